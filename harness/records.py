@@ -1,0 +1,95 @@
+"""One JSON line per level and stage of a run. Written by rank 0, read by the report; no torch."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Protocol
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run measured at one level and stage; only what config, seed and numerics decide.
+
+    Levels: 0 is before pruning. Stages: "initial" (level 0 of a run that prunes at
+    initialisation), "dense" (level 0 after dense training), "pruned" (masks shrunk, not yet
+    retrained), "finetuned" (retrained under the masks).
+    """
+
+    run: str  # first 12 hex digits of the run's hash
+    method: str  # file name of the method in conf/method/, or its parts joined by "-"
+    label: str  # as the field writes it: "Global Magnitude"
+    setting: str  # hash of the config without seed and end point: one line in a figure
+    model: str
+    data: str
+    seed: int
+    level: int
+    stage: str
+    target_density: float  # asked: kept share of prunable weights, in (0, 1]
+    target_compression: float  # asked: parameters before / after, >= 1
+    density: float  # measured: non-zero share of prunable weights, in [0, 1]
+    compression: float  # all parameters before / after, read from the weights
+    speedup: float  # theoretical: multiply-accumulates before / after
+    parameters: int  # left
+    macs: int  # left, per sample
+    top1: float  # test data, share of samples in [0, 1]
+    top5: float
+    loss: float  # test data, mean per sample
+    validation_top1: float
+    validation_loss: float
+    epochs: int  # trained since the record before
+    steps: int
+    layers: dict[str, float]  # density per prunable tensor
+    masks: str  # digest of the masks in force, "" when dense
+    version: int = VERSION
+
+
+class Sink(Protocol):
+    """Takes the same records as records.jsonl: W&B, a progress bar."""
+
+    def log(self, record: Record) -> None: ...
+
+
+def to_line(record: Record) -> str:
+    return json.dumps(asdict(record)) + "\n"
+
+
+def append(path: Path, record: Record) -> None:
+    with path.open("a") as file:
+        file.write(to_line(record))
+        file.flush()
+
+
+def read(path: Path) -> list[Record]:
+    """Every whole record of one file.
+
+    Raises:
+        ValueError: a line is of another version, or not a record; it names file and line.
+    """
+    return [_parse(path, number, line) for number, line in _whole_lines(path)]
+
+
+def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
+    # A line without its newline was cut off by a kill while it was written.
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
+        if line.endswith("\n"):
+            yield number, line
+
+
+def _parse(path: Path, number: int, line: str) -> Record:
+    where = f"{path}, line {number}"
+    try:
+        row: dict[str, Any] = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is not JSON ({error}); delete the line or redo the run") from error
+    if row.get("version") != VERSION:
+        raise ValueError(
+            f"{where}: record version {row.get('version')}, this harness reads {VERSION}; "
+            "read it with the harness that wrote it"
+        )
+    names = {field.name for field in fields(Record)}
+    if row.keys() != names:
+        raise ValueError(f"{where}: fields differ from Record: {sorted(row.keys() ^ names)}")
+    return Record(**row)

@@ -1,0 +1,62 @@
+"""What flows through the pipeline: tensors and counts by parameter name, and batches."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+Tensors = dict[str, Tensor]  # "layer1.0.conv1.weight" -> tensor of that weight's shape
+Counts = dict[str, int]  # "layer1.0.conv1.weight" -> number of units
+Batch = tuple[Tensor, Tensor]  # inputs (samples, ...), labels (samples,)
+Loss = Callable[[Tensor, Tensor], Tensor]  # outputs, labels -> loss SUMMED over the samples
+Mean = Callable[[Tensors, int], Tensors]  # (sums, samples) -> sums over ranks / samples over ranks
+
+PRUNABLE = (nn.Linear, _ConvNd)
+
+
+def mean_alone(sums: Tensors, samples: int) -> Tensors:
+    """The `Mean` of one process: sums / samples.
+
+    Raises:
+        ValueError: samples is 0.
+    """
+    if samples < 1:
+        raise ValueError(f"no calibration samples (got {samples}); ask for at least 1")
+    return {name: total / samples for name, total in sums.items()}
+
+
+def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Parameter name -> layer, for the weight of every convolution and linear layer.
+
+    The classifier is included; biases and norms are not. A weight that several layers share
+    appears once, under its first name.
+
+    Raises:
+        ValueError: the model has no such layer.
+    """
+    own = dict(model.named_parameters())
+    layers = {
+        f"{name}.weight".removeprefix("."): layer
+        for name, layer in model.named_modules()
+        if isinstance(layer, PRUNABLE)
+    }
+    found = {name: layer for name, layer in layers.items() if name in own}
+    if not found:
+        raise ValueError(f"{type(model).__name__} has no Conv or Linear layer to prune")
+    return found
+
+
+def prunable_weights(model: nn.Module) -> Tensors:
+    """The weights themselves (detached, not copied), by parameter name."""
+    return {name: model.get_parameter(name).detach() for name in prunable_layers(model)}
+
+
+def copied(tensors: Tensors) -> Tensors:
+    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+
+
+@torch.no_grad()
+def load_into(model: nn.Module, state: Tensors) -> None:
+    """Copies a whole state (parameters and buffers) into the model, in place."""
+    model.load_state_dict(state, strict=True)
