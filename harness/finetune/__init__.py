@@ -1,0 +1,1 @@
+"""Where retraining starts from: which weights, and which recipe from which epoch."""

@@ -1,0 +1,24 @@
+"""Records to tables, figures and one HTML page: `python -m harness.report RUNS`.
+
+Reads records.jsonl files only, so it runs on a laptop years later, without torch or Hydra.
+The path of the data: read.py (lines), results.py (which record counts), summary.py (mean and
+std over seeds), then tables.py, figures.py and page.py show the same summary.
+"""
+
+from pathlib import Path
+
+
+def report(runs: Path, out: Path | None = None) -> list[Path]:
+    """Writes the report of every run under `runs` and returns the files written.
+
+    `runs`: one run's folder, a sweep's or the folder of all runs; `out`: "report" inside it
+    unless given.
+
+    Raises:
+        ValueError: `runs` is no folder or holds no result; nothing is written then.
+    """
+    # Here, not above: pandas is slow to import, and `import harness.report` should not be.
+    from harness.report.survey import load
+    from harness.report.write import write
+
+    return write(load(runs), out or runs / "report")

@@ -1,0 +1,63 @@
+"""What a run ran on: versions, device, commit, and the key under which numbers repeat exactly."""
+
+import platform
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from harness.distributed import Ranks
+
+PACKAGES = ("pruning-harness", "torch", "torchvision", "hydra-core", "numpy", "wandb")
+
+
+def numerics_key(ranks: Ranks) -> dict[str, Any]:
+    """Records repeat bit for bit where all of this is equal."""
+    return {
+        "world_size": ranks.count,
+        "threads": torch.get_num_threads(),
+        "device": device_name(ranks.device),
+        "torch": torch.__version__,
+    }
+
+
+def environment(ranks: Ranks) -> dict[str, Any]:
+    return {
+        "numerics_key": numerics_key(ranks),
+        "commit": commit(),
+        "command": sys.argv,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu {platform.machine()}"
+
+
+@cache
+def commit() -> str | None:
+    """Commit of the harness's own checkout ("-dirty" with changes), None when installed."""
+    here = Path(__file__).parent
+    if not (here.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

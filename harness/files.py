@@ -1,0 +1,141 @@
+"""Whole files or none, and a lock that also works on network file systems."""
+
+import json
+import os
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+HEARTBEAT_S = 5.0
+STALE_S = 60.0
+
+
+class Busy(RuntimeError):
+    """Another living process holds the lock."""
+
+
+def write_whole(path: Path, content: bytes | str) -> None:
+    """Writes path so that a reader sees the old or the new content, also after a kill."""
+    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    data = content.encode() if isinstance(content, str) else content
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    write_whole(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The file's value, or None if there is no such file."""
+    try:
+        return json.loads(path.read_text())
+    except FileNotFoundError:
+        return None
+
+
+def make_writable(folder: Path) -> None:
+    """Creates the folder and proves that files can be written into it.
+
+    Raises:
+        ValueError: they cannot; it names the folder and the system's reason.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe-{uuid4().hex[:8]}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"cannot write into {folder} ({error.strerror}); choose another folder with runs=PATH"
+        ) from error
+
+
+@contextmanager
+def locked(folder: Path, wait: bool = True) -> Iterator[None]:
+    """Holds folder/.lock, a directory, because mkdir is atomic on NFS where flock may not be.
+
+    The holder's host and pid lie in it and its time is renewed every HEARTBEAT_S seconds; a lock
+    whose holder is dead on this host, or silent for STALE_S seconds, is taken over.
+
+    Raises:
+        Busy: wait is False and a living process holds the lock.
+    """
+    lock = folder / ".lock"
+    while not _acquired(lock):
+        if not wait:
+            raise Busy(f"{folder} is in use by {_holder(lock)}; wait for it or stop it first")
+        time.sleep(0.1)
+    stop = threading.Event()
+    beat = threading.Thread(target=_beat, args=(lock, stop), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        beat.join()
+        _remove(lock)
+
+
+def _acquired(lock: Path) -> bool:
+    try:
+        lock.mkdir()
+    except FileExistsError:
+        if _is_stale(lock):
+            # Renamed first: only one of several waiting processes can win the takeover.
+            grave = lock.with_name(f".lock-stale-{uuid4().hex[:8]}")
+            with suppress(FileNotFoundError):
+                lock.rename(grave)
+                _remove(grave)
+        return False
+    write_json(lock / "holder.json", {"host": socket.gethostname(), "pid": os.getpid()})
+    return True
+
+
+def _is_stale(lock: Path) -> bool:
+    try:
+        age = time.time() - lock.stat().st_mtime
+        holder = read_json(lock / "holder.json")
+    except (FileNotFoundError, json.JSONDecodeError):
+        return False
+    if holder and holder["host"] == socket.gethostname():
+        return not _alive(holder["pid"])
+    return age > STALE_S
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _holder(lock: Path) -> str:
+    holder = read_json(lock / "holder.json") or {}
+    return f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+
+
+def _beat(lock: Path, stop: threading.Event) -> None:
+    while not stop.wait(HEARTBEAT_S):
+        with suppress(OSError):
+            os.utime(lock)
+
+
+def _remove(lock: Path) -> None:
+    with suppress(FileNotFoundError):
+        (lock / "holder.json").unlink(missing_ok=True)
+        lock.rmdir()

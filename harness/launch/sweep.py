@@ -1,0 +1,68 @@
+"""A sweep on one machine: points that fail do not stop the others and are listed at the end."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+from harness.launch.errors import one_line
+from harness.runs import Outcome
+
+OUTCOMES = "HARNESS_SWEEP_OUTCOMES"  # file to which the points of the sweep under way append
+
+
+class SweepSummary(Callback):
+    """Tells at the end of a sweep what became of its points; status 1 if any failed."""
+
+    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
+        folder = Path(config.runs) / config.sweep_name
+        folder.mkdir(parents=True, exist_ok=True)
+        # Worker processes inherit the variable.
+        os.environ[OUTCOMES] = str((folder / f".outcomes-{uuid4().hex[:8]}.jsonl").absolute())
+
+    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
+        file = Path(os.environ.pop(OUTCOMES))
+        lines = file.read_text().splitlines() if file.exists() else []
+        file.unlink(missing_ok=True)
+        outcomes = [json.loads(line) for line in lines]
+        print("\n".join(summary(outcomes)), flush=True)
+        if any(outcome["state"] == "failed" for outcome in outcomes):
+            sys.exit(1)
+
+
+def summary(outcomes: list[dict[str, str]]) -> list[str]:
+    """Lines: counts; then what other commits made; then what failed, with its reason."""
+    of = {
+        state: [outcome for outcome in outcomes if outcome["state"] == state]
+        for state in ("finished", "skipped", "failed")
+    }
+    counts = ", ".join(f"{len(of[state])} {state}" for state in of)
+    stale = [o for o in of["skipped"] if "commit" in o["reason"]]
+    return [
+        f"sweep: {len(outcomes)} runs: {counts}",
+        *(f"  {o['folder']}: {o['reason']}; rerun=changed redoes it" for o in stale),
+        *(f"  failed: {o['point']}: {o['reason']}" for o in of["failed"]),
+    ]
+
+
+def report_outcome(run: Callable[[], Outcome]) -> None:
+    """Runs one point; whatever happens to it becomes an outcome of the sweep."""
+    try:
+        outcome = run()
+    except Exception as error:
+        outcome = Outcome("failed", "", one_line(error))
+    job = HydraConfig.get()
+    point = " ".join(job.overrides.task)
+    line = json.dumps({**asdict(outcome), "point": point}) + "\n"
+    with Path(os.environ[OUTCOMES]).open("a") as file:
+        file.write(line)
+    why = f" ({outcome.reason})" if outcome.reason else ""
+    print(f"[{job.job.num + 1}] {outcome.state}: {point}{why}", flush=True)

@@ -1,0 +1,46 @@
+"""What a learning-rate schedule is, and the warm-up that all of them share; no torch."""
+
+import math
+from typing import Protocol
+
+
+class LearningRate(Protocol):
+    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        """Multiplies the optimizer's base learning rate at `step`.
+
+        `step` is 0-based and counted from epoch 0 of the whole recipe, so that a model rewound
+        to epoch 3 goes on with the learning rate of epoch 3. `epochs` is the recipe's length.
+        """
+        ...
+
+
+def warmup_steps(warmup_epochs: float, steps_per_epoch: int) -> int:
+    return round(warmup_epochs * steps_per_epoch)
+
+
+def warmup_factor(step: int, steps: int) -> float:
+    """(step + 1) / steps up to 1, so linear from 1/n to 1; 1 when there is no warm-up.
+
+    >>> [warmup_factor(step, 4) for step in range(6)]
+    [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+    """
+    return min(1.0, (step + 1) / steps) if steps else 1.0
+
+
+def check_number(key: str, value: float, low: float, high: float, example: str) -> None:
+    """
+    Raises:
+        ValueError: value is not a finite number in [low, high].
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or not low <= value <= high:
+        rule = f"in [{low:g}, {high:g}]" if high < math.inf else f"a number of at least {low:g}"
+        raise ValueError(f"{key} must be {rule}, got {value!r}; {example}")
+
+
+def check_warmup(warmup_epochs: float) -> None:
+    """
+    Raises:
+        ValueError: warmup_epochs is not a finite number >= 0.
+    """
+    check_number("warmup_epochs", warmup_epochs, 0, math.inf, "write 0 for no warm-up")

@@ -1,0 +1,56 @@
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from harness.learning_rate.base import check_number, check_warmup, warmup_factor, warmup_steps
+
+
+@dataclass(frozen=True)
+class MultiStep:
+    """gamma ** (milestones passed), times the warm-up.
+
+    A milestone at epoch 2 counts from the first step of epoch 2 (0-based) on. One beyond the
+    recipe's end is never reached.
+
+    >>> steps = MultiStep(milestones=[1, 2], gamma=0.5)
+    >>> [steps.factor(step, steps_per_epoch=2, epochs=3) for step in range(6)]
+    [1.0, 1.0, 0.5, 0.5, 0.25, 0.25]
+
+    Raises:
+        ValueError: there are no milestones, they do not rise, one is negative, gamma is not in
+            (0, 1], or warmup_epochs is negative.
+    """
+
+    milestones: Sequence[float] = (80, 120)
+    gamma: float = 0.1
+    warmup_epochs: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_number("gamma", self.gamma, 0, 1, "write e.g. 0.1")
+        if self.gamma == 0:
+            raise ValueError("gamma must be above 0, got 0: nothing is learnt then; write e.g. 0.1")
+        self._check_milestones()
+        check_warmup(self.warmup_epochs)
+
+    def _check_milestones(self) -> None:
+        if isinstance(self.milestones, str) or not isinstance(self.milestones, Sequence):
+            raise ValueError(
+                f"milestones must be a list of epochs, got {self.milestones!r}; write [80,120]"
+            )
+        if not self.milestones:
+            raise ValueError(
+                "milestones must name at least one epoch, got []; write learning_rate=constant"
+            )
+        for index, epoch in enumerate(self.milestones):
+            check_number(f"milestones[{index}]", epoch, 0, math.inf, "write epochs, e.g. [80,120]")
+        for before, after in pairwise(self.milestones):
+            if after <= before:
+                raise ValueError(
+                    f"milestones must rise, got {after} after {before}; sort them, each once"
+                )
+
+    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
+        passed = sum(step >= milestone * steps_per_epoch for milestone in self.milestones)
+        warmup = warmup_factor(step, warmup_steps(self.warmup_epochs, steps_per_epoch))
+        return float(warmup * self.gamma**passed)

@@ -1,0 +1,92 @@
+"""Command line: turns conf/ into an Experiment and runs it. With launch/ all that knows Hydra."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from harness.distributed import ranks_of_environment
+from harness.environment import numerics_key
+from harness.experiment import Experiment, Identity
+from harness.identity import OPERATIONAL, Config, dense_hash, run_hash, scientific, setting_hash
+from harness.launch.method import method_of
+from harness.launch.paths import CONF
+from harness.launch.sweep import report_outcome
+from harness.runs import Outcome, Run
+
+
+def build(cfg: DictConfig) -> Experiment:
+    """Instantiates every part once; an unknown or missing key fails here, with its full name."""
+    science = OmegaConf.create(
+        {key: value for key, value in _plain(cfg).items() if key not in OPERATIONAL}
+    )
+    experiment: Experiment = hydra.utils.instantiate(science, _convert_="all")
+    return experiment
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def main(cfg: DictConfig) -> None:
+    """One run of the command line, or one point of a sweep."""
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        report_outcome(lambda: run(cfg))
+    else:
+        run(cfg)
+
+
+def run(cfg: DictConfig) -> Outcome:
+    """Builds the experiment and runs it in its folder, on as many ranks as torchrun started."""
+    if not isinstance(cfg.threads, int) or cfg.threads < 1:
+        raise ValueError(f"threads must be a whole number >= 1, got {cfg.threads!r}")
+    torch.set_num_threads(cfg.threads)
+    experiment = build(cfg)
+    with ranks_of_environment(cfg.device) as ranks:
+        return _run_of(cfg, numerics_key(ranks)).execute(experiment, ranks)
+
+
+def _run_of(cfg: DictConfig, numerics: Config) -> Run:
+    hydra_config = HydraConfig.get()
+    choices = {str(group): str(name) for group, name in hydra_config.runtime.choices.items()}
+    config = _plain(cfg)
+    science = scientific(config, _sha256_of(cfg.weights))
+    name, label = method_of(choices, config, hydra_config)
+    identity = Identity(
+        run=run_hash(science)[:12],
+        setting=setting_hash(science),
+        method=name,
+        label=label,
+        model=choices["model"],
+        data=choices["data"],
+    )
+    runs, dense = Path(cfg.runs), dense_hash(science, numerics)
+    return Run(
+        folder=runs / cfg.sweep_name / identity.run[:2] / f"{cfg.name}-{identity.run}",
+        dense=runs / ".dense" / dense[:2] / dense,
+        identity=identity,
+        config=config,
+        science=science,
+        yaml=OmegaConf.to_yaml(cfg, resolve=True),
+        tracking=hydra.utils.instantiate(cfg.tracking, _convert_="all"),
+        progress="plain" if hydra_config.mode == RunMode.MULTIRUN else cfg.progress,
+        sweep_name=cfg.sweep_name,
+        rerun=cfg.rerun,
+    )
+
+
+def _plain(cfg: DictConfig) -> dict[str, Any]:
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items()}
+
+
+def _sha256_of(weights: str | None) -> str | None:
+    if weights is None:
+        return None
+    path = Path(weights)
+    if not path.is_file():
+        raise ValueError(f"weights={weights}: there is no such file; give a path or null")
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,91 @@
+"""Masks: which parameters stay. Knows tensors and names, nothing of training or ranks."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from harness.bits import digest
+from harness.tensors import Tensors
+
+
+class MaskStore:
+    """The masks in force, by parameter name; they only ever shrink.
+
+    They live outside the module: as buffers DDP would send rank 0's copy before every forward
+    and hide that ranks differ. A pruned weight is zeroed once, and its gradient at every step;
+    with its optimizer state zeroed too, SGD (momentum, Nesterov) and Adam(W), weight decay
+    included, then leave it at exactly 0.
+    """
+
+    def __init__(self, dense: Tensors):
+        self._masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in dense.items()}
+        self._factors: dict[str, Tensor] = {}
+
+    @property
+    def masks(self) -> Tensors:
+        """The masks themselves, True stays; do not write to them."""
+        return self._masks
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over names and packed bits, first 16 hex digits."""
+        return digest(self._masks)
+
+    def shrink_to(self, masks: Tensors) -> None:
+        """Takes over smaller masks.
+
+        Raises:
+            ValueError: a mask would revive a pruned weight, or names an unknown parameter.
+        """
+        for name, mask in masks.items():
+            revived = int((mask & ~self._masks[name]).sum())
+            if revived:
+                raise ValueError(
+                    f"{name}: the new mask revives {revived} pruned weights; "
+                    "keep no more units than are alive"
+                )
+        self._masks.update(masks)
+        self._factors.clear()
+
+    @torch.no_grad()
+    def apply_to(self, model: nn.Module, optimizer: Optimizer | None = None) -> None:
+        """Zeroes what is pruned: parameters, and every optimizer state of a parameter's shape."""
+        for name, mask in self._masks.items():
+            parameter = model.get_parameter(name)
+            # Not a multiplication: 0 * inf is NaN, and -1 * 0 is -0.
+            parameter.masked_fill_(~mask, 0)
+            for state in _states(optimizer, parameter):
+                state.masked_fill_(~mask, 0)
+
+    def gradient_masker(self, model: nn.Module) -> Callable[[], None]:
+        """A function that zeroes the pruned entries of the model's gradients, for every step.
+
+        One fused multiplication with masks in the gradients' dtype, cached until masks change.
+        """
+        parameters = {name: model.get_parameter(name) for name in self._masks}
+
+        def mask_gradients() -> None:
+            if not self._factors:
+                self._factors = self._factors_for(parameters)
+            grads = [parameters[name].grad for name in self._factors]
+            if grads:
+                torch._foreach_mul_(grads, list(self._factors.values()))
+
+        return mask_gradients
+
+    def _factors_for(self, parameters: dict[str, nn.Parameter]) -> Tensors:
+        pruned = {name: mask for name, mask in self._masks.items() if not mask.all()}
+        return {
+            name: mask.to(parameters[name].dtype)
+            for name, mask in pruned.items()
+            if parameters[name].grad is not None
+        }
+
+
+def _states(optimizer: Optimizer | None, parameter: nn.Parameter) -> list[Tensor]:
+    if optimizer is None or parameter not in optimizer.state:
+        return []
+    states = optimizer.state[parameter].values()
+    return [s for s in states if isinstance(s, Tensor) and s.shape == parameter.shape]

@@ -1,0 +1,89 @@
+"""Density and parameter counts, read from the weights and checked against the masks."""
+
+from torch import Tensor, nn
+
+from harness.tensors import Tensors, prunable_weights
+
+
+class PrunedWeightAlive(RuntimeError):
+    """A weight is not 0 although its mask says that it is pruned."""
+
+
+def density(weights: Tensors) -> float:
+    """Non-zero share of all weights together, in [0, 1].
+
+    Raises:
+        ValueError: there are no weights.
+    """
+    total = sum(weight.numel() for weight in weights.values())
+    if not total:
+        raise ValueError("density of no weights at all is undefined; give the prunable weights")
+    return sum(map(_nonzeros, weights.values())) / total
+
+
+def layer_densities(weights: Tensors) -> dict[str, float]:
+    """Non-zero share of each tensor, in [0, 1]."""
+    return {name: density({name: weight}) for name, weight in weights.items()}
+
+
+def parameters_left(model: nn.Module, masks: Tensors) -> int:
+    """Parameters that the pruned model still needs; with no masks, all of them.
+
+    A tensor without a mask counts whole, a prunable weight by its non-zeros. Another tensor with
+    a mask (bias or norm of a removed unit) counts by its mask, because such a value may be 0 while
+    alive: biases start there. A tensor shared by several layers counts once.
+
+    Raises:
+        PrunedWeightAlive: a value is not 0 where its mask is False.
+        ValueError: a mask fits no parameter of the model.
+    """
+    parameters = dict(model.named_parameters())
+    for name, mask in masks.items():
+        _check_fits(name, mask, parameters.get(name))
+        _check_dead(name, mask, parameters[name].detach())
+    prunable = prunable_weights(model)
+
+    def left(name: str, parameter: Tensor) -> int:
+        if name not in masks:
+            return parameter.numel()
+        return _nonzeros(parameter if name in prunable else masks[name])
+
+    return sum(left(name, parameter.detach()) for name, parameter in parameters.items())
+
+
+def compression(total: int, left: int) -> float:
+    """Parameters before / after, at least 1.
+
+    >>> compression(266_610, 26_661)
+    10.0
+
+    Raises:
+        ValueError: left is not between 1 and total.
+    """
+    if not 1 <= left <= total:
+        raise ValueError(
+            f"left must be between 1 and total={total}, got {left}; are both of one model?"
+        )
+    return total / left
+
+
+def _nonzeros(tensor: Tensor) -> int:
+    return int(tensor.count_nonzero())
+
+
+def _check_fits(name: str, mask: Tensor, parameter: Tensor | None) -> None:
+    if parameter is None or parameter.shape != mask.shape:
+        found = "there is none" if parameter is None else f"it has shape {tuple(parameter.shape)}"
+        raise ValueError(
+            f"mask {name} of shape {tuple(mask.shape)} needs a parameter of that name and shape, "
+            f"{found}; is it of another model?"
+        )
+
+
+def _check_dead(name: str, mask: Tensor, parameter: Tensor) -> None:
+    alive = _nonzeros(parameter[~mask])
+    if alive:
+        raise PrunedWeightAlive(
+            f"{name}: {alive} of {_nonzeros(~mask)} pruned values are not 0; "
+            "was the mask not applied after a step or a load?"
+        )

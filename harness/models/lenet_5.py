@@ -1,0 +1,49 @@
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from torch import nn
+
+from harness.models.base import check_task
+
+SMALLEST = 16  # 16 -> 12 -> 6 -> 2 -> 1; 15 leaves no pixel before fc1
+
+
+@dataclass(frozen=True)
+class LeNet5:
+    """LeNet-5-Caffe: 5x5 convolutions of 20 and 50 filters, max-pooled, then 500 units.
+
+    430,500 prunable weights, 431,080 parameters, 2,293,000 multiply-accumulates for (1, 28, 28)
+    and 10 classes.
+
+    Source: lenet_train_test.prototxt of Caffe. It has a ReLU after fc1 only; the pruning
+    literature has one after each convolution too (e.g. Louizos et al. 2018, arXiv:1712.01312),
+    and so have we.
+    """
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        check_task("lenet_5", shape, classes)
+        if len(shape) != 3 or min(shape[1:]) < SMALLEST:
+            raise ValueError(
+                f"lenet_5 needs images (channels, height, width) of at least {SMALLEST} x "
+                f"{SMALLEST} pixels, e.g. (1, 28, 28), got {tuple(shape)}; use data=mnist5k or "
+                "model=lenet_300_100"
+            )
+        channels, height, width = shape
+        return nn.Sequential(
+            OrderedDict(
+                conv1=nn.Conv2d(channels, 20, 5),
+                relu1=nn.ReLU(),
+                pool1=nn.MaxPool2d(2),
+                conv2=nn.Conv2d(20, 50, 5),
+                relu2=nn.ReLU(),
+                pool2=nn.MaxPool2d(2),
+                flatten=nn.Flatten(),
+                fc1=nn.Linear(50 * _pooled_twice(height) * _pooled_twice(width), 500),
+                relu3=nn.ReLU(),
+                fc2=nn.Linear(500, classes),
+            )
+        )
+
+
+def _pooled_twice(size: int) -> int:
+    return ((size - 4) // 2 - 4) // 2

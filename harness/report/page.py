@@ -1,0 +1,83 @@
+"""One self-contained HTML page: interactive figures, tables, notes; nothing from the network."""
+
+import shlex
+from html import escape
+from pathlib import Path
+from string import Template
+
+import pandas as pd
+from plotly.offline import get_plotlyjs
+
+from harness.report.lines import PANELS, Look, looks
+from harness.report.plots import plot
+from harness.report.summary import cell, times
+from harness.report.survey import Section, Survey
+from harness.report.tables import dense_lines, matrix
+
+_TEMPLATE = Path(__file__).with_name("page.html")
+
+
+def write_page(survey: Survey, out: Path) -> Path:
+    styles = looks(survey.labels())
+    sections = [_section(i, part, styles) for i, part in enumerate(survey.sections())]
+    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        plotly=get_plotlyjs(),
+        command=escape(_command(survey.runs, out)),
+        sections="\n".join(sections),
+        notes=_notes(survey.notes),
+    )
+    path = out / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _command(runs: Path, out: Path) -> str:
+    words = ["python", "-m", "harness.report", str(runs)]
+    return shlex.join(words if out == runs / "report" else [*words, "--out", str(out)])
+
+
+def _section(index: int, section: Section, styles: dict[str, Look]) -> str:
+    dense = "".join(f"<p>{escape(line)}</p>" for line in dense_lines(section))
+    parts = [
+        f"<h2>{escape(section.title)}</h2>",
+        "<p>Top-1 accuracy in %: mean ± standard deviation (number of seeds).</p>",
+        *(_figure(f"figure-{index}-{x}", section, x, styles) for x in PANELS),
+        f"<h3>Top-1 accuracy by asked compression</h3>{dense}",
+        _table(matrix(section).rename_axis(columns=None).rename_axis("Method").reset_index()),
+        "<h3>All numbers</h3>",
+        f'<div class="numbers">{_table(_all_numbers(section.pruned))}</div>',
+    ]
+    return "<section>" + "\n".join(parts) + "</section>"
+
+
+def _figure(name: str, section: Section, x: str, styles: dict[str, Look]) -> str:
+    html = plot(name, section, x, PANELS[x], styles)
+    title = escape(f"{section.title}: accuracy against {PANELS[x]}", quote=True)
+    return f'<div class="figure" role="figure" aria-label="{title}">{html}</div>'
+
+
+def _all_numbers(pruned: pd.DataFrame) -> pd.DataFrame:
+    rows = [row for _, row in pruned.iterrows()]
+    return pd.DataFrame(
+        {
+            "Method": pruned["label"].tolist(),
+            "Asked compression": pruned["target_compression_ratio"].map(times).tolist(),
+            "Measured compression": pruned["compression_ratio_mean"].map(times).tolist(),
+            "Theoretical speed-up": pruned["speedup_ratio_mean"].map(times).tolist(),
+            "Weights kept, %": [f"{100 * share:.2f}" for share in pruned["density_share_mean"]],
+            "Top-1, %": [cell(row) for row in rows],
+            "Top-1 right after pruning, %": [cell(row, "pruned_top1_share") for row in rows],
+            "Top-5, %": [cell(row, "top5_share") for row in rows],
+        }
+    )
+
+
+def _table(frame: pd.DataFrame) -> str:
+    # tabindex: a keyboard can scroll it sideways.
+    html = frame.to_html(index=False, border=0, escape=True, justify="unset")
+    return f'<div class="scroll" tabindex="0">{html}</div>'
+
+
+def _notes(notes: list[str]) -> str:
+    items = "".join(f"<li>{escape(note)}</li>" for note in notes)
+    return f"<h2>Notes</h2><ul>{items}</ul>" if notes else ""

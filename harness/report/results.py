@@ -1,0 +1,167 @@
+"""Which record is the result of a run at a level; one row per method, compression and seed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import pandas as pd
+
+LINE = ["model", "data", "label", "setting"]
+POINT = [*LINE, "asked"]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Rows that still count, and why the others do not; each step drops some with a note."""
+
+    rows: pd.DataFrame
+    notes: list[str] = field(default_factory=list)
+
+    def without(self, gone: "pd.Series[bool]", why: str) -> "Selection":
+        if not gone.any():
+            return self
+        note = f"{gone.sum()} left out, {why}: {some(self.rows.loc[gone, 'folder'])}"
+        return Selection(self.rows[~gone], [*self.notes, note])
+
+
+def some(folders: Iterable[str]) -> str:
+    """The first three by name and how many more.
+
+    >>> some(["b", "a", "d", "c", "a"])
+    'a, b, c and 1 more'
+    """
+    names = sorted(set(folders))
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def pruned_results(records: pd.DataFrame) -> Selection:
+    """The last stage of each run and level, once per (model, data, label, setting, asked, seed).
+
+    Adds: asked (target compression, four digits), pruned_top1 (right after pruning), failed and
+    pruned_failed (accuracy or loss is NaN). The label of a method with several settings gets the
+    start of its setting appended.
+    """
+    rows = _with_failures(_last_stages(_written_last(records)))
+    selection = Selection(rows)
+    selection = selection.without(_unfinished(selection.rows), "not yet fine-tuned")
+    selection = selection.without(
+        _on_the_way(selection.rows), "a run with more levels reached the same compression"
+    )
+    # Finished ones first, then by folder: which twin is kept does not depend on the disk.
+    ordered = selection.rows.sort_values(["stage", "folder"])
+    selection = Selection(ordered, selection.notes).without(
+        ordered.duplicated([*POINT, "seed"]), "duplicates of the same setting, seed and compression"
+    )
+    rows, notes = _told_apart(selection.rows)
+    return Selection(rows, [*selection.notes, *notes])
+
+
+def _written_last(records: pd.DataFrame) -> pd.DataFrame:
+    return records.drop_duplicates(["folder", "level", "stage"], keep="last")
+
+
+def _last_stages(records: pd.DataFrame) -> pd.DataFrame:
+    later = records[(records["level"] > 0) & records["stage"].isin(["pruned", "finetuned"])]
+    # "finetuned" sorts before "pruned": the first one is the last stage.
+    last = later.sort_values("stage").drop_duplicates(["folder", "level"])
+    right_after = later[later["stage"] == "pruned"].rename(
+        columns={"top1": "pruned_top1", "loss": "pruned_loss"}
+    )[["folder", "level", "pruned_top1", "pruned_loss"]]
+    rows = last.merge(right_after, how="left", on=["folder", "level"], indicator="has_pruned")
+    return rows.assign(asked=[float(f"{asked:.4g}") for asked in rows["target_compression"]])
+
+
+def _with_failures(rows: pd.DataFrame) -> pd.DataFrame:
+    # A network whose outputs are NaN still "hits" the class that argmax falls back to.
+    failed = rows["top1"].isna() | rows["loss"].isna()
+    pruned_failed = rows["pruned_top1"].isna() | rows["pruned_loss"].isna()
+    return rows.assign(
+        failed=failed,
+        top1=rows["top1"].mask(failed),
+        top5=rows["top5"].mask(failed),
+        pruned_failed=pruned_failed & (rows["has_pruned"] == "both"),
+        pruned_top1=rows["pruned_top1"].mask(pruned_failed),
+    )
+
+
+def _unfinished(rows: pd.DataFrame) -> "pd.Series[bool]":
+    # Where others of the line are fine-tuned, accuracy right after pruning is not a result; but
+    # a level that the run went on from was left without fine-tuning on purpose.
+    finetuned = (rows["stage"] == "finetuned").rename("finetuned")
+    point_has = finetuned.groupby([rows[key] for key in POINT]).transform("any")
+    line_has = finetuned.groupby([rows[key] for key in LINE]).transform("any")
+    stopped = rows["level"] == rows.groupby("folder")["level"].transform("max")
+    return ~finetuned & (point_has | (line_has & stopped))
+
+
+def _on_the_way(rows: pd.DataFrame) -> "pd.Series[bool]":
+    # 4x as level 2 of a longer run and as the last of 4 levels are two treatments: one counts.
+    return rows["level"] < rows.groupby(POINT)["level"].transform("max")
+
+
+def _told_apart(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """Labels that name one setting each; the notes say which run shows what a setting is."""
+    notes, labels = [], rows["label"].copy()
+    for (model, data, label), same in rows.groupby(["model", "data", "label"]):
+        settings = sorted(set(same["setting"]))
+        if len(settings) > 1:
+            digits = _digits_that_differ(settings)
+            labels[same.index] = [f"{label} [{setting[:digits]}]" for setting in same["setting"]]
+            firsts = same.groupby("setting")["folder"].min()
+            shown = ", ".join(f"[{key[:digits]}] as in {firsts[key]}" for key in settings)
+            notes.append(f"{label} on {model}, {data} ran with several settings: {shown}")
+    return rows.assign(label=labels), notes
+
+
+def _digits_that_differ(settings: list[str]) -> int:
+    longest = max(map(len, settings))
+    return next(
+        (n for n in range(4, longest) if len({key[:n] for key in settings}) == len(settings)),
+        longest,
+    )
+
+
+def dense_results(records: pd.DataFrame) -> Selection:
+    """Level 0 after dense training, once per seed, in the shape of `pruned_results`.
+
+    All methods of a sweep share it; where their dense networks differ (other epochs), each
+    different one is a reference of its own: "Dense 1", "Dense 2". Stage "initial" is an untrained
+    network and no reference.
+    """
+    dense = records[records["stage"] == "dense"]
+    found = [
+        (pair, shared)
+        for pair, rows in dense.groupby(["model", "data"])
+        for shared in _shared(rows)
+    ]
+    parts, notes = [], []
+    pairs = [pair for pair, _ in found]
+    for index, ((model, data), rows) in enumerate(found):
+        label = "Dense"
+        if pairs.count((model, data)) > 1:
+            label = f"Dense {pairs[:index].count((model, data)) + 1}"
+            users = ", ".join(sorted(set(rows["label"])))
+            notes.append(f"{label} on {model}, {data} is what these started from: {users}")
+        parts.append(rows.drop_duplicates("seed").assign(label=label, method="dense", setting=""))
+    rows = pd.concat(parts) if parts else dense
+    rows = rows.assign(asked=1.0, pruned_top1=np.nan, pruned_loss=np.nan, has_pruned="left_only")
+    return Selection(_with_failures(rows), notes)
+
+
+def _shared(dense: pd.DataFrame) -> list[pd.DataFrame]:
+    """Rows of settings whose dense networks agree on every seed that they share."""
+    groups: list[tuple[dict[int, str], list[pd.DataFrame]]] = []
+    by_size = sorted(dense.groupby(["label", "setting"]), key=lambda item: -len(item[1]))
+    for _, rows in by_size:
+        measured = zip(rows["epochs"], rows["steps"], rows["top1"], rows["loss"], strict=True)
+        mine = dict(zip(rows["seed"], map(str, measured), strict=True))
+        for seen, parts in groups:
+            common = seen.keys() & mine.keys()
+            if common and all(seen[seed] == mine[seed] for seed in common):
+                seen.update(mine)
+                parts.append(rows)
+                break
+        else:
+            groups.append((mine, [rows]))
+    return [pd.concat(parts) for _, parts in groups]

@@ -1,0 +1,86 @@
+"""The terminal's table and the CSV files."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from harness.report.summary import cell, times
+from harness.report.survey import Section, Survey
+
+_PLAIN_WIDTH = 120
+_METHOD = "Method"
+_LONGEST_LABEL = 40
+_GAP = 2
+
+
+def print_tables(survey: Survey) -> None:
+    """Every section's table and the notes; plain text 120 wide when not on a terminal."""
+    console = Console(highlight=False, markup=False, emoji=False)
+    if not console.is_terminal:
+        console.width = _PLAIN_WIDTH
+    for section in survey.sections():
+        console.print(Text(section.title, style="bold"))
+        console.print("top-1 accuracy in %: mean ± std (seeds), by asked compression")
+        console.print("\n".join(dense_lines(section)) + "\n")
+        for table in _tables(matrix(section), console.width):
+            console.print(table)
+            console.print()
+    for note in survey.notes:
+        console.print(f"Note: {note}", soft_wrap=True)
+
+
+def dense_lines(section: Section) -> list[str]:
+    if section.dense.empty:
+        return ["Dense: not trained in these runs"]
+    return [f"{row['label']}: {cell(row)}" for _, row in section.dense.iterrows()]
+
+
+def matrix(section: Section) -> pd.DataFrame:
+    """Top-1 cells: a row per method in alphabetical order, a column per asked compression."""
+    cells = section.pruned.assign(cell=[cell(row) for _, row in section.pruned.iterrows()])
+    wide = cells.pivot(index="label", columns="target_compression_ratio", values="cell")
+    wide = wide.sort_index(key=lambda labels: labels.str.casefold())
+    return wide.fillna("-").rename(columns=times)
+
+
+def _tables(cells: pd.DataFrame, width: int) -> Iterator[Table]:
+    """As few tables as fit, with about as many columns each."""
+    count = len(cells.columns)
+    sizes = (-(-count // tables) for tables in range(1, count))
+    size = next((size for size in sizes if _fit(cells, size, width)), 1)
+    for start in range(0, count, size):
+        yield _table(cells.iloc[:, start : start + size])
+
+
+def _fit(cells: pd.DataFrame, size: int, width: int) -> bool:
+    first = min(max(map(len, [_METHOD, *cells.index])), _LONGEST_LABEL)
+    widths = [_GAP + max(map(len, [name, *column])) for name, column in cells.items()]
+    chunks = (widths[start : start + size] for start in range(0, len(widths), size))
+    return all(first + sum(chunk) <= width for chunk in chunks)
+
+
+def _table(cells: pd.DataFrame) -> Table:
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, _GAP - 1, 0, 0))
+    table.add_column(_METHOD, max_width=_LONGEST_LABEL)
+    for compression in cells.columns:
+        table.add_column(Text(compression), justify="right", no_wrap=True)
+    for label, *texts in cells.itertuples():
+        # As Text: "SNIP [3f2a]" would otherwise be read as markup.
+        table.add_row(Text(label), *texts)
+    return table
+
+
+def write_csv(survey: Survey, out: Path) -> list[Path]:
+    summary, records = out / "summary.csv", out / "records.csv"
+    survey.summary.to_csv(summary, index=False, float_format="%.8g")
+    rows = survey.records
+    rows.assign(layers=[json.dumps(layers) for layers in rows["layers"]]).to_csv(
+        records, index=False
+    )
+    return [summary, records]

@@ -1,0 +1,14 @@
+"""All files of a report, from a survey that is already read and summarised."""
+
+from pathlib import Path
+
+from harness.report.figures import write_figures
+from harness.report.page import write_page
+from harness.report.survey import Survey
+from harness.report.tables import write_csv
+
+
+def write(survey: Survey, out: Path) -> list[Path]:
+    """summary.csv, records.csv, a PNG per model and data set, report.html; makes `out`."""
+    out.mkdir(parents=True, exist_ok=True)
+    return [*write_csv(survey, out), *write_figures(survey, out), write_page(survey, out)]

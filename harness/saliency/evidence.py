@@ -1,0 +1,44 @@
+"""What saliencies measure on data. Sums and sample counts, so that ranks can average them."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+from harness.tensors import Batch, Loss, Mean, Tensors, prunable_layers
+
+
+def mean_gradients(
+    model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+) -> Tensors:
+    """Gradient of the mean loss over all calibration samples of all ranks, per prunable weight.
+
+    In eval mode, so that BatchNorm uses its running statistics and dropout is off. Signed: the
+    sum over batches comes before any absolute value.
+
+    Raises:
+        ValueError: there are no calibration samples on any rank (by `mean`).
+    """
+    parameters = {name: model.get_parameter(name) for name in prunable_layers(model)}
+    sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
+    samples = 0
+    with evaluating(model):
+        for inputs, labels in batches:
+            gradients = torch.autograd.grad(loss(model(inputs), labels), list(parameters.values()))
+            torch._foreach_add_(list(sums.values()), list(gradients))
+            samples += len(labels)
+    return mean(sums, samples)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode with gradients inside; every module's own mode again outside, also on errors."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.enable_grad():
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,34 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from harness.seeds import derive
+from harness.tensors import Batch, Loss, Mean, Tensors
+
+
+@dataclass(frozen=True)
+class Random:
+    """Uniform noise in [0, 1): the baseline that every method must beat.
+
+    Drawn on the CPU from (seed, parameter name), so that it is the same on every rank and
+    device, and at every level: with shrinking masks a weight's luck does not change.
+    """
+
+    seed: int
+
+    granularity: ClassVar[str] = "weight"
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        return {}
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: self._noise(name, w.shape).to(w.device) for name, w in weights.items()}
+
+    def _noise(self, name: str, shape: torch.Size) -> torch.Tensor:
+        stream = torch.Generator().manual_seed(derive(self.seed, "saliency", name))
+        return torch.rand(shape, generator=stream)

@@ -1,0 +1,75 @@
+"""What a schedule is, and the rules that every schedule's fields obey; plain numbers, no torch."""
+
+import math
+from collections.abc import Callable
+from difflib import get_close_matches
+from typing import Protocol
+
+UNITS = {"density": "share of prunable weights kept", "compression": "parameters before / after"}
+
+
+class Schedule(Protocol):
+    """How much is left at level 1, 2, ...; level 0 is dense."""
+
+    @property
+    def unit(self) -> str:
+        """What the schedule's own numbers mean: a key of UNITS."""
+        ...
+
+    def shares(self, share_of: Callable[[float], float]) -> list[float]:
+        """The kept share of the prunable part at level 1, 2, ..., in (0, 1], never rising.
+
+        `share_of` turns one value in `unit` into such a share, or raises ValueError for a value
+        that the model cannot reach. For weights pruned one by one to a density it is the identity.
+        """
+        ...
+
+
+def check_unit(unit: str) -> None:
+    """
+    Raises:
+        ValueError: unit is not a key of UNITS.
+    """
+    if unit in UNITS:
+        return
+    known = " or ".join(f"{name} ({meaning})" for name, meaning in UNITS.items())
+    nearest = get_close_matches(str(unit), UNITS, n=1, cutoff=0.0)[0]
+    raise ValueError(f"unit must be {known}, got {unit!r}; did you mean {nearest}?")
+
+
+def check_target(key: str, value: float, unit: str) -> None:
+    """
+    Raises:
+        ValueError: value is not a finite number, or outside (0, 1] as density, below 1 as
+            compression.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(f"{key} must be a finite number, got {value!r}; write e.g. {key}=0.05")
+    if unit == "density" and not 0 < value <= 1:
+        raise ValueError(
+            f"{key} must be in (0, 1] when unit is density, got {value}; {_way_out(value)}"
+        )
+    if unit == "compression" and value < 1:
+        raise ValueError(
+            f"{key} must be at least 1 when unit is compression (parameters before / after), "
+            f"got {value}; is it a density? write unit=density"
+        )
+
+
+def _way_out(value: float) -> str:
+    if value <= 0:
+        return "write the share to keep, e.g. 0.05"
+    if value <= 100:
+        return f"is it a percentage? write {value / 100:g}"
+    return "is it a compression? write unit=compression"
+
+
+def check_levels(levels: int) -> None:
+    """
+    Raises:
+        ValueError: levels is not an integer (True is none), or below 1.
+    """
+    if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
+        raise ValueError(
+            f"levels must be an integer of at least 1, got {levels!r}; write levels=1 to prune once"
+        )

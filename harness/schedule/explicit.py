@@ -1,0 +1,45 @@
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from harness.schedule.base import check_target, check_unit
+
+
+@dataclass(frozen=True)
+class Explicit:
+    """The listed values, one per level, each converted on its own.
+
+    >>> Explicit(values=[2, 4, 8], unit="compression").shares(lambda times: 1 / times)
+    [0.5, 0.25, 0.125]
+
+    Two equal neighbours are a level that retrains without pruning.
+
+    Raises:
+        ValueError: there are no values, one is outside the range of its unit, one keeps more
+            than the level before, or the unit is unknown.
+    """
+
+    values: Sequence[float] = (0.5, 0.25, 0.125)
+    unit: str = "density"
+
+    def __post_init__(self) -> None:
+        check_unit(self.unit)
+        if isinstance(self.values, str) or not isinstance(self.values, Sequence):
+            raise ValueError(f"values must be a list, got {self.values!r}; write values=[0.5,0.25]")
+        if not self.values:
+            raise ValueError("values must name at least one level, got []; write values=[0.05]")
+        for level, value in enumerate(self.values):
+            check_target(f"values[{level}]", value, self.unit)
+        self._check_never_rises()
+
+    def _check_never_rises(self) -> None:
+        falls = self.unit == "density"
+        for before, after in pairwise(self.values):
+            if (after > before) if falls else (after < before):
+                raise ValueError(
+                    f"values must not {'rise' if falls else 'fall'} when unit is {self.unit}, got "
+                    f"{after} after {before}; pruned weights do not return, sort the values"
+                )
+
+    def shares(self, share_of: Callable[[float], float]) -> list[float]:
+        return [share_of(value) for value in self.values]

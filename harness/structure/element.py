@@ -1,0 +1,23 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from harness.structure.base import Units
+from harness.tensors import prunable_weights
+
+
+@dataclass(frozen=True)
+class Element:
+    """Single weights of every convolution and linear layer; biases and norms stay."""
+
+    granularity: ClassVar[str] = "weight"
+
+    def units(self, model: nn.Module, sample: Tensor) -> Units:
+        return {name: () for name in prunable_weights(model)}
+
+    def pool(self, scores: Tensor) -> Tensor:
+        return scores
+
+    def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return units

