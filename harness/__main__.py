@@ -2,6 +2,10 @@
 
 import os
 import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 TRACEBACK = "HYDRA_FULL_ERROR"
 
@@ -36,7 +40,7 @@ def _refuse_sweep_of_ranks() -> None:
         )
 
 
-def _defaults() -> object:
+def _defaults() -> "DictConfig | None":
     from harness.launch.compose import defaults
 
     return defaults(sys.argv[1:])

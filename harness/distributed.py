@@ -118,7 +118,9 @@ class Ranks:
 
 
 def _differing(first: dict[str, str], other: dict[str, str]) -> list[str]:
-    return sorted(name for name in first.keys() | other.keys() if first.get(name) != other.get(name))
+    return sorted(
+        name for name in first.keys() | other.keys() if first.get(name) != other.get(name)
+    )
 
 
 @contextmanager

@@ -142,7 +142,6 @@ class Experiment:
             run.retrain(level, share)
         return run.model, run.store.masks
 
-
     def _epochs(self, levels: int) -> int:
         dense = self.training.epochs if self.when == "trained" else 0
         start = self.finetune.start(lambda epoch: {}, dict)

@@ -21,7 +21,7 @@ class MaskStore:
 
     def __init__(self, dense: Tensors):
         self._masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in dense.items()}
-        self._factors: dict[str, Tensor] = {}
+        self._factors: Tensors | None = None  # made at the first step after a change
 
     @property
     def masks(self) -> Tensors:
@@ -47,7 +47,7 @@ class MaskStore:
                     "keep no more units than are alive"
                 )
         self._masks.update(masks)
-        self._factors.clear()
+        self._factors = None
 
     @torch.no_grad()
     def apply_to(self, model: nn.Module, optimizer: Optimizer | None = None) -> None:
@@ -67,21 +67,22 @@ class MaskStore:
         parameters = {name: model.get_parameter(name) for name in self._masks}
 
         def mask_gradients() -> None:
-            if not self._factors:
-                self._factors = self._factors_for(parameters)
-            grads = [parameters[name].grad for name in self._factors]
+            grads, factors = [], []
+            for name, factor in self._factors_for(parameters).items():
+                grad = parameters[name].grad
+                if grad is not None:
+                    grads.append(grad)
+                    factors.append(factor)
             if grads:
-                torch._foreach_mul_(grads, list(self._factors.values()))
+                torch._foreach_mul_(grads, tuple(factors))
 
         return mask_gradients
 
     def _factors_for(self, parameters: dict[str, nn.Parameter]) -> Tensors:
-        pruned = {name: mask for name, mask in self._masks.items() if not mask.all()}
-        return {
-            name: mask.to(parameters[name].dtype)
-            for name, mask in pruned.items()
-            if parameters[name].grad is not None
-        }
+        if self._factors is None:
+            pruned = {name: mask for name, mask in self._masks.items() if not mask.all()}
+            self._factors = {name: m.to(parameters[name].dtype) for name, m in pruned.items()}
+        return self._factors
 
 
 def _states(optimizer: Optimizer | None, parameter: nn.Parameter) -> list[Tensor]:

@@ -90,7 +90,9 @@ class Pruner:
         layers = self._layers(prunable_weights(model), model, units)
         removable = sum(layer.units * _cost(layer, unit) for layer in layers.values())
         if unit == "density":
-            return Account(unit, sum(w.numel() for w in prunable_weights(model).values()), removable)
+            return Account(
+                unit, sum(w.numel() for w in prunable_weights(model).values()), removable
+            )
         return Account(unit, sum(p.numel() for p in model.parameters()), removable)
 
     def masks(

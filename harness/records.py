@@ -83,7 +83,9 @@ def _parse(path: Path, number: int, line: str) -> Record:
     try:
         row: dict[str, Any] = json.loads(line)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{where} is not JSON ({error}); delete the line or redo the run") from error
+        raise ValueError(
+            f"{where} is not JSON ({error}); delete the line or redo the run"
+        ) from error
     if row.get("version") != VERSION:
         raise ValueError(
             f"{where}: record version {row.get('version')}, this harness reads {VERSION}; "

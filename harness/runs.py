@@ -66,14 +66,14 @@ class Run:
             ValueError: the folder cannot be written or holds another config.
             Busy: another process is in it.
         """
+        done = None
         with ExitStack() as stack:
-            skipped = None
             if ranks.is_main:
                 make_writable(self.folder)
                 stack.enter_context(locked(self.folder, wait=False))
                 self._check_config()
-                skipped = self._finished()
-            skipped = ranks.send_object(skipped)
+                done = self._finished()
+            skipped: Outcome | None = ranks.send_object(done)
             if skipped:
                 return skipped
             with self._status(ranks):
@@ -210,5 +210,3 @@ class Watchers:
     def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None:
         if self.progress:
             self.progress.epoch(level, epoch, epochs, accuracy)
-
-

@@ -7,7 +7,7 @@ from harness.tensors import Counts, Tensors
 
 
 def top(scores: Tensor, keep: int) -> Tensor:
-    """Bool tensor, True at exactly `keep` highest scores; of equal scores the first flat index wins.
+    """True at exactly `keep` highest scores; of equal scores the first flat index wins.
 
     A partition finds the keep-th highest score, in float32 or wider; nothing is sorted.
 

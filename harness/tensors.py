@@ -36,7 +36,7 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
         ValueError: the model has no such layer.
     """
     own = dict(model.named_parameters())
-    layers = {
+    layers: dict[str, nn.Module] = {
         f"{name}.weight".removeprefix("."): layer
         for name, layer in model.named_modules()
         if isinstance(layer, PRUNABLE)

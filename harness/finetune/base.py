@@ -27,8 +27,6 @@ class Finetune(Protocol):
         """Epochs of dense training that `start` asks for: 0 is the initial network."""
         ...
 
-    def start(
-        self, dense: Callable[[int], Tensors], fresh: Callable[[], Tensors]
-    ) -> Start | None:
-        """None: no retraining. `dense(k)`: state after k dense epochs; `fresh()`: new random one."""
+    def start(self, dense: Callable[[int], Tensors], fresh: Callable[[], Tensors]) -> Start | None:
+        """None: no retraining. `dense(k)`: state after k dense epochs; `fresh()`: a new one."""
         ...

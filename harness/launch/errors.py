@@ -53,6 +53,8 @@ def _dotted(value: object, prefix: str = "") -> list[str]:
 
 def _flat(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return text if isinstance(error, ValueError | OmegaConfBaseException) else (
-        f"{type(error).__name__}: {text}"
+    return (
+        text
+        if isinstance(error, ValueError | OmegaConfBaseException)
+        else (f"{type(error).__name__}: {text}")
     )

@@ -3,12 +3,15 @@
 from pathlib import Path
 from typing import Any
 
+from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 PARTS = ("saliency", "structure", "allocation")
 
 
-def method_of(choices: dict[str, str], config: dict[str, Any], hydra: DictConfig) -> tuple[str, str]:
+def method_of(
+    choices: dict[str, str], config: dict[str, Any], hydra: HydraConf
+) -> tuple[str, str]:
     """(name, label) for the records.
 
     A method that was asked for by name must keep its parts. If only the default method's parts
@@ -34,8 +37,9 @@ def method_of(choices: dict[str, str], config: dict[str, Any], hydra: DictConfig
     return "-".join(named).replace(" ", "_"), " / ".join(named)
 
 
-def _parts_of(name: str, hydra: DictConfig) -> dict[str, str]:
+def _parts_of(name: str, hydra: HydraConf) -> dict[str, str]:
     found = OmegaConf.load(_file_of(name, hydra))
+    assert isinstance(found, DictConfig)
     overrides = {
         str(key).removeprefix("override /"): str(value)
         for entry in found.defaults
@@ -44,7 +48,7 @@ def _parts_of(name: str, hydra: DictConfig) -> dict[str, str]:
     return overrides | {"when": found.get("when", "trained")}
 
 
-def _file_of(name: str, hydra: DictConfig) -> Path:
+def _file_of(name: str, hydra: HydraConf) -> Path:
     folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
     return next(
         file for folder in folders if (file := folder / "method" / f"{name}.yaml").is_file()

@@ -28,8 +28,8 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
     if not rows:
         raise ValueError(
             f"{runs} holds no records: looked for records.jsonl at any depth (outside folders that "
-            f'start with "."), found {len(files)}, all empty; run an experiment first, or give '
-            "the folder that its runs were written to"
+            f'start with "."), found {f"{len(files)}, all empty" if files else "none"}; run an '
+            "experiment first, or give the folder that its runs were written to"
         )
     return pd.DataFrame(rows), [note for path in files if (note := _cut(path, runs))]
 

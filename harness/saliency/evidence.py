@@ -9,9 +9,7 @@ from torch import nn
 from harness.tensors import Batch, Loss, Mean, Tensors, prunable_layers
 
 
-def mean_gradients(
-    model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-) -> Tensors:
+def mean_gradients(model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean) -> Tensors:
     """Gradient of the mean loss over all calibration samples of all ranks, per prunable weight.
 
     In eval mode, so that BatchNorm uses its running statistics and dropout is off. Signed: the

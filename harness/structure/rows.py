@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
 from harness.structure.base import Units
@@ -51,7 +50,7 @@ class Rows:
     def pool(self, scores: Tensor) -> Tensor:
         flat = scores.flatten(start_dim=1)
         if self.pool_by == "l2":
-            return torch.linalg.vector_norm(flat, dim=1)
+            return flat.square().sum(dim=1).sqrt()
         return flat.sum(dim=1) if self.pool_by == "sum" else flat.mean(dim=1)
 
     def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -91,6 +91,7 @@ class Wandb:
             except Exception as error:
                 _online_failed = True
                 _tell("cannot be reached, this process goes on offline (`wandb sync` later)", error)
+                _free_id()
         try:
             return self._init(info, "offline")
         except Exception as error:
@@ -102,6 +103,9 @@ class Wandb:
         import wandb
 
         info.folder.mkdir(parents=True, exist_ok=True)
+        settings = _settings(self.init_timeout_s)
+        # The time limit of W&B's question for a key is read from here only.
+        wandb.setup(settings)
         run = wandb.init(
             id=run_id(info),
             resume="allow",
@@ -116,7 +120,7 @@ class Wandb:
             tags=self._tags(info),
             notes=self.notes,
             config=info.config,
-            settings=_settings(self.init_timeout_s),
+            settings=settings,
         )
         run.define_metric("compression")
         run.define_metric("*", step_metric="compression")
@@ -165,6 +169,16 @@ class _RunSink:
             if not self._told:
                 _tell("lost data of this run (records.jsonl has all of it)", error)
             self._told = True
+
+
+def _free_id() -> None:
+    """Ends W&B's service, for which the id of a run that failed to start stays in use."""
+    try:
+        import wandb
+
+        wandb.teardown()
+    except Exception as error:
+        _tell("cannot stop its service", error)
 
 
 def _settings(timeout_s: float) -> "wandb.Settings":

@@ -89,7 +89,7 @@ class DenseTraining:
 
 
 def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
-    """A new model whose random weights are decided by seed alone; global streams stay as they are."""
+    """A new model whose random weights seed alone decides; global streams stay as they are."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
@@ -98,8 +98,6 @@ def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 def _whole(state: Tensors) -> Tensors:
     # safetensors refuses tensors that share memory.
     return {name: tensor.contiguous().clone() for name, tensor in state.items()}
-
-
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
