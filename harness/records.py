@@ -81,14 +81,15 @@ def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
 def _parse(path: Path, number: int, line: str) -> Record:
     where = f"{path}, line {number}"
     try:
-        row: dict[str, Any] = json.loads(line)
+        row: Any = json.loads(line)
     except json.JSONDecodeError as error:
         raise ValueError(
             f"{where} is not JSON ({error}); delete the line or redo the run"
         ) from error
-    if row.get("version") != VERSION:
+    found = row.get("version") if isinstance(row, dict) else None
+    if found != VERSION:
         raise ValueError(
-            f"{where}: record version {row.get('version')}, this harness reads {VERSION}; "
+            f"{where}: record version {found}, this harness reads {VERSION}; "
             "read it with the harness that wrote it"
         )
     names = {field.name for field in fields(Record)}

@@ -1,0 +1,71 @@
+"""What a data set is: three splits of tensors, and batches of them by sample index."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from harness.tensors import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """Samples held as one tensor; another kind of split implements the same three methods."""
+
+    inputs: Tensor  # (samples, *shape)
+    labels: Tensor  # (samples,), int64
+
+    def __post_init__(self) -> None:
+        if len(self.inputs) != len(self.labels) or self.labels.dtype != torch.int64:
+            raise ValueError(
+                f"labels must be int64, one per sample, got {self.labels.dtype} for "
+                f"{len(self.labels)} labels and {len(self.inputs)} samples; convert them first"
+            )
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
+        """One batch per tensor of sample indices, in that order, on the split's own device."""
+        for chosen in indices:
+            here = chosen.to(self.inputs.device)
+            yield self.inputs.index_select(0, here), self.labels.index_select(0, here)
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> "Split":
+        """The same samples there; `dtype` is that of the inputs, labels stay int64."""
+        return Split(self.inputs.to(device, dtype), self.labels.to(device))
+
+
+@dataclass(frozen=True, eq=False)
+class Splits:
+    train: Split
+    validation: Split
+    test: Split
+    classes: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample, without the batch."""
+        return tuple(self.train.inputs.shape[1:])
+
+    def to(self, device: torch.device | str, dtype: torch.dtype) -> "Splits":
+        return replace(
+            self,
+            train=self.train.to(device, dtype),
+            validation=self.validation.to(device, dtype),
+            test=self.test.to(device, dtype),
+        )
+
+
+class Data(Protocol):
+    def load(self) -> Splits:
+        """The same splits at every call, whatever the run's seed; float32 on the CPU.
+
+        Validation data chooses, test data reports once.
+
+        Raises:
+            ValueError: the files are missing or not what they should be.
+        """
+        ...

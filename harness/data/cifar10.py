@@ -1,0 +1,156 @@
+import pickle
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from harness.data.base import Split, Splits
+from harness.data.prepare import check_seed, normalised, stratified
+
+CLASSES = 10
+PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
+PIXELS = 3 * 32 * 32
+IMAGES_PER_FILE = 10_000
+
+# (images, 3072) and (images,), both uint8
+Rows = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Cifar10:
+    """CIFAR-10 from files under `root`, which `scripts/prepare_data cifar10 ROOT` fetches.
+
+    Shape (3, 32, 32), normalised per channel. `validation` is the share of the training files
+    held out, stratified. The official python layout is preferred to the binary one.
+
+    `verify` compares with the checksums in torchvision; the binary layout has none there, so its
+    file names and sizes are compared. verify=False takes any file data_batch_* and test_batch of
+    either layout, e.g. a small one. The python layout is pickled, and unpickling can run code:
+    do that with files you trust only.
+
+    Source: Krizhevsky 2009, Learning multiple layers of features from tiny images.
+
+    Raises:
+        ValueError: validation is not in (0, 1), or split_seed is negative.
+    """
+
+    root: str = "data"
+    verify: bool = True
+    validation: float = 0.1
+    split_seed: int = 0
+
+    def __post_init__(self) -> None:
+        number = isinstance(self.validation, int | float) and not isinstance(self.validation, bool)
+        if not number or not 0 < self.validation < 1:
+            raise ValueError(
+                f"validation must be in (0, 1), got {self.validation!r}; it is the share of the "
+                "training data held out, write e.g. 0.1"
+            )
+        check_seed(self.split_seed)
+
+    def load(self) -> Splits:
+        """
+        Raises:
+            ValueError: files are missing, differ from the official ones while `verify` is set,
+                or do not hold CIFAR-10 images.
+        """
+        train, test = self._read()
+        held_out = round(self.validation * len(train))
+        sizes = {"train": len(train) - held_out, "validation": held_out}
+        if min(sizes.values()) < len(train.labels.unique()):
+            raise ValueError(
+                f"validation={self.validation} holds out {held_out} of {len(train)} training "
+                "images; both parts need one image per class, take a share nearer to 0.5"
+            )
+        parts = stratified(train, sizes, self.split_seed)
+        return normalised(Splits(**parts, test=test, classes=CLASSES), per_channel=True)
+
+    def _read(self) -> tuple[Split, Split]:
+        root = Path(self.root)
+        if (root / PYTHON).is_dir():
+            return self._read_folder(root / PYTHON, "", _read_python, _differs_by_checksum)
+        if (root / BINARY).is_dir():
+            return self._read_folder(root / BINARY, ".bin", _read_binary, _differs_by_size)
+        raise ValueError(
+            f"root={self.root}: no {PYTHON} or {BINARY} in {root.absolute()}; "
+            f"run scripts/prepare_data cifar10 {self.root}"
+        )
+
+    def _read_folder(
+        self,
+        folder: Path,
+        suffix: str,
+        read: Callable[[Path], Rows],
+        differing: Callable[[Path], list[str]],
+    ) -> tuple[Split, Split]:
+        if self.verify and (names := differing(folder)):
+            raise ValueError(
+                f"{folder}: missing or not the official CIFAR-10: {', '.join(names)}; "
+                f"run scripts/prepare_data cifar10 {self.root}, or write verify=false to use "
+                "other files of this layout"
+            )
+        # Verified means the official files only, whatever lies beside them.
+        pattern = "data_batch_[1-5]" if self.verify else "data_batch_*"
+        train = sorted(folder.glob(pattern + suffix))
+        test = folder / f"test_batch{suffix}"
+        if not train or not test.is_file():
+            raise ValueError(
+                f"{folder}: needs data_batch_*{suffix} and test_batch{suffix}; "
+                f"run scripts/prepare_data cifar10 {self.root}"
+            )
+        return _split([read(path) for path in train]), _split([read(test)])
+
+
+def _differs_by_checksum(folder: Path) -> list[str]:
+    from torchvision.datasets import CIFAR10
+    from torchvision.datasets.utils import check_integrity
+
+    official = CIFAR10.train_list + CIFAR10.test_list
+    return [name for name, md5 in official if not check_integrity(folder / name, md5)]
+
+
+def _differs_by_size(folder: Path) -> list[str]:
+    names = [*(f"data_batch_{number}.bin" for number in range(1, 6)), "test_batch.bin"]
+    size = IMAGES_PER_FILE * (1 + PIXELS)
+    paths = [folder / name for name in names]
+    return [path.name for path in paths if not path.is_file() or path.stat().st_size != size]
+
+
+def _read_python(path: Path) -> Rows:
+    with path.open("rb") as file:
+        entry = pickle.load(file, encoding="latin1")
+    try:
+        return _checked(path, np.asarray(entry["data"]), np.asarray(entry["labels"]))
+    except (KeyError, TypeError) as error:
+        raise ValueError(
+            f"{path} must hold a dict with data and labels; is it another data set?"
+        ) from error
+
+
+def _read_binary(path: Path) -> Rows:
+    content = np.fromfile(path, dtype=np.uint8)
+    if content.size % (1 + PIXELS):
+        raise ValueError(
+            f"{path} must hold {1 + PIXELS} bytes per image (label, pixels), got {content.size} "
+            "bytes; is it cut off, or CIFAR-100?"
+        )
+    rows = content.reshape(-1, 1 + PIXELS)
+    return _checked(path, rows[:, 1:], rows[:, 0])
+
+
+def _checked(path: Path, pixels: np.ndarray, labels: np.ndarray) -> Rows:
+    fits = pixels.dtype == np.uint8 and pixels.shape == (len(labels), PIXELS) and len(labels) > 0
+    if not fits or labels.min() < 0 or labels.max() >= CLASSES:
+        raise ValueError(
+            f"{path} must hold uint8 images of {PIXELS} numbers, each with a label 0 to 9, got "
+            f"{pixels.dtype} {pixels.shape} and {len(labels)} labels; is it another data set?"
+        )
+    return pixels, labels.astype(np.uint8)
+
+
+def _split(files: Sequence[Rows]) -> Split:
+    pixels = np.concatenate([pixels for pixels, _ in files]).reshape(-1, 3, 32, 32)
+    labels = np.concatenate([labels for _, labels in files])
+    return Split(torch.from_numpy(pixels), torch.from_numpy(labels).long())

@@ -1,0 +1,98 @@
+"""What data sets share: stratified parts, one normalisation, and the rules of their fields."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.data.base import Split, Splits
+
+
+def stratified(samples: Split, sizes: Mapping[str, int], seed: int) -> dict[str, Split]:
+    """Disjoint random parts of the named sizes, each with the classes in equal proportion.
+
+    Parts are drawn in the order of `sizes`; samples beyond their sum are left out. The draw
+    depends on `seed` and the labels only.
+
+    Raises:
+        ValueError: the sizes do not fit; see check_sizes.
+    """
+    from sklearn.model_selection import train_test_split
+
+    labels = samples.labels.numpy()
+    check_sizes(sizes, samples=len(samples), classes=len(np.unique(labels)))
+    rest = np.arange(len(samples))
+    parts = {}
+    for name, size in sizes.items():
+        part, rest = (
+            train_test_split(rest, train_size=size, stratify=labels[rest], random_state=seed)
+            if size < len(rest)
+            else (rest, rest[:0])
+        )
+        parts[name] = Split(samples.inputs[part], samples.labels[part])
+    return parts
+
+
+def normalised(splits: Splits, per_channel: bool = False) -> Splits:
+    """(x - mean) / std of the TRAINING inputs, the same for all three splits.
+
+    Inputs are float32, or uint8 (kept so until here: a quarter of the memory); float32 comes out.
+
+    Mean and std are two numbers, or two per channel (dimension 1 of the inputs). The std is that
+    of the population (divided by n).
+
+    Raises:
+        ValueError: all training inputs (of a channel) are equal.
+    """
+    mean, std = _mean_and_std(splits.train.inputs, per_channel)
+
+    def scaled(split: Split) -> Split:
+        return Split((split.inputs - mean).div_(std), split.labels)
+
+    return Splits(
+        scaled(splits.train), scaled(splits.validation), scaled(splits.test), splits.classes
+    )
+
+
+def _mean_and_std(inputs: Tensor, per_channel: bool) -> tuple[Tensor, Tensor]:
+    axes = [axis for axis in range(inputs.ndim) if not (per_channel and axis == 1)]
+    std, mean = torch.std_mean(inputs.float(), dim=axes, correction=0, keepdim=True)
+    if not std.all():
+        raise ValueError("training inputs are all equal, so their std is 0; check the data files")
+    return mean, std
+
+
+def check_sizes(sizes: Mapping[str, int], samples: int, classes: int) -> None:
+    """
+    Raises:
+        ValueError: a size is not an integer with room for one sample per class, or there are not
+            so many samples, or a remainder is too small to be drawn by class.
+    """
+    for name, size in sizes.items():
+        check_integer(name, size, classes, "a sample per class at least")
+    asked = sum(sizes.values())
+    if asked > samples or 0 < samples - asked < classes:
+        raise ValueError(
+            f"{' + '.join(sizes)} must be {samples} or at most {samples - classes}, got {asked}; "
+            "make one of them smaller"
+        )
+
+
+def check_integer(name: str, value: int, least: int, why: str) -> None:
+    """
+    Raises:
+        ValueError: value is not an integer (True is none) of at least `least`.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}; {why}")
+
+
+def check_seed(split_seed: int) -> None:
+    """
+    Raises:
+        ValueError: split_seed is not an integer in [0, 2**32), the range of scikit-learn.
+    """
+    check_integer("split_seed", split_seed, 0, "write e.g. 0")
+    if split_seed >= 2**32:
+        raise ValueError(f"split_seed must be below 2**32, got {split_seed}; write e.g. 0")
