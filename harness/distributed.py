@@ -148,6 +148,11 @@ def ranks_of_environment(device: str = "auto") -> Iterator[Ranks]:
         dist.destroy_process_group()
 
 
+def is_main_process() -> bool:
+    """Whether this process is rank 0 or alone, also outside a group."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _device(asked: str) -> torch.device:
     if asked not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device must be auto, cpu or cuda, got {asked!r}")

@@ -1,4 +1,4 @@
-"""The experiment, top to bottom: dense training; then per level prune, measure, retrain, measure."""
+"""The experiment, top to bottom: dense training; then per level prune, measure, retrain."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -14,7 +14,7 @@ from harness.distributed import Ranks
 from harness.finetune.base import Finetune
 from harness.masks import MaskStore
 from harness.metrics.macs import macs
-from harness.metrics.size import density, layer_densities, parameters_left
+from harness.metrics.size import density, layer_densities, parameters_left, ratio
 from harness.models.base import Model
 from harness.pruning import Calibration, Goal, Pruner
 from harness.records import Record
@@ -135,20 +135,11 @@ class Experiment:
     def run(self, place: Place) -> tuple[nn.Module, Tensors]:
         """Runs every level, records each stage, and returns the pruned network and its masks."""
         run = _Run(self, place)
-        place.watcher.begin(len(run.shares), self._epochs(len(run.shares)))
         run.begin()
         for level, share in enumerate(run.shares, start=1):
             run.prune(level, share)
             run.retrain(level, share)
         return run.model, run.store.masks
-
-    def _epochs(self, levels: int) -> int:
-        dense = self.training.epochs if self.when == "trained" else 0
-        start = self.finetune.start(lambda epoch: {}, dict)
-        if start is None:
-            return dense
-        recipe: Trainer = getattr(self, start.recipe)
-        return dense + levels * (recipe.epochs - start.first_epoch)
 
 
 class _Run:
@@ -168,13 +159,14 @@ class _Run:
         self.account = what.pruner.account(what.schedule.unit, self.model, self.units)
         # Before any training: a target that this model cannot reach fails here.
         self.shares = what.schedule.shares(self.account.share_of)
-        self.dense_macs = macs(self.model, self.splits.shape)
+        self.dense_macs = macs(self.model, self.splits.shape, whole=True)
         self.parameters = sum(p.numel() for p in self.model.parameters())
         self.dense = DenseTraining(
             place.dense, what.training, self._setting(0), self._initial, what.keep_epochs
         )
 
     def begin(self) -> None:
+        self.place.watcher.begin(len(self.shares), self._epochs())
         if self.what.when == "init":
             self._record(0, "initial", 1.0, 0, 0)
             return
@@ -182,6 +174,17 @@ class _Run:
         load_into(self.model, self.dense.at(epochs, self._watcher(0, epochs)))
         steps = self.what.training.steps(len(self.splits.train), epochs)
         self._record(0, "dense", 1.0, epochs, steps)
+
+    def _epochs(self) -> int:
+        """Epochs that this run will train."""
+        dense = self.what.training.epochs
+        cached = self.what.when == "init" or self.dense.has(dense)
+        start = self.what.finetune.start(lambda epoch: {}, dict)
+        if start is None:
+            return 0 if cached else dense
+        recipe: Trainer = getattr(self.what, start.recipe)
+        each = recipe.epochs - start.first_epoch
+        return len(self.shares) * each + (0 if cached else dense)
 
     def prune(self, level: int, share: float) -> None:
         self.ranks.check_equal(self.store.masks, "masks in force")
@@ -227,8 +230,8 @@ class _Run:
                 target_density=self._asked("density", share),
                 target_compression=self._asked("compression", share),
                 density=density(weights),
-                compression=_ratio(self.parameters, left),
-                speedup=_ratio(self.dense_macs, sparse_macs),
+                compression=ratio(self.parameters, left),
+                speedup=ratio(self.dense_macs, sparse_macs),
                 parameters=left,
                 macs=sparse_macs,
                 top1=test.top1,
@@ -290,7 +293,3 @@ class _Run:
             self.place.watcher.epoch(level, done, epochs, accuracy)
 
         return watch
-
-
-def _ratio(before: int, after: int) -> float:
-    return before / after if after else float("inf")

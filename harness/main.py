@@ -10,7 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from harness.distributed import ranks_of_environment
+from harness.distributed import is_main_process, ranks_of_environment
 from harness.environment import numerics_key
 from harness.experiment import Experiment, Identity
 from harness.identity import OPERATIONAL, Config, dense_hash, run_hash, scientific, setting_hash
@@ -34,8 +34,11 @@ def main(cfg: DictConfig) -> None:
     """One run of the command line, or one point of a sweep."""
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         report_outcome(lambda: run(cfg))
-    else:
-        run(cfg)
+        return
+    outcome = run(cfg)
+    if is_main_process() and cfg.progress != "none":
+        why = f" ({outcome.reason}; rerun=always redoes it)" if outcome.reason else ""
+        print(f"{outcome.state}: {outcome.folder}{why}")
 
 
 def run(cfg: DictConfig) -> Outcome:

@@ -1,6 +1,7 @@
 """What flows through the pipeline: tensors and counts by parameter name, and batches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -60,3 +61,16 @@ def copied(tensors: Tensors) -> Tensors:
 def load_into(model: nn.Module, state: Tensors) -> None:
     """Copies a whole state (parameters and buffers) into the model, in place."""
     model.load_state_dict(state, strict=True)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode inside; every module's own mode again outside, also after an error."""
+    # Module by module: model.train() would also wake up the parts that are frozen in eval mode.
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

@@ -5,10 +5,10 @@ from torch import Tensor, nn
 from harness.metrics.macs import macs
 from harness.metrics.size import (
     PrunedWeightAlive,
-    compression,
     density,
     layer_densities,
     parameters_left,
+    ratio,
 )
 from harness.models.lenet_5 import LeNet5
 from harness.models.lenet_300_100 import LeNet300100
@@ -139,14 +139,16 @@ def test_mask_of_another_model_is_refused(name: str, mask: Tensor) -> None:
         parameters_left(model, {name: mask})
 
 
-def test_compression_is_before_by_after() -> None:
-    assert compression(100, 20) == 5.0
+def test_a_ratio_is_before_by_after_and_infinite_when_nothing_is_left() -> None:
+    assert ratio(100, 20) == 5.0
+    assert ratio(100, 0) == float("inf")
 
 
-@pytest.mark.parametrize("left", [0, 101])
-def test_compression_of_impossible_counts_is_refused(left: int) -> None:
-    with pytest.raises(ValueError, match="left must be between 1 and total=100"):
-        compression(100, left)
+def test_the_dense_network_counts_whole_even_where_a_fresh_weight_is_zero() -> None:
+    model = ones(LeNet300100().build((1, 28, 28), 10))
+    next(model.parameters()).data[0, 0] = 0
+    assert macs(model, (1, 28, 28)) == 266_199
+    assert macs(model, (1, 28, 28), whole=True) == 266_200
 
 
 def test_lenets_have_the_published_macs() -> None:

@@ -9,9 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 PARTS = ("saliency", "structure", "allocation")
 
 
-def method_of(
-    choices: dict[str, str], config: dict[str, Any], hydra: HydraConf
-) -> tuple[str, str]:
+def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf) -> tuple[str, str]:
     """(name, label) for the records.
 
     A method that was asked for by name must keep its parts. If only the default method's parts

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from harness.tensors import PRUNABLE
+from harness.tensors import PRUNABLE, evaluating
 
 
-def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
+def macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> int:
     """Multiply-accumulates of one sample: sum of non-zero weights x positions over layer calls.
 
     Only convolutions and linear layers count, as in the literature; biases, norms and additions
@@ -18,8 +18,9 @@ def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
     `shape`, so groups, stride, padding and dilation come out right; a transposed convolution has
     its input's. A layer called twice counts twice. Weights used without calling their layer
     (torch.nn.functional, nn.MultiheadAttention) are not seen.
-    A fresh weight may be exactly 0 too: torch's default init draws that once in 2**24 weights, so
-    about one LeNet-5 in 40 has one before any pruning.
+
+    whole: zeros count too. That is the dense network's number: torch's default init draws an
+    exact 0 once in 2**24 weights, so one LeNet-5 in 40 has one before any pruning.
 
     The model is left unchanged: mode of every module, statistics, hooks; also after an error.
 
@@ -32,17 +33,15 @@ def macs(model: nn.Module, shape: tuple[int, ...]) -> int:
     counted: list[int] = []
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        counted.append(_nonzeros(layer) * _positions(layer, inputs, output))
+        weight = layer.get_parameter("weight")
+        alive = weight.numel() if whole else int(weight.count_nonzero())
+        counted.append(alive * _positions(layer, inputs, output))
 
     first = next(model.parameters())
     sample = torch.zeros(1, *shape, dtype=first.dtype, device=first.device)
-    with _evaluating(model), _hooked(layers, count), torch.no_grad():
+    with evaluating(model), _hooked(layers, count), torch.no_grad():
         model(sample)
     return sum(counted)
-
-
-def _nonzeros(layer: nn.Module) -> int:
-    return int(layer.get_parameter("weight").count_nonzero())
 
 
 def _positions(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
@@ -52,18 +51,6 @@ def _positions(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> 
         return output.numel() // layer.out_channels
     assert isinstance(layer, nn.Linear)
     return output.numel() // layer.out_features
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    # Module by module: model.train() would also wake up the parts that are frozen in eval mode.
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

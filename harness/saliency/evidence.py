@@ -1,12 +1,11 @@
 """What saliencies measure on data. Sums and sample counts, so that ranks can average them."""
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 
 import torch
 from torch import nn
 
-from harness.tensors import Batch, Loss, Mean, Tensors, prunable_layers
+from harness.tensors import Batch, Loss, Mean, Tensors, evaluating, prunable_layers
 
 
 def mean_gradients(model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean) -> Tensors:
@@ -21,22 +20,9 @@ def mean_gradients(model: nn.Module, batches: Iterable[Batch], loss: Loss, mean:
     parameters = {name: model.get_parameter(name) for name in prunable_layers(model)}
     sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
     samples = 0
-    with evaluating(model):
+    with evaluating(model), torch.enable_grad():
         for inputs, labels in batches:
             gradients = torch.autograd.grad(loss(model(inputs), labels), list(parameters.values()))
             torch._foreach_add_(list(sums.values()), list(gradients))
             samples += len(labels)
     return mean(sums, samples)
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode with gradients inside; every module's own mode again outside, also on errors."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.enable_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode

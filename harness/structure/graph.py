@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.tensors import prunable_layers
+from harness.tensors import evaluating, prunable_layers
 
 Node = Any  # torch.autograd.graph.Node; its next_functions are untyped
 
@@ -51,17 +51,14 @@ def _claim(
 
 def _backward_graph(model: nn.Module, sample: Tensor) -> Node:
     trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    modes = {module: module.training for module in model.modules()}
     try:
-        # In eval mode, so that no running statistic moves; frozen parameters would be invisible.
-        model.eval().requires_grad_(True)
-        with torch.enable_grad():
+        # Frozen parameters would be invisible; in eval mode no running statistic moves.
+        model.requires_grad_(True)
+        with evaluating(model), torch.enable_grad():
             return model(sample).grad_fn
     finally:
         for parameter, requires_grad in trainable.items():
             parameter.requires_grad_(requires_grad)
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _children(node: Node) -> list[Node]:

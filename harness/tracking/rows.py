@@ -17,7 +17,7 @@ METRICS = (
     "epochs",
     "steps",
 )
-LAYER_COLUMNS = ["compression", "level", "stage", "layer", "density"]
+LAYER_COLUMNS = ("compression", "level", "stage", "layer", "density")
 
 # Nothing of the same level follows these.
 LAST_STAGES = frozenset({"dense", "finetuned"})

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.records import Record, Sink
 from harness.tracking.base import RunInfo
@@ -98,7 +98,7 @@ class Wandb:
             _tell("cannot start, this run goes on without it", error)
             return None
 
-    def _init(self, info: RunInfo, mode: str) -> "wandb.Run":
+    def _init(self, info: RunInfo, mode: Literal["online", "offline"]) -> "wandb.Run":
         # Half a second, and 55 MB that a run without tracking does not need.
         import wandb
 
@@ -159,7 +159,7 @@ class _RunSink:
     def _log_layers(self) -> None:
         import wandb
 
-        table = wandb.Table(columns=LAYER_COLUMNS, data=self._layers)
+        table = wandb.Table(columns=[*LAYER_COLUMNS], data=[*self._layers])
         self._run.log({"layers": table, "compression": self._layers[-1][0]})
 
     def _attempt(self, send: Callable[[], None]) -> None:
@@ -167,7 +167,7 @@ class _RunSink:
             send()
         except Exception as error:
             if not self._told:
-                _tell("lost data of this run (records.jsonl has all of it)", error)
+                _tell("did not get all of this run (records.jsonl has it)", error)
             self._told = True
 
 
@@ -194,6 +194,7 @@ def _settings(timeout_s: float) -> "wandb.Settings":
         "login_timeout": timeout_s,
         # Else the end of a run waits for as long as the server is gone.
         "finish_timeout": timeout_s,
+        "finish_timeout_raises": True,
         # A killed run loses what was not flushed; the default is 15 s.
         "x_transaction_log_flush_interval": 0.5,
         # Listing the installed packages is most of a start; environment.json has them.

@@ -28,6 +28,10 @@ class DenseTraining:
     build: Callable[[], nn.Module]
     keep: Collection[int]
 
+    def has(self, epoch: int) -> bool:
+        """Whether `at(epoch)` will find it without training."""
+        return epoch == 0 or self._file(epoch).exists()
+
     def at(self, epoch: int, on_epoch: Callable[[int, nn.Module], None] | None = None) -> Tensors:
         """Parameters and buffers after `epoch` epochs, 0 being the initial network.
 

@@ -8,6 +8,7 @@ from torch import nn
 from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.task.base import Task
+from harness.tensors import evaluating
 
 
 @dataclass(frozen=True)
@@ -32,13 +33,12 @@ def evaluate(
     if len(split) == 0:
         raise ValueError("cannot evaluate on 0 samples; give the split at least 1")
     ranks.send(list(model.buffers()))
-    was_training = model.training
-    model.eval()
     sums = torch.zeros(3, dtype=torch.float64, device=ranks.device)
-    for inputs, labels in split.batches(ranks.share(torch.arange(len(split))).split(batch_size)):
-        if len(labels):
-            found = task.measure(model(inputs), labels)
-            sums += torch.stack([found[key].double() for key in ("top1", "top5", "loss")])
-    model.train(was_training)
+    mine = ranks.share(torch.arange(len(split)))
+    with evaluating(model):
+        for inputs, labels in split.batches(mine.split(batch_size)):
+            if len(labels):
+                found = task.measure(model(inputs), labels)
+                sums += torch.stack([found[key].double() for key in ("top1", "top5", "loss")])
     top1, top5, loss = (ranks.sum(sums) / len(split)).tolist()
     return Measured(top1, top5, loss)
