@@ -2,48 +2,33 @@
 
 import os
 import sys
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
-TRACEBACK = "HYDRA_FULL_ERROR"
+TRACEBACK = "HYDRA_FULL_ERROR"  # set by the user: errors keep their traceback
 
 
 def main() -> None:
-    """Runs the command line; what a user got wrong becomes one line and exit status 2."""
-    _refuse_sweep_of_ranks()
-    from harness.files import Busy
-    from harness.launch.errors import USER_ERRORS, one_line
+    """Runs the command line.
 
+    Exit status: 0 done, 1 a run failed, 2 wrong input (one line on stderr), 130 interrupted.
+    """
+    if "RANK" in os.environ and {"-m", "--multirun"} & set(sys.argv[1:]):
+        _leave("-m under torchrun would run the sweep once per rank; leave torchrun away", 2)
     wants_traceback = TRACEBACK in os.environ
     # Else Hydra prints its own, longer account and leaves.
     os.environ[TRACEBACK] = "1"
-    try:
-        from harness.main import main as run
+    from harness.launch.compose import defaults
+    from harness.launch.errors import WRONG_INPUT, Refused, one_line, status_of
+    from harness.main import main as run
 
+    try:
         run()
     except KeyboardInterrupt:
         _leave("interrupted; the same command goes on where it stopped", 130)
-    except (*USER_ERRORS, Busy) as error:
+    except (Refused, *WRONG_INPUT) as error:
         if wants_traceback:
             raise
-        _leave(one_line(error, _defaults()), 2)
-
-
-def _refuse_sweep_of_ranks() -> None:
-    if "RANK" in os.environ and {"-m", "--multirun"} & set(sys.argv[1:]):
-        _leave(
-            "-m under torchrun would run the sweep once per rank; start it with "
-            "python -m harness -m ... alone",
-            2,
-        )
-
-
-def _defaults() -> "DictConfig | None":
-    from harness.launch.compose import defaults
-
-    return defaults(sys.argv[1:])
+        cause = error.error if isinstance(error, Refused) else error
+        _leave(one_line(cause, defaults(sys.argv[1:])), status_of(cause))
 
 
 def _leave(line: str, status: int) -> None:

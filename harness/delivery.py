@@ -16,9 +16,8 @@ from harness.tensors import Tensors
 
 def deliver(folder: Path, model: nn.Module, masks: Tensors) -> None:
     """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
-    state = {name: tensor.contiguous().clone() for name, tensor in model.state_dict().items()}
-    write_whole(folder / "model.safetensors", safetensors.torch.save(state))
-    write_whole(folder / "masks.safetensors", safetensors.torch.save(_contiguous(masks)))
+    for file, tensors in (("model", model.state_dict()), ("masks", masks)):
+        write_whole(folder / f"{file}.safetensors", safetensors.torch.save(_apart(tensors)))
 
 
 def read_delivery(folder: Path) -> tuple[Tensors, Tensors]:
@@ -79,5 +78,6 @@ def read_json_facts(folder: Path) -> dict[str, Any]:
     return facts
 
 
-def _contiguous(tensors: Tensors) -> Tensors:
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+def _apart(tensors: Tensors) -> Tensors:
+    # safetensors refuses tensors that share memory, as a unit's bias and norm masks do.
+    return {name: tensor.contiguous().clone() for name, tensor in tensors.items()}

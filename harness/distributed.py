@@ -1,6 +1,7 @@
 """All that this project knows of torch.distributed. One process behaves as a group of one."""
 
 import gc
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -14,6 +15,11 @@ from torch.nn.parallel import DistributedDataParallel
 
 from harness.bits import digest, pack, unpack
 from harness.tensors import Tensors, mean_alone
+
+# Newer releases of torch renamed the switch; the old name warns there.
+_SWITCHES = inspect.signature(DistributedDataParallel).parameters
+_NEW, _OLD = "forward_sync_buffers", "broadcast_buffers"
+NO_BUFFERS: dict[str, Any] = {_NEW if _NEW in _SWITCHES else _OLD: False}
 
 
 class RanksDisagree(RuntimeError):
@@ -104,7 +110,7 @@ class Ranks:
         if self.count == 1:
             return model
         devices = [self.device] if self.device.type == "cuda" else None
-        return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False)
+        return DistributedDataParallel(model, device_ids=devices, **NO_BUFFERS)
 
     def no_sync(self, replica: nn.Module) -> AbstractContextManager[None]:
         """Inside it a backward adds to this rank's gradients only (gradient accumulation)."""

@@ -12,11 +12,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.distributed import is_main_process, ranks_of_environment
 from harness.environment import numerics_key
-from harness.experiment import Experiment, Identity
+from harness.experiment import Experiment
 from harness.identity import OPERATIONAL, Config, dense_hash, run_hash, scientific, setting_hash
+from harness.launch.errors import refusing
 from harness.launch.method import method_of
 from harness.launch.paths import CONF
 from harness.launch.sweep import report_outcome
+from harness.records import Identity
 from harness.runs import Outcome, Run
 
 
@@ -35,7 +37,8 @@ def main(cfg: DictConfig) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         report_outcome(lambda: run(cfg))
         return
-    outcome = run(cfg)
+    with refusing():
+        outcome = run(cfg)
     if is_main_process() and cfg.progress != "none":
         why = f" ({outcome.reason}; rerun=always redoes it)" if outcome.reason else ""
         print(f"{outcome.state}: {outcome.folder}{why}")

@@ -1,5 +1,6 @@
 """What a run shows while it works: a bar on a terminal, plain lines elsewhere."""
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -154,7 +155,8 @@ class _Bar(_Display):
 def _display(mode: str, stream: TextIO, clock: Callable[[], float]) -> _Display:
     if mode == "none":
         return _Display()
-    if mode == "bar" or (mode == "auto" and stream.isatty()):
+    movable = stream.isatty() and os.environ.get("TERM") != "dumb"
+    if mode == "bar" or (mode == "auto" and movable):
         return _Bar(stream)
     return _Plain(stream, clock)
 

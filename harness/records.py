@@ -46,10 +46,35 @@ class Record:
     version: int = VERSION
 
 
+@dataclass(frozen=True)
+class Identity:
+    """Who a run is, in its records."""
+
+    run: str
+    setting: str
+    method: str
+    label: str
+    model: str
+    data: str
+
+
 class Sink(Protocol):
     """Takes the same records as records.jsonl: W&B, a progress bar."""
 
     def log(self, record: Record) -> None: ...
+
+
+class Watcher(Sink, Protocol):
+    """Whatever follows a run: its files, W&B, the progress bar. Rank 0's alone does anything."""
+
+    @property
+    def follows_epochs(self) -> bool:
+        """Whether `epoch` wants the validation accuracy; the same on every rank."""
+        ...
+
+    def begin(self, levels: int, epochs: int) -> None: ...
+
+    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None: ...
 
 
 def to_line(record: Record) -> str:

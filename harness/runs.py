@@ -6,19 +6,18 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness import records
 from harness.delivery import deliver
 from harness.distributed import Ranks
 from harness.environment import commit, environment
-from harness.experiment import Experiment, Identity, Place
+from harness.experiment import Experiment
 from harness.files import locked, make_writable, read_json, write_json, write_whole
 from harness.identity import Config, differences
 from harness.progress import Progress
-from harness.records import Record, Sink
+from harness.records import Identity, Record, Sink
 from harness.tracking.base import RunInfo, Tracking
 
 RERUN = ("never", "changed", "always")
@@ -31,6 +30,7 @@ class Outcome:
     state: str  # "finished", "skipped" or "failed"
     folder: str
     reason: str = ""
+    top1: float | None = None  # of the last record, share of test samples
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,6 @@ class Run:
     progress: str
     sweep_name: str
     rerun: str = "never"
-    facts: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rerun not in RERUN:
@@ -62,48 +61,46 @@ class Run:
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """Runs the experiment in its folder unless it is finished there.
 
+        Everything is checked before anything is written.
+
         Raises:
-            ValueError: the folder cannot be written or holds another config.
-            Busy: another process is in it.
+            ValueError: the experiment cannot run, or the folder cannot be written or holds
+                another config.
+            Busy: another process is in the folder.
         """
-        done = None
+        done: Outcome | None = ranks.send_object(self._finished() if ranks.is_main else None)
+        if done:
+            return done
+        levels = experiment.prepare(ranks, self.dense)
         with ExitStack() as stack:
             if ranks.is_main:
                 make_writable(self.folder)
                 stack.enter_context(locked(self.folder, wait=False))
-                self._check_config()
-                done = self._finished()
-            skipped: Outcome | None = ranks.send_object(done)
-            if skipped:
-                return skipped
-            with self._status(ranks):
-                self._run(experiment, ranks)
-        return Outcome("finished", str(self.folder))
-
-    def _run(self, experiment: Experiment, ranks: Ranks) -> None:
-        if ranks.is_main:
-            self._begin(ranks)
-        with self._watcher(ranks) as watcher:
-            follow = ranks.send_object(watcher.follows_epochs)
-            place = Place(ranks, self.dense, self.identity, watcher, follow)
-            model, masks = experiment.run(place)
-        if ranks.is_main:
-            deliver(self.folder, model, masks)
+                stack.enter_context(self._status())
+                self._begin(ranks)
+            watcher = stack.enter_context(self._watcher(ranks))
+            network, masks = levels.run(self.identity, watcher)
+            if ranks.is_main:
+                deliver(self.folder, network, masks)
+            top1 = watcher.last.top1 if watcher.last else None
+        return Outcome("finished", str(self.folder), top1=top1)
 
     def _begin(self, ranks: Ranks) -> None:
         for old in ("records.jsonl", "timings.jsonl", "model.safetensors", "masks.safetensors"):
             (self.folder / old).unlink(missing_ok=True)
         write_whole(self.folder / "config.yaml", self.yaml)
-        write_json(self.folder / "identity.json", {"science": self.science, **self.facts})
+        write_json(self.folder / "identity.json", {"science": self.science})
         write_json(self.folder / "environment.json", environment(ranks))
 
     @contextmanager
     def _watcher(self, ranks: Ranks) -> Iterator["Watchers"]:
-        if not ranks.is_main:
-            yield Watchers([], None)
-            return
-        with Progress(self.progress) as progress, self.tracking.open(self._info()) as sink:
-            yield Watchers([Files(self.folder, ranks.count), sink, progress], progress)
+        with ExitStack() as stack:
+            progress = stack.enter_context(Progress(self.progress if ranks.is_main else "none"))
+            sinks: list[Sink] = []
+            if ranks.is_main:
+                tracker = stack.enter_context(self.tracking.open(self._info()))
+                sinks = [Files(self.folder, ranks.count), tracker, progress]
+            yield Watchers(sinks, progress, ranks.send_object(progress.follows_epochs))
 
     def _info(self) -> RunInfo:
         me = self.identity
@@ -121,38 +118,33 @@ class Run:
             config=self.config,
         )
 
-    def _check_config(self) -> None:
-        before = read_json(self.folder / "identity.json")
-        if before is None:
-            if (self.folder / "records.jsonl").exists():
-                raise ValueError(
-                    f"{self.folder} holds records but no identity.json; they are of something "
-                    "else: choose another folder with runs=PATH, or delete it"
-                )
-            return
-        if before["science"] != json.loads(json.dumps(self.science)):
-            keys = ", ".join(differences(before["science"], self.science))
-            raise ValueError(
-                f"{self.folder} holds results of another config (it differs in {keys}); "
-                "choose another folder with runs=PATH, or delete it"
-            )
-
     def _finished(self) -> Outcome | None:
+        """The outcome, if there is nothing left to do; checks that the folder is this run's."""
+        self._check_config()
         status = read_json(self.folder / "status.json") or {}
         if status.get("state") != "finished" or self.rerun == "always":
             return None
-        made_by, now = status.get("commit"), commit()
-        if made_by == now:
+        made_by = status.get("commit")
+        if made_by == commit():
             return Outcome("skipped", str(self.folder), "finished before")
         if self.rerun == "changed":
             return None
         return Outcome("skipped", str(self.folder), f"finished before, by commit {made_by}")
 
-    @contextmanager
-    def _status(self, ranks: Ranks) -> Iterator[None]:
-        if not ranks.is_main:
-            yield
+    def _check_config(self) -> None:
+        before = read_json(self.folder / "identity.json")
+        if before is None and not (self.folder / "records.jsonl").exists():
             return
+        science = before["science"] if before else {}
+        if science != json.loads(json.dumps(self.science)):
+            keys = ", ".join(differences(science, self.science))
+            raise ValueError(
+                f"{self.folder} holds results of another config (it differs in {keys}); "
+                "choose another folder with runs=PATH, or delete it"
+            )
+
+    @contextmanager
+    def _status(self) -> Iterator[None]:
         self._set_status("running")
         try:
             yield
@@ -190,23 +182,19 @@ class Files:
 
 
 class Watchers:
-    """All that follow a run, as one."""
+    """All that follow a run, as one; on ranks above 0 nobody does."""
 
-    def __init__(self, sinks: list[Sink], progress: Progress | None):
-        self.sinks, self.progress = sinks, progress
-
-    @property
-    def follows_epochs(self) -> bool:
-        return self.progress is not None and self.progress.follows_epochs
+    def __init__(self, sinks: list[Sink], progress: Progress, follows_epochs: bool):
+        self.sinks, self.progress, self.follows_epochs = sinks, progress, follows_epochs
+        self.last: Record | None = None
 
     def begin(self, levels: int, epochs: int) -> None:
-        if self.progress:
-            self.progress.start(levels, epochs)
+        self.progress.start(levels, epochs)
 
     def log(self, record: Record) -> None:
+        self.last = record
         for sink in self.sinks:
             sink.log(record)
 
     def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None:
-        if self.progress:
-            self.progress.epoch(level, epoch, epochs, accuracy)
+        self.progress.epoch(level, epoch, epochs, accuracy)

@@ -7,6 +7,7 @@ more chunks is a Record of wandb_internal.proto. Seen in wandb 0.31.0, which shi
 
 import json
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -41,8 +42,16 @@ class WandbLog:
 
 
 def logs(folder: Path) -> list[WandbLog]:
-    """Every run below the folder, oldest first."""
-    return [read(path) for path in sorted(folder.glob("wandb/*run-*/*.wandb"))]
+    """Every finished run below the folder, oldest first."""
+    return [_finished(path) for path in sorted(folder.glob("wandb/*run-*/*.wandb"))]
+
+
+def _finished(path: Path, patience_s: float = 10) -> WandbLog:
+    # W&B's service closes the file some milliseconds after run.finish() has returned.
+    end = time.monotonic() + patience_s
+    while (log := read(path)).exit_code is None and time.monotonic() < end:
+        time.sleep(0.002)
+    return log
 
 
 def read(path: Path) -> WandbLog:
@@ -97,12 +106,14 @@ def _tables(log: WandbLog, files: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _records(raw: bytes) -> Iterator[Any]:
+    if not raw:
+        return
     assert HEADER.unpack_from(raw) == (b":W&B", 0xBEE1, 0), "not a .wandb file of version 0"
     data = b""
     for kind, chunk in _chunks(raw):
         data += chunk
         if kind in (WHOLE, LAST):
-            record = proto.Record()
+            record = proto.Record()  # type: ignore[attr-defined]
             record.ParseFromString(data)
             data = b""
             yield record

@@ -1,27 +1,57 @@
-"""What a user got wrong, as one line that names the key, the value, the rule and the way out."""
+"""What went wrong, as one line that names the key, the value, the rule and the way out."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-USER_ERRORS = (ValueError, HydraException, OmegaConfBaseException)
+from harness.distributed import RanksDisagree
+from harness.files import Busy
+from harness.training.trainer import NotFinite
+
+WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
+FAILURES = (Busy, NotFinite, RanksDisagree)  # exit status 1
+
+
+class Refused(SystemExit):
+    """Carries an expected error through Hydra, which would print its own account of it."""
+
+    def __init__(self, error: Exception):
+        super().__init__(status_of(error))
+        self.error = error
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Expected errors inside come out as Refused; an unexpected one keeps its traceback."""
+    try:
+        yield
+    except (*WRONG_INPUT, *FAILURES) as error:
+        raise Refused(error) from error
+
+
+def status_of(error: Exception) -> int:
+    return 2 if isinstance(error, WRONG_INPUT) else 1
 
 
 def one_line(error: BaseException, config: DictConfig | None = None) -> str:
     """The error as one line. `config`: the composed defaults, to name keys like a wrong one."""
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _unknown_choice(error)
-    key = re.search(r"Could not override '([^']+)'", str(error))
-    if key and config is not None:
-        return _unknown_key(key.group(1), config)
-    built = re.search(r"full_key: (\S+)", str(error))
-    cause = error.__cause__
-    if isinstance(error, HydraException) and cause is not None:
-        where = f"{built.group(1)}: " if built else ""
-        return where + _flat(cause)
+    text, cause = str(error), error.__cause__
+    node = _found(r"full_key: (\S+)", text) or ""
+    key = _found(r"Could not override '([^']+)'", text)
+    surplus = _found(r"unexpected keyword argument '(\w+)'", str(cause or error))
+    if surplus:
+        key = f"{node}.{surplus}".removeprefix(".")
+    if key:
+        return _unknown_key(key, config)
+    if isinstance(error, HydraException) and isinstance(cause, Exception):
+        return _at(node, _flat(cause), config)
     return _flat(error) or type(error).__name__
 
 
@@ -33,13 +63,22 @@ def _unknown_choice(error: MissingConfigException) -> str:
     return f"{group}={name}: there is no such {group}; {hint}there are: {', '.join(options)}"
 
 
-def _unknown_key(key: str, config: DictConfig) -> str:
-    keys = _dotted(OmegaConf.to_container(config, resolve=False))
-    near = get_close_matches(key, keys, n=3) or get_close_matches(
-        key.rpartition(".")[2], keys, n=3, cutoff=0.4
-    )
-    hint = f"did you mean {' or '.join(near)}?" if near else "keys are listed by --cfg job"
-    return f"{key}: there is no such key; {hint} (--help explains all keys)"
+def _unknown_key(key: str, config: DictConfig | None) -> str:
+    keys = _dotted(OmegaConf.to_container(config, resolve=False)) if config is not None else []
+    last = key.rpartition(".")[2]
+    near = get_close_matches(key, keys, n=3) or get_close_matches(last, keys, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "--cfg job lists all keys"
+    return f"{key}: there is no such key; {hint}"
+
+
+def _at(node: str, message: str, config: DictConfig | None) -> str:
+    """The message with the place in the config: "schedule.final must be ..."."""
+    if not node:
+        return message
+    first = _found(r"^(\w+)", message)
+    here = OmegaConf.select(config, node) if config is not None else None
+    is_key = isinstance(here, DictConfig) and first in here
+    return f"{node}.{message}" if is_key else f"{node}: {message}"
 
 
 def _dotted(value: object, prefix: str = "") -> list[str]:
@@ -51,10 +90,13 @@ def _dotted(value: object, prefix: str = "") -> list[str]:
     return found
 
 
+def _found(pattern: str, text: str) -> str | None:
+    match = re.search(pattern, text)
+    return match.group(1) if match else None
+
+
 def _flat(error: BaseException) -> str:
     text = " ".join(str(error).split())
-    return (
-        text
-        if isinstance(error, ValueError | OmegaConfBaseException)
-        else (f"{type(error).__name__}: {text}")
-    )
+    if isinstance(error, (*WRONG_INPUT, *FAILURES)):
+        return text
+    return f"{type(error).__name__}: {text}"

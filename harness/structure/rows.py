@@ -42,8 +42,8 @@ class Rows:
         if not inner:
             kinds = sorted({type(layer).__name__ for layer in layers.values()})
             raise ValueError(
-                f"structure={self.noun} has nothing to prune in {type(model).__name__}: its layers "
-                f"are {', '.join(kinds)} and outputs are never removed; use structure=element"
+                f"structure={self.noun} has nothing to prune: the model's layers are "
+                f"{', '.join(kinds)}, and outputs are never removed; use structure=element"
             )
         return {name: _with_bias(layers[name], name, graph) for name in inner}
 

@@ -104,7 +104,7 @@ class Wandb:
 
         info.folder.mkdir(parents=True, exist_ok=True)
         settings = _settings(self.init_timeout_s)
-        # The time limit of W&B's question for a key is read from here only.
+        # Without this an online run asks a terminal for its key, and waits for ever.
         wandb.setup(settings)
         run = wandb.init(
             id=run_id(info),

@@ -1,0 +1,95 @@
+"""What a run works on: the network and its data, on one device, all randomness from one seed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from harness.data.base import Splits
+from harness.distributed import Ranks
+from harness.metrics.macs import macs
+from harness.metrics.size import density, layer_densities, parameters_left, ratio
+from harness.models.base import Model
+from harness.pruning import Calibration
+from harness.seeds import derive
+from harness.task.base import Task
+from harness.tensors import Tensors, prunable_weights
+from harness.training.dense import build_seeded, load_weights
+from harness.training.evaluation import evaluate
+from harness.training.order import epoch_order
+from harness.training.trainer import Setting
+
+
+@dataclass(frozen=True)
+class Subject:
+    """weights: file whose tensors replace the initial random ones, or None."""
+
+    model: Model
+    splits: Splits
+    task: Task
+    ranks: Ranks
+    seed: int
+    dtype: torch.dtype
+    weights: str | None = None
+
+    def initial(self) -> nn.Module:
+        """The network before any training.
+
+        Raises:
+            ValueError: the model cannot take the data, or the weights file is not the model's.
+        """
+        network = self._build(derive(self.seed, "init"))
+        if self.weights is not None:
+            load_weights(network, Path(self.weights))
+        return network
+
+    def fresh(self, level: int) -> Tensors:
+        """The state of a new random network, another one at every level."""
+        return self._build(derive(self.seed, "reinit", level)).state_dict()
+
+    def setting(self, level: int) -> Setting:
+        return Setting(self.splits.train, self.task, self.ranks, self.seed, level)
+
+    def sample(self) -> Tensor:
+        """Inputs (2, ...) to trace the network with."""
+        return self.splits.train.inputs[:2]
+
+    def calibration(self, samples: int, batch_size: int) -> Calibration:
+        """This rank's share of the first `samples` of a seeded order: the same set every time."""
+        order = epoch_order(len(self.splits.train), derive(self.seed, "calibration"), 0, 0)
+        mine = self.ranks.share(order[:samples])
+        batches = self.splits.train.batches(mine.split(batch_size))
+        return Calibration([b for b in batches if len(b[1])], self.task.loss, self.ranks.mean)
+
+    def validation_top1(self, network: nn.Module) -> float:
+        return evaluate(network, self.splits.validation, self.task, self.ranks).top1
+
+    def measure(self, network: nn.Module, masks: Tensors) -> dict[str, object]:
+        """Everything a record says about the network's size and accuracy, by the record's names.
+
+        Raises:
+            PrunedWeightAlive: a weight is not 0 where its mask says that it is pruned.
+        """
+        test = evaluate(network, self.splits.test, self.task, self.ranks)
+        validation = evaluate(network, self.splits.validation, self.task, self.ranks)
+        weights = prunable_weights(network)
+        left, macs_left = parameters_left(network, masks), macs(network, self.splits.shape)
+        return {
+            "density": density(weights),
+            "layers": layer_densities(weights),
+            "compression": ratio(parameters_left(network, {}), left),
+            "speedup": ratio(macs(network, self.splits.shape, whole=True), macs_left),
+            "parameters": left,
+            "macs": macs_left,
+            "top1": test.top1,
+            "top5": test.top5,
+            "loss": test.loss,
+            "validation_top1": validation.top1,
+            "validation_loss": validation.loss,
+        }
+
+    def _build(self, seed: int) -> nn.Module:
+        shape, classes = self.splits.shape, self.splits.classes
+        network = build_seeded(lambda: self.model.build(shape, classes), seed)
+        return network.to(self.ranks.device, self.dtype)

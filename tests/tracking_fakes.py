@@ -1,0 +1,85 @@
+"""A run and its records, made up; a W&B run that only remembers."""
+
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from harness.records import Record
+from harness.tracking.base import RunInfo, Tracking
+
+
+def record(level: int, stage: str) -> Record:
+    compression = 2.0**level
+    return Record(
+        run="0123456789ab",
+        method="global_magnitude",
+        label="Global Magnitude",
+        setting="5e77",
+        model="lenet",
+        data="digits",
+        seed=7,
+        level=level,
+        stage=stage,
+        target_density=1 / compression,
+        target_compression=compression,
+        density=1 / compression,
+        compression=compression - level / 100,
+        speedup=1.5,
+        parameters=1000 // 2**level,
+        macs=2000,
+        top1=0.9 if stage == "finetuned" else 0.4,
+        top5=0.99,
+        loss=0.25,
+        validation_top1=0.8,
+        validation_loss=0.5,
+        epochs=3,
+        steps=30,
+        layers={"conv.weight": 0.5 / level, "fc.weight": 0.25 / level},
+        masks="d16e57",
+    )
+
+
+def info(folder: Path) -> RunInfo:
+    return RunInfo(
+        id="0123456789ab",
+        folder=folder,
+        method="global_magnitude",
+        label="Global Magnitude",
+        setting="5e77",
+        model="lenet",
+        data="digits",
+        seed=7,
+        group="survey",
+        job_type="prune",
+        config={"seed": 7, "schedule": {"levels": 2, "densities": [0.5, 0.25]}},
+    )
+
+
+def track(tracking: Tracking, folder: Path) -> None:
+    with tracking.open(info(folder)) as sink:
+        for level in (1, 2):
+            for stage in ("pruned", "finetuned"):
+                sink.log(record(level, stage))
+
+
+class FakeRun:
+    """A W&B run that another run of its id has brought to a step."""
+
+    def __init__(self, starting_step: int) -> None:
+        self.starting_step = starting_step
+        self.rows: list[dict[str, Any]] = []
+        self.exit_codes: list[int] = []
+
+    def define_metric(self, name: str, step_metric: str | None = None) -> None:
+        pass
+
+    def log(self, row: dict[str, Any], step: int | None = None, commit: bool = True) -> None:
+        self.rows.append(row | {"step": step})
+
+    def finish(self, exit_code: int) -> None:
+        self.exit_codes.append(exit_code)
+
+
+def fail(*_: Any, **__: Any) -> Any:
+    raise wandb.errors.CommError("the server\nis gone")
