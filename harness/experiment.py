@@ -14,7 +14,7 @@ from harness.distributed import Ranks
 from harness.finetune.base import Finetune
 from harness.masks import MaskStore
 from harness.models.base import Model
-from harness.pruning import Goal, Pruner
+from harness.pruning import Goal, Pruner, without
 from harness.records import Identity, Record, Watcher
 from harness.saliency.base import Saliency
 from harness.schedule.base import Schedule
@@ -32,6 +32,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64}
 class Experiment:
     """One method on one task; every field is a part that conf/ names and main.py builds.
 
+    exclude: layers that are never pruned: "first", "last", or names.
     when: "trained" prunes after dense training, "init" prunes the initial network instead.
     calibration_samples: training samples that a saliency may look at, the same at every level.
     keep_epochs: epochs of dense training that stay on disk for rewinding.
@@ -53,6 +54,7 @@ class Experiment:
     allocation: Allocation
     schedule: Schedule
     finetune: Finetune
+    exclude: list[str] = field(default_factory=list)
     when: str = "trained"
     calibration_samples: int = 512
     keep_epochs: list[int] = field(default_factory=list)
@@ -125,7 +127,8 @@ class Levels:
     def __init__(self, what: Experiment, subject: Subject, dense: Path):
         self.what, self.subject, self.ranks = what, subject, subject.ranks
         self.network = subject.initial()
-        self.units = what.structure.units(self.network, subject.sample())
+        units = what.structure.units(self.network, subject.sample())
+        self.units = without(units, what.exclude)
         prunable = {name for weight, along in self.units.items() for name in (weight, *along)}
         self.store = MaskStore(
             {name: p for name, p in self.network.named_parameters() if name in prunable}

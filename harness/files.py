@@ -89,29 +89,47 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
 
 
 def _acquired(lock: Path) -> bool:
+    _bury_if_stale(lock)
     try:
         lock.mkdir()
     except FileExistsError:
-        if _is_stale(lock):
-            # Renamed first: only one of several waiting processes can win the takeover.
-            grave = lock.with_name(f".lock-stale-{uuid4().hex[:8]}")
-            with suppress(FileNotFoundError):
-                lock.rename(grave)
-                _remove(grave)
         return False
     write_json(lock / "holder.json", {"host": socket.gethostname(), "pid": os.getpid()})
     return True
 
 
+def _bury_if_stale(lock: Path) -> None:
+    if not _is_stale(lock):
+        return
+    # One process at a time looks again and removes: the lock may be a living one's by now.
+    turn = lock.with_name(".lock-takeover")
+    try:
+        turn.mkdir()
+    except FileExistsError:
+        with suppress(OSError):
+            if _age(turn) > STALE_S:
+                turn.rmdir()
+        return
+    try:
+        if _is_stale(lock):
+            _remove(lock)
+    finally:
+        turn.rmdir()
+
+
 def _is_stale(lock: Path) -> bool:
     try:
-        age = time.time() - lock.stat().st_mtime
+        age = _age(lock)
         holder = read_json(lock / "holder.json")
     except (FileNotFoundError, json.JSONDecodeError):
         return False
-    if holder and holder["host"] == socket.gethostname():
-        return not _alive(holder["pid"])
+    if holder and holder["host"] == socket.gethostname() and not _alive(holder["pid"]):
+        return True
     return age > STALE_S
+
+
+def _age(folder: Path) -> float:
+    return time.time() - folder.stat().st_mtime
 
 
 def _alive(pid: int) -> bool:
@@ -137,5 +155,7 @@ def _beat(lock: Path, stop: threading.Event) -> None:
 
 def _remove(lock: Path) -> None:
     with suppress(FileNotFoundError):
-        (lock / "holder.json").unlink(missing_ok=True)
+        # All of them: a holder that was killed while it wrote its name left a temporary file.
+        for file in lock.iterdir():
+            file.unlink(missing_ok=True)
         lock.rmdir()

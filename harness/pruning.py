@@ -1,6 +1,6 @@
 """One pruning event: evidence -> scores -> units -> counts -> masks; knows no levels, no files."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -178,6 +178,29 @@ class Pruner:
         yield weight, self.structure.expand(kept, tuple(like.shape))
         for name in companions:
             yield name, kept
+
+
+def without(units: Units, exclude: Sequence[str]) -> Units:
+    """The units less those of excluded weights: "first", "last" (in model order), or names.
+
+    A name is that of the layer ("fc1") or of its weight ("fc1.weight").
+
+    Raises:
+        ValueError: a name is no prunable layer's, or nothing is left to prune.
+    """
+    names = list(units)
+    meanings = {"first": names[0], "last": names[-1]}
+    meanings |= {name.removesuffix(".weight"): name for name in names} | {n: n for n in names}
+    unknown = [word for word in exclude if word not in meanings]
+    if unknown:
+        raise ValueError(
+            f"exclude names {unknown[0]!r}, which is no layer that this structure prunes; "
+            f"there are: first, last, {', '.join(names)}"
+        )
+    kept = {n: along for n, along in units.items() if n not in {meanings[w] for w in exclude}}
+    if not kept:
+        raise ValueError(f"exclude={list(exclude)} leaves nothing to prune; exclude fewer layers")
+    return kept
 
 
 def _cost(layer: Layer, unit: str) -> int:

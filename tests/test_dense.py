@@ -1,0 +1,188 @@
+import copy
+import json
+import threading
+from functools import partial
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from harness.data.base import Split
+from harness.distributed import Ranks
+from harness.learning_rate.cosine import Cosine
+from harness.models.mlp import Mlp
+from harness.task.classification import Classification
+from harness.tensors import Tensors, copied
+from harness.training.dense import DenseTraining, build_seeded, load_weights
+from harness.training.trainer import Hooks, NotFinite, Setting, Trainer
+
+RECIPE = Trainer(partial(SGD, lr=0.1, momentum=0.9), Cosine(), epochs=4, batch_size=8)
+
+
+def network() -> nn.Module:
+    return Mlp(hidden=[6], batch_norm=True).build((4,), 3)
+
+
+FIRST = build_seeded(network, 7)
+
+
+def split() -> Split:
+    random = torch.Generator().manual_seed(0)
+    return Split(torch.randn(26, 4, generator=random), torch.arange(26) % 3)
+
+
+SETTING = Setting(split(), Classification(), Ranks(), seed=0, level=0)
+
+
+def dense(folder: Path, *keep: int, setting: Setting = SETTING) -> DenseTraining:
+    return DenseTraining(
+        folder / "ab" / "cache", RECIPE, setting, lambda: copy.deepcopy(FIRST), keep
+    )
+
+
+def plain(epochs: int) -> Tensors:
+    model = copy.deepcopy(FIRST)
+    RECIPE.fit(model, SETTING, Hooks(), stop=epochs)
+    return copied(model.state_dict())
+
+
+def check_same(one: Tensors, other: Tensors) -> None:
+    assert list(one) == list(other)
+    torch.testing.assert_close(one, other, rtol=0, atol=0)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in (folder / "ab" / "cache").iterdir())
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 3, 4])
+def test_a_state_is_that_of_plain_training_stopped_there(tmp_path: Path, epoch: int) -> None:
+    check_same(dense(tmp_path).at(epoch), plain(epoch))
+
+
+def test_the_initial_network_needs_no_file(tmp_path: Path) -> None:
+    check_same(dense(tmp_path).at(0), copied(FIRST.state_dict()))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_asked_epoch_and_the_kept_ones_are_stored(tmp_path: Path) -> None:
+    dense(tmp_path, 1, 3).at(4)
+    assert files(tmp_path) == [f"epoch-0000{epoch}.safetensors" for epoch in (1, 3, 4)]
+
+
+def test_a_second_call_loads_and_does_not_train(tmp_path: Path) -> None:
+    trained: list[int] = []
+    first = dense(tmp_path).at(4, lambda done, model: trained.append(done))
+    assert trained == [1, 2, 3, 4]
+    check_same(dense(tmp_path).at(4, lambda done, model: pytest.fail("trained again")), first)
+
+
+def test_a_kept_epoch_is_loaded_and_is_the_state_of_that_epoch(tmp_path: Path) -> None:
+    dense(tmp_path, 2).at(4)
+    again = dense(tmp_path).at(2, lambda done, model: pytest.fail("trained again"))
+    check_same(again, plain(2))
+
+
+def test_a_missing_epoch_is_trained_again_bit_for_bit(tmp_path: Path) -> None:
+    dense(tmp_path, 2).at(4)
+    kept = dense(tmp_path).at(2)
+    (tmp_path / "ab" / "cache" / "epoch-00002.safetensors").unlink()
+    trained: list[int] = []
+    check_same(dense(tmp_path).at(2, lambda done, model: trained.append(done)), kept)
+    assert trained == [1, 2]
+
+
+def test_it_says_which_epochs_it_has(tmp_path: Path) -> None:
+    cache = dense(tmp_path, 2)
+    assert [cache.has(epoch) for epoch in range(5)] == [True, False, False, False, False]
+    cache.at(4)
+    assert [cache.has(epoch) for epoch in range(5)] == [True, False, True, False, True]
+
+
+def test_callers_cannot_spoil_each_others_states(tmp_path: Path) -> None:
+    cache = dense(tmp_path)
+    for epoch in (0, 4):
+        cache.at(epoch)["fc1.weight"].zero_()
+        assert cache.at(epoch)["fc1.weight"].any()
+
+
+@pytest.mark.parametrize("epoch", [-1, 5])
+def test_an_epoch_beyond_the_recipe_is_refused(tmp_path: Path, epoch: int) -> None:
+    with pytest.raises(ValueError, match=f"epoch {epoch} is not in dense training, .* 4 epochs"):
+        dense(tmp_path).at(epoch)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_training_that_fails_leaves_no_state_and_no_lock(tmp_path: Path) -> None:
+    bad = split()
+    bad.inputs[0] = torch.nan
+    setting = Setting(bad, Classification(), Ranks(), seed=0, level=0)
+    for _ in range(2):
+        with pytest.raises(NotFinite):
+            dense(tmp_path, setting=setting).at(4)
+    assert files(tmp_path) == []
+
+
+def test_of_two_that_ask_at_once_one_trains(tmp_path: Path) -> None:
+    trained: list[int] = []
+    states: list[Tensors] = []
+    start = threading.Barrier(2)
+
+    def ask() -> None:
+        start.wait(10)
+        states.append(dense(tmp_path).at(4, lambda done, model: trained.append(done)))
+
+    both = [threading.Thread(target=ask) for _ in range(2)]
+    for one in both:
+        one.start()
+    for one in both:
+        one.join(30)
+    assert trained == [1, 2, 3, 4]
+    check_same(*states)
+
+
+def test_initial_weights_follow_from_the_seed_and_leave_the_global_stream_alone() -> None:
+    torch.manual_seed(1)
+    before = torch.get_rng_state()
+    one = build_seeded(network, 3).state_dict()
+    assert torch.equal(torch.get_rng_state(), before)
+    torch.rand(9)
+    check_same(dict(build_seeded(network, 3).state_dict()), dict(one))
+    assert not torch.equal(build_seeded(network, 4).state_dict()["fc1.weight"], one["fc1.weight"])
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_weights_are_loaded_from_a_file_of_either_kind(tmp_path: Path, ending: str) -> None:
+    file = tmp_path / f"weights.{ending}"
+    state = dict(FIRST.state_dict())
+    if ending == "pt":
+        torch.save(state, file)
+    else:
+        safetensors.torch.save_file(state, file)
+    model = build_seeded(network, 1)
+    load_weights(model, file)
+    check_same(dict(model.state_dict()), state)
+
+
+@pytest.mark.parametrize("ending", ["safetensors", "pt"])
+def test_weights_that_do_not_fit_are_refused_by_file(tmp_path: Path, ending: str) -> None:
+    missing = tmp_path / f"none.{ending}"
+    with pytest.raises(ValueError, match=rf"weights={missing} does not fit .*No such file"):
+        load_weights(network(), missing)
+    other = tmp_path / f"other.{ending}"
+    state = {"fc1.weight": torch.zeros(1)}
+    if ending == "pt":
+        torch.save(state, other)
+    else:
+        safetensors.torch.save_file(state, other)
+    with pytest.raises(ValueError, match=rf"weights={other} does not fit .*size mismatch"):
+        load_weights(network(), other)
+
+
+def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "text.safetensors").write_text(json.dumps({"a": 1}))
+    with pytest.raises(ValueError, match="text.safetensors does not fit"):
+        load_weights(network(), tmp_path / "text.safetensors")

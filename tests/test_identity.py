@@ -1,0 +1,155 @@
+import copy
+from typing import Any
+
+import pytest
+
+from harness.identity import dense_hash, differences, run_hash, scientific, setting_hash
+
+ONE_SHOT: dict[str, Any] = {
+    "seed": 0,
+    "model": {"_target_": "harness.models.mlp.Mlp", "hidden": [32, 32]},
+    "data": {"_target_": "harness.data.cifar10.Cifar10", "root": "data", "verify": True},
+    "task": {"label_smoothing": 0.0},
+    "training": {"epochs": 10, "optimizer": {"lr": 0.1}, "autocast": None},
+    "retraining": {"epochs": 5, "optimizer": {"lr": 0.01}},
+    "saliency": {"_target_": "harness.saliency.random.Random", "seed": 0},
+    "schedule": {"final": 0.05, "unit": "density"},
+    "dtype": "float32",
+    "weights": None,
+}
+ITERATIVE: dict[str, Any] = ONE_SHOT | {
+    "seed": 3,
+    "schedule": {"final": 0.1, "unit": "density", "levels": 4},
+}
+NUMERICS = {"world_size": 1, "threads": 1, "device": "cpu x86_64", "torch": "2.6"}
+
+
+def changed(config: dict[str, Any], path: str, value: object) -> dict[str, Any]:
+    new = copy.deepcopy(config)
+    *parents, last = path.split(".")
+    inner = new
+    for key in parents:
+        inner = inner[key]
+    inner[last] = value
+    return new
+
+
+def named(config: dict[str, Any]) -> str:
+    return run_hash(scientific(config))
+
+
+def lined(config: dict[str, Any]) -> str:
+    return setting_hash(scientific(config))
+
+
+def test_hashes_of_two_known_configs_never_change() -> None:
+    # Runs on disk are named by them: a change makes every finished run look unfinished.
+    assert named(ONE_SHOT) == "7ba82b60174472e6c2357d73460f143ae7d6c4b0bfa9962772554865db168dec"
+    assert named(ITERATIVE) == "9e36c2a2e36d2c4e4e14dbafd2bac0dbe46e5ed3bc258e69b7adcbb3d758789b"
+    assert lined(ONE_SHOT) == "bce665a3f765"
+    assert dense_hash(scientific(ONE_SHOT), NUMERICS) == "26fc0c27d4b4f3e9683df09d"
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["name", "method", "runs", "sweep_name", "rerun", "device", "threads", "progress", "tracking"],
+)
+def test_where_and_how_a_run_happens_does_not_rename_it(key: str) -> None:
+    assert named(changed(ONE_SHOT, key, "anything")) == named(ONE_SHOT)
+
+
+@pytest.mark.parametrize(("path", "value"), [("data.root", "/scratch/x"), ("data.verify", False)])
+def test_paths_do_not_rename_a_run(path: str, value: object) -> None:
+    assert named(changed(ONE_SHOT, path, value)) == named(ONE_SHOT)
+
+
+def test_an_option_that_is_null_does_not_rename_a_run() -> None:
+    assert named(changed(ONE_SHOT, "training.clip_norm", None)) == named(ONE_SHOT)
+    assert named(changed(ONE_SHOT, "training.clip_norm", 1.0)) != named(ONE_SHOT)
+
+
+def test_the_order_of_keys_does_not_rename_a_run() -> None:
+    assert named(dict(reversed(ONE_SHOT.items()))) == named(ONE_SHOT)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("seed", 1),
+        ("training.optimizer.lr", 0.2),
+        ("retraining.epochs", 6),
+        ("model.hidden", [32, 33]),
+        ("schedule.final", 0.06),
+        ("dtype", "float64"),
+        ("saliency._target_", "harness.saliency.magnitude.Magnitude"),
+    ],
+)
+def test_what_decides_numbers_renames_a_run(path: str, value: object) -> None:
+    assert named(changed(ONE_SHOT, path, value)) != named(ONE_SHOT)
+
+
+def test_a_weights_file_counts_by_content_and_not_by_path() -> None:
+    one, two = (changed(ONE_SHOT, "weights", path) for path in ("a.pt", "b.pt"))
+    assert scientific(one, "c0ffee") == scientific(two, "c0ffee")
+    assert run_hash(scientific(one, "c0ffee")) != run_hash(scientific(one, "bad"))
+    assert run_hash(scientific(one, "c0ffee")) != named(ONE_SHOT)
+
+
+def test_naming_a_run_leaves_its_config_alone() -> None:
+    before = copy.deepcopy(ONE_SHOT)
+    lined(ONE_SHOT)
+    assert before == ONE_SHOT
+
+
+def test_an_option_added_later_at_its_neutral_value_does_not_rename_a_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("harness.identity.ADDED", {"training.warm": 0, "mode": "plain"})
+    neutral = changed(changed(ONE_SHOT, "training.warm", 0), "mode", "plain")
+    assert named(neutral) == named(ONE_SHOT)
+    assert named(changed(ONE_SHOT, "training.warm", 1)) != named(ONE_SHOT)
+
+
+def test_seeds_are_points_of_one_setting() -> None:
+    other = changed(changed(ONE_SHOT, "seed", 9), "saliency.seed", 9)
+    assert lined(other) == lined(ONE_SHOT)
+
+
+def test_end_points_of_one_shot_are_points_of_one_setting() -> None:
+    assert lined(changed(ONE_SHOT, "schedule.final", 0.5)) == lined(ONE_SHOT)
+
+
+def test_where_an_iterative_schedule_ends_is_another_setting() -> None:
+    assert lined(changed(ITERATIVE, "schedule.final", 0.5)) != lined(ITERATIVE)
+    assert lined(changed(ITERATIVE, "seed", 8)) == lined(ITERATIVE)
+
+
+def test_units_and_learning_rates_are_other_settings() -> None:
+    assert lined(changed(ONE_SHOT, "schedule.unit", "compression")) != lined(ONE_SHOT)
+    assert lined(changed(ONE_SHOT, "retraining.optimizer.lr", 1.0)) != lined(ONE_SHOT)
+
+
+@pytest.mark.parametrize("path", ["saliency.seed", "schedule.final", "retraining.epochs"])
+def test_dense_training_is_shared_by_whatever_comes_after_it(path: str) -> None:
+    other = scientific(changed(ONE_SHOT, path, 0.77))
+    assert dense_hash(other, NUMERICS) == dense_hash(scientific(ONE_SHOT), NUMERICS)
+
+
+@pytest.mark.parametrize(
+    "path", ["seed", "model.hidden", "data.split_seed", "task.label_smoothing", "training.epochs"]
+)
+def test_dense_training_is_not_shared_when_it_differs(path: str) -> None:
+    other = scientific(changed(ONE_SHOT, path, 5))
+    assert dense_hash(other, NUMERICS) != dense_hash(scientific(ONE_SHOT), NUMERICS)
+
+
+@pytest.mark.parametrize("key", list(NUMERICS))
+def test_dense_training_is_not_shared_between_machines_that_round_differently(key: str) -> None:
+    science = scientific(ONE_SHOT)
+    assert dense_hash(science, NUMERICS | {key: "x"}) != dense_hash(science, NUMERICS)
+
+
+def test_differences_are_named_by_dotted_keys() -> None:
+    other = changed(changed(ONE_SHOT, "training.optimizer.lr", 1), "extra", 2)
+    assert differences(ONE_SHOT, other) == ["extra", "training.optimizer.lr"]
+    assert differences(ONE_SHOT, copy.deepcopy(ONE_SHOT)) == []

@@ -1,0 +1,126 @@
+"""What metrics read from the weights must be what pruning decided, for every model of conf/."""
+
+import pytest
+import torch
+from conftest import component, every
+from torch import nn
+
+from harness.allocation.base import Allocation
+from harness.masks import MaskStore
+from harness.metrics.macs import macs
+from harness.metrics.size import density, layer_densities, parameters_left
+from harness.models.base import Model
+from harness.pruning import Account, Calibration, Goal, Pruner
+from harness.saliency.magnitude import Magnitude
+from harness.structure.base import Structure
+from harness.structure.element import Element
+from harness.structure.filter import Filter
+from harness.structure.neuron import Neuron
+from harness.tensors import mean_alone, prunable_weights
+
+SHAPE = (1, 28, 28)
+DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
+
+
+def whole(model: Model) -> nn.Module:
+    """A fresh network without exact zeros, which a random init draws now and then."""
+    torch.manual_seed(0)
+    network = model.build(SHAPE, 10)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.masked_fill_(parameter == 0, 0.01)
+    return network
+
+
+class Pruning:
+    """A network that is pruned to shares of what may go."""
+
+    def __init__(self, network: nn.Module, structure: Structure, allocation: Allocation, unit: str):
+        self.network, self.unit = network, unit
+        self.pruner = Pruner(Magnitude(), structure, allocation)
+        self.units = structure.units(network, torch.zeros(2, *SHAPE))
+        names = {name for weight, along in self.units.items() for name in (weight, *along)}
+        self.store = MaskStore({n: p for n, p in network.named_parameters() if n in names})
+
+    @property
+    def account(self) -> Account:
+        return self.pruner.account(self.unit, self.network, self.units)
+
+    def to(self, keep: int) -> None:
+        goal = Goal(keep, self.unit)
+        masks = self.pruner.masks(self.network, self.store, self.units, goal, DATA)
+        self.store.shrink_to(masks)
+        self.store.apply_to(self.network)
+
+
+@every("model")
+@every("allocation")
+def test_density_is_exactly_what_was_asked(model: Model, allocation: Allocation) -> None:
+    network = whole(model)
+    pruning = Pruning(network, Element(), allocation, "density")
+    total = pruning.account.total
+    assert total == sum(weight.numel() for weight in prunable_weights(network).values())
+    for share in (1.0, 0.3, 0.05):
+        keep = round(share * total)
+        pruning.to(keep)
+        weights = prunable_weights(network)
+        assert density(weights) == keep / total
+        sizes = {name: weight.numel() for name, weight in weights.items()}
+        layers = layer_densities(weights)
+        assert sum(layers[name] * sizes[name] for name in sizes) == pytest.approx(keep)
+
+
+@every("model")
+@every("allocation")
+def test_parameters_left_are_exactly_what_compression_asked(
+    model: Model, allocation: Allocation
+) -> None:
+    network = whole(model)
+    pruning = Pruning(network, Element(), allocation, "compression")
+    account = pruning.account
+    assert parameters_left(network, pruning.store.masks) == account.total
+    for compression in (1.0, 2.0, 10.0):
+        pruning.to(round(account.share_of(compression) * account.removable))
+        left = parameters_left(network, pruning.store.masks)
+        assert abs(left - account.total / compression) <= 0.5
+
+
+@pytest.mark.parametrize("structure", [Neuron(), Filter()], ids=["neuron", "filter"])
+@pytest.mark.parametrize("unit", ["density", "compression"])
+def test_whole_units_come_within_half_a_unit_of_what_was_asked(
+    structure: Structure, unit: str
+) -> None:
+    network = whole(component("model", "lenet_5"))
+    pruning = Pruning(network, structure, component("allocation", "uniform"), unit)
+    account = pruning.account
+    dearest = max(network.get_parameter(name)[0].numel() + 1 for name in pruning.units)
+    for share in (0.7, 0.25):
+        pruning.to(round(share * account.removable))
+        if unit == "density":
+            weights = prunable_weights(network)
+            left = density(weights) * account.total
+        else:
+            left = parameters_left(network, pruning.store.masks)
+        asked = account.asked_of(share)
+        wanted = asked * account.total if unit == "density" else account.total / asked
+        assert abs(left - wanted) <= dearest
+
+
+@every("model")
+def test_macs_fall_with_the_weights_and_end_at_none(model: Model) -> None:
+    network = whole(model)
+    pruning = Pruning(network, Element(), component("allocation", "uniform"), "density")
+    counts = [macs(network, SHAPE)]
+    for share in (0.5, 0.1, 0.0):
+        pruning.to(round(share * pruning.account.total))
+        counts.append(macs(network, SHAPE))
+    assert counts == sorted(counts, reverse=True) and len(set(counts)) == 4
+    assert counts[-1] == 0
+
+
+def test_macs_of_uniform_pruning_fall_like_the_density() -> None:
+    network = whole(component("model", "lenet_5"))
+    before = macs(network, SHAPE)
+    pruning = Pruning(network, Element(), component("allocation", "uniform"), "density")
+    pruning.to(round(0.1 * pruning.account.total))
+    assert macs(network, SHAPE) == pytest.approx(before / 10, rel=1e-3)

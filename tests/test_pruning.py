@@ -1,0 +1,293 @@
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from harness.allocation.base import Allocation, Layer, Layers
+from harness.allocation.global_ranking import GlobalRanking
+from harness.allocation.uniform import Uniform
+from harness.masks import MaskStore
+from harness.models.mlp import Mlp
+from harness.pruning import Account, Calibration, Goal, Pruner
+from harness.saliency.magnitude import Magnitude
+from harness.saliency.random import Random
+from harness.structure.base import Structure, Units
+from harness.structure.element import Element
+from harness.structure.neuron import Neuron
+from harness.tensors import Batch, Counts, Tensors, mean_alone
+
+SAMPLE = torch.zeros(2, 3)
+NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
+
+
+@dataclass(frozen=True)
+class Given:
+    """Scores by name; the weight itself where none are given."""
+
+    scores: dict[str, list[list[float]]]
+    granularity: ClassVar[str] = "weight"
+
+    def evidence(self, model: object, batches: object, loss: object, mean: object) -> Tensors:
+        return {}
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {
+            n: torch.tensor(self.scores[n]) if n in self.scores else w for n, w in weights.items()
+        }
+
+
+class PerUnit(Given):
+    granularity: ClassVar[str] = "unit"
+
+
+def network(*hidden: int, batch_norm: bool = False) -> nn.Module:
+    torch.manual_seed(0)
+    return Mlp(hidden=list(hidden), batch_norm=batch_norm).build((3,), 2)
+
+
+def store_for(model: nn.Module, units: Units) -> MaskStore:
+    names = {name for weight, along in units.items() for name in (weight, *along)}
+    return MaskStore({name: p for name, p in model.named_parameters() if name in names})
+
+
+def prune(pruner: Pruner, model: nn.Module, store: MaskStore, keep: int, unit: str) -> None:
+    units = pruner.structure.units(model, SAMPLE)
+    store.shrink_to(pruner.masks(model, store, units, Goal(keep, unit), NO_DATA))
+    store.apply_to(model)
+
+
+def kept(store: MaskStore) -> int:
+    return sum(int(mask.sum()) for mask in store.masks.values())
+
+
+@pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
+@pytest.mark.parametrize("unit", ["density", "compression"])
+@pytest.mark.parametrize("keep", [0, 1, 7, 22, 23, 24])
+def test_single_weights_are_kept_exactly_as_many_as_asked(
+    allocation: Allocation, unit: str, keep: int
+) -> None:
+    model = network(4, 2)
+    pruner = Pruner(Magnitude(), Element(), allocation)
+    store = store_for(model, pruner.structure.units(model, SAMPLE))
+    prune(pruner, model, store, keep, unit)
+    assert kept(store) == keep
+
+
+def test_the_smallest_weights_of_the_network_go() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False), nn.Linear(2, 1, bias=False))
+    with torch.no_grad():
+        model[0].weight.copy_(torch.tensor([[5.0, -1.0], [2.0, 0.5]]))
+        model[1].weight.copy_(torch.tensor([[-4.0, 0.1]]))
+    pruner = Pruner(Magnitude(), Element(), GlobalRanking())
+    store = store_for(model, {"0.weight": (), "1.weight": ()})
+    units = pruner.structure.units(model, torch.zeros(2, 2))
+    masks = pruner.masks(model, store, units, Goal(3, "density"), NO_DATA)
+    assert masks["0.weight"].tolist() == [[True, False], [True, False]]
+    assert masks["1.weight"].tolist() == [[True, False]]
+
+
+def test_deciding_masks_changes_neither_model_nor_masks() -> None:
+    model = network(4)
+    pruner = Pruner(Magnitude(), Element(), GlobalRanking())
+    units = pruner.structure.units(model, SAMPLE)
+    store = store_for(model, units)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    pruner.masks(model, store, units, Goal(3, "density"), NO_DATA)
+    assert kept(store) == 20
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
+@pytest.mark.parametrize("structure", [Element(), Neuron("sum")])
+def test_pruning_again_and_again_never_revives_a_unit(
+    allocation: Allocation, structure: Structure
+) -> None:
+    model = network(9, 8, batch_norm=True)
+    units = structure.units(model, SAMPLE)
+    store = store_for(model, units)
+    total = sum(model.get_parameter(name).numel() for name in units)
+    before = {name: mask.clone() for name, mask in store.masks.items()}
+    for level, keep in enumerate((total, total * 3 // 4, total // 2, total // 5, 0)):
+        # Another seed at every level: nothing but the masks remembers what is pruned.
+        prune(Pruner(Random(level), structure, allocation), model, store, keep, "density")
+        assert all((before[name] | ~mask).all() for name, mask in store.masks.items())
+        before = {name: mask.clone() for name, mask in store.masks.items()}
+    assert kept(store) == 0
+
+
+def test_dead_units_are_not_counted_when_the_living_ones_score_below_zero() -> None:
+    model = nn.Sequential(nn.Linear(2, 2, bias=False))
+    store = store_for(model, {"0.weight": ()})
+    store.shrink_to({"0.weight": torch.tensor([[False, True], [True, True]])})
+    saliency = Given({"0.weight": [[9.0, -3.0], [-1.0, -2.0]]})
+    pruner = Pruner(saliency, Element(), GlobalRanking())
+    masks = pruner.masks(model, store, {"0.weight": ()}, Goal(2, "density"), NO_DATA)
+    assert masks["0.weight"].tolist() == [[False, False], [True, True]]
+
+
+def test_a_goal_above_what_is_alive_keeps_all_that_is() -> None:
+    model = network(4)
+    pruner = Pruner(Magnitude(), Element(), GlobalRanking())
+    store = store_for(model, pruner.structure.units(model, SAMPLE))
+    prune(pruner, model, store, 5, "density")
+    prune(pruner, model, store, 11, "density")
+    assert kept(store) == 5
+
+
+def test_a_removed_neuron_takes_bias_and_norm_with_it() -> None:
+    model = network(3, batch_norm=True)
+    saliency = Given({"fc1.weight": [[1.0] * 3, [3.0] * 3, [2.0] * 3]})
+    pruner = Pruner(saliency, Neuron(), GlobalRanking())
+    store = store_for(model, pruner.structure.units(model, SAMPLE))
+    prune(pruner, model, store, 3, "density")
+    for name in ("fc1.bias", "bn1.weight", "bn1.bias"):
+        assert store.masks[name].tolist() == [False, True, False]
+    assert store.masks["fc1.weight"].tolist() == [[False] * 3, [True] * 3, [False] * 3]
+    assert "fc2.weight" not in store.masks
+
+
+def layer(units: int, cost: int, best: float) -> Layer:
+    scores = best - torch.arange(units) / 10
+    return Layer((units, cost), "Linear", 0, units, scores, cost, cost + 1)
+
+
+@pytest.mark.parametrize("unit", ["density", "compression"])
+@pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
+def test_neurons_of_unequal_cost_reach_the_nearest_number_there_is(
+    unit: str, allocation: Allocation
+) -> None:
+    layers = {"a": layer(5, 3, best=1.01), "b": layer(4, 5, best=1.22), "c": layer(6, 4, best=1.33)}
+    along = 1 if unit == "compression" else 0
+    cost = {"a": 3 + along, "b": 5 + along, "c": 4 + along}
+
+    def held(counts: Counts) -> int:
+        return sum(count * cost[name] for name, count in counts.items())
+
+    reachable = [held(allocation.allocate(layers, keep)) for keep in range(5 + 4 + 6 + 1)]
+    pruner = Pruner(Magnitude(), Neuron(), allocation)
+    for goal in range(reachable[-1] + 1):
+        got = held(pruner.counts(layers, Goal(goal, unit)))
+        assert abs(got - goal) == min(abs(other - goal) for other in reachable)
+
+
+def test_of_two_equally_near_numbers_the_smaller_is_taken() -> None:
+    layers: Layers = {"a": layer(1, 4, best=2.0), "b": layer(3, 2, best=1.0)}
+    pruner = Pruner(Magnitude(), Neuron(), GlobalRanking())
+    # a holds 4, a and one of b 6, a and two of b 8.
+    assert pruner.counts(layers, Goal(5, "density")) == {"a": 1, "b": 0}
+    assert pruner.counts(layers, Goal(6, "density")) == {"a": 1, "b": 1}
+    assert pruner.counts(layers, Goal(7, "density")) == {"a": 1, "b": 1}
+
+
+def test_a_budget_of_weights_counts_rows_and_one_of_parameters_their_biases_too() -> None:
+    model = network(5, 4)
+    pruner = Pruner(Magnitude(), Neuron(), GlobalRanking())
+    units = pruner.structure.units(model, SAMPLE)
+    # fc1 5 x 3, fc2 4 x 5, fc3 2 x 4, and their biases.
+    assert pruner.account("density", model, units) == Account("density", 43, 35)
+    assert pruner.account("compression", model, units) == Account("compression", 54, 44)
+
+
+def test_a_budget_of_single_weights_leaves_biases_out() -> None:
+    model = network(5, 4)
+    pruner = Pruner(Magnitude(), Element(), GlobalRanking())
+    units = pruner.structure.units(model, SAMPLE)
+    assert pruner.account("density", model, units) == Account("density", 43, 43)
+    assert pruner.account("compression", model, units) == Account("compression", 54, 43)
+
+
+def test_a_density_of_a_wholly_removable_model_is_its_own_share() -> None:
+    assert Account("density", 43, 43).share_of(0.1) == 0.1
+
+
+def test_shares_by_hand() -> None:
+    # Of 100 weights 80 may go: half of the model is 30 of the 80.
+    assert Account("density", 100, 80).share_of(0.5) == 30 / 80
+    assert Account("compression", 100, 80).share_of(4.0) == 5 / 80
+    assert Account("compression", 100, 80).asked_of(0.0) == 5.0
+    assert Account("density", 100, 80).asked_of(0.5) == 0.6
+    assert Account("compression", 100, 100).asked_of(0.0) == float("inf")
+
+
+@pytest.mark.parametrize("unit", ["density", "compression"])
+@pytest.mark.parametrize("removable", [1, 17, 50, 99, 100])
+def test_what_is_asked_comes_back_from_its_share(unit: str, removable: int) -> None:
+    account = Account(unit, 100, removable)
+    for share in (0.0, 0.01, 1 / 3, 0.5, 0.99, 1.0):
+        asked = account.asked_of(share)
+        if asked < float("inf"):
+            # The limit itself may be a rounding error out of reach.
+            inside = asked * (1 + 1e-12) if unit == "density" else asked * (1 - 1e-12)
+            assert account.share_of(inside) == pytest.approx(share, abs=1e-9)
+    assert account.share_of(1.0) == 1.0
+
+
+def test_an_unreachable_compression_is_refused_with_its_limit() -> None:
+    with pytest.raises(ValueError, match=r"compression 6 .* 20 of 100 are never .*at most 5$"):
+        Account("compression", 100, 80).share_of(6)
+
+
+def test_an_unreachable_density_is_refused_with_its_limit() -> None:
+    with pytest.raises(ValueError, match=r"density 0.1 .* 20 of 100 are never .*at least 0.2$"):
+        Account("density", 100, 80).share_of(0.1)
+
+
+def test_unit_scores_and_single_weights_are_refused() -> None:
+    with pytest.raises(ValueError, match="PerUnit scores whole units and structure Element"):
+        Pruner(PerUnit({}), Element(), Uniform())
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
+def test_a_score_that_is_not_finite_is_refused_with_its_tensor(bad: float) -> None:
+    model = network(2)
+    saliency = Given({"fc2.weight": [[1.0, bad], [1.0, 1.0]]})
+    pruner = Pruner(saliency, Element(), GlobalRanking())
+    units = pruner.structure.units(model, SAMPLE)
+    with pytest.raises(ValueError, match="Given gave fc2.weight scores that are not finite"):
+        pruner.masks(model, store_for(model, units), units, Goal(2, "density"), NO_DATA)
+
+
+def test_an_allocation_sees_each_layer_as_it_is() -> None:
+    seen: Layers = {}
+
+    class Watching(Uniform):
+        def allocate(self, layers: Layers, keep: int) -> dict[str, int]:
+            seen.update(layers)
+            return super().allocate(layers, keep)
+
+    model = network(4, 3)
+    pruner = Pruner(Magnitude(), Neuron(), Watching())
+    units = pruner.structure.units(model, SAMPLE)
+    store = store_for(model, units)
+    store.shrink_to({"fc2.weight": torch.tensor([[True], [False], [True]]).expand(3, 4)})
+    pruner.masks(model, store, units, Goal(12, "density"), NO_DATA)
+
+    assert list(seen) == ["fc1.weight", "fc2.weight"]
+    second = seen["fc2.weight"]
+    assert (second.shape, second.kind, second.position) == ((3, 4), "Linear", 1)
+    assert (second.alive, second.units) == (2, 3)
+    assert (second.weights_per_unit, second.parameters_per_unit) == (4, 5)
+    assert second.scores.isinf().tolist() == [False, True, False]
+
+
+def test_a_saliency_is_given_the_calibration_data() -> None:
+    seen = []
+
+    @dataclass(frozen=True)
+    class Looking(Magnitude):
+        def evidence(self, model: object, batches: object, loss: object, mean: object) -> Tensors:
+            seen.append((batches, loss, mean))
+            return {}
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        return outputs.sum()
+
+    model = network(2)
+    batches: list[Batch] = []
+    pruner = replace(Pruner(Magnitude(), Element(), Uniform()), saliency=Looking())
+    units = pruner.structure.units(model, SAMPLE)
+    store = store_for(model, units)
+    pruner.masks(model, store, units, Goal(2, "density"), Calibration(batches, loss, mean_alone))
+    assert seen == [(batches, loss, mean_alone)]

@@ -1,0 +1,255 @@
+import copy
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import pytest
+import torch
+from conftest import component, every
+from torch import Tensor, nn
+
+from harness.saliency.base import Saliency
+from harness.saliency.evidence import mean_gradients
+from harness.saliency.gradient import Gradient
+from harness.saliency.magnitude import Magnitude
+from harness.saliency.random import Random
+from harness.saliency.weight_gradient import WeightGradient
+from harness.tensors import Batch, Tensors, mean_alone, prunable_weights
+
+WEIGHTS = {"layer.weight": torch.tensor([[1.0, -2.0], [3.0, 0.0]])}
+EVIDENCE = {"layer.weight": torch.tensor([[0.5, 0.5], [-1.0, 9.0]])}
+
+
+class Net(nn.Module):
+    """Two norms, of which one is frozen in eval mode; dropout, a frozen bias, an old gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(1, 3, 3)
+        self.norm = nn.BatchNorm2d(3)
+        self.free = nn.BatchNorm2d(3)
+        self.drop = nn.Dropout(0.5)
+        self.fc = nn.Linear(3 * 16, 4)
+        self.norm.eval()
+        self.fc.bias.requires_grad_(False)
+        self.conv.weight.grad = torch.full_like(self.conv.weight, 7.0)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features = self.free(self.norm(self.conv(inputs))).relu()
+        outputs: Tensor = self.fc(self.drop(features.flatten(1)))
+        return outputs
+
+
+def summed(outputs: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs, labels, reduction="sum")
+
+
+def total(outputs: Tensor, labels: Tensor) -> Tensor:
+    return outputs.sum()
+
+
+def batches() -> list[Batch]:
+    random = torch.Generator().manual_seed(3)
+    return [
+        (torch.randn(size, 1, 6, 6, generator=random), torch.arange(size) % 4) for size in (5, 3)
+    ]
+
+
+def line() -> nn.Linear:
+    """y = 2 x; the gradient of the sum of outputs is the sum of inputs."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 2.0)
+    return model
+
+
+def inputs(*values: float) -> Batch:
+    return torch.tensor(values).view(-1, 1), torch.zeros(len(values), dtype=torch.int64)
+
+
+def everything(model: nn.Module) -> dict[str, Any]:
+    """All of a model that a saliency might disturb, and the global random stream."""
+    return {
+        "state": {name: value.clone() for name, value in model.state_dict().items()},
+        "grads": {n: None if p.grad is None else p.grad.clone() for n, p in named(model)},
+        "trainable": {n: p.requires_grad for n, p in named(model)},
+        "modes": {name: module.training for name, module in model.named_modules()},
+        "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()),
+        "random": torch.get_rng_state(),
+    }
+
+
+def named(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    return model.named_parameters()
+
+
+def check_same(one: Any, other: Any) -> None:
+    torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+def test_magnitude_is_the_absolute_weight() -> None:
+    scores = Magnitude().score(WEIGHTS, {})
+    assert scores["layer.weight"].tolist() == [[1.0, 2.0], [3.0, 0.0]]
+
+
+def test_gradient_is_the_absolute_mean_gradient() -> None:
+    scores = Gradient().score(WEIGHTS, EVIDENCE)
+    assert scores["layer.weight"].tolist() == [[0.5, 0.5], [1.0, 9.0]]
+
+
+def test_weight_gradient_multiplies_weight_by_mean_gradient() -> None:
+    scores = WeightGradient().score(WEIGHTS, EVIDENCE)
+    assert scores["layer.weight"].tolist() == [[0.5, 1.0], [3.0, 0.0]]
+
+
+def test_opposite_gradients_of_two_batches_cancel_before_the_absolute_value() -> None:
+    evidence = mean_gradients(line(), [inputs(1.0), inputs(-1.0)], total, mean_alone)
+    assert evidence["weight"].tolist() == [[0.0]]
+    assert Gradient().score({"weight": line().weight}, evidence)["weight"].tolist() == [[0.0]]
+
+
+def test_batches_of_unequal_size_weigh_by_their_samples() -> None:
+    evidence = mean_gradients(line(), [inputs(1.0, 1.0, 1.0), inputs(5.0)], total, mean_alone)
+    # (1 + 1 + 1 + 5) / 4, not (1 + 5) / 2.
+    assert evidence["weight"].tolist() == [[2.0]]
+
+
+def test_mean_is_given_sums_and_the_number_of_samples() -> None:
+    asked = []
+
+    def mean(sums: Tensors, samples: int) -> Tensors:
+        asked.append((float(sums["weight"]), samples))
+        return {"weight": torch.tensor([[42.0]])}
+
+    evidence = mean_gradients(line(), [inputs(1.0, 2.0), inputs(4.0)], total, mean)
+
+    assert asked == [(7.0, 3)]
+    assert evidence["weight"].tolist() == [[42.0]]
+
+
+def test_a_rank_without_samples_still_takes_part_in_the_mean() -> None:
+    asked = []
+
+    def mean(sums: Tensors, samples: int) -> Tensors:
+        asked.append((sums["weight"].tolist(), samples))
+        return sums
+
+    mean_gradients(line(), [], total, mean)
+    assert asked == [([[0.0]], 0)]
+
+
+def test_no_calibration_samples_at_all_are_refused() -> None:
+    with pytest.raises(ValueError, match="no calibration samples"):
+        mean_gradients(line(), [], total, mean_alone)
+
+
+def test_gradients_are_taken_in_eval_mode() -> None:
+    # In training mode the output of a BatchNorm has mean 0, so this gradient would be 0.
+    model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1, eps=0.0))
+    evidence = mean_gradients(model, [inputs(1.0, 3.0)], total, mean_alone)
+    assert evidence["0.weight"].tolist() == [[2.0]]
+
+
+def test_gradients_are_taken_although_the_caller_turned_them_off() -> None:
+    with torch.no_grad():
+        evidence = mean_gradients(line(), [inputs(3.0)], total, mean_alone)
+    assert evidence["weight"].tolist() == [[3.0]]
+    assert not evidence["weight"].requires_grad
+
+
+def test_the_sum_of_the_split_batches_is_the_whole_batch() -> None:
+    model = Net().double()
+    (xs, ys), *_ = batches()
+    whole = mean_gradients(model, [(xs.double(), ys)], summed, mean_alone)
+    parts = [(xs[:2].double(), ys[:2]), (xs[2:].double(), ys[2:])]
+    cut = mean_gradients(model, parts, summed, mean_alone)
+    for name in whole:
+        torch.testing.assert_close(cut[name], whole[name], rtol=0, atol=1e-12)
+
+
+def test_random_scores_follow_from_the_seed_and_the_name_alone() -> None:
+    small = {"a": torch.zeros(3, 2)}
+    large = {"b": torch.zeros(50), "a": torch.ones(3, 2).double()}
+    one, two = Random(seed=5).score(small, {}), Random(seed=5).score(large, {})
+    assert torch.equal(one["a"], two["a"])
+
+
+def test_random_scores_differ_between_seeds_and_tensors() -> None:
+    weights = {"a": torch.zeros(40), "b": torch.zeros(40)}
+    one, two = Random(seed=0).score(weights, {}), Random(seed=1).score(weights, {})
+    assert not (one["a"] == two["a"]).any()
+    assert not (one["a"] == one["b"]).any()
+
+
+def test_random_scores_are_spread_over_0_to_1() -> None:
+    scores = Random(seed=0).score({"a": torch.zeros(10_000)}, {})["a"]
+    assert 0 <= float(scores.min()) < 0.01 and 0.99 < float(scores.max()) < 1
+    assert abs(float(scores.mean()) - 0.5) < 0.02
+
+
+def test_random_takes_its_seed_from_the_run() -> None:
+    assert component("saliency", "random", seed=11) == Random(seed=11)
+
+
+@every("saliency")
+def test_saliency_gives_every_unit_one_finite_score_twice_the_same(saliency: Saliency) -> None:
+    model = Net()
+    weights = prunable_weights(model)
+    scores, again = (
+        saliency.score(weights, saliency.evidence(model, batches(), summed, mean_alone))
+        for _ in range(2)
+    )
+    assert scores.keys() >= weights.keys()
+    for name, weight in weights.items():
+        units = weight.shape if saliency.granularity == "weight" else weight.shape[:1]
+        assert scores[name].shape == units
+        assert scores[name].isfinite().all()
+        assert not scores[name].requires_grad
+        assert torch.equal(scores[name], again[name])
+
+
+@every("saliency")
+def test_saliency_does_not_see_how_the_samples_are_cut_into_batches(saliency: Saliency) -> None:
+    model = Net().double()
+    weights = prunable_weights(model)
+    split = [(xs.double(), ys) for xs, ys in batches()]
+    joined = [(torch.cat([xs for xs, _ in split]), torch.cat([ys for _, ys in split]))]
+    one, two = (
+        saliency.score(weights, saliency.evidence(model, data, summed, mean_alone))
+        for data in (split, joined)
+    )
+    for name in weights:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-9)
+
+
+@every("saliency")
+def test_saliency_leaves_the_model_alone(saliency: Saliency) -> None:
+    model = Net().train()
+    model.norm.eval()
+    before = everything(model)
+    weights = prunable_weights(model)
+    evidence = saliency.evidence(model, batches(), summed, mean_alone)
+    kept = copy.deepcopy(evidence)
+    saliency.score(weights, evidence)
+    check_same(everything(model), before)
+    check_same(evidence, kept)
+
+
+@every("saliency")
+def test_saliency_leaves_the_model_alone_when_the_loss_fails(saliency: Saliency) -> None:
+    model = Net().train()
+    model.norm.eval()
+    before = everything(model)
+
+    def failing(outputs: Tensor, labels: Tensor) -> Tensor:
+        raise ZeroDivisionError
+
+    # A saliency that needs no data never meets the error.
+    with suppress(ZeroDivisionError):
+        saliency.evidence(model, batches(), failing, mean_alone)
+    check_same(everything(model), before)
+
+
+@every("saliency")
+def test_saliency_says_what_it_scores(saliency: Saliency) -> None:
+    assert saliency.granularity in ("weight", "unit")

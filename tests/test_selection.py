@@ -1,0 +1,145 @@
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from harness.selection import top, top_counts, top_each
+
+
+def stable_top(scores: Tensor, keep: int) -> Tensor:
+    """The slow truth: a stable sort, so that of equal scores the first index comes first."""
+    order = torch.argsort(scores.flatten().double(), descending=True, stable=True)
+    mask = torch.zeros(scores.numel(), dtype=torch.bool)
+    mask[order[:keep]] = True
+    return mask.view(scores.shape)
+
+
+def test_highest_scores_stay() -> None:
+    scores = torch.tensor([[0.1, 0.4], [0.3, -0.2]])
+    assert top(scores, 2).tolist() == [[False, True], [True, False]]
+
+
+def test_of_equal_scores_the_first_flat_index_stays() -> None:
+    scores = torch.tensor([[1.0, 2.0], [1.0, 1.0]])
+    assert top(scores, 3).tolist() == [[True, True], [True, False]]
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3.0])
+@pytest.mark.parametrize("keep", range(11))
+def test_all_equal_scores_keep_exactly_the_asked_number(value: float, keep: int) -> None:
+    assert top(torch.full((10,), value), keep).nonzero().flatten().tolist() == list(range(keep))
+
+
+def test_minus_zero_ties_with_zero() -> None:
+    assert top(torch.tensor([-0.0, 0.0, -0.0]), 1).tolist() == [True, False, False]
+
+
+def test_keeping_nothing_and_keeping_everything_work() -> None:
+    scores = torch.tensor([[3.0, 1.0, 2.0]])
+    assert top(scores, 0).tolist() == [[False, False, False]]
+    assert top(scores, 3).tolist() == [[True, True, True]]
+    assert top(scores, 0).dtype == top(scores, 3).dtype == torch.bool
+
+
+def test_nothing_to_choose_from_is_fine_when_nothing_is_asked() -> None:
+    assert top(torch.empty(0, 3), 0).shape == (0, 3)
+
+
+@pytest.mark.parametrize("keep", [-1, 4])
+def test_keeping_more_than_there_is_is_refused(keep: int) -> None:
+    with pytest.raises(ValueError, match=f"cannot keep {keep} of 3 units"):
+        top(torch.ones(3), keep)
+
+
+@pytest.mark.parametrize("keep", [0, 2, 4])
+def test_nan_is_refused_and_counted(keep: int) -> None:
+    with pytest.raises(ValueError, match="2 of 4 scores are NaN"):
+        top(torch.tensor([math.nan, 1.0, math.nan, 0.0]), keep)
+
+
+def test_dead_units_are_never_chosen_while_living_ones_suffice() -> None:
+    scores = torch.tensor([-math.inf, -1e30, -math.inf, -5.0, 0.0])
+    for keep, alive in ((1, [4]), (2, [3, 4]), (3, [1, 3, 4])):
+        assert top(scores, keep).nonzero().flatten().tolist() == alive
+
+
+def test_infinite_scores_stay_first() -> None:
+    assert top(torch.tensor([1.0, math.inf, 2.0, math.inf]), 3).tolist() == [
+        False,
+        True,
+        True,
+        True,
+    ]
+
+
+def test_bfloat16_scores_keep_exactly_the_asked_number() -> None:
+    # 256 and 257 are the same bfloat16, so the first index decides.
+    scores = torch.tensor([257.0, 256.0, 3.0], dtype=torch.bfloat16)
+    assert top(scores, 1).tolist() == [True, False, False]
+    many = torch.rand(10_000, generator=torch.Generator().manual_seed(0)).bfloat16()
+    assert int(top(many, 4321).sum()) == 4321
+
+
+def test_float64_scores_are_not_narrowed() -> None:
+    scores = torch.tensor([1.0, 1.0 + 1e-12], dtype=torch.float64)
+    assert top(scores, 1).tolist() == [False, True]
+
+
+@pytest.mark.parametrize("seed", range(8))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_choice_equals_a_stable_sort_on_data_full_of_ties(seed: int, dtype: torch.dtype) -> None:
+    random = torch.Generator().manual_seed(seed)
+    scores = torch.randint(-3, 4, (7, 5, 3), generator=random).to(dtype)
+    scores[scores == -3] = -math.inf
+    for keep in range(0, scores.numel() + 1, 4):
+        assert torch.equal(top(scores, keep), stable_top(scores, keep))
+
+
+def test_non_contiguous_scores_are_read_in_logical_order() -> None:
+    scores = torch.tensor([[1.0, 5.0], [1.0, 1.0]]).t()
+    assert top(scores, 2).tolist() == [[True, False], [True, False]]
+
+
+def test_scores_are_left_alone() -> None:
+    scores = torch.tensor([3.0, 1.0, 2.0])
+    top(scores, 2)
+    assert scores.tolist() == [3.0, 1.0, 2.0]
+
+
+def test_each_tensor_keeps_its_own_number() -> None:
+    masks = top_each({"a": torch.tensor([1.0, 2.0]), "b": torch.zeros(3)}, {"a": 1, "b": 2})
+    assert masks["a"].tolist() == [False, True]
+    assert masks["b"].tolist() == [True, True, False]
+
+
+def test_counts_are_those_of_the_best_of_all_tensors_together() -> None:
+    scores = {"a": torch.tensor([9.0, 1.0]), "b": torch.tensor([[8.0], [7.0], [0.0]])}
+    assert top_counts(scores, 3) == {"a": 1, "b": 2}
+
+
+def test_a_tie_between_tensors_goes_to_the_first_tensor() -> None:
+    scores = {"z": torch.ones(2), "a": torch.ones(2)}
+    assert top_counts(scores, 3) == {"z": 2, "a": 1}
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_counting_and_masking_make_one_choice(seed: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    scores = {
+        name: torch.randint(0, 4, shape, generator=random).float()
+        for name, shape in (("a", (3, 4)), ("b", (17,)), ("c", (2, 2, 2)))
+    }
+    together = torch.cat([score.flatten() for score in scores.values()])
+    for keep in range(together.numel() + 1):
+        masks = top_each(scores, top_counts(scores, keep))
+        chosen = torch.cat([mask.flatten() for mask in masks.values()])
+        assert torch.equal(chosen, stable_top(together, keep))
+
+
+def test_tensors_of_unequal_precision_are_compared_in_the_wider_one() -> None:
+    scores = {
+        "wide": torch.tensor([1.0 + 1e-12], dtype=torch.float64),
+        "narrow": torch.tensor([1.0], dtype=torch.bfloat16),
+    }
+    assert top_counts(scores, 1) == {"wide": 1, "narrow": 0}

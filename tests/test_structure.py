@@ -1,0 +1,304 @@
+from collections import OrderedDict
+from typing import Any
+
+import pytest
+import torch
+from conftest import component, every
+from torch import Tensor, nn
+
+from harness.models.lenet_5 import LeNet5
+from harness.models.mlp import Mlp
+from harness.structure.base import Structure
+from harness.structure.element import Element
+from harness.structure.filter import Filter
+from harness.structure.neuron import Neuron
+from harness.tensors import prunable_weights
+
+SCORES = torch.tensor([[3.0, 4.0], [0.0, 2.0]])
+IMAGES = torch.zeros(2, 3, 8, 8)
+
+
+class Residual(nn.Module):
+    """One block: conv-bn-relu-conv, added to its input, then a norm that both feed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.conv1 = nn.Conv2d(4, 5, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(5)
+        self.conv2 = nn.Conv2d(5, 4, 3, padding=1)
+        self.after_add = nn.BatchNorm2d(4)
+        self.fc = nn.Linear(4, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        stem = self.stem(inputs)
+        added = stem + self.conv2(self.bn1(self.conv1(stem)).relu())
+        outputs: Tensor = self.fc(self.after_add(added).mean((2, 3)))
+        return outputs
+
+
+class AddedOutputs(nn.Module):
+    """Two layers whose units are added into the outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hidden = nn.Linear(3, 5)
+        self.main = nn.Linear(5, 2)
+        self.skip = nn.Linear(3, 2)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        outputs: Tensor = self.main(self.hidden(inputs).relu()) + self.skip(inputs)
+        return outputs
+
+
+def conv_net(*between: nn.Module) -> nn.Sequential:
+    """A convolution of 4 filters, what is given, and a classifier."""
+    return nn.Sequential(
+        nn.Conv2d(3, 4, 3), *between, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+
+
+def everything(model: nn.Module) -> dict[str, Any]:
+    return {
+        "state": {name: value.clone() for name, value in model.state_dict().items()},
+        "trainable": {name: p.requires_grad for name, p in model.named_parameters()},
+        "grads": [p.grad for p in model.parameters()],
+        "modes": {name: module.training for name, module in model.named_modules()},
+    }
+
+
+@pytest.mark.parametrize(
+    ("pool_by", "pooled"), [("mean", [3.5, 1.0]), ("sum", [7.0, 2.0]), ("l2", [5.0, 2.0])]
+)
+def test_pooling_by_hand(pool_by: str, pooled: list[float]) -> None:
+    assert Neuron(pool_by).pool(SCORES).tolist() == pooled
+
+
+def test_a_filter_is_pooled_over_all_its_other_dimensions() -> None:
+    scores = torch.arange(8.0).view(2, 1, 2, 2)
+    assert Filter("sum").pool(scores).tolist() == [6.0, 22.0]
+    assert Filter("mean").pool(scores).tolist() == [1.5, 5.5]
+
+
+def test_unit_masks_are_expanded_to_whole_rows() -> None:
+    units = torch.tensor([True, False])
+    assert Neuron().expand(units, (2, 3)).tolist() == [[True] * 3, [False] * 3]
+    mask = Filter().expand(units, (2, 1, 2, 2))
+    assert mask[0].all() and not mask[1].any() and mask.shape == (2, 1, 2, 2)
+
+
+def test_an_element_is_its_own_unit() -> None:
+    assert torch.equal(Element().pool(SCORES), SCORES)
+    mask = SCORES > 1
+    assert torch.equal(Element().expand(mask, (2, 2)), mask)
+
+
+def test_an_unknown_pooling_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="pool_by must be one of mean, sum, l2, got 'max'"):
+        Filter("max")
+
+
+def test_single_weights_of_every_layer_go_and_nothing_goes_along() -> None:
+    model = Mlp(hidden=[5]).build((3,), 2)
+    assert Element().units(model, torch.zeros(2, 3)) == {"fc1.weight": (), "fc2.weight": ()}
+
+
+def test_a_neuron_takes_its_bias_and_outputs_are_never_removed() -> None:
+    model = Mlp(hidden=[5, 4]).build((3,), 2)
+    assert Neuron().units(model, torch.zeros(2, 3)) == {
+        "fc1.weight": ("fc1.bias",),
+        "fc2.weight": ("fc2.bias",),
+    }
+
+
+def test_a_layer_without_bias_takes_nothing_along() -> None:
+    model = nn.Sequential(nn.Linear(3, 4, bias=False), nn.ReLU(), nn.Linear(4, 2))
+    assert Neuron().units(model, torch.zeros(2, 3)) == {"0.weight": ()}
+
+
+@pytest.mark.parametrize(
+    "last", [nn.LogSoftmax(1), nn.Softmax(1), nn.BatchNorm1d(2), nn.Sequential(nn.Dropout(0.5))]
+)
+def test_outputs_are_known_behind_what_follows_them(last: nn.Module) -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2), last)
+    assert list(Neuron().units(model, torch.zeros(2, 3))) == ["0.weight"]
+
+
+def test_layers_that_are_added_into_the_outputs_are_outputs() -> None:
+    assert list(Neuron().units(AddedOutputs(), torch.zeros(2, 3))) == ["hidden.weight"]
+
+
+def test_a_convolution_that_makes_the_outputs_is_never_removed() -> None:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 1), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+    )
+    assert list(Filter().units(model, IMAGES)) == ["0.weight"]
+
+
+def test_a_filter_takes_scale_and_shift_of_its_norm() -> None:
+    units = Filter().units(conv_net(nn.BatchNorm2d(4)), IMAGES)
+    assert units == {"0.weight": ("0.bias", "1.weight", "1.bias")}
+
+
+def test_the_norm_may_come_after_the_activation() -> None:
+    units = Filter().units(conv_net(nn.ReLU(), nn.MaxPool2d(2), nn.BatchNorm2d(4)), IMAGES)
+    assert units == {"0.weight": ("0.bias", "3.weight", "3.bias")}
+
+
+def test_a_norm_without_scale_and_shift_has_nothing_to_take() -> None:
+    units = Filter().units(conv_net(nn.BatchNorm2d(4, affine=False)), IMAGES)
+    assert units == {"0.weight": ("0.bias",)}
+
+
+def test_a_group_norm_has_one_scale_per_filter_too() -> None:
+    units = Filter().units(conv_net(nn.GroupNorm(2, 4)), IMAGES)
+    assert units == {"0.weight": ("0.bias", "1.weight", "1.bias")}
+
+
+def test_a_layer_norm_has_one_scale_per_neuron_too() -> None:
+    model = nn.Sequential(nn.Linear(3, 4), nn.LayerNorm(4), nn.ReLU(), nn.Linear(4, 2))
+    units = Neuron().units(model, torch.zeros(2, 3))
+    assert units == {"0.weight": ("0.bias", "1.weight", "1.bias")}
+
+
+def test_neurons_take_their_norm_too() -> None:
+    model = Mlp(hidden=[5], batch_norm=True).build((3,), 2)
+    units = Neuron().units(model, torch.zeros(2, 3))
+    assert units == {"fc1.weight": ("fc1.bias", "bn1.weight", "bn1.bias")}
+
+
+def test_a_norm_after_an_addition_of_two_layers_is_not_taken() -> None:
+    assert Filter().units(Residual(), IMAGES) == {
+        "stem.weight": ("stem.bias",),
+        "conv1.weight": ("bn1.weight", "bn1.bias"),
+        "conv2.weight": ("conv2.bias",),
+    }
+
+
+def test_a_norm_over_flattened_pixels_is_not_taken() -> None:
+    # It has a scale per pixel of each filter.
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 7), nn.Flatten(), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2)
+    )
+    assert Filter().units(model, IMAGES) == {"0.weight": ("0.bias",)}
+
+
+def test_filters_leave_linear_layers_and_neurons_leave_convolutions_alone() -> None:
+    model = LeNet5().build((1, 28, 28), 10)
+    sample = torch.zeros(2, 1, 28, 28)
+    assert list(Filter().units(model, sample)) == ["conv1.weight", "conv2.weight"]
+    assert list(Neuron().units(model, sample)) == ["fc1.weight"]
+
+
+def test_filters_of_an_mlp_are_refused_by_name() -> None:
+    model = Mlp(hidden=[5]).build((3,), 2)
+    with pytest.raises(ValueError, match="structure=filter .* Linear.*use structure=element"):
+        Filter().units(model, torch.zeros(2, 3))
+
+
+def test_neurons_of_a_linear_classifier_are_refused() -> None:
+    model = Mlp(hidden=[]).build((3,), 2)
+    with pytest.raises(ValueError, match="structure=neuron .*outputs are never removed"):
+        Neuron().units(model, torch.zeros(2, 3))
+
+
+def test_frozen_layers_are_seen() -> None:
+    model = conv_net(nn.BatchNorm2d(4)).requires_grad_(False)
+    units = Filter().units(model, IMAGES)
+    assert units == {"0.weight": ("0.bias", "1.weight", "1.bias")}
+
+
+def test_units_are_found_although_the_caller_turned_gradients_off() -> None:
+    with torch.no_grad():
+        units = Filter().units(conv_net(nn.BatchNorm2d(4)), IMAGES)
+    assert units == {"0.weight": ("0.bias", "1.weight", "1.bias")}
+
+
+def test_the_model_comes_back_as_it_was_also_after_an_error() -> None:
+    model = conv_net(nn.BatchNorm2d(4)).train()
+    model[0].weight.requires_grad_(False)
+    model[1].eval()
+    before = everything(model)
+    Filter().units(model, IMAGES)
+    with pytest.raises(RuntimeError):
+        Filter().units(model, torch.zeros(2, 99, 8, 8))
+    torch.testing.assert_close(everything(model), before, rtol=0, atol=0)
+
+
+def both() -> nn.Sequential:
+    """Convolutions and linear layers with norms, so that every structure finds units."""
+    torch.manual_seed(0)
+    layers = OrderedDict(
+        conv1=nn.Conv2d(3, 6, 3),
+        bn1=nn.BatchNorm2d(6),
+        relu1=nn.ReLU(),
+        conv2=nn.Conv2d(6, 4, 3, groups=2, bias=False),
+        bn2=nn.BatchNorm2d(4),
+        flatten=nn.Flatten(),
+        fc1=nn.Linear(64, 5),
+        relu2=nn.ReLU(),
+        fc2=nn.Linear(5, 2),
+    )
+    return nn.Sequential(layers)
+
+
+@every("structure")
+def test_structure_finds_units_of_prunable_weights_and_leaves_the_model_alone(
+    structure: Structure,
+) -> None:
+    model = both().train()
+    model.bn1.eval()
+    before = everything(model)
+    units = structure.units(model, IMAGES)
+    torch.testing.assert_close(everything(model), before, rtol=0, atol=0)
+    names = list(prunable_weights(model))
+    assert units and [name for name in names if name in units] == list(units)
+
+
+@every("structure")
+def test_what_goes_along_has_one_entry_per_unit_and_one_owner(structure: Structure) -> None:
+    model = both()
+    units = structure.units(model, IMAGES)
+    taken = [name for along in units.values() for name in along]
+    assert len(taken) == len(set(taken)) and not set(taken) & set(prunable_weights(model))
+    for weight, along in units.items():
+        count = structure.pool(model.get_parameter(weight).detach()).numel()
+        for name in along:
+            assert model.get_parameter(name).shape == (count,)
+
+
+@every("structure")
+def test_expanding_and_pooling_agree_on_which_unit_is_where(structure: Structure) -> None:
+    model = both()
+    for name in structure.units(model, IMAGES):
+        weight = model.get_parameter(name).detach()
+        pooled = structure.pool(torch.ones_like(weight))
+        for unit in range(min(pooled.numel(), 8)):
+            chosen = torch.zeros(pooled.numel(), dtype=torch.bool)
+            chosen[unit] = True
+            chosen = chosen.view(pooled.shape)
+            mask = structure.expand(chosen, tuple(weight.shape))
+            assert (mask.shape, mask.dtype) == (weight.shape, torch.bool)
+            assert int(mask.sum()) == weight.numel() // pooled.numel()
+            assert torch.equal(structure.pool(mask.float()) > 0, chosen)
+
+
+@every("structure")
+def test_a_removed_unit_sends_nothing_on(structure: Structure) -> None:
+    """With all units of a layer gone, what it feeds no longer depends on the inputs."""
+    if structure.granularity == "weight":
+        pytest.skip("single weights leave the bias and the norm of their layer")
+    model = both().eval()
+    for name in structure.units(model, IMAGES):
+        whole = both().eval()
+        for gone in (name, *structure.units(model, IMAGES)[name]):
+            nn.init.zeros_(whole.get_parameter(gone))
+        one, two = (
+            whole(torch.randn(IMAGES.shape, generator=torch.Generator().manual_seed(s)))
+            for s in (1, 2)
+        )
+        assert torch.equal(one, two)
+
+
+def test_pooling_is_chosen_in_the_config() -> None:
+    assert component("structure", "neuron", pool_by="l2") == Neuron("l2")

@@ -1,0 +1,65 @@
+import math
+
+import pytest
+import torch
+from conftest import every
+
+from harness.task.base import Task
+from harness.task.classification import Classification
+
+
+def test_loss_is_cross_entropy_summed_over_the_samples() -> None:
+    # Two even chances between two classes, then certainty: ln 2 + ln 2 + 0.
+    outputs = torch.tensor([[0.0, 0.0], [3.0, 3.0], [0.0, 200.0]])
+    labels = torch.tensor([0, 1, 1])
+    assert float(Classification().loss(outputs, labels)) == pytest.approx(2 * math.log(2))
+
+
+def test_label_smoothing_acts_on_the_training_loss_and_not_on_the_measured_one() -> None:
+    outputs, labels = torch.tensor([[0.0, math.log(3)]]), torch.tensor([1])
+    # Chances 1/4 and 3/4; of the smoothed label 0.1 lies on the wrong class.
+    plain, smoothed = -math.log(3 / 4), -0.9 * math.log(3 / 4) - 0.1 * math.log(1 / 4)
+    task = Classification(label_smoothing=0.2)
+    assert float(task.loss(outputs, labels)) == pytest.approx(smoothed)
+    assert float(task.measure(outputs, labels)["loss"]) == pytest.approx(plain)
+
+
+def test_hits_are_counted_among_the_best_one_and_the_best_five() -> None:
+    outputs = torch.arange(6.0).flip(0).repeat(3, 1)  # class 0 is best, class 5 worst
+    found = Classification().measure(outputs, torch.tensor([0, 4, 5]))
+    assert (int(found["top1"]), int(found["top5"])) == (1, 2)
+
+
+def test_with_few_classes_everything_is_among_the_best_five() -> None:
+    found = Classification().measure(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([1, 1]))
+    assert (int(found["top1"]), int(found["top5"])) == (1, 2)
+
+
+@pytest.mark.parametrize("smoothing", [-0.1, 1.0, 10.0, math.nan])
+def test_label_smoothing_out_of_range_is_refused(smoothing: float) -> None:
+    with pytest.raises(ValueError, match=r"label_smoothing must be in \[0, 1\)"):
+        Classification(smoothing)
+
+
+@every("task")
+def test_task_gives_sums_so_that_parts_add_up_to_the_whole(task: Task) -> None:
+    random = torch.Generator().manual_seed(0)
+    outputs = torch.randn(9, 7, generator=random, dtype=torch.float64)
+    labels = torch.arange(9) % 7
+    parts = [(outputs[:2], labels[:2]), (outputs[2:], labels[2:])]
+
+    whole = task.measure(outputs, labels)
+    cut = [task.measure(*part) for part in parts]
+    assert {"top1", "top5", "loss"} <= whole.keys()
+    for key, value in whole.items():
+        assert float(sum(part[key] for part in cut)) == pytest.approx(float(value), abs=1e-12)
+    loss = sum(float(task.loss(*part)) for part in parts)
+    assert loss == pytest.approx(float(task.loss(outputs, labels)), abs=1e-12)
+
+
+@every("task")
+def test_loss_of_a_task_has_a_gradient_and_its_measures_have_none(task: Task) -> None:
+    outputs = torch.randn(4, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    task.loss(outputs, torch.arange(4)).backward()
+    assert outputs.grad is not None and bool(outputs.grad.any())
+    assert not any(value.requires_grad for value in task.measure(outputs, torch.arange(4)).values())
