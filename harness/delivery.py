@@ -1,8 +1,8 @@
 """The pruned network as files, and in the form of torch.nn.utils.prune."""
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -13,28 +13,47 @@ from torch.nn.utils import prune
 from harness.files import write_whole
 from harness.tensors import Tensors
 
+MODEL, MASKS = "model.safetensors", "masks.safetensors"
 
-def deliver(folder: Path, model: nn.Module, masks: Tensors) -> None:
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a finished run leaves: enough to build its network again without its data."""
+
+    state: Tensors
+    masks: Tensors
+    shape: tuple[int, ...]  # of one sample
+    classes: int
+
+
+def deliver(folder: Path, delivery: Delivery) -> None:
     """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
-    for file, tensors in (("model", model.state_dict()), ("masks", masks)):
-        write_whole(folder / f"{file}.safetensors", safetensors.torch.save(_apart(tensors)))
+    facts = {"shape": json.dumps(delivery.shape), "classes": str(delivery.classes)}
+    state, masks = _own_memory(delivery.state), _own_memory(delivery.masks)
+    write_whole(folder / MODEL, safetensors.torch.save(state, metadata=facts))
+    write_whole(folder / MASKS, safetensors.torch.save(masks))
 
 
-def read_delivery(folder: Path) -> tuple[Tensors, Tensors]:
-    """(state of the model, masks) of a finished run, on the CPU.
+def read_delivery(folder: Path) -> Delivery:
+    """The delivered network of a finished run, on the CPU.
 
     Raises:
-        ValueError: the folder holds no delivered network.
+        ValueError: the folder holds none.
     """
-    files = [folder / "model.safetensors", folder / "masks.safetensors"]
-    missing = [file.name for file in files if not file.exists()]
+    missing = [name for name in (MODEL, MASKS) if not (folder / name).exists()]
     if missing:
         raise ValueError(
             f"{folder} has no {' and no '.join(missing)}; name the folder of a finished run "
             "(runs/SWEEP/XX/NAME-HASH)"
         )
-    state, masks = (safetensors.torch.load_file(file) for file in files)
-    return state, masks
+    with safetensors.safe_open(folder / MODEL, framework="pt") as file:
+        facts = file.metadata()
+    return Delivery(
+        state=safetensors.torch.load_file(folder / MODEL),
+        masks=safetensors.torch.load_file(folder / MASKS),
+        shape=tuple(json.loads(facts["shape"])),
+        classes=int(facts["classes"]),
+    )
 
 
 def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
@@ -73,11 +92,6 @@ def from_torch_prune(model: nn.Module) -> Tensors:
     return masks
 
 
-def read_json_facts(folder: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = json.loads((folder / "identity.json").read_text())
-    return facts
-
-
-def _apart(tensors: Tensors) -> Tensors:
-    # safetensors refuses tensors that share memory, as a unit's bias and norm masks do.
-    return {name: tensor.contiguous().clone() for name, tensor in tensors.items()}
+def _own_memory(tensors: Tensors) -> Tensors:
+    # safetensors refuses tensors that share memory.
+    return {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}

@@ -41,7 +41,7 @@ def read_json(path: Path) -> Any:
     """The file's value, or None if there is no such file."""
     try:
         return json.loads(path.read_text())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
 
 

@@ -14,6 +14,7 @@ from harness.distributed import is_main_process, ranks_of_environment
 from harness.environment import numerics_key
 from harness.experiment import Experiment
 from harness.identity import OPERATIONAL, Config, dense_hash, run_hash, scientific, setting_hash
+from harness.launch.build import build_part
 from harness.launch.errors import refusing
 from harness.launch.method import method_of
 from harness.launch.paths import CONF
@@ -27,7 +28,7 @@ def build(cfg: DictConfig) -> Experiment:
     science = OmegaConf.create(
         {key: value for key, value in _plain(cfg).items() if key not in OPERATIONAL}
     )
-    experiment: Experiment = hydra.utils.instantiate(science, _convert_="all")
+    experiment: Experiment = build_part(science)
     return experiment
 
 
@@ -76,7 +77,7 @@ def _run_of(cfg: DictConfig, numerics: Config) -> Run:
         config=config,
         science=science,
         yaml=OmegaConf.to_yaml(cfg, resolve=True),
-        tracking=hydra.utils.instantiate(cfg.tracking, _convert_="all"),
+        tracking=build_part(cfg.tracking),
         progress="plain" if hydra_config.mode == RunMode.MULTIRUN else cfg.progress,
         sweep_name=cfg.sweep_name,
         rerun=cfg.rerun,

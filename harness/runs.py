@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import records
-from harness.delivery import deliver
+from harness.delivery import MASKS, MODEL, Delivery, deliver
 from harness.distributed import Ranks
 from harness.environment import commit, environment
 from harness.experiment import Experiment
 from harness.files import locked, make_writable, read_json, write_json, write_whole
 from harness.identity import Config, differences
-from harness.progress import Progress
+from harness.progress import MODES, Progress
 from harness.records import Identity, Record, Sink
 from harness.tracking.base import RunInfo, Tracking
 
@@ -40,7 +40,7 @@ class Run:
     config: resolved, plain values, for config.yaml; science: the part that names the run.
 
     Raises:
-        ValueError: rerun is unknown.
+        ValueError: rerun or progress is unknown.
     """
 
     folder: Path
@@ -57,6 +57,8 @@ class Run:
     def __post_init__(self) -> None:
         if self.rerun not in RERUN:
             raise ValueError(f"rerun must be one of {', '.join(RERUN)}, got {self.rerun!r}")
+        if self.progress not in MODES:
+            raise ValueError(f"progress must be one of {', '.join(MODES)}, got {self.progress!r}")
 
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """Runs the experiment in its folder unless it is finished there.
@@ -81,12 +83,13 @@ class Run:
             watcher = stack.enter_context(self._watcher(ranks))
             network, masks = levels.run(self.identity, watcher)
             if ranks.is_main:
-                deliver(self.folder, network, masks)
+                shape, classes = levels.subject.splits.shape, levels.subject.splits.classes
+                deliver(self.folder, Delivery(network.state_dict(), masks, shape, classes))
             top1 = watcher.last.top1 if watcher.last else None
         return Outcome("finished", str(self.folder), top1=top1)
 
     def _begin(self, ranks: Ranks) -> None:
-        for old in ("records.jsonl", "timings.jsonl", "model.safetensors", "masks.safetensors"):
+        for old in ("records.jsonl", "timings.jsonl", MODEL, MASKS):
             (self.folder / old).unlink(missing_ok=True)
         write_whole(self.folder / "config.yaml", self.yaml)
         write_json(self.folder / "identity.json", {"science": self.science})

@@ -270,7 +270,7 @@ def test_cifar_that_is_not_there_names_the_folder_and_the_script(tmp_path: Path)
     with pytest.raises(ValueError) as caught:
         Cifar10(root=str(tmp_path)).load()
     assert str(caught.value) == (
-        f"root={tmp_path}: no cifar-10-batches-py or cifar-10-batches-bin in {tmp_path}; "
+        f"data.root={tmp_path}: no cifar-10-batches-py or cifar-10-batches-bin in {tmp_path}; "
         f"run scripts/prepare_data cifar10 {tmp_path}"
     )
 

@@ -45,6 +45,13 @@ def test_a_write_that_fails_leaves_the_old_content(
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
+def test_a_reader_in_the_middle_of_the_file_sees_the_old_content(tmp_path: Path) -> None:
+    write_whole(tmp_path / "a.txt", "old")
+    with (tmp_path / "a.txt").open() as file:
+        write_whole(tmp_path / "a.txt", "new")
+        assert file.read() == "old"
+
+
 def test_json_comes_back_and_a_missing_file_is_none(tmp_path: Path) -> None:
     write_json(tmp_path / "a.json", {"b": [1, None]})
     assert read_json(tmp_path / "a.json") == {"b": [1, None]}

@@ -96,9 +96,11 @@ def test_a_weights_file_counts_by_content_and_not_by_path() -> None:
 
 
 def test_naming_a_run_leaves_its_config_alone() -> None:
-    before = copy.deepcopy(ONE_SHOT)
-    lined(ONE_SHOT)
-    assert before == ONE_SHOT
+    config = changed(ONE_SHOT, "data.root", "there")
+    science = scientific(config)
+    setting_hash(science)
+    assert config == changed(ONE_SHOT, "data.root", "there")
+    assert config["data"]["root"] == "there" and science["seed"] == 0
 
 
 def test_an_option_added_later_at_its_neutral_value_does_not_rename_a_run(

@@ -74,7 +74,7 @@ class Cifar10:
         if (root / BINARY).is_dir():
             return self._read_folder(root / BINARY, ".bin", _read_binary, _differs_by_size)
         raise ValueError(
-            f"root={self.root}: no {PYTHON} or {BINARY} in {root.absolute()}; "
+            f"data.root={self.root}: no {PYTHON} or {BINARY} in {root.absolute()}; "
             f"run scripts/prepare_data cifar10 {self.root}"
         )
 

@@ -1,0 +1,68 @@
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from harness.tensors import Batch, Loss, Mean, Tensors, evaluating, prunable_layers
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class InputScaled:
+    """|weight| x (root mean square of the input that it multiplies) ** power, of linear layers.
+
+    Source: after Wanda (Sun et al. 2023, arXiv:2306.11695), which ranks within each output only;
+    here the allocation decides what competes. power=0 is magnitude.
+
+    Raises:
+        ValueError: power is below 0, or the model has a convolution.
+    """
+
+    power: float = 1.0
+
+    granularity: ClassVar[str] = "weight"
+
+    def __post_init__(self) -> None:
+        if self.power < 0:
+            raise ValueError(f"power must be at least 0, got {self.power}; 0 is magnitude")
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        layers = prunable_layers(model)
+        sums = {name: torch.zeros_like(_linear(name, layers[name]).weight[0]) for name in layers}
+        samples = 0
+        with ExitStack() as stack, torch.no_grad():
+            stack.enter_context(evaluating(model))
+            for name, layer in layers.items():
+                stack.enter_context(layer.register_forward_pre_hook(_adder(sums[name])))
+            for inputs, labels in batches:
+                model(inputs)
+                samples += len(labels)
+        return mean(sums, samples)
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        # The root comes after the mean over all ranks, or 1 and 2 ranks would rank differently.
+        return {
+            name: weight.abs() * evidence[name].sqrt() ** self.power
+            for name, weight in weights.items()
+        }
+
+
+def _adder(total: Tensor) -> Callable[[nn.Module, tuple[Tensor]], None]:
+    """A hook that adds a linear layer's squared inputs (samples, features) up, per feature."""
+
+    def add(layer: nn.Module, inputs: tuple[Tensor]) -> None:
+        total.add_(inputs[0].square().sum(dim=0))
+
+    return add
+
+
+def _linear(name: str, layer: nn.Module) -> nn.Linear:
+    if not isinstance(layer, nn.Linear):
+        raise ValueError(
+            f"input_scaled knows linear layers only, and {name} is a {type(layer).__name__}; "
+            "use another saliency"
+        )
+    return layer

@@ -1,0 +1,77 @@
+"""Sides that are timed in turns, and the figure that compares two of them."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+Seconds = dict[str, list[float]]  # side -> one time per round
+
+HEAD = f"{'figure':<48} {'median':>8} {'min':>8} {'max':>8}  target"
+
+
+@dataclass(frozen=True)
+class Side:
+    """One way to do the work; only `work` is timed, on what `prepare` made for this round."""
+
+    prepare: Callable[[], Any]
+    work: Callable[[Any], object]
+
+
+def in_turns(sides: Mapping[str, Side], repeats: int, warm_up: bool = True) -> Seconds:
+    """Rounds of A B A B ..., so that whatever else the machine does meets all sides alike."""
+    seconds: Seconds = {name: [] for name in sides}
+    if warm_up:
+        for side in sides.values():
+            side.work(side.prepare())
+    for _ in range(repeats):
+        for name, side in sides.items():
+            subject = side.prepare()
+            since = time.perf_counter()
+            side.work(subject)
+            seconds[name].append(time.perf_counter() - since)
+    return seconds
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A median with the extremes over the rounds; `seconds` holds what it is made of."""
+
+    name: str
+    unit: str  # "ratio" or "s"
+    median: float
+    min: float
+    max: float
+    seconds: Seconds
+    at_most: float | None = None  # targets
+    at_least: float | None = None
+    largest_weight_difference: float | None = None  # between networks that should be equal
+
+    def row(self) -> str:
+        mark = " s" if self.unit == "s" else "  "
+        digits = 1 if self.unit == "s" else 3
+        values = (self.median, self.min, self.max)
+        numbers = " ".join(f"{f'{value:.{digits}f}{mark}'.rstrip():>8}" for value in values)
+        return f"{self.name:<48} {numbers}  {self._verdict()}".rstrip()
+
+    def _verdict(self) -> str:
+        for sign, target in (("<=", self.at_most), (">=", self.at_least)):
+            if target is not None:
+                met = self.median <= target if sign == "<=" else self.median >= target
+                return f"{sign} {target:g} {'met' if met else 'missed'}"
+        return ""
+
+
+def ratio(name: str, seconds: Seconds, over: str, under: str, **more: float) -> Figure:
+    """Median of `over` / median of `under`; min and max of the ratios within one round."""
+    rounds = [a / b for a, b in zip(seconds[over], seconds[under], strict=True)]
+    value = median(seconds[over]) / median(seconds[under])
+    chosen = {side: seconds[side] for side in (over, under)}
+    return Figure(name, "ratio", value, min(rounds), max(rounds), chosen, **more)
+
+
+def duration(name: str, seconds: Seconds, of: str, **more: float) -> Figure:
+    """Seconds of one side."""
+    times = seconds[of]
+    return Figure(name, "s", median(times), min(times), max(times), {of: times}, **more)

@@ -1,0 +1,104 @@
+"""The harness's training loop over what one would write by hand for this one training."""
+
+from collections.abc import Iterator
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from benchmarks.figure import Figure, Side, in_turns, ratio
+from benchmarks.task import (
+    BATCH,
+    LEVEL,
+    OPTIMIZERS,
+    RANKS,
+    SEED,
+    TASK,
+    checked_difference,
+    network,
+    recipe,
+    setting,
+    splits,
+)
+from harness.data.base import Split
+from harness.training.evaluation import evaluate
+from harness.training.order import epoch_order
+from harness.training.trainer import Hooks
+
+REPEATS, EPOCHS, QUICK_EPOCHS = 11, 20, 2
+
+
+def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
+    """One figure per optimizer.
+
+    Raises:
+        RuntimeError: the two loops do not end in the same network.
+    """
+    epochs = QUICK_EPOCHS if quick else EPOCHS
+    for optimizer in OPTIMIZERS:
+        difference = compared(optimizer, epochs)
+        harness = partial(train, optimizer=optimizer, epochs=epochs)
+        bare = partial(train_bare, optimizer=optimizer, epochs=epochs)
+        sides = {"harness": Side(network, harness), "bare": Side(network, bare)}
+        yield ratio(
+            f"loop: harness / bare, {optimizer}",
+            in_turns(sides, repeats or REPEATS),
+            "harness",
+            "bare",
+            at_most=1.15,
+            largest_weight_difference=difference,
+        )
+
+
+def compared(optimizer: str, epochs: int) -> float:
+    """Largest difference between the weights that the two loops end in; 0 where we measured.
+
+    Raises:
+        RuntimeError: it is more than rounding, or accuracies differ.
+    """
+    ours, bare = network(), network()
+    accuracies = train(ours, optimizer, epochs), train_bare(bare, optimizer, epochs)
+    difference = checked_difference(ours.state_dict(), bare.state_dict(), "bare loop")
+    if accuracies[0] != accuracies[1]:
+        raise RuntimeError(f"validation accuracies differ: {accuracies}; compare the evaluations")
+    return difference
+
+
+def train(model: nn.Module, optimizer: str, epochs: int) -> list[float]:
+    """Validation accuracy after every epoch, by the harness."""
+    accuracies = []
+
+    def validate(epoch: int) -> None:
+        accuracies.append(evaluate(model, splits().validation, TASK, RANKS).top1)
+
+    recipe(optimizer, epochs).fit(model, setting(), Hooks(epoch_end=validate))
+    return accuracies
+
+
+def train_bare(model: nn.Module, optimizer: str, epochs: int) -> list[float]:
+    """The same by hand."""
+    train = splits().train
+    stepper = OPTIMIZERS[optimizer](model.parameters())
+    accuracies = []
+    for epoch in range(epochs):
+        model.train()
+        for chosen in epoch_order(len(train), SEED, LEVEL, epoch).split(BATCH):
+            # inputs[chosen] gives the same and costs five times as much.
+            inputs, labels = train.inputs.index_select(0, chosen), train.labels[chosen]
+            stepper.zero_grad(set_to_none=True)
+            F.cross_entropy(model(inputs), labels).backward()
+            stepper.step()
+        accuracies.append(evaluate_bare(model, splits().validation))
+    return accuracies
+
+
+@torch.no_grad()
+def evaluate_bare(model: nn.Module, split: Split) -> float:
+    model.eval()
+    hits, loss = 0, 0.0
+    for inputs, labels in zip(split.inputs.split(1000), split.labels.split(1000), strict=True):
+        outputs = model(inputs)
+        hits += int((outputs.argmax(1) == labels).sum())
+        loss += float(F.cross_entropy(outputs, labels, reduction="sum"))
+    return hits / len(split)

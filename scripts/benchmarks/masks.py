@@ -1,0 +1,94 @@
+"""Steps with 90% of the weights masked over dense steps; beside it torch.nn.utils.prune."""
+
+from collections.abc import Iterator
+from functools import partial
+
+from torch import nn
+from torch.nn.utils import prune
+
+from benchmarks.figure import Figure, Side, in_turns, ratio
+from benchmarks.task import OPTIMIZERS, checked_difference, network, recipe, setting
+from harness.masks import MaskStore
+from harness.metrics.size import density
+from harness.selection import top_counts, top_each
+from harness.tensors import prunable_layers, prunable_weights
+from harness.training.trainer import Hooks
+
+DENSITY = 0.1
+# Short blocks in many rounds: what disturbs the machine then rarely meets one side alone.
+REPEATS, EPOCHS, QUICK_EPOCHS = 41, 4, 1
+
+
+def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
+    """Two figures per optimizer; every side runs in the harness's loop.
+
+    Raises:
+        RuntimeError: the two ways of masking do not end in the same network.
+    """
+    store = global_magnitude(network())
+    for optimizer in OPTIMIZERS:
+        work = partial(train, optimizer=optimizer, epochs=QUICK_EPOCHS if quick else EPOCHS)
+        masked = partial(work, store=store)
+        difference = compared(store, optimizer)
+        sides = {
+            "dense": Side(network, work),
+            "masked": Side(lambda: by_harness(store), masked),
+            "torch": Side(lambda: by_torch(store), work),
+        }
+        seconds = in_turns(sides, repeats or REPEATS)
+        yield ratio(
+            f"masks: masked / dense step, {optimizer}", seconds, "masked", "dense", at_most=1.03
+        )
+        yield ratio(
+            f"masks: torch.nn.utils.prune / dense, {optimizer}",
+            seconds,
+            "torch",
+            "dense",
+            largest_weight_difference=difference,
+        )
+
+
+def compared(store: MaskStore, optimizer: str) -> float:
+    """Largest difference between the weights after an epoch with the harness's masks and torch's.
+
+    Raises:
+        RuntimeError: it is more than rounding, or the pruned weights are alive.
+    """
+    ours, theirs = by_harness(store), by_torch(store)
+    train(ours, optimizer, 1, store)
+    train(theirs, optimizer, 1)
+    for layer in prunable_layers(ours):
+        prune.remove(theirs.get_submodule(layer.removesuffix(".weight")), "weight")
+    left = density(prunable_weights(ours))
+    if left > DENSITY:
+        raise RuntimeError(f"density is {left} after training, not {DENSITY}; the masks leak")
+    return checked_difference(ours.state_dict(), theirs.state_dict(), "network pruned by torch")
+
+
+def train(model: nn.Module, optimizer: str, epochs: int, store: MaskStore | None = None) -> None:
+    hooks = Hooks(after_backward=store.gradient_masker(model) if store else None)
+    recipe(optimizer, epochs).fit(model, setting(), hooks)
+
+
+def global_magnitude(model: nn.Module) -> MaskStore:
+    weights = prunable_weights(model)
+    scores = {name: weight.abs() for name, weight in weights.items()}
+    keep = round(DENSITY * sum(weight.numel() for weight in weights.values()))
+    store = MaskStore(weights)
+    store.shrink_to(top_each(scores, top_counts(scores, keep)))
+    return store
+
+
+def by_harness(store: MaskStore) -> nn.Module:
+    model = network()
+    store.apply_to(model)
+    return model
+
+
+def by_torch(store: MaskStore) -> nn.Module:
+    """The same number of weights pruned by torch's own global magnitude."""
+    model = network()
+    layers = [(layer, "weight") for layer in prunable_layers(model).values()]
+    gone = sum(int((~mask).sum()) for mask in store.masks.values())
+    prune.global_unstructured(layers, prune.L1Unstructured, amount=gone)
+    return model

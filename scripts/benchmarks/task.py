@@ -1,0 +1,60 @@
+"""What is trained in every measurement: LeNet-300-100 on mnist5k in batches of 128."""
+
+from collections.abc import Callable
+from functools import cache, partial
+
+from torch import nn
+from torch.optim import SGD, Adam
+
+from harness.data.base import Splits
+from harness.data.mnist5k import Mnist5k
+from harness.distributed import Ranks
+from harness.learning_rate.constant import Constant
+from harness.models.lenet_300_100 import LeNet300100
+from harness.task.classification import Classification
+from harness.tensors import Tensors
+from harness.training.dense import build_seeded
+from harness.training.trainer import Setting, Trainer
+
+BATCH, SEED, LEVEL = 128, 0, 0
+TOLERANCE = 1e-4
+RANKS, TASK = Ranks(), Classification()
+# As in conf/training/.
+OPTIMIZERS: dict[str, Callable[..., SGD | Adam]] = {
+    "SGD momentum": partial(SGD, lr=0.1, momentum=0.9, fused=True),
+    "Adam": partial(Adam, lr=0.001, fused=True),
+}
+
+
+@cache
+def splits() -> Splits:
+    return Mnist5k().load()
+
+
+def network() -> nn.Module:
+    """The same initial weights at every call."""
+    data = splits()
+    return build_seeded(lambda: LeNet300100().build(data.shape, data.classes), SEED)
+
+
+def setting() -> Setting:
+    return Setting(splits().train, TASK, RANKS, SEED, LEVEL)
+
+
+def recipe(optimizer: str, epochs: int) -> Trainer:
+    return Trainer(OPTIMIZERS[optimizer], Constant(), epochs, BATCH)
+
+
+def checked_difference(ours: Tensors, others: Tensors, who: str) -> float:
+    """Largest difference between two networks that the same work should have made.
+
+    Raises:
+        RuntimeError: it is more than rounding.
+    """
+    difference = max(float((ours[name] - others[name]).abs().max()) for name in ours)
+    if not difference <= TOLERANCE:
+        raise RuntimeError(
+            f"the weights of the {who} differ from the harness's by {difference:.1e}, more than "
+            f"{TOLERANCE:.0e}: the two do not do the same work, so their times say nothing"
+        )
+    return difference

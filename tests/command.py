@@ -1,0 +1,55 @@
+"""Runs the command line as a user would, and reads what it left."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from harness import records
+from harness.records import Record
+
+TINY = (
+    "data=blobs",
+    "model=mlp",
+    "training.epochs=2",
+    "retraining.epochs=1",
+    "calibration_samples=64",
+    "tracking=none",
+    "schedule=one_shot",
+)
+
+
+def harness(
+    *arguments: str, ranks: int = 1, cwd: Path | None = None, timeout: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """python -m harness ARGUMENTS, under torchrun if there are several ranks."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    start = [*torchrun, "-m", "harness"] if ranks > 1 else ["-m", "harness"]
+    return subprocess.run(
+        [sys.executable, *start, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(),
+    )
+
+
+def environment() -> dict[str, str]:
+    root = str(Path(__file__).parents[1])
+    kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    return {**kept, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+
+
+def only_run(runs: Path, sweep: str = "single") -> Path:
+    """The folder of the one run below runs/<sweep>."""
+    (folder,) = run_folders(runs, sweep)
+    return folder
+
+
+def run_folders(runs: Path, sweep: str = "single") -> list[Path]:
+    return sorted(file.parent for file in (runs / sweep).glob("*/*/status.json"))
+
+
+def records_of(folder: Path) -> list[Record]:
+    return records.read(folder / "records.jsonl")

@@ -1,0 +1,140 @@
+"""The command line: what a user gets wrong is one line, and nothing is written."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+from command import TINY, harness, only_run, records_of
+from hydra.core.global_hydra import GlobalHydra
+
+from harness.__main__ import main
+
+WRONG = {
+    "saliency=magnitud": r"saliency=magnitud: .*did you mean magnitude",
+    "salency=random": r"salency: there is no such key; did you mean saliency",
+    "training.epoch=3": r"training.epoch: there is no such key; did you mean training.epochs",
+    "+foo=1": r"foo: there is no such key",
+    "+training.foo=1": r"training.foo: there is no such key",
+    "training@retraining=sgdd": r"training=sgdd: .*did you mean sgd",
+    "schedule.final=50": r"schedule.final must be in \(0, 1\].*got 50.*percentage\? write 0.5",
+    "schedule.final=0": r"schedule.final must be in \(0, 1\].*got 0",
+    "schedule.final=0.5 schedule.unit=compression": r"schedule.final must be at least 1.*got 0.5",
+    "schedule=geometric schedule.levels=0": r"schedule.levels must be .* at least 1, got 0",
+    "schedule=explicit schedule.values=[0.1,0.5]": r"schedule.values must not rise.*0.5 after 0.1",
+    "calibration_samples=0": r"calibration_samples must be at least 1, got 0",
+    "calibration_samples=9999": r"calibration_samples=9999.*only 512 training samples",
+    "structure=filter": r"structure=filter has nothing to prune.*use structure=element",
+    "data=cifar10 data.root=nowhere": r"data.root=nowhere.*scripts/prepare_data cifar10",
+    "schedule.unit=compression schedule.final=999": r"compression 999 cannot be .*at most",
+    "training.optimizer.lr=-1": r"training: Invalid learning rate: -1",
+    "training.batch_size=0": r"training.batch_size must be a whole number >= 1, got 0",
+    "method=snip saliency=random": r"method=snip has saliency=weight_gradient",
+    "finetune=weight_rewind finetune.epoch=99": r"finetune names epoch 99.*raise training.epochs",
+    "when=init finetune=weight_rewind": r"when=init .*cannot rewind to epoch 1",
+    "keep_epochs=[7]": r"keep_epochs names epoch 7",
+    "exclude=[fc9]": r"exclude names 'fc9'.*there are: first, last",
+    "weights=nowhere.pt": r"weights=nowhere.pt: there is no such file",
+    "model=lenet_5": r"lenet_5 needs images",
+    "seed=abc": r"seed must be a whole number, got 'abc'",
+    "dtype=int8": r"dtype must be float32 or float64, got 'int8'",
+    "threads=0": r"threads must be a whole number >= 1, got 0",
+    "device=tpu": r"device must be auto, cpu or cuda, got 'tpu'",
+    "rerun=maybe": r"rerun must be one of never, changed, always, got 'maybe'",
+    "progress=loud": r"progress must be one of auto.*got 'loud'",
+    "tracking=wandb tracking.mode=sometimes": r"tracking.mode must be one of online",
+}
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    """The exit status of the command line, in this process."""
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    try:
+        main()
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    finally:
+        GlobalHydra.instance().clear()
+    return 0
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=list(WRONG))
+def test_wrong_input_is_one_line_with_status_2_and_writes_nothing(
+    arguments: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    status = run_main(monkeypatch, *TINY, *arguments.split())
+
+    said = capfd.readouterr().err.strip().splitlines()
+    assert status == 2
+    assert len(said) == 1, said
+    assert re.search(WRONG[arguments], said[0]), said[0]
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_results_folder_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+
+    status = run_main(monkeypatch, *TINY, f"runs={tmp_path}/file/runs")
+
+    assert status == 2
+    assert f"cannot write into {tmp_path}/file/runs" in capfd.readouterr().err
+
+
+def test_two_ranks_must_divide_the_global_batch(tmp_path: Path) -> None:
+    done = harness(*TINY, "training.batch_size=33", f"runs={tmp_path}/runs", ranks=2)
+
+    ours = [line for line in done.stderr.splitlines() if line.startswith("harness: ")]
+    assert done.returncode != 0
+    assert ours == [
+        "harness: batch_size=33 is the global batch and 2 ranks do not divide it; use 32 or 34"
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_sweep_under_torchrun_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RANK", "0")
+
+    assert run_main(monkeypatch, "-m", *TINY, "seed=0,1") == 2
+    assert "leave torchrun away" in capfd.readouterr().err
+
+
+def test_parts_without_a_method_name_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_main(monkeypatch, *TINY, "saliency=gradient", "when=init", f"runs={tmp_path}")
+
+    last = records_of(only_run(tmp_path))[-1]
+    assert last.label == "gradient / element / global_ranking / at init"
+    assert last.method == "gradient-element-global_ranking-at_init"
+
+
+def test_a_method_gives_its_label_and_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_main(monkeypatch, *TINY, "method=snip", f"runs={tmp_path}")
+
+    stages = records_of(only_run(tmp_path))
+    assert {r.label for r in stages} == {"SNIP"}
+    assert [r.stage for r in stages] == ["initial", "pruned", "finetuned"]
+
+
+def test_two_ranks_print_and_write_once(tmp_path: Path) -> None:
+    done = harness(*TINY, "tracking=wandb", f"runs={tmp_path}", ranks=2)
+
+    folder = only_run(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finetuned") == done.stdout.count("finished: ") == 1
+    assert len(records_of(folder)) == 3
+    assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
