@@ -159,7 +159,6 @@ class Levels:
         self._record(0, "dense", 1.0, self.what.training, epochs)
 
     def _prune(self, level: int, share: float) -> None:
-        self.ranks.check_equal(self.store.masks, "masks in force")
         goal = Goal(round(share * self.account.removable), self.account.unit)
         calibration = self.subject.calibration(
             self.what.calibration_samples, self.what.training.batch_size
@@ -194,6 +193,8 @@ class Levels:
         recipe: Trainer | None = None,
         epochs: int = 0,
     ) -> None:
+        # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
+        self.ranks.check_equal(self.store.masks, "masks in force")
         measured: dict[str, Any] = self.subject.measure(self.network, self.store.masks)
         self.watcher.log(
             Record(

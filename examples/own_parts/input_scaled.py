@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from harness.tensors import Batch, Loss, Mean, Tensors, evaluating, prunable_layers
 from torch import Tensor, nn
+
+from harness.tensors import Batch, Loss, Mean, Tensors, evaluating, prunable_layers
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 @dataclass(frozen=True)
 class ResidualMlp:
-    """Linear stem, `blocks` residual blocks of two linear layers, linear head; any shape, flattened.
+    """Linear stem, `blocks` residual blocks of two linear layers each, linear head; any shape.
 
     Raises:
         ValueError: width or blocks is below 1.

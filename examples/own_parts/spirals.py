@@ -2,6 +2,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+
 from harness.data.base import Split, Splits
 
 

@@ -11,10 +11,10 @@ from harness.launch.paths import CONF
 
 
 def composed(overrides: Sequence[str] = ()) -> DictConfig:
-    """The whole config with these overrides, `hydra` node included."""
+    """The whole config with these overrides, without the `hydra` node."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
-        return compose("config", list(overrides), return_hydra_config=True)
+        return compose("config", list(overrides))
 
 
 def defaults(arguments: Sequence[str]) -> DictConfig | None:
