@@ -78,7 +78,7 @@ def _run_of(cfg: DictConfig, numerics: Config) -> Run:
         science=science,
         yaml=OmegaConf.to_yaml(cfg, resolve=True),
         tracking=build_part(cfg.tracking),
-        progress="plain" if hydra_config.mode == RunMode.MULTIRUN else cfg.progress,
+        progress="none" if hydra_config.mode == RunMode.MULTIRUN else cfg.progress,
         sweep_name=cfg.sweep_name,
         rerun=cfg.rerun,
     )

@@ -7,7 +7,13 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from harness.allocation.uniform import Uniform
-from harness.delivery import deliver, from_torch_prune, read_delivery, to_torch_prune
+from harness.delivery import (
+    Delivery,
+    deliver,
+    from_torch_prune,
+    read_delivery,
+    to_torch_prune,
+)
 from harness.masks import MaskStore
 from harness.models.mlp import Mlp
 from harness.pruning import Calibration, Goal, Pruner
@@ -40,14 +46,19 @@ def check_same(one: Tensors, other: Tensors) -> None:
     torch.testing.assert_close(dict(one), dict(other), rtol=0, atol=0)
 
 
+def delivery(model: nn.Module, masks: Tensors) -> Delivery:
+    return Delivery(model.state_dict(), masks, shape=(3,), classes=2)
+
+
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_what_is_delivered_is_read_back(tmp_path: Path, structure: Structure) -> None:
     # Masks of a neuron's bias and norm are one tensor, which safetensors refuses as it is.
     model, masks = pruned(structure)
-    deliver(tmp_path, model, masks)
-    state, read = read_delivery(tmp_path)
-    check_same(state, model.state_dict())
-    check_same(read, masks)
+    deliver(tmp_path, delivery(model, masks))
+    read = read_delivery(tmp_path)
+    check_same(read.state, model.state_dict())
+    check_same(read.masks, masks)
+    assert (read.shape, read.classes) == ((3,), 2)
     assert sorted(os.listdir(tmp_path)) == ["masks.safetensors", "model.safetensors"]
 
 
@@ -55,16 +66,16 @@ def test_shared_and_transposed_weights_are_delivered(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
     mask = torch.tensor([[True, False, False]] * 3).t()
-    deliver(tmp_path, model, {"0.weight": mask})
-    state, masks = read_delivery(tmp_path)
-    check_same(state, model.state_dict())
-    assert torch.equal(masks["0.weight"], mask)
+    deliver(tmp_path, delivery(model, {"0.weight": mask}))
+    read = read_delivery(tmp_path)
+    check_same(read.state, model.state_dict())
+    assert torch.equal(read.masks["0.weight"], mask)
 
 
 def test_a_second_delivery_replaces_the_first(tmp_path: Path) -> None:
     for structure in STRUCTURES:
-        deliver(tmp_path, *pruned(structure))
-    check_same(read_delivery(tmp_path)[1], pruned(Neuron())[1])
+        deliver(tmp_path, delivery(*pruned(structure)))
+    check_same(read_delivery(tmp_path).masks, pruned(Neuron())[1])
 
 
 @pytest.mark.parametrize("there", [[], ["model"], ["masks"]])

@@ -17,6 +17,7 @@ WRONG = {
     "+foo=1": r"foo: there is no such key",
     "+training.foo=1": r"training.foo: there is no such key",
     "training@retraining=sgdd": r"training=sgdd: .*did you mean sgd",
+    "learning_rate=cosine": r"Did you mean .*learning_rate@training.learning_rate",
     "schedule.final=50": r"schedule.final must be in \(0, 1\].*got 50.*percentage\? write 0.5",
     "schedule.final=0": r"schedule.final must be in \(0, 1\].*got 0",
     "schedule.final=0.5 schedule.unit=compression": r"schedule.final must be at least 1.*got 0.5",

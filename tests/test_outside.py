@@ -13,6 +13,8 @@ from typing import Any
 
 import pytest
 
+import harness
+
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "own_parts"
 WEIGHTS = 2 * 32 + 4 * 32 * 32 + 32 * 3  # of ResidualMlp on Spirals that can be pruned
@@ -34,6 +36,7 @@ class Outside:
         env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
         # Before site-packages, where a development install of the checkout may be.
         env["PYTHONPATH"] = str(self.installed)
+        env["CUDA_VISIBLE_DEVICES"] = ""
         # Else torchrun warns that it sets it.
         env["OMP_NUM_THREADS"] = "1"
         return subprocess.run(command, cwd=self.folder, env=env, capture_output=True, text=True)
@@ -75,7 +78,7 @@ def outside(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Outside:
 
 
 @pytest.fixture(scope="module")
-def sweep(outside: Outside) -> Outside:
+def swept(outside: Outside) -> Outside:
     """After the README's sweep: two methods, each on pretrained and on random weights."""
     done = outside.run(*SWEEP)
     assert done.returncode == 0, done.stderr
@@ -109,8 +112,8 @@ def test_harness_comes_from_the_wheel_and_not_from_the_checkout(outside: Outside
     assert paths == [str(home / "launch" / "paths.py"), str(home / "conf")]
 
 
-def test_own_method_prunes_pretrained_weights_of_an_own_model(sweep: Outside) -> None:
-    runs = [record for record in sweep.records() if record["method"] == "input_scaled"]
+def test_own_method_prunes_pretrained_weights_of_an_own_model(swept: Outside) -> None:
+    runs = [record for record in swept.records() if record["method"] == "input_scaled"]
     pretrained, random = sorted(
         ([r for r in runs if r["run"] == run] for run in {r["run"] for r in runs}),
         key=lambda records: -records[0]["top1"],
@@ -125,27 +128,30 @@ def test_own_method_prunes_pretrained_weights_of_an_own_model(sweep: Outside) ->
     assert [r["density"] * WEIGHTS for r in pretrained] == [WEIGHTS, FIRST, FIRST, LAST, LAST]
 
 
-def test_own_saliency_is_not_just_magnitude(sweep: Outside) -> None:
+def test_own_saliency_is_not_just_magnitude(swept: Outside) -> None:
     masks = {
-        method: {r["masks"] for r in sweep.records() if r["method"] == method and r["level"] == 1}
+        method: {r["masks"] for r in swept.records() if r["method"] == method and r["level"] == 1}
         for method in ("input_scaled", "layerwise_magnitude")
     }
     assert all(masks.values())
     assert not masks["input_scaled"] & masks["layerwise_magnitude"]
 
 
-def test_single_command_finds_the_run_of_the_sweep_and_python_loads_it(sweep: Outside) -> None:
-    done = sweep.run(*ONE)
-    (folder,) = re.findall(r"skipped: (\S+)", done.stdout)
-    code = f"import harness; print(sum(int(m.sum()) for m in harness.load({folder!r})[1].values()))"
-    assert sweep.run("python", "-c", code).stdout.strip() == str(round(LAST))
+def test_single_command_finds_the_run_of_the_sweep_and_python_loads_it(
+    swept: Outside, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = re.findall(r"skipped: (\S+)", swept.run(*ONE).stdout)
+    monkeypatch.syspath_prepend(swept.folder)
+    model, masks = harness.load(swept.folder / run)
+    assert type(model[2]).__name__ == "Block"
+    assert sum(int(mask.sum()) for mask in masks.values()) == LAST
 
 
-def test_two_ranks_import_own_parts_and_agree_with_one(sweep: Outside) -> None:
-    done = sweep.run(*TWO_RANKS)
+def test_two_ranks_import_own_parts_and_agree_with_one(swept: Outside) -> None:
+    done = swept.run(*TWO_RANKS)
     assert done.returncode == 0, done.stderr
-    two = sweep.records("runs_of_2")
-    one = [record for record in sweep.records() if record["run"] == two[0]["run"]]
+    two = swept.records("runs_of_2")
+    one = [record for record in swept.records() if record["run"] == two[0]["run"]]
     # Later masks come from retrained weights, equal up to floating-point noise only.
     assert [r["masks"] for r in two if r["level"] == 1] == [
         r["masks"] for r in one if r["level"] == 1
@@ -153,24 +159,24 @@ def test_two_ranks_import_own_parts_and_agree_with_one(sweep: Outside) -> None:
     assert [r["density"] for r in two] == [r["density"] for r in one]
 
 
-def test_report_of_the_wheel_has_its_page(sweep: Outside) -> None:
-    done = sweep.run(*REPORT)
+def test_report_of_the_wheel_has_its_page(swept: Outside) -> None:
+    done = swept.run(*REPORT)
     assert done.returncode == 0, done.stderr
-    assert "Input-scaled Magnitude" in (sweep.folder / "runs/report/report.html").read_text()
+    assert "Input-scaled Magnitude" in (swept.folder / "runs/report/report.html").read_text()
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "line"),
     [
-        ("model._target_=residual_mlp.Nope", r"harness: model: .*'residual_mlp\.Nope'.*"),
-        ("model.width=16", r"harness: weights=weights\.safetensors .*"),
+        ("model._target_=residual_mlp.Nope", r"harness: model: .*'residual_mlp\.Nope'.*\n"),
+        ("model.width=16", r"harness: weights=weights\.safetensors .*\n"),
     ],
-    ids=["target_that_does_not_exist", "weights_of_another_model"],
+    ids=["target_that_is_not_there", "weights_of_another_model"],
 )
 def test_wrong_part_is_one_line_and_writes_nothing(
-    outside: Outside, change: str, says: str
+    outside: Outside, change: str, line: str
 ) -> None:
     done = outside.run(*ONE, change, "runs=refused")
     assert done.returncode == 2
-    assert re.fullmatch(says + r"\n", done.stderr), done.stderr
+    assert re.fullmatch(line, done.stderr), done.stderr
     assert not (outside.folder / "refused").exists()

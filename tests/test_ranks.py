@@ -103,7 +103,9 @@ def test_a_flipped_mask_bit_is_noticed_on_every_rank_by_name(tmp_path: Path) -> 
 def test_rank_0_decides_the_masks(tmp_path: Path) -> None:
     ranks = on_ranks(2, "differ_in_decision", tmp_path)
 
-    assert [r["agreed"].nonzero().flatten().tolist() for r in ranks] == [[0, 2, 4, 6, 8, 10, 12]] * 2
+    assert [r["agreed"].nonzero().flatten().tolist() for r in ranks] == [
+        [0, 2, 4, 6, 8, 10, 12]
+    ] * 2
 
 
 def test_torchrun_gives_the_masks_of_one_process(tmp_path: Path) -> None:

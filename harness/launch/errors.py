@@ -48,7 +48,7 @@ def one_line(error: BaseException, config: DictConfig | None = None) -> str:
     surplus = _found(r"unexpected keyword argument '(\w+)'", str(cause or error))
     if surplus:
         key = f"{node}.{surplus}".removeprefix(".")
-    if key:
+    if key and "Did you mean to override" not in text:  # a group that stands in several places
         return _unknown_key(key, config)
     if isinstance(error, HydraException) and isinstance(cause, Exception):
         return _at(node, _flat(cause), config)

@@ -3,7 +3,8 @@
 import json
 import os
 import sys
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from harness.identity import OPERATIONAL
 from harness.launch.errors import one_line
 from harness.runs import Outcome
 
@@ -55,14 +57,22 @@ def summary(outcomes: list[dict[str, str]]) -> list[str]:
 
 def report_outcome(run: Callable[[], Outcome]) -> None:
     """Runs one point; whatever happens to it becomes an outcome of the sweep."""
+    began = time.perf_counter()
     try:
         outcome = run()
     except Exception as error:
         outcome = Outcome("failed", "", one_line(error))
     job = HydraConfig.get()
-    point = " ".join(job.overrides.task)
+    point = _point(job.overrides.task)
     line = json.dumps({**asdict(outcome), "point": point}) + "\n"
     with Path(os.environ[OUTCOMES]).open("a") as file:
         file.write(line)
-    why = f" ({outcome.reason})" if outcome.reason else ""
-    print(f"[{job.job.num + 1}] {outcome.state}: {point}{why}", flush=True)
+    result = f"top-1 {100 * outcome.top1:.2f} %" if outcome.top1 is not None else outcome.reason
+    seconds = time.perf_counter() - began
+    print(f"[{job.job.num + 1}] {outcome.state} in {seconds:.1f} s: {point}: {result}", flush=True)
+
+
+def _point(overrides: Sequence[str]) -> str:
+    """What tells the point from others: not where the sweep writes and what tracks it."""
+    same = ("sweep", *OPERATIONAL)
+    return " ".join(text for text in overrides if text.split("=")[0].split(".")[0] not in same)

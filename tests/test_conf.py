@@ -1,0 +1,161 @@
+"""Every file of conf/ composes, builds and, as an experiment, runs: a typo fails here."""
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import TINY, only_run, records_of
+from hydra.utils import instantiate
+from omegaconf import OmegaConf
+from test_main import run_main
+
+from harness.experiment import Experiment
+from harness.identity import OPERATIONAL
+from harness.launch.compose import composed
+from harness.launch.method import PARTS
+from harness.launch.paths import CONF
+from harness.main import build
+
+FILES = sorted(str(file.relative_to(CONF)) for file in CONF.glob("*/*.yaml"))
+EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))
+METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
+SHORT = {
+    "mnist5k": ("data.train=300", "data.validation=50", "data.test=100"),
+    "cifar10": ("data.verify=false",),
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_every_file_composes_and_builds(file: str) -> None:
+    group, name = file.removesuffix(".yaml").split("/")
+    fits = ["model=lenet_5"] if name in ("filter", "l1_filters") else []
+
+    key = f"{group}@training.{group}" if group == "learning_rate" else group
+    cfg = composed([f"{key}={name}", *fits])
+
+    assert isinstance(build(cfg), Experiment)
+    assert type(instantiate(cfg.tracking)).__name__ in ("Wandb", "NoTracking")
+
+
+@pytest.mark.parametrize("role", ["training", "training@retraining"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("rate", ["constant", "multi_step", "cosine"])
+def test_every_recipe_takes_every_learning_rate(role: str, optimizer: str, rate: str) -> None:
+    key = role.rpartition("@")[2]
+
+    recipe = getattr(
+        build(composed([f"{role}={optimizer}", f"learning_rate@{key}.learning_rate={rate}"])), key
+    )
+
+    wanted = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[optimizer]
+    assert recipe.optimizer.func.__name__ == wanted
+    assert type(recipe.learning_rate).__module__ == f"harness.learning_rate.{rate}"
+
+
+@pytest.mark.parametrize("group", sorted({file.split("/")[0] for file in FILES}))
+def test_a_components_config_has_the_name_of_its_module(group: str) -> None:
+    targets = {
+        file.stem: OmegaConf.load(file).get("_target_", "")
+        for file in (CONF / group).glob("*.yaml")
+        if group not in ("training", "method", "experiment", "sweep")
+    }
+    package = {"model": "models"}.get(group, group)
+    for name, target in targets.items():
+        assert not target or target.startswith(f"harness.{package}.{name}.")
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_an_experiment_has_the_name_of_its_file(name: str) -> None:
+    assert composed([f"experiment={name}"]).name == name
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_says_its_label_and_all_its_parts(name: str) -> None:
+    method = OmegaConf.load(CONF / "method" / f"{name}.yaml")
+
+    overridden = {str(key) for entry in method.defaults for key in entry}
+    assert overridden == {f"override /{part}" for part in PARTS}
+    assert method.method.label
+    assert method.when in ("trained", "init")
+
+
+def test_every_key_is_a_field_of_the_experiment_or_known_to_be_operational() -> None:
+    keys = set(composed()) - {"_target_"}
+
+    assert keys - set(OPERATIONAL) == set(Experiment.__dataclass_fields__)
+
+
+@pytest.fixture(name="cifar")
+def fixture_cifar(tmp_path: Path) -> Path:
+    """A small archive in the official layout: 5 x 20 training and 40 test images."""
+    folder = tmp_path / "cifar-10-batches-py"
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    sizes = {f"data_batch_{number}": 20 for number in range(1, 6)} | {"test_batch": 40}
+    for name, images in sizes.items():
+        data = draw.integers(0, 256, (images, 3072), dtype=np.uint8)
+        labels = [number % 10 for number in range(images)]
+        (folder / name).write_bytes(pickle.dumps({"data": data, "labels": labels}))
+    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_runs_one_short_level(
+    name: str, tmp_path: Path, cifar: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = (
+        []
+        if composed([f"experiment={name}"]).schedule.get("levels") is None
+        else ["schedule.levels=1"]
+    )
+    root = [f"data.root={cifar}"] if "cifar10" in name else []
+    status = run_main(
+        monkeypatch, f"experiment={name}", *levels, *root,
+        *SHORT["cifar10" if root else "mnist5k"], "calibration_samples=50",
+        "training.epochs=1", "retraining.epochs=1", "tracking=none", f"runs={tmp_path}/runs",
+    )  # fmt: skip
+
+    assert status == 0
+    last = records_of(only_run(tmp_path / "runs"))[-1]
+    assert (last.level, last.stage) == (1, "finetuned")
+    assert last.compression == pytest.approx(last.target_compression, rel=0.01)
+
+
+@pytest.mark.parametrize("finetune", sorted(f.stem for f in (CONF / "finetune").glob("*.yaml")))
+def test_every_finetune_mode_runs(
+    finetune: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_main(monkeypatch, *TINY, f"finetune={finetune}", f"runs={tmp_path}") == 0
+
+    last = records_of(only_run(tmp_path))[-1]
+    epochs = {"keep": 1, "weight_rewind": 1, "rewind_to_init": 2, "reinit": 1, "none": 0}
+    assert last.stage == ("pruned" if finetune == "none" else "finetuned")
+    assert last.epochs == epochs[finetune]
+
+
+def test_the_survey_is_the_grid_that_the_readme_names() -> None:
+    survey = OmegaConf.load(CONF / "sweep" / "survey.yaml").hydra.sweeper.params
+
+    assert survey["schedule.final"] == "1,2,4,8,16,32,64"
+    assert survey["seed"] == "0,1,2"
+    assert survey["method"].split(",") == [
+        "global_magnitude", "layerwise_magnitude", "global_gradient", "layerwise_gradient",
+        "random", "snip",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("compression", "keep"), [(2, 132_895), (4, 66_242), (8, 32_916), (16, 16_253), (64, 3_756)]
+)
+def test_a_compression_is_solved_to_an_exact_keep_count(compression: int, keep: int) -> None:
+    # LeNet-300-100 has 266,610 parameters, 410 of them biases: 266,610 / c - 410 weights stay.
+    from harness.distributed import Ranks
+
+    cfg = composed(
+        ["schedule=one_shot", "schedule.unit=compression", f"schedule.final={compression}"]
+    )
+    levels = build(cfg).prepare(Ranks(), Path("unused"))
+
+    assert round(levels.shares[0] * levels.account.removable) == keep
