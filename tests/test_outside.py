@@ -1,5 +1,6 @@
 """examples/own_parts against the wheel: what a user has who never saw this repository."""
 
+import importlib
 import json
 import os
 import re
@@ -12,8 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from torch import nn
 
 import harness
+from harness.tensors import mean_alone
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "own_parts"
@@ -70,7 +74,9 @@ def outside(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Outside:
     installed, folder = place / "installed", place / "own_parts"
     pip = (sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--no-deps")
     _run(*pip, "--no-index", "--target", installed, wheel)
-    shutil.copytree(EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", "runs*", "*.s*s"))
+    shutil.copytree(
+        EXAMPLE, folder, ignore=shutil.ignore_patterns("__pycache__", "runs*", "*.safetensors")
+    )
     example = Outside(folder, installed)
     done = example.run(*PRETRAIN)
     assert done.returncode == 0, done.stderr
@@ -128,21 +134,38 @@ def test_own_method_prunes_pretrained_weights_of_an_own_model(swept: Outside) ->
     assert [r["density"] * WEIGHTS for r in pretrained] == [WEIGHTS, FIRST, FIRST, LAST, LAST]
 
 
-def test_own_saliency_is_not_just_magnitude(swept: Outside) -> None:
-    masks = {
-        method: {r["masks"] for r in swept.records() if r["method"] == method and r["level"] == 1}
-        for method in ("input_scaled", "layerwise_magnitude")
+def test_own_saliency_is_weight_times_root_mean_square_of_its_input(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.syspath_prepend(EXAMPLE)
+    saliency = importlib.import_module("input_scaled").InputScaled()
+    model = nn.Sequential(nn.Linear(2, 1))
+    # A mean of 0 in the second feature is no mean square of 0.
+    inputs, labels = torch.tensor([[3.0, 1.0], [3.0, -1.0]]), torch.tensor([0, 0])
+
+    evidence = saliency.evidence(model, [(inputs, labels)], None, mean_alone)
+    scores = saliency.score({"0.weight": torch.tensor([[2.0, -3.0]])}, evidence)
+
+    assert scores["0.weight"].tolist() == [[6.0, 3.0]]
+    assert not model[0]._forward_pre_hooks
+
+
+def test_own_and_shipped_method_prune_differently_to_equal_counts(swept: Outside) -> None:
+    found = {
+        (r["method"], r["density"], r["masks"])
+        for r in swept.records()
+        if r["level"] == 1 and r["method"] in ("input_scaled", "layerwise_magnitude")
     }
-    assert all(masks.values())
-    assert not masks["input_scaled"] & masks["layerwise_magnitude"]
+    assert {density for _, density, _ in found} == {0.5}
+    assert len({masks for *_, masks in found}) == len(found) == 4
 
 
-def test_single_command_finds_the_run_of_the_sweep_and_python_loads_it(
+def test_python_loads_a_run_of_an_own_model(
     swept: Outside, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (run,) = re.findall(r"skipped: (\S+)", swept.run(*ONE).stdout)
     monkeypatch.syspath_prepend(swept.folder)
-    model, masks = harness.load(swept.folder / run)
+    run, *_ = sorted((swept.folder / "runs").rglob("masks.safetensors"))
+    model, masks = harness.load(run.parent)
     assert type(model[2]).__name__ == "Block"
     assert sum(int(mask.sum()) for mask in masks.values()) == LAST
 

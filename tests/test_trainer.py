@@ -112,13 +112,11 @@ def test_samples_are_seen_in_the_order_of_their_epoch() -> None:
 
 
 def test_learning_rate_is_the_optimizers_own_times_the_factor() -> None:
-    model = line()
-    steps = Steps(rule=lambda step: 1 / (step + 1))
-    trainer(steps, optimizer=partial(SGD, lr=2.0), batch_size=1).fit(
-        model, setting(points([1.0, 0.0], [1.0, 0.0])), Hooks()
-    )
-    # 2 x 1 + 2 x 1/2
-    assert weights(model) == [-3.0, 0.0]
+    model, steps = line(), Steps(rule=lambda step: [1.0, 0.5, 0.25][step])
+    recipe = trainer(steps, optimizer=partial(SGD, lr=4.0), batch_size=1)
+    recipe.fit(model, setting(points(*[[1.0, 0.0]] * 3)), Hooks())
+    # 4 x 1 + 4 x 1/2 + 4 x 1/4: the factors do not multiply up.
+    assert weights(model) == [-7.0, 0.0]
 
 
 def test_every_parameter_group_keeps_its_own_learning_rate() -> None:

@@ -74,5 +74,5 @@ def report_outcome(run: Callable[[], Outcome]) -> None:
 
 def _point(overrides: Sequence[str]) -> str:
     """What tells the point from others: not where the sweep writes and what tracks it."""
-    same = ("sweep", *OPERATIONAL)
+    same = {"sweep", *OPERATIONAL} - {"method"}
     return " ".join(text for text in overrides if text.split("=")[0].split(".")[0] not in same)

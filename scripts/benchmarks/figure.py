@@ -8,7 +8,7 @@ from typing import Any
 
 Seconds = dict[str, list[float]]  # side -> one time per round
 
-HEAD = f"{'figure':<48} {'median':>8} {'min':>8} {'max':>8}  target"
+HEAD = f"{'figure':<44} {'median':>8} {'min':>8} {'max':>8}  target"
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Figure:
         digits = 1 if self.unit == "s" else 3
         values = (self.median, self.min, self.max)
         numbers = " ".join(f"{f'{value:.{digits}f}{mark}'.rstrip():>8}" for value in values)
-        return f"{self.name:<48} {numbers}  {self._verdict()}".rstrip()
+        return f"{self.name:<44} {numbers}  {self._verdict()}".rstrip()
 
     def _verdict(self) -> str:
         for sign, target in (("<=", self.at_most), (">=", self.at_least)):
