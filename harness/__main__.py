@@ -16,6 +16,9 @@ def main() -> None:
     wants_traceback = TRACEBACK in os.environ
     # Else Hydra prints its own, longer account and leaves.
     os.environ[TRACEBACK] = "1"
+    # As `python -m harness` does by itself: own parts are imported from the current folder.
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
     from harness.launch.compose import defaults
     from harness.launch.errors import WRONG_INPUT, Refused, one_line, status_of
     from harness.main import main as run

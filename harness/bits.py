@@ -9,10 +9,10 @@ from harness.tensors import Tensors
 
 
 def digest(masks: Tensors) -> str:
-    """SHA-256 over names and bits of bool tensors, first 16 hex digits."""
+    """SHA-256 over names, shapes and bits of bool tensors, first 16 hex digits."""
     parts = hashlib.sha256()
     for name in sorted(masks):
-        parts.update(name.encode())
+        parts.update(f"{name} {tuple(masks[name].shape)} ".encode())
         parts.update(pack(masks[name]).cpu().numpy().tobytes())
     return parts.hexdigest()[:16]
 

@@ -14,6 +14,7 @@ from harness.distributed import Ranks
 from harness.finetune.base import Finetune
 from harness.masks import MaskStore
 from harness.models.base import Model
+from harness.parts import check_offers
 from harness.pruning import Goal, Pruner, without
 from harness.records import Identity, Record, Watcher
 from harness.saliency.base import Saliency
@@ -62,6 +63,7 @@ class Experiment:
     weights: str | None = None
 
     def __post_init__(self) -> None:
+        check_offers(vars(self))
         for key in ("seed", "calibration_samples"):
             if type(getattr(self, key)) is not int:
                 raise ValueError(f"{key} must be a whole number, got {getattr(self, key)!r}")
@@ -118,6 +120,8 @@ class Experiment:
                 f"{len(splits.train)} training samples; ask for at most as many"
             )
         subject = Subject(self.model, splits, self.task, ranks, self.seed, dtype, self.weights)
+        for recipe in (self.training, self.retraining):
+            subject.check_smallest_batch(recipe.batch_size, recipe.accumulate)
         return Levels(self, subject, dense)
 
 
@@ -133,7 +137,11 @@ class Levels:
         self.store = MaskStore(
             {name: p for name, p in self.network.named_parameters() if name in prunable}
         )
-        self.account = what.pruner.account(what.schedule.unit, self.network, self.units)
+        self.accounts = {
+            unit: what.pruner.account(unit, self.network, self.units)
+            for unit in ("density", "compression")
+        }
+        self.account = self.accounts[what.schedule.unit]
         # Before any training: a target that this model cannot reach fails here.
         self.shares = what.schedule.shares(self.account.share_of)
         self.dense = DenseTraining(
@@ -203,18 +211,14 @@ class Levels:
                 seed=self.what.seed,
                 level=level,
                 stage=stage,
-                target_density=self._asked("density", share),
-                target_compression=self._asked("compression", share),
+                # 16.000000000000004 in a table would be noise of the way there and back.
+                target_density=round(self.accounts["density"].asked_of(share), 9),
+                target_compression=round(self.accounts["compression"].asked_of(share), 9),
                 epochs=epochs,
                 steps=recipe.steps(len(self.subject.splits.train), epochs) if recipe else 0,
                 masks=self.store.digest if level else "",
             )
         )
-
-    def _asked(self, unit: str, share: float) -> float:
-        account = self.what.pruner.account(unit, self.network, self.units)
-        # 16.000000000000004 in a table would be noise of the way there and back.
-        return round(account.asked_of(share), 9)
 
     def _epochs_to_train(self) -> int:
         dense = self.what.training.epochs

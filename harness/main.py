@@ -13,8 +13,17 @@ from omegaconf import DictConfig, OmegaConf
 from harness.distributed import is_main_process, ranks_of_environment
 from harness.environment import numerics_key
 from harness.experiment import Experiment
-from harness.identity import OPERATIONAL, Config, dense_hash, run_hash, scientific, setting_hash
+from harness.identity import (
+    DENSE,
+    OPERATIONAL,
+    Config,
+    dense_hash,
+    run_hash,
+    scientific,
+    setting_hash,
+)
 from harness.launch.build import build_part
+from harness.launch.code import code_of
 from harness.launch.errors import refusing
 from harness.launch.method import method_of
 from harness.launch.paths import CONF
@@ -69,7 +78,9 @@ def _run_of(cfg: DictConfig, numerics: Config) -> Run:
         model=choices["model"],
         data=choices["data"],
     )
-    runs, dense = Path(cfg.runs), dense_hash(science, numerics)
+    runs = Path(cfg.runs)
+    code = code_of({key: science.get(key) for key in DENSE})
+    dense = dense_hash(science, {**numerics, "code": code})
     return Run(
         folder=runs / cfg.sweep_name / identity.run[:2] / f"{cfg.name}-{identity.run}",
         dense=runs / ".dense" / dense[:2] / dense,
@@ -81,6 +92,7 @@ def _run_of(cfg: DictConfig, numerics: Config) -> Run:
         progress="none" if hydra_config.mode == RunMode.MULTIRUN else cfg.progress,
         sweep_name=cfg.sweep_name,
         rerun=cfg.rerun,
+        code=code_of(science),
     )
 
 

@@ -40,7 +40,14 @@ class MaskStore:
             ValueError: a mask would revive a pruned weight, or names an unknown parameter.
         """
         for name, mask in masks.items():
-            revived = int((mask & ~self._masks[name]).sum())
+            mine = self._masks.get(name)
+            if mine is None or mine.shape != mask.shape:
+                there = "there is none" if mine is None else f"it has shape {tuple(mine.shape)}"
+                raise ValueError(
+                    f"{name}: a mask of shape {tuple(mask.shape)} needs one of that name and shape "
+                    f"in force, {there}; is it of another model?"
+                )
+            revived = int((mask & ~mine).sum())
             if revived:
                 raise ValueError(
                     f"{name}: the new mask revives {revived} pruned weights; "

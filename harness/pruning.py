@@ -13,6 +13,9 @@ from harness.selection import top_each
 from harness.structure.base import Structure, Units
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, prunable_layers, prunable_weights
 
+# The limit in a message has six digits, and whoever asks for it must get it.
+ROUNDING = 1e-5
+
 
 @dataclass(frozen=True)
 class Account:
@@ -32,13 +35,14 @@ class Account:
         """
         fixed = self.total - self.removable
         left = asked * self.total if self.unit == "density" else self.total / asked
-        if left < fixed:
+        if left < fixed - ROUNDING * self.total:
             rule = "at most" if self.unit == "compression" else "at least"
             raise ValueError(
                 f"{self.unit} {asked} cannot be reached: {fixed} of {self.total} are never removed "
                 f"by this structure; ask for {rule} {self.asked_of(0.0):.6g}"
             )
-        return asked if (fixed, self.unit) == (0, "density") else (left - fixed) / self.removable
+        share = max(0.0, left - fixed) / self.removable
+        return asked if (fixed, self.unit) == (0, "density") else share
 
     def asked_of(self, share: float) -> float:
         """The inverse of share_of: density or compression of the whole model."""
@@ -87,12 +91,11 @@ class Pruner:
 
     def account(self, unit: str, model: nn.Module, units: Units) -> Account:
         """The budget of this model in one unit of asking."""
-        layers = self._layers(prunable_weights(model), model, units)
+        weights = prunable_weights(model)
+        layers = self._layers({n: torch.ones_like(weights[n]) for n in units}, model, units)
         removable = sum(layer.units * _cost(layer, unit) for layer in layers.values())
         if unit == "density":
-            return Account(
-                unit, sum(w.numel() for w in prunable_weights(model).values()), removable
-            )
+            return Account(unit, sum(w.numel() for w in weights.values()), removable)
         return Account(unit, sum(p.numel() for p in model.parameters()), removable)
 
     def masks(
@@ -124,7 +127,9 @@ class Pruner:
         alive = sum(layer.alive for layer in layers.values())
         costs = {_cost(layer, goal.unit) for layer in layers.values()}
         if len(costs) == 1:
-            return self.allocation.allocate(layers, min(round(goal.keep / costs.pop()), alive))
+            cost = costs.pop()
+            nearest = -(-(2 * goal.keep - cost) // (2 * cost))  # the smaller on a tie
+            return self.allocation.allocate(layers, min(nearest, alive))
 
         def off_by(keep: int) -> int:
             counts = self.allocation.allocate(layers, keep)

@@ -53,6 +53,7 @@ class Run:
     progress: str
     sweep_name: str
     rerun: str = "never"
+    code: str = ""  # digest of the sources that decide its numbers
 
     def __post_init__(self) -> None:
         if self.rerun not in RERUN:
@@ -128,11 +129,12 @@ class Run:
         if status.get("state") != "finished" or self.rerun == "always":
             return None
         made_by = status.get("commit")
-        if made_by == commit():
+        if (made_by, status.get("code")) == (commit(), self.code):
             return Outcome("skipped", str(self.folder), "finished before")
         if self.rerun == "changed":
             return None
-        return Outcome("skipped", str(self.folder), f"finished before, by commit {made_by}")
+        other = f"commit {made_by}" if made_by != commit() else "other code"
+        return Outcome("skipped", str(self.folder), f"finished before, by {other}")
 
     def _check_config(self) -> None:
         before = read_json(self.folder / "identity.json")
@@ -158,7 +160,12 @@ class Run:
         self._set_status("finished")
 
     def _set_status(self, state: str, reason: str = "") -> None:
-        who = {"host": socket.gethostname(), "pid": os.getpid(), "commit": commit()}
+        who = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "commit": commit(),
+            "code": self.code,
+        }
         write_json(self.folder / "status.json", {"state": state, "reason": reason, **who})
 
 

@@ -17,7 +17,7 @@ from harness.task.base import Task
 from harness.tensors import Tensors, prunable_weights
 from harness.training.dense import build_seeded, load_weights
 from harness.training.evaluation import evaluate
-from harness.training.order import epoch_order
+from harness.training.order import epoch_order, portions
 from harness.training.trainer import Setting
 
 
@@ -54,6 +54,25 @@ class Subject:
     def sample(self) -> Tensor:
         """Inputs (2, ...) to trace the network with."""
         return self.splits.train.inputs[:2]
+
+    def check_smallest_batch(self, batch_size: int, accumulate: int) -> None:
+        """
+        Raises:
+            ValueError: on some rank a part of a batch is one sample, which BatchNorm refuses.
+        """
+        order = torch.arange(len(self.splits.train))
+        every = [Ranks(rank, self.ranks.count) for rank in range(self.ranks.count)]
+        parts = (p for ranks in every for p in portions(order, batch_size, ranks, accumulate))
+        if min(len(part.indices) for part in parts) > 1:
+            return
+        try:
+            self.initial().train()(self.sample()[:1])
+        except ValueError as error:
+            raise ValueError(
+                f"batch_size={batch_size} leaves a batch or part of one sample of {len(order)} on "
+                f"{self.ranks.count} ranks, and the network's BatchNorm needs two; change "
+                "batch_size, accumulate or the size of the training data"
+            ) from error
 
     def calibration(self, samples: int, batch_size: int) -> Calibration:
         """This rank's share of the first `samples` of a seeded order: the same set every time."""

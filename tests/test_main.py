@@ -131,6 +131,42 @@ def test_a_method_gives_its_label_and_parts(
     assert [r.stage for r in stages] == ["initial", "pruned", "finetuned"]
 
 
+def test_a_run_whose_parts_are_a_methods_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_main(monkeypatch, *TINY, "saliency=random", f"runs={tmp_path}")
+
+    assert records_of(only_run(tmp_path))[-1].label == "Random"
+
+
+def test_a_setting_that_a_method_fixes_must_not_be_changed_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lenet = ("model=lenet_5", "data=mnist5k", "structure.pool_by=mean", f"runs={tmp_path}")
+
+    assert run_main(monkeypatch, *TINY, "method=l1_filters", *lenet) == 2
+    assert "method=l1_filters has structure.pool_by=sum" in capfd.readouterr().err
+
+
+def test_a_part_without_what_its_group_needs_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    target = "saliency._target_=harness.allocation.uniform.Uniform"
+
+    assert run_main(monkeypatch, *TINY, target, f"runs={tmp_path}") == 2
+    assert "saliency: Uniform has no granularity; every saliency has" in capfd.readouterr().err
+
+
+def test_a_batch_of_one_sample_is_refused_before_training_where_batch_norm_needs_two(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    odd = ("data.train=513", f"runs={tmp_path}/runs")
+
+    assert run_main(monkeypatch, *TINY, *odd) == 0
+    assert run_main(monkeypatch, *TINY, *odd, "model.batch_norm=true") == 2
+    assert "leaves a batch or part of one sample of 513" in capfd.readouterr().err
+
+
 def test_two_ranks_print_and_write_once(tmp_path: Path) -> None:
     done = harness(*TINY, "tracking=wandb", f"runs={tmp_path}", ranks=2)
 

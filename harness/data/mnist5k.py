@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from functools import cache
 from importlib.resources import as_file, files
 
 import torch
@@ -39,6 +40,8 @@ class Mnist5k:
         return normalised(Splits(**parts, classes=10))
 
 
+# Once per process: a sweep's worker loads it for each of its runs.
+@cache
 def _read() -> Split:
     import pandas
 

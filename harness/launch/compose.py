@@ -1,6 +1,8 @@
 """Composes configs outside a run: to check them, to explain errors, to build parts in notebooks."""
 
+from argparse import ArgumentParser
 from collections.abc import Sequence
+from pathlib import Path
 
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -19,9 +21,19 @@ def composed(overrides: Sequence[str] = ()) -> DictConfig:
 
 def defaults(arguments: Sequence[str]) -> DictConfig | None:
     """The config with those arguments that choose existing group options, or None."""
-    groups = {folder.name for folder in CONF.iterdir() if folder.is_dir()}
+    own = _own_folders(arguments)
+    groups = {part.name for folder in (CONF, *own) for part in folder.glob("*/")}
     choices = [text for text in arguments if text.split("=")[0].split("@")[0] in groups]
+    paths = ",".join(f"file://{folder.absolute()}" for folder in own)
     try:
-        return composed(choices)
+        return composed([*choices, *([f"hydra.searchpath=[{paths}]"] if own else [])])
     except HydraException:
         return None
+
+
+def _own_folders(arguments: Sequence[str]) -> list[Path]:
+    """What --config-dir names."""
+    parser = ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    found = parser.parse_known_args(arguments)[0].config_dir
+    return [found] if found else []

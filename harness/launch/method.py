@@ -1,5 +1,6 @@
 """Which named method a config is: the name must not lie about the parts."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,42 +13,70 @@ PARTS = ("saliency", "structure", "allocation")
 def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf) -> tuple[str, str]:
     """(name, label) for the records.
 
-    A method that was asked for by name must keep its parts. If only the default method's parts
-    were changed, the run is named by its parts instead.
+    A method that was asked for by name must keep its parts. Otherwise the run has the name of
+    the method in conf/method/ that has its parts, or that of the parts themselves.
 
     Raises:
         ValueError: method=... was asked for together with a part that it does not have.
     """
-    parts = {part: choices[part] for part in PARTS} | {"when": config["when"]}
-    name = choices["method"]
-    fixed = _parts_of(name, hydra)
-    changed = [part for part in fixed if fixed[part] != parts[part]]
+    actual = {**_flat(config), **{part: choices[part] for part in PARTS}}
+    methods = {file.stem: file for file in _files(hydra)}
+    chosen = choices["method"]
+    changed = _changed(methods[chosen], actual)
     if not changed:
-        return name, str(config["method"]["label"])
+        return chosen, _label(methods[chosen])
     if any(text.startswith("method=") for text in hydra.overrides.task):
-        part = changed[0]
+        key, fixed = next(iter(changed.items()))
         raise ValueError(
-            f"method={name} has {part}={fixed[part]}, but {part}={parts[part]} was asked for; "
-            f"leave out one of the two (without method= the run is named by its parts)"
+            f"method={chosen} has {key}={fixed}, but {key}={actual.get(key)} was asked for; leave "
+            "out one of the two (without method= the run is named by its parts)"
         )
-    ending = ["at init"] if parts["when"] == "init" else []
-    named = [*(parts[part] for part in PARTS), *ending]
+    for name, file in sorted(methods.items()):
+        if not _changed(file, actual):
+            return name, _label(file)
+    named = [choices[part] for part in PARTS] + (["at init"] if config["when"] == "init" else [])
     return "-".join(named).replace(" ", "_"), " / ".join(named)
 
 
-def _parts_of(name: str, hydra: HydraConf) -> dict[str, str]:
-    found = OmegaConf.load(_file_of(name, hydra))
-    assert isinstance(found, DictConfig)
-    overrides = {
-        str(key).removeprefix("override /"): str(value)
-        for entry in found.defaults
-        for key, value in entry.items()
+def _changed(file: Path, actual: dict[str, Any]) -> dict[str, Any]:
+    """What the method fixes and the config has otherwise."""
+    return {key: value for key, value in _fixed(file).items() if actual.get(key) != value}
+
+
+def _fixed(file: Path) -> dict[str, Any]:
+    """{"saliency": "magnitude", ..., "when": "trained", "structure.pool_by": "sum"}"""
+    content = _read(file)
+    defaults = content.pop("defaults")
+    content.pop("method")
+    parts = {
+        str(key).removeprefix("override /"): str(choice)
+        for entry in defaults
+        for key, choice in entry.items()
     }
-    return overrides | {"when": found.get("when", "trained")}
+    return {"when": "trained", **parts, **_flat(content)}
 
 
-def _file_of(name: str, hydra: HydraConf) -> Path:
-    folders = [Path(s.path) for s in hydra.runtime.config_sources if s.schema == "file"]
-    return next(
-        file for folder in folders if (file := folder / "method" / f"{name}.yaml").is_file()
-    )
+def _label(file: Path) -> str:
+    return str(_read(file)["method"]["label"])
+
+
+def _read(file: Path) -> dict[str, Any]:
+    loaded = OmegaConf.load(file)
+    assert isinstance(loaded, DictConfig)
+    content = OmegaConf.to_container(loaded)
+    assert isinstance(content, dict)
+    return {str(key): value for key, value in content.items()}
+
+
+def _files(hydra: HydraConf) -> Iterator[Path]:
+    for source in hydra.runtime.config_sources:
+        if source.schema == "file":
+            yield from (Path(source.path) / "method").glob("*.yaml")
+
+
+def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, inner in value.items():
+        name = f"{prefix}.{key}".strip(".")
+        flat |= _flat(inner, name) if isinstance(inner, dict) else {name: inner}
+    return flat

@@ -47,7 +47,7 @@ def summary(outcomes: list[dict[str, str]]) -> list[str]:
         for state in ("finished", "skipped", "failed")
     }
     counts = ", ".join(f"{len(of[state])} {state}" for state in of)
-    stale = [o for o in of["skipped"] if "commit" in o["reason"]]
+    stale = [o for o in of["skipped"] if ", by " in o["reason"]]
     return [
         f"sweep: {len(outcomes)} runs: {counts}",
         *(f"  {o['folder']}: {o['reason']}; rerun=changed redoes it" for o in stale),

@@ -22,7 +22,10 @@ def mean_gradients(model: nn.Module, batches: Iterable[Batch], loss: Loss, mean:
     samples = 0
     with evaluating(model), torch.enable_grad():
         for inputs, labels in batches:
-            gradients = torch.autograd.grad(loss(model(inputs), labels), list(parameters.values()))
+            # A weight that the loss does not depend on has gradient 0.
+            gradients = torch.autograd.grad(
+                loss(model(inputs), labels), list(parameters.values()), materialize_grads=True
+            )
             torch._foreach_add_(list(sums.values()), list(gradients))
             samples += len(labels)
     return mean(sums, samples)

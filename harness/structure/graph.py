@@ -12,7 +12,10 @@ from harness.tensors import evaluating, prunable_layers
 Node = Any  # torch.autograd.graph.Node; its next_functions are untyped
 
 # Between a layer's operation and its weight there may be a transposition or a cast, no more.
-RESHAPES = ("TBackward0", "TransposeBackward0", "PermuteBackward0", "ToCopyBackward0")
+RESHAPES = (
+    "TBackward0", "TransposeBackward0", "PermuteBackward0", "ToCopyBackward0", "RepeatBackward0",
+)  # fmt: skip
+INPUT = "the network's input"  # among the feeders of a norm
 
 
 @dataclass(frozen=True)
@@ -29,24 +32,27 @@ def graph_of(model: nn.Module, sample: Tensor) -> Graph:
     root = _backward_graph(model, sample)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     layers = set(prunable_layers(model))
-    norms: dict[str, tuple[str, ...]] = {}
+    fed_by: dict[tuple[str, ...], set[str]] = {}  # a norm that is called twice has all feeders
     for node in _nodes(root):
-        owned = [name for name in _owned(node, names) if name not in layers]
+        owned = tuple(name for name in _owned(node, names) if name not in layers)
         if owned and not _layer(node, names, layers):
-            feeders = _feeders(_children(node), names, layers)
-            _claim(norms, model, feeders, owned)
-    return Graph(frozenset(_feeders([root], names, layers)), norms)
+            found = _feeders(_children(node), names, layers)
+            fed_by[owned] = fed_by.get(owned, set()) | found
+    norms: dict[str, tuple[str, ...]] = {}
+    for owned, feeders in fed_by.items():
+        _claim(norms, model, feeders, owned)
+    return Graph(frozenset(_feeders([root], names, layers) - {INPUT}), norms)
 
 
 def _claim(
-    norms: dict[str, tuple[str, ...]], model: nn.Module, feeders: set[str], owned: list[str]
+    norms: dict[str, tuple[str, ...]], model: nn.Module, feeders: set[str], owned: tuple[str, ...]
 ) -> None:
-    if len(feeders) != 1:
+    if len(feeders) != 1 or INPUT in feeders:
         return
     feeder = feeders.pop()
     units = model.get_parameter(feeder).shape[0]
     if all(model.get_parameter(name).shape == (units,) for name in owned):
-        norms[feeder] = norms.get(feeder, ()) + tuple(owned)
+        norms[feeder] = norms.get(feeder, ()) + owned
 
 
 def _backward_graph(model: nn.Module, sample: Tensor) -> Node:
@@ -55,7 +61,10 @@ def _backward_graph(model: nn.Module, sample: Tensor) -> Node:
         # Frozen parameters would be invisible; in eval mode no running statistic moves.
         model.requires_grad_(True)
         with evaluating(model), torch.enable_grad():
-            return model(sample).grad_fn
+            # An input added to a layer's units is seen only if it needs a gradient; cloned once
+            # more because a model may write into its input.
+            seen = sample.detach().clone().requires_grad_(sample.is_floating_point())
+            return model(seen.clone()).grad_fn
     finally:
         for parameter, requires_grad in trainable.items():
             parameter.requires_grad_(requires_grad)
@@ -102,6 +111,8 @@ def _feeders(start: Iterable[Node], names: dict[int, str], layers: set[str]) -> 
         if layer is not None:
             found.add(layer)
             continue
+        if hasattr(node, "variable") and id(node.variable) not in names:
+            found.add(INPUT)
         new = [child for child in _children(node) if child not in seen]
         seen.update(new)
         stack.extend(new)

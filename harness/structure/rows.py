@@ -59,4 +59,5 @@ class Rows:
 
 def _with_bias(layer: nn.Module, name: str, graph: Graph) -> tuple[str, ...]:
     bias = (f"{name.removesuffix('weight')}bias",) if layer.bias is not None else ()
-    return bias + graph.norms.get(name, ())
+    # Once each: a bias that is added by an operation of its own looks like a norm's shift.
+    return tuple(dict.fromkeys(bias + graph.norms.get(name, ())))

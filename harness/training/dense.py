@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 
 import safetensors.torch
 import torch
@@ -11,6 +12,12 @@ from torch import nn
 from harness.files import locked, write_whole
 from harness.tensors import Tensors, copied
 from harness.training.trainer import Hooks, Setting, Trainer
+
+# What safetensors, torch.load and load_state_dict raise on files that are not a model's weights.
+UNREADABLE = (
+    OSError, EOFError, RuntimeError, AttributeError, KeyError, TypeError, UnpicklingError,
+    safetensors.SafetensorError,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -116,9 +123,17 @@ def load_weights(model: nn.Module, path: Path) -> None:
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(state)
-    except (OSError, RuntimeError, AttributeError, safetensors.SafetensorError) as error:
-        reason = " ".join(str(error).split())
+    except UNREADABLE as error:
         raise ValueError(
-            f"weights={path} does not fit {type(model).__name__}: {reason}; give a file with "
-            "exactly the model's state_dict"
+            f"weights={path} does not fit {type(model).__name__}: {_reason(error)}; give a file "
+            "with exactly the model's state_dict"
         ) from error
+
+
+def _reason(error: Exception) -> str:
+    """At most the first two of torch's lines: it has one per tensor that does not fit."""
+    if not isinstance(error, OSError | RuntimeError | safetensors.SafetensorError):
+        return "it holds no plain dict of tensors"
+    first, *rest = (line.strip().rstrip(".:") for line in str(error).splitlines() if line.strip())
+    more = f", and {len(rest) - 1} more lines like this" if len(rest) > 1 else ""
+    return ": ".join([first, *rest[:1]]) + more

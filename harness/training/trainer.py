@@ -117,6 +117,7 @@ class _Loop:
         self.recipe, self.model, self.setting, self.hooks = recipe, model, setting, hooks
         self.replica = setting.ranks.wrap(model)
         self.optimizer = recipe.optimizer(model.parameters())
+        self.optimizer.zero_grad(set_to_none=True)  # of whatever the caller did before
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         device = setting.ranks.device.type
         self.scaler = torch.amp.GradScaler(device) if recipe.autocast == "float16" else None
@@ -176,9 +177,12 @@ class _Loop:
         return torch.autocast(device, AUTOCAST[self.recipe.autocast])
 
     def _check_finite(self, loss: Tensor, epoch: int) -> None:
+        # Summed over ranks, so that all of them leave, not only the one that saw it.
+        loss = self.setting.ranks.sum(loss)
         odd = [n for n, p in self.model.named_parameters() if not p.detach().isfinite().all()]
         if odd or not loss.isfinite():
             raise NotFinite(
-                f"epoch {epoch + 1} of level {self.setting.level}: loss {float(loss)}, not finite "
-                f"in {', '.join(odd) or 'no weight yet'}; lower the optimizer's lr or set clip_norm"
+                f"epoch {epoch + 1} of level {self.setting.level}: loss {float(loss)} summed over "
+                f"steps, not finite in {', '.join(odd) or 'no weight yet'}; "
+                "lower the optimizer's lr or set clip_norm"
             )

@@ -1,0 +1,45 @@
+"""Which code decides numbers: sources of a config's parts, and of the training loop."""
+
+import hashlib
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import harness
+
+LIBRARIES = ("torch", "torchvision")  # named by their version, in the numerics key
+LOOP = ("training", "seeds.py", "tensors.py", "distributed.py", "subject.py")
+
+
+def code_of(parts: dict[str, Any]) -> str:
+    """SHA-256 (16 hex digits) over the training loop and the module of every `_target_` in parts.
+
+    What such a module imports is not followed.
+    """
+    digest = hashlib.sha256()
+    for file in sorted({*_loop(), *_modules(parts)}):
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _loop() -> Iterator[Path]:
+    home = Path(str(harness.__file__)).parent
+    for name in LOOP:
+        path = home / name
+        yield from path.glob("*.py") if path.is_dir() else [path]
+
+
+def _modules(value: Any) -> Iterator[Path]:
+    if isinstance(value, dict):
+        target = value.get("_target_")
+        if isinstance(target, str) and target.partition(".")[0] not in LIBRARIES:
+            yield from _file_of(target.rpartition(".")[0])
+        for inner in value.values():
+            yield from _modules(inner)
+
+
+def _file_of(module: str) -> Iterator[Path]:
+    spec = find_spec(module) if module else None
+    if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
+        yield Path(spec.origin)

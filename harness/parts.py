@@ -1,0 +1,31 @@
+"""What each part of an experiment must offer; a protocol's own check would not name the key."""
+
+from collections.abc import Mapping
+
+OFFERS = {
+    "model": ("build",),
+    "data": ("load",),
+    "task": ("loss", "measure"),
+    "training": ("fit", "check_ranks"),
+    "retraining": ("fit", "check_ranks"),
+    "saliency": ("granularity", "evidence", "score"),
+    "structure": ("granularity", "units", "pool", "expand"),
+    "allocation": ("allocate",),
+    "schedule": ("unit", "shares"),
+    "finetune": ("dense_epochs", "start"),
+}
+
+
+def check_offers(parts: Mapping[str, object]) -> None:
+    """
+    Raises:
+        ValueError: a part lacks something of its protocol.
+    """
+    for key, names in OFFERS.items():
+        part = parts[key]
+        missing = [name for name in names if not hasattr(part, name)]
+        if missing:
+            raise ValueError(
+                f"{key}: {type(part).__name__} has no {missing[0]}; every {key} has "
+                f"{', '.join(names)} (see base.py in its folder)"
+            )
