@@ -1,0 +1,54 @@
+"""What the README says is so: its commands compose, its table is complete, its example works."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from harness.launch.compose import composed
+from harness.launch.paths import CONF
+
+README = (Path(__file__).parents[1] / "README.md").read_text()
+COMMANDS = [
+    line.partition("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if "-m harness" in line and "-m harness." not in line
+]
+GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_composes(command: str) -> None:
+    overrides = [word for word in shlex.split(command) if re.match(r"[\w.@/]+=", word)]
+    overrides = [word for word in overrides if not word.startswith("--")]
+
+    # Of a sweep the first point.
+    assert composed([re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in overrides])
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_the_table_lists_every_choice_of_a_group(group: str) -> None:
+    (row,) = [line for line in README.splitlines() if re.match(rf"\| `{group}[`@]", line)]
+
+    for file in (CONF / group).glob("*.yaml"):
+        assert f"`{file.stem}`" in row
+
+
+def test_the_example_saliency_works_as_written() -> None:
+    source = re.search(r"```python\n(# harness/saliency/squared.*?)```", README, re.DOTALL)
+    assert source
+    names: dict[str, object] = {}
+    imports = (
+        "from dataclasses import dataclass\nfrom typing import ClassVar\n"
+        "from collections.abc import Iterable\nfrom torch import nn\n"
+        "from harness.tensors import Batch, Loss, Mean, Tensors\n"
+    )
+    exec(imports + source.group(1), names)
+
+    squared = names["Squared"]()  # type: ignore[operator]
+    assert squared.evidence(nn.Linear(1, 1), [], len, dict) == {}
+    assert squared.score({"w": torch.tensor([-3.0])}, {})["w"].item() == 9.0
