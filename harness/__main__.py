@@ -19,13 +19,17 @@ def main() -> None:
     # As `python -m harness` does by itself: own parts are imported from the current folder.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    from harness.launch import grid
     from harness.launch.compose import defaults
     from harness.launch.errors import WRONG_INPUT, Refused, one_line, status_of
+    from harness.launch.sweep import forget_outcomes
     from harness.main import main as run
 
+    grid.install()
     try:
         run()
     except KeyboardInterrupt:
+        forget_outcomes()
         _leave("interrupted; the same command goes on where it stopped", 130)
     except (Refused, *WRONG_INPUT) as error:
         if wants_traceback:

@@ -1,6 +1,5 @@
 """Every file of conf/ composes, builds and, as an experiment, runs: a typo fails here."""
 
-import pickle
 from pathlib import Path
 
 import numpy as np
@@ -88,16 +87,16 @@ def test_every_key_is_a_field_of_the_experiment_or_known_to_be_operational() -> 
 
 @pytest.fixture(name="cifar")
 def fixture_cifar(tmp_path: Path) -> Path:
-    """A small archive in the official layout: 5 x 20 training and 40 test images."""
-    folder = tmp_path / "cifar-10-batches-py"
+    """A small archive in the official binary format: 5 x 20 training and 40 test images."""
+    folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
     draw = np.random.default_rng(0)
     sizes = {f"data_batch_{number}": 20 for number in range(1, 6)} | {"test_batch": 40}
     for name, images in sizes.items():
-        data = draw.integers(0, 256, (images, 3072), dtype=np.uint8)
-        labels = [number % 10 for number in range(images)]
-        (folder / name).write_bytes(pickle.dumps({"data": data, "labels": labels}))
-    (folder / "batches.meta").write_bytes(pickle.dumps({"label_names": list("abcdefghij")}))
+        rows = draw.integers(0, 256, (images, 1 + 3072), dtype=np.uint8)
+        rows[:, 0] = np.arange(images) % 10  # an image is its label, then its pixels
+        (folder / f"{name}.bin").write_bytes(rows.tobytes())
+    (folder / "batches.meta.txt").write_text("\n".join("abcdefghij"))
     return tmp_path
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from command import TINY, environment, harness, records_of, run_folders
 
+from harness.launch.grid import shape
 from harness.launch.sweep import summary
 
 GRID = ("-m", *TINY, "schedule.unit=compression", "schedule.final=2,4", "sweep_name=grid")
@@ -75,6 +76,7 @@ def test_ctrl_c_stops_a_sweep_and_the_same_command_goes_on(tmp_path: Path) -> No
 
     assert sweep.returncode == 130
     assert "interrupted; the same command goes on" in said
+    assert list(tmp_path.glob("grid/.outcomes-*")) == []
     assert done.returncode == 0, done.stderr
     assert re.search(r"sweep: 12 runs: \d+ finished, \d+ skipped, 0 failed", done.stdout)
     assert all(len(records_of(folder)) == 3 for folder in run_folders(tmp_path, "grid"))
@@ -87,3 +89,22 @@ def test_the_summary_names_runs_of_another_commit() -> None:
 
     assert lines[0] == "sweep: 1 runs: 0 finished, 1 skipped, 0 failed"
     assert lines[1] == "  f: finished before, by commit abc; rerun=changed redoes it"
+
+
+def test_a_grid_is_composed_once_for_every_combination_of_group_choices() -> None:
+    class Loader:
+        def get_group_options(self, group: str) -> list[str]:
+            return ["random", "snip"] if group == "method" else []
+
+    points = [[f"method={m}", f"seed={s}"] for m in ("random", "snip") for s in (0, 1, 2)]
+
+    shapes = [shape(point, Loader()) for point in points]  # type: ignore[arg-type]
+    assert set(shapes) == {("method=random", "seed"), ("method=snip", "seed")}
+
+
+def test_a_misspelt_key_in_a_grid_is_told_before_any_run(tmp_path: Path) -> None:
+    done = harness(*GRID, "sed=0,1", f"runs={tmp_path}")
+
+    assert done.returncode == 2
+    assert "sed: there is no such key; did you mean seed" in done.stderr
+    assert run_folders(tmp_path, "grid") == []

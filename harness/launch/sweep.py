@@ -40,6 +40,12 @@ class SweepSummary(Callback):
             sys.exit(1)
 
 
+def forget_outcomes() -> None:
+    """Removes what an interrupted sweep left to be summed up; its runs' folders say the same."""
+    if OUTCOMES in os.environ:
+        Path(os.environ.pop(OUTCOMES)).unlink(missing_ok=True)
+
+
 def summary(outcomes: list[dict[str, str]]) -> list[str]:
     """Lines: counts; then what other commits made; then what failed, with its reason."""
     of = {
