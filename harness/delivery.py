@@ -38,7 +38,7 @@ def read_delivery(folder: Path) -> Delivery:
     """The delivered network of a finished run, on the CPU.
 
     Raises:
-        ValueError: the folder holds none.
+        ValueError: the folder holds none, or a damaged one.
     """
     missing = [name for name in (MODEL, MASKS) if not (folder / name).exists()]
     if missing:
@@ -46,11 +46,17 @@ def read_delivery(folder: Path) -> Delivery:
             f"{folder} has no {' and no '.join(missing)}; name the folder of a finished run "
             "(runs/SWEEP/XX/NAME-HASH)"
         )
-    with safetensors.safe_open(folder / MODEL, framework="pt") as file:
-        facts = file.metadata()
+    try:
+        with safetensors.safe_open(folder / MODEL, framework="pt") as file:
+            facts = file.metadata()
+        state, masks = (safetensors.torch.load_file(folder / name) for name in (MODEL, MASKS))
+    except safetensors.SafetensorError as error:
+        raise ValueError(
+            f"{MODEL} or {MASKS} in {folder} is damaged ({error}); run again with rerun=always"
+        ) from error
     return Delivery(
-        state=safetensors.torch.load_file(folder / MODEL),
-        masks=safetensors.torch.load_file(folder / MASKS),
+        state=state,
+        masks=masks,
         shape=tuple(json.loads(facts["shape"])),
         classes=int(facts["classes"]),
     )

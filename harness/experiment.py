@@ -67,6 +67,10 @@ class Experiment:
         for key in ("seed", "calibration_samples"):
             if type(getattr(self, key)) is not int:
                 raise ValueError(f"{key} must be a whole number, got {getattr(self, key)!r}")
+        for key in ("exclude", "keep_epochs"):
+            if not isinstance(getattr(self, key), list | tuple):
+                value = getattr(self, key)
+                raise ValueError(f"{key} must be a list, got {value!r}; write {key}=[{value}]")
         if self.when not in ("trained", "init"):
             raise ValueError(f"when must be trained or init, got {self.when!r}")
         if self.dtype not in DTYPES:

@@ -38,9 +38,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The file's value, or None if there is no such file."""
+    """The file's value, or None if there is no such file.
+
+    Raises:
+        ValueError: it is not JSON; it names the file.
+    """
     try:
         return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is damaged ({error}); delete its folder and run again") from error
     except (FileNotFoundError, NotADirectoryError):
         return None
 
@@ -120,9 +126,12 @@ def _bury_if_stale(lock: Path) -> None:
 def _is_stale(lock: Path) -> bool:
     try:
         age = _age(lock)
-        holder = read_json(lock / "holder.json")
-    except (FileNotFoundError, json.JSONDecodeError):
+    except FileNotFoundError:
         return False
+    try:
+        holder = read_json(lock / "holder.json")
+    except ValueError:
+        holder = None
     if holder and holder["host"] == socket.gethostname() and not _alive(holder["pid"]):
         return True
     return age > STALE_S

@@ -43,7 +43,7 @@ class Progress:
         self._display = _display(mode, sys.stdout if stream is None else stream, clock)
         self._levels = 0
         # Measured after every epoch, accuracy costs time; only the bar shows each one.
-        self.follows_epochs = mode == "bar"
+        self.follows_epochs = isinstance(self._display, _Bar)
 
     def __enter__(self) -> Self:
         return self

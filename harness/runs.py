@@ -126,7 +126,8 @@ class Run:
         """The outcome, if there is nothing left to do; checks that the folder is this run's."""
         self._check_config()
         status = read_json(self.folder / "status.json") or {}
-        if status.get("state") != "finished" or self.rerun == "always":
+        whole = all((self.folder / name).exists() for name in ("records.jsonl", MODEL, MASKS))
+        if status.get("state") != "finished" or not whole or self.rerun == "always":
             return None
         made_by = status.get("commit")
         if (made_by, status.get("code")) == (commit(), self.code):
@@ -140,7 +141,12 @@ class Run:
         before = read_json(self.folder / "identity.json")
         if before is None and not (self.folder / "records.jsonl").exists():
             return
-        science = before["science"] if before else {}
+        if not isinstance(before, dict) or "science" not in before:
+            raise ValueError(
+                f"{self.folder} holds records, but its identity.json is missing or damaged; "
+                "delete the folder and run again"
+            )
+        science = before["science"]
         if science != json.loads(json.dumps(self.science)):
             keys = ", ".join(differences(science, self.science))
             raise ValueError(

@@ -37,6 +37,8 @@ WRONG = {
     "exclude=[fc9]": r"exclude names 'fc9'.*there are: first, last",
     "weights=nowhere.pt": r"weights=nowhere.pt: there is no such file",
     "model=lenet_5": r"lenet_5 needs images",
+    "exclude=last": r"exclude must be a list, got 'last'; write exclude=\[last\]",
+    "keep_epochs=1": r"keep_epochs must be a list, got 1",
     "seed=abc": r"seed must be a whole number, got 'abc'",
     "dtype=int8": r"dtype must be float32 or float64, got 'int8'",
     "threads=0": r"threads must be a whole number >= 1, got 0",

@@ -104,3 +104,15 @@ def test_auto_is_plain_on_a_terminal_that_cannot_move_its_cursor(
 def test_unknown_mode_is_refused_by_name() -> None:
     with pytest.raises(ValueError, match="progress must be one of .*, got 'bars'"):
         Progress("bars")
+
+
+class Terminal(StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_terminal_is_shown_the_accuracy_of_every_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+
+    assert Progress("auto", Terminal()).follows_epochs
+    assert not Progress("auto", StringIO()).follows_epochs

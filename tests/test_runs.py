@@ -186,3 +186,42 @@ def test_weights_from_a_file_start_the_run_and_their_content_names_it(
     one, two = only_run(tmp_path / "one"), only_run(tmp_path / "two")
     assert one.name == two.name
     assert records_of(one)[0].top1 == records_of(only_run(tmp_path / "a"))[-1].top1
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped"])
+def test_a_damaged_dense_network_is_trained_again_to_the_same_records(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    (cached,) = finished.parents[2].glob(".dense/*/*/*.safetensors")
+    before, whole = (finished / "records.jsonl").read_bytes(), cached.read_bytes()
+    cached.write_bytes(whole[:100] if damage == "cut" else whole[:-1] + bytes([whole[-1] ^ 1]))
+
+    assert again(finished, monkeypatch, "rerun=always") == 0
+    assert (finished / "records.jsonl").read_bytes() == before
+    assert cached.read_bytes() == whole
+
+
+@pytest.mark.parametrize("name", ["status.json", "identity.json"])
+def test_a_damaged_file_of_a_run_is_named(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
+) -> None:
+    (finished / name).write_text("")
+
+    assert again(finished, monkeypatch) == 2
+    assert f"{finished / name} is damaged" in capfd.readouterr().err
+
+
+def test_a_finished_run_that_lost_its_network_is_done_again(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (finished / "model.safetensors").unlink()
+
+    assert again(finished, monkeypatch) == 0
+    assert (finished / "model.safetensors").exists()
+
+
+def test_a_damaged_network_is_refused_by_name(finished: Path) -> None:
+    (finished / "model.safetensors").write_bytes(b"half")
+
+    with pytest.raises(ValueError, match="model.safetensors .* is damaged"):
+        read_delivery(finished)

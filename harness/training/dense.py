@@ -1,5 +1,6 @@
 """Dense training, once for all methods: states by epoch, kept in a cache that jobs share."""
 
+import hashlib
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,10 +71,11 @@ class DenseTraining:
         on_epoch: Callable[[int, nn.Module], None] | None,
     ) -> Tensors:
         ranks = self.setting.ranks
-        if not ranks.send_object(self._file(epoch).exists()):
+        stored = self._stored(epoch) if ranks.is_main else None
+        if not ranks.send_object(stored is not None):
             self._train(model, epoch, on_epoch)
-        elif ranks.is_main:
-            model.load_state_dict(safetensors.torch.load_file(self._file(epoch)))
+        elif stored is not None:
+            model.load_state_dict(stored)
         state = model.state_dict()
         ranks.send(list(state.values()))
         return copied(state)
@@ -93,7 +95,22 @@ class DenseTraining:
 
     def _store(self, model: nn.Module, done: int, stop: int) -> None:
         if self.setting.ranks.is_main and (done == stop or done in self.keep):
-            write_whole(self._file(done), safetensors.torch.save(_whole(model.state_dict())))
+            state = _whole(model.state_dict())
+            facts = {"sha256": _checksum(state)}
+            write_whole(self._file(done), safetensors.torch.save(state, metadata=facts))
+
+    def _stored(self, epoch: int) -> Tensors | None:
+        """The stored state; None if there is none, or a damaged one: it is then trained again."""
+        path = self._file(epoch)
+        if not path.exists():
+            return None
+        try:
+            state = safetensors.torch.load_file(path)
+            with safetensors.safe_open(path, framework="pt") as file:
+                facts = file.metadata() or {}
+        except UNREADABLE:
+            return None
+        return state if facts.get("sha256") == _checksum(state) else None
 
     def _file(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:05d}.safetensors"
@@ -109,6 +126,14 @@ def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 def _whole(state: Tensors) -> Tensors:
     # safetensors refuses tensors that share memory.
     return {name: tensor.contiguous().clone() for name, tensor in state.items()}
+
+
+def _checksum(state: Tensors) -> str:
+    parts = hashlib.sha256()
+    for name in sorted(state):
+        parts.update(name.encode())
+        parts.update(state[name].cpu().view(-1).view(torch.uint8).numpy().tobytes())
+    return parts.hexdigest()
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
