@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from harness.files import write_whole
-from harness.tensors import Tensors
+from harness.tensors import Tensors, copied
 
 MODEL, MASKS = "model.safetensors", "masks.safetensors"
 
@@ -29,7 +29,7 @@ class Delivery:
 def deliver(folder: Path, delivery: Delivery) -> None:
     """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
     facts = {"shape": json.dumps(delivery.shape), "classes": str(delivery.classes)}
-    state, masks = _own_memory(delivery.state), _own_memory(delivery.masks)
+    state, masks = copied(delivery.state), copied(delivery.masks)
     write_whole(folder / MODEL, safetensors.torch.save(state, metadata=facts))
     write_whole(folder / MASKS, safetensors.torch.save(masks))
 
@@ -96,8 +96,3 @@ def from_torch_prune(model: nn.Module) -> Tensors:
             "prune it with torch.nn.utils.prune first"
         )
     return masks
-
-
-def _own_memory(tensors: Tensors) -> Tensors:
-    # safetensors refuses tensors that share memory.
-    return {name: tensor.detach().contiguous().clone() for name, tensor in tensors.items()}

@@ -54,7 +54,9 @@ def prunable_weights(model: nn.Module) -> Tensors:
 
 
 def copied(tensors: Tensors) -> Tensors:
-    return {name: tensor.detach().clone() for name, tensor in tensors.items()}
+    """Copies that share no memory, contiguous: what safetensors wants."""
+    whole = torch.contiguous_format
+    return {name: t.detach().clone(memory_format=whole) for name, t in tensors.items()}
 
 
 @torch.no_grad()

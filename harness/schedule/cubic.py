@@ -1,11 +1,10 @@
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.schedule.base import check_levels, check_target, check_unit
+from harness.schedule.curve import Curve
 
 
 @dataclass(frozen=True)
-class Cubic:
+class Cubic(Curve):
     """s + (1 - s)(1 - l/n)^3: much goes at first, little at the end, at level l of n.
 
     s is the share that `final` stands for.
@@ -15,20 +14,7 @@ class Cubic:
 
     Source: Zhu & Gupta 2017, To prune, or not to prune (arXiv:1710.01878), equation 1, from
     sparsity 0. They prune every few hundred steps of one training, we at each level.
-
-    Raises:
-        ValueError: final is outside the range of its unit, the unit is unknown, or levels < 1.
     """
 
-    final: float = 0.05
-    unit: str = "density"
-    levels: int = 5
-
-    def __post_init__(self) -> None:
-        check_unit(self.unit)
-        check_target("final", self.final, self.unit)
-        check_levels(self.levels)
-
-    def shares(self, share_of: Callable[[float], float]) -> list[float]:
-        s, n = share_of(self.final), self.levels
-        return [s + (1 - s) * (1 - level / n) ** 3 for level in range(1, n + 1)]
+    def left(self, end: float, progress: float) -> float:
+        return end + (1 - end) * (1 - progress) ** 3

@@ -95,7 +95,7 @@ class DenseTraining:
 
     def _store(self, model: nn.Module, done: int, stop: int) -> None:
         if self.setting.ranks.is_main and (done == stop or done in self.keep):
-            state = _whole(model.state_dict())
+            state = copied(model.state_dict())
             facts = {"sha256": _checksum(state)}
             write_whole(self._file(done), safetensors.torch.save(state, metadata=facts))
 
@@ -121,11 +121,6 @@ def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return build()
-
-
-def _whole(state: Tensors) -> Tensors:
-    # safetensors refuses tensors that share memory.
-    return {name: tensor.contiguous().clone() for name, tensor in state.items()}
 
 
 def _checksum(state: Tensors) -> str:
