@@ -9,7 +9,7 @@ from typing import Any
 import harness
 
 LIBRARIES = ("torch", "torchvision")  # named by their version, in the numerics key
-LOOP = ("training", "seeds.py", "tensors.py", "distributed.py", "subject.py")
+LOOP = ("training", "seeds.py", "tensors.py", "distributed", "subject.py")
 
 
 def code_of(parts: dict[str, Any]) -> str:

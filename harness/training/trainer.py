@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from harness.data.base import Split
 from harness.distributed import Ranks
+from harness.distributed.replica import no_sync
 from harness.learning_rate.base import LearningRate
 from harness.seeds import derive
 from harness.task.base import Task
@@ -168,7 +169,7 @@ class _Loop:
     def _accumulating(self, portion: Portion) -> AbstractContextManager[None]:
         if portion.last:
             return nullcontext()
-        return self.setting.ranks.no_sync(self.replica)
+        return no_sync(self.replica)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.recipe.autocast is None:

@@ -1,0 +1,8 @@
+"""All that this project knows of torch.distributed. One process behaves as a group of one."""
+
+from harness.distributed.agreement import RanksDisagree
+from harness.distributed.group import is_main_process, ranks_of_environment
+from harness.distributed.options import Options
+from harness.distributed.ranks import Ranks
+
+__all__ = ["Options", "Ranks", "RanksDisagree", "is_main_process", "ranks_of_environment"]

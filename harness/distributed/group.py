@@ -1,0 +1,108 @@
+"""Joining the group that a launcher started, and leaving it."""
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import cast
+
+import torch
+import torch.distributed as dist
+
+from harness.distributed.options import Options
+from harness.distributed.ranks import Ranks
+
+NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+
+@contextmanager
+def ranks_of_environment(
+    device: str = "auto",
+    options: Options = Options(),  # noqa: B008 (frozen)
+) -> Iterator[Ranks]:
+    """The group that torchrun started, or a group of one; leaves it properly on the way out.
+
+    Rank and device come from RANK, WORLD_SIZE and LOCAL_RANK. nccl on CUDA, gloo on the CPU.
+
+    Raises:
+        ValueError: the device is unknown or not there, or the variables are incomplete.
+    """
+    check_environment()
+    chosen = _device(device)
+    backend = _backend(options.backend, chosen)
+    if "RANK" not in os.environ:
+        yield Ranks(device=chosen, options=options)
+        return
+    dist.init_process_group(backend)
+    try:
+        control = cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
+        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen, options, control)
+        dist.barrier(group=control)
+    finally:
+        gc.collect()  # DDP wrappers must die before the group that they talk through.
+        dist.destroy_process_group()
+
+
+def is_main_process() -> bool:
+    """Whether this process is rank 0 or alone, also outside a group."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def check_environment() -> None:
+    """
+    Raises:
+        ValueError: the variables that a launcher sets are incomplete or contradict each other.
+    """
+    given = [key for key in ("RANK", "WORLD_SIZE") if key in os.environ]
+    if not given:
+        return
+    missing = [key for key in NEEDED if key not in os.environ]
+    if missing:
+        raise ValueError(
+            f"{' and '.join(given)} set, but not {', '.join(missing)}; start with torchrun, or "
+            "unset them to run in one process"
+        )
+    rank, count = (_number(key) for key in ("RANK", "WORLD_SIZE"))
+    if rank >= count:
+        raise ValueError(f"RANK is {rank}, but must be below WORLD_SIZE, which is {count}")
+
+
+def _number(key: str) -> int:
+    text = os.environ[key]
+    if not text.isdecimal():
+        raise ValueError(f"{key} must be a whole number >= 0, got {text!r}")
+    return int(text)
+
+
+def _backend(asked: str, device: torch.device) -> str:
+    if asked == "nccl" and device.type != "cuda":
+        raise ValueError(
+            "backend=nccl needs CUDA, and this run is on the CPU; use backend=auto or gloo"
+        )
+    return ("nccl" if device.type == "cuda" else "gloo") if asked == "auto" else asked
+
+
+def _device(asked: str) -> torch.device:
+    if asked not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, got {asked!r}")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda, but torch finds no CUDA device; use device=cpu or auto")
+    if asked == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return _cuda_device()
+
+
+def _cuda_device() -> torch.device:
+    if "RANK" in os.environ and "LOCAL_RANK" not in os.environ:
+        raise ValueError(
+            "RANK is set but LOCAL_RANK is not: ranks of one host would share a device; start "
+            "with torchrun, or set LOCAL_RANK (0, 1, ... on every host)"
+        )
+    local = int(os.environ.get("LOCAL_RANK", 0))
+    if local >= torch.cuda.device_count():
+        raise ValueError(
+            f"LOCAL_RANK is {local}, but this host has {torch.cuda.device_count()} CUDA devices; "
+            "start at most one rank per device, or use device=cpu"
+        )
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)

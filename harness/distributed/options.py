@@ -1,0 +1,35 @@
+"""How several processes work together; none of it decides what a run is."""
+
+from dataclasses import dataclass
+
+BACKENDS = ("auto", "gloo", "nccl")
+EXCHANGES = ("auto", "dense", "sparse")
+
+
+@dataclass(frozen=True)
+class Options:
+    """
+    backend: "auto" is nccl on CUDA and gloo on the CPU.
+    exchange: of gradients: "sparse" sends those of live weights only, "auto" what is faster here.
+    compare_weights_every: epochs between two comparisons of the replicas' weights.
+    timeout_s: a rank that is silent, or behind the others, for so long ends the run, by name.
+
+    Raises:
+        ValueError: a value is unknown or out of range.
+    """
+
+    backend: str = "auto"
+    exchange: str = "auto"
+    compare_weights_every: int = 1
+    timeout_s: float = 300.0
+
+    def __post_init__(self) -> None:
+        for key, allowed in (("backend", BACKENDS), ("exchange", EXCHANGES)):
+            value = getattr(self, key)
+            if value not in allowed:
+                raise ValueError(f"{key} must be one of {', '.join(allowed)}, got {value!r}")
+        every = self.compare_weights_every
+        if type(every) is not int or every < 1:
+            raise ValueError(f"compare_weights_every must be a whole number >= 1, got {every!r}")
+        if not self.timeout_s > 0:
+            raise ValueError(f"timeout_s must be above 0 seconds, got {self.timeout_s}")

@@ -1,0 +1,129 @@
+"""This process among its equals: sums, means, broadcasts, agreement."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from harness.bits import digest, pack, unpack
+from harness.distributed.agreement import disagreement
+from harness.distributed.options import Options
+from harness.distributed.replica import replicate
+from harness.tensors import Tensors, mean_alone
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among its equals: which one, of how many, on which device.
+
+    control: a gloo group for what is not training: small messages, from and to the CPU.
+    """
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
+    options: Options = field(default_factory=Options)
+    control: dist.ProcessGroup | None = None
+
+    @property
+    def is_main(self) -> bool:
+        return self.rank == 0
+
+    def mean(self, sums: Tensors, samples: int) -> Tensors:
+        """(sum over ranks) / (samples over ranks), elementwise; equal bits on every rank.
+
+        Raises:
+            ValueError: no rank has a sample.
+        """
+        if self.count == 1:
+            return mean_alone(sums, samples)
+        everyone = int(self.sum(torch.tensor(samples, device=self.device)))
+        return mean_alone({name: self.sum(sums[name].clone()) for name in sorted(sums)}, everyone)
+
+    def sum(self, tensor: Tensor) -> Tensor:
+        """Elementwise sum over ranks, in place; every rank gets the same result."""
+        if self.count > 1:
+            dist.all_reduce(tensor)
+        return tensor
+
+    def share(self, indices: Tensor) -> Tensor:
+        """This rank's part of a list: consecutive, sizes differ by one at most, may be empty."""
+        return indices.tensor_split(self.count)[self.rank]
+
+    def send(self, tensors: list[Tensor]) -> None:
+        """Rank 0's values go to every rank, in place."""
+        if self.count > 1:
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def send_object(self, value: T) -> T:
+        """Rank 0's picklable value, on every rank."""
+        box = [value]
+        if self.count > 1:
+            dist.broadcast_object_list(box, src=0, group=self.control)
+        return box[0]
+
+    def gather(self, value: T) -> list[T]:
+        """Every rank's picklable value, by rank, on every rank."""
+        if self.count == 1:
+            return [value]
+        every: list[Any] = [None] * self.count
+        dist.all_gather_object(every, value, group=self.control)
+        return every
+
+    def on_main(self, work: Callable[[], T]) -> T:
+        """What rank 0's `work()` returns, on every rank; what it raises, all ranks raise.
+
+        An error on rank 0 alone would leave the others waiting in the next collective.
+        """
+        result: T | None = None
+        error: Exception | None = None
+        if self.is_main:
+            try:
+                result = work()
+            except Exception as caught:
+                error = caught
+        if self.count > 1:
+            result, error = self.send_object((result, error))
+        if error is not None:
+            raise error
+        return result  # type: ignore[return-value]
+
+    def agree(self, masks: Tensors) -> Tensors:
+        """Rank 0's masks on every rank, sent as packed bits; the received ones are compared."""
+        if self.count == 1:
+            return masks
+        names = sorted(masks)
+        bits = torch.cat([pack(masks[name]) for name in names])
+        self.send([bits])
+        parts = bits.split([-(-masks[name].numel() // 8) for name in names])
+        received = {n: unpack(b, masks[n].shape) for n, b in zip(names, parts, strict=True)}
+        agreed = {name: received[name] for name in masks}
+        self.check_equal(agreed, "received masks")
+        return agreed
+
+    def check_equal(self, masks: Tensors, what: str) -> None:
+        """Compares digests of tensors between ranks.
+
+        Raises:
+            RanksDisagree: on every rank, naming the odd ranks and their tensors.
+        """
+        if self.count == 1:
+            return
+        every = self.gather({name: digest({name: mask}) for name, mask in masks.items()})
+        error = disagreement(what, every)
+        if error:
+            raise error
+
+    def wrap(self, model: nn.Module) -> nn.Module:
+        """The model whose backward averages gradients over ranks; buffers are never sent."""
+        return model if self.count == 1 else replicate(model, self.device)
+
+    def wait(self) -> None:
+        if self.count > 1:
+            dist.barrier(group=self.control)
