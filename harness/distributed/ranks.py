@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness.bits import digest, pack, unpack
 from harness.distributed.agreement import disagreement
 from harness.distributed.options import Options
-from harness.distributed.replica import replicate
+from harness.distributed.replica import Rehearsal, replicate
 from harness.tensors import Tensors, mean_alone
 
 T = TypeVar("T")
@@ -120,9 +120,9 @@ class Ranks:
         if error:
             raise error
 
-    def wrap(self, model: nn.Module) -> nn.Module:
+    def wrap(self, model: nn.Module, rehearse: Rehearsal) -> nn.Module:
         """The model whose backward averages gradients over ranks; buffers are never sent."""
-        return model if self.count == 1 else replicate(model, self.device)
+        return model if self.count == 1 else replicate(model, self.device, rehearse)
 
     def wait(self) -> None:
         if self.count > 1:

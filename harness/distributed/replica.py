@@ -1,30 +1,40 @@
 """A model whose backward averages gradients over ranks."""
 
 import inspect
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+
+from harness.tensors import evaluating
 
 # Newer releases of torch renamed the switch; the old name warns there.
 _SWITCHES = inspect.signature(DistributedDataParallel).parameters
 _NEW, _OLD = "forward_sync_buffers", "broadcast_buffers"
 NO_BUFFERS: dict[str, Any] = {_NEW if _NEW in _SWITCHES else _OLD: False}
 
+Rehearsal = Callable[[nn.Module], Tensor]  # replica -> a loss of a sample or two
 
-def replicate(model: nn.Module, device: torch.device) -> DistributedDataParallel:
-    """Buffers are never sent; the layout of the buckets never changes.
+
+def replicate(
+    model: nn.Module, device: torch.device, rehearse: Rehearsal
+) -> DistributedDataParallel:
+    """Buffers are never sent; the layout of the buckets is the same at every step.
 
     By default DDP rearranges its buckets after the first backward. Sums over three and more
-    ranks depend on where in a bucket a number lies, so a run that was resumed would round
-    otherwise. Looking for unused parameters is what keeps DDP from rearranging.
+    ranks depend on where in a bucket a number lies, so that a resumed run would round otherwise
+    than one that was not interrupted. One backward is therefore rehearsed, in eval mode and with
+    its gradients thrown away; it also shows whether any parameter is left out of the loss.
     """
-    devices = [device] if device.type == "cuda" else None
-    return DistributedDataParallel(
-        model, device_ids=devices, find_unused_parameters=True, **NO_BUFFERS
-    )
+    replica = _wrapped(model, device)
+    with evaluating(replica):
+        rehearse(replica).backward()
+    unused = any(p.requires_grad and p.grad is None for p in model.parameters())
+    model.zero_grad(set_to_none=True)
+    return _wrapped(model, device, find_unused_parameters=True) if unused else replica
 
 
 def no_sync(replica: nn.Module) -> AbstractContextManager[None]:
@@ -32,3 +42,14 @@ def no_sync(replica: nn.Module) -> AbstractContextManager[None]:
     if isinstance(replica, DistributedDataParallel):
         return replica.no_sync()
     return nullcontext()
+
+
+def _wrapped(
+    model: nn.Module, device: torch.device, find_unused_parameters: bool = False
+) -> DistributedDataParallel:
+    return DistributedDataParallel(
+        model,
+        device_ids=[device] if device.type == "cuda" else None,
+        find_unused_parameters=find_unused_parameters,
+        **NO_BUFFERS,
+    )

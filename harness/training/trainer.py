@@ -116,7 +116,7 @@ class _Loop:
 
     def __init__(self, recipe: Trainer, model: nn.Module, setting: Setting, hooks: Hooks):
         self.recipe, self.model, self.setting, self.hooks = recipe, model, setting, hooks
-        self.replica = setting.ranks.wrap(model)
+        self.replica = setting.ranks.wrap(model, self._rehearse)
         self.optimizer = recipe.optimizer(model.parameters())
         self.optimizer.zero_grad(set_to_none=True)  # of whatever the caller did before
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -141,6 +141,11 @@ class _Loop:
                 self._step(self.recipe.learning_rate.factor(step, steps, self.recipe.epochs))
                 step += 1
         self._check_finite(total, epoch)
+
+    def _rehearse(self, replica: nn.Module) -> Tensor:
+        few = torch.arange(min(2, len(self.setting.split)))
+        inputs, labels = next(iter(self.setting.split.batches([few])))
+        return self.setting.task.loss(replica(inputs), labels)
 
     def _backward(self, portion: Portion, batch: Batch) -> Tensor:
         inputs, labels = batch
