@@ -9,7 +9,8 @@ TRACEBACK = "HYDRA_FULL_ERROR"  # set by the user: errors keep their traceback
 def main() -> None:
     """Runs the command line.
 
-    Exit status: 0 done, 1 a run failed, 2 wrong input (one line on stderr), 130 interrupted.
+    Exit status: 0 done, 1 a run failed, 2 wrong input (one line on stderr); saved and stopped:
+    130 after Ctrl-C, 75 after SIGTERM or SIGUSR1.
     """
     if "RANK" in os.environ and {"-m", "--multirun"} & set(sys.argv[1:]):
         _leave("-m under torchrun would run the sweep once per rank; leave torchrun away", 2)
@@ -28,9 +29,11 @@ def main() -> None:
     grid.install()
     try:
         run()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stopped:
         forget_outcomes()
-        _leave("interrupted; the same command goes on where it stopped", 130)
+        name = getattr(stopped, "name", "interrupted")
+        status = getattr(stopped, "status", 130)
+        _leave(f"{name}; the same command goes on where it stopped", status)
     except (Refused, *WRONG_INPUT) as error:
         if wants_traceback:
             raise

@@ -1,7 +1,8 @@
-"""Masks as packed bits, and their digests: what ranks send and compare."""
+"""Masks as packed bits, and digests of masks and weights: what ranks send and compare."""
 
 import hashlib
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,20 +14,56 @@ def digest(masks: Tensors) -> str:
     parts = hashlib.sha256()
     for name in sorted(masks):
         parts.update(f"{name} {tuple(masks[name].shape)} ".encode())
-        parts.update(pack(masks[name]).cpu().numpy().tobytes())
+        parts.update(_buffer(pack(masks[name])))
+        if _is_damaged(masks[name]):
+            parts.update(_buffer(masks[name]))
     return parts.hexdigest()[:16]
+
+
+def fingerprint(tensors: Tensors) -> dict[str, str]:
+    """Per tensor 16 hex digits of a SHA-256: of a bool tensor its `digest`, of others their bytes.
+
+    The latter are name, dtype, shape and raw bytes in logical order, copied to the CPU: 0 and -0
+    differ, and so do two NaNs of other bits. Nothing is rounded.
+    """
+    return {
+        name: digest({name: tensor}) if tensor.dtype == torch.bool else _of_bytes(name, tensor)
+        for name, tensor in tensors.items()
+    }
 
 
 def pack(mask: Tensor) -> Tensor:
     """Bools to bits, 8 a byte (uint8, ceil(n / 8)), first element in the highest bit."""
-    flat = mask.flatten().to(torch.uint8)
-    padded = torch.nn.functional.pad(flat, (0, -flat.numel() % 8)).view(-1, 8)
+    flat = mask.detach().flatten()
+    if flat.device.type == "cpu":
+        return torch.from_numpy(np.packbits(flat.numpy()))
+    padded = torch.nn.functional.pad(flat.to(torch.uint8), (0, -flat.numel() % 8)).view(-1, 8)
     powers = torch.tensor([128, 64, 32, 16, 8, 4, 2, 1], dtype=torch.uint8, device=mask.device)
     return (padded * powers).sum(dim=1, dtype=torch.uint8)
 
 
 def unpack(bits: Tensor, shape: torch.Size) -> Tensor:
     """The inverse of `pack` for a mask of this shape."""
+    if bits.device.type == "cpu":
+        flat = torch.from_numpy(np.unpackbits(bits.numpy(), count=shape.numel()))
+        return flat.view(torch.bool).view(shape)
     shifts = torch.arange(7, -1, -1, dtype=torch.uint8, device=bits.device)
     flat = (bits.unsqueeze(1) >> shifts & 1).flatten()[: shape.numel()]
     return flat.bool().view(shape)
+
+
+def _is_damaged(mask: Tensor) -> bool:
+    # A bool's byte is 0 or 1. A flipped bit of memory makes it another number, which packing,
+    # like all of torch, reads as True.
+    return mask.numel() > 0 and int(mask.view(torch.uint8).max()) > 1
+
+
+def _of_bytes(name: str, tensor: Tensor) -> str:
+    parts = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+    parts.update(_buffer(tensor))
+    return parts.hexdigest()[:16]
+
+
+def _buffer(tensor: Tensor) -> memoryview:
+    # As bytes, because numpy knows no bfloat16; flat, because a scalar cannot be viewed as bytes.
+    return tensor.detach().flatten().cpu().view(torch.uint8).numpy().data

@@ -21,7 +21,7 @@ def numerics_key(ranks: Ranks) -> dict[str, Any]:
         "world_size": ranks.count,
         "threads": torch.get_num_threads(),
         "device": device_name(ranks.device),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
 
 

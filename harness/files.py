@@ -19,16 +19,40 @@ class Busy(RuntimeError):
     """Another living process holds the lock."""
 
 
+class CannotWrite(RuntimeError):
+    """A file could not be written: the disk is full, read-only or gone."""
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """
+    Raises:
+        CannotWrite: for an OSError inside; it names the file and the system's reason.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise CannotWrite(
+            f"cannot write {path} ({error.strerror}); make room or choose another folder with "
+            "runs=PATH, then the same command goes on"
+        ) from error
+
+
 def write_whole(path: Path, content: bytes | str) -> None:
-    """Writes path so that a reader sees the old or the new content, also after a kill."""
+    """Writes path so that a reader sees the old or the new content, also after a kill.
+
+    Raises:
+        CannotWrite: the disk is full, read-only or gone; the old content is as it was.
+    """
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
     data = content.encode() if isinstance(content, str) else content
     try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        with writing(path):
+            with temporary.open("wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
 

@@ -10,6 +10,7 @@ Config = dict[str, Any]
 # Where and how a run happens. None of it changes a number, so none of it names a run.
 OPERATIONAL = (
     "name", "method", "runs", "sweep_name", "rerun", "device", "threads", "progress", "tracking",
+    "ranks", "checkpoint",
 )  # fmt: skip
 PATHS = ("data.root", "data.verify")
 # Options added after the first release, with the value that changes nothing: they are left out

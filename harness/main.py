@@ -60,7 +60,7 @@ def run(cfg: DictConfig) -> Outcome:
         raise ValueError(f"threads must be a whole number >= 1, got {cfg.threads!r}")
     torch.set_num_threads(cfg.threads)
     experiment = build(cfg)
-    with ranks_of_environment(cfg.device) as ranks:
+    with ranks_of_environment(cfg.device, build_part(cfg.ranks)) as ranks:
         return _run_of(cfg, numerics_key(ranks)).execute(experiment, ranks)
 
 
@@ -91,6 +91,7 @@ def _run_of(cfg: DictConfig, numerics: Config) -> Run:
         tracking=build_part(cfg.tracking),
         progress="none" if hydra_config.mode == RunMode.MULTIRUN else cfg.progress,
         sweep_name=cfg.sweep_name,
+        policy=build_part(cfg.checkpoint),
         rerun=cfg.rerun,
         code=code_of(science),
     )

@@ -9,6 +9,8 @@ from torch.optim import Optimizer
 from harness.bits import digest
 from harness.tensors import Tensors
 
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes each
+
 
 class MaskStore:
     """The masks in force, by parameter name; they only ever shrink.
@@ -47,7 +49,7 @@ class MaskStore:
                     f"{name}: a mask of shape {tuple(mask.shape)} needs one of that name and shape "
                     f"in force, {there}; is it of another model?"
                 )
-            revived = int((mask & ~mine).sum())
+            revived = int((mask & ~mine).count_nonzero())
             if revived:
                 raise ValueError(
                     f"{name}: the new mask revives {revived} pruned weights; "
@@ -61,10 +63,9 @@ class MaskStore:
         """Zeroes what is pruned: parameters, and every optimizer state of a parameter's shape."""
         for name, mask in self._masks.items():
             parameter = model.get_parameter(name)
-            # Not a multiplication: 0 * inf is NaN, and -1 * 0 is -0.
-            parameter.masked_fill_(~mask, 0)
+            _zero_outside(mask, parameter)
             for state in _states(optimizer, parameter):
-                state.masked_fill_(~mask, 0)
+                _zero_outside(mask, state)
 
     def gradient_masker(self, model: nn.Module) -> Callable[[], None]:
         """A function that zeroes the pruned entries of the model's gradients, for every step.
@@ -90,6 +91,12 @@ class MaskStore:
             pruned = {name: mask for name, mask in self._masks.items() if not mask.all()}
             self._factors = {name: m.to(parameters[name].dtype) for name, m in pruned.items()}
         return self._factors
+
+
+def _zero_outside(mask: Tensor, tensor: Tensor) -> None:
+    # Their bits are multiplied, several times as fast as masked_fill_; a product of the numbers
+    # themselves would be NaN for 0 * inf, and -0 for 0 * -1.
+    tensor.detach().view(INTEGERS[tensor.element_size()]).mul_(mask)
 
 
 def _states(optimizer: Optimizer | None, parameter: nn.Parameter) -> list[Tensor]:

@@ -1,7 +1,6 @@
 """One JSON line per level and stage of a run. Written by rank 0, read by the report; no torch."""
 
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,20 +86,22 @@ def append(path: Path, record: Record) -> None:
         file.flush()
 
 
-def read(path: Path) -> list[Record]:
-    """Every whole record of one file.
+def read(path: Path, missing_ok: bool = False) -> list[Record]:
+    """Every whole record of one file; none if it is missing and may be.
 
     Raises:
         ValueError: a line is of another version, or not a record; it names file and line.
     """
-    return [_parse(path, number, line) for number, line in _whole_lines(path)]
+    if not missing_ok:
+        path.stat()
+    return [_parse(path, number, line) for number, line in enumerate(lines(path), start=1)]
 
 
-def _whole_lines(path: Path) -> Iterator[tuple[int, str]]:
-    # A line without its newline was cut off by a kill while it was written.
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), start=1):
-        if line.endswith("\n"):
-            yield number, line
+def lines(path: Path) -> list[str]:
+    """Whole lines; one without its newline was cut off by a kill while it was written."""
+    if not path.exists():
+        return []
+    return [line for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
 def _parse(path: Path, number: int, line: str) -> Record:

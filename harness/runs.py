@@ -3,22 +3,26 @@
 import json
 import os
 import socket
-import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness import records
+from harness.checkpoints import Checkpoints, Policy, State
 from harness.delivery import MASKS, MODEL, Delivery, deliver
 from harness.distributed import Ranks
-from harness.environment import commit, environment
+from harness.distributed.stop import Stop
+from harness.environment import commit, environment, numerics_key
 from harness.experiment import Experiment
-from harness.files import locked, make_writable, read_json, write_json, write_whole
+from harness.files import CannotWrite, locked, make_writable, read_json, write_json, write_whole
 from harness.identity import Config, differences
+from harness.levels import Levels
 from harness.progress import MODES, Progress
 from harness.records import Identity, Record, Sink
 from harness.tracking.base import RunInfo, Tracking
+from harness.training.journal import Journal
+from harness.watchers import Files, Watchers
 
 RERUN = ("never", "changed", "always")
 
@@ -52,6 +56,7 @@ class Run:
     tracking: Tracking
     progress: str
     sweep_name: str
+    policy: Policy = field(default_factory=Policy)
     rerun: str = "never"
     code: str = ""  # digest of the sources that decide its numbers
 
@@ -62,7 +67,8 @@ class Run:
             raise ValueError(f"progress must be one of {', '.join(MODES)}, got {self.progress!r}")
 
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
-        """Runs the experiment in its folder unless it is finished there.
+        """Runs the experiment in its folder unless it is finished there; an interrupted run goes
+        on from its newest checkpoint.
 
         Everything is checked before anything is written.
 
@@ -70,43 +76,77 @@ class Run:
             ValueError: the experiment cannot run, or the folder cannot be written or holds
                 another config.
             Busy: another process is in the folder.
+            Stopped: a signal asked for it, and the run has saved itself.
         """
-        done: Outcome | None = ranks.send_object(self._finished() if ranks.is_main else None)
+        done = ranks.on_main(self._finished)
         if done:
             return done
-        levels = experiment.prepare(ranks, self.dense)
-        with ExitStack() as stack:
-            if ranks.is_main:
-                make_writable(self.folder)
-                stack.enter_context(locked(self.folder, wait=False))
-                stack.enter_context(self._status())
-                self._begin(ranks)
-            watcher = stack.enter_context(self._watcher(ranks))
-            network, masks = levels.run(self.identity, watcher)
-            if ranks.is_main:
-                shape, classes = levels.subject.splits.shape, levels.subject.splits.classes
-                deliver(self.folder, Delivery(network.state_dict(), masks, shape, classes))
+        with Stop(ranks) as stop:
+            journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
+            levels = experiment.prepare(ranks, self.dense, journal)
+            with ExitStack() as stack:
+                ranks.on_main(lambda: self._enter(stack))
+                return self._go(levels, journal, ranks)
+
+    def _go(self, levels: Levels, journal: Journal, ranks: Ranks) -> Outcome:
+        files = journal.files(self.folder)
+        saved = journal.newest(files, self._fits)
+        ranks.on_main(lambda: self._go_on(saved, ranks) if saved else self._begin(files, ranks))
+        with self._watcher(ranks) as watcher:
+            network, masks = levels.run(self.identity, watcher, files, saved)
+            splits = levels.subject.splits
+            delivery = Delivery(network.state_dict(), masks, splits.shape, splits.classes)
+            ranks.on_main(lambda: self._end(delivery, files))
             top1 = watcher.last.top1 if watcher.last else None
         return Outcome("finished", str(self.folder), top1=top1)
 
-    def _begin(self, ranks: Ranks) -> None:
+    def _enter(self, stack: ExitStack) -> None:
+        make_writable(self.folder)
+        stack.enter_context(locked(self.folder, wait=False))
+        stack.enter_context(self._status())
+
+    def _begin(self, files: Checkpoints, ranks: Ranks) -> None:
+        files.clear()
         for old in ("records.jsonl", "timings.jsonl", MODEL, MASKS):
             (self.folder / old).unlink(missing_ok=True)
         write_whole(self.folder / "config.yaml", self.yaml)
         write_json(self.folder / "identity.json", {"science": self.science})
         write_json(self.folder / "environment.json", environment(ranks))
 
+    def _go_on(self, saved: State, ranks: Ranks) -> None:
+        # What was recorded after the checkpoint is measured again, with the same result.
+        lines = records.lines(self.folder / "records.jsonl")[: saved["records"]]
+        write_whole(self.folder / "records.jsonl", "".join(lines))
+        training = saved["training"]
+        at = {key: training[key] for key in ("epoch", "step")} if training else {}
+        Files(self.folder, ranks.count).note(
+            event="resumed", records=saved["records"], **at, numerics_key=numerics_key(ranks)
+        )
+
+    def _fits(self, saved: State) -> str:
+        there = len(records.lines(self.folder / "records.jsonl"))
+        if there < saved["records"]:
+            return f"goes with {saved['records']} records, but records.jsonl holds {there}"
+        return ""
+
+    def _end(self, delivery: Delivery, files: Checkpoints) -> None:
+        deliver(self.folder, delivery)
+        files.clear()
+
     @contextmanager
-    def _watcher(self, ranks: Ranks) -> Iterator["Watchers"]:
+    def _watcher(self, ranks: Ranks) -> Iterator[Watchers]:
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(self.progress if ranks.is_main else "none"))
             sinks: list[Sink] = []
+            earlier: list[Record] = []
             if ranks.is_main:
-                tracker = stack.enter_context(self.tracking.open(self._info()))
+                earlier = records.read(self.folder / "records.jsonl", missing_ok=True)
+                tracker = stack.enter_context(self.tracking.open(self._info(earlier)))
                 sinks = [Files(self.folder, ranks.count), tracker, progress]
-            yield Watchers(sinks, progress, ranks.send_object(progress.follows_epochs))
+            follows = ranks.send_object(progress.follows_epochs)
+            yield Watchers(sinks, progress, follows, earlier[-1] if earlier else None)
 
-    def _info(self) -> RunInfo:
+    def _info(self, earlier: list[Record]) -> RunInfo:
         me = self.identity
         return RunInfo(
             id=me.run,
@@ -120,6 +160,7 @@ class Run:
             group=self.sweep_name,
             job_type=me.method,
             config=self.config,
+            earlier=tuple(earlier),
         )
 
     def _finished(self) -> Outcome | None:
@@ -161,7 +202,9 @@ class Run:
             yield
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
-            self._set_status(state, reason=f"{type(error).__name__}: {error}")
+            # On a full disk the reason must not be hidden by a second failure to write.
+            with suppress(CannotWrite):
+                self._set_status(state, reason=f"{type(error).__name__}: {error}")
             raise
         self._set_status("finished")
 
@@ -173,44 +216,3 @@ class Run:
             "code": self.code,
         }
         write_json(self.folder / "status.json", {"state": state, "reason": reason, **who})
-
-
-class Files:
-    """records.jsonl, and beside it timings.jsonl with all that a clock decides."""
-
-    def __init__(self, folder: Path, world_size: int):
-        self.folder, self.world_size = folder, world_size
-        self.since = time.perf_counter()
-
-    def log(self, record: Record) -> None:
-        records.append(self.folder / "records.jsonl", record)
-        now = time.perf_counter()
-        timing = {
-            "level": record.level,
-            "stage": record.stage,
-            "seconds": round(now - self.since, 4),
-            "finished_at_unix_s": round(time.time(), 3),
-            "world_size": self.world_size,
-        }
-        self.since = now
-        with (self.folder / "timings.jsonl").open("a") as file:
-            file.write(json.dumps(timing) + "\n")
-
-
-class Watchers:
-    """All that follow a run, as one; on ranks above 0 nobody does."""
-
-    def __init__(self, sinks: list[Sink], progress: Progress, follows_epochs: bool):
-        self.sinks, self.progress, self.follows_epochs = sinks, progress, follows_epochs
-        self.last: Record | None = None
-
-    def begin(self, levels: int, epochs: int) -> None:
-        self.progress.start(levels, epochs)
-
-    def log(self, record: Record) -> None:
-        self.last = record
-        for sink in self.sinks:
-            sink.log(record)
-
-    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None:
-        self.progress.epoch(level, epoch, epochs, accuracy)

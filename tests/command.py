@@ -38,7 +38,8 @@ def harness(
 def environment() -> dict[str, str]:
     root = str(Path(__file__).parents[1])
     kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
-    return {**kept, "PYTHONPATH": root, "OMP_NUM_THREADS": "1"}
+    path = os.pathsep.join((root, str(Path(__file__).parent)))
+    return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
 def only_run(runs: Path, sweep: str = "single") -> Path:

@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import socket
@@ -8,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from harness import files
-from harness.files import Busy, locked, make_writable, read_json, write_json, write_whole
+from harness.files import (
+    Busy,
+    CannotWrite,
+    locked,
+    make_writable,
+    read_json,
+    write_json,
+    write_whole,
+)
 
 # Beyond the largest process id of Linux, so nobody has it.
 NOBODY = 2**22 + 1
@@ -36,10 +45,10 @@ def test_a_write_that_fails_leaves_the_old_content(
     write_whole(tmp_path / "a.txt", "old")
 
     def full(_: int) -> None:
-        raise OSError("no space left on device")
+        raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(OSError, match="no space left"):
+    with pytest.raises(CannotWrite, match=r"a\.txt \(no space left on device\); make room"):
         write_whole(tmp_path / "a.txt", b"new")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]

@@ -17,10 +17,11 @@ _NEW, _OLD = "forward_sync_buffers", "broadcast_buffers"
 NO_BUFFERS: dict[str, Any] = {_NEW if _NEW in _SWITCHES else _OLD: False}
 
 Rehearsal = Callable[[nn.Module], Tensor]  # replica -> a loss of a sample or two
+Install = Callable[[DistributedDataParallel], None]  # of how gradients are exchanged
 
 
 def replicate(
-    model: nn.Module, device: torch.device, rehearse: Rehearsal
+    model: nn.Module, device: torch.device, rehearse: Rehearsal, install: Install
 ) -> DistributedDataParallel:
     """Buffers are never sent; the layout of the buckets is the same at every step.
 
@@ -30,11 +31,15 @@ def replicate(
     its gradients thrown away; it also shows whether any parameter is left out of the loss.
     """
     replica = _wrapped(model, device)
+    install(replica)  # Before the rehearsal, which would send whole gradients otherwise.
     with evaluating(replica):
         rehearse(replica).backward()
     unused = any(p.requires_grad and p.grad is None for p in model.parameters())
     model.zero_grad(set_to_none=True)
-    return _wrapped(model, device, find_unused_parameters=True) if unused else replica
+    if unused:
+        replica = _wrapped(model, device, find_unused_parameters=True)
+        install(replica)
+    return replica
 
 
 def no_sync(replica: nn.Module) -> AbstractContextManager[None]:

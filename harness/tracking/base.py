@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.records import Sink
+from harness.records import Record, Sink
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class RunInfo:
     group: str  # name of the sweep
     job_type: str
     config: dict[str, Any]  # resolved, plain values
+    earlier: tuple[Record, ...] = ()  # what an interrupted start of the run has logged
 
 
 class Tracking(Protocol):

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -75,7 +75,7 @@ class Wandb:
         if run is None:
             yield Silent()
             return
-        sink = _RunSink(run)
+        sink = _RunSink(run, info.earlier)
         try:
             yield sink
         except BaseException:
@@ -134,10 +134,10 @@ class Wandb:
 class _RunSink:
     """One open W&B run. Whatever W&B raises is told once and the caller goes on."""
 
-    def __init__(self, run: "wandb.Run") -> None:
+    def __init__(self, run: "wandb.Run", earlier: Sequence[Record] = ()) -> None:
         self._run = run
         self._steps = Steps(free=run.starting_step)
-        self._layers: list[list[float | str]] = []
+        self._layers = [line for record in earlier for line in layer_rows(record)]
         self._told = False
 
     def log(self, record: Record) -> None:

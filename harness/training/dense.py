@@ -1,8 +1,10 @@
 """Dense training, once for all methods: states by epoch, kept in a cache that jobs share."""
 
 import hashlib
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from pickle import UnpicklingError
 
@@ -10,9 +12,14 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from harness.files import locked, write_whole
+from harness.checkpoints import STEP, Checkpoints
+from harness.files import Busy, locked, write_whole
 from harness.tensors import Tensors, copied
-from harness.training.trainer import Hooks, Setting, Trainer
+from harness.training.journal import Journal
+from harness.training.loop import Hooks, LoopState, Setting
+from harness.training.trainer import Trainer
+
+SECONDS_BETWEEN_TRIES = 0.1
 
 # What safetensors, torch.load and load_state_dict raise on files that are not a model's weights.
 UNREADABLE = (
@@ -21,13 +28,19 @@ UNREADABLE = (
 )  # fmt: skip
 
 
+OnEpoch = Callable[[int, nn.Module], None]
+
+
 @dataclass(frozen=True)
 class DenseTraining:
     """State of the network after k epochs of dense training, for any k.
 
     folder: named by the hash of all that decides the training (model, data, recipe, seed,
-    numerics key). What is missing there is trained by whoever needs it first; others wait.
+    numerics key). What is missing there is trained by whoever needs it first; others wait, and
+    go on where it stopped if it was interrupted.
     keep: epochs that are stored on the way, for later rewinding.
+    journal: None saves nothing before the end.
+    foreign: the folder was made under another numerics key; it is read, nothing is trained.
     """
 
     folder: Path
@@ -35,19 +48,22 @@ class DenseTraining:
     setting: Setting
     build: Callable[[], nn.Module]
     keep: Collection[int]
+    journal: Journal | None = None
+    foreign: bool = False
 
     def has(self, epoch: int) -> bool:
         """Whether `at(epoch)` will find it without training."""
         return epoch == 0 or self._file(epoch).exists()
 
-    def at(self, epoch: int, on_epoch: Callable[[int, nn.Module], None] | None = None) -> Tensors:
+    def at(self, epoch: int, on_epoch: OnEpoch | None = None) -> Tensors:
         """Parameters and buffers after `epoch` epochs, 0 being the initial network.
 
         A missing epoch is trained from the start again, bit for bit. `on_epoch(done, model)` is
         called while training.
 
         Raises:
-            ValueError: epoch is beyond the recipe.
+            ValueError: epoch is beyond the recipe, or missing in a foreign folder.
+            Stopped: a signal asked for it; what was trained is saved.
         """
         if not 0 <= epoch <= self.trainer.epochs:
             raise ValueError(
@@ -57,19 +73,30 @@ class DenseTraining:
         model = self.build()
         if epoch == 0:
             return copied(model.state_dict())
-        ranks = self.setting.ranks
-        if ranks.is_main:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            with locked(self.folder):
-                return self._load_or_train(model, epoch, on_epoch)
-        return self._load_or_train(model, epoch, on_epoch)
+        with self._turn():
+            return self._load_or_train(model, epoch, on_epoch)
 
-    def _load_or_train(
-        self,
-        model: nn.Module,
-        epoch: int,
-        on_epoch: Callable[[int, nn.Module], None] | None,
-    ) -> Tensors:
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """While no other job is in the folder. Ranks ask again and again: a collective in which
+        all others waited for rank 0 would time out."""
+        ranks = self.setting.ranks
+        with ExitStack() as stack:
+            while not ranks.on_main(lambda: self._enter(stack)):
+                if self.journal:
+                    self.journal.stop_if_asked()
+                time.sleep(SECONDS_BETWEEN_TRIES)
+            yield
+
+    def _enter(self, stack: ExitStack) -> bool:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        try:
+            stack.enter_context(locked(self.folder, wait=False))
+        except Busy:
+            return False
+        return True
+
+    def _load_or_train(self, model: nn.Module, epoch: int, on_epoch: OnEpoch | None) -> Tensors:
         ranks = self.setting.ranks
         stored = self._stored(epoch) if ranks.is_main else None
         if not ranks.send_object(stored is not None):
@@ -80,24 +107,34 @@ class DenseTraining:
         ranks.send(list(state.values()))
         return copied(state)
 
-    def _train(
-        self,
-        model: nn.Module,
-        stop: int,
-        on_epoch: Callable[[int, nn.Module], None] | None,
-    ) -> None:
+    def _train(self, model: nn.Module, stop: int, on_epoch: OnEpoch | None) -> None:
+        if self.foreign:
+            raise ValueError(
+                f"epoch {stop} of dense training is not on disk, and this run's was made under "
+                "other numerics (ranks, threads, device or torch); start it as it was started, or "
+                "delete its folder"
+            )
+
         def epoch_end(done: int) -> None:
-            self._store(model, done, stop)
+            if done == stop or done in self.keep:
+                self.setting.ranks.on_main(lambda: self._store(model, done))
             if on_epoch:
                 on_epoch(done, model)
 
-        self.trainer.fit(model, self.setting, Hooks(epoch_end=epoch_end), stop=stop)
+        hooks, resumed = Hooks(epoch_end=epoch_end), None
+        if self.journal:
+            files = self.journal.files(self.folder)
+            saver = DenseSaver(self.journal, files, model)
+            hooks = replace(hooks, saver=saver)
+            resumed = self.journal.newest(files, lambda state: _beyond(state["epoch"], stop))
+        self.trainer.fit(model, self.setting, hooks, stop=stop, resumed=resumed)
+        if self.journal:
+            self.setting.ranks.on_main(files.clear)
 
-    def _store(self, model: nn.Module, done: int, stop: int) -> None:
-        if self.setting.ranks.is_main and (done == stop or done in self.keep):
-            state = copied(model.state_dict())
-            facts = {"sha256": _checksum(state)}
-            write_whole(self._file(done), safetensors.torch.save(state, metadata=facts))
+    def _store(self, model: nn.Module, done: int) -> None:
+        state = copied(model.state_dict())
+        facts = {"sha256": _checksum(state)}
+        write_whole(self._file(done), safetensors.torch.save(state, metadata=facts))
 
     def _stored(self, epoch: int) -> Tensors | None:
         """The stored state; None if there is none, or a damaged one: it is then trained again."""
@@ -114,6 +151,26 @@ class DenseTraining:
 
     def _file(self, epoch: int) -> Path:
         return self.folder / f"epoch-{epoch:05d}.safetensors"
+
+
+@dataclass(frozen=True)
+class DenseSaver:
+    """Keeps dense training's state in its cache, where any job may take it up."""
+
+    journal: Journal
+    files: Checkpoints
+    model: nn.Module
+
+    def due(self, step: int) -> bool:
+        return self.journal.due(step)
+
+    def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
+        self.journal.compare_weights(self.model, epoch, step)
+        self.journal.save(self.files, f"epoch-{epoch:05d}-step-{step:06d}", STEP, state())
+
+
+def _beyond(epoch: int, stop: int) -> str:
+    return f"is of epoch {epoch}, beyond {stop}" if epoch > stop else ""
 
 
 def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:

@@ -1,46 +1,18 @@
-"""The training loop. Knows nothing of Hydra, and of pruning only the hooks it is given."""
+"""A training recipe. Knows nothing of Hydra, and of pruning only the hooks it is given."""
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 
-from harness.data.base import Split
 from harness.distributed import Ranks
-from harness.distributed.replica import no_sync
 from harness.learning_rate.base import LearningRate
-from harness.seeds import derive
-from harness.task.base import Task
-from harness.tensors import Batch
-from harness.training.order import Portion, epoch_order, portions, steps_per_epoch
+from harness.training.loop import AUTOCAST, Hooks, Loop, LoopState, NotFinite, Setting
+from harness.training.order import steps_per_epoch
 
-AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class NotFinite(RuntimeError):
-    """Training produced NaN or infinity."""
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What others may do inside the loop."""
-
-    after_backward: Callable[[], None] | None = None  # gradients averaged, unscaled, not clipped
-    epoch_end: Callable[[int], None] | None = None  # number of epochs done, 1-based
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Everything that a training recipe does not decide itself."""
-
-    split: Split
-    task: Task
-    ranks: Ranks
-    seed: int
-    level: int  # 0 is dense training; names the random streams
+__all__ = ["Hooks", "NotFinite", "Setting", "Trainer"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +66,11 @@ class Trainer:
         hooks: Hooks,
         first_epoch: int = 0,
         stop: int | None = None,
+        resumed: LoopState | None = None,
     ) -> None:
         """Trains the model in place over epochs [first_epoch, stop), stop = all by default.
+
+        resumed: a state that hooks.saver was given in the same training; it goes on from there.
 
         Raises:
             NotFinite: at the end of the epoch in which loss or weights became NaN or infinite.
@@ -104,91 +79,9 @@ class Trainer:
         last = self.epochs if stop is None else stop
         if first_epoch >= last:
             return
-        loop = _Loop(self, model, setting, hooks)
-        for epoch in range(first_epoch, last):
-            loop.epoch(epoch)
+        loop = Loop(self, model, setting, hooks, first_epoch, resumed)
+        while loop.epoch < last:
+            loop.run_epoch()
             if hooks.epoch_end:
-                hooks.epoch_end(epoch + 1)
-
-
-class _Loop:
-    """One call of fit: replica, optimizer and scaler."""
-
-    def __init__(self, recipe: Trainer, model: nn.Module, setting: Setting, hooks: Hooks):
-        self.recipe, self.model, self.setting, self.hooks = recipe, model, setting, hooks
-        self.replica = setting.ranks.wrap(model, self._rehearse)
-        self.optimizer = recipe.optimizer(model.parameters())
-        self.optimizer.zero_grad(set_to_none=True)  # of whatever the caller did before
-        self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        device = setting.ranks.device.type
-        self.scaler = torch.amp.GradScaler(device) if recipe.autocast == "float16" else None
-
-    def epoch(self, epoch: int) -> None:
-        seed, level = self.setting.seed, self.setting.level
-        ranks, samples = self.setting.ranks, len(self.setting.split)
-        order = epoch_order(samples, seed, level, epoch).to(ranks.device)
-        plan = list(portions(order, self.recipe.batch_size, ranks, self.recipe.accumulate))
-        # Dropout alone differs between ranks.
-        torch.manual_seed(derive(seed, "dropout", level, epoch, ranks.rank))
-        self.replica.train()
-        total = torch.zeros((), device=ranks.device)
-        steps = steps_per_epoch(samples, self.recipe.batch_size)
-        step = epoch * steps
-        batches = self.setting.split.batches(portion.indices for portion in plan)
-        for portion, batch in zip(plan, batches, strict=True):
-            total += self._backward(portion, batch)
-            if portion.last:
-                self._step(self.recipe.learning_rate.factor(step, steps, self.recipe.epochs))
-                step += 1
-        self._check_finite(total, epoch)
-
-    def _rehearse(self, replica: nn.Module) -> Tensor:
-        few = torch.arange(min(2, len(self.setting.split)))
-        inputs, labels = next(iter(self.setting.split.batches([few])))
-        return self.setting.task.loss(replica(inputs), labels)
-
-    def _backward(self, portion: Portion, batch: Batch) -> Tensor:
-        inputs, labels = batch
-        with self._accumulating(portion):
-            with self._autocast():
-                loss = self.setting.task.loss(self.replica(inputs), labels) * portion.scale
-            (self.scaler.scale(loss) if self.scaler else loss).backward()
-        return loss.detach()
-
-    def _step(self, factor: float) -> None:
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
-        if self.scaler:
-            self.scaler.unscale_(self.optimizer)
-        if self.hooks.after_backward:
-            self.hooks.after_backward()
-        if self.recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        if self.scaler:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        else:
-            self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-
-    def _accumulating(self, portion: Portion) -> AbstractContextManager[None]:
-        if portion.last:
-            return nullcontext()
-        return no_sync(self.replica)
-
-    def _autocast(self) -> AbstractContextManager[object]:
-        if self.recipe.autocast is None:
-            return nullcontext()
-        device = self.setting.ranks.device.type
-        return torch.autocast(device, AUTOCAST[self.recipe.autocast])
-
-    def _check_finite(self, loss: Tensor, epoch: int) -> None:
-        # Summed over ranks, so that all of them leave, not only the one that saw it.
-        loss = self.setting.ranks.sum(loss)
-        odd = [n for n, p in self.model.named_parameters() if not p.detach().isfinite().all()]
-        if odd or not loss.isfinite():
-            raise NotFinite(
-                f"epoch {epoch + 1} of level {self.setting.level}: loss {float(loss)} summed over "
-                f"steps, not finite in {', '.join(odd) or 'no weight yet'}; "
-                "lower the optimizer's lr or set clip_norm"
-            )
+                hooks.epoch_end(loop.epoch)
+            loop.save()

@@ -1,0 +1,118 @@
+"""Who of the ranks is lost, by what each of them says of itself. Plain numbers, no network."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+NEVER = 10**9  # rounds
+WAY_OUT = "the same command goes on from the last checkpoint"
+
+# By field of Patience. What another rank has found comes before own findings.
+SAID = {
+    "lost": "{sign.lost}",
+    "left": "{name} left with {sign.left}",
+    "silent": "{name} has given no sign of life for {seconds:.0f} s",
+    "behind": "{name} has made no progress for {seconds:.0f} s while other ranks wait for it",
+}
+
+
+class RankLost(RuntimeError):
+    """Another rank died, hung or left, so that this one cannot go on."""
+
+
+@dataclass
+class Sign:
+    """What a rank says of itself.
+
+    beats: its watchdog lives. progress: marks that all ranks pass; ticks: marks of its own.
+    left: the error that it leaves with. lost: why it gives up, which names another rank.
+    gone: it is out of the group, and reads no signs any more.
+    """
+
+    beats: int = 0
+    progress: int = 0
+    ticks: int = 0
+    left: str = ""
+    lost: str = ""
+    gone: bool = False
+
+    @property
+    def leaves(self) -> bool:
+        return bool(self.gone or self.left or self.lost)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How many rounds a rank may be silent, be behind the others without moving, have left with
+    an error, or have given up another rank, before this one gives up."""
+
+    silent: int = NEVER
+    behind: int = NEVER
+    left: int = NEVER
+    lost: int = NEVER
+
+
+@dataclass(frozen=True)
+class Seen:
+    """The last sign of a rank, and for how many rounds it has been so."""
+
+    sign: Sign = field(default_factory=Sign)
+    silent: int = 0
+    behind: int = 0
+    left: int = 0
+    lost: int = 0
+
+    def next(self, sign: Sign, front: int) -> "Seen":
+        old = self.sign
+        moved = (sign.progress, sign.ticks) != (old.progress, old.ticks)
+        return Seen(
+            replace(sign),
+            # A rank that leaves is named for why, not for the silence that follows.
+            silent=0 if sign.leaves or sign.beats != old.beats else self.silent + 1,
+            behind=0 if sign.leaves or moved or sign.progress == front else self.behind + 1,
+            left=self.left + 1 if sign.left else 0,
+            lost=self.lost + 1 if sign.lost else 0,
+        )
+
+
+class Roll:
+    """What one rank has seen of all, itself among them.
+
+    Counted in rounds of its own: by a clock, a pause of the whole machine would count against
+    whoever wakes up last.
+    """
+
+    def __init__(self, names: Sequence[str], round_s: float):
+        self.names, self.round_s = names, round_s
+        self.seen = [Seen() for _ in names]
+
+    def see(self, signs: Sequence[Sign]) -> None:
+        front = max(sign.progress for sign in signs)
+        # Replaced as a whole: another thread may be reading.
+        self.seen = [seen.next(sign, front) for seen, sign in zip(self.seen, signs, strict=True)]
+
+    def culprit(self, patience: Patience) -> str | None:
+        """Who is lost, and why; None if nobody is.
+
+        >>> roll = Roll(["rank 0", "rank 1"], round_s=0.5)
+        >>> for beat in range(10):
+        ...     roll.see([Sign(beats=beat), Sign(beats=min(beat, 5))])
+        >>> roll.culprit(Patience(silent=4))
+        'rank 1 has given no sign of life for 2 s'
+        """
+        for what, said in SAID.items():
+            rounds = [getattr(seen, what) for seen in self.seen]
+            rank = rounds.index(max(rounds))
+            if rounds[rank] >= getattr(patience, what):
+                seconds = rounds[rank] * self.round_s
+                return said.format(
+                    name=self.names[rank], sign=self.seen[rank].sign, seconds=seconds
+                )
+        return None
+
+    def still_there(self, rank: int, patience: Patience) -> set[int]:
+        """The ranks other than this one that are in the group and not silent for too long."""
+        return {
+            other
+            for other, seen in enumerate(self.seen)
+            if other != rank and not seen.sign.gone and seen.silent < patience.silent
+        }

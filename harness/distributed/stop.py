@@ -1,0 +1,107 @@
+"""Signals that ask a run to stop: every rank hears them at another moment, all stop at one."""
+
+import signal
+import threading
+import time
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+import torch
+import torch.distributed as dist
+
+from harness.distributed.ranks import Ranks
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+STEPS_BETWEEN_POLLS = 8
+# A launcher passes on the Ctrl-C that its workers have had already.
+SAME_KEYPRESS_S = 1.0
+
+# Exit status of a run that saved itself and stopped: 130 after Ctrl-C, as shells expect, else
+# EX_TEMPFAIL of sysexits.h, "try again later", which no crash has.
+INTERRUPTED, TRY_AGAIN = 130, 75
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the run to stop, and it has saved itself. Nothing that catches errors holds
+    it up on its way out."""
+
+    def __init__(self, number: int):
+        super().__init__(number)
+        self.name = signal.Signals(number).name
+        self.status = INTERRUPTED if number == signal.SIGINT else TRY_AGAIN
+
+
+class Stop:
+    """Whether SIGINT, SIGTERM or SIGUSR1 has reached any rank; one answer for all of them.
+
+    Inside the context the first such signal is only noted; another Ctrl-C ends the process at
+    once, unsaved. Elsewhere than in a process's main thread Python allows no handlers.
+    """
+
+    def __init__(self, ranks: Ranks):
+        self._ranks = ranks
+        self._heard = 0
+        self._heard_at = 0.0
+        self._polls = 0
+        self._asked: tuple[dist.Work, torch.Tensor] | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():
+            self._before = {number: signal.signal(number, self._hear) for number in SIGNALS}
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        for number, handler in self._before.items():
+            # torchrun ends the last ranks while they leave, as soon as the first one has left.
+            leaving = isinstance(error, Stopped) and self._ranks.count > 1
+            signal.signal(number, signal.SIG_IGN if leaving else handler)
+
+    def poll(self) -> int:
+        """The signal that all ranks stop for, or 0; to be called by every rank at every step.
+
+        Costs a count; every few steps the answer to the question before is fetched and the next
+        one asked, on the side.
+        """
+        if self._ranks.count == 1:
+            return self._heard
+        self._polls += 1
+        if self._polls % STEPS_BETWEEN_POLLS:
+            return 0
+        agreed = self._answer()
+        self._ask()
+        return agreed
+
+    def settle(self) -> int:
+        """The same, asked and answered now."""
+        if self._ranks.count == 1:
+            return self._heard
+        before = self._answer()
+        self._ask()
+        return before or self._answer()
+
+    def _ask(self) -> None:
+        flag = torch.tensor(self._heard)
+        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._ranks.control, async_op=True)
+        assert work is not None
+        self._asked = work, flag
+
+    def _answer(self) -> int:
+        if self._asked is None:
+            return 0
+        work, flag = self._asked
+        self._asked = None
+        work.wait()
+        return int(flag)
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        again = number == signal.SIGINT and self._heard == number
+        if again and time.monotonic() - self._heard_at > SAME_KEYPRESS_S:
+            raise KeyboardInterrupt
+        if not self._heard:
+            self._heard, self._heard_at = number, time.monotonic()

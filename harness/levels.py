@@ -1,0 +1,238 @@
+"""A run, top to bottom: dense training; then per level prune, measure, retrain, measure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from harness.bits import pack, unpack
+from harness.checkpoints import STAGE, STEP, Checkpoints, State
+from harness.finetune.base import Start
+from harness.masks import MaskStore
+from harness.pruning import Goal, without
+from harness.records import Identity, Record, Watcher
+from harness.seeds import derive
+from harness.subject import Subject
+from harness.tensors import Tensors, load_into
+from harness.training.dense import DenseTraining
+from harness.training.journal import Journal
+from harness.training.loop import Hooks, LoopState
+from harness.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from harness.experiment import Experiment
+
+
+class Levels:
+    """One run under way: the network, its masks, and the levels that they go through.
+
+    passed: the last stage that is recorded; -1 none, 0 dense or initial, 2L - 1 "pruned" and 2L
+    "finetuned" of level L.
+    """
+
+    def __init__(
+        self,
+        what: "Experiment",
+        subject: Subject,
+        dense: Path,
+        journal: Journal | None,
+    ):
+        self.what, self.subject, self.ranks = what, subject, subject.ranks
+        self.journal = journal
+        self.network = subject.initial()
+        units = what.structure.units(self.network, subject.sample())
+        self.units = without(units, what.exclude)
+        prunable = {name for weight, along in self.units.items() for name in (weight, *along)}
+        self.store = MaskStore(
+            {name: p for name, p in self.network.named_parameters() if name in prunable}
+        )
+        self.accounts = {
+            unit: what.pruner.account(unit, self.network, self.units)
+            for unit in ("density", "compression")
+        }
+        self.account = self.accounts[what.schedule.unit]
+        # Before any training: a target that this model cannot reach fails here.
+        self.shares = what.schedule.shares(self.account.share_of)
+        keep = {*what.keep_epochs, *what.finetune.dense_epochs}
+        # The folder's name stands for the code that decides this training.
+        shared = journal and replace(journal, code=dense.name)
+        self.dense = DenseTraining(
+            dense, what.training, subject.setting(0), subject.initial, keep, shared
+        )
+        self.passed, self.records = -1, 0
+
+    def run(
+        self,
+        identity: Identity,
+        watcher: Watcher,
+        files: Checkpoints | None = None,
+        saved: State | None = None,
+    ) -> tuple[nn.Module, Tensors]:
+        """Runs every level, records each stage, and returns the pruned network and its masks.
+
+        files: where the run saves itself; saved: what an earlier start of it saved there.
+
+        Raises:
+            RanksDisagree: masks or weights differ between ranks.
+            Stopped: a signal asked for it, and all is saved.
+        """
+        self.identity, self.watcher, self.files = identity, watcher, files
+        training = self._take_up(saved) if saved else None
+        watcher.begin(len(self.shares), self._epochs_to_train())
+        if self.passed < 0:
+            self._begin()
+        for level, share in enumerate(self.shares, start=1):
+            if self.passed < 2 * level - 1:
+                self._prune(level, share)
+            if self.passed < 2 * level:
+                self._retrain(level, share, training)
+                training = None
+        return self.network, self.store.masks
+
+    def standing(self, training: LoopState | None = None) -> State:
+        """All that the levels to come depend on; the network is in `training`, if there is one."""
+        return {
+            "passed": self.passed,
+            "records": self.records,
+            "dense": self.dense.folder.name,
+            "masks": {name: pack(mask) for name, mask in self.store.masks.items()},
+            "network": None if training else self.network.state_dict(),
+            "training": training,
+        }
+
+    def _take_up(self, saved: State) -> LoopState | None:
+        self.passed, self.records = saved["passed"], saved["records"]
+        shapes = {name: mask.shape for name, mask in self.store.masks.items()}
+        device = self.ranks.device
+        self.store.shrink_to(
+            {name: unpack(saved["masks"][name].to(device), s) for name, s in shapes.items()}
+        )
+        if saved["network"]:
+            load_into(self.network, saved["network"])
+        if saved["dense"] != self.dense.folder.name:
+            # Made by another number of ranks: what it trained is read, not trained again.
+            home = self.dense.folder.parents[1] / saved["dense"][:2] / saved["dense"]
+            self.dense = replace(self.dense, folder=home, foreign=True)
+        training: LoopState | None = saved["training"]
+        return training
+
+    def _begin(self) -> None:
+        if self.what.when == "init":
+            self._record(0, "initial", 1.0)
+            return
+        epochs = self.what.training.epochs
+        load_into(self.network, self.dense.at(epochs, self._on_epoch(0, epochs)))
+        self._record(0, "dense", 1.0, self.what.training, epochs)
+
+    def _prune(self, level: int, share: float) -> None:
+        self.ranks.check_equal(self.store.masks, "masks in force")
+        # For a part that draws from the global streams: alike on all ranks and after a restart.
+        torch.manual_seed(derive(self.what.seed, "prune", level))
+        goal = Goal(round(share * self.account.removable), self.account.unit)
+        calibration = self.subject.calibration(
+            self.what.calibration_samples, self.what.training.batch_size
+        )
+        masks = self.what.pruner.masks(self.network, self.store, self.units, goal, calibration)
+        self.store.shrink_to(self.ranks.agree(masks))
+        self.store.apply_to(self.network)
+        self._record(level, "pruned", share)
+
+    def _retrain(self, level: int, share: float, training: LoopState | None) -> None:
+        start = self._form() if training else self._start(level)
+        if start is None:
+            return
+        recipe: Trainer = getattr(self.what, start.recipe)
+        epochs = recipe.epochs - start.first_epoch
+        on_epoch = self._on_epoch(level, epochs)
+        hooks = Hooks(
+            after_backward=self.store.gradient_masker(self.network),
+            epoch_end=lambda done: on_epoch(done - start.first_epoch, self.network),
+            live=lambda: self.store.masks,
+            saver=LevelSaver(self, level, self.journal, self.files)
+            if self.journal and self.files
+            else None,
+        )
+        setting = self.subject.setting(level)
+        recipe.fit(self.network, setting, hooks, start.first_epoch, resumed=training)
+        self._record(level, "finetuned", share, recipe, epochs)
+
+    def _start(self, level: int) -> Start | None:
+        start = self.what.finetune.start(self.dense.at, lambda: self.subject.fresh(level))
+        if start is not None and start.weights is not None:
+            load_into(self.network, start.weights)
+        self.store.apply_to(self.network)
+        return start
+
+    def _form(self) -> Start | None:
+        """Recipe and first epoch of every retraining, without the weights."""
+        return self.what.finetune.start(lambda epoch: {}, dict)
+
+    def _record(
+        self,
+        level: int,
+        stage: str,
+        share: float,
+        recipe: Trainer | None = None,
+        epochs: int = 0,
+    ) -> None:
+        # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
+        self.ranks.check_equal(self.store.masks, "masks in force")
+        measured: dict[str, Any] = self.subject.measure(self.network, self.store.masks)
+        record = Record(
+            **vars(self.identity),
+            **measured,
+            seed=self.what.seed,
+            level=level,
+            stage=stage,
+            # 16.000000000000004 in a table would be noise of the way there and back.
+            target_density=round(self.accounts["density"].asked_of(share), 9),
+            target_compression=round(self.accounts["compression"].asked_of(share), 9),
+            epochs=epochs,
+            steps=recipe.steps(len(self.subject.splits.train), epochs) if recipe else 0,
+            masks=self.store.digest if level else "",
+        )
+        self.ranks.on_main(lambda: self.watcher.log(record))
+        self.passed, self.records = 2 * level - (stage == "pruned"), self.records + 1
+        if self.journal and self.files:
+            self.journal.save(self.files, f"level-{level:02d}-{stage}", STAGE, self.standing())
+
+    def _epochs_to_train(self) -> int:
+        dense = self.what.training.epochs
+        if self.what.when == "init" or self.passed >= 0 or self.dense.has(dense):
+            dense = 0
+        start = self._form()
+        if start is None:
+            return dense
+        recipe: Trainer = getattr(self.what, start.recipe)
+        trained = max(0, self.passed) // 2
+        return dense + (len(self.shares) - trained) * (recipe.epochs - start.first_epoch)
+
+    def _on_epoch(self, level: int, epochs: int) -> Callable[[int, nn.Module], None]:
+        def on_epoch(done: int, network: nn.Module) -> None:
+            follow = self.watcher.follows_epochs
+            accuracy = self.subject.validation_top1(network) if follow else None
+            self.watcher.epoch(level, done, epochs, accuracy)
+
+        return on_epoch
+
+
+@dataclass(frozen=True)
+class LevelSaver:
+    """Keeps a level's retraining in the run's checkpoints, after the replicas were compared."""
+
+    levels: Levels
+    level: int
+    journal: Journal
+    files: Checkpoints
+
+    def due(self, step: int) -> bool:
+        return self.journal.due(step)
+
+    def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
+        self.levels.ranks.check_equal(self.levels.store.masks, "masks in force")
+        self.journal.compare_weights(self.levels.network, epoch, step)
+        name = f"level-{self.level:02d}-epoch-{epoch:05d}-step-{step:06d}"
+        self.journal.save(self.files, name, STEP, self.levels.standing(state()))

@@ -1,0 +1,224 @@
+"""One training under way, step by step; its whole state can be saved and taken up again."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from harness.data.base import Split
+from harness.distributed import Ranks
+from harness.distributed.replica import no_sync
+from harness.seeds import derive
+from harness.task.base import Task
+from harness.tensors import Batch, Tensors, load_into
+from harness.training.order import Portion, epoch_order, portions, steps_per_epoch
+
+if TYPE_CHECKING:
+    from harness.training.trainer import Trainer
+
+AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+
+LoopState = dict[str, Any]
+
+
+class NotFinite(RuntimeError):
+    """Training produced NaN or infinity."""
+
+
+class Saver(Protocol):
+    """Keeps a training's state; every rank calls it at the same steps."""
+
+    def due(self, step: int) -> bool:
+        """Asked after each step but an epoch's last; `step` of them are done in this epoch."""
+        ...
+
+    def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
+        """Called when due and after each epoch; `epoch` whole ones are done, and `step` steps."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What others may do inside the loop."""
+
+    after_backward: Callable[[], None] | None = None  # gradients averaged, unscaled, not clipped
+    epoch_end: Callable[[int], None] | None = None  # number of epochs done, 1-based
+    live: Callable[[], Tensors] | None = None  # bool by name: whose gradients are used at all
+    saver: Saver | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that a training recipe does not decide itself."""
+
+    split: Split
+    task: Task
+    ranks: Ranks
+    seed: int
+    level: int  # 0 is dense training; names the random streams
+
+
+class Loop:
+    """Replica, optimizer and scaler of one training, and how far it is.
+
+    epoch: whole epochs done, counted from the recipe's beginning; step: steps of the next one.
+    """
+
+    def __init__(
+        self,
+        recipe: "Trainer",
+        model: nn.Module,
+        setting: Setting,
+        hooks: Hooks,
+        epoch: int,
+        resumed: LoopState | None,
+    ):
+        self.recipe, self.model, self.setting, self.hooks = recipe, model, setting, hooks
+        if resumed:
+            load_into(model, resumed["model"])
+        self.replica = setting.ranks.wrap(model, self._rehearse)
+        self.optimizer = recipe.optimizer(model.parameters())
+        self.optimizer.zero_grad(set_to_none=True)  # of whatever the caller did before
+        self.rates = [group["lr"] for group in self.optimizer.param_groups]
+        device = setting.ranks.device
+        self.scaler = torch.amp.GradScaler(device.type) if recipe.autocast == "float16" else None
+        self.epoch, self.step, self.random = epoch, 0, None
+        self.total = torch.zeros((), device=device)
+        if resumed:
+            self._take_up(resumed)
+
+    def state(self) -> LoopState:
+        """All that the steps to come depend on; every rank must ask for it."""
+        return {
+            "epoch": self.epoch,
+            "step": self.step,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict() if self.scaler else None,
+            "loss": self.total,
+            # An epoch begins with streams of its own; inside it dropout goes on.
+            "random": self.setting.ranks.gather(self._random_state()) if self.step else None,
+        }
+
+    def run_epoch(self) -> None:
+        """
+        Raises:
+            NotFinite: at its end, if loss or weights became NaN or infinite.
+        """
+        ranks, samples = self.setting.ranks, len(self.setting.split)
+        order = epoch_order(samples, self.setting.seed, self.setting.level, self.epoch)
+        every = portions(
+            order.to(ranks.device), self.recipe.batch_size, ranks, self.recipe.accumulate
+        )
+        steps = steps_per_epoch(samples, self.recipe.batch_size)
+        plan = _after(self.step, list(every))
+        self._begin_streams()
+        self.replica.train()
+        batches = self.setting.split.batches(portion.indices for portion in plan)
+        for portion, batch in zip(plan, batches, strict=True):
+            self.total += self._backward(portion, batch)
+            if portion.last:
+                self._update(steps)
+                self.step += 1
+                self._save_if_due(steps)
+        self._check_finite()
+        self.epoch, self.step = self.epoch + 1, 0
+        self.total.zero_()
+
+    def save(self) -> None:
+        if self.hooks.saver:
+            self.hooks.saver.save(self.epoch, self.step, self.state)
+
+    def _save_if_due(self, steps: int) -> None:
+        # Not after the last step: the epoch's end is saved in any case.
+        saver = self.hooks.saver
+        if saver and self.step < steps and saver.due(self.step):
+            self.save()
+
+    def _take_up(self, state: LoopState) -> None:
+        self.epoch, self.step, self.random = state["epoch"], state["step"], state["random"]
+        self.optimizer.load_state_dict(state["optimizer"])
+        if self.scaler:
+            self.scaler.load_state_dict(state["scaler"])
+        self.total += state["loss"].to(self.total.device)
+
+    def _begin_streams(self) -> None:
+        # Dropout alone differs between ranks.
+        ranks = self.setting.ranks
+        torch.manual_seed(
+            derive(self.setting.seed, "dropout", self.setting.level, self.epoch, ranks.rank)
+        )
+        if self.random is not None:
+            own = self.random[ranks.rank]
+            torch.set_rng_state(own["cpu"])
+            if own["cuda"] is not None:
+                torch.cuda.set_rng_state(own["cuda"], ranks.device)
+            self.random = None
+
+    def _random_state(self) -> dict[str, Tensor | None]:
+        device = self.setting.ranks.device
+        on_cuda = device.type == "cuda"
+        return {
+            "cpu": torch.get_rng_state(),
+            "cuda": torch.cuda.get_rng_state(device) if on_cuda else None,
+        }
+
+    def _rehearse(self, replica: nn.Module) -> Tensor:
+        few = torch.arange(min(2, len(self.setting.split)))
+        inputs, labels = next(iter(self.setting.split.batches([few])))
+        return self.setting.task.loss(replica(inputs), labels)
+
+    def _backward(self, portion: Portion, batch: Batch) -> Tensor:
+        inputs, labels = batch
+        with self._accumulating(portion):
+            with self._autocast():
+                loss = self.setting.task.loss(self.replica(inputs), labels) * portion.scale
+            (self.scaler.scale(loss) if self.scaler else loss).backward()
+        return loss.detach()
+
+    def _update(self, steps: int) -> None:
+        step = self.epoch * steps + self.step
+        factor = self.recipe.learning_rate.factor(step, steps, self.recipe.epochs)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
+        if self.hooks.after_backward:
+            self.hooks.after_backward()
+        if self.recipe.clip_norm is not None:
+            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        if self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _accumulating(self, portion: Portion) -> AbstractContextManager[None]:
+        return nullcontext() if portion.last else no_sync(self.replica)
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if self.recipe.autocast is None:
+            return nullcontext()
+        device = self.setting.ranks.device.type
+        return torch.autocast(device, AUTOCAST[self.recipe.autocast])
+
+    def _check_finite(self) -> None:
+        # Summed over ranks, so that all of them leave, not only the one that saw it.
+        loss = self.setting.ranks.sum(self.total)
+        odd = [n for n, p in self.model.named_parameters() if not p.detach().isfinite().all()]
+        if odd or not loss.isfinite():
+            raise NotFinite(
+                f"epoch {self.epoch + 1} of level {self.setting.level}: loss {float(loss)} summed "
+                f"over steps, not finite in {', '.join(odd) or 'no weight yet'}; "
+                "lower the optimizer's lr or set clip_norm"
+            )
+
+
+def _after(steps: int, plan: list[Portion]) -> list[Portion]:
+    """What is left of an epoch after so many optimizer steps."""
+    ends = [number for number, portion in enumerate(plan, start=1) if portion.last]
+    return plan[ends[steps - 1] :] if steps else plan

@@ -1,0 +1,35 @@
+"""The command line, which sends itself signals: signalled_program.py PLAN -- ARGUMENTS.
+
+PLAN: RANK:STEP:SIGNAL, e.g. 1:7:SIGKILL: rank 1 gets it before its 7th optimizer step (counted
+anew in every process), once: after a restart by the launcher it is left in peace.
+"""
+
+import os
+import signal
+import sys
+from typing import Any
+
+from harness.__main__ import main
+from harness.training.loop import Loop
+
+
+def plan(rank: int, step: int, name: str) -> None:
+    update = Loop._update
+    calls = iter(range(1, 10**9))
+
+    def signalling(*arguments: Any) -> None:
+        if next(calls) == step:
+            os.kill(os.getpid(), signal.Signals[name])
+        update(*arguments)
+
+    first = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"
+    if first and os.environ.get("RANK", "0") == str(rank):
+        Loop._update = signalling  # type: ignore[method-assign]
+
+
+if __name__ == "__main__":
+    where, _, *arguments = sys.argv[1:]
+    rank, step, name = where.split(":")
+    plan(int(rank), int(step), name)
+    sys.argv = ["harness", *arguments]
+    main()

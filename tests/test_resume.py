@@ -1,0 +1,243 @@
+"""A run that was cut off anywhere goes on and ends in the records of one that was not."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import TINY, only_run
+from test_main import run_main
+
+from harness.checkpoints import Checkpoints
+from harness.training.loop import Loop
+from harness.watchers import Watchers
+
+# 4 steps an epoch: 8 of dense training, then 2 levels of 8 (Adam) under masks.
+RUN = (
+    *TINY, "model._target_=parts.Dropping", "model.hidden=[16]", "schedule=geometric",
+    "schedule.levels=2", "retraining.epochs=2",
+)  # fmt: skip
+STEPS = 24
+EVERY_2 = "checkpoint.every_steps=2"
+
+
+class Cut(BaseException):
+    """The process ends here, as far as the run can tell."""
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, call: int, after: bool) -> None:
+    """Ends the run at the call-th call of a method, before or after it."""
+    method: Callable[..., Any] = getattr(owner, name)
+    calls = iter(range(1, 1000))
+
+    def cutting(*arguments: Any) -> Any:
+        now = next(calls) == call
+        if now and not after:
+            raise Cut
+        result = method(*arguments)
+        if now:
+            raise Cut
+        return result
+
+    monkeypatch.setattr(owner, name, cutting)
+
+
+@pytest.fixture(scope="module", name="whole")
+def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Records of a run that nothing interrupted."""
+    runs = tmp_path_factory.mktemp("whole")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert run_main(monkeypatch, *RUN, f"runs={runs}") == 0
+    return (only_run(runs) / "records.jsonl").read_bytes()
+
+
+def cut_and_restarted(
+    runs: Path, owner: type, name: str, call: int, after: bool, *more: str
+) -> Path:
+    """The folder of a run that was cut off once and started again."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cut(monkeypatch, owner, name, call, after)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, *more, f"runs={runs}")
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert run_main(monkeypatch, *RUN, *more, f"runs={runs}") == 0
+    return only_run(runs)
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+def test_cut_off_at_any_step(tmp_path: Path, whole: bytes, step: int) -> None:
+    folder = cut_and_restarted(tmp_path, Loop, "_update", step, False, EVERY_2)
+    assert (folder / "records.jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("call", range(1, 6))
+def test_cut_off_around_any_record(tmp_path: Path, whole: bytes, call: int, after: bool) -> None:
+    folder = cut_and_restarted(tmp_path, Watchers, "log", call, after)
+    assert (folder / "records.jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("call", range(1, 12))
+def test_cut_off_around_any_checkpoint(
+    tmp_path: Path, whole: bytes, call: int, after: bool
+) -> None:
+    folder = cut_and_restarted(tmp_path, Checkpoints, "save", call, after)
+    assert (folder / "records.jsonl").read_bytes() == whole
+
+
+def counted(runs: Path, *more: str) -> int:
+    """Optimizer steps that a start of the run makes until it is finished."""
+    steps = []
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        update = Loop._update
+        monkeypatch.setattr(Loop, "_update", lambda self, n: (steps.append(n), update(self, n))[1])
+        assert run_main(monkeypatch, *RUN, *more, f"runs={runs}") == 0
+    return len(steps)
+
+
+@pytest.mark.parametrize(("every", "lost"), [(None, 3), (3, 0), (2, 1)])
+def test_no_more_is_lost_than_the_epoch_or_every_steps(
+    tmp_path: Path, every: int | None, lost: int
+) -> None:
+    policy = () if every is None else (f"checkpoint.every_steps={every}",)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # Three steps of the second epoch of level 1's retraining are done.
+        cut(monkeypatch, Loop, "_update", 16, False)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, *policy, f"runs={tmp_path}")
+
+    assert counted(tmp_path, *policy) == STEPS - 15 + lost
+
+
+def test_a_restart_is_noted_beside_the_records(tmp_path: Path) -> None:
+    folder = cut_and_restarted(tmp_path, Loop, "_update", 16, False)
+
+    lines = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
+    (event,) = [line for line in lines if line.get("event") == "resumed"]
+    assert (event["records"], event["epoch"], event["step"]) == (2, 1, 0)
+    assert event["world_size"] == event["numerics_key"]["world_size"] == 1
+
+
+def test_a_finished_run_leaves_no_checkpoints(tmp_path: Path) -> None:
+    cut_and_restarted(tmp_path, Loop, "_update", 5, False)
+    assert not list(tmp_path.rglob("checkpoints"))
+
+
+def test_only_the_newest_checkpoints_of_each_kind_stay(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cut(monkeypatch, Loop, "_update", STEPS, False)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, EVERY_2, f"runs={tmp_path}")
+
+    names = sorted(f.name[7:] for f in (only_run(tmp_path) / "checkpoints").iterdir())
+    assert names == [
+        "level-01-finetuned.stage",
+        "level-02-epoch-00001-step-000000.step",
+        "level-02-epoch-00001-step-000002.step",
+        "level-02-pruned.stage",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["cut off", "one bit", "empty", "other version"])
+@pytest.mark.parametrize("place", ["run", "dense"])
+def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_is_used(
+    tmp_path: Path, whole: bytes, damage: str, place: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cut(monkeypatch, Loop, "_update", 16 if place == "run" else 8, False)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, EVERY_2, f"runs={tmp_path}")
+    newest = max(tmp_path.rglob("checkpoints/*"), key=lambda file: file.name)
+    content = bytearray(newest.read_bytes())
+    middle = len(content) // 2
+    content[middle] ^= 16
+    newest.write_bytes(
+        {
+            "cut off": bytes(content[:middle]),
+            "one bit": bytes(content),
+            "empty": b"",
+            "other version": b"2" + bytes(content),
+        }[damage]
+    )
+
+    # From two steps earlier than the newest.
+    lost = 2
+    assert counted(tmp_path, EVERY_2) == STEPS - (14 if place == "run" else 6) + lost
+    assert f"checkpoint {newest} is damaged" in capfd.readouterr().err
+    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole
+
+
+def test_without_any_sound_checkpoint_the_run_starts_over(tmp_path: Path, whole: bytes) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cut(monkeypatch, Loop, "_update", 20, False)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, f"runs={tmp_path}")
+    for file in tmp_path.rglob("checkpoints/*"):
+        file.write_bytes(b"")
+
+    # Dense training is in its cache.
+    assert counted(tmp_path) == STEPS - 8
+    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole
+
+
+def test_lost_records_are_made_again(tmp_path: Path, whole: bytes) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cut(monkeypatch, Loop, "_update", 20, False)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, f"runs={tmp_path}")
+    (only_run(tmp_path) / "records.jsonl").unlink()
+
+    assert counted(tmp_path) == STEPS - 8
+    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole
+
+
+def test_another_run_takes_up_the_dense_training_that_one_left(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cut(monkeypatch, Loop, "_update", 7, False)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, f"runs={tmp_path}")
+
+    # Its second epoch of dense training, and all the rest.
+    assert counted(tmp_path, "method=random") == STEPS - 4
+
+
+def test_checkpoints_of_other_code_are_not_used(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cut(monkeypatch, Loop, "_update", 20, False)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, f"runs={tmp_path}")
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr("harness.main.code_of", lambda parts: "changed")
+        assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 0
+    assert "was made by other code" in capfd.readouterr().err
+
+
+def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(
+    tmp_path: Path, whole: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        save = Checkpoints.save
+        calls = iter(range(100))
+
+        def full(self: Checkpoints, *arguments: Any) -> None:
+            if next(calls) == 6:
+                monkeypatch.setattr("os.fsync", no_room)
+            save(self, *arguments)
+
+        monkeypatch.setattr(Checkpoints, "save", full)
+        assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 1
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert "No space left on device" in last
+    assert "level-01-epoch-00002-step-000000: " in last and "is whole)" in last
+
+    assert counted(tmp_path) == STEPS - 12
+    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole
+
+
+def no_room(_: int) -> None:
+    raise OSError(28, "No space left on device")
