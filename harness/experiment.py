@@ -22,6 +22,7 @@ from harness.training.journal import Journal
 from harness.training.trainer import Trainer
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+WIRE = {None: None, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,8 @@ class Experiment:
     keep_epochs: epochs of dense training that stay on disk for rewinding.
     dtype: of weights and inputs, float32 or float64.
     weights: file (.safetensors, .pt) whose tensors replace the initial ones, or null.
+    sync_batch_norm: BatchNorm takes its statistics over the samples of all ranks.
+    gradient_dtype: gradients are rounded to it before ranks sum them: bfloat16, or null.
 
     Raises:
         ValueError: a value is out of range, or two parts do not fit.
@@ -56,6 +59,8 @@ class Experiment:
     keep_epochs: list[int] = field(default_factory=list)
     dtype: str = "float32"
     weights: str | None = None
+    sync_batch_norm: bool = False
+    gradient_dtype: str | None = None
 
     def __post_init__(self) -> None:
         check_offers(vars(self))
@@ -70,6 +75,12 @@ class Experiment:
             raise ValueError(f"when must be trained or init, got {self.when!r}")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
+        if self.gradient_dtype not in WIRE:
+            raise ValueError(
+                f"gradient_dtype must be null or bfloat16, got {self.gradient_dtype!r}"
+            )
+        if not isinstance(self.sync_batch_norm, bool):
+            raise ValueError(f"sync_batch_norm must be true or false, got {self.sync_batch_norm!r}")
         if self.calibration_samples < 1:
             raise ValueError(
                 f"calibration_samples must be at least 1, got {self.calibration_samples}: "
@@ -119,7 +130,17 @@ class Experiment:
                 f"calibration_samples={self.calibration_samples}, but there are only "
                 f"{len(splits.train)} training samples; ask for at most as many"
             )
-        subject = Subject(self.model, splits, self.task, ranks, self.seed, dtype, self.weights)
+        subject = Subject(
+            model=self.model,
+            splits=splits,
+            task=self.task,
+            ranks=ranks,
+            seed=self.seed,
+            dtype=dtype,
+            weights=self.weights,
+            sync_batch_norm=self.sync_batch_norm,
+            gradient_dtype=WIRE[self.gradient_dtype],
+        )
         for recipe in (self.training, self.retraining):
             subject.check_smallest_batch(recipe.batch_size, recipe.accumulate)
         return Levels(self, subject, dense, journal)

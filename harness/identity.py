@@ -15,8 +15,9 @@ OPERATIONAL = (
 PATHS = ("data.root", "data.verify")
 # Options added after the first release, with the value that changes nothing: they are left out
 # when they have it, so that runs made before the option existed keep their names.
-ADDED: dict[str, Any] = {}
+ADDED: dict[str, Any] = {"sync_batch_norm": False}
 DENSE = ("seed", "model", "data", "task", "training", "dtype", "weights")
+ADDED_TO_DENSE = ("sync_batch_norm", "gradient_dtype")
 
 
 def scientific(config: Config, weights_sha256: str | None = None) -> Config:
@@ -58,7 +59,8 @@ def setting_hash(config: Config) -> str:
 
 def dense_hash(config: Config, numerics: Config) -> str:
     """What decides dense training, bit for bit: methods that share it start from equal weights."""
-    return _sha256({**{key: config.get(key) for key in DENSE}, "numerics": numerics})[:24]
+    added = {key: config[key] for key in ADDED_TO_DENSE if key in config}
+    return _sha256({**{key: config.get(key) for key in DENSE}, **added, "numerics": numerics})[:24]
 
 
 def differences(one: Config, other: Config, prefix: str = "") -> list[str]:

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,9 @@ class Record:
     steps: int
     layers: dict[str, float]  # density per prunable tensor
     masks: str  # digest of the masks in force, "" when dense
+    # Whose samples BatchNorm took its statistics from: "none" (the network has no BatchNorm),
+    # "per_rank" (with several ranks another network than with one), or "all_ranks".
+    batch_norm: str = "none"
     version: int = VERSION
 
 

@@ -16,7 +16,7 @@ Array = Any
 
 # Every STEP-th score is looked at first. A prime, so that the sample does not fall into step with
 # the rows of a weight or the places of a kernel.
-STEP = 211
+STEP = 101
 
 
 def top(scores: Tensor, keep: int) -> Tensor:
@@ -97,10 +97,9 @@ def _threshold(flats: Sequence[Array], keep: int) -> float:
 
 def _pivots(flats: Sequence[Array], keep: int) -> tuple[float, float]:
     sample = _joined([flat[::STEP] for flat in flats])
-    # Three times the largest standard deviation that a place in a sample can have, twice over.
-    margin = 3 * math.sqrt(len(sample))
-    place = len(sample) * (1 - keep / sum(map(len, flats)))
-    low, high = math.floor(place - margin), math.ceil(place + margin)
+    lower = 1 - keep / sum(map(len, flats))  # share of the scores below the threshold
+    place, sigma = len(sample) * lower, math.sqrt(len(sample) * lower * (1 - lower))
+    low, high = math.floor(place - 4 * sigma) - 4, math.ceil(place + 4 * sigma) + 4
     return (
         _lowest(sample, low) if low >= 0 else -math.inf,
         _lowest(sample, high) if high < len(sample) else math.inf,

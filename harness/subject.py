@@ -5,9 +5,11 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.data.base import Splits
 from harness.distributed import Ranks
+from harness.distributed.batch_norm import synced
 from harness.metrics.macs import macs
 from harness.metrics.size import density, layer_densities, parameters_left, ratio
 from harness.models.base import Model
@@ -23,7 +25,10 @@ from harness.training.trainer import Setting
 
 @dataclass(frozen=True)
 class Subject:
-    """weights: file whose tensors replace the initial random ones, or None."""
+    """
+    weights: file whose tensors replace the initial random ones, or None.
+    sync_batch_norm, gradient_dtype: as in Experiment.
+    """
 
     model: Model
     splits: Splits
@@ -32,6 +37,8 @@ class Subject:
     seed: int
     dtype: torch.dtype
     weights: str | None = None
+    sync_batch_norm: bool = False
+    gradient_dtype: torch.dtype | None = None
 
     def initial(self) -> nn.Module:
         """The network before any training.
@@ -49,7 +56,9 @@ class Subject:
         return self._build(derive(self.seed, "reinit", level)).state_dict()
 
     def setting(self, level: int) -> Setting:
-        return Setting(self.splits.train, self.task, self.ranks, self.seed, level)
+        return Setting(
+            self.splits.train, self.task, self.ranks, self.seed, level, self.gradient_dtype
+        )
 
     def sample(self) -> Tensor:
         """Inputs (2, ...) to trace the network with."""
@@ -58,11 +67,18 @@ class Subject:
     def check_smallest_batch(self, batch_size: int, accumulate: int) -> None:
         """
         Raises:
-            ValueError: on some rank a part of a batch is one sample, which BatchNorm refuses.
+            ValueError: on some rank a part of a batch is one sample, which BatchNorm refuses, or
+                none, which it cannot take part with in sync_batch_norm.
         """
         order = torch.arange(len(self.splits.train))
         every = [Ranks(rank, self.ranks.count) for rank in range(self.ranks.count)]
-        parts = (p for ranks in every for p in portions(order, batch_size, ranks, accumulate))
+        parts = [p for ranks in every for p in portions(order, batch_size, ranks, accumulate)]
+        if self.sync_batch_norm and any(part.scale == 0 for part in parts):
+            raise ValueError(
+                f"batch_size={batch_size} leaves a rank without a sample: {len(order)} of them "
+                f"on {self.ranks.count} ranks, and with sync_batch_norm each needs one of every "
+                "batch; change batch_size or the size of the training data"
+            )
         if min(len(part.indices) for part in parts) > 1:
             return
         try:
@@ -106,9 +122,16 @@ class Subject:
             "loss": test.loss,
             "validation_top1": validation.top1,
             "validation_loss": validation.loss,
+            "batch_norm": self._batch_norm(network),
         }
 
     def _build(self, seed: int) -> nn.Module:
         shape, classes = self.splits.shape, self.splits.classes
         network = build_seeded(lambda: self.model.build(shape, classes), seed)
-        return network.to(self.ranks.device, self.dtype)
+        network = network.to(self.ranks.device, self.dtype)
+        return synced(network, self.ranks) if self.sync_batch_norm else network
+
+    def _batch_norm(self, network: nn.Module) -> str:
+        if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+            return "none"
+        return "all_ranks" if self.sync_batch_norm else "per_rank"

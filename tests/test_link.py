@@ -1,11 +1,15 @@
 """Live gradients alone are sent only where that is faster."""
 
+import weakref
+from typing import cast
+
 import pytest
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from harness.distributed import Options, Ranks, link
-from harness.distributed.exchange import DENSE, Exchange
+from harness.distributed.exchange import Exchange
 from harness.distributed.link import Link, Local, choose, load_of, prefer_sparse
 from harness.tensors import Tensors
 
@@ -40,48 +44,63 @@ SLOW, FAST = (Link(1e-6, 0), Local(0, 0)), (Link(1e-12, 0), Local(1e-9, 1e-9))
 
 
 @pytest.fixture(name="measured")
-def fixture_measured(monkeypatch: pytest.MonkeyPatch) -> list[Ranks]:
-    """Which ranks measured, of a slow link."""
-    calls: list[Ranks] = []
-    return measuring(monkeypatch, SLOW, calls)
+def fixture_measured(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Link, Local]]:
+    """What was measured; the link is slow."""
+    return measuring(monkeypatch, SLOW)
 
 
 def measuring(
-    monkeypatch: pytest.MonkeyPatch, costs: tuple[Link, Local], calls: list[Ranks]
-) -> list[Ranks]:
-    monkeypatch.setattr(link, "measure_link", lambda ranks: (calls.append(ranks), costs[0])[1])
+    monkeypatch: pytest.MonkeyPatch, costs: tuple[Link, Local]
+) -> list[tuple[Link, Local]]:
+    taken: list[tuple[Link, Local]] = []
+
+    def measure_link(_: Ranks) -> Link:
+        taken.append(costs)
+        return costs[0]
+
+    monkeypatch.setattr(link, "measure_link", measure_link)
     monkeypatch.setattr(link, "measure_local", lambda _: costs[1])
-    return calls
+    return taken
 
 
 def half(entries: int = 2**18) -> Tensor:
+    """A mask of which every other entry is live."""
     return torch.arange(entries) % 2 == 0
 
 
 def ranks_of(exchange: str = "auto", count: int = 2) -> Ranks:
-    return Ranks(0, count, options=Options(exchange=exchange))
+    """Of a group of its own."""
+    control = cast(dist.ProcessGroup, object())
+    return Ranks(0, count, options=Options(exchange=exchange), control=control)
 
 
+@pytest.mark.parametrize(("costs", "sparse"), [(SLOW, True), (FAST, False)])
 def test_auto_sends_live_entries_only_where_the_link_is_slow(
-    measured: list[Ranks], monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, costs: tuple[Link, Local], sparse: bool
 ) -> None:
-    live = {"weight": half()}
-    assert choose(ranks_of(), Wide(), lambda: live) == Exchange(sparse=True)
+    measuring(monkeypatch, costs)
 
-    measuring(monkeypatch, FAST, measured)
-    assert choose(ranks_of(), Wide(), lambda: live) == DENSE
-    assert len(measured) == 2
+    assert choose(ranks_of(), Wide(), lambda: {"weight": half()}) == Exchange(sparse)
 
 
-def test_a_link_is_measured_once_per_group(measured: list[Ranks]) -> None:
+def test_a_link_is_measured_once_per_group(measured: list[tuple[Link, Local]]) -> None:
     ranks = ranks_of()
     for _ in range(3):
         choose(ranks, Wide(), lambda: {"weight": half()})
     assert len(measured) == 1
 
-    del ranks
     choose(ranks_of(), Wide(), lambda: {"weight": half()})
     assert len(measured) == 2
+
+
+@pytest.mark.usefixtures("measured")
+def test_the_memory_of_a_link_does_not_keep_its_group_alive() -> None:
+    ranks = ranks_of()
+    choose(ranks, Wide(), lambda: {"weight": half()})
+    remembered = weakref.ref(ranks)
+
+    del ranks
+    assert remembered() is None
 
 
 @pytest.mark.parametrize(
@@ -98,7 +117,7 @@ def test_a_link_is_measured_once_per_group(measured: list[Ranks]) -> None:
     ids=["no masks", "density 1", "frozen only", "below 1 MiB", "forced", "alone", "alone, forced"],
 )
 def test_dense_is_chosen_without_a_measurement(
-    measured: list[Ranks], ranks: Ranks, model: nn.Module, live: Tensors | None
+    measured: list[tuple[Link, Local]], ranks: Ranks, model: nn.Module, live: Tensors | None
 ) -> None:
     asked = None if live is None else (lambda: live)
 
@@ -106,7 +125,7 @@ def test_dense_is_chosen_without_a_measurement(
     assert not measured
 
 
-def test_sparse_can_be_forced_without_a_measurement(measured: list[Ranks]) -> None:
+def test_sparse_can_be_forced_without_a_measurement(measured: list[tuple[Link, Local]]) -> None:
     assert choose(ranks_of("sparse"), Wide(8), dtype=torch.float16) == Exchange(True, torch.float16)
     assert not measured
 

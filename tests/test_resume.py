@@ -225,7 +225,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(
         calls = iter(range(100))
 
         def full(self: Checkpoints, *arguments: Any) -> None:
-            if next(calls) == 6:
+            if next(calls) == 5:
                 monkeypatch.setattr("os.fsync", no_room)
             save(self, *arguments)
 

@@ -18,7 +18,7 @@ from harness.distributed.roll import RankLost
 T = TypeVar("T")
 
 POLL_S = 0.05
-ANSWER_S = 10.0  # of a store that is there
+ANSWER_S = 30.0  # of a store that is there
 NAME_S = 30.0  # a cluster may add the name of a host a while after its start
 
 

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 
 from harness.data.base import Split
 from harness.distributed import Ranks
+from harness.distributed.exchange import Exchange
+from harness.distributed.link import choose
 from harness.distributed.replica import no_sync
 from harness.seeds import derive
 from harness.task.base import Task
@@ -59,6 +61,7 @@ class Setting:
     ranks: Ranks
     seed: int
     level: int  # 0 is dense training; names the random streams
+    gradient_dtype: torch.dtype | None = None  # of gradients between ranks, None: their own
 
 
 class Loop:
@@ -79,7 +82,8 @@ class Loop:
         self.recipe, self.model, self.setting, self.hooks = recipe, model, setting, hooks
         if resumed:
             load_into(model, resumed["model"])
-        self.replica = setting.ranks.wrap(model, self._rehearse)
+        self.exchange = self._exchange(resumed)
+        self.replica = setting.ranks.wrap(model, self._rehearse, self.exchange, hooks.live)
         self.optimizer = recipe.optimizer(model.parameters())
         self.optimizer.zero_grad(set_to_none=True)  # of whatever the caller did before
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
@@ -99,6 +103,7 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "loss": self.total,
+            "sparse": self.exchange.sparse,
             # An epoch begins with streams of its own; inside it dropout goes on.
             "random": self.setting.ranks.gather(self._random_state()) if self.step else None,
         }
@@ -137,6 +142,13 @@ class Loop:
         saver = self.hooks.saver
         if saver and self.step < steps and saver.due(self.step):
             self.save()
+
+    def _exchange(self, resumed: LoopState | None) -> Exchange:
+        ranks, dtype = self.setting.ranks, self.setting.gradient_dtype
+        if resumed:
+            # Measured again, the link might suggest another one, with other last bits.
+            return Exchange(resumed["sparse"], dtype)
+        return choose(ranks, self.model, self.hooks.live, dtype)
 
     def _take_up(self, state: LoopState) -> None:
         self.epoch, self.step, self.random = state["epoch"], state["step"], state["random"]

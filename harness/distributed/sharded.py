@@ -1,0 +1,119 @@
+"""The exact top-k of scores that no rank holds whole: ranks exchange counts, never scores."""
+
+from itertools import accumulate
+
+import torch
+from torch import Tensor
+
+from harness.distributed.ranks import Ranks
+from harness.selection import check_keep, widest
+from harness.tensors import Counts, Tensors
+
+Pool = tuple[list[str], int]  # tensors that compete, and how many scores they keep together
+
+
+def top_sharded(scores: Tensors, keep: int, ranks: Ranks) -> Tensors:
+    """Bool masks of this rank's shards: True at exactly `keep` highest scores of all ranks.
+
+    scores: this rank's slice of every tensor along its first dimension, slices in order of rank
+    (`DTensor.to_local()` under `Shard(0)`); it may be empty, its scores are left unchanged.
+
+    The masks are those that `harness.selection.top` cuts from the whole tensors one after the
+    other: of equal scores the first tensor's win, then the first flat index in the whole tensor.
+
+    The threshold is found bit by bit, by counting how many scores reach a value: per event 32
+    sums of one integer over ranks (64 for float64), and three more. With T tensors on R ranks
+    these are 16 + 16 T + 256 + 16 T R bytes, whatever the size of the tensors (8 KB for T = 54,
+    R = 8). Memory: two integers as wide as a score, per local score.
+
+    Raises, on all ranks:
+        ValueError: keep is not in [0, number of scores], or a score on any rank is NaN.
+        RanksDisagree: keep, names, dtypes or the other dimensions are not equal everywhere.
+    """
+    return _cut(scores, [(list(scores), keep)], ranks)
+
+
+def top_each_sharded(scores: Tensors, keep: Counts, ranks: Ranks) -> Tensors:
+    """The same for every tensor on its own: exactly keep[name] scores of each.
+
+    A round sums an integer per tensor: 16 + 16 T + 256 T + 16 T R bytes per event.
+    """
+    return _cut(scores, [([name], keep[name]) for name in scores], ranks)
+
+
+def _cut(scores: Tensors, pools: list[Pool], ranks: Ranks) -> Tensors:
+    _check(scores, pools, ranks)
+    if not scores:
+        return {}
+    dtype = widest(scores.values())
+    keys = {name: _keys(score, dtype) for name, score in scores.items()}
+    thresholds = _thresholds(keys, pools, ranks)
+    masks = {name: flat > thresholds[name] for name, flat in keys.items()}
+    ties = {name: (flat == thresholds[name]).nonzero().flatten() for name, flat in keys.items()}
+    for name, taken in _ties_to_take(masks, ties, pools, ranks).items():
+        masks[name][ties[name][:taken]] = True
+    return {name: mask.view(scores[name].shape) for name, mask in masks.items()}
+
+
+def _check(scores: Tensors, pools: list[Pool], ranks: Ranks) -> None:
+    # Whatever is wrong on one rank alone would leave the others waiting in the next sum.
+    asked = {"number to keep": torch.tensor([keep for _, keep in pools])}
+    layout = {name: score.detach()[:0] for name, score in scores.items()}
+    ranks.check_equal({**layout, **asked}, "sharded scores: names, dtypes, dimensions, numbers")
+    found = [[score.numel(), int(score.isnan().sum())] for score in scores.values()]
+    everywhere = _sum(found, ranks)
+    there = dict(zip(scores, everywhere, strict=True))
+    for name, (size, nan) in there.items():
+        if nan:
+            raise ValueError(f"{name}: {nan} of {size} scores are NaN, over all ranks")
+    for names, keep in pools:
+        check_keep(keep, sum(there[name][0] for name in names))
+
+
+def _keys(scores: Tensor, dtype: torch.dtype) -> Tensor:
+    """Integers in the order of the scores, equal where these are equal."""
+    # -0 + 0 is 0: they are equal scores, but not equal bits.
+    flat = scores.detach().flatten().to(dtype) + 0.0
+    integer = torch.int64 if dtype == torch.float64 else torch.int32
+    bits = flat.view(integer)
+    # Negative numbers ascend with falling magnitude, and the sign bit stays where it is.
+    return torch.where(bits < 0, bits ^ torch.iinfo(integer).max, bits)
+
+
+def _thresholds(keys: Tensors, pools: list[Pool], ranks: Ranks) -> Counts:
+    """Per tensor the largest key that at least `keep` of its pool, over all ranks, reach."""
+    flats = [torch.cat([keys[name] for name in names]) for names, _ in pools]
+    bits = torch.iinfo(flats[0].dtype).bits
+    found = [torch.iinfo(flats[0].dtype).min] * len(pools)
+    for bit in reversed(range(bits)):
+        tried = [low + 2**bit for low in found]
+        mine = [int((flat >= key).count_nonzero()) for flat, key in zip(flats, tried, strict=True)]
+        reached = _sum(mine, ranks)
+        found = [
+            key if count >= keep else low
+            for low, key, count, (_, keep) in zip(found, tried, reached, pools, strict=True)
+        ]
+    return {name: low for low, (names, _) in zip(found, pools, strict=True) for name in names}
+
+
+def _ties_to_take(masks: Tensors, ties: Tensors, pools: list[Pool], ranks: Ranks) -> Counts:
+    """How many of this rank's scores at the threshold stay, per tensor."""
+    places = {name: number for number, name in enumerate(masks)}
+    every = [[[0, 0] for _ in masks] for _ in range(ranks.count)]
+    every[ranks.rank] = [[int(masks[n].count_nonzero()), len(ties[n])] for n in masks]
+    every = _sum(every, ranks)
+    taken = {}
+    for names, keep in pools:
+        columns = [[row[places[name]] for row in every] for name in names]
+        left = keep - sum(above for column in columns for above, _ in column)
+        # Whose turn it is: tensor by tensor, within a tensor rank by rank.
+        counts = [count for column in columns for _, count in column]
+        before = list(accumulate(counts, initial=0))
+        for number, name in enumerate(names):
+            place = number * ranks.count + ranks.rank
+            taken[name] = max(0, min(counts[place], left - before[place]))
+    return taken
+
+
+def _sum(counts: list, ranks: Ranks) -> list:
+    return ranks.sum(torch.tensor(counts, dtype=torch.int64, device=ranks.device)).tolist()

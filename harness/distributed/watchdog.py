@@ -1,0 +1,224 @@
+"""Ends this rank, with the name of the one to blame, when another dies, hangs or leaves.
+
+A collective waits for a missing rank, and its own time-out names nobody. So every rank says
+twice a second, in the store, how far it is, and reads what the others say.
+"""
+
+import json
+import os
+import select
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from math import ceil
+from socket import MSG_PEEK
+from threading import Event, Lock, Thread
+
+from torch.distributed import DistError
+
+from harness.distributed.rendezvous import Place, in_time
+from harness.distributed.roll import WAY_OUT, Patience, RankLost, Roll, Sign
+
+ROUND_S = 0.5
+SILENCE_S = 20.0  # longer than Python stands still for a large import or file
+SUSPECT_S = 2.5  # the same once a collective has failed, so that somebody must be missing
+EXPLAIN_S = 6.0  # for finding out who that is
+GRACE_S = 3.0  # for a main thread that can, to leave by itself when the store is gone
+LINGER_S = 5.0  # for which the keeper of the store lets the others read why it leaves
+LEAVE_S = 60.0  # for what is done on the way out
+CALLBACKS_S = 10.0
+# How gloo and nccl say, in a plain RuntimeError, that somebody is missing.
+OF_THE_GROUP = ("gloo", "nccl", "by peer", "broken pipe", "socket")
+
+
+class Watchdog:
+    """
+    at_loss: called with the reason, beside a main thread that may hang, before the process ends.
+    """
+
+    def __init__(self, place: Place, names: list[str], timeout_s: float):
+        silence_s = min(timeout_s, SILENCE_S)
+        self.at_loss: list[Callable[[str], None]] = []
+        self._place, self._name = place, names[place.rank]
+        self._round_s = min(ROUND_S, silence_s / 8)
+        self._roll = Roll(names, self._round_s)
+        silent, self._timeout = self._rounds(silence_s), self._rounds(timeout_s)
+        self._patience = Patience(silent, self._timeout, self._timeout, silent)
+        self._suspicion = Patience(min(silent, self._rounds(SUSPECT_S)), left=1, lost=1)
+        self._sign = Sign()
+        self._exchanges = 0
+        self._on_the_way_out = False  # and so left alone
+        self._wake, self._told, self._closed, self._ending = Event(), Event(), Event(), Lock()
+        self._threads = [Thread(target=work, daemon=True) for work in (self._watch, self._guard)]
+
+    def alive(self, alone: bool = False) -> None:
+        """A mark of progress, which costs a count. All ranks must come by equally often.
+
+        alone: where they do not: a sign of life, which makes nobody else look late.
+        """
+        if alone:
+            self._sign.ticks += 1
+        else:
+            self._sign.progress += 1
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Watches inside; afterwards nothing of it is left."""
+        # Own connections: the group's is locked while it waits.
+        self._store, self._line = self._place.store(), self._place.line()
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._sign.gone = True
+            self._wake.set()
+            self._threads[0].join(LINGER_S + 2)
+            self._closed.set()
+            self._line.close()
+
+    @contextmanager
+    def explaining(self) -> Iterator[None]:
+        """Tells the other ranks of an error that comes by.
+
+        Raises:
+            RankLost: instead of an error of the group, if another rank is to blame for it.
+        """
+        try:
+            yield
+        except BaseException as error:
+            found = self.explained(error)
+            self.leave(found)
+            if found is error:
+                raise
+            raise found from error
+
+    def explained(self, error: BaseException) -> BaseException:
+        """RankLost, if another rank caused this error, else the error. May take seconds."""
+        if not _is_of_the_group(error):
+            return error
+        self._on_the_way_out = True
+        deadline = time.monotonic() + EXPLAIN_S
+        while time.monotonic() < deadline:
+            self._sign.lost = self._sign.lost or self._roll.culprit(self._suspicion) or ""
+            if self._sign.lost:
+                return RankLost(f"{self._sign.lost}; {WAY_OUT}")
+            time.sleep(self._round_s / 8)
+        return error
+
+    def leave(self, error: BaseException | None = None) -> None:
+        """Watches the others no longer, and tells them why."""
+        self._on_the_way_out = True
+        if error is not None and not self._sign.lost:
+            said = " ".join(f"{type(error).__name__}: {error}".split())
+            self._sign.left = said.removesuffix(":")[:500]
+            self._told.clear()
+            self._wake.set()
+            self._told.wait(2)
+
+    def _rounds(self, seconds: float) -> int:
+        return ceil(seconds / self._round_s)
+
+    def _watch(self) -> None:
+        try:
+            while not self._sign.gone:
+                self._exchange()
+                lost = self._roll.culprit(self._patience)
+                if lost and not self._on_the_way_out:
+                    self._end(lost)
+                self._wake.wait(self._round_s)
+                self._wake.clear()
+            self._linger()
+        except (OSError, RuntimeError):
+            self._go_on_without_store()
+
+    def _exchange(self) -> None:
+        self._check_line()
+        self._sign.beats += 1
+        sign = asdict(self._sign)
+        self._store.set(f"sign/{self._place.rank}", json.dumps(sign))
+        keys = [f"sign/{rank}" for rank in range(self._place.count)]
+        self._roll.see([Sign(**json.loads(said)) for said in self._store.multi_get(keys)])
+        self._exchanges += 1
+        if sign["left"]:
+            self._told.set()
+
+    def _check_line(self) -> None:
+        """Raises OSError if the store is gone; a call to it would log a page."""
+        if select.select([self._line], [], [], 0)[0]:
+            with suppress(ConnectionError):
+                assert not self._line.recv(1, MSG_PEEK)
+            self._line.close()
+            self._line = self._place.line()
+
+    def _linger(self) -> None:
+        """The last word; who keeps the store waits until the others have heard it."""
+        self._exchange()
+        alive = self._roll.still_there(self._place.rank, self._suspicion)
+        deadline = time.monotonic() + LINGER_S
+        while self._place.is_kept_here and alive and time.monotonic() < deadline:
+            time.sleep(self._round_s / 8)
+            self._exchange()
+            alive &= self._roll.still_there(self._place.rank, Patience())
+
+    def _go_on_without_store(self) -> None:
+        known = self._roll.culprit(Patience(left=1, lost=1))
+        self._sign.lost = self._sign.lost or known or f"{self._keeper} is gone"
+        deadline = time.monotonic() + GRACE_S
+        while time.monotonic() < deadline:
+            if self._on_the_way_out:
+                return
+            time.sleep(self._round_s / 8)
+        self._end(self._sign.lost, has_store=False)
+
+    @property
+    def _keeper(self) -> str:
+        keeper = "torchrun" if self._place.by_agent else self._roll.names[0]
+        return f"{keeper}, which keeps the store of the ranks at {self._place.where},"
+
+    def _guard(self) -> None:
+        """Ends the process if the watching thread or the way out is stuck."""
+        before, stuck, leaving = 0, 0, 0
+        while not self._closed.wait(self._round_s):
+            stuck = stuck + 1 if self._exchanges == before else 0
+            before = self._exchanges
+            leaving = leaving + 1 if self._on_the_way_out else 0
+            if leaving > self._rounds(LEAVE_S):
+                why = self._sign.lost or self._sign.left or "all was done"
+                self._end(f"{self._name} hangs on its way out, {LEAVE_S:.0f} s after: {why}", False)
+            if stuck > self._timeout and not leaving:
+                self._end(f"{self._keeper} does not answer", has_store=False)
+
+    def _end(self, lost: str, has_store: bool = True) -> None:
+        """Prints, calls back and ends the process, whatever its main thread waits for."""
+        self._ending.acquire()  # for ever, if the other thread is here already
+        self._sign.lost, self._sign.gone = lost, True
+        # One line is enough; without the store nobody knows who writes it.
+        if not has_store or self._store.add("told", 1) == 1:
+            os.write(2, f"harness: {lost}; so {self._name} ends; {WAY_OUT}\n".encode())
+        with suppress(TimeoutError):
+            in_time(CALLBACKS_S, lambda: self._call_back(lost))
+        with suppress(OSError, RuntimeError):
+            if has_store:
+                self._linger()
+        os._exit(1)
+
+    def _call_back(self, lost: str) -> None:
+        for callback in self.at_loss:
+            try:
+                callback(lost)
+            except Exception:
+                traceback.print_exc()
+        sys.stdout.flush()
+        sys.stderr.flush()
+
+
+def _is_of_the_group(error: BaseException | None) -> bool:
+    if isinstance(error, DistError):
+        return True
+    if type(error) is not RuntimeError:
+        return error is not None and _is_of_the_group(error.__cause__)
+    return any(word in str(error).lower() for word in OF_THE_GROUP)
