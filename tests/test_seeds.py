@@ -13,6 +13,9 @@ PURPOSES = (
     ("reinit", 1),
     ("dropout", 0, 0, 0),
     ("dropout", 0, 0, 1),
+    ("augmentation", 0, 0),
+    ("augmentation", 1, 0),
+    ("prune", 1),
 )
 
 

@@ -4,5 +4,13 @@ from harness.distributed.agreement import RanksDisagree
 from harness.distributed.group import is_main_process, ranks_of_environment
 from harness.distributed.options import Options
 from harness.distributed.ranks import Ranks
+from harness.distributed.roll import RankLost
 
-__all__ = ["Options", "Ranks", "RanksDisagree", "is_main_process", "ranks_of_environment"]
+__all__ = [
+    "Options",
+    "RankLost",
+    "Ranks",
+    "RanksDisagree",
+    "is_main_process",
+    "ranks_of_environment",
+]

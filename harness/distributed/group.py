@@ -4,15 +4,22 @@ import gc
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import cast
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
 
 from harness.distributed.options import Options
 from harness.distributed.ranks import Ranks
+from harness.distributed.rendezvous import meet, place_of_environment
+from harness.distributed.watchdog import Watchdog
 
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+MEET_S = 60.0  # at the least: ranks that start together may be so far apart
+# A collective names nobody when its time is up, so the watchdog must come before it.
+COLLECTIVE_S = 1800.0
 
 
 @contextmanager
@@ -25,7 +32,8 @@ def ranks_of_environment(
     Rank and device come from RANK, WORLD_SIZE and LOCAL_RANK. nccl on CUDA, gloo on the CPU.
 
     Raises:
-        ValueError: the device is unknown or not there, or the variables are incomplete.
+        ValueError: the device is unknown or not there, or the variables are incomplete or wrong.
+        RankLost: another rank did not come, or its end is the cause of an error inside.
     """
     check_environment()
     chosen = _device(device)
@@ -33,13 +41,33 @@ def ranks_of_environment(
     if "RANK" not in os.environ:
         yield Ranks(device=chosen, options=options)
         return
-    dist.init_process_group(backend)
-    try:
-        control = cast(dist.ProcessGroup, dist.new_group(backend="gloo"))
-        yield Ranks(dist.get_rank(), dist.get_world_size(), chosen, options, control)
-        dist.barrier(group=control)
-    finally:
-        gc.collect()  # DDP wrappers must die before the group that they talk through.
+    place = place_of_environment()
+    store, names = meet(place, max(options.timeout_s, MEET_S))
+    watch = Watchdog(place, names, options.timeout_s)
+    with watch.running():
+        try:
+            with watch.explaining():
+                control = _joined(backend, store, place.rank, place.count, options)
+                yield Ranks(place.rank, place.count, chosen, options, control, watch)
+                dist.barrier(group=control)
+                watch.leave()
+        finally:
+            _left()
+
+
+def _joined(
+    backend: str, store: Store, rank: int, count: int, options: Options
+) -> dist.ProcessGroup:
+    """The group of `backend` as torch's default, and one of gloo for control."""
+    limit = timedelta(seconds=max(COLLECTIVE_S, 3 * options.timeout_s))
+    store.set_timeout(limit)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=limit)
+    return cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=limit))
+
+
+def _left() -> None:
+    gc.collect()  # DDP wrappers must die before the group that they talk through.
+    if dist.is_initialized():
         dist.destroy_process_group()
 
 
@@ -98,7 +126,7 @@ def _cuda_device() -> torch.device:
             "RANK is set but LOCAL_RANK is not: ranks of one host would share a device; start "
             "with torchrun, or set LOCAL_RANK (0, 1, ... on every host)"
         )
-    local = int(os.environ.get("LOCAL_RANK", 0))
+    local = _number("LOCAL_RANK") if "LOCAL_RANK" in os.environ else 0
     if local >= torch.cuda.device_count():
         raise ValueError(
             f"LOCAL_RANK is {local}, but this host has {torch.cuda.device_count()} CUDA devices; "

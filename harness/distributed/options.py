@@ -31,5 +31,7 @@ class Options:
         every = self.compare_weights_every
         if type(every) is not int or every < 1:
             raise ValueError(f"compare_weights_every must be a whole number >= 1, got {every!r}")
-        if not self.timeout_s > 0:
-            raise ValueError(f"timeout_s must be above 0 seconds, got {self.timeout_s}")
+        if type(self.timeout_s) not in (int, float) or not 0 < self.timeout_s < float("inf"):
+            raise ValueError(
+                f"timeout_s must be a number of seconds above 0, got {self.timeout_s!r}"
+            )

@@ -15,6 +15,7 @@ from harness.distributed.agreement import disagreement
 from harness.distributed.exchange import DENSE, Exchange, Live, install
 from harness.distributed.options import Options
 from harness.distributed.replica import Rehearsal, replicate
+from harness.distributed.watchdog import Watchdog
 from harness.tensors import Tensors, mean_alone
 
 T = TypeVar("T")
@@ -25,6 +26,7 @@ class Ranks:
     """This process among its equals: which one, of how many, on which device.
 
     control: a gloo group for what is not training: small messages, from and to the CPU.
+    watch: ends this rank if another is lost; None in a group of one.
     """
 
     rank: int = 0
@@ -32,10 +34,18 @@ class Ranks:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     options: Options = field(default_factory=Options)
     control: dist.ProcessGroup | None = None
+    watch: Watchdog | None = None
 
     @property
     def is_main(self) -> bool:
         return self.rank == 0
+
+    def alive(self, alone: bool = False) -> None:
+        """Shows the other ranks that this one moves on; costs a count. All must call it equally
+        often; where they do not, as in `on_main`, alone=True.
+        """
+        if self.watch:
+            self.watch.alive(alone)
 
     def mean(self, sums: Tensors, samples: int) -> Tensors:
         """(sum over ranks) / (samples over ranks), elementwise; equal bits on every rank.

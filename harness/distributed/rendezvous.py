@@ -11,7 +11,8 @@ from datetime import timedelta
 from threading import Thread
 from typing import TypeVar
 
-from torch.distributed import DistError, PrefixStore, Store, TCPStore
+from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
+from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from harness.distributed.roll import RankLost
 
@@ -159,6 +160,7 @@ def _joined(place: Place) -> Store:
 
 
 def _names(place: Place, store: Store, deadline: float) -> list[str]:
+    store.set(f"sign/{place.rank}", "{}")  # who comes can be read by the watchdogs from now on
     store.set(f"who/{place.rank}", json.dumps([socket.gethostname(), os.getpid()]))
     missing = list(range(place.count))
     while missing := [rank for rank in missing if not store.check([f"who/{rank}"])]:

@@ -37,6 +37,9 @@ def replicate(
     unused = any(p.requires_grad and p.grad is None for p in model.parameters())
     model.zero_grad(set_to_none=True)
     if unused:
+        if device.type == "cuda":
+            # This backward waited for no bucket; their memory must not go while it is written.
+            torch.cuda.synchronize(device)
         replica = _wrapped(model, device, find_unused_parameters=True)
         install(replica)
     return replica

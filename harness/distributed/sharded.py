@@ -9,7 +9,7 @@ from harness.distributed.ranks import Ranks
 from harness.selection import check_keep, widest
 from harness.tensors import Counts, Tensors
 
-Pool = tuple[list[str], int]  # tensors that compete, and how many scores they keep together
+Contest = tuple[list[str], int]  # tensors that compete, and how many scores they keep together
 
 
 def top_sharded(scores: Tensors, keep: int, ranks: Ranks) -> Tensors:
@@ -41,32 +41,32 @@ def top_each_sharded(scores: Tensors, keep: Counts, ranks: Ranks) -> Tensors:
     return _cut(scores, [([name], keep[name]) for name in scores], ranks)
 
 
-def _cut(scores: Tensors, pools: list[Pool], ranks: Ranks) -> Tensors:
-    _check(scores, pools, ranks)
+def _cut(scores: Tensors, contests: list[Contest], ranks: Ranks) -> Tensors:
+    _check(scores, contests, ranks)
     if not scores:
         return {}
     dtype = widest(scores.values())
     keys = {name: _keys(score, dtype) for name, score in scores.items()}
-    thresholds = _thresholds(keys, pools, ranks)
+    thresholds = _thresholds(keys, contests, ranks)
     masks = {name: flat > thresholds[name] for name, flat in keys.items()}
     ties = {name: (flat == thresholds[name]).nonzero().flatten() for name, flat in keys.items()}
-    for name, taken in _ties_to_take(masks, ties, pools, ranks).items():
+    mine = [[int(masks[name].count_nonzero()), len(ties[name])] for name in scores]
+    for name, taken in _ties_to_take(mine, contests, ranks).items():
         masks[name][ties[name][:taken]] = True
     return {name: mask.view(scores[name].shape) for name, mask in masks.items()}
 
 
-def _check(scores: Tensors, pools: list[Pool], ranks: Ranks) -> None:
+def _check(scores: Tensors, contests: list[Contest], ranks: Ranks) -> None:
     # Whatever is wrong on one rank alone would leave the others waiting in the next sum.
-    asked = {"number to keep": torch.tensor([keep for _, keep in pools])}
+    asked = {"number to keep": torch.tensor([keep for _, keep in contests])}
     layout = {name: score.detach()[:0] for name, score in scores.items()}
     ranks.check_equal({**layout, **asked}, "sharded scores: names, dtypes, dimensions, numbers")
-    found = [[score.numel(), int(score.isnan().sum())] for score in scores.values()]
-    everywhere = _sum(found, ranks)
-    there = dict(zip(scores, everywhere, strict=True))
+    mine = [[score.numel(), int(score.isnan().sum())] for score in scores.values()]
+    there = dict(zip(scores, _sums(mine, ranks), strict=True))
     for name, (size, nan) in there.items():
         if nan:
             raise ValueError(f"{name}: {nan} of {size} scores are NaN, over all ranks")
-    for names, keep in pools:
+    for names, keep in contests:
         check_keep(keep, sum(there[name][0] for name in names))
 
 
@@ -80,40 +80,43 @@ def _keys(scores: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.where(bits < 0, bits ^ torch.iinfo(integer).max, bits)
 
 
-def _thresholds(keys: Tensors, pools: list[Pool], ranks: Ranks) -> Counts:
-    """Per tensor the largest key that at least `keep` of its pool, over all ranks, reach."""
-    flats = [torch.cat([keys[name] for name in names]) for names, _ in pools]
-    bits = torch.iinfo(flats[0].dtype).bits
-    found = [torch.iinfo(flats[0].dtype).min] * len(pools)
-    for bit in reversed(range(bits)):
+def _thresholds(keys: Tensors, contests: list[Contest], ranks: Ranks) -> Counts:
+    """Per tensor the largest key that at least `keep` keys of its contest reach."""
+    flats = [torch.cat([keys[name] for name in names]) for names, _ in contests]
+    whole = torch.iinfo(flats[0].dtype)
+    found = [whole.min] * len(contests)
+    for bit in reversed(range(whole.bits)):
         tried = [low + 2**bit for low in found]
-        mine = [int((flat >= key).count_nonzero()) for flat, key in zip(flats, tried, strict=True)]
-        reached = _sum(mine, ranks)
+        mine = [(flat >= key).count_nonzero() for flat, key in zip(flats, tried, strict=True)]
+        reached = ranks.sum(torch.stack(mine).to(ranks.device)).tolist()
         found = [
             key if count >= keep else low
-            for low, key, count, (_, keep) in zip(found, tried, reached, pools, strict=True)
+            for low, key, count, (_, keep) in zip(found, tried, reached, contests, strict=True)
         ]
-    return {name: low for low, (names, _) in zip(found, pools, strict=True) for name in names}
+    return {name: low for low, (names, _) in zip(found, contests, strict=True) for name in names}
 
 
-def _ties_to_take(masks: Tensors, ties: Tensors, pools: list[Pool], ranks: Ranks) -> Counts:
-    """How many of this rank's scores at the threshold stay, per tensor."""
-    places = {name: number for number, name in enumerate(masks)}
-    every = [[[0, 0] for _ in masks] for _ in range(ranks.count)]
-    every[ranks.rank] = [[int(masks[n].count_nonzero()), len(ties[n])] for n in masks]
-    every = _sum(every, ranks)
+def _ties_to_take(mine: list[list[int]], contests: list[Contest], ranks: Ranks) -> Counts:
+    """How many of this rank's scores at the threshold stay, per tensor.
+
+    mine: per tensor, in the order of the contests, how many are above the threshold and at it.
+    """
+    every = torch.zeros(ranks.count, len(mine), 2, dtype=torch.int64, device=ranks.device)
+    every[ranks.rank] = torch.tensor(mine, device=ranks.device)
+    columns = iter(ranks.sum(every).transpose(0, 1).tolist())  # per tensor, then per rank
     taken = {}
-    for names, keep in pools:
-        columns = [[row[places[name]] for row in every] for name in names]
-        left = keep - sum(above for column in columns for above, _ in column)
-        # Whose turn it is: tensor by tensor, within a tensor rank by rank.
-        counts = [count for column in columns for _, count in column]
-        before = list(accumulate(counts, initial=0))
-        for number, name in enumerate(names):
-            place = number * ranks.count + ranks.rank
-            taken[name] = max(0, min(counts[place], left - before[place]))
+    for names, keep in contests:
+        found = [next(columns) for _ in names]
+        left = keep - sum(above for column in found for above, _ in column)
+        # The first tensor chooses first, and in it the first rank, whose indices are the lowest.
+        for name, column in zip(names, found, strict=True):
+            turns = accumulate((ties for _, ties in column), initial=0)
+            before, ties = list(turns)[ranks.rank], column[ranks.rank][1]
+            taken[name] = min(ties, max(0, left - before))
+            left -= sum(ties for _, ties in column)
     return taken
 
 
-def _sum(counts: list, ranks: Ranks) -> list:
-    return ranks.sum(torch.tensor(counts, dtype=torch.int64, device=ranks.device)).tolist()
+def _sums(counts: list[list[int]], ranks: Ranks) -> list[list[int]]:
+    everywhere = ranks.sum(torch.tensor(counts, dtype=torch.int64, device=ranks.device))
+    return [list(row) for row in everywhere.tolist()]

@@ -194,10 +194,10 @@ class Watchdog:
 
     def _end(self, lost: str, has_store: bool = True) -> None:
         """Prints, calls back and ends the process, whatever its main thread waits for."""
-        self._ending.acquire()  # for ever, if the other thread is here already
+        self._ending.acquire(timeout=2 * CALLBACKS_S)  # the other thread may be at it
         self._sign.lost, self._sign.gone = lost, True
         # One line is enough; without the store nobody knows who writes it.
-        if not has_store or self._store.add("told", 1) == 1:
+        if not has_store or self._is_first():
             os.write(2, f"harness: {lost}; so {self._name} ends; {WAY_OUT}\n".encode())
         with suppress(TimeoutError):
             in_time(CALLBACKS_S, lambda: self._call_back(lost))
@@ -205,6 +205,12 @@ class Watchdog:
             if has_store:
                 self._linger()
         os._exit(1)
+
+    def _is_first(self) -> bool:
+        try:
+            return self._store.add("told", 1) == 1
+        except RuntimeError:
+            return True
 
     def _call_back(self, lost: str) -> None:
         for callback in self.at_loss:
@@ -217,8 +223,7 @@ class Watchdog:
 
 
 def _is_of_the_group(error: BaseException | None) -> bool:
-    if isinstance(error, DistError):
-        return True
-    if type(error) is not RuntimeError:
-        return error is not None and _is_of_the_group(error.__cause__)
-    return any(word in str(error).lower() for word in OF_THE_GROUP)
+    if error is None or isinstance(error, RankLost):
+        return False
+    said = type(error) is RuntimeError and any(word in str(error).lower() for word in OF_THE_GROUP)
+    return said or isinstance(error, DistError) or _is_of_the_group(error.__cause__)
