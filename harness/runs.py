@@ -85,7 +85,7 @@ class Run:
             journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
             levels = experiment.prepare(ranks, self.dense, journal)
             with ExitStack() as stack:
-                ranks.on_main(lambda: self._enter(stack))
+                ranks.on_main(lambda: self._enter(stack, ranks))
                 return self._go(levels, journal, ranks)
 
     def _go(self, levels: Levels, journal: Journal, ranks: Ranks) -> Outcome:
@@ -100,10 +100,13 @@ class Run:
             top1 = watcher.last.top1 if watcher.last else None
         return Outcome("finished", str(self.folder), top1=top1)
 
-    def _enter(self, stack: ExitStack) -> None:
+    def _enter(self, stack: ExitStack, ranks: Ranks) -> None:
         make_writable(self.folder)
         stack.enter_context(locked(self.folder, wait=False))
         stack.enter_context(self._status())
+        if ranks.watch:
+            # The main thread may hang for ever in a collective when another rank is lost.
+            ranks.watch.at_loss.append(lambda why: self._set_status("failed", why))
 
     def _begin(self, files: Checkpoints, ranks: Ranks) -> None:
         files.clear()

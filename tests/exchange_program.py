@@ -155,6 +155,31 @@ def messages(ranks: Ranks) -> dict[str, Any]:
     return found
 
 
+class Turned(nn.Module):
+    """DDP first lays its one bucket out as listed here, then as gradients come: the reverse."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.short = nn.Parameter(torch.ones(3))
+        self.weight = nn.Parameter(torch.ones(5, 3))
+        self.long = nn.Parameter(torch.ones(5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (x * self.short) @ self.weight.T * self.long
+
+
+def turned(ranks: Ranks) -> list[Tensor]:
+    """The weight's gradients before and after; the one mask among two parameters without is it."""
+    model, mask = Turned(), torch.arange(15).view(5, 3) % 2 == 0
+    replica = replica_of(model, EXCHANGES["sparse"], lambda: {"weight": mask})
+    found = []
+    for _ in range(2):
+        replica(torch.ones(1, 3)).sum().backward()
+        found.append(model.get_parameter("weight").grad)
+        model.zero_grad(set_to_none=True)
+    return found
+
+
 @contextmanager
 def watched(name: str, module: Any) -> Iterator[list[tuple[Any, ...]]]:
     """The arguments of every call of module.name meanwhile."""
@@ -219,7 +244,7 @@ def costs(ranks: Ranks) -> dict[str, Any]:
 
 def main() -> None:
     torch.set_num_threads(1)
-    tasks = (gradients, rounded, messages, training, leftovers, costs)
+    tasks = (gradients, rounded, messages, turned, training, leftovers, costs)
     with ranks_of_environment("cpu") as ranks:
         found = {task.__name__: task(ranks) for task in tasks}
         torch.save(found, Path(sys.argv[1]) / f"{ranks.count}-{ranks.rank}.pt")

@@ -144,6 +144,11 @@ def test_index_lists_are_made_again_only_if_buckets_or_masks_change(found: Found
         assert lists[f"{name}, one mask replaced"] == 1
 
 
+def test_a_bucket_whose_parameters_change_places_keeps_their_masks(found: Found) -> None:
+    for gradient in found[2][0]["turned"]:
+        assert gradient.flatten().tolist() == [1, 0] * 7 + [1]
+
+
 @pytest.mark.parametrize("variant", ["plain", "unused parameter"])
 def test_on_two_ranks_training_gives_the_weights_of_dense_training_bit_for_bit(
     found: Found, variant: str

@@ -4,7 +4,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.selection import top, top_counts, top_each
+from harness import selection
+from harness.selection import STEP, top, top_counts, top_each
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")),
+]
+MANY = 60_000  # so many that pivots from a sample enclose the threshold
 
 
 def stable_top(scores: Tensor, keep: int) -> Tensor:
@@ -143,3 +150,102 @@ def test_tensors_of_unequal_precision_are_compared_in_the_wider_one() -> None:
         "narrow": torch.tensor([1.0], dtype=torch.bfloat16),
     }
     assert top_counts(scores, 1) == {"wide": 1, "narrow": 0}
+
+
+def many(kind: str, seed: int) -> Tensor:
+    random = torch.Generator().manual_seed(seed)
+    scores = torch.randn(MANY, generator=random)
+    if kind == "tied":
+        return (scores * 3).round()
+    if kind == "equal":
+        return torch.full((MANY,), -2.0)
+    if kind == "mostly dead":
+        return scores.masked_fill(torch.rand(MANY, generator=random) < 0.9, -math.inf)
+    if kind == "mostly zero":
+        return scores.clamp(min=0)
+    if kind == "heavy tails":
+        return (scores * 20).exp()
+    if kind == "float64":
+        return 1 + scores.double() * 1e-12
+    if kind == "misleading sample":
+        scores[::STEP] = torch.arange(len(scores[::STEP])) + 100.0
+    return scores
+
+
+KINDS = [
+    "normal",
+    "tied",
+    "equal",
+    "mostly dead",
+    "mostly zero",
+    "heavy tails",
+    "float64",
+    "misleading sample",
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_choice_among_many_scores_equals_a_stable_sort(kind: str, device: str) -> None:
+    for seed in range(3):
+        scores = many(kind, seed)
+        some = torch.randint(MANY, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
+        for keep in (1, 2, MANY // 10, MANY // 2, MANY - 1, *some):
+            assert torch.equal(top(scores.to(device), keep).cpu(), stable_top(scores, keep))
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("kind", KINDS)
+def test_counting_and_masking_make_one_choice_among_many_scores(kind: str, device: str) -> None:
+    scores = many(kind, 7)
+    parts = dict(
+        zip("cab", scores.to(device).split([MANY // 2, 100, MANY // 2 - 100]), strict=True)
+    )
+    for keep in (0, 1, 77, MANY // 10, MANY // 2, MANY - 1, MANY):
+        masks = top_each(parts, top_counts(parts, keep))
+        chosen = torch.cat([mask.flatten() for mask in masks.values()])
+        assert torch.equal(chosen.cpu(), stable_top(scores, keep))
+
+
+def test_only_a_small_part_of_many_scores_is_partitioned(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes, lowest = [], selection._lowest
+
+    def counting(flat: object, index: int) -> float:
+        sizes.append(len(flat))  # type: ignore[arg-type]
+        return lowest(flat, index)
+
+    monkeypatch.setattr(selection, "_lowest", counting)
+    for kind in ("normal", "heavy tails", "float64", "mostly dead"):
+        # Also where all that are alive stay.
+        for keep in (10, MANY // 20, int((many(kind, 1) > -math.inf).sum())):
+            top(many(kind, 1), min(keep, MANY - 1))
+    assert max(sizes) < MANY // 5
+
+
+def test_all_alive_of_many_are_kept_and_no_dead_one() -> None:
+    scores = many("mostly dead", 3)
+    alive = scores > -math.inf
+    assert torch.equal(top(scores, int(alive.sum())), alive)
+
+
+def test_counts_of_no_tensors_are_none() -> None:
+    assert top_counts({}, 0) == {}
+
+
+@pytest.mark.parametrize("keep", [-1, 6])
+def test_counting_more_than_there_is_is_refused(keep: int) -> None:
+    with pytest.raises(ValueError, match=f"cannot keep {keep} of 5 units"):
+        top_counts({"a": torch.ones(2), "b": torch.ones(3)}, keep)
+
+
+def test_infinite_scores_count_as_best() -> None:
+    scores = {"a": torch.tensor([math.inf, 1.0]), "b": torch.tensor([2.0, math.inf])}
+    assert top_counts(scores, 0) == {"a": 0, "b": 0}
+    assert top_counts(scores, 1) == {"a": 1, "b": 0}
+    assert top_counts(scores, 3) == {"a": 1, "b": 2}
+
+
+def test_choosing_leaves_the_random_numbers_alone() -> None:
+    before = torch.get_rng_state()
+    top(many("normal", 0), 9)
+    assert torch.equal(torch.get_rng_state(), before)

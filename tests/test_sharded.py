@@ -11,7 +11,6 @@ import pytest
 from command import environment
 
 PROGRAM = Path(__file__).with_name("sharded_program.py")
-Found = dict[int, list[dict[str, Any]]]
 
 
 def on_ranks(count: int, out: Path) -> list[dict[str, Any]]:
@@ -61,7 +60,8 @@ def test_ranks_that_ask_for_different_things_are_told_so(found: list[dict[str, A
     for said in (rank["said"] for rank in found):
         for case, what in (
             ("keep differs", "number to keep"),
-            ("name differs", "v, w"),
+            ("name differs", "order of the tensors, v, w"),
+            ("order differs", "order of the tensors"),
             ("dtype differs", "w"),
         ):
             if len(found) == 1:

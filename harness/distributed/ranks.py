@@ -1,7 +1,8 @@
 """This process among its equals: sums, means, broadcasts, agreement."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -61,7 +62,8 @@ class Ranks:
     def sum(self, tensor: Tensor) -> Tensor:
         """Elementwise sum over ranks, in place; every rank gets the same result."""
         if self.count > 1:
-            dist.all_reduce(tensor)
+            with self._together():
+                dist.all_reduce(tensor)
         return tensor
 
     def share(self, indices: Tensor) -> Tensor:
@@ -71,14 +73,16 @@ class Ranks:
     def send(self, tensors: list[Tensor]) -> None:
         """Rank 0's values go to every rank, in place."""
         if self.count > 1:
-            for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+            with self._together():
+                for tensor in tensors:
+                    dist.broadcast(tensor, src=0)
 
     def send_object(self, value: T) -> T:
         """Rank 0's picklable value, on every rank."""
         box = [value]
         if self.count > 1:
-            dist.broadcast_object_list(box, src=0, group=self.control)
+            with self._together():
+                dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
     def gather(self, value: T) -> list[T]:
@@ -86,7 +90,8 @@ class Ranks:
         if self.count == 1:
             return [value]
         every: list[Any] = [None] * self.count
-        dist.all_gather_object(every, value, group=self.control)
+        with self._together():
+            dist.all_gather_object(every, value, group=self.control)
         return every
 
     def on_main(self, work: Callable[[], T]) -> T:
@@ -160,4 +165,12 @@ class Ranks:
 
     def wait(self) -> None:
         if self.count > 1:
-            dist.barrier(group=self.control)
+            with self._together():
+                dist.barrier(group=self.control)
+
+    @contextmanager
+    def _together(self) -> Iterator[None]:
+        """Around a collective: who has not come to it is behind those that wait in it."""
+        self.alive()
+        yield
+        self.alive()

@@ -28,7 +28,7 @@ def top_sharded(scores: Tensors, keep: int, ranks: Ranks) -> Tensors:
 
     Raises, on all ranks:
         ValueError: keep is not in [0, number of scores], or a score on any rank is NaN.
-        RanksDisagree: keep, names, dtypes or the other dimensions are not equal everywhere.
+        RanksDisagree: keep, names, their order, dtypes or the other dimensions are not equal.
     """
     return _cut(scores, [(list(scores), keep)], ranks)
 
@@ -58,9 +58,10 @@ def _cut(scores: Tensors, contests: list[Contest], ranks: Ranks) -> Tensors:
 
 def _check(scores: Tensors, contests: list[Contest], ranks: Ranks) -> None:
     # Whatever is wrong on one rank alone would leave the others waiting in the next sum.
-    asked = {"number to keep": torch.tensor([keep for _, keep in contests])}
     layout = {name: score.detach()[:0] for name, score in scores.items()}
-    ranks.check_equal({**layout, **asked}, "sharded scores: names, dtypes, dimensions, numbers")
+    layout["number to keep"] = torch.tensor([keep for _, keep in contests])
+    layout["order of the tensors"] = torch.tensor(list(" ".join(scores).encode()))
+    ranks.check_equal(layout, "sharded scores (their names, dtypes, dimensions)")
     mine = [[score.numel(), int(score.isnan().sum())] for score in scores.values()]
     there = dict(zip(scores, _sums(mine, ranks), strict=True))
     for name, (size, nan) in there.items():

@@ -198,7 +198,7 @@ class Watchdog:
         self._sign.lost, self._sign.gone = lost, True
         # One line is enough; without the store nobody knows who writes it.
         if not has_store or self._is_first():
-            os.write(2, f"harness: {lost}; so {self._name} ends; {WAY_OUT}\n".encode())
+            os.write(2, f"harness: {lost}; so rank {self._place.rank} ends; {WAY_OUT}\n".encode())
         with suppress(TimeoutError):
             in_time(CALLBACKS_S, lambda: self._call_back(lost))
         with suppress(OSError, RuntimeError):

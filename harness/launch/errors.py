@@ -9,12 +9,12 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.distributed import RanksDisagree
+from harness.distributed import RankLost, RanksDisagree
 from harness.files import Busy, CannotWrite
 from harness.training.trainer import NotFinite
 
 WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
-FAILURES = (Busy, CannotWrite, NotFinite, RanksDisagree)  # exit status 1
+FAILURES = (Busy, CannotWrite, NotFinite, RankLost, RanksDisagree)  # exit status 1
 
 
 class Refused(SystemExit):

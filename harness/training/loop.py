@@ -127,6 +127,7 @@ class Loop:
             self.total += self._backward(portion, batch)
             if portion.last:
                 self._update(steps)
+                ranks.alive()
                 self.step += 1
                 self._save_if_due(steps)
         self._check_finite()
@@ -188,6 +189,8 @@ class Loop:
         with self._accumulating(portion):
             with self._autocast():
                 loss = self.setting.task.loss(self.replica(inputs), labels) * portion.scale
+            if portion.last:
+                self.setting.ranks.alive()  # The others may wait in the all-reduce by now.
             (self.scaler.scale(loss) if self.scaler else loss).backward()
         return loss.detach()
 

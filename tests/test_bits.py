@@ -1,0 +1,125 @@
+import hashlib
+
+import pytest
+import torch
+
+from harness.bits import digest, fingerprint, pack, unpack
+
+DEVICES = [
+    "cpu",
+    pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA")),
+]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("shape", [(1,), (7,), (8,), (9,), (3, 5), (2, 3, 4, 5), (0,)])
+def test_packing_and_unpacking_gives_the_mask_back(shape: tuple[int, ...], device: str) -> None:
+    mask = torch.rand(shape, generator=torch.Generator().manual_seed(2)).to(device) > 0.5
+    bits = pack(mask)
+    assert bits.dtype == torch.uint8
+    assert len(bits) == -(-mask.numel() // 8)
+    assert unpack(bits, mask.shape).dtype == torch.bool
+    assert torch.equal(unpack(bits, mask.shape), mask)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_the_first_element_is_the_highest_bit(device: str) -> None:
+    mask = torch.tensor([True, False, False, False, False, False, True, True, True], device=device)
+    assert pack(mask).tolist() == [0b1000_0011, 0b1000_0000]
+
+
+def test_a_transposed_mask_is_packed_in_logical_order() -> None:
+    mask = torch.tensor([[True, False], [True, True]])
+    assert torch.equal(unpack(pack(mask.t()), mask.t().shape), mask.t())
+
+
+def test_digest_changes_with_any_one_bit() -> None:
+    seen = {digest({"w": torch.ones(19, dtype=torch.bool)})}
+    for index in range(19):
+        mask = torch.ones(19, dtype=torch.bool)
+        mask[index] = False
+        seen.add(digest({"w": mask}))
+    assert len(seen) == 20
+
+
+def test_digest_changes_with_names_and_not_with_their_order() -> None:
+    one, two = torch.tensor([True, False]), torch.tensor([False, True])
+    assert digest({"a": one, "b": two}) == digest({"b": two, "a": one})
+    assert digest({"a": one, "b": two}) != digest({"a": two, "b": one})
+    assert digest({"a": one}) != digest({"c": one})
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_digest_of_a_known_mask_never_changes(device: str) -> None:
+    # Records of different versions are compared by it.
+    masks = {"fc.weight": torch.tensor([[True, False], [False, True]], device=device)}
+    assert digest(masks) == "1669fa7517035fdf"
+
+
+def test_an_unpacked_mask_may_be_written_to() -> None:
+    mask = unpack(pack(torch.tensor([True, False])), torch.Size([2]))
+    mask[1] = True
+    assert pack(mask).tolist() == [0b1100_0000]
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("bit", range(1, 8))
+@pytest.mark.parametrize("value", [False, True])
+def test_a_byte_that_is_neither_true_nor_false_changes_the_digest(
+    bit: int, value: bool, device: str
+) -> None:
+    sound = torch.full((3, 5), value, device=device)
+    other = sound.clone()
+    other.view(torch.uint8)[1, 2] ^= 1 << bit
+    digests = {digest({"w": sound}), digest({"w": ~sound}), digest({"w": other})}
+    assert len(digests) == 3
+    assert fingerprint({"w": sound}) != fingerprint({"w": other})
+
+
+def test_which_byte_is_damaged_shows_in_the_digest() -> None:
+    masks = [torch.ones(6, dtype=torch.bool) for _ in range(6)]
+    for place, mask in enumerate(masks):
+        mask.view(torch.uint8)[place] = 3
+    assert len({digest({"w": mask}) for mask in masks}) == 6
+
+
+def test_fingerprint_of_a_mask_is_its_digest() -> None:
+    masks = {"a": torch.tensor([True, False]), "b": torch.ones(3, 3, dtype=torch.bool)}
+    assert fingerprint(masks) == {name: digest({name: mask}) for name, mask in masks.items()}
+
+
+def test_fingerprint_of_weights_is_a_hash_of_name_dtype_shape_and_bytes() -> None:
+    weights = torch.tensor([[1.5, -2.0]])
+    text = b"fc.weight torch.float32 (1, 2) " + weights.numpy().tobytes()
+    assert fingerprint({"fc.weight": weights}) == {
+        "fc.weight": hashlib.sha256(text).hexdigest()[:16]
+    }
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize(
+    "dtype", [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64]
+)
+@pytest.mark.parametrize("shape", [(), (0,), (3, 2)])
+def test_weights_of_every_dtype_and_shape_have_a_fingerprint(
+    dtype: torch.dtype, shape: tuple[int, ...], device: str
+) -> None:
+    weights = torch.ones(shape, dtype=dtype, device=device)
+    found = fingerprint({"w": weights})
+    assert found == fingerprint({"w": weights.cpu().clone()})
+    assert found != fingerprint({"w": weights.to(torch.complex64)})
+    assert found != fingerprint({"w": weights.unsqueeze(0)})
+    if weights.numel():
+        assert found != fingerprint({"w": weights + 1})
+
+
+def test_fingerprint_tells_zeros_of_unequal_sign_apart() -> None:
+    assert fingerprint({"w": torch.tensor([0.0])}) != fingerprint({"w": torch.tensor([-0.0])})
+
+
+def test_fingerprint_does_not_depend_on_the_memory_layout_and_leaves_weights_alone() -> None:
+    weights = torch.randn(2, 3, 4, 5, requires_grad=True)
+    other = weights.detach().clone().contiguous(memory_format=torch.channels_last)
+    assert fingerprint({"w": weights}) == fingerprint({"w": other})
+    assert weights.requires_grad
+    assert other.is_contiguous(memory_format=torch.channels_last)
