@@ -143,4 +143,5 @@ class Experiment:
         )
         for recipe in (self.training, self.retraining):
             subject.check_smallest_batch(recipe.batch_size, recipe.accumulate)
+            recipe.check_inputs(subject.sample())
         return Levels(self, subject, dense, journal)

@@ -72,12 +72,16 @@ class Subject:
         """
         order = torch.arange(len(self.splits.train))
         every = [Ranks(rank, self.ranks.count) for rank in range(self.ranks.count)]
-        parts = [p for ranks in every for p in portions(order, batch_size, ranks, accumulate)]
-        if self.sync_batch_norm and any(part.scale == 0 for part in parts):
+        plans = [list(portions(order, batch_size, ranks, accumulate)) for ranks in every]
+        parts = [part for plan in plans for part in plan]
+        # A rank without a sample takes part with one that does not count, or with fewer parts.
+        uneven = len({len(plan) for plan in plans}) > 1 or any(part.scale == 0 for part in parts)
+        if self.sync_batch_norm and uneven:
             raise ValueError(
                 f"batch_size={batch_size} leaves a rank without a sample: {len(order)} of them "
-                f"on {self.ranks.count} ranks, and with sync_batch_norm each needs one of every "
-                "batch; change batch_size or the size of the training data"
+                f"on {self.ranks.count} ranks in {accumulate} parts, and with sync_batch_norm each "
+                "needs one of every part; change batch_size, accumulate or the size of the "
+                "training data"
             )
         if min(len(part.indices) for part in parts) > 1:
             return

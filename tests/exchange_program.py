@@ -18,7 +18,7 @@ from harness.distributed.exchange import DENSE, Exchange, Live, install
 from harness.distributed.link import choose, measure_link, measure_local
 from harness.distributed.replica import NO_BUFFERS, no_sync
 from harness.masks import MaskStore
-from harness.tensors import Tensors
+from harness.tensors import Tensors, copied
 
 EXCHANGES = {
     "dense": DENSE,
@@ -66,8 +66,7 @@ def random_masks(model: nn.Module) -> Tensors:
 
 
 def batch(ranks: Ranks, step: int) -> Tensor:
-    seeded = torch.Generator().manual_seed(100 * step + ranks.rank)
-    return torch.randn(6, 3, 8, 8, generator=seeded)
+    return torch.randn(6, 3, 8, 8, generator=torch.Generator().manual_seed(100 * step + ranks.rank))
 
 
 def loss(model: nn.Module, inputs: Tensor) -> Tensor:
@@ -100,8 +99,8 @@ def _steps(ranks: Ranks, variant: str, how: Exchange) -> dict[str, Any]:
 
     def step(name: str) -> None:
         loss(replica, batch(ranks, len(found))).backward()
-        gradients = {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
-        found[name] = {"gradients": gradients, "masks": {n: m.clone() for n, m in masks.items()}}
+        gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
+        found[name] = {"gradients": copied(gradients), "masks": copied(masks)}
         model.zero_grad(set_to_none=True)
 
     step("first")
@@ -118,8 +117,7 @@ def _steps(ranks: Ranks, variant: str, how: Exchange) -> dict[str, Any]:
 
 def rounded(ranks: Ranks) -> dict[str, Tensors]:
     """Gradients of the dense bfloat16 exchange, and what every rank would have sent alone."""
-    model = net()
-    replica = replica_of(model, EXCHANGES["dense bfloat16"], dict)
+    replica = replica_of(model := net(), EXCHANGES["dense bfloat16"], dict)
     with no_sync(replica):
         loss(replica, batch(ranks, 0)).backward()
     own = {name: p.grad / ranks.count for name, p in model.named_parameters() if p.grad is not None}
@@ -149,7 +147,7 @@ def messages(ranks: Ranks) -> dict[str, Any]:
             make()
             with watched("all_reduce", dist) as sent, watched("_live_entries", exchange) as lists:
                 loss(replica, torch.randn(4, 64)).backward()
-            sizes = sorted(tensor.numel() * tensor.itemsize for tensor, *_ in sent)
+            sizes = sorted(tensor.nbytes for tensor, *_ in sent)
             found[f"{name}, {change}"] = {"bytes": sizes, "lists": len(lists)}
         masks["1.weight"][32] = True
     return found
@@ -225,9 +223,7 @@ def _trained(ranks: Ranks, model: Net, how: Exchange) -> Tensors:
 
 def leftovers(ranks: Ranks) -> bool:
     """Whether a replica with a hook outlives its last reference."""
-    model = net()
-    masks = random_masks(model)
-    replica = replica_of(model, EXCHANGES["sparse"], lambda: masks)
+    replica = replica_of(net(), EXCHANGES["sparse"], lambda: random_masks(net()))
     loss(replica, batch(ranks, 0)).backward()
     remembered = weakref.ref(replica)
     del replica
@@ -236,9 +232,8 @@ def leftovers(ranks: Ranks) -> bool:
 
 
 def costs(ranks: Ranks) -> dict[str, Any]:
-    model = nn.Linear(1000, 1000)
-    mask = torch.arange(1000) < 10
-    chosen = choose(ranks, model, lambda: {"weight": mask.expand(1000, 1000)})
+    mask = (torch.arange(1000) < 10).expand(1000, 1000)
+    chosen = choose(ranks, nn.Linear(1000, 1000), lambda: {"weight": mask})
     return {"link": measure_link(ranks), "local": measure_local(ranks), "chosen": chosen}
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from torch import nn
+from torch import Tensor, nn
 
 
 @dataclass(frozen=True)
@@ -21,3 +21,13 @@ class Dropping:
             nn.Dropout(0.3),
             nn.Linear(width, classes),
         )
+
+
+@dataclass(frozen=True)
+class Shifting:
+    """Shifts each sample by its own amount."""
+
+    draws: int = 1
+
+    def apply(self, inputs: Tensor, draws: Tensor) -> Tensor:
+        return inputs + draws.to(inputs.dtype) - 0.5

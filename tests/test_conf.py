@@ -25,12 +25,16 @@ SHORT = {
 }
 
 
+# Groups that stand within a training recipe.
+INSIDE = ("learning_rate", "augmentation")
+
+
 @pytest.mark.parametrize("file", FILES)
 def test_every_file_composes_and_builds(file: str) -> None:
     group, name = file.removesuffix(".yaml").split("/")
     fits = ["model=lenet_5"] if name in ("filter", "l1_filters") else []
 
-    key = f"{group}@training.{group}" if group == "learning_rate" else group
+    key = f"{group}@training.{group}" if group in INSIDE else group
     cfg = composed([f"{key}={name}", *fits])
 
     assert isinstance(build(cfg), Experiment)

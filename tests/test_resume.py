@@ -16,7 +16,7 @@ from harness.watchers import Watchers
 # 4 steps an epoch: 8 of dense training, then 2 levels of 8 (Adam) under masks.
 RUN = (
     *TINY, "model._target_=parts.Dropping", "model.hidden=[16]", "schedule=geometric",
-    "schedule.levels=2", "retraining.epochs=2",
+    "schedule.levels=2", "retraining.epochs=2", "+retraining.augmentation._target_=parts.Shifting",
 )  # fmt: skip
 STEPS = 24
 EVERY_2 = "checkpoint.every_steps=2"

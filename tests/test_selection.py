@@ -243,9 +243,3 @@ def test_infinite_scores_count_as_best() -> None:
     assert top_counts(scores, 0) == {"a": 0, "b": 0}
     assert top_counts(scores, 1) == {"a": 1, "b": 0}
     assert top_counts(scores, 3) == {"a": 1, "b": 2}
-
-
-def test_choosing_leaves_the_random_numbers_alone() -> None:
-    before = torch.get_rng_state()
-    top(many("normal", 0), 9)
-    assert torch.equal(torch.get_rng_state(), before)

@@ -84,21 +84,31 @@ def check_environment() -> None:
     given = [key for key in ("RANK", "WORLD_SIZE") if key in os.environ]
     if not given:
         return
-    missing = [key for key in NEEDED if key not in os.environ]
+    missing = [key for key in NEEDED if not os.environ.get(key)]
     if missing:
         raise ValueError(
-            f"{' and '.join(given)} set, but not {', '.join(missing)}; start with torchrun, or "
-            "unset them to run in one process"
+            f"{' and '.join(given)} set, but {', '.join(missing)} missing or empty; start with "
+            f"torchrun, or unset {' and '.join(given)} to run in one process"
         )
     rank, count = (_number(key) for key in ("RANK", "WORLD_SIZE"))
     if rank >= count:
-        raise ValueError(f"RANK is {rank}, but must be below WORLD_SIZE, which is {count}")
+        raise ValueError(
+            f"RANK={rank} must be below WORLD_SIZE={count}: give the processes RANK 0, 1, ... "
+            f"{max(count - 1, 0)}, or start with torchrun"
+        )
+    if not 0 < _number("MASTER_PORT") < 2**16:
+        raise ValueError(
+            f"MASTER_PORT={os.environ['MASTER_PORT']} must be from 1 to 65535, free on rank 0's "
+            "host and the same for all ranks"
+        )
 
 
 def _number(key: str) -> int:
     text = os.environ[key]
     if not text.isdecimal():
-        raise ValueError(f"{key} must be a whole number >= 0, got {text!r}")
+        raise ValueError(
+            f"{key} must be a whole number >= 0, got {text!r}; start with torchrun, which sets it"
+        )
     return int(text)
 
 

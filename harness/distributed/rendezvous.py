@@ -1,5 +1,6 @@
 """Where the ranks meet: the store that torchrun or rank 0 keeps, and who has come to it."""
 
+import itertools
 import json
 import os
 import socket
@@ -22,13 +23,15 @@ POLL_S = 0.05
 ANSWER_S = 30.0  # of a store that is there
 NAME_S = 30.0  # a cluster may add the name of a host a while after its start
 
+_MEETINGS = itertools.count()
+
 
 @dataclass(frozen=True)
 class Place:
     """The store of this start, as one rank sees it.
 
     by_agent: torchrun's agent keeps it, else rank 0 does.
-    start: tells a restart from the start before, whose keys may still lie in the store.
+    meeting: tells a restart, say, from the start before, whose keys may still be in the store.
     """
 
     host: str
@@ -36,7 +39,7 @@ class Place:
     rank: int
     count: int
     by_agent: bool = False
-    start: str = ""
+    meeting: str = ""
 
     @property
     def is_kept_here(self) -> bool:
@@ -56,10 +59,11 @@ class Place:
             self._reached_at,
             self.port,
             is_master=keep,
+            multi_tenant=True,  # a process may meet again before the last store is closed
             wait_for_workers=False,
             timeout=timedelta(seconds=ANSWER_S),
         )
-        return PrefixStore(f"harness/{self.start}", tcp)
+        return PrefixStore(f"harness/{self.meeting}", tcp)
 
     def line(self) -> socket.socket:
         """A bare connection, which ends when the store does."""
@@ -72,14 +76,17 @@ class Place:
 
 
 def place_of_environment() -> Place:
-    of = os.environ
+    """Of the variables that a launcher sets; each call is for another meeting of the ranks."""
+    given = os.environ
+    run = given.get("TORCHELASTIC_RUN_ID", "")
+    restart = given.get("TORCHELASTIC_RESTART_COUNT", "0")
     return Place(
-        of["MASTER_ADDR"],
-        int(of["MASTER_PORT"]),
-        int(of["RANK"]),
-        int(of["WORLD_SIZE"]),
-        of.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
-        f"{of.get('TORCHELASTIC_RUN_ID', '')}/{of.get('TORCHELASTIC_RESTART_COUNT', '0')}",
+        given["MASTER_ADDR"],
+        int(given["MASTER_PORT"]),
+        int(given["RANK"]),
+        int(given["WORLD_SIZE"]),
+        by_agent=given.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
+        meeting=f"{run}/{restart}/{next(_MEETINGS)}",
     )
 
 
@@ -87,20 +94,17 @@ def meet(place: Place, within_s: float) -> tuple[Store, list[str]]:
     """The store, for the process group, and all ranks by name, once all have come.
 
     Raises:
-        ValueError: the address is wrong, or the port is taken.
+        ValueError: the address is wrong, the port is taken, or two processes have one RANK.
         RankLost: naming the ranks that did not come in time.
     """
     deadline = time.monotonic() + within_s
     if not place.is_kept_here:
         _reach(place, deadline)
     store = _joined(place)
-    try:
-        return store, _names(place, store, deadline)
-    except DistError as error:
-        raise RankLost(
-            f"the store at {place.where} went away before all {place.count} ranks had come; see "
-            "what the other ranks say"
-        ) from error
+    _sign_in(place, store)
+    _await_all(place, store, deadline)
+    every = [json.loads(store.get(f"who/{rank}")) for rank in range(place.count)]
+    return store, [f"rank {r} (host {host}, pid {pid})" for r, (host, pid) in enumerate(every)]
 
 
 def in_time(seconds: float, work: Callable[[], T]) -> T:
@@ -159,17 +163,29 @@ def _joined(place: Place) -> Store:
         raise ValueError(f"{why}; choose a free port, the same for all ranks") from error
 
 
-def _names(place: Place, store: Store, deadline: float) -> list[str]:
-    store.set(f"sign/{place.rank}", "{}")  # who comes can be read by the watchdogs from now on
+def _sign_in(place: Place, store: Store) -> None:
+    if store.add(f"came/{place.rank}", 1) > 1:
+        raise ValueError(
+            f"RANK={place.rank} has come to {place.where} already; give every process a RANK of "
+            "its own, and every group of processes that runs here a port of its own"
+        )
+    store.set(f"sign/{place.rank}", "{}")  # for the watchdogs of all who have come
     store.set(f"who/{place.rank}", json.dumps([socket.gethostname(), os.getpid()]))
+
+
+def _await_all(place: Place, store: Store, deadline: float) -> None:
     missing = list(range(place.count))
-    while missing := [rank for rank in missing if not store.check([f"who/{rank}"])]:
-        if time.monotonic() > deadline:
-            named = ", ".join(f"rank {rank}" for rank in missing)
-            raise RankLost(
-                f"{place.count - len(missing)} of WORLD_SIZE={place.count} ranks came in time to "
-                f"{place.where}; missing: {named}; see what they say"
-            )
-        time.sleep(POLL_S)
-    every = [json.loads(store.get(f"who/{rank}")) for rank in range(place.count)]
-    return [f"rank {rank} (host {host}, pid {pid})" for rank, (host, pid) in enumerate(every)]
+    try:
+        while missing := [rank for rank in missing if not store.check([f"who/{rank}"])]:
+            if time.monotonic() > deadline:
+                raise RankLost(_late(place, missing, "in time"))
+            time.sleep(POLL_S)
+    except DistError as error:
+        raise RankLost(_late(place, missing, f"before {place.keeper} left")) from error
+
+
+def _late(place: Place, missing: list[int], when: str) -> str:
+    return (
+        f"{place.count - len(missing)} of WORLD_SIZE={place.count} ranks came to {place.where} "
+        f"{when}; not {', '.join(f'rank {rank}' for rank in missing)}: see what they say"
+    )

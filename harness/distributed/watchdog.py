@@ -78,6 +78,7 @@ class Watchdog:
             self._wake.set()
             self._threads[0].join(LINGER_S + 2)
             self._closed.set()
+            self._threads[1].join(1)
             self._line.close()
 
     @contextmanager

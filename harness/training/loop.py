@@ -13,6 +13,7 @@ from harness.distributed import Ranks
 from harness.distributed.exchange import Exchange
 from harness.distributed.link import choose
 from harness.distributed.replica import no_sync
+from harness.draws import uniforms
 from harness.seeds import derive
 from harness.task.base import Task
 from harness.tensors import Batch, Tensors, load_into
@@ -185,7 +186,7 @@ class Loop:
         return self.setting.task.loss(replica(inputs), labels)
 
     def _backward(self, portion: Portion, batch: Batch) -> Tensor:
-        inputs, labels = batch
+        inputs, labels = self._augmented(portion, batch[0]), batch[1]
         with self._accumulating(portion):
             with self._autocast():
                 loss = self.setting.task.loss(self.replica(inputs), labels) * portion.scale
@@ -193,6 +194,14 @@ class Loop:
                 self.setting.ranks.alive()  # The others may wait in the all-reduce by now.
             (self.scaler.scale(loss) if self.scaler else loss).backward()
         return loss.detach()
+
+    def _augmented(self, portion: Portion, inputs: Tensor) -> Tensor:
+        augmentation = self.recipe.augmentation
+        if augmentation is None:
+            return inputs
+        seed = derive(self.setting.seed, "augmentation", self.setting.level, self.epoch)
+        indices = portion.indices.to(inputs.device)
+        return augmentation.apply(inputs, uniforms(seed, indices, augmentation.draws))
 
     def _update(self, steps: int) -> None:
         step = self.epoch * steps + self.step

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from harness.augmentation.base import Augmentation
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
 from harness.training.loop import AUTOCAST, Hooks, Loop, LoopState, NotFinite, Setting
@@ -22,6 +23,7 @@ class Trainer:
     optimizer: parameters -> torch optimizer; its lr is multiplied by learning_rate's factor.
     batch_size: GLOBAL, over all ranks. accumulate: parts that a rank's share is cut into.
     autocast: null, bfloat16 or float16 (with a GradScaler). clip_norm: of live gradients.
+    augmentation: of training inputs, drawn by seed, level, epoch and sample.
 
     Raises:
         ValueError: a value is out of its range, or the optimizer refuses its arguments.
@@ -34,6 +36,7 @@ class Trainer:
     accumulate: int = 1
     autocast: str | None = None
     clip_norm: float | None = None
+    augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("epochs", 0), ("batch_size", 1), ("accumulate", 1)):
@@ -55,6 +58,12 @@ class Trainer:
                 f"batch_size={self.batch_size} is the global batch and {ranks.count} ranks do not "
                 f"divide it; use {below or ranks.count} or {below + ranks.count}"
             )
+
+    def check_inputs(self, inputs: Tensor) -> None:
+        """Raises ValueError unless the augmentation, if there is one, can change such inputs."""
+        if self.augmentation is not None:
+            draws = torch.zeros(len(inputs), self.augmentation.draws, device=inputs.device)
+            self.augmentation.apply(inputs, draws.double())
 
     def steps(self, samples: int, epochs: int) -> int:
         return steps_per_epoch(samples, self.batch_size) * epochs

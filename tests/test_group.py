@@ -1,0 +1,203 @@
+"""A group that cannot come together says why in one line, and soon."""
+
+import os
+import socket
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from harness.distributed import Options, RankLost, group, ranks_of_environment, rendezvous
+from harness.distributed.rendezvous import Place, meet
+
+ALONE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+FOUR = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+def join(monkeypatch: pytest.MonkeyPatch, device: str = "cpu", **variables: str) -> None:
+    set_environment(monkeypatch, variables)
+    with ranks_of_environment(device, Options(timeout_s=0.5)):
+        pytest.fail("there is no such group")
+
+
+def set_environment(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) -> None:
+    for key in ALONE:
+        monkeypatch.delenv(key, raising=False)
+    for key, value in variables.items():
+        monkeypatch.setenv(key, value)
+
+
+@pytest.fixture(name="_hurried")
+def fixture_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(group, "MEET_S", 0.5)
+    monkeypatch.setattr(rendezvous, "NAME_S", 0.2)
+    monkeypatch.setattr(rendezvous, "ANSWER_S", 1.0)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (
+            {"RANK": "0"},
+            "RANK set, but WORLD_SIZE, MASTER_ADDR, MASTER_PORT missing or empty; start with "
+            "torchrun, or unset RANK to run in one process",
+        ),
+        (
+            {"WORLD_SIZE": "2"},
+            "WORLD_SIZE set, but RANK, MASTER_ADDR, MASTER_PORT missing or empty",
+        ),
+        (
+            {**FOUR, "MASTER_ADDR": ""},
+            "RANK and WORLD_SIZE set, but MASTER_ADDR missing or empty",
+        ),
+        ({**FOUR, "RANK": "one"}, "RANK must be a whole number >= 0, got 'one'; start with"),
+        ({**FOUR, "RANK": "-1"}, "RANK must be a whole number >= 0, got '-1'"),
+        ({**FOUR, "WORLD_SIZE": "4.0"}, "WORLD_SIZE must be a whole number >= 0, got '4.0'"),
+        ({**FOUR, "RANK": "4"}, "RANK=4 must be below WORLD_SIZE=4: give the processes RANK 0,"),
+        ({**FOUR, "RANK": "0", "WORLD_SIZE": "0"}, "RANK=0 must be below WORLD_SIZE=0"),
+        ({**FOUR, "MASTER_PORT": "http"}, "MASTER_PORT must be a whole number >= 0, got 'http'"),
+        ({**FOUR, "MASTER_PORT": "70000"}, "MASTER_PORT=70000 must be from 1 to 65535, free on"),
+    ],
+)
+def test_incomplete_or_wrong_variables_are_named(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError) as error:
+        join(monkeypatch, **variables)
+    assert str(error.value).startswith(message)
+
+
+def test_no_variables_are_a_group_of_one_which_nobody_watches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_environment(monkeypatch, {})
+
+    with ranks_of_environment("cpu") as ranks:
+        ranks.alive()
+        assert (ranks.rank, ranks.count, ranks.watch) == (0, 1, None)
+
+
+def test_a_group_of_one_that_a_launcher_started_comes_and_goes_twice(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    port = str(free_port())
+    set_environment(monkeypatch, {**FOUR, "RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": port})
+    threads = threading.active_count()
+
+    for _ in range(2):
+        with ranks_of_environment("cpu") as ranks:
+            assert ranks.sum(torch.ones(1)).item() == 1
+    assert not dist.is_initialized()
+    assert threading.active_count() == threads
+    assert capfd.readouterr().err == ""
+
+
+@pytest.fixture(name="_two_gpus")
+def fixture_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        (FOUR, "RANK is set but LOCAL_RANK is not: ranks of one host would share a device"),
+        ({**FOUR, "LOCAL_RANK": "2"}, "LOCAL_RANK is 2, but this host has 2 CUDA devices; start"),
+        ({**FOUR, "LOCAL_RANK": "a"}, "LOCAL_RANK must be a whole number >= 0, got 'a'"),
+    ],
+)
+def test_ranks_without_a_device_of_their_own_are_refused(
+    monkeypatch: pytest.MonkeyPatch, _two_gpus: None, variables: dict[str, str], message: str
+) -> None:
+    with pytest.raises(ValueError) as error:
+        join(monkeypatch, "auto", **variables)
+    assert str(error.value).startswith(message)
+
+
+def test_a_device_that_is_unknown_or_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+
+    with pytest.raises(ValueError, match="device must be auto, cpu or cuda, got 'tpu'"):
+        join(monkeypatch, "tpu")
+    with pytest.raises(ValueError, match="device=cuda, but torch finds no CUDA device; use"):
+        join(monkeypatch, "cuda")
+    with (
+        pytest.raises(ValueError, match="backend=nccl needs CUDA, and this run is on the CPU"),
+        ranks_of_environment("cpu", Options(backend="nccl")),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"backend": "mpi"}, "backend must be one of auto, gloo, nccl, got 'mpi'"),
+        ({"exchange": "none"}, "exchange must be one of auto, dense, sparse, got 'none'"),
+        ({"timeout_s": 0}, "timeout_s must be a number of seconds above 0, got 0"),
+        ({"timeout_s": -5.0}, "timeout_s must be a number of seconds above 0, got -5.0"),
+        ({"timeout_s": float("nan")}, "timeout_s must be a number of seconds above 0, got nan"),
+        ({"timeout_s": "5m"}, "timeout_s must be a number of seconds above 0, got '5m'"),
+    ],
+)
+def test_options_out_of_range_are_refused(values: dict[str, object], message: str) -> None:
+    with pytest.raises(ValueError) as error:
+        Options(**values)  # type: ignore[arg-type]
+    assert str(error.value).startswith(message)
+
+
+def test_ranks_that_do_not_come_are_named_in_time(
+    monkeypatch: pytest.MonkeyPatch, _hurried: None
+) -> None:
+    port = str(free_port())
+
+    with pytest.raises(RankLost) as error:
+        join(monkeypatch, **{**FOUR, "RANK": "0", "WORLD_SIZE": "3", "MASTER_PORT": port})
+    assert str(error.value).startswith("1 of WORLD_SIZE=3 ranks came to MASTER_ADDR:MASTER_PORT ")
+    assert "in time; not rank 1, rank 2: see what they say" in str(error.value)
+
+
+def test_a_rank_0_that_does_not_come_is_named_in_time(
+    monkeypatch: pytest.MonkeyPatch, _hurried: None
+) -> None:
+    with pytest.raises(RankLost, match=r"rank 0 took no connection at .* for \d s .*refused"):
+        join(monkeypatch, **{**FOUR, "MASTER_PORT": str(free_port())})
+
+
+def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch, _hurried: None) -> None:
+    with pytest.raises(ValueError, match="MASTER_ADDR=no.such.invalid: rank 1 knows no such host"):
+        join(monkeypatch, **{**FOUR, "MASTER_ADDR": "no.such.invalid"})
+
+
+@pytest.fixture(name="stranger")
+def fixture_stranger() -> Iterator[str]:
+    """A port at which somebody else listens, and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield str(server.getsockname()[1])
+
+
+def test_a_port_that_is_taken_is_named(
+    monkeypatch: pytest.MonkeyPatch, _hurried: None, stranger: str
+) -> None:
+    with pytest.raises(ValueError, match=f"MASTER_PORT={stranger} is taken on rank 0's host"):
+        join(monkeypatch, **{**FOUR, "RANK": "0", "MASTER_PORT": stranger})
+    with pytest.raises(ValueError, match="takes connections, but does not answer like the store"):
+        join(monkeypatch, **{**FOUR, "MASTER_PORT": stranger})
+
+
+def test_two_processes_of_one_rank_are_refused() -> None:
+    place = Place("127.0.0.1", free_port(), rank=0, count=1)
+    store, names = meet(place, within_s=5)
+
+    assert names == [f"rank 0 (host {socket.gethostname()}, pid {os.getpid()})"]
+    with pytest.raises(ValueError, match="RANK=0 has come to .* already; give every process a"):
+        meet(place, within_s=5)
+    del store
