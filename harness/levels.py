@@ -19,7 +19,7 @@ from harness.subject import Subject
 from harness.tensors import Tensors, load_into
 from harness.training.dense import DenseTraining
 from harness.training.journal import Journal
-from harness.training.loop import Hooks, LoopState
+from harness.training.setting import Hooks, LoopState
 from harness.training.trainer import Trainer
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from harness.tensors import Tensors, prunable_weights
 from harness.training.dense import build_seeded, load_weights
 from harness.training.evaluation import evaluate
 from harness.training.order import epoch_order, portions
-from harness.training.trainer import Setting
+from harness.training.setting import Setting
 
 
 @dataclass(frozen=True)

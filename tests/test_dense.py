@@ -17,7 +17,9 @@ from harness.models.mlp import Mlp
 from harness.task.classification import Classification
 from harness.tensors import Tensors, copied
 from harness.training.dense import DenseTraining, build_seeded, load_weights
-from harness.training.trainer import Hooks, NotFinite, Setting, Trainer
+from harness.training.loop import NotFinite
+from harness.training.setting import Hooks, Setting
+from harness.training.trainer import Trainer
 
 RECIPE = Trainer(partial(SGD, lr=0.1, momentum=0.9), Cosine(), epochs=4, batch_size=8)
 

@@ -12,7 +12,8 @@ from wandb_log import logs
 
 from harness.delivery import read_delivery
 from harness.files import locked
-from harness.training.trainer import NotFinite, Trainer
+from harness.training.loop import NotFinite
+from harness.training.trainer import Trainer
 
 
 @pytest.fixture(name="finished")

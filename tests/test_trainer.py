@@ -16,8 +16,10 @@ from harness.masks import MaskStore
 from harness.models.mlp import Mlp
 from harness.task.classification import Classification
 from harness.training.evaluation import evaluate
+from harness.training.loop import NotFinite
 from harness.training.order import epoch_order
-from harness.training.trainer import Hooks, NotFinite, Setting, Trainer
+from harness.training.setting import Hooks, Setting
+from harness.training.trainer import Trainer
 
 PLAIN = partial(SGD, lr=1.0)
 

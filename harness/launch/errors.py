@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.distributed import RankLost, RanksDisagree
 from harness.files import Busy, CannotWrite
-from harness.training.trainer import NotFinite
+from harness.training.loop import NotFinite
 
 WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
 FAILURES = (Busy, CannotWrite, NotFinite, RankLost, RanksDisagree)  # exit status 1

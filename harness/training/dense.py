@@ -16,7 +16,7 @@ from harness.checkpoints import STEP, Checkpoints
 from harness.files import Busy, locked, write_whole
 from harness.tensors import Tensors, copied
 from harness.training.journal import Journal
-from harness.training.loop import Hooks, LoopState, Setting
+from harness.training.setting import Hooks, LoopState, Setting
 from harness.training.trainer import Trainer
 
 SECONDS_BETWEEN_TRIES = 0.1

@@ -1,68 +1,28 @@
 """One training under way, step by step; its whole state can be saved and taken up again."""
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from harness.data.base import Split
-from harness.distributed import Ranks
 from harness.distributed.exchange import Exchange
 from harness.distributed.link import choose
 from harness.distributed.replica import no_sync
 from harness.draws import uniforms
 from harness.seeds import derive
-from harness.task.base import Task
-from harness.tensors import Batch, Tensors, load_into
+from harness.tensors import Batch, load_into
 from harness.training.order import Portion, epoch_order, portions, steps_per_epoch
+from harness.training.setting import Hooks, LoopState, Setting
 
 if TYPE_CHECKING:
     from harness.training.trainer import Trainer
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
-LoopState = dict[str, Any]
-
 
 class NotFinite(RuntimeError):
     """Training produced NaN or infinity."""
-
-
-class Saver(Protocol):
-    """Keeps a training's state; every rank calls it at the same steps."""
-
-    def due(self, step: int) -> bool:
-        """Asked after each step but an epoch's last; `step` of them are done in this epoch."""
-        ...
-
-    def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
-        """Called when due and after each epoch; `epoch` whole ones are done, and `step` steps."""
-        ...
-
-
-@dataclass(frozen=True)
-class Hooks:
-    """What others may do inside the loop."""
-
-    after_backward: Callable[[], None] | None = None  # gradients averaged, unscaled, not clipped
-    epoch_end: Callable[[int], None] | None = None  # number of epochs done, 1-based
-    live: Callable[[], Tensors] | None = None  # bool by name: whose gradients are used at all
-    saver: Saver | None = None
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Everything that a training recipe does not decide itself."""
-
-    split: Split
-    task: Task
-    ranks: Ranks
-    seed: int
-    level: int  # 0 is dense training; names the random streams
-    gradient_dtype: torch.dtype | None = None  # of gradients between ranks, None: their own
 
 
 class Loop:

@@ -10,10 +10,9 @@ from torch.optim import Optimizer
 from harness.augmentation.base import Augmentation
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
-from harness.training.loop import AUTOCAST, Hooks, Loop, LoopState, NotFinite, Setting
+from harness.training.loop import AUTOCAST, Loop
 from harness.training.order import steps_per_epoch
-
-__all__ = ["Hooks", "NotFinite", "Setting", "Trainer"]
+from harness.training.setting import Hooks, LoopState, Setting
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from benchmarks.task import (
 from harness.data.base import Split
 from harness.training.evaluation import evaluate
 from harness.training.order import epoch_order
-from harness.training.trainer import Hooks
+from harness.training.setting import Hooks
 
 REPEATS, EPOCHS, QUICK_EPOCHS = 11, 20, 2
 

@@ -12,7 +12,7 @@ from harness.masks import MaskStore
 from harness.metrics.size import density
 from harness.selection import top_counts, top_each
 from harness.tensors import prunable_layers, prunable_weights
-from harness.training.trainer import Hooks
+from harness.training.setting import Hooks
 
 DENSITY = 0.1
 # Short blocks in many rounds: what disturbs the machine then rarely meets one side alone.

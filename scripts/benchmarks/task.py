@@ -14,7 +14,8 @@ from harness.models.lenet_300_100 import LeNet300100
 from harness.task.classification import Classification
 from harness.tensors import Tensors
 from harness.training.dense import build_seeded
-from harness.training.trainer import Setting, Trainer
+from harness.training.setting import Setting
+from harness.training.trainer import Trainer
 
 BATCH, SEED, LEVEL = 128, 0, 0
 TOLERANCE = 1e-4

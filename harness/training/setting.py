@@ -1,0 +1,48 @@
+"""What a training is given beside its recipe: data, ranks, seed, and what others do inside it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+
+from harness.data.base import Split
+from harness.distributed import Ranks
+from harness.task.base import Task
+from harness.tensors import Tensors
+
+LoopState = dict[str, Any]  # plain values and tensors
+
+
+class Saver(Protocol):
+    """Keeps a training's state; every rank calls it at the same steps."""
+
+    def due(self, step: int) -> bool:
+        """Asked after each step but an epoch's last; `step` of them are done in this epoch."""
+        ...
+
+    def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
+        """Called when due and after each epoch; `epoch` whole ones are done, and `step` steps."""
+        ...
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """What others may do inside the loop."""
+
+    after_backward: Callable[[], None] | None = None  # gradients averaged, unscaled, not clipped
+    epoch_end: Callable[[int], None] | None = None  # number of epochs done, 1-based
+    live: Callable[[], Tensors] | None = None  # bool by name: whose gradients are used at all
+    saver: Saver | None = None
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Everything that a training recipe does not decide itself."""
+
+    split: Split
+    task: Task
+    ranks: Ranks
+    seed: int
+    level: int  # 0 is dense training; names the random streams
+    gradient_dtype: torch.dtype | None = None  # of gradients between ranks, None: their own
