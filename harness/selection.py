@@ -36,8 +36,8 @@ def top(scores: Tensor, keep: int) -> Tensor:
         return torch.full(scores.shape, keep > 0, device=scores.device)
     threshold = _threshold([flat], keep)
     mask = flat > threshold
-    ties = _positions(flat == threshold)
-    mask[ties[: keep - _count(mask)]] = True
+    ties = positions(flat == threshold)
+    mask[ties[: keep - count(mask)]] = True
     return torch.as_tensor(mask).view(scores.shape)
 
 
@@ -55,11 +55,11 @@ def top_counts(scores: Tensors, keep: int) -> Counts:
     flats = {name: _array(score, dtype) for name, score in scores.items()}
     check_keep(keep, sum(map(len, flats.values())))
     threshold = _threshold(list(flats.values()), keep) if keep else math.inf
-    counts = {name: _count(flat > threshold) for name, flat in flats.items()}
+    counts = {name: count(flat > threshold) for name, flat in flats.items()}
     left = keep - sum(counts.values())
     for name, flat in flats.items():
         if left:
-            ties = min(left, _count(flat == threshold))
+            ties = min(left, count(flat == threshold))
             counts[name] += ties
             left -= ties
     return counts
@@ -80,6 +80,21 @@ def widest(scores: Iterable[Tensor]) -> torch.dtype:
     return torch.float64 if wide else torch.float32
 
 
+def array(flat: Tensor) -> Array:
+    """The same memory, as it is compared fastest."""
+    return flat.numpy() if flat.device.type == "cpu" else flat
+
+
+def count(mask: Array) -> int:
+    """How many are True."""
+    return int(np.count_nonzero(mask) if isinstance(mask, np.ndarray) else mask.count_nonzero())
+
+
+def positions(mask: Array) -> Array:
+    """Where they are True, ascending."""
+    return np.flatnonzero(mask) if isinstance(mask, np.ndarray) else mask.nonzero().flatten()
+
+
 def _threshold(flats: Sequence[Array], keep: int) -> float:
     """The keep-th highest of all scores together; 1 <= keep <= their number.
 
@@ -88,7 +103,7 @@ def _threshold(flats: Sequence[Array], keep: int) -> float:
     """
     low, high = _pivots(flats, keep)
     between = _joined([flat[(flat > low) & (flat <= high)] for flat in flats])
-    rank = keep - sum(_count(flat > high) for flat in flats)
+    rank = keep - sum(count(flat > high) for flat in flats)
     if not 1 <= rank <= len(between):
         # The pivots missed it, as with many equal scores: the slow way is as exact.
         between, rank = _joined(flats), keep
@@ -111,7 +126,7 @@ def _array(scores: Tensor, dtype: torch.dtype) -> Array:
     # The maximum of scores among which there is a NaN is NaN, and ten times as fast as isnan().
     if flat.numel() and flat.max().isnan():
         raise ValueError(f"{int(flat.isnan().sum())} of {flat.numel()} scores are NaN")
-    return flat.numpy() if flat.device.type == "cpu" else flat
+    return array(flat)
 
 
 def _joined(flats: Sequence[Array]) -> Array:
@@ -125,11 +140,3 @@ def _lowest(flat: Array, index: int) -> float:
     if isinstance(flat, np.ndarray):
         return float(np.partition(flat, index)[index])
     return float(flat.kthvalue(index + 1).values)
-
-
-def _count(mask: Array) -> int:
-    return int(np.count_nonzero(mask) if isinstance(mask, np.ndarray) else mask.count_nonzero())
-
-
-def _positions(mask: Array) -> Array:
-    return np.flatnonzero(mask) if isinstance(mask, np.ndarray) else mask.nonzero().flatten()

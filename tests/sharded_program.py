@@ -162,11 +162,17 @@ def traffic(ranks: Ranks) -> dict[str, int]:
     return found
 
 
+def refuse(*arguments: object, **more: object) -> None:
+    raise AssertionError("digests of single tensors are sent only where something differs")
+
+
 def compare_weights(ranks: Ranks) -> dict[str, str]:
     """What is said of equal tensors, and when one bit of the last rank's differs."""
     last = ranks.rank == ranks.count - 1
     tensors = {"mask": torch.ones(9, dtype=torch.bool), "w": torch.zeros(5), "b": torch.ones(2)}
+    gather, dist.all_gather_object = dist.all_gather_object, refuse
     found = {"equal": said(lambda: ranks.check_equal(tensors, "replicas"))}
+    dist.all_gather_object = gather
     if last:
         tensors["w"][3] = -0.0
     found["weight"] = said(lambda: ranks.check_equal(tensors, "replicas"))

@@ -3,7 +3,9 @@
 import os
 import socket
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -162,7 +164,7 @@ def test_ranks_that_do_not_come_are_named_in_time(
     with pytest.raises(RankLost) as error:
         join(monkeypatch, **{**FOUR, "RANK": "0", "WORLD_SIZE": "3", "MASTER_PORT": port})
     assert str(error.value).startswith("1 of WORLD_SIZE=3 ranks came to MASTER_ADDR:MASTER_PORT ")
-    assert "in time; not rank 1, rank 2: see what they say" in str(error.value)
+    assert "in time, not rank 1, rank 2; see what they say, or set" in str(error.value)
 
 
 def test_a_rank_0_that_does_not_come_is_named_in_time(
@@ -193,11 +195,33 @@ def test_a_port_that_is_taken_is_named(
         join(monkeypatch, **{**FOUR, "MASTER_PORT": stranger})
 
 
-def test_two_processes_of_one_rank_are_refused() -> None:
-    place = Place("127.0.0.1", free_port(), rank=0, count=1)
-    store, names = meet(place, within_s=5)
+def test_two_processes_of_one_rank_are_refused(_hurried: None) -> None:
+    port = free_port()
+    with ThreadPoolExecutor() as pool:
+        ranks = [Place("127.0.0.1", port, rank, count=2) for rank in (0, 1)]
+        first, _ = [pool.submit(meet, place, 5) for place in ranks]
+        _, store, names = first.result()
 
-    assert names == [f"rank 0 (host {socket.gethostname()}, pid {os.getpid()})"]
-    with pytest.raises(ValueError, match="RANK=0 has come to .* already; give every process a"):
-        meet(place, within_s=5)
+        assert names == [
+            f"rank {rank} (host {socket.gethostname()}, pid {os.getpid()})" for rank in (0, 1)
+        ]
+        with pytest.raises(ValueError, match="RANK=1 has come to .* already; give every process"):
+            meet(ranks[1], 0.5)
     del store
+
+
+def test_a_restart_on_the_same_store_waits_for_all_of_its_own_ranks() -> None:
+    port = free_port()
+    agent = Place("127.0.0.1", port, rank=0, count=0).store(keep=True)
+    ranks = [Place("127.0.0.1", port, rank, count=2, by_agent=True) for rank in (0, 1)]
+    with ThreadPoolExecutor() as pool:
+        before = [pool.submit(meet, place, 5) for place in ranks]
+        (old,) = {found.result()[0].meeting for found in before}
+
+        early = pool.submit(meet, ranks[1], 5)
+        time.sleep(0.3)
+        assert not early.done()
+        late = pool.submit(meet, ranks[0], 5)
+        (new,) = {found.result()[0].meeting for found in (early, late)}
+    assert new != old
+    del agent

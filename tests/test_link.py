@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from harness.distributed import Options, Ranks, link
-from harness.distributed.exchange import Exchange
+from harness.distributed.exchange import DENSE, Exchange
 from harness.distributed.link import Link, Local, choose, load_of, prefer_sparse
 from harness.tensors import Tensors
 
@@ -114,20 +114,27 @@ def test_the_memory_of_a_link_does_not_keep_its_group_alive() -> None:
         (ranks_of("auto", count=1), Wide(), {"weight": half()}),
         (ranks_of("sparse", count=1), Wide(), {"weight": half()}),
     ],
-    ids=["no masks", "density 1", "frozen only", "below 1 MiB", "forced", "alone", "alone, forced"],
+    ids=["no masks", "density 1", "frozen only", "below 1 MiB", "asked", "alone", "alone, asked"],
 )
 def test_dense_is_chosen_without_a_measurement(
     measured: list[tuple[Link, Local]], ranks: Ranks, model: nn.Module, live: Tensors | None
 ) -> None:
     asked = None if live is None else (lambda: live)
 
-    assert choose(ranks, model, asked, torch.bfloat16) == Exchange(False, torch.bfloat16)
+    assert choose(ranks, model, asked) == DENSE
     assert not measured
 
 
 def test_sparse_can_be_forced_without_a_measurement(measured: list[tuple[Link, Local]]) -> None:
-    assert choose(ranks_of("sparse"), Wide(8), dtype=torch.float16) == Exchange(True, torch.float16)
+    assert choose(ranks_of("sparse"), Wide(8)) == Exchange(sparse=True)
     assert not measured
+
+
+@pytest.mark.usefixtures("measured")
+@pytest.mark.parametrize("ranks", [ranks_of(), ranks_of("dense"), ranks_of(count=1)])
+def test_the_dtype_is_passed_on_whatever_is_chosen(ranks: Ranks) -> None:
+    live = {"weight": half(2**20)}
+    assert choose(ranks, Wide(2**20), lambda: live, torch.bfloat16).dtype is torch.bfloat16
 
 
 def test_the_load_counts_what_gets_a_gradient_in_the_dtype_of_the_wire() -> None:

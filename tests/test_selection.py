@@ -167,8 +167,8 @@ def many(kind: str, seed: int) -> Tensor:
         return (scores * 20).exp()
     if kind == "float64":
         return 1 + scores.double() * 1e-12
-    if kind == "misleading sample":
-        scores[::STEP] = torch.arange(len(scores[::STEP])) + 100.0
+    if kind.startswith("sample of the"):
+        scores[::STEP] += 100.0 if kind == "sample of the best" else -100.0
     return scores
 
 
@@ -180,7 +180,8 @@ KINDS = [
     "mostly zero",
     "heavy tails",
     "float64",
-    "misleading sample",
+    "sample of the best",
+    "sample of the worst",
 ]
 
 

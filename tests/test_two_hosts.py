@@ -7,8 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from benchmarks.hosts import Host, two_hosts
 from command import environment, harness, only_run
-from hosts import Host, two_hosts
 from test_resume import RUN
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")

@@ -41,8 +41,7 @@ def ranks_of_environment(
     if "RANK" not in os.environ:
         yield Ranks(device=chosen, options=options)
         return
-    place = place_of_environment()
-    store, names = meet(place, max(options.timeout_s, MEET_S))
+    place, store, names = meet(place_of_environment(), max(options.timeout_s, MEET_S))
     watch = Watchdog(place, names, options.timeout_s)
     with watch.running():
         try:

@@ -126,7 +126,7 @@ class Ranks:
         return agreed
 
     def check_equal(self, tensors: Tensors, what: str) -> None:
-        """Compares digests of masks or weights between ranks: 8 bytes each while all are equal.
+        """Compares digests of masks or weights: a message of 16 bytes while all ranks' are equal.
 
         Raises:
             RanksDisagree: on every rank, naming the odd ranks and their tensors.
@@ -145,7 +145,8 @@ class Ranks:
         # In place of a gather: the largest of x and of -1 - x are both known to all, and are of
         # one x only if all are equal. The size does not grow with the ranks.
         ends = torch.tensor([number, ~number])
-        dist.all_reduce(ends, op=dist.ReduceOp.MAX, group=self.control)
+        with self._together():
+            dist.all_reduce(ends, op=dist.ReduceOp.MAX, group=self.control)
         return int(ends[0]) == ~int(ends[1])
 
     def wrap(

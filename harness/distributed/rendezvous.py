@@ -1,18 +1,18 @@
 """Where the ranks meet: the store that torchrun or rank 0 keeps, and who has come to it."""
 
-import itertools
 import json
 import os
 import socket
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from threading import Thread
 from typing import TypeVar
+from uuid import uuid4
 
-from torch.distributed import DistError, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
 from harness.distributed.roll import RankLost
@@ -23,15 +23,14 @@ POLL_S = 0.05
 ANSWER_S = 30.0  # of a store that is there
 NAME_S = 30.0  # a cluster may add the name of a host a while after its start
 
-_MEETINGS = itertools.count()
-
 
 @dataclass(frozen=True)
 class Place:
     """The store of this start, as one rank sees it.
 
     by_agent: torchrun's agent keeps it, else rank 0 does.
-    meeting: tells a restart, say, from the start before, whose keys may still be in the store.
+    meeting: sets the keys of one start apart from those of the start before, which may still be
+        in the store. torchrun's own count of restarts differs from host to host.
     """
 
     host: str
@@ -76,22 +75,19 @@ class Place:
 
 
 def place_of_environment() -> Place:
-    """Of the variables that a launcher sets; each call is for another meeting of the ranks."""
     given = os.environ
-    run = given.get("TORCHELASTIC_RUN_ID", "")
-    restart = given.get("TORCHELASTIC_RESTART_COUNT", "0")
     return Place(
         given["MASTER_ADDR"],
         int(given["MASTER_PORT"]),
         int(given["RANK"]),
         int(given["WORLD_SIZE"]),
         by_agent=given.get("TORCHELASTIC_USE_AGENT_STORE") == "True",
-        meeting=f"{run}/{restart}/{next(_MEETINGS)}",
     )
 
 
-def meet(place: Place, within_s: float) -> tuple[Store, list[str]]:
-    """The store, for the process group, and all ranks by name, once all have come.
+def meet(place: Place, within_s: float) -> tuple[Place, Store, list[str]]:
+    """The place with its meeting, its store for the process group, and all ranks by name, once
+    all have come.
 
     Raises:
         ValueError: the address is wrong, the port is taken, or two processes have one RANK.
@@ -101,10 +97,19 @@ def meet(place: Place, within_s: float) -> tuple[Store, list[str]]:
     if not place.is_kept_here:
         _reach(place, deadline)
     store = _joined(place)
-    _sign_in(place, store)
-    _await_all(place, store, deadline)
-    every = [json.loads(store.get(f"who/{rank}")) for rank in range(place.count)]
-    return store, [f"rank {r} (host {host}, pid {pid})" for r, (host, pid) in enumerate(every)]
+    try:
+        name = (_lead if place.rank == 0 else _follow)(place, store, deadline)
+        meeting = PrefixStore(name, store)
+        every = [json.loads(meeting.get(f"who/{rank}")) for rank in range(place.count)]
+    except RankLost:
+        raise
+    except RuntimeError as error:
+        raise RankLost(
+            f"{place.keeper} left {place.where} before all {place.count} ranks had come; see what "
+            "the ranks say"
+        ) from error
+    names = [f"rank {rank} (host {host}, pid {pid})" for rank, (host, pid) in enumerate(every)]
+    return replace(place, meeting=name), meeting, names
 
 
 def in_time(seconds: float, work: Callable[[], T]) -> T:
@@ -157,35 +162,61 @@ def _joined(place: Place) -> Store:
             f"{place.where} takes connections, but does not answer like the store of a group; "
             "give the host of rank 0 and a port that is free there"
         ) from None
-    except DistError as error:
+    except RuntimeError as error:  # of older releases, which know no DistError here
         taken = f"MASTER_PORT={place.port} is taken on rank 0's host"
         why = taken if "EADDRINUSE" in str(error) else f"{place.where} cannot be used ({error})"
         raise ValueError(f"{why}; choose a free port, the same for all ranks") from error
 
 
-def _sign_in(place: Place, store: Store) -> None:
-    if store.add(f"came/{place.rank}", 1) > 1:
+def _lead(place: Place, store: Store, deadline: float) -> str:
+    """A new meeting, once all ranks have signed in."""
+    name = uuid4().hex
+    meeting = PrefixStore(name, store)
+    _sign_in(place, meeting)
+    store.set("meeting", name)
+    while missing := _missing(place, meeting):
+        if time.monotonic() > deadline:
+            raise RankLost(_late(place, missing))
+        time.sleep(POLL_S)
+    meeting.set("begun", "")
+    return name
+
+
+def _follow(place: Place, store: Store, deadline: float) -> str:
+    """Rank 0's meeting, once all ranks have signed in; not one from before a restart."""
+    name, welcome, missing = "", False, [0]
+    while time.monotonic() < deadline:
+        if store.check(["meeting"]) and (latest := store.get("meeting").decode()) != name:
+            name, meeting = latest, PrefixStore(latest, store)
+            welcome = _sign_in(place, meeting)
+        if welcome and meeting.check(["begun"]):
+            return name
+        missing = _missing(place, meeting) if welcome else [0]
+        time.sleep(POLL_S)
+    if name and not welcome and not place.by_agent:
         raise ValueError(
             f"RANK={place.rank} has come to {place.where} already; give every process a RANK of "
             "its own, and every group of processes that runs here a port of its own"
         )
-    store.set(f"sign/{place.rank}", "{}")  # for the watchdogs of all who have come
-    store.set(f"who/{place.rank}", json.dumps([socket.gethostname(), os.getpid()]))
+    raise RankLost(_late(place, missing))
 
 
-def _await_all(place: Place, store: Store, deadline: float) -> None:
-    missing = list(range(place.count))
-    try:
-        while missing := [rank for rank in missing if not store.check([f"who/{rank}"])]:
-            if time.monotonic() > deadline:
-                raise RankLost(_late(place, missing, "in time"))
-            time.sleep(POLL_S)
-    except DistError as error:
-        raise RankLost(_late(place, missing, f"before {place.keeper} left")) from error
+def _sign_in(place: Place, meeting: Store) -> bool:
+    """Whether nobody has done so with this rank."""
+    if meeting.add(f"came/{place.rank}", 1) > 1:
+        return False
+    meeting.set(f"sign/{place.rank}", "{}")  # for the watchdogs of all who have come
+    meeting.set(f"who/{place.rank}", json.dumps([socket.gethostname(), os.getpid()]))
+    return True
 
 
-def _late(place: Place, missing: list[int], when: str) -> str:
+def _missing(place: Place, meeting: Store) -> list[int]:
+    return [rank for rank in range(place.count) if not meeting.check([f"who/{rank}"])]
+
+
+def _late(place: Place, missing: list[int]) -> str:
     return (
-        f"{place.count - len(missing)} of WORLD_SIZE={place.count} ranks came to {place.where} "
-        f"{when}; not {', '.join(f'rank {rank}' for rank in missing)}: see what they say"
+        f"{place.count - len(missing)} of WORLD_SIZE={place.count} ranks came to {place.where} in "
+        f"time, not {', '.join(f'rank {rank}' for rank in missing)}; see what they say, or set "
+        "ranks.timeout_s higher"
     )

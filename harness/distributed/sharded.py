@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.distributed.ranks import Ranks
-from harness.selection import check_keep, widest
+from harness.selection import Array, array, check_keep, count, positions, widest
 from harness.tensors import Counts, Tensors
 
 Contest = tuple[list[str], int]  # tensors that compete, and how many scores they keep together
@@ -24,7 +24,7 @@ def top_sharded(scores: Tensors, keep: int, ranks: Ranks) -> Tensors:
     The threshold is found bit by bit, by counting how many scores reach a value: per event 32
     sums of one integer over ranks (64 for float64), and three more. With T tensors on R ranks
     these are 16 + 16 T + 256 + 16 T R bytes, whatever the size of the tensors (8 KB for T = 54,
-    R = 8). Memory: two integers as wide as a score, per local score.
+    R = 8). Memory: three times the local scores, for a while.
 
     Raises, on all ranks:
         ValueError: keep is not in [0, number of scores], or a score on any rank is NaN.
@@ -49,11 +49,11 @@ def _cut(scores: Tensors, contests: list[Contest], ranks: Ranks) -> Tensors:
     keys = {name: _keys(score, dtype) for name, score in scores.items()}
     thresholds = _thresholds(keys, contests, ranks)
     masks = {name: flat > thresholds[name] for name, flat in keys.items()}
-    ties = {name: (flat == thresholds[name]).nonzero().flatten() for name, flat in keys.items()}
-    mine = [[int(masks[name].count_nonzero()), len(ties[name])] for name in scores]
+    ties = {name: positions(flat == thresholds[name]) for name, flat in keys.items()}
+    mine = [[count(masks[name]), len(ties[name])] for name in scores]
     for name, taken in _ties_to_take(mine, contests, ranks).items():
         masks[name][ties[name][:taken]] = True
-    return {name: mask.view(scores[name].shape) for name, mask in masks.items()}
+    return {name: torch.as_tensor(mask).view(scores[name].shape) for name, mask in masks.items()}
 
 
 def _check(scores: Tensors, contests: list[Contest], ranks: Ranks) -> None:
@@ -71,28 +71,32 @@ def _check(scores: Tensors, contests: list[Contest], ranks: Ranks) -> None:
         check_keep(keep, sum(there[name][0] for name in names))
 
 
-def _keys(scores: Tensor, dtype: torch.dtype) -> Tensor:
+def _keys(scores: Tensor, dtype: torch.dtype) -> Array:
     """Integers in the order of the scores, equal where these are equal."""
     # -0 + 0 is 0: they are equal scores, but not equal bits.
     flat = scores.detach().flatten().to(dtype) + 0.0
     integer = torch.int64 if dtype == torch.float64 else torch.int32
     bits = flat.view(integer)
     # Negative numbers ascend with falling magnitude, and the sign bit stays where it is.
-    return torch.where(bits < 0, bits ^ torch.iinfo(integer).max, bits)
+    return array(torch.where(bits < 0, bits ^ torch.iinfo(integer).max, bits))
 
 
-def _thresholds(keys: Tensors, contests: list[Contest], ranks: Ranks) -> Counts:
+def _thresholds(keys: dict[str, Array], contests: list[Contest], ranks: Ranks) -> Counts:
     """Per tensor the largest key that at least `keep` keys of its contest reach."""
-    flats = [torch.cat([keys[name] for name in names]) for names, _ in contests]
-    whole = torch.iinfo(flats[0].dtype)
-    found = [whole.min] * len(contests)
-    for bit in reversed(range(whole.bits)):
+    flats = [[keys[name] for name in names] for names, _ in contests]
+    bits = 8 * flats[0][0].itemsize
+    found = [-(2 ** (bits - 1))] * len(contests)
+    for bit in reversed(range(bits)):
         tried = [low + 2**bit for low in found]
-        mine = [(flat >= key).count_nonzero() for flat, key in zip(flats, tried, strict=True)]
-        reached = ranks.sum(torch.stack(mine).to(ranks.device)).tolist()
+        mine = [
+            [sum(count(flat >= key) for flat in those)]
+            for those, key in zip(flats, tried, strict=True)
+        ]
         found = [
-            key if count >= keep else low
-            for low, key, count, (_, keep) in zip(found, tried, reached, contests, strict=True)
+            key if reached >= keep else low
+            for low, key, (reached,), (_, keep) in zip(
+                found, tried, _sums(mine, ranks), contests, strict=True
+            )
         ]
     return {name: low for low, (names, _) in zip(found, contests, strict=True) for name in names}
 

@@ -1,14 +1,22 @@
 """Sides that are timed in turns, and the figure that compares two of them."""
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
 Seconds = dict[str, list[float]]  # side -> one time per round
 
 HEAD = f"{'figure':<44} {'median':>8} {'min':>8} {'max':>8}  target"
+# Digits after the point, and what stands behind the number.
+UNITS = {
+    "ratio": (3, ""),
+    "s": (1, " s"),
+    "ms": (1, " ms"),
+    "MB": (3, " MB"),
+    "count": (0, ""),
+}
 
 
 @dataclass(frozen=True)
@@ -41,7 +49,7 @@ class Figure:
     """A median with the extremes over the rounds; `seconds` holds what it is made of."""
 
     name: str
-    unit: str  # "ratio" or "s"
+    unit: str  # of UNITS
     median: float
     min: float
     max: float
@@ -49,12 +57,12 @@ class Figure:
     at_most: float | None = None  # targets
     at_least: float | None = None
     largest_weight_difference: float | None = None  # between networks that should be equal
+    cases: list[dict[str, Any]] = field(default_factory=list)  # what a count is made of
 
     def row(self) -> str:
-        mark = " s" if self.unit == "s" else "  "
-        digits = 1 if self.unit == "s" else 3
+        digits, mark = UNITS[self.unit]
         values = (self.median, self.min, self.max)
-        numbers = " ".join(f"{f'{value:.{digits}f}{mark}'.rstrip():>8}" for value in values)
+        numbers = " ".join(f"{f'{value:.{digits}f}{mark}':>8}" for value in values)
         return f"{self.name:<44} {numbers}  {self._verdict()}".rstrip()
 
     def _verdict(self) -> str:
@@ -63,6 +71,17 @@ class Figure:
                 met = self.median <= target if sign == "<=" else self.median >= target
                 return f"{sign} {target:g} {'met' if met else 'missed'}"
         return ""
+
+
+@dataclass(frozen=True)
+class Note:
+    """A row that is no figure: what was chosen or drawn, or why a figure is not there."""
+
+    name: str
+    text: str
+
+    def row(self) -> str:
+        return f"{self.name:<44} {self.text}"
 
 
 def ratio(name: str, seconds: Seconds, over: str, under: str, **more: float) -> Figure:
@@ -77,3 +96,15 @@ def duration(name: str, seconds: Seconds, of: str, **more: float) -> Figure:
     """Seconds of one side."""
     times = seconds[of]
     return Figure(name, "s", median(times), min(times), max(times), {of: times}, **more)
+
+
+def spread(name: str, unit: str, values: Sequence[float], **more: float) -> Figure:
+    """Values that are measured one by one, in their unit."""
+    return Figure(name, unit, median(values), min(values), max(values), {}, **more)
+
+
+def count(name: str, cases: list[dict[str, Any]], good: str) -> Figure:
+    """How many cases are `good`; the target is all of them."""
+    number = sum(bool(case[good]) for case in cases)
+    of_all = f"{name}, of {len(cases)}"
+    return Figure(of_all, "count", number, number, number, {}, at_least=len(cases), cases=cases)

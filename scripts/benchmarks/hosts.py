@@ -5,6 +5,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import IO
 
 
 @dataclass(frozen=True)
@@ -15,15 +16,17 @@ class Host:
     address: str
     interface: str
 
-    def popen(self, *command: str, env: dict[str, str]) -> "subprocess.Popen[str]":
+    def popen(
+        self, *command: str, env: dict[str, str], output: IO[str] | int = subprocess.PIPE
+    ) -> "subprocess.Popen[str]":
         """The command on this host, as the head of its own process group."""
         # Else gloo takes the address of the host's name, which is the loopback's.
         wired = {**env, "GLOO_SOCKET_IFNAME": self.interface}
         return subprocess.Popen(
             ["ip", "netns", "exec", self.namespace, *command],
             env=wired,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stdout=output,
+            stderr=output,
             text=True,
             start_new_session=True,
         )

@@ -1,0 +1,174 @@
+"""One pruning event on the 25.5 M prunable weights of ResNet-50, with scores given."""
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+import torch.distributed as dist  # noqa: TID251 (to count what it is given)
+import torch.nn.functional as F
+from torch import nn
+from torchvision.models import resnet50
+
+from benchmarks.ranks_jobs import answer
+from harness.allocation.global_ranking import GlobalRanking
+from harness.distributed import Ranks
+from harness.masks import MaskStore
+from harness.pruning import Calibration, Goal, Pruner
+from harness.structure.element import Element
+from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+
+DENSITIES = {"first": 0.5, "later": 0.1}
+BATCH, WARM_UP = 32, 3
+
+
+@dataclass(frozen=True)
+class Given:
+    """Scores that are there already."""
+
+    granularity: ClassVar[str] = "weight"
+    scores: Tensors
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        return {}
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return self.scores
+
+
+@dataclass
+class Event:
+    """What `Levels` does between scores and retraining, on a network of this size."""
+
+    ranks: Ranks
+    model: nn.Module
+    store: MaskStore
+    pruner: Pruner
+
+    def __call__(self, density: float) -> None:
+        weights = prunable_weights(self.model)
+        keep = round(density * sum(weight.numel() for weight in weights.values()))
+        no_data = Calibration([], F.cross_entropy, self.ranks.mean)
+        self.ranks.check_equal(self.store.masks, "masks in force")
+        masks = self.pruner.masks(
+            self.model, self.store, dict.fromkeys(weights, ()), Goal(keep, "density"), no_data
+        )
+        self.store.shrink_to(self.ranks.agree(masks))
+        self.store.apply_to(self.model)
+
+
+def measured(ranks: Ranks, rounds: int) -> dict[str, Any]:
+    """Per event "first" (of a dense network) and "later", in each round: seconds, and the bytes
+    received, both of the rank that has most; on CUDA also seconds of a training step."""
+    torch.manual_seed(0)
+    model = resnet50(weights=None).to(ranks.device)
+    weights = prunable_weights(model)
+    pruner = Pruner(
+        Given({name: weight.abs() for name, weight in weights.items()}), Element(), GlobalRanking()
+    )
+    found: dict[str, Any] = {name: [] for name in DENSITIES}
+    for number in range(rounds + 1):
+        event = Event(ranks, model, MaskStore(weights), pruner)
+        for name, density in DENSITIES.items():
+            one = _observed(ranks, lambda density=density: event(density))
+            # The first round warms up.
+            found[name] += [one] if number else []
+    if ranks.device.type == "cuda":
+        found["step"] = _steps(ranks, model, len(found["first"]))
+    return found
+
+
+def _observed(ranks: Ranks, work: Callable[[], None]) -> dict[str, float]:
+    ranks.wait()
+    before, since = at_the_interface(), time.perf_counter()
+    with counted(ranks) as received:
+        work()
+        _synchronised(ranks)
+    seconds = time.perf_counter() - since
+    mine = {
+        "seconds": seconds,
+        "bytes": sum(received),
+        "interface": at_the_interface() - before,
+    }
+    every = ranks.gather(mine)
+    return {key: max(one[key] for one in every) for key in mine}
+
+
+def at_the_interface() -> int:
+    """Bytes that this host has received on the interface that gloo was told to use, or 0."""
+    name = os.environ.get("GLOO_SOCKET_IFNAME", "")
+    for line in Path("/proc/net/dev").read_text().splitlines() if name else []:
+        interface, _, numbers = line.partition(":")
+        if interface.strip() == name:
+            return int(numbers.split()[0])
+    return 0
+
+
+@contextmanager
+def counted(ranks: Ranks) -> Iterator[list[int]]:
+    """Bytes that this rank receives in each collective of torch.distributed inside."""
+    received: list[int] = []
+    shares: dict[str, Callable[..., int]] = {
+        "broadcast": lambda tensor, src=0, **_: tensor.nbytes if ranks.rank != src else 0,
+        "all_reduce": lambda tensor, *_, **__: tensor.nbytes,
+        "all_gather": lambda every, mine, *_, **__: (len(every) - 1) * mine.nbytes,
+    }
+    # Both: those for objects call those for tensors by the names in their own module.
+    places = (dist, dist.distributed_c10d)
+    real = {name: getattr(dist, name) for name in shares}
+    for name, share in shares.items():
+        for place in places:
+            setattr(place, name, _counting(real[name], share, received))
+    try:
+        yield received
+    finally:
+        for name, function in real.items():
+            for place in places:
+                setattr(place, name, function)
+
+
+def _counting(
+    real: Callable[..., Any], share: Callable[..., int], received: list[int]
+) -> Callable[..., Any]:
+    def counting(*arguments: Any, **named: Any) -> Any:
+        received.append(share(*arguments, **named))
+        return real(*arguments, **named)
+
+    return counting
+
+
+def _steps(ranks: Ranks, model: nn.Module, count: int) -> list[dict[str, float]]:
+    """Seconds of rank 0's steps, without an exchange; the others wait, for they may share its
+    device."""
+    found = []
+    if ranks.is_main:
+        optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
+        inputs = torch.randn(BATCH, 3, 224, 224, device=ranks.device)
+        labels = torch.arange(BATCH, device=ranks.device)
+        for _ in range(WARM_UP + count):
+            _synchronised(ranks)
+            since = time.perf_counter()
+            F.cross_entropy(model(inputs), labels).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            _synchronised(ranks)
+            found.append({"seconds": time.perf_counter() - since})
+    ranks.wait()
+    return found[WARM_UP:]
+
+
+def _synchronised(ranks: Ranks) -> None:
+    if ranks.device.type == "cuda":
+        torch.cuda.synchronize(ranks.device)
+
+
+if __name__ == "__main__":
+    if torch.cuda.device_count() == 1:
+        os.environ["LOCAL_RANK"] = "0"  # they share it
+    answer(measured)

@@ -1,0 +1,69 @@
+"""A flipped bit in the masks of one rank: where, when, and that it happens."""
+
+import random
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+
+from harness.tensors import Tensors
+from harness.training.loop import Loop
+
+
+@dataclass(frozen=True)
+class Flip:
+    """
+    step: optimizer step under masks before which it happens, counted from 1.
+    place: which byte of the masks, as a share of all.
+    bit: of that byte; 0 makes True False and False True, the others make it no bool at all.
+    """
+
+    rank: int
+    step: int
+    place: float
+    bit: int
+
+    @classmethod
+    def drawn(cls, draws: random.Random, ranks: int, steps: int) -> "Flip":
+        """Half of them are of bit 0."""
+        bit = draws.choice([0, draws.randrange(1, 8)])
+        return cls(draws.randrange(ranks), draws.randrange(steps) + 1, draws.random(), bit)
+
+    def happen(self, masks: Tensors) -> str:
+        """The name of the tensor that it happened in."""
+        index = int(self.place * sum(mask.numel() for mask in masks.values()))
+        for name, mask in masks.items():
+            if index < mask.numel():
+                # Past torch, which would count a change: a fault of the memory does not tell it.
+                mask.view(torch.uint8).view(-1).numpy()[index] ^= 1 << self.bit
+                return name
+            index -= mask.numel()
+        raise ValueError(f"place must be in [0, 1), got {self.place}")
+
+
+@contextmanager
+def flipping(
+    flip: Flip, rank: int, at_flip: Callable[[Loop, int, str], None]
+) -> Iterator[list[int]]:
+    """The flip happens inside, on its rank; yields the numbers of the steps from then on.
+
+    at_flip: called on every rank with the loop, the steps of its epoch, and on the flip's rank
+    with the name of the tensor, elsewhere "".
+    """
+    update, number, since = Loop._update, 0, list[int]()
+
+    def flipping_update(loop: Loop, steps: int) -> None:
+        nonlocal number
+        number += bool(loop.hooks.live)
+        if loop.hooks.live and number == flip.step:
+            at_flip(loop, steps, flip.happen(loop.hooks.live()) if rank == flip.rank else "")
+        if number >= flip.step:
+            since.append(number)
+        update(loop, steps)
+
+    Loop._update = flipping_update
+    try:
+        yield since
+    finally:
+        Loop._update = update

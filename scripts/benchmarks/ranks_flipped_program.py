@@ -1,0 +1,30 @@
+"""The command line, on whose masks one bit flips: ranks_flipped_program FLIP NOTE -- ARGUMENTS.
+
+FLIP: fields of Flip, as JSON. NOTE: the flip's rank writes there when it happened, and to what.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+from benchmarks.ranks_flip import Flip, flipping
+from harness.__main__ import main
+from harness.training.loop import Loop
+
+
+def run() -> None:
+    flip, note, _, *arguments = sys.argv[1:]
+
+    def write(loop: Loop, steps: int, tensor: str) -> None:
+        if tensor:
+            Path(note).write_text(json.dumps({"at": time.time(), "tensor": tensor}))
+
+    sys.argv = ["harness", *arguments]
+    with flipping(Flip(**json.loads(flip)), int(os.environ["RANK"]), write):
+        main()
+
+
+if __name__ == "__main__":
+    run()

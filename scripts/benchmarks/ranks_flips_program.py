@@ -1,0 +1,107 @@
+"""Runs on several ranks, one after the other, in each of which one bit of the masks flips."""
+
+import json
+import random
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from benchmarks.ranks_flip import Flip, flipping
+from benchmarks.ranks_jobs import answer
+from harness.checkpoints import Checkpoints, Policy
+from harness.distributed import Options, Ranks, RanksDisagree
+from harness.distributed.stop import Stop
+from harness.environment import numerics_key
+from harness.launch.compose import composed
+from harness.levels import Levels
+from harness.main import build
+from harness.records import Identity, Record
+from harness.training.journal import Journal
+from harness.training.loop import Loop
+
+# 4 steps an epoch: 8 of dense training, then 2 levels of 8 under masks.
+RUN = (
+    "data=blobs", "model=mlp", "model.hidden=[16]", "model.batch_norm=true",
+    "training.epochs=2", "retraining.epochs=2", "schedule=geometric", "schedule.levels=2",
+    "calibration_samples=64",
+)  # fmt: skip
+STEPS_UNDER_MASKS = 16
+EVERY_STEPS = 3  # a checkpoint after the third step of an epoch, and after its last one
+EXCHANGES = ("dense", "sparse")
+ME = Identity("run", "setting", "method", "label", "mlp", "blobs")
+
+
+class Silent:
+    """Follows a run and says nothing."""
+
+    follows_epochs = False
+
+    def begin(self, levels: int, epochs: int) -> None:
+        pass
+
+    def log(self, record: Record) -> None:
+        pass
+
+    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None:
+        pass
+
+
+class Trial:
+    """One run with a flip, and what came of it on this rank."""
+
+    def __init__(self, ranks: Ranks, flip: Flip, folder: Path):
+        self.ranks, self.flip, self.folder = ranks, flip, folder
+        self.files = Checkpoints(folder / "run" / "checkpoints")
+        self.due = 0  # steps from the flip's to the one that a checkpoint follows
+        self.there = list[str]()
+        self.tensor = self.said = ""
+
+    def run(self) -> dict[str, Any]:
+        with Stop(self.ranks) as stop:
+            levels = self._levels(stop)
+            with flipping(self.flip, self.ranks.rank, self._at_flip) as since:
+                try:
+                    levels.run(ME, Silent(), self.files)
+                except RanksDisagree as error:
+                    self.said = str(error)
+        in_time = len(since) == self.due and self._checkpoints() == self.there
+        tensor = next(filter(None, self.ranks.gather(self.tensor)), "")
+        named = f"(rank {odd(self.ranks.count, self.flip)}: {tensor})" in self.said
+        return {"tensor": tensor, "said": self.said, "named": named, "at the next check": in_time}
+
+    def _levels(self, stop: Stop) -> Levels:
+        policy = Policy(every_steps=EVERY_STEPS)
+        journal = Journal(self.ranks, stop, policy, numerics_key(self.ranks), "flips")
+        self.ranks.on_main(self.files.clear)
+        return build(composed(RUN)).prepare(self.ranks, self.folder / "dense", journal)
+
+    def _at_flip(self, loop: Loop, steps: int, tensor: str) -> None:
+        self.tensor, self.there = tensor, self._checkpoints()
+        self.due = min(EVERY_STEPS - loop.step % EVERY_STEPS, steps - loop.step)
+
+    def _checkpoints(self) -> list[str]:
+        return sorted(file.name for file in self.files.folder.glob("*"))
+
+
+def odd(ranks: int, flip: Flip) -> int:
+    """The rank that the error must name; of two, rank 0 counts as right."""
+    return flip.rank if ranks > 2 else 1
+
+
+def measured(ranks: Ranks, trials: int, seed: int, folder: str) -> None:
+    """Each rank writes its account of every trial to a file of its own: what is there stays there
+    if a later trial hangs."""
+    draws = random.Random(f"{seed} {ranks.count}")
+    with Path(folder, f"rank-{ranks.rank}.jsonl").open("w") as file:
+        for number in range(trials):
+            flip = Flip.drawn(draws, ranks.count, STEPS_UNDER_MASKS)
+            exchange = EXCHANGES[number % len(EXCHANGES)]
+            mine = replace(ranks, options=Options(exchange=exchange))
+            found = Trial(mine, flip, Path(folder)).run()
+            line = {"trial": number, "exchange": exchange, **asdict(flip), **found}
+            file.write(json.dumps(line) + "\n")
+            file.flush()
+
+
+if __name__ == "__main__":
+    answer(measured)

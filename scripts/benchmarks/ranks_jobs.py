@@ -1,0 +1,192 @@
+"""Jobs of several processes, on this host or on two; none of them outlives its `with`."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from benchmarks.hosts import Host
+from harness.distributed import Options, ranks_of_environment
+
+CHECKOUT = Path(__file__).parents[2]
+POLL_S = 0.1
+TIME_OUT_S = 1800.0
+OF_A_LAUNCHER = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+
+Job = subprocess.Popen[str]
+
+
+class JobFailed(RuntimeError):
+    """A job ended with an error, or not in time."""
+
+
+def answer(task: Callable[..., Any]) -> None:
+    """The main function of a program that `asked` starts: task(ranks, **wishes) on every rank.
+
+    A wish named `device` or `options` is for the group itself.
+    """
+    torch.set_num_threads(1)
+    out, wishes = Path(sys.argv[1]), json.loads(sys.argv[2])
+    options = Options(**wishes.pop("options", {}))
+    with ranks_of_environment(wishes.pop("device", "cpu"), options) as ranks:
+        found = task(ranks, **wishes)
+        if ranks.is_main:
+            out.write_text(json.dumps(found))
+
+
+def asked(
+    program: str,
+    hosts: Sequence[Host] = (),
+    count: int = 2,
+    within_s: float = TIME_OUT_S,
+    **wishes: Any,
+) -> Any:
+    """What rank 0 of a program of this package answers; one rank on each host, if given.
+
+    Raises:
+        JobFailed: with the job's last words.
+    """
+    with TemporaryDirectory(prefix="ranks-") as top, ExitStack() as stack:
+        out = Path(top, "answer.json")
+        work = ["-m", f"benchmarks.{program}", str(out), json.dumps(wishes)]
+        commands = [
+            [*agent(number, hosts), *work] if hosts else torchrun(count, *work)
+            for number in range(len(hosts) or 1)
+        ]
+        jobs = [
+            stack.enter_context(running(command, Path(top, f"log-{number}"), host))
+            for number, (command, host) in enumerate(zip(commands, hosts or [None], strict=True))
+        ]
+        await_end(jobs, within_s)
+        for number, job in enumerate(jobs):
+            check(job, Path(top, f"log-{number}"))
+        return json.loads(out.read_text())
+
+
+def torchrun(count: int, *arguments: str) -> list[str]:
+    start = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    return [*start, f"--nproc-per-node={count}", *arguments]
+
+
+def agent(number: int, hosts: Sequence[Host]) -> list[str]:
+    """A torchrun agent with one rank. Static rendezvous: with c10d it must guess from names
+    whether it is on the host of the store."""
+    start = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={len(hosts)}"]
+    place = [f"--node-rank={number}", f"--master-addr={hosts[0].address}", "--master-port=29400"]
+    return [*start, *place, "--nproc-per-node=1"]
+
+
+@contextmanager
+def running(command: Sequence[str], log: Path, host: Host | None = None) -> Iterator[Job]:
+    """The command under way, all that it prints in a file; ended with its children afterwards."""
+    with log.open("w") as output:
+        # A session of its own: Ctrl-C reaches this process only, which then ends all others.
+        job = (
+            host.popen(*command, env=environment(), output=output)
+            if host
+            else subprocess.Popen(
+                command, env=environment(), stdout=output, stderr=output, text=True,
+                start_new_session=True,
+            )
+        )  # fmt: skip
+        try:
+            yield job
+        finally:
+            end(job)
+
+
+def environment() -> dict[str, str]:
+    """One thread, this checkout's harness, and the parts that its tests define."""
+    kept = {key: value for key, value in os.environ.items() if key not in OF_A_LAUNCHER}
+    path = os.pathsep.join(str(CHECKOUT / folder) for folder in ("", "scripts", "tests"))
+    return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def await_end(jobs: Sequence[Job], within_s: float) -> set[int]:
+    """The ids of the jobs and of all that was seen to descend from them.
+
+    Raises:
+        JobFailed: they are still there then.
+    """
+    deadline, seen = time.monotonic() + within_s, set[int]()
+    while any(job.poll() is None for job in jobs):
+        if time.monotonic() > deadline:
+            raise JobFailed(f"{_command(jobs[0])} did not end within {within_s:.0f} s")
+        seen.update(*(family(job.pid) for job in jobs))
+        time.sleep(POLL_S)
+    return seen
+
+
+def check(job: Job, log: Path) -> None:
+    """
+    Raises:
+        JobFailed: the job's status is not 0.
+    """
+    if job.returncode:
+        said = log.read_text()[-3000:]
+        raise JobFailed(f"{_command(job)} ended with status {job.returncode}; it said:\n{said}")
+
+
+def end(job: Job) -> None:
+    """Ends a job that is still there, and all that it started, each by its id."""
+    if job.poll() is not None:
+        return
+    # Stopped first: it could start others while these are listed.
+    _signal(job.pid, signal.SIGSTOP)
+    for pid in family(job.pid):
+        _signal(pid, signal.SIGKILL)
+    job.wait()
+
+
+def family(head: int) -> list[int]:
+    """The process and all that descend from it, as far as they live. Linux only."""
+    parents = {pid: found[1] for pid, found in _processes().items() if found[0] != "Z"}
+    found = [head] if head in parents else []
+    for pid in found:
+        found += [child for child, parent in parents.items() if parent == pid]
+    return found
+
+
+def living(pids: Iterable[int]) -> list[int]:
+    """Those that still run; one that nobody waited for is no more."""
+    there = _processes()
+    return [pid for pid in pids if pid in there and there[pid][0] != "Z"]
+
+
+def variable(pid: int, name: str) -> str | None:
+    """A variable of the environment that a process was started with; None once it is gone."""
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
+            key, _, value = line.decode(errors="replace").partition("=")
+            if key == name:
+                return value
+    return None
+
+
+def _processes() -> dict[int, tuple[str, int]]:
+    """By id: state and parent."""
+    found = {}
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        # It may be gone by now.
+        with suppress(OSError):
+            state, parent, *_ = file.read_text().rpartition(")")[2].split()
+            found[int(file.parent.name)] = (state, int(parent))
+    return found
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _command(job: Job) -> str:
+    return " ".join(map(str, job.args))

@@ -1,0 +1,80 @@
+"""Steps of the training loop of an MLP, its gradients sent whole and live entries only."""
+
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from benchmarks.figure import Side, in_turns
+from benchmarks.ranks_jobs import answer
+from benchmarks.ranks_step_program import NO_END, loop_of
+from benchmarks.task import SEED
+from harness.data.base import Split
+from harness.distributed import Options, Ranks
+from harness.learning_rate.constant import Constant
+from harness.masks import MaskStore
+from harness.models.mlp import Mlp
+from harness.selection import top_counts, top_each
+from harness.tensors import prunable_weights
+from harness.training.dense import build_seeded
+from harness.training.loop import Loop
+from harness.training.trainer import Trainer
+
+SHAPE, CLASSES, BATCH = (784,), 10, 64
+# Side -> density, what is asked for as `ranks.exchange`.
+SIDES = {
+    "sparse": (0.1, "sparse"),
+    "dense": (0.1, "dense"),
+    "chosen": (0.1, "auto"),
+    "sparse, all live": (1.0, "sparse"),
+    "dense, all live": (1.0, "dense"),
+    "chosen, all live": (1.0, "auto"),
+}
+
+
+def measured(
+    ranks: Ranks, sides: list[str], rounds: int, steps: int, hidden: list[int]
+) -> dict[str, Any]:
+    """Per side rank 0's seconds of a step, the mean of `steps` of them, in each round; and the
+    exchange that it came to."""
+    loops = {side: _loop(ranks, *SIDES[side], steps, hidden) for side in sides}
+    epochs = {side: Side(lambda loop=loop: loop, Loop.run_epoch) for side, loop in loops.items()}
+    seconds = in_turns(epochs, rounds)
+    return {
+        "seconds": {side: [time / steps for time in times] for side, times in seconds.items()},
+        "exchange": {
+            side: "sparse" if loop.exchange.sparse else "dense" for side, loop in loops.items()
+        },
+    }
+
+
+def _loop(ranks: Ranks, density: float, exchange: str, steps: int, hidden: list[int]) -> Loop:
+    model = build_seeded(lambda: Mlp(hidden).build(SHAPE, CLASSES), SEED)
+    store = _pruned_to(density, model)
+    recipe = Trainer(partial(SGD, lr=0.01, momentum=0.9, fused=True), Constant(), NO_END, BATCH)
+    asked = replace(ranks, options=Options(exchange=exchange))
+    return loop_of(asked, model, _made_up(steps * BATCH), recipe, store)
+
+
+def _pruned_to(density: float, model: nn.Module) -> MaskStore:
+    """The masks of a global ranking of magnitudes, applied to the model."""
+    weights = prunable_weights(model)
+    scores = {name: weight.abs() for name, weight in weights.items()}
+    keep = round(density * sum(weight.numel() for weight in weights.values()))
+    store = MaskStore(weights)
+    store.shrink_to(top_each(scores, top_counts(scores, keep)))
+    store.apply_to(model)
+    return store
+
+
+def _made_up(samples: int) -> Split:
+    stream = torch.Generator().manual_seed(SEED)
+    inputs = torch.randn(samples, *SHAPE, generator=stream)
+    return Split(inputs, torch.randint(CLASSES, (samples,), generator=stream))
+
+
+if __name__ == "__main__":
+    answer(measured)

@@ -1,0 +1,62 @@
+"""Steps of the training loop on several ranks, with masks and without."""
+
+from collections.abc import Callable
+from functools import partial
+
+from torch import nn
+
+from benchmarks.figure import Seconds, Side, in_turns
+from benchmarks.masks import by_harness, global_magnitude
+from benchmarks.ranks_jobs import answer
+from benchmarks.task import BATCH, LEVEL, OPTIMIZERS, SEED, TASK, network, splits
+from harness.data.base import Split
+from harness.distributed import Ranks
+from harness.learning_rate.constant import Constant
+from harness.masks import MaskStore
+from harness.training.loop import Loop
+from harness.training.setting import Hooks, Setting
+from harness.training.trainer import Trainer
+
+NO_END = 10**6  # epochs; whoever has the loop decides
+
+
+def loop_of(
+    ranks: Ranks, model: nn.Module, split: Split, recipe: Trainer, store: MaskStore | None = None
+) -> Loop:
+    """A training under way, as a level's retraining if there are masks."""
+    hooks = Hooks()
+    if store:
+        hooks = Hooks(after_backward=store.gradient_masker(model), live=lambda: store.masks)
+    return Loop(recipe, model, Setting(split, TASK, ranks, SEED, LEVEL), hooks, 0, None)
+
+
+def measured(ranks: Ranks, rounds: int, epochs: int) -> dict[str, Seconds]:
+    """Per optimizer and side rank 0's seconds of some epochs in each round."""
+    store = global_magnitude(network())
+
+    def epochs_of(loop: Loop) -> None:
+        for _ in range(epochs):
+            loop.run_epoch()
+
+    def side(make: Callable[[], nn.Module], recipe: Trainer, store: MaskStore | None) -> Side:
+        def prepare() -> Loop:
+            loop = loop_of(ranks, make(), splits().train, recipe, store)
+            ranks.wait()
+            return loop
+
+        return Side(prepare, epochs_of)
+
+    found = {}
+    for name, optimizer in OPTIMIZERS.items():
+        recipe = Trainer(optimizer, Constant(), NO_END, BATCH)
+        sides = {
+            "dense": side(network, recipe, None),
+            "masked": side(partial(by_harness, store), recipe, store),
+            "dense again": side(network, recipe, None),
+        }
+        found[name] = in_turns(sides, rounds)
+    return found
+
+
+if __name__ == "__main__":
+    answer(measured)

@@ -1,0 +1,257 @@
+"""A rank that dies, hangs or leaves ends the others in time, by name; nothing else does."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from command import environment
+from test_group import free_port
+
+from harness.distributed import RankLost
+from harness.distributed.rendezvous import Place
+from harness.distributed.roll import Patience, Roll, Sign
+from harness.distributed.watchdog import Watchdog
+
+PROGRAM = str(Path(__file__).with_name("watchdog_program.py"))
+TIMEOUT_S = 4.0
+# From the loss to the end: timeout_s, the time to look for a reason, slow machines.
+SOON_S = 40.0
+
+
+class Job:
+    """Ranks at work; `processes` are the ranks, or torchrun alone."""
+
+    def __init__(self, processes: list[subprocess.Popen[str]], count: int, out: Path):
+        self.processes, self.count, self.out = processes, count, out
+
+    def pids(self) -> list[int]:
+        """Of the ranks, once all of them train."""
+        files = [self.out / f"pid-{rank}" for rank in range(self.count)]
+        wait_for(lambda: all(file.exists() and file.read_text() for file in files), 120)
+        return [int(file.read_text()) for file in files]
+
+    def ends(self, *processes: int) -> list[int]:
+        """Exit statuses, of all by default, which must come soon."""
+        chosen = processes or range(len(self.processes))
+        end = time.monotonic() + SOON_S
+        return [self.processes[p].wait(max(end - time.monotonic(), 0)) for p in chosen]
+
+    def said(self) -> str:
+        return "".join(file.read_text() for file in sorted(self.out.glob("stderr-*")))
+
+    def why(self) -> set[str]:
+        """What the callbacks were given."""
+        return {file.read_text() for file in self.out.glob("why-*")}
+
+
+@contextmanager
+def by_hand(count: int, task: str, out: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Job]:
+    master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
+    commands = [([PROGRAM], {**master, "RANK": str(rank)}) for rank in range(count)]
+    with started(commands, count, task, out, timeout_s) as job:
+        yield job
+
+
+@contextmanager
+def under_torchrun(count: int, task: str, out: Path) -> Iterator[Job]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    with started([([*torchrun, PROGRAM], {})], count, task, out, TIMEOUT_S) as job:
+        yield job
+
+
+@contextmanager
+def started(
+    commands: list[tuple[list[str], dict[str, str]]],
+    count: int,
+    task: str,
+    out: Path,
+    timeout_s: float,
+) -> Iterator[Job]:
+    """Whatever happens, no process is left."""
+    job = Job([], count, out)
+    try:
+        for number, (command, variables) in enumerate(commands):
+            with (out / f"stderr-{number}").open("w") as stderr:
+                arguments = [sys.executable, *command, task, str(out), str(timeout_s)]
+                env = {**environment(), **variables}
+                job.processes.append(subprocess.Popen(arguments, env=env, stderr=stderr, text=True))
+        yield job
+    finally:
+        for process in job.processes:
+            process.kill()
+            process.wait()
+        for file in out.glob("pid-*"):
+            if file.read_text() and is_ours(int(file.read_text())):
+                os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+def is_ours(pid: int) -> bool:
+    """Whether it is a living process of the program, not one that has got its number since."""
+    try:
+        return PROGRAM.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def wait_for(condition, seconds: float) -> None:  # type: ignore[no-untyped-def]
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_killed_rank_is_named_by_four_ranks_that_were_started_by_hand(tmp_path: Path) -> None:
+    with by_hand(4, "train", tmp_path) as job:
+        pids = job.pids()
+        os.kill(pids[1], signal.SIGKILL)
+
+        assert job.ends(0, 2, 3) == [1, 1, 1]
+        assert f"rank 1 (host {os.uname().nodename}, pid {pids[1]}) has given no sign" in job.said()
+        assert "the same command goes on from the last checkpoint" in job.said()
+
+
+def test_a_killed_rank_is_named_under_torchrun(tmp_path: Path) -> None:
+    with under_torchrun(4, "train", tmp_path) as job:
+        pids = job.pids()
+        os.kill(pids[1], signal.SIGKILL)
+
+        assert job.ends() == [1]
+        assert f"pid {pids[1]}) has given no sign of life" in job.said()
+        wait_for(lambda: not any(is_ours(pid) for pid in pids), SOON_S)
+
+
+def test_a_killed_rank_0_takes_the_store_with_it_and_is_named(tmp_path: Path) -> None:
+    with by_hand(2, "train", tmp_path) as job:
+        os.kill(job.pids()[0], signal.SIGKILL)
+
+        assert job.ends(1) == [1]
+        assert "rank 0 (host" in job.said()
+        assert ", which keeps the store of the ranks at MASTER_ADDR:MASTER_PORT 127" in job.said()
+
+
+def test_ranks_do_not_outlive_torchrun(tmp_path: Path) -> None:
+    with under_torchrun(2, "train", tmp_path) as job:
+        pids = job.pids()
+        job.processes[0].kill()
+
+        wait_for(lambda: not any(is_ours(pid) for pid in pids), SOON_S)
+        assert "harness: torchrun, which keeps the store of the ranks at" in job.said()
+
+
+def test_a_stopped_rank_is_named_and_ends_when_it_wakes_up(tmp_path: Path) -> None:
+    with by_hand(2, "train", tmp_path) as job:
+        stopped = job.pids()[1]
+        os.kill(stopped, signal.SIGSTOP)
+
+        assert job.ends(0) == [1]
+        (why,) = job.why()
+        assert why.startswith("rank 1 (host") and "no sign of life for 4 s" in why
+        assert job.said().count("harness: ") == 1
+
+        os.kill(stopped, signal.SIGCONT)
+        assert job.ends(1) == [1]
+
+
+def test_a_stopped_rank_0_stops_the_store_and_is_named(tmp_path: Path) -> None:
+    with by_hand(2, "train", tmp_path) as job:
+        os.kill(job.pids()[0], signal.SIGSTOP)
+
+        assert job.ends(1) == [1]
+        assert "rank 0 (host" in job.said() and "127.0.0.1" in job.said()
+        assert "does not answer; so rank 1 ends" in job.said()
+
+
+def test_a_hanging_rank_is_named_and_ended(tmp_path: Path) -> None:
+    with by_hand(2, "hang_on_rank_1", tmp_path) as job:
+        job.pids()
+
+        assert job.ends() == [1, 1]
+        assert "rank 1 (host" in job.said()
+        assert "has made no progress for 4 s while other ranks wait for it" in job.said()
+
+
+def test_a_rank_that_leaves_with_an_error_is_named_with_it(tmp_path: Path) -> None:
+    with by_hand(3, "fail_on_rank_1", tmp_path) as job:
+        assert job.ends() == [1, 1, 1]
+        for rank in (0, 2):
+            said = (tmp_path / f"stderr-{rank}").read_text()
+            assert "rank 1 (host" in said and "left with ValueError: the batch is bad;" in said
+        assert "RankLost" not in (tmp_path / "stderr-1").read_text()
+
+
+def test_an_error_on_every_rank_stays_what_it_is(tmp_path: Path) -> None:
+    with by_hand(2, "fail_on_every_rank", tmp_path) as job:
+        assert job.ends() == [1, 1]
+        assert job.said().count("ValueError: every batch is bad") == 2
+        assert "rank 0 (host" not in job.said() and "rank 1 (host" not in job.said()
+        assert job.why() == set()
+
+
+def test_long_work_of_one_rank_or_all_and_a_normal_end_are_silent(tmp_path: Path) -> None:
+    with by_hand(2, "work_on_rank_0", tmp_path, timeout_s=2) as job:
+        assert job.ends() == [0, 0]
+        assert job.said() == ""
+
+
+def test_a_process_that_hangs_on_its_way_out_is_ended(tmp_path: Path) -> None:
+    with by_hand(1, "hang_on_the_way_out", tmp_path) as job:
+        assert job.ends() == [1]
+        assert "hangs on its way out, 1 s after: all was done" in job.said()
+
+
+NAMES = ("rank 0", "rank 1", "rank 2")
+
+
+def rolled(*rounds: tuple[Sign, ...]) -> Roll:
+    roll = Roll(NAMES[: len(rounds[0])], round_s=1)
+    for number, signs in enumerate(rounds):
+        for sign in signs:
+            sign.beats = sign.beats or number + 1
+        roll.see(signs)
+    return roll
+
+
+def test_ranks_that_are_equally_far_never_hang() -> None:
+    roll = rolled(*[(Sign(progress=7), Sign(progress=7)) for _ in range(100)])
+    assert roll.culprit(Patience(5, 5, 5, 5)) is None
+
+
+def test_the_rank_that_is_behind_hangs_and_not_those_that_wait() -> None:
+    ahead = [(Sign(progress=8), Sign(progress=7), Sign(progress=8)) for _ in range(6)]
+
+    assert rolled(*ahead[:5]).culprit(Patience(behind=5)) is None
+    said = rolled(*ahead).culprit(Patience(behind=5))
+    assert said == "rank 1 has made no progress for 5 s while other ranks wait for it"
+
+
+def test_a_rank_that_is_behind_but_shows_life_does_not_hang() -> None:
+    busy = [(Sign(progress=8), Sign(progress=7, ticks=tick)) for tick in range(100)]
+    assert rolled(*busy).culprit(Patience(behind=5)) is None
+
+
+def test_the_reason_that_another_rank_found_comes_first_and_silence_after_an_error_last() -> None:
+    left = Sign(beats=1, left="ValueError: no")
+    roll = rolled(*[(Sign(), left) for _ in range(9)])
+    assert roll.culprit(Patience(silent=5, left=5)) == "rank 1 left with ValueError: no"
+    assert roll.culprit(Patience(silent=5)) is None
+
+    lost = Sign(beats=1, lost="rank 2 is gone")
+    roll = rolled(*[(Sign(), left, lost) for _ in range(9)])
+    assert roll.culprit(Patience(5, 5, 5, 5)) == "rank 2 is gone"
+
+
+def test_only_an_error_of_the_group_is_explained_by_another_rank() -> None:
+    watch = Watchdog(Place("127.0.0.1", 1, rank=0, count=2), list(NAMES[:2]), timeout_s=5)
+    watch._roll.see([Sign(), Sign(left="ValueError: no")])
+    own, closed = ValueError("own"), RuntimeError("[gloo/tcp/pair.cc] Connection closed by peer")
+
+    assert watch.explained(own) is own
+    explained = watch.explained(closed)
+    assert isinstance(explained, RankLost)
+    assert str(explained).startswith("rank 1 left with ValueError: no; the same command")
+    assert watch.explained(explained) is explained
