@@ -3,6 +3,8 @@
 import os
 import sys
 
+from harness.stopping import Stopped, stop_on_signals
+
 TRACEBACK = "HYDRA_FULL_ERROR"  # set by the user: errors keep their traceback
 
 
@@ -27,13 +29,13 @@ def main() -> None:
     from harness.main import main as run
 
     grid.install()
+    stop_on_signals()
     try:
         run()
-    except KeyboardInterrupt as stopped:
+    except KeyboardInterrupt as error:
         forget_outcomes()
-        name = getattr(stopped, "name", "interrupted")
-        status = getattr(stopped, "status", 130)
-        _leave(f"{name}; the same command goes on where it stopped", status)
+        stopped = error if isinstance(error, Stopped) else Stopped()
+        _leave(f"{stopped.name}; the same command goes on where it stopped", stopped.status)
     except (Refused, *WRONG_INPUT) as error:
         if wants_traceback:
             raise

@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from command import TINY, environment, harness, records_of, run_folders
 
 from harness.launch.grid import shape
@@ -59,7 +60,10 @@ def test_a_misspelt_value_in_a_grid_is_told_before_any_run(tmp_path: Path) -> No
     assert run_folders(tmp_path, "grid") == []
 
 
-def test_ctrl_c_stops_a_sweep_and_the_same_command_goes_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
+def test_a_signal_stops_a_sweep_and_the_same_command_goes_on(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
     points = [*GRID, "seed=0,1,2,3,4,5", f"runs={tmp_path}", "training.epochs=40"]
     command = [sys.executable, "-m", "harness", *points]
     sweep = subprocess.Popen(
@@ -69,13 +73,17 @@ def test_ctrl_c_stops_a_sweep_and_the_same_command_goes_on(tmp_path: Path) -> No
     deadline = time.monotonic() + 120
     while not any(tmp_path.glob("grid/*/*/records.jsonl")) and time.monotonic() < deadline:
         time.sleep(0.05)
-    os.killpg(sweep.pid, signal.SIGINT)
+    if number == signal.SIGINT:
+        os.killpg(sweep.pid, number)  # as a terminal does
+    else:
+        sweep.send_signal(number)  # as `kill` does: workers must not be left behind
+    # Ends when the last process that holds the pipes has ended.
     _, said = sweep.communicate(timeout=60)
 
     done = harness(*points)
 
-    assert sweep.returncode == 130
-    assert "interrupted; the same command goes on" in said
+    assert sweep.returncode == status
+    assert f"{number.name}; the same command goes on" in said
     assert list(tmp_path.glob("grid/.outcomes-*")) == []
     assert done.returncode == 0, done.stderr
     assert re.search(r"sweep: 12 runs: \d+ finished, \d+ skipped, 0 failed", done.stdout)

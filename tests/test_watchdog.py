@@ -176,7 +176,7 @@ def test_a_hanging_rank_is_named_and_ended(tmp_path: Path) -> None:
 
 
 def test_a_rank_that_leaves_with_an_error_is_named_with_it(tmp_path: Path) -> None:
-    with by_hand(3, "fail_on_rank_1", tmp_path) as job:
+    with by_hand(3, "fail_on_rank_1", tmp_path, timeout_s=60) as job:
         assert job.ends() == [1, 1, 1]
         for rank in (0, 2):
             said = (tmp_path / f"stderr-{rank}").read_text()

@@ -10,25 +10,11 @@ import torch
 import torch.distributed as dist
 
 from harness.distributed.ranks import Ranks
+from harness.stopping import SIGNALS, Stopped
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 STEPS_BETWEEN_POLLS = 8
 # A launcher passes on the Ctrl-C that its workers have had already.
 SAME_KEYPRESS_S = 1.0
-
-# Exit status of a run that saved itself and stopped: 130 after Ctrl-C, as shells expect, else
-# EX_TEMPFAIL of sysexits.h, "try again later", which no crash has.
-INTERRUPTED, TRY_AGAIN = 130, 75
-
-
-class Stopped(KeyboardInterrupt):
-    """A signal asked the run to stop, and it has saved itself. Nothing that catches errors holds
-    it up on its way out."""
-
-    def __init__(self, number: int):
-        super().__init__(number)
-        self.name = signal.Signals(number).name
-        self.status = INTERRUPTED if number == signal.SIGINT else TRY_AGAIN
 
 
 class Stop:

@@ -9,7 +9,8 @@ from torch import nn
 
 from harness.checkpoints import STEP, Checkpoints, Policy, State
 from harness.distributed.ranks import Ranks
-from harness.distributed.stop import Stop, Stopped
+from harness.distributed.stop import Stop
+from harness.stopping import Stopped
 
 
 @dataclass(frozen=True)

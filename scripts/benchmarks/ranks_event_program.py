@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -76,7 +77,7 @@ def measured(ranks: Ranks, rounds: int) -> dict[str, Any]:
     for number in range(rounds + 1):
         event = Event(ranks, model, MaskStore(weights), pruner)
         for name, density in DENSITIES.items():
-            one = _observed(ranks, lambda density=density: event(density))
+            one = _observed(ranks, partial(event, density))
             # The first round warms up.
             found[name] += [one] if number else []
     if ranks.device.type == "cuda":

@@ -27,6 +27,7 @@ GONE_S = 20.0
 
 
 def figures(quick: bool, seed: int) -> Iterator[Figure | Note]:
+    yield Note("flips: seed", str(seed))
     cases: Cases = []
     with TemporaryDirectory(prefix="flips-") as top:
         for ranks, trials in (QUICK_IN_ONE_JOB if quick else IN_ONE_JOB).items():
@@ -34,7 +35,6 @@ def figures(quick: bool, seed: int) -> Iterator[Figure | Note]:
         for ranks, trials in (QUICK_ALONE if quick else ALONE).items():
             for number in range(trials):
                 cases.append(alone(ranks, seed + number, Path(top)))
-    yield Note("flips: seed", str(seed))
     for case in cases:
         if not case["caught"]:
             yield Note("flips: not caught", json.dumps(case))

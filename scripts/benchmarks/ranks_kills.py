@@ -4,8 +4,10 @@ import json
 import os
 import random
 import signal
+import sys
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from itertools import cycle
 from pathlib import Path
@@ -25,16 +27,17 @@ from benchmarks.ranks_jobs import (
     variable,
 )
 
-# 4 steps an epoch, in all 44 epochs, and dropout and an augmentation whose streams must go on.
+# 4 steps an epoch, in all 68 epochs, and dropout and an augmentation whose streams must go on.
 RUN = (
     "data=blobs", "model=mlp", "model._target_=parts.Dropping", "model.hidden=[16]",
-    "training.epochs=12", "retraining.epochs=8", "schedule=geometric", "schedule.levels=4",
+    "training.epochs=20", "retraining.epochs=12", "schedule=geometric", "schedule.levels=4",
     "+retraining.augmentation._target_=parts.Shifting", "calibration_samples=64",
     "checkpoint.every_steps=3", "tracking=none",
 )  # fmt: skip
 KILLS, QUICK_KILLS = 20, 2
 RANKS = (1, 2, 4)
 RESTARTS = 3
+LOG = "log"
 JOB_S, GONE_S, POLL_S = 300.0, 90.0, 0.005
 
 
@@ -42,12 +45,8 @@ JOB_S, GONE_S, POLL_S = 300.0, 90.0, 0.005
 class Whole:
     """What a run is that nothing interrupts."""
 
-    records: bytes
+    records: str
     seconds: float  # from its first file to its last
-
-
-class TooLate(Exception):
-    """The run had finished when the kill came."""
 
 
 def figures(quick: bool, seed: int) -> Iterator[Figure | Note]:
@@ -55,10 +54,10 @@ def figures(quick: bool, seed: int) -> Iterator[Figure | Note]:
     Raises:
         JobFailed: a run that nothing interrupts fails.
     """
+    yield Note("kills: seed", str(seed))
     draws = random.Random(f"{seed} kills")
     with TemporaryDirectory(prefix="kills-") as top:
         cases = list(_cases(QUICK_KILLS if quick else KILLS, draws, Path(top)))
-    yield Note("kills: seed", str(seed))
     resumed = sum(case["resumed"] for case in cases)
     yield Note("kills: went on inside the run", f"{resumed} of {len(cases)}; others began anew")
     for case in cases:
@@ -81,32 +80,110 @@ def whole(ranks: int, folder: Path) -> Whole:
     Raises:
         JobFailed: it ended with an error, or not in time.
     """
-    with started(ranks, folder, "whole") as job:
-        _await_status(job, folder, "running")
+    with _started(ranks, folder) as job:
+        _await_state(job, folder, "running")
         since = time.monotonic()
-        _await_status(job, folder, "finished")
+        _await_state(job, folder, "finished")
         seconds = time.monotonic() - since
         await_end([job], JOB_S)
-        check(job, folder / "whole.log")
-    return Whole(_records(folder), seconds)
+    check(job, folder / LOG)
+    return Whole(_text(folder, "records.jsonl"), seconds)
 
 
 def killed_and_restarted(
     ranks: int, whole: Whole, draws: random.Random, folder: Path
 ) -> dict[str, Any]:
-    """One case: who was killed and when, and what came of it."""
-    for attempt in range(100):
-        try:
-            place = folder / str(attempt)
-            case = _kill(ranks, draws.uniform(0, whole.seconds), draws, place)
+    """Who was killed and when, and what came of it."""
+    found = None
+    while not found:
+        place = folder / f"{draws.randrange(10**9):09}"
+        found = _killed(ranks, draws.uniform(0, whole.seconds), draws, place)
+    restarts = _restarted(ranks, place)
+    same = _text(place, "records.jsonl") == whole.records
+    resumed = '"event": "resumed"' in _text(place, "timings.jsonl")
+    good = same and not found["left"] and restarts <= RESTARTS
+    said = {} if good else {"said": (place / LOG).read_text()[-2000:]}
+    return {**found, "restarts": restarts, "resumed": resumed, "identical": good, **said}
+
+
+def _killed(
+    ranks: int, after_s: float, draws: random.Random, folder: Path
+) -> dict[str, Any] | None:
+    """Who was killed, and how many processes were still there a good while later; None if the run
+    was finished by then."""
+    with _started(ranks, folder) as job:
+        _await_state(job, folder, "running")
+        time.sleep(after_s)
+        all_of_them = family(job.pid)
+        who, victims = _drawn(job, draws, all_of_them)
+        for pid in victims:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        left = _still_there(job, all_of_them)
+    if _state(folder) == "finished":
+        return None
+    return {"ranks": ranks, "killed": who, "after_s": round(after_s, 3), "left": len(left)}
+
+
+def _drawn(job: Job, draws: random.Random, there: list[int]) -> tuple[str, list[int]]:
+    """A rank in most cases; else the launcher, which leaves ranks alone, or all at once."""
+    ranks = {pid: rank for pid in there if pid != job.pid and (rank := variable(pid, "RANK"))}
+    if not ranks:
+        return "the process", [job.pid]
+    kind = draws.choice(["a rank", "a rank", "the launcher", "all"])
+    if kind != "a rank":
+        return kind, [job.pid] if kind == "the launcher" else there
+    victim = draws.choice(sorted(ranks))
+    return f"rank {ranks[victim]}", [victim]
+
+
+def _still_there(job: Job, pids: list[int]) -> list[int]:
+    """Those that have not ended a good while later; they are ended then."""
+    deadline = time.monotonic() + GONE_S
+    while left := living(pids):
+        job.poll()
+        if time.monotonic() > deadline:
+            for pid in left:
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             break
-        except TooLate:
-            continue
-    restarts = _restart(ranks, place)
-    return {
-        "ranks": ranks,
-        **case,
-        "restarts": restarts,
-        "resumed": "resumed" in _text(place, "timings.jsonl"),
-        "identical": _records(place) == whole.records and not case["left"],
-    }
+        time.sleep(0.1)
+    return left
+
+
+def _restarted(ranks: int, folder: Path) -> int:
+    """How often the same command was needed until it finished; one more than allowed if never."""
+    for number in range(1, RESTARTS + 1):
+        with _started(ranks, folder) as job:
+            with suppress(JobFailed):
+                await_end([job], JOB_S)
+            if job.returncode == 0:
+                return number
+    return RESTARTS + 1
+
+
+def _started(ranks: int, folder: Path) -> AbstractContextManager[Job]:
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = ["-m", "harness", *RUN, f"runs={folder}/runs"]
+    command = torchrun(ranks, *arguments) if ranks > 1 else [sys.executable, *arguments]
+    return running(command, folder / LOG)
+
+
+def _await_state(job: Job, folder: Path, state: str) -> None:
+    deadline = time.monotonic() + JOB_S
+    while _state(folder) not in (state, "finished"):
+        if job.poll() is not None or time.monotonic() > deadline:
+            said = (folder / LOG).read_text()[-3000:]
+            raise JobFailed(f"the run in {folder} never was {state!r}; it said:\n{said}")
+        time.sleep(POLL_S)
+
+
+def _state(folder: Path) -> str:
+    """Of the run, by its status.json; it is always whole."""
+    return str(json.loads(_text(folder, "status.json") or "{}").get("state", ""))
+
+
+def _text(folder: Path, name: str) -> str:
+    """A file of the one run below the folder; empty if it is not there."""
+    found = list(folder.glob(f"runs/single/*/*/{name}"))
+    return found[0].read_text() if found else ""

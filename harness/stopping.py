@@ -1,0 +1,33 @@
+"""Signals that ask a run or a sweep to stop, and the exit status with which it does; no torch."""
+
+import signal
+from types import FrameType
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+
+# 130 after Ctrl-C, as shells expect, else EX_TEMPFAIL of sysexits.h, "try again later", which no
+# crash has.
+INTERRUPTED, TRY_AGAIN = 130, 75
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked for the end, and what there was to save is saved. Nothing that catches
+    errors holds it up on its way out."""
+
+    def __init__(self, number: int = signal.SIGINT):
+        super().__init__(number)
+        self.name = signal.Signals(number).name
+        self.status = INTERRUPTED if number == signal.SIGINT else TRY_AGAIN
+
+
+def stop_on_signals() -> None:
+    """From now on such a signal raises Stopped in the main thread, as Ctrl-C does by itself.
+
+    A run under way hears them in its own way; a sweep ends its worker processes.
+    """
+    for number in SIGNALS:
+        signal.signal(number, _stop)
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    raise Stopped(number)

@@ -1,0 +1,143 @@
+"""What several ranks cost, and whether they stand kills and flipped bits."""
+
+import os
+import random
+import shutil
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+import torch
+
+from benchmarks import ranks_flips, ranks_kills
+from benchmarks.figure import Figure, Note, Seconds, ratio, spread
+from benchmarks.hosts import two_hosts
+from benchmarks.ranks_jobs import asked
+
+RATE = "100mbit"
+EVENTS = ("first", "later")  # of a dense network, of a pruned one
+EVENT_ROUNDS, QUICK_EVENT_ROUNDS = 11, 2
+STEP_ROUNDS, STEP_EPOCHS, QUICK_STEP_EPOCHS = 81, 2, 1
+# Live entries against all, and the choice, on the slow link and on the loopback.
+LIVE = ["sparse", "dense", "chosen"]
+ALL_LIVE = ["dense, all live", "chosen, all live"]
+SLOW = {"rounds": 5, "steps": 2}
+FAST = {"rounds": 31, "steps": 4}
+HIDDEN, QUICK_HIDDEN = [3000, 3000], [1000, 1000]
+NO_HOSTS = "not measured: namespaces need root and iproute2"
+NO_CUDA = "not measured: torch finds no CUDA device"
+
+Rows = Iterator[Figure | Note]
+
+
+def figures(repeats: int | None, quick: bool) -> Rows:
+    """Agreement on masks, steps, the exchange of gradients; then kills and flips.
+
+    Raises:
+        JobFailed: a job ended with an error that nobody asked for.
+    """
+    seed = random.SystemRandom().randrange(10**6)
+    yield from agreement(repeats, quick)
+    yield from agreement_on_cuda(repeats, quick)
+    yield from steps(repeats, quick)
+    yield from slow_link(repeats, quick)
+    yield from loopback(repeats, quick)
+    yield from ranks_kills.figures(quick, seed)
+    yield from ranks_flips.figures(quick, seed)
+
+
+def agreement(repeats: int | None, quick: bool) -> Rows:
+    """What a rank receives in a pruning event, and how long that takes, on two ranks."""
+    rounds = repeats or (QUICK_EVENT_ROUNDS if quick else EVENT_ROUNDS)
+    found = asked("ranks_event_program", rounds=rounds)
+    yield spread("agreement: received in collectives", "MB", _all(found, "bytes"), at_most=3.2)
+    yield from _received_on_the_wire(rounds)
+    for event in EVENTS:
+        times = [1000 * one["seconds"] for one in found[event]]
+        yield spread(f"agreement: {event} event", "ms", times, at_most=250.0)
+
+
+def _received_on_the_wire(rounds: int) -> Rows:
+    name = "agreement: received at the interface"
+    if not _has_hosts():
+        yield Note(name, NO_HOSTS)
+        return
+    with two_hosts() as hosts:
+        found = asked("ranks_event_program", hosts, rounds=rounds)
+    yield spread(name, "MB", _all(found, "interface"))
+
+
+def _all(found: dict[str, list[dict[str, float]]], key: str) -> list[float]:
+    """Of all events, in millions."""
+    return [one[key] / 1e6 for one in chain.from_iterable(found.values())]
+
+
+def agreement_on_cuda(repeats: int | None, quick: bool) -> Rows:
+    """The same on CUDA, over a training step of a batch of 32 there."""
+    if not torch.cuda.is_available():
+        yield Note("agreement: event / step on CUDA", NO_CUDA)
+        return
+    # nccl refuses two ranks on one device.
+    options = {"backend": "auto" if torch.cuda.device_count() > 1 else "gloo"}
+    rounds = repeats or (QUICK_EVENT_ROUNDS if quick else EVENT_ROUNDS)
+    found = asked("ranks_event_program", rounds=rounds, device="cuda", options=options)
+    seconds: Seconds = {side: [one["seconds"] for one in found[side]] for side in found}
+    for event in EVENTS:
+        yield ratio(f"agreement: {event} event / step, CUDA", seconds, event, "step", at_most=2.0)
+
+
+def steps(repeats: int | None, quick: bool) -> Rows:
+    """Steps with masks over steps without, on two ranks."""
+    found = asked(
+        "ranks_step_program",
+        rounds=repeats or STEP_ROUNDS,
+        epochs=QUICK_STEP_EPOCHS if quick else STEP_EPOCHS,
+    )
+    for optimizer, seconds in found.items():
+        name = f"ranks: masked / dense step, {optimizer}"
+        yield ratio(name, seconds, "masked", "dense", at_most=1.03)
+        yield ratio(f"ranks: dense / dense (noise), {optimizer}", seconds, "dense again", "dense")
+
+
+def slow_link(repeats: int | None, quick: bool) -> Rows:
+    """On a cable of 100 Mbit/s between two namespaces."""
+    if not _has_hosts():
+        yield Note(f"link: {RATE}", NO_HOSTS)
+        return
+    with two_hosts(RATE) as hosts:
+        found = _exchanged(SLOW, repeats, quick, hosts=hosts)
+    yield from _exchanges(RATE, found, {"at_most": 0.15})
+
+
+def loopback(repeats: int | None, quick: bool) -> Rows:
+    yield from _exchanges("loopback", _exchanged(FAST, repeats, quick), {})
+
+
+def _exchanged(
+    much: dict[str, int], repeats: int | None, quick: bool, **place: Any
+) -> dict[str, Any]:
+    return asked(
+        "ranks_link_program",
+        sides=[*LIVE, *ALL_LIVE],
+        rounds=repeats or much["rounds"],
+        steps=1 if quick else much["steps"],
+        hidden=QUICK_HIDDEN if quick else HIDDEN,
+        **place,
+    )
+
+
+def _exchanges(link: str, found: dict[str, Any], target: dict[str, float]) -> Rows:
+    seconds, exchange = found["seconds"], found["exchange"]
+    yield ratio(f"link: {link}, 10% live, sparse / dense", seconds, "sparse", "dense", **target)
+    for words, side, dense in (
+        ("10% live", "chosen", "dense"),
+        ("all live", "chosen, all live", "dense, all live"),
+    ):
+        limit = {"at_most": 1.02} if side != "chosen" else {}
+        name = f"link: {link}, {words}, auto / dense"
+        yield Note(f"link: {link}, {words}, auto is", exchange[side])
+        yield ratio(name, seconds, side, dense, **limit)
+
+
+def _has_hosts() -> bool:
+    return os.geteuid() == 0 and shutil.which("ip") is not None and shutil.which("tc") is not None
