@@ -1,11 +1,12 @@
 """A run that was cut off anywhere goes on and ends in the records of one that was not."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from command import TINY, only_run
 from test_main import run_main
 
@@ -241,3 +242,42 @@ def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(
 
 def no_room(_: int) -> None:
     raise OSError(28, "No space left on device")
+
+
+REWIND = ("finetune=weight_rewind", "finetune.epoch=1")
+
+
+@pytest.fixture(autouse=True)
+def fixture_one_thread() -> Iterator[None]:
+    yield
+    torch.set_num_threads(1)
+
+
+def cut_in_level_2(runs: Path) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        # 8 steps of dense training, 4 of level 1 (the dense recipe from epoch 1 on), 2 of level 2.
+        cut(monkeypatch, Loop, "_update", 15, False)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, *REWIND, EVERY_2, f"runs={runs}")
+
+
+def test_under_other_numerics_it_goes_on_from_the_last_stage_and_the_same_dense_weights(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cut_in_level_2(tmp_path)
+
+    # All of level 2's retraining, nothing of dense training.
+    assert counted(tmp_path, *REWIND, "threads=2") == 4
+    assert "inside a training on other numerics (threads 1 -> 2)" in capfd.readouterr().err
+    assert len(list(tmp_path.glob(".dense/*/*"))) == 1
+
+
+def test_under_other_numerics_dense_weights_that_are_gone_are_not_trained_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cut_in_level_2(tmp_path)
+    (gone,) = tmp_path.rglob("epoch-00001.safetensors")
+    gone.unlink()
+
+    assert run_main(monkeypatch, *RUN, *REWIND, "threads=2", f"runs={tmp_path}") == 2
+    assert "epoch 1 of dense training is not on disk" in capfd.readouterr().err

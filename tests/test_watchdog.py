@@ -121,7 +121,8 @@ def test_a_killed_rank_is_named_under_torchrun(tmp_path: Path) -> None:
         os.kill(pids[1], signal.SIGKILL)
 
         assert job.ends() == [1]
-        assert f"pid {pids[1]}) has given no sign of life" in job.said()
+        assert f"RankLost: rank 1 (host {os.uname().nodename}, pid {pids[1]}) has" in job.said()
+        assert "KeyboardInterrupt" not in job.said()
         wait_for(lambda: not any(is_ours(pid) for pid in pids), SOON_S)
 
 
@@ -255,3 +256,4 @@ def test_only_an_error_of_the_group_is_explained_by_another_rank() -> None:
     assert isinstance(explained, RankLost)
     assert str(explained).startswith("rank 1 left with ValueError: no; the same command")
     assert watch.explained(explained) is explained
+    watch._at_end.close()

@@ -58,15 +58,23 @@ def hang_on_the_way_out(ranks: Ranks, out: Path) -> None:
     torch.distributed.destroy_process_group = lambda: time.sleep(1000)
 
 
+def interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     torch.set_num_threads(1)
-    # As in a run, which would leave at its next step: torchrun sends it when a rank has died.
-    signal.signal(signal.SIGTERM, lambda number, frame: None)
     task, out = globals()[sys.argv[1]], Path(sys.argv[2])
     with ranks_of_environment("cpu", Options(timeout_s=float(sys.argv[3]))) as ranks:
         assert ranks.watch
         ranks.watch.at_loss.append(lambda why: (out / f"why-{ranks.rank}").write_text(why))
-        task(ranks, out)
+        # As in a run, which leaves at its next step, and at once where it does not train:
+        # torchrun sends it when another rank has died.
+        signal.signal(signal.SIGTERM, lambda number, frame: None)
+        try:
+            task(ranks, out)
+        finally:
+            signal.signal(signal.SIGTERM, interrupt)
 
 
 if __name__ == "__main__":

@@ -7,14 +7,15 @@ twice a second, in the store, how far it is, and reads what the others say.
 import json
 import os
 import select
+import signal
 import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from math import ceil
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, current_thread, main_thread
 
 from torch.distributed import DistError
 
@@ -50,6 +51,7 @@ class Watchdog:
         self._sign = Sign()
         self._exchanges = 0
         self._on_the_way_out = False  # and so left alone
+        self._at_end = ExitStack()
         self._wake, self._told, self._closed, self._ending = Event(), Event(), Event(), Lock()
         self._threads = [Thread(target=work, daemon=True) for work in (self._watch, self._guard)]
 
@@ -79,6 +81,7 @@ class Watchdog:
             self._closed.set()
             self._threads[1].join(1)
             self._line.close()
+            self._at_end.close()
 
     @contextmanager
     def explaining(self) -> Iterator[None]:
@@ -101,6 +104,7 @@ class Watchdog:
         if not _is_of_the_group(error):
             return error
         self._on_the_way_out = True
+        self._ignore_sigterm()
         deadline = time.monotonic() + EXPLAIN_S
         while time.monotonic() < deadline:
             self._sign.lost = self._sign.lost or self._roll.culprit(self._suspicion) or ""
@@ -112,12 +116,20 @@ class Watchdog:
     def leave(self, error: BaseException | None = None) -> None:
         """Watches the others no longer, and tells them why."""
         self._on_the_way_out = True
-        if error is not None and not self._sign.lost:
+        if isinstance(error, RankLost):
+            self._ignore_sigterm()
+        elif error is not None:
             said = " ".join(f"{type(error).__name__}: {error}".split())
             self._sign.left = said.removesuffix(":")[:500]
             self._told.clear()
             self._wake.set()
             self._told.wait(2)
+
+    def _ignore_sigterm(self) -> None:
+        """torchrun sends it as soon as one rank has died; what it raised would hide who did."""
+        if current_thread() is main_thread():
+            before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            self._at_end.callback(signal.signal, signal.SIGTERM, before or signal.SIG_DFL)
 
     def _rounds(self, seconds: float) -> int:
         return ceil(seconds / self._round_s)

@@ -28,15 +28,17 @@ class Side:
 
 
 def in_turns(sides: Mapping[str, Side], repeats: int, warm_up: bool = True) -> Seconds:
-    """Rounds of A B C, B C A, ...: what the machine does else, and what ran before, meets all."""
+    """Rounds of A B C, C B A, B C A, A C B, ...: what the machine does else meets all, and what a
+    side leaves behind, as in caches and connections, meets both of its neighbours."""
     seconds: Seconds = {name: [] for name in sides}
     if warm_up:
         for side in sides.values():
             side.work(side.prepare())
     names = list(sides)
     for number in range(repeats):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
+        first = number // 2 % len(names)
+        order = names[first:] + names[:first]
+        for name in reversed(order) if number % 2 else order:
             subject = sides[name].prepare()
             since = time.perf_counter()
             sides[name].work(subject)
