@@ -21,7 +21,7 @@ STEP_ROUNDS, STEP_EPOCHS, QUICK_STEP_EPOCHS = 81, 2, 1
 # Live entries against all, and the choice, on the slow link and on the loopback.
 LIVE = ["sparse", "dense", "chosen"]
 ALL_LIVE = ["dense, all live", "chosen, all live"]
-SLOW = {"rounds": 5, "steps": 2}
+SLOW = {"rounds": 7, "steps": 2}
 FAST = {"rounds": 31, "steps": 4}
 HIDDEN, QUICK_HIDDEN = [3000, 3000], [1000, 1000]
 NO_HOSTS = "not measured: namespaces need root and iproute2"
@@ -75,7 +75,7 @@ def _all(found: dict[str, list[dict[str, float]]], key: str) -> list[float]:
 def agreement_on_cuda(repeats: int | None, quick: bool) -> Rows:
     """The same on CUDA, over a training step of a batch of 32 there."""
     if not torch.cuda.is_available():
-        yield Note("agreement: event / step on CUDA", NO_CUDA)
+        yield Note("agreement: first event / step, CUDA", NO_CUDA)
         return
     # nccl refuses two ranks on one device.
     options = {"backend": "auto" if torch.cuda.device_count() > 1 else "gloo"}

@@ -1,5 +1,6 @@
 """Steps of the training loop of an MLP, its gradients sent whole and live entries only."""
 
+import time
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -24,6 +25,7 @@ from harness.training.loop import Loop
 from harness.training.trainer import Trainer
 
 SHAPE, CLASSES, BATCH = (784,), 10, 64
+REST_S = 1.0
 # Side -> density, what is asked for as `ranks.exchange`.
 SIDES = {
     "sparse": (0.1, "sparse"),
@@ -41,7 +43,7 @@ def measured(
     """Per side rank 0's seconds of a step, the mean of `steps` of them, in each round; and the
     exchange that it came to."""
     loops = {side: _loop(ranks, *SIDES[side], steps, hidden) for side in sides}
-    epochs = {side: Side(lambda loop=loop: loop, Loop.run_epoch) for side, loop in loops.items()}
+    epochs = {side: Side(partial(_rested, loop), Loop.run_epoch) for side, loop in loops.items()}
     seconds = in_turns(epochs, rounds)
     return {
         "seconds": {side: [time / steps for time in times] for side, times in seconds.items()},
@@ -49,6 +51,13 @@ def measured(
             side: "sparse" if loop.exchange.sparse else "dense" for side, loop in loops.items()
         },
     }
+
+
+def _rested(loop: Loop) -> Loop:
+    # TCP opens its window anew after a pause; without one a side inherits that of the side before.
+    time.sleep(REST_S)
+    loop.setting.ranks.wait()
+    return loop
 
 
 def _loop(ranks: Ranks, density: float, exchange: str, steps: int, hidden: list[int]) -> Loop:

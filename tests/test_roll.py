@@ -1,0 +1,59 @@
+"""Whom the ranks give up, by what each says of itself, and which errors that explains."""
+
+from harness.distributed import RankLost
+from harness.distributed.rendezvous import Place
+from harness.distributed.roll import Patience, Roll, Sign
+from harness.distributed.watchdog import Watchdog
+
+NAMES = ("rank 0", "rank 1", "rank 2")
+
+
+def rolled(*rounds: tuple[Sign, ...]) -> Roll:
+    roll = Roll(NAMES[: len(rounds[0])], round_s=1)
+    for number, signs in enumerate(rounds):
+        for sign in signs:
+            sign.beats = sign.beats or number + 1
+        roll.see(signs)
+    return roll
+
+
+def test_ranks_that_are_equally_far_never_hang() -> None:
+    roll = rolled(*[(Sign(progress=7), Sign(progress=7)) for _ in range(100)])
+    assert roll.culprit(Patience(5, 5, 5, 5)) is None
+
+
+def test_the_rank_that_is_behind_hangs_and_not_those_that_wait() -> None:
+    ahead = [(Sign(progress=8), Sign(progress=7), Sign(progress=8)) for _ in range(6)]
+
+    assert rolled(*ahead[:5]).culprit(Patience(behind=5)) is None
+    said = rolled(*ahead).culprit(Patience(behind=5))
+    assert said == "rank 1 has made no progress for 5 s while other ranks wait for it"
+
+
+def test_a_rank_that_is_behind_but_shows_life_does_not_hang() -> None:
+    busy = [(Sign(progress=8), Sign(progress=7, ticks=tick)) for tick in range(100)]
+    assert rolled(*busy).culprit(Patience(behind=5)) is None
+
+
+def test_the_reason_that_another_rank_found_comes_first_and_silence_after_an_error_last() -> None:
+    left = Sign(beats=1, left="ValueError: no")
+    roll = rolled(*[(Sign(), left) for _ in range(9)])
+    assert roll.culprit(Patience(silent=5, left=5)) == "rank 1 left with ValueError: no"
+    assert roll.culprit(Patience(silent=5)) is None
+
+    lost = Sign(beats=1, lost="rank 2 is gone")
+    roll = rolled(*[(Sign(), left, lost) for _ in range(9)])
+    assert roll.culprit(Patience(5, 5, 5, 5)) == "rank 2 is gone"
+
+
+def test_only_an_error_of_the_group_is_explained_by_another_rank() -> None:
+    watch = Watchdog(Place("127.0.0.1", 1, rank=0, count=2), list(NAMES[:2]), timeout_s=5)
+    watch._roll.see([Sign(), Sign(left="ValueError: no")])
+    own, closed = ValueError("own"), RuntimeError("[gloo/tcp/pair.cc] Connection closed by peer")
+
+    assert watch.explained(own) is own
+    explained = watch.explained(closed)
+    assert isinstance(explained, RankLost)
+    assert str(explained).startswith("rank 1 left with ValueError: no; the same command")
+    assert watch.explained(explained) is explained
+    watch._at_end.close()
