@@ -24,7 +24,7 @@ def main() -> None:
         sys.path.insert(0, os.getcwd())
     from harness.launch import grid
     from harness.launch.compose import defaults
-    from harness.launch.errors import WRONG_INPUT, Refused, one_line, status_of
+    from harness.launch.errors import OF_ONE_RANK, WRONG_INPUT, Refused, one_line, status_of
     from harness.launch.sweep import forget_outcomes
     from harness.main import main as run
 
@@ -40,12 +40,13 @@ def main() -> None:
         if wants_traceback:
             raise
         cause = error.error if isinstance(error, Refused) else error
-        _leave(one_line(cause, defaults(sys.argv[1:])), status_of(cause))
+        line = one_line(cause, defaults(sys.argv[1:]))
+        _leave(line, status_of(cause), isinstance(cause, OF_ONE_RANK))
 
 
-def _leave(line: str, status: int) -> None:
+def _leave(line: str, status: int, from_every_rank: bool = False) -> None:
     # All ranks of a wrong command fail alike; one of them speaks.
-    if os.environ.get("RANK", "0") == "0":
+    if from_every_rank or os.environ.get("RANK", "0") == "0":
         print(f"harness: {line}", file=sys.stderr)
     sys.exit(status)
 

@@ -146,11 +146,11 @@ class Levels:
             return
         recipe: Trainer = getattr(self.what, start.recipe)
         epochs = recipe.epochs - start.first_epoch
-        on_epoch = self._on_epoch(level, epochs)
+        store, on_epoch = self.store, self._on_epoch(level, epochs)
         hooks = Hooks(
-            after_backward=self.store.gradient_masker(self.network),
+            after_backward=store.gradient_masker(self.network),
             epoch_end=lambda done: on_epoch(done - start.first_epoch, self.network),
-            live=lambda: self.store.masks,
+            live=lambda: store.masks,
             saver=LevelSaver(self, level, self.journal, self.files)
             if self.journal and self.files
             else None,

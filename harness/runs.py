@@ -103,10 +103,7 @@ class Run:
     def _enter(self, stack: ExitStack, ranks: Ranks) -> None:
         make_writable(self.folder)
         stack.enter_context(locked(self.folder, wait=False))
-        stack.enter_context(self._status())
-        if ranks.watch:
-            # The main thread may hang for ever in a collective when another rank is lost.
-            ranks.watch.at_loss.append(lambda why: self._set_status("failed", why))
+        stack.enter_context(self._status(ranks))
 
     def _begin(self, files: Checkpoints, ranks: Ranks) -> None:
         files.clear()
@@ -199,15 +196,17 @@ class Run:
             )
 
     @contextmanager
-    def _status(self) -> Iterator[None]:
+    def _status(self, ranks: Ranks) -> Iterator[None]:
         self._set_status("running")
         try:
-            yield
+            with ranks.told_of_loss(lambda why: self._set_status("failed", why)):
+                yield
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
+            found = ranks.explained(error)
             # On a full disk the reason must not be hidden by a second failure to write.
             with suppress(CannotWrite):
-                self._set_status(state, reason=f"{type(error).__name__}: {error}")
+                self._set_status(state, reason=f"{type(found).__name__}: {found}")
             raise
         self._set_status("finished")
 

@@ -105,10 +105,11 @@ def _steps(ranks: Ranks, variant: str, how: Exchange) -> dict[str, Any]:
 
     step("first")
     step("after DDP rearranged its buckets")
-    masks["hidden.weight"][::2] = False
-    step("after a mask changed in place")
-    masks["conv.weight"] = masks["conv.weight"] & (torch.arange(3) > 0).view(3, 1, 1)
+    rows = torch.arange(len(masks["hidden.weight"])) % 2 == 1
+    masks["hidden.weight"] = masks["hidden.weight"] & rows.unsqueeze(1)
     step("after a mask was replaced")
+    masks["conv.weight"] = masks["conv.weight"] & (torch.arange(3) > 0).view(3, 1, 1)
+    step("after another was")
     with no_sync(replica):
         loss(replica, batch(ranks, 50)).backward()
     step("accumulated")
@@ -137,8 +138,8 @@ def messages(ranks: Ranks) -> dict[str, Any]:
         "first": lambda: None,
         "after DDP rearranged its buckets": lambda: None,
         "unchanged": lambda: None,
-        "one mask changed in place": lambda: masks["1.weight"][32].zero_(),
-        "one mask replaced": lambda: masks.update({"0.weight": masks["0.weight"].clone()}),
+        "one mask damaged": lambda: masks["1.weight"][32].zero_(),
+        "one mask replaced": lambda: masks.update({"1.weight": masks["1.weight"].clone()}),
     }
     found: dict[str, Any] = {}
     for name in ("sparse", "sparse bfloat16"):

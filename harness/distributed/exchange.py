@@ -34,7 +34,7 @@ DENSE = Exchange()
 def install(replica: DistributedDataParallel, exchange: Exchange, live: Live | None = None) -> None:
     """From now on the replica's backward averages gradients by this exchange.
 
-    `live` is asked at every step, so masks may be replaced, or changed in place, between steps;
+    `live` is asked at every step, so masks may be replaced between steps, but not written to;
     they must be equal on all ranks. It must not hold the replica: DDP keeps it where the garbage
     collector does not look, and the replica would never die.
 
@@ -84,13 +84,13 @@ class Packing:
 
 
 class _Known(NamedTuple):
-    key: list[tuple[int, int, int]]  # per parameter: id, id of its mask, version of its mask
+    key: list[tuple[int, int]]  # per parameter: id, id of its mask
     masks: list[Tensor | None]  # held, so that their ids are not given to others
     packing: Packing
 
 
 class _Buckets:
-    """The packing of every bucket; made again when parameters move or a mask changes."""
+    """The packing of every bucket; made again when parameters move or a mask is replaced."""
 
     def __init__(self, replica: DistributedDataParallel, dtype: torch.dtype | None, live: Live):
         self.group: dist.ProcessGroup = replica.process_group
@@ -101,10 +101,9 @@ class _Buckets:
     def packing(self, bucket: GradBucket) -> Packing:
         masks, parameters = self._live(), bucket.parameters()
         mine = [masks.get(self._names[id(p)]) for p in parameters]
-        key = [
-            (id(p), id(m), 0 if m is None else m._version)
-            for p, m in zip(parameters, mine, strict=True)
-        ]
+        # Not the masks' values: a bit flipped on one rank must not change how much it sends,
+        # which gloo answers by an abort; the ranks' next comparison of masks names it.
+        key = [(id(p), id(m)) for p, m in zip(parameters, mine, strict=True)]
         known = self._known.get(bucket.index())
         if known is None or known.key != key:
             entries = _live_entries(parameters, mine)

@@ -14,6 +14,7 @@ from torch.distributed.distributed_c10d import Store
 from harness.distributed.options import Options
 from harness.distributed.ranks import Ranks
 from harness.distributed.rendezvous import meet, place_of_environment
+from harness.distributed.roll import WrongEnvironment
 from harness.distributed.watchdog import Watchdog
 
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -78,25 +79,25 @@ def is_main_process() -> bool:
 def check_environment() -> None:
     """
     Raises:
-        ValueError: the variables that a launcher sets are incomplete or contradict each other.
+        WrongEnvironment: the launcher's variables are incomplete or contradict each other.
     """
     given = [key for key in ("RANK", "WORLD_SIZE") if key in os.environ]
     if not given:
         return
     missing = [key for key in NEEDED if not os.environ.get(key)]
     if missing:
-        raise ValueError(
+        raise WrongEnvironment(
             f"{' and '.join(given)} set, but {', '.join(missing)} missing or empty; start with "
             f"torchrun, or unset {' and '.join(given)} to run in one process"
         )
     rank, count = (_number(key) for key in ("RANK", "WORLD_SIZE"))
     if rank >= count:
-        raise ValueError(
+        raise WrongEnvironment(
             f"RANK={rank} must be below WORLD_SIZE={count}: give the processes RANK 0, 1, ... "
             f"{max(count - 1, 0)}, or start with torchrun"
         )
     if not 0 < _number("MASTER_PORT") < 2**16:
-        raise ValueError(
+        raise WrongEnvironment(
             f"MASTER_PORT={os.environ['MASTER_PORT']} must be from 1 to 65535, free on rank 0's "
             "host and the same for all ranks"
         )
@@ -105,7 +106,7 @@ def check_environment() -> None:
 def _number(key: str) -> int:
     text = os.environ[key]
     if not text.isdecimal():
-        raise ValueError(
+        raise WrongEnvironment(
             f"{key} must be a whole number >= 0, got {text!r}; start with torchrun, which sets it"
         )
     return int(text)
@@ -114,7 +115,7 @@ def _number(key: str) -> int:
 def _backend(asked: str, device: torch.device) -> str:
     if asked == "nccl" and device.type != "cuda":
         raise ValueError(
-            "backend=nccl needs CUDA, and this run is on the CPU; use backend=auto or gloo"
+            "ranks.backend=nccl needs CUDA, and this run is on the CPU; use auto or gloo"
         )
     return ("nccl" if device.type == "cuda" else "gloo") if asked == "auto" else asked
 
@@ -131,13 +132,13 @@ def _device(asked: str) -> torch.device:
 
 def _cuda_device() -> torch.device:
     if "RANK" in os.environ and "LOCAL_RANK" not in os.environ:
-        raise ValueError(
+        raise WrongEnvironment(
             "RANK is set but LOCAL_RANK is not: ranks of one host would share a device; start "
             "with torchrun, or set LOCAL_RANK (0, 1, ... on every host)"
         )
     local = _number("LOCAL_RANK") if "LOCAL_RANK" in os.environ else 0
     if local >= torch.cuda.device_count():
-        raise ValueError(
+        raise WrongEnvironment(
             f"LOCAL_RANK is {local}, but this host has {torch.cuda.device_count()} CUDA devices; "
             "start at most one rank per device, or use device=cpu"
         )

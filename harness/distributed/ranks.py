@@ -48,6 +48,22 @@ class Ranks:
         if self.watch:
             self.watch.alive(alone)
 
+    def explained(self, error: BaseException) -> BaseException:
+        """RankLost, if another rank caused this error, else the error. May take seconds."""
+        return self.watch.explained(error) if self.watch else error
+
+    @contextmanager
+    def told_of_loss(self, callback: Callable[[str], None]) -> Iterator[None]:
+        """Inside, a rank that is lost while this one's main thread hangs calls `callback(why)`
+        before the process ends."""
+        if self.watch:
+            self.watch.at_loss.append(callback)
+        try:
+            yield
+        finally:
+            if self.watch:
+                self.watch.at_loss.remove(callback)
+
     def mean(self, sums: Tensors, samples: int) -> Tensors:
         """(sum over ranks) / (samples over ranks), elementwise; equal bits on every rank.
 

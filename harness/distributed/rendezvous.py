@@ -15,7 +15,7 @@ from uuid import uuid4
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
-from harness.distributed.roll import RankLost
+from harness.distributed.roll import RankLost, WrongEnvironment
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ def meet(place: Place, within_s: float) -> tuple[Place, Store, list[str]]:
     all have come.
 
     Raises:
-        ValueError: the address is wrong, the port is taken, or two processes have one RANK.
+        WrongEnvironment: the address is wrong, the port is taken, or two processes have one RANK.
         RankLost: naming the ranks that did not come in time.
     """
     deadline = time.monotonic() + within_s
@@ -142,7 +142,7 @@ def _reach(place: Place, deadline: float) -> None:
             now = time.monotonic()
             unknown = isinstance(error, socket.gaierror)
             if unknown and now > min(deadline, started + NAME_S):
-                raise ValueError(
+                raise WrongEnvironment(
                     f"MASTER_ADDR={place.host}: rank {place.rank} knows no such host ({error}); "
                     "give the name or address of rank 0's host"
                 ) from error
@@ -158,14 +158,14 @@ def _joined(place: Place) -> Store:
     try:
         return in_time(ANSWER_S, lambda: place.store(keep=place.is_kept_here))
     except TimeoutError:
-        raise ValueError(
+        raise WrongEnvironment(
             f"{place.where} takes connections, but does not answer like the store of a group; "
             "give the host of rank 0 and a port that is free there"
         ) from None
     except RuntimeError as error:  # of older releases, which know no DistError here
         taken = f"MASTER_PORT={place.port} is taken on rank 0's host"
         why = taken if "EADDRINUSE" in str(error) else f"{place.where} cannot be used ({error})"
-        raise ValueError(f"{why}; choose a free port, the same for all ranks") from error
+        raise WrongEnvironment(f"{why}; choose a free port, the same for all ranks") from error
 
 
 def _lead(place: Place, store: Store, deadline: float) -> str:
@@ -194,7 +194,7 @@ def _follow(place: Place, store: Store, deadline: float) -> str:
         missing = _missing(place, meeting) if welcome else [0]
         time.sleep(POLL_S)
     if name and not welcome and not place.by_agent:
-        raise ValueError(
+        raise WrongEnvironment(
             f"RANK={place.rank} has come to {place.where} already; give every process a RANK of "
             "its own, and every group of processes that runs here a port of its own"
         )

@@ -10,7 +10,7 @@ import torch
 import torch.distributed as dist
 
 from harness.distributed.ranks import Ranks
-from harness.stopping import SIGNALS, Stopped
+from harness.stopping import SIGNALS
 
 STEPS_BETWEEN_POLLS = 8
 # A launcher passes on the Ctrl-C that its workers have had already.
@@ -45,7 +45,7 @@ class Stop:
     ) -> None:
         for number, handler in self._before.items():
             # torchrun ends the last ranks while they leave, as soon as the first one has left.
-            leaving = isinstance(error, Stopped) and self._ranks.count > 1
+            leaving = error is not None and self._ranks.count > 1
             signal.signal(number, signal.SIG_IGN if leaving else handler)
 
     def poll(self) -> int:

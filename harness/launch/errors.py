@@ -9,11 +9,13 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.distributed import RankLost, RanksDisagree
+from harness.distributed import RankLost, RanksDisagree, WrongEnvironment
 from harness.files import Busy, CannotWrite
 from harness.training.loop import NotFinite
 
 WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
+# Of all else rank 0 speaks for all.
+OF_ONE_RANK = (RankLost, WrongEnvironment)
 FAILURES = (Busy, CannotWrite, NotFinite, RankLost, RanksDisagree)  # exit status 1
 
 

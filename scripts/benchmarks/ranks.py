@@ -3,7 +3,7 @@
 import os
 import random
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any
 
@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import ranks_flips, ranks_kills
 from benchmarks.figure import Figure, Note, Seconds, ratio, spread
-from benchmarks.hosts import two_hosts
+from benchmarks.hosts import Host, two_hosts
 from benchmarks.ranks_jobs import asked
 
 RATE = "100mbit"
@@ -75,7 +75,7 @@ def _all(found: dict[str, list[dict[str, float]]], key: str) -> list[float]:
 def agreement_on_cuda(repeats: int | None, quick: bool) -> Rows:
     """The same on CUDA, over a training step of a batch of 32 there."""
     if not torch.cuda.is_available():
-        yield Note("agreement: first event / step, CUDA", NO_CUDA)
+        yield Note("agreement on CUDA: first event / step", NO_CUDA)
         return
     # nccl refuses two ranks on one device.
     options = {"backend": "auto" if torch.cuda.device_count() > 1 else "gloo"}
@@ -83,7 +83,7 @@ def agreement_on_cuda(repeats: int | None, quick: bool) -> Rows:
     found = asked("ranks_event_program", rounds=rounds, device="cuda", options=options)
     seconds: Seconds = {side: [one["seconds"] for one in found[side]] for side in found}
     for event in EVENTS:
-        yield ratio(f"agreement: {event} event / step, CUDA", seconds, event, "step", at_most=2.0)
+        yield ratio(f"agreement on CUDA: {event} event / step", seconds, event, "step", at_most=2.0)
 
 
 def steps(repeats: int | None, quick: bool) -> Rows:
@@ -114,15 +114,15 @@ def loopback(repeats: int | None, quick: bool) -> Rows:
 
 
 def _exchanged(
-    much: dict[str, int], repeats: int | None, quick: bool, **place: Any
-) -> dict[str, Any]:
+    much: dict[str, int], repeats: int | None, quick: bool, hosts: Sequence[Host] = ()
+) -> Any:
     return asked(
         "ranks_link_program",
+        hosts,
         sides=[*LIVE, *ALL_LIVE],
         rounds=repeats or much["rounds"],
         steps=1 if quick else much["steps"],
         hidden=QUICK_HIDDEN if quick else HIDDEN,
-        **place,
     )
 
 

@@ -62,13 +62,14 @@ def asked(
             [*agent(number, hosts), *work] if hosts else torchrun(count, *work)
             for number in range(len(hosts) or 1)
         ]
+        logs = [Path(top, f"log-{number}") for number in range(len(commands))]
         jobs = [
-            stack.enter_context(running(command, Path(top, f"log-{number}"), host))
-            for number, (command, host) in enumerate(zip(commands, hosts or [None], strict=True))
+            stack.enter_context(running(command, log, host))
+            for command, log, host in zip(commands, logs, hosts or [None], strict=True)
         ]
         await_end(jobs, within_s)
-        for number, job in enumerate(jobs):
-            check(job, Path(top, f"log-{number}"))
+        for job, log in zip(jobs, logs, strict=True):
+            check(job, log)
         return json.loads(out.read_text())
 
 
