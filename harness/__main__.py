@@ -3,7 +3,7 @@
 import os
 import sys
 
-from harness.stopping import Stopped, stop_on_signals
+from harness.stopping import INTERRUPTED, Stopped, stop_on_signals
 
 TRACEBACK = "HYDRA_FULL_ERROR"  # set by the user: errors keep their traceback
 
@@ -14,14 +14,24 @@ def main() -> None:
     Exit status: 0 done, 1 a run failed, 2 wrong input (one line on stderr); saved and stopped:
     130 after Ctrl-C, 75 after SIGTERM or SIGUSR1.
     """
+    stop_on_signals()
     if "RANK" in os.environ and {"-m", "--multirun"} & set(sys.argv[1:]):
         _leave("-m under torchrun would run the sweep once per rank; leave torchrun away", 2)
-    wants_traceback = TRACEBACK in os.environ
-    # Else Hydra prints its own, longer account and leaves.
-    os.environ[TRACEBACK] = "1"
     # As `python -m harness` does by itself: own parts are imported from the current folder.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    try:
+        _run()
+    except Stopped as stopped:
+        _leave(f"{stopped.name}; the same command goes on where it stopped", stopped.status)
+    except KeyboardInterrupt:
+        _leave("stopped at once; the same command goes on from the last checkpoint", INTERRUPTED)
+
+
+def _run() -> None:
+    wants_traceback = TRACEBACK in os.environ
+    # Else Hydra prints its own, longer account and leaves.
+    os.environ[TRACEBACK] = "1"
     from harness.launch import grid
     from harness.launch.compose import defaults
     from harness.launch.errors import OF_ONE_RANK, WRONG_INPUT, Refused, one_line, status_of
@@ -29,13 +39,11 @@ def main() -> None:
     from harness.main import main as run
 
     grid.install()
-    stop_on_signals()
     try:
         run()
-    except KeyboardInterrupt as error:
+    except KeyboardInterrupt:
         forget_outcomes()
-        stopped = error if isinstance(error, Stopped) else Stopped()
-        _leave(f"{stopped.name}; the same command goes on where it stopped", stopped.status)
+        raise
     except (Refused, *WRONG_INPUT) as error:
         if wants_traceback:
             raise

@@ -4,6 +4,7 @@ import hashlib
 import io
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError
@@ -57,17 +58,24 @@ class Checkpoints:
 
         Raises:
             CannotWrite: the disk is full or gone; older checkpoints are as they were.
+            ValueError: the state holds what could not be loaded again.
         """
         there = self._files()
+        content = _packed(state)
+        if not any(file.suffix == kind for file in there):
+            _check_loads(content)
         number = _number(there[-1]) + 1 if there else 1
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.folder / f"{number:06d}-{name}{kind}", _packed(state))
+            write_whole(self.folder / f"{number:06d}-{name}{kind}", content)
         except (OSError, CannotWrite) as error:
             kept = f"{there[-1].name} is whole" if there else "there is none before it"
             raise CannotWrite(f"checkpoint {name}: {error} ({kept})") from error
-        for old in [file for file in self._files() if file.suffix == kind][: -self.keep]:
-            old.unlink(missing_ok=True)
+        old = [file for file in self._files() if file.suffix == kind][: -self.keep]
+        # A kill leaves half of one behind, under a hidden name.
+        for file in [*old, *self.folder.glob(".*")]:
+            with suppress(OSError):
+                file.unlink()
 
     def newest(self, fits: Callable[[str, State], str]) -> State | None:
         """The newest state that is undamaged and fits, or None.
@@ -75,23 +83,26 @@ class Checkpoints:
         fits(kind, state): why the state cannot be used here, or "". What is passed over is
         named on stderr.
         """
-        for file in reversed(self._files()):
+        files = self._files()
+        for file in reversed(files):
             try:
                 state = _unpacked(file.read_bytes())
                 why = fits(file.suffix, state)
-            except ValueError as error:
+            except (ValueError, OSError, KeyError) as error:
                 why = f"is damaged: {error}"
             if not why:
                 return state
-            print(f"checkpoint {file} {why}; trying the one before", file=sys.stderr)
+            then = "starting over" if file == files[0] else "trying the one before"
+            print(f"checkpoint {file} {why}; {then}", file=sys.stderr)
         return None
 
     def clear(self) -> None:
         """Removes all of them, and what a kill left of one."""
         if self.folder.is_dir():
-            for file in self.folder.iterdir():
-                file.unlink(missing_ok=True)
-            self.folder.rmdir()
+            with suppress(OSError):
+                for file in self.folder.iterdir():
+                    file.unlink(missing_ok=True)
+                self.folder.rmdir()
 
     def _files(self) -> list[Path]:
         if not self.folder.is_dir():
@@ -120,6 +131,16 @@ def _unpacked(content: bytes) -> State:
     except UnpicklingError as error:
         raise ValueError("it holds more than tensors and plain values") from error
     return state
+
+
+def _check_loads(content: bytes) -> None:
+    try:
+        _unpacked(content)
+    except ValueError as error:
+        raise ValueError(
+            f"a checkpoint of this training could not be loaded again: {error}; keep tensors, "
+            "numbers and texts in the optimizer's state and options, no objects"
+        ) from error
 
 
 def _number(file: Path) -> int:

@@ -15,8 +15,19 @@ HEARTBEAT_S = 5.0
 STALE_S = 60.0
 
 
+# Locks of this process: after a restart of its container another one had the same id.
+_held: set[Path] = set()
+
+
 class Busy(RuntimeError):
-    """Another living process holds the lock."""
+    """Another living process, on `host`, holds the lock."""
+
+    def __init__(self, message: str, host: str = ""):
+        super().__init__(message, host)
+        self.host = host
+
+    def __str__(self) -> str:
+        return str(self.args[0])
 
 
 class CannotWrite(RuntimeError):
@@ -105,8 +116,10 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
     lock = folder / ".lock"
     while not _acquired(lock):
         if not wait:
-            raise Busy(f"{folder} is in use by {_holder(lock)}; wait for it or stop it first")
+            who, host = _holder(lock)
+            raise Busy(f"{folder} is in use by {who}; wait for it or stop it first", host)
         time.sleep(0.1)
+    _held.add(lock.absolute())
     stop = threading.Event()
     beat = threading.Thread(target=_beat, args=(lock, stop), daemon=True)
     beat.start()
@@ -115,6 +128,7 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
     finally:
         stop.set()
         beat.join()
+        _held.discard(lock.absolute())
         _remove(lock)
 
 
@@ -124,7 +138,11 @@ def _acquired(lock: Path) -> bool:
         lock.mkdir()
     except FileExistsError:
         return False
-    write_json(lock / "holder.json", {"host": socket.gethostname(), "pid": os.getpid()})
+    try:
+        write_json(lock / "holder.json", {"host": socket.gethostname(), "pid": os.getpid()})
+    except CannotWrite:
+        _remove(lock)
+        raise
     return True
 
 
@@ -156,8 +174,10 @@ def _is_stale(lock: Path) -> bool:
         holder = read_json(lock / "holder.json")
     except ValueError:
         holder = None
-    if holder and holder["host"] == socket.gethostname() and not _alive(holder["pid"]):
-        return True
+    if holder and holder["host"] == socket.gethostname():
+        mine = holder["pid"] == os.getpid()
+        if not _alive(holder["pid"]) or (mine and lock.absolute() not in _held):
+            return True
     return age > STALE_S
 
 
@@ -175,9 +195,11 @@ def _alive(pid: int) -> bool:
     return True
 
 
-def _holder(lock: Path) -> str:
+def _holder(lock: Path) -> tuple[str, str]:
+    """How to call who holds it, and the host."""
     holder = read_json(lock / "holder.json") or {}
-    return f"process {holder.get('pid', '?')} on {holder.get('host', '?')}"
+    host = holder.get("host", "?")
+    return f"process {holder.get('pid', '?')} on {host}", host
 
 
 def _beat(lock: Path, stop: threading.Event) -> None:

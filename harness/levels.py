@@ -10,6 +10,7 @@ from torch import nn
 
 from harness.bits import pack, unpack
 from harness.checkpoints import STAGE, STEP, Checkpoints, State
+from harness.distributed.link import measured, remember
 from harness.finetune.base import Start
 from harness.masks import MaskStore
 from harness.pruning import Goal, without
@@ -81,7 +82,7 @@ class Levels:
         """
         self.identity, self.watcher, self.files = identity, watcher, files
         training = self._take_up(saved) if saved else None
-        watcher.begin(len(self.shares), self._epochs_to_train())
+        watcher.begin(len(self.shares), self._epochs_to_train(training))
         if self.passed < 0:
             self._begin()
         for level, share in enumerate(self.shares, start=1):
@@ -101,6 +102,7 @@ class Levels:
             "masks": {name: pack(mask) for name, mask in self.store.masks.items()},
             "network": None if training else self.network.state_dict(),
             "training": training,
+            "link": measured(self.ranks),
         }
 
     def _take_up(self, saved: State) -> LoopState | None:
@@ -110,6 +112,8 @@ class Levels:
         self.store.shrink_to(
             {name: unpack(saved["masks"][name].to(device), s) for name, s in shapes.items()}
         )
+        if saved["numerics"]["world_size"] == self.ranks.count:
+            remember(self.ranks, saved["link"])
         if saved["network"]:
             load_into(self.network, saved["network"])
         if saved["dense"] != self.dense.folder.name:
@@ -199,7 +203,7 @@ class Levels:
         if self.journal and self.files:
             self.journal.save(self.files, f"level-{level:02d}-{stage}", STAGE, self.standing())
 
-    def _epochs_to_train(self) -> int:
+    def _epochs_to_train(self, training: LoopState | None) -> int:
         dense = self.what.training.epochs
         if self.what.when == "init" or self.passed >= 0 or self.dense.has(dense):
             dense = 0
@@ -207,8 +211,9 @@ class Levels:
         if start is None:
             return dense
         recipe: Trainer = getattr(self.what, start.recipe)
-        trained = max(0, self.passed) // 2
-        return dense + (len(self.shares) - trained) * (recipe.epochs - start.first_epoch)
+        each = recipe.epochs - start.first_epoch
+        done = training["epoch"] - start.first_epoch if training else 0
+        return dense + (len(self.shares) - max(0, self.passed) // 2) * each - done
 
     def _on_epoch(self, level: int, epochs: int) -> Callable[[int, nn.Module], None]:
         def on_epoch(done: int, network: nn.Module) -> None:

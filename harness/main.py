@@ -79,7 +79,7 @@ def _run_of(cfg: DictConfig, numerics: Config) -> Run:
         data=choices["data"],
     )
     runs = Path(cfg.runs)
-    code = code_of({key: science.get(key) for key in DENSE})
+    code = code_of({key: science.get(key) for key in DENSE}, levels=False)
     dense = dense_hash(science, {**numerics, "code": code})
     return Run(
         folder=runs / cfg.sweep_name / identity.run[:2] / f"{cfg.name}-{identity.run}",

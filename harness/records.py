@@ -1,6 +1,7 @@
 """One JSON line per level and stage of a run. Written by rank 0, read by the report; no torch."""
 
 import json
+import os
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -87,6 +88,7 @@ def append(path: Path, record: Record) -> None:
     with path.open("a") as file:
         file.write(to_line(record))
         file.flush()
+        os.fsync(file.fileno())
 
 
 def read(path: Path, missing_ok: bool = False) -> list[Record]:

@@ -1,8 +1,8 @@
 """A run's folder: what is written when, whether it is done already, and how it failed."""
 
 import json
-import os
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -15,11 +15,22 @@ from harness.distributed import Ranks
 from harness.distributed.stop import Stop
 from harness.environment import commit, environment, numerics_key
 from harness.experiment import Experiment
-from harness.files import CannotWrite, locked, make_writable, read_json, write_json, write_whole
+from harness.files import (
+    HEARTBEAT_S,
+    STALE_S,
+    Busy,
+    CannotWrite,
+    locked,
+    make_writable,
+    read_json,
+    write_json,
+    write_whole,
+)
 from harness.identity import Config, differences
 from harness.levels import Levels
 from harness.progress import MODES, Progress
 from harness.records import Identity, Record, Sink
+from harness.status import Status
 from harness.tracking.base import RunInfo, Tracking
 from harness.training.journal import Journal
 from harness.watchers import Files, Watchers
@@ -66,6 +77,10 @@ class Run:
         if self.progress not in MODES:
             raise ValueError(f"progress must be one of {', '.join(MODES)}, got {self.progress!r}")
 
+    @property
+    def _file(self) -> Status:
+        return Status(self.folder, self.code)
+
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """Runs the experiment in its folder unless it is finished there; an interrupted run goes
         on from its newest checkpoint.
@@ -85,33 +100,52 @@ class Run:
             journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
             levels = experiment.prepare(ranks, self.dense, journal)
             with ExitStack() as stack:
-                ranks.on_main(lambda: self._enter(stack, ranks))
-                return self._go(levels, journal, ranks)
+                self._enter(stack, journal)
+                # Another process may have finished it just before this one came in.
+                return ranks.on_main(self._finished) or self._go(levels, journal)
 
-    def _go(self, levels: Levels, journal: Journal, ranks: Ranks) -> Outcome:
-        files = journal.files(self.folder)
-        saved = journal.newest(files, self._fits)
-        ranks.on_main(lambda: self._go_on(saved, ranks) if saved else self._begin(files, ranks))
-        with self._watcher(ranks) as watcher:
-            network, masks = levels.run(self.identity, watcher, files, saved)
-            splits = levels.subject.splits
-            delivery = Delivery(network.state_dict(), masks, splits.shape, splits.classes)
-            ranks.on_main(lambda: self._end(delivery, files))
-            top1 = watcher.last.top1 if watcher.last else None
+    def _enter(self, stack: ExitStack, journal: Journal) -> None:
+        """Waits for a lock of another host until it counts as stale: a run that is started again
+        elsewhere cannot know that the process before is dead."""
+        deadline = time.monotonic() + STALE_S + HEARTBEAT_S
+        while not journal.ranks.on_main(lambda: self._entered(stack, deadline)):
+            journal.stop_if_asked()
+            time.sleep(1.0)
+
+    def _entered(self, stack: ExitStack, deadline: float) -> bool:
+        make_writable(self.folder)
+        try:
+            stack.enter_context(locked(self.folder, wait=False))
+        except Busy as busy:
+            if busy.host == socket.gethostname() or time.monotonic() > deadline:
+                raise
+            return False
+        return True
+
+    def _go(self, levels: Levels, journal: Journal) -> Outcome:
+        ranks, files = journal.ranks, journal.files(self.folder)
+        with self._status(ranks, files) as again:
+            saved = journal.newest(files, self._fits)
+            ranks.on_main(
+                lambda: self._go_on(saved, ranks) if saved else self._begin(files, ranks, again)
+            )
+            with self._watcher(ranks) as watcher:
+                network, masks = levels.run(self.identity, watcher, files, saved)
+                splits = levels.subject.splits
+                delivery = Delivery(network.state_dict(), masks, splits.shape, splits.classes)
+                ranks.on_main(lambda: deliver(self.folder, delivery))
+                top1 = watcher.last.top1 if watcher.last else None
         return Outcome("finished", str(self.folder), top1=top1)
 
-    def _enter(self, stack: ExitStack, ranks: Ranks) -> None:
-        make_writable(self.folder)
-        stack.enter_context(locked(self.folder, wait=False))
-        stack.enter_context(self._status(ranks))
-
-    def _begin(self, files: Checkpoints, ranks: Ranks) -> None:
+    def _begin(self, files: Checkpoints, ranks: Ranks, again: bool) -> None:
         files.clear()
-        for old in ("records.jsonl", "timings.jsonl", MODEL, MASKS):
+        for old in ("records.jsonl", MODEL, MASKS):
             (self.folder / old).unlink(missing_ok=True)
         write_whole(self.folder / "config.yaml", self.yaml)
         write_json(self.folder / "identity.json", {"science": self.science})
         write_json(self.folder / "environment.json", environment(ranks))
+        if again:
+            Files(self.folder, ranks.count).note(event="restarted")
 
     def _go_on(self, saved: State, ranks: Ranks) -> None:
         # What was recorded after the checkpoint is measured again, with the same result.
@@ -124,23 +158,22 @@ class Run:
         )
 
     def _fits(self, saved: State) -> str:
-        there = len(records.lines(self.folder / "records.jsonl"))
+        try:
+            there = len(records.read(self.folder / "records.jsonl", missing_ok=True))
+        except ValueError as error:
+            return f"goes with records that cannot be read: {error}"
         if there < saved["records"]:
             return f"goes with {saved['records']} records, but records.jsonl holds {there}"
         return ""
-
-    def _end(self, delivery: Delivery, files: Checkpoints) -> None:
-        deliver(self.folder, delivery)
-        files.clear()
 
     @contextmanager
     def _watcher(self, ranks: Ranks) -> Iterator[Watchers]:
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(self.progress if ranks.is_main else "none"))
             sinks: list[Sink] = []
-            earlier: list[Record] = []
+            path = self.folder / "records.jsonl"
+            earlier = ranks.on_main(lambda: records.read(path, missing_ok=True))
             if ranks.is_main:
-                earlier = records.read(self.folder / "records.jsonl", missing_ok=True)
                 tracker = stack.enter_context(self.tracking.open(self._info(earlier)))
                 sinks = [Files(self.folder, ranks.count), tracker, progress]
             follows = ranks.send_object(progress.follows_epochs)
@@ -166,7 +199,7 @@ class Run:
     def _finished(self) -> Outcome | None:
         """The outcome, if there is nothing left to do; checks that the folder is this run's."""
         self._check_config()
-        status = read_json(self.folder / "status.json") or {}
+        status = self._file.read()
         whole = all((self.folder / name).exists() for name in ("records.jsonl", MODEL, MASKS))
         if status.get("state") != "finished" or not whole or self.rerun == "always":
             return None
@@ -196,25 +229,31 @@ class Run:
             )
 
     @contextmanager
-    def _status(self, ranks: Ranks) -> Iterator[None]:
-        self._set_status("running")
+    def _status(self, ranks: Ranks, files: Checkpoints) -> Iterator[bool]:
+        again = ranks.on_main(lambda: self._start(files))
         try:
-            with ranks.told_of_loss(lambda why: self._set_status("failed", why)):
-                yield
+            with ranks.told_of_loss(lambda why: self._file.set("failed", why)):
+                yield again
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
             found = ranks.explained(error)
             # On a full disk the reason must not be hidden by a second failure to write.
             with suppress(CannotWrite):
-                self._set_status(state, reason=f"{type(found).__name__}: {found}")
+                if ranks.is_main:
+                    self._file.set(state, reason=f"{type(found).__name__}: {found}")
             raise
-        self._set_status("finished")
+        ranks.on_main(lambda: self._finish(files))
 
-    def _set_status(self, state: str, reason: str = "") -> None:
-        who = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "commit": commit(),
-            "code": self.code,
-        }
-        write_json(self.folder / "status.json", {"state": state, "reason": reason, **who})
+    def _start(self, files: Checkpoints) -> bool:
+        """Whether an earlier start was cut off."""
+        before = self._file.read().get("state")
+        if before == "finished":  # and is to be done again from the beginning
+            files.clear()
+            (self.folder / "timings.jsonl").unlink(missing_ok=True)
+        self._file.set("running")
+        return before not in (None, "finished")
+
+    def _finish(self, files: Checkpoints) -> None:
+        # In this order: cut off in between, the run has nothing left to do.
+        self._file.set("finished")
+        files.clear()

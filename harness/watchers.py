@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import records
-from harness.files import writing
+from harness.files import write_whole, writing
 from harness.progress import Progress
 from harness.records import Record, Sink
 
@@ -34,8 +34,10 @@ class Files:
         """A line of timings.jsonl, with the time and the number of ranks."""
         line = {**facts, "at_unix_s": round(time.time(), 3), "world_size": self.world_size}
         path = self.folder / "timings.jsonl"
-        with writing(path), path.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        with writing(path):
+            # A kill may have cut off the line before.
+            whole = "".join(records.lines(path))
+            write_whole(path, f"{whole}{json.dumps(line)}\n")
 
 
 class Watchers:

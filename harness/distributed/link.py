@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from statistics import median
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -118,6 +118,18 @@ def measure_local(ranks: Ranks) -> Local:
 # By value: two `Ranks` are equal only if they are of the same group. Weakly: a cache must not keep
 # a group alive that was left.
 _measured: WeakKeyDictionary[Ranks, tuple[Link, Local]] = WeakKeyDictionary()
+
+
+def measured(ranks: Ranks) -> list[float] | None:
+    """What `choose` has measured in this group, for a checkpoint; None if nothing."""
+    found = _measured.get(ranks)
+    return found and [*astuple(found[0]), *astuple(found[1])]
+
+
+def remember(ranks: Ranks, costs: list[float] | None) -> None:
+    """Lets `choose` go by what an earlier start has `measured`: it may decide the last bits."""
+    if costs:
+        _measured[ranks] = Link(*costs[:2]), Local(*costs[2:])
 
 
 def _sparse_pays(ranks: Ranks, load: Load) -> bool:

@@ -118,6 +118,7 @@ class Ranks:
         result: T | None = None
         error: Exception | None = None
         if self.is_main:
+            self.alive(alone=True)
             try:
                 result = work()
             except Exception as caught:

@@ -27,7 +27,7 @@ class Stop:
     def __init__(self, ranks: Ranks):
         self._ranks = ranks
         self._heard = 0
-        self._heard_at = 0.0
+        self._pressed_at: float | None = None
         self._polls = 0
         self._asked: tuple[dist.Work, torch.Tensor] | None = None
         self._before: dict[signal.Signals, Any] = {}
@@ -86,8 +86,9 @@ class Stop:
         return int(flag)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:
-        again = number == signal.SIGINT and self._heard == number
-        if again and time.monotonic() - self._heard_at > SAME_KEYPRESS_S:
-            raise KeyboardInterrupt
-        if not self._heard:
-            self._heard, self._heard_at = number, time.monotonic()
+        now = time.monotonic()
+        if number == signal.SIGINT:
+            again, self._pressed_at = self._pressed_at, now
+            if again is not None and now - again > SAME_KEYPRESS_S:
+                raise KeyboardInterrupt
+        self._heard = self._heard or number

@@ -28,5 +28,9 @@ class Finetune(Protocol):
         ...
 
     def start(self, dense: Callable[[int], Tensors], fresh: Callable[[], Tensors]) -> Start | None:
-        """None: no retraining. `dense(k)`: state after k dense epochs; `fresh()`: a new one."""
+        """None: no retraining. `dense(k)`: state after k dense epochs; `fresh()`: a new one.
+
+        Also asked for recipe and first epoch alone, with functions that give {}: pass states on,
+        do not look into them.
+        """
         ...

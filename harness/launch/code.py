@@ -1,7 +1,7 @@
 """Which code decides numbers: sources of a config's parts, and of the training loop."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -9,23 +9,28 @@ from typing import Any
 import harness
 
 LIBRARIES = ("torch", "torchvision")  # named by their version, in the numerics key
-LOOP = ("training", "seeds.py", "tensors.py", "distributed", "subject.py")
+LOOP = ("training", "seeds.py", "draws.py", "tensors.py", "distributed", "subject.py")
+LEVELS = (
+    "levels.py", "pruning.py", "masks.py", "selection.py", "bits.py", "metrics", "records.py",
+    "checkpoints.py",
+)  # fmt: skip
 
 
-def code_of(parts: dict[str, Any]) -> str:
+def code_of(parts: dict[str, Any], levels: bool = True) -> str:
     """SHA-256 (16 hex digits) over the training loop and the module of every `_target_` in parts.
 
-    What such a module imports is not followed.
+    levels: also over what prunes and measures. What a part's module imports is not followed.
     """
     digest = hashlib.sha256()
-    for file in sorted({*_loop(), *_modules(parts)}):
+    files = _files((*LOOP, *LEVELS) if levels else LOOP)
+    for file in sorted({*files, *_modules(parts)}):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
 
 
-def _loop() -> Iterator[Path]:
+def _files(names: Iterable[str]) -> Iterator[Path]:
     home = Path(str(harness.__file__)).parent
-    for name in LOOP:
+    for name in names:
         path = home / name
         yield from path.glob("*.py") if path.is_dir() else [path]
 

@@ -126,9 +126,9 @@ class DenseTraining:
             files = self.journal.files(self.folder)
             saver = DenseSaver(self.journal, files, model)
             hooks = replace(hooks, saver=saver)
-            resumed = self.journal.newest(files, lambda state: _beyond(state["epoch"], stop))
+            resumed = self.journal.newest(files, lambda state: _beyond(state, stop))
         self.trainer.fit(model, self.setting, hooks, stop=stop, resumed=resumed)
-        if self.journal:
+        if self.journal and stop == self.trainer.epochs:
             self.setting.ranks.on_main(files.clear)
 
     def _store(self, model: nn.Module, done: int) -> None:
@@ -169,8 +169,9 @@ class DenseSaver:
         self.journal.save(self.files, f"epoch-{epoch:05d}-step-{step:06d}", STEP, state())
 
 
-def _beyond(epoch: int, stop: int) -> str:
-    return f"is of epoch {epoch}, beyond {stop}" if epoch > stop else ""
+def _beyond(state: LoopState, stop: int) -> str:
+    at = f"epoch {state['epoch']}, step {state['step']}"
+    return f"is of {at}, not before epoch {stop}'s end" if state["epoch"] >= stop else ""
 
 
 def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:

@@ -1,7 +1,7 @@
 """One training under way, step by step; its whole state can be saved and taken up again."""
 
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,8 @@ class Loop:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         device = setting.ranks.device
         self.scaler = torch.amp.GradScaler(device.type) if recipe.autocast == "float16" else None
-        self.epoch, self.step, self.random = epoch, 0, None
+        self.epoch, self.step = epoch, 0
+        self.own: dict[str, Any] | None = None  # of this rank, until the epoch is taken up
         self.total = torch.zeros((), device=device)
         if resumed:
             self._take_up(resumed)
@@ -63,10 +64,9 @@ class Loop:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
-            "loss": self.total,
             "sparse": self.exchange.sparse,
-            # An epoch begins with streams of its own; inside it dropout goes on.
-            "random": self.setting.ranks.gather(self._random_state()) if self.step else None,
+            # What differs between ranks inside an epoch; the next one begins alike on all.
+            "own": self.setting.ranks.gather(self._own()) if self.step else None,
         }
 
     def run_epoch(self) -> None:
@@ -92,6 +92,8 @@ class Loop:
                 self.step += 1
                 self._save_if_due(steps)
         self._check_finite()
+        # So that no measurement on the way decides what a network with such buffers learns.
+        ranks.send(list(self.model.buffers()))
         self.epoch, self.step = self.epoch + 1, 0
         self.total.zero_()
 
@@ -113,11 +115,11 @@ class Loop:
         return choose(ranks, self.model, self.hooks.live, dtype)
 
     def _take_up(self, state: LoopState) -> None:
-        self.epoch, self.step, self.random = state["epoch"], state["step"], state["random"]
+        self.epoch, self.step = state["epoch"], state["step"]
+        self.own = state["own"] and state["own"][self.setting.ranks.rank]
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
-        self.total += state["loss"].to(self.total.device)
 
     def _begin_streams(self) -> None:
         # Dropout alone differs between ranks.
@@ -125,20 +127,26 @@ class Loop:
         torch.manual_seed(
             derive(self.setting.seed, "dropout", self.setting.level, self.epoch, ranks.rank)
         )
-        if self.random is not None:
-            own = self.random[ranks.rank]
-            torch.set_rng_state(own["cpu"])
-            if own["cuda"] is not None:
-                torch.cuda.set_rng_state(own["cuda"], ranks.device)
-            self.random = None
+        if self.own is not None:
+            self._take_up_own(self.own)
+            self.own = None
 
-    def _random_state(self) -> dict[str, Tensor | None]:
+    def _own(self) -> dict[str, Any]:
         device = self.setting.ranks.device
-        on_cuda = device.type == "cuda"
         return {
             "cpu": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(device) if on_cuda else None,
+            "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+            "loss": self.total.cpu(),
+            "buffers": [buffer.cpu() for buffer in self.model.buffers()],
         }
+
+    def _take_up_own(self, own: dict[str, Any]) -> None:
+        torch.set_rng_state(own["cpu"])
+        if own["cuda"] is not None:
+            torch.cuda.set_rng_state(own["cuda"], self.setting.ranks.device)
+        self.total.copy_(own["loss"])
+        for buffer, saved in zip(self.model.buffers(), own["buffers"], strict=True):
+            buffer.copy_(saved)
 
     def _rehearse(self, replica: nn.Module) -> Tensor:
         few = torch.arange(min(2, len(self.setting.split)))
@@ -169,6 +177,7 @@ class Loop:
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
         if self.scaler:
+            self._drop_pruned()
             self.scaler.unscale_(self.optimizer)
         if self.hooks.after_backward:
             self.hooks.after_backward()
@@ -180,6 +189,13 @@ class Loop:
         else:
             self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def _drop_pruned(self) -> None:
+        """Else an overflow in a gradient that nobody uses would skip the step."""
+        for name, mask in self.hooks.live().items() if self.hooks.live else ():
+            gradient = self.model.get_parameter(name).grad
+            if gradient is not None:
+                gradient.masked_fill_(~mask, 0)
 
     def _accumulating(self, portion: Portion) -> AbstractContextManager[None]:
         return nullcontext() if portion.last else no_sync(self.replica)

@@ -37,7 +37,8 @@ def two_hosts(rate: str | None = None) -> Iterator[tuple[Host, Host]]:
     """Both hosts, the cable limited to `rate` (of tc: "100mbit") in each direction.
 
     Raises:
-        subprocess.CalledProcessError: no root, or no iproute2.
+        subprocess.CalledProcessError: no root, or no network namespaces.
+        OSError: no iproute2.
     """
     first, second = (
         Host(f"harness-{os.getpid()}-{n}", f"10.99.0.{n}", f"cable{n}") for n in (1, 2)

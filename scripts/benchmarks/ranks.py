@@ -1,9 +1,9 @@
 """What several ranks cost, and whether they stand kills and flipped bits."""
 
-import os
 import random
-import shutil
+import subprocess
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import chain
 from typing import Any
 
@@ -24,7 +24,6 @@ ALL_LIVE = ["dense, all live", "chosen, all live"]
 SLOW = {"rounds": 7, "steps": 2}
 FAST = {"rounds": 31, "steps": 4}
 HIDDEN, QUICK_HIDDEN = [3000, 3000], [1000, 1000]
-NO_HOSTS = "not measured: namespaces need root and iproute2"
 NO_CUDA = "not measured: torch finds no CUDA device"
 
 Rows = Iterator[Figure | Note]
@@ -59,8 +58,8 @@ def agreement(repeats: int | None, quick: bool) -> Rows:
 
 def _received_on_the_wire(rounds: int) -> Rows:
     name = "agreement: received at the interface"
-    if not _has_hosts():
-        yield Note(name, NO_HOSTS)
+    if _no_hosts():
+        yield Note(name, _no_hosts())
         return
     with two_hosts() as hosts:
         found = asked("ranks_event_program", hosts, rounds=rounds)
@@ -101,8 +100,8 @@ def steps(repeats: int | None, quick: bool) -> Rows:
 
 def slow_link(repeats: int | None, quick: bool) -> Rows:
     """On a cable of 100 Mbit/s between two namespaces."""
-    if not _has_hosts():
-        yield Note(f"link: {RATE}", NO_HOSTS)
+    if _no_hosts():
+        yield Note(f"link: {RATE}", _no_hosts())
         return
     with two_hosts(RATE) as hosts:
         found = _exchanged(SLOW, repeats, quick, hosts=hosts)
@@ -139,5 +138,14 @@ def _exchanges(link: str, found: dict[str, Any], target: dict[str, float]) -> Ro
         yield ratio(name, seconds, side, dense, **limit)
 
 
-def _has_hosts() -> bool:
-    return os.geteuid() == 0 and shutil.which("ip") is not None and shutil.which("tc") is not None
+@cache
+def _no_hosts() -> str:
+    """Why there cannot be two hosts here; empty if there can."""
+    try:
+        with two_hosts(RATE):
+            return ""
+    except OSError as error:
+        return f"not measured: needs iproute2 ({error.strerror}: {error.filename})"
+    except subprocess.CalledProcessError as error:
+        why = " ".join(error.stderr.decode(errors="replace").split())
+        return f"not measured: needs root and network namespaces ({why})"

@@ -4,6 +4,7 @@ import json
 import random
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,14 +13,15 @@ from typing import Any
 from benchmarks import ranks_flips_program as program
 from benchmarks.figure import Figure, Note, count
 from benchmarks.ranks_flip import Flip
-from benchmarks.ranks_jobs import JobFailed, asked, await_end, family, living, running, torchrun
+from benchmarks.ranks_jobs import JobFailed, asked, await_end, living, running, torchrun
 
 Cases = list[dict[str, Any]]
 
 # Ranks -> flips, in runs one after the other in one job; and each in a job of its own.
 IN_ONE_JOB, ALONE = {2: 23, 4: 23}, {2: 2, 4: 2}
 QUICK_IN_ONE_JOB, QUICK_ALONE = {2: 2}, {2: 1}
-LOUD = ("tracking=none", "checkpoint.every_steps=3")
+OPERATIONAL = ("tracking=none", f"checkpoint.every_steps={program.EVERY_STEPS}")
+LOG, NOTE = "log", "note"
 JOB_S = 600.0
 # From the flip to the end of all processes. The launcher looks ten times a second, and whoever
 # waits for a rank that left is told within a second or two.
@@ -42,26 +44,34 @@ def figures(quick: bool, seed: int) -> Iterator[Figure | Note]:
 
 
 def in_one_job(ranks: int, trials: int, seed: int, top: Path) -> Cases:
-    """One case per trial; caught if every rank raised the error in time, with the right names."""
+    """One case per trial; caught if every rank raised the error in time, with the right names.
+
+    Raises:
+        JobFailed: all were caught, but the job did not end well after that.
+    """
     folder = top / f"{ranks}-ranks"
     folder.mkdir()
-    wishes = {"trials": trials, "seed": seed, "folder": str(folder)}
-    why = "no account of it"
+    wishes: dict[str, Any] = {"trials": trials, "seed": seed, "folder": str(folder)}
+    failed: JobFailed | None = None
     try:
         asked("ranks_flips_program", count=ranks, within_s=JOB_S, **wishes)
     except JobFailed as error:
-        why = str(error)
+        failed = error
     accounts = [_lines(folder / f"rank-{rank}.jsonl") for rank in range(ranks)]
-    return [
-        _case(ranks, number, [lines[number] for lines in accounts if number < len(lines)], why)
+    cases = [
+        _case(number, [lines[number] for lines in accounts if number < len(lines)], ranks, failed)
         for number in range(trials)
     ]
+    if failed and all(case["caught"] for case in cases):
+        raise failed
+    return cases
 
 
-def _case(ranks: int, number: int, accounts: Cases, why: str) -> dict[str, Any]:
+def _case(number: int, accounts: Cases, ranks: int, failed: JobFailed | None) -> dict[str, Any]:
     good = [account["named"] and account["at the next check"] for account in accounts]
-    caught = len(good) == ranks and all(good)
-    said = {} if len(good) == ranks else {"why": why}
+    complete = len(good) == ranks
+    said = {} if complete else {"why": str(failed)}
+    caught = complete and all(good)
     return {"ranks": ranks, "trial": number, "caught": caught, **said, "accounts": accounts}
 
 
@@ -75,21 +85,26 @@ def alone(ranks: int, seed: int, top: Path) -> dict[str, Any]:
     flip = Flip.drawn(random.Random(f"{seed} alone"), ranks, program.STEPS_UNDER_MASKS)
     folder = top / f"alone-{ranks}-{seed}"
     folder.mkdir()
-    note, log = folder / "note", folder / "log"
-    arguments = [json.dumps(asdict(flip)), str(note), "--", *program.RUN, *LOUD, f"runs={folder}"]
-    command = torchrun(ranks, "-m", "benchmarks.ranks_flipped_program", *arguments)
-    with running(command, log) as job:
-        try:
-            left = living(await_end([job], JOB_S))
-        except JobFailed:
-            left = family(job.pid)
-        ended = time.time()
-    happened = json.loads(note.read_text()) if note.exists() else {"at": 0.0, "tensor": ""}
-    found = {
-        "status": job.returncode,
-        "left": len(left),
-        "seconds": round(ended - happened["at"], 1),
-        "named": f"(rank {program.odd(ranks, flip)}: {happened['tensor']})" in log.read_text(),
-    }
-    in_time = found["named"] and not left and found["seconds"] <= GONE_S
-    return {"ranks": ranks, **asdict(flip), **found, "caught": bool(job.returncode) and in_time}
+    seen: set[int] = set()
+    with running(_command(ranks, flip, folder), folder / LOG) as job:
+        with suppress(JobFailed):
+            await_end([job], JOB_S, seen)
+        status, left, now = job.poll(), len(living(seen)), time.time()
+    at, tensor = _happened(folder)
+    named = f"(rank {program.odd(ranks, flip)}: {tensor})" in (folder / LOG).read_text()
+    caught = bool(status) and named and not left and now - at <= GONE_S
+    found = {"caught": caught, "status": status, "named": named, "left": left}
+    return {"ranks": ranks, **asdict(flip), **found, "seconds": round(now - at, 1)}
+
+
+def _command(ranks: int, flip: Flip, folder: Path) -> list[str]:
+    arguments = [json.dumps(asdict(flip)), str(folder / NOTE), "--", *program.RUN, *OPERATIONAL]
+    start = torchrun(ranks, "-m", "benchmarks.ranks_flipped_program")
+    return [*start, *arguments, f"runs={folder}/runs"]
+
+
+def _happened(folder: Path) -> tuple[float, str]:
+    """When the flip happened, and in which tensor; at 0 in none if the run did not come to it."""
+    note = folder / NOTE
+    said = json.loads(note.read_text()) if note.exists() else {"at": 0.0, "tensor": ""}
+    return said["at"], said["tensor"]

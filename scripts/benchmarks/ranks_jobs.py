@@ -65,7 +65,7 @@ def asked(
         logs = [Path(top, f"log-{number}") for number in range(len(commands))]
         jobs = [
             stack.enter_context(running(command, log, host))
-            for command, log, host in zip(commands, logs, hosts or [None], strict=True)
+            for command, log, host in zip(commands, logs, hosts or (None,), strict=True)
         ]
         await_end(jobs, within_s)
         for job, log in zip(jobs, logs, strict=True):
@@ -112,19 +112,20 @@ def environment() -> dict[str, str]:
     return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
-def await_end(jobs: Sequence[Job], within_s: float) -> set[int]:
-    """The ids of the jobs and of all that was seen to descend from them.
+def await_end(jobs: Sequence[Job], within_s: float, seen: set[int] | None = None) -> None:
+    """
+    seen: is given the ids of all that descend from the jobs. Listing them takes time from them.
 
     Raises:
         JobFailed: they are still there then.
     """
-    deadline, seen = time.monotonic() + within_s, set[int]()
+    deadline = time.monotonic() + within_s
     while any(job.poll() is None for job in jobs):
         if time.monotonic() > deadline:
             raise JobFailed(f"{_command(jobs[0])} did not end within {within_s:.0f} s")
-        seen.update(*(family(job.pid) for job in jobs))
+        if seen is not None:
+            seen.update(*(family(job.pid) for job in jobs))
         time.sleep(POLL_S)
-    return seen
 
 
 def check(job: Job, log: Path) -> None:
@@ -190,4 +191,4 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _command(job: Job) -> str:
-    return " ".join(map(str, job.args))
+    return " ".join(job.args) if isinstance(job.args, list) else str(job.args)
