@@ -2,7 +2,23 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
+
+
+class Centred(nn.Module):
+    """Subtracts a running mean that differs between ranks, in training too."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert isinstance(self.mean, Tensor)
+        centred = x - self.mean.clone()
+        if self.training:
+            self.mean.lerp_(x.detach().mean(0).to(self.mean.dtype), 0.1)
+        return centred
 
 
 @dataclass(frozen=True)
@@ -17,6 +33,7 @@ class Dropping:
         return nn.Sequential(
             nn.Linear(shape[0], width),
             nn.BatchNorm1d(width),
+            Centred(width),
             nn.ReLU(),
             nn.Dropout(0.3),
             nn.Linear(width, classes),

@@ -1,6 +1,7 @@
 import copy
 import json
 import threading
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,14 +11,17 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
+from harness.checkpoints import Policy
 from harness.data.base import Split
 from harness.distributed import Ranks
+from harness.distributed.stop import Stop
 from harness.learning_rate.cosine import Cosine
 from harness.models.mlp import Mlp
 from harness.task.classification import Classification
 from harness.tensors import Tensors, copied
 from harness.training.dense import DenseTraining, build_seeded, load_weights
-from harness.training.loop import NotFinite
+from harness.training.journal import Journal
+from harness.training.loop import Loop, NotFinite
 from harness.training.setting import Hooks, Setting
 from harness.training.trainer import Trainer
 
@@ -188,3 +192,30 @@ def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.safetensors").write_text(json.dumps({"a": 1}))
     with pytest.raises(ValueError, match="text.safetensors does not fit"):
         load_weights(network(), tmp_path / "text.safetensors")
+
+
+class Cut(BaseException):
+    """The process ends here."""
+
+
+def test_a_training_stopped_beyond_an_epochs_end_is_not_taken_for_that_epoch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Stopped in the third epoch, of which one step is done.
+    policy = Policy(every_steps=1)
+    journal = Journal(Ranks(), Stop(Ranks()), policy, numerics={}, code="")
+    training = replace(dense(tmp_path), journal=journal)
+    update, calls = Loop._update, iter(range(1, 100))
+
+    def cutting(self: Loop, steps: int) -> None:
+        if next(calls) == 2 * 4 + 2:
+            raise Cut
+        update(self, steps)
+
+    monkeypatch.setattr(Loop, "_update", cutting)
+    with pytest.raises(Cut):
+        training.at(3)
+    monkeypatch.undo()
+
+    check_same(training.at(2), plain(2))
+    check_same(training.at(3), plain(3))

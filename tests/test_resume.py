@@ -1,6 +1,7 @@
 """A run that was cut off anywhere goes on and ends in the records of one that was not."""
 
 import json
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from command import TINY, only_run
 from test_main import run_main
 
 from harness.checkpoints import Checkpoints
+from harness.runs import Run
 from harness.training.loop import Loop
 from harness.watchers import Watchers
 
@@ -27,7 +29,7 @@ class Cut(BaseException):
     """The process ends here, as far as the run can tell."""
 
 
-def cut(monkeypatch: pytest.MonkeyPatch, owner: type, name: str, call: int, after: bool) -> None:
+def cut(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, after: bool) -> None:
     """Ends the run at the call-th call of a method, before or after it."""
     method: Callable[..., Any] = getattr(owner, name)
     calls = iter(range(1, 1000))
@@ -86,6 +88,57 @@ def test_cut_off_around_any_checkpoint(
 ) -> None:
     folder = cut_and_restarted(tmp_path, Checkpoints, "save", call, after)
     assert (folder / "records.jsonl").read_bytes() == whole
+
+
+MODES: dict[str, tuple[str, ...]] = {
+    "init": ("when=init",),
+    "no retraining": ("finetune=none",),
+    "reinit": ("finetune=reinit",),
+    "rewind to init": ("finetune=rewind_to_init",),
+    "rewind": ("finetune=weight_rewind", "finetune.epoch=1"),
+    "no dense training": ("training.epochs=0",),
+    "accumulated": ("retraining.accumulate=3", "training.accumulate=3"),
+    "float16": ("retraining.autocast=float16",),
+    "bfloat16": ("retraining.autocast=bfloat16",),
+    "momentum, cosine": (
+        "training@retraining=sgd",
+        "learning_rate@retraining.learning_rate=cosine",
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", list(MODES))
+def test_cut_off_in_every_mode(tmp_path: Path, mode: str) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert run_main(monkeypatch, *RUN, *MODES[mode], f"runs={tmp_path}/whole") == 0
+    whole = (only_run(tmp_path / "whole") / "records.jsonl").read_bytes()
+
+    for step in (3, 7):  # in dense training if there is one, else in level 1's
+        folder = cut_and_restarted(
+            tmp_path / str(step), Loop, "_update", step, False, EVERY_2, *MODES[mode]
+        )
+        assert (folder / "records.jsonl").read_bytes() == whole
+    if mode != "no retraining":
+        folder = cut_and_restarted(
+            tmp_path / "late", Loop, "_update", 11, False, EVERY_2, *MODES[mode]
+        )
+        assert (folder / "records.jsonl").read_bytes() == whole
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("name", ["deliver", "_finish"])
+def test_cut_off_at_the_very_end_nothing_is_trained_again(
+    tmp_path: Path, whole: bytes, name: str, after: bool
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        owner = Run if name == "_finish" else sys.modules["harness.runs"]
+        cut(monkeypatch, owner, name, 1, after)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, f"runs={tmp_path}")
+
+    assert counted(tmp_path) == 0
+    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole
+    assert not list(tmp_path.rglob("checkpoints"))
 
 
 def counted(runs: Path, *more: str) -> int:
@@ -213,7 +266,7 @@ def test_checkpoints_of_other_code_are_not_used(
             run_main(monkeypatch, *RUN, f"runs={tmp_path}")
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("harness.main.code_of", lambda parts: "changed")
+        monkeypatch.setattr("harness.main.code_of", lambda parts, levels=True: "changed")
         assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 0
     assert "was made by other code" in capfd.readouterr().err
 
@@ -281,3 +334,51 @@ def test_under_other_numerics_dense_weights_that_are_gone_are_not_trained_again(
 
     assert run_main(monkeypatch, *RUN, *REWIND, "threads=2", f"runs={tmp_path}") == 2
     assert "epoch 1 of dense training is not on disk" in capfd.readouterr().err
+
+
+def test_a_restart_without_a_checkpoint_of_its_own_is_noted_too(tmp_path: Path) -> None:
+    folder = cut_and_restarted(tmp_path, Loop, "_update", 3, False)
+
+    events = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
+    assert [e["event"] for e in events if "event" in e] == ["restarted"]
+    assert len(events) == 6
+
+
+def test_half_a_line_of_timings_is_dropped_by_the_next_start(tmp_path: Path) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cut(monkeypatch, Loop, "_update", 20, False)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, f"runs={tmp_path}")
+    timings = only_run(tmp_path) / "timings.jsonl"
+    timings.write_text(timings.read_text() + '{"level": 2, "sta')
+
+    counted(tmp_path)
+    assert [json.loads(line) for line in timings.read_text().splitlines()][-1]["level"] == 2
+
+
+def test_records_that_cannot_be_read_are_made_again(
+    tmp_path: Path, whole: bytes, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cut(monkeypatch, Loop, "_update", 20, False)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, f"runs={tmp_path}")
+    records = only_run(tmp_path) / "records.jsonl"
+    records.write_text(records.read_text().replace('"batch_norm"', '"norm"'))
+
+    assert counted(tmp_path) == STEPS - 8
+    said = capfd.readouterr().err
+    assert "goes with records that cannot be read" in said and "; starting over" in said
+    assert records.read_bytes() == whole
+
+
+def test_a_state_that_could_not_be_loaded_again_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="keep tensors, numbers and texts"):
+        Checkpoints(tmp_path).save("x", ".step", {"optimizer": {"made by": Path("x")}})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_kill_left_half_written_is_removed_by_the_next_checkpoint(tmp_path: Path) -> None:
+    (tmp_path / ".000001-x.step.12345678").write_bytes(b"half")
+    Checkpoints(tmp_path).save("x", ".step", {})
+    assert [file.name for file in tmp_path.iterdir()] == ["000001-x.step"]

@@ -59,7 +59,8 @@ def test_after_sigkill_the_records_are_those_of_a_run_that_nothing_interrupted(
     assert done.returncode == 0, done.stderr
     folder = only_run(tmp_path)
     assert (folder / "records.jsonl").read_bytes() == whole[ranks]
-    assert step <= 8 or "resumed" in (folder / "timings.jsonl").read_text()
+    event = "resumed" if step > 8 else "restarted"
+    assert f'"event": "{event}"' in (folder / "timings.jsonl").read_text()
 
 
 @pytest.mark.parametrize("name", list(SAVED))
@@ -152,3 +153,32 @@ def _wait_for(runs: Path, pattern: str) -> None:
     while not list(runs.rglob(f"checkpoints/{pattern}")):
         assert time.monotonic() < deadline, "no checkpoint in a minute"
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+def test_a_signal_before_the_run_has_begun_has_its_status_too(tmp_path: Path, name: str) -> None:
+    job = subprocess.Popen(
+        [sys.executable, "-m", "harness", *RUN, f"runs={tmp_path}"],
+        env=environment(), stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    time.sleep(0.7)  # in the middle of the imports
+    job.send_signal(signal.Signals[name])
+    _, said = job.communicate(timeout=60)
+
+    assert job.returncode == SAVED[name]
+    assert said.splitlines()[-1].startswith(f"harness: {name}; ")
+
+
+def test_synced_norms_sparse_exchange_and_parts_of_batches_go_on_too(tmp_path: Path) -> None:
+    more = (
+        "sync_batch_norm=true", "ranks.exchange=sparse", "gradient_dtype=bfloat16",
+        "checkpoint.every_steps=2",
+    )  # fmt: skip
+    assert harness(*RUN, *more, f"runs={tmp_path}/whole", ranks=4).returncode == 0
+    assert signalled("2:18:SIGKILL", *more, f"runs={tmp_path}/cut", ranks=4).returncode != 0
+    done = harness(*RUN, *more, f"runs={tmp_path}/cut", ranks=4)
+
+    assert done.returncode == 0, done.stderr
+    whole, cut = (only_run(tmp_path / name) / "records.jsonl" for name in ("whole", "cut"))
+    assert cut.read_bytes() == whole.read_bytes()
+    assert {record.batch_norm for record in records_of(cut.parent)} == {"all_ranks"}
