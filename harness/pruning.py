@@ -151,14 +151,18 @@ class Pruner:
         layers = {}
         for name, companions in units.items():
             pooled = self._pool(name, scores[name])
+            count = pooled.numel()
             if masks is not None:
-                pooled = pooled.masked_fill(~self._alive(masks[name]), -torch.inf)
+                alive = self._alive(masks[name])
+                count = int(alive.count_nonzero())
+                if count < pooled.numel():
+                    pooled = torch.where(alive, pooled, -torch.inf)
             per_unit = scores[name].numel() // pooled.numel()
             layers[name] = Layer(
                 shape=tuple(scores[name].shape),
                 kind=type(modules[name]).__name__,
                 position=positions[name],
-                alive=int((pooled > -torch.inf).sum()),
+                alive=count,
                 scores=pooled,
                 weights_per_unit=per_unit,
                 parameters_per_unit=per_unit + len(companions),
@@ -176,6 +180,8 @@ class Pruner:
         return self.structure.pool(scores)
 
     def _alive(self, mask: Tensor) -> Tensor:
+        if self.structure.granularity == "weight":
+            return mask
         # A unit is alive while any of its weights is: pooling the mask says so for any structure.
         return self.structure.pool(mask.float()) > 0
 
