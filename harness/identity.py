@@ -7,7 +7,8 @@ from typing import Any
 
 Config = dict[str, Any]
 
-# Where and how a run happens. None of it changes a number, so none of it names a run.
+# Where and how a run happens. None of it names a run; none of it changes a number, but for the
+# last bits that ranks.exchange decides with more than two ranks.
 OPERATIONAL = (
     "name", "method", "runs", "sweep_name", "rerun", "device", "threads", "progress", "tracking",
     "ranks", "checkpoint",
