@@ -3,7 +3,7 @@
 import os
 import sys
 
-from harness.stopping import INTERRUPTED, Stopped, stop_on_signals
+from harness.stopping import INTERRUPTED, Stopped, leave_on_signals, speaks, stop_on_signals
 
 TRACEBACK = "HYDRA_FULL_ERROR"  # set by the user: errors keep their traceback
 
@@ -14,7 +14,7 @@ def main() -> None:
     Exit status: 0 done, 1 a run failed, 2 wrong input (one line on stderr); saved and stopped:
     130 after Ctrl-C, 75 after SIGTERM or SIGUSR1.
     """
-    stop_on_signals()
+    leave_on_signals()
     if "RANK" in os.environ and {"-m", "--multirun"} & set(sys.argv[1:]):
         _leave("-m under torchrun would run the sweep once per rank; leave torchrun away", 2)
     # As `python -m harness` does by itself: own parts are imported from the current folder.
@@ -23,7 +23,7 @@ def main() -> None:
     try:
         _run()
     except Stopped as stopped:
-        _leave(f"{stopped.name}; the same command goes on where it stopped", stopped.status)
+        _leave(stopped.line, stopped.status)
     except KeyboardInterrupt:
         _leave("stopped at once; the same command goes on from the last checkpoint", INTERRUPTED)
 
@@ -39,6 +39,7 @@ def _run() -> None:
     from harness.main import main as run
 
     grid.install()
+    stop_on_signals()
     try:
         run()
     except KeyboardInterrupt:
@@ -53,8 +54,7 @@ def _run() -> None:
 
 
 def _leave(line: str, status: int, from_every_rank: bool = False) -> None:
-    # All ranks of a wrong command fail alike; one of them speaks.
-    if from_every_rank or os.environ.get("RANK", "0") == "0":
+    if from_every_rank or speaks():
         print(f"harness: {line}", file=sys.stderr)
     sys.exit(status)
 

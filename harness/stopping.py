@@ -1,5 +1,6 @@
 """Signals that ask a run or a sweep to stop, and the exit status with which it does; no torch."""
 
+import os
 import signal
 from types import FrameType
 
@@ -19,6 +20,10 @@ class Stopped(KeyboardInterrupt):
         self.name = signal.Signals(number).name
         self.status = INTERRUPTED if number == signal.SIGINT else TRY_AGAIN
 
+    @property
+    def line(self) -> str:
+        return f"{self.name}; the same command goes on where it stopped"
+
 
 def stop_on_signals() -> None:
     """From now on such a signal raises Stopped in the main thread, as Ctrl-C does by itself.
@@ -29,5 +34,27 @@ def stop_on_signals() -> None:
         signal.signal(number, _stop)
 
 
+def leave_on_signals() -> None:
+    """From now on such a signal ends the process where it is: one line on stderr and the status.
+
+    While modules are imported, where there is nothing to save: an exception in the middle of
+    somebody's import may be swallowed there, or end in an abort when C++ called Python.
+    """
+    for number in SIGNALS:
+        signal.signal(number, _leave)
+
+
+def speaks() -> bool:
+    """All ranks of one command stop alike; one of them says so."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def _stop(number: int, frame: FrameType | None) -> None:
     raise Stopped(number)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    stopped = Stopped(number)
+    if speaks():
+        os.write(2, f"harness: {stopped.line}\n".encode())
+    os._exit(stopped.status)
