@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 
 from harness.allocation.base import Allocation
+from harness.calibration import Samples
 from harness.data.base import Data
 from harness.distributed import Ranks
 from harness.finetune.base import Finetune
@@ -31,7 +32,8 @@ class Experiment:
 
     exclude: layers that are never pruned: "first", "last", or names.
     when: "trained" prunes after dense training, "init" prunes the initial network instead.
-    calibration_samples: training samples that a saliency may look at, the same at every level.
+    calibration: training samples that a saliency may look at, the same at every level.
+    control: a matched control in place of the method's own choice; see harness/control.py.
     keep_epochs: epochs of dense training that stay on disk for rewinding.
     dtype: of weights and inputs, float32 or float64.
     weights: file (.safetensors, .pt) whose tensors replace the initial ones, or null.
@@ -55,7 +57,8 @@ class Experiment:
     finetune: Finetune
     exclude: list[str] = field(default_factory=list)
     when: str = "trained"
-    calibration_samples: int = 512
+    calibration: Samples = field(default_factory=Samples)
+    control: str = "none"
     keep_epochs: list[int] = field(default_factory=list)
     dtype: str = "float32"
     weights: str | None = None
@@ -64,9 +67,8 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_offers(vars(self))
-        for key in ("seed", "calibration_samples"):
-            if type(getattr(self, key)) is not int:
-                raise ValueError(f"{key} must be a whole number, got {getattr(self, key)!r}")
+        if type(self.seed) is not int:
+            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
         for key in ("exclude", "keep_epochs"):
             if not isinstance(getattr(self, key), list | tuple):
                 value = getattr(self, key)
@@ -81,11 +83,6 @@ class Experiment:
             )
         if not isinstance(self.sync_batch_norm, bool):
             raise ValueError(f"sync_batch_norm must be true or false, got {self.sync_batch_norm!r}")
-        if self.calibration_samples < 1:
-            raise ValueError(
-                f"calibration_samples must be at least 1, got {self.calibration_samples}: "
-                "an empty calibration set has no gradients"
-            )
         self._check_epochs()
         _ = self.pruner  # refuses a saliency that does not fit the structure
 
@@ -110,7 +107,13 @@ class Experiment:
 
     @property
     def pruner(self) -> Pruner:
-        return Pruner(self.saliency, self.structure, self.allocation)
+        return Pruner(self.saliency, self.structure, self.allocation, self.control, self.seed)
+
+    @property
+    def rounds(self) -> int:
+        """Prunings per level."""
+        own = getattr(self.schedule, "rounds", None)
+        return own or int(getattr(self.saliency, "rounds", 1))
 
     def prepare(self, ranks: Ranks, dense: Path, journal: Journal | None = None) -> Levels:
         """Loads the data, builds the network and checks all that can be checked before training.
@@ -125,11 +128,7 @@ class Experiment:
             recipe.check_ranks(ranks)
         dtype = DTYPES[self.dtype]
         splits = self.data.load().to(ranks.device, dtype)
-        if self.calibration_samples > len(splits.train):
-            raise ValueError(
-                f"calibration_samples={self.calibration_samples}, but there are only "
-                f"{len(splits.train)} training samples; ask for at most as many"
-            )
+        self.calibration.of(splits.train, splits.classes, self.seed)  # refuses too few samples
         subject = Subject(
             model=self.model,
             splits=splits,

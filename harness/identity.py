@@ -16,7 +16,7 @@ OPERATIONAL = (
 PATHS = ("data.root", "data.verify")
 # Options added after the first release, with the value that changes nothing: they are left out
 # when they have it, so that runs made before the option existed keep their names.
-ADDED: dict[str, Any] = {"sync_batch_norm": False}
+ADDED: dict[str, Any] = {"sync_batch_norm": False, "control": "none"}
 DENSE = ("seed", "model", "data", "task", "training", "dtype", "weights")
 ADDED_TO_DENSE = ("sync_batch_norm", "gradient_dtype")
 

@@ -8,13 +8,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from harness.allocation.base import Facts
 from harness.bits import pack, unpack
+from harness.budget import Goal
 from harness.checkpoints import STAGE, STEP, Checkpoints, State
 from harness.distributed.link import measured, remember
 from harness.finetune.base import Start
 from harness.masks import MaskStore
-from harness.pruning import Goal, without
+from harness.metrics.macs import layer_macs
+from harness.pruning import Calibration, without
 from harness.records import Identity, Record, Watcher
+from harness.schedule.base import path
 from harness.seeds import derive
 from harness.subject import Subject
 from harness.tensors import Tensors, load_into
@@ -50,13 +54,17 @@ class Levels:
         self.store = MaskStore(
             {name: p for name, p in self.network.named_parameters() if name in prunable}
         )
+        self.facts = Facts(layer_macs(self.network, subject.splits.shape, whole=True))
         self.accounts = {
-            unit: what.pruner.account(unit, self.network, self.units)
+            unit: what.pruner.account(unit, self.network, self.units, self.facts)
             for unit in ("density", "compression")
         }
         self.account = self.accounts[what.schedule.unit]
         # Before any training: a target that this model cannot reach fails here.
         self.shares = what.schedule.shares(self.account.share_of)
+        what.pruner.check_reachable(
+            self._goal(min(self.shares)), self.network, self.units, self.facts
+        )
         keep = {*what.keep_epochs, *what.finetune.dense_epochs}
         # The folder's name stands for the code that decides this training.
         shared = journal and replace(journal, code=dense.name)
@@ -135,14 +143,28 @@ class Levels:
         self.ranks.check_equal(self.store.masks, "masks in force")
         # For a part that draws from the global streams: alike on all ranks and after a restart.
         torch.manual_seed(derive(self.what.seed, "prune", level))
-        goal = Goal(round(share * self.account.removable), self.account.unit)
-        calibration = self.subject.calibration(
-            self.what.calibration_samples, self.what.training.batch_size
-        )
-        masks = self.what.pruner.masks(self.network, self.store, self.units, goal, calibration)
-        self.store.shrink_to(self.ranks.agree(masks))
-        self.store.apply_to(self.network)
+        before = self.shares[level - 2] if level > 1 else 1.0
+        for part in path(before, share, self.what.rounds):
+            self._prune_to(self._goal(part))
         self._record(level, "pruned", share)
+
+    def _prune_to(self, goal: Goal) -> None:
+        decision = self.what.pruner.decide(
+            self.network, self.store, self.units, goal, self._calibration(), self.facts
+        )
+        self.store.shrink_to(self.ranks.agree(decision.masks))
+        moved = decision.moved(self.store.masks)
+        self.ranks.send(list(moved.values()))
+        with torch.no_grad():
+            for name, value in moved.items():
+                self.network.get_parameter(name).copy_(value)
+        self.store.apply_to(self.network)
+
+    def _goal(self, share: float) -> Goal:
+        return Goal(round(share * self.account.removable), self.account.counts)
+
+    def _calibration(self) -> Calibration:
+        return self.subject.calibration(self.what.calibration, self.what.training.batch_size)
 
     def _retrain(self, level: int, share: float, training: LoopState | None) -> None:
         start = self._form() if training else self._start(level)
@@ -165,8 +187,11 @@ class Levels:
 
     def _start(self, level: int) -> Start | None:
         start = self.what.finetune.start(self.dense.at, lambda: self.subject.fresh(level))
-        if start is not None and start.weights is not None:
-            load_into(self.network, start.weights)
+        weights = start.weights if start else None
+        if start and self.what.control == "reinitialised":
+            weights = self.subject.fresh(level)
+        if weights is not None:
+            load_into(self.network, weights)
         self.store.apply_to(self.network)
         return start
 

@@ -1,63 +1,22 @@
 """One pruning event: evidence -> scores -> units -> counts -> masks; knows no levels, no files."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.allocation.base import Allocation, Layer, Layers
+from harness.allocation.base import Allocation, Facts, Layer, Layers
+from harness.budget import Account, Goal, cost, counted, counts_for
+from harness.control import check_control, controlled
 from harness.masks import MaskStore
 from harness.saliency.base import Saliency
 from harness.selection import top_each
 from harness.structure.base import Structure, Units
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, prunable_layers, prunable_weights
 
-# The limit in a message has six digits, and whoever asks for it must get it.
-ROUNDING = 1e-5
-
-
-@dataclass(frozen=True)
-class Account:
-    """What a model has of a thing (weights, parameters), and how much of it pruning can remove."""
-
-    unit: str  # "density" counts prunable weights, "compression" all parameters
-    total: int
-    removable: int  # in the units that the structure prunes
-
-    def share_of(self, asked: float) -> float:
-        """Kept share of the removable part that makes the whole model reach what is asked.
-
-        asked: a density in (0, 1], or a compression >= 1.
-
-        Raises:
-            ValueError: what is never removed alone exceeds it; it names the reachable limit.
-        """
-        fixed = self.total - self.removable
-        left = asked * self.total if self.unit == "density" else self.total / asked
-        if left < fixed - ROUNDING * self.total:
-            rule = "at most" if self.unit == "compression" else "at least"
-            raise ValueError(
-                f"{self.unit} {asked} cannot be reached: {fixed} of {self.total} are never removed "
-                f"by this structure; ask for {rule} {self.asked_of(0.0):.6g}"
-            )
-        share = max(0.0, left - fixed) / self.removable
-        return asked if (fixed, self.unit) == (0, "density") else share
-
-    def asked_of(self, share: float) -> float:
-        """The inverse of share_of: density or compression of the whole model."""
-        left = self.total - self.removable + share * self.removable
-        if self.unit == "density":
-            return left / self.total
-        return self.total / left if left else float("inf")
-
-
-@dataclass(frozen=True)
-class Goal:
-    """How much the removable part may still hold after the event."""
-
-    keep: int  # in prunable weights (unit "density") or in parameters (unit "compression")
-    unit: str
+NOTHING = Facts()
 
 
 @dataclass(frozen=True)
@@ -70,18 +29,30 @@ class Calibration:
 
 
 @dataclass(frozen=True)
+class Decision:
+    """What one rank decided; the ranks have yet to agree."""
+
+    masks: Tensors
+    # Agreed masks -> new values of the weights that move with them; pruned ones may be anything.
+    moved: Callable[[Tensors], Tensors]
+
+
+@dataclass(frozen=True)
 class Pruner:
-    """What decides masks: saliency, structure and allocation.
+    """What decides masks: saliency, structure and allocation; seed: of a control's draws.
 
     Raises:
-        ValueError: saliency and structure do not fit.
+        ValueError: saliency and structure do not fit, or there is no such control.
     """
 
     saliency: Saliency
     structure: Structure
     allocation: Allocation
+    control: str = "none"
+    seed: int = 0
 
     def __post_init__(self) -> None:
+        check_control(self.control)
         if self.saliency.granularity == "unit" and self.structure.granularity == "weight":
             raise ValueError(
                 f"saliency {type(self.saliency).__name__} scores whole units and structure "
@@ -89,67 +60,110 @@ class Pruner:
                 "use structure=filter or structure=neuron"
             )
 
-    def account(self, unit: str, model: nn.Module, units: Units) -> Account:
+    @property
+    def budget(self) -> str:
+        return getattr(self.allocation, "budget", "params")
+
+    def account(self, unit: str, model: nn.Module, units: Units, facts: Facts = NOTHING) -> Account:
         """The budget of this model in one unit of asking."""
         weights = prunable_weights(model)
-        layers = self._layers({n: torch.ones_like(weights[n]) for n in units}, model, units)
-        removable = sum(layer.units * _cost(layer, unit) for layer in layers.values())
-        if unit == "density":
-            return Account(unit, sum(w.numel() for w in weights.values()), removable)
-        return Account(unit, sum(p.numel() for p in model.parameters()), removable)
+        layers = self._layers({n: torch.ones_like(weights[n]) for n in units}, model, units, facts)
+        counts = counted(unit, self.budget)
+        total = {
+            "weights": sum(weight.numel() for weight in weights.values()),
+            "parameters": sum(parameter.numel() for parameter in model.parameters()),
+            "macs": sum(facts.macs.values()),
+        }[counts]
+        removable = sum(layer.units * cost(layer, counts) for layer in layers.values())
+        return Account(unit, total, removable, counts)
 
-    def masks(
-        self, model: nn.Module, store: MaskStore, units: Units, goal: Goal, data: Calibration
-    ) -> Tensors:
+    def check_reachable(self, goal: Goal, model: nn.Module, units: Units, facts: Facts) -> None:
+        """
+        Raises:
+            ValueError: floors forbid it; it names the smallest reachable density.
+        """
+        weights = prunable_weights(model)
+        floors = getattr(self.allocation, "floors", None)
+        if floors is None:
+            return
+        layers = self._layers({n: torch.ones_like(weights[n]) for n in units}, model, units, facts)
+        least = sum(count * cost(layers[n], goal.counts) for n, count in floors(layers).items())
+        whole = sum(layer.units * cost(layer, goal.counts) for layer in layers.values())
+        if least > goal.keep:
+            raise ValueError(
+                f"the target keeps {goal.keep} of {whole} {goal.counts}, but min_units and "
+                f"min_density hold {least}; the smallest reachable density of what is pruned is "
+                f"{least / whole:.6g}"
+            )
+
+    def decide(
+        self,
+        model: nn.Module,
+        store: MaskStore,
+        units: Units,
+        goal: Goal,
+        data: Calibration,
+        facts: Facts = NOTHING,
+    ) -> Decision:
         """The next masks: of the units alive, those that reach the goal.
 
         Exactly `goal.keep` when every unit costs the same, the nearest reachable count
         otherwise. Reads the model; changes nothing.
         """
-        evidence = self.saliency.evidence(model, data.batches, data.loss, data.mean)
+        evidence = self.evidence(model, units, data)
         weights = {name: model.get_parameter(name).detach() for name in units}
         scores = self.saliency.score(weights, evidence)
-        layers = self._layers(scores, model, units, store.masks)
-        counts = self.counts(layers, goal)
-        kept = top_each({name: layer.scores for name, layer in layers.items()}, counts)
-        return {
-            name: mask
-            for weight, companions in units.items()
-            for name, mask in self._members(weight, companions, kept[weight], weights[weight])
-        }
+        layers = self._layers(scores, model, units, facts, store.masks)
+        counts = counts_for(self.allocation, layers, goal)
+        if self._solves:
+            alive = {name: store.masks[name] for name in units}
+            kept, solved = self.saliency.solve(weights, counts, evidence, alive)  # type: ignore
+            _check_solved(kept, counts)
+        else:
+            kept = top_each({name: layer.scores for name, layer in layers.items()}, counts)
+            solved = {}
+        masks = self._with_companions(self._controlled(kept, store, weights), units, weights)
+        return Decision(
+            masks, lambda agreed: solved or self._compensated(weights, agreed, evidence)
+        )
 
-    def counts(self, layers: Layers, goal: Goal) -> Counts:
-        """Units to keep per tensor so that they hold `goal.keep` weights or parameters.
+    def evidence(self, model: nn.Module, units: Units, data: Calibration) -> Tensors:
+        """What the saliency measures; a saliency of units learns what goes with them."""
+        more: dict[str, Any] = {"units": units} if self.saliency.granularity == "unit" else {}
+        return self.saliency.evidence(model, data.batches, data.loss, data.mean, **more)
 
-        With units of unequal cost: bisection on the number of units, which the allocation
-        shares; of the two counts around the target the nearer one, the smaller on a tie.
-        """
-        alive = sum(layer.alive for layer in layers.values())
-        costs = {_cost(layer, goal.unit) for layer in layers.values()}
-        if len(costs) == 1:
-            cost = costs.pop()
-            nearest = -(-(2 * goal.keep - cost) // (2 * cost))  # the smaller on a tie
-            return self.allocation.allocate(layers, min(nearest, alive))
+    @property
+    def _solves(self) -> bool:
+        single = self.structure.granularity == "weight"
+        return single and self.control == "none" and hasattr(self.saliency, "solve")
 
-        def off_by(keep: int) -> int:
-            counts = self.allocation.allocate(layers, keep)
-            held = sum(counts[name] * _cost(layer, goal.unit) for name, layer in layers.items())
-            return held - goal.keep
+    def _compensated(self, weights: Tensors, masks: Tensors, evidence: Tensors) -> Tensors:
+        compensate = getattr(self.saliency, "compensate", None)
+        if compensate is None or self.control != "none":
+            return {}
+        moved: Tensors = compensate(weights, masks, evidence)
+        return moved
 
-        low, high = 0, alive
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if off_by(middle) <= 0 else (low, middle)
-        keep = min((low, high), key=lambda keep: abs(off_by(keep)))
-        return self.allocation.allocate(layers, keep)
+    def _controlled(self, kept: Tensors, store: MaskStore, weights: Tensors) -> Tensors:
+        if self.control == "none":
+            return kept
+        alive = {name: self._alive(store.masks[name]) for name in kept}
+        magnitudes = {name: self.structure.pool(weights[name].abs()) for name in kept}
+        return controlled(self.control, kept, alive, magnitudes, self.seed)
 
     def _layers(
-        self, scores: Tensors, model: nn.Module, units: Units, masks: Tensors | None = None
+        self,
+        scores: Tensors,
+        model: nn.Module,
+        units: Units,
+        facts: Facts,
+        masks: Tensors | None = None,
     ) -> Layers:
         modules = prunable_layers(model)
         positions = {name: number for number, name in enumerate(modules)}
         layers = {}
         for name, companions in units.items():
+            weight = model.get_parameter(name).detach()
             pooled = self._pool(name, scores[name])
             count = pooled.numel()
             if masks is not None:
@@ -157,15 +171,19 @@ class Pruner:
                 count = int(alive.count_nonzero())
                 if count < pooled.numel():
                     pooled = torch.where(alive, pooled, -torch.inf)
-            per_unit = scores[name].numel() // pooled.numel()
+            per_unit = weight.numel() // pooled.numel()
             layers[name] = Layer(
-                shape=tuple(scores[name].shape),
+                shape=tuple(weight.shape),
                 kind=type(modules[name]).__name__,
                 position=positions[name],
                 alive=count,
                 scores=pooled,
                 weights_per_unit=per_unit,
                 parameters_per_unit=per_unit + len(companions),
+                macs_per_unit=facts.macs.get(name, 0) // pooled.numel(),
+                depth=len(modules),
+                weight=weight,
+                curve=facts.curves.get(name),
             )
         return layers
 
@@ -177,7 +195,7 @@ class Pruner:
                 f"{type(self.saliency).__name__} gave {name} scores that are not finite; "
                 "look for a loss or gradient that overflows"
             )
-        return self.structure.pool(scores)
+        return scores if self.saliency.granularity == "unit" else self.structure.pool(scores)
 
     def _alive(self, mask: Tensor) -> Tensor:
         if self.structure.granularity == "weight":
@@ -185,12 +203,19 @@ class Pruner:
         # A unit is alive while any of its weights is: pooling the mask says so for any structure.
         return self.structure.pool(mask.float()) > 0
 
-    def _members(
-        self, weight: str, companions: tuple[str, ...], kept: Tensor, like: Tensor
-    ) -> Iterable[tuple[str, Tensor]]:
-        yield weight, self.structure.expand(kept, tuple(like.shape))
-        for name in companions:
-            yield name, kept
+    def _with_companions(self, kept: Tensors, units: Units, weights: Tensors) -> Tensors:
+        masks = {}
+        for weight, companions in units.items():
+            masks[weight] = self.structure.expand(kept[weight], tuple(weights[weight].shape))
+            masks |= dict.fromkeys(companions, kept[weight])
+        return masks
+
+
+def _check_solved(masks: Tensors, counts: Counts) -> None:
+    for name, count in counts.items():
+        kept = int(masks[name].count_nonzero())
+        if kept != count:
+            raise ValueError(f"{name}: solve kept {kept} weights where {count} were asked for")
 
 
 def without(units: Units, exclude: Sequence[str]) -> Units:
@@ -214,7 +239,3 @@ def without(units: Units, exclude: Sequence[str]) -> Units:
     if not kept:
         raise ValueError(f"exclude={list(exclude)} leaves nothing to prune; exclude fewer layers")
     return kept
-
-
-def _cost(layer: Layer, unit: str) -> int:
-    return layer.weights_per_unit if unit == "density" else layer.parameters_per_unit

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from harness.calibration import Samples
 from harness.data.base import Splits
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import synced
@@ -19,7 +20,7 @@ from harness.task.base import Task
 from harness.tensors import Tensors, prunable_weights
 from harness.training.dense import build_seeded, load_weights
 from harness.training.evaluation import evaluate
-from harness.training.order import epoch_order, portions
+from harness.training.order import portions
 from harness.training.setting import Setting
 
 
@@ -94,10 +95,10 @@ class Subject:
                 "batch_size, accumulate or the size of the training data"
             ) from error
 
-    def calibration(self, samples: int, batch_size: int) -> Calibration:
-        """This rank's share of the first `samples` of a seeded order: the same set every time."""
-        order = epoch_order(len(self.splits.train), derive(self.seed, "calibration"), 0, 0)
-        mine = self.ranks.share(order[:samples])
+    def calibration(self, samples: Samples, batch_size: int) -> Calibration:
+        """This rank's share of the calibration samples: the same set every time."""
+        order = samples.of(self.splits.train, self.splits.classes, self.seed)
+        mine = self.ranks.share(order)
         batches = self.splits.train.batches(mine.split(batch_size))
         return Calibration([b for b in batches if len(b[1])], self.task.loss, self.ranks.mean)
 

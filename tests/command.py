@@ -13,7 +13,7 @@ TINY = (
     "model=mlp",
     "training.epochs=2",
     "retraining.epochs=1",
-    "calibration_samples=64",
+    "calibration.samples=64",
     "tracking=none",
     "schedule=one_shot",
 )

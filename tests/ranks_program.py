@@ -6,11 +6,11 @@ from pathlib import Path
 import torch
 from command import TINY
 
+from harness.budget import Goal
 from harness.distributed import Ranks, RanksDisagree, ranks_of_environment
 from harness.launch.compose import composed
 from harness.launch.paths import CONF
 from harness.main import build
-from harness.pruning import Goal
 from harness.records import Identity, Record
 from harness.tensors import prunable_weights
 
@@ -45,9 +45,9 @@ def prune_with_every_saliency(ranks: Ranks, out: Path) -> dict[str, object]:
                 levels.network, data.batches, data.loss, data.mean
             )
             weights = prunable_weights(levels.network)
-            masks = levels.what.pruner.masks(
-                levels.network, levels.store, levels.units, Goal(140, "density"), data
-            )
+            masks = levels.what.pruner.decide(
+                levels.network, levels.store, levels.units, Goal(140, "weights"), data
+            ).masks
             found[f"{file.stem} {dtype}"] = {
                 "scores": levels.what.saliency.score(weights, evidence),
                 "masks": ranks.agree(masks),

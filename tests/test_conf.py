@@ -116,7 +116,7 @@ def test_every_experiment_runs_one_short_level(
     root = [f"data.root={cifar}"] if "cifar10" in name else []
     status = run_main(
         monkeypatch, f"experiment={name}", *levels, *root,
-        *SHORT["cifar10" if root else "mnist5k"], "calibration_samples=50",
+        *SHORT["cifar10" if root else "mnist5k"], "calibration.samples=50",
         "training.epochs=1", "retraining.epochs=1", "tracking=none", f"runs={tmp_path}/runs",
     )  # fmt: skip
 

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from harness.allocation.uniform import Uniform
+from harness.budget import Goal
 from harness.delivery import (
     Delivery,
     deliver,
@@ -16,7 +17,7 @@ from harness.delivery import (
 )
 from harness.masks import MaskStore
 from harness.models.mlp import Mlp
-from harness.pruning import Calibration, Goal, Pruner
+from harness.pruning import Calibration, Pruner
 from harness.saliency.magnitude import Magnitude
 from harness.structure.base import Structure
 from harness.structure.element import Element
@@ -36,7 +37,7 @@ def pruned(structure: Structure) -> tuple[nn.Module, Tensors]:
     gone = {name for weight, along in units.items() for name in (weight, *along)}
     store = MaskStore({n: p for n, p in model.named_parameters() if n in gone})
     data = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
-    store.shrink_to(pruner.masks(model, store, units, Goal(14, "density"), data))
+    store.shrink_to(pruner.decide(model, store, units, Goal(14, "weights"), data).masks)
     store.apply_to(model)
     return model, store.masks
 

@@ -6,11 +6,12 @@ from conftest import component, every
 from torch import nn
 
 from harness.allocation.base import Allocation
+from harness.budget import Account, Goal, counted
 from harness.masks import MaskStore
 from harness.metrics.macs import macs
 from harness.metrics.size import density, layer_densities, parameters_left
 from harness.models.base import Model
-from harness.pruning import Account, Calibration, Goal, Pruner
+from harness.pruning import Calibration, Pruner
 from harness.saliency.magnitude import Magnitude
 from harness.structure.base import Structure
 from harness.structure.element import Element
@@ -47,8 +48,8 @@ class Pruning:
         return self.pruner.account(self.unit, self.network, self.units)
 
     def to(self, keep: int) -> None:
-        goal = Goal(keep, self.unit)
-        masks = self.pruner.masks(self.network, self.store, self.units, goal, DATA)
+        goal = Goal(keep, counted(self.unit, "params"))
+        masks = self.pruner.decide(self.network, self.store, self.units, goal, DATA).masks
         self.store.shrink_to(masks)
         self.store.apply_to(self.network)
 

@@ -8,9 +8,10 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation, Layer, Layers
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
+from harness.budget import Account, Goal, counted, counts_for
 from harness.masks import MaskStore
 from harness.models.mlp import Mlp
-from harness.pruning import Account, Calibration, Goal, Pruner, without
+from harness.pruning import Calibration, Pruner, without
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
 from harness.structure.base import Structure, Units
@@ -54,7 +55,9 @@ def store_for(model: nn.Module, units: Units) -> MaskStore:
 
 def prune(pruner: Pruner, model: nn.Module, store: MaskStore, keep: int, unit: str) -> None:
     units = pruner.structure.units(model, SAMPLE)
-    store.shrink_to(pruner.masks(model, store, units, Goal(keep, unit), NO_DATA))
+    store.shrink_to(
+        pruner.decide(model, store, units, Goal(keep, counted(unit, "params")), NO_DATA)
+    )
     store.apply_to(model)
 
 
@@ -83,7 +86,7 @@ def test_the_smallest_weights_of_the_network_go() -> None:
     pruner = Pruner(Magnitude(), Element(), GlobalRanking())
     store = store_for(model, {"0.weight": (), "1.weight": ()})
     units = pruner.structure.units(model, torch.zeros(2, 2))
-    masks = pruner.masks(model, store, units, Goal(3, "density"), NO_DATA)
+    masks = pruner.decide(model, store, units, Goal(3, "weights"), NO_DATA).masks
     assert masks["0.weight"].tolist() == [[True, False], [True, False]]
     assert masks["1.weight"].tolist() == [[True, False]]
 
@@ -94,7 +97,7 @@ def test_deciding_masks_changes_neither_model_nor_masks() -> None:
     units = pruner.structure.units(model, SAMPLE)
     store = store_for(model, units)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    pruner.masks(model, store, units, Goal(3, "density"), NO_DATA)
+    pruner.decide(model, store, units, Goal(3, "weights"), NO_DATA)
     assert kept(store) == 20
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -123,7 +126,7 @@ def test_dead_units_are_not_counted_when_the_living_ones_score_below_zero() -> N
     store.shrink_to({"0.weight": torch.tensor([[False, True], [True, True]])})
     saliency = Given({"0.weight": [[9.0, -3.0], [-1.0, -2.0]]})
     pruner = Pruner(saliency, Element(), GlobalRanking())
-    masks = pruner.masks(model, store, {"0.weight": ()}, Goal(2, "density"), NO_DATA)
+    masks = pruner.decide(model, store, {"0.weight": ()}, Goal(2, "weights"), NO_DATA).masks
     assert masks["0.weight"].tolist() == [[False, False], [True, True]]
 
 
@@ -166,19 +169,18 @@ def test_neurons_of_unequal_cost_reach_the_nearest_number_there_is(
         return sum(count * cost[name] for name, count in counts.items())
 
     reachable = [held(allocation.allocate(layers, keep)) for keep in range(5 + 4 + 6 + 1)]
-    pruner = Pruner(Magnitude(), Neuron(), allocation)
     for goal in range(reachable[-1] + 1):
-        got = held(pruner.counts(layers, Goal(goal, unit)))
+        got = held(counts_for(allocation, layers, Goal(goal, counted(unit, "params"))))
         assert abs(got - goal) == min(abs(other - goal) for other in reachable)
 
 
 def test_of_two_equally_near_numbers_the_smaller_is_taken() -> None:
     layers: Layers = {"a": layer(1, 4, best=2.0), "b": layer(3, 2, best=1.0)}
-    pruner = Pruner(Magnitude(), Neuron(), GlobalRanking())
+    allocation = GlobalRanking()
     # a holds 4, a and one of b 6, a and two of b 8.
-    assert pruner.counts(layers, Goal(5, "density")) == {"a": 1, "b": 0}
-    assert pruner.counts(layers, Goal(6, "density")) == {"a": 1, "b": 1}
-    assert pruner.counts(layers, Goal(7, "density")) == {"a": 1, "b": 1}
+    assert counts_for(allocation, layers, Goal(5, "weights")) == {"a": 1, "b": 0}
+    assert counts_for(allocation, layers, Goal(6, "weights")) == {"a": 1, "b": 1}
+    assert counts_for(allocation, layers, Goal(7, "weights")) == {"a": 1, "b": 1}
 
 
 def test_a_budget_of_weights_counts_rows_and_one_of_parameters_their_biases_too() -> None:
@@ -186,29 +188,33 @@ def test_a_budget_of_weights_counts_rows_and_one_of_parameters_their_biases_too(
     pruner = Pruner(Magnitude(), Neuron(), GlobalRanking())
     units = pruner.structure.units(model, SAMPLE)
     # fc1 5 x 3, fc2 4 x 5, fc3 2 x 4, and their biases.
-    assert pruner.account("density", model, units) == Account("density", 43, 35)
-    assert pruner.account("compression", model, units) == Account("compression", 54, 44)
+    assert pruner.account("density", model, units) == Account("density", 43, 35, "weights")
+    assert pruner.account("compression", model, units) == Account(
+        "compression", 54, 44, "parameters"
+    )
 
 
 def test_a_budget_of_single_weights_leaves_biases_out() -> None:
     model = network(5, 4)
     pruner = Pruner(Magnitude(), Element(), GlobalRanking())
     units = pruner.structure.units(model, SAMPLE)
-    assert pruner.account("density", model, units) == Account("density", 43, 43)
-    assert pruner.account("compression", model, units) == Account("compression", 54, 43)
+    assert pruner.account("density", model, units) == Account("density", 43, 43, "weights")
+    assert pruner.account("compression", model, units) == Account(
+        "compression", 54, 43, "parameters"
+    )
 
 
 def test_a_density_of_a_wholly_removable_model_is_its_own_share() -> None:
-    assert Account("density", 43, 43).share_of(0.1) == 0.1
+    assert Account("density", 43, 43, "weights").share_of(0.1) == 0.1
 
 
 def test_shares_by_hand() -> None:
     # Of 100 weights 80 may go: half of the model is 30 of the 80.
-    assert Account("density", 100, 80).share_of(0.5) == 30 / 80
-    assert Account("compression", 100, 80).share_of(4.0) == 5 / 80
-    assert Account("compression", 100, 80).asked_of(0.0) == 5.0
-    assert Account("density", 100, 80).asked_of(0.5) == 0.6
-    assert Account("compression", 100, 100).asked_of(0.0) == float("inf")
+    assert Account("density", 100, 80, "weights").share_of(0.5) == 30 / 80
+    assert Account("compression", 100, 80, "parameters").share_of(4.0) == 5 / 80
+    assert Account("compression", 100, 80, "parameters").asked_of(0.0) == 5.0
+    assert Account("density", 100, 80, "weights").asked_of(0.5) == 0.6
+    assert Account("compression", 100, 100, "parameters").asked_of(0.0) == float("inf")
 
 
 @pytest.mark.parametrize("unit", ["density", "compression"])
@@ -226,12 +232,12 @@ def test_what_is_asked_comes_back_from_its_share(unit: str, removable: int) -> N
 
 def test_an_unreachable_compression_is_refused_with_its_limit() -> None:
     with pytest.raises(ValueError, match=r"compression 6 .* 20 of 100 are never .*at most 5$"):
-        Account("compression", 100, 80).share_of(6)
+        Account("compression", 100, 80, "parameters").share_of(6)
 
 
 def test_an_unreachable_density_is_refused_with_its_limit() -> None:
     with pytest.raises(ValueError, match=r"density 0.1 .* 20 of 100 are never .*at least 0.2$"):
-        Account("density", 100, 80).share_of(0.1)
+        Account("density", 100, 80, "weights").share_of(0.1)
 
 
 def test_unit_scores_and_single_weights_are_refused() -> None:
@@ -246,7 +252,7 @@ def test_a_score_that_is_not_finite_is_refused_with_its_tensor(bad: float) -> No
     pruner = Pruner(saliency, Element(), GlobalRanking())
     units = pruner.structure.units(model, SAMPLE)
     with pytest.raises(ValueError, match="Given gave fc2.weight scores that are not finite"):
-        pruner.masks(model, store_for(model, units), units, Goal(2, "density"), NO_DATA)
+        pruner.decide(model, store_for(model, units), units, Goal(2, "weights"), NO_DATA)
 
 
 def test_an_allocation_sees_each_layer_as_it_is() -> None:
@@ -262,7 +268,7 @@ def test_an_allocation_sees_each_layer_as_it_is() -> None:
     units = pruner.structure.units(model, SAMPLE)
     store = store_for(model, units)
     store.shrink_to({"fc2.weight": torch.tensor([[True], [False], [True]]).expand(3, 4)})
-    pruner.masks(model, store, units, Goal(12, "density"), NO_DATA)
+    pruner.decide(model, store, units, Goal(12, "weights"), NO_DATA)
 
     assert list(seen) == ["fc1.weight", "fc2.weight"]
     second = seen["fc2.weight"]
@@ -289,7 +295,7 @@ def test_a_saliency_is_given_the_calibration_data() -> None:
     pruner = replace(Pruner(Magnitude(), Element(), Uniform()), saliency=Looking())
     units = pruner.structure.units(model, SAMPLE)
     store = store_for(model, units)
-    pruner.masks(model, store, units, Goal(2, "density"), Calibration(batches, loss, mean_alone))
+    pruner.decide(model, store, units, Goal(2, "weights"), Calibration(batches, loss, mean_alone))
     assert seen == [(batches, loss, mean_alone)]
 
 

@@ -44,11 +44,11 @@ def test_methods_of_a_sweep_start_from_the_same_dense_weights_trained_once(tmp_p
 def test_one_failing_point_does_not_stop_the_others_and_is_listed_with_its_reason(
     tmp_path: Path,
 ) -> None:
-    done = harness(*GRID, "calibration_samples=64,9999", f"runs={tmp_path}")
+    done = harness(*GRID, "calibration.samples=64,9999", f"runs={tmp_path}")
 
     assert done.returncode == 1
     assert "sweep: 4 runs: 2 finished, 0 skipped, 2 failed" in done.stdout
-    assert re.search(r"failed: .*schedule.final=4.*: calibration_samples=9999, but", done.stdout)
+    assert re.search(r"failed: .*schedule.final=4.*: calibration.samples=9999, but", done.stdout)
     assert len(run_folders(tmp_path, "grid")) == 2
 
 

@@ -1,17 +1,17 @@
 from dataclasses import dataclass
 
-from harness.allocation.base import Layers
+from harness.allocation.base import Allocation, Layers
 from harness.selection import top_counts
 from harness.tensors import Counts
 
 
 @dataclass(frozen=True)
-class GlobalRanking:
+class GlobalRanking(Allocation):
     """Layers compete: a layer keeps as many units as it has among the best of the network.
 
     Scores are compared as they are, without a normalisation per layer. A layer may end up
-    empty; nothing protects it.
+    empty, but for its floor.
     """
 
-    def allocate(self, layers: Layers, keep: int) -> Counts:
+    def share(self, layers: Layers, keep: int) -> Counts:
         return top_counts({name: layer.scores for name, layer in layers.items()}, keep)

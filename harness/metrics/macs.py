@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from harness.tensors import PRUNABLE, evaluating
+from harness.tensors import PRUNABLE, Counts, evaluating
 
 
 def macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> int:
@@ -27,21 +27,27 @@ def macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> int:
     Raises:
         ValueError: the model has no Conv or Linear layer.
     """
+    return sum(layer_macs(model, shape, whole).values())
+
+
+def layer_macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> Counts:
+    """As `macs`, of each weight; one that several layers share has them all."""
     layers = [module for module in model.modules() if isinstance(module, PRUNABLE)]
     if not layers:
         raise ValueError(f"{type(model).__name__} has no Conv or Linear layer to count")
-    counted: list[int] = []
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    counted = {names[id(layer.weight)]: 0 for layer in layers}
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         weight = layer.get_parameter("weight")
         alive = weight.numel() if whole else int(weight.count_nonzero())
-        counted.append(alive * _positions(layer, inputs, output))
+        counted[names[id(weight)]] += alive * _positions(layer, inputs, output)
 
     first = next(model.parameters())
     sample = torch.zeros(1, *shape, dtype=first.dtype, device=first.device)
     with evaluating(model), _hooked(layers, count), torch.no_grad():
         model(sample)
-    return sum(counted)
+    return counted
 
 
 def _positions(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:

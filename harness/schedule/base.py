@@ -16,6 +16,12 @@ class Schedule(Protocol):
         """What the schedule's own numbers mean: a key of UNITS."""
         ...
 
+    @property
+    def rounds(self) -> int | None:
+        """A level is reached in so many prunings, each with new scores, without training between;
+        None: as many as the saliency's authors take, mostly 1."""
+        ...
+
     def shares(self, share_of: Callable[[float], float]) -> list[float]:
         """The kept share of the prunable part at level 1, 2, ..., in (0, 1], never rising.
 
@@ -23,6 +29,38 @@ class Schedule(Protocol):
         that the model cannot reach. For weights pruned one by one to a density it is the identity.
         """
         ...
+
+
+def path(before: float, after: float, rounds: int) -> list[float]:
+    """Kept shares of the rounds between two levels: before (after / before)^(k / rounds).
+
+    The same fraction of what remains goes in every round, as in SynFlow (Tanaka et al. 2020,
+    arXiv:2006.05467) and iterative SNIP; the last share is `after` exactly. Towards nothing at
+    all the steps are equal instead.
+
+    >>> path(1.0, 0.25, rounds=2), path(0.5, 0.0, rounds=2)
+    ([0.5, 0.25], [0.25, 0.0])
+    """
+
+    def share(k: int) -> float:
+        if k == rounds:
+            return after
+        part = k / rounds
+        return before * (after / before) ** part if after else before * (1 - part)
+
+    return [share(k) for k in range(1, rounds + 1)]
+
+
+def check_rounds(rounds: int | None) -> None:
+    """
+    Raises:
+        ValueError: rounds is neither None nor a whole number of at least 1.
+    """
+    if rounds is not None and (type(rounds) is not int or rounds < 1):
+        raise ValueError(
+            f"rounds must be a whole number of at least 1, got {rounds!r}; null is what the "
+            "saliency's authors do"
+        )
 
 
 def check_unit(unit: str) -> None:

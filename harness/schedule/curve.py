@@ -4,7 +4,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.schedule.base import check_levels, check_target, check_unit
+from harness.schedule.base import check_levels, check_rounds, check_target, check_unit
 
 
 @dataclass(frozen=True)
@@ -18,9 +18,11 @@ class Curve(ABC):
     final: float = 0.05
     unit: str = "density"
     levels: int = 5
+    rounds: int | None = None
 
     def __post_init__(self) -> None:
         check_unit(self.unit)
+        check_rounds(self.rounds)
         check_target("final", self.final, self.unit)
         check_levels(self.levels)
 

@@ -2,7 +2,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from harness.schedule.base import check_target, check_unit
+from harness.schedule.base import check_rounds, check_target, check_unit
 
 
 @dataclass(frozen=True)
@@ -21,9 +21,11 @@ class Explicit:
 
     values: Sequence[float] = (0.5, 0.25, 0.125)
     unit: str = "density"
+    rounds: int | None = None
 
     def __post_init__(self) -> None:
         check_unit(self.unit)
+        check_rounds(self.rounds)
         if isinstance(self.values, str) or not isinstance(self.values, Sequence):
             raise ValueError(f"values must be a list, got {self.values!r}; write values=[0.5,0.25]")
         if not self.values:

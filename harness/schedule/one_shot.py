@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.schedule.base import check_target, check_unit
+from harness.schedule.base import check_rounds, check_target, check_unit
 
 
 @dataclass(frozen=True)
@@ -17,9 +17,11 @@ class OneShot:
 
     final: float = 0.05
     unit: str = "density"
+    rounds: int | None = None
 
     def __post_init__(self) -> None:
         check_unit(self.unit)
+        check_rounds(self.rounds)
         check_target("final", self.final, self.unit)
 
     def shares(self, share_of: Callable[[float], float]) -> list[float]:

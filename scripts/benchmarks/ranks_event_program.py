@@ -17,9 +17,10 @@ from torchvision.models import resnet50
 
 from benchmarks.ranks_jobs import answer
 from harness.allocation.global_ranking import GlobalRanking
+from harness.budget import Goal
 from harness.distributed import Ranks
 from harness.masks import MaskStore
-from harness.pruning import Calibration, Goal, Pruner
+from harness.pruning import Calibration, Pruner
 from harness.structure.element import Element
 from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
 
@@ -57,9 +58,9 @@ class Event:
         keep = round(density * sum(weight.numel() for weight in weights.values()))
         no_data = Calibration([], F.cross_entropy, self.ranks.mean)
         self.ranks.check_equal(self.store.masks, "masks in force")
-        masks = self.pruner.masks(
-            self.model, self.store, dict.fromkeys(weights, ()), Goal(keep, "density"), no_data
-        )
+        masks = self.pruner.decide(
+            self.model, self.store, dict.fromkeys(weights, ()), Goal(keep, "weights"), no_data
+        ).masks
         self.store.shrink_to(self.ranks.agree(masks))
         self.store.apply_to(self.model)
 

@@ -23,7 +23,7 @@ from harness.training.loop import Loop
 RUN = (
     "data=blobs", "model=mlp", "model.hidden=[16]", "model.batch_norm=true",
     "training.epochs=2", "retraining.epochs=2", "schedule=geometric", "schedule.levels=2",
-    "calibration_samples=64",
+    "calibration.samples=64",
 )  # fmt: skip
 STEPS_UNDER_MASKS = 16
 EVERY_STEPS = 3  # a checkpoint after the third step of an epoch, and after its last one

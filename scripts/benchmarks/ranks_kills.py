@@ -31,7 +31,7 @@ from benchmarks.ranks_jobs import (
 RUN = (
     "data=blobs", "model=mlp", "model._target_=parts.Dropping", "model.hidden=[16]",
     "training.epochs=8", "retraining.epochs=15", "schedule=geometric", "schedule.levels=4",
-    "+retraining.augmentation._target_=parts.Shifting", "calibration_samples=64",
+    "+retraining.augmentation._target_=parts.Shifting", "calibration.samples=64",
     "checkpoint.every_steps=3", "tracking=none",
 )  # fmt: skip
 KILLS, QUICK_KILLS = 20, 2

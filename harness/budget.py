@@ -1,0 +1,111 @@
+"""What a target counts (weights, parameters, multiply-accumulates), and counts that meet it."""
+
+from dataclasses import dataclass
+
+from harness.allocation.base import Allocation, Layer, Layers
+from harness.tensors import Counts
+
+# The limit in a message has six digits, and whoever asks for it must get it.
+ROUNDING = 1e-5
+
+
+@dataclass(frozen=True)
+class Account:
+    """What a model has of a thing, and how much of it pruning can remove.
+
+    counts: "weights" (prunable ones), "parameters" (all), or "macs" (of one sample).
+    """
+
+    unit: str  # of what is asked: "density" or "compression"
+    total: int
+    removable: int  # in the units that the structure prunes
+    counts: str
+
+    def share_of(self, asked: float) -> float:
+        """Kept share of the removable part that makes the whole model reach what is asked.
+
+        asked: a density in (0, 1], or a compression >= 1.
+
+        Raises:
+            ValueError: what is never removed alone exceeds it; it names the reachable limit.
+        """
+        fixed = self.total - self.removable
+        left = asked * self.total if self.unit == "density" else self.total / asked
+        if left < fixed - ROUNDING * self.total:
+            rule = "at most" if self.unit == "compression" else "at least"
+            raise ValueError(
+                f"{self.unit} {asked} cannot be reached: {fixed} of {self.total} are never removed "
+                f"by this structure; ask for {rule} {self.asked_of(0.0):.6g}"
+            )
+        share = max(0.0, left - fixed) / self.removable
+        return asked if (fixed, self.unit) == (0, "density") else share
+
+    def asked_of(self, share: float) -> float:
+        """The inverse of share_of: density or compression of the whole model."""
+        left = self.total - self.removable + share * self.removable
+        if self.unit == "density":
+            return left / self.total
+        return self.total / left if left else float("inf")
+
+
+@dataclass(frozen=True)
+class Goal:
+    """How much the removable part may still hold after the event."""
+
+    keep: int
+    counts: str  # as in Account
+
+
+def counted(unit: str, budget: str) -> str:
+    """What a target in this unit counts under this budget of an allocation."""
+    if budget == "macs":
+        return "macs"
+    return "weights" if unit == "density" else "parameters"
+
+
+def cost(layer: Layer, counts: str) -> int:
+    """Of one unit of the layer."""
+    return {
+        "weights": layer.weights_per_unit,
+        "parameters": layer.parameters_per_unit,
+        "macs": layer.macs_per_unit,
+    }[counts]
+
+
+def held(layers: Layers, units: Counts, counts: str) -> int:
+    return sum(units[name] * cost(layer, counts) for name, layer in layers.items())
+
+
+def counts_for(allocation: Allocation, layers: Layers, goal: Goal) -> Counts:
+    """Units to keep per tensor so that they hold `goal.keep` of what it counts.
+
+    Exactly, when every unit costs the same. Else by bisection on the number of units, which the
+    allocation shares; of the two counts around the target the nearer one, the smaller on a tie.
+
+    Raises:
+        ValueError: the allocation cannot keep so few.
+    """
+    alive = sum(layer.alive for layer in layers.values())
+    costs = {cost(layer, goal.counts) for layer in layers.values()}
+    if len(costs) == 1:
+        each = costs.pop()
+        nearest = -(-(2 * goal.keep - each) // (2 * each))  # the smaller on a tie
+        return allocation.allocate(layers, min(nearest, alive))
+
+    def off_by(keep: int) -> int:
+        return held(layers, allocation.allocate(layers, keep), goal.counts) - goal.keep
+
+    low, high = _least(allocation, layers), alive
+    if low and off_by(low) > 0:
+        return allocation.allocate(layers, low - 1)  # says what is reachable
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if off_by(middle) <= 0 else (low, middle)
+    keep = min((low, high), key=lambda keep: abs(off_by(keep)))
+    return allocation.allocate(layers, keep)
+
+
+def _least(allocation: Allocation, layers: Layers) -> int:
+    # An own allocation need not know floors.
+    floors = getattr(allocation, "floors", None)
+    return sum(floors(layers).values()) if floors else 0
