@@ -1,14 +1,27 @@
-"""What notebooks and scripts use: the pruned network of a run, as an nn.Module."""
+"""What notebooks and scripts use: scores and masks of any module, the pruned network of a run."""
 
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
+from harness.allocation.base import Allocation, Facts
+from harness.allocation.global_ranking import GlobalRanking
+from harness.budget import Goal, counted
 from harness.delivery import read_delivery
-from harness.launch.build import build_part
+from harness.launch.build import build_part, named
+from harness.masks import MaskStore
 from harness.models.base import Model
-from harness.tensors import Tensors
+from harness.prunable import store_for, take_over
+from harness.pruning import Pruner, checked
+from harness.request import Given, Request
+from harness.saliency.base import Saliency
+from harness.schedule.base import check_target, path
+from harness.structure.base import Structure, Units
+from harness.tensors import Batch, Counts, Loss, Mean, Tensors, mean_alone
 
 
 def load(run: str | Path) -> tuple[nn.Module, Tensors]:
@@ -28,3 +41,150 @@ def load(run: str | Path) -> tuple[nn.Module, Tensors]:
     model = component.build(delivery.shape, delivery.classes)
     model.to(next(iter(delivery.state.values())).dtype).load_state_dict(delivery.state)
     return model.eval(), delivery.masks
+
+
+def score(
+    model: nn.Module,
+    saliency: str | Saliency = "magnitude",
+    *,
+    batches: Iterable[Batch] | None = None,
+    loss: Loss | None = None,
+    mean: Mean = mean_alone,
+    structure: str | Structure = "element",
+    seed: int = 0,
+) -> Tensors:
+    """How much each prunable weight is worth, by parameter name; the model is left as it was.
+
+    saliency: an object, or the name of a file in conf/saliency/. batches: (inputs, labels), for
+    those that look at data. loss: (outputs, labels) -> loss SUMMED over the samples; None is
+    cross-entropy. mean: the mean over processes, where there are several. structure: for a
+    saliency of whole units ("filter", "neuron"), whose scores have one entry per unit.
+    seed: of what is drawn.
+
+    >>> import harness, torch
+    >>> model = torch.nn.Linear(2, 1, bias=False)
+    >>> _ = torch.nn.init.constant_(model.weight, -3.0)
+    >>> harness.score(model)["weight"].tolist()
+    [[3.0, 3.0]]
+    >>> data = [(torch.tensor([[1.0, 2.0]]), torch.tensor([0]))]
+    >>> total = lambda outputs, labels: outputs.sum()
+    >>> harness.score(model, "gradient", batches=data, loss=total)["weight"].tolist()
+    [[1.0, 2.0]]
+
+    Raises:
+        ValueError: there is no such saliency, it needs data and gets none, the model has nothing
+            to prune, or a score is not finite.
+    """
+    pruner = Pruner(
+        _part("saliency", saliency, seed), _part("structure", structure, seed), GlobalRanking()
+    )
+    request = Request(pruner, list(batches or ()), loss, mean)
+    units = request.units(model, None)
+    weights = {name: model.get_parameter(name).detach() for name in units}
+    scores = pruner.saliency.score(weights, pruner.evidence(model, units, request.data(model)))
+    return {name: checked(pruner.saliency, name, scores[name]) for name in units}
+
+
+def prune(
+    model: nn.Module,
+    density: float | None = None,
+    *,
+    keep: int | Mapping[str, int] | None = None,
+    saliency: str | Saliency = "magnitude",
+    structure: str | Structure = "element",
+    allocation: str | Allocation = "global_ranking",
+    batches: Iterable[Batch] | None = None,
+    loss: Loss | None = None,
+    mean: Mean = mean_alone,
+    example_input: Tensor | None = None,
+    masks: Tensors | None = None,
+    rounds: int | None = None,
+    seed: int = 0,
+) -> Tensors:
+    """Prunes the model in place, pruned weights become 0; returns the masks, True where kept.
+
+    density: kept share of all prunable weights, in (0, 1]; exactly round(density * n) stay. Or
+    keep: how many units stay (single weights with structure "element"), one total or one count
+    per tensor by parameter name; tensors that are not named lose nothing. Components are objects
+    or names of files in conf/. batches, loss, mean, seed: as in `score`. example_input: a batch
+    of inputs, for structures of units and for budget="macs"; None takes it from batches. masks:
+    in force already; what they prune stays pruned. rounds: in how many steps, with new scores at
+    each; None: as many as the saliency's authors take.
+
+    >>> import harness, torch
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(4, 3), nn.ReLU(), nn.Linear(3, 2))
+    >>> masks = harness.prune(model, 0.5)
+    >>> sum(int(mask.sum()) for mask in masks.values()), sorted(masks)
+    (9, ['0.weight', '2.weight'])
+    >>> masks = harness.prune(model, keep={"0.weight": 2, "2.weight": 1}, masks=masks)
+    >>> int(model[0].weight.count_nonzero()), int(model[2].weight.count_nonzero())
+    (2, 1)
+    >>> masks = harness.prune(model, keep=1, structure="neuron", example_input=torch.zeros(1, 4))
+    >>> int(masks["0.bias"].sum())
+    1
+
+    Raises:
+        ValueError: neither or both of density and keep are given, they cannot be met, two parts
+            do not fit, or as in `score`.
+    """
+    counts = dict(keep) if isinstance(keep, Mapping) else None
+    pruner = Pruner(
+        _part("saliency", saliency, seed),
+        _part("structure", structure, seed),
+        _part("allocation", allocation, seed) if counts is None else Given(counts=counts),
+    )
+    request = Request(pruner, list(batches or ()), loss, mean)
+    units, facts = request.units(model, example_input), request.facts(model, example_input)
+    store = store_for(model, units)
+    store.shrink_to(masks or {})
+    start, end = _target(pruner, model, store, units, facts, density, keep)
+    data = request.data(model)
+    for part in path(start, end.keep, rounds or int(getattr(pruner.saliency, "rounds", 1))):
+        goal = replace(end, keep=round(part))
+        decision = pruner.decide(model, store, units, goal, data, facts)
+        store.shrink_to(decision.masks)
+        take_over(model, decision.moved(store.masks))
+        store.apply_to(model)
+    return dict(store.masks)
+
+
+def _target(
+    pruner: Pruner,
+    model: nn.Module,
+    store: MaskStore,
+    units: Units,
+    facts: Facts,
+    density: float | None,
+    keep: int | Mapping[str, int] | None,
+) -> tuple[float, Goal]:
+    """How much is alive, and what shall be left of it."""
+    if (density is None) == (keep is None):
+        raise ValueError(f"give one of density and keep, got density={density} and keep={keep}")
+    counts = "units" if density is None else counted("density", pruner.budget)
+    alive = pruner.alive(model, store, units, facts, counts)
+    if density is None:
+        return sum(alive.values()), Goal(_total(keep, alive), counts)
+    check_target("density", density, "density")
+    account = pruner.account("density", model, units, facts)
+    goal = Goal(round(account.share_of(density) * account.removable), counts)
+    pruner.check_reachable(goal, model, units, facts)
+    return sum(alive.values()), goal
+
+
+def _total(keep: int | Mapping[str, int] | None, alive: Counts) -> int:
+    if isinstance(keep, Mapping):
+        unknown = sorted(set(keep) - set(alive))
+        if unknown:
+            raise ValueError(f"keep names {unknown[0]!r}; there are: {', '.join(alive)}")
+        keep = sum({**alive, **keep}.values())
+    if type(keep) is not int or not 0 <= keep <= sum(alive.values()):
+        raise ValueError(
+            f"keep must be a whole number in [0, {sum(alive.values())}], the units that are "
+            f"alive, got {keep!r}"
+        )
+    return keep
+
+
+def _part(group: str, part: Any, seed: int) -> Any:
+    return named(group, part, seed) if isinstance(part, str) else part

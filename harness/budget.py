@@ -53,7 +53,7 @@ class Goal:
     """How much the removable part may still hold after the event."""
 
     keep: int
-    counts: str  # as in Account
+    counts: str  # as in Account, or "units"
 
 
 def counted(unit: str, budget: str) -> str:
@@ -69,6 +69,7 @@ def cost(layer: Layer, counts: str) -> int:
         "weights": layer.weights_per_unit,
         "parameters": layer.parameters_per_unit,
         "macs": layer.macs_per_unit,
+        "units": 1,
     }[counts]
 
 

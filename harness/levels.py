@@ -14,9 +14,9 @@ from harness.budget import Goal
 from harness.checkpoints import STAGE, STEP, Checkpoints, State
 from harness.distributed.link import measured, remember
 from harness.finetune.base import Start
-from harness.masks import MaskStore
 from harness.metrics.macs import layer_macs
-from harness.pruning import Calibration, without
+from harness.prunable import store_for, take_over, without
+from harness.pruning import Calibration
 from harness.records import Identity, Record, Watcher
 from harness.schedule.base import path
 from harness.seeds import derive
@@ -50,10 +50,7 @@ class Levels:
         self.network = subject.initial()
         units = what.structure.units(self.network, subject.sample())
         self.units = without(units, what.exclude)
-        prunable = {name for weight, along in self.units.items() for name in (weight, *along)}
-        self.store = MaskStore(
-            {name: p for name, p in self.network.named_parameters() if name in prunable}
-        )
+        self.store = store_for(self.network, self.units)
         self.facts = Facts(layer_macs(self.network, subject.splits.shape, whole=True))
         self.accounts = {
             unit: what.pruner.account(unit, self.network, self.units, self.facts)
@@ -155,9 +152,7 @@ class Levels:
         self.store.shrink_to(self.ranks.agree(decision.masks))
         moved = decision.moved(self.store.masks)
         self.ranks.send(list(moved.values()))
-        with torch.no_grad():
-            for name, value in moved.items():
-                self.network.get_parameter(name).copy_(value)
+        take_over(self.network, moved)
         self.store.apply_to(self.network)
 
     def _goal(self, share: float) -> Goal:

@@ -1,6 +1,6 @@
 """One pruning event: evidence -> scores -> units -> counts -> masks; knows no levels, no files."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,6 +76,14 @@ class Pruner:
         }[counts]
         removable = sum(layer.units * cost(layer, counts) for layer in layers.values())
         return Account(unit, total, removable, counts)
+
+    def alive(
+        self, model: nn.Module, store: MaskStore, units: Units, facts: Facts, counts: str
+    ) -> Counts:
+        """What the units in force hold, per weight."""
+        ones = {name: torch.ones_like(model.get_parameter(name)) for name in units}
+        layers = self._layers(ones, model, units, facts, store.masks)
+        return {name: layer.alive * cost(layer, counts) for name, layer in layers.items()}
 
     def check_reachable(self, goal: Goal, model: nn.Module, units: Units, facts: Facts) -> None:
         """
@@ -188,13 +196,7 @@ class Pruner:
         return layers
 
     def _pool(self, name: str, scores: Tensor) -> Tensor:
-        # The extremes of scores among which one is not finite are not finite, and cheaper.
-        low, high = scores.aminmax()
-        if not (low.isfinite() and high.isfinite()):
-            raise ValueError(
-                f"{type(self.saliency).__name__} gave {name} scores that are not finite; "
-                "look for a loss or gradient that overflows"
-            )
+        checked(self.saliency, name, scores)
         return scores if self.saliency.granularity == "unit" else self.structure.pool(scores)
 
     def _alive(self, mask: Tensor) -> Tensor:
@@ -211,31 +213,22 @@ class Pruner:
         return masks
 
 
+def checked(saliency: Saliency, name: str, scores: Tensor) -> Tensor:
+    """
+    Raises:
+        ValueError: a score is not finite.
+    """
+    # The extremes of scores among which one is not finite are not finite, and cheaper.
+    if scores.numel() and not all(extreme.isfinite() for extreme in scores.aminmax()):
+        raise ValueError(
+            f"{type(saliency).__name__} gave {name} scores that are not finite; "
+            "look for a loss or gradient that overflows"
+        )
+    return scores
+
+
 def _check_solved(masks: Tensors, counts: Counts) -> None:
     for name, count in counts.items():
         kept = int(masks[name].count_nonzero())
         if kept != count:
             raise ValueError(f"{name}: solve kept {kept} weights where {count} were asked for")
-
-
-def without(units: Units, exclude: Sequence[str]) -> Units:
-    """The units less those of excluded weights: "first", "last" (in model order), or names.
-
-    A name is that of the layer ("fc1") or of its weight ("fc1.weight").
-
-    Raises:
-        ValueError: a name is no prunable layer's, or nothing is left to prune.
-    """
-    names = list(units)
-    meanings = {"first": names[0], "last": names[-1]}
-    meanings |= {name.removesuffix(".weight"): name for name in names} | {n: n for n in names}
-    unknown = [word for word in exclude if word not in meanings]
-    if unknown:
-        raise ValueError(
-            f"exclude names {unknown[0]!r}, which is no layer that this structure prunes; "
-            f"there are: first, last, {', '.join(names)}"
-        )
-    kept = {n: along for n, along in units.items() if n not in {meanings[w] for w in exclude}}
-    if not kept:
-        raise ValueError(f"exclude={list(exclude)} leaves nothing to prune; exclude fewer layers")
-    return kept

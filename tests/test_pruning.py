@@ -11,7 +11,8 @@ from harness.allocation.uniform import Uniform
 from harness.budget import Account, Goal, counted, counts_for
 from harness.masks import MaskStore
 from harness.models.mlp import Mlp
-from harness.pruning import Calibration, Pruner, without
+from harness.prunable import without
+from harness.pruning import Calibration, Pruner
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
 from harness.structure.base import Structure, Units
@@ -55,9 +56,8 @@ def store_for(model: nn.Module, units: Units) -> MaskStore:
 
 def prune(pruner: Pruner, model: nn.Module, store: MaskStore, keep: int, unit: str) -> None:
     units = pruner.structure.units(model, SAMPLE)
-    store.shrink_to(
-        pruner.decide(model, store, units, Goal(keep, counted(unit, "params")), NO_DATA)
-    )
+    goal = Goal(keep, counted(unit, "params"))
+    store.shrink_to(pruner.decide(model, store, units, goal, NO_DATA).masks)
     store.apply_to(model)
 
 
@@ -220,7 +220,7 @@ def test_shares_by_hand() -> None:
 @pytest.mark.parametrize("unit", ["density", "compression"])
 @pytest.mark.parametrize("removable", [1, 17, 50, 99, 100])
 def test_what_is_asked_comes_back_from_its_share(unit: str, removable: int) -> None:
-    account = Account(unit, 100, removable)
+    account = Account(unit, 100, removable, counted(unit, "params"))
     for share in (0.0, 0.01, 1 / 3, 0.5, 0.99, 1.0):
         asked = account.asked_of(share)
         if asked < float("inf"):

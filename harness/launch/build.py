@@ -3,9 +3,24 @@
 from typing import Any
 
 import hydra
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from harness.launch.paths import CONF
 
 
 def build_part(node: DictConfig) -> Any:
     """Instantiates a config node and all inside it; lists and dicts become plain ones."""
     return hydra.utils.instantiate(node, _convert_="all")
+
+
+def named(group: str, name: str, seed: int) -> Any:
+    """What conf/<group>/<name>.yaml describes, for a run of this seed.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    file = CONF / group / f"{name}.yaml"
+    if not file.is_file():
+        there = ", ".join(sorted(one.stem for one in (CONF / group).glob("*.yaml")))
+        raise ValueError(f"there is no {group} {name!r}; there are: {there}; or give an object")
+    return build_part(OmegaConf.create({"seed": seed, "part": OmegaConf.load(file)}).part)

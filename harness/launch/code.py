@@ -11,8 +11,8 @@ import harness
 LIBRARIES = ("torch", "torchvision")  # named by their version, in the numerics key
 LOOP = ("training", "seeds.py", "draws.py", "tensors.py", "distributed", "subject.py")
 LEVELS = (
-    "levels.py", "pruning.py", "masks.py", "selection.py", "bits.py", "metrics", "records.py",
-    "checkpoints.py",
+    "levels.py", "pruning.py", "budget.py", "control.py", "calibration.py", "prunable.py",
+    "masks.py", "selection.py", "bits.py", "metrics", "records.py", "checkpoints.py",
 )  # fmt: skip
 
 
