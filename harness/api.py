@@ -177,6 +177,12 @@ def _total(keep: int | Mapping[str, int] | None, alive: Counts) -> int:
         unknown = sorted(set(keep) - set(alive))
         if unknown:
             raise ValueError(f"keep names {unknown[0]!r}; there are: {', '.join(alive)}")
+        for name, count in keep.items():
+            if type(count) is not int or not 0 <= count <= alive[name]:
+                raise ValueError(
+                    f"keep[{name!r}] must be a whole number in [0, {alive[name]}], the units that "
+                    f"are alive, got {count!r}"
+                )
         keep = sum({**alive, **keep}.values())
     if type(keep) is not int or not 0 <= keep <= sum(alive.values()):
         raise ValueError(

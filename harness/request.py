@@ -10,7 +10,7 @@ from harness.allocation.base import Allocation, Facts, Layers
 from harness.metrics.macs import layer_macs
 from harness.pruning import Calibration, Pruner
 from harness.structure.base import Units
-from harness.tensors import Batch, Counts, Loss, Mean, Tensors, mean_alone
+from harness.tensors import Batch, Counts, Loss, Mean, Tensors, mean_alone, prunable_weights
 
 
 @dataclass(frozen=True)
@@ -22,12 +22,6 @@ class Given(Allocation):
     def share(self, layers: Layers, keep: int) -> Counts:
         alive = {name: layer.alive for name, layer in layers.items()}
         asked = {name: self.counts.get(name, count) for name, count in alive.items()}
-        for name, count in asked.items():
-            if not 0 <= count <= alive[name]:
-                raise ValueError(
-                    f"keep[{name!r}] must be in [0, {alive[name]}], the units that are alive, got "
-                    f"{count}"
-                )
         room = {name: alive[name] - count for name, count in asked.items()}
         more = apportion(max(0, keep - sum(asked.values())), room, room)
         return {name: count + more[name] for name, count in asked.items()}
@@ -53,7 +47,7 @@ class Request:
                 "give example_input, a batch of inputs, or batches"
             )
         # A structure of single weights does not look at the sample.
-        first = next(model.parameters())
+        first = next(iter(prunable_weights(model).values()))
         return structure.units(model, first if sample is None else sample.to(first.device))
 
     def facts(self, model: nn.Module, example_input: Tensor | None) -> Facts:
@@ -65,7 +59,7 @@ class Request:
         return Facts(layer_macs(model, tuple(sample.shape[1:]), whole=True))
 
     def data(self, model: nn.Module) -> Calibration:
-        device = next(model.parameters()).device
+        device = next(iter(prunable_weights(model).values())).device
         batches = [(inputs.to(device), labels.to(device)) for inputs, labels in self.batches]
         return Calibration(batches, self.loss or _cross_entropy, self._mean)
 

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 from torch.nn.modules.conv import _ConvNd
 
 Tensors = dict[str, Tensor]  # "layer1.0.conv1.weight" -> tensor of that weight's shape
@@ -34,7 +35,7 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
     appears once, under its first name.
 
     Raises:
-        ValueError: the model has no such layer.
+        ValueError: the model has no such layer, or a lazy one.
     """
     own = dict(model.named_parameters())
     layers: dict[str, nn.Module] = {
@@ -45,6 +46,9 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
     found = {name: layer for name, layer in layers.items() if name in own}
     if not found:
         raise ValueError(f"{type(model).__name__} has no Conv or Linear layer to prune")
+    lazy = [name for name in found if is_lazy(own[name])]
+    if lazy:
+        raise ValueError(f"{lazy[0]} has no values yet; run one batch through the model first")
     return found
 
 

@@ -5,14 +5,21 @@ from pathlib import Path
 
 import torch
 from command import TINY
+from torch import Tensor, nn
 
+from harness.allocation.global_ranking import GlobalRanking
 from harness.budget import Goal
 from harness.distributed import Ranks, RanksDisagree, ranks_of_environment
+from harness.launch.build import named
 from harness.launch.compose import composed
 from harness.launch.paths import CONF
 from harness.main import build
+from harness.prunable import store_for
+from harness.pruning import Calibration, Pruner
 from harness.records import Identity, Record
-from harness.tensors import prunable_weights
+from harness.structure.element import Element
+from harness.structure.filter import Filter
+from harness.tensors import Batch
 
 ME = Identity("run", "setting", "method", "label", "mlp", "blobs")
 
@@ -34,25 +41,52 @@ class Silent:
 
 
 def prune_with_every_saliency(ranks: Ranks, out: Path) -> dict[str, object]:
-    """Per saliency and dtype: masks of one event on equal weights, and the scores behind them."""
+    """Per saliency and dtype: masks of one event on equal weights, and the scores behind them.
+
+    103 samples in batches of 16: shares and last batches differ between ranks.
+    """
     found: dict[str, object] = {}
     for file in sorted((CONF / "saliency").glob("*.yaml")):
-        for dtype in ("float32", "float64"):
-            overrides = [*TINY, f"saliency={file.stem}", f"dtype={dtype}"]
-            levels = build(composed(overrides)).prepare(ranks, out / "dense")
-            data = levels.subject.calibration(100, 32)
-            evidence = levels.what.saliency.evidence(
-                levels.network, data.batches, data.loss, data.mean
+        for dtype in (torch.float32, torch.float64):
+            network = convolutional().to(dtype)
+            saliency = named("saliency", file.stem, seed=0)
+            structure = Filter() if saliency.granularity == "unit" else Element()
+            pruner = Pruner(saliency, structure, GlobalRanking())
+            inputs, labels = calibration(dtype)
+            shares = ranks.share(torch.arange(len(labels))).split(16)
+            data = Calibration(
+                [(inputs[i], labels[i]) for i in shares if len(i)], summed, ranks.mean
             )
-            weights = prunable_weights(levels.network)
-            masks = levels.what.pruner.decide(
-                levels.network, levels.store, levels.units, Goal(140, "weights"), data
-            ).masks
-            found[f"{file.stem} {dtype}"] = {
-                "scores": levels.what.saliency.score(weights, evidence),
-                "masks": ranks.agree(masks),
+            units = structure.units(network, inputs[:2])
+            weights = {name: network.get_parameter(name).detach() for name in units}
+            keep = sum(weight.numel() for weight in weights.values()) * 2 // 5
+            store = store_for(network, units)
+            decision = pruner.decide(network, store, units, Goal(keep, "weights"), data)
+            found[f"{file.stem} {str(dtype).removeprefix('torch.')}"] = {
+                "scores": saliency.score(weights, pruner.evidence(network, units, data)),
+                "masks": ranks.agree(decision.masks),
+                "moved": decision.moved(decision.masks),
             }
     return found
+
+
+def convolutional() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(),
+        nn.Conv2d(4, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(),
+        nn.Flatten(), nn.Linear(24, 8), nn.ReLU(), nn.Linear(8, 3),
+    )  # fmt: skip
+
+
+def calibration(dtype: torch.dtype) -> Batch:
+    stream = torch.Generator().manual_seed(1)
+    inputs = torch.randn(103, 1, 8, 8, generator=stream, dtype=torch.float64)
+    return inputs.to(dtype), torch.randint(0, 3, (103,), generator=stream)
+
+
+def summed(outputs: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs, labels, reduction="sum")
 
 
 def run_levels(ranks: Ranks, out: Path) -> dict[str, object]:

@@ -11,7 +11,7 @@ PARTS = ("saliency", "structure", "allocation")
 
 
 def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf) -> tuple[str, str]:
-    """(name, label) for the records.
+    """(name, label) for the records; a matched control is named after its method too.
 
     A method that was asked for by name must keep its parts. Otherwise the run has the name of
     the method in conf/method/ that has its parts, or that of the parts themselves.
@@ -19,6 +19,12 @@ def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf)
     Raises:
         ValueError: method=... was asked for together with a part that it does not have.
     """
+    name, label = _named(choices, config, hydra)
+    control = config["control"]
+    return (name, label) if control == "none" else (f"{name}-{control}", f"{label} ({control})")
+
+
+def _named(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf) -> tuple[str, str]:
     actual = {**_flat(config), **{part: choices[part] for part in PARTS}}
     methods = {file.stem: file for file in _files(hydra)}
     chosen = choices["method"]
