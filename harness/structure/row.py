@@ -1,0 +1,17 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from harness.structure.rows import Rows
+
+
+@dataclass(frozen=True)
+class Row(Rows):
+    """Filters of convolutions and neurons of linear layers alike: all output units but the last.
+
+    The budget and a global ranking then cover the whole network; layers' units differ in cost.
+    """
+
+    kinds: ClassVar[tuple[type[nn.Module], ...]] = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+    noun: ClassVar[str] = "row"

@@ -1,0 +1,127 @@
+"""What each saliency costs on LeNet-5 and on ResNet-20: time in training epochs, memory in MB."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.optim import SGD
+
+from benchmarks import selection
+from benchmarks.figure import Figure, Note, spread
+from benchmarks.memory import extra_megabytes
+from benchmarks.resnet20 import resnet20
+from benchmarks.task import splits
+from harness.allocation.global_ranking import GlobalRanking
+from harness.budget import Goal
+from harness.launch.build import named
+from harness.launch.paths import CONF
+from harness.models.lenet_5 import LeNet5
+from harness.prunable import store_for
+from harness.pruning import Calibration, Pruner
+from harness.tensors import Batch, mean_alone
+
+DENSITY, BATCH, STEPS, REPEATS = 0.1, 128, 20, 3
+
+
+@dataclass(frozen=True)
+class Case:
+    """A network and the samples that a saliency looks at and that an epoch consists of."""
+
+    name: str
+    network: nn.Module
+    inputs: Tensor
+    labels: Tensor
+    epoch: int  # samples
+
+    def batches(self) -> list[Batch]:
+        return list(zip(self.inputs.split(BATCH), self.labels.split(BATCH), strict=True))
+
+    def epoch_seconds(self) -> float:
+        """Of SGD with momentum in batches of 128, from the median step of some."""
+        model = self.network
+        optimizer = SGD(model.parameters(), lr=1e-6, momentum=0.9)
+        inputs, labels = self.batches()[0]
+        times = []
+        for _ in range(STEPS):
+            since = time.perf_counter()
+            optimizer.zero_grad()
+            F.cross_entropy(model.train()(inputs), labels).backward()
+            optimizer.step()
+            times.append(time.perf_counter() - since)
+        optimizer.zero_grad()
+        return median(times) * self.epoch / len(labels)
+
+
+def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
+    """Per saliency: evidence, scores, masks and moved weights of one event at density 0.1.
+
+    First what all share: exact selection over 25.5 M scores.
+    """
+    yield from selection.figures(repeats, quick)
+    for case in cases(quick):
+        epoch = case.epoch_seconds()
+        text = f"{epoch:.2f} s for {case.epoch} samples; {len(case.labels)} calibration samples"
+        yield Note(f"{case.name}: a training epoch", text)
+        for file in sorted((CONF / "saliency").glob("*.yaml")):
+            yield from costs(case, file.stem, epoch, 1 if quick else repeats or REPEATS)
+
+
+def costs(case: Case, name: str, epoch: float, repeats: int) -> Iterator[Figure | Note]:
+    try:
+        event = Event(case, named("saliency", name, seed=0))
+        extra = extra_megabytes(event.decide)
+        times = [event.seconds() / epoch for _ in range(repeats)]
+    except ValueError as error:  # no norm to score, or more memory than is allowed
+        yield Note(f"{case.name}: {name}", str(error))
+        return
+    yield spread(f"{case.name}: {name} / epoch", "ratio", times)
+    if not math.isnan(extra):
+        yield spread(f"{case.name}: {name}, extra memory", "MB", [extra])
+
+
+class Event:
+    """One pruning of a copy of the network, down to the weights that move."""
+
+    def __init__(self, case: Case, saliency: Any):
+        structure = "filter" if saliency.granularity == "unit" else "element"
+        self.case = case
+        self.pruner = Pruner(saliency, named("structure", structure, seed=0), GlobalRanking())
+        self.units = self.pruner.structure.units(case.network, case.inputs[:2])
+        self.store = store_for(case.network, self.units)
+        held = sum(case.network.get_parameter(name).numel() for name in self.units)
+        self.goal = Goal(round(DENSITY * held), "weights")
+
+    def decide(self) -> object:
+        data = Calibration(self.case.batches(), summed, mean_alone)
+        decision = self.pruner.decide(self.case.network, self.store, self.units, self.goal, data)
+        return decision.moved(decision.masks)
+
+    def seconds(self) -> float:
+        since = time.perf_counter()
+        self.decide()
+        return time.perf_counter() - since
+
+
+def summed(outputs: Tensor, labels: Tensor) -> Tensor:
+    return F.cross_entropy(outputs, labels, reduction="sum")
+
+
+def cases(quick: bool) -> Iterator[Case]:
+    torch.manual_seed(0)
+    data = splits()
+    lenet = LeNet5().build(data.shape, data.classes)
+    train = data.train
+    large = Case("LeNet-5", lenet, train.inputs[:512], train.labels[:512], len(train))
+    if quick:
+        yield replace(large, inputs=large.inputs[:8], labels=large.labels[:8])
+        return
+    yield large
+    # Of CIFAR-10's size; the time of a step does not depend on what the pixels show.
+    inputs, labels = torch.randn(128, 3, 32, 32), torch.arange(128) % 10
+    yield Case("ResNet-20", resnet20(), inputs, labels, 50_000)

@@ -1,0 +1,64 @@
+"""Scores -> counts -> masks, exact and global, over ResNet-50's 25.5 M weights."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+from torchvision.models import resnet50
+
+from benchmarks.figure import Figure, Side, in_turns, ratio, spread
+from benchmarks.memory import extra_megabytes
+from harness.selection import top_counts, top_each
+from harness.tensors import Tensors, prunable_layers
+
+DENSITY, REPEATS = 0.1, 9
+
+
+def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
+    scores = random_scores(64 if quick else 1)
+    flat = torch.cat([score.flatten() for score in scores.values()])
+    keep = round(DENSITY * len(flat))
+    sides = {
+        "harness": Side(lambda: None, lambda _: selected(scores, keep)),
+        "topk": Side(lambda: None, lambda _: torch.topk(flat, keep)),
+        "torch": Side(lambda: modules(scores), partial(globally, gone=len(flat) - keep)),
+    }
+    seconds = in_turns(sides, repeats or REPEATS)
+    yield ratio("selection: harness / torch.topk", seconds, "harness", "topk", at_most=0.6)
+    yield ratio("selection: harness / global_unstructured", seconds, "harness", "torch")
+    own = flat.numel() * flat.element_size() / 1e6
+    works: dict[str, tuple[Callable[[], object], dict[str, float]]] = {
+        "harness": (lambda: selected(scores, keep), {"at_most": 2.0}),
+        "torch.topk": (lambda: torch.topk(flat, keep), {}),
+    }
+    for name, (work, target) in works.items():
+        times = [extra_megabytes(work) / own for _ in range(3)]
+        yield spread(f"selection: extra memory / scores, {name}", "ratio", times, **target)
+
+
+def selected(scores: Tensors, keep: int) -> Tensors:
+    return top_each(scores, top_counts(scores, keep))
+
+
+def random_scores(divisor: int) -> Tensors:
+    """Of ResNet-50's shapes, each `divisor` times smaller."""
+    with torch.device("meta"):
+        model = resnet50(weights=None)
+    stream = torch.Generator().manual_seed(0)
+    sizes = {n: model.get_parameter(n).numel() // divisor for n in prunable_layers(model)}
+    return {name: torch.rand(size, generator=stream) for name, size in sizes.items()}
+
+
+def modules(scores: Tensors) -> list[tuple[nn.Module, str]]:
+    def one(score: Tensor) -> nn.Module:
+        module = nn.Module()
+        module.weight = nn.Parameter(score)
+        return module
+
+    return [(one(score), "weight") for score in scores.values()]
+
+
+def globally(parameters: list[tuple[nn.Module, str]], gone: int) -> None:
+    prune.global_unstructured(parameters, prune.L1Unstructured, amount=gone)
