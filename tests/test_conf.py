@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import TINY, only_run, records_of
+from conftest import component
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from test_main import run_main
@@ -22,9 +23,11 @@ METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 SHORT = {
     "mnist5k": ("data.train=300", "data.validation=50", "data.test=100"),
     "cifar10": ("data.verify=false",),
+    "topics": ("data.train=0.02", "data.validation=0.01", "data.test=0.01"),
 }
 
 
+VARIANTS = {"lenet_5_bn": "lenet_5"}  # of another file's module
 # Groups that stand within a training recipe.
 INSIDE = ("learning_rate", "augmentation")
 
@@ -33,9 +36,12 @@ INSIDE = ("learning_rate", "augmentation")
 def test_every_file_composes_and_builds(file: str) -> None:
     group, name = file.removesuffix(".yaml").split("/")
     fits = ["model=lenet_5"] if name in ("filter", "l1_filters") else []
+    if group == "saliency" and component(group, name).granularity == "unit":
+        fits = ["structure=row"]
 
     key = f"{group}@training.{group}" if group in INSIDE else group
-    cfg = composed([f"{key}={name}", *fits])
+    added = "+" if group == "controls" else ""
+    cfg = composed([f"{added}{key}={name}", *fits])
 
     assert isinstance(build(cfg), Experiment)
     assert type(instantiate(cfg.tracking)).__name__ in ("Wandb", "NoTracking")
@@ -65,7 +71,8 @@ def test_a_components_config_has_the_name_of_its_module(group: str) -> None:
     }
     package = {"model": "models"}.get(group, group)
     for name, target in targets.items():
-        assert not target or target.startswith(f"harness.{package}.{name}.")
+        module = VARIANTS.get(name, name)
+        assert not target or target.startswith(f"harness.{package}.{module}.")
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
@@ -108,21 +115,19 @@ def fixture_cifar(tmp_path: Path) -> Path:
 def test_every_experiment_runs_one_short_level(
     name: str, tmp_path: Path, cifar: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    levels = (
-        []
-        if composed([f"experiment={name}"]).schedule.get("levels") is None
-        else ["schedule.levels=1"]
-    )
-    root = [f"data.root={cifar}"] if "cifar10" in name else []
+    cfg = composed([f"experiment={name}"])
+    data = cfg.data._target_.split(".")[2]
+    levels = [] if cfg.schedule.get("levels") is None else ["schedule.levels=1"]
+    root = [f"data.root={cifar}"] if data == "cifar10" else []
     status = run_main(
-        monkeypatch, f"experiment={name}", *levels, *root,
-        *SHORT["cifar10" if root else "mnist5k"], "calibration.samples=50",
+        monkeypatch, f"experiment={name}", *levels, *root, *SHORT[data], "calibration.samples=50",
         "training.epochs=1", "retraining.epochs=1", "tracking=none", f"runs={tmp_path}/runs",
     )  # fmt: skip
 
     assert status == 0
     last = records_of(only_run(tmp_path / "runs"))[-1]
-    assert (last.level, last.stage) == (1, "finetuned")
+    stage = "pruned" if "none" in cfg.finetune._target_ else "finetuned"
+    assert (last.level, last.stage) == (1, stage)
     assert last.compression == pytest.approx(last.target_compression, rel=0.01)
 
 

@@ -1,0 +1,88 @@
+"""A level that is reached in several prunings, with new scores at each and no training between."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from command import TINY
+from ranks_program import ME, Silent
+
+from harness.distributed import Ranks
+from harness.launch.compose import composed
+from harness.levels import Levels
+from harness.main import build
+from harness.pruning import Decision, Pruner
+from harness.schedule.base import path
+from harness.tensors import Tensors
+
+
+def prepared(tmp_path: Path, *overrides: str) -> Levels:
+    return build(composed([*TINY, "when=init", *overrides])).prepare(Ranks(), tmp_path)
+
+
+def masks_after(tmp_path: Path, *overrides: str) -> Tensors:
+    return prepared(tmp_path, *overrides).run(ME, Silent())[1]
+
+
+def test_the_same_fraction_of_what_remains_goes_in_every_round() -> None:
+    # 1 -> 0.001 in 3 rounds: a tenth is left of the round before.
+    assert path(1.0, 0.001, 3) == pytest.approx([0.1, 0.01, 0.001])
+    assert path(0.5, 0.125, 2) == pytest.approx([0.25, 0.125])
+    assert path(0.7, 0.3, 1) == [0.3]
+    assert path(1.0, 0.1, 100)[-1] == 0.1
+
+
+@pytest.mark.parametrize("rounds", [0, -1, 1.5, True, "2"])
+def test_a_senseless_number_of_rounds_is_refused(rounds: object) -> None:
+    from harness.schedule.geometric import Geometric
+    from harness.schedule.one_shot import OneShot
+
+    for schedule in (Geometric, OneShot):
+        with pytest.raises(ValueError, match="rounds must be a whole number of at least 1"):
+            schedule(rounds=rounds)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("saliency", ["random", "magnitude"])
+def test_scores_that_do_not_change_give_the_masks_of_one_round(
+    saliency: str, tmp_path: Path
+) -> None:
+    shared = (f"saliency={saliency}", "schedule.final=0.1")
+    one, many = (masks_after(tmp_path, *shared, f"schedule.rounds={n}") for n in (1, 7))
+    assert all(torch.equal(one[name], many[name]) for name in one)
+
+
+def test_scores_that_change_give_others_and_as_many(tmp_path: Path) -> None:
+    shared = ("saliency=weight_gradient", "schedule.final=0.1")
+    one, many = (masks_after(tmp_path, *shared, f"schedule.rounds={n}") for n in (1, 7))
+    assert sum(int(m.sum()) for m in one.values()) == sum(int(m.sum()) for m in many.values())
+    assert any(not torch.equal(one[name], many[name]) for name in one)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "goals"),
+    [
+        (("saliency=synflow",), 100),
+        (("saliency=synflow", "schedule.rounds=4"), 4),
+        (("saliency=weight_gradient",), 1),
+        (("saliency=weight_gradient", "schedule=geometric", "schedule.levels=3"), 3),
+        (("schedule=geometric", "schedule.levels=3", "schedule.rounds=2"), 6),
+    ],
+)
+def test_a_level_has_the_rounds_of_its_schedule_or_else_of_its_saliency(
+    overrides: tuple[str, ...], goals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[int] = []
+    decide = Pruner.decide
+
+    def counting(*arguments: object, **more: object) -> Decision:
+        decision = decide(*arguments, **more)  # type: ignore[arg-type]
+        kept.append(sum(int(mask.sum()) for mask in decision.masks.values()))
+        return decision
+
+    monkeypatch.setattr(Pruner, "decide", counting)
+    levels = prepared(tmp_path, "finetune=none", *overrides)
+    levels.run(ME, Silent())
+
+    assert len(kept) == goals
+    assert kept == sorted(kept, reverse=True)
+    assert kept[-1] == round(levels.shares[-1] * levels.account.removable)
