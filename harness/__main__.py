@@ -8,8 +8,8 @@ from harness.stopping import INTERRUPTED, Stopped, leave_on_signals, speaks, sto
 TRACEBACK = "HYDRA_FULL_ERROR"  # set by the user: errors keep their traceback
 
 
-def main() -> None:
-    """Runs the command line.
+def main(command: str = "main") -> None:
+    """Runs the command line; command: the function of harness/main.py that does it.
 
     Exit status: 0 done, 1 a run failed, 2 wrong input (one line on stderr); saved and stopped:
     130 after Ctrl-C, 75 after SIGTERM or SIGUSR1.
@@ -21,27 +21,27 @@ def main() -> None:
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
-        _run()
+        _run(command)
     except Stopped as stopped:
         _leave(stopped.line, stopped.status)
     except KeyboardInterrupt:
         _leave("stopped at once; the same command goes on from the last checkpoint", INTERRUPTED)
 
 
-def _run() -> None:
+def _run(command: str) -> None:
     wants_traceback = TRACEBACK in os.environ
     # Else Hydra prints its own, longer account and leaves.
     os.environ[TRACEBACK] = "1"
+    from harness import main as commands
     from harness.launch import grid
     from harness.launch.compose import defaults
     from harness.launch.errors import OF_ONE_RANK, WRONG_INPUT, Refused, one_line, status_of
     from harness.launch.sweep import forget_outcomes
-    from harness.main import main as run
 
     grid.install()
     stop_on_signals()
     try:
-        run()
+        getattr(commands, command)()
     except KeyboardInterrupt:
         forget_outcomes()
         raise

@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 
-from harness.allocation.base import Allocation, Layer, Layers
+from harness.allocation.base import Allocation, Layer, Layers, Unreachable
 from harness.tensors import Counts
 
 # The limit in a message has six digits, and whoever asks for it must get it.
 ROUNDING = 1e-5
+# Rounding moves a count by less than one unit, so what a rule holds wavers by a few units' cost.
+SPAN = 128
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,11 @@ class Account:
         asked: a density in (0, 1], or a compression >= 1.
 
         Raises:
-            ValueError: what is never removed alone exceeds it; it names the reachable limit.
+            ValueError: what is never removed alone exceeds it; it names the reachable limit. Or
+                nothing can be removed.
         """
+        if self.removable == 0:
+            raise ValueError(_nothing_to_remove(self.counts))
         fixed = self.total - self.removable
         left = asked * self.total if self.unit == "density" else self.total / asked
         if left < fixed - ROUNDING * self.total:
@@ -80,14 +85,18 @@ def held(layers: Layers, units: Counts, counts: str) -> int:
 def counts_for(allocation: Allocation, layers: Layers, goal: Goal) -> Counts:
     """Units to keep per tensor so that they hold `goal.keep` of what it counts.
 
-    Exactly, when every unit costs the same. Else by bisection on the number of units, which the
-    allocation shares; of the two counts around the target the nearer one, the smaller on a tie.
+    Exactly, when every unit costs the same. Else the allocation shares numbers of units, and the
+    one whose counts come nearest is taken, of two equally near ones that which holds less.
+    Bisection finds it where one unit more always holds more (Allocation.nested); for other rules
+    it finds a crossing, and the numbers within SPAN of it are tried too.
 
     Raises:
-        ValueError: the allocation cannot keep so few.
+        ValueError: the allocation cannot keep so few, or no unit holds anything of the kind.
     """
     alive = sum(layer.alive for layer in layers.values())
     costs = {cost(layer, goal.counts) for layer in layers.values()}
+    if costs == {0}:
+        raise ValueError(_nothing_to_remove(goal.counts))
     if len(costs) == 1:
         each = costs.pop()
         nearest = -(-(2 * goal.keep - each) // (2 * each))  # the smaller on a tie
@@ -96,17 +105,35 @@ def counts_for(allocation: Allocation, layers: Layers, goal: Goal) -> Counts:
     def off_by(keep: int) -> int:
         return held(layers, allocation.allocate(layers, keep), goal.counts) - goal.keep
 
-    low, high = _least(allocation, layers), alive
-    if low and off_by(low) > 0:
-        return allocation.allocate(layers, low - 1)  # says what is reachable
+    least = _least(allocation, layers, goal)
+    low, high = least, alive
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if off_by(middle) <= 0 else (low, middle)
-    keep = min((low, high), key=lambda keep: abs(off_by(keep)))
-    return allocation.allocate(layers, keep)
+    if not getattr(allocation, "nested", False):
+        low, high = max(least, low - SPAN), min(alive, high + SPAN)
+    offs = {keep: off_by(keep) for keep in range(low, high + 1)}
+    return allocation.allocate(layers, min(offs, key=lambda keep: (abs(offs[keep]), offs[keep])))
 
 
-def _least(allocation: Allocation, layers: Layers) -> int:
+def _least(allocation: Allocation, layers: Layers, goal: Goal) -> int:
+    """The least units that can be kept; raises where they hold more than the goal."""
     # An own allocation need not know floors.
     floors = getattr(allocation, "floors", None)
-    return sum(floors(layers).values()) if floors else 0
+    if floors is None:
+        return 0
+    units: Counts = floors(layers)
+    least = held(layers, units, goal.counts)
+    if least > goal.keep:
+        dense = {name: layer.units for name, layer in layers.items()}
+        whole = held(layers, dense, goal.counts)
+        keys = getattr(allocation, "floor_keys", "the allocation")
+        raise Unreachable(goal.keep, least, whole, keys, goal.counts)
+    return sum(units.values())
+
+
+def _nothing_to_remove(counts: str) -> str:
+    return (
+        f"what shall be pruned holds no {counts}; a budget of macs sees only layers that the model "
+        "calls as modules"
+    )

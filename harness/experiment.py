@@ -83,6 +83,11 @@ class Experiment:
             )
         if not isinstance(self.sync_batch_norm, bool):
             raise ValueError(f"sync_batch_norm must be true or false, got {self.sync_batch_norm!r}")
+        if self.sync_batch_norm and getattr(self.saliency, "batch_norm", "eval") == "train":
+            raise ValueError(
+                "saliency.batch_norm=train takes statistics of each rank's own batches; with "
+                "sync_batch_norm=true use saliency.batch_norm=eval"
+            )
         self._check_epochs()
         _ = self.pruner  # refuses a saliency that does not fit the structure
 

@@ -20,6 +20,7 @@ from harness.pruning import Calibration
 from harness.records import Identity, Record, Watcher
 from harness.schedule.base import path
 from harness.seeds import derive
+from harness.sensitivity.curves import with_curves
 from harness.subject import Subject
 from harness.tensors import Tensors, load_into
 from harness.training.dense import DenseTraining
@@ -140,6 +141,7 @@ class Levels:
         self.ranks.check_equal(self.store.masks, "masks in force")
         # For a part that draws from the global streams: alike on all ranks and after a restart.
         torch.manual_seed(derive(self.what.seed, "prune", level))
+        self.facts = with_curves(self)
         before = self.shares[level - 2] if level > 1 else 1.0
         for part in path(before, share, self.what.rounds):
             self._prune_to(self._goal(part))

@@ -1,6 +1,8 @@
 """Command line: turns conf/ into an Experiment and runs it. With launch/ all that knows Hydra."""
 
 import hashlib
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from harness.launch.paths import CONF
 from harness.launch.sweep import report_outcome
 from harness.records import Identity
 from harness.runs import Outcome, Run
+from harness.sensitivity.analysis import Analysis
 
 
 def build(cfg: DictConfig) -> Experiment:
@@ -44,11 +47,21 @@ def build(cfg: DictConfig) -> Experiment:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(cfg: DictConfig) -> None:
     """One run of the command line, or one point of a sweep."""
+    _carry_out(cfg, run)
+
+
+@hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
+def analyse(cfg: DictConfig) -> None:
+    """One sensitivity analysis of the command line, or one point of a sweep."""
+    _carry_out(cfg, lambda cfg: _execute(cfg, _analysis_of))
+
+
+def _carry_out(cfg: DictConfig, work: Callable[[DictConfig], Outcome]) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
-        report_outcome(lambda: run(cfg))
+        report_outcome(lambda: work(cfg))
         return
     with refusing():
-        outcome = run(cfg)
+        outcome = work(cfg)
     if is_main_process() and cfg.progress != "none":
         why = f" ({outcome.reason}; rerun=always redoes it)" if outcome.reason else ""
         print(f"{outcome.state}: {outcome.folder}{why}")
@@ -56,12 +69,16 @@ def main(cfg: DictConfig) -> None:
 
 def run(cfg: DictConfig) -> Outcome:
     """Builds the experiment and runs it in its folder, on as many ranks as torchrun started."""
+    return _execute(cfg, _run_of)
+
+
+def _execute(cfg: DictConfig, run_of: Callable[[DictConfig, Config], Run]) -> Outcome:
     if not isinstance(cfg.threads, int) or cfg.threads < 1:
         raise ValueError(f"threads must be a whole number >= 1, got {cfg.threads!r}")
     torch.set_num_threads(cfg.threads)
     experiment = build(cfg)
     with ranks_of_environment(cfg.device, build_part(cfg.ranks)) as ranks:
-        return _run_of(cfg, numerics_key(ranks)).execute(experiment, ranks)
+        return run_of(cfg, numerics_key(ranks)).execute(experiment, ranks)
 
 
 def _run_of(cfg: DictConfig, numerics: Config) -> Run:
@@ -95,6 +112,13 @@ def _run_of(cfg: DictConfig, numerics: Config) -> Run:
         rerun=cfg.rerun,
         code=code_of(science),
     )
+
+
+def _analysis_of(cfg: DictConfig, numerics: Config) -> Analysis:
+    run, choices = _run_of(cfg, numerics), HydraConfig.get().runtime.choices
+    grid = run.config["sensitivity"]["grid"]
+    analysis = Analysis.of(run, grid, choices["saliency"], choices["structure"])
+    return replace(analysis, code=code_of(analysis.science))
 
 
 def _plain(cfg: DictConfig) -> dict[str, Any]:

@@ -130,10 +130,19 @@ class Pruner:
         else:
             kept = top_each({name: layer.scores for name, layer in layers.items()}, counts)
             solved = {}
-        masks = self._with_companions(self._controlled(kept, store, weights), units, weights)
+        masks = self.masks_of(self._controlled(kept, store, weights), units, weights)
         return Decision(
             masks, lambda agreed: solved or self._compensated(weights, agreed, evidence)
         )
+
+    def unit_scores(
+        self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
+    ) -> Tensors:
+        """One score per unit, as `decide` ranks them; pruned units are -inf."""
+        weights = {name: model.get_parameter(name).detach() for name in units}
+        scores = self.saliency.score(weights, self.evidence(model, units, data))
+        layers = self._layers(scores, model, units, NOTHING, store.masks)
+        return {name: layer.scores for name, layer in layers.items()}
 
     def evidence(self, model: nn.Module, units: Units, data: Calibration) -> Tensors:
         """What the saliency measures; a saliency of units learns what goes with them."""
@@ -205,11 +214,12 @@ class Pruner:
         # A unit is alive while any of its weights is: pooling the mask says so for any structure.
         return self.structure.pool(mask.float()) > 0
 
-    def _with_companions(self, kept: Tensors, units: Units, weights: Tensors) -> Tensors:
+    def masks_of(self, kept: Tensors, units: Units, weights: Tensors) -> Tensors:
+        """Masks of units by weight -> masks of these weights and of what goes along."""
         masks = {}
-        for weight, companions in units.items():
-            masks[weight] = self.structure.expand(kept[weight], tuple(weights[weight].shape))
-            masks |= dict.fromkeys(companions, kept[weight])
+        for weight, mask in kept.items():
+            masks[weight] = self.structure.expand(mask, tuple(weights[weight].shape))
+            masks |= dict.fromkeys(units[weight], mask)
         return masks
 
 

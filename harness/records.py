@@ -6,7 +6,9 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-VERSION = 2
+VERSION = 3
+# Fields that later versions brought; a record of an earlier one has their defaults.
+ADDED = {3: {"effective_density", "empty_layers", "dead_units"}}
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,12 @@ class Record:
     # Whose samples BatchNorm took its statistics from: "none" (the network has no BatchNorm),
     # "per_rank" (with several ranks another network than with one), or "all_ranks".
     batch_norm: str = "none"
+    # What the network has lost beyond its weights; None: not measured (records of version 2).
+    # Share of prunable weights on a path of non-zero weights from input to output, in [0, density].
+    effective_density: float | None = None
+    empty_layers: list[str] | None = None  # prunable tensors without a non-zero weight
+    # Per prunable tensor that has any: neurons or filters without live input or output.
+    dead_units: dict[str, int] | None = None
     version: int = VERSION
 
 
@@ -118,12 +126,13 @@ def _parse(path: Path, number: int, line: str) -> Record:
             f"{where} is not JSON ({error}); delete the line or redo the run"
         ) from error
     found = row.get("version") if isinstance(row, dict) else None
-    if found != VERSION:
+    if type(found) is not int or not min(ADDED) - 1 <= found <= VERSION:
         raise ValueError(
-            f"{where}: record version {found}, this harness reads {VERSION}; "
+            f"{where}: record version {found}, this harness reads {min(ADDED) - 1} to {VERSION}; "
             "read it with the harness that wrote it"
         )
-    names = {field.name for field in fields(Record)}
+    later = {name for version, names in ADDED.items() if version > found for name in names}
+    names = {field.name for field in fields(Record)} - later
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ from Record: {sorted(row.keys() ^ names)}")
     return Record(**row)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from harness import records
 from harness.checkpoints import Checkpoints, Policy, State
@@ -57,6 +58,8 @@ class Run:
     Raises:
         ValueError: rerun or progress is unknown.
     """
+
+    RESULTS: ClassVar[tuple[str, ...]] = ("records.jsonl", MODEL, MASKS)
 
     folder: Path
     dense: Path
@@ -139,7 +142,7 @@ class Run:
 
     def _begin(self, files: Checkpoints, ranks: Ranks, again: bool) -> None:
         files.clear()
-        for old in ("records.jsonl", MODEL, MASKS):
+        for old in self.RESULTS:
             (self.folder / old).unlink(missing_ok=True)
         write_whole(self.folder / "config.yaml", self.yaml)
         write_json(self.folder / "identity.json", {"science": self.science})
@@ -200,7 +203,7 @@ class Run:
         """The outcome, if there is nothing left to do; checks that the folder is this run's."""
         self._check_config()
         status = self._file.read()
-        whole = all((self.folder / name).exists() for name in ("records.jsonl", MODEL, MASKS))
+        whole = all((self.folder / name).exists() for name in self.RESULTS)
         if status.get("state") != "finished" or not whole or self.rerun == "always":
             return None
         made_by = status.get("commit")
@@ -213,7 +216,7 @@ class Run:
 
     def _check_config(self) -> None:
         before = read_json(self.folder / "identity.json")
-        if before is None and not (self.folder / "records.jsonl").exists():
+        if before is None and not (self.folder / self.RESULTS[0]).exists():
             return
         if not isinstance(before, dict) or "science" not in before:
             raise ValueError(

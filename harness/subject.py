@@ -12,6 +12,7 @@ from harness.data.base import Splits
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import synced
 from harness.metrics.macs import macs
+from harness.metrics.reach import reach
 from harness.metrics.size import density, layer_densities, parameters_left, ratio
 from harness.models.base import Model
 from harness.pruning import Calibration
@@ -19,7 +20,7 @@ from harness.seeds import derive
 from harness.task.base import Task
 from harness.tensors import Tensors, prunable_weights
 from harness.training.dense import build_seeded, load_weights
-from harness.training.evaluation import evaluate
+from harness.training.evaluation import Measured, evaluate
 from harness.training.order import portions
 from harness.training.setting import Setting
 
@@ -102,8 +103,11 @@ class Subject:
         batches = self.splits.train.batches(mine.split(batch_size))
         return Calibration([b for b in batches if len(b[1])], self.task.loss, self.ranks.mean)
 
+    def validation(self, network: nn.Module) -> Measured:
+        return evaluate(network, self.splits.validation, self.task, self.ranks)
+
     def validation_top1(self, network: nn.Module) -> float:
-        return evaluate(network, self.splits.validation, self.task, self.ranks).top1
+        return self.validation(network).top1
 
     def measure(self, network: nn.Module, masks: Tensors) -> dict[str, object]:
         """Everything a record says about the network's size and accuracy, by the record's names.
@@ -112,12 +116,16 @@ class Subject:
             PrunedWeightAlive: a weight is not 0 where its mask says that it is pruned.
         """
         test = evaluate(network, self.splits.test, self.task, self.ranks)
-        validation = evaluate(network, self.splits.validation, self.task, self.ranks)
+        validation = self.validation(network)
         weights = prunable_weights(network)
         left, macs_left = parameters_left(network, masks), macs(network, self.splits.shape)
+        connected = reach(network, self.splits.shape)
         return {
             "density": density(weights),
             "layers": layer_densities(weights),
+            "effective_density": connected.effective_density,
+            "empty_layers": connected.empty,
+            "dead_units": connected.dead_units,
             "compression": ratio(parameters_left(network, {}), left),
             "speedup": ratio(macs(network, self.splits.shape, whole=True), macs_left),
             "parameters": left,

@@ -1,6 +1,7 @@
 """Who follows a run: its files, its tracker, its progress on the terminal."""
 
 import json
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,25 @@ class Watchers:
         self.last = record
         for sink in self.sinks:
             sink.log(record)
+        warning = collapse(record) if record.stage == "pruned" else ""
+        if warning:
+            print(f"warning: {warning}", file=sys.stderr)
 
     def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None:
         self.progress.epoch(level, epoch, epochs, accuracy)
+
+
+def collapse(record: Record) -> str:
+    """What pruning cut through, in words: empty layers, or no path from input to output; else "".
+
+    Dead units alone are no collapse: high compressions leave some in every method.
+    """
+    if not record.empty_layers and record.effective_density != 0:
+        return ""
+    layers = [name.removesuffix(".weight") for name in record.empty_layers or []]
+    what = f"{', '.join(layers)} {'have' if len(layers) > 1 else 'has'} no weight left"
+    return (
+        f"{record.label} seed {record.seed}  level {record.level}: "
+        f"{what if layers else 'no path is left'}; {100 * record.density:.3g} % of the weights are "
+        f"kept, {100 * (record.effective_density or 0):.3g} % still connect input and output"
+    )

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import every
@@ -7,28 +9,40 @@ from harness.allocation.base import Allocation, Layer, Layers
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 
+DEAD = -torch.inf
+
 
 def layers(**scores: list[float]) -> Layers:
-    """Layers of units of one weight each; -inf is a unit that is pruned already."""
+    """Linear layers of units of one weight each; -inf is a unit that is pruned already.
+
+    The weights are the scores, and the loss rises the sooner the later the layer.
+    """
     found = {}
     for position, (name, values) in enumerate(scores.items()):
         units = torch.tensor(values)
-        alive = int((units > -torch.inf).sum())
-        found[name] = Layer((len(values), 1), "Linear", position, alive, units, 1, 1)
+        alive = int((units > DEAD).sum())
+        found[name] = Layer(
+            (len(values), 1), "Linear", position, alive, units, 1, 1,
+            depth=len(scores),
+            weight=units.masked_fill(units == DEAD, 0).view(-1, 1),
+            curve=((1.0, 0.5), (0.5, 0.5), (0.2, 0.7 + position), (0.1, 0.6)),
+        )  # fmt: skip
     return found
 
 
 def random_layers(seed: int) -> Layers:
-    """Four layers of 1 to 30 units, full of ties, about a third of the units dead."""
+    """A convolution and three linear layers of 1 to 30 units, full of ties, a third dead."""
     random = torch.Generator().manual_seed(seed)
 
     def units() -> list[float]:
         count = int(torch.randint(1, 31, (), generator=random))
         scores = torch.randint(0, 5, (count,), generator=random).float()
-        scores[torch.rand(count, generator=random) < 0.35] = -torch.inf
+        scores[torch.rand(count, generator=random) < 0.35] = DEAD
         return scores.tolist()
 
-    return layers(a=units(), b=units(), c=units(), d=units())
+    found = layers(a=units(), b=units(), c=units(), d=units())
+    first = found["a"]
+    return found | {"a": replace(first, shape=(first.units, 1, 1, 1), kind="Conv2d")}
 
 
 def alive(found: Layers) -> int:
@@ -75,6 +89,13 @@ def test_more_than_all_room_is_refused(total: int) -> None:
         apportion(total, {"a": 1, "b": 1}, {"a": 4, "b": 3})
 
 
+def test_a_tensor_of_size_zero_is_filled_last() -> None:
+    sizes, room = {"a": 0, "b": 5, "c": 0}, {"a": 2, "b": 3, "c": 4}
+    assert apportion(3, sizes, room) == {"a": 0, "b": 3, "c": 0}
+    # The 3 beyond b's room go 2 : 4.
+    assert apportion(6, sizes, room) == {"a": 1, "b": 3, "c": 2}
+
+
 def test_billions_of_units_are_shared_exactly() -> None:
     sizes = {"a": 3 * 10**17 + 1, "b": 10**17}
     shares = apportion(10**17 + 1, sizes, sizes)
@@ -87,8 +108,7 @@ def test_uniform_keeps_the_same_share_everywhere() -> None:
 
 
 def test_uniform_caps_a_layer_at_what_is_alive_in_it() -> None:
-    dead = -torch.inf
-    found = layers(a=[1.0, dead, dead, dead], b=[1.0] * 4)
+    found = layers(a=[1.0, DEAD, DEAD, DEAD], b=[1.0] * 4)
     assert Uniform().allocate(found, 4) == {"a": 1, "b": 3}
 
 
@@ -102,8 +122,7 @@ def test_global_ranking_may_empty_a_layer() -> None:
 
 
 def test_global_ranking_never_counts_the_dead() -> None:
-    dead = -torch.inf
-    found = layers(a=[dead, dead, -5.0], b=[dead, 0.0])
+    found = layers(a=[DEAD, DEAD, -5.0], b=[DEAD, 0.0])
     assert GlobalRanking().allocate(found, 2) == {"a": 1, "b": 1}
 
 
@@ -134,3 +153,41 @@ def test_allocation_answers_twice_the_same_and_reads_only(allocation: Allocation
     before = {name: layer.scores.clone() for name, layer in found.items()}
     assert allocation.allocate(found, 7) == allocation.allocate(found, 7)
     assert all(torch.equal(layer.scores, before[name]) for name, layer in found.items())
+
+
+@every("allocation")
+@pytest.mark.parametrize("keep", [-1, 13])
+def test_allocation_refuses_what_is_not_there(allocation: Allocation, keep: int) -> None:
+    found = layers(a=[1.0, 2.0, DEAD], b=[3.0] * 10)
+    with pytest.raises(ValueError, match=f"cannot keep {keep} of 12 units"):
+        allocation.allocate(found, keep)
+
+
+@every("allocation")
+def test_allocation_of_equal_or_zero_scores_is_exact(allocation: Allocation) -> None:
+    for value in (0.0, 7.0):
+        found = layers(a=[value] * 3, b=[value] * 20, c=[value] * 9)
+        for keep in range(33):
+            assert sum(allocation.allocate(found, keep).values()) == keep
+
+
+@every("allocation")
+def test_allocation_takes_half_precision_scores(allocation: Allocation) -> None:
+    found = random_layers(3)
+    half = {n: replace(layer, scores=layer.scores.bfloat16()) for n, layer in found.items()}
+    for keep in range(alive(found) + 1):
+        assert allocation.allocate(half, keep) == allocation.allocate(found, keep)
+
+
+@every("allocation")
+@pytest.mark.parametrize("seed", range(6))
+def test_one_unit_more_takes_at_most_a_rounding_from_a_layer(
+    allocation: Allocation, seed: int
+) -> None:
+    found = random_layers(seed)
+    loss = 0 if allocation.nested else 1
+    before = allocation.allocate(found, 0)
+    for keep in range(1, alive(found) + 1):
+        counts = allocation.allocate(found, keep)
+        assert all(counts[name] >= before[name] - loss for name in found)
+        before = counts

@@ -2,6 +2,7 @@ import math
 import subprocess
 import sys
 from html.parser import HTMLParser
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,9 @@ def make(**changes: Any) -> Record:
         "steps": 10,
         "layers": {"fc.weight": 0.25},
         "masks": "d1",
+        "effective_density": 0.2,
+        "empty_layers": [],
+        "dead_units": {"fc.weight": 3},
     }
     return Record(**{**values, **changes})
 
@@ -301,6 +305,90 @@ def test_csv_has_a_row_per_result_and_every_record(tmp_path: Path) -> None:
     assert summary["label"].tolist() == ["Dense", "SNIP"]
     assert summary["compression_ratio_mean"].tolist() == [1.0, 4.0]
     assert len(pd.read_csv(tmp_path / "out" / "records.csv")) == 3
+
+
+def collapsed(**changes: Any) -> Record:
+    lost = {"density": 0.01, "effective_density": 0.0, "dead_units": {"a": 4, "b": 2}}
+    return make(**{**lost, "empty_layers": ["a.weight"], **changes})
+
+
+OLD = {"effective_density": None, "empty_layers": None, "dead_units": None}
+
+
+def test_collapse_is_noted_with_method_compression_and_layers(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", collapsed(seed=0, empty_layers=["a.weight", "b.weight"]))
+    write_run(tmp_path / "1", collapsed(seed=1, effective_density=0.002))
+    write_run(tmp_path / "2", make(seed=2, density=0.01, effective_density=0.004))
+
+    survey = load(tmp_path)
+
+    # Means: (0.01 + 0.01 + 0.01) / 3 and (0 + 0.002 + 0.004) / 3.
+    assert survey.notes == [
+        "SNIP on lenet5, digits at 4x: no weight is left in a, b (2 of 3 seeds); no path from "
+        "input to output (1 of 3 seeds); of all weights 1 % are kept and 0.2 % connect input and "
+        "output"
+    ]
+
+
+def test_a_failed_seed_that_collapsed_is_counted_among_all_seeds(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", collapsed(seed=0, top1=math.nan))
+    write_run(tmp_path / "1", make(seed=1))
+    (note,) = [note for note in load(tmp_path).notes if "no weight is left" in note]
+    assert "in a (1 of 2 seeds); no path from input to output (1 of 2 seeds)" in note
+
+
+def test_units_without_input_or_output_alone_are_numbers_and_no_note(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", make(seed=0, dead_units={"fc.weight": 3, "b.weight": 2}))
+    write_run(tmp_path / "1", make(seed=1, dead_units={}))
+    survey = load(tmp_path)
+    assert survey.notes == []
+    assert only(survey)["dead_units_count_mean"] == 2.5
+
+
+def test_collapse_is_in_the_csv_and_in_the_table_of_the_page(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", dense(), collapsed(effective_density=0.0025))
+    report(tmp_path)
+
+    summary = pd.read_csv(tmp_path / "report" / "summary.csv").iloc[-1]
+    assert summary["effective_density_share_mean"] == 0.0025
+    assert (summary["dead_units_count_mean"], summary["empty_layers"]) == (6, "a")
+    assert (summary["collapsed_seeds"], summary["cut_seeds"]) == (1, 0)
+    row = pd.read_csv(tmp_path / "report" / "records.csv").iloc[-1]
+    assert (row["effective_density"], row["empty_layers"]) == (0.0025, '["a.weight"]')
+    assert row["dead_units"] == '{"a": 4, "b": 2}'
+    page = (tmp_path / "report" / "report.html").read_text()
+    cells = pd.read_html(StringIO(page.split("All numbers")[1].split("</table>")[0] + "</table>"))
+    assert (
+        cells[0].iloc[0].to_dict()
+        | {
+            "Weights kept, %": 1.0,
+            "Weights that connect input and output, %": 0.25,
+            "Units without live input or output": 6,
+            "Layers without a weight": "a",
+        }
+        == cells[0].iloc[0].to_dict()
+    )
+    assert "no weight is left in a (1 of 1 seeds)" in page
+
+
+@pytest.mark.parametrize("others", [[], [make(seed=1)]])
+def test_records_that_have_not_measured_collapse_show_nothing_of_it(
+    others: list[Record], tmp_path: Path
+) -> None:
+    for record in [make(version=2, **OLD), *others]:
+        write_run(tmp_path / str(record.seed), record)
+
+    survey = load(tmp_path)
+    report(tmp_path)
+
+    row, measured = only(survey), bool(others)
+    assert survey.notes == []
+    assert math.isnan(row["effective_density_share_mean"]) != measured
+    assert math.isnan(row["dead_units_count_mean"]) != measured
+    first = pd.read_csv(tmp_path / "report" / "records.csv").iloc[0]
+    assert first[list(OLD)].isna().all()
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert page.count("<td>-</td>") == (0 if measured else 2)
 
 
 class Page(HTMLParser):

@@ -6,6 +6,17 @@ from conftest import every
 
 from harness.task.base import Task
 from harness.task.classification import Classification
+from harness.task.language_modelling import LanguageModelling
+from harness.tensors import Batch
+
+
+def answers(task: Task, samples: int, dtype: torch.dtype = torch.float32) -> Batch:
+    """Outputs of 7 classes and labels, as the task takes them."""
+    random = torch.Generator().manual_seed(0)
+    positions = (3,) if isinstance(task, LanguageModelling) else ()
+    outputs = torch.randn(samples, *positions, 7, generator=random, dtype=dtype)
+    labels = torch.arange(math.prod(outputs.shape[:-1])).view(outputs.shape[:-1]) % 7
+    return outputs, labels
 
 
 def test_loss_is_cross_entropy_summed_over_the_samples() -> None:
@@ -43,9 +54,7 @@ def test_label_smoothing_out_of_range_is_refused(smoothing: float) -> None:
 
 @every("task")
 def test_task_gives_sums_so_that_parts_add_up_to_the_whole(task: Task) -> None:
-    random = torch.Generator().manual_seed(0)
-    outputs = torch.randn(9, 7, generator=random, dtype=torch.float64)
-    labels = torch.arange(9) % 7
+    outputs, labels = answers(task, 9, torch.float64)
     parts = [(outputs[:2], labels[:2]), (outputs[2:], labels[2:])]
 
     whole = task.measure(outputs, labels)
@@ -59,7 +68,7 @@ def test_task_gives_sums_so_that_parts_add_up_to_the_whole(task: Task) -> None:
 
 @every("task")
 def test_loss_of_a_task_has_a_gradient_and_its_measures_have_none(task: Task) -> None:
-    outputs = torch.randn(4, 7, generator=torch.Generator().manual_seed(0)).requires_grad_()
-    task.loss(outputs, torch.arange(4)).backward()
+    outputs, labels = answers(task, 4)
+    task.loss(outputs.requires_grad_(), labels).backward()
     assert outputs.grad is not None and bool(outputs.grad.any())
-    assert not any(value.requires_grad for value in task.measure(outputs, torch.arange(4)).values())
+    assert not any(value.requires_grad for value in task.measure(outputs, labels).values())

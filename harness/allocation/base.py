@@ -2,11 +2,16 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, Context, Decimal
+from fnmatch import fnmatchcase
+from fractions import Fraction
+from typing import ClassVar
 
 from torch import Tensor
 
+from harness.selection import check_keep
 from harness.tensors import Counts
 
 BUDGETS = {"params": "weights or parameters", "macs": "multiply-accumulates"}
@@ -36,8 +41,14 @@ class Layer:
         return self.scores.numel()
 
     @property
+    def is_convolution(self) -> bool:
+        # By the weight, not by `kind`: a subclass of Conv2d may have any name.
+        return len(self.shape) > 2
+
+    @property
     def is_classifier(self) -> bool:
-        return self.kind == "Linear" and self.position + 1 == self.depth
+        """The model's last prunable layer, if it is linear."""
+        return not self.is_convolution and self.position + 1 == self.depth
 
 
 Layers = dict[str, Layer]
@@ -52,13 +63,59 @@ class Facts:
 
 
 class Unreachable(ValueError):
-    """The floors alone hold more than what shall be kept."""
+    """The floors alone hold more than what shall be kept.
 
-    def __init__(self, keep: int, least: int, units: int):
+    keep, least, whole: of what `counts` names; what is asked for, what the floors hold, and the
+    dense layers.
+    """
+
+    def __init__(self, keep: int, least: int, whole: int, floors: str, counts: str = "units"):
         super().__init__(
-            f"cannot keep {keep} of {units} units: the floors of min_units and min_density hold "
-            f"{least}; the smallest reachable density of what is pruned is {least / units:.6g}"
+            f"cannot keep {keep} of {whole} {counts}: the floors of {floors} hold {least}; the "
+            f"smallest reachable density of what is pruned is {smallest_density(least, whole)}"
         )
+
+
+def smallest_density(least: int, whole: int) -> str:
+    """least / whole in six digits, rounded up: whoever asks for it gets at least `least`.
+
+    >>> smallest_density(1, 3)
+    '0.333334'
+    """
+    share = Context(prec=6, rounding=ROUND_CEILING).divide(Decimal(least), Decimal(whole))
+    return f"{share:f}"
+
+
+def check_share(key: str, value: object) -> None:
+    """
+    Raises:
+        ValueError: the value of this key is no number in [0, 1].
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"{key} must be in [0, 1], got {value!r}; is it a percentage?")
+
+
+def matching(patterns: Iterable[str], name: str) -> str | None:
+    """The first of the patterns that fits the weight `name`, or its layer, or None.
+
+    A pattern is a name ("fc1" or "fc1.weight") or has the wildcards of a shell ("conv*").
+    """
+    names = (name, name.removesuffix(".weight"))
+    fits = (p for p in patterns if p in names or any(fnmatchcase(n, p) for n in names))
+    return next(fits, None)
+
+
+def check_patterns(key: str, patterns: Iterable[str], layers: Layers) -> None:
+    """
+    Raises:
+        ValueError: a pattern of this key fits none of the layers.
+    """
+    for pattern in patterns:
+        if not any(matching([pattern], name) for name in layers):
+            raise ValueError(
+                f"{key} names {pattern!r}, which fits no layer that is pruned; there are: "
+                f"{', '.join(layers)}"
+            )
 
 
 @dataclass(frozen=True)
@@ -72,6 +129,10 @@ class Allocation(ABC):
     a compression. "macs": multiply-accumulates, so that a density of 0.1 keeps a tenth of them
     and a compression of 10 is a theoretical speed-up of 10.
 
+    nested: one unit more never takes a unit from any layer. A rule that ranks units is nested; one
+    that rounds proportions is not (the Alabama paradox of largest remainders).
+    needs_curves: the rule reads Layer.curve.
+
     Raises:
         ValueError: a field is out of range.
     """
@@ -80,16 +141,14 @@ class Allocation(ABC):
     min_density: float = 0.0
     budget: str = "params"
 
+    nested: ClassVar[bool] = False
+    needs_curves: ClassVar[bool] = False
+    floor_keys: ClassVar[str] = "min_units and min_density"
+
     def __post_init__(self) -> None:
         if type(self.min_units) is not int or self.min_units < 0:
             raise ValueError(f"min_units must be a whole number >= 0, got {self.min_units!r}")
-        density = self.min_density
-        if (
-            isinstance(density, bool)
-            or not isinstance(density, int | float)
-            or not (0 <= density <= 1)
-        ):
-            raise ValueError(f"min_density must be in [0, 1], got {density!r}")
+        check_share("min_density", self.min_density)
         if self.budget not in BUDGETS:
             raise ValueError(f"budget must be {' or '.join(BUDGETS)}, got {self.budget!r}")
 
@@ -100,10 +159,11 @@ class Allocation(ABC):
             Unreachable: the floors alone hold more.
             ValueError: keep is negative or more than is alive.
         """
+        check_keep(keep, sum(layer.alive for layer in layers.values()))
         floors, fixed = self.floors(layers), dict[str, int]()
         if keep < sum(floors.values()):
             units = sum(layer.units for layer in layers.values())
-            raise Unreachable(keep, sum(floors.values()), units)
+            raise Unreachable(keep, sum(floors.values()), units, self.floor_keys)
         while True:
             free = {name: layer for name, layer in layers.items() if name not in fixed}
             counts = self.share(free, keep - sum(fixed.values()))
@@ -113,12 +173,22 @@ class Allocation(ABC):
             fixed |= low
 
     def floors(self, layers: Layers) -> Counts:
-        """Units that a layer keeps in any case."""
+        """Units that a layer keeps in any case. `layers`: all that are pruned.
+
+        Raises:
+            ValueError: the rule does not fit these layers.
+        """
+        # The decimal that was written: 0.07 * 100 is above 7 in floating point.
+        density = Fraction(str(self.min_density))
         return {
-            name: min(layer.alive, max(self.min_units, math.ceil(self.min_density * layer.units)))
+            name: min(layer.alive, max(self.min_units, math.ceil(density * layer.units)))
             for name, layer in layers.items()
         }
 
     @abstractmethod
     def share(self, layers: Layers, keep: int) -> Counts:
-        """As `allocate`, without floors. `layers` may be a part of the model's."""
+        """As `allocate`, without floors.
+
+        `layers` may be a part of the model's: those that are not fixed at their floor. A layer's
+        place is its `position`, not its place among them.
+        """

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.allocation.base import Allocation, Layers
 from harness.selection import top_counts
@@ -12,6 +13,8 @@ class GlobalRanking(Allocation):
     Scores are compared as they are, without a normalisation per layer. A layer may end up
     empty, but for its floor.
     """
+
+    nested: ClassVar[bool] = True
 
     def share(self, layers: Layers, keep: int) -> Counts:
         return top_counts({name: layer.scores for name, layer in layers.items()}, keep)

@@ -15,7 +15,7 @@ class Split:
     """Samples held as one tensor; another kind of split implements the same three methods."""
 
     inputs: Tensor  # (samples, *shape)
-    labels: Tensor  # (samples,), int64
+    labels: Tensor  # int64: (samples,), or (samples, positions) of sequences
 
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.labels) or self.labels.dtype != torch.int64:

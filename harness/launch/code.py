@@ -13,6 +13,7 @@ LOOP = ("training", "seeds.py", "draws.py", "tensors.py", "distributed", "subjec
 LEVELS = (
     "levels.py", "pruning.py", "budget.py", "control.py", "calibration.py", "prunable.py",
     "masks.py", "selection.py", "bits.py", "metrics", "records.py", "checkpoints.py",
+    "sensitivity/curves.py",
 )  # fmt: skip
 
 

@@ -2,14 +2,17 @@
 
 import shlex
 from html import escape
+from math import isnan
 from pathlib import Path
 from string import Template
 
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
+from harness.report.collapse import percent
 from harness.report.lines import PANELS, Look, looks
 from harness.report.plots import plot
+from harness.report.sensitivity_plots import sections
 from harness.report.summary import cell, times
 from harness.report.survey import Section, Survey
 from harness.report.tables import dense_lines, matrix
@@ -19,11 +22,12 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 
 def write_page(survey: Survey, out: Path) -> Path:
     styles = looks(survey.labels())
-    sections = [_section(i, part, styles) for i, part in enumerate(survey.sections())]
+    parts = [_section(i, part, styles) for i, part in enumerate(survey.sections())]
+    parts += sections(survey.sensitivity)
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         plotly=get_plotlyjs(),
         command=escape(_command(survey.runs, out)),
-        sections="\n".join(sections),
+        sections="\n".join(parts),
         notes=_notes(survey.notes),
     )
     path = out / "report.html"
@@ -64,7 +68,14 @@ def _all_numbers(pruned: pd.DataFrame) -> pd.DataFrame:
             "Asked compression": pruned["target_compression_ratio"].map(times).tolist(),
             "Measured compression": pruned["compression_ratio_mean"].map(times).tolist(),
             "Theoretical speed-up": pruned["speedup_ratio_mean"].map(times).tolist(),
-            "Weights kept, %": [f"{100 * share:.2f}" for share in pruned["density_share_mean"]],
+            "Weights kept, %": pruned["density_share_mean"].map(percent).tolist(),
+            "Weights that connect input and output, %": (
+                pruned["effective_density_share_mean"].map(percent).tolist()
+            ),
+            "Units without live input or output": [
+                "-" if isnan(units) else f"{units:.4g}" for units in pruned["dead_units_count_mean"]
+            ],
+            "Layers without a weight": pruned["empty_layers"].tolist(),
             "Top-1, %": [cell(row) for row in rows],
             "Top-1 right after pruning, %": [cell(row, "pruned_top1_share") for row in rows],
             "Top-5, %": [cell(row, "top5_share") for row in rows],

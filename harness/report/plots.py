@@ -12,7 +12,7 @@ from harness.report.lines import ACCURACY, DENSE_COLOUR, Look, lines, span, tick
 from harness.report.summary import cell, times
 from harness.report.survey import Section
 
-_GRID = "rgba(128, 128, 128, 0.3)"
+GRID = "rgba(128, 128, 128, 0.3)"
 _BUTTONS = [["toImage", "zoom2d", "pan2d", "zoomIn2d", "zoomOut2d", "resetScale2d"]]
 _CLEAR = "rgba(0, 0, 0, 0)"
 # Label and cell as they stand in the tables, then the measured x.
@@ -27,6 +27,11 @@ def plot(name: str, section: Section, x: str, title: str, styles: dict[str, Look
         figure.add_trace(_dense_trace(row, marks))
     for label, line in lines(section.pruned, x):
         figure.add_trace(_trace(label, line, styles[label]))
+    return to_html(name, figure)
+
+
+def to_html(name: str, figure: go.Figure) -> str:
+    """The figure without plotly's own code; `name` is its id."""
     html: str = plotly.io.to_html(
         figure,
         full_html=False,
@@ -69,24 +74,31 @@ def _dense_trace(row: "pd.Series[Any]", marks: list[float]) -> go.Scatter:
     )
 
 
-def _layout(title: str, marks: list[float], methods: int) -> dict[str, Any]:
+def frame(height: int) -> dict[str, Any]:
+    """The layout that all figures share, but for their axes."""
     return {
         "template": "none",
         "paper_bgcolor": _CLEAR,
         "plot_bgcolor": _CLEAR,
-        # The legend lies below, in up to a row per method on a phone.
-        "height": 420 + 20 * methods,
+        "height": height,
         "margin": {"l": 56, "r": 12, "t": 30, "b": 60},
         "legend": {"orientation": "h", "y": -0.22, "yanchor": "top"},
         "modebar": {"bgcolor": _CLEAR, "color": DENSE_COLOUR, "activecolor": "#0072b2"},
+    }
+
+
+def _layout(title: str, marks: list[float], methods: int) -> dict[str, Any]:
+    return {
+        # The legend lies below, in up to a row per method on a phone.
+        **frame(420 + 20 * methods),
         "xaxis": {
             "type": "log",
             "title": {"text": title},
             "range": np.log10(span(marks)).tolist(),
             "tickvals": marks,
             "ticktext": [f"{mark:g}x" for mark in marks],
-            "gridcolor": _GRID,
+            "gridcolor": GRID,
             "zeroline": False,
         },
-        "yaxis": {"title": {"text": ACCURACY}, "gridcolor": _GRID, "zeroline": False},
+        "yaxis": {"title": {"text": ACCURACY}, "gridcolor": GRID, "zeroline": False},
     }

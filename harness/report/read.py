@@ -9,6 +9,10 @@ import pandas as pd
 from harness import records
 
 
+class NoResults(ValueError):
+    """There are no records of runs, or none yet that a report could show."""
+
+
 def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
     """Every whole record under `runs` with the folder it lies in, and notes on what is missing.
 
@@ -19,14 +23,14 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
         raise ValueError(
             f"{runs} is not a folder; give the folder of a run, of a sweep or of all runs"
         )
-    files = list(_files(runs))
+    files = list(found(runs, "records.jsonl"))
     rows = [
         {"folder": path.parent.relative_to(runs).as_posix(), **vars(record)}
         for path in files
         for record in records.read(path)
     ]
     if not rows:
-        raise ValueError(
+        raise NoResults(
             f"{runs} holds no records: looked for records.jsonl at any depth (outside folders that "
             f'start with "."), found {f"{len(files)}, all empty" if files else "none"}; run an '
             "experiment first, or give the folder that its runs were written to"
@@ -34,12 +38,13 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
     return pd.DataFrame(rows), [note for path in files if (note := _cut(path, runs))]
 
 
-def _files(runs: Path) -> Iterator[Path]:
+def found(runs: Path, file: str) -> Iterator[Path]:
+    """Every file of this name at any depth, in a fixed order."""
     for folder, inner, names in os.walk(runs):
         # In place, so that walk does not enter them: .dense holds no results of its own.
         inner[:] = sorted(name for name in inner if not name.startswith("."))
-        if "records.jsonl" in names:
-            yield Path(folder, "records.jsonl")
+        if file in names:
+            yield Path(folder, file)
 
 
 def _cut(path: Path, runs: Path) -> str:

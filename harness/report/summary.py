@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+from harness.report import collapse
+
 # Columns of the results and how the summary calls them, with their unit.
 MEASURES = {
     "top1": "top1_share",
@@ -10,14 +12,19 @@ MEASURES = {
     "compression": "compression_ratio",
     "speedup": "speedup_ratio",
     "density": "density_share",
+    "effective_density": "effective_density_share",
+    "dead": "dead_units_count",
 }
 
 
 def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """Mean and std (ddof 1; NaN for one seed) of each measure over the seeds that did not fail.
 
-    seeds counts the finite ones of top1, failed_seeds the others; level 0 is dense.
+    seeds counts the finite ones of top1, failed_seeds the others; level 0 is dense. Seeds that
+    collapsed are those with an empty layer, and empty_layers names the layers of any of them;
+    cut_seeds have no path from input to output.
     """
+    results = collapse.counted(results)
     spread = {
         f"{name}_{what}": (column, what)
         for column, name in MEASURES.items()
@@ -33,6 +40,9 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         failed_seeds=("failed", "sum"),
         pruned_seeds=("pruned_top1", "count"),
         pruned_failed_seeds=("pruned_failed", "sum"),
+        collapsed_seeds=("collapsed", "sum"),
+        cut_seeds=("cut", "sum"),
+        empty_layers=("empty_layers", collapse.union),
         **spread,
     )
     return summary.reset_index().rename(columns={"asked": "target_compression_ratio"})
@@ -59,7 +69,7 @@ def times(ratio: float) -> str:
 
 
 def warnings(summary: pd.DataFrame) -> list[str]:
-    """What the means alone would hide: failed seeds, no fine-tuning, a missed compression."""
+    """What the means alone would hide: failed seeds, collapse, no fine-tuning, a missed target."""
     pruned = summary[summary["level"] > 0]
     notes = [
         f"{row['label']} on {row['model']}, {row['data']} at "
@@ -68,6 +78,7 @@ def warnings(summary: pd.DataFrame) -> list[str]:
         "the mean is over the others"
         for _, row in summary[summary["failed_seeds"] > 0].iterrows()
     ]
+    notes += collapse.notes(pruned)
     bare = sorted(set(pruned.loc[pruned["stage"] == "pruned", "label"]))
     if bare:
         notes.append(f"no fine-tuning recorded, accuracy is right after pruning: {', '.join(bare)}")

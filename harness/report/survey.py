@@ -1,12 +1,13 @@
 """Everything a report shows, as tables: the records, their summary, and notes for the reader."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
-from harness.report.read import read
+from harness.report import sensitivity
+from harness.report.read import NoResults, read
 from harness.report.results import dense_results, pruned_results, some
 from harness.report.summary import summarise, warnings
 
@@ -17,6 +18,7 @@ class Survey:
     records: pd.DataFrame
     summary: pd.DataFrame
     notes: list[str]
+    sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def sections(self) -> Iterator["Section"]:
         """One per model and data set with results: they never share a table or figure."""
@@ -44,13 +46,26 @@ class Section:
 def load(runs: Path) -> Survey:
     """
     Raises:
-        ValueError: `runs` is no folder or holds no result of a pruned network.
+        ValueError: `runs` is no folder, or holds no result of a pruned network and no
+            sensitivity analysis.
     """
+    analyses = sensitivity.load(runs)
+    try:
+        survey = _load_runs(runs)
+    except NoResults:
+        if analyses.empty:
+            raise
+        nothing = pd.DataFrame(columns=["model", "data", "level", "label"])
+        survey = Survey(runs, nothing, nothing, [])
+    return replace(survey, sensitivity=analyses)
+
+
+def _load_runs(runs: Path) -> Survey:
     records, notes = read(runs)
     pruned = pruned_results(records)
     dense = dense_results(records)
     if pruned.rows.empty:
-        raise ValueError(
+        raise NoResults(
             f"{runs} holds no pruned network yet: looked for a record of level 1 or more, found "
             f"{len(records)} records of {records['folder'].nunique()} runs at level 0; wait for "
             "the runs to prune, or give another folder"

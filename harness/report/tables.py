@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.report import sensitivity
 from harness.report.summary import cell, times
 from harness.report.survey import Section, Survey
 
@@ -31,6 +32,7 @@ def print_tables(survey: Survey) -> None:
         for table in _tables(matrix(section), console.width):
             console.print(table)
             console.print()
+    sensitivity.print_tables(survey.sensitivity)
     for note in survey.notes:
         console.print(f"Note: {note}", soft_wrap=True)
 
@@ -77,10 +79,17 @@ def _table(cells: pd.DataFrame) -> Table:
 
 
 def write_csv(survey: Survey, out: Path) -> list[Path]:
+    analyses = sensitivity.write_csv(survey.sensitivity, out)
+    if survey.records.empty:
+        return analyses
     summary, records = out / "summary.csv", out / "records.csv"
     survey.summary.to_csv(summary, index=False, float_format="%.8g")
     rows = survey.records
-    rows.assign(layers=[json.dumps(layers) for layers in rows["layers"]]).to_csv(
-        records, index=False
-    )
-    return [summary, records]
+    nested = {name: rows[name].map(_json) for name in ("layers", "empty_layers", "dead_units")}
+    rows.assign(**nested).to_csv(records, index=False)
+    return [summary, records, *analyses]
+
+
+def _json(value: object) -> str:
+    # An empty cell where a record has not measured it.
+    return json.dumps(value) if isinstance(value, list | dict) else ""

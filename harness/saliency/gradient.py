@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.saliency.evidence import mean_gradients
+from harness.saliency.evidence import check_batch_norm, mean_gradients
 from harness.tensors import Batch, Loss, Mean, Tensors
 
 
@@ -15,14 +15,27 @@ class Gradient:
     The mean over all calibration samples of all ranks comes before the absolute value.
     Blalock et al. 2020 multiply by the weight in what they call gradient pruning; that is
     `weight_gradient`.
+
+    batch_norm: "eval" divides by the running statistics; "train" by those of each batch, so that
+    scores depend on how the samples are cut into batches. ShrinkBench, the code of Blalock et
+    al., calls model.train() and so takes "train", on one batch; dropout, which that wakes up
+    too, is off here.
+
+    Raises:
+        ValueError: batch_norm is neither.
     """
 
+    batch_norm: str = "eval"
+
     granularity: ClassVar[str] = "weight"
+
+    def __post_init__(self) -> None:
+        check_batch_norm(self.batch_norm)
 
     def evidence(
         self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
     ) -> Tensors:
-        return mean_gradients(model, batches, loss, mean)
+        return mean_gradients(model, batches, loss, mean, self.batch_norm)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: evidence[name].abs() for name in weights}

@@ -2,19 +2,34 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from harness.tensors import Batch, Loss, Mean, Tensors
+
+NORMS = ("l1", "l2")
 
 
 @dataclass(frozen=True)
 class Magnitude:
-    """|weight|: small weights go first. Needs no data.
+    """|weight| (norm="l1") or weight^2 ("l2"): small weights go first. Needs no data.
 
-    Source: Han et al. 2015, Learning both Weights and Connections (arXiv:1506.02626).
+    Single weights rank alike in both. A structure that pools by sum makes them a unit's L1 norm
+    (Li et al. 2017, arXiv:1608.08710) or its squared L2 norm, which rank differently.
+
+    Source: Han et al. 2015, Learning both Weights and Connections (arXiv:1506.02626). They cut
+    each layer at a multiple of its standard deviation; here an allocation counts.
+
+    Raises:
+        ValueError: norm is not in NORMS.
     """
 
+    norm: str = "l1"
+
     granularity: ClassVar[str] = "weight"
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise ValueError(f"norm must be {' or '.join(NORMS)}, got {self.norm!r}")
 
     def evidence(
         self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
@@ -22,4 +37,5 @@ class Magnitude:
         return {}
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: weight.abs() for name, weight in weights.items()}
+        size = Tensor.abs if self.norm == "l1" else Tensor.square
+        return {name: size(weight) for name, weight in weights.items()}

@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.saliency.evidence import mean_gradients
+from harness.saliency.evidence import check_batch_norm, mean_gradients
 from harness.tensors import Batch, Loss, Mean, Tensors
 
 
@@ -16,14 +16,27 @@ class WeightGradient:
     is the gradient baseline of Blalock et al. 2020 (arXiv:2003.03033). We skip SNIP's division
     by the sum of all scores, which cannot change a ranking, and score weights only: the
     authors' code prunes biases too.
+
+    batch_norm: "eval" divides by the running statistics, as SNIP's code does (is_train=False);
+    "train" by those of each batch, as ShrinkBench does, the code of Blalock et al., which calls
+    model.train(). Scores then depend on how the samples are cut into batches. Dropout, which
+    model.train() wakes up too, is off here.
+
+    Raises:
+        ValueError: batch_norm is neither.
     """
 
+    batch_norm: str = "eval"
+
     granularity: ClassVar[str] = "weight"
+
+    def __post_init__(self) -> None:
+        check_batch_norm(self.batch_norm)
 
     def evidence(
         self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
     ) -> Tensors:
-        return mean_gradients(model, batches, loss, mean)
+        return mean_gradients(model, batches, loss, mean, self.batch_norm)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         # abs() after the mean over all ranks: averaging absolute values gives another ranking.

@@ -111,7 +111,9 @@ def _feeders(start: Iterable[Node], names: dict[int, str], layers: set[str]) -> 
         if layer is not None:
             found.add(layer)
             continue
-        if hasattr(node, "variable") and id(node.variable) not in names:
+        # A looked-up embedding is what its integer input cannot be: the start of a gradient path.
+        lookup = type(node).__name__ == "EmbeddingBackward0"
+        if lookup or (hasattr(node, "variable") and id(node.variable) not in names):
             found.add(INPUT)
         new = [child for child in _children(node) if child not in seen]
         seen.update(new)

@@ -25,6 +25,15 @@ class Classification:
             )
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """
+        Raises:
+            ValueError: there is not one label per sample.
+        """
+        if labels.ndim != 1:
+            raise ValueError(
+                f"task=classification needs one label per sample, got labels {tuple(labels.shape)}"
+                "; for data of sequences use task=language_modelling"
+            )
         return F.cross_entropy(
             outputs, labels, reduction="sum", label_smoothing=self.label_smoothing
         )

@@ -25,11 +25,22 @@ LAST_STAGES = frozenset({"dense", "finetuned"})
 
 def row(record: Record) -> dict[str, float]:
     """Measurements as "stage/metric", beside the compression that they are drawn against."""
-    measured = {f"{record.stage}/{name}": getattr(record, name) for name in METRICS}
-    return measured | {
+    measured = {name: getattr(record, name) for name in METRICS} | _connected(record)
+    return {f"{record.stage}/{name}": value for name, value in measured.items()} | {
         "compression": record.compression,
         "target_compression": record.target_compression,
         "level": record.level,
+    }
+
+
+def _connected(record: Record) -> dict[str, float]:
+    # Where it was not measured, W&B gets no such row rather than a gap that looks like one.
+    if record.effective_density is None:
+        return {}
+    return {
+        "effective_density": record.effective_density,
+        "empty_layers": len(record.empty_layers or []),
+        "dead_units": sum((record.dead_units or {}).values()),
     }
 
 

@@ -1,0 +1,77 @@
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harness.allocation.base import Allocation, Layer, Layers, check_patterns, matching
+from harness.selection import top_counts
+from harness.tensors import Counts
+
+
+@dataclass(frozen=True)
+class LayerStd(Allocation):
+    """A layer keeps the scores above q x factor x the standard deviation of its weights.
+
+    q is the same for all layers, and such that the total is exact: layers compete by
+    score / (factor x std). With saliency=magnitude (norm=l1) this is the rule of the source, who
+    choose q by hand.
+
+    quality: pattern -> factor > 0 of the layers that it fits, 1 for all others; larger ones prune
+    more. Patterns as in allocation=manual: a name or wildcards, the first that fits counts.
+
+    The deviation is that of the layer's live (non-zero) weights about their mean, over their
+    number. A layer in which it is 0, because one weight is left or all are equal, has threshold 0
+    as in the source: its units alive are kept before those of any other layer.
+
+    Source: Han et al. 2015, Learning both Weights and Connections for Efficient Neural Networks
+    (arXiv:1506.02626). They do not say about what the deviation is taken.
+
+    Raises:
+        ValueError: quality is no mapping of names to factors > 0; when used, a pattern fits no
+            layer, or a layer comes without its weight.
+    """
+
+    quality: dict[str, float] = field(default_factory=dict)
+
+    nested: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.quality, Mapping):
+            raise ValueError(
+                f"quality must map layers to factors, e.g. {{conv1: 0.5}}, got {self.quality!r}"
+            )
+        for pattern, factor in self.quality.items():
+            number = isinstance(factor, int | float) and not isinstance(factor, bool)
+            if not (number and 0 < factor < math.inf):
+                raise ValueError(f"quality: {pattern} must be a factor > 0, got {factor!r}")
+
+    def floors(self, layers: Layers) -> Counts:
+        check_patterns("quality", self.quality, layers)
+        return super().floors(layers)
+
+    def share(self, layers: Layers, keep: int) -> Counts:
+        return top_counts({name: self._scaled(name, layers[name]) for name in layers}, keep)
+
+    def _scaled(self, name: str, layer: Layer) -> Tensor:
+        pattern = matching(self.quality, name)
+        unit = _deviation(name, layer) * (1.0 if pattern is None else self.quality[pattern])
+        scores = layer.scores.detach().double()
+        if unit == 0:
+            return torch.where(scores > -torch.inf, torch.inf, -torch.inf)
+        return scores / unit
+
+
+def _deviation(name: str, layer: Layer) -> float:
+    if layer.weight is None:
+        raise ValueError(
+            f"allocation=layer_std needs the weight of {name} beside its scores (Layer.weight)"
+        )
+    live = layer.weight.detach()[layer.weight != 0].double()
+    # Equal weights are equal to their mean only up to rounding.
+    if live.numel() == 0 or live.min() == live.max():
+        return 0.0
+    return float(live.std(correction=0))

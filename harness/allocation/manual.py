@@ -1,0 +1,59 @@
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from harness.allocation.apportion import reserve
+from harness.allocation.base import Allocation, Layers, check_patterns, check_share, matching
+from harness.tensors import Counts
+
+
+@dataclass(frozen=True)
+class Manual(Allocation):
+    """Layers that are named keep the density that is given; the others share the rest uniformly.
+
+    densities: pattern -> kept share of the layer's units, in [0, 1]. A pattern is the name of a
+    layer ("fc1") or of its weight ("fc1.weight"), or has wildcards ("conv*"); of several that fit
+    a layer the first counts. Without any, the rule is uniform.
+
+    A named layer keeps round(density * units), as far as they are alive, at every level: the
+    schedule moves the others only. If more is to be kept than that and all of the others, the
+    named layers grow in proportion. Their densities are floors like min_density: less than they
+    hold cannot be kept.
+
+    Raises:
+        ValueError: densities is no mapping of names to shares; when used, a pattern fits no layer.
+    """
+
+    densities: dict[str, float] = field(default_factory=dict)
+
+    floor_keys: ClassVar[str] = "densities, min_units and min_density"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.densities, Mapping):
+            raise ValueError(
+                f"densities must map layers to densities, e.g. {{conv1: 0.5}}, got "
+                f"{self.densities!r}"
+            )
+        for pattern, density in self.densities.items():
+            check_share(f"densities: {pattern}", density)
+
+    def floors(self, layers: Layers) -> Counts:
+        check_patterns("densities", self.densities, layers)
+        named = self._named(layers)
+        return {
+            name: max(least, named.get(name, 0)) for name, least in super().floors(layers).items()
+        }
+
+    def share(self, layers: Layers, keep: int) -> Counts:
+        sizes = {name: layer.units for name, layer in layers.items()}
+        alive = {name: layer.alive for name, layer in layers.items()}
+        return reserve(keep, self._named(layers), sizes, alive)
+
+    def _named(self, layers: Layers) -> Counts:
+        fits = {name: matching(self.densities, name) for name in layers}
+        return {
+            name: min(layers[name].alive, round(self.densities[pattern] * layers[name].units))
+            for name, pattern in fits.items()
+            if pattern is not None
+        }

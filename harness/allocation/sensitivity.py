@@ -1,0 +1,117 @@
+import math
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from itertools import pairwise, takewhile
+from typing import ClassVar
+
+from harness.allocation.apportion import apportion
+from harness.allocation.base import Allocation, Curve, Layer, Layers
+from harness.tensors import Counts
+
+GRID = (1.0, 0.8, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02)
+# Up to so much above a whole number of units is that number, written in floating point.
+ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Sensitivity(Allocation):
+    """Every layer keeps the least density at which it alone raises the loss by no more than b.
+
+    b, the rise above the loss at density 1, is the same for all layers, and such that the total
+    is exact. Between two densities of the grid the rise is linear; it never falls with the density
+    (the largest rise so far counts). Where it stays equal over a range of densities, the layers
+    for which it does go through their ranges together, each in proportion to its range in units.
+    Below the least density that was measured nothing is known: no layer goes there before all
+    have reached theirs, and then they shrink from it in proportion. A density whose loss is not
+    finite counts as not measured, and so do all below it.
+
+    grid: densities at which the experiment measures each layer, as shares of all its units: from
+    1, falling, in (0, 1]. Where fewer units are alive the layer is as it is.
+
+    Source: the rule of thumb of Han et al. 2015 (arXiv:1506.02626), who read thresholds off the
+    sensitivity of each layer, made a formula; the formula is ours.
+
+    Raises:
+        ValueError: grid is none such; when used, a layer comes without its curve.
+    """
+
+    grid: list[float] = field(default_factory=lambda: list(GRID))
+
+    needs_curves: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_falling("grid", self.grid)
+
+    def share(self, layers: Layers, keep: int) -> Counts:
+        rises = {name: _Rise.of(name, layer.curve) for name, layer in layers.items()}
+
+        def corner(place: tuple[float, bool]) -> Counts:
+            return {name: _units(rises[name].least(*place), one) for name, one in layers.items()}
+
+        # Each corner keeps no more than the one before; from one to the next all is linear.
+        steps = sorted({rise for one in rises.values() for rise in one.rises})
+        places = [(step, reached) for step in steps for reached in (False, True)]
+        below = bisect_left(places, -keep, key=lambda place: -sum(corner(place).values()))
+        fewer = corner(places[below]) if below < len(places) else dict.fromkeys(layers, 0)
+        more = corner(places[max(0, below - 1)]) if places else {}
+        gaps = {name: more[name] - fewer[name] for name in layers}
+        shares = apportion(keep - sum(fewer.values()), gaps, gaps)
+        return {name: fewer[name] + shares[name] for name in layers}
+
+
+@dataclass(frozen=True)
+class _Rise:
+    """How the loss rises as a layer's density falls from 1."""
+
+    densities: list[float]  # falling
+    rises: list[float]  # not falling, from 0
+
+    @classmethod
+    def of(cls, name: str, curve: Curve | None) -> "_Rise":
+        if not curve:
+            raise ValueError(
+                f"{name} has no curve of the loss, which allocation=sensitivity reads; the "
+                "experiment measures curves, a caller of its own gives them as Layer.curve"
+            )
+        _check_falling(f"curve of {name}", [density for density, _ in curve])
+        measured = list(takewhile(lambda point: math.isfinite(point[1]), curve))
+        if not measured:
+            raise ValueError(f"{name}: the loss at density 1 is {curve[0][1]}, not a finite number")
+        rises = [0.0]
+        for _, loss in measured[1:]:
+            rises.append(max(rises[-1], loss - measured[0][1]))
+        return cls([density for density, _ in measured], rises)
+
+    def least(self, budget: float, reached: bool) -> float:
+        """The least density whose rise is within the budget; if not reached, what the least
+        densities within smaller budgets tend to.
+        """
+        passed = (bisect_right if reached else bisect_left)(self.rises, budget)
+        if passed in (0, len(self.rises)):
+            return self.densities[max(0, passed - 1)]
+        start, end = self.rises[passed - 1 : passed + 1]
+        high, low = self.densities[passed - 1 : passed + 1]
+        return high - (high - low) * (budget - start) / (end - start)
+
+
+def _units(density: float, layer: Layer) -> int:
+    return min(layer.alive, math.ceil(density * layer.units - ROUNDING))
+
+
+def _check_falling(key: str, densities: Iterable[float]) -> None:
+    """
+    Raises:
+        ValueError: not densities that fall from 1.
+    """
+    values = list(densities) if isinstance(densities, list | tuple) else []
+    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    falling = all(high > low for high, low in pairwise(numbers))
+    if not (
+        values and values[0] == 1 and len(numbers) == len(values) and falling and values[-1] > 0
+    ):
+        raise ValueError(
+            f"{key} must be densities that fall from 1 and stay above 0, e.g. [1, 0.5, 0.1], got "
+            f"{densities!r}"
+        )

@@ -1,0 +1,47 @@
+from dataclasses import dataclass
+
+from harness.allocation.apportion import reserve
+from harness.allocation.base import Allocation, Layers, check_share
+from harness.tensors import Counts
+
+
+@dataclass(frozen=True)
+class SmartRatio(Allocation):
+    """Density of layer l of L = eps x ((L - l + 1)^2 + (L - l + 1)); the classifier's is given.
+
+    l counts the model's prunable layers from 1, the classifier (the last one, if it is linear) and
+    those that are not pruned among them. eps makes the total exact; a layer that would be more
+    than dense is dense, and eps is solved again for the others.
+
+    linear: density of the classifier, in [0, 1]. Where it alone holds more than is to be kept, it
+    keeps just that, and the other layers are empty but for their floors; where more is to be kept
+    than it and all others hold, it grows.
+
+    Source: Su et al. 2020, Sanity-Checking Pruning Methods (arXiv:2009.11094). We differ:
+    - Hidden linear layers follow the formula. Their networks have none; their code gives every
+      linear layer the classifier's density.
+    - Their code divides the ratios by l^2 for all but ResNets. Here the formula is the paper's.
+    - What full layers cannot take goes to the others in proportion; in their code to the first
+      layers that have room.
+
+    Raises:
+        ValueError: linear is out of range.
+    """
+
+    linear: float = 0.3
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_share("linear", self.linear)
+
+    def share(self, layers: Layers, keep: int) -> Counts:
+        depth = max((max(one.depth, one.position + 1) for one in layers.values()), default=0)
+        left = {name: depth - layer.position for name, layer in layers.items()}  # L - l + 1
+        sizes = {name: one.units * (left[name] ** 2 + left[name]) for name, one in layers.items()}
+        alive = {name: layer.alive for name, layer in layers.items()}
+        held = {
+            name: min(layer.alive, round(self.linear * layer.units))
+            for name, layer in layers.items()
+            if layer.is_classifier
+        }
+        return reserve(keep, held, sizes, alive)

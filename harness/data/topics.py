@@ -1,0 +1,131 @@
+import hashlib
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from itertools import accumulate, pairwise
+
+import torch
+from torch import Tensor
+
+from harness.data.base import Split, Splits
+from harness.data.prepare import check_integer
+
+VOCABULARY = "".join(map(chr, range(32, 127))) + "\n"
+OTHER = len(VOCABULARY)  # every other character
+CLASSES = OTHER + 1
+PARTS = ("train", "validation", "test")
+
+
+# Once per process: a sweep's worker loads it for each of its runs.
+@cache
+def read_topics() -> str:
+    """The text of the help topics, by topic name, each paragraph where it appears first.
+
+    Topics contain one another: without this, a sixth of the test windows would be in the training
+    text word for word.
+    """
+    from pydoc_data.topics import topics
+
+    text = "\n\n".join(topics[name].strip("\n") for name in sorted(topics))
+    return "\n\n".join(dict.fromkeys(text.split("\n\n")))
+
+
+@dataclass(frozen=True)
+class Topics:
+    """Python's own help topics (pydoc_data.topics) as characters: predict the next one.
+
+    97 classes: printable ASCII, newline, and one for all other characters. Inputs are `context`
+    character ids as float32, exact in every dtype of inputs; labels (samples, context) are the ids
+    one character later, int64. Use task=language_modelling.
+
+    train, validation, test: shares of the text, one stretch after the other in this order, each
+    cut into windows that do not overlap; what is left of a stretch is left out. The topics are in
+    alphabetical order, so validation and test are about other topics than training.
+
+    The text is another one in every version of Python, so results compare within one version
+    only. `python` says which, and so names the run: conf/ fills in the one that runs, e.g. 3.11.7.
+    None takes any, `digest` then tells texts apart. About 370,000 characters in Python 3.11.
+
+    Raises:
+        ValueError: context is below 1, a share is not in (0, 1), all three are above 1 together,
+            or python is not the version that runs.
+    """
+
+    context: int = 64
+    train: float = 0.9
+    validation: float = 0.05
+    test: float = 0.05
+    python: str | None = None
+    read: Callable[[], str] = field(default=read_topics, repr=False)
+
+    def __post_init__(self) -> None:
+        check_integer("context", self.context, 1, "characters per sample, write e.g. 64")
+        for name in PARTS:
+            share = getattr(self, name)
+            number = isinstance(share, int | float) and not isinstance(share, bool)
+            if not number or not 0 < share < 1:
+                raise ValueError(
+                    f"{name} must be in (0, 1), got {share!r}; it is a share of the text, "
+                    "write e.g. 0.05"
+                )
+        # 0.7 + 0.2 + 0.1 is above 1 by rounding.
+        if (total := self.train + self.validation + self.test) > 1 + 1e-9:
+            raise ValueError(
+                f"train + validation + test must be at most 1, got {total:g}; "
+                "make one of them smaller"
+            )
+        if self.python not in (None, here := platform.python_version()):
+            raise ValueError(
+                f"python={self.python}, but this is Python {here}, whose text is another one; "
+                f"start it with that Python, or write data.python={here}"
+            )
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the text, in hex."""
+        return hashlib.sha256(self.read().encode()).hexdigest()
+
+    def load(self) -> Splits:
+        """
+        Raises:
+            ValueError: a share of the text is shorter than one window and the character after it.
+        """
+        ids = encoded(self.read())
+        ends = [round(share * len(ids)) for share in accumulate(self._shares, initial=0.0)]
+        stretches = [ids[start:end] for start, end in pairwise(ends)]
+        for name, stretch in zip(PARTS, stretches, strict=True):
+            if len(stretch) <= self.context:
+                raise ValueError(
+                    f"{name}={getattr(self, name)} is {len(stretch)} of {len(ids)} characters, and "
+                    f"a window of context={self.context} needs {self.context + 1}; take a larger "
+                    "share or a smaller context"
+                )
+        train, validation, test = (windows(stretch, self.context) for stretch in stretches)
+        return Splits(train, validation, test, CLASSES)
+
+    @property
+    def _shares(self) -> tuple[float, float, float]:
+        return self.train, self.validation, self.test
+
+
+def encoded(text: str) -> Tensor:
+    """Character ids (characters,), int64: 0 to 94 printable ASCII, 95 newline, 96 all others.
+
+    >>> encoded(" A~\\n\\u201c").tolist()
+    [0, 33, 94, 95, 96]
+    """
+    ids = {character: number for number, character in enumerate(VOCABULARY)}
+    return torch.tensor([ids.get(character, OTHER) for character in text], dtype=torch.int64)
+
+
+def windows(ids: Tensor, context: int) -> Split:
+    """Samples of `context` ids, end to end, each labelled with the ids one place later.
+
+    >>> split = windows(torch.arange(8), context=3)
+    >>> split.inputs.tolist(), split.labels.tolist()
+    ([[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]], [[1, 2, 3], [4, 5, 6]])
+    """
+    samples = (len(ids) - 1) // context
+    inputs, labels = ids[: samples * context], ids[1 : samples * context + 1]
+    return Split(inputs.view(samples, context).float(), labels.view(samples, context).clone())

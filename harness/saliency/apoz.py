@@ -1,0 +1,42 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from harness.saliency.activations import mean_of_maps
+from harness.saliency.base import Grouping
+from harness.tensors import Batch, Loss, Mean, Tensors
+
+
+@dataclass(frozen=True)
+class APoZ:
+    """1 - average share of zeros in relu(z), in [0, 1]: units that are mostly off go first.
+
+    The share is taken over samples and positions of a unit's map z, that `mean_of_maps` names:
+    the score is the share of z > 0. (units,) per layer.
+
+    Source: Hu et al. 2016, Network Trimming (arXiv:1607.03250). The paper removes what lies
+    more than one standard deviation above the layer's mean APoZ; here the allocation decides.
+    """
+
+    granularity: ClassVar[str] = "unit"
+
+    def evidence(
+        self,
+        model: nn.Module,
+        batches: Iterable[Batch],
+        loss: Loss,
+        mean: Mean,
+        units: Grouping | None = None,
+    ) -> Tensors:
+        return mean_of_maps(model, batches, mean, units, _share_on)
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: evidence[name] for name in weights}
+
+
+def _share_on(z: Tensor) -> Tensor:
+    # A NaN, which would count as off, is passed on and refused with the layer's name.
+    return torch.where(z.isfinite(), (z > 0).to(z.dtype), torch.nan).flatten(1).mean(1)

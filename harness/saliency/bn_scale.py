@@ -1,0 +1,57 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from harness.saliency.activations import norms_of
+from harness.saliency.base import Grouping
+from harness.tensors import Batch, Loss, Mean, Tensors, copied
+
+
+@dataclass(frozen=True)
+class BNScale:
+    """|gamma| of the BatchNorm that a unit alone feeds: (units,) per layer. Needs no data.
+
+    Of several such norms the one that the structure names first counts: the nearest to the output.
+
+    Source: Liu et al. 2017, Network Slimming (arXiv:1708.06519). The paper trains with an L1
+    penalty on gamma first; on a network trained without one this is the bare scale.
+    """
+
+    granularity: ClassVar[str] = "unit"
+
+    def evidence(
+        self,
+        model: nn.Module,
+        batches: Iterable[Batch],
+        loss: Loss,
+        mean: Mean,
+        units: Grouping | None = None,
+    ) -> Tensors:
+        """Copies of gamma; the same on every rank, so `mean` is not asked.
+
+        Raises:
+            ValueError: units is None, or a layer has no BatchNorm among its companions.
+        """
+        if units is None:
+            raise ValueError(
+                "bn_scale scores units by the norm that goes with them, and no units are given; "
+                "use structure=filter or structure=neuron"
+            )
+        return copied({name: _scale(model, name, along) for name, along in units.items()})
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: evidence[name].abs() for name in weights}
+
+
+def _scale(model: nn.Module, name: str, companions: tuple[str, ...]) -> Tensor:
+    for norm in norms_of(model, companions):
+        if isinstance(norm, _BatchNorm):
+            return norm.weight
+    layer = name.removesuffix(".weight")
+    raise ValueError(
+        f"bn_scale needs a BatchNorm with a scale that {layer} alone feeds, and there is none; "
+        f"exclude {layer}, or choose another saliency"
+    )

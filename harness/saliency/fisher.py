@@ -1,0 +1,44 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from harness.saliency.curvature import zeros
+from harness.saliency.evidence import checked, sample_gradients
+from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+
+
+@dataclass(frozen=True)
+class Fisher:
+    """w^2 F / 2, F the mean over samples of (gradient of the sample's own loss)^2.
+
+    The second-order term of the loss change if the weight goes, as in Optimal Brain Damage
+    (LeCun et al. 1989), with the diagonal of the empirical Fisher matrix, of the labels as they
+    are, in place of the Hessian's: not below 0, and near it where the model fits its data. The
+    WoodFisher authors' diagonal variant (Singh & Alistarh 2020, arXiv:2004.14340) has w^2 F with
+    another constant, which changes no ranking. The square is taken per sample: the square of a
+    batch's mean gradient would be another quantity, about 1 / batch size of it.
+    """
+
+    granularity: ClassVar[str] = "weight"
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        """
+        Raises:
+            ValueError: there are no calibration samples on any rank (by `mean`), or a square is
+                not finite.
+        """
+        sums = zeros(prunable_weights(model))
+        samples = 0
+        for gradients in sample_gradients(model, batches, loss):
+            for name, gradient in gradients.items():
+                wide = gradient.to(sums[name].dtype)
+                sums[name].addcmul_(wide, wide)
+            samples += 1
+        return checked(mean(sums, samples), "squared gradient")
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: weight.square() * evidence[name] / 2 for name, weight in weights.items()}

@@ -1,0 +1,121 @@
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from harness.saliency.evidence import check_batch_norm, checked, mean_gradients, probing
+from harness.tensors import Batch, Loss, Mean, Tensors
+
+
+@dataclass(frozen=True)
+class GraSP:
+    """weight x (H g): weights whose removal would shrink the gradient's norm most stay.
+
+    g is the mean gradient of the loss and H its Hessian, over the prunable weights, all samples
+    and all ranks, with the network's outputs divided by `temperature` before the loss.
+
+    Which sign stays: g^T g changes by 2 d^T H g when the weights move by d. Removing a weight is
+    d = -weight, so -weight x (H g) is half of what its removal adds to the gradient's norm. The
+    paper removes the largest of these, whose removal helps the gradient to flow. Our scores are
+    their negative, since here the highest stay.
+
+    absolute: |weight x (H g)|, so that the weights stay whose removal changes the gradient's norm
+    most, either way; Frankle et al. 2021 (arXiv:2009.08576) report better accuracy for it.
+    batch_norm: "eval" divides by the running statistics; "train" by those of each batch, as the
+    authors' code does. Scores then depend on how the samples are cut into batches.
+
+    Source: Wang et al. 2020, GraSP (arXiv:2002.07376). What their code does otherwise and cannot
+    change a ranking: g and H g are sums of the means of two half batches, scores are divided by
+    |their sum| + 1e-10. What can and is not copied: it scores a copy whose linear layers are
+    initialised anew (Xavier), and it keeps one weight more than it is asked for.
+
+    Raises:
+        ValueError: temperature is not a finite number above 0, absolute no bool, or there is no
+            such batch_norm.
+    """
+
+    temperature: float = 200.0
+    absolute: bool = False
+    batch_norm: str = "eval"
+
+    granularity: ClassVar[str] = "weight"
+
+    def __post_init__(self) -> None:
+        value = self.temperature
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not 0 < value < math.inf:
+            raise ValueError(
+                f"temperature must be a finite number above 0, got {value!r}; "
+                "1 leaves the outputs as they are"
+            )
+        if not isinstance(self.absolute, bool):
+            raise ValueError(f"absolute must be true or false, got {self.absolute!r}")
+        check_batch_norm(self.batch_norm)
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        """H g per prunable weight.
+
+        Raises:
+            ValueError: there are no calibration samples on any rank (by `mean`), or g or H g is
+                not finite.
+        """
+
+        def softened(outputs: Tensor, labels: Tensor) -> Tensor:
+            return loss(outputs / self.temperature, labels)
+
+        twice = list(batches)
+        # g is that of all ranks before H is applied to it: the mean of the ranks' own products
+        # would be another quantity.
+        gradient = mean_gradients(model, twice, softened, mean, self.batch_norm)
+        return mean_hessian_product(model, twice, softened, mean, gradient, self.batch_norm)
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        scores = {name: weight * evidence[name] for name, weight in weights.items()}
+        return {n: s.abs() for n, s in scores.items()} if self.absolute else scores
+
+
+def mean_hessian_product(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    loss: Loss,
+    mean: Mean,
+    vector: Tensors,
+    batch_norm: str = "eval",
+) -> Tensors:
+    """Hessian of the mean loss over all samples of all ranks times `vector`, per prunable weight.
+
+    vector: one entry per prunable weight, equal on all ranks. batch_norm as in `probing`.
+
+    Raises:
+        ValueError: there are no calibration samples on any rank (by `mean`), or a product is not
+            finite.
+    """
+    with probing(model, batch_norm) as parameters:
+        sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        weights, along = list(parameters.values()), [vector[name] for name in parameters]
+        samples = 0
+        for inputs, labels in batches:
+            # The fused attention kernels have no second derivative.
+            with sdpa_kernel(SDPBackend.MATH):
+                value = loss(model(inputs), labels)
+            torch._foreach_add_(list(sums.values()), _hessian_product(value, weights, along))
+            samples += len(labels)
+    return checked(mean(sums, samples), "Hessian-vector product")
+
+
+def _hessian_product(
+    value: Tensor, weights: Sequence[Tensor], vector: Sequence[Tensor]
+) -> list[Tensor]:
+    gradients = torch.autograd.grad(value, weights, create_graph=True, materialize_grads=True)
+    slope = sum((g * v).sum() for g, v in zip(gradients, vector, strict=True))
+    assert isinstance(slope, Tensor)
+    if not slope.requires_grad:
+        # The loss is linear in every weight.
+        return [torch.zeros_like(weight) for weight in weights]
+    return list(torch.autograd.grad(slope, weights, materialize_grads=True))

@@ -1,0 +1,123 @@
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from harness.saliency.curvature import zeros
+from harness.saliency.evidence import checked, probing
+from harness.seeds import derive
+from harness.tensors import Batch, Loss, Mean, Tensors
+
+# What becomes of negative curvature.
+NEGATIVE = ("signed", "absolute", "subtract_min")
+
+
+@dataclass(frozen=True)
+class Hutchinson:
+    """w^2 h / 2, h the diagonal of the exact Hessian of the mean loss, estimated.
+
+    Optimal Brain Damage (LeCun et al. 1989) with h = mean over `probes` random sign vectors v of
+    v * (H v) (Bekas et al. 2007, An estimator for the diagonal of a matrix). H is taken over the
+    prunable weights, all of them together; the error of h_i falls with 1 / sqrt(probes), and is
+    0 where row i of H has no other entry. HAP (Yu et al. 2021, arXiv:2101.08940) uses 300 probes.
+
+    probes: random vectors; the cost grows with them.
+    seed: of the vectors, which are the same on every rank and device and at every level.
+    negative: h may be below 0, also in a minimum of the training loss as reached in practice.
+        "signed": the estimated loss change as it is, so that weights whose removal is expected
+        to lower the loss go first. "absolute": its absolute value, how much the loss is bent.
+        "subtract_min": less the smallest score of the tensor, as the exact diagonal in the
+        WoodFisher authors' code (Singh & Alistarh 2020, arXiv:2004.14340): within a tensor the
+        order of "signed", between tensors another one.
+
+    Raises:
+        ValueError: a field is out of range.
+    """
+
+    seed: int
+    probes: int = 100
+    negative: str = "signed"
+
+    granularity: ClassVar[str] = "weight"
+
+    def __post_init__(self) -> None:
+        if type(self.probes) is not int or self.probes < 1:
+            raise ValueError(f"probes must be a whole number >= 1, got {self.probes!r}")
+        if self.negative not in NEGATIVE:
+            raise ValueError(
+                f"negative must be one of {', '.join(NEGATIVE)}, got {self.negative!r}"
+            )
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        """
+        Raises:
+            ValueError: there are no calibration samples on any rank (by `mean`), or the diagonal
+                is not finite.
+        """
+        samples = 0
+        with probing(model) as parameters, _differentiable_attention():
+            sums = zeros(dict(parameters))
+            for inputs, labels in batches:
+                self._add(sums, loss(model(inputs), labels), parameters)
+                samples += len(labels)
+        return checked(mean(sums, samples), "diagonal of the Hessian")
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        changes = {n: weight.square() * evidence[n] / 2 for n, weight in weights.items()}
+        if self.negative == "absolute":
+            return {name: change.abs() for name, change in changes.items()}
+        if self.negative == "subtract_min":
+            return {name: change - change.min() for name, change in changes.items()}
+        return changes
+
+    def _add(self, sums: Tensors, value: Tensor, parameters: Mapping[str, Tensor]) -> None:
+        """Adds the mean over probes of v * (H v), H of this batch's summed loss."""
+        gradients = torch.autograd.grad(
+            value, list(parameters.values()), create_graph=True, materialize_grads=True
+        )
+        for probe in range(self.probes):
+            signs = self._signs(probe, parameters)
+            for name, product in _hessian_times(gradients, signs, parameters).items():
+                # The mean over batches and ranks commutes with the product: v is the same for
+                # all, and a product with +-1 is exact.
+                sums[name] += signs[name] * product / self.probes
+
+    def _signs(self, probe: int, parameters: Mapping[str, Tensor]) -> Tensors:
+        signs = {}
+        for name, parameter in parameters.items():
+            stream = torch.Generator().manual_seed(derive(self.seed, "saliency", name, probe))
+            # Drawn on the CPU, so that they are the same on every device.
+            bits = torch.randint(0, 2, parameter.shape, generator=stream, dtype=torch.int8)
+            signs[name] = (2 * bits - 1).to(parameter)
+        return signs
+
+
+def _hessian_times(
+    gradients: tuple[Tensor, ...], vector: Tensors, parameters: Mapping[str, Tensor]
+) -> Tensors:
+    pairs = [(g, v) for g, v in zip(gradients, vector.values(), strict=True) if g.requires_grad]
+    if not pairs:
+        # The loss is linear in all the weights.
+        return {name: torch.zeros_like(v) for name, v in vector.items()}
+    outputs, grad_outputs = zip(*pairs, strict=True)
+    products = torch.autograd.grad(
+        outputs,
+        list(parameters.values()),
+        grad_outputs,
+        retain_graph=True,
+        materialize_grads=True,
+    )
+    return dict(zip(parameters, products, strict=True))
+
+
+@contextmanager
+def _differentiable_attention() -> Iterator[None]:
+    # The fused kernels have no second derivative.
+    with sdpa_kernel(SDPBackend.MATH):
+        yield

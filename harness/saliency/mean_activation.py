@@ -1,0 +1,53 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from harness.saliency.activations import mean_of_maps
+from harness.saliency.base import Grouping
+from harness.tensors import Batch, Loss, Mean, Tensors
+
+ACTIVATIONS = ("relu", "none")
+
+
+@dataclass(frozen=True)
+class MeanActivation:
+    """mean over samples and positions of |a|: units that say little go first; (units,) each.
+
+    activation: "relu": a = relu(z), of the unit's map z that `mean_of_maps` names; "none": a = z,
+    for models without ReLU. What the model itself does with z is not looked at.
+
+    Source: the activation criterion that Molchanov et al. 2017 compare with (arXiv:1611.06440).
+    No division by the layer's norm: with global_ranking layers of large activations win.
+
+    Raises:
+        ValueError: activation is unknown.
+    """
+
+    activation: str = "relu"
+
+    granularity: ClassVar[str] = "unit"
+
+    def __post_init__(self) -> None:
+        if self.activation not in ACTIVATIONS:
+            raise ValueError(
+                f"activation must be {' or '.join(ACTIVATIONS)}, got {self.activation!r}"
+            )
+
+    def evidence(
+        self,
+        model: nn.Module,
+        batches: Iterable[Batch],
+        loss: Loss,
+        mean: Mean,
+        units: Grouping | None = None,
+    ) -> Tensors:
+        return mean_of_maps(model, batches, mean, units, self._of_map)
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: evidence[name] for name in weights}
+
+    def _of_map(self, z: Tensor) -> Tensor:
+        a = z.relu() if self.activation == "relu" else z.abs()
+        return a.flatten(1).mean(1)

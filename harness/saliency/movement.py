@@ -1,0 +1,80 @@
+import copy
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from harness.saliency.evidence import checked, mean_gradients
+from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+
+
+@dataclass(frozen=True)
+class Movement:
+    """sum over steps of -lr x gradient x weight: weights that training moves away from 0 stay.
+
+    The highest stay, not the highest absolute values: a weight that shrinks scores below 0. The
+    weights' way is that of `steps` steps of gradient descent of size `lr`, each along the mean
+    gradient over all calibration samples of all ranks, on a copy of the model in eval mode.
+    Prunable weights move, biases and norms do not; a weight that is exactly 0 is pruned and
+    stays so.
+
+    Source: Sanh et al. 2020, Movement Pruning (arXiv:2005.07683), where dL/dS = dL/dW' x W is
+    passed straight through the top-k mask. They train the scores beside the weights during all of
+    fine-tuning, with the top-k mask in the forward pass, so that pruned weights may return, an
+    optimizer and mini-batches. Here the scores come before pruning, without a mask but that of
+    earlier events, so that ranks and batches change nothing.
+
+    Raises:
+        ValueError: steps is not a whole number of at least 1, or lr not a finite number above 0.
+    """
+
+    steps: int = 10
+    lr: float = 0.1
+
+    granularity: ClassVar[str] = "weight"
+
+    def __post_init__(self) -> None:
+        if type(self.steps) is not int or self.steps < 1:
+            raise ValueError(f"steps must be a whole number of at least 1, got {self.steps!r}")
+        number = isinstance(self.lr, int | float) and not isinstance(self.lr, bool)
+        if not number or not 0 < self.lr < math.inf:
+            raise ValueError(f"lr must be a finite number above 0, got {self.lr!r}; e.g. 0.1")
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        """The scores themselves.
+
+        Raises:
+            ValueError: there are no calibration samples on any rank (by `mean`), or a gradient
+                is not finite, at first or because the steps diverge.
+        """
+        every_step, moving = list(batches), copy.deepcopy(model)
+        weights = prunable_weights(moving)
+        alive = {name: weight != 0 for name, weight in weights.items()}
+        scores = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        for step in range(self.steps):
+            gradients = self._gradients(step, moving, every_step, loss, mean)
+            for name, weight in weights.items():
+                move = gradients[name] * alive[name] * -self.lr
+                scores[name] += move * weight
+                weight += move
+        return checked(scores, "movement")
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: evidence[name] for name in weights}
+
+    def _gradients(
+        self, step: int, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        try:
+            return mean_gradients(model, batches, loss, mean)
+        except ValueError as error:
+            if not step:
+                raise
+            raise ValueError(
+                f"{error}; this is after {step} steps of lr={self.lr}: lower lr"
+            ) from error

@@ -1,0 +1,122 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import partial
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from harness.saliency import curvature
+from harness.saliency.curvature import blocked, by_group, damped, in_pieces, restricted, unblocked
+from harness.saliency.layer_inputs import mean_over_inputs, measurable, measured
+from harness.tensors import Batch, Loss, Mean, Tensors
+
+
+@dataclass(frozen=True)
+class Obs:
+    """w_q^2 / (2 [H^-1]_qq), H = 2/n X X^T of the layer's inputs, the weights alive only.
+
+    What removing weight q adds to the layer's squared output error per sample, summed over
+    positions, when the other weights of its row and block make up for it (without damping, and
+    within the block, exactly). n counts samples, as in the authors' code.
+
+    Source: Hassibi & Stork 1993, Optimal Brain Surgeon; per row of a layer as in Frantar et al.
+    2022, Optimal Brain Compression (arXiv:2208.11580). We differ: H is cut into diagonal blocks
+    of columns; all weights of an event are chosen by these scores at once, where the authors
+    remove one after the other; and the kept ones then move to the joint optimum of all removals,
+    w_K + H_KK^-1 H_KR w_R (K kept, R removed). Their code adds 1 to the diagonal of a singular H;
+    we always add damping. Inputs that are always 0 have score 0. In a grouped convolution each
+    group has its own H.
+
+    block: columns of a diagonal block; the memory grows with block x columns.
+    damping: share of the mean diagonal of H that is added to its diagonal.
+    update: whether the kept weights move.
+    memory_limit_gb: what this may take beside the model, in GB (10^9 bytes).
+
+    Raises:
+        ValueError: a field is out of range.
+    """
+
+    block: int = 128
+    damping: float = 0.01
+    update: bool = True
+    memory_limit_gb: float = 8.0
+
+    granularity: ClassVar[str] = "weight"
+
+    def __post_init__(self) -> None:
+        curvature.check_numbers(self.memory_limit_gb, self.block, self.damping, self.update)
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        """H in diagonal blocks, without damping, by weight: (groups, blocks, b, b), float64.
+
+        Raises:
+            ValueError: it takes more than memory_limit_gb; or as `mean_over_inputs`.
+        """
+        layers = measurable(model)
+        shapes = {n: curvature.matrix_shape(layer, self.block) for n, layer in layers.items()}
+        work = max(_at_work(layer, shapes[name]) for name, layer in layers.items())
+        way_out = f"choose a block below {self.block}"
+        curvature.check_memory("saliency obs", shapes, work, self.memory_limit_gb, way_out)
+        measure = partial(curvature.input_products, block=self.block)
+        return mean_over_inputs(model, batches, mean, measure)
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        """
+        Raises:
+            ValueError: a layer's inputs are unknown, or its H is singular without damping.
+        """
+        return {n: self._score(n, w, measured(n, evidence)) for n, w in weights.items()}
+
+    def compensate(self, weights: Tensors, masks: Tensors, evidence: Tensors) -> Tensors:
+        """
+        Raises:
+            ValueError: a layer's inputs are unknown, or its H is singular without damping.
+        """
+        gone = curvature.newly_pruned(weights, masks) if self.update else {}
+        return {
+            name: self._compensated(name, weights[name], masks[name], measured(name, evidence))
+            for name in gone
+        }
+
+    def _score(self, name: str, weight: Tensor, hessian: Tensor) -> Tensor:
+        rows, matrices, columns = self._rows(weight, hessian)
+        live = rows != 0
+        if bool((live == live[:, :, :1]).all()):
+            live = live[:, :, :1]  # one inverse serves all rows
+
+        def diagonal(live: Tensor) -> Tensor:
+            inverse = curvature.inverse(restricted(matrices.unsqueeze(2), live), name)
+            return inverse.diagonal(dim1=-2, dim2=-1)
+
+        diagonals = in_pieces(diagonal, 2, matrices.numel(), live)
+        seen = hessian.diagonal(dim1=-2, dim2=-1).unsqueeze(2) > 0
+        scores = unblocked(rows.square() * seen / (2 * diagonals), columns)
+        return curvature.wide(scores.reshape(weight.shape), weight)
+
+    def _compensated(self, name: str, weight: Tensor, mask: Tensor, hessian: Tensor) -> Tensor:
+        rows, matrices, columns = self._rows(weight, hessian)
+        kept = blocked(by_group(mask, hessian), matrices.shape[-1])
+
+        def optimum(rows: Tensor, kept: Tensor) -> Tensor:
+            pull = (torch.where(kept, 0.0, rows) @ matrices) * kept
+            lower = curvature.factor(restricted(matrices.unsqueeze(2), kept), name)
+            moves = torch.cholesky_solve(pull.unsqueeze(-1), lower).squeeze(-1)
+            return torch.where(kept, rows + moves, 0.0)
+
+        moved = in_pieces(optimum, 2, matrices.numel(), rows, kept)
+        return unblocked(moved, columns).reshape(weight.shape).to(weight.dtype)
+
+    def _rows(self, weight: Tensor, hessian: Tensor) -> tuple[Tensor, Tensor, int]:
+        columns = weight.shape[1:].numel()
+        rows = blocked(by_group(weight.double(), hessian), hessian.shape[-1])
+        return rows, damped(hessian, columns, self.damping), columns
+
+
+def _at_work(layer: nn.Module, shape: tuple[int, ...]) -> int:
+    """Numbers that are held while rows of this layer are scored or moved."""
+    rows = layer.get_parameter("weight").shape[0] // shape[0]
+    return curvature.COPIES * prod(shape) * min(rows, curvature.slices(prod(shape)))

@@ -1,0 +1,156 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from harness.saliency import curvature
+from harness.saliency.curvature import by_group, damped
+from harness.saliency.layer_inputs import mean_over_inputs, measurable, measured
+from harness.selection import check_keep, top
+from harness.tensors import Batch, Counts, Loss, Mean, Tensors
+
+
+@dataclass(frozen=True)
+class SparseGpt:
+    """w^2 / U_ii^2, U the upper Cholesky factor of H^-1, H = 2/n X X^T of the layer's inputs.
+
+    `solve` goes through a layer's columns from left to right, in blocks. In each it keeps the
+    weights that score highest as they are by then, all rows together; then, column by column, it
+    removes the others and moves what is right of them to make up for it, -w U_i,i: / U_ii.
+
+    Source: Frantar & Alistarh 2023, SparseGPT (arXiv:2301.00774), as their code. n counts
+    samples. Inputs that are always 0 get H_ii = 1 and score 0; damping comes after that. We
+    differ: each tensor keeps exactly its number, each block in proportion to its weights alive
+    (one-shot: to its columns), where their cut removes one more of every block, and more at ties;
+    pruned weights stay pruned at later levels; weights of inputs that are always 0 are removed
+    first, but keep their values if the number kept asks for them, where theirs become 0; and all
+    layers see the inputs of the model as it was, where their driver feeds each layer with the
+    pruned one before it. In a grouped convolution each group has its own H, and a block is those
+    columns of all groups. Computed in float64.
+
+    `score` is the same quantity before any weight moves, for allocations that rank the weights
+    of all layers, and for structures of more than single weights, which pool it and do not solve.
+
+    block: columns whose weights compete with each other.
+    damping: share of the mean diagonal of H that is added to its diagonal.
+    update: whether weights move; False: the same rule of masks, on weights that stay.
+    memory_limit_gb: what this may take beside the model, in GB (10^9 bytes).
+
+    Raises:
+        ValueError: a field is out of range.
+    """
+
+    block: int = 128
+    damping: float = 0.01
+    update: bool = True
+    memory_limit_gb: float = 8.0
+
+    granularity: ClassVar[str] = "weight"
+
+    def __post_init__(self) -> None:
+        curvature.check_numbers(self.memory_limit_gb, self.block, self.damping, self.update)
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        """H without damping, by weight: (groups, 1, columns, columns), float64.
+
+        Raises:
+            ValueError: it takes more than memory_limit_gb; or as `mean_over_inputs`.
+        """
+        shapes = {n: curvature.matrix_shape(layer) for n, layer in measurable(model).items()}
+        work = curvature.COPIES * max(prod(shape) for shape in shapes.values())
+        way_out = "use saliency=obs, whose matrices are blocks"
+        curvature.check_memory("saliency sparsegpt", shapes, work, self.memory_limit_gb, way_out)
+        return mean_over_inputs(model, batches, mean, curvature.input_products)
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        """
+        Raises:
+            ValueError: a layer's inputs are unknown, or its H is singular without damping.
+        """
+        scores = {}
+        for name, weight in weights.items():
+            hessian = measured(name, evidence)
+            importance = _importance(hessian, self._root(name, weight, hessian))
+            squares = by_group(weight.double().square(), hessian)
+            scores[name] = curvature.wide((squares * importance).reshape(weight.shape), weight)
+        return scores
+
+    def solve(
+        self, weights: Tensors, keep: Counts, evidence: Tensors, alive: Tensors | None = None
+    ) -> tuple[Tensors, Tensors]:
+        """
+        Raises:
+            ValueError: a tensor has fewer alive than it shall keep; or as `score`.
+        """
+        masks, moved = {}, {}
+        for name, weight in weights.items():
+            live = weight != 0 if alive is None else alive[name]
+            check_keep(keep[name], int(live.count_nonzero()))
+            hessian = measured(name, evidence)
+            masks[name], moved[name] = self._solved(name, weight, keep[name], live, hessian)
+        return masks, moved if self.update else {}
+
+    def _solved(
+        self, name: str, weight: Tensor, keep: int, live: Tensor, hessian: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        root = self._root(name, weight, hessian)
+        importance = _importance(hessian, root)
+        upper = _inverted(root) if self.update else None
+        alive = by_group(live, hessian)
+        rows = torch.where(alive, by_group(weight.double(), hessian), 0.0)
+        mask = torch.zeros_like(alive)
+        starts = range(0, rows.shape[-1], self.block)
+        spans = [slice(start, min(start + self.block, rows.shape[-1])) for start in starts]
+        shares = _shares(keep, [int(alive[..., span].count_nonzero()) for span in spans])
+        for span, share in zip(spans, shares, strict=True):
+            scores = rows[..., span].square() * importance[..., span]
+            mask[..., span] = top(torch.where(alive[..., span], scores, -torch.inf), share)
+            if upper is not None:
+                _remove(rows, ~mask[..., span], upper, span)
+        moved = torch.where(mask, rows, 0.0).reshape(weight.shape).to(weight.dtype)
+        return mask.reshape(weight.shape), moved
+
+    def _root(self, name: str, weight: Tensor, hessian: Tensor) -> Tensor:
+        """R = U^-1, upper triangular, H = R R^T: (groups, columns, columns)."""
+        matrices = damped(hessian, weight.shape[1:].numel(), self.damping)[:, 0]
+        return curvature.factor(matrices.flip(-1, -2), name).flip(-1, -2)
+
+
+def _importance(hessian: Tensor, root: Tensor) -> Tensor:
+    """1 / U_ii^2 by group and column, 0 where the input is always 0: (groups, 1, columns)."""
+    seen = hessian[:, 0].diagonal(dim1=-2, dim2=-1) > 0
+    return (root.diagonal(dim1=-2, dim2=-1).square() * seen).unsqueeze(1)
+
+
+def _inverted(root: Tensor) -> Tensor:
+    identity = torch.eye(root.shape[-1]).to(root)
+    upper: Tensor = torch.linalg.solve_triangular(root, identity, upper=True)
+    return upper
+
+
+def _shares(keep: int, alive: list[int]) -> list[int]:
+    """keep, in proportion to what is alive in each block: exact in sum, none above its own."""
+    whole, before, shares = max(1, sum(alive)), 0, []
+    for count in alive:
+        shares.append(keep * (before + count) // whole - keep * before // whole)
+        before += count
+    return shares
+
+
+def _remove(rows: Tensor, gone: Tensor, upper: Tensor, span: slice) -> None:
+    """Removes these weights of the columns in span; their errors go to all columns right of them.
+
+    rows: (groups, rows, columns), changed in place. gone: of the span.
+    """
+    errors = torch.zeros_like(gone, dtype=rows.dtype)
+    for offset, column in enumerate(range(span.start, span.stop)):
+        scaled = rows[..., column] / upper[:, None, column, column]
+        errors[..., offset] = torch.where(gone[..., offset], scaled, 0.0)
+        within = upper[:, None, column, column : span.stop]
+        rows[..., column : span.stop] -= errors[..., offset, None] * within
+    rows[..., span.stop :] -= errors @ upper[:, span, span.stop :]

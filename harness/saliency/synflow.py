@@ -1,0 +1,112 @@
+import copy
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from harness.saliency.evidence import probing
+from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+
+BIAS = ("abs", "zero")
+
+
+@dataclass(frozen=True)
+class SynFlow:
+    """|dR/d|w| x |w||, R = sum of the outputs for an input of ones, all weights at |w|.
+
+    How much of the flow from inputs to outputs passes through a weight. Needs one batch, for the
+    shape of a sample; its values and labels are not looked at. Scores are float64: they are sums
+    over paths of products of a weight per layer, which leave the range of float32 in deep
+    networks. The network is copied, in eval mode.
+
+    bias: what stands beside the weights. "abs": every floating-point entry of the state dict is
+    replaced by its absolute value, as in the authors' code: biases, BatchNorm's scale and shift,
+    running mean and variance alike. "zero": biases, shifts and running means are 0, the others
+    as before; in a chain of such layers and ReLUs, each layer's scores then sum to R.
+
+    rounds: a level is reached in so many prunings, each with new scores, as in the paper; in a
+    single one a layer can empty. schedule.rounds overrides it.
+
+    Source: Tanaka et al. 2020, SynFlow (arXiv:2006.05467). The authors' code runs in float32
+    (its double() is commented out), and decides every round's mask among all weights; here what
+    is pruned stays pruned, as everywhere.
+
+    Raises:
+        ValueError: bias is neither.
+    """
+
+    bias: str = "abs"
+
+    granularity: ClassVar[str] = "weight"
+    rounds: ClassVar[int] = 100
+
+    def __post_init__(self) -> None:
+        if self.bias not in BIAS:
+            raise ValueError(f"bias must be {' or '.join(BIAS)}, got {self.bias!r}")
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        """dR/d|w| per prunable weight, float64.
+
+        Raises:
+            ValueError: no rank has a batch, or the flow is not finite.
+        """
+        inputs = next((inputs for inputs, _ in batches), None)
+        if inputs is None:
+            weights = prunable_weights(model)
+            sums = {n: torch.zeros_like(w, dtype=torch.float64) for n, w in weights.items()}
+        else:
+            sums = flow_gradients(positive_copy(model, self.bias), inputs)
+        try:
+            flows = mean(sums, int(inputs is not None))
+        except ValueError as error:
+            raise ValueError(
+                "SynFlow needs one batch on some rank, for the shape of its input of ones; "
+                f"give it calibration samples ({error})"
+            ) from error
+        return _finite(flows)
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: (evidence[name] * w.double()).abs() for name, w in weights.items()}
+
+
+def positive_copy(model: nn.Module, bias: str = "abs") -> nn.Module:
+    """A float64 copy of the model whose state is made positive, or 0, as `SynFlow.bias` says."""
+    positive = copy.deepcopy(model).double()
+    for name, value in positive.state_dict().items():
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            continue
+        own = name.rpartition(".")[2]
+        # "in": the biases of an attention are named in_proj_bias, bias_k and bias_v.
+        if bias == "zero" and ("bias" in own or own == "running_mean"):
+            value.zero_()
+        else:
+            value.abs_()
+    return positive
+
+
+def flow_gradients(model: nn.Module, inputs: Tensor) -> Tensors:
+    """d(sum of outputs)/dw per prunable weight, for one sample of ones shaped as those given.
+
+    Whole-number inputs stay of their dtype, the others become float64.
+    """
+    dtype = torch.float64 if inputs.is_floating_point() else inputs.dtype
+    ones = torch.ones(1, *inputs.shape[1:], dtype=dtype, device=inputs.device)
+    with probing(model) as parameters:
+        flow = model(ones).sum()
+        gradients = torch.autograd.grad(flow, list(parameters.values()), materialize_grads=True)
+    return dict(zip(parameters, gradients, strict=True))
+
+
+def _finite(flows: Tensors) -> Tensors:
+    for name, flow in flows.items():
+        if not flow.isfinite().all():
+            raise ValueError(
+                f"the synaptic flow through {name} is not finite in float64; look for a weight "
+                "that is NaN, or start from smaller weights: without signs they add up from "
+                "layer to layer"
+            )
+    return flows

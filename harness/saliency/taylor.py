@@ -1,0 +1,48 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import nn
+
+from harness.saliency.evidence import checked, sample_gradients
+from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+
+
+@dataclass(frozen=True)
+class Taylor:
+    """mean over samples of (w g)^2: squared first-order change of a sample's loss without w.
+
+    g is the gradient of one sample's loss. The gradient's mean is near 0 on a trained network
+    while the mean of its squares is not. This is w^2 times the diagonal of the empirical Fisher
+    matrix; as an estimate of the second-order change of the loss that carries a factor 1/2, which
+    changes no ranking. A structure pools these scores of single weights; `taylor_unit` squares
+    the sum over a unit instead.
+
+    Source: Molchanov et al. 2019 (arXiv:1906.10771). Their code squares the gradient of
+    each mini-batch's mean loss, so that its scores depend on the batch size, averages over
+    mini-batches, and keeps a moving average between prunings; we square per sample, and each
+    pruning event starts anew.
+    """
+
+    granularity: ClassVar[str] = "weight"
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        """Mean over samples of g^2, in each weight's shape.
+
+        Raises:
+            ValueError: there are no calibration samples on any rank (by `mean`), or the mean is
+                not finite.
+        """
+        sums = {name: torch.zeros_like(w) for name, w in prunable_weights(model).items()}
+        samples = 0
+        for gradients in sample_gradients(model, batches, loss):
+            for name, gradient in gradients.items():
+                sums[name].addcmul_(gradient, gradient)
+            samples += 1
+        return checked(mean(sums, samples), "squared gradient")
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: weight.square() * evidence[name] for name, weight in weights.items()}

@@ -1,0 +1,44 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from harness.saliency.activations import mean_of_gates
+from harness.saliency.base import Grouping
+from harness.tensors import Batch, Loss, Mean, Tensors
+
+
+@dataclass(frozen=True)
+class TaylorUnit:
+    """mean over samples of (dL/dgate)^2, gate a factor 1 on a unit's map: (units,) per layer.
+
+    dL/dgate = sum over positions of z dL/dz, where z is the output of the unit's norm, or of its
+    layer with bias where no norm goes with it (`mean_of_maps` says which). It is the first-order
+    change of a sample's loss when the unit, bias and shift included, is removed: for a layer
+    without norm it equals sum w g + b g_b over the unit's weights and its bias, behind a norm
+    gamma g_gamma + beta g_beta.
+
+    Source: Molchanov et al. 2019 (arXiv:1906.10771), with the gates that the paper found
+    best. Their code squares the gradient of each mini-batch's mean
+    loss (method 22); we square per sample, which makes batch size, cuts and ranks irrelevant.
+    """
+
+    granularity: ClassVar[str] = "unit"
+
+    def evidence(
+        self,
+        model: nn.Module,
+        batches: Iterable[Batch],
+        loss: Loss,
+        mean: Mean,
+        units: Grouping | None = None,
+    ) -> Tensors:
+        return mean_of_gates(model, batches, loss, mean, units, _square)
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: evidence[name] for name in weights}
+
+
+def _square(gradient: Tensor, positions: int) -> Tensor:
+    return gradient.square()

@@ -1,0 +1,103 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from harness.saliency.curvature import by_group, wide
+from harness.saliency.layer_inputs import mean_over_inputs, measured
+from harness.selection import check_keep, top
+from harness.tensors import Batch, Counts, Loss, Mean, Tensors
+
+
+@dataclass(frozen=True)
+class Wanda:
+    """|w_ij| x ||X_j||, ||X_j||^2 the mean over samples of input j's squares, of all positions.
+
+    Source: Sun et al. 2023, A Simple and Effective Pruning Approach for Large Language Models
+    (arXiv:2306.11695); ||X_j|| is divided by the square root of the number of samples, as in the
+    authors' code, which changes no ranking. Of a convolution, X_j is an entry of its unfolded
+    patches. Weights do not move.
+
+    per_output: as in the paper, the weights of one output (a row) compete with each other only:
+        each row keeps the same number of its own best, but for one more in some, where the
+        tensor's count does not divide, and for rows with fewer alive. The authors' code cuts
+        int(columns x sparsity) of each row, which misses the asked total. False: all weights of
+        the tensor compete. Either way the allocation says how many each tensor keeps. Structures
+        of more than single weights pool the scores.
+
+    Raises:
+        ValueError: per_output is not a bool.
+    """
+
+    per_output: bool = True
+
+    granularity: ClassVar[str] = "weight"
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.per_output, bool):
+            raise ValueError(f"per_output must be true or false, got {self.per_output!r}")
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        """||X_j||^2 by weight: (groups, columns). Raises as `mean_over_inputs`."""
+        return mean_over_inputs(model, batches, mean, lambda inputs: inputs.square().sum(dim=1))
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        """
+        Raises:
+            ValueError: the inputs of a weight's layer are unknown.
+        """
+        return {n: _times_norms(weight, measured(n, evidence)) for n, weight in weights.items()}
+
+    def solve(
+        self, weights: Tensors, keep: Counts, evidence: Tensors, alive: Tensors | None = None
+    ) -> tuple[Tensors, Tensors]:
+        """
+        Raises:
+            ValueError: a tensor has fewer alive than it shall keep.
+        """
+        masks = {}
+        for name, scores in self.score(weights, evidence).items():
+            live = weights[name] != 0 if alive is None else alive[name]
+            check_keep(keep[name], int(live.count_nonzero()))
+            ranked = torch.where(live, scores, -torch.inf)
+            masks[name] = (best_of_rows if self.per_output else top)(ranked, keep[name])
+        return masks, {}
+
+
+def _times_norms(weight: Tensor, squares: Tensor) -> Tensor:
+    rows = by_group(weight.abs().double(), squares)
+    return wide((rows * squares.sqrt()[:, None]).reshape(weight.shape), weight)
+
+
+def best_of_rows(scores: Tensor, keep: int) -> Tensor:
+    """True at exactly `keep` scores: in each row the same number of its highest, within one.
+
+    A score of -inf is never taken; rows with fewer others take all of them, and the rest is
+    shared by the others. The odd ones go to the rows whose next score is highest. Of equal
+    scores the first wins.
+
+    >>> best_of_rows(torch.tensor([[1.0, 2.0, 3.0], [9.0, 8.0, 7.0]]), keep=3).tolist()
+    [[False, False, True], [True, True, False]]
+    """
+    rows = scores.flatten(1)
+    room = rows.isfinite().sum(dim=1)
+    each = _level(room.tolist(), keep)
+    # place[i, j]: how many of row i come before its weight j.
+    place = rows.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    mask = place < room.clamp(max=each)[:, None]
+    following = torch.where((place == each) & (place < room[:, None]), rows, -torch.inf)
+    mask |= top(following, keep - int(mask.count_nonzero()))
+    return mask.view(scores.shape)
+
+
+def _level(room: list[int], keep: int) -> int:
+    """The largest number that all rows can keep, as far as they have so many."""
+    low, high = 0, max(room) + 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if sum(min(middle, r) for r in room) <= keep else (low, middle)
+    return low

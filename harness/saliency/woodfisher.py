@@ -1,0 +1,138 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from harness.saliency import curvature
+from harness.saliency.curvature import in_pieces, restricted
+from harness.saliency.evidence import checked, sample_gradients
+from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+
+# Gradients of samples that are added at once: a product instead of many outer ones.
+TOGETHER = 16
+
+
+@dataclass(frozen=True)
+class WoodFisher:
+    """w^2 / ([F^-1]_qq + 1e-10), F = damping I + mean over samples of g g^T, in diagonal blocks.
+
+    g: gradient of one sample's own loss. Gradients of weights that are exactly 0 do not take
+    part. The kept weights then move by -F^-1 (w / diag(F^-1)), over the removed w: the sum of
+    what each removal alone would ask for, not the joint optimum.
+
+    Source: Singh & Alistarh 2020, WoodFisher (arXiv:2004.14340), as their code: without the
+    paper's 1/2, and with damping 1e-5. We differ: F is summed and inverted in float64, where
+    they apply the Woodbury formula sample by sample (the same matrix); blocks are always parts
+    of one tensor; and a gradient is of one sample, where their configurations may average
+    several.
+
+    block: consecutive flat weights of a tensor that share a block; the last one is shorter. The
+        memory grows with block x weights.
+    damping: what is added to the diagonal, above 0: F alone is singular when there are fewer
+        samples than weights in a block.
+    update: whether the kept weights move.
+    memory_limit_gb: what this may take beside the model, in GB (10^9 bytes).
+
+    Raises:
+        ValueError: a field is out of range.
+    """
+
+    block: int = 100
+    damping: float = 1e-5
+    update: bool = True
+    memory_limit_gb: float = 8.0
+
+    granularity: ClassVar[str] = "weight"
+
+    def __post_init__(self) -> None:
+        curvature.check_numbers(self.memory_limit_gb, self.block, self.damping, self.update)
+        if self.damping == 0:
+            raise ValueError("damping must be above 0, got 0: F may be singular without it")
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        """Mean of g g^T, without damping, by weight: (blocks, b, b), float64.
+
+        Raises:
+            ValueError: it takes more than memory_limit_gb, there are no calibration samples on
+                any rank (by `mean`), or an entry is not finite.
+        """
+        weights = prunable_weights(model)
+        shapes = {name: self._shape(weight) for name, weight in weights.items()}
+        work = max(_at_work(shape) for shape in shapes.values())
+        work = max(work, 2 * TOGETHER * sum(weight.numel() for weight in weights.values()))
+        way_out = f"choose a block below {self.block}"
+        curvature.check_memory("saliency woodfisher", shapes, work, self.memory_limit_gb, way_out)
+        sums = {
+            name: torch.zeros(shapes[name], dtype=torch.float64, device=weight.device)
+            for name, weight in weights.items()
+        }
+        gradients = sample_gradients(model, batches, loss)
+        samples = 0
+        while some := list(islice(gradients, TOGETHER)):
+            for name, products in sums.items():
+                stack = torch.stack([one[name].flatten() for one in some], dim=1).double()
+                cut = _cut(stack, products.shape[-1])
+                products.baddbmm_(cut, cut.transpose(1, 2))
+            samples += len(some)
+        return checked(mean(sums, samples), "product of gradients")
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {n: self._score(n, weight, evidence[n]) for n, weight in weights.items()}
+
+    def compensate(self, weights: Tensors, masks: Tensors, evidence: Tensors) -> Tensors:
+        gone = curvature.newly_pruned(weights, masks) if self.update else {}
+        return {
+            name: self._compensated(name, weights[name], these, evidence[name])
+            for name, these in gone.items()
+        }
+
+    def _score(self, name: str, weight: Tensor, products: Tensor) -> Tensor:
+        def diagonal(products: Tensor, live: Tensor) -> Tensor:
+            return self._inverse(name, products, live).diagonal(dim1=-2, dim2=-1)
+
+        flat = _cut(weight.double().flatten(), products.shape[-1])
+        diagonals = in_pieces(diagonal, 0, products[0].numel(), products, flat != 0)
+        return curvature.wide(_joined(flat.square() / (diagonals + 1e-10), weight), weight)
+
+    def _compensated(self, name: str, weight: Tensor, gone: Tensor, products: Tensor) -> Tensor:
+        def change(products: Tensor, flat: Tensor, gone: Tensor) -> Tensor:
+            inverse = self._inverse(name, products, flat != 0)
+            scaled = torch.where(gone, flat / 1.0, 0.0)
+            return -(inverse @ scaled.unsqueeze(-1)).squeeze(-1)
+
+        size = products.shape[-1]
+        flat = _cut(weight.double().flatten(), size)
+        moves = in_pieces(
+            change, 0, products[0].numel(), products, flat, _cut(gone.flatten(), size)
+        )
+        return torch.where(gone, 0.0, _joined(flat + moves, weight)).to(weight.dtype)
+
+    def _inverse(self, name: str, products: Tensor, live: Tensor) -> Tensor:
+        identity = torch.eye(products.shape[-1]).to(products)
+        return curvature.inverse(restricted(products + self.damping * identity, live), name)
+
+    def _shape(self, weight: Tensor) -> tuple[int, int, int]:
+        size = min(self.block, weight.numel())
+        return -(-weight.numel() // size), size, size
+
+
+def _at_work(shape: tuple[int, int, int]) -> int:
+    """Numbers that are held while blocks of a tensor are inverted."""
+    blocks, size, _ = shape
+    return curvature.COPIES * size * size * min(blocks, curvature.slices(size * size))
+
+
+def _cut(flat: Tensor, size: int) -> Tensor:
+    """(n, ...) -> (blocks, size, ...), the last block filled with 0."""
+    missing = -len(flat) % size
+    filled = torch.cat([flat, flat.new_zeros(missing, *flat.shape[1:])]) if missing else flat
+    return filled.reshape(-1, size, *flat.shape[1:])
+
+
+def _joined(blocks: Tensor, weight: Tensor) -> Tensor:
+    return blocks.flatten()[: weight.numel()].view(weight.shape)

@@ -1,0 +1,1 @@
+"""Sensitivity analysis: what each layer alone costs when it is pruned and nothing is retrained."""

@@ -1,0 +1,123 @@
+"""A sensitivity analysis of its own: a network at level 0, and its curves in a folder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+import torch
+from torch import nn
+
+from harness.distributed import Ranks
+from harness.experiment import Experiment
+from harness.files import write_whole
+from harness.identity import Config, run_hash, setting_hash
+from harness.levels import Levels
+from harness.progress import Progress
+from harness.report.sensitivity import load, print_tables
+from harness.runs import Outcome, Run
+from harness.schedule.one_shot import OneShot
+from harness.seeds import derive
+from harness.sensitivity.curves import Curves, check_grid, curves_of
+from harness.sensitivity.records import FILE, Sensitivity, to_lines
+from harness.tensors import load_into
+from harness.training.journal import Journal
+
+# What of a run's config decides the curves.
+DECIDES = (
+    "seed", "model", "data", "task", "training", "dtype", "weights", "sync_batch_norm",
+    "gradient_dtype", "when", "calibration", "saliency", "structure", "exclude",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Analysis(Run):
+    """Locked, skipped and redone as a run is; it starts from the same dense training.
+
+    grid: densities to which each layer is pruned; saliency, structure: how conf/ names them.
+
+    Raises:
+        ValueError: grid is no list of densities in (0, 1].
+    """
+
+    RESULTS: ClassVar[tuple[str, ...]] = (FILE,)
+
+    grid: tuple[float, ...] = ()
+    saliency: str = ""
+    structure: str = ""
+
+    @classmethod
+    def of(cls, run: Run, grid: Any, saliency: str, structure: str) -> "Analysis":
+        """The analysis of the network that this run starts from; `code` is still the run's."""
+        check_grid(grid)
+        kept = {key: value for key, value in run.science.items() if key in DECIDES}
+        science: Config = {**kept, "sensitivity": {"grid": sorted(set(grid), reverse=True)}}
+        parts = [saliency, structure] + (["at init"] if kept["when"] == "init" else [])
+        identity = replace(
+            run.identity,
+            run=run_hash(science)[:12],
+            setting=setting_hash(science),
+            method="-".join(parts).replace(" ", "_"),
+            label=" / ".join(parts),
+        )
+        # All other folders there have two hex digits for a name.
+        home = run.folder.parents[1] / "sensitivity"
+        folder = home / f"{run.config['name']}-{identity.run}"
+        mine = {"folder": folder, "science": science, "identity": identity}
+        same = {field.name: getattr(run, field.name) for field in fields(run)}
+        return cls(**{**same, **mine}, grid=tuple(grid), saliency=saliency, structure=structure)
+
+    def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
+        """As of Run; then rank 0 prints the table, also if the analysis was finished before."""
+        # A target that the run could not reach must not stop what asks for none.
+        outcome = super().execute(replace(experiment, schedule=OneShot(final=1.0)), ranks)
+        if self.progress != "none":
+            ranks.on_main(self._show)
+        return outcome
+
+    def _go(self, levels: Levels, journal: Journal) -> Outcome:
+        ranks, files = journal.ranks, journal.files(self.folder)
+        with self._status(ranks, files) as again:
+            ranks.on_main(lambda: self._begin(files, ranks, again))
+            self._train(levels)
+            # For a part that draws from the global streams: as before the first pruning.
+            torch.manual_seed(derive(levels.what.seed, "prune", 1))
+            curves = curves_of(levels, self.grid)
+            found = to_lines(self._records(levels, curves))
+            ranks.on_main(lambda: write_whole(self.folder / FILE, found))
+        return Outcome("finished", str(self.folder))
+
+    def _train(self, levels: Levels) -> None:
+        """Brings the network to where the run would first prune it."""
+        if levels.what.when == "init":
+            return
+        epochs = levels.what.training.epochs
+        with Progress(self.progress if levels.ranks.is_main else "none") as progress:
+            progress.start(0, 0 if levels.dense.has(epochs) else epochs)
+
+            def on_epoch(done: int, network: nn.Module) -> None:
+                progress.epoch(0, done, epochs, None)
+
+            load_into(levels.network, levels.dense.at(epochs, on_epoch))
+
+    def _records(self, levels: Levels, curves: Curves) -> Iterator[Sensitivity]:
+        for layer, points in curves.items():
+            # Density 1: the network as it is.
+            dense = points[0].measured
+            for point in points:
+                yield Sensitivity(
+                    **vars(self.identity),
+                    saliency=self.saliency,
+                    structure=self.structure,
+                    seed=levels.what.seed,
+                    layer=layer,
+                    density=point.density,
+                    kept=point.kept,
+                    units=points[0].kept,
+                    top1=point.measured.top1,
+                    loss=point.measured.loss,
+                    dense_top1=dense.top1,
+                    dense_loss=dense.loss,
+                )
+
+    def _show(self) -> None:
+        print_tables(load(self.folder))

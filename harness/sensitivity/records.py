@@ -1,0 +1,68 @@
+"""sensitivity.jsonl: one JSON line per layer and density. Read by the report; no torch."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from harness import records
+
+FILE = "sensitivity.jsonl"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """A network in which one layer alone is pruned, measured on validation data.
+
+    Lines lie in the order of the model's layers, and within a layer by falling density from 1.
+    """
+
+    run: str  # first 12 hex digits of the analysis's hash
+    setting: str  # hash of its config without the seed
+    method: str  # "magnitude-element", with "-at_init" if nothing was trained
+    label: str  # "magnitude / element"
+    saliency: str
+    structure: str
+    model: str
+    data: str
+    seed: int
+    layer: str  # name of the weight
+    density: float  # asked: kept share of the layer's units, in (0, 1]
+    kept: int  # units
+    units: int  # of the layer
+    top1: float  # share of samples in [0, 1]
+    loss: float  # mean per sample
+    dense_top1: float  # of the network in which nothing is pruned
+    dense_loss: float
+    version: int = VERSION
+
+
+def to_lines(found: Iterable[Sensitivity]) -> str:
+    return "".join(json.dumps(asdict(one)) + "\n" for one in found)
+
+
+def read(path: Path) -> list[Sensitivity]:
+    """
+    Raises:
+        ValueError: a line is of another version, or none of these records; it names file and line.
+    """
+    return [_parse(f"{path}, line {n}", line) for n, line in enumerate(records.lines(path), 1)]
+
+
+def _parse(where: str, line: str) -> Sensitivity:
+    try:
+        row: Any = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{where} is not JSON ({error}); redo the analysis") from error
+    found = row.get("version") if isinstance(row, dict) else None
+    if found != VERSION:
+        raise ValueError(
+            f"{where}: version {found}, this harness reads {VERSION}; "
+            "read it with the harness that wrote it"
+        )
+    names = {field.name for field in fields(Sensitivity)}
+    if row.keys() != names:
+        raise ValueError(f"{where}: fields differ: {sorted(row.keys() ^ names)}")
+    return Sensitivity(**row)

@@ -1,0 +1,43 @@
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class LanguageModelling:
+    """Next-token prediction; outputs (samples, positions, classes), labels (samples, positions).
+
+    Loss: mean over a sample's positions of -ln p(label), summed over samples. So a recorded loss,
+    the mean per sample, is in nats per token (per character with data=topics): divided by ln 2
+    it is in bits, and its exp is the perplexity. top1 and top5 are the shares of positions whose
+    label is the best class, or among the best five.
+
+    Samples are sequences of equal length, so that a mean over samples is one over all positions.
+
+    Raises:
+        ValueError: outputs or labels have another shape.
+    """
+
+    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        _check_shapes(outputs, labels)
+        # cross_entropy has its classes in dimension 1.
+        found = F.cross_entropy(outputs.transpose(1, 2), labels, reduction="none")
+        return found.mean(dim=1).sum()
+
+    @torch.no_grad()
+    def measure(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+        loss = self.loss(outputs, labels)
+        best = outputs.topk(min(5, outputs.shape[2]), dim=2).indices
+        hits = (best == labels.unsqueeze(2)).double().mean(dim=1).sum(dim=0)
+        return {"top1": hits[0], "top5": hits.sum(), "loss": loss}
+
+
+def _check_shapes(outputs: Tensor, labels: Tensor) -> None:
+    if outputs.ndim != 3 or outputs.shape[:2] != labels.shape:
+        raise ValueError(
+            "task=language_modelling needs outputs (samples, positions, classes) and labels "
+            f"(samples, positions), got {tuple(outputs.shape)} and {tuple(labels.shape)}; "
+            "use it with model=char_transformer and data=topics, or use task=classification"
+        )

@@ -1,0 +1,111 @@
+"""Ranks without processes, and an iterative pruning of a small network, for tests of saliencies."""
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.allocation.base import Allocation
+from harness.budget import Goal
+from harness.masks import MaskStore
+from harness.pruning import Calibration, Pruner
+from harness.structure.element import Element
+from harness.tensors import Batch, Mean, Tensors, mean_alone
+
+
+def squared(outputs: Tensor, labels: Tensor) -> Tensor:
+    return outputs.square().sum() / 2
+
+
+def total(outputs: Tensor, labels: Tensor) -> Tensor:
+    return outputs.sum()
+
+
+def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs, labels, reduction="sum")
+
+
+def rows(*inputs: tuple[float, ...]) -> Batch:
+    """A batch with these samples, in float64."""
+    return torch.tensor(inputs).double(), torch.zeros(len(inputs), dtype=torch.int64)
+
+
+def linear(*weight: tuple[float, ...]) -> nn.Linear:
+    """A layer with these rows and no bias, in float64; its weight is called "weight"."""
+    values = torch.tensor(weight).double()
+    layer = nn.Linear(values.shape[1], values.shape[0], bias=False).double()
+    layer.weight.data.copy_(values)
+    return layer
+
+
+def over_ranks(evidence: Callable[[list[Batch], Mean], Tensors], *shares: list[Batch]) -> Tensors:
+    """The evidence of ranks that have these batches; all must ask once, for the same tensors."""
+    asked: list[tuple[Tensors, int]] = []
+
+    def record(sums: Tensors, samples: int) -> Tensors:
+        asked.append((copy.deepcopy(sums), samples))
+        return sums
+
+    for share in shares:
+        evidence(share, record)
+    shapes = [{name: value.shape for name, value in sums.items()} for sums, _ in asked]
+    assert len(asked) == len(shares) and all(one == shapes[0] for one in shapes)
+    joined = {name: sum(sums[name] for sums, _ in asked) for name in asked[0][0]}
+    samples = sum(count for _, count in asked)
+    return evidence(shares[0], lambda sums, _: mean_alone(joined, samples))  # type: ignore
+
+
+class Small(nn.Module):
+    """A grouped convolution, a strided one and two linear layers; 196 weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(2, 4, 3, padding=1, groups=2)
+        self.down = nn.Conv2d(4, 2, 2, stride=2)
+        self.fc1 = nn.Linear(8, 10)
+        self.fc2 = nn.Linear(10, 4)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features = self.down(self.conv(inputs).relu()).relu().flatten(1)
+        outputs: Tensor = self.fc2(self.fc1(features).tanh())
+        return outputs
+
+
+def small_batches(count: int = 12) -> list[Batch]:
+    stream = torch.Generator().manual_seed(1)
+    inputs, labels = torch.randn(count, 2, 4, 4, generator=stream), torch.arange(count) % 4
+    return list(zip(inputs.split(5), labels.split(5), strict=True))
+
+
+def check_prunes_exactly(saliency: Any, allocation: Allocation, *keeps: int) -> list[Tensors]:
+    """Prunes a network to these counts, one after the other, and checks counts and zeros.
+
+    Returns the weights after each event. Between events all weights alive change a little, as
+    if trained.
+    """
+    model, after = Small(), []
+    pruner = Pruner(saliency, Element(), allocation)
+    units = pruner.structure.units(model, torch.zeros(2, 2, 4, 4))
+    store = MaskStore({name: model.get_parameter(name) for name in units})
+    data = Calibration(small_batches(), cross_entropy, mean_alone)
+    for keep in keeps:
+        before = store.masks
+        decision = pruner.decide(model, store, units, Goal(keep, "weights"), data)
+        store.shrink_to(decision.masks)  # refuses to revive
+        with torch.no_grad():
+            for name, value in decision.moved(store.masks).items():
+                assert value.shape == model.get_parameter(name).shape
+                model.get_parameter(name).copy_(value)
+        store.apply_to(model)
+        weights = {name: model.get_parameter(name).detach().clone() for name in units}
+        assert sum(int(mask.sum()) for mask in store.masks.values()) == keep
+        for name, weight in weights.items():
+            assert not (store.masks[name] & ~before[name]).any()
+            assert torch.equal(weight != 0, store.masks[name])
+            assert weight.isfinite().all()
+            model.get_parameter(name).data.mul_(1.01)
+        after.append(weights)
+    return after

@@ -1,0 +1,263 @@
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+import torch
+from conftest import component
+from test_saliency import Net, inputs, summed, total
+from torch import Tensor, nn
+from torch.autograd.functional import hessian, jacobian
+from torch.func import functional_call
+
+from harness.saliency.base import Saliency
+from harness.saliency.evidence import mean_gradients
+from harness.saliency.grasp import GraSP, mean_hessian_product
+from harness.tensors import Batch, Loss, Tensors, mean_alone, prunable_weights
+
+
+class Asked(Exception):
+    """A rank reached a mean whose result is not known yet."""
+
+    def __init__(self, sums: Tensors, samples: int):
+        self.sums, self.samples = sums, samples
+
+
+def on_ranks(
+    saliency: Saliency, model: nn.Module, shares: Sequence[list[Batch]], loss: Loss
+) -> list[Tensors]:
+    """The evidence of every rank, of which each has a share; all must ask for the same means."""
+    known: list[Tensors] = []
+    while True:
+        asked, done = [], []
+        for share in shares:
+            results = iter(known)
+
+            def mean(sums: Tensors, samples: int, results: Any = results) -> Tensors:
+                for result in results:
+                    return {name: value.clone() for name, value in result.items()}
+                raise Asked({name: value.clone() for name, value in sums.items()}, samples)
+
+            try:
+                done.append(saliency.evidence(model, iter(share), loss, mean))
+            except Asked as one:
+                asked.append(one)
+        if not asked:
+            return done
+        assert not done
+        first = asked[0].sums
+        assert all(list(one.sums) == list(first) for one in asked)
+        sums = {name: sum(one.sums[name] for one in asked) for name in first}
+        known.append(mean_alone(sums, sum(one.samples for one in asked)))
+
+
+def cut(batch: Batch, *sizes: int) -> list[Batch]:
+    return list(zip(*(part.split(list(sizes)) for part in batch), strict=True))
+
+
+def data(samples: int = 6) -> Batch:
+    stream = torch.Generator().manual_seed(5)
+    values = torch.randn(samples, 3, generator=stream, dtype=torch.float64)
+    return values, torch.arange(samples) % 2
+
+
+def smooth() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+
+
+def squares(outputs: Tensor, labels: Tensor) -> Tensor:
+    return outputs.square().sum() / 2
+
+
+def check_close(one: Tensors, other: Tensors, rtol: float = 1e-9) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        scale = float(other[name].abs().max())
+        assert scale > 0
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=rtol * scale)
+
+
+def explicit(model: nn.Module, batch: Batch, loss: Loss, temperature: float) -> Tensors:
+    """H g with the whole Hessian of the prunable weights in memory."""
+    weights = prunable_weights(model)
+
+    def mean_loss(flat: Tensor) -> Tensor:
+        parts = flat.split([w.numel() for w in weights.values()])
+        state = {n: p.view(w.shape) for (n, w), p in zip(weights.items(), parts, strict=True)}
+        outputs = functional_call(model, state, (batch[0],))
+        return loss(outputs / temperature, batch[1]) / len(batch[1])
+
+    flat = torch.cat([w.flatten() for w in weights.values()])
+    product = hessian(mean_loss, flat) @ jacobian(mean_loss, flat)
+    parts = product.split([w.numel() for w in weights.values()])
+    return {n: p.view(w.shape) for (n, w), p in zip(weights.items(), parts, strict=True)}
+
+
+def test_grasp_of_a_line_by_hand() -> None:
+    # One sample, loss (w1 x1 + w2 x2)^2 / 2 with w = (2, -1) and x = (1, 3): the output is -1, so
+    # g = -1 (1, 3) and H = ((1, 3), (3, 9)); H g = -(10, 30), w x H g = (-20, 30).
+    model = nn.Linear(2, 1, bias=False)
+    with torch.no_grad():
+        model.weight.copy_(torch.tensor([[2.0, -1.0]]))
+    batch = (torch.tensor([[1.0, 3.0]]), torch.zeros(1, dtype=torch.int64))
+
+    method = GraSP(temperature=1.0)
+    evidence = method.evidence(model, [batch], squares, mean_alone)
+
+    assert evidence["weight"].tolist() == [[-10.0, -30.0]]
+    assert method.score(prunable_weights(model), evidence)["weight"].tolist() == [[-20.0, 30.0]]
+    absolute = GraSP(temperature=1.0, absolute=True)
+    assert absolute.score(prunable_weights(model), evidence)["weight"].tolist() == [[20.0, 30.0]]
+
+
+@pytest.mark.parametrize("layer", ["0.weight", "2.weight"])
+def test_on_its_way_to_0_a_weight_of_high_score_shrinks_the_gradients_norm(layer: str) -> None:
+    # |g|^2 after a share t of the weight is gone: its slope at t = 0 is -2 w (H g).
+    model, method, step = smooth(), GraSP(temperature=1.0), 1e-6
+    weights = prunable_weights(model)
+    scores = method.score(weights, method.evidence(model, [data()], summed, mean_alone))[layer]
+
+    def norm(place: int, gone: float) -> float:
+        before = weights[layer].clone()
+        weights[layer].view(-1)[place] *= 1 - gone
+        gradient = mean_gradients(model, [data()], summed, mean_alone)
+        weights[layer].copy_(before)
+        return sum(float(g.square().sum()) for g in gradient.values())
+
+    for place, score in enumerate(scores.flatten().tolist()):
+        slope = (norm(place, step) - norm(place, -step)) / (2 * step)
+        assert score == pytest.approx(-slope / 2, rel=1e-5, abs=1e-9)
+    assert scores.min() < -1e-4 and scores.max() > 1e-4
+
+
+@pytest.mark.parametrize("temperature", [1.0, 200.0])
+def test_product_is_that_of_the_explicit_hessian(temperature: float) -> None:
+    model = smooth()
+    method = GraSP(temperature=temperature)
+    evidence = method.evidence(model, cut(data(), 4, 2), summed, mean_alone)
+    check_close(evidence, explicit(model, data(), summed, temperature))
+
+
+def test_product_is_the_derivative_of_the_gradient_along_the_vector() -> None:
+    model, batch, step = smooth(), data(), 1e-5
+    stream = torch.Generator().manual_seed(2)
+    vector = {
+        name: torch.randn(w.shape, generator=stream, dtype=w.dtype)
+        for name, w in prunable_weights(model).items()
+    }
+
+    def gradient(by: float) -> Tensors:
+        moved = {
+            n: (w + by * vector[n]).requires_grad_() for n, w in prunable_weights(model).items()
+        }
+        value = summed(functional_call(model, moved, (batch[0],)), batch[1]) / len(batch[1])
+        return dict(zip(moved, torch.autograd.grad(value, list(moved.values())), strict=True))
+
+    product = mean_hessian_product(model, cut(batch, 1, 5), summed, mean_alone, vector)
+
+    ahead, behind = gradient(step), gradient(-step)
+    check_close(product, {n: (ahead[n] - behind[n]) / (2 * step) for n in product}, rtol=1e-7)
+
+
+@pytest.mark.parametrize("sizes", [(6,), (3, 3), (4, 2, 0), (0, 6), (1, 1, 1, 1, 1, 1)])
+def test_ranks_and_cuts_change_nothing(sizes: tuple[int, ...]) -> None:
+    model = smooth()
+    shares = [[part] if len(part[1]) else [] for part in cut(data(), *sizes)]
+    for evidence in on_ranks(GraSP(), model, shares, summed):
+        check_close(evidence, explicit(model, data(), summed, 200.0))
+
+
+def test_a_loss_that_is_linear_in_the_weights_has_no_curvature() -> None:
+    model = nn.Linear(1, 1, bias=False)
+    evidence = GraSP().evidence(model, [inputs(1.0, 2.0)], total, mean_alone)
+    assert evidence["weight"].tolist() == [[0.0]]
+
+
+def test_no_calibration_samples_at_all_are_refused() -> None:
+    with pytest.raises(ValueError, match="no calibration samples"):
+        GraSP().evidence(smooth(), [], summed, mean_alone)
+
+
+def test_a_product_that_overflows_is_refused_by_name() -> None:
+    # Outputs (w x)^2 / 2 of x = 1e10: the gradient 1e20 is finite in float32, x^2 g = 1e40 not.
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(model.weight)
+    with pytest.raises(ValueError, match="Hessian-vector product of weight is not finite"):
+        GraSP(temperature=1.0).evidence(model, [inputs(1e10)], squares, mean_alone)
+
+
+class Attention(nn.Module):
+    def __init__(self, fused: bool):
+        super().__init__()
+        torch.manual_seed(0)
+        self.fused = fused
+        self.mix = nn.Linear(4, 3 * 4)
+        self.out = nn.Linear(4, 2)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        q, k, v = self.mix(tokens).chunk(3, dim=-1)
+        if self.fused:
+            mixed = nn.functional.scaled_dot_product_attention(q, k, v)
+        else:
+            mixed = (q @ k.transpose(1, 2) / 2).softmax(-1) @ v
+        outputs: Tensor = self.out(mixed.mean(1))
+        return outputs
+
+
+def test_attention_has_a_second_derivative_and_its_kernels_stay_chosen() -> None:
+    tokens = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)).double()
+    batch = (tokens, torch.tensor([0, 1, 1]))
+    flash = torch.backends.cuda.flash_sdp_enabled()
+
+    fused = GraSP().evidence(Attention(fused=True).double(), [batch], summed, mean_alone)
+
+    check_close(fused, explicit(Attention(fused=False).double(), batch, summed, 200.0))
+    assert torch.backends.cuda.flash_sdp_enabled() == flash
+
+
+def test_a_transformer_layer_is_scored() -> None:
+    torch.manual_seed(0)
+    layer = nn.TransformerEncoderLayer(4, 2, dim_feedforward=8, batch_first=True)
+    model = nn.Sequential(layer, nn.Flatten(), nn.Linear(20, 2)).double()
+    tokens = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)).double()
+    evidence = GraSP().evidence(model, [(tokens, torch.tensor([0, 1, 1]))], summed, mean_alone)
+    assert all(product.abs().max() > 0 for product in evidence.values())
+
+
+def test_the_mode_of_batch_norm_decides_what_it_divides_by() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    train = GraSP(batch_norm="train").evidence(model, [data()], summed, mean_alone)
+    evaluated = GraSP().evidence(model, [data()], summed, mean_alone)
+
+    check_close(evaluated, explicit(model.eval(), data(), summed, 200.0))
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    check_close(train, explicit(model.train(), data(), summed, 200.0))
+
+
+def test_the_shipped_config_is_the_published_method() -> None:
+    assert component("saliency", "grasp") == GraSP(200.0, absolute=False, batch_norm="eval")
+
+
+def test_every_kind_of_prunable_weight_is_scored_frozen_ones_too() -> None:
+    model = Net()
+    model.conv.weight.requires_grad_(False)
+    batch = (torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(4))
+    evidence = GraSP().evidence(model, [batch], summed, mean_alone)
+    assert list(evidence) == ["conv.weight", "fc.weight"]
+    assert evidence["conv.weight"].abs().max() > 0
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("inf"), float("nan"), True, "hot"])
+def test_a_temperature_that_is_no_positive_number_is_refused(temperature: Any) -> None:
+    with pytest.raises(ValueError, match="temperature must be a finite number above 0"):
+        GraSP(temperature=temperature)
+
+
+def test_other_bad_fields_are_refused() -> None:
+    with pytest.raises(ValueError, match="absolute must be true or false, got 'yes'"):
+        GraSP(absolute="yes")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="batch_norm must be eval or train, got 'off'"):
+        GraSP(batch_norm="off")

@@ -1,0 +1,393 @@
+"""Reachable weights against paths that are counted: taking a reachable weight away leaves fewer."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from conftest import every
+from torch import Tensor, nn
+
+from harness.metrics.reach import reach, reachable
+from harness.models.base import Model
+from harness.models.char_transformer import CharTransformer
+from harness.models.lenet_5 import LeNet5
+from harness.tensors import Tensors, prunable_weights
+
+
+def pruned(model: nn.Module, share: float, seed: int) -> nn.Module:
+    """Random masks, each layer's own; the kept weights are left as they are."""
+    random = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in prunable_weights(model).values():
+            weight.mul_(torch.rand(weight.shape, generator=random) < share)
+    return model
+
+
+def paths(model: nn.Module, shape: tuple[int, ...]) -> float:
+    """Paths from all inputs to all outputs: what ones give with ones for weights."""
+    return float(model(torch.ones(1, *shape, dtype=torch.float64)).detach().sum())
+
+
+@torch.no_grad()
+def on_counted_paths(linear: nn.Module, shape: tuple[int, ...]) -> Tensors:
+    """By brute force, a weight at a time; `linear` has nothing but layers, sums and means."""
+    linear = linear.double()
+    for name, parameter in linear.named_parameters():
+        parameter.zero_() if "bias" in name else parameter.copy_(parameter != 0)
+    whole = paths(linear, shape)
+    found = {}
+    for name, weight in prunable_weights(linear).items():
+        found[name] = torch.zeros(weight.shape, dtype=torch.bool)
+        for index in weight.nonzero().tolist():
+            weight[tuple(index)] = 0
+            found[name][tuple(index)] = paths(linear, shape) < whole - 1e-9
+            weight[tuple(index)] = 1
+    return found
+
+
+def check(build: Callable[[bool], nn.Module], shape: tuple[int, ...], share: float) -> None:
+    """build(True) is the network, build(False) the same layers without what bends values."""
+    both = 0
+    for seed in range(6):
+        torch.manual_seed(seed)
+        network = pruned(build(True), share, seed)
+        linear = build(False)
+        state = {name: network.state_dict()[name] for name in linear.state_dict()}
+        linear.load_state_dict(state)
+        expected, found = on_counted_paths(linear.eval(), shape), reachable(network, shape)
+        assert found.keys() == expected.keys()
+        for name, mask in expected.items():
+            assert torch.equal(found[name], mask), (seed, name)
+            both += bool(mask.any()) and bool((network.get_parameter(name)[~mask] != 0).any())
+    assert both, "no case has weights on a path beside weights on none"
+
+
+def act(kind: type[nn.Module], wanted: bool) -> nn.Module:
+    return kind() if wanted else nn.Identity()
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.Hardswish]
+    + [nn.Hardsigmoid, nn.Softplus, nn.PReLU, nn.Hardtanh, nn.SELU, nn.Mish, nn.LogSigmoid],
+)
+def test_in_an_mlp_weights_on_a_path_are_found_exactly(kind: type[nn.Module]) -> None:
+    def build(bent: bool) -> nn.Module:
+        layers = [nn.Linear(6, 8), act(kind, bent), nn.Linear(8, 8), act(kind, bent)]
+        layers += [nn.Linear(8, 8), act(kind, bent), nn.Linear(8, 3)]
+        return nn.Sequential(*layers, act(lambda: nn.Softmax(dim=1), bent))  # type: ignore
+
+    check(build, (6,), 0.2)
+
+
+class Branches(nn.Module):
+    """Strided, grouped, padded, dilated and transposed convolutions, a residual sum, a layer
+    called twice, norms, functional and in-place operations."""
+
+    def __init__(self, bent: bool):
+        super().__init__()
+        self.bent = bent
+        self.stem = nn.Conv2d(2, 4, 3, stride=2, padding=1)
+        self.norm = nn.BatchNorm2d(4) if bent else nn.Identity()
+        self.grouped = nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=2)
+        self.twice = nn.Conv2d(4, 4, 1)
+        self.up = nn.ConvTranspose2d(4, 3, 2, stride=2)
+        self.head = nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.bend(self.norm(self.stem(x)))
+        shortcut = x
+        y = self.grouped(x)
+        y += shortcut
+        y = self.twice(self.bend(self.twice(y)))
+        y = F.max_pool2d(y, 2) if self.bent else F.avg_pool2d(y, 2)
+        y = self.up(F.group_norm(y, 2) if self.bent else y)
+        y = y.amax((2, 3)) if self.bent else y.mean((2, 3))
+        return self.head(F.dropout(y) if self.bent else y)
+
+    def bend(self, x: Tensor) -> Tensor:
+        return x.relu_() if self.bent else x
+
+
+def test_in_a_convolutional_network_weights_on_a_path_are_found_exactly() -> None:
+    check(Branches, (2, 8, 8), 0.25)
+
+
+def test_a_gate_that_a_dead_unit_makes_leaves_the_other_factor_its_paths() -> None:
+    class Gated(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.squeeze, self.main = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.main(x) * torch.sigmoid(self.squeeze(x))
+
+    network = Gated()
+    with torch.no_grad():
+        network.squeeze.weight.zero_()
+
+    found = reach(network, (3,))
+
+    # 9 of 18 weights; the gate is sigmoid(bias), a constant that is not 0.
+    assert found.effective_density == 0.5
+    assert found.empty == ["squeeze.weight"] and found.dead_units == {"squeeze.weight": 3}
+
+
+def test_density_units_and_empty_tensors_of_a_network_that_was_counted_by_hand() -> None:
+    network = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
+    first, second, third = (layer.weight for layer in network[::2])  # type: ignore
+    with torch.no_grad():
+        first.copy_(torch.tensor([[1.0, 0.0], [0.0, -2.0], [0.0, 0.0]]))
+        second.copy_(torch.tensor([[3.0, 0.0, 0.0], [0.0, 0.0, 5.0]]))
+        third.copy_(torch.tensor([[-1.0, 1.0]]))
+
+    masks = reachable(network, (2,))
+    found = reach(network, (2,))
+
+    # One path: input 0, unit 0, unit 0, output. Unit 1 of the first layer (-2) has no output, unit
+    # 2 no input, so the 5 that reads it lies on no path, nor does the 1 that reads what it feeds.
+    assert masks["0.weight"].tolist() == [[True, False], [False, False], [False, False]]
+    assert masks["2.weight"].tolist() == [[True, False, False], [False, False, False]]
+    assert masks["4.weight"].tolist() == [[True, False]]
+    assert found.effective_density == 3 / 14  # 6 of 14 weights are not 0
+    assert found.dead_units == {"0.weight": 2, "2.weight": 1} and found.empty == []
+
+
+def test_an_empty_layer_leaves_no_path_at_all() -> None:
+    torch.manual_seed(0)
+    network = LeNet5().build((1, 28, 28), 10)
+    with torch.no_grad():
+        network.fc1.weight.zero_()  # type: ignore
+
+    found = reach(network, (1, 28, 28))
+
+    assert found.effective_density == 0.0 and found.empty == ["fc1.weight"]
+    assert found.dead_units == {
+        "conv1.weight": 20, "conv2.weight": 50, "fc1.weight": 500, "fc2.weight": 10,
+    }  # fmt: skip
+
+
+def test_a_shortcut_around_an_empty_layer_is_a_path() -> None:
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.around, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.last(x + self.around(x).relu())
+
+    network = Residual()
+    with torch.no_grad():
+        network.around.weight.zero_()
+    assert reach(network, (4,)).effective_density == 8 / 24
+
+
+def test_a_unit_that_only_its_bias_feeds_has_no_live_input() -> None:
+    for kind in (nn.ReLU, nn.Sigmoid, nn.Softplus, nn.LogSigmoid):
+        network = nn.Sequential(nn.Linear(2, 2), kind(), nn.Linear(2, 1))
+        with torch.no_grad():
+            network[0].weight[1] = 0  # type: ignore
+            network[0].bias.fill_(1.0)  # type: ignore
+        assert reachable(network, (2,))["2.weight"].tolist() == [[True, False]]
+
+
+def test_the_loser_of_a_maximum_is_reachable_too() -> None:
+    network = nn.Sequential(nn.Conv1d(1, 1, 2, stride=2, bias=False), nn.MaxPool1d(2))
+    with torch.no_grad():
+        network[0].weight.copy_(torch.tensor([[[0.0, 2.0]]]))  # type: ignore
+    for pool in (nn.MaxPool1d(2), nn.MaxPool1d(2, ceil_mode=True), nn.AdaptiveMaxPool1d(1)):
+        network[1] = pool
+        assert reachable(network, (1, 8))["0.weight"].tolist() == [[[False, True]]]
+
+
+@pytest.mark.parametrize("share", [0.5, 1.5 / 512, 1 / 512])
+@pytest.mark.parametrize("kind", [nn.ReLU, nn.Sigmoid])
+def test_fifty_layers_of_512_units_neither_vanish_nor_overflow(
+    share: float, kind: type[nn.Module]
+) -> None:
+    torch.manual_seed(0)
+    depth, width = 50, 512
+    linear = [nn.Linear(width, width) for _ in range(depth)]
+    network = pruned(nn.Sequential(*(part for one in linear for part in (one, kind()))), share, 1)
+    if share < 0.01:
+        with torch.no_grad():  # one sure path through all layers, which random masks may cut
+            for number, layer in enumerate(linear):
+                layer.weight[(7 * number + 7) % width, 7 * number % width] = 1e-30
+    found = reachable(network, (width,))
+
+    kept = [layer.weight != 0 for layer in linear]
+    fed, read = [torch.ones(width, dtype=torch.bool)], [torch.ones(width, dtype=torch.bool)]
+    for mask in kept:
+        fed.append((mask & fed[-1]).any(1))
+    for mask in reversed(kept):
+        read.append((mask & read[-1][:, None]).any(0))
+    for number, mask in enumerate(kept):
+        expected = mask & fed[number] & read[depth - number - 1][:, None]
+        assert torch.equal(found[f"{2 * number}.weight"], expected), number
+        assert expected.any()
+
+
+def test_one_faint_unit_among_64_is_followed_through_250_layers() -> None:
+    # Unit 0 of each layer reads all units before, of which unit 0 alone has an input: 64^-250.
+    linear = [nn.Linear(64, 64, bias=False) for _ in range(250)]
+    network = nn.Sequential(*(part for one in linear for part in (one, nn.ReLU())))
+    with torch.no_grad():
+        for number, layer in enumerate(linear):
+            layer.weight[1:] = 0
+            layer.weight[0, 1:] = 1 if number else 0
+    for mask in reachable(network, (64,)).values():
+        assert mask.nonzero().tolist() == [[0, 0]]
+
+
+def test_attention_with_token_ids_is_traced() -> None:
+    class Tokens(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.embed = nn.Embedding(5, 8)
+            self.block = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+            self.last = nn.Linear(8, 5)
+
+        def forward(self, ids: Tensor) -> Tensor:
+            return self.last(self.block(self.embed(ids.long())))
+
+    torch.manual_seed(0)
+    network = Tokens()
+    with torch.no_grad():
+        network.block.linear1.weight[3:] = 0
+        network.last.weight[0, 0] = 0
+    masks = reachable(network, (6,))
+
+    assert masks["block.self_attn.out_proj.weight"].all()
+    # Units 3 to 15 have no input, so the columns of linear2 that read them lie on no path.
+    assert masks["block.linear1.weight"].sum(1).tolist() == [8] * 3 + [0] * 13
+    assert masks["block.linear2.weight"].sum(0).tolist() == [8] * 3 + [0] * 13
+    assert int((~masks["last.weight"]).sum()) == 1
+
+
+def test_inputs_that_the_network_shifts_below_zero_close_nothing() -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("mean", torch.full((3,), 5.0))
+            self.one, self.two = nn.Linear(3, 4), nn.Linear(4, 2)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(self.one((x - self.mean) / 0.1).relu())  # type: ignore
+
+    network = Shifted()
+    with torch.no_grad():
+        network.one.weight[0] = 0
+    assert reach(network, (3,)).effective_density == (9 + 6) / 20
+
+
+def test_values_may_decide_which_layers_are_called_and_with_how_many_samples() -> None:
+    class Experts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two, self.last = nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2)
+            self.forwards = 0
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.forwards += 1
+            if self.forwards % 2:  # stands for values that differ between the passes
+                return self.last(self.two(self.one(x)))
+            return self.last(self.one(x.repeat(3, 1))[:1])
+
+    network = Experts()
+    with torch.no_grad():
+        network.last.weight[0, 0] = 0
+
+    # The third pass calls all three layers: 39 of 40 weights.
+    assert reach(network, (4,)).effective_density == 39 / 40
+
+
+def test_wide_attention_does_not_saturate() -> None:
+    torch.manual_seed(0)
+    network = CharTransformer(width=512, heads=1).build((8,), 10)
+    assert all(mask.all() for mask in reachable(network, (8,)).values())
+
+
+def test_a_weight_that_layers_share_is_reached_through_any_of_them() -> None:
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(3, 3), nn.Linear(3, 3)
+            self.two.weight = self.one.weight
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two(self.one(x))
+
+    network = Tied()
+    with torch.no_grad():
+        # Inputs 0 -> unit 1 -> unit 2; alone, neither call uses both weights on a path.
+        network.one.weight.copy_(torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]))
+    assert torch.equal(reachable(network, (3,))["one.weight"], network.one.weight != 0)
+
+
+@every("model")
+def test_a_dense_network_of_conf_is_wholly_reachable(model: Model) -> None:
+    torch.manual_seed(0)
+    shape = (16,) if "transformer" in type(model).__module__ else (1, 28, 28)
+    network = model.build(shape, 10)
+    with torch.no_grad():
+        for weight in prunable_weights(network).values():
+            weight[weight == 0] = 0.01
+    assert all(mask.all() for mask in reachable(network, shape).values())
+    assert reach(network, shape).effective_density == 1.0
+
+
+@every("model")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_model_and_the_random_streams_come_back_as_they_were(
+    model: Model, dtype: torch.dtype
+) -> None:
+    shape = (16,) if "transformer" in type(model).__module__ else (1, 28, 28)
+    network = pruned(model.build(shape, 10).to(dtype), 0.1, 0)
+    next(network.modules()).train()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    parameters = [(id(p), p.requires_grad) for p in network.parameters()]
+    modes, stream = [m.training for m in network.modules()], torch.get_rng_state()
+
+    first, second = reachable(network, shape), reachable(network, shape)
+
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    assert [(id(p), p.requires_grad) for p in network.parameters()] == parameters
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert [m.training for m in network.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), stream)
+
+
+def test_buffers_that_the_forward_writes_to_come_back_as_they_were() -> None:
+    class Counting(nn.Linear):
+        def __init__(self) -> None:
+            super().__init__(3, 2)
+            self.register_buffer("seen", torch.zeros((), dtype=torch.long))
+            self.register_buffer("largest", torch.zeros((), dtype=torch.float64))
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen += 1  # type: ignore
+            self.largest.copy_(x.max())  # type: ignore
+            return super().forward(x)
+
+    network = Counting()
+    with torch.no_grad():
+        network.weight[0] = 0
+    assert reach(network, (3,)).dead_units == {"weight": 1}
+    assert network.seen == 0 and network.largest == 0
+
+
+def test_after_an_error_the_model_is_as_it_was() -> None:
+    network = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(5, 2))
+    with torch.no_grad():
+        network[0].weight[0] = 0  # type: ignore
+    own = network[0].weight
+    with pytest.raises(RuntimeError, match="shape"):
+        reach(network, (3,))
+    assert network.training and network[0].weight is own
+
+
+def test_without_a_layer_to_prune_there_is_an_error() -> None:
+    with pytest.raises(ValueError, match="no Conv or Linear layer"):
+        reach(nn.ReLU(), (3,))

@@ -1,0 +1,180 @@
+"""Sensitivity analyses in the report: means over seeds, table, CSV, curves and heat map."""
+
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from test_report import make, write_run
+
+from harness.report import report
+from harness.report.__main__ import main
+from harness.report.sensitivity import analyses, load
+from harness.report.survey import load as load_survey
+from harness.sensitivity.records import Sensitivity, to_lines
+
+LAYERS = {"conv.weight": 20, "a.weight": 40}  # by position, not by name
+
+
+def point(**changes: Any) -> Sensitivity:
+    values = {
+        "run": "0123456789ab",
+        "setting": "aaaa11112222",
+        "method": "magnitude-element",
+        "label": "magnitude / element",
+        "saliency": "magnitude",
+        "structure": "element",
+        "model": "lenet",
+        "data": "digits",
+        "seed": 0,
+        "layer": "conv.weight",
+        "density": 1.0,
+        "kept": 20,
+        "units": 20,
+        "top1": 0.9,
+        "loss": 0.2,
+        "dense_top1": 0.9,
+        "dense_loss": 0.2,
+    }
+    return Sensitivity(**{**values, **changes})
+
+
+def analysis(folder: Path, top1: tuple[float, float] = (0.8, 0.5), **changes: Any) -> Path:
+    """Two layers at densities 1 and 0.5; top1: of each at 0.5."""
+    rows = []
+    for (layer, units), pruned in zip(LAYERS.items(), top1, strict=True):
+        for density, more in ((1.0, {}), (0.5, {"top1": pruned, "loss": 1.0})):
+            place = {"layer": layer, "density": density, "kept": int(density * units)}
+            rows.append(point(**place, units=units, **more, **changes))
+    folder.mkdir(parents=True)
+    path = folder / "sensitivity.jsonl"
+    path.write_text(to_lines(rows))
+    return path
+
+
+def at(summary: pd.DataFrame, layer: str, density: float = 0.5) -> "pd.Series[Any]":
+    rows = summary[(summary["layer"] == layer) & (summary["density"] == density)]
+    assert len(rows) == 1
+    return rows.iloc[0]
+
+
+def test_means_are_over_seeds_and_changes_against_each_seeds_own_network(tmp_path: Path) -> None:
+    analysis(tmp_path / "0", (0.8, 0.5), seed=0)
+    analysis(tmp_path / "1", (0.6, 0.4), seed=1, dense_top1=0.8)
+    analysis(tmp_path / "again", (0.6, 0.4), seed=1, dense_top1=0.8)
+
+    row = at(load(tmp_path), "conv.weight")
+
+    assert (row["seeds"], row["kept_units"], row["units"]) == (2, 10, 20)
+    assert row["top1_share_mean"] == pytest.approx(0.7)
+    # sqrt((0.1^2 + 0.1^2) / (2 - 1))
+    assert row["top1_share_std"] == pytest.approx(0.1 * math.sqrt(2))
+    # (80 - 90) and (60 - 80)
+    assert row["change_points_mean"] == pytest.approx(-15.0)
+    assert row["dense_top1_share_mean"] == pytest.approx(0.85)
+
+
+def test_a_seed_without_a_finite_loss_does_not_count(tmp_path: Path) -> None:
+    analysis(tmp_path / "0", seed=0)
+    text = analysis(tmp_path / "1", seed=1).read_text()
+    (tmp_path / "1" / "sensitivity.jsonl").write_text(text.replace('"loss": 1.0', '"loss": NaN'))
+
+    row = at(load(tmp_path), "a.weight")
+    assert (row["seeds"], row["failed_seeds"], row["top1_share_mean"]) == (1, 1, 0.5)
+
+
+def test_layers_stay_in_the_models_order_and_settings_apart(tmp_path: Path) -> None:
+    analysis(tmp_path / "0")
+    analysis(tmp_path / "1", setting="bbbb33334444")
+
+    found = list(analyses(load(tmp_path)))
+
+    assert [title for title, _ in found] == [
+        "Sensitivity of lenet on digits: magnitude / element [aaaa11]",
+        "Sensitivity of lenet on digits: magnitude / element [bbbb33]",
+    ]
+    assert found[0][1]["layer"].tolist() == ["conv.weight"] * 2 + ["a.weight"] * 2
+    assert found[0][1]["density"].tolist() == [1.0, 0.5] * 2
+
+
+def figures(page: str) -> list[list[dict[str, Any]]]:
+    """The traces of each plotly figure of a page."""
+    starts = [
+        match.end() for match in re.finditer(r'Plotly\.newPlot\(\s*"sensitivity-[^"]*",\s*', page)
+    ]
+    return [json.JSONDecoder().raw_decode(page, start)[0] for start in starts]  # fmt: skip
+
+
+def test_a_folder_with_analyses_only_gives_a_report(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    analysis(tmp_path / "0")
+
+    assert main([str(tmp_path)]) == 0
+
+    said = capsys.readouterr().out
+    assert re.search(r"conv\.weight +90\.0 +80\.0", said)
+    assert re.search(r"a\.weight +90\.0 +50\.0", said)
+    assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
+        "report.html", "sensitivity.csv",
+    ]  # fmt: skip
+    csv = pd.read_csv(tmp_path / "report" / "sensitivity.csv")
+    assert csv["layer"].tolist() == ["conv.weight"] * 2 + ["a.weight"] * 2
+    assert csv["change_points_mean"].tolist() == pytest.approx([0.0, -10.0, 0.0, -40.0])
+
+
+def test_the_page_draws_a_curve_per_layer_and_a_heat_map_with_numbers(tmp_path: Path) -> None:
+    analysis(tmp_path / "0")
+    report(tmp_path)
+    page = (tmp_path / "report" / "report.html").read_text()
+
+    curves, (cells,) = figures(page)
+
+    assert [curve["name"] for curve in curves] == ["conv.weight", "a.weight"]
+    assert [curve["x"] for curve in curves] == [[1.0, 0.5]] * 2
+    assert curves[1]["y"] == pytest.approx([90.0, 50.0])
+    assert curves[1]["customdata"][1] == ["a.weight", "20 of 40", "50.00 (n=1)", 1.0, 0.2]
+    looks = {(curve["line"]["dash"], curve["marker"]["symbol"]) for curve in curves}
+    assert len(looks) == 2
+    assert (cells["type"], cells["x"], cells["y"]) == ("heatmap", ["1", "0.5"], list(LAYERS))
+    assert cells["text"] == [["+0.0", "-10.0"], ["+0.0", "-40.0"]]
+
+
+def test_runs_and_analyses_share_a_report(tmp_path: Path) -> None:
+    analysis(tmp_path / "sensitivity" / "0", label="<b>own</b>", model="lenet5")
+    write_run(tmp_path / "ab" / "0", make())
+
+    written = {path.name for path in report(tmp_path)}
+
+    page = (tmp_path / "report" / "report.html").read_text()
+    assert {"summary.csv", "records.csv", "sensitivity.csv", "report.html"} <= written
+    assert len(load_survey(tmp_path).summary) == 1
+    assert len(figures(page)) == 2
+    assert "&lt;b&gt;own&lt;/b&gt;" in page and "<b>own" not in page
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("{\n", "line 5 is not JSON"),
+        ('{"version": 9}\n', "line 5: version 9, this harness reads 1"),
+        ('{"version": 1, "top2": 0}\n', "line 5: fields differ.*top2"),
+    ],
+)
+def test_a_line_that_cannot_be_read_is_named(
+    line: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = analysis(tmp_path / "0")
+    path.write_text(path.read_text() + line)
+
+    assert main([str(tmp_path)]) == 1
+    assert re.search(f"{re.escape(str(path))}, {said}", capsys.readouterr().err)
+    assert not (tmp_path / "report").exists()
+
+
+def test_an_empty_folder_is_still_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"holds no records"):
+        load_survey(tmp_path)

@@ -1,0 +1,285 @@
+import pytest
+import torch
+from conftest import component
+from torch import Tensor, nn
+
+from harness.saliency.taylor import Taylor
+from harness.saliency.taylor_activation import TaylorActivation
+from harness.saliency.taylor_unit import TaylorUnit
+from harness.tensors import Batch, Loss, Tensors, mean_alone, prunable_weights
+
+BARE = TaylorActivation(normalise=False)
+
+
+def total(outputs: Tensor, labels: Tensor) -> Tensor:
+    return outputs.sum()
+
+
+def summed(outputs: Tensor, labels: Tensor) -> Tensor:
+    return nn.functional.cross_entropy(outputs, labels, reduction="sum")
+
+
+def batch(inputs: object) -> Batch:
+    xs = torch.tensor(inputs)
+    return xs, torch.zeros(len(xs), dtype=torch.int64)
+
+
+def filled(layer: nn.Module, weight: object, bias: object = None) -> nn.Module:
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor(weight).view_as(layer.weight))
+        if bias is not None:
+            layer.bias.copy_(torch.tensor(bias))
+    return layer
+
+
+def line() -> nn.Module:
+    """Units z = (2 x + 1, -x)."""
+    return nn.Sequential(filled(nn.Linear(1, 2), [2.0, -1.0], [1.0, 0.0]))
+
+
+def kernel() -> nn.Module:
+    """One filter, z = 2 x + 1 at each of two positions."""
+    return nn.Sequential(filled(nn.Conv2d(1, 1, 1), [2.0], [1.0]))
+
+
+IMAGES = batch([[[[1.0, 2.0]]], [[[0.0, -1.0]]]])  # z = (3, 5) and (1, -1)
+
+
+def score(saliency: object, model: nn.Module, *data: Batch, units: object = None) -> Tensors:
+    more = {} if isinstance(saliency, Taylor) else {"units": units}
+    evidence = saliency.evidence(model, data, total, mean_alone, **more)
+    return saliency.score(prunable_weights(model), evidence)
+
+
+def norm(scale: float, shift: float) -> nn.BatchNorm1d:
+    """In eval mode scale * x + shift."""
+    made = nn.BatchNorm1d(1, eps=0.0)
+    nn.init.constant_(made.weight, scale)
+    nn.init.constant_(made.bias, shift)
+    return made
+
+
+class Net(nn.Module):
+    """Strided and grouped convolutions, one behind a norm, and linear layers on tokens."""
+
+    def __init__(self, inplace: bool = False) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv1 = nn.Conv2d(2, 4, 3, padding=1, stride=2)
+        self.norm = nn.BatchNorm2d(4)
+        self.conv2 = nn.Conv2d(4, 4, 3, padding=2, dilation=2, groups=2)
+        self.fc1 = nn.Linear(4, 5)
+        self.fc2 = nn.Linear(5, 3)
+        self.inplace = inplace
+        nn.init.uniform_(self.norm.weight, 0.5, 2.0)
+        nn.init.normal_(self.norm.bias)
+        nn.init.normal_(self.norm.running_mean)
+        self.double()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        one = nn.functional.relu(self.norm(self.conv1(inputs)), self.inplace)
+        two = self.conv2(one)
+        two = two.add_(one) if self.inplace else two + one
+        tokens = nn.functional.relu(two, self.inplace).flatten(2).transpose(1, 2)
+        outputs: Tensor = self.fc2(nn.functional.relu(self.fc1(tokens), self.inplace)).mean(1)
+        return outputs
+
+
+def samples(count: int = 4) -> Batch:
+    stream = torch.Generator().manual_seed(1)
+    images = torch.randn(count, 2, 6, 6, generator=stream, dtype=torch.float64)
+    return images, torch.arange(count) % 3
+
+
+def per_sample(model: nn.Module, names: list[str], loss: Loss = summed) -> list[Tensors]:
+    """Gradients of each sample's loss, by plain autograd."""
+    model.eval()
+    xs, ys = samples()
+    parameters = [model.get_parameter(name) for name in names]
+    return [
+        dict(
+            zip(names, torch.autograd.grad(loss(model(x[None]), y[None]), parameters), strict=True)
+        )
+        for x, y in zip(xs, ys, strict=True)
+    ]
+
+
+def test_taylor_is_the_squared_weight_times_the_mean_squared_gradient() -> None:
+    # The gradients of z are x: (1 + 9 + 1) / 3, times 2^2 and (-1)^2.
+    scores = score(Taylor(), line(), batch([[1.0], [3.0], [-1.0]]))["0.weight"]
+    torch.testing.assert_close(scores, torch.tensor([[44 / 3], [11 / 3]]))
+
+
+def test_taylor_squares_the_whole_gradient_of_a_shared_kernel() -> None:
+    # Per sample the kernel's gradient is the sum of x over positions, 3 and -1: 2^2 (9 + 1) / 2.
+    assert score(Taylor(), kernel(), IMAGES)["0.weight"].flatten().tolist() == [20.0]
+
+
+def test_taylor_does_not_let_the_gradients_of_samples_cancel() -> None:
+    assert score(Taylor(), line(), batch([[1.0], [-1.0]]))["0.weight"].tolist() == [[4.0], [1.0]]
+
+
+def test_taylor_is_w_squared_times_the_empirical_fisher_diagonal() -> None:
+    model = Net()
+    evidence = Taylor().evidence(model, [samples()], summed, mean_alone)
+    gradients = per_sample(model, list(prunable_weights(model)))
+    for name, weight in prunable_weights(model).items():
+        fisher = torch.stack([g[name] ** 2 for g in gradients]).mean(0)
+        torch.testing.assert_close(evidence[name], fisher)
+        torch.testing.assert_close(
+            Taylor().score({name: weight}, evidence)[name], weight**2 * fisher
+        )
+
+
+def test_taylor_unit_squares_the_gate_of_each_neuron_per_sample() -> None:
+    # z = (3, -1) at x = 1 and (-3, 2) at x = -2; dL/dz = 1. Over both at once unit 0 would be 0.
+    scores = score(TaylorUnit(), line(), batch([[1.0], [-2.0]]))
+    assert scores["0.weight"].tolist() == [9.0, 2.5]
+
+
+def test_taylor_unit_sums_positions_before_the_square() -> None:
+    # (3 + 5)^2 and (1 - 1)^2, over two samples.
+    assert score(TaylorUnit(), kernel(), IMAGES)["0.weight"].tolist() == [32.0]
+
+
+def test_taylor_unit_gates_the_norm_that_goes_with_the_unit() -> None:
+    model = nn.Sequential(filled(nn.Linear(1, 1, bias=False), [2.0]), norm(3.0, 1.0))
+    # Behind the norm z = 6 x + 1 = 7; at the layer z dL/dz = 2 x * 3 = 6.
+    units = {"0.weight": ("1.weight", "1.bias")}
+    assert score(TaylorUnit(), model, batch([[1.0]]), units=units)["0.weight"].tolist() == [49.0]
+    assert score(TaylorUnit(), model, batch([[1.0]]))["0.weight"].tolist() == [36.0]
+
+
+@pytest.mark.parametrize("name", ["conv1", "conv2", "fc1", "fc2"])
+def test_the_gate_of_a_plain_layer_is_the_sum_over_its_weights_and_bias(name: str) -> None:
+    model = Net()
+    weight, bias = f"{name}.weight", f"{name}.bias"
+    changes = []
+    for gradients in per_sample(model, [weight, bias]):
+        by_weight = (model.get_parameter(weight) * gradients[weight]).flatten(1).sum(1)
+        changes.append(by_weight + model.get_parameter(bias) * gradients[bias])
+    expected = torch.stack(changes).square().mean(0).detach()
+
+    evidence = TaylorUnit().evidence(model, [samples()], summed, mean_alone)
+
+    torch.testing.assert_close(evidence[weight], expected)
+
+
+def test_the_gate_of_a_norm_is_the_sum_over_its_scale_and_shift() -> None:
+    model = Net()
+    names = ["norm.weight", "norm.bias"]
+    changes = [
+        sum(model.get_parameter(name) * gradients[name] for name in names)
+        for gradients in per_sample(model, names)
+    ]
+    units = {"conv1.weight": ("conv1.bias", *names)}
+    evidence = TaylorUnit().evidence(model, [samples()], summed, mean_alone, units)
+    torch.testing.assert_close(
+        evidence["conv1.weight"], torch.stack(changes).square().mean(0).detach()
+    )
+
+
+def test_removing_a_unit_from_a_linear_model_changes_the_loss_by_its_gate() -> None:
+    model, point = line(), torch.tensor([[3.0]])
+    with torch.no_grad():
+        before = float(model(point).sum())
+        model[0].weight[0], model[0].bias[0] = 0.0, 0.0
+        change = before - float(model(point).sum())
+    assert score(TaylorUnit(), line(), batch([[3.0]]))["0.weight"][0] == change**2 == 49.0
+
+
+@pytest.mark.parametrize("saliency", [TaylorUnit(), BARE])
+def test_what_the_model_does_in_place_changes_no_gate(saliency: TaylorUnit) -> None:
+    one, two = (
+        saliency.evidence(Net(inplace), [samples()], summed, mean_alone, units)
+        for inplace in (False, True)
+        for units in [{"conv1.weight": ("norm.weight", "norm.bias"), "conv2.weight": ()}]
+    )
+    torch.testing.assert_close(one, two)
+
+
+@pytest.mark.parametrize("saliency", [TaylorUnit(), BARE])
+def test_frozen_parameters_have_gates_too(saliency: TaylorUnit) -> None:
+    frozen = Net().requires_grad_(False)
+    one, two = (saliency.evidence(m, [samples()], summed, mean_alone) for m in (Net(), frozen))
+    torch.testing.assert_close(one, two, rtol=0, atol=0)
+    assert all(float(value.max()) > 0 for value in two.values())
+
+
+def test_gates_are_there_although_the_caller_turned_gradients_off() -> None:
+    with torch.no_grad():
+        scores = score(TaylorUnit(), line(), batch([[1.0]]))
+    assert scores["0.weight"].tolist() == [9.0, 1.0]
+    assert not scores["0.weight"].requires_grad
+
+
+def test_a_loss_that_no_unit_reaches_scores_0() -> None:
+    def constant(outputs: Tensor, labels: Tensor) -> Tensor:
+        return outputs.detach().sum()
+
+    evidence = TaylorUnit().evidence(line(), [batch([[1.0]])], constant, mean_alone)
+    assert evidence["0.weight"].tolist() == [0.0, 0.0]
+
+
+def test_taylor_activation_takes_the_mean_over_positions_before_the_absolute_value() -> None:
+    # |(3 + 5) / 2| and |(1 - 1) / 2|; the absolute value first would make the second 1.
+    assert score(BARE, kernel(), IMAGES)["0.weight"].tolist() == [2.0]
+
+
+def test_taylor_activation_takes_the_absolute_value_per_sample() -> None:
+    scores = score(BARE, line(), batch([[1.0], [-2.0]]))
+    assert scores["0.weight"].tolist() == [3.0, 1.5]
+
+
+def test_the_norm_of_a_layer_is_divided_out() -> None:
+    evidence = {"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([0.0, 0.3, 0.4]) * 1e-30}
+    scores = TaylorActivation().score(evidence, evidence)
+    torch.testing.assert_close(scores["a"], torch.tensor([0.6, 0.8]))
+    torch.testing.assert_close(scores["b"], torch.tensor([0.0, 0.6, 0.8]))
+    assert torch.equal(BARE.score(evidence, evidence)["a"], evidence["a"])
+
+
+def test_a_layer_without_any_effect_scores_0_and_not_nan() -> None:
+    evidence = {"a": torch.zeros(2)}
+    assert TaylorActivation().score(evidence, evidence)["a"].tolist() == [0.0, 0.0]
+
+
+def test_taylor_activation_is_the_same_behind_relu_and_max_pool() -> None:
+    torch.manual_seed(0)
+    conv, rest = nn.Conv2d(2, 4, 3).double(), nn.Linear(16, 3).double()
+    after = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))
+    model = nn.Sequential(conv, after, nn.Flatten(), rest)
+    expected = torch.zeros(4, dtype=torch.float64)
+    xs, ys = samples()
+    for x, y in zip(xs, ys, strict=True):
+        pooled = after(conv(x[None])).detach().requires_grad_()
+        (gradient,) = torch.autograd.grad(summed(rest(pooled.flatten(1)), y[None]), pooled)
+        expected += (pooled * gradient).detach().mean((0, 2, 3)).abs() / len(xs)
+
+    units = {"0.weight": ("0.bias",)}
+    one = TaylorActivation()
+    evidence = one.evidence(model, [(xs, ys)], summed, mean_alone, units)
+
+    # 16 positions in place of 4.
+    torch.testing.assert_close(evidence["0.weight"] * 4, expected)
+    torch.testing.assert_close(
+        one.score(evidence, evidence)["0.weight"], expected / expected.norm()
+    )
+
+
+def test_a_bad_normalise_is_refused() -> None:
+    with pytest.raises(ValueError, match="normalise must be true or false, got 'no'"):
+        TaylorActivation("no")
+
+
+def test_taylor_activation_is_built_from_its_config() -> None:
+    assert component("saliency", "taylor_activation") == TaylorActivation(normalise=True)
+
+
+@pytest.mark.parametrize("saliency", [Taylor(), TaylorUnit(), TaylorActivation()])
+def test_gradients_that_overflow_are_refused_with_their_tensor(saliency: Taylor) -> None:
+    def overflowing(outputs: Tensor, labels: Tensor) -> Tensor:
+        return outputs.sum() * torch.inf
+
+    with pytest.raises(ValueError, match=r"gradient of 0.weight is not finite"):
+        saliency.evidence(line(), [batch([[1.0]])], overflowing, mean_alone)
