@@ -296,6 +296,8 @@ def test_ranks_by_hand() -> None:
     assert rank([[[[1.0, 1.0], [1.0, 1.0]]]]) == 1
     assert rank([[[[1.0, 1.0], [1.0, 1.0]]], [[[1.0, 0.0], [0.0, 1.0]]]]) == 1.5
     assert rank([[[[0.0, -1.0], [-2.0, 0.0]]]]) == 0
+    # A small singular value is one.
+    assert rank([[[[1.0, 0.0], [0.0, 1e-5]]]]) == 2
     # Of rank 1 before the ReLU, of rank 2 behind it.
     assert rank([[[[1.0, -1.0], [-1.0, 1.0]]]]) == 2
 

@@ -53,6 +53,9 @@ def test_lamp_does_not_lose_small_scores_beside_large_ones() -> None:
     random = torch.Generator().manual_seed(0)
     small, middling = torch.rand(2, 60, generator=random)
     check_lamp(layers(a=[1e4, *(small * 1e-3).tolist()], b=middling.tolist()))
+    # In float32 the squares of both small ones are 0.
+    found = layers(a=[1.0, 1e-25], b=[1.0, 3e-25])
+    assert Lamp().allocate(found, 3) == {"a": 1, "b": 2}
 
 
 def test_lamp_does_not_depend_on_the_scale_of_a_layer() -> None:

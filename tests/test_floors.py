@@ -135,7 +135,7 @@ def dear(found: Layers, *costs: int) -> Layers:
 
 
 @every("allocation")
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("min_units", [0, 2])
 def test_macs_come_as_near_as_any_number_of_units_does(
     allocation: Allocation, seed: int, min_units: int
@@ -147,7 +147,7 @@ def test_macs_come_as_near_as_any_number_of_units_does(
         held(found, floored.allocate(found, keep), "macs")
         for keep in range(least, alive(found) + 1)
     }
-    for goal in range(min(reachable), max(reachable) + 50, 29):
+    for goal in range(min(reachable), max(reachable) + 50, 71):
         got = held(found, counts_for(floored, found, Goal(goal, "macs")), "macs")
         assert abs(got - goal) == min(abs(other - goal) for other in reachable)
 

@@ -47,7 +47,7 @@ class HRank:
 
 def _ranks(z: Tensor) -> Tensor:
     a = z.relu()
-    matrices = a.flatten(1).reshape(len(a), -1, a.shape[-1] if a.dim() > 2 else 1)
+    matrices = a.reshape(len(a), -1, a.shape[-1])
     relative = max(matrices.shape[1:]) * torch.finfo(a.dtype).eps
     # The decomposition refuses a NaN without a name; passed on, it is refused with the layer's.
     finite = matrices.isfinite().flatten(1).all(1)

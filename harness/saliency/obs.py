@@ -102,7 +102,7 @@ class Obs:
         kept = blocked(by_group(mask, hessian), matrices.shape[-1])
 
         def optimum(rows: Tensor, kept: Tensor) -> Tensor:
-            pull = (torch.where(kept, 0.0, rows) @ matrices) * kept
+            pull = torch.where(kept, 0.0, rows) @ matrices
             lower = curvature.factor(restricted(matrices.unsqueeze(2), kept), name)
             moves = torch.cholesky_solve(pull.unsqueeze(-1), lower).squeeze(-1)
             return torch.where(kept, rows + moves, 0.0)

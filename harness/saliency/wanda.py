@@ -89,7 +89,7 @@ def best_of_rows(scores: Tensor, keep: int) -> Tensor:
     # place[i, j]: how many of row i come before its weight j.
     place = rows.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     mask = place < room.clamp(max=each)[:, None]
-    following = torch.where((place == each) & (place < room[:, None]), rows, -torch.inf)
+    following = torch.where(place == each, rows, -torch.inf)
     mask |= top(following, keep - int(mask.count_nonzero()))
     return mask.view(scores.shape)
 

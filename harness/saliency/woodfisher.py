@@ -102,7 +102,7 @@ class WoodFisher:
     def _compensated(self, name: str, weight: Tensor, gone: Tensor, products: Tensor) -> Tensor:
         def change(products: Tensor, flat: Tensor, gone: Tensor) -> Tensor:
             inverse = self._inverse(name, products, flat != 0)
-            scaled = torch.where(gone, flat / 1.0, 0.0)
+            scaled = torch.where(gone, flat / inverse.diagonal(dim1=-2, dim2=-1), 0.0)
             return -(inverse @ scaled.unsqueeze(-1)).squeeze(-1)
 
         size = products.shape[-1]
