@@ -168,7 +168,7 @@ def _target(
     check_target("density", density, "density")
     account = pruner.account("density", model, units, facts)
     goal = Goal(round(account.share_of(density) * account.removable), counts)
-    pruner.check_reachable(goal, model, units, facts)
+    pruner.check(goal, model, units, facts)
     return sum(alive.values()), goal
 
 

@@ -60,9 +60,7 @@ class Levels:
         self.account = self.accounts[what.schedule.unit]
         # Before any training: a target that this model cannot reach fails here.
         self.shares = what.schedule.shares(self.account.share_of)
-        what.pruner.check_reachable(
-            self._goal(min(self.shares)), self.network, self.units, self.facts
-        )
+        what.pruner.check(self._goal(min(self.shares)), self.network, self.units, self.facts)
         keep = {*what.keep_epochs, *what.finetune.dense_epochs}
         # The folder's name stands for the code that decides this training.
         shared = journal and replace(journal, code=dense.name)

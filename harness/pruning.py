@@ -85,17 +85,20 @@ class Pruner:
         layers = self._layers(ones, model, units, facts, store.masks)
         return {name: layer.alive * cost(layer, counts) for name, layer in layers.items()}
 
-    def check_reachable(self, goal: Goal, model: nn.Module, units: Units, facts: Facts) -> None:
-        """
+    def check(self, goal: Goal, model: nn.Module, units: Units, facts: Facts = NOTHING) -> None:
+        """What can be refused before any training.
+
         Raises:
-            ValueError: floors forbid it; it names the smallest reachable density.
+            ValueError: the saliency cannot score this model; floors forbid the goal, with the
+                smallest reachable density; or the allocation cannot meet it.
         """
+        if hasattr(self.saliency, "check"):
+            self.saliency.check(model, units)
         weights = prunable_weights(model)
-        floors = getattr(self.allocation, "floors", None)
-        if floors is None:
-            return
         layers = self._layers({n: torch.ones_like(weights[n]) for n in units}, model, units, facts)
-        least = sum(count * cost(layers[n], goal.counts) for n, count in floors(layers).items())
+        own = getattr(self.allocation, "floors", None)  # an allocation from outside has none
+        floors: Counts = own(layers) if own else {}
+        least = sum(count * cost(layers[name], goal.counts) for name, count in floors.items())
         whole = sum(layer.units * cost(layer, goal.counts) for layer in layers.values())
         if least > goal.keep:
             raise ValueError(
@@ -103,6 +106,8 @@ class Pruner:
                 f"min_density hold {least}; the smallest reachable density of what is pruned is "
                 f"{least / whole:.6g}"
             )
+        if not getattr(self.allocation, "needs_curves", False):
+            counts_for(self.allocation, layers, goal)
 
     def decide(
         self,

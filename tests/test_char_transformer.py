@@ -181,6 +181,8 @@ def test_a_norm_that_only_a_layer_feeds_is_still_taken_behind_an_embedding() -> 
 
 def test_dropout_acts_in_training_only() -> None:
     model = built(CharTransformer(width=8, heads=2, depth=1, dropout=0.5))
+    # Of embeddings, of attention and of what the block adds.
+    assert [part.p for part in model.modules() if isinstance(part, nn.Dropout)] == [0.5] * 3
     assert not torch.equal(model(ids()), model(ids()))
     model.eval()
     assert torch.equal(model(ids()), model(ids()))

@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import component
-from test_grasp import check_close, cut, data, on_ranks, smooth, squares
+from lockstep import cut, on_ranks
+from test_grasp import check_close, data, smooth, squares
 from test_saliency import Net, batches, check_same, everything, inputs, summed
 from torch import Tensor, nn
 

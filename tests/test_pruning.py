@@ -7,12 +7,14 @@ from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, Layer, Layers
 from harness.allocation.global_ranking import GlobalRanking
+from harness.allocation.manual import Manual
 from harness.allocation.uniform import Uniform
 from harness.budget import Account, Goal, counted, counts_for
 from harness.masks import MaskStore
 from harness.models.mlp import Mlp
 from harness.prunable import without
 from harness.pruning import Calibration, Pruner
+from harness.saliency.bn_scale import BNScale
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
 from harness.structure.base import Structure, Units
@@ -328,3 +330,28 @@ def test_excluding_an_unknown_layer_is_refused_with_the_known_ones() -> None:
 def test_excluding_every_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="leaves nothing to prune"):
         without(UNITS, ["first", "fc1", "last"])
+
+
+def test_what_a_saliency_cannot_score_is_refused_before_any_training() -> None:
+    model = network(5)
+    units = Neuron().units(model, SAMPLE)
+    with pytest.raises(ValueError, match="needs a BatchNorm with a scale that fc1 alone feeds"):
+        Pruner(BNScale(), Neuron(), Uniform()).check(Goal(3, "weights"), model, units)
+
+
+def test_a_goal_that_floors_forbid_is_refused_before_any_training() -> None:
+    model = network(5)
+    units = Element().units(model, SAMPLE)
+    pruner = Pruner(Magnitude(), Element(), Uniform(min_density=0.4))
+    # 15 weights in fc1 and 10 in fc2: 6 and 4 stay.
+    pruner.check(Goal(10, "weights"), model, units)
+    with pytest.raises(ValueError, match=r"keeps 9 of 25 weights.* hold 10; .* pruned is 0\.4"):
+        pruner.check(Goal(9, "weights"), model, units)
+
+
+def test_an_allocation_that_cannot_meet_the_goal_is_refused_before_any_training() -> None:
+    model = network(5)
+    units = Element().units(model, SAMPLE)
+    pruner = Pruner(Magnitude(), Element(), Manual(densities={"fc9": 0.5}))
+    with pytest.raises(ValueError, match="fc9"):
+        pruner.check(Goal(9, "weights"), model, units)

@@ -14,7 +14,9 @@ from harness.saliency.gradient import Gradient
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
 from harness.saliency.weight_gradient import WeightGradient
-from harness.tensors import Batch, Tensors, mean_alone, prunable_weights
+from harness.structure.element import Element
+from harness.structure.filter import Filter
+from harness.tensors import Batch, Loss, Tensors, mean_alone
 
 WEIGHTS = {"layer.weight": torch.tensor([[1.0, -2.0], [3.0, 0.0]])}
 EVIDENCE = {"layer.weight": torch.tensor([[0.5, 0.5], [-1.0, 9.0]])}
@@ -191,18 +193,33 @@ def test_random_takes_its_seed_from_the_run() -> None:
     assert component("saliency", "random", seed=11) == Random(seed=11)
 
 
+def units_of(saliency: Saliency, model: nn.Module) -> dict[str, tuple[str, ...]]:
+    """What the saliency is asked to score: filters for one that scores whole units."""
+    structure = Element() if saliency.granularity == "weight" else Filter()
+    return structure.units(model, batches()[0][0].to(next(model.parameters()).dtype))
+
+
+def evidence_of(
+    saliency: Saliency, model: nn.Module, data: list[Batch], loss: Loss = summed
+) -> Tensors:
+    more = {} if saliency.granularity == "weight" else {"units": units_of(saliency, model)}
+    return saliency.evidence(model, data, loss, mean_alone, **more)
+
+
+def scores_of(saliency: Saliency, model: nn.Module, data: list[Batch]) -> Tensors:
+    weights = {name: model.get_parameter(name).detach() for name in units_of(saliency, model)}
+    return saliency.score(weights, evidence_of(saliency, model, data))
+
+
 @every("saliency")
 def test_saliency_gives_every_unit_one_finite_score_twice_the_same(saliency: Saliency) -> None:
     model = Net()
-    weights = prunable_weights(model)
-    scores, again = (
-        saliency.score(weights, saliency.evidence(model, batches(), summed, mean_alone))
-        for _ in range(2)
-    )
-    assert scores.keys() >= weights.keys()
-    for name, weight in weights.items():
-        units = weight.shape if saliency.granularity == "weight" else weight.shape[:1]
-        assert scores[name].shape == units
+    scores, again = (scores_of(saliency, model, batches()) for _ in range(2))
+    units = units_of(saliency, model)
+    assert scores.keys() == units.keys() and scores
+    for name in units:
+        shape = model.get_parameter(name).shape
+        assert scores[name].shape == (shape if saliency.granularity == "weight" else shape[:1])
         assert scores[name].isfinite().all()
         assert not scores[name].requires_grad
         assert torch.equal(scores[name], again[name])
@@ -211,15 +228,11 @@ def test_saliency_gives_every_unit_one_finite_score_twice_the_same(saliency: Sal
 @every("saliency")
 def test_saliency_does_not_see_how_the_samples_are_cut_into_batches(saliency: Saliency) -> None:
     model = Net().double()
-    weights = prunable_weights(model)
     split = [(xs.double(), ys) for xs, ys in batches()]
     joined = [(torch.cat([xs for xs, _ in split]), torch.cat([ys for _, ys in split]))]
-    one, two = (
-        saliency.score(weights, saliency.evidence(model, data, summed, mean_alone))
-        for data in (split, joined)
-    )
-    for name in weights:
-        torch.testing.assert_close(one[name], two[name], rtol=0, atol=1e-9)
+    one, two = (scores_of(saliency, model, data) for data in (split, joined))
+    for name, scores in one.items():
+        torch.testing.assert_close(scores, two[name], rtol=0, atol=1e-9)
 
 
 @every("saliency")
@@ -227,8 +240,8 @@ def test_saliency_leaves_the_model_alone(saliency: Saliency) -> None:
     model = Net().train()
     model.norm.eval()
     before = everything(model)
-    weights = prunable_weights(model)
-    evidence = saliency.evidence(model, batches(), summed, mean_alone)
+    weights = {name: model.get_parameter(name).detach() for name in units_of(saliency, model)}
+    evidence = evidence_of(saliency, model, batches())
     kept = copy.deepcopy(evidence)
     saliency.score(weights, evidence)
     check_same(everything(model), before)
@@ -244,10 +257,29 @@ def test_saliency_leaves_the_model_alone_when_the_loss_fails(saliency: Saliency)
     def failing(outputs: Tensor, labels: Tensor) -> Tensor:
         raise ZeroDivisionError
 
-    # A saliency that needs no data never meets the error.
+    # A saliency that needs no data, or no loss, never meets the error.
     with suppress(ZeroDivisionError):
-        saliency.evidence(model, batches(), failing, mean_alone)
+        evidence_of(saliency, model, batches(), failing)
     check_same(everything(model), before)
+
+
+@every("saliency")
+def test_saliency_leaves_the_model_alone_when_the_model_fails(saliency: Saliency) -> None:
+    model = Net().train()
+    before = everything(model)
+    units = units_of(saliency, model)
+    more = {} if saliency.granularity == "weight" else {"units": units}
+    wrong: list[Batch] = [(torch.zeros(2, 1, 9, 9), torch.zeros(2, dtype=torch.int64))]
+    with suppress(RuntimeError):
+        saliency.evidence(model, wrong, summed, mean_alone, **more)
+    check_same(everything(model), before)
+
+
+@every("saliency")
+def test_saliency_scores_frozen_weights_as_any_other(saliency: Saliency) -> None:
+    free, frozen = Net(), Net().requires_grad_(False)
+    one, other = (scores_of(saliency, model, batches()) for model in (free, frozen))
+    assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @every("saliency")

@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 import torch
 from conftest import component
-from test_grasp import check_close, on_ranks
+from lockstep import on_ranks
+from test_grasp import check_close
 from test_saliency import Net, batches, check_same, everything, inputs, summed
 from torch import Tensor, nn
 

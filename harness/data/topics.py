@@ -69,7 +69,7 @@ class Topics:
                     f"{name} must be in (0, 1), got {share!r}; it is a share of the text, "
                     "write e.g. 0.05"
                 )
-        # 0.7 + 0.2 + 0.1 is above 1 by rounding.
+        # 0.55 + 0.34 + 0.11 is above 1 by rounding.
         if (total := self.train + self.validation + self.test) > 1 + 1e-9:
             raise ValueError(
                 f"train + validation + test must be at most 1, got {total:g}; "

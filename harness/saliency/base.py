@@ -38,7 +38,11 @@ class Saliency(Protocol):
 
 
 class UnitSaliency(Protocol):
-    """A saliency of whole units (granularity "unit"), such as filters: nothing is pooled."""
+    """A saliency of whole units (granularity "unit"), such as filters: nothing is pooled.
+
+    A method `check(model, units)`, if it has one, is asked before any training and raises
+    ValueError for a network that it cannot score.
+    """
 
     @property
     def granularity(self) -> str: ...

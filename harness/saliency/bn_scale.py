@@ -22,6 +22,15 @@ class BNScale:
 
     granularity: ClassVar[str] = "unit"
 
+    def check(self, model: nn.Module, units: Grouping) -> None:
+        """Before any training.
+
+        Raises:
+            ValueError: a layer has no BatchNorm among its companions.
+        """
+        for name, along in units.items():
+            _scale(model, name, along)
+
     def evidence(
         self,
         model: nn.Module,

@@ -1,0 +1,48 @@
+"""Several ranks in one process and without threads, for what they ask a `Mean` for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from torch import nn
+
+from harness.saliency.base import Saliency
+from harness.tensors import Batch, Loss, Tensors, mean_alone
+
+
+class Asked(Exception):
+    """A rank reached a mean whose result is not known yet."""
+
+    def __init__(self, sums: Tensors, samples: int):
+        self.sums, self.samples = sums, samples
+
+
+def on_ranks(
+    saliency: Saliency, model: nn.Module, shares: Sequence[list[Batch]], loss: Loss
+) -> list[Tensors]:
+    """The evidence of every rank, of which each has a share; all must ask for the same means."""
+    known: list[Tensors] = []
+    while True:
+        asked, done = [], []
+        for share in shares:
+            results = iter(known)
+
+            def mean(sums: Tensors, samples: int, results: Any = results) -> Tensors:
+                for result in results:
+                    return {name: value.clone() for name, value in result.items()}
+                raise Asked({name: value.clone() for name, value in sums.items()}, samples)
+
+            try:
+                done.append(saliency.evidence(model, iter(share), loss, mean))
+            except Asked as one:
+                asked.append(one)
+        if not asked:
+            return done
+        assert not done
+        first = asked[0].sums
+        assert all(list(one.sums) == list(first) for one in asked)
+        sums = {name: sum(one.sums[name] for one in asked) for name in first}
+        known.append(mean_alone(sums, sum(one.samples for one in asked)))
+
+
+def cut(batch: Batch, *sizes: int) -> list[Batch]:
+    return list(zip(*(part.split(list(sizes)) for part in batch), strict=True))
