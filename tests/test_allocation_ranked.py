@@ -245,3 +245,17 @@ def test_layer_std_refuses_what_it_cannot_use() -> None:
             LayerStd(quality={"a": factor})  # type: ignore[dict-item]
     with pytest.raises(ValueError, match="quality must map layers to factors"):
         LayerStd(quality=2.0)  # type: ignore[arg-type]
+
+
+def test_layer_std_takes_the_mean_square_over_the_number_of_weights() -> None:
+    # Deviations 1 and 1: 1 | 0.9. Over one weight less they would be 1.41 and 1.15: 0.71 | 0.78.
+    found = layers(a=[1.0, 0.0], b=[0.9, 0.0, 0.0, 0.0])
+    weights = {"a": torch.tensor([-1.0, 1.0]), "b": torch.tensor([-1.0, 1.0, -1.0, 1.0])}
+    found = {name: replace(layer, weight=weights[name]) for name, layer in found.items()}
+    assert LayerStd().allocate(found, 1) == {"a": 1, "b": 0}
+
+
+def test_sensitivity_counts_whole_units_in_spite_of_floating_point() -> None:
+    # 0.55 * 100 is 55.00000000000001.
+    found = with_curves(a=((1.0, 1.0), (0.55, 1.0)), b=((1.0, 1.0), (0.9, 5.0)))
+    assert Sensitivity().allocate(found, 155) == {"a": 55, "b": 100}

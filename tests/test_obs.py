@@ -217,8 +217,8 @@ def test_the_memory_is_known_before_and_logged(caplog: pytest.LogCaptureFixture)
     model = nn.Linear(300, 2)
     with caplog.at_level(logging.INFO):
         Obs(block=100).evidence(model, [(torch.ones(1, 300), torch.zeros(1))], total, mean_alone)
-    # Three blocks of 100 x 100 once, and six copies for both rows: 8 * 30,000 * (1 + 12) bytes.
-    assert "saliency obs needs up to 0.00312 GB beside the model" in caplog.text
+    # Three blocks of 100 x 100 once, and ten copies for both rows: 8 * 30,000 * (1 + 20) bytes.
+    assert "saliency obs needs up to 0.00504 GB beside the model" in caplog.text
 
 
 def test_too_much_memory_is_refused_before_the_forward() -> None:
@@ -227,8 +227,8 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
 
     model = nn.Linear(300, 2)
     model.register_forward_pre_hook(fail)
-    with pytest.raises(ValueError, match=r"0.00312 GB .*weight.* is 0.003; choose a block below"):
-        Obs(block=100, memory_limit_gb=0.003).evidence(
+    with pytest.raises(ValueError, match=r"0.00504 GB .*weight.* is 0.005; choose a block below"):
+        Obs(block=100, memory_limit_gb=0.005).evidence(
             model, [(torch.ones(1, 300), torch.zeros(1))], total, mean_alone
         )
 

@@ -233,8 +233,8 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
 
     model = nn.Sequential(nn.Linear(100, 200), nn.Linear(200, 2))
     model.register_forward_pre_hook(fail)
-    # 100^2 + 200^2 entries, and six copies of the larger: 8 * (50,000 + 240,000) bytes.
-    with pytest.raises(ValueError, match=r"0.00232 GB .*1.weight.* is 0.002; use saliency=obs"):
+    # 100^2 + 200^2 entries, and ten copies of the larger: 8 * (50,000 + 400,000) bytes.
+    with pytest.raises(ValueError, match=r"0.0036 GB .*1.weight.* is 0.002; use saliency=obs"):
         SparseGpt(memory_limit_gb=0.002).evidence(
             model, [(torch.ones(1, 100), torch.zeros(1))], total, mean_alone
         )

@@ -13,8 +13,8 @@ GB = 10**9
 DOUBLE = 8  # bytes of a float64
 # Numbers of matrix entries that are worked on at once: 32 MiB in float64.
 PIECE = 2**22
-# Copies of a matrix while it is restricted, factored and inverted.
-COPIES = 6
+# Copies of a matrix while it is restricted, factored and solved with, as measured.
+COPIES = 10
 # The sums, what the ranks add up, and the means.
 STAGES = 3
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import nn
 
+from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
 from harness.experiment import Experiment
 from harness.files import write_whole
@@ -69,7 +70,8 @@ class Analysis(Run):
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """As of Run; then rank 0 prints the table, also if the analysis was finished before."""
         # A target that the run could not reach must not stop what asks for none.
-        outcome = super().execute(replace(experiment, schedule=OneShot(final=1.0)), ranks)
+        alone = replace(experiment, schedule=OneShot(final=1.0), allocation=Uniform())
+        outcome = super().execute(alone, ranks)
         if self.progress != "none":
             ranks.on_main(self._show)
         return outcome

@@ -94,6 +94,8 @@ def pruned(network: nn.Module, masks: Tensors) -> Iterator[None]:
 def curves_of(levels: "Levels", grid: Iterable[float]) -> Curves:
     """The curves of a run's network as it is now, on its validation data.
 
+    Weights that the saliency would move to make up for pruned ones stay as they are.
+
     Raises:
         Stopped: a signal asked for it; the network is as it was.
     """
