@@ -105,7 +105,7 @@ def counts_for(allocation: Allocation, layers: Layers, goal: Goal) -> Counts:
     def off_by(keep: int) -> int:
         return held(layers, allocation.allocate(layers, keep), goal.counts) - goal.keep
 
-    least = _least(allocation, layers, goal)
+    least = least_units(allocation, layers, goal)
     low, high = least, alive
     while high - low > 1:
         middle = (low + high) // 2
@@ -116,8 +116,12 @@ def counts_for(allocation: Allocation, layers: Layers, goal: Goal) -> Counts:
     return allocation.allocate(layers, min(offs, key=lambda keep: (abs(offs[keep]), offs[keep])))
 
 
-def _least(allocation: Allocation, layers: Layers, goal: Goal) -> int:
-    """The least units that can be kept; raises where they hold more than the goal."""
+def least_units(allocation: Allocation, layers: Layers, goal: Goal) -> int:
+    """The least units that can be kept.
+
+    Raises:
+        Unreachable: they hold more than the goal.
+    """
     # An own allocation need not know floors.
     floors = getattr(allocation, "floors", None)
     if floors is None:

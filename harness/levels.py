@@ -1,23 +1,24 @@
 """A run, top to bottom: dense training; then per level prune, measure, retrain, measure."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
-from harness.allocation.base import Facts
+from harness.allocation.base import Facts, Unreachable
 from harness.bits import pack, unpack
 from harness.budget import Goal
-from harness.checkpoints import STAGE, STEP, Checkpoints, State
+from harness.checkpoints import STAGE, Checkpoints, State
 from harness.distributed.link import measured, remember
 from harness.finetune.base import Start
 from harness.metrics.macs import layer_macs
 from harness.prunable import store_for, take_over, without
 from harness.pruning import Calibration
 from harness.records import Identity, Record, Watcher
+from harness.saver import LevelSaver
 from harness.schedule.base import path
 from harness.seeds import derive
 from harness.sensitivity.curves import with_curves
@@ -60,7 +61,7 @@ class Levels:
         self.account = self.accounts[what.schedule.unit]
         # Before any training: a target that this model cannot reach fails here.
         self.shares = what.schedule.shares(self.account.share_of)
-        what.pruner.check(self._goal(min(self.shares)), self.network, self.units, self.facts)
+        self._check(self._goal(min(self.shares)))
         keep = {*what.keep_epochs, *what.finetune.dense_epochs}
         # The folder's name stands for the code that decides this training.
         shared = journal and replace(journal, code=dense.name)
@@ -68,6 +69,13 @@ class Levels:
             dense, what.training, subject.setting(0), subject.initial, keep, shared
         )
         self.passed, self.records = -1, 0
+
+    def _check(self, goal: Goal) -> None:
+        try:
+            self.what.pruner.check(goal, self.network, self.units, self.facts)
+        except Unreachable as error:
+            limit = self.account.asked_of(error.share)
+            raise ValueError(f"{error}, a {self.account.unit} of {limit:.6g}") from error
 
     def run(
         self,
@@ -242,22 +250,3 @@ class Levels:
             self.watcher.epoch(level, done, epochs, accuracy)
 
         return on_epoch
-
-
-@dataclass(frozen=True)
-class LevelSaver:
-    """Keeps a level's retraining in the run's checkpoints, after the replicas were compared."""
-
-    levels: Levels
-    level: int
-    journal: Journal
-    files: Checkpoints
-
-    def due(self, step: int) -> bool:
-        return self.journal.due(step)
-
-    def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
-        self.levels.ranks.check_equal(self.levels.store.masks, "masks in force")
-        self.journal.compare_weights(self.levels.network, epoch, step)
-        name = f"level-{self.level:02d}-epoch-{epoch:05d}-step-{step:06d}"
-        self.journal.save(self.files, name, STEP, self.levels.standing(state()))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, Facts, Layer, Layers
-from harness.budget import Account, Goal, cost, counted, counts_for
+from harness.budget import Account, Goal, cost, counted, counts_for, least_units
 from harness.control import check_control, controlled
 from harness.masks import MaskStore
 from harness.saliency.base import Saliency
@@ -67,7 +67,7 @@ class Pruner:
     def account(self, unit: str, model: nn.Module, units: Units, facts: Facts = NOTHING) -> Account:
         """The budget of this model in one unit of asking."""
         weights = prunable_weights(model)
-        layers = self._layers({n: torch.ones_like(weights[n]) for n in units}, model, units, facts)
+        layers = self._layers(self._ones(model, units), model, units, facts)
         counts = counted(unit, self.budget)
         total = {
             "weights": sum(weight.numel() for weight in weights.values()),
@@ -81,31 +81,21 @@ class Pruner:
         self, model: nn.Module, store: MaskStore, units: Units, facts: Facts, counts: str
     ) -> Counts:
         """What the units in force hold, per weight."""
-        ones = {name: torch.ones_like(model.get_parameter(name)) for name in units}
-        layers = self._layers(ones, model, units, facts, store.masks)
+        layers = self._layers(self._ones(model, units), model, units, facts, store.masks)
         return {name: layer.alive * cost(layer, counts) for name, layer in layers.items()}
 
     def check(self, goal: Goal, model: nn.Module, units: Units, facts: Facts = NOTHING) -> None:
         """What can be refused before any training.
 
         Raises:
-            ValueError: the saliency cannot score this model; floors forbid the goal, with the
-                smallest reachable density; or the allocation cannot meet it.
+            Unreachable: floors forbid the goal; with the smallest reachable density.
+            ValueError: the saliency cannot score this model, or the allocation cannot meet the
+                goal otherwise.
         """
         if hasattr(self.saliency, "check"):
             self.saliency.check(model, units)
-        weights = prunable_weights(model)
-        layers = self._layers({n: torch.ones_like(weights[n]) for n in units}, model, units, facts)
-        own = getattr(self.allocation, "floors", None)  # an allocation from outside has none
-        floors: Counts = own(layers) if own else {}
-        least = sum(count * cost(layers[name], goal.counts) for name, count in floors.items())
-        whole = sum(layer.units * cost(layer, goal.counts) for layer in layers.values())
-        if least > goal.keep:
-            raise ValueError(
-                f"the target keeps {goal.keep} of {whole} {goal.counts}, but min_units and "
-                f"min_density hold {least}; the smallest reachable density of what is pruned is "
-                f"{least / whole:.6g}"
-            )
+        layers = self._layers(self._ones(model, units), model, units, facts)
+        least_units(self.allocation, layers, goal)
         if not getattr(self.allocation, "needs_curves", False):
             counts_for(self.allocation, layers, goal)
 
@@ -125,7 +115,7 @@ class Pruner:
         """
         evidence = self.evidence(model, units, data)
         weights = {name: model.get_parameter(name).detach() for name in units}
-        scores = self.saliency.score(weights, evidence)
+        scores = self._pooled(self.saliency.score(weights, evidence), units)
         layers = self._layers(scores, model, units, facts, store.masks)
         counts = counts_for(self.allocation, layers, goal)
         if self._solves:
@@ -145,7 +135,9 @@ class Pruner:
     ) -> Tensors:
         """One score per unit, as `decide` ranks them; pruned units are -inf."""
         weights = {name: model.get_parameter(name).detach() for name in units}
-        scores = self.saliency.score(weights, self.evidence(model, units, data))
+        scores = self._pooled(
+            self.saliency.score(weights, self.evidence(model, units, data)), units
+        )
         layers = self._layers(scores, model, units, NOTHING, store.masks)
         return {name: layer.scores for name, layer in layers.items()}
 
@@ -186,7 +178,7 @@ class Pruner:
         layers = {}
         for name, companions in units.items():
             weight = model.get_parameter(name).detach()
-            pooled = self._pool(name, scores[name])
+            pooled = scores[name]
             count = pooled.numel()
             if masks is not None:
                 alive = self._alive(masks[name])
@@ -209,9 +201,17 @@ class Pruner:
             )
         return layers
 
-    def _pool(self, name: str, scores: Tensor) -> Tensor:
-        checked(self.saliency, name, scores)
-        return scores if self.saliency.granularity == "unit" else self.structure.pool(scores)
+    def _pooled(self, scores: Tensors, units: Units) -> Tensors:
+        """One score per unit."""
+        whole = {name: checked(self.saliency, name, scores[name]) for name in units}
+        if self.saliency.granularity == "unit":
+            return whole
+        return {name: self.structure.pool(one) for name, one in whole.items()}
+
+    def _ones(self, model: nn.Module, units: Units) -> Tensors:
+        """Equal scores, one per unit."""
+        weights = {name: model.get_parameter(name).detach() for name in units}
+        return {name: self.structure.pool(torch.ones_like(w)) for name, w in weights.items()}
 
     def _alive(self, mask: Tensor) -> Tensor:
         if self.structure.granularity == "weight":

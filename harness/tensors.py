@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 from torch.nn.modules.conv import _ConvNd
+from torch.nn.parameter import is_lazy
 
 Tensors = dict[str, Tensor]  # "layer1.0.conv1.weight" -> tensor of that weight's shape
 Counts = dict[str, int]  # "layer1.0.conv1.weight" -> number of units

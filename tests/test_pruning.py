@@ -15,6 +15,7 @@ from harness.models.mlp import Mlp
 from harness.prunable import without
 from harness.pruning import Calibration, Pruner
 from harness.saliency.bn_scale import BNScale
+from harness.saliency.fpgm import FPGM
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
 from harness.structure.base import Structure, Units
@@ -345,7 +346,7 @@ def test_a_goal_that_floors_forbid_is_refused_before_any_training() -> None:
     pruner = Pruner(Magnitude(), Element(), Uniform(min_density=0.4))
     # 15 weights in fc1 and 10 in fc2: 6 and 4 stay.
     pruner.check(Goal(10, "weights"), model, units)
-    with pytest.raises(ValueError, match=r"keeps 9 of 25 weights.* hold 10; .* pruned is 0\.4"):
+    with pytest.raises(ValueError, match=r"cannot keep 9 of 25 .* hold 10; .* pruned is 0\.4"):
         pruner.check(Goal(9, "weights"), model, units)
 
 
@@ -355,3 +356,14 @@ def test_an_allocation_that_cannot_meet_the_goal_is_refused_before_any_training(
     pruner = Pruner(Magnitude(), Element(), Manual(densities={"fc9": 0.5}))
     with pytest.raises(ValueError, match="fc9"):
         pruner.check(Goal(9, "weights"), model, units)
+
+
+def test_a_saliency_of_units_has_the_budget_of_its_structure() -> None:
+    model = network(5, 4)
+    units = Neuron().units(model, SAMPLE)
+    for unit in ("density", "compression"):
+        own, other = (
+            Pruner(saliency, Neuron(), Uniform()).account(unit, model, units)
+            for saliency in (FPGM(), Magnitude())
+        )
+        assert own == other

@@ -74,6 +74,7 @@ class Unreachable(ValueError):
             f"cannot keep {keep} of {whole} {counts}: the floors of {floors} hold {least}; the "
             f"smallest reachable density of what is pruned is {smallest_density(least, whole)}"
         )
+        self.share = least / whole
 
 
 def smallest_density(least: int, whole: int) -> str:
