@@ -29,8 +29,9 @@ class Record:
     seed: int
     level: int
     stage: str
-    target_density: float  # asked: kept share of prunable weights, in (0, 1]
-    target_compression: float  # asked: parameters before / after, >= 1
+    # Asked; with allocation.budget=macs both count multiply-accumulates instead.
+    target_density: float  # kept share of prunable weights, in (0, 1]
+    target_compression: float  # parameters before / after, >= 1
     density: float  # measured: non-zero share of prunable weights, in [0, 1]
     compression: float  # all parameters before / after, read from the weights
     speedup: float  # theoretical: multiply-accumulates before / after

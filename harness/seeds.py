@@ -7,8 +7,9 @@ def derive(seed: int, *purpose: str | int) -> int:
     """First 63 bits of SHA-256 over "seed/purpose/...": independent streams, equal everywhere.
 
     Purposes in use: ("init",), ("order", level, epoch), ("calibration",), ("saliency", name),
-    ("reinit", level), ("dropout", level, epoch, rank), ("augmentation", level, epoch),
-    ("prune", level). Python's hash() differs between processes and is never used.
+    ("saliency", name, probe), ("reinit", level), ("dropout", level, epoch, rank),
+    ("augmentation", level, epoch), ("prune", level), ("control", kind, name). Python's hash()
+    differs between processes and is never used.
 
     >>> derive(0, "init") == derive(0, "init"), derive(0, "init") == derive(1, "init")
     (True, False)

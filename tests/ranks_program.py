@@ -43,7 +43,7 @@ class Silent:
 def prune_with_every_saliency(ranks: Ranks, out: Path) -> dict[str, object]:
     """Per saliency and dtype: masks of one event on equal weights, and the scores behind them.
 
-    103 samples in batches of 16: shares and last batches differ between ranks.
+    51 samples in batches of 16: shares and last batches differ between ranks.
     """
     found: dict[str, object] = {}
     for file in sorted((CONF / "saliency").glob("*.yaml")):
@@ -81,8 +81,8 @@ def convolutional() -> nn.Module:
 
 def calibration(dtype: torch.dtype) -> Batch:
     stream = torch.Generator().manual_seed(1)
-    inputs = torch.randn(103, 1, 8, 8, generator=stream, dtype=torch.float64)
-    return inputs.to(dtype), torch.randint(0, 3, (103,), generator=stream)
+    inputs = torch.randn(51, 1, 8, 8, generator=stream, dtype=torch.float64)
+    return inputs.to(dtype), torch.randint(0, 3, (51,), generator=stream)
 
 
 def summed(outputs: Tensor, labels: Tensor) -> Tensor:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.memory import extra_megabytes
 
 Measured = tuple[dict[str, Any], str]
 
@@ -145,3 +146,29 @@ def test_no_rounds_are_refused(tmp_path: Path) -> None:
     done = benchmark("loop", "--repeats", 0, "--out", tmp_path / "x.json")
     assert done.returncode == 2
     assert "must be at least 1, got 0" in done.stderr
+
+
+@pytest.fixture(scope="module")
+def saliency(tmp_path_factory: pytest.TempPathFactory) -> Measured:
+    return measured("saliency", tmp_path_factory.mktemp("benchmark") / "saliency.json")
+
+
+def test_selection_is_measured_beside_torch_with_its_memory(saliency: Measured) -> None:
+    figures = {figure["name"]: figure for figure in saliency[0]["figures"]}
+    assert figures["selection: harness / torch.topk"]["at_most"] == 0.6
+    assert figures["selection: extra memory / scores, harness"]["at_most"] == 2.0
+    assert "selection: harness / global_unstructured" in figures
+
+
+def test_every_saliency_has_its_time_in_epochs_and_its_memory(saliency: Measured) -> None:
+    names = [figure["name"] for figure in saliency[0]["figures"]]
+    for file in (CHECKOUT / "conf" / "saliency").glob("*.yaml"):
+        assert f"MLP: {file.stem} / epoch" in names
+        assert f"MLP: {file.stem}, extra memory" in names
+    (epoch,) = saliency[0]["notes"]
+    assert epoch["name"] == "MLP: a training epoch" and "8 calibration samples" in epoch["text"]
+
+
+def test_extra_memory_is_that_of_the_call() -> None:
+    assert 60 <= extra_megabytes(lambda: bytearray(b"x") * 64_000_000) <= 80
+    assert extra_megabytes(lambda: None) < 5

@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -22,6 +22,7 @@ from harness.budget import Goal
 from harness.launch.build import named
 from harness.launch.paths import CONF
 from harness.models.lenet_5 import LeNet5
+from harness.models.mlp import Mlp
 from harness.prunable import store_for
 from harness.pruning import Calibration, Pruner
 from harness.tensors import Batch, mean_alone
@@ -89,7 +90,7 @@ class Event:
     """One pruning of a copy of the network, down to the weights that move."""
 
     def __init__(self, case: Case, saliency: Any):
-        structure = "filter" if saliency.granularity == "unit" else "element"
+        structure = "row" if saliency.granularity == "unit" else "element"
         self.case = case
         self.pruner = Pruner(saliency, named("structure", structure, seed=0), GlobalRanking())
         self.units = self.pruner.structure.units(case.network, case.inputs[:2])
@@ -115,13 +116,13 @@ def summed(outputs: Tensor, labels: Tensor) -> Tensor:
 def cases(quick: bool) -> Iterator[Case]:
     torch.manual_seed(0)
     data = splits()
-    lenet = LeNet5().build(data.shape, data.classes)
     train = data.train
-    large = Case("LeNet-5", lenet, train.inputs[:512], train.labels[:512], len(train))
     if quick:
-        yield replace(large, inputs=large.inputs[:8], labels=large.labels[:8])
+        small = Mlp(hidden=[32, 32], batch_norm=True).build(data.shape, data.classes)
+        yield Case("MLP", small, train.inputs[:8], train.labels[:8], len(train))
         return
-    yield large
+    lenet = LeNet5().build(data.shape, data.classes)
+    yield Case("LeNet-5", lenet, train.inputs[:512], train.labels[:512], len(train))
     # Of CIFAR-10's size; the time of a step does not depend on what the pixels show.
     inputs, labels = torch.randn(128, 3, 32, 32), torch.arange(128) % 10
     yield Case("ResNet-20", resnet20(), inputs, labels, 50_000)
