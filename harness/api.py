@@ -1,7 +1,9 @@
 """What notebooks and scripts use: scores and masks of any module, the pruned network of a run."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from operator import index
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +11,21 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, Facts
-from harness.allocation.global_ranking import GlobalRanking
 from harness.budget import Goal, counted
 from harness.delivery import read_delivery
+from harness.finite import checked, naming_broken
 from harness.launch.build import build_part, named
 from harness.masks import MaskStore
 from harness.models.base import Model
+from harness.parts import check_offers
 from harness.prunable import store_for, take_over
-from harness.pruning import Pruner, checked
+from harness.pruning import Pruner
 from harness.request import Given, Request
+from harness.rounds import Rounds
 from harness.saliency.base import Saliency
-from harness.schedule.base import check_target, path
+from harness.schedule.base import check_rounds, check_target, path
 from harness.structure.base import Structure, Units
-from harness.tensors import Batch, Counts, Loss, Mean, Tensors, mean_alone
+from harness.tensors import Batch, Counts, Loss, Mean, Tensors, copied, mean_alone
 
 
 def load(run: str | Path) -> tuple[nn.Module, Tensors]:
@@ -51,6 +55,8 @@ def score(
     loss: Loss | None = None,
     mean: Mean = mean_alone,
     structure: str | Structure = "element",
+    example_input: Tensor | None = None,
+    exclude: Sequence[str] = (),
     seed: int = 0,
 ) -> Tensors:
     """How much each prunable weight is worth, by parameter name; the model is left as it was.
@@ -58,8 +64,9 @@ def score(
     saliency: an object, or the name of a file in conf/saliency/. batches: (inputs, labels), for
     those that look at data. loss: (outputs, labels) -> loss SUMMED over the samples; None is
     cross-entropy. mean: the mean over processes, where there are several. structure: for a
-    saliency of whole units ("filter", "neuron"), whose scores have one entry per unit.
-    seed: of what is drawn.
+    saliency of whole units ("filter", "neuron", "row"), whose scores have one entry per unit.
+    example_input: a batch of inputs for such a structure; None takes it from batches. exclude:
+    layers that are left out: "first", "last", or names. seed: of what is drawn.
 
     >>> import harness, torch
     >>> model = torch.nn.Linear(2, 1, bias=False)
@@ -75,14 +82,13 @@ def score(
         ValueError: there is no such saliency, it needs data and gets none, the model has nothing
             to prune, or a score is not finite.
     """
-    pruner = Pruner(
-        _part("saliency", saliency, seed), _part("structure", structure, seed), GlobalRanking()
-    )
-    request = Request(pruner, list(batches or ()), loss, mean)
-    units = request.units(model, None)
+    pruner = _pruner(saliency, structure, "global_ranking", seed)
+    request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
+    units = request.units(model)
     weights = {name: model.get_parameter(name).detach() for name in units}
-    scores = pruner.saliency.score(weights, pruner.evidence(model, units, request.data(model)))
-    return {name: checked(pruner.saliency, name, scores[name]) for name in units}
+    with naming_broken(model):
+        found = pruner.saliency.score(weights, pruner.evidence(model, units, request.data(model)))
+        return {name: checked(pruner.saliency, name, found[name]) for name in units}
 
 
 def prune(
@@ -97,19 +103,21 @@ def prune(
     loss: Loss | None = None,
     mean: Mean = mean_alone,
     example_input: Tensor | None = None,
+    exclude: Sequence[str] = (),
     masks: Tensors | None = None,
     rounds: int | None = None,
     seed: int = 0,
 ) -> Tensors:
     """Prunes the model in place, pruned weights become 0; returns the masks, True where kept.
 
-    density: kept share of all prunable weights, in (0, 1]; exactly round(density * n) stay. Or
-    keep: how many units stay (single weights with structure "element"), one total or one count
-    per tensor by parameter name; tensors that are not named lose nothing. Components are objects
-    or names of files in conf/. batches, loss, mean, seed: as in `score`. example_input: a batch
-    of inputs, for structures of units and for budget="macs"; None takes it from batches. masks:
-    in force already; what they prune stays pruned. rounds: in how many steps, with new scores at
-    each; None: as many as the saliency's authors take.
+    density: kept share of all prunable weights, in (0, 1]; exactly round(density * n) stay, or all
+    that are alive, if that is less. Or keep: how many units stay (single weights with structure
+    "element"), one total or one count per tensor by parameter name; tensors that are not named
+    lose nothing. Components are objects or names of files in conf/. batches, loss, mean, exclude,
+    seed: as in `score`. example_input: also for budget="macs". masks: in force already, of the
+    same structure; what they prune is zeroed and stays pruned. Without them an earlier call is
+    forgotten. rounds: in how many steps, with new scores at each; None: as many as the saliency's
+    authors take. After an error the model is as it was.
 
     >>> import harness, torch
     >>> from torch import nn
@@ -128,25 +136,43 @@ def prune(
         ValueError: neither or both of density and keep are given, they cannot be met, two parts
             do not fit, or as in `score`.
     """
-    counts = dict(keep) if isinstance(keep, Mapping) else None
-    pruner = Pruner(
-        _part("saliency", saliency, seed),
-        _part("structure", structure, seed),
-        _part("allocation", allocation, seed) if counts is None else Given(counts=counts),
-    )
-    request = Request(pruner, list(batches or ()), loss, mean)
-    units, facts = request.units(model, example_input), request.facts(model, example_input)
+    check_rounds(rounds)
+    counts = _whole(keep) if isinstance(keep, Mapping) else None
+    shared = allocation if counts is None else Given(counts=counts)
+    pruner = _pruner(saliency, structure, shared, seed)
+    request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
+    units, facts, data = request.units(model), request.facts(model), request.data(model)
     store = store_for(model, units)
     store.shrink_to(masks or {})
-    start, end = _target(pruner, model, store, units, facts, density, keep)
-    data = request.data(model)
-    for part in path(start, end.keep, rounds or int(getattr(pruner.saliency, "rounds", 1))):
-        goal = replace(end, keep=round(part))
-        decision = pruner.decide(model, store, units, goal, data, facts)
-        store.shrink_to(decision.masks)
-        take_over(model, decision.moved(store.masks))
+    start, end = _target(pruner, model, store, units, facts, density, counts or keep)
+    each = int(getattr(pruner.saliency, "rounds", 1)) if rounds is None else rounds
+    goals = [replace(end, keep=round(part)) for part in path(start, end.keep, each)]
+    with _restored_after_errors(model, store):
         store.apply_to(model)
+        Rounds(pruner, units, data, facts).run(model, store, goals)
     return dict(store.masks)
+
+
+@contextmanager
+def _restored_after_errors(model: nn.Module, store: MaskStore) -> Iterator[None]:
+    before = copied({name: model.get_parameter(name) for name in store.masks})
+    try:
+        yield
+    except BaseException:
+        take_over(model, before)
+        raise
+
+
+def _pruner(
+    saliency: str | Saliency, structure: str | Structure, allocation: str | Allocation, seed: int
+) -> Pruner:
+    asked = {"saliency": saliency, "structure": structure, "allocation": allocation}
+    parts: dict[str, Any] = {
+        group: named(group, part, seed) if isinstance(part, str) else part
+        for group, part in asked.items()
+    }
+    check_offers(parts)
+    return Pruner(**parts)
 
 
 def _target(
@@ -178,19 +204,23 @@ def _total(keep: int | Mapping[str, int] | None, alive: Counts) -> int:
         if unknown:
             raise ValueError(f"keep names {unknown[0]!r}; there are: {', '.join(alive)}")
         for name, count in keep.items():
-            if type(count) is not int or not 0 <= count <= alive[name]:
-                raise ValueError(
-                    f"keep[{name!r}] must be a whole number in [0, {alive[name]}], the units that "
-                    f"are alive, got {count!r}"
-                )
+            _check_count(f"keep[{name!r}]", count, alive[name])
         keep = sum({**alive, **keep}.values())
-    if type(keep) is not int or not 0 <= keep <= sum(alive.values()):
-        raise ValueError(
-            f"keep must be a whole number in [0, {sum(alive.values())}], the units that are "
-            f"alive, got {keep!r}"
-        )
+    keep = _whole({"keep": keep})["keep"]
+    _check_count("keep", keep, sum(alive.values()))
     return keep
 
 
-def _part(group: str, part: Any, seed: int) -> Any:
-    return named(group, part, seed) if isinstance(part, str) else part
+def _whole(counts: Mapping[str, Any]) -> Counts:
+    """Whole numbers of any kind (numpy's too) as int."""
+    for name, count in counts.items():
+        if isinstance(count, bool) or not hasattr(count, "__index__"):
+            raise ValueError(f"keep must be a whole number of units, got {count!r} ({name})")
+    return {name: index(count) for name, count in counts.items()}
+
+
+def _check_count(key: str, count: int, alive: int) -> None:
+    if not 0 <= count <= alive:
+        raise ValueError(
+            f"{key} must be a whole number in [0, {alive}], the units that are alive, got {count}"
+        )

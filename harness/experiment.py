@@ -89,6 +89,11 @@ class Experiment:
                 "sync_batch_norm=true use saliency.batch_norm=eval"
             )
         self._check_epochs()
+        if self.control == "reinitialised" and self.finetune.start(lambda epoch: {}, dict) is None:
+            raise ValueError(
+                "control=reinitialised puts new weights under the mask before retraining, and this "
+                "finetune mode has none; use another finetune, or leave this control out"
+            )
         _ = self.pruner  # refuses a saliency that does not fit the structure
 
     def _check_epochs(self) -> None:

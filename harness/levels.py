@@ -15,9 +15,9 @@ from harness.checkpoints import STAGE, Checkpoints, State
 from harness.distributed.link import measured, remember
 from harness.finetune.base import Start
 from harness.metrics.macs import layer_macs
-from harness.prunable import store_for, take_over, without
-from harness.pruning import Calibration
+from harness.prunable import store_for, without
 from harness.records import Identity, Record, Watcher
+from harness.rounds import Rounds
 from harness.saver import LevelSaver
 from harness.schedule.base import path
 from harness.seeds import derive
@@ -149,25 +149,18 @@ class Levels:
         torch.manual_seed(derive(self.what.seed, "prune", level))
         self.facts = with_curves(self)
         before = self.shares[level - 2] if level > 1 else 1.0
-        for part in path(before, share, self.what.rounds):
-            self._prune_to(self._goal(part))
+        goals = [self._goal(part) for part in path(before, share, self.what.rounds)]
+        self._rounds().run(self.network, self.store, goals)
         self._record(level, "pruned", share)
 
-    def _prune_to(self, goal: Goal) -> None:
-        decision = self.what.pruner.decide(
-            self.network, self.store, self.units, goal, self._calibration(), self.facts
-        )
-        self.store.shrink_to(self.ranks.agree(decision.masks))
-        moved = decision.moved(self.store.masks)
-        self.ranks.send(list(moved.values()))
-        take_over(self.network, moved)
-        self.store.apply_to(self.network)
+    def _rounds(self) -> Rounds:
+        data = self.subject.calibration(self.what.calibration, self.what.training.batch_size)
+        stop = self.journal.stop_if_asked if self.journal else lambda: None
+        pruner, ranks = self.what.pruner, self.ranks
+        return Rounds(pruner, self.units, data, self.facts, ranks.agree, ranks.send, stop)
 
     def _goal(self, share: float) -> Goal:
         return Goal(round(share * self.account.removable), self.account.counts)
-
-    def _calibration(self) -> Calibration:
-        return self.subject.calibration(self.what.calibration, self.what.training.batch_size)
 
     def _retrain(self, level: int, share: float, training: LoopState | None) -> None:
         start = self._form() if training else self._start(level)

@@ -1,6 +1,8 @@
 """Command line: turns conf/ into an Experiment and runs it. With launch/ all that knows Hydra."""
 
 import hashlib
+import logging
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -60,11 +62,27 @@ def _carry_out(cfg: DictConfig, work: Callable[[DictConfig], Outcome]) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         report_outcome(lambda: work(cfg))
         return
+    if is_main_process() and cfg.progress != "none":
+        _tell_on_stderr()
     with refusing():
         outcome = work(cfg)
     if is_main_process() and cfg.progress != "none":
         why = f" ({outcome.reason}; rerun=always redoes it)" if outcome.reason else ""
         print(f"{outcome.state}: {outcome.folder}{why}")
+
+
+class _OnStderr(logging.Handler):
+    """What parts say of themselves, such as the memory that a saliency needs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        print(f"harness: {record.getMessage()}", file=sys.stderr)
+
+
+def _tell_on_stderr() -> None:
+    logger = logging.getLogger("harness")
+    logger.setLevel(logging.INFO)
+    if not any(isinstance(handler, _OnStderr) for handler in logger.handlers):
+        logger.addHandler(_OnStderr())
 
 
 def run(cfg: DictConfig) -> Outcome:

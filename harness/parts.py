@@ -21,8 +21,8 @@ def check_offers(parts: Mapping[str, object]) -> None:
     Raises:
         ValueError: a part lacks something of its protocol.
     """
-    for key, names in OFFERS.items():
-        part = parts[key]
+    for key in OFFERS.keys() & parts.keys():
+        names, part = OFFERS[key], parts[key]
         missing = [name for name in names if not hasattr(part, name)]
         if missing:
             raise ValueError(

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation, Facts, Layer, Layers
 from harness.budget import Account, Goal, cost, counted, counts_for, least_units
 from harness.control import check_control, controlled
+from harness.finite import checked, naming_broken
 from harness.masks import MaskStore
 from harness.saliency.base import Saliency
 from harness.selection import top_each
@@ -53,11 +54,17 @@ class Pruner:
 
     def __post_init__(self) -> None:
         check_control(self.control)
+        sizes = getattr(self.allocation, "needs_sizes", False)
+        if sizes and getattr(self.saliency, "signed", False):
+            raise ValueError(
+                f"allocation {type(self.allocation).__name__} needs scores that measure size, and "
+                f"those of saliency {type(self.saliency).__name__} are signed; use another one"
+            )
         if self.saliency.granularity == "unit" and self.structure.granularity == "weight":
             raise ValueError(
                 f"saliency {type(self.saliency).__name__} scores whole units and structure "
                 f"{type(self.structure).__name__} prunes single weights; "
-                "use structure=filter or structure=neuron"
+                "use structure=filter, neuron or row"
             )
 
     @property
@@ -113,9 +120,10 @@ class Pruner:
         Exactly `goal.keep` when every unit costs the same, the nearest reachable count
         otherwise. Reads the model; changes nothing.
         """
-        evidence = self.evidence(model, units, data)
         weights = {name: model.get_parameter(name).detach() for name in units}
-        scores = self._pooled(self.saliency.score(weights, evidence), units)
+        with naming_broken(model):
+            evidence = self.evidence(model, units, data)
+            scores = self._pooled(self.saliency.score(weights, evidence), units)
         layers = self._layers(scores, model, units, facts, store.masks)
         counts = counts_for(self.allocation, layers, goal)
         if self._solves:
@@ -125,19 +133,32 @@ class Pruner:
         else:
             kept = top_each({name: layer.scores for name, layer in layers.items()}, counts)
             solved = {}
-        masks = self.masks_of(self._controlled(kept, store, weights), units, weights)
+        masks = self.masks_of(kept, units, weights)
         return Decision(
             masks, lambda agreed: solved or self._compensated(weights, agreed, evidence)
         )
+
+    def controlled(
+        self, masks: Tensors, model: nn.Module, store: MaskStore, units: Units
+    ) -> Tensors:
+        """The control's masks in place of those of the method, as many units of each weight.
+
+        masks: those that the method came to from the ones in `store`, whatever its rounds.
+        """
+        weights = {name: model.get_parameter(name).detach() for name in units}
+        kept, alive = ({n: self._alive(found[n]) for n in units} for found in (masks, store.masks))
+        magnitudes = {name: self.structure.pool(weights[name].abs()) for name in units}
+        chosen = controlled(self.control, kept, alive, magnitudes, self.seed)
+        return self.masks_of(chosen, units, weights)
 
     def unit_scores(
         self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
     ) -> Tensors:
         """One score per unit, as `decide` ranks them; pruned units are -inf."""
         weights = {name: model.get_parameter(name).detach() for name in units}
-        scores = self._pooled(
-            self.saliency.score(weights, self.evidence(model, units, data)), units
-        )
+        with naming_broken(model):
+            found = self.saliency.score(weights, self.evidence(model, units, data))
+            scores = self._pooled(found, units)
         layers = self._layers(scores, model, units, NOTHING, store.masks)
         return {name: layer.scores for name, layer in layers.items()}
 
@@ -148,22 +169,14 @@ class Pruner:
 
     @property
     def _solves(self) -> bool:
-        single = self.structure.granularity == "weight"
-        return single and self.control == "none" and hasattr(self.saliency, "solve")
+        return self.structure.granularity == "weight" and hasattr(self.saliency, "solve")
 
     def _compensated(self, weights: Tensors, masks: Tensors, evidence: Tensors) -> Tensors:
         compensate = getattr(self.saliency, "compensate", None)
-        if compensate is None or self.control != "none":
+        if compensate is None:
             return {}
         moved: Tensors = compensate(weights, masks, evidence)
         return moved
-
-    def _controlled(self, kept: Tensors, store: MaskStore, weights: Tensors) -> Tensors:
-        if self.control == "none":
-            return kept
-        alive = {name: self._alive(store.masks[name]) for name in kept}
-        magnitudes = {name: self.structure.pool(weights[name].abs()) for name in kept}
-        return controlled(self.control, kept, alive, magnitudes, self.seed)
 
     def _layers(
         self,
@@ -226,20 +239,6 @@ class Pruner:
             masks[weight] = self.structure.expand(mask, tuple(weights[weight].shape))
             masks |= dict.fromkeys(units[weight], mask)
         return masks
-
-
-def checked(saliency: Saliency, name: str, scores: Tensor) -> Tensor:
-    """
-    Raises:
-        ValueError: a score is not finite.
-    """
-    # The extremes of scores among which one is not finite are not finite, and cheaper.
-    if scores.numel() and not all(extreme.isfinite() for extreme in scores.aminmax()):
-        raise ValueError(
-            f"{type(saliency).__name__} gave {name} scores that are not finite; "
-            "look for a loss or gradient that overflows"
-        )
-    return scores
 
 
 def _check_solved(masks: Tensors, counts: Counts) -> None:

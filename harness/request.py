@@ -1,5 +1,6 @@
 """What one call of the Python API is given: parts, data, and counts per tensor."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch.nn.functional as F
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from harness.allocation.apportion import apportion
 from harness.allocation.base import Allocation, Facts, Layers
 from harness.metrics.macs import layer_macs
+from harness.prunable import without
 from harness.pruning import Calibration, Pruner
 from harness.structure.base import Units
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, mean_alone, prunable_weights
@@ -35,33 +37,42 @@ class Request:
     batches: list[Batch]
     loss: Loss | None
     mean: Mean
+    example_input: Tensor | None
+    exclude: Sequence[str]
 
-    def sample(self, example_input: Tensor | None) -> Tensor | None:
-        return self.batches[0][0] if example_input is None and self.batches else example_input
-
-    def units(self, model: nn.Module, example_input: Tensor | None) -> Units:
-        structure, sample = self.pruner.structure, self.sample(example_input)
+    def units(self, model: nn.Module) -> Units:
+        structure, sample = self.pruner.structure, self._sample(model)
         if sample is None and structure.granularity == "unit":
             raise ValueError(
                 f"structure {type(structure).__name__} runs the model to see what its units feed; "
                 "give example_input, a batch of inputs, or batches"
             )
         # A structure of single weights does not look at the sample.
-        first = next(iter(prunable_weights(model).values()))
-        return structure.units(model, first if sample is None else sample.to(first.device))
+        units = structure.units(model, _first(model) if sample is None else sample)
+        return without(units, self.exclude)
 
-    def facts(self, model: nn.Module, example_input: Tensor | None) -> Facts:
+    def facts(self, model: nn.Module) -> Facts:
+        if getattr(self.pruner.allocation, "needs_curves", False):
+            name = type(self.pruner.allocation).__name__
+            raise ValueError(
+                f"allocation {name} needs curves measured on validation data, which only a run "
+                "has: python -m harness allocation=sensitivity"
+            )
         if self.pruner.budget != "macs":
             return Facts()
-        sample = self.sample(example_input)
+        sample = self._sample(model)
         if sample is None:
             raise ValueError('budget="macs" runs the model once; give example_input or batches')
         return Facts(layer_macs(model, tuple(sample.shape[1:]), whole=True))
 
     def data(self, model: nn.Module) -> Calibration:
-        device = next(iter(prunable_weights(model).values())).device
-        batches = [(inputs.to(device), labels.to(device)) for inputs, labels in self.batches]
+        batches = [(_like(model, x), y.to(_first(model).device)) for x, y in self.batches]
         return Calibration(batches, self.loss or _cross_entropy, self._mean)
+
+    def _sample(self, model: nn.Module) -> Tensor | None:
+        if self.example_input is not None:
+            return _like(model, self.example_input)
+        return _like(model, self.batches[0][0]) if self.batches else None
 
     def _mean(self, sums: Tensors, samples: int) -> Tensors:
         if self.mean is mean_alone and samples == 0:
@@ -70,6 +81,16 @@ class Request:
                 "of (inputs, labels)"
             )
         return self.mean(sums, samples)
+
+
+def _first(model: nn.Module) -> Tensor:
+    return next(iter(prunable_weights(model).values()))
+
+
+def _like(model: nn.Module, inputs: Tensor) -> Tensor:
+    """On the model's device; in its dtype, if they are not whole numbers."""
+    first = _first(model)
+    return inputs.to(first.device, first.dtype if inputs.is_floating_point() else inputs.dtype)
 
 
 def _cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:

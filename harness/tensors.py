@@ -32,12 +32,20 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Parameter name -> layer, for the weight of every convolution and linear layer.
 
     The classifier is included; biases and norms are not. A weight that several layers share
-    appears once, under its first name.
+    appears once, under its first name; one that a layer of another kind holds first (a tied
+    embedding) does not appear.
 
     Raises:
-        ValueError: the model has no such layer, or a lazy one.
+        ValueError: the model has no such layer, a lazy one, or one whose weight is computed.
     """
     own = dict(model.named_parameters())
+    for name, layer in model.named_modules():
+        if isinstance(layer, PRUNABLE) and "weight" not in layer._parameters:
+            raise ValueError(
+                f"layer {name or type(layer).__name__} computes its weight from others "
+                "(weight_norm, a parametrization, torch.nn.utils.prune); make it plain first: "
+                "remove_parametrizations, prune.remove, or harness.from_torch_prune"
+            )
     layers: dict[str, nn.Module] = {
         f"{name}.weight".removeprefix("."): layer
         for name, layer in model.named_modules()

@@ -2,9 +2,11 @@
 
 import copy
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import harness
 from harness.allocation.uniform import Uniform
@@ -145,6 +147,59 @@ def test_a_frozen_weight_is_scored_as_any_other() -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
+def test_an_error_in_a_later_round_leaves_the_model_as_it_was() -> None:
+    class Failing(WeightGradient):
+        asked = 0
+
+        def score(
+            self, weights: dict[str, Tensor], evidence: dict[str, Tensor]
+        ) -> dict[str, Tensor]:
+            Failing.asked += 1
+            if Failing.asked == 3:
+                raise ZeroDivisionError
+            return super().score(weights, evidence)
+
+    model = network()
+    before = copy.deepcopy(model.state_dict())
+    with pytest.raises(ZeroDivisionError):
+        harness.prune(model, 0.1, saliency=Failing(), rounds=5, batches=DATA)
+    assert Failing.asked == 3
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_masks_that_are_given_are_applied_before_scores_are_taken() -> None:
+    masks = harness.prune(network(), 0.5, seed=1, saliency="random")
+    fresh, applied = network(), network()
+    harness.prune(applied, 1.0, masks=masks)
+    one, other = (
+        harness.prune(m, 0.2, saliency="fisher", batches=DATA, masks=masks)
+        for m in (fresh, applied)
+    )
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_excluded_layers_are_neither_scored_nor_pruned() -> None:
+    assert list(harness.score(network(), exclude=["last"])) == ["0.weight"]
+    masks = harness.prune(network(), keep=2, exclude=["3"])
+    assert kept(masks) == {"0.weight": 2}
+
+
+def test_inputs_take_the_dtype_of_the_model() -> None:
+    found = harness.score(network().double(), "gradient", batches=DATA)
+    assert found["0.weight"].dtype == torch.float64
+    assert harness.score(network(), "fpgm", structure="neuron", example_input=torch.zeros(2, 2))
+
+
+def test_a_layer_that_hides_its_weight_is_named() -> None:
+    model = nn.Sequential(weight_norm(nn.Linear(2, 2)), nn.ReLU(), nn.Linear(2, 2))
+    with pytest.raises(ValueError, match="layer 0 computes its weight from others"):
+        harness.prune(model, 0.5)
+
+
+def test_numpy_counts_are_counts() -> None:
+    assert kept(harness.prune(network(), keep={"3.weight": np.int64(5)}))["3.weight"] == 5
+
+
 def test_a_shared_weight_is_scored_and_counted_once() -> None:
     model = Tied()
     assert list(harness.score(model)) == ["one.weight"]
@@ -171,6 +226,14 @@ def test_equal_zero_and_bfloat16_scores_are_cut_exactly() -> None:
         (lambda: harness.prune(network(), 1.5), r"density must be in \(0, 1\]"),
         (lambda: harness.prune(network(), keep=31), r"keep must be .* in \[0, 30\].*got 31"),
         (lambda: harness.prune(network(), keep=-1), "keep must be a whole number"),
+        (lambda: harness.prune(network(), keep=2.0), "keep must be a whole number of units, got 2"),
+        (lambda: harness.prune(network(), 0.5, rounds=-1), "rounds must be a whole number of at"),
+        (lambda: harness.prune(network(), 0.5, rounds=0), "rounds must be a whole number of at"),
+        (lambda: harness.prune(network(), 0.5, exclude=["4"]), "exclude names '4'.* there are: fi"),
+        (lambda: harness.prune(network(), 0.5, allocation="sensitivity"), "only a run has"),
+        (lambda: harness.score(network(), object()), "saliency: object has no granularity"),
+        (lambda: harness.prune(network(), 0.5, allocation="lamp", saliency="grasp"), "signed"),
+        (lambda: harness.score(weight_norm(nn.Linear(2, 2))), "computes its weight from others"),
         (lambda: harness.prune(network(), keep={"3": 1}), "keep names '3'; there are: 0.weight"),
         (
             lambda: harness.prune(network(), keep={"3.weight": 19}),
@@ -194,5 +257,5 @@ def test_a_score_that_is_not_finite_names_the_tensor(value: float) -> None:
         model[3].weight[0, 0] = value
     with pytest.raises(ValueError, match=r"3\.weight"):
         harness.score(model)
-    with pytest.raises(ValueError, match=r"gradient of 0\.weight is not finite"):
+    with pytest.raises(ValueError, match=r"3\.weight holds values that are not finite"):
         harness.score(model, "gradient", batches=DATA)

@@ -6,24 +6,42 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.budget import Goal
 from harness.control import CONTROLS, controlled
 from harness.prunable import store_for
-from harness.pruning import Calibration, Pruner
+from harness.pruning import NOTHING, Calibration, Pruner
+from harness.rounds import Rounds
+from harness.saliency.base import Saliency
 from harness.saliency.random import Random
+from harness.saliency.sparsegpt import SparseGpt
+from harness.saliency.synflow import SynFlow
+from harness.saliency.wanda import Wanda
+from harness.saliency.weight_gradient import WeightGradient
+from harness.schedule.base import path
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
 from harness.tensors import Tensors, mean_alone
 
-NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
+INPUTS = torch.randn(30, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+NOISE = Random(5)
+DATA = Calibration(
+    [(INPUTS, torch.zeros(30))], lambda outputs, labels: outputs.square().sum(), mean_alone
+)
 KEPT = {"a": torch.tensor([True, False, True, False, False]), "b": torch.tensor([False, True])}
 ALIVE = {"a": torch.tensor([True, True, True, False, True]), "b": torch.tensor([True, True])}
 SIZES = {"a": torch.tensor([1.0, 4.0, 3.0, 9.0, 2.0]), "b": torch.tensor([5.0, 6.0])}
 
 
-def masks_of(control: str, structure: Element | Neuron, seed: int = 0) -> Tensors:
+def masks_of(
+    control: str, structure: Element | Neuron, saliency: Saliency = NOISE, rounds: int = 1
+) -> Tensors:
+    """Two levels, each in some rounds, down to 90 weights or nearly so."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(20, 9), nn.ReLU(), nn.Linear(9, 8), nn.Linear(8, 3))
-    units = structure.units(model, torch.zeros(2, 20))
-    pruner = Pruner(Random(5), structure, GlobalRanking(), control, seed)
-    return pruner.decide(model, store_for(model, units), units, Goal(90, "weights"), NO_DATA).masks
+    model = nn.Sequential(nn.Linear(20, 9), nn.ReLU(), nn.Linear(9, 8), nn.Linear(8, 3)).double()
+    units = structure.units(model, torch.zeros(2, 20).double())
+    store = store_for(model, units)
+    pruner = Pruner(saliency, structure, GlobalRanking(), control)
+    goals = [Goal(round(keep), "weights") for keep in path(200, 90, rounds)]
+    Rounds(pruner, units, DATA, NOTHING).run(model, store, goals)
+    assert all((model.get_parameter(n)[~mask] == 0).all() for n, mask in store.masks.items())
+    return store.masks
 
 
 def test_magnitude_keeps_the_largest_alive_of_each_tensor() -> None:
@@ -36,9 +54,24 @@ def test_magnitude_keeps_the_largest_alive_of_each_tensor() -> None:
 @pytest.mark.parametrize("structure", [Element(), Neuron()])
 def test_a_control_keeps_as_many_of_each_tensor(control: str, structure: Element | Neuron) -> None:
     own, other = masks_of("none", structure), masks_of(control, structure)
-    assert {n: int(m.sum()) for n, m in other.items()} == {n: int(m.sum()) for n, m in own.items()}
+    check_matched(own, other)
     same = all(torch.equal(own[name], other[name]) for name in own)
     assert same == (control in ("none", "reinitialised"))
+
+
+@pytest.mark.parametrize("control", CONTROLS)
+@pytest.mark.parametrize("saliency", [SynFlow(), WeightGradient(), SparseGpt(), Wanda()])
+def test_a_control_has_the_counts_that_the_method_ends_with_after_all_its_rounds(
+    control: str, saliency: Saliency
+) -> None:
+    own, other = (masks_of(c, Element(), saliency, rounds=6) for c in ("none", control))
+    check_matched(own, other)
+    same = all(torch.equal(own[name], other[name]) for name in own)
+    assert same == (control in ("none", "reinitialised"))
+
+
+def check_matched(own: Tensors, other: Tensors) -> None:
+    assert {n: int(m.sum()) for n, m in other.items()} == {n: int(m.sum()) for n, m in own.items()}
 
 
 @pytest.mark.parametrize("control", ["random", "shuffled"])
@@ -65,11 +98,16 @@ def test_controls_leave_weights_that_a_method_would_move() -> None:
 
     model = nn.Sequential(nn.Linear(2, 2))
     units = Element().units(model, torch.zeros(2, 2))
-    for control, moves in (("none", True), ("random", False), ("reinitialised", False)):
+    before = model[0].weight.detach().clone()
+    for control in ("random", "reinitialised", "none"):
         pruner = Pruner(Moving(0), Element(), GlobalRanking(), control)
         store = store_for(model, units)
-        decision = pruner.decide(model, store, units, Goal(2, "weights"), NO_DATA)
-        assert bool(decision.moved(decision.masks)) == moves
+        with torch.no_grad():
+            model[0].weight.copy_(before)
+        Rounds(pruner, units, DATA, NOTHING).run(model, store, [Goal(2, "weights")])
+        moved = 1.0 if control == "none" else 0.0
+        wanted = torch.where(store.masks["0.weight"], before + moved, 0.0)
+        assert torch.equal(model[0].weight, wanted)
 
 
 def test_an_unknown_control_is_refused_with_those_there_are() -> None:

@@ -31,6 +31,7 @@ class Lamp(Allocation):
     """
 
     nested: ClassVar[bool] = True
+    needs_sizes: ClassVar[bool] = True
 
     def share(self, layers: Layers, keep: int) -> Counts:
         return top_counts({name: _lamp(name, layer.scores) for name, layer in layers.items()}, keep)

@@ -1,4 +1,6 @@
+import math
 from dataclasses import dataclass
+from fractions import Fraction
 
 from harness.allocation.apportion import reserve
 from harness.allocation.base import Allocation, Layers, check_share
@@ -40,7 +42,7 @@ class UniformPlus(Allocation):
         }
         counts = reserve(keep, held, sizes, alive)
         for name, layer in layers.items():
-            least = min(layer.alive, round(self.classifier * layer.units))
+            least = min(layer.alive, math.ceil(Fraction(str(self.classifier)) * layer.units))
             if layer.is_classifier and counts[name] < least:
                 return reserve(keep, held | {name: least}, sizes, alive)
         return counts

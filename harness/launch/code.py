@@ -12,7 +12,7 @@ LIBRARIES = ("torch", "torchvision")  # named by their version, in the numerics 
 LOOP = ("training", "seeds.py", "draws.py", "tensors.py", "distributed", "subject.py")
 LEVELS = (
     "levels.py", "pruning.py", "budget.py", "control.py", "calibration.py", "prunable.py",
-    "masks.py", "selection.py", "bits.py", "metrics", "records.py", "checkpoints.py",
+    "rounds.py", "masks.py", "selection.py", "bits.py", "metrics", "records.py", "checkpoints.py",
     "sensitivity/curves.py",
 )  # fmt: skip
 

@@ -9,7 +9,12 @@ Grouping = Mapping[str, tuple[str, ...]]  # prunable weight -> parameters that g
 
 
 class Saliency(Protocol):
-    """How much each weight is worth keeping: the higher its score, the longer it stays."""
+    """How much each weight is worth keeping: the higher its score, the longer it stays.
+
+    One whose scores may be negative says so by an attribute `signed`; allocations that need
+    scores that measure size refuse it. A method `check(model, units)`, if it has one, is asked
+    before any training and raises ValueError for a network that it cannot score.
+    """
 
     @property
     def granularity(self) -> str:
@@ -38,11 +43,7 @@ class Saliency(Protocol):
 
 
 class UnitSaliency(Protocol):
-    """A saliency of whole units (granularity "unit"), such as filters: nothing is pooled.
-
-    A method `check(model, units)`, if it has one, is asked before any training and raises
-    ValueError for a network that it cannot score.
-    """
+    """A saliency of whole units (granularity "unit"), such as filters: nothing is pooled."""
 
     @property
     def granularity(self) -> str: ...

@@ -46,7 +46,7 @@ def check_numbers(limit_gb: float, block: int, damping: float, update: bool) -> 
     Raises:
         ValueError: a field of a second-order saliency is out of range.
     """
-    if not _is_number(limit_gb) or limit_gb <= 0:
+    if not _is_number(limit_gb) or not limit_gb > 0:
         raise ValueError(f"memory_limit_gb must be a number above 0, got {limit_gb!r}")
     if type(block) is not int or block < 1:
         raise ValueError(f"block must be a whole number >= 1, got {block!r}")

@@ -44,6 +44,10 @@ class GraSP:
 
     granularity: ClassVar[str] = "weight"
 
+    @property
+    def signed(self) -> bool:
+        return not self.absolute
+
     def __post_init__(self) -> None:
         value = self.temperature
         number = isinstance(value, int | float) and not isinstance(value, bool)

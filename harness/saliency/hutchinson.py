@@ -44,6 +44,10 @@ class Hutchinson:
 
     granularity: ClassVar[str] = "weight"
 
+    @property
+    def signed(self) -> bool:
+        return self.negative == "signed"
+
     def __post_init__(self) -> None:
         if type(self.probes) is not int or self.probes < 1:
             raise ValueError(f"probes must be a whole number >= 1, got {self.probes!r}")

@@ -35,6 +35,7 @@ class Movement:
     lr: float = 0.1
 
     granularity: ClassVar[str] = "weight"
+    signed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if type(self.steps) is not int or self.steps < 1:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.saliency import curvature
+from harness.saliency.base import Grouping
 from harness.saliency.curvature import blocked, by_group, damped, in_pieces, restricted, unblocked
 from harness.saliency.layer_inputs import mean_over_inputs, measurable, measured
 from harness.tensors import Batch, Loss, Mean, Tensors
@@ -56,13 +57,21 @@ class Obs:
         Raises:
             ValueError: it takes more than memory_limit_gb; or as `mean_over_inputs`.
         """
-        layers = measurable(model)
-        shapes = {n: curvature.matrix_shape(layer, self.block) for n, layer in layers.items()}
-        work = max(_at_work(layer, shapes[name]) for name, layer in layers.items())
-        way_out = f"choose a block below {self.block}"
-        curvature.check_memory("saliency obs", shapes, work, self.memory_limit_gb, way_out)
+        self.check(model)
         measure = partial(curvature.input_products, block=self.block)
         return mean_over_inputs(model, batches, mean, measure)
+
+    def check(self, model: nn.Module, units: Grouping | None = None) -> None:
+        """Says what memory it takes, for all layers, before it starts.
+
+        Raises:
+            ValueError: it is more than memory_limit_gb.
+        """
+        layers = measurable(model)
+        shapes = {n: curvature.matrix_shape(layer, self.block) for n, layer in layers.items()}
+        work = max((_at_work(layer, shapes[name]) for name, layer in layers.items()), default=0)
+        way_out = f"choose a block below {self.block}"
+        curvature.check_memory("saliency obs", shapes, work, self.memory_limit_gb, way_out)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         """

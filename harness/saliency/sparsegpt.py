@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.saliency import curvature
+from harness.saliency.base import Grouping
 from harness.saliency.curvature import by_group, damped
 from harness.saliency.layer_inputs import mean_over_inputs, measurable, measured
 from harness.selection import check_keep, top
@@ -61,11 +62,19 @@ class SparseGpt:
         Raises:
             ValueError: it takes more than memory_limit_gb; or as `mean_over_inputs`.
         """
+        self.check(model)
+        return mean_over_inputs(model, batches, mean, curvature.input_products)
+
+    def check(self, model: nn.Module, units: Grouping | None = None) -> None:
+        """Says what memory it takes, for all layers, before it starts.
+
+        Raises:
+            ValueError: it is more than memory_limit_gb.
+        """
         shapes = {n: curvature.matrix_shape(layer) for n, layer in measurable(model).items()}
-        work = curvature.COPIES * max(prod(shape) for shape in shapes.values())
+        work = curvature.COPIES * max((prod(shape) for shape in shapes.values()), default=0)
         way_out = "use saliency=obs, whose matrices are blocks"
         curvature.check_memory("saliency sparsegpt", shapes, work, self.memory_limit_gb, way_out)
-        return mean_over_inputs(model, batches, mean, curvature.input_products)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         """

@@ -84,7 +84,8 @@ def positive_copy(model: nn.Module, bias: str = "abs") -> nn.Module:
         if bias == "zero" and ("bias" in own or own == "running_mean"):
             value.zero_()
         else:
-            value.abs_()
+            # An infinite entry, as of a mask of attention, keeps its sign.
+            value.copy_(torch.where(value.isinf(), value, value.abs()))
     return positive
 
 

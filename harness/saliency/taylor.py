@@ -2,9 +2,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import nn
 
+from harness.saliency.curvature import zeros
 from harness.saliency.evidence import checked, sample_gradients
 from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
 
@@ -36,11 +36,11 @@ class Taylor:
             ValueError: there are no calibration samples on any rank (by `mean`), or the mean is
                 not finite.
         """
-        sums = {name: torch.zeros_like(w) for name, w in prunable_weights(model).items()}
+        sums = zeros(prunable_weights(model))
         samples = 0
         for gradients in sample_gradients(model, batches, loss):
             for name, gradient in gradients.items():
-                sums[name].addcmul_(gradient, gradient)
+                sums[name].add_(gradient.to(sums[name]).square())
             samples += 1
         return checked(mean(sums, samples), "squared gradient")
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.saliency import curvature
+from harness.saliency.base import Grouping
 from harness.saliency.curvature import in_pieces, restricted
 from harness.saliency.evidence import checked, sample_gradients
 from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
@@ -61,14 +62,10 @@ class WoodFisher:
             ValueError: it takes more than memory_limit_gb, there are no calibration samples on
                 any rank (by `mean`), or an entry is not finite.
         """
+        self.check(model)
         weights = prunable_weights(model)
-        shapes = {name: self._shape(weight) for name, weight in weights.items()}
-        work = max(_at_work(shape) for shape in shapes.values())
-        work = max(work, 2 * TOGETHER * sum(weight.numel() for weight in weights.values()))
-        way_out = f"choose a block below {self.block}"
-        curvature.check_memory("saliency woodfisher", shapes, work, self.memory_limit_gb, way_out)
         sums = {
-            name: torch.zeros(shapes[name], dtype=torch.float64, device=weight.device)
+            name: torch.zeros(self._shape(weight), dtype=torch.float64, device=weight.device)
             for name, weight in weights.items()
         }
         gradients = sample_gradients(model, batches, loss)
@@ -80,6 +77,19 @@ class WoodFisher:
                 products.baddbmm_(cut, cut.transpose(1, 2))
             samples += len(some)
         return checked(mean(sums, samples), "product of gradients")
+
+    def check(self, model: nn.Module, units: Grouping | None = None) -> None:
+        """Says what memory it takes, for all layers, before it starts.
+
+        Raises:
+            ValueError: it is more than memory_limit_gb.
+        """
+        weights = prunable_weights(model)
+        shapes = {name: self._shape(weight) for name, weight in weights.items()}
+        work = max(_at_work(shape) for shape in shapes.values())
+        work = max(work, 2 * TOGETHER * sum(weight.numel() for weight in weights.values()))
+        way_out = f"choose a block below {self.block}"
+        curvature.check_memory("saliency woodfisher", shapes, work, self.memory_limit_gb, way_out)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {n: self._score(n, weight, evidence[n]) for n, weight in weights.items()}

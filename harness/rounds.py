@@ -1,0 +1,58 @@
+"""One level's prunings: rounds of decision, agreement, masks and moved weights; then a control."""
+
+import copy
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from harness.allocation.base import Facts
+from harness.budget import Goal
+from harness.masks import MaskStore
+from harness.prunable import store_for, take_over
+from harness.pruning import Calibration, Pruner
+from harness.structure.base import Units
+from harness.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """
+    agree: rank 0's masks, on every rank. send: rank 0's values to every rank, in place.
+    begin: called before each round; what it raises ends the level.
+    """
+
+    pruner: Pruner
+    units: Units
+    data: Calibration
+    facts: Facts
+    agree: Callable[[Tensors], Tensors] = lambda masks: masks
+    send: Callable[[list[Tensor]], None] = lambda tensors: None
+    begin: Callable[[], None] = lambda: None
+
+    def run(self, model: nn.Module, store: MaskStore, goals: Iterable[Goal]) -> None:
+        """Prunes model and store to the last goal, with new scores for each.
+
+        A control takes part in no round: the method goes through all of them on a copy, and the
+        control then has as many units of each weight as the method ended with.
+        """
+        if self.pruner.control == "none":
+            for goal in goals:
+                self._round(model, store, goal)
+            return
+        shadow, masks = copy.deepcopy(model), store_for(model, self.units)
+        masks.shrink_to(store.masks)
+        for goal in goals:
+            self._round(shadow, masks, goal)
+        chosen = self.pruner.controlled(masks.masks, model, store, self.units)
+        store.shrink_to(self.agree(chosen))
+        store.apply_to(model)
+
+    def _round(self, model: nn.Module, store: MaskStore, goal: Goal) -> None:
+        self.begin()
+        decision = self.pruner.decide(model, store, self.units, goal, self.data, self.facts)
+        store.shrink_to(self.agree(decision.masks))
+        moved = decision.moved(store.masks)
+        self.send(list(moved.values()))
+        take_over(model, moved)
+        store.apply_to(model)
