@@ -24,7 +24,12 @@ class Signalling:
                 os.kill(os.getpid(), self.number)
 
 
-_, module, name, *overrides = sys.argv
-sys.meta_path.insert(0, Signalling(module, signal.Signals[name]))
-sys.argv = ["harness", *overrides]
-runpy.run_module("harness", run_name="__main__", alter_sys=True)
+def main() -> None:
+    _, module, name, *overrides = sys.argv
+    sys.meta_path.insert(0, Signalling(module, signal.Signals[name]))
+    sys.argv = ["harness", *overrides]
+    runpy.run_module("harness", run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -154,3 +154,13 @@ def test_a_number_of_probes_below_1_is_refused(probes: int) -> None:
 def test_an_unknown_treatment_of_negative_curvature_is_refused() -> None:
     with pytest.raises(ValueError, match="negative must be one of signed, absolute, subtract_min"):
         Hutchinson(0, negative="clip")
+
+
+def test_too_much_memory_is_refused_before_the_forward() -> None:
+    # 50 weights: their sums and three more of each, or sums, copies and means; 8 bytes each.
+    model = nn.Linear(5, 10, bias=False)
+    Hutchinson(seed=0, memory_limit_gb=1.7e-6).check(model)
+    with pytest.raises(ValueError, match="saliency hutchinson needs 1.6e-06 GB .* saliency=fisher"):
+        Hutchinson(seed=0, memory_limit_gb=1.5e-6).evidence(model, [], None, None)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="memory_limit_gb must be a number above 0, got nan"):
+        Hutchinson(seed=0, memory_limit_gb=float("nan"))

@@ -46,14 +46,22 @@ def check_numbers(limit_gb: float, block: int, damping: float, update: bool) -> 
     Raises:
         ValueError: a field of a second-order saliency is out of range.
     """
-    if not _is_number(limit_gb) or not limit_gb > 0:
-        raise ValueError(f"memory_limit_gb must be a number above 0, got {limit_gb!r}")
+    check_limit(limit_gb)
     if type(block) is not int or block < 1:
         raise ValueError(f"block must be a whole number >= 1, got {block!r}")
     if not _is_number(damping) or not 0 <= damping < float("inf"):
         raise ValueError(f"damping must be a number >= 0, got {damping!r}")
     if not isinstance(update, bool):
         raise ValueError(f"update must be true or false, got {update!r}")
+
+
+def check_limit(limit_gb: float) -> None:
+    """
+    Raises:
+        ValueError: it is no number above 0.
+    """
+    if not _is_number(limit_gb) or not limit_gb > 0:
+        raise ValueError(f"memory_limit_gb must be a number above 0, got {limit_gb!r}")
 
 
 def _is_number(value: object) -> bool:

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from harness.saliency.curvature import zeros
+from harness.saliency.base import Grouping
+from harness.saliency.curvature import check_limit, check_memory, zeros
 from harness.saliency.evidence import checked, probing
 from harness.seeds import derive
-from harness.tensors import Batch, Loss, Mean, Tensors
+from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
 
 # What becomes of negative curvature.
 NEGATIVE = ("signed", "absolute", "subtract_min")
@@ -33,6 +34,7 @@ class Hutchinson:
         "subtract_min": less the smallest score of the tensor, as the exact diagonal in the
         WoodFisher authors' code (Singh & Alistarh 2020, arXiv:2004.14340): within a tensor the
         order of "signed", between tensors another one.
+    memory_limit_gb: what this may take beside model and activations, in GB (10^9 bytes).
 
     Raises:
         ValueError: a field is out of range.
@@ -41,6 +43,7 @@ class Hutchinson:
     seed: int
     probes: int = 100
     negative: str = "signed"
+    memory_limit_gb: float = 8.0
 
     granularity: ClassVar[str] = "weight"
 
@@ -55,6 +58,7 @@ class Hutchinson:
             raise ValueError(
                 f"negative must be one of {', '.join(NEGATIVE)}, got {self.negative!r}"
             )
+        check_limit(self.memory_limit_gb)
 
     def evidence(
         self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
@@ -64,6 +68,7 @@ class Hutchinson:
             ValueError: there are no calibration samples on any rank (by `mean`), or the diagonal
                 is not finite.
         """
+        self.check(model)
         samples = 0
         with probing(model) as parameters, _differentiable_attention():
             sums = zeros(dict(parameters))
@@ -71,6 +76,18 @@ class Hutchinson:
                 self._add(sums, loss(model(inputs), labels), parameters)
                 samples += len(labels)
         return checked(mean(sums, samples), "diagonal of the Hessian")
+
+    def check(self, model: nn.Module, units: Grouping | None = None) -> None:
+        """Says what memory it takes before it starts: sums, gradients, a probe and products of
+        the weights' shapes; the graph of a batch's gradients comes on top.
+
+        Raises:
+            ValueError: it is more than memory_limit_gb.
+        """
+        shapes = {name: tuple(w.shape) for name, w in prunable_weights(model).items()}
+        work = 3 * sum(w.numel() for w in prunable_weights(model).values())
+        way_out = "use saliency=fisher, which takes first derivatives only"
+        check_memory("saliency hutchinson", shapes, work, self.memory_limit_gb, way_out)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         changes = {n: weight.square() * evidence[n] / 2 for n, weight in weights.items()}
