@@ -29,18 +29,18 @@ class Samples:
     def __post_init__(self) -> None:
         if (self.samples is None) == (self.per_class is None):
             raise ValueError(
-                f"calibration needs one of samples and per_class, got samples={self.samples} and "
+                f"one of samples and per_class must be given, got samples={self.samples} and "
                 f"per_class={self.per_class}; set the other to null"
             )
         for key in ("samples", "per_class"):
             value = getattr(self, key)
             if value is not None and (type(value) is not int or value < 1):
                 raise ValueError(
-                    f"calibration.{key} must be a whole number of at least 1, got {value!r}: an "
+                    f"{key} must be a whole number of at least 1, got {value!r}: an "
                     "empty calibration set has no gradients"
                 )
         if not isinstance(self.balanced, bool):
-            raise ValueError(f"calibration.balanced must be true or false, got {self.balanced!r}")
+            raise ValueError(f"balanced must be true or false, got {self.balanced!r}")
 
     def of(self, split: Split, classes: int, seed: int) -> Tensor:
         """Indices into the split, in a seeded order in which classes are mixed.

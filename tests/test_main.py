@@ -23,7 +23,7 @@ WRONG = {
     "schedule.final=0.5 schedule.unit=compression": r"schedule.final must be at least 1.*got 0.5",
     "schedule=geometric schedule.levels=0": r"schedule.levels must be .* at least 1, got 0",
     "schedule=explicit schedule.values=[0.1,0.5]": r"schedule.values must not rise.*0.5 after 0.1",
-    "calibration.samples=0": r"calibration.samples must be at least 1, got 0",
+    "calibration.samples=0": r"calibration.samples must be a whole number of at least 1, got 0",
     "calibration.samples=9999": r"calibration.samples=9999.*only 512 training samples",
     "structure=filter": r"structure=filter has nothing to prune.*use structure=element",
     "data=cifar10 data.root=nowhere": r"data.root=nowhere.*scripts/prepare_data cifar10",
@@ -153,9 +153,13 @@ def test_a_setting_that_a_method_fixes_must_not_be_changed_under_its_name(
 def test_a_part_without_what_its_group_needs_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    target = "saliency._target_=harness.allocation.uniform.Uniform"
+    target = (
+        "saliency=weight_gradient",
+        "~saliency.batch_norm",
+        "saliency._target_=harness.allocation.uniform.Uniform",
+    )
 
-    assert run_main(monkeypatch, *TINY, target, f"runs={tmp_path}") == 2
+    assert run_main(monkeypatch, *TINY, *target, f"runs={tmp_path}") == 2
     assert "saliency: Uniform has no granularity; every saliency has" in capfd.readouterr().err
 
 
