@@ -13,7 +13,9 @@ LOOP = ("training", "seeds.py", "draws.py", "tensors.py", "distributed", "subjec
 LEVELS = (
     "levels.py", "pruning.py", "budget.py", "control.py", "calibration.py", "prunable.py",
     "rounds.py", "masks.py", "selection.py", "bits.py", "metrics", "records.py", "checkpoints.py",
-    "sensitivity/curves.py",
+    "sensitivity/curves.py", "saliency/evidence.py", "saliency/activations.py",
+    "saliency/layer_inputs.py", "saliency/curvature.py", "structure/rows.py", "structure/graph.py",
+    "allocation/base.py", "allocation/apportion.py",
 )  # fmt: skip
 
 
