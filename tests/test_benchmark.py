@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from benchmarks.memory import extra_megabytes
 
 Measured = tuple[dict[str, Any], str]
 
+MEASURES_MEMORY = not math.isnan(extra_megabytes(lambda: None))
 CHECKOUT = Path(__file__).parents[1]
 
 
@@ -164,11 +166,12 @@ def test_every_saliency_has_its_time_in_epochs_and_its_memory(saliency: Measured
     names = [figure["name"] for figure in saliency[0]["figures"]]
     for file in (CHECKOUT / "conf" / "saliency").glob("*.yaml"):
         assert f"MLP: {file.stem} / epoch" in names
-        assert f"MLP: {file.stem}, extra memory" in names
+        assert f"MLP: {file.stem}, extra memory" in names or not MEASURES_MEMORY
     (epoch,) = saliency[0]["notes"]
     assert epoch["name"] == "MLP: a training epoch" and "8 calibration samples" in epoch["text"]
 
 
+@pytest.mark.skipif(not MEASURES_MEMORY, reason="needs /proc/self/clear_refs, as Linux has it")
 def test_extra_memory_is_that_of_the_call() -> None:
     assert 60 <= extra_megabytes(lambda: bytearray(b"x") * 64_000_000) <= 80
     assert extra_megabytes(lambda: None) < 5
