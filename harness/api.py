@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation, Facts
 from harness.budget import Goal, counted
 from harness.delivery import read_delivery
-from harness.finite import checked, naming_broken
+from harness.finite import checked_scores, naming_broken
 from harness.launch.build import build_part, named
 from harness.masks import MaskStore
 from harness.models.base import Model
@@ -88,7 +88,7 @@ def score(
     weights = {name: model.get_parameter(name).detach() for name in units}
     with naming_broken(model):
         found = pruner.saliency.score(weights, pruner.evidence(model, units, request.data(model)))
-        return {name: checked(pruner.saliency, name, found[name]) for name in units}
+        return {name: checked_scores(pruner.saliency, name, found[name]) for name in units}
 
 
 def prune(

@@ -6,13 +6,17 @@ from contextlib import contextmanager
 from torch import Tensor, nn
 
 
-def checked(saliency: object, name: str, scores: Tensor) -> Tensor:
+def is_finite(values: Tensor) -> bool:
+    """Whether all are: the extremes of values among which one is not are not, and cheaper."""
+    return not values.numel() or all(bool(extreme.isfinite()) for extreme in values.aminmax())
+
+
+def checked_scores(saliency: object, name: str, scores: Tensor) -> Tensor:
     """
     Raises:
         ValueError: a score is not finite.
     """
-    # The extremes of scores among which one is not finite are not finite, and cheaper.
-    if scores.numel() and not all(extreme.isfinite() for extreme in scores.aminmax()):
+    if not is_finite(scores):
         raise ValueError(
             f"{type(saliency).__name__} gave {name} scores that are not finite; "
             "look for a loss or gradient that overflows"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation, Facts, Layer, Layers
 from harness.budget import Account, Goal, cost, counted, counts_for, least_units
 from harness.control import check_control, controlled
-from harness.finite import checked, naming_broken
+from harness.finite import checked_scores, naming_broken
 from harness.masks import MaskStore
 from harness.saliency.base import Saliency
 from harness.selection import top_each
@@ -216,7 +216,7 @@ class Pruner:
 
     def _pooled(self, scores: Tensors, units: Units) -> Tensors:
         """One score per unit."""
-        whole = {name: checked(self.saliency, name, scores[name]) for name in units}
+        whole = {name: checked_scores(self.saliency, name, scores[name]) for name in units}
         if self.saliency.granularity == "unit":
             return whole
         return {name: self.structure.pool(one) for name, one in whole.items()}

@@ -160,18 +160,6 @@ def slices(entries: int) -> int:
     return max(1, PIECE // max(1, entries))
 
 
-def zeros(weights: Tensors) -> Tensors:
-    """Of the weights' shapes, in float32 at least."""
-    return {
-        name: torch.zeros(
-            weight.shape,
-            dtype=torch.promote_types(weight.dtype, torch.float32),
-            device=weight.device,
-        )
-        for name, weight in weights.items()
-    }
-
-
 def wide(score: Tensor, weight: Tensor) -> Tensor:
     """The score in the weight's dtype, in float32 at least."""
     return score.to(torch.promote_types(weight.dtype, torch.float32))

@@ -1,13 +1,15 @@
 """What saliencies measure on data. Sums and sample counts, so that ranks can average them."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.tensors import Batch, Loss, Mean, Tensors, prunable_layers
+from harness.finite import is_finite
+from harness.tensors import Batch, Loss, Mean, Tensors, prunable_layers, prunable_weights
 
 # What a BatchNorm divides by while evidence is taken: its running statistics, or those of the
 # batch, which then depend on how the samples are cut into batches.
@@ -95,13 +97,74 @@ def sample_gradients(
                 yield dict(zip(parameters, gradients, strict=True))
 
 
+def mean_squared_gradients(
+    model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+) -> Tensors:
+    """Mean over samples of (gradient of the sample's own loss)^2, in float32 at least.
+
+    The diagonal of the empirical Fisher matrix, in each prunable weight's shape. The square of a
+    batch's mean gradient would be another quantity, about 1 / batch size of it.
+
+    Raises:
+        ValueError: there are no calibration samples on any rank (by `mean`), or a square is not
+            finite.
+    """
+    sums = zeros(prunable_weights(model))
+    samples = 0
+    for gradients in sample_gradients(model, batches, loss):
+        for name, gradient in gradients.items():
+            wide = gradient.to(sums[name].dtype)
+            sums[name].addcmul_(wide, wide)
+        samples += 1
+    return checked(mean(sums, samples), "squared gradient")
+
+
+def hessian_times(
+    gradients: Sequence[Tensor], vector: Tensors, parameters: Mapping[str, Tensor]
+) -> Tensors:
+    """H v by parameter, from gradients that were taken with create_graph, in the same order.
+
+    The graph is kept for further vectors. 0 where the loss is linear in all the parameters.
+    """
+    pairs = [(g, vector[n]) for g, n in zip(gradients, parameters, strict=True) if g.requires_grad]
+    if not pairs:
+        return {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
+    products = torch.autograd.grad(
+        [gradient for gradient, _ in pairs],
+        list(parameters.values()),
+        [along for _, along in pairs],
+        retain_graph=True,
+        materialize_grads=True,
+    )
+    return dict(zip(parameters, products, strict=True))
+
+
+@contextmanager
+def differentiable_attention() -> Iterator[None]:
+    """Around a forward whose gradient is differentiated: fused attention cannot."""
+    with sdpa_kernel(SDPBackend.MATH):
+        yield
+
+
+def zeros(weights: Mapping[str, Tensor]) -> Tensors:
+    """Of the weights' shapes, in float32 at least."""
+    return {
+        name: torch.zeros(
+            weight.shape,
+            dtype=torch.promote_types(weight.dtype, torch.float32),
+            device=weight.device,
+        )
+        for name, weight in weights.items()
+    }
+
+
 def checked(evidence: Tensors, what: str) -> Tensors:
     """
     Raises:
         ValueError: an entry is not finite; it names the tensor.
     """
     for name, value in evidence.items():
-        if value.numel() and not all(extreme.isfinite() for extreme in value.aminmax()):
+        if not is_finite(value):
             raise ValueError(
                 f"the {what} of {name} is not finite on the calibration samples; look for a loss "
                 "that overflows or a weight that is NaN"

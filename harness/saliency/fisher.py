@@ -4,9 +4,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.saliency.curvature import zeros
-from harness.saliency.evidence import checked, sample_gradients
-from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.saliency.evidence import mean_squared_gradients
+from harness.tensors import Batch, Loss, Mean, Tensors
 
 
 @dataclass(frozen=True)
@@ -26,19 +25,7 @@ class Fisher:
     def evidence(
         self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
     ) -> Tensors:
-        """
-        Raises:
-            ValueError: there are no calibration samples on any rank (by `mean`), or a square is
-                not finite.
-        """
-        sums = zeros(prunable_weights(model))
-        samples = 0
-        for gradients in sample_gradients(model, batches, loss):
-            for name, gradient in gradients.items():
-                wide = gradient.to(sums[name].dtype)
-                sums[name].addcmul_(wide, wide)
-            samples += 1
-        return checked(mean(sums, samples), "squared gradient")
+        return mean_squared_gradients(model, batches, loss, mean)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: weight.square() * evidence[name] / 2 for name, weight in weights.items()}

@@ -1,13 +1,19 @@
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from harness.saliency.evidence import check_batch_norm, checked, mean_gradients, probing
+from harness.saliency.evidence import (
+    check_batch_norm,
+    checked,
+    differentiable_attention,
+    hessian_times,
+    mean_gradients,
+    probing,
+)
 from harness.tensors import Batch, Loss, Mean, Tensors
 
 
@@ -102,24 +108,15 @@ def mean_hessian_product(
     """
     with probing(model, batch_norm) as parameters:
         sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
-        weights, along = list(parameters.values()), [vector[name] for name in parameters]
+        weights = list(parameters.values())
         samples = 0
         for inputs, labels in batches:
-            # The fused attention kernels have no second derivative.
-            with sdpa_kernel(SDPBackend.MATH):
+            with differentiable_attention():
                 value = loss(model(inputs), labels)
-            torch._foreach_add_(list(sums.values()), _hessian_product(value, weights, along))
+            gradients = torch.autograd.grad(
+                value, weights, create_graph=True, materialize_grads=True
+            )
+            for name, product in hessian_times(gradients, vector, parameters).items():
+                sums[name] += product
             samples += len(labels)
     return checked(mean(sums, samples), "Hessian-vector product")
-
-
-def _hessian_product(
-    value: Tensor, weights: Sequence[Tensor], vector: Sequence[Tensor]
-) -> list[Tensor]:
-    gradients = torch.autograd.grad(value, weights, create_graph=True, materialize_grads=True)
-    slope = sum((g * v).sum() for g, v in zip(gradients, vector, strict=True))
-    assert isinstance(slope, Tensor)
-    if not slope.requires_grad:
-        # The loss is linear in every weight.
-        return [torch.zeros_like(weight) for weight in weights]
-    return list(torch.autograd.grad(slope, weights, materialize_grads=True))

@@ -1,15 +1,19 @@
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from harness.saliency.base import Grouping
-from harness.saliency.curvature import check_limit, check_memory, zeros
-from harness.saliency.evidence import checked, probing
+from harness.saliency.curvature import check_limit, check_memory
+from harness.saliency.evidence import (
+    checked,
+    differentiable_attention,
+    hessian_times,
+    probing,
+    zeros,
+)
 from harness.seeds import derive
 from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
 
@@ -70,7 +74,7 @@ class Hutchinson:
         """
         self.check(model)
         samples = 0
-        with probing(model) as parameters, _differentiable_attention():
+        with probing(model) as parameters, differentiable_attention():
             sums = zeros(dict(parameters))
             for inputs, labels in batches:
                 self._add(sums, loss(model(inputs), labels), parameters)
@@ -104,7 +108,7 @@ class Hutchinson:
         )
         for probe in range(self.probes):
             signs = self._signs(probe, parameters)
-            for name, product in _hessian_times(gradients, signs, parameters).items():
+            for name, product in hessian_times(gradients, signs, parameters).items():
                 # The mean over batches and ranks commutes with the product: v is the same for
                 # all, and a product with +-1 is exact.
                 sums[name] += signs[name] * product / self.probes
@@ -117,28 +121,3 @@ class Hutchinson:
             bits = torch.randint(0, 2, parameter.shape, generator=stream, dtype=torch.int8)
             signs[name] = (2 * bits - 1).to(parameter)
         return signs
-
-
-def _hessian_times(
-    gradients: tuple[Tensor, ...], vector: Tensors, parameters: Mapping[str, Tensor]
-) -> Tensors:
-    pairs = [(g, v) for g, v in zip(gradients, vector.values(), strict=True) if g.requires_grad]
-    if not pairs:
-        # The loss is linear in all the weights.
-        return {name: torch.zeros_like(v) for name, v in vector.items()}
-    outputs, grad_outputs = zip(*pairs, strict=True)
-    products = torch.autograd.grad(
-        outputs,
-        list(parameters.values()),
-        grad_outputs,
-        retain_graph=True,
-        materialize_grads=True,
-    )
-    return dict(zip(parameters, products, strict=True))
-
-
-@contextmanager
-def _differentiable_attention() -> Iterator[None]:
-    # The fused kernels have no second derivative.
-    with sdpa_kernel(SDPBackend.MATH):
-        yield

@@ -4,9 +4,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.saliency.curvature import zeros
-from harness.saliency.evidence import checked, sample_gradients
-from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.saliency.evidence import mean_squared_gradients
+from harness.tensors import Batch, Loss, Mean, Tensors
 
 
 @dataclass(frozen=True)
@@ -30,19 +29,7 @@ class Taylor:
     def evidence(
         self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
     ) -> Tensors:
-        """Mean over samples of g^2, in each weight's shape.
-
-        Raises:
-            ValueError: there are no calibration samples on any rank (by `mean`), or the mean is
-                not finite.
-        """
-        sums = zeros(prunable_weights(model))
-        samples = 0
-        for gradients in sample_gradients(model, batches, loss):
-            for name, gradient in gradients.items():
-                sums[name].add_(gradient.to(sums[name]).square())
-            samples += 1
-        return checked(mean(sums, samples), "squared gradient")
+        return mean_squared_gradients(model, batches, loss, mean)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: weight.square() * evidence[name] for name, weight in weights.items()}
