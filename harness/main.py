@@ -3,7 +3,8 @@
 import hashlib
 import logging
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,9 +63,7 @@ def _carry_out(cfg: DictConfig, work: Callable[[DictConfig], Outcome]) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         report_outcome(lambda: work(cfg))
         return
-    if is_main_process() and cfg.progress != "none":
-        _tell_on_stderr()
-    with refusing():
+    with refusing(), _heard(cfg):
         outcome = work(cfg)
     if is_main_process() and cfg.progress != "none":
         why = f" ({outcome.reason}; rerun=always redoes it)" if outcome.reason else ""
@@ -72,17 +71,34 @@ def _carry_out(cfg: DictConfig, work: Callable[[DictConfig], Outcome]) -> None:
 
 
 class _OnStderr(logging.Handler):
-    """What parts say of themselves, such as the memory that a saliency needs."""
+    """What parts say of themselves, such as the memory that a saliency needs; each thing once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"harness: {record.getMessage()}", file=sys.stderr)
+        line = record.getMessage()
+        if line not in self.said:
+            print(f"harness: {line}", file=sys.stderr)
+        self.said.add(line)
 
 
-def _tell_on_stderr() -> None:
-    logger = logging.getLogger("harness")
+@contextmanager
+def _heard(cfg: DictConfig) -> Iterator[None]:
+    """Inside, rank 0 passes on what parts say, unless progress is none."""
+    logger, handler = logging.getLogger("harness"), _OnStderr()
+    if not is_main_process() or cfg.progress == "none":
+        yield
+        return
+    level = logger.level
     logger.setLevel(logging.INFO)
-    if not any(isinstance(handler, _OnStderr) for handler in logger.handlers):
-        logger.addHandler(_OnStderr())
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
 
 
 def run(cfg: DictConfig) -> Outcome:

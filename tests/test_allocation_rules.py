@@ -263,3 +263,11 @@ def test_what_is_reserved_comes_first_and_sums_exactly() -> None:
         counts = reserve(total, {"b": 2}, {"a": 1, "b": 1, "c": 2}, room)
         assert sum(counts.values()) == total
         assert counts["b"] == (total if total < 2 else max(2, total - 7))
+
+
+def test_uniform_plus_rounds_the_classifiers_share_up() -> None:
+    # Uniform would leave 0.5 of 11; at least 20 % are 2.2, and 2 would be 18 %.
+    found = layers(a=[1.0] * 440, b=[1.0] * 11)
+    found["b"] = replace(found["b"], depth=2)
+    assert found["b"].is_classifier
+    assert UniformPlus().allocate(found, 22) == {"a": 19, "b": 3}

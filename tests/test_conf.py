@@ -154,6 +154,17 @@ def test_the_survey_is_the_grid_that_the_readme_names() -> None:
     ]  # fmt: skip
 
 
+def test_the_saliency_survey_has_every_saliency_and_allocation() -> None:
+    survey = OmegaConf.load(CONF / "sweep" / "saliency_survey.yaml").hydra.sweeper.params
+    names = [name.strip() for name in survey["method"].split(",")]
+    assert len(names) == len(set(names)) == 36
+    # network_slimming needs BatchNorm: the README's second command of that sweep.
+    chosen = [composed([f"method={name}", "model=lenet_5"]) for name in names]
+    for group, missing in (("saliency", {"bn_scale"}), ("allocation", set())):
+        modules = {cfg[group]._target_.split(".")[2] for cfg in chosen}
+        assert {file.stem for file in (CONF / group).glob("*.yaml")} - modules == missing
+
+
 @pytest.mark.parametrize(
     ("compression", "keep"), [(2, 132_895), (4, 66_242), (8, 32_916), (16, 16_253), (64, 3_756)]
 )

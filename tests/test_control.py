@@ -1,10 +1,19 @@
+from pathlib import Path
+
 import pytest
 import torch
+from command import TINY
+from conftest import CONF
+from hydra import compose, initialize_config_dir
+from ranks_program import ME, Silent
 from torch import nn
 
 from harness.allocation.global_ranking import GlobalRanking
 from harness.budget import Goal
 from harness.control import CONTROLS, controlled
+from harness.distributed import Ranks
+from harness.launch.compose import composed
+from harness.main import build
 from harness.prunable import store_for
 from harness.pruning import NOTHING, Calibration, Pruner
 from harness.rounds import Rounds
@@ -113,3 +122,43 @@ def test_controls_leave_weights_that_a_method_would_move() -> None:
 def test_an_unknown_control_is_refused_with_those_there_are() -> None:
     with pytest.raises(ValueError, match="control must be one of none, random.*got 'shuffle'"):
         Pruner(Random(0), Element(), GlobalRanking(), "shuffle")
+
+
+def trained(tmp_path: Path, *overrides: str) -> Tensors:
+    experiment = build(composed([*TINY, "when=init", *overrides]))
+    return experiment.prepare(Ranks(), tmp_path).run(ME, Silent())[0].state_dict()
+
+
+def test_a_reinitialised_run_is_that_of_new_weights_under_the_methods_mask(tmp_path: Path) -> None:
+    control = trained(tmp_path, "control=reinitialised", "finetune=keep")
+    fresh = trained(tmp_path, "finetune=reinit")
+    own = trained(tmp_path, "finetune=keep")
+    assert all(torch.equal(control[name], fresh[name]) for name in fresh)
+    assert not torch.equal(control["fc1.weight"], own["fc1.weight"])
+
+
+def test_a_round_is_not_begun_after_a_stop() -> None:
+    begun = []
+
+    def stop() -> None:
+        begun.append(store.digest)
+        if len(begun) == 3:
+            raise KeyboardInterrupt
+
+    model = nn.Linear(20, 9).double()
+    units = Element().units(model, INPUTS)
+    store = store_for(model, units)
+    pruner = Pruner(NOISE, Element(), GlobalRanking())
+    goals = [Goal(keep, "weights") for keep in (100, 80, 60, 40)]
+    with pytest.raises(KeyboardInterrupt):
+        Rounds(pruner, units, DATA, NOTHING, begin=stop).run(model, store, goals)
+    assert len(set(begun)) == 3
+    assert int(store.masks["weight"].sum()) == 80
+
+
+def test_one_switch_adds_all_controls_to_a_sweep() -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", ["sweep=smoke", "+controls=matched"], return_hydra_config=True)
+    params = cfg.hydra.sweeper.params
+    assert params.control.split(",") == list(CONTROLS)
+    assert params["method"] == "global_magnitude,random"

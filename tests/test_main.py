@@ -45,6 +45,16 @@ WRONG = {
     "device=tpu": r"device must be auto, cpu or cuda, got 'tpu'",
     "rerun=maybe": r"rerun must be one of never, changed, always, got 'maybe'",
     "progress=loud": r"progress must be one of auto.*got 'loud'",
+    "control=shuffle": r"control must be one of none, random, magnitude, shuffled, reinitialised",
+    "control=reinitialised finetune=none": r"control=reinitialised .*use another finetune",
+    "saliency=grasp saliency.batch_norm=train sync_batch_norm=true": r"batch_norm=eval",
+    "saliency=grasp allocation=lamp": r"Lamp needs scores that measure size",
+    "saliency=fpgm": r"scores whole units and structure Element .*structure=filter, neuron or row",
+    "saliency=bn_scale structure=row schedule.final=0.5": r"needs a BatchNorm .* fc1 alone",
+    "saliency=obs saliency.memory_limit_gb=1e-9": r"memory_limit_gb is 1e-09; choose a block",
+    "allocation=uniform allocation.min_density=0.5": r"smallest reachable .*is 0.5, a density",
+    "schedule.rounds=0": r"schedule.rounds must be a whole number of at least 1, got 0",
+    "allocation.budget=flops": r"budget must be params or macs, got 'flops'",
     "tracking=wandb tracking.mode=sometimes": r"tracking.mode must be one of online",
 }
 
@@ -181,3 +191,14 @@ def test_two_ranks_print_and_write_once(tmp_path: Path) -> None:
     assert done.stdout.count("finetuned") == done.stdout.count("finished: ") == 1
     assert len(records_of(folder)) == 3
     assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
+
+
+def test_a_run_says_what_memory_a_second_order_saliency_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for progress, said in (("plain", True), ("none", False)):
+        overrides = (*TINY, "saliency=woodfisher", "schedule.final=0.5", f"progress={progress}")
+        assert run_main(monkeypatch, *overrides, f"runs={tmp_path}/{progress}") == 0
+        # Once, though it is checked before the training and again at the pruning.
+        lines = capfd.readouterr().err.count("harness: saliency woodfisher needs up to")
+        assert lines == said

@@ -13,7 +13,7 @@ from harness.experiment import Experiment
 from harness.launch.compose import composed
 from harness.main import build
 from harness.models.lenet_5 import LeNet5
-from harness.saliency.synflow import SynFlow
+from harness.saliency.synflow import SynFlow, positive_copy
 from harness.tensors import Batch, Tensors, mean_alone, prunable_weights
 
 
@@ -198,3 +198,16 @@ def test_it_scores_a_shipped_model() -> None:
     model = LeNet5().build((1, 28, 28), 10)
     flow = scores(model, (torch.zeros(1, 1, 28, 28), torch.zeros(1)))
     assert all(bool((score > 0).all()) for score in flow.values())
+
+
+def test_an_infinite_entry_of_a_buffer_keeps_its_sign() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.fc = nn.Linear(3, 3)
+            self.register_buffer("mask", torch.tensor([0.0, -torch.inf, -1.0]))
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            return (self.fc(inputs) + self.mask).softmax(-1)
+
+    assert positive_copy(Masked()).state_dict()["mask"].tolist() == [0.0, -torch.inf, 1.0]

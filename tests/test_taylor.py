@@ -283,3 +283,11 @@ def test_gradients_that_overflow_are_refused_with_their_tensor(saliency: Taylor)
 
     with pytest.raises(ValueError, match=r"gradient of 0.weight is not finite"):
         saliency.evidence(line(), [batch([[1.0]])], overflowing, mean_alone)
+
+
+def test_squares_of_bfloat16_gradients_add_up_in_float32() -> None:
+    # 1,000 gradients of 1: in bfloat16 the sum would stop growing at 256.
+    model = nn.Linear(1, 1, bias=False).to(torch.bfloat16)
+    data = [(torch.ones(1000, 1, dtype=torch.bfloat16), torch.zeros(1000))]
+    found = Taylor().evidence(model, data, lambda outputs, labels: outputs.sum(), mean_alone)
+    assert found["weight"].dtype == torch.float32 and found["weight"].item() == 1.0

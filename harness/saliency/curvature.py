@@ -33,12 +33,12 @@ def check_memory(
     sizes = {name: prod(shape) for name, shape in matrices.items()}
     whole, largest = sum(sizes.values()), max(sizes, key=lambda name: sizes[name], default="")
     peak_gb = DOUBLE * max(STAGES * whole, whole + work) / GB
-    logging.getLogger(__name__).info("%s needs up to %.3g GB beside the model", owner, peak_gb)
     if peak_gb > limit_gb:
         raise ValueError(
             f"{owner} needs {peak_gb:.3g} GB beside the model, most of it for {largest}, and "
             f"memory_limit_gb is {limit_gb:g}; {way_out}, or raise memory_limit_gb"
         )
+    logging.getLogger(__name__).info("%s needs up to %.3g GB beside the model", owner, peak_gb)
 
 
 def check_numbers(limit_gb: float, block: int, damping: float, update: bool) -> None:
