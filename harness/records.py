@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-VERSION = 3
+VERSION = 4
 # Fields that later versions brought; a record of an earlier one has their defaults.
-ADDED = {3: {"effective_density", "empty_layers", "dead_units"}}
+ADDED = {
+    3: {"effective_density", "empty_layers", "dead_units"},
+    4: {"examples", "training_flops", "training_flops_dense", "optimizer_state", "gradient_norm"},
+}
 
 
 @dataclass(frozen=True)
@@ -16,8 +19,9 @@ class Record:
     """What a run measured at one level and stage; only what config, seed and numerics decide.
 
     Levels: 0 is before pruning. Stages: "initial" (level 0 of a run that prunes at
-    initialisation), "dense" (level 0 after dense training), "pruned" (masks shrunk, not yet
-    retrained), "finetuned" (retrained under the masks).
+    initialisation), "dense" (level 0 after dense training), "penalised" (trained with a penalty
+    before the level's pruning), "pruned" (masks shrunk, not yet retrained), "recalibrated"
+    (statistics of BatchNorm taken anew), "finetuned" (retrained under the masks).
     """
 
     run: str  # first 12 hex digits of the run's hash
@@ -42,7 +46,7 @@ class Record:
     loss: float  # test data, mean per sample
     validation_top1: float
     validation_loss: float
-    epochs: int  # trained since the record before
+    epochs: float  # trained since the record before; whole but inside a training
     steps: int
     layers: dict[str, float]  # density per prunable tensor
     masks: str  # digest of the masks in force, "" when dense
@@ -55,6 +59,17 @@ class Record:
     empty_layers: list[str] | None = None  # prunable tensors without a non-zero weight
     # Per prunable tensor that has any: neurons or filters without live input or output.
     dead_units: dict[str, int] | None = None
+    # What the training since the record before has cost; None: not measured (before version 4).
+    examples: int | None = None
+    # 6 x multiply-accumulates x examples: 2 FLOPs each, once forward and twice backward; of what
+    # the masks in force leave, and of the dense network in the same steps.
+    training_flops: int | None = None
+    training_flops_dense: int | None = None
+    # What that training's optimizer began with: "reset" (a new one, without state), "kept" (it
+    # goes on inside one training, 0 where weights are pruned); "" if nothing was trained.
+    optimizer_state: str | None = None
+    # L2 norm of the live gradients at its last step, not clipped; None if nothing was trained.
+    gradient_norm: float | None = None
     version: int = VERSION
 
 

@@ -1,0 +1,1 @@
+"""What masks may do between prunings, while the network trains."""

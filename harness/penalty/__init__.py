@@ -1,0 +1,1 @@
+"""What a training before a pruning adds to the gradients."""

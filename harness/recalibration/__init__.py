@@ -1,0 +1,1 @@
+"""What is measured anew after a pruning, without training."""
