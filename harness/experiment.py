@@ -7,15 +7,21 @@ import torch
 
 from harness.allocation.base import Allocation
 from harness.calibration import Samples
+from harness.checks import check_parts
 from harness.data.base import Data
+from harness.distillation.base import Distillation
 from harness.distributed import Ranks
+from harness.dynamics.base import Dynamics
 from harness.finetune.base import Finetune
 from harness.levels import Levels
 from harness.models.base import Model
 from harness.parts import check_offers
+from harness.penalty.base import Penalty
 from harness.pruning import Pruner
+from harness.recalibration.base import Recalibration
 from harness.saliency.base import Saliency
 from harness.schedule.base import Schedule
+from harness.schedule.steps import Steps
 from harness.structure.base import Structure
 from harness.subject import Subject
 from harness.task.base import Task
@@ -23,6 +29,7 @@ from harness.training.journal import Journal
 from harness.training.trainer import Trainer
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+WHEN = ("trained", "init", "steps")
 WIRE = {None: None, "bfloat16": torch.bfloat16}
 
 
@@ -31,7 +38,12 @@ class Experiment:
     """One method on one task; every field is a part that conf/ names and main.py builds.
 
     exclude: layers that are never pruned: "first", "last", or names.
-    when: "trained" prunes after dense training, "init" prunes the initial network instead.
+    when: "trained" prunes after dense training, "init" prunes the initial network instead;
+        "steps" prunes inside one training, at the events of `steps`.
+    dynamics: what masks do by themselves while the network retrains; None: they hold.
+    penalty: a training with a penalty before each pruning, or None.
+    recalibration: what is measured anew after each pruning, or None.
+    distillation: how retraining learns from the dense network, or None.
     calibration: training samples that a saliency may look at, the same at every level.
     control: a matched control in place of the method's own choice; see harness/control.py.
     keep_epochs: epochs of dense training that stay on disk for rewinding.
@@ -57,6 +69,11 @@ class Experiment:
     finetune: Finetune
     exclude: list[str] = field(default_factory=list)
     when: str = "trained"
+    steps: Steps = field(default_factory=Steps)
+    dynamics: Dynamics | None = None
+    penalty: Penalty | None = None
+    recalibration: Recalibration | None = None
+    distillation: Distillation | None = None
     calibration: Samples = field(default_factory=Samples)
     control: str = "none"
     keep_epochs: list[int] = field(default_factory=list)
@@ -67,14 +84,19 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_offers(vars(self))
+        self._check_values()
+        check_parts(self)
+        _ = self.pruner  # refuses a saliency that does not fit the structure
+
+    def _check_values(self) -> None:
         if type(self.seed) is not int:
             raise ValueError(f"seed must be a whole number, got {self.seed!r}")
         for key in ("exclude", "keep_epochs"):
             if not isinstance(getattr(self, key), list | tuple):
                 value = getattr(self, key)
                 raise ValueError(f"{key} must be a list, got {value!r}; write {key}=[{value}]")
-        if self.when not in ("trained", "init"):
-            raise ValueError(f"when must be trained or init, got {self.when!r}")
+        if self.when not in WHEN:
+            raise ValueError(f"when must be {', '.join(WHEN)}, got {self.when!r}")
         if self.dtype not in DTYPES:
             raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
         if self.gradient_dtype not in WIRE:
@@ -83,37 +105,27 @@ class Experiment:
             )
         if not isinstance(self.sync_batch_norm, bool):
             raise ValueError(f"sync_batch_norm must be true or false, got {self.sync_batch_norm!r}")
-        if self.sync_batch_norm and getattr(self.saliency, "batch_norm", "eval") == "train":
-            raise ValueError(
-                "saliency.batch_norm=train takes statistics of each rank's own batches; with "
-                "sync_batch_norm=true use saliency.batch_norm=eval"
-            )
-        self._check_epochs()
-        if self.control == "reinitialised" and self.finetune.start(lambda epoch: {}, dict) is None:
-            raise ValueError(
-                "control=reinitialised puts new weights under the mask before retraining, and this "
-                "finetune mode has none; use another finetune, or leave this control out"
-            )
-        _ = self.pruner  # refuses a saliency that does not fit the structure
-
-    def _check_epochs(self) -> None:
-        last = self.training.epochs
-        for key, epochs in (("keep_epochs", self.keep_epochs), ("finetune", self._rewinds)):
-            beyond = [epoch for epoch in epochs if not 0 <= epoch <= last]
-            if beyond:
+        for epoch in self.keep_epochs:
+            if not 0 <= epoch <= self.training.epochs:
                 raise ValueError(
-                    f"{key} names epoch {beyond[0]}, but dense training has epochs 0 to {last}; "
-                    "choose one of them or raise training.epochs"
+                    f"keep_epochs names epoch {epoch}, but dense training has epochs 0 to "
+                    f"{self.training.epochs}; choose one of them or raise training.epochs"
                 )
-        if self.when == "init" and any(self._rewinds):
-            raise ValueError(
-                f"when=init prunes before any training, so finetune cannot rewind to epoch "
-                f"{max(self._rewinds)}; use finetune=keep, or when=trained"
-            )
 
     @property
-    def _rewinds(self) -> tuple[int, ...]:
-        return self.finetune.dense_epochs
+    def starts_trained(self) -> bool:
+        """Whether dense training comes before pruning."""
+        return self.when == "trained" or (self.when == "steps" and self.steps.start == "trained")
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether a part has declared that pruned weights may return."""
+        return self.schedule.may_grow or (self.dynamics is not None and self.dynamics.may_grow)
+
+    @property
+    def releases(self) -> bool:
+        """Whether pruned units may recover until the last level."""
+        return self.dynamics is not None and self.dynamics.releases
 
     @property
     def pruner(self) -> Pruner:

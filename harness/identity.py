@@ -16,7 +16,18 @@ OPERATIONAL = (
 PATHS = ("data.root", "data.verify")
 # Options added after the first release, with the value that changes nothing: they are left out
 # when they have it, so that runs made before the option existed keep their names.
-ADDED: dict[str, Any] = {"sync_batch_norm": False, "control": "none"}
+ADDED: dict[str, Any] = {
+    "sync_batch_norm": False,
+    "control": "none",
+    "finetune.recipe": "retraining",
+    "steps": {
+        "_target_": "harness.schedule.steps.Steps",
+        "begin": 0,
+        "end": None,
+        "every": 100,
+        "start": "init",
+    },
+}
 DENSE = ("seed", "model", "data", "task", "training", "dtype", "weights")
 ADDED_TO_DENSE = ("sync_batch_norm", "gradient_dtype")
 
@@ -45,15 +56,15 @@ def run_hash(config: Config) -> str:
 def setting_hash(config: Config) -> str:
     """Without seed and end point: what the points of one line in a figure have in common.
 
-    Only a schedule of one level (no `levels`, no list) has an end point of its own; the levels
-    of an iterative run depend on where it ends.
+    Only a schedule of one level (no `levels`, no list), or inside one training, has an end point
+    of its own; the levels of an iterative run depend on where it ends.
     """
     kept = copy.deepcopy(config)
     kept.pop("seed", None)
     for part in kept.values():
         if isinstance(part, dict):
             part.pop("seed", None)
-    if "levels" not in kept.get("schedule", {}):
+    if "levels" not in kept.get("schedule", {}) or kept.get("when") == "steps":
         kept.get("schedule", {}).pop("final", None)
     return _sha256(kept)[:12]
 

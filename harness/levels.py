@@ -1,43 +1,48 @@
 """A run, top to bottom: dense training; then per level prune, measure, retrain, measure."""
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
-from harness.allocation.base import Facts, Unreachable
-from harness.bits import pack, unpack
+from harness.allocation.base import Facts
 from harness.budget import Goal
 from harness.checkpoints import STAGE, Checkpoints, State
-from harness.distributed.link import measured, remember
-from harness.finetune.base import Start
+from harness.checks import check_network
+from harness.inside import Inside
 from harness.metrics.macs import layer_macs
+from harness.moment import START, Moment
 from harness.prunable import store_for, without
-from harness.records import Identity, Record, Watcher
+from harness.records import NOTHING, Identity, Record, Trained, Watcher
 from harness.rounds import Rounds
-from harness.saver import LevelSaver
+from harness.saver import standing, take_up
 from harness.schedule.base import path
 from harness.seeds import derive
 from harness.sensitivity.curves import with_curves
 from harness.subject import Subject
+from harness.targets import Targets, Turn
 from harness.tensors import Tensors, load_into
 from harness.training.dense import DenseTraining
 from harness.training.journal import Journal
-from harness.training.setting import Hooks, LoopState
-from harness.training.trainer import Trainer
+from harness.training.setting import LoopState
+from harness.trainings import Trainings
 
 if TYPE_CHECKING:
     from harness.experiment import Experiment
+
+STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
 
 
 class Levels:
     """One run under way: the network, its masks, and the levels that they go through.
 
-    passed: the last stage that is recorded; -1 none, 0 dense or initial, 2L - 1 "pruned" and 2L
-    "finetuned" of level L.
+    passed: the last stage that is recorded; -1 none, 0 dense or initial, then four per level.
+    share: kept share of what can be removed, in force. chosen: masks of the coming pruning, where
+    a penalty had to know them. training: the state of one that was cut off.
     """
 
     def __init__(
@@ -52,30 +57,29 @@ class Levels:
         self.network = subject.initial()
         units = what.structure.units(self.network, subject.sample())
         self.units = without(units, what.exclude)
-        self.store = store_for(self.network, self.units)
+        self.store = store_for(self.network, self.units, what.may_grow)
         self.facts = Facts(layer_macs(self.network, subject.splits.shape, whole=True))
-        self.accounts = {
-            unit: what.pruner.account(unit, self.network, self.units, self.facts)
-            for unit in ("density", "compression")
-        }
-        self.account = self.accounts[what.schedule.unit]
-        # Before any training: a target that this model cannot reach fails here.
-        self.shares = what.schedule.shares(self.account.share_of)
-        self._check(self._goal(min(self.shares)))
-        keep = {*what.keep_epochs, *what.finetune.dense_epochs}
+        self.trainings = Trainings(self)
+        # Before any training: what this model cannot reach, or no part can do, fails here.
+        steps = self.trainings.steps(self.trainings.form())
+        self.targets = Targets(what, self.network, self.units, self.facts, steps)
+        self.shares = self.targets.shares
+        check_network(what, self.network, steps)
+        keep = [*map(Moment, what.keep_epochs), *what.finetune.moments(what.training.epochs)]
         # The folder's name stands for the code that decides this training.
         shared = journal and replace(journal, code=dense.name)
         self.dense = DenseTraining(
             dense, what.training, subject.setting(0), subject.initial, keep, shared
         )
-        self.passed, self.records = -1, 0
+        for moment in keep:
+            self.dense.settled(moment)
+        self.passed, self.records, self.share = -1, 0, 1.0
+        self.chosen: Tensors = {}
+        self.training: LoopState | None = None
 
-    def _check(self, goal: Goal) -> None:
-        try:
-            self.what.pruner.check(goal, self.network, self.units, self.facts)
-        except Unreachable as error:
-            limit = self.account.asked_of(error.share)
-            raise ValueError(f"{error}, a {self.account.unit} of {limit:.6g}") from error
+    @property
+    def finished(self) -> bool:
+        return self.passed >= _place(len(self.shares), STAGES[-1])
 
     def run(
         self,
@@ -93,65 +97,110 @@ class Levels:
             Stopped: a signal asked for it, and all is saved.
         """
         self.identity, self.watcher, self.files = identity, watcher, files
-        training = self._take_up(saved) if saved else None
-        watcher.begin(len(self.shares), self._epochs_to_train(training))
+        if saved:
+            take_up(self, saved)
+        watcher.begin(len(self.shares), self.trainings.epochs_left())
         if self.passed < 0:
             self._begin()
+        if self.what.when == "steps":
+            self._prune_inside()
+            return self.network, self.store.masks
+        steps = (self._penalise, self._prune, self._recalibrate, self._retrain)
         for level, share in enumerate(self.shares, start=1):
-            if self.passed < 2 * level - 1:
-                self._prune(level, share)
-            if self.passed < 2 * level:
-                self._retrain(level, share, training)
-                training = None
+            for stage, step in zip(STAGES, steps, strict=True):
+                if self.passed < _place(level, stage):
+                    step(level, share)
         return self.network, self.store.masks
 
-    def standing(self, training: LoopState | None = None) -> State:
-        """All that the levels to come depend on; the network is in `training`, if there is one."""
-        return {
-            "passed": self.passed,
-            "records": self.records,
-            "dense": self.dense.folder.name,
-            "masks": {name: pack(mask) for name, mask in self.store.masks.items()},
-            "network": None if training else self.network.state_dict(),
-            "training": training,
-            "link": measured(self.ranks),
-        }
-
-    def _take_up(self, saved: State) -> LoopState | None:
-        self.passed, self.records = saved["passed"], saved["records"]
-        shapes = {name: mask.shape for name, mask in self.store.masks.items()}
-        device = self.ranks.device
-        self.store.shrink_to(
-            {name: unpack(saved["masks"][name].to(device), s) for name, s in shapes.items()}
-        )
-        if saved["numerics"]["world_size"] == self.ranks.count:
-            remember(self.ranks, saved["link"])
-        if saved["network"]:
-            load_into(self.network, saved["network"])
-        if saved["dense"] != self.dense.folder.name:
-            # Made by another number of ranks: what it trained is read, not trained again.
-            home = self.dense.folder.parents[1] / saved["dense"][:2] / saved["dense"]
-            self.dense = replace(self.dense, folder=home, foreign=True)
-        training: LoopState | None = saved["training"]
-        return training
-
     def _begin(self) -> None:
-        if self.what.when == "init":
-            self._record(0, "initial", 1.0)
+        if not self.what.starts_trained:
+            self._record(0, "initial")
             return
-        epochs = self.what.training.epochs
-        load_into(self.network, self.dense.at(epochs, self._on_epoch(0, epochs)))
-        self._record(0, "dense", 1.0, self.what.training, epochs)
+        on_epoch = self.trainings.on_epoch(0, self.what.training.epochs)
+        load_into(self.network, self.dense.at(self.dense.end, on_epoch))
+        self._record(0, "dense", self.trainings.dense())
+
+    def _penalise(self, level: int, share: float) -> None:
+        penalty = self.what.penalty
+        if penalty is None:
+            return
+        if penalty.names_units and not self.training:
+            rounds = self._rounds()
+            found = rounds.foreseen(self.network, self.store, self._goals(share))
+            self.chosen = rounds.agree(found)
+        going = {name: self.store.masks[name] & ~mask for name, mask in self.chosen.items()}
+        form = (replace(self.what.retraining, epochs=penalty.epochs), START)
+        adder = penalty.adder(self.network, going)
+        trained = self.trainings.train(level, form, f"{level}/penalty", adder=adder)
+        self._record(level, "penalised", trained)
 
     def _prune(self, level: int, share: float) -> None:
+        self._shrink(level, share)
+        self._record(level, "pruned")
+
+    def _recalibrate(self, level: int, share: float) -> None:
+        part = self.what.recalibration
+        if part is None:
+            return
+        part.apply(
+            self.network, self.subject.inputs(part.samples, part.batch_size, "recalibration")
+        )
+        self._record(level, "recalibrated")
+
+    def _retrain(self, level: int, share: float) -> None:
+        form = self.trainings.form()
+        if form is None:
+            return
+        if not self.training:
+            self._release(level)
+            self.trainings.load_start(level)
+        trained = self.trainings.train(level, form, level, dynamics=self.what.dynamics)
+        self._record(level, "finetuned", trained)
+
+    def _prune_inside(self) -> None:
+        """The one training in which masks change."""
+        form = self.trainings.form()
+        if self.finished or form is None:
+            return
+        if not self.training:
+            self.trainings.load_start(1)
+        events = {turn.number: partial(self._turn, turn) for turn in self.targets.turns}
+        last = len(self.shares)
+        trained = self.trainings.train(last, form, "inside", events=events)
+        self._record(last, "finetuned", trained)
+
+    def _turn(self, turn: Turn, inside: Inside, optimizer: Optimizer) -> None:
+        """A pruning inside a training; or, where the schedule lets them, all weights return."""
+        if turn.level is None:
+            self._let_go()
+            return
+        device = self.ranks.device
+        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+            self._shrink(turn.level, turn.share)
+        self.store.apply_to(self.network, optimizer)
+        self._record(turn.level, "pruned", inside.trained(inside.number), save=False)
+        self._release(turn.level)
+
+    def _shrink(self, level: int, share: float) -> None:
         self.ranks.check_equal(self.store.masks, "masks in force")
         # For a part that draws from the global streams: alike on all ranks and after a restart.
         torch.manual_seed(derive(self.what.seed, "prune", level))
         self.facts = with_curves(self)
-        before = self.shares[level - 2] if level > 1 else 1.0
-        goals = [self._goal(part) for part in path(before, share, self.what.rounds)]
-        self._rounds().run(self.network, self.store, goals)
-        self._record(level, "pruned", share)
+        rounds = self._rounds()
+        if self.chosen:
+            rounds.settle(self.network, self.store, self.chosen)
+        else:
+            rounds.run(self.network, self.store, self._goals(share))
+        self.chosen, self.share = {}, share
+
+    def _release(self, level: int) -> None:
+        """Where units may recover until the last level, all are free after any other one."""
+        if self.what.releases and level < len(self.shares):
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self.store.replace({n: torch.ones_like(mask) for n, mask in self.store.masks.items()})
+        self.share = 1.0
 
     def _rounds(self) -> Rounds:
         data = self.subject.calibration(self.what.calibration, self.what.training.batch_size)
@@ -159,87 +208,34 @@ class Levels:
         pruner, ranks = self.what.pruner, self.ranks
         return Rounds(pruner, self.units, data, self.facts, ranks.agree, ranks.send, stop)
 
-    def _goal(self, share: float) -> Goal:
-        return Goal(round(share * self.account.removable), self.account.counts)
-
-    def _retrain(self, level: int, share: float, training: LoopState | None) -> None:
-        start = self._form() if training else self._start(level)
-        if start is None:
-            return
-        recipe: Trainer = getattr(self.what, start.recipe)
-        epochs = recipe.epochs - start.first_epoch
-        store, on_epoch = self.store, self._on_epoch(level, epochs)
-        hooks = Hooks(
-            after_backward=store.gradient_masker(self.network),
-            epoch_end=lambda done: on_epoch(done - start.first_epoch, self.network),
-            live=lambda: store.masks,
-            saver=LevelSaver(self, level, self.journal, self.files)
-            if self.journal and self.files
-            else None,
-        )
-        setting = self.subject.setting(level)
-        recipe.fit(self.network, setting, hooks, start.first_epoch, resumed=training)
-        self._record(level, "finetuned", share, recipe, epochs)
-
-    def _start(self, level: int) -> Start | None:
-        start = self.what.finetune.start(self.dense.at, lambda: self.subject.fresh(level))
-        weights = start.weights if start else None
-        if start and self.what.control == "reinitialised":
-            weights = self.subject.fresh(level)
-        if weights is not None:
-            load_into(self.network, weights)
-        self.store.apply_to(self.network)
-        return start
-
-    def _form(self) -> Start | None:
-        """Recipe and first epoch of every retraining, without the weights."""
-        return self.what.finetune.start(lambda epoch: {}, dict)
+    def _goals(self, share: float) -> list[Goal]:
+        """Of the rounds from what is in force to this share."""
+        return [self.targets.goal(part) for part in path(self.share, share, self.what.rounds)]
 
     def _record(
-        self,
-        level: int,
-        stage: str,
-        share: float,
-        recipe: Trainer | None = None,
-        epochs: int = 0,
+        self, level: int, stage: str, trained: Trained = NOTHING, save: bool = True
     ) -> None:
+        """save: this is no place inside a training."""
         # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
         self.ranks.check_equal(self.store.masks, "masks in force")
         measured: dict[str, Any] = self.subject.measure(self.network, self.store.masks)
         record = Record(
             **vars(self.identity),
             **measured,
+            **vars(trained),
+            **self.targets.asked(self.share),
             seed=self.what.seed,
             level=level,
             stage=stage,
-            # 16.000000000000004 in a table would be noise of the way there and back.
-            target_density=round(self.accounts["density"].asked_of(share), 9),
-            target_compression=round(self.accounts["compression"].asked_of(share), 9),
-            epochs=epochs,
-            steps=recipe.steps(len(self.subject.splits.train), epochs) if recipe else 0,
             masks=self.store.digest if level else "",
         )
         self.ranks.on_main(lambda: self.watcher.log(record))
-        self.passed, self.records = 2 * level - (stage == "pruned"), self.records + 1
-        if self.journal and self.files:
-            self.journal.save(self.files, f"level-{level:02d}-{stage}", STAGE, self.standing())
+        self.passed, self.records = _place(level, stage), self.records + 1
+        if save and self.journal and self.files:
+            name = f"level-{level:02d}-{stage}"
+            self.journal.save(self.files, name, STAGE, standing(self))
 
-    def _epochs_to_train(self, training: LoopState | None) -> int:
-        dense = self.what.training.epochs
-        if self.what.when == "init" or self.passed >= 0 or self.dense.has(dense):
-            dense = 0
-        start = self._form()
-        if start is None:
-            return dense
-        recipe: Trainer = getattr(self.what, start.recipe)
-        each = recipe.epochs - start.first_epoch
-        done = training["epoch"] - start.first_epoch if training else 0
-        return dense + (len(self.shares) - max(0, self.passed) // 2) * each - done
 
-    def _on_epoch(self, level: int, epochs: int) -> Callable[[int, nn.Module], None]:
-        def on_epoch(done: int, network: nn.Module) -> None:
-            follow = self.watcher.follows_epochs
-            accuracy = self.subject.validation_top1(network) if follow else None
-            self.watcher.epoch(level, done, epochs, accuracy)
-
-        return on_epoch
+def _place(level: int, stage: str) -> int:
+    """In the order of a run's stages."""
+    return 4 * (level - 1) + 1 + STAGES.index(stage) if level else 0

@@ -20,3 +20,6 @@ class Moment(NamedTuple):
     def settled(self, steps_per_epoch: int) -> "Moment":
         """The same point with fewer steps than an epoch has."""
         return Moment(*divmod(self.steps(steps_per_epoch), steps_per_epoch))
+
+
+START = Moment(0)

@@ -10,10 +10,11 @@ from harness.structure.base import Units
 from harness.tensors import Tensors
 
 
-def store_for(model: nn.Module, units: Units) -> MaskStore:
+def store_for(model: nn.Module, units: Units, may_grow: bool = False) -> MaskStore:
     """Masks, all True, of the units' weights and of what goes with them."""
     prunable = {name for weight, along in units.items() for name in (weight, *along)}
-    return MaskStore({n: parameter for n, parameter in model.named_parameters() if n in prunable})
+    parameters = {n: p for n, p in model.named_parameters() if n in prunable}
+    return MaskStore(parameters, may_grow)
 
 
 @torch.no_grad()

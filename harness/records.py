@@ -74,6 +74,22 @@ class Record:
 
 
 @dataclass(frozen=True)
+class Trained:
+    """What was trained since the record before, by the record's names."""
+
+    epochs: float = 0
+    steps: int = 0
+    examples: int = 0
+    training_flops: int = 0
+    training_flops_dense: int = 0
+    optimizer_state: str = ""
+    gradient_norm: float | None = None
+
+
+NOTHING = Trained()
+
+
+@dataclass(frozen=True)
 class Identity:
     """Who a run is, in its records."""
 

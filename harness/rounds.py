@@ -39,13 +39,22 @@ class Rounds:
         if self.pruner.control == "none":
             for goal in goals:
                 self._round(model, store, goal)
-            return
+        else:
+            self.settle(model, store, self.foreseen(model, store, goals))
+
+    def foreseen(self, model: nn.Module, store: MaskStore, goals: Iterable[Goal]) -> Tensors:
+        """The masks that `run` would come to; model and store stay as they are."""
         shadow, masks = copy.deepcopy(model), store_for(model, self.units)
         masks.shrink_to(store.masks)
         for goal in goals:
             self._round(shadow, masks, goal)
-        chosen = self.pruner.controlled(masks.masks, model, store, self.units)
-        store.shrink_to(self.agree(chosen))
+        if self.pruner.control == "none":
+            return dict(masks.masks)
+        return self.pruner.controlled(masks.masks, model, store, self.units)
+
+    def settle(self, model: nn.Module, store: MaskStore, masks: Tensors) -> None:
+        """Prunes model and store to masks that were chosen before, rank 0's."""
+        store.shrink_to(self.agree(masks))
         store.apply_to(model)
 
     def _round(self, model: nn.Module, store: MaskStore, goal: Goal) -> None:

@@ -1,10 +1,14 @@
-"""Saves a run inside a level's retraining."""
+"""Saves a run, and takes up what was saved: between two trainings, or inside one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from harness.checkpoints import STEP, Checkpoints
+from harness.bits import pack, unpack
+from harness.checkpoints import STEP, Checkpoints, State
+from harness.distributed.link import measured, remember
+from harness.inside import Inside
+from harness.tensors import Tensors, load_into
 from harness.training.journal import Journal
 from harness.training.setting import LoopState
 
@@ -12,12 +16,53 @@ if TYPE_CHECKING:
     from harness.levels import Levels
 
 
+def standing(levels: "Levels", training: LoopState | None = None) -> State:
+    """All that the levels to come depend on; the network is in `training`, if there is one."""
+    return {
+        "passed": levels.passed,
+        "records": levels.records,
+        "share": levels.share,
+        "dense": levels.dense.folder.name,
+        "masks": _packed(levels.store.masks),
+        "chosen": _packed(levels.chosen),
+        "network": None if training else levels.network.state_dict(),
+        "training": training,
+        "link": measured(levels.ranks),
+    }
+
+
+def take_up(levels: "Levels", saved: State) -> None:
+    """The inverse of `standing`: what was saved is in force again."""
+    levels.passed, levels.records, levels.share = (saved[k] for k in ("passed", "records", "share"))
+    levels.store.shrink_to(_unpacked(levels, saved["masks"]))
+    levels.chosen = _unpacked(levels, saved["chosen"])
+    if saved["numerics"]["world_size"] == levels.ranks.count:
+        remember(levels.ranks, saved["link"])
+    if saved["network"]:
+        load_into(levels.network, saved["network"])
+    if saved["dense"] != levels.dense.folder.name:
+        # Made by another number of ranks: what it trained is read, not trained again.
+        home = levels.dense.folder.parents[1] / saved["dense"][:2] / saved["dense"]
+        levels.dense = replace(levels.dense, folder=home, foreign=True)
+    levels.training = saved["training"]
+
+
+def _packed(masks: Tensors) -> Tensors:
+    return {name: pack(mask) for name, mask in masks.items()}
+
+
+def _unpacked(levels: "Levels", packed: Tensors) -> Tensors:
+    masks = levels.store.masks
+    return {n: unpack(p.to(levels.ranks.device), masks[n].shape) for n, p in packed.items()}
+
+
 @dataclass(frozen=True)
 class LevelSaver:
-    """Keeps a level's retraining in the run's checkpoints, after the replicas were compared."""
+    """Keeps a training in the run's checkpoints, after the replicas were compared."""
 
     levels: "Levels"
     level: int
+    inside: Inside
     journal: Journal
     files: Checkpoints
 
@@ -28,4 +73,5 @@ class LevelSaver:
         self.levels.ranks.check_equal(self.levels.store.masks, "masks in force")
         self.journal.compare_weights(self.levels.network, epoch, step)
         name = f"level-{self.level:02d}-epoch-{epoch:05d}-step-{step:06d}"
-        self.journal.save(self.files, name, STEP, self.levels.standing(state()))
+        training = {**state(), "inside": self.inside.state()}
+        self.journal.save(self.files, name, STEP, standing(self.levels, training))

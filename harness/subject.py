@@ -1,5 +1,6 @@
 """What a run works on: the network and its data, on one device, all randomness from one seed."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,10 +20,10 @@ from harness.pruning import Calibration
 from harness.seeds import derive
 from harness.task.base import Task
 from harness.tensors import Tensors, prunable_weights
-from harness.training.dense import build_seeded, load_weights
 from harness.training.evaluation import Measured, evaluate
-from harness.training.order import portions
+from harness.training.order import epoch_order, portions
 from harness.training.setting import Setting
+from harness.training.states import build_seeded, load_weights
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Subject:
         """The state of a new random network, another one at every level."""
         return self._build(derive(self.seed, "reinit", level)).state_dict()
 
-    def setting(self, level: int) -> Setting:
+    def setting(self, level: int | str) -> Setting:
         return Setting(
             self.splits.train, self.task, self.ranks, self.seed, level, self.gradient_dtype
         )
@@ -102,6 +103,12 @@ class Subject:
         mine = self.ranks.share(order)
         batches = self.splits.train.batches(mine.split(batch_size))
         return Calibration([b for b in batches if len(b[1])], self.task.loss, self.ranks.mean)
+
+    def inputs(self, samples: int, batch_size: int, purpose: str) -> Iterator[Tensor]:
+        """Batches of training inputs, of at most so many samples, the same on every rank."""
+        order = epoch_order(len(self.splits.train), self.seed, purpose, 0)
+        chosen = order[:samples].to(self.ranks.device)
+        return (inputs for inputs, _ in self.splits.train.batches(chosen.split(batch_size)))
 
     def validation(self, network: nn.Module) -> Measured:
         return evaluate(network, self.splits.validation, self.task, self.ranks)

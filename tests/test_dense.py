@@ -19,7 +19,8 @@ from harness.learning_rate.cosine import Cosine
 from harness.models.mlp import Mlp
 from harness.task.classification import Classification
 from harness.tensors import Tensors, copied
-from harness.training.dense import DenseTraining, build_seeded, load_weights
+from harness.training.dense import DenseTraining
+from harness.training.states import build_seeded, load_weights
 from harness.training.journal import Journal
 from harness.training.loop import Loop, NotFinite
 from harness.training.setting import Hooks, Setting

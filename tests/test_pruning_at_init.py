@@ -20,7 +20,7 @@ from harness.seeds import derive
 from harness.structure.element import Element
 from harness.task.classification import Classification
 from harness.tensors import Counts, mean_alone, prunable_weights
-from harness.training.dense import build_seeded
+from harness.training.states import build_seeded
 
 WEIGHTS = 430_500
 COMPRESSION = 1000

@@ -17,6 +17,7 @@ from harness.progress import Progress
 from harness.report.sensitivity import load, print_tables
 from harness.runs import Outcome, Run
 from harness.schedule.one_shot import OneShot
+from harness.schedule.steps import Steps
 from harness.seeds import derive
 from harness.sensitivity.curves import Curves, check_grid, curves_of
 from harness.sensitivity.records import FILE, Sensitivity, to_lines
@@ -70,7 +71,14 @@ class Analysis(Run):
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """As of Run; then rank 0 prints the table, also if the analysis was finished before."""
         # A target that the run could not reach must not stop what asks for none.
-        alone = replace(experiment, schedule=OneShot(final=1.0), allocation=Uniform())
+        alone = replace(
+            experiment,
+            schedule=OneShot(final=1.0),
+            allocation=Uniform(),
+            when="trained" if experiment.starts_trained else "init",
+            steps=Steps(),
+            **dict.fromkeys(("dynamics", "penalty", "recalibration", "distillation")),
+        )
         outcome = super().execute(alone, ranks)
         if self.progress != "none":
             ranks.on_main(self._show)
@@ -90,16 +98,16 @@ class Analysis(Run):
 
     def _train(self, levels: Levels) -> None:
         """Brings the network to where the run would first prune it."""
-        if levels.what.when == "init":
+        if not levels.what.starts_trained:
             return
         epochs = levels.what.training.epochs
         with Progress(self.progress if levels.ranks.is_main else "none") as progress:
-            progress.start(0, 0 if levels.dense.has(epochs) else epochs)
+            progress.start(0, 0 if levels.dense.has(levels.dense.end) else epochs)
 
             def on_epoch(done: int, network: nn.Module) -> None:
                 progress.epoch(0, done, epochs, None)
 
-            load_into(levels.network, levels.dense.at(epochs, on_epoch))
+            load_into(levels.network, levels.dense.at(levels.dense.end, on_epoch))
 
     def _records(self, levels: Levels, curves: Curves) -> Iterator[Sensitivity]:
         for layer, points in curves.items():

@@ -10,9 +10,11 @@ from harness.distributed.exchange import Exchange
 from harness.distributed.link import choose
 from harness.distributed.replica import no_sync
 from harness.draws import uniforms
+from harness.moment import Moment
 from harness.seeds import derive
 from harness.tensors import Batch, load_into
 from harness.training.order import Portion, epoch_order, portions, steps_per_epoch
+from harness.training.own import own_of, take_up_own
 from harness.training.setting import Hooks, LoopState, Setting
 
 if TYPE_CHECKING:
@@ -29,6 +31,7 @@ class Loop:
     """Replica, optimizer and scaler of one training, and how far it is.
 
     epoch: whole epochs done, counted from the recipe's beginning; step: steps of the next one.
+    norm: of the live gradients, not clipped, at the last step of the last whole epoch.
     """
 
     def __init__(
@@ -37,7 +40,7 @@ class Loop:
         model: nn.Module,
         setting: Setting,
         hooks: Hooks,
-        epoch: int,
+        begin: Moment,
         resumed: LoopState | None,
     ):
         self.recipe, self.model, self.setting, self.hooks = recipe, model, setting, hooks
@@ -50,7 +53,10 @@ class Loop:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         device = setting.ranks.device
         self.scaler = torch.amp.GradScaler(device.type) if recipe.autocast == "float16" else None
-        self.epoch, self.step = epoch, 0
+        self.steps = steps_per_epoch(len(setting.split), recipe.batch_size)
+        self.first = begin.steps(self.steps)
+        self.epoch, self.step = begin
+        self.norm: float | None = None
         self.own: dict[str, Any] | None = None  # of this rank, until the epoch is taken up
         self.total = torch.zeros((), device=device)
         if resumed:
@@ -64,38 +70,59 @@ class Loop:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
+            "norm": self.norm,
             "sparse": self.exchange.sparse,
             # What differs between ranks inside an epoch; the next one begins alike on all.
-            "own": self.setting.ranks.gather(self._own()) if self.step else None,
+            "own": self.setting.ranks.gather(own_of(self.model, self.total)) if self.step else None,
         }
 
-    def run_epoch(self) -> None:
-        """
+    @property
+    def at(self) -> Moment:
+        return Moment(self.epoch, self.step)
+
+    def run_epoch(self, stop: Moment) -> None:
+        """What is left of the epoch, or of it up to `stop`.
+
         Raises:
             NotFinite: at its end, if loss or weights became NaN or infinite.
         """
-        ranks, samples = self.setting.ranks, len(self.setting.split)
-        order = epoch_order(samples, self.setting.seed, self.setting.level, self.epoch)
-        every = portions(
-            order.to(ranks.device), self.recipe.batch_size, ranks, self.recipe.accumulate
-        )
-        steps = steps_per_epoch(samples, self.recipe.batch_size)
-        plan = _after(self.step, list(every))
+        ranks = self.setting.ranks
+        steps = stop.step if self.epoch == stop.epoch else self.steps
+        plan = self._portions(steps)
         self._begin_streams()
         self.replica.train()
         batches = self.setting.split.batches(portion.indices for portion in plan)
+        begun = False
         for portion, batch in zip(plan, batches, strict=True):
+            if not begun and self.hooks.before_step:
+                self.hooks.before_step(self._number, self.optimizer)
             self.total += self._backward(portion, batch)
+            begun = not portion.last
             if portion.last:
-                self._update(steps)
+                self._update()
                 ranks.alive()
                 self.step += 1
                 self._save_if_due(steps)
         self._check_finite()
+        if self.step < self.steps:
+            return
         # So that no measurement on the way decides what a network with such buffers learns.
         ranks.send(list(self.model.buffers()))
         self.epoch, self.step = self.epoch + 1, 0
         self.total.zero_()
+
+    @property
+    def _number(self) -> int:
+        """Of the next step, from 0 at this training's first."""
+        return self.at.steps(self.steps) - self.first
+
+    def _portions(self, steps: int) -> list[Portion]:
+        """Of this epoch's steps from the next one up to `steps` of them."""
+        setting, recipe = self.setting, self.recipe
+        order = epoch_order(len(setting.split), setting.seed, setting.level, self.epoch)
+        order = order.to(setting.ranks.device)
+        every = portions(order, recipe.batch_size, setting.ranks, recipe.accumulate)
+        return _between(self.step, steps, list(every))
 
     def save(self) -> None:
         if self.hooks.saver:
@@ -115,7 +142,7 @@ class Loop:
         return choose(ranks, self.model, self.hooks.live, dtype)
 
     def _take_up(self, state: LoopState) -> None:
-        self.epoch, self.step = state["epoch"], state["step"]
+        self.epoch, self.step, self.norm = state["epoch"], state["step"], state["norm"]
         self.own = state["own"] and state["own"][self.setting.ranks.rank]
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler:
@@ -128,25 +155,8 @@ class Loop:
             derive(self.setting.seed, "dropout", self.setting.level, self.epoch, ranks.rank)
         )
         if self.own is not None:
-            self._take_up_own(self.own)
+            take_up_own(self.own, self.model, self.total)
             self.own = None
-
-    def _own(self) -> dict[str, Any]:
-        device = self.setting.ranks.device
-        return {
-            "cpu": torch.get_rng_state(),
-            "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
-            "loss": self.total.cpu(),
-            "buffers": [buffer.cpu() for buffer in self.model.buffers()],
-        }
-
-    def _take_up_own(self, own: dict[str, Any]) -> None:
-        torch.set_rng_state(own["cpu"])
-        if own["cuda"] is not None:
-            torch.cuda.set_rng_state(own["cuda"], self.setting.ranks.device)
-        self.total.copy_(own["loss"])
-        for buffer, saved in zip(self.model.buffers(), own["buffers"], strict=True):
-            buffer.copy_(saved)
 
     def _rehearse(self, replica: nn.Module) -> Tensor:
         few = torch.arange(min(2, len(self.setting.split)))
@@ -157,11 +167,16 @@ class Loop:
         inputs, labels = self._augmented(portion, batch[0]), batch[1]
         with self._accumulating(portion):
             with self._autocast():
-                loss = self.setting.task.loss(self.replica(inputs), labels) * portion.scale
+                loss = self._loss(inputs, labels) * portion.scale
             if portion.last:
                 self.setting.ranks.alive()  # The others may wait in the all-reduce by now.
             (self.scaler.scale(loss) if self.scaler else loss).backward()
         return loss.detach()
+
+    def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
+        outputs = self.replica(inputs)
+        loss = self.setting.task.loss(outputs, labels)
+        return self.hooks.loss_term(inputs, outputs, loss) if self.hooks.loss_term else loss
 
     def _augmented(self, portion: Portion, inputs: Tensor) -> Tensor:
         augmentation = self.recipe.augmentation
@@ -171,24 +186,40 @@ class Loop:
         indices = portion.indices.to(inputs.device)
         return augmentation.apply(inputs, uniforms(seed, indices, augmentation.draws))
 
-    def _update(self, steps: int) -> None:
-        step = self.epoch * steps + self.step
-        factor = self.recipe.learning_rate.factor(step, steps, self.recipe.epochs)
-        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
-            group["lr"] = rate * factor
+    def _update(self) -> None:
+        self._set_rates()
         if self.scaler:
             self._drop_pruned()
             self.scaler.unscale_(self.optimizer)
+        takes = self.hooks.takes_step
+        taken = takes is not None and takes(self.optimizer)
         if self.hooks.after_backward:
             self.hooks.after_backward()
+        self._note_norm()
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
+        if not taken:
+            self._step()
+        self.optimizer.zero_grad(set_to_none=True)
+
+    def _set_rates(self) -> None:
+        step = self.at.steps(self.steps)
+        factor = self.recipe.learning_rate.factor(step, self.steps, self.recipe.epochs)
+        for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
+            group["lr"] = rate * factor
+
+    def _step(self) -> None:
         if self.scaler:
             self.scaler.step(self.optimizer)
             self.scaler.update()
         else:
             self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+
+    def _note_norm(self) -> None:
+        # Once an epoch: reading a number waits for the device.
+        if self.step + 1 == self.steps:
+            found = [p.grad for p in self.model.parameters() if p.grad is not None]
+            self.norm = float(nn.utils.get_total_norm(found))
 
     def _drop_pruned(self) -> None:
         """Else an overflow in a gradient that nobody uses would skip the step."""
@@ -218,7 +249,7 @@ class Loop:
             )
 
 
-def _after(steps: int, plan: list[Portion]) -> list[Portion]:
-    """What is left of an epoch after so many optimizer steps."""
-    ends = [number for number, portion in enumerate(plan, start=1) if portion.last]
-    return plan[ends[steps - 1] :] if steps else plan
+def _between(first: int, last: int, plan: list[Portion]) -> list[Portion]:
+    """What an epoch's optimizer steps from `first` up to `last` compute."""
+    ends = [0, *(number for number, portion in enumerate(plan, start=1) if portion.last)]
+    return plan[ends[first] : ends[last]]

@@ -19,7 +19,7 @@ class Portion:
     last: bool  # the optimizer steps after it
 
 
-def epoch_order(samples: int, seed: int, level: int, epoch: int) -> Tensor:
+def epoch_order(samples: int, seed: int, level: int | str, epoch: int) -> Tensor:
     """A permutation of all samples, the same for every number of ranks."""
     stream = torch.Generator().manual_seed(derive(seed, "order", level, epoch))
     return torch.randperm(samples, generator=stream)

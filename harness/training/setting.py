@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+from torch.optim import Optimizer
 
 from harness.data.base import Split
 from harness.distributed import Ranks
@@ -28,10 +30,17 @@ class Saver(Protocol):
 
 @dataclass(frozen=True)
 class Hooks:
-    """What others may do inside the loop."""
+    """What others may do inside the loop; steps are counted from this training's first one, 0."""
 
-    after_backward: Callable[[], None] | None = None  # gradients averaged, unscaled, not clipped
-    epoch_end: Callable[[int], None] | None = None  # number of epochs done, 1-based
+    # Before a step's forward pass: masks may change here, and with them the optimizer's state.
+    before_step: Callable[[int, Optimizer], None] | None = None
+    # (inputs, outputs, the task's loss summed over these samples) -> the sum to minimise.
+    loss_term: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    # With gradients averaged, unscaled, not clipped: whether this step is taken by something else
+    # than the optimizer, which then does nothing.
+    takes_step: Callable[[Optimizer], bool] | None = None
+    after_backward: Callable[[], None] | None = None  # after that: masks the gradients
+    epoch_end: Callable[[int], None] | None = None  # number of the recipe's epochs done, 1-based
     live: Callable[[], Tensors] | None = None  # bool by name: whose gradients are used at all
     saver: Saver | None = None
 
@@ -44,5 +53,5 @@ class Setting:
     task: Task
     ranks: Ranks
     seed: int
-    level: int  # 0 is dense training; names the random streams
+    level: int | str  # 0 is dense training; names the random streams
     gradient_dtype: torch.dtype | None = None  # of gradients between ranks, None: their own

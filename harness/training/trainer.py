@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from harness.augmentation.base import Augmentation
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
+from harness.moment import START, Moment
 from harness.training.loop import AUTOCAST, Loop
 from harness.training.order import steps_per_epoch
 from harness.training.setting import Hooks, LoopState, Setting
@@ -64,19 +65,22 @@ class Trainer:
             draws = torch.zeros(len(inputs), self.augmentation.draws, device=inputs.device)
             self.augmentation.apply(inputs, draws.double())
 
-    def steps(self, samples: int, epochs: int) -> int:
-        return steps_per_epoch(samples, self.batch_size) * epochs
+    def steps_per_epoch(self, samples: int) -> int:
+        return steps_per_epoch(samples, self.batch_size)
 
     def fit(
         self,
         model: nn.Module,
         setting: Setting,
         hooks: Hooks,
-        first_epoch: int = 0,
-        stop: int | None = None,
+        begin: Moment = START,
+        stop: Moment | None = None,
         resumed: LoopState | None = None,
-    ) -> None:
-        """Trains the model in place over epochs [first_epoch, stop), stop = all by default.
+    ) -> float | None:
+        """Trains the model in place from `begin` to `stop`, by default the recipe's end.
+
+        Returns the norm of the live gradients, not clipped, at the last step of the last epoch;
+        None if no epoch was ended.
 
         resumed: a state that hooks.saver was given in the same training; it goes on from there.
 
@@ -84,12 +88,15 @@ class Trainer:
             NotFinite: at the end of the epoch in which loss or weights became NaN or infinite.
         """
         self.check_ranks(setting.ranks)
-        last = self.epochs if stop is None else stop
-        if first_epoch >= last:
-            return
-        loop = Loop(self, model, setting, hooks, first_epoch, resumed)
-        while loop.epoch < last:
-            loop.run_epoch()
-            if hooks.epoch_end:
+        steps = steps_per_epoch(len(setting.split), self.batch_size)
+        first = begin.settled(steps)
+        last = Moment(self.epochs) if stop is None else stop.settled(steps)
+        if first >= last:
+            return None
+        loop = Loop(self, model, setting, hooks, first, resumed)
+        while loop.at < last:
+            loop.run_epoch(last)
+            if hooks.epoch_end and loop.step == 0:
                 hooks.epoch_end(loop.epoch)
             loop.save()
+        return loop.norm

@@ -20,7 +20,7 @@ from harness.masks import MaskStore
 from harness.models.mlp import Mlp
 from harness.selection import top_counts, top_each
 from harness.tensors import prunable_weights
-from harness.training.dense import build_seeded
+from harness.training.states import build_seeded
 from harness.training.loop import Loop
 from harness.training.trainer import Trainer
 

@@ -13,7 +13,7 @@ from harness.learning_rate.constant import Constant
 from harness.models.lenet_300_100 import LeNet300100
 from harness.task.classification import Classification
 from harness.tensors import Tensors
-from harness.training.dense import build_seeded
+from harness.training.states import build_seeded
 from harness.training.setting import Setting
 from harness.training.trainer import Trainer
 

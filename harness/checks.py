@@ -1,0 +1,133 @@
+"""What can be refused before any training: parts of an experiment that do not fit each other."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from harness.schedule.steps import Steps
+
+if TYPE_CHECKING:
+    from harness.experiment import Experiment
+
+
+def check_parts(what: "Experiment") -> None:
+    """
+    Raises:
+        ValueError: two parts do not fit.
+    """
+    for problem in _problems(what):
+        raise ValueError(problem)
+
+
+def check_network(what: "Experiment", network: nn.Module, steps: int) -> None:
+    """
+    steps: of each retraining.
+
+    Raises:
+        ValueError: a part finds nothing to do in this network, or no room in this training.
+    """
+    if what.dynamics:
+        what.dynamics.check(steps)
+    if what.penalty:
+        what.penalty.check(network)
+    if what.recalibration:
+        what.recalibration.check(network)
+
+
+def _problems(what: "Experiment") -> Iterator[str]:
+    yield from _of_dynamics(what)
+    yield from _of_steps(what)
+    yield from _of_batch_norm(what)
+    yield from _of_retraining(what)
+
+
+def _of_dynamics(what: "Experiment") -> Iterator[str]:
+    if what.dynamics is None:
+        return
+    name, schedule = _name(what.dynamics), _name(what.schedule)
+    if what.schedule.may_grow:
+        yield f"schedule={schedule} changes masks both ways itself; leave out dynamics={name}"
+    if not _retrains(what):
+        yield f"dynamics={name} acts while the network trains, and finetune=none trains nothing"
+    if what.releases:
+        return
+    if what.when == "steps":
+        yield (
+            f"when=steps changes masks by schedule={schedule}, and dynamics={name} by itself, at "
+            "constant density; use when=init or trained with schedule=one_shot or constant"
+        )
+    if what.schedule.falls:
+        yield (
+            f"dynamics={name} grows as many weights as it drops, and schedule={schedule} only "
+            "shrinks, from level to level; use schedule=one_shot or constant"
+        )
+    if what.structure.granularity != "weight":
+        yield (
+            f"dynamics={name} exchanges single weights, and structure={_name(what.structure)} "
+            "prunes whole units; use structure=element"
+        )
+    if "float16" in (what.training.autocast, what.retraining.autocast):
+        yield (
+            f"dynamics={name} looks at gradients that float16 may have made infinite; use "
+            "autocast=bfloat16 or null"
+        )
+
+
+def _of_steps(what: "Experiment") -> Iterator[str]:
+    if what.when != "steps":
+        if what.steps != Steps():
+            yield f"steps acts with when=steps only, and when is {what.when}; use when=steps"
+        return
+    if not _retrains(what):
+        yield "when=steps prunes inside a training, and finetune=none has none; use finetune=keep"
+    if what.penalty:
+        yield (
+            f"penalty={_name(what.penalty)} trains before a pruning, and when=steps prunes inside "
+            "a training; use when=trained or init"
+        )
+    if what.recalibration:
+        yield (
+            "recalibration measures statistics that training follows after when=steps; leave it out"
+        )
+
+
+def _of_batch_norm(what: "Experiment") -> Iterator[str]:
+    if what.sync_batch_norm and getattr(what.saliency, "batch_norm", "eval") == "train":
+        yield (
+            "saliency.batch_norm=train takes statistics of each rank's own batches; with "
+            "sync_batch_norm=true use saliency.batch_norm=eval"
+        )
+
+
+def _of_retraining(what: "Experiment") -> Iterator[str]:
+    if what.distillation and not what.starts_trained:
+        yield (
+            f"distillation={_name(what.distillation)} learns from the dense network, and here is "
+            "none: nothing is trained before pruning; use when=trained"
+        )
+    if what.distillation and not _retrains(what):
+        yield (
+            f"distillation={_name(what.distillation)} acts while the network retrains, and "
+            "finetune=none trains nothing"
+        )
+    if what.control == "reinitialised" and not _retrains(what):
+        yield (
+            "control=reinitialised puts new weights under the mask before retraining, and this "
+            "finetune mode has none; use another finetune, or leave this control out"
+        )
+    epochs = what.training.epochs
+    rewinds = [moment for moment in what.finetune.moments(epochs) if any(moment)]
+    if rewinds and not what.starts_trained:
+        yield (
+            f"when={what.when} prunes before any training, so finetune cannot rewind to epoch "
+            f"{max(rewinds).epoch}; use finetune=keep, or when=trained"
+        )
+
+
+def _retrains(what: "Experiment") -> bool:
+    return what.finetune.plan(what.training.epochs, 1.0) is not None
+
+
+def _name(part: object) -> str:
+    return type(part).__name__

@@ -1,0 +1,121 @@
+"""One training of a run: what happens inside the loop, between the loop and the masks."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+from torch.optim import Optimizer
+
+from harness.dynamics.base import Dynamics
+from harness.records import Trained
+from harness.tensors import Tensors
+from harness.training.meter import Meter, trained
+from harness.training.setting import Hooks, Saver
+
+if TYPE_CHECKING:
+    from harness.levels import Levels
+
+Event = Callable[["Inside", Optimizer], None]
+
+
+class Inside:
+    """
+    steps: of this training. dynamics: what masks do by themselves in it, or None. events: prunings
+    by the number of the step before which they happen. adder: adds a penalty's gradients.
+    teach: the loss of a student.
+    """
+
+    def __init__(
+        self,
+        levels: "Levels",
+        meter: Meter,
+        steps: int,
+        steps_per_epoch: int,
+        dynamics: Dynamics | None = None,
+        events: Mapping[int, Event] | None = None,
+        adder: Callable[[int], None] | None = None,
+        teach: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+    ):
+        self.levels, self.meter, self.steps = levels, meter, steps
+        self.steps_per_epoch, self.dynamics, self.events = steps_per_epoch, dynamics, events or {}
+        self.adder, self.teach = adder, teach
+        self.mask_gradients = levels.store.gradient_masker(levels.network)
+        self.number, self.looks, self.recorded = 0, False, False
+        self.evidence: Tensors = {}
+
+    def hooks(self, epoch_end: Callable[[int], None], saver: Saver | None) -> Hooks:
+        acts = self.dynamics or self.events or self.adder
+        return Hooks(
+            before_step=self.before_step if acts else None,
+            loss_term=self.teach,
+            takes_step=self.takes_step if self.dynamics else None,
+            after_backward=self.after_backward,
+            epoch_end=epoch_end,
+            live=self.live,
+            saver=saver,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs of this, beside the loop's own state."""
+        return {
+            "meter": self.meter.state(),
+            "evidence": self.evidence,
+            "recorded": self.recorded,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.meter.load(state["meter"])
+        device = self.levels.ranks.device
+        self.evidence = {name: value.to(device) for name, value in state["evidence"].items()}
+        self.recorded = state["recorded"]
+
+    def trained(self, number: int, norm: float | None = None) -> Trained:
+        """What was trained since the record before, up to step `number`."""
+        self.meter.until(number)
+        state = "kept" if self.recorded else "reset"
+        self.recorded = True
+        return trained(self.meter.take(), self.steps_per_epoch, state, norm)
+
+    def live(self) -> Tensors:
+        """Whose gradients this step needs; without a mask: of all entries."""
+        return {} if self.looks else self.levels.store.masks
+
+    def before_step(self, number: int, optimizer: Optimizer) -> None:
+        self.number = number
+        if number in self.events:
+            self.meter.until(number)
+            self.events[number](self, optimizer)
+        self.looks = self.dynamics is not None and self.dynamics.looks(number, self.steps)
+
+    def takes_step(self, optimizer: Optimizer) -> bool:
+        dynamics = self.dynamics
+        assert dynamics is not None
+        if self.looks:
+            self.meter.looked(self.number)
+            self.evidence = dynamics.look(self.evidence, self._gradients())
+        if not dynamics.updates(self.number, self.steps):
+            return False
+        self.meter.until(self.number + 1)
+        self._swap(dynamics, optimizer)
+        return True
+
+    def after_backward(self) -> None:
+        if self.adder:
+            self.adder(self.number)
+        self.mask_gradients()
+
+    def _swap(self, dynamics: Dynamics, optimizer: Optimizer) -> None:
+        levels = self.levels
+        levels.ranks.check_equal(levels.store.masks, "masks in force")
+        weights = {name: levels.network.get_parameter(name).detach() for name in levels.units}
+        masks = {name: levels.store.masks[name] for name in levels.units}
+        found = dynamics.swap(
+            weights, masks, self.evidence, self.number, self.steps, levels.what.seed
+        )
+        levels.store.replace(levels.ranks.agree(found))
+        levels.store.apply_to(levels.network, optimizer)
+        self.evidence = {}
+
+    def _gradients(self) -> Tensors:
+        weights = {name: self.levels.network.get_parameter(name) for name in self.levels.units}
+        return {name: w.grad for name, w in weights.items() if w.grad is not None}

@@ -1,0 +1,78 @@
+"""Adds up what one training costs while its masks change."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+from harness.cost import Cost, cost_of, examples_until
+from harness.records import NOTHING, Trained
+
+
+@dataclass
+class Meter:
+    """
+    first: the recipe's step that this training begins at; numbers of steps count from there.
+    dense: multiply-accumulates of one example, forward; live: those under the masks in force.
+    taught: a dense teacher looks at every example too.
+    """
+
+    samples: int
+    batch_size: int
+    first: int
+    dense: int
+    live: Callable[[], int]
+    taught: bool = False
+    done: int = 0
+    cost: Cost = Cost()
+
+    def until(self, number: int) -> None:
+        """Steps before `number` are done, under the masks in force: call it before they change."""
+        self._add(number, seen=False)
+
+    def looked(self, number: int) -> None:
+        """Step `number` computed the gradients of pruned weights too."""
+        self.until(number)
+        self._add(number + 1, seen=True)
+
+    def take(self) -> Cost:
+        """What was added up since the last call."""
+        cost, self.cost = self.cost, Cost()
+        return cost
+
+    def state(self) -> dict[str, object]:
+        return {"done": self.done, "cost": asdict(self.cost)}
+
+    def load(self, state: dict[str, object]) -> None:
+        self.done, self.cost = int(str(state["done"])), Cost(**state["cost"])  # type: ignore[arg-type]
+
+    def _add(self, number: int, seen: bool) -> None:
+        if number <= self.done:
+            return
+        examples = self._examples(number) - self._examples(self.done)
+        self.cost += cost_of(
+            steps=number - self.done,
+            examples=examples,
+            live=self.live(),
+            dense=self.dense,
+            seen=examples if seen else 0,
+            taught=examples if self.taught else 0,
+        )
+        self.done = number
+
+    def _examples(self, number: int) -> int:
+        return examples_until(self.first + number, self.samples, self.batch_size)
+
+
+def trained(cost: Cost, steps_per_epoch: int, state: str, norm: float | None = None) -> Trained:
+    """A record's view of what a stretch of training has cost; state: its optimizer's."""
+    if not cost.steps:
+        return NOTHING
+    epochs = cost.steps / steps_per_epoch
+    return Trained(
+        epochs=int(epochs) if epochs.is_integer() else epochs,
+        steps=cost.steps,
+        examples=cost.examples,
+        training_flops=cost.flops,
+        training_flops_dense=cost.flops_dense,
+        optimizer_state=state,
+        gradient_norm=norm,
+    )

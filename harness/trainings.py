@@ -1,0 +1,160 @@
+"""The trainings of a run after its dense one: by which recipe, from where, and what they cost."""
+
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from harness.dynamics.base import Dynamics
+from harness.inside import Event, Inside
+from harness.moment import Moment
+from harness.records import Trained
+from harness.saver import LevelSaver
+from harness.tensors import load_into
+from harness.training.dense import OnEpoch
+from harness.training.meter import Meter, trained
+from harness.training.plans import applied
+from harness.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from harness.levels import Levels
+
+Form = tuple[Trainer, Moment]  # a recipe and where in it a training begins
+
+
+class Trainings:
+    def __init__(self, levels: "Levels"):
+        self.levels, self.what = levels, levels.what
+        self.samples = len(levels.subject.splits.train)
+        self.dense_macs = sum(levels.facts.macs.values())
+
+    def form(self) -> Form | None:
+        """Of the retraining that comes next; None: there is none."""
+        plan = self.what.finetune.plan(self.what.training.epochs, self.dense_macs / self.macs())
+        if plan is None:
+            return None
+        recipe = applied(plan, self.what.training, self.what.retraining)
+        return recipe, plan.begin.settled(recipe.steps_per_epoch(self.samples))
+
+    def steps(self, form: Form | None) -> int:
+        if form is None:
+            return 0
+        recipe, begin = form
+        each = recipe.steps_per_epoch(self.samples)
+        return max(0, recipe.epochs * each - begin.steps(each))
+
+    def macs(self) -> int:
+        """Multiply-accumulates of one example that the masks in force leave, at least 1."""
+        masks = self.levels.store.masks
+        left = {
+            name: count * int(masks[name].count_nonzero()) // masks[name].numel()
+            if name in masks
+            else count
+            for name, count in self.levels.facts.macs.items()
+        }
+        return max(1, sum(left.values()))
+
+    def dense(self) -> Trained:
+        """What dense training has cost, whoever paid for it."""
+        meter = self._meter(self.what.training, Moment(0))
+        meter.until(self.steps((self.what.training, Moment(0))))
+        return trained(meter.take(), self.what.training.steps_per_epoch(self.samples), "reset")
+
+    def load_start(self, level: int) -> None:
+        """Weights that retraining starts from, under the masks in force."""
+        levels, what = self.levels, self.what
+        epochs = what.training.epochs
+        weights = what.finetune.weights(
+            epochs, levels.dense.at, lambda: levels.subject.fresh(level)
+        )
+        if what.control == "reinitialised":
+            weights = levels.subject.fresh(level)
+        if weights is not None:
+            load_into(levels.network, weights)
+        levels.store.apply_to(levels.network)
+
+    def train(
+        self,
+        level: int,
+        form: Form,
+        streams: int | str,
+        dynamics: Dynamics | None = None,
+        events: Mapping[int, Event] | None = None,
+        adder: Callable[[int], None] | None = None,
+    ) -> Trained:
+        """Trains the network, or goes on with the training that was cut off.
+
+        streams: names the random streams; the rest as in Inside.
+        """
+        levels, (recipe, begin) = self.levels, form
+        inside = Inside(
+            levels,
+            self._meter(recipe, begin, self.what.distillation is not None and adder is None),
+            steps=self.steps(form),
+            steps_per_epoch=recipe.steps_per_epoch(self.samples),
+            dynamics=dynamics,
+            events=events,
+            adder=adder,
+            teach=self._teach if self.what.distillation and adder is None else None,
+        )
+        resumed, levels.training = levels.training, None
+        if resumed:
+            inside.load(resumed["inside"])
+        hooks = inside.hooks(self._epoch_end(level, form), self._saver(level, inside))
+        setting = levels.subject.setting(streams)
+        norm = recipe.fit(levels.network, setting, hooks, begin, resumed=resumed)
+        return inside.trained(inside.steps, norm)
+
+    def epochs_left(self) -> int:
+        """Of all trainings to come, but for what they lose or win by what is pruned on the way."""
+        levels, what = self.levels, self.what
+        form = self.form()
+        retraining = form[0].epochs - form[1].epoch if form else 0
+        dense = what.training.epochs
+        if not what.starts_trained or levels.passed >= 0 or levels.dense.has(levels.dense.end):
+            dense = 0
+        if what.when == "steps":
+            each, count = retraining, int(not levels.finished)
+        else:
+            each = retraining + (what.penalty.epochs if what.penalty else 0)
+            count = len(levels.shares) - max(0, levels.passed) // 4
+        done = levels.training["epoch"] - form[1].epoch if levels.training and form else 0
+        return dense + count * each - done
+
+    def on_epoch(self, level: int, epochs: int) -> OnEpoch:
+        levels = self.levels
+
+        def on_epoch(done: int, network: nn.Module) -> None:
+            follow = levels.watcher.follows_epochs
+            accuracy = levels.subject.validation_top1(network) if follow else None
+            levels.watcher.epoch(level, done, epochs, accuracy)
+
+        return on_epoch
+
+    def _epoch_end(self, level: int, form: Form) -> Callable[[int], None]:
+        recipe, begin = form
+        on_epoch = self.on_epoch(level, recipe.epochs - begin.epoch)
+        return lambda done: on_epoch(done - begin.epoch, self.levels.network)
+
+    def _saver(self, level: int, inside: Inside) -> LevelSaver | None:
+        journal, files = self.levels.journal, self.levels.files
+        return LevelSaver(self.levels, level, inside, journal, files) if journal and files else None
+
+    def _meter(self, recipe: Trainer, begin: Moment, taught: bool = False) -> Meter:
+        first = begin.steps(recipe.steps_per_epoch(self.samples))
+        return Meter(self.samples, recipe.batch_size, first, self.dense_macs, self.macs, taught)
+
+    def _teach(self, inputs: Tensor, outputs: Tensor, loss: Tensor) -> Tensor:
+        assert self.what.distillation is not None
+        with torch.no_grad():
+            found = self._teacher(inputs)
+        return self.what.distillation.loss(outputs, found, loss)
+
+    @cached_property
+    def _teacher(self) -> nn.Module:
+        """The dense network, in eval mode."""
+        network = self.levels.subject.initial()
+        load_into(network, self.levels.dense.at(self.levels.dense.end))
+        return network.eval().requires_grad_(False)
