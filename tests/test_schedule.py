@@ -1,15 +1,23 @@
 import math
+from dataclasses import replace
 
 import pytest
+from conftest import every
 
+from harness.schedule.ac_dc import AcDc
 from harness.schedule.base import Schedule
+from harness.schedule.constant import Constant
+from harness.schedule.cosine import Cosine
 from harness.schedule.cubic import Cubic
+from harness.schedule.curve import Curve
 from harness.schedule.explicit import Explicit
+from harness.schedule.exponential import Exponential
 from harness.schedule.geometric import Geometric
 from harness.schedule.linear import Linear
+from harness.schedule.one_cycle import OneCycle
 from harness.schedule.one_shot import OneShot
 
-STEPWISE = [Linear, Geometric, Cubic]
+CURVES = [Linear, Geometric, Cubic, Exponential, Cosine, OneCycle]
 
 
 def identity(density: float) -> float:
@@ -38,6 +46,46 @@ def test_cubic_removes_most_at_first() -> None:
     assert Cubic(final=0.5, levels=4).shares(identity) == wanted
 
 
+def test_constant_asks_for_the_same_at_every_level() -> None:
+    assert Constant(final=0.1).shares(identity) == [0.1]
+    schedule = Constant(final=4, unit="compression", levels=3)
+    assert schedule.shares(half_of_the_inverse) == [0.125, 0.125, 0.125]
+
+
+def test_ac_dc_has_no_levels() -> None:
+    with pytest.raises(ValueError, match="schedule=ac_dc alternates .*; use when=steps"):
+        AcDc().shares(identity)
+
+
+@every("schedule")
+def test_a_schedule_falls_where_levels_may_ask_for_different_shares(schedule: Schedule) -> None:
+    if isinstance(schedule, AcDc):
+        assert schedule.falls
+    else:
+        assert schedule.falls == (len(set(schedule.shares(identity))) > 1)
+
+
+@pytest.mark.parametrize("kind", CURVES)
+def test_a_curve_of_one_level_does_not_fall(kind: type[Curve]) -> None:
+    assert not kind(levels=1).falls
+
+
+def test_equal_values_do_not_fall() -> None:
+    assert not Explicit(values=[0.5, 0.5]).falls
+
+
+@every("schedule")
+def test_only_ac_dc_may_grow(schedule: Schedule) -> None:
+    assert schedule.may_grow == isinstance(schedule, AcDc)
+
+
+@every("schedule")
+def test_a_file_has_the_defaults_of_its_class(schedule: Schedule) -> None:
+    if isinstance(schedule, Explicit):
+        schedule = replace(schedule, values=tuple(schedule.values))
+    assert schedule == type(schedule)()
+
+
 def test_explicit_converts_each_value_on_its_own() -> None:
     schedule = Explicit(values=[2, 4], unit="compression")
     assert schedule.shares(half_of_the_inverse) == [0.25, 0.125]
@@ -48,11 +96,11 @@ def test_compression_is_converted_before_the_levels_are_laid() -> None:
     assert schedule.shares(half_of_the_inverse) == [0.25, 0.0625]
 
 
-@pytest.mark.parametrize("kind", STEPWISE)
+@pytest.mark.parametrize("kind", CURVES)
 @pytest.mark.parametrize("final", [0.05, 0.1, 0.3, 0.7, 0.9, 1.0, 1e-6])
 @pytest.mark.parametrize("levels", [1, 3, 7, 20])
 def test_last_share_is_exactly_the_final_one_and_none_rises(
-    kind: type[Linear] | type[Geometric] | type[Cubic], final: float, levels: int
+    kind: type[Curve], final: float, levels: int
 ) -> None:
     shares = kind(final=final, levels=levels).shares(identity)
 
@@ -62,13 +110,13 @@ def test_last_share_is_exactly_the_final_one_and_none_rises(
     assert all(0 < share <= 1 for share in shares)
 
 
-@pytest.mark.parametrize("kind", [OneShot, *STEPWISE, Explicit])
+@pytest.mark.parametrize("kind", [OneShot, Constant, *CURVES, Explicit])
 def test_every_schedule_has_a_default_and_names_its_unit(kind: type[Schedule]) -> None:
     assert kind().unit == "density"
     assert kind().shares(identity)
 
 
-@pytest.mark.parametrize("kind", [OneShot, *STEPWISE])
+@pytest.mark.parametrize("kind", [OneShot, Constant, AcDc, *CURVES])
 def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind: type) -> None:
     with pytest.raises(ValueError) as caught:
         kind(final=50)
@@ -83,13 +131,21 @@ def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind: ty
         (0, "density", "write the share to keep"),
         (-0.1, "density", "write the share to keep"),
         (200, "density", "is it a compression"),
-        (0.05, "compression", "is it a density"),
+        (0.05, "compression", r"parameters before / after\), got 0.05; is it a density"),
+        (
+            0.5,
+            "speedup",
+            r"when unit is speedup \(multiply-accumulates .* got 0.5; is it a density",
+        ),
         (math.nan, "density", "finite number, got nan"),
         (math.inf, "compression", "finite number, got inf"),
         (True, "density", "finite number, got True"),
         ("0.1", "density", "finite number, got '0.1'"),
         (0.1, "desity", "did you mean density"),
         (0.1, "compresion", "did you mean compression"),
+        (2, "speed_up", "did you mean speedup"),
+        (2, ["speedup"], r"unit must be .*, got \['speedup'\]"),
+        (2, "macs", r"or speedup \(multiply-accumulates before / after\), got 'macs'"),
         (0.1, "sparsity", "share of prunable weights kept"),
     ],
 )
@@ -98,11 +154,17 @@ def test_final_or_unit_that_makes_no_sense_is_refused(final: float, unit: str, s
         OneShot(final=final, unit=unit)
 
 
-@pytest.mark.parametrize("kind", STEPWISE)
+@pytest.mark.parametrize("kind", [Constant, *CURVES])
 @pytest.mark.parametrize("levels", [0, -1, 2.0, True, "3"])
 def test_levels_must_be_a_positive_integer(kind: type, levels: int) -> None:
     with pytest.raises(ValueError, match="levels must be an integer of at least 1"):
         kind(levels=levels)
+
+
+@pytest.mark.parametrize("kind", [OneShot, Constant, AcDc, *CURVES, Explicit])
+def test_rounds_below_1_are_refused(kind: type) -> None:
+    with pytest.raises(ValueError, match="rounds must be a whole number of at least 1"):
+        kind(rounds=0)
 
 
 @pytest.mark.parametrize(
@@ -113,6 +175,7 @@ def test_levels_must_be_a_positive_integer(kind: type, levels: int) -> None:
         ("0.5", "density", "must be a list"),
         ([0.5, 0.6], "density", "must not rise when unit is density, got 0.6 after 0.5"),
         ([4, 2], "compression", "must not fall when unit is compression, got 2 after 4"),
+        ([4, 2], "speedup", "must not fall when unit is speedup, got 2 after 4"),
         ([0.5, 20], "density", r"values\[1\] must be in .* write 0.2"),
         ([0.5, math.nan], "density", r"values\[1\] must be a finite number"),
     ],

@@ -3,13 +3,20 @@
 import math
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Protocol
+from typing import ClassVar, Protocol
 
-UNITS = {"density": "share of prunable weights kept", "compression": "parameters before / after"}
+UNITS = {
+    "density": "share of prunable weights kept",
+    "compression": "parameters before / after",
+    "speedup": "multiply-accumulates before / after",
+}
 
 
 class Schedule(Protocol):
-    """How much is left at level 1, 2, ...; level 0 is dense."""
+    """How much is left at level 1, 2, ..., or at the events of one training; level 0 is dense."""
+
+    # Whether what `during` gives may rise.
+    may_grow: ClassVar[bool]
 
     @property
     def unit(self) -> str:
@@ -22,11 +29,28 @@ class Schedule(Protocol):
         None: as many as the saliency's authors take, mostly 1."""
         ...
 
+    @property
+    def falls(self) -> bool:
+        """Whether it can ask for different shares at different levels."""
+        ...
+
     def shares(self, share_of: Callable[[float], float]) -> list[float]:
         """The kept share of the prunable part at level 1, 2, ..., in (0, 1], never rising.
 
         `share_of` turns one value in `unit` into such a share, or raises ValueError for a value
         that the model cannot reach. For weights pruned one by one to a density it is the identity.
+
+        Raises:
+            ValueError: a value cannot be reached, or the schedule has no levels.
+        """
+        ...
+
+    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
+        """The kept share at each event inside one training: events + 1 values, number k at
+        progress k / events. With no event after the first it is the final share alone.
+
+        Raises:
+            ValueError: a value cannot be reached, or the schedule does not fit so many events.
         """
         ...
 
@@ -68,7 +92,7 @@ def check_unit(unit: str) -> None:
     Raises:
         ValueError: unit is not a key of UNITS.
     """
-    if unit in UNITS:
+    if unit in list(UNITS):
         return
     known = " or ".join(f"{name} ({meaning})" for name, meaning in UNITS.items())
     nearest = get_close_matches(str(unit), UNITS, n=1, cutoff=0.0)[0]
@@ -79,19 +103,35 @@ def check_target(key: str, value: float, unit: str) -> None:
     """
     Raises:
         ValueError: value is not a finite number, or outside (0, 1] as density, below 1 as
-            compression.
+            compression or speedup.
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if not _is_finite(value):
         raise ValueError(f"{key} must be a finite number, got {value!r}; write e.g. {key}=0.05")
     if unit == "density" and not 0 < value <= 1:
         raise ValueError(
             f"{key} must be in (0, 1] when unit is density, got {value}; {_way_out(value)}"
         )
-    if unit == "compression" and value < 1:
+    if unit != "density" and value < 1:
         raise ValueError(
-            f"{key} must be at least 1 when unit is compression (parameters before / after), "
-            f"got {value}; is it a density? write unit=density"
+            f"{key} must be at least 1 when unit is {unit} ({UNITS[unit]}), got {value}; "
+            "is it a density? write unit=density"
         )
+
+
+def check_positive(key: str, value: float, hint: str, most: float = math.inf) -> None:
+    """
+    Raises:
+        ValueError: value is not a finite number above 0, or it is above `most`.
+    """
+    if not _is_finite(value) or not 0 < value <= most:
+        limit = f" and at most {most:g}" if most < math.inf else ""
+        raise ValueError(f"{key} must be a finite number above 0{limit}, got {value!r}; {hint}")
+
+
+def _is_finite(value: object) -> bool:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return math.isfinite(value)
 
 
 def _way_out(value: float) -> str:

@@ -5,7 +5,7 @@ from harness.schedule.curve import Curve
 
 @dataclass(frozen=True)
 class Cubic(Curve):
-    """s + (1 - s)(1 - l/n)^3: much goes at first, little at the end, at level l of n.
+    """s + (1 - s)(1 - l/n)^3: much goes at first, little at the end, at level or event l of n.
 
     s is the share that `final` stands for.
 
@@ -13,7 +13,8 @@ class Cubic(Curve):
     [0.5625, 0.5]
 
     Source: Zhu & Gupta 2017, To prune, or not to prune (arXiv:1710.01878), equation 1, from
-    sparsity 0. They prune every few hundred steps of one training, we at each level.
+    sparsity 0. They prune every few hundred steps of one training: `during`, whose event 0
+    removes nothing.
     """
 
     def left(self, end: float, progress: float) -> float:

@@ -1,35 +1,42 @@
-"""Schedules that go from everything to one end point over a number of levels."""
+"""Schedules that go from everything to one end point over a number of levels, or of events."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.schedule.base import check_levels, check_rounds, check_target, check_unit
+from harness.schedule.base import check_levels
+from harness.schedule.target import Target
 
 
 @dataclass(frozen=True)
-class Curve(ABC):
-    """final: what is left after the last level, in `unit`.
+class Curve(Target, ABC):
+    """final: what is left after the last level or event, in `unit`.
 
     Raises:
-        ValueError: final is outside the range of its unit, the unit is unknown, or levels < 1.
+        ValueError: as Target, or levels < 1.
     """
 
-    final: float = 0.05
-    unit: str = "density"
     levels: int = 5
-    rounds: int | None = None
 
     def __post_init__(self) -> None:
-        check_unit(self.unit)
-        check_rounds(self.rounds)
-        check_target("final", self.final, self.unit)
+        super().__post_init__()
         check_levels(self.levels)
+
+    @property
+    def falls(self) -> bool:
+        return self.levels > 1
 
     def shares(self, share_of: Callable[[float], float]) -> list[float]:
         end = share_of(self.final)
         return [self.left(end, n / self.levels) for n in range(1, self.levels + 1)]
 
+    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
+        """`left` at progress k / events, k = 0..events; `levels` does not matter."""
+        end = share_of(self.final)
+        if events == 0:
+            return [end]
+        return [self.left(end, k / events) for k in range(events + 1)]
+
     @abstractmethod
     def left(self, end: float, progress: float) -> float:
-        """Kept share at `progress` in (0, 1] on the way from 1 to `end`; exactly `end` at 1."""
+        """Kept share at `progress` in [0, 1] on the way from 1 to `end`; exactly `end` at 1."""

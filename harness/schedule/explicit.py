@@ -1,13 +1,14 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import ClassVar
 
 from harness.schedule.base import check_rounds, check_target, check_unit
 
 
 @dataclass(frozen=True)
 class Explicit:
-    """The listed values, one per level, each converted on its own.
+    """The listed values, one per level or event, each converted on its own.
 
     >>> Explicit(values=[2, 4, 8], unit="compression").shares(lambda times: 1 / times)
     [0.5, 0.25, 0.125]
@@ -22,6 +23,8 @@ class Explicit:
     values: Sequence[float] = (0.5, 0.25, 0.125)
     unit: str = "density"
     rounds: int | None = None
+
+    may_grow: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_unit(self.unit)
@@ -43,5 +46,23 @@ class Explicit:
                     f"{after} after {before}; pruned weights do not return, sort the values"
                 )
 
+    @property
+    def falls(self) -> bool:
+        return len(set(self.values)) > 1
+
     def shares(self, share_of: Callable[[float], float]) -> list[float]:
         return [share_of(value) for value in self.values]
+
+    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
+        """The values, one per event.
+
+        Raises:
+            ValueError: there is not one value per event.
+        """
+        listed = len(self.values)
+        if listed != events + 1:
+            raise ValueError(
+                f"values has {listed} entries, one per event, and steps names {events + 1} events; "
+                f"steps.end = steps.begin + {listed - 1} * steps.every would fit"
+            )
+        return self.shares(share_of)

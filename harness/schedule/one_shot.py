@@ -1,28 +1,27 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.schedule.base import check_rounds, check_target, check_unit
+from harness.schedule.target import Target
 
 
 @dataclass(frozen=True)
-class OneShot:
+class OneShot(Target):
     """Everything goes at level 1.
 
     >>> OneShot(final=0.25).shares(lambda density: density)
     [0.25]
 
     Raises:
-        ValueError: final is outside the range of its unit, or the unit is unknown.
+        ValueError: as Target.
     """
 
-    final: float = 0.05
-    unit: str = "density"
-    rounds: int | None = None
-
-    def __post_init__(self) -> None:
-        check_unit(self.unit)
-        check_rounds(self.rounds)
-        check_target("final", self.final, self.unit)
+    @property
+    def falls(self) -> bool:
+        return False
 
     def shares(self, share_of: Callable[[float], float]) -> list[float]:
         return [share_of(self.final)]
+
+    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
+        """The final share at every event: everything goes at the first."""
+        return [share_of(self.final)] * (events + 1)

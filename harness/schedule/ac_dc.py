@@ -1,0 +1,49 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.schedule.target import Target
+
+
+@dataclass(frozen=True)
+class AcDc(Target):
+    """Compressed to the final share at even events, dense again at odd ones; compressed at last.
+
+    >>> AcDc(final=0.25).during(lambda density: density, events=4)
+    [0.25, 1.0, 0.25, 1.0, 0.25]
+
+    Source: Peste et al. 2021, AC/DC (arXiv:2106.12379). `steps.begin` is their dense warm-up,
+    `steps.every` the length of a phase, and what follows `steps.end` the last, compressed one.
+    On ImageNet (100 epochs) theirs are 10, 5 and 15 epochs, and their last dense phase is longer,
+    10 epochs; here all phases before the last are equally long.
+
+    Raises:
+        ValueError: as Target.
+    """
+
+    may_grow: ClassVar[bool] = True
+
+    @property
+    def falls(self) -> bool:
+        return True
+
+    def shares(self, share_of: Callable[[float], float]) -> list[float]:
+        """
+        Raises:
+            ValueError: always: between trainings nothing grows back.
+        """
+        raise ValueError("schedule=ac_dc alternates inside one training; use when=steps")
+
+    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
+        """
+        Raises:
+            ValueError: events is odd, or 0.
+        """
+        if events < 2 or events % 2:
+            raise ValueError(
+                "schedule=ac_dc begins and ends compressed: it needs an even number of events, at "
+                f"least 2, after the one at steps.begin, and steps names {events}; change "
+                "steps.end or steps.every"
+            )
+        end = share_of(self.final)
+        return [1.0 if k % 2 else end for k in range(events + 1)]

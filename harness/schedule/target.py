@@ -1,0 +1,27 @@
+"""Schedules with one end point."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from harness.schedule.base import check_rounds, check_target, check_unit
+
+
+@dataclass(frozen=True)
+class Target:
+    """
+    final: what is left at the end, in `unit`.
+
+    Raises:
+        ValueError: final is outside the range of its unit, the unit is unknown, or rounds < 1.
+    """
+
+    final: float = 0.05
+    unit: str = "density"
+    rounds: int | None = None
+
+    may_grow: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_unit(self.unit)
+        check_rounds(self.rounds)
+        check_target("final", self.final, self.unit)

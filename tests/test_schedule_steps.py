@@ -1,0 +1,193 @@
+"""Schedules over the steps of one training: which steps, and which share at each."""
+
+import pytest
+from conftest import every
+
+from harness.schedule.ac_dc import AcDc
+from harness.schedule.base import Schedule
+from harness.schedule.constant import Constant
+from harness.schedule.cosine import Cosine
+from harness.schedule.cubic import Cubic
+from harness.schedule.curve import Curve
+from harness.schedule.explicit import Explicit
+from harness.schedule.exponential import Exponential
+from harness.schedule.geometric import Geometric
+from harness.schedule.linear import Linear
+from harness.schedule.one_cycle import OneCycle
+from harness.schedule.one_shot import OneShot
+from harness.schedule.steps import Steps
+
+FROM_ONE = [Linear, Geometric, Cubic, Exponential, Cosine]
+ENDS = [0.05, 0.1, 0.3, 0.7, 0.9, 1.0, 1e-6]
+
+
+def identity(density: float) -> float:
+    return density
+
+
+def inverse(compression: float) -> float:
+    return 1 / compression
+
+
+def test_events_lie_from_begin_to_end_with_both_ends() -> None:
+    assert Steps(begin=5, end=25, every=10).events(100) == [5, 15, 25]
+
+
+def test_the_last_event_is_not_beyond_the_end() -> None:
+    assert Steps(begin=5, end=24, every=10).events(100) == [5, 15]
+    assert Steps(begin=5, end=26, every=10).events(100) == [5, 15, 25]
+
+
+def test_without_an_end_the_last_quarter_has_no_event() -> None:
+    assert Steps(every=25).events(100) == [0, 25, 50, 75]
+    assert Steps(every=25).events(99) == [0, 25, 50]
+    assert Steps(begin=10, every=20).events(100) == [10, 30, 50, 70]
+
+
+def test_one_event_is_enough() -> None:
+    assert Steps(begin=7, end=7).events(100) == [7]
+    assert Steps(every=1).events(1) == [0]
+
+
+def test_the_last_step_of_a_training_may_have_an_event() -> None:
+    assert Steps(end=99, every=99).events(100) == [0, 99]
+    assert Steps(begin=99, end=99).events(100) == [99]
+
+
+@pytest.mark.parametrize(
+    ("steps", "says"),
+    [
+        (Steps(every=101), "steps.every must be at most 100, got 101"),
+        (Steps(begin=100, every=10), "steps.begin must be at most 99, got 100"),
+        (Steps(end=100), "steps.end must be at most 99, so that a step .* follows .* got 100"),
+        (Steps(begin=76), "steps.begin must be at most 75, three quarters .* got 76"),
+    ],
+)
+def test_events_that_a_training_does_not_have_are_refused(steps: Steps, says: str) -> None:
+    with pytest.raises(ValueError, match=f"{says}: the training has 100 optimizer steps"):
+        steps.events(100)
+
+
+def test_a_training_without_a_step_has_no_events() -> None:
+    with pytest.raises(ValueError, match="steps.every must be at most 0"):
+        Steps(every=1).events(0)
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"begin": -1}, "begin must be a whole number of at least 0, got -1"),
+        ({"begin": 1.0}, "begin must be a whole number of at least 0, got 1.0"),
+        ({"begin": None}, "begin must be a whole number of at least 0, got None"),
+        ({"every": 0}, "every must be a whole number of at least 1, got 0"),
+        ({"every": True}, "every must be a whole number of at least 1, got True"),
+        ({"end": -1}, "end must be a whole number of at least 0, got -1"),
+        ({"end": "9"}, "end must be a whole number of at least 0, got '9'"),
+        ({"begin": 6, "end": 5}, "end must not be before begin, got end=5 and begin=6"),
+        ({"start": "dense"}, r"start must be init \(.*\) or trained \(.*\), got 'dense'"),
+        ({"start": ["init"]}, r"start must be .* got \['init'\]"),
+    ],
+)
+def test_fields_that_make_no_sense_are_refused(fields: dict[str, object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        Steps(**fields)  # type: ignore[arg-type]
+
+
+def test_either_start_is_taken() -> None:
+    assert [Steps(start=start).start for start in ("init", "trained")] == ["init", "trained"]
+
+
+def test_gradual_pruning_is_the_cubic_of_its_authors() -> None:
+    # s_t = s_f + (0 - s_f)(1 - k/n)^3 with s_f = 1/2, n = 2: sparsity 0, 7/16, 1/2.
+    assert Cubic(final=0.5).during(identity, events=2) == [1.0, 9 / 16, 0.5]
+
+
+@pytest.mark.parametrize("kind", FROM_ONE)
+@pytest.mark.parametrize("end", ENDS)
+def test_the_first_event_of_a_curve_removes_nothing(kind: type[Curve], end: float) -> None:
+    assert kind(final=end).during(identity, events=3)[0] == 1.0
+
+
+def test_the_first_event_of_one_cycle_removes_a_little() -> None:
+    # (1 + e^-9) / (1 + e^5) of what is to go.
+    first = OneCycle(final=0.5).during(identity, events=4)[0]
+    assert first == pytest.approx(1 - 0.5 * 0.0066936769)
+
+
+@pytest.mark.parametrize("kind", [*FROM_ONE, OneCycle])
+@pytest.mark.parametrize("end", ENDS)
+@pytest.mark.parametrize("events", [1, 3, 7, 100])
+def test_a_curve_over_steps_ends_exactly_and_never_rises(
+    kind: type[Curve], end: float, events: int
+) -> None:
+    shares = kind(final=end).during(identity, events)
+
+    assert len(shares) == events + 1
+    assert shares[-1] == end
+    assert shares == sorted(shares, reverse=True)
+    assert all(0 < share <= 1 for share in shares)
+
+
+@pytest.mark.parametrize("kind", [*FROM_ONE, OneCycle])
+def test_over_steps_a_curve_has_the_shares_of_as_many_levels(kind: type[Curve]) -> None:
+    over_levels = kind(final=0.1, levels=6).shares(identity)
+    assert kind(final=0.1, levels=2).during(identity, events=6)[1:] == over_levels
+
+
+@pytest.mark.parametrize("kind", [OneShot, Constant, *FROM_ONE, OneCycle])
+def test_a_single_event_asks_for_the_end(kind: type[Schedule]) -> None:
+    assert kind().during(identity, events=0) == [0.05]
+
+
+def test_an_explicit_list_of_one_value_is_a_single_event() -> None:
+    assert Explicit(values=[0.2]).during(identity, events=0) == [0.2]
+
+
+@pytest.mark.parametrize("kind", [OneShot, Constant])
+def test_one_shot_and_constant_ask_for_the_end_at_every_event(
+    kind: type[OneShot] | type[Constant],
+) -> None:
+    assert kind(final=4, unit="compression").during(inverse, events=2) == [0.25, 0.25, 0.25]
+
+
+def test_explicit_values_are_those_of_the_events() -> None:
+    schedule = Explicit(values=[1, 2, 4], unit="compression")
+    assert schedule.during(inverse, events=2) == [1.0, 0.5, 0.25]
+
+
+@pytest.mark.parametrize("events", [1, 4])
+def test_explicit_values_need_one_event_each(events: int) -> None:
+    with pytest.raises(ValueError) as caught:
+        Explicit(values=[0.5, 0.25, 0.125]).during(identity, events)
+    assert str(caught.value) == (
+        f"values has 3 entries, one per event, and steps names {events + 1} events; "
+        "steps.end = steps.begin + 2 * steps.every would fit"
+    )
+
+
+def test_what_the_refusal_of_explicit_values_calls_fitting_fits() -> None:
+    events = Steps(begin=3, end=3 + 2 * 7, every=7).events(40)
+    values = [0.5, 0.25, 0.125]
+    assert Explicit(values=values).during(identity, len(events) - 1) == values
+
+
+def test_ac_dc_alternates_and_ends_compressed() -> None:
+    schedule = AcDc(final=4, unit="compression")
+    assert schedule.during(inverse, events=2) == [0.25, 1.0, 0.25]
+    assert schedule.during(inverse, events=4) == [0.25, 1.0, 0.25, 1.0, 0.25]
+
+
+@pytest.mark.parametrize("events", [0, 1, 3])
+def test_ac_dc_must_end_compressed(events: int) -> None:
+    says = f"an even number of events, at least 2, .* steps names {events}; change steps.end or"
+    with pytest.raises(ValueError, match=says):
+        AcDc().during(identity, events)
+
+
+@every("schedule")
+def test_a_value_out_of_reach_is_refused_over_steps_too(schedule: Schedule) -> None:
+    def out_of_reach(value: float) -> float:
+        raise ValueError(f"{value} cannot be reached")
+
+    with pytest.raises(ValueError, match="cannot be reached"):
+        schedule.during(out_of_reach, events=2)
