@@ -1,0 +1,84 @@
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Hinton:
+    """(1 - weight) x loss + weight x T^2 x sum over samples of KL(p || q), T = temperature.
+
+    p = softmax(teacher_outputs / T), q = softmax(outputs / T). Outputs are logits, (samples,
+    classes) or (samples, positions, classes); of the latter the mean over a sample's positions
+    counts, as in the loss of task=language_modelling.
+
+    Source: Hinton et al. 2015, Distilling the Knowledge in a Neural Network (arXiv:1503.02531):
+    a weighted average of both terms, T^2 because the soft term's gradients shrink with 1/T^2,
+    and considerably less weight on the labels; they give no numbers for all cases. We differ:
+    KL(p || q), where they have the cross-entropy -sum p ln q. It is less by the entropy of p, so
+    it has the same gradients, and is 0 where both networks agree.
+
+    Half-precision outputs (autocast) are computed in float32. weight 0 gives `loss` itself.
+
+    Raises:
+        ValueError: temperature is not a finite number above 0, or weight not in [0, 1].
+    """
+
+    temperature: float = 4.0
+    weight: float = 0.9
+
+    def __post_init__(self) -> None:
+        if not _is_number(self.temperature) or not 0 < self.temperature < math.inf:
+            raise ValueError(
+                f"temperature must be a finite number above 0, got {self.temperature!r}; write 1 "
+                "for the networks' own probabilities"
+            )
+        if not _is_number(self.weight) or not 0 <= self.weight <= 1:
+            raise ValueError(
+                f"weight must be in [0, 1], got {self.weight!r}; it is the teacher's share, the "
+                "labels have the rest"
+            )
+
+    def loss(self, outputs: Tensor, teacher_outputs: Tensor, loss: Tensor) -> Tensor:
+        """
+        Raises:
+            ValueError: the outputs of both networks differ in shape, or have another number of
+                dimensions.
+        """
+        _check_shapes(outputs, teacher_outputs)
+        if self.weight == 0:
+            return loss
+        soft = self._divergence(outputs, teacher_outputs.detach())
+        return (1 - self.weight) * loss + self.weight * self.temperature**2 * soft
+
+    def _divergence(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
+        found = F.kl_div(
+            self._log_shares(outputs),
+            self._log_shares(teacher_outputs),
+            reduction="none",
+            log_target=True,
+        ).sum(dim=-1)
+        return found.sum() if found.ndim == 1 else found.mean(dim=1).sum()
+
+    def _log_shares(self, outputs: Tensor) -> Tensor:
+        wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))
+        return F.log_softmax(wide / self.temperature, dim=-1)
+
+
+def _check_shapes(outputs: Tensor, teacher_outputs: Tensor) -> None:
+    if outputs.shape != teacher_outputs.shape:
+        raise ValueError(
+            f"distillation needs equal outputs of both networks, got {tuple(outputs.shape)} and "
+            f"{tuple(teacher_outputs.shape)} of the teacher; is it of another model or data set?"
+        )
+    if outputs.ndim not in (2, 3):
+        raise ValueError(
+            "distillation needs outputs (samples, classes) or (samples, positions, classes), got "
+            f"{tuple(outputs.shape)}; leave distillation out for this model"
+        )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,83 @@
+import math
+from collections.abc import Callable, Iterable
+from typing import ClassVar, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from harness.tensors import Tensors
+
+
+class Penalty(Protocol):
+    """What a training before each pruning adds to the gradients, so that what goes gets small.
+
+    Added to the gradients, not to the loss: recorded losses stay the task's. What the optimizer
+    does to gradients it does to this part too; Adam scales it along with the rest.
+    """
+
+    names_units: ClassVar[bool]  # whether it needs to know what will be pruned
+
+    @property
+    def epochs(self) -> int:
+        """Of training before each pruning, at least 1."""
+        ...
+
+    def check(self, model: nn.Module) -> None:
+        """Before any training.
+
+        Raises:
+            ValueError: the model has nothing to penalise.
+        """
+        ...
+
+    def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
+        """A function that adds the penalty's gradient at a step (0-based, of this training).
+
+        It is called when gradients are averaged over ranks and unscaled, before they are clipped
+        and masked; a parameter without a gradient is left alone. It adds the same on every rank,
+        and 0 where the parameter is 0: what is pruned stays so.
+
+        going: bool by parameter name, True where the coming pruning removes; {} unless
+        names_units.
+        """
+        ...
+
+
+def check_epochs(epochs: int) -> None:
+    """
+    Raises:
+        ValueError: epochs is not a whole number of at least 1.
+    """
+    if type(epochs) is not int or epochs < 1:
+        raise ValueError(
+            f"epochs must be a whole number of at least 1, got {epochs!r}; for none leave the "
+            "penalty out"
+        )
+
+
+def check_positive(key: str, value: float, example: str) -> None:
+    """
+    Raises:
+        ValueError: value is not a finite number above 0.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not number or not 0 < value < math.inf:
+        raise ValueError(f"{key} must be a finite number above 0, got {value!r}; e.g. {example}")
+
+
+def adder_of_signs(parameters: Iterable[nn.Parameter], strength: float) -> Callable[[int], None]:
+    """Adds strength x sign(w), the gradient of strength x |w|, and 0 at w = 0; at every step."""
+    penalised = list(parameters)
+
+    @torch.no_grad()
+    def add(step: int) -> None:
+        weights: list[Tensor] = []
+        grads: list[Tensor] = []
+        for weight in penalised:
+            if weight.grad is not None:
+                weights.append(weight)
+                grads.append(weight.grad)
+        if grads:
+            torch._foreach_add_(grads, torch._foreach_sign(weights), alpha=strength)
+
+    return add

@@ -1,0 +1,80 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from harness.penalty.base import check_epochs, check_positive
+from harness.tensors import Tensors, prunable_layers
+
+
+@dataclass(frozen=True)
+class GrowingL2:
+    """strength(t) / 2 x sum w^2 over what goes at the coming level: adds strength(t) x w there.
+
+    strength(t) = min(ceiling, step_size x (t // every + 1)) at step t: already step_size at the
+    first step, and a step more every `every` steps. Counts anew before each pruning.
+
+    >>> growing = GrowingL2(step_size=0.5, every=2, ceiling=1.2)
+    >>> [growing.strength(step) for step in range(6)]
+    [0.5, 0.5, 1.0, 1.0, 1.2, 1.2]
+
+    Source: Wang et al. 2021, Neural Pruning via Growing Regularization (arXiv:2012.09243),
+    GReg-1; the authors' code raises the strength before it applies it, by 1e-4 up to 1, as this
+    does. We differ: the run's saliency, structure and allocation choose what goes, where theirs
+    is the L1 norm in given layers; biases and norm parameters that go along with a unit are
+    penalised with it; a strength never passes the ceiling, theirs may by one step; it neither
+    stops growing once the mean kept weight is 1000 times the mean one to go, nor is followed by
+    steps at a constant strength, but for those after the ceiling is reached.
+
+    epochs: it takes every x ceiling / step_size steps to the ceiling, 100,000 by default;
+    with fewer, raise step_size.
+
+    Raises:
+        ValueError: epochs or every is not a whole number of at least 1, or step_size or ceiling
+            not a finite number above 0.
+    """
+
+    epochs: int = 1
+    step_size: float = 1e-4
+    every: int = 10
+    ceiling: float = 1.0
+
+    names_units: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_epochs(self.epochs)
+        check_positive("step_size", self.step_size, "1e-4")
+        check_positive("ceiling", self.ceiling, "1.0")
+        if type(self.every) is not int or self.every < 1:
+            raise ValueError(
+                f"every must be a whole number of at least 1, got {self.every!r}; write 1 to grow "
+                "at every step"
+            )
+
+    def strength(self, step: int) -> float:
+        return min(self.ceiling, self.step_size * (step // self.every + 1))
+
+    def check(self, model: nn.Module) -> None:
+        prunable_layers(model)
+
+    def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
+        """As of Penalty; where nothing goes, nothing is added."""
+        parameters = {n: model.get_parameter(n) for n, gone in going.items() if gone.any()}
+        factors = {name: going[name].to(parameter) for name, parameter in parameters.items()}
+
+        @torch.no_grad()
+        def add(step: int) -> None:
+            weights: list[Tensor] = []
+            grads: list[Tensor] = []
+            where: list[Tensor] = []
+            for name, parameter in parameters.items():
+                if parameter.grad is not None:
+                    weights.append(parameter)
+                    grads.append(parameter.grad)
+                    where.append(factors[name])
+            if grads:
+                torch._foreach_addcmul_(grads, weights, where, value=self.strength(step))
+
+        return add

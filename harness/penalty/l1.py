@@ -1,0 +1,41 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import nn
+
+from harness.penalty.base import adder_of_signs, check_epochs, check_positive
+from harness.tensors import Tensors, prunable_layers
+
+
+@dataclass(frozen=True)
+class L1:
+    """strength x sum |w| over all prunable weights: adds strength x sign(w), 0 at w = 0.
+
+    It stands beside the mean loss per sample, so strength means the same at every batch size.
+    Biases and norms are spared, layers that are excluded from pruning are not.
+
+    Source: Tibshirani 1996, the lasso; before pruning as in Han et al. 2015 (arXiv:1506.02626),
+    who compare L1 and L2. We differ: the plain subgradient by the recipe's optimizer, so a weight
+    comes close to 0 and seldom to exactly 0 (no proximal step); pruning then cuts it.
+
+    Raises:
+        ValueError: epochs is not a whole number of at least 1, or strength not a finite number
+            above 0.
+    """
+
+    epochs: int = 1
+    strength: float = 1e-4
+
+    names_units: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_epochs(self.epochs)
+        check_positive("strength", self.strength, "1e-4")
+
+    def check(self, model: nn.Module) -> None:
+        prunable_layers(model)
+
+    def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
+        weights = [model.get_parameter(name) for name in prunable_layers(model)]
+        return adder_of_signs(weights, self.strength)
