@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-FORWARD = 2  # FLOPs of a multiply-accumulate
+FLOPS = 2  # of a multiply-accumulate
 
 
 def examples_until(step: int, samples: int, batch_size: int) -> int:
@@ -18,13 +18,13 @@ def examples_until(step: int, samples: int, batch_size: int) -> int:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a stretch of training.
+    """Of a stretch of training; costs of stretches add up.
 
-    flops: those that the masks in force leave, 2 per multiply-accumulate of the forward pass and
-    4 of the backward pass (gradients of activations and of weights, each as much as the forward).
-    Norms, activations, the optimizer and evaluations are not counted, nor what scores look at.
-    flops_dense: of the same steps of the dense network. Source of the rule: Evci et al. 2020
-    (arXiv:1911.11134), appendix H.
+    flops: what the masks in force leave, 2 per multiply-accumulate of the forward pass and 4 of
+    the backward pass (gradients of activations and of weights, each as much as the forward).
+    flops_dense: of the same steps of the dense network, without a teacher. Norms, activations,
+    the optimizer and evaluations are not counted, nor what scores look at. Source of the rule:
+    Evci et al. 2020 (arXiv:1911.11134), appendix H.
     """
 
     steps: int = 0
@@ -43,14 +43,18 @@ class Cost:
 def cost_of(
     steps: int, examples: int, live: int, dense: int, seen: int = 0, taught: int = 0
 ) -> Cost:
-    """
+    """Cost of steps under the same masks.
+
     live, dense: multiply-accumulates of one example, forward, of the masked and the dense network.
     seen: of `examples`, those whose gradients were computed for all weights, pruned ones too.
-    taught: those that the dense network looked at as a teacher.
+    taught: those that the dense network looked at as a teacher, forward only.
+
+    >>> cost_of(steps=1, examples=1, live=10, dense=100, seen=1)
+    Cost(steps=1, examples=1, flops=240, flops_dense=600)
     """
     forward = live * examples
     backward = 2 * live * examples + (dense - live) * seen
     teacher = dense * taught
     return Cost(
-        steps, examples, FORWARD * (forward + backward + teacher), 3 * FORWARD * dense * examples
+        steps, examples, FLOPS * (forward + backward + teacher), 3 * FLOPS * dense * examples
     )

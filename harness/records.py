@@ -10,7 +10,10 @@ VERSION = 4
 # Fields that later versions brought; a record of an earlier one has their defaults.
 ADDED = {
     3: {"effective_density", "empty_layers", "dead_units"},
-    4: {"examples", "training_flops", "training_flops_dense", "optimizer_state", "gradient_norm"},
+    4: {
+        *("examples", "training_flops", "training_flops_dense"),
+        *("optimizer_state", "gradient_norm", "on_the_way"),
+    },
 }
 
 
@@ -70,6 +73,9 @@ class Record:
     optimizer_state: str | None = None
     # L2 norm of the live gradients at its last step, not clipped; None if nothing was trained.
     gradient_norm: float | None = None
+    # Of a treatment that only a later level ends, whose result is then the run's (masks that shrink
+    # inside one training, soft pruning): no result of its own.
+    on_the_way: bool = False
     version: int = VERSION
 
 

@@ -16,13 +16,29 @@ from harness.records import Record
 from harness.tracking.rows import row
 from harness.watchers import Watchers, collapse
 
-NEW = ("effective_density", "empty_layers", "dead_units")
+MEASURED = {"effective_density": None, "empty_layers": None, "dead_units": None}
+TRAINED = {
+    "examples": None,
+    "training_flops": None,
+    "training_flops_dense": None,
+    "optimizer_state": None,
+    "gradient_norm": None,
+    "on_the_way": False,
+}
+# What a record of a version lacks, as it is read.
+LACKS: dict[int, dict[str, Any]] = {2: MEASURED | TRAINED, 3: TRAINED, 4: {}}
 COLLAPSED = replace(
     record(1, "pruned"),
     density=0.003,
     effective_density=0.001,
     empty_layers=["fc1.weight"],
     dead_units={"fc1.weight": 500, "fc2.weight": 7},
+    examples=4000,
+    training_flops=3_000_000,
+    training_flops_dense=9_000_000,
+    optimizer_state="kept",
+    gradient_norm=0.5,
+    on_the_way=True,
 )
 
 
@@ -32,40 +48,51 @@ def written(folder: Path, line: dict[str, Any]) -> Path:
     return path
 
 
+def as_written_by(version: int) -> dict[str, Any]:
+    """The line of COLLAPSED as a harness of this version wrote it."""
+    kept = {name: value for name, value in asdict(COLLAPSED).items() if name not in LACKS[version]}
+    return kept | {"version": version}
+
+
 def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     records.append(path, COLLAPSED)
     assert records.read(path) == [COLLAPSED]
-    assert COLLAPSED.version == 3
+    assert COLLAPSED.version == records.VERSION == 4
 
 
-def test_a_record_of_version_2_is_read_as_not_measured(tmp_path: Path) -> None:
-    line = {name: value for name, value in asdict(COLLAPSED).items() if name not in NEW}
-    (found,) = records.read(written(tmp_path, line | {"version": 2}))
-    old = {"effective_density": None, "empty_layers": None, "dead_units": None, "version": 2}
-    assert found == replace(COLLAPSED, **old)
+@pytest.mark.parametrize("version", LACKS)
+def test_a_record_of_an_earlier_version_is_read_as_not_measured(
+    version: int, tmp_path: Path
+) -> None:
+    (found,) = records.read(written(tmp_path, as_written_by(version)))
+    assert found == replace(COLLAPSED, **LACKS[version], version=version)
 
 
-@pytest.mark.parametrize("version", [1, 4, "3", None, 2.0, True, [3]])
+@pytest.mark.parametrize("version", [1, 5, "4", None, 3.0, True, [4]])
 def test_another_version_is_refused_by_file_and_line(version: object, tmp_path: Path) -> None:
     path = written(tmp_path, asdict(COLLAPSED) | {"version": version})
-    with pytest.raises(ValueError, match="line 1: record version .*, this harness reads 2 to 3"):
+    with pytest.raises(ValueError, match="line 1: record version .*, this harness reads 2 to 4"):
         records.read(path)
 
 
-@pytest.mark.parametrize("version, missing", [(3, "dead_units"), (2, "density")])
+@pytest.mark.parametrize("version, missing", [(4, "on_the_way"), (3, "dead_units"), (2, "density")])
 def test_a_record_without_a_field_of_its_version_is_refused(
     version: int, missing: str, tmp_path: Path
 ) -> None:
-    gone = {missing, *(NEW if version == 2 else ())}
-    line = {name: value for name, value in asdict(COLLAPSED).items() if name not in gone}
+    line = as_written_by(version)
+    del line[missing]
     with pytest.raises(ValueError, match=rf"fields differ from Record: \['{missing}'\]"):
-        records.read(written(tmp_path, line | {"version": version}))
+        records.read(written(tmp_path, line))
 
 
-def test_a_field_that_version_2_did_not_have_is_refused_there(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="fields differ from Record: .*'dead_units'"):
-        records.read(written(tmp_path, asdict(COLLAPSED) | {"version": 2}))
+@pytest.mark.parametrize("version, field", [(2, "dead_units"), (2, "examples"), (3, "examples")])
+def test_a_field_that_a_version_did_not_have_is_refused_there(
+    version: int, field: str, tmp_path: Path
+) -> None:
+    line = as_written_by(version) | {field: asdict(COLLAPSED)[field]}
+    with pytest.raises(ValueError, match=rf"fields differ from Record: \['{field}'\]"):
+        records.read(written(tmp_path, line))
 
 
 def test_the_warning_names_empty_layers_and_both_densities() -> None:
@@ -85,7 +112,7 @@ def test_a_network_without_a_path_is_warned_of_though_no_layer_is_empty() -> Non
     "lost",
     [
         {"empty_layers": []},  # dead units alone
-        {"empty_layers": None, "effective_density": None, "dead_units": None},  # not measured
+        MEASURED,
     ],
 )
 def test_other_networks_are_not_warned_of(lost: dict[str, Any]) -> None:
@@ -102,10 +129,17 @@ def test_the_warning_comes_once_a_level_after_pruning(capsys: pytest.CaptureFixt
 
 def test_trackers_get_the_numbers_where_they_were_measured() -> None:
     found = row(COLLAPSED)
-    names = ("effective_density", "empty_layers", "dead_units")
-    assert [found[f"pruned/{name}"] for name in names] == [0.001, 1, 507]
-    old: Record = record(1, "pruned")
-    assert not any(f"pruned/{name}" in row(old) for name in names)
+    assert [found[f"pruned/{name}"] for name in MEASURED] == [0.001, 1, 507]
+    costs = ("examples", "training_flops", "training_flops_dense", "gradient_norm")
+    assert [found[f"pruned/{name}"] for name in costs] == [4000, 3_000_000, 9_000_000, 0.5]
+    old: Record = replace(record(1, "pruned"), **LACKS[2])
+    assert not any(f"pruned/{name}" in row(old) for name in (*MEASURED, *TRAINED))
+    assert None not in row(old).values()
+
+
+def test_trackers_get_no_gradient_norm_of_a_stage_without_training() -> None:
+    assert "pruned/gradient_norm" not in row(replace(COLLAPSED, gradient_norm=None))
+    assert row(replace(COLLAPSED, examples=0))["pruned/examples"] == 0
 
 
 def test_a_run_that_prunes_a_layer_away_warns_and_records_it(tmp_path: Path) -> None:

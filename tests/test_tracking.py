@@ -103,6 +103,37 @@ def test_wandb_runs_of_a_survey_share_one_wandb_run(tmp_path: Path) -> None:
     assert {log.history[0]["_step"] for log in (first, second)} == {2000, 4000}
 
 
+def test_wandb_levels_inside_one_training_get_a_row_each(tmp_path: Path) -> None:
+    shrinking = [replace(record(level, "pruned"), on_the_way=level < 3) for level in (1, 2, 3)]
+    with Wandb().open(info(tmp_path)) as sink:
+        for one in [*shrinking, record(3, "finetuned")]:
+            sink.log(one)
+
+    (log,) = wandb_log.logs(tmp_path)
+    rows = [row for row in log.history if "level" in row]
+    assert [(row["_step"], row["level"]) for row in rows] == [(2000, 1), (4000, 2), (8000, 3)]
+    assert ["pruned/top1" in row for row in rows] == [True, True, True]
+    assert ["finetuned/top1" in row for row in rows] == [False, False, True]
+
+
+def test_wandb_levels_whose_masks_are_released_get_steps_of_their_own() -> None:
+    soft = [replace(record(level, "finetuned"), target_compression=1.0) for level in (1, 2, 3)]
+    steps = Steps()
+    assert [steps.of(one) for one in soft] == [1000, 1001, 1002]
+
+
+def test_wandb_all_stages_of_a_level_share_its_step() -> None:
+    steps = Steps()
+    stages = ("penalised", "pruned", "recalibrated", "finetuned")
+    assert {steps.of(record(1, stage)) for stage in stages} == {2000}
+
+
+def test_wandb_gets_what_the_training_cost(log: wandb_log.WandbLog) -> None:
+    first = log.history[0]
+    costs = ("examples", "training_flops", "training_flops_dense", "gradient_norm")
+    assert [first[f"finetuned/{name}"] for name in costs] == [1200, 3600, 7200, 0.125]
+
+
 def test_wandb_steps_rise_even_where_the_compression_does_not() -> None:
     steps = Steps(free=4001)
     assert [steps.of(record(level, "pruned")) for level in (1, 1, 2, 3)] == [4001, 4001, 4002, 8000]

@@ -37,6 +37,11 @@ def record(level: int, stage: str) -> Record:
         steps=30,
         layers={"conv.weight": 0.5 / level, "fc.weight": 0.25 / level},
         masks="d16e57",
+        examples=1200,
+        training_flops=7200 // 2**level,
+        training_flops_dense=7200,
+        optimizer_state="reset",
+        gradient_norm=0.125,
     )
 
 

@@ -1,77 +1,118 @@
 """Which named method a config is: the name must not lie about the parts."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
+# Groups that every method chooses from; they name a run that is no method's.
 PARTS = ("saliency", "structure", "allocation")
+# Groups that it may choose from, with the plain choice of those that do not.
+EXTRAS = {
+    "finetune": "keep",
+    "dynamics": None,
+    "distillation": None,
+    "penalty": None,
+    "recalibration": None,
+}
+# What a run without a method says of the time at which it prunes.
+_WHEN = {"trained": None, "init": "at init", "steps": "while training"}
+
+
+@dataclass(frozen=True)
+class Method:
+    """A file of conf/method/, or the parts of a run that no file has.
+
+    fixed: {"saliency": "magnitude", ..., "when": "trained", "structure.pool_by": "sum"}
+    """
+
+    name: str
+    label: str
+    fixed: dict[str, Any]
+
+    def changed(self, actual: dict[str, Any]) -> dict[str, Any]:
+        """What the method fixes and the config has otherwise."""
+        return {key: value for key, value in self.fixed.items() if actual.get(key) != value}
+
+    def extras(self, actual: dict[str, Any]) -> list[str]:
+        """Choices that the method leaves open, all of them if one is not the plain one.
+
+        >>> snip = Method("snip", "SNIP", fixed={"saliency": "weight_gradient"})
+        >>> snip.extras({"finetune": "keep"}), snip.extras({"finetune": "lr_rewind"})
+        ([], ['lr_rewind'])
+        >>> snip.extras({"finetune": "keep", "distillation": "hinton"})
+        ['keep', 'hinton']
+        """
+        free = {group: actual.get(group) for group in EXTRAS if group not in self.fixed}
+        if all(choice == EXTRAS[group] for group, choice in free.items()):
+            return []
+        # "none" alone would not say of what.
+        said = ("no finetune" if choice == "none" else choice for choice in free.values())
+        return [choice for choice in said if choice]
 
 
 def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf) -> tuple[str, str]:
-    """(name, label) for the records; a matched control is named after its method too.
+    """(name, label) for the records: "snip-lr_rewind-random", "SNIP (lr_rewind) (random)".
 
     A method that was asked for by name must keep its parts. Otherwise the run has the name of
-    the method in conf/method/ that has its parts, or that of the parts themselves.
+    the method in conf/method/ that has its parts (of several, the one that leaves least to say),
+    or that of the parts themselves. What it chooses of EXTRAS beyond the method follows in
+    brackets, then its matched control.
+
+    choices: group -> chosen file; "None" where nothing is chosen, as Hydra's None reads as text.
 
     Raises:
         ValueError: method=... was asked for together with a part that it does not have.
     """
-    name, label = _named(choices, config, hydra)
-    control = config["control"]
-    return (name, label) if control == "none" else (f"{name}-{control}", f"{label} ({control})")
+    chosen = {group: None if name == "None" else name for group, name in choices.items()}
+    actual = {**_flat(config), **chosen}
+    method = _method(actual, {file.stem: file for file in _files(hydra)}, hydra)
+    name, label = method.name, method.label
+    control = [] if config["control"] == "none" else [config["control"]]
+    for said in filter(None, (method.extras(actual), control)):
+        name, label = "-".join([name, *said]).replace(" ", "_"), f"{label} ({', '.join(said)})"
+    return name, label
 
 
-def _named(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf) -> tuple[str, str]:
-    actual = {**_flat(config), **{part: choices[part] for part in PARTS}}
-    methods = {file.stem: file for file in _files(hydra)}
-    chosen = choices["method"]
-    changed = _changed(methods[chosen], actual)
-    if not changed:
-        return chosen, _label(methods[chosen])
-    if any(text.startswith("method=") for text in hydra.overrides.task):
+def _method(actual: dict[str, Any], files: dict[str, Path], hydra: HydraConf) -> Method:
+    chosen = _read(files[actual["method"]])
+    changed = chosen.changed(actual)
+    asked = any(text.startswith("method=") for text in hydra.overrides.task)
+    if asked and changed:
         key, fixed = next(iter(changed.items()))
         raise ValueError(
-            f"method={chosen} has {key}={fixed}, but {key}={actual.get(key)} was asked for; leave "
-            "out one of the two (without method= the run is named by its parts)"
+            f"method={chosen.name} has {key}={fixed}, but {key}={actual.get(key)} was asked for; "
+            "leave out one of the two (without method= the run is named by its parts)"
         )
-    for name, file in sorted(methods.items()):
-        if not _changed(file, actual):
-            return name, _label(file)
-    named = [choices[part] for part in PARTS] + (["at init"] if config["when"] == "init" else [])
-    return "-".join(named).replace(" ", "_"), " / ".join(named)
+    if asked or not (changed or chosen.extras(actual)):
+        return chosen
+    known = [chosen, *(_read(files[name]) for name in sorted(files))]
+    same = [method for method in known if not method.changed(actual)]
+    return min(same, key=lambda method: len(method.extras(actual)), default=_of_parts(actual))
 
 
-def _changed(file: Path, actual: dict[str, Any]) -> dict[str, Any]:
-    """What the method fixes and the config has otherwise."""
-    return {key: value for key, value in _fixed(file).items() if actual.get(key) != value}
+def _of_parts(actual: dict[str, Any]) -> Method:
+    when = _WHEN.get(actual["when"], actual["when"])
+    named = [actual[part] for part in PARTS] + ([when] if when else [])
+    return Method("-".join(named).replace(" ", "_"), " / ".join(named), fixed={})
 
 
-def _fixed(file: Path) -> dict[str, Any]:
-    """{"saliency": "magnitude", ..., "when": "trained", "structure.pool_by": "sum"}"""
-    content = _read(file)
-    defaults = content.pop("defaults")
-    content.pop("method")
-    parts = {
-        str(key).removeprefix("override /"): str(choice)
-        for entry in defaults
-        for key, choice in entry.items()
-    }
-    return {"when": "trained", **parts, **_flat(content)}
-
-
-def _label(file: Path) -> str:
-    return str(_read(file)["method"]["label"])
-
-
-def _read(file: Path) -> dict[str, Any]:
+def _read(file: Path) -> Method:
     loaded = OmegaConf.load(file)
     assert isinstance(loaded, DictConfig)
     content = OmegaConf.to_container(loaded)
     assert isinstance(content, dict)
-    return {str(key): value for key, value in content.items()}
+    own = {str(key): value for key, value in content.items()}
+    parts = {
+        str(key).removeprefix("override /"): choice
+        for entry in own.pop("defaults")
+        for key, choice in entry.items()
+    }
+    label = str(own.pop("method")["label"])
+    return Method(file.stem, label, {"when": "trained", **parts, **_flat(own)})
 
 
 def _files(hydra: HydraConf) -> Iterator[Path]:

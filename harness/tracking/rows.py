@@ -16,6 +16,10 @@ METRICS = (
     "macs",
     "epochs",
     "steps",
+    "examples",
+    "training_flops",
+    "training_flops_dense",
+    "gradient_norm",
 )
 LAYER_COLUMNS = ("compression", "level", "stage", "layer", "density")
 
@@ -26,7 +30,9 @@ LAST_STAGES = frozenset({"dense", "finetuned"})
 def row(record: Record) -> dict[str, float]:
     """Measurements as "stage/metric", beside the compression that they are drawn against."""
     measured = {name: getattr(record, name) for name in METRICS} | _connected(record)
-    return {f"{record.stage}/{name}": value for name, value in measured.items()} | {
+    # Where it was not measured, W&B gets no such row rather than a gap that looks like one.
+    known = {name: value for name, value in measured.items() if value is not None}
+    return {f"{record.stage}/{name}": value for name, value in known.items()} | {
         "compression": record.compression,
         "target_compression": record.target_compression,
         "level": record.level,
@@ -34,7 +40,6 @@ def row(record: Record) -> dict[str, float]:
 
 
 def _connected(record: Record) -> dict[str, float]:
-    # Where it was not measured, W&B gets no such row rather than a gap that looks like one.
     if record.effective_density is None:
         return {}
     return {

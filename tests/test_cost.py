@@ -1,0 +1,67 @@
+"""What training costs, by hand: LeNet-300-100 has 784*300 + 300*100 + 100*10 = 266,200 MACs."""
+
+import pytest
+
+from harness.cost import Cost, cost_of, examples_until
+
+DENSE = 266_200
+TENTH = 26_620
+
+
+@pytest.mark.parametrize(
+    "step, seen", [(0, 0), (1, 128), (31, 3968), (32, 4000), (33, 4128), (64, 8000)]
+)
+def test_the_last_batch_of_an_epoch_is_partial(step: int, seen: int) -> None:
+    # 4,000 samples: 31 batches of 128 and one of 32.
+    assert examples_until(step, samples=4000, batch_size=128) == seen
+
+
+def test_batches_that_divide_the_samples_are_all_whole() -> None:
+    assert [examples_until(step, samples=8, batch_size=4) for step in (1, 2, 3)] == [4, 8, 12]
+
+
+def test_a_batch_larger_than_the_samples_is_an_epoch() -> None:
+    assert [examples_until(step, samples=10, batch_size=64) for step in (0, 1, 2)] == [0, 10, 20]
+
+
+def test_a_dense_step_takes_two_flops_forward_and_four_backward() -> None:
+    assert cost_of(steps=1, examples=128, live=DENSE, dense=DENSE) == Cost(
+        steps=1,
+        examples=128,
+        flops=204_441_600,  # 6 x 266,200 x 128
+        flops_dense=204_441_600,
+    )
+
+
+def test_masks_save_their_share_of_the_flops_of_the_same_steps() -> None:
+    found = cost_of(steps=2, examples=200, live=TENTH, dense=DENSE)
+    assert found == Cost(2, 200, flops=31_944_000, flops_dense=319_440_000)
+
+
+def test_examples_whose_gradients_reach_pruned_weights_cost_what_the_masks_had_saved_there() -> (
+    None
+):
+    # Of 200 examples 100 were seen by all weights: (266,200 - 26,620) x 100 x 2 more.
+    found = cost_of(steps=2, examples=200, live=TENTH, dense=DENSE, seen=100)
+    assert found == Cost(2, 200, flops=31_944_000 + 47_916_000, flops_dense=319_440_000)
+
+
+def test_a_step_of_rigl_that_sees_all_weights_costs_two_sparse_passes_and_a_dense_one() -> None:
+    # Evci et al. 2020, appendix H: 2 f_S + f_D, f being the FLOPs of a forward pass.
+    found = cost_of(steps=1, examples=1, live=TENTH, dense=DENSE, seen=1)
+    assert found.flops == 2 * (2 * TENTH) + 2 * DENSE == 638_880
+
+
+def test_a_teacher_costs_a_dense_forward_pass_beside_the_student() -> None:
+    found = cost_of(steps=1, examples=128, live=TENTH, dense=DENSE, taught=128)
+    assert found.flops == 20_444_160 + 68_147_200  # 6 x 26,620 x 128 and 2 x 266,200 x 128
+    assert found.flops_dense == 204_441_600
+
+
+def test_nothing_trained_costs_nothing() -> None:
+    assert cost_of(steps=0, examples=0, live=TENTH, dense=DENSE) == Cost() == Cost(0, 0, 0, 0)
+
+
+def test_costs_of_stretches_add_up() -> None:
+    assert Cost(1, 20, 300, 4000) + Cost(5, 60, 700, 8000) == Cost(6, 80, 1000, 12000)
+    assert sum([Cost(1, 2, 3, 4)] * 3, Cost()) == Cost(3, 6, 9, 12)

@@ -1,0 +1,183 @@
+"""What a run is called: by its method, what it adds to the method, and its control."""
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from conftest import CONF
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+
+from harness.launch.method import EXTRAS, method_of
+
+MAGNITUDE = {"saliency": "magnitude", "structure": "element", "allocation": "global_ranking"}
+CHOICES = {**MAGNITUDE, "method": "global_magnitude", "finetune": "keep"}
+CONFIG = {"when": "trained", "control": "none"}
+
+FILES = {
+    "global_magnitude": "Global Magnitude",
+    "rigl": "RigL",
+    "rewound": "Rewound",
+    "slimming": "Slimming",
+}
+FIXED = {"rigl": ("dynamics", "rigl"), "rewound": ("finetune", "weight_rewind")}
+
+
+@pytest.fixture(name="methods")
+def fixture_methods(tmp_path: Path) -> Path:
+    """Of global magnitude's parts all four; each but the first fixes one thing more."""
+    (tmp_path / "method").mkdir()
+    for name, label in FILES.items():
+        parts = MAGNITUDE | dict([FIXED[name]] if name in FIXED else [])
+        own = {
+            "defaults": [{f"override /{group}": choice} for group, choice in parts.items()],
+            "method": {"label": label},
+            **({"penalty": {"strength": 0.1}} if name == "slimming" else {}),
+            "when": "trained",
+        }
+        if name == "slimming":
+            own["defaults"].append({"override /penalty": "bn_l1"})
+        OmegaConf.save(own, tmp_path / "method" / f"{name}.yaml")
+    return tmp_path
+
+
+def named(conf: Path, config: dict[str, Any] | None = None, **choices: str) -> tuple[str, str]:
+    """Whoever chooses a method asks for it by name."""
+    hydra: Any = SimpleNamespace(
+        overrides=SimpleNamespace(task=[f"{k}={v}" for k, v in choices.items()]),
+        runtime=SimpleNamespace(config_sources=[SimpleNamespace(schema="file", path=str(conf))]),
+    )
+    return method_of(CHOICES | choices, CONFIG | (config or {}), hydra)
+
+
+def test_the_plain_case_has_the_bare_name(methods: Path) -> None:
+    bare = ("global_magnitude", "Global Magnitude")
+    nothing = dict.fromkeys(("dynamics", "distillation", "penalty", "recalibration"), "None")
+    assert named(methods) == named(methods, **nothing) == bare
+    assert named(methods, method="global_magnitude", **nothing) == bare
+
+
+@pytest.mark.parametrize(
+    "choices, label",
+    [
+        ({"finetune": "lr_rewind"}, "Global Magnitude (lr_rewind)"),
+        ({"finetune": "rewind_to_init"}, "Global Magnitude (rewind_to_init)"),
+        ({"finetune": "none"}, "Global Magnitude (no finetune)"),
+        ({"dynamics": "soft"}, "Global Magnitude (keep, soft)"),
+        ({"distillation": "hinton"}, "Global Magnitude (keep, hinton)"),
+        ({"penalty": "l1"}, "Global Magnitude (keep, l1)"),
+        ({"recalibration": "batch_norm"}, "Global Magnitude (keep, batch_norm)"),
+        (
+            {"finetune": "reinit", "distillation": "hinton", "penalty": "l1"},
+            "Global Magnitude (reinit, hinton, l1)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("asked", [{}, {"method": "global_magnitude"}])
+def test_what_is_not_plain_is_said_in_brackets(
+    choices: dict[str, str], label: str, asked: dict[str, str], methods: Path
+) -> None:
+    assert named(methods, **asked, **choices)[1] == label
+
+
+def test_the_name_says_it_too_without_spaces_or_brackets(methods: Path) -> None:
+    assert named(methods, finetune="lr_rewind")[0] == "global_magnitude-lr_rewind"
+    assert named(methods, distillation="hinton")[0] == "global_magnitude-keep-hinton"
+    assert named(methods, finetune="none")[0] == "global_magnitude-no_finetune"
+
+
+def test_no_two_combinations_of_extras_share_a_name_or_label(methods: Path) -> None:
+    values = {group: ["None", f"a_{group}"] for group in EXTRAS} | {"finetune": ["keep", "reinit"]}
+    found = set()
+    for number in range(2 ** len(values)):
+        picked = {group: two[number >> bit & 1] for bit, (group, two) in enumerate(values.items())}
+        found |= set(named(methods, **picked))
+    assert len(found) == 2 * 2 ** len(values)
+
+
+@pytest.mark.parametrize(
+    "choices, bare",
+    [
+        ({"dynamics": "rigl"}, ("rigl", "RigL")),
+        ({"finetune": "weight_rewind"}, ("rewound", "Rewound")),
+    ],
+)
+def test_a_run_with_what_a_method_fixes_has_its_bare_name(
+    choices: dict[str, str], bare: tuple[str, str], methods: Path
+) -> None:
+    assert named(methods, **choices) == bare
+    assert named(methods, method=bare[0], **choices) == bare
+
+
+def test_a_method_is_named_for_all_that_it_fixes_of_a_group(methods: Path) -> None:
+    own = {"penalty": {"strength": 0.1}}
+    assert named(methods, own, penalty="bn_l1") == ("slimming", "Slimming")
+    other = {"penalty": {"strength": 0.2}}
+    assert named(methods, other, penalty="bn_l1")[1] == "Global Magnitude (keep, bn_l1)"
+
+
+def test_what_a_method_leaves_open_is_said_beside_what_it_fixes(methods: Path) -> None:
+    assert named(methods, dynamics="rigl", recalibration="batch_norm") == (
+        "rigl-keep-batch_norm",
+        "RigL (keep, batch_norm)",
+    )
+    both = named(methods, finetune="weight_rewind", distillation="hinton")
+    assert both == ("rewound-hinton", "Rewound (hinton)")
+
+
+def test_a_method_asked_for_by_name_keeps_its_name_where_another_says_more(methods: Path) -> None:
+    found = named(methods, method="global_magnitude", dynamics="rigl")
+    assert found == ("global_magnitude-keep-rigl", "Global Magnitude (keep, rigl)")
+
+
+@pytest.mark.parametrize("dynamics, said", [("None", "None"), ("soft", "soft")])
+def test_a_method_asked_for_without_what_it_fixes_is_refused(
+    dynamics: str, said: str, methods: Path
+) -> None:
+    with pytest.raises(ValueError, match=f"method=rigl has dynamics=rigl, but dynamics={said} was"):
+        named(methods, method="rigl", dynamics=dynamics)
+
+
+def test_a_group_that_hydra_does_not_list_was_not_chosen(methods: Path) -> None:
+    with pytest.raises(ValueError, match="dynamics=rigl, but dynamics=None was asked for"):
+        named(methods, method="rigl")
+
+
+@pytest.mark.parametrize(
+    "when, end", [("trained", ""), ("init", " / at init"), ("steps", " / while training")]
+)
+def test_parts_of_no_method_are_named_with_the_time_of_pruning(
+    when: str, end: str, methods: Path
+) -> None:
+    name, label = named(methods, {"when": when}, saliency="gradient", distillation="hinton")
+    assert label == f"gradient / element / global_ranking{end} (keep, hinton)"
+    assert name == label.replace(" / ", "-").replace(" (keep, ", "-keep-")[:-1].replace(" ", "_")
+
+
+def test_the_control_comes_last(methods: Path) -> None:
+    found = named(methods, {"control": "random"}, finetune="lr_rewind")
+    assert found == ("global_magnitude-lr_rewind-random", "Global Magnitude (lr_rewind) (random)")
+    plain = named(methods, {"control": "random"})
+    assert plain == ("global_magnitude-random", "Global Magnitude (random)")
+
+
+@pytest.mark.parametrize(
+    "overrides, label",
+    [
+        ([], "Global Magnitude"),
+        (["finetune=rewind_to_init"], "Global Magnitude (rewind_to_init)"),
+        (["method=snip", "finetune=none"], "SNIP (no finetune)"),
+        (["experiment=lottery_ticket"], "Layerwise Magnitude (rewind_to_init)"),
+    ],
+)
+def test_choices_of_hydra_are_read_as_the_command_line_does(
+    overrides: list[str], label: str
+) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", overrides, return_hydra_config=True)
+    choices = {str(group): str(name) for group, name in cfg.hydra.runtime.choices.items()}
+    config: Any = OmegaConf.to_container(
+        OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), resolve=False
+    )
+    assert method_of(choices, config, cfg.hydra)[1] == label
