@@ -17,13 +17,14 @@ from harness.distributed import Ranks
 from harness.distributed.stop import Stop
 from harness.learning_rate.cosine import Cosine
 from harness.models.mlp import Mlp
+from harness.moment import Moment
 from harness.task.classification import Classification
 from harness.tensors import Tensors, copied
 from harness.training.dense import DenseTraining
-from harness.training.states import build_seeded, load_weights
 from harness.training.journal import Journal
 from harness.training.loop import Loop, NotFinite
 from harness.training.setting import Hooks, Setting
+from harness.training.states import build_seeded, load_weights
 from harness.training.trainer import Trainer
 
 RECIPE = Trainer(partial(SGD, lr=0.1, momentum=0.9), Cosine(), epochs=4, batch_size=8)
@@ -46,13 +47,17 @@ SETTING = Setting(split(), Classification(), Ranks(), seed=0, level=0)
 
 def dense(folder: Path, *keep: int, setting: Setting = SETTING) -> DenseTraining:
     return DenseTraining(
-        folder / "ab" / "cache", RECIPE, setting, lambda: copy.deepcopy(FIRST), keep
+        folder / "ab" / "cache",
+        RECIPE,
+        setting,
+        lambda: copy.deepcopy(FIRST),
+        list(map(Moment, keep)),
     )
 
 
 def plain(epochs: int) -> Tensors:
     model = copy.deepcopy(FIRST)
-    RECIPE.fit(model, SETTING, Hooks(), stop=epochs)
+    RECIPE.fit(model, SETTING, Hooks(), stop=Moment(epochs))
     return copied(model.state_dict())
 
 
@@ -67,59 +72,61 @@ def files(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("epoch", [0, 1, 3, 4])
 def test_a_state_is_that_of_plain_training_stopped_there(tmp_path: Path, epoch: int) -> None:
-    check_same(dense(tmp_path).at(epoch), plain(epoch))
+    check_same(dense(tmp_path).at(Moment(epoch)), plain(epoch))
 
 
 def test_the_initial_network_needs_no_file(tmp_path: Path) -> None:
-    check_same(dense(tmp_path).at(0), copied(FIRST.state_dict()))
+    check_same(dense(tmp_path).at(Moment(0)), copied(FIRST.state_dict()))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_asked_epoch_and_the_kept_ones_are_stored(tmp_path: Path) -> None:
-    dense(tmp_path, 1, 3).at(4)
+    dense(tmp_path, 1, 3).at(Moment(4))
     assert files(tmp_path) == [f"epoch-0000{epoch}.safetensors" for epoch in (1, 3, 4)]
 
 
 def test_a_second_call_loads_and_does_not_train(tmp_path: Path) -> None:
     trained: list[int] = []
-    first = dense(tmp_path).at(4, lambda done, model: trained.append(done))
+    first = dense(tmp_path).at(Moment(4), lambda done, model: trained.append(done))
     assert trained == [1, 2, 3, 4]
-    check_same(dense(tmp_path).at(4, lambda done, model: pytest.fail("trained again")), first)
+    check_same(
+        dense(tmp_path).at(Moment(4), lambda done, model: pytest.fail("trained again")), first
+    )
 
 
 def test_a_kept_epoch_is_loaded_and_is_the_state_of_that_epoch(tmp_path: Path) -> None:
-    dense(tmp_path, 2).at(4)
-    again = dense(tmp_path).at(2, lambda done, model: pytest.fail("trained again"))
+    dense(tmp_path, 2).at(Moment(4))
+    again = dense(tmp_path).at(Moment(2), lambda done, model: pytest.fail("trained again"))
     check_same(again, plain(2))
 
 
 def test_a_missing_epoch_is_trained_again_bit_for_bit(tmp_path: Path) -> None:
-    dense(tmp_path, 2).at(4)
-    kept = dense(tmp_path).at(2)
+    dense(tmp_path, 2).at(Moment(4))
+    kept = dense(tmp_path).at(Moment(2))
     (tmp_path / "ab" / "cache" / "epoch-00002.safetensors").unlink()
     trained: list[int] = []
-    check_same(dense(tmp_path).at(2, lambda done, model: trained.append(done)), kept)
+    check_same(dense(tmp_path).at(Moment(2), lambda done, model: trained.append(done)), kept)
     assert trained == [1, 2]
 
 
 def test_it_says_which_epochs_it_has(tmp_path: Path) -> None:
     cache = dense(tmp_path, 2)
-    assert [cache.has(epoch) for epoch in range(5)] == [True, False, False, False, False]
-    cache.at(4)
-    assert [cache.has(epoch) for epoch in range(5)] == [True, False, True, False, True]
+    assert [cache.has(Moment(epoch)) for epoch in range(5)] == [True, False, False, False, False]
+    cache.at(Moment(4))
+    assert [cache.has(Moment(epoch)) for epoch in range(5)] == [True, False, True, False, True]
 
 
 def test_callers_cannot_spoil_each_others_states(tmp_path: Path) -> None:
     cache = dense(tmp_path)
     for epoch in (0, 4):
-        cache.at(epoch)["fc1.weight"].zero_()
-        assert cache.at(epoch)["fc1.weight"].any()
+        cache.at(Moment(epoch))["fc1.weight"].zero_()
+        assert cache.at(Moment(epoch))["fc1.weight"].any()
 
 
 @pytest.mark.parametrize("epoch", [-1, 5])
 def test_an_epoch_beyond_the_recipe_is_refused(tmp_path: Path, epoch: int) -> None:
     with pytest.raises(ValueError, match=f"epoch {epoch} is not in dense training, .* 4 epochs"):
-        dense(tmp_path).at(epoch)
+        dense(tmp_path).at(Moment(epoch))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -129,7 +136,7 @@ def test_training_that_fails_leaves_no_state_and_no_lock(tmp_path: Path) -> None
     setting = Setting(bad, Classification(), Ranks(), seed=0, level=0)
     for _ in range(2):
         with pytest.raises(NotFinite):
-            dense(tmp_path, setting=setting).at(4)
+            dense(tmp_path, setting=setting).at(Moment(4))
     assert files(tmp_path) == []
 
 
@@ -140,7 +147,7 @@ def test_of_two_that_ask_at_once_one_trains(tmp_path: Path) -> None:
 
     def ask() -> None:
         start.wait(10)
-        states.append(dense(tmp_path).at(4, lambda done, model: trained.append(done)))
+        states.append(dense(tmp_path).at(Moment(4), lambda done, model: trained.append(done)))
 
     both = [threading.Thread(target=ask) for _ in range(2)]
     for one in both:
@@ -208,15 +215,38 @@ def test_a_training_stopped_beyond_an_epochs_end_is_not_taken_for_that_epoch(
     training = replace(dense(tmp_path), journal=journal)
     update, calls = Loop._update, iter(range(1, 100))
 
-    def cutting(self: Loop, steps: int) -> None:
+    def cutting(self: Loop) -> None:
         if next(calls) == 2 * 4 + 2:
             raise Cut
-        update(self, steps)
+        update(self)
 
     monkeypatch.setattr(Loop, "_update", cutting)
     with pytest.raises(Cut):
-        training.at(3)
+        training.at(Moment(3))
     monkeypatch.undo()
 
-    check_same(training.at(2), plain(2))
-    check_same(training.at(3), plain(3))
+    check_same(training.at(Moment(2)), plain(2))
+    check_same(training.at(Moment(3)), plain(3))
+
+
+@pytest.mark.parametrize("moment", [Moment(0, 3), Moment(2, 1), Moment(0, 4), Moment(1, 2)])
+def test_a_state_inside_an_epoch_is_that_of_training_stopped_at_that_step(
+    tmp_path: Path, moment: Moment
+) -> None:
+    model = copy.deepcopy(FIRST)
+    RECIPE.fit(model, SETTING, Hooks(), stop=moment)
+
+    alone = dense(tmp_path / "alone").at(moment)
+    on_the_way = replace(dense(tmp_path / "way"), keep=[moment])
+    on_the_way.at(Moment(4))
+    kept = on_the_way.at(moment, lambda done, model: pytest.fail("trained again"))
+
+    check_same(alone, copied(model.state_dict()))
+    check_same(kept, alone)
+    check_same(on_the_way.at(Moment(4)), plain(4))
+
+
+def test_a_step_beyond_dense_training_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"epoch 0, step 17 is not in dense .* 4 epochs of 4 st"):
+        dense(tmp_path).at(Moment(0, 17))
+    assert dense(tmp_path).settled(Moment(0, 16)) == Moment(4)

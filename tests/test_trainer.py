@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from harness.data.base import Split
 from harness.distributed import Ranks
@@ -14,6 +14,7 @@ from harness.learning_rate.base import LearningRate
 from harness.learning_rate.constant import Constant
 from harness.masks import MaskStore
 from harness.models.mlp import Mlp
+from harness.moment import Moment
 from harness.task.classification import Classification
 from harness.training.evaluation import evaluate
 from harness.training.loop import NotFinite
@@ -139,21 +140,21 @@ def test_a_later_first_epoch_goes_on_with_the_schedule_and_the_order_of_that_epo
     recipe = trainer(steps, batch_size=2, epochs=3)
     done: list[int] = []
     hooks = Hooks(epoch_end=done.append)
-    recipe.fit(line(), setting(points(*[[0.0, 0.0]] * 5)), hooks, first_epoch=2)
+    recipe.fit(line(), setting(points(*[[0.0, 0.0]] * 5)), hooks, begin=Moment(2))
     assert steps.asked == [(6, 3, 3), (7, 3, 3), (8, 3, 3)]
     assert done == [3]
 
 
 def test_training_may_stop_before_the_recipes_end_without_changing_its_schedule() -> None:
     steps = Steps()
-    trainer(steps, epochs=5).fit(line(), setting(points([1.0, 0.0])), Hooks(), stop=2)
+    trainer(steps, epochs=5).fit(line(), setting(points([1.0, 0.0])), Hooks(), stop=Moment(2))
     assert steps.asked == [(0, 1, 5), (1, 1, 5)]
 
 
 def test_no_epochs_leave_the_model_alone() -> None:
     model = line()
     trainer(epochs=0).fit(model, setting(points([1.0, 0.0])), Hooks())
-    trainer(epochs=3).fit(model, setting(points([1.0, 0.0])), Hooks(), first_epoch=3)
+    trainer(epochs=3).fit(model, setting(points([1.0, 0.0])), Hooks(), begin=Moment(3))
     assert weights(model) == [0.0, 0.0]
 
 
@@ -162,8 +163,8 @@ def test_stop_and_restart_would_not_change_a_stateless_optimizers_result() -> No
     recipe = trainer(epochs=4, batch_size=8, optimizer=partial(SGD, lr=0.1))
     there = setting(blobs(), Classification())
     recipe.fit(whole, there, Hooks())
-    recipe.fit(parts, there, Hooks(), stop=3)
-    recipe.fit(parts, there, Hooks(), first_epoch=3)
+    recipe.fit(parts, there, Hooks(), stop=Moment(3))
+    recipe.fit(parts, there, Hooks(), begin=Moment(3))
     assert weights(parts) == weights(whole)
 
 
@@ -344,4 +345,55 @@ def test_a_batch_that_ranks_cannot_share_equally_is_refused(ranks: int, ways_out
 
 
 def test_steps_count_partial_batches() -> None:
-    assert trainer(batch_size=4).steps(samples=9, epochs=2) == 6
+    assert trainer(batch_size=4).steps_per_epoch(samples=9) == 3
+
+
+def test_a_training_goes_on_from_the_middle_of_an_epoch() -> None:
+    recipe, there = trainer(batch_size=8, epochs=3), setting(blobs(), Classification())
+    whole, parts = mlp(), mlp()
+    recipe.fit(whole, there, Hooks())
+    recipe.fit(parts, there, Hooks(), stop=Moment(1, 2))
+    recipe.fit(parts, there, Hooks(), begin=Moment(0, 7))
+    assert all(map(torch.equal, whole.state_dict().values(), parts.state_dict().values()))
+
+
+def test_steps_are_numbered_from_the_trainings_own_beginning() -> None:
+    asked: list[int] = []
+    hooks = Hooks(before_step=lambda number, optimizer: asked.append(number))
+    recipe = trainer(batch_size=4, epochs=3, accumulate=2)
+    recipe.fit(mlp(), setting(blobs(9), Classification()), hooks, begin=Moment(1, 1))
+    assert asked == [0, 1, 2, 3, 4]
+
+
+def test_a_step_that_something_else_takes_moves_no_weight() -> None:
+    model, seen = line(), []
+
+    def takes(optimizer: Optimizer) -> bool:
+        seen.append(model.weight.grad is not None)
+        return len(seen) == 1
+
+    trainer(epochs=2).fit(model, setting(points([1.0, 2.0])), Hooks(takes_step=takes))
+    assert seen == [True, True]
+    assert model.weight.tolist() == [[-1.0, -2.0]]
+
+
+def test_a_loss_term_sees_inputs_outputs_and_the_tasks_loss() -> None:
+    model, seen = line(), []
+
+    def twice(inputs: Tensor, outputs: Tensor, loss: Tensor) -> Tensor:
+        seen.append((inputs.tolist(), outputs.tolist(), float(loss.detach())))
+        return 2 * loss
+
+    trainer().fit(model, setting(points([1.0, 2.0])), Hooks(loss_term=twice))
+    assert seen == [([[1.0, 2.0]], [[0.0]], 0.0)]
+    assert model.weight.tolist() == [[-2.0, -4.0]]
+
+
+def test_the_norm_is_that_of_live_gradients_before_clipping() -> None:
+    model = line()
+    store = MaskStore(dict(model.named_parameters()))
+    store.shrink_to({"weight": torch.tensor([[True, False]])})
+    hooks = Hooks(after_backward=store.gradient_masker(model))
+    norm = trainer(clip_norm=0.5).fit(model, setting(points([3.0, 4.0])), hooks)
+    assert norm == 3.0
+    assert trainer(epochs=0).fit(model, setting(points([3.0, 4.0])), hooks) is None

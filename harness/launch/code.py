@@ -16,7 +16,8 @@ LOOP = (
 LEVELS = (
     "levels.py", "targets.py", "trainings.py", "inside.py", "saver.py", "schedule/curve.py",
     "dynamics/drop_grow.py", "pruning.py", "budget.py", "control.py", "calibration.py",
-    "prunable.py", "rounds.py", "masks.py", "selection.py", "bits.py", "metrics", "records.py", "checkpoints.py",
+    "prunable.py", "rounds.py", "masks.py", "selection.py", "bits.py", "metrics",
+    "records.py", "checkpoints.py",
     "sensitivity/curves.py", "saliency/evidence.py", "saliency/activations.py",
     "saliency/layer_inputs.py", "saliency/curvature.py", "structure/rows.py", "structure/graph.py",
     "allocation/base.py", "allocation/apportion.py",
