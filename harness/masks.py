@@ -13,15 +13,19 @@ INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by
 
 
 class MaskStore:
-    """The masks in force, by parameter name; they only ever shrink.
+    """The masks in force, by parameter name; they only shrink, unless they may grow.
 
     They live outside the module: as buffers DDP would send rank 0's copy before every forward
     and hide that ranks differ. A pruned weight is zeroed once, and its gradient at every step;
     with its optimizer state zeroed too, SGD (momentum, Nesterov) and Adam(W), weight decay
-    included, then leave it at exactly 0.
+    included, then leave it at exactly 0. So a weight that is revived starts at 0, and without
+    momentum.
+
+    may_grow: `replace` may revive pruned weights.
     """
 
-    def __init__(self, dense: Tensors):
+    def __init__(self, dense: Tensors, may_grow: bool = False):
+        self._may_grow = may_grow
         self._masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in dense.items()}
         self._factors: Tensors | None = None  # made at the first step after a change
 
@@ -41,6 +45,31 @@ class MaskStore:
         Raises:
             ValueError: a mask would revive a pruned weight, or names an unknown parameter.
         """
+        self._check_names(masks)
+        for name, mask in masks.items():
+            revived = int((mask & ~self._masks[name]).count_nonzero())
+            if revived:
+                raise ValueError(
+                    f"{name}: the new mask revives {revived} pruned weights; "
+                    "keep no more units than are alive"
+                )
+        self._take(masks)
+
+    def replace(self, masks: Tensors) -> None:
+        """Takes over masks that may revive what is pruned; revived entries are 0 until they train.
+
+        Raises:
+            ValueError: masks may not grow here, or a mask is of another name or shape.
+        """
+        if not self._may_grow:
+            raise ValueError(
+                "masks only shrink here: no dynamics of this run declares may_grow; choose some "
+                "that do, e.g. dynamics=rigl"
+            )
+        self._check_names(masks)
+        self._take(masks)
+
+    def _check_names(self, masks: Tensors) -> None:
         for name, mask in masks.items():
             mine = self._masks.get(name)
             if mine is None or mine.shape != mask.shape:
@@ -49,12 +78,8 @@ class MaskStore:
                     f"{name}: a mask of shape {tuple(mask.shape)} needs one of that name and shape "
                     f"in force, {there}; is it of another model?"
                 )
-            revived = int((mask & ~mine).count_nonzero())
-            if revived:
-                raise ValueError(
-                    f"{name}: the new mask revives {revived} pruned weights; "
-                    "keep no more units than are alive"
-                )
+
+    def _take(self, masks: Tensors) -> None:
         self._masks.update(masks)
         self._factors = None
 

@@ -1,0 +1,61 @@
+"""What dynamics are: how masks change between two prunings, while the network trains."""
+
+from typing import ClassVar, Protocol
+
+from harness.tensors import Tensors
+
+
+class Dynamics(Protocol):
+    """Without dynamics masks hold between prunings: static sparse training.
+
+    Steps are counted from 0 within one training of `steps` optimizer steps. Weights are detached;
+    gradients are dense and those of the whole batch, averaged over ranks, so that every rank comes
+    to the same masks.
+
+    may_grow: masks may revive what was pruned.
+    releases: between two prunings all masks are let go.
+    """
+
+    may_grow: ClassVar[bool]
+    releases: ClassVar[bool]
+
+    def check(self, steps: int) -> None:
+        """Asked before training.
+
+        Raises:
+            ValueError: a training of so many steps never updates its masks.
+        """
+        ...
+
+    def updates(self, step: int, steps: int) -> bool:
+        """Whether masks are updated in place of this optimizer step."""
+        ...
+
+    def looks(self, step: int, steps: int) -> bool:
+        """Whether the gradients of ALL weights are needed at this step, before any are masked."""
+        ...
+
+    def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
+        """Evidence after the gradients of a step that it looks at.
+
+        `evidence` is {} at first and after every update; its memory may be reused. It is part of
+        a training's state. The result may hold the gradients themselves only at a step that
+        updates, whose end it does not outlive.
+        """
+        ...
+
+    def swap(
+        self,
+        weights: Tensors,
+        masks: Tensors,
+        evidence: Tensors,
+        step: int,
+        steps: int,
+        seed: int,
+    ) -> Tensors:
+        """All masks after the update; inputs are left unchanged.
+
+        Layers are the names in `weights`; masks of other names stay as they are. `seed` is that
+        of this training: each level has its own.
+        """
+        ...

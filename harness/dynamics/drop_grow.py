@@ -1,0 +1,182 @@
+"""What RigL, SET and SNFS share: small weights go, as many others return."""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from harness.selection import array, positions, top
+from harness.tensors import Counts, Tensors
+
+
+@dataclass(frozen=True)
+class DropGrow(ABC):
+    """Every so many steps the live weights of smallest |w| go and those that score best return.
+
+    drop: share of each layer's live weights that is exchanged at first, in (0, 1). At step t of T
+    it is drop / 2 (1 + cos(pi t / (until T))), and 0 from step until T on. int(share x live) of
+    them go, so a small layer may hold still.
+    every: steps from one update to the next; the first falls on step `every`.
+    until: share of the training after which masks hold, in (0, 1].
+
+    An update takes the place of an optimizer step: Evci et al. 2020 (arXiv:1911.11134), Algorithm
+    1. As in their code, weights just dropped compete for growth and, if they return, keep value
+    and optimizer state. All others that return start at 0 and without momentum, because what is
+    pruned is held at 0 with its optimizer state. Their code adds noise (sigma = 1e-5) to |w|
+    against ties; here the first flat index wins.
+
+    Raises:
+        ValueError: a field is out of range.
+    """
+
+    drop: float = 0.3
+    every: int = 100
+    until: float = 0.75
+
+    may_grow: ClassVar[bool] = True
+    releases: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_number("drop", self.drop, 0 < number(self.drop) < 1, "in (0, 1); write e.g. 0.3")
+        check_steps("every", self.every)
+        check_number("until", self.until, 0 < number(self.until) <= 1, "in (0, 1]; write e.g. 0.75")
+
+    def check(self, steps: int) -> None:
+        if self.every > steps:
+            raise ValueError(
+                f"dynamics.every={self.every} is longer than a training of {steps} steps, whose "
+                "masks would never change; lower dynamics.every or train longer"
+            )
+        if self.every >= end(self.until, steps):
+            raise ValueError(
+                f"dynamics.every={self.every}: no update falls before step "
+                f"{end(self.until, steps)}, from which masks hold (dynamics.until={self.until} of "
+                f"{steps} steps); lower dynamics.every or raise dynamics.until"
+            )
+
+    def updates(self, step: int, steps: int) -> bool:
+        return step > 0 and step % self.every == 0 and step < end(self.until, steps)
+
+    def looks(self, step: int, steps: int) -> bool:
+        return False
+
+    def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
+        return {}
+
+    def fraction(self, step: int, steps: int) -> float:
+        """Share of a layer's live weights that is exchanged at this step.
+
+        >>> class Still(DropGrow):
+        ...     def growth(self, name, weight, evidence, step, seed):
+        ...         return weight
+        >>> [round(Still(drop=0.4, until=0.5).fraction(t, 8), 3) for t in range(6)]
+        [0.4, 0.341, 0.2, 0.059, 0.0, 0.0]
+        """
+        if step >= end(self.until, steps):
+            return 0.0
+        return self.drop / 2 * (1 + math.cos(math.pi * step / (self.until * steps)))
+
+    @torch.no_grad()
+    def swap(
+        self,
+        weights: Tensors,
+        masks: Tensors,
+        evidence: Tensors,
+        step: int,
+        steps: int,
+        seed: int,
+    ) -> Tensors:
+        """
+        Raises:
+            ValueError: a weight or its evidence is NaN.
+        """
+        share = self.fraction(step, steps)
+        live = {name: _places(masks[name]) for name in weights}
+        dropped = {name: int(share * len(places)) for name, places in live.items()}
+        new = dict(masks)
+        for name, count in self.grown(dropped, live, masks, evidence).items():
+            with naming(name):
+                sizes = at(live[name], weights[name]).abs()
+                kept = live[name][top(sizes, len(sizes) - dropped[name])]
+                scores = self.growth(name, weights[name], evidence, step, seed).flatten()
+                # Only what is kept is written: several times as fast as torch.where over all.
+                mask = top(scores.index_fill_(0, kept, -math.inf), count).index_fill_(0, kept, True)
+                new[name] = mask.view(masks[name].shape)
+        return new
+
+    def grown(self, dropped: Counts, live: Tensors, masks: Tensors, evidence: Tensors) -> Counts:
+        """How many weights return to each layer, as many in total as were dropped.
+
+        live: flat indices of the live weights, ascending.
+        """
+        return dropped
+
+    @abstractmethod
+    def growth(self, name: str, weight: Tensor, evidence: Tensors, step: int, seed: int) -> Tensor:
+        """One score per weight of this layer; of those not kept the highest return.
+
+        A new tensor, which the caller may overwrite.
+        """
+
+
+@lru_cache
+def end(until: float, steps: int) -> int:
+    """The first step from which masks hold."""
+    # The decimal that was written: 0.07 * 100 is above 7 in floating point.
+    return math.ceil(Fraction(str(until)) * steps)
+
+
+def number(value: object) -> float:
+    """The value itself, NaN where it is no number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return math.nan
+    return value
+
+
+def check_number(key: str, value: object, holds: bool, rule: str) -> None:
+    """
+    Raises:
+        ValueError: the rule for this key does not hold.
+    """
+    if not holds:
+        raise ValueError(f"{key} must be a number {rule}, got {value!r}")
+
+
+def check_steps(key: str, value: object) -> None:
+    """
+    Raises:
+        ValueError: value is not a whole number of at least 1.
+    """
+    if type(value) is not int or value < 1:
+        raise ValueError(
+            f"{key} must be a whole number of at least 1 (optimizer steps), got {value!r}; "
+            "write e.g. 100"
+        )
+
+
+def at(places: Tensor, tensor: Tensor) -> Tensor:
+    """The entries at these flat indices."""
+    return tensor.flatten()[places]
+
+
+def _places(mask: Tensor) -> Tensor:
+    return torch.as_tensor(positions(array(mask.flatten())))
+
+
+@contextmanager
+def naming(name: str) -> Iterator[None]:
+    """An error inside names this layer, whose numbers no longer make sense."""
+    try:
+        yield
+    except (OverflowError, ValueError) as error:
+        raise ValueError(
+            f"{name}: {error}, so its mask cannot be updated; did the training diverge? lower its "
+            "learning rate"
+        ) from error

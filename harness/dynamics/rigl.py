@@ -1,0 +1,26 @@
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from harness.dynamics.drop_grow import DropGrow
+from harness.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class Rigl(DropGrow):
+    """Of the weights not kept those of highest |gradient| return, as many as the layer dropped.
+
+    The gradient is the dense one of the step whose place the update takes.
+
+    Source: Evci et al. 2020, Rigging the Lottery (arXiv:1911.11134), Algorithm 1, with its
+    defaults.
+    """
+
+    def looks(self, step: int, steps: int) -> bool:
+        return self.updates(step, steps)
+
+    def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
+        return gradients
+
+    def growth(self, name: str, weight: Tensor, evidence: Tensors, step: int, seed: int) -> Tensor:
+        return evidence[name].abs()

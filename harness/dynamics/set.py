@@ -1,0 +1,28 @@
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.dynamics.drop_grow import DropGrow
+from harness.seeds import derive
+from harness.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class Set(DropGrow):
+    """Of the weights not kept random ones return, as many as the layer dropped.
+
+    Drawn on the CPU from (seed, step, parameter name), so that they are the same on every rank and
+    device. No gradient is looked at.
+
+    Source: Mocanu et al. 2018, Scalable training of artificial neural networks with adaptive
+    sparse connectivity (arXiv:1707.04780). They exchange zeta = 0.3 of the weights at the end of
+    every epoch, without decay and beside the optimizer's steps; they drop that share of the
+    smallest positive and of the largest negative weights apart, and give new ones random values.
+    Here all goes as for RigL but the choice of what grows, as in the comparison of Evci et al.
+    2020 (arXiv:1911.11134), whose code updates SET after the optimizer's step.
+    """
+
+    def growth(self, name: str, weight: Tensor, evidence: Tensors, step: int, seed: int) -> Tensor:
+        stream = torch.Generator().manual_seed(derive(seed, "grow", step, name))
+        return torch.rand(weight.shape, generator=stream).to(weight.device)

@@ -1,0 +1,103 @@
+from dataclasses import dataclass
+from fractions import Fraction
+
+import torch
+from torch import Tensor
+
+from harness.dynamics.drop_grow import DropGrow, at, check_number, check_steps, naming, number
+from harness.tensors import Counts, Tensors
+
+
+@dataclass(frozen=True)
+class Snfs(DropGrow):
+    """Of the weights not kept those of highest |mean gradient| return, where gradients are high.
+
+    Every layer drops the same share of its live weights. What was dropped in total is shared
+    between layers in proportion to the mean |mean gradient| of the weights that were live, never
+    more than a layer has room for; so layers change their density, and the total is constant.
+
+    The mean gradient is an exponential running mean m = momentum m + (1 - momentum) g of dense
+    gradients, from 0 over the last `history` steps before an update, its own step included; from
+    the last update on if that is later. It is not corrected for starting at 0: a constant factor
+    changes neither ranks nor proportions. At 0.9 what is older than 50 steps would weigh below
+    0.6 %, and all other steps stay sparse.
+
+    Source: Dettmers & Zettlemoyer 2019, Sparse Networks from Scratch (arXiv:1907.04840). They take
+    the optimizer's own momentum over all steps (with Adam divided by the root of its second
+    moment), update after the last step of an epoch, and set the momentum of pruned weights to the
+    mean of that of live ones. Their counts are rounded layer by layer, so their total wavers.
+
+    Raises:
+        ValueError: momentum is not in [0, 1), history not a whole number of at least 1, or a field
+            of all such dynamics is out of range.
+    """
+
+    momentum: float = 0.9
+    history: int = 50
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        rule = "in [0, 1); write e.g. 0.9"
+        check_number("momentum", self.momentum, 0 <= number(self.momentum) < 1, rule)
+        check_steps("history", self.history)
+
+    def looks(self, step: int, steps: int) -> bool:
+        ahead = -step % self.every if step else self.every  # to the next multiple of `every`
+        return ahead < self.history and self.updates(step + ahead, steps)
+
+    @torch.no_grad()
+    def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
+        if not evidence:
+            evidence = {n: torch.zeros_like(g, dtype=_wide(g)) for n, g in gradients.items()}
+        fresh = [gradients[name].to(mean.dtype) for name, mean in evidence.items()]
+        torch._foreach_lerp_(list(evidence.values()), fresh, 1 - self.momentum)
+        return evidence
+
+    def growth(self, name: str, weight: Tensor, evidence: Tensors, step: int, seed: int) -> Tensor:
+        return evidence[name].abs()
+
+    def grown(self, dropped: Counts, live: Tensors, masks: Tensors, evidence: Tensors) -> Counts:
+        """
+        Raises:
+            ValueError: the mean gradient of a layer is not finite.
+        """
+        sizes = {name: _mean(name, at(places, evidence[name])) for name, places in live.items()}
+        room = {n: masks[n].numel() - len(places) + dropped[n] for n, places in live.items()}
+        return shared(sum(dropped.values()), sizes, room)
+
+
+def shared(total: int, sizes: dict[str, Fraction], room: Counts) -> Counts:
+    """`total` in proportion to sizes, by largest remainder, never beyond room[name].
+
+    What a full layer cannot take goes to the others in proportion; where all of these are of size
+    0, in proportion to their room. Of equal remainders the first layer wins. `total` is at most
+    all room.
+
+    >>> shared(8, {"a": Fraction(2), "b": Fraction(1), "c": Fraction(1)}, {"a": 9, "b": 1, "c": 9})
+    {'a': 5, 'b': 1, 'c': 2}
+    """
+    if not total:
+        return dict.fromkeys(sizes, 0)
+    weights = sizes if any(sizes.values()) else {n: Fraction(room[n]) for n in sizes}
+    whole = sum(weights.values())
+    parts = {name: total * weight / whole for name, weight in weights.items()}
+    full = {name: room[name] for name, part in parts.items() if part > room[name]}
+    if full:
+        others = {name: size for name, size in sizes.items() if name not in full}
+        rest = shared(total - sum(full.values()), others, room)
+        return {name: (full | rest)[name] for name in sizes}
+    counts = {name: int(part) for name, part in parts.items()}
+    by_remainder = sorted(parts, key=lambda name: counts[name] - parts[name])
+    for name in by_remainder[: total - sum(counts.values())]:
+        counts[name] += 1
+    return counts
+
+
+def _mean(name: str, means: Tensor) -> Fraction:
+    """Mean |mean gradient|, exactly as its sum was rounded; 0 of none."""
+    with naming(name):
+        return Fraction(float(means.abs().sum(dtype=torch.float64))) / max(len(means), 1)
+
+
+def _wide(gradient: Tensor) -> torch.dtype:
+    return torch.promote_types(gradient.dtype, torch.float32)

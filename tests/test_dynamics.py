@@ -1,0 +1,123 @@
+"""When masks are updated and by how much, and what all dynamics keep to."""
+
+import math
+
+import pytest
+import torch
+from conftest import component, every
+
+from harness.dynamics.base import Dynamics
+from harness.dynamics.drop_grow import DropGrow
+from harness.dynamics.rigl import Rigl
+from harness.dynamics.set import Set
+from harness.dynamics.snfs import Snfs
+from harness.dynamics.soft import Soft
+from harness.tensors import copied
+
+KINDS = pytest.mark.parametrize("kind", [Rigl, Set, Snfs])
+
+
+@every("dynamics")
+def test_dynamics_give_back_all_masks_and_change_no_input(dynamics: Dynamics) -> None:
+    torch.manual_seed(0)
+    masks = {
+        "a": torch.rand(20, 30) < 0.3,
+        "b": torch.rand(40) < 0.5,
+        "a.bias": torch.tensor([True, False]),
+    }
+    weights = {name: torch.randn(masks[name].shape) * masks[name] for name in ("a", "b")}
+    gradients = {name: torch.randn(weight.shape) for name, weight in weights.items()}
+    given = (masks, weights, gradients)
+    before = [copied(tensors) for tensors in given]
+
+    evidence = dynamics.look({}, gradients)
+    seen = copied(evidence)
+    new = dynamics.swap(weights, masks, evidence, step=100, steps=1000, seed=0)
+
+    assert new is not masks and list(new) == list(masks)
+    assert all(new[n].shape == m.shape and new[n].dtype == torch.bool for n, m in masks.items())
+    assert sum(int(m.sum()) for m in new.values()) == sum(int(m.sum()) for m in masks.values())
+    assert new["a.bias"].tolist() == [True, False]
+    for tensors, copies in zip((*given, evidence), (*before, seen), strict=True):
+        assert all(torch.equal(tensors[name], copy) for name, copy in copies.items())
+
+
+@every("dynamics")
+def test_dynamics_may_grow_and_look_no_later_than_they_update(dynamics: Dynamics) -> None:
+    dynamics.check(1000)
+    updates = [step for step in range(1000) if dynamics.updates(step, 1000)]
+    looks = [step for step in range(1000) if dynamics.looks(step, 1000)]
+    assert dynamics.may_grow
+    assert dynamics.releases == (not updates)
+    assert max(looks, default=0) <= max(updates, default=0)
+
+
+def test_soft_lets_masks_go_and_never_updates_them() -> None:
+    soft = component("dynamics", "soft")
+    assert soft == Soft() and Soft.releases and Soft.may_grow
+    soft.check(1)
+    assert not any(soft.updates(step, 500) or soft.looks(step, 500) for step in range(500))
+    masks = {"w": torch.tensor([True, False])}
+    assert soft.swap({"w": torch.ones(2)}, masks, {}, step=1, steps=9, seed=0) == masks
+
+
+def test_the_exchanged_share_falls_along_a_cosine_to_0() -> None:
+    dynamics = Rigl(drop=0.4, until=0.5)
+    shares = [dynamics.fraction(step, 120) for step in (0, 20, 30, 40, 60, 119)]
+    # cos(pi / 3) = 1/2 and cos(2 pi / 3) = -1/2
+    assert shares == pytest.approx([0.4, 0.3, 0.2, 0.1, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("until", "steps", "updates"),
+    [
+        (0.75, 400, [100, 200]),  # 300 = 0.75 of 400: masks hold from there on
+        (1.0, 400, [100, 200, 300]),
+        (1.0, 401, [100, 200, 300, 400]),
+        (1, 101, [100]),
+        (0.07, 10_000, [100, 200, 300, 400, 500, 600]),  # 0.07 * 10000 is above 700
+    ],
+)
+def test_updates_fall_on_multiples_before_masks_hold(
+    until: float, steps: int, updates: list[int]
+) -> None:
+    dynamics = Rigl(until=until)
+    assert [step for step in range(steps) if dynamics.updates(step, steps)] == updates
+    assert [step for step in range(steps) if dynamics.looks(step, steps)] == updates
+    assert not any(Set(until=until).looks(step, steps) for step in range(steps))
+
+
+@KINDS
+def test_an_interval_longer_than_the_training_is_refused(kind: type[DropGrow]) -> None:
+    with pytest.raises(ValueError, match=r"dynamics.every=100 is longer than a training of 99 st"):
+        kind().check(99)
+
+
+@KINDS
+def test_an_interval_without_an_update_before_masks_hold_is_refused(kind: type[DropGrow]) -> None:
+    with pytest.raises(ValueError, match=r"every=75: no update falls before step 75, .* 100 steps"):
+        kind(every=75).check(100)
+    kind(every=74).check(100)
+
+
+@KINDS
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        *(
+            ("drop", drop, r"drop must be a number in \(0, 1\)")
+            for drop in (0, 1, -0.1, 30, math.nan)
+        ),
+        *(("drop", drop, "write e.g. 0.3") for drop in ("0.3", True, None)),
+        *(("until", until, r"until must be a number in \(0, 1\]") for until in (0, 1.1, math.nan)),
+        *(("until", until, "until must be") for until in ("1", True)),
+        *(("every", every, "every must be a whole number of at least 1") for every in (0, -1, 1.5)),
+        *(("every", every, "write e.g. 100") for every in (True, "100", None)),
+    ],
+)
+def test_fields_out_of_range_are_refused(
+    kind: type[DropGrow], field: str, value: object, says: str
+) -> None:
+    with pytest.raises(ValueError, match=says) as error:
+        kind(**{field: value})
+    assert f"got {value!r}" in str(error.value)
