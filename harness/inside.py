@@ -3,11 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from harness.dynamics.base import Dynamics
 from harness.records import Trained
+from harness.seeds import derive
 from harness.tensors import Tensors
 from harness.training.meter import Meter, trained
 from harness.training.setting import Hooks, Saver
@@ -28,6 +30,7 @@ class Inside:
     def __init__(
         self,
         levels: "Levels",
+        level: int,
         meter: Meter,
         steps: int,
         steps_per_epoch: int,
@@ -36,7 +39,7 @@ class Inside:
         adder: Callable[[int], None] | None = None,
         teach: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
     ):
-        self.levels, self.meter, self.steps = levels, meter, steps
+        self.levels, self.level, self.meter, self.steps = levels, level, meter, steps
         self.steps_per_epoch, self.dynamics, self.events = steps_per_epoch, dynamics, events or {}
         self.adder, self.teach = adder, teach
         self.mask_gradients = levels.store.gradient_masker(levels.network)
@@ -109,13 +112,12 @@ class Inside:
         levels.ranks.check_equal(levels.store.masks, "masks in force")
         weights = {name: levels.network.get_parameter(name).detach() for name in levels.units}
         masks = {name: levels.store.masks[name] for name in levels.units}
-        found = dynamics.swap(
-            weights, masks, self.evidence, self.number, self.steps, levels.what.seed
-        )
+        seed = derive(levels.what.seed, "dynamics", self.level)
+        found = dynamics.swap(weights, masks, self.evidence, self.number, self.steps, seed)
         levels.store.replace(levels.ranks.agree(found))
         levels.store.apply_to(levels.network, optimizer)
         self.evidence = {}
 
     def _gradients(self) -> Tensors:
         weights = {name: self.levels.network.get_parameter(name) for name in self.levels.units}
-        return {name: w.grad for name, w in weights.items() if w.grad is not None}
+        return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in weights.items()}

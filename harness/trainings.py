@@ -91,6 +91,7 @@ class Trainings:
         levels, (recipe, begin) = self.levels, form
         inside = Inside(
             levels,
+            level,
             self._meter(recipe, begin, self.what.distillation is not None and adder is None),
             steps=self.steps(form),
             steps_per_epoch=recipe.steps_per_epoch(self.samples),
