@@ -219,11 +219,11 @@ class Levels:
         # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
         self.ranks.check_equal(self.store.masks, "masks in force")
         measured: dict[str, Any] = self.subject.measure(self.network, self.store.masks)
+        measured |= self.targets.asked(self.share)
         record = Record(
             **vars(self.identity),
             **measured,
             **vars(trained),
-            **self.targets.asked(self.share),
             seed=self.what.seed,
             level=level,
             stage=stage,

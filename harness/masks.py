@@ -1,6 +1,6 @@
 """Masks: which parameters stay. Knows tensors and names, nothing of training or ranks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ class MaskStore:
     may_grow: `replace` may revive pruned weights.
     """
 
-    def __init__(self, dense: Tensors, may_grow: bool = False):
+    def __init__(self, dense: Mapping[str, Tensor], may_grow: bool = False):
         self._may_grow = may_grow
         self._masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in dense.items()}
         self._factors: Tensors | None = None  # made at the first step after a change

@@ -71,14 +71,14 @@ class Analysis(Run):
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """As of Run; then rank 0 prints the table, also if the analysis was finished before."""
         # A target that the run could not reach must not stop what asks for none.
-        alone = replace(
-            experiment,
-            schedule=OneShot(final=1.0),
-            allocation=Uniform(),
-            when="trained" if experiment.starts_trained else "init",
-            steps=Steps(),
+        changes: dict[str, Any] = {
+            "schedule": OneShot(final=1.0),
+            "allocation": Uniform(),
+            "when": "trained" if experiment.starts_trained else "init",
+            "steps": Steps(),
             **dict.fromkeys(("dynamics", "penalty", "recalibration", "distillation")),
-        )
+        }
+        alone = replace(experiment, **changes)
         outcome = super().execute(alone, ranks)
         if self.progress != "none":
             ranks.on_main(self._show)
