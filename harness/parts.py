@@ -12,7 +12,7 @@ OFFERS = {
     "structure": ("granularity", "units", "pool", "expand"),
     "allocation": ("allocate",),
     "schedule": ("unit", "shares"),
-    "finetune": ("dense_epochs", "start"),
+    "finetune": ("plan", "moments", "weights"),
 }
 
 

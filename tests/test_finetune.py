@@ -1,74 +1,231 @@
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from conftest import every
 
-from harness.finetune.base import Finetune, Start
+from harness.finetune.base import Finetune, Plan
 from harness.finetune.keep import Keep
+from harness.finetune.lr_rewind import LrRewind
 from harness.finetune.none import NoFinetune
 from harness.finetune.reinit import Reinit
 from harness.finetune.rewind_to_init import RewindToInit
+from harness.finetune.scratch_b import ScratchB
+from harness.finetune.scratch_e import ScratchE
 from harness.finetune.weight_rewind import WeightRewind
+from harness.moment import Moment
+from harness.parts import check_offers
 from harness.tensors import Tensors
 
 FRESH = {"w": torch.tensor([-1.0])}
 
 
-def dense(epoch: int) -> Tensors:
-    return STATES[epoch]
+def dense(moment: Moment) -> Tensors:
+    """A state that says of which moment it is."""
+    return {"w": torch.tensor(moment)}
 
 
 def fresh() -> Tensors:
     return FRESH
 
 
-STATES = {epoch: {"w": torch.tensor([float(epoch)])} for epoch in range(5)}
+def rewound(finetune: Finetune, epochs: int) -> Moment:
+    """Of which moment of dense training the weights are."""
+    weights = finetune.weights(epochs, dense, fresh)
+    assert weights is not None
+    return Moment(*weights["w"].tolist())
 
 
-def test_fine_tuning_goes_on_with_what_is_left() -> None:
-    assert Keep().start(dense, fresh) == Start(None, "retraining", 0)
+@pytest.mark.parametrize("kind", [Keep, Reinit])
+def test_fine_tuning_goes_by_the_retraining_recipe(kind: type[Keep | Reinit]) -> None:
+    assert kind().plan(10, 4.0) == Plan("retraining", Moment(0), None, "schedule", 1.0)
+    assert kind(epochs=7).plan(10, 4.0) == Plan("retraining", epochs=7)
 
 
-def test_no_retraining_starts_nothing() -> None:
-    assert NoFinetune().start(dense, fresh) is None
+@pytest.mark.parametrize("kind", [Keep, Reinit])
+def test_fine_tuning_by_the_dense_recipe_stays_at_its_last_learning_rate(
+    kind: type[Keep | Reinit],
+) -> None:
+    assert kind(recipe="training").plan(10, 4.0) == Plan("training", rate="last")
+    assert kind(epochs=7, recipe="training").plan(10, 4.0) == Plan(
+        "training", epochs=7, rate="last"
+    )
 
 
-def test_reinit_takes_a_fresh_network_and_the_retraining_recipe() -> None:
-    start = Reinit().start(dense, fresh)
-    assert start.weights is FRESH
-    assert (start.recipe, start.first_epoch) == ("retraining", 0)
+@pytest.mark.parametrize("kind", [Keep, Reinit])
+def test_dense_training_of_no_epochs_has_no_last_learning_rate(kind: type[Keep | Reinit]) -> None:
+    with pytest.raises(ValueError, match=r"finetune.recipe=training .*0 epochs; .*=retraining"):
+        kind(recipe="training").plan(0, 1.0)
+    assert kind().plan(0, 1.0) == Plan("retraining")
+
+
+def test_fine_tuning_keeps_the_weights_and_its_control_takes_new_ones() -> None:
+    assert Keep().weights(10, dense, fresh) is None
+    assert Reinit().weights(10, dense, fresh) is FRESH
+
+
+@pytest.mark.parametrize("kind", [Keep, Reinit])
+@pytest.mark.parametrize("recipe", ["dense", None])
+def test_a_recipe_that_there_is_not_is_refused(kind: type[Keep], recipe: str) -> None:
+    with pytest.raises(ValueError, match=f"recipe must be training or retraining, got {recipe!r}"):
+        kind(recipe=recipe)  # type: ignore[arg-type]
+
+
+def test_no_retraining_plans_nothing() -> None:
+    assert NoFinetune().plan(10, 4.0) is None
+    assert NoFinetune().weights(10, dense, fresh) is None
+
+
+def test_learning_rate_rewinding_runs_the_last_epochs_again_from_the_last_weights() -> None:
+    assert LrRewind(epochs=3).plan(10, 4.0) == Plan("training", begin=Moment(7))
+    assert LrRewind(epochs=10).plan(10, 4.0) == Plan("training")
+    assert LrRewind().plan(10, 4.0) == Plan("training")
+    assert LrRewind(epochs=3).weights(10, dense, fresh) is None
+
+
+@pytest.mark.parametrize("finetune", [LrRewind(epochs=11), WeightRewind(epochs=11)])
+def test_rewinding_by_more_epochs_than_there_are_is_refused(finetune: Finetune) -> None:
+    says = r"finetune.epochs=11 .*which has 10 epochs.*raise training.epochs"
+    with pytest.raises(ValueError, match=says):
+        finetune.plan(10, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("finetune", "moment"),
+    [
+        (WeightRewind(), Moment(1)),
+        (WeightRewind(epoch=3), Moment(3)),
+        (WeightRewind(epoch=10), Moment(10)),
+        (WeightRewind(epoch=0), Moment(0)),
+        (WeightRewind(step=500), Moment(0, 500)),
+        (WeightRewind(step=0), Moment(0)),
+        (WeightRewind(epochs=3), Moment(7)),
+        (WeightRewind(epochs=10), Moment(0)),
+    ],
+)
+def test_weights_and_learning_rate_go_back_to_the_same_moment(
+    finetune: WeightRewind, moment: Moment
+) -> None:
+    assert finetune.plan(10, 4.0) == Plan("training", begin=moment)
+    assert finetune.moments(10) == (moment,)
+    assert rewound(finetune, 10) == moment
+
+
+def test_rewinding_beyond_dense_training_is_refused_whatever_is_asked() -> None:
+    late = WeightRewind(epoch=99)
+    says = r"finetune names epoch 99, .*epochs 0 to 10; .*raise training.epochs"
+    with pytest.raises(ValueError, match=says):
+        late.plan(10, 1.0)
+    with pytest.raises(ValueError, match=says):
+        late.moments(10)
+    with pytest.raises(ValueError, match="names epoch 1, but dense training has epochs 0 to 0"):
+        WeightRewind().plan(0, 1.0)
+
+
+@pytest.mark.parametrize(
+    "given", [{"epoch": 2, "step": 0}, {"step": 5, "epochs": 1}, {"epoch": 0, "epochs": 3}]
+)
+def test_rewinding_to_two_moments_is_refused(given: dict[str, int]) -> None:
+    names = " and ".join(f"{key}={value}" for key, value in given.items())
+    with pytest.raises(ValueError, match=f"at most one of .*got {names}; .*others null"):
+        WeightRewind(**given)
 
 
 def test_rewinding_to_init_takes_the_first_weights_and_the_whole_dense_recipe() -> None:
-    start = RewindToInit().start(dense, fresh)
-    assert start.weights is STATES[0]
-    assert (start.recipe, start.first_epoch) == ("training", 0)
+    assert RewindToInit().plan(10, 4.0) == Plan("training")
+    assert rewound(RewindToInit(), 10) == Moment(0)
+    assert RewindToInit().moments(10) == (Moment(0),)
 
 
-def test_weight_rewinding_goes_back_to_an_epoch_and_to_its_learning_rate() -> None:
-    start = WeightRewind(epoch=3).start(dense, fresh)
-    assert start.weights is STATES[3]
-    assert (start.recipe, start.first_epoch) == ("training", 3)
-    assert WeightRewind(epoch=3).dense_epochs == (3,)
+def test_training_from_scratch_for_the_same_epochs_is_the_dense_recipe() -> None:
+    assert ScratchE().plan(10, 4.0) == Plan("training")
+    assert ScratchE().weights(10, dense, fresh) is FRESH
 
 
-def test_weight_rewinding_to_epoch_0_is_rewinding_to_init() -> None:
-    assert WeightRewind(epoch=0).start(dense, fresh) == RewindToInit().start(dense, fresh)
+def test_training_from_scratch_for_the_same_compute_lasts_as_many_times_longer() -> None:
+    assert ScratchB().plan(10, 4.5) == Plan("training", stretch=4.5)
+    assert ScratchB().plan(10, 1.0) == ScratchE().plan(10, 1.0)
+    assert ScratchB().weights(10, dense, fresh) is FRESH
 
 
-def test_rewinding_to_before_the_start_is_refused() -> None:
-    with pytest.raises(ValueError, match="epoch must be at least 0 .*got -1"):
-        WeightRewind(epoch=-1)
+@pytest.mark.parametrize(("speedup", "stretch"), [(1.5, 1.5), (2.0, 2.0), (4.5, 2.0)])
+def test_a_limit_cuts_the_longer_training_off(speedup: float, stretch: float) -> None:
+    assert ScratchB(limit=2).plan(10, speedup) == Plan("training", stretch=stretch)
+
+
+@pytest.mark.parametrize("limit", [0.9, 0, -1, math.nan, math.inf, True, "2"])
+def test_a_limit_below_dense_training_is_refused(limit: float) -> None:
+    with pytest.raises(ValueError, match=f"limit must be .* at least 1 or null, got {limit!r}"):
+        ScratchB(limit=limit)
+    assert ScratchB(limit=1).plan(10, 4.5).stretch == 1
+
+
+@pytest.mark.parametrize("kind", [Keep, Reinit, LrRewind, WeightRewind])
+def test_retraining_of_no_epochs_has_a_mode_of_its_own(kind: type[Keep]) -> None:
+    with pytest.raises(ValueError, match="epochs must be .* 1 or null, got 0; .*finetune=none"):
+        kind(epochs=0)
+    kind(epochs=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [
+        (Keep, "epochs"),
+        (Reinit, "epochs"),
+        (LrRewind, "epochs"),
+        (WeightRewind, "epochs"),
+        (WeightRewind, "epoch"),
+        (WeightRewind, "step"),
+    ],
+)
+@pytest.mark.parametrize("wrong", [-1, 1.0, True, "1", math.nan])
+def test_epochs_and_steps_are_whole_numbers(kind: type[Keep], key: str, wrong: object) -> None:
+    with pytest.raises(ValueError, match=f"{key} must be a whole number of .*, got {wrong!r}; "):
+        kind(**{key: wrong})  # type: ignore[arg-type]
 
 
 @every("finetune")
-def test_finetune_asks_only_for_the_dense_epochs_that_it_announces(finetune: Finetune) -> None:
-    asked = []
+def test_finetune_asks_only_for_the_moments_that_it_announces(finetune: Finetune) -> None:
+    asked: list[Moment] = []
 
-    def watched(epoch: int) -> Tensors:
-        asked.append(epoch)
-        return STATES[epoch]
+    def watched(moment: Moment) -> Tensors:
+        asked.append(moment)
+        return dense(moment)
 
-    start = finetune.start(watched, fresh)
+    finetune.weights(3, watched, fresh)
 
-    assert set(asked) <= set(finetune.dense_epochs)
-    assert start is None or (start.recipe in ("training", "retraining") and start.first_epoch >= 0)
+    assert asked == list(finetune.moments(3))
+    assert all(0 <= moment.epoch <= 3 and moment.step == 0 for moment in asked)
+
+
+@every("finetune")
+def test_finetune_keeps_weights_or_gives_the_ones_asked_for(finetune: Finetune) -> None:
+    given = finetune.weights(3, dense, fresh)
+    assert (given is None) == isinstance(finetune, Keep | LrRewind | NoFinetune)
+    assert given is None or given is FRESH or rewound(finetune, 3) in finetune.moments(3)
+
+
+@every("finetune")
+def test_the_plan_of_a_mode_depends_on_the_speedup_only_in_its_length(finetune: Finetune) -> None:
+    form, plan = finetune.plan(3, 1.0), finetune.plan(3, 8.0)
+    assert (form is None) == (plan is None) == isinstance(finetune, NoFinetune)
+    if plan and form:
+        assert replace(plan, stretch=1.0) == form
+        assert (plan.stretch > 1) == isinstance(finetune, ScratchB)
+        assert set(finetune.moments(3)) <= {plan.begin}
+
+
+@every("finetune")
+def test_a_modes_file_holds_the_defaults_of_its_class(finetune: Finetune) -> None:
+    assert finetune == type(finetune)()
+
+
+@every("finetune")
+def test_finetune_offers_what_an_experiment_asks_for(finetune: Finetune) -> None:
+    check_offers({"finetune": finetune})
+
+
+def test_an_experiment_names_what_a_finetune_mode_lacks() -> None:
+    with pytest.raises(ValueError, match="object has no plan; .* has plan, moments, weights"):
+        check_offers({"finetune": object()})

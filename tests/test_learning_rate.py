@@ -5,7 +5,9 @@ import pytest
 from harness.learning_rate.base import LearningRate
 from harness.learning_rate.constant import Constant
 from harness.learning_rate.cosine import Cosine
+from harness.learning_rate.held import Held
 from harness.learning_rate.multi_step import MultiStep
+from harness.learning_rate.stretched import Stretched
 
 
 def factors(schedule: LearningRate, steps_per_epoch: int, epochs: int) -> list[float]:
@@ -58,6 +60,45 @@ def test_cosine_falls_over_the_steps_after_the_warm_up() -> None:
     falling = factors(Cosine(warmup_epochs=1), steps_per_epoch=2, epochs=3)
     half_root = math.sqrt(0.5) / 2
     assert falling == pytest.approx([0.5, 1.0, 1.0, 0.5 + half_root, 0.5, 0.5 - half_root])
+
+
+def test_a_held_rate_is_the_last_of_its_own_recipe_at_every_step() -> None:
+    held = Held(MultiStep(milestones=[1, 3], gamma=0.5), epochs=2)
+    assert factors(held, steps_per_epoch=2, epochs=4) == [0.5] * 8
+    # The last step is not the moment after it, where a cosine is at its end.
+    assert Held(Cosine(), epochs=1).factor(0, 2, 9) == pytest.approx(0.5)
+
+
+def test_a_warm_up_that_outlasts_the_recipe_is_held_where_it_stops() -> None:
+    assert factors(Held(Constant(warmup_epochs=4), epochs=1), 2, epochs=1) == [0.25, 0.25]
+
+
+def test_a_recipe_without_epochs_has_no_rate_to_hold() -> None:
+    with pytest.raises(ValueError, match="epochs must be at least 1, got 0: .*raise its epochs"):
+        Held(Constant(), epochs=0)
+
+
+@pytest.mark.parametrize("inner", [Constant(1), MultiStep([1], 0.5), Cosine(0.1, warmup_epochs=1)])
+def test_a_rate_stretched_to_a_multiple_takes_each_factor_so_many_times(
+    inner: LearningRate,
+) -> None:
+    thrice = factors(Stretched(inner, epochs=2), steps_per_epoch=2, epochs=6)
+    assert thrice == [factor for factor in factors(inner, 2, 2) for _ in range(3)]
+
+
+def test_a_stretched_rate_begins_and_ends_as_its_own_recipe() -> None:
+    inner = Cosine(warmup_epochs=0.5)
+    for longer in range(3, 30):
+        stretched = factors(Stretched(inner, epochs=3), steps_per_epoch=7, epochs=longer)
+        own = factors(inner, steps_per_epoch=7, epochs=3)
+        assert (stretched[0], stretched[-1]) == (own[0], own[-1])
+        assert set(stretched) == set(own)
+
+
+def test_a_stretched_rate_is_a_function_of_its_own_whole_steps() -> None:
+    # 3 steps over 5: steps 0, 0.6, 1.2, 1.8 and 2.4 of the recipe, rounded down.
+    schedule = Stretched(MultiStep(milestones=[1, 2], gamma=0.5), epochs=3)
+    assert factors(schedule, steps_per_epoch=1, epochs=5) == [1.0, 1.0, 0.5, 0.5, 0.25]
 
 
 @pytest.mark.parametrize("kind", [Constant, MultiStep, Cosine])

@@ -1,36 +1,85 @@
+"""What retraining is: which weights it starts from, by which recipe, from where and how long."""
+
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from harness.moment import Moment
 from harness.tensors import Tensors
+
+Recipe = Literal["training", "retraining"]
 
 
 @dataclass(frozen=True)
-class Start:
-    """How retraining begins; the optimizer is always a new one, without state.
+class Plan:
+    """How a retraining goes; its optimizer is always a new one, without state.
 
-    weights: whole state to load before the masks are applied; None keeps the pruned network's.
-    recipe: "retraining", or "training" for the dense recipe again.
-    first_epoch: epoch of that recipe (0-based) from which its schedule and length count.
+    recipe: "training" (the dense recipe) or "retraining".
+    begin: where in that recipe it begins: weights may be of that moment, the learning rate is.
+    epochs: length of the recipe in place of its own; None: its own.
+    rate: "schedule", or "last": the learning rate of the recipe's last step throughout.
+    stretch: the recipe lasts round(stretch x epochs) epochs, and its learning-rate schedule is
+        stretched with it.
     """
 
-    weights: Tensors | None
-    recipe: Literal["training", "retraining"]
-    first_epoch: int = 0
+    recipe: Recipe
+    begin: Moment = Moment(0)
+    epochs: int | None = None
+    rate: Literal["schedule", "last"] = "schedule"
+    stretch: float = 1.0
 
 
 class Finetune(Protocol):
-    """Weights and learning-rate schedule that retraining starts from, at every level."""
+    """Weights and plan of retraining, at every level; `epochs` is the length of dense training."""
 
-    @property
-    def dense_epochs(self) -> tuple[int, ...]:
-        """Epochs of dense training that `start` asks for: 0 is the initial network."""
-        ...
+    def plan(self, epochs: int, speedup: float) -> Plan | None:
+        """None: no retraining.
 
-    def start(self, dense: Callable[[int], Tensors], fresh: Callable[[], Tensors]) -> Start | None:
-        """None: no retraining. `dense(k)`: state after k dense epochs; `fresh()`: a new one.
+        speedup: dense / pruned multiply-accumulates of one example at this level, finite and at
+        least 1; 1.0 where only the form of the plan matters: all but the stretch.
 
-        Also asked for recipe and first epoch alone, with functions that give {}: pass states on,
-        do not look into them.
+        Raises:
+            ValueError: the mode asks for what dense training of so many epochs does not have.
         """
         ...
+
+    def moments(self, epochs: int) -> tuple[Moment, ...]:
+        """Of dense training, whose state `weights` asks for. Raises as `plan` does."""
+        ...
+
+    def weights(
+        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
+    ) -> Tensors | None:
+        """Whole state to load before the masks are applied; None keeps the pruned network's.
+
+        `dense(moment)`: state of dense training then; `fresh()`: of a new random network.
+        """
+        ...
+
+
+def check_whole(key: str, value: int | None, least: int, way_out: str) -> None:
+    """
+    Raises:
+        ValueError: value is neither None nor a whole number (True is none) of at least `least`.
+    """
+    if value is not None and (type(value) is not int or value < least):
+        raise ValueError(
+            f"{key} must be a whole number of at least {least} or null, got {value!r}; {way_out}"
+        )
+
+
+def last_epochs(count: int, epochs: int) -> Moment:
+    """Where the last `count` of `epochs` begin.
+
+    >>> last_epochs(3, epochs=10)
+    Moment(epoch=7, step=0)
+
+    Raises:
+        ValueError: there are fewer.
+    """
+    if count > epochs:
+        raise ValueError(
+            f"finetune.epochs={count} goes back further than dense training, which has {epochs} "
+            "epochs; write fewer or raise training.epochs"
+        )
+    return Moment(epochs - count)

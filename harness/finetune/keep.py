@@ -1,19 +1,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.finetune.base import Start
+from harness.finetune.fine_tuning import FineTuning
+from harness.moment import Moment
 from harness.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class Keep:
-    """Fine-tuning: goes on with the weights that are left, by the retraining recipe.
+class Keep(FineTuning):
+    """Fine-tuning: goes on with the weights that are left.
 
-    Source: Han et al. 2015 (arXiv:1506.02626). Renda et al. 2020 fine-tune at the last learning
-    rate of dense training; here `retraining` says the rate.
+    Source: Han et al. 2015 (arXiv:1506.02626), who retrain at a learning rate of its own. For
+    Renda et al. 2020's fine-tuning write recipe=training.
+
+    Raises:
+        ValueError: epochs is not a whole number of at least 1, or the recipe is unknown.
     """
 
-    dense_epochs: tuple[int, ...] = ()
-
-    def start(self, dense: Callable[[int], Tensors], fresh: Callable[[], Tensors]) -> Start:
-        return Start(None, "retraining")
+    def weights(
+        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
+    ) -> None:
+        return None

@@ -1,6 +1,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.moment import Moment
 from harness.tensors import Tensors
 
 
@@ -8,7 +9,13 @@ from harness.tensors import Tensors
 class NoFinetune:
     """No retraining: the network stays as pruning left it, and the next level prunes on."""
 
-    dense_epochs: tuple[int, ...] = ()
+    def plan(self, epochs: int, speedup: float) -> None:
+        return None
 
-    def start(self, dense: Callable[[int], Tensors], fresh: Callable[[], Tensors]) -> None:
+    def moments(self, epochs: int) -> tuple[Moment, ...]:
+        return ()
+
+    def weights(
+        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
+    ) -> None:
         return None

@@ -1,19 +1,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.finetune.base import Start
+from harness.finetune.fine_tuning import FineTuning
+from harness.moment import Moment
 from harness.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class Reinit:
-    """New random weights under the same mask, by the retraining recipe: the control.
+class Reinit(FineTuning):
+    """New random weights under the same mask, retrained like fine-tuning: its control.
 
     New ones at every level, from the run's seed. Source: Frankle & Carbin 2019
-    (arXiv:1803.03635), who train them by the full recipe; give `retraining` that recipe for it.
+    (arXiv:1803.03635), who train them by the full dense recipe: that is scratch_e.
+
+    Raises:
+        ValueError: epochs is not a whole number of at least 1, or the recipe is unknown.
     """
 
-    dense_epochs: tuple[int, ...] = ()
-
-    def start(self, dense: Callable[[int], Tensors], fresh: Callable[[], Tensors]) -> Start:
-        return Start(fresh(), "retraining")
+    def weights(
+        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
+    ) -> Tensors:
+        return fresh()

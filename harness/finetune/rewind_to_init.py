@@ -1,7 +1,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.finetune.base import Start
+from harness.finetune.base import Plan
+from harness.moment import Moment
 from harness.tensors import Tensors
 
 
@@ -12,7 +13,13 @@ class RewindToInit:
     Source: Frankle & Carbin 2019, The Lottery Ticket Hypothesis (arXiv:1803.03635).
     """
 
-    dense_epochs: tuple[int, ...] = (0,)
+    def plan(self, epochs: int, speedup: float) -> Plan:
+        return Plan("training")
 
-    def start(self, dense: Callable[[int], Tensors], fresh: Callable[[], Tensors]) -> Start:
-        return Start(dense(0), "training")
+    def moments(self, epochs: int) -> tuple[Moment, ...]:
+        return (Moment(0),)
+
+    def weights(
+        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
+    ) -> Tensors:
+        return dense(Moment(0))

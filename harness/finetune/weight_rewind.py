@@ -1,32 +1,65 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.finetune.base import Start
+from harness.finetune.base import Plan, check_whole, last_epochs
+from harness.moment import Moment
 from harness.tensors import Tensors
 
 
 @dataclass(frozen=True)
 class WeightRewind:
-    """Weights and learning-rate schedule go back to the end of dense epoch `epoch`.
+    """Weights and learning-rate schedule go back to a moment of dense training.
 
-    Trains the rest of the dense recipe: its epochs from `epoch` on. Masks come from the end of
-    training. Source: Renda et al. 2020 (arXiv:2003.02389), Frankle et al. 2019
-    (arXiv:1903.01611). Any epoch of dense training will do; the ones in `keep_epochs` are on
-    disk already, another is trained again from the start, bit for bit.
+    Trains the rest of the dense recipe from there; masks come from the end of training. One of
+    the three says where, or none: the end of epoch 1.
+    epoch: end of that epoch; 0 is the initial network.
+    step: after so many optimizer steps, counted over all of dense training.
+    epochs: the last so many run again.
+    Source: Frankle et al. 2019 (arXiv:1903.01611) and 2020 (arXiv:1912.05671) to a step, Renda et
+    al. 2020 (arXiv:2003.02389) by the last epochs. Moments that are not on disk are trained again
+    from the start, bit for bit.
 
     Raises:
-        ValueError: epoch < 0.
+        ValueError: more than one is given, epoch or step is not a whole number of at least 0, or
+            epochs not one of at least 1.
     """
 
-    epoch: int
+    epoch: int | None = None
+    step: int | None = None
+    epochs: int | None = None
 
     def __post_init__(self) -> None:
-        if self.epoch < 0:
-            raise ValueError(f"epoch must be at least 0 (the initial weights), got {self.epoch}")
+        check_whole("epoch", self.epoch, 0, "0 is the initial network")
+        check_whole("step", self.step, 0, "0 is the initial network")
+        check_whole("epochs", self.epochs, 1, "write finetune=none for no retraining")
+        given = [f"{key}={value}" for key, value in vars(self).items() if value is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"at most one of epoch, step and epochs may be given, got {' and '.join(given)}; "
+                "each says where to rewind to, leave the others null"
+            )
 
-    @property
-    def dense_epochs(self) -> tuple[int, ...]:
-        return (self.epoch,)
+    def plan(self, epochs: int, speedup: float) -> Plan:
+        return Plan("training", begin=self._begin(epochs))
 
-    def start(self, dense: Callable[[int], Tensors], fresh: Callable[[], Tensors]) -> Start:
-        return Start(dense(self.epoch), "training", self.epoch)
+    def moments(self, epochs: int) -> tuple[Moment, ...]:
+        return (self._begin(epochs),)
+
+    def weights(
+        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
+    ) -> Tensors:
+        return dense(self._begin(epochs))
+
+    def _begin(self, epochs: int) -> Moment:
+        if self.epochs is not None:
+            return last_epochs(self.epochs, epochs)
+        if self.step is not None:
+            # Whether dense training has so many is known where the data are.
+            return Moment(0, self.step)
+        epoch = 1 if self.epoch is None else self.epoch
+        if epoch > epochs:
+            raise ValueError(
+                f"finetune names epoch {epoch}, but dense training has epochs 0 to {epochs}; "
+                "choose one of them or raise training.epochs"
+            )
+        return Moment(epoch)

@@ -1,0 +1,35 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.finetune.base import Plan, check_whole, last_epochs
+from harness.moment import Moment
+from harness.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class LrRewind:
+    """Keeps the weights that are left; the last `epochs` epochs of the dense recipe run again.
+
+    epochs: None is all of dense training.
+    Source: Renda et al. 2020, learning-rate rewinding (arXiv:2003.02389).
+
+    Raises:
+        ValueError: epochs is not a whole number of at least 1.
+    """
+
+    epochs: int | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("epochs", self.epochs, 1, "write finetune=none for no retraining")
+
+    def plan(self, epochs: int, speedup: float) -> Plan:
+        count = epochs if self.epochs is None else self.epochs
+        return Plan("training", begin=last_epochs(count, epochs))
+
+    def moments(self, epochs: int) -> tuple[Moment, ...]:
+        return ()
+
+    def weights(
+        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
+    ) -> None:
+        return None

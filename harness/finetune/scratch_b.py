@@ -1,0 +1,45 @@
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.finetune.base import Plan
+from harness.moment import Moment
+from harness.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class ScratchB:
+    """New random weights under the same mask, by the dense recipe times the theoretical speed-up:
+    the compute of dense training, to half an epoch.
+
+    The learning-rate schedule is stretched with the recipe.
+    limit: it is never longer than so many times the dense recipe; None: however long.
+    Source: Liu et al. 2019, Scratch-B (arXiv:1810.05270), who take at most twice the epochs on
+    ImageNet; their code cuts a broken epoch off where we round.
+
+    Raises:
+        ValueError: limit is not a finite number of at least 1.
+    """
+
+    limit: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit is None:
+            return
+        number = isinstance(self.limit, int | float) and not isinstance(self.limit, bool)
+        if not number or not math.isfinite(self.limit) or self.limit < 1:
+            raise ValueError(
+                f"limit must be a number of at least 1 or null, got {self.limit!r}; it is how many "
+                "times as long as dense training retraining may take, write null for no limit"
+            )
+
+    def plan(self, epochs: int, speedup: float) -> Plan:
+        return Plan("training", stretch=min(speedup, self.limit or math.inf))
+
+    def moments(self, epochs: int) -> tuple[Moment, ...]:
+        return ()
+
+    def weights(
+        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
+    ) -> Tensors:
+        return fresh()

@@ -1,0 +1,34 @@
+"""From the plan of a retraining to its recipe."""
+
+from dataclasses import replace
+
+from harness.finetune.base import Plan
+from harness.learning_rate.base import LearningRate
+from harness.learning_rate.held import Held
+from harness.learning_rate.stretched import Stretched
+from harness.training.trainer import Trainer
+
+
+def applied(plan: Plan, training: Trainer, retraining: Trainer) -> Trainer:
+    """The recipe that the plan names, with the plan's length and learning rate.
+
+    Raises:
+        ValueError: the plan asks for the last learning rate of a recipe without epochs.
+    """
+    recipe = {"training": training, "retraining": retraining}[plan.recipe]
+    rate: LearningRate = recipe.learning_rate
+    if plan.rate == "last":
+        rate = Held(rate, recipe.epochs)
+    epochs = recipe.epochs if plan.epochs is None else plan.epochs
+    if plan.stretch != 1:
+        rate = Stretched(rate, epochs)
+    return replace(recipe, epochs=stretched(epochs, plan.stretch), learning_rate=rate)
+
+
+def stretched(epochs: int, stretch: float) -> int:
+    """round(stretch x epochs); of something, never nothing.
+
+    >>> stretched(10, 1.26), stretched(1, 0.2), stretched(0, 3.0)
+    (13, 1, 0)
+    """
+    return max(min(1, epochs), round(stretch * epochs))
