@@ -1,11 +1,14 @@
 """What a target counts (weights, parameters, multiply-accumulates), and counts that meet it."""
 
 from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
+
+from torch import nn
 
 from harness.allocation.base import Allocation, Layer, Layers, Unreachable
-from harness.tensors import Counts
+from harness.tensors import Counts, prunable_weights
 
-# The limit in a message has six digits, and whoever asks for it must get it.
+# Who asks for a limit of reach in six digits, rounded to either side, gets the limit.
 ROUNDING = 1e-5
 # Rounding moves a count by less than one unit, so what a rule holds wavers by a few units' cost.
 SPAN = 128
@@ -18,7 +21,7 @@ class Account:
     counts: "weights" (prunable ones), "parameters" (all), or "macs" (of one sample).
     """
 
-    unit: str  # of what is asked: "density" or "compression"
+    unit: str  # of what is asked: "density", "compression" or "speedup"
     total: int
     removable: int  # in the units that the structure prunes
     counts: str
@@ -26,7 +29,7 @@ class Account:
     def share_of(self, asked: float) -> float:
         """Kept share of the removable part that makes the whole model reach what is asked.
 
-        asked: a density in (0, 1], or a compression >= 1.
+        asked: a density in (0, 1], or a compression or speed-up >= 1.
 
         Raises:
             ValueError: what is never removed alone exceeds it; it names the reachable limit. Or
@@ -37,20 +40,31 @@ class Account:
         fixed = self.total - self.removable
         left = asked * self.total if self.unit == "density" else self.total / asked
         if left < fixed - ROUNDING * self.total:
-            rule = "at most" if self.unit == "compression" else "at least"
+            rule = "at least" if self.unit == "density" else "at most"
             raise ValueError(
                 f"{self.unit} {asked} cannot be reached: {fixed} of {self.total} are never removed "
-                f"by this structure; ask for {rule} {self.asked_of(0.0):.6g}"
+                f"by this structure; ask for {rule} {self.limit(0.0)}"
             )
         share = max(0.0, left - fixed) / self.removable
         return asked if (fixed, self.unit) == (0, "density") else share
 
     def asked_of(self, share: float) -> float:
-        """The inverse of share_of: density or compression of the whole model."""
+        """The inverse of share_of: density, compression or speed-up of the whole model."""
         left = self.total - self.removable + share * self.removable
         if self.unit == "density":
             return left / self.total
         return self.total / left if left else float("inf")
+
+    def limit(self, share: float) -> str:
+        """What asks for at least `share`, in six digits: the nearest that the model can reach.
+
+        >>> Account("speedup", 300, 180, "macs").limit(1 / 60)
+        '2.43902'
+        """
+        # Twelve digits first: 0.1 + 0.2 is 0.30000000000000004 in floating point.
+        asked = Decimal(f"{self.asked_of(share):.12g}")
+        rounding = ROUND_CEILING if self.unit == "density" else ROUND_FLOOR
+        return f"{Context(prec=6, rounding=rounding).plus(asked):f}"
 
 
 @dataclass(frozen=True)
@@ -62,10 +76,25 @@ class Goal:
 
 
 def counted(unit: str, budget: str) -> str:
-    """What a target in this unit counts under this budget of an allocation."""
-    if budget == "macs":
+    """What a target in this unit counts under this budget of an allocation.
+
+    A speed-up counts multiply-accumulates under any.
+
+    >>> counted("density", "params"), counted("speedup", "params"), counted("density", "macs")
+    ('weights', 'macs', 'macs')
+    """
+    if budget == "macs" or unit == "speedup":
         return "macs"
     return "weights" if unit == "density" else "parameters"
+
+
+def total_of(model: nn.Module, counts: str, macs: Counts) -> int:
+    """What the model has, prunable or not; macs: of the dense layers, one sample."""
+    return {
+        "weights": sum(weight.numel() for weight in prunable_weights(model).values()),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "macs": sum(macs.values()),
+    }[counts]
 
 
 def cost(layer: Layer, counts: str) -> int:

@@ -8,14 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, Facts, Layer, Layers
-from harness.budget import Account, Goal, cost, counted, counts_for, least_units
+from harness.budget import Account, Goal, cost, counted, counts_for, held, least_units, total_of
 from harness.control import check_control, controlled
 from harness.finite import checked_scores, naming_broken
 from harness.masks import MaskStore
 from harness.saliency.base import Saliency
 from harness.selection import top_each
 from harness.structure.base import Structure, Units
-from harness.tensors import Batch, Counts, Loss, Mean, Tensors, prunable_layers, prunable_weights
+from harness.tensors import Batch, Counts, Loss, Mean, Tensors, prunable_layers
 
 NOTHING = Facts()
 
@@ -71,18 +71,19 @@ class Pruner:
     def budget(self) -> str:
         return getattr(self.allocation, "budget", "params")
 
-    def account(self, unit: str, model: nn.Module, units: Units, facts: Facts = NOTHING) -> Account:
-        """The budget of this model in one unit of asking."""
-        weights = prunable_weights(model)
+    def account(
+        self,
+        unit: str,
+        model: nn.Module,
+        units: Units,
+        facts: Facts = NOTHING,
+        budget: str | None = None,
+    ) -> Account:
+        """The budget of this model in one unit of asking; `budget`: instead of the allocation's."""
         layers = self._layers(self._ones(model, units), model, units, facts)
-        counts = counted(unit, self.budget)
-        total = {
-            "weights": sum(weight.numel() for weight in weights.values()),
-            "parameters": sum(parameter.numel() for parameter in model.parameters()),
-            "macs": sum(facts.macs.values()),
-        }[counts]
-        removable = sum(layer.units * cost(layer, counts) for layer in layers.values())
-        return Account(unit, total, removable, counts)
+        counts = counted(unit, budget or self.budget)
+        removable = held(layers, {name: one.units for name, one in layers.items()}, counts)
+        return Account(unit, total_of(model, counts, facts.macs), removable, counts)
 
     def alive(
         self, model: nn.Module, store: MaskStore, units: Units, facts: Facts, counts: str

@@ -1,0 +1,204 @@
+"""Targets as theoretical speed-up, searched over the multiply-accumulates of a real LeNet-5."""
+
+from typing import NamedTuple
+
+import pytest
+import torch
+from torch import nn
+
+from harness.allocation.base import Allocation, Facts, Unreachable
+from harness.allocation.erk import Erk
+from harness.allocation.global_ranking import GlobalRanking
+from harness.allocation.uniform import Uniform
+from harness.budget import Account, Goal, counted
+from harness.masks import MaskStore
+from harness.metrics.macs import layer_macs, macs
+from harness.models.lenet_5 import LeNet5
+from harness.pruning import Calibration, Pruner
+from harness.saliency.magnitude import Magnitude
+from harness.structure.base import Structure, Units
+from harness.structure.element import Element
+from harness.structure.filter import Filter
+from harness.structure.row import Row
+from harness.tensors import mean_alone, prunable_weights
+
+SHAPE = (1, 28, 28)
+# conv1 500 weights x 24 x 24, conv2 25,000 x 8 x 8, fc1 400,000, fc2 5,000.
+TOTAL = 288_000 + 1_600_000 + 400_000 + 5_000
+COSTS = {"conv1.weight": 576, "conv2.weight": 64, "fc1.weight": 1, "fc2.weight": 1}
+NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
+STRUCTURES = [Element(), Filter(), Row()]
+ALLOCATIONS = [GlobalRanking(), Uniform(), Erk()]
+
+
+class Case(NamedTuple):
+    """A LeNet-5 and all that prunes it; in float64, where no two magnitudes are equal."""
+
+    pruner: Pruner
+    model: nn.Module
+    units: Units
+    facts: Facts
+
+    @property
+    def account(self) -> Account:
+        return self.pruner.account("speedup", self.model, self.units, self.facts)
+
+    def goal(self, speedup: float) -> Goal:
+        account = self.account
+        goal = Goal(round(account.share_of(speedup) * account.removable), account.counts)
+        self.pruner.check(goal, self.model, self.units, self.facts)
+        return goal
+
+    def pruned(self, goal: Goal) -> MaskStore:
+        """The masks of the goal; the model is left as it is."""
+        names = [name for weight, along in self.units.items() for name in (weight, *along)]
+        store = MaskStore({name: self.model.get_parameter(name) for name in names})
+        decision = self.pruner.decide(self.model, store, self.units, goal, NO_DATA, self.facts)
+        store.shrink_to(decision.masks)
+        return store
+
+    def left(self, goal: Goal) -> int:
+        """What the masks of the goal leave, by hand."""
+        masks = self.pruned(goal).masks
+        gone = sum(cost * int((~masks[n]).sum()) for n, cost in COSTS.items() if n in masks)
+        return TOTAL - gone
+
+
+def case(structure: Structure, allocation: Allocation) -> Case:
+    torch.manual_seed(0)
+    model = LeNet5().build(SHAPE, 10).double()
+    units = structure.units(model, torch.zeros(2, *SHAPE, dtype=torch.float64))
+    facts = Facts(layer_macs(model, SHAPE, whole=True))
+    return Case(Pruner(Magnitude(), structure, allocation), model, units, facts)
+
+
+def named(one: object) -> str:
+    return type(one).__name__
+
+
+@pytest.mark.parametrize("allocation", ALLOCATIONS, ids=named)
+@pytest.mark.parametrize("structure", STRUCTURES, ids=named)
+def test_the_network_has_the_macs_of_its_masks(
+    structure: Structure, allocation: Allocation
+) -> None:
+    which = case(structure, allocation)
+    goal = which.goal(3)
+    which.pruned(goal).apply_to(which.model)
+    assert macs(which.model, SHAPE) == which.left(goal)
+    # The dearest unit is a filter of conv2: 500 weights x 64.
+    assert macs(which.model, SHAPE) == pytest.approx(TOTAL / 3, abs=32_000 / 2)
+
+
+@pytest.mark.parametrize("allocation", ALLOCATIONS, ids=named)
+@pytest.mark.parametrize("structure", [Filter(), Row()], ids=named)
+def test_no_number_of_units_comes_nearer_to_the_speed_up(
+    structure: Structure, allocation: Allocation
+) -> None:
+    which = case(structure, allocation)
+    units = sum(which.model.get_parameter(name).shape[0] for name in which.units)
+    reachable = [which.left(Goal(keep, "units")) for keep in range(units + 1)]
+    for speedup in (1, 1.5, 2, 4):
+        # The goal itself is rounded to a whole number.
+        off = min(abs(other - TOTAL / speedup) for other in reachable) + 1
+        assert abs(which.left(which.goal(speedup)) - TOTAL / speedup) <= off
+
+
+def test_of_single_weights_ranked_globally_none_more_or_less_comes_nearer() -> None:
+    which = case(Element(), GlobalRanking())
+    weights = prunable_weights(which.model)
+    sizes = torch.cat([weight.detach().abs().flatten() for weight in weights.values()])
+    costs = torch.cat([torch.full((w.numel(),), COSTS[name]) for name, w in weights.items()])
+    reachable = costs[sizes.argsort(descending=True)].cumsum(0)
+    for speedup in (1, 2, 7.3, 1000):
+        off = int((reachable - round(TOTAL / speedup)).abs().min())
+        assert abs(which.left(which.goal(speedup)) - round(TOTAL / speedup)) == off
+
+
+@pytest.mark.parametrize("allocation", [Uniform(), Erk()], ids=named)
+def test_of_single_weights_shared_by_a_rule_none_more_or_less_comes_nearer(
+    allocation: Allocation,
+) -> None:
+    which = case(Element(), allocation)
+    goal = which.goal(50)
+    kept = sum(int(mask.sum()) for mask in which.pruned(goal).masks.values())
+    off = abs(which.left(goal) - goal.keep)
+    for other in range(kept - 30, kept + 31):
+        assert abs(which.left(Goal(other, "units")) - goal.keep) >= off
+
+
+@pytest.mark.parametrize(
+    ("structure", "never", "limit"),
+    # fc1 and fc2 are no filters, and the outputs of fc2 are no rows to go.
+    [(Filter(), 405_000, "5.66172"), (Row(), 5_000, "458.6")],
+    ids=["filter", "row"],
+)
+def test_a_speed_up_out_of_reach_is_refused_with_the_largest_one(
+    structure: Structure, never: int, limit: str
+) -> None:
+    which = case(structure, GlobalRanking())
+    with pytest.raises(ValueError) as caught:
+        which.goal(500)
+    assert str(caught.value) == (
+        f"speedup 500 cannot be reached: {never} of {TOTAL} are never removed by this structure; "
+        f"ask for at most {limit}"
+    )
+    assert which.left(which.goal(float(limit))) == never
+
+
+@pytest.mark.parametrize("structure", STRUCTURES, ids=named)
+@pytest.mark.parametrize("min_units", [1, 3, 7])
+def test_the_largest_speed_up_that_floors_allow_is_accepted(
+    structure: Structure, min_units: int
+) -> None:
+    which = case(structure, GlobalRanking(min_units=min_units))
+    with pytest.raises(Unreachable, match="macs: the floors of min_units") as refusal:
+        which.goal(float(which.account.limit(0.0)))
+    account, share = which.account, refusal.value.share
+    least = account.total - account.removable + round(share * account.removable)
+    assert which.left(which.goal(float(account.limit(share)))) == least
+
+
+def test_a_speed_up_of_1_prunes_nothing() -> None:
+    which = case(Element(), GlobalRanking())
+    assert which.goal(1) == Goal(TOTAL, "macs")
+
+
+def test_a_speed_up_counts_macs_under_any_budget() -> None:
+    assert [counted("speedup", budget) for budget in ("params", "macs")] == ["macs", "macs"]
+
+
+def test_another_budget_than_the_allocations_may_be_asked_for() -> None:
+    which = case(Filter(), Uniform())
+    other = case(Filter(), Uniform(budget="macs"))
+    for unit in ("density", "compression"):
+        counts = [
+            of.pruner.account(unit, of.model, of.units, of.facts, budget)
+            for of, budget in ((which, "macs"), (other, None), (other, "params"), (which, None))
+        ]
+        assert counts[0] == counts[1] == Account(unit, TOTAL, TOTAL - 405_000, "macs")
+        assert counts[2] == counts[3]
+        assert counts[3].counts == {"density": "weights", "compression": "parameters"}[unit]
+
+
+def test_shares_by_hand() -> None:
+    # Of 100 multiply-accumulates 80 may go: a quarter of the model is 5 of the 80.
+    account = Account("speedup", 100, 80, "macs")
+    assert account.share_of(4.0) == 5 / 80
+    assert account.asked_of(5 / 80) == 4.0
+    assert account.asked_of(0.0) == 5.0
+    assert Account("speedup", 100, 100, "macs").asked_of(0.0) == float("inf")
+
+
+def test_a_limit_is_rounded_to_the_side_that_can_be_reached() -> None:
+    assert Account("speedup", 5, 2, "macs").limit(0.0) == "1.66666"
+    assert Account("compression", 5, 2, "parameters").limit(0.0) == "1.66666"
+    assert Account("density", 3, 2, "weights").limit(0.0) == "0.333334"
+    assert Account("density", 10, 3, "weights").limit(0.0) == "0.7"
+    # 0.1 + 0.2 and the like are no reason to round up.
+    assert Account("density", 10, 10, "weights").limit(0.1 + 0.2) == "0.3"
+
+
+def test_a_speed_up_of_a_model_whose_macs_are_unknown_is_refused() -> None:
+    which = case(Element(), Uniform())
+    with pytest.raises(ValueError, match="holds no macs"):
+        which.pruner.account("speedup", which.model, which.units).share_of(2)
