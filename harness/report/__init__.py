@@ -8,17 +8,17 @@ std over seeds), then tables.py, figures.py and page.py show the same summary.
 from pathlib import Path
 
 
-def report(runs: Path, out: Path | None = None) -> list[Path]:
+def report(runs: Path, out: Path | None = None, against: str | None = None) -> list[Path]:
     """Writes the report of every run under `runs` and returns the files written.
 
     `runs`: one run's folder, a sweep's or the folder of all runs; `out`: "report" inside it
-    unless given.
+    unless given; `against`: the label that every other is compared with, seed by seed.
 
     Raises:
-        ValueError: `runs` is no folder or holds no result; nothing is written then.
+        ValueError: `runs` is no folder or holds no result (of that label); nothing is written.
     """
     # Here, not above: pandas is slow to import, and `import harness.report` should not be.
     from harness.report.survey import load
     from harness.report.write import write
 
-    return write(load(runs), out or runs / "report")
+    return write(load(runs, against), out or runs / "report")

@@ -9,18 +9,18 @@ from pathlib import Path
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        _report(options.runs, options.out or options.runs / "report")
+        _report(options.runs, options.out or options.runs / "report", options.against)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _report(runs: Path, out: Path) -> None:
+def _report(runs: Path, out: Path, against: str | None) -> None:
     # Here, not above: --help should not wait for pandas, nor a wrong folder for matplotlib.
     from harness.report.survey import load
 
-    survey = load(runs)
+    survey = load(runs, against)
     from harness.report.tables import print_tables
     from harness.report.write import write
 
@@ -39,6 +39,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, help="where to write (default: RUNS/report)"
+    )
+    parser.add_argument(
+        "--against", metavar="LABEL", help="compare every other method with this one, seed by seed"
     )
     return parser
 

@@ -9,6 +9,7 @@ from string import Template
 import pandas as pd
 from plotly.offline import get_plotlyjs
 
+from harness.report import cost, paired
 from harness.report.collapse import percent
 from harness.report.lines import PANELS, Look, looks
 from harness.report.plots import plot
@@ -22,11 +23,11 @@ _TEMPLATE = Path(__file__).with_name("page.html")
 
 def write_page(survey: Survey, out: Path) -> Path:
     styles = looks(survey.labels())
-    parts = [_section(i, part, styles) for i, part in enumerate(survey.sections())]
+    parts = [_section(i, part, styles, survey) for i, part in enumerate(survey.sections())]
     parts += sections(survey.sensitivity)
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         plotly=get_plotlyjs(),
-        command=escape(_command(survey.runs, out)),
+        command=escape(_command(survey, out)),
         sections="\n".join(parts),
         notes=_notes(survey.notes),
     )
@@ -35,23 +36,46 @@ def write_page(survey: Survey, out: Path) -> Path:
     return path
 
 
-def _command(runs: Path, out: Path) -> str:
-    words = ["python", "-m", "harness.report", str(runs)]
-    return shlex.join(words if out == runs / "report" else [*words, "--out", str(out)])
+def _command(survey: Survey, out: Path) -> str:
+    where = [] if out == survey.runs / "report" else ["--out", str(out)]
+    against = [] if survey.against is None else ["--against", survey.against]
+    return shlex.join(["python", "-m", "harness.report", str(survey.runs), *where, *against])
 
 
-def _section(index: int, section: Section, styles: dict[str, Look]) -> str:
+def _section(index: int, section: Section, styles: dict[str, Look], survey: Survey) -> str:
     dense = "".join(f"<p>{escape(line)}</p>" for line in dense_lines(section))
     parts = [
         f"<h2>{escape(section.title)}</h2>",
         "<p>Top-1 accuracy in %: mean ± standard deviation (number of seeds).</p>",
         *(_figure(f"figure-{index}-{x}", section, x, styles) for x in PANELS),
         f"<h3>Top-1 accuracy by asked compression</h3>{dense}",
-        _table(matrix(section).rename_axis(columns=None).rename_axis("Method").reset_index()),
+        _by_method(matrix(section)),
+        *_paired(section, str(survey.against)),
+        *_costs(section),
         "<h3>All numbers</h3>",
         f'<div class="numbers">{_table(_all_numbers(section.pruned))}</div>',
     ]
     return "<section>" + "\n".join(parts) + "</section>"
+
+
+def _paired(section: Section, against: str) -> list[str]:
+    if section.paired.empty:
+        return []
+    said = escape(_sentence(paired.title(against)))
+    return [f"<h3>{said}</h3>", _by_method(paired.matrix(section.paired))]
+
+
+def _costs(section: Section) -> list[str]:
+    costs = cost.costs(section.dense, section.pruned)
+    return [] if costs.empty else [f"<h3>{_sentence(cost.TITLE)}</h3>", _by_method(costs)]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _by_method(cells: pd.DataFrame) -> str:
+    return _table(cells.rename_axis(columns=None).rename_axis("Method").reset_index())
 
 
 def _figure(name: str, section: Section, x: str, styles: dict[str, Look]) -> str:

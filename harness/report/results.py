@@ -8,6 +8,8 @@ import pandas as pd
 
 LINE = ["model", "data", "label", "setting"]
 POINT = [*LINE, "asked"]
+# Stages that may be the last one of a level, from first to last.
+STAGES = ("pruned", "recalibrated", "finetuned")
 
 
 @dataclass(frozen=True)
@@ -38,18 +40,21 @@ def some(folders: Iterable[str]) -> str:
 def pruned_results(records: pd.DataFrame) -> Selection:
     """The last stage of each run and level, once per (model, data, label, setting, asked, seed).
 
+    Levels that are on the way are no results: masks that shrink inside one training, or soft
+    pruning, are one treatment, whose last level is its result.
+
     Adds: asked (target compression, four digits), pruned_top1 (right after pruning), failed and
     pruned_failed (accuracy or loss is NaN). The label of a method with several settings gets the
     start of its setting appended.
     """
-    rows = _with_failures(_last_stages(_written_last(records)))
-    selection = Selection(rows)
-    selection = selection.without(_unfinished(selection.rows), "not yet fine-tuned")
+    selection = Selection(_with_failures(_last_stages(records)))
+    for stage, done in (("finetuned", "fine-tuned"), ("recalibrated", "recalibrated")):
+        selection = selection.without(_unfinished(selection.rows, stage), f"not yet {done}")
     selection = selection.without(
-        _on_the_way(selection.rows), "a run with more levels reached the same compression"
+        _passed(selection.rows), "a run with more levels reached the same compression"
     )
     # Finished ones first, then by folder: which twin is kept does not depend on the disk.
-    ordered = selection.rows.sort_values(["stage", "folder"])
+    ordered = selection.rows.sort_values(["rank", "folder"], ascending=[False, True])
     selection = Selection(ordered, selection.notes).without(
         ordered.duplicated([*POINT, "seed"]), "duplicates of the same setting, seed and compression"
     )
@@ -57,14 +62,24 @@ def pruned_results(records: pd.DataFrame) -> Selection:
     return Selection(rows, [*selection.notes, *notes])
 
 
-def _written_last(records: pd.DataFrame) -> pd.DataFrame:
-    return records.drop_duplicates(["folder", "level", "stage"], keep="last")
+def written_last(records: pd.DataFrame) -> pd.DataFrame:
+    """Without what the same run wrote anew."""
+    return records.drop_duplicates(["folder", "level", "stage"], keep="last", ignore_index=True)
+
+
+def candidates(records: pd.DataFrame) -> pd.DataFrame:
+    """Records of pruned networks that may be results."""
+    pruned = (records["level"] > 0) & records["stage"].isin(STAGES)
+    return records[pruned & ~records["on_the_way"]]
 
 
 def _last_stages(records: pd.DataFrame) -> pd.DataFrame:
-    later = records[(records["level"] > 0) & records["stage"].isin(["pruned", "finetuned"])]
-    # "finetuned" sorts before "pruned": the first one is the last stage.
-    last = later.sort_values("stage").drop_duplicates(["folder", "level"])
+    reached = records.groupby("folder")["level"].max()
+    later = candidates(records)
+    later = later.assign(
+        rank=later["stage"].map(STAGES.index), reached=later["folder"].map(reached)
+    )
+    last = later.sort_values("rank").drop_duplicates(["folder", "level"], keep="last")
     right_after = later[later["stage"] == "pruned"].rename(
         columns={"top1": "pruned_top1", "loss": "pruned_loss"}
     )[["folder", "level", "pruned_top1", "pruned_loss"]]
@@ -85,17 +100,16 @@ def _with_failures(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _unfinished(rows: pd.DataFrame) -> "pd.Series[bool]":
+def _unfinished(rows: pd.DataFrame, stage: str) -> "pd.Series[bool]":
     # Where others of the line are fine-tuned, accuracy right after pruning is not a result; but
     # a level that the run went on from was left without fine-tuning on purpose.
-    finetuned = (rows["stage"] == "finetuned").rename("finetuned")
-    point_has = finetuned.groupby([rows[key] for key in POINT]).transform("any")
-    line_has = finetuned.groupby([rows[key] for key in LINE]).transform("any")
-    stopped = rows["level"] == rows.groupby("folder")["level"].transform("max")
-    return ~finetuned & (point_has | (line_has & stopped))
+    done = (rows["rank"] >= STAGES.index(stage)).rename("done")
+    point_has = done.groupby([rows[key] for key in POINT]).transform("any")
+    line_has = done.groupby([rows[key] for key in LINE]).transform("any")
+    return ~done & (point_has | (line_has & (rows["level"] == rows["reached"])))
 
 
-def _on_the_way(rows: pd.DataFrame) -> "pd.Series[bool]":
+def _passed(rows: pd.DataFrame) -> "pd.Series[bool]":
     # 4x as level 2 of a longer run and as the last of 4 levels are two treatments: one counts.
     return rows["level"] < rows.groupby(POINT)["level"].transform("max")
 

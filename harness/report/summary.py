@@ -3,6 +3,7 @@
 import pandas as pd
 
 from harness.report import collapse
+from harness.report.cost import TOTALS
 
 # Columns of the results and how the summary calls them, with their unit.
 MEASURES = {
@@ -20,6 +21,7 @@ MEASURES = {
 def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """Mean and std (ddof 1; NaN for one seed) of each measure over the seeds that did not fail.
 
+    Of the costs of training (TOTALS) the mean only: seeds hardly differ in them.
     seeds counts the finite ones of top1, failed_seeds the others; level 0 is dense. Seeds that
     collapsed are those with an empty layer, and empty_layers names the layers of any of them;
     cut_seeds have no path from input to output.
@@ -29,7 +31,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         f"{name}_{what}": (column, what)
         for column, name in MEASURES.items()
         for what in ("mean", "std")
-    }
+    } | {f"{name}_mean": (name, "mean") for name in TOTALS.values()}
     keys = ["model", "data", "label", "setting", "asked"]
     grouped = results.sort_values([*keys, "seed"]).groupby(keys)
     summary = grouped.agg(
@@ -52,11 +54,19 @@ def cell(row: "pd.Series[float]", measure: str = "top1_share") -> str:
     """ "93.12 ± 0.21 (3)": mean, std and number of seeds, in %; failures are spelled out."""
     prefix = "pruned_" if measure.startswith("pruned_") else ""
     seeds, failed = int(row[f"{prefix}seeds"]), int(row[f"{prefix}failed_seeds"])
+    mean, std = 100 * row[f"{measure}_mean"], 100 * row[f"{measure}_std"]
+    return spread(f"{mean:.2f}", std, seeds, failed)
+
+
+def spread(mean: str, std: float, seeds: int, failed: int) -> str:
+    """
+    >>> spread("93.12", 0.21, seeds=3, failed=0), spread("93.12", 0.0, seeds=1, failed=2)
+    ('93.12 ± 0.21 (3)', '93.12 (n=1, 2 failed)')
+    """
     if not seeds:
         return f"failed ({failed})" if failed else "-"
-    mean, std = 100 * row[f"{measure}_mean"], 100 * row[f"{measure}_std"]
     count = f"{seeds}, {failed} failed" if failed else f"{seeds}"
-    return f"{mean:.2f} (n={count})" if seeds == 1 else f"{mean:.2f} ± {std:.2f} ({count})"
+    return f"{mean} (n={count})" if seeds == 1 else f"{mean} ± {std:.2f} ({count})"
 
 
 def times(ratio: float) -> str:
@@ -79,9 +89,10 @@ def warnings(summary: pd.DataFrame) -> list[str]:
         for _, row in summary[summary["failed_seeds"] > 0].iterrows()
     ]
     notes += collapse.notes(pruned)
-    bare = sorted(set(pruned.loc[pruned["stage"] == "pruned", "label"]))
-    if bare:
-        notes.append(f"no fine-tuning recorded, accuracy is right after pruning: {', '.join(bare)}")
+    for stage, after in (("pruned", "pruning"), ("recalibrated", "recalibration")):
+        bare = ", ".join(sorted(set(pruned.loc[pruned["stage"] == stage, "label"])))
+        if bare:
+            notes.append(f"no fine-tuning recorded, accuracy is right after {after}: {bare}")
     missed = pruned["compression_ratio_mean"] / pruned["target_compression_ratio"] - 1
     count = (missed.abs() > 0.05).sum()
     if count:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.report import sensitivity
+from harness.report import paired, sensitivity
+from harness.report.cost import with_totals
 from harness.report.read import NoResults, read
-from harness.report.results import dense_results, pruned_results, some
+from harness.report.results import candidates, dense_results, pruned_results, some, written_last
 from harness.report.summary import summarise, warnings
 
 
@@ -19,13 +20,17 @@ class Survey:
     summary: pd.DataFrame
     notes: list[str]
     sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
+    against: str | None = None
+    paired: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["model", "data"]))
 
     def sections(self) -> Iterator["Section"]:
         """One per model and data set with results: they never share a table or figure."""
         for (model, data), rows in self.summary.groupby(["model", "data"]):
             pruned = rows["level"] > 0
+            same = (self.paired["model"] == model) & (self.paired["data"] == data)
             if pruned.any():
-                yield Section(str(model), str(data), rows[pruned], rows[~pruned])
+                found = rows[pruned], rows[~pruned], self.paired[same]
+                yield Section(str(model), str(data), *found)
 
     def labels(self) -> list[str]:
         return sorted(set(self.summary.loc[self.summary["level"] > 0, "label"]), key=str.casefold)
@@ -37,50 +42,62 @@ class Section:
     data: str
     pruned: pd.DataFrame
     dense: pd.DataFrame
+    paired: pd.DataFrame
 
     @property
     def title(self) -> str:
         return f"{self.model} on {self.data}"
 
 
-def load(runs: Path) -> Survey:
+def load(runs: Path, against: str | None = None) -> Survey:
     """
+    against: the label that all others are compared with, seed by seed.
+
     Raises:
         ValueError: `runs` is no folder, or holds no result of a pruned network and no
-            sensitivity analysis.
+            sensitivity analysis, or no result has the label `against`.
     """
     analyses = sensitivity.load(runs)
     try:
-        survey = _load_runs(runs)
+        survey = _load_runs(runs, against)
     except NoResults:
-        if analyses.empty:
+        if analyses.empty or against:
             raise
         nothing = pd.DataFrame(columns=["model", "data", "level", "label"])
         survey = Survey(runs, nothing, nothing, [])
     return replace(survey, sensitivity=analyses)
 
 
-def _load_runs(runs: Path) -> Survey:
+def _load_runs(runs: Path, against: str | None) -> Survey:
     records, notes = read(runs)
+    records = with_totals(written_last(records))
     pruned = pruned_results(records)
     dense = dense_results(records)
     if pruned.rows.empty:
         raise NoResults(
-            f"{runs} holds no pruned network yet: looked for a record of level 1 or more, found "
-            f"{len(records)} records of {records['folder'].nunique()} runs at level 0; wait for "
-            "the runs to prune, or give another folder"
+            f"{runs} holds no pruned network yet: looked for a result at level 1 or more, found "
+            f"{len(records)} records of {records['folder'].nunique()} runs at level 0 or on the "
+            "way; wait for the runs to prune, or give another folder"
         )
     summary = summarise(pd.concat([dense.rows, pruned.rows]))
-    notes += [*_not_pruned(records), *dense.notes, *pruned.notes, *warnings(summary)]
-    return Survey(runs, records, summary, notes)
+    notes += [*_no_results(records), *dense.notes, *pruned.notes, *warnings(summary)]
+    survey = Survey(runs, records, summary, notes)
+    if against is None:
+        return survey
+    notes += paired.missing(pruned.rows, against)
+    return replace(survey, against=against, paired=paired.paired(pruned.rows, against))
 
 
-def _not_pruned(records: pd.DataFrame) -> list[str]:
+def _no_results(records: pd.DataFrame) -> list[str]:
     levels = records.groupby("folder")["level"].max()
     waiting = levels.index[levels == 0]
-    if waiting.empty:
-        return []
+    under_way = levels.index.difference([*waiting, *candidates(records)["folder"]])
+    said = {
+        "have records of level 0 only (dense, or not yet pruned)": waiting,
+        "are on the way to their first result": under_way,
+    }
     return [
-        f"{len(waiting)} of {len(levels)} runs have records of level 0 only (dense, or not yet "
-        f"pruned): {some(waiting)}"
+        f"{len(folders)} of {len(levels)} runs {what}: {some(folders)}"
+        for what, folders in said.items()
+        if len(folders)
     ]

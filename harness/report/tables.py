@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.report import sensitivity
+from harness.report import cost, paired, sensitivity
 from harness.report.summary import cell, times
 from harness.report.survey import Section, Survey
 
@@ -29,12 +29,23 @@ def print_tables(survey: Survey) -> None:
         console.print(Text(section.title, style="bold"))
         console.print("top-1 accuracy in %: mean ± std (seeds), by asked compression")
         console.print("\n".join(dense_lines(section)) + "\n")
-        for table in _tables(matrix(section), console.width):
-            console.print(table)
-            console.print()
+        _print(console, matrix(section))
+        if not section.paired.empty:
+            console.print(paired.title(str(survey.against)))
+            _print(console, paired.matrix(section.paired))
+        costs = cost.costs(section.dense, section.pruned)
+        if not costs.empty:
+            console.print(cost.TITLE)
+            _print(console, costs)
     sensitivity.print_tables(survey.sensitivity)
     for note in survey.notes:
         console.print(f"Note: {note}", soft_wrap=True)
+
+
+def _print(console: Console, cells: pd.DataFrame) -> None:
+    for table in _tables(cells, console.width):
+        console.print(table)
+        console.print()
 
 
 def dense_lines(section: Section) -> list[str]:
@@ -87,7 +98,15 @@ def write_csv(survey: Survey, out: Path) -> list[Path]:
     rows = survey.records
     nested = {name: rows[name].map(_json) for name in ("layers", "empty_layers", "dead_units")}
     rows.assign(**nested).to_csv(records, index=False)
-    return [summary, records, *analyses]
+    return [summary, records, *_write_paired(survey, out), *analyses]
+
+
+def _write_paired(survey: Survey, out: Path) -> list[Path]:
+    if survey.against is None:
+        return []
+    path = out / "paired.csv"
+    survey.paired.to_csv(path, index=False, float_format="%.8g")
+    return [path]
 
 
 def _json(value: object) -> str:

@@ -9,6 +9,6 @@ from harness.report.tables import write_csv
 
 
 def write(survey: Survey, out: Path) -> list[Path]:
-    """summary.csv, records.csv, a PNG per model and data set, report.html; makes `out`."""
+    """CSV files, a PNG per model and data set, report.html; makes `out`."""
     out.mkdir(parents=True, exist_ok=True)
     return [*write_csv(survey, out), *write_figures(survey, out), write_page(survey, out)]
