@@ -16,7 +16,7 @@ from harness.checks import check_network
 from harness.inside import Inside
 from harness.metrics.macs import layer_macs
 from harness.moment import START, Moment
-from harness.prunable import store_for, without
+from harness.prunable import store_for, take_over, without
 from harness.records import NOTHING, Identity, Record, Trained, Watcher
 from harness.rounds import Rounds
 from harness.saver import standing, take_up
@@ -25,7 +25,7 @@ from harness.seeds import derive
 from harness.sensitivity.curves import with_curves
 from harness.subject import Subject
 from harness.targets import Targets, Turn
-from harness.tensors import Tensors, load_into
+from harness.tensors import Tensors, copied, load_into
 from harness.training.dense import DenseTraining
 from harness.training.journal import Journal
 from harness.training.setting import LoopState
@@ -42,7 +42,8 @@ class Levels:
 
     passed: the last stage that is recorded; -1 none, 0 dense or initial, then four per level.
     share: kept share of what can be removed, in force. chosen: masks of the coming pruning, where
-    a penalty had to know them. training: the state of one that was cut off.
+    a penalty had to know them. along: biases and norms as they were before their units were
+    pruned, where these may recover. training: the state of one that was cut off.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Levels:
             self.dense.settled(moment)
         self.passed, self.records, self.share = -1, 0, 1.0
         self.chosen: Tensors = {}
+        self.along: Tensors = {}
         self.training: LoopState | None = None
 
     @property
@@ -186,6 +188,9 @@ class Levels:
         # For a part that draws from the global streams: alike on all ranks and after a restart.
         torch.manual_seed(derive(self.what.seed, "prune", level))
         self.facts = with_curves(self)
+        if self.what.releases:
+            names = self.store.masks.keys() - self.units.keys()
+            self.along = copied({name: self.network.get_parameter(name) for name in names})
         rounds = self._rounds()
         if self.chosen:
             rounds.settle(self.network, self.store, self.chosen)
@@ -194,9 +199,14 @@ class Levels:
         self.chosen, self.share = {}, share
 
     def _release(self, level: int) -> None:
-        """Where units may recover until the last level, all are free after any other one."""
+        """Where units may recover until the last level, all are free after any other one.
+
+        Their weights start at 0, with the biases and norms that they had: a unit without these
+        would pass no gradient back through its ReLU, and stay dead.
+        """
         if self.what.releases and level < len(self.shares):
             self._let_go()
+            take_over(self.network, self.along)
 
     def _let_go(self) -> None:
         self.store.replace({n: torch.ones_like(mask) for n, mask in self.store.masks.items()})

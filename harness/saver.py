@@ -25,6 +25,7 @@ def standing(levels: "Levels", training: LoopState | None = None) -> State:
         "dense": levels.dense.folder.name,
         "masks": _packed(levels.store.masks),
         "chosen": _packed(levels.chosen),
+        "along": levels.along,
         "network": None if training else levels.network.state_dict(),
         "training": training,
         "link": measured(levels.ranks),
@@ -36,6 +37,8 @@ def take_up(levels: "Levels", saved: State) -> None:
     levels.passed, levels.records, levels.share = (saved[k] for k in ("passed", "records", "share"))
     levels.store.shrink_to(_unpacked(levels, saved["masks"]))
     levels.chosen = _unpacked(levels, saved["chosen"])
+    device = levels.ranks.device
+    levels.along = {name: value.to(device) for name, value in saved["along"].items()}
     if saved["numerics"]["world_size"] == levels.ranks.count:
         remember(levels.ranks, saved["link"])
     if saved["network"]:
