@@ -71,6 +71,7 @@ def test_a_curve_of_one_level_does_not_fall(kind: type[Curve]) -> None:
 
 
 def test_equal_values_do_not_fall() -> None:
+    assert not Constant(levels=3).falls
     assert not Explicit(values=[0.5, 0.5]).falls
 
 

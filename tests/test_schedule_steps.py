@@ -41,6 +41,7 @@ def test_the_last_event_is_not_beyond_the_end() -> None:
 def test_without_an_end_the_last_quarter_has_no_event() -> None:
     assert Steps(every=25).events(100) == [0, 25, 50, 75]
     assert Steps(every=25).events(99) == [0, 25, 50]
+    assert Steps(begin=70, every=2).events(99) == [70, 72, 74]
     assert Steps(begin=10, every=20).events(100) == [10, 30, 50, 70]
 
 
@@ -93,8 +94,9 @@ def test_fields_that_make_no_sense_are_refused(fields: dict[str, object], says: 
         Steps(**fields)  # type: ignore[arg-type]
 
 
-def test_either_start_is_taken() -> None:
-    assert [Steps(start=start).start for start in ("init", "trained")] == ["init", "trained"]
+def test_the_initial_network_is_pruned_every_100_steps_unless_said_otherwise() -> None:
+    assert Steps() == Steps(begin=0, end=None, every=100, start="init")
+    assert Steps(start="trained").start == "trained"
 
 
 def test_gradual_pruning_is_the_cubic_of_its_authors() -> None:

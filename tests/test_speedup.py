@@ -143,6 +143,8 @@ def test_a_speed_up_out_of_reach_is_refused_with_the_largest_one(
         f"ask for at most {limit}"
     )
     assert which.left(which.goal(float(limit))) == never
+    # Rounded up to six digits it is the limit too.
+    assert which.left(which.goal(float(limit) + 1e-5)) == never
 
 
 @pytest.mark.parametrize("structure", STRUCTURES, ids=named)
