@@ -83,7 +83,6 @@ class DropGrow(ABC):
             return 0.0
         return self.drop / 2 * (1 + math.cos(math.pi * step / (self.until * steps)))
 
-    @torch.no_grad()
     def swap(
         self,
         weights: Tensors,

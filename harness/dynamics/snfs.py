@@ -45,7 +45,6 @@ class Snfs(DropGrow):
         ahead = -step % self.every if step else self.every  # to the next multiple of `every`
         return ahead < self.history and self.updates(step + ahead, steps)
 
-    @torch.no_grad()
     def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
         if not evidence:
             evidence = {n: torch.zeros_like(g, dtype=_wide(g)) for n, g in gradients.items()}
