@@ -163,7 +163,8 @@ def _check_values(name: str, inputs: Tensor) -> None:
 
 def _check_finite(found: dict[str, Moments]) -> None:
     for name, moments in found.items():
-        if not (is_finite(moments.mean) and is_finite(moments.squares)):
+        # A value that is not finite leaves no finite sum of squares about the mean.
+        if not is_finite(moments.squares):
             raise ValueError(
                 f"recalibration: inputs of norm {name or 'the model itself'} are not finite; did "
                 "the training diverge? lower its learning rate"
@@ -174,9 +175,7 @@ def _norms(model: nn.Module) -> Norms:
     return {
         name: module
         for name, module in model.named_modules()
-        if isinstance(module, _BatchNorm)
-        and module.track_running_stats
-        and module.running_mean is not None
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
     }
 
 
