@@ -213,6 +213,7 @@ def test_a_penalty_pulls_towards_0_and_a_model_without_gradients_passes(penalty:
     add(0)
     for parameter in model.parameters():
         assert parameter.grad.dtype == torch.float64
+        assert not parameter.grad.requires_grad
         assert (parameter.grad * parameter >= 0).all()
 
 

@@ -1,0 +1,191 @@
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from harness.finite import is_finite
+from harness.tensors import evaluating
+
+Norms = dict[str, _BatchNorm]  # module name -> norm that keeps running statistics
+
+
+@dataclass(frozen=True)
+class BatchNormStatistics:
+    """Running mean and variance of every BatchNorm, taken anew over `samples` training inputs.
+
+    As training does, a norm normalises each batch by the batch's own mean and variance, and so
+    the later norms see what they see in training. It then keeps the mean of its inputs over all
+    samples (and positions) and their unbiased variance about that mean, as one batch of all
+    samples would give it: every sample counts the same, also in a smaller last batch.
+    torch's cumulative average (momentum=None) would count batches the same, and would leave the
+    spread between batches out of the variance.
+
+    Source: Li et al. 2020, EagleEye (arXiv:2007.02491), adaptive batch normalisation. We differ:
+    their code lets some 50 training batches move the old statistics by the norms' momentum, in
+    train mode throughout; here nothing of the old ones is left, and all else (dropout) is in
+    eval mode.
+
+    Raises:
+        ValueError: samples or batch_size is not a whole number of at least 2, or the last batch
+            is of one sample, which has no variance.
+    """
+
+    samples: int = 1024
+    batch_size: int = 128
+
+    def __post_init__(self) -> None:
+        for key in ("samples", "batch_size"):
+            value = getattr(self, key)
+            if type(value) is not int or value < 2:
+                raise ValueError(
+                    f"{key} must be a whole number of at least 2, got {value!r}: one sample has "
+                    "no variance"
+                )
+        if self.samples % self.batch_size == 1:
+            raise ValueError(
+                f"samples={self.samples} in batches of batch_size={self.batch_size} leave a last "
+                f"batch of one sample, which has no variance; use samples={self.samples - 1}"
+            )
+
+    def check(self, model: nn.Module) -> None:
+        """Before any training.
+
+        Raises:
+            ValueError: the model has no BatchNorm that keeps running statistics.
+        """
+        if not _norms(model):
+            raise ValueError(
+                "recalibration=batch_norm needs a BatchNorm that keeps running statistics, and "
+                f"{type(model).__name__} has none; leave recalibration out, or use a model with "
+                "one, e.g. model=lenet_5_bn"
+            )
+
+    @torch.no_grad()
+    def apply(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
+        """Writes the statistics; all else, modes included, comes back bit for bit.
+
+        num_batches_tracked too: it counts steps of training, and none is done here. Norms in eval
+        mode are measured as well: the network that they were frozen for is another one now, and
+        an evaluation before this leaves every norm in that mode. A norm that is never called
+        keeps its statistics. After an error all do.
+
+        Ranks do not speak with each other, SyncBatchNorm included: equal batches give equal
+        statistics on all of them.
+
+        Raises:
+            ValueError: the model has no such norm, there is no batch (or none reaches a norm), a
+                norm gets one value per channel, or inputs of a norm are not finite.
+        """
+        self.check(model)
+        norms = _norms(model)
+        with evaluating(model), _measuring(norms) as found:
+            for inputs in batches:
+                model(inputs)
+        if not found:
+            raise ValueError(
+                "recalibration: no BatchNorm was given any input; give batches of at least 2 "
+                "training samples"
+            )
+        _check_finite(found)
+        for name, moments in found.items():
+            _write(norms[name], moments.mean, moments.squares / (moments.values - 1))
+
+
+class Moments(NamedTuple):
+    """Of the values in each channel: how many, their mean, and summed squares about it."""
+
+    values: int
+    mean: Tensor
+    squares: Tensor
+
+    @classmethod
+    def of(cls, inputs: Tensor) -> "Moments":
+        """Of inputs (samples, channels, ...), in float64: they are merged over many batches."""
+        wide = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
+        over = [0, *range(2, wide.dim())]
+        variance, mean = torch.var_mean(wide, dim=over, correction=0)
+        values = _values(inputs)
+        return cls(values, mean.double(), variance.double() * values)
+
+    def merged(self, other: "Moments") -> "Moments":
+        """Of both sets of values together (Chan et al. 1983)."""
+        values = self.values + other.values
+        gap = other.mean - self.mean
+        mean = self.mean + gap * (other.values / values)
+        between = gap.square() * (self.values * other.values / values)
+        return Moments(values, mean, self.squares + other.squares + between)
+
+
+@contextmanager
+def _measuring(norms: Norms) -> Iterator[dict[str, Moments]]:
+    """Moments of all that the norms are given inside, where each uses those of its batch.
+
+    Norms must be in eval mode, where their statistics are what they normalise by: these are set
+    before each call, so that a synchronised norm has nothing to ask other ranks. Their own
+    statistics are back outside, also after an error.
+    """
+    own = {name: [tensor.clone() for tensor in _statistics(norm)] for name, norm in norms.items()}
+    found: dict[str, Moments] = {}
+
+    def measure(name: str, norm: _BatchNorm, arguments: tuple[Any, ...]) -> None:
+        _check_values(name, arguments[0])
+        batch = Moments.of(arguments[0])
+        found[name] = found[name].merged(batch) if name in found else batch
+        _write(norm, batch.mean, batch.squares / batch.values)
+
+    hooks = [norm.register_forward_pre_hook(partial(measure, name)) for name, norm in norms.items()]
+    try:
+        yield found
+    finally:
+        for hook in hooks:
+            hook.remove()
+        for name, norm in norms.items():
+            _write(norm, *own[name])
+
+
+def _values(inputs: Tensor) -> int:
+    """In each channel."""
+    return inputs.numel() // inputs.shape[1]
+
+
+def _check_values(name: str, inputs: Tensor) -> None:
+    if _values(inputs) < 2:
+        raise ValueError(
+            f"recalibration: norm {name or 'the model itself'} got {_values(inputs)} values per "
+            "channel in a batch, and needs at least 2; use batches of more samples"
+        )
+
+
+def _check_finite(found: dict[str, Moments]) -> None:
+    for name, moments in found.items():
+        # A value that is not finite leaves no finite sum of squares about the mean.
+        if not is_finite(moments.squares):
+            raise ValueError(
+                f"recalibration: inputs of norm {name or 'the model itself'} are not finite; did "
+                "the training diverge? lower its learning rate"
+            )
+
+
+def _norms(model: nn.Module) -> Norms:
+    return {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.running_mean is not None
+    }
+
+
+def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
+    mean, variance = norm.running_mean, norm.running_var
+    assert mean is not None and variance is not None
+    return mean, variance
+
+
+def _write(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
+    # In place: others hold the buffers too.
+    for statistic, value in zip(_statistics(norm), (mean, variance), strict=True):
+        statistic.copy_(value)
