@@ -13,7 +13,7 @@ def examples_until(step: int, samples: int, batch_size: int) -> int:
     """
     steps_per_epoch = -(-samples // batch_size)
     epochs, rest = divmod(step, steps_per_epoch)
-    return epochs * samples + min(rest * batch_size, samples)
+    return epochs * samples + rest * batch_size
 
 
 @dataclass(frozen=True)

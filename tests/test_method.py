@@ -34,7 +34,7 @@ def fixture_methods(tmp_path: Path) -> Path:
             "defaults": [{f"override /{group}": choice} for group, choice in parts.items()],
             "method": {"label": label},
             **({"penalty": {"strength": 0.1}} if name == "slimming" else {}),
-            "when": "trained",
+            **({} if name == "rewound" else {"when": "trained"}),
         }
         if name == "slimming":
             own["defaults"].append({"override /penalty": "bn_l1"})
@@ -108,6 +108,11 @@ def test_a_run_with_what_a_method_fixes_has_its_bare_name(
 ) -> None:
     assert named(methods, **choices) == bare
     assert named(methods, method=bare[0], **choices) == bare
+
+
+def test_a_method_that_does_not_say_when_prunes_after_training(methods: Path) -> None:
+    _, label = named(methods, {"when": "init"}, finetune="weight_rewind")
+    assert label == "magnitude / element / global_ranking / at init (weight_rewind)"
 
 
 def test_a_method_is_named_for_all_that_it_fixes_of_a_group(methods: Path) -> None:

@@ -124,6 +124,13 @@ def test_several_dense_references_or_none_give_no_ratio(tmp_path: Path) -> None:
         assert set(ratios) == {"-"}
 
 
+def test_a_dense_network_that_was_not_trained_gives_no_ratio(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", spent(dense(), 0, 0, 0, 0), spent(make(), 1, 10, 1, 1))
+    (section,) = load(tmp_path).sections()
+    table = costs(section.dense, section.pruned)
+    assert table["TFLOP / dense training"].tolist() == ["-", "-"]
+
+
 def test_the_cost_is_printed_and_on_the_page_where_it_was_measured(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -64,6 +64,24 @@ def test_a_run_stopped_before_its_recalibration_is_not_averaged_in(tmp_path: Pat
     assert survey.notes[0] == "1 left out, not yet recalibrated: stopped"
 
 
+def test_a_run_stopped_at_a_compression_that_no_other_reached_is_left_out(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", at(1, "finetuned", 0.9, 2.0), at(2, "pruned", 0.2, 4.0))
+    survey = load(tmp_path)
+    assert only(survey)["target_compression_ratio"] == 2.0
+    assert survey.notes[0] == "1 left out, not yet fine-tuned: 0"
+
+
+def test_a_level_passed_without_fine_tuning_is_not_averaged_with_one_that_had_it(
+    tmp_path: Path,
+) -> None:
+    write_run(tmp_path / "a", at(1, "finetuned", 0.9, 2.0), at(2, "finetuned", 0.8, 4.0))
+    passed = [at(1, "pruned", 0.2, 2.0, seed=1), at(2, "finetuned", 0.8, 4.0, seed=1)]
+    write_run(tmp_path / "b", *passed)
+    survey = load(tmp_path)
+    assert pruned(survey)["seeds"].tolist() == [1, 2]
+    assert survey.notes[0] == "1 left out, not yet fine-tuned: b"
+
+
 def test_a_level_that_a_penalty_goes_on_from_is_a_result_without_fine_tuning(
     tmp_path: Path,
 ) -> None:

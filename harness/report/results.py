@@ -53,8 +53,8 @@ def pruned_results(records: pd.DataFrame) -> Selection:
     selection = selection.without(
         _passed(selection.rows), "a run with more levels reached the same compression"
     )
-    # Finished ones first, then by folder: which twin is kept does not depend on the disk.
-    ordered = selection.rows.sort_values(["rank", "folder"], ascending=[False, True])
+    # Which twin is kept does not depend on the disk.
+    ordered = selection.rows.sort_values("folder")
     selection = Selection(ordered, selection.notes).without(
         ordered.duplicated([*POINT, "seed"]), "duplicates of the same setting, seed and compression"
     )
