@@ -175,6 +175,7 @@ class Levels:
         """A pruning inside a training; or, where the schedule lets them, all weights return."""
         if turn.level is None:
             self._let_go()
+            optimizer.state.clear()  # AC/DC's dense phases begin without momentum
             return
         device = self.ranks.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

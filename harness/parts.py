@@ -11,8 +11,14 @@ OFFERS = {
     "saliency": ("granularity", "evidence", "score"),
     "structure": ("granularity", "units", "pool", "expand"),
     "allocation": ("allocate",),
-    "schedule": ("unit", "shares"),
+    "schedule": ("unit", "shares", "during", "falls", "may_grow"),
     "finetune": ("plan", "moments", "weights"),
+}
+OPTIONAL = {
+    "dynamics": ("may_grow", "releases", "check", "updates", "looks", "look", "swap"),
+    "penalty": ("epochs", "names_units", "check", "adder"),
+    "recalibration": ("samples", "batch_size", "check", "apply"),
+    "distillation": ("loss",),
 }
 
 
@@ -21,8 +27,11 @@ def check_offers(parts: Mapping[str, object]) -> None:
     Raises:
         ValueError: a part lacks something of its protocol.
     """
-    for key in OFFERS.keys() & parts.keys():
-        names, part = OFFERS[key], parts[key]
+    chosen = {key: names for key, names in OPTIONAL.items() if parts.get(key) is not None}
+    for key, names in (OFFERS | chosen).items():
+        if key not in parts:
+            continue
+        part = parts[key]
         missing = [name for name in names if not hasattr(part, name)]
         if missing:
             raise ValueError(

@@ -80,5 +80,5 @@ class Targets:
         try:
             self.what.pruner.check(goal, self.network, self.units, self.facts)
         except Unreachable as error:
-            limit = self.account.asked_of(error.share)
-            raise ValueError(f"{error}, a {self.account.unit} of {limit:.6g}") from error
+            limit = self.account.limit(error.share)
+            raise ValueError(f"{error}, a {self.account.unit} of {limit}") from error

@@ -64,7 +64,8 @@ class Watchers:
         self.last = record
         for sink in self.sinks:
             sink.log(record)
-        warning = collapse(record) if record.stage == "pruned" else ""
+        final = record.stage == "pruned" and not record.on_the_way
+        warning = collapse(record) if final else ""
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
 

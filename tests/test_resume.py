@@ -146,7 +146,7 @@ def counted(runs: Path, *more: str) -> int:
     steps = []
     with pytest.MonkeyPatch.context() as monkeypatch:
         update = Loop._update
-        monkeypatch.setattr(Loop, "_update", lambda self, n: (steps.append(n), update(self, n))[1])
+        monkeypatch.setattr(Loop, "_update", lambda self: (steps.append(1), update(self))[1])
         assert run_main(monkeypatch, *RUN, *more, f"runs={runs}") == 0
     return len(steps)
 

@@ -85,4 +85,4 @@ def test_a_level_has_the_rounds_of_its_schedule_or_else_of_its_saliency(
 
     assert len(kept) == goals
     assert kept == sorted(kept, reverse=True)
-    assert kept[-1] == round(levels.shares[-1] * levels.account.removable)
+    assert kept[-1] == round(levels.shares[-1] * levels.targets.account.removable)

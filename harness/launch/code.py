@@ -15,6 +15,7 @@ LOOP = (
 )  # fmt: skip
 LEVELS = (
     "levels.py", "targets.py", "trainings.py", "inside.py", "saver.py", "schedule/curve.py",
+    "schedule/target.py", "schedule/steps.py", "finetune/fine_tuning.py", "penalty/base.py",
     "dynamics/drop_grow.py", "pruning.py", "budget.py", "control.py", "calibration.py",
     "prunable.py", "rounds.py", "masks.py", "selection.py", "bits.py", "metrics",
     "records.py", "checkpoints.py",

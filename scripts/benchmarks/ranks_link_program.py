@@ -20,8 +20,8 @@ from harness.masks import MaskStore
 from harness.models.mlp import Mlp
 from harness.selection import top_counts, top_each
 from harness.tensors import prunable_weights
-from harness.training.states import build_seeded
 from harness.training.loop import Loop
+from harness.training.states import build_seeded
 from harness.training.trainer import Trainer
 
 SHAPE, CLASSES, BATCH = (784,), 10, 64

@@ -13,8 +13,8 @@ from harness.learning_rate.constant import Constant
 from harness.models.lenet_300_100 import LeNet300100
 from harness.task.classification import Classification
 from harness.tensors import Tensors
-from harness.training.states import build_seeded
 from harness.training.setting import Setting
+from harness.training.states import build_seeded
 from harness.training.trainer import Trainer
 
 BATCH, SEED, LEVEL = 128, 0, 0
