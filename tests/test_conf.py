@@ -25,8 +25,13 @@ SHORT = {
     "cifar10": ("data.verify=false",),
     "topics": ("data.train=0.02", "data.validation=0.01", "data.test=0.01"),
 }
-
-
+# What an experiment names in steps or levels has no room in one short epoch.
+FEW_STEPS = {
+    "gradual_magnitude": ("steps.begin=0", "steps.end=6", "steps.every=2", "retraining.epochs=3"),
+    "ac_dc": ("steps.begin=0", "steps.end=4", "steps.every=2", "retraining.epochs=3"),
+    "rigl": ("dynamics.every=5",),
+    "soft_filters": ("schedule.levels=2",),
+}
 VARIANTS = {"lenet_5_bn": "lenet_5"}  # of another file's module
 # Groups that stand within a training recipe.
 INSIDE = ("learning_rate", "augmentation")
@@ -127,12 +132,15 @@ def test_every_experiment_runs_one_short_level(
     status = run_main(
         monkeypatch, f"experiment={name}", *levels, *root, *SHORT[data], "calibration.samples=50",
         "training.epochs=1", "retraining.epochs=1", "tracking=none", f"runs={tmp_path}/runs",
+        *FEW_STEPS.get(name, ()),
     )  # fmt: skip
 
     assert status == 0
     last = records_of(only_run(tmp_path / "runs"))[-1]
     stage = "pruned" if "none" in cfg.finetune._target_ else "finetuned"
-    assert (last.level, last.stage) == (1, stage)
+    # Inside one training every pruning is a level.
+    assert last.level == {"gradual_magnitude": 3, "ac_dc": 2, "soft_filters": 2}.get(name, 1)
+    assert last.stage == stage
     assert last.compression == pytest.approx(last.target_compression, rel=0.01)
 
 
