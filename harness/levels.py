@@ -168,7 +168,7 @@ class Levels:
             self.trainings.load_start(1)
         events = {turn.number: partial(self._turn, turn) for turn in self.targets.turns}
         last = len(self.shares)
-        trained = self.trainings.train(last, form, "inside", events=events)
+        trained = self.trainings.train(last, form, 1, events=events)
         self._record(last, "finetuned", trained)
 
     def _turn(self, turn: Turn, inside: Inside, optimizer: Optimizer) -> None:

@@ -1,0 +1,34 @@
+"""Pruning before a training and at its first step are one and the same."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from command import TINY, only_run, records_of
+from test_main import run_main
+
+from harness.records import Record
+
+
+def last_record(runs: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Record:
+    assert run_main(monkeypatch, *TINY, *overrides, f"runs={runs}") == 0
+    return records_of(only_run(runs))[-1]
+
+
+@pytest.mark.parametrize(
+    ("before", "inside"),
+    [("when=init", "steps.start=init"), ("when=trained", "steps.start=trained")],
+)
+@pytest.mark.parametrize("saliency", ["random", "weight_gradient"])
+def test_a_pruning_at_step_0_is_one_before_the_training(
+    before: str, inside: str, saliency: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared = (f"saliency={saliency}", "schedule.final=0.3", "retraining.epochs=2")
+    one = last_record(tmp_path / "one", monkeypatch, *shared, before)
+    other = last_record(
+        tmp_path / "other", monkeypatch, *shared, "when=steps", "steps.every=1", inside
+    )
+
+    names = {name: getattr(one, name) for name in ("run", "setting", "method", "label")}
+    # There the training is the run's one; its optimizer began before the pruning.
+    assert replace(other, **names, optimizer_state=one.optimizer_state) == one
