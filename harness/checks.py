@@ -130,4 +130,7 @@ def _retrains(what: "Experiment") -> bool:
 
 
 def _name(part: object) -> str:
-    return type(part).__name__
+    """As one writes it on the command line: a part's module has the name of its file in conf/."""
+    kind = type(part)
+    ours = kind.__module__.startswith("harness.")
+    return kind.__module__.rpartition(".")[2] if ours else kind.__name__
