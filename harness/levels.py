@@ -73,7 +73,7 @@ class Levels:
             dense, what.training, subject.setting(0), subject.initial, keep, shared
         )
         for moment in keep:
-            self.dense.settled(moment)
+            self.dense.settled(moment)  # refuses one beyond it
         self.passed, self.records, self.share = -1, 0, 1.0
         self.chosen: Tensors = {}
         self.along: Tensors = {}

@@ -55,10 +55,11 @@ class DenseTraining:
         steps = self.trainer.steps_per_epoch(len(self.setting.split))
         found = moment.settled(steps)
         if not START <= found <= self.end:
-            asked = f"epoch {moment.epoch}" + (f", step {moment.step}" if moment.step else "")
+            epochs = self.trainer.epochs
+            asked = f"step {moment.step}" if moment.step else f"epoch {moment.epoch}"
             raise ValueError(
-                f"{asked} is not in dense training, which has {self.trainer.epochs} epochs of "
-                f"{steps} steps; rewind to an earlier one or raise training.epochs"
+                f"{asked} is not in dense training, which has {epochs} epochs of {steps} steps, "
+                f"{epochs * steps} in all; rewind to an earlier one or raise training.epochs"
             )
         return found
 
