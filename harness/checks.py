@@ -20,9 +20,9 @@ def check_parts(what: "Experiment") -> None:
         raise ValueError(problem)
 
 
-def check_network(what: "Experiment", network: nn.Module, steps: int) -> None:
+def check_network(what: "Experiment", network: nn.Module, steps: int, samples: int) -> None:
     """
-    steps: of each retraining.
+    steps: of each retraining. samples: of the training data.
 
     Raises:
         ValueError: a part finds nothing to do in this network, or no room in this training.
@@ -33,10 +33,17 @@ def check_network(what: "Experiment", network: nn.Module, steps: int) -> None:
         what.penalty.check(network)
     if what.recalibration:
         what.recalibration.check(network)
+        size, batch = min(what.recalibration.samples, samples), what.recalibration.batch_size
+        if size % batch == 1:
+            raise ValueError(
+                f"recalibration.batch_size={batch} leaves a last batch of one of {size} training "
+                "samples, which has no variance; change it, or recalibration.samples"
+            )
 
 
 def _problems(what: "Experiment") -> Iterator[str]:
     yield from _of_dynamics(what)
+    yield from _of_penalty(what)
     yield from _of_steps(what)
     yield from _of_batch_norm(what)
     yield from _of_retraining(what)
@@ -74,6 +81,15 @@ def _of_dynamics(what: "Experiment") -> Iterator[str]:
         )
 
 
+def _of_penalty(what: "Experiment") -> Iterator[str]:
+    if what.penalty and what.penalty.names_units and getattr(what.saliency, "update", False):
+        yield (
+            f"penalty={_name(what.penalty)} settles what goes before its training, and "
+            f"saliency={_name(what.saliency)} moves weights when they go; use "
+            "saliency.update=false, or another penalty"
+        )
+
+
 def _of_steps(what: "Experiment") -> Iterator[str]:
     if what.when != "steps":
         if what.steps != Steps():
@@ -85,6 +101,16 @@ def _of_steps(what: "Experiment") -> Iterator[str]:
         yield (
             f"penalty={_name(what.penalty)} trains before a pruning, and when=steps prunes inside "
             "a training; use when=trained or init"
+        )
+    if what.steps.start == "trained" and _starts_anew(what):
+        yield (
+            f"steps.start=trained trains a dense network that finetune={_name(what.finetune)} does "
+            "not start from; use steps.start=init, or finetune=keep"
+        )
+    if what.control == "reinitialised":
+        yield (
+            "control=reinitialised puts new weights under the method's mask, and when=steps finds "
+            "the mask while it trains them; use finetune=reinit, or leave this control out"
         )
     if what.recalibration:
         yield (
@@ -123,6 +149,13 @@ def _of_retraining(what: "Experiment") -> Iterator[str]:
             f"when={what.when} prunes before any training, so finetune cannot rewind to epoch "
             f"{max(rewinds).epoch}; use finetune=keep, or when=trained"
         )
+
+
+def _starts_anew(what: "Experiment") -> bool:
+    """Whether retraining takes no weights that training has made."""
+    epochs = what.training.epochs
+    replaced = what.finetune.weights(epochs, lambda moment: {}, dict) is not None
+    return replaced and not any(any(moment) for moment in what.finetune.moments(epochs))
 
 
 def _retrains(what: "Experiment") -> bool:

@@ -23,8 +23,8 @@ class Cost:
     flops: what the masks in force leave, 2 per multiply-accumulate of the forward pass and 4 of
     the backward pass (gradients of activations and of weights, each as much as the forward).
     flops_dense: of the same steps of the dense network, without a teacher. Norms, activations,
-    the optimizer and evaluations are not counted, nor what scores look at. Source of the rule:
-    Evci et al. 2020 (arXiv:1911.11134), appendix H.
+    the optimizer, evaluations and recalibration are not counted, nor what scores look at. Source
+    of the rule: Evci et al. 2020 (arXiv:1911.11134), appendix H.
     """
 
     steps: int = 0

@@ -43,9 +43,18 @@ def scientific(config: Config, weights_sha256: str | None = None) -> Config:
     for path, neutral in ADDED.items():
         if _get(kept, path) == neutral:
             _drop(kept, path)
+    _name_as_before(kept)
     kept["weights"] = weights_sha256
     cleaned: Config = _without_nulls(kept)
     return cleaned
+
+
+def _name_as_before(config: Config) -> None:
+    """Rewinding to epoch 1 is the default of all versions; once it was written out."""
+    finetune = config.get("finetune", {})
+    rewinds = str(finetune.get("_target_")).endswith("weight_rewind.WeightRewind")
+    if rewinds and all(finetune.get(key) is None for key in ("epoch", "step", "epochs")):
+        finetune["epoch"] = 1
 
 
 def run_hash(config: Config) -> str:

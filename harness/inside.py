@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from harness.levels import Levels
 
 Event = Callable[["Inside", Optimizer], None]
+Teach = Callable[[Tensor, Tensor, Tensor], Tensor]  # inputs, outputs, own loss -> loss
 
 
 class Inside:
@@ -37,7 +38,7 @@ class Inside:
         dynamics: Dynamics | None = None,
         events: Mapping[int, Event] | None = None,
         adder: Callable[[int], None] | None = None,
-        teach: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None,
+        teach: Teach | None = None,
     ):
         self.levels, self.level, self.meter, self.steps = levels, level, meter, steps
         self.steps_per_epoch, self.dynamics, self.events = steps_per_epoch, dynamics, events or {}
@@ -76,8 +77,14 @@ class Inside:
         """What was trained since the record before, up to step `number`."""
         self.meter.until(number)
         state = "kept" if self.recorded else "reset"
-        self.recorded = True
-        return trained(self.meter.take(), self.steps_per_epoch, state, norm)
+        found = trained(self.meter.take(), self.steps_per_epoch, state, norm)
+        self.recorded = self.recorded or found.steps > 0
+        return found
+
+    def forget(self, optimizer: Optimizer) -> None:
+        """From now on the optimizer is without state, as a new one."""
+        optimizer.state.clear()
+        self.recorded = False
 
     def live(self) -> Tensors:
         """Whose gradients this step needs; without a mask: of all entries."""

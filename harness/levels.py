@@ -17,7 +17,7 @@ from harness.inside import Inside
 from harness.metrics.macs import layer_macs
 from harness.moment import START, Moment
 from harness.prunable import store_for, take_over, without
-from harness.records import NOTHING, Identity, Record, Trained, Watcher
+from harness.records import NOTHING, STAGES, Identity, Record, Trained, Watcher
 from harness.rounds import Rounds
 from harness.saver import standing, take_up
 from harness.schedule.base import path
@@ -34,14 +34,13 @@ from harness.trainings import Trainings
 if TYPE_CHECKING:
     from harness.experiment import Experiment
 
-STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
-
 
 class Levels:
     """One run under way: the network, its masks, and the levels that they go through.
 
     passed: the last stage that is recorded; -1 none, 0 dense or initial, then four per level.
-    share: kept share of what can be removed, in force. chosen: masks of the coming pruning, where
+    share: kept share of what can be removed, in force. speedup: of the masks that the level's
+    retraining began with. chosen: masks of the coming pruning, where
     a penalty had to know them. along: biases and norms as they were before their units were
     pruned, where these may recover. training: the state of one that was cut off.
     """
@@ -60,12 +59,13 @@ class Levels:
         self.units = without(units, what.exclude)
         self.store = store_for(self.network, self.units, what.may_grow)
         self.facts = Facts(layer_macs(self.network, subject.splits.shape, whole=True))
+        self.speedup = 1.0
         self.trainings = Trainings(self)
         # Before any training: what this model cannot reach, or no part can do, fails here.
         steps = self.trainings.steps(self.trainings.form())
         self.targets = Targets(what, self.network, self.units, self.facts, steps)
         self.shares = self.targets.shares
-        check_network(what, self.network, steps)
+        check_network(what, self.network, steps, len(subject.splits.train))
         keep = [*map(Moment, what.keep_epochs), *what.finetune.moments(what.training.epochs)]
         # The folder's name stands for the code that decides this training.
         shared = journal and replace(journal, code=dense.name)
@@ -127,7 +127,7 @@ class Levels:
         if penalty is None:
             return
         if penalty.names_units and not self.training:
-            rounds = self._rounds()
+            rounds = self._ready(level)
             found = rounds.foreseen(self.network, self.store, self._goals(share))
             self.chosen = rounds.agree(found)
         going = {name: self.store.masks[name] & ~mask for name, mask in self.chosen.items()}
@@ -150,6 +150,8 @@ class Levels:
         self._record(level, "recalibrated")
 
     def _retrain(self, level: int, share: float) -> None:
+        if not self.training:
+            self.speedup = self.trainings.speedup()
         form = self.trainings.form()
         if form is None:
             return
@@ -175,7 +177,7 @@ class Levels:
         """A pruning inside a training; or, where the schedule lets them, all weights return."""
         if turn.level is None:
             self._let_go()
-            optimizer.state.clear()  # AC/DC's dense phases begin without momentum
+            inside.forget(optimizer)  # AC/DC's dense phases begin without momentum
             return
         device = self.ranks.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -185,14 +187,10 @@ class Levels:
         self._release(turn.level)
 
     def _shrink(self, level: int, share: float) -> None:
-        self.ranks.check_equal(self.store.masks, "masks in force")
-        # For a part that draws from the global streams: alike on all ranks and after a restart.
-        torch.manual_seed(derive(self.what.seed, "prune", level))
-        self.facts = with_curves(self)
+        rounds = self._ready(level)
         if self.what.releases:
             names = self.store.masks.keys() - self.units.keys()
             self.along = copied({name: self.network.get_parameter(name) for name in names})
-        rounds = self._rounds()
         if self.chosen:
             rounds.settle(self.network, self.store, self.chosen)
         else:
@@ -213,7 +211,12 @@ class Levels:
         self.store.replace({n: torch.ones_like(mask) for n, mask in self.store.masks.items()})
         self.share = 1.0
 
-    def _rounds(self) -> Rounds:
+    def _ready(self, level: int) -> Rounds:
+        """What prunes this level, on ranks that are alike."""
+        self.ranks.check_equal(self.store.masks, "masks in force")
+        # For a part that draws from the global streams: alike on all ranks and after a restart.
+        torch.manual_seed(derive(self.what.seed, "prune", level))
+        self.facts = with_curves(self)
         data = self.subject.calibration(self.what.calibration, self.what.training.batch_size)
         stop = self.journal.stop_if_asked if self.journal else lambda: None
         pruner, ranks = self.what.pruner, self.ranks
@@ -255,4 +258,4 @@ class Levels:
 
 def _place(level: int, stage: str) -> int:
     """In the order of a run's stages."""
-    return 4 * (level - 1) + 1 + STAGES.index(stage) if level else 0
+    return len(STAGES) * (level - 1) + 1 + STAGES.index(stage) if level else 0

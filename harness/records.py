@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 VERSION = 4
+# Of a level, in their order.
+STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
 # Fields that later versions brought; a record of an earlier one has their defaults.
 ADDED = {
     3: {"effective_density", "empty_layers", "dead_units"},
     4: {
         *("examples", "training_flops", "training_flops_dense"),
-        *("optimizer_state", "gradient_norm", "on_the_way"),
+        *("optimizer_state", "gradient_norm", "on_the_way", "target_counts"),
     },
 }
 
@@ -36,7 +38,7 @@ class Record:
     seed: int
     level: int
     stage: str
-    # Asked; with allocation.budget=macs both count multiply-accumulates instead.
+    # Asked; what both count is in target_counts.
     target_density: float  # kept share of prunable weights, in (0, 1]
     target_compression: float  # parameters before / after, >= 1
     density: float  # measured: non-zero share of prunable weights, in [0, 1]
@@ -68,14 +70,17 @@ class Record:
     # the masks in force leave, and of the dense network in the same steps.
     training_flops: int | None = None
     training_flops_dense: int | None = None
-    # What that training's optimizer began with: "reset" (a new one, without state), "kept" (it
-    # goes on inside one training, 0 where weights are pruned); "" if nothing was trained.
+    # What that training's optimizer began with: "reset" (no state, as a new one), "kept" (it goes
+    # on inside one training, 0 where weights are pruned); "" if nothing was trained.
     optimizer_state: str | None = None
-    # L2 norm of the live gradients at its last step, not clipped; None if nothing was trained.
+    # L2 norm of the live gradients at a retraining's last step, not clipped; else None.
     gradient_norm: float | None = None
     # Of a treatment that only a later level ends, whose result is then the run's (masks that shrink
     # inside one training, soft pruning): no result of its own.
     on_the_way: bool = False
+    # "parameters": density counts prunable weights, compression all parameters; "macs": both count
+    # multiply-accumulates (allocation.budget=macs, schedule.unit=speedup).
+    target_counts: str = "parameters"
     version: int = VERSION
 
 

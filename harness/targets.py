@@ -48,18 +48,25 @@ class Targets:
         self.shares = [turn.share for turn in self.turns if turn.level]
         if what.when != "steps":
             self.shares = what.schedule.shares(self.account.share_of)
+        if what.releases and len(self.shares) < 2:
+            raise ValueError(
+                "dynamics=soft lets units recover until the last level, and there is one only; "
+                "use schedule=constant schedule.levels=5, or lower steps.every"
+            )
         self._check(self.goal(min(self.shares)))
 
     def goal(self, share: float) -> Goal:
         return Goal(round(share * self.account.removable), self.account.counts)
 
-    def asked(self, share: float) -> dict[str, float]:
+    def asked(self, share: float) -> dict[str, float | str]:
         """By the names of a record."""
         # 16.000000000000004 in a table would be noise of the way there and back.
-        return {
+        found = {
             f"target_{unit}": round(self.accounts[unit].asked_of(share), 9)
             for unit in ("density", "compression")
         }
+        counts = self.accounts["compression"].counts
+        return {**found, "target_counts": counts}
 
     def _turns(self, steps: int) -> list[Turn]:
         """Without events that would change nothing."""

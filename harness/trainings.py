@@ -1,16 +1,15 @@
 """The trainings of a run after its dense one: by which recipe, from where, and what they cost."""
 
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from harness.dynamics.base import Dynamics
-from harness.inside import Event, Inside
+from harness.inside import Event, Inside, Teach
 from harness.moment import Moment
-from harness.records import Trained
+from harness.records import STAGES, Trained
 from harness.saver import LevelSaver
 from harness.tensors import load_into
 from harness.training.dense import OnEpoch
@@ -30,9 +29,13 @@ class Trainings:
         self.samples = len(levels.subject.splits.train)
         self.dense_macs = sum(levels.facts.macs.values())
 
+    def speedup(self) -> float:
+        """Dense / live multiply-accumulates, of the masks in force."""
+        return self.dense_macs / self.macs()
+
     def form(self) -> Form | None:
-        """Of the retraining that comes next; None: there is none."""
-        plan = self.what.finetune.plan(self.what.training.epochs, self.dense_macs / self.macs())
+        """Of the retraining that comes next, or that was cut off; None: there is none."""
+        plan = self.what.finetune.plan(self.what.training.epochs, self.levels.speedup)
         if plan is None:
             return None
         recipe = applied(plan, self.what.training, self.what.retraining)
@@ -89,16 +92,18 @@ class Trainings:
         streams: names the random streams; the rest as in Inside.
         """
         levels, (recipe, begin) = self.levels, form
+        # Here, not at the first step: it may have to be trained.
+        student = self._student(self._teacher()) if self.what.distillation and not adder else None
         inside = Inside(
             levels,
             level,
-            self._meter(recipe, begin, self.what.distillation is not None and adder is None),
+            self._meter(recipe, begin, taught=student is not None),
             steps=self.steps(form),
             steps_per_epoch=recipe.steps_per_epoch(self.samples),
             dynamics=dynamics,
             events=events,
             adder=adder,
-            teach=self._teach if self.what.distillation and adder is None else None,
+            teach=student,
         )
         resumed, levels.training = levels.training, None
         if resumed:
@@ -120,7 +125,7 @@ class Trainings:
             each, count = retraining, int(not levels.finished)
         else:
             each = retraining + (what.penalty.epochs if what.penalty else 0)
-            count = len(levels.shares) - max(0, levels.passed) // 4
+            count = len(levels.shares) - max(0, levels.passed) // len(STAGES)
         done = levels.training["epoch"] - form[1].epoch if levels.training and form else 0
         return dense + count * each - done
 
@@ -147,13 +152,17 @@ class Trainings:
         first = begin.steps(recipe.steps_per_epoch(self.samples))
         return Meter(self.samples, recipe.batch_size, first, self.dense_macs, self.macs, taught)
 
-    def _teach(self, inputs: Tensor, outputs: Tensor, loss: Tensor) -> Tensor:
-        assert self.what.distillation is not None
-        with torch.no_grad():
-            found = self._teacher(inputs)
-        return self.what.distillation.loss(outputs, found, loss)
+    def _student(self, teacher: nn.Module) -> Teach:
+        distillation = self.what.distillation
+        assert distillation is not None
 
-    @cached_property
+        def loss(inputs: Tensor, outputs: Tensor, own: Tensor) -> Tensor:
+            with torch.no_grad():
+                found = teacher(inputs)
+            return distillation.loss(outputs, found, own)
+
+        return loss
+
     def _teacher(self) -> nn.Module:
         """The dense network, in eval mode."""
         network = self.levels.subject.initial()

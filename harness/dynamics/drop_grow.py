@@ -30,7 +30,9 @@ class DropGrow(ABC):
     1. As in their code, weights just dropped compete for growth and, if they return, keep value
     and optimizer state. All others that return start at 0 and without momentum, because what is
     pruned is held at 0 with its optimizer state. Their code adds noise (sigma = 1e-5) to |w|
-    against ties; here the first flat index wins.
+    against ties; here the first flat index wins. Masks hold exactly as many weights after an
+    update as before; one that returns where no gradient arrives stays 0, and the density that is
+    recorded, read from the weights, is lower by it.
 
     Raises:
         ValueError: a field is out of range.

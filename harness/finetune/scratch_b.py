@@ -12,7 +12,9 @@ class ScratchB:
     """New random weights under the same mask, by the dense recipe times the theoretical speed-up:
     the compute of dense training, to half an epoch.
 
-    The learning-rate schedule is stretched with the recipe.
+    The learning-rate schedule is stretched with the recipe. The speed-up is that of the record:
+    inputs that vanish with the units of the layer before are not counted, so that of whole units
+    it is less than what Liu et al. count on the small network.
     limit: it is never longer than so many times the dense recipe; None: however long.
     Source: Liu et al. 2019, Scratch-B (arXiv:1810.05270), who take at most twice the epochs on
     ImageNet; their code cuts a broken epoch off where we round.

@@ -11,13 +11,13 @@ import harness
 LIBRARIES = ("torch", "torchvision")  # named by their version, in the numerics key
 LOOP = (
     "training", "seeds.py", "draws.py", "tensors.py", "distributed", "subject.py", "moment.py",
-    "learning_rate/held.py", "learning_rate/stretched.py", "cost.py",
 )  # fmt: skip
 LEVELS = (
     "levels.py", "targets.py", "trainings.py", "inside.py", "saver.py", "schedule/curve.py",
-    "schedule/target.py", "schedule/steps.py", "finetune/fine_tuning.py", "penalty/base.py",
-    "dynamics/drop_grow.py", "pruning.py", "budget.py", "control.py", "calibration.py",
-    "prunable.py", "rounds.py", "masks.py", "selection.py", "bits.py", "metrics",
+    "schedule/base.py", "finetune/base.py", "experiment.py", "cost.py", "learning_rate/held.py",
+    "learning_rate/stretched.py", "schedule/target.py", "schedule/steps.py",
+    "finetune/fine_tuning.py", "penalty/base.py", "dynamics/drop_grow.py", "pruning.py",
+    "budget.py", "control.py", "calibration.py", "prunable.py", "rounds.py", "masks.py", "selection.py", "bits.py", "metrics",
     "records.py", "checkpoints.py",
     "sensitivity/curves.py", "saliency/evidence.py", "saliency/activations.py",
     "saliency/layer_inputs.py", "saliency/curvature.py", "structure/rows.py", "structure/graph.py",

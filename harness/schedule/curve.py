@@ -31,10 +31,17 @@ class Curve(Target, ABC):
         return [self.left(end, n / self.levels) for n in range(1, self.levels + 1)]
 
     def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
-        """`left` at progress k / events, k = 0..events; `levels` does not matter."""
-        end = share_of(self.final)
+        """`left` at progress k / events, k = 0..events; `levels` does not matter.
+
+        Raises:
+            ValueError: there is but one event: all would go at once.
+        """
         if events == 0:
-            return [end]
+            raise ValueError(
+                "steps.every is longer than the time from steps.begin to steps.end: all would go "
+                "at once; lower steps.every, or use schedule=one_shot"
+            )
+        end = share_of(self.final)
         return [self.left(end, k / events) for k in range(events + 1)]
 
     @abstractmethod

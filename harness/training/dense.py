@@ -137,8 +137,9 @@ class DenseTraining:
         self.trainer.fit(model, self.setting, hooks, stop=stop, resumed=resumed)
         if stop.step:  # no step follows it
             keeper.at(stop)
-        if self.journal and stop == self.end:
-            self.setting.ranks.on_main(files.clear)
+        if self.journal:
+            # Once it is whole nobody goes on with it.
+            self.setting.ranks.on_main(lambda: files.clear() if self.has(self.end) else None)
 
     def _file(self, moment: Moment) -> Path:
         inside = f"-step-{moment.step:06d}" if moment.step else ""
