@@ -242,18 +242,13 @@ class Levels:
             level=level,
             stage=stage,
             masks=self.store.digest if level else "",
-            on_the_way=self._on_the_way(level),
+            on_the_way=self.targets.on_the_way(level),
         )
         self.ranks.on_main(lambda: self.watcher.log(record))
         self.passed, self.records = _place(level, stage), self.records + 1
         if save and self.journal and self.files:
             name = f"level-{level:02d}-{stage}"
             self.journal.save(self.files, name, STAGE, standing(self))
-
-    def _on_the_way(self, level: int) -> bool:
-        """Whether a later level ends what this one is a part of."""
-        together = self.what.when == "steps" or self.what.releases
-        return together and 0 < level < len(self.shares)
 
 
 def _place(level: int, stage: str) -> int:

@@ -10,7 +10,8 @@ def derive(seed: int, *purpose: str | int) -> int:
     ("saliency", name, probe), ("reinit", level), ("dropout", level, epoch, rank),
     ("augmentation", level, epoch), ("prune", level), ("control", kind, name), ("grow", step, name),
     ("dynamics", level); a level's training with a penalty has level "1/penalty", and the inputs
-    of a recalibration are in the order of level "recalibration". Python's hash() differs between processes and is never used.
+    of a recalibration are in the order of level "recalibration". Python's hash() differs between
+    processes and is never used.
 
     >>> derive(0, "init") == derive(0, "init"), derive(0, "init") == derive(1, "init")
     (True, False)

@@ -68,6 +68,11 @@ class Targets:
         counts = self.accounts["compression"].counts
         return {**found, "target_counts": counts}
 
+    def on_the_way(self, level: int) -> bool:
+        """Whether a later level ends what this one is a part of."""
+        together = self.what.when == "steps" or self.what.releases
+        return together and 0 < level < len(self.shares)
+
     def _turns(self, steps: int) -> list[Turn]:
         """Without events that would change nothing."""
         schedule, numbers = self.what.schedule, self.what.steps.events(steps)
