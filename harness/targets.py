@@ -94,3 +94,10 @@ class Targets:
         except Unreachable as error:
             limit = self.account.limit(error.share)
             raise ValueError(f"{error}, a {self.account.unit} of {limit}") from error
+        account = self.account
+        if account.unit == "speedup" and goal.keep == 0 and account.removable == account.total:
+            raise ValueError(
+                f"the speedup that schedule asks for cannot be reached: it leaves nothing of "
+                f"{account.total} {account.counts}; ask for at most "
+                f"{account.limit(1 / account.total)}"
+            )

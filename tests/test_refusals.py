@@ -1,0 +1,104 @@
+"""Retraining that cannot be: one line before anything is trained or written, with a way out."""
+
+import re
+from pathlib import Path
+
+import pytest
+from command import TINY
+from conftest import CONF
+from test_main import run_main
+
+# 512 samples in batches of 128: 4 steps an epoch, 2 epochs.
+WRONG = {
+    "finetune=weight_rewind finetune.epoch=3": r"epoch 3, .*epochs 0 to 2; .*training.epochs",
+    "finetune=weight_rewind finetune.step=9": r"epoch 0, step 9 is not in dense training, which has"
+    r" 2 epochs of 4 steps; rewind to an earlier one or raise training.epochs",
+    "finetune=weight_rewind finetune.epochs=3": r"finetune.epochs=3 .*has 2 epochs; write fewer or",
+    "finetune=weight_rewind finetune.epochs=0": r"finetune.epochs .*least 1 .*got 0; .*=none",
+    "finetune=weight_rewind finetune.step=-1": r"finetune.step .*least 0 .*got -1; 0 is the",
+    "finetune=weight_rewind finetune.step=1 finetune.epoch=1": r"at most one of epoch, step and "
+    r"epochs may be given, got epoch=1 and step=1; .*leave the others null",
+    "finetune=weight_rewind finetune.epoch=1.5": r"finetune.epoch must be a whole .*got 1.5",
+    "finetune=weight_rewind training.epochs=0": r"epoch 1, but .*0 to 0; .*raise training.epochs",
+    "finetune=lr_rewind finetune.epochs=0": r"finetune.epochs .*least 1 .*got 0; .*finetune=none",
+    "finetune=lr_rewind finetune.epochs=3": r"finetune.epochs=3 .*has 2 epochs; write fewer or",
+    "finetune=scratch_b finetune.limit=0.5": r"finetune.limit .*at least 1 .*got 0.5; .*write null",
+    "finetune.recipe=dense": r"finetune.recipe must be training or retraining, got 'dense'",
+    "finetune.recipe=training training.epochs=0": r"finetune.recipe=training .*0 epochs; .*raise",
+    "finetune=keep finetune.epochs=0": r"finetune.epochs .*least 1 .*got 0; .*finetune=none",
+    "finetune=lr_rewnd": r"finetune=lr_rewnd: .*did you mean lr_rewind",
+    "finetune=keep finetune.epoch=1": r"finetune.epoch: there is no such key; .*finetune.epochs",
+    "when=init finetune=weight_rewind finetune.step=2": r"when=init .*cannot rewind .*when=trained",
+    "schedule.unit=speedup schedule.final=9999": r"the speedup that schedule asks "
+    r"for cannot be reached: it leaves nothing of 1408 macs; ask for at most 1408$",
+    "schedule.unit=speedup schedule.final=12 structure=row": r"speedup 12 .* 128 of 1408 .*most 11",
+    "schedule.unit=speedup schedule.final=0.5": r"schedule.final .*at least 1.*got 0.5",
+    "penalty=bn_l1": r"penalty=bn_l1 needs a BatchNorm .*use a model with one, .*or penalty=l1",
+    "penalty=l1 penalty.epochs=0": r"penalty.epochs .*at least 1, got 0; .*leave the penalty out",
+    "penalty=l1 penalty.strength=0": r"penalty.strength must be .*above 0, got 0; e.g. 1e-4",
+    "penalty=growing_l2 penalty.every=0": r"penalty.every .*at least 1, got 0; write 1",
+    "penalty=growing_l2 penalty.ceiling=-1": r"penalty.ceiling .*above 0, got -1; e.g.",
+    "penalty=l2": r"penalty=l2: there is no such penalty; there are: bn_l1, growing_l2, l1",
+    "recalibration=batch_norm": r"recalibration=batch_norm needs a BatchNorm .*leave recalibration",
+    "recalibration=batch_norm model.batch_norm=true recalibration.samples=1": r"recalibration"
+    r".samples must be a whole number of at least 2, got 1",
+    "recalibration=batch_norm model.batch_norm=true recalibration.batch_size=341": r"samples=1024 "
+    r"in batches of batch_size=341 leave .*one sample.*use samples=1023",
+    "distillation=hinton when=init": r"distillation=Hinton .*dense network.*use when=trained",
+    "distillation=hinton finetune=none": r"distillation=Hinton .*finetune=none trains nothing",
+    "distillation=hinton distillation.temperature=0": r"distillation.temperature .*above 0, got 0",
+    "distillation=hinton distillation.weight=2": r"distillation.weight must be in \[0, 1\], got 2",
+    "control=reinitialised finetune=none": r"control=reinitialised .*use another finetune, or",
+    "steps.every=5": r"steps acts with when=steps only, and when is trained; use when=steps",
+}  # fmt: skip
+
+
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: str
+) -> str:
+    status = run_main(monkeypatch, *TINY, *arguments)
+    said = capfd.readouterr().err.strip().splitlines()
+    assert status == 2
+    assert len(said) == 1, said
+    return said[0]
+
+
+@pytest.mark.parametrize("arguments", WRONG, ids=list(WRONG))
+def test_it_is_refused_in_one_line_with_status_2_and_nothing_is_written(
+    arguments: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    said = refused(monkeypatch, capfd, *arguments.split())
+    assert re.search(WRONG[arguments], said), said
+    assert list(tmp_path.rglob("*")) == []
+
+
+RIGHT = [
+    "finetune=weight_rewind finetune.epoch=2",
+    "finetune=weight_rewind finetune.step=8",
+    "finetune=weight_rewind finetune.epochs=2",
+    "finetune=lr_rewind finetune.epochs=2",
+    "finetune=scratch_b finetune.limit=1",
+    "schedule.unit=speedup schedule.final=1408",
+    "penalty=l1 finetune=none",
+    "recalibration=batch_norm model.batch_norm=true recalibration.samples=2",
+]
+
+
+@pytest.mark.parametrize("arguments", RIGHT)
+def test_the_last_value_before_a_refusal_is_run(
+    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_main(monkeypatch, *TINY, *arguments.split(), f"runs={tmp_path}") == 0
+
+
+def test_every_retraining_part_that_names_a_choice_is_tried_here() -> None:
+    tried = " ".join([*WRONG, *RIGHT])
+    names = {f"{group}={file.stem}"
+             for group in ("penalty", "recalibration", "distillation")
+             for file in (CONF / group).glob("*.yaml")}  # fmt: skip
+    assert {name for name in names if name not in tried} == set()

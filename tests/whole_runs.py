@@ -1,0 +1,153 @@
+"""Whole runs in this process, too small to take time, and what happened at each of their steps."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from command import TINY
+from ranks_program import ME
+from torch import Tensor
+
+from harness.distributed import Ranks
+from harness.launch.compose import composed
+from harness.levels import Levels
+from harness.main import build
+from harness.moment import Moment
+from harness.records import Record
+from harness.tensors import Batch, Tensors, copied
+from harness.training.loop import Loop
+from harness.training.setting import Hooks
+
+# 40 samples in batches of 16, 16 and 8: 3 steps an epoch, 2 epochs of dense training. The network
+# is 8-6-4: 48 + 24 = 72 prunable weights, and as many multiply-accumulates of one sample.
+SMALL = (
+    *TINY, "data.train=40", "data.validation=8", "data.test=16", "calibration.samples=16",
+    "training.batch_size=16", "retraining.batch_size=16", "model.hidden=[6]", "schedule.final=0.5",
+)  # fmt: skip
+SAMPLES, WEIGHTS, PER_EPOCH = 40, 72, 3
+
+TWO_LEVELS = ("schedule=geometric", "schedule.levels=2", "schedule.final=0.25")
+BATCH_NORM = "model.batch_norm=true"
+
+
+class Step(NamedTuple):
+    """One optimizer step.
+
+    streams: names its training: 0 is dense, 1 retraining at level 1, "1/penalty". at: in its
+    recipe. new: the optimizer has no state yet. weights: before the step. gradients: as the
+    optimizer gets them. batches, losses: of what the step looked at, part by part.
+    """
+
+    streams: int | str
+    at: Moment
+    rate: float
+    new: bool
+    weights: Tensors
+    gradients: Tensors
+    batches: list[Batch]
+    losses: list[float]
+
+
+class Whole:
+    """A run, and what it went through; networks and masks by level and stage."""
+
+    follows_epochs = False
+
+    def __init__(self, levels: Levels):
+        self.levels = levels
+        self.records: list[Record] = []
+        self.steps: list[Step] = []
+        self.starts: dict[int | str, tuple[Moment, Tensors]] = {}
+        self.networks: dict[tuple[int, str], Tensors] = {}
+        self.masks: dict[tuple[int, str], Tensors] = {}
+
+    @property
+    def stages(self) -> list[tuple[int, str]]:
+        return [(record.level, record.stage) for record in self.records]
+
+    def record(self, level: int, stage: str) -> Record:
+        (found,) = [r for r in self.records if (r.level, r.stage) == (level, stage)]
+        return found
+
+    def of(self, streams: int | str) -> list[Step]:
+        return [step for step in self.steps if step.streams == streams]
+
+    def rates(self, streams: int | str) -> list[float]:
+        return [step.rate for step in self.of(streams)]
+
+    def begin(self, levels: int, epochs: int) -> None:
+        pass
+
+    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None:
+        pass
+
+    def log(self, record: Record) -> None:
+        place = record.level, record.stage
+        self.records.append(record)
+        self.networks[place] = copied(self.levels.network.state_dict())
+        self.masks[place] = copied(self.levels.store.masks)
+
+
+def whole_run(folder: Path, *overrides: str) -> Whole:
+    """folder: of the cache of dense training."""
+    levels = build(composed([*SMALL, *overrides])).prepare(Ranks(), folder)
+    whole = Whole(levels)
+    batches: list[Batch] = []
+    losses: list[float] = []
+
+    def run_epoch(loop: Loop, stop: Moment) -> None:
+        start = loop.at, copied(loop.model.state_dict())
+        whole.starts.setdefault(loop.setting.level, start)
+        methods["run_epoch"](loop, stop)
+
+    def loss_of(loop: Loop, inputs: Tensor, labels: Tensor) -> Tensor:
+        loss: Tensor = methods["_loss"](loop, inputs, labels)
+        batches.append((inputs.clone(), labels.clone()))
+        losses.append(float(loss.detach()))
+        return loss
+
+    def step(loop: Loop) -> None:
+        named = dict(loop.model.named_parameters())
+        gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
+        (group,) = loop.optimizer.param_groups
+        whole.steps.append(
+            Step(
+                loop.setting.level,
+                loop.at,
+                group["lr"],
+                not loop.optimizer.state,
+                copied({name: p.detach() for name, p in named.items()}),
+                copied(gradients),
+                batches.copy(),
+                losses.copy(),
+            )  # fmt: skip
+        )
+        batches.clear()
+        losses.clear()
+        methods["_step"](loop)
+
+    watching = {"run_epoch": run_epoch, "_loss": loss_of, "_step": step}
+    methods: dict[str, Callable[..., Any]] = {name: getattr(Loop, name) for name in watching}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, method in watching.items():
+            patch.setattr(Loop, name, method)
+        levels.run(ME, whole)
+    return whole
+
+
+def plain(levels: Levels) -> list[Tensors]:
+    """State of dense training before each of its steps, and at its end; trained anew."""
+    model, states = levels.subject.initial(), []
+    hooks = Hooks(before_step=lambda *_: states.append(copied(model.state_dict())))
+    levels.what.training.fit(model, levels.subject.setting(0), hooks)
+    return [*states, copied(model.state_dict())]
+
+
+def under(masks: Tensors, state: Tensors) -> Tensors:
+    return {name: t * masks[name] if name in masks else t for name, t in state.items()}
+
+
+def differing(one: Tensors, other: Tensors) -> list[str]:
+    assert list(one) == list(other)
+    return [name for name in one if not one[name].equal(other[name])]
