@@ -43,7 +43,7 @@ def measured(
     """Per side rank 0's seconds of a step, the mean of `steps` of them, in each round; and the
     exchange that it came to."""
     loops = {side: _loop(ranks, *SIDES[side], steps, hidden) for side in sides}
-    epochs = {side: Side(partial(_rested, loop), Loop.run_epoch) for side, loop in loops.items()}
+    epochs = {side: Side(partial(_rested, loop), _epoch_of) for side, loop in loops.items()}
     seconds = in_turns(epochs, rounds)
     return {
         "seconds": {side: [time / steps for time in times] for side, times in seconds.items()},
@@ -60,10 +60,16 @@ def _rested(loop: Loop) -> Loop:
     return loop
 
 
+def _epoch_of(loop: Loop) -> None:
+    loop.run_epoch(NO_END)
+
+
 def _loop(ranks: Ranks, density: float, exchange: str, steps: int, hidden: list[int]) -> Loop:
     model = build_seeded(lambda: Mlp(hidden).build(SHAPE, CLASSES), SEED)
     store = _pruned_to(density, model)
-    recipe = Trainer(partial(SGD, lr=0.01, momentum=0.9, fused=True), Constant(), NO_END, BATCH)
+    recipe = Trainer(
+        partial(SGD, lr=0.01, momentum=0.9, fused=True), Constant(), NO_END.epoch, BATCH
+    )
     asked = replace(ranks, options=Options(exchange=exchange))
     return loop_of(asked, model, _made_up(steps * BATCH), recipe, store)
 
