@@ -22,29 +22,11 @@ class Meter:
     live: Callable[[], int]
     taught: bool = False
     done: int = 0
+    seen: int = 0  # examples since then whose gradients were computed for pruned weights too
     cost: Cost = Cost()
 
     def until(self, number: int) -> None:
         """Steps before `number` are done, under the masks in force: call it before they change."""
-        self._add(number, seen=False)
-
-    def looked(self, number: int) -> None:
-        """Step `number` computed the gradients of pruned weights too."""
-        self.until(number)
-        self._add(number + 1, seen=True)
-
-    def take(self) -> Cost:
-        """What was added up since the last call."""
-        cost, self.cost = self.cost, Cost()
-        return cost
-
-    def state(self) -> dict[str, object]:
-        return {"done": self.done, "cost": asdict(self.cost)}
-
-    def load(self, state: dict[str, object]) -> None:
-        self.done, self.cost = int(str(state["done"])), Cost(**state["cost"])  # type: ignore[arg-type]
-
-    def _add(self, number: int, seen: bool) -> None:
         if number <= self.done:
             return
         examples = self._examples(number) - self._examples(self.done)
@@ -53,10 +35,27 @@ class Meter:
             examples=examples,
             live=self.live(),
             dense=self.dense,
-            seen=examples if seen else 0,
+            seen=self.seen,
             taught=examples if self.taught else 0,
         )
-        self.done = number
+        self.done, self.seen = number, 0
+
+    def looked(self, number: int) -> None:
+        """Step `number` computed the gradients of pruned weights too; counted by the next `until`
+        beyond it, because counting what lives costs as much as such a look."""
+        self.seen += self._examples(number + 1) - self._examples(number)
+
+    def take(self) -> Cost:
+        """What was added up since the last call."""
+        cost, self.cost = self.cost, Cost()
+        return cost
+
+    def state(self) -> dict[str, object]:
+        return {"done": self.done, "seen": self.seen, "cost": asdict(self.cost)}
+
+    def load(self, state: dict[str, object]) -> None:
+        self.done, self.seen = (int(str(state[key])) for key in ("done", "seen"))
+        self.cost = Cost(**state["cost"])  # type: ignore[arg-type]
 
     def _examples(self, number: int) -> int:
         return examples_until(self.first + number, self.samples, self.batch_size)

@@ -23,7 +23,8 @@ LIVE = ["sparse", "dense", "chosen"]
 ALL_LIVE = ["dense, all live", "chosen, all live"]
 SLOW = {"rounds": 7, "steps": 2}
 FAST = {"rounds": 31, "steps": 4}
-HIDDEN, QUICK_HIDDEN = [3000, 3000], [1000, 1000]
+HIDDEN, QUICK_HIDDEN = [3000, 3000], [300, 300]
+REST_S = 1.0
 NO_CUDA = "not measured: torch finds no CUDA device"
 
 Rows = Iterator[Figure | Note]
@@ -122,6 +123,7 @@ def _exchanged(
         rounds=repeats or much["rounds"],
         steps=1 if quick else much["steps"],
         hidden=QUICK_HIDDEN if quick else HIDDEN,
+        rest_s=0.0 if quick else REST_S,
     )
 
 

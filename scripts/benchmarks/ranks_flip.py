@@ -43,24 +43,22 @@ class Flip:
 
 
 @contextmanager
-def flipping(
-    flip: Flip, rank: int, at_flip: Callable[[Loop, int, str], None]
-) -> Iterator[list[int]]:
+def flipping(flip: Flip, rank: int, at_flip: Callable[[Loop, str], None]) -> Iterator[list[int]]:
     """The flip happens inside, on its rank; yields the numbers of the steps from then on.
 
-    at_flip: called on every rank with the loop, the steps of its epoch, and on the flip's rank
-    with the name of the tensor, elsewhere "".
+    at_flip: called on every rank with the loop, and on the flip's rank with the name of the
+    tensor, elsewhere "".
     """
     update, number, since = Loop._update, 0, list[int]()
 
-    def flipping_update(loop: Loop, steps: int) -> None:
+    def flipping_update(loop: Loop) -> None:
         nonlocal number
         number += bool(loop.hooks.live)
         if loop.hooks.live and number == flip.step:
-            at_flip(loop, steps, flip.happen(loop.hooks.live()) if rank == flip.rank else "")
+            at_flip(loop, flip.happen(loop.hooks.live()) if rank == flip.rank else "")
         if number >= flip.step:
             since.append(number)
-        update(loop, steps)
+        update(loop)
 
     Loop._update = flipping_update
     try:

@@ -17,7 +17,7 @@ from harness.training.loop import Loop
 def run() -> None:
     flip, note, _, *arguments = sys.argv[1:]
 
-    def write(loop: Loop, steps: int, tensor: str) -> None:
+    def write(loop: Loop, tensor: str) -> None:
         if tensor:
             Path(note).write_text(json.dumps({"at": time.time(), "tensor": tensor}))
 

@@ -19,7 +19,7 @@ Cases = list[dict[str, Any]]
 
 # Ranks -> flips, in runs one after the other in one job; and each in a job of its own.
 IN_ONE_JOB, ALONE = {2: 23, 4: 23}, {2: 2, 4: 2}
-QUICK_IN_ONE_JOB, QUICK_ALONE = {2: 2}, {2: 1}
+QUICK_IN_ONE_JOB = {2: 2}  # tests/test_flips.py has some alone
 OPERATIONAL = ("tracking=none", f"checkpoint.every_steps={program.EVERY_STEPS}")
 LOG, NOTE = "log", "note"
 JOB_S = 600.0
@@ -34,7 +34,7 @@ def figures(quick: bool, seed: int) -> Iterator[Figure | Note]:
     with TemporaryDirectory(prefix="flips-") as top:
         for ranks, trials in (QUICK_IN_ONE_JOB if quick else IN_ONE_JOB).items():
             cases += in_one_job(ranks, trials, seed, Path(top))
-        for ranks, trials in (QUICK_ALONE if quick else ALONE).items():
+        for ranks, trials in ({} if quick else ALONE).items():
             for number in range(trials):
                 cases.append(alone(ranks, seed + number, Path(top)))
     for case in cases:

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.ranks_flip import Flip, flipping
 from benchmarks.ranks_jobs import answer
+from benchmarks.silent import ME, Silent
 from harness.checkpoints import Checkpoints, Policy
 from harness.distributed import Options, Ranks, RanksDisagree
 from harness.distributed.stop import Stop
@@ -15,7 +16,6 @@ from harness.environment import numerics_key
 from harness.launch.compose import composed
 from harness.levels import Levels
 from harness.main import build
-from harness.records import Identity, Record
 from harness.training.journal import Journal
 from harness.training.loop import Loop
 
@@ -28,22 +28,6 @@ RUN = (
 STEPS_UNDER_MASKS = 16
 EVERY_STEPS = 3  # a checkpoint after the third step of an epoch, and after its last one
 EXCHANGES = ("dense", "sparse")
-ME = Identity("run", "setting", "method", "label", "mlp", "blobs")
-
-
-class Silent:
-    """Follows a run and says nothing."""
-
-    follows_epochs = False
-
-    def begin(self, levels: int, epochs: int) -> None:
-        pass
-
-    def log(self, record: Record) -> None:
-        pass
-
-    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None:
-        pass
 
 
 class Trial:
@@ -75,9 +59,9 @@ class Trial:
         self.ranks.on_main(self.files.clear)
         return build(composed(RUN)).prepare(self.ranks, self.folder / "dense", journal)
 
-    def _at_flip(self, loop: Loop, steps: int, tensor: str) -> None:
+    def _at_flip(self, loop: Loop, tensor: str) -> None:
         self.tensor, self.there = tensor, self._checkpoints()
-        self.due = min(EVERY_STEPS - loop.step % EVERY_STEPS, steps - loop.step)
+        self.due = min(EVERY_STEPS - loop.step % EVERY_STEPS, loop.steps - loop.step)
 
     def _checkpoints(self) -> list[str]:
         return sorted(file.name for file in self.files.folder.glob("*"))

@@ -25,7 +25,6 @@ from harness.training.states import build_seeded
 from harness.training.trainer import Trainer
 
 SHAPE, CLASSES, BATCH = (784,), 10, 64
-REST_S = 1.0
 # Side -> density, what is asked for as `ranks.exchange`.
 SIDES = {
     "sparse": (0.1, "sparse"),
@@ -38,12 +37,12 @@ SIDES = {
 
 
 def measured(
-    ranks: Ranks, sides: list[str], rounds: int, steps: int, hidden: list[int]
+    ranks: Ranks, sides: list[str], rounds: int, steps: int, hidden: list[int], rest_s: float
 ) -> dict[str, Any]:
     """Per side rank 0's seconds of a step, the mean of `steps` of them, in each round; and the
     exchange that it came to."""
     loops = {side: _loop(ranks, *SIDES[side], steps, hidden) for side in sides}
-    epochs = {side: Side(partial(_rested, loop), Loop.run_epoch) for side, loop in loops.items()}
+    epochs = {side: Side(partial(_rested, loop, rest_s), _epoch_of) for side, loop in loops.items()}
     seconds = in_turns(epochs, rounds)
     return {
         "seconds": {side: [time / steps for time in times] for side, times in seconds.items()},
@@ -53,17 +52,23 @@ def measured(
     }
 
 
-def _rested(loop: Loop) -> Loop:
+def _rested(loop: Loop, rest_s: float) -> Loop:
     # TCP opens its window anew after a pause; without one a side inherits that of the side before.
-    time.sleep(REST_S)
+    time.sleep(rest_s)
     loop.setting.ranks.wait()
     return loop
+
+
+def _epoch_of(loop: Loop) -> None:
+    loop.run_epoch(NO_END)
 
 
 def _loop(ranks: Ranks, density: float, exchange: str, steps: int, hidden: list[int]) -> Loop:
     model = build_seeded(lambda: Mlp(hidden).build(SHAPE, CLASSES), SEED)
     store = _pruned_to(density, model)
-    recipe = Trainer(partial(SGD, lr=0.01, momentum=0.9, fused=True), Constant(), NO_END, BATCH)
+    recipe = Trainer(
+        partial(SGD, lr=0.01, momentum=0.9, fused=True), Constant(), NO_END.epoch, BATCH
+    )
     asked = replace(ranks, options=Options(exchange=exchange))
     return loop_of(asked, model, _made_up(steps * BATCH), recipe, store)
 

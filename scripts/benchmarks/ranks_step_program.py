@@ -13,11 +13,12 @@ from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.learning_rate.constant import Constant
 from harness.masks import MaskStore
+from harness.moment import START, Moment
 from harness.training.loop import Loop
 from harness.training.setting import Hooks, Setting
 from harness.training.trainer import Trainer
 
-NO_END = 10**6  # epochs; whoever has the loop decides
+NO_END = Moment(10**6)  # whoever has the loop decides
 
 
 def loop_of(
@@ -27,7 +28,7 @@ def loop_of(
     hooks = Hooks()
     if store:
         hooks = Hooks(after_backward=store.gradient_masker(model), live=lambda: store.masks)
-    return Loop(recipe, model, Setting(split, TASK, ranks, SEED, LEVEL), hooks, 0, None)
+    return Loop(recipe, model, Setting(split, TASK, ranks, SEED, LEVEL), hooks, START, None)
 
 
 def measured(ranks: Ranks, rounds: int, epochs: int) -> dict[str, Seconds]:
@@ -36,7 +37,7 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> dict[str, Seconds]:
 
     def epochs_of(loop: Loop) -> None:
         for _ in range(epochs):
-            loop.run_epoch()
+            loop.run_epoch(NO_END)
 
     def side(make: Callable[[], nn.Module], recipe: Trainer, store: MaskStore | None) -> Side:
         def prepare() -> Loop:
@@ -48,7 +49,7 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> dict[str, Seconds]:
 
     found = {}
     for name, optimizer in OPTIMIZERS.items():
-        recipe = Trainer(optimizer, Constant(), NO_END, BATCH)
+        recipe = Trainer(optimizer, Constant(), NO_END.epoch, BATCH)
         sides = {
             "dense": side(network, recipe, None),
             "masked": side(partial(by_harness, store), recipe, store),

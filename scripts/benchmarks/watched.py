@@ -1,0 +1,108 @@
+"""A whole run that notes when each step of its retraining begins, and how long it measures.
+
+Seconds are those of the CPU, which one thread has to itself: what other jobs do meanwhile on a
+shared machine would be longer than a step.
+"""
+
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from statistics import median
+
+from torch import nn
+from torch.optim import Optimizer
+
+from benchmarks.silent import ME, Silent
+from benchmarks.task import RANKS
+from harness.experiment import Experiment
+from harness.levels import Levels
+from harness.moment import START, Moment
+from harness.subject import Subject
+from harness.tensors import Tensors
+from harness.training.setting import Hooks, LoopState, Setting
+from harness.training.trainer import Trainer
+
+# The optimizer's step; one that looks at dense gradients too; an exchange of weights; a pruning,
+# without the step after it and without the measurements of its record; these.
+PLAIN, LOOK, UPDATE, PRUNING, MEASURING = "plain", "look", "update", "pruning", "measuring"
+EDGE = "edge"  # an epoch ends after it, or a training begins with it
+
+
+@dataclass(frozen=True)
+class WatchedTrainer(Trainer):
+    """Notes when each step begins, before what a hook does there."""
+
+    starts: list[float] = field(default_factory=list)
+
+    def fit(
+        self,
+        model: nn.Module,
+        setting: Setting,
+        hooks: Hooks,
+        begin: Moment = START,
+        stop: Moment | None = None,
+        resumed: LoopState | None = None,
+    ) -> float | None:
+        def before_step(number: int, optimizer: Optimizer) -> None:
+            self.starts.append(time.process_time())
+            if hooks.before_step:
+                hooks.before_step(number, optimizer)
+
+        return super().fit(
+            model, setting, replace(hooks, before_step=before_step), begin, stop, resumed
+        )
+
+
+@dataclass(frozen=True)
+class WatchedSubject(Subject):
+    """Notes how long each measurement for a record takes."""
+
+    seconds: list[float] = field(default_factory=list)
+
+    def measure(self, network: nn.Module, masks: Tensors) -> dict[str, object]:
+        since = time.process_time()
+        found = super().measure(network, masks)
+        self.seconds.append(time.process_time() - since)
+        return found
+
+
+class Watched:
+    """One run from its beginning to its end.
+
+    dense: folder of the dense training, which the first such run trains, if it needs one.
+    """
+
+    def __init__(self, what: Experiment, dense: Path):
+        self.recipe = WatchedTrainer(**vars(what.retraining))
+        self.levels: Levels = replace(what, retraining=self.recipe).prepare(RANKS, dense)
+        self.subject = WatchedSubject(**vars(self.levels.subject))
+        self.levels.subject = self.subject
+
+    def run(self) -> None:
+        self.levels.run(ME, Silent())
+
+    def seconds(self) -> dict[str, float]:
+        """Of the median step of each kind."""
+        starts = self.recipe.starts
+        times = [after - before for before, after in zip(starts, starts[1:], strict=False)]
+        kinds = [self._kind(number, len(starts)) for number in range(len(times))]
+        found = {
+            kind: median(time for time, own in zip(times, kinds, strict=True) if own == kind)
+            for kind in set(kinds) - {EDGE}
+        }
+        if PRUNING in found:
+            # The first record is of the initial network, the last of the trained one.
+            found[MEASURING] = median(self.subject.seconds[1:-1])
+            found[PRUNING] -= found[MEASURING] + found[PLAIN]
+        return found
+
+    def _kind(self, number: int, steps: int) -> str:
+        each = self.recipe.steps_per_epoch(len(self.subject.splits.train))
+        dynamics = self.levels.what.dynamics
+        if number == 0 or (number + 1) % each == 0:
+            return EDGE
+        if number in {turn.number for turn in self.levels.targets.turns}:
+            return PRUNING
+        if dynamics and dynamics.updates(number, steps):
+            return UPDATE
+        return LOOK if dynamics and dynamics.looks(number, steps) else PLAIN
