@@ -75,9 +75,10 @@ class Inside:
     def trained(self, number: int, norm: float | None = None) -> Trained:
         """What was trained since the record before, up to step `number`."""
         self.meter.until(number)
-        state = "kept" if self.recorded else "reset"
-        self.recorded = True
-        return trained(self.meter.take(), self.steps_per_epoch, state, norm)
+        state, cost = "kept" if self.recorded else "reset", self.meter.take()
+        # A pruning before the first step leaves the optimizer new.
+        self.recorded = self.recorded or cost.steps > 0
+        return trained(cost, self.steps_per_epoch, state, norm)
 
     def live(self) -> Tensors:
         """Whose gradients this step needs; without a mask: of all entries."""
