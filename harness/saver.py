@@ -22,6 +22,7 @@ def standing(levels: "Levels", training: LoopState | None = None) -> State:
         "passed": levels.passed,
         "records": levels.records,
         "share": levels.share,
+        "speedup": levels.speedup,
         "dense": levels.dense.folder.name,
         "masks": _packed(levels.store.masks),
         "chosen": _packed(levels.chosen),
@@ -34,7 +35,8 @@ def standing(levels: "Levels", training: LoopState | None = None) -> State:
 
 def take_up(levels: "Levels", saved: State) -> None:
     """The inverse of `standing`: what was saved is in force again."""
-    levels.passed, levels.records, levels.share = (saved[k] for k in ("passed", "records", "share"))
+    for name in ("passed", "records", "share", "speedup"):
+        setattr(levels, name, saved[name])
     levels.store.shrink_to(_unpacked(levels, saved["masks"]))
     levels.chosen = _unpacked(levels, saved["chosen"])
     device = levels.ranks.device

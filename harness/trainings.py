@@ -31,8 +31,8 @@ class Trainings:
         self.dense_macs = sum(levels.facts.macs.values())
 
     def form(self) -> Form | None:
-        """Of the retraining that comes next; None: there is none."""
-        plan = self.what.finetune.plan(self.what.training.epochs, self.dense_macs / self.macs())
+        """Of the retraining that comes next, or is under way; None: there is none."""
+        plan = self.what.finetune.plan(self.what.training.epochs, self.levels.speedup)
         if plan is None:
             return None
         recipe = applied(plan, self.what.training, self.what.retraining)
