@@ -48,6 +48,13 @@ class Targets:
         self.shares = [turn.share for turn in self.turns if turn.level]
         if what.when != "steps":
             self.shares = what.schedule.shares(self.account.share_of)
+        if what.releases and len(self.shares) < 2:
+            raise ValueError(
+                f"dynamics={type(what.dynamics).__name__} lets all weights recover until the last "
+                f"level, and schedule={type(what.schedule).__name__} has no other one here: it "
+                "needs at least two levels; use schedule=geometric or constant with levels=2, or "
+                "leave out dynamics"
+            )
         self._check(self.goal(min(self.shares)))
 
     def goal(self, share: float) -> Goal:
