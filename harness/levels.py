@@ -39,10 +39,10 @@ class Levels:
     """One run under way: the network, its masks, and the levels that they go through.
 
     passed: the last stage that is recorded; -1 none, 0 dense or initial, then four per level.
-    share: kept share of what can be removed, in force. speedup: of the masks that the level's
-    retraining began with. chosen: masks of the coming pruning, where
-    a penalty had to know them. along: biases and norms as they were before their units were
-    pruned, where these may recover. training: the state of one that was cut off.
+    share: kept share of what can be removed, in force. chosen: masks of the coming pruning, where
+    a penalty had to know them. speedup: dense / live multiply-accumulates that the retraining
+    under way, or the next one, begins with. along: biases and norms as they were before their
+    units were pruned, where these may recover. training: the state of one that was cut off.
     """
 
     def __init__(
@@ -59,8 +59,7 @@ class Levels:
         self.units = without(units, what.exclude)
         self.store = store_for(self.network, self.units, what.may_grow)
         self.facts = Facts(layer_macs(self.network, subject.splits.shape, whole=True))
-        self.speedup = 1.0
-        self.trainings = Trainings(self)
+        self.trainings, self.speedup = Trainings(self), 1.0
         # Before any training: what this model cannot reach, or no part can do, fails here.
         steps = self.trainings.steps(self.trainings.form())
         self.targets = Targets(what, self.network, self.units, self.facts, steps)
@@ -138,6 +137,7 @@ class Levels:
 
     def _prune(self, level: int, share: float) -> None:
         self._shrink(level, share)
+        self.speedup = self.trainings.dense_macs / self.trainings.macs()
         self._record(level, "pruned")
 
     def _recalibrate(self, level: int, share: float) -> None:
@@ -188,7 +188,7 @@ class Levels:
 
     def _shrink(self, level: int, share: float) -> None:
         rounds = self._ready(level)
-        if self.what.releases:
+        if self.what.may_grow:
             names = self.store.masks.keys() - self.units.keys()
             self.along = copied({name: self.network.get_parameter(name) for name in names})
         if self.chosen:
@@ -198,17 +198,17 @@ class Levels:
         self.chosen, self.share = {}, share
 
     def _release(self, level: int) -> None:
-        """Where units may recover until the last level, all are free after any other one.
-
-        Their weights start at 0, with the biases and norms that they had: a unit without these
-        would pass no gradient back through its ReLU, and stay dead.
-        """
+        """Where units may recover until the last level, all are free after any other one."""
         if self.what.releases and level < len(self.shares):
             self._let_go()
-            take_over(self.network, self.along)
 
     def _let_go(self) -> None:
-        self.store.replace({n: torch.ones_like(mask) for n, mask in self.store.masks.items()})
+        """All weights return, from 0, and their units with the biases and norms that they had:
+        without these a unit would pass no gradient back through its ReLU, and stay dead."""
+        masks = self.store.masks
+        now = {name: self.network.get_parameter(name).detach() for name in self.along}
+        take_over(self.network, {n: now[n].where(masks[n], old) for n, old in self.along.items()})
+        self.store.replace({name: torch.ones_like(mask) for name, mask in masks.items()})
         self.share = 1.0
 
     def _ready(self, level: int) -> Rounds:

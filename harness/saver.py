@@ -35,8 +35,8 @@ def standing(levels: "Levels", training: LoopState | None = None) -> State:
 
 def take_up(levels: "Levels", saved: State) -> None:
     """The inverse of `standing`: what was saved is in force again."""
-    levels.passed, levels.records = saved["passed"], saved["records"]
-    levels.share, levels.speedup = saved["share"], saved["speedup"]
+    for name in ("passed", "records", "share", "speedup"):
+        setattr(levels, name, saved[name])
     levels.store.shrink_to(_unpacked(levels, saved["masks"]))
     levels.chosen = _unpacked(levels, saved["chosen"])
     device = levels.ranks.device

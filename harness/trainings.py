@@ -34,7 +34,7 @@ class Trainings:
         return self.dense_macs / self.macs()
 
     def form(self) -> Form | None:
-        """Of the retraining that comes next, or that was cut off; None: there is none."""
+        """Of the retraining that comes next, or is under way; None: there is none."""
         plan = self.what.finetune.plan(self.what.training.epochs, self.levels.speedup)
         if plan is None:
             return None

@@ -1,80 +1,115 @@
-"""What a training costs while its masks change: 10 samples in batches of 4, so 4, 4 and 2."""
+"""What a training costs while its masks change, counted by hand."""
+
+import json
+
+import pytest
 
 from harness.cost import Cost
-from harness.training.meter import Meter
+from harness.records import NOTHING
+from harness.training.meter import Meter, trained
 
 
 class Masks:
-    """What they leave, and how often they were asked."""
+    """They leave so many multiply-accumulates of an example's 100."""
 
-    def __init__(self, live: int = 10):
-        self.live, self.asked = live, 0
+    def __init__(self, live: int):
+        self.live = live
 
     def __call__(self) -> int:
-        self.asked += 1
         return self.live
 
 
-def meter(live: Masks, first: int = 0, taught: bool = False) -> Meter:
-    return Meter(10, 4, first, dense=100, live=live, taught=taught)
+def meter(masks: Masks, first: int = 0, taught: bool = False) -> Meter:
+    """Of 10 samples in batches of 4, 4 and 2."""
+    return Meter(samples=10, batch_size=4, first=first, dense=100, live=masks, taught=taught)
 
 
-def test_each_stretch_costs_what_the_masks_of_its_time_leave() -> None:
-    masks = Masks(live=100)
-    found = meter(masks)
-    found.until(2)  # 8 examples
+def test_steps_cost_6_flops_per_live_multiply_accumulate_and_example() -> None:
+    counted = meter(Masks(50))
+    counted.until(4)
+    # 4 + 4 + 2 + 4 examples
+    assert counted.take() == Cost(4, 14, flops=6 * 50 * 14, flops_dense=6 * 100 * 14)
+
+
+def test_what_comes_before_a_change_of_masks_costs_what_the_old_ones_leave() -> None:
+    masks = Masks(100)
+    counted = meter(masks)
+    counted.until(1)
+    masks.live = 50
+    counted.until(3)
     masks.live = 10
-    found.until(3)  # 2 more
-    # 6 FLOPs per multiply-accumulate.
-    assert found.take() == Cost(3, 10, flops=6 * 100 * 8 + 6 * 10 * 2, flops_dense=6 * 100 * 10)
-    assert found.take() == Cost()
+    counted.until(4)
+    flops = 6 * (4 * 100 + 6 * 50 + 4 * 10)
+    assert counted.take() == Cost(4, 14, flops, flops_dense=6 * 100 * 14)
 
 
-def test_the_first_step_may_be_inside_an_epoch() -> None:
-    found = meter(Masks(), first=2)
-    found.until(2)
-    assert found.take().examples == 2 + 4
+def test_a_step_that_looks_costs_2_flops_more_per_pruned_one() -> None:
+    counted = meter(Masks(50))
+    counted.looked(2)  # a batch of 2
+    counted.until(4)
+    assert counted.take().flops == 6 * 50 * 14 + 2 * 50 * 2
 
 
-def test_a_stretch_that_is_over_costs_nothing_again() -> None:
-    found = meter(Masks())
-    found.until(2)
-    found.until(2)
-    found.until(1)
-    assert found.take().steps == 2
+def test_a_step_that_looks_is_not_counted_again() -> None:
+    counted = meter(Masks(50))
+    counted.looked(0)
+    counted.until(0)
+    counted.until(1)
+    counted.looked(1)
+    counted.until(2)
+    assert counted.take() == Cost(2, 8, flops=(6 * 50 + 2 * 50) * 8, flops_dense=6 * 100 * 8)
 
 
-def test_a_step_that_looks_costs_the_gradients_of_what_is_pruned_too() -> None:
-    found = meter(Masks())
-    found.looked(0)  # 4 examples
-    found.looked(2)  # 2
-    found.until(3)
-    assert found.take().flops == 6 * 10 * 10 + 2 * (100 - 10) * (4 + 2)
-    found.until(4)
-    assert found.take().flops == 6 * 10 * 4
+def test_a_teacher_looks_at_every_example_and_is_no_cost_of_the_dense_network() -> None:
+    counted = meter(Masks(50), taught=True)
+    counted.until(1)
+    counted.looked(1)
+    counted.until(2)
+    flops = (6 * 50 + 2 * 100) * 8 + 2 * 50 * 4
+    assert counted.take() == Cost(2, 8, flops, flops_dense=6 * 100 * 8)
 
 
-def test_masks_are_counted_once_a_stretch_however_often_it_looks() -> None:
-    masks = Masks()
-    found = meter(masks)
-    for number in range(3):
-        found.looked(number)
-    found.until(3)
-    assert masks.asked == 1
+def test_a_training_that_begins_inside_a_recipe_sees_the_batches_that_are_left() -> None:
+    counted = meter(Masks(1), first=2)
+    counted.until(1)
+    assert counted.take().examples == 2
+    counted.until(2)
+    assert counted.take().examples == 4
 
 
-def test_a_meter_that_is_taken_up_in_the_middle_comes_to_the_same_cost() -> None:
-    whole, cut, restarted = (meter(Masks()) for _ in range(3))
-    for found in (whole, cut):
-        found.until(1)
-        found.looked(1)
-    restarted.load(cut.state())
-    for found in (whole, restarted):
-        found.until(3)
-    assert restarted.take() == whole.take() == Cost(3, 10, 6 * 10 * 10 + 2 * 90 * 4, 6000)
+def test_what_was_taken_is_not_counted_again() -> None:
+    counted = meter(Masks(50))
+    counted.until(2)
+    assert counted.take().steps == 2
+    assert counted.take() == Cost()
+    counted.until(3)
+    assert counted.take() == Cost(1, 2, flops=600, flops_dense=1200)
 
 
-def test_a_teacher_looks_at_every_example() -> None:
-    found = meter(Masks(), taught=True)
-    found.until(3)
-    assert found.take().flops == 6 * 10 * 10 + 2 * 100 * 10
+@pytest.mark.parametrize("cut", range(5))
+def test_a_meter_goes_on_from_its_state(cut: int) -> None:
+    masks = Masks(50)
+    whole, before, after = meter(masks), meter(masks), meter(masks)
+    for one in (whole, before):
+        one.until(1)
+        one.take()
+        one.looked(2)
+    # As one that was cut off has it: plain values, and all steps so far are done.
+    before.until(cut)
+    after.load(json.loads(json.dumps(before.state())))
+    for one in (whole, after):
+        one.until(5)
+    assert after.take() == whole.take() == Cost(4, 14, 6 * 50 * 14 + 2 * 50 * 2, 6 * 100 * 14)
+
+
+def test_a_record_has_whole_epochs_as_whole_numbers_and_parts_as_fractions() -> None:
+    found = trained(Cost(6, 20, 7, 9), steps_per_epoch=3, state="reset", norm=0.5)
+    assert (found.epochs, type(found.epochs)) == (2, int)
+    assert (found.steps, found.examples, found.optimizer_state) == (6, 20, "reset")
+    assert (found.training_flops, found.training_flops_dense, found.gradient_norm) == (7, 9, 0.5)
+    assert trained(Cost(3, 12, 1, 1), steps_per_epoch=4, state="kept").epochs == 0.75
+
+
+def test_no_step_is_no_training_whatever_the_optimizer() -> None:
+    assert trained(Cost(), steps_per_epoch=3, state="kept") == NOTHING
+    assert NOTHING.optimizer_state == ""

@@ -1,0 +1,93 @@
+"""What test_dynamic_ranks.py runs on several ranks: dynamic_ranks_program.py OUT."""
+
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from ranks_program import ME, Silent
+from torch.optim import SGD
+from watched import experiment, optimized
+
+from harness.distributed import Ranks, RanksDisagree, ranks_of_environment
+from harness.distributed.options import Options
+from harness.experiment import Experiment
+from harness.inside import Inside
+from harness.records import to_line
+from harness.tensors import copied
+
+# 10 steps: masks change before steps 2, 4 and 6. Ranks share the last batch of 3 samples unequally.
+SHARED = ("dtype=float64", "data.train=515", "retraining.accumulate=2", "retraining.epochs=2")
+RIGL = ("dynamics=rigl", "dynamics.every=2")
+MODES = {
+    "rigl": RIGL,
+    "snfs": ("dynamics=snfs", "dynamics.every=2", "dynamics.history=2"),
+    "cubic": ("when=steps", "schedule=cubic", "steps.every=2", "saliency=weight_gradient"),
+}
+
+
+def method(*overrides: str) -> Experiment:
+    optimizer = partial(SGD, lr=0.1, momentum=0.9)
+    return optimized(experiment(*SHARED, *overrides), optimizer)
+
+
+def masks_by_step(ranks: Ranks, out: Path, mode: str) -> dict[str, Any]:
+    """Digest of the masks after every step, and what the run ends with."""
+    levels = method(*MODES[mode]).prepare(ranks, out)
+    digests: list[str] = []
+    real = Inside.after_backward
+
+    def noting(inside: Inside) -> None:
+        real(inside)
+        digests.append(levels.store.digest)
+
+    Inside.after_backward = noting  # type: ignore[method-assign]
+    try:
+        network, masks = levels.run(ME, watcher := Silent())
+    finally:
+        Inside.after_backward = real  # type: ignore[method-assign]
+    return {
+        "digests": digests,
+        "masks": copied(masks),
+        "state": copied(network.state_dict()),
+        "records": [to_line(record) for record in watcher.records],
+    }
+
+
+def diverged(ranks: Ranks, out: Path) -> str:
+    """What every rank says when a mask of the last one loses a bit before the first update."""
+    levels = method(*RIGL).prepare(ranks, out)
+    real = Inside.before_step
+
+    def flipping(inside: Inside, number: int, optimizer: torch.optim.Optimizer) -> None:
+        real(inside, number, optimizer)
+        if number == 1 and ranks.rank == ranks.count - 1:
+            mask = levels.store.masks["fc2.weight"]
+            mask.view(-1)[mask.view(-1).nonzero()[0]] = False
+
+    Inside.before_step = flipping  # type: ignore[method-assign]
+    try:
+        levels.run(ME, Silent())
+    except RanksDisagree as error:
+        return str(error)
+    finally:
+        Inside.before_step = real  # type: ignore[method-assign]
+    return ""
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    out, found = Path(sys.argv[1]), dict[str, Any]()
+    with ranks_of_environment("cpu") as ranks:
+        for exchange in ("dense", "sparse") if ranks.count == 2 else ("sparse",):
+            asked = replace(ranks, options=Options(exchange=exchange))
+            for mode in MODES if ranks.count == 2 else ["rigl"]:
+                found[f"{mode} {exchange}"] = masks_by_step(asked, out, mode)
+        found["said"] = diverged(asked, out)
+        torch.save(found, out / f"{ranks.count}-{ranks.rank}.pt")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,146 @@
+"""Inside a training: pruned weights are 0 after every step, and nothing sees their gradients."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch.func import functional_call
+from torch.optim import SGD, Adam, AdamW, Optimizer
+from watched import QUARTER, STEPS, WEIGHTS, Run, Step, experiment, optimized, run
+
+from harness.levels import Levels
+from harness.tensors import Tensors
+from harness.training.order import epoch_order
+
+OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
+    "momentum": partial(SGD, lr=0.1, momentum=0.9, weight_decay=0.1),
+    "nesterov": partial(SGD, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1),
+    "adam": partial(Adam, lr=0.01, weight_decay=0.1),
+    "adamw": partial(AdamW, lr=0.01, weight_decay=0.1),
+}
+EVERY_2 = "dynamics.every=2"  # of 8 steps masks hold from step 6 on
+MODES = {
+    "retraining": ("schedule=one_shot",),
+    "cubic": (*STEPS, "schedule=cubic"),
+    "rigl": ("dynamics=rigl", EVERY_2),
+    "set": ("dynamics=set", EVERY_2),
+    "snfs": ("dynamics=snfs", EVERY_2, "dynamics.history=1"),
+    "ac_dc": (*STEPS, "steps.end=4", "schedule=ac_dc"),
+    "soft": ("dynamics=soft", "schedule=geometric", "schedule.levels=2"),
+}
+# Live weights after each step. Cubic: s + (1 - s)(1 - k/3)^3 of 1,408 weights at s = 1/4, with
+# events before steps 0, 2, 4 and 6: all, 664.9, 391.1 and 352.
+LIVE = {
+    "cubic": [WEIGHTS] * 2 + [665] * 2 + [391] * 2 + [QUARTER] * 2,
+    "ac_dc": [QUARTER] * 2 + [WEIGHTS] * 2 + [QUARTER] * 4,
+    "soft": [WEIGHTS] * 8 + [QUARTER] * 8,
+}
+
+
+def pruned_and_0(step: Step) -> bool:
+    """Whether parameters and all states are 0 wherever a mask prunes."""
+    return all(
+        not value[~mask].count_nonzero()
+        for name, mask in step.masks.items()
+        for value in (step.weights[name], *step.states[name])
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "fused"), [(mode, True) for mode in MODES] + [("rigl", False), ("ac_dc", False)]
+)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_what_is_pruned_is_0_after_every_step_with_its_optimizer_state(
+    tmp_path: Path, optimizer: str, mode: str, fused: bool
+) -> None:
+    chosen = partial(OPTIMIZERS[optimizer], fused=fused)
+    found = run(tmp_path, optimized(experiment(*MODES[mode]), chosen))
+
+    assert [step.live for step in found.steps] == LIVE.get(mode, [QUARTER] * 8)
+    assert all(pruned_and_0(step) for step in found.steps)
+    for step in found.steps:
+        assert all(state.any() for states in step.states.values() for state in states)
+
+
+def moved(step: Step) -> float:
+    """Length of the step that was taken, over all parameters."""
+    ways = [(step.weights[name] - start).flatten() for name, start in step.start.items()]
+    return float(torch.cat(ways).norm())
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [
+        MODES["retraining"],
+        MODES["cubic"],
+        MODES["ac_dc"],
+        MODES["rigl"],
+        ("dynamics=snfs", "dynamics.every=3", "dynamics.history=3", "dynamics.until=1.0"),
+    ],
+)
+def test_clipping_sees_the_gradients_of_live_weights_alone(
+    tmp_path: Path, mode: tuple[str, ...]
+) -> None:
+    """Else a clipped step of plain SGD would be shorter than clip_norm, by what it never takes."""
+    what = optimized(experiment("dtype=float64", *mode), partial(SGD, lr=1.0), clip_norm=1e-3)
+    found = run(tmp_path, what)
+
+    dynamics = what.dynamics
+    taken = [s for s in found.steps if not (dynamics and dynamics.updates(s.number, 8))]
+    assert len(taken) == (6 if dynamics else 8)
+    assert [moved(step) for step in taken] == pytest.approx([1e-3] * len(taken), rel=1e-3)
+
+
+def gradients(levels: Levels, weights: Tensors, level: int | str, number: int) -> Tensors:
+    """Of the mean loss of a step's batch, by torch alone; all steps are in the first epoch."""
+    batch = epoch_order(512, 0, level, 0).split(128)[number]
+    inputs, labels = levels.subject.splits.train.inputs, levels.subject.splits.train.labels
+    leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
+    outputs = functional_call(levels.network, leaves, (inputs[batch],))
+    loss = torch.nn.functional.cross_entropy(outputs, labels[batch])
+    return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
+
+
+def norm(found: Tensors, masks: Tensors) -> float:
+    live = [g * masks[name] if name in masks else g for name, g in found.items()]
+    return float(torch.cat([g.flatten() for g in live]).norm())
+
+
+@pytest.mark.parametrize("dynamics", ["rigl", "snfs"])
+def test_the_norm_of_an_update_is_that_of_the_weights_which_are_live_after_it(
+    tmp_path: Path, dynamics: str
+) -> None:
+    found = run(tmp_path, experiment(*ends_in_an_update(dynamics)))
+
+    last = found.steps[3]
+    dense = gradients(found.levels, last.start, 1, 3)
+    assert found.records[-1].gradient_norm == pytest.approx(norm(dense, last.masks), rel=1e-9)
+    assert norm(dense, last.masks) != pytest.approx(norm(dense, last.before), rel=1e-4)
+    assert norm(dense, last.masks) < 0.99 * norm(dense, {})
+
+
+def ends_in_an_update(dynamics: str) -> tuple[str, ...]:
+    one = ("retraining.epochs=1", "dtype=float64")
+    return (
+        *one,
+        f"dynamics={dynamics}",
+        "dynamics.every=3",
+        "dynamics.until=1",
+        "dynamics.drop=.9",
+    )
+
+
+@pytest.mark.parametrize("end", [2, 3])
+def test_the_norm_of_a_training_in_which_masks_shrink_is_of_its_last_masks(
+    tmp_path: Path, end: int
+) -> None:
+    overrides = (*STEPS, "schedule=cubic", "steps.every=1", f"steps.end={end}")
+    found: Run = run(tmp_path, experiment("retraining.epochs=1", "dtype=float64", *overrides))
+
+    last = found.steps[3]
+    dense = gradients(found.levels, last.start, "inside", 3)
+    assert found.records[-1].gradient_norm == pytest.approx(norm(dense, last.masks), rel=1e-9)
+    # No epoch ended before a pruning.
+    assert {record.gradient_norm for record in found.records[:-1]} == {None}

@@ -1,0 +1,180 @@
+"""Soft pruning and AC/DC in whole runs: in between all weights are let go, and may return."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch.optim import SGD, Optimizer
+from watched import QUARTER, STEPS, WEIGHTS, before_steps, experiment, levels_of, optimized, run
+
+from harness.inside import Inside
+from harness.levels import Levels
+from harness.tensors import Tensors, copied
+
+MOMENTUM = partial(SGD, lr=0.1, momentum=0.9)
+SOFT = ("dynamics=soft", "schedule=geometric", "schedule.levels=2")
+# Of 8 steps 2 and 3 are dense.
+AC_DC = (*STEPS, "steps.end=4", "schedule=ac_dc")
+
+NEURONS = ("structure=neuron", "allocation=uniform", "schedule.final=0.4")
+
+
+def chosen(patch: pytest.MonkeyPatch) -> list[Tensors]:
+    """The masks that each pruning comes to, before any are let go."""
+    found: list[Tensors] = []
+    shrink = Levels._shrink
+
+    def shrinking(levels: Levels, level: int, share: float) -> None:
+        shrink(levels, level, share)
+        found.append(copied(levels.store.masks))
+
+    patch.setattr(Levels, "_shrink", shrinking)
+    return found
+
+
+def test_soft_weights_are_free_between_levels_and_fixed_after_the_last(tmp_path: Path) -> None:
+    found = run(tmp_path, experiment(*SOFT))
+
+    assert [step.live for step in found.of(1)] == [WEIGHTS] * 8
+    assert [step.live for step in found.of(2)] == [QUARTER] * 8
+    records = found.records
+    assert [(r.level, r.stage, r.on_the_way) for r in records] == [
+        (0, "initial", False), (1, "pruned", True), (1, "finetuned", True),
+        (2, "pruned", False), (2, "finetuned", False),
+    ]  # fmt: skip
+    # Half, then a quarter: measured right after removal, while the masks are in force.
+    assert [records[n].density for n in (1, 3, 4)] == [0.5, 0.25, 0.25]
+    assert records[2].density > 0.5
+    # Level 1 trains, and costs, the dense network.
+    assert [r.training_flops for r in records[2::2]] == [6 * 1024 * n for n in (WEIGHTS, QUARTER)]
+
+
+def test_a_neuron_that_went_at_level_1_can_return_at_level_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    masks = chosen(monkeypatch)
+    fast = partial(SGD, lr=0.5, momentum=0.9, weight_decay=0.1)
+    what = optimized(experiment(*SOFT, *NEURONS), fast)
+    levels = run(tmp_path, what).levels
+
+    one, two = masks
+    biases = dict(levels.subject.initial().named_parameters())
+    back = {n: two[n] & ~one[n] for n in one if n.endswith("bias")}
+    assert sum(int(mask.sum()) for mask in back.values()) > 2
+    # With its weights at 0 a neuron passes a gradient back only where its own bias is above 0.
+    assert all((biases[name][mask] > 0).all() for name, mask in back.items())
+    assert torch.equal(levels.store.masks["fc1.weight"], two["fc1.weight"])
+
+
+@pytest.mark.parametrize("batch_norm", ["false", "true"])
+def test_soft_neurons_begin_again_at_0_with_the_biases_and_norms_that_they_had(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_norm: str
+) -> None:
+    masks, starts = chosen(monkeypatch), list[Tensors]()
+
+    def look(inside: Inside, number: int, optimizer: Optimizer) -> None:
+        if number == 0:
+            parameters = inside.levels.network.named_parameters()
+            starts.append(copied({name: p.detach() for name, p in parameters}))
+
+    before_steps(monkeypatch, look)
+    norm = f"model.batch_norm={batch_norm}"
+    levels = run(tmp_path, experiment(*SOFT, "structure=neuron", norm)).levels
+
+    for name, initial in levels.subject.initial().named_parameters():
+        mask = masks[0].get(name, torch.ones(()))
+        expected = initial * mask if name.endswith("weight") and "bn" not in name else initial
+        assert torch.equal(starts[0][name], expected)
+        # After the last level what goes along stays at 0.
+        if name in masks[1]:
+            assert not starts[1][name][~masks[1][name]].any()
+    assert ("bn1.bias" in masks[0]) == (batch_norm == "true")
+
+
+@pytest.mark.parametrize("schedule", ["cubic", "constant"])
+def test_soft_pruning_inside_a_training_lets_go_after_each_event_but_the_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str
+) -> None:
+    gone: dict[int, tuple[int, float]] = {}
+
+    def look(inside: Inside, number: int, optimizer: Optimizer) -> None:
+        at_0, momentum = 0, 0.0
+        for name in inside.levels.units:
+            weight = inside.levels.network.get_parameter(name)
+            at_0 += int((weight == 0).sum())
+            if number:
+                buffer = optimizer.state[weight]["momentum_buffer"]
+                momentum += float(buffer[weight == 0].abs().sum())
+        gone[number] = at_0, momentum
+
+    before_steps(monkeypatch, look)
+    overrides = (*STEPS, "dynamics=soft", f"schedule={schedule}")
+    found = run(tmp_path, optimized(experiment(*overrides), MOMENTUM))
+
+    assert [step.live for step in found.steps] == [WEIGHTS] * 6 + [QUARTER] * 2
+    kept = {"cubic": [WEIGHTS, 665, 391, QUARTER], "constant": [QUARTER] * 4}[schedule]
+    pruned = [record for record in found.records if record.stage == "pruned"]
+    assert [round(record.density * WEIGHTS) for record in pruned] == kept
+    assert [record.on_the_way for record in pruned] == [True, True, True, False]
+    # What returns begins at 0 and without momentum.
+    assert [gone[number] for number in (0, 2, 4, 6)] == [(WEIGHTS - keep, 0.0) for keep in kept]
+
+
+def test_ac_dc_trains_all_weights_in_dense_phases_and_ends_compressed(tmp_path: Path) -> None:
+    found = run(tmp_path, optimized(experiment(*AC_DC), MOMENTUM))
+
+    assert [s.live for s in found.steps] == [QUARTER] * 2 + [WEIGHTS] * 2 + [QUARTER] * 4
+    compressed, dense = found.steps[1], found.steps[2]
+    back = torch.cat([(~mask).flatten() for mask in compressed.masks.values()])
+    trained = torch.cat([dense.weights[name].flatten() for name in dense.masks])[back]
+    # All but those at a neuron that no sample of the batch wakes.
+    assert len(trained) == WEIGHTS - QUARTER and trained.count_nonzero() > 0.4 * len(trained)
+    assert found.records[-1].density == 0.25
+    assert [(r.stage, r.density, r.on_the_way, r.steps) for r in found.records[1:]] == [
+        ("pruned", 0.25, True, 0), ("pruned", 0.25, False, 4), ("finetuned", 0.25, False, 4),
+    ]  # fmt: skip
+    # Two compressed and two dense steps of 128 examples, then four compressed ones.
+    assert [r.training_flops for r in found.records[1:]] == [
+        0, 6 * 256 * (QUARTER + WEIGHTS), 6 * 512 * QUARTER,
+    ]  # fmt: skip
+
+
+def test_ac_dcs_dense_phases_begin_without_momentum(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    states: list[int] = []
+    before_steps(monkeypatch, lambda inside, number, optimizer: states.append(len(optimizer.state)))
+    run(tmp_path, optimized(experiment(*AC_DC), MOMENTUM))
+    # Six parameters; a pruning keeps the momentum of what stays.
+    assert states == [0, 6, 0, 6, 6, 6, 6, 6]
+
+
+def test_neurons_return_in_a_dense_phase_with_their_biases(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else none would: at weights and bias 0 a ReLU passes nothing back."""
+    masks = chosen(monkeypatch)
+    neurons = (*AC_DC, *NEURONS, "steps.end=6", "steps.every=3")
+    found = run(tmp_path, optimized(experiment(*neurons), MOMENTUM))
+
+    gone = ~masks[0]["fc1.bias"]
+    compressed, dense = found.steps[2], found.steps[3]
+    biases = found.levels.subject.initial().get_parameter("fc1.bias").detach()
+    assert torch.equal(dense.start["fc1.bias"][gone], biases[gone])
+    assert torch.equal(dense.start["fc1.bias"][~gone], compressed.weights["fc1.bias"][~gone])
+    assert not torch.equal(compressed.weights["fc1.bias"][~gone], biases[~gone])
+    back = gone & (biases > 0)
+    assert back.any() and found.steps[4].weights["fc1.weight"][back].any(1).all()
+
+
+@pytest.mark.parametrize("when", ["trained", "init"])
+def test_ac_dc_between_trainings_is_refused(tmp_path: Path, when: str) -> None:
+    with pytest.raises(ValueError, match="schedule=ac_dc alternates .*; use when=steps"):
+        levels_of(tmp_path, experiment(f"when={when}", "schedule=ac_dc"))
+
+
+def test_an_odd_number_of_phases_is_refused(tmp_path: Path) -> None:
+    what = experiment(*STEPS, "steps.end=6", "schedule=ac_dc")
+    with pytest.raises(ValueError, match="needs an even number of events.* names 3; change steps"):
+        levels_of(tmp_path, what)

@@ -1,0 +1,225 @@
+"""when=steps in whole runs: masks shrink inside one training, at the steps that were asked for."""
+
+from functools import partial
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+from torch.optim import SGD
+from watched import (
+    QUARTER,
+    STEPS,
+    WEIGHTS,
+    Run,
+    before_steps,
+    experiment,
+    levels_of,
+    optimized,
+    run,
+)
+
+from harness.inside import Inside
+from harness.levels import Levels
+from harness.moment import Moment
+from harness.tensors import Tensors, copied
+from harness.training.order import epoch_order
+
+CUBIC = (*STEPS, "schedule=cubic")
+
+
+def asked(begin: int, end: int | str, every: int) -> tuple[str, ...]:
+    return (f"steps.begin={begin}", f"steps.end={end}", f"steps.every={every}")
+
+
+# Live weights after each of 8 steps; 1,408 (s + (1 - s)(1 - k/n)^3) at s = 1/4.
+@pytest.mark.parametrize(
+    ("schedule", "when", "live"),
+    [
+        # k/n = 1/2: 1,408 (1/4 + 3/32) = 484
+        ("cubic", asked(2, 6, 2), [WEIGHTS] * 4 + [484] * 2 + [QUARTER] * 2),
+        ("cubic", asked(0, 4, 2), [WEIGHTS] * 2 + [484] * 2 + [QUARTER] * 4),
+        # 3/4 of 8 steps is 6; k/n = 1/3 and 2/3: 1,408 (1/4 + 2/9) and 1,408 (1/4 + 1/36)
+        ("cubic", asked(0, "null", 2), [WEIGHTS] * 2 + [665] * 2 + [391] * 2 + [QUARTER] * 2),
+        # The last event not beyond 6 is 5: 3/4, 1/2, 1/4 of the rest
+        ("cubic", asked(1, "null", 4), [WEIGHTS] * 5 + [QUARTER] * 3),
+        ("linear", asked(3, 7, 2), [WEIGHTS] * 5 + [880] * 2 + [QUARTER]),
+        ("constant", asked(3, "null", 2), [WEIGHTS] * 3 + [QUARTER] * 5),
+        ("constant", asked(0, "null", 2), [QUARTER] * 8),
+        ("one_shot", asked(0, 0, 2), [QUARTER] * 8),
+        ("cubic", asked(7, 7, 1), [WEIGHTS] * 7 + [QUARTER]),
+    ],
+)
+def test_events_come_before_the_steps_asked_for_with_zhu_and_guptas_density(
+    tmp_path: Path, schedule: str, when: tuple[str, ...], live: list[int]
+) -> None:
+    found = run(tmp_path, experiment("when=steps", f"schedule={schedule}", *when))
+
+    assert [step.live for step in found.steps] == live
+    # Before the forward pass of the step, not after it.
+    assert all(step.before.keys() == step.masks.keys() for step in found.steps)
+    assert [sum(map(int, map(Tensor.sum, step.before.values()))) for step in found.steps] == live
+    assert found.levels.store.masks["fc1.weight"].sum() < 256
+
+
+def global_magnitude(weights: Tensors, keep: int) -> Tensors:
+    every = torch.cat([weight.abs().flatten() for weight in weights.values()])
+    least = every.topk(keep).values[-1]
+    return {name: weight.abs() >= least for name, weight in weights.items()}
+
+
+def by_hand(levels: Levels, prunings: dict[int, int]) -> tuple[nn.Module, dict[int, float]]:
+    """Two epochs of plain SGD in plain torch; `prunings`: weights kept from a step on.
+
+    Returns the network and its test loss right after each pruning.
+    """
+    network, splits = levels.subject.initial(), levels.subject.splits
+    weights = {n: p for n, p in network.named_parameters() if n.endswith("weight")}
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    losses, number = {}, 0
+    for epoch in (0, 1):
+        for batch in epoch_order(500, 0, "inside", epoch).split(128):
+            with torch.no_grad():
+                if number in prunings:
+                    masks = global_magnitude(weights, prunings[number])
+                    for name, weight in weights.items():
+                        weight *= masks[name]
+                    test = cross_entropy(network(splits.test.inputs), splits.test.labels)
+                    losses[number] = float(test)
+            network.zero_grad()
+            cross_entropy(
+                network(splits.train.inputs[batch]), splits.train.labels[batch]
+            ).backward()
+            with torch.no_grad():
+                for name, parameter in network.named_parameters():
+                    assert parameter.grad is not None
+                    parameter -= 0.1 * parameter.grad * masks.get(name, 1)
+            number += 1
+    return network, losses
+
+
+def test_a_run_is_the_same_prunings_in_a_training_by_hand(tmp_path: Path) -> None:
+    exact = ("dtype=float64", "data.train=500", *asked(2, 6, 2))
+    what = optimized(experiment(*CUBIC, *exact), partial(SGD, lr=0.1))
+    found = run(tmp_path, what)
+
+    network, losses = by_hand(found.levels, {4: 484, 6: QUARTER})
+    for name, parameter in network.named_parameters():
+        torch.testing.assert_close(
+            found.steps[-1].weights[name], parameter.detach(), rtol=1e-9, atol=1e-12
+        )
+    pruned = [record for record in found.records if record.stage == "pruned"]
+    assert [record.loss for record in pruned] == pytest.approx([losses[4], losses[6]], rel=1e-9)
+
+
+def test_records_have_an_event_each_and_add_up_to_the_whole_training(tmp_path: Path) -> None:
+    # Batches of 128, 128, 128 and 116.
+    records = run(tmp_path, experiment(*CUBIC, "data.train=500", *asked(2, 6, 2))).records
+
+    assert [(r.level, r.stage, r.on_the_way) for r in records] == [
+        (0, "initial", False), (1, "pruned", True), (2, "pruned", False), (2, "finetuned", False),
+    ]  # fmt: skip
+    assert [r.density for r in records] == [1, 484 / 1408, 0.25, 0.25]
+    assert [r.target_density for r in records] == [1, 0.34375, 0.25, 0.25]
+    assert [r.optimizer_state for r in records] == ["", "reset", "kept", "kept"]
+    assert [(r.epochs, r.steps, r.examples) for r in records] == [
+        (0, 0, 0), (1, 4, 500), (0.5, 2, 256), (0.5, 2, 244),
+    ]  # fmt: skip
+    flops = [0, 500 * WEIGHTS, 256 * 484, 244 * QUARTER]
+    assert [r.training_flops for r in records] == [6 * count for count in flops]
+    assert sum(r.training_flops_dense or 0 for r in records) == 6 * 1000 * WEIGHTS
+
+
+@pytest.mark.parametrize("schedule", ["constant", "ac_dc"])
+def test_an_event_before_the_first_step_has_no_training_and_the_optimizer_is_new_after_it(
+    tmp_path: Path, schedule: str
+) -> None:
+    records = run(tmp_path, experiment(*STEPS, f"schedule={schedule}", *asked(0, 4, 2))).records
+
+    first, *others = records[1:]
+    assert (first.stage, first.steps, first.epochs, first.optimizer_state) == ("pruned", 0, 0, "")
+    states = [record.optimizer_state for record in others]
+    assert states == ["reset", "kept"][: len(states)]
+    assert sum(record.steps for record in records) == 8
+
+
+@pytest.mark.parametrize(
+    ("finetune", "begins_at", "steps"),
+    [
+        (("finetune=keep",), Moment(2), 8),
+        (("finetune=weight_rewind", "finetune.epoch=1"), Moment(1), 4),
+        (("finetune=weight_rewind", "finetune.step=2"), Moment(0, 2), 6),
+        (("finetune=lr_rewind", "finetune.epochs=1"), Moment(2), 4),
+        (("finetune=rewind_to_init",), Moment(0), 8),
+        (("finetune=scratch_e",), None, 8),
+    ],
+)
+def test_the_one_training_may_follow_a_dense_one_in_any_mode(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    finetune: tuple[str, ...],
+    begins_at: Moment | None,
+    steps: int,
+) -> None:
+    begun: list[Tensors] = []
+
+    def look(inside: Inside, number: int, optimizer: torch.optim.Optimizer) -> None:
+        if number == 0:
+            begun.append(copied(inside.levels.network.state_dict()))
+
+    before_steps(monkeypatch, look)
+    found: Run = run(
+        tmp_path,
+        experiment(*CUBIC, "steps.start=trained", "steps.every=1", "steps.end=2", *finetune),
+    )
+
+    levels = found.levels
+    start = levels.subject.fresh(1) if begins_at is None else levels.dense.at(begins_at)
+    assert all(torch.equal(value, begun[0][name]) for name, value in start.items())
+    # 484 weights at half of the way
+    assert [s.live for s in found.steps] == [WEIGHTS, 484] + [QUARTER] * (steps - 2)
+    assert [r.stage for r in found.records] == ["dense", "pruned", "pruned", "finetuned"]
+    assert [r.steps for r in found.records] == [8, 1, 1, steps - 2]
+    assert len(begun) == 1
+
+
+def test_whole_neurons_go_with_their_biases(tmp_path: Path) -> None:
+    found = run(tmp_path, experiment(*CUBIC, "structure=neuron", *asked(0, 4, 2)))
+
+    last = found.steps[-1]
+    for layer in ("fc1", "fc2"):
+        gone = ~last.masks[f"{layer}.bias"]
+        assert torch.equal(~last.masks[f"{layer}.weight"].any(1), gone)
+        assert not last.weights[f"{layer}.weight"][gone].any()
+        assert not last.weights[f"{layer}.bias"][gone].any()
+    neurons = [sum(int(s.masks[f"fc{n}.bias"].sum()) for n in (1, 2)) for s in found.steps]
+    assert neurons[0] == neurons[1] == 64 > neurons[2] > neurons[4] == neurons[7] > 0
+
+
+DROPPING = ("model._target_=parts.Dropping", "model.hidden=[16]")
+
+
+@pytest.mark.parametrize("saliency", ["weight_gradient", "random", "hutchinson"])
+def test_an_event_that_removes_nothing_disturbs_no_step_after_it(
+    tmp_path: Path, saliency: str
+) -> None:
+    """Dropout, batch statistics and all weights are those of a training without events."""
+    nothing = (
+        *STEPS,
+        *asked(1, 5, 1),
+        "schedule=one_shot",
+        "schedule.final=1.0",
+        f"saliency={saliency}",
+    )
+    what = experiment(*nothing, *DROPPING)
+    states = []
+    for events in (True, False):
+        levels = levels_of(tmp_path, what)
+        assert [turn.number for turn in levels.targets.turns] == [5]
+        if not events:
+            levels.targets.turns.clear()
+        found = run(tmp_path, what, levels)
+        assert len(found.records) == 2 + events
+        states.append(levels.network.state_dict())
+    assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())

@@ -1,0 +1,113 @@
+"""Whole runs in this process, every step of which a test may look at."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command import TINY
+from ranks_program import ME, Silent
+from torch.optim import Optimizer
+
+from harness.distributed import Ranks
+from harness.experiment import Experiment
+from harness.inside import Inside
+from harness.launch.compose import composed
+from harness.levels import Levels
+from harness.main import build
+from harness.records import Record
+from harness.tensors import Tensors, copied
+from harness.training.loop import Loop
+
+# mlp on blobs: 8*32 + 32*32 + 32*4 weights, of which a quarter stays; 4 steps an epoch.
+WEIGHTS, QUARTER = 1408, 352
+SMALL = (*TINY, "when=init", "schedule.final=0.25", "retraining.epochs=2")
+STEPS = ("when=steps", "steps.every=2")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of a retraining, as it left parameters, masks and optimizer; all are copies.
+
+    start: parameters when it began, after what happened to masks before it. states: of the
+    optimizer, by parameter, those of its shape.
+    """
+
+    level: int | str
+    number: int
+    start: Tensors
+    weights: Tensors
+    before: Tensors  # masks
+    masks: Tensors
+    states: dict[str, list[torch.Tensor]]
+
+    @property
+    def live(self) -> int:
+        return sum(int(mask.sum()) for mask in self.masks.values())
+
+
+@dataclass(frozen=True)
+class Run:
+    levels: Levels
+    steps: list[Step]
+    records: list[Record]
+
+    def of(self, level: int | str) -> list[Step]:
+        return [step for step in self.steps if step.level == level]
+
+
+@cache
+def experiment(*overrides: str) -> Experiment:
+    return build(composed([*SMALL, *overrides]))
+
+
+def optimized(what: Experiment, optimizer: Callable[..., Optimizer], **more: Any) -> Experiment:
+    """Retrained by this optimizer."""
+    return replace(what, retraining=replace(what.retraining, optimizer=optimizer, **more))
+
+
+def levels_of(folder: Path, what: Experiment) -> Levels:
+    return what.prepare(Ranks(), folder)
+
+
+def run(folder: Path, what: Experiment, levels: Levels | None = None) -> Run:
+    """Runs it to its end; folder: of dense training's cache."""
+    levels, watcher, steps = levels or levels_of(folder, what), Silent(), list[Step]()
+    update = Loop._update
+
+    def watching(loop: Loop) -> None:
+        start, before, number = parameters(levels), copied(levels.store.masks), loop._number
+        update(loop)
+        if loop.setting.level != 0:
+            states = {name: shaped(loop, name) for name in start}
+            now = parameters(levels), copied(levels.store.masks)
+            steps.append(Step(loop.setting.level, number, start, now[0], before, now[1], states))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Loop, "_update", watching)
+        levels.run(ME, watcher)
+    return Run(levels, steps, watcher.records)
+
+
+def parameters(levels: Levels) -> Tensors:
+    return copied({name: p.detach() for name, p in levels.network.named_parameters()})
+
+
+def shaped(loop: Loop, name: str) -> list[torch.Tensor]:
+    parameter = loop.model.get_parameter(name)
+    states = loop.optimizer.state.get(parameter, {}).values()
+    return [s.clone() for s in states if torch.is_tensor(s) and s.shape == parameter.shape]
+
+
+def before_steps(patch: pytest.MonkeyPatch, look: Callable[[Inside, int, Optimizer], None]) -> None:
+    """Calls `look` when a step of a retraining begins, after what happens to masks before it."""
+    real = Inside.before_step
+
+    def looking(inside: Inside, number: int, optimizer: Optimizer) -> None:
+        real(inside, number, optimizer)
+        look(inside, number, optimizer)
+
+    patch.setattr(Inside, "before_step", looking)
