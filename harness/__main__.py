@@ -34,10 +34,11 @@ def _run(command: str) -> None:
     os.environ[TRACEBACK] = "1"
     from harness import main as commands
     from harness.launch import grid
-    from harness.launch.compose import defaults
+    from harness.launch.compose import defaults, without_nulls
     from harness.launch.errors import OF_ONE_RANK, WRONG_INPUT, Refused, one_line, status_of
     from harness.launch.sweep import forget_outcomes
 
+    sys.argv[1:] = without_nulls(sys.argv[1:])
     grid.install()
     stop_on_signals()
     try:

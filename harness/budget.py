@@ -32,8 +32,8 @@ class Account:
         asked: a density in (0, 1], or a compression or speed-up >= 1.
 
         Raises:
-            ValueError: what is never removed alone exceeds it, or a speed-up leaves nothing; it
-                names the reachable limit. Or nothing can be removed.
+            ValueError: what is never removed alone exceeds it; it names the reachable limit. Or
+                nothing can be removed.
         """
         if self.removable == 0:
             raise ValueError(_nothing_to_remove(self.counts))
@@ -44,11 +44,6 @@ class Account:
             raise ValueError(
                 f"{self.unit} {asked} cannot be reached: {fixed} of {self.total} are never removed "
                 f"by this structure; ask for {rule} {self.limit(0.0)}"
-            )
-        if self.unit == "speedup" and left < 1:
-            raise ValueError(
-                f"speedup {asked} cannot be reached: it would leave less than one of {self.total} "
-                f"multiply-accumulates; ask for at most {self.limit((1 - fixed) / self.removable)}"
             )
         share = max(0.0, left - fixed) / self.removable
         return asked if (fixed, self.unit) == (0, "density") else share

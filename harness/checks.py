@@ -20,6 +20,29 @@ def check_parts(what: "Experiment") -> None:
         raise ValueError(problem)
 
 
+def check_steps(what: "Experiment", steps: int) -> None:
+    """
+    steps: of each retraining.
+
+    Raises:
+        ValueError: a part acts in a retraining that has no steps.
+    """
+    if steps or not _retrains(what):
+        return
+    acting = {
+        "dynamics": what.dynamics,
+        "distillation": what.distillation,
+        "when=steps": what.when == "steps",
+        "control=reinitialised": what.control == "reinitialised",
+    }
+    for name, part in acting.items():
+        if part:
+            raise ValueError(
+                f"{name} acts while the network retrains, and that is for 0 steps here; raise "
+                "retraining.epochs, or training.epochs where finetune goes back to that recipe"
+            )
+
+
 def check_network(what: "Experiment", network: nn.Module, steps: int, samples: int) -> None:
     """
     steps: of each retraining. samples: of the training data.
@@ -102,6 +125,12 @@ def _of_steps(what: "Experiment") -> Iterator[str]:
             f"penalty={_name(what.penalty)} trains before a pruning, and when=steps prunes inside "
             "a training; use when=trained or init"
         )
+    epochs = what.training.epochs
+    if what.finetune.plan(epochs, 2.0) != what.finetune.plan(epochs, 1.0):
+        yield (
+            f"finetune={_name(what.finetune)} trains the longer the more was pruned, and "
+            "when=steps prunes only while it trains; use finetune=scratch_e or keep"
+        )
     if what.steps.start == "trained" and _starts_anew(what):
         yield (
             f"steps.start=trained trains a dense network that finetune={_name(what.finetune)} does "
@@ -130,7 +159,12 @@ def _of_retraining(what: "Experiment") -> Iterator[str]:
     if what.distillation and not what.starts_trained:
         yield (
             f"distillation={_name(what.distillation)} learns from the dense network, and here is "
-            "none: nothing is trained before pruning; use when=trained"
+            f"none: nothing is trained before pruning; use {_TRAINED[what.when]}"
+        )
+    if what.distillation and what.training.epochs == 0 and what.weights is None:
+        yield (
+            f"distillation={_name(what.distillation)} learns from the dense network, and "
+            "training.epochs=0 leaves it untrained; raise training.epochs, or give weights"
         )
     if what.distillation and not _retrains(what):
         yield (
@@ -147,8 +181,12 @@ def _of_retraining(what: "Experiment") -> Iterator[str]:
     if rewinds and not what.starts_trained:
         yield (
             f"when={what.when} prunes before any training, so finetune cannot rewind to epoch "
-            f"{max(rewinds).epoch}; use finetune=keep, or when=trained"
+            f"{max(rewinds).epoch}; use finetune=keep, or {_TRAINED[what.when]}"
         )
+
+
+# How one asks for a dense network before the pruning.
+_TRAINED = {"init": "when=trained", "steps": "steps.start=trained"}
 
 
 def _starts_anew(what: "Experiment") -> bool:

@@ -73,7 +73,9 @@ def setting_hash(config: Config) -> str:
     for part in kept.values():
         if isinstance(part, dict):
             part.pop("seed", None)
-    if "levels" not in kept.get("schedule", {}) or kept.get("when") == "steps":
+    if kept.get("when") == "steps":
+        kept["schedule"].pop("levels", None)  # does not matter there
+    if "levels" not in kept.get("schedule", {}):
         kept.get("schedule", {}).pop("final", None)
     return _sha256(kept)[:12]
 

@@ -12,12 +12,12 @@ from torch.optim import Optimizer
 from harness.allocation.base import Facts
 from harness.budget import Goal
 from harness.checkpoints import STAGE, Checkpoints, State
-from harness.checks import check_network
+from harness.checks import check_network, check_steps
 from harness.inside import Inside
 from harness.metrics.macs import layer_macs
 from harness.moment import START, Moment
 from harness.prunable import store_for, take_over, without
-from harness.records import NOTHING, STAGES, Identity, Record, Trained, Watcher
+from harness.records import NOTHING, STAGES, Identity, Record, Trained, Watcher, place
 from harness.rounds import Rounds
 from harness.saver import standing, take_up
 from harness.schedule.base import path
@@ -62,6 +62,7 @@ class Levels:
         self.trainings, self.speedup = Trainings(self), 1.0
         # Before any training: what this model cannot reach, or no part can do, fails here.
         steps = self.trainings.steps(self.trainings.form())
+        check_steps(what, steps)
         self.targets = Targets(what, self.network, self.units, self.facts, steps)
         self.shares = self.targets.shares
         check_network(what, self.network, steps, len(subject.splits.train))
@@ -80,7 +81,7 @@ class Levels:
 
     @property
     def finished(self) -> bool:
-        return self.passed >= _place(len(self.shares), STAGES[-1])
+        return self.passed >= place(len(self.shares), STAGES[-1])
 
     def run(
         self,
@@ -109,7 +110,7 @@ class Levels:
         steps = (self._penalise, self._prune, self._recalibrate, self._retrain)
         for level, share in enumerate(self.shares, start=1):
             for stage, step in zip(STAGES, steps, strict=True):
-                if self.passed < _place(level, stage):
+                if self.passed < place(level, stage):
                     step(level, share)
         return self.network, self.store.masks
 
@@ -144,9 +145,8 @@ class Levels:
         part = self.what.recalibration
         if part is None:
             return
-        part.apply(
-            self.network, self.subject.inputs(part.samples, part.batch_size, "recalibration")
-        )
+        batches = self.subject.inputs(part.samples, part.batch_size, "recalibration")
+        part.apply(self.network, batches)
         self._record(level, "recalibrated")
 
     def _retrain(self, level: int, share: float) -> None:
@@ -245,12 +245,7 @@ class Levels:
             on_the_way=self.targets.on_the_way(level),
         )
         self.ranks.on_main(lambda: self.watcher.log(record))
-        self.passed, self.records = _place(level, stage), self.records + 1
+        self.passed, self.records = place(level, stage), self.records + 1
         if save and self.journal and self.files:
             name = f"level-{level:02d}-{stage}"
             self.journal.save(self.files, name, STAGE, standing(self))
-
-
-def _place(level: int, stage: str) -> int:
-    """In the order of a run's stages."""
-    return len(STAGES) * (level - 1) + 1 + STAGES.index(stage) if level else 0

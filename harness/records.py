@@ -9,14 +9,25 @@ from typing import Any, Protocol
 VERSION = 4
 # Of a level, in their order.
 STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
+
 # Fields that later versions brought; a record of an earlier one has their defaults.
 ADDED = {
     3: {"effective_density", "empty_layers", "dead_units"},
     4: {
         *("examples", "training_flops", "training_flops_dense"),
         *("optimizer_state", "gradient_norm", "on_the_way", "target_counts"),
+        "density_of_masks",
     },
 }
+
+
+def place(level: int, stage: str) -> int:
+    """In the order of a run's stages; 0 is that of level 0.
+
+    >>> place(0, "dense"), place(1, "penalised"), place(2, "finetuned")
+    (0, 1, 8)
+    """
+    return len(STAGES) * (level - 1) + 1 + STAGES.index(stage) if level else 0
 
 
 @dataclass(frozen=True)
@@ -78,6 +89,9 @@ class Record:
     # Of a treatment that only a later level ends, whose result is then the run's (masks that shrink
     # inside one training, soft pruning): no result of its own.
     on_the_way: bool = False
+    # Kept share of prunable weights by the masks; `density` is less where a kept weight is 0, as
+    # one that was grown and never got a gradient.
+    density_of_masks: float | None = None
     # "parameters": density counts prunable weights, compression all parameters; "macs": both count
     # multiply-accumulates (allocation.budget=macs, schedule.unit=speedup).
     target_counts: str = "parameters"

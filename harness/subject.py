@@ -14,7 +14,7 @@ from harness.distributed import Ranks
 from harness.distributed.batch_norm import synced
 from harness.metrics.macs import macs
 from harness.metrics.reach import reach
-from harness.metrics.size import density, layer_densities, parameters_left, ratio
+from harness.metrics.size import density, kept_share, layer_densities, parameters_left, ratio
 from harness.models.base import Model
 from harness.pruning import Calibration
 from harness.seeds import derive
@@ -129,6 +129,7 @@ class Subject:
         connected = reach(network, self.splits.shape)
         return {
             "density": density(weights),
+            "density_of_masks": kept_share(network, masks),
             "layers": layer_densities(weights),
             "effective_density": connected.effective_density,
             "empty_layers": connected.empty,

@@ -82,7 +82,7 @@ class Targets:
         for number, share in zip(numbers, shares, strict=True):
             if share > before:
                 turns.append(Turn(number, share, None))
-            elif share < before or self.what.releases:
+            elif share < before or (self.what.releases and share < 1):
                 level += 1
                 turns.append(Turn(number, share, level))
             before = share
@@ -95,9 +95,10 @@ class Targets:
             limit = self.account.limit(error.share)
             raise ValueError(f"{error}, a {self.account.unit} of {limit}") from error
         account = self.account
-        if account.unit == "speedup" and goal.keep == 0 and account.removable == account.total:
+        if goal.keep == 0 and account.removable == account.total:
+            rule = "at least" if account.unit == "density" else "at most"
             raise ValueError(
-                f"the speedup that schedule asks for cannot be reached: it leaves nothing of "
-                f"{account.total} {account.counts}; ask for at most "
+                f"the {account.unit} that schedule asks for cannot be reached: it leaves nothing "
+                f"of {account.total} {account.counts}; ask for {rule} "
                 f"{account.limit(1 / account.total)}"
             )

@@ -11,6 +11,9 @@ from omegaconf import DictConfig
 
 from harness.launch.paths import CONF
 
+# Groups of which nothing is chosen by default.
+OPTIONAL = ("dynamics", "penalty", "recalibration", "distillation", "experiment", "sweep")
+
 
 def composed(overrides: Sequence[str] = ()) -> DictConfig:
     """The whole config with these overrides, without the `hydra` node."""
@@ -29,6 +32,16 @@ def defaults(arguments: Sequence[str]) -> DictConfig | None:
         return composed([*choices, *([f"hydra.searchpath=[{paths}]"] if own else [])])
     except HydraException:
         return None
+
+
+def without_nulls(arguments: Sequence[str]) -> list[str]:
+    """`GROUP=null` as Hydra wants it for a group that may be left out: `~GROUP`.
+
+    >>> without_nulls(["dynamics=null", "weights=null", "seed=1"])
+    ['~dynamics', 'weights=null', 'seed=1']
+    """
+    off = {f"{group}=null": f"~{group}" for group in OPTIONAL}
+    return [off.get(text, text) for text in arguments]
 
 
 def _own_folders(arguments: Sequence[str]) -> list[Path]:

@@ -11,6 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from harness.distributed import RankLost, RanksDisagree, WrongEnvironment
 from harness.files import Busy, CannotWrite
+from harness.launch.compose import OPTIONAL
 from harness.training.loop import NotFinite
 
 WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
@@ -66,6 +67,9 @@ def _unknown_choice(error: MissingConfigException) -> str:
 
 
 def _unknown_key(key: str, config: DictConfig | None) -> str:
+    group = key.partition(".")[0]
+    if group in OPTIONAL and (config is None or config.get(group) is None):
+        return f"{key}: nothing is chosen of {group}; add {group}=NAME, see conf/{group}/"
     keys = _dotted(OmegaConf.to_container(config, resolve=False)) if config is not None else []
     last = key.rpartition(".")[2]
     near = get_close_matches(key, keys, n=3) or get_close_matches(last, keys, n=3, cutoff=0.4)

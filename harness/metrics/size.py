@@ -80,3 +80,14 @@ def _check_dead(name: str, mask: Tensor, parameter: Tensor) -> None:
             f"{name}: {alive} of {_nonzeros(~mask)} pruned values are not 0; "
             "was the mask not applied after a step or a load?"
         )
+
+
+def kept_share(model: nn.Module, masks: Tensors) -> float:
+    """Share of prunable weights that masks keep; a weight without a mask is kept whole.
+
+    Raises:
+        ValueError: the model has no prunable weight.
+    """
+    sizes = {name: weight.numel() for name, weight in prunable_weights(model).items()}
+    kept = [int(masks[n].count_nonzero()) if n in masks else size for n, size in sizes.items()]
+    return sum(kept) / sum(sizes.values())
