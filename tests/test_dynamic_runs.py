@@ -11,7 +11,7 @@ from torch.optim import SGD, Adam
 from watched import QUARTER, WEIGHTS, Step, before_steps, experiment, levels_of, optimized, run
 
 from harness.inside import Inside
-from harness.tensors import Tensors
+from harness.tensors import Tensors, copied
 
 KINDS = ["rigl", "set", "snfs"]
 EVERY_2 = "dynamics.every=2"  # of 8 steps masks hold from step 6 on: updates are steps 2 and 4
@@ -109,6 +109,21 @@ def test_rigl_grows_where_the_dense_gradient_of_the_whole_batch_is_highest(
         highest = dense[name].abs().flatten().index_fill(0, kept, -1).topk(int(share * live))
         expected = sorted([*kept.tolist(), *highest.indices.tolist()])
         assert update.masks[name].flatten().nonzero().flatten().tolist() == expected
+
+
+def test_the_mean_gradient_of_snfs_is_dense_and_begins_anew_after_an_update(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    means: list[Tensors] = []
+    before_steps(monkeypatch, lambda inside, number, _: means.append(copied(inside.evidence)))
+    every_3 = ("dynamics.every=3", "dynamics.history=2", "dynamics.until=1", "dtype=float64")
+    found = run(tmp_path, experiment("dynamics=snfs", *every_3))
+
+    # It looks at steps 2 and 3, then at 5 and 6.
+    assert [number for number, mean in enumerate(means) if mean] == [3, 6]
+    dense = gradients(found.levels, found.steps[2].start, 1, 2)
+    for name, mean in means[3].items():
+        torch.testing.assert_close(mean, 0.1 * dense[name], rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", KINDS)
