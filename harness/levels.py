@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from harness.allocation.base import Facts
@@ -75,8 +75,7 @@ class Levels:
         for moment in keep:
             self.dense.settled(moment)  # refuses one beyond it
         self.passed, self.records, self.share = -1, 0, 1.0
-        self.chosen: Tensors = {}
-        self.along: Tensors = {}
+        self.chosen, self.along = dict[str, Tensor](), dict[str, Tensor]()
         self.training: LoopState | None = None
 
     @property

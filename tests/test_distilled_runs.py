@@ -6,10 +6,12 @@ import pytest
 import torch
 from command import harness, only_run, records_of
 from conftest import CONF
+from torch import nn
 from torch.nn.functional import cross_entropy
 from whole_runs import SMALL, TWO_LEVELS, differing, whole_run
 
 from harness.delivery import read_delivery
+from harness.trainings import Trainings
 
 DROPPING = "model._target_=parts.Dropping"
 HINTON = "distillation=hinton"
@@ -19,13 +21,19 @@ RETRAINING.remove("none")
 
 @pytest.mark.parametrize("mode", RETRAINING)
 def test_the_teacher_is_the_dense_network_to_the_last_whatever_is_retrained(
-    tmp_path: Path, mode: str
+    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    teachers: list[nn.Module] = []
+    found = Trainings._teacher
+    monkeypatch.setattr(
+        Trainings, "_teacher", lambda self: teachers.append(found(self)) or teachers[-1]
+    )
     whole = whole_run(tmp_path, *TWO_LEVELS, DROPPING, HINTON, f"finetune={mode}")
-    teacher = whole.levels.trainings._teacher
-    assert differing(dict(teacher.state_dict()), whole.networks[0, "dense"]) == []
-    assert not any(module.training for module in teacher.modules())
-    assert not any(p.requires_grad or p.grad is not None for p in teacher.parameters())
+    assert len(teachers) == 2
+    for teacher in teachers:
+        assert differing(dict(teacher.state_dict()), whole.networks[0, "dense"]) == []
+        assert not any(module.training for module in teacher.modules())
+        assert not any(p.requires_grad or p.grad is not None for p in teacher.parameters())
     assert whole.stages[-1] == (2, "finetuned")
 
 

@@ -140,7 +140,7 @@ def test_the_norm_of_a_training_in_which_masks_shrink_is_of_its_last_masks(
     found: Run = run(tmp_path, experiment("retraining.epochs=1", "dtype=float64", *overrides))
 
     last = found.steps[3]
-    dense = gradients(found.levels, last.start, "inside", 3)
+    dense = gradients(found.levels, last.start, 1, 3)
     assert found.records[-1].gradient_norm == pytest.approx(norm(dense, last.masks), rel=1e-9)
     # No epoch ended before a pruning.
     assert {record.gradient_norm for record in found.records[:-1]} == {None}

@@ -24,6 +24,8 @@ TRAINED = {
     "optimizer_state": None,
     "gradient_norm": None,
     "on_the_way": False,
+    "density_of_masks": None,
+    "target_counts": "parameters",
 }
 # What a record of a version lacks, as it is read.
 LACKS: dict[int, dict[str, Any]] = {2: MEASURED | TRAINED, 3: TRAINED, 4: {}}
@@ -39,6 +41,8 @@ COLLAPSED = replace(
     optimizer_state="kept",
     gradient_norm=0.5,
     on_the_way=True,
+    density_of_masks=0.004,
+    target_counts="macs",
 )
 
 

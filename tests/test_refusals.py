@@ -44,8 +44,8 @@ WRONG = {
     r".samples must be a whole number of at least 2, got 1",
     "recalibration=batch_norm model.batch_norm=true recalibration.batch_size=341": r"samples=1024 "
     r"in batches of batch_size=341 leave .*one sample.*use samples=1023",
-    "distillation=hinton when=init": r"distillation=Hinton .*dense network.*use when=trained",
-    "distillation=hinton finetune=none": r"distillation=Hinton .*finetune=none trains nothing",
+    "distillation=hinton when=init": r"distillation=hinton .*dense network.*use when=trained",
+    "distillation=hinton finetune=none": r"distillation=hinton .*finetune=none trains nothing",
     "distillation=hinton distillation.temperature=0": r"distillation.temperature .*above 0, got 0",
     "distillation=hinton distillation.weight=2": r"distillation.weight must be in \[0, 1\], got 2",
     "control=reinitialised finetune=none": r"control=reinitialised .*use another finetune, or",

@@ -29,7 +29,7 @@ def test_accuracy_right_after_removal_is_recorded_in_every_mode(tmp_path: Path, 
         clipped = under(whole.masks[level, "pruned"], whole.networks[before])
         network = whole.levels.subject.initial()
         network.load_state_dict(clipped)
-        outputs = network(test.inputs)
+        outputs = network(test.inputs).detach()
         record = whole.record(level, "pruned")
         assert record.top1 == float((outputs.argmax(1) == test.labels).double().mean())
         assert record.loss == pytest.approx(float(cross_entropy(outputs, test.labels)), rel=1e-5)
