@@ -125,8 +125,10 @@ def test_other_networks_are_not_warned_of(lost: dict[str, Any]) -> None:
 
 def test_the_warning_comes_once_a_level_after_pruning(capsys: pytest.CaptureFixture[str]) -> None:
     watchers = Watchers([], Progress("none", StringIO()), follows_epochs=False)
+    watchers.log(replace(COLLAPSED, on_the_way=False))
+    watchers.log(replace(COLLAPSED, on_the_way=False, stage="finetuned"))
+    # Inside one training the last pruning speaks for all.
     watchers.log(COLLAPSED)
-    watchers.log(replace(COLLAPSED, stage="finetuned"))
     shown = capsys.readouterr()
     assert shown.err == f"warning: {collapse(COLLAPSED)}\n" and shown.out == ""
 
