@@ -24,6 +24,8 @@ Form = tuple[Trainer, Moment]  # a recipe and where in it a training begins
 
 
 class Trainings:
+    """What a run trains between its records; the network and the masks are those of `levels`."""
+
     def __init__(self, levels: "Levels"):
         self.levels, self.what = levels, levels.what
         self.samples = len(levels.subject.splits.train)

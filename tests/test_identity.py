@@ -155,3 +155,17 @@ def test_differences_are_named_by_dotted_keys() -> None:
     other = changed(changed(ONE_SHOT, "training.optimizer.lr", 1), "extra", 2)
     assert differences(ONE_SHOT, other) == ["extra", "training.optimizer.lr"]
     assert differences(ONE_SHOT, copy.deepcopy(ONE_SHOT)) == []
+
+
+def test_rewinding_to_epoch_1_by_default_is_named_as_when_it_was_written_out() -> None:
+    target = {"_target_": "harness.finetune.weight_rewind.WeightRewind"}
+    written = ONE_SHOT | {"finetune": {**target, "epoch": 1}}
+    default = ONE_SHOT | {"finetune": {**target, "epoch": None, "step": None, "epochs": None}}
+    assert named(default) == named(written)
+    assert named(changed(default, "finetune.step", 3)) != named(written)
+
+
+def test_inside_one_training_levels_make_no_other_setting() -> None:
+    inside = ITERATIVE | {"when": "steps"}
+    assert lined(changed(inside, "schedule.levels", 9)) == lined(inside)
+    assert lined(changed(inside, "schedule.final", 0.5)) == lined(inside)

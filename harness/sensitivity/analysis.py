@@ -14,7 +14,6 @@ from harness.files import write_whole
 from harness.identity import Config, run_hash, setting_hash
 from harness.levels import Levels
 from harness.progress import Progress
-from harness.report.sensitivity import load, print_tables
 from harness.runs import Outcome, Run
 from harness.schedule.one_shot import OneShot
 from harness.schedule.steps import Steps
@@ -130,4 +129,7 @@ class Analysis(Run):
                 )
 
     def _show(self) -> None:
+        # Here, not above: every other command would wait for pandas too.
+        from harness.report.sensitivity import load, print_tables
+
         print_tables(load(self.folder))

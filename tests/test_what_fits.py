@@ -1,0 +1,98 @@
+"""Parts that fit and parts that do not, where a run would otherwise show something else."""
+
+from pathlib import Path
+
+import pytest
+from command import TINY, only_run, records_of
+from test_main import run_main
+from whole_runs import BATCH_NORM, whole_run
+
+from harness.launch.compose import composed
+from harness.main import build
+from harness.records import Record
+
+
+def refusal(*overrides: str) -> str:
+    with pytest.raises(Exception, match=".") as error:
+        build(composed([*TINY, *overrides]))
+    return str(error.value.__cause__)
+
+
+@pytest.mark.parametrize("saliency", ["obs", "woodfisher", "sparsegpt"])
+def test_a_penalty_that_settles_what_goes_refuses_weights_that_move_then(saliency: str) -> None:
+    wanted = (f"saliency={saliency}", "penalty=growing_l2")
+    assert f"saliency={saliency} moves weights when they go" in refusal(*wanted)
+    assert build(composed([*TINY, *wanted, "saliency.update=false"])).penalty
+
+
+def test_a_penalty_that_settles_what_goes_sees_the_curves_of_sensitivity(tmp_path: Path) -> None:
+    whole = whole_run(tmp_path, "penalty=growing_l2", "allocation=sensitivity")
+    assert [stage for _, stage in whole.stages] == ["dense", "penalised", "pruned", "finetuned"]
+    assert whole.record(1, "pruned").density == 0.5
+
+
+def test_a_student_of_an_untrained_network_is_refused() -> None:
+    assert "leaves it untrained; raise" in refusal("distillation=hinton", "training.epochs=0")
+
+
+def test_a_last_batch_of_one_sample_of_all_there_are_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    few = ("data.train=129", "recalibration=batch_norm", BATCH_NORM, "training.batch_size=43")
+    overrides = (*TINY, *few, "retraining.batch_size=43", f"runs={tmp_path}")
+    assert run_main(monkeypatch, *overrides) == 2
+    assert (
+        "recalibration.batch_size=128 leaves a last batch of one of 129" in capfd.readouterr().err
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def recorded(monkeypatch: pytest.MonkeyPatch, runs: Path, *overrides: str) -> list[Record]:
+    assert run_main(monkeypatch, *TINY, *overrides, f"runs={runs}") == 0
+    return records_of(only_run(runs))
+
+
+def test_only_its_own_schedule_is_called_ac_dc(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps = ("when=steps", "steps.every=1", "steps.end=2")
+    gradual = recorded(monkeypatch, tmp_path / "cubic", *steps, "schedule=cubic")[-1]
+    alternating = recorded(monkeypatch, tmp_path / "ac_dc", *steps, "schedule=ac_dc")
+    assert (gradual.label, alternating[-1].label) == (
+        "magnitude / element / global_ranking / while training", "AC/DC"
+    )  # fmt: skip
+    # Pruned before step 0, dense from step 1, where the optimizer is cleared, compressed at last.
+    found = [record.optimizer_state for record in alternating]
+    assert found == ["", "", "reset", "kept"]
+
+
+def test_a_target_says_that_it_counts_multiply_accumulates(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speedup = ("schedule.unit=speedup", "schedule.final=4")
+    last = recorded(monkeypatch, tmp_path / "one", *speedup)[-1]
+    plain = recorded(monkeypatch, tmp_path / "other", "schedule.final=0.25")[-1]
+    assert (last.target_counts, last.target_compression, last.speedup) == ("macs", 4.0, 4.0)
+    assert (plain.target_counts, plain.target_density) == ("parameters", 0.25)
+
+
+def test_masks_keep_what_a_grown_weight_that_never_learns_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = ("method=set", "dynamics.every=2", "dynamics.until=1", "schedule.final=0.1")
+    last = recorded(monkeypatch, tmp_path, *wanted, "retraining.epochs=3")[-1]
+    assert last.density_of_masks == pytest.approx(141 / 1408)
+    assert last.density <= last.density_of_masks
+
+
+def test_a_group_is_switched_off_by_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    records = recorded(monkeypatch, tmp_path, "dynamics=null", "penalty=null")
+    assert records[-1].label == "Global Magnitude"
+
+
+def test_a_key_of_a_group_of_which_nothing_is_chosen_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, *TINY, "penalty.epochs=2", f"runs={tmp_path}") == 2
+    said = capfd.readouterr().err
+    assert "penalty.epochs: nothing is chosen of penalty; add penalty=NAME" in said
