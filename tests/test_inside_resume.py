@@ -42,8 +42,8 @@ MODES: dict[str, tuple[str, ...]] = {
     "ac_dc": (*STEPS, "steps.end=4", "schedule=ac_dc", "structure=neuron"),
     "soft": (*STEPS, "dynamics=soft", "schedule=linear"),
     "soft levels": ("dynamics=soft", *LEVELS),
-    # How long it trains follows from the masks with which it began.
-    "scratch_b": (*STEPS, "schedule=cubic", "finetune=scratch_b"),
+    # How long it trains follows from the masks before they were let go.
+    "scratch_b": ("dynamics=soft", *LEVELS, "finetune=scratch_b", "training.epochs=1"),
 }
 
 

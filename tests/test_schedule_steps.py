@@ -136,9 +136,15 @@ def test_over_steps_a_curve_has_the_shares_of_as_many_levels(kind: type[Curve]) 
     assert kind(final=0.1, levels=2).during(identity, events=6)[1:] == over_levels
 
 
-@pytest.mark.parametrize("kind", [OneShot, Constant, *FROM_ONE, OneCycle])
+@pytest.mark.parametrize("kind", [OneShot, Constant])
 def test_a_single_event_asks_for_the_end(kind: type[Schedule]) -> None:
     assert kind().during(identity, events=0) == [0.05]
+
+
+@pytest.mark.parametrize("kind", [*FROM_ONE, OneCycle])
+def test_a_curve_of_a_single_event_is_refused(kind: type[Schedule]) -> None:
+    with pytest.raises(ValueError, match=r"steps.every is longer .* all would go at once; lower"):
+        kind().during(identity, events=0)
 
 
 def test_an_explicit_list_of_one_value_is_a_single_event() -> None:
