@@ -87,7 +87,7 @@ def _of_dynamics(what: "Experiment") -> Iterator[str]:
             f"when=steps changes masks by schedule={schedule}, and dynamics={name} by itself, at "
             "constant density; use when=init or trained with schedule=one_shot or constant"
         )
-    if what.schedule.falls:
+    if what.schedule.varies:
         yield (
             f"dynamics={name} grows as many weights as it drops, and schedule={schedule} only "
             "shrinks, from level to level; use schedule=one_shot or constant"

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -11,7 +12,7 @@ from harness.checks import check_parts
 from harness.data.base import Data
 from harness.distillation.base import Distillation
 from harness.distributed import Ranks
-from harness.dynamics.base import Dynamics
+from harness.dynamics.base import Dynamics, Exchange
 from harness.finetune.base import Finetune
 from harness.levels import Levels
 from harness.models.base import Model
@@ -84,6 +85,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_offers(vars(self))
+        check_offers({"exchange": self.exchange})
         self._check_values()
         check_parts(self)
         _ = self.pruner  # refuses a saliency that does not fit the structure
@@ -126,6 +128,11 @@ class Experiment:
     def releases(self) -> bool:
         """Whether pruned units may recover until the last level."""
         return self.dynamics is not None and self.dynamics.releases
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The dynamics, if they update masks at steps of their own."""
+        return None if self.releases else cast(Exchange | None, self.dynamics)
 
     @property
     def pruner(self) -> Pruner:

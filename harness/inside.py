@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from harness.dynamics.base import Dynamics
+from harness.dynamics.base import Exchange
 from harness.records import Trained
 from harness.seeds import derive
 from harness.tensors import Tensors
@@ -23,7 +23,7 @@ Teach = Callable[[Tensor, Tensor, Tensor], Tensor]  # inputs, outputs, own loss 
 
 class Inside:
     """
-    steps: of this training. dynamics: what masks do by themselves in it, or None. events: prunings
+    steps: of this training. exchange: what updates masks by itself in it, or None. events: prunings
     by the number of the step before which they happen. adder: adds a penalty's gradients.
     teach: the loss of a student.
     """
@@ -35,24 +35,24 @@ class Inside:
         meter: Meter,
         steps: int,
         steps_per_epoch: int,
-        dynamics: Dynamics | None = None,
+        exchange: Exchange | None = None,
         events: Mapping[int, Event] | None = None,
         adder: Callable[[int], None] | None = None,
         teach: Teach | None = None,
     ):
         self.levels, self.level, self.meter, self.steps = levels, level, meter, steps
-        self.steps_per_epoch, self.dynamics, self.events = steps_per_epoch, dynamics, events or {}
+        self.steps_per_epoch, self.exchange, self.events = steps_per_epoch, exchange, events or {}
         self.adder, self.teach = adder, teach
         self.mask_gradients = levels.store.gradient_masker(levels.network)
         self.number, self.looks, self.recorded = 0, False, False
         self.evidence: Tensors = {}
 
     def hooks(self, epoch_end: Callable[[int], None], saver: Saver | None) -> Hooks:
-        acts = self.dynamics or self.events or self.adder
+        acts = self.exchange or self.events or self.adder
         return Hooks(
             before_step=self.before_step if acts else None,
             loss_term=self.teach,
-            takes_step=self.takes_step if self.dynamics else None,
+            takes_step=self.takes_step if self.exchange else None,
             after_backward=self.after_backward,
             epoch_end=epoch_end,
             live=self.live,
@@ -95,18 +95,18 @@ class Inside:
         if number in self.events:
             self.meter.until(number)
             self.events[number](self, optimizer)
-        self.looks = self.dynamics is not None and self.dynamics.looks(number, self.steps)
+        self.looks = self.exchange is not None and self.exchange.looks(number, self.steps)
 
     def takes_step(self, optimizer: Optimizer) -> bool:
-        dynamics = self.dynamics
-        assert dynamics is not None
+        exchange = self.exchange
+        assert exchange is not None
         if self.looks:
             self.meter.looked(self.number)
-            self.evidence = dynamics.look(self.evidence, self._gradients())
-        if not dynamics.updates(self.number, self.steps):
+            self.evidence = exchange.look(self.evidence, self._gradients())
+        if not exchange.updates(self.number, self.steps):
             return False
         self.meter.until(self.number + 1)
-        self._swap(dynamics, optimizer)
+        self._swap(exchange, optimizer)
         return True
 
     def after_backward(self) -> None:
@@ -114,13 +114,13 @@ class Inside:
             self.adder(self.number)
         self.mask_gradients()
 
-    def _swap(self, dynamics: Dynamics, optimizer: Optimizer) -> None:
+    def _swap(self, exchange: Exchange, optimizer: Optimizer) -> None:
         levels = self.levels
         levels.ranks.check_equal(levels.store.masks, "masks in force")
         weights = {name: levels.network.get_parameter(name).detach() for name in levels.units}
         masks = {name: levels.store.masks[name] for name in levels.units}
         seed = derive(levels.what.seed, "dynamics", self.level)
-        found = dynamics.swap(weights, masks, self.evidence, self.number, self.steps, seed)
+        found = exchange.swap(weights, masks, self.evidence, self.number, self.steps, seed)
         levels.store.replace(levels.ranks.agree(found))
         levels.store.apply_to(levels.network, optimizer)
         self.evidence = {}

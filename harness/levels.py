@@ -137,7 +137,7 @@ class Levels:
 
     def _prune(self, level: int, share: float) -> None:
         self._shrink(level, share)
-        self.speedup = self.trainings.dense_macs / self.trainings.macs()
+        self.speedup = self.trainings.speedup()
         self._record(level, "pruned")
 
     def _recalibrate(self, level: int, share: float) -> None:
@@ -149,15 +149,13 @@ class Levels:
         self._record(level, "recalibrated")
 
     def _retrain(self, level: int, share: float) -> None:
-        if not self.training:
-            self.speedup = self.trainings.speedup()
         form = self.trainings.form()
         if form is None:
             return
         if not self.training:
             self._release(level)
             self.trainings.load_start(level)
-        trained = self.trainings.train(level, form, level, dynamics=self.what.dynamics)
+        trained = self.trainings.train(level, form, level, self.what.exchange)
         self._record(level, "finetuned", trained)
 
     def _prune_inside(self) -> None:
@@ -186,14 +184,14 @@ class Levels:
         self._release(turn.level)
 
     def _shrink(self, level: int, share: float) -> None:
-        rounds = self._ready(level)
         if self.what.may_grow:
             names = self.store.masks.keys() - self.units.keys()
             self.along = copied({name: self.network.get_parameter(name) for name in names})
         if self.chosen:
-            rounds.settle(self.network, self.store, self.chosen)
+            self.store.shrink_to(self.chosen)
+            self.store.apply_to(self.network)
         else:
-            rounds.run(self.network, self.store, self._goals(share))
+            self._ready(level).run(self.network, self.store, self._goals(share))
         self.chosen, self.share = {}, share
 
     def _release(self, level: int) -> None:

@@ -11,11 +11,12 @@ OFFERS = {
     "saliency": ("granularity", "evidence", "score"),
     "structure": ("granularity", "units", "pool", "expand"),
     "allocation": ("allocate",),
-    "schedule": ("unit", "shares", "during", "falls", "may_grow"),
+    "schedule": ("unit", "shares", "during", "varies", "may_grow"),
     "finetune": ("plan", "moments", "weights"),
 }
 OPTIONAL = {
-    "dynamics": ("may_grow", "releases", "check", "updates", "looks", "look", "swap"),
+    "dynamics": ("may_grow", "releases", "check"),
+    "exchange": ("updates", "looks", "look", "swap"),
     "penalty": ("epochs", "names_units", "check", "adder"),
     "recalibration": ("samples", "batch_size", "check", "apply"),
     "distillation": ("loss",),

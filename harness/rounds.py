@@ -40,7 +40,8 @@ class Rounds:
             for goal in goals:
                 self._round(model, store, goal)
         else:
-            self.settle(model, store, self.foreseen(model, store, goals))
+            store.shrink_to(self.agree(self.foreseen(model, store, goals)))
+            store.apply_to(model)
 
     def foreseen(self, model: nn.Module, store: MaskStore, goals: Iterable[Goal]) -> Tensors:
         """The masks that `run` would come to; model and store stay as they are."""
@@ -51,11 +52,6 @@ class Rounds:
         if self.pruner.control == "none":
             return dict(masks.masks)
         return self.pruner.controlled(masks.masks, model, store, self.units)
-
-    def settle(self, model: nn.Module, store: MaskStore, masks: Tensors) -> None:
-        """Prunes model and store to masks that were chosen before, rank 0's."""
-        store.shrink_to(self.agree(masks))
-        store.apply_to(model)
 
     def _round(self, model: nn.Module, store: MaskStore, goal: Goal) -> None:
         self.begin()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from harness.dynamics.base import Dynamics
+from harness.dynamics.base import Exchange
 from harness.inside import Event, Inside, Teach
 from harness.moment import Moment
 from harness.records import STAGES, Trained
@@ -85,7 +85,7 @@ class Trainings:
         level: int,
         form: Form,
         streams: int | str,
-        dynamics: Dynamics | None = None,
+        exchange: Exchange | None = None,
         events: Mapping[int, Event] | None = None,
         adder: Callable[[int], None] | None = None,
     ) -> Trained:
@@ -102,7 +102,7 @@ class Trainings:
             self._meter(recipe, begin, taught=student is not None),
             steps=self.steps(form),
             steps_per_epoch=recipe.steps_per_epoch(self.samples),
-            dynamics=dynamics,
+            exchange=exchange,
             events=events,
             adder=adder,
             teach=student,

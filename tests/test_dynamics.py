@@ -6,7 +6,7 @@ import pytest
 import torch
 from conftest import component, every
 
-from harness.dynamics.base import Dynamics
+from harness.dynamics.base import Exchange
 from harness.dynamics.drop_grow import DropGrow
 from harness.dynamics.rigl import Rigl
 from harness.dynamics.set import Set
@@ -18,7 +18,9 @@ KINDS = pytest.mark.parametrize("kind", [Rigl, Set, Snfs])
 
 
 @every("dynamics")
-def test_dynamics_give_back_all_masks_and_change_no_input(dynamics: Dynamics) -> None:
+def test_dynamics_give_back_all_masks_and_change_no_input(dynamics: Exchange) -> None:
+    if dynamics.releases:
+        return  # updates nothing by itself
     torch.manual_seed(0)
     masks = {
         "a": torch.rand(20, 30) < 0.3,
@@ -43,12 +45,14 @@ def test_dynamics_give_back_all_masks_and_change_no_input(dynamics: Dynamics) ->
 
 
 @every("dynamics")
-def test_dynamics_may_grow_and_look_no_later_than_they_update(dynamics: Dynamics) -> None:
+def test_dynamics_may_grow_and_look_no_later_than_they_update(dynamics: Exchange) -> None:
+    assert dynamics.may_grow
     dynamics.check(1000)
+    if dynamics.releases:
+        return
     updates = [step for step in range(1000) if dynamics.updates(step, 1000)]
     looks = [step for step in range(1000) if dynamics.looks(step, 1000)]
-    assert dynamics.may_grow
-    assert dynamics.releases == (not updates)
+    assert updates
     assert max(looks, default=0) <= max(updates, default=0)
 
 
@@ -56,9 +60,7 @@ def test_soft_lets_masks_go_and_never_updates_them() -> None:
     soft = component("dynamics", "soft")
     assert soft == Soft() and Soft.releases and Soft.may_grow
     soft.check(1)
-    assert not any(soft.updates(step, 500) or soft.looks(step, 500) for step in range(500))
-    masks = {"w": torch.tensor([True, False])}
-    assert soft.swap({"w": torch.ones(2)}, masks, {}, step=1, steps=9, seed=0) == masks
+    assert not hasattr(soft, "updates")
 
 
 def test_the_exchanged_share_falls_along_a_cosine_to_0() -> None:

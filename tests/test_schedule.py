@@ -60,19 +60,19 @@ def test_ac_dc_has_no_levels() -> None:
 @every("schedule")
 def test_a_schedule_falls_where_levels_may_ask_for_different_shares(schedule: Schedule) -> None:
     if isinstance(schedule, AcDc):
-        assert schedule.falls
+        assert schedule.varies
     else:
-        assert schedule.falls == (len(set(schedule.shares(identity))) > 1)
+        assert schedule.varies == (len(set(schedule.shares(identity))) > 1)
 
 
 @pytest.mark.parametrize("kind", CURVES)
 def test_a_curve_of_one_level_does_not_fall(kind: type[Curve]) -> None:
-    assert not kind(levels=1).falls
+    assert not kind(levels=1).varies
 
 
 def test_equal_values_do_not_fall() -> None:
-    assert not Constant(levels=3).falls
-    assert not Explicit(values=[0.5, 0.5]).falls
+    assert not Constant(levels=3).varies
+    assert not Explicit(values=[0.5, 0.5]).varies
 
 
 @every("schedule")

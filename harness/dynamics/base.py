@@ -8,12 +8,9 @@ from harness.tensors import Tensors
 class Dynamics(Protocol):
     """Without dynamics masks hold between prunings: static sparse training.
 
-    Steps are counted from 0 within one training of `steps` optimizer steps. Weights are detached;
-    gradients are dense and those of the whole batch, averaged over ranks, so that every rank comes
-    to the same masks.
-
     may_grow: masks may revive what was pruned.
-    releases: between two prunings all masks are let go.
+    releases: between two prunings all masks are let go, which the run does; the others are an
+        Exchange.
     """
 
     may_grow: ClassVar[bool]
@@ -26,6 +23,15 @@ class Dynamics(Protocol):
             ValueError: a training of so many steps never updates its masks.
         """
         ...
+
+
+class Exchange(Dynamics, Protocol):
+    """Dynamics that update masks at steps of their own.
+
+    Steps are counted from 0 within one training of `steps` optimizer steps. Weights are detached;
+    gradients are dense and those of the whole batch, averaged over ranks, so that every rank comes
+    to the same masks.
+    """
 
     def updates(self, step: int, steps: int) -> bool:
         """Whether masks are updated in place of this optimizer step."""

@@ -1,8 +1,6 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.tensors import Tensors
-
 
 @dataclass(frozen=True)
 class Soft:
@@ -20,23 +18,3 @@ class Soft:
 
     def check(self, steps: int) -> None:
         """Any training will do."""
-
-    def updates(self, step: int, steps: int) -> bool:
-        return False
-
-    def looks(self, step: int, steps: int) -> bool:
-        return False
-
-    def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
-        return {}
-
-    def swap(
-        self,
-        weights: Tensors,
-        masks: Tensors,
-        evidence: Tensors,
-        step: int,
-        steps: int,
-        seed: int,
-    ) -> Tensors:
-        return dict(masks)

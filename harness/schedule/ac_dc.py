@@ -24,7 +24,7 @@ class AcDc(Target):
     may_grow: ClassVar[bool] = True
 
     @property
-    def falls(self) -> bool:
+    def varies(self) -> bool:
         return True
 
     def shares(self, share_of: Callable[[float], float]) -> list[float]:

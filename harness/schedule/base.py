@@ -30,7 +30,7 @@ class Schedule(Protocol):
         ...
 
     @property
-    def falls(self) -> bool:
+    def varies(self) -> bool:
         """Whether it can ask for different shares at different levels."""
         ...
 

@@ -25,7 +25,7 @@ class Constant(Target):
         check_levels(self.levels)
 
     @property
-    def falls(self) -> bool:
+    def varies(self) -> bool:
         return False
 
     def shares(self, share_of: Callable[[float], float]) -> list[float]:

@@ -23,7 +23,7 @@ class Curve(Target, ABC):
         check_levels(self.levels)
 
     @property
-    def falls(self) -> bool:
+    def varies(self) -> bool:
         return self.levels > 1
 
     def shares(self, share_of: Callable[[float], float]) -> list[float]:

@@ -47,7 +47,7 @@ class Explicit:
                 )
 
     @property
-    def falls(self) -> bool:
+    def varies(self) -> bool:
         return len(set(self.values)) > 1
 
     def shares(self, share_of: Callable[[float], float]) -> list[float]:

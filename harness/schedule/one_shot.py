@@ -16,7 +16,7 @@ class OneShot(Target):
     """
 
     @property
-    def falls(self) -> bool:
+    def varies(self) -> bool:
         return False
 
     def shares(self, share_of: Callable[[float], float]) -> list[float]:

@@ -129,7 +129,8 @@ class DenseTraining:
             if on_epoch:
                 on_epoch(done, model)
 
-        hooks, resumed = Hooks(epoch_end=epoch_end, before_step=keeper.before_step), None
+        before_step = keeper.before_step if any(m.step for m in keeper.wanted) else None
+        hooks, resumed = Hooks(epoch_end=epoch_end, before_step=before_step), None
         if self.journal:
             files = self.journal.files(self.folder)
             hooks = replace(hooks, saver=DenseSaver(self.journal, files, model))

@@ -13,7 +13,7 @@ from harness.draws import uniforms
 from harness.moment import Moment
 from harness.seeds import derive
 from harness.tensors import Batch, load_into
-from harness.training.order import Portion, epoch_order, portions, steps_per_epoch
+from harness.training.order import Portion, between, epoch_order, portions, steps_per_epoch
 from harness.training.own import own_of, take_up_own
 from harness.training.setting import Hooks, LoopState, Setting
 
@@ -122,7 +122,7 @@ class Loop:
         order = epoch_order(len(setting.split), setting.seed, setting.level, self.epoch)
         order = order.to(setting.ranks.device)
         every = portions(order, recipe.batch_size, setting.ranks, recipe.accumulate)
-        return _between(self.step, steps, list(every))
+        return between(self.step, steps, list(every))
 
     def save(self) -> None:
         if self.hooks.saver:
@@ -247,9 +247,3 @@ class Loop:
                 f"over steps, not finite in {', '.join(odd) or 'no weight yet'}; "
                 "lower the optimizer's lr or set clip_norm"
             )
-
-
-def _between(first: int, last: int, plan: list[Portion]) -> list[Portion]:
-    """What an epoch's optimizer steps from `first` up to `last` compute."""
-    ends = [0, *(number for number, portion in enumerate(plan, start=1) if portion.last)]
-    return plan[ends[first] : ends[last]]

@@ -39,5 +39,11 @@ def portions(order: Tensor, batch_size: int, ranks: Ranks, accumulate: int) -> I
             yield Portion(part, scale, last=number == len(parts))
 
 
+def between(first: int, last: int, plan: list[Portion]) -> list[Portion]:
+    """What an epoch's optimizer steps from `first` up to `last` compute."""
+    ends = [0, *(number for number, portion in enumerate(plan, start=1) if portion.last)]
+    return plan[ends[first] : ends[last]]
+
+
 def steps_per_epoch(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size)
