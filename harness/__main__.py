@@ -33,19 +33,15 @@ def _run(command: str) -> None:
     # Else Hydra prints its own, longer account and leaves.
     os.environ[TRACEBACK] = "1"
     from harness import main as commands
-    from harness.launch import grid
     from harness.launch.compose import defaults, without_nulls
     from harness.launch.errors import OF_ONE_RANK, WRONG_INPUT, Refused, one_line, status_of
-    from harness.launch.sweep import forget_outcomes
+    from harness.launch.plugins import register
 
     sys.argv[1:] = without_nulls(sys.argv[1:])
-    grid.install()
+    register()
     stop_on_signals()
     try:
         getattr(commands, command)()
-    except KeyboardInterrupt:
-        forget_outcomes()
-        raise
     except (Refused, *WRONG_INPUT) as error:
         if wants_traceback:
             raise

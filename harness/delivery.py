@@ -11,9 +11,8 @@ from torch import nn
 from torch.nn.utils import prune
 
 from harness.files import write_whole
+from harness.outcome import MASKS, MODEL
 from harness.tensors import Tensors, copied
-
-MODEL, MASKS = "model.safetensors", "masks.safetensors"
 
 
 @dataclass(frozen=True)

@@ -1,15 +1,13 @@
 """What a run ran on: versions, device, commit, and the key under which numbers repeat exactly."""
 
 import platform
-import subprocess
 import sys
-from functools import cache
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from harness.commit import commit
 from harness.distributed import Ranks
 
 PACKAGES = ("pruning-harness", "torch", "torchvision", "hydra-core", "numpy", "wandb")
@@ -40,20 +38,6 @@ def device_name(device: torch.device) -> str:
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"cpu {platform.machine()}"
-
-
-@cache
-def commit() -> str | None:
-    """Commit of the harness's own checkout ("-dirty" with changes), None when installed."""
-    here = Path(__file__).parent
-    if not (here.parent / ".git").exists():
-        return None
-    command = ["git", "-C", str(here), "describe", "--always", "--abbrev=12", "--dirty"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return None
-    return done.stdout.strip()
 
 
 def _version(package: str) -> str | None:

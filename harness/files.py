@@ -176,7 +176,7 @@ def _is_stale(lock: Path) -> bool:
         holder = None
     if holder and holder["host"] == socket.gethostname():
         mine = holder["pid"] == os.getpid()
-        if not _alive(holder["pid"]) or (mine and lock.absolute() not in _held):
+        if not alive(holder["pid"]) or (mine and lock.absolute() not in _held):
             return True
     return age > STALE_S
 
@@ -185,7 +185,7 @@ def _age(folder: Path) -> float:
     return time.time() - folder.stat().st_mtime
 
 
-def _alive(pid: int) -> bool:
+def alive(pid: int) -> bool:
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -11,10 +11,10 @@ from typing import ClassVar
 
 from harness import records
 from harness.checkpoints import Checkpoints, Policy, State
-from harness.delivery import MASKS, MODEL, Delivery, deliver
+from harness.delivery import Delivery, deliver
 from harness.distributed import Ranks
 from harness.distributed.stop import Stop
-from harness.environment import commit, environment, numerics_key
+from harness.environment import environment, numerics_key
 from harness.experiment import Experiment
 from harness.files import (
     HEARTBEAT_S,
@@ -29,24 +29,13 @@ from harness.files import (
 )
 from harness.identity import Config, differences
 from harness.levels import Levels
+from harness.outcome import RERUN, RESULTS, Outcome, finished
 from harness.progress import MODES, Progress
 from harness.records import Identity, Record, Sink
 from harness.status import Status
 from harness.tracking.base import RunInfo, Tracking
 from harness.training.journal import Journal
 from harness.watchers import Files, Watchers
-
-RERUN = ("never", "changed", "always")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a run, for the list at a sweep's end."""
-
-    state: str  # "finished", "skipped" or "failed"
-    folder: str
-    reason: str = ""
-    top1: float | None = None  # of the last record, share of test samples
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,7 @@ class Run:
         ValueError: rerun or progress is unknown.
     """
 
-    RESULTS: ClassVar[tuple[str, ...]] = ("records.jsonl", MODEL, MASKS)
+    RESULTS: ClassVar[tuple[str, ...]] = RESULTS
 
     folder: Path
     dense: Path
@@ -107,6 +96,14 @@ class Run:
                 # Another process may have finished it just before this one came in.
                 return ranks.on_main(self._finished) or self._go(levels, journal)
 
+    def train_dense(self, experiment: Experiment, ranks: Ranks) -> Outcome:
+        """Only what all runs that share its dense training begin with, for their cache."""
+        with Stop(ranks) as stop:
+            journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
+            dense = experiment.prepare(ranks, self.dense, journal).dense
+            dense.at(dense.end)
+        return Outcome("finished", str(self.dense))
+
     def _enter(self, stack: ExitStack, journal: Journal) -> None:
         """Waits for a lock of another host until it counts as stale: a run that is started again
         elsewhere cannot know that the process before is dead."""
@@ -137,8 +134,9 @@ class Run:
                 splits = levels.subject.splits
                 delivery = Delivery(network.state_dict(), masks, splits.shape, splits.classes)
                 ranks.on_main(lambda: deliver(self.folder, delivery))
-                top1 = watcher.last.top1 if watcher.last else None
-        return Outcome("finished", str(self.folder), top1=top1)
+                last = watcher.last  # None above rank 0
+        measured = (last.top1, last.validation_top1) if last else ()
+        return Outcome("finished", str(self.folder), "", *measured)
 
     def _begin(self, files: Checkpoints, ranks: Ranks, again: bool) -> None:
         files.clear()
@@ -202,17 +200,7 @@ class Run:
     def _finished(self) -> Outcome | None:
         """The outcome, if there is nothing left to do; checks that the folder is this run's."""
         self._check_config()
-        status = self._file.read()
-        whole = all((self.folder / name).exists() for name in self.RESULTS)
-        if status.get("state") != "finished" or not whole or self.rerun == "always":
-            return None
-        made_by = status.get("commit")
-        if (made_by, status.get("code")) == (commit(), self.code):
-            return Outcome("skipped", str(self.folder), "finished before")
-        if self.rerun == "changed":
-            return None
-        other = f"commit {made_by}" if made_by != commit() else "other code"
-        return Outcome("skipped", str(self.folder), f"finished before, by {other}")
+        return finished(self.folder, self.code, self.rerun, self.RESULTS)
 
     def _check_config(self) -> None:
         before = read_json(self.folder / "identity.json")

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from harness.environment import commit
-from harness.files import read_json, write_json
+from harness.commit import commit
+from harness.files import alive, read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -38,3 +38,8 @@ class Status:
             "code": self.code,
         }
         write_json(self.folder / "status.json", {"state": state, "reason": reason, **who})
+
+
+def lives(status: dict[str, Any]) -> bool:
+    """Whether the process that wrote it may still be at work: on another host nobody can tell."""
+    return bool(status["host"] != socket.gethostname() or alive(status["pid"]))

@@ -2,6 +2,9 @@
 
 import os
 import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -42,6 +45,21 @@ def leave_on_signals() -> None:
     """
     for number in SIGNALS:
         signal.signal(number, _leave)
+
+
+@contextmanager
+def leaving_on_signals() -> Iterator[None]:
+    """leave_on_signals() inside; what was in force before holds again afterwards."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python allows no handlers there
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    leave_on_signals()
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def speaks() -> bool:

@@ -11,9 +11,10 @@ from ranks_program import ME, Silent
 from torch.optim import SGD
 from watched import experiment, optimized
 
-from harness.distributed import Ranks, RanksDisagree, ranks_of_environment
+from harness.distributed import Ranks, ranks_of_environment
 from harness.distributed.options import Options
 from harness.experiment import Experiment
+from harness.failures import RanksDisagree
 from harness.inside import Inside
 from harness.records import to_line
 from harness.tensors import copied

@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from harness.allocation.global_ranking import GlobalRanking
 from harness.budget import Goal
-from harness.distributed import Ranks, RanksDisagree, ranks_of_environment
+from harness.distributed import Ranks, ranks_of_environment
+from harness.failures import RanksDisagree
 from harness.launch.build import named
 from harness.launch.compose import composed
 from harness.launch.paths import CONF
-from harness.main import build
+from harness.launch.work import build
 from harness.prunable import store_for
 from harness.pruning import Calibration, Pruner
 from harness.records import Identity, Record

@@ -10,8 +10,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from harness.distributed import Ranks, RanksDisagree, ranks_of_environment
+from harness.distributed import Ranks, ranks_of_environment
 from harness.distributed.sharded import top_each_sharded, top_sharded
+from harness.failures import RanksDisagree
 from harness.selection import top, top_each
 
 SEEDS = 8

@@ -15,7 +15,7 @@ from harness.identity import OPERATIONAL
 from harness.launch.compose import composed
 from harness.launch.method import EXTRAS, PARTS
 from harness.launch.paths import CONF
-from harness.main import build
+from harness.launch.work import build
 
 FILES = sorted(str(file.relative_to(CONF)) for file in CONF.glob("*/*.yaml"))
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))

@@ -13,7 +13,7 @@ from harness.budget import Goal
 from harness.control import CONTROLS, controlled
 from harness.distributed import Ranks
 from harness.launch.compose import composed
-from harness.main import build
+from harness.launch.work import build
 from harness.prunable import store_for
 from harness.pruning import NOTHING, Calibration, Pruner
 from harness.rounds import Rounds

@@ -15,6 +15,7 @@ from harness.checkpoints import Policy
 from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.distributed.stop import Stop
+from harness.failures import NotFinite
 from harness.learning_rate.cosine import Cosine
 from harness.models.mlp import Mlp
 from harness.moment import Moment
@@ -22,7 +23,7 @@ from harness.task.classification import Classification
 from harness.tensors import Tensors, copied
 from harness.training.dense import DenseTraining
 from harness.training.journal import Journal
-from harness.training.loop import Loop, NotFinite
+from harness.training.loop import Loop
 from harness.training.setting import Hooks, Setting
 from harness.training.states import build_seeded, load_weights
 from harness.training.trainer import Trainer

@@ -11,8 +11,9 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from harness.distributed import Options, RankLost, group, ranks_of_environment, rendezvous
+from harness.distributed import Options, group, ranks_of_environment, rendezvous
 from harness.distributed.rendezvous import Place, meet
+from harness.failures import RankLost
 
 ALONE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 FOUR = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}

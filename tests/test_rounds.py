@@ -9,8 +9,8 @@ from ranks_program import ME, Silent
 
 from harness.distributed import Ranks
 from harness.launch.compose import composed
+from harness.launch.work import build
 from harness.levels import Levels
-from harness.main import build
 from harness.pruning import Decision, Pruner
 from harness.schedule.base import path
 from harness.tensors import Tensors

@@ -11,8 +11,8 @@ from test_main import run_main
 from wandb_log import logs
 
 from harness.delivery import read_delivery
+from harness.failures import NotFinite
 from harness.files import locked
-from harness.training.loop import NotFinite
 from harness.training.trainer import Trainer
 
 

@@ -19,7 +19,7 @@ from harness.allocation.base import Curve, Layers
 from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
 from harness.launch.compose import composed
-from harness.main import build
+from harness.launch.work import build
 from harness.masks import MaskStore
 from harness.pruning import Calibration, Pruner
 from harness.saliency.magnitude import Magnitude

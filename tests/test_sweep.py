@@ -10,9 +10,13 @@ from pathlib import Path
 
 import pytest
 from command import TINY, environment, harness, records_of, run_folders
+from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from harness.launch.grid import shape
+from harness.launch.plan import Planned
 from harness.launch.sweep import summary
+from harness.outcome import Outcome
+from harness.status import Status
 
 GRID = ("-m", *TINY, "schedule.unit=compression", "schedule.final=2,4", "sweep_name=grid")
 
@@ -48,8 +52,14 @@ def test_one_failing_point_does_not_stop_the_others_and_is_listed_with_its_reaso
 
     assert done.returncode == 1
     assert "sweep: 4 runs: 2 finished, 0 skipped, 2 failed" in done.stdout
-    assert re.search(r"failed: .*schedule.final=4.*: calibration.samples=9999, but", done.stdout)
-    assert len(run_folders(tmp_path, "grid")) == 2
+    failed = re.search(
+        r"failed: calibration.samples=9999 schedule.final=4: calibration.samples=9999, but .*"
+        r"\(see (.*)\)",
+        done.stdout,
+    )
+    assert failed and "Traceback" in Path(failed[1]).read_text()
+    states = [Status(folder, "").read()["state"] for folder in run_folders(tmp_path, "grid")]
+    assert sorted(states) == ["failed", "failed", "finished", "finished"]
 
 
 def test_a_misspelt_value_in_a_grid_is_told_before_any_run(tmp_path: Path) -> None:
@@ -84,16 +94,15 @@ def test_a_signal_stops_a_sweep_and_the_same_command_goes_on(
 
     assert sweep.returncode == status
     assert f"{number.name}; the same command goes on" in said
-    assert list(tmp_path.glob("grid/.outcomes-*")) == []
     assert done.returncode == 0, done.stderr
     assert re.search(r"sweep: 12 runs: \d+ finished, \d+ skipped, 0 failed", done.stdout)
     assert all(len(records_of(folder)) == 3 for folder in run_folders(tmp_path, "grid"))
 
 
 def test_the_summary_names_runs_of_another_commit() -> None:
-    skipped = {"state": "skipped", "folder": "f", "reason": "finished before, by commit abc"}
+    point = Planned("f", code="", says="seed=0", dense="", files=[], line="")
 
-    lines = summary([{**skipped, "point": "seed=0"}])
+    lines = summary([(point, Outcome("skipped", "f", "finished before, by commit abc"))])
 
     assert lines[0] == "sweep: 1 runs: 0 finished, 1 skipped, 0 failed"
     assert lines[1] == "  f: finished before, by commit abc; rerun=changed redoes it"
@@ -104,7 +113,12 @@ def test_a_grid_is_composed_once_for_every_combination_of_group_choices() -> Non
         def get_group_options(self, group: str) -> list[str]:
             return ["random", "snip"] if group == "method" else []
 
-    points = [[f"method={m}", f"seed={s}"] for m in ("random", "snip") for s in (0, 1, 2)]
+    parser = OverridesParser.create()
+    points = [
+        parser.parse_overrides([f"method={m}", f"seed={s}"])
+        for m in ("random", "snip")
+        for s in (0, 1, 2)
+    ]
 
     shapes = [shape(point, Loader()) for point in points]  # type: ignore[arg-type]
     assert set(shapes) == {("method=random", "seed"), ("method=snip", "seed")}

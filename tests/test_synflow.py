@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.experiment import Experiment
 from harness.launch.compose import composed
-from harness.main import build
+from harness.launch.work import build
 from harness.models.lenet_5 import LeNet5
 from harness.saliency.synflow import SynFlow, positive_copy
 from harness.tensors import Batch, Tensors, mean_alone, prunable_weights

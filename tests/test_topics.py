@@ -10,7 +10,7 @@ from harness.calibration import Samples
 from harness.data.base import Split, Splits
 from harness.data.topics import CLASSES, OTHER, VOCABULARY, Topics, encoded, read_topics, windows
 from harness.launch.compose import composed
-from harness.main import build
+from harness.launch.work import build
 
 LETTERS = "abcdefghijklmnop"  # ids 65 to 80
 

@@ -10,6 +10,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from harness.data.base import Split
 from harness.distributed import Ranks
+from harness.failures import NotFinite
 from harness.learning_rate.base import LearningRate
 from harness.learning_rate.constant import Constant
 from harness.masks import MaskStore
@@ -17,7 +18,6 @@ from harness.models.mlp import Mlp
 from harness.moment import Moment
 from harness.task.classification import Classification
 from harness.training.evaluation import evaluate
-from harness.training.loop import NotFinite
 from harness.training.order import epoch_order
 from harness.training.setting import Hooks, Setting
 from harness.training.trainer import Trainer

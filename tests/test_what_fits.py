@@ -8,7 +8,7 @@ from test_main import run_main
 from whole_runs import BATCH_NORM, whole_run
 
 from harness.launch.compose import composed
-from harness.main import build
+from harness.launch.work import build
 from harness.records import Record
 
 

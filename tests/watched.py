@@ -16,8 +16,8 @@ from harness.distributed import Ranks
 from harness.experiment import Experiment
 from harness.inside import Inside
 from harness.launch.compose import composed
+from harness.launch.work import build
 from harness.levels import Levels
-from harness.main import build
 from harness.records import Record
 from harness.tensors import Tensors, copied
 from harness.training.loop import Loop

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from harness.distributed import Ranks
 from harness.launch.compose import composed
+from harness.launch.work import build
 from harness.levels import Levels
-from harness.main import build
 from harness.moment import Moment
 from harness.records import Record
 from harness.tensors import Batch, Tensors, copied

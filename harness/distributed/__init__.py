@@ -1,17 +1,12 @@
 """All that this project knows of torch.distributed. One process behaves as a group of one."""
 
-from harness.distributed.agreement import RanksDisagree
 from harness.distributed.group import is_main_process, ranks_of_environment
 from harness.distributed.options import Options
 from harness.distributed.ranks import Ranks
-from harness.distributed.roll import RankLost, WrongEnvironment
 
 __all__ = [
     "Options",
-    "RankLost",
     "Ranks",
-    "RanksDisagree",
-    "WrongEnvironment",
     "is_main_process",
     "ranks_of_environment",
 ]

@@ -3,9 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 
-
-class RanksDisagree(RuntimeError):
-    """Ranks hold different values where the maths says that they must be equal."""
+from harness.failures import RanksDisagree
 
 
 def disagreement(what: str, digests: Sequence[dict[str, str]]) -> RanksDisagree | None:

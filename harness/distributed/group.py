@@ -14,8 +14,8 @@ from torch.distributed.distributed_c10d import Store
 from harness.distributed.options import Options
 from harness.distributed.ranks import Ranks
 from harness.distributed.rendezvous import meet, place_of_environment
-from harness.distributed.roll import WrongEnvironment
 from harness.distributed.watchdog import Watchdog
+from harness.failures import WrongEnvironment
 
 NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 MEET_S = 60.0  # at the least: ranks that start together may be so far apart

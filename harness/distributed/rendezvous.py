@@ -15,7 +15,7 @@ from uuid import uuid4
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
-from harness.distributed.roll import RankLost, WrongEnvironment
+from harness.failures import RankLost, WrongEnvironment
 
 T = TypeVar("T")
 

@@ -15,14 +15,6 @@ SAID = {
 }
 
 
-class RankLost(RuntimeError):
-    """Another rank died, hung or left, so that this one cannot go on."""
-
-
-class WrongEnvironment(ValueError):
-    """What the launcher told this rank is wrong; the others may know nothing of it."""
-
-
 @dataclass
 class Sign:
     """What a rank says of itself.

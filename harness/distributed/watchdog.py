@@ -20,7 +20,8 @@ from threading import Event, Lock, Thread, current_thread, main_thread
 from torch.distributed import DistError
 
 from harness.distributed.rendezvous import Place, in_time
-from harness.distributed.roll import WAY_OUT, Patience, RankLost, Roll, Sign
+from harness.distributed.roll import WAY_OUT, Patience, Roll, Sign
+from harness.failures import RankLost
 
 ROUND_S = 0.5
 SILENCE_S = 20.0  # longer than Python stands still for a large import or file

@@ -1,5 +1,6 @@
 """The one place where configs become objects."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import hydra
@@ -8,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness.launch.paths import CONF
 
 
-def build_part(node: DictConfig) -> Any:
+def build_part(node: DictConfig | Mapping[str, Any]) -> Any:
     """Instantiates a config node and all inside it; lists and dicts become plain ones."""
     return hydra.utils.instantiate(node, _convert_="all")
 

@@ -2,12 +2,14 @@
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import harness
 
+_HOME = Path(str(harness.__file__)).parent
 LIBRARIES = ("torch", "torchvision")  # named by their version, in the numerics key
 LOOP = (
     "training", "seeds.py", "draws.py", "tensors.py", "distributed", "subject.py", "moment.py",
@@ -33,14 +35,23 @@ def code_of(parts: dict[str, Any], levels: bool = True) -> str:
     digest = hashlib.sha256()
     files = _files((*LOOP, *LEVELS) if levels else LOOP)
     for file in sorted({*files, *_modules(parts)}):
-        digest.update(file.read_bytes())
+        digest.update(_content(file, file.stat().st_mtime_ns))
     return digest.hexdigest()[:16]
 
 
+def own_files(parts: dict[str, Any]) -> list[Path]:
+    """Modules of parts that are not the harness's own."""
+    return sorted(file for file in _modules(parts) if not file.is_relative_to(_HOME))
+
+
+@cache
+def _content(file: Path, changed: int) -> bytes:
+    return file.read_bytes()
+
+
 def _files(names: Iterable[str]) -> Iterator[Path]:
-    home = Path(str(harness.__file__)).parent
     for name in names:
-        path = home / name
+        path = _HOME / name
         yield from path.glob("*.py") if path.is_dir() else [path]
 
 

@@ -9,15 +9,14 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from harness.distributed import RankLost, RanksDisagree, WrongEnvironment
+from harness.failures import NotFinite, RankLost, RanksDisagree, WorkersFailed, WrongEnvironment
 from harness.files import Busy, CannotWrite
 from harness.launch.compose import OPTIONAL
-from harness.training.loop import NotFinite
 
 WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
 # Of all else rank 0 speaks for all.
 OF_ONE_RANK = (RankLost, WrongEnvironment)
-FAILURES = (Busy, CannotWrite, NotFinite, RankLost, RanksDisagree)  # exit status 1
+FAILURES = (Busy, CannotWrite, NotFinite, RankLost, RanksDisagree, WorkersFailed)  # exit status 1
 
 
 class Refused(SystemExit):

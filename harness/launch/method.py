@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,7 @@ def _of_parts(actual: dict[str, Any]) -> Method:
     return Method("-".join(named).replace(" ", "_"), " / ".join(named), fixed={})
 
 
+@cache
 def _read(file: Path) -> Method:
     loaded = OmegaConf.load(file)
     assert isinstance(loaded, DictConfig)

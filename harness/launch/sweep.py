@@ -1,84 +1,136 @@
-"""A sweep on one machine: points that fail do not stop the others and are listed at the end."""
+"""A sweep: what is finished is skipped, the rest goes to an engine, failures are listed."""
 
-import json
-import os
 import sys
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-from uuid import uuid4
 
-from hydra.core.hydra_config import HydraConfig
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from harness.files import Busy, locked, make_writable, read_json, write_json
+from harness.launch.engine import Engine
+from harness.launch.plan import HOME, Plan, Planned
+from harness.outcome import Outcome, finished
 
-from harness.identity import OPERATIONAL
-from harness.launch.errors import one_line
-from harness.runs import Outcome
-
-OUTCOMES = "HARNESS_SWEEP_OUTCOMES"  # file to which the points of the sweep under way append
+Ended = tuple[Planned, Outcome]
 
 
-class SweepSummary(Callback):
-    """Tells at the end of a sweep what became of its points; status 1 if any failed."""
+@dataclass
+class Sweep:
+    """retries: how often a point that failed is tried again, unless its input is wrong. rerun:
+    what to do about runs that are finished, see harness.outcome.finished."""
 
-    def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        folder = Path(config.runs) / config.sweep_name
-        folder.mkdir(parents=True, exist_ok=True)
-        # Worker processes inherit the variable.
-        os.environ[OUTCOMES] = str((folder / f".outcomes-{uuid4().hex[:8]}.jsonl").absolute())
+    plan: Plan
+    engine: Engine
+    retries: int = 0
+    rerun: str = "never"
 
-    def on_multirun_end(self, config: DictConfig, **_: Any) -> None:
-        file = Path(os.environ.pop(OUTCOMES))
-        lines = file.read_text().splitlines() if file.exists() else []
-        file.unlink(missing_ok=True)
-        outcomes = [json.loads(line) for line in lines]
-        print("\n".join(summary(outcomes)), flush=True)
-        if any(outcome["state"] == "failed" for outcome in outcomes):
-            sys.exit(1)
+    def __post_init__(self) -> None:
+        if type(self.retries) is not int or self.retries < 0:
+            raise ValueError(f"launch.retries must be a whole number >= 0, got {self.retries!r}")
+
+    def run(self) -> list[Ended]:
+        """Every point and what became of it; while no other sweep is in the folder.
+
+        Raises:
+            ValueError: the folder cannot be written, or is another sweep's.
+            Busy: another sweep is in it.
+            Stopped: a signal asked for it.
+        """
+        with alone(self.plan):
+            self.plan.write()
+            done = {point.folder: self._finished(point) for point in self.plan.points}
+            left = [point for point in self.plan.points if not done[point.folder]]
+            tried = self._tried(left)
+        ends = {**done, **{point.folder: outcome for point, outcome in tried}}
+        return [(point, outcome) for point in self.plan.points if (outcome := ends[point.folder])]
+
+    def _finished(self, point: Planned) -> Outcome | None:
+        return finished(Path(point.folder), point.code, self.rerun) if point.is_run else None
+
+    def _tried(self, points: Sequence[Planned]) -> list[Ended]:
+        ended: dict[str, Ended] = {}
+        for attempt in range(1 + self.retries):
+            if attempt:
+                points = [point for point, outcome in ended.values() if outcome.again]
+            for phase in self._phases(points):
+                ended |= {end[0].folder: end for end in self._carried_out(phase)}
+        return list(ended.values())
+
+    def _phases(self, points: Sequence[Planned]) -> Iterator[list[Planned]]:
+        """What must have ended before the next may begin. Where points begin in order, those that
+        share a dense training find it in its cache, or wait for each other."""
+        if not self.engine.in_order:
+            yield [point.dense_alone() for point in _first_of_each_dense(points)]
+        yield list(points)
+
+    def _carried_out(self, points: Sequence[Planned]) -> Iterator[Ended]:
+        began = time.monotonic()
+        lines = [point.line for point in points]
+        for count, (number, outcome) in enumerate(self.engine.outcomes(lines), start=1):
+            point = points[number]
+            left = (time.monotonic() - began) / count * (len(points) - count)
+            print(f"[{count}/{len(points)}] {told(point, outcome)}{_about(left)}", flush=True)
+            yield point, outcome
 
 
-def forget_outcomes() -> None:
-    """Removes what an interrupted sweep left to be summed up; its runs' folders say the same."""
-    if OUTCOMES in os.environ:
-        Path(os.environ.pop(OUTCOMES)).unlink(missing_ok=True)
+@contextmanager
+def alone(plan: Plan) -> Iterator[None]:
+    """Keeps other sweeps out of the folder, for now and, if they have another name, for ever."""
+    home = plan.folder / HOME
+    make_writable(home)
+    before = read_json(home / "sweep.json")
+    if plan.name and before and before["sweep"] != plan.name:
+        raise ValueError(
+            f"{plan.folder} holds sweep={before['sweep']}, and sweep={plan.name} would mix with "
+            f"it; choose another folder with sweep_name=NAME"
+        )
+    try:
+        with locked(home, wait=False):
+            if plan.name and not before:
+                write_json(home / "sweep.json", {"sweep": plan.name})
+            yield
+    except Busy as busy:
+        raise Busy(f"another sweep is at work: {busy}", busy.host) from busy
 
 
-def summary(outcomes: list[dict[str, str]]) -> list[str]:
+def _first_of_each_dense(points: Iterable[Planned]) -> list[Planned]:
+    return list({point.dense: point for point in reversed(list(points)) if point.dense}.values())
+
+
+def told(point: Planned, outcome: Outcome) -> str:
+    result = f"top-1 {100 * outcome.top1:.2f} %" if outcome.top1 is not None else outcome.reason
+    return f"{outcome.state} in {outcome.seconds:.1f} s: {point.says}: {result}"
+
+
+def _about(seconds: float) -> str:
+    if seconds < 1:
+        return ""
+    left = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    return f"; about {left} left"
+
+
+def summary(ended: Sequence[Ended]) -> list[str]:
     """Lines: counts; then what other commits made; then what failed, with its reason."""
     of = {
-        state: [outcome for outcome in outcomes if outcome["state"] == state]
+        state: [end for end in ended if end[1].state == state]
         for state in ("finished", "skipped", "failed")
     }
     counts = ", ".join(f"{len(of[state])} {state}" for state in of)
-    stale = [o for o in of["skipped"] if ", by " in o["reason"]]
+    stale = [outcome for _, outcome in of["skipped"] if ", by " in outcome.reason]
     return [
-        f"sweep: {len(outcomes)} runs: {counts}",
-        *(f"  {o['folder']}: {o['reason']}; rerun=changed redoes it" for o in stale),
-        *(f"  failed: {o['point']}: {o['reason']}" for o in of["failed"]),
+        f"sweep: {len(ended)} runs: {counts}",
+        *(f"  {o.folder}: {o.reason}; rerun=changed redoes it" for o in stale),
+        *(f"  failed: {point.says}: {_why(outcome)}" for point, outcome in of["failed"]),
     ]
 
 
-def report_outcome(run: Callable[[], Outcome]) -> None:
-    """Runs one point; whatever happens to it becomes an outcome of the sweep."""
-    began = time.perf_counter()
-    try:
-        outcome = run()
-    except Exception as error:
-        outcome = Outcome("failed", "", one_line(error))
-    job = HydraConfig.get()
-    point = _point(job.overrides.task)
-    line = json.dumps({**asdict(outcome), "point": point}) + "\n"
-    with Path(os.environ[OUTCOMES]).open("a") as file:
-        file.write(line)
-    result = f"top-1 {100 * outcome.top1:.2f} %" if outcome.top1 is not None else outcome.reason
-    seconds = time.perf_counter() - began
-    print(f"[{job.job.num + 1}] {outcome.state} in {seconds:.1f} s: {point}: {result}", flush=True)
+def _why(outcome: Outcome) -> str:
+    return f"{outcome.reason} (see {outcome.log})" if outcome.log else outcome.reason
 
 
-def _point(overrides: Sequence[str]) -> str:
-    """What tells the point from others: not where the sweep writes and what tracks it."""
-    same = {"sweep", *OPERATIONAL} - {"method"}
-    return " ".join(text for text in overrides if text.split("=")[0].split(".")[0] not in same)
+def end(ended: Sequence[Ended]) -> None:
+    """Prints the summary; status 1 if any failed."""
+    print("\n".join(summary(ended)), flush=True)
+    if any(outcome.state == "failed" for _, outcome in ended):
+        sys.exit(1)

@@ -13,8 +13,9 @@ from harness.experiment import Experiment
 from harness.files import write_whole
 from harness.identity import Config, run_hash, setting_hash
 from harness.levels import Levels
+from harness.outcome import Outcome
 from harness.progress import Progress
-from harness.runs import Outcome, Run
+from harness.runs import Run
 from harness.schedule.one_shot import OneShot
 from harness.schedule.steps import Steps
 from harness.seeds import derive

@@ -10,6 +10,7 @@ from harness.distributed.exchange import Exchange
 from harness.distributed.link import choose
 from harness.distributed.replica import no_sync
 from harness.draws import uniforms
+from harness.failures import NotFinite
 from harness.moment import Moment
 from harness.seeds import derive
 from harness.tensors import Batch, load_into
@@ -21,10 +22,6 @@ if TYPE_CHECKING:
     from harness.training.trainer import Trainer
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class NotFinite(RuntimeError):
-    """Training produced NaN or infinity."""
 
 
 class Loop:

@@ -10,9 +10,10 @@ from benchmarks.ranks_flip import Flip, flipping
 from benchmarks.ranks_jobs import answer
 from benchmarks.silent import ME, Silent
 from harness.checkpoints import Checkpoints, Policy
-from harness.distributed import Options, Ranks, RanksDisagree
+from harness.distributed import Options, Ranks
 from harness.distributed.stop import Stop
 from harness.environment import numerics_key
+from harness.failures import RanksDisagree
 from harness.launch.compose import composed
 from harness.levels import Levels
 from harness.main import build

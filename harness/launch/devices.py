@@ -1,0 +1,89 @@
+"""GPUs of this machine, handed out to worker processes by lock files."""
+
+import os
+import tempfile
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.files import Busy, locked
+
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+# The places that this process holds, until it ends.
+_held = ExitStack()
+_taken: list[str] = []
+
+
+@dataclass(frozen=True)
+class Devices:
+    """names: as CUDA_VISIBLE_DEVICES has them; none where runs use the CPU. per_device: runs on
+    one of them at once."""
+
+    names: tuple[str, ...] = ()
+    per_device: int = 1
+
+    def __post_init__(self) -> None:
+        if type(self.per_device) is not int or self.per_device < 1:
+            raise ValueError(
+                f"launch.per_device must be a whole number >= 1, got {self.per_device!r}"
+            )
+
+    @property
+    def places(self) -> int:
+        return len(self.names) * self.per_device
+
+    def take(self, home: Path | None = None) -> None:
+        """Makes one device this process's only one, for as long as it lives.
+
+        Before torch touches CUDA. home: folder of the locks; theirs is this machine alone.
+
+        Raises:
+            Busy: all places are taken, by this sweep or another.
+        """
+        if not self.names or _taken:
+            return
+        home = home or Path(tempfile.gettempdir()) / f"pruning-harness-devices-{os.getuid()}"
+        for place in range(self.per_device):
+            for name in self.names:
+                if _hold(home / f"{name}-{place}"):
+                    _taken.append(name)
+                    os.environ[VISIBLE] = name
+                    return
+        raise Busy(
+            f"all {self.places} places on devices {', '.join(self.names)} are taken; wait for the "
+            "runs there, raise launch.per_device, or name other devices in launch.devices"
+        )
+
+
+def devices_of(config: dict[str, object]) -> Devices:
+    """What a config's `device` and `launch` node say.
+
+    Raises:
+        ValueError: launch.devices is neither null nor a list, or launch.per_device no count.
+    """
+    launch = config["launch"]
+    assert isinstance(launch, dict)
+    names, each = launch["devices"], launch["per_device"]
+    if names is not None and not isinstance(names, list):
+        raise ValueError(
+            f"launch.devices must be a list or null, got {names!r}; write launch.devices=[{names}]"
+        )
+    found = _visible() if names is None else tuple(str(name) for name in names)
+    return Devices(() if config["device"] == "cpu" else found, each)
+
+
+def _visible() -> tuple[str, ...]:
+    """Of CUDA, without asking torch, which would take a second and a part of every device."""
+    if VISIBLE in os.environ:
+        return tuple(name for name in os.environ[VISIBLE].split(",") if name.strip())
+    cards = Path("/proc/driver/nvidia/gpus")
+    return tuple(map(str, range(len(list(cards.iterdir()))))) if cards.is_dir() else ()
+
+
+def _hold(place: Path) -> bool:
+    place.mkdir(parents=True, exist_ok=True)
+    try:
+        _held.enter_context(locked(place, wait=False))
+    except Busy:
+        return False
+    return True

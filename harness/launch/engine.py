@@ -1,0 +1,38 @@
+"""What hands points to processes: worker processes of this machine, or jobs of a cluster."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Protocol
+
+from harness.launch.point import Point
+from harness.outcome import Outcome
+
+
+class Engine(Protocol):
+    """in_order: points begin in the order in which they are given, as workers come free."""
+
+    in_order: ClassVar[bool]
+
+    def workers(self) -> int:
+        """How many points are under way at once."""
+        ...
+
+    def outcomes(self, lines: Sequence[str]) -> Iterator[tuple[int, Outcome]]:
+        """(number of the point, what became of it), as they end; lines are those of Point.
+
+        A process that dies is a failed outcome too.
+
+        Raises:
+            ValueError: the engine cannot do it, before the first point begins.
+            Stopped, KeyboardInterrupt: a signal came; what was under way has been told to stop.
+        """
+        ...
+
+
+def attempt_line(line: str) -> Outcome:
+    """In a worker process: one point, without a word on the terminal."""
+    from dataclasses import replace
+
+    from harness.launch.start import attempt
+
+    point = Point.of_line(line)
+    return attempt(replace(point, config={**point.config, "progress": "none"}))

@@ -1,0 +1,152 @@
+"""A sweep's points, as a file: written before the first run, read when the sweep starts again."""
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import harness
+from harness.files import write_whole
+from harness.identity import dense_hash
+from harness.launch.code import own_files
+from harness.launch.point import Point
+
+HOME = ".sweep"  # below the sweep's folder: plans, what became of points, and the lock
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What a sweep must know of a point that it does not carry out itself.
+
+    says: what tells it from the others. dense: equal for points that share their dense training,
+    empty without one. files: that decide it too, beside the harness's own: modules of its parts,
+    initial weights.
+    """
+
+    folder: str
+    code: str
+    says: str
+    dense: str
+    files: list[str]
+    line: str
+
+    @classmethod
+    def of(cls, point: Point, says: str) -> "Planned":
+        return cls(
+            folder=str(point.folder),
+            code=point.code,
+            says=says,
+            dense=dense_hash(point.science, {}) if _starts_trained(point) else "",
+            files=_files(point),
+            line=point.line(),
+        )
+
+    @property
+    def point(self) -> Point:
+        return Point.of_line(self.line)
+
+    @property
+    def is_run(self) -> bool:
+        return self.point.command == "run"
+
+    def dense_alone(self) -> "Planned":
+        """Of its run only the dense training, for the cache of those that share it."""
+        line = replace(self.point, command="dense").line()
+        return replace(self, line=line, says=f"dense training of {self.says}")
+
+
+def planned(points: Sequence[Point]) -> list[Planned]:
+    """Each run once, told apart by those overrides that not all have."""
+    counts = Counter(text for point in points for text in point.overrides)
+    found = {}
+    for point in points:
+        apart = [text for text in point.overrides if counts[text] < len(points)]
+        found[point.folder] = Planned.of(point, " ".join(apart or point.overrides))
+    return list(found.values())
+
+
+@dataclass(frozen=True)
+class Plan:
+    """
+    file: where it is kept. name: of the grid in conf/sweep/, or "" for one of the command line.
+    arguments: that made it.
+    """
+
+    file: Path
+    name: str
+    folder: Path  # of the sweep
+    arguments: list[str]
+    points: list[Planned]
+
+    def write(self) -> None:
+        """
+        Raises:
+            CannotWrite: the disk is full or read-only.
+        """
+        head = {"sweep": self.name, "folder": str(self.folder), "arguments": self.arguments}
+        files = {file: _sha256(Path(file)) for point in self.points for file in point.files}
+        lines = [{**head, "files": files}, *map(asdict, self.points)]
+        write_whole(self.file, "".join(json.dumps(line) + "\n" for line in lines))
+
+    @classmethod
+    def read(cls, path: Path) -> "Plan":
+        """
+        Raises:
+            ValueError: there is no such file, or it is no plan.
+        """
+        try:
+            head, *lines = path.read_text().splitlines()
+            found = json.loads(head)
+            points = [Planned(**json.loads(line)) for line in lines]
+            return cls(path, found["sweep"], Path(found["folder"]), found["arguments"], points)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"{path} is no plan of a sweep ({error}); make one with "
+                "python -m harness.sweep plan sweep=NAME"
+            ) from error
+
+
+def remembered(path: Path, make: Callable[[], Plan]) -> Plan:
+    """The plan of that file, or a new one if there is none that still holds."""
+    if path.is_file():
+        files = _head(path).get("files", {})
+        if all(_sha256(Path(file)) == sha for file, sha in files.items()):
+            return Plan.read(path)
+    return make()
+
+
+def key_of(arguments: Sequence[str], command: str, sources: Iterable[Path]) -> str:
+    """12 hex digits over all that decides a plan: arguments, configs, and the harness's code.
+
+    sources: folders of configs.
+    """
+    digest = hashlib.sha256(json.dumps([command, *arguments]).encode())
+    code = Path(str(harness.__file__)).parent.rglob("*.py")
+    configs = (file for folder in sources for file in folder.rglob("*.yaml"))
+    for file in sorted({*code, *configs}):
+        digest.update(f"{file}\n".encode() + file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def _starts_trained(point: Point) -> bool:
+    config = point.config
+    inside = config["when"] == "steps" and config["steps"]["start"] == "trained"
+    return bool(config["when"] == "trained" or inside)
+
+
+def _files(point: Point) -> list[str]:
+    weights = point.config["weights"]
+    return [*map(str, own_files(point.science)), *([weights] if weights else [])]
+
+
+def _head(path: Path) -> dict[str, Any]:
+    with path.open() as file:
+        head: dict[str, Any] = json.loads(file.readline())
+    return head
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""

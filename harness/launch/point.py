@@ -1,0 +1,91 @@
+"""One run as plain data: what its config came to, what it is called, where it lies."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from hydra.conf import HydraConf
+from omegaconf import DictConfig, OmegaConf
+
+from harness.identity import Config, run_hash, scientific
+from harness.launch.code import code_of
+from harness.launch.method import method_of
+
+# What becomes of a point: a run, a sensitivity analysis, or dense training alone, for its cache.
+COMMANDS = ("run", "analyse", "dense")
+
+
+@dataclass(frozen=True)
+class Point:
+    """It travels to worker processes, jobs and plan files as a line of JSON.
+
+    config: resolved, plain values. choices: group -> chosen file. overrides: of the command line.
+    command: one of COMMANDS.
+    """
+
+    config: Config
+    choices: dict[str, str]
+    method: str
+    label: str
+    overrides: list[str] = field(default_factory=list)
+    command: str = "run"
+
+    @cached_property
+    def science(self) -> Config:
+        """The part of the config that decides numbers."""
+        return scientific(self.config, _sha256_of(self.config["weights"]))
+
+    @property
+    def run(self) -> str:
+        return run_hash(self.science)[:12]
+
+    @property
+    def sweep(self) -> Path:
+        """The folder of all runs of its sweep."""
+        return Path(self.config["runs"]) / str(self.config["sweep_name"])
+
+    @property
+    def folder(self) -> Path:
+        return self.sweep / self.run[:2] / f"{self.config['name']}-{self.run}"
+
+    @cached_property
+    def code(self) -> str:
+        """Digest of the sources that decide its numbers."""
+        return code_of(self.science)
+
+    def line(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_line(cls, line: str) -> "Point":
+        return cls(**json.loads(line))
+
+
+def point_of(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> Point:
+    """
+    Raises:
+        ValueError: method=... was asked for together with a part that it does not have.
+    """
+    config = plain(cfg)
+    choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
+    name, label = method_of(choices, config, hydra)
+    return Point(config, choices, name, label, list(hydra.overrides.task), command)
+
+
+def plain(cfg: DictConfig) -> dict[str, Any]:
+    """Resolved, without the `hydra` node."""
+    config = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(config, dict)
+    return {str(key): value for key, value in config.items() if key != "hydra"}
+
+
+def _sha256_of(weights: str | None) -> str | None:
+    if weights is None:
+        return None
+    path = Path(weights)
+    if not path.is_file():
+        raise ValueError(f"weights={weights}: there is no such file; give a path or null")
+    return hashlib.sha256(path.read_bytes()).hexdigest()

@@ -1,0 +1,58 @@
+"""Starts the work on a point in this process, and makes an Outcome of whatever happens to it."""
+
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from harness.files import Busy, write_whole
+from harness.launch.errors import WRONG_INPUT, one_line
+from harness.launch.point import Point
+from harness.outcome import Outcome
+from harness.status import Status
+from harness.stopping import leaving_on_signals, speaks
+
+LOG = "error.log"
+
+
+def carry_out(point: Point) -> Outcome:
+    """As harness.launch.work.carry_out, where torch may not be imported yet."""
+    with leaving_on_signals():
+        from harness.launch import work
+    return work.carry_out(point)
+
+
+def attempt(point: Point) -> Outcome:
+    """One point of a sweep: an error becomes a failed outcome, told in the run's folder too.
+
+    Raises:
+        Stopped: a signal asked for it, and the run has saved itself.
+    """
+    began = time.perf_counter()
+    try:
+        outcome = carry_out(point)
+    except Exception as error:
+        outcome = _failed(point, error)
+    return replace(outcome, seconds=time.perf_counter() - began)
+
+
+def _failed(point: Point, error: Exception) -> Outcome:
+    reason, again = one_line(error), not isinstance(error, WRONG_INPUT)
+    failed = Outcome("failed", str(point.folder), reason, again=again)
+    # A folder that is another process's is not to be written into.
+    if isinstance(error, Busy) or not speaks():
+        return failed
+    log = point.folder / LOG
+    with suppress(Exception):  # a full disk must not hide the reason
+        _tell(point, reason, log)
+        return replace(failed, log=str(log))
+    return failed
+
+
+def _tell(point: Point, reason: str, log: Path) -> None:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(log, traceback.format_exc())
+    status = Status(point.folder, point.code)
+    if status.read().get("state") not in ("failed", "finished"):
+        status.set("failed", reason)

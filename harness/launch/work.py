@@ -1,0 +1,98 @@
+"""Carries out a point: where plain data become parts, and parts a run. The part of launch/ that
+needs torch; the others import it where the work is done, not before."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from harness.distributed import Ranks, ranks_of_environment
+from harness.environment import numerics_key
+from harness.experiment import Experiment
+from harness.identity import DENSE, OPERATIONAL, Config, dense_hash, setting_hash
+from harness.launch.build import build_part
+from harness.launch.code import code_of
+from harness.launch.heard import heard
+from harness.launch.point import Point, plain
+from harness.outcome import Outcome
+from harness.records import Identity
+from harness.runs import Run
+from harness.sensitivity.analysis import Analysis
+
+
+def carry_out(point: Point) -> Outcome:
+    """On as many ranks as a launcher started, of which this process is one.
+
+    Raises:
+        ValueError, OmegaConfBaseException, HydraException: wrong input.
+        harness.launch.errors.FAILURES: what else is told in one line.
+        Stopped: a signal asked for it, and the run has saved itself.
+    """
+    config = point.config
+    threads = config["threads"]
+    if not isinstance(threads, int) or threads < 1:
+        raise ValueError(f"threads must be a whole number >= 1, got {threads!r}")
+    torch.set_num_threads(threads)
+    with heard(config["progress"]):
+        experiment = build(config)
+        options = _part(config, "ranks")
+        with ranks_of_environment(config["device"], options) as ranks:
+            run = _run_of(point, ranks)
+            if point.command == "dense":
+                return run.train_dense(experiment, ranks)
+            found = _analysis(run, point) if point.command == "analyse" else run
+            return found.execute(experiment, ranks)
+
+
+def build(config: DictConfig | Config) -> Experiment:
+    """Instantiates every part once; an unknown or missing key fails here, with its full name."""
+    whole: Config = plain(config) if isinstance(config, DictConfig) else config
+    science = {key: value for key, value in whole.items() if key not in OPERATIONAL}
+    experiment: Experiment = build_part(science)
+    return experiment
+
+
+def _part(config: Config, key: str) -> Any:
+    """Below its key, which errors name."""
+    return build_part({key: config[key]})[key]
+
+
+def _run_of(point: Point, ranks: Ranks) -> Run:
+    config, science = point.config, point.science
+    numerics = numerics_key(ranks)
+    code = code_of({key: science.get(key) for key in DENSE}, levels=False)
+    dense = dense_hash(science, {**numerics, "code": code})
+    return Run(
+        folder=point.folder,
+        dense=Path(config["runs"]) / ".dense" / dense[:2] / dense,
+        identity=_identity(point),
+        config=config,
+        science=science,
+        yaml=OmegaConf.to_yaml(OmegaConf.create(config)),
+        tracking=_part(config, "tracking"),
+        progress=config["progress"],
+        sweep_name=config["sweep_name"],
+        policy=_part(config, "checkpoint"),
+        rerun=config["rerun"],
+        code=point.code,
+    )
+
+
+def _identity(point: Point) -> Identity:
+    return Identity(
+        run=point.run,
+        setting=setting_hash(point.science),
+        method=point.method,
+        label=point.label,
+        model=point.choices["model"],
+        data=point.choices["data"],
+    )
+
+
+def _analysis(run: Run, point: Point) -> Analysis:
+    grid = point.config["sensitivity"]["grid"]
+    choices = point.choices
+    analysis = Analysis.of(run, grid, choices["saliency"], choices["structure"])
+    return replace(analysis, code=code_of(analysis.science))

@@ -1,0 +1,56 @@
+"""What became of a run, as its folder tells."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.commit import commit
+from harness.status import Status
+
+MODEL, MASKS = "model.safetensors", "masks.safetensors"
+# What a finished run leaves; without all of them it is not finished.
+RESULTS = ("records.jsonl", MODEL, MASKS)
+RERUN = ("never", "changed", "always")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a run, for the list at a sweep's end.
+
+    state: finished, skipped or failed. reason: why, in one line. log: file with more of it.
+    top1: of the last record, share of test samples; validation: the same of validation samples.
+    again: whether another try may end otherwise. seconds: how long it took.
+    """
+
+    state: str
+    folder: str
+    reason: str = ""
+    top1: float | None = None
+    validation: float | None = None
+    log: str = ""
+    again: bool = False
+    seconds: float = 0.0
+
+
+def finished(
+    folder: Path, code: str, rerun: str, results: Sequence[str] = RESULTS
+) -> Outcome | None:
+    """The outcome, if there is nothing left to do for a run with this digest of its sources.
+
+    rerun: what to do about runs that are finished: never, changed (made by another commit) or
+    always.
+
+    Raises:
+        ValueError: status.json is damaged.
+    """
+    status = Status(folder, code).read()
+    whole = all((folder / name).exists() for name in results)
+    if status.get("state") != "finished" or not whole or rerun == "always":
+        return None
+    made_by = status.get("commit")
+    if (made_by, status.get("code")) == (commit(), code):
+        return Outcome("skipped", str(folder), "finished before")
+    if rerun == "changed":
+        return None
+    other = f"commit {made_by}" if made_by != commit() else "other code"
+    return Outcome("skipped", str(folder), f"finished before, by {other}")
