@@ -12,6 +12,7 @@ import harness
 from harness.files import write_whole
 from harness.identity import dense_hash
 from harness.launch.code import own_files
+from harness.launch.estimate import epochs_after_dense, kind
 from harness.launch.point import Point
 
 HOME = ".sweep"  # below the sweep's folder: plans, what became of points, and the lock
@@ -22,24 +23,32 @@ class Planned:
     """What a sweep must know of a point that it does not carry out itself.
 
     says: what tells it from the others. dense: equal for points that share their dense training,
-    empty without one. files: that decide it too, beside the harness's own: modules of its parts,
-    initial weights.
+    empty without one; dense_epochs: its length. epochs: of all that follows it. kind: see
+    harness.launch.estimate. files: that decide it too, beside the harness's own: modules of its
+    parts, initial weights.
     """
 
     folder: str
     code: str
     says: str
     dense: str
+    dense_epochs: int
+    epochs: int
+    kind: str
     files: list[str]
     line: str
 
     @classmethod
     def of(cls, point: Point, says: str) -> "Planned":
+        config, trained = point.config, _starts_trained(point)
         return cls(
             folder=str(point.folder),
             code=point.code,
             says=says,
-            dense=dense_hash(point.science, {}) if _starts_trained(point) else "",
+            dense=dense_hash(point.science, {}) if trained else "",
+            dense_epochs=config["training"]["epochs"] if trained else 0,
+            epochs=epochs_after_dense(config),
+            kind=kind(config),
             files=_files(point),
             line=point.line(),
         )

@@ -18,9 +18,16 @@ LOG = "error.log"
 
 def carry_out(point: Point) -> Outcome:
     """As harness.launch.work.carry_out, where torch may not be imported yet."""
-    with leaving_on_signals():
-        from harness.launch import work
+    import_work()
+    from harness.launch import work
+
     return work.carry_out(point)
+
+
+def import_work() -> None:
+    """Takes seconds, once."""
+    with leaving_on_signals():
+        import harness.launch.work  # noqa: F401
 
 
 def attempt(point: Point) -> Outcome:
@@ -29,6 +36,7 @@ def attempt(point: Point) -> Outcome:
     Raises:
         Stopped: a signal asked for it, and the run has saved itself.
     """
+    import_work()
     began = time.perf_counter()
     try:
         outcome = carry_out(point)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.files import Busy, locked, make_writable, read_json, write_json
 from harness.launch.engine import Engine
+from harness.launch.estimate import learn, spoken, stated
 from harness.launch.plan import HOME, Plan, Planned
 from harness.outcome import Outcome, finished
 
@@ -41,7 +42,9 @@ class Sweep:
             self.plan.write()
             done = {point.folder: self._finished(point) for point in self.plan.points}
             left = [point for point in self.plan.points if not done[point.folder]]
+            print(stated(self.plan, left, self.engine.workers()), flush=True)
             tried = self._tried(left)
+            learn(self.plan.folder, [(p, o.seconds) for p, o in tried if o.state == "finished"])
         ends = {**done, **{point.folder: outcome for point, outcome in tried}}
         return [(point, outcome) for point in self.plan.points if (outcome := ends[point.folder])]
 
@@ -70,7 +73,8 @@ class Sweep:
         for count, (number, outcome) in enumerate(self.engine.outcomes(lines), start=1):
             point = points[number]
             left = (time.monotonic() - began) / count * (len(points) - count)
-            print(f"[{count}/{len(points)}] {told(point, outcome)}{_about(left)}", flush=True)
+            about = f"; about {spoken(left)} left" if left >= 1 else ""
+            print(f"[{count}/{len(points)}] {told(point, outcome)}{about}", flush=True)
             yield point, outcome
 
 
@@ -101,13 +105,6 @@ def _first_of_each_dense(points: Iterable[Planned]) -> list[Planned]:
 def told(point: Planned, outcome: Outcome) -> str:
     result = f"top-1 {100 * outcome.top1:.2f} %" if outcome.top1 is not None else outcome.reason
     return f"{outcome.state} in {outcome.seconds:.1f} s: {point.says}: {result}"
-
-
-def _about(seconds: float) -> str:
-    if seconds < 1:
-        return ""
-    left = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-    return f"; about {left} left"
 
 
 def summary(ended: Sequence[Ended]) -> list[str]:
