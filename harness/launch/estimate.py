@@ -63,7 +63,8 @@ def stated(plan: "Plan", left: Sequence["Planned"], workers: int) -> str:
         return runs
     dense = {point.dense: point for point in left if point.dense}
     epochs = sum(point.epochs for point in left) + sum(p.dense_epochs for p in dense.values())
-    counted = f"{runs}: {len(dense)} dense trainings, {epochs} epochs in all"
+    trainings = f"{len(dense)} dense training{'s' if len(dense) != 1 else ''}"
+    counted = f"{runs}: {trainings}, {epochs} epochs in all"
     return f"{counted}; {_time_and_disk(known(plan.folder), left, dense.values(), workers)}"
 
 

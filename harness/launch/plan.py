@@ -14,6 +14,7 @@ from harness.identity import dense_hash
 from harness.launch.code import own_files
 from harness.launch.estimate import epochs_after_dense, kind
 from harness.launch.point import Point
+from harness.outcome import Outcome, finished
 
 HOME = ".sweep"  # below the sweep's folder: plans, what became of points, and the lock
 
@@ -57,9 +58,12 @@ class Planned:
     def point(self) -> Point:
         return Point.of_line(self.line)
 
-    @property
-    def is_run(self) -> bool:
-        return self.point.command == "run"
+    def finished(self) -> Outcome | None:
+        """The outcome, if there is nothing left to do; only a run can tell without torch."""
+        point = self.point
+        if point.command != "run":
+            return None
+        return finished(Path(self.folder), self.code, point.config["rerun"])
 
     def dense_alone(self) -> "Planned":
         """Of its run only the dense training, for the cache of those that share it."""
@@ -81,13 +85,13 @@ def planned(points: Sequence[Point]) -> list[Planned]:
 class Plan:
     """
     file: where it is kept. name: of the grid in conf/sweep/, or "" for one of the command line.
-    arguments: that made it.
+    argv: of the command that made it.
     """
 
     file: Path
     name: str
     folder: Path  # of the sweep
-    arguments: list[str]
+    argv: list[str]
     points: list[Planned]
 
     def write(self) -> None:
@@ -95,7 +99,7 @@ class Plan:
         Raises:
             CannotWrite: the disk is full or read-only.
         """
-        head = {"sweep": self.name, "folder": str(self.folder), "arguments": self.arguments}
+        head = {"sweep": self.name, "folder": str(self.folder), "argv": self.argv}
         files = {file: _sha256(Path(file)) for point in self.points for file in point.files}
         lines = [{**head, "files": files}, *map(asdict, self.points)]
         write_whole(self.file, "".join(json.dumps(line) + "\n" for line in lines))
@@ -110,7 +114,7 @@ class Plan:
             head, *lines = path.read_text().splitlines()
             found = json.loads(head)
             points = [Planned(**json.loads(line)) for line in lines]
-            return cls(path, found["sweep"], Path(found["folder"]), found["arguments"], points)
+            return cls(path, found["sweep"], Path(found["folder"]), found["argv"], points)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is no plan of a sweep ({error}); make one with "
