@@ -1,7 +1,7 @@
 """From a grid of overrides to points, in a fraction of the time that Hydra takes."""
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 
 from hydra.core.config_loader import ConfigLoader
@@ -16,8 +16,8 @@ Overrides = Sequence[str]
 
 def points(
     batch: Sequence[Overrides], master: DictConfig, loader: ConfigLoader, command: str = "run"
-) -> list[Point]:
-    """One point for each list of overrides, in the same order.
+) -> Iterator[tuple[int, Point]]:
+    """(number in the batch, point) for each list of overrides, those of one shape together.
 
     Whether a config composes, and from which files, depends on the choices of groups and on the
     names of keys. Hydra composes one point of each such shape; values are then set in its place.
@@ -32,7 +32,6 @@ def points(
     alike = defaultdict[tuple[str, ...], list[int]](list)
     for number, overrides in enumerate(parsed):
         alike[shape(overrides, is_group)].append(number)
-    found: dict[int, Point] = {}
     for numbers in alike.values():
         composed = loader.load_sweep_config(master, list(batch[numbers[0]]))
         for number in numbers:
@@ -40,8 +39,7 @@ def points(
                 if _is_plain(each, is_group):
                     OmegaConf.update(composed, each.key_or_group, each.value(), merge=True)
             composed.hydra.overrides.task = list(batch[number])
-            found[number] = point_of(composed, composed.hydra, command)
-    return [found[number] for number in range(len(batch))]
+            yield number, point_of(composed, composed.hydra, command)
 
 
 def shape(overrides: Sequence[Override], is_group: Callable[[str], bool]) -> tuple[str, ...]:

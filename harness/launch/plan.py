@@ -71,14 +71,17 @@ class Planned:
         return replace(self, line=line, says=f"dense training of {self.says}")
 
 
-def planned(points: Sequence[Point]) -> list[Planned]:
-    """Each run once, told apart by those overrides that not all have."""
-    counts = Counter(text for point in points for text in point.overrides)
-    found = {}
-    for point in points:
-        apart = [text for text in point.overrides if counts[text] < len(points)]
-        found[point.folder] = Planned.of(point, " ".join(apart or point.overrides))
-    return list(found.values())
+def planned(found: Iterable[tuple[int, Point]], batch: Sequence[Sequence[str]]) -> list[Planned]:
+    """Each run once, in the order of the batch; told apart by those overrides that not all have.
+
+    found: (number in the batch, point); one at a time, because a thousand configs are large.
+    """
+    counts = Counter(text for overrides in batch for text in overrides)
+    ordered: dict[int, Planned] = {}
+    for number, point in found:
+        apart = [text for text in point.overrides if counts[text] < len(batch)]
+        ordered[number] = Planned.of(point, " ".join(apart or point.overrides))
+    return list({each.folder: each for _, each in sorted(ordered.items())}.values())
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ class Grid(Sweeper):
         found = points(batch, self.master, self.loader, self.command)
         name = self.master.hydra.runtime.choices.get("sweep")
         argv = [text for text in sys.argv[1:] if not text.startswith("launch.only=")]
-        return Plan(file, name or "", folder, argv, planned(found))
+        return Plan(file, name or "", folder, argv, planned(found, batch))
 
 
 class Own(Launcher):
@@ -91,8 +91,9 @@ class Own(Launcher):
     ) -> Sequence[JobReturn]:
         with refusing():
             found = points(job_overrides, self.config, self.context.config_loader, self.command)
-            ended = dict(self.engine().outcomes([point.line() for point in found]))
-        return [_returned(point, ended[number]) for number, point in enumerate(found)]
+            lines = [point.line() for _, point in sorted(found)]
+            ended = dict(self.engine().outcomes(lines))
+        return [_returned(Point.of_line(line), ended[n]) for n, line in enumerate(lines)]
 
 
 class Local(Own):
