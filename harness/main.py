@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +33,7 @@ from harness.launch.errors import refusing
 from harness.launch.method import method_of
 from harness.launch.paths import CONF
 from harness.launch.sweep import report_outcome
+from harness.prefix import Shared
 from harness.records import Identity
 from harness.runs import Outcome, Run
 from harness.sensitivity.analysis import Analysis
@@ -146,6 +147,17 @@ def _run_of(cfg: DictConfig, numerics: Config) -> Run:
         rerun=cfg.rerun,
         code=code_of(science),
     )
+
+
+def shared_of(
+    runs: Path,
+    science: Config,
+    asked: Sequence[float | None],
+    numerics: Config,
+    marked: Iterable[str],
+) -> Shared:
+    """What a run may take from others, and leave to them; arguments as of Shared.of."""
+    return Shared.of(runs / ".stages", science, asked, marked, numerics, code_of)
 
 
 def _analysis_of(cfg: DictConfig, numerics: Config) -> Analysis:
