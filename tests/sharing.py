@@ -31,7 +31,7 @@ Point = tuple[str, ...]
 
 # 4 steps an epoch; 2 epochs of dense training, 1 of each retraining unless a point says more.
 SMALL: Point = (
-    *TINY, "model.hidden=[8]", "model.batch_norm=true", "schedule.final=0.5", "progress=none",
+    *TINY, "model.hidden=[8]", "model.batch_norm=true", "progress=none", "schedule.final=0.5",
 )  # fmt: skip
 STEPS_PER_EPOCH = 4
 run_of = harness.main._run_of
