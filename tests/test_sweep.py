@@ -100,7 +100,7 @@ def test_a_signal_stops_a_sweep_and_the_same_command_goes_on(
 
 
 def test_the_summary_names_runs_of_another_commit() -> None:
-    point = Planned("f", "", "seed=0", "", 0, epochs=1, kind="", files=[], line="")
+    point = Planned("f", "", "seed=0", "", 0, 1, kind="", shared={}, files=[], line="")
 
     lines = summary([(point, Outcome("skipped", "f", "finished before, by commit abc"))])
 

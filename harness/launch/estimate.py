@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,27 +34,18 @@ def kind(config: Config) -> str:
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def epochs_after_dense(config: Config) -> int:
-    """Of all trainings that follow dense training. Speed-ups, which Scratch-B's length depends on,
-    count as 1; 0 for a config that no run can have."""
+def epochs_of(config: Config) -> dict[str, int]:
+    """Of one level's trainings, by stage. Speed-ups, which Scratch-B's length depends on, count as
+    1; nothing for a config that no run can have."""
     try:
-        return _epochs_after_dense(config)
-    except Exception:  # the run itself will say what is wrong
-        return 0
-
-
-def _epochs_after_dense(config: Config) -> int:
-    dense = config["training"]["epochs"]
-    plan = build_part(config["finetune"]).plan(dense, 1.0)
-    each = 0
-    if plan is not None:
+        plan = build_part(config["finetune"]).plan(config["training"]["epochs"], 1.0)
+        penalty = (config.get("penalty") or {}).get("epochs", 0)
+        if plan is None:
+            return {"penalised": penalty}
         whole = config[plan.recipe]["epochs"] if plan.epochs is None else plan.epochs
-        each = whole - plan.begin.epoch
-    if config["when"] == "steps":
-        return int(each)
-    penalty = (config.get("penalty") or {}).get("epochs", 0)
-    levels = len(build_part(config["schedule"]).shares(lambda asked: asked))
-    return int(levels * (each + penalty))
+        return {"penalised": penalty, "finetuned": int(whole - plan.begin.epoch)}
+    except Exception:  # the run itself will say what is wrong
+        return {}
 
 
 def stated(plan: "Plan", left: Sequence["Planned"], workers: int) -> str:
@@ -63,9 +55,17 @@ def stated(plan: "Plan", left: Sequence["Planned"], workers: int) -> str:
         return runs
     dense = {point.dense: point for point in left if point.dense}
     epochs = sum(point.epochs for point in left) + sum(p.dense_epochs for p in dense.values())
+    epochs -= _saved(left)
     trainings = f"{len(dense)} dense training{'s' if len(dense) != 1 else ''}"
     counted = f"{runs}: {trainings}, {epochs} epochs in all"
     return f"{counted}; {_time_and_disk(known(plan.folder), left, dense.values(), workers)}"
+
+
+def _saved(left: Sequence["Planned"]) -> int:
+    """Epochs of stages that all but the first of several runs find on disk."""
+    counts = Counter(key for point in left for key in point.shared)
+    each = {key: epochs for point in left for key, epochs in point.shared.items()}
+    return sum((count - 1) * each[key] for key, count in counts.items())
 
 
 def _time_and_disk(

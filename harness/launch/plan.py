@@ -12,9 +12,10 @@ import harness
 from harness.files import write_whole
 from harness.identity import dense_hash
 from harness.launch.code import own_files
-from harness.launch.estimate import epochs_after_dense, kind
+from harness.launch.estimate import epochs_of, kind
 from harness.launch.point import Point
 from harness.outcome import Outcome, finished
+from harness.prefix import Chain, chain, worth_keeping
 
 HOME = ".sweep"  # below the sweep's folder: plans, what became of points, and the lock
 
@@ -25,8 +26,8 @@ class Planned:
 
     says: what tells it from the others. dense: equal for points that share their dense training,
     empty without one; dense_epochs: its length. epochs: of all that follows it. kind: see
-    harness.launch.estimate. files: that decide it too, beside the harness's own: modules of its
-    parts, initial weights.
+    harness.launch.estimate. shared: stages that other runs have too, and their epochs. files: that
+    decide it too, beside the harness's own: modules of its parts, initial weights.
     """
 
     folder: str
@@ -36,6 +37,7 @@ class Planned:
     dense_epochs: int
     epochs: int
     kind: str
+    shared: dict[str, int]
     files: list[str]
     line: str
 
@@ -48,8 +50,9 @@ class Planned:
             says=says,
             dense=dense_hash(point.science, {}) if trained else "",
             dense_epochs=config["training"]["epochs"] if trained else 0,
-            epochs=epochs_after_dense(config),
+            epochs=sum(epochs_of(config).values()) * max(1, len(point.asked)),
             kind=kind(config),
+            shared={},
             files=_files(point),
             line=point.line(),
         )
@@ -65,23 +68,40 @@ class Planned:
             return None
         return finished(Path(self.folder), self.code, point.config["rerun"])
 
+    def marking(self, own: Chain, marked: set[str]) -> "Planned":
+        """With those stages of its own that are marked, if there are any."""
+        shared = {place: key for place, key in own.items() if key in marked}
+        if not shared:
+            return self
+        line = replace(self.point, marked=list(shared.values())).line()
+        each = epochs_of(self.point.config)
+        return replace(self, line=line, shared={k: each.get(p[1], 0) for p, k in shared.items()})
+
     def dense_alone(self) -> "Planned":
         """Of its run only the dense training, for the cache of those that share it."""
         line = replace(self.point, command="dense").line()
         return replace(self, line=line, says=f"dense training of {self.says}")
 
 
-def planned(found: Iterable[tuple[int, Point]], batch: Sequence[Sequence[str]]) -> list[Planned]:
+def planned(
+    found: Iterable[tuple[int, Point]], batch: Sequence[Sequence[str]], share: bool = True
+) -> list[Planned]:
     """Each run once, in the order of the batch; told apart by those overrides that not all have.
 
     found: (number in the batch, point); one at a time, because a thousand configs are large.
+    share: stages that several runs have in common are marked, to be computed once.
     """
     counts = Counter(text for overrides in batch for text in overrides)
     ordered: dict[int, Planned] = {}
+    chains: dict[str, Chain] = {}
     for number, point in found:
         apart = [text for text in point.overrides if counts[text] < len(batch)]
-        ordered[number] = Planned.of(point, " ".join(apart or point.overrides))
-    return list({each.folder: each for _, each in sorted(ordered.items())}.values())
+        each = ordered[number] = Planned.of(point, " ".join(apart or point.overrides))
+        if share and point.command == "run":
+            chains[each.folder] = chain(point.science, point.asked)
+    marked = worth_keeping(chains.values())
+    runs = {each.folder: each for _, each in sorted(ordered.items())}
+    return [each.marking(chains.get(each.folder, {}), marked) for each in runs.values()]
 
 
 @dataclass(frozen=True)

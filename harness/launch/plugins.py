@@ -71,7 +71,9 @@ class Grid(Sweeper):
         found = points(batch, self.master, self.loader, self.command)
         name = self.master.hydra.runtime.choices.get("sweep")
         argv = [text for text in sys.argv[1:] if not text.startswith("launch.only=")]
-        return Plan(file, name or "", folder, argv, planned(found, batch))
+        return Plan(
+            file, name or "", folder, argv, planned(found, batch, self.values["launch"]["share"])
+        )
 
 
 class Own(Launcher):

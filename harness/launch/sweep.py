@@ -70,16 +70,22 @@ class Sweep:
         for attempt in range(1 + self.retries):
             if attempt:
                 points = [point for point, outcome in ended.values() if outcome.again]
-            for phase in self._phases(points):
+            for phase in filter(None, self._phases(points)):
                 ended |= {end[0].folder: end for end in self._carried_out(phase)}
         return list(ended.values())
 
     def _phases(self, points: Sequence[Planned]) -> Iterator[list[Planned]]:
-        """What must have ended before the next may begin. Where points begin in order, those that
-        share a dense training find it in its cache, or wait for each other."""
-        if not self.engine.in_order:
-            yield [point.dense_alone() for point in first_of_each_dense(points)]
-        yield list(points)
+        """What must have ended before the next may begin. Those that share most come first. Where
+        points begin in order, others find what they share on disk, or wait for it a while."""
+        ordered = sorted(points, key=lambda point: -len(point.shared))
+        if self.engine.in_order:
+            yield ordered
+            return
+        yield [point.dense_alone() for point in first_of_each_dense(points)]
+        first = {key: point.folder for point in reversed(ordered) for key in point.shared}
+        leaders = set(first.values())
+        yield [point for point in ordered if point.folder in leaders]
+        yield [point for point in ordered if point.folder not in leaders]
 
     def _carried_out(self, points: Sequence[Planned]) -> Iterator[Ended]:
         began = time.monotonic()
