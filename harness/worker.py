@@ -35,7 +35,7 @@ def main(folder: Path, socket: int | None = None, terminal: int | None = None) -
 
 def _leave_after_starter() -> None:
     """As if asked to stop: nobody is there to hear the result."""
-    sys.stdin.buffer.read()
+    os.read(0, 1)  # not sys.stdin: a thread that waits for it aborts the interpreter's end
     os.kill(os.getpid(), signal.SIGTERM)
 
 

@@ -51,7 +51,8 @@ def result(
     errors = [_error(rank, one) for rank, one in enumerate(said) if "error" in one]
     # Who lost another rank says less than that one does.
     errors.sort(key=lambda error: isinstance(error, RankLost))
-    killed = [] if asked else [_killed(rank, *ended[rank]) for rank in first if ended[rank][1] < 0]
+    dead = [rank for rank in first if ended[rank][1] < 0 and not said[rank]]
+    killed = [] if asked else [_killed(rank, *ended[rank]) for rank in dead]
     lost = asked and errors and isinstance(errors[0], RankLost)
     stopped = [Stopped(one["stopped"]) for one in said if "stopped" in one]
     for error in (*killed, *([] if lost else errors), *([asked] if asked else stopped)):
