@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from harness.files import Busy, write_whole
+from harness.launch import workers
 from harness.launch.errors import WRONG_INPUT, one_line
 from harness.launch.point import Point
 from harness.outcome import Outcome
@@ -17,7 +18,11 @@ LOG = "error.log"
 
 
 def carry_out(point: Point) -> Outcome:
-    """As harness.launch.work.carry_out, where torch may not be imported yet."""
+    """As harness.launch.work.carry_out, where torch may not be imported yet; on ranks of its own
+    if launch.nproc asks for them."""
+    count = workers.count_of(point.config)
+    if count > 1:
+        return workers.carry_out(point, count)
     import_work()
     from harness.launch import work
 

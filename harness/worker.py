@@ -1,0 +1,43 @@
+"""python -m harness.worker FOLDER [SOCKET TERMINAL]: one rank of a run that started them itself.
+
+Reads the run's point from FOLDER and leaves there what became of it. For rank 0 descriptors: of a
+socket for the store, and of what sys.stderr writes to; descriptor 2, with what comes from below
+Python and a watchdog's last word, is a log of the starter's. See harness/launch/workers.py.
+"""
+
+import os
+import signal
+import sys
+from pathlib import Path
+from threading import Thread
+
+from harness.stopping import leave_on_signals
+
+
+def main(folder: Path, socket: int | None = None, terminal: int | None = None) -> int:
+    """The exit status, as of a run in one process."""
+    leave_on_signals()
+    Thread(target=_leave_after_starter, daemon=True).start()
+    if terminal is not None:
+        sys.stderr = os.fdopen(terminal, "w", buffering=1)
+    from harness.distributed.kept import keep_store
+    from harness.launch.point import Point
+    from harness.launch.said import POINT, tell
+    from harness.launch.start import carry_out
+
+    point = Point.of_line((folder / POINT).read_text())
+    sys.argv = ["harness", *point.overrides]  # for environment.json
+    kept = keep_store(socket, int(os.environ["MASTER_PORT"])) if socket is not None else None
+    status = tell(folder, int(os.environ["RANK"]), point, lambda: carry_out(point))
+    del kept
+    return status
+
+
+def _leave_after_starter() -> None:
+    """As if asked to stop: nobody is there to hear the result."""
+    os.read(0, 1)  # not sys.stdin: a thread that waits for it aborts the interpreter's end
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1]), *map(int, sys.argv[2:])))

@@ -1,0 +1,236 @@
+"""launch.nproc: a run starts its ranks itself, and ends as a run in one process does."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command import TINY, environment, harness, only_run, records_of, run_folders
+
+from harness.launch.said import result
+from harness.launch.workers import count_of
+from harness.status import Status
+from harness.stopping import Stopped
+
+LONG = (*TINY, "training.epochs=1", "retraining.epochs=40", "checkpoint.every_steps=5")
+TWO = "launch.nproc=2"
+SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
+
+
+@pytest.fixture(scope="module", name="whole")
+def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Records of LONG under torchrun with two ranks."""
+    runs = tmp_path_factory.mktemp("whole")
+    done = harness(*LONG, f"runs={runs}", ranks=2)
+    assert done.returncode == 0, done.stderr
+    return (only_run(runs) / "records.jsonl").read_bytes()
+
+
+@pytest.fixture(autouse=True)
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where commands keep temporary files."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
+def started(*arguments: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "harness", *arguments], env=environment(),
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+
+
+def wait_for_checkpoint(runs: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not list(runs.glob("*/*/*/checkpoints/*.step")):
+        assert time.monotonic() < deadline, "no checkpoint in two minutes"
+        time.sleep(0.01)
+
+
+def ranks_of(starter: int) -> dict[int, int]:
+    """rank -> process id, of the starter's children."""
+    children = Path(f"/proc/{starter}/task/{starter}/children")
+    if not children.exists():
+        pytest.skip("/proc does not list the children of a process here")
+    found = {}
+    for pid in map(int, children.read_text().split()):
+        rank = re.search(rb"(?:^|\0)RANK=(\d+)", Path(f"/proc/{pid}/environ").read_bytes())
+        assert rank
+        found[int(rank[1])] = pid
+    return found
+
+
+def assert_none_is_left(ranks: dict[int, int], temporary: Path) -> None:
+    for pid in ranks.values():
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
+    assert not list(temporary.glob("pruning-harness-*"))
+
+
+def test_two_runs_at_once_have_the_records_of_torchrun_byte_for_byte(
+    tmp_path: Path, whole: bytes, temporary: Path
+) -> None:
+    both = [started(*LONG, TWO, f"runs={tmp_path}/{name}") for name in ("a", "b")]
+    said = [run.communicate(timeout=240) for run in both]
+
+    assert [run.returncode for run in both] == [0, 0], said
+    for name, (out, errors) in zip(("a", "b"), said, strict=True):
+        folder = only_run(tmp_path / name)
+        assert (folder / "records.jsonl").read_bytes() == whole
+        # As in one process: each record once, and where the run lies.
+        assert re.findall(r"level ./1 (\w+)\s+compression", out) == ["dense", "pruned", "finetuned"]
+        assert out.splitlines()[-1] == f"finished: {folder}"
+        assert errors.count("warning") <= 1
+    assert_none_is_left({}, temporary)
+
+
+def test_every_point_of_a_sweep_has_its_ranks_and_a_second_start_skips_it(tmp_path: Path) -> None:
+    sweep = ("-m", *TINY, TWO, "seed=0,1", "sweep_name=two", f"runs={tmp_path}")
+    first, second = harness(*sweep), harness(*sweep)
+
+    assert "sweep: 2 runs: 2 finished, 0 skipped, 0 failed" in first.stdout, first.stderr
+    assert "sweep: 2 runs: 0 finished, 2 skipped, 0 failed" in second.stdout, second.stderr
+    folders = run_folders(tmp_path, "two")
+    assert [len(records_of(folder)) for folder in folders] == [3, 3]
+    assert all('"world_size": 2' in (f / "environment.json").read_text() for f in folders)
+
+
+@pytest.mark.parametrize(
+    ("name", "to_all"),
+    [("SIGINT", True), ("SIGTERM", True), ("SIGUSR1", False)],
+)
+def test_a_signal_saves_all_ranks_and_the_same_command_goes_on(
+    tmp_path: Path, whole: bytes, temporary: Path, name: str, to_all: bool
+) -> None:
+    run = started(*LONG, TWO, f"runs={tmp_path}")
+    wait_for_checkpoint(tmp_path)
+    ranks = ranks_of(run.pid)
+    (os.killpg if to_all else os.kill)(run.pid, signal.Signals[name])  # a terminal's; kill's
+    _, errors = run.communicate(timeout=60)
+
+    assert run.returncode == SAVED[name]
+    assert errors.splitlines() == [f"harness: {name}; the same command goes on where it stopped"]
+    assert list(ranks) == [0, 1]
+    assert_none_is_left(ranks, temporary)
+    folder = only_run(tmp_path)
+    assert Status(folder, "").read()["state"] == "interrupted"
+    assert harness(*LONG, TWO, f"runs={tmp_path}").returncode == 0
+    assert (folder / "records.jsonl").read_bytes() == whole
+    assert '"event": "resumed"' in (folder / "timings.jsonl").read_text()
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(
+    tmp_path: Path, whole: bytes, temporary: Path, victim: int
+) -> None:
+    run = started(*LONG, TWO, f"runs={tmp_path}")
+    wait_for_checkpoint(tmp_path)
+    ranks = ranks_of(run.pid)
+    os.kill(ranks[victim], signal.SIGKILL)
+    _, errors = run.communicate(timeout=120)
+
+    assert run.returncode == 1
+    assert errors.splitlines() == [
+        f"harness: rank {victim} (pid {ranks[victim]}) was killed by SIGKILL (out of memory?); "
+        "the same command goes on from the last checkpoint"
+    ]
+    assert_none_is_left(ranks, temporary)
+    assert harness(*LONG, TWO, f"runs={tmp_path}").returncode == 0
+    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole
+
+
+def test_ranks_save_themselves_when_their_starter_is_killed(tmp_path: Path) -> None:
+    run = started(*LONG, TWO, f"runs={tmp_path}")
+    wait_for_checkpoint(tmp_path)
+    ranks = ranks_of(run.pid)
+    run.kill()
+    run.communicate(timeout=60)  # ends when rank 0, which has the same pipes, has ended
+
+    assert len(ranks) == 2
+    assert Status(only_run(tmp_path), "").read()["state"] == "interrupted"
+
+
+def test_a_point_whose_rank_is_killed_fails_alone(tmp_path: Path) -> None:
+    sweep = started(
+        "-m", *LONG, TWO, "seed=0,1", "hydra.launcher.n_jobs=1", f"runs={tmp_path}"
+    )  # fmt: skip
+    wait_for_checkpoint(tmp_path)
+    rank_0 = Status(only_run(tmp_path), "").read()["pid"]
+    os.kill(rank_0, signal.SIGKILL)
+    out, errors = sweep.communicate(timeout=240)
+
+    assert sweep.returncode == 1
+    assert "sweep: 2 runs: 1 finished, 0 skipped, 1 failed" in out
+    assert f"failed: seed=0: rank 0 (pid {rank_0}) was killed by SIGKILL" in out
+    assert errors == ""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ("calibration.samples=9999", "calibration.samples=9999, but"),
+        ("schedule.final=7", "schedule.final must be in (0, 1]"),
+    ],
+)
+def test_what_is_wrong_is_told_by_the_ranks_as_by_one_process(
+    tmp_path: Path, wrong: str, message: str
+) -> None:
+    one, two = (harness(*TINY, wrong, n, f"runs={tmp_path}") for n in ("launch.nproc=1", TWO))
+
+    assert one.returncode == two.returncode == 2
+    assert message in two.stderr
+    assert two.stderr == one.stderr
+    assert run_folders(tmp_path) == []
+
+
+def test_an_error_that_nobody_expects_keeps_its_traceback(tmp_path: Path) -> None:
+    done = harness(*TINY, TWO, "model._target_=builtins.dict", f"runs={tmp_path}")
+
+    assert done.returncode == 1
+    assert re.search(r"RuntimeError: rank 0: \w+Error: ", done.stderr)
+    assert "harness/experiment.py" in done.stderr
+
+
+@pytest.mark.parametrize("wrong", [0, -1, "two", 1.5, True, None])
+def test_nproc_that_is_no_count_is_refused(wrong: object) -> None:
+    with pytest.raises(ValueError, match="launch.nproc must be a whole number >= 1, got "):
+        count_of({"launch": {"nproc": wrong}})
+
+
+def test_ranks_that_are_there_already_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+
+    assert count_of({"launch": {"nproc": 1}}) == count_of({"launch": {"nproc": 2}}) == 1
+    with pytest.raises(ValueError, match="launch.nproc=3, but torchrun or the like has started 2"):
+        count_of({"launch": {"nproc": 3}})
+
+
+def test_a_rank_stopped_from_outside_stops_the_run_and_a_lost_one_hides_nothing(
+    tmp_path: Path,
+) -> None:
+    lost = '{"error": "RankLost", "is_wrong_input": false, "line": "lost", "traceback": ""}'
+    (tmp_path / "rank-0.json").write_text(lost)
+    (tmp_path / "rank-1.json").write_text(lost.replace("RankLost", "NotFinite"))
+    (tmp_path / "rank-2.log").write_text("harness: the last word\n")
+    ended = [(7, 1), (8, 1), (9, 3)]
+
+    with pytest.raises(Exception, match="lost") as found:
+        result(tmp_path, ended, [0], None)
+    assert type(found.value).__name__ == "NotFinite"
+    (tmp_path / "rank-1.json").write_text('{"stopped": 15}')
+    with pytest.raises(Stopped, match="2"):
+        result(tmp_path, ended, [0], Stopped(signal.SIGINT))
+    (tmp_path / "rank-0.json").unlink()
+    with pytest.raises(Stopped) as stopped:
+        result(tmp_path, ended, [0], None)
+    assert stopped.value.status == 75
+    (tmp_path / "rank-1.json").unlink()
+    with pytest.raises(RuntimeError, match=r"rank 2 \(pid 9\) ended with status 3.*: the last wo"):
+        result(tmp_path, ended, [2], None)
