@@ -66,7 +66,8 @@ def read_delivery(folder: Path) -> Delivery:
 def _facts(written: dict[str, str]) -> dict[str, Any]:
     # Runs of the first releases have an entry for each.
     facts: dict[str, Any] = {key: json.loads(value) for key, value in written.items()}
-    return facts["network"] if "network" in facts else facts
+    found: dict[str, Any] = facts.get("network", facts)
+    return found
 
 
 def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
