@@ -19,7 +19,7 @@ def main(command: str = "main") -> None:
     try:
         adopt()
     except ValueError as error:
-        _leave(str(error), 2, from_every_rank=True)
+        _leave(str(error), 2)
     if (name := launcher()) and {"-m", "--multirun"} & set(sys.argv[1:]):
         _leave(
             f"-m under {name} would run the sweep once per rank; leave {name} away and use "
