@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sbatch_stand_ins import StandIns
+from sbatch_stand_ins import ROOT, StandIns
 
 TASK = {
     "SLURM_JOB_ID": "1007",
@@ -39,6 +39,28 @@ SUBMITTED = f"""\
 --parsable --array=0-9 --dependency=afterok:41 --kill-on-invalid-dep=yes slurm/sweep.sbatch {PLAN}
 --parsable --dependency=afterany:42 slurm/report.sbatch runs/survey
 """
+
+
+# A job that runs long saves itself when it is warned, comes back, and adds to its log.
+LASTING = ["--open-mode=append", "--requeue", "--signal=USR1@120", "--time=04:00:00"]
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("train", ["--cpus-per-task=2", *LASTING, "--output=slurm/logs/%x-%j.out"]),
+        (
+            "sweep",
+            ["--cpus-per-task=2", "--ntasks=1", *LASTING, "--output=slurm/logs/%x-%A-%a.out"],
+        ),
+        ("report", ["--ntasks=1", "--output=slurm/logs/%x-%j.out", "--time=00:30:00"]),
+    ],
+)
+def test_what_a_job_asks_of_slurm_by_itself(script: str, options: list[str]) -> None:
+    lines = (ROOT / "slurm" / f"{script}.sbatch").read_text().splitlines()
+    asked = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")]
+    name = {"train": "harness"}.get(script, f"harness-{script}")
+    assert sorted(asked) == sorted([*options, "--nodes=1", f"--job-name={name}"])
 
 
 @pytest.fixture(name="task")
