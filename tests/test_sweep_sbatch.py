@@ -133,8 +133,8 @@ def test_a_wrong_start_of_a_task_is_refused_in_one_line(
 
 def test_the_report_job(tmp_path: Path) -> None:
     report = StandIns(tmp_path, "report.sbatch")
-    assert report.run(["runs/survey"], STATUS="2").returncode == 2
-    assert report.seen("python") == "-m harness.report runs/survey\n"
+    assert report.run(["runs/my sweep"], STATUS="2").returncode == 2
+    assert report.seen("python") == "-m|harness.report|runs/my sweep|\n"
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -148,7 +148,7 @@ def test_elsewhere_than_in_the_checkout_a_job_says_where_to_go(tmp_path: Path, s
 def test_a_survey_is_dense_training_then_the_array_then_the_report(survey: StandIns) -> None:
     done = survey.run(SAID=SAID)
     assert (done.returncode, done.stderr) == (0, "")
-    assert survey.seen("python") == "-m harness.sweep plan sweep=survey\n"
+    assert survey.seen("python") == "-m|harness.sweep|plan|sweep=survey|\n"
     assert survey.seen("calls") == SUBMITTED
     assert done.stdout == SAID.replace("\\n", "\n") + (
         "dense training: job 41\nsweep (0-9): job 42\nreport: job 43\n"
@@ -160,10 +160,15 @@ def test_arguments_of_a_survey_go_to_the_plan_or_to_sbatch(survey: StandIns) -> 
         ["--array=0-41%8", "sweep=smoke", "--partition=gpu", "seed=0,1", "--gpus-per-node=1"],
         SAID=SAID, CLUSTER=";west",
     )  # fmt: skip
-    assert survey.seen("python") == "-m harness.sweep plan sweep=smoke seed=0,1\n"
+    assert survey.seen("python") == "-m|harness.sweep|plan|sweep=smoke|seed=0,1|\n"
     wanted = SUBMITTED.replace("0-9", "0-41%8")
     options = "--parsable --partition=gpu --gpus-per-node=1"
     assert survey.seen("calls") == wanted.replace("--parsable", options)
+
+
+def test_a_survey_plans_with_the_python_of_its_jobs(survey: StandIns) -> None:
+    survey.run(SAID=SAID, HARNESS_PYTHON="python -X dev")
+    assert survey.seen("python").startswith("-X|dev|-m|harness.sweep|plan|")
 
 
 def test_a_survey_whose_plan_is_refused_submits_nothing(survey: StandIns) -> None:

@@ -76,7 +76,8 @@ def test_the_port_is_that_of_ranks_which_srun_starts(job: StandIns, restarts: in
 def test_the_users_address_and_port_python_and_threads_win(job: StandIns) -> None:
     done = job.run(
         MASTER_ADDR="10.0.0.7", MASTER_PORT="29500", OMP_NUM_THREADS="4",
-        HARNESS_PYTHON="apptainer exec --nv harness.sif python", TORCH_ELASTIC_SHUTDOWN_TIMEOUT="300",
+        HARNESS_PYTHON="apptainer exec --nv harness.sif python",
+        TORCH_ELASTIC_SHUTDOWN_TIMEOUT="300",
     )  # fmt: skip
     for line in (
         "--master-addr=10.0.0.7", "--master-port=29500", "threads: 4",
