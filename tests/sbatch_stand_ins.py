@@ -32,7 +32,12 @@ jobs=$(grep -c -v ^scancel "$SEEN/calls")
 if [ "$jobs" = "${REFUSED:-0}" ]; then echo "sbatch: error: no such partition" >&2; exit 1; fi
 echo "$((40 + jobs))${CLUSTER:-}"
 """,
-    "python": 'printf "%s|" "$@" >> "$SEEN/python"; echo >> "$SEEN/python"\nprintf "${SAID:-}"\nexit "${STATUS:-0}"\n',
+    "python": """\
+printf '%s|' "$@" >> "$SEEN/python"
+echo >> "$SEEN/python"
+printf "${SAID:-}"
+exit "${STATUS:-0}"
+""",
 }
 JOB = {
     "SLURM_JOB_ID": "1007",
@@ -48,7 +53,7 @@ class StandIns:
     """script: a file of slurm/. folder: has the stand-ins, and what they saw."""
 
     def __init__(self, folder: Path, script: str):
-        self.folder, self.script = folder, ROOT / "slurm" / script
+        self.folder, self.script = folder, ROOT / "slurm" / script  # or an absolute path
         (folder / "bin").mkdir()
         (folder / "tmp").mkdir()
         for name, text in STAND_INS.items():

@@ -1,9 +1,11 @@
 """What a user may ask of SLURM, and how it reaches submitit."""
 
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from sbatch_stand_ins import StandIns
 
 from harness.launch.asked import Asked
 from harness.launch.queue import refusal
@@ -21,7 +23,40 @@ def test_what_is_null_is_left_to_slurm() -> None:
 def test_a_task_has_its_cpus_in_the_step_too() -> None:
     options = Asked(cpus_per_task=8).options("survey")
     assert options["cpus_per_task"] == 8
-    assert "--cpus-per-task=8" in options["slurm_srun_args"]
+    assert options["slurm_srun_args"] == ["--kill-on-bad-exit=0", "--wait=100", "--cpus-per-task=8"]
+
+
+def test_as_many_jobs_of_an_array_run_at_once_as_asked() -> None:
+    assert Asked(parallel=7).options("survey")["slurm_array_parallelism"] == 7
+
+
+TASK = {"SLURM_ARRAY_JOB_ID": "1005", "SLURM_ARRAY_TASK_ID": "2", "JOB": "1005_2"}
+
+
+@pytest.mark.parametrize(
+    ("status", "variables", "requeued"),
+    [
+        (75, {}, "1007"),
+        (138, {}, "1007"),
+        (143, TASK, "1005_2"),
+        (75, {**TASK, "SLURM_RESTART_COUNT": "6"}, "1005_2"),
+        (75, {"SLURM_RESTART_COUNT": "7"}, ""),
+        (75, {"STATE": "COMPLETING"}, ""),
+        (0, {}, ""),
+        (1, {}, ""),
+        (137, {}, ""),
+    ],
+)
+def test_a_job_that_was_stopped_goes_back_into_the_queue_alone(
+    tmp_path: Path, status: int, variables: dict[str, str], requeued: str
+) -> None:
+    script = tmp_path / "script"
+    teardown = Asked(restarts=7).options("survey")["slurm_teardown"]
+    script.write_text("\n".join([f"(exit {status})", "", "# teardown", *teardown]))
+
+    done = StandIns(tmp_path, str(script)).run(**variables)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert done.stdout == (f"scontrol requeue {requeued}\n" if requeued else "")
 
 
 def test_a_job_is_warned_by_usr1_and_requeued_by_its_script() -> None:

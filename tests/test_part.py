@@ -1,5 +1,6 @@
 """A part of a plan: which points, in which order, and what others have in hand."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from harness.files import locked
 from harness.launch import part
 from harness.launch.plan import Plan, Planned
 from harness.launch.point import Point
-from harness.outcome import Outcome
+from harness.outcome import RESULTS, Outcome
+from harness.status import Status
 
 Attempt = Callable[[Path], Outcome]
 
@@ -86,6 +88,30 @@ def test_a_point_at_which_another_process_works_comes_last_and_is_waited_for(
     assert part.carry_out(plan, "0/1") == 0
     assert waits == [["run b", "run c"]]
     assert tried == ["run b", "run c", "run a"]
+
+
+def test_a_lock_that_a_dead_process_left_behind_holds_nobody_up(
+    tmp_path: Path, tried: list[str]
+) -> None:
+    plan = plan_of(tmp_path, "ab")
+    lock = tmp_path / "a" / ".lock"
+    lock.mkdir(parents=True)
+    os.utime(lock, (0, 0))
+    assert part.carry_out(plan, "0/1") == 0
+    assert tried == ["run a", "run b"]
+
+
+def test_a_finished_point_is_skipped(
+    tmp_path: Path, tried: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = plan_of(tmp_path, "ab")
+    (tmp_path / "a").mkdir()
+    Status(tmp_path / "a", "").set("finished")
+    for name in RESULTS:
+        (tmp_path / "a" / name).touch()
+    assert part.carry_out(plan, "0/1") == 0
+    assert tried == ["run b"]
+    assert "sweep: 2 runs: 1 finished, 1 skipped, 0 failed" in capsys.readouterr().out
 
 
 def test_a_point_that_another_process_takes_first_is_looked_at_again(
