@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -46,11 +47,19 @@ def stages(runs: Path) -> list[Path]:
     return sorted(runs.glob(".stages/??/*/state.stage"))
 
 
-def cut_off(runs: Path, point: Point, owner: type, name: str, call: int, after: bool) -> None:
+def cut_off(
+    runs: Path,
+    point: Point,
+    owner: type,
+    name: str,
+    call: int,
+    after: bool,
+    marks: Iterable[str] = MARKS,
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         cut(patch, owner, name, call, after)
         with pytest.raises(Cut):
-            start(runs, point, MARKS)
+            start(runs, point, marks)
 
 
 # Once in dense training, and then around every checkpoint of both levels.
@@ -104,12 +113,12 @@ def test_what_was_loaded_is_the_runs_own_from_then_on(
     tmp_path: Path, alone: dict[Point, dict[str, bytes]]
 ) -> None:
     start(tmp_path, KEEP, MARKS)
-    cut_off(tmp_path, DEEP, Loop, "_update", 3, False)
+    cut_off(tmp_path, DEEP, Loop, "_update", 1, False)
     shutil.rmtree(tmp_path / ".stages")
 
     with counting() as steps:
         assert left(start(tmp_path, DEEP, MARKS)) == alone[DEEP]
-    assert steps == [3, 3]
+    assert steps == [3] * STEPS_PER_EPOCH
 
 
 def test_inside_a_training_the_stage_before_it_is_not_left_any_more(
@@ -162,15 +171,27 @@ def test_a_damaged_stage_is_computed_again_and_told_once(
     assert steps == []
 
 
-def test_a_run_on_other_numerics_takes_and_leaves_nothing(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]]
-) -> None:
-    # Level 1 is computed on one thread, the rest on two, and then on one again.
-    cut_off(tmp_path, DEEP, Loop, "_update", 14, False)
-    cut_threads = (*DEEP, "threads=2")
-    cut_off(tmp_path, cut_threads, Loop, "_update", 5, False)
+def test_a_run_that_was_on_other_numerics_takes_and_leaves_nothing(tmp_path: Path) -> None:
+    three, four = ((*KEEP, f"schedule.levels={depth}") for depth in (3, 4))
+    marks = marked([three, four])
+    # Level 1 on one thread, level 2 on two, and level 3 in two starts on one again.
+    cut_off(tmp_path, four, Loop, "_update", 14, False, marks)
     before = stages(tmp_path)
-    start(tmp_path, DEEP, MARKS)
+    cut_off(tmp_path, (*four, "threads=2"), Loop, "_update", 6, False, marks)
+    cut_off(tmp_path, four, Loop, "_update", 4, False, marks)
+    start(tmp_path, four, marks)
 
-    assert stages(tmp_path) == before
-    assert left(start(tmp_path, KEEP, MARKS)) == alone[KEEP]
+    assert len(before) == 1 and stages(tmp_path) == before
+
+
+def test_masks_that_grow_are_taken_over_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    rigl = ("when=init", "dynamics=rigl", "dynamics.every=1", "dynamics.until=1.0")
+    keep, deep = (*KEEP, *rigl), (*DEEP, *rigl)
+    marks = marked([keep, deep])
+    cut_off(tmp_path, keep, Loop, "_update", STEPS_PER_EPOCH + 3, False, marks)
+    start(tmp_path, deep, marks)
+
+    with counting() as steps:
+        folder = start(tmp_path, keep, marks)
+    assert steps == []
+    assert left(folder) == left(start(tmp_path / "alone", keep))
