@@ -10,7 +10,7 @@ from conftest import every
 from harness.experiment import Experiment
 from harness.identity import Config, scientific
 from harness.launch.compose import composed
-from harness.main import _plain
+from harness.launch.point import plain
 from harness.prefix import BLIND, HOLDING, Place, Shared, asked_of, chain, reads, worth_keeping
 from harness.schedule.constant import Constant
 from harness.schedule.explicit import Explicit
@@ -19,7 +19,7 @@ from harness.schedule.linear import Linear
 from harness.schedule.one_shot import OneShot
 
 FULL = scientific(
-    _plain(
+    plain(
         composed(
             ["penalty=l1", "recalibration=batch_norm", "distillation=hinton", "dynamics=rigl"]
             + ["schedule=constant", "schedule.levels=2", "finetune=keep"]
