@@ -113,7 +113,8 @@ def test_what_was_loaded_is_the_runs_own_from_then_on(
     tmp_path: Path, alone: dict[Point, dict[str, bytes]]
 ) -> None:
     start(tmp_path, KEEP, MARKS)
-    cut_off(tmp_path, DEEP, Loop, "_update", 1, False)
+    # Before the first record of its own, after the five of both levels and of dense training.
+    cut_off(tmp_path, DEEP, Watchers, "log", 6, False)
     shutil.rmtree(tmp_path / ".stages")
 
     with counting() as steps:
@@ -124,12 +125,13 @@ def test_what_was_loaded_is_the_runs_own_from_then_on(
 def test_inside_a_training_the_stage_before_it_is_not_left_any_more(
     tmp_path: Path, alone: dict[Point, dict[str, bytes]]
 ) -> None:
-    cut_off(tmp_path, KEEP, Loop, "_update", 15, False)
+    # In level 1's retraining; what others take from here are its masks before it.
+    cut_off(tmp_path, KEEP, Loop, "_update", 12, False)
     shutil.rmtree(tmp_path / ".stages")
     start(tmp_path, KEEP, MARKS)
 
-    assert len(stages(tmp_path)) == 1
-    assert left(start(tmp_path, DEEP, MARKS)) == alone[DEEP]
+    assert len(stages(tmp_path)) == 2
+    assert left(start(tmp_path, REWIND, MARKS)) == alone[REWIND]
 
 
 def test_who_loads_shows_its_epochs_and_marks_the_stage_as_used(tmp_path: Path) -> None:
@@ -195,3 +197,16 @@ def test_masks_that_grow_are_taken_over_in_the_middle_of_a_run(tmp_path: Path) -
         folder = start(tmp_path, keep, marks)
     assert steps == []
     assert left(folder) == left(start(tmp_path / "alone", keep))
+
+
+def test_masks_that_a_penalty_foresaw_are_taken_over(tmp_path: Path) -> None:
+    growing = ("penalty=growing_l2", "penalty.step_size=0.5")
+    keep, deep = (*KEEP, *growing), (*DEEP, *growing)
+    marks = marked([keep, deep])
+    start(tmp_path, keep, marks)
+    first, *later = sorted(stages(tmp_path), key=lambda file: file.stat().st_mtime_ns)
+    for file in later:
+        file.unlink()
+
+    assert len(later) == 3
+    assert left(start(tmp_path, deep, marks)) == left(start(tmp_path / "alone", deep))
