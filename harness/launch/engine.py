@@ -16,6 +16,14 @@ class Engine(Protocol):
         """How many points are under way at once."""
         ...
 
+    def warm(self, points: int) -> None:
+        """Starts what takes long to start, on the side, while so many points are planned."""
+        ...
+
+    def close(self) -> None:
+        """Ends what `warm` has started, for no point will come."""
+        ...
+
     def outcomes(self, lines: Sequence[str]) -> Iterator[tuple[int, Outcome]]:
         """(number of the point, what became of it), as they end; lines are those of Point.
 

@@ -15,6 +15,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from harness.launch.devices import Devices
 from harness.launch.engine import attempt_line
 from harness.launch.point import Point
+from harness.launch.start import import_work
 from harness.outcome import Outcome
 from harness.status import Status, lives
 from harness.stopping import TRY_AGAIN
@@ -42,6 +43,15 @@ class Workers:
 
     def workers(self) -> int:
         return self.n_jobs if self.n_jobs > 0 else self.devices.places or cpu_count()
+
+    def warm(self, points: int) -> None:
+        count = min(self.workers(), points)
+        executor = _executor(count)
+        for _ in range(count):
+            executor.submit(import_work)
+
+    def close(self) -> None:
+        _executor(1).shutdown(wait=False, kill_workers=True)
 
     def outcomes(self, lines: Sequence[str]) -> Iterator[Told]:
         left = dict(enumerate(lines))

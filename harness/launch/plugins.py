@@ -50,11 +50,18 @@ class Grid(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         launch = self.values["launch"]
         with refusing():
-            plan = self.plan([text for text in arguments if not text.startswith("launch.only=")])
+            plan = self._planned(_without_only(arguments))
             found = sweep.Sweep(plan, self.engine, launch["retries"], launch["only"])
             status = sweep.end(found.run()) if launch["only"] != "plan" else found.write()
         if status:
             sys.exit(status)
+
+    def _planned(self, arguments: list[str]) -> Plan:
+        try:
+            return self.plan(arguments)
+        except BaseException:
+            self.engine.close()
+            raise
 
     def plan(self, arguments: Sequence[str]) -> Plan:
         """From the file in the sweep's folder, unless configs or code have changed."""
@@ -69,9 +76,11 @@ class Grid(Sweeper):
     def _new(self, file: Path, folder: Path, said: list[str]) -> Plan:
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(said)
         (batch,) = BasicSweeper.split_arguments(overrides, None)
+        if not self.values["launch"]["only"]:
+            self.engine.warm(len(batch))
         found = points(batch, self.master, self.loader, self.command)
         name = self.master.hydra.runtime.choices.get("sweep")
-        argv = [text for text in sys.argv[1:] if not text.startswith("launch.only=")]
+        argv = _without_only(sys.argv[1:])
         return Plan(
             file, name or "", folder, argv, planned(found, batch, self.values["launch"]["share"])
         )
@@ -131,10 +140,21 @@ class Other:
     def workers(self) -> int:
         return 1
 
+    def warm(self, points: int) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
     def outcomes(self, lines: Sequence[str]) -> Iterator[tuple[int, Outcome]]:
         batch = [Point.of_line(line).overrides for line in lines]
         for number, job in enumerate(self.launcher.launch(batch, 0)):
             yield number, job.return_value
+
+
+def _without_only(arguments: Sequence[str]) -> list[str]:
+    """A plan is the same whatever shall be done with it."""
+    return [text for text in arguments if not text.startswith("launch.only=")]
 
 
 def register() -> None:
