@@ -4,6 +4,7 @@ import os
 import tempfile
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from harness.files import Busy, locked
@@ -26,6 +27,11 @@ class Devices:
         if type(self.per_device) is not int or self.per_device < 1:
             raise ValueError(
                 f"launch.per_device must be a whole number >= 1, got {self.per_device!r}"
+            )
+        if len(set(self.names)) < len(self.names):
+            raise ValueError(
+                f"launch.devices names a device twice: {', '.join(self.names)}; for several runs "
+                "on each raise launch.per_device"
             )
 
     @property
@@ -59,15 +65,19 @@ def devices_of(config: dict[str, object]) -> Devices:
     """What a config's `device` and `launch` node say.
 
     Raises:
-        ValueError: launch.devices is neither null nor a list, or launch.per_device no count.
+        ValueError: launch.devices is neither null nor a list of devices, or launch.per_device no
+            count.
     """
     launch = config["launch"]
-    assert isinstance(launch, dict)
+    if not isinstance(launch, dict):
+        raise ValueError(f"launch must hold keys and values, got {launch!r}; see conf/config.yaml")
     names, each = launch["devices"], launch["per_device"]
     if names is not None and not isinstance(names, list):
         raise ValueError(
             f"launch.devices must be a list or null, got {names!r}; write launch.devices=[{names}]"
         )
+    if names == []:
+        raise ValueError("launch.devices=[] names no device; write device=cpu to use none")
     found = _visible() if names is None else tuple(str(name) for name in names)
     return Devices(() if config["device"] == "cpu" else found, each)
 
@@ -75,7 +85,9 @@ def devices_of(config: dict[str, object]) -> Devices:
 def _visible() -> tuple[str, ...]:
     """Of CUDA, without asking torch, which would take a second and a part of every device."""
     if VISIBLE in os.environ:
-        return tuple(name for name in os.environ[VISIBLE].split(",") if name.strip())
+        named = (name.strip() for name in os.environ[VISIBLE].split(","))
+        # CUDA, too, sees none from the first that does not exist.
+        return tuple(takewhile(lambda name: name and not name.startswith("-"), named))
     cards = Path("/proc/driver/nvidia/gpus")
     return tuple(map(str, range(len(list(cards.iterdir()))))) if cards.is_dir() else ()
 

@@ -1,6 +1,6 @@
 """What hands points to processes: worker processes of this machine, or jobs of a cluster."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import ClassVar, Protocol
 
 from harness.launch.point import Point
@@ -24,10 +24,10 @@ class Engine(Protocol):
         """Ends what `warm` has started, for no point will come."""
         ...
 
-    def outcomes(self, lines: Sequence[str]) -> Iterator[tuple[int, Outcome]]:
+    def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
         """(number of the point, what became of it), as they end; lines are those of Point.
 
-        A process that dies is a failed outcome too.
+        A process that dies is a failed outcome too. Whoever closes it ends what is under way.
 
         Raises:
             ValueError: the engine cannot do it, before the first point begins.

@@ -77,7 +77,8 @@ def _time_and_disk(
     seconds += sum(costs[point.kind].seconds_per_epoch * point.dense_epochs for point in dense)
     megabytes = sum(costs[point.kind].megabytes for point in left)
     places = min(workers, len(left))
-    return f"about {spoken(seconds / places)} on {places} workers, {megabytes:.0f} MB on disk"
+    on = f"{places} workers" if places > 1 else "1 worker"
+    return f"about {spoken(seconds / places)} on {on}, {megabytes:.0f} MB on disk"
 
 
 def spoken(seconds: float) -> str:
@@ -92,7 +93,11 @@ def spoken(seconds: float) -> str:
 
 def known(sweep: Path) -> dict[str, Cost]:
     """By kind, from earlier sweeps into the same folder of results."""
-    return {name: Cost(**cost) for name, cost in (read_json(sweep.parent / COSTS) or {}).items()}
+    try:
+        costs = read_json(sweep.parent / COSTS) or {}
+        return {name: Cost(**cost) for name, cost in costs.items()}
+    except (ValueError, TypeError, AttributeError):  # damaged: no reason to refuse a sweep
+        return {}
 
 
 def learn(sweep: Path, found: Iterable[tuple["Planned", float]]) -> None:

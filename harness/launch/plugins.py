@@ -1,7 +1,7 @@
 """Hydra's plugins of this project: a sweeper for grids, and a launcher for this machine."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -17,13 +17,14 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from harness.launch import sweep
+from harness.launch.compose import without_nulls
 from harness.launch.devices import devices_of
 from harness.launch.engine import Engine
-from harness.launch.errors import refusing
-from harness.launch.grid import points
+from harness.launch.errors import PointFailed, refusing
+from harness.launch.grid import effective, points
 from harness.launch.local import Workers
-from harness.launch.plan import HOME, Plan, key_of, planned, remembered
-from harness.launch.point import Point, plain
+from harness.launch.plan import HOME, Plan, inside, key_of, planned, remembered
+from harness.launch.point import Point, plain, sweep_folder
 from harness.launch.slurm import Jobs, executor_options
 from harness.outcome import Outcome
 
@@ -66,7 +67,7 @@ class Grid(Sweeper):
     def plan(self, arguments: Sequence[str]) -> Plan:
         """From the file in the sweep's folder, unless configs or code have changed."""
         said = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        folder = Path(self.values["runs"]) / self.values["sweep_name"]
+        folder = sweep_folder(self.values)
         hydra = self.master.hydra
         sources = [Path(one.path) for one in hydra.runtime.config_sources if one.schema == "file"]
         key = key_of([*hydra.overrides.hydra, *said], self.command, sources)
@@ -75,10 +76,11 @@ class Grid(Sweeper):
 
     def _new(self, file: Path, folder: Path, said: list[str]) -> Plan:
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(said)
-        (batch,) = BasicSweeper.split_arguments(overrides, None)
+        (lists,) = BasicSweeper.split_arguments(effective(overrides), None)
+        batch = [without_nulls(each) for each in lists]
         if not self.values["launch"]["only"]:
             self.engine.warm(len(batch))
-        found = points(batch, self.master, self.loader, self.command)
+        found = inside(folder, points(batch, self.master, self.loader, self.command))
         name = self.master.hydra.runtime.choices.get("sweep")
         argv = _without_only(sys.argv[1:])
         return Plan(
@@ -146,7 +148,7 @@ class Other:
     def close(self) -> None:
         pass
 
-    def outcomes(self, lines: Sequence[str]) -> Iterator[tuple[int, Outcome]]:
+    def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
         batch = [Point.of_line(line).overrides for line in lines]
         for number, job in enumerate(self.launcher.launch(batch, 0)):
             yield number, job.return_value
@@ -170,5 +172,5 @@ def _returned(point: Point, outcome: Outcome) -> JobReturn:
     failed = outcome.state == "failed"
     job = JobReturn(list(point.overrides), OmegaConf.create(point.config))
     job.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
-    job.return_value = RuntimeError(outcome.reason) if failed else outcome.validation
+    job.return_value = PointFailed(outcome.reason) if failed else outcome.validation
     return job

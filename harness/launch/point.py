@@ -49,7 +49,7 @@ class Point:
     @property
     def sweep(self) -> Path:
         """The folder of all runs of its sweep."""
-        return Path(self.config["runs"]) / str(self.config["sweep_name"])
+        return sweep_folder(self.config)
 
     @property
     def folder(self) -> Path:
@@ -87,7 +87,10 @@ def point_of(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> Point:
     config = plain(cfg)
     choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
     name, label = method_of(choices, config, hydra)
-    return Point(config, choices, name, label, list(hydra.overrides.task), command)
+    # As they were written: an interpolation in them is the config's, not Hydra's.
+    said = OmegaConf.to_container(hydra.overrides, resolve=False)
+    assert isinstance(said, dict)
+    return Point(config, choices, name, label, list(said["task"]), command)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -95,6 +98,20 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items() if key != "hydra"}
+
+
+def sweep_folder(config: Config) -> Path:
+    """
+    Raises:
+        ValueError: sweep_name is no name of a folder of its own below `runs`.
+    """
+    name = str(config["sweep_name"])
+    if not name or name.startswith(".") or Path(name).name != name:
+        raise ValueError(
+            f"sweep_name={name}: it names a folder below runs, so it must not be empty, begin with "
+            "a dot or hold a slash; other places are chosen with runs=PATH"
+        )
+    return Path(config["runs"]) / name
 
 
 def _sha256_of(weights: str | None) -> str | None:

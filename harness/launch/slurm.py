@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -61,7 +61,7 @@ class Jobs:
     def close(self) -> None:
         pass
 
-    def outcomes(self, lines: Sequence[str]) -> Iterator[Told]:
+    def outcomes(self, lines: Sequence[str]) -> Generator[Told, None, None]:
         jobs = [job for part in _parts(lines) for job in self._submitted(part)]
         left, since = dict(enumerate(jobs)), dict[int, float]()
         try:
