@@ -61,7 +61,7 @@ class Checkpoints:
             ValueError: the state holds what could not be loaded again.
         """
         there = self._files()
-        content = _packed(state)
+        content = packed(state)
         if not any(file.suffix == kind for file in there):
             _check_loads(content)
         number = _number(there[-1]) + 1 if there else 1
@@ -86,7 +86,7 @@ class Checkpoints:
         files = self._files()
         for file in reversed(files):
             try:
-                state = _unpacked(file.read_bytes())
+                state = unpacked(file.read_bytes())
                 why = fits(file.suffix, state)
             except (ValueError, OSError, KeyError) as error:
                 why = f"is damaged: {error}"
@@ -111,14 +111,19 @@ class Checkpoints:
         return sorted(file for file in found if file.name[:6].isdecimal())
 
 
-def _packed(state: State) -> bytes:
+def packed(state: State) -> bytes:
+    """A file's content, with its checksum."""
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
     return MAGIC + hashlib.sha256(content).hexdigest().encode() + content
 
 
-def _unpacked(content: bytes) -> State:
+def unpacked(content: bytes) -> State:
+    """
+    Raises:
+        ValueError: the content is damaged, or of another version.
+    """
     start = len(MAGIC) + SHA256_HEX
     if content[: len(MAGIC)] != MAGIC or len(content) < start:
         raise ValueError("it does not begin as a checkpoint of this version")
@@ -135,7 +140,7 @@ def _unpacked(content: bytes) -> State:
 
 def _check_loads(content: bytes) -> None:
     try:
-        _unpacked(content)
+        unpacked(content)
     except ValueError as error:
         raise ValueError(
             f"a checkpoint of this training could not be loaded again: {error}; keep tensors, "

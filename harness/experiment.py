@@ -18,6 +18,7 @@ from harness.levels import Levels
 from harness.models.base import Model
 from harness.parts import check_offers
 from harness.penalty.base import Penalty
+from harness.prefix import Shared
 from harness.pruning import Pruner
 from harness.recalibration.base import Recalibration
 from harness.saliency.base import Saliency
@@ -144,7 +145,13 @@ class Experiment:
         own = getattr(self.schedule, "rounds", None)
         return own or int(getattr(self.saliency, "rounds", 1))
 
-    def prepare(self, ranks: Ranks, dense: Path, journal: Journal | None = None) -> Levels:
+    def prepare(
+        self,
+        ranks: Ranks,
+        dense: Path,
+        journal: Journal | None = None,
+        shared: Shared | None = None,
+    ) -> Levels:
         """Loads the data, builds the network and checks all that can be checked before training.
 
         dense: folder of this dense training's cache; nothing is written yet. journal: None if
@@ -172,4 +179,4 @@ class Experiment:
         for recipe in (self.training, self.retraining):
             subject.check_smallest_batch(recipe.batch_size, recipe.accumulate)
             recipe.check_inputs(subject.sample())
-        return Levels(self, subject, dense, journal)
+        return Levels(self, subject, dense, journal, shared)

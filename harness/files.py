@@ -133,7 +133,7 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
 
 
 def _acquired(lock: Path) -> bool:
-    _bury_if_stale(lock)
+    bury_if_stale(lock)
     try:
         lock.mkdir()
     except FileExistsError:
@@ -146,8 +146,9 @@ def _acquired(lock: Path) -> bool:
     return True
 
 
-def _bury_if_stale(lock: Path) -> None:
-    if not _is_stale(lock):
+def bury_if_stale(lock: Path) -> None:
+    """Removes a lock that its holder has left behind."""
+    if not is_stale(lock):
         return
     # One process at a time looks again and removes: the lock may be a living one's by now.
     turn = lock.with_name(".lock-takeover")
@@ -159,13 +160,14 @@ def _bury_if_stale(lock: Path) -> None:
                 turn.rmdir()
         return
     try:
-        if _is_stale(lock):
+        if is_stale(lock):
             _remove(lock)
     finally:
         turn.rmdir()
 
 
-def _is_stale(lock: Path) -> bool:
+def is_stale(lock: Path) -> bool:
+    """Whether a lock's holder is dead on this host, or silent for too long; False without one."""
     try:
         age = _age(lock)
     except FileNotFoundError:

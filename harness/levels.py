@@ -10,22 +10,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from harness.allocation.base import Facts
-from harness.budget import Goal
 from harness.checkpoints import STAGE, Checkpoints, State
 from harness.checks import check_network, check_steps
 from harness.inside import Inside
 from harness.metrics.macs import layer_macs
 from harness.moment import START, Moment
-from harness.prunable import store_for, take_over, without
+from harness.prefix import Place, Shared
+from harness.prunable import store_for, without
+from harness.prunings import Prunings
 from harness.records import NOTHING, STAGES, Identity, Record, Trained, Watcher, place
-from harness.rounds import Rounds
 from harness.saver import standing, take_up
-from harness.schedule.base import path
-from harness.seeds import derive
-from harness.sensitivity.curves import with_curves
+from harness.stages import come_to, stages_of
 from harness.subject import Subject
 from harness.targets import Targets, Turn
-from harness.tensors import Tensors, copied, load_into
+from harness.tensors import Tensors, load_into
 from harness.training.dense import DenseTraining
 from harness.training.journal import Journal
 from harness.training.setting import LoopState
@@ -34,11 +32,15 @@ from harness.trainings import Trainings
 if TYPE_CHECKING:
     from harness.experiment import Experiment
 
+# Of a stage: the kept share in force, and what its record says that is not of this run alone.
+Found = dict[str, Any]
+
 
 class Levels:
     """One run under way: the network, its masks, and the levels that they go through.
 
     passed: the last stage that is recorded; -1 none, 0 dense or initial, then four per level.
+    past: what was found at each of them. mixed: bits of it were made on other numerics.
     share: kept share of what can be removed, in force. chosen: masks of the coming pruning, where
     a penalty had to know them. speedup: dense / live multiply-accumulates that the retraining
     under way, or the next one, begins with. along: biases and norms as they were before their
@@ -51,15 +53,16 @@ class Levels:
         subject: Subject,
         dense: Path,
         journal: Journal | None,
+        shared: Shared | None = None,
     ):
         self.what, self.subject, self.ranks = what, subject, subject.ranks
-        self.journal = journal
+        self.journal, self.shared = journal, shared
         self.network = subject.initial()
         units = what.structure.units(self.network, subject.sample())
         self.units = without(units, what.exclude)
         self.store = store_for(self.network, self.units, what.may_grow)
         self.facts = Facts(layer_macs(self.network, subject.splits.shape, whole=True))
-        self.trainings, self.speedup = Trainings(self), 1.0
+        self.trainings, self.prunings, self.speedup = Trainings(self), Prunings(self), 1.0
         # Before any training: what this model cannot reach, or no part can do, fails here.
         steps = self.trainings.steps(self.trainings.form())
         check_steps(what, steps)
@@ -68,13 +71,13 @@ class Levels:
         check_network(what, self.network, steps, len(subject.splits.train))
         keep = [*map(Moment, what.keep_epochs), *what.finetune.moments(what.training.epochs)]
         # The folder's name stands for the code that decides this training.
-        shared = journal and replace(journal, code=dense.name)
+        common = journal and replace(journal, code=dense.name)
         self.dense = DenseTraining(
-            dense, what.training, subject.setting(0), subject.initial, keep, shared
+            dense, what.training, subject.setting(0), subject.initial, keep, common
         )
         for moment in keep:
             self.dense.settled(moment)  # refuses one beyond it
-        self.passed, self.records, self.share = -1, 0, 1.0
+        self.passed, self.past, self.share, self.mixed = -1, list[Found](), 1.0, False
         self.chosen, self.along = dict[str, Tensor](), dict[str, Tensor]()
         self.training: LoopState | None = None
 
@@ -100,18 +103,26 @@ class Levels:
         self.identity, self.watcher, self.files = identity, watcher, files
         if saved:
             take_up(self, saved)
+            self.mixed |= self.journal is not None and saved["numerics"] != self.journal.numerics
         watcher.begin(len(self.shares), self.trainings.epochs_left())
+        for end in stages_of(self):
+            come_to(self, end)
+        self.go_on()
+        return self.network, self.store.masks
+
+    def go_on(self, end: Place | None = None) -> None:
+        """Carries out the stages to come; with an end, up to it."""
         if self.passed < 0:
             self._begin()
         if self.what.when == "steps":
-            self._prune_inside()
-            return self.network, self.store.masks
+            return self._prune_inside()
         steps = (self._penalise, self._prune, self._recalibrate, self._retrain)
         for level, share in enumerate(self.shares, start=1):
             for stage, step in zip(STAGES, steps, strict=True):
                 if self.passed < place(level, stage):
                     step(level, share)
-        return self.network, self.store.masks
+                if end == (level, stage):
+                    return
 
     def _begin(self) -> None:
         if not self.what.starts_trained:
@@ -126,8 +137,8 @@ class Levels:
         if penalty is None:
             return
         if penalty.names_units and not self.training:
-            rounds = self._ready(level)
-            found = rounds.foreseen(self.network, self.store, self._goals(share))
+            rounds = self.prunings.ready(level)
+            found = rounds.foreseen(self.network, self.store, self.prunings.goals(share))
             self.chosen = rounds.agree(found)
         going = {name: self.store.masks[name] & ~mask for name, mask in self.chosen.items()}
         form = (replace(self.what.retraining, epochs=penalty.epochs), START)
@@ -136,7 +147,7 @@ class Levels:
         self._record(level, "penalised", trained)
 
     def _prune(self, level: int, share: float) -> None:
-        self._shrink(level, share)
+        self.prunings.shrink(level, share)
         self.speedup = self.trainings.speedup()
         self._record(level, "pruned")
 
@@ -153,7 +164,7 @@ class Levels:
         if form is None:
             return
         if not self.training:
-            self._release(level)
+            self.prunings.release(level)
             self.trainings.load_start(level)
         trained = self.trainings.train(level, form, level, self.what.exchange)
         self._record(level, "finetuned", trained)
@@ -173,55 +184,15 @@ class Levels:
     def _turn(self, turn: Turn, inside: Inside, optimizer: Optimizer) -> None:
         """A pruning inside a training; or, where the schedule lets them, all weights return."""
         if turn.level is None:
-            self._let_go()
+            self.prunings.let_go()
             inside.forget(optimizer)  # AC/DC's dense phases begin without momentum
             return
         device = self.ranks.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            self._shrink(turn.level, turn.share)
+            self.prunings.shrink(turn.level, turn.share)
         self.store.apply_to(self.network, optimizer)
         self._record(turn.level, "pruned", inside.trained(inside.number), save=False)
-        self._release(turn.level)
-
-    def _shrink(self, level: int, share: float) -> None:
-        if self.what.may_grow:
-            names = self.store.masks.keys() - self.units.keys()
-            self.along = copied({name: self.network.get_parameter(name) for name in names})
-        if self.chosen:
-            self.store.shrink_to(self.chosen)
-            self.store.apply_to(self.network)
-        else:
-            self._ready(level).run(self.network, self.store, self._goals(share))
-        self.chosen, self.share = {}, share
-
-    def _release(self, level: int) -> None:
-        """Where units may recover until the last level, all are free after any other one."""
-        if self.what.releases and level < len(self.shares):
-            self._let_go()
-
-    def _let_go(self) -> None:
-        """All weights return, from 0, and their units with the biases and norms that they had:
-        without these a unit would pass no gradient back through its ReLU, and stay dead."""
-        masks = self.store.masks
-        now = {name: self.network.get_parameter(name).detach() for name in self.along}
-        take_over(self.network, {n: now[n].where(masks[n], old) for n, old in self.along.items()})
-        self.store.replace({name: torch.ones_like(mask) for name, mask in masks.items()})
-        self.share = 1.0
-
-    def _ready(self, level: int) -> Rounds:
-        """What prunes this level, on ranks that are alike."""
-        self.ranks.check_equal(self.store.masks, "masks in force")
-        # For a part that draws from the global streams: alike on all ranks and after a restart.
-        torch.manual_seed(derive(self.what.seed, "prune", level))
-        self.facts = with_curves(self)
-        data = self.subject.calibration(self.what.calibration, self.what.training.batch_size)
-        stop = self.journal.stop_if_asked if self.journal else lambda: None
-        pruner, ranks = self.what.pruner, self.ranks
-        return Rounds(pruner, self.units, data, self.facts, ranks.agree, ranks.send, stop)
-
-    def _goals(self, share: float) -> list[Goal]:
-        """Of the rounds from what is in force to this share."""
-        return [self.targets.goal(part) for part in path(self.share, share, self.what.rounds)]
+        self.prunings.release(turn.level)
 
     def _record(
         self, level: int, stage: str, trained: Trained = NOTHING, save: bool = True
@@ -229,20 +200,29 @@ class Levels:
         """save: this is no place inside a training."""
         # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
         self.ranks.check_equal(self.store.masks, "masks in force")
-        measured: dict[str, Any] = self.subject.measure(self.network, self.store.masks)
-        measured |= self.targets.asked(self.share)
+        measured = self.subject.measure(self.network, self.store.masks)
+        masks = self.store.digest if level else ""
+        found = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}
+        self.past.append({"share": self.share, "record": found})
+        self.show(self.past[-1])
+        self.passed = place(level, stage)
+        if save:
+            self.save()
+
+    def show(self, found: Found) -> None:
+        """Records what this run found, or another one that came the same way."""
+        asked: dict[str, Any] = self.targets.asked(found["share"])
         record = Record(
             **vars(self.identity),
-            **measured,
-            **vars(trained),
+            **found["record"],
+            **asked,
             seed=self.what.seed,
-            level=level,
-            stage=stage,
-            masks=self.store.digest if level else "",
-            on_the_way=self.targets.on_the_way(level),
+            on_the_way=self.targets.on_the_way(found["record"]["level"]),
         )
         self.ranks.on_main(lambda: self.watcher.log(record))
-        self.passed, self.records = place(level, stage), self.records + 1
-        if save and self.journal and self.files:
-            name = f"level-{level:02d}-{stage}"
+
+    def save(self) -> None:
+        """At the end of a stage."""
+        if self.journal and self.files:
+            name = "level-{level:02d}-{stage}".format(**self.past[-1]["record"])
             self.journal.save(self.files, name, STAGE, standing(self))

@@ -30,6 +30,7 @@ from harness.files import (
 from harness.identity import Config, differences
 from harness.levels import Levels
 from harness.outcome import RERUN, RESULTS, Outcome, finished
+from harness.prefix import Shared
 from harness.progress import MODES, Progress
 from harness.records import Identity, Record, Sink
 from harness.status import Status
@@ -62,6 +63,7 @@ class Run:
     policy: Policy = field(default_factory=Policy)
     rerun: str = "never"
     code: str = ""  # digest of the sources that decide its numbers
+    shared: Shared | None = None  # stages that other runs have too; None computes all of them
 
     def __post_init__(self) -> None:
         if self.rerun not in RERUN:
@@ -90,7 +92,7 @@ class Run:
             return done
         with Stop(ranks) as stop:
             journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
-            levels = experiment.prepare(ranks, self.dense, journal)
+            levels = experiment.prepare(ranks, self.dense, journal, self.shared)
             with ExitStack() as stack:
                 self._enter(stack, journal)
                 # Another process may have finished it just before this one came in.

@@ -1,5 +1,6 @@
 """Saves a run, and takes up what was saved: between two trainings, or inside one."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -20,7 +21,10 @@ def standing(levels: "Levels", training: LoopState | None = None) -> State:
     """All that the levels to come depend on; the network is in `training`, if there is one."""
     return {
         "passed": levels.passed,
-        "records": levels.records,
+        "records": len(levels.past),
+        "past": json.dumps(levels.past),
+        "mixed": levels.mixed,
+        "world_size": levels.ranks.count,
         "share": levels.share,
         "speedup": levels.speedup,
         "dense": levels.dense.folder.name,
@@ -35,13 +39,16 @@ def standing(levels: "Levels", training: LoopState | None = None) -> State:
 
 def take_up(levels: "Levels", saved: State) -> None:
     """The inverse of `standing`: what was saved is in force again."""
-    for name in ("passed", "records", "share", "speedup"):
+    for name in ("passed", "mixed", "share", "speedup"):
         setattr(levels, name, saved[name])
-    levels.store.shrink_to(_unpacked(levels, saved["masks"]))
+    levels.past = json.loads(saved["past"])
+    # Also from a later level on: those in force need not hold all that is alive there.
+    store = levels.store
+    (store.replace if levels.what.may_grow else store.shrink_to)(_unpacked(levels, saved["masks"]))
     levels.chosen = _unpacked(levels, saved["chosen"])
     device = levels.ranks.device
     levels.along = {name: value.to(device) for name, value in saved["along"].items()}
-    if saved["numerics"]["world_size"] == levels.ranks.count:
+    if saved["world_size"] == levels.ranks.count:
         remember(levels.ranks, saved["link"])
     if saved["network"]:
         load_into(levels.network, saved["network"])

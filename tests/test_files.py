@@ -186,7 +186,7 @@ def test_of_two_that_see_a_stale_lock_only_one_gets_it(
 ) -> None:
     left_behind(tmp_path, socket.gethostname(), NOBODY)
     looked, first = threading.Event(), threading.Event()
-    is_stale = files._is_stale
+    is_stale = files.is_stale
     inside: list[str] = []
 
     def slowly(lock: Path) -> bool:
@@ -201,7 +201,7 @@ def test_of_two_that_see_a_stale_lock_only_one_gets_it(
         with locked(tmp_path):
             inside.append("slow")
 
-    monkeypatch.setattr(files, "_is_stale", slowly)
+    monkeypatch.setattr(files, "is_stale", slowly)
     other = threading.Thread(target=slow, name="slow")
     other.start()
     looked.wait(5)

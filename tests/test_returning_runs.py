@@ -9,7 +9,7 @@ from torch.optim import SGD, Optimizer
 from watched import QUARTER, STEPS, WEIGHTS, before_steps, experiment, levels_of, optimized, run
 
 from harness.inside import Inside
-from harness.levels import Levels
+from harness.prunings import Prunings
 from harness.tensors import Tensors, copied
 
 MOMENTUM = partial(SGD, lr=0.1, momentum=0.9)
@@ -23,13 +23,13 @@ NEURONS = ("structure=neuron", "allocation=uniform", "schedule.final=0.4")
 def chosen(patch: pytest.MonkeyPatch) -> list[Tensors]:
     """The masks that each pruning comes to, before any are let go."""
     found: list[Tensors] = []
-    shrink = Levels._shrink
+    shrink = Prunings.shrink
 
-    def shrinking(levels: Levels, level: int, share: float) -> None:
-        shrink(levels, level, share)
-        found.append(copied(levels.store.masks))
+    def shrinking(prunings: Prunings, level: int, share: float) -> None:
+        shrink(prunings, level, share)
+        found.append(copied(prunings.levels.store.masks))
 
-    patch.setattr(Levels, "_shrink", shrinking)
+    patch.setattr(Prunings, "shrink", shrinking)
     return found
 
 

@@ -100,7 +100,7 @@ def test_a_signal_stops_a_sweep_and_the_same_command_goes_on(
 
 
 def test_the_summary_names_runs_of_another_commit() -> None:
-    point = Planned("f", code="", says="seed=0", dense="", files=[], line="")
+    point = Planned("f", "", "seed=0", "", 0, 1, kind="", shared={}, files=[], line="")
 
     lines = summary([(point, Outcome("skipped", "f", "finished before, by commit abc"))])
 
@@ -109,10 +109,6 @@ def test_the_summary_names_runs_of_another_commit() -> None:
 
 
 def test_a_grid_is_composed_once_for_every_combination_of_group_choices() -> None:
-    class Loader:
-        def get_group_options(self, group: str) -> list[str]:
-            return ["random", "snip"] if group == "method" else []
-
     parser = OverridesParser.create()
     points = [
         parser.parse_overrides([f"method={m}", f"seed={s}"])
@@ -120,7 +116,7 @@ def test_a_grid_is_composed_once_for_every_combination_of_group_choices() -> Non
         for s in (0, 1, 2)
     ]
 
-    shapes = [shape(point, Loader()) for point in points]  # type: ignore[arg-type]
+    shapes = [shape(point, lambda key: key == "method") for point in points]
     assert set(shapes) == {("method=random", "seed"), ("method=snip", "seed")}
 
 

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from harness.moment import Moment
-from harness.tensors import Tensors
+
+if TYPE_CHECKING:
+    from harness.tensors import Tensors
 
 Recipe = Literal["training", "retraining"]
 
@@ -48,8 +50,8 @@ class Finetune(Protocol):
         ...
 
     def weights(
-        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
-    ) -> Tensors | None:
+        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
+    ) -> "Tensors | None":
         """Whole state to load before the masks are applied; None keeps the pruned network's.
 
         `dense(moment)`: state of dense training then; `fresh()`: of a new random network.

@@ -3,11 +3,13 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from harness.finetune.base import Plan, Recipe, check_whole
 from harness.moment import Moment
-from harness.tensors import Tensors
+
+if TYPE_CHECKING:
+    from harness.tensors import Tensors
 
 
 @dataclass(frozen=True)
@@ -45,5 +47,5 @@ class FineTuning(ABC):
 
     @abstractmethod
     def weights(
-        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
-    ) -> Tensors | None: ...
+        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
+    ) -> "Tensors | None": ...

@@ -1,9 +1,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.finetune.fine_tuning import FineTuning
 from harness.moment import Moment
-from harness.tensors import Tensors
+
+if TYPE_CHECKING:
+    from harness.tensors import Tensors
 
 
 @dataclass(frozen=True)
@@ -18,6 +21,6 @@ class Keep(FineTuning):
     """
 
     def weights(
-        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
+        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
     ) -> None:
         return None

@@ -1,9 +1,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.finetune.base import Plan, check_whole, last_epochs
 from harness.moment import Moment
-from harness.tensors import Tensors
+
+if TYPE_CHECKING:
+    from harness.tensors import Tensors
 
 
 @dataclass(frozen=True)
@@ -30,6 +33,6 @@ class LrRewind:
         return ()
 
     def weights(
-        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
+        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
     ) -> None:
         return None

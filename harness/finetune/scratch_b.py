@@ -1,10 +1,13 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.finetune.base import Plan
 from harness.moment import Moment
-from harness.tensors import Tensors
+
+if TYPE_CHECKING:
+    from harness.tensors import Tensors
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,6 @@ class ScratchB:
         return ()
 
     def weights(
-        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
-    ) -> Tensors:
+        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
+    ) -> "Tensors":
         return fresh()

@@ -1,9 +1,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from harness.finetune.base import Plan, check_whole, last_epochs
 from harness.moment import Moment
-from harness.tensors import Tensors
+
+if TYPE_CHECKING:
+    from harness.tensors import Tensors
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class WeightRewind:
         return (self._begin(epochs),)
 
     def weights(
-        self, epochs: int, dense: Callable[[Moment], Tensors], fresh: Callable[[], Tensors]
-    ) -> Tensors:
+        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
+    ) -> "Tensors":
         return dense(self._begin(epochs))
 
     def _begin(self, epochs: int) -> Moment:

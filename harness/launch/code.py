@@ -16,6 +16,7 @@ LOOP = (
 )  # fmt: skip
 LEVELS = (
     "levels.py", "targets.py", "trainings.py", "inside.py", "saver.py", "schedule/curve.py",
+    "prunings.py", "stages.py", "prefix.py",
     "schedule/base.py", "finetune/base.py", "experiment.py", "cost.py", "learning_rate/held.py",
     "learning_rate/stretched.py", "schedule/target.py", "schedule/steps.py",
     "finetune/fine_tuning.py", "penalty/base.py", "dynamics/drop_grow.py", "pruning.py",

@@ -12,7 +12,10 @@ import harness
 from harness.files import write_whole
 from harness.identity import dense_hash
 from harness.launch.code import own_files
+from harness.launch.estimate import epochs_of, kind
 from harness.launch.point import Point
+from harness.outcome import Outcome, finished
+from harness.prefix import Chain, chain, worth_keeping
 
 HOME = ".sweep"  # below the sweep's folder: plans, what became of points, and the lock
 
@@ -22,24 +25,34 @@ class Planned:
     """What a sweep must know of a point that it does not carry out itself.
 
     says: what tells it from the others. dense: equal for points that share their dense training,
-    empty without one. files: that decide it too, beside the harness's own: modules of its parts,
-    initial weights.
+    empty without one; dense_epochs: its length. epochs: of all that follows it. kind: see
+    harness.launch.estimate. shared: stages that other runs have too, and their epochs. files: that
+    decide it too, beside the harness's own: modules of its parts, initial weights.
     """
 
     folder: str
     code: str
     says: str
     dense: str
+    dense_epochs: int
+    epochs: int
+    kind: str
+    shared: dict[str, int]
     files: list[str]
     line: str
 
     @classmethod
     def of(cls, point: Point, says: str) -> "Planned":
+        config, trained = point.config, _starts_trained(point)
         return cls(
             folder=str(point.folder),
             code=point.code,
             says=says,
-            dense=dense_hash(point.science, {}) if _starts_trained(point) else "",
+            dense=dense_hash(point.science, {}) if trained else "",
+            dense_epochs=config["training"]["epochs"] if trained else 0,
+            epochs=sum(epochs_of(config).values()) * max(1, len(point.asked)),
+            kind=kind(config),
+            shared={},
             files=_files(point),
             line=point.line(),
         )
@@ -48,9 +61,21 @@ class Planned:
     def point(self) -> Point:
         return Point.of_line(self.line)
 
-    @property
-    def is_run(self) -> bool:
-        return self.point.command == "run"
+    def finished(self) -> Outcome | None:
+        """The outcome, if there is nothing left to do; only a run can tell without torch."""
+        point = self.point
+        if point.command != "run":
+            return None
+        return finished(Path(self.folder), self.code, point.config["rerun"])
+
+    def marking(self, own: Chain, marked: set[str]) -> "Planned":
+        """With those stages of its own that are marked, if there are any."""
+        shared = {place: key for place, key in own.items() if key in marked}
+        if not shared:
+            return self
+        line = replace(self.point, marked=list(shared.values())).line()
+        each = epochs_of(self.point.config)
+        return replace(self, line=line, shared={k: each.get(p[1], 0) for p, k in shared.items()})
 
     def dense_alone(self) -> "Planned":
         """Of its run only the dense training, for the cache of those that share it."""
@@ -58,27 +83,38 @@ class Planned:
         return replace(self, line=line, says=f"dense training of {self.says}")
 
 
-def planned(points: Sequence[Point]) -> list[Planned]:
-    """Each run once, told apart by those overrides that not all have."""
-    counts = Counter(text for point in points for text in point.overrides)
-    found = {}
-    for point in points:
-        apart = [text for text in point.overrides if counts[text] < len(points)]
-        found[point.folder] = Planned.of(point, " ".join(apart or point.overrides))
-    return list(found.values())
+def planned(
+    found: Iterable[tuple[int, Point]], batch: Sequence[Sequence[str]], share: bool = True
+) -> list[Planned]:
+    """Each run once, in the order of the batch; told apart by those overrides that not all have.
+
+    found: (number in the batch, point); one at a time, because a thousand configs are large.
+    share: stages that several runs have in common are marked, to be computed once.
+    """
+    counts = Counter(text for overrides in batch for text in overrides)
+    ordered: dict[int, Planned] = {}
+    chains: dict[str, Chain] = {}
+    for number, point in found:
+        apart = [text for text in point.overrides if counts[text] < len(batch)]
+        each = ordered[number] = Planned.of(point, " ".join(apart or point.overrides))
+        if share and point.command == "run":
+            chains[each.folder] = chain(point.science, point.asked)
+    marked = worth_keeping(chains.values())
+    runs = {each.folder: each for _, each in sorted(ordered.items())}
+    return [each.marking(chains.get(each.folder, {}), marked) for each in runs.values()]
 
 
 @dataclass(frozen=True)
 class Plan:
     """
     file: where it is kept. name: of the grid in conf/sweep/, or "" for one of the command line.
-    arguments: that made it.
+    argv: of the command that made it.
     """
 
     file: Path
     name: str
     folder: Path  # of the sweep
-    arguments: list[str]
+    argv: list[str]
     points: list[Planned]
 
     def write(self) -> None:
@@ -86,7 +122,7 @@ class Plan:
         Raises:
             CannotWrite: the disk is full or read-only.
         """
-        head = {"sweep": self.name, "folder": str(self.folder), "arguments": self.arguments}
+        head = {"sweep": self.name, "folder": str(self.folder), "argv": self.argv}
         files = {file: _sha256(Path(file)) for point in self.points for file in point.files}
         lines = [{**head, "files": files}, *map(asdict, self.points)]
         write_whole(self.file, "".join(json.dumps(line) + "\n" for line in lines))
@@ -101,7 +137,7 @@ class Plan:
             head, *lines = path.read_text().splitlines()
             found = json.loads(head)
             points = [Planned(**json.loads(line)) for line in lines]
-            return cls(path, found["sweep"], Path(found["folder"]), found["arguments"], points)
+            return cls(path, found["sweep"], Path(found["folder"]), found["argv"], points)
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise ValueError(
                 f"{path} is no plan of a sweep ({error}); make one with "

@@ -47,10 +47,13 @@ class Grid(Sweeper):
         self.engine = launcher.engine() if isinstance(launcher, Own) else Other(launcher)
 
     def sweep(self, arguments: list[str]) -> None:
+        launch = self.values["launch"]
         with refusing():
-            retries, rerun = self.values["launch"]["retries"], self.values["rerun"]
-            ended = sweep.Sweep(self.plan(arguments), self.engine, retries, rerun).run()
-        sweep.end(ended)
+            plan = self.plan([text for text in arguments if not text.startswith("launch.only=")])
+            found = sweep.Sweep(plan, self.engine, launch["retries"], launch["only"])
+            status = sweep.end(found.run()) if launch["only"] != "plan" else found.write()
+        if status:
+            sys.exit(status)
 
     def plan(self, arguments: Sequence[str]) -> Plan:
         """From the file in the sweep's folder, unless configs or code have changed."""
@@ -67,7 +70,10 @@ class Grid(Sweeper):
         (batch,) = BasicSweeper.split_arguments(overrides, None)
         found = points(batch, self.master, self.loader, self.command)
         name = self.master.hydra.runtime.choices.get("sweep")
-        return Plan(file, name or "", folder, said, planned(found))
+        argv = [text for text in sys.argv[1:] if not text.startswith("launch.only=")]
+        return Plan(
+            file, name or "", folder, argv, planned(found, batch, self.values["launch"]["share"])
+        )
 
 
 class Own(Launcher):
@@ -87,8 +93,9 @@ class Own(Launcher):
     ) -> Sequence[JobReturn]:
         with refusing():
             found = points(job_overrides, self.config, self.context.config_loader, self.command)
-            ended = dict(self.engine().outcomes([point.line() for point in found]))
-        return [_returned(point, ended[number]) for number, point in enumerate(found)]
+            lines = [point.line() for _, point in sorted(found)]
+            ended = dict(self.engine().outcomes(lines))
+        return [_returned(Point.of_line(line), ended[n]) for n, line in enumerate(lines)]
 
 
 class Local(Own):

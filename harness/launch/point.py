@@ -11,8 +11,10 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
 from harness.identity import Config, run_hash, scientific
+from harness.launch.build import build_part
 from harness.launch.code import code_of
 from harness.launch.method import method_of
+from harness.prefix import asked_of
 
 # What becomes of a point: a run, a sensitivity analysis, or dense training alone, for its cache.
 COMMANDS = ("run", "analyse", "dense")
@@ -23,7 +25,8 @@ class Point:
     """It travels to worker processes, jobs and plan files as a line of JSON.
 
     config: resolved, plain values. choices: group -> chosen file. overrides: of the command line.
-    command: one of COMMANDS.
+    command: one of COMMANDS. marked: keys of its stages (harness/prefix.py) that other runs of its
+    sweep have too, in their order.
     """
 
     config: Config
@@ -32,6 +35,7 @@ class Point:
     label: str
     overrides: list[str] = field(default_factory=list)
     command: str = "run"
+    marked: list[str] = field(default_factory=list)
 
     @cached_property
     def science(self) -> Config:
@@ -50,6 +54,17 @@ class Point:
     @property
     def folder(self) -> Path:
         return self.sweep / self.run[:2] / f"{self.config['name']}-{self.run}"
+
+    @cached_property
+    def asked(self) -> list[float | None]:
+        """By its schedule at level 1, 2, ..., as harness.prefix has it; empty for one that no run
+        can have, which the run itself will say."""
+        if self.config["when"] == "steps":
+            return []
+        try:
+            return asked_of(build_part(self.config["schedule"]).shares)
+        except Exception:
+            return []
 
     @cached_property
     def code(self) -> str:

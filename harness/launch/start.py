@@ -23,9 +23,16 @@ def carry_out(point: Point) -> Outcome:
     count = workers.count_of(point.config)
     if count > 1:
         return workers.carry_out(point, count)
-    with leaving_on_signals():
-        from harness.launch import work
+    import_work()
+    from harness.launch import work
+
     return work.carry_out(point)
+
+
+def import_work() -> None:
+    """Takes seconds, once."""
+    with leaving_on_signals():
+        import harness.launch.work  # noqa: F401
 
 
 def attempt(point: Point) -> Outcome:
@@ -34,6 +41,8 @@ def attempt(point: Point) -> Outcome:
     Raises:
         Stopped: a signal asked for it, and the run has saved itself.
     """
+    if point.config["launch"]["nproc"] == 1:
+        import_work()
     began = time.perf_counter()
     try:
         outcome = carry_out(point)

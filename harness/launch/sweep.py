@@ -1,33 +1,41 @@
 """A sweep: what is finished is skipped, the rest goes to an engine, failures are listed."""
 
-import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 from harness.files import Busy, locked, make_writable, read_json, write_json
 from harness.launch.engine import Engine
+from harness.launch.estimate import learn, spoken, stated
 from harness.launch.plan import HOME, Plan, Planned
-from harness.outcome import Outcome, finished
+from harness.launch.standing import has_failed
+from harness.outcome import Outcome
 
 Ended = tuple[Planned, Outcome]
 
+ONLY = ("plan", "failed", None)
 
-@dataclass
+
+@dataclass(frozen=True)
 class Sweep:
-    """retries: how often a point that failed is tried again, unless its input is wrong. rerun:
-    what to do about runs that are finished, see harness.outcome.finished."""
+    """retries: how often a point that failed is tried again, unless its input is wrong. only:
+    "failed" leaves out all that have not failed before.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
 
     plan: Plan
     engine: Engine
     retries: int = 0
-    rerun: str = "never"
+    only: str | None = None
 
     def __post_init__(self) -> None:
         if type(self.retries) is not int or self.retries < 0:
             raise ValueError(f"launch.retries must be a whole number >= 0, got {self.retries!r}")
+        if self.only not in ONLY:
+            raise ValueError(f"launch.only must be plan, failed or null, got {self.only!r}")
 
     def run(self) -> list[Ended]:
         """Every point and what became of it; while no other sweep is in the folder.
@@ -39,30 +47,45 @@ class Sweep:
         """
         with alone(self.plan):
             self.plan.write()
-            done = {point.folder: self._finished(point) for point in self.plan.points}
-            left = [point for point in self.plan.points if not done[point.folder]]
+            points = [point for point in self.plan.points if not self.only or has_failed(point)]
+            done = {point.folder: point.finished() for point in points}
+            left = [point for point in points if not done[point.folder]]
+            print(stated(self.plan, left, self.engine.workers()), flush=True)
             tried = self._tried(left)
+            learn(self.plan.folder, [(p, o.seconds) for p, o in tried if o.state == "finished"])
         ends = {**done, **{point.folder: outcome for point, outcome in tried}}
-        return [(point, outcome) for point in self.plan.points if (outcome := ends[point.folder])]
+        return [(point, outcome) for point in points if (outcome := ends[point.folder])]
 
-    def _finished(self, point: Planned) -> Outcome | None:
-        return finished(Path(point.folder), point.code, self.rerun) if point.is_run else None
+    def write(self) -> int:
+        """Only the plan, and a line with what the sweep would cost."""
+        with alone(self.plan):
+            self.plan.write()
+        left = [point for point in self.plan.points if not point.finished()]
+        print(stated(self.plan, left, self.engine.workers()))
+        print(f"plan: {self.plan.file}")
+        return 0
 
     def _tried(self, points: Sequence[Planned]) -> list[Ended]:
         ended: dict[str, Ended] = {}
         for attempt in range(1 + self.retries):
             if attempt:
                 points = [point for point, outcome in ended.values() if outcome.again]
-            for phase in self._phases(points):
+            for phase in filter(None, self._phases(points)):
                 ended |= {end[0].folder: end for end in self._carried_out(phase)}
         return list(ended.values())
 
     def _phases(self, points: Sequence[Planned]) -> Iterator[list[Planned]]:
-        """What must have ended before the next may begin. Where points begin in order, those that
-        share a dense training find it in its cache, or wait for each other."""
-        if not self.engine.in_order:
-            yield [point.dense_alone() for point in _first_of_each_dense(points)]
-        yield list(points)
+        """What must have ended before the next may begin. Those that share most come first. Where
+        points begin in order, others find what they share on disk, or wait for it a while."""
+        ordered = sorted(points, key=lambda point: -len(point.shared))
+        if self.engine.in_order:
+            yield ordered
+            return
+        yield [point.dense_alone() for point in first_of_each_dense(points)]
+        first = {key: point.folder for point in reversed(ordered) for key in point.shared}
+        leaders = set(first.values())
+        yield [point for point in ordered if point.folder in leaders]
+        yield [point for point in ordered if point.folder not in leaders]
 
     def _carried_out(self, points: Sequence[Planned]) -> Iterator[Ended]:
         began = time.monotonic()
@@ -70,7 +93,8 @@ class Sweep:
         for count, (number, outcome) in enumerate(self.engine.outcomes(lines), start=1):
             point = points[number]
             left = (time.monotonic() - began) / count * (len(points) - count)
-            print(f"[{count}/{len(points)}] {told(point, outcome)}{_about(left)}", flush=True)
+            about = f"; about {spoken(left)} left" if left >= 1 else ""
+            print(f"[{count}/{len(points)}] {told(point, outcome)}{about}", flush=True)
             yield point, outcome
 
 
@@ -94,20 +118,15 @@ def alone(plan: Plan) -> Iterator[None]:
         raise Busy(f"another sweep is at work: {busy}", busy.host) from busy
 
 
-def _first_of_each_dense(points: Iterable[Planned]) -> list[Planned]:
+def first_of_each_dense(points: Iterable[Planned]) -> list[Planned]:
+    """One of the points that share a dense training, for each."""
     return list({point.dense: point for point in reversed(list(points)) if point.dense}.values())
 
 
 def told(point: Planned, outcome: Outcome) -> str:
     result = f"top-1 {100 * outcome.top1:.2f} %" if outcome.top1 is not None else outcome.reason
-    return f"{outcome.state} in {outcome.seconds:.1f} s: {point.says}: {result}"
-
-
-def _about(seconds: float) -> str:
-    if seconds < 1:
-        return ""
-    left = f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
-    return f"; about {left} left"
+    said = f"{outcome.state} in {outcome.seconds:.1f} s: {point.says}"
+    return f"{said}: {result}" if result else said
 
 
 def summary(ended: Sequence[Ended]) -> list[str]:
@@ -129,8 +148,7 @@ def _why(outcome: Outcome) -> str:
     return f"{outcome.reason} (see {outcome.log})" if outcome.log else outcome.reason
 
 
-def end(ended: Sequence[Ended]) -> None:
-    """Prints the summary; status 1 if any failed."""
+def end(ended: Sequence[Ended]) -> int:
+    """Prints the summary; 1 if any failed, else 0."""
     print("\n".join(summary(ended)), flush=True)
-    if any(outcome.state == "failed" for _, outcome in ended):
-        sys.exit(1)
+    return int(any(outcome.state == "failed" for _, outcome in ended))

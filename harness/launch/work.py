@@ -17,6 +17,7 @@ from harness.launch.code import code_of
 from harness.launch.heard import heard
 from harness.launch.point import Point, plain
 from harness.outcome import Outcome
+from harness.prefix import Shared
 from harness.records import Identity
 from harness.runs import Run
 from harness.sensitivity.analysis import Analysis
@@ -77,7 +78,13 @@ def _run_of(point: Point, ranks: Ranks) -> Run:
         policy=_part(config, "checkpoint"),
         rerun=config["rerun"],
         code=point.code,
+        shared=_shared(point, numerics) if point.marked else None,
     )
+
+
+def _shared(point: Point, numerics: Config) -> Shared:
+    home = Path(point.config["runs"]) / ".stages"
+    return Shared.of(home, point.science, point.asked, point.marked, numerics, code_of)
 
 
 def _identity(point: Point) -> Identity:

@@ -1,8 +1,6 @@
 """Dense training, once for all methods: states by epoch, kept in a cache that jobs share."""
 
-import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,15 +8,13 @@ from torch import nn
 from torch.optim import Optimizer
 
 from harness.checkpoints import STEP, Checkpoints
-from harness.files import Busy, locked
 from harness.moment import START, Moment
 from harness.tensors import Tensors, copied
 from harness.training.journal import Journal
 from harness.training.setting import Hooks, LoopState, Setting
 from harness.training.states import store, stored
 from harness.training.trainer import Trainer
-
-SECONDS_BETWEEN_TRIES = 0.1
+from harness.training.turns import turn
 
 OnEpoch = Callable[[int, nn.Module], None]
 
@@ -81,28 +77,8 @@ class DenseTraining:
         model = self.build()
         if moment == START:
             return copied(model.state_dict())
-        with self._turn():
+        with turn(self.folder, self.setting.ranks, self.journal):
             return self._load_or_train(model, moment, on_epoch)
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """While no other job is in the folder. Ranks ask again and again: a collective in which
-        all others waited for rank 0 would time out."""
-        ranks = self.setting.ranks
-        with ExitStack() as stack:
-            while not ranks.on_main(lambda: self._enter(stack)):
-                if self.journal:
-                    self.journal.stop_if_asked()
-                time.sleep(SECONDS_BETWEEN_TRIES)
-            yield
-
-    def _enter(self, stack: ExitStack) -> bool:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            stack.enter_context(locked(self.folder, wait=False))
-        except Busy:
-            return False
-        return True
 
     def _load_or_train(self, model: nn.Module, moment: Moment, on_epoch: OnEpoch | None) -> Tensors:
         ranks = self.setting.ranks

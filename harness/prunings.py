@@ -1,0 +1,67 @@
+"""The prunings of a run: each level's rounds, on ranks that are alike, and what they let go."""
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from harness.budget import Goal
+from harness.prunable import take_over
+from harness.rounds import Rounds
+from harness.schedule.base import path
+from harness.seeds import derive
+from harness.sensitivity.curves import with_curves
+from harness.tensors import copied
+
+if TYPE_CHECKING:
+    from harness.levels import Levels
+
+
+class Prunings:
+    """What changes the masks of `levels` between its trainings."""
+
+    def __init__(self, levels: "Levels"):
+        self.levels, self.what = levels, levels.what
+
+    def shrink(self, level: int, share: float) -> None:
+        levels, store = self.levels, self.levels.store
+        if self.what.may_grow:
+            names = store.masks.keys() - levels.units.keys()
+            levels.along = copied({name: levels.network.get_parameter(name) for name in names})
+        if levels.chosen:
+            store.shrink_to(levels.chosen)
+            store.apply_to(levels.network)
+        else:
+            self.ready(level).run(levels.network, store, self.goals(share))
+        levels.chosen, levels.share = {}, share
+
+    def release(self, level: int) -> None:
+        """Where units may recover until the last level, all are free after any other one."""
+        if self.what.releases and level < len(self.levels.shares):
+            self.let_go()
+
+    def let_go(self) -> None:
+        """All weights return, from 0, and their units with the biases and norms that they had:
+        without these a unit would pass no gradient back through its ReLU, and stay dead."""
+        levels, masks = self.levels, self.levels.store.masks
+        now = {name: levels.network.get_parameter(name).detach() for name in levels.along}
+        before = {name: now[name].where(masks[name], old) for name, old in levels.along.items()}
+        take_over(levels.network, before)
+        levels.store.replace({name: torch.ones_like(mask) for name, mask in masks.items()})
+        levels.share = 1.0
+
+    def ready(self, level: int) -> Rounds:
+        """What prunes this level, on ranks that are alike."""
+        levels, ranks, what = self.levels, self.levels.ranks, self.what
+        ranks.check_equal(levels.store.masks, "masks in force")
+        # For a part that draws from the global streams: alike on all ranks and after a restart.
+        torch.manual_seed(derive(what.seed, "prune", level))
+        levels.facts = with_curves(levels)
+        data = levels.subject.calibration(what.calibration, what.training.batch_size)
+        stop = levels.journal.stop_if_asked if levels.journal else lambda: None
+        pruner, units = what.pruner, levels.units
+        return Rounds(pruner, units, data, levels.facts, ranks.agree, ranks.send, stop)
+
+    def goals(self, share: float) -> list[Goal]:
+        """Of the rounds from what is in force to this share."""
+        shares = path(self.levels.share, share, self.what.rounds)
+        return [self.levels.targets.goal(part) for part in shares]

@@ -1,0 +1,90 @@
+"""python -m harness.sweep plan|run|status|retry: sweeps whose points others start, as jobs do."""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.__main__ import main as harness
+from harness.stopping import Stopped, leave_on_signals, stop_on_signals
+
+PLAN = """\
+Writes the plan of a sweep without running it, and prints its path. Arguments are those of
+`python -m harness -m`: sweep=survey seed=0,1"""
+RUN = """\
+Carries out points of a plan in this process, one after the other; finished ones are skipped.
+Jobs of an array take a part each: --part $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"""
+STATUS = "What became of every point: done, running, interrupted, failed (why), missing."
+RETRY = "Starts those points of a sweep again that have failed, as the sweep was started."
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Exit status: 0 done, 1 a point failed, 2 wrong input; 130 or 75 stopped by a signal."""
+    leave_on_signals()
+    asked = _parser().parse_args(arguments)
+    try:
+        sys.exit(asked.work(asked))
+    except Stopped as stopped:
+        print(f"harness: {stopped.line}", file=sys.stderr)
+        sys.exit(stopped.status)
+    except ValueError as error:
+        print(f"harness: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m harness.sweep", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="plan|run|status|retry")
+    plan = commands.add_parser("plan", description=PLAN, help="write a plan, run nothing")
+    plan.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    plan.set_defaults(work=_plan)
+    run = commands.add_parser("run", description=RUN, help="carry out points of a plan")
+    run.add_argument("plan", type=Path, help="file that `plan` has written")
+    run.add_argument("--part", default="0/1", help="I/N: points I, I + N, ..., counted from 0")
+    run.add_argument("--dense", action="store_true", help="only dense trainings, for their cache")
+    run.set_defaults(work=_run)
+    for name, work, text in (("status", _status, STATUS), ("retry", _retry, RETRY)):
+        command = commands.add_parser(name, description=text, help=text)
+        command.add_argument("folder", type=Path, help="of the sweep, as runs/survey")
+        command.set_defaults(work=work)
+    return parser
+
+
+def _plan(asked: argparse.Namespace) -> int:
+    sys.argv[1:] = ["-m", *asked.overrides, "launch.only=plan"]
+    harness()
+    return 0
+
+
+def _run(asked: argparse.Namespace) -> int:
+    from harness.launch.part import carry_out
+
+    stop_on_signals()
+    return carry_out(asked.plan, asked.part, asked.dense)
+
+
+def _status(asked: argparse.Namespace) -> int:
+    from harness.launch.standing import lines, standing
+
+    found = standing(asked.folder)
+    print("\n".join(lines(found)))
+    return int(any(each.state == "failed" for each in found))
+
+
+def _retry(asked: argparse.Namespace) -> int:
+    from harness.launch.standing import failed_plans
+
+    statuses = [
+        subprocess.run(
+            [sys.executable, "-m", "harness", *plan.argv, "launch.only=failed"], check=False
+        ).returncode
+        for plan in failed_plans(asked.folder)
+    ]
+    if not statuses:
+        print(f"no point of {asked.folder} has failed")
+    return max(statuses, default=0)
+
+
+if __name__ == "__main__":
+    main()

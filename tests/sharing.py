@@ -1,0 +1,135 @@
+"""Runs that share stages, in this process, or as commands: sharing.py MARKED.json -- ARGUMENTS."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+from command import TINY, environment
+from omegaconf import DictConfig
+from test_main import run_main
+
+import harness.main
+from harness.__main__ import main
+from harness.delivery import MASKS, MODEL
+from harness.identity import Config, scientific
+from harness.launch.build import build_part
+from harness.launch.compose import composed
+from harness.prefix import Chain, asked_of, chain, worth_keeping
+from harness.runs import Run
+from harness.training.loop import Loop
+
+Point = tuple[str, ...]
+
+# 4 steps an epoch; 2 epochs of dense training, 1 of each retraining unless a point says more.
+SMALL: Point = (
+    *TINY, "model.hidden=[8]", "model.batch_norm=true", "progress=none", "schedule.final=0.5",
+)  # fmt: skip
+STEPS_PER_EPOCH = 4
+run_of = harness.main._run_of
+
+
+@cache
+def science_of(point: Point) -> Config:
+    return scientific(harness.main._plain(composed(point)))
+
+
+def asked(cfg: DictConfig) -> list[float | None]:
+    return asked_of(build_part(cfg.schedule).shares) if cfg.when != "steps" else []
+
+
+@cache
+def chain_of(point: Point) -> Chain:
+    return chain(science_of(point), asked(composed(point)))
+
+
+def marked(points: Iterable[Point]) -> set[str]:
+    return worth_keeping(map(chain_of, points))
+
+
+def sharing(marks: Iterable[str], cfg: DictConfig, numerics: Config) -> Run:
+    run = run_of(cfg, numerics)
+    shared = harness.main.shared_of(Path(cfg.runs), run.science, asked(cfg), numerics, marks)
+    return replace(run, shared=shared)
+
+
+@contextmanager
+def counting() -> Iterator[list[int | str]]:
+    """The level of every optimizer step that is made inside; 0 is dense training."""
+    steps, update = list[int | str](), Loop._update
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            Loop, "_update", lambda loop: (steps.append(loop.setting.level), update(loop))[1]
+        )
+        yield steps
+
+
+def start(runs: Path, point: Point, marks: Iterable[str] = ()) -> Path:
+    """One run to its end, in this process; its folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("harness.main._run_of", lambda *given: sharing(marks, *given))
+        assert run_main(patch, *point, f"runs={runs}") == 0
+    return folder_of(runs, point)
+
+
+def folder_of(runs: Path, point: Point) -> Path:
+    name = harness.main.run_hash(science_of(point))[:12]
+    (folder,) = runs.glob(f"single/{name[:2]}/*-{name}")
+    return folder
+
+
+def left(folder: Path) -> dict[str, bytes]:
+    """Records, and every tensor's bits; safetensors writes a header's facts in any order."""
+    found = {"records": (folder / "records.jsonl").read_bytes()}
+    for name in (MODEL, MASKS):
+        tensors = safetensors.torch.load_file(folder / name)
+        found |= {f"{name} {key}": tensor.numpy().tobytes() for key, tensor in tensors.items()}
+    return found
+
+
+def command(
+    runs: Path, point: Point, marks: Iterable[str], ranks: int = 1, victim: str = ""
+) -> "subprocess.Popen[str]":
+    """The same as a process. victim: STEP:SIGNAL, sent to itself before its step so-and-so."""
+    runs.mkdir(exist_ok=True)
+    file = runs / "marked.json"
+    file.write_text(json.dumps(sorted(marks)))
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    start = [sys.executable, *(torchrun if ranks > 1 else []), __file__, str(file)]
+    return subprocess.Popen(
+        [*start, "--", *point, f"runs={runs}"],
+        env={**environment(), "VICTIM": victim},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def _main() -> None:
+    file, _, *arguments = sys.argv[1:]
+    marks = json.loads(Path(file).read_text())
+    harness.main._run_of = lambda *given: sharing(marks, *given)
+    trained, update, (step, _, name) = [], Loop._update, os.environ["VICTIM"].partition(":")
+
+    def counted(loop: Loop) -> None:
+        trained.append(loop.setting.level)
+        if str(len(trained)) == step:
+            os.kill(os.getpid(), signal.Signals[name])
+        update(loop)
+
+    Loop._update = counted  # type: ignore[method-assign]
+    sys.argv = ["harness", *arguments]
+    main()
+    print("steps", sum(level != 0 for level in trained))
+
+
+if __name__ == "__main__":
+    _main()

@@ -1,0 +1,243 @@
+"""Keys of stages: equal as long as nothing differs that a stage could depend on."""
+
+import copy
+from dataclasses import fields
+from typing import Any
+
+import pytest
+from conftest import every
+
+from harness.experiment import Experiment
+from harness.identity import Config, scientific
+from harness.launch.compose import composed
+from harness.main import _plain
+from harness.prefix import BLIND, HOLDING, Place, Shared, asked_of, chain, reads, worth_keeping
+from harness.schedule.constant import Constant
+from harness.schedule.explicit import Explicit
+from harness.schedule.geometric import Geometric
+from harness.schedule.linear import Linear
+from harness.schedule.one_shot import OneShot
+
+FULL = scientific(
+    _plain(
+        composed(
+            ["penalty=l1", "recalibration=batch_norm", "distillation=hinton", "dynamics=rigl"]
+            + ["schedule=constant", "schedule.levels=2", "finetune=keep"]
+        )
+    )
+)
+ASKED = [0.5, 0.5]
+DENSE: Place = (0, "dense")
+LEVEL_1: list[Place] = [(1, "penalised"), (1, "pruned"), (1, "recalibrated"), (1, "finetuned")]
+PENALISED, PRUNED, RECALIBRATED, FINETUNED = LEVEL_1
+# The first stage that reads each field of an experiment; None: no stage does.
+FIRST: dict[str, Place | None] = {
+    **dict.fromkeys(("seed", "model", "data", "task", "training", "when", "steps"), DENSE),
+    **dict.fromkeys(("dtype", "weights", "sync_batch_norm", "gradient_dtype"), DENSE),
+    **dict.fromkeys(("penalty", "retraining", "structure", "exclude"), PENALISED),
+    **dict.fromkeys(("saliency", "allocation", "calibration", "control", "schedule"), PRUNED),
+    "dynamics": PRUNED,
+    "recalibration": RECALIBRATED,
+    "finetune": FINETUNED,
+    "distillation": FINETUNED,
+    "keep_epochs": None,
+}
+
+
+def changed(config: Config, key: str, value: Any = "changed") -> Config:
+    part = config.get(key, {} if key == "steps" else None)
+    return {**config, key: {**part, "changed": value} if isinstance(part, dict) else value}
+
+
+def without(config: Config, *keys: str) -> Config:
+    return {key: value for key, value in config.items() if key not in keys}
+
+
+def first_other(one: dict[Place, str], other: dict[Place, str]) -> Place | None:
+    """Where two chains part; from there on no key is equal again."""
+    shared = [place for place, key in one.items() if other.get(place) == key]
+    assert shared == list(one)[: len(shared)]
+    return next((place for place in one if place not in shared), None)
+
+
+def test_a_run_goes_through_its_stages_in_order() -> None:
+    assert list(chain(FULL, ASKED)) == [DENSE, *LEVEL_1, *((2, stage) for _, stage in LEVEL_1)]
+    less = without(FULL, "penalty", "recalibration")
+    assert list(chain(less, [0.5])) == [DENSE, PRUNED, FINETUNED]
+
+
+@pytest.mark.parametrize("field", [field.name for field in fields(Experiment)])
+def test_a_field_changes_the_keys_from_the_first_stage_that_reads_it(field: str) -> None:
+    assert first_other(chain(FULL, ASKED), chain(changed(FULL, field), ASKED)) == FIRST[field]
+
+
+def test_a_field_that_this_knows_nothing_of_changes_all_keys() -> None:
+    assert first_other(chain(FULL, ASKED), chain(changed(FULL, "new"), ASKED)) == DENSE
+
+
+@pytest.mark.parametrize(
+    "field", [name for name, part in FULL.items() if isinstance(part, dict) and name != "schedule"]
+)
+def test_a_part_from_outside_decides_every_stage(field: str) -> None:
+    one, other = ({**FULL, field: {"_target_": "mine.Part", "value": value}} for value in (1, 2))
+    assert first_other(chain(one, ASKED), chain(other, ASKED)) == DENSE
+
+
+def test_a_part_from_outside_inside_of_another_one_decides_every_stage() -> None:
+    config = copy.deepcopy(FULL)
+    config["retraining"]["augmentation"] = {"_target_": "mine.Shifting"}
+    assert first_other(chain(FULL, ASKED), chain(config, ASKED)) == DENSE
+
+
+def test_without_a_penalty_the_retraining_is_read_later() -> None:
+    less = without(FULL, "penalty")
+    assert first_other(chain(less, ASKED), chain(changed(less, "retraining"), ASKED)) == FINETUNED
+    assert first_other(chain(less, ASKED), chain(changed(less, "structure"), ASKED)) == PRUNED
+
+
+@pytest.mark.parametrize("field", ["saliency", "allocation", "calibration", "control", "schedule"])
+def test_a_penalty_that_foresees_the_pruning_reads_what_it_reads(field: str) -> None:
+    growing = {**FULL, "penalty": {"_target_": "harness.penalty.growing_l2.GrowingL2"}}
+    other = changed(growing, field)
+    assert first_other(chain(growing, ASKED), chain(other, ASKED)) == PENALISED
+    assert first_other(chain(growing, ASKED), chain(growing, [0.25])) == PENALISED
+
+
+@every("penalty")
+def test_what_is_called_blind_says_so_itself(penalty: Any) -> None:
+    assert (_target(penalty) in BLIND) == (not penalty.names_units)
+
+
+@every("dynamics")
+def test_what_is_called_holding_says_so_itself(dynamics: Any) -> None:
+    assert (_target(dynamics) in HOLDING) == (not dynamics.releases)
+
+
+def _target(part: object) -> str:
+    return f"{type(part).__module__}.{type(part).__name__}"
+
+
+def test_levels_of_a_shorter_run_are_those_of_a_longer_one() -> None:
+    assert first_other(chain(FULL, ASKED), chain(FULL, [0.5, 0.5, 0.5])) is None
+    assert first_other(chain(FULL, ASKED), chain(FULL, [0.5, 0.25])) == (2, "pruned")
+
+
+def test_where_masks_are_let_go_the_last_level_is_another() -> None:
+    soft = {**FULL, "dynamics": {"_target_": "harness.dynamics.soft.Soft"}}
+    assert first_other(chain(soft, ASKED), chain(soft, [0.5] * 3)) == (2, "finetuned")
+
+
+def test_an_initial_network_is_another_than_a_trained_one() -> None:
+    assert next(iter(chain({**FULL, "when": "init"}, ASKED))) == (0, "initial")
+
+
+@pytest.mark.parametrize(("start", "stage"), [("trained", "dense"), ("init", "initial")])
+def test_masks_that_shrink_inside_one_training_have_no_stages(start: str, stage: str) -> None:
+    inside = {**FULL, "when": "steps", "steps": {"start": start}}
+    assert list(chain(inside, [])) == [(0, stage)]
+    for field in FIRST:
+        assert first_other(chain(inside, []), chain(changed(inside, field), [])) == (0, stage)
+
+
+def test_no_retraining_is_no_stage() -> None:
+    none = {**FULL, "finetune": {"_target_": "harness.finetune.none.NoFinetune"}}
+    assert list(chain(none, [0.5])) == [DENSE, PENALISED, PRUNED, RECALIBRATED]
+
+
+def planned(schedule: Any, unit: str) -> dict[Place, str]:
+    node = {"_target_": _target(schedule), **vars(schedule), "unit": unit}
+    return chain({**FULL, "schedule": node}, asked_of(schedule.shares))
+
+
+def test_equal_targets_are_equal_whatever_the_schedule() -> None:
+    one = planned(OneShot(final=0.5), "density")
+    assert first_other(one, planned(Constant(final=0.5, levels=3), "density")) is None
+    assert first_other(one, planned(Explicit([0.5, 0.25]), "density")) is None
+    assert first_other(one, planned(OneShot(final=0.5, rounds=2), "density")) == PRUNED
+
+
+def test_whole_numbers_are_targets_too() -> None:
+    whole, broken = OneShot(final=2, unit="compression"), OneShot(final=2.0, unit="compression")
+    assert planned(whole, "compression") == planned(broken, "compression")
+
+
+def test_equal_targets_in_another_unit_are_others() -> None:
+    one = OneShot(final=2, unit="compression")
+    assert first_other(planned(one, "compression"), planned(one, "speedup")) == PRUNED
+
+
+@pytest.mark.parametrize("curve", [Geometric, Linear])
+def test_the_way_to_an_end_point_is_its_own(curve: type) -> None:
+    # 1/2 at level 1 of a compression of 4 in two levels, were nothing in the network left alone.
+    unit = "compression"
+    two = planned(curve(final=4, levels=2, unit=unit), unit)
+    assert first_other(two, planned(Explicit([2, 4], unit=unit), unit)) == PRUNED
+    assert first_other(two, planned(curve(final=8, levels=3, unit=unit), unit)) == PRUNED
+    assert two == planned(curve(final=4, levels=2, unit=unit), unit)
+
+
+def test_a_schedule_from_outside_is_its_own() -> None:
+    node = {"_target_": "mine.Schedule"}
+    chains = [chain({**FULL, "schedule": node | more}, ASKED) for more in ({}, {"final": 1})]
+    assert first_other(*chains) == DENSE
+    assert first_other(chains[0], chain({**FULL, "schedule": node}, [0.5, 0.25])) == (2, "pruned")
+
+
+def test_every_stage_reads_something_of_its_own() -> None:
+    found = reads(FULL, ASKED)
+    assert all(found.values())
+    assert set().union(*found.values()) - {"asked"} == set(FULL) - {"keep_epochs"}
+
+
+def line(*keys: str) -> dict[Place, str]:
+    """A run of one-letter keys: level 0, then pruned and finetuned in turn."""
+    places = [(level, stage) for level in (1, 2) for stage in ("pruned", "finetuned")]
+    return dict(zip([DENSE, *places], keys, strict=False))
+
+
+@pytest.mark.parametrize(
+    ("runs", "kept"),
+    [
+        # One run alone has nobody to leave anything to.
+        (["dpkql"], ""),
+        # Retraining differs: what they part after, but not level 0, which has a cache.
+        (["dpx", "dpy"], "p"),
+        # The whole level is shared: its end is, and the masks on the way are not needed.
+        (["dpkqx", "dpkqy"], "kq"),
+        # Of three runs two go on together.
+        (["dpk", "dpk", "dpx"], "pk"),
+        # The shorter run ends where the longer one goes on.
+        (["dpk", "dpkql"], "k"),
+        (["dp", "dp"], "p"),
+        (["dx", "dy"], ""),
+    ],
+)
+def test_what_is_worth_its_place(runs: list[str], kept: str) -> None:
+    assert worth_keeping(line(*run) for run in runs) == set(kept)
+
+
+NUMERICS = {"world_size": 1}
+
+
+def shared(config: Config, code: Any = lambda parts: "", numerics: Config = NUMERICS) -> Any:
+    marks = chain(config, ASKED).values()
+    return Shared.of("stages", config, ASKED, marks, numerics, code).keys  # type: ignore[arg-type]
+
+
+def test_other_numerics_and_other_code_have_other_stages() -> None:
+    one = shared(FULL)
+    assert first_other(one, shared(FULL, numerics={"world_size": 2})) == DENSE
+    assert first_other(one, shared(FULL, lambda parts: "new")) == DENSE
+
+
+def test_only_the_code_of_what_was_read_so_far_matters() -> None:
+    def code(version: int) -> Any:
+        return lambda parts: f"finetune {version}" if "finetune" in parts else ""
+
+    assert first_other(shared(FULL, code(1)), shared(FULL, code(2))) == FINETUNED
+
+
+def test_only_marked_stages_are_shared() -> None:
+    key = chain(FULL, ASKED)[PRUNED]
+    found = Shared.of("x", FULL, ASKED, {key, "other"}, NUMERICS, str)  # type: ignore[arg-type]
+    assert list(found.keys) == [PRUNED]
