@@ -1,7 +1,7 @@
-"""Hydra's plugins of this project: a sweeper for grids, and a launcher for this machine."""
+"""Hydra's plugins of this project: sweepers for grids and searches, a launcher for this machine."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -16,7 +16,8 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
-from harness.launch import sweep
+from harness.files import write_json
+from harness.launch import search, sweep
 from harness.launch.devices import devices_of
 from harness.launch.engine import Engine
 from harness.launch.errors import refusing
@@ -68,12 +69,55 @@ class Grid(Sweeper):
     def _new(self, file: Path, folder: Path, said: list[str]) -> Plan:
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(said)
         (batch,) = BasicSweeper.split_arguments(overrides, None)
-        found = points(batch, self.master, self.loader, self.command)
+        return self._plan(
+            file, folder, points(batch, self.master, self.loader, self.command), batch
+        )
+
+    def _plan(
+        self, file: Path, folder: Path, found: Iterable[tuple[int, Point]], batch: list[list[str]]
+    ) -> Plan:
         name = self.master.hydra.runtime.choices.get("sweep")
         argv = [text for text in sys.argv[1:] if not text.startswith("launch.only=")]
         return Plan(
             file, name or "", folder, argv, planned(found, batch, self.values["launch"]["share"])
         )
+
+
+class Search(Grid):
+    """Runs whose values Optuna proposes; see harness.launch.search."""
+
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        trials: int = 20,
+        at_once: int = 4,
+        seed: int = 0,
+    ):
+        super().__init__(max_batch_size, params)
+        self.size = trials, at_once, seed
+
+    def sweep(self, arguments: list[str]) -> None:
+        folder = Path(self.values["runs"]) / self.values["sweep_name"]
+        with refusing():
+            if self.command != "run" or self.values["launch"]["only"]:
+                raise ValueError("a search is of runs, and starts failed ones again by itself")
+            found = search.Search(*self.size)
+            said = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+            overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(said)
+            for _ in found.batches(overrides, lambda batch: self._carried_out(folder, batch)):
+                write_json(folder / "search.json", found.result())
+        print(found.line(), flush=True)
+        if found.failed:
+            sys.exit(1)
+
+    def _carried_out(self, folder: Path, batch: list[list[str]]) -> list[Outcome]:
+        found = dict(points(batch, self.master, self.loader))
+        file = folder / HOME / "plan-search.jsonl"
+        plan = self._plan(file, folder, found.items(), batch)
+        ended = sweep.Sweep(plan, self.engine, self.values["launch"]["retries"]).run()
+        outcomes = {each.folder: outcome for each, outcome in ended}
+        return [outcomes[str(found[number].folder)] for number in range(len(batch))]
 
 
 class Own(Launcher):
@@ -126,7 +170,7 @@ class Other:
 def register() -> None:
     """Makes them known to Hydra, by the names that conf/hydra/ has."""
     home = sys.modules[PACKAGE] = ModuleType(PACKAGE)
-    for plugin in (Grid, Local):
+    for plugin in (Grid, Search, Local):
         named = type(plugin.__name__, (plugin,), {"__module__": PACKAGE})
         setattr(home, plugin.__name__, named)
         Plugins.instance().register(named)
