@@ -14,6 +14,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
+from joblib import cpu_count
 from omegaconf import DictConfig, OmegaConf
 
 from harness.files import write_json
@@ -25,6 +26,7 @@ from harness.launch.grid import points
 from harness.launch.local import Workers
 from harness.launch.plan import HOME, Plan, key_of, planned, remembered
 from harness.launch.point import Point, plain
+from harness.launch.workers import count_of
 from harness.outcome import Outcome
 
 PACKAGE = "hydra_plugins.pruning_harness"  # Hydra takes plugins of that root package only
@@ -147,7 +149,11 @@ class Local(Own):
         self.n_jobs = n_jobs
 
     def engine(self) -> Engine:
-        return Workers(self.n_jobs, devices_of(plain(self.config)))
+        config = plain(self.config)
+        with refusing():
+            devices, ranks = devices_of(config), count_of(config)
+            cores = self.n_jobs == -1 and ranks > 1 and not devices.places
+            return Workers(max(1, cpu_count() // ranks) if cores else self.n_jobs, devices)
 
 
 @dataclass(frozen=True)
