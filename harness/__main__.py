@@ -3,6 +3,7 @@
 import os
 import sys
 
+from harness.launch.place import adopt, launcher
 from harness.stopping import INTERRUPTED, Stopped, leave_on_signals, speaks, stop_on_signals
 
 TRACEBACK = "HYDRA_FULL_ERROR"  # set by the user: errors keep their traceback
@@ -15,14 +16,23 @@ def main(command: str = "main") -> None:
     130 after Ctrl-C, 75 after SIGTERM or SIGUSR1.
     """
     leave_on_signals()
-    if "RANK" in os.environ and {"-m", "--multirun"} & set(sys.argv[1:]):
-        _leave("-m under torchrun would run the sweep once per rank; leave torchrun away", 2)
+    try:
+        adopt()
+    except ValueError as error:
+        _leave(str(error), 2)
+    if (name := launcher()) and {"-m", "--multirun"} & set(sys.argv[1:]):
+        _leave(
+            f"-m under {name} would run the sweep once per rank; leave {name} away and use "
+            "hydra/launcher=slurm, or launch.nproc=N for several ranks per run",
+            2,
+        )
     # As `python -m harness` does by itself: own parts are imported from the current folder.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         _run(command)
     except Stopped as stopped:
+        stopped.note()
         _leave(stopped.line, stopped.status)
     except KeyboardInterrupt:
         _leave("stopped at once; the same command goes on from the last checkpoint", INTERRUPTED)

@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -27,7 +28,8 @@ class Delivery:
 
 def deliver(folder: Path, delivery: Delivery) -> None:
     """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
-    facts = {"shape": json.dumps(delivery.shape), "classes": str(delivery.classes)}
+    # As one entry: safetensors writes several in an order that changes from run to run.
+    facts = {"network": json.dumps({"shape": delivery.shape, "classes": delivery.classes})}
     state, masks = copied(delivery.state), copied(delivery.masks)
     write_whole(folder / MODEL, safetensors.torch.save(state, metadata=facts))
     write_whole(folder / MASKS, safetensors.torch.save(masks))
@@ -47,7 +49,7 @@ def read_delivery(folder: Path) -> Delivery:
         )
     try:
         with safetensors.safe_open(folder / MODEL, framework="pt") as file:
-            facts = file.metadata()
+            facts = _facts(file.metadata())
         state, masks = (safetensors.torch.load_file(folder / name) for name in (MODEL, MASKS))
     except safetensors.SafetensorError as error:
         raise ValueError(
@@ -56,9 +58,16 @@ def read_delivery(folder: Path) -> Delivery:
     return Delivery(
         state=state,
         masks=masks,
-        shape=tuple(json.loads(facts["shape"])),
-        classes=int(facts["classes"]),
+        shape=tuple(facts["shape"]),
+        classes=facts["classes"],
     )
+
+
+def _facts(written: dict[str, str]) -> dict[str, Any]:
+    # Runs of the first releases have an entry for each.
+    facts: dict[str, Any] = {key: json.loads(value) for key, value in written.items()}
+    found: dict[str, Any] = facts.get("network", facts)
+    return found
 
 
 def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:

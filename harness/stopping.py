@@ -5,6 +5,7 @@ import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
@@ -12,6 +13,10 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 # 130 after Ctrl-C, as shells expect, else EX_TEMPFAIL of sysexits.h, "try again later", which no
 # crash has.
 INTERRUPTED, TRY_AGAIN = 130, 75
+
+# Names a file to which a stopped command writes its exit status: torchrun turns every status of
+# its workers into 1, and a job script must tell what can go on from what has failed.
+STOPPED = "HARNESS_STOPPED"
 
 
 class Stopped(KeyboardInterrupt):
@@ -26,6 +31,14 @@ class Stopped(KeyboardInterrupt):
     @property
     def line(self) -> str:
         return f"{self.name}; the same command goes on where it stopped"
+
+    def note(self) -> None:
+        """Writes the status to the file that HARNESS_STOPPED names, if it names one."""
+        if STOPPED in os.environ and speaks():
+            try:
+                Path(os.environ[STOPPED]).write_text(f"{self.status}\n")
+            except OSError as error:
+                os.write(2, f"harness: cannot write {STOPPED}: {error}\n".encode())
 
 
 def stop_on_signals() -> None:
@@ -73,6 +86,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     stopped = Stopped(number)
+    stopped.note()
     if speaks():
         os.write(2, f"harness: {stopped.line}\n".encode())
     os._exit(stopped.status)

@@ -1,5 +1,7 @@
-"""One thread for all tests, and contracts: a test for every file of a conf group."""
+"""One thread for all tests; contracts, a test for every file of a conf group; a SLURM cluster."""
 
+import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import pytest
 import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from slurm_cluster import Slurm, missing
 
 CONF = Path(__file__).parents[1] / "conf"
 
@@ -26,3 +29,13 @@ def component(group: str, name: str, seed: int = 0, **changes: object) -> Any:
     """The object that a file of conf/ describes, for a run of this seed."""
     part = OmegaConf.merge(OmegaConf.load(CONF / group / f"{name}.yaml"), changes)
     return instantiate(OmegaConf.create({"seed": seed, "part": part}).part, _convert_="all")
+
+
+@pytest.fixture(scope="session")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """The cluster, from the first test that asks for it to the end of all."""
+    if reason := missing():
+        # Where it is meant to be there, a skip would pass for success.
+        (pytest.fail if "HARNESS_NEEDS_SLURM" in os.environ else pytest.skip)(reason)
+    with Slurm(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster

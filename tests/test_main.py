@@ -118,6 +118,7 @@ def test_a_sweep_under_torchrun_is_refused(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
 
     assert run_main(monkeypatch, "-m", *TINY, "seed=0,1") == 2
     assert "leave torchrun away" in capfd.readouterr().err

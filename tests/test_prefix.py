@@ -232,7 +232,7 @@ def test_other_numerics_and_other_code_have_other_stages() -> None:
 
 def test_only_the_code_of_what_was_read_so_far_matters() -> None:
     def code(version: int) -> Any:
-        return lambda parts: f"finetune {version}" if "finetune" in parts else ""
+        return lambda parts: f"finetune {version}" if "finetune" in parts else "before"
 
     assert first_other(shared(FULL, code(1)), shared(FULL, code(2))) == FINETUNED
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -26,6 +26,7 @@ from harness.launch.grid import points
 from harness.launch.local import Workers
 from harness.launch.plan import HOME, Plan, key_of, planned, remembered
 from harness.launch.point import Point, plain
+from harness.launch.slurm import Jobs, executor_options
 from harness.launch.workers import count_of
 from harness.outcome import Outcome
 
@@ -156,6 +157,19 @@ class Local(Own):
             return Workers(max(1, cpu_count() // ranks) if cores else self.n_jobs, devices)
 
 
+class Slurm(Own):
+    """Fields as conf/hydra/launcher/slurm.yaml explains them."""
+
+    def __init__(self, parallel: int = 256, requeue: bool = True, **options: Any):
+        self.parallel, self.requeue, self.options = parallel, requeue, options
+
+    def engine(self) -> Engine:
+        values = plain(self.config)
+        folder = Path(values["runs"]) / values["sweep_name"] / HOME / "jobs"
+        options = executor_options(self.options, str(values["name"]))
+        return Jobs(folder.absolute(), options, self.parallel, self.requeue)
+
+
 @dataclass(frozen=True)
 class Other:
     """Any other launcher of Hydra's; it composes each point once more."""
@@ -176,7 +190,7 @@ class Other:
 def register() -> None:
     """Makes them known to Hydra, by the names that conf/hydra/ has."""
     home = sys.modules[PACKAGE] = ModuleType(PACKAGE)
-    for plugin in (Grid, Search, Local):
+    for plugin in (Grid, Search, Local, Slurm):
         named = type(plugin.__name__, (plugin,), {"__module__": PACKAGE})
         setattr(home, plugin.__name__, named)
         Plugins.instance().register(named)

@@ -15,8 +15,8 @@ from harness.distributed.stop import Stop
 from harness.environment import numerics_key
 from harness.failures import RanksDisagree
 from harness.launch.compose import composed
+from harness.launch.work import build
 from harness.levels import Levels
-from harness.main import build
 from harness.training.journal import Journal
 from harness.training.loop import Loop
 

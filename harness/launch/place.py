@@ -1,0 +1,150 @@
+"""A process's rank among the tasks of a SLURM step or of a local submitit job; no torch."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping, MutableMapping
+
+# Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range starts at
+# 32768), so that none of them is in the way.
+FIRST_PORT, PORTS = 20000, 12768
+# Primes that do not divide PORTS.
+BETWEEN_STEPS, BETWEEN_RESTARTS = 1009, 7919
+
+LAUNCHERS = {
+    "TORCHELASTIC_RUN_ID": "torchrun",
+    "SLURM_STEP_ID": "srun",
+    "SUBMITIT_LOCAL_NTASKS": "submitit",
+}
+
+
+def adopt(environ: MutableMapping[str, str] = os.environ) -> None:
+    """In one of several tasks that srun or submitit started, sets what torchrun would: RANK,
+    WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+
+    Where RANK is set, nothing changes; a MASTER_ADDR or MASTER_PORT that is set stays.
+
+    Raises:
+        ValueError: a variable of the launcher is missing or wrong.
+    """
+    if "RANK" in environ:
+        return
+    # A batch script has SLURM_PROCID too, but is no step.
+    if "SLURM_STEP_ID" in environ and _number(environ, "SLURM_STEP_NUM_TASKS") > 1:
+        found = _of_slurm(environ)
+    elif _number(environ, "SUBMITIT_LOCAL_NTASKS", 1) > 1:
+        found = _of_submitit(environ)
+    else:
+        return
+    for key in ("MASTER_ADDR", "MASTER_PORT"):
+        found[key] = environ.get(key) or found[key]
+    environ.update(found)
+
+
+def launcher(environ: Mapping[str, str] = os.environ) -> str:
+    """What started this process as one of several ranks; empty if nothing did."""
+    if "RANK" not in environ:
+        return ""
+    known = (name for key, name in LAUNCHERS.items() if key in environ)
+    return next(known, "a launcher that sets RANK")
+
+
+def first_host(nodes: str) -> str:
+    """The first name of a list of hosts as SLURM writes it.
+
+    >>> first_host("rack[2-3]n[007-009,12],login")
+    'rack2n007'
+    """
+    first = re.match(r"(?:\[\w[^]]*\]|[^],[])+(?=,|$)", nodes)
+    if not first:
+        raise ValueError(
+            f"SLURM_STEP_NODELIST must be a list of hosts, got {nodes!r}; set MASTER_ADDR to the "
+            "host of rank 0"
+        )
+    return re.sub(r"\[(\w+)[^]]*\]", r"\1", first.group())
+
+
+def tasks_by_node(text: str) -> Iterator[int]:
+    """Tasks of each node, from what SLURM writes.
+
+    >>> list(tasks_by_node("2(x3),1"))
+    [2, 2, 2, 1]
+    """
+    for part in text.split(","):
+        counted = re.fullmatch(r"(\d+)(?:\(x(\d+)\))?", part)
+        if not counted:
+            raise ValueError(
+                f"SLURM_STEP_TASKS_PER_NODE must be counts as in 2(x3),1, got {text!r}; start "
+                "with srun, which sets it"
+            )
+        yield from [int(counted[1])] * int(counted[2] or 1)
+
+
+def port(job: int, step: int = 0, restarts: int = 0) -> int:
+    """20000 + (job + 1009 step + 7919 restarts) mod 12768.
+
+    The same for all ranks of a step; another one for each of the 12767 next jobs, for a job's next
+    step and for its next start, while the last may still hold its own.
+
+    >>> port(7), port(8), port(7, step=1), port(7, restarts=1)
+    (20007, 20008, 21016, 27926)
+    """
+    return FIRST_PORT + (job + BETWEEN_STEPS * step + BETWEEN_RESTARTS * restarts) % PORTS
+
+
+def _of_slurm(environ: Mapping[str, str]) -> dict[str, str]:
+    node, by_node = _number(environ, "SLURM_NODEID"), _text(environ, "SLURM_STEP_TASKS_PER_NODE")
+    counts = list(tasks_by_node(by_node))
+    if node >= len(counts):
+        raise ValueError(
+            f"SLURM_NODEID={node}, but SLURM_STEP_TASKS_PER_NODE={by_node} is of {len(counts)} "
+            "nodes; start with srun, which sets both"
+        )
+    job, step = _number(environ, "SLURM_JOB_ID"), _number(environ, "SLURM_STEP_ID")
+    return {
+        "RANK": str(_number(environ, "SLURM_PROCID")),
+        "WORLD_SIZE": str(_number(environ, "SLURM_STEP_NUM_TASKS")),
+        "LOCAL_RANK": str(0 if _has_own_gpu(environ) else _number(environ, "SLURM_LOCALID")),
+        "LOCAL_WORLD_SIZE": str(counts[node]),
+        "MASTER_ADDR": first_host(_text(environ, "SLURM_STEP_NODELIST")),
+        "MASTER_PORT": str(port(job, step, _number(environ, "SLURM_RESTART_COUNT", 0))),
+    }
+
+
+def _has_own_gpu(environ: Mapping[str, str]) -> bool:
+    """With --gpus-per-task a task sees fewer GPUs than its step has on the node, counted from 0."""
+    visible = environ.get("CUDA_VISIBLE_DEVICES", "")
+    on_node = _number(environ, "SLURM_GPUS_ON_NODE", 0)
+    return visible != "" and len(visible.split(",")) < on_node
+
+
+def _of_submitit(environ: Mapping[str, str]) -> dict[str, str]:
+    """Its local executor keeps to one host; on SLURM its tasks are those of a step."""
+    count = str(_number(environ, "SUBMITIT_LOCAL_NTASKS"))
+    return {
+        "RANK": str(_number(environ, "SUBMITIT_LOCAL_GLOBALID")),
+        "WORLD_SIZE": count,
+        "LOCAL_RANK": str(_number(environ, "SUBMITIT_LOCAL_LOCALID")),
+        "LOCAL_WORLD_SIZE": count,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port(_number(environ, "SUBMITIT_LOCAL_JOB_ID"))),
+    }
+
+
+def _number(environ: Mapping[str, str], key: str, missing: int | None = None) -> int:
+    if missing is not None and key not in environ:
+        return missing
+    text = _text(environ, key)
+    if not text.isdecimal():
+        raise ValueError(f"{key} must be a whole number >= 0, got {text!r}; {_way_out(key)}")
+    return int(text)
+
+
+def _text(environ: Mapping[str, str], key: str) -> str:
+    if not environ.get(key):
+        raise ValueError(f"{key} is missing or empty; {_way_out(key)}")
+    return environ[key]
+
+
+def _way_out(key: str) -> str:
+    name = "srun" if key.startswith("SLURM") else "submitit"
+    return f"start with {name}, which sets it, or set RANK and WORLD_SIZE yourself"

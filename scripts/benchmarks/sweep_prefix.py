@@ -1,0 +1,49 @@
+"""Training epochs of an iterative sweep, counted where they are trained."""
+
+from pathlib import Path
+from typing import Any
+
+from harness.launch.compose import composed
+from harness.launch.engine import attempt_line
+from harness.launch.plan import planned
+from harness.launch.point import Point, plain
+from harness.training.trainer import Trainer
+
+MODES = ("keep", "weight_rewind", "lr_rewind")
+
+
+def epochs(runs: Path, share: bool, quick: bool) -> int:
+    """Of the sweep keep, weight_rewind, lr_rewind x depths 3, 5, 7, dense training included."""
+    depths = (2, 3) if quick else (3, 5, 7)
+    batch = [
+        [
+            "data=blobs", "model=mlp", "schedule=constant", "schedule.final=0.8",
+            "calibration.samples=64", "training.epochs=4", "retraining.epochs=4", "tracking=none",
+            f"finetune={mode}", f"schedule.levels={depth}", f"runs={runs}", "sweep_name=prefix",
+        ]
+        for mode in MODES
+        for depth in depths
+    ]  # fmt: skip
+    points = planned(enumerate(map(_point, batch)), batch, share)
+    trained: list[int] = []
+    fit = Trainer.fit
+
+    def counted(trainer: Trainer, *given: Any, **named: Any) -> Any:
+        begin = given[3] if len(given) > 3 else named.get("begin")
+        trained.append(trainer.epochs - (begin.epoch if begin else 0))
+        return fit(trainer, *given, **named)
+
+    Trainer.fit = counted  # type: ignore[method-assign]
+    try:
+        for point in sorted(points, key=lambda one: -len(one.shared)):
+            outcome = attempt_line(point.line)
+            if outcome.state != "finished":
+                raise RuntimeError(f"{point.says}: {outcome.reason}")
+    finally:
+        Trainer.fit = fit  # type: ignore[method-assign]
+    return sum(trained)
+
+
+def _point(overrides: list[str]) -> Point:
+    choices = dict(text.split("=") for text in overrides)
+    return Point(plain(composed(overrides)), choices, choices["finetune"], "", overrides)
