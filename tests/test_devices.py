@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import locked
+from harness.files import Busy, locked
 from harness.launch import devices
 from harness.launch.devices import Devices, devices_of
 
@@ -34,5 +34,7 @@ def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(
         monkeypatch.setattr(devices, "_held", held)
         of(2, 4, 5, 6, 7).take(tmp_path)
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "6,7"
+        with pytest.raises(Busy), locked(tmp_path / "7-0", wait=False):
+            pass
         with locked(tmp_path / "4-0", wait=False):
             pass

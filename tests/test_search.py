@@ -44,6 +44,10 @@ def test_a_search_finds_the_best_on_validation_data_and_counts_what_failed() -> 
     assert search.best is not None and search.best.validation is not None
     assert search.best.validation > 0.97
     assert search.best.validation == max(trial.validation or 0 for trial in search.done)
+    early, late = (
+        sum(t.validation or 0 for t in part) for part in (search.done[:10], search.done[20:])
+    )
+    assert late > early + 1  # it learns
     failed = [trial for trial in search.done if trial.validation is None]
     assert 0 < len(failed) == search.failed == search.result()["failed"]
     assert {trial.reason for trial in failed} == {"diverged"}
@@ -78,6 +82,7 @@ def test_without_a_result_there_is_no_best() -> None:
         (["rate=glob(*)"], r"rate=glob\(\*\): a search cannot choose from that; write interval"),
         (["rate=interval(3,1)"], "rate: .*low"),
         (["rate=tag(log,interval(0,1))"], "rate: .*low"),
+        (["rate=int(tag(log,interval(0,8)))"], "rate: .*low"),
     ],
 )
 def test_ranges_that_cannot_be_searched_are_refused(overrides: list[str], message: str) -> None:

@@ -72,8 +72,9 @@ class Search:
             chosen = [[f"{key}={trial.params[key]}" for key in ranges] for trial in asked]
             outcomes = carry_out([[*fixed, *values] for values in chosen])
             for trial, values, outcome in zip(asked, chosen, outcomes, strict=True):
-                self.done.append(_trial(values, outcome))
-                _tell(study, trial.number, self.done[-1].validation)
+                self.done.append(Trial(values, outcome.validation, outcome.folder, outcome.reason))
+                # Optuna does not learn from failures, and would go where runs diverge.
+                study.tell(trial, outcome.validation or 0.0)
             yield
 
     @property
@@ -124,11 +125,6 @@ def range_of(override: Override) -> "BaseDistribution":
         raise ValueError(f"{key}: {error}") from error
 
 
-def _trial(values: list[str], outcome: Outcome) -> Trial:
-    failed = outcome.state == "failed" or outcome.validation is None
-    return Trial(values, None if failed else outcome.validation, outcome.folder, outcome.reason)
-
-
 def _study(seed: int) -> "Study":
     try:
         import optuna
@@ -137,12 +133,3 @@ def _study(seed: int) -> "Study":
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     sampler = optuna.samplers.TPESampler(seed=seed)
     return optuna.create_study(direction="maximize", sampler=sampler)
-
-
-def _tell(study: "Study", number: int, validation: float | None) -> None:
-    from optuna.trial import TrialState
-
-    if validation is None:
-        study.tell(number, state=TrialState.FAIL)
-    else:
-        study.tell(number, validation)
