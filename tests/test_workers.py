@@ -54,7 +54,7 @@ def started(*arguments: str) -> "subprocess.Popen[str]":
 
 def wait_for_checkpoint(runs: Path) -> None:
     deadline = time.monotonic() + 120
-    while not list(runs.glob("*/*/*/checkpoints/*.step")):
+    while not list(runs.glob("single/*/*/checkpoints/*.step")):
         assert time.monotonic() < deadline, "no checkpoint in two minutes"
         time.sleep(0.01)
 
