@@ -1,6 +1,8 @@
 """What became of a run, as its folder tells."""
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,9 +50,18 @@ def finished(
     if status.get("state") != "finished" or not whole or rerun == "always":
         return None
     made_by = status.get("commit")
+    measured = _measured(folder / results[0])
     if (made_by, status.get("code")) == (commit(), code):
-        return Outcome("skipped", str(folder), "finished before")
+        return Outcome("skipped", str(folder), "finished before", *measured)
     if rerun == "changed":
         return None
     other = f"commit {made_by}" if made_by != commit() else "other code"
-    return Outcome("skipped", str(folder), f"finished before, by {other}")
+    return Outcome("skipped", str(folder), f"finished before, by {other}", *measured)
+
+
+def _measured(records: Path) -> tuple[float | None, float | None]:
+    """Accuracy on test and validation data, of the last record; None where it has none."""
+    with suppress(ValueError, IndexError):
+        last = json.loads(records.read_text().splitlines()[-1])
+        return last.get("top1"), last.get("validation_top1")
+    return None, None

@@ -1,7 +1,7 @@
-"""Hydra's plugins of this project: a sweeper for grids, and a launcher for this machine."""
+"""Hydra's plugins of this project: sweepers for grids and searches, a launcher for this machine."""
 
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,9 +14,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
+from joblib import cpu_count
 from omegaconf import DictConfig, OmegaConf
 
-from harness.launch import sweep
+from harness.files import write_json
+from harness.launch import search, sweep
 from harness.launch.compose import without_nulls
 from harness.launch.devices import devices_of
 from harness.launch.engine import Engine
@@ -26,6 +28,7 @@ from harness.launch.local import Workers
 from harness.launch.plan import HOME, Plan, inside, key_of, planned, remembered
 from harness.launch.point import Point, plain, sweep_folder
 from harness.launch.slurm import Jobs, executor_options
+from harness.launch.workers import count_of
 from harness.outcome import Outcome
 
 PACKAGE = "hydra_plugins.pruning_harness"  # Hydra takes plugins of that root package only
@@ -80,12 +83,54 @@ class Grid(Sweeper):
         batch = [without_nulls(each) for each in lists]
         if not self.values["launch"]["only"]:
             self.engine.warm(len(batch))
-        found = inside(folder, points(batch, self.master, self.loader, self.command))
+        found = points(batch, self.master, self.loader, self.command)
+        return self._plan(file, folder, inside(folder, found), batch)
+
+    def _plan(
+        self, file: Path, folder: Path, found: Iterable[tuple[int, Point]], batch: list[list[str]]
+    ) -> Plan:
         name = self.master.hydra.runtime.choices.get("sweep")
         argv = _without_only(sys.argv[1:])
         return Plan(
             file, name or "", folder, argv, planned(found, batch, self.values["launch"]["share"])
         )
+
+
+class Search(Grid):
+    """Runs whose values Optuna proposes; see harness.launch.search."""
+
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        trials: int = 20,
+        at_once: int = 4,
+        seed: int = 0,
+    ):
+        super().__init__(max_batch_size, params)
+        self.size = trials, at_once, seed
+
+    def sweep(self, arguments: list[str]) -> None:
+        folder = Path(self.values["runs"]) / self.values["sweep_name"]
+        with refusing():
+            if self.command != "run" or self.values["launch"]["only"]:
+                raise ValueError("a search is of runs, and starts failed ones again by itself")
+            found = search.Search(*self.size)
+            said = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+            overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(said)
+            for _ in found.batches(overrides, lambda batch: self._carried_out(folder, batch)):
+                write_json(folder / "search.json", found.result())
+        print(found.line(), flush=True)
+        if found.failed:
+            sys.exit(1)
+
+    def _carried_out(self, folder: Path, batch: list[list[str]]) -> list[Outcome]:
+        found = dict(points(batch, self.master, self.loader))
+        file = folder / HOME / "plan-search.jsonl"
+        plan = self._plan(file, folder, found.items(), batch)
+        ended = sweep.Sweep(plan, self.engine, self.values["launch"]["retries"]).run()
+        outcomes = {each.folder: outcome for each, outcome in ended}
+        return [outcomes[str(found[number].folder)] for number in range(len(batch))]
 
 
 class Own(Launcher):
@@ -115,7 +160,11 @@ class Local(Own):
         self.n_jobs = n_jobs
 
     def engine(self) -> Engine:
-        return Workers(self.n_jobs, devices_of(plain(self.config)))
+        config = plain(self.config)
+        with refusing():
+            devices, ranks = devices_of(config), count_of(config)
+            cores = self.n_jobs == -1 and ranks > 1 and not devices.places
+            return Workers(max(1, cpu_count() // ranks) if cores else self.n_jobs, devices)
 
 
 class Slurm(Own):
@@ -162,7 +211,7 @@ def _without_only(arguments: Sequence[str]) -> list[str]:
 def register() -> None:
     """Makes them known to Hydra, by the names that conf/hydra/ has."""
     home = sys.modules[PACKAGE] = ModuleType(PACKAGE)
-    for plugin in (Grid, Local, Slurm):
+    for plugin in (Grid, Search, Local, Slurm):
         named = type(plugin.__name__, (plugin,), {"__module__": PACKAGE})
         setattr(home, plugin.__name__, named)
         Plugins.instance().register(named)

@@ -41,7 +41,8 @@ def attempt(point: Point) -> Outcome:
     Raises:
         Stopped: a signal asked for it, and the run has saved itself.
     """
-    import_work()
+    if point.config["launch"]["nproc"] == 1:
+        import_work()
     began = time.perf_counter()
     try:
         outcome = carry_out(point)
