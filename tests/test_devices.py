@@ -81,7 +81,8 @@ def test_without_devices_nothing_is_taken(tmp_path: Path) -> None:
 def _config(
     devices: object = None, per_device: object = 1, device: str = "auto"
 ) -> dict[str, object]:
-    return {"device": device, "launch": {"devices": devices, "per_device": per_device}}
+    launch = {"nproc": 1, "devices": devices, "per_device": per_device}
+    return {"device": device, "launch": launch}
 
 
 @pytest.mark.parametrize(

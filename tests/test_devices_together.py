@@ -16,7 +16,7 @@ def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(
 ) -> None:
     def of(nproc: int, *names: int) -> Devices:
         launch = {"nproc": nproc, "devices": list(names), "per_device": 1}
-        return devices_of({"device": "auto", "launch": launch})
+        return devices_of({"device": "auto" if names else "cpu", "launch": launch})
 
     assert of(1, 4, 5).names == ("4", "5")
     assert of(2, 4, 5, 6, 7, 8).names == ("4,5", "6,7")

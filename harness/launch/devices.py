@@ -68,11 +68,10 @@ def devices_of(config: dict[str, object]) -> Devices:
     Raises:
         ValueError: launch.devices is neither null nor a list of devices, or a count is none.
     """
-    together = count_of(config)
     launch = config["launch"]
     if not isinstance(launch, dict):
         raise ValueError(f"launch must hold keys and values, got {launch!r}; see conf/config.yaml")
-    names, each = launch["devices"], launch["per_device"]
+    names, each, together = launch["devices"], launch["per_device"], count_of(config)
     if names is not None and not isinstance(names, list):
         raise ValueError(
             f"launch.devices must be a list or null, got {names!r}; write launch.devices=[{names}]"
