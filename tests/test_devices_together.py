@@ -15,7 +15,7 @@ def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def of(nproc: int, *names: int) -> Devices:
-        launch = {"nproc": nproc, "devices": list(names), "per_device": 1}
+        launch = {"nproc": nproc, "devices": list(names) or None, "per_device": 1}
         return devices_of({"device": "auto" if names else "cpu", "launch": launch})
 
     assert of(1, 4, 5).names == ("4", "5")
