@@ -118,11 +118,23 @@ def _executor(workers: int) -> Any:
 @contextmanager
 def _held_signals() -> Iterator[None]:
     """They come at the end of it; in processes that are started inside, when they are ready."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python allows no handlers there
+        return
+    caught: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: caught.append(number))
+    # Handlers are not passed on to a process, blocked signals are; other threads still take them.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if caught:
+        signal.raise_signal(caught[0])
 
 
 def _begin() -> None:

@@ -20,6 +20,7 @@ from harness.outcome import Outcome, finished
 from harness.prefix import Chain, chain, worth_keeping
 
 VARIABLE = re.compile(rb"oc\.env:\s*(\w+)")
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # what reading such a plan raises
 HOME = ".sweep"  # below the sweep's folder: plans, what became of points, and the lock
 
 
@@ -157,7 +158,7 @@ class Plan:
             folder, home = Path(found["folder"]), path.parent.parent
             points = [_read_point(line, folder, home) for line in lines]
             return cls(path, found["sweep"], folder, found["argv"], points)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, *DAMAGED) as error:
             raise ValueError(
                 f"{path} is no plan of a sweep ({error}); make one with "
                 "python -m harness.sweep plan sweep=NAME"
@@ -166,7 +167,7 @@ class Plan:
 
 def remembered(path: Path, make: Callable[[], Plan]) -> Plan:
     """The plan of that file, or a new one if there is none that still holds."""
-    with suppress(OSError, ValueError):
+    with suppress(OSError, *DAMAGED):
         files = json.loads(_first_line(path))["files"]
         if all(_sha256(Path(file)) == sha for file, sha in files.items()):
             return Plan.read(path)
