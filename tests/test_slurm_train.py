@@ -14,7 +14,8 @@ from command import TINY, harness, only_run
 from slowed import SLOW
 from slurm_cluster import Slurm, wait_until
 
-SCRIPT = Path(__file__).parents[1] / "slurm" / "train.sbatch"
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "slurm" / "train.sbatch"
 # 400 steps of retraining: a few seconds, or, while the test holds them up, most of a minute.
 RUN = (*TINY, "retraining.epochs=100", "+retraining.augmentation._target_=slowed.Shifting")
 HARNESS = [sys.executable, "-m", "harness"]
@@ -76,7 +77,8 @@ def submitted(
         (folder / "slow").touch()
     variables |= {SLOW: str(folder / "slow"), "HARNESS_PYTHON": sys.executable}
     arguments = (
-        "--nodes=2", "--cpus-per-task=1", f"--output={folder}/output", *options, SCRIPT, *RUN,
+        "--nodes=2", "--cpus-per-task=1", f"--output={folder}/output", f"--chdir={ROOT}",
+        *options, SCRIPT, *RUN,
         f"runs={folder}/runs",
     )  # fmt: skip
     return Job(slurm, folder, slurm.submit(*arguments, **variables))

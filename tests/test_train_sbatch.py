@@ -1,41 +1,12 @@
 """What slurm/train.sbatch would run and how it ends, with stand-ins for SLURM's commands."""
 
-import os
-import subprocess
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from sbatch_stand_ins import StandIns
 
 from harness.launch.place import port
 
-SCRIPT = Path(__file__).parents[1] / "slurm" / "train.sbatch"
-
-# Each says what it was called with; srun then ends as the test wants.
-STAND_INS = {
-    "srun": """\
-printf '%s\\n' srun "$@" "python: $HARNESS_PYTHON" \
-  "threads: $OMP_NUM_THREADS" "signals: $PET_SIGNALS_TO_HANDLE" \
-  "seconds to save: $TORCH_ELASTIC_SHUTDOWN_TIMEOUT" "setup: ${SETUP:-}"
-if [ -n "${NOTE:-}" ]; then echo "$NOTE" > "$HARNESS_STOPPED"; fi
-env > env
-exit "${STATUS:-0}"
-""",
-    "scontrol": """\
-if [ "$1" = show ]; then printf 'n7\\nn8\\n'; exit; fi
-echo "scontrol $*"
-exit "${REFUSED:-0}"
-""",
-    "squeue": 'echo "${STATE:-RUNNING}"\n',
-}
-JOB = {
-    "SLURM_JOB_ID": "1007",
-    "SLURM_JOB_NODELIST": "n[7-8]",
-    "SLURM_NNODES": "2",
-    "SLURM_TASKS_PER_NODE": "1(x2)",
-    "SLURM_CPUS_PER_TASK": "2",
-    "SLURM_GPUS_PER_TASK": "1",
-}
 WHAT_RUNS = """\
 srun
 --nodes=2
@@ -63,40 +34,17 @@ seconds to save: 100
 setup: \n"""
 
 
-class Job:
-    """A folder with the stand-ins, in which the script is run."""
-
-    def __init__(self, folder: Path):
-        self.folder = folder
-        for name, text in STAND_INS.items():
-            file = folder / "bin" / name
-            file.parent.mkdir(exist_ok=True)
-            file.write_text(f"#!/bin/sh\n{text}")
-            file.chmod(0o755)
-
-    def run(
-        self, arguments: Sequence[str] = (), **variables: str
-    ) -> "subprocess.CompletedProcess[str]":
-        path = os.pathsep.join((str(self.folder / "bin"), os.environ["PATH"]))
-        environ = {"PATH": path, "TMPDIR": str(self.folder / "tmp"), **JOB, **variables}
-        (self.folder / "tmp").mkdir(exist_ok=True)
-        return subprocess.run(
-            ["bash", SCRIPT, *arguments], env=environ, cwd=self.folder, capture_output=True,
-            text=True,
-        )  # fmt: skip
-
-
 @pytest.fixture(name="job")
-def fixture_job(tmp_path: Path) -> Job:
-    return Job(tmp_path)
+def fixture_job(tmp_path: Path) -> StandIns:
+    return StandIns(tmp_path, "train.sbatch")
 
 
-def test_what_is_run(job: Job) -> None:
+def test_what_is_run(job: StandIns) -> None:
     done = job.run(["seed=1", "tracking.notes=two words"])
     assert (done.returncode, done.stdout, done.stderr) == (0, WHAT_RUNS, "")
 
 
-def test_an_agent_is_not_held_to_the_share_of_a_task(job: Job) -> None:
+def test_an_agent_is_not_held_to_the_share_of_a_task(job: StandIns) -> None:
     assert job.run(SRUN_CPUS_PER_TASK="1", SLURM_TRES_PER_TASK="gres:gpu:1").returncode == 0
     seen = (job.folder / "env").read_text()
     assert "SLURM_JOB_ID" in seen and "_PER_TASK" not in seen
@@ -114,18 +62,18 @@ def test_an_agent_is_not_held_to_the_share_of_a_task(job: Job) -> None:
     ],
 )
 def test_a_process_per_gpu_or_task_unless_the_user_says(
-    job: Job, variables: dict[str, str], processes: int
+    job: StandIns, variables: dict[str, str], processes: int
 ) -> None:
     assert f"\n--nproc-per-node={processes}\n" in job.run(**variables).stdout
 
 
 @pytest.mark.parametrize("restarts", [0, 1, 7])
-def test_the_port_is_that_of_ranks_which_srun_starts(job: Job, restarts: int) -> None:
+def test_the_port_is_that_of_ranks_which_srun_starts(job: StandIns, restarts: int) -> None:
     done = job.run(SLURM_JOB_ID="123456", SLURM_RESTART_COUNT=str(restarts))
     assert f"\n--master-port={port(123456, 0, restarts)}\n" in done.stdout
 
 
-def test_the_users_address_and_port_python_and_threads_win(job: Job) -> None:
+def test_the_users_address_and_port_python_and_threads_win(job: StandIns) -> None:
     done = job.run(
         MASTER_ADDR="10.0.0.7", MASTER_PORT="29500", OMP_NUM_THREADS="4",
         HARNESS_PYTHON="apptainer exec --nv harness.sif python",
@@ -137,7 +85,7 @@ def test_the_users_address_and_port_python_and_threads_win(job: Job) -> None:
         assert f"\n{line}\n" in done.stdout
 
 
-def test_the_setup_file_is_read_first_and_may_use_unset_variables(job: Job) -> None:
+def test_the_setup_file_is_read_first_and_may_use_unset_variables(job: StandIns) -> None:
     setup = job.folder / "setup.sh"
     setup.write_text("false\nexport SETUP=$NOWHERE-done HARNESS_PYTHON=/venv/bin/python\n")
     done = job.run(HARNESS_SETUP=str(setup))
@@ -152,20 +100,31 @@ def test_the_setup_file_is_read_first_and_may_use_unset_variables(job: Job) -> N
         ({"SLURM_TASKS_PER_NODE": "2,1"}, "train.sbatch: the nodes have 2,1 tasks; ask for"),
     ],
 )
-def test_wrong_input_is_refused_in_one_line(job: Job, variables: dict[str, str], line: str) -> None:
+def test_wrong_input_is_refused_in_one_line(
+    job: StandIns, variables: dict[str, str], line: str
+) -> None:
     done = job.run(**variables)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
 
 
-def test_without_slurm_it_says_how_to_start_it(job: Job) -> None:
+def test_elsewhere_than_in_the_checkout_it_says_where_to_go(job: StandIns) -> None:
+    done = job.run(cwd=job.folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        f"train.sbatch: no slurm/job.sh in {job.folder}; submit from the checkout's root or with "
+        "--chdir\n"
+    )
+
+
+def test_without_slurm_it_says_how_to_start_it(job: StandIns) -> None:
     done = job.run(SLURM_JOB_ID="")
     assert done.returncode != 0
     assert done.stderr.endswith("is set by SLURM only; start with sbatch slurm/train.sbatch\n")
 
 
 @pytest.mark.parametrize("status", ["1", "2", "137"])
-def test_a_failed_run_keeps_its_status_and_is_not_requeued(job: Job, status: str) -> None:
+def test_a_failed_run_keeps_its_status_and_is_not_requeued(job: StandIns, status: str) -> None:
     done = job.run(STATUS=status)
     assert done.returncode == int(status)
     assert "requeue" not in done.stdout + done.stderr
@@ -180,14 +139,14 @@ def requeued(output: str) -> bool:
     [{"STATUS": "1", "NOTE": "75"}, {"STATUS": "138"}, {"STATUS": "143"}],
     ids=["ranks saved", "SIGUSR1 during imports", "SIGTERM during imports"],
 )
-def test_a_stopped_run_is_requeued(job: Job, ended: dict[str, str]) -> None:
+def test_a_stopped_run_is_requeued(job: StandIns, ended: dict[str, str]) -> None:
     done = job.run(**ended, SLURM_RESTART_COUNT="3")
     assert done.returncode == 75
     assert requeued(done.stdout)
     assert done.stderr == "train.sbatch: stopped; requeued for restart 4 of at most 20\n"
 
 
-def test_ctrl_c_is_not_requeued(job: Job) -> None:
+def test_ctrl_c_is_not_requeued(job: StandIns) -> None:
     done = job.run(STATUS="1", NOTE="130")
     assert done.returncode == 130 and not requeued(done.stdout)
 
@@ -202,7 +161,7 @@ def test_ctrl_c_is_not_requeued(job: Job) -> None:
     ],
 )
 def test_a_stopped_run_that_is_not_requeued_says_why(
-    job: Job, variables: dict[str, str], line: str
+    job: StandIns, variables: dict[str, str], line: str
 ) -> None:
     done = job.run(STATUS="1", NOTE="75", **variables)
     assert done.returncode == 75
@@ -210,7 +169,7 @@ def test_a_stopped_run_that_is_not_requeued_says_why(
     assert line + "submit the same command again to go on\n" in done.stderr
 
 
-def test_the_note_is_gone_afterwards(job: Job) -> None:
+def test_the_note_is_gone_afterwards(job: StandIns) -> None:
     job.run(STATUS="1", NOTE="75")
     assert "HARNESS_STOPPED=" in (job.folder / "env").read_text()
     assert list((job.folder / "tmp").iterdir()) == []

@@ -1,11 +1,16 @@
 """A part of a plan in this process, for jobs that others start."""
 
 import re
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from harness.files import is_stale
 from harness.launch.engine import attempt_line
-from harness.launch.plan import Plan
-from harness.launch.sweep import end, first_of_each_dense, told
+from harness.launch.plan import Plan, Planned
+from harness.launch.sweep import Ended, end, first_of_each_dense, told
+
+POLL_S = 1.0
 
 
 def carry_out(file: Path, part: str, dense: bool = False) -> int:
@@ -21,11 +26,32 @@ def carry_out(file: Path, part: str, dense: bool = False) -> int:
     plan.check_home()
     points = [p.dense_alone() for p in first_of_each_dense(plan.points)] if dense else plan.points
     ended = []
-    for point in points[_slice(part)]:
-        outcome = point.finished() or attempt_line(point.line)
+    for point, outcome in _ends(points[_slice(part)]):
         print(told(point, outcome), flush=True)
         ended.append((point, outcome))
     return end(ended)
+
+
+def _ends(points: Sequence[Planned]) -> Iterator[Ended]:
+    """Points at which another process works come last, and are waited for: a plan may have been
+    submitted twice, or a sweep's parent be lost and its jobs go on."""
+    left = list(points)
+    while left:
+        point = next((point for point in left if not _is_taken(point)), None)
+        if point is None:
+            time.sleep(POLL_S)
+            continue
+        left.remove(point)
+        outcome = point.finished() or attempt_line(point.line)
+        if outcome.state == "failed" and _is_taken(point):
+            left.append(point)
+        else:
+            yield point, outcome
+
+
+def _is_taken(point: Planned) -> bool:
+    lock = Path(point.folder) / ".lock"
+    return lock.exists() and not is_stale(lock)
 
 
 def _slice(part: str) -> slice:

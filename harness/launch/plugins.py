@@ -19,6 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.files import write_json
 from harness.launch import search, sweep
+from harness.launch.asked import Asked
 from harness.launch.compose import without_nulls
 from harness.launch.devices import devices_of
 from harness.launch.engine import Engine
@@ -27,7 +28,7 @@ from harness.launch.grid import effective, points
 from harness.launch.local import Workers
 from harness.launch.plan import HOME, Plan, inside, key_of, planned, remembered
 from harness.launch.point import Point, plain, sweep_folder
-from harness.launch.slurm import Jobs, executor_options
+from harness.launch.slurm import Jobs
 from harness.launch.workers import count_of
 from harness.outcome import Outcome
 
@@ -170,14 +171,20 @@ class Local(Own):
 class Slurm(Own):
     """Fields as conf/hydra/launcher/slurm.yaml explains them."""
 
-    def __init__(self, parallel: int = 256, requeue: bool = True, **options: Any):
-        self.parallel, self.requeue, self.options = parallel, requeue, options
+    def __init__(self, **fields: Any):
+        self.fields = plain(OmegaConf.create(fields))
 
     def engine(self) -> Engine:
         values = plain(self.config)
+        asked = Asked.of(self.fields)
+        count = values["launch"]["nproc"]
+        if asked.ranks > 1 and count not in (1, asked.ranks):
+            raise ValueError(
+                f"launch.nproc={count}, but a job has {asked.ranks} ranks (hydra.launcher.nodes x "
+                "hydra.launcher.tasks_per_node); leave one of the two away"
+            )
         folder = Path(values["runs"]) / values["sweep_name"] / HOME / "jobs"
-        options = executor_options(self.options, str(values["name"]))
-        return Jobs(folder.absolute(), options, self.parallel, self.requeue)
+        return Jobs(folder.absolute(), asked, str(values["name"]))
 
 
 @dataclass(frozen=True)

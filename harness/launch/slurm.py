@@ -1,59 +1,64 @@
 """Jobs of a SLURM cluster, one for each point, submitted as arrays through submitit."""
 
 import os
+import pickle
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import redirect_stderr
-from dataclasses import dataclass
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from harness.files import read_json, write_json
+from harness.launch.asked import Asked
 from harness.launch.engine import attempt_line
 from harness.launch.place import adopt
 from harness.launch.point import Point
+from harness.launch.queue import POLL_S, array_of, cancel, end_of, in_queue, refusal
 from harness.outcome import Outcome
-from harness.stopping import Stopped, speaks, stop_on_signals
+from harness.stopping import SIGNALS, Stopped, speaks, stop_on_signals
 
 if TYPE_CHECKING:
     import submitit
 
 Told = tuple[int, Outcome]
-ARRAY = 1000  # SLURM's MaxArraySize is 1001 where nobody has raised it
-POLL_S = 2.0
+Numbers = Sequence[int]
 # A result may be seen so much later than the end of its job, over a network file system.
 LATE_S = 15.0
-REQUEUED_S = 120.0  # that SLURM may take to end a job which it has put back into the queue
-SIGNAL = "USR1"  # before the time limit; a run saves itself on it
+POINTS = "points.json"  # job id -> what it does, in the folder of each array
+# What describes the job in which a sweep was started must not reach the jobs that it submits.
+OUTER = ("SLURM_", "SRUN_")
+OF_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
 @dataclass(frozen=True)
 class Jobs:
-    """folder: for submitit's files and the jobs' logs. options: of submitit's executor. requeue:
-    a job that is preempted or out of time goes on later.
+    """folder: for submitit's files and the jobs' logs.
 
     Raises:
         ValueError: this machine has no sbatch.
     """
 
     folder: Path
-    options: dict[str, Any]
-    parallel: int = 256
-    requeue: bool = True
+    asked: Asked
+    name: str
 
     in_order: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not shutil.which("sbatch"):
+        if not (shutil.which("sbatch") and shutil.which("srun")):
             raise ValueError(
                 "hydra/launcher=slurm hands jobs to sbatch, and this machine has none; start from "
                 "a login node of the cluster, or leave hydra/launcher away to run here"
             )
 
     def workers(self) -> int:
-        return self.parallel
+        return self.asked.parallel
 
     def warm(self, points: int) -> None:
         pass
@@ -62,141 +67,167 @@ class Jobs:
         pass
 
     def outcomes(self, lines: Sequence[str]) -> Generator[Told, None, None]:
-        jobs = [job for part in _parts(lines) for job in self._submitted(part)]
-        left, since = dict(enumerate(jobs)), dict[int, float]()
+        """Points whose jobs an earlier start of the sweep has left in the queue are waited for,
+        not submitted again. More than an array holds are submitted as jobs end."""
+        left = self._there(lines)
+        waiting = [number for number in range(len(lines)) if number not in left]
+        refused = False
         try:
-            while left:
+            while left or waiting:
+                if waiting and (not left or (len(left) < self.asked.parallel and not refused)):
+                    refused = not self._submit(waiting[: self.asked.array], lines, left)
+                    waiting = [number for number in waiting if number not in left]
                 time.sleep(POLL_S)
-                queue = in_queue(sorted({_array(job) for job in left.values()}))
-                for number, job in list(left.items()):
-                    outcome = _ended(job, lines[number], job.job_id in queue, since, number)
-                    if outcome:
-                        del left[number]
-                        yield number, outcome
+                yield from _ends(left, lines)
         except (KeyboardInterrupt, GeneratorExit):
-            # Runs under way save themselves; the same command goes on.
-            subprocess.run(["scancel", *(job.job_id for job in left.values())], check=False)
+            print(f"sweep: {len(left)} jobs are cancelled; those under way save themselves")
+            cancel(each.id for each in left.values())
             raise
 
-    def _submitted(self, lines: Sequence[str]) -> "list[submitit.Job[Outcome]]":
-        """
+    def _submit(self, numbers: Numbers, lines: Sequence[str], left: "dict[int, Pending]") -> bool:
+        """Adds their jobs to those left; False if SLURM refuses them while others are left, as a
+        limit on the number of jobs does.
+
         Raises:
             ValueError: SLURM refuses the jobs; it says why.
         """
-        os.environ["SUBMITIT_PREEMPT_SIGNAL"] = SIGNAL  # submitit reads it as it is imported
         import submitit
 
-        executor = submitit.AutoExecutor(
-            self.folder / "%A" / "%j", cluster="slurm", slurm_max_num_timeout=ARRAY
-        )
+        self.folder.mkdir(parents=True, exist_ok=True)
+        executor = submitit.AutoExecutor(self._place, cluster="slurm")
+        executor.update_parameters(**self.asked.options(self.name))
         try:
-            executor.update_parameters(**self.options, slurm_array_parallelism=self.parallel)
-            with redirect_stderr(StringIO()):  # it passes on what is in the error too
-                return executor.map_array(Job(self.requeue), list(lines))
+            # stderr: what submitit passes on is in the error too.
+            with _undisturbed(), redirect_stderr(StringIO()):
+                jobs = executor.map_array(work, [lines[number] for number in numbers])
+                left.update(zip(numbers, map(Pending, jobs), strict=True))
+                does = {job.job_id: _does(lines[n]) for n, job in zip(numbers, jobs, strict=True)}
+                write_json(self.folder / array_of(jobs[0].job_id) / POINTS, does)
         except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
-            raise ValueError(f"SLURM refuses the jobs: {_said(error)}") from error
-
-
-@dataclass(frozen=True)
-class Job:
-    """What each task of a job does; submitit calls it."""
-
-    requeue: bool
-
-    def __call__(self, line: str) -> Outcome:
-        adopt()
-        stop_on_signals()
-        try:
-            return attempt_line(line)
-        except Stopped as stopped:
-            if self.requeue:
-                _requeue()
-            folder = str(Point.of_line(line).folder)
-            return Outcome("failed", folder, f"stopped by {stopped.name}", again=True)
-
-    def checkpoint(self, line: str) -> Any:
-        """For a signal that comes before the work has begun."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self, line)
-
-
-def executor_options(asked: dict[str, Any], name: str) -> dict[str, Any]:
-    """The launcher's fields as submitit's executor calls them; what is null is left to SLURM.
-
-    >>> executor_options({"nodes": 2, "partition": "gpu", "qos": None}, "survey")
-    {'name': 'survey', 'nodes': 2, 'slurm_partition': 'gpu'}
-    """
-    renamed = {"extra": "slurm_additional_parameters"}
-    common = ("nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
-    found = {"name": name}
-    for key, value in asked.items():
-        if value not in (None, [], {}):
-            found[key if key in common else renamed.get(key, f"slurm_{key}")] = value
-    return found
-
-
-def in_queue(arrays: Sequence[str]) -> set[str]:
-    """Of these jobs those that wait or run, each array's by its own id; all, if SLURM does not
-    answer."""
-    command = ["squeue", "--noheader", "--array", "--format=%i", f"--jobs={','.join(arrays)}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode and "Invalid job id" not in done.stderr:
-        return _Everything()
-    return set(done.stdout.split())
-
-
-class _Everything(set[str]):
-    def __contains__(self, one: object) -> bool:
+            self._tidy()
+            if left:
+                return False
+            raise ValueError(f"SLURM refuses the jobs: {refusal(error)}") from error
         return True
 
+    @property
+    def _place(self) -> Path:
+        return self.folder / "%A" / "%j"
 
-def _ended(
-    job: "submitit.Job[Outcome]", line: str, queued: bool, since: dict[int, float], number: int
-) -> Outcome | None:
-    """What the job left, or that it left nothing; None while it may still come."""
-    first = job.task(0)
-    if first.paths.result_pickle.exists():
-        found: Outcome = first.result()
-        return found
-    if queued:
-        since.pop(number, None)
-        return None
-    if time.monotonic() - since.setdefault(number, time.monotonic()) < LATE_S:
-        return None
-    state = _shown(job.job_id)
-    folder, log = str(Point.of_line(line).folder), str(first.paths.stderr)
-    reason = f"job {job.job_id} ended without a result{f' ({state})' if state else ''}"
-    return Outcome("failed", folder, reason, log=log, again=True)
+    def _tidy(self) -> None:
+        """Removes what submitit leaves of jobs that were refused."""
+        for file in (*self.folder.glob("*.pkl"), *self.folder.glob(".submission_file_*")):
+            if not file.is_symlink():
+                file.unlink()
+        if not any(self.folder.iterdir()):
+            self.folder.rmdir()
 
+    def _there(self, lines: Sequence[str]) -> "dict[int, Pending]":
+        """Jobs of an earlier start that wait or run, by number of their point."""
+        import submitit
 
-def _parts(lines: Sequence[str]) -> Iterator[Sequence[str]]:
-    for begin in range(0, len(lines), ARRAY):
-        yield lines[begin : begin + ARRAY]
-
-
-def _array(job: "submitit.Job[Outcome]") -> str:
-    return job.job_id.split("_")[0]
-
-
-def _shown(job: str) -> str:
-    """How SLURM calls its end, as far as it remembers."""
-    command = ["scontrol", "--oneliner", "show", "job", job]
-    text = subprocess.run(command, capture_output=True, text=True, check=False).stdout
-    return " ".join(word for word in text.split() if word.startswith(("JobState=", "ExitCode=")))
+        found = (read_json(file) for file in self.folder.glob(f"*/{POINTS}"))
+        known = {job: does for each in found for job, does in each.items()}
+        queue = in_queue(known) or set()
+        jobs = {
+            does: Pending(submitit.SlurmJob(self._place, job))
+            for job, does in known.items()
+            if job in queue
+        }
+        at_it = {does: each for does, each in jobs.items() if not each.has_result}
+        return {n: at_it[_does(line)] for n, line in enumerate(lines) if _does(line) in at_it}
 
 
-def _requeue() -> None:
-    """Back into the queue, which ends this process; returns where SLURM does not do it."""
-    if speaks():
-        job = os.environ["SLURM_JOB_ID"]
-        if subprocess.run(["scontrol", "requeue", job], check=False).returncode:
-            return
-    time.sleep(REQUEUED_S)
+@dataclass
+class Pending:
+    """A job whose result is not there yet."""
+
+    job: "submitit.Job[Outcome]"
+    gone_at: float | None = field(default=None)  # when it was seen to be in the queue no more
+
+    @property
+    def id(self) -> str:
+        return self.job.job_id
+
+    @property
+    def has_result(self) -> bool:
+        return self._first.paths.result_pickle.exists()
+
+    @property
+    def _first(self) -> "submitit.Job[Outcome]":
+        """Rank 0."""
+        return self.job.task(0) if self.job.num_tasks > 1 else self.job
+
+    def outcome(self, folder: Path, queued: bool) -> Outcome | None:
+        """What the job left, or that it left nothing; None while it may still come."""
+        if self.has_result:
+            return _result(self._first, folder)
+        now = time.monotonic()
+        if queued:
+            self.gone_at = None
+        else:
+            self.gone_at = self.gone_at or now
+        if self.gone_at is None or now - self.gone_at < LATE_S:
+            return None
+        end = end_of(self.id)
+        reason = f"job {self.id} ended without a result{f' ({end})' if end else ''}"
+        # Whoever cancels one job of a sweep does not want it back at once.
+        again = "CANCELLED" not in end
+        return Outcome(
+            "failed", str(folder), reason, log=str(self._first.paths.stderr), again=again
+        )
 
 
-def _said(error: Exception) -> str:
-    text = getattr(error, "stderr", None) or str(error)
-    text = text.decode(errors="replace") if isinstance(text, bytes) else text
-    lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in text.splitlines()]
-    return "; ".join(dict.fromkeys(line.strip() for line in lines if line.strip()))
+def work(line: str) -> Outcome:
+    """What each task of a job does; submitit calls it. Stopped, it leaves no result: the batch
+    script puts the job back into the queue."""
+    stop_on_signals()
+    try:
+        adopt()
+        return attempt_line(line)
+    except Stopped as stopped:
+        if speaks():
+            print(f"harness: {stopped.line}", file=sys.stderr)
+        sys.exit(stopped.status)
+
+
+def _ends(left: dict[int, Pending], lines: Sequence[str]) -> Iterator[Told]:
+    """Those of the jobs left that have ended, taken out of them."""
+    queue = in_queue(each.id for each in left.values())
+    for number, each in list(left.items()):
+        queued = queue is None or each.id in queue
+        outcome = each.outcome(Point.of_line(lines[number]).folder, queued)
+        if outcome:
+            del left[number]
+            yield number, outcome
+
+
+def _result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
+    from submitit.core.utils import UncompletedJobError
+
+    log = str(job.paths.stderr)
+    try:
+        return job.result()
+    except (UncompletedJobError, pickle.UnpicklingError, EOFError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
+        return Outcome("failed", str(folder), f"job {job.job_id}: {reason}", log=log, again=True)
+
+
+def _does(line: str) -> str:
+    point = Point.of_line(line)
+    return f"{point.command} {point.folder.absolute()}"
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Signals come afterwards: a job that is submitted and not noted would be lost. Without
+    variables of the job in which this process may be."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    inside = "SLURM_JOB_ID" in os.environ
+    names = [key for key in os.environ if key.startswith(OUTER) and key not in OF_CLUSTER]
+    outer = {key: os.environ.pop(key) for key in names if inside}
+    try:
+        yield
+    finally:
+        os.environ.update(outer)
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
