@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.commit import commit
+from harness.files import read_json
+from harness.identity import Config, differences
 from harness.status import Status
 
 MODEL, MASKS = "model.safetensors", "masks.safetensors"
@@ -65,3 +67,24 @@ def _measured(records: Path) -> tuple[float | None, float | None]:
         last = json.loads(records.read_text().splitlines()[-1])
         return last.get("top1"), last.get("validation_top1")
     return None, None
+
+
+def check_home(folder: Path, science: Config, records: str = RESULTS[0]) -> None:
+    """
+    Raises:
+        ValueError: the folder holds results of another config, or of nobody knows which.
+    """
+    before = read_json(folder / "identity.json")
+    if before is None and not (folder / records).exists():
+        return
+    if not isinstance(before, dict) or "science" not in before:
+        raise ValueError(
+            f"{folder} holds records, but its identity.json is missing or damaged; "
+            "delete the folder and run again"
+        )
+    if before["science"] != json.loads(json.dumps(science)):
+        keys = ", ".join(differences(before["science"], science))
+        raise ValueError(
+            f"{folder} holds results of another config (it differs in {keys}); "
+            "choose another folder with runs=PATH, or delete it"
+        )
