@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from command import environment
 from grids import TINY, planned_of
+from joblib.externals.loky import get_reusable_executor
 
 from harness.files import Busy, locked
 from harness.launch.devices import Devices
@@ -72,6 +73,7 @@ def test_what_may_end_otherwise_is_told_from_wrong_input(tmp_path: Path) -> None
 def test_no_worker_begins_where_all_devices_are_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    get_reusable_executor().shutdown(kill_workers=True)  # new workers take the variable over
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     place = tmp_path / f"pruning-harness-devices-{os.getuid()}" / "7-0"
@@ -85,7 +87,7 @@ def test_no_worker_begins_where_all_devices_are_taken(
     assert _workers_of(os.getpid()) == []
 
 
-def test_closing_stops_what_is_under_way_and_it_can_go_on(tmp_path: Path) -> None:
+def test_closing_lets_what_is_under_way_save_itself_and_ends_the_workers(tmp_path: Path) -> None:
     points = planned_of(*TINY, f"runs={tmp_path}", "seed=0,1", "retraining.epochs=2,5000")
     short, long = points[0], points[1]
     outcomes = Workers(2, Devices()).outcomes([long.line, short.line])
