@@ -39,10 +39,10 @@ def batch_of(*grid: str) -> list[list[str]]:
     return [without_nulls(overrides) for overrides in batch]
 
 
-def points_of(batch: list[list[str]]) -> list[Point]:
+def points_of(batch: list[list[str]], command: str = "run") -> list[Point]:
     with loading() as loader:
         master = loader.load_configuration("config", [], RunMode.MULTIRUN)
-        return [point for _, point in sorted(points(batch, master, loader))]
+        return [point for _, point in sorted(points(batch, master, loader, command))]
 
 
 def planned_of(*grid: str) -> list[Planned]:

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 from command import environment
-from grids import TINY, planned_of
+from grids import TINY, batch_of, planned_of, points_of
 
 import harness
-from harness.launch.plan import HOME, Plan, inside, key_of, planned, remembered
+from harness.launch.plan import HOME, Plan, Planned, inside, key_of, planned, remembered
 from harness.launch.point import Point
+from harness.outcome import Outcome
+from harness.status import Status
 
 
 def _plan(runs: Path, *grid: str) -> Plan:
@@ -186,3 +188,26 @@ assert "torch" not in sys.modules
         assert "sweep: 2 runs, 2 of them to do: 2 dense trainings, 6 epochs in all" in done.stdout
     head = json.loads(next(tmp_path.glob("single/.sweep/plan-*")).read_text().splitlines()[0])
     assert head["argv"][0] == "-m" and "launch.only=plan" not in head["argv"]
+
+
+def test_analyses_of_other_grids_are_other_points_in_the_folder_of_analyses(tmp_path: Path) -> None:
+    grids = "sensitivity.grid=[0.5],[0.5,0.25],[0.25,0.5],7"
+    points = points_of(batch_of(*TINY, f"runs={tmp_path}", grids), command="analyse")
+    first, other, same, wrong = points
+
+    assert len({point.folder for point in points}) == 3 and other.folder == same.folder
+    assert first.folder.parent == wrong.folder.parent == tmp_path / "single" / "sensitivity"
+    assert Planned.of(first, "").epochs == 0
+
+
+def test_a_finished_analysis_is_not_planned_again(tmp_path: Path) -> None:
+    (point,) = points_of(batch_of(*TINY, f"runs={tmp_path}"), command="analyse")
+    planned = Planned.of(point, "")
+    assert planned.finished() is None
+    point.folder.mkdir(parents=True)
+    Status(point.folder, point.code).set("finished")
+    assert planned.finished() is None
+    (point.folder / "sensitivity.jsonl").touch()
+
+    assert planned.finished() == Outcome("skipped", str(point.folder), "finished before")
+    assert planned.dense_alone().finished() is None

@@ -54,7 +54,7 @@ class Planned:
             says=says,
             dense=dense_hash(point.science, {}) if trained else "",
             dense_epochs=config["training"]["epochs"] if trained else 0,
-            epochs=sum(epochs_of(config).values()) * max(1, len(point.asked)),
+            epochs=_epochs(point),
             kind=kind(config),
             shared={},
             files=_files(point),
@@ -66,13 +66,19 @@ class Planned:
         return Point.of_line(self.line)
 
     def finished(self) -> Outcome | None:
-        """The outcome, if there is nothing left to do; only a run can tell without torch."""
-        point = self.point
-        if point.command != "run":
-            return None
+        """The outcome, if there is nothing left to do."""
         with suppress(ValueError):  # of a damaged status.json; the run itself will name it
-            return finished(Path(self.folder), self.code, point.config["rerun"])
+            return self.found(self.point.config["rerun"])
         return None
+
+    def found(self, rerun: str) -> Outcome | None:
+        """As harness.outcome.finished; None for dense training alone, of which only torch knows.
+
+        Raises:
+            ValueError: status.json is damaged.
+        """
+        results = self.point.results
+        return finished(Path(self.folder), self.code, rerun, results) if results else None
 
     def marking(self, own: Chain, marked: set[str]) -> "Planned":
         """With those stages of its own that are marked, if there are any."""
@@ -212,6 +218,12 @@ def _starts_trained(point: Point) -> bool:
     config = point.config
     inside = config["when"] == "steps" and config["steps"]["start"] == "trained"
     return bool(config["when"] == "trained" or inside)
+
+
+def _epochs(point: Point) -> int:
+    """After dense training: of its levels; an analysis has none."""
+    each = sum(epochs_of(point.config).values())
+    return each * max(1, len(point.asked)) if point.command == "run" else 0
 
 
 def _files(point: Point) -> list[str]:

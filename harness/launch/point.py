@@ -14,7 +14,9 @@ from harness.identity import Config, run_hash, scientific
 from harness.launch.build import build_part
 from harness.launch.code import code_of
 from harness.launch.method import method_of
+from harness.outcome import RESULTS
 from harness.prefix import asked_of
+from harness.sensitivity.records import FILE, analysed
 
 # What becomes of a point: a run, a sensitivity analysis, or dense training alone, for its cache.
 COMMANDS = ("run", "analyse", "dense")
@@ -43,8 +45,15 @@ class Point:
         return scientific(self.config, _sha256_of(self.config["weights"]))
 
     @property
+    def decides(self) -> Config:
+        """What of it decides the results of its command."""
+        if self.command != "analyse":
+            return self.science
+        return analysed(self.science, self.config["sensitivity"]["grid"])
+
+    @property
     def run(self) -> str:
-        return run_hash(self.science)[:12]
+        return run_hash(self.decides)[:12]
 
     @property
     def sweep(self) -> Path:
@@ -53,7 +62,14 @@ class Point:
 
     @property
     def folder(self) -> Path:
-        return self.sweep / self.run[:2] / f"{self.config['name']}-{self.run}"
+        # All other folders there have two hex digits for a name.
+        below = "sensitivity" if self.command == "analyse" else self.run[:2]
+        return self.sweep / below / f"{self.config['name']}-{self.run}"
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Files that a finished one has left; none for dense training alone."""
+        return {"run": RESULTS, "analyse": (FILE,), "dense": ()}[self.command]
 
     @cached_property
     def asked(self) -> list[float | None]:
@@ -69,7 +85,7 @@ class Point:
     @cached_property
     def code(self) -> str:
         """Digest of the sources that decide its numbers."""
-        return code_of(self.science)
+        return code_of(self.decides)
 
     def line(self) -> str:
         return json.dumps(asdict(self))

@@ -9,7 +9,6 @@ from typing import Any
 from harness.files import is_stale
 from harness.launch.plan import HOME, Plan, Planned
 from harness.launch.start import LOG
-from harness.outcome import finished
 from harness.status import Status, lives
 
 LOCK = ".lock"  # of harness.files.locked; whoever is at work holds it
@@ -71,7 +70,7 @@ def of_point(point: Planned) -> Standing:
     folder = Path(point.folder)
     try:
         status = Status(folder, point.code).read()
-        done = finished(folder, point.code, "never")
+        done = point.found("never")
     except ValueError as error:
         return Standing(point.says, point.folder, "failed", str(error))
     state = status.get("state", "missing")

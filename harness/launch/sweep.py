@@ -133,7 +133,8 @@ def _claim(file: Path, plan: Plan) -> None:
 
 def first_of_each_dense(points: Iterable[Planned]) -> list[Planned]:
     """One of the points that share a dense training, for each."""
-    return list({point.dense: point for point in reversed(list(points)) if point.dense}.values())
+    first = {point.dense: point for point in reversed(list(points)) if point.dense}
+    return list(reversed(first.values()))
 
 
 def told(point: Planned, outcome: Outcome) -> str:
