@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 from grids import TINY, planned_of
 
+from harness.launch.devices import Devices
 from harness.launch.estimate import COSTS, Cost, known, learn, stated
+from harness.launch.local import Workers
 from harness.launch.plan import Plan, Planned
 
 FIVE_AND_THREE = ("training.epochs=5", "retraining.epochs=3")
@@ -129,3 +131,40 @@ def test_damaged_costs_are_not_known(damage: str, tmp_path: Path) -> None:
     (tmp_path / COSTS).write_text(damage)
 
     assert known(tmp_path / "single") == {}
+
+
+def test_kinds_that_have_never_finished_are_measured_once_each_before_the_sweep(
+    tmp_path: Path,
+) -> None:
+    new = _points("schedule.final=4", "seed=0,1", runs=tmp_path)
+    other = _points("schedule.final=4", "training.batch_size=7", runs=tmp_path)
+    asked: list[str] = []
+
+    def gauge(line: str) -> Cost:
+        asked.append(line)
+        return Cost(seconds_per_epoch=2.0, megabytes=0.25)
+
+    said = stated(_plan([*new, *other], tmp_path), [*new, *other], 2, gauge)
+
+    # 3 x 8 epochs at 2 s each, on 2 workers
+    assert said.endswith("about 24 s on 2 workers, 0.8 MB on disk")
+    assert asked == [new[0].line, other[0].line] or asked == [other[0].line, new[0].line]
+    learn(tmp_path / "single", _ended(new, 8, 0))
+    stated(_plan(new, tmp_path), new, 2, gauge)
+    assert len(asked) == 2
+
+
+def test_a_worker_measures_an_epoch_and_counts_the_bytes_of_network_and_masks(
+    tmp_path: Path,
+) -> None:
+    (good,) = _points("schedule.final=4", "model.hidden=[8]", runs=tmp_path)
+    (wrong,) = _points("schedule.final=4", "training.batch_size=0", runs=tmp_path)
+    workers = Workers(1, Devices())
+
+    cost = workers.gauge(good.line)
+
+    assert cost is not None and cost.seconds_per_epoch > 0
+    # 8 x 8 + 8 and 4 x 8 + 4 numbers of 4 bytes, masks of 96 weights, and 0.1 MB of records.
+    assert cost.megabytes == pytest.approx(0.1 + (108 * 4 + 96) / 1e6, abs=1e-3)
+    assert workers.gauge(wrong.line) is None
+    assert list(tmp_path.iterdir()) == []

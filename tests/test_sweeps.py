@@ -10,6 +10,7 @@ from grids import TINY, planned_of
 
 from harness.files import Busy, CannotWrite, locked, read_json
 from harness.launch import sweep as module
+from harness.launch.estimate import Cost
 from harness.launch.plan import HOME, Plan, Planned
 from harness.launch.point import Point
 from harness.launch.sweep import Sweep, end
@@ -29,6 +30,15 @@ class Said:
 
     def workers(self) -> int:
         return 2
+
+    def warm(self, points: int) -> None:
+        pass
+
+    def gauge(self, line: str) -> Cost:
+        return Cost(seconds_per_epoch=2.0, megabytes=3.0)
+
+    def close(self) -> None:
+        pass
 
     def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
         points = [Point.of_line(line) for line in lines]

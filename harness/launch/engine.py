@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from typing import ClassVar, Protocol
 
+from harness.launch.estimate import Cost
 from harness.launch.point import Point
 from harness.outcome import Outcome
 
@@ -18,6 +19,10 @@ class Engine(Protocol):
 
     def warm(self, points: int) -> None:
         """Starts what takes long to start, on the side, while so many points are planned."""
+        ...
+
+    def gauge(self, line: str) -> Cost | None:
+        """What the point of this line would cost, measured; None if nobody knows."""
         ...
 
     def close(self) -> None:

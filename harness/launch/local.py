@@ -18,6 +18,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from harness.launch.devices import Devices
 from harness.launch.engine import attempt_line
+from harness.launch.estimate import Cost
 from harness.launch.point import Point
 from harness.outcome import Outcome
 from harness.status import Status, lives
@@ -61,6 +62,20 @@ class Workers:
             _warmed.append(_executor(count))
             for _ in range(count):
                 _warmed[-1].submit(_import_work)
+
+    def gauge(self, line: str) -> Cost | None:
+        executor: Any = None
+        try:
+            with _held_signals():
+                executor = _executor(self.workers())
+                job = executor.submit(_gauged, line)
+            found: Cost | None = job.result()
+            return found
+        except TerminatedWorkerError:
+            return None
+        except BaseException:
+            _end(executor)
+            raise
 
     def close(self) -> None:
         for executor in _warmed:
@@ -152,6 +167,14 @@ def _leave(number: int, frame: FrameType | None) -> None:
 def _import_work() -> None:
     with suppress(Exception):  # comes again where it is told
         import harness.launch.work  # noqa: F401
+
+
+def _gauged(line: str) -> Cost | None:
+    with suppress(Exception):  # the run itself will say what is wrong
+        from harness.launch.work import gauge
+
+        return gauge(Point.of_line(line))
+    return None
 
 
 def _told(number: int, line: str, devices: Devices, parent: int) -> Told:

@@ -201,6 +201,9 @@ class Other:
     def warm(self, points: int) -> None:
         pass
 
+    def gauge(self, line: str) -> None:
+        return None
+
     def close(self) -> None:
         pass
 

@@ -63,6 +63,9 @@ class Jobs:
     def warm(self, points: int) -> None:
         pass
 
+    def gauge(self, line: str) -> None:
+        return None
+
     def close(self) -> None:
         pass
 

@@ -51,7 +51,8 @@ class Sweep:
             points = [point for point in self.plan.points if not self.only or has_failed(point)]
             done = {point.folder: point.finished() for point in points}
             left = [point for point in points if not done[point.folder]]
-            print(stated(self.plan, left, self.engine.workers()), flush=True)
+            engine = self.engine
+            print(stated(self.plan, left, engine.workers(), engine.gauge), flush=True)
             tried = self._tried(left)
             with suppress(CannotWrite):  # what it costs is less than what it found
                 learn(self.plan.folder, [(p, o.seconds) for p, o in tried if o.state == "finished"])
