@@ -73,6 +73,8 @@ class Jobs:
         """Points whose jobs an earlier start of the sweep has left in the queue are waited for,
         not submitted again. More than an array holds are submitted as jobs end."""
         left = self._there(lines)
+        if left:
+            print(f"sweep: {len(left)} jobs of an earlier start are waited for", flush=True)
         waiting = [number for number in range(len(lines)) if number not in left]
         refused = False
         try:
@@ -83,7 +85,10 @@ class Jobs:
                 time.sleep(POLL_S)
                 yield from _ends(left, lines)
         except (KeyboardInterrupt, GeneratorExit):
-            print(f"sweep: {len(left)} jobs are cancelled; those under way save themselves")
+            print(
+                f"sweep: {len(left)} jobs are cancelled; those under way save themselves",
+                flush=True,
+            )
             cancel(each.id for each in left.values())
             raise
 

@@ -1,0 +1,94 @@
+"""Sweeps whose points are jobs of the tests' cluster, started as a user does."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from command import TINY, run_folders
+from slowed import SLOW
+from slurm_cluster import PATIENCE_S, Slurm, wait_until
+
+# 240 steps of retraining: a second or two, or, while the test holds them up, 24 and more.
+RUN = (*TINY, "retraining.epochs=60", "+retraining.augmentation._target_=slowed.Shifting")
+NAME = "grid"
+METHODS = "method=global_magnitude,random"
+HARNESS = [sys.executable, "-m", "harness"]
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """folder: of what it writes."""
+
+    slurm: Slurm
+    folder: Path
+
+    @property
+    def runs(self) -> list[Path]:
+        return run_folders(self.folder, NAME)
+
+    @property
+    def records(self) -> dict[str, bytes]:
+        files = [run / "records.jsonl" for run in self.runs]
+        return {file.parent.name: file.read_bytes() for file in files if file.exists()}
+
+    @property
+    def arrays(self) -> list[str]:
+        """Ids of what it has submitted, in order."""
+        jobs = self.folder / NAME / ".sweep" / "jobs"
+        return sorted((file.parent.name for file in jobs.glob("*/points.json")), key=int)
+
+    def job_of(self, point: str) -> str:
+        """The newest job of that point of the newest array."""
+        file = self.folder / NAME / ".sweep" / "jobs" / self.arrays[-1] / "points.json"
+        return {does: job for job, does in json.loads(file.read_text()).items()}[f"run {point}"]
+
+    def command(self, *arguments: str) -> list[str]:
+        place = (f"runs={self.folder}", f"sweep_name={NAME}", "hydra/launcher=slurm")
+        return [*HARNESS, "-m", *RUN, *place, *arguments]
+
+    def start(self, *arguments: str) -> "subprocess.Popen[str]":
+        """Training is slow until `hurry`."""
+        self.slow.touch()
+        return self.go_on(*arguments)
+
+    def go_on(self, *arguments: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            self.command(*arguments), env={**self.slurm.environment, SLOW: str(self.slow)},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=self.folder,
+        )  # fmt: skip
+
+    @property
+    def slow(self) -> Path:
+        return self.folder / "slow"
+
+    @contextmanager
+    def in_its_middle(self, count: int) -> Iterator[None]:
+        """Inside, so many runs have left a checkpoint and are slow."""
+        saved = f"{NAME}/*/*/checkpoints"
+        wait_until(
+            lambda: len([f for f in self.folder.glob(saved) if _is_retraining(f)]) == count, saved
+        )
+        try:
+            yield
+        finally:
+            self.slow.unlink()
+
+
+def ended(sweep: "subprocess.Popen[str]") -> tuple[int, str, str]:
+    """(status, stdout, stderr)"""
+    out, err = sweep.communicate(timeout=PATIENCE_S)
+    return sweep.returncode, out, err
+
+
+def resumed(run: Path) -> int:
+    """How often it went on after a stop."""
+    lines = (run / "timings.jsonl").read_text().splitlines()
+    return [json.loads(line).get("event") for line in lines].count("resumed")
+
+
+def _is_retraining(checkpoints: Path) -> bool:
+    return any(checkpoints.glob("*-level-01-epoch-*"))

@@ -1,0 +1,96 @@
+"""What a user may ask of SLURM, and how it reaches submitit."""
+
+import re
+from typing import Any
+
+import pytest
+
+from harness.launch.asked import Asked
+from harness.launch.queue import refusal
+
+
+def test_what_is_null_is_left_to_slurm() -> None:
+    options = Asked(nodes=2, partition="gpu", setup=["module load cuda"]).options("survey")
+    assert options["name"] == "survey"
+    assert options["nodes"] == 2
+    assert options["slurm_partition"] == "gpu"
+    assert options["slurm_setup"] == ["module load cuda"]
+    assert not {"mem_gb", "gpus_per_node", "slurm_qos", "slurm_account"} & set(options)
+
+
+def test_a_task_has_its_cpus_in_the_step_too() -> None:
+    options = Asked(cpus_per_task=8).options("survey")
+    assert options["cpus_per_task"] == 8
+    assert "--cpus-per-task=8" in options["slurm_srun_args"]
+
+
+def test_a_job_is_warned_by_usr1_and_requeued_by_its_script() -> None:
+    options = Asked(signal_delay_s=30, restarts=7).options("survey")
+    assert options["slurm_additional_parameters"] == {"signal": "USR1@30", "requeue": True}
+    script = "\n".join(options["slurm_teardown"])
+    assert '"${SLURM_RESTART_COUNT:-0}" -lt 7 ]' in script
+    assert 'scontrol requeue "$job"' in script
+
+
+def test_without_requeue_neither_slurm_nor_the_script_requeues() -> None:
+    options = Asked(requeue=False).options("survey")
+    assert options["slurm_additional_parameters"] == {"signal": "USR1@120", "no-requeue": True}
+    assert "slurm_teardown" not in options
+
+
+def test_other_options_of_sbatch_win() -> None:
+    options = Asked(extra={"constraint": "a100", "signal": "USR1@5"}).options("survey")
+    assert options["slurm_additional_parameters"] == {
+        "signal": "USR1@5", "requeue": True, "constraint": "a100"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "rule"),
+    [
+        ("nodes", 0, "a whole number >= 1"),
+        ("nodes", True, "a whole number >= 1"),
+        ("tasks_per_node", 1.5, "a whole number >= 1"),
+        ("cpus_per_task", None, "a whole number >= 1"),
+        ("timeout_min", "60", "a whole number >= 1"),
+        ("parallel", 0, "a whole number >= 1"),
+        ("array", 0, "a whole number >= 1"),
+        ("restarts", -1, "a whole number >= 0"),
+        ("signal_delay_s", -1, "a whole number >= 0"),
+        ("signal_delay_s", 3600, "below the time limit, 3600 s"),
+        ("gpus_per_node", -1, "a whole number or null"),
+        ("gpus_per_node", "a100:2", "a whole number or null"),
+        ("mem_gb", 0, "above 0 or null"),
+        ("mem_gb", True, "above 0 or null"),
+        ("requeue", "yes", "true or false"),
+        ("partition", 7, "text or null"),
+        ("setup", "module load cuda", "a list of shell lines"),
+        ("setup", [1], "a list of shell lines"),
+        ("extra", [], "options of sbatch, {constraint: a100}"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_full_name(key: str, value: Any, rule: str) -> None:
+    line = f"hydra.launcher.{key} must be {rule}, got {value!r}"
+    with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
+        Asked.of({key: value})
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"restarts": 0, "signal_delay_s": 0, "gpus_per_node": 0},
+        {"mem_gb": 0.5, "timeout_min": 1, "signal_delay_s": 59},
+    ],
+)
+def test_the_least_values(values: dict[str, Any]) -> None:
+    assert Asked.of(values) == Asked(**values)
+
+
+def test_a_field_that_there_is_not_is_refused_by_its_full_name() -> None:
+    with pytest.raises(ValueError, match=r"^hydra.launcher.partitoin: there is no such key; "):
+        Asked.of({"partitoin": "gpu"})
+
+
+def test_what_sbatch_says_is_told_once() -> None:
+    said = "sbatch: error: no such partition\nsbatch: error: no such partition\nfailed: x\n\n"
+    assert refusal(RuntimeError(said)) == "no such partition; failed: x"

@@ -1,0 +1,117 @@
+"""A part of a plan: which points, in which order, and what others have in hand."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from harness.files import locked
+from harness.launch import part
+from harness.launch.plan import Plan, Planned
+from harness.launch.point import Point
+from harness.outcome import Outcome
+
+Attempt = Callable[[Path], Outcome]
+
+
+def plan_of(folder: Path, names: str) -> Path:
+    """A plan with a point for each letter; the first half shares a dense training."""
+    points = [
+        Planned(
+            str(folder / name), "", name, "ab"[2 * i >= len(names)], 1, 1, kind="", shared={},
+            files=[], line=Point({"name": name, "rerun": "never"}, {}, "", "").line(),
+        )
+        for i, name in enumerate(names)
+    ]  # fmt: skip
+    plan = Plan(folder / "plan.jsonl", "", folder, [], points)
+    plan.write()
+    return plan.file
+
+
+@pytest.fixture(name="tried")
+def fixture_tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """ "COMMAND NAME" of the points that were attempted; all finish."""
+    tried: list[str] = []
+
+    def attempt(line: str) -> Outcome:
+        point = Point.of_line(line)
+        tried.append(f"{point.command} {point.config['name']}")
+        return Outcome("finished", "")
+
+    monkeypatch.setattr(part, "attempt_line", attempt)
+    return tried
+
+
+@pytest.mark.parametrize(
+    ("asked", "names"), [("0/1", "abcdef"), ("0/4", "ae"), ("1/4", "bf"), ("3/4", "d"), ("7/8", "")]
+)
+def test_parts_take_points_in_turn(
+    tmp_path: Path, tried: list[str], asked: str, names: str
+) -> None:
+    assert part.carry_out(plan_of(tmp_path, "abcdef"), asked) == 0
+    assert tried == [f"run {name}" for name in names]
+
+
+def test_dense_trains_once_for_all_that_share_it(tmp_path: Path, tried: list[str]) -> None:
+    assert part.carry_out(plan_of(tmp_path, "abcdef"), "0/1", dense=True) == 0
+    assert sorted(tried) == ["dense a", "dense d"]
+
+
+def test_a_part_with_a_failed_point_goes_on_and_ends_with_1(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    outcomes = iter([Outcome("failed", "", "too hot"), Outcome("finished", "")])
+    monkeypatch.setattr(part, "attempt_line", lambda line: next(outcomes))
+
+    assert part.carry_out(plan_of(tmp_path, "ab"), "0/1") == 1
+    said = capsys.readouterr().out
+    assert "failed in 0.0 s: a: too hot\n" in said and "finished in 0.0 s: b\n" in said
+    assert "sweep: 2 runs: 1 finished, 0 skipped, 1 failed\n  failed: a: too hot\n" in said
+
+
+def test_a_point_at_which_another_process_works_comes_last_and_is_waited_for(
+    tmp_path: Path, tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_of(tmp_path, "abc")
+    (tmp_path / "a").mkdir()
+    other = locked(tmp_path / "a")
+    other.__enter__()
+    waits: list[list[str]] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(list(tried))
+        other.__exit__(None, None, None)
+
+    monkeypatch.setattr(part.time, "sleep", wait)
+    assert part.carry_out(plan, "0/1") == 0
+    assert waits == [["run b", "run c"]]
+    assert tried == ["run b", "run c", "run a"]
+
+
+def test_a_point_that_another_process_takes_first_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tries: list[str] = []
+    (tmp_path / "a").mkdir()
+    other = locked(tmp_path / "a")
+
+    def attempt(line: str) -> Outcome:
+        tries.append(Point.of_line(line).config["name"])
+        if tries == ["a"]:
+            other.__enter__()
+            return Outcome("failed", "", "in use")
+        if tries == ["a", "b"]:
+            other.__exit__(None, None, None)
+        return Outcome("finished", "")
+
+    monkeypatch.setattr(part, "attempt_line", attempt)
+    assert part.carry_out(plan_of(tmp_path, "ab"), "0/1") == 0
+    assert tries == ["a", "b", "a"]
+    assert "in use" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("asked", ["4/4", "-1/4", "0", "a/b", "0/0", "1/4 "])
+def test_a_part_that_there_is_not_is_refused(tmp_path: Path, tried: list[str], asked: str) -> None:
+    with pytest.raises(ValueError, match=r"^--part must be I/N with I from 0 to N - 1, got "):
+        part.carry_out(plan_of(tmp_path, "ab"), asked)
+    assert tried == []

@@ -1,0 +1,152 @@
+"""hydra/launcher=slurm on two nodes of a real cluster: warned, preempted, killed, cancelled."""
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from command import harness
+from slurm_cluster import Slurm, wait_until
+from slurm_sweeps import METHODS, NAME, RUN, Sweep, ended, resumed
+from wandb_log import logs
+
+TWO_NODES = (METHODS, "hydra.launcher.nodes=2")
+
+
+@pytest.fixture(scope="module", name="undisturbed")
+def fixture_undisturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Records of two local ranks, by run."""
+    local = Sweep(slurm, tmp_path_factory.mktemp("undisturbed"))
+    place = (f"runs={local.folder}", f"sweep_name={NAME}")
+    done = harness("-m", *RUN, *place, METHODS, "launch.nproc=2", "hydra.launcher.n_jobs=1")
+    assert done.returncode == 0, done.stderr
+    return local.records
+
+
+@pytest.fixture(name="sweep")
+def fixture_sweep(slurm: Slurm, tmp_path: Path) -> Sweep:
+    return Sweep(slurm, tmp_path)
+
+
+def test_a_sweep_of_jobs_on_two_nodes_trains_dense_once_and_lists_what_fails(
+    sweep: Sweep, undisturbed: dict[str, bytes]
+) -> None:
+    status, out, err = ended(sweep.go_on(*TWO_NODES, "calibration.samples=64,9999"))
+
+    assert status == 1, err
+    assert "sweep: 4 runs: 2 finished, 0 skipped, 2 failed" in out
+    # One job for what all points share, then one for each of them.
+    assert len(sweep.arrays) == 2 and out.count(": dense training of ") == 1
+    assert len(list(sweep.folder.glob(".dense/*/*/*.safetensors"))) == 1
+    reason = "calibration.samples=9999, but "
+    (listed, _) = [line for line in out.splitlines() if line.startswith("  failed:")]
+    assert reason in listed
+    assert reason in Path(listed.rpartition("(see ")[2].removesuffix(")")).read_text()
+    assert sweep.records == undisturbed
+
+
+def test_a_warned_job_of_an_array_is_requeued_alone_and_goes_on_in_its_folder_and_wandb_run(
+    sweep: Sweep, undisturbed: dict[str, bytes]
+) -> None:
+    parent = sweep.start(*TWO_NODES, "tracking=wandb")
+    with sweep.in_its_middle(2):
+        # The last task has the array's id as its own.
+        last = f"{sweep.arrays[-1]}_1"
+        assert sweep.slurm.call("scancel", "--signal=USR1", last).returncode == 0
+        wait_until(lambda: sweep.slurm.show(last)["JobState"] != "RUNNING", "the job to leave")
+    status, out, err = ended(parent)
+
+    assert status == 0, err
+    assert "sweep: 2 runs: 2 finished, 0 skipped, 0 failed" in out
+    again = [sweep.slurm.show(f"{sweep.arrays[-1]}_{task}")["Restarts"] for task in (0, 1)]
+    assert again == ["0", "1"]
+    assert sorted(map(resumed, sweep.runs)) == [0, 1]
+    assert sweep.records == undisturbed
+    (one,) = [run for run in sweep.runs if resumed(run)]
+    ids = [log.id for log in logs(one)]
+    assert len(ids) == 2 and len(set(ids)) == 1
+
+
+def test_preempted_jobs_save_make_room_and_go_on_afterwards(
+    sweep: Sweep, undisturbed: dict[str, bytes]
+) -> None:
+    parent = sweep.start(*TWO_NODES, "hydra.launcher.partition=low")
+    with sweep.in_its_middle(2):
+        high = sweep.slurm.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=true")
+        assert sweep.slurm.wait(high)["JobState"] == "COMPLETED"
+    status, _, err = ended(parent)
+
+    assert status == 0, err
+    jobs = [sweep.slurm.show(f"{sweep.arrays[-1]}_{task}") for task in (0, 1)]
+    assert [job["Restarts"] for job in jobs] == ["1", "1"]
+    log = (sweep.folder / NAME / ".sweep" / "jobs").glob(f"{sweep.arrays[-1]}/*/*_0_log.err")
+    assert all("harness: SIGTERM; the same command goes on" in file.read_text() for file in log)
+    assert [resumed(run) for run in sweep.runs] == [1, 1]
+    assert sweep.records == undisturbed
+
+
+def test_a_killed_job_is_tried_again_and_a_cancelled_one_is_not(sweep: Sweep) -> None:
+    parent = sweep.start("seed=0,1,2", "launch.retries=1")
+    with sweep.in_its_middle(3):
+        killed, cancelled, _ = map(sweep.job_of, map(str, sweep.runs))
+        for process in sweep.slurm.processes(sweep.slurm.show(killed)["JobId"]):
+            os.kill(process, signal.SIGKILL)
+        assert sweep.slurm.call("scancel", cancelled).returncode == 0
+        assert sweep.slurm.wait(cancelled)["Restarts"] == "0"
+    status, out, _ = ended(parent)
+
+    assert status == 1
+    assert f"job {killed} ended without a result (JobState=FAILED ExitCode=" in out
+    assert "sweep: 3 runs: 2 finished, 0 skipped, 1 failed" in out
+    (listed,) = [line for line in out.splitlines() if line.startswith("  failed:")]
+    assert f"job {cancelled} ended without a result (JobState=CANCELLED ExitCode=" in listed
+    assert "(see " in listed
+    assert [resumed(run) for run in sweep.runs] == [1, 0, 0]
+
+
+def test_after_ctrl_c_jobs_have_saved_themselves_and_the_same_command_goes_on(
+    sweep: Sweep, undisturbed: dict[str, bytes]
+) -> None:
+    parent = sweep.start(*TWO_NODES)
+    with sweep.in_its_middle(2):
+        parent.send_signal(signal.SIGINT)
+        status, out, err = ended(parent)
+        assert not sweep.slurm.call("squeue", "--noheader", "--name=run").stdout
+    assert status == 130
+    assert "sweep: 2 jobs are cancelled; those under way save themselves" in out
+    assert "harness: SIGINT; the same command goes on where it stopped" in err
+
+    status, out, err = ended(sweep.go_on(*TWO_NODES))
+    assert status == 0, err
+    assert [resumed(run) for run in sweep.runs] == [1, 1]
+    assert sweep.records == undisturbed
+
+
+def test_jobs_of_a_parent_that_was_killed_are_waited_for_and_not_submitted_again(
+    sweep: Sweep, undisturbed: dict[str, bytes]
+) -> None:
+    lost = sweep.start(*TWO_NODES)
+    with sweep.in_its_middle(2):
+        lost.kill()
+        lost.communicate()
+        arrays = sweep.arrays
+        parent = sweep.go_on(*TWO_NODES)
+        assert parent.stdout
+        said = [parent.stdout.readline() for _ in range(2)]
+    status, out, err = ended(parent)
+
+    assert status == 0, err
+    assert said[1] == "sweep: 2 jobs of an earlier start are waited for\n"
+    assert "sweep: 2 runs: 2 finished, 0 skipped, 0 failed" in out
+    assert sweep.arrays == arrays
+    assert [resumed(run) for run in sweep.runs] == [0, 0]
+    assert sweep.records == undisturbed
+
+
+def test_points_beyond_an_array_are_submitted_as_jobs_end(sweep: Sweep) -> None:
+    sizes = ("hydra.launcher.array=2", "hydra.launcher.parallel=1", "when=init")
+    status, out, err = ended(sweep.go_on("seed=0,1,2", *sizes, "retraining.epochs=1"))
+
+    assert status == 0, err
+    assert "sweep: 3 runs: 3 finished, 0 skipped, 0 failed" in out
+    assert len(sweep.arrays) == 2
