@@ -4,12 +4,11 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from harness.files import is_stale
 from harness.launch.plan import HOME, Plan, Planned
 from harness.launch.start import LOG
-from harness.status import Status, lives
+from harness.status import Status
 
 LOCK = ".lock"  # of harness.files.locked; whoever is at work holds it
 STATES = ("done", "running", "interrupted", "failed", "missing")
@@ -76,7 +75,7 @@ def of_point(point: Planned) -> Standing:
     state = status.get("state", "missing")
     if state == "finished":
         state = "done" if done else "missing"
-    elif state == "running" and not _is_at_work(folder, status):
+    elif state == "running" and not _is_at_work(folder):
         state = "interrupted"
     reason = status.get("reason", "") if state in ("failed", "interrupted") else ""
     log = folder / LOG
@@ -85,9 +84,9 @@ def of_point(point: Planned) -> Standing:
     )
 
 
-def _is_at_work(folder: Path, status: dict[str, Any]) -> bool:
+def _is_at_work(folder: Path) -> bool:
     lock = folder / LOCK
-    return lives(status) and lock.is_dir() and not is_stale(lock)
+    return lock.is_dir() and not is_stale(lock)
 
 
 def lines(found: Sequence[Standing]) -> list[str]:
