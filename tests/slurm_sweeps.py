@@ -12,8 +12,8 @@ from command import TINY, run_folders
 from slowed import SLOW
 from slurm_cluster import PATIENCE_S, Slurm, wait_until
 
-# 240 steps of retraining: a second or two, or, while the test holds them up, 24 and more.
-RUN = (*TINY, "retraining.epochs=60", "+retraining.augmentation._target_=slowed.Shifting")
+# 400 steps of retraining: a few seconds, or, while the test holds them up, most of a minute.
+RUN = (*TINY, "retraining.epochs=100", "+retraining.augmentation._target_=slowed.Shifting")
 NAME = "grid"
 METHODS = "method=global_magnitude,random"
 HARNESS = [sys.executable, "-m", "harness"]

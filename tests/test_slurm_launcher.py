@@ -10,6 +10,7 @@ from slurm_cluster import Slurm, wait_until
 from slurm_sweeps import METHODS, NAME, RUN, Sweep, ended, resumed
 from wandb_log import logs
 
+WAITED_FOR = "sweep: 1 jobs of an earlier start are waited for\n"
 TWO_NODES = (METHODS, "hydra.launcher.nodes=2")
 
 
@@ -125,28 +126,22 @@ def test_after_ctrl_c_jobs_have_saved_themselves_and_the_same_command_goes_on(
 def test_jobs_of_a_parent_that_was_killed_are_waited_for_and_not_submitted_again(
     sweep: Sweep, undisturbed: dict[str, bytes]
 ) -> None:
-    lost = sweep.start(*TWO_NODES)
-    with sweep.in_its_middle(2):
+    # One, to leave room for the job of the dense phase.
+    point = ("method=random", "hydra.launcher.nodes=2")
+    lost = sweep.start(*point)
+    with sweep.in_its_middle(1):
         lost.kill()
         lost.communicate()
         arrays = sweep.arrays
-        parent = sweep.go_on(*TWO_NODES)
+        parent = sweep.go_on(*point)
         assert parent.stdout
-        said = [parent.stdout.readline() for _ in range(2)]
+        said = list(iter(parent.stdout.readline, WAITED_FOR))
     status, out, err = ended(parent)
 
     assert status == 0, err
-    assert said[1] == "sweep: 2 jobs of an earlier start are waited for\n"
-    assert "sweep: 2 runs: 2 finished, 0 skipped, 0 failed" in out
-    assert sweep.arrays == arrays
-    assert [resumed(run) for run in sweep.runs] == [0, 0]
-    assert sweep.records == undisturbed
-
-
-def test_points_beyond_an_array_are_submitted_as_jobs_end(sweep: Sweep) -> None:
-    sizes = ("hydra.launcher.array=2", "hydra.launcher.parallel=1", "when=init")
-    status, out, err = ended(sweep.go_on("seed=0,1,2", *sizes, "retraining.epochs=1"))
-
-    assert status == 0, err
-    assert "sweep: 3 runs: 3 finished, 0 skipped, 0 failed" in out
-    assert len(sweep.arrays) == 2
+    assert sum(": dense training of " in line for line in said) == 1
+    assert "sweep: 1 runs: 1 finished, 0 skipped, 0 failed" in out
+    assert len(sweep.arrays) == len(arrays) + 1  # of the dense phase, which finds what there is
+    (run,) = sweep.runs
+    assert resumed(run) == 0
+    assert sweep.records == {run.name: undisturbed[run.name]}

@@ -99,19 +99,27 @@ def test_a_survey_goes_from_plan_to_report_also_with_a_failing_point(
     assert (tmp_path / "smoke" / "report" / "report.html").exists(), os.listdir(tmp_path / "smoke")
 
 
-def test_when_dense_training_fails_the_array_is_not_started_and_nothing_stays_in_the_queue(
-    slurm: Slurm, tmp_path: Path
+@pytest.mark.parametrize(
+    ("ends", "dense", "sweep"),
+    [
+        # Stopped, and finished after a restart.
+        ('[ "$SLURM_RESTART_COUNT" ] || exit 75', "COMPLETED", "COMPLETED"),
+        ("exit 2", "FAILED", "CANCELLED"),
+    ],
+)
+def test_the_array_begins_when_dense_training_has_succeeded_and_never_if_it_failed(
+    slurm: Slurm, tmp_path: Path, ends: str, dense: str, sweep: str
 ) -> None:
-    plan = tmp_path / "no-plan.jsonl"
-    dense = slurm.submit(
-        "--hold", f"--output={tmp_path}/%j", f"--chdir={ROOT}", SCRIPT, plan, "--dense",
-        HARNESS_PYTHON=sys.executable,
-    )  # fmt: skip
+    python = tmp_path / "python"
+    python.write_text(f"#!/bin/sh\n{ends}\n")
+    python.chmod(0o755)
+    place = (f"--output={tmp_path}/%j", f"--chdir={ROOT}")
+    before = slurm.submit("--hold", *place, SCRIPT, "plan", HARNESS_PYTHON=str(python))
     after = slurm.submit(
-        f"--dependency=afterok:{dense}", "--kill-on-invalid-dep=yes", f"--chdir={ROOT}",
-        f"--output={tmp_path}/%j", SCRIPT, plan,
+        f"--dependency=afterok:{before}", "--kill-on-invalid-dep=yes", *place, SCRIPT, "plan",
+        HARNESS_PYTHON="true",
     )  # fmt: skip
-    assert slurm.call("scontrol", "release", dense).returncode == 0
-    assert slurm.wait(dense)["ExitCode"] == "2:0"
-    assert f"harness: {plan} is no plan of a sweep" in (tmp_path / dense).read_text()
-    assert slurm.wait(after)["JobState"] == "CANCELLED"
+    assert slurm.call("scontrol", "release", before).returncode == 0
+
+    assert slurm.wait(before)["JobState"] == dense, (tmp_path / before).read_text()
+    assert slurm.wait(after)["JobState"] == sweep

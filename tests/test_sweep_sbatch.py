@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sbatch_stand_ins import StandIns
+from sbatch_stand_ins import ROOT, StandIns
 
 TASK = {
     "SLURM_JOB_ID": "1007",
@@ -39,6 +39,28 @@ SUBMITTED = f"""\
 --parsable --array=0-9 --dependency=afterok:41 --kill-on-invalid-dep=yes slurm/sweep.sbatch {PLAN}
 --parsable --dependency=afterany:42 slurm/report.sbatch runs/survey
 """
+
+
+# A job that runs long saves itself when it is warned, comes back, and adds to its log.
+LASTING = ["--open-mode=append", "--requeue", "--signal=USR1@120", "--time=04:00:00"]
+
+
+@pytest.mark.parametrize(
+    ("script", "options"),
+    [
+        ("train", ["--cpus-per-task=2", *LASTING, "--output=slurm/logs/%x-%j.out"]),
+        (
+            "sweep",
+            ["--cpus-per-task=2", "--ntasks=1", *LASTING, "--output=slurm/logs/%x-%A-%a.out"],
+        ),
+        ("report", ["--ntasks=1", "--output=slurm/logs/%x-%j.out", "--time=00:30:00"]),
+    ],
+)
+def test_what_a_job_asks_of_slurm_by_itself(script: str, options: list[str]) -> None:
+    lines = (ROOT / "slurm" / f"{script}.sbatch").read_text().splitlines()
+    asked = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")]
+    name = {"train": "harness"}.get(script, f"harness-{script}")
+    assert sorted(asked) == sorted([*options, "--nodes=1", f"--job-name={name}"])
 
 
 @pytest.fixture(name="task")
@@ -111,8 +133,8 @@ def test_a_wrong_start_of_a_task_is_refused_in_one_line(
 
 def test_the_report_job(tmp_path: Path) -> None:
     report = StandIns(tmp_path, "report.sbatch")
-    assert report.run(["runs/survey"], STATUS="2").returncode == 2
-    assert report.seen("python") == "-m harness.report runs/survey\n"
+    assert report.run(["runs/my sweep"], STATUS="2").returncode == 2
+    assert report.seen("python") == "-m|harness.report|runs/my sweep|\n"
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -126,7 +148,7 @@ def test_elsewhere_than_in_the_checkout_a_job_says_where_to_go(tmp_path: Path, s
 def test_a_survey_is_dense_training_then_the_array_then_the_report(survey: StandIns) -> None:
     done = survey.run(SAID=SAID)
     assert (done.returncode, done.stderr) == (0, "")
-    assert survey.seen("python") == "-m harness.sweep plan sweep=survey\n"
+    assert survey.seen("python") == "-m|harness.sweep|plan|sweep=survey|\n"
     assert survey.seen("calls") == SUBMITTED
     assert done.stdout == SAID.replace("\\n", "\n") + (
         "dense training: job 41\nsweep (0-9): job 42\nreport: job 43\n"
@@ -138,10 +160,15 @@ def test_arguments_of_a_survey_go_to_the_plan_or_to_sbatch(survey: StandIns) -> 
         ["--array=0-41%8", "sweep=smoke", "--partition=gpu", "seed=0,1", "--gpus-per-node=1"],
         SAID=SAID, CLUSTER=";west",
     )  # fmt: skip
-    assert survey.seen("python") == "-m harness.sweep plan sweep=smoke seed=0,1\n"
+    assert survey.seen("python") == "-m|harness.sweep|plan|sweep=smoke|seed=0,1|\n"
     wanted = SUBMITTED.replace("0-9", "0-41%8")
     options = "--parsable --partition=gpu --gpus-per-node=1"
     assert survey.seen("calls") == wanted.replace("--parsable", options)
+
+
+def test_a_survey_plans_with_the_python_of_its_jobs(survey: StandIns) -> None:
+    survey.run(SAID=SAID, HARNESS_PYTHON="python -X dev")
+    assert survey.seen("python").startswith("-X|dev|-m|harness.sweep|plan|")
 
 
 def test_a_survey_whose_plan_is_refused_submits_nothing(survey: StandIns) -> None:

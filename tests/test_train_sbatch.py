@@ -77,10 +77,11 @@ def test_the_users_address_and_port_python_and_threads_win(job: StandIns) -> Non
     done = job.run(
         MASTER_ADDR="10.0.0.7", MASTER_PORT="29500", OMP_NUM_THREADS="4",
         HARNESS_PYTHON="apptainer exec --nv harness.sif python",
+        TORCH_ELASTIC_SHUTDOWN_TIMEOUT="300",
     )  # fmt: skip
     for line in (
         "--master-addr=10.0.0.7", "--master-port=29500", "threads: 4",
-        "python: apptainer exec --nv harness.sif python",
+        "python: apptainer exec --nv harness.sif python", "seconds to save: 300",
     ):  # fmt: skip
         assert f"\n{line}\n" in done.stdout
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterable
 
 POLL_S = 2.0
+FAILED = ("FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
 LEAVING_S = 60.0  # SLURM's KillWait, for which a cancelled job may save itself, is 30 by default
 
 
@@ -36,6 +37,15 @@ def end_of(job: str) -> str:
     any more."""
     text = _call("scontrol", "--oneliner", "show", "job", job).stdout
     return " ".join(word for word in text.split() if word.startswith(("JobState=", "ExitCode=")))
+
+
+def has_failed(end: str) -> bool:
+    """Whether there is no result to wait for.
+
+    >>> has_failed("JobState=FAILED ExitCode=137:0"), has_failed("JobState=COMPLETED ExitCode=0:0")
+    (True, False)
+    """
+    return end.partition(" ")[0].removeprefix("JobState=") in FAILED
 
 
 def array_of(job: str) -> str:

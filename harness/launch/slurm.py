@@ -19,7 +19,7 @@ from harness.launch.asked import Asked
 from harness.launch.engine import attempt_line
 from harness.launch.place import adopt
 from harness.launch.point import Point
-from harness.launch.queue import POLL_S, array_of, cancel, end_of, in_queue, refusal
+from harness.launch.queue import POLL_S, array_of, cancel, end_of, has_failed, in_queue, refusal
 from harness.outcome import Outcome
 from harness.stopping import SIGNALS, Stopped, speaks, stop_on_signals
 
@@ -170,14 +170,13 @@ class Pending:
         """What the job left, or that it left nothing; None while it may still come."""
         if self.has_result:
             return _result(self._first, folder)
-        now = time.monotonic()
         if queued:
             self.gone_at = None
-        else:
-            self.gone_at = self.gone_at or now
-        if self.gone_at is None or now - self.gone_at < LATE_S:
             return None
-        end = end_of(self.id)
+        end, now = end_of(self.id), time.monotonic()
+        self.gone_at = self.gone_at or now
+        if not has_failed(end) and now - self.gone_at < LATE_S:
+            return None
         reason = f"job {self.id} ended without a result{f' ({end})' if end else ''}"
         # Whoever cancels one job of a sweep does not want it back at once.
         again = "CANCELLED" not in end
