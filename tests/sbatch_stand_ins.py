@@ -32,7 +32,11 @@ jobs=$(grep -c -v ^scancel "$SEEN/calls")
 if [ "$jobs" = "${REFUSED:-0}" ]; then echo "sbatch: error: no such partition" >&2; exit 1; fi
 echo "$((40 + jobs))${CLUSTER:-}"
 """,
-    "python": 'printf "%s|" "$@" >> "$SEEN/python"; echo >> "$SEEN/python"\nprintf "${SAID:-}"\nexit "${STATUS:-0}"\n',
+    "python": """\
+printf '%s|' "$@" >> "$SEEN/python"; echo >> "$SEEN/python"
+printf "${SAID:-}"
+exit "${STATUS:-0}"
+""",
 }
 JOB = {
     "SLURM_JOB_ID": "1007",

@@ -18,7 +18,7 @@ COMMANDS = [
     for line in block.splitlines()
     if "-m harness" in line and "-m harness." not in line
 ]
-GROUPS = sorted(folder.name for folder in CONF.iterdir() if folder.is_dir())
+GROUPS = sorted({str(file.parent.relative_to(CONF)) for file in CONF.glob("*/**/*.yaml")})
 
 
 @pytest.mark.parametrize("command", COMMANDS)
