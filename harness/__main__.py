@@ -53,9 +53,9 @@ def _run(command: str) -> None:
     try:
         getattr(commands, command)()
     except (Refused, *WRONG_INPUT) as error:
-        if wants_traceback:
-            raise
         cause = error.error if isinstance(error, Refused) else error
+        if wants_traceback:
+            raise cause from None
         line = one_line(cause, defaults(sys.argv[1:]))
         _leave(line, status_of(cause), isinstance(cause, OF_ONE_RANK))
 

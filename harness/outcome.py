@@ -1,10 +1,14 @@
 """What became of a run, as its folder tells."""
 
+import json
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from harness.commit import commit
+from harness.files import read_json
+from harness.identity import Config, differences
 from harness.status import Status
 
 MODEL, MASKS = "model.safetensors", "masks.safetensors"
@@ -48,9 +52,39 @@ def finished(
     if status.get("state") != "finished" or not whole or rerun == "always":
         return None
     made_by = status.get("commit")
+    measured = _measured(folder / results[0])
     if (made_by, status.get("code")) == (commit(), code):
-        return Outcome("skipped", str(folder), "finished before")
+        return Outcome("skipped", str(folder), "finished before", *measured)
     if rerun == "changed":
         return None
     other = f"commit {made_by}" if made_by != commit() else "other code"
-    return Outcome("skipped", str(folder), f"finished before, by {other}")
+    return Outcome("skipped", str(folder), f"finished before, by {other}", *measured)
+
+
+def _measured(records: Path) -> tuple[float | None, float | None]:
+    """Accuracy on test and validation data, of the last record; None where it has none."""
+    with suppress(ValueError, IndexError):
+        last = json.loads(records.read_text().splitlines()[-1])
+        return last.get("top1"), last.get("validation_top1")
+    return None, None
+
+
+def check_home(folder: Path, science: Config, records: str = RESULTS[0]) -> None:
+    """
+    Raises:
+        ValueError: the folder holds results of another config, or of nobody knows which.
+    """
+    before = read_json(folder / "identity.json")
+    if before is None and not (folder / records).exists():
+        return
+    if not isinstance(before, dict) or "science" not in before:
+        raise ValueError(
+            f"{folder} holds records, but its identity.json is missing or damaged; "
+            "delete the folder and run again"
+        )
+    if before["science"] != json.loads(json.dumps(science)):
+        keys = ", ".join(differences(before["science"], science))
+        raise ValueError(
+            f"{folder} holds results of another config (it differs in {keys}); "
+            "choose another folder with runs=PATH, or delete it"
+        )

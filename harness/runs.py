@@ -1,6 +1,5 @@
 """A run's folder: what is written when, whether it is done already, and how it failed."""
 
-import json
 import socket
 import time
 from collections.abc import Iterator
@@ -23,13 +22,12 @@ from harness.files import (
     CannotWrite,
     locked,
     make_writable,
-    read_json,
     write_json,
     write_whole,
 )
-from harness.identity import Config, differences
+from harness.identity import Config
 from harness.levels import Levels
-from harness.outcome import RERUN, RESULTS, Outcome, finished
+from harness.outcome import RERUN, RESULTS, Outcome, check_home, finished
 from harness.prefix import Shared
 from harness.progress import MODES, Progress
 from harness.records import Identity, Record, Sink
@@ -201,25 +199,8 @@ class Run:
 
     def _finished(self) -> Outcome | None:
         """The outcome, if there is nothing left to do; checks that the folder is this run's."""
-        self._check_config()
+        check_home(self.folder, self.science, self.RESULTS[0])
         return finished(self.folder, self.code, self.rerun, self.RESULTS)
-
-    def _check_config(self) -> None:
-        before = read_json(self.folder / "identity.json")
-        if before is None and not (self.folder / self.RESULTS[0]).exists():
-            return
-        if not isinstance(before, dict) or "science" not in before:
-            raise ValueError(
-                f"{self.folder} holds records, but its identity.json is missing or damaged; "
-                "delete the folder and run again"
-            )
-        science = before["science"]
-        if science != json.loads(json.dumps(self.science)):
-            keys = ", ".join(differences(science, self.science))
-            raise ValueError(
-                f"{self.folder} holds results of another config (it differs in {keys}); "
-                "choose another folder with runs=PATH, or delete it"
-            )
 
     @contextmanager
     def _status(self, ranks: Ranks, files: Checkpoints) -> Iterator[bool]:

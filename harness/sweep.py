@@ -1,13 +1,22 @@
 """python -m harness.sweep plan|run|status|retry: sweeps whose points others start, as jobs do."""
 
 import argparse
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from harness.__main__ import main as harness
-from harness.stopping import Stopped, leave_on_signals, stop_on_signals
+from harness.stopping import (
+    INTERRUPTED,
+    TRY_AGAIN,
+    Stopped,
+    leave_on_signals,
+    stop_on_signals,
+)
+
+if TYPE_CHECKING:
+    from harness.launch.plan import Plan
 
 PLAN = """\
 Writes the plan of a sweep without running it, and prints its path. Arguments are those of
@@ -22,7 +31,11 @@ RETRY = "Starts those points of a sweep again that have failed, as the sweep was
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exit status: 0 done, 1 a point failed, 2 wrong input; 130 or 75 stopped by a signal."""
     leave_on_signals()
-    asked = _parser().parse_args(arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # Options after `plan` are Hydra's, as --config-dir.
+    said = given[1:] if given[:1] == ["plan"] and not {"-h", "--help"} & set(given) else []
+    asked = _parser().parse_args(given[: len(given) - len(said)])
+    asked.overrides = said
     try:
         sys.exit(asked.work(asked))
     except Stopped as stopped:
@@ -37,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m harness.sweep", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="plan|run|status|retry")
     plan = commands.add_parser("plan", description=PLAN, help="write a plan, run nothing")
-    plan.add_argument("overrides", nargs="*", metavar="KEY=VALUE")
+    plan.usage = "%(prog)s [KEY=VALUE ...]"
     plan.set_defaults(work=_plan)
     run = commands.add_parser("run", description=RUN, help="carry out points of a plan")
     run.add_argument("plan", type=Path, help="file that `plan` has written")
@@ -75,15 +88,28 @@ def _status(asked: argparse.Namespace) -> int:
 def _retry(asked: argparse.Namespace) -> int:
     from harness.launch.standing import failed_plans
 
-    statuses = [
-        subprocess.run(
-            [sys.executable, "-m", "harness", *plan.argv, "launch.only=failed"], check=False
-        ).returncode
-        for plan in failed_plans(asked.folder)
-    ]
-    if not statuses:
+    plans = failed_plans(asked.folder)
+    for plan in plans:
+        plan.check_home()
+    if not plans:
         print(f"no point of {asked.folder} has failed")
-    return max(statuses, default=0)
+    return max((_again(plan) for plan in plans), default=0)
+
+
+def _again(plan: "Plan") -> int:
+    """Exit status of the command that made the plan, for its points that have failed.
+
+    In this process: a signal then stops it as it would stop that command.
+    """
+    sys.argv[1:] = [*plan.argv, "launch.only=failed"]
+    try:
+        harness("analyse" if plan.points[0].point.command == "analyse" else "main")
+    except SystemExit as left:
+        status = left.code if isinstance(left.code, int) else 1
+        if status in (INTERRUPTED, TRY_AGAIN):
+            raise
+        return status
+    return 0
 
 
 if __name__ == "__main__":

@@ -8,8 +8,9 @@ import sys
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -20,11 +21,12 @@ from test_main import run_main
 import harness.main
 from harness.__main__ import main
 from harness.delivery import MASKS, MODEL
-from harness.identity import Config, scientific
+from harness.identity import Config, run_hash, scientific
 from harness.launch.build import build_part
 from harness.launch.compose import composed
+from harness.launch.point import Point as PlainPoint
+from harness.launch.point import plain, point_of
 from harness.prefix import Chain, asked_of, chain, worth_keeping
-from harness.runs import Run
 from harness.training.loop import Loop
 
 Point = tuple[str, ...]
@@ -34,12 +36,11 @@ SMALL: Point = (
     *TINY, "model.hidden=[8]", "model.batch_norm=true", "progress=none", "schedule.final=0.5",
 )  # fmt: skip
 STEPS_PER_EPOCH = 4
-run_of = harness.main._run_of
 
 
 @cache
 def science_of(point: Point) -> Config:
-    return scientific(harness.main._plain(composed(point)))
+    return scientific(plain(composed(point)))
 
 
 def asked(cfg: DictConfig) -> list[float | None]:
@@ -55,10 +56,9 @@ def marked(points: Iterable[Point]) -> set[str]:
     return worth_keeping(map(chain_of, points))
 
 
-def sharing(marks: Iterable[str], cfg: DictConfig, numerics: Config) -> Run:
-    run = run_of(cfg, numerics)
-    shared = harness.main.shared_of(Path(cfg.runs), run.science, asked(cfg), numerics, marks)
-    return replace(run, shared=shared)
+def marking(marks: list[str], *given: Any) -> PlainPoint:
+    """The point of a command line, as a sweep would have marked it."""
+    return replace(point_of(*given), marked=marks)
 
 
 @contextmanager
@@ -75,13 +75,13 @@ def counting() -> Iterator[list[int | str]]:
 def start(runs: Path, point: Point, marks: Iterable[str] = ()) -> Path:
     """One run to its end, in this process; its folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.main._run_of", lambda *given: sharing(marks, *given))
+        patch.setattr("harness.main.point_of", partial(marking, list(marks)))
         assert run_main(patch, *point, f"runs={runs}") == 0
     return folder_of(runs, point)
 
 
 def folder_of(runs: Path, point: Point) -> Path:
-    name = harness.main.run_hash(science_of(point))[:12]
+    name = run_hash(science_of(point))[:12]
     (folder,) = runs.glob(f"single/{name[:2]}/*-{name}")
     return folder
 
@@ -116,7 +116,7 @@ def command(
 def _main() -> None:
     file, _, *arguments = sys.argv[1:]
     marks = json.loads(Path(file).read_text())
-    harness.main._run_of = lambda *given: sharing(marks, *given)
+    harness.main.point_of = partial(marking, marks)  # type: ignore[assignment]
     trained, update, (step, _, name) = [], Loop._update, os.environ["VICTIM"].partition(":")
 
     def counted(loop: Loop) -> None:

@@ -10,7 +10,7 @@ from conftest import every
 from harness.experiment import Experiment
 from harness.identity import Config, scientific
 from harness.launch.compose import composed
-from harness.main import _plain
+from harness.launch.point import plain
 from harness.prefix import BLIND, HOLDING, Place, Shared, asked_of, chain, reads, worth_keeping
 from harness.schedule.constant import Constant
 from harness.schedule.explicit import Explicit
@@ -19,7 +19,7 @@ from harness.schedule.linear import Linear
 from harness.schedule.one_shot import OneShot
 
 FULL = scientific(
-    _plain(
+    plain(
         composed(
             ["penalty=l1", "recalibration=batch_norm", "distillation=hinton", "dynamics=rigl"]
             + ["schedule=constant", "schedule.levels=2", "finetune=keep"]
@@ -232,7 +232,7 @@ def test_other_numerics_and_other_code_have_other_stages() -> None:
 
 def test_only_the_code_of_what_was_read_so_far_matters() -> None:
     def code(version: int) -> Any:
-        return lambda parts: f"finetune {version}" if "finetune" in parts else ""
+        return lambda parts: f"finetune {version}" if "finetune" in parts else "before"
 
     assert first_other(shared(FULL, code(1)), shared(FULL, code(2))) == FINETUNED
 

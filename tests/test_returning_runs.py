@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,9 @@ from watched import QUARTER, STEPS, WEIGHTS, before_steps, experiment, levels_of
 
 from harness.inside import Inside
 from harness.prunings import Prunings
+from harness.records import Trained
 from harness.tensors import Tensors, copied
+from harness.trainings import Trainings
 
 MOMENTUM = partial(SGD, lr=0.1, momentum=0.9)
 SOFT = ("dynamics=soft", "schedule=geometric", "schedule.levels=2")
@@ -73,12 +76,14 @@ def test_soft_neurons_begin_again_at_0_with_the_biases_and_norms_that_they_had(
 ) -> None:
     masks, starts = chosen(monkeypatch), list[Tensors]()
 
-    def look(inside: Inside, number: int, optimizer: Optimizer) -> None:
-        if number == 0:
-            parameters = inside.levels.network.named_parameters()
-            starts.append(copied({name: p.detach() for name, p in parameters}))
+    train = Trainings.train
 
-    before_steps(monkeypatch, look)
+    def training(trainings: Trainings, *given: Any) -> Trained:
+        parameters = trainings.levels.network.named_parameters()
+        starts.append(copied({name: p.detach() for name, p in parameters}))
+        return train(trainings, *given)
+
+    monkeypatch.setattr(Trainings, "train", training)
     norm = f"model.batch_norm={batch_norm}"
     levels = run(tmp_path, experiment(*SOFT, "structure=neuron", norm)).levels
 

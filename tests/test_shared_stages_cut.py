@@ -1,9 +1,9 @@
-"""Runs that share stages, several at once, killed, stopped and damaged: the same to the bit."""
+"""Runs that share stages, cut off anywhere, on damaged stages: the same to the bit."""
 
-import json
-import signal
-import time
+import os
+import shutil
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,7 @@ from sharing import (
     SMALL,
     STEPS_PER_EPOCH,
     Point,
-    command,
     counting,
-    folder_of,
     left,
     marked,
     start,
@@ -23,7 +21,6 @@ from sharing import (
 from test_resume import Cut, cut
 
 from harness.checkpoints import Checkpoints
-from harness.files import locked
 from harness.training.loop import Loop
 from harness.watchers import Watchers
 
@@ -32,7 +29,6 @@ DEEP: Point = (*KEEP, "schedule.levels=3")
 REWIND: Point = (*DEEP, "finetune=weight_rewind", "keep_epochs=[1]")
 MARKS = marked([KEEP, DEEP, REWIND])
 STEPS = 4 * STEPS_PER_EPOCH  # of dense training's two epochs, and of two levels
-DEADLINE_S = 120.0
 
 
 @pytest.fixture(scope="module", name="alone")
@@ -51,11 +47,19 @@ def stages(runs: Path) -> list[Path]:
     return sorted(runs.glob(".stages/??/*/state.stage"))
 
 
-def cut_off(runs: Path, point: Point, owner: type, name: str, call: int, after: bool) -> None:
+def cut_off(
+    runs: Path,
+    point: Point,
+    owner: type,
+    name: str,
+    call: int,
+    after: bool,
+    marks: Iterable[str] = MARKS,
+) -> None:
     with pytest.MonkeyPatch.context() as patch:
         cut(patch, owner, name, call, after)
         with pytest.raises(Cut):
-            start(runs, point, MARKS)
+            start(runs, point, marks)
 
 
 # Once in dense training, and then around every checkpoint of both levels.
@@ -105,6 +109,45 @@ def test_a_stage_is_left_by_who_was_stopped_between_it_and_the_next(tmp_path: Pa
     assert len(stages(tmp_path)) == there + 2
 
 
+def test_what_was_loaded_is_the_runs_own_from_then_on(
+    tmp_path: Path, alone: dict[Point, dict[str, bytes]]
+) -> None:
+    start(tmp_path, KEEP, MARKS)
+    # Before the first record of its own, after the five of both levels and of dense training.
+    cut_off(tmp_path, DEEP, Watchers, "log", 6, False)
+    shutil.rmtree(tmp_path / ".stages")
+
+    with counting() as steps:
+        assert left(start(tmp_path, DEEP, MARKS)) == alone[DEEP]
+    assert steps == [3] * STEPS_PER_EPOCH
+
+
+def test_inside_a_training_the_stage_before_it_is_not_left_any_more(
+    tmp_path: Path, alone: dict[Point, dict[str, bytes]]
+) -> None:
+    # In level 1's retraining; what others take from here are its masks before it.
+    cut_off(tmp_path, KEEP, Loop, "_update", 12, False)
+    shutil.rmtree(tmp_path / ".stages")
+    start(tmp_path, KEEP, MARKS)
+
+    assert len(stages(tmp_path)) == 2
+    assert left(start(tmp_path, REWIND, MARKS)) == alone[REWIND]
+
+
+def test_who_loads_shows_its_epochs_and_marks_the_stage_as_used(tmp_path: Path) -> None:
+    start(tmp_path, KEEP, MARKS)
+    for file in stages(tmp_path):
+        os.utime(file.parent, (0, 0))
+    shown = list[tuple[int, int, int]]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Watchers, "epoch", lambda _, *given: shown.append(given[:3]))
+        start(tmp_path, DEEP, MARKS)
+
+    assert shown == [(1, 1, 1), (2, 1, 1), (3, 1, 1)]
+    used = [file.parent for file in stages(tmp_path) if file.parent.stat().st_mtime > 1]
+    assert len(used) == 1
+
+
 @pytest.mark.parametrize("damage", ["cut off", "one bit", "empty"])
 def test_a_damaged_stage_is_computed_again_and_told_once(
     tmp_path: Path,
@@ -130,95 +173,40 @@ def test_a_damaged_stage_is_computed_again_and_told_once(
     assert steps == []
 
 
-def test_a_run_on_other_numerics_takes_and_leaves_nothing(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]]
-) -> None:
-    # Level 1 is computed on one thread, the rest on two, and then on one again.
-    cut_off(tmp_path, DEEP, Loop, "_update", 14, False)
-    cut_threads = (*DEEP, "threads=2")
-    cut_off(tmp_path, cut_threads, Loop, "_update", 5, False)
+def test_a_run_that_was_on_other_numerics_takes_and_leaves_nothing(tmp_path: Path) -> None:
+    three, four = ((*KEEP, f"schedule.levels={depth}") for depth in (3, 4))
+    marks = marked([three, four])
+    # Level 1 on one thread, level 2 on two, and level 3 in two starts on one again.
+    cut_off(tmp_path, four, Loop, "_update", 14, False, marks)
     before = stages(tmp_path)
-    start(tmp_path, DEEP, MARKS)
+    cut_off(tmp_path, (*four, "threads=2"), Loop, "_update", 6, False, marks)
+    cut_off(tmp_path, four, Loop, "_update", 4, False, marks)
+    start(tmp_path, four, marks)
 
-    assert stages(tmp_path) == before
-    assert left(start(tmp_path, KEEP, MARKS)) == alone[KEEP]
-
-
-def test_several_processes_at_once_compute_each_stage_once(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]]
-) -> None:
-    runs = [command(tmp_path, point, MARKS) for point in (DEEP, KEEP, REWIND)]
-    steps = 0
-    for run in runs:
-        out, err = run.communicate(timeout=DEADLINE_S)
-        assert run.returncode == 0, err
-        steps += int(out.split()[-1])
-
-    assert {p: left(folder_of(tmp_path, p)) for p in alone} == alone
-    # Three levels of keep and three of weight_rewind, an epoch each.
-    assert steps == 6 * STEPS_PER_EPOCH
+    assert len(before) == 1 and stages(tmp_path) == before
 
 
-@pytest.mark.parametrize("step", [10, 14])
-def test_sigkill_of_who_computes_frees_who_waits(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]], step: int
-) -> None:
-    killed = command(tmp_path, KEEP, MARKS, victim=f"{step}:SIGKILL")
-    waiting = command(tmp_path, DEEP, MARKS)
-    for run in (killed, waiting):
-        run.communicate(timeout=DEADLINE_S)
-    assert waiting.returncode == 0
-    start(tmp_path, KEEP, MARKS)
+def test_masks_that_grow_are_taken_over_in_the_middle_of_a_run(tmp_path: Path) -> None:
+    rigl = ("when=init", "dynamics=rigl", "dynamics.every=1", "dynamics.until=1.0")
+    keep, deep = (*KEEP, *rigl), (*DEEP, *rigl)
+    marks = marked([keep, deep])
+    cut_off(tmp_path, keep, Loop, "_update", STEPS_PER_EPOCH + 3, False, marks)
+    start(tmp_path, deep, marks)
 
-    assert {p: left(folder_of(tmp_path, p)) for p in (KEEP, DEEP)} == {
-        p: alone[p] for p in (KEEP, DEEP)
-    }
+    with counting() as steps:
+        folder = start(tmp_path, keep, marks)
+    assert steps == []
+    assert left(folder) == left(start(tmp_path / "alone", keep))
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 75), ("SIGINT", 130), ("SIGKILL", -9)])
-def test_a_signal_is_heard_while_another_computes(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]], name: str, status: int
-) -> None:
-    start(tmp_path, KEEP, MARKS)
-    level_2 = max(stages(tmp_path), key=lambda file: file.stat().st_mtime_ns)
-    level_2.unlink()
-    with locked(level_2.parent):
-        run = command(tmp_path, DEEP, MARKS)
-        wait_for(folder_of_started(tmp_path, DEEP) / "records.jsonl", lines=3)
-        run.send_signal(signal.Signals[name])
-        run.communicate(timeout=DEADLINE_S)
-    assert run.returncode == status
+def test_masks_that_a_penalty_foresaw_are_taken_over(tmp_path: Path) -> None:
+    growing = ("penalty=growing_l2", "penalty.step_size=0.5")
+    keep, deep = (*KEEP, *growing), (*DEEP, *growing)
+    marks = marked([keep, deep])
+    start(tmp_path, keep, marks)
+    first, *later = sorted(stages(tmp_path), key=lambda file: file.stat().st_mtime_ns)
+    for file in later:
+        file.unlink()
 
-    assert left(start(tmp_path, DEEP, MARKS)) == alone[DEEP]
-
-
-def folder_of_started(runs: Path, point: Point) -> Path:
-    deadline = time.monotonic() + DEADLINE_S
-    while time.monotonic() < deadline:
-        try:
-            return folder_of(runs, point)
-        except ValueError:
-            time.sleep(0.05)
-    raise TimeoutError(f"{point} was not started")
-
-
-def wait_for(file: Path, lines: int) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not file.exists() or len(file.read_text().splitlines()) < lines:
-        assert time.monotonic() < deadline, f"{file} has not come to {lines} lines"
-        time.sleep(0.05)
-
-
-def test_two_ranks_load_and_leave_stages(tmp_path: Path) -> None:
-    # What each computes: all three levels alone, two for others, and the one that is left.
-    for runs, point, levels in (("alone", DEEP, 3), ("both", KEEP, 2), ("both", DEEP, 1)):
-        marks = MARKS if runs == "both" else ()
-        run = command(tmp_path / runs, point, marks, ranks=2)
-        out, err = run.communicate(timeout=DEADLINE_S)
-        assert run.returncode == 0, err
-        assert out.split() == ["steps", str(levels * STEPS_PER_EPOCH)] * 2
-
-    alone, loaded = (folder_of(tmp_path / runs, DEEP) for runs in ("alone", "both"))
-    assert left(loaded) == left(alone)
-    numerics = json.loads((loaded / "environment.json").read_text())["numerics_key"]
-    assert numerics["world_size"] == 2
+    assert len(later) == 3
+    assert left(start(tmp_path, deep, marks)) == left(start(tmp_path / "alone", deep))

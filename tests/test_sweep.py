@@ -53,7 +53,7 @@ def test_one_failing_point_does_not_stop_the_others_and_is_listed_with_its_reaso
     assert done.returncode == 1
     assert "sweep: 4 runs: 2 finished, 0 skipped, 2 failed" in done.stdout
     failed = re.search(
-        r"failed: calibration.samples=9999 schedule.final=4: calibration.samples=9999, but .*"
+        r"failed: schedule.final=4 calibration.samples=9999: calibration.samples=9999, but .*"
         r"\(see (.*)\)",
         done.stdout,
     )

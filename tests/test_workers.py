@@ -16,7 +16,13 @@ from harness.launch.workers import count_of
 from harness.status import Status
 from harness.stopping import Stopped
 
-LONG = (*TINY, "training.epochs=1", "retraining.epochs=40", "checkpoint.every_steps=5")
+LONG = (
+    *TINY,
+    "schedule.final=0.5",
+    "training.epochs=1",
+    "retraining.epochs=40",
+    "checkpoint.every_steps=5",
+)
 TWO = "launch.nproc=2"
 SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
 
@@ -48,7 +54,7 @@ def started(*arguments: str) -> "subprocess.Popen[str]":
 
 def wait_for_checkpoint(runs: Path) -> None:
     deadline = time.monotonic() + 120
-    while not list(runs.glob("*/*/*/checkpoints/*.step")):
+    while not list(runs.glob("single/*/*/checkpoints/*.step")):
         assert time.monotonic() < deadline, "no checkpoint in two minutes"
         time.sleep(0.01)
 
@@ -86,7 +92,7 @@ def test_two_runs_at_once_have_the_records_of_torchrun_byte_for_byte(
         # As in one process: each record once, and where the run lies.
         assert re.findall(r"level ./1 (\w+)\s+compression", out) == ["dense", "pruned", "finetuned"]
         assert out.splitlines()[-1] == f"finished: {folder}"
-        assert errors.count("warning") <= 1
+        assert errors == ""
     assert_none_is_left({}, temporary)
 
 
@@ -103,7 +109,7 @@ def test_every_point_of_a_sweep_has_its_ranks_and_a_second_start_skips_it(tmp_pa
 
 @pytest.mark.parametrize(
     ("name", "to_all"),
-    [("SIGINT", True), ("SIGTERM", True), ("SIGUSR1", False)],
+    [("SIGINT", True), ("SIGUSR1", False)],
 )
 def test_a_signal_saves_all_ranks_and_the_same_command_goes_on(
     tmp_path: Path, whole: bytes, temporary: Path, name: str, to_all: bool
@@ -127,7 +133,7 @@ def test_a_signal_saves_all_ranks_and_the_same_command_goes_on(
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(
-    tmp_path: Path, whole: bytes, temporary: Path, victim: int
+    tmp_path: Path, temporary: Path, victim: int
 ) -> None:
     run = started(*LONG, TWO, f"runs={tmp_path}")
     wait_for_checkpoint(tmp_path)
@@ -141,8 +147,6 @@ def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(
         "the same command goes on from the last checkpoint"
     ]
     assert_none_is_left(ranks, temporary)
-    assert harness(*LONG, TWO, f"runs={tmp_path}").returncode == 0
-    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole
 
 
 def test_ranks_save_themselves_when_their_starter_is_killed(tmp_path: Path) -> None:
@@ -190,11 +194,17 @@ def test_what_is_wrong_is_told_by_the_ranks_as_by_one_process(
 
 
 def test_an_error_that_nobody_expects_keeps_its_traceback(tmp_path: Path) -> None:
-    done = harness(*TINY, TWO, "model._target_=builtins.dict", f"runs={tmp_path}")
+    (tmp_path / "own.py").write_text(
+        "class Model:\n"
+        "    def __init__(self, **options): pass\n"
+        "    def build(self, shape, classes):\n"
+        "        raise OSError('of an own part')\n"
+    )  # fmt: skip
+    done = harness(*TINY, TWO, "model._target_=own.Model", "runs=.", cwd=tmp_path)
 
     assert done.returncode == 1
-    assert re.search(r"RuntimeError: rank 0: \w+Error: ", done.stderr)
-    assert "harness/experiment.py" in done.stderr
+    assert "RuntimeError: rank 0: OSError: of an own part" in done.stderr
+    assert 'own.py", line 4, in build' in done.stderr
 
 
 @pytest.mark.parametrize("wrong", [0, -1, "two", 1.5, True, None])
@@ -206,9 +216,10 @@ def test_nproc_that_is_no_count_is_refused(wrong: object) -> None:
 def test_ranks_that_are_there_already_win(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
 
     assert count_of({"launch": {"nproc": 1}}) == count_of({"launch": {"nproc": 2}}) == 1
-    with pytest.raises(ValueError, match="launch.nproc=3, but torchrun or the like has started 2"):
+    with pytest.raises(ValueError, match="launch.nproc=3, but torchrun has started 2"):
         count_of({"launch": {"nproc": 3}})
 
 

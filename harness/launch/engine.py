@@ -1,8 +1,9 @@
 """What hands points to processes: worker processes of this machine, or jobs of a cluster."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import ClassVar, Protocol
 
+from harness.launch.estimate import Cost
 from harness.launch.point import Point
 from harness.outcome import Outcome
 
@@ -16,10 +17,22 @@ class Engine(Protocol):
         """How many points are under way at once."""
         ...
 
-    def outcomes(self, lines: Sequence[str]) -> Iterator[tuple[int, Outcome]]:
+    def warm(self, points: int) -> None:
+        """Starts what takes long to start, on the side, while so many points are planned."""
+        ...
+
+    def gauge(self, line: str) -> Cost | None:
+        """What the point of this line would cost, measured; None if nobody knows."""
+        ...
+
+    def close(self) -> None:
+        """Ends what `warm` has started, for no point will come."""
+        ...
+
+    def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
         """(number of the point, what became of it), as they end; lines are those of Point.
 
-        A process that dies is a failed outcome too.
+        A process that dies is a failed outcome too. Whoever closes it ends what is under way.
 
         Raises:
             ValueError: the engine cannot do it, before the first point begins.

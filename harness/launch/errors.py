@@ -19,6 +19,10 @@ OF_ONE_RANK = (RankLost, WrongEnvironment)
 FAILURES = (Busy, CannotWrite, NotFinite, RankLost, RanksDisagree, WorkersFailed)  # exit status 1
 
 
+class PointFailed(HydraException):
+    """Of a run in another sweeper's sweep: that is what Hydra's sweepers expect."""
+
+
 class Refused(SystemExit):
     """Carries an expected error through Hydra, which would print its own account of it."""
 
@@ -37,7 +41,8 @@ def refusing() -> Iterator[None]:
 
 
 def status_of(error: Exception) -> int:
-    return 2 if isinstance(error, WRONG_INPUT) else 1
+    wrong = isinstance(error, WRONG_INPUT) and not isinstance(error, PointFailed)
+    return 2 if wrong else 1
 
 
 def one_line(error: BaseException, config: DictConfig | None = None) -> str:

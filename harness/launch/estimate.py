@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,36 +48,53 @@ def epochs_of(config: Config) -> dict[str, int]:
         return {}
 
 
-def stated(plan: "Plan", left: Sequence["Planned"], workers: int) -> str:
-    """One line for what is left of the plan."""
+def stated(
+    plan: "Plan",
+    left: Sequence["Planned"],
+    workers: int,
+    gauge: Callable[[str], Cost | None] = lambda line: None,
+) -> str:
+    """One line for what is left of the plan.
+
+    gauge: measures what a point would cost; asked for kinds of which no run has finished yet.
+    """
     runs = f"sweep: {len(plan.points)} runs, {len(left)} of them to do"
     if not left:
         return runs
-    dense = {point.dense: point for point in left if point.dense}
-    epochs = sum(point.epochs for point in left) + sum(p.dense_epochs for p in dense.values())
-    epochs -= _saved(left)
-    trainings = f"{len(dense)} dense training{'s' if len(dense) != 1 else ''}"
-    counted = f"{runs}: {trainings}, {epochs} epochs in all"
-    return f"{counted}; {_time_and_disk(known(plan.folder), left, dense.values(), workers)}"
+    dense = len({point.dense for point in left if point.dense})
+    trainings = f"{dense} dense training{'s' if dense != 1 else ''}"
+    counted = f"{runs}: {trainings}, {trained(left)} epochs in all"
+    costs = known(plan.folder)
+    new = {point.kind: point.line for point in reversed(left) if point.kind not in costs}
+    measured = {name: cost for name, line in new.items() if (cost := gauge(line))}
+    return f"{counted}; {_time_and_disk(costs | measured, left, workers)}"
 
 
-def _saved(left: Sequence["Planned"]) -> int:
-    """Epochs of stages that all but the first of several runs find on disk."""
-    counts = Counter(key for point in left for key in point.shared)
-    each = {key: epochs for point in left for key, epochs in point.shared.items()}
-    return sum((count - 1) * each[key] for key, count in counts.items())
+def trained(points: Sequence["Planned"]) -> int:
+    """Epochs, with what several of these points share counted once."""
+    dense = {point.dense: point.dense_epochs for point in points}
+    counts = Counter(key for point in points for key in point.shared)
+    each = {key: epochs for point in points for key, epochs in point.shared.items()}
+    saved = sum((count - 1) * each[key] for key, count in counts.items())
+    return sum(point.epochs for point in points) + sum(dense.values()) - saved
 
 
-def _time_and_disk(
-    costs: dict[str, Cost], left: Sequence["Planned"], dense: Iterable["Planned"], workers: int
-) -> str:
-    if not all(point.kind in costs for point in left):
+def _time_and_disk(costs: dict[str, Cost], left: Sequence["Planned"], workers: int) -> str:
+    alike = _by_kind(left)
+    if not costs.keys() >= alike.keys():
         return "time and disk are known once runs like these have finished"
-    seconds = sum(costs[point.kind].seconds_per_epoch * point.epochs for point in left)
-    seconds += sum(costs[point.kind].seconds_per_epoch * point.dense_epochs for point in dense)
+    seconds = sum(costs[name].seconds_per_epoch * trained(each) for name, each in alike.items())
     megabytes = sum(costs[point.kind].megabytes for point in left)
     places = min(workers, len(left))
-    return f"about {spoken(seconds / places)} on {places} workers, {megabytes:.0f} MB on disk"
+    on = f"{places} workers" if places > 1 else "1 worker"
+    return f"about {spoken(seconds / places)} on {on}, {round(megabytes, 1):g} MB on disk"
+
+
+def _by_kind(points: Iterable["Planned"]) -> dict[str, list["Planned"]]:
+    alike: dict[str, list[Planned]] = {}
+    for point in points:
+        alike.setdefault(point.kind, []).append(point)
+    return alike
 
 
 def spoken(seconds: float) -> str:
@@ -92,23 +109,27 @@ def spoken(seconds: float) -> str:
 
 def known(sweep: Path) -> dict[str, Cost]:
     """By kind, from earlier sweeps into the same folder of results."""
-    return {name: Cost(**cost) for name, cost in (read_json(sweep.parent / COSTS) or {}).items()}
+    try:
+        costs = read_json(sweep.parent / COSTS) or {}
+        return {name: Cost(**cost) for name, cost in costs.items()}
+    except (ValueError, TypeError, AttributeError):  # damaged: no reason to refuse a sweep
+        return {}
 
 
 def learn(sweep: Path, found: Iterable[tuple["Planned", float]]) -> None:
     """(point, seconds) of runs that have finished, for the next estimate."""
-    spent: dict[str, list[tuple[Planned, float]]] = {}
-    for point, seconds in found:
-        if point.epochs:
-            spent.setdefault(point.kind, []).append((point, seconds))
-    costs = {name: _cost(ends) for name, ends in spent.items()}
+    ended = [(point, seconds) for point, seconds in found if point.epochs]
+    spent = {point.folder: seconds for point, seconds in ended}
+    costs = {
+        name: Cost(
+            round(sum(spent[point.folder] for point in points) / trained(points), 4),
+            round(_bytes(Path(points[0].folder)) / 1e6, 3),
+        )
+        for name, points in _by_kind(point for point, _ in ended).items()
+    }
     if costs:
         write_json(sweep.parent / COSTS, {n: vars(c) for n, c in (known(sweep) | costs).items()})
 
 
-def _cost(ends: Sequence[tuple["Planned", float]]) -> Cost:
-    dense = {point.dense: point.dense_epochs for point, _ in ends}
-    epochs = sum(point.epochs for point, _ in ends) + sum(dense.values())
-    folder = Path(ends[0][0].folder)
-    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-    return Cost(round(sum(seconds for _, seconds in ends) / epochs, 4), round(size / 1e6, 3))
+def _bytes(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

@@ -2,10 +2,14 @@
 
 import os
 import signal
+import threading
 import time
-from collections.abc import Iterator, Sequence
-from concurrent.futures import as_completed
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from concurrent.futures import Future, as_completed
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
+from types import FrameType
 from typing import Any, ClassVar
 
 from joblib import cpu_count
@@ -14,15 +18,18 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from harness.launch.devices import Devices
 from harness.launch.engine import attempt_line
+from harness.launch.estimate import Cost
 from harness.launch.point import Point
 from harness.outcome import Outcome
 from harness.status import Status, lives
-from harness.stopping import TRY_AGAIN
+from harness.stopping import SIGNALS, TRY_AGAIN
 
 Told = tuple[int, Outcome]
+_warmed: list[Any] = []  # executors whose workers import while points are planned
 LOST = "its worker process was killed (out of memory?)"
 IDLE_S = 600.0  # after which a worker process leaves
 SAVING_S = 30.0  # that a run which is told to stop may take
+LOOK_S = 0.3  # between two looks of a worker for its parent
 
 
 @dataclass(frozen=True)
@@ -39,11 +46,42 @@ class Workers:
             raise ValueError(
                 f"hydra.launcher.n_jobs must be a whole number >= 1 or -1, got {self.n_jobs!r}"
             )
+        places = self.devices.places
+        if places and self.n_jobs > places:
+            raise ValueError(
+                f"hydra.launcher.n_jobs={self.n_jobs}, but devices {', '.join(self.devices.names)} "
+                f"have places for {places}; raise launch.per_device or write n_jobs=-1"
+            )
 
     def workers(self) -> int:
         return self.n_jobs if self.n_jobs > 0 else self.devices.places or cpu_count()
 
-    def outcomes(self, lines: Sequence[str]) -> Iterator[Told]:
+    def warm(self, points: int) -> None:
+        count = min(self.workers(), points)
+        with _held_signals():
+            _warmed.append(_executor(count))
+            for _ in range(count):
+                _warmed[-1].submit(_import_work)
+
+    def gauge(self, line: str) -> Cost | None:
+        executor: Any = None
+        try:
+            with _held_signals():
+                executor = _executor(self.workers())
+                job = executor.submit(_gauged, line)
+            found: Cost | None = job.result()
+            return found
+        except TerminatedWorkerError:
+            return None
+        except BaseException:
+            _end(executor)
+            raise
+
+    def close(self) -> None:
+        for executor in _warmed:
+            executor.shutdown(wait=False, kill_workers=True)
+
+    def outcomes(self, lines: Sequence[str]) -> Generator[Told, None, None]:
         left = dict(enumerate(lines))
         while left:
             try:
@@ -54,55 +92,134 @@ class Workers:
                 # All workers go with the one that died. Alone a point shows whether it was its own.
                 dead = [number for number, line in left.items() if _died(line)]
                 for number in dead or list(left)[:1]:
-                    yield number, self._alone(left.pop(number))
+                    yield self._alone(number, left.pop(number))
 
-    def _together(self, left: dict[int, str]) -> Iterator[Told]:
-        executor = _executor(min(self.workers(), len(left)))
-        jobs = [executor.submit(_told, n, line, self.devices) for n, line in left.items()]
+    def _together(self, left: Mapping[int, str]) -> Iterator[Told]:
+        executor: Any = None
+        jobs: list[Future[Told]] = []
         try:
+            with _held_signals():
+                executor = _executor(min(self.workers(), len(left)))
+                for number, line in left.items():
+                    jobs.append(executor.submit(_told, number, line, self.devices, os.getpid()))
             for job in as_completed(jobs):
                 yield job.result()
-        except (KeyboardInterrupt, GeneratorExit):
+        except TerminatedWorkerError:
+            raise
+        except BaseException:
             for job in jobs:
                 job.cancel()
             _end(executor)
             raise
 
-    def _alone(self, line: str) -> Outcome:
+    def _alone(self, number: int, line: str) -> Told:
         try:
-            told: Told = _executor(1).submit(_told, 0, line, self.devices).result()
+            (told,) = self._together({number: line})
+            return told
         except TerminatedWorkerError:
-            return Outcome("failed", str(Point.of_line(line).folder), LOST, again=True)
-        return told[1]
+            folder = str(Point.of_line(line).folder)
+            return number, Outcome("failed", folder, LOST, again=True)
 
 
 def _executor(workers: int) -> Any:
     return get_reusable_executor(
-        max_workers=workers, timeout=IDLE_S, env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
+        max_workers=workers,
+        timeout=IDLE_S,
+        initializer=_begin,
+        env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
     )
 
 
-def _told(number: int, line: str, devices: Devices) -> Told:
+@contextmanager
+def _held_signals() -> Iterator[None]:
+    """They come at the end of it; in processes that are started inside, when they are ready."""
+    if threading.current_thread() is not threading.main_thread():
+        yield  # Python allows no handlers there
+        return
+    caught: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    for number in SIGNALS:
+        signal.signal(number, lambda number, _: caught.append(number))
+    # Handlers are not passed on to a process, blocked signals are; other threads still take them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if caught:
+        signal.raise_signal(caught[0])
+
+
+def _begin() -> None:
+    """In a new worker. Outside runs, which save themselves, a signal ends it without a word: the
+    parent speaks."""
+    for number in SIGNALS:
+        signal.signal(number, _leave)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    os._exit(TRY_AGAIN)
+
+
+def _import_work() -> None:
+    with suppress(Exception):  # comes again where it is told
+        import harness.launch.work  # noqa: F401
+
+
+def _gauged(line: str) -> Cost | None:
+    with suppress(Exception):  # the run itself will say what is wrong
+        from harness.launch.work import gauge
+
+        return gauge(Point.of_line(line))
+    return None
+
+
+def _told(number: int, line: str, devices: Devices, parent: int) -> Told:
+    try:
+        _follow(parent)
         devices.take()
+        _import_work()
         return number, attempt_line(line)
     except KeyboardInterrupt:
         # The run has saved itself. This process must not begin with the next point.
         os._exit(TRY_AGAIN)
 
 
+@cache
+def _follow(parent: int) -> None:
+    """A sweep that is killed cannot tell its workers to stop; they see it themselves."""
+
+    def look() -> None:
+        while os.getppid() == parent:
+            time.sleep(LOOK_S)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(SAVING_S)
+        os._exit(TRY_AGAIN)
+
+    threading.Thread(target=look, daemon=True).start()
+
+
 def _died(line: str) -> bool:
     """Whether the process that was at this point is no more."""
-    status = Status(Point.of_line(line).folder, "").read()
-    return status.get("state") == "running" and not lives(status)
+    with suppress(ValueError):
+        status = Status(Point.of_line(line).folder, "").read()
+        return status.get("state") == "running" and not lives(status)
+    return False
 
 
 def _end(executor: Any) -> None:
-    """Lets the runs that are under way save themselves."""
-    processes = list((executor._processes or {}).values())
-    for process in processes:
-        os.kill(process.pid, signal.SIGTERM)
-    deadline = time.monotonic() + SAVING_S
-    while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    executor.shutdown(wait=False, kill_workers=True)
+    """Lets the runs that are under way save themselves; a second signal does not wait for them."""
+    processes = list((getattr(executor, "_processes", None) or {}).values())
+    try:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.kill(process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + SAVING_S
+        while any(process.is_alive() for process in processes) and time.monotonic() < deadline:
+            time.sleep(0.05)
+    finally:
+        if executor is not None:
+            executor.shutdown(wait=False, kill_workers=True)

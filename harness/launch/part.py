@@ -19,10 +19,11 @@ def carry_out(file: Path, part: str, dense: bool = False) -> int:
     part: "I/N". dense: only the dense trainings that points share.
 
     Raises:
-        ValueError: there is no such plan or part.
+        ValueError: there is no such plan or part, or the plan was made elsewhere.
         Stopped: a signal asked for it; the run under way has saved itself.
     """
     plan = Plan.read(file)
+    plan.check_home()
     points = [p.dense_alone() for p in first_of_each_dense(plan.points)] if dense else plan.points
     ended = []
     for point, outcome in _ends(points[_slice(part)]):

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
+import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import harness
 from harness.files import write_whole
@@ -17,6 +19,8 @@ from harness.launch.point import Point
 from harness.outcome import Outcome, finished
 from harness.prefix import Chain, chain, worth_keeping
 
+VARIABLE = re.compile(rb"oc\.env:\s*(\w+)")
+DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # what reading such a plan raises
 HOME = ".sweep"  # below the sweep's folder: plans, what became of points, and the lock
 
 
@@ -50,7 +54,7 @@ class Planned:
             says=says,
             dense=dense_hash(point.science, {}) if trained else "",
             dense_epochs=config["training"]["epochs"] if trained else 0,
-            epochs=sum(epochs_of(config).values()) * max(1, len(point.asked)),
+            epochs=_epochs(point),
             kind=kind(config),
             shared={},
             files=_files(point),
@@ -62,11 +66,19 @@ class Planned:
         return Point.of_line(self.line)
 
     def finished(self) -> Outcome | None:
-        """The outcome, if there is nothing left to do; only a run can tell without torch."""
-        point = self.point
-        if point.command != "run":
-            return None
-        return finished(Path(self.folder), self.code, point.config["rerun"])
+        """The outcome, if there is nothing left to do."""
+        with suppress(ValueError):  # of a damaged status.json; the run itself will name it
+            return self.found(self.point.config["rerun"])
+        return None
+
+    def found(self, rerun: str) -> Outcome | None:
+        """As harness.outcome.finished; None for dense training alone, of which only torch knows.
+
+        Raises:
+            ValueError: status.json is damaged.
+        """
+        results = self.point.results
+        return finished(Path(self.folder), self.code, rerun, results) if results else None
 
     def marking(self, own: Chain, marked: set[str]) -> "Planned":
         """With those stages of its own that are marked, if there are any."""
@@ -91,7 +103,7 @@ def planned(
     found: (number in the batch, point); one at a time, because a thousand configs are large.
     share: stages that several runs have in common are marked, to be computed once.
     """
-    counts = Counter(text for overrides in batch for text in overrides)
+    counts = Counter(text for overrides in batch for text in set(overrides))
     ordered: dict[int, Planned] = {}
     chains: dict[str, Chain] = {}
     for number, point in found:
@@ -127,18 +139,32 @@ class Plan:
         lines = [{**head, "files": files}, *map(asdict, self.points)]
         write_whole(self.file, "".join(json.dumps(line) + "\n" for line in lines))
 
+    def check_home(self) -> None:
+        """
+        Raises:
+            ValueError: what it plans would not happen in the folder where it lies.
+        """
+        there = self.file.absolute().parents[1]
+        if self.folder.resolve() != there.resolve():
+            raise ValueError(
+                f"{self.file} was made for runs in {self.folder}, which is not {there} as seen "
+                "from here; start the command in the folder where the plan was made"
+            )
+
     @classmethod
     def read(cls, path: Path) -> "Plan":
-        """
+        """Its points are found beside it, from whatever folder it is read.
+
         Raises:
             ValueError: there is no such file, or it is no plan.
         """
         try:
             head, *lines = path.read_text().splitlines()
             found = json.loads(head)
-            points = [Planned(**json.loads(line)) for line in lines]
-            return cls(path, found["sweep"], Path(found["folder"]), found["argv"], points)
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            folder, home = Path(found["folder"]), path.parent.parent
+            points = [_read_point(line, folder, home) for line in lines]
+            return cls(path, found["sweep"], folder, found["argv"], points)
+        except (OSError, *DAMAGED) as error:
             raise ValueError(
                 f"{path} is no plan of a sweep ({error}); make one with "
                 "python -m harness.sweep plan sweep=NAME"
@@ -147,23 +173,44 @@ class Plan:
 
 def remembered(path: Path, make: Callable[[], Plan]) -> Plan:
     """The plan of that file, or a new one if there is none that still holds."""
-    if path.is_file():
-        files = _head(path).get("files", {})
+    with suppress(OSError, *DAMAGED):
+        files = json.loads(_first_line(path))["files"]
         if all(_sha256(Path(file)) == sha for file, sha in files.items()):
             return Plan.read(path)
     return make()
 
 
+def inside(folder: Path, found: Iterable[tuple[int, Point]]) -> Iterator[tuple[int, Point]]:
+    """The points, once it is clear that they are of this sweep.
+
+    Raises:
+        ValueError: one of them lies in another folder.
+    """
+    for number, point in found:
+        if point.sweep != folder:
+            raise ValueError(
+                f"runs and sweep_name are those of a whole sweep, but one of its runs would be in "
+                f"{point.sweep} and not in {folder}; start a sweep for each"
+            )
+        yield number, point
+
+
 def key_of(arguments: Sequence[str], command: str, sources: Iterable[Path]) -> str:
-    """12 hex digits over all that decides a plan: arguments, configs, and the harness's code.
+    """12 hex digits over all that decides a plan: arguments, configs, variables of the environment
+    that they name, and the harness's code.
 
     sources: folders of configs.
     """
     digest = hashlib.sha256(json.dumps([command, *arguments]).encode())
     code = Path(str(harness.__file__)).parent.rglob("*.py")
     configs = (file for folder in sources for file in folder.rglob("*.yaml"))
+    said = [text.encode() for text in arguments]
     for file in sorted({*code, *configs}):
-        digest.update(f"{file}\n".encode() + file.read_bytes())
+        content = file.read_bytes()
+        digest.update(f"{file}\n".encode() + content)
+        said += [content] if file.suffix == ".yaml" else []
+    for name in sorted({name.decode() for text in said for name in VARIABLE.findall(text)}):
+        digest.update(f"{name}={os.environ.get(name)}\n".encode())
     return digest.hexdigest()[:12]
 
 
@@ -173,15 +220,25 @@ def _starts_trained(point: Point) -> bool:
     return bool(config["when"] == "trained" or inside)
 
 
+def _epochs(point: Point) -> int:
+    """After dense training: of its levels; an analysis has none."""
+    each = sum(epochs_of(point.config).values())
+    return each * max(1, len(point.asked)) if point.command == "run" else 0
+
+
 def _files(point: Point) -> list[str]:
     weights = point.config["weights"]
     return [*map(str, own_files(point.science)), *([weights] if weights else [])]
 
 
-def _head(path: Path) -> dict[str, Any]:
+def _first_line(path: Path) -> str:
     with path.open() as file:
-        head: dict[str, Any] = json.loads(file.readline())
-    return head
+        return file.readline()
+
+
+def _read_point(line: str, planned_in: Path, home: Path) -> Planned:
+    point = Planned(**json.loads(line))
+    return replace(point, folder=str(home / Path(point.folder).relative_to(planned_in)))
 
 
 def _sha256(file: Path) -> str:

@@ -1,7 +1,7 @@
-"""Hydra's plugins of this project: a sweeper for grids, and a launcher for this machine."""
+"""Hydra's plugins of this project: sweepers for grids and searches, a launcher for this machine."""
 
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -14,18 +14,22 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
+from joblib import cpu_count
 from omegaconf import DictConfig, OmegaConf
 
-from harness.launch import sweep
+from harness.files import write_json
+from harness.launch import search, sweep
 from harness.launch.asked import Asked
+from harness.launch.compose import without_nulls
 from harness.launch.devices import devices_of
 from harness.launch.engine import Engine
-from harness.launch.errors import refusing
-from harness.launch.grid import points
+from harness.launch.errors import PointFailed, refusing
+from harness.launch.grid import effective, points
 from harness.launch.local import Workers
-from harness.launch.plan import HOME, Plan, key_of, planned, remembered
-from harness.launch.point import Point, plain
+from harness.launch.plan import HOME, Plan, inside, key_of, planned, remembered
+from harness.launch.point import Point, plain, sweep_folder
 from harness.launch.slurm import Jobs
+from harness.launch.workers import count_of
 from harness.outcome import Outcome
 
 PACKAGE = "hydra_plugins.pruning_harness"  # Hydra takes plugins of that root package only
@@ -51,16 +55,23 @@ class Grid(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         launch = self.values["launch"]
         with refusing():
-            plan = self.plan([text for text in arguments if not text.startswith("launch.only=")])
+            plan = self._planned(_without_only(arguments))
             found = sweep.Sweep(plan, self.engine, launch["retries"], launch["only"])
             status = sweep.end(found.run()) if launch["only"] != "plan" else found.write()
         if status:
             sys.exit(status)
 
+    def _planned(self, arguments: list[str]) -> Plan:
+        try:
+            return self.plan(arguments)
+        except BaseException:
+            self.engine.close()
+            raise
+
     def plan(self, arguments: Sequence[str]) -> Plan:
         """From the file in the sweep's folder, unless configs or code have changed."""
         said = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
-        folder = Path(self.values["runs"]) / self.values["sweep_name"]
+        folder = sweep_folder(self.values)
         hydra = self.master.hydra
         sources = [Path(one.path) for one in hydra.runtime.config_sources if one.schema == "file"]
         key = key_of([*hydra.overrides.hydra, *said], self.command, sources)
@@ -69,13 +80,58 @@ class Grid(Sweeper):
 
     def _new(self, file: Path, folder: Path, said: list[str]) -> Plan:
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(said)
-        (batch,) = BasicSweeper.split_arguments(overrides, None)
+        (lists,) = BasicSweeper.split_arguments(effective(overrides), None)
+        batch = [without_nulls(each) for each in lists]
+        if not self.values["launch"]["only"]:
+            self.engine.warm(len(batch))
         found = points(batch, self.master, self.loader, self.command)
+        return self._plan(file, folder, inside(folder, found), batch)
+
+    def _plan(
+        self, file: Path, folder: Path, found: Iterable[tuple[int, Point]], batch: list[list[str]]
+    ) -> Plan:
         name = self.master.hydra.runtime.choices.get("sweep")
-        argv = [text for text in sys.argv[1:] if not text.startswith("launch.only=")]
+        argv = _without_only(sys.argv[1:])
         return Plan(
             file, name or "", folder, argv, planned(found, batch, self.values["launch"]["share"])
         )
+
+
+class Search(Grid):
+    """Runs whose values Optuna proposes; see harness.launch.search."""
+
+    def __init__(
+        self,
+        max_batch_size: int | None = None,
+        params: dict[str, str] | None = None,
+        trials: int = 20,
+        at_once: int = 4,
+        seed: int = 0,
+    ):
+        super().__init__(max_batch_size, params)
+        self.size = trials, at_once, seed
+
+    def sweep(self, arguments: list[str]) -> None:
+        folder = Path(self.values["runs"]) / self.values["sweep_name"]
+        with refusing():
+            if self.command != "run" or self.values["launch"]["only"]:
+                raise ValueError("a search is of runs, and starts failed ones again by itself")
+            found = search.Search(*self.size)
+            said = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
+            overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(said)
+            for _ in found.batches(overrides, lambda batch: self._carried_out(folder, batch)):
+                write_json(folder / "search.json", found.result())
+        print(found.line(), flush=True)
+        if found.failed:
+            sys.exit(1)
+
+    def _carried_out(self, folder: Path, batch: list[list[str]]) -> list[Outcome]:
+        found = dict(points(batch, self.master, self.loader))
+        file = folder / HOME / "plan-search.jsonl"
+        plan = self._plan(file, folder, found.items(), batch)
+        ended = sweep.Sweep(plan, self.engine, self.values["launch"]["retries"]).run()
+        outcomes = {each.folder: outcome for each, outcome in ended}
+        return [outcomes[str(found[number].folder)] for number in range(len(batch))]
 
 
 class Own(Launcher):
@@ -105,7 +161,11 @@ class Local(Own):
         self.n_jobs = n_jobs
 
     def engine(self) -> Engine:
-        return Workers(self.n_jobs, devices_of(plain(self.config)))
+        config = plain(self.config)
+        with refusing():
+            devices, ranks = devices_of(config), count_of(config)
+            cores = self.n_jobs == -1 and ranks > 1 and not devices.places
+            return Workers(max(1, cpu_count() // ranks) if cores else self.n_jobs, devices)
 
 
 class Slurm(Own):
@@ -138,16 +198,30 @@ class Other:
     def workers(self) -> int:
         return 1
 
-    def outcomes(self, lines: Sequence[str]) -> Iterator[tuple[int, Outcome]]:
+    def warm(self, points: int) -> None:
+        pass
+
+    def gauge(self, line: str) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+    def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
         batch = [Point.of_line(line).overrides for line in lines]
         for number, job in enumerate(self.launcher.launch(batch, 0)):
             yield number, job.return_value
 
 
+def _without_only(arguments: Sequence[str]) -> list[str]:
+    """A plan is the same whatever shall be done with it."""
+    return [text for text in arguments if not text.startswith("launch.only=")]
+
+
 def register() -> None:
     """Makes them known to Hydra, by the names that conf/hydra/ has."""
     home = sys.modules[PACKAGE] = ModuleType(PACKAGE)
-    for plugin in (Grid, Local, Slurm):
+    for plugin in (Grid, Search, Local, Slurm):
         named = type(plugin.__name__, (plugin,), {"__module__": PACKAGE})
         setattr(home, plugin.__name__, named)
         Plugins.instance().register(named)
@@ -157,5 +231,5 @@ def _returned(point: Point, outcome: Outcome) -> JobReturn:
     failed = outcome.state == "failed"
     job = JobReturn(list(point.overrides), OmegaConf.create(point.config))
     job.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
-    job.return_value = RuntimeError(outcome.reason) if failed else outcome.validation
+    job.return_value = PointFailed(outcome.reason) if failed else outcome.validation
     return job

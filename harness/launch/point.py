@@ -14,7 +14,9 @@ from harness.identity import Config, run_hash, scientific
 from harness.launch.build import build_part
 from harness.launch.code import code_of
 from harness.launch.method import method_of
+from harness.outcome import RESULTS
 from harness.prefix import asked_of
+from harness.sensitivity.records import FILE, analysed
 
 # What becomes of a point: a run, a sensitivity analysis, or dense training alone, for its cache.
 COMMANDS = ("run", "analyse", "dense")
@@ -43,17 +45,31 @@ class Point:
         return scientific(self.config, _sha256_of(self.config["weights"]))
 
     @property
+    def decides(self) -> Config:
+        """What of it decides the results of its command."""
+        if self.command != "analyse":
+            return self.science
+        return analysed(self.science, self.config["sensitivity"]["grid"])
+
+    @property
     def run(self) -> str:
-        return run_hash(self.science)[:12]
+        return run_hash(self.decides)[:12]
 
     @property
     def sweep(self) -> Path:
         """The folder of all runs of its sweep."""
-        return Path(self.config["runs"]) / str(self.config["sweep_name"])
+        return sweep_folder(self.config)
 
     @property
     def folder(self) -> Path:
-        return self.sweep / self.run[:2] / f"{self.config['name']}-{self.run}"
+        # All other folders there have two hex digits for a name.
+        below = "sensitivity" if self.command == "analyse" else self.run[:2]
+        return self.sweep / below / f"{self.config['name']}-{self.run}"
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Files that a finished one has left; none for dense training alone."""
+        return {"run": RESULTS, "analyse": (FILE,), "dense": ()}[self.command]
 
     @cached_property
     def asked(self) -> list[float | None]:
@@ -69,7 +85,7 @@ class Point:
     @cached_property
     def code(self) -> str:
         """Digest of the sources that decide its numbers."""
-        return code_of(self.science)
+        return code_of(self.decides)
 
     def line(self) -> str:
         return json.dumps(asdict(self))
@@ -87,7 +103,10 @@ def point_of(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> Point:
     config = plain(cfg)
     choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
     name, label = method_of(choices, config, hydra)
-    return Point(config, choices, name, label, list(hydra.overrides.task), command)
+    # As they were written: an interpolation in them is the config's, not Hydra's.
+    said = OmegaConf.to_container(hydra.overrides, resolve=False)
+    assert isinstance(said, dict)
+    return Point(config, choices, name, label, list(said["task"]), command)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -95,6 +114,20 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
     config = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(config, dict)
     return {str(key): value for key, value in config.items() if key != "hydra"}
+
+
+def sweep_folder(config: Config) -> Path:
+    """
+    Raises:
+        ValueError: sweep_name is no name of a folder of its own below `runs`.
+    """
+    name = str(config["sweep_name"])
+    if not name or name.startswith(".") or Path(name).name != name:
+        raise ValueError(
+            f"sweep_name={name}: it names a folder below runs, so it must not be empty, begin with "
+            "a dot or hold a slash; other places are chosen with runs=PATH"
+        )
+    return Path(config["runs"]) / name
 
 
 def _sha256_of(weights: str | None) -> str | None:

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass, field
 from io import StringIO
@@ -60,7 +60,16 @@ class Jobs:
     def workers(self) -> int:
         return self.asked.parallel
 
-    def outcomes(self, lines: Sequence[str]) -> Iterator[Told]:
+    def warm(self, points: int) -> None:
+        pass
+
+    def gauge(self, line: str) -> None:
+        return None
+
+    def close(self) -> None:
+        pass
+
+    def outcomes(self, lines: Sequence[str]) -> Generator[Told, None, None]:
         """Points whose jobs an earlier start of the sweep has left in the queue are waited for,
         not submitted again. More than an array holds are submitted as jobs end."""
         left = self._there(lines)

@@ -5,10 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.files import is_stale
 from harness.launch.plan import HOME, Plan, Planned
 from harness.launch.start import LOG
-from harness.status import Status, lives
+from harness.status import Status
 
+LOCK = ".lock"  # of harness.files.locked; whoever is at work holds it
 STATES = ("done", "running", "interrupted", "failed", "missing")
 
 
@@ -65,17 +67,26 @@ def has_failed(point: Planned) -> bool:
 
 def of_point(point: Planned) -> Standing:
     folder = Path(point.folder)
-    status = Status(folder, point.code).read()
+    try:
+        status = Status(folder, point.code).read()
+        done = point.found("never")
+    except ValueError as error:
+        return Standing(point.says, point.folder, "failed", str(error))
     state = status.get("state", "missing")
     if state == "finished":
-        state = "done" if point.finished() else "missing"
-    elif state == "running" and not lives(status):
+        state = "done" if done else "missing"
+    elif state == "running" and not _is_at_work(folder):
         state = "interrupted"
     reason = status.get("reason", "") if state in ("failed", "interrupted") else ""
     log = folder / LOG
     return Standing(
         point.says, point.folder, state, reason, str(log) if reason and log.exists() else ""
     )
+
+
+def _is_at_work(folder: Path) -> bool:
+    lock = folder / LOCK
+    return lock.is_dir() and not is_stale(lock)
 
 
 def lines(found: Sequence[Standing]) -> list[str]:

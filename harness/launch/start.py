@@ -41,9 +41,11 @@ def attempt(point: Point) -> Outcome:
     Raises:
         Stopped: a signal asked for it, and the run has saved itself.
     """
-    import_work()
     began = time.perf_counter()
     try:
+        if workers.count_of(point.config) == 1:
+            import_work()
+            began = time.perf_counter()
         outcome = carry_out(point)
     except Exception as error:
         outcome = _failed(point, error)

@@ -2,10 +2,11 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 
-from harness.files import Busy, locked, make_writable, read_json, write_json
+from harness.files import Busy, CannotWrite, locked, make_writable, read_json, write_json
 from harness.launch.engine import Engine
 from harness.launch.estimate import learn, spoken, stated
 from harness.launch.plan import HOME, Plan, Planned
@@ -50,9 +51,11 @@ class Sweep:
             points = [point for point in self.plan.points if not self.only or has_failed(point)]
             done = {point.folder: point.finished() for point in points}
             left = [point for point in points if not done[point.folder]]
-            print(stated(self.plan, left, self.engine.workers()), flush=True)
+            engine = self.engine
+            print(stated(self.plan, left, engine.workers(), engine.gauge), flush=True)
             tried = self._tried(left)
-            learn(self.plan.folder, [(p, o.seconds) for p, o in tried if o.state == "finished"])
+            with suppress(CannotWrite):  # what it costs is less than what it found
+                learn(self.plan.folder, [(p, o.seconds) for p, o in tried if o.state == "finished"])
         ends = {**done, **{point.folder: outcome for point, outcome in tried}}
         return [(point, outcome) for point in points if (outcome := ends[point.folder])]
 
@@ -71,7 +74,7 @@ class Sweep:
             if attempt:
                 points = [point for point, outcome in ended.values() if outcome.again]
             for phase in filter(None, self._phases(points)):
-                ended |= {end[0].folder: end for end in self._carried_out(phase)}
+                ended |= self._carried_out(phase)
         return list(ended.values())
 
     def _phases(self, points: Sequence[Planned]) -> Iterator[list[Planned]]:
@@ -87,15 +90,19 @@ class Sweep:
         yield [point for point in ordered if point.folder in leaders]
         yield [point for point in ordered if point.folder not in leaders]
 
-    def _carried_out(self, points: Sequence[Planned]) -> Iterator[Ended]:
+    def _carried_out(self, points: Sequence[Planned]) -> dict[str, Ended]:
+        """By folder."""
         began = time.monotonic()
-        lines = [point.line for point in points]
-        for count, (number, outcome) in enumerate(self.engine.outcomes(lines), start=1):
-            point = points[number]
-            left = (time.monotonic() - began) / count * (len(points) - count)
-            about = f"; about {spoken(left)} left" if left >= 1 else ""
-            print(f"[{count}/{len(points)}] {told(point, outcome)}{about}", flush=True)
-            yield point, outcome
+        ended: dict[str, Ended] = {}
+        # Closed also by a signal between two outcomes: workers must not go on by themselves.
+        with closing(self.engine.outcomes([point.line for point in points])) as outcomes:
+            for count, (number, outcome) in enumerate(outcomes, start=1):
+                point = points[number]
+                left = (time.monotonic() - began) / count * (len(points) - count)
+                about = f"; about {spoken(left)} left" if left >= 1 else ""
+                print(f"[{count}/{len(points)}] {told(point, outcome)}{about}", flush=True)
+                ended[point.folder] = point, outcome
+        return ended
 
 
 @contextmanager
@@ -103,24 +110,32 @@ def alone(plan: Plan) -> Iterator[None]:
     """Keeps other sweeps out of the folder, for now and, if they have another name, for ever."""
     home = plan.folder / HOME
     make_writable(home)
-    before = read_json(home / "sweep.json")
-    if plan.name and before and before["sweep"] != plan.name:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(home, wait=False))
+        except Busy as busy:
+            raise Busy(f"another sweep is at work: {busy}", busy.host) from busy
+        _claim(home / "sweep.json", plan)
+        yield
+
+
+def _claim(file: Path, plan: Plan) -> None:
+    before = read_json(file)
+    if not plan.name:
+        return
+    if before and before["sweep"] != plan.name:
         raise ValueError(
             f"{plan.folder} holds sweep={before['sweep']}, and sweep={plan.name} would mix with "
             f"it; choose another folder with sweep_name=NAME"
         )
-    try:
-        with locked(home, wait=False):
-            if plan.name and not before:
-                write_json(home / "sweep.json", {"sweep": plan.name})
-            yield
-    except Busy as busy:
-        raise Busy(f"another sweep is at work: {busy}", busy.host) from busy
+    if not before:
+        write_json(file, {"sweep": plan.name})
 
 
 def first_of_each_dense(points: Iterable[Planned]) -> list[Planned]:
     """One of the points that share a dense training, for each."""
-    return list({point.dense: point for point in reversed(list(points)) if point.dense}.values())
+    first = {point.dense: point for point in reversed(list(points)) if point.dense}
+    return list(reversed(first.values()))
 
 
 def told(point: Planned, outcome: Outcome) -> str:

@@ -1,6 +1,7 @@
 """Carries out a point: where plain data become parts, and parts a run. The part of launch/ that
 needs torch; the others import it where the work is done, not before."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,18 @@ from harness.experiment import Experiment
 from harness.identity import DENSE, OPERATIONAL, Config, dense_hash, setting_hash
 from harness.launch.build import build_part
 from harness.launch.code import code_of
+from harness.launch.estimate import Cost
 from harness.launch.heard import heard
 from harness.launch.point import Point, plain
+from harness.moment import Moment
 from harness.outcome import Outcome
 from harness.prefix import Shared
 from harness.records import Identity
 from harness.runs import Run
 from harness.sensitivity.analysis import Analysis
+from harness.training.setting import Hooks
+
+GAUGED = 16  # steps
 
 
 def carry_out(point: Point) -> Outcome:
@@ -45,6 +51,24 @@ def carry_out(point: Point) -> Outcome:
                 return run.train_dense(experiment, ranks)
             found = _analysis(run, point) if point.command == "analyse" else run
             return found.execute(experiment, ranks)
+
+
+def gauge(point: Point) -> Cost:
+    """By some steps of dense training in one process; evaluations and prunings come on top."""
+    config = point.config
+    torch.set_num_threads(config["threads"])
+    experiment = build(config)
+    with ranks_of_environment(config["device"], _part(config, "ranks")) as ranks:
+        levels = experiment.prepare(ranks, Path())
+        recipe, setting = experiment.training, levels.subject.setting(0)
+        steps = recipe.steps_per_epoch(len(setting.split))
+        recipe.fit(levels.network, setting, Hooks(), stop=Moment(0, 1))  # the first ones import
+        began = time.perf_counter()
+        recipe.fit(levels.network, setting, Hooks(), stop=Moment(0, min(steps, GAUGED)))
+        seconds = (time.perf_counter() - began) * steps / min(steps, GAUGED)
+    state = levels.network.state_dict().values()
+    size = sum(each.nbytes for each in state) + sum(m.numel() for m in levels.store.masks.values())
+    return Cost(round(seconds, 4), round(size / 1e6 + 0.1, 3))
 
 
 def build(config: DictConfig | Config) -> Experiment:

@@ -17,6 +17,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from harness.files import write_whole
+from harness.launch.place import launcher
 from harness.launch.point import Point
 from harness.launch.said import POINT, log_of, result
 from harness.outcome import Outcome
@@ -44,8 +45,8 @@ def count_of(config: dict[str, Any]) -> int:
         return count
     if count > 1 and there != str(count):
         raise ValueError(
-            f"launch.nproc={count}, but torchrun or the like has started {there} ranks already; "
-            "leave one of the two away"
+            f"launch.nproc={count}, but {launcher()} has started {there} ranks already; leave one "
+            "of the two away"
         )
     return 1
 

@@ -11,7 +11,7 @@ from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
 from harness.experiment import Experiment
 from harness.files import write_whole
-from harness.identity import Config, run_hash, setting_hash
+from harness.identity import run_hash, setting_hash
 from harness.levels import Levels
 from harness.outcome import Outcome
 from harness.progress import Progress
@@ -20,15 +20,9 @@ from harness.schedule.one_shot import OneShot
 from harness.schedule.steps import Steps
 from harness.seeds import derive
 from harness.sensitivity.curves import Curves, check_grid, curves_of
-from harness.sensitivity.records import FILE, Sensitivity, to_lines
+from harness.sensitivity.records import FILE, Sensitivity, analysed, to_lines
 from harness.tensors import load_into
 from harness.training.journal import Journal
-
-# What of a run's config decides the curves.
-DECIDES = (
-    "seed", "model", "data", "task", "training", "dtype", "weights", "sync_batch_norm",
-    "gradient_dtype", "when", "calibration", "saliency", "structure", "exclude",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -51,9 +45,8 @@ class Analysis(Run):
     def of(cls, run: Run, grid: Any, saliency: str, structure: str) -> "Analysis":
         """The analysis of the network that this run starts from; `code` is still the run's."""
         check_grid(grid)
-        kept = {key: value for key, value in run.science.items() if key in DECIDES}
-        science: Config = {**kept, "sensitivity": {"grid": sorted(set(grid), reverse=True)}}
-        parts = [saliency, structure] + (["at init"] if kept["when"] == "init" else [])
+        science = analysed(run.science, grid)
+        parts = [saliency, structure] + (["at init"] if science["when"] == "init" else [])
         identity = replace(
             run.identity,
             run=run_hash(science)[:12],

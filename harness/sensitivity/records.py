@@ -7,9 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from harness import records
+from harness.identity import Config
 
 FILE = "sensitivity.jsonl"
 VERSION = 1
+
+# What of a run's config decides the curves.
+DECIDES = (
+    "seed", "model", "data", "task", "training", "dtype", "weights", "sync_batch_norm",
+    "gradient_dtype", "when", "calibration", "saliency", "structure", "exclude",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,3 +73,11 @@ def _parse(where: str, line: str) -> Sensitivity:
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ: {sorted(row.keys() ^ names)}")
     return Sensitivity(**row)
+
+
+def analysed(science: Config, grid: Any) -> Config:
+    """What of a run's config decides the curves, with each density of the grid once; a grid that
+    is none is left as it is, for `check_grid` to name."""
+    kept = {key: value for key, value in science.items() if key in DECIDES}
+    proper = isinstance(grid, list) and all(isinstance(one, int | float) for one in grid)
+    return {**kept, "sensitivity": {"grid": sorted(set(grid), reverse=True) if proper else grid}}

@@ -1,0 +1,56 @@
+"""Grids composed in this process, without a sweep: by the harness, and by Hydra alone."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+
+from harness.identity import Config
+from harness.launch.compose import without_nulls
+from harness.launch.grid import effective, points
+from harness.launch.paths import CONF
+from harness.launch.plan import Planned, planned
+from harness.launch.plugins import register
+from harness.launch.point import Point, plain
+
+TINY = (
+    "data=blobs", "model=mlp", "training.epochs=2", "retraining.epochs=1", "schedule=one_shot",
+    "tracking=none",
+)  # fmt: skip
+
+
+@contextmanager
+def loading() -> Iterator[ConfigLoader]:
+    register()
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def batch_of(*grid: str) -> list[list[str]]:
+    """Lists of overrides, one for each point."""
+    said = effective(OverridesParser.create().parse_overrides(list(grid)))
+    (batch,) = BasicSweeper.split_arguments(said, None)
+    return [without_nulls(overrides) for overrides in batch]
+
+
+def points_of(batch: list[list[str]], command: str = "run") -> list[Point]:
+    with loading() as loader:
+        master = loader.load_configuration("config", [], RunMode.MULTIRUN)
+        return [point for _, point in sorted(points(batch, master, loader, command))]
+
+
+def planned_of(*grid: str) -> list[Planned]:
+    """As a sweep of `python -m harness -m GRID` plans them."""
+    batch = batch_of(*grid)
+    return planned(enumerate(points_of(batch)), batch)
+
+
+def by_hydra(overrides: list[str]) -> Config:
+    with loading():
+        return plain(compose("config", overrides, return_hydra_config=True))

@@ -1,0 +1,40 @@
+"""GPUs of a machine, handed out to the runs of a sweep."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from harness.files import Busy, locked
+from harness.launch import devices
+from harness.launch.devices import Devices, devices_of
+
+
+def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def of(nproc: int, *names: int) -> Devices:
+        launch = {"nproc": nproc, "devices": list(names) or None, "per_device": 1}
+        return devices_of({"device": "auto" if names else "cpu", "launch": launch})
+
+    assert of(1, 4, 5).names == ("4", "5")
+    assert of(2, 4, 5, 6, 7, 8).names == ("4,5", "6,7")
+    assert of(2).names == ()
+    with pytest.raises(
+        ValueError, match=r"launch.nproc=3, but a sweep's runs have 2 GPUs \(4, 5\)"
+    ):
+        of(3, 4, 5)
+    # Another sweep has device 5, so the first pair is not free.
+    monkeypatch.setattr(devices, "_taken", [])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for name in ("4-0", "5-0"):
+        (tmp_path / name).mkdir()
+    with ExitStack() as held, locked(tmp_path / "5-0", wait=False):
+        monkeypatch.setattr(devices, "_held", held)
+        of(2, 4, 5, 6, 7).take(tmp_path)
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == "6,7"
+        with pytest.raises(Busy), locked(tmp_path / "7-0", wait=False):
+            pass
+        with locked(tmp_path / "4-0", wait=False):
+            pass

@@ -1,0 +1,170 @@
+"""What a sweep will cost: epochs counted by hand; time and disk as runs before have cost."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from grids import TINY, planned_of
+
+from harness.launch.devices import Devices
+from harness.launch.estimate import COSTS, Cost, known, learn, stated
+from harness.launch.local import Workers
+from harness.launch.plan import Plan, Planned
+
+FIVE_AND_THREE = ("training.epochs=5", "retraining.epochs=3")
+
+
+def _points(*grid: str, runs: Path = Path("runs")) -> list[Planned]:
+    return planned_of(*TINY, *FIVE_AND_THREE, "schedule.unit=compression", f"runs={runs}", *grid)
+
+
+def _plan(points: list[Planned], runs: Path = Path("runs")) -> Plan:
+    return Plan(runs / "single" / ".sweep" / "plan", "", runs / "single", [], points)
+
+
+def _epochs(*grid: str) -> tuple[int, int]:
+    """(of dense training, of all that follows it) of the one run of this grid."""
+    (point,) = _points("schedule.final=4", *grid)
+    return point.dense_epochs, point.epochs
+
+
+@pytest.mark.parametrize(
+    ("grid", "epochs"),
+    [
+        (("finetune=keep",), 3),
+        (("finetune=keep", "finetune.epochs=2"), 2),
+        (("finetune=reinit",), 3),
+        (("finetune=none",), 0),
+        (("finetune=rewind_to_init",), 5),  # the dense recipe, from its beginning
+        (("finetune=scratch_e",), 5),
+        (("finetune=scratch_b",), 5),  # as if nothing became faster
+        (("finetune=weight_rewind",), 4),  # from the end of epoch 1
+        (("finetune=weight_rewind", "finetune.epoch=3"), 2),
+        (("finetune=weight_rewind", "finetune.epochs=2"), 2),
+        (("finetune=weight_rewind", "finetune.step=7"), 5),
+        (("finetune=lr_rewind", "finetune.epochs=2"), 2),
+        (("penalty=growing_l2", "penalty.epochs=6"), 9),
+        (("schedule=geometric", "schedule.levels=4"), 12),
+        (("schedule=geometric", "schedule.levels=4", "penalty=growing_l2", "penalty.epochs=1"), 16),
+    ],
+)
+def test_epochs_after_dense_training_are_those_of_every_level(
+    grid: tuple[str, ...], epochs: int
+) -> None:
+    assert _epochs(*grid) == (5, epochs)
+
+
+def test_a_run_that_prunes_at_initialisation_has_no_dense_training() -> None:
+    assert _epochs("when=init") == (0, 3)
+    assert _epochs("method=snip") == (0, 3)
+
+
+def test_a_run_that_prunes_while_it_trains_trains_once() -> None:
+    assert _epochs("when=steps", "schedule=geometric", "schedule.levels=4") == (0, 3)
+    assert _epochs("when=steps", "steps.start=trained") == (5, 3)
+
+
+def test_what_no_run_can_have_counts_for_nothing() -> None:
+    assert _epochs("finetune=weight_rewind", "finetune.epoch=9")[1] == 0
+    assert _epochs("finetune.epochs=many")[1] == 0
+    assert _epochs("retraining.epochs=null")[1] == 0
+
+
+def test_the_line_counts_dense_trainings_once_and_shared_stages_once() -> None:
+    points = _points("schedule.final=4", "finetune=keep,none", "seed=0,1")
+    assert "4 runs, 4 of them to do: 2 dense trainings, 16 epochs in all" in stated(
+        _plan(points), points, 2
+    )
+    # Its first level is the other's: 5 dense epochs, 3 of the first level, 3 of the second.
+    ways = _points("schedule=constant", "schedule.final=4", "schedule.levels=1,2")
+    assert [point.epochs for point in ways] == [3, 6]
+    assert "2 runs, 2 of them to do: 1 dense training, 11 epochs in all" in stated(
+        _plan(ways), ways, 2
+    )
+    assert "2 runs, 1 of them to do: 1 dense training, 11 epochs" in stated(
+        _plan(ways), ways[1:], 2
+    )
+    assert stated(_plan(ways), [], 2) == "sweep: 2 runs, 0 of them to do"
+
+
+def _ended(points: list[Planned], seconds: float, size: int) -> list[tuple[Planned, float]]:
+    for point in points:
+        Path(point.folder).mkdir(parents=True, exist_ok=True)
+        (Path(point.folder) / "model").write_bytes(b"0" * size)
+    return [(point, seconds) for point in points]
+
+
+def test_time_and_disk_are_learned_from_runs_that_have_finished(tmp_path: Path) -> None:
+    points = _points("schedule.final=4", "seed=0,1", runs=tmp_path)
+    plan = _plan(points, tmp_path)
+    assert stated(plan, points, 2).endswith("once runs like these have finished")
+
+    # 2 x 8 epochs in 2 x 16 s, 2 MB each.
+    learn(plan.folder, _ended(points, seconds=16, size=2_000_000))
+    assert known(plan.folder) == {points[0].kind: Cost(2.0, 2.0)}
+
+    more = _points("schedule.final=4", "seed=2,3,4", runs=tmp_path)
+    assert stated(_plan(more, tmp_path), more, 2).endswith("about 24 s on 2 workers, 6 MB on disk")
+    assert stated(_plan(more, tmp_path), more, 1).endswith("about 48 s on 1 worker, 6 MB on disk")
+    assert stated(_plan(more, tmp_path), more[:1], 9).endswith(
+        "about 16 s on 1 worker, 2 MB on disk"
+    )
+    other = _points("schedule.final=4", "data=digits", runs=tmp_path)
+    assert stated(_plan(other, tmp_path), other, 2).endswith("once runs like these have finished")
+
+
+def test_a_cost_that_is_learned_leaves_those_of_other_kinds(tmp_path: Path) -> None:
+    one = _points("schedule.final=4", runs=tmp_path)
+    two = _points("schedule.final=4", "training.batch_size=7", runs=tmp_path)
+    sweep = tmp_path / "single"
+    learn(sweep, _ended(one, 8, 0))
+    learn(sweep, _ended(two, 16, 0))
+    learn(sweep, [])
+    learn(sweep, [(replace(one[0], epochs=0), 5.0)])
+
+    costs = {kind: cost.seconds_per_epoch for kind, cost in known(sweep).items()}
+    assert costs == {one[0].kind: 1.0, two[0].kind: 2.0}
+
+
+@pytest.mark.parametrize("damage", ["{", "[1]", '{"a": 1}', '{"a": {"seconds": 1}}', "null"])
+def test_damaged_costs_are_not_known(damage: str, tmp_path: Path) -> None:
+    (tmp_path / COSTS).write_text(damage)
+
+    assert known(tmp_path / "single") == {}
+
+
+def test_kinds_that_have_never_finished_are_measured_once_each_before_the_sweep(
+    tmp_path: Path,
+) -> None:
+    new = _points("schedule.final=4", "seed=0,1", runs=tmp_path)
+    other = _points("schedule.final=4", "training.batch_size=7", runs=tmp_path)
+    asked: list[str] = []
+
+    def gauge(line: str) -> Cost:
+        asked.append(line)
+        return Cost(seconds_per_epoch=2.0, megabytes=0.25)
+
+    said = stated(_plan([*new, *other], tmp_path), [*new, *other], 2, gauge)
+
+    # 3 x 8 epochs at 2 s each, on 2 workers
+    assert said.endswith("about 24 s on 2 workers, 0.8 MB on disk")
+    assert asked == [new[0].line, other[0].line] or asked == [other[0].line, new[0].line]
+    learn(tmp_path / "single", _ended(new, 8, 0))
+    stated(_plan(new, tmp_path), new, 2, gauge)
+    assert len(asked) == 2
+
+
+def test_a_worker_measures_an_epoch_and_counts_the_bytes_of_network_and_masks(
+    tmp_path: Path,
+) -> None:
+    (good,) = _points("schedule.final=4", "model.hidden=[8]", runs=tmp_path)
+    (wrong,) = _points("schedule.final=4", "training.batch_size=0", runs=tmp_path)
+    workers = Workers(1, Devices())
+
+    cost = workers.gauge(good.line)
+
+    assert cost is not None and cost.seconds_per_epoch > 0
+    # 8 x 8 + 8 and 4 x 8 + 4 numbers of 4 bytes, masks of 96 weights, and 0.1 MB of records.
+    assert cost.megabytes == pytest.approx(0.1 + (108 * 4 + 96) / 1e6, abs=1e-3)
+    assert workers.gauge(wrong.line) is None
+    assert list(tmp_path.iterdir()) == []

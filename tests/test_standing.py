@@ -1,0 +1,232 @@
+"""How a sweep stands, and python -m harness.sweep."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from grids import TINY, planned_of
+
+from harness import sweep as command
+from harness.files import locked
+from harness.launch import part
+from harness.launch.plan import HOME, Plan, Planned
+from harness.launch.standing import failed_plans, lines, of_point, standing
+from harness.outcome import RESULTS, Outcome
+from harness.status import Status
+from harness.stopping import SIGNALS
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The command takes signals and arguments over."""
+    monkeypatch.setattr(sys, "argv", ["python"])
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def _plan(runs: Path, *grid: str, file: str = "plan-a.jsonl") -> Plan:
+    points = planned_of(*TINY, f"runs={runs}", *grid)
+    plan = Plan(runs / "single" / HOME / file, "", runs / "single", [*grid], points)
+    plan.file.parent.mkdir(parents=True, exist_ok=True)
+    plan.write()
+    return plan
+
+
+def _finish(point: Planned, state: str = "finished", reason: str = "") -> None:
+    folder = Path(point.folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in RESULTS:
+        (folder / name).touch()
+    Status(folder, point.code).set(state, reason)
+
+
+def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path: Path) -> None:
+    plan = _plan(tmp_path, "seed=0,1,2,3,4,5")
+    done, running, killed, failed, stopped, _ = plan.points
+    _finish(done)
+    for point in (running, killed):
+        _finish(point, "running")
+    _finish(failed, "failed", "ValueError: too small")
+    (Path(failed.folder) / "error.log").touch()
+    _finish(stopped, "interrupted", "Stopped: SIGINT")
+
+    with locked(Path(running.folder)):
+        said = lines(standing(tmp_path / "single"))
+
+    assert said == [
+        "6 runs: 1 done, 1 running, 2 interrupted, 1 failed, 1 missing",
+        "  running: seed=1",
+        "  interrupted: seed=2",
+        f"  failed: seed=3: ValueError: too small (see {failed.folder}/error.log)",
+        "  interrupted: seed=4: Stopped: SIGINT",
+        "  missing: seed=5",
+    ]
+
+
+def test_a_run_of_another_host_is_at_work_while_its_lock_is_renewed(tmp_path: Path) -> None:
+    (point,) = _plan(tmp_path, "seed=0").points
+    _finish(point, "running")
+    status, lock = Path(point.folder) / "status.json", Path(point.folder) / ".lock"
+    for file in (status, lock / "holder.json"):
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({"state": "running", "host": "n2", "pid": os.getpid()}))
+
+    assert of_point(point).state == "running"
+    os.utime(lock, (0, 0))
+    assert of_point(point).state == "interrupted"
+
+
+def test_a_run_is_done_whatever_rerun_says_of_doing_it_again(tmp_path: Path) -> None:
+    for rerun in ("always", "changed"):
+        (point,) = _plan(tmp_path, "seed=0", f"rerun={rerun}").points
+        _finish(point)
+        Status(Path(point.folder), "other code").set("finished")
+
+        assert of_point(point).state == "done"
+        assert point.finished() is None
+
+
+def test_a_finished_run_without_its_results_is_missing(tmp_path: Path) -> None:
+    (point,) = _plan(tmp_path, "seed=0").points
+    _finish(point)
+    (Path(point.folder) / RESULTS[1]).unlink()
+
+    assert of_point(point).state == "missing"
+
+
+def test_a_damaged_status_is_one_failed_point(tmp_path: Path) -> None:
+    first, second = _plan(tmp_path, "seed=0,1").points
+    _finish(first)
+    _finish(second)
+    (Path(first.folder) / "status.json").write_text("{")
+
+    found = standing(tmp_path / "single")
+    assert [each.state for each in found] == ["failed", "done"]
+    assert "status.json is damaged" in found[0].reason
+    assert first.finished() is None
+
+
+def test_a_failed_point_is_tried_by_the_newest_plan_that_has_it(tmp_path: Path) -> None:
+    old = _plan(tmp_path, "seed=0,1", file="plan-b.jsonl")
+    new = _plan(tmp_path, "seed=1,2", file="plan-a.jsonl")
+    os.utime(old.file, (1, 1))
+    assert failed_plans(tmp_path / "single") == []
+    _finish(old.points[1], "failed")
+    assert [plan.file for plan in failed_plans(tmp_path / "single")] == [new.file]
+    _finish(old.points[0], "failed")
+    assert [plan.file for plan in failed_plans(tmp_path / "single")] == [new.file, old.file]
+
+
+def _main(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as left:
+        command.main(arguments)
+    assert isinstance(left.value.code, int)
+    return left.value.code
+
+
+def test_status_says_by_its_own_whether_a_point_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (point,) = _plan(tmp_path, "seed=0").points
+    assert _main("status", str(tmp_path / "single")) == 0
+    _finish(point, "failed", "why")
+    assert _main("status", str(tmp_path / "single")) == 1
+    assert (
+        "1 runs: 0 done, 0 running, 0 interrupted, 1 failed, 0 missing" in capsys.readouterr().out
+    )
+    assert _main("status", str(tmp_path)) == 2
+    assert "holds no plan of a sweep; give the folder of one" in capsys.readouterr().err
+
+
+def test_parts_cover_every_point_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = _plan(tmp_path, "seed=0,1,2,3,4", "method=random")
+    _finish(plan.points[3])
+    begun: list[str] = []
+
+    def begin(line: str) -> Outcome:
+        begun.append(line)
+        return Outcome("finished", "f")
+
+    monkeypatch.setattr(part, "attempt_line", begin)
+    counts = []
+    for number in range(3):
+        before = len(begun)
+        assert _main("run", str(plan.file), "--part", f"{number}/3") == 0
+        counts.append(len(begun) - before)
+
+    assert counts == [1, 2, 1]  # of 2, 2 and 1, without the finished one
+    assert sorted(begun) == sorted(p.line for p in plan.points if p != plan.points[3])
+    assert _main("run", str(plan.file), "--part", "8/9") == 0
+
+
+def test_dense_training_alone_is_done_once_for_those_that_share_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = _plan(tmp_path, "seed=0,1", "method=random,global_magnitude,snip")  # snip has none
+    begun: list[str] = []
+
+    def begin(line: str) -> Outcome:
+        begun.append(json.loads(line)["command"])
+        return Outcome("failed", "f", "no disk")
+
+    monkeypatch.setattr(part, "attempt_line", begin)
+    assert _main("run", str(plan.file), "--dense") == 1
+    assert begun == ["dense", "dense"]
+    assert "failed: dense training of seed=0 method=" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", ["1/1", "2/1", "0/0", "a", "-1/2", "1", "0/1/2", ""])
+def test_a_part_that_is_none_is_refused(
+    wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = _plan(tmp_path, "seed=0")
+
+    assert _main("run", str(plan.file), f"--part={wrong}") == 2
+    assert "--part must be I/N with I from 0 to N - 1" in capsys.readouterr().err
+
+
+def test_a_plan_of_elsewhere_is_not_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan = _plan(Path("results"), "seed=0")
+    _finish(plan.points[0], "failed", "why")
+    monkeypatch.chdir("/")
+
+    assert _main("run", str(tmp_path / plan.file)) == 2
+    assert _main("retry", str(tmp_path / "results/single")) == 2
+    assert capsys.readouterr().err.count("start the command in the folder where") == 2
+    assert _main("status", str(tmp_path / "results/single")) == 1
+
+
+def test_retry_gives_the_command_again_for_failed_points_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = _plan(tmp_path, "seed=0", file="plan-a.jsonl")
+    other = _plan(tmp_path, "seed=1", file="plan-b.jsonl")
+    os.utime(first.file, (1, 1))
+    assert _main("retry", str(tmp_path / "single")) == 0
+    assert "has failed" in capsys.readouterr().out
+    _finish(first.points[0], "failed")
+    _finish(other.points[0], "failed")
+    started: list[tuple[str, list[str]]] = []
+    ends = iter([1, 0, 130])
+
+    def start(name: str) -> None:
+        started.append((name, sys.argv[1:]))
+        raise SystemExit(next(ends))
+
+    monkeypatch.setattr(command, "harness", start)
+    assert _main("retry", str(tmp_path / "single")) == 1
+    assert started == [
+        ("main", ["seed=1", "launch.only=failed"]),
+        ("main", ["seed=0", "launch.only=failed"]),
+    ]
+    assert _main("retry", str(tmp_path / "single")) == 130
+    assert len(started) == 3  # stopped, the second one does not begin

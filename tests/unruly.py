@@ -1,0 +1,31 @@
+"""Saliencies that end the process, or fail, when they are asked for scores."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.saliency.magnitude import Magnitude
+from harness.tensors import Tensors
+
+
+@dataclass(frozen=True)
+class Unruly(Magnitude):
+    """how: kill, raise or wrong. once: a file that says it has happened; null: every time."""
+
+    how: str = "kill"
+    once: str | None = None
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        if self.once is None or not Path(self.once).exists():
+            if self.once is not None:
+                Path(self.once).touch()
+            self._misbehave()
+        return super().score(weights, evidence)
+
+    def _misbehave(self) -> None:
+        if self.how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self.how == "wrong":
+            raise ValueError("wrong input")
+        raise RuntimeError("no luck")
