@@ -8,7 +8,7 @@ import pytest
 
 from harness.files import locked
 from harness.launch import part
-from harness.launch.plan import Plan, Planned
+from harness.launch.plan import HOME, Plan, Planned
 from harness.launch.point import Point
 from harness.outcome import RESULTS, Outcome
 from harness.status import Status
@@ -25,7 +25,9 @@ def plan_of(folder: Path, names: str) -> Path:
         )
         for i, name in enumerate(names)
     ]  # fmt: skip
-    plan = Plan(folder / "plan.jsonl", "", folder, [], points)
+    home = folder / HOME
+    home.mkdir()
+    plan = Plan(home / "plan.jsonl", "", folder, [], points)
     plan.write()
     return plan.file
 
