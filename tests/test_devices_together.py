@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from harness.files import Busy, locked
-from harness.launch import devices
+from harness.launch import devices, local
 from harness.launch.devices import Devices, devices_of
+from harness.launch.point import Point
 
 
 def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(
@@ -38,3 +39,21 @@ def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(
             pass
         with locked(tmp_path / "4-0", wait=False):
             pass
+
+
+def test_a_worker_measures_on_the_device_that_its_runs_will_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+    monkeypatch.setattr(local, "_follow", lambda parent: None)
+    monkeypatch.setattr(
+        "harness.launch.work.gauge", lambda point: seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+    )
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    monkeypatch.setattr(devices, "_taken", [])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
+    with ExitStack() as held:
+        monkeypatch.setattr(devices, "_held", held)
+        local._gauged(Point({}, {}, "", "").line(), Devices(("2",)), os.getpid())
+
+    assert seen == ["2"]

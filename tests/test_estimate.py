@@ -140,7 +140,7 @@ def test_kinds_that_have_never_finished_are_measured_once_each_before_the_sweep(
     other = _points("schedule.final=4", "training.batch_size=7", runs=tmp_path)
     asked: list[str] = []
 
-    def gauge(line: str) -> Cost:
+    def gauge(line: str, points: int) -> Cost:
         asked.append(line)
         return Cost(seconds_per_epoch=2.0, megabytes=0.25)
 
@@ -161,10 +161,10 @@ def test_a_worker_measures_an_epoch_and_counts_the_bytes_of_network_and_masks(
     (wrong,) = _points("schedule.final=4", "training.batch_size=0", runs=tmp_path)
     workers = Workers(1, Devices())
 
-    cost = workers.gauge(good.line)
+    cost = workers.gauge(good.line, 1)
 
     assert cost is not None and cost.seconds_per_epoch > 0
     # 8 x 8 + 8 and 4 x 8 + 4 numbers of 4 bytes, masks of 96 weights, and 0.1 MB of records.
     assert cost.megabytes == pytest.approx(0.1 + (108 * 4 + 96) / 1e6, abs=1e-3)
-    assert workers.gauge(wrong.line) is None
+    assert workers.gauge(wrong.line, 1) is None
     assert list(tmp_path.iterdir()) == []

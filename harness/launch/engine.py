@@ -19,15 +19,16 @@ class Engine(Protocol):
 
     def warm(self, points: int) -> None:
         """Starts what takes long to start, on the side, while so many points are planned."""
-        ...
+        return None
 
-    def gauge(self, line: str) -> Cost | None:
-        """What the point of this line would cost, measured; None if nobody knows."""
-        ...
+    def gauge(self, line: str, points: int) -> Cost | None:
+        """What the point of this line, one of so many, would cost, measured; None if nobody
+        knows."""
+        return None
 
     def close(self) -> None:
         """Ends what `warm` has started, for no point will come."""
-        ...
+        return None
 
     def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
         """(number of the point, what became of it), as they end; lines are those of Point.

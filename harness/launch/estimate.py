@@ -52,7 +52,7 @@ def stated(
     plan: "Plan",
     left: Sequence["Planned"],
     workers: int,
-    gauge: Callable[[str], Cost | None] = lambda line: None,
+    gauge: Callable[[str, int], Cost | None] = lambda line, points: None,
 ) -> str:
     """One line for what is left of the plan.
 
@@ -66,7 +66,7 @@ def stated(
     counted = f"{runs}: {trainings}, {trained(left)} epochs in all"
     costs = known(plan.folder)
     new = {point.kind: point.line for point in reversed(left) if point.kind not in costs}
-    measured = {name: cost for name, line in new.items() if (cost := gauge(line))}
+    measured = {name: cost for name, line in new.items() if (cost := gauge(line, len(left)))}
     return f"{counted}; {_time_and_disk(costs | measured, left, workers)}"
 
 

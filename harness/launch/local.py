@@ -17,7 +17,7 @@ from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from harness.launch.devices import Devices
-from harness.launch.engine import attempt_line
+from harness.launch.engine import Engine, attempt_line
 from harness.launch.estimate import Cost
 from harness.launch.point import Point
 from harness.outcome import Outcome
@@ -33,7 +33,7 @@ LOOK_S = 0.3  # between two looks of a worker for its parent
 
 
 @dataclass(frozen=True)
-class Workers:
+class Workers(Engine):
     """n_jobs: worker processes; -1: as many as there are places on devices, or cores."""
 
     n_jobs: int
@@ -61,14 +61,14 @@ class Workers:
         with _held_signals():
             _warmed.append(_executor(count))
             for _ in range(count):
-                _warmed[-1].submit(_import_work)
+                _warmed[-1].submit(_prepare, os.getpid())
 
-    def gauge(self, line: str) -> Cost | None:
+    def gauge(self, line: str, points: int) -> Cost | None:
         executor: Any = None
         try:
             with _held_signals():
-                executor = _executor(self.workers())
-                job = executor.submit(_gauged, line)
+                executor = _executor(min(self.workers(), points))
+                job = executor.submit(_gauged, line, self.devices, os.getpid())
             found: Cost | None = job.result()
             return found
         except TerminatedWorkerError:
@@ -164,13 +164,16 @@ def _leave(number: int, frame: FrameType | None) -> None:
     os._exit(TRY_AGAIN)
 
 
-def _import_work() -> None:
+def _prepare(parent: int) -> None:
+    _follow(parent)
     with suppress(Exception):  # comes again where it is told
         import harness.launch.work  # noqa: F401
 
 
-def _gauged(line: str) -> Cost | None:
+def _gauged(line: str, devices: Devices, parent: int) -> Cost | None:
     with suppress(Exception):  # the run itself will say what is wrong
+        _prepare(parent)
+        devices.take()  # before torch sees others: this worker carries out runs later
         from harness.launch.work import gauge
 
         return gauge(Point.of_line(line))
@@ -179,9 +182,8 @@ def _gauged(line: str) -> Cost | None:
 
 def _told(number: int, line: str, devices: Devices, parent: int) -> Told:
     try:
-        _follow(parent)
+        _prepare(parent)
         devices.take()
-        _import_work()
         return number, attempt_line(line)
     except KeyboardInterrupt:
         # The run has saved itself. This process must not begin with the next point.

@@ -112,8 +112,8 @@ class Search(Grid):
         self.size = trials, at_once, seed
 
     def sweep(self, arguments: list[str]) -> None:
-        folder = Path(self.values["runs"]) / self.values["sweep_name"]
         with refusing():
+            folder = sweep_folder(self.values)
             if self.command != "run" or self.values["launch"]["only"]:
                 raise ValueError("a search is of runs, and starts failed ones again by itself")
             found = search.Search(*self.size)
@@ -183,12 +183,12 @@ class Slurm(Own):
                 f"launch.nproc={count}, but a job has {asked.ranks} ranks (hydra.launcher.nodes x "
                 "hydra.launcher.tasks_per_node); leave one of the two away"
             )
-        folder = Path(values["runs"]) / values["sweep_name"] / HOME / "jobs"
+        folder = sweep_folder(values) / HOME / "jobs"
         return Jobs(folder.absolute(), asked, str(values["name"]))
 
 
 @dataclass(frozen=True)
-class Other:
+class Other(Engine):
     """Any other launcher of Hydra's; it composes each point once more."""
 
     launcher: Launcher
@@ -197,15 +197,6 @@ class Other:
 
     def workers(self) -> int:
         return 1
-
-    def warm(self, points: int) -> None:
-        pass
-
-    def gauge(self, line: str) -> None:
-        return None
-
-    def close(self) -> None:
-        pass
 
     def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
         batch = [Point.of_line(line).overrides for line in lines]

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.files import read_json, write_json
 from harness.launch.asked import Asked
-from harness.launch.engine import attempt_line
+from harness.launch.engine import Engine, attempt_line
 from harness.launch.place import adopt
 from harness.launch.point import Point
 from harness.launch.queue import POLL_S, array_of, cancel, end_of, has_failed, in_queue, refusal
@@ -37,7 +37,7 @@ OF_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
 @dataclass(frozen=True)
-class Jobs:
+class Jobs(Engine):
     """folder: for submitit's files and the jobs' logs.
 
     Raises:
@@ -59,15 +59,6 @@ class Jobs:
 
     def workers(self) -> int:
         return self.asked.parallel
-
-    def warm(self, points: int) -> None:
-        pass
-
-    def gauge(self, line: str) -> None:
-        return None
-
-    def close(self) -> None:
-        pass
 
     def outcomes(self, lines: Sequence[str]) -> Generator[Told, None, None]:
         """Points whose jobs an earlier start of the sweep has left in the queue are waited for,
