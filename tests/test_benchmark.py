@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from benchmarks.memory import extra_megabytes
+from benchmarks.sweep_prefix import epochs
 
 Measured = tuple[dict[str, Any], str]
 
@@ -212,3 +213,12 @@ def test_every_saliency_has_its_time_in_epochs_and_its_memory(saliency: Measured
 def test_extra_memory_is_that_of_the_call() -> None:
     assert 60 <= extra_megabytes(lambda: bytearray(b"x") * 64_000_000) <= 80
     assert extra_megabytes(lambda: None) < 5
+
+
+def test_epochs_that_prefix_sharing_saves_are_counted_where_they_are_trained(
+    tmp_path: Path,
+) -> None:
+    # Dense training, 4, and its first epoch again for who rewinds to it; then depths 2 and 3 of
+    # keep and lr_rewind, 4 epochs a level, and of weight_rewind, 3.
+    assert epochs(tmp_path / "alone", share=False, quick=True) == 4 + 1 + 5 * (4 + 4 + 3)
+    assert epochs(tmp_path / "shared", share=True, quick=True) == 4 + 1 + 3 * (4 + 4 + 3)

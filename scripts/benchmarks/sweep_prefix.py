@@ -1,5 +1,6 @@
 """Training epochs of an iterative sweep, counted where they are trained."""
 
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from harness.launch.plan import planned
 from harness.launch.point import Point, plain
 from harness.training.trainer import Trainer
 
+FIT = signature(Trainer.fit)
 MODES = ("keep", "weight_rewind", "lr_rewind")
 
 
@@ -29,8 +31,9 @@ def epochs(runs: Path, share: bool, quick: bool) -> int:
     fit = Trainer.fit
 
     def counted(trainer: Trainer, *given: Any, **named: Any) -> Any:
-        begin = given[3] if len(given) > 3 else named.get("begin")
-        trained.append(trainer.epochs - (begin.epoch if begin else 0))
+        bound = FIT.bind(trainer, *given, **named).arguments
+        begin, stop = bound.get("begin"), bound.get("stop")
+        trained.append((stop.epoch if stop else trainer.epochs) - (begin.epoch if begin else 0))
         return fit(trainer, *given, **named)
 
     Trainer.fit = counted  # type: ignore[method-assign]
