@@ -1,6 +1,7 @@
 """python -m harness.sweep plan|run|status|retry: sweeps whose points others start, as jobs do."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -81,7 +82,10 @@ def _status(asked: argparse.Namespace) -> int:
     from harness.launch.standing import lines, standing
 
     found = standing(asked.folder)
-    print("\n".join(lines(found)))
+    try:
+        print("\n".join(lines(found)), flush=True)
+    except BrokenPipeError:  # whoever reads has enough, as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return int(any(each.state == "failed" for each in found))
 
 
