@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-VERSION = 4
+VERSION = 5
 # Of a level, in their order.
 STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
 
@@ -18,6 +18,7 @@ ADDED = {
         *("optimizer_state", "gradient_norm", "on_the_way", "target_counts"),
         "density_of_masks",
     },
+    5: {"epoch_losses", "epoch_top1"},
 }
 
 
@@ -95,6 +96,11 @@ class Record:
     # "parameters": density counts prunable weights, compression all parameters; "macs": both count
     # multiply-accumulates (allocation.budget=macs, schedule.unit=speedup).
     target_counts: str = "parameters"
+    # Of the training that this record ends, after each of its epochs; None: not measured (before
+    # version 5), empty: nothing was trained. Mean loss per sample as it was minimised, over the
+    # epoch's steps; top-1 on validation data, in [0, 1].
+    epoch_losses: list[float] | None = None
+    epoch_top1: list[float] | None = None
     version: int = VERSION
 
 

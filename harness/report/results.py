@@ -179,3 +179,22 @@ def _shared(dense: pd.DataFrame) -> list[pd.DataFrame]:
         else:
             groups.append((mine, [rows]))
     return [pd.concat(parts) for _, parts in groups]
+
+
+def beside_dense(results: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+    """Adds dense_top1, the dense accuracy of the same seed, and change: top1 - dense_top1.
+
+    That of the run itself; for a run without dense training (it prunes at initialisation) the
+    one that all others of its model, data and seed share, NaN where theirs differ.
+    """
+    dense = records[records["stage"] == "dense"]
+    own = dense.set_index("folder")["top1"]
+    place = ["model", "data", "seed"]
+    shared = dense.groupby(place)["top1"].agg(_only).rename("shared").reset_index()
+    others = results[place].merge(shared, how="left", on=place)["shared"].to_numpy()
+    found = results["folder"].map(own).fillna(pd.Series(others, index=results.index))
+    return results.assign(dense_top1=found, change=results["top1"] - found)
+
+
+def _only(values: "pd.Series[float]") -> float:
+    return float(values.iloc[0]) if values.nunique() == 1 else np.nan

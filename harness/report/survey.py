@@ -9,7 +9,14 @@ import pandas as pd
 from harness.report import paired, sensitivity
 from harness.report.cost import with_totals
 from harness.report.read import NoResults, read
-from harness.report.results import candidates, dense_results, pruned_results, some, written_last
+from harness.report.results import (
+    beside_dense,
+    candidates,
+    dense_results,
+    pruned_results,
+    some,
+    written_last,
+)
 from harness.report.summary import summarise, warnings
 
 
@@ -17,6 +24,7 @@ from harness.report.summary import summarise, warnings
 class Survey:
     runs: Path
     records: pd.DataFrame
+    results: pd.DataFrame  # a row per seed, the dense networks at level 0
     summary: pd.DataFrame
     notes: list[str]
     sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
@@ -64,7 +72,7 @@ def load(runs: Path, against: str | None = None) -> Survey:
         if analyses.empty or against:
             raise
         nothing = pd.DataFrame(columns=["model", "data", "level", "label"])
-        survey = Survey(runs, nothing, nothing, [])
+        survey = Survey(runs, nothing, nothing, nothing, [])
     return replace(survey, sensitivity=analyses)
 
 
@@ -79,9 +87,10 @@ def _load_runs(runs: Path, against: str | None) -> Survey:
             f"{len(records)} records of {records['folder'].nunique()} runs at level 0 or on the "
             "way; wait for the runs to prune, or give another folder"
         )
-    summary = summarise(pd.concat([dense.rows, pruned.rows]))
+    results = beside_dense(pd.concat([dense.rows, pruned.rows], ignore_index=True), records)
+    summary = summarise(results)
     notes += [*_no_results(records), *dense.notes, *pruned.notes, *warnings(summary)]
-    survey = Survey(runs, records, summary, notes)
+    survey = Survey(runs, records, results, summary, notes)
     if against is None:
         return survey
     notes += paired.missing(pruned.rows, against)
