@@ -15,6 +15,9 @@ MEASURES = {
     "density": "density_share",
     "effective_density": "effective_density_share",
     "dead": "dead_units_count",
+    "latency_ms": "latency_ms",
+    "change_points": "change_points",
+    "relative": "relative_top1_share",
 }
 
 
@@ -27,6 +30,9 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     cut_seeds have no path from input to output.
     """
     results = collapse.counted(results)
+    results = results.assign(
+        change_points=100 * results["change"], relative=results["top1"] / results["dense_top1"]
+    )
     spread = {
         f"{name}_{what}": (column, what)
         for column, name in MEASURES.items()
@@ -68,6 +74,15 @@ def spread(mean: str, std: float, seeds: int, failed: int) -> str:
         return f"failed ({failed})" if failed else "-"
     count = f"{seeds}, {failed} failed" if failed else f"{seeds}"
     return f"{mean} (n={count})" if seeds == 1 else f"{mean} ± {std:.2f} ({count})"
+
+
+def points(change: float) -> str:
+    """
+    >>> points(-0.004), points(1.5), points(float("nan"))
+    ('+0.00', '+1.50', '-')
+    """
+    # z: a difference that rounds to 0 has no minus.
+    return "-" if pd.isna(change) else f"{change:+z.2f}"
 
 
 def times(ratio: float) -> str:
