@@ -27,7 +27,7 @@ async function draw(place) {
   const chosen = () => Number(asked.value);
   if (asked) spec.params = spec.params.map((one) => (one.name === "asked" ? { ...one, value: chosen() } : one));
   const options = { mode: "vega-lite", renderer: "svg", ast: true, actions: false, config: CONFIG,
-    logLevel: vega.Error, // a chart with all methods hidden has no extent, and that is no fault
+    logLevel: 1, // errors: a chart with all methods hidden has no extent, and that is no fault
     tooltip: { disableDefaultStyle: true } };
   const { view } = await vegaEmbed(place, spec, options);
   view.addEventListener("click", (event, item) => item && item.datum && choose(id, item.datum));
