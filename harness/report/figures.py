@@ -77,6 +77,8 @@ def _panels(section: Section, count: int) -> tuple[Figure, list[Axes]]:
 def _save(figure: Figure, first: Axes, path: Path) -> list[Path]:
     handles, labels = first.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what it has settled holds for every file
     files = [path.with_name(f"{path.name}.{kind}") for kind in _METADATA]
     for file, metadata in zip(files, _METADATA.values(), strict=True):
         figure.savefig(file, dpi=150, metadata=metadata)

@@ -8,8 +8,6 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-import vl_convert
-
 from harness.report import charts, heat, numbers
 from harness.report.details import details, run_rows
 from harness.report.lines import AXES, Look, looks, measured
@@ -21,8 +19,8 @@ _HERE = Path(__file__).parent
 DENSE, PUBLISHED = "Dense", "Published"
 
 
-def write_page(survey: Survey, out: Path) -> Path:
-    """`out`/report.html; charts are drawn by Vega-Lite, whose code the page holds."""
+def write_page(survey: Survey, out: Path, library: str) -> Path:
+    """`out`/report.html; library: the code of Vega-Lite, which draws the charts."""
     styles = looks(survey.labels())
     sections = list(survey.sections())
     analyses = list(analyses_of(survey.sensitivity))
@@ -30,7 +28,7 @@ def write_page(survey: Survey, out: Path) -> Path:
     parts += [_analysis(number, one) for number, one in enumerate(analyses)]
     page = Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
         style=(_HERE / "page.css").read_text(encoding="utf-8"),
-        library=_library(),
+        library=library,
         script=(_HERE / "page.js").read_text(encoding="utf-8"),
         command=escape(_command(survey, out)),
         notes=_notes(survey.notes),
@@ -40,12 +38,6 @@ def write_page(survey: Survey, out: Path) -> Path:
     path = out / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
-
-
-def _library() -> str:
-    """Vega, Vega-Lite and their embedding, as one script."""
-    bundle: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
-    return bundle
 
 
 def _command(survey: Survey, out: Path) -> str:
