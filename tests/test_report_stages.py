@@ -109,7 +109,7 @@ def test_of_masks_that_shrink_inside_one_training_only_the_end_is_a_result(tmp_p
     assert (row["target_compression_ratio"], row["stage"], row["level"]) == (16.0, "finetuned", 4)
     assert cell(row) == "90.00 ± 0.00 (n=2)"
     # Right after the last removal, within the training.
-    assert cell(row, "pruned_top1_share") == "40.00 ± 0.00 (2)"
+    assert cell(row, "pruned_top1_share") == "40.00 ± 0.00 (n=2)"
     assert survey.notes[0].startswith("measured compression")
 
 

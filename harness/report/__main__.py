@@ -25,8 +25,11 @@ def _check(options: argparse.Namespace) -> None:
     Raises:
         ValueError: options that do not go together, by name.
     """
-    names = ("lint", "compare", "against", "test")
-    given = [name for name in names if getattr(options, name) not in (None, False)]
+    given = [
+        name
+        for name in ("lint", "compare", "against", "test")
+        if getattr(options, name) not in (None, False)
+    ]
     if "test" in given and "against" not in given:
         raise ValueError("--test says how --against compares: give --against LABEL too")
     alone = [name for name in given if name in ("lint", "compare")]

@@ -1,7 +1,7 @@
 """The rules of a fair survey, each as a check of a survey's records and folders.
 
-Source: Blalock et al. 2020, What is the State of Neural Network Pruning? (arXiv:2003.03033),
-section 6 and appendix B; the rules on data, budgets and hardware are the harness's own.
+Source: Blalock et al. 2020, What is the State of Neural Network Pruning? (arXiv:2003.03033), its
+recommendations and checklist; the rules on seeds, data and budgets are the harness's own.
 """
 
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ import pandas as pd
 
 from harness.report import stats
 from harness.report.baselines import labels_of
+from harness.report.cost import span
 from harness.report.folders import device, timings
 from harness.report.results import some
 from harness.report.survey import Survey
@@ -66,7 +67,7 @@ def seeds(survey: Survey) -> Finding:
     few = counts[counts < stats.FEW_SEEDS]
     problems = [
         f"{label} ({model}, {data}) at {asked:g}x has {count}"
-        for (model, data, label, asked), count in few.items()
+        for model, data, label, asked, count in few.reset_index().itertuples(index=False)
     ]
     good = f"{counts.min()} or more seeds in each of {len(counts)} results"
     return _found(problems, good, "add seed=0,1,2 to the sweep")
@@ -136,13 +137,14 @@ def same_dense(survey: Survey) -> Finding:
     if dense.empty:
         return Finding("missing", "no dense network is recorded", "run a method with when=trained")
     measured = dense[["epochs", "steps", "top1", "loss", "validation_loss"]].astype(float).round(12)
-    several = measured.apply(tuple, axis=1).groupby([dense[key] for key in [*_SECTION, "seed"]])
+    texts = measured.astype(str).agg(" ".join, axis=1)
+    several = texts.groupby([dense[key] for key in [*_SECTION, "seed"]]).nunique()
     problems = [
         f"{model}, {data}, seed {seed}: {count} different ones"
-        for (model, data, seed), count in several.nunique().items()
+        for model, data, seed, count in several.reset_index().itertuples(index=False)
         if count > 1
     ]
-    good = f"one per seed, by accuracy, loss and training ({several.ngroups} in all)"
+    good = f"one per seed, by accuracy, loss and training ({len(several)} in all)"
     return _found(problems, good, "run all methods in one sweep: they share dense training")
 
 
@@ -152,23 +154,22 @@ def retraining_budget(survey: Survey) -> Finding:
     spent = rows["total_epochs"] - rows["folder"].map(before).fillna(0)
     problems, totals = [], list[str]()
     for where, same in _sections(rows.assign(spent=spent.round(6))):
-        by_label = same.groupby(["label", "asked"])["spent"].agg(["min", "max"])
-        usual = same["spent"].mode().iloc[0]
-        odd = by_label[(by_label["min"] != usual) | (by_label["max"] != usual)]
+        usual = same.groupby("asked")["spent"].transform(lambda epochs: epochs.mode().iloc[0])
+        odd = same.assign(usual=usual)[same["spent"] != usual]
         problems += [
-            f"{label} ({where}): {_least_to_most(rows)} epochs where others have {usual:g}"
-            for label, rows in odd.groupby(level=0)
+            f"{label} ({where}): {_span(rows['spent'])} epochs where others have "
+            f"{_span(rows['usual'])}"
+            for label, rows in odd.groupby("label")
         ]
         whole = same.groupby("label")["total_epochs"].max()
         apart = ", ".join(f"{label} {epochs:g}" for label, epochs in whole.items())
         totals += [f"; in all, dense training too: {apart}"] if whole.nunique() > 1 else []
-    good = "equal epochs after the first pruning in every result" + "".join(totals)
+    good = "equal epochs of retraining at each compression" + "".join(totals)
     return _found(problems, good, "give all methods the same retraining.epochs and rounds")
 
 
-def _least_to_most(rows: pd.DataFrame) -> str:
-    least, most = rows["min"].min(), rows["max"].max()
-    return f"{least:g}" if least == most else f"{least:g} to {most:g}"
+def _span(epochs: "pd.Series[float]") -> str:
+    return span(epochs.min(), epochs.max())
 
 
 def validation_and_test(survey: Survey) -> Finding:

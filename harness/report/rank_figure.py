@@ -18,13 +18,10 @@ _ROW, _BAR, _RULER = 1.0, 0.45, 1.6
 _INK = "#000000"
 _TEXT_POINTS = 9
 # What a page must not get: rules for all its elements, ids twice, fonts of matplotlib's own.
-_FOREIGN: tuple[str, ...] = (
-    r"<metadata>.*?</metadata>",
-    r"<defs>.*?</defs>",
-    r"<!--.*?-->",
-    r' id="[^"]*"',
+_FOREIGN = (
+    *(r"<metadata>.*?</metadata>", r"<defs>.*?</defs>", r"<!--.*?-->"),
+    *(r' id="[^"]*"', r"font-family: [^;]*; ", r' transform="rotate\(-0 [^"]*"'),
 )
-_FOREIGN += (r"font-family: [^;]*; ", r' transform="rotate\(-0 [^"]*"')
 
 
 def size(ranks: Ranks) -> tuple[float, float]:

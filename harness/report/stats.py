@@ -108,7 +108,7 @@ def least_wilcoxon_p(count: int) -> float:
     >>> least_wilcoxon_p(5), least_wilcoxon_p(6)
     (0.0625, 0.03125)
     """
-    return 2 / 2**count
+    return float(2.0 ** (1 - count))
 
 
 def holm(p: ArrayLike) -> Values:

@@ -62,7 +62,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_intervals(summary: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    ends = {}
+    ends = dict[str, stats.Values]()
     for column in INTERVALS:
         values = results.dropna(subset=column).groupby(_KEYS)[column].agg(list)
         cells = values.reindex(summary.index).map(
