@@ -80,7 +80,7 @@ def test_the_summary_has_the_mean_cost_over_seeds_of_dense_and_pruned(tmp_path: 
 
 def test_an_earlier_record_that_has_not_measured_it_leaves_no_total(tmp_path: Path) -> None:
     first, *others = run()
-    write_run(tmp_path / "0", Record(**{**vars(first), **OLD, "version": 4}), *others)
+    write_run(tmp_path / "0", Record(**{**vars(first), **OLD}), *others)
     survey = load(tmp_path)
     row = only(survey)
     assert all(math.isnan(row[f"total_{name}_mean"]) for name in OLD)

@@ -47,7 +47,7 @@ def test_differences_are_taken_seed_by_seed(tmp_path: Path) -> None:
 def test_only_seeds_that_both_have_are_compared(tmp_path: Path) -> None:
     write(tmp_path, {0: 0.5, 1: 0.7, 9: 0.1})
     write(tmp_path, {0: 0.52, 1: 0.72, 8: 0.9}, **LRR)
-    assert table(tmp_path)[LRR["label"]]["4x"] == "+2.00 ± 0.00 (2)"
+    assert table(tmp_path)[LRR["label"]]["4x"] == "+2.00 ± 0.00 (n=2)"
 
 
 def test_fewer_than_two_common_seeds_are_shown_with_their_number(tmp_path: Path) -> None:
@@ -64,7 +64,7 @@ def test_a_seed_that_failed_on_either_side_is_counted_and_not_averaged(tmp_path:
     write(tmp_path, {0: 0.51, 1: 0.5, 2: math.nan, 3: 0.51}, **LRR)
     write(tmp_path, {2: math.nan}, label="lost", setting="c")
     assert table(tmp_path) == {
-        LRR["label"]: {"4x": "+1.00 ± 0.00 (2, 2 failed)"},
+        LRR["label"]: {"4x": "+1.00 ± 0.00 (n=2, 2 failed)"},
         "lost": {"4x": "failed (1)"},
     }
 
@@ -107,7 +107,8 @@ def test_where_the_reference_has_no_result_nothing_is_compared_and_it_is_told(
     write(tmp_path, {0: 0.5}, **LRR, model="other")
     survey = load(tmp_path, "SNIP")
     assert survey.paired["model"].tolist() == ["lenet5"]
-    assert survey.notes == ["SNIP has no result on other, digits: nothing to compare there"]
+    assert "SNIP has no result on other, digits: nothing to compare there" in survey.notes
+    assert not [note for note in survey.notes if note.startswith("against SNIP on other")]
 
 
 def test_settings_of_one_label_are_compared_by_their_own_labels(tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_an_unknown_label_is_one_line_with_those_there_are(
     write_run(tmp_path / "dense", dense(), make())
     write(tmp_path, {0: 0.5}, **LRR)
 
-    assert main([str(tmp_path), "--against", unknown]) == 1
+    assert main([str(tmp_path), "--against", unknown]) == 2
 
     said = capsys.readouterr().err
     assert said == (
@@ -144,7 +145,7 @@ def test_the_table_is_printed_written_and_on_the_page(
 
     printed = capsys.readouterr().out
     assert "top-1 minus that of <b>base</b> with the same seed, in points: mean ± std" in printed
-    assert "+1.00 ± 0.00 (2)" in printed
+    assert "+1.00 ± 0.00 (n=2)" in printed
     assert str(tmp_path / "report" / "paired.csv") in printed.splitlines()
     rows = pd.read_csv(tmp_path / "report" / "paired.csv").to_dict("records")
     assert [(row["label"], row["against"], row["seeds"]) for row in rows] == [
@@ -152,7 +153,7 @@ def test_the_table_is_printed_written_and_on_the_page(
     ]
     page = Page(tmp_path / "report" / "report.html")
     (caption,) = [name for name in page.tables if name.startswith("Top-1 minus that of <b>base")]
-    assert page.tables[caption][1][1].startswith("+1.00 ± 0.00 (2)")
+    assert page.tables[caption][1][1].startswith("+1.00 ± 0.00 (n=2)")
     assert "--against" in page.text
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report import dense, make, only, pruned, write_run
+from test_report import dense, make, notes, only, pruned, write_run
 
 from harness.records import Record
 from harness.report.__main__ import main
@@ -42,7 +42,7 @@ def test_without_fine_tuning_the_recalibrated_stage_is_the_result_and_said_so(
     write_run(tmp_path / "0", make(stage="pruned", top1=0.3), make(stage="recalibrated", top1=0.4))
     survey = load(tmp_path)
     assert only(survey)["top1_share_mean"] == pytest.approx(0.4)
-    assert survey.notes == ["no fine-tuning recorded, accuracy is right after recalibration: SNIP"]
+    assert notes(survey) == ["no fine-tuning recorded, accuracy is right after recalibration: SNIP"]
 
 
 def test_runs_stopped_at_any_stage_before_the_last_are_not_averaged_in(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_runs_stopped_at_any_stage_before_the_last_are_not_averaged_in(tmp_path:
         write_run(tmp_path / "abc"[seed], *rows)
     survey = load(tmp_path)
     assert cell(only(survey)) == "90.00 (n=1)"
-    assert survey.notes == ["2 left out, not yet fine-tuned: b, c"]
+    assert notes(survey) == ["2 left out, not yet fine-tuned: b, c"]
 
 
 def test_a_run_stopped_before_its_recalibration_is_not_averaged_in(tmp_path: Path) -> None:
@@ -107,9 +107,9 @@ def test_of_masks_that_shrink_inside_one_training_only_the_end_is_a_result(tmp_p
 
     row = only(survey)
     assert (row["target_compression_ratio"], row["stage"], row["level"]) == (16.0, "finetuned", 4)
-    assert cell(row) == "90.00 ± 0.00 (2)"
+    assert cell(row) == "90.00 ± 0.00 (n=2)"
     # Right after the last removal, within the training.
-    assert cell(row, "pruned_top1_share") == "40.00 ± 0.00 (2)"
+    assert cell(row, "pruned_top1_share") == "40.00 ± 0.00 (n=2)"
     assert survey.notes[0].startswith("measured compression")
 
 
@@ -144,7 +144,7 @@ def test_runs_that_are_all_on_the_way_give_no_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_run(tmp_path / "0", dense(), *steps(0, 2, finetuned=False))
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert "found 3 records of 1 runs at level 0 or on the way" in capsys.readouterr().err
 
 

@@ -169,7 +169,7 @@ def test_a_line_that_cannot_be_read_is_named(
     path = analysis(tmp_path / "0")
     path.write_text(path.read_text() + line)
 
-    assert main([str(tmp_path)]) == 1
+    assert main([str(tmp_path)]) == 2
     assert re.search(f"{re.escape(str(path))}, {said}", capsys.readouterr().err)
     assert not (tmp_path / "report").exists()
 

@@ -1,4 +1,8 @@
-"""`python -m harness.report RUNS`: a table in the terminal; CSV, PNG and HTML in a folder."""
+"""`python -m harness.report RUNS`: a table in the terminal; CSV, PNG and HTML in a folder.
+
+Exit status: 0 done, 1 something failed (with --lint: a rule is not met; with --compare: results
+differ beyond seed noise), 2 wrong input.
+"""
 
 import argparse
 import sys
@@ -9,18 +13,50 @@ from pathlib import Path
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        _report(options.runs, options.out or options.runs / "report", options.against)
+        _check(options)
+        return _run(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 1
+        return 2 if isinstance(error, ValueError) else 1
+
+
+def _check(options: argparse.Namespace) -> None:
+    """
+    Raises:
+        ValueError: options that do not go together, by name.
+    """
+    given = [
+        name
+        for name in ("lint", "compare", "against", "test")
+        if getattr(options, name) not in (None, False)
+    ]
+    if "test" in given and "against" not in given:
+        raise ValueError("--test says how --against compares: give --against LABEL too")
+    alone = [name for name in given if name in ("lint", "compare")]
+    if alone and len(given) > 1:
+        names = " and ".join(f"--{name}" for name in given)
+        raise ValueError(f"{names} do not go together; give --{alone[0]} alone")
+
+
+def _run(options: argparse.Namespace) -> int:
+    out = options.out or options.runs / "report"
+    # Here, not above: --help should not wait for pandas, nor a wrong folder for matplotlib.
+    if options.lint:
+        from harness.report.lint import lint
+
+        return lint(options.runs, out)
+    if options.compare:
+        from harness.report.compare import compare
+
+        return compare(options.runs, options.compare, out)
+    _report(options.runs, out, options.against, options.test or "t")
     return 0
 
 
-def _report(runs: Path, out: Path, against: str | None) -> None:
-    # Here, not above: --help should not wait for pandas, nor a wrong folder for matplotlib.
+def _report(runs: Path, out: Path, against: str | None, test: str) -> None:
     from harness.report.survey import load
 
-    survey = load(runs, against)
+    survey = load(runs, against, test)
     from harness.report.tables import print_tables
     from harness.report.write import write
 
@@ -42,6 +78,18 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--against", metavar="LABEL", help="compare every other method with this one, seed by seed"
+    )
+    parser.add_argument(
+        "--test", choices=("t", "wilcoxon"), help="of --against: paired t (default) or signed-rank"
+    )
+    parser.add_argument(
+        "--lint", action="store_true", help="check the survey's protocol; 1 if a rule is not met"
+    )
+    parser.add_argument(
+        "--compare",
+        metavar="OTHER",
+        type=Path,
+        help="has a change altered results? 1 if they differ beyond seed noise",
     )
     return parser
 

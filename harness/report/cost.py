@@ -24,7 +24,7 @@ def with_totals(records: pd.DataFrame) -> pd.DataFrame:
     NaN from the first record on that has not measured it: a part of the cost is no total.
     """
     numbers = records[list(TOTALS)].astype(float)
-    sums = numbers.groupby(records["folder"]).transform(lambda column: column.cumsum(skipna=False))
+    sums = numbers.groupby(records["folder"]).cumsum(skipna=False)
     return records.join(sums.rename(columns=TOTALS))
 
 

@@ -78,7 +78,7 @@ def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
         *(Cell(times(row[name]), row[name]) for name in _RATIOS),
         Cell(cell(row), number(row["top1_share_mean"])),
         Cell(points(row["change_points_mean"]), number(row["change_points_mean"])),
-        Cell(percent(row["relative_top1_share_mean"]), number(row["relative_top1_share_mean"])),
+        Cell(percent(row["relative_top1_ratio_mean"]), number(row["relative_top1_ratio_mean"])),
         Cell(cell(row, "pruned_top1_share"), number(row["pruned_top1_share_mean"])),
         Cell(cell(row, "top5_share"), number(row["top5_share_mean"])),
         *(Cell(percent(row[name]), number(row[name])) for name in shares),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -16,26 +17,45 @@ class NoResults(ValueError):
 def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
     """Every whole record under `runs` with the folder it lies in, and notes on what is missing.
 
+    A run whose file cannot be read (damaged, of another version) is left out with a note.
+
     Raises:
-        ValueError: `runs` is no folder, holds no record, or a line of a file cannot be read.
+        ValueError: `runs` is no folder, holds no record, or none of its files can be read.
     """
     if not runs.is_dir():
         raise ValueError(
             f"{runs} is not a folder; give the folder of a run, of a sweep or of all runs"
         )
-    files = list(found(runs, "records.jsonl"))
-    rows = [
-        {"folder": path.parent.relative_to(runs).as_posix(), **vars(record)}
-        for path in files
-        for record in records.read(path)
-    ]
-    if not rows:
-        raise NoResults(
-            f"{runs} holds no records: looked for records.jsonl at any depth (outside folders that "
-            f'start with "."), found {f"{len(files)}, all empty" if files else "none"}; run an '
-            "experiment first, or give the folder that its runs were written to"
-        )
-    return pd.DataFrame(rows), [note for path in files if (note := _cut(path, runs))]
+    files, rows, notes = list(found(runs, "records.jsonl")), list[dict[str, Any]](), list[str]()
+    problems = []
+    for path in files:
+        try:
+            folder = path.parent.relative_to(runs).as_posix()
+            rows += [{"folder": folder, **vars(record)} for record in records.read(path)]
+            notes += _cut(path, runs)
+        except (ValueError, OSError) as error:
+            problems.append(_said(path, error))
+    if rows:
+        return pd.DataFrame(rows), notes + [f"run left out: {problem}" for problem in problems]
+    if problems:
+        raise ValueError(_none_left(problems))
+    raise NoResults(
+        f"{runs} holds no records: looked for records.jsonl at any depth (outside folders that "
+        f'start with "."), found {f"{len(files)}, all empty" if files else "none"}; run an '
+        "experiment first, or give the folder that its runs were written to"
+    )
+
+
+def _said(path: Path, error: ValueError | OSError) -> str:
+    # Neither names the file on its own.
+    if isinstance(error, UnicodeDecodeError):
+        return f"{path} is not UTF-8 text ({error.reason}); redo the run"
+    return f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
+
+
+def _none_left(problems: list[str]) -> str:
+    more = f" (nor can the records of {len(problems) - 1} more runs be read)"
+    return problems[0] + (more if len(problems) > 1 else "")
 
 
 def found(runs: Path, file: str) -> Iterator[Path]:
@@ -47,9 +67,9 @@ def found(runs: Path, file: str) -> Iterator[Path]:
             yield Path(folder, file)
 
 
-def _cut(path: Path, runs: Path) -> str:
+def _cut(path: Path, runs: Path) -> list[str]:
     text = path.read_bytes()
     if not text or text.endswith(b"\n"):
-        return ""
+        return []
     line = text.count(b"\n") + 1
-    return f"{path.relative_to(runs)}: line {line} is cut off (the run was stopped): skipped"
+    return [f"{path.relative_to(runs)}: line {line} is cut off (the run was stopped): skipped"]

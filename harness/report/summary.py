@@ -1,8 +1,8 @@
-"""Mean and standard deviation over seeds: one row per method, setting and asked compression."""
+"""Mean, spread and interval over seeds: one row per method, setting and asked compression."""
 
 import pandas as pd
 
-from harness.report import collapse
+from harness.report import collapse, stats
 from harness.report.cost import TOTALS
 
 # Columns of the results and how the summary calls them, with their unit.
@@ -16,30 +16,33 @@ MEASURES = {
     "effective_density": "effective_density_share",
     "dead": "dead_units_count",
     "latency_ms": "latency_ms",
-    "change_points": "change_points",
-    "relative": "relative_top1_share",
+    "change": "change_points",
 }
+# Those whose 95 % interval of the mean is reported.
+INTERVALS = ("top1", "change")
+_KEYS = ["model", "data", "label", "setting", "asked"]
 
 
 def summarise(results: pd.DataFrame) -> pd.DataFrame:
     """Mean and std (ddof 1; NaN for one seed) of each measure over the seeds that did not fail.
 
-    Of the costs of training (TOTALS) the mean only: seeds hardly differ in them.
-    seeds counts the finite ones of top1, failed_seeds the others; level 0 is dense. Seeds that
+    low and high are the ends of INTERVALS (stats.intervals). change is against the dense network
+    of the same seed, in points; relative_top1 is top-1 / that of the dense network. Of it and of
+    the costs of training (TOTALS) the mean only: seeds hardly differ in them.
+    seeds counts the finite ones of top1, few_seeds says that these are fewer than three, and
+    failed_seeds counts the others; level 0 is dense. Seeds that
     collapsed are those with an empty layer, and empty_layers names the layers of any of them;
     cut_seeds have no path from input to output.
     """
     results = collapse.counted(results)
-    results = results.assign(
-        change_points=100 * results["change"], relative=results["top1"] / results["dense_top1"]
-    )
+    relative = results["top1"] / results["dense_top1"]
+    results = results.assign(change=100 * results["change"], relative_top1=relative)
     spread = {
         f"{name}_{what}": (column, what)
         for column, name in MEASURES.items()
         for what in ("mean", "std")
     } | {f"{name}_mean": (name, "mean") for name in TOTALS.values()}
-    keys = ["model", "data", "label", "setting", "asked"]
-    grouped = results.sort_values([*keys, "seed"]).groupby(keys)
+    grouped = results.sort_values([*_KEYS, "seed"]).groupby(_KEYS)
     summary = grouped.agg(
         method=("method", "first"),
         level=("level", "first"),
@@ -52,13 +55,30 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         collapsed_seeds=("collapsed", "sum"),
         cut_seeds=("cut", "sum"),
         empty_layers=("empty_layers", collapse.union),
+        relative_top1_ratio_mean=("relative_top1", "mean"),
         **spread,
     )
+    summary = _with_intervals(summary, results)
     return summary.reset_index().rename(columns={"asked": "target_compression_ratio"})
 
 
+def _with_intervals(summary: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    ends = dict[str, stats.Values]()
+    for column in INTERVALS:
+        values = results.dropna(subset=column).groupby(_KEYS)[column].agg(list)
+        cells = values.reindex(summary.index).map(
+            lambda cell: cell if isinstance(cell, list) else []
+        )
+        name, found = MEASURES[column], stats.intervals(cells.tolist())
+        ends |= {f"{name}_low": found[:, 0], f"{name}_high": found[:, 1]}
+    return summary.assign(**ends, few_seeds=summary["seeds"] < stats.FEW_SEEDS)
+
+
 def cell(row: "pd.Series[float]", measure: str = "top1_share") -> str:
-    """ "93.12 ± 0.21 (3)": mean, std and number of seeds, in %; failures are spelled out."""
+    """ "93.12 ± 0.21 (3)": mean, std and number of seeds, in %; failures are spelled out.
+
+    Fewer than three seeds are written with n=, as in "93.12 ± 0.21 (n=2)".
+    """
     prefix = "pruned_" if measure.startswith("pruned_") else ""
     seeds, failed = int(row[f"{prefix}seeds"]), int(row[f"{prefix}failed_seeds"])
     mean, std = 100 * row[f"{measure}_mean"], 100 * row[f"{measure}_std"]
@@ -67,13 +87,16 @@ def cell(row: "pd.Series[float]", measure: str = "top1_share") -> str:
 
 def spread(mean: str, std: float, seeds: int, failed: int) -> str:
     """
-    >>> spread("93.12", 0.21, seeds=3, failed=0), spread("93.12", 0.0, seeds=1, failed=2)
-    ('93.12 ± 0.21 (3)', '93.12 (n=1, 2 failed)')
+    >>> spread("93.12", 0.21, seeds=3, failed=0), spread("93.12", 0.21, seeds=2, failed=0)
+    ('93.12 ± 0.21 (3)', '93.12 ± 0.21 (n=2)')
+    >>> spread("93.12", 0.0, seeds=1, failed=2)
+    '93.12 (n=1, 2 failed)'
     """
     if not seeds:
         return f"failed ({failed})" if failed else "-"
-    count = f"{seeds}, {failed} failed" if failed else f"{seeds}"
-    return f"{mean} (n={count})" if seeds == 1 else f"{mean} ± {std:.2f} ({count})"
+    count = f"{'n=' if seeds < stats.FEW_SEEDS else ''}{seeds}"
+    count += f", {failed} failed" if failed else ""
+    return f"{mean} ({count})" if seeds == 1 else f"{mean} ± {std:.2f} ({count})"
 
 
 def points(change: float) -> str:
@@ -121,4 +144,15 @@ def warnings(summary: pd.DataFrame) -> list[str]:
             f"measured compression is more than 5 % off the asked one in {count} of "
             f"{len(pruned)} results: compare the measured columns of summary.csv"
         )
-    return notes
+    return notes + few_seeds(pruned)
+
+
+def few_seeds(rows: pd.DataFrame) -> list[str]:
+    """A note on how many rows have a value from fewer than three seeds, if any."""
+    few = ((rows["seeds"] > 0) & (rows["seeds"] < stats.FEW_SEEDS)).sum()
+    if not few:
+        return []
+    return [
+        f"{few} of {len(rows)} results have fewer than {stats.FEW_SEEDS} seeds (n= in the tables): "
+        "their spread and interval say little"
+    ]

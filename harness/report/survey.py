@@ -33,6 +33,7 @@ class Survey:
     notes: list[str]
     sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
     against: str | None = None
+    test: str = "t"
     paired: pd.DataFrame = field(default_factory=lambda: _none())
     overlap: pd.DataFrame = field(default_factory=lambda: _none())
     curves: pd.DataFrame = field(default_factory=lambda: _none())
@@ -86,17 +87,17 @@ def _none() -> pd.DataFrame:
     return pd.DataFrame(columns=["model", "data"])
 
 
-def load(runs: Path, against: str | None = None) -> Survey:
+def load(runs: Path, against: str | None = None, test: str = "t") -> Survey:
     """
-    against: the label that all others are compared with, seed by seed.
+    against: the label that all others are compared with, seed by seed. test: one of stats.TESTS.
 
     Raises:
         ValueError: `runs` is no folder, or holds no result of a pruned network and no
-            sensitivity analysis, or no result has the label `against`.
+            sensitivity analysis, or no result has the label `against`, or an unknown test.
     """
     analyses = sensitivity.load(runs)
     try:
-        survey = _load_runs(runs, against)
+        survey = _load_runs(runs, against, test)
     except NoResults:
         if analyses.empty or against:
             raise
@@ -105,7 +106,7 @@ def load(runs: Path, against: str | None = None) -> Survey:
     return replace(survey, sensitivity=analyses)
 
 
-def _load_runs(runs: Path, against: str | None) -> Survey:
+def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
     records, notes = read(runs)
     records = with_totals(written_last(records))
     pruned = pruned_results(records)
@@ -133,8 +134,9 @@ def _load_runs(runs: Path, against: str | None) -> Survey:
     )
     if against is None:
         return survey
-    notes += paired.missing(pruned.rows, against)
-    return replace(survey, against=against, paired=paired.paired(pruned.rows, against))
+    table = paired.paired(pruned.rows, against, test)
+    notes += [*paired.missing(pruned.rows, against), *paired.notes(table)]
+    return replace(survey, against=against, test=test, paired=table)
 
 
 def _no_results(records: pd.DataFrame) -> list[str]:

@@ -1,0 +1,36 @@
+"""`python -m harness.report RUNS --lint`: would a reviewer accept this survey?"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from harness.report.listing import show
+from harness.report.protocol import CHECKS
+from harness.report.survey import Survey, load
+
+
+def lint(runs: Path, out: Path) -> int:
+    """Prints every rule's verdict and writes lint.csv; 0 if all pass, else 1.
+
+    Raises:
+        ValueError: `runs` is no folder or holds no result of a pruned network.
+    """
+    table = check(load(runs))
+    show(table.rename(columns=str.capitalize).rename(columns={"Way_out": "Way out"}))
+    out.mkdir(parents=True, exist_ok=True)
+    table.to_csv(out / "lint.csv", index=False)
+    counts = table["verdict"].value_counts()
+    said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
+    print(f"{said}\n{out / 'lint.csv'}")
+    return int((table["verdict"] != "pass").any())
+
+
+def check(survey: Survey) -> pd.DataFrame:
+    """A row per rule: item, verdict (pass, fail, missing), evidence, way_out ("" if it passes).
+
+    Raises:
+        ValueError: the survey has no result of a pruned network.
+    """
+    if survey.summary.empty:
+        raise ValueError(f"{survey.runs} holds sensitivity analyses only: no result to check")
+    return pd.DataFrame({"item": item, **vars(rule(survey))} for item, rule in CHECKS.items())
