@@ -107,7 +107,7 @@ def test_wheel_holds_the_package_and_conf_and_nothing_else(wheel: Path) -> None:
     }
     assert inside == conf
     assert "config.yaml" in inside
-    assert "harness/report/page.html" in files
+    assert "harness/report/page/page.html" in files
     assert {name.split("/")[0].rpartition(".")[2] for name in files} == {"harness", "dist-info"}
 
 

@@ -143,7 +143,7 @@ def test_a_heading_sorts_the_table_up_and_down(reader: Reader) -> None:
     up = page.locator(column).all_inner_texts()
     page.keyboard.press("Enter")
     assert up == sorted(up) and page.locator(column).all_inner_texts() == up[::-1]
-    assert up[0].startswith("80.50 ± 0.71 (2)")
+    assert up[0] == "80.50 ± 0.71 (n=2)"
 
 
 def test_a_point_leads_to_its_runs_and_their_config(reader: Reader) -> None:

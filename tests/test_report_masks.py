@@ -12,8 +12,8 @@ from report_page import Page
 from test_report import dense, make, write_run
 
 from harness.report import report
-from harness.report.details import details
 from harness.report.overlap import overlaps
+from harness.report.page.details import details
 from harness.report.survey import Survey, load
 
 

@@ -11,8 +11,8 @@ from test_report import dense, make, write_run
 
 from harness.report import report
 from harness.report.curves import MOST_POINTS
-from harness.report.heat import layer_densities
 from harness.report.latex import escape, table
+from harness.report.page.heat import layer_densities
 from harness.report.pareto import front
 from harness.report.survey import load
 

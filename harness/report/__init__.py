@@ -2,7 +2,7 @@
 
 Reads records.jsonl files only, so it runs on a laptop years later, without torch or Hydra.
 The path of the data: read.py (lines), results.py (which record counts), summary.py (mean and
-std over seeds), then tables.py, figures.py and page.py show the same summary.
+std over seeds), then tables.py, figures.py, latex.py and page/ show the same summary.
 """
 
 from pathlib import Path

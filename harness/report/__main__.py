@@ -49,20 +49,23 @@ def _run(options: argparse.Namespace) -> int:
         from harness.report.compare import compare
 
         return compare(options.runs, options.compare, out)
-    _report(options.runs, out, options.against, options.test or "t")
-    return 0
+    return _report(options, out)
 
 
-def _report(runs: Path, out: Path, against: str | None, test: str) -> None:
+def _report(options: argparse.Namespace, out: Path) -> int:
+    from harness.report.published import asked_instead
     from harness.report.survey import load
 
-    survey = load(runs, against, test)
+    instead = asked_instead(options.published_for)
+    test = options.test or "t"
+    survey = load(options.runs, options.against, test, options.published, instead)
     from harness.report.tables import print_tables
     from harness.report.write import write
 
     print_tables(survey)
     for path in write(survey, out):
         print(path)
+    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,6 +84,21 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--test", choices=("t", "wilcoxon"), help="of --against: paired t (default) or signed-rank"
+    )
+    parser.add_argument(
+        "--published",
+        metavar="FILE",
+        type=Path,
+        action="append",
+        default=[],
+        help="published results of your own beside those that come along",
+    )
+    parser.add_argument(
+        "--published-for",
+        metavar="DATA=PUBLISHED",
+        action="append",
+        default=[],
+        help="show published results of another data set: mnist5k=mnist",
     )
     parser.add_argument(
         "--lint", action="store_true", help="check the survey's protocol; 1 if a rule is not met"

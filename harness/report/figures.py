@@ -7,6 +7,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from harness.report import rank_figure
 from harness.report.lines import (
     ACCURACY,
     CHANGE,
@@ -38,7 +39,7 @@ def write_figures(survey: Survey, out: Path) -> list[Path]:
         return [
             path
             for section in survey.sections()
-            for draw in (_accuracy, _change)
+            for draw in (_accuracy, _change, _ranks)
             for path in draw(section, styles, out)
         ]
 
@@ -51,8 +52,27 @@ def _accuracy(section: Section, styles: dict[str, Look], out: Path) -> list[Path
             height, label = 100 * row["top1_share_mean"], _plain(row["label"])
             panel.axhline(height, color=DENSE_COLOUR, linewidth=1, label=label)
         _draw(panel, section, axis, styles, ("top1_share", 100))
+        _published(panel, section, axis)
     panels[0].set_ylabel(ACCURACY)
     return _save(figure, panels[0], out / f"accuracy-{section.slug}")
+
+
+def _published(panel: Axes, section: Section, axis: Axis) -> None:
+    """Hollow markers; those of print are listed in published.csv."""
+    if not axis.ratio or section.published.empty:
+        return
+    for label, look in looks(section.published_labels()).items():
+        rows = section.published[section.published["label"] == label]
+        x, y = rows[f"{axis.name}_ratio"], 100 * rows["top1_share_mean"]
+        panel.plot(
+            x,
+            y,
+            marker=look.marker[0],
+            markerfacecolor="none",
+            linestyle="",
+            color=DENSE_COLOUR,
+            label=_plain(label),
+        )
 
 
 def _change(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
@@ -67,6 +87,14 @@ def _change(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
     return _save(figure, panels[0], out / f"change-{section.slug}")
 
 
+def _ranks(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
+    if section.ranks is None:
+        return []
+    figure = Figure(figsize=rank_figure.size(section.ranks))
+    rank_figure.draw(figure.add_axes((0.0, 0.0, 1.0, 1.0)), section.ranks)
+    return _write(figure, out / f"ranks-{section.slug}")
+
+
 def _panels(section: Section, count: int) -> tuple[Figure, list[Axes]]:
     # A Figure of its own: pyplot would keep every figure alive and look for a screen.
     figure = Figure(figsize=(5.5 * count, 5.2), layout="constrained")
@@ -79,6 +107,10 @@ def _save(figure: Figure, first: Axes, path: Path) -> list[Path]:
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # what it has settled holds for every file
+    return _write(figure, path)
+
+
+def _write(figure: Figure, path: Path) -> list[Path]:
     files = [path.with_name(f"{path.name}.{kind}") for kind in _METADATA]
     for file, metadata in zip(files, _METADATA.values(), strict=True):
         figure.savefig(file, dpi=150, metadata=metadata)

@@ -43,8 +43,8 @@ class Ranks:
         """
         >>> two = Ranks("t", {"A": 1.2, "B": 1.8}, 5, 0.03, 0.88, [["A", "B"]], {"C": 2})
         >>> two.caption()
-        "average rank over 5 settings, 1 is best; Friedman p = 0.03; critical difference 0.88 \
-(Nemenyi, 0.05); left out, without a result in some of them: C (2)"
+        'average rank over 5 settings, 1 is best; Friedman p = 0.03; critical difference 0.88 \
+(Nemenyi, 0.05); left out, without a result in some of them: C (2)'
         """
         friedman = "" if np.isnan(self.friedman_p) else f"Friedman p = {self.friedman_p:.2g}; "
         names = ", ".join(f"{name} ({count})" for name, count in self.left_out.items())

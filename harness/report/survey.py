@@ -1,17 +1,18 @@
 """Everything a report shows, as tables: the records, their summary, and notes for the reader."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pandas as pd
 
-from harness.report import paired, sensitivity
+from harness.report import paired, published, sensitivity
 from harness.report.cost import with_totals
 from harness.report.curves import curves
 from harness.report.latency import with_latency
 from harness.report.overlap import overlaps
+from harness.report.ranks import Ranks, rankings
 from harness.report.read import NoResults, read
 from harness.report.results import (
     beside_dense,
@@ -37,11 +38,15 @@ class Survey:
     paired: pd.DataFrame = field(default_factory=lambda: _none())
     overlap: pd.DataFrame = field(default_factory=lambda: _none())
     curves: pd.DataFrame = field(default_factory=lambda: _none())
+    published: pd.DataFrame = field(default_factory=lambda: _none())
+    ranks: list[Ranks] = field(default_factory=list)
+    figures: Sequence[Path] = ()
+    instead: Mapping[str, str] = field(default_factory=dict)
 
     def sections(self) -> Iterator["Section"]:
         """One per model and data set with results: they never share a table or figure."""
         for (model, data), rows in self.summary.groupby(["model", "data"]):
-            pruned = rows["level"] > 0
+            pruned, title = rows["level"] > 0, title_of(model, data)
             if pruned.any():
                 yield Section(
                     str(model),
@@ -52,6 +57,8 @@ class Survey:
                     of_place(self.results, model, data),
                     of_place(self.overlap, model, data),
                     of_place(self.curves, model, data),
+                    of_place(self.published, model, data),
+                    next((each for each in self.ranks if each.title == title), None),
                 )
 
     def labels(self) -> list[str]:
@@ -68,15 +75,24 @@ class Section:
     results: pd.DataFrame
     overlap: pd.DataFrame
     curves: pd.DataFrame
+    published: pd.DataFrame
+    ranks: Ranks | None
 
     @property
     def title(self) -> str:
-        return f"{self.model} on {self.data}"
+        return title_of(self.model, self.data)
+
+    def published_labels(self) -> list[str]:
+        return sorted(set(self.published["label"])) if len(self.published) else []
 
     @property
     def slug(self) -> str:
         """For names of files."""
         return "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", name) for name in (self.model, self.data))
+
+
+def title_of(model: object, data: object) -> str:
+    return f"{model} on {data}"
 
 
 def of_place(rows: pd.DataFrame, model: object, data: object) -> pd.DataFrame:
@@ -87,9 +103,17 @@ def _none() -> pd.DataFrame:
     return pd.DataFrame(columns=["model", "data"])
 
 
-def load(runs: Path, against: str | None = None, test: str = "t") -> Survey:
+def load(
+    runs: Path,
+    against: str | None = None,
+    test: str = "t",
+    figures: Sequence[Path] = (),
+    instead: Mapping[str, str] | None = None,
+) -> Survey:
     """
     against: the label that all others are compared with, seed by seed. test: one of stats.TESTS.
+    figures: files of published results beside those that come with the harness; instead: another
+    data set per own one whose published results are shown.
 
     Raises:
         ValueError: `runs` is no folder, or holds no result of a pruned network and no
@@ -98,6 +122,8 @@ def load(runs: Path, against: str | None = None, test: str = "t") -> Survey:
     analyses = sensitivity.load(runs)
     try:
         survey = _load_runs(runs, against, test)
+        survey = replace(survey, figures=figures, instead=instead or {})
+        survey = replace(survey, published=_published(survey))
     except NoResults:
         if analyses.empty or against:
             raise
@@ -130,13 +156,29 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
         *unread,
     ]
     survey = Survey(
-        runs, records, results, summary, notes, overlap=overlap, curves=curves(records, results)
+        runs,
+        records,
+        results,
+        summary,
+        notes,
+        overlap=overlap,
+        curves=curves(records, results),
+        ranks=rankings(summary),
     )
     if against is None:
         return survey
     table = paired.paired(pruned.rows, against, test)
     notes += [*paired.missing(pruned.rows, against), *paired.notes(table)]
     return replace(survey, against=against, test=test, paired=table)
+
+
+def _published(survey: Survey) -> pd.DataFrame:
+    figures, found = published.load(*survey.figures), []
+    for section in survey.sections():
+        rows, notes = published.beside(section.model, section.data, figures, survey.instead)
+        found.append(rows.assign(model=section.model, data=section.data))
+        survey.notes.extend(notes)
+    return pd.concat(found)
 
 
 def _no_results(records: pd.DataFrame) -> list[str]:

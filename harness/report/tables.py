@@ -33,6 +33,10 @@ def print_tables(survey: Survey) -> None:
         if not section.paired.empty:
             console.print(paired.title(str(survey.against)))
             _print(console, paired.matrix(section.paired))
+        if section.ranks:
+            console.print(section.ranks.caption(), soft_wrap=True)
+            said = [f"{name} {rank:.2f}" for name, rank in section.ranks.mean.items()]
+            console.print(", ".join(said) + "\n", soft_wrap=True)
         costs = cost.costs(section.dense, section.pruned)
         if not costs.empty:
             console.print(cost.TITLE)
@@ -98,7 +102,12 @@ def write_csv(survey: Survey, out: Path) -> list[Path]:
     rows = survey.records
     nested = {name: rows[name].map(_json) for name in ("layers", "empty_layers", "dead_units")}
     rows.assign(**nested).to_csv(records, index=False)
-    return [summary, records, *_write_paired(survey, out), *analyses]
+    others = [
+        *_write_paired(survey, out),
+        *_write_ranks(survey, out),
+        *_write_published(survey, out),
+    ]
+    return [summary, records, *others, *analyses]
 
 
 def _write_paired(survey: Survey, out: Path) -> list[Path]:
@@ -106,6 +115,23 @@ def _write_paired(survey: Survey, out: Path) -> list[Path]:
         return []
     path = out / "paired.csv"
     survey.paired.to_csv(path, index=False, float_format="%.8g")
+    return [path]
+
+
+def _write_ranks(survey: Survey, out: Path) -> list[Path]:
+    if not survey.ranks:
+        return []
+    path = out / "ranks.csv"
+    tables = [ranks.table().reset_index().assign(over=ranks.title) for ranks in survey.ranks]
+    pd.concat(tables).to_csv(path, index=False, float_format="%.8g")
+    return [path]
+
+
+def _write_published(survey: Survey, out: Path) -> list[Path]:
+    if survey.published.empty:
+        return []
+    path = out / "published.csv"
+    survey.published.to_csv(path, index=False, float_format="%.8g")
     return [path]
 
 

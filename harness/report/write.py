@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from harness.report import library
 from harness.report.figures import write_figures
 from harness.report.latex import write_latex
-from harness.report.page import write_page
+from harness.report.page.document import write_page
+from harness.report.page.library import library
 from harness.report.survey import Survey
 from harness.report.tables import write_csv
 
@@ -13,10 +13,10 @@ from harness.report.tables import write_csv
 def write(survey: Survey, out: Path) -> list[Path]:
     """CSV, LaTeX, PNG and PDF files, and report.html; makes `out`."""
     out.mkdir(parents=True, exist_ok=True)
-    bundling = library.begun()
+    charts = library()  # begins now, is needed last
     return [
         *write_csv(survey, out),
         *write_latex(survey, out),
         *write_figures(survey, out),
-        write_page(survey, out, library.text(bundling)),
+        write_page(survey, out, charts.text),
     ]

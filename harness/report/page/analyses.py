@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report.charts import Spec, layers, number
-from harness.report.html import Cell, Row, table
 from harness.report.lines import Look, each, looks
+from harness.report.page.charts import Spec, layers, number
+from harness.report.page.html import Cell, Row, table
 from harness.report.sensitivity import analyses, caption, wide
 from harness.report.sensitivity import number as shown
 

@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from harness.report.html import Cell, Row, details, table
 from harness.report.lines import each
+from harness.report.page.html import Cell, Row, details, table
 from harness.report.summary import times
 from harness.report.survey import Section
 

@@ -6,17 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report import collapse, cost, paired
-from harness.report.charts import number
+from harness.report import collapse, cost, lint, paired
 from harness.report.collapse import percent
-from harness.report.html import Cell, Row, table
-from harness.report.lines import AXES
+from harness.report.lines import AXES, each
+from harness.report.page.charts import number
+from harness.report.page.html import Cell, Row, table
 from harness.report.pareto import front
 from harness.report.summary import cell, points, times
-from harness.report.survey import Section
+from harness.report.survey import Section, Survey
 from harness.report.tables import dense_lines, matrix
 
-__all__ = ["dense_lines", "tables"]
+__all__ = ["dense_lines", "protocol", "tables"]
 
 
 def tables(section: Section, against: str | None) -> Iterator[str]:
@@ -30,9 +30,67 @@ def tables(section: Section, against: str | None) -> Iterator[str]:
     if not costs.empty:
         yield "<h3>Training cost</h3>"
         yield _by_method(cost.TITLE, costs)
+    yield from _published(section)
     yield from _collapse(section)
     yield "<h3>All numbers</h3>"
     yield _all(section)
+
+
+def _published(section: Section) -> Iterator[str]:
+    if section.published.empty:
+        return
+    rows = [_published_row(row) for row in each(section.published)]
+    yield "<h3>Published results</h3>"
+    said = "Figures of other papers, in this page's ratios"
+    yield table(said, _PUBLISHED, rows, "sorts numbers")
+
+
+_PUBLISHED = [
+    "Published",
+    "Compression",
+    "Speed-up",
+    "Top-1, %",
+    "n",
+    "Dense, %",
+    "Ratio as published",
+    "Converted",
+    "Recipe",
+    "Read in",
+]
+
+
+def _published_row(row: Any) -> Row:
+    ratios = [
+        Cell(ratio_text(value), number(value))
+        for value in (row.compression_ratio, row.speedup_ratio)
+    ]
+    std = "" if pd.isna(row.top1_share_std) else f" ± {100 * row.top1_share_std:.2f}"
+    cells = [
+        *ratios,
+        Cell(f"{100 * row.top1_share_mean:.2f}{std}", number(row.top1_share_mean)),
+        "-" if pd.isna(row.n) else f"{row.n:g}",
+        percent(row.dense_top1_share),
+        row.definition,
+        row.converted,
+        row.recipe,
+        f"{row.citation}, {row.where}; {row.source}",
+    ]
+    return Row(row.label, cells, row.label)
+
+
+def ratio_text(value: float) -> str:
+    return "-" if pd.isna(value) else times(value)
+
+
+def protocol(survey: Survey) -> str:
+    """What a reviewer would ask for, and whether the survey has it."""
+    found = lint.check(survey)
+    rows = [Row(row.item, [row.verdict, row.evidence, row.way_out]) for row in each(found)]
+    counts = found["verdict"].value_counts()
+    said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
+    heads = ["Rule", "Verdict", "Evidence", "What to do"]
+    shown = table("Protocol of a comparison", heads, rows, "sentences")
+    return f'<section id="protocol"><h2>Protocol: {said}</h2>{shown}</section>'
 
 
 def _collapse(section: Section) -> Iterator[str]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.charts import number
 from harness.report.lines import each
+from harness.report.page.charts import number
 
 Facts = dict[str, Any]
 

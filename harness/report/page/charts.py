@@ -17,17 +17,21 @@ _HEIGHT = 320
 
 
 def accuracy(
-    axis: Axis, values: Iterable[float], styles: dict[str, Look], dense: bool, published: bool
+    axis: Axis,
+    values: Iterable[float],
+    styles: dict[str, Look],
+    dense: bool,
+    published: dict[str, Look],
 ) -> Spec:
     """Top-1 against an axis: a line per method with bars of one std over seeds.
 
-    dense, published: whether there are rows of them.
+    dense: whether there are rows of it; published: the looks of published results.
     """
     x, y = _x(axis, values), _y("top1", ACCURACY)
     behind = [*([_dense("top1")] if dense else []), *([_front(x, y)] if axis.ratio else [])]
     bars = _bars(x, "top1_less", "top1_more", styles)
     # Bars behind: a point must be there for the mouse.
-    layers = [*behind, bars, *_lines(x, y, styles), *([_published(x, y)] if published else [])]
+    layers = [*behind, bars, *_lines(x, y, styles), *_published(axis, x, y, published)]
     return _chart(f"Top-1 accuracy against {axis.title}, a line per method", layers)
 
 
@@ -73,6 +77,8 @@ def _chart(description: str, layers: list[Spec]) -> Spec:
         "autosize": {"type": "fit", "contains": "padding"},
         "params": [{"name": "hidden", "value": []}],
         "layer": layers,
+        # Published results have marks of their own.
+        "resolve": {"scale": {"shape": "independent"}},
     }
 
 
@@ -117,17 +123,21 @@ def _front(x: Spec, y: Spec) -> Spec:
     }
 
 
-def _published(x: Spec, y: Spec) -> Spec:
-    return {
+def _published(axis: Axis, x: Spec, y: Spec, styles: dict[str, Look]) -> list[Spec]:
+    """Hollow markers; there are none against latency and training cost."""
+    if not (styles and axis.ratio):
+        return []
+    points = {
         **_rows("published", f"isValid(datum.{x['field']})"),
         "mark": {"type": "point", "filled": False, "size": 60, "color": DENSE_COLOUR},
         "encoding": {
             "x": x,
             "y": y,
-            "shape": {"field": "label", "type": "nominal", "legend": None},
-            "tooltip": _tips("label", "text", "where"),
+            "shape": _look(styles, "point")["shape"],
+            "tooltip": _tips("label", "text", "definition", "where"),
         },
     }
+    return [points]
 
 
 def _dense(field: str) -> Spec:
@@ -167,6 +177,7 @@ _TITLES = {
     "loss": "Loss",
     "top1_percent": "Validation top-1, %",
     "where": "Published in",
+    "definition": "Ratio as published",
     "density": "Density",
     "top1_text": "Validation top-1, %",
     "kept": "Units kept",

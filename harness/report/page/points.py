@@ -4,8 +4,8 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.charts import number
 from harness.report.lines import Axis, each, measured
+from harness.report.page.charts import number
 from harness.report.pareto import front
 from harness.report.summary import cell, points, times
 from harness.report.survey import Section
@@ -14,7 +14,7 @@ Rows = list[dict[str, Any]]
 
 
 def rows(section: Section) -> dict[str, Rows]:
-    """By the names that harness.report.charts gives them."""
+    """By the names that harness.report.page.charts gives them."""
     axes = measured(section.pruned)
     fronts = {axis.name: front(section.pruned, axis.column) for axis in axes if axis.ratio}
     marked = pd.DataFrame({f"front_{name}": on for name, on in fronts.items()})
@@ -25,7 +25,7 @@ def rows(section: Section) -> dict[str, Rows]:
             for (_, row), on in zip(section.pruned.iterrows(), flags, strict=True)
         ],
         "dense": [_dense(row) for _, row in section.dense.iterrows()],
-        "published": [],
+        "published": [_published(row) for row in each(section.published)],
         "curves": _curves(section),
     }
 
@@ -55,6 +55,19 @@ def _around(name: str, mean: float, std: float) -> dict[str, float | None]:
 def _dense(row: "pd.Series[Any]") -> dict[str, Any]:
     top1 = number(100 * row["top1_share_mean"])
     return {"label": row["label"], "top1": top1, "text": cell(row)}
+
+
+def _published(row: Any) -> dict[str, Any]:
+    std = "" if pd.isna(row.top1_share_std) else f" ± {100 * row.top1_share_std:.2f}"
+    return {
+        "label": row.label,
+        "compression": number(row.compression_ratio),
+        "speedup": number(row.speedup_ratio),
+        "top1": number(row.top1_share_mean, 100),
+        "text": f"{100 * row.top1_share_mean:.2f}{std}",
+        "where": f"{row.citation}, {row.where}",
+        "definition": row.definition,
+    }
 
 
 def _curves(section: Section) -> Rows:

@@ -8,11 +8,13 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from harness.report import charts, heat, numbers
-from harness.report.details import details, run_rows
-from harness.report.lines import AXES, Look, looks, measured
-from harness.report.points import rows
-from harness.report.sensitivity_page import Analysis, analyses_of
+from harness.report.lines import AXES, DENSE_COLOUR, Look, looks, measured
+from harness.report.page import charts, heat, numbers
+from harness.report.page.analyses import Analysis, analyses_of
+from harness.report.page.details import details, run_rows
+from harness.report.page.points import rows
+from harness.report.rank_figure import to_svg
+from harness.report.ranks import Ranks
 from harness.report.survey import Section, Survey
 
 _HERE = Path(__file__).parent
@@ -25,6 +27,7 @@ def write_page(survey: Survey, out: Path, library: str) -> Path:
     sections = list(survey.sections())
     analyses = list(analyses_of(survey.sensitivity))
     parts = [_section(number, section, styles, survey) for number, section in enumerate(sections)]
+    parts += _over_everything(survey)
     parts += [_analysis(number, one) for number, one in enumerate(analyses)]
     page = Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
         style=(_HERE / "page.css").read_text(encoding="utf-8"),
@@ -43,7 +46,15 @@ def write_page(survey: Survey, out: Path, library: str) -> Path:
 def _command(survey: Survey, out: Path) -> str:
     where = [] if out == survey.runs / "report" else ["--out", str(out)]
     against = [] if survey.against is None else ["--against", survey.against]
-    return shlex.join(["python", "-m", "harness.report", str(survey.runs), *where, *against])
+    test = [] if survey.test == "t" else ["--test", survey.test]
+    figures = [word for file in survey.figures for word in ("--published", str(file))]
+    instead = [
+        word
+        for own, shown in survey.instead.items()
+        for word in ("--published-for", f"{own}={shown}")
+    ]
+    options = [*where, *against, *test, *figures, *instead]
+    return shlex.join(["python", "-m", "harness.report", str(survey.runs), *options])
 
 
 def _json(data: Any) -> str:
@@ -83,8 +94,9 @@ def _own(section: Section, styles: dict[str, Look]) -> dict[str, Look]:
 
 def _charts(section: Section, styles: dict[str, Look]) -> Iterator[tuple[str, dict[str, Any]]]:
     axes, dense = measured(section.pruned), not section.dense.empty
+    others = looks(section.published_labels())
     for axis in axes:
-        yield axis.name, charts.accuracy(axis, section.pruned[axis.column], styles, dense, False)
+        yield axis.name, charts.accuracy(axis, section.pruned[axis.column], styles, dense, others)
     if section.pruned["change_points_mean"].notna().any():
         yield "change", charts.change(AXES[0], section.pruned[AXES[0].column], styles)
     if not section.curves.empty:
@@ -98,9 +110,10 @@ def _section(number: int, section: Section, styles: dict[str, Look], survey: Sur
     parts = [
         f"<h2>{escape(section.title)}</h2>",
         *(f"<p>{escape(line)}</p>" for line in numbers.dense_lines(section)),
-        _legend(own, bool(len(section.dense))),
+        _legend(own, bool(len(section.dense)), looks(section.published_labels())),
         f'<div class="charts">{"".join(drawn)}</div>',
         *numbers.tables(section, survey.against),
+        *_ranks(section.ranks),
         *heat.densities(section),
         *heat.overlaps(section),
         _runs(number),
@@ -132,13 +145,10 @@ def _choice(section: Section) -> str:
     return f'<label>Asked compression <select class="asked">{options}</select></label>'
 
 
-def _legend(styles: dict[str, Look], dense: bool) -> str:
+def _legend(styles: dict[str, Look], dense: bool, published: dict[str, Look]) -> str:
     """Shows and hides methods in every figure and table of the section."""
-    boxes = "".join(
-        f'<label><input type="checkbox" checked value="{escape(label)}">{glyph(look)}'
-        f"<span>{escape(label)}</span></label>"
-        for label, look in styles.items()
-    )
+    boxes = "".join(_box(label, glyph(look)) for label, look in styles.items())
+    boxes += "".join(_box(label, hollow(look)) for label, look in published.items())
     said = " Grey line: dense." if dense else ""
     return (
         '<fieldset class="legend"><legend>Methods</legend>'
@@ -151,6 +161,20 @@ def _legend(styles: dict[str, Look], dense: bool) -> str:
     )
 
 
+def _box(label: str, drawn: str) -> str:
+    return (
+        f'<label><input type="checkbox" checked value="{escape(label)}">{drawn}'
+        f"<span>{escape(label)}</span></label>"
+    )
+
+
+def hollow(look: Look) -> str:
+    return (
+        f'<svg viewBox="-18 -6 36 12" aria-hidden="true"><path d="{look.marker[1]}" '
+        f'transform="scale(5)" fill="none" stroke="{DENSE_COLOUR}" stroke-width=".3"/></svg>'
+    )
+
+
 def glyph(look: Look) -> str:
     dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if look.dash else ""
     return (
@@ -158,6 +182,25 @@ def glyph(look: Look) -> str:
         f' stroke-width="2"{dash}/><path d="{look.marker[1]}" transform="scale(5)" '
         f'fill="{look.colour}"/></svg>'
     )
+
+
+def _ranks(ranks: Ranks | None) -> Iterator[str]:
+    if ranks is None:
+        return
+    said = ranks.caption()
+    yield "<h3>Average ranks</h3>"
+    yield f"<p>{escape(said[:1].upper() + said[1:])}.</p>"
+    yield f'<div class="diagram">{to_svg(ranks)}</div>'
+
+
+def _over_everything(survey: Survey) -> Iterator[str]:
+    titles = {section.title for section in survey.sections()}
+    for ranks in survey.ranks:
+        if ranks.title not in titles:
+            head = f"<h2>{escape(ranks.title[:1].upper() + ranks.title[1:])}</h2>"
+            yield f"<section>{head}{''.join(_ranks(ranks))}</section>"
+    if not survey.summary.empty:
+        yield numbers.protocol(survey)
 
 
 def _runs(number: int) -> str:
@@ -173,7 +216,7 @@ def _runs(number: int) -> str:
 def _analysis(number: int, one: Analysis) -> str:
     return (
         f'<section id="analysis-{number}"><h2>{escape(one.title)}</h2><p>{escape(one.caption)}.</p>'
-        f"{_legend(one.styles, True)}"
+        f"{_legend(one.styles, True, {})}"
         f'<div class="charts"><figure><figcaption>{_captions()["layers"]}</figcaption>'
         f'<div class="chart" data-chart="layers" data-section="analysis-{number}"></div></figure>'
         f"</div>{one.table}</section>"
