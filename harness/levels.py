@@ -128,9 +128,10 @@ class Levels:
         if not self.what.starts_trained:
             self._record(0, "initial")
             return
-        on_epoch = self.trainings.on_epoch(0, self.what.training.epochs)
-        load_into(self.network, self.dense.at(self.dense.end, on_epoch))
-        self._record(0, "dense", self.trainings.dense())
+        on_epoch = self.trainings.on_epoch(0, (self.what.training, START))
+        state, curve = self.dense.come_to(self.dense.end, on_epoch)
+        load_into(self.network, state)
+        self._record(0, "dense", self.trainings.dense(curve))
 
     def _penalise(self, level: int, share: float) -> None:
         penalty = self.what.penalty

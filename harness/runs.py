@@ -28,10 +28,11 @@ from harness.files import (
 from harness.identity import Config
 from harness.levels import Levels
 from harness.outcome import RERUN, RESULTS, Outcome, check_home, finished
+from harness.position import PositionFile
 from harness.prefix import Shared
 from harness.progress import MODES, Progress
-from harness.records import Identity, Record, Sink
-from harness.status import Status
+from harness.records import Identity, Record
+from harness.state import Status
 from harness.tracking.base import RunInfo, Tracking
 from harness.training.journal import Journal
 from harness.watchers import Files, Watchers
@@ -171,14 +172,16 @@ class Run:
     def _watcher(self, ranks: Ranks) -> Iterator[Watchers]:
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(self.progress if ranks.is_main else "none"))
-            sinks: list[Sink] = []
             path = self.folder / "records.jsonl"
             earlier = ranks.on_main(lambda: records.read(path, missing_ok=True))
-            if ranks.is_main:
-                tracker = stack.enter_context(self.tracking.open(self._info(earlier)))
-                sinks = [Files(self.folder, ranks.count), tracker, progress]
-            follows = ranks.send_object(progress.follows_epochs)
-            yield Watchers(sinks, progress, follows, earlier[-1] if earlier else None)
+            if not ranks.is_main:
+                yield Watchers(progress)
+                return
+            tracker = stack.enter_context(self.tracking.open(self._info(earlier)))
+            files, position = Files(self.folder, ranks.count), PositionFile(self.folder)
+            stack.push(lambda kind, error, trace: position.close(done=error is None))
+            last = earlier[-1] if earlier else None
+            yield Watchers(progress, files, position, [tracker], last)
 
     def _info(self, earlier: list[Record]) -> RunInfo:
         me = self.identity

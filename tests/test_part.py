@@ -11,7 +11,7 @@ from harness.launch import part
 from harness.launch.plan import HOME, Plan, Planned
 from harness.launch.point import Point
 from harness.outcome import RESULTS, Outcome
-from harness.status import Status
+from harness.state import Status
 
 Attempt = Callable[[Path], Outcome]
 

@@ -14,7 +14,7 @@ import harness
 from harness.launch.plan import HOME, Plan, Planned, inside, key_of, planned, remembered
 from harness.launch.point import Point
 from harness.outcome import Outcome
-from harness.status import Status
+from harness.state import Status
 
 
 def _plan(runs: Path, *grid: str) -> Plan:

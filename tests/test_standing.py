@@ -18,7 +18,7 @@ from harness.launch import part
 from harness.launch.plan import HOME, Plan, Planned
 from harness.launch.standing import failed_plans, lines, of_point, standing
 from harness.outcome import RESULTS, Outcome
-from harness.status import Status
+from harness.state import Status
 from harness.stopping import SIGNALS
 
 

@@ -15,7 +15,7 @@ from harness.launch.plan import HOME, Plan, Planned
 from harness.launch.point import Point
 from harness.launch.sweep import Sweep, end
 from harness.outcome import RESULTS, Outcome
-from harness.status import Status
+from harness.state import Status
 from harness.stopping import Stopped
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from harness.files import is_stale
 from harness.launch.plan import HOME, Plan, Planned
 from harness.launch.start import LOG
-from harness.status import Status
+from harness.state import Status
 
 LOCK = ".lock"  # of harness.files.locked; whoever is at work holds it
 STATES = ("done", "running", "interrupted", "failed", "missing")

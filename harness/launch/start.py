@@ -11,7 +11,7 @@ from harness.launch import workers
 from harness.launch.errors import WRONG_INPUT, one_line
 from harness.launch.point import Point
 from harness.outcome import Outcome
-from harness.status import Status
+from harness.state import Status
 from harness.stopping import leaving_on_signals, speaks
 
 LOG = "error.log"

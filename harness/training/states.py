@@ -19,15 +19,15 @@ UNREADABLE = (
 )  # fmt: skip
 
 
-def store(file: Path, state: Tensors) -> None:
-    """Writes a state with its checksum; the file is whole or absent."""
+def store(file: Path, state: Tensors, note: str = "") -> None:
+    """Writes a state and a note with their checksum; the file is whole or absent."""
     whole = copied(state)
-    facts = {"sha256": _checksum(whole)}
+    facts = {"sha256": _checksum(whole, note), "note": note}
     write_whole(file, safetensors.torch.save(whole, metadata=facts))
 
 
-def stored(file: Path) -> Tensors | None:
-    """The stored state; None if there is none, or a damaged one."""
+def stored(file: Path) -> tuple[Tensors, str] | None:
+    """The stored state and its note; None if there is none, or a damaged one."""
     if not file.exists():
         return None
     try:
@@ -36,7 +36,8 @@ def stored(file: Path) -> Tensors | None:
             facts = opened.metadata() or {}
     except UNREADABLE:
         return None
-    return state if facts.get("sha256") == _checksum(state) else None
+    note = facts.get("note", "")
+    return (state, note) if facts.get("sha256") == _checksum(state, note) else None
 
 
 def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -46,8 +47,8 @@ def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def _checksum(state: Tensors) -> str:
-    parts = hashlib.sha256()
+def _checksum(state: Tensors, note: str) -> str:
+    parts = hashlib.sha256(note.encode())
     for name in sorted(state):
         parts.update(name.encode())
         parts.update(state[name].cpu().view(-1).view(torch.uint8).numpy().tobytes())
