@@ -47,10 +47,20 @@ class Position:
 
 def read(folder: Path) -> Position | None:
     """None if there is none that can be read: no run depends on it."""
-    with suppress(OSError, ValueError, TypeError, AttributeError):
+    with suppress(OSError, ValueError, TypeError, KeyError):
         found = json.loads((folder / FILE).read_text())
         return Position(**{field.name: found[field.name] for field in fields(Position)})
     return None
+
+
+def spoken(seconds: float) -> str:
+    """
+    >>> spoken(31.2), spoken(700), spoken(20_000)
+    ('31 s', '12 min', '5.6 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 class PositionFile:
