@@ -62,6 +62,7 @@ class Run:
     policy: Policy = field(default_factory=Policy)
     rerun: str = "never"
     code: str = ""  # digest of the sources that decide its numbers
+    command: tuple[str, ...] = ()  # that makes it alone, again
     shared: Shared | None = None  # stages that other runs have too; None computes all of them
 
     def __post_init__(self) -> None:
@@ -145,7 +146,7 @@ class Run:
             (self.folder / old).unlink(missing_ok=True)
         write_whole(self.folder / "config.yaml", self.yaml)
         write_json(self.folder / "identity.json", {"science": self.science})
-        write_json(self.folder / "environment.json", environment(ranks))
+        write_json(self.folder / "environment.json", environment(ranks, self.command))
         if again:
             Files(self.folder, ranks.count).note(event="restarted")
 

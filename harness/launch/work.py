@@ -102,6 +102,7 @@ def _run_of(point: Point, ranks: Ranks) -> Run:
         policy=_part(config, "checkpoint"),
         rerun=config["rerun"],
         code=point.code,
+        command=tuple(point.alone),
         shared=_shared(point, numerics) if point.marked else None,
     )
 

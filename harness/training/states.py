@@ -18,11 +18,14 @@ UNREADABLE = (
     safetensors.SafetensorError,
 )  # fmt: skip
 
+NOTED = "sha256, note"  # what a file has beside its tensors
+
 
 def store(file: Path, state: Tensors, note: str = "") -> None:
     """Writes a state and a note with their checksum; the file is whole or absent."""
     whole = copied(state)
-    facts = {"sha256": _checksum(whole, note), "note": note}
+    # One entry: of several, safetensors would leave the order to chance.
+    facts = {NOTED: f"{_checksum(whole, note)} {note}"}
     write_whole(file, safetensors.torch.save(whole, metadata=facts))
 
 
@@ -36,8 +39,8 @@ def stored(file: Path) -> tuple[Tensors, str] | None:
             facts = opened.metadata() or {}
     except UNREADABLE:
         return None
-    note = facts.get("note", "")
-    return (state, note) if facts.get("sha256") == _checksum(state, note) else None
+    checksum, _, note = facts.get(NOTED, "").partition(" ")
+    return (state, note) if checksum == _checksum(state, note) else None
 
 
 def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
