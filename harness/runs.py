@@ -27,6 +27,7 @@ from harness.files import (
 )
 from harness.identity import Config
 from harness.levels import Levels
+from harness.metrics.latency import Latency
 from harness.outcome import RERUN, RESULTS, Outcome, check_home, finished
 from harness.position import PositionFile
 from harness.prefix import Shared
@@ -60,6 +61,7 @@ class Run:
     progress: str
     sweep_name: str
     policy: Policy = field(default_factory=Policy)
+    latency: Latency | None = None
     rerun: str = "never"
     code: str = ""  # digest of the sources that decide its numbers
     command: tuple[str, ...] = ()  # that makes it alone, again
@@ -132,7 +134,7 @@ class Run:
                 lambda: self._go_on(saved, ranks) if saved else self._begin(files, ranks, again)
             )
             with self._watcher(ranks) as watcher:
-                network, masks = levels.run(self.identity, watcher, files, saved)
+                network, masks = levels.run(self.identity, watcher, files, saved, self.latency)
                 splits = levels.subject.splits
                 delivery = Delivery(network.state_dict(), masks, splits.shape, splits.classes)
                 ranks.on_main(lambda: deliver(self.folder, delivery))

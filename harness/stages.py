@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.checkpoints import State, packed, unpacked
 from harness.files import write_whole
+from harness.latencies import note_latency
 from harness.prefix import Place
 from harness.records import place
 from harness.saver import standing, take_up
@@ -73,6 +74,7 @@ def _load(levels: "Levels") -> None:
         if record["level"]:  # dense training shows itself only to the run that trains it
             levels.watcher.found(record["level"], record["epoch_losses"], record["epoch_top1"])
         levels.show(found)
+    note_latency(levels)  # of the last of them: of the others there is no network here
     levels.save()
 
 

@@ -94,6 +94,8 @@ class Watchers:
     def note(self, **facts: object) -> None:
         if self.files:
             self.files.note(**facts)
+            # What was measured in between is no part of the next record's seconds.
+            self.files.since = time.perf_counter()
 
     def _show(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         for sink in self.sinks:
