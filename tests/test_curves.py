@@ -7,19 +7,24 @@ from pathlib import Path
 import pytest
 import torch
 from command import TINY, only_run, records_of
+from ranks_program import ME
 from test_dense import dense
 from test_main import run_main
 from test_trainer import blobs, points, setting, trainer
 from torch import Tensor, nn
 from torch.optim import SGD
-from whole_runs import PER_EPOCH, whole_run
+from whole_runs import PER_EPOCH, SMALL, whole_run
 
 from harness.distributed import Ranks
+from harness.launch.compose import composed
+from harness.launch.work import build
 from harness.moment import Moment
+from harness.progress import Progress
 from harness.records import Record
 from harness.task.classification import Classification
 from harness.tensors import copied
 from harness.training.setting import Curve, Fit, Hooks, Setting
+from harness.watchers import Watchers
 
 STILL = partial(SGD, lr=0.0)
 
@@ -193,3 +198,31 @@ def test_a_second_runs_dense_record_has_the_curve_of_the_first_ones_training(
 def test_no_training_has_an_empty_curve() -> None:
     fit = trainer(epochs=0).fit(passing(), setting(points([1.0])), Hooks())
     assert fit == Fit(None, Curve([], []))
+
+
+class Epochs:
+    """A sink that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[tuple[int, int, float, float]] = []
+        self.records: list[Record] = []
+
+    def log(self, record: Record) -> None:
+        self.records.append(record)
+
+    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
+        self.told.append((level, epoch, loss, accuracy))
+
+
+def test_sinks_are_told_each_epoch_as_it_ends(tmp_path: Path) -> None:
+    sink = Epochs()
+    levels = build(composed([*SMALL, "retraining.epochs=3"])).prepare(Ranks(), tmp_path)
+    levels.run(ME, Watchers(Progress("none"), sinks=[sink]))
+    told = [
+        (record.level, epoch, loss, top1)
+        for record in sink.records
+        for epoch, (loss, top1) in enumerate(
+            zip(record.epoch_losses or [], record.epoch_top1 or [], strict=True), start=1
+        )
+    ]
+    assert sink.told == told and len(told) == 2 + 3

@@ -8,6 +8,8 @@ import pytest
 import torch
 from command import TINY, harness, only_run
 from ranks_program import ME, Silent
+from sharing import SMALL as SHARED
+from sharing import marked, start
 from test_main import run_main
 from torch import Tensor, nn
 from whole_runs import SMALL
@@ -188,10 +190,10 @@ def test_what_cannot_be_measured_is_told_and_the_run_goes_on(
     assert capsys.readouterr().err == said
 
 
-def test_a_second_run_that_loads_a_stage_measures_what_it_finds(tmp_path: Path) -> None:
-    grid = ("schedule=geometric", "schedule.levels=1,2", "schedule.final=0.25", "sweep_name=s")
-    done = harness("-m", *TINY, *MEASURED, *grid, f"runs={tmp_path}")
-    assert done.returncode == 0, done.stderr
-    for folder in (tmp_path / "s").glob("*/*/timings.jsonl"):
-        lines = [json.loads(line) for line in folder.read_text().splitlines()]
-        assert any(line.get("event") == "latency" for line in lines)
+def test_a_run_that_loads_stages_measures_the_last_of_them(tmp_path: Path) -> None:
+    short = (*SHARED, *MEASURED, "schedule=constant", "schedule.levels=2")
+    deep = (*short, "schedule.levels=3")
+    for point, places in ((short, [0, 1, 2]), (deep, [2, 3])):
+        folder = start(tmp_path, point, marked([short, deep]))
+        lines = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
+        assert [line["level"] for line in lines if line.get("event") == "latency"] == places
