@@ -1,7 +1,7 @@
-"""What a run ran on: versions, device, commit, and the key under which numbers repeat exactly."""
+"""What a run ran on: versions, hardware, commit, and the key under which numbers repeat exactly."""
 
 import platform
-import sys
+from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -9,6 +9,7 @@ import torch
 
 from harness.commit import commit
 from harness.distributed import Ranks
+from harness.hardware import hardware
 
 PACKAGES = ("pruning-harness", "torch", "torchvision", "hydra-core", "numpy", "wandb")
 
@@ -23,11 +24,13 @@ def numerics_key(ranks: Ranks) -> dict[str, Any]:
     }
 
 
-def environment(ranks: Ranks) -> dict[str, Any]:
+def environment(ranks: Ranks, command: Sequence[str]) -> dict[str, Any]:
+    """command: that makes this run alone, again."""
     return {
         "numerics_key": numerics_key(ranks),
         "commit": commit(),
-        "command": sys.argv,
+        "command": list(command),
+        "hardware": hardware(ranks.device),
         "python": platform.python_version(),
         "platform": platform.platform(),
         "packages": {name: _version(name) for name in PACKAGES},

@@ -11,7 +11,7 @@ Config = dict[str, Any]
 # last bits that ranks.exchange decides with more than two ranks.
 OPERATIONAL = (
     "name", "method", "runs", "sweep_name", "rerun", "device", "threads", "progress", "tracking",
-    "ranks", "checkpoint", "sensitivity", "launch",
+    "ranks", "checkpoint", "sensitivity", "launch", "latency",
 )  # fmt: skip
 PATHS = ("data.root", "data.verify")
 # Options added after the first release, with the value that changes nothing: they are left out

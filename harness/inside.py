@@ -12,7 +12,7 @@ from harness.records import Trained
 from harness.seeds import derive
 from harness.tensors import Tensors
 from harness.training.meter import Meter, trained
-from harness.training.setting import Hooks, Saver
+from harness.training.setting import ONGOING, Fit, Hooks, OnEpoch, Saver
 
 if TYPE_CHECKING:
     from harness.levels import Levels
@@ -47,7 +47,7 @@ class Inside:
         self.number, self.looks, self.recorded = 0, False, False
         self.evidence: Tensors = {}
 
-    def hooks(self, epoch_end: Callable[[int], None], saver: Saver | None) -> Hooks:
+    def hooks(self, epoch_end: OnEpoch, saver: Saver | None) -> Hooks:
         acts = self.exchange or self.events or self.adder
         return Hooks(
             before_step=self.before_step if acts else None,
@@ -73,11 +73,11 @@ class Inside:
         self.evidence = {name: value.to(device) for name, value in state["evidence"].items()}
         self.recorded = state["recorded"]
 
-    def trained(self, number: int, norm: float | None = None) -> Trained:
+    def trained(self, number: int, ended: Fit = ONGOING) -> Trained:
         """What was trained since the record before, up to step `number`."""
         self.meter.until(number)
         state = "kept" if self.recorded else "reset"
-        found = trained(self.meter.take(), self.steps_per_epoch, state, norm)
+        found = trained(self.meter.take(), self.steps_per_epoch, state, ended)
         self.recorded = self.recorded or found.steps > 0
         return found
 

@@ -13,6 +13,8 @@ from harness.allocation.base import Facts
 from harness.checkpoints import STAGE, Checkpoints, State
 from harness.checks import check_network, check_steps
 from harness.inside import Inside
+from harness.latencies import note_latency
+from harness.metrics.latency import Latency
 from harness.metrics.macs import layer_macs
 from harness.moment import START, Moment
 from harness.prefix import Place, Shared
@@ -91,16 +93,18 @@ class Levels:
         watcher: Watcher,
         files: Checkpoints | None = None,
         saved: State | None = None,
+        latency: Latency | None = None,
     ) -> tuple[nn.Module, Tensors]:
         """Runs every level, records each stage, and returns the pruned network and its masks.
 
-        files: where the run saves itself; saved: what an earlier start of it saved there.
+        files: where the run saves itself; saved: what an earlier start of it saved there; latency:
+        how that of its results is measured.
 
         Raises:
             RanksDisagree: masks or weights differ between ranks.
             Stopped: a signal asked for it, and all is saved.
         """
-        self.identity, self.watcher, self.files = identity, watcher, files
+        self.identity, self.watcher, self.files, self.latency = identity, watcher, files, latency
         if saved:
             take_up(self, saved)
             self.mixed |= self.journal is not None and saved["numerics"] != self.journal.numerics
@@ -128,9 +132,10 @@ class Levels:
         if not self.what.starts_trained:
             self._record(0, "initial")
             return
-        on_epoch = self.trainings.on_epoch(0, self.what.training.epochs)
-        load_into(self.network, self.dense.at(self.dense.end, on_epoch))
-        self._record(0, "dense", self.trainings.dense())
+        on_epoch = self.trainings.on_epoch(0, (self.what.training, START))
+        state, curve = self.dense.come_to(self.dense.end, on_epoch)
+        load_into(self.network, state)
+        self._record(0, "dense", self.trainings.dense(curve))
 
     def _penalise(self, level: int, share: float) -> None:
         penalty = self.what.penalty
@@ -205,6 +210,7 @@ class Levels:
         found = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}
         self.past.append({"share": self.share, "record": found})
         self.show(self.past[-1])
+        note_latency(self)
         self.passed = place(level, stage)
         if save:
             self.save()

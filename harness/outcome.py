@@ -9,7 +9,7 @@ from pathlib import Path
 from harness.commit import commit
 from harness.files import read_json
 from harness.identity import Config, differences
-from harness.status import Status
+from harness.state import Status
 
 MODEL, MASKS = "model.safetensors", "masks.safetensors"
 # What a finished run leaves; without all of them it is not finished.

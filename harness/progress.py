@@ -23,7 +23,7 @@ class Progress:
 
     >>> with Progress("none") as progress:
     ...     progress.start(levels=3, epochs_in_all=40)
-    ...     progress.epoch(level=1, epoch=1, epochs=10, accuracy=0.93)
+    ...     progress.epoch(level=1, epoch=1, epochs=10, loss=0.21, accuracy=0.93)
 
     mode: "bar" draws a rich bar, "plain" writes lines without escape codes, "none" writes
     nothing (ranks above 0), "auto" is "bar" on a terminal and "plain" elsewhere.
@@ -42,8 +42,6 @@ class Progress:
             raise ValueError(f"progress must be one of {', '.join(MODES)}, got {mode!r}")
         self._display = _display(mode, sys.stdout if stream is None else stream, clock)
         self._levels = 0
-        # Measured after every epoch, accuracy costs time; only the bar shows each one.
-        self.follows_epochs = isinstance(self._display, _Bar)
 
     def __enter__(self) -> Self:
         return self
@@ -61,12 +59,13 @@ class Progress:
         self._levels = levels
         self._display.start(epochs_in_all)
 
-    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None:
+    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         """An epoch of a level's training ended: the epoch-th of epochs, counted from 1.
 
-        accuracy: validation top-1 in [0, 1], None where it was not measured.
+        loss: mean per training sample; accuracy: validation top-1 in [0, 1].
         """
-        self._display.epoch(_Epoch(f"level {level}/{self._levels}", epoch, epochs, accuracy))
+        where = f"level {level}/{self._levels}"
+        self._display.epoch(_Epoch(where, epoch, epochs, loss, accuracy))
 
     def log(self, record: Record) -> None:
         self._display.line(_record_line(record, self._levels))
@@ -77,15 +76,16 @@ class _Epoch:
     level: str
     epoch: int
     epochs: int
-    accuracy: float | None
+    loss: float
+    accuracy: float
 
     @property
     def count(self) -> str:
         return f"epoch {self.epoch}/{self.epochs}"
 
     @property
-    def validation(self) -> str:
-        return "" if self.accuracy is None else f"validation {100 * self.accuracy:.2f} %"
+    def measured(self) -> str:
+        return f"loss {self.loss:.4f}  validation {100 * self.accuracy:.2f} %"
 
 
 def _record_line(record: Record, levels: int) -> str:
@@ -122,7 +122,7 @@ class _Plain(_Display):
 
     def epoch(self, ended: _Epoch) -> None:
         if self._clock() - self._last >= SECONDS_BETWEEN_EPOCH_LINES:
-            self.line("  ".join(filter(None, [ended.level, ended.count, ended.validation])))
+            self.line("  ".join([ended.level, ended.count, ended.measured]))
 
     def line(self, text: str) -> None:
         self._last = self._clock()
@@ -137,13 +137,13 @@ class _Bar(_Display):
         self._task: TaskID | None = None
 
     def start(self, epochs: int) -> None:
-        self._task = self._rich.add_task("", total=epochs, where="", validation="")
+        self._task = self._rich.add_task("", total=epochs, where="", measured="")
         self._rich.start()
 
     def epoch(self, ended: _Epoch) -> None:
         if self._task is not None:
             where = f"{ended.level} {ended.count}"
-            self._rich.update(self._task, advance=1, where=where, validation=ended.validation)
+            self._rich.update(self._task, advance=1, where=where, measured=ended.measured)
 
     def line(self, text: str) -> None:
         self._rich.console.print(text, markup=False, highlight=False, soft_wrap=True)
@@ -170,7 +170,7 @@ def _rich_bar(stream: TextIO) -> "RichProgress":
     return RichProgress(
         TextColumn("{task.fields[where]}"),
         BarColumn(),
-        TextColumn("{task.fields[validation]}"),
+        TextColumn("{task.fields[measured]}"),
         TimeRemainingColumn(),
         console=Console(file=stream, force_terminal=True),
         # Warnings appear above the bar, unless they were sent elsewhere (2> file).

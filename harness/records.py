@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -97,8 +97,8 @@ class Record:
     # multiply-accumulates (allocation.budget=macs, schedule.unit=speedup).
     target_counts: str = "parameters"
     # Of the training that this record ends, after each of its epochs; None: not measured (before
-    # version 5), empty: nothing was trained. Mean loss per sample as it was minimised, over the
-    # epoch's steps; top-1 on validation data, in [0, 1].
+    # version 5), empty: nothing was trained, or goes on. Mean loss per sample as it was minimised,
+    # over the epoch's steps and without a penalty; top-1 on validation data, in [0, 1].
     epoch_losses: list[float] | None = None
     epoch_top1: list[float] | None = None
     version: int = VERSION
@@ -115,6 +115,8 @@ class Trained:
     training_flops_dense: int = 0
     optimizer_state: str = ""
     gradient_norm: float | None = None
+    epoch_losses: list[float] = field(default_factory=list)
+    epoch_top1: list[float] = field(default_factory=list)
 
 
 NOTHING = Trained()
@@ -133,22 +135,38 @@ class Identity:
 
 
 class Sink(Protocol):
-    """Takes the same records as records.jsonl: W&B, a progress bar."""
+    """Takes the same records as records.jsonl: W&B, a progress bar; and epochs as they end."""
 
     def log(self, record: Record) -> None: ...
 
+    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
+        """The epoch-th of a level's training ended, counted from 1.
 
-class Watcher(Sink, Protocol):
-    """Whatever follows a run: its files, W&B, the progress bar. Rank 0's alone does anything."""
-
-    @property
-    def follows_epochs(self) -> bool:
-        """Whether `epoch` wants the validation accuracy; the same on every rank."""
+        loss: its mean per sample as it was minimised; accuracy: validation top-1 in [0, 1].
+        """
         ...
 
-    def begin(self, levels: int, epochs: int) -> None: ...
 
-    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None: ...
+class Watcher(Protocol):
+    """Whatever follows a run: its files, W&B, the progress bar. Rank 0's alone does anything."""
+
+    def begin(self, levels: int, epochs: int) -> None:
+        """Levels after level 0, and the epochs of all levels that are still to be trained."""
+        ...
+
+    def log(self, record: Record) -> None: ...
+
+    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        """As of Sink; epochs: of this training."""
+        ...
+
+    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
+        """A training's epochs that another run has made."""
+        ...
+
+    def note(self, **facts: object) -> None:
+        """What no record may hold, because a clock decides it."""
+        ...
 
 
 def to_line(record: Record) -> str:

@@ -27,11 +27,13 @@ from harness.files import (
 )
 from harness.identity import Config
 from harness.levels import Levels
+from harness.metrics.latency import Latency
 from harness.outcome import RERUN, RESULTS, Outcome, check_home, finished
+from harness.position import PositionFile
 from harness.prefix import Shared
 from harness.progress import MODES, Progress
-from harness.records import Identity, Record, Sink
-from harness.status import Status
+from harness.records import Identity, Record
+from harness.state import Status
 from harness.tracking.base import RunInfo, Tracking
 from harness.training.journal import Journal
 from harness.watchers import Files, Watchers
@@ -59,8 +61,10 @@ class Run:
     progress: str
     sweep_name: str
     policy: Policy = field(default_factory=Policy)
+    latency: Latency | None = None
     rerun: str = "never"
     code: str = ""  # digest of the sources that decide its numbers
+    command: tuple[str, ...] = ()  # that makes it alone, again
     shared: Shared | None = None  # stages that other runs have too; None computes all of them
 
     def __post_init__(self) -> None:
@@ -130,7 +134,7 @@ class Run:
                 lambda: self._go_on(saved, ranks) if saved else self._begin(files, ranks, again)
             )
             with self._watcher(ranks) as watcher:
-                network, masks = levels.run(self.identity, watcher, files, saved)
+                network, masks = levels.run(self.identity, watcher, files, saved, self.latency)
                 splits = levels.subject.splits
                 delivery = Delivery(network.state_dict(), masks, splits.shape, splits.classes)
                 ranks.on_main(lambda: deliver(self.folder, delivery))
@@ -144,7 +148,7 @@ class Run:
             (self.folder / old).unlink(missing_ok=True)
         write_whole(self.folder / "config.yaml", self.yaml)
         write_json(self.folder / "identity.json", {"science": self.science})
-        write_json(self.folder / "environment.json", environment(ranks))
+        write_json(self.folder / "environment.json", environment(ranks, self.command))
         if again:
             Files(self.folder, ranks.count).note(event="restarted")
 
@@ -171,14 +175,16 @@ class Run:
     def _watcher(self, ranks: Ranks) -> Iterator[Watchers]:
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(self.progress if ranks.is_main else "none"))
-            sinks: list[Sink] = []
             path = self.folder / "records.jsonl"
             earlier = ranks.on_main(lambda: records.read(path, missing_ok=True))
-            if ranks.is_main:
-                tracker = stack.enter_context(self.tracking.open(self._info(earlier)))
-                sinks = [Files(self.folder, ranks.count), tracker, progress]
-            follows = ranks.send_object(progress.follows_epochs)
-            yield Watchers(sinks, progress, follows, earlier[-1] if earlier else None)
+            if not ranks.is_main:
+                yield Watchers(progress)
+                return
+            tracker = stack.enter_context(self.tracking.open(self._info(earlier)))
+            files, position = Files(self.folder, ranks.count), PositionFile(self.folder)
+            stack.push(lambda kind, error, trace: position.close(done=error is None))
+            last = earlier[-1] if earlier else None
+            yield Watchers(progress, files, position, [tracker], last)
 
     def _info(self, earlier: list[Record]) -> RunInfo:
         me = self.identity

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from harness.checkpoints import State, packed, unpacked
 from harness.files import write_whole
+from harness.latencies import note_latency
 from harness.prefix import Place
 from harness.records import place
 from harness.saver import standing, take_up
@@ -69,15 +70,12 @@ def _load(levels: "Levels") -> None:
     before = len(levels.past)
     take_up(levels, state)
     for found in levels.past[before:]:
-        _show_epochs(levels, found["record"]["level"], int(found["record"]["epochs"]))
+        record = found["record"]
+        if record["level"]:  # dense training shows itself only to the run that trains it
+            levels.watcher.found(record["level"], record["epoch_losses"], record["epoch_top1"])
         levels.show(found)
+    note_latency(levels)  # of the last of them: of the others there is no network here
     levels.save()
-
-
-def _show_epochs(levels: "Levels", level: int, epochs: int) -> None:
-    # Dense training shows itself only to the run that trains it.
-    for epoch in range(1, epochs + 1) if level else ():
-        levels.watcher.epoch(level, epoch, epochs, None)
 
 
 def _first_whole(homes: Iterable[Path]) -> State | None:

@@ -1,45 +1,118 @@
-"""status.json: what a run is doing, and how it ended."""
+"""python -m harness.status RUNS: runs that are done, at work (where), failed (why), missing."""
 
+import argparse
 import os
-import socket
-from dataclasses import dataclass
+import shutil
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import NoReturn
 
-from harness.commit import commit
-from harness.files import alive, read_json, write_json
+from harness.position import Position, spoken
+from harness.standing import STATES, Runs, Standing, seconds_left, standing
 
-
-@dataclass(frozen=True)
-class Status:
-    """code: digest of the sources that decide the run's numbers."""
-
-    folder: Path
-    code: str
-
-    def read(self) -> dict[str, Any]:
-        """Empty if there is none.
-
-        Raises:
-            ValueError: the file is damaged.
-        """
-        return read_json(self.folder / "status.json") or {}
-
-    def set(self, state: str, reason: str = "") -> None:
-        """state: running, finished, interrupted or failed.
-
-        Raises:
-            CannotWrite
-        """
-        who = {
-            "host": socket.gethostname(),
-            "pid": os.getpid(),
-            "commit": commit(),
-            "code": self.code,
-        }
-        write_json(self.folder / "status.json", {"state": state, "reason": reason, **who})
+SECONDS_BETWEEN = 2.0
+TOLD = ("running", "failed", "interrupted", "missing")  # those that are not done, in this order
 
 
-def lives(status: dict[str, Any]) -> bool:
-    """Whether the process that wrote it may still be at work: on another host nobody can tell."""
-    return bool(status["host"] != socket.gethostname() or alive(status["pid"]))
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0, 1 if a run has failed, 2 wrong input. Ctrl-C is how one leaves a view that
+    changes: it interrupts no work, so the status is the one of what was shown."""
+    options = _parser().parse_args(arguments)
+    try:
+        found = standing(options.runs)
+        if sys.stdout.isatty() and not options.once:
+            found = _follow(options.runs, found)
+        else:
+            _print("\n".join(lines(found)))
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 0
+    return int(found.has_failed)
+
+
+def lines(runs: Runs) -> list[str]:
+    """Counts first; then every run that is not done."""
+    found = runs.found
+    counts = Counter(each.state for each in found)
+    said = ", ".join(f"{counts[state]} {state}" for state in STATES)
+    left = seconds_left(found)
+    about = "" if left is None else f"; about {spoken(left)} left"
+    told = [each for state in TOLD for each in found if each.state == state]
+    return [f"{len(found)} runs: {said}{about}", *map(_line, told)]
+
+
+def _line(each: Standing) -> str:
+    why = f": {each.reason}" if each.reason else ""
+    where = f"  {_where(each.position)}" if each.position else ""
+    return f"  {each.state}: {each.says}{where}{why}" + (f" (see {each.log})" if each.log else "")
+
+
+def _where(at: Position) -> str:
+    parts = [f"level {at.level}/{at.levels}", f"epoch {at.epoch}/{at.epochs}"]
+    if at.accuracy is not None:
+        parts.append(f"validation {100 * at.accuracy:.2f} %")
+    left = at.seconds_left(time.time())
+    return "  ".join(parts + ([] if left is None else [f"about {spoken(left)} left"]))
+
+
+def _follow(folder: Path, found: Runs) -> Runs:
+    """Shows it anew until nothing runs and nothing is awaited, or Ctrl-C."""
+    from rich.console import Console
+    from rich.live import Live
+    from rich.text import Text
+
+    console = Console(file=sys.stdout)
+    try:
+        with Live(console=console, auto_refresh=False) as live:
+            while True:
+                live.update(Text("\n".join(_fitting(lines(found)))), refresh=True)
+                if not found.goes_on:
+                    return found
+                time.sleep(SECONDS_BETWEEN)
+                found = standing(folder)
+    except KeyboardInterrupt:
+        return found
+
+
+def _fitting(told: list[str]) -> list[str]:
+    """As many lines as the terminal has room for."""
+    room = shutil.get_terminal_size().lines - 2
+    if len(told) <= room:
+        return told
+    return [*told[: room - 1], f"  and {len(told) - room + 1} more; --once lists them all"]
+
+
+def _print(text: str) -> None:
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:  # whoever reads has enough, as head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _parser() -> Parser:
+    parser = Parser(
+        prog="python -m harness.status",
+        description="Which runs are done, running (where, how long still), failed (why), "
+        "interrupted, missing. On a terminal it follows them until nothing runs any more.",
+    )
+    parser.add_argument(
+        "runs", metavar="RUNS", type=Path, help="folder of a run, of a sweep or of all runs"
+    )
+    parser.add_argument("--once", action="store_true", help="print it and leave")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

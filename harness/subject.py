@@ -60,7 +60,13 @@ class Subject:
 
     def setting(self, level: int | str) -> Setting:
         return Setting(
-            self.splits.train, self.task, self.ranks, self.seed, level, self.gradient_dtype
+            self.splits.train,
+            self.task,
+            self.ranks,
+            self.seed,
+            level,
+            self.gradient_dtype,
+            self.splits.validation,
         )
 
     def sample(self) -> Tensor:
@@ -112,9 +118,6 @@ class Subject:
 
     def validation(self, network: nn.Module) -> Measured:
         return evaluate(network, self.splits.validation, self.task, self.ranks)
-
-    def validation_top1(self, network: nn.Module) -> float:
-        return self.validation(network).top1
 
     def measure(self, network: nn.Module, masks: Tensors) -> dict[str, object]:
         """Everything a record says about the network's size and accuracy, by the record's names.

@@ -1,13 +1,13 @@
 """python -m harness.sweep plan|run|status|retry: sweeps whose points others start, as jobs do."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.__main__ import main as harness
+from harness.status import main as status
 from harness.stopping import (
     INTERRUPTED,
     TRY_AGAIN,
@@ -25,7 +25,7 @@ Writes the plan of a sweep without running it, and prints its path. Arguments ar
 RUN = """\
 Carries out points of a plan in this process, one after the other; finished ones are skipped.
 Jobs of an array take a part each: --part $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"""
-STATUS = "What became of every point: done, running, interrupted, failed (why), missing."
+STATUS = "What became of every point, as python -m harness.status --once says it."
 RETRY = "Starts those points of a sweep again that have failed, as the sweep was started."
 
 
@@ -79,14 +79,7 @@ def _run(asked: argparse.Namespace) -> int:
 
 
 def _status(asked: argparse.Namespace) -> int:
-    from harness.launch.standing import lines, standing
-
-    found = standing(asked.folder)
-    try:
-        print("\n".join(lines(found)), flush=True)
-    except BrokenPipeError:  # whoever reads has enough, as head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return int(any(each.state == "failed" for each in found))
+    return status([str(asked.folder), "--once"])
 
 
 def _retry(asked: argparse.Namespace) -> int:

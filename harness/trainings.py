@@ -12,9 +12,9 @@ from harness.moment import Moment
 from harness.records import STAGES, Trained
 from harness.saver import LevelSaver
 from harness.tensors import load_into
-from harness.training.dense import OnEpoch
 from harness.training.meter import Meter, trained
 from harness.training.plans import applied
+from harness.training.setting import Curve, Fit, OnEpoch
 from harness.training.trainer import Trainer
 
 if TYPE_CHECKING:
@@ -61,11 +61,12 @@ class Trainings:
         }
         return max(1, sum(left.values()))
 
-    def dense(self) -> Trained:
-        """What dense training has cost, whoever paid for it."""
+    def dense(self, curve: Curve) -> Trained:
+        """What dense training has cost, whoever paid for it, and how it went."""
         meter = self._meter(self.what.training, Moment(0))
         meter.until(self.steps((self.what.training, Moment(0))))
-        return trained(meter.take(), self.what.training.steps_per_epoch(self.samples), "reset")
+        steps = self.what.training.steps_per_epoch(self.samples)
+        return trained(meter.take(), steps, "reset", Fit(None, curve))
 
     def load_start(self, level: int) -> None:
         """Weights that retraining starts from, under the masks in force."""
@@ -110,10 +111,10 @@ class Trainings:
         resumed, levels.training = levels.training, None
         if resumed:
             inside.load(resumed["inside"])
-        hooks = inside.hooks(self._epoch_end(level, form), self._saver(level, inside))
+        hooks = inside.hooks(self.on_epoch(level, form), self._saver(level, inside))
         setting = levels.subject.setting(streams)
-        norm = recipe.fit(levels.network, setting, hooks, begin, resumed=resumed)
-        return inside.trained(inside.steps, norm)
+        fit = recipe.fit(levels.network, setting, hooks, begin, resumed=resumed)
+        return inside.trained(inside.steps, fit)
 
     def epochs_left(self) -> int:
         """Of all trainings to come, but for what they lose or win by what is pruned on the way."""
@@ -131,20 +132,15 @@ class Trainings:
         done = levels.training["epoch"] - form[1].epoch if levels.training and form else 0
         return dense + count * each - done
 
-    def on_epoch(self, level: int, epochs: int) -> OnEpoch:
-        levels = self.levels
-
-        def on_epoch(done: int, network: nn.Module) -> None:
-            follow = levels.watcher.follows_epochs
-            accuracy = levels.subject.validation_top1(network) if follow else None
-            levels.watcher.epoch(level, done, epochs, accuracy)
-
-        return on_epoch
-
-    def _epoch_end(self, level: int, form: Form) -> Callable[[int], None]:
+    def on_epoch(self, level: int, form: Form) -> OnEpoch:
+        """Shows each epoch of a training."""
         recipe, begin = form
-        on_epoch = self.on_epoch(level, recipe.epochs - begin.epoch)
-        return lambda done: on_epoch(done - begin.epoch, self.levels.network)
+
+        def show(done: int, curve: Curve) -> None:
+            ended, epochs = done - begin.epoch, recipe.epochs - begin.epoch
+            self.levels.watcher.epoch(level, ended, epochs, curve.losses[-1], curve.top1[-1])
+
+        return show
 
     def _saver(self, level: int, inside: Inside) -> LevelSaver | None:
         journal, files = self.levels.journal, self.levels.files

@@ -3,11 +3,13 @@
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from harness import records
 from harness.files import write_whole, writing
+from harness.position import PositionFile
 from harness.progress import Progress
 from harness.records import Record, Sink
 
@@ -31,6 +33,9 @@ class Files:
         seconds, self.since = now - self.since, now
         self.note(level=record.level, stage=record.stage, seconds=round(seconds, 4))
 
+    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
+        """The level's record has them all."""
+
     def note(self, **facts: Any) -> None:
         """A line of timings.jsonl, with the time and the number of ranks."""
         line = {**facts, "at_unix_s": round(time.time(), 3), "world_size": self.world_size}
@@ -44,33 +49,58 @@ class Files:
 class Watchers:
     """All that follow a run, as one; on ranks above 0 nobody does.
 
-    last: the newest record, also if an earlier start of the run made it.
+    files, position: rank 0's. sinks: where else its records go. last: the newest record, also if
+    an earlier start of the run made it.
     """
 
     def __init__(
         self,
-        sinks: list[Sink],
         progress: Progress,
-        follows_epochs: bool,
+        files: Files | None = None,
+        position: PositionFile | None = None,
+        sinks: Sequence[Sink] = (),
         last: Record | None = None,
     ):
-        self.sinks, self.progress, self.follows_epochs = sinks, progress, follows_epochs
+        self.progress, self.files, self.position = progress, files, position
+        self.sinks: list[Sink] = [*([files] if files else []), *sinks]
         self.last = last
 
     def begin(self, levels: int, epochs: int) -> None:
         self.progress.start(levels, epochs)
+        if self.position:
+            self.position.begin(levels, epochs)
 
     def log(self, record: Record) -> None:
         self.last = record
         for sink in self.sinks:
             sink.log(record)
+        self.progress.log(record)
         final = record.stage == "pruned" and not record.on_the_way
         warning = collapse(record) if final else ""
         if warning:
             print(f"warning: {warning}", file=sys.stderr)
 
-    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None:
-        self.progress.epoch(level, epoch, epochs, accuracy)
+    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        self._show(level, epoch, epochs, loss, accuracy)
+        if self.position:
+            self.position.epoch(level, epoch, epochs, accuracy)
+
+    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
+        for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True), start=1):
+            self._show(level, epoch, len(losses), loss, accuracy)
+        if self.position:
+            self.position.found(len(losses))
+
+    def note(self, **facts: object) -> None:
+        if self.files:
+            self.files.note(**facts)
+            # What was measured in between is no part of the next record's seconds.
+            self.files.since = time.perf_counter()
+
+    def _show(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        for sink in self.sinks:
+            sink.epoch(level, epoch, loss, accuracy)
+        self.progress.epoch(level, epoch, epochs, loss, accuracy)
 
 
 def collapse(record: Record) -> str:

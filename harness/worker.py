@@ -26,7 +26,6 @@ def main(folder: Path, socket: int | None = None, terminal: int | None = None) -
     from harness.launch.start import carry_out
 
     point = Point.of_line((folder / POINT).read_text())
-    sys.argv = ["harness", *point.overrides]  # for environment.json
     kept = keep_store(socket, int(os.environ["MASTER_PORT"])) if socket is not None else None
     status = tell(folder, int(os.environ["RANK"]), point, lambda: carry_out(point))
     del kept

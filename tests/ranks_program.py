@@ -26,8 +26,6 @@ ME = Identity("run", "setting", "method", "label", "mlp", "blobs")
 
 
 class Silent:
-    follows_epochs = False
-
     def __init__(self) -> None:
         self.records: list[Record] = []
 
@@ -37,7 +35,13 @@ class Silent:
     def log(self, record: Record) -> None:
         self.records.append(record)
 
-    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None:
+    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        pass
+
+    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
+        pass
+
+    def note(self, **facts: object) -> None:
         pass
 
 

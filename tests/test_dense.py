@@ -88,16 +88,16 @@ def test_the_asked_epoch_and_the_kept_ones_are_stored(tmp_path: Path) -> None:
 
 def test_a_second_call_loads_and_does_not_train(tmp_path: Path) -> None:
     trained: list[int] = []
-    first = dense(tmp_path).at(Moment(4), lambda done, model: trained.append(done))
+    first = dense(tmp_path).at(Moment(4), lambda done, curve: trained.append(done))
     assert trained == [1, 2, 3, 4]
     check_same(
-        dense(tmp_path).at(Moment(4), lambda done, model: pytest.fail("trained again")), first
+        dense(tmp_path).at(Moment(4), lambda done, curve: pytest.fail("trained again")), first
     )
 
 
 def test_a_kept_epoch_is_loaded_and_is_the_state_of_that_epoch(tmp_path: Path) -> None:
     dense(tmp_path, 2).at(Moment(4))
-    again = dense(tmp_path).at(Moment(2), lambda done, model: pytest.fail("trained again"))
+    again = dense(tmp_path).at(Moment(2), lambda done, curve: pytest.fail("trained again"))
     check_same(again, plain(2))
 
 
@@ -106,7 +106,7 @@ def test_a_missing_epoch_is_trained_again_bit_for_bit(tmp_path: Path) -> None:
     kept = dense(tmp_path).at(Moment(2))
     (tmp_path / "ab" / "cache" / "epoch-00002.safetensors").unlink()
     trained: list[int] = []
-    check_same(dense(tmp_path).at(Moment(2), lambda done, model: trained.append(done)), kept)
+    check_same(dense(tmp_path).at(Moment(2), lambda done, curve: trained.append(done)), kept)
     assert trained == [1, 2]
 
 
@@ -148,7 +148,7 @@ def test_of_two_that_ask_at_once_one_trains(tmp_path: Path) -> None:
 
     def ask() -> None:
         start.wait(10)
-        states.append(dense(tmp_path).at(Moment(4), lambda done, model: trained.append(done)))
+        states.append(dense(tmp_path).at(Moment(4), lambda done, curve: trained.append(done)))
 
     both = [threading.Thread(target=ask) for _ in range(2)]
     for one in both:
@@ -240,7 +240,7 @@ def test_a_state_inside_an_epoch_is_that_of_training_stopped_at_that_step(
     alone = dense(tmp_path / "alone").at(moment)
     on_the_way = replace(dense(tmp_path / "way"), keep=[moment])
     on_the_way.at(Moment(4))
-    kept = on_the_way.at(moment, lambda done, model: pytest.fail("trained again"))
+    kept = on_the_way.at(moment, lambda done, curve: pytest.fail("trained again"))
 
     check_same(alone, copied(model.state_dict()))
     check_same(kept, alone)

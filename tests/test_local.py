@@ -18,7 +18,7 @@ from harness.launch.devices import Devices
 from harness.launch.local import LOST, Workers, _held_signals
 from harness.launch.plan import Planned
 from harness.outcome import Outcome
-from harness.status import Status
+from harness.state import Status
 
 UNRULY = "saliency._target_=unruly.Unruly"
 

@@ -7,6 +7,7 @@ import pytest
 from harness.cost import Cost
 from harness.records import NOTHING
 from harness.training.meter import Meter, trained
+from harness.training.setting import Curve, Fit
 
 
 class Masks:
@@ -103,10 +104,12 @@ def test_a_meter_goes_on_from_its_state(cut: int) -> None:
 
 
 def test_a_record_has_whole_epochs_as_whole_numbers_and_parts_as_fractions() -> None:
-    found = trained(Cost(6, 20, 7, 9), steps_per_epoch=3, state="reset", norm=0.5)
+    ended = Fit(0.5, Curve([3.0, 2.0], [0.25, 0.5]))
+    found = trained(Cost(6, 20, 7, 9), steps_per_epoch=3, state="reset", ended=ended)
     assert (found.epochs, type(found.epochs)) == (2, int)
     assert (found.steps, found.examples, found.optimizer_state) == (6, 20, "reset")
     assert (found.training_flops, found.training_flops_dense, found.gradient_norm) == (7, 9, 0.5)
+    assert (found.epoch_losses, found.epoch_top1) == ([3.0, 2.0], [0.25, 0.5])
     assert trained(Cost(3, 12, 1, 1), steps_per_epoch=4, state="kept").epochs == 0.75
 
 

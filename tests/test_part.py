@@ -8,10 +8,11 @@ import pytest
 
 from harness.files import locked
 from harness.launch import part
-from harness.launch.plan import HOME, Plan, Planned
+from harness.launch.plan import Plan, Planned
 from harness.launch.point import Point
 from harness.outcome import RESULTS, Outcome
-from harness.status import Status
+from harness.standing import HOME
+from harness.state import Status
 
 Attempt = Callable[[Path], Outcome]
 

@@ -11,10 +11,11 @@ from command import environment
 from grids import TINY, batch_of, planned_of, points_of
 
 import harness
-from harness.launch.plan import HOME, Plan, Planned, inside, key_of, planned, remembered
+from harness.launch.plan import Plan, Planned, inside, key_of, planned, remembered
 from harness.launch.point import Point
 from harness.outcome import Outcome
-from harness.status import Status
+from harness.standing import HOME
+from harness.state import Status
 
 
 def _plan(runs: Path, *grid: str) -> Plan:

@@ -99,6 +99,9 @@ def test_levels_on_two_and_four_ranks_are_those_of_one_process(tmp_path: Path) -
         for mine, theirs in zip(alone["records"], ranks[0]["records"], strict=True):
             assert (mine.masks, mine.top1, mine.steps) == (theirs.masks, theirs.top1, theirs.steps)
             assert mine.loss == pytest.approx(theirs.loss, rel=1e-9)
+            assert mine.epoch_losses == pytest.approx(theirs.epoch_losses, rel=1e-9)
+            assert mine.epoch_top1 == theirs.epoch_top1
+        assert [len(record.epoch_losses) for record in alone["records"]] == [2, 0, 1, 0, 1, 0, 1]
 
 
 def test_a_flipped_mask_bit_is_noticed_on_every_rank_by_name(tmp_path: Path) -> None:

@@ -27,8 +27,14 @@ TRAINED = {
     "density_of_masks": None,
     "target_counts": "parameters",
 }
+CURVES: dict[str, Any] = {"epoch_losses": None, "epoch_top1": None}
 # What a record of a version lacks, as it is read.
-LACKS: dict[int, dict[str, Any]] = {2: MEASURED | TRAINED, 3: TRAINED, 4: {}}
+LACKS: dict[int, dict[str, Any]] = {
+    2: MEASURED | TRAINED | CURVES,
+    3: TRAINED | CURVES,
+    4: CURVES,
+    5: {},
+}
 COLLAPSED = replace(
     record(1, "pruned"),
     density=0.003,
@@ -43,6 +49,8 @@ COLLAPSED = replace(
     on_the_way=True,
     density_of_masks=0.004,
     target_counts="macs",
+    epoch_losses=[1.5, 0.25],
+    epoch_top1=[0.5, 0.875],
 )
 
 
@@ -62,7 +70,7 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     path = tmp_path / "records.jsonl"
     records.append(path, COLLAPSED)
     assert records.read(path) == [COLLAPSED]
-    assert COLLAPSED.version == records.VERSION == 4
+    assert COLLAPSED.version == records.VERSION == 5
 
 
 @pytest.mark.parametrize("version", LACKS)
@@ -73,14 +81,17 @@ def test_a_record_of_an_earlier_version_is_read_as_not_measured(
     assert found == replace(COLLAPSED, **LACKS[version], version=version)
 
 
-@pytest.mark.parametrize("version", [1, 5, "4", None, 3.0, True, [4]])
+@pytest.mark.parametrize("version", [1, 6, "5", None, 3.0, True, [5]])
 def test_another_version_is_refused_by_file_and_line(version: object, tmp_path: Path) -> None:
     path = written(tmp_path, asdict(COLLAPSED) | {"version": version})
-    with pytest.raises(ValueError, match="line 1: record version .*, this harness reads 2 to 4"):
+    with pytest.raises(ValueError, match="line 1: record version .*, this harness reads 2 to 5"):
         records.read(path)
 
 
-@pytest.mark.parametrize("version, missing", [(4, "on_the_way"), (3, "dead_units"), (2, "density")])
+@pytest.mark.parametrize(
+    "version, missing",
+    [(5, "epoch_top1"), (4, "on_the_way"), (3, "dead_units"), (2, "density")],
+)
 def test_a_record_without_a_field_of_its_version_is_refused(
     version: int, missing: str, tmp_path: Path
 ) -> None:
@@ -90,7 +101,10 @@ def test_a_record_without_a_field_of_its_version_is_refused(
         records.read(written(tmp_path, line))
 
 
-@pytest.mark.parametrize("version, field", [(2, "dead_units"), (2, "examples"), (3, "examples")])
+@pytest.mark.parametrize(
+    "version, field",
+    [(2, "dead_units"), (2, "examples"), (3, "examples"), (4, "epoch_losses"), (4, "epoch_top1")],
+)
 def test_a_field_that_a_version_did_not_have_is_refused_there(
     version: int, field: str, tmp_path: Path
 ) -> None:
@@ -124,7 +138,7 @@ def test_other_networks_are_not_warned_of(lost: dict[str, Any]) -> None:
 
 
 def test_the_warning_comes_once_a_level_after_pruning(capsys: pytest.CaptureFixture[str]) -> None:
-    watchers = Watchers([], Progress("none", StringIO()), follows_epochs=False)
+    watchers = Watchers(Progress("none", StringIO()))
     watchers.log(replace(COLLAPSED, on_the_way=False))
     watchers.log(replace(COLLAPSED, on_the_way=False, stage="finetuned"))
     # Inside one training the last pruning speaks for all.

@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from harness.launch.search import Search
 from harness.outcome import Outcome, finished
-from harness.status import Status
+from harness.state import Status
 
 RATE = "rate=tag(log,interval(0.0001,1))"
 

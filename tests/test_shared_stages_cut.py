@@ -140,7 +140,7 @@ def test_who_loads_shows_its_epochs_and_marks_the_stage_as_used(tmp_path: Path) 
         os.utime(file.parent, (0, 0))
     shown = list[tuple[int, int, int]]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Watchers, "epoch", lambda _, *given: shown.append(given[:3]))
+        patch.setattr(Watchers, "_show", lambda _, *given: shown.append(given[:3]))
         start(tmp_path, DEEP, MARKS)
 
     assert shown == [(1, 1, 1), (2, 1, 1), (3, 1, 1)]

@@ -15,10 +15,12 @@ from grids import TINY, planned_of
 from harness import sweep as command
 from harness.files import locked
 from harness.launch import part
-from harness.launch.plan import HOME, Plan, Planned
-from harness.launch.standing import failed_plans, lines, of_point, standing
+from harness.launch.plan import Plan, Planned
+from harness.launch.standing import failed_plans
 from harness.outcome import RESULTS, Outcome
-from harness.status import Status
+from harness.standing import HOME, of_folder, standing
+from harness.state import Status
+from harness.status import lines
 from harness.stopping import SIGNALS
 
 
@@ -48,6 +50,10 @@ def _finish(point: Planned, state: str = "finished", reason: str = "") -> None:
     Status(folder, point.code).set(state, reason)
 
 
+def _state(point: Planned) -> str:
+    return of_folder(Path(point.folder), point.says).state
+
+
 def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path: Path) -> None:
     plan = _plan(tmp_path, "seed=0,1,2,3,4,5")
     done, running, killed, failed, stopped, _ = plan.points
@@ -64,8 +70,8 @@ def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path: Path) -> No
     assert said == [
         "6 runs: 1 done, 1 running, 2 interrupted, 1 failed, 1 missing",
         "  running: seed=1",
-        "  interrupted: seed=2",
         f"  failed: seed=3: ValueError: too small (see {failed.folder}/error.log)",
+        "  interrupted: seed=2",
         "  interrupted: seed=4: Stopped: SIGINT",
         "  missing: seed=5",
     ]
@@ -79,9 +85,9 @@ def test_a_run_of_another_host_is_at_work_while_its_lock_is_renewed(tmp_path: Pa
         file.parent.mkdir(exist_ok=True)
         file.write_text(json.dumps({"state": "running", "host": "n2", "pid": os.getpid()}))
 
-    assert of_point(point).state == "running"
+    assert _state(point) == "running"
     os.utime(lock, (0, 0))
-    assert of_point(point).state == "interrupted"
+    assert _state(point) == "interrupted"
 
 
 def test_a_run_is_done_whatever_rerun_says_of_doing_it_again(tmp_path: Path) -> None:
@@ -90,7 +96,7 @@ def test_a_run_is_done_whatever_rerun_says_of_doing_it_again(tmp_path: Path) -> 
         _finish(point)
         Status(Path(point.folder), "other code").set("finished")
 
-        assert of_point(point).state == "done"
+        assert _state(point) == "done"
         assert point.finished() is None
 
 
@@ -99,7 +105,7 @@ def test_a_finished_run_without_its_results_is_missing(tmp_path: Path) -> None:
     _finish(point)
     (Path(point.folder) / RESULTS[1]).unlink()
 
-    assert of_point(point).state == "missing"
+    assert _state(point) == "missing"
 
 
 def test_a_damaged_status_is_one_failed_point(tmp_path: Path) -> None:
@@ -108,7 +114,7 @@ def test_a_damaged_status_is_one_failed_point(tmp_path: Path) -> None:
     _finish(second)
     (Path(first.folder) / "status.json").write_text("{")
 
-    found = standing(tmp_path / "single")
+    found = standing(tmp_path / "single").found
     assert [each.state for each in found] == ["failed", "done"]
     assert "status.json is damaged" in found[0].reason
     assert first.finished() is None
@@ -142,7 +148,10 @@ def test_status_says_by_its_own_whether_a_point_failed(
     assert (
         "1 runs: 0 done, 0 running, 0 interrupted, 1 failed, 0 missing" in capsys.readouterr().out
     )
-    assert _main("status", str(tmp_path)) == 2
+    assert _main("status", str(tmp_path)) == 1
+    said = capsys.readouterr().out
+    assert "  failed: single: " in said and "seed=0: why\n" in said
+    assert _main("retry", str(tmp_path)) == 2
     assert "holds no plan of a sweep; give the folder of one" in capsys.readouterr().err
 
 

@@ -16,7 +16,7 @@ from harness.launch.grid import shape
 from harness.launch.plan import Planned
 from harness.launch.sweep import summary
 from harness.outcome import Outcome
-from harness.status import Status
+from harness.state import Status
 
 GRID = ("-m", *TINY, "schedule.unit=compression", "schedule.final=2,4", "sweep_name=grid")
 

@@ -11,11 +11,12 @@ from grids import TINY, planned_of
 from harness.files import Busy, CannotWrite, locked, read_json
 from harness.launch import sweep as module
 from harness.launch.estimate import Cost
-from harness.launch.plan import HOME, Plan, Planned
+from harness.launch.plan import Plan, Planned
 from harness.launch.point import Point
 from harness.launch.sweep import Sweep, end
 from harness.outcome import RESULTS, Outcome
-from harness.status import Status
+from harness.standing import HOME
+from harness.state import Status
 from harness.stopping import Stopped
 
 

@@ -139,7 +139,7 @@ def test_a_later_first_epoch_goes_on_with_the_schedule_and_the_order_of_that_epo
     steps = Steps()
     recipe = trainer(steps, batch_size=2, epochs=3)
     done: list[int] = []
-    hooks = Hooks(epoch_end=done.append)
+    hooks = Hooks(epoch_end=lambda epoch, _: done.append(epoch))
     recipe.fit(line(), setting(points(*[[0.0, 0.0]] * 5)), hooks, begin=Moment(2))
     assert steps.asked == [(6, 3, 3), (7, 3, 3), (8, 3, 3)]
     assert done == [3]
@@ -249,7 +249,7 @@ def test_pruned_weights_stay_exactly_zero_through_a_whole_training(optimizer: An
 
 def test_epochs_are_reported_when_they_are_done() -> None:
     model, seen = line(), []
-    hooks = Hooks(epoch_end=lambda done: seen.append((done, weights(model)[0])))
+    hooks = Hooks(epoch_end=lambda done, _: seen.append((done, weights(model)[0])))
     trainer(epochs=2).fit(model, setting(points([1.0, 0.0])), hooks)
     assert seen == [(1, -1.0), (2, -2.0)]
 
@@ -266,9 +266,8 @@ def test_weights_that_explode_end_training_in_that_epoch_before_it_is_reported()
     done: list[int] = []
     steps = Steps(rule=lambda step: 1.0 if step == 0 else float("inf"))
     with pytest.raises(NotFinite, match=r"epoch 2 of level 0: .* not finite in weight"):
-        trainer(steps, epochs=3).fit(
-            line(), setting(points([1.0, 1.0])), Hooks(epoch_end=done.append)
-        )
+        hooks = Hooks(epoch_end=lambda epoch, _: done.append(epoch))
+        trainer(steps, epochs=3).fit(line(), setting(points([1.0, 1.0])), hooks)
     assert done == [1]
 
 
@@ -312,7 +311,7 @@ def test_a_float16_step_that_overflows_is_left_out() -> None:
     model = line()
     recipe = trainer(autocast="float16", epochs=2)
     done: list[list[float]] = []
-    hooks = Hooks(epoch_end=lambda _: done.append(weights(model)))
+    hooks = Hooks(epoch_end=lambda *_: done.append(weights(model)))
     recipe.fit(model, setting(points([1.0, 0.5])), hooks)
     assert done == [[0.0, 0.0], [-1.0, -0.5]]
 
@@ -394,6 +393,6 @@ def test_the_norm_is_that_of_live_gradients_before_clipping() -> None:
     store = MaskStore(dict(model.named_parameters()))
     store.shrink_to({"weight": torch.tensor([[True, False]])})
     hooks = Hooks(after_backward=store.gradient_masker(model))
-    norm = trainer(clip_norm=0.5).fit(model, setting(points([3.0, 4.0])), hooks)
-    assert norm == 3.0
-    assert trainer(epochs=0).fit(model, setting(points([3.0, 4.0])), hooks) is None
+    fit = trainer(clip_norm=0.5).fit(model, setting(points([3.0, 4.0])), hooks)
+    assert fit.norm == 3.0
+    assert trainer(epochs=0).fit(model, setting(points([3.0, 4.0])), hooks).norm is None

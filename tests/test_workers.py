@@ -13,7 +13,7 @@ from command import TINY, environment, harness, only_run, records_of, run_folder
 
 from harness.launch.said import result
 from harness.launch.workers import count_of
-from harness.status import Status
+from harness.state import Status
 from harness.stopping import Stopped
 
 LONG = (

@@ -52,8 +52,6 @@ class Step(NamedTuple):
 class Whole:
     """A run, and what it went through; networks and masks by level and stage."""
 
-    follows_epochs = False
-
     def __init__(self, levels: Levels):
         self.levels = levels
         self.records: list[Record] = []
@@ -79,7 +77,13 @@ class Whole:
     def begin(self, levels: int, epochs: int) -> None:
         pass
 
-    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float | None) -> None:
+    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        pass
+
+    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
+        pass
+
+    def note(self, **facts: object) -> None:
         pass
 
     def log(self, record: Record) -> None:

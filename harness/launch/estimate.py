@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from harness.files import read_json, write_json
 from harness.identity import Config
 from harness.launch.build import build_part
+from harness.position import spoken
 
 if TYPE_CHECKING:
     from harness.launch.plan import Plan, Planned
@@ -95,16 +96,6 @@ def _by_kind(points: Iterable["Planned"]) -> dict[str, list["Planned"]]:
     for point in points:
         alike.setdefault(point.kind, []).append(point)
     return alike
-
-
-def spoken(seconds: float) -> str:
-    """
-    >>> spoken(31.2), spoken(700), spoken(20_000)
-    ('31 s', '12 min', '5.6 h')
-    """
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def known(sweep: Path) -> dict[str, Cost]:

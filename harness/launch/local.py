@@ -21,7 +21,7 @@ from harness.launch.engine import Engine, attempt_line
 from harness.launch.estimate import Cost
 from harness.launch.point import Point
 from harness.outcome import Outcome
-from harness.status import Status, lives
+from harness.state import Status, lives
 from harness.stopping import SIGNALS, TRY_AGAIN
 
 Told = tuple[int, Outcome]

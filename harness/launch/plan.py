@@ -21,7 +21,6 @@ from harness.prefix import Chain, chain, worth_keeping
 
 VARIABLE = re.compile(rb"oc\.env:\s*(\w+)")
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # what reading such a plan raises
-HOME = ".sweep"  # below the sweep's folder: plans, what became of points, and the lock
 
 
 @dataclass(frozen=True)

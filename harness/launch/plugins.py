@@ -26,11 +26,12 @@ from harness.launch.engine import Engine
 from harness.launch.errors import PointFailed, refusing
 from harness.launch.grid import effective, points
 from harness.launch.local import Workers
-from harness.launch.plan import HOME, Plan, inside, key_of, planned, remembered
+from harness.launch.plan import Plan, inside, key_of, planned, remembered
 from harness.launch.point import Point, plain, sweep_folder
 from harness.launch.slurm import Jobs
 from harness.launch.workers import count_of
 from harness.outcome import Outcome
+from harness.standing import HOME
 
 PACKAGE = "hydra_plugins.pruning_harness"  # Hydra takes plugins of that root package only
 COMMANDS = {"main": "run", "analyse": "analyse"}  # by function of harness/main.py

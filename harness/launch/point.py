@@ -28,7 +28,7 @@ class Point:
 
     config: resolved, plain values. choices: group -> chosen file. overrides: of the command line.
     command: one of COMMANDS. marked: keys of its stages (harness/prefix.py) that other runs of its
-    sweep have too, in their order.
+    sweep have too, in their order. options: Hydra's own, that say where configs are.
     """
 
     config: Config
@@ -38,6 +38,7 @@ class Point:
     overrides: list[str] = field(default_factory=list)
     command: str = "run"
     marked: list[str] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
 
     @cached_property
     def science(self) -> Config:
@@ -70,6 +71,12 @@ class Point:
     def results(self) -> tuple[str, ...]:
         """Files that a finished one has left; none for dense training alone."""
         return {"run": RESULTS, "analyse": (FILE,), "dense": ()}[self.command]
+
+    @property
+    def alone(self) -> list[str]:
+        """The command that carries it out by itself, in the folder where it was given."""
+        module = "harness.sensitivity" if self.command == "analyse" else "harness"
+        return ["python", "-m", module, *self.options, *self.overrides]
 
     @cached_property
     def asked(self) -> list[float | None]:
@@ -106,7 +113,9 @@ def point_of(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> Point:
     # As they were written: an interpolation in them is the config's, not Hydra's.
     said = OmegaConf.to_container(hydra.overrides, resolve=False)
     assert isinstance(said, dict)
-    return Point(config, choices, name, label, list(said["task"]), command)
+    given = [one.path for one in hydra.runtime.config_sources if one.provider == "command-line"]
+    options = [f"--config-dir={path}" for path in given]
+    return Point(config, choices, name, label, list(said["task"]), command, options=options)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

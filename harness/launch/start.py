@@ -11,10 +11,9 @@ from harness.launch import workers
 from harness.launch.errors import WRONG_INPUT, one_line
 from harness.launch.point import Point
 from harness.outcome import Outcome
-from harness.status import Status
+from harness.standing import LOG
+from harness.state import Status
 from harness.stopping import leaving_on_signals, speaks
-
-LOG = "error.log"
 
 
 def carry_out(point: Point) -> Outcome:

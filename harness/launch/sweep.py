@@ -8,10 +8,12 @@ from pathlib import Path
 
 from harness.files import Busy, CannotWrite, locked, make_writable, read_json, write_json
 from harness.launch.engine import Engine
-from harness.launch.estimate import learn, spoken, stated
-from harness.launch.plan import HOME, Plan, Planned
+from harness.launch.estimate import learn, stated
+from harness.launch.plan import Plan, Planned
 from harness.launch.standing import has_failed
 from harness.outcome import Outcome
+from harness.position import spoken
+from harness.standing import HOME
 
 Ended = tuple[Planned, Outcome]
 

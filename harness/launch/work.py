@@ -100,8 +100,10 @@ def _run_of(point: Point, ranks: Ranks) -> Run:
         progress=config["progress"],
         sweep_name=config["sweep_name"],
         policy=_part(config, "checkpoint"),
+        latency=_part(config, "latency"),
         rerun=config["rerun"],
         code=point.code,
+        command=tuple(point.alone),
         shared=_shared(point, numerics) if point.marked else None,
     )
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, ClassVar
 
 import torch
-from torch import nn
 
 from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
@@ -23,6 +22,7 @@ from harness.sensitivity.curves import Curves, check_grid, curves_of
 from harness.sensitivity.records import FILE, Sensitivity, analysed, to_lines
 from harness.tensors import load_into
 from harness.training.journal import Journal
+from harness.training.setting import Curve
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,8 @@ class Analysis(Run):
         with Progress(self.progress if levels.ranks.is_main else "none") as progress:
             progress.start(0, 0 if levels.dense.has(levels.dense.end) else epochs)
 
-            def on_epoch(done: int, network: nn.Module) -> None:
-                progress.epoch(0, done, epochs, None)
+            def on_epoch(done: int, curve: Curve) -> None:
+                progress.epoch(0, done, epochs, curve.losses[-1], curve.top1[-1])
 
             load_into(levels.network, levels.dense.at(levels.dense.end, on_epoch))
 

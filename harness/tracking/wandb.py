@@ -151,6 +151,8 @@ class _RunSink:
         if last:
             self._steps.close_level()
 
+    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None: ...
+
     def finish(self, exit_code: int) -> None:
         if self._layers:
             self._attempt(self._log_layers)

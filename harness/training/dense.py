@@ -1,7 +1,8 @@
 """Dense training, once for all methods: states by epoch, kept in a cache that jobs share."""
 
+import json
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -11,12 +12,10 @@ from harness.checkpoints import STEP, Checkpoints
 from harness.moment import START, Moment
 from harness.tensors import Tensors, copied
 from harness.training.journal import Journal
-from harness.training.setting import Hooks, LoopState, Setting
+from harness.training.setting import Curve, Hooks, LoopState, OnEpoch, Setting
 from harness.training.states import store, stored
 from harness.training.trainer import Trainer
 from harness.training.turns import turn
-
-OnEpoch = Callable[[int, nn.Module], None]
 
 
 @dataclass(frozen=True)
@@ -66,32 +65,41 @@ class DenseTraining:
     def at(self, moment: Moment, on_epoch: OnEpoch | None = None) -> Tensors:
         """Parameters and buffers at a moment of the training, START being the initial network.
 
-        A missing one is trained from the start again, bit for bit. `on_epoch(done, model)` is
+        A missing one is trained from the start again, bit for bit. `on_epoch(done, curve)` is
         called while training.
 
         Raises:
             ValueError: the moment is beyond the recipe, or missing in a foreign folder.
             Stopped: a signal asked for it; what was trained is saved.
         """
+        return self.come_to(moment, on_epoch)[0]
+
+    def come_to(self, moment: Moment, on_epoch: OnEpoch | None = None) -> tuple[Tensors, Curve]:
+        """As `at`; with the curve of the whole epochs up to a moment at an epoch's end."""
         moment = self.settled(moment)
         model = self.build()
         if moment == START:
-            return copied(model.state_dict())
+            return copied(model.state_dict()), Curve()
         with turn(self.folder, self.setting.ranks, self.journal):
             return self._load_or_train(model, moment, on_epoch)
 
-    def _load_or_train(self, model: nn.Module, moment: Moment, on_epoch: OnEpoch | None) -> Tensors:
+    def _load_or_train(
+        self, model: nn.Module, moment: Moment, on_epoch: OnEpoch | None
+    ) -> tuple[Tensors, Curve]:
         ranks = self.setting.ranks
-        state = stored(self._file(moment)) if ranks.is_main else None
-        if not ranks.send_object(state is not None):
-            self._train(model, moment, on_epoch)
-        elif state is not None:
-            model.load_state_dict(state)
-        found = model.state_dict()
-        ranks.send(list(found.values()))
-        return copied(found)
+        found = stored(self._file(moment)) if ranks.is_main else None
+        note = ranks.send_object(found and found[1])
+        if note is None:
+            curve = self._train(model, moment, on_epoch)
+        else:
+            curve = Curve(**json.loads(note or "{}"))
+            if found:
+                model.load_state_dict(found[0])
+        state = model.state_dict()
+        ranks.send(list(state.values()))
+        return copied(state), curve
 
-    def _train(self, model: nn.Module, stop: Moment, on_epoch: OnEpoch | None) -> None:
+    def _train(self, model: nn.Module, stop: Moment, on_epoch: OnEpoch | None) -> Curve:
         if self.foreign:
             raise ValueError(
                 f"epoch {stop.epoch} of dense training is not on disk, and this run's was made "
@@ -100,10 +108,10 @@ class DenseTraining:
             )
         keeper = Keeper(self, model, {self.settled(moment) for moment in self.keep} | {stop})
 
-        def epoch_end(done: int) -> None:
-            keeper.at(Moment(done))
+        def epoch_end(done: int, curve: Curve) -> None:
+            keeper.at(Moment(done), curve)
             if on_epoch:
-                on_epoch(done, model)
+                on_epoch(done, curve)
 
         before_step = keeper.before_step if any(m.step for m in keeper.wanted) else None
         hooks, resumed = Hooks(epoch_end=epoch_end, before_step=before_step), None
@@ -111,12 +119,13 @@ class DenseTraining:
             files = self.journal.files(self.folder)
             hooks = replace(hooks, saver=DenseSaver(self.journal, files, model))
             resumed = self.journal.newest(files, lambda state: _beyond(state, stop))
-        self.trainer.fit(model, self.setting, hooks, stop=stop, resumed=resumed)
+        fit = self.trainer.fit(model, self.setting, hooks, stop=stop, resumed=resumed)
         if stop.step:  # no step follows it
             keeper.at(stop)
         if self.journal:
             # Once it is whole nobody goes on with it.
             self.setting.ranks.on_main(lambda: files.clear() if self.has(self.end) else None)
+        return fit.curve
 
     def _file(self, moment: Moment) -> Path:
         inside = f"-step-{moment.step:06d}" if moment.step else ""
@@ -125,16 +134,17 @@ class DenseTraining:
 
 @dataclass(frozen=True)
 class Keeper:
-    """Stores the states that are wanted, on rank 0, as the training comes by."""
+    """Stores the states that are wanted, on rank 0, as the training comes by; those at an epoch's
+    end with the curve up to there."""
 
     dense: DenseTraining
     model: nn.Module
     wanted: Collection[Moment]
 
-    def at(self, moment: Moment) -> None:
+    def at(self, moment: Moment, curve: Curve | None = None) -> None:
         if moment in self.wanted:
-            file = self.dense._file(moment)
-            self.dense.setting.ranks.on_main(lambda: store(file, self.model.state_dict()))
+            file, note = self.dense._file(moment), json.dumps(asdict(curve)) if curve else ""
+            self.dense.setting.ranks.on_main(lambda: store(file, self.model.state_dict(), note))
 
     def before_step(self, number: int, optimizer: Optimizer) -> None:
         steps = self.dense.trainer.steps_per_epoch(len(self.dense.setting.split))

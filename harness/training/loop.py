@@ -1,6 +1,7 @@
 """One training under way, step by step; its whole state can be saved and taken up again."""
 
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,13 +11,13 @@ from harness.distributed.exchange import Exchange
 from harness.distributed.link import choose
 from harness.distributed.replica import no_sync
 from harness.draws import uniforms
-from harness.failures import NotFinite
 from harness.moment import Moment
 from harness.seeds import derive
 from harness.tensors import Batch, load_into
+from harness.training.epoch_end import finite_loss, validation_top1
 from harness.training.order import Portion, between, epoch_order, portions, steps_per_epoch
 from harness.training.own import own_of, take_up_own
-from harness.training.setting import Hooks, LoopState, Setting
+from harness.training.setting import Curve, Hooks, LoopState, Setting
 
 if TYPE_CHECKING:
     from harness.training.trainer import Trainer
@@ -28,7 +29,8 @@ class Loop:
     """Replica, optimizer and scaler of one training, and how far it is.
 
     epoch: whole epochs done, counted from the recipe's beginning; step: steps of the next one.
-    norm: of the live gradients, not clipped, at the last step of the last whole epoch.
+    norm: of the live gradients, not clipped, at the last step of the last whole epoch. total: the
+    loss of this rank's samples in the epoch under way.
     """
 
     def __init__(
@@ -55,7 +57,8 @@ class Loop:
         self.epoch, self.step = begin
         self.norm: float | None = None
         self.own: dict[str, Any] | None = None  # of this rank, until the epoch is taken up
-        self.total = torch.zeros((), device=device)
+        self.total = torch.zeros((), dtype=torch.float64, device=device)
+        self.curve = Curve()
         if resumed:
             self._take_up(resumed)
 
@@ -68,6 +71,7 @@ class Loop:
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "norm": self.norm,
+            "curve": asdict(self.curve),
             "sparse": self.exchange.sparse,
             # What differs between ranks inside an epoch; the next one begins alike on all.
             "own": self.setting.ranks.gather(own_of(self.model, self.total)) if self.step else None,
@@ -100,11 +104,13 @@ class Loop:
                 ranks.alive()
                 self.step += 1
                 self._save_if_due(steps)
-        self._check_finite()
+        loss = finite_loss(self.model, self.total, self.setting, self.epoch)
         if self.step < self.steps:
             return
         # So that no measurement on the way decides what a network with such buffers learns.
         ranks.send(list(self.model.buffers()))
+        top1 = validation_top1(self.model, self.setting)
+        self.curve = self.curve.extended(loss / self._samples, top1)
         self.epoch, self.step = self.epoch + 1, 0
         self.total.zero_()
 
@@ -112,6 +118,12 @@ class Loop:
     def _number(self) -> int:
         """Of the next step, from 0 at this training's first."""
         return self.at.steps(self.steps) - self.first
+
+    @property
+    def _samples(self) -> int:
+        """Of this epoch, in this training: it may have begun inside it."""
+        began = self.first - self.epoch * self.steps
+        return len(self.setting.split) - max(0, began) * self.recipe.batch_size
 
     def _portions(self, steps: int) -> list[Portion]:
         """Of this epoch's steps from the next one up to `steps` of them."""
@@ -140,6 +152,7 @@ class Loop:
 
     def _take_up(self, state: LoopState) -> None:
         self.epoch, self.step, self.norm = state["epoch"], state["step"], state["norm"]
+        self.curve = Curve(**state["curve"])
         self.own = state["own"] and state["own"][self.setting.ranks.rank]
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler:
@@ -164,11 +177,13 @@ class Loop:
         inputs, labels = self._augmented(portion, batch[0]), batch[1]
         with self._accumulating(portion):
             with self._autocast():
-                loss = self._loss(inputs, labels) * portion.scale
+                loss = self._loss(inputs, labels)
+                scaled = loss * portion.scale
             if portion.last:
                 self.setting.ranks.alive()  # The others may wait in the all-reduce by now.
-            (self.scaler.scale(loss) if self.scaler else loss).backward()
-        return loss.detach()
+            (self.scaler.scale(scaled) if self.scaler else scaled).backward()
+        # Of a sample that does not count only what is not finite.
+        return loss.detach() if portion.scale else loss.detach() * 0
 
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         outputs = self.replica(inputs)
@@ -233,14 +248,3 @@ class Loop:
             return nullcontext()
         device = self.setting.ranks.device.type
         return torch.autocast(device, AUTOCAST[self.recipe.autocast])
-
-    def _check_finite(self) -> None:
-        # Summed over ranks, so that all of them leave, not only the one that saw it.
-        loss = self.setting.ranks.sum(self.total)
-        odd = [n for n, p in self.model.named_parameters() if not p.detach().isfinite().all()]
-        if odd or not loss.isfinite():
-            raise NotFinite(
-                f"epoch {self.epoch + 1} of level {self.setting.level}: loss {float(loss)} summed "
-                f"over steps, not finite in {', '.join(odd) or 'no weight yet'}; "
-                "lower the optimizer's lr or set clip_norm"
-            )

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 
 from harness.cost import Cost, cost_of, examples_until
 from harness.records import NOTHING, Trained
+from harness.training.setting import ONGOING, Fit
 
 
 @dataclass
@@ -61,8 +62,8 @@ class Meter:
         return examples_until(self.first + number, self.samples, self.batch_size)
 
 
-def trained(cost: Cost, steps_per_epoch: int, state: str, norm: float | None = None) -> Trained:
-    """A record's view of what a stretch of training has cost; state: its optimizer's."""
+def trained(cost: Cost, steps_per_epoch: int, state: str, ended: Fit = ONGOING) -> Trained:
+    """A record's view of a stretch of training; state: its optimizer's."""
     if not cost.steps:
         return NOTHING
     epochs = cost.steps / steps_per_epoch
@@ -73,5 +74,7 @@ def trained(cost: Cost, steps_per_epoch: int, state: str, norm: float | None = N
         training_flops=cost.flops,
         training_flops_dense=cost.flops_dense,
         optimizer_state=state,
-        gradient_norm=norm,
+        gradient_norm=ended.norm,
+        epoch_losses=ended.curve.losses,
+        epoch_top1=ended.curve.top1,
     )

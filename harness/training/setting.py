@@ -1,8 +1,8 @@
 """What a training is given beside its recipe: data, ranks, seed, and what others do inside it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +14,34 @@ from harness.task.base import Task
 from harness.tensors import Tensors
 
 LoopState = dict[str, Any]  # plain values and tensors
+
+
+@dataclass(frozen=True)
+class Curve:
+    """After each whole epoch of a training so far.
+
+    losses: mean per sample as it was minimised, over the epoch's steps. top1: on validation data,
+    in [0, 1]; empty where there is none.
+    """
+
+    losses: list[float] = field(default_factory=list)
+    top1: list[float] = field(default_factory=list)
+
+    def extended(self, loss: float, top1: float | None) -> "Curve":
+        more = [] if top1 is None else [top1]
+        return Curve([*self.losses, loss], [*self.top1, *more])
+
+
+class Fit(NamedTuple):
+    """norm: of the live gradients, not clipped, at the last step of the last whole epoch; None
+    without one."""
+
+    norm: float | None
+    curve: Curve
+
+
+ONGOING = Fit(None, Curve())  # of a training, what its end alone has
+OnEpoch = Callable[[int, Curve], None]  # number of the recipe's epochs done, the curve up to there
 
 
 class Saver(Protocol):
@@ -40,14 +68,17 @@ class Hooks:
     # than the optimizer, which then does nothing.
     takes_step: Callable[[Optimizer], bool] | None = None
     after_backward: Callable[[], None] | None = None  # after that: masks the gradients
-    epoch_end: Callable[[int], None] | None = None  # number of the recipe's epochs done, 1-based
+    epoch_end: OnEpoch | None = None
     live: Callable[[], Tensors] | None = None  # bool by name: whose gradients are used at all
     saver: Saver | None = None
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Everything that a training recipe does not decide itself."""
+    """Everything that a training recipe does not decide itself.
+
+    validation: measured after every epoch; None: nothing is.
+    """
 
     split: Split
     task: Task
@@ -55,3 +86,4 @@ class Setting:
     seed: int
     level: int | str  # 0 is dense training; names the random streams
     gradient_dtype: torch.dtype | None = None  # of gradients between ranks, None: their own
+    validation: Split | None = None

@@ -18,16 +18,19 @@ UNREADABLE = (
     safetensors.SafetensorError,
 )  # fmt: skip
 
+NOTED = "sha256, note"  # what a file has beside its tensors
 
-def store(file: Path, state: Tensors) -> None:
-    """Writes a state with its checksum; the file is whole or absent."""
+
+def store(file: Path, state: Tensors, note: str = "") -> None:
+    """Writes a state and a note with their checksum; the file is whole or absent."""
     whole = copied(state)
-    facts = {"sha256": _checksum(whole)}
+    # One entry: of several, safetensors would leave the order to chance.
+    facts = {NOTED: f"{_checksum(whole, note)} {note}"}
     write_whole(file, safetensors.torch.save(whole, metadata=facts))
 
 
-def stored(file: Path) -> Tensors | None:
-    """The stored state; None if there is none, or a damaged one."""
+def stored(file: Path) -> tuple[Tensors, str] | None:
+    """The stored state and its note; None if there is none, or a damaged one."""
     if not file.exists():
         return None
     try:
@@ -36,7 +39,8 @@ def stored(file: Path) -> Tensors | None:
             facts = opened.metadata() or {}
     except UNREADABLE:
         return None
-    return state if facts.get("sha256") == _checksum(state) else None
+    checksum, _, note = facts.get(NOTED, "").partition(" ")
+    return (state, note) if checksum == _checksum(state, note) else None
 
 
 def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
@@ -46,8 +50,8 @@ def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
         return build()
 
 
-def _checksum(state: Tensors) -> str:
-    parts = hashlib.sha256()
+def _checksum(state: Tensors, note: str) -> str:
+    parts = hashlib.sha256(note.encode())
     for name in sorted(state):
         parts.update(name.encode())
         parts.update(state[name].cpu().view(-1).view(torch.uint8).numpy().tobytes())

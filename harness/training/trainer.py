@@ -13,7 +13,7 @@ from harness.learning_rate.base import LearningRate
 from harness.moment import START, Moment
 from harness.training.loop import AUTOCAST, Loop
 from harness.training.order import steps_per_epoch
-from harness.training.setting import Hooks, LoopState, Setting
+from harness.training.setting import ONGOING, Fit, Hooks, LoopState, Setting
 
 
 @dataclass(frozen=True)
@@ -76,11 +76,8 @@ class Trainer:
         begin: Moment = START,
         stop: Moment | None = None,
         resumed: LoopState | None = None,
-    ) -> float | None:
+    ) -> Fit:
         """Trains the model in place from `begin` to `stop`, by default the recipe's end.
-
-        Returns the norm of the live gradients, not clipped, at the last step of the last epoch;
-        None if no epoch was ended.
 
         resumed: a state that hooks.saver was given in the same training; it goes on from there.
 
@@ -92,11 +89,11 @@ class Trainer:
         first = begin.settled(steps)
         last = Moment(self.epochs) if stop is None else stop.settled(steps)
         if first >= last:
-            return None
+            return ONGOING
         loop = Loop(self, model, setting, hooks, first, resumed)
         while loop.at < last:
             loop.run_epoch(last)
             if hooks.epoch_end and loop.step == 0:
-                hooks.epoch_end(loop.epoch)
+                hooks.epoch_end(loop.epoch, loop.curve)
             loop.save()
-        return loop.norm
+        return Fit(loop.norm, loop.curve)

@@ -12,9 +12,7 @@ from benchmarks.task import (
     BATCH,
     LEVEL,
     OPTIMIZERS,
-    RANKS,
     SEED,
-    TASK,
     checked_difference,
     network,
     recipe,
@@ -22,7 +20,6 @@ from benchmarks.task import (
     splits,
 )
 from harness.data.base import Split
-from harness.training.evaluation import evaluate
 from harness.training.order import epoch_order
 from harness.training.setting import Hooks
 
@@ -67,13 +64,7 @@ def compared(optimizer: str, epochs: int) -> float:
 
 def train(model: nn.Module, optimizer: str, epochs: int) -> list[float]:
     """Validation accuracy after every epoch, by the harness."""
-    accuracies = []
-
-    def validate(epoch: int) -> None:
-        accuracies.append(evaluate(model, splits().validation, TASK, RANKS).top1)
-
-    recipe(optimizer, epochs).fit(model, setting(), Hooks(epoch_end=validate))
-    return accuracies
+    return recipe(optimizer, epochs).fit(model, setting(validates=True), Hooks()).curve.top1
 
 
 def train_bare(model: nn.Module, optimizer: str, epochs: int) -> list[float]:

@@ -38,8 +38,9 @@ def network() -> nn.Module:
     return build_seeded(lambda: LeNet300100().build(data.shape, data.classes), SEED)
 
 
-def setting() -> Setting:
-    return Setting(splits().train, TASK, RANKS, SEED, LEVEL)
+def setting(validates: bool = False) -> Setting:
+    validation = splits().validation if validates else None
+    return Setting(splits().train, TASK, RANKS, SEED, LEVEL, validation=validation)
 
 
 def recipe(optimizer: str, epochs: int) -> Trainer:

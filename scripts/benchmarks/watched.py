@@ -19,7 +19,7 @@ from harness.levels import Levels
 from harness.moment import START, Moment
 from harness.subject import Subject
 from harness.tensors import Tensors
-from harness.training.setting import Hooks, LoopState, Setting
+from harness.training.setting import Fit, Hooks, LoopState, Setting
 from harness.training.trainer import Trainer
 
 # The optimizer's step; one that looks at dense gradients too; an exchange of weights; a pruning,
@@ -42,7 +42,7 @@ class WatchedTrainer(Trainer):
         begin: Moment = START,
         stop: Moment | None = None,
         resumed: LoopState | None = None,
-    ) -> float | None:
+    ) -> Fit:
         def before_step(number: int, optimizer: Optimizer) -> None:
             self.starts.append(time.process_time())
             if hooks.before_step:

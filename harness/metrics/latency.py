@@ -1,0 +1,73 @@
+"""Measured time of a forward pass: pure measurement, of whatever a step is."""
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Whether and how a run measures its forward pass; operational, no record depends on it.
+
+    batch: samples at once, null: nothing is measured. repeats: timed passes. warm_up: passes
+    before them, which are not timed.
+
+    Raises:
+        ValueError: a value is no count.
+    """
+
+    batch: int | None = None
+    repeats: int = 50
+    warm_up: int = 5
+
+    def __post_init__(self) -> None:
+        for name, least in (("batch", 1), ("repeats", 1), ("warm_up", 0)):
+            value = getattr(self, name)
+            if value is None and name == "batch":
+                continue
+            if type(value) is not int or value < least:
+                null = " or null" if name == "batch" else ""
+                raise ValueError(f"{name} must be a whole number >= {least}{null}, got {value!r}")
+
+
+@dataclass
+class Stopwatch:
+    """Times a step again and again, in as many sittings as one likes.
+
+    step: returns when all is done that it started, on a GPU too.
+    """
+
+    step: Callable[[], object]
+    repeats: int
+    warm_up: int = 0
+    clock: Callable[[], float] = time.perf_counter
+    seconds: list[float] = field(default_factory=list)
+
+    def go_on(self, at_most_s: float) -> bool:
+        """One step at least, then more for so long; whether all are timed."""
+        began = self.clock()
+        while self._next() and self.clock() - began < at_most_s:
+            pass
+        return len(self.seconds) >= self.repeats
+
+    def quartiles(self) -> tuple[float, float, float]:
+        """Of a step's seconds: a quarter of them was faster, half, three quarters.
+
+        >>> Stopwatch(print, 5, seconds=[4.0, 1.0, 2.0, 3.0, 100.0]).quartiles()
+        (2.0, 3.0, 4.0)
+        """
+        if len(self.seconds) == 1:
+            return (self.seconds[0],) * 3
+        low, middle, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
+        return low, middle, high
+
+    def _next(self) -> bool:
+        """Whether another step is to come."""
+        began = self.clock()
+        self.step()
+        if self.warm_up > 0:
+            self.warm_up -= 1
+        else:
+            self.seconds.append(self.clock() - began)
+        return len(self.seconds) < self.repeats

@@ -1,0 +1,37 @@
+"""What is looked at after an epoch: whether numbers are finite, the loss, validation accuracy."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from harness.failures import NotFinite
+from harness.training.evaluation import evaluate
+from harness.training.setting import Setting
+
+
+def finite_loss(model: nn.Module, total: Tensor, setting: Setting, epoch: int) -> float:
+    """The sum of losses over all ranks' samples; total: over this one's, left as it is.
+
+    Raises:
+        NotFinite: on every rank.
+    """
+    # Summed over ranks, so that all of them leave, not only the one that saw it.
+    loss = float(setting.ranks.sum(total.clone()))
+    odd = [n for n, p in model.named_parameters() if not p.detach().isfinite().all()]
+    if odd or not math.isfinite(loss):
+        raise NotFinite(
+            f"epoch {epoch + 1} of level {setting.level}: loss {loss} summed over samples, not "
+            f"finite in {', '.join(odd) or 'no weight yet'}; "
+            "lower the optimizer's lr or set clip_norm"
+        )
+    return loss
+
+
+def validation_top1(model: nn.Module, setting: Setting) -> float | None:
+    """None without validation data; what the training goes on with is left as it is."""
+    if setting.validation is None:
+        return None
+    device = setting.ranks.device
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        return evaluate(model, setting.validation, setting.task, setting.ranks).top1

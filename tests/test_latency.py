@@ -1,0 +1,199 @@
+"""Measured latency: the stopwatch, and what a run notes with it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from command import TINY, harness, only_run
+from ranks_program import ME, Silent
+from sharing import SMALL as SHARED
+from sharing import marked, start
+from test_main import run_main
+from torch import Tensor, nn
+from whole_runs import SMALL
+
+from harness.distributed import Ranks
+from harness.latencies import note_latency
+from harness.launch.compose import composed
+from harness.launch.work import build
+from harness.levels import Levels
+from harness.metrics.latency import Latency, Stopwatch
+
+
+class Clock:
+    """Each step takes what it says."""
+
+    def __init__(self, *seconds: float) -> None:
+        self.now, self.steps = 0.0, iter(seconds)
+
+    def __call__(self) -> float:
+        return self.now
+
+    def step(self) -> None:
+        self.now += next(self.steps)
+
+
+def test_the_first_steps_warm_up_and_the_others_are_timed() -> None:
+    clock = Clock(9, 9, 1, 2, 3, 4, 5)
+    watch = Stopwatch(clock.step, repeats=5, warm_up=2, clock=clock)
+    assert watch.go_on(1000)
+    assert watch.seconds == [1, 2, 3, 4, 5]
+    assert watch.quartiles() == (2, 3, 4)
+
+
+def test_a_sitting_ends_after_its_time_and_the_next_one_goes_on() -> None:
+    clock = Clock(9, 1, 1, 1, 1)
+    watch = Stopwatch(clock.step, repeats=4, warm_up=1, clock=clock)
+    sittings = []
+    while not watch.go_on(2):
+        sittings.append(list(watch.seconds))
+    assert sittings == [[], [1, 1]]
+    assert watch.seconds == [1, 1, 1, 1]
+
+
+def test_one_step_is_its_own_quartiles() -> None:
+    clock = Clock(3)
+    watch = Stopwatch(clock.step, repeats=1, clock=clock)
+    assert watch.go_on(0)
+    assert watch.quartiles() == (3, 3, 3)
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"batch": 0}, "batch must be a whole number >= 1 or null, got 0"),
+        ({"batch": "64"}, "batch must be a whole number >= 1 or null, got '64'"),
+        ({"batch": True}, "batch must be a whole number >= 1 or null, got True"),
+        ({"repeats": 0}, "repeats must be a whole number >= 1, got 0"),
+        ({"repeats": None}, "repeats must be a whole number >= 1, got None"),
+        ({"warm_up": -1}, "warm_up must be a whole number >= 0, got -1"),
+        ({"repeats": 2.0}, "repeats must be a whole number >= 1, got 2.0"),
+    ],
+)
+def test_wrong_values_are_refused_by_name(wrong: dict[str, Any], said: str) -> None:
+    with pytest.raises(ValueError) as refused:
+        Latency(**wrong)
+    assert str(refused.value) == said
+
+
+def test_a_wrong_value_is_refused_before_anything_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, *TINY, f"runs={tmp_path}/runs", "latency.batch=0") == 2
+    assert "latency.batch must be a whole number >= 1 or null, got 0" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
+def timings(runs: Path) -> list[dict[str, Any]]:
+    lines = (only_run(runs) / "timings.jsonl").read_text().splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def latencies(runs: Path) -> list[dict[str, Any]]:
+    return [line for line in timings(runs) if line.get("event") == "latency"]
+
+
+GEOMETRIC = ("schedule=geometric", "schedule.levels=2", "model.batch_norm=true")
+MEASURED = ("latency.batch=32", "latency.repeats=3")
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_each_result_is_measured_once_and_no_record_changes(tmp_path: Path, count: int) -> None:
+    for name, more in (("plain", ()), ("measured", MEASURED)):
+        asked = (*TINY, *GEOMETRIC, *more, f"launch.nproc={count}", "data.train=516")
+        done = harness(*asked, f"runs={tmp_path / name}")
+        assert done.returncode == 0, done.stderr
+
+    one, other = (only_run(tmp_path / name) for name in ("plain", "measured"))
+    assert one.name == other.name
+    assert (one / "records.jsonl").read_bytes() == (other / "records.jsonl").read_bytes()
+    assert latencies(tmp_path / "plain") == []
+    found = latencies(tmp_path / "measured")
+    places = [(line["level"], line["stage"]) for line in found]
+    assert places == [(0, "dense"), (1, "finetuned"), (2, "finetuned")]
+    for line in found:
+        low, median, high = (line[f"milliseconds_{name}"] for name in ("low", "median", "high"))
+        assert 0 < low <= median <= high
+        assert (line["batch"], line["dtype"], line["threads"]) == (32, "float32", 1)
+        assert line["device"].startswith("cpu ") and line["world_size"] == count
+
+
+@pytest.mark.parametrize(
+    "more, places",
+    [
+        (("finetune=none",), [(0, "dense"), (1, "pruned")]),
+        (
+            ("finetune=none", "recalibration=batch_norm", "model.batch_norm=true"),
+            [(0, "dense"), (1, "recalibrated")],
+        ),
+        (("when=init",), [(0, "initial"), (1, "finetuned")]),
+        (("when=steps", "steps.every=1"), [(0, "initial"), (1, "finetuned")]),
+        (("penalty=l1",), [(0, "dense"), (1, "finetuned")]),
+    ],
+)
+def test_the_last_stage_of_a_level_is_its_result(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], places: list[Any]
+) -> None:
+    assert run_main(monkeypatch, *SMALL, *more, *MEASURED, f"runs={tmp_path}") == 0
+    assert [(line["level"], line["stage"]) for line in latencies(tmp_path)] == places
+
+
+class Watched(nn.Module):
+    """Notes in which state the forward passes find it."""
+
+    def __init__(self, inner: nn.Module):
+        super().__init__()
+        self.inner, self.seen = inner, list[tuple[int, bool, bool]]()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        torch.randn(3)
+        self.seen.append((len(inputs), self.training, torch.is_grad_enabled()))
+        found: Tensor = self.inner(inputs)
+        return found
+
+
+@pytest.fixture(name="levels")
+def fixture_levels(tmp_path: Path) -> Levels:
+    levels = build(composed([*SMALL])).prepare(Ranks(), tmp_path)
+    levels.run(ME, Silent())
+    return levels
+
+
+def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(levels: Levels) -> None:
+    notes: list[dict[str, Any]] = []
+    levels.watcher.note = lambda **facts: notes.append(facts)  # type: ignore[method-assign]
+    levels.latency = Latency(batch=64, repeats=3, warm_up=2)  # more than there are samples
+    network = levels.network = Watched(levels.network)
+    network.train()
+    streams = torch.get_rng_state()
+
+    note_latency(levels)
+
+    assert network.seen == [(64, False, False)] * 5
+    assert network.training and network.inner.training
+    assert torch.get_rng_state().equal(streams)
+    assert [note["batch"] for note in notes] == [64]
+
+
+def test_what_cannot_be_measured_is_told_and_the_run_goes_on(
+    levels: Levels, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Full(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            raise torch.OutOfMemoryError("out of memory\nand so on")
+
+    levels.latency, levels.network = Latency(batch=4), Full()
+    note_latency(levels)
+    said = "warning: level 1 finetuned: latency was not measured: out of memory\n"
+    assert capsys.readouterr().err == said
+
+
+def test_a_run_that_loads_stages_measures_the_last_of_them(tmp_path: Path) -> None:
+    short = (*SHARED, *MEASURED, "schedule=constant", "schedule.levels=2")
+    deep = (*short, "schedule.levels=3")
+    for point, places in ((short, [0, 1, 2]), (deep, [2, 3])):
+        folder = start(tmp_path, point, marked([short, deep]))
+        lines = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
+        assert [line["level"] for line in lines if line.get("event") == "latency"] == places
