@@ -6,10 +6,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report import collapse
 from harness.report.claims.claim import Claim
 from harness.report.claims.treatments import GROUPS, others
-from harness.report.results import LINE
 
 # Of a difference: what was compared, where, and how long both were trained.
 COLUMNS = ["comparison", "cell", "seed", "points", "epochs", "epochs_than"]
@@ -45,7 +43,7 @@ def _match(rows: pd.DataFrame, wanted: Mapping[str, Sequence[str]]) -> "pd.Serie
 
 def _pairs(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     """`better` beside `than` (its columns end in _than), which share all that may not differ."""
-    rows = collapse.counted(_with_rest(rows, set(claim.differ)))
+    rows = rows.assign(rest=_rest(rows, set(claim.differ)))
     # Of a schedule `rest` tells enough: SynFlow's rounds are its saliency's.
     same = [*_PLACE, "rest", *(set(GROUPS) - {*claim.differ, "schedule", "grasp_absolute"})]
     same += [] if claim.kind == "speedup" else ["asked"]
@@ -54,10 +52,9 @@ def _pairs(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     )
 
 
-def _with_rest(rows: pd.DataFrame, differ: set[str]) -> pd.DataFrame:
-    settings = rows.drop_duplicates(LINE)
-    rest = [others(config, differ) for config in settings["config"]]
-    return rows.merge(settings[LINE].assign(rest=rest), on=LINE)
+def _rest(rows: pd.DataFrame, differ: set[str]) -> "pd.Series[str]":
+    settings = rows.drop_duplicates("line").set_index("line")["config"]
+    return rows["line"].map({line: others(config, differ) for line, config in settings.items()})
 
 
 def _comparison(pairs: pd.DataFrame, name: str) -> "pd.Series[str]":
@@ -111,18 +108,18 @@ def _at_equal_speedup(pairs: pd.DataFrame) -> pd.DataFrame:
     The accuracy of `than` is interpolated linearly over the logarithm of the speed-up, within
     model, data, seed and pair of labels.
     """
-    found = []
-    for _, curve in pairs.groupby([*_PLACE, "label", "label_than", "rest"]):
-        than = curve.dropna(subset="top1_than").drop_duplicates("speedup_than")
-        than = than.sort_values("speedup_than")
-        rows = curve.drop_duplicates("asked")
-        if len(than) < 2:
-            continue
-        ends = than["speedup_than"].min(), than["speedup_than"].max()
-        inside = rows[rows["speedup"].between(*ends)]
-        at = np.interp(np.log(inside["speedup"]), np.log(than["speedup_than"]), than["top1_than"])
-        found.append(inside.assign(top1_than=at))
-    return pd.concat(found) if found else pairs.iloc[:0]
+    pairs = pairs.dropna(subset=["top1", "top1_than"]).reset_index(drop=True)
+    numbers = pairs[["asked", "speedup", "speedup_than", "top1_than"]].to_numpy(float)
+    curves = pairs.groupby([*_PLACE, "label", "label_than", "rest"]).indices.values()
+    at = np.full(len(pairs), np.nan)
+    for places in curves:
+        asked, speedup, speedup_than, top1_than = numbers[places].T
+        known, first = np.unique(speedup_than, return_index=True)
+        _, own = np.unique(asked, return_index=True)
+        inside = own[(known[0] <= speedup[own]) & (speedup[own] <= known[-1]) & (len(known) > 1)]
+        at[places[inside]] = np.interp(np.log(speedup[inside]), np.log(known), top1_than[first])
+    compared = pairs.assign(top1_than=at)
+    return compared.dropna(subset="top1_than")
 
 
 def trained_longer(pairs: pd.DataFrame) -> dict[str, Any]:

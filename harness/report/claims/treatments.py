@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from harness.report import collapse
 from harness.report.results import LINE
 from harness.report.survey import Survey
 
@@ -45,15 +46,16 @@ _BY_METHOD = {
 
 
 def treated(survey: Survey) -> pd.DataFrame:
-    """Results of pruned networks with a column for each of GROUPS, and config: its other keys.
+    """Results of pruned networks with a column for each of GROUPS, config (all of it) and line.
 
     All runs of a setting share their config but for seed and end point, so one of them is read;
     a setting whose config.yaml is missing is known by its method's name, or not at all ("").
+    Results of a setting have the same line, a number. collapsed and cut: as in collapse.counted.
 
     Raises:
         ValueError: a config.yaml is no YAML.
     """
-    rows = survey.results.loc[survey.results["level"] > 0, _RESULT]
+    rows = collapse.counted(survey.results.loc[survey.results["level"] > 0, _RESULT])
     firsts = rows.sort_values("folder").drop_duplicates(LINE)
     known = pd.DataFrame(
         [
@@ -65,7 +67,7 @@ def treated(survey: Survey) -> pd.DataFrame:
         ],
         columns=[*LINE, *GROUPS, "config"],
     )
-    return rows.merge(known, how="left", on=LINE)
+    return rows.merge(known.assign(line=range(len(known))), how="left", on=LINE)
 
 
 def _parts(folder: Path, method: str) -> dict[str, Any]:
