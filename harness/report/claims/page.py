@@ -1,0 +1,78 @@
+"""claims.html and claims.csv: what the literature says beside what these runs say."""
+
+import shlex
+from html import escape
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import pandas as pd
+
+from harness.report.claims.check import check
+from harness.report.claims.verdict import UNTESTED, VERDICTS
+from harness.report.survey import Survey
+
+_TEMPLATE = Path(__file__).with_name("claims.html")
+# Told apart without colour.
+_MARKS = dict(zip(VERDICTS, "✓✗≈–", strict=True))
+
+
+def write_page(survey: Survey, out: Path) -> Path:
+    """Writes claims.csv and claims.html, which needs no script and nothing else, into `out`."""
+    found = check(survey)
+    out.mkdir(parents=True, exist_ok=True)
+    found.to_csv(out / "claims.csv", index=False, float_format="%.8g")
+    rows = [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
+    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        command=escape(
+            shlex.join(["python", "-m", "harness.report", str(survey.runs), "--claims"])
+        ),
+        counts=_counts(found),
+        overview="\n".join(_line(row) for row in rows),
+        claims="\n".join(_article(row) for row in rows),
+    )
+    path = out / "claims.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _counts(found: pd.DataFrame) -> str:
+    counts = found["verdict"].value_counts()
+    return ", ".join(f"{counts.get(name, 0)} {name}" for name in VERDICTS)
+
+
+def _line(row: dict[str, Any]) -> str:
+    link = f'<a href="#{row["key"]}">{escape(row["claim"])}</a>'
+    return (
+        f'<tr><th scope="row">{link}</th><td>{_badge(row["verdict"])}</td>'
+        f"<td>{_effect(row)}</td><td>{row['seeds'] or '-'}</td><td>{row['cells'] or '-'}</td></tr>"
+    )
+
+
+def _badge(verdict: str) -> str:
+    kind = verdict.replace(" ", "-")
+    return (
+        f'<span class="{kind}"><span aria-hidden="true">{_MARKS[verdict]} </span>{verdict}</span>'
+    )
+
+
+def _effect(row: dict[str, Any]) -> str:
+    """
+    >>> _effect({"verdict": "supported", "effect_points": 1.0, "low": 0.5, "high": 1.5})
+    '+1.00 [+0.50, +1.50]'
+    """
+    if row["verdict"] == UNTESTED:
+        return "-"
+    return f"{row['effect_points']:+z.2f} [{row['low']:+z.2f}, {row['high']:+z.2f}]"
+
+
+def _article(row: dict[str, Any]) -> str:
+    facts = {
+        "These runs": f"{_badge(row['verdict'])}; {escape(row['detail'])}",
+        "Published": f"{escape(row['published'])} ({escape(row['source'])})",
+        "Where it fails": escape(row["fails"]),
+        "To test it": f"<code>{escape(row['way'])}</code>",
+    }
+    items = "".join(f"<dt>{name}</dt><dd>{what}</dd>" for name, what in facts.items())
+    title = escape(row["claim"])
+    return f'<article id="{row["key"]}"><h2>{title}</h2><dl>{items}</dl></article>'

@@ -1,0 +1,141 @@
+"""What was done to each result: the parts of its run's config, as columns beside the results."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from harness.report import collapse
+from harness.report.results import LINE
+from harness.report.survey import Survey
+
+GROUPS = [
+    *("saliency", "structure", "allocation", "when", "finetune", "control", "schedule"),
+    "grasp_absolute",
+]
+# What the differences need of a result: a record has three times as many.
+_RESULT = [
+    *LINE,
+    *("folder", "method", "seed", "asked", "target_counts", "stage", "speedup", "total_epochs"),
+    *("top1", "pruned_top1", "dense_top1", "empty_layers", "effective_density", "dead_units"),
+]
+# Keys of a config that say who, where or how far, not what was done.
+_ASIDE = {
+    *("seed", "name", "runs", "sweep_name", "rerun", "device", "threads", "progress", "method"),
+    *("checkpoint", "sensitivity", "launch", "ranks", "tracking", "keep_epochs", "calibration"),
+}
+_INNER = {"schedule.final", "saliency.seed"}
+# Of a run without its config the method's name alone tells something.
+_BY_METHOD = {
+    "random": ("random", "global_ranking", "trained"),
+    "random_at_init": ("random", "global_ranking", "init"),
+    "magnitude_at_init": ("magnitude", "global_ranking", "init"),
+    "snip": ("weight_gradient", "global_ranking", "init"),
+    "grasp": ("grasp", "global_ranking", "init"),
+    "synflow": ("synflow", "global_ranking", "init"),
+    "global_magnitude": ("magnitude", "global_ranking", "trained"),
+    "layerwise_magnitude": ("magnitude", "uniform", "trained"),
+    "global_gradient": ("weight_gradient", "global_ranking", "trained"),
+    "layerwise_gradient": ("weight_gradient", "uniform", "trained"),
+    "erk_magnitude": ("magnitude", "erk", "trained"),
+    "uniform_plus_magnitude": ("magnitude", "uniform_plus", "trained"),
+    "lamp": ("magnitude", "lamp", "trained"),
+}
+
+
+def treated(survey: Survey) -> pd.DataFrame:
+    """Results of pruned networks with a column for each of GROUPS, config (all of it) and line.
+
+    All runs of a setting share their config but for seed and end point, so one of them is read;
+    a setting whose config.yaml is missing is known by its method's name, or not at all ("").
+    Results of a setting have the same line, a number. collapsed and cut: as in collapse.counted.
+
+    Raises:
+        ValueError: a config.yaml is no YAML.
+    """
+    rows = collapse.counted(survey.results.loc[survey.results["level"] > 0, _RESULT])
+    firsts = rows.sort_values("folder").drop_duplicates(LINE)
+    known = pd.DataFrame(
+        [
+            {
+                **{key: row[key] for key in LINE},
+                **_parts(survey.runs / row["folder"], row["method"]),
+            }
+            for row in firsts.to_dict("records")
+        ],
+        columns=[*LINE, *GROUPS, "config"],
+    )
+    return rows.merge(known.assign(line=range(len(known))), how="left", on=LINE)
+
+
+def _parts(folder: Path, method: str) -> dict[str, Any]:
+    path = folder / "config.yaml"
+    if not path.is_file():
+        saliency, allocation, when = _BY_METHOD.get(method, ("", "", ""))
+        found = {"saliency": saliency, "allocation": allocation, "when": when}
+        by_name = {"structure": "element", "control": "none"} if saliency else {}
+        return {**dict.fromkeys(GROUPS, ""), **found, **by_name, "config": {}}
+    try:
+        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from None
+    return {**_named(config), "config": config}
+
+
+def _loader() -> Any:
+    # libyaml is ten times as fast, where it is there.
+    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _named(config: dict[str, Any]) -> dict[str, str]:
+    parts = {name: _module(config.get(name)) for name in ("saliency", "structure", "allocation")}
+    return {
+        **parts,
+        "when": str(config.get("when", "")),
+        "control": str(config.get("control", "none")),
+        "finetune": _finetune(config.get("finetune") or {}),
+        "schedule": _schedule(config.get("schedule") or {}, parts["saliency"]),
+        "grasp_absolute": str((config.get("saliency") or {}).get("absolute", "")).lower(),
+    }
+
+
+def _module(part: Any) -> str:
+    """
+    >>> _module({"_target_": "harness.finetune.keep.Keep"})
+    'keep'
+    """
+    names = str((part or {}).get("_target_", "")).split(".")
+    return names[-2] if len(names) > 1 else ""
+
+
+def _finetune(part: dict[str, Any]) -> str:
+    name = _module(part)
+    at_start = 0 in (part.get("epoch"), part.get("step"))
+    return "rewind_to_init" if name == "weight_rewind" and at_start else name
+
+
+def _schedule(part: dict[str, Any], saliency: str) -> str:
+    """one_shot, rounds (several prunings, no training between), or several (levels)."""
+    if _module(part) != "one_shot":
+        return "several"
+    rounds = part.get("rounds") or (100 if saliency == "synflow" else 1)
+    return "rounds" if rounds > 1 else "one_shot"
+
+
+def others(config: dict[str, Any], differ: set[str]) -> str:
+    """A config without what lies aside and without the groups `differ`, to compare by.
+
+    >>> others({"seed": 1, "when": "init", "schedule": {"final": 2, "unit": "x"}}, {"when"})
+    '{"schedule": {"unit": "x"}}'
+    """
+    gone = _ASIDE | differ | ({"steps"} if config.get("when") != "steps" else set())
+    kept = {
+        key: {k: v for k, v in value.items() if f"{key}.{k}" not in _INNER}
+        if isinstance(value, dict)
+        else value
+        for key, value in config.items()
+        if key not in gone
+    }
+    return json.dumps(kept, sort_keys=True, default=str)

@@ -1,0 +1,206 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import yaml
+from test_report import dense, make, write_run
+
+from harness.report.claims import check
+from harness.report.claims.claim import Claim, claims
+from harness.report.survey import load
+
+TARGETS = {
+    "saliency": "harness.saliency.{}.X",
+    "structure": "harness.structure.{}.X",
+    "allocation": "harness.allocation.{}.X",
+    "finetune": "harness.finetune.{}.X",
+    "schedule": "harness.schedule.{}.X",
+}
+PARTS = {
+    "saliency": "magnitude",
+    "structure": "element",
+    "allocation": "global_ranking",
+    "finetune": "keep",
+    "schedule": "one_shot",
+}
+
+
+def run(runs: Path, name: str, top1: list[float], **changes: Any) -> None:
+    """A run per seed with its config; `changes`: its parts, config keys (extra), or of a record."""
+    extra = changes.pop("extra", {})
+    parts = {**PARTS, **{key: changes.pop(key) for key in PARTS if key in changes}}
+    config = {group: {"_target_": TARGETS[group].format(part)} for group, part in parts.items()}
+    when, control = changes.pop("when", "trained"), changes.pop("control", "none")
+    before = changes.pop("before", None)
+    for seed, share in enumerate(top1):
+        same = {"seed": seed, "label": name, "setting": name, **changes}
+        folder = runs / f"{name} {changes.get('target_compression', 4)} {seed}"
+        rows = [dense(**{key: same[key] for key in ("seed", "label", "setting")}, top1=0.9)]
+        if before is not None:
+            rows.append(make(**same, stage="pruned", top1=before))
+        write_run(folder, *rows, make(**same, top1=share))
+        asides = {"seed": seed, "name": name, "when": when, "control": control}
+        text = yaml.safe_dump({**config, **asides, **extra})
+        (folder / "config.yaml").write_text(text)
+
+
+def claimed(runs: Path, key: str) -> dict[str, Any]:
+    found = check(load(runs)).set_index("key")
+    return {str(name): value for name, value in found.loc[key].items()}
+
+
+def verdict(runs: Path, key: str) -> str:
+    return str(claimed(runs, key)["verdict"])
+
+
+LRR = "lr_rewinding_beats_fine_tuning"
+
+
+def test_the_effect_is_the_mean_paired_difference_with_a_t_interval_over_seeds(
+    tmp_path: Path,
+) -> None:
+    run(tmp_path, "FT", [0.80, 0.81, 0.82])
+    run(tmp_path, "LRR", [0.81, 0.83, 0.85], finetune="lr_rewind")
+    row = claimed(tmp_path, LRR)
+    assert row["verdict"] == "within noise"
+    # 1, 2 and 3 points: mean 2, std 1, t(0.975, 2) = 4.303.
+    assert row["effect_points"] == pytest.approx(2)
+    assert row["low"] == pytest.approx(2 - 4.303 / math.sqrt(3), abs=1e-3)
+    assert row["high"] == pytest.approx(2 + 4.303 / math.sqrt(3), abs=1e-3)
+    assert (row["seeds"], row["cells"]) == (3, 1)
+    assert row["detail"].startswith("lr_rewind against keep +2.00 [-0.48, +4.48] (3 seeds, 1 cell")
+
+
+@pytest.mark.parametrize(
+    ("top1", "said"),
+    [([0.81, 0.812, 0.811], "supported"), ([0.79, 0.792, 0.791], "contradicted")],
+)
+def test_a_clear_difference_supports_or_contradicts(
+    tmp_path: Path, top1: list[float], said: str
+) -> None:
+    run(tmp_path, "FT", [0.80, 0.80, 0.80])
+    run(tmp_path, "LRR", top1, finetune="lr_rewind")
+    assert verdict(tmp_path, LRR) == said
+
+
+def test_a_tolerated_loss_supports_a_claim_of_not_worse(tmp_path: Path) -> None:
+    run(tmp_path, "WR", [0.80, 0.80, 0.80], finetune="weight_rewind")
+    run(tmp_path, "LRR", [0.798, 0.7981, 0.7979], finetune="lr_rewind")
+    key = "lr_rewinding_not_worse_than_weight_rewinding"
+    row = claimed(tmp_path, key)
+    assert row["effect_points"] == pytest.approx(-0.2)
+    assert row["verdict"] == "supported"
+
+
+def test_one_seed_tests_nothing_and_says_so(tmp_path: Path) -> None:
+    run(tmp_path, "FT", [0.80])
+    run(tmp_path, "LRR", [0.85], finetune="lr_rewind")
+    row = claimed(tmp_path, LRR)
+    assert row["verdict"] == "not testable"
+    assert math.isnan(row["effect_points"])
+    assert row["detail"].startswith("1 cells with one seed only: mean difference +5.00")
+    assert row["way"] == "python -m harness -m sweep=retraining"
+
+
+def test_two_seeds_are_flagged(tmp_path: Path) -> None:
+    run(tmp_path, "FT", [0.80, 0.80])
+    run(tmp_path, "LRR", [0.85, 0.85], finetune="lr_rewind")
+    row = claimed(tmp_path, LRR)
+    assert row["verdict"] == "supported"
+    assert "only 2 seeds: the interval is wide" in row["detail"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"saliency": "random"},
+        {"allocation": "uniform"},
+        {"extra": {"exclude": ["last"]}},
+        {"extra": {"training": {"epochs": 3}}},
+        {"target_compression": 8.0},
+        {"model": "lenet_300_100"},
+        {"control": "shuffled"},
+        {"target_counts": "macs"},
+    ],
+)
+def test_results_that_differ_in_more_than_the_claim_are_not_compared(
+    tmp_path: Path, other: dict[str, Any]
+) -> None:
+    run(tmp_path, "FT", [0.80, 0.80, 0.80])
+    run(tmp_path, "LRR", [0.85, 0.85, 0.85], finetune="lr_rewind", **other)
+    assert verdict(tmp_path, LRR) == "not testable"
+
+
+def test_where_and_by_whom_a_run_was_made_does_not_matter(tmp_path: Path) -> None:
+    run(tmp_path, "FT", [0.80, 0.80, 0.80], extra={"runs": "here", "threads": 1})
+    run(tmp_path, "LRR", [0.85, 0.85, 0.85], finetune="lr_rewind", extra={"runs": "there"})
+    assert verdict(tmp_path, LRR) == "supported"
+
+
+def test_seeds_are_the_units_not_cells(tmp_path: Path) -> None:
+    for asked, gain in ((4.0, 0.0), (8.0, 0.02)):
+        run(tmp_path, "FT", [0.8, 0.8], target_compression=asked)
+        run(tmp_path, "LRR", [0.8 + gain] * 2, finetune="lr_rewind", target_compression=asked)
+    row = claimed(tmp_path, LRR)
+    # 0 and 2 points in each of both seeds: each seed's mean is 1.
+    assert (row["effect_points"], row["seeds"], row["cells"]) == (pytest.approx(1), 2, 2)
+    assert row["low"] == pytest.approx(1)
+
+
+def test_failed_seeds_do_not_count(tmp_path: Path) -> None:
+    run(tmp_path, "FT", [0.80, 0.80, 0.80])
+    run(tmp_path, "LRR", [0.85, 0.85, math.nan], finetune="lr_rewind")
+    assert claimed(tmp_path, LRR)["seeds"] == 2
+
+
+def test_without_configs_methods_are_known_by_name(tmp_path: Path) -> None:
+    for method, top1 in (("random", 0.7), ("global_magnitude", 0.8)):
+        for seed in (0, 1, 2):
+            same = {"seed": seed, "label": method, "setting": method, "method": method}
+            row = make(**same, target_compression=8.0, top1=top1 + 0.001 * seed)
+            write_run(tmp_path / method / str(seed), row)
+    row = claimed(tmp_path, "random_is_worst")
+    assert (row["verdict"], row["effect_points"]) == ("supported", pytest.approx(10))
+    assert verdict(tmp_path, LRR) == "not testable"
+
+
+def test_a_broken_config_is_named(tmp_path: Path) -> None:
+    run(tmp_path, "FT", [0.8])
+    (tmp_path / "FT 4 0" / "config.yaml").write_text("a: [")
+    with pytest.raises(ValueError, match="FT 4 0/config.yaml is no YAML"):
+        check(load(tmp_path))
+
+
+def test_a_zero_epoch_of_weight_rewinding_is_the_initial_network(tmp_path: Path) -> None:
+    for name, epoch, top1 in (("late", 3, 0.85), ("init", 0, 0.80)):
+        target = {"_target_": "harness.finetune.weight_rewind.WeightRewind", "epoch": epoch}
+        run(tmp_path, name, [top1, top1], extra={"finetune": target})
+    assert verdict(tmp_path, "late_rewinding_beats_rewinding_to_init") == "supported"
+
+
+def test_every_claim_has_its_words_and_only_known_columns() -> None:
+    from harness.report.claims.treatments import GROUPS
+
+    keys = [claim.key for claim in claims()]
+    assert len(set(keys)) == len(keys) >= 15
+    for claim in claims():
+        assert all((claim.claim, claim.source, claim.published, claim.fails, claim.way))
+        assert {*claim.better, *claim.than, *claim.among} <= set(GROUPS)
+        assert claim.name in {*GROUPS, "label"}
+        assert claim.way.startswith("python -m harness -m ")
+
+
+def test_a_claim_of_an_unknown_kind_is_refused() -> None:
+    words = dict.fromkeys(("key", "claim", "source", "published", "fails", "way"), "x")
+    with pytest.raises(ValueError, match="claim x: kind must be one of pairs"):
+        Claim(**words, better={}, than={}, among={}, differ=[], name="label", kind="odd")
+
+
+def test_the_table_has_a_row_per_claim(tmp_path: Path) -> None:
+    run(tmp_path, "FT", [0.8])
+    found = check(load(tmp_path))
+    assert isinstance(found, pd.DataFrame)
+    assert found["key"].tolist() == [claim.key for claim in claims()]
+    assert set(found["verdict"]) == {"not testable"}
