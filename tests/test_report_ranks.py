@@ -89,6 +89,13 @@ def test_models_and_data_sets_have_a_ranking_each_and_one_together(tmp_path: Pat
     assert found[2].settings == 4
 
 
+def test_4x_of_parameters_and_of_operations_are_two_settings(tmp_path: Path) -> None:
+    write(tmp_path, {"A": [0.9, 0.8], "B": [0.8, 0.7]})
+    write(tmp_path, {"C": [0.9, 0.8], "D": [0.1, 0.7]}, target_counts="macs")
+    # No method has a result in more than half of the four settings' methods.
+    assert rankings(load(tmp_path).summary) == []
+
+
 @pytest.mark.parametrize("values", [{"A": [0.9, 0.8]}, {"A": [0.9], "B": [0.8]}])
 def test_one_method_or_one_setting_cannot_be_ranked(
     values: dict[str, list[float]], tmp_path: Path
