@@ -1,6 +1,5 @@
 """Sensitivity analyses in the report: means over seeds, table, CSV, curves and heat map."""
 
-import json
 import math
 import re
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from report_page import Page
 from test_report import make, write_run
 
 from harness.report import report
@@ -100,14 +100,6 @@ def test_layers_stay_in_the_models_order_and_settings_apart(tmp_path: Path) -> N
     assert found[0][1]["density"].tolist() == [1.0, 0.5] * 2
 
 
-def figures(page: str) -> list[list[dict[str, Any]]]:
-    """The traces of each plotly figure of a page."""
-    starts = [
-        match.end() for match in re.finditer(r'Plotly\.newPlot\(\s*"sensitivity-[^"]*",\s*', page)
-    ]
-    return [json.JSONDecoder().raw_decode(page, start)[0] for start in starts]  # fmt: skip
-
-
 def test_a_folder_with_analyses_only_gives_a_report(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,18 +121,25 @@ def test_a_folder_with_analyses_only_gives_a_report(
 def test_the_page_draws_a_curve_per_layer_and_a_heat_map_with_numbers(tmp_path: Path) -> None:
     analysis(tmp_path / "0")
     report(tmp_path)
-    page = (tmp_path / "report" / "report.html").read_text()
+    page = Page(tmp_path / "report" / "report.html")
 
-    curves, (cells,) = figures(page)
-
-    assert [curve["name"] for curve in curves] == ["conv.weight", "a.weight"]
-    assert [curve["x"] for curve in curves] == [[1.0, 0.5]] * 2
-    assert curves[1]["y"] == pytest.approx([90.0, 50.0])
-    assert curves[1]["customdata"][1] == ["a.weight", "20 of 40", "50.00 (n=1)", 1.0, 0.2]
-    looks = {(curve["line"]["dash"], curve["marker"]["symbol"]) for curve in curves}
-    assert len(looks) == 2
-    assert (cells["type"], cells["x"], cells["y"]) == ("heatmap", ["1", "0.5"], list(LAYERS))
-    assert cells["text"] == [["+0.0", "-10.0"], ["+0.0", "-40.0"]]
+    part = page.data["sections"]["analysis-0"]
+    points = part["rows"]["points"]
+    assert [point["label"] for point in points] == ["conv.weight"] * 2 + ["a.weight"] * 2
+    assert [point["density"] for point in points] == [1.0, 0.5] * 2
+    assert points[3] == {
+        "label": "a.weight", "density": 0.5, "top1": 50.0, "top1_text": "50.00 (n=1)",
+        "kept": "20 of 40", "loss": 1.0, "dense_loss": 0.2,
+    }  # fmt: skip
+    line = part["charts"]["layers"]["layer"][1]["encoding"]
+    assert line["strokeDash"]["scale"]["domain"] == ["conv.weight", "a.weight"]
+    assert len(set(map(tuple, line["strokeDash"]["scale"]["range"]))) == 2
+    (cells,) = [rows for name, rows in page.tables.items() if name.startswith("Change of top-1")]
+    assert cells == [
+        ["Layer, density", "1", "0.5"],
+        ["conv.weight", "+0.0", "-10.0"],
+        ["a.weight", "+0.0", "-40.0"],
+    ]
 
 
 def test_runs_and_analyses_share_a_report(tmp_path: Path) -> None:
@@ -149,11 +148,11 @@ def test_runs_and_analyses_share_a_report(tmp_path: Path) -> None:
 
     written = {path.name for path in report(tmp_path)}
 
-    page = (tmp_path / "report" / "report.html").read_text()
+    page = Page(tmp_path / "report" / "report.html")
     assert {"summary.csv", "records.csv", "sensitivity.csv", "report.html"} <= written
     assert len(load_survey(tmp_path).summary) == 1
-    assert len(figures(page)) == 2
-    assert "&lt;b&gt;own&lt;/b&gt;" in page and "<b>own" not in page
+    assert sorted(page.data["sections"]) == ["analysis-0", "section-0"]
+    assert "&lt;b&gt;own&lt;/b&gt;" in page.text and "<b>own" not in page.text
 
 
 @pytest.mark.parametrize(

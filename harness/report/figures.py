@@ -1,67 +1,123 @@
-"""One PNG per model and data set: accuracy against compression, and against speed-up."""
+"""Figures for print, PNG and PDF: accuracy, its change against dense, and what training cost."""
 
-import re
 from pathlib import Path
+from typing import Any
 
+import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report.lines import ACCURACY, DENSE_COLOUR, PANELS, Look, lines, looks, span, ticks
+from harness.report.lines import (
+    ACCURACY,
+    CHANGE,
+    DENSE_COLOUR,
+    Axis,
+    Look,
+    lines,
+    looks,
+    measured,
+    span,
+    ticks,
+)
 from harness.report.survey import Section, Survey
+
+# Letters stay letters in a PDF, and equal records give equal bytes.
+_SETTINGS: dict[Any, object] = {
+    "pdf.fonttype": 42,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "pruning",
+}
+_METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
 
 
 def write_figures(survey: Survey, out: Path) -> list[Path]:
+    """Per model and data set accuracy-*.png|pdf, a panel per axis that is measured, and
+    change-*.png|pdf: points gained or lost against the dense network of the same seed."""
     styles = looks(survey.labels())
-    return [_write(section, styles, out) for section in survey.sections()]
+    with matplotlib.rc_context(_SETTINGS):
+        return [
+            path
+            for section in survey.sections()
+            for draw in (_accuracy, _change)
+            for path in draw(section, styles, out)
+        ]
 
 
-def _write(section: Section, styles: dict[str, Look], out: Path) -> Path:
-    # A Figure of its own: pyplot would keep every figure alive and look for a screen.
-    figure = Figure(figsize=(11, 5.2), layout="constrained")
-    figure.suptitle(_plain(f"{section.title}: mean ± std over seeds"))
-    panels = figure.subplots(1, 2, sharey=True)
-    for axes, (x, title) in zip(panels, PANELS.items(), strict=True):
-        _draw(axes, section, x, styles)
-        axes.set_xlabel(title)
+def _accuracy(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
+    axes = measured(section.pruned)
+    figure, panels = _panels(section, len(axes))
+    for panel, axis in zip(panels, axes, strict=True):
+        for _, row in section.dense.iterrows():
+            height, label = 100 * row["top1_share_mean"], _plain(row["label"])
+            panel.axhline(height, color=DENSE_COLOUR, linewidth=1, label=label)
+        _draw(panel, section, axis, styles, ("top1_share", 100))
     panels[0].set_ylabel(ACCURACY)
-    handles, labels = panels[0].get_legend_handles_labels()
+    return _save(figure, panels[0], out / f"accuracy-{section.slug}")
+
+
+def _change(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
+    if section.pruned["change_points_mean"].isna().all():
+        return []
+    axes = [axis for axis in measured(section.pruned) if axis.ratio]
+    figure, panels = _panels(section, len(axes))
+    for panel, axis in zip(panels, axes, strict=True):
+        panel.axhline(0, color=DENSE_COLOUR, linewidth=1)
+        _draw(panel, section, axis, styles, ("change_points", 1))
+    panels[0].set_ylabel(CHANGE)
+    return _save(figure, panels[0], out / f"change-{section.slug}")
+
+
+def _panels(section: Section, count: int) -> tuple[Figure, list[Axes]]:
+    # A Figure of its own: pyplot would keep every figure alive and look for a screen.
+    figure = Figure(figsize=(5.5 * count, 5.2), layout="constrained")
+    figure.suptitle(_plain(f"{section.title}: mean ± std over seeds"))
+    return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
+
+
+def _save(figure: Figure, first: Axes, path: Path) -> list[Path]:
+    handles, labels = first.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    path = out / f"accuracy-{_slug(section.model)}-{_slug(section.data)}.png"
-    # Without the version of matplotlib in it, equal records give equal bytes.
-    figure.savefig(path, dpi=150, metadata={"Software": None})
-    return path
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # what it has settled holds for every file
+    files = [path.with_name(f"{path.name}.{kind}") for kind in _METADATA]
+    for file, metadata in zip(files, _METADATA.values(), strict=True):
+        figure.savefig(file, dpi=150, metadata=metadata)
+    return files
 
 
-def _draw(axes: Axes, section: Section, x: str, styles: dict[str, Look]) -> None:
-    for _, row in section.dense.iterrows():
-        accuracy = 100 * row["top1_share_mean"]
-        axes.axhline(accuracy, color=DENSE_COLOUR, linewidth=1, label=_plain(row["label"]))
-    for label, line in lines(section.pruned, x):
+def _draw(
+    panel: Axes, section: Section, axis: Axis, styles: dict[str, Look], what: tuple[str, float]
+) -> None:
+    for label, line in lines(section.pruned, axis.column, *what):
         look = styles[label]
-        axes.errorbar(
+        panel.errorbar(
             line["x"],
             line["y"],
             yerr=line["error"],
             label=_plain(label),
             color=look.colour,
             marker=look.marker[0],
-            linestyle=look.dash[0],
+            linestyle=(0, look.dash) if look.dash else "-",
             linewidth=1.4,
             markersize=5,
             capsize=3,
         )
-    marks = ticks(section.pruned[x])
-    axes.set_xscale("log", base=2)
-    axes.set_xlim(*span(marks))
-    axes.set_xticks(marks, [f"{mark:g}x" for mark in marks])
-    axes.grid(alpha=0.3)
-    axes.spines[["top", "right"]].set_visible(False)
+    _scale(panel, section, axis)
+    panel.set_xlabel(axis.title)
+    panel.grid(alpha=0.3)
+    panel.spines[["top", "right"]].set_visible(False)
+
+
+def _scale(panel: Axes, section: Section, axis: Axis) -> None:
+    if not axis.ratio:
+        panel.set_xscale("log")
+        return
+    marks = ticks(section.pruned[axis.column])
+    panel.set_xscale("log", base=2)
+    panel.set_xlim(*span(marks))
+    panel.set_xticks(marks, [f"{mark:g}x" for mark in marks])
 
 
 def _plain(text: str) -> str:
     # matplotlib reads $...$ as a formula.
     return text.replace("$", r"\$")
-
-
-def _slug(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9.]+", "_", name)

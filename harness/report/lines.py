@@ -1,7 +1,8 @@
 """What both kinds of figures draw: lines, axes, and a look that does not rest on colour alone."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,27 +12,55 @@ _COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#b4559b", "#a87b00"),
     *("#8a63d2", "#c2334d", "#2391a8", "#6b8e23", "#7f7f7f"),
 )
-# Nine, so that colour and marker repeat together only after 90 methods: (matplotlib, plotly).
+# Nine, so that colour and marker repeat together only after 90 methods: matplotlib's name, and an
+# SVG path in the square from -1 to 1.
 _MARKERS = (
-    *(("o", "circle"), ("s", "square"), ("^", "triangle-up"), ("D", "diamond"), ("X", "x")),
-    *(("v", "triangle-down"), ("P", "cross"), ("*", "star"), ("<", "triangle-left")),
+    ("o", "M.9,0A.9,.9,0,1,1,-.9,0A.9,.9,0,1,1,.9,0Z"),
+    ("s", "M-.8,-.8H.8V.8H-.8Z"),
+    ("^", "M0,-1L1,.8H-1Z"),
+    ("D", "M0,-1L1,0L0,1L-1,0Z"),
+    ("X", "M-1,-.5L-.5,-1L0,-.5L.5,-1L1,-.5L.5,0L1,.5L.5,1L0,.5L-.5,1L-1,.5L-.5,0Z"),
+    ("v", "M0,1L1,-.8H-1Z"),
+    ("P", "M-.4,-1H.4V-.4H1V.4H.4V1H-.4V.4H-1V-.4H-.4Z"),
+    ("*", "M0,-1L.29,-.4L.95,-.31L.48,.15L.59,.81L0,.5L-.59,.81L-.48,.15L-.95,-.31L-.29,-.4Z"),
+    ("<", "M-1,0L.8,-1V1Z"),
 )
-_LONG = (0, (8.0, 3.0))
-_DASHES = (("-", "solid"), ("--", "dash"), (":", "dot"), ("-.", "dashdot"), (_LONG, "longdash"))
+# Lengths of stroke and gap; none is a whole line.
+_DASHES = ((), (6, 3), (2, 2), (6, 2, 2, 2), (12, 4))
 
 DENSE_COLOUR = "#808080"
-PANELS = {
-    "compression_ratio_mean": "Compression (measured)",
-    "speedup_ratio_mean": "Theoretical speed-up",
-}
 ACCURACY = "Top-1 accuracy, %"
+CHANGE = "Change of top-1 against dense, points"
+
+
+@dataclass(frozen=True)
+class Axis:
+    """What accuracy is drawn against: a column of the summary. ratio: shown as 2x, 4x, ..."""
+
+    name: str
+    column: str
+    title: str
+    ratio: bool = True
+
+
+AXES = (
+    Axis("compression", "compression_ratio_mean", "Compression (measured)"),
+    Axis("speedup", "speedup_ratio_mean", "Theoretical speed-up"),
+    Axis("latency", "latency_ms_mean", "Measured latency, ms", ratio=False),
+    Axis("cost", "total_training_flops_mean", "Training cost, FLOPs", ratio=False),
+)
+
+
+def measured(pruned: pd.DataFrame) -> list[Axis]:
+    """Those of AXES that the results have numbers for."""
+    return [axis for axis in AXES if axis.column in pruned and pruned[axis.column].notna().any()]
 
 
 @dataclass(frozen=True)
 class Look:
     colour: str
     marker: tuple[str, str]
-    dash: tuple[str | tuple[float, tuple[float, float]], str]
+    dash: tuple[int, ...]
 
 
 def looks(labels: Sequence[str]) -> dict[str, Look]:
@@ -47,27 +76,36 @@ def _look(number: int) -> Look:
     )
 
 
-def lines(pruned: pd.DataFrame, x: str) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Per method the points that can be drawn, from left to right, with accuracies in %."""
-    drawn = pruned[np.isfinite(pruned[x]) & pruned["top1_share_mean"].notna()]
+def lines(
+    pruned: pd.DataFrame, x: str, what: str = "top1_share", factor: float = 100
+) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Per method the points that can be drawn, from left to right; y and error are factor times
+    mean and std of `what`."""
+    drawn = pruned[np.isfinite(pruned[x]) & pruned[f"{what}_mean"].notna()]
     drawn = drawn.assign(
-        x=drawn[x], y=100 * drawn["top1_share_mean"], error=100 * drawn["top1_share_std"]
+        x=drawn[x], y=factor * drawn[f"{what}_mean"], error=factor * drawn[f"{what}_std"]
     )
     by_label = drawn.sort_values("x").groupby("label")
     yield from sorted(((str(label), rows) for label, rows in by_label), key=_casefold)
+
+
+def each(rows: pd.DataFrame) -> Iterator[Any]:
+    """Rows with their columns as attributes."""
+    yield from rows.itertuples()
 
 
 def _casefold(line: tuple[str, pd.DataFrame]) -> str:
     return line[0].casefold()
 
 
-def ticks(values: "pd.Series[float]") -> list[float]:
+def ticks(values: Iterable[float]) -> list[float]:
     """Powers of two around the finite values.
 
-    >>> ticks(pd.Series([1.9, 15.0]))
+    >>> ticks([1.9, 15.0])
     [1.0, 2.0, 4.0, 8.0, 16.0]
     """
-    exponents = np.log2(values[np.isfinite(values) & (values > 0)].to_numpy())
+    found = np.asarray(list(values), float)
+    exponents = np.log2(found[np.isfinite(found) & (found > 0)])
     if not exponents.size:
         return [1.0, 2.0]
     # A hair beyond a power, as measured compression is, needs no further tick.

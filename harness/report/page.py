@@ -1,35 +1,39 @@
 """One self-contained HTML page: interactive figures, tables, notes; nothing from the network."""
 
+import json
 import shlex
+from collections.abc import Iterator
 from html import escape
-from math import isnan
 from pathlib import Path
 from string import Template
+from typing import Any
 
-import pandas as pd
-from plotly.offline import get_plotlyjs
-
-from harness.report import cost, paired
-from harness.report.collapse import percent
-from harness.report.lines import PANELS, Look, looks
-from harness.report.plots import plot
-from harness.report.sensitivity_plots import sections
-from harness.report.summary import cell, times
+from harness.report import charts, heat, numbers
+from harness.report.details import details, run_rows
+from harness.report.lines import AXES, Look, looks, measured
+from harness.report.points import rows
+from harness.report.sensitivity_page import Analysis, analyses_of
 from harness.report.survey import Section, Survey
-from harness.report.tables import dense_lines, matrix
 
-_TEMPLATE = Path(__file__).with_name("page.html")
+_HERE = Path(__file__).parent
+DENSE, PUBLISHED = "Dense", "Published"
 
 
-def write_page(survey: Survey, out: Path) -> Path:
+def write_page(survey: Survey, out: Path, library: str) -> Path:
+    """`out`/report.html; library: the code of Vega-Lite, which draws the charts."""
     styles = looks(survey.labels())
-    parts = [_section(i, part, styles, survey) for i, part in enumerate(survey.sections())]
-    parts += sections(survey.sensitivity)
-    page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        plotly=get_plotlyjs(),
+    sections = list(survey.sections())
+    analyses = list(analyses_of(survey.sensitivity))
+    parts = [_section(number, section, styles, survey) for number, section in enumerate(sections)]
+    parts += [_analysis(number, one) for number, one in enumerate(analyses)]
+    page = Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
+        style=(_HERE / "page.css").read_text(encoding="utf-8"),
+        library=library,
+        script=(_HERE / "page.js").read_text(encoding="utf-8"),
         command=escape(_command(survey, out)),
-        sections="\n".join(parts),
         notes=_notes(survey.notes),
+        sections="\n".join(parts),
+        data=_json(_data(survey, sections, analyses, styles, out)),
     )
     path = out / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -42,77 +46,140 @@ def _command(survey: Survey, out: Path) -> str:
     return shlex.join(["python", "-m", "harness.report", str(survey.runs), *where, *against])
 
 
-def _section(index: int, section: Section, styles: dict[str, Look], survey: Survey) -> str:
-    dense = "".join(f"<p>{escape(line)}</p>" for line in dense_lines(section))
+def _json(data: Any) -> str:
+    # No "<": neither a tag nor a comment can begin inside the script element.
+    return json.dumps(data, allow_nan=False, separators=(",", ":")).replace("<", "\\u003c")
+
+
+def _data(
+    survey: Survey,
+    sections: list[Section],
+    analyses: list[Analysis],
+    styles: dict[str, Look],
+    out: Path,
+) -> dict[str, Any]:
+    """Everything that the script draws: by section the rows, the charts and the table of runs."""
+    results = survey.results if len(sections) else survey.results.iloc[:0]
+    folders = dict.fromkeys(results["folder"]) if len(results) else {}
+    parts = {
+        f"section-{number}": {
+            "rows": rows(section),
+            "charts": dict(_charts(section, _own(section, styles))),
+            "runs": run_rows(section.results),
+        }
+        for number, section in enumerate(sections)
+    }
+    parts |= {
+        f"analysis-{number}": {"rows": one.rows, "charts": {"layers": one.chart}, "runs": []}
+        for number, one in enumerate(analyses)
+    }
+    return {"sections": parts, **details(survey.runs, out, folders)}
+
+
+def _own(section: Section, styles: dict[str, Look]) -> dict[str, Look]:
+    here = set(section.pruned["label"])
+    return {label: look for label, look in styles.items() if label in here}
+
+
+def _charts(section: Section, styles: dict[str, Look]) -> Iterator[tuple[str, dict[str, Any]]]:
+    axes, dense = measured(section.pruned), not section.dense.empty
+    for axis in axes:
+        yield axis.name, charts.accuracy(axis, section.pruned[axis.column], styles, dense, False)
+    if section.pruned["change_points_mean"].notna().any():
+        yield "change", charts.change(AXES[0], section.pruned[AXES[0].column], styles)
+    if not section.curves.empty:
+        yield "loss", charts.curve("loss", "Training loss", styles)
+        yield "learning", charts.curve("top1_percent", "Validation top-1, %", styles)
+
+
+def _section(number: int, section: Section, styles: dict[str, Look], survey: Survey) -> str:
+    own = _own(section, styles)
+    drawn = [_figure(number, name, section) for name, _ in _charts(section, own)]
     parts = [
         f"<h2>{escape(section.title)}</h2>",
-        "<p>Top-1 accuracy in %: mean ± standard deviation (number of seeds).</p>",
-        *(_figure(f"figure-{index}-{x}", section, x, styles) for x in PANELS),
-        f"<h3>Top-1 accuracy by asked compression</h3>{dense}",
-        _by_method(matrix(section)),
-        *_paired(section, str(survey.against)),
-        *_costs(section),
-        "<h3>All numbers</h3>",
-        f'<div class="numbers">{_table(_all_numbers(section.pruned))}</div>',
+        *(f"<p>{escape(line)}</p>" for line in numbers.dense_lines(section)),
+        _legend(own, bool(len(section.dense))),
+        f'<div class="charts">{"".join(drawn)}</div>',
+        *numbers.tables(section, survey.against),
+        *heat.densities(section),
+        *heat.overlaps(section),
+        _runs(number),
     ]
-    return "<section>" + "\n".join(parts) + "</section>"
+    return f'<section id="section-{number}">' + "\n".join(parts) + "</section>"
 
 
-def _paired(section: Section, against: str) -> list[str]:
-    if section.paired.empty:
-        return []
-    said = escape(_sentence(paired.title(against)))
-    return [f"<h3>{said}</h3>", _by_method(paired.matrix(section.paired))]
-
-
-def _costs(section: Section) -> list[str]:
-    costs = cost.costs(section.dense, section.pruned)
-    return [] if costs.empty else [f"<h3>{_sentence(cost.TITLE)}</h3>", _by_method(costs)]
-
-
-def _sentence(text: str) -> str:
-    return text[:1].upper() + text[1:]
-
-
-def _by_method(cells: pd.DataFrame) -> str:
-    return _table(cells.rename_axis(columns=None).rename_axis("Method").reset_index())
-
-
-def _figure(name: str, section: Section, x: str, styles: dict[str, Look]) -> str:
-    html = plot(name, section, x, PANELS[x], styles)
-    title = escape(f"{section.title}: accuracy against {PANELS[x]}", quote=True)
-    return f'<div class="figure" role="figure" aria-label="{title}">{html}</div>'
-
-
-def _all_numbers(pruned: pd.DataFrame) -> pd.DataFrame:
-    rows = [row for _, row in pruned.iterrows()]
-    return pd.DataFrame(
-        {
-            "Method": pruned["label"].tolist(),
-            "Asked compression": pruned["target_compression_ratio"].map(times).tolist(),
-            "Measured compression": pruned["compression_ratio_mean"].map(times).tolist(),
-            "Theoretical speed-up": pruned["speedup_ratio_mean"].map(times).tolist(),
-            "Weights kept, %": pruned["density_share_mean"].map(percent).tolist(),
-            "Weights that connect input and output, %": (
-                pruned["effective_density_share_mean"].map(percent).tolist()
-            ),
-            "Units without live input or output": [
-                "-" if isnan(units) else f"{units:.4g}" for units in pruned["dead_units_count_mean"]
-            ],
-            "Layers without a weight": pruned["empty_layers"].tolist(),
-            "Top-1, %": [cell(row) for row in rows],
-            "Top-1 right after pruning, %": [cell(row, "pruned_top1_share") for row in rows],
-            "Top-5, %": [cell(row, "top5_share") for row in rows],
-        }
+def _figure(number: int, name: str, section: Section) -> str:
+    chosen = _choice(section) if name in ("loss", "learning") else ""
+    return (
+        f"<figure><figcaption>{escape(_captions()[name])}</figcaption>{chosen}"
+        f'<div class="chart" data-chart="{name}" data-section="section-{number}"></div></figure>'
     )
 
 
-def _table(frame: pd.DataFrame) -> str:
-    # tabindex: a keyboard can scroll it sideways.
-    html = frame.to_html(index=False, border=0, escape=True, justify="unset")
-    return f'<div class="scroll" tabindex="0">{html}</div>'
+def _captions() -> dict[str, str]:
+    return {axis.name: f"Top-1 accuracy against {axis.title[0].lower()}{axis.title[1:]}"
+            for axis in AXES} | {
+        "change": "Change of top-1 against the dense network of the same seed",
+        "loss": "Training loss by epoch",
+        "learning": "Validation accuracy by epoch",
+        "layers": "One layer pruned alone",
+    }  # fmt: skip
+
+
+def _choice(section: Section) -> str:
+    asked = sorted(set(section.curves["asked"]))
+    options = "".join(f'<option value="{one:.6g}">{one:.4g}x</option>' for one in asked)
+    return f'<label>Asked compression <select class="asked">{options}</select></label>'
+
+
+def _legend(styles: dict[str, Look], dense: bool) -> str:
+    """Shows and hides methods in every figure and table of the section."""
+    boxes = "".join(
+        f'<label><input type="checkbox" checked value="{escape(label)}">{glyph(look)}'
+        f"<span>{escape(label)}</span></label>"
+        for label, look in styles.items()
+    )
+    said = " Grey line: dense." if dense else ""
+    return (
+        '<fieldset class="legend"><legend>Methods</legend>'
+        '<label>Filter <input type="search" class="find" placeholder="name"></label>'
+        '<button type="button" data-check="all">All</button>'
+        '<button type="button" data-check="none">None</button>'
+        f'<div class="boxes">{boxes}</div>'
+        f"<p>Broad grey band: Pareto front; bars: one standard deviation over seeds.{said} "
+        "Click a point to see its runs.</p></fieldset>"
+    )
+
+
+def glyph(look: Look) -> str:
+    dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if look.dash else ""
+    return (
+        f'<svg viewBox="-18 -6 36 12" aria-hidden="true"><path d="M-18,0H18" stroke="{look.colour}"'
+        f' stroke-width="2"{dash}/><path d="{look.marker[1]}" transform="scale(5)" '
+        f'fill="{look.colour}"/></svg>'
+    )
+
+
+def _runs(number: int) -> str:
+    """Filled by the script: a survey may have thousands."""
+    return (
+        f'<h3 id="runs-{number}">Runs</h3><label>Filter <input type="search" class="runs-find" '
+        'placeholder="method, 16x, seed 0"></label> <output></output>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Runs">'
+        '<table class="sorts runs"></table></div>'
+    )
+
+
+def _analysis(number: int, one: Analysis) -> str:
+    return (
+        f'<section id="analysis-{number}"><h2>{escape(one.title)}</h2><p>{escape(one.caption)}.</p>'
+        f"{_legend(one.styles, True)}"
+        f'<div class="charts"><figure><figcaption>{_captions()["layers"]}</figcaption>'
+        f'<div class="chart" data-chart="layers" data-section="analysis-{number}"></div></figure>'
+        f"</div>{one.table}</section>"
+    )
 
 
 def _notes(notes: list[str]) -> str:
     items = "".join(f"<li>{escape(note)}</li>" for note in notes)
-    return f"<h2>Notes</h2><ul>{items}</ul>" if notes else ""
+    return f'<section id="notes"><h2>Notes</h2><ul>{items}</ul></section>' if notes else ""

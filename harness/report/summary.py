@@ -15,6 +15,7 @@ MEASURES = {
     "density": "density_share",
     "effective_density": "effective_density_share",
     "dead": "dead_units_count",
+    "latency_ms": "latency_ms",
     "change": "change_points",
 }
 # Those whose 95 % interval of the mean is reported.
@@ -96,6 +97,15 @@ def spread(mean: str, std: float, seeds: int, failed: int) -> str:
     count = f"{'n=' if seeds < stats.FEW_SEEDS else ''}{seeds}"
     count += f", {failed} failed" if failed else ""
     return f"{mean} ({count})" if seeds == 1 else f"{mean} ± {std:.2f} ({count})"
+
+
+def points(change: float) -> str:
+    """
+    >>> points(-0.004), points(1.5), points(float("nan"))
+    ('+0.00', '+1.50', '-')
+    """
+    # z: a difference that rounds to 0 has no minus.
+    return "-" if pd.isna(change) else f"{change:+z.2f}"
 
 
 def times(ratio: float) -> str:

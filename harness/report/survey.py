@@ -1,5 +1,6 @@
 """Everything a report shows, as tables: the records, their summary, and notes for the reader."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,6 +9,9 @@ import pandas as pd
 
 from harness.report import paired, sensitivity
 from harness.report.cost import with_totals
+from harness.report.curves import curves
+from harness.report.latency import with_latency
+from harness.report.overlap import overlaps
 from harness.report.read import NoResults, read
 from harness.report.results import (
     beside_dense,
@@ -30,16 +34,25 @@ class Survey:
     sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
     against: str | None = None
     test: str = "t"
-    paired: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["model", "data"]))
+    paired: pd.DataFrame = field(default_factory=lambda: _none())
+    overlap: pd.DataFrame = field(default_factory=lambda: _none())
+    curves: pd.DataFrame = field(default_factory=lambda: _none())
 
     def sections(self) -> Iterator["Section"]:
         """One per model and data set with results: they never share a table or figure."""
         for (model, data), rows in self.summary.groupby(["model", "data"]):
             pruned = rows["level"] > 0
-            same = (self.paired["model"] == model) & (self.paired["data"] == data)
             if pruned.any():
-                found = rows[pruned], rows[~pruned], self.paired[same]
-                yield Section(str(model), str(data), *found)
+                yield Section(
+                    str(model),
+                    str(data),
+                    rows[pruned],
+                    rows[~pruned],
+                    of_place(self.paired, model, data),
+                    of_place(self.results, model, data),
+                    of_place(self.overlap, model, data),
+                    of_place(self.curves, model, data),
+                )
 
     def labels(self) -> list[str]:
         return sorted(set(self.summary.loc[self.summary["level"] > 0, "label"]), key=str.casefold)
@@ -52,10 +65,26 @@ class Section:
     pruned: pd.DataFrame
     dense: pd.DataFrame
     paired: pd.DataFrame
+    results: pd.DataFrame
+    overlap: pd.DataFrame
+    curves: pd.DataFrame
 
     @property
     def title(self) -> str:
         return f"{self.model} on {self.data}"
+
+    @property
+    def slug(self) -> str:
+        """For names of files."""
+        return "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", name) for name in (self.model, self.data))
+
+
+def of_place(rows: pd.DataFrame, model: object, data: object) -> pd.DataFrame:
+    return rows[(rows["model"] == model) & (rows["data"] == data)]
+
+
+def _none() -> pd.DataFrame:
+    return pd.DataFrame(columns=["model", "data"])
 
 
 def load(runs: Path, against: str | None = None, test: str = "t") -> Survey:
@@ -89,9 +118,20 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
             "way; wait for the runs to prune, or give another folder"
         )
     results = beside_dense(pd.concat([dense.rows, pruned.rows], ignore_index=True), records)
+    results, strange = with_latency(results, runs)
+    overlap, unread = overlaps(runs, results)
     summary = summarise(results)
-    notes += [*_no_results(records), *dense.notes, *pruned.notes, *warnings(summary)]
-    survey = Survey(runs, records, results, summary, notes)
+    notes += [
+        *_no_results(records),
+        *dense.notes,
+        *pruned.notes,
+        *warnings(summary),
+        *strange,
+        *unread,
+    ]
+    survey = Survey(
+        runs, records, results, summary, notes, overlap=overlap, curves=curves(records, results)
+    )
     if against is None:
         return survey
     table = paired.paired(pruned.rows, against, test)

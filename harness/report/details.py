@@ -1,0 +1,113 @@
+"""How each run was made: its command, versions, device, commit, and what sets its config apart."""
+
+import json
+import os
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harness.report.charts import number
+from harness.report.lines import each
+
+Facts = dict[str, Any]
+
+
+def details(runs: Path, out: Path, folders: Iterable[str]) -> Facts:
+    """Plain data for the page, from environment.json and identity.json; what is missing is "".
+
+    runs: by folder, the command, a link from `out` to config.yaml, the number of its environment,
+    and the config's keys that are not the same in all of them. environments, common: written once.
+    """
+    names = list(folders)
+    configs = {
+        name: _flat(_read(runs / name / "identity.json").get("science", {})) for name in names
+    }
+    common = _common(list(configs.values()))
+    environments: list[Facts] = []
+    found = {}
+    for name in names:
+        made = _read(runs / name / "environment.json")
+        found[name] = {
+            "command": command(made.get("command", [])),
+            "config": _link(runs / name / "config.yaml", out),
+            "environment": _number(_environment(made), environments),
+            "own": {key: value for key, value in configs[name].items() if key not in common},
+        }
+    return {"runs": found, "environments": environments, "common": common}
+
+
+def command(words: Any) -> str:
+    """
+    >>> command(["python", "-m", "harness", "name=a b"])
+    "python -m harness 'name=a b'"
+    """
+    return shlex.join(map(str, words)) if isinstance(words, list) else ""
+
+
+def _read(file: Path) -> Facts:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _link(file: Path, out: Path) -> str:
+    return Path(os.path.relpath(file, out)).as_posix() if file.exists() else ""
+
+
+def _environment(made: Facts) -> dict[str, str]:
+    key, packages = made.get("numerics_key", {}), made.get("packages", {})
+    facts = {
+        "commit": made.get("commit"),
+        "device": key.get("device"),
+        "ranks": key.get("world_size"),
+        "threads": key.get("threads"),
+        **{name: value for name, value in _flat(made.get("hardware", {})).items()},
+        "python": made.get("python"),
+        "platform": made.get("platform"),
+        **packages,
+    }
+    return {name: str(value) for name, value in facts.items() if value not in (None, "")}
+
+
+def _number(environment: dict[str, str], known: list[Facts]) -> int:
+    if environment not in known:
+        known.append(environment)
+    return known.index(environment)
+
+
+def _flat(value: Any, path: str = "") -> dict[str, str]:
+    """
+    >>> _flat({"training": {"epochs": 12, "betas": [0.9, 0.99]}})
+    {'training.epochs': '12', 'training.betas': '[0.9, 0.99]'}
+    """
+    if not isinstance(value, dict):
+        return {path: value if isinstance(value, str) else json.dumps(value)}
+    inner = (_flat(of, f"{path}.{key}" if path else str(key)) for key, of in value.items())
+    return {key: text for part in inner for key, text in part.items()}
+
+
+def _common(configs: list[dict[str, str]]) -> dict[str, str]:
+    if not configs:
+        return {}
+    first, *others = configs
+    return {k: v for k, v in first.items() if all(other.get(k) == v for other in others)}
+
+
+def run_rows(results: pd.DataFrame) -> list[Facts]:
+    """A row per result of a run, for the page's table of runs."""
+    pruned = results[results["level"] > 0].sort_values(["label", "asked", "seed"])
+    return [
+        {
+            **{name: getattr(row, name) for name in ("label", "seed", "level", "folder")},
+            **{name: number(getattr(row, name)) for name in _MEASURED},
+        }
+        for row in each(pruned)
+    ]
+
+
+_MEASURED = ("asked", "top1", "change", "compression", "speedup")

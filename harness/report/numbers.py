@@ -1,0 +1,92 @@
+"""The tables of a section on the page."""
+
+from collections.abc import Iterator
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from harness.report import collapse, cost, paired
+from harness.report.charts import number
+from harness.report.collapse import percent
+from harness.report.html import Cell, Row, table
+from harness.report.lines import AXES
+from harness.report.pareto import front
+from harness.report.summary import cell, points, times
+from harness.report.survey import Section
+from harness.report.tables import dense_lines, matrix
+
+__all__ = ["dense_lines", "tables"]
+
+
+def tables(section: Section, against: str | None) -> Iterator[str]:
+    yield "<h3>Top-1 accuracy by asked compression</h3>"
+    yield _by_method("Top-1 in %: mean ± standard deviation (seeds)", matrix(section))
+    if not section.paired.empty:
+        said = paired.title(str(against))
+        yield f"<h3>Against {escape(str(against))}</h3>"
+        yield _by_method(said, paired.matrix(section.paired))
+    costs = cost.costs(section.dense, section.pruned)
+    if not costs.empty:
+        yield "<h3>Training cost</h3>"
+        yield _by_method(cost.TITLE, costs)
+    yield from _collapse(section)
+    yield "<h3>All numbers</h3>"
+    yield _all(section)
+
+
+def _collapse(section: Section) -> Iterator[str]:
+    found = "".join(f"<li>{escape(note)}</li>" for note in collapse.notes(section.pruned))
+    if found:
+        yield f"<h3>Collapse</h3><ul>{found}</ul>"
+
+
+def _by_method(caption: str, cells: pd.DataFrame) -> str:
+    rows = [Row(str(label), texts, str(label)) for label, *texts in cells.itertuples()]
+    return table(caption, ["Method", *map(str, cells.columns)], rows)
+
+
+_HEADS = [
+    "Method",
+    "Asked compression",
+    "Measured compression",
+    "Theoretical speed-up",
+    "Top-1, %",
+    "Against dense, points",
+    "Relative to dense, %",
+    "Right after pruning, %",
+    "Top-5, %",
+    "Weights kept, %",
+    "Weights that connect input and output, %",
+    "Units without live input or output",
+    "Layers without a weight",
+    "Pareto front",
+]
+
+
+def _all(section: Section) -> str:
+    on = front(section.pruned, AXES[0].column).tolist()
+    pruned = (row for _, row in section.pruned.iterrows())
+    rows = [_row(row, best) for row, best in zip(pruned, on, strict=True)]
+    return table("Means over seeds; click a heading to sort", _HEADS, rows, "sorts numbers")
+
+
+def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
+    units = row["dead_units_count_mean"]
+    shares = ("density_share_mean", "effective_density_share_mean")
+    cells = [
+        *(Cell(times(row[name]), row[name]) for name in _RATIOS),
+        Cell(cell(row), number(row["top1_share_mean"])),
+        Cell(points(row["change_points_mean"]), number(row["change_points_mean"])),
+        Cell(percent(row["relative_top1_ratio_mean"]), number(row["relative_top1_ratio_mean"])),
+        Cell(cell(row, "pruned_top1_share"), number(row["pruned_top1_share_mean"])),
+        Cell(cell(row, "top5_share"), number(row["top5_share_mean"])),
+        *(Cell(percent(row[name]), number(row[name])) for name in shares),
+        Cell("-" if pd.isna(units) else f"{units:.4g}", number(units)),
+        row["empty_layers"],
+        "yes" if on_front else "",
+    ]
+    return Row(row["label"], cells, row["label"])
+
+
+_RATIOS = ("target_compression_ratio", "compression_ratio_mean", "speedup_ratio_mean")

@@ -1,0 +1,70 @@
+"""The rows that a section's charts draw, as plain data for the page."""
+
+from typing import Any
+
+import pandas as pd
+
+from harness.report.charts import number
+from harness.report.lines import Axis, each, measured
+from harness.report.pareto import front
+from harness.report.summary import cell, points, times
+from harness.report.survey import Section
+
+Rows = list[dict[str, Any]]
+
+
+def rows(section: Section) -> dict[str, Rows]:
+    """By the names that harness.report.charts gives them."""
+    axes = measured(section.pruned)
+    fronts = {axis.name: front(section.pruned, axis.column) for axis in axes if axis.ratio}
+    marked = pd.DataFrame({f"front_{name}": on for name, on in fronts.items()})
+    flags = marked.to_dict("records")
+    return {
+        "points": [
+            {**_point(row, axes), **on}
+            for (_, row), on in zip(section.pruned.iterrows(), flags, strict=True)
+        ],
+        "dense": [_dense(row) for _, row in section.dense.iterrows()],
+        "published": [],
+        "curves": _curves(section),
+    }
+
+
+def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
+    top1, change = 100 * row["top1_share_mean"], row["change_points_mean"]
+    return {
+        "label": row["label"],
+        "asked": number(row["target_compression_ratio"]),
+        "asked_text": times(row["target_compression_ratio"]),
+        "text": cell(row),
+        "change_text": points(change),
+        "x_text": f"{times(row['compression_ratio_mean'])} smaller, "
+        f"{times(row['speedup_ratio_mean'])} fewer multiply-accumulates",
+        **{axis.name: number(row[axis.column]) for axis in axes},
+        "top1": number(top1),
+        **_around("top1", top1, 100 * row["top1_share_std"]),
+        "change": number(change),
+        **_around("change", change, row["change_points_std"]),
+    }
+
+
+def _around(name: str, mean: float, std: float) -> dict[str, float | None]:
+    return {f"{name}_less": number(mean - std), f"{name}_more": number(mean + std)}
+
+
+def _dense(row: "pd.Series[Any]") -> dict[str, Any]:
+    top1 = number(100 * row["top1_share_mean"])
+    return {"label": row["label"], "top1": top1, "text": cell(row)}
+
+
+def _curves(section: Section) -> Rows:
+    return [
+        {
+            "label": row.label,
+            "asked": number(row.asked),
+            "epoch": row.epoch,
+            "loss": number(row.loss, digits=4),
+            "top1_percent": number(row.top1_percent, digits=4),
+        }
+        for row in each(section.curves)
+    ]

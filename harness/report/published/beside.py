@@ -1,0 +1,132 @@
+"""Published figures for one's own model and data set, in this project's ratios."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pandas as pd
+
+from harness.report.published.convert import canonical, compression, speedup
+from harness.report.published.read import load
+from harness.report.published.schema import SIZES, SOURCES, SPEEDS
+
+# Parts of a data set are another data set: fewer training images, another test set.
+_PARTS = {"mnist5k": ("mnist", "5,000 images of MNIST's 70,000")}
+COLUMNS = [
+    *("label", "compression_ratio", "speedup_ratio", "top1_share_mean", "top1_share_std", "n"),
+    *("statistic", "dense_top1_share", "paper", "citation", "where", "source", "recipe"),
+    *("structure", "retraining", "schedule", "definition", "converted", "note"),
+]
+
+
+def beside(
+    model: str,
+    data: str,
+    figures: pd.DataFrame | None = None,
+    instead: Mapping[str, str] | None = None,
+) -> tuple[pd.DataFrame, list[str]]:
+    """Figures of the same model on the same data set, a row each (COLUMNS), and notes on the rest.
+
+    Ratios are NaN where the published definition does not give them; a figure with neither is
+    left out. Names are compared without case and punctuation.
+
+    figures: of `load`; those that come with the harness unless given.
+    instead: another data set per own one, as {"mnist5k": "mnist"}; its labels then name it.
+    """
+    figures = load() if figures is None else figures
+    own = figures["model"].map(canonical) == canonical(model)
+    shown = (instead or {}).get(data, data)
+    found = figures[own & (figures["data"].map(canonical) == canonical(shown))]
+    notes = _other_data(figures[own], model, data, shown)
+    if found.empty:
+        return pd.DataFrame(columns=COLUMNS), notes
+    rows = pd.DataFrame(
+        [_row(row, "" if shown == data else f" on {shown}") for row in _dicts(found)]
+    )
+    notes += _left_out(rows, f"{model} on {shown}")
+    drawn = rows["compression_ratio"].notna() | rows["speedup_ratio"].notna()
+    return rows.loc[drawn, COLUMNS].reset_index(drop=True), notes
+
+
+def _dicts(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _row(row: dict[str, Any], on: str) -> dict[str, Any]:
+    smaller, how = compression(row)
+    faster, why = speedup(row)
+    definitions = [
+        f"{row[name]:.4g} {words[row[f'{name}_definition']][0]}"
+        for name, words in (("size", SIZES), ("speed", SPEEDS))
+        if row[f"{name}_definition"]
+    ]
+    return {
+        **row,
+        "label": row["label"] + on,
+        "compression_ratio": smaller,
+        "speedup_ratio": faster,
+        "top1_share_mean": row["accuracy"] / 100,
+        "top1_share_std": row["std"] / 100,
+        "dense_top1_share": row["dense"] / 100,
+        "citation": f"{row['authors']} {row['year']}, {row['title']} ({row['venue']})",
+        "source": SOURCES[row["source"]],
+        "definition": "; ".join(definitions),
+        "converted": f"{how}; {why}",
+        "how": how,
+        "why": why,
+    }
+
+
+def _other_data(figures: pd.DataFrame, model: str, data: str, shown: str) -> list[str]:
+    whole, what = _PARTS.get(data, ("", ""))
+    there = (figures["data"].map(canonical) == whole).sum() if whole else 0
+    if shown != data:
+        return [
+            f"published figures on {shown} are shown beside {model} on {data}, as asked: {data} "
+            "is another data set, so compare shapes, not heights"
+        ]
+    if not there:
+        return []
+    return [
+        f"{there} published figures of {model} on {whole} are not shown: {data} holds {what} and "
+        f"is another data set; --published-for {data}={whole} shows them all the same"
+    ]
+
+
+def _left_out(rows: pd.DataFrame, where: str) -> list[str]:
+    notes = []
+    for axis, column, reason in (
+        ("compression", "compression_ratio", "how"),
+        ("theoretical speed-up", "speedup_ratio", "why"),
+    ):
+        gone = rows[rows[column].isna()]
+        reasons = "; ".join(f"{n} x {why}" for why, n in gone[reason].value_counts().items())
+        if len(gone):
+            notes.append(
+                f"{len(gone)} of {len(rows)} published figures of {where} are left out against "
+                f"{axis}: {reasons}"
+            )
+    filters = (rows["structure"] == "filters").sum()
+    if filters:
+        notes.append(
+            f"{filters} published figures of {where} are of removed filters and count what the "
+            "next layer loses by them too; masks of filters here count the filters' own weights"
+        )
+    return notes
+
+
+def asked_instead(texts: Iterable[str]) -> dict[str, str]:
+    """
+    >>> asked_instead(["mnist5k=mnist"])
+    {'mnist5k': 'mnist'}
+
+    Raises:
+        ValueError: a text is not DATA=PUBLISHED.
+    """
+    pairs = [text.partition("=") for text in texts]
+    for own, equals, published in pairs:
+        if not (own and equals and published):
+            raise ValueError(
+                f"--published-for {own}{equals}{published}: must be DATA=PUBLISHED, e.g. "
+                "mnist5k=mnist"
+            )
+    return {own: published for own, _, published in pairs}

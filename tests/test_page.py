@@ -1,0 +1,230 @@
+"""The page as a reader meets it, in headless Chromium: without it these tests skip."""
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_report import dense, make, write_run
+
+from harness.report import report
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+QUIET = ("no-sandbox", "disable-gpu", "disable-background-networking", "disable-component-update")
+LEVELS = {2.0: 0.95, 4.0: 0.93, 8.0: 0.85}
+METHODS = {"Global Magnitude": 0.0, "Random": -0.05}
+
+
+def browser_path() -> str:
+    found = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if found is None:
+        if os.environ.get("HARNESS_NEEDS_CHROMIUM"):
+            pytest.fail(f"HARNESS_NEEDS_CHROMIUM is set, and none of {', '.join(BROWSERS)} is here")
+        pytest.skip(f"no browser: none of {', '.join(BROWSERS)}")
+    return found
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = browser_path()
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(
+            executable_path=path, args=[f"--{option}" for option in QUIET]
+        )
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two methods, three compressions, two seeds, with learning curves."""
+    runs = tmp_path_factory.mktemp("runs")
+    trained = {
+        **{"epoch_losses": [1.0, 0.5], "epoch_top1": [0.8, 0.9]},
+        **{"examples": 10, "training_flops": 10**9, "training_flops_dense": 10**9},
+    }
+    for label, worse in METHODS.items():
+        for asked, top1 in LEVELS.items():
+            for seed in (0, 1):
+                same = {"label": label, "method": label, "seed": seed, "setting": label}
+                folder = runs / f"{label}-{asked:g}-{seed}"
+                result = make(
+                    **same,
+                    **trained,
+                    top1=top1 + worse + 0.01 * seed,
+                    target_compression=asked,
+                    compression=asked,
+                    speedup=asked,
+                )
+                write_run(folder, dense(**same, **trained, top1=0.96), result)
+                (folder / "config.yaml").write_text("seed: 0\n")
+    return report(runs)[-1]
+
+
+class Reader:
+    """One open page, and what it has said and asked for."""
+
+    def __init__(self, browser: Any, file: Path, width: int = 1280, scheme: str = "light"):
+        size = {"width": width, "height": 900}
+        self.context = browser.new_context(viewport=size, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        self.page.on("console", lambda message: self.said.append(message.text))
+        self.page.on("pageerror", lambda error: self.said.append(str(error)))
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.goto(file.as_uri())
+        self.page.wait_for_selector("body[data-drawn=all]", timeout=60_000)
+
+    def marks(self, chart: str, kind: str = "symbol") -> int:
+        """Visible marks of a chart: one per point, or per line."""
+        where = f'[data-chart="{chart}"] .mark-{kind} path'
+        return int(self.page.eval_on_selector_all(where, _COUNT))
+
+    def has_points(self, count: int) -> None:
+        """Waits until the first chart has as many."""
+        from playwright.sync_api import expect
+
+        points = self.page.locator('[data-chart="compression"] .mark-symbol path[d]')
+        expect(points).to_have_count(count)
+
+
+_COUNT = "paths => paths.filter(path => path.getAttribute('d')).length"
+
+
+@pytest.fixture
+def reader(browser: Any, page_file: Path) -> Iterator[Reader]:
+    opened = Reader(browser, page_file)
+    yield opened
+    opened.context.close()
+
+
+def test_every_chart_is_drawn_with_a_point_per_result(reader: Reader) -> None:
+    for chart in ("compression", "speedup", "cost", "change"):
+        assert reader.marks(chart) == 6, chart
+    # Two methods, and where there is one the Pareto front.
+    assert [reader.marks(name, "line") for name in ("compression", "cost", "change")] == [3, 2, 2]
+
+
+def test_the_page_says_nothing_in_the_console_and_asks_the_network_for_nothing(
+    reader: Reader, page_file: Path
+) -> None:
+    assert reader.said == []
+    assert [url for url in reader.asked if not url.startswith("blob:")] == [page_file.as_uri()]
+
+
+def test_a_method_that_is_unchecked_leaves_charts_and_tables(reader: Reader) -> None:
+    page = reader.page
+    page.get_by_role("checkbox", name="Random").uncheck()
+    reader.has_points(3)
+    assert [reader.marks(chart) for chart in ("speedup", "change")] == [3, 3]
+    shown = page.locator("table.numbers tbody tr:visible th").all_inner_texts()
+    assert shown == ["Global Magnitude"] * 3
+    page.get_by_role("button", name="All").click()
+    reader.has_points(6)
+
+
+def test_methods_are_found_by_a_part_of_their_name(reader: Reader) -> None:
+    reader.page.locator(".find").fill("magn")
+    reader.has_points(3)
+    assert reader.page.locator("table.numbers tbody tr:visible").count() == 3
+
+
+def test_a_heading_sorts_the_table_up_and_down(reader: Reader) -> None:
+    page = reader.page
+    button = page.locator("table.numbers thead").get_by_role("button", name="Top-1, %", exact=True)
+    column = "table.numbers tbody td:nth-child(5)"
+    button.focus()
+    page.keyboard.press("Enter")
+    up = page.locator(column).all_inner_texts()
+    page.keyboard.press("Enter")
+    assert up == sorted(up) and page.locator(column).all_inner_texts() == up[::-1]
+    assert up[0].startswith("80.50 ± 0.71 (2)")
+
+
+def test_a_point_leads_to_its_runs_and_their_config(reader: Reader) -> None:
+    page = reader.page
+    page.locator('[data-chart="compression"] .mark-symbol path').first.click()
+    rows = page.locator("table.runs tbody tr")
+    assert rows.count() == 2
+    assert {text.split("\t")[0] for text in rows.all_inner_texts()} == {"Global Magnitude"}
+    rows.first.get_by_role("button").click()
+    link = page.locator("dialog a")
+    assert link.get_attribute("href") == "../Global%20Magnitude-2-0/config.yaml"
+    page.keyboard.press("Escape")
+    assert not page.locator("dialog").is_visible()
+
+
+def test_runs_are_filtered_by_words(reader: Reader) -> None:
+    find = reader.page.locator(".runs-find")
+    find.fill("random 8x seed 1")
+    assert reader.page.locator("output").inner_text() == "1 of 12 results"
+    find.fill("no such run")
+    assert reader.page.locator("output").inner_text() == "0 of 12 results"
+
+
+def test_learning_curves_are_those_of_the_compression_that_is_chosen(reader: Reader) -> None:
+    page = reader.page
+    assert reader.marks("learning", "line") == 2
+    page.locator('figure:has([data-chart="loss"]) select').select_option("8")
+    assert reader.marks("loss", "line") == 2
+
+
+def test_every_control_can_be_reached_by_keyboard(reader: Reader) -> None:
+    page = reader.page
+    reached = set()
+    for _ in range(60):
+        page.keyboard.press("Tab")
+        reached.add(page.evaluate("document.activeElement.tagName"))
+    assert {"A", "INPUT", "BUTTON", "SELECT", "DIV", "SUMMARY"} <= reached
+
+
+@pytest.mark.parametrize("scheme, paper", [("light", 255), ("dark", 22)])
+def test_text_stands_out_from_its_ground_in_both_themes(
+    scheme: str, paper: int, browser: Any, page_file: Path
+) -> None:
+    reader = Reader(browser, page_file, scheme=scheme)
+    style = "getComputedStyle(document.body).backgroundColor"
+    ground = [int(part) for part in re.findall(r"\d+", reader.page.evaluate(style))]
+    # What fill=currentColor comes to, in a label of a chart's axis.
+    fill = "getComputedStyle(document.querySelector('.chart .role-axis-label text')).fill"
+    ink = [int(part) for part in re.findall(r"\d+", reader.page.evaluate(fill))]
+    assert ground[0] == paper
+    assert _contrast(ink[:3], ground[:3]) >= 4.5
+    reader.context.close()
+
+
+def _contrast(one: list[int], other: list[int]) -> float:
+    """WCAG 2.2: (lighter + 0.05) / (darker + 0.05) of relative luminances."""
+    light, dark = sorted((_luminance(one), _luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: list[int]) -> float:
+    parts = [part / 255 for part in colour]
+    linear = [p / 12.92 if p <= 0.04045 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_a_phone_scrolls_tables_but_not_the_page(browser: Any, page_file: Path) -> None:
+    reader = Reader(browser, page_file, width=390)
+    assert reader.page.evaluate("document.documentElement.scrollWidth") <= 390
+    charts = reader.page.locator(".chart svg")
+    assert all(box["width"] <= 390 for box in map(lambda c: c.bounding_box(), charts.all()))
+    reader.context.close()
+
+
+def test_screenshots_of_both_themes_are_kept_where_they_are_asked_for(
+    browser: Any, page_file: Path, tmp_path: Path
+) -> None:
+    folder = Path(os.environ.get("HARNESS_SCREENSHOTS", tmp_path))
+    for scheme in ("light", "dark"):
+        reader = Reader(browser, page_file, scheme=scheme)
+        file = folder / f"report-{scheme}.png"
+        reader.page.screenshot(path=file, full_page=True)
+        assert file.stat().st_size > 20_000
+        reader.context.close()

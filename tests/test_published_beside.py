@@ -1,0 +1,148 @@
+import math
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import torchvision
+from test_published import SAME, mine
+from torch import nn
+
+from harness.metrics.macs import macs
+from harness.models.lenet_5 import LeNet5
+from harness.models.lenet_300_100 import LeNet300100
+from harness.report.published import beside
+from harness.report.published.convert import compression, dense_sizes, speedup
+
+ONE = "method,size,accuracy,std,n\nA,0.1,98,0.2,3\n"
+
+
+def counts(model: str, data: str) -> list[int]:
+    sizes = dense_sizes().set_index(["model", "data"])
+    return [int(count) for count in sizes.loc[(model, data)]]
+
+
+def counted(network: nn.Module, shape: tuple[int, ...]) -> list[int]:
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+    weights = sum(layer.weight.numel() for layer in layers)
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    return [weights, parameters, macs(network, shape, whole=True)]
+
+
+def test_sizes_are_those_of_our_own_models() -> None:
+    for model, name in ((LeNet300100(), "lenet_300_100"), (LeNet5(), "lenet_5")):
+        assert counts(name, "mnist") == counted(model.build((1, 28, 28), 10), (1, 28, 28))
+
+
+def test_sizes_on_imagenet_are_those_of_torchvision() -> None:
+    with torch.device("meta"):
+        for name, other in (("resnet_18", "resnet18"), ("resnet_50", "resnet50")):
+            network = getattr(torchvision.models, other)(weights=None)
+            assert counts(name, "imagenet") == counted(network, (3, 224, 224))
+
+
+@pytest.mark.parametrize("layers", [20, 32, 56, 110])
+def test_sizes_of_cifar_resnets_follow_from_their_layers(layers: int) -> None:
+    convolutions = (layers - 2) // 3  # of each width
+    weights, multiplied, channels = 3 * 16 * 9, 3 * 16 * 9 * 32**2, 16
+    inputs = 16
+    for width, side in ((16, 32), (32, 16), (64, 8)):
+        own = 9 * width * (inputs + (convolutions - 1) * width)
+        weights, multiplied = weights + own, multiplied + own * side**2
+        channels += convolutions * width
+        inputs = width
+    weights, multiplied = weights + 640, multiplied + 640
+    assert counts(f"resnet_{layers}", "cifar10") == [
+        weights,
+        weights + 2 * channels + 10,
+        multiplied,
+    ]
+
+
+def test_a_density_of_weights_becomes_a_compression_of_all_parameters(tmp_path: Path) -> None:
+    (row,) = beside("lenet_300_100", "mnist", mine(tmp_path, ONE))[0].to_dict("records")
+    # A tenth of 266,200 weights and all 410 biases are left.
+    assert row["compression_ratio"] == pytest.approx(266_610 / (26_620 + 410))
+    assert math.isnan(row["speedup_ratio"])
+    assert row["converted"].startswith(
+        "compression from density of prunable weights: 266,200 of 266,610 parameters; no MACs"
+    )
+    assert (row["top1_share_mean"], row["top1_share_std"], row["n"]) == (0.98, 0.002, 3)
+    assert row["citation"] == "Me, You 2026, Ours, of last year (unpublished)"
+    assert row["definition"] == "0.1 density of prunable weights"
+
+
+@pytest.mark.parametrize(
+    ("definition", "value", "ratio"),
+    [
+        ("sparsity_prunable", 0.9, 266_610 / 27_030),
+        ("compression_prunable", 10.0, 266_610 / 27_030),
+        ("parameters_left", 0.1, 10),
+        ("sparsity_all", 0.9, 10),
+        ("compression_all", 12.0, 12),
+    ],
+)
+def test_each_size_is_converted(definition: str, value: float, ratio: float) -> None:
+    row = {"model": "lenet_300_100", "data": "mnist", "size": value, "size_definition": definition}
+    assert compression(row)[0] == pytest.approx(ratio)
+
+
+@pytest.mark.parametrize("counting", ["weights", "channels"])
+@pytest.mark.parametrize(
+    ("definition", "value"), [("speedup", 4.0), ("macs_left", 0.25), ("macs_cut", 0.75)]
+)
+def test_each_speed_is_converted(definition: str, value: float, counting: str) -> None:
+    assert speedup({"speed": value, "speed_definition": f"{definition}_{counting}"})[0] == 4
+
+
+def test_a_density_of_an_unknown_network_is_left_out_and_counted(tmp_path: Path) -> None:
+    figures = mine(tmp_path, ONE, SAME.replace("lenet_300_100", "my_net"))
+    rows, notes = beside("my_net", "mnist", figures)
+    assert rows.empty
+    assert notes == [
+        "1 of 1 published figures of my_net on mnist are left out against compression: 1 x "
+        "density of prunable weights: parameters of the network not known",
+        "1 of 1 published figures of my_net on mnist are left out against theoretical speed-up: "
+        "1 x no MACs published, and a share of weights does not give them",
+    ]
+
+
+def test_another_data_set_gets_no_figures_unless_asked_for(tmp_path: Path) -> None:
+    figures = mine(tmp_path, ONE)
+    rows, notes = beside("lenet_300_100", "mnist5k", figures)
+    assert rows.empty
+    assert len(notes) == 1 and "is another data set" in notes[0] and "mnist5k=mnist" in notes[0]
+
+    rows, notes = beside("lenet_300_100", "mnist5k", figures, instead={"mnist5k": "mnist"})
+    assert rows["label"].tolist() == ["A (Me 2026) on mnist"]
+    assert "as asked" in notes[0]
+
+    assert beside("mlp", "blobs", figures)[1] == []
+
+
+def test_another_model_on_the_same_data_gets_no_figures(tmp_path: Path) -> None:
+    rows, notes = beside("lenet_5", "mnist", mine(tmp_path, ONE))
+    assert rows.empty and notes == []
+
+
+def test_removed_channels_are_said_to_be_counted_otherwise() -> None:
+    rows, notes = beside("resnet_56", "cifar10")
+    filters = (rows["structure"] == "filters").sum()
+    assert 0 < filters < len(rows)
+    assert notes[-1].startswith(f"{filters} published figures of resnet_56 on cifar10 are of")
+
+
+def test_li_2017_has_both_ratios_by_hand() -> None:
+    rows, _ = beside("resnet_56", "cifar10")
+    row = rows[rows["label"] == "L1 filters B (Li 2017)"].iloc[0]
+    assert row["compression_ratio"] == pytest.approx(0.85 / 0.73, rel=1e-5)
+    assert row["speedup_ratio"] == pytest.approx(0.125 / 0.091, rel=1e-5)
+    assert row["top1_share_mean"] == pytest.approx(0.9306)
+
+
+def test_figures_beside_are_a_table_for_every_shipped_section() -> None:
+    sizes = dense_sizes()
+    for model, data in zip(sizes["model"], sizes["data"], strict=True):
+        rows, _ = beside(model, data)
+        assert isinstance(rows, pd.DataFrame)
+        assert rows["compression_ratio"].dropna().ge(1).all()

@@ -1,0 +1,176 @@
+"""What the report finds beside the records: masks, latencies, and how runs were made."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import safetensors.numpy
+from report_page import Page
+from test_report import dense, make, write_run
+
+from harness.report import report
+from harness.report.details import details
+from harness.report.overlap import overlaps
+from harness.report.survey import Survey, load
+
+
+def masked(folder: Path, masks: dict[str, list[int]], **changes: Any) -> None:
+    write_run(folder, make(**changes))
+    tensors = {name: np.array(kept, bool) for name, kept in masks.items()}
+    safetensors.numpy.save_file(tensors, folder / "masks.safetensors")
+
+
+def test_overlap_is_intersection_over_union_of_all_tensors_together(tmp_path: Path) -> None:
+    masked(tmp_path / "a", {"x": [1, 1, 0, 0], "y": [1, 0]}, label="A", setting="a")
+    masked(tmp_path / "b", {"x": [0, 1, 1, 0], "y": [1, 0]}, label="B", setting="b")
+
+    (row,) = load(tmp_path).overlap.to_dict("records")
+
+    # In common: x[1], y[0]; in any: x[0], x[1], x[2], y[0].
+    assert (row["one"], row["other"], row["iou"], row["seeds"]) == ("A", "B", 0.5, 1)
+
+
+def test_overlap_is_the_mean_over_seeds_that_both_have(tmp_path: Path) -> None:
+    for seed, kept in ((0, [1, 0]), (1, [0, 1])):
+        masked(tmp_path / f"a{seed}", {"x": [1, 0]}, label="A", setting="a", seed=seed)
+        masked(tmp_path / f"b{seed}", {"x": kept}, label="B", setting="b", seed=seed)
+    masked(tmp_path / "a2", {"x": [1, 1]}, label="A", setting="a", seed=2)
+    (row,) = load(tmp_path).overlap.to_dict("records")
+    assert (row["iou"], row["seeds"]) == (0.5, 2)
+
+
+def test_masks_of_other_compressions_are_not_compared(tmp_path: Path) -> None:
+    masked(tmp_path / "a", {"x": [1, 0]}, label="A", setting="a")
+    masked(tmp_path / "b", {"x": [1, 0]}, label="B", setting="b", target_compression=8.0)
+    assert load(tmp_path).overlap.empty
+
+
+def test_only_the_last_level_of_a_run_has_masks(tmp_path: Path) -> None:
+    for label in "AB":
+        folder = tmp_path / label
+        masked(folder, {"x": [1, 0]}, label=label, setting=label)
+        later = make(label=label, setting=label, level=2, target_compression=8.0)
+        path = folder / "records.jsonl"
+        path.write_text(path.read_text() + json.dumps(vars(later)) + "\n")
+    assert load(tmp_path).overlap["asked"].tolist() == [8.0]
+
+
+def test_a_damaged_mask_file_is_left_out_and_named(tmp_path: Path) -> None:
+    for label in "ABC":
+        masked(tmp_path / label, {"x": [1, 0]}, label=label, setting=label)
+    (tmp_path / "B" / "masks.safetensors").write_bytes(b"cut off")
+    survey = load(tmp_path)
+    assert survey.overlap[["one", "other"]].to_numpy().tolist() == [["A", "C"]]
+    assert any(note.startswith("B/masks.safetensors cannot be read") for note in survey.notes)
+
+
+def test_more_masks_than_can_be_read_in_time_are_left_out_and_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label in "AB":
+        masked(tmp_path / label, {"x": [1, 0]}, label=label, setting=label)
+    results = load(tmp_path).results
+    monkeypatch.setattr("harness.report.overlap.MOST_BYTES", 100)
+    found, notes = overlaps(tmp_path, results)
+    assert found.empty and "overlap is left out" in notes[0]
+
+
+def test_records_alone_have_no_overlap_and_no_note(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", make())
+    survey = load(tmp_path)
+    assert survey.overlap.empty and not [note for note in survey.notes if "mask" in note]
+    report(tmp_path)
+    assert "Overlap of masks" not in (tmp_path / "report" / "report.html").read_text()
+
+
+def timed(folder: Path, *events: dict[str, Any], **changes: Any) -> None:
+    write_run(folder, dense(**changes), make(**changes))
+    lines = [json.dumps({"event": "latency", **event}) + "\n" for event in events]
+    (folder / "timings.jsonl").write_text("".join(lines) + '{"event": "latency", "le')
+
+
+CPU = {"device": "cpu", "batch": 64, "dtype": "float32", "threads": 1}
+
+
+def latency(survey: Survey) -> list[float]:
+    pruned = survey.summary[survey.summary["level"] > 0]
+    return list(pruned["latency_ms_mean"])
+
+
+def test_measured_latency_is_the_newest_of_each_level_and_an_axis_of_the_page(
+    tmp_path: Path,
+) -> None:
+    at_1 = {"level": 1, **CPU}
+    events = [{**at_1, "milliseconds_median": 9.0}, {**at_1, "milliseconds_median": 2.0}]
+    timed(tmp_path / "0", *events)
+    timed(tmp_path / "1", {**at_1, "milliseconds_median": 4.0}, seed=1)
+
+    assert latency(load(tmp_path)) == [3.0]
+    report(tmp_path)
+    page = Page(tmp_path / "report" / "report.html")
+    assert page.data["sections"]["section-0"]["rows"]["points"][0]["latency"] == 3.0
+    assert "latency" in page.data["sections"]["section-0"]["charts"]
+
+
+def test_latencies_of_several_devices_are_not_averaged(tmp_path: Path) -> None:
+    timed(tmp_path / "0", {"level": 1, **CPU, "milliseconds_median": 2.0})
+    timed(tmp_path / "1", {"level": 1, **CPU, "batch": 1, "milliseconds_median": 4.0}, seed=1)
+    survey = load(tmp_path)
+    assert pd.isna(latency(survey)).all()
+    (note,) = [note for note in survey.notes if "latencies" in note]
+    assert "batch 1, dtype float32" in note and "batch 64" in note
+
+
+def made(runs: Path, name: str, **science: Any) -> None:
+    folder = runs / name
+    folder.mkdir(parents=True)
+    (folder / "identity.json").write_text(json.dumps({"science": science}))
+    environment = {
+        "command": ["python", "-m", "harness", "name=a b"],
+        "commit": "0123456789ab",
+        "numerics_key": {"device": "cpu x86_64", "threads": 1, "torch": "2.6", "world_size": 2},
+        "packages": {"torch": "2.6.0", "wandb": None},
+        "python": "3.12.1",
+        "platform": "Linux",
+    }
+    (folder / "environment.json").write_text(json.dumps(environment))
+    (folder / "config.yaml").write_text("seed: 0\n")
+
+
+def test_details_name_command_versions_device_commit_and_what_differs(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        made(tmp_path, str(seed), seed=seed, training={"epochs": 3, "betas": [0.9, 0.99]})
+
+    found = details(tmp_path, tmp_path / "report", ["0", "1"])
+
+    assert found["common"] == {"training.epochs": "3", "training.betas": "[0.9, 0.99]"}
+    assert found["runs"]["1"] == {
+        "command": "python -m harness 'name=a b'",
+        "config": "../1/config.yaml",
+        "environment": 0,
+        "own": {"seed": "1"},
+    }
+    (environment,) = found["environments"]
+    assert environment == {
+        "commit": "0123456789ab", "device": "cpu x86_64", "ranks": "2", "threads": "1",
+        "python": "3.12.1", "platform": "Linux", "torch": "2.6.0",
+    }  # fmt: skip
+
+
+def test_runs_made_in_other_places_have_environments_of_their_own(tmp_path: Path) -> None:
+    for name in ("0", "1", "2"):
+        made(tmp_path, name)
+    path = tmp_path / "1" / "environment.json"
+    path.write_text(path.read_text().replace("0123456789ab", "ffffffffffff"))
+    found = details(tmp_path, tmp_path, ["0", "1", "2"])
+    assert [found["runs"][name]["environment"] for name in ("0", "1", "2")] == [0, 1, 0]
+
+
+def test_details_that_are_missing_or_damaged_are_empty(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", make())
+    (tmp_path / "0" / "environment.json").write_text("{cut")
+    found = details(tmp_path, tmp_path / "report", ["0"])
+    assert found["runs"]["0"] == {"command": "", "config": "", "environment": 0, "own": {}}

@@ -1,0 +1,136 @@
+"""Learning curves, the Pareto front, LaTeX, and files for print."""
+
+import math
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from report_page import Page
+from test_report import dense, make, write_run
+
+from harness.report import report
+from harness.report.curves import MOST_POINTS
+from harness.report.heat import layer_densities
+from harness.report.latex import escape, table
+from harness.report.pareto import front
+from harness.report.survey import load
+
+
+def test_a_curve_goes_through_dense_training_and_retraining_and_is_a_mean_over_seeds(
+    tmp_path: Path,
+) -> None:
+    for seed, loss in enumerate((1.0, 3.0)):
+        rows = [
+            dense(seed=seed, epoch_losses=[loss, 0.5], epoch_top1=[0.5, 0.6]),
+            make(seed=seed, epoch_losses=[0.4], epoch_top1=[0.7]),
+        ]
+        write_run(tmp_path / str(seed), *rows)
+    curves = load(tmp_path).curves
+    assert curves["epoch"].tolist() == [1, 2, 3]
+    assert curves["loss"].tolist() == [2.0, 0.5, 0.4]
+    assert curves["top1_percent"].tolist() == pytest.approx([50, 60, 70])
+
+
+def test_records_of_earlier_versions_have_no_curves(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", dense(), make())
+    assert load(tmp_path).curves.empty
+    report(tmp_path)
+    page = Page(tmp_path / "report" / "report.html")
+    assert not {"loss", "learning"} & set(page.data["sections"]["section-0"]["charts"])
+
+
+def test_a_long_curve_is_thinned_but_keeps_both_ends(tmp_path: Path) -> None:
+    epochs = 3 * MOST_POINTS
+    write_run(tmp_path / "0", make(epoch_losses=[1.0] * epochs, epoch_top1=[0.5] * epochs))
+    found = load(tmp_path).curves["epoch"].tolist()
+    assert (len(found), found[0], found[-1]) == (MOST_POINTS, 1, epochs)
+
+
+def test_the_front_holds_what_nothing_beats_in_both_ways() -> None:
+    rows = pd.DataFrame(
+        {
+            "x": [2.0, 2.0, 4.0, 4.0, 8.0, 16.0, math.inf],
+            "top1_share_mean": [0.95, 0.95, 0.9, 0.8, 0.9, math.nan, 0.99],
+        }
+    )
+    # Twins are both on it; 4x is beaten by 8x with the same accuracy; what failed is not on it.
+    assert front(rows, "x").tolist() == [True, True, False, False, True, False, False]
+
+
+def test_a_front_of_failed_results_is_empty() -> None:
+    rows = pd.DataFrame({"x": [2.0], "top1_share_mean": [math.nan]})
+    assert front(rows, "x").tolist() == [False]
+
+
+def test_densities_of_layers_are_means_over_seeds_in_the_networks_order(tmp_path: Path) -> None:
+    for seed, share in enumerate((0.1, 0.3)):
+        write_run(tmp_path / str(seed), make(seed=seed, layers={"z.weight": share, "a.weight": 1}))
+    found = layer_densities(load(tmp_path).results)
+    assert found["layer"].tolist() == ["z.weight", "a.weight"]
+    assert found["density"].tolist() == [0.2, 1.0]
+    report(tmp_path)
+    page = Page(tmp_path / "report" / "report.html")
+    assert page.tables["SNIP"] == [["Layer", "4x"], ["z", "20"], ["a", "100"]]
+
+
+def test_latex_has_a_row_per_method_and_the_best_mean_in_bold(tmp_path: Path) -> None:
+    for seed in range(3):
+        write_run(tmp_path / f"a{seed}", dense(seed=seed), make(seed=seed, top1=0.9 + 0.01 * seed))
+        other = {"label": "50% of a_b", "setting": "b", "seed": seed}
+        write_run(tmp_path / f"b{seed}", dense(**other), make(**other, top1=0.8))
+    (section,) = load(tmp_path).sections()
+    text = table(section)
+    assert r"Method & 4$\times$ \\" in text
+    assert r"SNIP & \textbf{91.00 $\pm$ 1.00} \\" in text
+    assert r"50\% of a\_b & 80.00 $\pm$ 0.00 \\" in text
+    assert [rule for rule in re.findall(r"\\(\w+rule)", text)] == [
+        "toprule",
+        "midrule",
+        "bottomrule",
+    ]
+    assert text.count("{") == text.count("}")
+    assert escape("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}"
+
+
+def test_latex_says_what_failed(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", make(top1=math.nan))
+    write_run(tmp_path / "1", make(label="Random", setting="b", top1=0.5))
+    (section,) = load(tmp_path).sections()
+    assert r"SNIP & failed \\" in table(section)
+
+
+def test_figures_are_written_for_screen_and_print_per_model_and_data(tmp_path: Path) -> None:
+    for model in ("lenet5", "mlp"):
+        write_run(tmp_path / model, dense(model=model), make(model=model))
+    names = {path.name for path in report(tmp_path)}
+    for model in ("lenet5", "mlp"):
+        for kind in ("accuracy", "change"):
+            assert {f"{kind}-{model}-digits.png", f"{kind}-{model}-digits.pdf"} <= names
+        assert f"accuracy-{model}-digits.tex" in names
+    pdf = (tmp_path / "report" / "accuracy-mlp-digits.pdf").read_bytes()
+    assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
+
+
+def test_without_dense_training_no_change_is_drawn(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", make())
+    assert not [path for path in report(tmp_path) if path.name.startswith("change-")]
+    charts = Page(tmp_path / "report" / "report.html").data["sections"]["section-0"]["charts"]
+    assert "change" not in charts and "compression" in charts
+
+
+def test_a_run_without_dense_training_is_compared_with_the_one_that_others_share(
+    tmp_path: Path,
+) -> None:
+    write_run(tmp_path / "a", dense(top1=0.95), make(top1=0.9))
+    write_run(tmp_path / "b", make(label="GraSP", setting="b", top1=0.85))
+    changes = load(tmp_path).summary.set_index("label")["change_points_mean"]
+    assert changes["GraSP"] == pytest.approx(-10) and changes["SNIP"] == pytest.approx(-5)
+
+
+def test_a_run_is_not_compared_with_one_of_several_dense_networks(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", dense(top1=0.95), make(top1=0.9))
+    write_run(tmp_path / "c", dense(top1=0.7, label="C", setting="c"), make(label="C", setting="c"))
+    write_run(tmp_path / "b", make(label="GraSP", setting="b", top1=0.85))
+    changes = load(tmp_path).summary.set_index("label")["change_points_mean"]
+    assert math.isnan(changes["GraSP"]) and changes["C"] == pytest.approx(20)
