@@ -51,6 +51,15 @@ def test_without_a_dense_network_there_is_no_change(tmp_path: Path) -> None:
     assert row[columns].isna().all()
 
 
+def test_a_seed_without_a_dense_network_is_only_in_the_interval_of_accuracy(
+    tmp_path: Path,
+) -> None:
+    write(tmp_path, [0.9, 0.9], [0.8, 0.86])
+    write_run(tmp_path / "2", make(seed=2, top1=0.7))
+    row = only(load(tmp_path))
+    assert (row["top1_share_low"], row["change_points_low"]) == pytest.approx((0.7, -10))
+
+
 @pytest.mark.parametrize(
     ("top1", "text", "few"),
     [

@@ -178,16 +178,17 @@ def test_a_damaged_environment_names_no_device(tmp_path: Path) -> None:
     assert evidence == "2 of 45 runs do not name a device: random-2-0, random-2-1"
 
 
-@pytest.mark.parametrize(
-    ("claim", "verdict"),
-    [({"batch_size": 32}, "pass"), ({}, "fail"), ({"batch_size": None}, "fail")],
-)
-def test_a_latency_needs_its_batch(claim: dict[str, Any], verdict: str, tmp_path: Path) -> None:
+LATENCY = {"event": "latency", "level": 1, "device": "cpu x86_64", "batch": 32, "dtype": "float32"}
+
+
+@pytest.mark.parametrize("lacks", ["", "device", "batch", "dtype"])
+def test_a_latency_needs_its_device_batch_and_precision(lacks: str, tmp_path: Path) -> None:
     write(tmp_path)
-    line = json.dumps({"latency_ms": 1.5, **claim})
-    (tmp_path / "random-2-0" / "timings.jsonl").write_text(f'{line}\n{{"cut')
-    found = check(load(tmp_path)).set_index("item")
-    assert found.loc["latency with batch and device", "verdict"] == verdict
+    line = json.dumps({name: value for name, value in LATENCY.items() if name != lacks})
+    (tmp_path / "random-2-0" / "timings.jsonl").write_text(f'{{"level": 0}}\n{line}\n{{"cut')
+    found = check(load(tmp_path)).set_index("item").loc["latency with device, batch and precision"]
+    assert found["verdict"] == ("fail" if lacks else "pass")
+    assert found["evidence"].startswith("1 measurements")
 
 
 def test_a_baseline_is_known_by_its_parts_but_a_control_is_none(tmp_path: Path) -> None:
