@@ -6,8 +6,6 @@ recommendations and checklist; the rules on seeds, data and budgets are the harn
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
@@ -22,6 +20,8 @@ POINTS = (2, 4, 8, 16, 32)
 # How far a measured compression may be from an operating point.
 TOLERANCE = 0.05
 _SECTION = ["model", "data"]
+# Without these a latency says nothing.
+_OF_LATENCY = ("device", "batch", "dtype")
 
 
 @dataclass(frozen=True)
@@ -198,23 +198,16 @@ def hardware(survey: Survey) -> Finding:
 
 def latency(survey: Survey) -> Finding:
     folders = sorted(set(_pruned(survey)["folder"]))
-    claims = [(folder, claim) for folder in folders for claim in _claims(survey.runs / folder)]
-    bare = [folder for folder, claim in claims if not (_says(claim, "batch") and claim["device"])]
-    good = f"{len(claims)} measurements name batch and device" if claims else "none is claimed"
-    problems = [f"{len(bare)} measurements without batch or device: {some(bare)}"]
-    return _found(problems if bare else [], good, "measure again with this harness")
-
-
-def _claims(folder: Path) -> Iterator[dict[str, Any]]:
-    for line in timings(folder):
-        inner = line.get("latency")
-        claim = inner if isinstance(inner, dict) else line
-        if _says(line, "latency"):
-            yield {**claim, "device": claim.get("device") or device(folder)}
-
-
-def _says(line: dict[str, Any], word: str) -> bool:
-    return any(word in key and value is not None for key, value in line.items())
+    claims = [
+        (folder, line)
+        for folder in folders
+        for line in timings(survey.runs / folder)
+        if line.get("event") == "latency"
+    ]
+    bare = [folder for folder, line in claims if not all(line.get(name) for name in _OF_LATENCY)]
+    good = f"{len(claims)} measurements name theirs" if claims else "none is claimed"
+    problems = [f"{len(bare)} measurements lack one: {some(bare)}"]
+    return _found(problems if bare else [], good, "measure again: latency=... of this harness")
 
 
 CHECKS: dict[str, Callable[[Survey], Finding]] = {
@@ -231,5 +224,5 @@ CHECKS: dict[str, Callable[[Survey], Finding]] = {
     "same retraining budget": retraining_budget,
     "validation and test data": validation_and_test,
     "hardware named": hardware,
-    "latency with batch and device": latency,
+    "latency with device, batch and precision": latency,
 }

@@ -99,7 +99,9 @@ def unpaired_p(one: ArrayLike, other: ArrayLike) -> float:
         return nan
     if np.ptp(left) == np.ptp(right) == 0:
         return 1.0 if left[0] == right[0] else nan
-    return float(stats.ttest_ind(left, right, equal_var=False).pvalue)
+    # Not ttest_ind: it warns where one of the two has no spread.
+    numbers = [f(side) for side in (left, right) for f in (np.mean, _std, len)]
+    return float(stats.ttest_ind_from_stats(*numbers, equal_var=False).pvalue)
 
 
 def least_wilcoxon_p(count: int) -> float:
@@ -140,7 +142,11 @@ def effect_size(differences: ArrayLike) -> float:
         return nan
     if np.ptp(values) == 0:
         return nan if values[0] else 0.0
-    return float(values.mean() / values.std(ddof=1))
+    return float(values.mean()) / _std(values)
+
+
+def _std(values: Values) -> float:
+    return float(values.std(ddof=1))
 
 
 def ranks(scores: ArrayLike) -> Values:

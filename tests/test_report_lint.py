@@ -1,0 +1,210 @@
+"""The protocol of a fair survey: a survey that keeps it, and one fault at a time."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from test_report import dense, make, write_run
+
+from harness.records import Record
+from harness.report.__main__ import main
+from harness.report.lint import check
+from harness.report.survey import load
+
+METHODS = {
+    "random": "Random",
+    "global_magnitude": "Global Magnitude",
+    "layerwise_magnitude": "Layerwise Magnitude",
+}
+POINTS = (2.0, 4.0, 8.0, 16.0, 32.0)
+Change = Callable[[Record], Record | None]
+DEVICE = {"numerics_key": {"device": "cpu x86_64"}}
+
+
+def write(folder: Path, change: Change = lambda record: record, device: Any = DEVICE) -> None:
+    """Three methods x five points x three seeds, each record as `change` makes it (None: not)."""
+    for method, label in METHODS.items():
+        for asked in POINTS:
+            for seed in range(3):
+                same = {"method": method, "label": label, "setting": method, "seed": seed}
+                measured = {"target_compression": asked, "compression": asked * 1.01}
+                rows = (
+                    dense(**same, validation_loss=0.2),
+                    make(**same, **measured, validation_loss=0.2),
+                )
+                left = [row for row in map(change, rows) if row]
+                run = folder / f"{method}-{asked:g}-{seed}"
+                if left:
+                    write_run(run, *left)
+                if left and device:
+                    (run / "environment.json").write_text(json.dumps(device))
+
+
+def verdicts(folder: Path) -> dict[str, str]:
+    table = check(load(folder)).set_index("item")
+    found: dict[str, str] = table["verdict"].to_dict()
+    return {item: verdict for item, verdict in found.items() if verdict != "pass"}
+
+
+def said(folder: Path, item: str) -> str:
+    return str(check(load(folder)).set_index("item").loc[item, "evidence"])
+
+
+def test_a_survey_that_keeps_the_protocol_passes_and_ends_with_0(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path)
+    assert verdicts(tmp_path) == {}
+    assert main([str(tmp_path), "--lint"]) == 0
+    printed = capsys.readouterr().out
+    assert "14 pass, 0 fail, 0 missing" in printed
+    assert "cpu x86_64" in printed
+    table = pd.read_csv(tmp_path / "report" / "lint.csv")
+    assert list(table) == ["item", "verdict", "evidence", "way_out"]
+    assert not (tmp_path / "report" / "report.html").exists()
+
+
+def is_random(record: Record) -> bool:
+    return record.method == "random" and record.level > 0
+
+
+FAULTS: dict[str, tuple[Change, dict[str, str]]] = {
+    "a point is missed by more than 5 %": (
+        lambda r: replace(r, compression=8.5) if is_random(r) and r.target_compression == 8 else r,
+        {"operating points": "fail"},
+    ),
+    "a result has two seeds": (
+        lambda r: None if r.method == "random" and r.seed == 2 else r,
+        {"seeds per result": "fail", "same seeds": "fail"},
+    ),
+    "a method has other seeds": (
+        lambda r: replace(r, seed=r.seed + 1) if r.method == "random" else r,
+        {"same seeds": "fail"},
+    ),
+    "the speed-up was not measured": (
+        lambda r: replace(r, speedup=float("nan")) if r.level else r,
+        {"compression and speed-up": "missing"},
+    ),
+    "nobody trained a dense network": (
+        lambda r: r if r.level else None,
+        {
+            "raw and relative accuracy": "missing",
+            "dense baseline": "missing",
+            "same dense weights": "missing",
+        },
+    ),
+    "there is no random baseline": (
+        lambda r: replace(r, method="snip", label="SNIP") if r.method == "random" else r,
+        {"random baseline": "missing"},
+    ),
+    "there is no global magnitude": (
+        lambda r: None if r.method == "global_magnitude" else r,
+        {"global magnitude baseline": "missing"},
+    ),
+    "there is no layerwise magnitude": (
+        lambda r: None if r.method == "layerwise_magnitude" else r,
+        {"layerwise magnitude baseline": "missing"},
+    ),
+    "a baseline stops early": (
+        lambda r: None if r.method == "random" and r.target_compression == 32 else r,
+        {"operating points": "fail", "random baseline": "fail"},
+    ),
+    "a method starts from other weights": (
+        lambda r: replace(r, loss=0.11) if r.method == "random" and not r.level else r,
+        {"same dense weights": "fail"},
+    ),
+    "a method retrains longer": (
+        lambda r: replace(r, epochs=2) if is_random(r) else r,
+        {"same retraining budget": "fail"},
+    ),
+    "validation was not measured": (
+        lambda r: replace(r, validation_top1=float("nan")),
+        {"validation and test data": "missing"},
+    ),
+    "validation data are the test data": (
+        lambda r: replace(r, validation_loss=r.loss),
+        {"validation and test data": "fail"},
+    ),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_fault_is_found_and_nothing_else_is(fault: str, tmp_path: Path) -> None:
+    change, expected = FAULTS[fault]
+    write(tmp_path, change)
+    assert verdicts(tmp_path) == expected
+
+
+def test_what_is_not_met_says_who_and_what_to_do_and_ends_with_1(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, FAULTS["a method retrains longer"][0])
+    assert main([str(tmp_path), "--lint", "--out", str(tmp_path / "out")]) == 1
+    assert "13 pass, 1 fail, 0 missing" in capsys.readouterr().out
+    rows = pd.read_csv(tmp_path / "out" / "lint.csv").set_index("item")
+    row = rows.loc["same retraining budget"]
+    assert row["evidence"] == "Random (lenet5, digits): 2 epochs where others have 1"
+    assert row["way_out"].startswith("give all methods the same retraining.epochs")
+
+
+def test_pruning_at_initialisation_has_an_equal_budget_and_its_whole_cost_is_told(
+    tmp_path: Path,
+) -> None:
+    def at_init(record: Record) -> Record:
+        begins = record.method == "random" and not record.level
+        return replace(record, stage="initial", epochs=0) if begins else record
+
+    write(tmp_path, at_init)
+    assert verdicts(tmp_path) == {}
+    evidence = said(tmp_path, "same retraining budget")
+    assert "dense training too: Global Magnitude 2, Layerwise Magnitude 2, Random 1" in evidence
+
+
+def test_runs_without_a_device_are_counted(tmp_path: Path) -> None:
+    write(tmp_path, device=None)
+    assert verdicts(tmp_path) == {"hardware named": "missing"}
+    assert "45 of 45 runs do not name a device" in said(tmp_path, "hardware named")
+
+
+def test_a_damaged_environment_names_no_device(tmp_path: Path) -> None:
+    write(tmp_path)
+    (tmp_path / "random-2-0" / "environment.json").write_text("{")
+    (tmp_path / "random-2-1" / "environment.json").write_text("[]")
+    evidence = said(tmp_path, "hardware named")
+    assert evidence == "2 of 45 runs do not name a device: random-2-0, random-2-1"
+
+
+LATENCY = {"event": "latency", "level": 1, "device": "cpu x86_64", "batch": 32, "dtype": "float32"}
+
+
+@pytest.mark.parametrize("lacks", ["", "device", "batch", "dtype"])
+def test_a_latency_needs_its_device_batch_and_precision(lacks: str, tmp_path: Path) -> None:
+    write(tmp_path)
+    line = json.dumps({name: value for name, value in LATENCY.items() if name != lacks})
+    (tmp_path / "random-2-0" / "timings.jsonl").write_text(f'{{"level": 0}}\n{line}\n{{"cut')
+    found = check(load(tmp_path)).set_index("item").loc["latency with device, batch and precision"]
+    assert found["verdict"] == ("fail" if lacks else "pass")
+    assert found["evidence"].startswith("1 measurements")
+
+
+def test_a_baseline_is_known_by_its_parts_but_a_control_is_none(tmp_path: Path) -> None:
+    other = FAULTS["there is no random baseline"][0]
+    parts: dict[str, Any] = {"saliency": {"_target_": "harness.saliency.random.Random"}}
+    for name, control in (("own", {}), ("control", {"control": "random"})):
+        write(tmp_path / name, other)
+        for run in (tmp_path / name).glob("random-*"):
+            (run / "identity.json").write_text(json.dumps({"science": {**parts, **control}}))
+    assert verdicts(tmp_path / "own") == {}
+    assert verdicts(tmp_path / "control") == {"random baseline": "missing"}
+
+
+def test_a_folder_without_results_is_wrong_input(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(tmp_path), "--lint"]) == 2
+    assert "holds no records" in capsys.readouterr().err
+    assert not (tmp_path / "report").exists()

@@ -1,0 +1,94 @@
+"""Files that cannot be read, and runs that lie in two folders."""
+
+from pathlib import Path
+
+import pytest
+from test_report import make, notes, only, write_run
+
+from harness.records import to_line
+from harness.report.__main__ import main
+from harness.report.summary import cell
+from harness.report.survey import load
+
+BROKEN = {
+    "damaged": (b"{broken\n", ", line 2 is not JSON"),
+    "of another version": (b'{"version": 99}\n', ", line 2: record version 99, this harness"),
+    "of other fields": (b'{"version": 5, "x": 1}\n', ", line 2: fields differ from Record"),
+    "binary": (b"\xff\xfe\n", " is not UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_a_run_that_cannot_be_read_is_left_out_and_hides_no_other(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, said = BROKEN[kind]
+    path = write_run(tmp_path / "bad", make(top1=0.1))
+    # In the middle.
+    path.write_bytes(path.read_bytes() + line + to_line(make(level=2)).encode())
+    write_run(tmp_path / "good", make(top1=0.9))
+
+    assert main([str(tmp_path)]) == 0
+    survey = load(tmp_path)
+
+    assert cell(only(survey)) == "90.00 (n=1)"
+    assert notes(survey)[0].startswith(f"run left out: {path}{said}")
+    assert f"Note: run left out: {path}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_if_no_run_can_be_read_it_is_wrong_input_that_names_the_first(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line, said = BROKEN[kind]
+    for name in ("a", "b", "c"):
+        path = write_run(tmp_path / name, make())
+        path.write_bytes(path.read_bytes() + line)
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path / 'a' / 'records.jsonl'}{said}")
+    assert "(nor can the records of 2 more runs be read)" in error and error.count("\n") == 1
+    assert not (tmp_path / "report").exists()
+
+
+def test_a_file_that_may_not_be_read_is_left_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = write_run(tmp_path / "closed", make(top1=0.1))
+    write_run(tmp_path / "good", make(top1=0.9))
+    stat = Path.stat
+
+    def refuse(path: Path, **options: bool) -> object:
+        if path == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return stat(path, **options)
+
+    monkeypatch.setattr(Path, "stat", refuse)
+    survey = load(tmp_path)
+    assert notes(survey) == [f"run left out: {closed}: Permission denied"]
+    assert cell(only(survey)) == "90.00 (n=1)"
+
+
+def test_one_run_in_two_folders_counts_once_at_every_level(tmp_path: Path) -> None:
+    levels = [make(level=n, target_compression=2.0**n, compression=2.0**n) for n in (1, 2)]
+    for copy in ("first", "second"):
+        write_run(tmp_path / copy, *levels)
+    survey = load(tmp_path)
+    assert survey.summary["seeds"].tolist() == [1, 1]
+    assert notes(survey) == [
+        "2 left out, duplicates of the same setting, seed and compression: second"
+    ]
+
+
+def test_of_a_run_in_two_folders_the_whole_one_counts(tmp_path: Path) -> None:
+    write_run(tmp_path / "a-cut", make(stage="pruned", top1=0.2))
+    write_run(tmp_path / "b-whole", make(stage="pruned", top1=0.2), make(top1=0.9))
+    assert cell(only(load(tmp_path))) == "90.00 (n=1)"
+
+
+def test_a_cut_line_of_a_file_that_holds_nothing_else_is_no_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_run(tmp_path / "0", make()).write_text(to_line(make())[:50])
+    assert main([str(tmp_path)]) == 2
+    assert "holds no records" in capsys.readouterr().err
