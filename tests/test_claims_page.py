@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from test_claims import run
 
-from harness.report.claims import write_page
+from harness.report.claims import report
 from harness.report.survey import load
 
 
@@ -35,7 +35,7 @@ def page(tmp_path: Path) -> str:
     run(tmp_path / "runs", "LRR", [0.81, 0.812, 0.811], finetune="lr_rewind")
     run(tmp_path / "runs", "<i>Random", [0.7, 0.7], saliency="random", target_compression=8.0)
     run(tmp_path / "runs", "FT <b>", [0.6, 0.6], target_compression=8.0)
-    return write_page(load(tmp_path / "runs"), tmp_path / "out").read_text(encoding="utf-8")
+    return report(load(tmp_path / "runs"), tmp_path / "out")[-1].read_text(encoding="utf-8")
 
 
 def test_the_page_is_whole_and_asks_for_nothing(tmp_path: Path) -> None:

@@ -27,14 +27,14 @@ def _check(options: argparse.Namespace) -> None:
     """
     given = [
         name
-        for name in ("lint", "compare", "against", "test")
-        if getattr(options, name) not in (None, False)
+        for name in ("lint", "compare", "claims", "against", "test", "published", "published_for")
+        if getattr(options, name) not in (None, False, [])
     ]
     if "test" in given and "against" not in given:
         raise ValueError("--test says how --against compares: give --against LABEL too")
-    alone = [name for name in given if name in ("lint", "compare")]
+    alone = [name for name in given if name in ("lint", "compare", "claims")]
     if alone and len(given) > 1:
-        names = " and ".join(f"--{name}" for name in given)
+        names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
         raise ValueError(f"{names} do not go together; give --{alone[0]} alone")
 
 
@@ -49,7 +49,16 @@ def _run(options: argparse.Namespace) -> int:
         from harness.report.compare import compare
 
         return compare(options.runs, options.compare, out)
-    return _report(options, out)
+    return _claims(options.runs, out) if options.claims else _report(options, out)
+
+
+def _claims(runs: Path, out: Path) -> int:
+    from harness.report import claims
+    from harness.report.survey import load
+
+    for path in claims.report(load(runs), out):
+        print(path)
+    return 0
 
 
 def _report(options: argparse.Namespace, out: Path) -> int:
@@ -102,6 +111,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--lint", action="store_true", help="check the survey's protocol; 1 if a rule is not met"
+    )
+    parser.add_argument(
+        "--claims", action="store_true", help="what these runs say to claims of the literature"
     )
     parser.add_argument(
         "--compare",

@@ -6,6 +6,6 @@ judges the differences, page.py shows them beside what was published.
 """
 
 from harness.report.claims.check import check
-from harness.report.claims.page import write_page
+from harness.report.claims.page import report
 
-__all__ = ["check", "write_page"]
+__all__ = ["check", "report"]

@@ -10,6 +10,7 @@ import pandas as pd
 
 from harness.report.claims.check import check
 from harness.report.claims.verdict import UNTESTED, VERDICTS
+from harness.report.listing import show
 from harness.report.survey import Survey
 
 _TEMPLATE = Path(__file__).with_name("claims.html")
@@ -17,23 +18,42 @@ _TEMPLATE = Path(__file__).with_name("claims.html")
 _MARKS = dict(zip(VERDICTS, "✓✗≈–", strict=True))
 
 
-def write_page(survey: Survey, out: Path) -> Path:
-    """Writes claims.csv and claims.html, which needs no script and nothing else, into `out`."""
+def report(survey: Survey, out: Path) -> list[Path]:
+    """Prints a line per claim, and writes claims.csv and claims.html into `out`."""
     found = check(survey)
+    effects = [_effect(row) for row in rows_of(found)]
+    show(
+        pd.DataFrame(
+            {
+                "Claim": found["claim"],
+                "These runs": found["verdict"],
+                "Effect, points": effects,
+                "Seeds": found["seeds"],
+                "Cells": found["cells"],
+            }
+        )
+    )
+    return write_page(found, survey.runs, out)
+
+
+def rows_of(found: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
+
+
+def write_page(found: pd.DataFrame, runs: Path, out: Path) -> list[Path]:
+    """claims.csv, and claims.html, which needs no script and nothing else."""
     out.mkdir(parents=True, exist_ok=True)
     found.to_csv(out / "claims.csv", index=False, float_format="%.8g")
-    rows = [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
+    rows = rows_of(found)
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
-        command=escape(
-            shlex.join(["python", "-m", "harness.report", str(survey.runs), "--claims"])
-        ),
+        command=escape(shlex.join(["python", "-m", "harness.report", str(runs), "--claims"])),
         counts=_counts(found),
         overview="\n".join(_line(row) for row in rows),
         claims="\n".join(_article(row) for row in rows),
     )
     path = out / "claims.html"
     path.write_text(page, encoding="utf-8")
-    return path
+    return [out / "claims.csv", path]
 
 
 def _counts(found: pd.DataFrame) -> str:

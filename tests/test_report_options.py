@@ -1,0 +1,99 @@
+"""Options of `python -m harness.report` that choose what is shown."""
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from report_page import Page
+from test_report import dense, make, write_run
+
+from harness.report.__main__ import main
+
+OWN = """\
+# paper: me2026
+# authors: Me
+# year: 2026
+# title: Our runs of last year
+# venue: unpublished
+# source: own
+# where: notebook
+# model: lenet_300_100
+# data: mnist
+# structure: unstructured
+# retraining: fine-tune
+# schedule: one-shot
+# size_definition: density_prunable
+# statistic: mean
+# recipe: Adam, 20 epochs
+method,size,accuracy,std,n
+<b>Own</b>,0.1,98.2,0.1,5
+"""
+
+
+def run(folder: Path, data: str = "mnist") -> None:
+    place = {"model": "lenet_300_100", "data": data}
+    write_run(folder, dense(**place), make(**place))
+
+
+def points(folder: Path) -> dict[str, float]:
+    rows = Page(folder / "report" / "report.html").data["sections"]["section-0"]["rows"]
+    return {row["label"]: row["compression"] for row in rows["published"]}
+
+
+def test_published_results_stand_beside_runs_of_the_same_model_and_data(tmp_path: Path) -> None:
+    run(tmp_path / "0")
+    assert main([str(tmp_path)]) == 0
+    found = points(tmp_path)
+    # Han et al. 2015: 12 times fewer parameters.
+    assert 11.5 < found["Magnitude, layer thresholds (Han 2015)"] < 12.5
+    table = pd.read_csv(tmp_path / "report" / "published.csv")
+    assert set(table["label"]) == set(found)
+
+
+def test_a_part_of_a_data_set_is_another_one_unless_it_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "0", data="mnist5k")
+    assert main([str(tmp_path)]) == 0
+    assert points(tmp_path) == {}
+    assert "--published-for mnist5k=mnist" in capsys.readouterr().out
+    assert main([str(tmp_path), "--published-for", "mnist5k=mnist"]) == 0
+    assert "SNIP (Lee 2019) on mnist" in points(tmp_path)
+    page = Page(tmp_path / "report" / "report.html")
+    assert "--published-for mnist5k=mnist</code>" in page.text
+
+
+def test_figures_of_ones_own_are_shown_beside_them(tmp_path: Path) -> None:
+    run(tmp_path / "runs" / "0")
+    file = tmp_path / "own.csv"
+    file.write_text(OWN)
+    assert main([str(tmp_path / "runs"), "--published", str(file)]) == 0
+    # 266,610 parameters, of which 266,200 are weights: 266610 / (26620 + 410).
+    assert points(tmp_path / "runs")["<b>Own</b> (Me 2026)"] == pytest.approx(9.8635, abs=1e-4)
+    assert "<b>Own" not in Page(tmp_path / "runs" / "report" / "report.html").text
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--published-for", "mnist5k"], "must be DATA=PUBLISHED"),
+        (["--claims", "--lint"], "do not go together"),
+        (["--claims", "--published-for", "a=b"], "do not go together"),
+        (["--published", "missing.csv"], "missing.csv"),
+    ],
+)
+def test_options_that_make_no_sense_are_one_line_and_write_nothing(
+    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "0")
+    assert main([str(tmp_path), *options]) in (1, 2)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and said in error
+    assert not (tmp_path / "report").exists()
+
+
+def test_claims_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run(tmp_path / "0")
+    assert main([str(tmp_path), "--claims"]) == 0
+    assert "not testable" in capsys.readouterr().out
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {"claims.csv", "claims.html"}
