@@ -8,8 +8,10 @@ import yaml
 from test_report import dense, make, write_run
 
 from harness.report.claims import check
+from harness.report.claims.check import judged
 from harness.report.claims.claim import Claim, claims
-from harness.report.survey import load
+from harness.report.claims.treatments import GROUPS, treated
+from harness.report.survey import Survey, load
 
 TARGETS = {
     "saliency": "harness.saliency.{}.X",
@@ -47,8 +49,8 @@ def run(runs: Path, name: str, top1: list[float], **changes: Any) -> None:
 
 
 def claimed(runs: Path, key: str) -> dict[str, Any]:
-    found = check(load(runs)).set_index("key")
-    return {str(name): value for name, value in found.loc[key].items()}
+    (claim,) = (claim for claim in claims() if claim.key == key)
+    return judged(treated(load(runs)), claim)
 
 
 def verdict(runs: Path, key: str) -> str:
@@ -135,7 +137,9 @@ def test_results_that_differ_in_more_than_the_claim_are_not_compared(
 
 def test_where_and_by_whom_a_run_was_made_does_not_matter(tmp_path: Path) -> None:
     run(tmp_path, "FT", [0.80, 0.80, 0.80], extra={"runs": "here", "threads": 1})
-    run(tmp_path, "LRR", [0.85, 0.85, 0.85], finetune="lr_rewind", extra={"runs": "there"})
+    # steps is of pruning inside a training only.
+    there = {"runs": "there", "steps": {"every": 50}}
+    run(tmp_path, "LRR", [0.85, 0.85, 0.85], finetune="lr_rewind", extra=there)
     assert verdict(tmp_path, LRR) == "supported"
 
 
@@ -181,8 +185,6 @@ def test_a_zero_epoch_of_weight_rewinding_is_the_initial_network(tmp_path: Path)
 
 
 def test_every_claim_has_its_words_and_only_known_columns() -> None:
-    from harness.report.claims.treatments import GROUPS
-
     keys = [claim.key for claim in claims()]
     assert len(set(keys)) == len(keys) >= 15
     for claim in claims():
@@ -196,6 +198,12 @@ def test_a_claim_of_an_unknown_kind_is_refused() -> None:
     words = dict.fromkeys(("key", "claim", "source", "published", "fails", "way"), "x")
     with pytest.raises(ValueError, match="claim x: kind must be one of pairs"):
         Claim(**words, better={}, than={}, among={}, differ=[], name="label", kind="odd")
+
+
+def test_a_folder_without_results_tests_nothing(tmp_path: Path) -> None:
+    nothing = pd.DataFrame(columns=["model", "data", "level", "label"])
+    found = check(Survey(tmp_path, nothing, nothing, nothing, []))
+    assert set(found["verdict"]) == {"not testable"}
 
 
 def test_the_table_has_a_row_per_claim(tmp_path: Path) -> None:

@@ -98,6 +98,11 @@ def test_retraining_is_set_against_the_same_network_before_it(tmp_path: Path) ->
     assert (row["verdict"], row["effect_points"]) == ("supported", pytest.approx(30))
 
 
+def test_without_retraining_there_is_nothing_to_recover(tmp_path: Path) -> None:
+    run(tmp_path, "Magnitude", [0.8, 0.8], stage="pruned")
+    assert verdict(tmp_path, "retraining_recovers") == "not testable"
+
+
 def test_a_little_pruning_is_set_against_retraining_without_pruning(tmp_path: Path) -> None:
     key = "small_sparsity_can_raise_accuracy"
     run(tmp_path, "Magnitude", [0.91, 0.91], target_compression=2.0)

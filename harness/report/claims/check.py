@@ -6,6 +6,7 @@ from typing import Any
 import pandas as pd
 
 from harness.report.claims.claim import Claim, claims
+from harness.report.claims.differences import COLUMNS as DIFFERENCES
 from harness.report.claims.differences import differences, trained_longer
 from harness.report.claims.treatments import treated
 from harness.report.claims.verdict import UNTESTED, Effect, judge
@@ -27,12 +28,14 @@ def check(survey: Survey) -> pd.DataFrame:
     Raises:
         ValueError: a config.yaml beside the records is no YAML.
     """
-    rows = treated(survey)
-    return pd.DataFrame([_row(rows, claim) for claim in claims()], columns=COLUMNS)
+    # A folder of sensitivity analyses alone has no results, and not their columns.
+    rows = survey.results if survey.results.empty else treated(survey)
+    return pd.DataFrame([judged(rows, claim) for claim in claims()], columns=COLUMNS)
 
 
-def _row(rows: pd.DataFrame, claim: Claim) -> dict[str, Any]:
-    found = differences(rows, claim)
+def judged(rows: pd.DataFrame, claim: Claim) -> dict[str, Any]:
+    """The row (COLUMNS) of one claim; `rows` are treated results."""
+    found = pd.DataFrame(columns=DIFFERENCES) if rows.empty else differences(rows, claim)
     verdict = judge(found, claim.tolerance, claim.mode)
     said = {name: getattr(claim, name) for name in ("key", "claim", "source", "published", "fails")}
     row = {**said, "verdict": verdict.verdict, "way": claim.way}

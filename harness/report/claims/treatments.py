@@ -90,13 +90,12 @@ def _loader() -> Any:
 
 
 def _named(config: dict[str, Any]) -> dict[str, str]:
-    parts = {name: _module(config.get(name)) for name in ("saliency", "structure", "allocation")}
     return {
-        **parts,
+        **{name: _module(config.get(name)) for name in ("saliency", "structure", "allocation")},
         "when": str(config.get("when", "")),
         "control": str(config.get("control", "none")),
         "finetune": _finetune(config.get("finetune") or {}),
-        "schedule": _schedule(config.get("schedule") or {}, parts["saliency"]),
+        "schedule": _schedule(config.get("schedule") or {}),
         "grasp_absolute": str((config.get("saliency") or {}).get("absolute", "")).lower(),
     }
 
@@ -116,12 +115,11 @@ def _finetune(part: dict[str, Any]) -> str:
     return "rewind_to_init" if name == "weight_rewind" and at_start else name
 
 
-def _schedule(part: dict[str, Any], saliency: str) -> str:
+def _schedule(part: dict[str, Any]) -> str:
     """one_shot, rounds (several prunings, no training between), or several (levels)."""
     if _module(part) != "one_shot":
         return "several"
-    rounds = part.get("rounds") or (100 if saliency == "synflow" else 1)
-    return "rounds" if rounds > 1 else "one_shot"
+    return "rounds" if (part.get("rounds") or 1) > 1 else "one_shot"
 
 
 def others(config: dict[str, Any], differ: set[str]) -> str:
