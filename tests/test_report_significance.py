@@ -45,6 +45,7 @@ def test_p_is_corrected_over_the_comparisons_of_a_model_and_data_set(tmp_path: P
     assert rows.loc["B", "p_holm"] == pytest.approx(rows.loc["B", "p"])
     said = "against SNIP on lenet5, digits: paired t test, Holm's correction over 2 comparisons"
     assert said in survey.notes
+    assert not [note for note in survey.notes if "no p in" in note]
 
 
 def test_what_holds_after_the_correction_is_marked(tmp_path: Path) -> None:
