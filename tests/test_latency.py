@@ -11,8 +11,9 @@ from ranks_program import ME, Silent
 from sharing import SMALL as SHARED
 from sharing import marked, start
 from test_main import run_main
+from test_shared_stages import SOFT
 from torch import Tensor, nn
-from whole_runs import SMALL
+from whole_runs import SMALL, TWO_LEVELS
 
 from harness.distributed import Ranks
 from harness.latencies import note_latency
@@ -131,6 +132,8 @@ def test_each_result_is_measured_once_and_no_record_changes(tmp_path: Path, coun
         (("when=init",), [(0, "initial"), (1, "finetuned")]),
         (("when=steps", "steps.every=1"), [(0, "initial"), (1, "finetuned")]),
         (("penalty=l1",), [(0, "dense"), (1, "finetuned")]),
+        # Soft pruning: only the last level's result is the run's.
+        ((*TWO_LEVELS, *SOFT, "schedule.final=0.5"), [(0, "dense"), (2, "finetuned")]),
     ],
 )
 def test_the_last_stage_of_a_level_is_its_result(

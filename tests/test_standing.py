@@ -3,13 +3,11 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import environment
 from grids import TINY, planned_of
 
 from harness import sweep as command
@@ -241,17 +239,3 @@ def test_retry_gives_the_command_again_for_failed_points_only(
     ]
     assert _main("retry", str(tmp_path / "single")) == 130
     assert len(started) == 3  # stopped, the second one does not begin
-
-
-def test_a_reader_of_status_may_leave_early(tmp_path: Path) -> None:
-    _plan(tmp_path, "seed=0,1").write()
-    status = [sys.executable, "-m", "harness.sweep", "status", str(tmp_path / "single")]
-
-    with subprocess.Popen(
-        status, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    ) as running:
-        assert running.stdout and running.stderr
-        running.stdout.close()
-        said = running.stderr.read()
-
-    assert (running.returncode, said) == (0, b"")
