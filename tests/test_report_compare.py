@@ -206,6 +206,26 @@ def test_settings_that_both_have_are_compared_by_setting(tmp_path: Path) -> None
     assert table["found"].tolist().count("right") == 1
 
 
+def test_several_settings_that_only_one_side_has_are_never_taken_for_one(tmp_path: Path) -> None:
+    write(tmp_path / "a", setting="aaaa1")
+    write(tmp_path / "a", setting="bbbb1")
+    write(tmp_path / "b", setting="cccc1")
+    table = cells(load(tmp_path / "a"), load(tmp_path / "b"))
+    found = table.loc[table["target_compression_ratio"] > 1, "found"]
+    assert sorted(found) == ["left", "left", "right"]
+
+
+@pytest.mark.parametrize("longer", ["a", "b"])
+def test_a_run_with_a_further_record_is_not_identical(
+    longer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for side in ("a", "b"):
+        more = [make(stage="pruned", top1=0.2)] if side == longer else []
+        write_run(tmp_path / side / "0", *more, make())
+    assert run(tmp_path) == 0
+    assert last(capsys).startswith("identical records in 0 of 1 runs")
+
+
 def test_cells_of_one_folder_only_are_listed_and_are_no_difference(tmp_path: Path) -> None:
     write(tmp_path / "a")
     write(tmp_path / "b")
