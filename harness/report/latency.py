@@ -37,7 +37,8 @@ def _measured(file: Path) -> dict[int, dict[str, Any]]:
     except OSError:
         return {}
     events = [_parsed(line) for line in text.splitlines() if '"latency"' in line]
-    return {event["level"]: event for event in events if event.get("event") == "latency"}
+    told = (event for event in events if event.get("event") == "latency" and "level" in event)
+    return {event["level"]: event for event in told}
 
 
 def _parsed(line: str) -> dict[str, Any]:
