@@ -9,9 +9,12 @@ from harness.tracking.base import RunInfo
 
 
 class Silent:
-    """A sink that drops every record."""
+    """A sink that drops everything."""
 
     def log(self, record: Record) -> None:
+        pass
+
+    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
         pass
 
 
