@@ -77,6 +77,7 @@ class Stub:
         self.delay_s, self.broken = delay_s, broken
         self.runs: dict[str, StubRun] = {}
         self.artifacts: dict[str, StubArtifact] = {}  # by name and digest
+        self.reports: list[dict[str, Any]] = []
         self.files: dict[str, bytes] = {}
         self.unknown: list[str] = []
         self.asked: list[str] = []
@@ -126,6 +127,28 @@ class Stub:
 
     def _ServerFeaturesQuery(self, _: dict[str, Any]) -> dict[str, Any]:
         return {"serverInfo": {"features": []}}
+
+    def _ProjectInternalId(self, asked: dict[str, Any]) -> dict[str, Any]:
+        known = {run.project for run in self.runs.values()}
+        if asked["projectName"] not in known:
+            return {"project": None}
+        # Base64 of "Project:1".
+        return {"project": {"id": "1", "internalId": "UHJvamVjdDox"}}
+
+    def _GetProjects(self, _: dict[str, Any]) -> dict[str, Any]:
+        about = {"createdAt": "2020-01-01", "isBenchmark": False, "user": None}
+        nodes = [
+            {"id": "UHJvamVjdDox", "name": run.project, "entityName": "me", **about}
+            for run in self.runs.values()
+        ]
+        page = {"endCursor": None, "hasNextPage": False}
+        return {"models": {"pageInfo": page, "edges": [{"node": node} for node in nodes]}}
+
+    def _upsertView(self, asked: dict[str, Any]) -> dict[str, Any]:
+        self.reports.append(asked)
+        where = {"id": "UHJvamVjdDox", "name": asked["projectName"], "entityName": "me"}
+        view = {name: asked[name] for name in ("name", "displayName", "description", "spec")}
+        return {"upsertView": {"view": {**view, "id": "Vmlldzox", "project": where}}}
 
     def _UpsertBucket(self, asked: dict[str, Any]) -> dict[str, Any]:
         name, project = asked["name"], asked.get("project") or "uncategorized"

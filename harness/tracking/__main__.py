@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from harness.stopping import INTERRUPTED
+from harness.tracking.report import send, sweeps
 from harness.tracking.sync import Kept, NoServer, kept, sync
 
 LIMIT_S = 600.0
@@ -50,6 +51,11 @@ def _sync(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _report(options: argparse.Namespace) -> int:
+    print(send(options.project, options.entity, sweeps(options.runs)))
+    return 0
+
+
 def _show(found: Sequence[Kept]) -> None:
     for one in found:
         print(f"would upload {one.id}:")
@@ -60,6 +66,12 @@ def _show(found: Sequence[Kept]) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(prog="python -m harness.tracking", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_sync(commands)
+    _add_report(commands)
+    return parser
+
+
+def _add_sync(commands: "argparse._SubParsersAction[Parser]") -> None:
     upload = commands.add_parser(
         "sync",
         help="upload what W&B has kept offline",
@@ -74,7 +86,19 @@ def _parser() -> argparse.ArgumentParser:
     upload.add_argument(
         "--limit", metavar="SECONDS", type=float, default=LIMIT_S, help="per W&B run (600)"
     )
-    return parser
+
+
+def _add_report(commands: "argparse._SubParsersAction[Parser]") -> None:
+    made = commands.add_parser(
+        "report",
+        help="make a report at W&B",
+        description="Makes a report at W&B over the uploaded runs of the sweeps below RUNS, "
+        "grouped by method; prints its address.",
+    )
+    made.set_defaults(work=_report)
+    made.add_argument("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
+    made.add_argument("--project", required=True, help="where the runs are at W&B")
+    made.add_argument("--entity", help="user or team (default: that of the account)")
 
 
 if __name__ == "__main__":
