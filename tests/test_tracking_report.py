@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import wandb
 from tracking_fakes import forget_settings
-from wandb_stub import Stub, StubRun
+from wandb_stub import Stub
+from wandb_stub_data import StubRun
 
 from harness.tracking.__main__ import main
 from harness.tracking.report import sweeps

@@ -4,8 +4,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import wandb
 import wandb_log
-from tracking_fakes import forget_settings, info, record
+from tracking_fakes import FakeRun, forget_settings, info, record
 
 from harness.records import Record
 from harness.tracking.rows import Curve, Steps
@@ -76,6 +77,13 @@ def test_levels_inside_one_training_do_not_end_it() -> None:
     curve.end(replace(record(2, "pruned"), epochs=0.5))
     assert curve.live(2, 2, 0.4, 0.6).number == 2
     assert [one.number for one in curve.end(finetuned(2, 0.5, 0.4))] == [1, 2]
+
+
+def test_a_training_goes_on_after_a_level_that_only_a_later_one_ends() -> None:
+    curve = Curve()
+    curve.live(1, 1, 0.5, 0.5)
+    curve.end(replace(record(1, "finetuned"), epochs=1, on_the_way=True))
+    assert curve.live(2, 2, 0.4, 0.6).number == 2
 
 
 def test_a_record_gets_1000_times_its_compression_and_an_epoch_the_next_free_step() -> None:
@@ -149,6 +157,18 @@ def test_wandb_finished_run_that_is_done_again_is_sent_again(tmp_path: Path) -> 
         with Wandb().open(info(tmp_path)) as sink:
             sink.log(record(1, "pruned"))
     assert stages(tmp_path) == ["pruned/top1", "pruned/top1"]
+
+
+def test_wandb_run_that_continues_an_id_begins_after_its_last_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = FakeRun(tmp_path)
+    run.starting_step = 5000
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+    with Wandb().open(info(tmp_path)) as sink:
+        sink.epoch(1, 1, 0.5, 0.5)
+        sink.log(record(1, "finetuned"))
+    assert [row["step"] for row in run.rows] == [5000, 5001, 5002]
 
 
 def test_wandb_dense_rows_are_sent_by_the_first_run_of_a_survey_only(tmp_path: Path) -> None:

@@ -132,6 +132,27 @@ def test_sync_leaves_runs_that_are_at_work_for_later(runs: Path) -> None:
     assert [one.id for one in kept(runs)] == [run_id(me)]
 
 
+def test_sync_takes_the_oldest_first(tmp_path: Path) -> None:
+    for folder in (
+        "a/wandb/offline-run-20260102_000000-x",
+        "b/wandb/offline-run-20260101_000000-x",
+        "c/wandb/offline-run-20251231_000000-y",
+    ):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / f"run-{folder[-1]}.wandb").touch()
+    found = [(one.id, [path.parents[1].name for path in one.folders]) for one in kept(tmp_path)]
+    assert found == [("y", ["c"]), ("x", ["b", "a"])]
+
+
+def test_sync_is_not_turned_off_by_the_mode_of_a_training(
+    runs: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    offline(runs, "a1", level=1)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    assert main(["sync", str(runs)]) == 0
+    assert stub.runs
+
+
 def test_sync_says_what_it_would_do(
     runs: Path, stub: Stub, capfd: pytest.CaptureFixture[str]
 ) -> None:
