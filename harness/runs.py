@@ -200,6 +200,8 @@ class Run:
             group=self.sweep_name,
             job_type=me.method,
             config=self.config,
+            sweep=self.folder.parents[1],
+            dense=self.dense,
             earlier=tuple(earlier),
         )
 

@@ -52,7 +52,11 @@ def test_every_file_composes_and_builds(file: str) -> None:
     cfg = composed([f"{added}{key}={name}", *fits])
 
     assert isinstance(build(cfg), Experiment)
-    assert type(instantiate(cfg.tracking)).__name__ in ("Wandb", "NoTracking")
+    assert type(instantiate(cfg.tracking)).__name__ in (
+        "Wandb",
+        "TensorBoard",
+        "NoTracking",
+    )
 
 
 @pytest.mark.parametrize("role", ["training", "training@retraining"])

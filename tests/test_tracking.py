@@ -1,6 +1,7 @@
-"""No network: W&B runs offline, and its outages are played."""
+"""What an offline run of W&B holds."""
 
 import hashlib
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ import pytest
 import wandb
 import wandb_log
 import yaml
-from tracking_fakes import FakeRun, fail, info, record, track
+from tracking_fakes import forget_settings, info, record, track
 
-import harness.tracking.wandb as tracked
+from harness.stopping import Stopped
 from harness.tracking.base import Tracking
 from harness.tracking.none import NoTracking
-from harness.tracking.rows import Steps
+from harness.tracking.service import settings
 from harness.tracking.wandb import Wandb, run_id
 
 CONF = Path(__file__).parents[1] / "conf" / "tracking"
@@ -22,9 +23,7 @@ CONF = Path(__file__).parents[1] / "conf" / "tracking"
 
 @pytest.fixture(autouse=True)
 def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("WANDB_MODE", "WANDB_DIR", "WANDB_RUN_ID", "WANDB_API_KEY", "WANDB_PROJECT"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setattr(tracked, "_online_failed", False)
+    forget_settings(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -44,20 +43,37 @@ def test_wandb_run_says_what_it_is(log: wandb_log.WandbLog) -> None:
     assert log.config["schedule"] == {"levels": 2, "densities": [0.5, 0.25]}
 
 
-def test_wandb_draws_every_metric_over_compression(log: wandb_log.WandbLog) -> None:
-    assert log.step_metrics == {"compression": "", "*": "compression"}
+def test_wandb_draws_levels_over_density_and_epochs_over_epoch(log: wandb_log.WandbLog) -> None:
+    stages = ("initial", "dense", "penalised", "pruned", "recalibrated", "finetuned")
+    over_density = {f"{name}/*": "density" for name in (*stages, "weights")}
+    axes = {"density": "", "compression": "", "epoch": ""}
+    assert log.step_metrics == {**axes, **over_density, "training/*": "epoch"}
 
 
-def test_wandb_stages_of_a_level_share_one_step_made_of_the_compression(
+def test_wandb_stage_gets_a_row_with_its_density_and_a_step_made_of_the_compression(
     log: wandb_log.WandbLog,
 ) -> None:
-    first, second = log.history[:2]
-    assert [row["_step"] for row in (first, second)] == [2000, 4000]
-    assert (first["level"], first["compression"], first["target_compression"]) == (1, 1.99, 2)
-    assert (first["pruned/top1"], first["finetuned/top1"]) == (0.4, 0.9)
-    assert (second["compression"], second["finetuned/parameters"]) == (3.98, 250)
+    pruned, finetuned, next_level = log.history[:3]
+    assert [row["_step"] for row in (pruned, finetuned, next_level)] == [2000, 2001, 4000]
+    where = ("level", "density", "compression", "target_compression")
+    assert [finetuned[name] for name in where] == [1, 0.5, 1.99, 2]
+    assert (pruned["pruned/top1"], finetuned["finetuned/top1"]) == (0.4, 0.9)
+    assert (next_level["pruned/parameters"], log.history[3]["finetuned/parameters"]) == (250, 250)
     for metric in ("loss", "validation_top1", "validation_loss", "density", "speedup", "macs"):
-        assert f"finetuned/{metric}" in second
+        assert f"finetuned/{metric}" in finetuned
+
+
+def test_wandb_row_of_a_stage_has_a_histogram_of_its_layers_densities(
+    log: wandb_log.WandbLog,
+) -> None:
+    drawn = log.history[0]["pruned/layer_densities"]
+    assert (drawn["_type"], len(drawn["values"]), len(drawn["bins"])) == ("histogram", 20, 21)
+    # 0.5 and 0.25 in bins of 0.05; a layer on an edge counts in the bin above.
+    assert [number for number, count in enumerate(drawn["values"]) if count] == [5, 10]
+
+
+def test_wandb_summary_has_the_last_level(log: wandb_log.WandbLog) -> None:
+    assert (log.summary["finetuned/parameters"], log.summary["density"]) == (250, 0.25)
 
 
 def test_wandb_gets_the_density_of_every_layer_once(log: wandb_log.WandbLog) -> None:
@@ -84,6 +100,20 @@ def test_wandb_failed_run_ends_with_exit_code_1_and_keeps_its_rows(tmp_path: Pat
     assert len(log.tables["layers"]["data"]) == 2
 
 
+@pytest.mark.parametrize(
+    "error, status",
+    [(KeyboardInterrupt(), 130), (Stopped(signal.SIGINT), 130), (Stopped(signal.SIGTERM), 75)],
+)
+def test_wandb_interrupted_run_ends_with_the_exit_code_of_its_command(
+    tmp_path: Path, error: BaseException, status: int
+) -> None:
+    with pytest.raises(type(error)), Wandb().open(info(tmp_path)):
+        raise error
+
+    (log,) = wandb_log.logs(tmp_path)
+    assert log.exit_code == status
+
+
 def test_wandb_run_id_is_a_hash_of_group_method_seed_and_setting(tmp_path: Path) -> None:
     one = info(tmp_path)
     expected = hashlib.sha256(b'["survey", "global_magnitude", 7, "5e77"]').hexdigest()[:16]
@@ -103,120 +133,21 @@ def test_wandb_runs_of_a_survey_share_one_wandb_run(tmp_path: Path) -> None:
     assert {log.history[0]["_step"] for log in (first, second)} == {2000, 4000}
 
 
-def test_wandb_levels_inside_one_training_get_a_row_each(tmp_path: Path) -> None:
-    shrinking = [replace(record(level, "pruned"), on_the_way=level < 3) for level in (1, 2, 3)]
-    with Wandb().open(info(tmp_path)) as sink:
-        for one in [*shrinking, record(3, "finetuned")]:
-            sink.log(one)
-
-    (log,) = wandb_log.logs(tmp_path)
-    rows = [row for row in log.history if "level" in row]
-    assert [(row["_step"], row["level"]) for row in rows] == [(2000, 1), (4000, 2), (8000, 3)]
-    assert ["pruned/top1" in row for row in rows] == [True, True, True]
-    assert ["finetuned/top1" in row for row in rows] == [False, False, True]
-
-
-def test_wandb_levels_whose_masks_are_released_get_steps_of_their_own() -> None:
-    soft = [replace(record(level, "finetuned"), target_compression=1.0) for level in (1, 2, 3)]
-    steps = Steps()
-    assert [steps.of(one) for one in soft] == [1000, 1001, 1002]
-
-
-def test_wandb_all_stages_of_a_level_share_its_step() -> None:
-    steps = Steps()
-    stages = ("penalised", "pruned", "recalibrated", "finetuned")
-    assert {steps.of(record(1, stage)) for stage in stages} == {2000}
-
-
 def test_wandb_gets_what_the_training_cost(log: wandb_log.WandbLog) -> None:
-    first = log.history[0]
     costs = ("examples", "training_flops", "training_flops_dense", "gradient_norm")
-    assert [first[f"finetuned/{name}"] for name in costs] == [1200, 3600, 7200, 0.125]
-
-
-def test_wandb_steps_rise_even_where_the_compression_does_not() -> None:
-    steps = Steps(free=4001)
-    assert [steps.of(record(level, "pruned")) for level in (1, 1, 2, 3)] == [4001, 4001, 4002, 8000]
-
-
-def test_wandb_step_that_was_sent_is_not_used_again() -> None:
-    steps = Steps()
-    assert steps.of(record(1, "finetuned")) == 2000
-    steps.close_level()
-    assert steps.of(record(1, "finetuned")) == 2001
-
-
-def test_wandb_dense_row_is_sent_by_the_first_run_of_a_survey_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run = FakeRun(starting_step=4001)
-    monkeypatch.setattr(wandb, "init", lambda **_: run)
-    with Wandb(mode="online").open(info(tmp_path)) as sink:
-        sink.log(replace(record(1, "dense"), level=0, target_compression=1.0, layers={}))
-        sink.log(replace(record(1, "finetuned"), layers={}))
-
-    assert [(row["level"], row["step"]) for row in run.rows] == [(1, 4001)]
-    assert run.exit_codes == [0]
-
-
-def test_wandb_that_cannot_start_stops_nothing_and_says_so_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(wandb, "init", fail)
-
-    track(Wandb(), tmp_path)
-
-    expected = "W&B cannot start, this run goes on without it: the server is gone\n"
-    assert capsys.readouterr().err == expected
-    assert not list(tmp_path.iterdir())
-
-
-def test_wandb_that_cannot_log_or_finish_stops_nothing_and_says_so_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    run = FakeRun(starting_step=0)
-    monkeypatch.setattr(run, "log", fail)
-    monkeypatch.setattr(run, "finish", fail)
-    monkeypatch.setattr(wandb, "init", lambda **_: run)
-
-    track(Wandb(), tmp_path)
-
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line == "W&B did not get all of this run (records.jsonl has it): the server is gone"
-
-
-def test_wandb_without_its_server_goes_on_offline_and_asks_once_a_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked, init = [], wandb.init
-
-    def init_offline_only(**settings: Any) -> Any:
-        asked.append(settings["mode"])
-        return fail() if settings["mode"] == "online" else init(**settings)
-
-    monkeypatch.setattr(wandb, "init", init_offline_only)
-
-    for name in ("a", "b"):
-        track(Wandb(mode="online"), tmp_path / name)
-
-    assert asked == ["online", "offline", "offline"]
-    (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("W&B cannot be reached, this process goes on offline")
-    for name in ("a", "b"):
-        (log,) = wandb_log.logs(tmp_path / name)
-        assert log.exit_code == 0 and len(log.history) == 3
+    assert [log.history[1][f"finetuned/{name}"] for name in costs] == [1200, 3600, 7200, 0.125]
 
 
 def test_wandb_settings_that_its_version_does_not_know_are_left_out(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert tracked._settings(20).x_transaction_log_flush_interval == 0.5
+    assert settings(20).x_transaction_log_flush_interval == 0.5
 
     known = dict(wandb.Settings.model_fields)
     del known["x_transaction_log_flush_interval"]
     monkeypatch.setattr(wandb.Settings, "model_fields", known)
 
-    assert tracked._settings(20).x_transaction_log_flush_interval == 15
+    assert settings(20).x_transaction_log_flush_interval == 15
 
 
 @pytest.mark.parametrize("tracking", [Wandb(mode="disabled"), NoTracking()])
@@ -239,6 +170,8 @@ def test_no_tracking_lets_an_exception_pass(tmp_path: Path) -> None:
         ({"init_timeout_s": 0}, "init_timeout_s must be above 0 seconds, got 0"),
         ({"tags": "mine"}, r"tags must be a list, got the text 'mine'; write \[mine\]"),
         ({"tags": ["x" * 65]}, "tags must be texts of 1 to 64 characters"),
+        ({"artifacts": "masks"}, "artifacts must be a list .* got 'masks'; for none of them write"),
+        ({"artifacts": ["weights"]}, "any of dense, masks, records, got .'weights'."),
     ],
 )
 def test_wandb_refuses_what_would_fail_later(wrong: dict[str, Any], message: str) -> None:
@@ -249,7 +182,8 @@ def test_wandb_refuses_what_would_fail_later(wrong: dict[str, Any], message: str
 def test_wandb_conf_has_the_defaults_of_the_class() -> None:
     values = yaml.safe_load((CONF / "wandb.yaml").read_text())
     assert values.pop("_target_") == f"{Wandb.__module__}.{Wandb.__name__}"
-    assert Wandb(**values | {"tags": tuple(values["tags"])}) == Wandb()
+    lists = {name: tuple(values[name]) for name in ("tags", "artifacts")}
+    assert Wandb(**values | lists) == Wandb()
     assert yaml.safe_load((CONF / "none.yaml").read_text()) == {
         "_target_": f"{NoTracking.__module__}.{NoTracking.__name__}"
     }

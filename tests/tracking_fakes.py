@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 import wandb
 
+import harness.tracking.wandb as tracked
 from harness.records import Record
 from harness.tracking.base import RunInfo, Tracking
 
@@ -45,7 +47,8 @@ def record(level: int, stage: str) -> Record:
     )
 
 
-def info(folder: Path) -> RunInfo:
+def info(folder: Path, sweep: Path | None = None) -> RunInfo:
+    """sweep: the folder that it shares with other runs; None: it is alone."""
     return RunInfo(
         id="0123456789ab",
         folder=folder,
@@ -58,6 +61,8 @@ def info(folder: Path) -> RunInfo:
         group="survey",
         job_type="prune",
         config={"seed": 7, "schedule": {"levels": 2, "densities": [0.5, 0.25]}},
+        sweep=sweep or folder,
+        dense=folder / ".dense" / "de15e",
     )
 
 
@@ -68,11 +73,21 @@ def track(tracking: Tracking, folder: Path) -> None:
                 sink.log(record(level, stage))
 
 
-class FakeRun:
-    """A W&B run that another run of its id has brought to a step."""
+def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No settings of whoever runs the tests, and nothing that a test before has found out."""
+    for name in ("WANDB_MODE", "WANDB_DIR", "WANDB_RUN_ID", "WANDB_API_KEY", "WANDB_PROJECT"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tracked, "_online_failed", False)
 
-    def __init__(self, starting_step: int) -> None:
-        self.starting_step = starting_step
+
+class FakeRun:
+    """A W&B run that only remembers."""
+
+    id = "f" * 16
+    starting_step = 0
+
+    def __init__(self, folder: Path) -> None:
+        self.dir = str(folder / "fake" / "files")
         self.rows: list[dict[str, Any]] = []
         self.exit_codes: list[int] = []
 
@@ -81,6 +96,9 @@ class FakeRun:
 
     def log(self, row: dict[str, Any], step: int | None = None, commit: bool = True) -> None:
         self.rows.append(row | {"step": step})
+
+    def log_artifact(self, artifact: wandb.Artifact) -> None:
+        pass
 
     def finish(self, exit_code: int) -> None:
         self.exit_codes.append(exit_code)

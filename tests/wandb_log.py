@@ -23,6 +23,15 @@ WHOLE, LAST = 1, 4
 
 
 @dataclass
+class Artifact:
+    name: str
+    type: str
+    metadata: dict[str, Any]
+    files: dict[str, Path]  # name in the artifact -> where it lies
+    used: bool  # taken in, not brought out
+
+
+@dataclass
 class WandbLog:
     id: str = ""
     project: str = ""
@@ -37,13 +46,19 @@ class WandbLog:
     summary: dict[str, Any] = field(default_factory=dict)
     step_metrics: dict[str, str] = field(default_factory=dict)  # metric or glob -> its x axis
     tables: dict[str, dict[str, Any]] = field(default_factory=dict)  # key -> columns, data
+    artifacts: list[Artifact] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     exit_code: int | None = None  # None: killed
 
 
-def logs(folder: Path) -> list[WandbLog]:
+def logs(folder: Path, name: str = "wandb") -> list[WandbLog]:
     """Every finished run below the folder, oldest first."""
-    return [_finished(path) for path in sorted(folder.glob("wandb/*run-*/*.wandb"))]
+    return [_finished(path) for path in sorted(folder.glob(f"{name}/*run-*/*.wandb"), key=_begun)]
+
+
+def _begun(path: Path) -> tuple[str, int]:
+    # Folders are named by the second.
+    return path.parent.name, path.stat().st_mtime_ns
 
 
 def _finished(path: Path, patience_s: float = 10) -> WandbLog:
@@ -75,10 +90,18 @@ def _take(log: WandbLog, record: Any) -> None:
     elif kind == "metric":
         metric = record.metric
         log.step_metrics[metric.name or metric.glob_name] = metric.step_metric
+    elif kind == "artifact" and record.artifact.type != "run_table":  # W&B's copy of a table
+        log.artifacts.append(_artifact(record.artifact))
     elif kind == "files":
         log.files += [file.path for file in record.files.files]
     elif kind == "exit":
         log.exit_code = record.exit.exit_code
+
+
+def _artifact(sent: Any) -> Artifact:
+    files = {entry.path: Path(entry.local_path) for entry in sent.manifest.contents}
+    metadata = json.loads(sent.metadata or "{}")
+    return Artifact(sent.name, sent.type, metadata, files, sent.use_after_commit)
 
 
 def _take_run(log: WandbLog, run: Any) -> None:

@@ -21,6 +21,8 @@ class RunInfo:
     group: str  # name of the sweep
     job_type: str
     config: dict[str, Any]  # resolved, plain values
+    sweep: Path  # folder of all runs of the group
+    dense: Path  # cache of its dense training, named by the hash of what decides it
     earlier: tuple[Record, ...] = ()  # what an interrupted start of the run has logged
 
 

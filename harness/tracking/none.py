@@ -9,7 +9,7 @@ from harness.tracking.base import RunInfo
 
 
 class Silent:
-    """A sink that drops every record and epoch."""
+    """A sink that drops everything."""
 
     def log(self, record: Record) -> None:
         pass

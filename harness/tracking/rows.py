@@ -1,8 +1,11 @@
-"""Records as W&B wants them: flat rows, integer steps, one table of layers; no W&B here."""
+"""Records and epochs as a tracker wants them: flat rows, named; no tracker here."""
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
-from harness.records import Record
+from harness.records import STAGES, Record
 
 METRICS = (
     "top1",
@@ -23,16 +26,22 @@ METRICS = (
 )
 LAYER_COLUMNS = ("compression", "level", "stage", "layer", "density")
 
-# Nothing of the same level follows these.
-LAST_STAGES = frozenset({"dense", "finetuned"})
+# What a row's measurements are drawn over, by the beginning of their names.
+AXES = {"training": "epoch", "weights": "density"} | {
+    stage: "density" for stage in ("initial", "dense", *STAGES)
+}
+
+# A training ends with these, unless another level goes on with it.
+TRAINED = frozenset({"dense", "penalised", "finetuned"})
 
 
 def row(record: Record) -> dict[str, float]:
-    """Measurements as "stage/metric", beside the compression that they are drawn against."""
+    """Measurements as "stage/metric", beside the density that they are drawn over."""
     measured = {name: getattr(record, name) for name in METRICS} | _connected(record)
-    # Where it was not measured, W&B gets no such row rather than a gap that looks like one.
+    # Where it was not measured, there is no such row rather than a gap that looks like one.
     known = {name: value for name, value in measured.items() if value is not None}
     return {f"{record.stage}/{name}": value for name, value in known.items()} | {
+        "density": record.density,
         "compression": record.compression,
         "target_compression": record.target_compression,
         "level": record.level,
@@ -57,27 +66,97 @@ def layer_rows(record: Record) -> list[list[float | str]]:
     ]
 
 
-def wanted_step(record: Record) -> int:
-    """round(1000 x target_compression): W&B's steps are integers, compressions are not."""
-    return round(1000 * record.target_compression)
+def wanted_step(compression: float) -> int:
+    """round(1000 x compression): steps of trackers are integers, compressions are not."""
+    return round(1000 * compression)
 
 
 @dataclass
 class Steps:
     """Hands out W&B steps, which must rise or W&B drops the row.
 
-    The stages of a level share one. A level whose step is taken gets the next free one, as
-    `wandb sync` does it too: its "compression" still places it right in every chart.
+    A record gets 1000 x its target compression, an epoch the next free step; a step that is taken
+    or has been passed becomes the next free one, as `wandb sync` does it too when it merges the
+    folders of one id. Every chart has an axis of its own (AXES), so no step misplaces a point.
     """
 
     free: int = 0
-    level: int | None = None
 
     def of(self, record: Record) -> int:
-        if record.level != self.level:
-            self.level = record.level
-            self.free = max(self.free, wanted_step(record)) + 1
+        self.free = max(self.free, wanted_step(record.target_compression))
+        return self.next()
+
+    def next(self) -> int:
+        self.free += 1
         return self.free - 1
 
-    def close_level(self) -> None:
-        self.level = None
+
+@dataclass(frozen=True)
+class Epoch:
+    """number: over the whole run, from 1. compression: of the network that was trained."""
+
+    number: int
+    level: int
+    loss: float | None
+    accuracy: float | None
+    compression: float
+
+    @property
+    def row(self) -> dict[str, float]:
+        measured = {"training/loss": self.loss, "training/validation_top1": self.accuracy}
+        known = {name: value for name, value in measured.items() if value is not None}
+        return known | {
+            "epoch": self.number,
+            "level": self.level,
+            "compression": self.compression,
+        }
+
+
+@dataclass
+class Curve:
+    """Learning curves of a run's trainings, one after the other.
+
+    An epoch has the same number whether it is seen live or read from the record that ends its
+    training, and also in a later start of the run.
+    """
+
+    ended: int = 0  # epochs of the trainings before
+    newest: int = 0  # of this training, seen live
+    compression: float = 1.0
+
+    def live(self, level: int, epoch: int, loss: float | None, accuracy: float | None) -> Epoch:
+        """epoch: of this training, from 1."""
+        self.newest = max(self.newest, epoch)
+        return Epoch(self.ended + epoch, level, loss, accuracy, self.compression)
+
+    def end(self, record: Record) -> list[Epoch]:
+        """All epochs of the training that this record ends; what follows is another training."""
+        losses, top1 = record.epoch_losses or [], record.epoch_top1 or []
+        pairs = enumerate(zip_longest(losses, top1), start=self.ended + 1)
+        found = [
+            Epoch(number, record.level, loss, accuracy, self.compression)
+            for number, (loss, accuracy) in pairs
+        ]
+        self._count(record, len(found))
+        self.compression = record.compression
+        return found
+
+    def _count(self, record: Record, measured: int) -> None:
+        goes_on = record.on_the_way or record.stage not in TRAINED
+        if not measured and goes_on:
+            return
+        self.ended += measured or max(self.newest, math.ceil(record.epochs))
+        self.newest = 0
+
+
+def key(row_of: Record | Epoch) -> str:
+    """What tells a row from the other rows of its run, in every start of it."""
+    if isinstance(row_of, Epoch):
+        return f"epoch {row_of.number}"
+    return f"level {row_of.level} {row_of.stage}"
+
+
+def in_order(curve: Curve, record: Record) -> Iterator[Record | Epoch]:
+    """What a record brings: the epochs that led to it, then itself."""
+    yield from curve.end(record)
+    yield record

@@ -2,16 +2,21 @@
 
 import hashlib
 import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from harness.records import Record, Sink
+from harness.files import Busy, locked
+from harness.records import Sink
+from harness.stopping import INTERRUPTED, Stopped
+from harness.tracking.artifacts import KINDS, Leaving
 from harness.tracking.base import RunInfo
+from harness.tracking.first import SHARED
 from harness.tracking.none import Silent
-from harness.tracking.rows import LAST_STAGES, LAYER_COLUMNS, Steps, layer_rows, row
+from harness.tracking.rows import AXES
+from harness.tracking.service import check_writable, free_id, settings, tell
+from harness.tracking.sink import RunSink
 
 if TYPE_CHECKING:
     import wandb
@@ -34,11 +39,11 @@ def run_id(info: RunInfo) -> str:
 
 @dataclass(frozen=True)
 class Wandb:
-    """Sends each record to W&B; an outage of W&B is told once and stops nothing.
+    """Sends records and epochs to W&B; an outage of W&B is told once and stops nothing.
 
-    Offline, wandb/ in the run's folder holds everything for a later `wandb sync`. Several runs
-    that share an id (see run_id) must not be online at the same time: W&B keeps the rows of
-    one of them only. Offline they may.
+    Offline, wandb/ in the run's folder holds everything for `python -m harness.tracking sync`.
+    Of the runs that share an id (see run_id) one at a time is online, because W&B keeps the rows
+    of one of them only; the others go on offline, where they may be many.
 
     Raises:
         ValueError: a field that W&B would refuse later.
@@ -50,6 +55,9 @@ class Wandb:
     tags: tuple[str, ...] = ()
     notes: str | None = None
     init_timeout_s: float = 20
+    histograms: bool = True
+    artifacts: tuple[str, ...] = KINDS
+    dense_weights: bool = False
 
     def __post_init__(self) -> None:
         if self.mode not in MODES:
@@ -68,44 +76,65 @@ class Wandb:
                 "to wait for no server choose mode=offline"
             )
         _check_tags(self.tags)
+        _check_artifacts(self.artifacts)
 
     @contextmanager
     def open(self, info: RunInfo) -> Iterator[Sink]:
-        run = None if self.mode == "disabled" else self._start(info)
-        if run is None:
-            yield Silent()
-            return
-        sink = _RunSink(run, info.earlier)
-        try:
-            yield sink
-        except BaseException:
-            sink.finish(exit_code=1)
-            raise
-        sink.finish(exit_code=0)
-
-    def _start(self, info: RunInfo) -> "wandb.Run | None":
-        global _online_failed
-        if self.mode == "online" and not _online_failed:
+        with ExitStack() as stack:
+            run = None if self.mode == "disabled" else self._start(info, stack)
+            if run is None:
+                yield Silent()
+                return
+            leaving = Leaving(self.artifacts, self.dense_weights)
+            sink = RunSink(run, info, leaving, self.histograms)
             try:
-                return self._init(info, "online")
-            except Exception as error:
-                _online_failed = True
-                _tell("cannot be reached, this process goes on offline (`wandb sync` later)", error)
-                _free_id()
+                yield sink
+            except BaseException as error:
+                sink.finish(_exit_code(error))
+                raise
+            sink.finish(exit_code=0)
+
+    def _start(self, info: RunInfo, stack: ExitStack) -> "wandb.Run | None":
+        if self.mode == "online" and (run := self._start_online(info, stack)):
+            return run
         try:
             return self._init(info, "offline")
         except Exception as error:
-            _tell("cannot start, this run goes on without it", error)
+            tell("cannot start, this run goes on without it", error)
             return None
+
+    def _start_online(self, info: RunInfo, stack: ExitStack) -> "wandb.Run | None":
+        global _online_failed
+        if _online_failed:
+            return None
+        home = info.sweep / SHARED / run_id(info)
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+            with ExitStack() as held:
+                held.enter_context(locked(home, wait=False))
+                run = self._init(info, "online")
+                stack.push(held.pop_all())
+            return run
+        except Busy as busy:
+            tell("has another run of the same id online, this one goes on offline", busy)
+        except Exception as error:
+            _online_failed = True
+            tell(
+                "cannot be reached, this process goes on offline "
+                "(`python -m harness.tracking sync` later)",
+                error,
+            )
+            free_id()
+        return None
 
     def _init(self, info: RunInfo, mode: Literal["online", "offline"]) -> "wandb.Run":
         # Half a second, and 55 MB that a run without tracking does not need.
         import wandb
 
-        info.folder.mkdir(parents=True, exist_ok=True)
-        settings = _settings(self.init_timeout_s)
+        check_writable(info.folder / "wandb")
+        wishes = settings(self.init_timeout_s)
         # Without this an online run asks a terminal for its key, and waits for ever.
-        wandb.setup(settings)
+        wandb.setup(wishes)
         run = wandb.init(
             id=run_id(info),
             resume="allow",
@@ -120,10 +149,12 @@ class Wandb:
             tags=self._tags(info),
             notes=self.notes,
             config=info.config,
-            settings=settings,
+            settings=wishes,
         )
-        run.define_metric("compression")
-        run.define_metric("*", step_metric="compression")
+        for axis in ("density", "compression", "epoch"):
+            run.define_metric(axis)
+        for beginning, axis in AXES.items():
+            run.define_metric(f"{beginning}/*", step_metric=axis)
         return run
 
     def _tags(self, info: RunInfo) -> list[str]:
@@ -131,80 +162,10 @@ class Wandb:
         return list(dict.fromkeys([*own, *self.tags]))
 
 
-class _RunSink:
-    """One open W&B run. Whatever W&B raises is told once and the caller goes on."""
-
-    def __init__(self, run: "wandb.Run", earlier: Sequence[Record] = ()) -> None:
-        self._run = run
-        self._steps = Steps(free=run.starting_step)
-        self._layers = [line for record in earlier for line in layer_rows(record)]
-        self._told = False
-
-    def log(self, record: Record) -> None:
-        self._layers += layer_rows(record)
-        if record.level == 0 and self._run.starting_step > 0:
-            # An earlier run of the same id has sent the same dense model.
-            return
-        step, last = self._steps.of(record), record.stage in LAST_STAGES
-        # Without the commit W&B holds a row back until the next level begins.
-        self._attempt(lambda: self._run.log(row(record), step=step, commit=last))
-        if last:
-            self._steps.close_level()
-
-    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None: ...
-
-    def finish(self, exit_code: int) -> None:
-        if self._layers:
-            self._attempt(self._log_layers)
-        self._attempt(lambda: self._run.finish(exit_code=exit_code))
-
-    def _log_layers(self) -> None:
-        import wandb
-
-        table = wandb.Table(columns=[*LAYER_COLUMNS], data=[*self._layers])
-        self._run.log({"layers": table, "compression": self._layers[-1][0]})
-
-    def _attempt(self, send: Callable[[], None]) -> None:
-        try:
-            send()
-        except Exception as error:
-            if not self._told:
-                _tell("did not get all of this run (records.jsonl has it)", error)
-            self._told = True
-
-
-def _free_id() -> None:
-    """Ends W&B's service, for which the id of a run that failed to start stays in use."""
-    try:
-        import wandb
-
-        wandb.teardown()
-    except Exception as error:
-        _tell("cannot stop its service", error)
-
-
-def _settings(timeout_s: float) -> "wandb.Settings":
-    import wandb
-
-    wishes: dict[str, Any] = {
-        "silent": True,
-        "console": "off",
-        "disable_git": True,
-        "disable_code": True,
-        "save_code": False,
-        "init_timeout": timeout_s,
-        "login_timeout": timeout_s,
-        # Else the end of a run waits for as long as the server is gone.
-        "finish_timeout": timeout_s,
-        "finish_timeout_raises": True,
-        # A killed run loses what was not flushed; the default is 15 s.
-        "x_transaction_log_flush_interval": 0.5,
-        # Listing the installed packages is most of a start; environment.json has them.
-        "x_save_requirements": False,
-    }
-    # Settings come and go with W&B's versions, and it refuses unknown ones.
-    known = wandb.Settings.model_fields
-    return wandb.Settings(**{name: value for name, value in wishes.items() if name in known})
+def _exit_code(error: BaseException) -> int:
+    if isinstance(error, Stopped):
+        return error.status
+    return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
 
 def _check_tags(tags: tuple[str, ...]) -> None:
@@ -215,6 +176,9 @@ def _check_tags(tags: tuple[str, ...]) -> None:
             raise ValueError(f"tags must be texts of 1 to {TAG_LENGTH} characters, got {tag!r}")
 
 
-def _tell(what: str, error: Exception) -> None:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    print(f"W&B {what}: {reason}", file=sys.stderr)
+def _check_artifacts(kinds: tuple[str, ...]) -> None:
+    if isinstance(kinds, str) or any(kind not in KINDS for kind in kinds):
+        raise ValueError(
+            f"artifacts must be a list with any of {', '.join(KINDS)}, got {kinds!r}; "
+            "for none of them write []"
+        )

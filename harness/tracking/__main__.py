@@ -1,0 +1,105 @@
+"""`python -m harness.tracking`: what there is to do about W&B when the runs are done."""
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from harness.stopping import INTERRUPTED
+from harness.tracking.report import send, sweeps
+from harness.tracking.sync import Kept, NoServer, kept, sync
+
+LIMIT_S = 600.0
+
+
+class Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    work: Callable[[argparse.Namespace], int] = options.work
+    try:
+        return work(options)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except (NoServer, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _sync(options: argparse.Namespace) -> int:
+    if not options.limit > 0:
+        raise ValueError(f"--limit must be above 0 seconds, got {options.limit:g}")
+    found = kept(options.runs)
+    if not found:
+        print(f"nothing to upload below {options.runs}")
+        return 0
+    if options.dry_run:
+        _show(found)
+        return 0
+    failed = sync(found, options.project, options.entity, options.limit)
+    if failed:
+        print(f"not uploaded: {', '.join(failed)}; the same command tries again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    print(send(options.project, options.entity, sweeps(options.runs)))
+    return 0
+
+
+def _show(found: Sequence[Kept]) -> None:
+    for one in found:
+        print(f"would upload {one.id}:")
+        for folder in one.folders:
+            print(f"  {folder}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = Parser(prog="python -m harness.tracking", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_sync(commands)
+    _add_report(commands)
+    return parser
+
+
+def _add_sync(commands: "argparse._SubParsersAction[Parser]") -> None:
+    upload = commands.add_parser(
+        "sync",
+        help="upload what W&B has kept offline",
+        description="Uploads what W&B has kept offline below RUNS and has not uploaded yet; the "
+        "folders of one W&B run in their order.",
+    )
+    upload.set_defaults(work=_sync)
+    upload.add_argument("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
+    upload.add_argument("--dry-run", action="store_true", help="only say what would be uploaded")
+    upload.add_argument("--project", help="into this project (default: the one of the runs)")
+    upload.add_argument("--entity", help="of this user or team (default: the one of the runs)")
+    upload.add_argument(
+        "--limit", metavar="SECONDS", type=float, default=LIMIT_S, help="per W&B run (600)"
+    )
+
+
+def _add_report(commands: "argparse._SubParsersAction[Parser]") -> None:
+    made = commands.add_parser(
+        "report",
+        help="make a report at W&B",
+        description="Makes a report at W&B over the uploaded runs of the sweeps below RUNS, "
+        "grouped by method; prints its address.",
+    )
+    made.set_defaults(work=_report)
+    made.add_argument("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
+    made.add_argument("--project", required=True, help="where the runs are at W&B")
+    made.add_argument("--entity", help="user or team (default: that of the account)")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

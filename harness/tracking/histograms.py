@@ -1,0 +1,32 @@
+"""Counts for histograms: densities over the layers, live weights within each layer."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import safetensors.numpy
+
+from harness.outcome import MASKS, MODEL
+from harness.records import Record
+
+Counts = tuple[np.ndarray, np.ndarray]  # how many in each bin, edges of the bins
+
+DENSITY_BINS, WEIGHT_BINS = 20, 64
+
+
+def densities(record: Record) -> Counts:
+    """How many prunable tensors have which density: bins of 0.05 from 0 to 1."""
+    return np.histogram(list(record.layers.values()), bins=DENSITY_BINS, range=(0, 1))
+
+
+def live_weights(folder: Path) -> Iterator[tuple[str, Counts]]:
+    """Per prunable tensor with weights left: its surviving weights, in 64 bins from the least to
+    the largest. Nothing if the run has left no network."""
+    if not (folder / MASKS).exists() or not (folder / MODEL).exists():
+        return
+    masks = safetensors.numpy.load_file(folder / MASKS)
+    with safetensors.safe_open(folder / MODEL, framework="numpy") as state:
+        for name, mask in sorted(masks.items()):
+            live = state.get_tensor(name)[mask]
+            if live.size:
+                yield name, np.histogram(live, bins=WEIGHT_BINS)

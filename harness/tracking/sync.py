@@ -1,0 +1,149 @@
+"""Uploads what W&B has kept offline, with W&B's own `wandb sync`."""
+
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from harness.files import is_stale
+
+CONNECT_S = 10.0
+# As `wandb sync` says it, and leaves with status 0.
+NOT_LOGGED_IN = ("not authenticated", "no api key", "not logged in", "wandb login")
+
+
+class NoServer(RuntimeError):
+    """Nothing can be uploaded at all."""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The folders of one W&B run that are not uploaded yet, oldest first."""
+
+    id: str
+    folders: tuple[Path, ...]
+
+
+def kept(runs: Path) -> list[Kept]:
+    """Every W&B run below the folder with something to upload, by the time it was begun.
+
+    What a run that is still at work writes to is left for later, and so is all of its id: the
+    rows would come in another order.
+
+    Raises:
+        ValueError: there is no such folder.
+    """
+    if not runs.is_dir():
+        raise ValueError(f"RUNS={runs} is no folder; name that of a run, a sweep or all runs")
+    found: dict[str, list[Path]] = {}
+    for file in sorted(runs.glob("**/offline-run-*/run-*.wandb"), key=_begun):
+        if not file.with_name(f"{file.name}.synced").exists():
+            found.setdefault(file.stem.removeprefix("run-"), []).append(file.parent)
+    whole = [Kept(name, tuple(folders)) for name, folders in found.items()]
+    return [one for one in whole if not any(map(at_work, one.folders))]
+
+
+def at_work(folder: Path) -> bool:
+    """Whether the run that this folder belongs to (RUN/wandb/offline-run-...) is going on."""
+    lock = folder.parent.parent / ".lock"
+    return lock.exists() and not is_stale(lock)
+
+
+def _begun(file: Path) -> tuple[str, int]:
+    # "offline-run-20261123_105112-ID": to a second, so the file's own time decides between equals.
+    return file.parent.name.split("-")[2], file.stat().st_mtime_ns
+
+
+def check_server(url: str) -> None:
+    """
+    Raises:
+        NoServer: nothing answers there in CONNECT_S seconds; any answer will do.
+    """
+    try:
+        urllib.request.urlopen(url, timeout=CONNECT_S).close()
+    except urllib.error.HTTPError:
+        return
+    except (OSError, ValueError) as error:
+        raise NoServer(
+            f"{url} does not answer ({error}); look at the network and WANDB_BASE_URL"
+        ) from error
+
+
+def server() -> str:
+    """Where W&B is: of WANDB_BASE_URL, its settings file or its default."""
+    if said := os.environ.get("WANDB_BASE_URL"):
+        return said
+    import wandb
+
+    return str(wandb.setup().settings.base_url)
+
+
+def upload(one: Kept, project: str | None, entity: str | None, limit_s: float) -> str:
+    """Why it failed, or "". A folder that is uploaded carries W&B's marker.
+
+    Raises:
+        NoServer: nobody is logged in.
+    """
+    folders = [str(folder.absolute()) for folder in one.folders]
+    try:
+        # Its log goes into wandb/ where it is started.
+        with TemporaryDirectory() as here:
+            done = subprocess.run(
+                [*_command(project, entity), *folders],
+                cwd=here,
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                timeout=limit_s,
+            )
+    except subprocess.TimeoutExpired:
+        return f"not uploaded in {limit_s:g} s; try again, or give it more with --limit"
+    said = done.stdout.strip().splitlines()
+    if all(_marked(folder) for folder in one.folders):
+        return ""
+    if any(text in done.stdout.lower() for text in NOT_LOGGED_IN):
+        raise NoServer("nobody is logged in to W&B; run `wandb login` or set WANDB_API_KEY")
+    return said[-1].removeprefix("wandb: ") if said else f"wandb sync left with {done.returncode}"
+
+
+def _command(project: str | None, entity: str | None) -> Iterator[str]:
+    yield from (sys.executable, "-m", "wandb", "sync")
+    if project:
+        yield from ("--project", project)
+    if entity:
+        yield from ("--entity", entity)
+
+
+def _environment() -> dict[str, str]:
+    # A mode or a run id that was meant for training would turn the upload off or elsewhere.
+    unwanted = {"WANDB_MODE", "WANDB_RUN_ID", "WANDB_DIR", "WANDB_SILENT"}
+    return {name: value for name, value in os.environ.items() if name not in unwanted}
+
+
+def _marked(folder: Path) -> bool:
+    return any(folder.glob("*.wandb.synced"))
+
+
+def sync(
+    found: Sequence[Kept], project: str | None, entity: str | None, limit_s: float
+) -> list[str]:
+    """Uploads one after the other, goes on after failures and says each; the ids that failed.
+
+    Raises:
+        NoServer: nobody is logged in, or nothing answers.
+    """
+    check_server(server())
+    failed = []
+    for number, one in enumerate(found, start=1):
+        why = upload(one, project, entity, limit_s)
+        print(f"[{number}/{len(found)}] {one.id}: {why or 'uploaded'}", flush=True)
+        if why:
+            failed.append(one.id)
+    return failed

@@ -1,0 +1,177 @@
+"""W&B fails, is gone, is slow or has no room: the training goes on, and one line says so."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+import wandb_log
+from tracking_fakes import FakeRun, fail, forget_settings, info, track
+from wandb_stub import Stub
+
+from harness.files import locked
+from harness.tracking.wandb import Wandb, run_id
+
+GONE = "W&B cannot be reached, this process goes on offline"
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_settings(monkeypatch)
+
+
+def reach(monkeypatch: pytest.MonkeyPatch, stub: Stub) -> None:
+    # Of one server at a time: W&B keeps the first for its process.
+    wandb.teardown()
+    for name, value in stub.environment.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_wandb_that_cannot_start_stops_nothing_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(wandb, "init", fail)
+
+    track(Wandb(), tmp_path)
+
+    expected = "W&B cannot start, this run goes on without it: the server is gone\n"
+    assert capsys.readouterr().err == expected
+    assert not list((tmp_path / "wandb").iterdir())
+
+
+@pytest.mark.parametrize("broken", ["log", "finish", "define_metric"])
+def test_wandb_that_fails_in_the_middle_stops_nothing_and_says_so_once(
+    broken: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = FakeRun(tmp_path)
+    monkeypatch.setattr(run, broken, fail)
+    monkeypatch.setattr(wandb, "init", lambda **_: run)
+
+    track(Wandb(), tmp_path)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("W&B ") and line.endswith(": the server is gone")
+
+
+def test_wandb_without_room_stops_nothing_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # A file where W&B's folder should be fails also for root, whom no permission stops.
+    (tmp_path / "wandb").write_text("")
+
+    track(Wandb(), tmp_path)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("W&B cannot start, this run goes on without it: ")
+
+
+def test_wandb_whose_disk_fills_up_stops_nothing_and_says_so_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(*_: Any, **__: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(wandb.Run, "log", full)
+    monkeypatch.setattr(wandb.Run, "log_artifact", full)
+
+    track(Wandb(), tmp_path)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("W&B did not get all of this run (records.jsonl has it): [Errno 28]")
+
+
+def test_wandb_without_its_server_goes_on_offline_and_asks_once_a_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    asked, init = [], wandb.init
+
+    def init_offline_only(**settings: Any) -> Any:
+        asked.append(settings["mode"])
+        return fail() if settings["mode"] == "online" else init(**settings)
+
+    monkeypatch.setattr(wandb, "init", init_offline_only)
+
+    for name in ("a", "b"):
+        track(Wandb(mode="online"), tmp_path / name)
+
+    assert asked == ["online", "offline", "offline"]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(GONE)
+    for name in ("a", "b"):
+        (log,) = wandb_log.logs(tmp_path / name)
+        assert log.exit_code == 0 and len(log.history) == 5
+
+
+def test_wandb_online_sends_rows_and_the_exit_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Stub() as stub:
+        reach(monkeypatch, stub)
+        track(Wandb(mode="online", artifacts=()), tmp_path)
+        wandb.teardown()
+
+    run = stub.runs[run_id(info(tmp_path))]
+    assert [row["level"] for row in run.history] == [1, 1, 2, 2, 2]
+    assert (run.sent["groupName"], run.sent["jobType"], run.exit_code) == ("survey", "prune", 0)
+    assert not (tmp_path / ".tracking" / run_id(info(tmp_path)) / ".lock").exists()
+
+
+def test_wandb_run_whose_id_is_online_elsewhere_goes_on_offline_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / ".tracking" / run_id(info(tmp_path))
+    home.mkdir(parents=True)
+    with Stub() as stub, locked(home):
+        reach(monkeypatch, stub)
+        track(Wandb(mode="online"), tmp_path)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("W&B has another run of the same id online, this one goes on offline")
+    assert not stub.runs
+    (log,) = wandb_log.logs(tmp_path)
+    assert len(log.history) == 5
+
+
+def test_wandb_offline_runs_of_an_id_need_no_lock(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / ".tracking" / run_id(info(tmp_path))
+    home.mkdir(parents=True)
+    with locked(home):
+        track(Wandb(), tmp_path)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("stub", [Stub(delay_s=60), Stub(broken=500)], ids=["slow", "broken"])
+def test_wandb_whose_server_does_not_answer_in_time_goes_on_offline(
+    stub: Stub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with stub:
+        reach(monkeypatch, stub)
+        track(Wandb(mode="online", init_timeout_s=1), tmp_path)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(GONE)
+    # The start that failed has left a folder too, without rows.
+    (log,) = [log for log in wandb_log.logs(tmp_path) if log.history]
+    assert log.exit_code == 0 and len(log.history) == 5
+
+
+def test_wandb_whose_server_is_lost_in_the_middle_stops_nothing_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Stub() as stub:
+        reach(monkeypatch, stub)
+        with Wandb(mode="online", init_timeout_s=2).open(info(tmp_path)) as sink:
+            stub.broken = 500
+            sink.epoch(0, 1, 0.5, 0.5)
+        wandb.teardown()
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("W&B did not get all of this run (records.jsonl has it)")

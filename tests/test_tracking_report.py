@@ -1,0 +1,108 @@
+"""python -m harness.tracking report, against a W&B server on loopback."""
+
+import json
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wandb
+from tracking_fakes import forget_settings
+from wandb_stub import Stub
+from wandb_stub_data import StubRun
+
+from harness.tracking.__main__ import main
+from harness.tracking.report import sweeps
+
+needs_package = pytest.mark.skipif(
+    find_spec("wandb_workspaces") is None, reason="the package wandb-workspaces is missing"
+)
+
+# The package is written for an older pydantic.
+OLD_PYDANTIC = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+
+
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    forget_settings(monkeypatch)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    wandb.teardown()
+    with Stub() as stub:
+        for name, value in stub.environment.items():
+            monkeypatch.setenv(name, value)
+        stub.runs["ab12"] = StubRun("mine")
+        yield stub
+        wandb.teardown()
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    for name in ("survey/00/survey-0012", "survey/01/survey-0102", "other/00/other-0012"):
+        folder = tmp_path / "runs" / name
+        folder.mkdir(parents=True)
+        (folder / "records.jsonl").write_text("{}\n")
+    return tmp_path / "runs"
+
+
+def drawn(spec: dict[str, Any]) -> list[tuple[str, str]]:
+    """(x, y) of every panel."""
+    (grid,) = [block for block in spec["blocks"] if block["type"] == "panel-grid"]
+    panels = [one["config"] for one in grid["metadata"]["panelBankSectionConfig"]["panels"]]
+    return [(one["xAxis"], one.get("yAxis") or one["metrics"][0]) for one in panels]
+
+
+def test_report_is_about_the_sweeps_below_the_folder(runs: Path) -> None:
+    assert sweeps(runs) == ["other", "survey"]
+    assert sweeps(runs / "survey") == ["survey"]
+    assert sweeps(runs / "survey" / "00" / "survey-0012") == ["survey"]
+
+
+@needs_package
+@OLD_PYDANTIC
+def test_report_draws_the_sweeps_runs_by_method(
+    runs: Path, stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(runs), "--project", "mine", "--entity", "me"]) == 0
+
+    assert capsys.readouterr().out.strip().startswith(f"{stub.url}/me/mine/reports/")
+    (sent,) = stub.reports
+    assert (sent["projectName"], sent["displayName"]) == ("mine", "Pruning survey: other, survey")
+    spec = json.loads(sent["spec"])
+    assert ("compression", "finetuned/top1") in drawn(spec)
+    assert ("density", "finetuned/top1") in drawn(spec)
+    assert ("epoch", "training/loss") in drawn(spec)
+    (grid,) = [block for block in spec["blocks"] if block["type"] == "panel-grid"]
+    (shown,) = grid["metadata"]["runSets"]
+    assert [one["name"] for one in shown["grouping"]] == ["jobType"]
+    assert shown["filters"]["filters"][0]["value"] == ["other", "survey"]
+
+
+@needs_package
+@OLD_PYDANTIC
+def test_report_on_a_project_that_is_not_there_is_refused_by_name(
+    runs: Path, stub: Stub, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(runs), "--project", "yours", "--entity", "me"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: W&B took no report on project yours: ")
+
+
+def test_report_without_its_package_names_the_command_that_brings_it(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("harness.tracking.report.find_spec", lambda _: None)
+    assert main(["report", str(runs), "--project", "mine"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("pip install 'pruning-harness[wandb-report]'")
+
+
+def test_report_of_an_empty_folder_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["report", str(tmp_path), "--project", "mine"]) == 2
+    assert "has no records" in capsys.readouterr().err
