@@ -1,7 +1,8 @@
 """What became of a run, as its folder tells."""
 
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,16 @@ class Outcome:
     log: str = ""
     again: bool = False
     seconds: float = 0.0
+
+
+def below(runs: Path, file: str) -> Iterator[Path]:
+    """Every file of this name in the folder of a run, at any depth, in a fixed order."""
+    for folder, inner, names in os.walk(runs):
+        # In place, so that walk does not enter them: .dense holds no results of its own, and
+        # what lies in a run's folder, as copies for W&B, is no further run.
+        inner[:] = [] if file in names else sorted(n for n in inner if not n.startswith("."))
+        if file in names:
+            yield Path(folder, file)
 
 
 def finished(

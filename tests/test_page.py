@@ -170,7 +170,7 @@ def test_runs_are_filtered_by_words(reader: Reader) -> None:
 def test_learning_curves_are_those_of_the_compression_that_is_chosen(reader: Reader) -> None:
     page = reader.page
     assert reader.marks("learning", "line") == 2
-    page.locator('figure:has([data-chart="loss"]) select').select_option("8")
+    page.locator('figure:has([data-chart="loss"]) select').select_option("2")
     assert reader.marks("loss", "line") == 2
 
 

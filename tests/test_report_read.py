@@ -92,3 +92,13 @@ def test_a_cut_line_of_a_file_that_holds_nothing_else_is_no_record(
     write_run(tmp_path / "0", make()).write_text(to_line(make())[:50])
     assert main([str(tmp_path)]) == 2
     assert "holds no records" in capsys.readouterr().err
+
+
+def test_copies_of_records_inside_a_runs_folder_are_no_further_runs(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "ab" / "run", make())
+    copy = path.parent / "wandb" / "offline-run-1" / "artifacts"
+    copy.mkdir(parents=True)
+    (copy / "records.jsonl").write_bytes(path.read_bytes())
+    survey = load(tmp_path)
+    assert survey.results["folder"].tolist() == ["ab/run"]
+    assert not [note for note in survey.notes if "duplicates" in note]

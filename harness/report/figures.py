@@ -105,8 +105,6 @@ def _panels(section: Section, count: int) -> tuple[Figure, list[Axes]]:
 def _save(figure: Figure, first: Axes, path: Path) -> list[Path]:
     handles, labels = first.get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # what it has settled holds for every file
     return _write(figure, path)
 
 
@@ -114,6 +112,7 @@ def _write(figure: Figure, path: Path) -> list[Path]:
     files = [path.with_name(f"{path.name}.{kind}") for kind in _METADATA]
     for file, metadata in zip(files, _METADATA.values(), strict=True):
         figure.savefig(file, dpi=150, metadata=metadata)
+        figure.set_layout_engine("none")  # what the first has settled holds for all
     return files
 
 

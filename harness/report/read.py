@@ -1,13 +1,12 @@
 """records.jsonl files to one table: a row per record, and what a reader should know of them."""
 
-import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from harness import records
+from harness.outcome import below
 
 
 class NoResults(ValueError):
@@ -26,7 +25,7 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
         raise ValueError(
             f"{runs} is not a folder; give the folder of a run, of a sweep or of all runs"
         )
-    files, rows, notes = list(found(runs, "records.jsonl")), list[dict[str, Any]](), list[str]()
+    files, rows, notes = list(below(runs, "records.jsonl")), list[dict[str, Any]](), list[str]()
     problems = []
     for path in files:
         try:
@@ -56,15 +55,6 @@ def _said(path: Path, error: ValueError | OSError) -> str:
 def _none_left(problems: list[str]) -> str:
     more = f" (nor can the records of {len(problems) - 1} more runs be read)"
     return problems[0] + (more if len(problems) > 1 else "")
-
-
-def found(runs: Path, file: str) -> Iterator[Path]:
-    """Every file of this name at any depth, in a fixed order."""
-    for folder, inner, names in os.walk(runs):
-        # In place, so that walk does not enter them: .dense holds no results of its own.
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        if file in names:
-            yield Path(folder, file)
 
 
 def _cut(path: Path, runs: Path) -> list[str]:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.read import found
+from harness.outcome import below
 from harness.sensitivity.records import FILE, read
 
 _KEYS = ["model", "data", "label", "setting"]
@@ -27,7 +27,7 @@ def load(runs: Path) -> pd.DataFrame:
     Raises:
         ValueError: a line of a file cannot be read.
     """
-    rows = [row for path in found(runs, FILE) for row in _rows(path)]
+    rows = [row for path in below(runs, FILE) for row in _rows(path)]
     return _summarised(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=_POINT)
 
 

@@ -5,6 +5,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from harness.outcome import below
 from harness.tracking.sync import NoServer, check_server, server
 
 TITLE = "Pruning survey"
@@ -19,7 +20,7 @@ def sweeps(runs: Path) -> list[str]:
     if not runs.is_dir():
         raise ValueError(f"RUNS={runs} is no folder; name that of a run, a sweep or all runs")
     # runs/SWEEP/XX/NAME-HASH/records.jsonl
-    found = sorted({file.absolute().parents[2].name for file in runs.glob("**/records.jsonl")})
+    found = sorted({file.absolute().parents[2].name for file in below(runs, "records.jsonl")})
     if not found:
         raise ValueError(f"RUNS={runs} has no records; a report is made of runs that were tracked")
     return found

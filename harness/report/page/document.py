@@ -141,7 +141,11 @@ def _captions() -> dict[str, str]:
 
 def _choice(section: Section) -> str:
     asked = sorted(set(section.curves["asked"]))
-    options = "".join(f'<option value="{one:.6g}">{one:.4g}x</option>' for one in asked)
+    last = asked[-1]  # where methods differ most
+    options = "".join(
+        f'<option value="{one:.6g}"{" selected" if one == last else ""}>{one:.4g}x</option>'
+        for one in asked
+    )
     return f'<label>Asked compression <select class="asked">{options}</select></label>'
 
 
