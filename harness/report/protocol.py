@@ -137,8 +137,9 @@ def same_dense(survey: Survey) -> Finding:
     if dense.empty:
         return Finding("missing", "no dense network is recorded", "run a method with when=trained")
     measured = dense[["epochs", "steps", "top1", "loss", "validation_loss"]].astype(float).round(12)
-    texts = measured.astype(str).agg(" ".join, axis=1)
-    several = texts.groupby([dense[key] for key in [*_SECTION, "seed"]]).nunique()
+    # NaN is equal to NaN here, as in networks that failed.
+    alike = measured.groupby(list(measured), dropna=False).ngroup()
+    several = alike.groupby([dense[key] for key in [*_SECTION, "seed"]]).nunique()
     problems = [
         f"{model}, {data}, seed {seed}: {count} different ones"
         for model, data, seed, count in several.reset_index().itertuples(index=False)
