@@ -5,12 +5,15 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
+from report_page import Page
 from test_published import SAME, mine
+from test_report import make, write_run
 from torch import nn
 
 from harness.metrics.macs import macs
 from harness.models.lenet_5 import LeNet5
 from harness.models.lenet_300_100 import LeNet300100
+from harness.report import report
 from harness.report.published import beside
 from harness.report.published.convert import compression, dense_sizes, speedup
 
@@ -146,3 +149,15 @@ def test_figures_beside_are_a_table_for_every_shipped_section() -> None:
         rows, _ = beside(model, data)
         assert isinstance(rows, pd.DataFrame)
         assert rows["compression_ratio"].dropna().ge(1).all()
+
+
+def test_axes_reach_to_published_figures_beyond_ones_own(tmp_path: Path) -> None:
+    own = {"model": "resnet_20", "data": "cifar10"}
+    write_run(tmp_path / "0", make(**own, target_compression=2.0, compression=2.0))
+    report(tmp_path)
+    section = Page(tmp_path / "report" / "report.html").data["sections"]["section-0"]
+    ends = section["charts"]["compression"]["layer"][-1]["encoding"]["x"]["scale"]["domain"]
+    ratios = [row["compression"] for row in section["rows"]["published"] if row["compression"]]
+    # Of Renda et al. 2020 it goes on to densities below 1 %.
+    assert max(ratios) > 50
+    assert ends[0] < min(ratios) and max(ratios) < ends[1]

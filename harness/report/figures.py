@@ -1,5 +1,6 @@
 """Figures for print, PNG and PDF: accuracy, its change against dense, and what training cost."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from harness.report.lines import (
     lines,
     looks,
     measured,
+    reached,
     span,
     ticks,
 )
@@ -53,6 +55,7 @@ def _accuracy(section: Section, styles: dict[str, Look], out: Path) -> list[Path
             panel.axhline(height, color=DENSE_COLOUR, linewidth=1, label=label)
         _draw(panel, section, axis, styles, ("top1_share", 100))
         _published(panel, section, axis)
+        _scale(panel, axis, reached(axis, section.pruned, section.published))
     panels[0].set_ylabel(ACCURACY)
     return _save(figure, panels[0], out / f"accuracy-{section.slug}")
 
@@ -83,6 +86,7 @@ def _change(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
     for panel, axis in zip(panels, axes, strict=True):
         panel.axhline(0, color=DENSE_COLOUR, linewidth=1)
         _draw(panel, section, axis, styles, ("change_points", 1))
+        _scale(panel, axis, section.pruned[axis.column])
     panels[0].set_ylabel(CHANGE)
     return _save(figure, panels[0], out / f"change-{section.slug}")
 
@@ -133,17 +137,16 @@ def _draw(
             markersize=5,
             capsize=3,
         )
-    _scale(panel, section, axis)
     panel.set_xlabel(axis.title)
     panel.grid(alpha=0.3)
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _scale(panel: Axes, section: Section, axis: Axis) -> None:
+def _scale(panel: Axes, axis: Axis, values: Iterable[float]) -> None:
     if not axis.ratio:
         panel.set_xscale("log")
         return
-    marks = ticks(section.pruned[axis.column])
+    marks = ticks(values)
     panel.set_xscale("log", base=2)
     panel.set_xlim(*span(marks))
     panel.set_xticks(marks, [f"{mark:g}x" for mark in marks])

@@ -56,6 +56,12 @@ def measured(pruned: pd.DataFrame) -> list[Axis]:
     return [axis for axis in AXES if axis.column in pruned and pruned[axis.column].notna().any()]
 
 
+def reached(axis: Axis, pruned: pd.DataFrame, published: pd.DataFrame) -> list[float]:
+    """All values on the axis, those of published results too, which may lie far beyond."""
+    others = published[f"{axis.name}_ratio"].tolist() if axis.ratio and len(published) else []
+    return [*pruned[axis.column].tolist(), *others]
+
+
 @dataclass(frozen=True)
 class Look:
     colour: str

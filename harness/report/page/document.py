@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from harness.report.lines import AXES, DENSE_COLOUR, Look, looks, measured
+from harness.report.lines import AXES, DENSE_COLOUR, Look, looks, measured, reached
 from harness.report.page import charts, heat, numbers
 from harness.report.page.analyses import Analysis, analyses_of
 from harness.report.page.details import details, run_rows
@@ -96,7 +96,8 @@ def _charts(section: Section, styles: dict[str, Look]) -> Iterator[tuple[str, di
     axes, dense = measured(section.pruned), not section.dense.empty
     others = looks(section.published_labels())
     for axis in axes:
-        yield axis.name, charts.accuracy(axis, section.pruned[axis.column], styles, dense, others)
+        values = reached(axis, section.pruned, section.published)
+        yield axis.name, charts.accuracy(axis, values, styles, dense, others)
     if section.pruned["change_points_mean"].notna().any():
         yield "change", charts.change(AXES[0], section.pruned[AXES[0].column], styles)
     if not section.curves.empty:
