@@ -112,6 +112,18 @@ def test_figures_are_written_for_screen_and_print_per_model_and_data(tmp_path: P
     assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
 
 
+def test_a_figure_grows_with_its_legend(tmp_path: Path) -> None:
+    def height(count: int) -> int:
+        runs = tmp_path / str(count)
+        for number in range(count):
+            write_run(runs / str(number), make(label=f"M {number}", setting=str(number)))
+        png = (report(runs)[0].parent / "accuracy-lenet5-digits.png").read_bytes()
+        return int.from_bytes(png[20:24])
+
+    # Four in a row, 0.21 inch each, 150 dots an inch.
+    assert height(24) - height(4) == pytest.approx(5 * 0.21 * 150, abs=1)
+
+
 def test_without_dense_training_no_change_is_drawn(tmp_path: Path) -> None:
     write_run(tmp_path / "0", make())
     assert not [path for path in report(tmp_path) if path.name.startswith("change-")]

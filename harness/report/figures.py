@@ -1,6 +1,7 @@
 """Figures for print, PNG and PDF: accuracy, its change against dense, and what training cost."""
 
 from collections.abc import Iterable
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ _SETTINGS: dict[Any, object] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "pruning",
 }
+# In inches: a row of the legend, what stands beside a name, and a letter of it.
+_ROW, _BESIDE, _LETTER = 0.21, 0.7, 0.09
+_MOST_COLUMNS = 4
 _METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
 
 
@@ -101,15 +105,28 @@ def _ranks(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
 
 def _panels(section: Section, count: int) -> tuple[Figure, list[Axes]]:
     # A Figure of its own: pyplot would keep every figure alive and look for a screen.
-    figure = Figure(figsize=(5.5 * count, 5.2), layout="constrained")
+    figure = Figure(figsize=(5.5 * count, 4.6), layout="constrained")
     figure.suptitle(_plain(f"{section.title}: mean ± std over seeds"))
     return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
 
 
 def _save(figure: Figure, first: Axes, path: Path) -> list[Path]:
     handles, labels = first.get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    columns = _columns(labels, figure.get_figwidth())
+    # As much as the names take away from the panels.
+    figure.set_figheight(figure.get_figheight() + _ROW * ceil(len(labels) / columns))
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False)
     return _write(figure, path)
+
+
+def _columns(labels: list[str], width: float) -> int:
+    """How many names fit beside each other.
+
+    >>> _columns(["SNIP", "Global Magnitude"], 5.5), _columns(["SNIP" * 20], 5.5)
+    (2, 1)
+    """
+    longest = max(map(len, labels), default=0)
+    return max(1, min(_MOST_COLUMNS, int(width / (_BESIDE + _LETTER * longest))))
 
 
 def _write(figure: Figure, path: Path) -> list[Path]:
