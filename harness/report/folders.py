@@ -4,40 +4,50 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.files import read_json
+Facts = dict[str, Any]
 
 
-def science(folder: Path) -> dict[str, Any]:
+def science(folder: Path) -> Facts:
     """The run's resolved scientific config, of identity.json."""
-    return _inside(folder / "identity.json", "science")
+    return inside(_read(folder / "identity.json"), "science")
+
+
+def environment(folder: Path) -> Facts:
+    """environment.json: what the run was made with."""
+    return _read(folder / "environment.json")
 
 
 def device(folder: Path) -> str:
     """What the run ran on, of environment.json."""
-    return str(_inside(folder / "environment.json", "numerics_key").get("device") or "")
+    return str(inside(environment(folder), "numerics_key").get("device") or "")
 
 
-def timings(folder: Path) -> list[dict[str, Any]]:
+def inside(facts: Facts, key: str) -> Facts:
+    """The facts below a key; none where something else lies there."""
+    found = facts.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def timings(folder: Path) -> list[Facts]:
     """Whole lines of timings.jsonl: what a clock decides."""
     try:
-        texts = (folder / "timings.jsonl").read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError):
+        lines = (folder / "timings.jsonl").read_bytes().splitlines()
+    except OSError:
         return []
-    found = [_parsed(text) for text in texts]
-    return [line for line in found if isinstance(line, dict)]
+    return [line for line in map(_parsed, lines) if line]
 
 
-def _inside(path: Path, key: str) -> dict[str, Any]:
+def _read(file: Path) -> Facts:
     try:
-        found = read_json(path)
-    except (ValueError, OSError):
+        return _parsed(file.read_bytes())
+    except OSError:
         return {}
-    inner = found.get(key) if isinstance(found, dict) else None
-    return inner if isinstance(inner, dict) else {}
 
 
-def _parsed(text: str) -> Any:
+def _parsed(text: bytes) -> Facts:
+    # Cut off by a kill, or damaged.
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
-        return None
+        found = json.loads(text)
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -1,13 +1,13 @@
 """Measured latency, from the timings.jsonl of the runs."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-FILE = "timings.jsonl"
+from harness.report.folders import timings
+
 # What must be equal for two latencies to be compared.
 WHERE = ("device", "batch", "dtype", "threads")
 
@@ -18,7 +18,7 @@ def with_latency(results: pd.DataFrame, runs: Path) -> tuple[pd.DataFrame, list[
     NaN and "" where a run has measured none, or where runs of a model and data set have measured
     under several conditions (device, batch, dtype, threads): then a note says so.
     """
-    found = {folder: _measured(runs / folder / FILE) for folder in set(results["folder"])}
+    found = {folder: _measured(runs / folder) for folder in set(results["folder"])}
     events = [
         found[folder].get(level, {})
         for folder, level in zip(results["folder"], results["level"], strict=True)
@@ -30,23 +30,10 @@ def with_latency(results: pd.DataFrame, runs: Path) -> tuple[pd.DataFrame, list[
     return _comparable(rows)
 
 
-def _measured(file: Path) -> dict[int, dict[str, Any]]:
+def _measured(folder: Path) -> dict[int, dict[str, Any]]:
     """The newest event of each level."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except OSError:
-        return {}
-    events = [_parsed(line) for line in text.splitlines() if '"latency"' in line]
-    told = (event for event in events if event.get("event") == "latency" and "level" in event)
-    return {event["level"]: event for event in told}
-
-
-def _parsed(line: str) -> dict[str, Any]:
-    try:
-        event = json.loads(line)
-    except ValueError:  # cut off by a kill
-        return {}
-    return event if isinstance(event, dict) else {}
+    events = [line for line in timings(folder) if line.get("event") == "latency"]
+    return {event["level"]: event for event in events if "level" in event}
 
 
 def conditions(event: dict[str, Any]) -> str:

@@ -40,7 +40,7 @@ def _pairs(runs: Path, rows: pd.DataFrame, notes: list[str]) -> Iterator[tuple[o
     for label, folder in sorted(zip(rows["label"], rows["folder"], strict=True)):
         try:
             masks[label] = _bits(runs / folder / FILE)
-        except (safetensors.SafetensorError, OSError) as error:
+        except (safetensors.SafetensorError, ValueError, OSError) as error:
             notes.append(f"{folder}/{FILE} cannot be read ({error}): left out of the overlap")
     for one, other in combinations(masks, 2):
         if masks[one].size == masks[other].size:

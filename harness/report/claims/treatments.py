@@ -53,7 +53,7 @@ def treated(survey: Survey) -> pd.DataFrame:
     Results of a setting have the same line, a number. collapsed and cut: as in collapse.counted.
 
     Raises:
-        ValueError: a config.yaml is no YAML.
+        ValueError: a config.yaml is no YAML, or holds no config.
     """
     rows = collapse.counted(survey.results.loc[survey.results["level"] > 0, _RESULT])
     firsts = rows.sort_values("folder").drop_duplicates(LINE)
@@ -81,6 +81,8 @@ def _parts(folder: Path, method: str) -> dict[str, Any]:
         config = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is no YAML: {error}") from None
+    if not isinstance(config, dict):
+        raise ValueError(f"{path} holds no config (its keys and values); copy the run's here")
     return {**_named(config), "config": config}
 
 

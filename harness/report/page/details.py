@@ -9,10 +9,9 @@ from typing import Any
 
 import pandas as pd
 
+from harness.report.folders import Facts, environment, inside, science
 from harness.report.lines import each
 from harness.report.page.charts import number
-
-Facts = dict[str, Any]
 
 
 def details(runs: Path, out: Path, folders: Iterable[str]) -> Facts:
@@ -22,16 +21,14 @@ def details(runs: Path, out: Path, folders: Iterable[str]) -> Facts:
     and the config's keys that are not the same in all of them. environments, common: written once.
     """
     names = list(folders)
-    configs = {
-        name: _flat(_read(runs / name / "identity.json").get("science", {})) for name in names
-    }
+    configs = {name: _flat(science(runs / name)) for name in names}
     common = _common(list(configs.values()))
     environments: list[Facts] = []
     found = {}
     for name in names:
-        made = _read(runs / name / "environment.json")
+        made = environment(runs / name)
         found[name] = {
-            "command": command(made.get("command", [])),
+            "command": command(made.get("command")),
             "config": _link(runs / name / "config.yaml", out),
             "environment": _number(_environment(made), environments),
             "own": {key: value for key, value in configs[name].items() if key not in common},
@@ -47,29 +44,21 @@ def command(words: Any) -> str:
     return shlex.join(map(str, words)) if isinstance(words, list) else ""
 
 
-def _read(file: Path) -> Facts:
-    try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
 def _link(file: Path, out: Path) -> str:
     return Path(os.path.relpath(file, out)).as_posix() if file.exists() else ""
 
 
 def _environment(made: Facts) -> dict[str, str]:
-    key, packages = made.get("numerics_key", {}), made.get("packages", {})
+    key = inside(made, "numerics_key")
     facts = {
         "commit": made.get("commit"),
         "device": key.get("device"),
         "ranks": key.get("world_size"),
         "threads": key.get("threads"),
-        **{name: value for name, value in _flat(made.get("hardware", {})).items()},
+        **_flat(inside(made, "hardware")),
         "python": made.get("python"),
         "platform": made.get("platform"),
-        **packages,
+        **inside(made, "packages"),
     }
     return {name: str(value) for name, value in facts.items() if value not in (None, "")}
 
