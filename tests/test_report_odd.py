@@ -8,7 +8,9 @@ import safetensors.numpy
 from test_report import dense, make, write_run
 
 from harness.report import claims, report
+from harness.report.lines import measured
 from harness.report.lint import check
+from harness.report.page.points import rows
 from harness.report.survey import load
 
 NAN = {"top1": math.nan, "top5": math.nan, "loss": math.nan}
@@ -45,3 +47,19 @@ def test_an_empty_config_is_named_where_claims_need_it(tmp_path: Path) -> None:
     (tmp_path / "0" / "config.yaml").write_text("")
     with pytest.raises(ValueError, match="0/config.yaml holds no config"):
         claims.check(load(tmp_path))
+
+
+def test_a_dense_network_that_failed_is_nothing_to_compare_with(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", dense(top1=0.1, loss=math.nan), make(top1=0.9))
+    (row,) = load(tmp_path).results.query("level > 0").to_dict("records")
+    assert math.isnan(row["dense_top1"]) and math.isnan(row["change"])
+
+
+def test_what_cost_no_training_has_no_place_on_a_logarithmic_axis(tmp_path: Path) -> None:
+    free = {"examples": 0, "training_flops": 0, "training_flops_dense": 0}
+    write_run(tmp_path / "0", make(**free))
+    (section,) = load(tmp_path).sections()
+    assert [axis.name for axis in measured(section.pruned)] == ["compression", "speedup"]
+    write_run(tmp_path / "1", make(**{**free, "training_flops": 9}, label="B", setting="b"))
+    (section,) = load(tmp_path).sections()
+    assert [row["cost"] for row in rows(section)["points"]] == [9, None]

@@ -52,8 +52,8 @@ AXES = (
 
 
 def measured(pruned: pd.DataFrame) -> list[Axis]:
-    """Those of AXES that the results have numbers for."""
-    return [axis for axis in AXES if axis.column in pruned and pruned[axis.column].notna().any()]
+    """Those of AXES that the results have numbers for; all are logarithmic, so 0 is none."""
+    return [axis for axis in AXES if axis.column in pruned and (pruned[axis.column] > 0).any()]
 
 
 def reached(axis: Axis, pruned: pd.DataFrame, published: pd.DataFrame) -> list[float]:
@@ -87,7 +87,7 @@ def lines(
 ) -> Iterator[tuple[str, pd.DataFrame]]:
     """Per method the points that can be drawn, from left to right; y and error are factor times
     mean and std of `what`."""
-    drawn = pruned[np.isfinite(pruned[x]) & pruned[f"{what}_mean"].notna()]
+    drawn = pruned[np.isfinite(pruned[x]) & (pruned[x] > 0) & pruned[f"{what}_mean"].notna()]
     drawn = drawn.assign(
         x=drawn[x], y=factor * drawn[f"{what}_mean"], error=factor * drawn[f"{what}_std"]
     )

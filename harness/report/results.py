@@ -185,9 +185,10 @@ def beside_dense(results: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
     """Adds dense_top1, the dense accuracy of the same seed, and change: top1 - dense_top1.
 
     That of the run itself; for a run without dense training (it prunes at initialisation) the
-    one that all others of its model, data and seed share, NaN where theirs differ.
+    one that all others of its model, data and seed share, NaN where theirs differ. One that
+    failed is none.
     """
-    dense = records[records["stage"] == "dense"]
+    dense = records[(records["stage"] == "dense") & records["loss"].notna()]
     own = dense.set_index("folder")["top1"]
     place = ["model", "data", "seed"]
     shared = dense.groupby(place)["top1"].agg(_only).rename("shared").reset_index()

@@ -40,7 +40,8 @@ def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
         "change_text": points(change),
         "x_text": f"{times(row['compression_ratio_mean'])} smaller, "
         f"{times(row['speedup_ratio_mean'])} fewer multiply-accumulates",
-        **{axis.name: number(row[axis.column]) for axis in axes},
+        # No axis has a place for 0.
+        **{axis.name: number(row[axis.column]) or None for axis in axes},
         "top1": number(top1),
         **_around("top1", top1, 100 * row["top1_share_std"]),
         "change": number(change),
