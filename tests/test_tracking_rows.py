@@ -104,6 +104,13 @@ def test_a_line_that_a_kill_cut_off_does_not_count_as_sent(tmp_path: Path) -> No
     assert ("epoch 1" in sent, len(sent.keys), sent.free) == (True, 1, 8)
 
 
+def test_a_damaged_line_of_what_was_sent_is_left_out(tmp_path: Path) -> None:
+    # As a crash of the machine leaves it.
+    (tmp_path / "sent").write_bytes(b"\0\0\0 level 1 pruned\n\xff\n7 level 1 finetuned\n")
+    sent = Sent(tmp_path / "sent")
+    assert (sent.keys, sent.free) == ({"level 1 finetuned"}, 8)
+
+
 def test_wandb_gets_epochs_as_they_happen_and_the_others_from_the_record(tmp_path: Path) -> None:
     with Wandb().open(info(tmp_path)) as sink:
         sink.log(dense(0.5, 0.4))  # from the cache

@@ -19,10 +19,11 @@ class Sent:
 
     def __post_init__(self) -> None:
         with suppress(FileNotFoundError):
-            for line in self.path.read_text().splitlines(keepends=True):
+            text = self.path.read_text(errors="replace")
+            for line in text.splitlines(keepends=True):
                 step, _, key = line.partition(" ")
-                # A kill may have cut off the last one.
-                if key.endswith("\n"):
+                # A kill may have cut off the last one, a crash of the machine have lost others.
+                if step.isdecimal() and key.endswith("\n"):
                     self.keys.add(key.rstrip("\n"))
                     self.free = max(self.free, int(step) + 1)
 
