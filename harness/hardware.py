@@ -21,9 +21,7 @@ def hardware(device: torch.device) -> dict[str, Any]:
     """
     found: dict[str, Any] = {
         "cpu": cpu_model(),
-        "cpus": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cpus": _usable(),
         "memory_gib": memory_gib(),
         "gpus": [],
     }
