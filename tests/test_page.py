@@ -51,7 +51,7 @@ def page_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for asked, top1 in LEVELS.items():
             for seed in (0, 1):
                 same = {"label": label, "method": label, "seed": seed, "setting": label}
-                folder = runs / f"{label}-{asked:g}-{seed}"
+                folder = runs / f"{label}#{asked:g}-{seed}"
                 result = make(
                     **same,
                     **trained,
@@ -154,7 +154,7 @@ def test_a_point_leads_to_its_runs_and_their_config(reader: Reader) -> None:
     assert {text.split("\t")[0] for text in rows.all_inner_texts()} == {"Global Magnitude"}
     rows.first.get_by_role("button").click()
     link = page.locator("dialog a")
-    assert link.get_attribute("href") == "../Global%20Magnitude-2-0/config.yaml"
+    assert link.get_attribute("href") == "../Global%20Magnitude%232-0/config.yaml"
     page.keyboard.press("Escape")
     assert not page.locator("dialog").is_visible()
 

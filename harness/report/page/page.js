@@ -200,7 +200,7 @@ function showRun(run) {
   const dialog = document.getElementById("run");
   document.getElementById("run-title").textContent = `${run.label}, ${times(run.asked)}, seed ${run.seed}`;
   const config = made.config ? element("a", made.config) : element("span", "not beside this page");
-  if (made.config) config.href = encodeURI(made.config);
+  if (made.config) config.href = made.config.split("/").map(encodeURIComponent).join("/");
   dialog.querySelector("div").replaceChildren(
     list([["Folder", run.folder], ["Command", element("code", made.command || "not recorded")], ["config.yaml", config]]),
     element("h3", "Made with"), list(Object.entries(DATA.environments[made.environment] || {})),
