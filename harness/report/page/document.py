@@ -111,7 +111,7 @@ def _section(number: int, section: Section, styles: dict[str, Look], survey: Sur
     parts = [
         f"<h2>{escape(section.title)}</h2>",
         *(f"<p>{escape(line)}</p>" for line in numbers.dense_lines(section)),
-        _legend(own, bool(len(section.dense)), looks(section.published_labels())),
+        _legend("Methods", own, _said(section), looks(section.published_labels())),
         f'<div class="charts">{"".join(drawn)}</div>',
         *numbers.tables(section, survey.against),
         *_ranks(section.ranks),
@@ -150,19 +150,27 @@ def _choice(section: Section) -> str:
     return f'<label>Asked compression <select class="asked">{options}</select></label>'
 
 
-def _legend(styles: dict[str, Look], dense: bool, published: dict[str, Look]) -> str:
-    """Shows and hides methods in every figure and table of the section."""
-    boxes = "".join(_box(label, glyph(look)) for label, look in styles.items())
-    boxes += "".join(_box(label, hollow(look)) for label, look in published.items())
-    said = " Grey line: dense." if dense else ""
+def _said(section: Section) -> str:
+    dense = " Grey line: dense." if len(section.dense) else ""
     return (
-        '<fieldset class="legend"><legend>Methods</legend>'
+        f"Broad grey band: Pareto front; bars: one standard deviation over seeds.{dense} "
+        "Click a point to see its runs."
+    )
+
+
+def _legend(
+    title: str, styles: dict[str, Look], said: str, published: dict[str, Look] | None = None
+) -> str:
+    """Shows and hides what is drawn, in every figure and table of the section."""
+    boxes = "".join(_box(label, glyph(look)) for label, look in styles.items())
+    boxes += "".join(_box(label, hollow(look)) for label, look in (published or {}).items())
+    return (
+        f'<fieldset class="legend"><legend>{title}</legend>'
         '<label>Filter <input type="search" class="find" placeholder="name"></label>'
         '<button type="button" data-check="all">All</button>'
         '<button type="button" data-check="none">None</button>'
         f'<div class="boxes">{boxes}</div>'
-        f"<p>Broad grey band: Pareto front; bars: one standard deviation over seeds.{said} "
-        "Click a point to see its runs.</p></fieldset>"
+        f"<p>{said}</p></fieldset>"
     )
 
 
@@ -221,7 +229,7 @@ def _runs(number: int) -> str:
 def _analysis(number: int, one: Analysis) -> str:
     return (
         f'<section id="analysis-{number}"><h2>{escape(one.title)}</h2><p>{escape(one.caption)}.</p>'
-        f"{_legend(one.styles, True, {})}"
+        f"{_legend('Layers', one.styles, 'Grey line: nothing pruned.')}"
         f'<div class="charts"><figure><figcaption>{_captions()["layers"]}</figcaption>'
         f'<div class="chart" data-chart="layers" data-section="analysis-{number}"></div></figure>'
         f"</div>{one.table}</section>"
