@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from harness.outcome import below
+from harness.report.listing import plain_console
 from harness.sensitivity.records import FILE, read
 
 _KEYS = ["model", "data", "label", "setting"]
@@ -86,9 +86,7 @@ def write_csv(summary: pd.DataFrame, out: Path) -> list[Path]:
 
 def print_tables(summary: pd.DataFrame) -> None:
     """Per analysis: top-1 in %, a row per layer, a column per density."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = 120
+    console = plain_console()
     for title, rows in analyses(summary):
         console.print(Text(title, style="bold"))
         console.print(f"{caption(rows)}\n")

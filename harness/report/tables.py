@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.report import cost, paired, sensitivity
+from harness.report.listing import plain_console
 from harness.report.summary import cell, times
 from harness.report.survey import Section, Survey
 
-_PLAIN_WIDTH = 120
 _METHOD = "Method"
 _LONGEST_LABEL = 40
 _GAP = 2
@@ -22,9 +22,7 @@ _GAP = 2
 
 def print_tables(survey: Survey) -> None:
     """Every section's table and the notes; plain text 120 wide when not on a terminal."""
-    console = Console(highlight=False, markup=False, emoji=False)
-    if not console.is_terminal:
-        console.width = _PLAIN_WIDTH
+    console = plain_console()
     for section in survey.sections():
         console.print(Text(section.title, style="bold"))
         console.print("top-1 accuracy in %: mean ± std (seeds), by asked compression")
