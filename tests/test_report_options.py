@@ -97,3 +97,13 @@ def test_claims_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert main([str(tmp_path), "--claims"]) == 0
     assert "not testable" in capsys.readouterr().out
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"claims.csv", "claims.html"}
+
+
+def test_ctrl_c_ends_with_130_and_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def interrupted(*_: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harness.report.__main__._run", interrupted)
+    assert main([str(tmp_path)]) == 130

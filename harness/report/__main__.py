@@ -1,13 +1,15 @@
 """`python -m harness.report RUNS`: a table in the terminal; CSV, PNG and HTML in a folder.
 
 Exit status: 0 done, 1 something failed (with --lint: a rule is not met; with --compare: results
-differ beyond seed noise), 2 wrong input.
+differ beyond seed noise), 2 wrong input, 130 after Ctrl-C.
 """
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from harness.stopping import INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -18,6 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def _check(options: argparse.Namespace) -> None:
