@@ -12,6 +12,7 @@ from harness.report.page.charts import Spec, layers, number
 from harness.report.page.html import Cell, Row, table
 from harness.report.sensitivity import analyses, caption, wide
 from harness.report.sensitivity import number as shown
+from harness.report.summary import spread
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def _rows(rows: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
 
 def _spread(row: Any) -> str:
     mean, std = 100 * row.top1_share_mean, 100 * row.top1_share_std
-    return f"{mean:.2f} (n=1)" if row.seeds < 2 else f"{mean:.2f} ± {std:.2f} ({row.seeds})"
+    return spread(f"{mean:.2f}", std, row.seeds, row.failed_seeds)
 
 
 def _table(rows: pd.DataFrame) -> str:

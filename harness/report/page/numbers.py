@@ -11,6 +11,7 @@ from harness.report.collapse import percent
 from harness.report.lines import AXES, each
 from harness.report.page.charts import number
 from harness.report.page.html import Cell, Row, table
+from harness.report.page.points import published_text
 from harness.report.pareto import front
 from harness.report.summary import cell, points, times
 from harness.report.survey import Section, Survey
@@ -64,10 +65,9 @@ def _published_row(row: Any) -> Row:
         Cell(ratio_text(value), number(value))
         for value in (row.compression_ratio, row.speedup_ratio)
     ]
-    std = "" if pd.isna(row.top1_share_std) else f" ± {100 * row.top1_share_std:.2f}"
     cells = [
         *ratios,
-        Cell(f"{100 * row.top1_share_mean:.2f}{std}", number(row.top1_share_mean)),
+        Cell(published_text(row), number(row.top1_share_mean)),
         "-" if pd.isna(row.n) else f"{row.n:g}",
         percent(row.dense_top1_share),
         row.definition,

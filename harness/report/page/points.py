@@ -59,16 +59,20 @@ def _dense(row: "pd.Series[Any]") -> dict[str, Any]:
 
 
 def _published(row: Any) -> dict[str, Any]:
-    std = "" if pd.isna(row.top1_share_std) else f" ± {100 * row.top1_share_std:.2f}"
     return {
         "label": row.label,
         "compression": number(row.compression_ratio),
         "speedup": number(row.speedup_ratio),
         "top1": number(row.top1_share_mean, 100),
-        "text": f"{100 * row.top1_share_mean:.2f}{std}",
+        "text": published_text(row),
         "where": f"{row.citation}, {row.where}",
         "definition": row.definition,
     }
+
+
+def published_text(row: Any) -> str:
+    std = "" if pd.isna(row.top1_share_std) else f" ± {100 * row.top1_share_std:.2f}"
+    return f"{100 * row.top1_share_mean:.2f}{std}"
 
 
 def _curves(section: Section) -> Rows:
