@@ -231,4 +231,7 @@ def test_the_command_loads_neither_torch_nor_hydra() -> None:
 def test_a_run_whose_first_epoch_has_not_ended_has_no_epoch() -> None:
     at = Position(levels=3, epochs_in_all=8, began_unix_s=0, at_unix_s=0)
     found = Standing("seed=0", "runs/a", "running", position=at)
-    assert status.lines([found])[1].rstrip() == "  running: seed=0  level 0/3"
+    assert (
+        status.lines(standings.Runs([found], awaited=False))[1].rstrip()
+        == "  running: seed=0  level 0/3"
+    )
