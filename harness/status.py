@@ -60,7 +60,9 @@ def _line(each: Standing) -> str:
 
 
 def _where(at: Position) -> str:
-    parts = [f"level {at.level}/{at.levels}", f"epoch {at.epoch}/{at.epochs}"]
+    parts = [f"level {at.level}/{at.levels}"]
+    if at.epochs:  # else no epoch has ended yet
+        parts.append(f"epoch {at.epoch}/{at.epochs}")
     if at.accuracy is not None:
         parts.append(f"validation {100 * at.accuracy:.2f} %")
     left = at.seconds_left(time.time())

@@ -16,6 +16,13 @@ CONF = Path(__file__).parents[1] / "conf"
 torch.set_num_threads(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With several workers (pytest -n): a file's tests stay together, and those of the cluster."""
+    for item in items:
+        uses = getattr(item, "fixturenames", ())
+        item.add_marker(pytest.mark.xdist_group("slurm" if "slurm" in uses else item.path.name))
+
+
 def every(group: str) -> pytest.MarkDecorator:
     """Gives a test each component of conf/<group>/ in turn, as an argument of that name."""
     names = sorted(file.stem for file in (CONF / group).glob("*.yaml"))

@@ -226,3 +226,12 @@ def test_the_command_loads_neither_torch_nor_hydra() -> None:
     code = "import sys, harness.status; print({'torch', 'hydra', 'omegaconf'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True)
     assert done.stdout == b"set()\n", done.stderr
+
+
+def test_a_run_whose_first_epoch_has_not_ended_has_no_epoch() -> None:
+    at = Position(levels=3, epochs_in_all=8, began_unix_s=0, at_unix_s=0)
+    found = Standing("seed=0", "runs/a", "running", position=at)
+    assert (
+        status.lines(standings.Runs([found], awaited=False))[1].rstrip()
+        == "  running: seed=0  level 0/3"
+    )
