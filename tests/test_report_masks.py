@@ -70,12 +70,19 @@ def test_a_damaged_mask_file_is_left_out_and_named(tmp_path: Path) -> None:
 def test_more_masks_than_can_be_read_in_time_are_left_out_and_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for label in "AB":
-        masked(tmp_path / label, {"x": [1, 0]}, label=label, setting=label)
+    for seed in (0, 1):
+        for label in "AB":
+            folder = tmp_path / f"{label}{seed}"
+            masked(folder, {"x": [1, seed]}, label=label, setting=label, seed=seed)
     results = load(tmp_path).results
-    monkeypatch.setattr("harness.report.overlap.MOST_BYTES", 100)
-    found, notes = overlaps(tmp_path, results)
-    assert found.empty and "overlap is left out" in notes[0]
+    size = 2 * (tmp_path / "A0" / "masks.safetensors").stat().st_size
+    for most, seeds in ((2 * size, 2), (2 * size - 1, 1), (size - 1, 0)):
+        monkeypatch.setattr("harness.report.overlap.MOST_BYTES", most)
+        found, notes = overlaps(tmp_path, results)
+        assert found["seeds"].sum() == seeds
+        assert [note[:35] for note in notes] == (
+            [] if seeds == 2 else [f"overlap of masks is of {seeds} of 2 seeds"[:35]]
+        )
 
 
 def test_records_alone_have_no_overlap_and_no_note(tmp_path: Path) -> None:

@@ -90,6 +90,7 @@ def test_latex_has_a_row_per_method_and_the_best_mean_in_bold(tmp_path: Path) ->
         "bottomrule",
     ]
     assert text.count("{") == text.count("}")
+    assert escape("[x]") == "{[}x]"
     assert escape("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}"
 
 

@@ -77,7 +77,7 @@ def _published(panel: Axes, section: Section, axis: Axis) -> None:
             marker=look.marker[0],
             markerfacecolor="none",
             linestyle="",
-            color=DENSE_COLOUR,
+            color=look.colour,
             label=_plain(label),
         )
 

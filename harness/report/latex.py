@@ -8,8 +8,14 @@ import pandas as pd
 from harness.report.summary import times
 from harness.report.survey import Section, Survey
 
-_SPECIAL = re.compile(r"[\\&%$#_{}~^]")
-_ESCAPED = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+_SPECIAL = re.compile(r"[\\&%$#_{}~^\[]")
+# A row that begins with [ would be read as the length of the line before it.
+_ESCAPED = {
+    "[": "{[}",
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
 
 
 def write_latex(survey: Survey, out: Path) -> list[Path]:

@@ -26,12 +26,22 @@ def overlaps(runs: Path, results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]
     rows = results[(results["level"] > 0) & last]
     files = {folder: runs / folder / FILE for folder in rows["folder"]}
     there = {folder: file.stat().st_size for folder, file in files.items() if file.exists()}
-    if sum(there.values()) > MOST_BYTES:
-        return _table([]), [f"masks take more than {MOST_BYTES >> 20} MiB: overlap is left out"]
-    rows = rows[rows["folder"].isin(there)]
-    notes: list[str] = []
+    rows, notes = _few(rows[rows["folder"].isin(there)], there)
     found = [pair for _, same in rows.groupby(PLACE) for pair in _pairs(runs, same, notes)]
     return _table(found), notes
+
+
+def _few(rows: pd.DataFrame, size: dict[str, int]) -> tuple[pd.DataFrame, list[str]]:
+    """Seeds, from the least on, whose masks can be read in time."""
+    of_seed = rows["folder"].map(size).groupby(rows["seed"]).sum().sort_index()
+    seeds = of_seed.index[of_seed.cumsum() <= MOST_BYTES]
+    if len(seeds) == len(of_seed):
+        return rows, []
+    note = (
+        f"overlap of masks is of {len(seeds)} of {len(of_seed)} seeds, the first ones: all masks "
+    )
+    note += f"take more than {MOST_BYTES >> 20} MiB"
+    return rows[rows["seed"].isin(seeds)], [note]
 
 
 def _pairs(runs: Path, rows: pd.DataFrame, notes: list[str]) -> Iterator[tuple[object, ...]]:

@@ -8,7 +8,7 @@ from harness.report import stats
 from harness.report.summary import few_seeds, spread, times
 
 NAMES = {"t": "paired t test", "wilcoxon": "Wilcoxon's signed-rank test"}
-_PLACE = ["model", "data", "asked"]
+_PLACE = ["model", "data", "target_counts", "asked"]
 _SECTION = ["model", "data"]
 _POINTS = "top1_difference_points"
 

@@ -63,7 +63,7 @@ def operating_points(survey: Survey) -> Finding:
 
 
 def seeds(survey: Survey) -> Finding:
-    counts = _pruned(survey).groupby([*_SECTION, "label", "asked"])["seed"].nunique()
+    counts = _pruned(survey).groupby([*_SECTION, "label", "asked"])["top1"].count()
     few = counts[counts < stats.FEW_SEEDS]
     problems = [
         f"{label} ({model}, {data}) at {asked:g}x has {count}"

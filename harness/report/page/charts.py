@@ -78,7 +78,7 @@ def _chart(description: str, layers: list[Spec]) -> Spec:
         "params": [{"name": "hidden", "value": []}],
         "layer": layers,
         # Published results have marks of their own.
-        "resolve": {"scale": {"shape": "independent"}},
+        "resolve": {"scale": {"shape": "independent", "color": "independent"}},
     }
 
 
@@ -129,11 +129,11 @@ def _published(axis: Axis, x: Spec, y: Spec, styles: dict[str, Look]) -> list[Sp
         return []
     points = {
         **_rows("published", f"isValid(datum.{x['field']})"),
-        "mark": {"type": "point", "filled": False, "size": 60, "color": DENSE_COLOUR},
+        "mark": {"type": "point", "filled": False, "size": 60},
         "encoding": {
             "x": x,
             "y": y,
-            "shape": _look(styles, "point")["shape"],
+            **_look(styles, "point"),
             "tooltip": _tips("label", "text", "definition", "where"),
         },
     }

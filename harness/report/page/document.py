@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from harness.report.lines import AXES, DENSE_COLOUR, Look, looks, measured, reached
+from harness.report.lines import AXES, Look, looks, measured, reached
 from harness.report.page import charts, heat, numbers
 from harness.report.page.analyses import Analysis, analyses_of
 from harness.report.page.details import details, run_rows
@@ -154,7 +154,7 @@ def _said(section: Section) -> str:
     dense = " Grey line: dense." if len(section.dense) else ""
     return (
         f"Broad grey band: Pareto front; bars: one standard deviation over seeds.{dense} "
-        "Click a point to see its runs."
+        "Click a point to see its runs, or filter the table of runs below."
     )
 
 
@@ -164,8 +164,10 @@ def _legend(
     """Shows and hides what is drawn, in every figure and table of the section."""
     boxes = "".join(_box(label, glyph(look)) for label, look in styles.items())
     boxes += "".join(_box(label, hollow(look)) for label, look in (published or {}).items())
+    # A tall one would cover the charts.
+    stays = " stays" if len(styles) + len(published or ()) <= 12 else ""
     return (
-        f'<fieldset class="legend"><legend>{title}</legend>'
+        f'<fieldset class="legend{stays}"><legend>{title}</legend>'
         '<label>Filter <input type="search" class="find" placeholder="name"></label>'
         '<button type="button" data-check="all">All</button>'
         '<button type="button" data-check="none">None</button>'
@@ -184,7 +186,7 @@ def _box(label: str, drawn: str) -> str:
 def hollow(look: Look) -> str:
     return (
         f'<svg viewBox="-18 -6 36 12" aria-hidden="true"><path d="{look.marker[1]}" '
-        f'transform="scale(5)" fill="none" stroke="{DENSE_COLOUR}" stroke-width=".3"/></svg>'
+        f'transform="scale(5)" fill="none" stroke="{look.colour}" stroke-width=".3"/></svg>'
     )
 
 

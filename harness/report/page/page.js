@@ -161,6 +161,7 @@ function runsTable(section) {
     fill();
   }));
   table.createTBody();
+  table.createCaption().textContent = "Results of single runs; the last column shows how each was made";
   find.addEventListener("input", fill);
   fill();
 }
