@@ -58,10 +58,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def _claims(runs: Path, out: Path) -> int:
     from harness.report import claims
+    from harness.report.listing import say
     from harness.report.survey import load
 
     for path in claims.report(load(runs), out):
-        print(path)
+        say(str(path))
     return 0
 
 
@@ -72,12 +73,13 @@ def _report(options: argparse.Namespace, out: Path) -> int:
     instead = asked_instead(options.published_for)
     test = options.test or "t"
     survey = load(options.runs, options.against, test, options.published, instead)
+    from harness.report.listing import say
     from harness.report.tables import print_tables
     from harness.report.write import write
 
     print_tables(survey)
     for path in write(survey, out):
-        print(path)
+        say(str(path))
     return 0
 
 
