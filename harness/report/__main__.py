@@ -27,8 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check(options: argparse.Namespace) -> None:
     """
     Raises:
-        ValueError: options that do not go together, by name.
+        ValueError: options that do not go together, or name no file or folder, by name.
     """
+    for file in options.published:
+        if not file.is_file():
+            raise ValueError(f"--published {file} is no file; name one of published figures")
+    if options.out and options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"--out {options.out} is no folder; name one, or one that is to be made")
     given = [
         name
         for name in ("lint", "compare", "claims", "against", "test", "published", "published_for")
