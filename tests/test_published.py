@@ -152,6 +152,18 @@ def test_shares_for_percent_and_an_empty_file_are_refused(tmp_path: Path) -> Non
         load(write(tmp_path, ""))
 
 
+def test_a_file_of_a_spreadsheet_is_read_and_one_of_another_encoding_is_named(
+    tmp_path: Path,
+) -> None:
+    text = SAME + "method,size,accuracy\nA,0.1,98\n"
+    path = tmp_path / "mine.csv"
+    path.write_text(text, encoding="utf-8-sig")
+    assert (load(path)["paper"] == "me2026").sum() == 1
+    path.write_text(text, encoding="utf-16")
+    with pytest.raises(ValueError, match=r"mine\.csv is not UTF-8 text"):
+        load(path)
+
+
 @pytest.mark.parametrize("text", ["mnist5k", "=mnist", "mnist5k="])
 def test_another_data_set_must_be_asked_for_in_full(text: str) -> None:
     with pytest.raises(ValueError, match="must be DATA=PUBLISHED"):

@@ -119,6 +119,8 @@ def test_another_data_set_gets_no_figures_unless_asked_for(tmp_path: Path) -> No
     rows, notes = beside("lenet_300_100", "mnist5k", figures, instead={"mnist5k": "mnist"})
     assert rows["label"].tolist() == ["A (Me 2026) on mnist"]
     assert "as asked" in notes[0]
+    rows, notes = beside("lenet_300_100", "mnist5k", figures, instead={"mnist5k": "minst"})
+    assert rows.empty and notes == ["there are no published figures of lenet_300_100 on minst"]
 
     assert beside("mlp", "blobs", figures)[1] == []
 

@@ -42,6 +42,23 @@ def test_a_damaged_file_beside_the_records_keeps_no_report_from_being_made(
     assert report(tmp_path)
 
 
+def test_a_report_that_is_stopped_leaves_the_old_one_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "0", dense(), make())
+    report(tmp_path)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    write_run(tmp_path / "1", dense(seed=1), make(seed=1))
+    monkeypatch.setattr("harness.report.write.write_page", stop)
+    with pytest.raises(KeyboardInterrupt):
+        report(tmp_path)
+    assert before == {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
+
+
 def test_an_empty_config_is_named_where_claims_need_it(tmp_path: Path) -> None:
     write_run(tmp_path / "0", dense(), make())
     (tmp_path / "0" / "config.yaml").write_text("")

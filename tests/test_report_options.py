@@ -1,5 +1,6 @@
 """Options of `python -m harness.report` that choose what is shown."""
 
+import io
 from pathlib import Path
 
 import pandas as pd
@@ -79,14 +80,16 @@ def test_figures_of_ones_own_are_shown_beside_them(tmp_path: Path) -> None:
         (["--published-for", "mnist5k"], "must be DATA=PUBLISHED"),
         (["--claims", "--lint"], "do not go together"),
         (["--claims", "--published-for", "a=b"], "do not go together"),
-        (["--published", "missing.csv"], "missing.csv"),
+        (["--published", "missing.csv"], "--published missing.csv is no file"),
+        (["--published", "."], "--published . is no file"),
+        (["--out", __file__], "is no folder; name one"),
     ],
 )
 def test_options_that_make_no_sense_are_one_line_and_write_nothing(
     options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run(tmp_path / "0")
-    assert main([str(tmp_path), *options]) in (1, 2)
+    assert main([str(tmp_path), *options]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and said in error
     assert not (tmp_path / "report").exists()
@@ -107,3 +110,36 @@ def test_ctrl_c_ends_with_130_and_no_traceback(
 
     monkeypatch.setattr("harness.report.__main__._run", interrupted)
     assert main([str(tmp_path)]) == 130
+
+
+class Left(io.StringIO):
+    """As a pipe whose reader has gone after the first line; its descriptor is a spare one."""
+
+    def __init__(self, spare: int) -> None:
+        super().__init__()
+        self.fileno = lambda: spare  # type: ignore[method-assign]
+
+    def write(self, text: str) -> int:
+        if "\n" in self.getvalue():
+            raise BrokenPipeError
+        return super().write(text)
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "file"),
+    [([], 0, "report.html"), (["--claims"], 0, "claims.html"), (["--lint"], 1, "lint.csv")],
+)
+def test_a_reader_that_leaves_early_changes_no_file_and_no_status(
+    options: list[str],
+    status: int,
+    file: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run(tmp_path / "0")
+    with (tmp_path / "spare").open("w") as spare:
+        monkeypatch.setattr("sys.stdout", Left(spare.fileno()))
+        assert main([str(tmp_path), *options]) == status
+    assert (tmp_path / "report" / file).exists()
+    assert capsys.readouterr().err == ""

@@ -182,6 +182,6 @@ def test_an_empty_folder_is_still_refused(tmp_path: Path) -> None:
 def test_the_legend_of_an_analysis_speaks_of_layers_only(tmp_path: Path) -> None:
     analysis(tmp_path / "a")
     page = report(tmp_path)[-1].read_text()
-    legend = page[page.index('<fieldset class="legend">') : page.index("</fieldset>")]
+    legend = page[page.index('<fieldset class="legend') : page.index("</fieldset>")]
     assert "<legend>Layers</legend>" in legend and "Grey line: nothing pruned." in legend
     assert "Pareto" not in legend and "Click a point" not in legend

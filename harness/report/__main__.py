@@ -27,8 +27,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _check(options: argparse.Namespace) -> None:
     """
     Raises:
-        ValueError: options that do not go together, by name.
+        ValueError: options that do not go together, or name no file or folder, by name.
     """
+    for file in options.published:
+        if not file.is_file():
+            raise ValueError(f"--published {file} is no file; name one of published figures")
+    if options.out and options.out.exists() and not options.out.is_dir():
+        raise ValueError(f"--out {options.out} is no folder; name one, or one that is to be made")
     given = [
         name
         for name in ("lint", "compare", "claims", "against", "test", "published", "published_for")
@@ -58,10 +63,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def _claims(runs: Path, out: Path) -> int:
     from harness.report import claims
+    from harness.report.listing import say
     from harness.report.survey import load
 
     for path in claims.report(load(runs), out):
-        print(path)
+        say(str(path))
     return 0
 
 
@@ -72,12 +78,13 @@ def _report(options: argparse.Namespace, out: Path) -> int:
     instead = asked_instead(options.published_for)
     test = options.test or "t"
     survey = load(options.runs, options.against, test, options.published, instead)
+    from harness.report.listing import say
     from harness.report.tables import print_tables
     from harness.report.write import write
 
     print_tables(survey)
     for path in write(survey, out):
-        print(path)
+        say(str(path))
     return 0
 
 

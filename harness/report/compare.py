@@ -9,7 +9,7 @@ import pandas as pd
 
 from harness.report import stats
 from harness.report.folders import timings
-from harness.report.listing import show
+from harness.report.listing import say, show
 from harness.report.matched import identical_runs, with_lines
 from harness.report.summary import spread, times
 from harness.report.survey import Survey, load
@@ -35,8 +35,8 @@ def compare(runs: Path, other: Path, out: Path) -> int:
     _print(table, left, right)
     out.mkdir(parents=True, exist_ok=True)
     table.to_csv(out / "compare.csv", index=False, float_format="%.8g")
-    print(out / "compare.csv")
-    print(verdict(table, *identical_runs(left, right)))
+    say(str(out / "compare.csv"))
+    say(verdict(table, *identical_runs(left, right)))
     return int(table["differs"].any())
 
 
@@ -144,12 +144,12 @@ def _print(table: pd.DataFrame, left: Survey, right: Survey) -> None:
     moved = table[~table["equal"] | table["differs"]]
     if len(moved):
         show(pd.DataFrame([_shown(row) for _, row in moved.iterrows()]))
-    print(f"{len(table) - len(moved)} of {len(table)} cells have equal accuracies")
+    say(f"{len(table) - len(moved)} of {len(table)} cells have equal accuracies")
     masks = table[["equal_masks", "masks"]].sum()
-    print(f"masks are equal in {masks['equal_masks']} of {masks['masks']} results of common seeds")
+    say(f"masks are equal in {masks['equal_masks']} of {masks['masks']} results of common seeds")
     for survey in (left, right):
         folders = set(survey.records["folder"])
-        print(f"{survey.runs}: {len(folders)} runs, {_seconds(survey, folders):.1f} s")
+        say(f"{survey.runs}: {len(folders)} runs, {_seconds(survey, folders):.1f} s")
 
 
 def _shown(row: "pd.Series[Any]") -> dict[str, str]:

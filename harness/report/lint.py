@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.report.listing import show
+from harness.report.listing import say, show
 from harness.report.protocol import CHECKS
 from harness.report.survey import Survey, load
 
@@ -21,7 +21,7 @@ def lint(runs: Path, out: Path) -> int:
     table.to_csv(out / "lint.csv", index=False)
     counts = table["verdict"].value_counts()
     said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
-    print(f"{said}\n{out / 'lint.csv'}")
+    say(f"{said}\n{out / 'lint.csv'}")
     return int((table["verdict"] != "pass").any())
 
 

@@ -1,5 +1,8 @@
 """A table of sentences in the terminal: long ones are folded, names keep their brackets."""
 
+import os
+import sys
+
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -9,12 +12,24 @@ from rich.text import Text
 _PLAIN_WIDTH = 120
 
 
+class _Heard(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever reads has enough, as head; the files are still to be written."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def plain_console() -> Console:
     """Text as it is, 120 wide when not on a terminal."""
-    console = Console(highlight=False, markup=False, emoji=False)
+    console = _Heard(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     return console
+
+
+def say(text: str) -> None:
+    """A line or several, never folded."""
+    plain_console().print(text, soft_wrap=True)
 
 
 def show(rows: pd.DataFrame) -> None:

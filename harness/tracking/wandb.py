@@ -60,6 +60,7 @@ class Wandb:
     dense_weights: bool = False
 
     def __post_init__(self) -> None:
+        _check_kinds(self)
         if self.mode not in MODES:
             raise ValueError(
                 f"mode must be one of {', '.join(MODES)}, got {self.mode!r}; "
@@ -166,6 +167,19 @@ def _exit_code(error: BaseException) -> int:
     if isinstance(error, Stopped):
         return error.status
     return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
+
+
+def _check_kinds(asked: Wandb) -> None:
+    for name in ("project", "entity", "notes"):
+        if not isinstance(value := getattr(asked, name), str) and (
+            value is not None or name == "project"
+        ):
+            raise ValueError(f"{name} must be a text, got {value!r}; quote a number twice")
+    for name in ("histograms", "dense_weights"):
+        if not isinstance(value := getattr(asked, name), bool):
+            raise ValueError(f"{name} must be true or false, got {value!r}")
+    if not isinstance(asked.init_timeout_s, int | float):
+        raise ValueError(f"init_timeout_s must be a number, got {asked.init_timeout_s!r}")
 
 
 def _check_tags(tags: tuple[str, ...]) -> None:

@@ -21,8 +21,11 @@ _HERE = Path(__file__).parent
 DENSE, PUBLISHED = "Dense", "Published"
 
 
-def write_page(survey: Survey, out: Path, library: str) -> Path:
-    """`out`/report.html; library: the code of Vega-Lite, which draws the charts."""
+def write_page(survey: Survey, out: Path, library: str, folder: Path) -> Path:
+    """report.html, in `folder`; its links lead from `out`, where it will lie.
+
+    library: the code of Vega-Lite, which draws the charts.
+    """
     styles = looks(survey.labels())
     sections = list(survey.sections())
     analyses = list(analyses_of(survey.sensitivity))
@@ -38,7 +41,7 @@ def write_page(survey: Survey, out: Path, library: str) -> Path:
         sections="\n".join(parts),
         data=_json(_data(survey, sections, analyses, styles, out)),
     )
-    path = out / "report.html"
+    path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
 

@@ -36,6 +36,10 @@ def beside(
     own = figures["model"].map(canonical) == canonical(model)
     shown = (instead or {}).get(data, data)
     found = figures[own & (figures["data"].map(canonical) == canonical(shown))]
+    if found.empty and shown != data:
+        return pd.DataFrame(columns=COLUMNS), [
+            f"there are no published figures of {model} on {shown}"
+        ]
     notes = _other_data(figures[own], model, data, shown)
     if found.empty:
         return pd.DataFrame(columns=COLUMNS), notes

@@ -23,8 +23,15 @@ def load(*files: Path) -> pd.DataFrame:
         OSError: a file cannot be read.
     """
     shipped = sorted(FIGURES.glob("*.csv"))
-    rows = [row for path in (*shipped, *files) for row in _rows(path)]
+    rows = [row for path in (*shipped, *files) for row in _readable(path)]
     return pd.DataFrame(rows).astype({"n": float, "std": float, "dense": float})
+
+
+def _readable(path: Path) -> list[dict[str, Any]]:
+    try:
+        return _rows(path)
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as such") from error
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -51,7 +58,8 @@ def cells_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 
     Before the line of column names, "# name: value" gives a column the same value in every row.
     """
-    with path.open(encoding="utf-8", newline="") as file:
+    # Spreadsheets begin a file of UTF-8 with a mark of its own.
+    with path.open(encoding="utf-8-sig", newline="") as file:
         same: dict[str, str] = {}
         lines = 0
         for line in file:
