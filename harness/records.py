@@ -4,7 +4,8 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Protocol
+from types import NoneType, UnionType
+from typing import Any, Protocol, get_args, get_origin
 
 VERSION = 5
 # Of a level, in their order.
@@ -216,4 +217,22 @@ def _parse(path: Path, number: int, line: str) -> Record:
     names = {field.name for field in fields(Record)} - later
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ from Record: {sorted(row.keys() ^ names)}")
+    odd = [name for name, value in row.items() if type(value) not in _TYPES[name]]
+    if odd:
+        said = ", ".join(f"{name} must not be {row[name]!r}" for name in odd)
+        raise ValueError(f"{where}: {said}; delete the line or redo the run")
     return Record(**row)
+
+
+def _types(annotation: Any) -> tuple[type, ...]:
+    """What JSON may hold for a field; a number that could not be measured may be null.
+
+    >>> _types(str), _types(list[str] | None)
+    ((<class 'str'>,), (<class 'list'>, <class 'NoneType'>))
+    """
+    parts = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
+    plain = tuple(get_origin(part) or part for part in parts)
+    return (*plain, int, NoneType) if float in plain else plain
+
+
+_TYPES = {field.name: _types(field.type) for field in fields(Record)}

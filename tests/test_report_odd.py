@@ -1,5 +1,6 @@
 """Odd but legal input: what failed throughout, what is damaged beside the records."""
 
+import json
 import math
 from pathlib import Path
 
@@ -80,3 +81,27 @@ def test_what_cost_no_training_has_no_place_on_a_logarithmic_axis(tmp_path: Path
     write_run(tmp_path / "1", make(**{**free, "training_flops": 9}, label="B", setting="b"))
     (section,) = load(tmp_path).sections()
     assert [row["cost"] for row in rows(section)["points"]] == [9, None]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("level", "1"), ("seed", None), ("top1", "high"), ("on_the_way", 1), ("layers", [])],
+)
+def test_a_record_of_another_type_is_named_and_left_out(
+    field: str, value: object, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "good", make(seed=1))
+    path = write_run(tmp_path / "odd", make())
+    path.write_text(json.dumps({**vars(make()), field: value}) + "\n")
+    survey = load(tmp_path)
+    assert survey.results["folder"].tolist() == ["good"]
+    (note,) = [note for note in survey.notes if "must not be" in note]
+    assert f"line 1: {field} must not be {value!r}" in note
+
+
+def test_models_whose_names_differ_in_marks_alone_have_files_of_their_own(tmp_path: Path) -> None:
+    for model in ("a b", "a_b"):
+        write_run(tmp_path / model, dense(model=model), make(model=model))
+    paths = report(tmp_path)
+    assert len(set(paths)) == len(paths)
+    assert {"accuracy-a_b-digits.tex", "accuracy-a_b-digits-2.tex"} <= {p.name for p in paths}

@@ -1,5 +1,6 @@
 """Everything a report shows, as tables: the records, their summary, and notes for the reader."""
 
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -45,6 +46,7 @@ class Survey:
 
     def sections(self) -> Iterator["Section"]:
         """One per model and data set with results: they never share a table or figure."""
+        slugs = set[str]()
         for (model, data), rows in self.summary.groupby(["model", "data"]):
             pruned, title = rows["level"] > 0, title_of(model, data)
             if pruned.any():
@@ -59,6 +61,7 @@ class Survey:
                     of_place(self.curves, model, data),
                     of_place(self.published, model, data),
                     next((each for each in self.ranks if each.title == title), None),
+                    _slug(title, slugs),
                 )
 
     def labels(self) -> list[str]:
@@ -77,6 +80,7 @@ class Section:
     curves: pd.DataFrame
     published: pd.DataFrame
     ranks: Ranks | None
+    slug: str  # for names of files
 
     @property
     def title(self) -> str:
@@ -85,10 +89,19 @@ class Section:
     def published_labels(self) -> list[str]:
         return sorted(set(self.published["label"])) if len(self.published) else []
 
-    @property
-    def slug(self) -> str:
-        """For names of files."""
-        return "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", name) for name in (self.model, self.data))
+
+def _slug(title: str, taken: set[str]) -> str:
+    """Of its own, also where two names differ in marks alone.
+
+    >>> taken = set()
+    >>> _slug("a b on c", taken), _slug("a_b on c", taken)
+    ('a_b-c', 'a_b-c-2')
+    """
+    plain = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", name) for name in title.rsplit(" on ", 1))
+    numbered = (f"{plain}-{number}" for number in itertools.count(2))
+    found = next(slug for slug in itertools.chain([plain], numbered) if slug not in taken)
+    taken.add(found)
+    return found
 
 
 def title_of(model: object, data: object) -> str:
