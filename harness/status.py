@@ -1,27 +1,18 @@
 """python -m harness.status RUNS: runs that are done, at work (where), failed (why), missing."""
 
-import argparse
-import os
 import shutil
 import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from harness.command import Parser, say
 from harness.position import Position, spoken
 from harness.standing import STATES, Runs, Standing, seconds_left, standing
 
 SECONDS_BETWEEN = 2.0
 TOLD = ("running", "failed", "interrupted", "missing")  # those that are not done, in this order
-
-
-class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,10 +24,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if sys.stdout.isatty() and not options.once:
             found = _follow(options.runs, found)
         else:
-            _print("\n".join(lines(found)))
+            say("\n".join(lines(found)))
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
-        return 2
+        return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
         return 0
     return int(found.has_failed)
@@ -94,13 +85,6 @@ def _fitting(told: list[str]) -> list[str]:
     if len(told) <= room:
         return told
     return [*told[: room - 1], f"  and {len(told) - room + 1} more; --once lists them all"]
-
-
-def _print(text: str) -> None:
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:  # whoever reads has enough, as head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parser() -> Parser:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.__main__ import main as harness
+from harness.command import Parser
 from harness.status import main as status
 from harness.stopping import (
     INTERRUPTED,
@@ -47,8 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m harness.sweep", description=__doc__)
+def _parser() -> Parser:
+    parser = Parser(prog="python -m harness.sweep", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="plan|run|status|retry")
     plan = commands.add_parser("plan", description=PLAN, help="write a plan, run nothing")
     plan.usage = "%(prog)s [KEY=VALUE ...]"

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from harness.command import Parser
 from harness.stopping import INTERRUPTED
 
 
@@ -103,8 +104,8 @@ def _report(options: argparse.Namespace, out: Path) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+def _parser() -> Parser:
+    parser = Parser(
         prog="python -m harness.report",
         description="Accuracy against compression and theoretical speed-up, over seeds.",
     )

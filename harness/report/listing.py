@@ -1,13 +1,12 @@
 """A table of sentences in the terminal: long ones are folded, names keep their brackets."""
 
-import os
-import sys
-
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+
+from harness.command import unheard
 
 _PLAIN_WIDTH = 120
 
@@ -16,7 +15,7 @@ class _Heard(Console):
     def on_broken_pipe(self) -> None:
         """Whoever reads has enough, as head; the files are still to be written."""
         self.quiet = True
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        unheard()
 
 
 def plain_console() -> Console:

@@ -4,20 +4,13 @@ import argparse
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
 
+from harness.command import Parser
 from harness.stopping import INTERRUPTED
 from harness.tracking.report import send, sweeps
 from harness.tracking.sync import Kept, NoServer, kept, sync
 
 LIMIT_S = 600.0
-
-
-class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,7 +56,7 @@ def _show(found: Sequence[Kept]) -> None:
             print(f"  {folder}")
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser() -> Parser:
     parser = Parser(prog="python -m harness.tracking", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_sync(commands)
