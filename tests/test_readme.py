@@ -1,5 +1,6 @@
 """What the README says is so: its commands compose, its table is complete, its example works."""
 
+import importlib
 import re
 import shlex
 from pathlib import Path
@@ -29,6 +30,25 @@ def test_a_command_composes(command: str) -> None:
     # Of a sweep the first point, of a search a number.
     overrides = [re.sub(r"=(tag|int|interval)\(.*", "=1", word) for word in overrides]
     assert composed([re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in overrides])
+
+
+TOOLS = [
+    line.partition("#")[0].strip()
+    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+    for line in block.splitlines()
+    if re.match(r"python -m harness\.(report|status|tracking|clean|sweep) ", line)
+]
+
+
+@pytest.mark.parametrize("command", TOOLS)
+def test_a_command_of_a_tool_has_options_that_the_tool_knows(command: str) -> None:
+    _, _, name, *words = shlex.split(command)
+    if words[0] == "plan":  # what follows is Hydra's
+        assert composed(words[1:])
+    else:
+        tool = {"report": "report.__main__", "tracking": "tracking.__main__"}
+        module = name.removeprefix("harness.")
+        importlib.import_module(f"harness.{tool.get(module, module)}")._parser().parse_args(words)
 
 
 @pytest.mark.parametrize("group", GROUPS)
