@@ -12,20 +12,37 @@ from omegaconf import OmegaConf
 from slurm_cluster import Slurm, missing
 
 CONF = Path(__file__).parents[1] / "conf"
+CLUSTER = "tests/test_slurm_"
 
 torch.set_num_threads(1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With several workers (pytest -n): a file's tests stay together, and those of the cluster,
-    which begin: they take longest and mostly wait."""
+    """Tests of the cluster begin: they take longest and mostly wait."""
     for item in items:
-        item.add_marker(pytest.mark.xdist_group("slurm" if _waits(item) else item.path.name))
-    items.sort(key=lambda item: not _waits(item))
+        if "slurm" in getattr(item, "fixturenames", ()) and not _on_cluster(item.nodeid):
+            raise pytest.UsageError(f"{item.nodeid}: tests of the cluster live in {CLUSTER}*.py")
+    items.sort(key=lambda item: not _on_cluster(item.nodeid))
 
 
-def _waits(item: pytest.Item) -> bool:
-    return "slurm" in getattr(item, "fixturenames", ())
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """For --dist loadfile: the files of the cluster go to one worker as if they were one.
+
+    Two clusters on a machine hand out the same job ids, and so the same ports. Not by
+    xdist_group, which pytest-xdist 3.8.0 passes over in silence under pytest 9.2.
+    """
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return CLUSTER if _on_cluster(nodeid) else str(super()._split_scope(nodeid))
+
+    return Scheduling(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
+def _on_cluster(nodeid: str) -> bool:
+    return nodeid.startswith(CLUSTER)
 
 
 def every(group: str) -> pytest.MarkDecorator:
