@@ -90,13 +90,14 @@ def _uncollected() -> Iterator[None]:
 def _report(options: argparse.Namespace, out: Path) -> int:
     from harness.report.published import asked_instead
     from harness.report.survey import load
+    from harness.report.write import get_ready, write
 
+    get_ready()
     instead = asked_instead(options.published_for)
     test = options.test or "t"
     survey = load(options.runs, options.against, test, options.published, instead)
     from harness.report.listing import say
     from harness.report.tables import print_tables
-    from harness.report.write import write
 
     print_tables(survey)
     for path in write(survey, out):

@@ -3,12 +3,21 @@
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from harness.report.figures import write_figures
+from harness.report.aside import aside, begin
 from harness.report.latex import write_latex
 from harness.report.page.document import write_page
-from harness.report.page.library import library
 from harness.report.survey import Survey
 from harness.report.tables import write_csv
+
+# They take longest, and go on beside the rest.
+_FIGURES = "harness.report.figures:write_figures"
+_LIBRARY = "harness.report.page.library:library"
+
+
+def get_ready() -> None:
+    """Optional: before the records are read, so that nobody waits for matplotlib and Vega-Lite."""
+    begin(_FIGURES)
+    begin(_LIBRARY)
 
 
 def write(survey: Survey, out: Path) -> list[Path]:
@@ -17,14 +26,13 @@ def write(survey: Survey, out: Path) -> list[Path]:
     Each comes whole into its place when all are written: what stops it leaves the old ones.
     """
     out.mkdir(parents=True, exist_ok=True)
-    charts = library()  # begins now, is needed last
-    with TemporaryDirectory(prefix=".report-", dir=out) as name:
-        new = Path(name)
-        files = [
-            *write_csv(survey, new),
-            *write_latex(survey, new),
-            *write_figures(survey, new),
-            write_page(survey, out, charts.text, new),
-        ]
+    with (
+        TemporaryDirectory(prefix=".report-", dir=out) as name,
+        aside(_LIBRARY) as library,
+        aside(_FIGURES, survey, new := Path(name)) as figures,
+    ):
+        tables = [*write_csv(survey, new), *write_latex(survey, new)]
+        page = write_page(survey, out, library, new)
+        files = [*tables, *figures(), page]
         # Models whose names differ in signs only share a file.
         return [file.replace(out / file.name) for file in dict.fromkeys(files)]

@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html import escape
 from pathlib import Path
 from string import Template
@@ -21,10 +21,10 @@ _HERE = Path(__file__).parent
 DENSE, PUBLISHED = "Dense", "Published"
 
 
-def write_page(survey: Survey, out: Path, library: str, folder: Path) -> Path:
+def write_page(survey: Survey, out: Path, library: Callable[[], str], folder: Path) -> Path:
     """report.html, in `folder`; its links lead from `out`, where it will lie.
 
-    library: the code of Vega-Lite, which draws the charts.
+    library: gives the code of Vega-Lite, which draws the charts.
     """
     styles = looks(survey.labels())
     sections = list(survey.sections())
@@ -34,7 +34,7 @@ def write_page(survey: Survey, out: Path, library: str, folder: Path) -> Path:
     parts += [_analysis(number, one) for number, one in enumerate(analyses)]
     page = Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
         style=(_HERE / "page.css").read_text(encoding="utf-8"),
-        library=library,
+        library=library(),
         script=(_HERE / "page.js").read_text(encoding="utf-8"),
         command=escape(_command(survey, out)),
         notes=_notes(survey.notes),
