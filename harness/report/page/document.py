@@ -12,13 +12,14 @@ from harness.report.lines import AXES, Look, looks, measured, reached
 from harness.report.page import charts, heat, numbers
 from harness.report.page.analyses import Analysis, analyses_of
 from harness.report.page.details import details, run_rows
+from harness.report.page.legend import legend
 from harness.report.page.points import rows
 from harness.report.rank_figure import to_svg
 from harness.report.ranks import Ranks
 from harness.report.survey import Section, Survey
 
 _HERE = Path(__file__).parent
-DENSE, PUBLISHED = "Dense", "Published"
+_SCRIPTS = ("charts.js", "tables.js", "page.js")
 
 
 def write_page(survey: Survey, out: Path, library: Callable[[], str], folder: Path) -> Path:
@@ -29,21 +30,29 @@ def write_page(survey: Survey, out: Path, library: Callable[[], str], folder: Pa
     styles = looks(survey.labels())
     sections = list(survey.sections())
     analyses = list(analyses_of(survey.sensitivity))
-    parts = [_section(number, section, styles, survey) for number, section in enumerate(sections)]
+    drawn = [dict(_charts(section, _own(section, styles))) for section in sections]
+    parts = [
+        _section(number, section, list(drawn[number]), _own(section, styles), survey)
+        for number, section in enumerate(sections)
+    ]
     parts += _over_everything(survey)
     parts += [_analysis(number, one) for number, one in enumerate(analyses)]
-    page = Template((_HERE / "page.html").read_text(encoding="utf-8")).substitute(
-        style=(_HERE / "page.css").read_text(encoding="utf-8"),
+    page = Template(_read("page.html")).substitute(
+        style=_read("page.css"),
         library=library(),
-        script=(_HERE / "page.js").read_text(encoding="utf-8"),
+        script="\n".join(map(_read, _SCRIPTS)),
         command=escape(_command(survey, out)),
         notes=_notes(survey.notes),
         sections="\n".join(parts),
-        data=_json(_data(survey, sections, analyses, styles, out)),
+        data=_json(_data(survey, sections, drawn, analyses, out)),
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
     return path
+
+
+def _read(name: str) -> str:
+    return (_HERE / name).read_text(encoding="utf-8")
 
 
 def _command(survey: Survey, out: Path) -> str:
@@ -68,8 +77,8 @@ def _json(data: Any) -> str:
 def _data(
     survey: Survey,
     sections: list[Section],
+    drawn: list[dict[str, Any]],
     analyses: list[Analysis],
-    styles: dict[str, Look],
     out: Path,
 ) -> dict[str, Any]:
     """Everything that the script draws: by section the rows, the charts and the table of runs."""
@@ -78,7 +87,7 @@ def _data(
     parts = {
         f"section-{number}": {
             "rows": rows(section),
-            "charts": dict(_charts(section, _own(section, styles))),
+            "charts": drawn[number],
             "runs": run_rows(section.results),
         }
         for number, section in enumerate(sections)
@@ -108,13 +117,14 @@ def _charts(section: Section, styles: dict[str, Look]) -> Iterator[tuple[str, di
         yield "learning", charts.curve("top1_percent", "Validation top-1, %", styles)
 
 
-def _section(number: int, section: Section, styles: dict[str, Look], survey: Survey) -> str:
-    own = _own(section, styles)
-    drawn = [_figure(number, name, section) for name, _ in _charts(section, own)]
+def _section(
+    number: int, section: Section, names: list[str], styles: dict[str, Look], survey: Survey
+) -> str:
+    drawn = [_figure(number, name, section) for name in names]
     parts = [
         f"<h2>{escape(section.title)}</h2>",
         *(f"<p>{escape(line)}</p>" for line in numbers.dense_lines(section)),
-        _legend("Methods", own, _said(section), looks(section.published_labels())),
+        legend("Methods", styles, _said(section), looks(section.published_labels())),
         f'<div class="charts">{"".join(drawn)}</div>',
         *numbers.tables(section, survey.against),
         *_ranks(section.ranks),
@@ -157,48 +167,7 @@ def _said(section: Section) -> str:
     dense = " Grey line: dense." if len(section.dense) else ""
     return (
         f"Broad grey band: Pareto front; bars: one standard deviation over seeds.{dense} "
-        "Click a point to see its runs, or filter the table of runs below."
-    )
-
-
-def _legend(
-    title: str, styles: dict[str, Look], said: str, published: dict[str, Look] | None = None
-) -> str:
-    """Shows and hides what is drawn, in every figure and table of the section."""
-    boxes = "".join(_box(label, glyph(look)) for label, look in styles.items())
-    boxes += "".join(_box(label, hollow(look)) for label, look in (published or {}).items())
-    # A tall one would cover the charts.
-    stays = " stays" if len(styles) + len(published or ()) <= 12 else ""
-    return (
-        f'<fieldset class="legend{stays}"><legend>{title}</legend>'
-        '<label>Filter <input type="search" class="find" placeholder="name"></label>'
-        '<button type="button" data-check="all">All</button>'
-        '<button type="button" data-check="none">None</button>'
-        f'<div class="boxes">{boxes}</div>'
-        f"<p>{said}</p></fieldset>"
-    )
-
-
-def _box(label: str, drawn: str) -> str:
-    return (
-        f'<label><input type="checkbox" checked value="{escape(label)}">{drawn}'
-        f"<span>{escape(label)}</span></label>"
-    )
-
-
-def hollow(look: Look) -> str:
-    return (
-        f'<svg viewBox="-18 -6 36 12" aria-hidden="true"><path d="{look.marker[1]}" '
-        f'transform="scale(5)" fill="none" stroke="{look.colour}" stroke-width=".3"/></svg>'
-    )
-
-
-def glyph(look: Look) -> str:
-    dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if look.dash else ""
-    return (
-        f'<svg viewBox="-18 -6 36 12" aria-hidden="true"><path d="M-18,0H18" stroke="{look.colour}"'
-        f' stroke-width="2"{dash}/><path d="{look.marker[1]}" transform="scale(5)" '
-        f'fill="{look.colour}"/></svg>'
+        "A click on a point shows its runs; by keyboard: Tab to a chart, arrow keys, Enter."
     )
 
 
@@ -234,7 +203,7 @@ def _runs(number: int) -> str:
 def _analysis(number: int, one: Analysis) -> str:
     return (
         f'<section id="analysis-{number}"><h2>{escape(one.title)}</h2><p>{escape(one.caption)}.</p>'
-        f"{_legend('Layers', one.styles, 'Grey line: nothing pruned.')}"
+        f"{legend('Layers', one.styles, 'Grey line: nothing pruned.')}"
         f'<div class="charts"><figure><figcaption>{_captions()["layers"]}</figcaption>'
         f'<div class="chart" data-chart="layers" data-section="analysis-{number}"></div></figure>'
         f"</div>{one.table}</section>"

@@ -1,0 +1,46 @@
+"""The boxes that show and hide methods, each with the line or marker that stands for it."""
+
+from html import escape
+
+from harness.report.lines import Look
+
+
+def legend(
+    title: str, styles: dict[str, Look], said: str, published: dict[str, Look] | None = None
+) -> str:
+    """Shows and hides what is drawn, in every figure and table of the section."""
+    boxes = "".join(_box(label, _glyph(look)) for label, look in styles.items())
+    boxes += "".join(_box(label, _hollow(look)) for label, look in (published or {}).items())
+    # A tall one would cover the charts.
+    stays = " stays" if len(styles) + len(published or ()) <= 12 else ""
+    return (
+        f'<fieldset class="legend{stays}"><legend>{title}</legend>'
+        '<label>Filter <input type="search" class="find" placeholder="name"></label>'
+        '<button type="button" data-check="all">All</button>'
+        '<button type="button" data-check="none">None</button>'
+        f'<div class="boxes">{boxes}</div>'
+        f"<p>{said}</p></fieldset>"
+    )
+
+
+def _box(label: str, drawn: str) -> str:
+    return (
+        f'<label><input type="checkbox" checked value="{escape(label)}">{drawn}'
+        f"<span>{escape(label)}</span></label>"
+    )
+
+
+def _hollow(look: Look) -> str:
+    return (
+        f'<svg viewBox="-18 -6 36 12" aria-hidden="true"><path d="{look.marker[1]}" '
+        f'transform="scale(5)" fill="none" stroke="{look.colour}" stroke-width=".3"/></svg>'
+    )
+
+
+def _glyph(look: Look) -> str:
+    dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if look.dash else ""
+    return (
+        f'<svg viewBox="-18 -6 36 12" aria-hidden="true"><path d="M-18,0H18" stroke="{look.colour}"'
+        f' stroke-width="2"{dash}/><path d="{look.marker[1]}" transform="scale(5)" '
+        f'fill="{look.colour}"/></svg>'
+    )

@@ -1,0 +1,138 @@
+// Tables that sort, and the one of single runs, which leads to how each was made.
+
+const MOST_ROWS = 200;
+
+function sortable(table) {
+  for (const [column, head] of [...table.querySelectorAll("thead th")].entries()) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => sort(table, column, head));
+  }
+}
+
+function sort(table, column, head) {
+  const down = head.getAttribute("aria-sort") === "ascending";
+  for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", down ? "descending" : "ascending");
+  const rows = [...table.tBodies[0].rows].map((row) => [key(row.cells[column]), row]);
+  rows.sort(([a], [b]) => compare(a, b) * (down ? -1 : 1));
+  table.tBodies[0].append(...rows.map(([, row]) => row));
+}
+
+function key(cell) {
+  return cell.dataset.sorts === undefined ? cell.textContent : Number(cell.dataset.sorts);
+}
+
+function compare(a, b) {
+  return typeof a === "number" && typeof b === "number" ? a - b : String(a).localeCompare(String(b));
+}
+
+// ---- runs
+
+const percent = (share) => (share === null ? "failed" : (100 * share).toFixed(2));
+const times = (ratio) => (ratio === null ? "-" : `${Number(ratio.toPrecision(4))}x`);
+const COLUMNS = [
+  ["Method", (run) => run.label],
+  ["Asked", (run) => times(run.asked), (run) => run.asked],
+  ["Seed", (run) => String(run.seed), (run) => run.seed],
+  ["Level", (run) => String(run.level), (run) => run.level],
+  ["Top-1, %", (run) => percent(run.top1), (run) => run.top1 ?? -1],
+  ["Against dense, points", (run) => (run.change === null ? "-" : `${run.change > 0 ? "+" : ""}${(100 * run.change).toFixed(2)}`),
+    (run) => run.change ?? -1e9],
+  ["Compression", (run) => times(run.compression), (run) => run.compression ?? -1],
+  ["Speed-up", (run) => times(run.speedup), (run) => run.speedup ?? -1],
+];
+
+function runsTable(section) {
+  const { runs } = DATA.sections[section.id];
+  const table = section.querySelector("table.runs");
+  const find = section.querySelector(".runs-find");
+  const words = runs.map((run) => `"${run.label}" ${times(run.asked)} seed ${run.seed} ${run.folder} `.toLowerCase());
+  let by = null;
+  let down = false;
+  const fill = () => {
+    const asked = find.value.toLowerCase().match(/"[^"]*"?|\S+/g) || [];
+    const matches = (text) => asked.every((word) => text.includes(/^[\d.]+x$/.test(word) ? ` ${word} ` : word));
+    let found = runs.filter((run, number) => matches(words[number]));
+    if (by !== null) {
+      const of = COLUMNS[by][2] || COLUMNS[by][1];
+      found = [...found].sort((a, b) => compare(of(a), of(b)) * (down ? -1 : 1));
+    }
+    const more = found.length > MOST_ROWS ? `, the first ${MOST_ROWS} shown` : "";
+    section.querySelector("output").textContent = `${found.length} of ${runs.length} results${more}`;
+    table.tBodies[0].replaceChildren(...found.slice(0, MOST_ROWS).map(runRow));
+  };
+  table.createTHead().append(headRow((column, head) => {
+    down = by === column && !down;
+    by = column;
+    for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", down ? "descending" : "ascending");
+    fill();
+  }));
+  table.createTBody();
+  table.createCaption().textContent = "Results of single runs; the last column shows how each was made";
+  find.addEventListener("input", fill);
+  fill();
+}
+
+function headRow(sorted) {
+  const row = document.createElement("tr");
+  COLUMNS.forEach(([title], column) => {
+    const head = element("th");
+    head.scope = "col";
+    const button = element("button", title);
+    button.type = "button";
+    button.addEventListener("click", () => sorted(column, head));
+    head.append(button);
+    row.append(head);
+  });
+  const last = element("th", "Run and config");
+  last.scope = "col";
+  row.append(last);
+  return row;
+}
+
+function runRow(run) {
+  const row = document.createElement("tr");
+  COLUMNS.forEach(([, text], column) => row.append(element(column ? "td" : "th", text(run))));
+  row.firstChild.scope = "row";
+  const cell = element("td");
+  const button = element("button", run.folder);
+  button.type = "button";
+  button.addEventListener("click", () => showRun(run));
+  cell.append(button);
+  row.append(cell);
+  return row;
+}
+
+function showRun(run) {
+  const made = DATA.runs[run.folder] || { own: {}, command: "", config: "" };
+  const dialog = document.getElementById("run");
+  document.getElementById("run-title").textContent = `${run.label}, ${times(run.asked)}, seed ${run.seed}`;
+  const config = made.config ? element("a", made.config) : element("span", "not beside this page");
+  if (made.config) config.href = made.config.split("/").map(encodeURIComponent).join("/");
+  dialog.querySelector("div").replaceChildren(
+    list([["Folder", run.folder], ["Command", element("code", made.command || "not recorded")], ["config.yaml", config]]),
+    element("h3", "Made with"), list(Object.entries(DATA.environments[made.environment] || {})),
+    element("h3", "What sets this run apart"), list(Object.entries(made.own)),
+    element("h3", "Common to all runs of this page"), list(Object.entries(DATA.common)));
+  dialog.showModal();
+}
+
+function list(pairs) {
+  const found = document.createElement("dl");
+  for (const [name, value] of pairs) {
+    const shown = element("dd");
+    shown.append(value);
+    found.append(element("dt", name), shown);
+  }
+  return found;
+}
+
+function element(tag, text = "") {
+  const found = document.createElement(tag);
+  found.textContent = text;
+  return found;
+}
