@@ -14,6 +14,7 @@ from harness.report.listing import show
 from harness.report.survey import Survey
 
 _TEMPLATE = Path(__file__).with_name("claims.html")
+_STYLE = Path(__file__).parents[1] / "page" / "style.css"
 # Told apart without colour.
 _MARKS = dict(zip(VERDICTS, "✓✗≈–", strict=True))
 
@@ -46,6 +47,7 @@ def write_page(found: pd.DataFrame, runs: Path, out: Path) -> list[Path]:
     found.to_csv(out / "claims.csv", index=False, float_format="%.8g")
     rows = rows_of(found)
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
+        style=_STYLE.read_text(encoding="utf-8"),
         command=escape(shlex.join(["python", "-m", "harness.report", str(runs), "--claims"])),
         counts=_counts(found),
         overview="\n".join(_line(row) for row in rows),

@@ -38,7 +38,7 @@ def write_page(survey: Survey, out: Path, library: Callable[[], str], folder: Pa
     parts += _over_everything(survey)
     parts += [_analysis(number, one) for number, one in enumerate(analyses)]
     page = Template(_read("page.html")).substitute(
-        style=_read("page.css"),
+        style=_read("style.css") + _read("page.css"),
         library=library(),
         script="\n".join(map(_read, _SCRIPTS)),
         command=escape(_command(survey, out)),
