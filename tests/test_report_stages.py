@@ -1,5 +1,6 @@
 """Which stages and levels of a run are results."""
 
+import json
 import math
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,29 @@ def test_a_run_stopped_at_a_compression_that_no_other_reached_is_left_out(tmp_pa
     survey = load(tmp_path)
     assert only(survey)["target_compression_ratio"] == 2.0
     assert survey.notes[0] == "1 left out, not yet fine-tuned: 0"
+
+
+@pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
+def test_a_level_of_a_run_that_has_not_finished_waits_for_its_last_stage(
+    state: str, tmp_path: Path
+) -> None:
+    for name, now in (("on", state), ("done", "finished")):
+        seed = int(name == "on")
+        first, second = at(1, "pruned", 0.7, 2.0, seed=seed), at(2, "pruned", 0.4, 4.0, seed=seed)
+        write_run(tmp_path / name, first, second)
+        (tmp_path / name / "status.json").write_text(json.dumps({"state": now}))
+
+    survey = load(tmp_path)
+
+    # By then two seeds have 2x; where none is fine-tuned, that one run is at work tells.
+    assert pruned(survey)["seeds"].tolist() == [2, 1]
+    assert survey.notes[0] == "1 left out, their run has not finished that level: on"
+
+
+def test_what_a_run_that_goes_on_has_fine_tuned_counts(tmp_path: Path) -> None:
+    write_run(tmp_path / "on", at(1, "finetuned", 0.9, 2.0))
+    (tmp_path / "on" / "status.json").write_text('{"state": "running"}')
+    assert only(load(tmp_path))["target_compression_ratio"] == 2.0
 
 
 def test_a_level_passed_without_fine_tuning_is_not_averaged_with_one_that_had_it(

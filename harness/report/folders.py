@@ -22,6 +22,11 @@ def device(folder: Path) -> str:
     return str(inside(environment(folder), "numerics_key").get("device") or "")
 
 
+def is_finished(folder: Path) -> bool:
+    """By status.json; a folder without it is taken as a copy of finished records."""
+    return bool(_read(folder / "status.json").get("state", "finished") == "finished")
+
+
 def inside(facts: Facts, key: str) -> Facts:
     """The facts below a key; none where something else lies there."""
     found = facts.get(key)

@@ -1,6 +1,6 @@
 """Which record is the result of a run at a level; one row per method, compression and seed."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -37,7 +37,7 @@ def some(folders: Iterable[str]) -> str:
     return ", ".join(names[:3]) + more
 
 
-def pruned_results(records: pd.DataFrame) -> Selection:
+def pruned_results(records: pd.DataFrame, unfinished: Collection[str] = ()) -> Selection:
     """The last stage of each run and level, once per (model, data, label, setting, asked, seed).
 
     Levels that are on the way are no results: masks that shrink inside one training, or soft
@@ -46,8 +46,14 @@ def pruned_results(records: pd.DataFrame) -> Selection:
     Adds: asked (target compression, four digits), pruned_top1 (right after pruning), failed and
     pruned_failed (accuracy or loss is NaN). The label of a method with several settings gets the
     start of its setting appended.
+
+    unfinished: folders of runs that may go on; what they have reached right after pruning or
+    recalibration at their last level is no result yet.
     """
     selection = Selection(_with_failures(_last_stages(records)))
+    selection = selection.without(
+        _on_its_way(selection.rows, unfinished), "their run has not finished that level"
+    )
     for stage, done in (("finetuned", "fine-tuned"), ("recalibrated", "recalibrated")):
         selection = selection.without(_unfinished(selection.rows, stage), f"not yet {done}")
     selection = selection.without(
@@ -98,6 +104,11 @@ def _with_failures(rows: pd.DataFrame) -> pd.DataFrame:
         pruned_failed=pruned_failed & (rows["has_pruned"] == "both"),
         pruned_top1=rows["pruned_top1"].mask(pruned_failed),
     )
+
+
+def _on_its_way(rows: pd.DataFrame, unfinished: Collection[str]) -> "pd.Series[bool]":
+    goes_on = rows["folder"].isin(unfinished) & (rows["level"] == rows["reached"])
+    return goes_on & (rows["stage"] != STAGES[-1])
 
 
 def _unfinished(rows: pd.DataFrame, stage: str) -> "pd.Series[bool]":

@@ -11,11 +11,13 @@ import pandas as pd
 from harness.report import paired, published, sensitivity
 from harness.report.cost import with_totals
 from harness.report.curves import curves
+from harness.report.folders import is_finished
 from harness.report.latency import with_latency
 from harness.report.overlap import overlaps
 from harness.report.ranks import Ranks, rankings
 from harness.report.read import NoResults, read
 from harness.report.results import (
+    STAGES,
     beside_dense,
     candidates,
     dense_results,
@@ -148,7 +150,7 @@ def load(
 def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
     records, notes = read(runs)
     records = with_totals(written_last(records))
-    pruned = pruned_results(records)
+    pruned = pruned_results(records, _unfinished(runs, records))
     dense = dense_results(records)
     if pruned.rows.empty:
         raise NoResults(
@@ -183,6 +185,13 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
     table = paired.paired(pruned.rows, against, test)
     notes += [*paired.missing(pruned.rows, against), *paired.notes(table)]
     return replace(survey, against=against, test=test, paired=table)
+
+
+def _unfinished(runs: Path, records: pd.DataFrame) -> list[str]:
+    # A run that ends in fine-tuning has nothing open: of 10,000 runs few files are opened.
+    last = records.drop_duplicates("folder", keep="last")
+    open_ended = last.loc[last["stage"] != STAGES[-1], "folder"]
+    return [folder for folder in open_ended if not is_finished(runs / folder)]
 
 
 def _published(survey: Survey) -> pd.DataFrame:
