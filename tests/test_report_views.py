@@ -91,6 +91,7 @@ def test_latex_has_a_row_per_method_and_the_best_mean_in_bold(tmp_path: Path) ->
     ]
     assert text.count("{") == text.count("}")
     assert escape("[x]") == "{[}x]"
+    assert escape("|g|<>") == r"\textbar{}g\textbar{}\textless{}\textgreater{}"
     assert escape("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}"
 
 

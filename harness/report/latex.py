@@ -8,13 +8,17 @@ import pandas as pd
 from harness.report.summary import times
 from harness.report.survey import Section, Survey
 
-_SPECIAL = re.compile(r"[\\&%$#_{}~^\[]")
+_SPECIAL = re.compile(r"[\\&%$#_{}~^\[|<>]")
 # A row that begins with [ would be read as the length of the line before it.
 _ESCAPED = {
     "[": "{[}",
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
+    # In LaTeX's first encoding of fonts, OT1, these are a dash and Spanish marks.
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
 }
 
 
