@@ -220,8 +220,11 @@ def test_a_failed_seed_is_shown_and_not_averaged_away(tmp_path: Path) -> None:
     assert "1 of 3 seeds failed" in survey.notes[0]
 
 
-def test_a_nan_loss_is_a_failure_though_argmax_still_hits_some(tmp_path: Path) -> None:
-    write_run(tmp_path / "0", make(top1=0.1, loss=math.nan))
+@pytest.mark.parametrize("loss", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_is_a_failure_though_argmax_still_hits_some(
+    loss: float, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "0", make(top1=0.1, loss=loss))
     assert cell(only(load(tmp_path))) == "failed (1)"
     assert report(tmp_path)
 

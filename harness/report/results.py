@@ -44,8 +44,8 @@ def pruned_results(records: pd.DataFrame, unfinished: Collection[str] = ()) -> S
     pruning, are one treatment, whose last level is its result.
 
     Adds: asked (target compression, four digits), pruned_top1 (right after pruning), failed and
-    pruned_failed (accuracy or loss is NaN). The label of a method with several settings gets the
-    start of its setting appended.
+    pruned_failed (accuracy or loss is not finite). The label of a method with several settings gets
+    the start of its setting appended.
 
     unfinished: folders of runs that may go on; what they have reached right after pruning or
     recalibration at their last level is no result yet.
@@ -95,8 +95,8 @@ def _last_stages(records: pd.DataFrame) -> pd.DataFrame:
 
 def _with_failures(rows: pd.DataFrame) -> pd.DataFrame:
     # A network whose outputs are NaN still "hits" the class that argmax falls back to.
-    failed = rows["top1"].isna() | rows["loss"].isna()
-    pruned_failed = rows["pruned_top1"].isna() | rows["pruned_loss"].isna()
+    failed = _not_finite(rows, "top1", "loss")
+    pruned_failed = _not_finite(rows, "pruned_top1", "pruned_loss")
     return rows.assign(
         failed=failed,
         top1=rows["top1"].mask(failed),
@@ -109,6 +109,10 @@ def _with_failures(rows: pd.DataFrame) -> pd.DataFrame:
 def _on_its_way(rows: pd.DataFrame, unfinished: Collection[str]) -> "pd.Series[bool]":
     goes_on = rows["folder"].isin(unfinished) & (rows["level"] == rows["reached"])
     return goes_on & (rows["stage"] != STAGES[-1])
+
+
+def _not_finite(rows: pd.DataFrame, *columns: str) -> "pd.Series[bool]":
+    return ~np.isfinite(rows[list(columns)].astype(float)).all(axis=1)
 
 
 def _unfinished(rows: pd.DataFrame, stage: str) -> "pd.Series[bool]":
@@ -199,7 +203,7 @@ def beside_dense(results: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
     one that all others of its model, data and seed share, NaN where theirs differ. One that
     failed is none.
     """
-    dense = records[(records["stage"] == "dense") & records["loss"].notna()]
+    dense = records[(records["stage"] == "dense") & ~_not_finite(records, "top1", "loss")]
     own = dense.set_index("folder")["top1"]
     place = ["model", "data", "seed"]
     shared = dense.groupby(place)["top1"].agg(_only).rename("shared").reset_index()

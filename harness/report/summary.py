@@ -123,7 +123,7 @@ def warnings(summary: pd.DataFrame) -> list[str]:
     notes = [
         f"{row['label']} on {row['model']}, {row['data']} at "
         f"{times(row['target_compression_ratio'])}: {row['failed_seeds']} of "
-        f"{row['seeds'] + row['failed_seeds']} seeds failed (accuracy or loss is NaN); "
+        f"{row['seeds'] + row['failed_seeds']} seeds failed (accuracy or loss is not finite); "
         "the mean is over the others"
         for _, row in summary[summary["failed_seeds"] > 0].iterrows()
     ]
