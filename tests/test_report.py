@@ -148,12 +148,12 @@ def test_a_compression_passed_at_a_lower_level_is_another_treatment(tmp_path: Pa
 
 def test_a_duplicate_counts_once_and_is_told(tmp_path: Path) -> None:
     write_run(tmp_path / "first", make(top1=0.9))
-    write_run(tmp_path / "second", make(top1=0.8))
+    write_run(tmp_path / "second", make(top1=0.9))
+    write_run(tmp_path / "third", make(top1=0.8))
     survey = load(tmp_path)
     assert cell(only(survey)) == "90.00 (n=1)"
-    assert notes(survey) == [
-        "1 left out, duplicates of the same setting, seed and compression: second"
-    ]
+    left_out = "1 left out, duplicates of the same setting, seed and compression"
+    assert notes(survey) == [f"{left_out}: second", f"{left_out} that have other results: third"]
 
 
 def test_settings_with_one_label_are_never_averaged(tmp_path: Path) -> None:

@@ -61,11 +61,19 @@ def pruned_results(records: pd.DataFrame, unfinished: Collection[str] = ()) -> S
     )
     # Which twin is kept does not depend on the disk.
     ordered = selection.rows.sort_values("folder")
-    selection = Selection(ordered, selection.notes).without(
-        ordered.duplicated([*POINT, "seed"]), "duplicates of the same setting, seed and compression"
-    )
+    selection = _without_twins(Selection(ordered, selection.notes))
     rows, notes = _told_apart(selection.rows)
     return Selection(rows, [*selection.notes, *notes])
+
+
+def _without_twins(selection: Selection) -> Selection:
+    rows = selection.rows
+    twin = rows.duplicated([*POINT, "seed"])
+    # One setting and seed decide a result on one machine: another result is no mere copy.
+    differs = twin & ~rows.duplicated([*POINT, "seed", "top1", "loss"])
+    why = "duplicates of the same setting, seed and compression"
+    copies = selection.without(twin & ~differs, why)
+    return copies.without(differs[copies.rows.index], f"{why} that have other results")
 
 
 def written_last(records: pd.DataFrame) -> pd.DataFrame:
