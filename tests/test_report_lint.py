@@ -1,6 +1,7 @@
 """The protocol of a fair survey: a survey that keeps it, and one fault at a time."""
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -162,6 +163,18 @@ def test_pruning_at_initialisation_has_an_equal_budget_and_its_whole_cost_is_tol
     assert verdicts(tmp_path) == {}
     evidence = said(tmp_path, "same retraining budget")
     assert "dense training too: Global Magnitude 2, Layerwise Magnitude 2, Random 1" in evidence
+
+
+def test_a_collapsed_network_that_loses_the_same_on_both_is_no_fault(tmp_path: Path) -> None:
+    chance = math.log(10)
+
+    def collapse(record: Record) -> Record:
+        if not is_random(record) or record.target_compression < 32:
+            return record
+        return replace(record, loss=chance, validation_loss=chance, empty_layers=["fc.weight"])
+
+    write(tmp_path, collapse)
+    assert verdicts(tmp_path) == {}
 
 
 def test_runs_without_a_device_are_counted(tmp_path: Path) -> None:
