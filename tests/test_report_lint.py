@@ -183,6 +183,14 @@ def test_runs_without_a_device_are_counted(tmp_path: Path) -> None:
     assert "45 of 45 runs do not name a device" in said(tmp_path, "hardware named")
 
 
+def test_a_processor_is_named_by_its_model_beside_a_gpu_it_is_not(tmp_path: Path) -> None:
+    write(tmp_path, device={**DEVICE, "hardware": {"cpu": "AMD EPYC"}})
+    other = {"numerics_key": {"device": "NVIDIA H100"}, "hardware": {"cpu": "AMD EPYC"}}
+    (tmp_path / "random-2-0" / "environment.json").write_text(json.dumps(other))
+    evidence = said(tmp_path, "hardware named")
+    assert evidence == "all runs name their device: AMD EPYC (cpu x86_64), NVIDIA H100"
+
+
 def test_a_damaged_environment_names_no_device(tmp_path: Path) -> None:
     write(tmp_path)
     (tmp_path / "random-2-0" / "environment.json").write_text("{")

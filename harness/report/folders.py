@@ -18,8 +18,11 @@ def environment(folder: Path) -> Facts:
 
 
 def device(folder: Path) -> str:
-    """What the run ran on, of environment.json."""
-    return str(inside(environment(folder), "numerics_key").get("device") or "")
+    """What the run ran on, of environment.json: the GPU, or the CPU with its model if it says."""
+    facts = environment(folder)
+    name = str(inside(facts, "numerics_key").get("device") or "")
+    model = inside(facts, "hardware").get("cpu") if name.startswith("cpu") else None
+    return f"{model} ({name})" if model else name
 
 
 def is_finished(folder: Path) -> bool:
