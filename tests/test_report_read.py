@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from test_report import make, notes, only, write_run
+from test_report import dense, make, notes, only, write_run
 
 from harness.records import to_line
 from harness.report.__main__ import main
@@ -91,7 +91,18 @@ def test_a_cut_line_of_a_file_that_holds_nothing_else_is_no_record(
 ) -> None:
     write_run(tmp_path / "0", make()).write_text(to_line(make())[:50])
     assert main([str(tmp_path)]) == 2
-    assert "holds no records" in capsys.readouterr().err
+    assert "found 1 without a whole line" in capsys.readouterr().err
+
+
+def test_a_cut_line_that_was_the_only_result_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_run(tmp_path / "0", dense())
+    path.write_text(path.read_text() + to_line(make())[:50])
+    assert main([str(tmp_path)]) == 2
+    error = capsys.readouterr().err
+    assert "holds no pruned network yet" in error
+    assert "0/records.jsonl: line 2 is cut off" in error
 
 
 def test_copies_of_records_inside_a_runs_folder_are_no_further_runs(tmp_path: Path) -> None:

@@ -40,8 +40,8 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
         raise ValueError(_none_left(problems))
     raise NoResults(
         f"{runs} holds no records: looked for records.jsonl at any depth (outside folders that "
-        f'start with "."), found {f"{len(files)}, all empty" if files else "none"}; run an '
-        "experiment first, or give the folder that its runs were written to"
+        f'start with "."), found {f"{len(files)} without a whole line" if files else "none"}; run '
+        "an experiment first, or give the folder that its runs were written to"
     )
 
 

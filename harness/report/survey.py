@@ -153,11 +153,13 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
     pruned = pruned_results(records, _unfinished(runs, records))
     dense = dense_results(records)
     if pruned.rows.empty:
-        raise NoResults(
+        why = (
             f"{runs} holds no pruned network yet: looked for a result at level 1 or more, found "
             f"{len(records)} records of {records['folder'].nunique()} runs at level 0 or on the "
             "way; wait for the runs to prune, or give another folder"
         )
+        # A cut line may have been the result.
+        raise NoResults("; ".join([why, *notes[:3]]))
     results = beside_dense(pd.concat([dense.rows, pruned.rows], ignore_index=True), records)
     results, strange = with_latency(results, runs)
     overlap, unread = overlaps(runs, results)
