@@ -192,7 +192,7 @@ def test_another_setting_of_one_method_is_compared_by_its_label(
         write_run(tmp_path / "b" / str(seed), make(seed=seed, setting="bbbb1", top1=value))
     assert only(tmp_path)["equal"]
     assert run(tmp_path) == 0
-    assert last(capsys) == "no difference beyond seed noise in 1 cells"
+    assert last(capsys) == "no difference beyond seed noise in 1 cells; 1 more in one folder only"
 
 
 def test_settings_that_both_have_are_compared_by_setting(tmp_path: Path) -> None:

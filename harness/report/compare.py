@@ -130,14 +130,17 @@ def _tested(differences: Array, left: Array, right: Array) -> tuple[str, float]:
 
 
 def verdict(table: pd.DataFrame, common: int, identical: int) -> str:
-    """The last line: one sentence on all cells that both have."""
+    """The last line: one sentence on all cells that both have, and how many have no twin."""
     both, apart = table[table["found"] == "both"], table[table["differs"]]
     said = f"identical records in {identical} of {common} runs; " if common else ""
+    alone = len(table) - len(both)
+    beside = f"; {alone} more in one folder only" if alone else ""
     if len(apart):
-        return f"{said}{len(apart)} of {len(both)} cells differ beyond seed noise"
+        return f"{said}{len(apart)} of {len(both)} cells differ beyond seed noise{beside}"
     untested = both["p"].isna() & ~both["equal"]
     more = f" ({untested.sum()} more differ, too few seeds to tell)" if untested.any() else ""
-    return f"{said}no difference beyond seed noise in {len(both) - untested.sum()} cells{more}"
+    tested = len(both) - untested.sum()
+    return f"{said}no difference beyond seed noise in {tested} cells{more}{beside}"
 
 
 def _print(table: pd.DataFrame, left: Survey, right: Survey) -> None:
