@@ -120,7 +120,7 @@ def _on_its_way(rows: pd.DataFrame, unfinished: Collection[str]) -> "pd.Series[b
 
 
 def _not_finite(rows: pd.DataFrame, *columns: str) -> "pd.Series[bool]":
-    return ~np.isfinite(rows[list(columns)].astype(float)).all(axis=1)
+    return ~rows[list(columns)].astype(float).apply(np.isfinite).all(axis=1)
 
 
 def _unfinished(rows: pd.DataFrame, stage: str) -> "pd.Series[bool]":
