@@ -132,12 +132,14 @@ def load(
 
     Raises:
         ValueError: `runs` is no folder, or holds no result of a pruned network and no
-            sensitivity analysis, or no result has the label `against`, or an unknown test.
+            sensitivity analysis, or no result has the label `against` or is on a data set of
+            `instead`, or an unknown test.
     """
     analyses = sensitivity.load(runs)
     try:
         survey = _load_runs(runs, against, test)
         survey = replace(survey, figures=figures, instead=instead or {})
+        _check_instead(survey)
         survey = replace(survey, published=_published(survey))
     except NoResults:
         if analyses.empty or against:
@@ -194,6 +196,16 @@ def _unfinished(runs: Path, records: pd.DataFrame) -> list[str]:
     last = records.drop_duplicates("folder", keep="last")
     open_ended = last.loc[last["stage"] != STAGES[-1], "folder"]
     return [folder for folder in open_ended if not is_finished(runs / folder)]
+
+
+def _check_instead(survey: Survey) -> None:
+    data = sorted(set(survey.results["data"]))
+    for own, other in survey.instead.items():
+        if own not in data:
+            raise ValueError(
+                f"--published-for {own}={other}: no result is on {own}; there are: "
+                f"{', '.join(data)}"
+            )
 
 
 def _published(survey: Survey) -> pd.DataFrame:
