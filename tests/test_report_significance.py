@@ -70,6 +70,19 @@ def test_wilcoxon_says_where_it_cannot_reach_the_level(tmp_path: Path) -> None:
     assert "of 5 seeds its smallest p is 0.0625" in said
 
 
+def test_wilcoxon_says_where_only_the_correction_keeps_it_from_the_level(tmp_path: Path) -> None:
+    gains = {name: [1, 2, 3, 4, 5, 6] for name in "ABC"}
+    against(tmp_path, {name: gains[name] for name in "A"})
+    assert not [note for note in load(tmp_path, "SNIP", "wilcoxon").notes if "none of" in note]
+    against(tmp_path / "more", gains)
+    survey = load(tmp_path / "more", "SNIP", "wilcoxon")
+    # 2 / 2^6 three times, which Holm makes 6 / 2^6.
+    assert survey.paired["p_holm"].tolist() == [6 / 64] * 3
+    (said,) = [note for note in survey.notes if "none of" in note]
+    assert "none of 3 comparisons can reach 0.05 by Wilcoxon's test: 3 x 0.03125" in said
+    assert not [note for note in load(tmp_path / "more", "SNIP").notes if "none of" in note]
+
+
 def test_equal_differences_have_no_p_of_t_and_it_is_told(tmp_path: Path) -> None:
     against(tmp_path, {"A": [3, 3, 3], "B": [0, 0, 0]})
     survey = load(tmp_path, "SNIP")

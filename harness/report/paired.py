@@ -121,12 +121,19 @@ def _limits(rows: pd.DataFrame) -> Iterator[str]:
     equal = ((rows["seeds"] > 1) & rows["p"].isna()).sum()
     if equal:
         yield f"no p in {equal} comparisons, all differences are equal: --test wilcoxon has one"
-    weak = [stats.least_wilcoxon_p(n) >= stats.ALPHA for n in tested["seeds"]]
-    if test == "wilcoxon" and any(weak):
+    least = [stats.least_wilcoxon_p(n) for n in tested["seeds"]] if test == "wilcoxon" else []
+    weak = [p >= stats.ALPHA for p in least]
+    if any(weak):
         fewest = tested["seeds"].min()
         yield (
             f"in {sum(weak)} of {len(tested)} comparisons Wilcoxon's test cannot reach "
             f"{stats.ALPHA:g}: of {fewest} seeds its smallest p is "
             f"{stats.least_wilcoxon_p(fewest):.4g}; six seeds and more can, before the correction"
+        )
+    # Holm multiplies the smallest p by the number of comparisons.
+    if not all(weak) and min(least) * len(least) >= stats.ALPHA:
+        yield (
+            f"after the correction none of {len(least)} comparisons can reach {stats.ALPHA:g} by "
+            f"Wilcoxon's test: {len(least)} x {min(least):.4g}; more seeds or fewer methods can"
         )
     yield from few_seeds(rows)
