@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import wandb
 
 
-def settings(timeout_s: float) -> "wandb.Settings":
+def settings(timeout_s: float, system_metrics: bool = True) -> "wandb.Settings":
     import wandb
 
     wishes: dict[str, Any] = {
@@ -26,6 +26,10 @@ def settings(timeout_s: float) -> "wandb.Settings":
         "x_transaction_log_flush_interval": 0.5,
         # Listing the installed packages is most of a start; environment.json has them.
         "x_save_requirements": False,
+        # latest-run and the like, of a folder that has one run.
+        "symlink": False,
+        # A process of its own in every run, which tiny runs can do without.
+        "x_disable_stats": not system_metrics,
     }
     # Settings come and go with W&B's versions, and it refuses unknown ones.
     known = wandb.Settings.model_fields

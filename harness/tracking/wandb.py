@@ -55,6 +55,7 @@ class Wandb:
     tags: tuple[str, ...] = ()
     notes: str | None = None
     init_timeout_s: float = 20
+    system_metrics: bool = True
     histograms: bool = True
     artifacts: tuple[str, ...] = KINDS
     dense_weights: bool = False
@@ -132,9 +133,9 @@ class Wandb:
         import wandb
 
         check_writable(info.folder / "wandb")
-        wishes = settings(self.init_timeout_s)
-        # Without this an online run asks a terminal for its key, and waits for ever.
-        wandb.setup(wishes)
+        # Not left to init: it checks each setting twice more, and online asks a terminal for its
+        # key before it looks at them, and waits for ever.
+        wandb.setup(settings(self.init_timeout_s, self.system_metrics))
         run = wandb.init(
             id=run_id(info),
             resume="allow",
@@ -149,7 +150,6 @@ class Wandb:
             tags=self._tags(info),
             notes=self.notes,
             config=info.config,
-            settings=wishes,
         )
         for axis in ("density", "compression", "epoch"):
             run.define_metric(axis)
