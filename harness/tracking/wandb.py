@@ -14,8 +14,9 @@ from harness.tracking.artifacts import KINDS, Leaving
 from harness.tracking.base import RunInfo
 from harness.tracking.first import SHARED
 from harness.tracking.none import Silent
+from harness.tracking.outage import tell
 from harness.tracking.rows import AXES
-from harness.tracking.service import check_writable, free_id, settings, tell
+from harness.tracking.service import check_environment, check_writable, free_id, settings
 from harness.tracking.sink import RunSink
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Wandb:
     of one of them only; the others go on offline, where they may be many.
 
     Raises:
-        ValueError: a field that W&B would refuse later.
+        ValueError: a field, or a variable of the environment, that W&B would refuse later.
     """
 
     project: str = "pruning-harness"
@@ -76,6 +77,8 @@ class Wandb:
                 f"init_timeout_s must be above 0 seconds, got {self.init_timeout_s}; "
                 "to wait for no server choose mode=offline"
             )
+        if self.mode != "disabled":
+            check_environment()
         _check_tags(self.tags)
         _check_artifacts(self.artifacts)
 
@@ -101,7 +104,7 @@ class Wandb:
         try:
             return self._init(info, "offline")
         except Exception as error:
-            tell("cannot start, this run goes on without it", error)
+            tell("W&B cannot start, this run goes on without it", error)
             return None
 
     def _start_online(self, info: RunInfo, stack: ExitStack) -> "wandb.Run | None":
@@ -117,11 +120,11 @@ class Wandb:
                 stack.push(held.pop_all())
             return run
         except Busy as busy:
-            tell("has another run of the same id online, this one goes on offline", busy)
+            tell("W&B has another run of the same id online, this one goes on offline", busy)
         except Exception as error:
             _online_failed = True
             tell(
-                "cannot be reached, this process goes on offline "
+                "W&B cannot be reached, this process goes on offline "
                 "(`python -m harness.tracking sync` later)",
                 error,
             )
