@@ -10,7 +10,7 @@ import pytest
 import wandb
 import wandb_log
 import yaml
-from tracking_fakes import forget_settings, info, record, track
+from tracking_fakes import info, record, track
 
 from harness.stopping import Stopped
 from harness.tracking.base import Tracking
@@ -18,12 +18,10 @@ from harness.tracking.none import NoTracking
 from harness.tracking.service import settings
 from harness.tracking.wandb import Wandb, run_id
 
+pytest_plugins = ["wandb_fixtures"]
+pytestmark = pytest.mark.usefixtures("no_settings_of_the_user")
+
 CONF = Path(__file__).parents[1] / "conf" / "tracking"
-
-
-@pytest.fixture(autouse=True)
-def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_settings(monkeypatch)
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +146,34 @@ def test_wandb_settings_that_its_version_does_not_know_are_left_out(
     monkeypatch.setattr(wandb.Settings, "model_fields", known)
 
     assert settings(20).x_transaction_log_flush_interval == 15
+
+
+def test_wandb_measures_the_machine_unless_told_not_to() -> None:
+    assert not settings(20).x_disable_stats
+    assert settings(20, system_metrics=False).x_disable_stats
+
+
+def test_wandb_measures_the_machine_as_its_run_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = []
+    init = wandb.init
+
+    def seen(**asked: Any) -> Any:
+        run = init(**asked)
+        given.append((run.settings.x_disable_stats, run.settings.console))
+        return run
+
+    monkeypatch.setattr(wandb, "init", seen)
+    for measured in (False, True):
+        track(Wandb(system_metrics=measured), tmp_path / str(measured))
+    assert given == [(True, "off"), (False, "off")]
+
+
+def test_wandb_leaves_one_folder_and_no_links(tmp_path: Path) -> None:
+    track(Wandb(), tmp_path)
+    (folder,) = (tmp_path / "wandb").iterdir()
+    assert folder.name.startswith("offline-run-")
 
 
 @pytest.mark.parametrize("tracking", [Wandb(mode="disabled"), NoTracking()])

@@ -6,18 +6,17 @@ from typing import Any
 import pytest
 import wandb
 import wandb_log
-from tracking_fakes import FakeRun, fail, forget_settings, info, track
+from command import TINY, harness
+from tracking_fakes import FakeRun, fail, info, track
 from wandb_stub import Stub
 
 from harness.files import locked
 from harness.tracking.wandb import Wandb, run_id
 
+pytest_plugins = ["wandb_fixtures"]
+pytestmark = pytest.mark.usefixtures("no_settings_of_the_user")
+
 GONE = "W&B cannot be reached, this process goes on offline"
-
-
-@pytest.fixture(autouse=True)
-def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_settings(monkeypatch)
 
 
 def reach(monkeypatch: pytest.MonkeyPatch, stub: Stub) -> None:
@@ -54,6 +53,43 @@ def test_wandb_that_fails_in_the_middle_stops_nothing_and_says_so_once(
 
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("W&B ") and line.endswith(": the server is gone")
+
+
+@pytest.mark.parametrize(
+    "name, value, shown",
+    [
+        ("WANDB_MODE", "bogus", "WANDB_MODE=bogus"),
+        ("WANDB_BASE_URL", "nonsense", "WANDB_BASE_URL=nonsense"),
+        ("WANDB_RUN_ID", "a/b", "WANDB_RUN_ID=a/b"),
+        ("WANDB_API_KEY", "secret ", "WANDB_API_KEY"),
+    ],
+)
+def test_wandb_refuses_an_environment_with_which_it_would_not_start(
+    name: str, value: str, shown: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+
+    with pytest.raises(ValueError) as error:
+        Wandb()
+
+    message = str(error.value)
+    assert message.startswith(f"{shown} in the environment is refused by W&B: ")
+    assert message.endswith("; correct it, unset it, or choose tracking=none")
+    assert "\n" not in message and "secret" not in message
+    Wandb(mode="disabled")
+
+
+def test_a_wrong_environment_ends_the_command_before_anything_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "bogus")
+
+    done = harness(*TINY, "tracking=wandb", f"runs={tmp_path}/runs")
+
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "WANDB_MODE=bogus in the environment is refused by W&B" in line
+    assert not list(tmp_path.glob("runs/**/*.safetensors"))
 
 
 def test_wandb_without_room_stops_nothing_and_says_so_once(

@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 import wandb
-from tracking_fakes import forget_settings
 from wandb_stub import Stub
 from wandb_stub_data import StubRun
 
 from harness.tracking.__main__ import main
 from harness.tracking.report import sweeps
+
+pytest_plugins = ["wandb_fixtures"]
+pytestmark = pytest.mark.usefixtures("nobody_logged_in")
 
 needs_package = pytest.mark.skipif(
     find_spec("wandb_workspaces") is None, reason="the package wandb-workspaces is missing"
@@ -23,21 +25,14 @@ needs_package = pytest.mark.skipif(
 OLD_PYDANTIC = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
-@pytest.fixture(autouse=True)
-def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    forget_settings(monkeypatch)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
 @pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+def project(stub: Stub) -> Iterator[str]:
+    """One that the server knows."""
+    # Of one server at a time: W&B keeps the first for its process.
     wandb.teardown()
-    with Stub() as stub:
-        for name, value in stub.environment.items():
-            monkeypatch.setenv(name, value)
-        stub.runs["ab12"] = StubRun("mine")
-        yield stub
-        wandb.teardown()
+    stub.runs["ab12"] = StubRun("mine")
+    yield "mine"
+    wandb.teardown()
 
 
 @pytest.fixture
@@ -65,9 +60,9 @@ def test_report_is_about_the_sweeps_below_the_folder(runs: Path) -> None:
 @needs_package
 @OLD_PYDANTIC
 def test_report_draws_the_sweeps_runs_by_method(
-    runs: Path, stub: Stub, capsys: pytest.CaptureFixture[str]
+    runs: Path, stub: Stub, project: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["report", str(runs), "--project", "mine", "--entity", "me"]) == 0
+    assert main(["report", str(runs), "--project", project, "--entity", "me"]) == 0
 
     assert capsys.readouterr().out.strip().startswith(f"{stub.url}/me/mine/reports/")
     (sent,) = stub.reports
@@ -85,7 +80,7 @@ def test_report_draws_the_sweeps_runs_by_method(
 @needs_package
 @OLD_PYDANTIC
 def test_report_on_a_project_that_is_not_there_is_refused_by_name(
-    runs: Path, stub: Stub, capsys: pytest.CaptureFixture[str]
+    runs: Path, project: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(runs), "--project", "yours", "--entity", "me"]) == 1
     (line,) = capsys.readouterr().err.splitlines()

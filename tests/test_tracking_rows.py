@@ -6,17 +6,15 @@ from pathlib import Path
 import pytest
 import wandb
 import wandb_log
-from tracking_fakes import FakeRun, forget_settings, info, record
+from tracking_fakes import FakeRun, info, record
 
 from harness.records import Record
 from harness.tracking.rows import Curve, Steps
 from harness.tracking.sent import Sent
 from harness.tracking.wandb import Wandb
 
-
-@pytest.fixture(autouse=True)
-def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_settings(monkeypatch)
+pytest_plugins = ["wandb_fixtures"]
+pytestmark = pytest.mark.usefixtures("no_settings_of_the_user")
 
 
 def dense(*losses: float) -> Record:

@@ -3,12 +3,12 @@
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from command import environment
-from tracking_fakes import forget_settings, info, record
+from tracking_fakes import info, record
+from wandb_log import logs
 from wandb_stub import Stub
 
 from harness.files import locked
@@ -17,20 +17,8 @@ from harness.tracking.base import RunInfo
 from harness.tracking.sync import kept
 from harness.tracking.wandb import Wandb, run_id
 
-
-@pytest.fixture(autouse=True)
-def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    forget_settings(monkeypatch)
-    # Nobody is logged in but where a test says so.
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-
-
-@pytest.fixture
-def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    with Stub() as stub:
-        for name, value in stub.environment.items():
-            monkeypatch.setenv(name, value)
-        yield stub
+pytest_plugins = ["wandb_fixtures"]
+pytestmark = pytest.mark.usefixtures("nobody_logged_in")
 
 
 @pytest.fixture
@@ -50,8 +38,6 @@ def offline(runs: Path, name: str, level: int) -> RunInfo:
 
 
 def _wait_for_the_end(folder: Path) -> None:
-    from wandb_log import logs
-
     assert all(log.exit_code == 0 for log in logs(folder))
 
 
@@ -125,11 +111,24 @@ def test_sync_of_a_folder_without_offline_runs_is_done(
     assert capfd.readouterr().out == f"nothing to upload below {tmp_path}\n"
 
 
-def test_sync_leaves_runs_that_are_at_work_for_later(runs: Path) -> None:
+def test_sync_leaves_runs_that_are_at_work_for_later_and_says_how_many(
+    runs: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     me = offline(runs, "a1", level=1)
+    offline(runs, "b2", level=2)  # of the same id
+    other = runs / "other" / "wandb" / "offline-run-20200101_000000-other"
+    other.mkdir(parents=True)
+    (other / "run-other.wandb").touch()
+
     with locked(me.folder):
-        assert kept(runs) == []
-    assert [one.id for one in kept(runs)] == [run_id(me)]
+        assert main(["sync", str(runs), "--dry-run"]) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said[0] == "left for later: 1 of 2 W&B runs, which are at work"
+    assert [line for line in said if line.startswith("would")] == ["would upload other:"]
+
+    assert main(["sync", str(runs), "--dry-run"]) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said[0] == "would upload other:" and f"would upload {run_id(me)}:" in said
 
 
 def test_sync_takes_the_oldest_first(tmp_path: Path) -> None:
@@ -194,6 +193,18 @@ def test_sync_says_when_the_server_does_not_answer(
 
     (line,) = capfd.readouterr().err.splitlines()
     assert line.startswith(f"error: {gone} does not answer (")
+
+
+def test_sync_refuses_an_address_that_is_none(
+    runs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    offline(runs, "a1", level=1)
+    monkeypatch.setenv("WANDB_BASE_URL", "nonsense")
+
+    assert main(["sync", str(runs)]) == 2
+
+    (line,) = capfd.readouterr().err.splitlines()
+    assert line.startswith("error: WANDB_BASE_URL=nonsense in the environment is refused by W&B: ")
 
 
 def test_sync_says_when_nobody_is_logged_in(

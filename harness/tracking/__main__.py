@@ -29,9 +29,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _sync(options: argparse.Namespace) -> int:
+    """Uploads what W&B has kept offline below RUNS and has not uploaded yet; the folders of one
+    W&B run in their order."""
     if not options.limit > 0:
         raise ValueError(f"--limit must be above 0 seconds, got {options.limit:g}")
-    found = kept(options.runs)
+    found = _ready(kept(options.runs))
     if not found:
         print(f"nothing to upload below {options.runs}")
         return 0
@@ -44,7 +46,16 @@ def _sync(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _ready(found: Sequence[Kept]) -> list[Kept]:
+    ready = [one for one in found if not one.at_work]
+    if busy := len(found) - len(ready):
+        print(f"left for later: {busy} of {len(found)} W&B runs, which are at work")
+    return ready
+
+
 def _report(options: argparse.Namespace) -> int:
+    """Makes a report at W&B over the uploaded runs of the sweeps below RUNS, grouped by method;
+    prints its address."""
     print(send(options.project, options.entity, sweeps(options.runs)))
     return 0
 
@@ -59,39 +70,23 @@ def _show(found: Sequence[Kept]) -> None:
 def _parser() -> Parser:
     parser = Parser(prog="python -m harness.tracking", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
-    _add_sync(commands)
-    _add_report(commands)
-    return parser
 
+    def command(name: str, work: Callable[[argparse.Namespace], int], brief: str) -> Parser:
+        added = commands.add_parser(name, help=brief, description=work.__doc__)
+        added.set_defaults(work=work)
+        added.add_argument("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
+        added.add_argument("--entity", help="user or team (default: of the runs or the account)")
+        return added
 
-def _add_sync(commands: "argparse._SubParsersAction[Parser]") -> None:
-    upload = commands.add_parser(
-        "sync",
-        help="upload what W&B has kept offline",
-        description="Uploads what W&B has kept offline below RUNS and has not uploaded yet; the "
-        "folders of one W&B run in their order.",
-    )
-    upload.set_defaults(work=_sync)
-    upload.add_argument("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
-    upload.add_argument("--dry-run", action="store_true", help="only say what would be uploaded")
+    upload = command("sync", _sync, "upload what W&B has kept offline")
     upload.add_argument("--project", help="into this project (default: the one of the runs)")
-    upload.add_argument("--entity", help="of this user or team (default: the one of the runs)")
+    upload.add_argument("--dry-run", action="store_true", help="only say what would be uploaded")
     upload.add_argument(
         "--limit", metavar="SECONDS", type=float, default=LIMIT_S, help="per W&B run (600)"
     )
-
-
-def _add_report(commands: "argparse._SubParsersAction[Parser]") -> None:
-    made = commands.add_parser(
-        "report",
-        help="make a report at W&B",
-        description="Makes a report at W&B over the uploaded runs of the sweeps below RUNS, "
-        "grouped by method; prints its address.",
-    )
-    made.set_defaults(work=_report)
-    made.add_argument("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
+    made = command("report", _report, "make a report at W&B")
     made.add_argument("--project", required=True, help="where the runs are at W&B")
-    made.add_argument("--entity", help="user or team (default: that of the account)")
+    return parser
 
 
 if __name__ == "__main__":

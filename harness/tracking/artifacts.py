@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 
-from harness.files import write_json
 from harness.outcome import MASKS
 from harness.tracking.base import RunInfo
 from harness.tracking.first import is_first
@@ -99,7 +98,8 @@ class Leaving:
             "epochs": training.get("epochs"),
         }
         # The same content from every run: to W&B it is one version, whoever brings it.
-        write_json(home / "dense.json", about | {"hash": info.dense.name})
+        what = json.dumps(about | {"hash": info.dense.name}, indent=1, sort_keys=True)
+        (home / "dense.json").write_text(f"{what}\n")
         weights = sorted(info.dense.glob("*.safetensors"))[-1:] if self.dense_weights else []
         files = [home / "dense.json", *weights]
         artifact = _artifact(f"dense-{info.dense.name}", "dense-training", about, files)

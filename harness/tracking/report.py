@@ -1,6 +1,7 @@
 """A report at W&B, made from code: the survey's charts over the runs of its sweeps."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,8 @@ def send(project: str, entity: str | None, groups: Sequence[str]) -> str:
     """Saves the report at W&B; its address.
 
     Raises:
-        ValueError: the package wandb-workspaces is missing.
+        ValueError: the package wandb-workspaces is missing, or W&B refuses a variable of the
+            environment.
         NoServer: nothing answers, nobody is logged in, or W&B refuses it, as for a project that
             it does not have.
     """
@@ -58,8 +60,8 @@ def send(project: str, entity: str | None, groups: Sequence[str]) -> str:
 def report(project: str, entity: str | None, groups: Sequence[str]) -> Any:
     """The report, not sent yet: accuracy over density and compression, learning curves, cost; one
     colour per method, its seeds as mean and standard error."""
-    import wandb_workspaces.reports.v2 as wr
-
+    # Optional, and typed for other versions of pydantic than its own.
+    wr: Any = import_module("wandb_workspaces.reports.v2")
     whose = {"entity": entity} if entity else {}
     names = ", ".join(f'"{group}"' for group in groups)
     shown = wr.Runset(

@@ -1,14 +1,17 @@
-"""How W&B is started: quietly, without waiting for long, and what it says when it cannot."""
+"""How W&B is started: quietly and without waiting for long."""
 
-import sys
+import os
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from harness.tracking.outage import tell
 
 if TYPE_CHECKING:
     import wandb
 
 
-def settings(timeout_s: float) -> "wandb.Settings":
+def settings(timeout_s: float, system_metrics: bool = True) -> "wandb.Settings":
     import wandb
 
     wishes: dict[str, Any] = {
@@ -26,10 +29,47 @@ def settings(timeout_s: float) -> "wandb.Settings":
         "x_transaction_log_flush_interval": 0.5,
         # Listing the installed packages is most of a start; environment.json has them.
         "x_save_requirements": False,
+        # latest-run and the like, of a folder that has one run.
+        "symlink": False,
+        # A process of its own in every run, which tiny runs can do without.
+        "x_disable_stats": not system_metrics,
     }
     # Settings come and go with W&B's versions, and it refuses unknown ones.
     known = wandb.Settings.model_fields
     return wandb.Settings(**{name: value for name, value in wishes.items() if name in known})
+
+
+def check_environment() -> None:
+    """
+    Raises:
+        ValueError: W&B refuses one of its variables in the environment, and would not start.
+    """
+    _check(frozenset(one for one in os.environ.items() if one[0].startswith("WANDB_")))
+
+
+# Once per process: every point of a sweep asks.
+@cache
+def _check(variables: frozenset[tuple[str, str]]) -> None:
+    if not variables:
+        return
+    import wandb
+
+    for name, value in sorted(variables):
+        try:
+            wandb.Settings().update_from_env_vars({name: value})
+        except (ValueError, wandb.Error) as error:
+            # A key must not be shown.
+            said = name if name.endswith(("KEY", "TOKEN")) else f"{name}={value}"
+            raise ValueError(
+                f"{said} in the environment is refused by W&B: {_reason(error)}; correct it, "
+                "unset it, or choose tracking=none"
+            ) from None
+
+
+def _reason(error: Exception) -> str:
+    # str() of pydantic's has the value too, and a link.
+    errors = getattr(error, "errors", None)
+    return " ".join(str(errors()[0]["msg"] if errors else error).split())
 
 
 def free_id() -> None:
@@ -39,7 +79,7 @@ def free_id() -> None:
 
         wandb.teardown()
     except Exception as error:
-        tell("cannot stop its service", error)
+        tell("W&B cannot stop its service", error)
 
 
 def check_writable(folder: Path) -> None:
@@ -51,8 +91,3 @@ def check_writable(folder: Path) -> None:
     probe = folder / ".probe"
     probe.write_bytes(b"\0")
     probe.unlink()
-
-
-def tell(what: str, error: BaseException) -> None:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    print(f"W&B {what}: {reason}", file=sys.stderr)

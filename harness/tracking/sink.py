@@ -1,6 +1,5 @@
 """One open W&B run, as a sink for records and epochs."""
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from harness.records import Record
@@ -8,6 +7,7 @@ from harness.tracking.artifacts import Leaving
 from harness.tracking.base import RunInfo
 from harness.tracking.first import is_first
 from harness.tracking.histograms import Counts, densities, live_weights
+from harness.tracking.outage import Attempts
 from harness.tracking.rows import (
     LAYER_COLUMNS,
     Curve,
@@ -19,7 +19,6 @@ from harness.tracking.rows import (
     row,
 )
 from harness.tracking.sent import Sent
-from harness.tracking.service import tell
 
 if TYPE_CHECKING:
     import wandb
@@ -42,7 +41,7 @@ class RunSink:
         self._layers: list[list[float | str]] = []
         self._last: Record | None = None
         self._first: bool | None = None
-        self._told = False
+        self._attempt = Attempts("W&B")
         for record in info.earlier:
             self.log(record)
 
@@ -101,14 +100,6 @@ class RunSink:
             found = live_weights(self._info.folder)
             values |= {f"weights/{name}": _histogram(counts) for name, counts in found}
         self._run.log(values, step=self._steps.next(), commit=True)
-
-    def _attempt(self, send: Callable[[], object]) -> None:
-        try:
-            send()
-        except Exception as error:
-            if not self._told:
-                tell("did not get all of this run (records.jsonl has it)", error)
-            self._told = True
 
 
 def _histogram(counts: Counts) -> "wandb.Histogram":

@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from harness.files import is_stale
+from harness.tracking.service import check_environment
 
 CONNECT_S = 10.0
 # As `wandb sync` says it, and leaves with status 0.
@@ -28,12 +29,15 @@ class Kept:
     id: str
     folders: tuple[Path, ...]
 
+    @property
+    def at_work(self) -> bool:
+        """Whether one of its folders is still written to; then all of it is left for later, or
+        the rows would come in another order."""
+        return any(map(at_work, self.folders))
+
 
 def kept(runs: Path) -> list[Kept]:
     """Every W&B run below the folder with something to upload, by the time it was begun.
-
-    What a run that is still at work writes to is left for later, and so is all of its id: the
-    rows would come in another order.
 
     Raises:
         ValueError: there is no such folder.
@@ -44,8 +48,7 @@ def kept(runs: Path) -> list[Kept]:
     for file in sorted(runs.glob("**/offline-run-*/run-*.wandb"), key=_begun):
         if not file.with_name(f"{file.name}.synced").exists():
             found.setdefault(file.stem.removeprefix("run-"), []).append(file.parent)
-    whole = [Kept(name, tuple(folders)) for name, folders in found.items()]
-    return [one for one in whole if not any(map(at_work, one.folders))]
+    return [Kept(name, tuple(folders)) for name, folders in found.items()]
 
 
 def at_work(folder: Path) -> bool:
@@ -75,7 +78,12 @@ def check_server(url: str) -> None:
 
 
 def server() -> str:
-    """Where W&B is: of WANDB_BASE_URL, its settings file or its default."""
+    """Where W&B is: of WANDB_BASE_URL, its settings file or its default.
+
+    Raises:
+        ValueError: W&B refuses a variable of the environment.
+    """
+    check_environment()
     if said := os.environ.get("WANDB_BASE_URL"):
         return said
     import wandb
@@ -138,6 +146,7 @@ def sync(
 
     Raises:
         NoServer: nobody is logged in, or nothing answers.
+        ValueError: W&B refuses a variable of the environment.
     """
     check_server(server())
     failed = []

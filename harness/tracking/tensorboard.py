@@ -2,8 +2,7 @@
 folder."""
 
 import json
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ from typing import Any
 from harness.records import Record, Sink
 from harness.tracking.base import RunInfo
 from harness.tracking.none import Silent
+from harness.tracking.outage import Attempts, tell
 from harness.tracking.rows import Curve, Epoch, in_order, key, row, wanted_step
 from harness.tracking.sent import Sent
 
@@ -44,7 +44,7 @@ class TensorBoard:
         try:
             sink = BoardSink(info, self.layers)
         except Exception as error:
-            _tell("cannot start, this run goes on without it", error)
+            tell("TensorBoard cannot start, this run goes on without it", error)
             yield Silent()
             return
         try:
@@ -70,7 +70,7 @@ class BoardSink:
             _clear(folder)
         self._writer = SummaryWriter(str(folder))
         self._info, self._layers = info, layers
-        self._curve, self._told = Curve(), False
+        self._curve, self._attempt = Curve(), Attempts("TensorBoard")
         self._last: Record | None = None
         if not self._sent.keys:
             config = json.dumps(info.config, indent=1, sort_keys=True)
@@ -117,14 +117,6 @@ class BoardSink:
         # Into this folder: else TensorBoard shows a second run beside it.
         self._writer.add_hparams(dict(_flat(self._info.config)), result, run_name=".")
 
-    def _attempt(self, send: Callable[[], Any]) -> None:
-        try:
-            send()
-        except Exception as error:
-            if not self._told:
-                _tell("did not get all of this run (records.jsonl has it)", error)
-            self._told = True
-
 
 def _flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
@@ -138,8 +130,3 @@ def _clear(folder: Path) -> None:
     """What lies there is of a finished run that is done again."""
     for file in folder.glob("events.out.tfevents.*"):
         file.unlink()
-
-
-def _tell(what: str, error: Exception) -> None:
-    reason = " ".join(str(error).split()) or type(error).__name__
-    print(f"TensorBoard {what}: {reason}", file=sys.stderr)

@@ -14,8 +14,9 @@ from harness.tracking.artifacts import KINDS, Leaving
 from harness.tracking.base import RunInfo
 from harness.tracking.first import SHARED
 from harness.tracking.none import Silent
+from harness.tracking.outage import tell
 from harness.tracking.rows import AXES
-from harness.tracking.service import check_writable, free_id, settings, tell
+from harness.tracking.service import check_environment, check_writable, free_id, settings
 from harness.tracking.sink import RunSink
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class Wandb:
     of one of them only; the others go on offline, where they may be many.
 
     Raises:
-        ValueError: a field that W&B would refuse later.
+        ValueError: a field, or a variable of the environment, that W&B would refuse later.
     """
 
     project: str = "pruning-harness"
@@ -55,6 +56,7 @@ class Wandb:
     tags: tuple[str, ...] = ()
     notes: str | None = None
     init_timeout_s: float = 20
+    system_metrics: bool = True
     histograms: bool = True
     artifacts: tuple[str, ...] = KINDS
     dense_weights: bool = False
@@ -76,6 +78,8 @@ class Wandb:
                 f"init_timeout_s must be above 0 seconds, got {self.init_timeout_s}; "
                 "to wait for no server choose mode=offline"
             )
+        if self.mode != "disabled":
+            check_environment()
         _check_tags(self.tags)
         _check_artifacts(self.artifacts)
 
@@ -101,7 +105,7 @@ class Wandb:
         try:
             return self._init(info, "offline")
         except Exception as error:
-            tell("cannot start, this run goes on without it", error)
+            tell("W&B cannot start, this run goes on without it", error)
             return None
 
     def _start_online(self, info: RunInfo, stack: ExitStack) -> "wandb.Run | None":
@@ -117,11 +121,11 @@ class Wandb:
                 stack.push(held.pop_all())
             return run
         except Busy as busy:
-            tell("has another run of the same id online, this one goes on offline", busy)
+            tell("W&B has another run of the same id online, this one goes on offline", busy)
         except Exception as error:
             _online_failed = True
             tell(
-                "cannot be reached, this process goes on offline "
+                "W&B cannot be reached, this process goes on offline "
                 "(`python -m harness.tracking sync` later)",
                 error,
             )
@@ -133,9 +137,9 @@ class Wandb:
         import wandb
 
         check_writable(info.folder / "wandb")
-        wishes = settings(self.init_timeout_s)
-        # Without this an online run asks a terminal for its key, and waits for ever.
-        wandb.setup(wishes)
+        # Not left to init: it checks each setting twice more, and online asks a terminal for its
+        # key before it looks at them, and waits for ever.
+        wandb.setup(settings(self.init_timeout_s, self.system_metrics))
         run = wandb.init(
             id=run_id(info),
             resume="allow",
@@ -150,7 +154,6 @@ class Wandb:
             tags=self._tags(info),
             notes=self.notes,
             config=info.config,
-            settings=wishes,
         )
         for axis in ("density", "compression", "epoch"):
             run.define_metric(axis)

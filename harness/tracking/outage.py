@@ -1,0 +1,27 @@
+"""A tracker that fails: said once, and the training goes on."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+def tell(what: str, error: BaseException) -> None:
+    """what: beginning with the tracker's name."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    print(f"{what}: {reason}", file=sys.stderr)
+
+
+@dataclass
+class Attempts:
+    """What one run sends to a tracker; the first of its failures is told."""
+
+    tracker: str
+    told: bool = False
+
+    def __call__(self, send: Callable[[], object]) -> None:
+        try:
+            send()
+        except Exception as error:
+            if not self.told:
+                tell(f"{self.tracker} did not get all of this run (records.jsonl has it)", error)
+            self.told = True

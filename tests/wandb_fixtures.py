@@ -1,0 +1,29 @@
+"""A W&B that nobody has set up, and its server on loopback; pytest_plugins names this module."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tracking_fakes import forget_settings
+from wandb_stub import Stub
+
+
+@pytest.fixture
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    forget_settings(monkeypatch)
+
+
+@pytest.fixture
+def nobody_logged_in(
+    no_settings_of_the_user: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def stub(nobody_logged_in: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    """A server that the environment names, with a key for it."""
+    with Stub() as stub:
+        for name, value in stub.environment.items():
+            monkeypatch.setenv(name, value)
+        yield stub
