@@ -11,7 +11,8 @@ from harness.report.claims import check
 from harness.report.claims.check import judged
 from harness.report.claims.claim import Claim, claims
 from harness.report.claims.treatments import GROUPS, treated
-from harness.report.survey import Survey, load
+from harness.report.load import load
+from harness.report.survey import Survey
 
 TARGETS = {
     "saliency": "harness.saliency.{}.X",

@@ -6,7 +6,7 @@ import pandas as pd
 from test_claims import run
 
 from harness.report.claims import report
-from harness.report.survey import load
+from harness.report.load import load
 
 
 class Page(HTMLParser):

@@ -14,8 +14,9 @@ from harness.records import Record
 from harness.report import report
 from harness.report.__main__ import main
 from harness.report.lines import looks, ticks
+from harness.report.load import load
 from harness.report.summary import cell
-from harness.report.survey import Survey, load
+from harness.report.survey import Survey
 
 
 def make(**changes: Any) -> Record:

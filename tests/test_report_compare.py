@@ -12,7 +12,7 @@ from test_report import dense, make, write_run
 from harness import records
 from harness.report.__main__ import main
 from harness.report.compare import cells
-from harness.report.survey import load
+from harness.report.load import load
 
 TOP1 = {0: 0.90, 1: 0.92, 2: 0.97}
 

@@ -13,7 +13,7 @@ from harness.records import Record
 from harness.report import report
 from harness.report.__main__ import main
 from harness.report.cost import costs
-from harness.report.survey import load
+from harness.report.load import load
 
 OLD = {"examples": None, "training_flops": None, "training_flops_dense": None}
 

@@ -8,8 +8,8 @@ import pytest
 from test_report import dense, make, only, write_run
 
 from harness.report import report
+from harness.report.load import load
 from harness.report.summary import cell
-from harness.report.survey import load
 
 
 def write(folder: Path, dense_top1: list[float], top1: list[float]) -> None:

@@ -14,7 +14,7 @@ from test_report import dense, make, write_run
 from harness.records import Record
 from harness.report.__main__ import main
 from harness.report.lint import check
-from harness.report.survey import load
+from harness.report.load import load
 
 METHODS = {
     "random": "Random",

@@ -12,9 +12,10 @@ from report_page import Page
 from test_report import dense, make, write_run
 
 from harness.report import report
+from harness.report.load import load
 from harness.report.overlap import overlaps
 from harness.report.page.details import details
-from harness.report.survey import Survey, load
+from harness.report.survey import Survey
 
 
 def masked(folder: Path, masks: dict[str, list[int]], **changes: Any) -> None:

@@ -11,8 +11,8 @@ from test_report import dense, make, write_run
 from harness.report import claims, report
 from harness.report.lines import measured
 from harness.report.lint import check
+from harness.report.load import load
 from harness.report.page.points import rows
-from harness.report.survey import load
 
 NAN = {"top1": math.nan, "top5": math.nan, "loss": math.nan}
 

@@ -10,8 +10,8 @@ from test_report import dense, make, write_run
 
 from harness.report import report
 from harness.report.__main__ import main
+from harness.report.load import load
 from harness.report.paired import matrix
-from harness.report.survey import load
 
 LRR = {"label": "Magnitude (lr_rewind)", "setting": "bbbb"}
 

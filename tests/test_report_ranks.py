@@ -8,9 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from test_report import dense, make, write_run
 
+from harness.report.load import load
 from harness.report.rank_figure import draw, size, to_svg
-from harness.report.ranks import Ranks, rankings
-from harness.report.survey import load
+from harness.report.ranks import rankings
+from harness.report.survey import Ranks
 
 
 def write(folder: Path, accuracies: dict[str, list[float]], **changes: object) -> None:

@@ -7,8 +7,8 @@ from test_report import dense, make, notes, only, write_run
 
 from harness.records import to_line
 from harness.report.__main__ import main
+from harness.report.load import load
 from harness.report.summary import cell
-from harness.report.survey import load
 
 BROKEN = {
     "damaged": (b"{broken\n", ", line 2 is not JSON"),

@@ -9,7 +9,7 @@ from test_report import make, write_run
 from test_report_paired import LRR, table, write
 
 from harness.report.__main__ import main
-from harness.report.survey import load
+from harness.report.load import load
 
 
 def against(folder: Path, gains: dict[str, list[float]]) -> None:

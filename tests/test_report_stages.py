@@ -10,8 +10,8 @@ from test_report import dense, make, notes, only, pruned, write_run
 
 from harness.records import Record
 from harness.report.__main__ import main
+from harness.report.load import load
 from harness.report.summary import cell
-from harness.report.survey import load
 
 
 def at(level: int, stage: str, top1: float, asked: float, **changes: Any) -> Record:

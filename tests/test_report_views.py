@@ -12,9 +12,9 @@ from test_report import dense, make, write_run
 from harness.report import report
 from harness.report.curves import MOST_POINTS
 from harness.report.latex import escape, table
+from harness.report.load import load
 from harness.report.page.heat import layer_densities
 from harness.report.pareto import front
-from harness.report.survey import load
 
 
 def test_a_curve_goes_through_dense_training_and_retraining_and_is_a_mean_over_seeds(

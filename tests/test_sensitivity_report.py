@@ -12,8 +12,8 @@ from test_report import make, write_run
 
 from harness.report import report
 from harness.report.__main__ import main
+from harness.report.load import load as load_survey
 from harness.report.sensitivity import analyses, load
-from harness.report.survey import load as load_survey
 from harness.sensitivity.records import Sensitivity, to_lines
 
 LAYERS = {"conv.weight": 20, "a.weight": 40}  # by position, not by name

@@ -67,7 +67,7 @@ def _run(options: argparse.Namespace) -> int:
 def _claims(runs: Path, out: Path) -> int:
     from harness.report import claims
     from harness.report.listing import say
-    from harness.report.survey import load
+    from harness.report.load import load
 
     for path in claims.report(load(runs), out):
         say(str(path))
@@ -88,8 +88,8 @@ def _uncollected() -> Iterator[None]:
 
 @_uncollected()
 def _report(options: argparse.Namespace, out: Path) -> int:
+    from harness.report.load import load
     from harness.report.published import asked_instead
-    from harness.report.survey import load
     from harness.report.write import get_ready, write
 
     get_ready()

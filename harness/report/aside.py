@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -29,7 +30,7 @@ def aside(function: str, *arguments: Any) -> Iterator[Callable[[], Any]]:
     worker = begin(function)
     worker.ask(arguments)
     try:
-        yield worker.answer
+        yield cache(worker.answer)
     finally:
         if worker.at_work:
             worker.end()

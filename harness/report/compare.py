@@ -10,9 +10,10 @@ import pandas as pd
 from harness.report import stats
 from harness.report.folders import timings
 from harness.report.listing import say, show
+from harness.report.load import load
 from harness.report.matched import identical_runs, with_lines
 from harness.report.summary import spread, times
-from harness.report.survey import Survey, load
+from harness.report.survey import Survey
 
 _KEYS = ["model", "data", "line", "asked"]
 

@@ -1,6 +1,7 @@
 """Figures for print, PNG and PDF: accuracy, its change against dense, and what training cost."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -37,9 +38,22 @@ _MOST_COLUMNS = 4
 _METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
 
 
+@dataclass(frozen=True)
+class Drawn:
+    files: list[Path]
+    diagrams: dict[str, str]  # <svg> of average ranks, by their title
+
+
+def draw_all(survey: Survey, out: Path) -> Drawn:
+    """In a process of its own: matplotlib takes long to import and to draw."""
+    files = write_figures(survey, out)
+    return Drawn(files, {ranks.title: rank_figure.to_svg(ranks) for ranks in survey.ranks})
+
+
 def write_figures(survey: Survey, out: Path) -> list[Path]:
-    """Per model and data set accuracy-*.png|pdf, a panel per axis that is measured, and
-    change-*.png|pdf: points gained or lost against the dense network of the same seed."""
+    """Per model and data set accuracy-*.png|pdf, a panel per axis that is measured,
+    change-*.png|pdf: points gained or lost against the dense network of the same seed, and
+    ranks-*.png|pdf."""
     styles = looks(survey.labels())
     with matplotlib.rc_context(_SETTINGS):
         return [

@@ -5,8 +5,9 @@ from pathlib import Path
 import pandas as pd
 
 from harness.report.listing import say, show
+from harness.report.load import load
 from harness.report.protocol import CHECKS
-from harness.report.survey import Survey, load
+from harness.report.survey import Survey
 
 
 def lint(runs: Path, out: Path) -> int:

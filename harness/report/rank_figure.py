@@ -9,7 +9,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report.ranks import Ranks
+from harness.report.survey import Ranks
 
 # In inches: the axis, what stands beside a name, and a letter of it.
 _AXIS, _BESIDE, _LETTER = 3.8, 0.7, 0.085

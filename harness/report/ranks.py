@@ -1,58 +1,15 @@
 """Average ranks of methods over settings, and how far apart ranks must lie to differ."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from harness.report import stats
+from harness.report.survey import Ranks
 
 # Of a summary: what a block is. Of macs and parameters 4x are two settings.
 _SETTING = ["model", "data", "target_counts", "target_compression_ratio"]
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """
-    mean: method -> mean rank, best (1) first. settings: how many the mean is over.
-    friedman_p: could all methods be equal? NaN for two methods or one setting.
-    critical_difference: mean ranks of two methods that differ lie at least so far apart.
-    groups: methods that are not told apart, best first; only groups of two and more.
-    left_out: method -> settings in which it has no result.
-    """
-
-    title: str
-    mean: dict[str, float]
-    settings: int
-    friedman_p: float
-    critical_difference: float
-    groups: list[list[str]]
-    left_out: dict[str, int]
-
-    def table(self) -> pd.DataFrame:
-        """A row per method: average_rank, and groups: the numbers of those that it belongs to."""
-        numbered = list(enumerate(self.groups, start=1))
-        member = {
-            name: ", ".join(str(number) for number, group in numbered if name in group)
-            for name in self.mean
-        }
-        return pd.DataFrame({"average_rank": self.mean, "groups": member}).rename_axis("label")
-
-    def caption(self) -> str:
-        """
-        >>> two = Ranks("t", {"A": 1.2, "B": 1.8}, 5, 0.03, 0.88, [["A", "B"]], {"C": 2})
-        >>> two.caption()
-        'average rank over 5 settings, 1 is best; Friedman p = 0.03; critical difference 0.88 \
-(Nemenyi, 0.05); left out, without a result in some of them: C (2)'
-        """
-        friedman = "" if np.isnan(self.friedman_p) else f"Friedman p = {self.friedman_p:.2g}; "
-        names = ", ".join(f"{name} ({count})" for name, count in self.left_out.items())
-        left_out = f"; left out, without a result in some of them: {names}" if names else ""
-        return (
-            f"average rank over {self.settings} settings, 1 is best; {friedman}critical difference "
-            f"{self.critical_difference:.3g} (Nemenyi, {stats.ALPHA:g}){left_out}"
-        )
 
 
 def rankings(summary: pd.DataFrame) -> list[Ranks]:
@@ -87,7 +44,7 @@ def _ranked(title: str, rows: pd.DataFrame) -> Iterator[Ranks]:
     friedman = stats.friedman_p(ranked)
     left_out = {str(name): int(count) for name, count in gone[gone > 0].items()}
     groups = _groups(mean, np.inf if friedman >= stats.ALPHA else distance)
-    yield Ranks(title, mean, len(shared), friedman, distance, groups, left_out)
+    yield Ranks(title, mean, len(shared), friedman, distance, groups, left_out, stats.ALPHA)
 
 
 def _by_rank(item: tuple[str, float]) -> tuple[float, str]:

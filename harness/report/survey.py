@@ -1,31 +1,60 @@
-"""Everything a report shows, as tables: the records, their summary, and notes for the reader."""
+"""Everything a report shows, as tables: the records, their summary, and notes for the reader.
+
+Light to import: processes that only draw need neither scipy nor what reads records.
+"""
 
 import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from harness.report import paired, published, sensitivity
-from harness.report.cost import with_totals
-from harness.report.curves import curves
-from harness.report.folders import is_finished
-from harness.report.latency import with_latency
-from harness.report.overlap import overlaps
-from harness.report.ranks import Ranks, rankings
-from harness.report.read import NoResults, read
-from harness.report.results import (
-    STAGES,
-    beside_dense,
-    candidates,
-    dense_results,
-    pruned_results,
-    some,
-    written_last,
-)
-from harness.report.summary import summarise, warnings
+
+@dataclass(frozen=True)
+class Ranks:
+    """
+    mean: method -> mean rank, best (1) first. settings: how many the mean is over.
+    friedman_p: could all methods be equal? NaN for two methods or one setting.
+    critical_difference: mean ranks of two methods that differ lie at least so far apart.
+    groups: methods that are not told apart, best first; only groups of two and more.
+    left_out: method -> settings in which it has no result. alpha: level of all tests.
+    """
+
+    title: str
+    mean: dict[str, float]
+    settings: int
+    friedman_p: float
+    critical_difference: float
+    groups: list[list[str]]
+    left_out: dict[str, int]
+    alpha: float = 0.05
+
+    def table(self) -> pd.DataFrame:
+        """A row per method: average_rank, and groups: the numbers of those that it belongs to."""
+        numbered = list(enumerate(self.groups, start=1))
+        member = {
+            name: ", ".join(str(number) for number, group in numbered if name in group)
+            for name in self.mean
+        }
+        return pd.DataFrame({"average_rank": self.mean, "groups": member}).rename_axis("label")
+
+    def caption(self) -> str:
+        """
+        >>> two = Ranks("t", {"A": 1.2, "B": 1.8}, 5, 0.03, 0.88, [["A", "B"]], {"C": 2})
+        >>> two.caption()
+        'average rank over 5 settings, 1 is best; Friedman p = 0.03; critical difference 0.88 \
+(Nemenyi, 0.05); left out, without a result in some of them: C (2)'
+        """
+        friedman = "" if np.isnan(self.friedman_p) else f"Friedman p = {self.friedman_p:.2g}; "
+        names = ", ".join(f"{name} ({count})" for name, count in self.left_out.items())
+        left_out = f"; left out, without a result in some of them: {names}" if names else ""
+        return (
+            f"average rank over {self.settings} settings, 1 is best; {friedman}critical difference "
+            f"{self.critical_difference:.3g} (Nemenyi, {self.alpha:g}){left_out}"
+        )
 
 
 @dataclass(frozen=True)
@@ -116,117 +145,3 @@ def of_place(rows: pd.DataFrame, model: object, data: object) -> pd.DataFrame:
 
 def _none() -> pd.DataFrame:
     return pd.DataFrame(columns=["model", "data"])
-
-
-def load(
-    runs: Path,
-    against: str | None = None,
-    test: str = "t",
-    figures: Sequence[Path] = (),
-    instead: Mapping[str, str] | None = None,
-) -> Survey:
-    """
-    against: the label that all others are compared with, seed by seed. test: one of stats.TESTS.
-    figures: files of published results beside those that come with the harness; instead: another
-    data set per own one whose published results are shown.
-
-    Raises:
-        ValueError: `runs` is no folder, or holds no result of a pruned network and no
-            sensitivity analysis, or no result has the label `against` or is on a data set of
-            `instead`, or an unknown test.
-    """
-    analyses = sensitivity.load(runs)
-    try:
-        survey = _load_runs(runs, against, test)
-        survey = replace(survey, figures=figures, instead=instead or {})
-        _check_instead(survey)
-        survey = replace(survey, published=_published(survey))
-    except NoResults:
-        if analyses.empty or against:
-            raise
-        nothing = pd.DataFrame(columns=["model", "data", "level", "label"])
-        survey = Survey(runs, nothing, nothing, nothing, [])
-    return replace(survey, sensitivity=analyses)
-
-
-def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
-    records, notes = read(runs)
-    records = with_totals(written_last(records))
-    pruned = pruned_results(records, _unfinished(runs, records))
-    dense = dense_results(records)
-    if pruned.rows.empty:
-        why = (
-            f"{runs} holds no pruned network yet: looked for a result at level 1 or more, found "
-            f"{len(records)} records of {records['folder'].nunique()} runs at level 0 or on the "
-            "way; wait for the runs to prune, or give another folder"
-        )
-        # A cut line may have been the result.
-        raise NoResults("; ".join([why, *notes[:3]]))
-    results = beside_dense(pd.concat([dense.rows, pruned.rows], ignore_index=True), records)
-    results, strange = with_latency(results, runs)
-    overlap, unread = overlaps(runs, results)
-    summary = summarise(results)
-    notes += [
-        *_no_results(records),
-        *dense.notes,
-        *pruned.notes,
-        *warnings(summary),
-        *strange,
-        *unread,
-    ]
-    survey = Survey(
-        runs,
-        records,
-        results,
-        summary,
-        notes,
-        overlap=overlap,
-        curves=curves(records, results),
-        ranks=rankings(summary),
-    )
-    if against is None:
-        return survey
-    table = paired.paired(pruned.rows, against, test)
-    notes += [*paired.missing(pruned.rows, against), *paired.notes(table)]
-    return replace(survey, against=against, test=test, paired=table)
-
-
-def _unfinished(runs: Path, records: pd.DataFrame) -> list[str]:
-    # A run that ends in fine-tuning has nothing open: of 10,000 runs few files are opened.
-    last = records.drop_duplicates("folder", keep="last")
-    open_ended = last.loc[last["stage"] != STAGES[-1], "folder"]
-    return [folder for folder in open_ended if not is_finished(runs / folder)]
-
-
-def _check_instead(survey: Survey) -> None:
-    data = sorted(set(survey.results["data"]))
-    for own, other in survey.instead.items():
-        if own not in data:
-            raise ValueError(
-                f"--published-for {own}={other}: no result is on {own}; there are: "
-                f"{', '.join(data)}"
-            )
-
-
-def _published(survey: Survey) -> pd.DataFrame:
-    figures, found = published.load(*survey.figures), []
-    for section in survey.sections():
-        rows, notes = published.beside(section.model, section.data, figures, survey.instead)
-        found.append(rows.assign(model=section.model, data=section.data))
-        survey.notes.extend(notes)
-    return pd.concat(found)
-
-
-def _no_results(records: pd.DataFrame) -> list[str]:
-    levels = records.groupby("folder")["level"].max()
-    waiting = levels.index[levels == 0]
-    under_way = levels.index.difference([*waiting, *candidates(records)["folder"]])
-    said = {
-        "have records of level 0 only (dense, or not yet pruned)": waiting,
-        "are on the way to their first result": under_way,
-    }
-    return [
-        f"{len(folders)} of {len(levels)} runs {what}: {some(folders)}"
-        for what, folders in said.items()
-        if len(folders)
-    ]

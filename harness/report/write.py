@@ -10,7 +10,7 @@ from harness.report.survey import Survey
 from harness.report.tables import write_csv
 
 # They take longest, and go on beside the rest.
-_FIGURES = "harness.report.figures:write_figures"
+_FIGURES = "harness.report.figures:draw_all"
 _LIBRARY = "harness.report.page.library:library"
 
 
@@ -32,7 +32,7 @@ def write(survey: Survey, out: Path) -> list[Path]:
         aside(_FIGURES, survey, new := Path(name)) as figures,
     ):
         tables = [*write_csv(survey, new), *write_latex(survey, new)]
-        page = write_page(survey, out, library, new)
-        files = [*tables, *figures(), page]
+        page = write_page(survey, out, lambda: figures().diagrams, library, new)
+        files = [*tables, *figures().files, page]
         # Models whose names differ in signs only share a file.
         return [file.replace(out / file.name) for file in dict.fromkeys(files)]

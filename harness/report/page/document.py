@@ -2,7 +2,7 @@
 
 import json
 import shlex
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from html import escape
 from pathlib import Path
 from string import Template
@@ -14,28 +14,34 @@ from harness.report.page.analyses import Analysis, analyses_of
 from harness.report.page.details import details, run_rows
 from harness.report.page.legend import legend
 from harness.report.page.points import rows
-from harness.report.rank_figure import to_svg
-from harness.report.ranks import Ranks
-from harness.report.survey import Section, Survey
+from harness.report.survey import Ranks, Section, Survey
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("charts.js", "tables.js", "page.js")
 
 
-def write_page(survey: Survey, out: Path, library: Callable[[], str], folder: Path) -> Path:
+def write_page(
+    survey: Survey,
+    out: Path,
+    diagrams: Callable[[], Mapping[str, str]],
+    library: Callable[[], str],
+    folder: Path,
+) -> Path:
     """report.html, in `folder`; its links lead from `out`, where it will lie.
 
-    library: gives the code of Vega-Lite, which draws the charts.
+    diagrams, library: give the <svg> of average ranks by title, and the code of Vega-Lite, which
+    draws the charts; they are made elsewhere meanwhile, and asked for late.
     """
     styles = looks(survey.labels())
     sections = list(survey.sections())
     analyses = list(analyses_of(survey.sensitivity))
     drawn = [dict(_charts(section, _own(section, styles))) for section in sections]
+    data = _json(_data(survey, sections, drawn, analyses, out))
     parts = [
-        _section(number, section, list(drawn[number]), _own(section, styles), survey)
+        _section(number, section, list(drawn[number]), _own(section, styles), survey, diagrams())
         for number, section in enumerate(sections)
     ]
-    parts += _over_everything(survey)
+    parts += _over_everything(survey, diagrams())
     parts += [_analysis(number, one) for number, one in enumerate(analyses)]
     page = Template(_read("page.html")).substitute(
         style=_read("style.css") + _read("page.css"),
@@ -44,7 +50,7 @@ def write_page(survey: Survey, out: Path, library: Callable[[], str], folder: Pa
         command=escape(_command(survey, out)),
         notes=_notes(survey.notes),
         sections="\n".join(parts),
-        data=_json(_data(survey, sections, drawn, analyses, out)),
+        data=data,
     )
     path = folder / "report.html"
     path.write_text(page, encoding="utf-8")
@@ -118,7 +124,12 @@ def _charts(section: Section, styles: dict[str, Look]) -> Iterator[tuple[str, di
 
 
 def _section(
-    number: int, section: Section, names: list[str], styles: dict[str, Look], survey: Survey
+    number: int,
+    section: Section,
+    names: list[str],
+    styles: dict[str, Look],
+    survey: Survey,
+    diagrams: Mapping[str, str],
 ) -> str:
     drawn = [_figure(number, name, section) for name in names]
     parts = [
@@ -127,7 +138,7 @@ def _section(
         legend("Methods", styles, _said(section), looks(section.published_labels())),
         f'<div class="charts">{"".join(drawn)}</div>',
         *numbers.tables(section, survey.against),
-        *_ranks(section.ranks),
+        *_ranks(section.ranks, diagrams),
         *heat.densities(section),
         *heat.overlaps(section),
         _runs(number),
@@ -171,21 +182,21 @@ def _said(section: Section) -> str:
     )
 
 
-def _ranks(ranks: Ranks | None) -> Iterator[str]:
+def _ranks(ranks: Ranks | None, diagrams: Mapping[str, str]) -> Iterator[str]:
     if ranks is None:
         return
     said = ranks.caption()
     yield "<h3>Average ranks</h3>"
     yield f"<p>{escape(said[:1].upper() + said[1:])}.</p>"
-    yield f'<div class="diagram">{to_svg(ranks)}</div>'
+    yield f'<div class="diagram">{diagrams[ranks.title]}</div>'
 
 
-def _over_everything(survey: Survey) -> Iterator[str]:
+def _over_everything(survey: Survey, diagrams: Mapping[str, str]) -> Iterator[str]:
     titles = {section.title for section in survey.sections()}
     for ranks in survey.ranks:
         if ranks.title not in titles:
             head = f"<h2>{escape(ranks.title[:1].upper() + ranks.title[1:])}</h2>"
-            yield f"<section>{head}{''.join(_ranks(ranks))}</section>"
+            yield f"<section>{head}{''.join(_ranks(ranks, diagrams))}</section>"
     if not survey.summary.empty:
         yield numbers.protocol(survey)
 

@@ -1,0 +1,141 @@
+"""From a folder of runs to a survey: read, choose what counts, summarise, compare."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+from harness.report import paired, published, sensitivity
+from harness.report.cost import with_totals
+from harness.report.curves import curves
+from harness.report.folders import is_finished
+from harness.report.latency import with_latency
+from harness.report.overlap import overlaps
+from harness.report.ranks import rankings
+from harness.report.read import NoResults, read
+from harness.report.results import (
+    STAGES,
+    beside_dense,
+    candidates,
+    dense_results,
+    pruned_results,
+    some,
+    written_last,
+)
+from harness.report.summary import summarise, warnings
+from harness.report.survey import Survey
+
+
+def load(
+    runs: Path,
+    against: str | None = None,
+    test: str = "t",
+    figures: Sequence[Path] = (),
+    instead: Mapping[str, str] | None = None,
+) -> Survey:
+    """
+    against: the label that all others are compared with, seed by seed. test: one of stats.TESTS.
+    figures: files of published results beside those that come with the harness; instead: another
+    data set per own one whose published results are shown.
+
+    Raises:
+        ValueError: `runs` is no folder, or holds no result of a pruned network and no
+            sensitivity analysis, or no result has the label `against` or is on a data set of
+            `instead`, or an unknown test.
+    """
+    analyses = sensitivity.load(runs)
+    try:
+        survey = _load_runs(runs, against, test)
+        survey = replace(survey, figures=figures, instead=instead or {})
+        _check_instead(survey)
+        survey = replace(survey, published=_published(survey))
+    except NoResults:
+        if analyses.empty or against:
+            raise
+        nothing = pd.DataFrame(columns=["model", "data", "level", "label"])
+        survey = Survey(runs, nothing, nothing, nothing, [])
+    return replace(survey, sensitivity=analyses)
+
+
+def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
+    records, notes = read(runs)
+    records = with_totals(written_last(records))
+    pruned = pruned_results(records, _unfinished(runs, records))
+    dense = dense_results(records)
+    if pruned.rows.empty:
+        why = (
+            f"{runs} holds no pruned network yet: looked for a result at level 1 or more, found "
+            f"{len(records)} records of {records['folder'].nunique()} runs at level 0 or on the "
+            "way; wait for the runs to prune, or give another folder"
+        )
+        # A cut line may have been the result.
+        raise NoResults("; ".join([why, *notes[:3]]))
+    results = beside_dense(pd.concat([dense.rows, pruned.rows], ignore_index=True), records)
+    results, strange = with_latency(results, runs)
+    overlap, unread = overlaps(runs, results)
+    summary = summarise(results)
+    notes += [
+        *_no_results(records),
+        *dense.notes,
+        *pruned.notes,
+        *warnings(summary),
+        *strange,
+        *unread,
+    ]
+    survey = Survey(
+        runs,
+        records,
+        results,
+        summary,
+        notes,
+        overlap=overlap,
+        curves=curves(records, results),
+        ranks=rankings(summary),
+    )
+    if against is None:
+        return survey
+    table = paired.paired(pruned.rows, against, test)
+    notes += [*paired.missing(pruned.rows, against), *paired.notes(table)]
+    return replace(survey, against=against, test=test, paired=table)
+
+
+def _unfinished(runs: Path, records: pd.DataFrame) -> list[str]:
+    # A run that ends in fine-tuning has nothing open: of 10,000 runs few files are opened.
+    last = records.drop_duplicates("folder", keep="last")
+    open_ended = last.loc[last["stage"] != STAGES[-1], "folder"]
+    return [folder for folder in open_ended if not is_finished(runs / folder)]
+
+
+def _check_instead(survey: Survey) -> None:
+    data = sorted(set(survey.results["data"]))
+    for own, other in survey.instead.items():
+        if own not in data:
+            raise ValueError(
+                f"--published-for {own}={other}: no result is on {own}; there are: "
+                f"{', '.join(data)}"
+            )
+
+
+def _published(survey: Survey) -> pd.DataFrame:
+    figures, found = published.load(*survey.figures), []
+    for section in survey.sections():
+        rows, notes = published.beside(section.model, section.data, figures, survey.instead)
+        found.append(rows.assign(model=section.model, data=section.data))
+        survey.notes.extend(notes)
+    return pd.concat(found)
+
+
+def _no_results(records: pd.DataFrame) -> list[str]:
+    levels = records.groupby("folder")["level"].max()
+    waiting = levels.index[levels == 0]
+    under_way = levels.index.difference([*waiting, *candidates(records)["folder"]])
+    said = {
+        "have records of level 0 only (dense, or not yet pruned)": waiting,
+        "are on the way to their first result": under_way,
+    }
+    return [
+        f"{len(folders)} of {len(levels)} runs {what}: {some(folders)}"
+        for what, folders in said.items()
+        if len(folders)
+    ]
