@@ -1,6 +1,7 @@
 """Calls that go on in a Python of their own: another core, another interpreter lock."""
 
 import atexit
+import gc
 import pickle
 import signal
 import subprocess
@@ -88,6 +89,7 @@ def _serve(function: str) -> None:
     answers, sys.stdout = sys.stdout.buffer, sys.stderr  # a print spoils no answer
     module, _, name = function.partition(":")
     call = getattr(import_module(module), name)
+    gc.disable()
     while True:
         try:
             arguments = pickle.load(sys.stdin.buffer)
@@ -99,6 +101,7 @@ def _serve(function: str) -> None:
             answer = (False, error)
         pickle.dump(answer, answers)
         answers.flush()
+        gc.collect()  # now that nobody waits for it
 
 
 if __name__ == "__main__":
