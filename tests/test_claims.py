@@ -1,10 +1,10 @@
+import json
 import math
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-import yaml
 from test_report import dense, make, write_run
 
 from harness.report.claims import check
@@ -44,9 +44,9 @@ def run(runs: Path, name: str, top1: list[float], **changes: Any) -> None:
         if before is not None:
             rows.append(make(**same, stage="pruned", top1=before))
         write_run(folder, *rows, make(**same, top1=share))
-        asides = {"seed": seed, "name": name, "when": when, "control": control}
-        text = yaml.safe_dump({**config, **asides, **extra})
-        (folder / "config.yaml").write_text(text)
+        asides = {"seed": seed, "when": when, "control": control}
+        text = json.dumps({"science": {**config, **asides, **extra}})
+        (folder / "identity.json").write_text(text)
 
 
 def claimed(runs: Path, key: str) -> dict[str, Any]:
@@ -136,10 +136,10 @@ def test_results_that_differ_in_more_than_the_claim_are_not_compared(
     assert verdict(tmp_path, LRR) == "not testable"
 
 
-def test_where_and_by_whom_a_run_was_made_does_not_matter(tmp_path: Path) -> None:
-    run(tmp_path, "FT", [0.80, 0.80, 0.80], extra={"runs": "here", "threads": 1})
+def test_what_a_run_keeps_and_does_not_use_does_not_matter(tmp_path: Path) -> None:
+    run(tmp_path, "FT", [0.80, 0.80, 0.80], extra={"keep_epochs": [2]})
     # steps is of pruning inside a training only.
-    there = {"runs": "there", "steps": {"every": 50}}
+    there = {"keep_epochs": [], "steps": {"every": 50}}
     run(tmp_path, "LRR", [0.85, 0.85, 0.85], finetune="lr_rewind", extra=there)
     assert verdict(tmp_path, LRR) == "supported"
 
@@ -171,11 +171,13 @@ def test_without_configs_methods_are_known_by_name(tmp_path: Path) -> None:
     assert verdict(tmp_path, LRR) == "not testable"
 
 
-def test_a_broken_config_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "identity", ["{", "5", '{"science": 5}', '{"science": {"saliency": 5, "schedule": null}}']
+)
+def test_a_damaged_identity_tells_nothing(tmp_path: Path, identity: str) -> None:
     run(tmp_path, "FT", [0.8])
-    (tmp_path / "FT 4 0" / "config.yaml").write_text("a: [")
-    with pytest.raises(ValueError, match="FT 4 0/config.yaml is no YAML"):
-        check(load(tmp_path))
+    (tmp_path / "FT 4 0" / "identity.json").write_text(identity)
+    assert set(check(load(tmp_path))["verdict"]) == {"not testable"}
 
 
 def test_a_zero_epoch_of_weight_rewinding_is_the_initial_network(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Claims on a sweep that was really run: config.yaml is what the harness writes."""
+"""Claims on a sweep that was really run: identity.json is what the harness writes."""
 
 from pathlib import Path
 

@@ -4,11 +4,12 @@ import json
 import math
 from pathlib import Path
 
+import pandas as pd
 import pytest
 import safetensors.numpy
 from test_report import dense, make, write_run
 
-from harness.report import claims, report
+from harness.report import report
 from harness.report.lines import measured
 from harness.report.lint import check
 from harness.report.load import load
@@ -60,13 +61,6 @@ def test_a_report_that_is_stopped_leaves_the_old_one_as_it_was(
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
 
 
-def test_an_empty_config_is_named_where_claims_need_it(tmp_path: Path) -> None:
-    write_run(tmp_path / "0", dense(), make())
-    (tmp_path / "0" / "config.yaml").write_text("")
-    with pytest.raises(ValueError, match="0/config.yaml holds no config"):
-        claims.check(load(tmp_path))
-
-
 def test_a_dense_network_that_failed_is_nothing_to_compare_with(tmp_path: Path) -> None:
     write_run(tmp_path / "0", dense(top1=0.1, loss=math.nan), make(top1=0.9))
     (row,) = load(tmp_path).results.query("level > 0").to_dict("records")
@@ -80,7 +74,7 @@ def test_what_cost_no_training_has_no_place_on_a_logarithmic_axis(tmp_path: Path
     assert [axis.name for axis in measured(section.pruned)] == ["compression", "speedup"]
     write_run(tmp_path / "1", make(**{**free, "training_flops": 9}, label="B", setting="b"))
     (section,) = load(tmp_path).sections()
-    assert [row["cost"] for row in rows(section)["points"]] == [9, None]
+    assert [row["cost"] for row in rows(section, pd.DataFrame())["points"]] == [9, None]
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,16 @@ from report_page import Page
 from test_report import dense, make, write_run
 
 from harness.report import report
-from harness.report.curves import MOST_POINTS
+from harness.report.curves import MOST_POINTS, curves
 from harness.report.latex import escape, table
 from harness.report.load import load
 from harness.report.page.heat import layer_densities
 from harness.report.pareto import front
+
+
+def learned(runs: Path) -> pd.DataFrame:
+    survey = load(runs)
+    return curves(survey.records, survey.results)
 
 
 def test_a_curve_goes_through_dense_training_and_retraining_and_is_a_mean_over_seeds(
@@ -26,15 +31,15 @@ def test_a_curve_goes_through_dense_training_and_retraining_and_is_a_mean_over_s
             make(seed=seed, epoch_losses=[0.4], epoch_top1=[0.7]),
         ]
         write_run(tmp_path / str(seed), *rows)
-    curves = load(tmp_path).curves
-    assert curves["epoch"].tolist() == [1, 2, 3]
-    assert curves["loss"].tolist() == [2.0, 0.5, 0.4]
-    assert curves["top1_percent"].tolist() == pytest.approx([50, 60, 70])
+    found = learned(tmp_path)
+    assert found["epoch"].tolist() == [1, 2, 3]
+    assert found["loss"].tolist() == [2.0, 0.5, 0.4]
+    assert found["top1_percent"].tolist() == pytest.approx([50, 60, 70])
 
 
 def test_records_of_earlier_versions_have_no_curves(tmp_path: Path) -> None:
     write_run(tmp_path / "0", dense(), make())
-    assert load(tmp_path).curves.empty
+    assert learned(tmp_path).empty
     report(tmp_path)
     page = Page(tmp_path / "report" / "report.html")
     assert not {"loss", "learning"} & set(page.data["sections"]["section-0"]["charts"])
@@ -43,7 +48,7 @@ def test_records_of_earlier_versions_have_no_curves(tmp_path: Path) -> None:
 def test_a_long_curve_is_thinned_but_keeps_both_ends(tmp_path: Path) -> None:
     epochs = 3 * MOST_POINTS
     write_run(tmp_path / "0", make(epoch_losses=[1.0] * epochs, epoch_top1=[0.5] * epochs))
-    found = load(tmp_path).curves["epoch"].tolist()
+    found = learned(tmp_path)["epoch"].tolist()
     assert (len(found), found[0], found[-1]) == (MOST_POINTS, 1, epochs)
 
 

@@ -8,7 +8,6 @@ import pandas as pd
 
 from harness.report import paired, published, sensitivity
 from harness.report.cost import with_totals
-from harness.report.curves import curves
 from harness.report.folders import is_finished
 from harness.report.latency import with_latency
 from harness.report.overlap import overlaps
@@ -90,7 +89,6 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
         summary,
         notes,
         overlap=overlap,
-        curves=curves(records, results),
         ranks=rankings(summary),
     )
     if against is None:

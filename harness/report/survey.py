@@ -69,7 +69,6 @@ class Survey:
     test: str = "t"
     paired: pd.DataFrame = field(default_factory=lambda: _none())
     overlap: pd.DataFrame = field(default_factory=lambda: _none())
-    curves: pd.DataFrame = field(default_factory=lambda: _none())
     published: pd.DataFrame = field(default_factory=lambda: _none())
     ranks: list[Ranks] = field(default_factory=list)
     figures: Sequence[Path] = ()
@@ -89,7 +88,6 @@ class Survey:
                     of_place(self.paired, model, data),
                     of_place(self.results, model, data),
                     of_place(self.overlap, model, data),
-                    of_place(self.curves, model, data),
                     of_place(self.published, model, data),
                     next((each for each in self.ranks if each.title == title), None),
                     _slug(title, slugs),
@@ -108,7 +106,6 @@ class Section:
     paired: pd.DataFrame
     results: pd.DataFrame
     overlap: pd.DataFrame
-    curves: pd.DataFrame
     published: pd.DataFrame
     ranks: Ranks | None
     slug: str  # for names of files

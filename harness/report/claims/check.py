@@ -24,9 +24,6 @@ def check(survey: Survey) -> pd.DataFrame:
 
     effect_points, low and high: of the comparison that decides, in points of top-1, with its
     95 % interval over seeds; NaN where the claim is not testable with these runs.
-
-    Raises:
-        ValueError: a config.yaml beside the records is no YAML.
     """
     # A folder of sensitivity analyses alone has no results, and not their columns.
     rows = survey.results if survey.results.empty else treated(survey)

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import yaml
 
 from harness.report import collapse
+from harness.report.folders import Facts, inside, science
 from harness.report.results import LINE
 from harness.report.survey import Survey
 
@@ -21,11 +21,8 @@ _RESULT = [
     *("folder", "method", "seed", "asked", "target_counts", "stage", "speedup", "total_epochs"),
     *("top1", "pruned_top1", "dense_top1", "empty_layers", "effective_density", "dead_units"),
 ]
-# Keys of a config that say who, where or how far, not what was done.
-_ASIDE = {
-    *("seed", "name", "runs", "sweep_name", "rerun", "device", "threads", "progress", "method"),
-    *("checkpoint", "sensitivity", "launch", "ranks", "tracking", "keep_epochs", "calibration"),
-}
+# Keys of a config that say who or how far, not what was done.
+_ASIDE = {"seed", "keep_epochs", "calibration"}
 _INNER = {"schedule.final", "saliency.seed"}
 # Of a run without its config the method's name alone tells something.
 _BY_METHOD = {
@@ -49,11 +46,8 @@ def treated(survey: Survey) -> pd.DataFrame:
     """Results of pruned networks with a column for each of GROUPS, config (all of it) and line.
 
     All runs of a setting share their config but for seed and end point, so one of them is read;
-    a setting whose config.yaml is missing is known by its method's name, or not at all ("").
+    a setting without it (identity.json) is known by its method's name, or not at all ("").
     Results of a setting have the same line, a number. collapsed and cut: as in collapse.counted.
-
-    Raises:
-        ValueError: a config.yaml is no YAML, or holds no config.
     """
     rows = collapse.counted(survey.results.loc[survey.results["level"] > 0, _RESULT])
     firsts = rows.sort_values("folder").drop_duplicates(LINE)
@@ -71,60 +65,50 @@ def treated(survey: Survey) -> pd.DataFrame:
 
 
 def _parts(folder: Path, method: str) -> dict[str, Any]:
-    path = folder / "config.yaml"
-    if not path.is_file():
+    config = science(folder)
+    if not config:
         saliency, allocation, when = _BY_METHOD.get(method, ("", "", ""))
         found = {"saliency": saliency, "allocation": allocation, "when": when}
         by_name = {"structure": "element", "control": "none"} if saliency else {}
         return {**dict.fromkeys(GROUPS, ""), **found, **by_name, "config": {}}
-    try:
-        config = yaml.load(path.read_text(encoding="utf-8"), Loader=_loader())
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is no YAML: {error}") from None
-    if not isinstance(config, dict):
-        raise ValueError(f"{path} holds no config (its keys and values); copy the run's here")
     return {**_named(config), "config": config}
 
 
-def _loader() -> Any:
-    # libyaml is ten times as fast, where it is there.
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _named(config: dict[str, Any]) -> dict[str, str]:
+def _named(config: Facts) -> dict[str, str]:
+    groups = ("saliency", "structure", "allocation")
     return {
-        **{name: _module(config.get(name)) for name in ("saliency", "structure", "allocation")},
+        **{name: _module(inside(config, name)) for name in groups},
         "when": str(config.get("when", "")),
         "control": str(config.get("control", "none")),
-        "finetune": _finetune(config.get("finetune") or {}),
-        "schedule": _schedule(config.get("schedule") or {}),
-        "grasp_absolute": str((config.get("saliency") or {}).get("absolute", "")).lower(),
+        "finetune": _finetune(inside(config, "finetune")),
+        "schedule": _schedule(inside(config, "schedule")),
+        "grasp_absolute": str(inside(config, "saliency").get("absolute", "")).lower(),
     }
 
 
-def _module(part: Any) -> str:
+def _module(part: Facts) -> str:
     """
     >>> _module({"_target_": "harness.finetune.keep.Keep"})
     'keep'
     """
-    names = str((part or {}).get("_target_", "")).split(".")
+    names = str(part.get("_target_", "")).split(".")
     return names[-2] if len(names) > 1 else ""
 
 
-def _finetune(part: dict[str, Any]) -> str:
+def _finetune(part: Facts) -> str:
     name = _module(part)
     at_start = 0 in (part.get("epoch"), part.get("step"))
     return "rewind_to_init" if name == "weight_rewind" and at_start else name
 
 
-def _schedule(part: dict[str, Any]) -> str:
+def _schedule(part: Facts) -> str:
     """one_shot, rounds (several prunings, no training between), or several (levels)."""
     if _module(part) != "one_shot":
         return "several"
     return "rounds" if (part.get("rounds") or 1) > 1 else "one_shot"
 
 
-def others(config: dict[str, Any], differ: set[str]) -> str:
+def others(config: Facts, differ: set[str]) -> str:
     """A config without what lies aside and without the groups `differ`, to compare by.
 
     >>> others({"seed": 1, "when": "init", "schedule": {"final": 2, "unit": "x"}}, {"when"})

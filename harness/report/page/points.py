@@ -13,7 +13,7 @@ from harness.report.survey import Section
 Rows = list[dict[str, Any]]
 
 
-def rows(section: Section) -> dict[str, Rows]:
+def rows(section: Section, curves: pd.DataFrame) -> dict[str, Rows]:
     """By the names that harness.report.page.charts gives them."""
     axes = measured(section.pruned)
     fronts = {axis.name: front(section.pruned, axis.column) for axis in axes if axis.ratio}
@@ -26,7 +26,7 @@ def rows(section: Section) -> dict[str, Rows]:
         ],
         "dense": [_dense(row) for _, row in section.dense.iterrows()],
         "published": [_published(row) for row in each(section.published)],
-        "curves": _curves(section),
+        "curves": _curves(curves),
     }
 
 
@@ -75,7 +75,7 @@ def published_text(row: Any) -> str:
     return f"{100 * row.top1_share_mean:.2f}{std}"
 
 
-def _curves(section: Section) -> Rows:
+def _curves(curves: pd.DataFrame) -> Rows:
     return [
         {
             "label": row.label,
@@ -84,5 +84,5 @@ def _curves(section: Section) -> Rows:
             "loss": number(row.loss, digits=4),
             "top1_percent": number(row.top1_percent, digits=4),
         }
-        for row in each(section.curves)
+        for row in each(curves)
     ]

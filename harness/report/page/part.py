@@ -1,0 +1,127 @@
+"""One model and data set on the page: its charts, tables and drawings."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from html import escape
+from typing import Any
+
+import pandas as pd
+
+from harness.report.lines import AXES, Look, looks, measured, reached
+from harness.report.page import charts, heat, numbers
+from harness.report.page.charts import Spec
+from harness.report.page.details import run_rows
+from harness.report.page.legend import legend
+from harness.report.page.points import rows
+from harness.report.survey import Ranks, Section
+
+CAPTIONS = {
+    **{
+        axis.name: f"Top-1 accuracy against {axis.title[0].lower()}{axis.title[1:]}"
+        for axis in AXES
+    },
+    "change": "Change of top-1 against the dense network of the same seed",
+    "loss": "Training loss by epoch",
+    "learning": "Validation accuracy by epoch",
+    "layers": "One layer pruned alone",
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """styles: of the section's methods. curves: learning curves of the section."""
+
+    number: int
+    section: Section
+    styles: dict[str, Look]
+    curves: pd.DataFrame
+
+    @property
+    def id(self) -> str:
+        return f"section-{self.number}"
+
+    @cached_property
+    def charts(self) -> dict[str, Spec]:
+        return dict(_charts(self))
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What the script draws, and the table of runs that it fills."""
+        return {
+            "rows": rows(self.section, self.curves),
+            "charts": self.charts,
+            "runs": run_rows(self.section.results),
+        }
+
+    def html(self, against: str | None, diagrams: Mapping[str, str]) -> str:
+        section = self.section
+        parts = [
+            f"<h2>{escape(section.title)}</h2>",
+            *(f"<p>{escape(line)}</p>" for line in numbers.dense_lines(section)),
+            legend("Methods", self.styles, _said(section), looks(section.published_labels())),
+            f'<div class="charts">{"".join(_figure(self, name) for name in self.charts)}</div>',
+            *numbers.tables(section, against),
+            *(average_ranks(section.ranks, diagrams) if section.ranks else ()),
+            *heat.densities(section),
+            *heat.overlaps(section),
+            _runs(self.number),
+        ]
+        return f'<section id="{self.id}">' + "\n".join(parts) + "</section>"
+
+
+def _charts(part: Part) -> Iterator[tuple[str, Spec]]:
+    section, styles = part.section, part.styles
+    axes, dense = measured(section.pruned), not section.dense.empty
+    others = looks(section.published_labels())
+    for axis in axes:
+        values = reached(axis, section.pruned, section.published)
+        yield axis.name, charts.accuracy(axis, values, styles, dense, others)
+    if section.pruned["change_points_mean"].notna().any():
+        yield "change", charts.change(AXES[0], section.pruned[AXES[0].column], styles)
+    if not part.curves.empty:
+        yield "loss", charts.curve("loss", "Training loss", styles)
+        yield "learning", charts.curve("top1_percent", "Validation top-1, %", styles)
+
+
+def _figure(part: Part, name: str) -> str:
+    chosen = _choice(part.curves) if name in ("loss", "learning") else ""
+    return (
+        f"<figure><figcaption>{escape(CAPTIONS[name])}</figcaption>{chosen}"
+        f'<div class="chart" data-chart="{name}" data-section="{part.id}"></div></figure>'
+    )
+
+
+def _choice(curves: pd.DataFrame) -> str:
+    asked = sorted(set(curves["asked"]))
+    last = asked[-1]  # where methods differ most
+    options = "".join(
+        f'<option value="{one:.6g}"{" selected" if one == last else ""}>{one:.4g}x</option>'
+        for one in asked
+    )
+    return f'<label>Asked compression <select class="asked">{options}</select></label>'
+
+
+def _said(section: Section) -> str:
+    dense = " Grey line: dense." if len(section.dense) else ""
+    return (
+        f"Broad grey band: Pareto front; bars: one standard deviation over seeds.{dense} "
+        "A click on a point shows its runs; by keyboard: Tab to a chart, arrow keys, Enter."
+    )
+
+
+def average_ranks(ranks: Ranks, diagrams: Mapping[str, str]) -> Iterator[str]:
+    said = ranks.caption()
+    yield "<h3>Average ranks</h3>"
+    yield f"<p>{escape(said[:1].upper() + said[1:])}.</p>"
+    yield f'<div class="diagram">{diagrams[ranks.title]}</div>'
+
+
+def _runs(number: int) -> str:
+    """Filled by the script: a survey may have thousands."""
+    return (
+        f'<h3 id="runs-{number}">Runs</h3><label>Filter <input type="search" class="runs-find" '
+        'placeholder="method, 16x, seed 0"></label> <output></output>'
+        '<div class="scroll" tabindex="0" role="region" aria-label="Runs">'
+        '<table class="sorts runs"></table></div>'
+    )
