@@ -96,14 +96,14 @@ def test_arrow_keys_lead_from_point_to_point_and_enter_to_the_runs(reader: Reade
     page = reader.page
     page.locator('[data-chart="compression"]').focus()
     told = []
-    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowLeft", "Home", "End", "ArrowRight"):
+    for key in ("ArrowLeft", "ArrowRight", "ArrowRight", "ArrowLeft", "End", "Home"):
         page.keyboard.press(key)
         name = page.evaluate("document.activeElement.getAttribute('aria-label')")
         told.append(re.findall(r"Method: (.*?);.*compression: (.*)", name)[0])
         # What the mouse would show.
         assert told[-1][0] in page.locator("#vg-tooltip-element.visible").inner_text()
     first, second, last = (("Global Magnitude", "2x"), ("Global Magnitude", "4x"), ("Random", "8x"))
-    assert told == [first, second, first, last, first, last, first]
+    assert told == [last, first, second, first, last, first]
     page.keyboard.press("Enter")
     assert page.locator(".runs-find").input_value() == '"Global Magnitude" 2x'
     assert page.evaluate("document.activeElement.className") == "runs-find"
