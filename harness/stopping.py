@@ -21,12 +21,19 @@ STOPPED = "HARNESS_STOPPED"
 
 class Stopped(KeyboardInterrupt):
     """A signal asked for the end, and what there was to save is saved. Nothing that catches
-    errors holds it up on its way out."""
+    errors holds it up on its way out.
+
+    >>> str(Stopped(signal.SIGTERM))
+    'SIGTERM'
+    """
 
     def __init__(self, number: int = signal.SIGINT):
         super().__init__(number)
         self.name = signal.Signals(number).name
         self.status = INTERRUPTED if number == signal.SIGINT else TRY_AGAIN
+
+    def __str__(self) -> str:
+        return self.name
 
     @property
     def line(self) -> str:
