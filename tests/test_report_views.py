@@ -79,6 +79,17 @@ def test_densities_of_layers_are_means_over_seeds_in_the_networks_order(tmp_path
     assert page.tables["SNIP"] == [["Layer", "4x"], ["z", "20"], ["a", "100"]]
 
 
+def test_the_shade_of_a_density_is_its_square_root_so_that_1_and_5_percent_differ(
+    tmp_path: Path,
+) -> None:
+    write_run(tmp_path / "0", make(layers={"b.weight": 0.25, "a.weight": 0.01}))
+    report(tmp_path)
+    text = (tmp_path / "report" / "report.html").read_text()
+    shown = re.findall(r'<th scope="row">([ab])</th><td style="--heat:(\d+)%">([\d.]+)</td>', text)
+    # In the order of the network.
+    assert shown == [("b", "50", "25"), ("a", "10", "1")]
+
+
 def test_latex_has_a_row_per_method_and_the_best_mean_in_bold(tmp_path: Path) -> None:
     for seed in range(3):
         write_run(tmp_path / f"a{seed}", dense(seed=seed), make(seed=seed, top1=0.9 + 0.01 * seed))

@@ -40,7 +40,7 @@ def layer_densities(results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _map(label: str, rows: pd.DataFrame) -> str:
-    wide = rows.pivot(index=["position", "layer"], columns="asked", values="density").sort_index()
+    wide = rows.pivot(index=["position", "layer"], columns="asked", values="density")
     lines = [
         Row(str(layer).removesuffix(".weight"), [_share(share) for share in shares], label)
         for (_, layer), shares in zip(wide.index, wide.to_numpy(), strict=True)
