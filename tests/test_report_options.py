@@ -57,9 +57,12 @@ def test_a_part_of_a_data_set_is_another_one_unless_it_is_asked_for(
     run(tmp_path / "0", data="mnist5k")
     assert main([str(tmp_path)]) == 0
     assert points(tmp_path) == {}
+    figure = tmp_path / "report" / "accuracy-lenet_300_100-mnist5k.png"
+    before = figure.read_bytes()
     assert "--published-for mnist5k=mnist" in capsys.readouterr().out
     assert main([str(tmp_path), "--published-for", "mnist5k=mnist"]) == 0
     assert "SNIP (Lee 2019) on mnist" in points(tmp_path)
+    assert figure.read_bytes() != before
     page = Page(tmp_path / "report" / "report.html")
     assert "--published-for mnist5k=mnist</code>" in page.text
 
