@@ -42,7 +42,7 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) 
 def fixture_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(group, "MEET_S", 0.5)
     monkeypatch.setattr(rendezvous, "NAME_S", 0.2)
-    monkeypatch.setattr(rendezvous, "ANSWER_S", 1.0)
+    monkeypatch.setattr(rendezvous, "ANSWER_S", 3.0)
 
 
 @pytest.mark.parametrize(
