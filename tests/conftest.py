@@ -66,5 +66,10 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     if reason := missing():
         # Where it is meant to be there, a skip would pass for success.
         (pytest.fail if "HARNESS_NEEDS_SLURM" in os.environ else pytest.skip)(reason)
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        only = tmp_path_factory.getbasetemp().parent / "cluster-is-started"  # shared by workers
+        if only.exists():
+            pytest.fail("a second worker wants a cluster; run with --dist loadfile")
+        only.touch()
     with Slurm(tmp_path_factory.mktemp("slurm")) as cluster:
         yield cluster

@@ -1,10 +1,12 @@
 """Calls in a process of their own: their results, their errors, their end."""
 
 import os
+import sys
 
 import pytest
 
 from harness.report.aside import aside, begin
+from harness.report.page.library import library
 
 
 def test_a_call_goes_on_while_the_body_runs_and_gives_its_result() -> None:
@@ -49,3 +51,9 @@ def test_a_large_argument_to_a_process_that_is_gone_is_the_same_error() -> None:
         aside("os:_exit", b" " * 2**20) as answer,
     ):
         answer()
+
+
+def test_without_its_library_the_page_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    with pytest.raises(OSError, match="could not bundle Vega-Lite .*; reinstall it with pip"):
+        library.__wrapped__()
