@@ -1,5 +1,6 @@
 """What a finished run leaves at W&B: masks, records, histograms, where its weights came from."""
 
+import gc
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import wandb
 import wandb_log
 from tracking_fakes import info, record
 
@@ -144,3 +146,10 @@ def test_wandb_failed_run_leaves_no_artifacts(tmp_path: Path) -> None:
         raise KeyError
     (log,) = wandb_log.logs(tmp_path)
     assert not log.artifacts
+
+
+def test_wandb_folders_that_python_clears_away_fail_no_test() -> None:
+    for number in range(102):  # W&B holds the last hundred
+        with wandb.Artifact(f"tables-{number}", type="run_table").new_file("t.json") as file:
+            file.write("{}")
+    gc.collect()

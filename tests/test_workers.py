@@ -236,7 +236,7 @@ def test_a_rank_stopped_from_outside_stops_the_run_and_a_lost_one_hides_nothing(
         result(tmp_path, ended, [0], None)
     assert type(found.value).__name__ == "NotFinite"
     (tmp_path / "rank-1.json").write_text('{"stopped": 15}')
-    with pytest.raises(Stopped, match="2"):
+    with pytest.raises(Stopped, match="SIGINT"):
         result(tmp_path, ended, [0], Stopped(signal.SIGINT))
     (tmp_path / "rank-0.json").unlink()
     with pytest.raises(Stopped) as stopped:
