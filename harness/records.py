@@ -11,6 +11,11 @@ VERSION = 5
 # Of a level, in their order.
 STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
 
+SHARES = (
+    *("target_density", "density", "density_of_masks", "effective_density"),
+    *("top1", "top5", "validation_top1"),
+)
+
 # Fields that later versions brought; a record of an earlier one has their defaults.
 ADDED = {
     3: {"effective_density", "empty_layers", "dead_units"},
@@ -217,11 +222,24 @@ def _parse(path: Path, number: int, line: str) -> Record:
     names = {field.name for field in fields(Record)} - later
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ from Record: {sorted(row.keys() ^ names)}")
-    odd = [name for name, value in row.items() if type(value) not in _TYPES[name]]
+    odd = [f"{name} must not be {row[name]!r}" for name in row if not _is_typed(name, row[name])]
+    odd = odd or [
+        f"{name} must be a share in [0, 1], got {row[name]}"
+        for name in SHARES
+        if _is_beyond(row.get(name))
+    ]
     if odd:
-        said = ", ".join(f"{name} must not be {row[name]!r}" for name in odd)
-        raise ValueError(f"{where}: {said}; delete the line or redo the run")
+        raise ValueError(f"{where}: {', '.join(odd)}; delete the line or redo the run")
     return Record(**row)
+
+
+def _is_typed(name: str, value: Any) -> bool:
+    return type(value) in _TYPES[name]
+
+
+def _is_beyond(share: float | None) -> bool:
+    # NaN is neither: a network that failed.
+    return share is not None and (share < 0 or share > 1)
 
 
 def _types(annotation: Any) -> tuple[type, ...]:

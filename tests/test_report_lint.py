@@ -152,6 +152,23 @@ def test_what_is_not_met_says_who_and_what_to_do_and_ends_with_1(
     assert row["way_out"].startswith("give all methods the same retraining.epochs")
 
 
+def test_equal_epochs_of_more_steps_are_another_budget(tmp_path: Path) -> None:
+    def smaller_batches(record: Record) -> Record:
+        more = record.method == "random" and record.level and record.target_compression > 8
+        return replace(record, steps=20 * int(record.target_compression)) if more else record
+
+    write(tmp_path, smaller_batches)
+    assert verdicts(tmp_path) == {"same retraining budget": "fail"}
+    evidence = said(tmp_path, "same retraining budget")
+    assert evidence == "Random (lenet5, digits): 320 to 640 steps where others have 10"
+
+
+def test_a_budget_that_nobody_recorded_is_not_called_equal(tmp_path: Path) -> None:
+    write(tmp_path, lambda record: replace(record, epochs=None))  # type: ignore[arg-type]
+    assert verdicts(tmp_path) == {"same retraining budget": "missing"}
+    assert "45 results lack epochs or steps" in said(tmp_path, "same retraining budget")
+
+
 def test_pruning_at_initialisation_has_an_equal_budget_and_its_whole_cost_is_told(
     tmp_path: Path,
 ) -> None:

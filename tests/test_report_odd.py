@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -91,6 +92,54 @@ def test_a_record_of_another_type_is_named_and_left_out(
     assert survey.results["folder"].tolist() == ["good"]
     (note,) = [note for note in survey.notes if "must not be" in note]
     assert f"line 1: {field} must not be {value!r}" in note
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("top1", 97.3), ("density", -0.1), ("top5", math.inf)]
+)
+def test_a_record_with_a_share_beyond_0_and_1_is_named_and_left_out(
+    field: str, value: float, tmp_path: Path
+) -> None:
+    write_run(tmp_path / "good", make(seed=1, top1=1, density=0, top5=math.nan))
+    write_run(tmp_path / "odd", make(**{field: value}))
+    survey = load(tmp_path)
+    assert survey.results["folder"].tolist() == ["good"]
+    (note,) = [note for note in survey.notes if "left out" in note]
+    assert f"line 1: {field} must be a share in [0, 1], got {value}; delete the line" in note
+
+
+def test_files_of_an_earlier_report_go_and_those_of_others_stay(tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    for seed in range(2):
+        write_run(tmp_path / f"a{seed}", dense(seed=seed), make(seed=seed))
+        other = {"seed": seed, "label": "Random", "setting": "b", "model": "vgg"}
+        write_run(tmp_path / f"b{seed}", dense(**other), make(**other))
+    first = {path.name for path in report(tmp_path, against="SNIP")}
+    assert {"paired.csv", "accuracy-vgg-digits.tex"} <= first
+    (out / "notes.txt").write_text("of the user")
+    shutil.rmtree(tmp_path / "b0")
+    shutil.rmtree(tmp_path / "b1")
+
+    second = {path.name for path in report(tmp_path)}
+    assert second < first
+    assert {path.name for path in out.iterdir()} == {*second, "notes.txt", ".files"}
+    (out / ".files").unlink()
+    assert {path.name for path in report(tmp_path)} == second
+
+
+def test_change_against_dense_over_fewer_seeds_than_top1_is_told(tmp_path: Path) -> None:
+    for seed, loss in enumerate([0.1, math.nan, 0.1]):
+        write_run(tmp_path / str(seed), dense(seed=seed, loss=loss), make(seed=seed))
+    survey = load(tmp_path)
+    row = survey.summary.query("level > 0").iloc[0]
+    assert (row["seeds"], row["change_seeds"]) == (3, 2)
+    (note,) = [note for note in survey.notes if "change_seeds" in note]
+    assert "over fewer seeds than top-1 in 1 of 1 results" in note
+
+
+def test_no_dense_network_at_all_is_no_matter_of_fewer_seeds(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", make())
+    assert not [note for note in load(tmp_path).notes if "change_seeds" in note]
 
 
 def test_models_whose_names_differ_in_marks_alone_have_files_of_their_own(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from report_page import Page
-from test_report import make, write_run
+from test_report import dense, make, write_run
 
 from harness.report import report
 from harness.report.__main__ import main
@@ -172,6 +172,20 @@ def test_a_line_that_cannot_be_read_is_named(
     assert main([str(tmp_path)]) == 2
     assert re.search(f"{re.escape(str(path))}, {said}", capsys.readouterr().err)
     assert not (tmp_path / "report").exists()
+
+
+def test_runs_without_a_result_beside_analyses_are_told(tmp_path: Path) -> None:
+    analysis(tmp_path / "analysis")
+    assert not load_survey(tmp_path).notes
+    cut = write_run(tmp_path / "cut", make())
+    cut.write_text(cut.read_text()[:50])
+    assert load_survey(tmp_path).notes == [
+        "cut/records.jsonl: line 1 is cut off (the run was stopped): skipped"
+    ]
+    write_run(tmp_path / "begun", dense())
+    assert load_survey(tmp_path).notes[0] == (
+        "1 of 1 runs have records of level 0 only (dense, or not yet pruned): begun"
+    )
 
 
 def test_an_empty_folder_is_still_refused(tmp_path: Path) -> None:

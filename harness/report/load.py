@@ -49,11 +49,11 @@ def load(
         survey = replace(survey, figures=figures, instead=instead or {})
         _check_instead(survey)
         survey = replace(survey, published=_published(survey))
-    except NoResults:
+    except NoResults as error:
         if analyses.empty or against:
             raise
         nothing = pd.DataFrame(columns=["model", "data", "level", "label"])
-        survey = Survey(runs, nothing, nothing, nothing, [])
+        survey = Survey(runs, nothing, nothing, nothing, error.notes)
     return replace(survey, sensitivity=analyses)
 
 
@@ -69,7 +69,7 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
             "way; wait for the runs to prune, or give another folder"
         )
         # A cut line may have been the result.
-        raise NoResults("; ".join([why, *notes[:3]]))
+        raise NoResults("; ".join([why, *notes[:3]]), [*_no_results(records), *notes])
     results = beside_dense(pd.concat([dense.rows, pruned.rows], ignore_index=True), records)
     results, strange = with_latency(results, runs)
     overlap, unread = overlaps(runs, results)

@@ -4,7 +4,7 @@ Source: Blalock et al. 2020, What is the State of Neural Network Pruning? (arXiv
 recommendations and checklist; the rules on seeds, data and budgets are the harness's own.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -151,22 +151,34 @@ def same_dense(survey: Survey) -> Finding:
 
 def retraining_budget(survey: Survey) -> Finding:
     rows = _pruned(survey)
-    before = survey.records[survey.records["level"] == 0].groupby("folder")["total_epochs"].last()
-    spent = rows["total_epochs"] - rows["folder"].map(before).fillna(0)
-    problems, totals = [], list[str]()
-    for where, same in _sections(rows.assign(spent=spent.round(6))):
-        usual = same.groupby("asked")["spent"].transform(lambda epochs: epochs.mode().iloc[0])
-        odd = same.assign(usual=usual)[same["spent"] != usual]
-        problems += [
-            f"{label} ({where}): {_span(rows['spent'])} epochs where others have "
-            f"{_span(rows['usual'])}"
-            for label, rows in odd.groupby("label")
-        ]
-        whole = same.groupby("label")["total_epochs"].max()
-        apart = ", ".join(f"{label} {epochs:g}" for label, epochs in whole.items())
-        totals += [f"; in all, dense training too: {apart}"] if whole.nunique() > 1 else []
-    good = "equal epochs of retraining at each compression" + "".join(totals)
+    units = ("epochs", "steps")
+    totals = [f"total_{unit}" for unit in units]
+    before = survey.records[survey.records["level"] == 0].groupby("folder")[totals].last()
+    at_first = before.reindex(rows["folder"]).fillna(0).to_numpy()
+    spent = (rows[totals] - at_first).round(6).set_axis(units, axis="columns")
+    lacks = rows[spent.isna().any(axis=1)]
+    if len(lacks):
+        evidence = f"{len(lacks)} results lack epochs or steps: {some(lacks['folder'])}"
+        return Finding("missing", evidence, "run them again")
+    problems, whole = list[str](), list[str]()
+    for where, same in _sections(rows.assign(**spent)):
+        problems += _unusual(where, same, units)
+        costs = same.groupby("label")["total_epochs"].max()
+        apart = ", ".join(f"{label} {epochs:g}" for label, epochs in costs.items())
+        whole += [f"; in all, dense training too: {apart}"] if costs.nunique() > 1 else []
+    good = "equal epochs of retraining at each compression" + "".join(whole)
     return _found(problems, good, "give all methods the same retraining.epochs and rounds")
+
+
+def _unusual(where: str, rows: pd.DataFrame, units: Sequence[str]) -> Iterator[str]:
+    """Who was retrained otherwise than most at the same compression; each by the first unit."""
+    for unit in units:
+        usual = rows.groupby("asked")[unit].transform(lambda spent: spent.mode().iloc[0])
+        odd = rows.assign(usual=usual)[rows[unit] != usual]
+        for label, same in odd.groupby("label"):
+            others = _span(same["usual"])
+            yield f"{label} ({where}): {_span(same[unit])} {unit} where others have {others}"
+        rows = rows.drop(odd.index)
 
 
 def _span(epochs: "pd.Series[float]") -> str:

@@ -1,5 +1,6 @@
 """records.jsonl files to one table: a row per record, and what a reader should know of them."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,14 @@ from harness.outcome import below
 
 
 class NoResults(ValueError):
-    """There are no records of runs, or none yet that a report could show."""
+    """There are no records of runs, or none yet that a report could show.
+
+    notes: what a report of something else in the same folder should say of them.
+    """
+
+    def __init__(self, message: str, notes: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.notes = list(notes)
 
 
 def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
@@ -41,7 +49,8 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
     raise NoResults(
         f"{runs} holds no records: looked for records.jsonl at any depth (outside folders that "
         f'start with "."), found {f"{len(files)} without a whole line" if files else "none"}; run '
-        "an experiment first, or give the folder that its runs were written to"
+        "an experiment first, or give the folder that its runs were written to",
+        notes,
     )
 
 

@@ -30,9 +30,9 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
     of the same seed, in points; relative_top1 is top-1 / that of the dense network. Of it and of
     the costs of training (TOTALS) the mean only: seeds hardly differ in them.
     seeds counts the finite ones of top1, few_seeds says that these are fewer than three, and
-    failed_seeds counts the others; level 0 is dense. Seeds that
-    collapsed are those with an empty layer, and empty_layers names the layers of any of them;
-    cut_seeds have no path from input to output.
+    failed_seeds counts the others; change_seeds those whose dense network is known; level 0 is
+    dense. Seeds that collapsed are those with an empty layer, and empty_layers names the layers of
+    any of them; cut_seeds have no path from input to output.
     """
     results = collapse.counted(results)
     relative = results["top1"] / results["dense_top1"]
@@ -55,6 +55,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         collapsed_seeds=("collapsed", "sum"),
         cut_seeds=("cut", "sum"),
         empty_layers=("empty_layers", collapse.union),
+        change_seeds=("change", "count"),
         relative_top1_ratio_mean=("relative_top1", "mean"),
         **spread,
     )
@@ -143,6 +144,13 @@ def warnings(summary: pd.DataFrame) -> list[str]:
         notes.append(
             f"measured compression is more than 5 % off the asked one in {count} of "
             f"{len(pruned)} results: compare the measured columns of summary.csv"
+        )
+    fewer = pruned["change_seeds"].between(1, pruned["seeds"] - 1).sum()
+    if fewer:
+        notes.append(
+            f"the change against the dense network is over fewer seeds than top-1 in {fewer} of "
+            f"{len(pruned)} results (change_seeds of summary.csv): other dense networks failed or "
+            "are missing"
         )
     return notes + few_seeds(pruned)
 

@@ -12,6 +12,8 @@ from harness.report.tables import write_csv
 # They take longest, and go on beside the rest.
 _FIGURES = "harness.report.figures:draw_all"
 _LIBRARY = "harness.report.page.library:library"
+# Names of a report's files, a line each.
+_LIST = ".files"
 
 
 def get_ready() -> None:
@@ -23,7 +25,8 @@ def get_ready() -> None:
 def write(survey: Survey, out: Path) -> list[Path]:
     """CSV, LaTeX, PNG and PDF files, and report.html; makes `out`.
 
-    Each comes whole into its place when all are written: what stops it leaves the old ones.
+    Each comes whole into its place when all are written: what stops it leaves the old ones. Those
+    of an earlier report in `out` that this one does not have are removed.
     """
     out.mkdir(parents=True, exist_ok=True)
     with (
@@ -34,5 +37,19 @@ def write(survey: Survey, out: Path) -> list[Path]:
         tables = [*write_csv(survey, new), *write_latex(survey, new)]
         page = write_page(survey, out, lambda: figures().diagrams, library, new)
         files = [*tables, *figures().files, page]
-        # Models whose names differ in signs only share a file.
-        return [file.replace(out / file.name) for file in dict.fromkeys(files)]
+        return _into_place(files, out)
+
+
+def _into_place(files: list[Path], out: Path) -> list[Path]:
+    """Moves them, and removes what an earlier report had and this one has not: tables of another
+    model, or of --against, would be taken for today's."""
+    listed = out / _LIST
+    earlier = listed.read_text().splitlines() if listed.exists() else []
+    names = [file.name for file in files]
+    # First, so that what stops this forgets no file.
+    listed.write_text("\n".join({*earlier, *names}))
+    placed = [file.replace(out / file.name) for file in files]
+    for name in set(earlier) - set(names):
+        (out / Path(name).name).unlink(missing_ok=True)
+    listed.write_text("\n".join(names))
+    return placed
