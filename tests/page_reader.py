@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report import dense, make, write_run
+from survey_records import dense, make, write_run
 
 from harness.report import report
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_report import dense, make, write_run
+from survey_records import dense, make, write_run
 
 from harness.report.claims import check
 from harness.report.claims.check import judged

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from command import environment
-from test_report import make, write_run
+from survey_records import make, write_run
 
 COMMANDS = ("report", "status", "sweep", "tracking", "clean")
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 import torchvision
 from report_page import Page
+from survey_records import make, write_run
 from test_published import SAME, mine
-from test_report import make, write_run
 from torch import nn
 
 from harness.metrics.macs import macs

@@ -1,83 +1,20 @@
-import json
+"""From records to results: which count, over which seeds; tables, CSV and page as text."""
+
 import math
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from report_page import Page
+from survey_records import dense, make, notes, only, pruned, write_run
 
-from harness import records
-from harness.records import Record
 from harness.report import report
 from harness.report.__main__ import main
 from harness.report.lines import looks, ticks
 from harness.report.load import load
 from harness.report.summary import cell
-from harness.report.survey import Survey
-
-
-def make(**changes: Any) -> Record:
-    values = {
-        "run": "0123456789ab",
-        "method": "snip",
-        "label": "SNIP",
-        "setting": "aaaa11112222",
-        "model": "lenet5",
-        "data": "digits",
-        "seed": 0,
-        "level": 1,
-        "stage": "finetuned",
-        "target_density": 0.25,
-        "target_compression": 4.0,
-        "density": 0.25,
-        "compression": 4.0,
-        "speedup": 2.0,
-        "parameters": 250,
-        "macs": 500,
-        "top1": 0.9,
-        "top5": 1.0,
-        "loss": 0.1,
-        "validation_top1": 0.9,
-        "validation_loss": 0.1,
-        "epochs": 1,
-        "steps": 10,
-        "layers": {"fc.weight": 0.25},
-        "masks": "d1",
-        "effective_density": 0.2,
-        "empty_layers": [],
-        "dead_units": {"fc.weight": 3},
-    }
-    return Record(**{**values, **changes})
-
-
-def write_run(folder: Path, *rows: Record) -> Path:
-    folder.mkdir(parents=True)
-    path = folder / "records.jsonl"
-    path.write_text("".join(map(records.to_line, rows)))
-    return path
-
-
-def dense(**changes: Any) -> Record:
-    level0 = {"level": 0, "stage": "dense", "target_compression": 1.0, "compression": 1.0}
-    return make(**{**level0, "speedup": 1.0, "density": 1.0, "masks": "", **changes})
-
-
-def pruned(survey: Survey) -> pd.DataFrame:
-    return survey.summary[survey.summary["level"] > 0]
-
-
-def only(survey: Survey) -> "pd.Series[Any]":
-    rows = pruned(survey)
-    assert len(rows) == 1
-    return rows.iloc[0]
-
-
-def notes(survey: Survey) -> list[str]:
-    """Without those that say how few seeds these small examples have."""
-    return [note for note in survey.notes if "fewer than 3 seeds" not in note]
 
 
 def test_mean_and_sample_std_are_over_seeds(tmp_path: Path) -> None:
@@ -235,59 +172,6 @@ def test_a_network_without_operations_left_is_still_reported(tmp_path: Path) -> 
     assert report(tmp_path)
 
 
-def test_a_cut_last_line_is_skipped_and_told(tmp_path: Path) -> None:
-    path = write_run(tmp_path / "0", make())
-    with path.open("a") as file:
-        file.write(records.to_line(make(level=2))[:40])
-    survey = load(tmp_path)
-    assert len(survey.records) == 1
-    assert survey.notes[0].startswith("0/records.jsonl: line 2 is cut off")
-
-
-def test_runs_that_have_not_pruned_yet_are_named(tmp_path: Path) -> None:
-    write_run(tmp_path / "done", make())
-    write_run(tmp_path / "waiting", dense(model="resnet20"))
-    survey = load(tmp_path)
-    assert [section.model for section in survey.sections()] == ["lenet5"]
-    assert survey.notes[0].startswith("1 of 2 runs have records of level 0 only")
-    assert survey.notes[0].endswith(": waiting")
-
-
-def test_the_dense_cache_is_not_read(tmp_path: Path) -> None:
-    write_run(tmp_path / ".dense" / "0", make(label="Cached"))
-    write_run(tmp_path / "sweep" / "a1" / "snip-0", make())
-    assert load(tmp_path).labels() == ["SNIP"]
-
-
-def test_one_run_alone_can_be_reported(tmp_path: Path) -> None:
-    write_run(tmp_path / "run", make())
-    assert load(tmp_path / "run").labels() == ["SNIP"]
-
-
-@pytest.mark.parametrize(
-    "folder, problem",
-    [("missing", "is not a folder"), ("empty", "no records"), ("level0", "no pruned network yet")],
-)
-def test_a_folder_without_results_is_one_line_and_writes_nothing(
-    folder: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "empty").mkdir()
-    write_run(tmp_path / "level0", dense())
-
-    code = main([str(tmp_path / folder), "--out", str(tmp_path / "out")])
-
-    error = capsys.readouterr().err
-    assert code == 2
-    assert error.count("\n") == 1 and problem in error and str(tmp_path / folder) in error
-    assert not (tmp_path / "out").exists()
-
-
-def test_a_broken_line_names_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_run(tmp_path / "0", make()).write_text("{broken\n")
-    assert main([str(tmp_path)]) == 2
-    assert f"{tmp_path / '0' / 'records.jsonl'}, line 1" in capsys.readouterr().err
-
-
 def test_the_printed_table_is_plain_and_fits_120_columns(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -314,89 +198,6 @@ def test_csv_has_a_row_per_result_and_every_record(tmp_path: Path) -> None:
     assert summary["label"].tolist() == ["Dense", "SNIP"]
     assert summary["compression_ratio_mean"].tolist() == [1.0, 4.0]
     assert len(pd.read_csv(tmp_path / "out" / "records.csv")) == 3
-
-
-def collapsed(**changes: Any) -> Record:
-    lost = {"density": 0.01, "effective_density": 0.0, "dead_units": {"a": 4, "b": 2}}
-    return make(**{**lost, "empty_layers": ["a.weight"], **changes})
-
-
-OLD = {"effective_density": None, "empty_layers": None, "dead_units": None}
-
-
-def test_collapse_is_noted_with_method_compression_and_layers(tmp_path: Path) -> None:
-    write_run(tmp_path / "0", collapsed(seed=0, empty_layers=["a.weight", "b.weight"]))
-    write_run(tmp_path / "1", collapsed(seed=1, effective_density=0.002))
-    write_run(tmp_path / "2", make(seed=2, density=0.01, effective_density=0.004))
-
-    survey = load(tmp_path)
-
-    # Means: (0.01 + 0.01 + 0.01) / 3 and (0 + 0.002 + 0.004) / 3.
-    assert notes(survey) == [
-        "SNIP on lenet5, digits at 4x: no weight is left in a, b (2 of 3 seeds); no path from "
-        "input to output (1 of 3 seeds); of all weights 1 % are kept and 0.2 % connect input and "
-        "output"
-    ]
-
-
-def test_a_failed_seed_that_collapsed_is_counted_among_all_seeds(tmp_path: Path) -> None:
-    write_run(tmp_path / "0", collapsed(seed=0, top1=math.nan))
-    write_run(tmp_path / "1", make(seed=1))
-    (note,) = [note for note in load(tmp_path).notes if "no weight is left" in note]
-    assert "in a (1 of 2 seeds); no path from input to output (1 of 2 seeds)" in note
-
-
-def test_units_without_input_or_output_alone_are_numbers_and_no_note(tmp_path: Path) -> None:
-    write_run(tmp_path / "0", make(seed=0, dead_units={"fc.weight": 3, "b.weight": 2}))
-    write_run(tmp_path / "1", make(seed=1, dead_units={}))
-    survey = load(tmp_path)
-    assert notes(survey) == []
-    assert only(survey)["dead_units_count_mean"] == 2.5
-
-
-def test_collapse_is_in_the_csv_and_in_the_table_of_the_page(tmp_path: Path) -> None:
-    write_run(tmp_path / "0", dense(), collapsed(effective_density=0.0025))
-    report(tmp_path)
-
-    summary = pd.read_csv(tmp_path / "report" / "summary.csv").iloc[-1]
-    assert summary["effective_density_share_mean"] == 0.0025
-    assert (summary["dead_units_count_mean"], summary["empty_layers"]) == (6, "a")
-    assert (summary["collapsed_seeds"], summary["cut_seeds"]) == (1, 0)
-    row = pd.read_csv(tmp_path / "report" / "records.csv").iloc[-1]
-    assert (row["effective_density"], row["empty_layers"]) == (0.0025, '["a.weight"]')
-    assert row["dead_units"] == '{"a": 4, "b": 2}'
-    page = Page(tmp_path / "report" / "report.html")
-    (shown,) = page.numbers
-    assert shown["Weights kept, %"] == "1"
-    assert shown["Weights that connect input and output, %"] == "0.25"
-    assert shown["Units without live input or output"] == "6"
-    assert shown["Layers without a weight"] == "a"
-    assert "no weight is left in a (1 of 1 seeds)" in page.text
-
-
-@pytest.mark.parametrize("others", [[], [make(seed=1)]])
-def test_records_that_have_not_measured_collapse_show_nothing_of_it(
-    others: list[Record], tmp_path: Path
-) -> None:
-    for record in [make(version=2, **OLD), *others]:
-        path = write_run(tmp_path / str(record.seed), record)
-        if record.version == 2:
-            later = {name for names in records.ADDED.values() for name in names}
-            line = {k: v for k, v in vars(record).items() if k not in later}
-            path.write_text(json.dumps(line) + "\n")
-
-    survey = load(tmp_path)
-    report(tmp_path)
-
-    row, measured = only(survey), bool(others)
-    assert notes(survey) == []
-    assert math.isnan(row["effective_density_share_mean"]) != measured
-    assert math.isnan(row["dead_units_count_mean"]) != measured
-    first = pd.read_csv(tmp_path / "report" / "records.csv").iloc[0]
-    assert first[list(OLD)].isna().all()
-    (shown,) = Page(tmp_path / "report" / "report.html").numbers
-    assert (shown["Weights that connect input and output, %"] != "-") == measured
-    assert (shown["Units without live input or output"] != "-") == measured
 
 
 def test_the_page_loads_nothing_and_escapes_names(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_report import dense, make, write_run
+from survey_records import dense, make, write_run
 
 from harness import records
 from harness.report.__main__ import main

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 from report_page import Page
-from test_report import dense, make, only, pruned, write_run
+from survey_records import dense, make, only, pruned, write_run
 
 from harness.records import Record
 from harness.report import report

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_report import dense, make, only, write_run
+from survey_records import dense, make, only, write_run
 
 from harness.report import report
 from harness.report.load import load

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_report import dense, make, write_run
+from survey_records import dense, make, write_run
 
 from harness.records import Record
 from harness.report.__main__ import main

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import safetensors.numpy
-from test_report import dense, make, write_run
+from survey_records import dense, make, write_run
 
 from harness.report import report
 from harness.report.lines import measured

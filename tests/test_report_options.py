@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from report_page import Page
-from test_report import dense, make, write_run
+from survey_records import dense, make, write_run
 
 from harness.report.__main__ import main
 

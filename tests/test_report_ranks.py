@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from matplotlib.figure import Figure
-from test_report import dense, make, write_run
+from survey_records import dense, make, write_run
 
 from harness.report.load import load
 from harness.report.rank_figure import draw, size, to_svg

@@ -1,9 +1,9 @@
-"""Files that cannot be read, and runs that lie in two folders."""
+"""Files that cannot be read or hold no result yet, and runs that lie in two folders."""
 
 from pathlib import Path
 
 import pytest
-from test_report import dense, make, notes, only, write_run
+from survey_records import dense, make, notes, only, write_run
 
 from harness.records import to_line
 from harness.report.__main__ import main
@@ -113,3 +113,56 @@ def test_copies_of_records_inside_a_runs_folder_are_no_further_runs(tmp_path: Pa
     survey = load(tmp_path)
     assert survey.results["folder"].tolist() == ["ab/run"]
     assert not [note for note in survey.notes if "duplicates" in note]
+
+
+def test_a_cut_last_line_is_skipped_and_told(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "0", make())
+    with path.open("a") as file:
+        file.write(to_line(make(level=2))[:40])
+    survey = load(tmp_path)
+    assert len(survey.records) == 1
+    assert survey.notes[0].startswith("0/records.jsonl: line 2 is cut off")
+
+
+def test_runs_that_have_not_pruned_yet_are_named(tmp_path: Path) -> None:
+    write_run(tmp_path / "done", make())
+    write_run(tmp_path / "waiting", dense(model="resnet20"))
+    survey = load(tmp_path)
+    assert [section.model for section in survey.sections()] == ["lenet5"]
+    assert survey.notes[0].startswith("1 of 2 runs have records of level 0 only")
+    assert survey.notes[0].endswith(": waiting")
+
+
+def test_the_dense_cache_is_not_read(tmp_path: Path) -> None:
+    write_run(tmp_path / ".dense" / "0", make(label="Cached"))
+    write_run(tmp_path / "sweep" / "a1" / "snip-0", make())
+    assert load(tmp_path).labels() == ["SNIP"]
+
+
+def test_one_run_alone_can_be_reported(tmp_path: Path) -> None:
+    write_run(tmp_path / "run", make())
+    assert load(tmp_path / "run").labels() == ["SNIP"]
+
+
+@pytest.mark.parametrize(
+    "folder, problem",
+    [("missing", "is not a folder"), ("empty", "no records"), ("level0", "no pruned network yet")],
+)
+def test_a_folder_without_results_is_one_line_and_writes_nothing(
+    folder: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "empty").mkdir()
+    write_run(tmp_path / "level0", dense())
+
+    code = main([str(tmp_path / folder), "--out", str(tmp_path / "out")])
+
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.count("\n") == 1 and problem in error and str(tmp_path / folder) in error
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_broken_line_names_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "0", make()).write_text("{broken\n")
+    assert main([str(tmp_path)]) == 2
+    assert f"{tmp_path / '0' / 'records.jsonl'}, line 1" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from test_report import make, write_run
+from survey_records import make, write_run
 from test_report_paired import LRR, table, write
 
 from harness.report.__main__ import main

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_report import dense, make, notes, only, pruned, write_run
+from survey_records import dense, make, notes, only, pruned, write_run
 
 from harness.records import Record
 from harness.report.__main__ import main

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import safetensors.numpy
 from report_page import Page
-from test_report import dense, make, write_run
+from survey_records import dense, make, write_run
 
 from harness.report import report
 
