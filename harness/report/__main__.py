@@ -116,12 +116,33 @@ def _parser() -> Parser:
     parser.add_argument(
         "--out", metavar="FOLDER", type=Path, help="where to write (default: RUNS/report)"
     )
+    _add_comparisons(parser)
+    _add_published(parser)
+    parser.add_argument(
+        "--lint", action="store_true", help="check the survey's protocol; 1 if a rule is not met"
+    )
+    parser.add_argument(
+        "--claims", action="store_true", help="what these runs say to claims of the literature"
+    )
+    return parser
+
+
+def _add_comparisons(parser: Parser) -> None:
     parser.add_argument(
         "--against", metavar="LABEL", help="compare every other method with this one, seed by seed"
     )
     parser.add_argument(
         "--test", choices=("t", "wilcoxon"), help="of --against: paired t (default) or signed-rank"
     )
+    parser.add_argument(
+        "--compare",
+        metavar="OTHER",
+        type=Path,
+        help="has a change altered results? 1 if they differ beyond seed noise",
+    )
+
+
+def _add_published(parser: Parser) -> None:
     parser.add_argument(
         "--published",
         metavar="FILE",
@@ -137,19 +158,6 @@ def _parser() -> Parser:
         default=[],
         help="show published results of another data set: mnist5k=mnist",
     )
-    parser.add_argument(
-        "--lint", action="store_true", help="check the survey's protocol; 1 if a rule is not met"
-    )
-    parser.add_argument(
-        "--claims", action="store_true", help="what these runs say to claims of the literature"
-    )
-    parser.add_argument(
-        "--compare",
-        metavar="OTHER",
-        type=Path,
-        help="has a change altered results? 1 if they differ beyond seed noise",
-    )
-    return parser
 
 
 if __name__ == "__main__":

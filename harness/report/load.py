@@ -82,19 +82,14 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
         *strange,
         *unread,
     ]
-    survey = Survey(
-        runs,
-        records,
-        results,
-        summary,
-        notes,
-        overlap=overlap,
-        ranks=rankings(summary),
-    )
-    if against is None:
-        return survey
-    table = paired.paired(pruned.rows, against, test)
-    notes += [*paired.missing(pruned.rows, against), *paired.notes(table)]
+    ranks = rankings(summary)
+    survey = Survey(runs, records, results, summary, notes, overlap=overlap, ranks=ranks)
+    return survey if against is None else _compared(survey, pruned.rows, against, test)
+
+
+def _compared(survey: Survey, pruned: pd.DataFrame, against: str, test: str) -> Survey:
+    table = paired.paired(pruned, against, test)
+    survey.notes.extend([*paired.missing(pruned, against), *paired.notes(table)])
     return replace(survey, against=against, test=test, paired=table)
 
 
