@@ -1,8 +1,5 @@
 """Learning curves: training loss and validation accuracy per epoch, means over seeds."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -18,22 +15,20 @@ def curves(records: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     top1_percent on validation data. Empty where no record has measured them.
     """
     last = results["level"] == results.groupby("folder")["level"].transform("max")
-    ends = results[last & (results["level"] > 0)]
-    by_folder = dict(list(records.groupby("folder")))
-    rows = [row for _, end in ends.iterrows() for row in _points(end, by_folder[end["folder"]])]
-    if not rows:
-        return pd.DataFrame(columns=[*KEYS, "epoch", "loss", "top1_percent"])
-    means = pd.DataFrame(rows).groupby([*KEYS, "epoch"], as_index=False).mean()
+    ends = results.loc[last & (results["level"] > 0), ["folder", *KEYS]]
+    points = _points(records).merge(ends, on="folder")
+    means = points.groupby([*KEYS, "epoch"], as_index=False)[["loss", "top1_percent"]].mean()
     return means.groupby(KEYS, group_keys=False)[list(means.columns)].apply(_thinned)
 
 
-def _points(end: "pd.Series[Any]", records: pd.DataFrame) -> Iterator[dict[str, Any]]:
-    at = {key: end[key] for key in KEYS}
-    epoch = 0
-    for losses, top1 in zip(records["epoch_losses"], records["epoch_top1"], strict=True):
-        for loss, share in zip(losses or (), top1 or (), strict=False):
-            epoch += 1
-            yield {**at, "epoch": epoch, "loss": loss, "top1_percent": 100 * share}
+def _points(records: pd.DataFrame) -> pd.DataFrame:
+    """A row per run and epoch: folder, epoch, loss, top1_percent."""
+    measured = zip(records["epoch_losses"], records["epoch_top1"], strict=True)
+    pairs = [list(zip(losses or (), top1 or (), strict=False)) for losses, top1 in measured]
+    loss, top1 = np.array([pair for epochs in pairs for pair in epochs], float).reshape(-1, 2).T
+    folder = records["folder"].repeat([len(epochs) for epochs in pairs])
+    points = pd.DataFrame({"folder": folder.array, "loss": loss, "top1_percent": 100 * top1})
+    return points.assign(epoch=points.groupby("folder").cumcount() + 1)
 
 
 def _thinned(line: pd.DataFrame) -> pd.DataFrame:
