@@ -4,8 +4,9 @@ import json
 import os
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Any, Protocol, get_args, get_origin
+from typing import Any, Protocol
+
+from harness.typed import Typed
 
 VERSION = 5
 # Of a level, in their order.
@@ -222,35 +223,9 @@ def _parse(path: Path, number: int, line: str) -> Record:
     names = {field.name for field in fields(Record)} - later
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ from Record: {sorted(row.keys() ^ names)}")
-    odd = [f"{name} must not be {row[name]!r}" for name in row if not _is_typed(name, row[name])]
-    odd = odd or [
-        f"{name} must be a share in [0, 1], got {row[name]}"
-        for name in SHARES
-        if _is_beyond(row.get(name))
-    ]
-    if odd:
+    if odd := _TYPED.odd(row):
         raise ValueError(f"{where}: {', '.join(odd)}; delete the line or redo the run")
     return Record(**row)
 
 
-def _is_typed(name: str, value: Any) -> bool:
-    return type(value) in _TYPES[name]
-
-
-def _is_beyond(share: float | None) -> bool:
-    # NaN is neither: a network that failed.
-    return share is not None and (share < 0 or share > 1)
-
-
-def _types(annotation: Any) -> tuple[type, ...]:
-    """What JSON may hold for a field; a number that could not be measured may be null.
-
-    >>> _types(str), _types(list[str] | None)
-    ((<class 'str'>,), (<class 'list'>, <class 'NoneType'>))
-    """
-    parts = get_args(annotation) if isinstance(annotation, UnionType) else (annotation,)
-    plain = tuple(get_origin(part) or part for part in parts)
-    return (*plain, int, NoneType) if float in plain else plain
-
-
-_TYPES = {field.name: _types(field.type) for field in fields(Record)}
+_TYPED = Typed(Record, SHARES)

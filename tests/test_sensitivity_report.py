@@ -111,7 +111,7 @@ def test_a_folder_with_analyses_only_gives_a_report(
     assert re.search(r"conv\.weight +90\.0 +80\.0", said)
     assert re.search(r"a\.weight +90\.0 +50\.0", said)
     assert sorted(path.name for path in (tmp_path / "report").iterdir()) == [
-        "report.html", "sensitivity.csv",
+        ".files", "report.html", "sensitivity.csv",
     ]  # fmt: skip
     csv = pd.read_csv(tmp_path / "report" / "sensitivity.csv")
     assert csv["layer"].tolist() == ["conv.weight"] * 2 + ["a.weight"] * 2
@@ -161,6 +161,8 @@ def test_runs_and_analyses_share_a_report(tmp_path: Path) -> None:
         ("{\n", "line 5 is not JSON"),
         ('{"version": 9}\n', "line 5: version 9, this harness reads 1"),
         ('{"version": 1, "top2": 0}\n', "line 5: fields differ.*top2"),
+        (to_lines([point(top1=93.5)]), r"line 5: top1 must be a share in \[0, 1\], got 93.5; redo"),
+        (to_lines([point(kept="all")]), "line 5: kept must not be 'all'; redo the analysis"),
     ],
 )
 def test_a_line_that_cannot_be_read_is_named(

@@ -8,6 +8,7 @@ from typing import Any
 
 from harness import records
 from harness.identity import Config
+from harness.typed import Typed
 
 FILE = "sensitivity.jsonl"
 VERSION = 1
@@ -72,7 +73,12 @@ def _parse(where: str, line: str) -> Sensitivity:
     names = {field.name for field in fields(Sensitivity)}
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ: {sorted(row.keys() ^ names)}")
+    if odd := _TYPED.odd(row):
+        raise ValueError(f"{where}: {', '.join(odd)}; redo the analysis")
     return Sensitivity(**row)
+
+
+_TYPED = Typed(Sensitivity, ("density", "top1", "dense_top1"))
 
 
 def analysed(science: Config, grid: Any) -> Config:

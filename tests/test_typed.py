@@ -1,0 +1,74 @@
+"""Rows of JSON against the fields of a dataclass."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+from harness.typed import Typed
+
+
+@dataclass
+class Row:
+    name: str
+    count: int
+    share: float
+    part: float | None
+    names: list[str] | None
+    shares: dict[str, float]
+    done: bool
+
+
+GOOD: dict[str, Any] = {
+    "name": "a",
+    "count": 1,
+    "share": 0.5,
+    "part": None,
+    "names": ["a"],
+    "shares": {"a": 1.0, "b": 1},
+    "done": True,
+}
+TYPED = Typed(Row, ["share", "part"])
+
+
+@pytest.mark.parametrize(
+    "fits",
+    [
+        {},
+        {"share": 1},
+        {"share": 0.0},
+        {"share": math.nan},
+        {"share": None},
+        {"part": 1.0},
+        {"names": None},
+        {"names": []},
+        {"shares": {}},
+        {"shares": {"a": None}},
+    ],
+)
+def test_what_json_may_hold_fits(fits: dict[str, Any]) -> None:
+    assert TYPED.odd(GOOD | fits) == []
+
+
+@pytest.mark.parametrize(
+    ("odd", "said"),
+    [
+        ({"name": None}, "name must not be None"),
+        ({"count": 1.0}, "count must not be 1.0"),
+        ({"count": True}, "count must not be True"),
+        ({"done": 1}, "done must not be 1"),
+        ({"names": "abc"}, "names must not be 'abc'"),
+        ({"names": ["a", 1]}, "names must not be ['a', 1]"),
+        ({"shares": {"a": "1"}}, "shares must not be {'a': '1'}"),
+        ({"share": 1.5}, "share must be a share in [0, 1], got 1.5"),
+        ({"part": -0.1}, "part must be a share in [0, 1], got -0.1"),
+        ({"part": math.inf}, "part must be a share in [0, 1], got inf"),
+    ],
+)
+def test_what_does_not_fit_is_named(odd: dict[str, Any], said: str) -> None:
+    assert TYPED.odd(GOOD | odd) == [said]
+
+
+def test_a_field_of_a_later_version_may_be_absent() -> None:
+    assert TYPED.odd({name: GOOD[name] for name in ("name", "share")}) == []
