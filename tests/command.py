@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
 from harness import records
+from harness.__main__ import main
 from harness.records import Record
 
 TINY = (
@@ -54,3 +58,18 @@ def run_folders(runs: Path, sweep: str = "single") -> list[Path]:
 
 def records_of(folder: Path) -> list[Record]:
     return records.read(folder / "records.jsonl")
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str, command: str = "main") -> int:
+    """The exit status of the command line, in this process; command: as of harness.__main__."""
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    try:
+        main(command)
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    finally:
+        GlobalHydra.instance().clear()
+    return 0

@@ -14,9 +14,8 @@ from typing import Any
 
 import pytest
 import safetensors.torch
-from command import TINY, environment
+from command import TINY, environment, run_main
 from omegaconf import DictConfig
-from test_main import run_main
 
 import harness.main
 from harness.__main__ import main
@@ -36,6 +35,7 @@ SMALL: Point = (
     *TINY, "model.hidden=[8]", "model.batch_norm=true", "progress=none", "schedule.final=0.5",
 )  # fmt: skip
 STEPS_PER_EPOCH = 4
+SOFT = ("dynamics=soft", "structure=neuron", "allocation=uniform")
 
 
 @cache

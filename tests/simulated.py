@@ -12,7 +12,7 @@ from harness.budget import Goal
 from harness.masks import MaskStore
 from harness.pruning import Calibration, Pruner
 from harness.structure.element import Element
-from harness.tensors import Batch, Mean, Tensors, mean_alone
+from harness.tensors import Batch, Loss, Mean, Tensors, mean_alone
 
 
 def squared(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -78,6 +78,16 @@ def small_batches(count: int = 12) -> list[Batch]:
     stream = torch.Generator().manual_seed(1)
     inputs, labels = torch.randn(count, 2, 4, 4, generator=stream), torch.arange(count) % 4
     return list(zip(inputs.split(5), labels.split(5), strict=True))
+
+
+def alone_and_shared(saliency: Any, model: nn.Module, loss: Loss) -> tuple[Tensors, Tensors]:
+    """Evidence of all batches on one rank, and on three of which one has none."""
+    first, *others = small_batches()
+    one = saliency.evidence(model, [first, *others], loss, mean_alone)
+    three = over_ranks(
+        lambda batches, mean: saliency.evidence(model, batches, loss, mean), [first], [], others
+    )
+    return one, three
 
 
 def check_prunes_exactly(saliency: Any, allocation: Allocation, *keeps: int) -> list[Tensors]:

@@ -5,64 +5,18 @@ from collections.abc import Callable
 import pytest
 import torch
 from conftest import component
+from simulated import total
 from torch import Tensor, nn
+from units_by_hand import IMAGES, POINTS, batch, filled, kernel, line, measured, same
 
-from harness.saliency.activations import mean_of_maps, norms_of
+from harness.saliency.activations import norms_of
 from harness.saliency.apoz import APoZ
-from harness.saliency.base import Grouping
 from harness.saliency.hrank import HRank
 from harness.saliency.mean_activation import MeanActivation
 from harness.saliency.taylor_activation import TaylorActivation
 from harness.saliency.taylor_unit import TaylorUnit
 from harness.structure.filter import Filter
-from harness.tensors import Batch, mean_alone
-
-MEASURES = [MeanActivation(), APoZ(), HRank(), TaylorUnit()]
-
-
-def total(outputs: Tensor, labels: Tensor) -> Tensor:
-    return outputs.sum()
-
-
-def batch(inputs: object) -> Batch:
-    xs = torch.as_tensor(inputs)
-    return xs, torch.zeros(len(xs), dtype=torch.int64)
-
-
-def filled(layer: nn.Module, weight: object, bias: object = None) -> nn.Module:
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor(weight).view_as(layer.weight))
-        if bias is not None:
-            layer.bias.copy_(torch.tensor(bias))
-    return layer
-
-
-def measured(
-    saliency: object, model: nn.Module, inputs: object, units: Grouping | None = None
-) -> list[float]:
-    """Scores of the first layer."""
-    evidence = saliency.evidence(model, [batch(inputs)], total, mean_alone, units)
-    first = next(iter(evidence))
-    return saliency.score({first: torch.empty(0)}, evidence)[first].tolist()
-
-
-def line() -> nn.Module:
-    """Units z = (2 x + 1, -x)."""
-    return filled(nn.Linear(1, 2), [2.0, -1.0], [1.0, 0.0])
-
-
-def kernel() -> nn.Module:
-    """One filter, z = 2 x + 1 at each position."""
-    return filled(nn.Conv2d(1, 1, 1), [2.0], [1.0])
-
-
-def same(layer: type[nn.Module]) -> nn.Module:
-    """Two filters, z = (x, -x) at each position."""
-    return filled(layer(1, 2, 1, bias=False), [1.0, -1.0])
-
-
-IMAGES = [[[[1.0, 2.0]]], [[[0.0, -1.0]]]]  # z = (3, 5) and (1, -1)
-POINTS = [[1.0], [-2.0]]  # z = (3, -1) and (-3, 2)
+from harness.tensors import mean_alone
 
 
 @pytest.mark.parametrize(
@@ -211,28 +165,6 @@ def test_calls_add_up_under_a_gate_and_are_averaged_as_maps(layers: int) -> None
     assert measured(APoZ(), model, [[1.0]]) == [1.0]
 
 
-class Uncalled(nn.Module):
-    """The second layer's module is never called, only its weight is used."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.used, self.spare = nn.Linear(1, 1), nn.Linear(1, 1)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = nn.functional.linear(self.used(inputs), self.spare.weight)
-        return outputs
-
-
-@pytest.mark.parametrize("saliency", MEASURES)
-@pytest.mark.parametrize("units", [None, {"spare.weight": ()}])
-def test_a_layer_that_is_never_called_is_refused_by_name(
-    saliency: APoZ, units: Grouping | None
-) -> None:
-    model = Uncalled().requires_grad_(False)
-    with pytest.raises(ValueError, match=r"never calls .* spare.weight, .* exclude spare$"):
-        saliency.evidence(model, [batch(POINTS)], total, mean_alone, units)
-
-
 def test_a_layer_that_some_samples_pass_by_has_0_for_these() -> None:
     class Gated(nn.Module):
         def __init__(self) -> None:
@@ -244,88 +176,6 @@ def test_a_layer_that_some_samples_pass_by_has_0_for_these() -> None:
 
     assert measured(MeanActivation("none"), Gated(), [[4.0], [-1.0]]) == [2.0]
     assert measured(TaylorUnit(), Gated(), [[4.0], [-1.0]]) == [8.0]
-
-
-@pytest.mark.parametrize("saliency", MEASURES)
-def test_a_transposed_convolution_is_refused_by_name(saliency: APoZ) -> None:
-    model = nn.Sequential(nn.ConvTranspose2d(1, 3, 1))
-    with pytest.raises(ValueError, match=r"0.weight is of a transposed convolution.*exclude 0$"):
-        saliency.evidence(model, [batch(IMAGES)], total, mean_alone)
-
-
-def test_an_output_of_another_width_is_refused_by_name() -> None:
-    class Halved(nn.Linear):
-        def forward(self, inputs: Tensor) -> Tensor:
-            return super().forward(inputs)[..., :1]
-
-    with pytest.raises(ValueError, match=r"weight has 2 units, .* Halved gives shape \(1, 1\)"):
-        measured(APoZ(), Halved(1, 2), POINTS)
-
-
-@pytest.mark.parametrize("saliency", [*MEASURES, MeanActivation("none")])
-def test_an_activation_that_is_not_finite_is_refused_with_its_tensor(saliency: APoZ) -> None:
-    with pytest.raises(ValueError, match="of weight is not finite"):
-        measured(saliency, kernel(), [[[[torch.nan, 1.0]]]])
-
-
-@pytest.mark.parametrize("saliency", MEASURES)
-def test_hooks_are_gone_after_an_error_in_the_model(saliency: APoZ) -> None:
-    model = nn.Sequential(nn.Linear(1, 2), nn.Linear(3, 1)).train()
-    with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        saliency.evidence(model, [batch(POINTS)], total, mean_alone)
-    assert not any(module._forward_hooks for module in model.modules())
-    assert all(module.training for module in model.modules())
-
-
-def test_hooks_are_gone_after_an_error_in_the_measure() -> None:
-    def failing(z: Tensor) -> Tensor:
-        raise ZeroDivisionError
-
-    model = line()
-    with pytest.raises(ZeroDivisionError):
-        mean_of_maps(model, [batch(POINTS)], mean_alone, None, failing)
-    assert not model._forward_hooks
-
-
-def rank(image: object, layer: type[nn.Module] = nn.Conv2d) -> float:
-    return measured(HRank(), filled(layer(1, 1, 1, bias=False), [1.0]), image)[0]
-
-
-def test_ranks_by_hand() -> None:
-    assert rank([[[[1.0, 0.0], [0.0, 1.0]]]]) == 2
-    assert rank([[[[1.0, 1.0], [1.0, 1.0]]]]) == 1
-    assert rank([[[[1.0, 1.0], [1.0, 1.0]]], [[[1.0, 0.0], [0.0, 1.0]]]]) == 1.5
-    assert rank([[[[0.0, -1.0], [-2.0, 0.0]]]]) == 0
-    # A small singular value is one.
-    assert rank([[[[1.0, 0.0], [0.0, 1e-5]]]]) == 2
-    # Of rank 1 before the ReLU, of rank 2 behind it.
-    assert rank([[[[1.0, -1.0], [-1.0, 1.0]]]]) == 2
-
-
-def test_a_vector_has_rank_1_or_0() -> None:
-    assert rank([[[1.0, 2.0, 3.0]], [[-1.0, -2.0, -3.0]]], nn.Conv1d) == 0.5
-    tokens = torch.tensor([[[1.0], [2.0]], [[-1.0], [0.0]]])
-    assert measured(HRank(), filled(nn.Linear(1, 1, bias=False), [1.0]), tokens) == [0.5]
-
-
-def test_the_depth_of_a_volume_makes_rows() -> None:
-    # Slices (1, 0) and (0, 1), each 1 x 2, stand above each other.
-    assert rank([[[[[1.0, 0.0]], [[0.0, 1.0]]]]], nn.Conv3d) == 2
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_rounding_of_the_map_makes_no_rank(dtype: torch.dtype) -> None:
-    stream = torch.Generator().manual_seed(0)
-    for _ in range(20):
-        column, row = torch.rand(2, 24, generator=stream, dtype=dtype)
-        image = torch.outer(column, row).view(1, 1, 24, 24)
-        layer = filled(nn.Conv2d(1, 1, 1, bias=False), [0.7]).to(dtype)
-        assert measured(HRank(), layer, image) == [1.0]
-
-
-def test_an_unknown_activation_is_refused() -> None:
-    with pytest.raises(ValueError, match="activation must be relu or none, got 'gelu'"):
-        MeanActivation("gelu")
 
 
 def test_the_activation_is_chosen_in_the_config() -> None:

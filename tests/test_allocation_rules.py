@@ -5,17 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch
-from test_allocation import DEAD, alive, layers, random_layers
+from scored_layers import alive, layers, network
 
 from harness.allocation.apportion import reserve
 from harness.allocation.balanced import Balanced
-from harness.allocation.base import Allocation, Layer, Layers, Unreachable
+from harness.allocation.base import Allocation, Layers
 from harness.allocation.er import Er
 from harness.allocation.erk import Erk
-from harness.allocation.manual import Manual
 from harness.allocation.smart_ratio import SmartRatio
-from harness.allocation.uniform import Uniform
 from harness.allocation.uniform_plus import UniformPlus
 
 # Of a small residual network: dense, wide and 1x1 convolutions, a depthwise one, a classifier.
@@ -26,18 +23,6 @@ SHAPES = {
     "conv4.weight": (64, 32, 1, 1),
     "fc.weight": (10, 64),
 }
-
-
-def network(shapes: dict[str, tuple[int, ...]], rows: bool = False) -> Layers:
-    """Layers of these shapes, all alive; units are single weights, or rows."""
-    found = {}
-    for position, (name, shape) in enumerate(shapes.items()):
-        kind = "Linear" if len(shape) == 2 else f"Conv{len(shape) - 2}d"
-        units = shape[0] if rows else math.prod(shape)
-        each = math.prod(shape) // units
-        scores = torch.ones(units)
-        found[name] = Layer(shape, kind, position, units, scores, each, each, depth=len(shapes))
-    return found
 
 
 def without(found: Layers, *names: str) -> Layers:
@@ -143,74 +128,6 @@ def test_balanced_keeps_the_same_number_everywhere() -> None:
     assert Balanced().allocate(found, 12) == {"a": 2, "b": 5, "c": 5}
     assert Balanced().allocate(found, 13) == {"a": 2, "b": 6, "c": 5}
     assert Balanced().allocate(found, 30) == {"a": 2, "b": 10, "c": 18}
-
-
-MANUAL = network({"conv1.weight": (10, 1, 1), "conv2.weight": (20, 1, 1), "fc.weight": (7, 10)})
-
-
-def manual(keep: int, densities: dict[str, float], **floors: Any) -> list[int]:
-    return list(Manual(densities=densities, **floors).allocate(MANUAL, keep).values())
-
-
-def test_manual_keeps_what_is_named_and_shares_the_rest() -> None:
-    assert manual(14, {"conv1": 0.5}) == [5, 2, 7]
-    assert manual(14, {"conv1.weight": 0.5, "fc": 0.1}) == [5, 2, 7]
-    assert manual(20, {"conv1": 0.0}) == [0, 4, 16]
-
-
-def test_manual_takes_the_first_pattern_that_fits() -> None:
-    assert manual(30, {"conv1": 1.0, "conv*": 0.1}) == [10, 2, 18]
-    assert manual(30, {"conv*": 0.1, "conv1": 1.0}) == [1, 2, 27]
-    assert manual(30, {"*.weight": 0.3}) == [3, 6, 21]
-
-
-def test_manual_grows_the_named_in_proportion_when_the_others_are_full() -> None:
-    # 2 and 4 of the convolutions, 70 of fc; 6 more go 1 : 2.
-    assert manual(82, {"conv*": 0.2}) == [4, 8, 70]
-    assert manual(100, {"conv*": 0.0}) == [10, 20, 70]
-
-
-def test_manual_refuses_less_than_is_named() -> None:
-    with pytest.raises(
-        Unreachable, match=r"keep 4 of 100 units: .* of densities, .* hold 5.*0.05$"
-    ):
-        manual(4, {"conv1": 0.5})
-    assert manual(5, {"conv1": 0.5}) == [5, 0, 0]
-
-
-def test_manual_and_other_floors_hold_together() -> None:
-    assert manual(10, {"conv1": 0.5, "conv2": 0.0}, min_units=2) == [5, 2, 3]
-    with pytest.raises(Unreachable, match="hold 9"):
-        manual(8, {"conv1": 0.5, "conv2": 0.0}, min_units=2)
-
-
-def test_manual_takes_as_many_as_are_alive() -> None:
-    found = layers(a=[1.0, 1.0, DEAD, DEAD], b=[1.0] * 8)
-    assert Manual(densities={"a": 1.0}).allocate(found, 6) == {"a": 2, "b": 4}
-
-
-def test_manual_names_a_pattern_that_fits_nothing() -> None:
-    message = "densities names 'fc9', which fits no layer that is pruned; there are: conv1.weight, "
-    with pytest.raises(ValueError, match=message):
-        manual(50, {"conv1": 0.5, "fc9": 0.5})
-    # As early as the check that runs before any training.
-    with pytest.raises(ValueError, match=message):
-        Manual(densities={"fc9": 0.5}).floors(MANUAL)
-
-
-@pytest.mark.parametrize("density", [-0.1, 1.5, 50, "half", True, math.nan])
-def test_manual_refuses_what_is_no_density(density: Any) -> None:
-    with pytest.raises(ValueError, match=r"densities: conv1 must be in \[0, 1\]"):
-        Manual(densities={"conv1": density})
-    with pytest.raises(ValueError, match="densities must map layers to densities"):
-        Manual(densities=[density])  # type: ignore[arg-type]
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_manual_without_densities_is_uniform(seed: int) -> None:
-    found = random_layers(seed)
-    for keep in range(alive(found) + 1):
-        assert Manual().allocate(found, keep) == Uniform().allocate(found, keep)
 
 
 SMART = network({"c1": (10, 1, 1), "c2": (10, 10, 1), "c3": (10, 10, 1), "fc": (2, 10)})

@@ -1,6 +1,7 @@
 """harness.score and harness.prune, as in a notebook: any module, no config."""
 
 import copy
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -13,20 +14,6 @@ from harness.allocation.uniform import Uniform
 from harness.saliency.weight_gradient import WeightGradient
 
 DATA = [(torch.tensor([[1.0, 2.0], [3.0, 0.0]]), torch.tensor([0, 1]))]
-
-
-class Tied(nn.Module):
-    """Two layers that share one weight."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.one = nn.Linear(2, 2, bias=False)
-        self.two = nn.Linear(2, 2, bias=False)
-        self.two.weight = self.one.weight
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.two(self.one(inputs))
-        return outputs
 
 
 def network() -> nn.Sequential:
@@ -201,7 +188,9 @@ def test_numpy_counts_are_counts() -> None:
 
 
 def test_a_shared_weight_is_scored_and_counted_once() -> None:
-    model = Tied()
+    one, two = (nn.Linear(2, 2, bias=False) for _ in range(2))
+    two.weight = one.weight
+    model = nn.Sequential(OrderedDict(one=one, two=two))
     assert list(harness.score(model)) == ["one.weight"]
     masks = harness.prune(model, keep=3)
     assert kept(masks) == {"one.weight": 3}

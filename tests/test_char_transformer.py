@@ -1,32 +1,20 @@
-from collections.abc import Iterator
-from pathlib import Path
+"""The character transformer: what it computes, and what of it can be pruned."""
+
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
-from command import harness, only_run, records_of
-from test_main import run_main
-from test_resume import Cut, cut
 from torch import Tensor, nn
 
 from harness.metrics.macs import layer_macs, macs
 from harness.models.char_transformer import Attention, Block, CharTransformer
-from harness.records import Record
 from harness.structure.neuron import Neuron
 from harness.task.language_modelling import LanguageModelling
 from harness.tensors import prunable_layers, prunable_weights
 
 CONTEXT, CLASSES = 5, 7
 SMALL = CharTransformer(width=8, heads=2, depth=3, mlp=2)
-# 4 steps an epoch
-RUN = (
-    "model=char_transformer", "model.width=8", "model.heads=2", "model.depth=1",
-    "data=topics", "data.context=16", "data.train=0.02", "data.validation=0.01", "data.test=0.01",
-    "task=language_modelling", "training.epochs=2", "retraining.epochs=1", "schedule=one_shot",
-    "schedule.final=0.5", "calibration.samples=32", "tracking=none",
-    "training.optimizer.lr=0.02", "retraining.optimizer.lr=0.02",
-)  # fmt: skip
 
 
 def built(model: CharTransformer = SMALL, seed: int = 0) -> nn.Module:
@@ -231,64 +219,3 @@ def test_images_are_refused_with_a_way_out(shape: tuple[int, ...]) -> None:
         SMALL.build(shape, 10)
     with pytest.raises(ValueError, match="classes must be at least 2, got 1"):
         SMALL.build((5,), 1)
-
-
-@pytest.fixture(scope="module", name="whole")
-def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The folder of a run that nothing interrupted, of one rank."""
-    runs = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *RUN, "model.dropout=0.1", f"runs={runs}") == 0
-    yield only_run(runs)
-
-
-def last(folder: Path) -> Record:
-    return records_of(folder)[-1]
-
-
-def test_a_run_prunes_to_the_asked_density_and_counts_every_position(whole: Path) -> None:
-    dense, pruned, finetuned = records_of(whole)
-    # 4 x 8x8, two 8x32 and 97x8 weights, at 16 positions
-    weights = 4 * 64 + 2 * 256 + 97 * 8
-    assert dense.macs == 16 * weights and dense.parameters > weights
-    assert pruned.density == finetuned.density == 0.5
-    assert pruned.speedup == pytest.approx(2.0, abs=0.01)
-    assert max(dense.loss, finetuned.loss) < 4.0  # ln 97 is 4.57: it has learnt a little
-
-
-@pytest.mark.parametrize("step", [6, 10])
-def test_a_run_that_was_cut_off_ends_in_the_same_records(
-    tmp_path: Path, whole: Path, step: int
-) -> None:
-    from harness.training.loop import Loop
-
-    run = (*RUN, "model.dropout=0.1", "checkpoint.every_steps=1", f"runs={tmp_path}")
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        cut(monkeypatch, Loop, "_update", step, False)
-        with pytest.raises(Cut):
-            run_main(monkeypatch, *run)
-    with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *run) == 0
-    records = (only_run(tmp_path) / "records.jsonl").read_bytes()
-    assert records == (whole / "records.jsonl").read_bytes()
-
-
-def test_two_ranks_give_the_masks_and_the_loss_of_one(tmp_path: Path) -> None:
-    for ranks in (1, 2):
-        done = harness(*RUN, f"runs={tmp_path}/{ranks}", ranks=ranks)
-        assert done.returncode == 0, done.stderr
-    one, two = (last(only_run(tmp_path / f"{ranks}")) for ranks in (1, 2))
-    assert one.masks == two.masks
-    assert two.loss == pytest.approx(one.loss, rel=1e-4)
-
-
-@pytest.mark.parametrize("saliency", ["weight_gradient", "wanda"])
-@pytest.mark.parametrize("structure", ["element", "neuron"])
-def test_saliencies_that_look_at_text_prune_weights_and_neurons(
-    tmp_path: Path, saliency: str, structure: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # The classifier has half of the weights, and no neuron of it goes.
-    parts = (f"saliency={saliency}", f"structure={structure}", "schedule.final=0.75")
-    status = run_main(monkeypatch, *RUN, *parts, "finetune=none", f"runs={tmp_path}")
-    assert status == 0
-    assert last(only_run(tmp_path)).density == pytest.approx(0.75, abs=0.02)

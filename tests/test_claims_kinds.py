@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
-from test_claims import claimed, run, verdict
+from claimed_runs import claimed, run, verdict
 
 from harness.report.claims.verdict import interval, judge
 

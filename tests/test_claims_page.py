@@ -3,7 +3,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pandas as pd
-from test_claims import run
+from claimed_runs import run
 
 from harness.report.claims import report
 from harness.report.load import load

@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import TINY, only_run, records_of
+from command import TINY, only_run, records_of, run_main
 from conftest import component
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
-from test_main import run_main
 
 from harness.experiment import WHEN, Experiment
 from harness.identity import OPERATIONAL

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import TINY, only_run, records_of
+from cached_training import dense
+from command import TINY, only_run, records_of, run_main
 from ranks_program import ME
-from test_dense import dense
-from test_main import run_main
-from test_trainer import blobs, points, setting, trainer
+from small_training import blobs, points, setting, trainer
 from torch import Tensor, nn
 from torch.optim import SGD
 from whole_runs import PER_EPOCH, SMALL, whole_run

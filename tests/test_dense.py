@@ -1,59 +1,28 @@
+"""States of dense training: trained once, kept in a folder, the same as without one."""
+
 import copy
 import json
 import threading
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import pytest
 import safetensors.torch
 import torch
-from torch import nn
-from torch.optim import SGD
+from cached_training import FIRST, RECIPE, SETTING, dense, network, split
+from cutting import Cut, cut
 
 from harness.checkpoints import Policy
-from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.distributed.stop import Stop
 from harness.failures import NotFinite
-from harness.learning_rate.cosine import Cosine
-from harness.models.mlp import Mlp
 from harness.moment import Moment
 from harness.task.classification import Classification
 from harness.tensors import Tensors, copied
-from harness.training.dense import DenseTraining
 from harness.training.journal import Journal
 from harness.training.loop import Loop
 from harness.training.setting import Hooks, Setting
 from harness.training.states import build_seeded, load_weights
-from harness.training.trainer import Trainer
-
-RECIPE = Trainer(partial(SGD, lr=0.1, momentum=0.9), Cosine(), epochs=4, batch_size=8)
-
-
-def network() -> nn.Module:
-    return Mlp(hidden=[6], batch_norm=True).build((4,), 3)
-
-
-FIRST = build_seeded(network, 7)
-
-
-def split() -> Split:
-    random = torch.Generator().manual_seed(0)
-    return Split(torch.randn(26, 4, generator=random), torch.arange(26) % 3)
-
-
-SETTING = Setting(split(), Classification(), Ranks(), seed=0, level=0)
-
-
-def dense(folder: Path, *keep: int, setting: Setting = SETTING) -> DenseTraining:
-    return DenseTraining(
-        folder / "ab" / "cache",
-        RECIPE,
-        setting,
-        lambda: copy.deepcopy(FIRST),
-        list(map(Moment, keep)),
-    )
 
 
 def plain(epochs: int) -> Tensors:
@@ -203,10 +172,6 @@ def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
         load_weights(network(), tmp_path / "text.safetensors")
 
 
-class Cut(BaseException):
-    """The process ends here."""
-
-
 def test_a_training_stopped_beyond_an_epochs_end_is_not_taken_for_that_epoch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,14 +179,7 @@ def test_a_training_stopped_beyond_an_epochs_end_is_not_taken_for_that_epoch(
     policy = Policy(every_steps=1)
     journal = Journal(Ranks(), Stop(Ranks()), policy, numerics={}, code="")
     training = replace(dense(tmp_path), journal=journal)
-    update, calls = Loop._update, iter(range(1, 100))
-
-    def cutting(self: Loop) -> None:
-        if next(calls) == 2 * 4 + 2:
-            raise Cut
-        update(self)
-
-    monkeypatch.setattr(Loop, "_update", cutting)
+    cut(monkeypatch, Loop, "_update", 2 * 4 + 2, False)
     with pytest.raises(Cut):
         training.at(Moment(3))
     monkeypatch.undo()

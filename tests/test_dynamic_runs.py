@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_inside import gradients
 from torch.optim import SGD, Adam
-from watched import QUARTER, WEIGHTS, Step, before_steps, experiment, levels_of, optimized, run
+from watched import (
+    QUARTER,
+    WEIGHTS,
+    Step,
+    before_steps,
+    experiment,
+    gradients,
+    levels_of,
+    optimized,
+    run,
+)
 
 from harness.inside import Inside
 from harness.tensors import Tensors, copied

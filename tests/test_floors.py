@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import pytest
 import torch
 from conftest import component, every
-from test_allocation import DEAD, alive, layers, random_layers
+from scored_layers import DEAD, alive, layers, random_layers
 
 from harness.allocation.base import Allocation, Facts, Layer, Layers, Unreachable, smallest_density
 from harness.allocation.global_ranking import GlobalRanking

@@ -3,7 +3,7 @@
 import pytest
 import torch
 from conftest import component
-from test_saliency import inputs
+from probes import inputs
 from torch import Tensor, nn
 
 from harness.saliency.gradient import Gradient

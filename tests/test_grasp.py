@@ -4,7 +4,8 @@ import pytest
 import torch
 from conftest import component
 from lockstep import cut, on_ranks
-from test_saliency import Net, inputs, summed, total
+from probes import Net, check_close, data, inputs, smooth
+from simulated import cross_entropy, squared, total
 from torch import Tensor, nn
 from torch.autograd.functional import hessian, jacobian
 from torch.func import functional_call
@@ -12,29 +13,6 @@ from torch.func import functional_call
 from harness.saliency.evidence import mean_gradients
 from harness.saliency.grasp import GraSP, mean_hessian_product
 from harness.tensors import Batch, Loss, Tensors, mean_alone, prunable_weights
-
-
-def data(samples: int = 6) -> Batch:
-    stream = torch.Generator().manual_seed(5)
-    values = torch.randn(samples, 3, generator=stream, dtype=torch.float64)
-    return values, torch.arange(samples) % 2
-
-
-def smooth() -> nn.Module:
-    torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
-
-
-def squares(outputs: Tensor, labels: Tensor) -> Tensor:
-    return outputs.square().sum() / 2
-
-
-def check_close(one: Tensors, other: Tensors, rtol: float = 1e-9) -> None:
-    assert one.keys() == other.keys()
-    for name in one:
-        scale = float(other[name].abs().max())
-        assert scale > 0
-        torch.testing.assert_close(one[name], other[name], rtol=0, atol=rtol * scale)
 
 
 def explicit(model: nn.Module, batch: Batch, loss: Loss, temperature: float) -> Tensors:
@@ -62,7 +40,7 @@ def test_grasp_of_a_line_by_hand() -> None:
     batch = (torch.tensor([[1.0, 3.0]]), torch.zeros(1, dtype=torch.int64))
 
     method = GraSP(temperature=1.0)
-    evidence = method.evidence(model, [batch], squares, mean_alone)
+    evidence = method.evidence(model, [batch], squared, mean_alone)
 
     assert evidence["weight"].tolist() == [[-10.0, -30.0]]
     assert method.score(prunable_weights(model), evidence)["weight"].tolist() == [[-20.0, 30.0]]
@@ -75,12 +53,14 @@ def test_on_its_way_to_0_a_weight_of_high_score_shrinks_the_gradients_norm(layer
     # |g|^2 after a share t of the weight is gone: its slope at t = 0 is -2 w (H g).
     model, method, step = smooth(), GraSP(temperature=1.0), 1e-6
     weights = prunable_weights(model)
-    scores = method.score(weights, method.evidence(model, [data()], summed, mean_alone))[layer]
+    scores = method.score(weights, method.evidence(model, [data()], cross_entropy, mean_alone))[
+        layer
+    ]
 
     def norm(place: int, gone: float) -> float:
         before = weights[layer].clone()
         weights[layer].view(-1)[place] *= 1 - gone
-        gradient = mean_gradients(model, [data()], summed, mean_alone)
+        gradient = mean_gradients(model, [data()], cross_entropy, mean_alone)
         weights[layer].copy_(before)
         return sum(float(g.square().sum()) for g in gradient.values())
 
@@ -94,8 +74,8 @@ def test_on_its_way_to_0_a_weight_of_high_score_shrinks_the_gradients_norm(layer
 def test_product_is_that_of_the_explicit_hessian(temperature: float) -> None:
     model = smooth()
     method = GraSP(temperature=temperature)
-    evidence = method.evidence(model, cut(data(), 4, 2), summed, mean_alone)
-    check_close(evidence, explicit(model, data(), summed, temperature))
+    evidence = method.evidence(model, cut(data(), 4, 2), cross_entropy, mean_alone)
+    check_close(evidence, explicit(model, data(), cross_entropy, temperature))
 
 
 def test_product_is_the_derivative_of_the_gradient_along_the_vector() -> None:
@@ -110,10 +90,10 @@ def test_product_is_the_derivative_of_the_gradient_along_the_vector() -> None:
         moved = {
             n: (w + by * vector[n]).requires_grad_() for n, w in prunable_weights(model).items()
         }
-        value = summed(functional_call(model, moved, (batch[0],)), batch[1]) / len(batch[1])
+        value = cross_entropy(functional_call(model, moved, (batch[0],)), batch[1]) / len(batch[1])
         return dict(zip(moved, torch.autograd.grad(value, list(moved.values())), strict=True))
 
-    product = mean_hessian_product(model, cut(batch, 1, 5), summed, mean_alone, vector)
+    product = mean_hessian_product(model, cut(batch, 1, 5), cross_entropy, mean_alone, vector)
 
     ahead, behind = gradient(step), gradient(-step)
     check_close(product, {n: (ahead[n] - behind[n]) / (2 * step) for n in product}, rtol=1e-7)
@@ -123,8 +103,8 @@ def test_product_is_the_derivative_of_the_gradient_along_the_vector() -> None:
 def test_ranks_and_cuts_change_nothing(sizes: tuple[int, ...]) -> None:
     model = smooth()
     shares = [[part] if len(part[1]) else [] for part in cut(data(), *sizes)]
-    for evidence in on_ranks(GraSP(), model, shares, summed):
-        check_close(evidence, explicit(model, data(), summed, 200.0))
+    for evidence in on_ranks(GraSP(), model, shares, cross_entropy):
+        check_close(evidence, explicit(model, data(), cross_entropy, 200.0))
 
 
 def test_a_loss_that_is_linear_in_the_weights_has_no_curvature() -> None:
@@ -135,7 +115,7 @@ def test_a_loss_that_is_linear_in_the_weights_has_no_curvature() -> None:
 
 def test_no_calibration_samples_at_all_are_refused() -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
-        GraSP().evidence(smooth(), [], summed, mean_alone)
+        GraSP().evidence(smooth(), [], cross_entropy, mean_alone)
 
 
 def test_a_product_that_overflows_is_refused_by_name() -> None:
@@ -143,7 +123,7 @@ def test_a_product_that_overflows_is_refused_by_name() -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.ones_(model.weight)
     with pytest.raises(ValueError, match="Hessian-vector product of weight is not finite"):
-        GraSP(temperature=1.0).evidence(model, [inputs(1e10)], squares, mean_alone)
+        GraSP(temperature=1.0).evidence(model, [inputs(1e10)], squared, mean_alone)
 
 
 class Attention(nn.Module):
@@ -169,9 +149,9 @@ def test_attention_has_a_second_derivative_and_its_kernels_stay_chosen() -> None
     batch = (tokens, torch.tensor([0, 1, 1]))
     flash = torch.backends.cuda.flash_sdp_enabled()
 
-    fused = GraSP().evidence(Attention(fused=True).double(), [batch], summed, mean_alone)
+    fused = GraSP().evidence(Attention(fused=True).double(), [batch], cross_entropy, mean_alone)
 
-    check_close(fused, explicit(Attention(fused=False).double(), batch, summed, 200.0))
+    check_close(fused, explicit(Attention(fused=False).double(), batch, cross_entropy, 200.0))
     assert torch.backends.cuda.flash_sdp_enabled() == flash
 
 
@@ -180,7 +160,9 @@ def test_a_transformer_layer_is_scored() -> None:
     layer = nn.TransformerEncoderLayer(4, 2, dim_feedforward=8, batch_first=True)
     model = nn.Sequential(layer, nn.Flatten(), nn.Linear(20, 2)).double()
     tokens = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)).double()
-    evidence = GraSP().evidence(model, [(tokens, torch.tensor([0, 1, 1]))], summed, mean_alone)
+    evidence = GraSP().evidence(
+        model, [(tokens, torch.tensor([0, 1, 1]))], cross_entropy, mean_alone
+    )
     assert all(product.abs().max() > 0 for product in evidence.values())
 
 
@@ -189,12 +171,12 @@ def test_the_mode_of_batch_norm_decides_what_it_divides_by() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
-    train = GraSP(batch_norm="train").evidence(model, [data()], summed, mean_alone)
-    evaluated = GraSP().evidence(model, [data()], summed, mean_alone)
+    train = GraSP(batch_norm="train").evidence(model, [data()], cross_entropy, mean_alone)
+    evaluated = GraSP().evidence(model, [data()], cross_entropy, mean_alone)
 
-    check_close(evaluated, explicit(model.eval(), data(), summed, 200.0))
+    check_close(evaluated, explicit(model.eval(), data(), cross_entropy, 200.0))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
-    check_close(train, explicit(model.train(), data(), summed, 200.0))
+    check_close(train, explicit(model.train(), data(), cross_entropy, 200.0))
 
 
 def test_the_shipped_config_is_the_published_method() -> None:
@@ -205,7 +187,7 @@ def test_every_kind_of_prunable_weight_is_scored_frozen_ones_too() -> None:
     model = Net()
     model.conv.weight.requires_grad_(False)
     batch = (torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(4))
-    evidence = GraSP().evidence(model, [batch], summed, mean_alone)
+    evidence = GraSP().evidence(model, [batch], cross_entropy, mean_alone)
     assert list(evidence) == ["conv.weight", "fc.weight"]
     assert evidence["conv.weight"].abs().max() > 0
 

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import torch.distributed as dist
+from ports import free_port
 
 from harness.distributed import Options, group, ranks_of_environment, rendezvous
 from harness.distributed.rendezvous import Place, meet
@@ -17,12 +18,6 @@ from harness.failures import RankLost
 
 ALONE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 FOUR = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 def join(monkeypatch: pytest.MonkeyPatch, device: str = "cpu", **variables: str) -> None:

@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch.func import functional_call
 from torch.optim import SGD, Adam, AdamW, Optimizer
-from watched import QUARTER, STEPS, WEIGHTS, Run, Step, experiment, optimized, run
+from watched import QUARTER, STEPS, WEIGHTS, Run, Step, experiment, gradients, optimized, run
 
-from harness.levels import Levels
 from harness.tensors import Tensors
-from harness.training.order import epoch_order
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "momentum": partial(SGD, lr=0.1, momentum=0.9, weight_decay=0.1),
@@ -91,16 +88,6 @@ def test_clipping_sees_the_gradients_of_live_weights_alone(
     taken = [s for s in found.steps if not (dynamics and dynamics.updates(s.number, 8))]
     assert len(taken) == (6 if dynamics else 8)
     assert [moved(step) for step in taken] == pytest.approx([1e-3] * len(taken), rel=1e-3)
-
-
-def gradients(levels: Levels, weights: Tensors, level: int | str, number: int) -> Tensors:
-    """Of the mean loss of a step's batch, by torch alone; all steps are in the first epoch."""
-    batch = epoch_order(512, 0, level, 0).split(128)[number]
-    inputs, labels = levels.subject.splits.train.inputs, levels.subject.splits.train.labels
-    leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
-    outputs = functional_call(levels.network, leaves, (inputs[batch],))
-    loss = torch.nn.functional.cross_entropy(outputs, labels[batch])
-    return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))
 
 
 def norm(found: Tensors, masks: Tensors) -> float:

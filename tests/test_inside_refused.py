@@ -4,8 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from command import TINY
-from test_main import run_main
+from command import TINY, run_main
 
 # Retraining has 2 epochs of 4 steps.
 RUN = (*TINY, "retraining.epochs=2")

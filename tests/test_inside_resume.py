@@ -9,10 +9,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from command import only_run
+from command import only_run, run_main
+from cutting import Cut, cut
 from ranks_program import ME, Silent
-from test_main import run_main
-from test_resume import Cut, cut
 from torch.optim import SGD
 from watched import SMALL, experiment, optimized
 

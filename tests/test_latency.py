@@ -6,12 +6,10 @@ from typing import Any
 
 import pytest
 import torch
-from command import TINY, harness, only_run
+from command import TINY, harness, only_run, run_main
 from ranks_program import ME, Silent
 from sharing import SMALL as SHARED
-from sharing import marked, start
-from test_main import run_main
-from test_shared_stages import SOFT
+from sharing import SOFT, marked, start
 from torch import Tensor, nn
 from whole_runs import SMALL, TWO_LEVELS
 

@@ -1,14 +1,10 @@
 """The command line: what a user gets wrong is one line, and nothing is written."""
 
 import re
-import sys
 from pathlib import Path
 
 import pytest
-from command import TINY, harness, only_run, records_of
-from hydra.core.global_hydra import GlobalHydra
-
-from harness.__main__ import main
+from command import TINY, harness, only_run, records_of, run_main
 
 WRONG = {
     "saliency=magnitud": r"saliency=magnitud: .*did you mean magnitude",
@@ -57,21 +53,6 @@ WRONG = {
     "allocation.budget=flops": r"budget must be params or macs, got 'flops'",
     "tracking=wandb tracking.mode=sometimes": r"tracking.mode must be one of online",
 }
-
-
-def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The exit status of the command line, in this process."""
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    monkeypatch.delenv("HYDRA_FULL_ERROR")
-    try:
-        main()
-    except SystemExit as leave:
-        return int(leave.code or 0)
-    finally:
-        GlobalHydra.instance().clear()
-    return 0
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=list(WRONG))

@@ -3,9 +3,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import component
+from left_alone import check_same, everything
 from lockstep import cut, on_ranks
-from test_grasp import check_close, data, smooth, squares
-from test_saliency import Net, batches, check_same, everything, inputs, summed
+from probes import Net, batches, check_close, data, inputs, smooth
+from simulated import cross_entropy, squared
 from torch import Tensor, nn
 
 from harness.saliency.movement import Movement
@@ -32,7 +33,7 @@ def test_two_steps_of_one_weight_by_hand() -> None:
     # w = 2: g = 10, S = -0.1 x 10 x 2 = -2, w = 1; g = 5, S = -2 - 0.1 x 5 x 1 = -2.5.
     (xs, ys) = inputs(1.0, 3.0)
     evidence = Movement(steps=2, lr=0.1).evidence(
-        line(2.0), [(xs.double(), ys)], squares, mean_alone
+        line(2.0), [(xs.double(), ys)], squared, mean_alone
     )
     assert evidence["weight"].tolist() == [[pytest.approx(-2.5, abs=1e-12)]]
 
@@ -71,12 +72,14 @@ def test_the_sum_is_that_of_plain_gradient_descent() -> None:
     expected = [torch.zeros_like(weight) for weight in weights]
     for _ in range(7):
         descent.zero_grad()
-        (summed(own(xs), ys) / len(ys)).backward()
+        (cross_entropy(own(xs), ys) / len(ys)).backward()
         for total, weight in zip(expected, weights, strict=True):
             total -= 0.5 * weight.grad * weight.detach()
         descent.step()
 
-    evidence = Movement(steps=7, lr=0.5).evidence(model, cut(data(), 4, 2), summed, mean_alone)
+    evidence = Movement(steps=7, lr=0.5).evidence(
+        model, cut(data(), 4, 2), cross_entropy, mean_alone
+    )
 
     check_close(evidence, dict(zip(("0.weight", "2.weight"), expected, strict=True)))
     assert any((score < 0).any() and (score > 0).any() for score in evidence.values())
@@ -84,9 +87,9 @@ def test_the_sum_is_that_of_plain_gradient_descent() -> None:
 
 @pytest.mark.parametrize("sizes", [(6,), (3, 3), (4, 2, 0), (0, 6)])
 def test_ranks_and_cuts_change_nothing(sizes: tuple[int, ...]) -> None:
-    alone = Movement(steps=3).evidence(smooth(), [data()], summed, mean_alone)
+    alone = Movement(steps=3).evidence(smooth(), [data()], cross_entropy, mean_alone)
     shares = [[part] if len(part[1]) else [] for part in cut(data(), *sizes)]
-    for evidence in on_ranks(Movement(steps=3), smooth(), shares, summed):
+    for evidence in on_ranks(Movement(steps=3), smooth(), shares, cross_entropy):
         check_close(evidence, alone)
 
 
@@ -94,27 +97,29 @@ def test_frozen_weights_are_scored_as_any_other() -> None:
     free, frozen = Net(), Net()
     for parameter in frozen.parameters():
         parameter.requires_grad_(False)
-    one, other = (Movement().evidence(m, batches(), summed, mean_alone) for m in (free, frozen))
+    one, other = (
+        Movement().evidence(m, batches(), cross_entropy, mean_alone) for m in (free, frozen)
+    )
     check_close(one, other, rtol=0)
 
 
 def test_the_model_itself_does_not_move() -> None:
     model = Net().train()
     before = everything(model)
-    Movement().evidence(model, batches(), summed, mean_alone)
+    Movement().evidence(model, batches(), cross_entropy, mean_alone)
     check_same(everything(model), before)
 
 
 def test_no_calibration_samples_at_all_are_refused() -> None:
     with pytest.raises(ValueError, match="no calibration samples [^;]*; ask for at least 1$"):
-        Movement().evidence(smooth(), [], summed, mean_alone)
+        Movement().evidence(smooth(), [], cross_entropy, mean_alone)
 
 
 def test_steps_that_diverge_are_refused_with_the_way_out() -> None:
     # The loss (w x)^2 / 2 of x = 1e100: w = 1, then -1e200 x lr, whose gradient is 1e400.
     (xs, ys) = inputs(1.0)
     with pytest.raises(ValueError, match="gradient of weight .* after 1 steps of lr=0.1: lower lr"):
-        Movement().evidence(line(1.0), [(xs.double() * 1e100, ys)], squares, mean_alone)
+        Movement().evidence(line(1.0), [(xs.double() * 1e100, ys)], squared, mean_alone)
 
 
 @pytest.mark.parametrize("steps", [0, -1, 2.0, True, "10"])

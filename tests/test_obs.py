@@ -1,10 +1,12 @@
+"""OBS: scores and moves against least-squares fits of what is left."""
+
 import logging
 from typing import Any
 
 import pytest
 import torch
 from conftest import component
-from simulated import Small, check_prunes_exactly, linear, over_ranks, rows, small_batches, total
+from simulated import Small, alone_and_shared, check_prunes_exactly, linear, rows, total
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation
@@ -186,14 +188,8 @@ def test_compensating_changes_none_of_its_arguments() -> None:
 def test_the_scores_are_the_same_on_any_number_of_ranks() -> None:
     model, saliency = Small(), Obs()
     weights = prunable_weights(model)
-    whole = saliency.evidence(model, small_batches(), total, mean_alone)
-    parts = over_ranks(
-        lambda batches, mean: saliency.evidence(model, batches, total, mean),
-        small_batches()[:1],
-        [],
-        small_batches()[1:],
-    )
-    one, two = saliency.score(weights, whole), saliency.score(weights, parts)
+    evidence = alone_and_shared(saliency, model, total)
+    one, two = (saliency.score(weights, seen) for seen in evidence)
     for name, value in one.items():
         assert value.dtype == torch.float32
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=0)

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from command import TINY, only_run
-from test_main import run_main
+from command import TINY, only_run, run_main
 
 from harness import position
 from harness.position import FILE, Position, PositionFile

@@ -1,3 +1,5 @@
+"""Decided masks: how many units stay and which, what goes along, and what is refused."""
+
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -5,23 +7,22 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.allocation.base import Allocation, Layer, Layers
+from harness.allocation.base import Allocation, Layers
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.manual import Manual
 from harness.allocation.uniform import Uniform
-from harness.budget import Account, Goal, counted, counts_for
+from harness.budget import Goal, counted
 from harness.masks import MaskStore
 from harness.models.mlp import Mlp
-from harness.prunable import without
+from harness.prunable import store_for
 from harness.pruning import Calibration, Pruner
 from harness.saliency.bn_scale import BNScale
-from harness.saliency.fpgm import FPGM
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
-from harness.structure.base import Structure, Units
+from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
-from harness.tensors import Batch, Counts, Tensors, mean_alone
+from harness.tensors import Batch, Tensors, mean_alone
 
 SAMPLE = torch.zeros(2, 3)
 NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
@@ -50,11 +51,6 @@ class PerUnit(Given):
 def network(*hidden: int, batch_norm: bool = False) -> nn.Module:
     torch.manual_seed(0)
     return Mlp(hidden=list(hidden), batch_norm=batch_norm).build((3,), 2)
-
-
-def store_for(model: nn.Module, units: Units) -> MaskStore:
-    names = {name for weight, along in units.items() for name in (weight, *along)}
-    return MaskStore({name: p for name, p in model.named_parameters() if name in names})
 
 
 def prune(pruner: Pruner, model: nn.Module, store: MaskStore, keep: int, unit: str) -> None:
@@ -154,95 +150,6 @@ def test_a_removed_neuron_takes_bias_and_norm_with_it() -> None:
     assert "fc2.weight" not in store.masks
 
 
-def layer(units: int, cost: int, best: float) -> Layer:
-    scores = best - torch.arange(units) / 10
-    return Layer((units, cost), "Linear", 0, units, scores, cost, cost + 1)
-
-
-@pytest.mark.parametrize("unit", ["density", "compression"])
-@pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
-def test_neurons_of_unequal_cost_reach_the_nearest_number_there_is(
-    unit: str, allocation: Allocation
-) -> None:
-    layers = {"a": layer(5, 3, best=1.01), "b": layer(4, 5, best=1.22), "c": layer(6, 4, best=1.33)}
-    along = 1 if unit == "compression" else 0
-    cost = {"a": 3 + along, "b": 5 + along, "c": 4 + along}
-
-    def held(counts: Counts) -> int:
-        return sum(count * cost[name] for name, count in counts.items())
-
-    reachable = [held(allocation.allocate(layers, keep)) for keep in range(5 + 4 + 6 + 1)]
-    for goal in range(reachable[-1] + 1):
-        got = held(counts_for(allocation, layers, Goal(goal, counted(unit, "params"))))
-        assert abs(got - goal) == min(abs(other - goal) for other in reachable)
-
-
-def test_of_two_equally_near_numbers_the_smaller_is_taken() -> None:
-    layers: Layers = {"a": layer(1, 4, best=2.0), "b": layer(3, 2, best=1.0)}
-    allocation = GlobalRanking()
-    # a holds 4, a and one of b 6, a and two of b 8.
-    assert counts_for(allocation, layers, Goal(5, "weights")) == {"a": 1, "b": 0}
-    assert counts_for(allocation, layers, Goal(6, "weights")) == {"a": 1, "b": 1}
-    assert counts_for(allocation, layers, Goal(7, "weights")) == {"a": 1, "b": 1}
-
-
-def test_a_budget_of_weights_counts_rows_and_one_of_parameters_their_biases_too() -> None:
-    model = network(5, 4)
-    pruner = Pruner(Magnitude(), Neuron(), GlobalRanking())
-    units = pruner.structure.units(model, SAMPLE)
-    # fc1 5 x 3, fc2 4 x 5, fc3 2 x 4, and their biases.
-    assert pruner.account("density", model, units) == Account("density", 43, 35, "weights")
-    assert pruner.account("compression", model, units) == Account(
-        "compression", 54, 44, "parameters"
-    )
-
-
-def test_a_budget_of_single_weights_leaves_biases_out() -> None:
-    model = network(5, 4)
-    pruner = Pruner(Magnitude(), Element(), GlobalRanking())
-    units = pruner.structure.units(model, SAMPLE)
-    assert pruner.account("density", model, units) == Account("density", 43, 43, "weights")
-    assert pruner.account("compression", model, units) == Account(
-        "compression", 54, 43, "parameters"
-    )
-
-
-def test_a_density_of_a_wholly_removable_model_is_its_own_share() -> None:
-    assert Account("density", 43, 43, "weights").share_of(0.1) == 0.1
-
-
-def test_shares_by_hand() -> None:
-    # Of 100 weights 80 may go: half of the model is 30 of the 80.
-    assert Account("density", 100, 80, "weights").share_of(0.5) == 30 / 80
-    assert Account("compression", 100, 80, "parameters").share_of(4.0) == 5 / 80
-    assert Account("compression", 100, 80, "parameters").asked_of(0.0) == 5.0
-    assert Account("density", 100, 80, "weights").asked_of(0.5) == 0.6
-    assert Account("compression", 100, 100, "parameters").asked_of(0.0) == float("inf")
-
-
-@pytest.mark.parametrize("unit", ["density", "compression"])
-@pytest.mark.parametrize("removable", [1, 17, 50, 99, 100])
-def test_what_is_asked_comes_back_from_its_share(unit: str, removable: int) -> None:
-    account = Account(unit, 100, removable, counted(unit, "params"))
-    for share in (0.0, 0.01, 1 / 3, 0.5, 0.99, 1.0):
-        asked = account.asked_of(share)
-        if asked < float("inf"):
-            # The limit itself may be a rounding error out of reach.
-            inside = asked * (1 + 1e-12) if unit == "density" else asked * (1 - 1e-12)
-            assert account.share_of(inside) == pytest.approx(share, abs=1e-9)
-    assert account.share_of(1.0) == 1.0
-
-
-def test_an_unreachable_compression_is_refused_with_its_limit() -> None:
-    with pytest.raises(ValueError, match=r"compression 6 .* 20 of 100 are never .*at most 5$"):
-        Account("compression", 100, 80, "parameters").share_of(6)
-
-
-def test_an_unreachable_density_is_refused_with_its_limit() -> None:
-    with pytest.raises(ValueError, match=r"density 0.1 .* 20 of 100 are never .*at least 0.2$"):
-        Account("density", 100, 80, "weights").share_of(0.1)
-
-
 def test_unit_scores_and_single_weights_are_refused() -> None:
     with pytest.raises(ValueError, match="PerUnit scores whole units and structure Element"):
         Pruner(PerUnit({}), Element(), Uniform())
@@ -302,37 +209,6 @@ def test_a_saliency_is_given_the_calibration_data() -> None:
     assert seen == [(batches, loss, mean_alone)]
 
 
-UNITS: Units = {"conv.weight": ("conv.bias",), "fc1.weight": (), "fc2.weight": ()}
-
-
-@pytest.mark.parametrize(
-    ("exclude", "left"),
-    [
-        ([], ["conv.weight", "fc1.weight", "fc2.weight"]),
-        (["first"], ["fc1.weight", "fc2.weight"]),
-        (["last", "first"], ["fc1.weight"]),
-        (["fc1"], ["conv.weight", "fc2.weight"]),
-        (["fc1.weight", "last", "fc2"], ["conv.weight"]),
-    ],
-)
-def test_layers_are_excluded_by_place_or_name(exclude: list[str], left: list[str]) -> None:
-    assert list(without(UNITS, exclude)) == left
-
-
-def test_what_goes_along_with_a_layer_that_stays_in_is_kept() -> None:
-    assert without(UNITS, ["last"])["conv.weight"] == ("conv.bias",)
-
-
-def test_excluding_an_unknown_layer_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="exclude names 'fc9'.*first, last, conv.weight, fc1"):
-        without(UNITS, ["fc1", "fc9"])
-
-
-def test_excluding_every_layer_is_refused() -> None:
-    with pytest.raises(ValueError, match="leaves nothing to prune"):
-        without(UNITS, ["first", "fc1", "last"])
-
-
 def test_what_a_saliency_cannot_score_is_refused_before_any_training() -> None:
     model = network(5)
     units = Neuron().units(model, SAMPLE)
@@ -356,14 +232,3 @@ def test_an_allocation_that_cannot_meet_the_goal_is_refused_before_any_training(
     pruner = Pruner(Magnitude(), Element(), Manual(densities={"fc9": 0.5}))
     with pytest.raises(ValueError, match="fc9"):
         pruner.check(Goal(9, "weights"), model, units)
-
-
-def test_a_saliency_of_units_has_the_budget_of_its_structure() -> None:
-    model = network(5, 4)
-    units = Neuron().units(model, SAMPLE)
-    for unit in ("density", "compression"):
-        own, other = (
-            Pruner(saliency, Neuron(), Uniform()).account(unit, model, units)
-            for saliency in (FPGM(), Magnitude())
-        )
-        assert own == other

@@ -3,45 +3,17 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from published_figures import SAME, mine, write
 
 from harness.report.published import asked_instead, beside, load
 from harness.report.published.convert import canonical, compression, dense_sizes, speedup
 from harness.report.published.read import FIGURES
 from harness.report.published.schema import COLUMNS, SIZES, SPEEDS
 
-SAME = """\
-# paper: me2026
-# authors: Me, You
-# year: 2026
-# title: Ours, of last year
-# venue: unpublished
-# source: own
-# where: notebook
-# model: lenet_300_100
-# data: mnist
-# structure: unstructured
-# retraining: fine-tune
-# schedule: one-shot
-# size_definition: density_prunable
-# statistic: mean
-# recipe: Adam: 20 epochs
-"""
-
 
 @pytest.fixture(scope="module")
 def shipped() -> pd.DataFrame:
     return load()
-
-
-def write(folder: Path, rows: str, same: str = SAME) -> Path:
-    path = folder / "mine.csv"
-    path.write_text(same + rows, encoding="utf-8")
-    return path
-
-
-def mine(folder: Path, rows: str, same: str = SAME) -> pd.DataFrame:
-    figures = load(write(folder, rows, same))
-    return figures[figures["paper"] == "me2026"]
 
 
 def test_every_shipped_figure_names_its_paper_place_recipe_and_definition(

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
+from published_figures import SAME, mine
 from report_page import Page
 from survey_records import make, write_run
-from test_published import SAME, mine
 from torch import nn
 
 from harness.metrics.macs import macs

@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from command import TINY
+from command import TINY, run_main
 from conftest import CONF
-from test_main import run_main
 
 # 512 samples in batches of 128: 4 steps an epoch, 2 epochs.
 WRONG = {

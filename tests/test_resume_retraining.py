@@ -4,9 +4,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from command import only_run
-from test_main import run_main
-from test_resume import EVERY_2, Cut, cut
+from command import only_run, run_main
+from cutting import EVERY_2, Cut, cut
 from whole_runs import SMALL, TWO_LEVELS
 
 from harness.rounds import Rounds

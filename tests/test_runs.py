@@ -6,8 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import TINY, only_run, records_of
-from test_main import run_main
+from command import TINY, only_run, records_of, run_main
 from wandb_log import logs
 
 from harness.delivery import read_delivery

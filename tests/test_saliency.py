@@ -1,11 +1,14 @@
+"""What every saliency owes the pruner; magnitude, gradients and random scores."""
+
 import copy
-from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
 import pytest
 import torch
 from conftest import component, every
+from left_alone import check_same, everything
+from probes import Net, batches, inputs, line
+from simulated import cross_entropy, total
 from torch import Tensor, nn
 
 from harness.saliency.base import Saliency
@@ -20,73 +23,6 @@ from harness.tensors import Batch, Loss, Tensors, mean_alone
 
 WEIGHTS = {"layer.weight": torch.tensor([[1.0, -2.0], [3.0, 0.0]])}
 EVIDENCE = {"layer.weight": torch.tensor([[0.5, 0.5], [-1.0, 9.0]])}
-
-
-class Net(nn.Module):
-    """Two norms, of which one is frozen in eval mode; dropout, a frozen bias, an old gradient."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.conv = nn.Conv2d(1, 3, 3)
-        self.norm = nn.BatchNorm2d(3)
-        self.free = nn.BatchNorm2d(3)
-        self.drop = nn.Dropout(0.5)
-        self.fc = nn.Linear(3 * 16, 4)
-        self.norm.eval()
-        self.fc.bias.requires_grad_(False)
-        self.conv.weight.grad = torch.full_like(self.conv.weight, 7.0)
-
-    def forward(self, inputs: Tensor) -> Tensor:
-        features = self.free(self.norm(self.conv(inputs))).relu()
-        outputs: Tensor = self.fc(self.drop(features.flatten(1)))
-        return outputs
-
-
-def summed(outputs: Tensor, labels: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(outputs, labels, reduction="sum")
-
-
-def total(outputs: Tensor, labels: Tensor) -> Tensor:
-    return outputs.sum()
-
-
-def batches() -> list[Batch]:
-    random = torch.Generator().manual_seed(3)
-    return [
-        (torch.randn(size, 1, 6, 6, generator=random), torch.arange(size) % 4) for size in (5, 3)
-    ]
-
-
-def line() -> nn.Linear:
-    """y = 2 x; the gradient of the sum of outputs is the sum of inputs."""
-    model = nn.Linear(1, 1, bias=False)
-    nn.init.constant_(model.weight, 2.0)
-    return model
-
-
-def inputs(*values: float) -> Batch:
-    return torch.tensor(values).view(-1, 1), torch.zeros(len(values), dtype=torch.int64)
-
-
-def everything(model: nn.Module) -> dict[str, Any]:
-    """All of a model that a saliency might disturb, and the global random stream."""
-    return {
-        "state": {name: value.clone() for name, value in model.state_dict().items()},
-        "grads": {n: None if p.grad is None else p.grad.clone() for n, p in named(model)},
-        "trainable": {n: p.requires_grad for n, p in named(model)},
-        "modes": {name: module.training for name, module in model.named_modules()},
-        "hooks": sum(len(m._forward_hooks) + len(m._forward_pre_hooks) for m in model.modules()),
-        "random": torch.get_rng_state(),
-    }
-
-
-def named(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    return model.named_parameters()
-
-
-def check_same(one: Any, other: Any) -> None:
-    torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
 def test_magnitude_is_the_absolute_weight() -> None:
@@ -162,9 +98,9 @@ def test_gradients_are_taken_although_the_caller_turned_them_off() -> None:
 def test_the_sum_of_the_split_batches_is_the_whole_batch() -> None:
     model = Net().double()
     (xs, ys), *_ = batches()
-    whole = mean_gradients(model, [(xs.double(), ys)], summed, mean_alone)
+    whole = mean_gradients(model, [(xs.double(), ys)], cross_entropy, mean_alone)
     parts = [(xs[:2].double(), ys[:2]), (xs[2:].double(), ys[2:])]
-    cut = mean_gradients(model, parts, summed, mean_alone)
+    cut = mean_gradients(model, parts, cross_entropy, mean_alone)
     for name in whole:
         torch.testing.assert_close(cut[name], whole[name], rtol=0, atol=1e-12)
 
@@ -200,7 +136,7 @@ def units_of(saliency: Saliency, model: nn.Module) -> dict[str, tuple[str, ...]]
 
 
 def evidence_of(
-    saliency: Saliency, model: nn.Module, data: list[Batch], loss: Loss = summed
+    saliency: Saliency, model: nn.Module, data: list[Batch], loss: Loss = cross_entropy
 ) -> Tensors:
     more = {} if saliency.granularity == "weight" else {"units": units_of(saliency, model)}
     return saliency.evidence(model, data, loss, mean_alone, **more)
@@ -271,7 +207,7 @@ def test_saliency_leaves_the_model_alone_when_the_model_fails(saliency: Saliency
     more = {} if saliency.granularity == "weight" else {"units": units}
     wrong: list[Batch] = [(torch.zeros(2, 1, 9, 9), torch.zeros(2, dtype=torch.int64))]
     with suppress(RuntimeError):
-        saliency.evidence(model, wrong, summed, mean_alone, **more)
+        saliency.evidence(model, wrong, cross_entropy, mean_alone, **more)
     check_same(everything(model), before)
 
 

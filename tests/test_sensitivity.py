@@ -1,20 +1,15 @@
-"""Each layer pruned alone: curves that can be computed by hand, and the command that draws them."""
+"""Each layer pruned alone: curves that can be computed by hand, and who is given them."""
 
-import json
-import subprocess
-import sys
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
 
 import pytest
 import torch
-from command import TINY, environment, records_of
-from hydra.core.global_hydra import GlobalHydra
+from command import TINY
 from ranks_program import ME, Silent
 from torch import Tensor, nn
 
-from harness.__main__ import main
 from harness.allocation.base import Curve, Layers
 from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
@@ -24,14 +19,12 @@ from harness.masks import MaskStore
 from harness.pruning import Calibration, Pruner
 from harness.saliency.magnitude import Magnitude
 from harness.sensitivity.curves import Curves, check_grid, measure_curves
-from harness.sensitivity.records import Sensitivity, read
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
 from harness.tensors import Counts, mean_alone
 from harness.training.evaluation import Measured
 
 NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
-SHORT = (*TINY, "sensitivity.grid=[0.5,0.1]", "progress=plain")
 
 
 def linear(weight: list[list[float]], bias: list[float] | None = None) -> nn.Linear:
@@ -188,135 +181,3 @@ def test_an_allocation_that_needs_curves_gets_those_of_the_network_at_its_level(
             assert [density for density, _ in curve] == [1.0, 0.5, 0.1]
             assert curve[0][1] == whole
     assert spy.seen[0] is not spy.seen[1] and spy.seen[0] == spy.seen[1] != spy.seen[2]
-
-
-def analyse(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The exit status of `python -m harness.sensitivity`, in this process."""
-    return start(monkeypatch, "analyse", *SHORT, *arguments)
-
-
-def start(monkeypatch: pytest.MonkeyPatch, command: str, *arguments: str) -> int:
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
-    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
-    monkeypatch.delenv("HYDRA_FULL_ERROR")
-    try:
-        main(command)
-    except SystemExit as leave:
-        return int(leave.code or 0)
-    finally:
-        GlobalHydra.instance().clear()
-    return 0
-
-
-def found(runs: Path) -> list[Sensitivity]:
-    (file,) = runs.glob("single/sensitivity/*/sensitivity.jsonl")
-    return read(file)
-
-
-def test_the_command_shares_the_dense_network_of_a_run_and_is_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert analyse(monkeypatch, f"runs={tmp_path}") == 0
-    said = capfd.readouterr().out
-    assert start(monkeypatch, "main", *SHORT, f"runs={tmp_path}") == 0
-
-    (dense, *_), lines = records_of(only_run_among(tmp_path)), found(tmp_path)
-    assert [(line.layer, line.density) for line in lines] == [
-        (f"fc{layer}.weight", density) for layer in (1, 2, 3) for density in (1.0, 0.5, 0.1)
-    ]
-    assert {(line.dense_top1, line.dense_loss) for line in lines} == {
-        (dense.validation_top1, dense.validation_loss)
-    }
-    assert {(line.label, line.method) for line in lines} == {
-        ("magnitude / element", "magnitude-element")
-    }
-    assert [(line.kept, line.units) for line in lines[:3]] == [(256, 256), (128, 256), (26, 256)]
-    assert len(list(tmp_path.glob(".dense/*/*"))) == 1
-    assert f"{100 * lines[2].top1:.1f}" in next(row for row in said.splitlines() if "fc1" in row)
-
-
-def only_run_among(runs: Path) -> Path:
-    (file,) = runs.rglob("records.jsonl")
-    return file.parent
-
-
-def test_a_finished_analysis_is_skipped_whatever_else_a_run_would_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    here = f"runs={tmp_path}"
-    analyse(monkeypatch, here)
-    (file,) = tmp_path.rglob("sensitivity.jsonl")
-    before, content = file.stat().st_ino, file.read_bytes()
-    capfd.readouterr()
-
-    assert analyse(monkeypatch, here, "allocation=uniform", "schedule.final=0.5") == 0
-    said = capfd.readouterr().out
-    assert "skipped: " in said and "rerun=always redoes it" in said and "fc3.weight" in said
-    assert file.stat().st_ino == before
-
-    assert analyse(monkeypatch, here, "rerun=always") == 0
-    assert "finished: " in capfd.readouterr().out
-    assert file.stat().st_ino != before and file.read_bytes() == content
-
-
-def test_what_decides_the_curves_names_another_analysis(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for other in ("seed=0", "seed=1", "saliency=random", "when=init", "sensitivity.grid=[0.5]"):
-        assert analyse(monkeypatch, f"runs={tmp_path}", other) == 0
-
-    lines = [read(file)[0] for file in tmp_path.rglob("sensitivity.jsonl")]
-    assert len({line.run for line in lines}) == 5
-    assert sorted(line.label for line in lines) == [
-        *["magnitude / element"] * 3, "magnitude / element / at init", "random / element",
-    ]  # fmt: skip
-
-
-def test_a_target_out_of_reach_does_not_stop_an_analysis(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out_of_reach = ("structure=neuron", "schedule.final=0.001", f"runs={tmp_path}")
-    assert start(monkeypatch, "main", *SHORT, *out_of_reach) == 2
-    assert analyse(monkeypatch, *out_of_reach) == 0
-    assert {line.layer for line in found(tmp_path)} == {"fc1.weight", "fc2.weight"}
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ("sensitivity.grid=[50]", "sensitivity.grid must be a list of densities in (0, 1], got 50"),
-        ("sensitivity.gird=[0.5]", "did you mean sensitivity.grid"),
-        ("calibration.samples=9999", "only 512 training samples"),
-    ],
-)
-def test_wrong_input_is_one_line_and_writes_nothing(
-    wrong: str,
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert analyse(monkeypatch, wrong) == 2
-    (line,) = capfd.readouterr().err.strip().splitlines()
-    assert said in line
-    assert list(tmp_path.rglob("*")) == []
-
-
-def test_two_ranks_measure_the_curves_of_one_and_write_once(tmp_path: Path) -> None:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for runs, launch in ((tmp_path / "1", []), (tmp_path / "2", torchrun)):
-        command = [sys.executable, *launch, "-m", "harness.sensitivity"]
-        done = subprocess.run(
-            [*command, *SHORT, "dtype=float64", "data.validation=129", f"runs={runs}"],
-            env=environment(), capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert done.stdout.count("fc1.weight") == done.stdout.count("finished: ") == 1
-
-    one, two = found(tmp_path / "1"), found(tmp_path / "2")
-    for mine, theirs in zip(one, two, strict=True):
-        assert replace(mine, loss=0, dense_loss=0) == replace(theirs, loss=0, dense_loss=0)
-        assert mine.loss == pytest.approx(theirs.loss, rel=1e-9)
-    assert json.loads(json.dumps(vars(one[0])))["version"] == 1

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from sharing import (
     SMALL,
+    SOFT,
     STEPS_PER_EPOCH,
     Point,
     chain_of,
@@ -82,7 +83,6 @@ def upto(level: int, stage: str) -> list[Place]:
 
 L1, GROWING = ("penalty=l1",), ("penalty=growing_l2", "penalty.step_size=0.5")
 RECALIBRATION = ("recalibration=batch_norm",)
-SOFT = ("dynamics=soft", "structure=neuron", "allocation=uniform")
 RIGL = ("when=init", "dynamics=rigl", "dynamics.every=1", "dynamics.until=1.0")
 EXPLICIT = ("schedule=explicit", "schedule.values=[0.5,0.25]")
 PAIRS: dict[str, tuple[Point, Point, list[Place]]] = {

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from sharing import STEPS_PER_EPOCH, Point, command, folder_of, left, start
-from test_shared_stages_cut import DEEP, KEEP, MARKS, REWIND, stages
+from sharing_points import DEEP, KEEP, MARKS, REWIND, stages
 
 from harness.files import locked
 

@@ -9,25 +9,14 @@ from typing import Any
 
 import pytest
 import torch
-from sharing import (
-    SMALL,
-    STEPS_PER_EPOCH,
-    Point,
-    counting,
-    left,
-    marked,
-    start,
-)
-from test_resume import Cut, cut
+from cutting import Cut, cut
+from sharing import STEPS_PER_EPOCH, Point, counting, left, marked, start
+from sharing_points import DEEP, KEEP, MARKS, REWIND, stages
 
 from harness.checkpoints import Checkpoints
 from harness.training.loop import Loop
 from harness.watchers import Watchers
 
-KEEP: Point = (*SMALL, "schedule=constant", "schedule.levels=2", "checkpoint.every_steps=2")
-DEEP: Point = (*KEEP, "schedule.levels=3")
-REWIND: Point = (*DEEP, "finetune=weight_rewind", "keep_epochs=[1]")
-MARKS = marked([KEEP, DEEP, REWIND])
 STEPS = 4 * STEPS_PER_EPOCH  # of dense training's two epochs, and of two levels
 
 
@@ -41,10 +30,6 @@ def fixture_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[Point, dict[
 def fixture_one_thread() -> Any:
     yield
     torch.set_num_threads(1)
-
-
-def stages(runs: Path) -> list[Path]:
-    return sorted(runs.glob(".stages/??/*/state.stage"))
 
 
 def cut_off(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from command import environment, harness, only_run, records_of
-from test_resume import RUN
+from cutting import RUN
 
 PROGRAM = Path(__file__).with_name("signalled_program.py")
 SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}

@@ -8,15 +8,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from grids import TINY, planned_of
+from planned_runs import finish, plan_in
 
 from harness import sweep as command
 from harness.files import locked
 from harness.launch import part
-from harness.launch.plan import Plan, Planned
+from harness.launch.plan import Planned
 from harness.launch.standing import failed_plans
 from harness.outcome import RESULTS, Outcome
-from harness.standing import HOME, of_folder, standing
+from harness.standing import of_folder, standing
 from harness.state import Status
 from harness.status import lines
 from harness.stopping import SIGNALS
@@ -32,35 +32,19 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         signal.signal(number, handler)
 
 
-def _plan(runs: Path, *grid: str, file: str = "plan-a.jsonl") -> Plan:
-    points = planned_of(*TINY, f"runs={runs}", *grid)
-    plan = Plan(runs / "single" / HOME / file, "", runs / "single", [*grid], points)
-    plan.file.parent.mkdir(parents=True, exist_ok=True)
-    plan.write()
-    return plan
-
-
-def _finish(point: Planned, state: str = "finished", reason: str = "") -> None:
-    folder = Path(point.folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in RESULTS:
-        (folder / name).touch()
-    Status(folder, point.code).set(state, reason)
-
-
 def _state(point: Planned) -> str:
     return of_folder(Path(point.folder), point.says).state
 
 
 def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path: Path) -> None:
-    plan = _plan(tmp_path, "seed=0,1,2,3,4,5")
+    plan = plan_in(tmp_path, "seed=0,1,2,3,4,5")
     done, running, killed, failed, stopped, _ = plan.points
-    _finish(done)
+    finish(done)
     for point in (running, killed):
-        _finish(point, "running")
-    _finish(failed, "failed", "ValueError: too small")
+        finish(point, "running")
+    finish(failed, "failed", "ValueError: too small")
     (Path(failed.folder) / "error.log").touch()
-    _finish(stopped, "interrupted", "Stopped: SIGINT")
+    finish(stopped, "interrupted", "Stopped: SIGINT")
 
     with locked(Path(running.folder)):
         said = lines(standing(tmp_path / "single"))
@@ -76,8 +60,8 @@ def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path: Path) -> No
 
 
 def test_a_run_of_another_host_is_at_work_while_its_lock_is_renewed(tmp_path: Path) -> None:
-    (point,) = _plan(tmp_path, "seed=0").points
-    _finish(point, "running")
+    (point,) = plan_in(tmp_path, "seed=0").points
+    finish(point, "running")
     status, lock = Path(point.folder) / "status.json", Path(point.folder) / ".lock"
     for file in (status, lock / "holder.json"):
         file.parent.mkdir(exist_ok=True)
@@ -90,8 +74,8 @@ def test_a_run_of_another_host_is_at_work_while_its_lock_is_renewed(tmp_path: Pa
 
 def test_a_run_is_done_whatever_rerun_says_of_doing_it_again(tmp_path: Path) -> None:
     for rerun in ("always", "changed"):
-        (point,) = _plan(tmp_path, "seed=0", f"rerun={rerun}").points
-        _finish(point)
+        (point,) = plan_in(tmp_path, "seed=0", f"rerun={rerun}").points
+        finish(point)
         Status(Path(point.folder), "other code").set("finished")
 
         assert _state(point) == "done"
@@ -99,17 +83,17 @@ def test_a_run_is_done_whatever_rerun_says_of_doing_it_again(tmp_path: Path) -> 
 
 
 def test_a_finished_run_without_its_results_is_missing(tmp_path: Path) -> None:
-    (point,) = _plan(tmp_path, "seed=0").points
-    _finish(point)
+    (point,) = plan_in(tmp_path, "seed=0").points
+    finish(point)
     (Path(point.folder) / RESULTS[1]).unlink()
 
     assert _state(point) == "missing"
 
 
 def test_a_damaged_status_is_one_failed_point(tmp_path: Path) -> None:
-    first, second = _plan(tmp_path, "seed=0,1").points
-    _finish(first)
-    _finish(second)
+    first, second = plan_in(tmp_path, "seed=0,1").points
+    finish(first)
+    finish(second)
     (Path(first.folder) / "status.json").write_text("{")
 
     found = standing(tmp_path / "single").found
@@ -119,13 +103,13 @@ def test_a_damaged_status_is_one_failed_point(tmp_path: Path) -> None:
 
 
 def test_a_failed_point_is_tried_by_the_newest_plan_that_has_it(tmp_path: Path) -> None:
-    old = _plan(tmp_path, "seed=0,1", file="plan-b.jsonl")
-    new = _plan(tmp_path, "seed=1,2", file="plan-a.jsonl")
+    old = plan_in(tmp_path, "seed=0,1", file="plan-b.jsonl")
+    new = plan_in(tmp_path, "seed=1,2", file="plan-a.jsonl")
     os.utime(old.file, (1, 1))
     assert failed_plans(tmp_path / "single") == []
-    _finish(old.points[1], "failed")
+    finish(old.points[1], "failed")
     assert [plan.file for plan in failed_plans(tmp_path / "single")] == [new.file]
-    _finish(old.points[0], "failed")
+    finish(old.points[0], "failed")
     assert [plan.file for plan in failed_plans(tmp_path / "single")] == [new.file, old.file]
 
 
@@ -139,9 +123,9 @@ def _main(*arguments: str) -> int:
 def test_status_says_by_its_own_whether_a_point_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (point,) = _plan(tmp_path, "seed=0").points
+    (point,) = plan_in(tmp_path, "seed=0").points
     assert _main("status", str(tmp_path / "single")) == 0
-    _finish(point, "failed", "why")
+    finish(point, "failed", "why")
     assert _main("status", str(tmp_path / "single")) == 1
     assert (
         "1 runs: 0 done, 0 running, 0 interrupted, 1 failed, 0 missing" in capsys.readouterr().out
@@ -154,8 +138,8 @@ def test_status_says_by_its_own_whether_a_point_failed(
 
 
 def test_parts_cover_every_point_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = _plan(tmp_path, "seed=0,1,2,3,4", "method=random")
-    _finish(plan.points[3])
+    plan = plan_in(tmp_path, "seed=0,1,2,3,4", "method=random")
+    finish(plan.points[3])
     begun: list[str] = []
 
     def begin(line: str) -> Outcome:
@@ -177,7 +161,7 @@ def test_parts_cover_every_point_once(tmp_path: Path, monkeypatch: pytest.Monkey
 def test_dense_training_alone_is_done_once_for_those_that_share_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = _plan(tmp_path, "seed=0,1", "method=random,global_magnitude,snip")  # snip has none
+    plan = plan_in(tmp_path, "seed=0,1", "method=random,global_magnitude,snip")  # snip has none
     begun: list[str] = []
 
     def begin(line: str) -> Outcome:
@@ -194,7 +178,7 @@ def test_dense_training_alone_is_done_once_for_those_that_share_it(
 def test_a_part_that_is_none_is_refused(
     wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plan = _plan(tmp_path, "seed=0")
+    plan = plan_in(tmp_path, "seed=0")
 
     assert _main("run", str(plan.file), f"--part={wrong}") == 2
     assert "--part must be I/N with I from 0 to N - 1" in capsys.readouterr().err
@@ -204,8 +188,8 @@ def test_a_plan_of_elsewhere_is_not_started(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plan = _plan(Path("results"), "seed=0")
-    _finish(plan.points[0], "failed", "why")
+    plan = plan_in(Path("results"), "seed=0")
+    finish(plan.points[0], "failed", "why")
     monkeypatch.chdir("/")
 
     assert _main("run", str(tmp_path / plan.file)) == 2
@@ -217,13 +201,13 @@ def test_a_plan_of_elsewhere_is_not_started(
 def test_retry_gives_the_command_again_for_failed_points_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    first = _plan(tmp_path, "seed=0", file="plan-a.jsonl")
-    other = _plan(tmp_path, "seed=1", file="plan-b.jsonl")
+    first = plan_in(tmp_path, "seed=0", file="plan-a.jsonl")
+    other = plan_in(tmp_path, "seed=1", file="plan-b.jsonl")
     os.utime(first.file, (1, 1))
     assert _main("retry", str(tmp_path / "single")) == 0
     assert "has failed" in capsys.readouterr().out
-    _finish(first.points[0], "failed")
-    _finish(other.points[0], "failed")
+    finish(first.points[0], "failed")
+    finish(other.points[0], "failed")
     started: list[tuple[str, list[str]]] = []
     ends = iter([1, 0, 130])
 

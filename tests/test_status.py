@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from command import environment
-from test_standing import _finish, _plan
+from planned_runs import finish, plan_in
 
 from harness import standing as standings
 from harness import status
@@ -71,8 +71,8 @@ def test_runs_of_plans_and_others_are_told_once_each(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    plan = _plan(Path("runs"), "seed=0,1,2")
-    _finish(plan.points[0])
+    plan = plan_in(Path("runs"), "seed=0,1,2")
+    finish(plan.points[0])
     run(Path("runs/other/ab/run-ab"), "finished")
     run(Path("runs/single/ab/run-ab"), "interrupted", "Stopped: SIGTERM")
 
@@ -87,8 +87,8 @@ def test_runs_of_plans_and_others_are_told_once_each(
 
 
 def test_a_sweeps_folder_that_was_moved_is_read_where_it_is(tmp_path: Path) -> None:
-    plan = _plan(tmp_path / "runs", "seed=0,1")
-    _finish(plan.points[0])
+    plan = plan_in(tmp_path / "runs", "seed=0,1")
+    finish(plan.points[0])
     shutil.move(tmp_path / "runs" / "single", tmp_path / "elsewhere")
     states = [each.state for each in standing(tmp_path / "elsewhere").found]
     assert states == ["done", "missing"]
@@ -209,7 +209,7 @@ def test_ctrl_c_leaves_the_view_quietly(tmp_path: Path) -> None:
 
 
 def test_a_sweep_at_work_is_awaited_also_when_no_run_is(tmp_path: Path) -> None:
-    _plan(tmp_path, "seed=0,1")
+    plan_in(tmp_path, "seed=0,1")
     assert not standing(tmp_path).goes_on
     with locked(tmp_path / "single" / HOME):
         assert standing(tmp_path).goes_on

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pytest
 from grids import TINY, planned_of
+from planned_runs import finish
 
 from harness.files import Busy, CannotWrite, locked, read_json
 from harness.launch import sweep as module
 from harness.launch.estimate import Cost
-from harness.launch.plan import Plan, Planned
+from harness.launch.plan import Plan
 from harness.launch.point import Point
 from harness.launch.sweep import Sweep, end
-from harness.outcome import RESULTS, Outcome
+from harness.outcome import Outcome
 from harness.standing import HOME
-from harness.state import Status
 from harness.stopping import Stopped
 
 
@@ -61,14 +61,6 @@ def _failed(point: Point, again: bool) -> Outcome:
     return Outcome("failed", str(point.folder), "no luck", again=again)
 
 
-def _finish(point: Planned, state: str = "finished") -> None:
-    folder = Path(point.folder)
-    folder.mkdir(parents=True)
-    for name in RESULTS:
-        (folder / name).touch()
-    Status(folder, point.code).set(state)
-
-
 def test_every_point_is_carried_out_once_and_told_in_the_order_of_the_grid(tmp_path: Path) -> None:
     engine = Said()
     ended = Sweep(_plan(tmp_path, "seed=0,1,2"), engine).run()
@@ -82,7 +74,7 @@ def test_every_point_is_carried_out_once_and_told_in_the_order_of_the_grid(tmp_p
 
 def test_what_is_finished_is_not_begun_and_what_is_new_is(tmp_path: Path) -> None:
     for point in _plan(tmp_path, "seed=0,1", "method=random").points:
-        _finish(point)
+        finish(point)
     engine = Said()
 
     ended = Sweep(_plan(tmp_path, "seed=0,1,2", "method=random"), engine).run()
@@ -115,8 +107,8 @@ def test_failed_points_are_tried_again_unless_their_input_is_wrong(tmp_path: Pat
 
 def test_only_failed_points_are_begun_where_that_is_asked(tmp_path: Path) -> None:
     plan = _plan(tmp_path, "seed=0,1,2")
-    _finish(plan.points[0])
-    _finish(plan.points[1], "failed")
+    finish(plan.points[0])
+    finish(plan.points[1], "failed")
     engine = Said()
 
     ended = Sweep(plan, engine, only="failed").run()

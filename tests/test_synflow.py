@@ -4,9 +4,10 @@ from typing import Any
 import pytest
 import torch
 from conftest import component
+from left_alone import check_same, everything
 from lockstep import on_ranks
-from test_grasp import check_close
-from test_saliency import Net, batches, check_same, everything, inputs, summed
+from probes import Net, batches, check_close, inputs
+from simulated import cross_entropy
 from torch import Tensor, nn
 
 from harness.experiment import Experiment
@@ -19,7 +20,7 @@ from harness.tensors import Batch, Tensors, mean_alone, prunable_weights
 
 def scores(model: nn.Module, batch: Batch, bias: str = "abs") -> Tensors:
     method = SynFlow(bias)
-    evidence = method.evidence(model, [batch], summed, mean_alone)
+    evidence = method.evidence(model, [batch], cross_entropy, mean_alone)
     return method.score(prunable_weights(model), evidence)
 
 
@@ -151,19 +152,19 @@ def test_one_batch_is_drawn_and_no_more() -> None:
         yield PAIR
         raise AssertionError("a second batch was asked for")
 
-    SynFlow().evidence(two_layers(), only_one(), summed, mean_alone)
+    SynFlow().evidence(two_layers(), only_one(), cross_entropy, mean_alone)
 
 
 @pytest.mark.parametrize("shares", [[[PAIR], []], [[], [PAIR]], [[PAIR, PAIR], [PAIR]]])
 def test_ranks_with_and_without_a_batch_agree(shares: list[list[Batch]]) -> None:
-    alone = SynFlow().evidence(two_layers(), [PAIR], summed, mean_alone)
-    for evidence in on_ranks(SynFlow(), two_layers(), shares, summed):
+    alone = SynFlow().evidence(two_layers(), [PAIR], cross_entropy, mean_alone)
+    for evidence in on_ranks(SynFlow(), two_layers(), shares, cross_entropy):
         check_close(evidence, alone, rtol=0)
 
 
 def test_no_batch_at_all_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="SynFlow needs one batch.*shape.*no calibration samples"):
-        SynFlow().evidence(two_layers(), [], summed, mean_alone)
+        SynFlow().evidence(two_layers(), [], cross_entropy, mean_alone)
 
 
 def test_a_flow_that_overflows_is_refused_by_name() -> None:

@@ -1,54 +1,16 @@
+"""Taylor of single weights and of units: squares of what each sample says."""
+
 import pytest
 import torch
-from conftest import component
+from gates import BARE, IMAGES, kernel, line, samples, score
+from simulated import cross_entropy
 from torch import Tensor, nn
+from units_by_hand import batch, filled
 
 from harness.saliency.taylor import Taylor
 from harness.saliency.taylor_activation import TaylorActivation
 from harness.saliency.taylor_unit import TaylorUnit
-from harness.tensors import Batch, Loss, Tensors, mean_alone, prunable_weights
-
-BARE = TaylorActivation(normalise=False)
-
-
-def total(outputs: Tensor, labels: Tensor) -> Tensor:
-    return outputs.sum()
-
-
-def summed(outputs: Tensor, labels: Tensor) -> Tensor:
-    return nn.functional.cross_entropy(outputs, labels, reduction="sum")
-
-
-def batch(inputs: object) -> Batch:
-    xs = torch.tensor(inputs)
-    return xs, torch.zeros(len(xs), dtype=torch.int64)
-
-
-def filled(layer: nn.Module, weight: object, bias: object = None) -> nn.Module:
-    with torch.no_grad():
-        layer.weight.copy_(torch.tensor(weight).view_as(layer.weight))
-        if bias is not None:
-            layer.bias.copy_(torch.tensor(bias))
-    return layer
-
-
-def line() -> nn.Module:
-    """Units z = (2 x + 1, -x)."""
-    return nn.Sequential(filled(nn.Linear(1, 2), [2.0, -1.0], [1.0, 0.0]))
-
-
-def kernel() -> nn.Module:
-    """One filter, z = 2 x + 1 at each of two positions."""
-    return nn.Sequential(filled(nn.Conv2d(1, 1, 1), [2.0], [1.0]))
-
-
-IMAGES = batch([[[[1.0, 2.0]]], [[[0.0, -1.0]]]])  # z = (3, 5) and (1, -1)
-
-
-def score(saliency: object, model: nn.Module, *data: Batch, units: object = None) -> Tensors:
-    more = {} if isinstance(saliency, Taylor) else {"units": units}
-    evidence = saliency.evidence(model, data, total, mean_alone, **more)
-    return saliency.score(prunable_weights(model), evidence)
+from harness.tensors import Loss, Tensors, mean_alone, prunable_weights
 
 
 def norm(scale: float, shift: float) -> nn.BatchNorm1d:
@@ -85,13 +47,7 @@ class Net(nn.Module):
         return outputs
 
 
-def samples(count: int = 4) -> Batch:
-    stream = torch.Generator().manual_seed(1)
-    images = torch.randn(count, 2, 6, 6, generator=stream, dtype=torch.float64)
-    return images, torch.arange(count) % 3
-
-
-def per_sample(model: nn.Module, names: list[str], loss: Loss = summed) -> list[Tensors]:
+def per_sample(model: nn.Module, names: list[str], loss: Loss = cross_entropy) -> list[Tensors]:
     """Gradients of each sample's loss, by plain autograd."""
     model.eval()
     xs, ys = samples()
@@ -121,7 +77,7 @@ def test_taylor_does_not_let_the_gradients_of_samples_cancel() -> None:
 
 def test_taylor_is_w_squared_times_the_empirical_fisher_diagonal() -> None:
     model = Net()
-    evidence = Taylor().evidence(model, [samples()], summed, mean_alone)
+    evidence = Taylor().evidence(model, [samples()], cross_entropy, mean_alone)
     gradients = per_sample(model, list(prunable_weights(model)))
     for name, weight in prunable_weights(model).items():
         fisher = torch.stack([g[name] ** 2 for g in gradients]).mean(0)
@@ -160,7 +116,7 @@ def test_the_gate_of_a_plain_layer_is_the_sum_over_its_weights_and_bias(name: st
         changes.append(by_weight + model.get_parameter(bias) * gradients[bias])
     expected = torch.stack(changes).square().mean(0).detach()
 
-    evidence = TaylorUnit().evidence(model, [samples()], summed, mean_alone)
+    evidence = TaylorUnit().evidence(model, [samples()], cross_entropy, mean_alone)
 
     torch.testing.assert_close(evidence[weight], expected)
 
@@ -173,7 +129,7 @@ def test_the_gate_of_a_norm_is_the_sum_over_its_scale_and_shift() -> None:
         for gradients in per_sample(model, names)
     ]
     units = {"conv1.weight": ("conv1.bias", *names)}
-    evidence = TaylorUnit().evidence(model, [samples()], summed, mean_alone, units)
+    evidence = TaylorUnit().evidence(model, [samples()], cross_entropy, mean_alone, units)
     torch.testing.assert_close(
         evidence["conv1.weight"], torch.stack(changes).square().mean(0).detach()
     )
@@ -191,7 +147,7 @@ def test_removing_a_unit_from_a_linear_model_changes_the_loss_by_its_gate() -> N
 @pytest.mark.parametrize("saliency", [TaylorUnit(), BARE])
 def test_what_the_model_does_in_place_changes_no_gate(saliency: TaylorUnit) -> None:
     one, two = (
-        saliency.evidence(Net(inplace), [samples()], summed, mean_alone, units)
+        saliency.evidence(Net(inplace), [samples()], cross_entropy, mean_alone, units)
         for inplace in (False, True)
         for units in [{"conv1.weight": ("norm.weight", "norm.bias"), "conv2.weight": ()}]
     )
@@ -201,7 +157,9 @@ def test_what_the_model_does_in_place_changes_no_gate(saliency: TaylorUnit) -> N
 @pytest.mark.parametrize("saliency", [TaylorUnit(), BARE])
 def test_frozen_parameters_have_gates_too(saliency: TaylorUnit) -> None:
     frozen = Net().requires_grad_(False)
-    one, two = (saliency.evidence(m, [samples()], summed, mean_alone) for m in (Net(), frozen))
+    one, two = (
+        saliency.evidence(m, [samples()], cross_entropy, mean_alone) for m in (Net(), frozen)
+    )
     torch.testing.assert_close(one, two, rtol=0, atol=0)
     assert all(float(value.max()) > 0 for value in two.values())
 
@@ -219,61 +177,6 @@ def test_a_loss_that_no_unit_reaches_scores_0() -> None:
 
     evidence = TaylorUnit().evidence(line(), [batch([[1.0]])], constant, mean_alone)
     assert evidence["0.weight"].tolist() == [0.0, 0.0]
-
-
-def test_taylor_activation_takes_the_mean_over_positions_before_the_absolute_value() -> None:
-    # |(3 + 5) / 2| and |(1 - 1) / 2|; the absolute value first would make the second 1.
-    assert score(BARE, kernel(), IMAGES)["0.weight"].tolist() == [2.0]
-
-
-def test_taylor_activation_takes_the_absolute_value_per_sample() -> None:
-    scores = score(BARE, line(), batch([[1.0], [-2.0]]))
-    assert scores["0.weight"].tolist() == [3.0, 1.5]
-
-
-def test_the_norm_of_a_layer_is_divided_out() -> None:
-    evidence = {"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([0.0, 0.3, 0.4]) * 1e-30}
-    scores = TaylorActivation().score(evidence, evidence)
-    torch.testing.assert_close(scores["a"], torch.tensor([0.6, 0.8]))
-    torch.testing.assert_close(scores["b"], torch.tensor([0.0, 0.6, 0.8]))
-    assert torch.equal(BARE.score(evidence, evidence)["a"], evidence["a"])
-
-
-def test_a_layer_without_any_effect_scores_0_and_not_nan() -> None:
-    evidence = {"a": torch.zeros(2)}
-    assert TaylorActivation().score(evidence, evidence)["a"].tolist() == [0.0, 0.0]
-
-
-def test_taylor_activation_is_the_same_behind_relu_and_max_pool() -> None:
-    torch.manual_seed(0)
-    conv, rest = nn.Conv2d(2, 4, 3).double(), nn.Linear(16, 3).double()
-    after = nn.Sequential(nn.ReLU(), nn.MaxPool2d(2))
-    model = nn.Sequential(conv, after, nn.Flatten(), rest)
-    expected = torch.zeros(4, dtype=torch.float64)
-    xs, ys = samples()
-    for x, y in zip(xs, ys, strict=True):
-        pooled = after(conv(x[None])).detach().requires_grad_()
-        (gradient,) = torch.autograd.grad(summed(rest(pooled.flatten(1)), y[None]), pooled)
-        expected += (pooled * gradient).detach().mean((0, 2, 3)).abs() / len(xs)
-
-    units = {"0.weight": ("0.bias",)}
-    one = TaylorActivation()
-    evidence = one.evidence(model, [(xs, ys)], summed, mean_alone, units)
-
-    # 16 positions in place of 4.
-    torch.testing.assert_close(evidence["0.weight"] * 4, expected)
-    torch.testing.assert_close(
-        one.score(evidence, evidence)["0.weight"], expected / expected.norm()
-    )
-
-
-def test_a_bad_normalise_is_refused() -> None:
-    with pytest.raises(ValueError, match="normalise must be true or false, got 'no'"):
-        TaylorActivation("no")
-
-
-def test_taylor_activation_is_built_from_its_config() -> None:
-    assert component("saliency", "taylor_activation") == TaylorActivation(normalise=True)
 
 
 @pytest.mark.parametrize("saliency", [Taylor(), TaylorUnit(), TaylorActivation()])

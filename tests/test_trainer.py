@@ -1,90 +1,32 @@
-from collections.abc import Callable
-from dataclasses import dataclass, field
+"""Training: what a step does, in which order samples come, and what ends it or is refused."""
+
 from functools import partial
 from typing import Any
 
 import pytest
 import torch
+from small_training import (
+    Steps,
+    Summing,
+    blobs,
+    line,
+    mlp,
+    points,
+    setting,
+    trained,
+    trainer,
+    weights,
+)
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam
 
 from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.failures import NotFinite
-from harness.learning_rate.base import LearningRate
-from harness.learning_rate.constant import Constant
-from harness.masks import MaskStore
-from harness.models.mlp import Mlp
 from harness.moment import Moment
 from harness.task.classification import Classification
-from harness.training.evaluation import evaluate
 from harness.training.order import epoch_order
-from harness.training.setting import Hooks, Setting
-from harness.training.trainer import Trainer
-
-PLAIN = partial(SGD, lr=1.0)
-
-
-@dataclass(frozen=True)
-class Summing(Classification):
-    """The loss is the sum of outputs: a linear network's gradient is its mean input."""
-
-    def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        return outputs.float().sum()
-
-
-@dataclass
-class Steps:
-    """A learning rate that remembers what it was asked, and answers by `rule`."""
-
-    rule: Callable[[int], float] = lambda step: 1.0
-    asked: list[tuple[int, int, int]] = field(default_factory=list)
-
-    def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
-        self.asked.append((step, steps_per_epoch, epochs))
-        return self.rule(step)
-
-
-def line() -> nn.Linear:
-    """y = 0 x1 + 0 x2."""
-    model = nn.Linear(2, 1, bias=False)
-    nn.init.zeros_(model.weight)
-    return model
-
-
-def points(*rows: list[float]) -> Split:
-    return Split(torch.tensor(rows), torch.zeros(len(rows), dtype=torch.int64))
-
-
-def blobs(samples: int = 33, dtype: torch.dtype = torch.float32) -> Split:
-    random = torch.Generator().manual_seed(0)
-    labels = torch.arange(samples) % 3
-    inputs = torch.randn(samples, 4, generator=random) + 2 * torch.eye(4)[labels]
-    return Split(inputs.to(dtype), labels)
-
-
-def mlp(dtype: torch.dtype = torch.float32) -> nn.Module:
-    torch.manual_seed(1)
-    return Mlp(hidden=[8]).build((4,), 3).to(dtype)
-
-
-def trainer(learning_rate: LearningRate | None = None, **changes: Any) -> Trainer:
-    values: dict[str, Any] = {"optimizer": PLAIN, "epochs": 1, "batch_size": 100} | changes
-    return Trainer(learning_rate=learning_rate or Constant(), **values)
-
-
-def setting(split: Split, task: Classification | None = None, level: int = 0) -> Setting:
-    return Setting(split, task or Summing(), Ranks(), seed=0, level=level)
-
-
-def trained(model: nn.Module, split: Split, seed: int = 0, **changes: Any) -> nn.Module:
-    recipe = trainer(**({"batch_size": 8, "epochs": 2} | changes))
-    recipe.fit(model, Setting(split, Classification(), Ranks(), seed, level=0), Hooks())
-    return model
-
-
-def weights(model: nn.Module) -> list[float]:
-    return torch.cat([p.detach().flatten() for p in model.parameters()]).tolist()
+from harness.training.setting import Hooks
 
 
 def test_one_step_goes_down_the_mean_gradient() -> None:
@@ -209,51 +151,6 @@ def test_gradients_are_clipped_to_their_norm() -> None:
     assert weights(model) == pytest.approx([-1.5, -2.0], rel=1e-5)
 
 
-def test_clipping_sees_only_living_gradients() -> None:
-    # Of the gradient (3, 4) the 4 is pruned: 3 is within 3.5, 5 would not be.
-    model = line()
-    store = MaskStore({"weight": model.weight})
-    store.shrink_to({"weight": torch.tensor([[True, False]])})
-    hooks = Hooks(after_backward=store.gradient_masker(model))
-    trainer(clip_norm=3.5).fit(model, setting(points([3.0, 4.0])), hooks)
-    assert weights(model) == [-3.0, 0.0]
-
-
-@pytest.mark.parametrize("accumulate", [1, 2])
-def test_gradients_are_handed_on_once_per_step_averaged_and_whole(accumulate: int) -> None:
-    model = line()
-    seen: list[list[float]] = []
-
-    def look() -> None:
-        assert model.weight.grad is not None
-        seen.append(model.weight.grad.flatten().tolist())
-
-    recipe = trainer(accumulate=accumulate, clip_norm=0.1)
-    recipe.fit(model, setting(points([1.0, 2.0], [3.0, 4.0])), Hooks(after_backward=look))
-    assert seen == [[2.0, 3.0]]
-
-
-@pytest.mark.parametrize("optimizer", [partial(AdamW, lr=0.1, weight_decay=0.1, fused=True), PLAIN])
-def test_pruned_weights_stay_exactly_zero_through_a_whole_training(optimizer: Any) -> None:
-    model = mlp()
-    store = MaskStore({"fc1.weight": model.get_parameter("fc1.weight")})
-    mask = torch.arange(32).view(8, 4) % 3 == 0
-    store.shrink_to({"fc1.weight": mask})
-    store.apply_to(model)
-    recipe = trainer(optimizer=optimizer, epochs=3, batch_size=8)
-    hooks = Hooks(after_backward=store.gradient_masker(model))
-    recipe.fit(model, setting(blobs(), Classification()), hooks)
-    assert not model.get_parameter("fc1.weight")[~mask].any()
-    assert model.get_parameter("fc1.weight")[mask].all()
-
-
-def test_epochs_are_reported_when_they_are_done() -> None:
-    model, seen = line(), []
-    hooks = Hooks(epoch_end=lambda done, _: seen.append((done, weights(model)[0])))
-    trainer(epochs=2).fit(model, setting(points([1.0, 0.0])), hooks)
-    assert seen == [(1, -1.0), (2, -2.0)]
-
-
 def test_a_loss_that_is_not_finite_ends_training_and_names_level_and_epoch() -> None:
     split = points([float("nan"), 0.0])
     with pytest.raises(
@@ -269,51 +166,6 @@ def test_weights_that_explode_end_training_in_that_epoch_before_it_is_reported()
         hooks = Hooks(epoch_end=lambda epoch, _: done.append(epoch))
         trainer(steps, epochs=3).fit(line(), setting(points([1.0, 1.0])), hooks)
     assert done == [1]
-
-
-@pytest.mark.parametrize("autocast", ["bfloat16", "float16"])
-@pytest.mark.parametrize("optimizer", [partial(SGD, lr=0.1), partial(Adam, lr=0.01, fused=True)])
-def test_lower_precision_computes_in_it_and_keeps_float32_weights(
-    autocast: str, optimizer: Any
-) -> None:
-    seen = set()
-
-    class Probe(Classification):
-        def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-            seen.add(outputs.dtype)
-            return super().loss(outputs, labels)
-
-    split, task, model = blobs(), Probe(), mlp()
-    before = evaluate(model, split, Classification(), Ranks()).loss
-    recipe = trainer(optimizer=optimizer, autocast=autocast, epochs=5, batch_size=8)
-    recipe.fit(model, setting(split, task), Hooks())
-
-    assert seen == {getattr(torch, autocast)}
-    assert all(p.dtype == torch.float32 for p in model.parameters())
-    assert evaluate(model, split, Classification(), Ranks()).loss < before - 0.1
-
-
-def test_float16_gradients_are_handed_on_without_their_loss_scale() -> None:
-    model = line()
-    seen: list[list[float]] = []
-
-    def look() -> None:
-        assert model.weight.grad is not None
-        seen.append(model.weight.grad.flatten().tolist())
-
-    recipe = trainer(autocast="float16")
-    recipe.fit(model, setting(points([0.25, 0.5], [0.75, 0.5])), Hooks(after_backward=look))
-    assert seen == [[0.5, 0.5]]
-
-
-def test_a_float16_step_that_overflows_is_left_out() -> None:
-    # 65536, the first loss scale, is infinite in float16; the next one, 32768, is not.
-    model = line()
-    recipe = trainer(autocast="float16", epochs=2)
-    done: list[list[float]] = []
-    hooks = Hooks(epoch_end=lambda *_: done.append(weights(model)))
-    recipe.fit(model, setting(points([1.0, 0.5])), hooks)
-    assert done == [[0.0, 0.0], [-1.0, -0.5]]
 
 
 @pytest.mark.parametrize(
@@ -354,45 +206,3 @@ def test_a_training_goes_on_from_the_middle_of_an_epoch() -> None:
     recipe.fit(parts, there, Hooks(), stop=Moment(1, 2))
     recipe.fit(parts, there, Hooks(), begin=Moment(0, 7))
     assert all(map(torch.equal, whole.state_dict().values(), parts.state_dict().values()))
-
-
-def test_steps_are_numbered_from_the_trainings_own_beginning() -> None:
-    asked: list[int] = []
-    hooks = Hooks(before_step=lambda number, optimizer: asked.append(number))
-    recipe = trainer(batch_size=4, epochs=3, accumulate=2)
-    recipe.fit(mlp(), setting(blobs(9), Classification()), hooks, begin=Moment(1, 1))
-    assert asked == [0, 1, 2, 3, 4]
-
-
-def test_a_step_that_something_else_takes_moves_no_weight() -> None:
-    model, seen = line(), []
-
-    def takes(optimizer: Optimizer) -> bool:
-        seen.append(model.weight.grad is not None)
-        return len(seen) == 1
-
-    trainer(epochs=2).fit(model, setting(points([1.0, 2.0])), Hooks(takes_step=takes))
-    assert seen == [True, True]
-    assert model.weight.tolist() == [[-1.0, -2.0]]
-
-
-def test_a_loss_term_sees_inputs_outputs_and_the_tasks_loss() -> None:
-    model, seen = line(), []
-
-    def twice(inputs: Tensor, outputs: Tensor, loss: Tensor) -> Tensor:
-        seen.append((inputs.tolist(), outputs.tolist(), float(loss.detach())))
-        return 2 * loss
-
-    trainer().fit(model, setting(points([1.0, 2.0])), Hooks(loss_term=twice))
-    assert seen == [([[1.0, 2.0]], [[0.0]], 0.0)]
-    assert model.weight.tolist() == [[-2.0, -4.0]]
-
-
-def test_the_norm_is_that_of_live_gradients_before_clipping() -> None:
-    model = line()
-    store = MaskStore(dict(model.named_parameters()))
-    store.shrink_to({"weight": torch.tensor([[True, False]])})
-    hooks = Hooks(after_backward=store.gradient_masker(model))
-    fit = trainer(clip_norm=0.5).fit(model, setting(points([3.0, 4.0])), hooks)
-    assert fit.norm == 3.0
-    assert trainer(epochs=0).fit(model, setting(points([3.0, 4.0])), hooks).norm is None

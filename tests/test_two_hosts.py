@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from benchmarks.hosts import Host, two_hosts
 from command import environment, harness, only_run
-from test_resume import RUN
+from cutting import RUN
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 

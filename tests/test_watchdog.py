@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from command import environment
-from test_group import free_port
+from ports import free_port
 
 PROGRAM = str(Path(__file__).with_name("watchdog_program.py"))
 TIMEOUT_S = 4.0

@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import pytest
-from command import TINY, only_run, records_of
-from test_main import run_main
+from command import TINY, only_run, records_of, run_main
 from whole_runs import BATCH_NORM, whole_run
 
 from harness.launch.compose import composed

@@ -4,8 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command import TINY, only_run, records_of
-from test_main import run_main
+from command import TINY, only_run, records_of, run_main
 
 from harness.records import Record
 

@@ -10,6 +10,7 @@ import pytest
 import torch
 from command import TINY
 from ranks_program import ME, Silent
+from torch.func import functional_call
 from torch.optim import Optimizer
 
 from harness.distributed import Ranks
@@ -21,6 +22,7 @@ from harness.levels import Levels
 from harness.records import Record
 from harness.tensors import Tensors, copied
 from harness.training.loop import Loop
+from harness.training.order import epoch_order
 
 # mlp on blobs: 8*32 + 32*32 + 32*4 weights, of which a quarter stays; 4 steps an epoch.
 WEIGHTS, QUARTER = 1408, 352
@@ -111,3 +113,13 @@ def before_steps(patch: pytest.MonkeyPatch, look: Callable[[Inside, int, Optimiz
         look(inside, number, optimizer)
 
     patch.setattr(Inside, "before_step", looking)
+
+
+def gradients(levels: Levels, weights: Tensors, level: int | str, number: int) -> Tensors:
+    """Of the mean loss of a step's batch, by torch alone; all steps are in the first epoch."""
+    batch = epoch_order(512, 0, level, 0).split(128)[number]
+    inputs, labels = levels.subject.splits.train.inputs, levels.subject.splits.train.labels
+    leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
+    outputs = functional_call(levels.network, leaves, (inputs[batch],))
+    loss = torch.nn.functional.cross_entropy(outputs, labels[batch])
+    return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))

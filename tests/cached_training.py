@@ -1,0 +1,47 @@
+"""Dense training of a small network, whose states stay in a folder."""
+
+import copy
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.optim import SGD
+
+from harness.data.base import Split
+from harness.distributed import Ranks
+from harness.learning_rate.cosine import Cosine
+from harness.models.mlp import Mlp
+from harness.moment import Moment
+from harness.task.classification import Classification
+from harness.training.dense import DenseTraining
+from harness.training.setting import Setting
+from harness.training.states import build_seeded
+from harness.training.trainer import Trainer
+
+RECIPE = Trainer(partial(SGD, lr=0.1, momentum=0.9), Cosine(), epochs=4, batch_size=8)
+
+
+def network() -> nn.Module:
+    return Mlp(hidden=[6], batch_norm=True).build((4,), 3)
+
+
+FIRST = build_seeded(network, 7)
+
+
+def split() -> Split:
+    random = torch.Generator().manual_seed(0)
+    return Split(torch.randn(26, 4, generator=random), torch.arange(26) % 3)
+
+
+SETTING = Setting(split(), Classification(), Ranks(), seed=0, level=0)
+
+
+def dense(folder: Path, *keep: int, setting: Setting = SETTING) -> DenseTraining:
+    return DenseTraining(
+        folder / "ab" / "cache",
+        RECIPE,
+        setting,
+        lambda: copy.deepcopy(FIRST),
+        list(map(Moment, keep)),
+    )

@@ -1,0 +1,67 @@
+"""Runs that are cut off anywhere, and started again."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import TINY, only_run, run_main
+
+from harness.training.loop import Loop
+
+# 4 steps an epoch: 8 of dense training, then 2 levels of 8 (Adam) under masks.
+RUN = (
+    *TINY, "model._target_=parts.Dropping", "model.hidden=[16]", "schedule=geometric",
+    "schedule.levels=2", "retraining.epochs=2", "+retraining.augmentation._target_=parts.Shifting",
+)  # fmt: skip
+STEPS = 24
+EVERY_2 = "checkpoint.every_steps=2"
+
+
+class Cut(BaseException):
+    """The process ends here, as far as the run can tell."""
+
+
+def cut(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, after: bool) -> None:
+    """Ends the run at the call-th call of a method, before or after it."""
+    method: Callable[..., Any] = getattr(owner, name)
+    calls = iter(range(1, 1000))
+
+    def cutting(*arguments: Any) -> Any:
+        now = next(calls) == call
+        if now and not after:
+            raise Cut
+        result = method(*arguments)
+        if now:
+            raise Cut
+        return result
+
+    monkeypatch.setattr(owner, name, cutting)
+
+
+def cut_off(runs: Path, owner: Any, name: str, call: int, after: bool, *more: str) -> None:
+    """A start of the run that ends there."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        cut(monkeypatch, owner, name, call, after)
+        with pytest.raises(Cut):
+            run_main(monkeypatch, *RUN, *more, f"runs={runs}")
+
+
+def cut_and_restarted(
+    runs: Path, owner: type, name: str, call: int, after: bool, *more: str
+) -> Path:
+    """The folder of a run that was cut off once and started again."""
+    cut_off(runs, owner, name, call, after, *more)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        assert run_main(monkeypatch, *RUN, *more, f"runs={runs}") == 0
+    return only_run(runs)
+
+
+def counted(runs: Path, *more: str) -> int:
+    """Optimizer steps that a start of the run makes until it is finished."""
+    steps = []
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        update = Loop._update
+        monkeypatch.setattr(Loop, "_update", lambda self: (steps.append(1), update(self))[1])
+        assert run_main(monkeypatch, *RUN, *more, f"runs={runs}") == 0
+    return len(steps)

@@ -1,0 +1,64 @@
+"""Networks and batches on which saliencies are tried."""
+
+import torch
+from torch import Tensor, nn
+
+from harness.tensors import Batch, Tensors
+
+
+class Net(nn.Module):
+    """Two norms, of which one is frozen in eval mode; dropout, a frozen bias, an old gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(1, 3, 3)
+        self.norm = nn.BatchNorm2d(3)
+        self.free = nn.BatchNorm2d(3)
+        self.drop = nn.Dropout(0.5)
+        self.fc = nn.Linear(3 * 16, 4)
+        self.norm.eval()
+        self.fc.bias.requires_grad_(False)
+        self.conv.weight.grad = torch.full_like(self.conv.weight, 7.0)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        features = self.free(self.norm(self.conv(inputs))).relu()
+        outputs: Tensor = self.fc(self.drop(features.flatten(1)))
+        return outputs
+
+
+def batches() -> list[Batch]:
+    random = torch.Generator().manual_seed(3)
+    return [
+        (torch.randn(size, 1, 6, 6, generator=random), torch.arange(size) % 4) for size in (5, 3)
+    ]
+
+
+def line() -> nn.Linear:
+    """y = 2 x; the gradient of the sum of outputs is the sum of inputs."""
+    model = nn.Linear(1, 1, bias=False)
+    nn.init.constant_(model.weight, 2.0)
+    return model
+
+
+def inputs(*values: float) -> Batch:
+    return torch.tensor(values).view(-1, 1), torch.zeros(len(values), dtype=torch.int64)
+
+
+def data(samples: int = 6) -> Batch:
+    stream = torch.Generator().manual_seed(5)
+    values = torch.randn(samples, 3, generator=stream, dtype=torch.float64)
+    return values, torch.arange(samples) % 2
+
+
+def smooth() -> nn.Module:
+    torch.manual_seed(1)
+    return nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2)).double()
+
+
+def check_close(one: Tensors, other: Tensors, rtol: float = 1e-9) -> None:
+    assert one.keys() == other.keys()
+    for name in one:
+        scale = float(other[name].abs().max())
+        assert scale > 0
+        torch.testing.assert_close(one[name], other[name], rtol=0, atol=rtol * scale)
