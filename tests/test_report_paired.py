@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from paired_records import LRR, table, write
 from report_page import Page
 from survey_records import dense, make, write_run
 
@@ -12,21 +13,6 @@ from harness.report import report
 from harness.report.__main__ import main
 from harness.report.load import load
 from harness.report.paired import matrix
-
-LRR = {"label": "Magnitude (lr_rewind)", "setting": "bbbb"}
-
-
-def write(folder: Path, accuracies: dict[int, float], **changes: object) -> None:
-    """A run per seed."""
-    for seed, top1 in accuracies.items():
-        name = "-".join(f"{key}={value}" for key, value in {**changes, "seed": seed}.items())
-        write_run(folder / name.replace("/", "_"), make(seed=seed, top1=top1, **changes))
-
-
-def table(folder: Path, against: str = "SNIP") -> dict[str, dict[str, str]]:
-    (section,) = load(folder, against).sections()
-    found: dict[str, dict[str, str]] = matrix(section.paired).to_dict("index")
-    return found
 
 
 def test_differences_are_taken_seed_by_seed(tmp_path: Path) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from paired_records import LRR, table, write
 from survey_records import make, write_run
-from test_report_paired import LRR, table, write
 
 from harness.report.__main__ import main
 from harness.report.load import load
