@@ -10,6 +10,13 @@ from harness.distributed.rendezvous import ANSWER_S
 def keep_store(bound: int, port: int) -> TCPStore:
     """Rank 0's store, on a socket that is bound to the port already (a file descriptor, taken
     over); whoever meets in this process finds it, as long as the returned object lives."""
+    try:
+        return _store(bound, port, use_libuv=True)
+    except NotImplementedError:  # torch 2.6: only its older server takes a socket over
+        return _store(bound, port, use_libuv=False)
+
+
+def _store(bound: int, port: int, use_libuv: bool) -> TCPStore:
     return TCPStore(
         "127.0.0.1",
         port,
@@ -18,4 +25,5 @@ def keep_store(bound: int, port: int) -> TCPStore:
         wait_for_workers=False,
         timeout=timedelta(seconds=ANSWER_S),
         master_listen_fd=bound,
+        use_libuv=use_libuv,
     )
