@@ -12,6 +12,7 @@ VERSION = 5
 # Of a level, in their order.
 STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
 
+# In [0, 1], where they are measured.
 SHARES = (
     *("target_density", "density", "density_of_masks", "effective_density"),
     *("top1", "top5", "validation_top1"),

@@ -64,3 +64,14 @@ def test_a_broken_upgrade_begins_anew(project: Path) -> None:
 
     install(project, pip=1)
     assert install(project)[0] == "-m venv --clear .venv"
+
+
+def test_a_broken_upgrade_that_is_taken_back_leaves_no_mixture(project: Path) -> None:
+    install(project)
+    before = (project / "constraints.txt").read_text()
+    (project / "constraints.txt").write_text("torch==2.14.1")
+    install(project, pip=1)
+
+    (project / "constraints.txt").write_text(before)
+    assert install(project)[0] == "-m venv --clear .venv"
+    assert install(project) == []

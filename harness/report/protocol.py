@@ -166,7 +166,7 @@ def retraining_budget(survey: Survey) -> Finding:
         costs = same.groupby("label")["total_epochs"].max()
         apart = ", ".join(f"{label} {epochs:g}" for label, epochs in costs.items())
         whole += [f"; in all, dense training too: {apart}"] if costs.nunique() > 1 else []
-    good = "equal epochs of retraining at each compression" + "".join(whole)
+    good = "equal epochs and steps of retraining at each compression" + "".join(whole)
     return _found(problems, good, "give all methods the same retraining.epochs and rounds")
 
 
