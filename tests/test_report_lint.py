@@ -2,57 +2,18 @@
 
 import json
 import math
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
-from survey_records import dense, make, write_run
+from fair_survey import DEVICE, Change, said, verdicts, write
 
 from harness.records import Record
 from harness.report.__main__ import main
 from harness.report.lint import check
 from harness.report.load import load
-
-METHODS = {
-    "random": "Random",
-    "global_magnitude": "Global Magnitude",
-    "layerwise_magnitude": "Layerwise Magnitude",
-}
-POINTS = (2.0, 4.0, 8.0, 16.0, 32.0)
-Change = Callable[[Record], Record | None]
-DEVICE = {"numerics_key": {"device": "cpu x86_64"}}
-
-
-def write(folder: Path, change: Change = lambda record: record, device: Any = DEVICE) -> None:
-    """Three methods x five points x three seeds, each record as `change` makes it (None: not)."""
-    for method, label in METHODS.items():
-        for asked in POINTS:
-            for seed in range(3):
-                same = {"method": method, "label": label, "setting": method, "seed": seed}
-                measured = {"target_compression": asked, "compression": asked * 1.01}
-                rows = (
-                    dense(**same, validation_loss=0.2),
-                    make(**same, **measured, validation_loss=0.2),
-                )
-                left = [row for row in map(change, rows) if row]
-                run = folder / f"{method}-{asked:g}-{seed}"
-                if left:
-                    write_run(run, *left)
-                if left and device:
-                    (run / "environment.json").write_text(json.dumps(device))
-
-
-def verdicts(folder: Path) -> dict[str, str]:
-    table = check(load(folder)).set_index("item")
-    found: dict[str, str] = table["verdict"].to_dict()
-    return {item: verdict for item, verdict in found.items() if verdict != "pass"}
-
-
-def said(folder: Path, item: str) -> str:
-    return str(check(load(folder)).set_index("item").loc[item, "evidence"])
 
 
 def test_a_survey_that_keeps_the_protocol_passes_and_ends_with_0(
@@ -150,23 +111,6 @@ def test_what_is_not_met_says_who_and_what_to_do_and_ends_with_1(
     row = rows.loc["same retraining budget"]
     assert row["evidence"] == "Random (lenet5, digits): 2 epochs where others have 1"
     assert row["way_out"].startswith("give all methods the same retraining.epochs")
-
-
-def test_equal_epochs_of_more_steps_are_another_budget(tmp_path: Path) -> None:
-    def smaller_batches(record: Record) -> Record:
-        more = record.method == "random" and record.level and record.target_compression > 8
-        return replace(record, steps=20 * int(record.target_compression)) if more else record
-
-    write(tmp_path, smaller_batches)
-    assert verdicts(tmp_path) == {"same retraining budget": "fail"}
-    evidence = said(tmp_path, "same retraining budget")
-    assert evidence == "Random (lenet5, digits): 320 to 640 steps where others have 10"
-
-
-def test_a_budget_that_nobody_recorded_is_not_called_equal(tmp_path: Path) -> None:
-    write(tmp_path, lambda record: replace(record, epochs=None))  # type: ignore[arg-type]
-    assert verdicts(tmp_path) == {"same retraining budget": "missing"}
-    assert "45 results lack epochs or steps" in said(tmp_path, "same retraining budget")
 
 
 def test_pruning_at_initialisation_has_an_equal_budget_and_its_whole_cost_is_told(

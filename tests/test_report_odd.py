@@ -136,6 +136,25 @@ def test_files_of_an_earlier_report_go_and_those_of_others_stay(tmp_path: Path) 
     assert {path.name for path in report(tmp_path)} == second
 
 
+def test_what_stops_a_report_on_its_way_into_place_forgets_no_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_run(tmp_path / "0", dense(), make())
+    first, replace = {path.name for path in report(tmp_path)}, Path.replace
+
+    def stopped_at_the_page(path: Path, target: Path) -> Path:
+        if path.name == "report.html":
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(Path, "replace", stopped_at_the_page)
+        report(tmp_path, against="SNIP")
+    assert (tmp_path / "report" / "paired.csv").exists()
+    report(tmp_path)
+    assert {path.name for path in (tmp_path / "report").iterdir()} == {*first, ".files"}
+
+
 def test_change_against_dense_over_fewer_seeds_than_top1_is_told(tmp_path: Path) -> None:
     for seed, loss in enumerate([0.1, math.nan, 0.1]):
         write_run(tmp_path / str(seed), dense(seed=seed, loss=loss), make(seed=seed))
