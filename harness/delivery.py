@@ -1,14 +1,16 @@
 """The pruned network as files, and in the form of torch.nn.utils.prune."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from harness.files import write_whole
@@ -74,33 +76,93 @@ def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
     """Brings a pruned model into the form of torch.nn.utils.prune, in place.
 
     Every masked parameter p of a module becomes p_orig (a parameter), p_mask (a buffer) and p,
-    their product, recomputed before each forward. `prune.remove` makes it permanent.
+    their product, recomputed before each forward of that module. A tied parameter gets its mask
+    in every module that owns it, under whichever of its names `masks` has it. `prune.remove`
+    makes it permanent.
+
+    Raises:
+        ValueError: `masks` has two names of one parameter, with different masks.
     """
-    for name, mask in masks.items():
-        owner, _, parameter = name.rpartition(".")
-        module = model.get_submodule(owner)
-        own: torch.Tensor = getattr(module, parameter)
-        prune.custom_from_mask(module, parameter, mask.to(own.device))
+    every = _owners(model)
+    for name, mask in _once(model, masks).items():
+        for owner in every[id(_original(model, name))]:
+            path, _, parameter = owner.rpartition(".")
+            prune.custom_from_mask(model.get_submodule(path), parameter, mask)
     return model
 
 
 def from_torch_prune(model: nn.Module) -> Tensors:
     """Takes a model out of that form, in place, and returns its masks (True stays).
 
+    A tied parameter stays tied, and its mask has the first of its names.
+
     Raises:
-        ValueError: nothing in the model is in that form.
+        ValueError: nothing in the model is in that form, or a tied parameter is masked otherwise
+            in one of its modules than in another: as one parameter it cannot be both.
     """
-    masks = {}
-    for path, module in list(model.named_modules()):
-        for key in [key for key, _ in module.named_buffers(recurse=False) if key.endswith("_mask")]:
-            parameter = key.removesuffix("_mask")
-            if f"{parameter}_orig" in dict(module.named_parameters(recurse=False)):
-                name = f"{path}.{parameter}".removeprefix(".")
-                masks[name] = module.get_buffer(key).bool()
-                prune.remove(module, parameter)
-    if not masks:
+    found = {
+        name: model.get_buffer(f"{name}_mask").bool()
+        for names in _owners(model).values()
+        for name in names
+        if _is_masked(model, name)
+    }
+    if not found:
         raise ValueError(
             f"{type(model).__name__} has no *_orig parameter with its *_mask buffer; "
             "prune it with torch.nn.utils.prune first"
         )
+    for names in _owners(model).values():
+        if any(name in found for name in names):
+            _check_alike(names, {name: found.get(name) for name in names})
+    masks = _once(model, found)
+    for name in found:
+        path, _, parameter = name.rpartition(".")
+        prune.remove(model.get_submodule(path), parameter)
     return masks
+
+
+def _owners(model: nn.Module) -> dict[int, list[str]]:
+    """Identity of a parameter, as it was before it was masked -> its names, one per module."""
+    owners: dict[int, list[str]] = {}
+    for path, module in model.named_modules():
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                plain = key.removesuffix("_orig")
+                own = plain if f"{plain}_mask" in module._buffers else key
+                owners.setdefault(id(parameter), []).append(f"{path}.{own}".removeprefix("."))
+    return owners
+
+
+def _original(model: nn.Module, name: str) -> nn.Parameter:
+    return model.get_parameter(f"{name}_orig" if _is_masked(model, name) else name)
+
+
+def _is_masked(model: nn.Module, name: str) -> bool:
+    path, _, key = name.rpartition(".")
+    module = model.get_submodule(path)
+    return f"{key}_orig" in module._parameters and f"{key}_mask" in module._buffers
+
+
+def _once(model: nn.Module, masks: Tensors) -> Tensors:
+    """Each parameter under the first of its names that there is; all names must say the same."""
+    named: dict[int, dict[str, Tensor]] = {}
+    for name, mask in masks.items():
+        own = _original(model, name)
+        named.setdefault(id(own), {})[name] = mask.to(own.device)
+    for alike in named.values():
+        _check_alike(list(alike), alike)
+    return {name: alike[name] for alike in named.values() for name in list(alike)[:1]}
+
+
+def _check_alike(names: list[str], masks: Mapping[str, Tensor | None]) -> None:
+    """None: this name's module has no mask."""
+    for one, other in pairwise(names):
+        here, there = masks[one], masks[other]
+        alike = here is there or (
+            here is not None and there is not None and torch.equal(here.bool(), there.bool())
+        )
+        if not alike:
+            raise ValueError(
+                f"{one} and {other} are one tied parameter and are masked differently; give both "
+                "the same mask, or untie them"
+            )

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import prune
 
+import harness
 from harness.allocation.uniform import Uniform
 from harness.budget import Goal
 from harness.delivery import (
@@ -144,3 +145,66 @@ def test_a_buffer_that_is_only_called_a_mask_is_left_alone() -> None:
 def test_a_model_that_torch_did_not_prune_is_refused() -> None:
     with pytest.raises(ValueError, match="Sequential has no .*prune it with torch.nn.utils.prune"):
         from_torch_prune(nn.Sequential(nn.Linear(2, 2)))
+
+
+class Tied(nn.Module):
+    """One weight in three places: two layers, and an embedding that reads its rows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.b, self.d, self.o = nn.Linear(8, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.e = nn.Embedding(8, 8)
+        self.d.weight = self.e.weight = self.b.weight
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        rows = self.e(torch.arange(len(inputs)) % 8)
+        return self.o(self.d(self.b(inputs).relu() + rows).relu())
+
+
+OWNERS = ("b", "d", "e")
+
+
+def tied() -> tuple[Tied, dict[str, Tensor]]:
+    torch.manual_seed(0)
+    net = Tied()
+    return net, harness.prune(net, 0.5, exclude=["o"])
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+def test_every_owner_of_a_tied_weight_is_masked_also_after_training_steps(owner: str) -> None:
+    net, masks = tied()
+    inputs = torch.randn(16, 8)
+    expected = net(inputs)
+    # Whichever of its names the mask has.
+    to_torch_prune(net, {f"{owner}.weight": masks["b.weight"]})
+    assert torch.equal(net(inputs), expected)
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9, weight_decay=0.1)
+    for _ in range(3):
+        net(inputs).square().sum().backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    net(inputs)
+    for own in OWNERS:
+        weight = net.get_submodule(own).weight
+        assert torch.equal(weight != 0, masks["b.weight"]), own
+
+
+def test_a_tied_weight_comes_back_tied_and_under_its_first_name() -> None:
+    net, masks = tied()
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    back = from_torch_prune(to_torch_prune(net, masks))
+    check_same(back, masks)
+    check_same(net.state_dict(), before)
+    assert net.b.weight is net.d.weight is net.e.weight
+
+
+def test_masks_that_differ_between_the_owners_of_a_tied_weight_are_refused() -> None:
+    net, masks = tied()
+    other = {"d.weight": ~masks["b.weight"]}
+    with pytest.raises(ValueError, match=r"b\.weight and d\.weight are one tied parameter"):
+        to_torch_prune(net, {**masks, **other})
+    # As torch's own functions leave it: one of the layers is masked, the others are whole.
+    prune.custom_from_mask(net.d, "weight", masks["b.weight"])
+    with pytest.raises(ValueError, match=r"b\.weight and d\.weight are one tied parameter"):
+        from_torch_prune(net)
+    assert net.d.weight_orig is net.b.weight
