@@ -8,7 +8,7 @@ from typing import Any, Protocol
 
 from harness.typed import Typed
 
-VERSION = 5
+VERSION = 6
 # Of a level, in their order.
 STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
 
@@ -17,17 +17,6 @@ SHARES = (
     *("target_density", "density", "density_of_masks", "effective_density"),
     *("top1", "top5", "validation_top1"),
 )
-
-# Fields that later versions brought; a record of an earlier one has their defaults.
-ADDED = {
-    3: {"effective_density", "empty_layers", "dead_units"},
-    4: {
-        *("examples", "training_flops", "training_flops_dense"),
-        *("optimizer_state", "gradient_norm", "on_the_way", "target_counts"),
-        "density_of_masks",
-    },
-    5: {"epoch_losses", "epoch_top1"},
-}
 
 
 def place(level: int, stage: str) -> int:
@@ -78,13 +67,13 @@ class Record:
     # Whose samples BatchNorm took its statistics from: "none" (the network has no BatchNorm),
     # "per_rank" (with several ranks another network than with one), or "all_ranks".
     batch_norm: str = "none"
-    # What the network has lost beyond its weights; None: not measured (records of version 2).
+    # What the network has lost beyond its weights; None: not measured.
     # Share of prunable weights on a path of non-zero weights from input to output, in [0, density].
     effective_density: float | None = None
     empty_layers: list[str] | None = None  # prunable tensors without a non-zero weight
     # Per prunable tensor that has any: neurons or filters without live input or output.
     dead_units: dict[str, int] | None = None
-    # What the training since the record before has cost; None: not measured (before version 4).
+    # What the training since the record before has cost; None: not measured.
     examples: int | None = None
     # 6 x multiply-accumulates x examples: 2 FLOPs each, once forward and twice backward; of what
     # the masks in force leave, and of the dense network in the same steps.
@@ -104,9 +93,9 @@ class Record:
     # "parameters": density counts prunable weights, compression all parameters; "macs": both count
     # multiply-accumulates (allocation.budget=macs, schedule.unit=speedup).
     target_counts: str = "parameters"
-    # Of the training that this record ends, after each of its epochs; None: not measured (before
-    # version 5), empty: nothing was trained, or goes on. Mean loss per sample as it was minimised,
-    # over the epoch's steps and without a penalty; top-1 on validation data, in [0, 1].
+    # Of the training that this record ends, after each of its epochs; None: not measured, empty:
+    # nothing was trained, or goes on. Mean loss per sample as it was minimised, over the epoch's
+    # steps and without a penalty; top-1 on validation data, in [0, 1].
     epoch_losses: list[float] | None = None
     epoch_top1: list[float] | None = None
     version: int = VERSION
@@ -215,13 +204,12 @@ def _parse(path: Path, number: int, line: str) -> Record:
             f"{where} is not JSON ({error}); delete the line or redo the run"
         ) from error
     found = row.get("version") if isinstance(row, dict) else None
-    if type(found) is not int or not min(ADDED) - 1 <= found <= VERSION:
+    if type(found) is not int or found != VERSION:
         raise ValueError(
-            f"{where}: record version {found}, this harness reads {min(ADDED) - 1} to {VERSION}; "
-            "read it with the harness that wrote it"
+            f"{where}: record version {found}, this harness reads {VERSION}; redo the run, or read "
+            "it with the harness that wrote it"
         )
-    later = {name for version, names in ADDED.items() if version > found for name in names}
-    names = {field.name for field in fields(Record)} - later
+    names = {field.name for field in fields(Record)}
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ from Record: {sorted(row.keys() ^ names)}")
     if odd := _TYPED.odd(row):

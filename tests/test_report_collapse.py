@@ -1,6 +1,5 @@
 """Collapse in the report: empty layers, cut networks, dead units."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,6 @@ import pytest
 from report_page import Page
 from survey_records import dense, make, notes, only, write_run
 
-from harness import records
 from harness.records import Record
 from harness.report import report
 from harness.report.load import load
@@ -21,7 +19,7 @@ def collapsed(**changes: Any) -> Record:
     return make(**{**lost, "empty_layers": ["a.weight"], **changes})
 
 
-OLD = {"effective_density": None, "empty_layers": None, "dead_units": None}
+UNMEASURED = {"effective_density": None, "empty_layers": None, "dead_units": None}
 
 
 def test_collapse_is_noted_with_method_compression_and_layers(tmp_path: Path) -> None:
@@ -78,12 +76,8 @@ def test_collapse_is_in_the_csv_and_in_the_table_of_the_page(tmp_path: Path) -> 
 def test_records_that_have_not_measured_collapse_show_nothing_of_it(
     others: list[Record], tmp_path: Path
 ) -> None:
-    for record in [make(version=2, **OLD), *others]:
-        path = write_run(tmp_path / str(record.seed), record)
-        if record.version == 2:
-            later = {name for names in records.ADDED.values() for name in names}
-            line = {k: v for k, v in vars(record).items() if k not in later}
-            path.write_text(json.dumps(line) + "\n")
+    for record in [make(**UNMEASURED), *others]:
+        write_run(tmp_path / str(record.seed), record)
 
     survey = load(tmp_path)
     report(tmp_path)
@@ -93,7 +87,7 @@ def test_records_that_have_not_measured_collapse_show_nothing_of_it(
     assert math.isnan(row["effective_density_share_mean"]) != measured
     assert math.isnan(row["dead_units_count_mean"]) != measured
     first = pd.read_csv(tmp_path / "report" / "records.csv").iloc[0]
-    assert first[list(OLD)].isna().all()
+    assert first[list(UNMEASURED)].isna().all()
     (shown,) = Page(tmp_path / "report" / "report.html").numbers
     assert (shown["Weights that connect input and output, %"] != "-") == measured
     assert (shown["Units without live input or output"] != "-") == measured

@@ -13,7 +13,7 @@ from harness.report.summary import cell
 BROKEN = {
     "damaged": (b"{broken\n", ", line 2 is not JSON"),
     "of another version": (b'{"version": 99}\n', ", line 2: record version 99, this harness"),
-    "of other fields": (b'{"version": 5, "x": 1}\n', ", line 2: fields differ from Record"),
+    "of other fields": (b'{"version": 6, "x": 1}\n', ", line 2: fields differ from Record"),
     "binary": (b"\xff\xfe\n", " is not UTF-8 text"),
 }
 

@@ -6,21 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from harness.records import ADDED, Record
+from harness.records import Record
 from harness.report.survey import Survey
 
 _ASKED = ["model", "data", "asked"]
 _FIELDS = [field.name for field in fields(Record) if field.name != "version"]
-# NaN or None in these: not measured, by an earlier version; in others: a network that failed.
-_LATER = {name for names in ADDED.values() for name in names}
 Place = tuple[int, str]
 
 
 def identical_runs(one: Survey, other: Survey) -> tuple[int, int]:
-    """How many runs (by hash) are in both, and of how many all records are equal.
-
-    What one of the two versions of records has not measured does not count.
-    """
+    """How many runs (by hash) are in both, and of how many all records are equal."""
     left, right = _by_run(one.records), _by_run(other.records)
     common = left.keys() & right.keys()
     return len(common), sum(_equal(left[run], right[run]) for run in common)
@@ -37,16 +32,16 @@ def _by_run(records: pd.DataFrame) -> dict[str, dict[Place, dict[str, Any]]]:
 
 def _equal(one: dict[Place, dict[str, Any]], other: dict[Place, dict[str, Any]]) -> bool:
     return one.keys() == other.keys() and all(
-        _same(name, value, other[place][name])
+        _same(value, other[place][name])
         for place, row in one.items()
         for name, value in row.items()
     )
 
 
-def _same(name: str, one: Any, other: Any) -> bool:
+def _same(one: Any, other: Any) -> bool:
     gone = [not isinstance(value, dict | list) and bool(pd.isna(value)) for value in (one, other)]
     if any(gone):
-        return all(gone) or name in _LATER
+        return all(gone)
     return bool(one == other)
 
 
