@@ -12,14 +12,16 @@ from typing import Any
 
 import torch
 
+from harness.deletion import CHECKPOINT_MAGIC, HALF_WRITTEN, Mark, delete, delete_file, owned
 from harness.files import CannotWrite, write_whole
 
 State = dict[str, Any]  # tensors, numbers, texts, and lists and dicts of them
 
-MAGIC = b"pruning-harness checkpoint 1\n"
 SHA256_HEX = 64
 # Between two trainings, where any number of ranks may go on; inside one.
 STAGE, STEP = ".stage", ".step"
+# Of a run that this process holds, where a damaged one is ours too.
+NUMBERED = Mark(r"\d{6}-.*\.(stage|step)")
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,11 @@ class Policy:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The checkpoints of one run or of one dense training."""
+    """The checkpoints of one run or of one dense training.
+
+    folder: a folder of their own. Behind a link it is somebody else's: nothing is read there,
+    nothing written and nothing deleted.
+    """
 
     folder: Path
     keep: int = 2
@@ -57,9 +63,15 @@ class Checkpoints:
         """Writes NUMBER-name.kind, then removes what is older than the `keep` newest of its kind.
 
         Raises:
-            CannotWrite: the disk is full or gone; older checkpoints are as they were.
+            CannotWrite: the disk is full or gone, or the folder is a link; older checkpoints are
+                as they were.
             ValueError: the state holds what could not be loaded again.
         """
+        if self.folder.is_symlink():
+            raise CannotWrite(
+                f"checkpoint {name}: {self.folder} is a link, and checkpoints are kept in a folder "
+                "of their own; delete the link, or choose another place with runs=PATH"
+            )
         there = self._files()
         content = packed(state)
         if not any(file.suffix == kind for file in there):
@@ -71,11 +83,10 @@ class Checkpoints:
         except (OSError, CannotWrite) as error:
             kept = f"{there[-1].name} is whole" if there else "there is none before it"
             raise CannotWrite(f"checkpoint {name}: {error} ({kept})") from error
-        old = [file for file in self._files() if file.suffix == kind][: -self.keep]
-        # A kill leaves half of one behind, under a hidden name.
-        for file in [*old, *self.folder.glob(".*")]:
-            with suppress(OSError):
-                file.unlink()
+        for file in [file for file in self._files() if file.suffix == kind][: -self.keep]:
+            delete_file(self.folder.parent, file, [NUMBERED])
+        for half in owned(self.folder.parent, self.folder, [HALF_WRITTEN]):  # left by a kill
+            delete_file(self.folder.parent, self.folder / half.name, [HALF_WRITTEN])
 
     def newest(self, fits: Callable[[str, State], str]) -> State | None:
         """The newest state that is undamaged and fits, or None.
@@ -97,18 +108,13 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Removes all of them, and what a kill left of one."""
-        if self.folder.is_dir():
-            with suppress(OSError):
-                for file in self.folder.iterdir():
-                    file.unlink(missing_ok=True)
-                self.folder.rmdir()
+        """Deletes all of them, and what a kill left of one; other files stay."""
+        with suppress(OSError):
+            delete(self.folder.parent, self.folder, [NUMBERED, HALF_WRITTEN])
 
     def _files(self) -> list[Path]:
-        if not self.folder.is_dir():
-            return []
-        found = [f for f in self.folder.iterdir() if f.suffix in (STAGE, STEP)]
-        return sorted(file for file in found if file.name[:6].isdecimal())
+        found = owned(self.folder.parent, self.folder, [NUMBERED])
+        return sorted(self.folder / one.name for one in found)
 
 
 def packed(state: State) -> bytes:
@@ -116,7 +122,7 @@ def packed(state: State) -> bytes:
     buffer = io.BytesIO()
     torch.save(state, buffer)
     content = buffer.getvalue()
-    return MAGIC + hashlib.sha256(content).hexdigest().encode() + content
+    return CHECKPOINT_MAGIC + hashlib.sha256(content).hexdigest().encode() + content
 
 
 def unpacked(content: bytes) -> State:
@@ -124,10 +130,10 @@ def unpacked(content: bytes) -> State:
     Raises:
         ValueError: the content is damaged, or of another version.
     """
-    start = len(MAGIC) + SHA256_HEX
-    if content[: len(MAGIC)] != MAGIC or len(content) < start:
+    start = len(CHECKPOINT_MAGIC) + SHA256_HEX
+    if content[: len(CHECKPOINT_MAGIC)] != CHECKPOINT_MAGIC or len(content) < start:
         raise ValueError("it does not begin as a checkpoint of this version")
-    written, payload = content[len(MAGIC) : start], content[start:]
+    written, payload = content[len(CHECKPOINT_MAGIC) : start], content[start:]
     if hashlib.sha256(payload).hexdigest().encode() != written:
         raise ValueError("its SHA-256 differs, it is cut off or altered")
     # Tensors and plain values only: a checkpoint cannot run code.

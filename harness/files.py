@@ -11,8 +11,12 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+from harness.deletion import HALF_WRITTEN, SUFFIX, Mark, delete, is_real_folder
+
 HEARTBEAT_S = 5.0
 STALE_S = 60.0
+# All that a lock holds; also a name that its writer was killed over.
+OF_LOCK = (Mark(r"holder\.json"), HALF_WRITTEN)
 
 
 # Locks of this process: after a restart of its container another one had the same id.
@@ -55,7 +59,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
     Raises:
         CannotWrite: the disk is full, read-only or gone; the old content is as it was.
     """
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:8]}")
+    temporary = temporary_name(path)
     data = content.encode() if isinstance(content, str) else content
     try:
         with writing(path):
@@ -66,6 +70,11 @@ def write_whole(path: Path, content: bytes | str) -> None:
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def temporary_name(path: Path) -> Path:
+    """Beside the path; it says whose it is, so that harness.clean may delete what is left of it."""
+    return path.with_name(f".{path.name}.{uuid4().hex[:8]}{SUFFIX}")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -94,7 +103,7 @@ def make_writable(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe-{uuid4().hex[:8]}"
+        probe = temporary_name(folder / "probe")
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -116,7 +125,8 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
     lock = folder / ".lock"
     while not _acquired(lock):
         if not wait:
-            who, host = _holder(lock)
+            host, pid = holder(lock) or ("?", "?")
+            who = f"process {pid} on {host}"
             raise Busy(f"{folder} is in use by {who}; wait for it or stop it first", host)
         time.sleep(0.1)
     _held.add(lock.absolute())
@@ -129,7 +139,7 @@ def locked(folder: Path, wait: bool = True) -> Iterator[None]:
         stop.set()
         beat.join()
         _held.discard(lock.absolute())
-        _remove(lock)
+        _release(lock)
 
 
 def _acquired(lock: Path) -> bool:
@@ -141,7 +151,7 @@ def _acquired(lock: Path) -> bool:
     try:
         write_json(lock / "holder.json", {"host": socket.gethostname(), "pid": os.getpid()})
     except CannotWrite:
-        _remove(lock)
+        _release(lock)
         raise
     return True
 
@@ -161,30 +171,43 @@ def bury_if_stale(lock: Path) -> None:
         return
     try:
         if is_stale(lock):
-            _remove(lock)
+            _release(lock)
     finally:
         turn.rmdir()
 
 
 def is_stale(lock: Path) -> bool:
-    """Whether a lock's holder is dead on this host, or silent for too long; False without one."""
+    """Whether a lock's holder is dead on this host, or silent for too long; False without one.
+
+    A link is no lock of ours.
+    """
     try:
         age = _age(lock)
     except FileNotFoundError:
         return False
-    try:
-        holder = read_json(lock / "holder.json")
-    except ValueError:
-        holder = None
-    if holder and holder["host"] == socket.gethostname():
-        mine = holder["pid"] == os.getpid()
-        if not alive(holder["pid"]) or (mine and lock.absolute() not in _held):
+    if not is_real_folder(lock):
+        return False
+    host, pid = holder(lock) or ("", 0)
+    if host == socket.gethostname():
+        mine = pid == os.getpid()
+        if not alive(pid) or (mine and lock.absolute() not in _held):
             return True
     return age > STALE_S
 
 
+def holder(lock: Path) -> tuple[str, int] | None:
+    """Host and process id of who holds a lock; None where it does not say so."""
+    with suppress(ValueError, OSError):
+        said = read_json(lock / "holder.json")
+        if isinstance(said, dict):
+            host, pid = said.get("host"), said.get("pid")
+            if isinstance(host, str) and type(pid) is int and 0 < pid < 2**31:
+                return host, pid
+    return None
+
+
 def _age(folder: Path) -> float:
-    return time.time() - folder.stat().st_mtime
+    return time.time() - folder.lstat().st_mtime
 
 
 def alive(pid: int) -> bool:
@@ -197,22 +220,11 @@ def alive(pid: int) -> bool:
     return True
 
 
-def _holder(lock: Path) -> tuple[str, str]:
-    """How to call who holds it, and the host."""
-    holder = read_json(lock / "holder.json") or {}
-    host = holder.get("host", "?")
-    return f"process {holder.get('pid', '?')} on {host}", host
-
-
 def _beat(lock: Path, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_S):
         with suppress(OSError):
             os.utime(lock)
 
 
-def _remove(lock: Path) -> None:
-    with suppress(FileNotFoundError):
-        # All of them: a holder that was killed while it wrote its name left a temporary file.
-        for file in lock.iterdir():
-            file.unlink(missing_ok=True)
-        lock.rmdir()
+def _release(lock: Path) -> None:
+    delete(lock.parent, lock, OF_LOCK)

@@ -8,6 +8,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
+from harness.deletion import SUFFIX
+
 FILE = "progress.json"
 SECONDS_BETWEEN = 1.0
 
@@ -107,7 +109,7 @@ class PositionFile:
             return
         self._written_at = self._clock()
         # Not forced to the disk: after a crash of the machine nobody needs it.
-        temporary = self._file.with_name(f".{FILE}.{os.getpid():08x}")
+        temporary = self._file.with_name(f".{FILE}.{os.getpid():08x}{SUFFIX}")
         with suppress(OSError):
             temporary.write_text(json.dumps(asdict(self._now)) + "\n")
             temporary.replace(self._file)

@@ -1,6 +1,7 @@
 """Stages that runs have in common: whoever comes to one first computes it, the others load it."""
 
 import os
+import re
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.checkpoints import State, packed, unpacked
+from harness.deletion import Mark, delete_file
 from harness.files import write_whole
 from harness.latencies import note_latency
 from harness.prefix import Place
@@ -87,8 +89,8 @@ def _first_whole(homes: Iterable[Path]) -> State | None:
             continue
         except (ValueError, OSError) as error:
             print(f"stage {file} is damaged: {error}; computing it again", file=sys.stderr)
-            with suppress(OSError):
-                file.unlink()
+            # Two levels above each entry lies the folder of all stages, in that of all runs.
+            delete_file(home.parents[2], file, [Mark(re.escape(FILE))])
             continue
         with suppress(OSError):
             os.utime(home)  # when it was used last, for harness.clean

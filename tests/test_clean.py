@@ -11,16 +11,27 @@ from pathlib import Path
 import pytest
 from command import environment
 
-from harness.clean import KINDS, entries, main
+from harness.caches import entries
+from harness.clean import KINDS, main
 from harness.files import locked
 
+HALF = ".records.jsonl.0a1b2c3d.harness-part"
 NOBODY = 2**22 + 1  # no Linux process has a larger id
 HOUR = 3600.0
 
 
+DENSE, STAGE = ".dense/12/12" + 22 * "0", ".stages/56/56" + 22 * "f"
+BEGINS = {
+    ".safetensors": b'00000000{"__metadata__":{"sha256, note":"',
+    ".stage": b"pruning-harness checkpoint 1\n",
+    ".step": b"pruning-harness checkpoint 1\n",
+}
+
+
 def written(path: Path, size: int = 2**20, hours_ago: float = 2.0) -> Path:
+    """With the beginning that a file of ours has."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(bytes(size))
+    path.write_bytes(BEGINS.get(path.suffix, b"").ljust(size, b"\0"))
     then = time.time() - hours_ago * HOUR
     for one in (path, path.parent):
         os.utime(one, (then, then))
@@ -40,6 +51,7 @@ def run_in(runs: Path, name: str, state: str | None) -> Path:
     written(folder / "checkpoints" / "000001-x.stage")
     for result in ("records.jsonl", "model.safetensors", "masks.safetensors"):
         written(folder / result, 10)
+    (folder / "identity.json").write_text(json.dumps({"science": {}}))
     if state:
         (folder / "status.json").write_text(json.dumps({"state": state}))
     return folder
@@ -49,12 +61,12 @@ def run_in(runs: Path, name: str, state: str | None) -> Path:
 def fixture_runs(tmp_path: Path) -> Path:
     """One of each kind; of checkpoints those of a finished, a lost and an unfinished run."""
     runs = tmp_path / "runs"
-    written(runs / ".dense" / "12" / "1234" / "epoch-00002.safetensors")
-    written(runs / ".stages" / "56" / "5678" / "state.stage")
+    written(runs / DENSE / "epoch-00002.safetensors")
+    written(runs / STAGE / "state.stage")
     run_in(runs, "finished", "finished")
     run_in(runs, "gone", None)
     unfinished = run_in(runs, "unfinished", "interrupted")
-    written(unfinished / ".records.jsonl.0a1b2c3d", 5)
+    written(unfinished / HALF, 5)
     lock_of(unfinished, NOBODY)
     return runs
 
@@ -95,12 +107,12 @@ def test_what_is_asked_for_goes_and_all_else_stays(runs: Path, kind: str) -> Non
     assert kinds(runs) == {name: count for name, count in ALL.items() if name != kind}
     lost = {path.relative_to(runs).as_posix() for path in before if not path.exists()}
     gone = {
-        "dense": {".dense/12/1234/epoch-00002.safetensors"},
-        "stages": {".stages/56/5678/state.stage"},
+        "dense": {f"{DENSE}/epoch-00002.safetensors"},
+        "stages": {f"{STAGE}/state.stage"},
         "checkpoints": {
             f"survey/ab/{name}/checkpoints/000001-x.stage" for name in ("finished", "gone")
         },
-        "leftovers": {"survey/ab/unfinished/.records.jsonl.0a1b2c3d"},
+        "leftovers": {f"survey/ab/unfinished/{HALF}"},
         "locks": {"survey/ab/unfinished/.lock/holder.json"},
     }
     assert lost == gone[kind]
@@ -115,9 +127,7 @@ def test_all_frees_all_but_what_runs_go_on_from_and_leaves_no_empty_folders(runs
     assert (runs / "survey" / "ab" / "gone" / "records.jsonl").exists()
 
 
-@pytest.mark.parametrize(
-    "home", [".dense/12/1234", ".stages/56/5678", "survey/ab/finished", "survey/ab/gone"]
-)
+@pytest.mark.parametrize("home", [DENSE, STAGE, "survey/ab/finished", "survey/ab/gone"])
 def test_what_a_living_process_holds_stays(
     runs: Path, home: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -129,10 +139,10 @@ def test_what_a_living_process_holds_stays(
 
 
 def test_a_file_that_a_living_process_is_writing_is_no_leftover(runs: Path) -> None:
-    stage = runs / ".stages" / "56" / "5678"
-    written(stage / ".state.stage.0a1b2c3d")
+    stage = runs / STAGE
+    written(stage / ".state.stage.0a1b2c3d.harness-part")
     checkpoint = runs / "survey" / "ab" / "gone"
-    written(checkpoint / "checkpoints" / ".000002-y.stage.0a1b2c3d")
+    written(checkpoint / "checkpoints" / ".000002-y.stage.0a1b2c3d.harness-part")
     assert kinds(runs)["leftovers"] == 3
 
     with locked(stage), locked(checkpoint):
@@ -140,12 +150,12 @@ def test_a_file_that_a_living_process_is_writing_is_no_leftover(runs: Path) -> N
 
 
 def test_a_young_file_without_a_lock_is_no_leftover(runs: Path) -> None:
-    written(runs / "survey" / ".plan.json.0a1b2c3d", hours_ago=0)
+    written(runs / "survey" / ".plan.json.0a1b2c3d.harness-part", hours_ago=0)
     assert kinds(runs)["leftovers"] == 1
 
 
 def test_checkpoints_of_dense_training_go_with_it_only(runs: Path) -> None:
-    half = written(runs / ".dense" / "12" / "1234" / "checkpoints" / "000001-x.step")
+    half = written(runs / DENSE / "checkpoints" / "000001-x.step")
 
     assert kinds(runs) == ALL
     assert main([str(runs), "--free", "checkpoints", "--yes"]) == 0
@@ -154,16 +164,19 @@ def test_checkpoints_of_dense_training_go_with_it_only(runs: Path) -> None:
     assert not half.exists()
 
 
+OLD = ".dense/12/12" + 22 * "a"
+
+
 def test_what_was_used_lately_stays(runs: Path) -> None:
-    written(runs / ".dense" / "12" / "old" / "epoch-00001.safetensors", hours_ago=49)
+    old = written(runs / OLD / "epoch-00001.safetensors", hours_ago=49)
 
     assert main([str(runs), "--free", "dense", "stages", "--unused-for", "2", "--yes"]) == 0
-    assert not (runs / ".dense" / "12" / "old").exists()
-    assert (runs / ".dense" / "12" / "1234").exists() and kinds(runs) == ALL
+    assert not old.exists()
+    assert (runs / DENSE).exists() and kinds(runs) == ALL
 
 
 def test_taking_the_lock_of_an_entry_counts_as_use(runs: Path) -> None:
-    old = written(runs / ".dense" / "12" / "old" / "epoch-00001.safetensors", hours_ago=49).parent
+    old = written(runs / OLD / "epoch-00001.safetensors", hours_ago=49).parent
     with locked(old):
         pass
 

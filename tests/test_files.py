@@ -174,7 +174,7 @@ def test_a_lock_without_a_name_in_it_is_young_and_respected(tmp_path: Path) -> N
 
 def test_a_holder_killed_while_it_wrote_its_name_blocks_nobody(tmp_path: Path) -> None:
     lock = left_behind(tmp_path, "elsewhere", 1)
-    (lock / ".holder.json.12345678").write_text("{")
+    (lock / ".holder.json.12345678.harness-part").write_text("{")
     then = time.time() - files.STALE_S - 5
     os.utime(lock, (then, then))
     with locked(tmp_path, wait=False):

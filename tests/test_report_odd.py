@@ -1,5 +1,6 @@
 """Odd but legal input: what failed throughout, what is damaged beside the records."""
 
+import hashlib
 import json
 import math
 import shutil
@@ -153,6 +154,32 @@ def test_what_stops_a_report_on_its_way_into_place_forgets_no_file(
     assert (tmp_path / "report" / "paired.csv").exists()
     report(tmp_path)
     assert {path.name for path in (tmp_path / "report").iterdir()} == {*first, ".files"}
+
+
+def test_a_list_of_an_earlier_report_can_name_no_file_of_others(tmp_path: Path) -> None:
+    out = tmp_path / "runs" / "report"
+    write_run(tmp_path / "runs" / "0", dense(), make())
+    out.mkdir()
+    theirs = [tmp_path / "secret.txt", out / "notes.txt", out / "table.csv", out / "link.csv"]
+    for file in theirs[:3]:
+        file.write_text("of the user")
+    theirs[3].symlink_to(theirs[0])
+    sha = hashlib.sha256(b"of the user").hexdigest()
+    names = ["../../secret.txt", str(theirs[0]), "..", ".", "", "../report/notes.txt"]
+    lines = [*(f"{sha} {name}" for name in [*names, "link.csv"]), "notes.txt", "0 table.csv"]
+    (out / ".files").write_text("\n".join(lines))
+
+    report(tmp_path / "runs")
+    assert [file.read_text() for file in theirs] == ["of the user"] * 4
+
+
+def test_a_list_that_is_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
+    write_run(tmp_path / "0", dense(), make())
+    (tmp_path / "report").mkdir()
+    (tmp_path / "mine").write_text("of the user")
+    (tmp_path / "report" / ".files").symlink_to(tmp_path / "mine")
+    report(tmp_path)
+    assert (tmp_path / "mine").read_text() == "of the user"
 
 
 def test_change_against_dense_over_fewer_seeds_than_top1_is_told(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.deletion import Mark, delete
 from harness.files import read_json, write_json
 from harness.launch.asked import Asked
 from harness.launch.engine import Engine, attempt_line
@@ -31,6 +32,8 @@ Numbers = Sequence[int]
 # A result may be seen so much later than the end of its job, over a network file system.
 LATE_S = 15.0
 POINTS = "points.json"  # job id -> what it does, in the folder of each array
+# By the id that submitit gives them until SLURM has given one.
+OF_SUBMITIT = (Mark(r"[0-9a-f]{32}\.pkl"), Mark(r"\.submission_file_[0-9a-f]{32}\.sh"))
 # What describes the job in which a sweep was started must not reach the jobs that it submits.
 OUTER = ("SLURM_", "SRUN_")
 OF_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
@@ -115,11 +118,8 @@ class Jobs(Engine):
 
     def _tidy(self) -> None:
         """Removes what submitit leaves of jobs that were refused."""
-        for file in (*self.folder.glob("*.pkl"), *self.folder.glob(".submission_file_*")):
-            if not file.is_symlink():
-                file.unlink()
-        if not any(self.folder.iterdir()):
-            self.folder.rmdir()
+        sweep = self.folder.parents[1]
+        delete(sweep, self.folder, OF_SUBMITIT)
 
     def _there(self, lines: Sequence[str]) -> "dict[int, Pending]":
         """Jobs of an earlier start that wait or run, by number of their point."""

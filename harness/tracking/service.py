@@ -3,6 +3,7 @@
 import os
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from harness.tracking.outage import tell
@@ -88,6 +89,5 @@ def check_writable(folder: Path) -> None:
         OSError: files cannot be written there; W&B would silently write into /tmp instead.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    probe = folder / ".probe"
-    probe.write_bytes(b"\0")
-    probe.unlink()
+    with TemporaryFile(dir=folder) as probe:
+        probe.write(b"\0")

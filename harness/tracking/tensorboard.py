@@ -9,6 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from harness.deletion import Mark, delete_file, owned
 from harness.records import Record, Sink
 from harness.tracking.base import RunInfo
 from harness.tracking.none import Silent
@@ -128,5 +129,6 @@ def _flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
 
 def _clear(folder: Path) -> None:
     """What lies there is of a finished run that is done again."""
-    for file in folder.glob("events.out.tfevents.*"):
-        file.unlink()
+    mark = Mark(r"events\.out\.tfevents\..*")
+    for file in owned(folder.parent, folder, [mark]):
+        delete_file(folder.parent, folder / file.name, [mark])
