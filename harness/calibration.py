@@ -17,6 +17,7 @@ class Samples:
     samples: how many in all. per_class: or how many of each class; then samples must be null.
     balanced: `samples` are shared equally between the classes, as far as each has so many;
     otherwise they are drawn from all. Labels that are not one class per sample are not balanced.
+    Samples none of whose labels counts for the task are never drawn.
 
     Raises:
         ValueError: a number is below 1, or not exactly one of the two is given.
@@ -42,18 +43,23 @@ class Samples:
         if not isinstance(self.balanced, bool):
             raise ValueError(f"balanced must be true or false, got {self.balanced!r}")
 
-    def of(self, split: Split, classes: int, seed: int) -> Tensor:
+    def of(self, split: Split, classes: int, seed: int, shares: Tensor | None = None) -> Tensor:
         """Indices into the split, in a seeded order in which classes are mixed.
+
+        shares: how much of each sample counts, on the CPU; None: all of each.
 
         Raises:
             ValueError: the split has too few samples.
         """
         stream = torch.Generator().manual_seed(derive(seed, "calibration"))
         order = torch.randperm(len(split), generator=stream)
-        if self.samples is not None and self.samples > len(split):
+        if shares is not None:
+            order = order[shares[order] > 0]
+        if self.samples is not None and self.samples > len(order):
+            labelled = "" if len(order) == len(split) else " with a label that counts"
             raise ValueError(
-                f"calibration.samples={self.samples}, but there are only {len(split)} training "
-                "samples; ask for at most as many"
+                f"calibration.samples={self.samples}, but there are only {len(order)} training "
+                f"samples{labelled}; ask for at most as many"
             )
         if split.labels.dim() > 1 and self.per_class is not None:
             raise ValueError("calibration.per_class needs one class per sample; use samples")

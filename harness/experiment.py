@@ -164,7 +164,6 @@ class Experiment:
             recipe.check_ranks(ranks)
         dtype = DTYPES[self.dtype]
         splits = self.data.load().to(ranks.device, dtype)
-        self.calibration.of(splits.train, splits.classes, self.seed)  # refuses too few samples
         subject = Subject(
             model=self.model,
             splits=splits,
@@ -176,6 +175,8 @@ class Experiment:
             sync_batch_norm=self.sync_batch_norm,
             gradient_dtype=WIRE[self.gradient_dtype],
         )
+        subject.check_labels()
+        subject.chosen(self.calibration)  # refuses too few samples
         for recipe in (self.training, self.retraining):
             subject.check_smallest_batch(recipe.batch_size, recipe.accumulate)
             recipe.check_inputs(subject.sample())

@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from harness.levels import Levels
 
 Event = Callable[["Inside", Optimizer], None]
-Teach = Callable[[Tensor, Tensor, Tensor], Tensor]  # inputs, outputs, own loss -> loss
+# inputs, outputs, labels, own loss -> loss
+Teach = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class Inside:

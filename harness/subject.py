@@ -18,7 +18,7 @@ from harness.metrics.size import density, kept_share, layer_densities, parameter
 from harness.models.base import Model
 from harness.pruning import Calibration
 from harness.seeds import derive
-from harness.task.base import Task
+from harness.task.base import Task, check_labels
 from harness.tensors import Tensors, prunable_weights
 from harness.training.evaluation import Measured, evaluate
 from harness.training.order import epoch_order, portions
@@ -105,10 +105,28 @@ class Subject:
 
     def calibration(self, samples: Samples, batch_size: int) -> Calibration:
         """This rank's share of the calibration samples: the same set every time."""
-        order = samples.of(self.splits.train, self.splits.classes, self.seed)
-        mine = self.ranks.share(order)
+        mine = self.ranks.share(self.chosen(samples))
         batches = self.splits.train.batches(mine.split(batch_size))
         return Calibration([b for b in batches if len(b[1])], self.task.loss, self.ranks.mean)
+
+    def chosen(self, samples: Samples) -> Tensor:
+        """Indices of the calibration samples, on all ranks.
+
+        Raises:
+            ValueError: there are too few.
+        """
+        shares = self.setting(0).shares
+        return samples.of(self.splits.train, self.splits.classes, self.seed, shares)
+
+    def check_labels(self) -> None:
+        """
+        Raises:
+            ValueError: of the training, validation or test data no label counts.
+        """
+        for part in ("train", "validation", "test"):
+            labels = getattr(getattr(self.splits, part), "labels", None)
+            if isinstance(labels, Tensor):
+                check_labels(self.task, labels, f"the {part} data")
 
     def inputs(self, samples: int, batch_size: int, purpose: str) -> Iterator[Tensor]:
         """Batches of training inputs, of at most so many samples, the same on every rank."""

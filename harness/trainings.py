@@ -11,6 +11,7 @@ from harness.inside import Event, Inside, Teach
 from harness.moment import Moment
 from harness.records import STAGES, Trained
 from harness.saver import LevelSaver
+from harness.task.base import counts_of
 from harness.tensors import load_into
 from harness.training.meter import Meter, trained
 from harness.training.plans import applied
@@ -154,10 +155,10 @@ class Trainings:
         distillation = self.what.distillation
         assert distillation is not None
 
-        def loss(inputs: Tensor, outputs: Tensor, own: Tensor) -> Tensor:
+        def loss(inputs: Tensor, outputs: Tensor, labels: Tensor, own: Tensor) -> Tensor:
             with torch.no_grad():
                 found = teacher(inputs)
-            return distillation.loss(outputs, found, own)
+            return distillation.loss(outputs, found, own, counts_of(self.what.task, labels))
 
         return loss
 

@@ -73,7 +73,7 @@ def test_a_training_that_begins_inside_an_epoch_has_the_loss_of_what_is_left_of_
 
 
 def test_the_loss_is_the_one_that_was_minimised() -> None:
-    hooks = Hooks(loss_term=lambda inputs, outputs, loss: 10 * loss)
+    hooks = Hooks(loss_term=lambda inputs, outputs, labels, loss: 10 * loss)
     split = points([1.0], [2.0])
 
     fit = trainer(optimizer=STILL).fit(passing(), setting(split, InputAsLoss()), hooks)

@@ -60,12 +60,13 @@ def test_ranks_count_every_sample_once() -> None:
 def test_more_ranks_than_samples_is_fine() -> None:
     class Apart(Ranks):
         def sum(self, tensor: Tensor) -> Tensor:
-            return tensor
+            # What the rank with the sample adds: a hit, no loss, and a sample that counts.
+            return tensor + torch.tensor([1.0, 1.0, 0.0, 1.0])
 
         def send(self, tensors: list[Tensor]) -> None:
             pass
 
-    assert evaluate(nn.Identity(), outputs_of(RIGHT), TASK, Apart(3, 4)).top1 == 0.0
+    assert evaluate(nn.Identity(), outputs_of(RIGHT), TASK, Apart(3, 4)).top1 == 1.0
 
 
 def test_the_network_is_measured_in_eval_mode_without_gradients() -> None:

@@ -14,11 +14,15 @@ def group(count: int) -> list[Ranks]:
 
 
 def steps(
-    order: torch.Tensor, batch_size: int, ranks: Ranks, accumulate: int
+    order: torch.Tensor,
+    batch_size: int,
+    ranks: Ranks,
+    accumulate: int,
+    sizes: list[float] | None = None,
 ) -> list[list[Portion]]:
     """This rank's portions, one list per optimizer step."""
     found: list[list[Portion]] = [[]]
-    for portion in portions(order, batch_size, ranks, accumulate):
+    for portion in portions(order, batch_size, ranks, accumulate, sizes):
         found[-1].append(portion)
         if portion.last:
             found.append([])

@@ -80,15 +80,15 @@ def test_a_step_that_something_else_takes_moves_no_weight() -> None:
     assert model.weight.tolist() == [[-1.0, -2.0]]
 
 
-def test_a_loss_term_sees_inputs_outputs_and_the_tasks_loss() -> None:
+def test_a_loss_term_sees_inputs_outputs_labels_and_the_tasks_loss() -> None:
     model, seen = line(), []
 
-    def twice(inputs: Tensor, outputs: Tensor, loss: Tensor) -> Tensor:
-        seen.append((inputs.tolist(), outputs.tolist(), float(loss.detach())))
+    def twice(inputs: Tensor, outputs: Tensor, labels: Tensor, loss: Tensor) -> Tensor:
+        seen.append((inputs.tolist(), outputs.tolist(), labels.tolist(), float(loss.detach())))
         return 2 * loss
 
     trainer().fit(model, setting(points([1.0, 2.0])), Hooks(loss_term=twice))
-    assert seen == [([[1.0, 2.0]], [[0.0]], 0.0)]
+    assert seen == [([[1.0, 2.0]], [[0.0]], [0], 0.0)]
     assert model.weight.tolist() == [[-2.0, -4.0]]
 
 

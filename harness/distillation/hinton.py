@@ -12,7 +12,8 @@ class Hinton:
 
     p = softmax(teacher_outputs / T), q = softmax(outputs / T). Outputs are logits, (samples,
     classes) or (samples, positions, classes); of the latter the mean over a sample's positions
-    counts, as in the loss of task=language_modelling.
+    counts, as in the loss of task=language_modelling. What the task does not count, such as
+    padding, adds 0 to the sum.
 
     Source: Hinton et al. 2015, Distilling the Knowledge in a Neural Network (arXiv:1503.02531):
     a weighted average of both terms, T^2 because the soft term's gradients shrink with 1/T^2,
@@ -41,7 +42,13 @@ class Hinton:
                 "labels have the rest"
             )
 
-    def loss(self, outputs: Tensor, teacher_outputs: Tensor, loss: Tensor) -> Tensor:
+    def loss(
+        self,
+        outputs: Tensor,
+        teacher_outputs: Tensor,
+        loss: Tensor,
+        counts: Tensor | None = None,
+    ) -> Tensor:
         """
         Raises:
             ValueError: the outputs of both networks differ in shape, or have another number of
@@ -50,16 +57,20 @@ class Hinton:
         _check_shapes(outputs, teacher_outputs)
         if self.weight == 0:
             return loss
-        soft = self._divergence(outputs, teacher_outputs.detach())
+        soft = self._divergence(outputs, teacher_outputs.detach(), counts)
         return (1 - self.weight) * loss + self.weight * self.temperature**2 * soft
 
-    def _divergence(self, outputs: Tensor, teacher_outputs: Tensor) -> Tensor:
+    def _divergence(
+        self, outputs: Tensor, teacher_outputs: Tensor, counts: Tensor | None
+    ) -> Tensor:
         found = F.kl_div(
             self._log_shares(outputs),
             self._log_shares(teacher_outputs),
             reduction="none",
             log_target=True,
         ).sum(dim=-1)
+        if counts is not None:
+            found = torch.where(counts, found, 0.0)
         return found.sum() if found.ndim == 1 else found.mean(dim=1).sum()
 
     def _log_shares(self, outputs: Tensor) -> Tensor:

@@ -4,13 +4,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from harness.task.base import IGNORED
+
 
 @dataclass(frozen=True)
 class Classification:
     """Cross-entropy over classes; outputs (samples, classes), labels (samples,).
 
     Label smoothing acts on the training loss only; the measured loss is plain cross-entropy.
-    With 5 classes or fewer top-5 is always 1.
+    With 5 classes or fewer top-5 is always 1. A sample labelled -100 counts in nothing.
 
     Raises:
         ValueError: label_smoothing is not in [0, 1).
@@ -24,6 +26,9 @@ class Classification:
                 f"label_smoothing must be in [0, 1), got {self.label_smoothing}; 0 turns it off"
             )
 
+    def counts(self, labels: Tensor) -> Tensor:
+        return labels != IGNORED
+
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """
         Raises:
@@ -35,7 +40,11 @@ class Classification:
                 "; for data of sequences use task=language_modelling"
             )
         return F.cross_entropy(
-            outputs, labels, reduction="sum", label_smoothing=self.label_smoothing
+            outputs,
+            labels,
+            reduction="sum",
+            ignore_index=IGNORED,
+            label_smoothing=self.label_smoothing,
         )
 
     @torch.no_grad()
@@ -45,5 +54,5 @@ class Classification:
         return {
             "top1": hits[:, 0].sum(),
             "top5": hits.sum(),
-            "loss": F.cross_entropy(outputs, labels, reduction="sum"),
+            "loss": F.cross_entropy(outputs, labels, reduction="sum", ignore_index=IGNORED),
         }

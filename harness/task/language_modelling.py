@@ -4,26 +4,34 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from harness.task.base import IGNORED
+
 
 @dataclass(frozen=True)
 class LanguageModelling:
     """Next-token prediction; outputs (samples, positions, classes), labels (samples, positions).
 
-    Loss: mean over a sample's positions of -ln p(label), summed over samples. So a recorded loss,
-    the mean per sample, is in nats per token (per character with data=topics): divided by ln 2
-    it is in bits, and its exp is the perplexity. top1 and top5 are the shares of positions whose
-    label is the best class, or among the best five.
+    Loss: sum over a sample's positions of -ln p(label) / positions, summed over samples. A
+    recorded loss, the mean over all positions, is in nats per token (per character with
+    data=topics): divided by ln 2 it is in bits, and its exp is the perplexity. top1 and top5 are
+    the shares of positions whose label is the best class, or among the best five.
 
-    Samples are sequences of equal length, so that a mean over samples is one over all positions.
+    Samples are sequences of equal length. Positions labelled -100, such as padding, count in
+    nothing: a sample with half of them weighs half, so that all means are over the other positions.
 
     Raises:
         ValueError: outputs or labels have another shape.
     """
 
+    def counts(self, labels: Tensor) -> Tensor:
+        return labels != IGNORED
+
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         _check_shapes(outputs, labels)
         # cross_entropy has its classes in dimension 1.
-        found = F.cross_entropy(outputs.transpose(1, 2), labels, reduction="none")
+        found = F.cross_entropy(
+            outputs.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED
+        )
         return found.mean(dim=1).sum()
 
     @torch.no_grad()

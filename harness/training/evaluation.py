@@ -1,4 +1,4 @@
-"""Accuracy and loss over a whole split: sums over samples, divided once."""
+"""Accuracy and loss over a whole split: sums over samples, divided once by what counts."""
 
 from dataclasses import dataclass
 
@@ -7,15 +7,15 @@ from torch import nn
 
 from harness.data.base import Split
 from harness.distributed import Ranks
-from harness.task.base import Task
+from harness.task.base import Task, shares
 from harness.tensors import evaluating
 
 
 @dataclass(frozen=True)
 class Measured:
-    top1: float  # share of samples, in [0, 1]
+    top1: float  # share of the samples (or positions) that count, in [0, 1]
     top5: float
-    loss: float  # mean per sample
+    loss: float  # mean over them
 
 
 @torch.no_grad()
@@ -28,17 +28,21 @@ def evaluate(
     rank 0's. The model's mode comes back as it was.
 
     Raises:
-        ValueError: the split is empty.
+        ValueError: the split is empty, or none of its labels counts.
     """
     if len(split) == 0:
         raise ValueError("cannot evaluate on 0 samples; give the split at least 1")
     ranks.send(list(model.buffers()))
-    sums = torch.zeros(3, dtype=torch.float64, device=ranks.device)
+    sums = torch.zeros(4, dtype=torch.float64, device=ranks.device)
     mine = ranks.share(torch.arange(len(split)))
     with evaluating(model):
         for inputs, labels in split.batches(mine.split(batch_size)):
             if len(labels):
                 found = task.measure(model(inputs), labels)
-                sums += torch.stack([found[key].double() for key in ("top1", "top5", "loss")])
-    top1, top5, loss = (ranks.sum(sums) / len(split)).tolist()
+                parts = [found[key].double() for key in ("top1", "top5", "loss")]
+                sums += torch.stack([*parts, shares(task, labels).sum()])
+    *totals, counted = ranks.sum(sums)
+    if not counted:
+        raise ValueError(f"no label of these {len(split)} samples counts; give them labels")
+    top1, top5, loss = (torch.stack(totals) / counted).tolist()
     return Measured(top1, top5, loss)

@@ -15,7 +15,7 @@ from harness.moment import Moment
 from harness.seeds import derive
 from harness.tensors import Batch, load_into
 from harness.training.epoch_end import finite_loss, validation_top1
-from harness.training.order import Portion, between, epoch_order, portions, steps_per_epoch
+from harness.training.order import Portion, batch_sizes, between, epoch_order, portions
 from harness.training.own import own_of, take_up_own
 from harness.training.setting import Curve, Hooks, LoopState, Setting
 
@@ -52,12 +52,13 @@ class Loop:
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
         device = setting.ranks.device
         self.scaler = torch.amp.GradScaler(device.type) if recipe.autocast == "float16" else None
-        self.steps = steps_per_epoch(len(setting.split), recipe.batch_size)
+        self.steps = recipe.steps_per_epoch(len(setting.split))
         self.first = begin.steps(self.steps)
         self.epoch, self.step = begin
         self.norm: float | None = None
         self.own: dict[str, Any] | None = None  # of this rank, until the epoch is taken up
         self.total = torch.zeros((), dtype=torch.float64, device=device)
+        self.sizes: list[float] = []  # what each batch of the epoch under way is divided by
         self.curve = Curve()
         if resumed:
             self._take_up(resumed)
@@ -110,7 +111,9 @@ class Loop:
         # So that no measurement on the way decides what a network with such buffers learns.
         ranks.send(list(self.model.buffers()))
         top1 = validation_top1(self.model, self.setting)
-        self.curve = self.curve.extended(loss / self._samples, top1)
+        # This training may have begun inside the epoch.
+        counted = sum(self.sizes[max(0, self.first - self.epoch * self.steps) :])
+        self.curve = self.curve.extended(loss / (counted or 1), top1)
         self.epoch, self.step = self.epoch + 1, 0
         self.total.zero_()
 
@@ -119,18 +122,13 @@ class Loop:
         """Of the next step, from 0 at this training's first."""
         return self.at.steps(self.steps) - self.first
 
-    @property
-    def _samples(self) -> int:
-        """Of this epoch, in this training: it may have begun inside it."""
-        began = self.first - self.epoch * self.steps
-        return len(self.setting.split) - max(0, began) * self.recipe.batch_size
-
     def _portions(self, steps: int) -> list[Portion]:
         """Of this epoch's steps from the next one up to `steps` of them."""
         setting, recipe = self.setting, self.recipe
         order = epoch_order(len(setting.split), setting.seed, setting.level, self.epoch)
+        self.sizes = batch_sizes(order, recipe.batch_size, setting.shares)
         order = order.to(setting.ranks.device)
-        every = portions(order, recipe.batch_size, setting.ranks, recipe.accumulate)
+        every = portions(order, recipe.batch_size, setting.ranks, recipe.accumulate, self.sizes)
         return between(self.step, steps, list(every))
 
     def save(self) -> None:
@@ -188,7 +186,8 @@ class Loop:
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         outputs = self.replica(inputs)
         loss = self.setting.task.loss(outputs, labels)
-        return self.hooks.loss_term(inputs, outputs, loss) if self.hooks.loss_term else loss
+        term = self.hooks.loss_term
+        return term(inputs, outputs, labels, loss) if term else loss
 
     def _augmented(self, portion: Portion, inputs: Tensor) -> Tensor:
         augmentation = self.recipe.augmentation

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -10,7 +11,7 @@ from torch.optim import Optimizer
 
 from harness.data.base import Split
 from harness.distributed import Ranks
-from harness.task.base import Task
+from harness.task.base import Task, shares
 from harness.tensors import Tensors
 
 LoopState = dict[str, Any]  # plain values and tensors
@@ -20,8 +21,8 @@ LoopState = dict[str, Any]  # plain values and tensors
 class Curve:
     """After each whole epoch of a training so far.
 
-    losses: mean per sample as it was minimised, over the epoch's steps. top1: on validation data,
-    in [0, 1]; empty where there is none.
+    losses: mean over what counts as it was minimised, over the epoch's steps. top1: on validation
+    data, in [0, 1]; empty where there is none.
     """
 
     losses: list[float] = field(default_factory=list)
@@ -62,8 +63,8 @@ class Hooks:
 
     # Before a step's forward pass: masks may change here, and with them the optimizer's state.
     before_step: Callable[[int, Optimizer], None] | None = None
-    # (inputs, outputs, the task's loss summed over these samples) -> the sum to minimise.
-    loss_term: Callable[[Tensor, Tensor, Tensor], Tensor] | None = None
+    # (inputs, outputs, labels, the task's loss summed over these samples) -> the sum to minimise.
+    loss_term: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor] | None = None
     # With gradients averaged, unscaled, not clipped: whether this step is taken by something else
     # than the optimizer, which then does nothing.
     takes_step: Callable[[Optimizer], bool] | None = None
@@ -87,3 +88,13 @@ class Setting:
     level: int | str  # 0 is dense training; names the random streams
     gradient_dtype: torch.dtype | None = None  # of gradients between ranks, None: their own
     validation: Split | None = None
+
+    @cached_property
+    def shares(self) -> Tensor | None:
+        """How much of each sample counts, on the CPU; None: all of each, as far as is known.
+
+        A split that does not hold its labels as one tensor has none that are left out.
+        """
+        labels = getattr(self.split, "labels", None)
+        found = shares(self.task, labels).cpu() if isinstance(labels, Tensor) else None
+        return None if found is None or bool((found == 1).all()) else found
