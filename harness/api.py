@@ -1,8 +1,8 @@
 """What notebooks and scripts use: scores and masks of any module, the pruned network of a run."""
 
+import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from operator import index
 from pathlib import Path
 from typing import Any
@@ -11,19 +11,20 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, Facts
-from harness.budget import Goal, counted
+from harness.budget import Goal, counted, round_goals
 from harness.delivery import read_delivery
 from harness.finite import checked_scores, naming_broken
-from harness.launch.build import build_part, named
+from harness.launch.build import build_part
+from harness.launch.components import components
 from harness.masks import MaskStore
 from harness.models.base import Model
-from harness.parts import check_offers
 from harness.prunable import store_for, take_over
 from harness.pruning import Pruner
+from harness.records import no_weight_left
 from harness.request import Given, Request
 from harness.rounds import Rounds
 from harness.saliency.base import Saliency
-from harness.schedule.base import check_rounds, check_target, path
+from harness.schedule.base import check_rounds, check_target
 from harness.structure.base import Structure, Units
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, copied, mean_alone
 
@@ -82,7 +83,8 @@ def score(
         ValueError: there is no such saliency, it needs data and gets none, the model has nothing
             to prune, or a score is not finite.
     """
-    pruner = _pruner(saliency, structure, "global_ranking", seed)
+    parts = components(None, saliency, structure, None, seed)
+    pruner = Pruner(parts.saliency, parts.structure, parts.allocation)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
     units = request.units(model)
     weights = {name: model.get_parameter(name).detach() for name in units}
@@ -96,9 +98,10 @@ def prune(
     density: float | None = None,
     *,
     keep: int | Mapping[str, int] | None = None,
-    saliency: str | Saliency = "magnitude",
-    structure: str | Structure = "element",
-    allocation: str | Allocation = "global_ranking",
+    method: str | None = None,
+    saliency: str | Saliency | None = None,
+    structure: str | Structure | None = None,
+    allocation: str | Allocation | None = None,
     batches: Iterable[Batch] | None = None,
     loss: Loss | None = None,
     mean: Mean = mean_alone,
@@ -113,11 +116,15 @@ def prune(
     density: kept share of all prunable weights, in (0, 1]; exactly round(density * n) stay, or all
     that are alive, if that is less. Or keep: how many units stay (single weights with structure
     "element"), one total or one count per tensor by parameter name; tensors that are not named
-    lose nothing. Components are objects or names of files in conf/. batches, loss, mean, exclude,
-    seed: as in `score`. example_input: also for budget="macs". masks: in force already, of the
-    same structure; what they prune is zeroed and stays pruned. Without them an earlier call is
-    forgotten. rounds: in how many steps, with new scores at each; None: as many as the saliency's
-    authors take. After an error the model is as it was.
+    lose nothing. method: the name of a file in conf/method/, whose components and rounds are taken.
+    Components are objects or names of files in conf/; without a method they are magnitude, element
+    and the saliency's own default: uniform where its scores do not compare between layers, else
+    global_ranking. batches, loss, mean, exclude, seed: as in `score`. example_input: also for
+    budget="macs". masks: in force already, of the same structure; what they prune is zeroed and
+    stays pruned. Without them an earlier call is forgotten. rounds: in how many steps, with new
+    scores at each; None: as many as the method or the saliency's authors take. A tensor that is
+    left without a weight, and was not asked to be, is warned of (UserWarning). After an error the
+    model is as it was.
 
     >>> import harness, torch
     >>> from torch import nn
@@ -138,18 +145,20 @@ def prune(
     """
     check_rounds(rounds)
     counts = _whole(keep) if isinstance(keep, Mapping) else None
-    shared = allocation if counts is None else Given(counts=counts)
-    pruner = _pruner(saliency, structure, shared, seed)
+    parts = components(method, saliency, structure, allocation, seed)
+    shared = parts.allocation if counts is None else Given(counts=counts)
+    pruner = Pruner(parts.saliency, parts.structure, shared)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
     units, facts, data = request.units(model), request.facts(model), request.data(model)
     store = store_for(model, units)
     store.shrink_to(masks or {})
-    start, end = _target(pruner, model, store, units, facts, density, counts or keep)
-    each = int(getattr(pruner.saliency, "rounds", 1)) if rounds is None else rounds
-    goals = [replace(end, keep=round(part)) for part in path(start, end.keep, each)]
+    alive, end, unit = _target(pruner, model, store, units, facts, density, counts or keep)
+    goals = round_goals(alive, end, unit, parts.rounds if rounds is None else rounds)
     with _restored_after_errors(model, store):
         store.apply_to(model)
         Rounds(pruner, units, data, facts).run(model, store, goals)
+    if end > 0:
+        _warn_of_empty(store.masks, [name for name in units if (counts or {}).get(name) != 0])
     return dict(store.masks)
 
 
@@ -163,16 +172,10 @@ def _restored_after_errors(model: nn.Module, store: MaskStore) -> Iterator[None]
         raise
 
 
-def _pruner(
-    saliency: str | Saliency, structure: str | Structure, allocation: str | Allocation, seed: int
-) -> Pruner:
-    asked = {"saliency": saliency, "structure": structure, "allocation": allocation}
-    parts: dict[str, Any] = {
-        group: named(group, part, seed) if isinstance(part, str) else part
-        for group, part in asked.items()
-    }
-    check_offers(parts)
-    return Pruner(**parts)
+def _warn_of_empty(masks: Tensors, names: Iterable[str]) -> None:
+    empty = [name for name in names if not masks[name].any()]
+    if empty:
+        warnings.warn(no_weight_left(empty), stacklevel=3)
 
 
 def _target(
@@ -183,19 +186,19 @@ def _target(
     facts: Facts,
     density: float | None,
     keep: int | Mapping[str, int] | None,
-) -> tuple[float, Goal]:
-    """How much is alive, and what shall be left of it."""
+) -> tuple[int, float, str]:
+    """Returns how much is alive, what shall be left of it, and what both count."""
     if (density is None) == (keep is None):
         raise ValueError(f"give one of density and keep, got density={density} and keep={keep}")
     counts = "units" if density is None else counted("density", pruner.budget)
     alive = pruner.alive(model, store, units, facts, counts)
     if density is None:
-        return sum(alive.values()), Goal(_total(keep, alive), counts)
+        return sum(alive.values()), _total(keep, alive), counts
     check_target("density", density, "density")
     account = pruner.account("density", model, units, facts)
-    goal = Goal(round(account.share_of(density) * account.removable), counts)
-    pruner.check(goal, model, units, facts)
-    return sum(alive.values()), goal
+    end = account.share_of(density) * account.removable
+    pruner.check(Goal(round(end), counts), model, units, facts)
+    return sum(alive.values()), end, counts
 
 
 def _total(keep: int | Mapping[str, int] | None, alive: Counts) -> int:

@@ -6,6 +6,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from torch import nn
 
 from harness.allocation.base import Allocation, Layer, Layers, Unreachable
+from harness.schedule.base import path
 from harness.tensors import Counts, prunable_weights
 
 # Who asks for a limit of reach in six digits, rounded to either side, gets the limit.
@@ -73,6 +74,18 @@ class Goal:
 
     keep: int
     counts: str  # as in Account, or "units"
+
+
+def round_goals(alive: int, end: float, counts: str, rounds: int) -> list[Goal]:
+    """Returns the goal of each round from what is alive to `end`, both in what `counts` names.
+
+    Round k keeps round(alive (end / alive)^(k / rounds)), the last one round(end). `end` is not
+    rounded before, so that a run and a call of the Python API go through the same counts.
+
+    >>> [goal.keep for goal in round_goals(1000, 40.4, "weights", rounds=4)]
+    [448, 201, 90, 40]
+    """
+    return [Goal(round(keep), counts) for keep in path(alive, end, rounds)]
 
 
 def counted(unit: str, budget: str) -> str:

@@ -4,10 +4,9 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from harness.budget import Goal
+from harness.budget import Goal, round_goals
 from harness.prunable import take_over
 from harness.rounds import Rounds
-from harness.schedule.base import path
 from harness.seeds import derive
 from harness.sensitivity.curves import with_curves
 from harness.tensors import copied
@@ -62,6 +61,10 @@ class Prunings:
         return Rounds(pruner, units, data, levels.facts, ranks.agree, ranks.send, stop)
 
     def goals(self, share: float) -> list[Goal]:
-        """Of the rounds from what is in force to this share."""
-        shares = path(self.levels.share, share, self.what.rounds)
-        return [self.levels.targets.goal(part) for part in shares]
+        """Returns the goals of the rounds from what is alive to this share."""
+        levels, what, account = self.levels, self.what, self.levels.targets.account
+        held = what.pruner.alive(
+            levels.network, levels.store, levels.units, levels.facts, account.counts
+        )
+        end = share * account.removable
+        return round_goals(sum(held.values()), end, account.counts, what.rounds)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,6 +18,16 @@ SHARES = (
     *("target_density", "density", "density_of_masks", "effective_density"),
     *("top1", "top5", "validation_top1"),
 )
+
+
+def no_weight_left(layers: Sequence[str]) -> str:
+    """Says of weights, by parameter name, that their layers are empty.
+
+    >>> no_weight_left(["fc1.weight", "fc2.weight"])
+    'fc1, fc2 have no weight left'
+    """
+    names = [name.removesuffix(".weight") for name in layers]
+    return f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} no weight left"
 
 
 def place(level: int, stage: str) -> int:

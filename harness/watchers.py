@@ -11,7 +11,7 @@ from harness import records
 from harness.files import write_whole, writing
 from harness.position import PositionFile
 from harness.progress import Progress
-from harness.records import Record, Sink
+from harness.records import Record, Sink, no_weight_left
 
 
 class Files:
@@ -110,10 +110,9 @@ def collapse(record: Record) -> str:
     """
     if not record.empty_layers and record.effective_density != 0:
         return ""
-    layers = [name.removesuffix(".weight") for name in record.empty_layers or []]
-    what = f"{', '.join(layers)} {'have' if len(layers) > 1 else 'has'} no weight left"
+    what = no_weight_left(record.empty_layers) if record.empty_layers else "no path is left"
+    kept, connected = 100 * record.density, 100 * (record.effective_density or 0)
     return (
-        f"{record.label} seed {record.seed}  level {record.level}: "
-        f"{what if layers else 'no path is left'}; {100 * record.density:.3g} % of the weights are "
-        f"kept, {100 * (record.effective_density or 0):.3g} % still connect input and output"
+        f"{record.label} seed {record.seed}  level {record.level}: {what}; {kept:.3g} % of the "
+        f"weights are kept, {connected:.3g} % still connect input and output"
     )

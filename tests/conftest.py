@@ -57,6 +57,7 @@ def every(group: str) -> pytest.MarkDecorator:
 def component(group: str, name: str, seed: int = 0, **changes: object) -> Any:
     """The object that a file of conf/ describes, for a run of this seed."""
     part = OmegaConf.merge(OmegaConf.load(CONF / group / f"{name}.yaml"), changes)
+    part.pop("defaults", None)  # what goes with it in a composed config
     return instantiate(OmegaConf.create({"seed": seed, "part": part}).part, _convert_="all")
 
 

@@ -1,6 +1,7 @@
 """harness.score and harness.prune, as in a notebook: any module, no config."""
 
 import copy
+import warnings
 from collections import OrderedDict
 
 import numpy as np
@@ -55,8 +56,10 @@ def test_exactly_the_density_is_kept_and_the_rest_is_zero(
         with pytest.raises(ValueError, match="smallest reachable density"):
             harness.prune(model, density, allocation=allocation)
         return
-    masks = harness.prune(model, density, allocation=allocation)
+    with warnings.catch_warnings(record=True, action="always") as told:
+        masks = harness.prune(model, density, allocation=allocation)
     assert sum(kept(masks).values()) == round(density * 30)
+    assert bool(told) == (0 in kept(masks).values())
     for name, mask in masks.items():
         assert torch.equal(model.get_parameter(name) != 0, mask)
 

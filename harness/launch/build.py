@@ -1,6 +1,7 @@
 """The one place where configs become objects."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import hydra
@@ -14,8 +15,12 @@ def build_part(node: DictConfig | Mapping[str, Any]) -> Any:
     return hydra.utils.instantiate(node, _convert_="all")
 
 
-def named(group: str, name: str, seed: int) -> Any:
-    """What conf/<group>/<name>.yaml describes, for a run of this seed.
+def named(
+    group: str, name: str, seed: int, changes: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
+    """Builds what conf/<group>/<name>.yaml describes, for a run of this seed.
+
+    changes: other values of its keys, dotted where they lie deeper.
 
     Raises:
         ValueError: there is no such file.
@@ -24,4 +29,9 @@ def named(group: str, name: str, seed: int) -> Any:
     if not file.is_file():
         there = ", ".join(sorted(one.stem for one in (CONF / group).glob("*.yaml")))
         raise ValueError(f"there is no {group} {name!r}; there are: {there}; or give an object")
-    return build_part(OmegaConf.create({"seed": seed, "part": OmegaConf.load(file)}).part)
+    part = OmegaConf.load(file)
+    assert isinstance(part, DictConfig)
+    part.pop("defaults", None)  # what goes with it in a composed config
+    for key, value in changes.items():
+        OmegaConf.update(part, key, value)
+    return build_part(OmegaConf.create({"seed": seed, "part": part}).part)

@@ -12,7 +12,9 @@ from omegaconf import DictConfig
 from harness.launch.paths import CONF
 
 # Groups of which nothing is chosen by default.
-OPTIONAL = ("dynamics", "penalty", "recalibration", "distillation", "experiment", "sweep")
+OPTIONAL = (
+    "dynamics", "penalty", "recalibration", "distillation", "method", "experiment", "sweep",
+)  # fmt: skip
 
 
 def composed(overrides: Sequence[str] = ()) -> DictConfig:

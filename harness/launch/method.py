@@ -9,6 +9,8 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
+from harness.launch.paths import CONF
+
 # Groups that every method chooses from; they name a run that is no method's.
 PARTS = ("saliency", "structure", "allocation")
 # Groups that it may choose from, with the plain choice of those that do not.
@@ -78,21 +80,42 @@ def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf)
     return name, label
 
 
+def shipped_method(name: str) -> Method:
+    """Reads conf/method/<name>.yaml.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    files = {file.stem: file for file in (CONF / "method").glob("*.yaml")}
+    if name not in files:
+        raise ValueError(f"there is no method {name!r}; there are: {', '.join(sorted(files))}")
+    return _read(files[name])
+
+
 def _method(actual: dict[str, Any], files: dict[str, Path], hydra: HydraConf) -> Method:
-    chosen = _read(files[actual["method"]])
-    changed = chosen.changed(actual)
-    asked = any(text.startswith("method=") for text in hydra.overrides.task)
-    if asked and changed:
-        key, fixed = next(iter(changed.items()))
-        raise ValueError(
-            f"method={chosen.name} has {key}={fixed}, but {key}={actual.get(key)} was asked for; "
-            "leave out one of the two (without method= the run is named by its parts)"
-        )
-    if asked or not (changed or chosen.extras(actual)):
-        return chosen
-    known = [chosen, *(_read(files[name]) for name in sorted(files))]
+    known = [_read(files[name]) for name in sorted(files)]
+    if actual["method"] is not None:
+        chosen = _read(files[actual["method"]])
+        asked = any(text.startswith("method=") for text in hydra.overrides.task)
+        if asked:
+            check_kept(chosen, actual)
+        if asked or not (chosen.changed(actual) or chosen.extras(actual)):
+            return chosen
+        known = [chosen, *known]
     same = [method for method in known if not method.changed(actual)]
     return min(same, key=lambda method: len(method.extras(actual)), default=_of_parts(actual))
+
+
+def check_kept(method: Method, actual: dict[str, Any]) -> None:
+    """
+    Raises:
+        ValueError: something else was asked for than what the method fixes.
+    """
+    for key, fixed in method.changed(actual).items():
+        raise ValueError(
+            f"method={method.name} has {key}={fixed}, but {key}={actual.get(key)} was asked for; "
+            "leave out one of the two (without method= the run is named by its parts)"
+        )
 
 
 def _of_parts(actual: dict[str, Any]) -> Method:

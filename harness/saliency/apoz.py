@@ -22,6 +22,7 @@ class APoZ:
     """
 
     granularity: ClassVar[str] = "unit"
+    layer_local: ClassVar[bool] = True
 
     def evidence(
         self,

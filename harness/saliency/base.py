@@ -12,7 +12,10 @@ class Saliency(Protocol):
     """How much each weight is worth keeping: the higher its score, the longer it stays.
 
     One whose scores may be negative says so by an attribute `signed`; allocations that need
-    scores that measure size refuse it. A method `check(model, units)`, if it has one, is asked
+    scores that measure size refuse it. One that measures an error or a statistic of each layer
+    by itself, in a scale of the layer's own, says so by an attribute `layer_local`: its default
+    allocation is uniform, here and by a line `override /allocation@_global_.allocation: uniform`
+    in its conf file. A method `check(model, units)`, if it has one, is asked
     before any training and raises ValueError for a network that it cannot score.
     """
 
@@ -40,6 +43,11 @@ class Saliency(Protocol):
         A weight that is exactly 0 counts as pruned.
         """
         ...
+
+
+def default_allocation(saliency: object) -> str:
+    """Returns the conf name of the allocation that a saliency has unless another is chosen."""
+    return "uniform" if getattr(saliency, "layer_local", False) else "global_ranking"
 
 
 class UnitSaliency(Protocol):

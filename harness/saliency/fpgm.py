@@ -23,6 +23,7 @@ class FPGM:
     """
 
     granularity: ClassVar[str] = "unit"
+    layer_local: ClassVar[bool] = True
 
     def evidence(
         self,

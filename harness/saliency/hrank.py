@@ -30,6 +30,7 @@ class HRank:
     """
 
     granularity: ClassVar[str] = "unit"
+    layer_local: ClassVar[bool] = True
 
     def evidence(
         self,

@@ -28,6 +28,7 @@ class MeanActivation:
     activation: str = "relu"
 
     granularity: ClassVar[str] = "unit"
+    layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.activation not in ACTIVATIONS:

@@ -45,6 +45,7 @@ class Obs:
     memory_limit_gb: float = 8.0
 
     granularity: ClassVar[str] = "weight"
+    layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         curvature.check_numbers(self.memory_limit_gb, self.block, self.damping, self.update)

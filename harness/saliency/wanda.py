@@ -34,6 +34,7 @@ class Wanda:
     per_output: bool = True
 
     granularity: ClassVar[str] = "weight"
+    layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.per_output, bool):

@@ -1,0 +1,83 @@
+"""Builds the components of a call from Python, given as objects or by names of conf files."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from harness.allocation.base import Allocation
+from harness.launch.build import named
+from harness.launch.method import EXTRAS, check_kept, shipped_method
+from harness.parts import check_offers
+from harness.saliency.base import Saliency, default_allocation
+from harness.structure.base import Structure
+
+Part = str | Saliency | Structure | Allocation | None
+
+
+@dataclass(frozen=True)
+class Components:
+    """What decides the masks of one call.
+
+    rounds: prunings with new scores, in which the target is reached.
+    """
+
+    saliency: Saliency
+    structure: Structure
+    allocation: Allocation
+    rounds: int
+
+
+def components(
+    method: str | None,
+    saliency: str | Saliency | None,
+    structure: str | Structure | None,
+    allocation: str | Allocation | None,
+    seed: int,
+) -> Components:
+    """Builds what is given; else what the method fixes; else magnitude of single weights, with
+    the allocation that is the saliency's default.
+
+    Raises:
+        ValueError: there is no such method or component, a component is given that the method
+            has otherwise, or the method is more than one pruning of a given model.
+    """
+    given: dict[str, Part] = {
+        "saliency": saliency, "structure": structure, "allocation": allocation,
+    }  # fmt: skip
+    fixed = _fixed(method, given) if method is not None else {}
+    built = {
+        group: _build(group, given[group], fixed, default, seed)
+        for group, default in (("saliency", "magnitude"), ("structure", "element"))
+    }
+    usual = default_allocation(built["saliency"])
+    built["allocation"] = _build("allocation", given["allocation"], fixed, usual, seed)
+    check_offers(built)
+    own = getattr(built["saliency"], "rounds", 1)
+    return Components(**built, rounds=int(fixed.get("schedule.rounds") or own))
+
+
+def _fixed(name: str, given: dict[str, Part]) -> dict[str, Any]:
+    method = shipped_method(name)
+    fixed = method.fixed
+    asked = {group: _name(part) for group, part in given.items() if part is not None}
+    check_kept(method, {**fixed, **asked})
+    trains = {key: fixed.get(key) for key in EXTRAS if fixed.get(key) not in (None, EXTRAS[key])}
+    if fixed["when"] == "steps":
+        trains["when"] = "steps"
+    for key, value in trains.items():
+        raise ValueError(
+            f"method={name} has {key}={value}, which takes a training; "
+            f"run it: python -m harness method={name}"
+        )
+    return fixed
+
+
+def _name(part: Part) -> str:
+    return part if isinstance(part, str) else type(part).__name__
+
+
+def _build(group: str, given: Part, fixed: dict[str, Any], default: str, seed: int) -> Any:
+    if given is not None and not isinstance(given, str):
+        return given
+    own = f"{group}."
+    changes = {k.removeprefix(own): value for k, value in fixed.items() if k.startswith(own)}
+    return named(group, given or fixed.get(group, default), seed, changes)
