@@ -80,8 +80,8 @@ def score(
     [[1.0, 2.0]]
 
     Raises:
-        ValueError: there is no such saliency, it needs data and gets none, the model has nothing
-            to prune, or a score is not finite.
+        ValueError: there is no such saliency, it needs data and gets none, the loss is a mean, the
+            model has nothing to prune, or a score is not finite.
     """
     parts = components(None, saliency, structure, None, seed)
     pruner = Pruner(parts.saliency, parts.structure, parts.allocation)

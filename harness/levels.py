@@ -71,6 +71,7 @@ class Levels:
         self.targets = Targets(what, self.network, self.units, self.facts, steps)
         self.shares = self.targets.shares
         check_network(what, self.network, steps, len(subject.splits.train))
+        subject.check_sums(self.network, what.distillation)
         keep = [*map(Moment, what.keep_epochs), *what.finetune.moments(what.training.epochs)]
         # The folder's name stands for the code that decides this training.
         common = journal and replace(journal, code=dense.name)

@@ -12,6 +12,7 @@ from harness.metrics.macs import layer_macs
 from harness.prunable import without
 from harness.pruning import Calibration, Pruner
 from harness.structure.base import Units
+from harness.task.sums import Summed
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, mean_alone, prunable_weights
 
 
@@ -67,7 +68,7 @@ class Request:
 
     def data(self, model: nn.Module) -> Calibration:
         batches = [(_like(model, x), y.to(_first(model).device)) for x, y in self.batches]
-        return Calibration(batches, self.loss or _cross_entropy, self._mean)
+        return Calibration(batches, Summed(self.loss) if self.loss else _cross_entropy, self._mean)
 
     def _sample(self, model: nn.Module) -> Tensor | None:
         if self.example_input is not None:

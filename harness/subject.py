@@ -10,6 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.calibration import Samples
 from harness.data.base import Splits
+from harness.distillation.base import Distillation
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import synced
 from harness.metrics.macs import macs
@@ -18,8 +19,9 @@ from harness.metrics.size import density, kept_share, layer_densities, parameter
 from harness.models.base import Model
 from harness.pruning import Calibration
 from harness.seeds import derive
-from harness.task.base import Task, check_labels
-from harness.tensors import Tensors, prunable_weights
+from harness.task.base import Task, check_labels, counts_of
+from harness.task.sums import Totals, check_sums
+from harness.tensors import Tensors, evaluating, prunable_weights
 from harness.training.evaluation import Measured, evaluate
 from harness.training.order import epoch_order, portions
 from harness.training.setting import Setting
@@ -127,6 +129,34 @@ class Subject:
             labels = getattr(getattr(self.splits, part), "labels", None)
             if isinstance(labels, Tensor):
                 check_labels(self.task, labels, f"the {part} data")
+
+    def check_sums(self, network: nn.Module, distillation: Distillation | None) -> None:
+        """
+        Raises:
+            ValueError: the task's loss or measures, or the distillation's loss, are means.
+        """
+        shares = self.setting(0).shares
+        known = torch.arange(len(self.splits.train)) if shares is None else shares.nonzero()
+        inputs, labels = next(iter(self.splits.train.batches([known.flatten()[:2]])))
+        devices = [self.ranks.device] if self.ranks.device.type == "cuda" else []
+        with torch.random.fork_rng(devices), evaluating(network), torch.no_grad():
+            outputs = network(inputs)
+        check_sums(self._totals(distillation), outputs, labels)
+
+    def _totals(self, distillation: Distillation | None) -> Totals:
+        def totals(outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            task, name = self.task, type(self.task).__name__
+            measured = task.measure(outputs, labels)
+            found = {f'measure()["{key}"] of task {name}': value for key, value in measured.items()}
+            found[f"loss() of task {name}"] = task.loss(outputs, labels)
+            if distillation:
+                none, counts = outputs.new_zeros(()), counts_of(task, labels)
+                # The teacher's part alone.
+                part = distillation.loss(outputs, outputs.flip(-1), none, counts)
+                found[f"loss() of distillation {type(distillation).__name__}"] = part
+            return found
+
+        return totals
 
     def inputs(self, samples: int, batch_size: int, purpose: str) -> Iterator[Tensor]:
         """Batches of training inputs, of at most so many samples, the same on every rank."""
