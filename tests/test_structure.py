@@ -164,12 +164,13 @@ def test_a_norm_after_an_addition_of_two_layers_is_not_taken() -> None:
     }
 
 
-def test_a_norm_over_flattened_pixels_is_not_taken() -> None:
-    # It has a scale per pixel of each filter.
+def test_filters_before_a_norm_over_flattened_pixels_are_refused() -> None:
+    # It has a scale and shift per pixel of each filter: a removed filter would go on sending four.
     model = nn.Sequential(
         nn.Conv2d(3, 4, 7), nn.Flatten(), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 2)
     )
-    assert Filter().units(model, IMAGES) == {"0.weight": ("0.bias",)}
+    with pytest.raises(ValueError, match="nothing to prune; of 0: units reach 2.bias"):
+        Filter().units(model, IMAGES)
 
 
 def test_filters_leave_linear_layers_and_neurons_leave_convolutions_alone() -> None:

@@ -1,121 +1,136 @@
-"""Which layers make the network's outputs, and which norm follows which layer: from autograd."""
+"""How a network's layers hang together: first and last, what units take along, what is not seen."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
-import torch
 from torch import Tensor, nn
 
-from harness.tensors import evaluating, prunable_layers
-
-Node = Any  # torch.autograd.graph.Node; its next_functions are untyped
-
-# Between a layer's operation and its weight there may be a transposition or a cast, no more.
-RESHAPES = (
-    "TBackward0", "TransposeBackward0", "PermuteBackward0", "ToCopyBackward0", "RepeatBackward0",
-)  # fmt: skip
-INPUT = "the network's input"  # among the feeders of a norm
+from harness.structure.trace import INPUT, Affine, Trace, Use, trace_of
 
 
 @dataclass(frozen=True)
 class Graph:
-    outputs: frozenset[str]  # weights whose units are (or are added into) network outputs
-    norms: dict[str, tuple[str, ...]]  # weight -> scale and shift of the norm it alone feeds
+    """
+    order: weights in the order in which a forward pass multiplies by them first; one that several
+    layers share once. They are parameters of two dimensions or more, of layers of any kind.
+    first: those that read nothing but the network's input. outputs: those whose units are network
+    outputs, or are added into them; the last layers. along: what goes with a weight's units: each
+    bias and each norm's scale and shift that have one entry per unit and that it alone feeds.
+    pinned: weights whose units cannot go, with the reason. computed: weights that are used in a
+    form in which a pruned one is alive, with the operator that made it so.
+    """
+
+    order: tuple[str, ...]
+    first: frozenset[str]
+    outputs: frozenset[str]
+    along: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pinned: Mapping[str, str] = field(default_factory=dict)
+    computed: Mapping[str, str] = field(default_factory=dict)
 
 
 def graph_of(model: nn.Module, sample: Tensor) -> Graph:
-    """Reads the model's backward graph for one batch; the model comes back as it was.
+    """Reads the graph from one forward pass; the model comes back as it was.
 
-    `sample`: inputs (samples, ...). Works on any model that runs forward, control flow included.
+    `sample`: inputs (samples, ...). Works on any model that runs forward, control flow included;
+    what another pass would call and this one does not is not in it.
     """
-    root = _backward_graph(model, sample)
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    layers = set(prunable_layers(model))
-    fed_by: dict[tuple[str, ...], set[str]] = {}  # a norm that is called twice has all feeders
-    for node in _nodes(root):
-        owned = tuple(name for name in _owned(node, names) if name not in layers)
-        if owned and not _layer(node, names, layers):
-            found = _feeders(_children(node), names, layers)
-            fed_by[owned] = fed_by.get(owned, set()) | found
-    norms: dict[str, tuple[str, ...]] = {}
-    for owned, feeders in fed_by.items():
-        _claim(norms, model, feeders, owned)
-    return Graph(frozenset(_feeders([root], names, layers) - {INPUT}), norms)
+    trace = trace_of(model, sample)
+    uses = _by_weight(trace.uses)
+    units = {name: model.get_parameter(name).shape[0] for name in uses}
+    one_each = _one_entry_per_unit(model, trace, units)
+    along = {
+        name: _distinct(
+            [*(n for use in found for n in use.along if _is_vector(model, n, units[name]))]
+            + one_each.get(name, [])
+        )
+        for name, found in uses.items()
+    }
+    return Graph(
+        order=tuple(uses),
+        first=frozenset(n for n, found in uses.items() if _reads_input(found)),
+        outputs=trace.outputs - {INPUT},
+        along=along,
+        pinned=_behind_norms(trace, units) | _used_otherwise(trace, uses) | _lost(trace, uses),
+        computed=trace.computed,
+    )
 
 
-def _claim(
-    norms: dict[str, tuple[str, ...]], model: nn.Module, feeders: set[str], owned: tuple[str, ...]
-) -> None:
-    if len(feeders) != 1 or INPUT in feeders:
-        return
-    feeder = feeders.pop()
-    units = model.get_parameter(feeder).shape[0]
-    if all(model.get_parameter(name).shape == (units,) for name in owned):
-        norms[feeder] = norms.get(feeder, ()) + owned
-
-
-def _backward_graph(model: nn.Module, sample: Tensor) -> Node:
-    trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    try:
-        # Frozen parameters would be invisible; in eval mode no running statistic moves.
-        model.requires_grad_(True)
-        with evaluating(model), torch.enable_grad():
-            # An input added to a layer's units is seen only if it needs a gradient; cloned once
-            # more because a model may write into its input.
-            seen = sample.detach().clone().requires_grad_(sample.is_floating_point())
-            return model(seen.clone()).grad_fn
-    finally:
-        for parameter, requires_grad in trainable.items():
-            parameter.requires_grad_(requires_grad)
-
-
-def _children(node: Node) -> list[Node]:
-    return [child for child, _ in node.next_functions if child is not None]
-
-
-def _nodes(root: Node) -> Iterator[Node]:
-    seen, stack = {root}, [root]
-    while stack:
-        node = stack.pop()
-        yield node
-        new = [child for child in _children(node) if child not in seen]
-        seen.update(new)
-        stack.extend(new)
-
-
-def _parameter(node: Node, names: dict[int, str]) -> str | None:
-    while type(node).__name__ in RESHAPES and _children(node):
-        node = _children(node)[0]
-    return names.get(id(node.variable)) if hasattr(node, "variable") else None
-
-
-def _owned(node: Node, names: dict[int, str]) -> list[str]:
-    if type(node).__name__ in RESHAPES:
-        return []
-    found = (_parameter(child, names) for child in _children(node))
-    return [name for name in found if name is not None]
-
-
-def _layer(node: Node, names: dict[int, str], layers: set[str]) -> str | None:
-    return next((name for name in _owned(node, names) if name in layers), None)
-
-
-def _feeders(start: Iterable[Node], names: dict[int, str], layers: set[str]) -> set[str]:
-    found: set[str] = set()
-    seen = set(start)
-    stack = list(seen)
-    while stack:
-        node = stack.pop()
-        layer = _layer(node, names, layers)
-        if layer is not None:
-            found.add(layer)
-            continue
-        # A looked-up embedding is what its integer input cannot be: the start of a gradient path.
-        lookup = type(node).__name__ == "EmbeddingBackward0"
-        if lookup or (hasattr(node, "variable") and id(node.variable) not in names):
-            found.add(INPUT)
-        new = [child for child in _children(node) if child not in seen]
-        seen.update(new)
-        stack.extend(new)
+def _by_weight(uses: Iterable[Use]) -> dict[str, list[Use]]:
+    found: dict[str, list[Use]] = {}
+    for use in uses:
+        found.setdefault(use.weight, []).append(use)
     return found
+
+
+def _reads_input(uses: list[Use]) -> bool:
+    return all(use.fed == {INPUT} for use in uses)
+
+
+def _is_vector(model: nn.Module, name: str, units: int) -> bool:
+    return model.get_parameter(name).shape == (units,)
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    # Once each: a bias that is added by an operation of its own looks like a norm's shift.
+    return tuple(dict.fromkeys(names))
+
+
+def _one_entry_per_unit(
+    model: nn.Module, trace: Trace, units: Mapping[str, int]
+) -> dict[str, list[str]]:
+    """Scales and shifts by the weight whose units they follow; the nearest to the output first."""
+    # A norm that is called twice has all its feeders.
+    calls: dict[tuple[str, ...], list[Affine]] = {}
+    for affine in reversed(trace.affine):
+        calls.setdefault(affine.parameters, []).append(affine)
+    found: dict[str, list[str]] = {}
+    for parameters, affines in calls.items():
+        feeder = _only_feeder(affines)
+        if feeder is None or not all(each.fits(units[feeder]) for each in affines):
+            continue
+        if all(_is_vector(model, name, units[feeder]) for name in parameters):
+            found.setdefault(feeder, []).extend(parameters)
+    return found
+
+
+def _only_feeder(affines: Iterable[Affine]) -> str | None:
+    fed = frozenset().union(*(each.fed for each in affines))
+    return next(iter(fed)) if len(fed) == 1 and INPUT not in fed else None
+
+
+def _behind_norms(trace: Trace, units: Mapping[str, int]) -> dict[str, str]:
+    """Weights whose units reach a shift in another order, or that has not one entry for each.
+
+    A removed unit would go on sending that shift, or one would be zeroed that is alive.
+    """
+    return {
+        feeder: f"units reach {affine.parameters[-1]} by a way that does not keep them in their "
+        "places (a concatenation, a shuffle, a reshaping), and a removed one would go on sending it"
+        for affine in trace.affine
+        for feeder in affine.fed - {INPUT}
+        if affine.shifts and not affine.fits(units[feeder])
+    }
+
+
+def _used_otherwise(trace: Trace, uses: Mapping[str, list[Use]]) -> dict[str, str]:
+    """Weights of which not every use makes the same units."""
+    return {
+        name: "the weight is used elsewhere too, where its rows are not output units (a tied "
+        "embedding, a transposed use)"
+        for name, found in uses.items()
+        if name in trace.elsewhere or (len(found) > 1 and not all(use.own for use in found))
+    }
+
+
+def _lost(trace: Trace, uses: Mapping[str, list[Use]]) -> dict[str, str]:
+    """Weights from which no way leads to the outputs: the pass left torch on it, or ended there."""
+    seen, todo = set[str](), set(trace.outputs - {INPUT})
+    while todo:
+        seen |= todo
+        todo = {n for name in todo for use in uses[name] for n in use.fed} - seen - {INPUT}
+    return {
+        name: "no way is seen from there to the network's outputs (they are computed outside "
+        "torch, or do not need it)"
+        for name in uses
+        if name not in seen
+    }

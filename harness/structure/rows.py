@@ -1,14 +1,16 @@
 """Neurons and filters alike: a unit is one index of the weight's first dimension."""
 
+import logging
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 
 from harness.structure.base import Units
-from harness.structure.graph import Graph, graph_of
+from harness.structure.graph import graph_of
 from harness.tensors import prunable_layers
 
+LOG = logging.getLogger(__name__)
 POOLS = ("mean", "sum", "l2")
 
 
@@ -17,7 +19,9 @@ class Rows:
     """Output units of one kind of layer.
 
     Pooling of element scores s over a unit: "mean" sum(s) / n, "sum" sum(s), "l2" sqrt(sum(s^2)).
-    A removed unit takes its bias, and the scale and shift of the norm that it alone feeds.
+    A removed unit takes its bias along, of every layer that shares its weight, and the scale and
+    shift of the norms that it alone feeds. Units of which the graph does not show what goes along
+    are left alone, and the layer is named in the log.
     The weights of the next layer that read a removed unit are left alone and still counted.
 
     Raises:
@@ -38,14 +42,26 @@ class Rows:
         layers = prunable_layers(model)
         graph = graph_of(model, sample)
         mine = [name for name, layer in layers.items() if isinstance(layer, self.kinds)]
-        inner = [name for name in mine if name not in graph.outputs]
-        if not inner:
-            kinds = sorted({type(layer).__name__ for layer in layers.values()})
-            raise ValueError(
-                f"structure={self.noun} has nothing to prune: the model's layers are "
-                f"{', '.join(kinds)}, and outputs are never removed; use structure=element"
+        inner = [name for name in mine if name in graph.along and name not in graph.outputs]
+        pinned = {name: graph.pinned[name] for name in inner if name in graph.pinned}
+        _tell(self.noun, pinned)
+        free = [name for name in inner if name not in pinned]
+        if not free:
+            raise ValueError(self._nothing(layers, pinned))
+        return {name: graph.along[name] for name in free}
+
+    def _nothing(self, layers: dict[str, nn.Module], pinned: dict[str, str]) -> str:
+        if pinned:
+            name, reason = next(iter(pinned.items()))
+            return (
+                f"structure={self.noun} has nothing to prune; of {name.removesuffix('.weight')}: "
+                f"{reason}; use structure=element"
             )
-        return {name: _with_bias(layers[name], name, graph) for name in inner}
+        kinds = sorted({type(layer).__name__ for layer in layers.values()})
+        return (
+            f"structure={self.noun} has nothing to prune: the model's layers are "
+            f"{', '.join(kinds)}, and outputs are never removed; use structure=element"
+        )
 
     def pool(self, scores: Tensor) -> Tensor:
         flat = scores.flatten(start_dim=1)
@@ -57,7 +73,10 @@ class Rows:
         return units.view(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous()
 
 
-def _with_bias(layer: nn.Module, name: str, graph: Graph) -> tuple[str, ...]:
-    bias = (f"{name.removesuffix('weight')}bias",) if layer.bias is not None else ()
-    # Once each: a bias that is added by an operation of its own looks like a norm's shift.
-    return tuple(dict.fromkeys(bias + graph.norms.get(name, ())))
+def _tell(noun: str, pinned: dict[str, str]) -> None:
+    """One line per reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in pinned.items():
+        by_reason.setdefault(reason, []).append(name.removesuffix(".weight"))
+    for reason, names in by_reason.items():
+        LOG.warning("structure=%s leaves %s whole: %s", noun, ", ".join(names), reason)

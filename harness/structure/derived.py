@@ -1,0 +1,113 @@
+"""What a pass computes from parameters alone, and whether a 0 in them is still one in it."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.structure.place import place, storage
+from harness.structure.track import PRODUCTS, SAME_ORDER, Track, moved, pointwise
+
+EMPTY: frozenset[str] = frozenset()
+# They move entries and change none.
+MOVES = SAME_ORDER | {
+    "t", "transpose", "permute", "expand", "select", "slice", "split", "split_with_sizes", "chunk",
+    "unbind", "cat", "stack", "repeat", "index", "index_select", "gather", "flip", "roll", "copy",
+    "narrow", "as_strided", "diagonal", "constant_pad_nd",
+}  # fmt: skip
+OTHER = 0.7  # of what is not a weight, in a trial: no 0, and no 1 that a product would not show
+
+
+class Origins:
+    """Of which parameters a tensor was made that no input has reached.
+
+    A name is plain in a tensor if that is 0 wherever the parameter is: transposed, cast, scaled,
+    masked, rounded. It is multiplied if a matrix product used it: each entry then counts by its
+    value. After anything else, such as the subtraction of a mean, a pruned weight is alive in use.
+    """
+
+    def __init__(self, model: nn.Module):
+        self.dims: dict[str, int] = {}
+        self._owners: dict[int, list[tuple[int, int, str]]] = {}
+        self._made: dict[int, frozenset[str]] = {}
+        self._plain: dict[int, frozenset[str]] = {}
+        self._multiplied: dict[int, frozenset[str]] = {}
+        self._changed: dict[int, str] = {}
+        self._tracks: dict[Any, Track] = {}
+        for name, parameter in model.named_parameters():
+            self.dims[name] = parameter.dim()
+            start = int(parameter.storage_offset())
+            owned = (start, start + max(1, parameter.numel()), name)
+            self._owners.setdefault(storage(parameter), []).append(owned)
+            if parameter.dim():
+                self._tracks[place(parameter)] = Track.along(parameter.shape, 0)
+
+    def of(self, tensor: Tensor) -> frozenset[str]:
+        """Names of the parameters; none for a constant."""
+        owners = self._owners.get(storage(tensor))
+        if owners is None:
+            return self._made.get(storage(tensor), EMPTY)
+        offset = tensor.storage_offset()
+        return frozenset(name for start, stop, name in owners if start <= offset < stop)
+
+    def track(self, tensor: Tensor) -> Track | None:
+        return self._tracks.get(place(tensor))
+
+    def alive(self, tensor: Tensor) -> dict[str, str]:
+        """Parameters whose zeros need not be zeros here, each with the operator that did it."""
+        kept = self._kept(tensor) | self._multiplied.get(storage(tensor), EMPTY)
+        changed = self._changed.get(storage(tensor), "")
+        return dict.fromkeys(self.of(tensor) - kept, changed)
+
+    def note(
+        self, name: str, func: Any, args: Sequence[Any], known: list[Tensor], outs: list[Tensor]
+    ) -> None:
+        """An operator that read these parameters, or what was made of them, and no input."""
+        if not known:
+            return
+        tracked = [(tensor, self.track(tensor)) for tensor in known]
+        tracks = [moved(name, func, args, tracked, out) for out in outs]
+        whole = self._union(self.of(tensor) for tensor in known)
+        plain = self._plain_after(name, func, args, known)
+        used = self._union(self._multiplied.get(storage(tensor), EMPTY) for tensor in known)
+        if name in PRODUCTS or "conv" in name:
+            used |= self._union(self._kept(tensor) for tensor in known)
+        earlier = [self._changed.get(storage(tensor), "") for tensor in known]
+        for out, track in zip(outs, tracks, strict=True):
+            if track is not None:
+                self._tracks[place(out)] = track
+            if storage(out) in self._owners:
+                continue
+            key = storage(out)
+            self._made[key], self._plain[key], self._multiplied[key] = whole, plain, used
+            self._changed[key] = next(filter(None, earlier), "" if plain == whole else name)
+
+    def _kept(self, tensor: Tensor) -> frozenset[str]:
+        owned = storage(tensor) in self._owners
+        return self.of(tensor) if owned else self._plain.get(storage(tensor), EMPTY)
+
+    def _plain_after(
+        self, name: str, func: Any, args: Sequence[Any], known: list[Tensor]
+    ) -> frozenset[str]:
+        candidates = self._union(self._kept(tensor) for tensor in known)
+        if name in MOVES:
+            return candidates
+        if not pointwise(func) and "fake_quantize" not in name:
+            return EMPTY
+        return frozenset(each for each in candidates if self._stays_zero(func, args, each))
+
+    def _stays_zero(self, func: Any, args: Sequence[Any], name: str) -> bool:
+        """Whether the operator gives 0 where this parameter is 0: it is tried."""
+        trial = [
+            each
+            if not isinstance(each, Tensor) or not each.is_floating_point()
+            else torch.full_like(each, 0.0 if name in self._kept(each) else OTHER)
+            for each in args
+        ]
+        outs = func(*trial)
+        return isinstance(outs, Tensor) and not bool(outs.count_nonzero())
+
+    @staticmethod
+    def _union(found: Iterable[frozenset[str]]) -> frozenset[str]:
+        return frozenset().union(*found)
