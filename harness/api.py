@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, Facts
 from harness.budget import Goal, counted, round_goals
-from harness.delivery import read_delivery
+from harness.delivery import put_into, read_delivery
 from harness.finite import checked_scores, naming_broken
 from harness.launch.build import build_part
 from harness.launch.components import components
@@ -44,7 +44,7 @@ def load(run: str | Path) -> tuple[nn.Module, Tensors]:
     assert isinstance(config, DictConfig)
     component: Model = build_part(config.model)
     model = component.build(delivery.shape, delivery.classes)
-    model.to(next(iter(delivery.state.values())).dtype).load_state_dict(delivery.state)
+    put_into(model, delivery)
     return model.eval(), delivery.masks
 
 

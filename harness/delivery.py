@@ -16,6 +16,7 @@ from torch.nn.utils import prune
 from harness.files import write_whole
 from harness.outcome import MASKS, MODEL
 from harness.tensors import Tensors, copied
+from harness.whole_state import load_into
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,19 @@ def read_delivery(folder: Path) -> Delivery:
         shape=tuple(facts["shape"]),
         classes=facts["classes"],
     )
+
+
+def put_into(model: nn.Module, delivery: Delivery) -> None:
+    """Gives a new model the delivered state, in the dtype of the delivered parameters.
+
+    Buffers have dtypes of their own: BatchNorm counts batches in int64.
+
+    Raises:
+        ValueError: it is the state of another network.
+    """
+    named = (delivery.state.get(name) for name, _ in model.named_parameters())
+    dtypes = [value.dtype for value in named if value is not None and value.is_floating_point()]
+    load_into(model.to(dtypes[0]) if dtypes else model, delivery.state)
 
 
 def _facts(written: dict[str, str]) -> dict[str, Any]:

@@ -25,11 +25,12 @@ from harness.saver import standing, take_up
 from harness.stages import come_to, stages_of
 from harness.subject import Subject
 from harness.targets import Targets, Turn
-from harness.tensors import Tensors, load_into
+from harness.tensors import Tensors
 from harness.training.dense import DenseTraining
 from harness.training.journal import Journal
 from harness.training.setting import LoopState
 from harness.trainings import Trainings
+from harness.whole_state import load_into
 
 if TYPE_CHECKING:
     from harness.experiment import Experiment

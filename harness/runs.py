@@ -37,6 +37,7 @@ from harness.state import Status
 from harness.tracking.base import RunInfo, Tracking
 from harness.training.journal import Journal
 from harness.watchers import Files, Watchers
+from harness.whole_state import whole_state
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ class Run:
             with self._watcher(ranks) as watcher:
                 network, masks = levels.run(self.identity, watcher, files, saved, self.latency)
                 splits = levels.subject.splits
-                delivery = Delivery(network.state_dict(), masks, splits.shape, splits.classes)
+                delivery = Delivery(whole_state(network), masks, splits.shape, splits.classes)
                 ranks.on_main(lambda: deliver(self.folder, delivery))
                 last = watcher.last  # None above rank 0
         measured = (last.top1, last.validation_top1) if last else ()

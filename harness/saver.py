@@ -9,9 +9,10 @@ from harness.bits import pack, unpack
 from harness.checkpoints import STEP, Checkpoints, State
 from harness.distributed.link import measured, remember
 from harness.inside import Inside
-from harness.tensors import Tensors, load_into
+from harness.tensors import Tensors
 from harness.training.journal import Journal
 from harness.training.setting import LoopState
+from harness.whole_state import load_into, whole_state
 
 if TYPE_CHECKING:
     from harness.levels import Levels
@@ -31,7 +32,7 @@ def standing(levels: "Levels", training: LoopState | None = None) -> State:
         "masks": _packed(levels.store.masks),
         "chosen": _packed(levels.chosen),
         "along": levels.along,
-        "network": None if training else levels.network.state_dict(),
+        "network": None if training else whole_state(levels.network),
         "training": training,
         "link": measured(levels.ranks),
     }

@@ -26,6 +26,7 @@ from harness.training.evaluation import Measured, evaluate
 from harness.training.order import epoch_order, portions
 from harness.training.setting import Setting
 from harness.training.states import build_seeded, load_weights
+from harness.whole_state import whole_state
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Subject:
 
     def fresh(self, level: int) -> Tensors:
         """The state of a new random network, another one at every level."""
-        return self._build(derive(self.seed, "reinit", level)).state_dict()
+        return whole_state(self._build(derive(self.seed, "reinit", level)))
 
     def setting(self, level: int | str) -> Setting:
         return Setting(

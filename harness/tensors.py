@@ -71,12 +71,6 @@ def copied(tensors: Tensors) -> Tensors:
     return {name: t.detach().clone(memory_format=whole) for name, t in tensors.items()}
 
 
-@torch.no_grad()
-def load_into(model: nn.Module, state: Tensors) -> None:
-    """Copies a whole state (parameters and buffers) into the model, in place."""
-    model.load_state_dict(state, strict=True)
-
-
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode inside; every module's own mode again outside, also after an error."""

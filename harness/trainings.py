@@ -12,11 +12,11 @@ from harness.moment import Moment
 from harness.records import STAGES, Trained
 from harness.saver import LevelSaver
 from harness.task.base import counts_of
-from harness.tensors import load_into
 from harness.training.meter import Meter, trained
 from harness.training.plans import applied
 from harness.training.setting import Curve, Fit, OnEpoch
 from harness.training.trainer import Trainer
+from harness.whole_state import load_into
 
 if TYPE_CHECKING:
     from harness.levels import Levels

@@ -40,6 +40,34 @@ class Dropping:
         )
 
 
+class Bank(nn.Module):
+    """Subtracts a running mean that no state_dict holds, and puts a new tensor in its place; and
+    the mean of the last batch, which begins as None."""
+
+    def __init__(self, width: int):
+        super().__init__()
+        self.register_buffer("bank", torch.zeros(width), persistent=False)
+        self.register_buffer("last", None, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training:
+            self.last = x.detach().mean(0)
+            self.bank = 0.9 * self.bank + 0.1 * self.last
+        return x - self.bank - (0 if self.last is None else 0.1 * self.last)
+
+
+@dataclass(frozen=True)
+class Banked:
+    """A network whose state_dict is not its whole state."""
+
+    hidden: list[int]
+    batch_norm: bool = True
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        (width,) = self.hidden
+        return nn.Sequential(nn.Linear(shape[0], width), Bank(width), nn.Linear(width, classes))
+
+
 @dataclass(frozen=True)
 class Shifting:
     """Shifts each sample by its own amount."""

@@ -25,6 +25,7 @@ from harness.records import Identity
 from harness.runs import Run
 from harness.sensitivity.analysis import Analysis
 from harness.training.setting import Hooks
+from harness.whole_state import whole_state
 
 GAUGED = 16  # steps
 
@@ -66,7 +67,7 @@ def gauge(point: Point) -> Cost:
         began = time.perf_counter()
         recipe.fit(levels.network, setting, Hooks(), stop=Moment(0, min(steps, GAUGED)))
         seconds = (time.perf_counter() - began) * steps / min(steps, GAUGED)
-    state = levels.network.state_dict().values()
+    state = whole_state(levels.network).values()
     size = sum(each.nbytes for each in state) + sum(m.numel() for m in levels.store.masks.values())
     return Cost(round(seconds, 4), round(size / 1e6 + 0.1, 3))
 

@@ -20,9 +20,9 @@ from harness.schedule.steps import Steps
 from harness.seeds import derive
 from harness.sensitivity.curves import Curves, check_grid, curves_of
 from harness.sensitivity.records import FILE, Sensitivity, analysed, to_lines
-from harness.tensors import load_into
 from harness.training.journal import Journal
 from harness.training.setting import Curve
+from harness.whole_state import load_into
 
 
 @dataclass(frozen=True)

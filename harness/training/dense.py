@@ -16,6 +16,7 @@ from harness.training.setting import Curve, Hooks, LoopState, OnEpoch, Setting
 from harness.training.states import store, stored
 from harness.training.trainer import Trainer
 from harness.training.turns import turn
+from harness.whole_state import load_into, whole_state
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class DenseTraining:
         moment = self.settled(moment)
         model = self.build()
         if moment == START:
-            return copied(model.state_dict()), Curve()
+            return copied(whole_state(model)), Curve()
         with turn(self.folder, self.setting.ranks, self.journal):
             return self._load_or_train(model, moment, on_epoch)
 
@@ -94,8 +95,8 @@ class DenseTraining:
         else:
             curve = Curve(**json.loads(note or "{}"))
             if found:
-                model.load_state_dict(found[0])
-        state = model.state_dict()
+                load_into(model, found[0])
+        state = whole_state(model)
         ranks.send(list(state.values()))
         return copied(state), curve
 
@@ -144,7 +145,7 @@ class Keeper:
     def at(self, moment: Moment, curve: Curve | None = None) -> None:
         if moment in self.wanted:
             file, note = self.dense._file(moment), json.dumps(asdict(curve)) if curve else ""
-            self.dense.setting.ranks.on_main(lambda: store(file, self.model.state_dict(), note))
+            self.dense.setting.ranks.on_main(lambda: store(file, whole_state(self.model), note))
 
     def before_step(self, number: int, optimizer: Optimizer) -> None:
         steps = self.dense.trainer.steps_per_epoch(len(self.dense.setting.split))

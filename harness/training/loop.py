@@ -13,11 +13,12 @@ from harness.distributed.replica import no_sync
 from harness.draws import uniforms
 from harness.moment import Moment
 from harness.seeds import derive
-from harness.tensors import Batch, load_into
+from harness.tensors import Batch
 from harness.training.epoch_end import finite_loss, validation_top1
 from harness.training.order import Portion, batch_sizes, between, epoch_order, portions
 from harness.training.own import own_of, take_up_own
 from harness.training.setting import Curve, Hooks, LoopState, Setting
+from harness.whole_state import load_into, whole_state
 
 if TYPE_CHECKING:
     from harness.training.trainer import Trainer
@@ -68,7 +69,7 @@ class Loop:
         return {
             "epoch": self.epoch,
             "step": self.step,
-            "model": self.model.state_dict(),
+            "model": whole_state(self.model),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "norm": self.norm,

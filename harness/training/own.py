@@ -5,6 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.whole_state import buffers_of, load_buffers
+
 
 def own_of(model: nn.Module, total: Tensor) -> dict[str, Any]:
     """Random streams, the sum of losses so far, and buffers; `total` names the device."""
@@ -13,7 +15,7 @@ def own_of(model: nn.Module, total: Tensor) -> dict[str, Any]:
         "cpu": torch.get_rng_state(),
         "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         "loss": total.cpu(),
-        "buffers": [buffer.cpu() for buffer in model.buffers()],
+        "buffers": {name: buffer.cpu() for name, buffer in buffers_of(model).items()},
     }
 
 
@@ -23,5 +25,4 @@ def take_up_own(own: dict[str, Any], model: nn.Module, total: Tensor) -> None:
     if own["cuda"] is not None:
         torch.cuda.set_rng_state(own["cuda"], total.device)
     total.copy_(own["loss"])
-    for buffer, saved in zip(model.buffers(), own["buffers"], strict=True):
-        buffer.copy_(saved)
+    load_buffers(model, own["buffers"])

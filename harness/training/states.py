@@ -11,6 +11,7 @@ from torch import nn
 
 from harness.files import write_whole
 from harness.tensors import Tensors, copied
+from harness.whole_state import load_into, whole_state
 
 # What safetensors, torch.load and load_state_dict raise on files that are not a model's weights.
 UNREADABLE = (
@@ -69,12 +70,20 @@ def load_weights(model: nn.Module, path: Path) -> None:
             state = safetensors.torch.load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(state)
+        _load(model, state)
     except UNREADABLE as error:
         raise ValueError(
             f"weights={path} does not fit {type(model).__name__}: {_reason(error)}; give a file "
             "with exactly the model's state_dict"
         ) from error
+
+
+def _load(model: nn.Module, given: Tensors) -> None:
+    """Buffers that state_dict leaves out may be missing: only a run's own files hold them."""
+    own = whole_state(model)
+    beside = own.keys() - model.state_dict().keys()
+    model.load_state_dict({name: value for name, value in given.items() if name not in beside})
+    load_into(model, {**own, **{name: given[name] for name in beside & given.keys()}})
 
 
 def _reason(error: Exception) -> str:
