@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from harness.files import write_whole
-from harness.outcome import MASKS, MODEL
+from harness.outcome import CONFIG, MASKS, MODEL
+from harness.state import Status
 from harness.tensors import Tensors, copied
 from harness.whole_state import load_into
 
@@ -39,7 +40,8 @@ def deliver(folder: Path, delivery: Delivery) -> None:
 
 
 def read_delivery(folder: Path) -> Delivery:
-    """The delivered network of a finished run, on the CPU.
+    """The delivered network of a finished run, on the CPU; its files and config.yaml are as the
+    run has written them.
 
     Raises:
         ValueError: the folder holds none, or a damaged one.
@@ -50,6 +52,8 @@ def read_delivery(folder: Path) -> Delivery:
             f"{folder} has no {' and no '.join(missing)}; name the folder of a finished run "
             "(runs/SWEEP/XX/NAME-HASH)"
         )
+    if why := Status(folder, "").damage((MODEL, MASKS, CONFIG)):
+        raise ValueError(f"{why}; give the run's command again, which notices and does it anew")
     try:
         with safetensors.safe_open(folder / MODEL, framework="pt") as file:
             facts = _facts(file.metadata())

@@ -89,7 +89,7 @@ def read_json(path: Path) -> Any:
     """
     try:
         return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # also of bytes that are no text
         raise ValueError(f"{path} is damaged ({error}); delete its folder and run again") from error
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -219,15 +219,18 @@ class Levels:
 
     def show(self, found: Found) -> None:
         """Records what this run found, or another one that came the same way."""
+        record = self.record_of(found, self.identity)
+        self.ranks.on_main(lambda: self.watcher.log(record))
+
+    def record_of(self, found: Found, identity: Identity) -> Record:
         asked: dict[str, Any] = self.targets.asked(found["share"])
-        record = Record(
-            **vars(self.identity),
+        return Record(
+            **vars(identity),
             **found["record"],
             **asked,
             seed=self.what.seed,
             on_the_way=self.targets.on_the_way(found["record"]["level"]),
         )
-        self.ranks.on_main(lambda: self.watcher.log(record))
 
     def save(self) -> None:
         """At the end of a stage."""

@@ -12,7 +12,7 @@ from harness.files import read_json
 from harness.identity import Config, differences
 from harness.state import Status
 
-MODEL, MASKS = "model.safetensors", "masks.safetensors"
+MODEL, MASKS, CONFIG = "model.safetensors", "masks.safetensors", "config.yaml"
 # What a finished run leaves; without all of them it is not finished.
 RESULTS = ("records.jsonl", MODEL, MASKS)
 RERUN = ("never", "changed", "always")
@@ -52,15 +52,19 @@ def finished(
 ) -> Outcome | None:
     """The outcome, if there is nothing left to do for a run with this digest of its sources.
 
+    A finished run of which a file is missing, or is not as it was written, is to be done again.
+
     rerun: what to do about runs that are finished: never, changed (made by another commit) or
     always.
 
     Raises:
         ValueError: status.json is damaged.
     """
-    status = Status(folder, code).read()
-    whole = all((folder / name).exists() for name in results)
-    if status.get("state") != "finished" or not whole or rerun == "always":
+    file = Status(folder, code)
+    status = file.read()
+    if status.get("state") != "finished" or rerun == "always":
+        return None
+    if file.damage(results=results):
         return None
     made_by = status.get("commit")
     measured = _measured(folder / results[0])

@@ -1,6 +1,8 @@
 """A run's folder: what is written when, whether it is done already, and how it failed."""
 
+import json
 import socket
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -13,7 +15,7 @@ from harness.checkpoints import Checkpoints, Policy, State
 from harness.delivery import Delivery, deliver
 from harness.distributed import Ranks
 from harness.distributed.stop import Stop
-from harness.environment import environment, numerics_key
+from harness.environment import numerics_key
 from harness.experiment import Experiment
 from harness.files import (
     HEARTBEAT_S,
@@ -22,8 +24,6 @@ from harness.files import (
     CannotWrite,
     locked,
     make_writable,
-    write_json,
-    write_whole,
 )
 from harness.identity import Config
 from harness.levels import Levels
@@ -33,6 +33,7 @@ from harness.position import PositionFile
 from harness.prefix import Shared
 from harness.progress import MODES, Progress
 from harness.records import Identity, Record
+from harness.run_folder import RunFolder
 from harness.state import Status
 from harness.tracking.base import RunInfo, Tracking
 from harness.training.journal import Journal
@@ -130,47 +131,47 @@ class Run:
     def _go(self, levels: Levels, journal: Journal) -> Outcome:
         ranks, files = journal.ranks, journal.files(self.folder)
         with self._status(ranks, files) as again:
-            saved = journal.newest(files, self._fits)
+            saved = journal.newest(files)
             ranks.on_main(
-                lambda: self._go_on(saved, ranks) if saved else self._begin(files, ranks, again)
+                lambda: self._go_on(saved, levels) if saved else self._begin(files, ranks, again)
             )
             with self._watcher(ranks) as watcher:
                 network, masks = levels.run(self.identity, watcher, files, saved, self.latency)
                 splits = levels.subject.splits
                 delivery = Delivery(whole_state(network), masks, splits.shape, splits.classes)
-                ranks.on_main(lambda: deliver(self.folder, delivery))
+                ranks.on_main(lambda: self._complete(levels, delivery))
                 last = watcher.last  # None above rank 0
+            ranks.on_main(lambda: self._restore(levels))  # a tracker may have taken its time
         measured = (last.top1, last.validation_top1) if last else ()
         return Outcome("finished", str(self.folder), "", *measured)
 
+    @property
+    def _home(self) -> RunFolder:
+        return RunFolder(self.folder, self.RESULTS, self.science, self.yaml, self.command)
+
     def _begin(self, files: Checkpoints, ranks: Ranks, again: bool) -> None:
-        files.clear()
-        for old in self.RESULTS:
-            (self.folder / old).unlink(missing_ok=True)
-        write_whole(self.folder / "config.yaml", self.yaml)
-        write_json(self.folder / "identity.json", {"science": self.science})
-        write_json(self.folder / "environment.json", environment(ranks, self.command))
+        self._home.begin(files, ranks)
         if again:
             Files(self.folder, ranks.count).note(event="restarted")
 
-    def _go_on(self, saved: State, ranks: Ranks) -> None:
+    def _go_on(self, saved: State, levels: Levels) -> None:
+        ranks, past = levels.ranks, json.loads(saved["past"])
+        self._home.describe(ranks)
         # What was recorded after the checkpoint is measured again, with the same result.
-        lines = records.lines(self.folder / "records.jsonl")[: saved["records"]]
-        write_whole(self.folder / "records.jsonl", "".join(lines))
+        self._home.restore([levels.record_of(found, self.identity) for found in past], further=True)
         training = saved["training"]
         at = {key: training[key] for key in ("epoch", "step")} if training else {}
         Files(self.folder, ranks.count).note(
             event="resumed", records=saved["records"], **at, numerics_key=numerics_key(ranks)
         )
 
-    def _fits(self, saved: State) -> str:
-        try:
-            there = len(records.read(self.folder / "records.jsonl", missing_ok=True))
-        except ValueError as error:
-            return f"goes with records that cannot be read: {error}"
-        if there < saved["records"]:
-            return f"goes with {saved['records']} records, but records.jsonl holds {there}"
-        return ""
+    def _complete(self, levels: Levels, delivery: Delivery) -> None:
+        """All that the run ends in, from what it holds itself."""
+        deliver(self.folder, delivery)
+        self._restore(levels)
+
+    def _restore(self, levels: Levels) -> None:
+        self._home.restore([levels.record_of(found, self.identity) for found in levels.past])
 
     @contextmanager
     def _watcher(self, ranks: Ranks) -> Iterator[Watchers]:
@@ -208,7 +209,9 @@ class Run:
 
     def _finished(self) -> Outcome | None:
         """The outcome, if there is nothing left to do; checks that the folder is this run's."""
-        check_home(self.folder, self.science, self.RESULTS[0])
+        # Of a damaged identity nobody can tell; the folder's name is the run's hash.
+        if not self._file.damage(["identity.json"]):
+            check_home(self.folder, self.science, self.RESULTS[0])
         return finished(self.folder, self.code, self.rerun, self.RESULTS)
 
     @contextmanager
@@ -217,6 +220,7 @@ class Run:
         try:
             with ranks.told_of_loss(lambda why: self._file.set("failed", why)):
                 yield again
+                ranks.on_main(lambda: self._home.settle(ranks))
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
             found = ranks.explained(error)
@@ -230,6 +234,8 @@ class Run:
     def _start(self, files: Checkpoints) -> bool:
         """Whether an earlier start was cut off."""
         before = self._file.read().get("state")
+        if damage := self._file.damage(results=self.RESULTS):
+            print(f"warning: {damage}; doing the run again", file=sys.stderr)
         if before == "finished":  # and is to be done again from the beginning
             files.clear()
             (self.folder / "timings.jsonl").unlink(missing_ok=True)

@@ -2,10 +2,12 @@
 
 import os
 import socket
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.checksums import damage, sums
 from harness.commit import commit
 from harness.files import alive, read_json, write_json
 
@@ -25,8 +27,25 @@ class Status:
         """
         return read_json(self.folder / "status.json") or {}
 
+    def damage(self, names: Iterable[str] | None = None, results: Iterable[str] = ()) -> str:
+        """Says which file of a finished run is not as the run has written it; "" if all are, or if
+        it is not finished.
+
+        names: of those to look at; None: all that have a sum, and the results.
+
+        Raises:
+            ValueError: status.json is damaged.
+        """
+        status = self.read()
+        if status.get("state") != "finished":
+            return ""
+        found = status.get("sha256")
+        written = found if isinstance(found, dict) else {}
+        return damage(self.folder, written, names or dict.fromkeys([*results, *written]))
+
     def set(self, state: str, reason: str = "") -> None:
-        """state: running, finished, interrupted or failed.
+        """state: running, finished, interrupted or failed; with the sums of its files if it is
+        finished, which must all be there by then.
 
         Raises:
             CannotWrite
@@ -37,7 +56,9 @@ class Status:
             "commit": commit(),
             "code": self.code,
         }
-        write_json(self.folder / "status.json", {"state": state, "reason": reason, **who})
+        sealed = {"sha256": sums(self.folder)} if state == "finished" else {}
+        facts = {"state": state, "reason": reason, **who, **sealed}
+        write_json(self.folder / "status.json", facts)
 
 
 def lives(status: dict[str, Any]) -> bool:

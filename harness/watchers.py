@@ -42,8 +42,9 @@ class Files:
         path = self.folder / "timings.jsonl"
         with writing(path):
             # A kill may have cut off the line before.
-            whole = "".join(records.lines(path))
-            write_whole(path, f"{whole}{json.dumps(line)}\n")
+            there = path.read_bytes() if path.exists() else b""
+            whole = there[: there.rfind(b"\n") + 1]
+            write_whole(path, whole + f"{json.dumps(line)}\n".encode())
 
 
 class Watchers:

@@ -109,9 +109,9 @@ def test_a_finished_point_is_skipped(
 ) -> None:
     plan = plan_of(tmp_path, "ab")
     (tmp_path / "a").mkdir()
-    Status(tmp_path / "a", "").set("finished")
     for name in RESULTS:
         (tmp_path / "a" / name).touch()
+    Status(tmp_path / "a", "").set("finished")
     assert part.carry_out(plan, "0/1") == 0
     assert tried == ["run b"]
     assert "sweep: 2 runs: 1 finished, 1 skipped, 0 failed" in capsys.readouterr().out

@@ -209,6 +209,7 @@ def test_a_finished_analysis_is_not_planned_again(tmp_path: Path) -> None:
     Status(point.folder, point.code).set("finished")
     assert planned.finished() is None
     (point.folder / "sensitivity.jsonl").touch()
+    Status(point.folder, point.code).set("finished")
 
     assert planned.finished() == Outcome("skipped", str(point.folder), "finished before")
     assert planned.dense_alone().finished() is None

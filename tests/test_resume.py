@@ -129,14 +129,6 @@ def test_without_any_sound_checkpoint_the_run_starts_over(tmp_path: Path, whole:
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole
 
 
-def test_lost_records_are_made_again(tmp_path: Path, whole: bytes) -> None:
-    cut_off(tmp_path, Loop, "_update", 20, False)
-    (only_run(tmp_path) / "records.jsonl").unlink()
-
-    assert counted(tmp_path) == STEPS - 8
-    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole
-
-
 def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(
     tmp_path: Path, whole: bytes, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,19 +153,6 @@ def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(
 
 def no_room(_: int) -> None:
     raise OSError(28, "No space left on device")
-
-
-def test_records_that_cannot_be_read_are_made_again(
-    tmp_path: Path, whole: bytes, capfd: pytest.CaptureFixture[str]
-) -> None:
-    cut_off(tmp_path, Loop, "_update", 20, False)
-    records = only_run(tmp_path) / "records.jsonl"
-    records.write_text(records.read_text().replace('"batch_norm"', '"norm"'))
-
-    assert counted(tmp_path) == STEPS - 8
-    said = capfd.readouterr().err
-    assert "goes with records that cannot be read" in said and "; starting over" in said
-    assert records.read_bytes() == whole
 
 
 def test_what_a_kill_left_half_written_is_removed_by_the_next_checkpoint(tmp_path: Path) -> None:

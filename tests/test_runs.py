@@ -12,6 +12,7 @@ from wandb_log import logs
 from harness.delivery import read_delivery
 from harness.failures import NotFinite
 from harness.files import locked
+from harness.state import Status
 from harness.training.trainer import Trainer
 
 
@@ -113,6 +114,7 @@ def test_a_folder_with_another_config_is_refused(
     identity = json.loads((finished / "identity.json").read_text())
     identity["science"]["training"]["epochs"] = 99
     (finished / "identity.json").write_text(json.dumps(identity))
+    Status(finished, "").set("finished")  # as if that other config had been run here
 
     assert again(finished, monkeypatch) == 2
     assert "another config (it differs in training.epochs)" in capfd.readouterr().err
@@ -201,27 +203,24 @@ def test_a_damaged_dense_network_is_trained_again_to_the_same_records(
     assert cached.read_bytes() == whole
 
 
-@pytest.mark.parametrize("name", ["status.json", "identity.json"])
-def test_a_damaged_file_of_a_run_is_named(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], name: str
+@pytest.mark.parametrize("content", [b"", b'{"state": "fini\xf3hed"}'])
+def test_a_damaged_status_of_a_run_is_named(
+    finished: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    content: bytes,
 ) -> None:
-    (finished / name).write_text("")
+    (finished / "status.json").write_bytes(content)
 
     assert again(finished, monkeypatch) == 2
-    assert f"{finished / name} is damaged" in capfd.readouterr().err
+    assert f"{finished / 'status.json'} is damaged" in capfd.readouterr().err
 
 
-def test_a_finished_run_that_lost_its_network_is_done_again(
-    finished: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_damaged_identity_of_an_unfinished_run_is_named(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (finished / "model.safetensors").unlink()
+    Status(finished, "").set("running")
+    (finished / "identity.json").write_text("")
 
-    assert again(finished, monkeypatch) == 0
-    assert (finished / "model.safetensors").exists()
-
-
-def test_a_damaged_network_is_refused_by_name(finished: Path) -> None:
-    (finished / "model.safetensors").write_bytes(b"half")
-
-    with pytest.raises(ValueError, match="model.safetensors .* is damaged"):
-        read_delivery(finished)
+    assert again(finished, monkeypatch) == 2
+    assert f"{finished / 'identity.json'} is damaged" in capfd.readouterr().err

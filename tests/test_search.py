@@ -115,6 +115,7 @@ def test_a_run_that_was_finished_before_still_says_what_it_measured(tmp_path: Pa
     outcome = finished(tmp_path, "code", "never")
     assert outcome and (outcome.state, outcome.top1, outcome.validation) == ("skipped", 0.7, 0.8)
     (tmp_path / "records.jsonl").write_text("")
+    Status(tmp_path, "code").set("finished")
     outcome = finished(tmp_path, "code", "never")
     assert outcome and (outcome.top1, outcome.validation) == (None, None)
 

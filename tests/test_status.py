@@ -25,10 +25,10 @@ from harness.state import Status
 
 def run(folder: Path, state: str, reason: str = "") -> Path:
     folder.mkdir(parents=True)
-    Status(folder, "code").set(state, reason)
     if state == "finished":
         for name in standings.RESULTS:
             (folder / name).touch()
+    Status(folder, "code").set(state, reason)
     return folder
 
 
