@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from harness.checksums import damage
+
 Facts = dict[str, Any]
 
 
@@ -28,6 +30,21 @@ def device(folder: Path) -> str:
 def is_finished(folder: Path) -> bool:
     """By status.json; a folder without it is taken as a copy of finished records."""
     return bool(_read(folder / "status.json").get("state", "finished") == "finished")
+
+
+def damaged(folder: Path, *names: str) -> str:
+    """Says which of these files is not as the finished run has written it; "" if all are.
+
+    A file that is not there was not copied with the others, and a folder without sums has none to
+    compare.
+    """
+    file = folder / "status.json"
+    status = _read(file)
+    if file.exists() and not status:
+        return f"{file} is damaged: it is no JSON object"
+    written = inside(status, "sha256")
+    there = [name for name in names if name in written and (folder / name).exists()]
+    return damage(folder, written, there)
 
 
 def inside(facts: Facts, key: str) -> Facts:

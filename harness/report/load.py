@@ -43,9 +43,11 @@ def load(
             sensitivity analysis, or no result has the label `against` or is on a data set of
             `instead`, or an unknown test.
     """
-    analyses = sensitivity.load(runs)
+    left_out: list[str] = []
+    analyses = sensitivity.load(runs, left_out)
     try:
         survey = _load_runs(runs, against, test)
+        survey.notes.extend(left_out)
         survey = replace(survey, figures=figures, instead=instead or {})
         _check_instead(survey)
         survey = replace(survey, published=_published(survey))
@@ -53,7 +55,7 @@ def load(
         if analyses.empty or against:
             raise
         nothing = pd.DataFrame(columns=["model", "data", "level", "label"])
-        survey = Survey(runs, nothing, nothing, nothing, error.notes)
+        survey = Survey(runs, nothing, nothing, nothing, [*error.notes, *left_out])
     return replace(survey, sensitivity=analyses)
 
 

@@ -9,6 +9,8 @@ import pandas as pd
 import safetensors
 import safetensors.numpy
 
+from harness.report.folders import damaged
+
 FILE = "masks.safetensors"
 # Reading more would keep a report waiting; a ResNet-50 has 25 MB of masks.
 MOST_BYTES = 2**30
@@ -49,6 +51,8 @@ def _pairs(runs: Path, rows: pd.DataFrame, notes: list[str]) -> Iterator[tuple[o
     masks = {}
     for label, folder in sorted(zip(rows["label"], rows["folder"], strict=True)):
         try:
+            if why := damaged(runs / folder, FILE):
+                raise ValueError(why)
             masks[label] = _bits(runs / folder / FILE)
         except (safetensors.SafetensorError, ValueError, OSError) as error:
             notes.append(f"{folder}/{FILE} cannot be read ({error}): left out of the overlap")

@@ -8,6 +8,10 @@ import pandas as pd
 
 from harness import records
 from harness.outcome import below
+from harness.report.folders import damaged
+
+# What a report takes from a run's folder beside its records; masks are looked at by their reader.
+BESIDE = ("identity.json", "environment.json")
 
 
 class NoResults(ValueError):
@@ -24,7 +28,8 @@ class NoResults(ValueError):
 def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
     """Every whole record under `runs` with the folder it lies in, and notes on what is missing.
 
-    A run whose file cannot be read (damaged, of another version) is left out with a note.
+    A run whose file cannot be read (damaged, of another version) or is not as the run has written
+    it is left out with a note.
 
     Raises:
         ValueError: `runs` is no folder, holds no record, or none of its files can be read.
@@ -37,6 +42,8 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
     problems = []
     for path in files:
         try:
+            if why := damaged(path.parent, path.name, *BESIDE):
+                raise ValueError(f"{why}; give the run's command again, which does it anew")
             folder = path.parent.relative_to(runs).as_posix()
             rows += [{"folder": folder, **vars(record)} for record in records.read(path)]
             notes += _cut(path, runs)

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.outcome import below
+from harness.report.folders import damaged
 from harness.report.listing import plain_console
 from harness.sensitivity.records import FILE, read
 
@@ -18,8 +19,10 @@ _KEYS = ["model", "data", "label", "setting"]
 _POINT = [*_KEYS, "position", "layer", "density"]
 
 
-def load(runs: Path) -> pd.DataFrame:
+def load(runs: Path, notes: list[str] | None = None) -> pd.DataFrame:
     """A row per analysis, layer and density: means over the seeds; empty if there is none.
+
+    An analysis whose file is not as it was written is left out; notes are told of it.
 
     top1_share and loss are of validation data, change_points is top-1 less the dense network's.
     A seed whose loss is not a number does not count.
@@ -27,7 +30,11 @@ def load(runs: Path) -> pd.DataFrame:
     Raises:
         ValueError: a line of a file cannot be read.
     """
-    rows = [row for path in below(runs, FILE) for row in _rows(path)]
+    files = {path: damaged(path.parent, FILE) for path in below(runs, FILE)}
+    told = notes if notes is not None else []
+    again = "give its command again, which does it anew"
+    told += [f"analysis left out: {why}; {again}" for why in files.values() if why]
+    rows = [row for path, why in files.items() if not why for row in _rows(path)]
     return _summarised(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=_POINT)
 
 
