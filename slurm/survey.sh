@@ -26,7 +26,8 @@ fi
 
 said=$(${HARNESS_PYTHON:-python} -m harness.sweep plan "${overrides[@]}")
 printf '%s\n' "$said"
-plan=${said##*plan: }
+plan=$(sed -n 's/^plan: //p' <<< "$said" | tail -n 1)
+case $plan in -*) plan=./$plan ;; esac # a folder, not an option
 folder=${plan%/.sweep/*}
 
 submitted=()

@@ -1,7 +1,10 @@
 """What a user asks of SLURM for each run of a sweep: fields of conf/hydra/launcher/slurm.yaml."""
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import Any
+
+from harness.names import check_line
 
 # As submitit calls them; the others it knows under their own name after "slurm_".
 SHARED = ("nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
@@ -58,6 +61,7 @@ class Asked:
             self._need(key, _is_count(getattr(self, key), 0), "a whole number >= 0")
         for key in TEXTS:
             self._need(key, isinstance(getattr(self, key), str | None), "text or null")
+            check_line(f"{WHERE}.{key}", getattr(self, key))
         gpus, memory = self.gpus_per_node, self.mem_gb
         self._need("gpus_per_node", gpus is None or _is_count(gpus, 0), "a whole number or null")
         is_number = isinstance(memory, int | float) and not isinstance(memory, bool)
@@ -65,7 +69,9 @@ class Asked:
         self._need("requeue", isinstance(self.requeue, bool), "true or false")
         lines = isinstance(self.setup, list) and all(isinstance(each, str) for each in self.setup)
         self._need("setup", lines, "a list of shell lines")
-        self._need("extra", isinstance(self.extra, dict), "options of sbatch, {constraint: a100}")
+        self._need("extra", _are_options(self.extra), "options of sbatch, {constraint: a100}")
+        for key, value in self.extra.items():
+            check_line(f"{WHERE}.extra.{key}", value)
         # Else a job is told to leave as it begins, for ever.
         in_time = self.signal_delay_s < 60 * self.timeout_min
         self._need("signal_delay_s", in_time, f"below the time limit, {60 * self.timeout_min} s")
@@ -108,6 +114,13 @@ class Asked:
             **self.extra,
         }
         return found
+
+
+def _are_options(extra: object) -> bool:
+    """The key becomes text of the batch script as it is; a value is quoted there."""
+    return isinstance(extra, dict) and all(
+        isinstance(key, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key) for key in extra
+    )
 
 
 def _is_count(value: object, least: int = 1) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from harness.files import Busy, locked
 from harness.launch.workers import count_of
+from harness.names import check_name
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # The places that this process holds, until it ends.
@@ -25,6 +26,8 @@ class Devices:
     per_device: int = 1
 
     def __post_init__(self) -> None:
+        for device in ",".join(self.names).split(",") if self.names else []:
+            check_name("launch.devices", _file_of(device))
         if type(self.per_device) is not int or self.per_device < 1:
             raise ValueError(
                 f"launch.per_device must be a whole number >= 1, got {self.per_device!r}"
@@ -52,7 +55,7 @@ class Devices:
         home = home or Path(tempfile.gettempdir()) / f"pruning-harness-devices-{os.getuid()}"
         for place in range(self.per_device):
             for name in self.names:
-                if _hold([home / f"{device}-{place}" for device in name.split(",")]):
+                if _hold([home / f"{_file_of(device)}-{place}" for device in name.split(",")]):
                     _taken.append(name)
                     os.environ[VISIBLE] = name
                     return
@@ -88,6 +91,11 @@ def devices_of(config: dict[str, object]) -> Devices:
         )
     ends = range(together, len(found) + 1, together)
     return Devices(tuple(",".join(found[end - together : end]) for end in ends), each)
+
+
+def _file_of(device: str) -> str:
+    """Of its lock: a part of a GPU is called MIG-GPU-5d5b/1/0 by older drivers."""
+    return device.strip().replace("/", "_")
 
 
 def _visible() -> tuple[str, ...]:

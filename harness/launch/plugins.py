@@ -30,6 +30,7 @@ from harness.launch.plan import Plan, inside, key_of, planned, remembered
 from harness.launch.point import Point, plain, sweep_folder
 from harness.launch.slurm import Jobs
 from harness.launch.workers import count_of
+from harness.names import check_name
 from harness.outcome import Outcome
 from harness.standing import HOME
 
@@ -185,7 +186,7 @@ class Slurm(Own):
                 "hydra.launcher.tasks_per_node); leave one of the two away"
             )
         folder = sweep_folder(values) / HOME / "jobs"
-        return Jobs(folder.absolute(), asked, str(values["name"]))
+        return Jobs(folder.absolute(), asked, check_name("name", values["name"]))
 
 
 @dataclass(frozen=True)

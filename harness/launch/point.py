@@ -14,6 +14,7 @@ from harness.identity import Config, run_hash, scientific
 from harness.launch.build import build_part
 from harness.launch.code import code_of
 from harness.launch.method import method_of
+from harness.names import check_name
 from harness.outcome import RESULTS
 from harness.prefix import asked_of
 from harness.sensitivity.records import FILE, analysed
@@ -65,7 +66,7 @@ class Point:
     def folder(self) -> Path:
         # All other folders there have two hex digits for a name.
         below = "sensitivity" if self.command == "analyse" else self.run[:2]
-        return self.sweep / below / f"{self.config['name']}-{self.run}"
+        return self.sweep / below / f"{check_name('name', self.config['name'])}-{self.run}"
 
     @property
     def results(self) -> tuple[str, ...]:
@@ -105,9 +106,12 @@ class Point:
 def point_of(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> Point:
     """
     Raises:
-        ValueError: method=... was asked for together with a part that it does not have.
+        ValueError: method=... was asked for together with a part that it does not have, or a name
+            of the run or its sweep is none.
     """
     config = plain(cfg)
+    for key in ("name", "sweep_name"):
+        check_name(key, config[key])
     choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
     name, label = method_of(choices, config, hydra)
     # As they were written: an interpolation in them is the config's, not Hydra's.
@@ -130,13 +134,7 @@ def sweep_folder(config: Config) -> Path:
     Raises:
         ValueError: sweep_name is no name of a folder of its own below `runs`.
     """
-    name = str(config["sweep_name"])
-    if not name or name.startswith(".") or Path(name).name != name:
-        raise ValueError(
-            f"sweep_name={name}: it names a folder below runs, so it must not be empty, begin with "
-            "a dot or hold a slash; other places are chosen with runs=PATH"
-        )
-    return Path(config["runs"]) / name
+    return Path(config["runs"]) / check_name("sweep_name", config["sweep_name"])
 
 
 def _sha256_of(weights: str | None) -> str | None:

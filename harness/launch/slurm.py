@@ -21,6 +21,7 @@ from harness.launch.engine import Engine, attempt_line
 from harness.launch.place import adopt
 from harness.launch.point import Point
 from harness.launch.queue import POLL_S, array_of, cancel, end_of, has_failed, in_queue, refusal
+from harness.names import check_line
 from harness.outcome import Outcome
 from harness.stopping import SIGNALS, Stopped, speaks, stop_on_signals
 
@@ -31,6 +32,7 @@ Told = tuple[int, Outcome]
 Numbers = Sequence[int]
 # A result may be seen so much later than the end of its job, over a network file system.
 LATE_S = 15.0
+PATTERN = {"%", "\\"}
 POINTS = "points.json"  # job id -> what it does, in the folder of each array
 # By the id that submitit gives them until SLURM has given one.
 OF_SUBMITIT = (Mark(r"[0-9a-f]{32}\.pkl"), Mark(r"\.submission_file_[0-9a-f]{32}\.sh"))
@@ -44,7 +46,7 @@ class Jobs(Engine):
     """folder: for submitit's files and the jobs' logs.
 
     Raises:
-        ValueError: this machine has no sbatch.
+        ValueError: this machine has no sbatch, or SLURM would read the folder as another one.
     """
 
     folder: Path
@@ -58,6 +60,13 @@ class Jobs(Engine):
             raise ValueError(
                 "hydra/launcher=slurm hands jobs to sbatch, and this machine has none; start from "
                 "a login node of the cluster, or leave hydra/launcher away to run here"
+            )
+
+        check_line("runs", self.folder)
+        if PATTERN & set(str(self.folder)):
+            raise ValueError(
+                f"{self.folder}: SLURM reads % and \\ in the path of a log as patterns; choose "
+                "another folder with runs=PATH"
             )
 
     def workers(self) -> int:

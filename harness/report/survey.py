@@ -125,7 +125,7 @@ def _slug(title: str, taken: set[str]) -> str:
     >>> _slug("a b on c", taken), _slug("a_b on c", taken)
     ('a_b-c', 'a_b-c-2')
     """
-    plain = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", name) for name in title.rsplit(" on ", 1))
+    plain = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", name)[:60] for name in title.rsplit(" on ", 1))
     numbered = (f"{plain}-{number}" for number in itertools.count(2))
     found = next(slug for slug in itertools.chain([plain], numbered) if slug not in taken)
     taken.add(found)
