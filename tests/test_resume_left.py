@@ -63,7 +63,7 @@ def test_checkpoints_of_other_code_are_not_used(
     cut_off(tmp_path, Loop, "_update", 20, False)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("harness.launch.point.code_of", lambda parts, levels=True: "changed")
+        monkeypatch.setattr("harness.launch.point.code_of", lambda parts: "changed")
         assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 0
     assert "was made by other code" in capfd.readouterr().err
 

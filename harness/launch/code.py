@@ -1,71 +1,124 @@
-"""Which code decides numbers: sources of a config's parts, and of the training loop."""
+"""Which code decides numbers: what a run imports, the modules of its own parts included."""
 
 import hashlib
-from collections.abc import Iterable, Iterator
-from functools import cache
-from importlib.util import find_spec
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-import harness
+from harness.launch.loaded import source_of
+from harness.launch.modules import OWN_TOP, closure, file_of, module_of
 
-_HOME = Path(str(harness.__file__)).parent
-LIBRARIES = ("torch", "torchvision")  # named by their version, in the numerics key
-LOOP = (
-    "training", "seeds.py", "draws.py", "tensors.py", "distributed", "subject.py", "moment.py",
-)  # fmt: skip
-LEVELS = (
-    "levels.py", "targets.py", "trainings.py", "inside.py", "saver.py", "schedule/curve.py",
-    "prunings.py", "stages.py", "prefix.py",
-    "schedule/base.py", "finetune/base.py", "experiment.py", "cost.py", "learning_rate/held.py",
-    "learning_rate/stretched.py", "schedule/target.py", "schedule/steps.py",
-    "finetune/fine_tuning.py", "penalty/base.py", "dynamics/drop_grow.py", "pruning.py",
-    "budget.py", "control.py", "calibration.py", "prunable.py", "rounds.py",
-    "masks.py", "selection.py", "bits.py", "metrics", "records.py", "checkpoints.py",
-    "sensitivity/curves.py", "saliency/evidence.py", "saliency/activations.py",
-    "saliency/layer_inputs.py", "saliency/curvature.py", "structure/rows.py", "structure/graph.py",
-    "allocation/base.py", "allocation/apportion.py",
-)  # fmt: skip
+# Where a run begins: all that it imports is followed from here, and from its parts.
+ROOTS = ("harness.launch.work", "harness.launch.build")
+# What a run imports and no number depends on, packages with all that is in them.
+EXCEPT = {
+    "harness.__main__": "reads the command line; what it says is in the config",
+    "harness.main": "reads the command line; what it says is in the config",
+    "harness.worker": "starts a rank; what it carries out is in the config",
+    "harness.launch": "composes and starts runs; what it decides is in the config",
+    "harness.sweep": "starts sweeps of the same runs",
+    "harness.command": "how commands print",
+    "harness.commit": "asks git who made a run",
+    "harness.hardware": "says what a run ran on",
+    "harness.progress": "draws on the terminal",
+    "harness.position": "says how far a run has come",
+    "harness.status": "reads how far runs have come",
+    "harness.standing": "reads how far runs have come",
+    "harness.tracking": "sends on what has been recorded",
+    "harness.report": "reads what has been recorded",
+    "harness.clean": "frees the disk",
+}  # fmt: skip
+
+Stated = list[tuple[int, int] | None]
+# By targets and where they are searched: how the files stood, which they are, and their digest.
+_known: dict[tuple[frozenset[str], tuple[str, ...]], tuple[Stated, tuple[Path, ...], str]] = {}
 
 
-def code_of(parts: dict[str, Any], levels: bool = True) -> str:
-    """SHA-256 (16 hex digits) over the training loop and the module of every `_target_` in parts.
+def code_of(parts: dict[str, Any]) -> str:
+    """SHA-256 (16 hex digits) over the sources that a run with these parts imports, as this
+    process has loaded them.
 
-    levels: also over what prunes and measures. What a part's module imports is not followed.
+    parts: nodes with `_target_`, at any depth. Libraries count by their version and files, those
+    that a part imports by nothing: the numerics key names torch.
     """
-    digest = hashlib.sha256()
-    files = _files((*LOOP, *LEVELS) if levels else LOOP)
-    for file in sorted({*files, *_modules(parts)}):
-        digest.update(_content(file, file.stat().st_mtime_ns))
-    return digest.hexdigest()[:16]
+    targets = frozenset(_targets(parts))
+    key = targets, tuple(sys.path)
+    known = _known.get(key)
+    if known is None or known[0] != _stated(known[1]):
+        sources = _sources(targets)
+        files = tuple(sources.values())
+        known = _known[key] = _stated(files), files, _digest(sources, targets)
+    return known[2]
 
 
 def own_files(parts: dict[str, Any]) -> list[Path]:
-    """Modules of parts that are not the harness's own."""
-    return sorted(file for file in _modules(parts) if not file.is_relative_to(_HOME))
+    """Modules of parts, and those that they import, that are not the harness's own."""
+    sources = _sources(frozenset(_targets(parts)))
+    return sorted(file for name, file in sources.items() if not _is_ours(name))
 
 
-@cache
-def _content(file: Path, changed: int) -> bytes:
-    return file.read_bytes()
+def _sources(targets: frozenset[str]) -> dict[str, Path]:
+    modules = {module_of(target) for target in targets} - {""}
+    return closure([*ROOTS, *modules], _is_excepted, source_of)
 
 
-def _files(names: Iterable[str]) -> Iterator[Path]:
-    for name in names:
-        path = _HOME / name
-        yield from path.glob("*.py") if path.is_dir() else [path]
+def _stated(files: Iterable[Path]) -> Stated:
+    """Time of change (ns) and size of each; None of one that has gone."""
+    found: Stated = []
+    for file in files:
+        try:
+            at = os.stat(file)
+        except FileNotFoundError:
+            found.append(None)
+            continue
+        found.append((at.st_mtime_ns, at.st_size))
+    return found
 
 
-def _modules(value: Any) -> Iterator[Path]:
+def _digest(sources: Mapping[str, Path], targets: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for name, file in sorted(sources.items()):
+        content = source_of(name, file)
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    for version in sorted({_version(target.partition(".")[0]) for target in targets}):
+        digest.update(version)
+    return digest.hexdigest()[:16]
+
+
+def _is_ours(name: str) -> bool:
+    return name.partition(".")[0] == OWN_TOP
+
+
+def _is_excepted(name: str) -> bool:
+    if name in ROOTS or name == "harness.launch":
+        return False
+    return any(name == each or name.startswith(f"{each}.") for each in EXCEPT)
+
+
+def _targets(value: Any) -> Iterator[str]:
+    """Dotted names of what is built, and of what Hydra's get_class, get_method take."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _targets(inner)
     if isinstance(value, dict):
         target = value.get("_target_")
-        if isinstance(target, str) and target.partition(".")[0] not in LIBRARIES:
-            yield from _file_of(target.rpartition(".")[0])
+        if isinstance(target, str):
+            yield target
+            if target.startswith("hydra.utils.") and isinstance(value.get("path"), str):
+                yield value["path"]
         for inner in value.values():
-            yield from _modules(inner)
+            yield from _targets(inner)
 
 
-def _file_of(module: str) -> Iterator[Path]:
-    spec = find_spec(module) if module else None
-    if spec is not None and spec.origin is not None and Path(spec.origin).is_file():
-        yield Path(spec.origin)
+def _version(package: str) -> bytes:
+    """Of an installed library: the list of its files with their checksums."""
+    if file_of(package):
+        return b""
+    try:
+        record = distribution(package).read_text("RECORD") or ""
+        return "\n".join(line for line in record.splitlines() if ".py,sha256=" in line).encode()
+    except PackageNotFoundError:
+        return b""

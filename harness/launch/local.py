@@ -20,6 +20,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from harness.launch.devices import Devices
 from harness.launch.engine import Engine, attempt_line
 from harness.launch.estimate import Cost
+from harness.launch.loaded import watch
 from harness.launch.point import Point
 from harness.outcome import Outcome
 from harness.state import Status, lives
@@ -167,6 +168,7 @@ def _leave(number: int, frame: FrameType | None) -> None:
 
 def _prepare(parent: int) -> None:
     _follow(parent)
+    watch()
     with suppress(Exception):  # comes again where it is told
         import harness.launch.work  # noqa: F401
 

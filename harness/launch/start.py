@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.files import Busy, write_whole
 from harness.launch import workers
 from harness.launch.errors import WRONG_INPUT, one_line
+from harness.launch.loaded import watch
 from harness.launch.point import Point
 from harness.outcome import Outcome
 from harness.standing import LOG
@@ -30,6 +31,7 @@ def carry_out(point: Point) -> Outcome:
 
 def import_work() -> None:
     """Takes seconds, once."""
+    watch()
     with leaving_on_signals():
         import harness.launch.work  # noqa: F401
 

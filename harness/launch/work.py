@@ -88,7 +88,7 @@ def _part(config: Config, key: str) -> Any:
 def _run_of(point: Point, ranks: Ranks) -> Run:
     config, science = point.config, point.science
     numerics = numerics_key(ranks)
-    code = code_of({key: science.get(key) for key in DENSE}, levels=False)
+    code = code_of({key: science.get(key) for key in DENSE})
     dense = dense_hash(science, {**numerics, "code": code})
     return Run(
         folder=point.folder,
