@@ -13,6 +13,7 @@ OPERATIONAL = (
     "name", "method", "runs", "sweep_name", "rerun", "device", "threads", "progress", "tracking",
     "ranks", "checkpoint", "sensitivity", "launch", "latency",
 )  # fmt: skip
+# Of data whose content is known.
 PATHS = ("data.root", "data.verify")
 # Options added after the first release, with the value that changes nothing: they are left out
 # when they have it, so that runs made before the option existed keep their names.
@@ -28,23 +29,26 @@ ADDED: dict[str, Any] = {
         "start": "init",
     },
 }
-DENSE = ("seed", "model", "data", "task", "training", "dtype", "weights")
+DENSE = ("seed", "model", "data", "data_sha256", "task", "training", "dtype", "weights")
 ADDED_TO_DENSE = ("sync_batch_norm", "gradient_dtype")
 
 
-def scientific(config: Config, weights_sha256: str | None = None) -> Config:
+def scientific(
+    config: Config, weights_sha256: str | None = None, data_sha256: str | None = None
+) -> Config:
     """The config without operational keys, paths, nulls and options at their neutral value.
 
-    A weights file counts by its content (`weights_sha256`), not by its path.
+    Weights and data count by their content, not by their path: two places with equal bytes are
+    one run. data_sha256: None of data that have not been read yet; then the place counts.
     """
     kept = {key: value for key, value in copy.deepcopy(config).items() if key not in OPERATIONAL}
-    for path in PATHS:
+    for path in PATHS if data_sha256 else ():
         _drop(kept, path)
     for path, neutral in ADDED.items():
         if _get(kept, path) == neutral:
             _drop(kept, path)
     _name_as_before(kept)
-    kept["weights"] = weights_sha256
+    kept["weights"], kept["data_sha256"] = weights_sha256, data_sha256
     cleaned: Config = _without_nulls(kept)
     return cleaned
 

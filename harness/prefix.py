@@ -67,7 +67,7 @@ def reads(science: Config, asked: Sequence[float | None]) -> dict[Place, Config]
     protocol says, so they decide every stage, as unknown keys do.
     """
     late = {name for names in READS.values() for name in names} | {"schedule"}
-    late = {name for name in late if _is_ours(science.get(name))}
+    late = {name for name in late if is_ours(science.get(name))}
     inside = science.get("when") == "steps"
     trained = "trained" in (science.get("when"), science.get("steps", {}).get("start"))
     first = {k: v for k, v in science.items() if inside or k not in late and k not in UNREAD}
@@ -122,6 +122,16 @@ def worth_keeping(chains: Iterable[Chain]) -> set[str]:
         for key, (level, stage) in places.items()
         if level and runs[key] > 1 and (stage in TRAININGS or key in parting)
     }
+
+
+def is_ours(value: Any) -> bool:
+    """Whether all that is built of it comes from the harness or torch."""
+    if isinstance(value, list):
+        return all(map(is_ours, value))
+    if not isinstance(value, dict):
+        return True
+    home = str(value.get("_target_", "harness.")).partition(".")[0]
+    return home in ("harness", "torch") and all(map(is_ours, value.values()))
 
 
 @dataclass(frozen=True)
@@ -186,13 +196,3 @@ def _goal(science: Config, target: float | None) -> Config:
 
 def _may_release(science: Config) -> bool:
     return "dynamics" in science and science["dynamics"].get("_target_") not in HOLDING
-
-
-def _is_ours(value: Any) -> bool:
-    """Whether all that is built of it comes from the harness or torch."""
-    if isinstance(value, list):
-        return all(map(_is_ours, value))
-    if not isinstance(value, dict):
-        return True
-    home = str(value.get("_target_", "harness.")).partition(".")[0]
-    return home in ("harness", "torch") and all(map(_is_ours, value.values()))

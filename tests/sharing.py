@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 
 import harness.main
 from harness.__main__ import main
+from harness.data.digest import digest
 from harness.delivery import MASKS, MODEL
 from harness.identity import Config, run_hash, scientific
 from harness.launch.build import build_part
@@ -40,7 +41,8 @@ SOFT = ("dynamics=soft", "structure=neuron", "allocation=uniform")
 
 @cache
 def science_of(point: Point) -> Config:
-    return scientific(plain(composed(point)))
+    config = plain(composed(point))
+    return scientific(config, data_sha256=digest(build_part(config["data"]).load()))
 
 
 def asked(cfg: DictConfig) -> list[float | None]:

@@ -34,20 +34,27 @@ def changed(config: dict[str, Any], path: str, value: object) -> dict[str, Any]:
     return new
 
 
+DATA = "da7a" * 16
+
+
+def science_of(config: dict[str, Any], data: str = DATA) -> dict[str, Any]:
+    return scientific(config, data_sha256=data)
+
+
 def named(config: dict[str, Any]) -> str:
-    return run_hash(scientific(config))
+    return run_hash(science_of(config))
 
 
 def lined(config: dict[str, Any]) -> str:
-    return setting_hash(scientific(config))
+    return setting_hash(science_of(config))
 
 
 def test_hashes_of_two_known_configs_never_change() -> None:
     # Runs on disk are named by them: a change makes every finished run look unfinished.
-    assert named(ONE_SHOT) == "7ba82b60174472e6c2357d73460f143ae7d6c4b0bfa9962772554865db168dec"
-    assert named(ITERATIVE) == "9e36c2a2e36d2c4e4e14dbafd2bac0dbe46e5ed3bc258e69b7adcbb3d758789b"
-    assert lined(ONE_SHOT) == "bce665a3f765"
-    assert dense_hash(scientific(ONE_SHOT), NUMERICS) == "26fc0c27d4b4f3e9683df09d"
+    assert named(ONE_SHOT) == "ad8befcf90c6331b79a9804826c2b5ea3641808ef87593fa0aa31f4bf617e94a"
+    assert named(ITERATIVE) == "d84dd585b501a273de2a4013dbe970fcfc31fa474b6c986d5128cc0bbeb6c0af"
+    assert lined(ONE_SHOT) == "a54fa333a905"
+    assert dense_hash(science_of(ONE_SHOT), NUMERICS) == "4193d5650726aec205336af0"
 
 
 @pytest.mark.parametrize(
@@ -61,6 +68,18 @@ def test_where_and_how_a_run_happens_does_not_rename_it(key: str) -> None:
 @pytest.mark.parametrize(("path", "value"), [("data.root", "/scratch/x"), ("data.verify", False)])
 def test_paths_do_not_rename_a_run(path: str, value: object) -> None:
     assert named(changed(ONE_SHOT, path, value)) == named(ONE_SHOT)
+
+
+def test_the_content_of_the_data_names_a_run_and_its_dense_training() -> None:
+    one, other = science_of(ONE_SHOT), science_of(ONE_SHOT, "0ther")
+    assert run_hash(one) != run_hash(other) and setting_hash(one) != setting_hash(other)
+    assert dense_hash(one, NUMERICS) != dense_hash(other, NUMERICS)
+
+
+def test_two_places_are_two_runs_until_their_data_are_read() -> None:
+    there = changed(ONE_SHOT, "data.root", "/scratch/x")
+    assert run_hash(scientific(there)) != run_hash(scientific(ONE_SHOT))
+    assert named(there) == named(ONE_SHOT)
 
 
 def test_an_option_that_is_null_does_not_rename_a_run() -> None:
@@ -92,12 +111,12 @@ def test_a_weights_file_counts_by_content_and_not_by_path() -> None:
     one, two = (changed(ONE_SHOT, "weights", path) for path in ("a.pt", "b.pt"))
     assert scientific(one, "c0ffee") == scientific(two, "c0ffee")
     assert run_hash(scientific(one, "c0ffee")) != run_hash(scientific(one, "bad"))
-    assert run_hash(scientific(one, "c0ffee")) != named(ONE_SHOT)
+    assert run_hash(scientific(one, "c0ffee", DATA)) != named(ONE_SHOT)
 
 
 def test_naming_a_run_leaves_its_config_alone() -> None:
     config = changed(ONE_SHOT, "data.root", "there")
-    science = scientific(config)
+    science = science_of(config)
     setting_hash(science)
     assert config == changed(ONE_SHOT, "data.root", "there")
     assert config["data"]["root"] == "there" and science["seed"] == 0
@@ -133,21 +152,21 @@ def test_units_and_learning_rates_are_other_settings() -> None:
 
 @pytest.mark.parametrize("path", ["saliency.seed", "schedule.final", "retraining.epochs"])
 def test_dense_training_is_shared_by_whatever_comes_after_it(path: str) -> None:
-    other = scientific(changed(ONE_SHOT, path, 0.77))
-    assert dense_hash(other, NUMERICS) == dense_hash(scientific(ONE_SHOT), NUMERICS)
+    other = science_of(changed(ONE_SHOT, path, 0.77))
+    assert dense_hash(other, NUMERICS) == dense_hash(science_of(ONE_SHOT), NUMERICS)
 
 
 @pytest.mark.parametrize(
     "path", ["seed", "model.hidden", "data.split_seed", "task.label_smoothing", "training.epochs"]
 )
 def test_dense_training_is_not_shared_when_it_differs(path: str) -> None:
-    other = scientific(changed(ONE_SHOT, path, 5))
-    assert dense_hash(other, NUMERICS) != dense_hash(scientific(ONE_SHOT), NUMERICS)
+    other = science_of(changed(ONE_SHOT, path, 5))
+    assert dense_hash(other, NUMERICS) != dense_hash(science_of(ONE_SHOT), NUMERICS)
 
 
 @pytest.mark.parametrize("key", list(NUMERICS))
 def test_dense_training_is_not_shared_between_machines_that_round_differently(key: str) -> None:
-    science = scientific(ONE_SHOT)
+    science = science_of(ONE_SHOT)
     assert dense_hash(science, NUMERICS | {key: "x"}) != dense_hash(science, NUMERICS)
 
 

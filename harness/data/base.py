@@ -60,6 +60,14 @@ class Splits:
 
 
 class Data(Protocol):
+    """A run is named by the content of its data, so that two places with equal bytes are one run.
+
+    A set that lies in files may say which, so that their bytes are hashed, and only once:
+    `files() -> Iterable[Path]` names every file that `load` reads; names count below `root`, if
+    there is such a field, else below the deepest folder with all of them. Of a set without it
+    the tensors of all splits are hashed at each start. See harness/launch/data.py.
+    """
+
     def load(self) -> Splits:
         """The same splits at every call, whatever the run's seed; float32 on the CPU.
 

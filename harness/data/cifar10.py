@@ -67,25 +67,35 @@ class Cifar10:
         parts = stratified(train, sizes, self.split_seed)
         return normalised(Splits(**parts, test=test, classes=CLASSES), per_channel=True)
 
+    def files(self) -> list[Path]:
+        """
+        Raises:
+            ValueError: as of `load`, which reads them.
+        """
+        layout = self._layout()
+        train, test = self._chosen(layout)
+        return [*train, test]
+
     def _read(self) -> tuple[Split, Split]:
+        layout = self._layout()
+        train, test = self._chosen(layout)
+        return _split([layout.read(path) for path in train]), _split([layout.read(test)])
+
+    def _layout(self) -> "_Layout":
         root = Path(self.root)
         if (root / PYTHON).is_dir():
-            return self._read_folder(root / PYTHON, "", _read_python, _differs_by_checksum)
+            return _Layout(root / PYTHON, "", _read_python, _differs_by_checksum)
         if (root / BINARY).is_dir():
-            return self._read_folder(root / BINARY, ".bin", _read_binary, _differs_by_size)
+            return _Layout(root / BINARY, ".bin", _read_binary, _differs_by_size)
         raise ValueError(
             f"data.root={self.root}: no {PYTHON} or {BINARY} in {root.absolute()}; "
             f"run scripts/prepare_data cifar10 {self.root}"
         )
 
-    def _read_folder(
-        self,
-        folder: Path,
-        suffix: str,
-        read: Callable[[Path], Rows],
-        differing: Callable[[Path], list[str]],
-    ) -> tuple[Split, Split]:
-        if self.verify and (names := differing(folder)):
+    def _chosen(self, layout: "_Layout") -> tuple[list[Path], Path]:
+        """Files of training and of test images."""
+        folder, suffix = layout.folder, layout.suffix
+        if self.verify and (names := layout.differing(folder)):
             raise ValueError(
                 f"{folder}: missing or not the official CIFAR-10: {', '.join(names)}; "
                 f"run scripts/prepare_data cifar10 {self.root}, or write verify=false to use "
@@ -100,7 +110,15 @@ class Cifar10:
                 f"{folder}: needs data_batch_*{suffix} and test_batch{suffix}; "
                 f"run scripts/prepare_data cifar10 {self.root}"
             )
-        return _split([read(path) for path in train]), _split([read(test)])
+        return train, test
+
+
+@dataclass(frozen=True)
+class _Layout:
+    folder: Path
+    suffix: str
+    read: Callable[[Path], Rows]
+    differing: Callable[[Path], list[str]]
 
 
 def _differs_by_checksum(folder: Path) -> list[str]:

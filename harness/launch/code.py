@@ -34,7 +34,7 @@ EXCEPT = {
 
 Stated = list[tuple[int, int] | None]
 # By targets and where they are searched: how the files stood, which they are, and their digest.
-_known: dict[tuple[frozenset[str], tuple[str, ...]], tuple[Stated, tuple[Path, ...], str]] = {}
+_known: dict[tuple[object, ...], tuple[Stated, tuple[Path, ...], str]] = {}
 
 
 def code_of(parts: dict[str, Any]) -> str:
@@ -44,11 +44,19 @@ def code_of(parts: dict[str, Any]) -> str:
     parts: nodes with `_target_`, at any depth. Libraries count by their version and files, those
     that a part imports by nothing: the numerics key names torch.
     """
-    targets = frozenset(_targets(parts))
-    key = targets, tuple(sys.path)
+    return _code_of(frozenset(_targets(parts)), ROOTS)
+
+
+def code_of_part(node: Mapping[str, Any]) -> str:
+    """The same of a part alone: its modules and what they import."""
+    return _code_of(frozenset(_targets(node)), ())
+
+
+def _code_of(targets: frozenset[str], roots: tuple[str, ...]) -> str:
+    key = targets, roots, tuple(sys.path)
     known = _known.get(key)
     if known is None or known[0] != _stated(known[1]):
-        sources = _sources(targets)
+        sources = _sources(targets, roots)
         files = tuple(sources.values())
         known = _known[key] = _stated(files), files, _digest(sources, targets)
     return known[2]
@@ -56,13 +64,13 @@ def code_of(parts: dict[str, Any]) -> str:
 
 def own_files(parts: dict[str, Any]) -> list[Path]:
     """Modules of parts, and those that they import, that are not the harness's own."""
-    sources = _sources(frozenset(_targets(parts)))
+    sources = _sources(frozenset(_targets(parts)), ROOTS)
     return sorted(file for name, file in sources.items() if not _is_ours(name))
 
 
-def _sources(targets: frozenset[str]) -> dict[str, Path]:
+def _sources(targets: frozenset[str], roots: tuple[str, ...]) -> dict[str, Path]:
     modules = {module_of(target) for target in targets} - {""}
-    return closure([*ROOTS, *modules], _is_excepted, source_of)
+    return closure([*roots, *modules], _is_excepted, source_of)
 
 
 def _stated(files: Iterable[Path]) -> Stated:

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Sequence
 from typing import ClassVar, Protocol
 
+from harness.launch.data import read_aside
 from harness.launch.estimate import Cost
 from harness.launch.point import Point
 from harness.outcome import Outcome
@@ -25,6 +26,11 @@ class Engine(Protocol):
         """What the point of this line, one of so many, would cost, measured; None if nobody
         knows."""
         return None
+
+    def digest(self, line: str, points: int) -> str | None:
+        """Of the data of this line's point, one of so many, which are read; None if they cannot
+        be."""
+        return read_aside(line)
 
     def close(self) -> None:
         """Ends what `warm` has started, for no point will come."""

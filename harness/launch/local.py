@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import Future, as_completed
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
+from harness.launch.data import readable
 from harness.launch.devices import Devices
 from harness.launch.engine import Engine, attempt_line
 from harness.launch.estimate import Cost
@@ -66,13 +67,21 @@ class Workers(Engine):
                 _warmed[-1].submit(_prepare, os.getpid())
 
     def gauge(self, line: str, points: int) -> Cost | None:
+        found: Cost | None = self._ask(points, _gauged, line, self.devices, os.getpid())
+        return found
+
+    def digest(self, line: str, points: int) -> str | None:
+        found: str | None = self._ask(points, _read, line, os.getpid())
+        return found
+
+    def _ask(self, points: int, function: Callable[..., Any], *arguments: Any) -> Any:
+        """What a worker's call returns; None if it dies."""
         executor: Any = None
         try:
             with _held_signals():
                 executor = _executor(min(self.workers(), points))
-                job = executor.submit(_gauged, line, self.devices, os.getpid())
-            found: Cost | None = job.result()
-            return found
+                job = executor.submit(function, *arguments)
+            return job.result()
         except TerminatedWorkerError:
             return None
         except BaseException:
@@ -181,6 +190,11 @@ def _gauged(line: str, devices: Devices, parent: int) -> Cost | None:
 
         return gauge(Point.of_line(line))
     return None
+
+
+def _read(line: str, parent: int) -> str | None:
+    _prepare(parent)
+    return readable(Point.of_line(line))
 
 
 def _told(number: int, line: str, devices: Devices, parent: int) -> Told:

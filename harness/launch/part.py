@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from harness.files import is_stale
+from harness.launch.data import readable
 from harness.launch.engine import attempt_line
 from harness.launch.plan import Plan, Planned
 from harness.launch.sweep import Ended, end, first_of_each_dense, told
@@ -24,6 +25,10 @@ def carry_out(file: Path, part: str, dense: bool = False) -> int:
     """
     plan = Plan.read(file)
     plan.check_home()
+    named = plan.with_data(lambda point: point.data_sha256 or readable(point))
+    if named is not plan:  # its data were not read when it was made
+        named.write()
+        plan = named
     points = [p.dense_alone() for p in first_of_each_dense(plan.points)] if dense else plan.points
     ended = []
     for point, outcome in _ends(points[_slice(part)]):

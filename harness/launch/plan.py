@@ -14,6 +14,7 @@ import harness
 from harness.files import write_whole
 from harness.identity import dense_hash
 from harness.launch.code import own_files
+from harness.launch.data import DigestOf, with_data
 from harness.launch.estimate import epochs_of, kind
 from harness.launch.point import Point
 from harness.outcome import Outcome, finished
@@ -103,11 +104,21 @@ def planned(
     share: stages that several runs have in common are marked, to be computed once.
     """
     counts = Counter(text for overrides in batch for text in set(overrides))
+
+    def said() -> Iterator[tuple[int, str, Point]]:
+        for number, point in found:
+            apart = [text for text in point.overrides if counts[text] < len(batch)]
+            yield number, " ".join(apart or point.overrides), point
+
+    return _marked(said(), share)
+
+
+def _marked(found: Iterable[tuple[int, str, Point]], share: bool) -> list[Planned]:
+    """found: (number, what tells it from the others, point)."""
     ordered: dict[int, Planned] = {}
     chains: dict[str, Chain] = {}
-    for number, point in found:
-        apart = [text for text in point.overrides if counts[text] < len(batch)]
-        each = ordered[number] = Planned.of(point, " ".join(apart or point.overrides))
+    for number, says, point in found:
+        each = ordered[number] = Planned.of(point, says)
         if share and point.command == "run":
             chains[each.folder] = chain(point.science, point.asked)
     marked = worth_keeping(chains.values())
@@ -137,6 +148,29 @@ class Plan:
         files = {file: _sha256(Path(file)) for point in self.points for file in point.files}
         lines = [{**head, "files": files}, *map(asdict, self.points)]
         write_whole(self.file, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def with_data(self, digest: DigestOf, share: bool = True) -> "Plan":
+        """With runs named by their data as they are now; itself if nothing has changed.
+
+        What has become of a run before its data could be read goes with it.
+        """
+        before = [point.point for point in self.points]
+        after = [point for _, point in with_data(enumerate(before), digest)]
+        if before == after:
+            return self
+        whole = zip(self.points, before, after, strict=True)
+        for planned, old, new in whole:
+            if old.data_sha256 is None and new.data_sha256:
+                _move(Path(planned.folder), new.folder)
+        said = [point.says for point in self.points]
+        plain = [replace(point, marked=[]) for point in after]
+        found = zip(range(len(said)), said, plain, strict=True)
+        return replace(self, points=_marked(found, share))
+
+    @property
+    def unread(self) -> int:
+        """Points whose data have not been read: they have no name of their own yet."""
+        return sum(point.point.data_sha256 is None for point in self.points)
 
     def check_home(self) -> None:
         """
@@ -211,6 +245,12 @@ def key_of(arguments: Sequence[str], command: str, sources: Iterable[Path]) -> s
     for name in sorted({name.decode() for text in said for name in VARIABLE.findall(text)}):
         digest.update(f"{name}={os.environ.get(name)}\n".encode())
     return digest.hexdigest()[:12]
+
+
+def _move(old: Path, new: Path) -> None:
+    if old.is_dir() and not old.is_symlink() and not new.exists():
+        new.parent.mkdir(parents=True, exist_ok=True)
+        old.rename(new)
 
 
 def _starts_trained(point: Point) -> bool:

@@ -21,6 +21,7 @@ from harness.files import write_json
 from harness.launch import search, sweep
 from harness.launch.asked import Asked
 from harness.launch.compose import without_nulls
+from harness.launch.data import DigestOf, kept_digest, with_data
 from harness.launch.devices import devices_of
 from harness.launch.engine import Engine
 from harness.launch.errors import PointFailed, refusing
@@ -78,7 +79,14 @@ class Grid(Sweeper):
         sources = [Path(one.path) for one in hydra.runtime.config_sources if one.schema == "file"]
         key = key_of([*hydra.overrides.hydra, *said], self.command, sources)
         file = folder / HOME / f"plan-{key}.jsonl"
-        return remembered(file, lambda: self._new(file, folder, said))
+        plan = remembered(file, lambda: self._new(file, folder, said))
+        return plan.with_data(self._digest(len(plan.points)), self.values["launch"]["share"])
+
+    def _digest(self, points: int) -> DigestOf:
+        """Data that have not been read are read now, but not for a plan alone."""
+        if self.values["launch"]["only"] == "plan":
+            return lambda point: kept_digest(point.config)
+        return lambda point: kept_digest(point.config) or self.engine.digest(point.line(), points)
 
     def _new(self, file: Path, folder: Path, said: list[str]) -> Plan:
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(said)
@@ -87,16 +95,16 @@ class Grid(Sweeper):
         if not self.values["launch"]["only"]:
             self.engine.warm(len(batch))
         found = points(batch, self.master, self.loader, self.command)
-        return self._plan(file, folder, inside(folder, found), batch)
+        read = with_data(found, self._digest(len(batch)))
+        return self._plan(file, folder, inside(folder, read), batch)
 
     def _plan(
         self, file: Path, folder: Path, found: Iterable[tuple[int, Point]], batch: list[list[str]]
     ) -> Plan:
         name = self.master.hydra.runtime.choices.get("sweep")
         argv = _without_only(sys.argv[1:])
-        return Plan(
-            file, name or "", folder, argv, planned(found, batch, self.values["launch"]["share"])
-        )
+        points = planned(found, batch, self.values["launch"]["share"])
+        return Plan(file, name or "", folder, argv, points)
 
 
 class Search(Grid):
@@ -128,7 +136,8 @@ class Search(Grid):
             sys.exit(1)
 
     def _carried_out(self, folder: Path, batch: list[list[str]]) -> list[Outcome]:
-        found = dict(points(batch, self.master, self.loader))
+        read = with_data(points(batch, self.master, self.loader), self._digest(len(batch)))
+        found = dict(read)
         file = folder / HOME / "plan-search.jsonl"
         plan = self._plan(file, folder, found.items(), batch)
         ended = sweep.Sweep(plan, self.engine, self.values["launch"]["retries"]).run()
@@ -153,8 +162,12 @@ class Own(Launcher):
     ) -> Sequence[JobReturn]:
         with refusing():
             found = points(job_overrides, self.config, self.context.config_loader, self.command)
-            lines = [point.line() for _, point in sorted(found)]
-            ended = dict(self.engine().outcomes(lines))
+            engine, count = self.engine(), len(job_overrides)
+            read = with_data(
+                found, lambda p: kept_digest(p.config) or engine.digest(p.line(), count)
+            )
+            lines = [point.line() for _, point in sorted(read, key=lambda pair: pair[0])]
+            ended = dict(engine.outcomes(lines))
         return [_returned(Point.of_line(line), ended[n]) for n, line in enumerate(lines)]
 
 

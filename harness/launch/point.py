@@ -30,6 +30,8 @@ class Point:
     config: resolved, plain values. choices: group -> chosen file. overrides: of the command line.
     command: one of COMMANDS. marked: keys of its stages (harness/prefix.py) that other runs of its
     sweep have too, in their order. options: Hydra's own, that say where configs are.
+    data_sha256: of the content of its data (harness/launch/data.py); None until they are read, and
+    until then the point has another name.
     """
 
     config: Config
@@ -40,11 +42,12 @@ class Point:
     command: str = "run"
     marked: list[str] = field(default_factory=list)
     options: list[str] = field(default_factory=list)
+    data_sha256: str | None = None
 
     @cached_property
     def science(self) -> Config:
         """The part of the config that decides numbers."""
-        return scientific(self.config, _sha256_of(self.config["weights"]))
+        return scientific(self.config, _sha256_of(self.config["weights"]), self.data_sha256)
 
     @property
     def decides(self) -> Config:

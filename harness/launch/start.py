@@ -46,6 +46,9 @@ def attempt(point: Point) -> Outcome:
     try:
         if workers.count_of(point.config) == 1:
             import_work()
+            from harness.launch.data import named
+
+            point = point if point.data_sha256 else named(point)
             began = time.perf_counter()
         outcome = carry_out(point)
     except Exception as error:

@@ -67,6 +67,11 @@ class Sweep:
             self.plan.write()
         left = [point for point in self.plan.points if not point.finished()]
         print(stated(self.plan, left, self.engine.workers()))
+        if self.plan.unread:
+            print(
+                f"{self.plan.unread} runs get their names when they begin: their data have not "
+                "been read yet, and a plan alone does not"
+            )
         print(f"plan: {self.plan.file}")
         return 0
 

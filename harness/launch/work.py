@@ -12,9 +12,11 @@ from omegaconf import DictConfig, OmegaConf
 from harness.distributed import Ranks, ranks_of_environment
 from harness.environment import numerics_key
 from harness.experiment import Experiment
+from harness.failures import RanksDisagree
 from harness.identity import DENSE, OPERATIONAL, Config, dense_hash, setting_hash
 from harness.launch.build import build_part
 from harness.launch.code import code_of
+from harness.launch.data import named
 from harness.launch.estimate import Cost
 from harness.launch.heard import heard
 from harness.launch.point import Point, plain
@@ -45,13 +47,28 @@ def carry_out(point: Point) -> Outcome:
     torch.set_num_threads(threads)
     with heard(config["progress"]):
         experiment = build(config)
+        point = named(point, experiment.data)
         options = _part(config, "ranks")
         with ranks_of_environment(config["device"], options) as ranks:
+            _check_data(point, ranks)
             run = _run_of(point, ranks)
             if point.command == "dense":
                 return run.train_dense(experiment, ranks)
             found = _analysis(run, point) if point.command == "analyse" else run
             return found.execute(experiment, ranks)
+
+
+def _check_data(point: Point, ranks: Ranks) -> None:
+    """
+    Raises:
+        RanksDisagree: on every rank, if they read different data.
+    """
+    found = ranks.gather(point.data_sha256)
+    if len(set(found)) > 1:
+        odd = [rank for rank, each in enumerate(found) if each != found[0]]
+        raise RanksDisagree(
+            f"data: ranks {odd} read other data than rank 0; give all of them the same files"
+        )
 
 
 def gauge(point: Point) -> Cost:

