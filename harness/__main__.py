@@ -43,7 +43,7 @@ def _run(command: str) -> None:
     # Else Hydra prints its own, longer account and leaves.
     os.environ[TRACEBACK] = "1"
     from harness import main as commands
-    from harness.launch.compose import defaults, without_nulls
+    from harness.launch.compose import check_names, defaults, own_folders, without_nulls
     from harness.launch.errors import OF_ONE_RANK, WRONG_INPUT, Refused, one_line, status_of
     from harness.launch.plugins import register
 
@@ -51,6 +51,8 @@ def _run(command: str) -> None:
     register()
     stop_on_signals()
     try:
+        # Also where Hydra only shows a config.
+        check_names(own_folders(sys.argv[1:]))
         getattr(commands, command)()
     except (Refused, *WRONG_INPUT) as error:
         cause = error.error if isinstance(error, Refused) else error

@@ -110,6 +110,8 @@ def test_names_of_files_and_their_bytes_count_apart(tmp_path: Path) -> None:
 def test_what_a_set_of_ours_reads_is_kept_and_what_others_read_is_not_known(place: Path) -> None:
     blobs = {"_target_": "harness.data.blobs.Blobs", "classes": 2, "train": 4}
     config = {**config_of(place, "one"), "data": {**blobs, "validation": 2, "test": 2}}
+    assert digest_of(config) and kept_digest(config) is None
+    (place / "runs").mkdir()
     assert digest_of(config) == kept_digest(config)
     mine = config_of(place, "one", "InMemory")
     assert digest_of(mine) and kept_digest(mine) is None

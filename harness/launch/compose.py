@@ -1,7 +1,7 @@
 """Composes configs outside a run: to check them, to explain errors, to build parts in notebooks."""
 
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -26,7 +26,7 @@ def composed(overrides: Sequence[str] = ()) -> DictConfig:
 
 def defaults(arguments: Sequence[str]) -> DictConfig | None:
     """The config with those arguments that choose existing group options, or None."""
-    own = _own_folders(arguments)
+    own = own_folders(arguments)
     groups = {part.name for folder in (CONF, *own) for part in folder.glob("*/")}
     choices = [text for text in arguments if text.split("=")[0].split("@")[0] in groups]
     paths = ",".join(f"file://{folder.absolute()}" for folder in own)
@@ -34,6 +34,22 @@ def defaults(arguments: Sequence[str]) -> DictConfig | None:
         return composed([*choices, *([f"hydra.searchpath=[{paths}]"] if own else [])])
     except HydraException:
         return None
+
+
+def check_names(folders: Iterable[Path]) -> None:
+    """
+    Raises:
+        ValueError: a config in one of these folders has the name of one that comes with the
+            harness, which Hydra would take instead, and is not equal to it.
+    """
+    for folder in {folder.resolve() for folder in folders} - {CONF.resolve()}:
+        for file in sorted(folder.rglob("*.yaml")):
+            shipped = CONF / file.relative_to(folder)
+            if shipped.is_file() and shipped.read_bytes() != file.read_bytes():
+                raise ValueError(
+                    f"{file} would not be read: it has the name of {shipped}, which comes with the "
+                    "harness; give it a name of its own and choose that"
+                )
 
 
 def without_nulls(arguments: Sequence[str]) -> list[str]:
@@ -46,7 +62,7 @@ def without_nulls(arguments: Sequence[str]) -> list[str]:
     return [off.get(text, text) for text in arguments]
 
 
-def _own_folders(arguments: Sequence[str]) -> list[Path]:
+def own_folders(arguments: Sequence[str]) -> list[Path]:
     """What --config-dir names."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)

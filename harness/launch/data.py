@@ -111,8 +111,9 @@ def _of_tensors(config: Config, part: Any) -> str:
     from harness.data.digest import digest
 
     found = digest(part.load())
-    # What another's set reads is not known, so it is loaded each time.
-    if is_ours(config["data"]):
+    # What another's set reads is not known, so it is loaded each time. A folder of results that is
+    # not there yet is made by a run that can run, not by this.
+    if is_ours(config["data"]) and Path(config["runs"]).is_dir():
         Manifest(found, _code(config)).write(_file(config))
     return found
 

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness.files import write_json
 from harness.launch import search, sweep
 from harness.launch.asked import Asked
-from harness.launch.compose import without_nulls
+from harness.launch.compose import check_names, without_nulls
 from harness.launch.data import DigestOf, kept_digest, with_data
 from harness.launch.devices import devices_of
 from harness.launch.engine import Engine
@@ -28,7 +28,7 @@ from harness.launch.errors import PointFailed, refusing
 from harness.launch.grid import effective, points
 from harness.launch.local import Workers
 from harness.launch.plan import Plan, inside, key_of, planned, remembered
-from harness.launch.point import Point, plain, sweep_folder
+from harness.launch.point import Point, plain, sources_of, sweep_folder
 from harness.launch.slurm import Jobs
 from harness.launch.workers import count_of
 from harness.names import check_name
@@ -76,7 +76,8 @@ class Grid(Sweeper):
         said = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         folder = sweep_folder(self.values)
         hydra = self.master.hydra
-        sources = [Path(one.path) for one in hydra.runtime.config_sources if one.schema == "file"]
+        sources = sources_of(hydra)
+        check_names(sources)
         key = key_of([*hydra.overrides.hydra, *said], self.command, sources)
         file = folder / HOME / f"plan-{key}.jsonl"
         plan = remembered(file, lambda: self._new(file, folder, said))

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from dataclasses import asdict, dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness.identity import Config, run_hash, scientific
 from harness.launch.build import build_part
 from harness.launch.code import code_of
+from harness.launch.compose import check_names
 from harness.launch.method import method_of
 from harness.names import check_name
 from harness.outcome import RESULTS
@@ -120,9 +121,20 @@ def point_of(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> Point:
     # As they were written: an interpolation in them is the config's, not Hydra's.
     said = OmegaConf.to_container(hydra.overrides, resolve=False)
     assert isinstance(said, dict)
+    _checked(tuple(sources_of(hydra)))  # once for all points of a sweep
     given = [one.path for one in hydra.runtime.config_sources if one.provider == "command-line"]
     options = [f"--config-dir={path}" for path in given]
     return Point(config, choices, name, label, list(said["task"]), command, options=options)
+
+
+def sources_of(hydra: HydraConf) -> list[Path]:
+    """Folders of configs."""
+    return [Path(one.path) for one in hydra.runtime.config_sources if one.schema == "file"]
+
+
+@cache
+def _checked(folders: tuple[Path, ...]) -> None:
+    check_names(folders)
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:

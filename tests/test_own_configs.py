@@ -1,0 +1,47 @@
+"""A config of one's own that has the name of a shipped one is never left out in silence."""
+
+from pathlib import Path
+
+import pytest
+from command import TINY, run_main
+
+from harness.launch.compose import check_names
+from harness.launch.paths import CONF
+
+
+@pytest.fixture(name="own")
+def fixture_own(tmp_path: Path) -> Path:
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    return tmp_path / "conf"
+
+
+def test_another_name_and_an_equal_file_are_fine(own: Path) -> None:
+    (own / "model" / "mine.yaml").write_text("width: 3\n")
+    (own / "model" / "mlp.yaml").write_bytes((CONF / "model" / "mlp.yaml").read_bytes())
+    check_names([own, CONF])
+
+
+@pytest.mark.parametrize("name", ["model/mlp", "config", "sweep/survey"])
+def test_a_shipped_name_is_refused_with_both_files(own: Path, name: str) -> None:
+    (own / f"{name}.yaml").parent.mkdir(exist_ok=True)
+    (own / f"{name}.yaml").write_text("hidden: [3]\n")
+    with pytest.raises(ValueError) as refused:
+        check_names([own])
+    assert str(own / f"{name}.yaml") in str(refused.value)
+    assert str(CONF / f"{name}.yaml") in str(refused.value)
+
+
+@pytest.mark.parametrize("way", ["--config-dir={}", "hydra.searchpath=[file://{}]"])
+@pytest.mark.parametrize("more", [[], ["-m", "seed=0,1"]])
+def test_a_run_and_a_sweep_do_not_start(
+    own: Path,
+    way: str,
+    more: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    (own / "model" / "mlp.yaml").write_text("hidden: [3]\n")
+    runs = own.parent / "runs"
+    assert run_main(monkeypatch, *more, way.format(own), *TINY, f"runs={runs}") == 2
+    (line,) = capfd.readouterr().err.splitlines()
+    assert "mlp.yaml would not be read" in line and not runs.exists()
