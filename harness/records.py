@@ -55,6 +55,9 @@ class Record:
     setting: str  # hash of the config without seed and end point: one line in a figure
     model: str
     data: str
+    # What the literature calls them, as their classes declare it; None: it knows them not.
+    model_published_as: str | None
+    data_published_as: str | None
     seed: int
     level: int
     stage: str
@@ -140,6 +143,8 @@ class Identity:
     label: str
     model: str
     data: str
+    model_published_as: str | None = None
+    data_published_as: str | None = None
 
 
 class Sink(Protocol):

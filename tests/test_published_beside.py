@@ -10,11 +10,14 @@ from report_page import Page
 from survey_records import make, write_run
 from torch import nn
 
+from harness.data.cifar10 import Cifar10
+from harness.data.digits import Digits
+from harness.data.mnist5k import Mnist5k
 from harness.metrics.macs import macs
 from harness.models.lenet_5 import LeNet5
 from harness.models.lenet_300_100 import LeNet300100
 from harness.report import report
-from harness.report.published import beside
+from harness.report.published import Known, beside
 from harness.report.published.convert import compression, dense_sizes, speedup
 
 ONE = "method,size,accuracy,std,n\nA,0.1,98,0.2,3\n"
@@ -122,12 +125,42 @@ def test_another_data_set_gets_no_figures_unless_asked_for(tmp_path: Path) -> No
     rows, notes = beside("lenet_300_100", "mnist5k", figures, instead={"mnist5k": "minst"})
     assert rows.empty and notes == ["there are no published figures of lenet_300_100 on minst"]
 
-    assert beside("mlp", "blobs", figures)[1] == []
+    none = ["there are no published figures of mlp on blobs"]
+    assert beside("mlp", "blobs", figures)[1] == none
 
 
 def test_another_model_on_the_same_data_gets_no_figures(tmp_path: Path) -> None:
     rows, notes = beside("lenet_5", "mnist", mine(tmp_path, ONE))
-    assert rows.empty and notes == []
+    assert rows.empty and notes == ["there are no published figures of lenet_5 on mnist"]
+
+
+def test_a_config_of_the_same_name_gets_no_figures(tmp_path: Path) -> None:
+    figures, place = mine(tmp_path, ONE), ("lenet_300_100", "mnist")
+    for known, missing in (
+        (Known("lenet_300_100", None), "data=mnist declares no published_as"),
+        (Known(None, "mnist"), "model=lenet_300_100 declares no published_as"),
+        (Known(None, None), "model=lenet_300_100 and data=mnist declare no published_as"),
+    ):
+        rows, (note,) = beside(*place, figures, known=known)
+        assert rows.empty and missing in note
+
+
+def test_a_config_of_another_name_gets_the_figures_of_what_it_declares(tmp_path: Path) -> None:
+    known = Known("LeNet-300-100", "MNIST")
+    rows, _ = beside("my_net", "digits_of_mine", mine(tmp_path, ONE), known=known)
+    assert rows["label"].tolist() == ["A (Me 2026)"]
+    # Asked for by the name of the config, whatever it declares.
+    instead, none = {"digits_of_mine": "mnist"}, Known("lenet_300_100", None)
+    rows, _ = beside("my_net", "digits_of_mine", mine(tmp_path, ONE), instead, none)
+    assert rows["label"].tolist() == ["A (Me 2026) on mnist"]
+
+
+def test_components_declare_the_name_that_they_have_in_the_literature() -> None:
+    parts = (LeNet300100(), LeNet5(), LeNet5(batch_norm=True), Mnist5k(), Cifar10())
+    names = ["lenet_300_100", "lenet_5", None, "mnist5k", "cifar10"]
+    assert [part.published_as for part in parts] == names
+    assert Cifar10(verify=False).published_as is None  # any files of its layout
+    assert not hasattr(Digits(), "published_as")
 
 
 def test_removed_channels_are_said_to_be_counted_otherwise() -> None:
@@ -155,6 +188,7 @@ def test_figures_beside_are_a_table_for_every_shipped_section() -> None:
 
 def test_axes_reach_to_published_figures_beyond_ones_own(tmp_path: Path) -> None:
     own = {"model": "resnet_20", "data": "cifar10"}
+    own |= {f"{key}_published_as": name for key, name in own.items()}
     write_run(tmp_path / "0", make(**own, target_compression=2.0, compression=2.0))
     report(tmp_path)
     section = Page(tmp_path / "report" / "report.html").data["sections"]["section-0"]

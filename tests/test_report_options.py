@@ -33,6 +33,7 @@ method,size,accuracy,std,n
 
 def run(folder: Path, data: str = "mnist") -> None:
     place = {"model": "lenet_300_100", "data": data}
+    place |= {f"{key}_published_as": name for key, name in place.items()}
     write_run(folder, dense(**place), make(**place))
 
 

@@ -66,6 +66,8 @@ class Data(Protocol):
     `files() -> Iterable[Path]` names every file that `load` reads; names count below `root`, if
     there is such a field, else below the deepest folder with all of them. Of a set without it
     the tensors of all splits are hashed at each start. See harness/launch/data.py.
+
+    It may declare `published_as`, as models do (harness/models/base.py).
     """
 
     def load(self) -> Splits:

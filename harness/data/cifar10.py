@@ -67,6 +67,11 @@ class Cifar10:
         parts = stratified(train, sizes, self.split_seed)
         return normalised(Splits(**parts, test=test, classes=CLASSES), per_channel=True)
 
+    @property
+    def published_as(self) -> str | None:
+        """Other files of its layout are another data set."""
+        return "cifar10" if self.verify else None
+
     def files(self) -> list[Path]:
         """
         Raises:

@@ -1,6 +1,7 @@
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import as_file, files
+from typing import ClassVar
 
 import torch
 
@@ -26,6 +27,8 @@ class Mnist5k:
     validation: int = 500
     test: int = 1000
     split_seed: int = 0
+
+    published_as: ClassVar[str] = "mnist5k"
 
     def __post_init__(self) -> None:
         check_sizes(self._sizes, SAMPLES, classes=10)

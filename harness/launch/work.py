@@ -51,7 +51,7 @@ def carry_out(point: Point) -> Outcome:
         options = _part(config, "ranks")
         with ranks_of_environment(config["device"], options) as ranks:
             _check_data(point, ranks)
-            run = _run_of(point, ranks)
+            run = _run_of(point, experiment, ranks)
             if point.command == "dense":
                 return run.train_dense(experiment, ranks)
             found = _analysis(run, point) if point.command == "analyse" else run
@@ -102,7 +102,7 @@ def _part(config: Config, key: str) -> Any:
     return build_part({key: config[key]})[key]
 
 
-def _run_of(point: Point, ranks: Ranks) -> Run:
+def _run_of(point: Point, experiment: Experiment, ranks: Ranks) -> Run:
     config, science = point.config, point.science
     numerics = numerics_key(ranks)
     code = code_of({key: science.get(key) for key in DENSE})
@@ -110,7 +110,7 @@ def _run_of(point: Point, ranks: Ranks) -> Run:
     return Run(
         folder=point.folder,
         dense=Path(config["runs"]) / ".dense" / dense[:2] / dense,
-        identity=_identity(point),
+        identity=_identity(point, experiment),
         config=config,
         science=science,
         yaml=OmegaConf.to_yaml(OmegaConf.create(config)),
@@ -131,7 +131,7 @@ def _shared(point: Point, numerics: Config) -> Shared:
     return Shared.of(home, point.science, point.asked, point.marked, numerics, code_of)
 
 
-def _identity(point: Point) -> Identity:
+def _identity(point: Point, experiment: Experiment) -> Identity:
     return Identity(
         run=point.run,
         setting=setting_hash(point.science),
@@ -139,7 +139,23 @@ def _identity(point: Point) -> Identity:
         label=point.label,
         model=point.choices["model"],
         data=point.choices["data"],
+        model_published_as=_published_as(experiment.model),
+        data_published_as=_published_as(experiment.data),
     )
+
+
+def _published_as(part: object) -> str | None:
+    """
+    Raises:
+        ValueError: the part declares something else than a name.
+    """
+    name = getattr(part, "published_as", None)
+    if name is not None and (not isinstance(name, str) or not name):
+        raise ValueError(
+            f"{type(part).__name__}.published_as must be the name in the literature, as mnist, or "
+            f"None, got {name!r}"
+        )
+    return name
 
 
 def _analysis(run: Run, point: Point) -> Analysis:

@@ -7,6 +7,9 @@ from torch import nn
 
 
 class Model(Protocol):
+    """A class may declare `published_as`, the name in the literature: published figures of that
+    name are then shown beside its results."""
+
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         """A fresh network in training mode; its weights come from torch's global random stream.
 

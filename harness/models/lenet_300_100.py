@@ -1,6 +1,7 @@
 import math
 from collections import OrderedDict
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
@@ -16,6 +17,8 @@ class LeNet300100:
     Source: LeCun et al. 1998, Gradient-based learning applied to document recognition; ReLU for
     its tanh, as in Han et al. 2015 (arXiv:1506.02626) and the pruning literature since.
     """
+
+    published_as: ClassVar[str] = "lenet_300_100"
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         check_task("lenet_300_100", shape, classes)

@@ -24,6 +24,10 @@ class LeNet5:
 
     batch_norm: bool = False
 
+    @property
+    def published_as(self) -> str | None:
+        return None if self.batch_norm else "lenet_5"
+
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         check_task("lenet_5", shape, classes)
         if len(shape) != 3 or min(shape[1:]) < SMALLEST:

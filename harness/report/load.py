@@ -23,7 +23,7 @@ from harness.report.results import (
     written_last,
 )
 from harness.report.summary import summarise, warnings
-from harness.report.survey import Survey
+from harness.report.survey import Survey, of_place
 
 
 def load(
@@ -115,10 +115,19 @@ def _check_instead(survey: Survey) -> None:
 def _published(survey: Survey) -> pd.DataFrame:
     figures, found = published.load(*survey.figures), []
     for section in survey.sections():
-        rows, notes = published.beside(section.model, section.data, figures, survey.instead)
+        place = section.model, section.data
+        known = _known(of_place(survey.records, *place))
+        rows, notes = published.beside(*place, figures, survey.instead, known)
         found.append(rows.assign(model=section.model, data=section.data))
         survey.notes.extend(notes)
     return pd.concat(found)
+
+
+def _known(records: pd.DataFrame) -> published.Known:
+    """Of one model and data set; nothing where records differ."""
+    found = (set(records[key].dropna()) for key in ("model_published_as", "data_published_as"))
+    names = [names.pop() if len(names) == 1 else None for names in found]
+    return published.Known(*names)
 
 
 def _no_results(records: pd.DataFrame) -> list[str]:

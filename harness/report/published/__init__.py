@@ -5,6 +5,9 @@ their columns mean. read.py checks every row, convert.py turns the published rat
 project's (all parameters, and MACs, before / after) or says why it cannot, beside.py picks what
 belongs to a section of a report. Each row says where it was read and how it was counted.
 
+Figures are found by the name in the literature that the classes of the model and the data set
+declare, as `published_as: ClassVar[str] = "mnist"`, and not by the names of their configs.
+
 A file of one's own has the same columns: lines "# name: value" first, for what all rows share,
 then column names, then a line per figure:
 
@@ -27,7 +30,7 @@ then column names, then a line per figure:
     Global Magnitude,0.1,98.2,0.1,5
 """
 
-from harness.report.published.beside import asked_instead, beside
+from harness.report.published.beside import Known, asked_instead, beside
 from harness.report.published.read import load
 
-__all__ = ["asked_instead", "beside", "load"]
+__all__ = ["Known", "asked_instead", "beside", "load"]

@@ -1,6 +1,7 @@
 """Published figures for one's own model and data set, in this project's ratios."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
@@ -9,7 +10,8 @@ from harness.report.published.convert import canonical, compression, speedup
 from harness.report.published.read import load
 from harness.report.published.schema import SIZES, SOURCES, SPEEDS
 
-# Parts of a data set are another data set: fewer training images, another test set.
+# Parts of a data set are another data set: fewer training images, another test set. By the name
+# that the part's class declares.
 _PARTS = {"mnist5k": ("mnist", "5,000 images of MNIST's 70,000")}
 COLUMNS = [
     *("label", "compression_ratio", "speedup_ratio", "top1_share_mean", "top1_share_std", "n"),
@@ -18,34 +20,46 @@ COLUMNS = [
 ]
 
 
+@dataclass(frozen=True)
+class Known:
+    """What the literature calls a model and a data set, as their classes declare it
+    (`published_as`); None: they declare nothing, whatever the names of their configs are."""
+
+    model: str | None
+    data: str | None
+
+
 def beside(
     model: str,
     data: str,
     figures: pd.DataFrame | None = None,
     instead: Mapping[str, str] | None = None,
+    known: Known | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Figures of the same model on the same data set, a row each (COLUMNS), and notes on the rest.
+    """Figures of the same model on the same data set, a row each (COLUMNS), and notes on the rest,
+    also where no figure applies.
 
     Ratios are NaN where the published definition does not give them; a figure with neither is
     left out. Names are compared without case and punctuation.
 
     figures: of `load`; those that come with the harness unless given.
     instead: another data set per own one, as {"mnist5k": "mnist"}; its labels then name it.
+    known: by which figures are found; unless given, model and data are names of the literature.
     """
     figures = load() if figures is None else figures
-    own = figures["model"].map(canonical) == canonical(model)
-    shown = (instead or {}).get(data, data)
+    known = known or Known(model, data)
+    asked = (instead or {}).get(data)
+    if why := _undeclared(model, data, known, asked):
+        return pd.DataFrame(columns=COLUMNS), [why]
+    shown = str(asked or known.data)
+    own = figures["model"].map(canonical) == canonical(str(known.model))
     found = figures[own & (figures["data"].map(canonical) == canonical(shown))]
-    if found.empty and shown != data:
-        return pd.DataFrame(columns=COLUMNS), [
-            f"there are no published figures of {model} on {shown}"
-        ]
-    notes = _other_data(figures[own], model, data, shown)
+    notes = _other_data(figures[own], (model, data), str(known.data), asked)
     if found.empty:
-        return pd.DataFrame(columns=COLUMNS), notes
-    rows = pd.DataFrame(
-        [_row(row, "" if shown == data else f" on {shown}") for row in _dicts(found)]
-    )
+        parts = [] if asked else notes
+        none = f"there are no published figures of {known.model} on {shown}"
+        return pd.DataFrame(columns=COLUMNS), parts or [none]
+    rows = pd.DataFrame([_row(row, f" on {shown}" if asked else "") for row in _dicts(found)])
     notes += _left_out(rows, f"{model} on {shown}")
     drawn = rows["compression_ratio"].notna() | rows["speedup_ratio"].notna()
     return rows.loc[drawn, COLUMNS].reset_index(drop=True), notes
@@ -80,12 +94,29 @@ def _row(row: dict[str, Any], on: str) -> dict[str, Any]:
     }
 
 
-def _other_data(figures: pd.DataFrame, model: str, data: str, shown: str) -> list[str]:
-    whole, what = _PARTS.get(data, ("", ""))
+def _undeclared(model: str, data: str, known: Known, asked: str | None) -> str:
+    """Why nothing can be found, or ""."""
+    missing = [f"model={model}"] * (known.model is None)
+    missing += [f"data={data}"] * (known.data is None and asked is None)
+    if not missing:
+        return ""
+    return (
+        f"no published figures are shown beside {model} on {data}: {' and '.join(missing)} "
+        f"{'declare' if len(missing) > 1 else 'declares'} no published_as, the name in the "
+        "literature"
+    )
+
+
+def _other_data(
+    figures: pd.DataFrame, own: tuple[str, str], known: str, asked: str | None
+) -> list[str]:
+    """own: names of model and data."""
+    model, data = own
+    whole, what = _PARTS.get(known, ("", ""))
     there = (figures["data"].map(canonical) == whole).sum() if whole else 0
-    if shown != data:
+    if asked:
         return [
-            f"published figures on {shown} are shown beside {model} on {data}, as asked: {data} "
+            f"published figures on {asked} are shown beside {model} on {data}, as asked: {data} "
             "is another data set, so compare shapes, not heights"
         ]
     if not there:
