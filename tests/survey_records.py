@@ -69,6 +69,6 @@ def only(survey: Survey) -> "pd.Series[Any]":
 
 
 def notes(survey: Survey) -> list[str]:
-    """Without those that say how few seeds these small examples have, and that no paper has them."""
+    """Without those that say how few seeds these small examples have, or what papers have."""
     said = ("fewer than 3 seeds", "published figures")
     return [note for note in survey.notes if not any(text in note for text in said)]

@@ -32,6 +32,10 @@ class InMemory:
         split = Split(values.view(-1, 8), torch.arange(len(values) // 8) % 4)
         return Splits(split, split, split, 4)
 
+class Computed(InMemory):
+    def files(self):
+        return []
+
 class InFiles(InMemory):
     def files(self):
         return Path(self.root).rglob("*.bin")
@@ -115,6 +119,9 @@ def test_what_a_set_of_ours_reads_is_kept_and_what_others_read_is_not_known(plac
     assert digest_of(config) == kept_digest(config)
     mine = config_of(place, "one", "InMemory")
     assert digest_of(mine) and kept_digest(mine) is None
+    # But for one that says that it reads nothing.
+    computed = config_of(place, "one", "Computed")
+    assert digest_of(computed) == kept_digest(computed) == digest_of(mine)
 
 
 @pytest.mark.parametrize("what", ["inputs", "labels", "shape", "classes", "dtype", "order"])

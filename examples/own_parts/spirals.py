@@ -36,6 +36,10 @@ class Spirals:
         if self.noise < 0:
             raise ValueError(f"noise must be at least 0, got {self.noise}; write e.g. 0.02")
 
+    def files(self) -> list[str]:
+        # It reads none, so that its content is looked at once and not at each start.
+        return []
+
     def load(self) -> Splits:
         # A stream of its own: the data are the same whatever the run's seed.
         random = torch.Generator().manual_seed(self.split_seed)

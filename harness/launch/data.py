@@ -47,7 +47,11 @@ def digest_of(config: Config, part: Any = None) -> str:
     if (found := kept_digest(config)) is not None:
         return found
     part = build_part({"data": config["data"]})["data"] if part is None else part
-    return _of_files(config, part) if hasattr(part, "files") else _of_tensors(config, part)
+    files = [Path(path) for path in part.files()] if hasattr(part, "files") else None
+    if files:
+        return _of_files(config, files)
+    # What another's set reads is not known, so it is loaded each time.
+    return _of_tensors(config, part, keep=files is not None or is_ours(config["data"]))
 
 
 def named(point: Point, part: Any = None) -> Point:
@@ -90,9 +94,9 @@ def read_aside(line: str) -> str | None:
     return done.stdout.split()[-1] if done.returncode == 0 else None
 
 
-def _of_files(config: Config, part: Any) -> str:
-    paths = [Path(path) for path in part.files()]
-    root = Path(part.root) if getattr(part, "root", None) else _common(paths)
+def _of_files(config: Config, paths: list[Path]) -> str:
+    place = config["data"].get("root")
+    root = Path(place) if isinstance(place, str) else _common(paths)
     file, shows = _file(config), config.get("progress") != "none"
     with ExitStack() as stack:
         with suppress(
@@ -107,13 +111,12 @@ def _of_files(config: Config, part: Any) -> str:
     return manifest.sha256
 
 
-def _of_tensors(config: Config, part: Any) -> str:
+def _of_tensors(config: Config, part: Any, keep: bool) -> str:
     from harness.data.digest import digest
 
     found = digest(part.load())
-    # What another's set reads is not known, so it is loaded each time. A folder of results that is
-    # not there yet is made by a run that can run, not by this.
-    if is_ours(config["data"]) and Path(config["runs"]).is_dir():
+    # A folder of results that is not there yet is made by a run that can run, not by this.
+    if keep and Path(config["runs"]).is_dir():
         Manifest(found, _code(config)).write(_file(config))
     return found
 

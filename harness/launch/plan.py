@@ -149,7 +149,7 @@ class Plan:
         lines = [{**head, "files": files}, *map(asdict, self.points)]
         write_whole(self.file, "".join(json.dumps(line) + "\n" for line in lines))
 
-    def with_data(self, digest: DigestOf, share: bool = True) -> "Plan":
+    def with_data(self, digest: DigestOf) -> "Plan":
         """With runs named by their data as they are now; itself if nothing has changed.
 
         What has become of a run before its data could be read goes with it.
@@ -165,7 +165,7 @@ class Plan:
         said = [point.says for point in self.points]
         plain = [replace(point, marked=[]) for point in after]
         found = zip(range(len(said)), said, plain, strict=True)
-        return replace(self, points=_marked(found, share))
+        return replace(self, points=_marked(found, plain[0].config["launch"]["share"]))
 
     @property
     def unread(self) -> int:
@@ -250,7 +250,8 @@ def key_of(arguments: Sequence[str], command: str, sources: Iterable[Path]) -> s
 def _move(old: Path, new: Path) -> None:
     if old.is_dir() and not old.is_symlink() and not new.exists():
         new.parent.mkdir(parents=True, exist_ok=True)
-        old.rename(new)
+        with suppress(OSError):  # another job of the same plan was quicker
+            old.rename(new)
 
 
 def _starts_trained(point: Point) -> bool:

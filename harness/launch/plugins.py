@@ -81,7 +81,7 @@ class Grid(Sweeper):
         key = key_of([*hydra.overrides.hydra, *said], self.command, sources)
         file = folder / HOME / f"plan-{key}.jsonl"
         plan = remembered(file, lambda: self._new(file, folder, said))
-        return plan.with_data(self._digest(len(plan.points)), self.values["launch"]["share"])
+        return plan.with_data(self._digest(len(plan.points)))
 
     def _digest(self, points: int) -> DigestOf:
         """Data that have not been read are read now, but not for a plan alone."""
