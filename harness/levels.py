@@ -84,6 +84,8 @@ class Levels:
         self.passed, self.past, self.share, self.mixed = -1, list[Found](), 1.0, False
         self.chosen, self.along = dict[str, Tensor](), dict[str, Tensor]()
         self.training: LoopState | None = None
+        if journal:
+            journal.unsaved.begin(self.network, vars(what))
 
     @property
     def finished(self) -> bool:
@@ -236,4 +238,4 @@ class Levels:
         """At the end of a stage."""
         if self.journal and self.files:
             name = "level-{level:02d}-{stage}".format(**self.past[-1]["record"])
-            self.journal.save(self.files, name, STAGE, standing(self))
+            self.journal.save(self.files, name, STAGE, standing(self), self.network)

@@ -87,4 +87,5 @@ class LevelSaver:
         self.journal.compare_weights(self.levels.network, epoch, step)
         name = f"level-{self.level:02d}-epoch-{epoch:05d}-step-{step:06d}"
         training = {**state(), "inside": self.inside.state()}
-        self.journal.save(self.files, name, STEP, standing(self.levels, training))
+        whole = standing(self.levels, training)
+        self.journal.save(self.files, name, STEP, whole, self.levels.network)

@@ -68,6 +68,38 @@ class Banked:
         return nn.Sequential(nn.Linear(shape[0], width), Bank(width), nn.Linear(width, classes))
 
 
+class Counts(nn.Module):
+    """Counts its calls in training where no checkpoint looks."""
+
+    calls = 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += self.training
+        return x
+
+
+@dataclass(frozen=True)
+class Counted:
+    hidden: list[int]
+    batch_norm: bool = True
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        (width,) = self.hidden
+        return nn.Sequential(nn.Linear(shape[0], width), Counts(), nn.Linear(width, classes))
+
+
+@dataclass
+class Counting:
+    """An augmentation that changes nothing but itself."""
+
+    draws: int = 1
+    calls: int = 0
+
+    def apply(self, inputs: Tensor, draws: Tensor) -> Tensor:
+        self.calls += 1
+        return inputs
+
+
 @dataclass(frozen=True)
 class Shifting:
     """Shifts each sample by its own amount."""

@@ -166,7 +166,8 @@ class DenseSaver:
 
     def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
         self.journal.compare_weights(self.model, epoch, step)
-        self.journal.save(self.files, f"epoch-{epoch:05d}-step-{step:06d}", STEP, state())
+        name = f"epoch-{epoch:05d}-step-{step:06d}"
+        self.journal.save(self.files, name, STEP, state(), self.model)
 
 
 def _beyond(state: LoopState, stop: Moment) -> str:

@@ -1,7 +1,7 @@
 """How a run saves itself on the way, and stops when it is asked to: all ranks at one step."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from harness.checkpoints import STEP, Checkpoints, Policy, State
 from harness.distributed.ranks import Ranks
 from harness.distributed.stop import Stop
 from harness.stopping import Stopped
+from harness.unsaved import Unsaved
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,7 @@ class Journal:
     """What dense training and the levels share: policy, signals, and under which circumstances.
 
     numerics, code: what must be equal for a training to go on bit for bit; code also for all
-    else.
+    else. unsaved: names what changes without a place in a checkpoint.
     """
 
     ranks: Ranks
@@ -26,6 +27,7 @@ class Journal:
     policy: Policy
     numerics: dict[str, Any]
     code: str
+    unsaved: Unsaved = field(default_factory=Unsaved)
 
     def files(self, folder: Path) -> Checkpoints:
         return Checkpoints(folder / "checkpoints", self.policy.keep)
@@ -36,8 +38,11 @@ class Journal:
         every = self.policy.every_steps
         return bool(asked) or (every is not None and step % every == 0)
 
-    def save(self, files: Checkpoints, name: str, kind: str, state: State) -> None:
-        """Rank 0 writes the state; then the ranks stop, if any of them was asked to.
+    def save(
+        self, files: Checkpoints, name: str, kind: str, state: State, network: nn.Module
+    ) -> None:
+        """Rank 0 writes the state, in which the network's is; then the ranks stop, if any of them
+        was asked to.
 
         Raises:
             CannotWrite: on every rank.
@@ -45,6 +50,8 @@ class Journal:
         """
         circumstances = {"numerics": self.numerics, "code": self.code}
         self.ranks.on_main(lambda: files.save(name, kind, {**state, **circumstances}))
+        if self.ranks.is_main:
+            self.unsaved.look(network)
         self.stop_if_asked()
 
     def compare_weights(self, model: nn.Module, epoch: int, step: int) -> None:
