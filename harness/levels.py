@@ -18,11 +18,12 @@ from harness.metrics.latency import Latency
 from harness.metrics.macs import layer_macs
 from harness.moment import START, Moment
 from harness.prefix import Place, Shared
-from harness.prunable import store_for, without
+from harness.prunable import places_in, store_for, without
 from harness.prunings import Prunings
 from harness.records import NOTHING, STAGES, Identity, Record, Trained, Watcher, place
 from harness.saver import standing, take_up
 from harness.stages import come_to, stages_of
+from harness.structure.graph import graph_of
 from harness.subject import Subject
 from harness.targets import Targets, Turn
 from harness.tensors import Tensors
@@ -61,10 +62,12 @@ class Levels:
         self.what, self.subject, self.ranks = what, subject, subject.ranks
         self.journal, self.shared = journal, shared
         self.network = subject.initial()
+        places = places_in(self.network, graph_of(self.network, subject.sample()))
         units = what.structure.units(self.network, subject.sample())
-        self.units = without(units, what.exclude)
+        self.units = without(units, what.exclude, places)
         self.store = store_for(self.network, self.units, what.may_grow)
-        self.facts = Facts(layer_macs(self.network, subject.splits.shape, whole=True))
+        macs = layer_macs(self.network, subject.splits.shape, whole=True)
+        self.facts = Facts(macs, places=places)
         self.trainings, self.prunings, self.speedup = Trainings(self), Prunings(self), 1.0
         # Before any training: what this model cannot reach, or no part can do, fails here.
         steps = self.trainings.steps(self.trainings.form())

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from harness.allocation.base import Places
 from harness.masks import MaskStore
 from harness.structure.base import Units
-from harness.tensors import Tensors
+from harness.structure.graph import Graph
+from harness.tensors import Tensors, prunable_layers
 
 
 def store_for(model: nn.Module, units: Units, may_grow: bool = False) -> MaskStore:
@@ -24,24 +26,55 @@ def take_over(model: nn.Module, values: Tensors) -> None:
         model.get_parameter(name).copy_(value)
 
 
-def without(units: Units, exclude: Sequence[str]) -> Units:
-    """The units less those of excluded weights: "first", "last" (in model order), or names.
+def places_in(model: nn.Module, graph: Graph | None) -> Places | None:
+    """Where layers stand: by the graph, or without one by order in a plain chain of torch's layers.
 
+    None: without a pass through this model nobody can tell.
+    """
+    if graph is not None:
+        return Places(graph.order, graph.first, graph.outputs)
+    if not _is_chain(model):
+        return None
+    names = tuple(prunable_layers(model))
+    return Places(names, frozenset(names[:1]), frozenset(names[-1:]))
+
+
+def _is_chain(module: nn.Module) -> bool:
+    """nn.Sequential of layers of torch's own, in which order of registration is that of calls."""
+    if type(module) is nn.Sequential:
+        return len(set(module)) == len(module) and all(map(_is_chain, module))
+    return type(module).__module__.startswith("torch.nn.") and not list(module.children())
+
+
+def without(units: Units, exclude: Sequence[str], places: Places | None) -> Units:
+    """The units less those of excluded weights: "first", "last", or names.
+
+    "first" are the layers that read nothing but the network's input, "last" those that make its
+    outputs, whatever their order of registration; where they have no units, they spare nothing.
     A name is that of the layer ("fc1") or of its weight ("fc1.weight").
 
     Raises:
-        ValueError: a name is no prunable layer's, or nothing is left to prune.
+        ValueError: a name is no prunable layer's, nothing is left to prune, or nobody can tell
+            which layers are first and last.
     """
     names = list(units)
-    meanings = {"first": names[0], "last": names[-1]}
-    meanings |= {name.removesuffix(".weight"): name for name in names} | {n: n for n in names}
-    unknown = [word for word in exclude if word not in meanings]
-    if unknown:
-        raise ValueError(
-            f"exclude names {unknown[0]!r}, which is no layer that this structure prunes; "
-            f"there are: first, last, {', '.join(names)}"
-        )
-    kept = {n: along for n, along in units.items() if n not in {meanings[w] for w in exclude}}
+    meanings = {name: {name} for name in names}
+    meanings |= {name.removesuffix(".weight"): {name} for name in names}
+    if places is not None:
+        meanings |= {"first": set(places.first), "last": set(places.last)}
+    for word in exclude:
+        if word in ("first", "last") and word not in meanings:
+            raise ValueError(
+                f"exclude={word} is found by running the model, as it is no plain nn.Sequential; "
+                "give example_input, a batch of inputs, or the layer's name"
+            )
+        if word not in meanings:
+            raise ValueError(
+                f"exclude names {word!r}, which is no layer that this structure prunes; "
+                f"there are: first, last, {', '.join(names)}"
+            )
+    spared = set[str]().union(*(meanings[word] for word in exclude))
+    kept = {name: along for name, along in units.items() if name not in spared}
     if not kept:
         raise ValueError(f"exclude={list(exclude)} leaves nothing to prune; exclude fewer layers")
     return kept

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.allocation.base import Allocation, Facts, Layer, Layers
+from harness.allocation.base import Allocation, Facts, Layer, Layers, Places
 from harness.budget import Account, Goal, cost, counted, counts_for, held, least_units, total_of
 from harness.control import check_control, controlled
 from harness.finite import checked_scores, naming_broken
@@ -188,7 +188,9 @@ class Pruner:
         masks: Tensors | None = None,
     ) -> Layers:
         modules = prunable_layers(model)
-        positions = {name: number for number, name in enumerate(modules)}
+        places = facts.places or Places(tuple(modules), frozenset(), frozenset())
+        standing = [name for name in places.order if name in modules]
+        positions = {name: number for number, name in enumerate(standing)}
         layers = {}
         for name, companions in units.items():
             weight = model.get_parameter(name).detach()
@@ -203,13 +205,15 @@ class Pruner:
             layers[name] = Layer(
                 shape=tuple(weight.shape),
                 kind=type(modules[name]).__name__,
-                position=positions[name],
+                position=positions.get(name, len(standing)),
                 alive=count,
                 scores=pooled,
                 weights_per_unit=per_unit,
                 parameters_per_unit=per_unit + len(companions),
                 macs_per_unit=facts.macs.get(name, 0) // pooled.numel(),
-                depth=len(modules),
+                depth=len(standing),
+                first=name in places.first,
+                last=name in places.last,
                 weight=weight,
                 curve=facts.curves.get(name),
             )

@@ -7,11 +7,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.allocation.apportion import apportion
-from harness.allocation.base import Allocation, Facts, Layers
+from harness.allocation.base import Allocation, Facts, Layers, Places
 from harness.metrics.macs import layer_macs
-from harness.prunable import without
+from harness.prunable import places_in, without
 from harness.pruning import Calibration, Pruner
 from harness.structure.base import Units
+from harness.structure.graph import graph_of
 from harness.task.sums import Summed
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, mean_alone, prunable_weights
 
@@ -50,7 +51,7 @@ class Request:
             )
         # A structure of single weights does not look at the sample.
         units = structure.units(model, _first(model) if sample is None else sample)
-        return without(units, self.exclude)
+        return without(units, self.exclude, self._places(model))
 
     def facts(self, model: nn.Module) -> Facts:
         if getattr(self.pruner.allocation, "needs_curves", False):
@@ -59,16 +60,26 @@ class Request:
                 f"allocation {name} needs curves measured on validation data, which only a run "
                 "has: python -m harness allocation=sensitivity"
             )
+        places, sample = self._places(model), self._sample(model)
+        if places is None and getattr(self.pruner.allocation, "needs_places", False):
+            name = type(self.pruner.allocation).__name__
+            raise ValueError(
+                f"allocation {name} asks which layers are first and last, and that is found by "
+                "running the model; give example_input, a batch of inputs, or batches"
+            )
         if self.pruner.budget != "macs":
-            return Facts()
-        sample = self._sample(model)
+            return Facts(places=places)
         if sample is None:
             raise ValueError('budget="macs" runs the model once; give example_input or batches')
-        return Facts(layer_macs(model, tuple(sample.shape[1:]), whole=True))
+        return Facts(layer_macs(model, tuple(sample.shape[1:]), whole=True), places=places)
 
     def data(self, model: nn.Module) -> Calibration:
         batches = [(_like(model, x), y.to(_first(model).device)) for x, y in self.batches]
         return Calibration(batches, Summed(self.loss) if self.loss else _cross_entropy, self._mean)
+
+    def _places(self, model: nn.Module) -> Places | None:
+        sample = self._sample(model)
+        return places_in(model, None if sample is None else graph_of(model, sample))
 
     def _sample(self, model: nn.Module) -> Tensor | None:
         if self.example_input is not None:

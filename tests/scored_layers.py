@@ -22,6 +22,8 @@ def layers(**scores: list[float]) -> Layers:
         found[name] = Layer(
             (len(values), 1), "Linear", position, alive, units, 1, 1,
             depth=len(scores),
+            first=position == 0,
+            last=position + 1 == len(scores),
             weight=units.masked_fill(units == DEAD, 0).view(-1, 1),
             curve=((1.0, 0.5), (0.5, 0.5), (0.2, 0.7 + position), (0.1, 0.6)),
         )  # fmt: skip
@@ -55,5 +57,8 @@ def network(shapes: dict[str, tuple[int, ...]], rows: bool = False) -> Layers:
         units = shape[0] if rows else math.prod(shape)
         each = math.prod(shape) // units
         scores = torch.ones(units)
-        found[name] = Layer(shape, kind, position, units, scores, each, each, depth=len(shapes))
+        ends = {"first": position == 0, "last": position + 1 == len(shapes)}
+        found[name] = Layer(
+            shape, kind, position, units, scores, each, each, depth=len(shapes), **ends
+        )
     return found

@@ -185,6 +185,5 @@ def test_what_is_reserved_comes_first_and_sums_exactly() -> None:
 def test_uniform_plus_rounds_the_classifiers_share_up() -> None:
     # Uniform would leave 0.5 of 11; at least 20 % are 2.2, and 2 would be 18 %.
     found = layers(a=[1.0] * 440, b=[1.0] * 11)
-    found["b"] = replace(found["b"], depth=2)
     assert found["b"].is_classifier
     assert UniformPlus().allocate(found, 22) == {"a": 19, "b": 3}

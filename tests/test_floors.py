@@ -119,10 +119,9 @@ def test_floors_out_of_range_are_refused(
 
 def test_a_layer_knows_whether_it_is_the_classifier() -> None:
     scores = torch.zeros(4)
-    assert Layer((2, 2), "Linear", 3, 4, scores, 1, 1, depth=4).is_classifier
-    assert not Layer((2, 2), "Linear", 2, 4, scores, 1, 1, depth=4).is_classifier
-    assert not Layer((2, 2, 1, 1), "Conv2d", 3, 4, scores, 1, 1, depth=4).is_classifier
-    assert not Layer((2, 2), "Linear", 3, 4, scores, 1, 1).is_classifier
+    assert Layer((2, 2), "Linear", 2, 4, scores, 1, 1, depth=4, last=True).is_classifier
+    assert not Layer((2, 2), "Linear", 3, 4, scores, 1, 1, depth=4).is_classifier
+    assert not Layer((2, 2, 1, 1), "Conv2d", 3, 4, scores, 1, 1, depth=4, last=True).is_classifier
     assert Layer((2, 2, 1), "OwnConvolution", 0, 4, scores, 1, 1).is_convolution
 
 

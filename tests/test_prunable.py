@@ -1,11 +1,17 @@
 """Layers that stay out of pruning, by place or name."""
 
 import pytest
+import torch
+from torch import Tensor, nn
 
-from harness.prunable import without
+import harness
+from harness.allocation.base import Places
+from harness.prunable import places_in, without
 from harness.structure.base import Units
+from harness.structure.graph import graph_of
 
 UNITS: Units = {"conv.weight": ("conv.bias",), "fc1.weight": (), "fc2.weight": ()}
+PLACES = Places(tuple(UNITS), frozenset(["conv.weight"]), frozenset(["fc2.weight"]))
 
 
 @pytest.mark.parametrize(
@@ -19,18 +25,98 @@ UNITS: Units = {"conv.weight": ("conv.bias",), "fc1.weight": (), "fc2.weight": (
     ],
 )
 def test_layers_are_excluded_by_place_or_name(exclude: list[str], left: list[str]) -> None:
-    assert list(without(UNITS, exclude)) == left
+    assert list(without(UNITS, exclude, PLACES)) == left
 
 
 def test_what_goes_along_with_a_layer_that_stays_in_is_kept() -> None:
-    assert without(UNITS, ["last"])["conv.weight"] == ("conv.bias",)
+    assert without(UNITS, ["last"], PLACES)["conv.weight"] == ("conv.bias",)
 
 
 def test_excluding_an_unknown_layer_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="exclude names 'fc9'.*first, last, conv.weight, fc1"):
-        without(UNITS, ["fc1", "fc9"])
+        without(UNITS, ["fc1", "fc9"], PLACES)
 
 
 def test_excluding_every_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="leaves nothing to prune"):
-        without(UNITS, ["first", "fc1", "last"])
+        without(UNITS, ["first", "fc1", "last"], PLACES)
+
+
+class HeadFirst(nn.Module):
+    """Registered back to front; two inputs of one tensor, two heads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.head2 = nn.Linear(6, 3), nn.Linear(6, 2)
+        self.middle = nn.Linear(6, 6)
+        self.left, self.right = nn.Linear(4, 6), nn.Linear(4, 6)
+
+    def forward(self, x: Tensor) -> dict[str, Tensor]:
+        joined = (self.left(x[:, :4]) + self.right(x[:, 4:])).relu()
+        hidden = joined + self.middle(joined).relu()
+        return {"logits": self.head(hidden), "more": self.head2(hidden)}
+
+
+def test_first_and_last_are_found_in_the_graph() -> None:
+    model, sample = HeadFirst(), torch.ones(2, 8)
+    assert places_in(model, graph_of(model, sample)) == Places(
+        ("left.weight", "right.weight", "middle.weight", "head.weight", "head2.weight"),
+        frozenset(["left.weight", "right.weight"]),
+        frozenset(["head.weight", "head2.weight"]),
+    )
+    scores = harness.score(model, exclude=["first", "last"], example_input=sample)
+    assert list(scores) == ["middle.weight"]
+
+
+def test_a_classifier_that_is_an_embedding_too_is_the_last_layer_and_nothing_more_is_spared() -> (
+    None
+):
+    class Tied(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table, self.one, self.two = nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 4)
+            self.head = nn.Linear(4, 9, bias=False)
+            self.head.weight = self.table.weight
+
+        def forward(self, ids: Tensor) -> Tensor:
+            x = self.table(ids.long())
+            outputs: Tensor = self.head(x + self.two(self.one(x).relu()))
+            return outputs
+
+    scores = harness.score(Tied(), exclude=["last"], example_input=torch.zeros(2, 3))
+    assert list(scores) == ["one.weight", "two.weight"]
+
+
+def test_filters_are_all_pruned_where_the_last_layer_is_a_classifier() -> None:
+    conv = [nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.ReLU(), nn.Flatten()]
+    model = nn.Sequential(*conv, nn.Linear(64, 10))
+    scores = harness.score(
+        model, structure="filter", exclude=["last"], example_input=torch.zeros(1, 3, 8, 8)
+    )
+    assert list(scores) == ["0.weight", "2.weight"]
+
+
+def test_a_plain_chain_needs_no_inputs_to_tell_first_and_last() -> None:
+    model = nn.Sequential(nn.Sequential(nn.Linear(4, 3), nn.ReLU()), nn.Linear(3, 2))
+    assert list(harness.score(model, exclude=["first"])) == ["1.weight"]
+    assert list(harness.score(model, exclude=["last"])) == ["0.0.weight"]
+
+
+def test_in_other_models_first_and_last_need_inputs_and_names_do_not() -> None:
+    with pytest.raises(
+        ValueError, match="exclude=last is found by running the model.*give example"
+    ):
+        harness.score(HeadFirst(), exclude=["last"])
+    assert "head.weight" not in harness.score(HeadFirst(), exclude=["head"])
+    with pytest.raises(ValueError, match="UniformPlus asks which layers are first and last"):
+        harness.prune(HeadFirst(), 0.5, allocation="uniform_plus")
+
+
+def test_uniform_plus_and_smart_ratio_go_by_the_graph() -> None:
+    sample = torch.ones(2, 8)
+    masks = harness.prune(HeadFirst(), 0.15, allocation="uniform_plus", example_input=sample)
+    # ceil(0.2 x 18) and ceil(0.2 x 12) of the two heads, registered first.
+    assert int(masks["head.weight"].sum()) == 4 and int(masks["head2.weight"].sum()) == 3
+    masks = harness.prune(HeadFirst(), 0.3, allocation="smart_ratio", example_input=sample)
+    assert int(masks["head.weight"].sum()) == round(0.3 * 18)
+    assert masks["left.weight"].sum() >= masks["right.weight"].sum()

@@ -26,13 +26,15 @@ class Layer:
 
     shape: tuple[int, ...]  # of the weight
     kind: str  # class of the layer: "Linear", "Conv2d"
-    position: int  # 0 is the first prunable layer of the model
+    position: int  # in the order of a forward pass; 0 is the first prunable layer
     alive: int  # units not yet pruned
     scores: Tensor  # one per unit, higher stays; pruned units are -inf
     weights_per_unit: int
     parameters_per_unit: int  # with the bias and norm parameters that go with the unit
     macs_per_unit: int = 0  # multiply-accumulates of one sample
-    depth: int = 0  # prunable layers of the model; position + 1 == depth is the classifier
+    depth: int = 0  # prunable layers of the model
+    first: bool = False  # it reads nothing but the network's input; there may be several
+    last: bool = False  # its units are network outputs, or are added into them; also several
     weight: Tensor | None = None  # the weight itself, 0 where pruned
     curve: Curve | None = None  # where the allocation asks for one
 
@@ -47,11 +49,22 @@ class Layer:
 
     @property
     def is_classifier(self) -> bool:
-        """The model's last prunable layer, if it is linear."""
-        return not self.is_convolution and self.position + 1 == self.depth
+        return self.last and not self.is_convolution
 
 
 Layers = dict[str, Layer]
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a model's layers stand in a forward pass: by it, not by the order of registration.
+
+    order: names of weights. first, last: as Layer.first and last, by name.
+    """
+
+    order: tuple[str, ...]
+    first: frozenset[str]
+    last: frozenset[str]
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,7 @@ class Facts:
 
     macs: Counts = field(default_factory=dict)  # dense multiply-accumulates of one sample
     curves: Mapping[str, Curve] = field(default_factory=dict)
+    places: Places | None = None  # None: nobody looked, as no part asks
 
 
 class Unreachable(ValueError):
@@ -132,7 +146,7 @@ class Allocation(ABC):
 
     nested: one unit more never takes a unit from any layer. A rule that ranks units is nested; one
     that rounds proportions is not (the Alabama paradox of largest remainders).
-    needs_curves: the rule reads Layer.curve.
+    needs_curves: the rule reads Layer.curve. needs_places: it reads Layer.position, first or last.
 
     Raises:
         ValueError: a field is out of range.
@@ -144,6 +158,7 @@ class Allocation(ABC):
 
     nested: ClassVar[bool] = False
     needs_curves: ClassVar[bool] = False
+    needs_places: ClassVar[bool] = False
     floor_keys: ClassVar[str] = "min_units and min_density"
 
     def __post_init__(self) -> None:

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.allocation.apportion import reserve
 from harness.allocation.base import Allocation, Layers, check_share
@@ -29,6 +30,8 @@ class SmartRatio(Allocation):
     """
 
     linear: float = 0.3
+
+    needs_places: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

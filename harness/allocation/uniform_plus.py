@@ -1,6 +1,7 @@
 import math
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import ClassVar
 
 from harness.allocation.apportion import reserve
 from harness.allocation.base import Allocation, Layers, check_share
@@ -11,8 +12,9 @@ from harness.tensors import Counts
 class UniformPlus(Allocation):
     """Uniform, but the first convolution is dense and the classifier keeps at least a share.
 
-    classifier: that share of its units, in [0, 1]. The first convolution is the model's first
-    prunable layer if it is one, the classifier the last one if it is linear. Nothing else is fixed.
+    classifier: that share of its units, in [0, 1]. The first convolution is a layer that reads
+    nothing but the network's input, if it is one; the classifier one that makes its outputs, if it
+    is linear. There may be several of both. Nothing else is fixed.
 
     Where those two alone hold more than is to be kept, they share it in proportion to what they
     would hold, and the other layers are empty but for their floors.
@@ -28,6 +30,8 @@ class UniformPlus(Allocation):
 
     classifier: float = 0.2
 
+    needs_places: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         check_share("classifier", self.classifier)
@@ -38,11 +42,14 @@ class UniformPlus(Allocation):
         held = {
             name: layer.alive
             for name, layer in layers.items()
-            if layer.position == 0 and layer.is_convolution
+            if layer.first and layer.is_convolution
         }
         counts = reserve(keep, held, sizes, alive)
-        for name, layer in layers.items():
-            least = min(layer.alive, math.ceil(Fraction(str(self.classifier)) * layer.units))
-            if layer.is_classifier and counts[name] < least:
-                return reserve(keep, held | {name: least}, sizes, alive)
-        return counts
+        share = Fraction(str(self.classifier))
+        least = {
+            name: min(layer.alive, math.ceil(share * layer.units))
+            for name, layer in layers.items()
+            if layer.is_classifier
+        }
+        low = {name: count for name, count in least.items() if counts[name] < count}
+        return reserve(keep, held | low, sizes, alive) if low else counts
