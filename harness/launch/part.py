@@ -25,10 +25,9 @@ def carry_out(file: Path, part: str, dense: bool = False) -> int:
     """
     plan = Plan.read(file)
     plan.check_home()
-    named = plan.with_data(lambda point: point.data_sha256 or readable(point))
-    if named is not plan:  # its data were not read when it was made
-        named.write()
-        plan = named
+    if plan.unread:
+        plan = plan.with_data(lambda point: point.data_sha256 or readable(point))
+        plan.write()
     points = [p.dense_alone() for p in first_of_each_dense(plan.points)] if dense else plan.points
     ended = []
     for point, outcome in _ends(points[_slice(part)]):
