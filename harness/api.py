@@ -13,7 +13,6 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation, Facts
 from harness.budget import Goal, counted, round_goals
 from harness.delivery import put_into, read_delivery
-from harness.finite import checked_scores, naming_broken
 from harness.launch.build import build_part
 from harness.launch.components import components
 from harness.masks import MaskStore
@@ -81,16 +80,14 @@ def score(
 
     Raises:
         ValueError: there is no such saliency, it needs data and gets none, the loss is a mean, the
-            model has nothing to prune, or a score is not finite.
+            model has nothing to prune, a score is not finite, or the saliency left the model
+            changed.
     """
     parts = components(None, saliency, structure, None, seed)
     pruner = Pruner(parts.saliency, parts.structure, parts.allocation)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
     units = request.units(model)
-    weights = {name: model.get_parameter(name).detach() for name in units}
-    with naming_broken(model):
-        found = pruner.saliency.score(weights, pruner.evidence(model, units, request.data(model)))
-        return {name: checked_scores(pruner.saliency, name, found[name]) for name in units}
+    return pruner.scores(model, units, request.data(model))
 
 
 def prune(

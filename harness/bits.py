@@ -1,4 +1,4 @@
-"""Masks as packed bits, and digests of masks and weights: what ranks send and compare."""
+"""Masks as packed bits, which ranks send, and the digest by which records name masks."""
 
 import hashlib
 
@@ -18,18 +18,6 @@ def digest(masks: Tensors) -> str:
         if _is_damaged(masks[name]):
             parts.update(_buffer(masks[name]))
     return parts.hexdigest()[:16]
-
-
-def fingerprint(tensors: Tensors) -> dict[str, str]:
-    """Per tensor 16 hex digits of a SHA-256: of a bool tensor its `digest`, of others their bytes.
-
-    The latter are name, dtype, shape and raw bytes in logical order, copied to the CPU: 0 and -0
-    differ, and so do two NaNs of other bits. Nothing is rounded.
-    """
-    return {
-        name: digest({name: tensor}) if tensor.dtype == torch.bool else _of_bytes(name, tensor)
-        for name, tensor in tensors.items()
-    }
 
 
 def pack(mask: Tensor) -> Tensor:
@@ -56,12 +44,6 @@ def _is_damaged(mask: Tensor) -> bool:
     # A bool's byte is 0 or 1. A flipped bit of memory makes it another number, which packing,
     # like all of torch, reads as True.
     return mask.numel() > 0 and int(mask.view(torch.uint8).max()) > 1
-
-
-def _of_bytes(name: str, tensor: Tensor) -> str:
-    parts = hashlib.sha256(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
-    parts.update(_buffer(tensor))
-    return parts.hexdigest()[:16]
 
 
 def _buffer(tensor: Tensor) -> memoryview:

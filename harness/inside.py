@@ -10,7 +10,7 @@ from torch.optim import Optimizer
 from harness.dynamics.base import Exchange
 from harness.records import Trained
 from harness.seeds import derive
-from harness.tensors import Tensors
+from harness.tensors import Tensors, held
 from harness.training.meter import Meter, trained
 from harness.training.setting import ONGOING, Fit, Hooks, OnEpoch, Saver
 
@@ -57,6 +57,7 @@ class Inside:
             after_backward=self.after_backward,
             epoch_end=epoch_end,
             live=self.live,
+            kept=self.kept,
             saver=saver,
         )
 
@@ -90,6 +91,22 @@ class Inside:
     def live(self) -> Tensors:
         """Whose gradients this step needs; without a mask: of all entries."""
         return {} if self.looks else self.levels.store.masks
+
+    def kept(self) -> Tensors:
+        """What decides masks and gradients of the steps to come, beside the network: masks,
+        evidence, and all tensors that a penalty or the dynamics hold."""
+        levels = self.levels
+        found = {f"mask of {name}": mask for name, mask in levels.store.masks.items()}
+        for what, tensors in (
+            ("evidence", self.evidence),
+            ("mask to come", levels.chosen),
+            ("value to return", levels.along),
+        ):
+            found |= {f"{what} of {name}": tensor for name, tensor in tensors.items()}
+        for part in (self.exchange, levels.what.penalty, self.adder):
+            if part is not None:
+                found |= held(part)
+        return found
 
     def before_step(self, number: int, optimizer: Optimizer) -> None:
         self.number = number

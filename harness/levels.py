@@ -169,6 +169,8 @@ class Levels:
             return
         batches = self.subject.inputs(part.samples, part.batch_size, "recalibration")
         part.apply(self.network, batches)
+        name = type(part).__name__
+        self.ranks.check_replicas(self.network, f"the network after recalibration by {name}")
         self._record(level, "recalibrated")
 
     def _retrain(self, level: int, share: float) -> None:
@@ -199,6 +201,8 @@ class Levels:
             self.prunings.let_go()
             inside.forget(optimizer)  # AC/DC's dense phases begin without momentum
             return
+        # Inside an epoch each rank's forward has changed them by its own samples.
+        self.ranks.send(list(self.network.buffers()))
         device = self.ranks.device
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
             self.prunings.shrink(turn.level, turn.share)

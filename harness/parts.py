@@ -1,6 +1,8 @@
-"""What each part of an experiment must offer; a protocol's own check would not name the key."""
+"""What each part of an experiment must offer, and which do not go together; a protocol's own check
+would not name the key."""
 
 from collections.abc import Mapping
+from typing import Any
 
 OFFERS = {
     "model": ("build",),
@@ -39,3 +41,21 @@ def check_offers(parts: Mapping[str, object]) -> None:
                 f"{key}: {type(part).__name__} has no {missing[0]}; every {key} has "
                 f"{', '.join(names)} (see base.py in its folder)"
             )
+
+
+def check_fit(saliency: Any, structure: Any, allocation: Any) -> None:
+    """
+    Raises:
+        ValueError: the three do not go together in one pruning.
+    """
+    if getattr(allocation, "needs_sizes", False) and getattr(saliency, "signed", False):
+        raise ValueError(
+            f"allocation {type(allocation).__name__} needs scores that measure size, and "
+            f"those of saliency {type(saliency).__name__} are signed; use another one"
+        )
+    if saliency.granularity == "unit" and structure.granularity == "weight":
+        raise ValueError(
+            f"saliency {type(saliency).__name__} scores whole units and structure "
+            f"{type(structure).__name__} prunes single weights; "
+            "use structure=filter, neuron or row"
+        )

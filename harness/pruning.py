@@ -12,6 +12,8 @@ from harness.budget import Account, Goal, cost, counted, counts_for, held, least
 from harness.control import check_control, controlled
 from harness.finite import checked_scores, naming_broken
 from harness.masks import MaskStore
+from harness.parts import check_fit
+from harness.reader import Compare, Reader, alone
 from harness.saliency.base import Saliency
 from harness.selection import top_each
 from harness.structure.base import Structure, Units
@@ -22,11 +24,15 @@ NOTHING = Facts()
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a saliency may look at: this rank's batches, the loss, and the mean over ranks."""
+    """What a saliency may look at: this rank's batches, the loss, and the mean over ranks.
+
+    compare: of the network over ranks, after each call of the saliency.
+    """
 
     batches: Iterable[Batch]
     loss: Loss
     mean: Mean
+    compare: Compare = alone
 
 
 @dataclass(frozen=True)
@@ -43,7 +49,7 @@ class Pruner:
     """What decides masks: saliency, structure and allocation; seed: of a control's draws.
 
     Raises:
-        ValueError: saliency and structure do not fit, or there is no such control.
+        ValueError: the parts do not fit, or there is no such control.
     """
 
     saliency: Saliency
@@ -54,18 +60,7 @@ class Pruner:
 
     def __post_init__(self) -> None:
         check_control(self.control)
-        sizes = getattr(self.allocation, "needs_sizes", False)
-        if sizes and getattr(self.saliency, "signed", False):
-            raise ValueError(
-                f"allocation {type(self.allocation).__name__} needs scores that measure size, and "
-                f"those of saliency {type(self.saliency).__name__} are signed; use another one"
-            )
-        if self.saliency.granularity == "unit" and self.structure.granularity == "weight":
-            raise ValueError(
-                f"saliency {type(self.saliency).__name__} scores whole units and structure "
-                f"{type(self.structure).__name__} prunes single weights; "
-                "use structure=filter, neuron or row"
-            )
+        check_fit(self.saliency, self.structure, self.allocation)
 
     @property
     def budget(self) -> str:
@@ -122,21 +117,20 @@ class Pruner:
         otherwise. Reads the model; changes nothing.
         """
         weights = {name: model.get_parameter(name).detach() for name in units}
-        with naming_broken(model):
-            evidence = self.evidence(model, units, data)
-            scores = self._pooled(self.saliency.score(weights, evidence), units)
-        layers = self._layers(scores, model, units, facts, store.masks)
+        read = Reader(self.saliency, model, data.compare)
+        evidence, found = self._found(read, model, units, data)
+        layers = self._layers(self._pooled(found), model, units, facts, store.masks)
         counts = counts_for(self.allocation, layers, goal)
         if self._solves:
             alive = {name: store.masks[name] for name in units}
-            kept, solved = self.saliency.solve(weights, counts, evidence, alive)  # type: ignore
+            kept, solved = read("solve", weights, counts, evidence, alive)
             _check_solved(kept, counts)
         else:
             kept = top_each({name: layer.scores for name, layer in layers.items()}, counts)
             solved = {}
         masks = self.masks_of(kept, units, weights)
         return Decision(
-            masks, lambda agreed: solved or self._compensated(weights, agreed, evidence)
+            masks, lambda agreed: solved or self._compensated(read, weights, agreed, evidence)
         )
 
     def controlled(
@@ -156,28 +150,36 @@ class Pruner:
         self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
     ) -> Tensors:
         """One score per unit, as `decide` ranks them; pruned units are -inf."""
-        weights = {name: model.get_parameter(name).detach() for name in units}
-        with naming_broken(model):
-            found = self.saliency.score(weights, self.evidence(model, units, data))
-            scores = self._pooled(found, units)
+        scores = self._pooled(self.scores(model, units, data))
         layers = self._layers(scores, model, units, NOTHING, store.masks)
         return {name: layer.scores for name, layer in layers.items()}
 
-    def evidence(self, model: nn.Module, units: Units, data: Calibration) -> Tensors:
-        """What the saliency measures; a saliency of units learns what goes with them."""
+    def scores(self, model: nn.Module, units: Units, data: Calibration) -> Tensors:
+        """As the saliency gives them, one per weight or per unit; all are finite."""
+        return self._found(Reader(self.saliency, model, data.compare), model, units, data)[1]
+
+    def _found(
+        self, read: Reader, model: nn.Module, units: Units, data: Calibration
+    ) -> tuple[Tensors, dict[str, Tensor]]:
+        """Evidence and scores; a saliency of units learns what goes with them."""
         more: dict[str, Any] = {"units": units} if self.saliency.granularity == "unit" else {}
-        return self.saliency.evidence(model, data.batches, data.loss, data.mean, **more)
+        evidence = read("evidence", model, data.batches, data.loss, data.mean, **more)
+        weights = {name: model.get_parameter(name).detach() for name in units}
+        found = read("score", weights, evidence)
+        with naming_broken(model):
+            return evidence, {n: checked_scores(self.saliency, n, found[n]) for n in units}
+
+    def _compensated(
+        self, read: Reader, weights: Tensors, masks: Tensors, evidence: Tensors
+    ) -> Tensors:
+        if not hasattr(self.saliency, "compensate"):
+            return {}
+        moved: Tensors = read("compensate", weights, masks, evidence)
+        return moved
 
     @property
     def _solves(self) -> bool:
         return self.structure.granularity == "weight" and hasattr(self.saliency, "solve")
-
-    def _compensated(self, weights: Tensors, masks: Tensors, evidence: Tensors) -> Tensors:
-        compensate = getattr(self.saliency, "compensate", None)
-        if compensate is None:
-            return {}
-        moved: Tensors = compensate(weights, masks, evidence)
-        return moved
 
     def _layers(
         self,
@@ -219,12 +221,11 @@ class Pruner:
             )
         return layers
 
-    def _pooled(self, scores: Tensors, units: Units) -> Tensors:
+    def _pooled(self, scores: Tensors) -> Tensors:
         """One score per unit."""
-        whole = {name: checked_scores(self.saliency, name, scores[name]) for name in units}
         if self.saliency.granularity == "unit":
-            return whole
-        return {name: self.structure.pool(one) for name, one in whole.items()}
+            return scores
+        return {name: self.structure.pool(one) for name, one in scores.items()}
 
     def _ones(self, model: nn.Module, units: Units) -> Tensors:
         """Equal scores, one per unit."""

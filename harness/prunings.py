@@ -52,6 +52,7 @@ class Prunings:
         """What prunes this level, on ranks that are alike."""
         levels, ranks, what = self.levels, self.levels.ranks, self.what
         ranks.check_equal(levels.store.masks, "masks in force")
+        ranks.check_replicas(levels.network, "the network before a pruning")
         # For a part that draws from the global streams: alike on all ranks and after a restart.
         torch.manual_seed(derive(what.seed, "prune", level))
         levels.facts = with_curves(levels)

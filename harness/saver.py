@@ -84,7 +84,6 @@ class LevelSaver:
 
     def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
         self.levels.ranks.check_equal(self.levels.store.masks, "masks in force")
-        self.journal.compare_weights(self.levels.network, epoch, step)
         name = f"level-{self.level:02d}-epoch-{epoch:05d}-step-{step:06d}"
         training = {**state(), "inside": self.inside.state()}
         whole = standing(self.levels, training)

@@ -22,7 +22,7 @@ from harness.seeds import derive
 from harness.task.base import Task, check_labels, counts_of
 from harness.task.sums import Totals, check_sums
 from harness.tensors import Tensors, evaluating, prunable_weights
-from harness.training.evaluation import Measured, evaluate
+from harness.training.evaluation import Measured, evaluate, measured
 from harness.training.order import epoch_order, portions
 from harness.training.setting import Setting
 from harness.training.states import build_seeded, load_weights
@@ -110,7 +110,8 @@ class Subject:
         """This rank's share of the calibration samples: the same set every time."""
         mine = self.ranks.share(self.chosen(samples))
         batches = self.splits.train.batches(mine.split(batch_size))
-        return Calibration([b for b in batches if len(b[1])], self.task.loss, self.ranks.mean)
+        filled = [batch for batch in batches if len(batch[1])]
+        return Calibration(filled, self.task.loss, self.ranks.mean, self.ranks.check_digests)
 
     def chosen(self, samples: Samples) -> Tensor:
         """Indices of the calibration samples, on all ranks.
@@ -175,7 +176,7 @@ class Subject:
             PrunedWeightAlive: a weight is not 0 where its mask says that it is pruned.
         """
         test = evaluate(network, self.splits.test, self.task, self.ranks)
-        validation = self.validation(network)
+        validation = measured(network, self.splits.validation, self.task, self.ranks)
         weights = prunable_weights(network)
         left, macs_left = parameters_left(network, masks), macs(network, self.splits.shape)
         connected = reach(network, self.splits.shape)

@@ -1,6 +1,6 @@
 """What flows through the pipeline: tensors and counts by parameter name, and batches."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -65,6 +65,33 @@ def prunable_weights(model: nn.Module) -> Tensors:
     return {name: model.get_parameter(name).detach() for name in prunable_layers(model)}
 
 
+def everything(model: nn.Module) -> Tensors:
+    """All parameters and buffers, detached, by name; also buffers that no checkpoint holds."""
+    every = (*model.named_parameters(), *model.named_buffers())
+    return {name: tensor.detach() for name, tensor in every}
+
+
+def held(part: object) -> Tensors:
+    """The tensors that a part holds as attributes, alone or in lists and dicts; of a function
+    those that it has closed over, of a method those of its object."""
+    owner = getattr(part, "__self__", part)
+    cells = getattr(owner, "__closure__", None) or ()
+    inside = {str(number): cell.cell_contents for number, cell in enumerate(cells)}
+    name = getattr(owner, "__qualname__", type(owner).__name__)
+    return dict(_tensors(name, {**getattr(owner, "__dict__", {}), **inside}))
+
+
+def _tensors(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
+    if isinstance(value, Tensor):
+        yield name, value.detach()
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _tensors(f"{name}.{key}", one)
+    elif isinstance(value, list | tuple):
+        for number, one in enumerate(value):
+            yield from _tensors(f"{name}.{number}", one)
+
+
 def copied(tensors: Tensors) -> Tensors:
     """Copies that share no memory, contiguous: what safetensors wants."""
     whole = torch.contiguous_format
@@ -73,12 +100,32 @@ def copied(tensors: Tensors) -> Tensors:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; every module's own mode again outside, also after an error."""
+    """Eval mode inside; every module's own mode and buffers again outside, also after an error.
+
+    Buffers, because the forward of some networks writes to them in eval mode too (counters, the
+    state of spiking or recurrent units): looking at a network must not change it.
+    """
     # Module by module: model.train() would also wake up the parts that are frozen in eval mode.
     modes = [(module, module.training) for module in model.modules()]
+    buffers = [
+        (module._buffers, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
     model.eval()
     try:
         yield
     finally:
         for module, training in modes:
             module.training = training
+        _restore(buffers)
+
+
+@torch.no_grad()
+def _restore(buffers: Iterable[tuple[dict[str, Tensor | None], str, Tensor, Tensor]]) -> None:
+    """buffers: owner, name, tensor, values that it had."""
+    for owner, name, buffer, values in buffers:
+        owner[name] = buffer  # a forward may have put another one there
+        if not buffer.requires_grad:
+            buffer.copy_(values)

@@ -63,12 +63,11 @@ def prune_with_every_saliency(ranks: Ranks, out: Path) -> dict[str, object]:
                 [(inputs[i], labels[i]) for i in shares if len(i)], summed, ranks.mean
             )
             units = structure.units(network, inputs[:2])
-            weights = {name: network.get_parameter(name).detach() for name in units}
-            keep = sum(weight.numel() for weight in weights.values()) * 2 // 5
+            keep = sum(network.get_parameter(name).numel() for name in units) * 2 // 5
             store = store_for(network, units)
             decision = pruner.decide(network, store, units, Goal(keep, "weights"), data)
             found[f"{file.stem} {str(dtype).removeprefix('torch.')}"] = {
-                "scores": saliency.score(weights, pruner.evidence(network, units, data)),
+                "scores": pruner.scores(network, units, data),
                 "masks": ranks.agree(decision.masks),
                 "moved": decision.moved(decision.masks),
             }

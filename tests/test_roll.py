@@ -57,3 +57,28 @@ def test_only_an_error_of_the_group_is_explained_by_another_rank() -> None:
     assert str(explained).startswith("rank 1 left with ValueError: no; the same command")
     assert watch.explained(explained) is explained
     watch._at_end.close()
+
+
+def test_ranks_that_wait_for_each_other_in_different_places_are_told_with_both() -> None:
+    two = (Sign(progress=7, at="mean (a.py:3, evidence)", last="mean"), Sign(progress=7, last="b"))
+    said = rolled(*[two for _ in range(6)]).culprit(Patience(apart=5))
+    assert said == (
+        "no rank has made progress for 5 s: they wait for each other (rank 0 waits in mean "
+        "(a.py:3, evidence); rank 1 was last in b)"
+    )
+
+
+def test_ranks_that_are_busy_alike_or_move_are_not_apart() -> None:
+    busy = [(Sign(progress=7, last="a"), Sign(progress=7, last="a")) for _ in range(100)]
+    assert rolled(*busy).culprit(Patience(apart=5)) is None
+    moving = [(Sign(progress=7, at="a"), Sign(progress=7, ticks=tick)) for tick in range(100)]
+    assert rolled(*moving).culprit(Patience(apart=5)) is None
+
+
+def test_who_waits_is_said_with_the_one_that_is_behind() -> None:
+    two = (Sign(progress=8, at="barrier (x.py:1, f)", last="barrier"), Sign(progress=7))
+    said = rolled(*[two for _ in range(6)]).culprit(Patience(behind=5, apart=5))
+    assert said == (
+        "rank 1 has made no progress for 5 s while other ranks wait for it (rank 0 waits in "
+        "barrier (x.py:1, f); rank 1 came to none yet)"
+    )

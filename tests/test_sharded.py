@@ -55,8 +55,13 @@ def test_keeping_more_than_there_is_over_all_ranks_is_refused_on_all(
         assert said["nothing there"] == "ValueError: cannot keep 1 of 0 units"
 
 
+def odd_one(found: list[dict[str, Any]]) -> str:
+    """How it is said that the last rank is not like the others."""
+    last = len(found) - 1
+    return "ranks 0 and 1 differ" if last == 1 else f"rank {last} differs from the others"
+
+
 def test_ranks_that_ask_for_different_things_are_told_so(found: list[dict[str, Any]]) -> None:
-    odd = f"(rank {len(found) - 1}: "
     for said in (rank["said"] for rank in found):
         for case, what in (
             ("keep differs", "number to keep"),
@@ -68,7 +73,7 @@ def test_ranks_that_ask_for_different_things_are_told_so(found: list[dict[str, A
                 assert said[case] == ""
             else:
                 assert said[case].startswith("RanksDisagree: sharded scores")
-                assert f"{odd}{what})" in said[case]
+                assert f" {odd_one(found)} ({what})" in said[case]
 
 
 def test_no_tensors_give_no_masks(found: list[dict[str, Any]]) -> None:
@@ -78,9 +83,11 @@ def test_no_tensors_give_no_masks(found: list[dict[str, Any]]) -> None:
 def test_traffic_is_what_the_docstring_says(found: list[dict[str, Any]]) -> None:
     tensors, ranks = 5, len(found)
     if ranks > 1:
-        ends = 16 + 16 * tensors + 16 * tensors * ranks
+        # Each with the 32 bytes by which ranks meet, which are all that a comparison sends.
+        ends = 32 + (32 + 16 * tensors) + (32 + 16 * tensors * ranks)
         for rank in found:
-            assert rank["traffic"] == {"all": ends + 32 * 8, "each": ends + 32 * 8 * tensors}
+            bits = {"all": 32 * (32 + 8), "each": 32 * (32 + 8 * tensors)}
+            assert rank["traffic"] == {event: ends + size for event, size in bits.items()}
 
 
 def test_a_replica_whose_weight_differs_in_one_bit_is_named_on_every_rank(
@@ -90,5 +97,6 @@ def test_a_replica_whose_weight_differs_in_one_bit_is_named_on_every_rank(
     for said in (rank["compared"] for rank in found):
         assert said["equal"] == ""
         if last:
-            assert f"replicas differ from rank 0's (rank {last}: w);" in said["weight"]
-            assert f"(rank {last}: mask, w);" in said["weight and byte of a mask"]
+            odd = odd_one(found)
+            assert f"replicas: {odd} (w);" in said["weight"]
+            assert f"replicas: {odd} (mask, w);" in said["weight and byte of a mask"]

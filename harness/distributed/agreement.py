@@ -1,36 +1,99 @@
-"""Whether all ranks hold the same tensors: digests are compared, and who is odd is named."""
+"""What ranks compare, and the errors where they are not alike: nobody is accused without proof."""
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from harness.failures import RanksDisagree
 
+Digests = Mapping[str, str]  # of tensors, by name
+NAMED = 5  # of the tensors that differ
 
-def disagreement(what: str, digests: Sequence[dict[str, str]]) -> RanksDisagree | None:
-    """The error to raise if the ranks' digests (tensor name -> digest) are not all equal.
 
-    The majority is right; without one, rank 0 is.
+@dataclass(frozen=True)
+class Arrival:
+    """The collective that a rank has come to.
+
+    what: in words, as "mean of 3 tensors". place: of the code that asked for it. layout: what of
+    it must be equal on all ranks, as the shapes by name.
+    """
+
+    what: str
+    place: str
+    layout: Mapping[str, str]
+
+    def __str__(self) -> str:
+        return f"{self.what} ({self.place})"
+
+
+def disagreement(what: str, digests: Sequence[Digests]) -> RanksDisagree | None:
+    """The error to raise if the ranks' digests are not all equal.
+
+    Ranks that differ from more than half of all are odd. Where no more than half are alike nobody
+    knows who is right.
 
     >>> print(disagreement("masks", [{"w": "aa"}, {"w": "bb"}]))
-    masks differ from rank 0's (rank 1: w); look for randomness that the seed does not decide, \
-for code that changes them on one rank only, or for faulty memory
+    masks: ranks 0 and 1 differ (w); look for randomness that the seed does not decide, for code \
+that changes them on one rank only, or for faulty memory
+    >>> str(disagreement("masks", [{"w": "aa"}, {"w": "bb"}, {"w": "aa"}])).partition(";")[0]
+    'masks: rank 1 differs from the others (w)'
     """
-    votes = Counter(tuple(sorted(digest.items())) for digest in digests)
-    (winner, most), *_ = votes.most_common(1)
-    right = dict(winner) if most > len(digests) / 2 else digests[0]
-    odd = {rank: _differing(right, other) for rank, other in enumerate(digests)}
-    odd = {rank: names for rank, names in odd.items() if names}
-    if not odd:
+    alike: dict[tuple[tuple[str, str], ...], list[int]] = {}
+    for rank, digest in enumerate(digests):
+        alike.setdefault(tuple(sorted(digest.items())), []).append(rank)
+    if len(alike) < 2:
         return None
-    found = "; ".join(f"rank {rank}: {', '.join(names)}" for rank, names in odd.items())
-    reference = "rank 0's" if 0 not in odd else "the other ranks'"
+    groups = sorted(alike.values(), key=len)
+    names = sorted({name for one in digests for name in _unlike(one, digests)})
+    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
     return RanksDisagree(
-        f"{what} differ from {reference} ({found}); look for randomness that the seed does not "
-        "decide, for code that changes them on one rank only, or for faulty memory"
+        f"{what}: {_said(groups, len(digests))} ({', '.join(names[:NAMED])}{more}); look for "
+        "randomness that the seed does not decide, for code that changes them on one rank only, or "
+        "for faulty memory"
     )
 
 
-def _differing(first: dict[str, str], other: dict[str, str]) -> list[str]:
-    return sorted(
-        name for name in first.keys() | other.keys() if first.get(name) != other.get(name)
+def apart(arrivals: Sequence[Arrival]) -> RanksDisagree:
+    """The error to raise if the ranks have come to collectives that do not belong together.
+
+    >>> here, there = Arrival("mean", "a.py:1", {"w": "(2,)"}), Arrival("mean", "a.py:1", {})
+    >>> str(apart([here, there])).partition(";")[0]
+    'ranks came to different collectives: rank 0: mean (a.py:1), w (2,)'
+    """
+    layouts = [one.layout for one in arrivals]
+    said = (
+        ", ".join([f"rank {rank}: {one}", *_own(one.layout, layouts)])
+        for rank, one in enumerate(arrivals)
     )
+    return RanksDisagree(
+        f"ranks came to different collectives: {'; '.join(said)}; look for a part that asks for "
+        "one on some ranks only, or for other tensors there"
+    )
+
+
+def _said(groups: list[list[int]], count: int) -> str:
+    """groups: of ranks that are alike, the largest last."""
+    *odd, most = groups
+    if len(most) > count / 2:
+        others = sorted(rank for group in odd for rank in group)
+        return f"{_ranks(others)} {'differs' if len(others) == 1 else 'differ'} from the others"
+    if len(most) == 1:
+        return f"{_ranks(range(count))} differ"
+    return f"{', '.join(map(_ranks, sorted(groups)))} differ from each other"
+
+
+def _ranks(ranks: Iterable[int]) -> str:
+    *some, last = map(str, ranks)
+    return f"ranks {', '.join(some)} and {last}" if some else f"rank {last}"
+
+
+def _unlike(one: Digests, every: Sequence[Digests]) -> set[str]:
+    """Names whose digest is another one on some rank, or that some rank does not have."""
+    names = one.keys() | {name for other in every for name in other}
+    return {name for name in names if any(one.get(name) != other.get(name) for other in every)}
+
+
+def _own(layout: Mapping[str, str], every: Sequence[Mapping[str, str]]) -> list[str]:
+    """What of a layout is not the same on all ranks, in words."""
+    unlike = sorted(_unlike(layout, every))
+    said = [f"{name} {layout[name]}" if name in layout else f"no {name}" for name in unlike]
+    return [*said[:NAMED], *([f"{len(said) - NAMED} more"] if len(said) > NAMED else [])]

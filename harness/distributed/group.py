@@ -47,9 +47,10 @@ def ranks_of_environment(
     with watch.running():
         try:
             with watch.explaining():
-                control = _joined(backend, store, place.rank, place.count, options)
-                yield Ranks(place.rank, place.count, chosen, options, control, watch)
-                dist.barrier(group=control)
+                groups = _joined(backend, store, place.rank, place.count, options)
+                ranks = Ranks(place.rank, place.count, chosen, options, *groups, watch)
+                yield ranks
+                ranks.wait()
                 watch.leave()
         finally:
             _left()
@@ -57,12 +58,13 @@ def ranks_of_environment(
 
 def _joined(
     backend: str, store: Store, rank: int, count: int, options: Options
-) -> dist.ProcessGroup:
-    """The group of `backend` as torch's default, and one of gloo for control."""
+) -> tuple[dist.ProcessGroup, dist.ProcessGroup]:
+    """Makes the group of `backend` torch's default; two of gloo, for control and aside."""
     limit = timedelta(seconds=max(COLLECTIVE_S, 3 * options.timeout_s))
     store.set_timeout(limit)
     dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=limit)
-    return cast(dist.ProcessGroup, dist.new_group(backend="gloo", timeout=limit))
+    control, aside = (dist.new_group(backend="gloo", timeout=limit) for _ in range(2))
+    return cast(dist.ProcessGroup, control), cast(dist.ProcessGroup, aside)
 
 
 def _left() -> None:

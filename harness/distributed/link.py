@@ -8,6 +8,7 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import torch
+import torch.distributed as dist
 from torch import Tensor, nn
 
 from harness.distributed.exchange import Exchange, Live, Packing
@@ -143,7 +144,13 @@ def _sparse_pays(ranks: Ranks, load: Load) -> bool:
 
 
 def _all_reduce(ranks: Ranks, tensor: Tensor) -> Callable[[], Tensor]:
-    return lambda: ranks.sum(tensor)
+    def work() -> Tensor:
+        # Not by `ranks`, which would count what ranks say before it.
+        dist.all_reduce(tensor)
+        ranks.alive()
+        return tensor
+
+    return work
 
 
 def _seconds(work: Callable[[], Tensor], times: int) -> float:

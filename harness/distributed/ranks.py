@@ -1,32 +1,39 @@
 """This process among its equals: sums, means, broadcasts, agreement."""
 
-import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from harness.bits import fingerprint, pack, unpack
-from harness.distributed.agreement import disagreement
+from harness.bits import pack, unpack
+from harness.distributed.agreement import Arrival, Digests, disagreement
 from harness.distributed.exchange import DENSE, Exchange, Live, install
+from harness.distributed.header import hashed, layout, meet
 from harness.distributed.options import Options
-from harness.distributed.replica import Rehearsal, replicate
+from harness.distributed.place import place_of_caller
+from harness.distributed.replica import Rehearsal, replicate, statistics
 from harness.distributed.watchdog import Watchdog
-from harness.tensors import Tensors, mean_alone
+from harness.fingerprints import fingerprint
+from harness.tensors import Tensors, everything, mean_alone
 
 T = TypeVar("T")
+
+LINED_UP = torch.contiguous_format
 
 
 @dataclass(frozen=True)
 class Ranks:
     """This process among its equals: which one, of how many, on which device.
 
+    Before every collective the ranks tell each other what they have come to (`header.meet`);
+    those of a training's steps go without.
+
     control: a gloo group for what is not training: small messages, from and to the CPU.
+    aside: another one, for questions beside a training, which wait for nobody.
     watch: ends this rank if another is lost; None in a group of one.
     """
 
@@ -35,6 +42,7 @@ class Ranks:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     options: Options = field(default_factory=Options)
     control: dist.ProcessGroup | None = None
+    aside: dist.ProcessGroup | None = None
     watch: Watchdog | None = None
 
     @property
@@ -72,15 +80,28 @@ class Ranks:
         """
         if self.count == 1:
             return mean_alone(sums, samples)
-        everyone = int(self.sum(torch.tensor(samples, device=self.device)))
-        return mean_alone({name: self.sum(sums[name].clone()) for name in sorted(sums)}, everyone)
+        everyone = torch.tensor(samples, device=self.device)
+        # As they lie in memory a rank without a sample may hold them in another order.
+        mine = {name: sums[name].clone(memory_format=LINED_UP) for name in sorted(sums)}
+        with self._together(f"mean of {len(mine)} tensors", layout(mine)):
+            for tensor in (everyone, *mine.values()):
+                dist.all_reduce(tensor)
+        return mean_alone(mine, int(everyone))
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Elementwise sum over ranks, in place; every rank gets the same result."""
         if self.count > 1:
-            with self._together():
+            with self._together("sum of a tensor", layout([tensor])):
                 dist.all_reduce(tensor)
         return tensor
+
+    def largest(self, number: int) -> int:
+        """The largest of all ranks' numbers."""
+        found = torch.tensor(number)
+        if self.count > 1:
+            with self._together("largest number"):
+                dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.control)
+        return int(found)
 
     def share(self, indices: Tensor) -> Tensor:
         """This rank's part of a list: consecutive, sizes differ by one at most, may be empty."""
@@ -88,8 +109,8 @@ class Ranks:
 
     def send(self, tensors: list[Tensor]) -> None:
         """Rank 0's values go to every rank, in place."""
-        if self.count > 1:
-            with self._together():
+        if self.count > 1 and tensors:
+            with self._together(f"{len(tensors)} tensors of rank 0", layout(tensors)):
                 for tensor in tensors:
                     dist.broadcast(tensor, src=0)
 
@@ -97,7 +118,7 @@ class Ranks:
         """Rank 0's picklable value, on every rank."""
         box = [value]
         if self.count > 1:
-            with self._together():
+            with self._together("a value of rank 0"):
                 dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
@@ -106,7 +127,7 @@ class Ranks:
         if self.count == 1:
             return [value]
         every: list[Any] = [None] * self.count
-        with self._together():
+        with self._together("a value of every rank"):
             dist.all_gather_object(every, value, group=self.control)
         return every
 
@@ -135,7 +156,8 @@ class Ranks:
             return masks
         names = sorted(masks)
         bits = torch.cat([pack(masks[name]) for name in names])
-        self.send([bits])
+        with self._together("masks of rank 0", layout(masks)):
+            dist.broadcast(bits, src=0)
         parts = bits.split([-(-masks[name].numel() // 8) for name in names])
         received = {n: unpack(b, masks[n].shape) for n, b in zip(names, parts, strict=True)}
         agreed = {name: received[name] for name in masks}
@@ -143,28 +165,36 @@ class Ranks:
         return agreed
 
     def check_equal(self, tensors: Tensors, what: str) -> None:
-        """Compares digests of masks or weights: a message of 16 bytes while all ranks' are equal.
+        """Compares tensors that must have the same bits on all ranks.
 
         Raises:
-            RanksDisagree: on every rank, naming the odd ranks and their tensors.
+            RanksDisagree: on every rank, naming the tensors, and odd ranks if there is a majority.
         """
-        if self.count == 1:
+        if self.count > 1:
+            self.check_digests(fingerprint(tensors), what)
+
+    def check_digests(self, mine: Digests, what: str) -> None:
+        """The same, of their fingerprints; one message of 32 bytes while all are equal."""
+        if self.control is None:  # one rank alone, or one of several without their group
             return
-        mine = fingerprint(tensors)
-        if self._is_equal(json.dumps(mine, sort_keys=True)):
-            return
-        error = disagreement(what, self.gather(mine))
+        with self._together(f"comparison of {what}", number=hashed(dict(mine))) as equal:
+            pass
+        error = None if equal else disagreement(what, self.gather(mine))
         if error:
             raise error
 
-    def _is_equal(self, text: str) -> bool:
-        number = int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
-        # In place of a gather: the largest of x and of -1 - x are both known to all, and are of
-        # one x only if all are equal. The size does not grow with the ranks.
-        ends = torch.tensor([number, ~number])
-        with self._together():
-            dist.all_reduce(ends, op=dist.ReduceOp.MAX, group=self.control)
-        return int(ends[0]) == ~int(ends[1])
+    def check_replicas(self, model: nn.Module, what: str, also: Tensors | None = None) -> None:
+        """Compares all parameters and buffers of a network, and `also` other tensors.
+
+        Inside a training they are equal at the end of each epoch, outside at any time.
+        """
+        if self.count > 1:
+            self.check_equal({**everything(model), **(also or {})}, what)
+
+    def send_statistics(self, model: nn.Module) -> None:
+        """Rank 0's running statistics of norms, which a training lets each rank keep for itself,
+        go to every rank."""
+        self.send(statistics(model))
 
     def wrap(
         self,
@@ -176,19 +206,42 @@ class Ranks:
         """The model whose backward averages gradients over ranks; buffers are never sent.
 
         live: see `install`; None: all entries are live.
+
+        Raises:
+            RanksDisagree: the networks are not equal. DDP would copy rank 0's over the others.
         """
         if self.count == 1:
             return model
+        self.send_statistics(model)
+        self.check_replicas(model, "the network before a training")
         return replicate(model, self.device, rehearse, lambda new: install(new, exchange, live))
 
     def wait(self) -> None:
+        """Until all ranks are here."""
         if self.count > 1:
-            with self._together():
-                dist.barrier(group=self.control)
+            with self._together("barrier"):
+                pass
 
     @contextmanager
-    def _together(self) -> Iterator[None]:
-        """Around a collective: who has not come to it is behind those that wait in it."""
-        self.alive()
+    def waiting(self, place: str) -> Iterator[None]:
+        """Inside, this rank says that it waits for others, and where."""
+        if self.watch:
+            self.watch.waits(place)
         yield
+        if self.watch:
+            self.watch.waits("")
+
+    @contextmanager
+    def _together(
+        self, what: str, forms: Mapping[str, str] | None = None, number: int = 0
+    ) -> Iterator[bool]:
+        """Around a collective, once all ranks have come to it; whether `number` is equal on all.
+
+        forms: what else must be. Who has not come is behind those that wait.
+        """
+        self.alive()
+        arrival = Arrival(what, place_of_caller(), forms or {})
+        with self.waiting(str(arrival)):
+            equal = meet(arrival, self.control, number)
+        yield equal
         self.alive()

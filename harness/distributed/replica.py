@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
 from harness.tensors import evaluating
@@ -43,6 +44,12 @@ def replicate(
         replica = _wrapped(model, device, find_unused_parameters=True)
         install(replica)
     return replica
+
+
+def statistics(model: nn.Module) -> list[Tensor]:
+    """The buffers of all norms that keep running statistics."""
+    norms = [module for module in model.modules() if isinstance(module, _NormBase)]
+    return list(dict.fromkeys(buffer for norm in norms for buffer in norm.buffers()))
 
 
 def no_sync(replica: nn.Module) -> AbstractContextManager[None]:

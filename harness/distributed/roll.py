@@ -11,7 +11,8 @@ SAID = {
     "lost": "{sign.lost}",
     "left": "{name} left with {sign.left}",
     "silent": "{name} has given no sign of life for {seconds:.0f} s",
-    "behind": "{name} has made no progress for {seconds:.0f} s while other ranks wait for it",
+    "behind": "{name} has made no progress for {seconds:.0f} s while other ranks wait for it{all}",
+    "apart": "no rank has made progress for {seconds:.0f} s: they wait for each other{all}",
 }
 
 
@@ -20,6 +21,7 @@ class Sign:
     """What a rank says of itself.
 
     beats: its watchdog lives. progress: marks that all ranks pass; ticks: marks of its own.
+    at: the collective where it waits for the others to come. last: that, or the one before.
     left: the error that it leaves with. lost: why it gives up, which names another rank.
     gone: it is out of the group, and reads no signs any more.
     """
@@ -27,6 +29,8 @@ class Sign:
     beats: int = 0
     progress: int = 0
     ticks: int = 0
+    at: str = ""
+    last: str = ""
     left: str = ""
     lost: str = ""
     gone: bool = False
@@ -35,16 +39,28 @@ class Sign:
     def leaves(self) -> bool:
         return bool(self.gone or self.left or self.lost)
 
+    @property
+    def moves(self) -> tuple[int, int]:
+        return self.progress, self.ticks
+
+    @property
+    def where(self) -> str:
+        if self.at:
+            return f"waits in {self.at}"
+        return f"was last in {self.last}" if self.last else "came to none yet"
+
 
 @dataclass(frozen=True)
 class Patience:
     """How many rounds a rank may be silent, be behind the others without moving, have left with
-    an error, or have given up another rank, before this one gives up."""
+    an error, or have given up another rank, before this one gives up; apart: how many may pass
+    without a move of any rank while some wait and nobody is behind."""
 
     silent: int = NEVER
     behind: int = NEVER
     left: int = NEVER
     lost: int = NEVER
+    apart: int = NEVER
 
 
 @dataclass(frozen=True)
@@ -56,10 +72,11 @@ class Seen:
     behind: int = 0
     left: int = 0
     lost: int = 0
+    apart: int = 0
 
-    def next(self, sign: Sign, front: int) -> "Seen":
+    def next(self, sign: Sign, front: int, at_rest: bool) -> "Seen":
         old = self.sign
-        moved = (sign.progress, sign.ticks) != (old.progress, old.ticks)
+        moved = sign.moves != old.moves
         return Seen(
             replace(sign),
             # A rank that leaves is named for why, not for the silence that follows.
@@ -67,6 +84,7 @@ class Seen:
             behind=0 if sign.leaves or moved or sign.progress == front else self.behind + 1,
             left=self.left + 1 if sign.left else 0,
             lost=self.lost + 1 if sign.lost else 0,
+            apart=self.apart + 1 if at_rest and sign.at else 0,
         )
 
 
@@ -83,8 +101,12 @@ class Roll:
 
     def see(self, signs: Sequence[Sign]) -> None:
         front = max(sign.progress for sign in signs)
+        moves = [sign.moves for sign in signs]
+        at_rest = moves == [seen.sign.moves for seen in self.seen]
         # Replaced as a whole: another thread may be reading.
-        self.seen = [seen.next(sign, front) for seen, sign in zip(self.seen, signs, strict=True)]
+        self.seen = [
+            seen.next(sign, front, at_rest) for seen, sign in zip(self.seen, signs, strict=True)
+        ]
 
     def culprit(self, patience: Patience) -> str | None:
         """Who is lost, and why; None if nobody is.
@@ -100,10 +122,16 @@ class Roll:
             rank = rounds.index(max(rounds))
             if rounds[rank] >= getattr(patience, what):
                 seconds = rounds[rank] * self.round_s
-                return said.format(
-                    name=self.names[rank], sign=self.seen[rank].sign, seconds=seconds
-                )
+                name, sign, everyone = self.names[rank], self.seen[rank].sign, self._everyone()
+                return said.format(name=name, sign=sign, seconds=seconds, all=everyone)
         return None
+
+    def _everyone(self) -> str:
+        """Where each rank is, if any has come to a collective."""
+        if not any(seen.sign.last for seen in self.seen):
+            return ""
+        said = (f"rank {rank} {seen.sign.where}" for rank, seen in enumerate(self.seen))
+        return f" ({'; '.join(said)})"
 
     def still_there(self, rank: int, patience: Patience) -> set[int]:
         """The ranks other than this one that are in the group and not silent for too long."""

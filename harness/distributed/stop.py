@@ -68,12 +68,11 @@ class Stop:
         if self._ranks.count == 1:
             return self._heard
         before = self._answer()
-        self._ask()
-        return before or self._answer()
+        return before or self._ranks.largest(self._heard)
 
     def _ask(self) -> None:
         flag = torch.tensor(self._heard)
-        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._ranks.control, async_op=True)
+        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._ranks.aside, async_op=True)
         assert work is not None
         self._asked = work, flag
 
@@ -82,7 +81,8 @@ class Stop:
             return 0
         work, flag = self._asked
         self._asked = None
-        work.wait()
+        with self._ranks.waiting("question whether to stop, inside a training"):
+            work.wait()
         return int(flag)
 
     def _hear(self, number: int, frame: FrameType | None) -> None:

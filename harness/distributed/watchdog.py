@@ -47,7 +47,7 @@ class Watchdog:
         self._round_s = min(ROUND_S, silence_s / 8)
         self._roll = Roll(names, self._round_s)
         silent, self._timeout = self._rounds(silence_s), self._rounds(timeout_s)
-        self._patience = Patience(silent, self._timeout, self._timeout, silent)
+        self._patience = Patience(silent, self._timeout, self._timeout, silent, self._timeout)
         self._suspicion = Patience(min(silent, self._rounds(SUSPECT_S)), left=1, lost=1)
         self._sign = Sign()
         self._exchanges = 0
@@ -65,6 +65,10 @@ class Watchdog:
             self._sign.ticks += 1
         else:
             self._sign.progress += 1
+
+    def waits(self, place: str) -> None:
+        """Says at which collective this rank waits for the others; "": it does not."""
+        self._sign.at, self._sign.last = place, place or self._sign.last
 
     @contextmanager
     def running(self) -> Iterator[None]:

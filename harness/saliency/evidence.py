@@ -9,7 +9,15 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.finite import is_finite
-from harness.tensors import Batch, Loss, Mean, Tensors, prunable_layers, prunable_weights
+from harness.tensors import (
+    Batch,
+    Loss,
+    Mean,
+    Tensors,
+    evaluating,
+    prunable_layers,
+    prunable_weights,
+)
 
 # What a BatchNorm divides by while evidence is taken: its running statistics, or those of the
 # batch, which then depend on how the samples are cut into batches.
@@ -30,30 +38,22 @@ def probing(model: nn.Module, batch_norm: str = "eval") -> Iterator[dict[str, nn
     """The prunable weights by name, all of them ready for gradients; frozen ones too.
 
     Inside, gradients are on and the model is in eval mode, but for BatchNorm when batch_norm is
-    "train". Outside, modes, requires_grad and statistics are as they were, also after an error.
+    "train". Outside, modes, requires_grad and buffers are as they were, also after an error.
     Ask torch.autograd.grad for gradients: backward() would write into the model.
     """
     parameters = {name: model.get_parameter(name) for name in prunable_layers(model)}
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    modes = [(module, module.training) for module in model.modules()]
     trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    moving = norms if batch_norm == "train" else []
-    statistics = [(buffer, buffer.clone()) for norm in moving for buffer in norm.buffers()]
-    try:
-        model.eval()
-        for norm in norms:
-            norm.train(batch_norm == "train")
-        for parameter in parameters.values():
-            parameter.requires_grad_(True)
-        with torch.enable_grad():
+    with evaluating(model), torch.enable_grad():
+        try:
+            for norm in norms:
+                norm.train(batch_norm == "train")
+            for parameter in parameters.values():
+                parameter.requires_grad_(True)
             yield parameters
-    finally:
-        for name, requires_grad in trainable.items():
-            parameters[name].requires_grad_(requires_grad)
-        for module, training in modes:
-            module.training = training
-        for buffer, before in statistics:
-            buffer.copy_(before)
+        finally:
+            for name, requires_grad in trainable.items():
+                parameters[name].requires_grad_(requires_grad)
 
 
 def mean_gradients(

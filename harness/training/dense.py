@@ -165,7 +165,6 @@ class DenseSaver:
         return self.journal.due(step)
 
     def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
-        self.journal.compare_weights(self.model, epoch, step)
         name = f"epoch-{epoch:05d}-step-{step:06d}"
         self.journal.save(self.files, name, STEP, state(), self.model)
 

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.failures import NotFinite
-from harness.training.evaluation import evaluate
-from harness.training.setting import Setting
+from harness.training.evaluation import measured
+from harness.training.setting import Hooks, Setting
 
 
 def finite_loss(model: nn.Module, total: Tensor, setting: Setting, epoch: int) -> float:
@@ -28,10 +28,30 @@ def finite_loss(model: nn.Module, total: Tensor, setting: Setting, epoch: int) -
     return loss
 
 
+def settle_replicas(model: nn.Module, setting: Setting, hooks: Hooks, epoch: int) -> None:
+    """Rank 0's buffers go to all ranks, whose forwards have changed them by their own samples, so
+    that no measurement on the way decides what a network with such buffers learns. Then, every few
+    epochs, the replicas are compared: they must be equal, for each has made the same steps.
+
+    Raises:
+        RanksDisagree: on every rank.
+    """
+    ranks, done = setting.ranks, epoch + 1
+    ranks.send(list(model.buffers()))
+    if done % ranks.options.compare_weights_every == 0:
+        kept = hooks.kept() if hooks.kept else {}
+        ranks.check_replicas(
+            model, f"the replicas after epoch {done} of level {setting.level}", kept
+        )
+
+
 def validation_top1(model: nn.Module, setting: Setting) -> float | None:
-    """None without validation data; what the training goes on with is left as it is."""
+    """None without validation data; what the training goes on with is left as it is.
+
+    The replicas are those that were compared at the epoch's end.
+    """
     if setting.validation is None:
         return None
     device = setting.ranks.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        return evaluate(model, setting.validation, setting.task, setting.ranks).top1
+        return measured(model, setting.validation, setting.task, setting.ranks).top1

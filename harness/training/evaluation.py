@@ -25,14 +25,24 @@ def evaluate(
     """Every sample counts once, whatever the batches and ranks; full precision, eval mode.
 
     Each rank takes its share; a last partial batch weighs by its size. BatchNorm statistics are
-    rank 0's. The model's mode comes back as it was.
+    rank 0's; all else must be equal on all ranks. The model comes back as it was.
 
     Raises:
         ValueError: the split is empty, or none of its labels counts.
+        RanksDisagree: the ranks' networks differ.
     """
+    ranks.send_statistics(model)
+    ranks.check_replicas(model, "the network before a measurement")
+    return measured(model, split, task, ranks, batch_size)
+
+
+@torch.no_grad()
+def measured(
+    model: nn.Module, split: Split, task: Task, ranks: Ranks, batch_size: int = 1000
+) -> Measured:
+    """As `evaluate`, of networks that were compared already."""
     if len(split) == 0:
         raise ValueError("cannot evaluate on 0 samples; give the split at least 1")
-    ranks.send(list(model.buffers()))
     sums = torch.zeros(4, dtype=torch.float64, device=ranks.device)
     mine = ranks.share(torch.arange(len(split)))
     with evaluating(model):

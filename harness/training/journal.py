@@ -54,16 +54,6 @@ class Journal:
             self.unsaved.look(network)
         self.stop_if_asked()
 
-    def compare_weights(self, model: nn.Module, epoch: int, step: int) -> None:
-        """Every few epochs: replicas must be equal, for each has made the same steps.
-
-        Raises:
-            RanksDisagree: on every rank.
-        """
-        if step == 0 and epoch % self.ranks.options.compare_weights_every == 0:
-            weights = {name: p.detach() for name, p in model.named_parameters()}
-            self.ranks.check_equal(weights, "weights of the replicas")
-
     def stop_if_asked(self) -> None:
         """
         Raises:

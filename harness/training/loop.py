@@ -14,7 +14,7 @@ from harness.draws import uniforms
 from harness.moment import Moment
 from harness.seeds import derive
 from harness.tensors import Batch
-from harness.training.epoch_end import finite_loss, validation_top1
+from harness.training.epoch_end import finite_loss, settle_replicas, validation_top1
 from harness.training.order import Portion, batch_sizes, between, epoch_order, portions
 from harness.training.own import own_of, take_up_own
 from harness.training.setting import Curve, Hooks, LoopState, Setting
@@ -88,6 +88,7 @@ class Loop:
 
         Raises:
             NotFinite: at its end, if loss or weights became NaN or infinite.
+            RanksDisagree: at its end, if the replicas differ.
         """
         ranks = self.setting.ranks
         steps = stop.step if self.epoch == stop.epoch else self.steps
@@ -109,8 +110,7 @@ class Loop:
         loss = finite_loss(self.model, self.total, self.setting, self.epoch)
         if self.step < self.steps:
             return
-        # So that no measurement on the way decides what a network with such buffers learns.
-        ranks.send(list(self.model.buffers()))
+        settle_replicas(self.model, self.setting, self.hooks, self.epoch)
         top1 = validation_top1(self.model, self.setting)
         # This training may have begun inside the epoch.
         counted = sum(self.sizes[max(0, self.first - self.epoch * self.steps) :])

@@ -71,6 +71,8 @@ class Hooks:
     after_backward: Callable[[], None] | None = None  # after that: masks the gradients
     epoch_end: OnEpoch | None = None
     live: Callable[[], Tensors] | None = None  # bool by name: whose gradients are used at all
+    # What they keep per weight from step to step: at an epoch's end it is compared over ranks.
+    kept: Callable[[], Tensors] | None = None
     saver: Saver | None = None
 
 

@@ -1,0 +1,53 @@
+"""What ranks tell each other before a collective: to which one they have come, and with what."""
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from harness.distributed.agreement import Arrival, apart
+
+
+def meet(arrival: Arrival, group: dist.ProcessGroup | None, number: int = 0) -> bool:
+    """Waits until all ranks have come to this collective; tells whether `number` is equal on all.
+
+    gloo answers tensors of other sizes by an abort of the rank that waits, and adds tensors of
+    other names without a word. So no rank sends any before all have said the same here. The
+    message has 32 bytes, however many ranks there are.
+
+    Raises:
+        RanksDisagree: on every rank, with the places of all, if they came to different ones.
+    """
+    mine = hashed([arrival.what, dict(arrival.layout)])
+    # In place of a gather: the largest of x and of -1 - x are both known to all, and are of one x
+    # only if all are equal.
+    ends = torch.tensor([mine, ~mine, number, ~number])
+    dist.all_reduce(ends, op=dist.ReduceOp.MAX, group=group)
+    most, least, highest, lowest = ends.tolist()
+    if most != ~least:
+        every: list[Any] = [None] * dist.get_world_size(group)
+        dist.all_gather_object(every, arrival, group=group)
+        raise apart(every)
+    return bool(highest == ~lowest)
+
+
+def hashed(value: Any) -> int:
+    """A whole number of 64 bits, with sign, that the plain value decides."""
+    text = json.dumps(value, sort_keys=True)
+    return int.from_bytes(sha256(text.encode()).digest()[:8], "big", signed=True)
+
+
+def layout(tensors: Mapping[str, Tensor] | Sequence[Tensor]) -> dict[str, str]:
+    """What must be equal on all ranks of tensors that they sum or send, by name or position."""
+    named = tensors if isinstance(tensors, Mapping) else dict(enumerate(tensors))
+    return {str(name): _form(tensor) for name, tensor in named.items()}
+
+
+def _form(tensor: Tensor) -> str:
+    kind = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
+    # They are sent as they lie in memory.
+    return kind if tensor.is_contiguous() else f"{kind} strides {tensor.stride()}"

@@ -1,0 +1,214 @@
+"""What the tests of replicas run on two ranks: replicas_program.py OUT.
+
+Each case lets rank 1 differ; what every rank says goes to OUT/RANK.json.
+"""
+
+import json
+import sys
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from command import TINY
+from ranks_program import ME, Silent
+from simulated import Small, cross_entropy, small_batches
+from torch import Tensor, nn
+
+from harness.allocation.uniform import Uniform
+from harness.budget import Goal
+from harness.data.base import Split
+from harness.distributed import Ranks, ranks_of_environment
+from harness.distributed.exchange import DENSE
+from harness.failures import RanksDisagree
+from harness.launch.compose import composed
+from harness.launch.work import build
+from harness.masks import MaskStore
+from harness.penalty.l1 import L1
+from harness.pruning import Calibration, Pruner
+from harness.saliency.magnitude import Magnitude
+from harness.structure.element import Element
+from harness.task.classification import Classification
+from harness.tensors import Tensors
+from harness.training.evaluation import evaluate
+
+SPLIT = Split(torch.randn(9, 2, 4, 4), torch.arange(9) % 4)
+CALLS = ("evidence", "score", "solve", "compensate")
+
+
+class Odd(Magnitude):
+    """On rank 1 its `call` moves a weight of the network; it solves or compensates where asked."""
+
+    network: nn.Module | None = None
+
+    def __init__(self, rank: int, call: str):
+        self.rank, self.call = rank, call
+        if call == "solve":
+            self.solve = self._solve
+        if call == "compensate":
+            self.compensate = self._compensate
+
+    def evidence(self, model: nn.Module, *rest: Any) -> Tensors:
+        self.network = model
+        return self._passed("evidence", {})
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return self._passed("score", {name: weight.abs() for name, weight in weights.items()})
+
+    def _solve(self, weights: Tensors, keep: Any, evidence: Tensors, alive: Tensors) -> Any:
+        kept = {n: torch.arange(w.numel()).view(w.shape) < keep[n] for n, w in weights.items()}
+        return self._passed("solve", (kept, {}))
+
+    def _compensate(self, weights: Tensors, masks: Tensors, evidence: Tensors) -> Tensors:
+        return self._passed("compensate", {})
+
+    def _passed(self, call: str, result: Any) -> Any:
+        if self.rank == 1 and call == self.call and self.network is not None:
+            next(self.network.parameters()).data.view(-1)[0] += 1e-6
+        return result
+
+
+@dataclass(frozen=True)
+class OddStatistics:
+    """A recalibration that differs on rank 1."""
+
+    rank: int
+    samples: int = 8
+    batch_size: int = 4
+
+    def check(self, model: nn.Module) -> None:
+        pass
+
+    def apply(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
+        next(model.parameters()).data.view(-1)[0] += 1e-6 * self.rank
+
+
+@dataclass(frozen=True)
+class OddPenalty(L1):
+    """Holds a strength per weight that differs on rank 1, and adds nothing yet."""
+
+    rank: int = 0
+    names_units: ClassVar[bool] = False
+
+    def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
+        strengths = {"fc1.weight": torch.full((2,), float(self.rank))}
+        return lambda step: strengths.clear() if step < 0 else None
+
+
+def network(change: Callable[[nn.Module], object], rank: int) -> nn.Module:
+    model = nn.Sequential(nn.BatchNorm2d(2), Small())
+    model.register_buffer("scale", torch.ones(2), persistent=False)
+    if rank == 1:
+        change(model)
+    return model
+
+
+def nudged(model: nn.Module) -> None:
+    model[1].fc1.weight.data[3, 1] += 1e-6
+
+
+def evaluated(ranks: Ranks, change: Callable[[nn.Module], object]) -> None:
+    evaluate(network(change, ranks.rank), SPLIT, Classification(), ranks)
+
+
+def wrapped(ranks: Ranks) -> None:
+    ranks.wrap(network(nudged, ranks.rank), lambda new: new(SPLIT.inputs[:2]).sum(), DENSE)
+
+
+def sent(ranks: Ranks) -> None:
+    """Statistics that ranks keep for themselves are no difference; rank 0's hold everywhere."""
+    model = network(lambda m: m[0].running_mean.fill_(3), ranks.rank)
+    evaluate(model, SPLIT, Classification(), ranks)
+    assert model[0].running_mean.tolist() == [0, 0]
+
+
+def pruned(ranks: Ranks, call: str) -> None:
+    model = Small()
+    pruner = Pruner(Odd(ranks.rank, call), Element(), Uniform())
+    units = pruner.structure.units(model, SPLIT.inputs[:2])
+    store = MaskStore({name: model.get_parameter(name) for name in units})
+    batches = small_batches()[ranks.rank :: 2]
+    data = Calibration(batches, cross_entropy, ranks.mean, ranks.check_digests)
+    decision = pruner.decide(model, store, units, Goal(98, "weights"), data)
+    decision.moved(decision.masks)
+
+
+def run(ranks: Ranks, out: Path, overrides: tuple[str, ...] = (), **parts: Any) -> None:
+    what = replace(build(composed([*TINY, "training.epochs=1", *overrides])), **parts)
+    what.prepare(ranks, out / "dense").run(ME, Silent())
+
+
+def said(work: Callable[[], object]) -> str:
+    try:
+        work()
+    except RanksDisagree as error:
+        return str(error)
+    return ""
+
+
+def asked_for(ranks: Ranks, here: Callable[[], object], there: Callable[[], object]) -> str:
+    return said(here if ranks.rank == 0 else there)
+
+
+def apart(ranks: Ranks) -> dict[str, str]:
+    """Ranks that come to different collectives."""
+    pair = {"a": torch.ones(2, 3), "b": torch.ones(2)}
+
+    def mean(sums: Tensors) -> Tensors:
+        return ranks.mean(sums, 1)
+
+    return {
+        "other keys": asked_for(ranks, lambda: mean(pair), lambda: mean({"a": pair["a"]})),
+        "other shapes": asked_for(
+            ranks, lambda: mean(pair), lambda: mean({**pair, "a": torch.ones(3, 2)})
+        ),
+        "other dtypes": asked_for(
+            ranks, lambda: mean(pair), lambda: mean({**pair, "b": torch.ones(2).double()})
+        ),
+        "a mean is skipped": asked_for(
+            ranks, lambda: mean(pair), lambda: ranks.check_equal(pair, "masks in force")
+        ),
+        "another sum": asked_for(
+            ranks, lambda: ranks.sum(torch.ones(3)), lambda: ranks.sum(torch.ones(1, 3))
+        ),
+        "fewer tensors": asked_for(
+            ranks, lambda: ranks.send([*pair.values()]), lambda: ranks.send([pair["b"]])
+        ),
+        "other masks": asked_for(
+            ranks,
+            lambda: ranks.agree({"w": torch.ones(16, dtype=torch.bool)}),
+            lambda: ranks.agree({"v": torch.ones(16, dtype=torch.bool)}),
+        ),
+        "one left": asked_for(ranks, ranks.wait, lambda: ranks.gather(1)),
+    }
+
+
+def cases(ranks: Ranks, out: Path) -> dict[str, str]:
+    none = ("finetune=none",)
+    found = {
+        "measured": said(lambda: evaluated(ranks, nudged)),
+        "constant": said(lambda: evaluated(ranks, lambda m: m.scale.add_(1))),
+        "wrapped": said(lambda: wrapped(ranks)),
+        "statistics": said(lambda: sent(ranks)),
+        **{call: said(lambda call=call: pruned(ranks, call)) for call in CALLS},
+        "run": said(lambda: run(ranks, out, none, saliency=Odd(ranks.rank, "evidence"))),
+        "recalibration": said(
+            lambda: run(ranks, out, none, recalibration=OddStatistics(ranks.rank))
+        ),
+        "penalty": said(lambda: run(ranks, out, penalty=OddPenalty(rank=ranks.rank))),
+        "nothing": said(lambda: run(ranks, out, none)),
+    }
+    return {**found, **apart(ranks)}
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    out = Path(sys.argv[1])
+    with ranks_of_environment("cpu") as ranks:
+        (out / f"{ranks.rank}.json").write_text(json.dumps(cases(ranks, out)))
+
+
+if __name__ == "__main__":
+    main()

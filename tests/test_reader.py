@@ -1,0 +1,172 @@
+"""A saliency that does not leave the network as it was is named, in a run and in the API."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import pytest
+import torch
+from simulated import Small, cross_entropy, small_batches
+from torch import nn
+
+import harness
+from harness.reader import Reader
+from harness.saliency.magnitude import Magnitude
+from harness.tensors import Batch, Loss, Mean, Tensors, evaluating
+
+Change = Callable[[nn.Module], object]
+
+
+class Meddling:
+    """Magnitude that does something to the network when it is asked for evidence."""
+
+    granularity: ClassVar[str] = "weight"
+
+    def __init__(self, change: Change):
+        self.change = change
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        self.change(model)
+        return {}
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: weight.abs() for name, weight in weights.items()}
+
+
+class Scaling(Magnitude):
+    """Magnitude that normalises the weights themselves, not copies."""
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: weight.div_(weight.abs().max()).abs() for name, weight in weights.items()}
+
+
+class Normed(Small):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.BatchNorm2d(2)
+        self.register_buffer("scale", torch.ones(1), persistent=False)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.norm(inputs) * self.scale)
+
+
+def nudge(model: nn.Module) -> None:
+    model.fc1.weight.data[3, 1] += 1e-6
+
+
+def look_in_train_mode(model: nn.Module) -> None:
+    with torch.no_grad():
+        model.train()(small_batches()[0][0])
+
+
+def leave_gradients(model: nn.Module) -> None:
+    cross_entropy(model(small_batches()[0][0]), small_batches()[0][1]).backward()
+
+
+def freeze(model: nn.Module) -> None:
+    model.fc1.weight.requires_grad_(False)
+
+
+def watch_a_gradient(model: nn.Module) -> None:
+    model.fc1.weight.register_hook(lambda gradient: gradient)
+
+
+def replace_a_parameter(model: nn.Module) -> None:
+    model.fc2.bias = nn.Parameter(model.fc2.bias.detach().clone())
+
+
+CHANGES: dict[str, tuple[Change, str]] = {
+    "a weight": (nudge, "values of fc1.weight"),
+    "statistics": (look_in_train_mode, "values of norm.running_mean"),
+    "a buffer that no checkpoint holds": (lambda m: m.scale.mul_(2), "values of scale"),
+    "the sign of a zero": (lambda m: m.norm.bias.data.neg_(), "values of norm.bias"),
+    "a mode": (lambda m: m.norm.eval(), "mode of norm"),
+    "what is trained": (
+        lambda m: m.fc1.weight.requires_grad_(False),
+        "requires_grad of fc1.weight",
+    ),
+    "gradients": (leave_gradients, "gradient of "),
+    "a hook": (
+        lambda m: m.conv.register_forward_hook(lambda *_: None),
+        "hooks of module conv",
+    ),
+    "a hook of a weight": (
+        lambda m: m.fc1.weight.register_hook(lambda g: g),
+        "hooks of fc1.weight",
+    ),
+    "another object": (replace_a_parameter, "fc2.bias (another parameter)"),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_a_saliency_that_leaves_something_changed_is_named_with_it(case: str) -> None:
+    change, named = CHANGES[case]
+    with pytest.raises(ValueError, match="Meddling left the network changed by its evidence") as no:
+        harness.score(Normed().train(), Meddling(change), batches=small_batches())
+    assert named in str(no.value)
+
+
+def test_prune_names_it_too_and_in_score_as_in_evidence() -> None:
+    with pytest.raises(ValueError, match="Meddling left the network changed by its evidence: val"):
+        harness.prune(Small(), 0.5, saliency=Meddling(nudge), batches=small_batches())
+    with pytest.raises(ValueError, match="Scaling left the network changed by its score: values "):
+        harness.prune(Small(), 0.5, saliency=Scaling())
+
+
+def test_a_weight_that_a_saliency_makes_infinite_is_its_fault_and_not_the_trainings() -> None:
+    def overflow(model: nn.Module) -> None:
+        model.fc1.weight.data[0, 0] = torch.inf
+
+    with pytest.raises(ValueError, match="Meddling left the network changed"):
+        harness.score(Small(), Meddling(overflow), batches=small_batches())
+
+
+@pytest.mark.parametrize("call", ["solve", "compensate"])
+def test_every_call_is_looked_after_and_compared_over_ranks(call: str) -> None:
+    model, compared = Small(), list[str]()
+    part = Meddling(nudge)
+    setattr(part, call, lambda *_: nudge(model))
+
+    read = Reader(part, model, lambda digests, what: compared.append(what))
+    with pytest.raises(ValueError, match=f"left the network changed by its {call}"):
+        read(call, {}, {})
+    assert compared == [f"the network after {call} of Meddling"]
+
+
+def test_what_is_undone_is_no_change() -> None:
+    def there_and_back(model: nn.Module) -> None:
+        before = model.fc1.weight.detach().clone()
+        nudge(model)
+        model.fc1.weight.data.copy_(before)
+
+    harness.score(Small(), Meddling(there_and_back), batches=small_batches())
+
+
+class Spiking(nn.Module):
+    """Keeps its state from one forward to the next as a buffer that each call makes anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 2)
+        self.register_buffer("potential", torch.zeros(0), persistent=False)
+        self.register_buffer("calls", torch.zeros(1))
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        self.potential = self.fc(inputs)
+        return self.potential
+
+
+@pytest.mark.parametrize("saliency", ["weight_gradient", "taylor", "wanda", "fisher", "synflow"])
+def test_looking_at_a_network_that_writes_to_its_buffers_leaves_them(saliency: str) -> None:
+    model: Any = Spiking()
+    with evaluating(model):
+        model(torch.zeros(3, 4))
+    assert model.potential.shape == (0,)
+    batches = [(torch.randn(5, 4), torch.zeros(5, dtype=torch.int64))]
+
+    harness.score(model, saliency, batches=batches)
+
+    assert model.potential.shape == (0,)
+    assert model.calls.item() == 0
