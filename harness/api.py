@@ -15,6 +15,7 @@ from harness.budget import Goal, counted, round_goals
 from harness.delivery import put_into, read_delivery
 from harness.launch.build import build_part
 from harness.launch.components import components
+from harness.launch.trust import stored_part
 from harness.masks import MaskStore
 from harness.models.base import Model
 from harness.prunable import store_for, take_over
@@ -28,20 +29,22 @@ from harness.structure.base import Structure, Units
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, copied, mean_alone
 
 
-def load(run: str | Path) -> tuple[nn.Module, Tensors]:
+def load(run: str | Path, trust: str | Sequence[str] = ()) -> tuple[nn.Module, Tensors]:
     """(model, masks) of a finished run, on the CPU: pruned weights are 0, masks True where kept.
 
     run: the run's folder, as the command line prints it. The model is in eval mode and in the
-    run's dtype; it is built by the config beside it, so an own model must be importable.
+    run's dtype; it is built by the config beside it.
+    trust: modules that it may be built from, beside the harness's own models; what is loaded from
+    them runs. An own model must be importable.
 
     Raises:
-        ValueError: the folder holds no delivered network.
+        ValueError: the folder holds no delivered network, or its model is of another module.
     """
     folder = Path(run)
     delivery = read_delivery(folder)
     config = OmegaConf.load(folder / "config.yaml")
     assert isinstance(config, DictConfig)
-    component: Model = build_part(config.model)
+    component: Model = build_part(stored_part(config, "model", trust))
     model = component.build(delivery.shape, delivery.classes)
     put_into(model, delivery)
     return model.eval(), delivery.masks

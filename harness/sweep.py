@@ -27,6 +27,7 @@ RUN = """\
 Carries out points of a plan in this process, one after the other; finished ones are skipped.
 Jobs of an array take a part each: --part $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"""
 STATUS = "What became of every point, as python -m harness.status --once says it."
+TRUST = "module that a plan which you have not made may build, beside the harness's own parts"
 RETRY = "Starts those points of a sweep again that have failed, as the sweep was started."
 
 
@@ -58,12 +59,19 @@ def _parser() -> Parser:
     run.add_argument("plan", type=Path, help="file that `plan` has written")
     run.add_argument("--part", default="0/1", help="I/N: points I, I + N, ..., counted from 0")
     run.add_argument("--dense", action="store_true", help="only dense trainings, for their cache")
+    _add_trust(run)
     run.set_defaults(work=_run)
     for name, work, text in (("status", _status, STATUS), ("retry", _retry, RETRY)):
         command = commands.add_parser(name, description=text, help=text)
         command.add_argument("folder", type=Path, help="of the sweep, as runs/survey")
         command.set_defaults(work=work)
+        if name == "retry":
+            _add_trust(command)
     return parser
+
+
+def _add_trust(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--trust", action="append", default=[], metavar="MODULE", help=TRUST)
 
 
 def _plan(asked: argparse.Namespace) -> int:
@@ -76,7 +84,7 @@ def _run(asked: argparse.Namespace) -> int:
     from harness.launch.part import carry_out
 
     stop_on_signals()
-    return carry_out(asked.plan, asked.part, asked.dense)
+    return carry_out(asked.plan, asked.part, asked.dense, asked.trust)
 
 
 def _status(asked: argparse.Namespace) -> int:
@@ -86,7 +94,7 @@ def _status(asked: argparse.Namespace) -> int:
 def _retry(asked: argparse.Namespace) -> int:
     from harness.launch.standing import failed_plans
 
-    plans = failed_plans(asked.folder)
+    plans = failed_plans(asked.folder, asked.trust)
     for plan in plans:
         plan.check_home()
     if not plans:
@@ -97,8 +105,15 @@ def _retry(asked: argparse.Namespace) -> int:
 def _again(plan: "Plan") -> int:
     """Exit status of the command that made the plan, for its points that have failed.
 
-    In this process: a signal then stops it as it would stop that command.
+    In this process: a signal then stops it as it would stop that command. The command of a plan
+    that this user has not made is somebody else's: its points are carried out here, one by one.
     """
+    if not plan.own:
+        from harness.launch.part import one_by_one
+        from harness.launch.standing import has_failed
+
+        stop_on_signals()
+        return one_by_one([point for point in plan.points if has_failed(point)])
     sys.argv[1:] = [*plan.argv, "launch.only=failed"]
     try:
         harness("analyse" if plan.points[0].point.command == "analyse" else "main")

@@ -61,6 +61,14 @@ def component(group: str, name: str, seed: int = 0, **changes: object) -> Any:
     return instantiate(OmegaConf.create({"seed": seed, "part": part}).part, _convert_="all")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def fixture_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What the harness remembers of a user's own plans does not reach this user's home."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
     """The cluster, from the first test that asks for it to the end of all."""

@@ -11,8 +11,9 @@ from command import environment
 from grids import TINY, batch_of, planned_of, points_of
 
 import harness
-from harness.launch.plan import Plan, Planned, inside, key_of, planned, remembered
+from harness.launch.plan import Plan, Planned, inside, planned
 from harness.launch.point import Point
+from harness.launch.remembered import key_of, remembered
 from harness.outcome import Outcome
 from harness.standing import HOME
 from harness.state import Status

@@ -8,6 +8,7 @@ import torch
 
 from harness.data.base import Split, Splits
 from harness.data.prepare import check_seed, normalised, stratified
+from harness.unpickling import ARRAYS, load_only
 
 CLASSES = 10
 PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
@@ -27,8 +28,8 @@ class Cifar10:
 
     `verify` compares with the checksums in torchvision; the binary layout has none there, so its
     file names and sizes are compared. verify=False takes any file data_batch_* and test_batch of
-    either layout, e.g. a small one. The python layout is pickled, and unpickling can run code:
-    do that with files you trust only.
+    either layout, e.g. a small one. The python layout is pickled; arrays, lists and texts are all
+    that is read of it.
 
     Source: Krizhevsky 2009, Learning multiple layers of features from tiny images.
 
@@ -143,7 +144,10 @@ def _differs_by_size(folder: Path) -> list[str]:
 
 def _read_python(path: Path) -> Rows:
     with path.open("rb") as file:
-        entry = pickle.load(file, encoding="latin1")
+        try:
+            entry = load_only(file, ARRAYS, encoding="latin1")
+        except pickle.UnpicklingError as error:
+            raise ValueError(f"{path} holds more than arrays and lists ({error})") from error
     try:
         return _checked(path, np.asarray(entry["data"]), np.asarray(entry["labels"]))
     except (KeyError, TypeError) as error:

@@ -14,23 +14,29 @@ from harness.launch.sweep import Ended, end, first_of_each_dense, told
 POLL_S = 1.0
 
 
-def carry_out(file: Path, part: str, dense: bool = False) -> int:
+def carry_out(file: Path, part: str, dense: bool = False, trust: Sequence[str] = ()) -> int:
     """Points I, I + N, ... of the plan, one after the other; 1 if any failed, else 0.
 
-    part: "I/N". dense: only the dense trainings that points share.
+    part: "I/N". dense: only the dense trainings that points share. trust: as of Plan.read.
 
     Raises:
-        ValueError: there is no such plan or part, or the plan was made elsewhere.
+        ValueError: there is no such plan or part, it was made elsewhere, or it builds what is not
+            allowed.
         Stopped: a signal asked for it; the run under way has saved itself.
     """
-    plan = Plan.read(file)
+    plan = Plan.read(file, trust)
     plan.check_home()
     if plan.unread:
         plan = plan.with_data(lambda point: point.data_sha256 or readable(point))
         plan.write()
     points = [p.dense_alone() for p in first_of_each_dense(plan.points)] if dense else plan.points
+    return one_by_one(points[_slice(part)])
+
+
+def one_by_one(points: Sequence[Planned]) -> int:
+    """1 if any failed, else 0."""
     ended = []
-    for point, outcome in _ends(points[_slice(part)]):
+    for point, outcome in _ends(points):
         print(told(point, outcome), flush=True)
         ended.append((point, outcome))
     return end(ended)

@@ -2,25 +2,22 @@
 
 import hashlib
 import json
-import os
-import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-import harness
 from harness.files import write_whole
 from harness.identity import dense_hash
 from harness.launch.code import own_files
 from harness.launch.data import DigestOf, with_data
 from harness.launch.estimate import epochs_of, kind
 from harness.launch.point import Point
+from harness.launch.trust import check_parts, is_vouched, modules, vouch
 from harness.outcome import Outcome, finished
 from harness.prefix import Chain, chain, worth_keeping
 
-VARIABLE = re.compile(rb"oc\.env:\s*(\w+)")
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # what reading such a plan raises
 
 
@@ -130,7 +127,8 @@ def _marked(found: Iterable[tuple[int, str, Point]], share: bool) -> list[Planne
 class Plan:
     """
     file: where it is kept. name: of the grid in conf/sweep/, or "" for one of the command line.
-    argv: of the command that made it.
+    argv: of the command that made it. own: this user has made it (harness/launch/trust.py); else
+    its argv is not to be given to anybody, and its points build what is allowed only.
     """
 
     file: Path
@@ -138,16 +136,21 @@ class Plan:
     folder: Path  # of the sweep
     argv: list[str]
     points: list[Planned]
+    own: bool = True
 
     def write(self) -> None:
-        """
+        """Writes the file, and remembers that this user has made it.
+
         Raises:
             CannotWrite: the disk is full or read-only.
         """
         head = {"sweep": self.name, "folder": str(self.folder), "argv": self.argv}
-        files = {file: _sha256(Path(file)) for point in self.points for file in point.files}
+        files = {file: sha256_of(Path(file)) for point in self.points for file in point.files}
         lines = [{**head, "files": files}, *map(asdict, self.points)]
-        write_whole(self.file, "".join(json.dumps(line) + "\n" for line in lines))
+        content = "".join(json.dumps(line) + "\n" for line in lines).encode()
+        write_whole(self.file, content)
+        if self.own:
+            vouch(self.file, content)
 
     def with_data(self, digest: DigestOf) -> "Plan":
         """With runs named by their data as they are now; itself if nothing has changed.
@@ -183,34 +186,41 @@ class Plan:
                 f"{self.file} was made for runs in {self.folder}, which is not {there} as seen "
                 "from here; start the command in the folder where the plan was made"
             )
+        for each in self.points if not self.own else []:
+            if each.point.folder.resolve() != Path(each.folder).resolve():
+                raise ValueError(
+                    f"{self.file}: the run {each.says} would lie in {each.point.folder}, not in "
+                    f"{each.folder}; somebody has changed this plan"
+                )
 
     @classmethod
-    def read(cls, path: Path) -> "Plan":
+    def read(cls, path: Path, trust: Sequence[str] = ()) -> "Plan":
         """Its points are found beside it, from whatever folder it is read.
 
+        trust: modules whose parts it may build, beside the harness's own, unless this user has
+        made it.
+
         Raises:
-            ValueError: there is no such file, or it is no plan.
+            ValueError: there is no such file, it is no plan, or it builds what is not allowed.
         """
+        modules(trust)
         try:
-            head, *lines = path.read_text().splitlines()
+            content = path.read_bytes()
+            head, *lines = content.decode().splitlines()
             found = json.loads(head)
             folder, home = Path(found["folder"]), path.parent.parent
             points = [_read_point(line, folder, home) for line in lines]
-            return cls(path, found["sweep"], folder, found["argv"], points)
+            own = is_vouched(path, content)
+            plan = cls(path, found["sweep"], folder, found["argv"], points, own)
+            configs = [each.point.config for each in points if not own]
         except (OSError, *DAMAGED) as error:
             raise ValueError(
                 f"{path} is no plan of a sweep ({error}); make one with "
                 "python -m harness.sweep plan sweep=NAME"
             ) from error
-
-
-def remembered(path: Path, make: Callable[[], Plan]) -> Plan:
-    """The plan of that file, or a new one if there is none that still holds."""
-    with suppress(OSError, *DAMAGED):
-        files = json.loads(_first_line(path))["files"]
-        if all(_sha256(Path(file)) == sha for file, sha in files.items()):
-            return Plan.read(path)
-    return make()
+        for config in configs:
+            check_parts(config, trust, where=str(path))
+        return plan
 
 
 def inside(folder: Path, found: Iterable[tuple[int, Point]]) -> Iterator[tuple[int, Point]]:
@@ -226,25 +236,6 @@ def inside(folder: Path, found: Iterable[tuple[int, Point]]) -> Iterator[tuple[i
                 f"{point.sweep} and not in {folder}; start a sweep for each"
             )
         yield number, point
-
-
-def key_of(arguments: Sequence[str], command: str, sources: Iterable[Path]) -> str:
-    """12 hex digits over all that decides a plan: arguments, configs, variables of the environment
-    that they name, and the harness's code.
-
-    sources: folders of configs.
-    """
-    digest = hashlib.sha256(json.dumps([command, *arguments]).encode())
-    code = Path(str(harness.__file__)).parent.rglob("*.py")
-    configs = (file for folder in sources for file in folder.rglob("*.yaml"))
-    said = [text.encode() for text in arguments]
-    for file in sorted({*code, *configs}):
-        content = file.read_bytes()
-        digest.update(f"{file}\n".encode() + content)
-        said += [content] if file.suffix == ".yaml" else []
-    for name in sorted({name.decode() for text in said for name in VARIABLE.findall(text)}):
-        digest.update(f"{name}={os.environ.get(name)}\n".encode())
-    return digest.hexdigest()[:12]
 
 
 def _move(old: Path, new: Path) -> None:
@@ -271,15 +262,10 @@ def _files(point: Point) -> list[str]:
     return [*map(str, own_files(point.science)), *([weights] if weights else [])]
 
 
-def _first_line(path: Path) -> str:
-    with path.open() as file:
-        return file.readline()
-
-
 def _read_point(line: str, planned_in: Path, home: Path) -> Planned:
     point = Planned(**json.loads(line))
     return replace(point, folder=str(home / Path(point.folder).relative_to(planned_in)))
 
 
-def _sha256(file: Path) -> str:
+def sha256_of(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""

@@ -27,8 +27,9 @@ from harness.launch.engine import Engine
 from harness.launch.errors import PointFailed, refusing
 from harness.launch.grid import effective, points
 from harness.launch.local import Workers
-from harness.launch.plan import Plan, inside, key_of, planned, remembered
+from harness.launch.plan import Plan, inside, planned
 from harness.launch.point import Point, plain, sources_of, sweep_folder
+from harness.launch.remembered import key_of, remembered
 from harness.launch.slurm import Jobs
 from harness.launch.workers import count_of
 from harness.names import check_name

@@ -1,7 +1,6 @@
 """Jobs of a SLURM cluster, one for each point, submitted as arrays through submitit."""
 
 import os
-import pickle
 import shutil
 import signal
 import subprocess
@@ -24,6 +23,7 @@ from harness.launch.queue import POLL_S, array_of, cancel, end_of, has_failed, i
 from harness.names import check_line
 from harness.outcome import Outcome
 from harness.stopping import SIGNALS, Stopped, speaks, stop_on_signals
+from harness.unpickling import load_only
 
 if TYPE_CHECKING:
     import submitit
@@ -210,12 +210,17 @@ def _ends(left: dict[int, Pending], lines: Sequence[str]) -> Iterator[Told]:
 
 
 def _result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
+    """What it left. The file lies in a folder of runs, so that it is read as data."""
     from submitit.core.utils import UncompletedJobError
 
     log = str(job.paths.stderr)
     try:
-        return job.result()
-    except (UncompletedJobError, pickle.UnpicklingError, EOFError) as error:
+        with job.paths.result_pickle.open("rb") as file:
+            ended, found = load_only(file, {(Outcome.__module__, Outcome.__name__)})
+        if ended == "success" and isinstance(found, Outcome):
+            return found
+        raise UncompletedJobError(str(found))
+    except Exception as error:  # a file that is damaged, or somebody else's, raises anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         return Outcome("failed", str(folder), f"job {job.job_id}: {reason}", log=log, again=True)
 

@@ -1,16 +1,17 @@
 """The plans of a sweep, and those of their points that have failed."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from harness.launch.plan import Plan, Planned
 from harness.standing import of_folder, plan_files
 
 
-def plans(sweep: Path) -> list[Plan]:
-    """Oldest first.
+def plans(sweep: Path, trust: Sequence[str] = ()) -> list[Plan]:
+    """Oldest first; trust: as of Plan.read.
 
     Raises:
-        ValueError: there is none, or a damaged one.
+        ValueError: there is none, or one that is damaged or builds what is not allowed.
     """
     files = plan_files(sweep)
     if not files:
@@ -18,14 +19,14 @@ def plans(sweep: Path) -> list[Plan]:
             f"{sweep} holds no plan of a sweep; give the folder of one, as runs/survey, or make a "
             "plan with python -m harness.sweep plan sweep=NAME"
         )
-    return [Plan.read(file) for file in files]
+    return [Plan.read(file, trust) for file in files]
 
 
-def failed_plans(sweep: Path) -> list[Plan]:
+def failed_plans(sweep: Path, trust: Sequence[str] = ()) -> list[Plan]:
     """Those with points that have failed; of plans that share such a point, the newest."""
     found: list[Plan] = []
     seen = set[str]()
-    for plan in reversed(plans(sweep)):
+    for plan in reversed(plans(sweep, trust)):
         failed = {point.folder for point in plan.points if has_failed(point)} - seen
         found += [plan] if failed else []
         seen |= failed
