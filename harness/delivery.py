@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -56,9 +55,9 @@ def read_delivery(folder: Path) -> Delivery:
         raise ValueError(f"{why}; give the run's command again, which notices and does it anew")
     try:
         with safetensors.safe_open(folder / MODEL, framework="pt") as file:
-            facts = _facts(file.metadata())
+            facts = json.loads(file.metadata()["network"])
         state, masks = (safetensors.torch.load_file(folder / name) for name in (MODEL, MASKS))
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{MODEL} or {MASKS} in {folder} is damaged ({error}); run again with rerun=always"
         ) from error
@@ -83,13 +82,6 @@ def put_into(model: nn.Module, delivery: Delivery) -> None:
     load_into(model.to(dtypes[0]) if dtypes else model, delivery.state)
 
 
-def _facts(written: dict[str, str]) -> dict[str, Any]:
-    # Runs of the first releases have an entry for each.
-    facts: dict[str, Any] = {key: json.loads(value) for key, value in written.items()}
-    found: dict[str, Any] = facts.get("network", facts)
-    return found
-
-
 def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
     """Brings a pruned model into the form of torch.nn.utils.prune, in place.
 
@@ -105,7 +97,10 @@ def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
     for name, mask in _once(model, masks).items():
         for owner in every[id(_original(model, name))]:
             path, _, parameter = owner.rpartition(".")
-            prune.custom_from_mask(model.get_submodule(path), parameter, mask)
+            module = model.get_submodule(path)
+            prune.custom_from_mask(module, parameter, mask)
+            # Until the first forward pass computes it again: copy.deepcopy refuses results.
+            setattr(module, parameter, getattr(module, parameter).detach())
     return model
 
 
