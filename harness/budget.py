@@ -101,12 +101,12 @@ def counted(unit: str, budget: str) -> str:
     return "weights" if unit == "density" else "parameters"
 
 
-def total_of(model: nn.Module, counts: str, macs: Counts) -> int:
-    """What the model has, prunable or not; macs: of the dense layers, one sample."""
+def total_of(model: nn.Module, counts: str, macs: int) -> int:
+    """What the model has, prunable or not; macs: of the whole dense network, one sample."""
     return {
         "weights": sum(weight.numel() for weight in prunable_weights(model).values()),
         "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "macs": sum(macs.values()),
+        "macs": macs,
     }[counts]
 
 
@@ -179,7 +179,4 @@ def least_units(allocation: Allocation, layers: Layers, goal: Goal) -> int:
 
 
 def _nothing_to_remove(counts: str) -> str:
-    return (
-        f"what shall be pruned holds no {counts}; a budget of macs sees only layers that the model "
-        "calls as modules"
-    )
+    return f"what shall be pruned holds no {counts}: one forward pass multiplies by none of it"

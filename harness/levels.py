@@ -15,7 +15,6 @@ from harness.checks import check_network, check_steps
 from harness.inside import Inside
 from harness.latencies import note_latency
 from harness.metrics.latency import Latency
-from harness.metrics.macs import layer_macs
 from harness.moment import START, Moment
 from harness.prefix import Place, Shared
 from harness.prunable import places_in, store_for, without
@@ -66,8 +65,10 @@ class Levels:
         units = what.structure.units(self.network, subject.sample())
         self.units = without(units, what.exclude, places)
         self.store = store_for(self.network, self.units, what.may_grow)
-        macs = layer_macs(self.network, subject.splits.shape, whole=True)
-        self.facts = Facts(macs, places=places)
+        self.macs = subject.macs(self.network)
+        self.facts = Facts(
+            self.macs.weights, self.macs.activations, self.macs.uncounted, places=places
+        )
         self.trainings, self.prunings, self.speedup = Trainings(self), Prunings(self), 1.0
         # Before any training: what this model cannot reach, or no part can do, fails here.
         steps = self.trainings.steps(self.trainings.form())
@@ -216,9 +217,11 @@ class Levels:
         """save: this is no place inside a training."""
         # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
         self.ranks.check_equal(self.store.masks, "masks in force")
-        measured = self.subject.measure(self.network, self.store.masks)
+        measured = self.subject.measure(self.network, self.store.masks, self.macs)
         masks = self.store.digest if level else ""
         found = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}
+        if self.macs.uncounted:
+            found |= {"training_flops": None, "training_flops_dense": None}
         self.past.append({"share": self.share, "record": found})
         self.show(self.past[-1])
         note_latency(self)

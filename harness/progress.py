@@ -91,9 +91,13 @@ class _Epoch:
 def _record_line(record: Record, levels: int) -> str:
     return (
         f"{record.label} seed {record.seed}  level {record.level}/{levels} {record.stage:<9}"
-        f"  compression {record.compression:.2f}"
-        f"  top-1 {100 * record.top1:.2f} %  loss {record.loss:.4f}"
+        f"  compression {_shown(record.compression, '.2f')}"
+        f"  top-1 {100 * record.top1:.2f} %  loss {_shown(record.loss, '.4f')}"
     )
+
+
+def _shown(number: float | None, form: str) -> str:
+    return "-" if number is None else format(number, form)
 
 
 class _Display:

@@ -12,6 +12,7 @@ from harness.budget import Account, Goal, cost, counted, counts_for, held, least
 from harness.control import check_control, controlled
 from harness.finite import checked_scores, naming_broken
 from harness.masks import MaskStore
+from harness.metrics.macs import said_uncounted
 from harness.parts import check_fit
 from harness.reader import Compare, Reader, alone
 from harness.saliency.base import Saliency
@@ -74,11 +75,21 @@ class Pruner:
         facts: Facts = NOTHING,
         budget: str | None = None,
     ) -> Account:
-        """The budget of this model in one unit of asking; `budget`: instead of the allocation's."""
+        """The budget of this model in one unit of asking; `budget`: instead of the allocation's.
+
+        Raises:
+            ValueError: it counts multiply-accumulates, and those of a weight are not known.
+        """
         layers = self._layers(self._ones(model, units), model, units, facts)
         counts = counted(unit, budget or self.budget)
         removable = held(layers, {name: one.units for name, one in layers.items()}, counts)
-        return Account(unit, total_of(model, counts, facts.macs), removable, counts)
+        if counts == "macs" and facts.uncounted:
+            raise ValueError(
+                f"{unit} cannot be counted in multiply-accumulates: "
+                f"{said_uncounted(facts.uncounted)}; ask for a density or a compression, with "
+                "budget=params"
+            )
+        return Account(unit, total_of(model, counts, facts.total_macs), removable, counts)
 
     def alive(
         self, model: nn.Module, store: MaskStore, units: Units, facts: Facts, counts: str

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.typed import Typed
+from harness.typed import Typed, finite
 
 VERSION = 6
 # Of a level, in their order.
@@ -47,6 +47,11 @@ class Record:
     initialisation), "dense" (level 0 after dense training), "penalised" (trained with a penalty
     before the level's pruning), "pruned" (masks shrunk, not yet retrained), "recalibrated"
     (statistics of BatchNorm taken anew), "finetuned" (retrained under the masks).
+
+    No number is infinite or NaN; null stands for what is none. A loss of null: the network's
+    outputs are not finite, and it counts as failed. A compression of null: no parameter is left.
+    A speed-up of null: nothing is left to multiply (macs is 0), or uncounted_operators says what
+    could not be counted, and macs and training_flops are null too.
     """
 
     run: str  # first 12 hex digits of the run's hash
@@ -65,15 +70,15 @@ class Record:
     target_density: float  # kept share of prunable weights, in (0, 1]
     target_compression: float  # parameters before / after, >= 1
     density: float  # measured: non-zero share of prunable weights, in [0, 1]
-    compression: float  # all parameters before / after, read from the weights
-    speedup: float  # theoretical: multiply-accumulates before / after
+    compression: float | None  # all parameters before / after, read from the weights
+    speedup: float | None  # theoretical: multiply-accumulates of the whole network before / after
     parameters: int  # left
-    macs: int  # left, per sample
+    macs: int | None  # left, per sample
     top1: float  # test data, share of samples in [0, 1]
     top5: float
-    loss: float  # test data, mean per sample
+    loss: float | None  # test data, mean per sample
     validation_top1: float
-    validation_loss: float
+    validation_loss: float | None
     epochs: float  # trained since the record before; whole but inside a training
     steps: int
     layers: dict[str, float]  # density per prunable tensor
@@ -112,7 +117,13 @@ class Record:
     # steps and without a penalty; top-1 on validation data, in [0, 1].
     epoch_losses: list[float] | None = None
     epoch_top1: list[float] | None = None
+    # Operator -> weights that enter it; how often it multiplies them is not known.
+    uncounted_operators: dict[str, list[str]] = field(default_factory=dict)
     version: int = VERSION
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, finite(value))
 
 
 @dataclass(frozen=True)
@@ -183,7 +194,7 @@ class Watcher(Protocol):
 
 
 def to_line(record: Record) -> str:
-    return json.dumps(asdict(record)) + "\n"
+    return json.dumps(asdict(record), allow_nan=False) + "\n"
 
 
 def append(path: Path, record: Record) -> None:
@@ -214,8 +225,8 @@ def lines(path: Path) -> list[str]:
 def _parse(path: Path, number: int, line: str) -> Record:
     where = f"{path}, line {number}"
     try:
-        row: Any = json.loads(line)
-    except json.JSONDecodeError as error:
+        row: Any = json.loads(line, parse_constant=no_number)
+    except ValueError as error:
         raise ValueError(
             f"{where} is not JSON ({error}); delete the line or redo the run"
         ) from error
@@ -231,6 +242,14 @@ def _parse(path: Path, number: int, line: str) -> Record:
     if odd := _TYPED.odd(row):
         raise ValueError(f"{where}: {', '.join(odd)}; delete the line or redo the run")
     return Record(**row)
+
+
+def no_number(word: str) -> None:
+    """
+    Raises:
+        ValueError: always; json has met NaN or Infinity.
+    """
+    raise ValueError(f"{word} is no number")
 
 
 _TYPED = Typed(Record, SHARES)

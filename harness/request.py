@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.allocation.apportion import apportion
 from harness.allocation.base import Allocation, Facts, Layers, Places
-from harness.metrics.macs import layer_macs
+from harness.metrics.macs import count_macs
 from harness.prunable import places_in, without
 from harness.pruning import Calibration, Pruner
 from harness.structure.base import Units
@@ -71,7 +72,8 @@ class Request:
             return Facts(places=places)
         if sample is None:
             raise ValueError('budget="macs" runs the model once; give example_input or batches')
-        return Facts(layer_macs(model, tuple(sample.shape[1:]), whole=True), places=places)
+        found = count_macs(model, torch.zeros_like(sample[:1]))
+        return Facts(found.weights, found.activations, found.uncounted, places=places)
 
     def data(self, model: nn.Module) -> Calibration:
         batches = [(_like(model, x), y.to(_first(model).device)) for x, y in self.batches]

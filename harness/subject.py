@@ -13,7 +13,7 @@ from harness.data.base import Splits
 from harness.distillation.base import Distillation
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import synced
-from harness.metrics.macs import macs
+from harness.metrics.macs import Macs, count_macs
 from harness.metrics.reach import reach
 from harness.metrics.size import density, kept_share, layer_densities, parameters_left, ratio
 from harness.models.base import Model
@@ -169,8 +169,14 @@ class Subject:
     def validation(self, network: nn.Module) -> Measured:
         return evaluate(network, self.splits.validation, self.task, self.ranks)
 
-    def measure(self, network: nn.Module, masks: Tensors) -> dict[str, object]:
+    def macs(self, network: nn.Module) -> Macs:
+        """Counted once: they follow from shapes, not from the weights' values."""
+        return count_macs(network, torch.zeros_like(self.sample()[:1]))
+
+    def measure(self, network: nn.Module, masks: Tensors, macs: Macs) -> dict[str, object]:
         """Everything a record says about the network's size and accuracy, by the record's names.
+
+        macs: of this network, whatever of it is pruned.
 
         Raises:
             PrunedWeightAlive: a weight is not 0 where its mask says that it is pruned.
@@ -178,7 +184,8 @@ class Subject:
         test = evaluate(network, self.splits.test, self.task, self.ranks)
         validation = measured(network, self.splits.validation, self.task, self.ranks)
         weights = prunable_weights(network)
-        left, macs_left = parameters_left(network, masks), macs(network, self.splits.shape)
+        left = parameters_left(network, masks)
+        macs_left = None if macs.uncounted else macs.left(weights)
         connected = reach(network, self.splits.shape)
         return {
             "density": density(weights),
@@ -188,9 +195,10 @@ class Subject:
             "empty_layers": connected.empty,
             "dead_units": connected.dead_units,
             "compression": ratio(parameters_left(network, {}), left),
-            "speedup": ratio(macs(network, self.splits.shape, whole=True), macs_left),
+            "speedup": None if macs_left is None else ratio(macs.dense, macs_left),
             "parameters": left,
             "macs": macs_left,
+            "uncounted_operators": macs.uncounted,
             "top1": test.top1,
             "top5": test.top5,
             "loss": test.loss,

@@ -41,7 +41,7 @@ class Targets:
         budget = "macs" if unit == "speedup" else None
         self.accounts = {
             name: what.pruner.account(name, network, units, facts, budget)
-            for name in {"density", "compression", unit}
+            for name in dict.fromkeys((unit, "density", "compression"))
         }
         self.account = self.accounts[unit]
         self.turns = self._turns(steps) if what.when == "steps" else []

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harness.dynamics.base import Exchange
 from harness.inside import Event, Inside, Teach
+from harness.metrics.macs import said_uncounted
 from harness.moment import Moment
 from harness.records import STAGES, Trained
 from harness.saver import LevelSaver
@@ -30,11 +31,24 @@ class Trainings:
     def __init__(self, levels: "Levels"):
         self.levels, self.what = levels, levels.what
         self.samples = len(levels.subject.splits.train)
-        self.dense_macs = sum(levels.facts.macs.values())
+        self.dense_macs = levels.macs.dense
+        self._check_lengths()
 
     def speedup(self) -> float:
         """Dense / live multiply-accumulates, of the masks in force."""
         return self.dense_macs / self.macs()
+
+    def _check_lengths(self) -> None:
+        """
+        Raises:
+            ValueError: a retraining's length follows from a speed-up that is not known.
+        """
+        plan, epochs = self.what.finetune.plan, self.what.training.epochs
+        if self.levels.macs.uncounted and plan(epochs, 2.0) != plan(epochs, 1.0):
+            raise ValueError(
+                "finetune trains the longer the fewer multiply-accumulates are left, and "
+                f"{said_uncounted(self.levels.macs.uncounted)}; use finetune=scratch_e or keep"
+            )
 
     def form(self) -> Form | None:
         """Of the retraining that comes next, or is under way; None: there is none."""
@@ -53,14 +67,7 @@ class Trainings:
 
     def macs(self) -> int:
         """Multiply-accumulates of one example that the masks in force leave, at least 1."""
-        masks = self.levels.store.masks
-        left = {
-            name: count * int(masks[name].count_nonzero()) // masks[name].numel()
-            if name in masks
-            else count
-            for name, count in self.levels.facts.macs.items()
-        }
-        return max(1, sum(left.values()))
+        return max(1, self.levels.macs.left(self.levels.store.masks))
 
     def dense(self, curve: Curve) -> Trained:
         """What dense training has cost, whoever paid for it, and how it went."""

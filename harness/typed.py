@@ -1,9 +1,23 @@
 """Whether what a line of JSON holds can be what a dataclass's fields say."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin
+
+
+def finite(value: Any) -> Any:
+    """The value with None for each number in it that is not finite, which JSON has no word for.
+
+    >>> finite([1.5, float("nan"), {"a": float("inf")}])
+    [1.5, None, {'a': None}]
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list) else value
 
 
 class Typed:
@@ -27,7 +41,6 @@ class Typed:
         if odd:
             return [f"{name} must not be {row[name]!r}" for name in odd]
         shares = [(name, row.get(name)) for name in self._shares]
-        # NaN is neither: a network that failed.
         beyond = [(name, share) for name, share in shares if share and (share < 0 or share > 1)]
         return [f"{name} must be a share in [0, 1], got {share}" for name, share in beyond]
 

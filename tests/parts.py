@@ -108,3 +108,46 @@ class Shifting:
 
     def apply(self, inputs: Tensor, draws: Tensor) -> Tensor:
         return inputs + draws.to(inputs.dtype) - 0.5
+
+
+class Recurrent(nn.Module):
+    """Two small linear layers around an LSTM, which costs nearly all there is; 8 inputs."""
+
+    def __init__(self, classes: int):
+        super().__init__()
+        self.before, self.cells = nn.Linear(1, 8), nn.LSTM(8, 16, batch_first=True)
+        self.classifier = nn.Linear(16, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        states, _ = self.cells(self.before(x.unsqueeze(-1)))
+        outputs: Tensor = self.classifier(states[:, -1])
+        return outputs
+
+
+@dataclass(frozen=True)
+class RecurrentModel:
+    hidden: list[int]
+    batch_norm: bool = False
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        return Recurrent(classes)
+
+
+class Prototypes(nn.Module):
+    """Classes by their distance to the rows of a linear layer."""
+
+    def __init__(self, width: int, classes: int):
+        super().__init__()
+        self.inner, self.rows = nn.Linear(width, 6), nn.Linear(6, classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return -torch.cdist(self.inner(x).relu(), self.rows.weight)
+
+
+@dataclass(frozen=True)
+class PrototypesModel:
+    hidden: list[int]
+    batch_norm: bool = False
+
+    def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
+        return Prototypes(shape[0], classes)

@@ -14,7 +14,7 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.budget import Account, Goal, cost, counts_for, held
 from harness.masks import MaskStore
-from harness.metrics.macs import layer_macs
+from harness.metrics.macs import count_macs
 from harness.models.lenet_5 import LeNet5
 from harness.pruning import Calibration, Pruner
 from harness.saliency.magnitude import Magnitude
@@ -216,7 +216,7 @@ def lenet_5(structure: Structure) -> tuple[Account, Layers]:
     model = LeNet5().build((1, 28, 28), 10)
     units = structure.units(model, torch.zeros(2, 1, 28, 28))
     curves = dict.fromkeys(units, ((1.0, 0.1), (0.5, 0.2), (0.05, 0.9)))
-    facts = Facts(layer_macs(model, (1, 28, 28), whole=True), curves)
+    facts = Facts(count_macs(model, torch.zeros(1, 1, 28, 28)).weights, curves=curves)
     pruner = Pruner(Magnitude(), structure, Watching(budget="macs"))
     store = MaskStore({name: model.get_parameter(name) for name in units})
     data = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)

@@ -168,8 +168,25 @@ def test_a_loss_that_is_not_finite_is_a_failure_though_argmax_still_hits_some(
 
 
 def test_a_network_without_operations_left_is_still_reported(tmp_path: Path) -> None:
-    write_run(tmp_path / "0", make(speedup=math.inf, macs=0, top1=0.1))
-    assert report(tmp_path)
+    write_run(tmp_path / "0", dense(), make(speedup=None, macs=0, top1=0.1))
+    assert report(tmp_path, tmp_path / "out")
+    row = pd.read_csv(tmp_path / "out" / "summary.csv").iloc[-1]
+    assert pd.isna(row["speedup_ratio_mean"]) and row["compression_ratio_mean"] == 4
+    assert "multiply-accumulates not known" in (tmp_path / "out" / "report.html").read_text()
+
+
+def test_speed_ups_that_are_not_known_are_told_with_the_operator(tmp_path: Path) -> None:
+    hidden = {"aten._cdist_forward.default": ["rows.weight"]}
+    unknown = {"speedup": None, "macs": None, "uncounted_operators": hidden}
+    write_run(tmp_path / "0", dense(**unknown), make(**unknown))
+    write_run(tmp_path / "1", dense(seed=1), make(seed=1))
+    survey = load(tmp_path)
+    (note,) = [note for note in notes(survey) if "speed-up" in note]
+    assert note == (
+        "no theoretical speed-up in 1 of 2 results, whose weights enter operators that are not "
+        "counted (aten._cdist_forward.default): 0"
+    )
+    assert only(survey)["speedup_ratio_mean"] == 2.0
 
 
 def test_the_printed_table_is_plain_and_fits_120_columns(

@@ -104,9 +104,7 @@ def test_a_record_of_another_type_is_named_and_left_out(
     assert f"line 1: {field} must not be {value!r}" in note
 
 
-@pytest.mark.parametrize(
-    ("field", "value"), [("top1", 97.3), ("density", -0.1), ("top5", math.inf)]
-)
+@pytest.mark.parametrize(("field", "value"), [("top1", 97.3), ("density", -0.1), ("top5", 5.0)])
 def test_a_record_with_a_share_beyond_0_and_1_is_named_and_left_out(
     field: str, value: float, tmp_path: Path
 ) -> None:

@@ -80,7 +80,7 @@ def test_means_are_over_seeds_and_changes_against_each_seeds_own_network(tmp_pat
 def test_a_seed_without_a_finite_loss_does_not_count(tmp_path: Path) -> None:
     analysis(tmp_path / "0", seed=0)
     text = analysis(tmp_path / "1", seed=1).read_text()
-    (tmp_path / "1" / "sensitivity.jsonl").write_text(text.replace('"loss": 1.0', '"loss": NaN'))
+    (tmp_path / "1" / "sensitivity.jsonl").write_text(text.replace('"loss": 1.0', '"loss": null'))
 
     row = at(load(tmp_path), "a.weight")
     assert (row["seeds"], row["failed_seeds"], row["top1_share_mean"]) == (1, 1, 0.5)

@@ -12,7 +12,7 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.budget import Account, Goal, counted
 from harness.masks import MaskStore
-from harness.metrics.macs import layer_macs, macs
+from harness.metrics.macs import count_macs, macs
 from harness.models.lenet_5 import LeNet5
 from harness.pruning import Calibration, Pruner
 from harness.saliency.magnitude import Magnitude
@@ -68,7 +68,7 @@ def case(structure: Structure, allocation: Allocation) -> Case:
     torch.manual_seed(0)
     model = LeNet5().build(SHAPE, 10).double()
     units = structure.units(model, torch.zeros(2, *SHAPE, dtype=torch.float64))
-    facts = Facts(layer_macs(model, SHAPE, whole=True))
+    facts = Facts(count_macs(model, torch.zeros(1, *SHAPE, dtype=torch.float64)).weights)
     return Case(Pruner(Magnitude(), structure, allocation), model, units, facts)
 
 

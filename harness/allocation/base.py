@@ -2,7 +2,7 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, Context, Decimal
 from fnmatch import fnmatchcase
@@ -69,11 +69,17 @@ class Places:
 
 @dataclass(frozen=True)
 class Facts:
-    """What the experiment knows of the prunable weights beside their scores, by name."""
+    """What the experiment knows of the network beside its scores; of weights by name."""
 
     macs: Counts = field(default_factory=dict)  # dense multiply-accumulates of one sample
+    other_macs: int = 0  # of no weight: products of two activations
+    uncounted: Mapping[str, Sequence[str]] = field(default_factory=dict)  # as in metrics.Macs
     curves: Mapping[str, Curve] = field(default_factory=dict)
     places: Places | None = None  # None: nobody looked, as no part asks
+
+    @property
+    def total_macs(self) -> int:
+        return sum(self.macs.values()) + self.other_macs
 
 
 class Unreachable(ValueError):

@@ -1,69 +1,154 @@
-"""Multiply-accumulates that a pruned model still needs: the theoretical speed-up's two numbers."""
+"""Multiply-accumulates of one sample: of the whole network, and of what pruning leaves of it."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from harness.tensors import PRUNABLE, Counts, evaluating
+from harness.metrics.counter import Counter
+from harness.tensors import Counts, Tensors, evaluating, prunable_layers, prunable_weights
 
 
-def macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> int:
-    """Multiply-accumulates of one sample: sum of non-zero weights x positions over layer calls.
+@dataclass(frozen=True, eq=False)
+class Macs:
+    """What one forward pass of one sample multiplies and adds up; `count_macs` makes it.
 
-    Only convolutions and linear layers count, as in the literature; biases, norms and additions
-    do not. Positions are the output's pixels (or tokens), read from one forward pass of zeros of
-    `shape`, so groups, stride, padding and dilation come out right; a transposed convolution has
-    its input's. A layer called twice counts twice. Weights used without calling their layer
-    (torch.nn.functional, nn.MultiheadAttention) are not seen.
+    weights: multiply-accumulates by parameter, none pruned. uses: by parameter how often each
+    entry is multiplied: positions, the same for all entries or a tensor of the parameter's shape.
+    activations: products of two activations (Q K^T), which belong to no weight.
+    uncounted: operator -> weights that enter it; how often it multiplies them is not known. If
+    there is any, the other numbers are lower bounds.
+    """
 
-    whole: zeros count too. That is the dense network's number: torch's default init draws an
-    exact 0 once in 2**24 weights, so one LeNet-5 in 40 has one before any pruning.
+    weights: Counts
+    uses: Mapping[str, int | Tensor]
+    activations: int
+    uncounted: dict[str, list[str]]
 
-    The model is left unchanged: mode of every module, statistics, hooks; also after an error.
+    @property
+    def dense(self) -> int:
+        return sum(self.weights.values()) + self.activations
+
+    def left(self, alive: Tensors) -> int:
+        """With the non-zero entries of these weights or masks alone; other parameters whole."""
+        return self.activations + sum(
+            _left(self.uses[name], alive[name]) if name in alive else count
+            for name, count in self.weights.items()
+        )
+
+
+def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
+    """Counts one forward pass, in eval mode, on `inputs` of one sample (1, ...).
+
+    Counted is every sum of products: matrix products, convolutions, attention, recurrent layers,
+    nn.Bilinear, and an elementwise product with a weight that is summed over that weight's
+    entries. It is counted by the operators that run, so calls of modules, of functions and of
+    operators count alike, and belongs to the parameter that enters the operator, also as a view, a
+    copy in another dtype, a slice or a part of a concatenation. A weight's entry counts once per
+    position that it is multiplied at: groups, stride and dilation come out right, products with
+    padding count, a layer called twice counts twice. Products of two activations belong to no
+    weight. Biases, norms, activations, pooling, look-ups and other elementwise operators count
+    nothing, as in the literature.
+
+    Not known, and named in `uncounted`, is a weight that meets an input in an operator without a
+    formula, a prunable one that the network changes before it multiplies (weight standardisation:
+    a pruned entry is then not 0), and two prunable weights multiplied with each other.
+
+    The model is left unchanged: modes, buffers; also after an error. So are torch's random streams.
 
     Raises:
         ValueError: the model has no Conv or Linear layer.
     """
-    return sum(layer_macs(model, shape, whole).values())
+    parameters, prunable = dict(model.named_parameters()), prunable_layers(model)
+    devices = [inputs.device] if inputs.device.type == "cuda" else []
+    counter = Counter(parameters, prunable, inputs)
+    with (
+        evaluating(model),
+        _kept_buffers(model),
+        torch.random.fork_rng(devices),
+        _slow_path(),
+        torch.no_grad(),
+        counter,
+    ):
+        model(inputs)
+    uses = {name: _one_number(one) for name, one in counter.uses.items()}
+    dense = {name: _whole(uses[name], one.numel()) for name, one in parameters.items()}
+    return Macs(
+        weights={name: count for name, count in dense.items() if count or name in prunable},
+        uses=uses,
+        activations=counter.activations,
+        uncounted=counter.uncounted(),
+    )
 
 
-def layer_macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> Counts:
-    """As `macs`, of each weight; one that several layers share has them all."""
-    layers = [module for module in model.modules() if isinstance(module, PRUNABLE)]
-    if not layers:
-        raise ValueError(f"{type(model).__name__} has no Conv or Linear layer to count")
-    names = {id(parameter): name for name, parameter in model.named_parameters()}
-    counted = {names[id(layer.weight)]: 0 for layer in layers}
+def macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> int:
+    """Of one sample of `shape`, whose inputs are 0: non-zero prunable weights count, or all.
 
-    def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-        weight = layer.get_parameter("weight")
-        alive = weight.numel() if whole else int(weight.count_nonzero())
-        counted[names[id(weight)]] += alive * _positions(layer, inputs, output)
+    whole: zeros count too. That is the dense network's number: torch's default init draws an
+    exact 0 once in 2**24 weights, so one LeNet-5 in 40 has one before any pruning.
 
-    first = next(model.parameters())
-    sample = torch.zeros(1, *shape, dtype=first.dtype, device=first.device)
-    with evaluating(model), _hooked(layers, count), torch.no_grad():
-        model(sample)
-    return counted
+    Raises:
+        ValueError: the model has no Conv or Linear layer, or its count is not known.
+    """
+    weights = prunable_weights(model)
+    first = next(iter(weights.values()))
+    found = count_macs(model, torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
+    if found.uncounted:
+        raise ValueError(f"{type(model).__name__}: {said_uncounted(found.uncounted)}")
+    return found.dense if whole else found.left(weights)
 
 
-def _positions(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> int:
-    if isinstance(layer, _ConvTransposeNd):
-        return inputs[0].numel() // layer.in_channels
-    if isinstance(layer, _ConvNd):
-        return output.numel() // layer.out_channels
-    assert isinstance(layer, nn.Linear)
-    return output.numel() // layer.out_features
+def said_uncounted(uncounted: Mapping[str, Sequence[str]]) -> str:
+    """
+    >>> said_uncounted({"aten._cdist_forward.default": ["fc.weight"]})
+    'how often aten._cdist_forward.default multiplies fc.weight is not known'
+    """
+    first, names = next(iter(uncounted.items()))
+    return f"how often {first} multiplies {', '.join(names) or 'weights'} is not known"
+
+
+def _whole(uses: int | Tensor, size: int) -> int:
+    return uses * size if isinstance(uses, int) else int(uses.sum())
+
+
+def _left(uses: int | Tensor, alive: Tensor) -> int:
+    if isinstance(uses, int):
+        return uses * int(alive.count_nonzero())
+    return int(uses[(alive != 0).cpu()].sum())
+
+
+def _one_number(uses: int | Tensor) -> int | Tensor:
+    if isinstance(uses, int) or not uses.numel():
+        return uses
+    least, most = (int(one) for one in uses.aminmax())
+    return least if least == most else uses
 
 
 @contextmanager
-def _hooked(layers: Sequence[nn.Module], hook: Callable[..., None]) -> Iterator[None]:
-    handles = [layer.register_forward_hook(hook) for layer in layers]
+def _slow_path() -> Iterator[None]:
+    """nn.MultiheadAttention and nn.TransformerEncoderLayer call their operators one by one."""
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        torch.backends.mha.set_fastpath_enabled(before)
+
+
+@contextmanager
+def _kept_buffers(model: nn.Module) -> Iterator[None]:
+    """Buffers that the model changes or replaces come back."""
+    before = [
+        (module, name, buffer, buffer.clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    try:
+        yield
+    finally:
+        for module, name, buffer, value in before:
+            module._buffers[name] = buffer
+            buffer.copy_(value)

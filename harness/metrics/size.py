@@ -51,13 +51,13 @@ def parameters_left(model: nn.Module, masks: Tensors) -> int:
     return sum(left(name, parameter.detach()) for name, parameter in parameters.items())
 
 
-def ratio(before: int, after: int) -> float:
-    """before / after: compression of parameters, theoretical speed-up of MACs; inf if none is left.
+def ratio(before: int, after: int) -> float | None:
+    """before / after: compression of parameters, speed-up of multiply-accumulates; None of 0 left.
 
     >>> ratio(266_610, 26_661)
     10.0
     """
-    return before / after if after else float("inf")
+    return before / after if after else None
 
 
 def _nonzeros(tensor: Tensor) -> int:

@@ -22,7 +22,7 @@ from harness.report.results import (
     some,
     written_last,
 )
-from harness.report.summary import summarise, warnings
+from harness.report.summary import summarise, uncounted, warnings
 from harness.report.survey import Survey, of_place
 
 
@@ -81,6 +81,7 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
         *dense.notes,
         *pruned.notes,
         *warnings(summary),
+        *uncounted(results),
         *strange,
         *unread,
     ]

@@ -50,7 +50,9 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
         except (ValueError, OSError) as error:
             problems.append(_said(path, error))
     if rows:
-        return pd.DataFrame(rows), notes + [f"run left out: {problem}" for problem in problems]
+        return _numbers(pd.DataFrame(rows)), notes + [
+            f"run left out: {problem}" for problem in problems
+        ]
     if problems:
         raise ValueError(_none_left(problems))
     raise NoResults(
@@ -59,6 +61,14 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
         "an experiment first, or give the folder that its runs were written to",
         notes,
     )
+
+
+def _numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Columns that may be null throughout are of numbers all the same."""
+    return table.astype(dict.fromkeys(_MAY_BE_NULL, float))
+
+
+_MAY_BE_NULL = ("compression", "speedup", "loss", "validation_loss", "top1", "top5")
 
 
 def _said(path: Path, error: ValueError | OSError) -> str:

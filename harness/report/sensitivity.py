@@ -25,7 +25,7 @@ def load(runs: Path, notes: list[str] | None = None) -> pd.DataFrame:
     An analysis whose file is not as it was written is left out; notes are told of it.
 
     top1_share and loss are of validation data, change_points is top-1 less the dense network's.
-    A seed whose loss is not a number does not count.
+    A seed whose loss is null does not count.
 
     Raises:
         ValueError: a line of a file cannot be read.
@@ -42,7 +42,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
     points = read(path)
     positions = {layer: at for at, layer in enumerate(dict.fromkeys(one.layer for one in points))}
     for one in points:
-        failed = not np.isfinite(one.loss)
+        failed = one.loss is None
         change = 100 * (one.top1 - one.dense_top1)
         # A network whose outputs are NaN still "hits" the class that argmax falls back to.
         measured = {"top1": None, "loss": None, "change": None} if failed else {"change": change}

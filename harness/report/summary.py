@@ -4,6 +4,7 @@ import pandas as pd
 
 from harness.report import collapse, stats
 from harness.report.cost import TOTALS
+from harness.report.results import some
 
 # Columns of the results and how the summary calls them, with their unit.
 MEASURES = {
@@ -112,10 +113,10 @@ def points(change: float) -> str:
 def times(ratio: float) -> str:
     """How a compression is printed.
 
-    >>> times(16.0), times(2.8284)
-    ('16x', '2.828x')
+    >>> times(16.0), times(2.8284), times(float("nan"))
+    ('16x', '2.828x', '-')
     """
-    return f"{ratio:.4g}x"
+    return "-" if pd.isna(ratio) else f"{ratio:.4g}x"
 
 
 def warnings(summary: pd.DataFrame) -> list[str]:
@@ -153,6 +154,19 @@ def warnings(summary: pd.DataFrame) -> list[str]:
             "are missing"
         )
     return notes + few_seeds(pruned)
+
+
+def uncounted(results: pd.DataFrame) -> list[str]:
+    """A note on results without a speed-up because an operator was not counted, if there are."""
+    pruned = results[results["level"] > 0]
+    gone = pruned[pruned["uncounted_operators"].map(bool)]
+    if gone.empty:
+        return []
+    operators = ", ".join(sorted({name for found in gone["uncounted_operators"] for name in found}))
+    return [
+        f"no theoretical speed-up in {len(gone)} of {len(pruned)} results, whose weights enter "
+        f"operators that are not counted ({operators}): {some(gone['folder'])}"
+    ]
 
 
 def few_seeds(rows: pd.DataFrame) -> list[str]:

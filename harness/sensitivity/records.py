@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import records
 from harness.identity import Config
-from harness.typed import Typed
+from harness.typed import Typed, finite
 
 FILE = "sensitivity.jsonl"
 VERSION = 1
@@ -23,6 +23,8 @@ DECIDES = (
 @dataclass(frozen=True)
 class Sensitivity:
     """A network in which one layer alone is pruned, measured on validation data.
+
+    A loss of null: the network's outputs are not finite.
 
     Lines lie in the order of the model's layers, and within a layer by falling density from 1.
     """
@@ -41,14 +43,14 @@ class Sensitivity:
     kept: int  # units
     units: int  # of the layer
     top1: float  # share of samples in [0, 1]
-    loss: float  # mean per sample
+    loss: float | None  # mean per sample
     dense_top1: float  # of the network in which nothing is pruned
-    dense_loss: float
+    dense_loss: float | None
     version: int = VERSION
 
 
 def to_lines(found: Iterable[Sensitivity]) -> str:
-    return "".join(json.dumps(asdict(one)) + "\n" for one in found)
+    return "".join(json.dumps(finite(asdict(one)), allow_nan=False) + "\n" for one in found)
 
 
 def read(path: Path) -> list[Sensitivity]:
@@ -61,8 +63,8 @@ def read(path: Path) -> list[Sensitivity]:
 
 def _parse(where: str, line: str) -> Sensitivity:
     try:
-        row: Any = json.loads(line)
-    except json.JSONDecodeError as error:
+        row: Any = json.loads(line, parse_constant=records.no_number)
+    except ValueError as error:
         raise ValueError(f"{where} is not JSON ({error}); redo the analysis") from error
     found = row.get("version") if isinstance(row, dict) else None
     if found != VERSION:

@@ -36,16 +36,18 @@ TRAINED = frozenset({"dense", "penalised", "finetuned"})
 
 
 def row(record: Record) -> dict[str, float]:
-    """Measurements as "stage/metric", beside the density that they are drawn over."""
+    """Measurements as "stage/metric", beside the density that they are drawn over.
+
+    Where it was not measured, there is no such row rather than a gap that looks like one.
+    """
     measured = {name: getattr(record, name) for name in METRICS} | _connected(record)
-    # Where it was not measured, there is no such row rather than a gap that looks like one.
-    known = {name: value for name, value in measured.items() if value is not None}
-    return {f"{record.stage}/{name}": value for name, value in known.items()} | {
+    named = {f"{record.stage}/{name}": value for name, value in measured.items()} | {
         "density": record.density,
         "compression": record.compression,
         "target_compression": record.target_compression,
         "level": record.level,
     }
+    return {name: value for name, value in named.items() if value is not None}
 
 
 def _connected(record: Record) -> dict[str, float]:
@@ -58,7 +60,7 @@ def _connected(record: Record) -> dict[str, float]:
     }
 
 
-def layer_rows(record: Record) -> list[list[float | str]]:
+def layer_rows(record: Record) -> list[list[float | str | None]]:
     """One row of LAYER_COLUMNS per prunable tensor."""
     return [
         [record.compression, record.level, record.stage, layer, density]
@@ -99,17 +101,18 @@ class Epoch:
     level: int
     loss: float | None
     accuracy: float | None
-    compression: float
+    compression: float | None
 
     @property
     def row(self) -> dict[str, float]:
-        measured = {"training/loss": self.loss, "training/validation_top1": self.accuracy}
-        known = {name: value for name, value in measured.items() if value is not None}
-        return known | {
+        named = {
+            "training/loss": self.loss,
+            "training/validation_top1": self.accuracy,
             "epoch": self.number,
             "level": self.level,
             "compression": self.compression,
         }
+        return {name: value for name, value in named.items() if value is not None}
 
 
 @dataclass
@@ -122,7 +125,7 @@ class Curve:
 
     ended: int = 0  # epochs of the trainings before
     newest: int = 0  # of this training, seen live
-    compression: float = 1.0
+    compression: float | None = 1.0
 
     def live(self, level: int, epoch: int, loss: float | None, accuracy: float | None) -> Epoch:
         """epoch: of this training, from 1."""

@@ -38,7 +38,7 @@ class RunSink:
         self._sent = Sent(info.folder / "wandb" / "sent")
         self._steps = Steps(max(run.starting_step, self._sent.free))
         self._curve = Curve()
-        self._layers: list[list[float | str]] = []
+        self._layers: list[list[float | str | None]] = []
         self._last: Record | None = None
         self._first: bool | None = None
         self._attempt = Attempts("W&B")

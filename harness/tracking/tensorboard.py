@@ -114,7 +114,8 @@ class BoardSink:
 
     def _send_hyperparameters(self) -> None:
         assert self._last
-        result = {f"hparam/{name}": getattr(self._last, name) for name in ("top1", "compression")}
+        found = {name: getattr(self._last, name) for name in ("top1", "compression")}
+        result = {f"hparam/{name}": value for name, value in found.items() if value is not None}
         # Into this folder: else TensorBoard shows a second run beside it.
         self._writer.add_hparams(dict(_flat(self._info.config)), result, run_name=".")
 

@@ -16,6 +16,7 @@ from benchmarks.silent import ME, Silent
 from benchmarks.task import RANKS
 from harness.experiment import Experiment
 from harness.levels import Levels
+from harness.metrics.macs import Macs
 from harness.moment import START, Moment
 from harness.subject import Subject
 from harness.tensors import Tensors
@@ -59,9 +60,9 @@ class WatchedSubject(Subject):
 
     seconds: list[float] = field(default_factory=list)
 
-    def measure(self, network: nn.Module, masks: Tensors) -> dict[str, object]:
+    def measure(self, network: nn.Module, masks: Tensors, macs: Macs) -> dict[str, object]:
         since = time.process_time()
-        found = super().measure(network, masks)
+        found = super().measure(network, masks, macs)
         self.seconds.append(time.process_time() - since)
         return found
 

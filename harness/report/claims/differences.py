@@ -108,7 +108,8 @@ def _at_equal_speedup(pairs: pd.DataFrame) -> pd.DataFrame:
     The accuracy of `than` is interpolated linearly over the logarithm of the speed-up, within
     model, data, seed and pair of labels.
     """
-    pairs = pairs.dropna(subset=["top1", "top1_than"]).reset_index(drop=True)
+    measured = ["top1", "top1_than", "speedup", "speedup_than"]
+    pairs = pairs.dropna(subset=measured).reset_index(drop=True)
     numbers = pairs[["asked", "speedup", "speedup_than", "top1_than"]].to_numpy(float)
     curves = pairs.groupby([*_PLACE, "label", "label_than", "rest"]).indices.values()
     at = np.full(len(pairs), np.nan)

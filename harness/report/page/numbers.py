@@ -62,8 +62,7 @@ _PUBLISHED = [
 
 def _published_row(row: Any) -> Row:
     ratios = [
-        Cell(ratio_text(value), number(value))
-        for value in (row.compression_ratio, row.speedup_ratio)
+        Cell(times(value), number(value)) for value in (row.compression_ratio, row.speedup_ratio)
     ]
     cells = [
         *ratios,
@@ -76,10 +75,6 @@ def _published_row(row: Any) -> Row:
         f"{row.citation}, {row.where}; {row.source}",
     ]
     return Row(row.label, cells, row.label)
-
-
-def ratio_text(value: float) -> str:
-    return "-" if pd.isna(value) else times(value)
 
 
 def protocol(survey: Survey) -> str:
@@ -133,7 +128,7 @@ def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
     units = row["dead_units_count_mean"]
     shares = ("density_share_mean", "effective_density_share_mean")
     cells = [
-        *(Cell(times(row[name]), row[name]) for name in _RATIOS),
+        *(Cell(times(row[name]), number(row[name])) for name in _RATIOS),
         Cell(cell(row), number(row["top1_share_mean"])),
         Cell(points(row["change_points_mean"]), number(row["change_points_mean"])),
         Cell(percent(row["relative_top1_ratio_mean"]), number(row["relative_top1_ratio_mean"])),

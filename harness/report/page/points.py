@@ -38,8 +38,7 @@ def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
         "asked_text": times(row["target_compression_ratio"]),
         "text": cell(row),
         "change_text": points(change),
-        "x_text": f"{times(row['compression_ratio_mean'])} smaller, "
-        f"{times(row['speedup_ratio_mean'])} fewer multiply-accumulates",
+        "x_text": f"{times(row['compression_ratio_mean'])} smaller, {_fewer(row)}",
         # No axis has a place for 0.
         **{axis.name: number(row[axis.column]) or None for axis in axes},
         "top1": number(top1),
@@ -47,6 +46,13 @@ def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
         "change": number(change),
         **_around("change", change, row["change_points_std"]),
     }
+
+
+def _fewer(row: "pd.Series[Any]") -> str:
+    speedup = row["speedup_ratio_mean"]
+    if pd.isna(speedup):
+        return "multiply-accumulates not known"
+    return f"{times(speedup)} fewer multiply-accumulates"
 
 
 def _around(name: str, mean: float, std: float) -> dict[str, float | None]:

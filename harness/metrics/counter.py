@@ -1,0 +1,98 @@
+"""Multiply-accumulates of one forward pass, operator by operator, as torch dispatches them."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from harness.metrics import operators
+from harness.metrics.following import Following, tensors_of
+from harness.metrics.operators import Products
+from harness.metrics.origins import Origins
+
+
+class Counter(TorchDispatchMode):
+    """Adds up what is multiplied while a model runs inside.
+
+    uses: parameter -> how often each entry is multiplied: one number if all are equally often.
+    activations: multiply-accumulates without a parameter.
+    """
+
+    supports_higher_order_operators = True
+
+    def __init__(self, parameters: Mapping[str, Tensor], prunable: Iterable[str], inputs: Tensor):
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.uses: dict[str, int | Tensor] = dict.fromkeys(parameters, 0)
+        self.activations = 0
+        self._origins = Origins(parameters)
+        self._following = Following(self._origins, prunable)
+        self._dependent = {self._origins.key(inputs)}  # storages whose values the input decides
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        named = kwargs or {}
+        if not isinstance(func, OpOverload):
+            # It runs functions that nobody sees into.
+            self._following.uncounted.setdefault(str(func), set())
+            return func(*args, **named)
+        if operators.base_name(func) not in operators.FORMULAS and operators.is_composite(func):
+            with self:
+                found = func.decompose(*args, **named)
+            if found is not NotImplemented:
+                return found
+        out = func(*args, **named)
+        self._see(func, args, named, out)
+        return out
+
+    def uncounted(self) -> dict[str, list[str]]:
+        """Operator -> weights that it hides, when the model has run."""
+        self._following.end()
+        return {by: sorted(names) for by, names in sorted(self._following.uncounted.items())}
+
+    def _see(self, func: Any, args: Sequence[Any], named: Any, out: Any) -> None:
+        tensors, outs = tensors_of((args, named)), tensors_of(out)
+        keys = set(map(self._origins.key, tensors))
+        dependent = not keys.isdisjoint(self._dependent)
+        held = any(map(self._origins.of, tensors))
+        name = operators.base_name(func)
+        if name in operators.FORMULAS:
+            if held or dependent:
+                for products in operators.FORMULAS[name](args, out):
+                    self._multiply(str(func), products)
+        elif name in operators.SUMS and held and self._following.holds_products(tensors[0]):
+            self._sum(tensors[0], [*args[1:], named.get("dim")])
+        elif held and (func._schema.is_mutable or keys.isdisjoint(map(self._origins.key, outs))):
+            self._following.through(func, args, named, outs, dependent)
+        if dependent and name not in operators.SHAPED:
+            self._dependent.update(map(self._origins.key, outs))
+
+    def _multiply(self, by: str, products: Products) -> None:
+        weight = self._following.weight_among(by, products.operands)
+        if weight is None:
+            self.activations += products.total
+            return
+        times, rest = divmod(products.total, weight.numel())
+        if rest:
+            self._following.hide(by, self._origins.names(weight))
+        self._use(weight, times)
+
+    def _sum(self, products: Tensor, arguments: Sequence[Any]) -> None:
+        """A sum over dimensions, which may be one number, several, or all (None)."""
+        dims = next((one for one in arguments if isinstance(one, int | list | tuple)), [])
+        dims = [dims] if isinstance(dims, int) else dims
+        if self._following.takes_up(products, dims):
+            self._use(products, 1)
+
+    def _use(self, weight: Tensor, times: int) -> None:
+        """Every place of the tensor is multiplied so often."""
+        whole = self._origins.whole(weight)
+        if whole is not None:
+            self.uses[whole] += times
+            return
+        ids = self._origins.entries(weight)()
+        for name, counts in self._origins.counts(ids).items():
+            self.uses[name] = self.uses[name] + counts * times
+        self.activations += times * int((ids == 0).count_nonzero())

@@ -1,0 +1,155 @@
+"""Which entries of which parameters a tensor holds, however they came there."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+
+import torch
+from torch import Tensor
+from torch.multiprocessing.reductions import StorageWeakRef
+
+Ids = Tensor  # int64; the entries of all parameters are numbered from 1, and 0 is none of them
+
+
+@dataclass(frozen=True)
+class Origin:
+    """What a storage holds of the parameters.
+
+    names: of the parameters. kind: "weight" (their entries, moved or multiplied by constants, so
+    that a pruned one is 0 here too), "product" (entries times activations, not yet summed) or
+    "derived" (computed from them otherwise: a pruned one need not be 0). by: the operator that
+    made a product or something derived.
+    whole: (offset, entries) of a block of the storage -> the parameter whose every entry lies
+    there once. ids: makes the number of the entry in each place of the storage.
+    """
+
+    names: frozenset[str]
+    kind: str
+    by: str = ""
+    itemsize: int = 0
+    whole: Mapping[tuple[int, int], str] = field(default_factory=dict)
+    ids: Callable[[torch.device], Ids] | None = None
+
+
+class Origins:
+    """The parameters of a model, and what of them lies in the tensors of one forward pass.
+
+    Views need no rule: they share their storage. A storage is known by its address, which no
+    other one can take while a weak reference to it is held.
+    """
+
+    def __init__(self, parameters: Mapping[str, Tensor]):
+        self.parameters = parameters
+        self.first: dict[str, int] = {}  # number of a parameter's first entry
+        self._held: dict[int, Origin] = {}
+        self._references: dict[int, StorageWeakRef] = {}
+        number = 1
+        for name, parameter in parameters.items():
+            self.first[name] = number
+            number += parameter.numel()
+        sharing: dict[int, list[str]] = {}
+        for name, parameter in parameters.items():
+            sharing.setdefault(self.key(parameter), []).append(name)
+        for key, names in sharing.items():
+            self._held[key] = self._of_parameters(names)
+
+    def key(self, tensor: Tensor) -> int:
+        storage = tensor.untyped_storage()
+        key: int = storage._cdata
+        if key not in self._references:
+            self._references[key] = StorageWeakRef(storage)
+        return key
+
+    def of(self, tensor: Tensor) -> Origin | None:
+        origin = self._held.get(self.key(tensor))
+        if origin and origin.itemsize not in (0, tensor.element_size()):
+            # Its memory read as another dtype: as complex numbers, as bits.
+            return replace(origin, kind="derived", by=f"view as {tensor.dtype}")
+        return origin
+
+    def hold(self, tensor: Tensor, origin: Origin) -> None:
+        self._held[self.key(tensor)] = origin
+
+    def whole(self, tensor: Tensor) -> str | None:
+        """The parameter that the tensor holds, every entry once."""
+        origin = self.of(tensor)
+        if origin is None or origin.kind == "derived" or not _is_dense(tensor):
+            return None
+        return origin.whole.get((_offset(tensor), tensor.numel()))
+
+    def entries(self, tensor: Tensor) -> Callable[[], Ids]:
+        """Makes the number of the entry in each place of the tensor, as it is now."""
+        origin, device = self.of(tensor), tensor.device
+        shape, stride, offset = tensor.shape, tensor.stride(), _offset(tensor)
+        make = None if origin is None else origin.ids
+        if make is None:
+            return lambda: torch.zeros(shape, dtype=torch.int64, device=device)
+        return lambda: make(device).as_strided(shape, stride, offset)
+
+    def moved(
+        self, out: Tensor, origin: Origin, whole: str | None, ids: Callable[[], Ids]
+    ) -> Origin:
+        """`origin` as it lies in `out`, whose places have the entries that `ids` makes.
+
+        whole: the parameter whose every entry it holds once, if it is one.
+        """
+        shape, stride, offset = out.shape, out.stride(), _offset(out)
+        size = out.untyped_storage().nbytes() // out.element_size()
+
+        def laid_out(device: torch.device) -> Ids:
+            flat = torch.zeros(size, dtype=torch.int64, device=device)
+            flat.as_strided(shape, stride, offset).copy_(ids())
+            return flat
+
+        kept = whole is not None and _is_dense(out) and self._size(whole) == out.numel()
+        block = {(offset, out.numel()): whole} if kept and whole else {}
+        return Origin(origin.names, origin.kind, origin.by, out.element_size(), block, laid_out)
+
+    def names(self, tensor: Tensor) -> frozenset[str]:
+        origin = self.of(tensor)
+        return frozenset() if origin is None else origin.names
+
+    def counts(self, ids: Ids) -> dict[str, Tensor]:
+        """Of each parameter among them how often each entry occurs, in the parameter's shape."""
+        found = {}
+        for name, first in self.first.items():
+            size = self._size(name)
+            mine = ids[(ids >= first) & (ids < first + size)] - first
+            if mine.numel():
+                counts = torch.bincount(mine.flatten(), minlength=size).cpu()
+                found[name] = counts.view(self.parameters[name].shape)
+        return found
+
+    def _size(self, name: str) -> int:
+        return self.parameters[name].numel()
+
+    def _of_parameters(self, names: list[str]) -> Origin:
+        parameters = [self.parameters[name] for name in names]
+        itemsize = parameters[0].element_size()
+        size = parameters[0].untyped_storage().nbytes() // itemsize
+
+        def ids(device: torch.device) -> Ids:
+            flat = torch.zeros(size, dtype=torch.int64, device=device)
+            for name, one in zip(names, parameters, strict=True):
+                numbers = torch.arange(one.numel(), device=device) + self.first[name]
+                place = flat.as_strided(one.shape, one.stride(), _offset(one))
+                place.copy_(numbers.view(one.shape))
+            return flat
+
+        dense = [(n, p) for n, p in zip(names, parameters, strict=True) if _is_dense(p)]
+        whole = {(_offset(one), one.numel()): name for name, one in reversed(dense)}
+        return Origin(frozenset(names), "weight", "", itemsize, whole, ids)
+
+
+def _offset(tensor: Tensor) -> int:
+    return int(tensor.storage_offset())
+
+
+def _is_dense(tensor: Tensor) -> bool:
+    """Whether its entries fill one block of memory, in whatever order."""
+    expected = 1
+    for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
+        if size != 1:
+            if stride != expected:
+                return False
+            expected *= size
+    return True
