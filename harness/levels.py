@@ -12,12 +12,13 @@ from torch.optim import Optimizer
 from harness.allocation.base import Facts
 from harness.checkpoints import STAGE, Checkpoints, State
 from harness.checks import check_network, check_steps
+from harness.coverage import check_alive_nowhere, tell_untied_head
 from harness.inside import Inside
 from harness.latencies import note_latency
 from harness.metrics.latency import Latency
 from harness.moment import START, Moment
 from harness.prefix import Place, Shared
-from harness.prunable import places_in, store_for, without
+from harness.prunable import places_in, store_for, units_of, without
 from harness.prunings import Prunings
 from harness.records import NOTHING, STAGES, Identity, Record, Trained, Watcher, place
 from harness.saver import standing, take_up
@@ -61,9 +62,12 @@ class Levels:
         self.what, self.subject, self.ranks = what, subject, subject.ranks
         self.journal, self.shared = journal, shared
         self.network = subject.initial()
-        places = places_in(self.network, graph_of(self.network, subject.sample()))
-        units = what.structure.units(self.network, subject.sample())
+        graph = graph_of(self.network, subject.sample())
+        places = places_in(self.network, graph)
+        units = units_of(what.structure, self.network, subject.sample(), graph)
         self.units = without(units, what.exclude, places)
+        check_alive_nowhere(self.units, graph)
+        tell_untied_head(self.units, self.network, graph)
         self.store = store_for(self.network, self.units, what.may_grow)
         self.macs = subject.macs(self.network)
         self.facts = Facts(

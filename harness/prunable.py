@@ -3,11 +3,12 @@
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from harness.allocation.base import Places
+from harness.coverage import in_use, tell_uncovered
 from harness.masks import MaskStore
-from harness.structure.base import Units
+from harness.structure.base import Structure, Units
 from harness.structure.graph import Graph
 from harness.tensors import Tensors, prunable_layers
 
@@ -24,6 +25,23 @@ def take_over(model: nn.Module, values: Tensors) -> None:
     """Copies new values of some parameters into the model."""
     for name, value in values.items():
         model.get_parameter(name).copy_(value)
+
+
+def units_of(structure: Structure, model: nn.Module, sample: Tensor, graph: Graph | None) -> Units:
+    """The structure's units of layers that are in use; what no rule covers is named in the log.
+
+    graph: None where there is no sample to run the model with.
+
+    Raises:
+        ValueError: there are none.
+    """
+    tell_uncovered(model)
+    units = structure.units(model, sample)
+    if graph is not None:
+        units = in_use(units, model, sample, graph)
+    if not units:
+        raise ValueError("nothing to prune: all layers that this structure prunes are idle")
+    return units
 
 
 def places_in(model: nn.Module, graph: Graph | None) -> Places | None:

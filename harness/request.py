@@ -8,12 +8,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.allocation.apportion import apportion
-from harness.allocation.base import Allocation, Facts, Layers, Places
+from harness.allocation.base import Allocation, Facts, Layers
+from harness.coverage import check_alive_nowhere, tell_untied_head
 from harness.metrics.macs import count_macs
-from harness.prunable import places_in, without
+from harness.prunable import places_in, units_of, without
 from harness.pruning import Calibration, Pruner
 from harness.structure.base import Units
-from harness.structure.graph import graph_of
+from harness.structure.graph import Graph, graph_of
 from harness.task.sums import Summed
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, mean_alone, prunable_weights
 
@@ -50,9 +51,14 @@ class Request:
                 f"structure {type(structure).__name__} runs the model to see what its units feed; "
                 "give example_input, a batch of inputs, or batches"
             )
+        graph = self._graph(model)
         # A structure of single weights does not look at the sample.
-        units = structure.units(model, _first(model) if sample is None else sample)
-        return without(units, self.exclude, self._places(model))
+        units = units_of(structure, model, _first(model) if sample is None else sample, graph)
+        kept = without(units, self.exclude, places_in(model, graph))
+        if graph is not None:
+            check_alive_nowhere(kept, graph)
+            tell_untied_head(kept, model, graph)
+        return kept
 
     def facts(self, model: nn.Module) -> Facts:
         if getattr(self.pruner.allocation, "needs_curves", False):
@@ -61,7 +67,7 @@ class Request:
                 f"allocation {name} needs curves measured on validation data, which only a run "
                 "has: python -m harness allocation=sensitivity"
             )
-        places, sample = self._places(model), self._sample(model)
+        places, sample = places_in(model, self._graph(model)), self._sample(model)
         if places is None and getattr(self.pruner.allocation, "needs_places", False):
             name = type(self.pruner.allocation).__name__
             raise ValueError(
@@ -79,9 +85,9 @@ class Request:
         batches = [(_like(model, x), y.to(_first(model).device)) for x, y in self.batches]
         return Calibration(batches, Summed(self.loss) if self.loss else _cross_entropy, self._mean)
 
-    def _places(self, model: nn.Module) -> Places | None:
+    def _graph(self, model: nn.Module) -> Graph | None:
         sample = self._sample(model)
-        return places_in(model, None if sample is None else graph_of(model, sample))
+        return None if sample is None else graph_of(model, sample)
 
     def _sample(self, model: nn.Module) -> Tensor | None:
         if self.example_input is not None:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -68,14 +68,17 @@ class Trace:
     outputs: frozenset[str] = EMPTY
 
 
-def trace_of(model: nn.Module, sample: Tensor) -> Trace:
+def trace_of(model: nn.Module, sample: Tensor, training: bool = False) -> Trace:
     """Runs the model once on `sample` (samples, ...); the model comes back as it was.
+
+    training: in the modes that its modules have, not in eval mode.
 
     Below autograd, so that what runs without gradients (a reentrant checkpoint, a custom function)
     is seen too.
     """
     recorder = _Recorder(model, sample)
-    with _left_alone(model, sample), recorder:
+    mode = nullcontext() if training else evaluating(model)
+    with _left_alone(model, sample), mode, recorder:
         outputs = model(recorder.sample)
     recorder.trace.outputs = frozenset().union(*(recorder.fed(t) for t in tensors_in(outputs)))
     return recorder.trace
@@ -89,11 +92,10 @@ def _left_alone(model: nn.Module, sample: Tensor) -> Iterator[None]:
     devices = [sample.device] if sample.device.type == "cuda" else []
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
-        # In eval mode no running statistic moves; the fast path would hide layers.
+        # The fast path would hide layers.
         torch.backends.mha.set_fastpath_enabled(False)
         model.requires_grad_(True)
         with (
-            evaluating(model),
             torch.enable_grad(),
             torch.random.fork_rng(devices=devices),
             warnings.catch_warnings(),

@@ -1,0 +1,111 @@
+"""Which parameters a pruning covers: what no rule prunes is named, what it cannot prune refused."""
+
+import copy
+import logging
+import re
+from collections.abc import Iterable, Iterator
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from harness.structure.base import Units
+from harness.structure.graph import Graph
+from harness.structure.trace import trace_of
+from harness.tensors import prunable_layers
+
+LOG = logging.getLogger(__name__)
+LEAST = 0.01  # share of the model's parameters from which on one that no rule covers is named
+# Look-ups and norms stay dense by rule; so does what has one dimension, such as a bias.
+BY_RULE = (nn.Embedding, nn.EmbeddingBag, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def check_alive_nowhere(units: Units, graph: Graph) -> None:
+    """
+    Raises:
+        ValueError: the network computes a weight anew from the parameter, in a way that makes
+            something else of a 0.
+    """
+    for name in units:
+        if name in graph.computed:
+            layer = name.removesuffix(".weight")
+            raise ValueError(
+                f"the forward pass does not use {name} itself but what {graph.computed[name]} "
+                "makes of it (weight standardisation, a low-rank update), where a pruned weight is "
+                f"alive; exclude {layer}, or make its weight plain"
+            )
+
+
+def in_use(units: Units, model: nn.Module, sample: Tensor, graph: Graph) -> Units:
+    """The units less those of layers that work in training only, such as an auxiliary head.
+
+    Those are named in the log; so are layers that this pass did not call and that stay in.
+    """
+    idle = [name for name in units if name not in graph.order]
+    training = _used_in_training(model, sample) if idle else set()
+    if helpers := [name for name in idle if name in training]:
+        LOG.warning(
+            "%s left whole: used in training only, no part of the network that is measured (%s)",
+            _layers(helpers), _share(model, helpers),
+        )  # fmt: skip
+    if uncalled := [name for name in idle if name not in training]:
+        LOG.warning(
+            "%s pruned although a forward pass of a sample calls them not (%s)",
+            _layers(uncalled), _share(model, uncalled),
+        )  # fmt: skip
+    return {name: along for name, along in units.items() if name not in helpers}
+
+
+def tell_uncovered(model: nn.Module) -> None:
+    """Names in the log what no rule covers, together: families of parameters and their shares."""
+    found = ", ".join(_uncovered(model))
+    if found:
+        LOG.warning("no rule prunes these parameters, which stay dense: %s", found)
+
+
+def tell_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
+    """Names in the log a language head that is pruned, as it is not the embedding itself."""
+    tables = {m.weight.shape for m in model.modules() if isinstance(m, nn.Embedding)}
+    heads = [n for n in units if n in graph.outputs and model.get_parameter(n).shape in tables]
+    if heads:
+        LOG.info(
+            "%s is pruned too (%s): a head that is not tied to its embedding is a linear layer; "
+            "exclude=[last] leaves it whole",
+            _layers(heads), _share(model, heads),
+        )  # fmt: skip
+
+
+def _uncovered(model: nn.Module) -> Iterator[str]:
+    prunable = prunable_layers(model)
+    families: dict[str, list[str]] = {}
+    for name, parameter in model.named_parameters():
+        owner = model.get_submodule(name.rpartition(".")[0])
+        covered = name in prunable or isinstance(owner, BY_RULE)
+        if not covered and sum(size > 1 for size in parameter.shape) > 1:
+            families.setdefault(re.sub(r"\d+", "*", name), []).append(name)
+    for family, names in families.items():
+        if _count(model, names) >= LEAST * sum(p.numel() for p in model.parameters()):
+            one = names[0] if len(names) == 1 else family
+            kind = type(model.get_submodule(names[0].rpartition(".")[0])).__name__
+            yield f"{one} of {kind} ({_share(model, names)})"
+
+
+def _count(model: nn.Module, names: Iterable[str]) -> int:
+    return sum(model.get_parameter(name).numel() for name in names)
+
+
+def _share(model: nn.Module, names: Iterable[str]) -> str:
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    return f"{100 * _count(model, names) / whole:.3g} % of the model's parameters"
+
+
+def _layers(names: Iterable[str]) -> str:
+    return ", ".join(name.removesuffix(".weight") for name in names)
+
+
+def _used_in_training(model: nn.Module, sample: Tensor) -> set[str]:
+    """Weights that a forward pass in training mode uses; none if it cannot run."""
+    try:
+        trace = trace_of(copy.deepcopy(model).train(), sample, training=True)
+    except (RuntimeError, ValueError, TypeError):
+        return set()
+    return {use.weight for use in trace.uses}

@@ -1,0 +1,124 @@
+"""What no rule covers is named, and what is used in a form that revives pruned weights refused."""
+
+import logging
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import harness
+
+IMAGES, INPUTS = torch.linspace(-1, 1, 2 * 3 * 36).view(2, 3, 6, 6), torch.ones(2, 8)
+
+
+class Own(nn.Conv2d):
+    """What enters the convolution is made of the weight in some way."""
+
+    way = "standardised"
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = self.weight
+        made = {
+            "standardised": lambda: (w - w.mean((1, 2, 3), keepdim=True)) / w.std(),
+            "low rank": lambda: w + (torch.ones(4, 1) @ torch.ones(1, 27)).view_as(w),
+            "sign of shifted": lambda: (w - 0.1).sign(),
+            "other layer's": lambda: w + self.get_buffer("other"),
+            "scaled": lambda: w / (w.norm() + 1),
+            "spectral": lambda: w / (w.flatten(1) @ torch.ones(27)).norm(),
+            "quantised": lambda: w + ((w * 8).round().clamp(-8, 8) / 8 - w).detach(),
+            "masked": lambda: w * self.get_buffer("other"),
+            "cast": lambda: w.double().transpose(2, 3).contiguous().transpose(2, 3).float(),
+        }[self.way]()
+        return F.conv2d(x, made, self.bias)
+
+
+def network(way: str) -> nn.Sequential:
+    torch.manual_seed(0)
+    own = Own(3, 4, 3)
+    own.way = way
+    own.register_buffer("other", torch.ones(4, 3, 3, 3))
+    return nn.Sequential(own, nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+
+
+@pytest.mark.parametrize("way", ["standardised", "low rank", "sign of shifted", "other layer's"])
+def test_a_weight_that_is_alive_in_use_where_it_is_pruned_is_refused(way: str) -> None:
+    with pytest.raises(ValueError, match=r"does not use 0.weight itself .*exclude 0, or make"):
+        harness.prune(network(way), 0.5, example_input=IMAGES)
+    masks = harness.prune(network(way), 0.5, exclude=["0"], example_input=IMAGES)
+    assert list(masks) == ["3.weight"]
+
+
+@pytest.mark.parametrize("way", ["scaled", "spectral", "quantised", "masked", "cast"])
+def test_a_weight_that_is_0_in_use_where_it_is_pruned_is_taken(way: str) -> None:
+    assert "0.weight" in harness.prune(network(way), 0.5, example_input=IMAGES)
+
+
+class Experts(nn.Module):
+    """Experts as one parameter, a projection of another class, a small table; and layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.i, self.o = nn.Linear(8, 8), nn.Linear(8, 3)
+        self.experts = nn.ParameterList(nn.Parameter(torch.ones(4, 8, 8)) for _ in range(2))
+        self.lstm, self.tiny = nn.LSTM(8, 8), nn.Parameter(torch.ones(2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.i(x)
+        for each in self.experts:
+            x = torch.einsum("bi,eij->bj", x, each) * self.tiny.sum()
+        outputs: Tensor = self.o(self.lstm(x)[0])
+        return outputs
+
+
+@pytest.mark.parametrize("sample", [None, INPUTS])
+def test_parameters_that_no_rule_covers_are_named_once_with_their_shares(
+    sample: Tensor | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    harness.prune(Experts(), 0.5, example_input=sample)
+    # 1,191 in all: 72 and 27 of layers, 2 x 256 of experts, 2 x 256 and 64 of the LSTM, 4.
+    assert caplog.messages == [
+        "no rule prunes these parameters, which stay dense: "
+        "experts.* of ParameterList (43 % of the model's parameters), "
+        "lstm.weight_ih_l0 of LSTM (21.5 % of the model's parameters), "
+        "lstm.weight_hh_l0 of LSTM (21.5 % of the model's parameters)"
+    ]
+
+
+def test_nothing_is_named_where_rules_cover_all(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LayerNorm(64), nn.Linear(64, 2)
+    )
+    harness.prune(model, 0.5, example_input=IMAGES)
+    assert not caplog.messages
+
+
+class Auxiliary(nn.Module):
+    """A head that works in training only, and a layer that nobody calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.i, self.o = nn.Linear(8, 4), nn.Linear(4, 3)
+        self.aux, self.idle = nn.Linear(4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        x = self.i(x)
+        return (self.o(x), self.aux(x)) if self.training else self.o(x)
+
+
+def test_a_head_that_works_in_training_only_is_left_whole_and_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    masks = harness.prune(Auxiliary().train(), 0.5, example_input=INPUTS)
+    assert sorted(masks) == ["i.weight", "idle.weight", "o.weight"]
+    assert "aux left whole: used in training only" in caplog.text
+    assert "idle pruned although a forward pass of a sample calls them not" in caplog.text
+
+
+def test_a_language_head_that_is_no_embedding_is_named(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 9))
+    ids = torch.zeros(2, 3, dtype=torch.int64)
+    harness.prune(model, 0.5, example_input=ids)
+    assert "2 is pruned too (" in caplog.text and "exclude=[last]" in caplog.text
