@@ -52,6 +52,14 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     return measured("ranks", tmp_path_factory.mktemp("benchmark") / "ranks.json", repeats=1)
 
 
+def test_a_comparison_of_replicas_is_measured_beside_itself(tmp_path: Path) -> None:
+    content, table = measured("replicas", tmp_path / "replicas.json")
+    names = ["", " / itself (noise)", " / SHA-256"]
+    found = [figure["name"] for figure in content["figures"]]
+    assert found[:3] == [f"replicas: comparison on CPU{name}" for name in names]
+    assert "<= 0.3 " in table
+
+
 def test_the_bare_loop_and_the_harness_end_in_equal_weights(loop: Measured) -> None:
     differences = [figure["largest_weight_difference"] for figure in loop[0]["figures"]]
     assert differences == pytest.approx([0.0, 0.0], abs=1e-6)

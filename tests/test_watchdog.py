@@ -198,3 +198,30 @@ def test_a_process_that_hangs_on_its_way_out_is_ended(tmp_path: Path) -> None:
     with by_hand(1, "hang_on_the_way_out", tmp_path) as job:
         assert job.ends() == [1]
         assert "hangs on its way out, 1 s after: all was done" in job.said()
+
+
+def test_a_rank_that_holds_the_interpreter_is_named_and_ends_too(tmp_path: Path) -> None:
+    with by_hand(2, "hold_the_interpreter_on_rank_1", tmp_path) as job:
+        pids = job.pids()
+
+        assert job.ends() == [1, -signal.SIGABRT]
+        assert f"pid {pids[1]}) has given no sign of life for 4 s" in "".join(job.why())
+        said = (tmp_path / "stderr-1").read_text()
+        assert f"pid {pids[1]}) holds its interpreter for 5 s" in said
+        assert "in hold_the_interpreter_on_rank_1" in said  # of the traceback
+
+
+def test_ranks_that_wait_for_each_other_in_different_places_end_in_time(tmp_path: Path) -> None:
+    with by_hand(2, "speak_past_the_ranks_on_rank_1", tmp_path) as job:
+        assert job.ends() == [1, 1]
+        assert "rank 0 waits in mean of 1 tensors (tests/watchdog_program.py:" in job.said()
+        assert "rank 1 came to none yet" in job.said()
+
+
+def test_a_rank_that_is_done_earlier_is_told_with_the_place_of_the_other(tmp_path: Path) -> None:
+    with by_hand(2, "leave_with_fewer_collectives_on_rank_1", tmp_path) as job:
+        assert job.ends() == [1, 1]
+        for rank in (0, 1):
+            said = (tmp_path / f"stderr-{rank}").read_text()
+            assert "RanksDisagree: ranks came to different collectives: rank 0: mean of 1" in said
+            assert "; rank 1: barrier (" in said

@@ -1,5 +1,6 @@
 """What the tests of the watchdog run on several ranks: watchdog_program.py TASK OUT TIMEOUT_S."""
 
+import ctypes
 import os
 import signal
 import sys
@@ -27,6 +28,28 @@ def train(ranks: Ranks, out: Path, hang: int = -1) -> None:
 
 def hang_on_rank_1(ranks: Ranks, out: Path) -> None:
     train(ranks, out, hang=1)
+
+
+def hold_the_interpreter_on_rank_1(ranks: Ranks, out: Path) -> None:
+    """As C code does that never lets another thread run."""
+    ranks.wait()
+    (out / f"pid-{ranks.rank}").write_text(str(os.getpid()))
+    if ranks.rank == 1:
+        ctypes.PyDLL(None).sleep(1000)
+    ranks.wait()
+
+
+def speak_past_the_ranks_on_rank_1(ranks: Ranks, out: Path) -> None:
+    """A part that asks torch itself for a collective; as often as the others ask for theirs."""
+    if ranks.rank == 1:
+        ranks.alive()
+        torch.distributed.all_reduce(torch.zeros(1))
+    ranks.mean({"w": torch.ones(2)}, 1)
+
+
+def leave_with_fewer_collectives_on_rank_1(ranks: Ranks, out: Path) -> None:
+    if ranks.rank == 0:
+        ranks.mean({"w": torch.ones(2)}, 1)
 
 
 def fail_on_rank_1(ranks: Ranks, out: Path) -> None:

@@ -11,7 +11,7 @@ class Options:
     """
     backend: "auto" is nccl on CUDA and gloo on the CPU.
     exchange: of gradients: "sparse" sends those of live weights only, "auto" what is faster here.
-    compare_weights_every: epochs between two comparisons of the replicas' weights.
+    compare_weights_every: epochs between two comparisons of replicas inside a training.
     timeout_s: a rank that is behind the others for so long ends the run, by name; one that gives
         no sign of life does after 20 s at the latest. Also how long ranks wait for the last to
         come, 60 s at least.

@@ -19,6 +19,7 @@ from threading import Event, Lock, Thread, current_thread, main_thread
 
 from torch.distributed import DistError
 
+from harness.distributed.minder import Minder
 from harness.distributed.rendezvous import Place, in_time
 from harness.distributed.roll import WAY_OUT, Patience, Roll, Sign
 from harness.failures import RankLost
@@ -49,9 +50,9 @@ class Watchdog:
         silent, self._timeout = self._rounds(silence_s), self._rounds(timeout_s)
         self._patience = Patience(silent, self._timeout, self._timeout, silent, self._timeout)
         self._suspicion = Patience(min(silent, self._rounds(SUSPECT_S)), left=1, lost=1)
-        self._sign = Sign()
-        self._exchanges = 0
+        self._sign, self._exchanges = Sign(), 0
         self._on_the_way_out = False  # and so left alone
+        self._minder: Minder | None = None
         self._at_end = ExitStack()
         self._wake, self._told, self._closed, self._ending = Event(), Event(), Event(), Lock()
         self._threads = [Thread(target=work, daemon=True) for work in (self._watch, self._guard)]
@@ -75,6 +76,9 @@ class Watchdog:
         """Watches inside; afterwards nothing of it is left."""
         # Own connections: the group's is locked while it waits.
         self._store, self._line = self._place.store(), self._place.line()
+        if self._place.count > 1:  # alone it keeps nobody waiting
+            self._minder = Minder(self._name, self._patience.silent + 2, self._round_s)
+            self._at_end.callback(self._minder.close)
         for thread in self._threads:
             thread.start()
         try:
@@ -198,6 +202,8 @@ class Watchdog:
         """Ends the process if the watching thread or the way out is stuck."""
         before, stuck, leaving = 0, 0, 0
         while not self._closed.wait(self._round_s):
+            if self._minder:
+                self._minder.beat()
             stuck = stuck + 1 if self._exchanges == before else 0
             before = self._exchanges
             leaving = leaving + 1 if self._on_the_way_out else 0

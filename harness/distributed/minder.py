@@ -1,0 +1,90 @@
+"""Ends a rank whose interpreter is held, as by C code that never lets another thread run.
+
+No thread of such a process can do that. So a small process beside it waits for a byte every round.
+"""
+
+import faulthandler
+import os
+import select
+import signal
+import subprocess
+import sys
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+# What a launcher or a terminal sends to all processes: this one ends when its rank does.
+_OF_THE_RANK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
+
+
+class Minder:
+    """Ends this process if `beat` is not called for so many rounds; where it stood is printed.
+
+    Rounds are counted by another process, and not while this one is stopped (SIGSTOP): what
+    pauses the machine, or the whole job, counts against nobody. name: of the rank.
+    """
+
+    def __init__(self, name: str, rounds: int, round_s: float):
+        self._at_end = ExitStack()
+        if not faulthandler.is_enabled() and sys.__stderr__ is not None:
+            # It prints where every thread is, without the interpreter.
+            faulthandler.enable(sys.__stderr__)
+            self._at_end.callback(faulthandler.disable)
+        told = [name, str(os.getpid()), str(rounds), str(round_s)]
+        self._process = subprocess.Popen(
+            # Without site and the packages it starts in some 20 ms.
+            [sys.executable, "-I", "-S", str(Path(__file__)), *told],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+        )
+        assert self._process.stdin is not None
+        self._pipe = self._process.stdin.fileno()
+        os.set_blocking(self._pipe, False)
+
+    def beat(self) -> None:
+        with suppress(OSError):
+            os.write(self._pipe, b".")
+
+    def close(self) -> None:
+        """Afterwards nothing of it is left."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        self._process.kill()
+        self._process.wait()
+        self._at_end.close()
+
+
+def mind(name: str, process: int, rounds: int, round_s: float) -> None:
+    """Until the pipe at stdin is closed, or so many rounds have passed without a byte."""
+    for number in _OF_THE_RANK:
+        signal.signal(number, signal.SIG_IGN)
+    missed = 0
+    while missed < rounds:
+        if select.select([0], [], [], round_s)[0]:
+            if not os.read(0, 4096):
+                return
+            missed = 0
+        elif os.getppid() != process:
+            return
+        elif not _is_stopped(process):
+            missed += 1
+    said = (
+        f"harness: {name} holds its interpreter for {rounds * round_s:.0f} s, so that none of its "
+        "threads can run; it ends, and prints where it is\n"
+    )
+    os.write(2, said.encode())
+    os.kill(process, signal.SIGABRT)
+
+
+def _is_stopped(process: int) -> bool:
+    try:
+        # The state stands behind the name, which may hold blanks and brackets.
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:  # there is no such file elsewhere than on Linux
+        return False
+    return state in "Tt"
+
+
+if __name__ == "__main__":
+    mind(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

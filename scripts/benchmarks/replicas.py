@@ -1,0 +1,54 @@
+"""What one comparison of replicas costs a rank, on a network of ResNet-50's size."""
+
+import hashlib
+from collections.abc import Iterator
+
+import torch
+from torch import nn
+from torchvision.models import resnet18, resnet50
+
+from benchmarks.figure import Figure, Note, Side, duration, in_turns, ratio
+from harness.distributed.header import hashed
+from harness.fingerprints import fingerprint
+from harness.tensors import Tensors, everything
+
+REPEATS, QUICK_REPEATS = 21, 2
+AT_MOST_S = 0.3
+NO_CUDA = "not measured: torch finds no CUDA device"
+
+
+def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
+    """Fingerprints of all weights and buffers (25.6 M numbers), and a hash of these.
+
+    Beside it the same again, whose distance is the noise, and SHA-256 of the same bytes.
+    """
+    rounds = repeats or (QUICK_REPEATS if quick else REPEATS)
+    network = (resnet18 if quick else resnet50)()
+    yield from _on("CPU", network, rounds)
+    if torch.cuda.is_available():
+        yield from _on("CUDA", network.cuda(), rounds)
+    else:
+        yield Note("replicas: comparison on CUDA", NO_CUDA)
+
+
+def _on(device: str, network: nn.Module, rounds: int) -> Iterator[Figure]:
+    tensors = everything(network)
+    sides = {
+        "fingerprints": Side(lambda: tensors, _compared),
+        "SHA-256": Side(lambda: tensors, _sha256),
+        "fingerprints again": Side(lambda: tensors, _compared),
+    }
+    seconds = in_turns(sides, rounds)
+    name = f"replicas: comparison on {device}"
+    yield duration(name, seconds, "fingerprints", at_most=AT_MOST_S)
+    yield ratio(f"{name} / itself (noise)", seconds, "fingerprints again", "fingerprints")
+    yield ratio(f"{name} / SHA-256", seconds, "fingerprints", "SHA-256")
+
+
+def _compared(tensors: Tensors) -> int:
+    return hashed(fingerprint(tensors))
+
+
+def _sha256(tensors: Tensors) -> list[str]:
+    flat = (tensor.cpu().reshape(-1).view(torch.uint8) for tensor in tensors.values())
+    return [hashlib.sha256(octets.numpy().data).hexdigest() for octets in flat]
