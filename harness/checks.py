@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from harness.moment import Moment
 from harness.schedule.steps import Steps
+from harness.training.plans import applied
 
 if TYPE_CHECKING:
     from harness.experiment import Experiment
@@ -70,6 +72,7 @@ def _problems(what: "Experiment") -> Iterator[str]:
     yield from _of_steps(what)
     yield from _of_batch_norm(what)
     yield from _of_retraining(what)
+    yield from _of_initial(what)
 
 
 def _of_dynamics(what: "Experiment") -> Iterator[str]:
@@ -185,6 +188,32 @@ def _of_retraining(what: "Experiment") -> Iterator[str]:
         )
 
 
+def _of_initial(what: "Experiment") -> Iterator[str]:
+    """A method at initialisation scores what nobody has trained, or is called otherwise."""
+    if what.when != "init":
+        return
+    trained = what.penalty is not None or _trains(what)
+    rescored = trained and (what.schedule.varies or what.releases)
+    if rescored and not what.rescore_trained:
+        levels = getattr(what.schedule, "levels", None)
+        schedule = f"schedule={_name(what.schedule)}" + (
+            f" schedule.levels={levels}" * bool(levels)
+        )
+        by = (
+            f"penalty={_name(what.penalty)}" if what.penalty else f"finetune={_name(what.finetune)}"
+        )
+        yield (
+            f"when=init scores the initial network, but {schedule} with {by} scores trained "
+            "weights from level 2 on; use schedule=one_shot (schedule.rounds=N: new scores N times "
+            "before any training), or rescore_trained=true, which the method's label then says"
+        )
+    if what.rescore_trained and not rescored:
+        yield (
+            "rescore_trained=true, but nothing is scored after a training here; leave it out, or "
+            "give when=init a schedule of several levels and a finetune that trains"
+        )
+
+
 # How one asks for a dense network before the pruning.
 _TRAINED = {"init": "when=trained", "steps": "steps.start=trained"}
 
@@ -194,6 +223,14 @@ def _starts_anew(what: "Experiment") -> bool:
     epochs = what.training.epochs
     replaced = what.finetune.weights(epochs, lambda moment: {}, dict) is not None
     return replaced and not any(any(moment) for moment in what.finetune.moments(epochs))
+
+
+def _trains(what: "Experiment") -> bool:
+    """Whether its retrainings have an epoch at all."""
+    plan = what.finetune.plan(what.training.epochs, 1.0)
+    return plan is not None and (
+        plan.begin < Moment(applied(plan, what.training, what.retraining).epochs)
+    )
 
 
 def _retrains(what: "Experiment") -> bool:

@@ -42,6 +42,7 @@ class Experiment:
     exclude: layers that are never pruned: "first", "last", or names.
     when: "trained" prunes after dense training, "init" prunes the initial network instead;
         "steps" prunes inside one training, at the events of `steps`.
+    rescore_trained: whether "init" may score weights again after a level has trained them.
     dynamics: what masks do by themselves while the network retrains; None: they hold.
     penalty: a training with a penalty before each pruning, or None.
     recalibration: what is measured anew after each pruning, or None.
@@ -71,6 +72,7 @@ class Experiment:
     finetune: Finetune
     exclude: list[str] = field(default_factory=list)
     when: str = "trained"
+    rescore_trained: bool = False
     steps: Steps = field(default_factory=Steps)
     dynamics: Dynamics | None = None
     penalty: Penalty | None = None
@@ -88,6 +90,7 @@ class Experiment:
         check_offers(vars(self))
         check_offers({"exchange": self.exchange})
         self._check_values()
+        self._check_flags()
         check_parts(self)
         _ = self.pruner  # refuses a saliency that does not fit the structure
 
@@ -106,14 +109,17 @@ class Experiment:
             raise ValueError(
                 f"gradient_dtype must be null or bfloat16, got {self.gradient_dtype!r}"
             )
-        if not isinstance(self.sync_batch_norm, bool):
-            raise ValueError(f"sync_batch_norm must be true or false, got {self.sync_batch_norm!r}")
         for epoch in self.keep_epochs:
             if not 0 <= epoch <= self.training.epochs:
                 raise ValueError(
                     f"keep_epochs names epoch {epoch}, but dense training has epochs 0 to "
                     f"{self.training.epochs}; choose one of them or raise training.epochs"
                 )
+
+    def _check_flags(self) -> None:
+        for key in ("sync_batch_norm", "rescore_trained"):
+            if not isinstance(getattr(self, key), bool):
+                raise ValueError(f"{key} must be true or false, got {getattr(self, key)!r}")
 
     @property
     def starts_trained(self) -> bool:

@@ -20,6 +20,7 @@ PATHS = ("data.root", "data.verify")
 ADDED: dict[str, Any] = {
     "sync_batch_norm": False,
     "control": "none",
+    "rescore_trained": False,
     "finetune.recipe": "retraining",
     "steps": {
         "_target_": "harness.schedule.steps.Steps",
@@ -47,6 +48,8 @@ def scientific(
     for path, neutral in ADDED.items():
         if _get(kept, path) == neutral:
             _drop(kept, path)
+    if kept.get("when") != "init":
+        kept.pop("rescore_trained", None)  # a leave that only methods at initialisation need
     _name_as_before(kept)
     kept["weights"], kept["data_sha256"] = weights_sha256, data_sha256
     cleaned: Config = _without_nulls(kept)

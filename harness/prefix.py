@@ -24,8 +24,9 @@ READS = {
     "recalibrated": ("recalibration",),
     "finetuned": ("finetune", "retraining", "distillation", "dynamics"),
 }
-# Which states of dense training stay on disk: a missing one is trained again, bit for bit.
-UNREAD = ("keep_epochs",)
+# Which states of dense training stay on disk: a missing one is trained again, bit for bit. And a
+# leave to score trained weights, that changes no number.
+UNREAD = ("keep_epochs", "rescore_trained")
 # Of a schedule that passes its values on: they say no more than the targets that it asks for.
 PATH = ("_target_", "final", "values", "levels")
 # Parts whose classes say that they foresee no pruning (Penalty.names_units) or let no mask go at

@@ -13,7 +13,7 @@ from harness.launch.method import EXTRAS, method_of
 
 MAGNITUDE = {"saliency": "magnitude", "structure": "element", "allocation": "global_ranking"}
 CHOICES = {**MAGNITUDE, "method": "global_magnitude", "finetune": "keep"}
-CONFIG = {"when": "trained", "control": "none"}
+CONFIG = {"when": "trained", "control": "none", "rescore_trained": False}
 
 FILES = {
     "global_magnitude": "Global Magnitude",

@@ -3,9 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 from fair_survey import said, verdicts, write
+from survey_records import dense, make, write_run
 
 from harness.records import Record
+from harness.report.finding import Finding
+from harness.report.load import load
+from harness.report.training_budget import retraining_budget
 
 
 def test_equal_epochs_of_more_steps_are_another_budget(tmp_path: Path) -> None:
@@ -33,3 +38,44 @@ def test_a_budget_that_nobody_recorded_is_not_called_equal(tmp_path: Path) -> No
     write(tmp_path, lambda record: replace(record, epochs=None))  # type: ignore[arg-type]
     assert verdicts(tmp_path) == {"same retraining budget": "missing"}
     assert "45 results lack epochs or steps" in said(tmp_path, "same retraining budget")
+
+
+def whole(folder: Path, epochs: list[int], first: str = "initial") -> Finding:
+    """Magnitude of 3 dense epochs and 3 more beside SNIP, which trains so long at each level.
+
+    first: "initial", or "penalised": a penalty of so many epochs before the first pruning.
+    """
+    magnitude = {"method": "global_magnitude", "label": "Global Magnitude", "setting": "g"}
+    retrained = make(**magnitude, target_compression=4.0, epochs=3, steps=30)
+    write_run(folder / "g", dense(**magnitude, epochs=3, steps=30), retrained)
+    rows = [make(level=0, stage="initial", epochs=0, steps=0, target_compression=1.0)]
+    if first == "penalised":
+        length, *epochs = epochs
+        rows.append(make(stage="penalised", epochs=length, steps=10 * length))
+    for level, length in enumerate(epochs, start=1):
+        same = {"level": level, "target_compression": 4.0 ** (level / len(epochs))}
+        rows.append(make(**same, stage="pruned", epochs=0, steps=0))
+        rows.append(make(**same, epochs=length, steps=10 * length))
+    write_run(folder / "s", *rows)
+    return retraining_budget(load(folder))
+
+
+@pytest.mark.parametrize(
+    ("epochs", "first", "verdict"),
+    [
+        ([3], "initial", "pass"),  # pruned at initialisation: the dense network is not needed
+        ([1, 1, 1], "initial", "fail"),  # as long as the others' retraining, on trained weights
+        ([2, 2, 2], "initial", "pass"),
+        ([3, 3], "initial", "pass"),
+        ([1, 3], "initial", "fail"),
+        ([1, 2], "penalised", "fail"),
+        ([3, 3], "penalised", "pass"),
+    ],
+)
+def test_what_scores_trained_weights_without_a_dense_network_must_equal_the_others_in_all(
+    tmp_path: Path, epochs: list[int], first: str, verdict: str
+) -> None:
+    found = whole(tmp_path, epochs, first)
+    assert found.verdict == verdict
+    totals = f"in all, dense training too: Global Magnitude 6, SNIP {sum(epochs)}"
+    assert totals in found.evidence

@@ -188,11 +188,12 @@ def test_the_shipped_config_is_the_authors_code() -> None:
 def test_a_level_takes_the_authors_hundred_rounds_if_none_are_asked_for(
     more: list[str], rounds: int
 ) -> None:
-    experiment = build(composed(["method=synflow", *more]))
+    experiment = build(composed(["method=synflow", "schedule=one_shot", *more]))
     assert isinstance(experiment, Experiment)
     assert experiment.rounds == rounds
-    assert build(composed(["method=snip", *more])).rounds == (1 if rounds == 100 else 3)
-    assert build(composed(["method=iterative_snip"])).rounds == 100
+    snip = build(composed(["method=snip", "schedule=one_shot", *more]))
+    assert snip.rounds == (1 if rounds == 100 else 3)
+    assert build(composed(["method=iterative_snip", "schedule=one_shot"])).rounds == 100
 
 
 def test_it_scores_a_shipped_model() -> None:

@@ -63,7 +63,8 @@ def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf)
     A method that was asked for by name must keep its parts. Otherwise the run has the name of
     the method in conf/method/ that has its parts (of several, the one that leaves least to say),
     or that of the parts themselves. What it chooses of EXTRAS beyond the method follows in
-    brackets, then its matched control.
+    brackets, then whether a method at initialisation scores trained weights too, then its
+    matched control.
 
     choices: group -> chosen file; "None" where nothing is chosen, as Hydra's None reads as text.
 
@@ -74,8 +75,10 @@ def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf)
     actual = {**_flat(config), **chosen}
     method = _method(actual, {file.stem: file for file in _files(hydra)}, hydra)
     name, label = method.name, method.label
+    rescored = config["rescore_trained"] and config["when"] == "init"
+    scored = ["re-scored while training"] if rescored else []
     control = [] if config["control"] == "none" else [config["control"]]
-    for said in filter(None, (method.extras(actual), control)):
+    for said in filter(None, (method.extras(actual), scored, control)):
         name, label = "-".join([name, *said]).replace(" ", "_"), f"{label} ({', '.join(said)})"
     return name, label
 

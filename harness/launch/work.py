@@ -30,6 +30,11 @@ from harness.training.setting import Hooks
 from harness.whole_state import whole_state
 
 GAUGED = 16  # steps
+# An analysis prunes each layer of one network: whatever the schedule, it comes to no level 2.
+ALONE = {
+    "schedule": {"_target_": "harness.schedule.one_shot.OneShot", "final": 1.0},
+    "rescore_trained": False,
+}
 
 
 def carry_out(point: Point) -> Outcome:
@@ -46,7 +51,7 @@ def carry_out(point: Point) -> Outcome:
         raise ValueError(f"threads must be a whole number >= 1, got {threads!r}")
     torch.set_num_threads(threads)
     with heard(config["progress"]):
-        experiment = build(config)
+        experiment = build({**config, **ALONE} if point.command == "analyse" else config)
         point = named(point, experiment.data)
         options = _part(config, "ranks")
         with ranks_of_environment(config["device"], options) as ranks:

@@ -4,54 +4,26 @@ Source: Blalock et al. 2020, What is the State of Neural Network Pruning? (arXiv
 recommendations and checklist; the rules on seeds, data and budgets are the harness's own.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
-
-import pandas as pd
+from collections.abc import Callable
 
 from harness.report import stats
 from harness.report.baselines import labels_of
-from harness.report.cost import span
+from harness.report.finding import SECTION, Finding, found, pruned, sections
 from harness.report.folders import device, timings
 from harness.report.results import some
 from harness.report.survey import Survey
+from harness.report.training_budget import retraining_budget
 
 POINTS = (2, 4, 8, 16, 32)
 # How far a measured compression may be from an operating point.
 TOLERANCE = 0.05
-_SECTION = ["model", "data"]
 # Without these a latency says nothing.
 _OF_LATENCY = ("device", "batch", "dtype")
 
 
-@dataclass(frozen=True)
-class Finding:
-    """verdict: pass, fail, or missing (the records do not hold what is needed to tell)."""
-
-    verdict: str
-    evidence: str
-    way_out: str = ""
-
-
-def _found(problems: list[str], good: str, way_out: str, verdict: str = "fail") -> Finding:
-    if not problems:
-        return Finding("pass", good)
-    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
-    return Finding(verdict, "; ".join(problems[:3]) + more, way_out)
-
-
-def _pruned(survey: Survey) -> pd.DataFrame:
-    return survey.results[survey.results["level"] > 0]
-
-
-def _sections(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    for (model, data), same in rows.groupby(_SECTION):
-        yield f"{model}, {data}", same
-
-
 def operating_points(survey: Survey) -> Finding:
     problems = []
-    for where, rows in _sections(_pruned(survey)):
+    for where, rows in sections(pruned(survey)):
         for label, same in rows.groupby("label"):
             measured = same["compression"].to_numpy(dtype=float)
             lacks = [p for p in POINTS if not (abs(measured / p - 1) <= TOLERANCE).any()]
@@ -59,23 +31,23 @@ def operating_points(survey: Survey) -> Finding:
                 names = ", ".join(f"{point}x" for point in lacks)
                 problems.append(f"{label} ({where}) has no result at {names}")
     good = "every method has results at " + ", ".join(f"{point}x" for point in POINTS)
-    return _found(problems, good, "sweep over schedule.final=2,4,8,16,32 (unit: compression)")
+    return found(problems, good, "sweep over schedule.final=2,4,8,16,32 (unit: compression)")
 
 
 def seeds(survey: Survey) -> Finding:
-    counts = _pruned(survey).groupby([*_SECTION, "label", "asked"])["top1"].count()
+    counts = pruned(survey).groupby([*SECTION, "label", "asked"])["top1"].count()
     few = counts[counts < stats.FEW_SEEDS]
     problems = [
         f"{label} ({model}, {data}) at {asked:g}x has {count}"
         for model, data, label, asked, count in few.reset_index().itertuples(index=False)
     ]
     good = f"{counts.min()} or more seeds in each of {len(counts)} results"
-    return _found(problems, good, "add seed=0,1,2 to the sweep")
+    return found(problems, good, "add seed=0,1,2 to the sweep")
 
 
 def same_seeds(survey: Survey) -> Finding:
     problems = []
-    for where, rows in _sections(_pruned(survey)):
+    for where, rows in sections(pruned(survey)):
         every = set(rows["seed"])
         for (label, asked), same in rows.groupby(["label", "asked"]):
             lacks = sorted(every - set(same["seed"]))
@@ -83,41 +55,41 @@ def same_seeds(survey: Survey) -> Finding:
                 names = ", ".join(map(str, lacks))
                 problems.append(f"{label} ({where}) at {asked:g}x lacks seeds {names}")
     good = "all results of a model and data set have the same seeds"
-    return _found(problems, good, "run the seeds that are missing: the same sweep goes on")
+    return found(problems, good, "run the seeds that are missing: the same sweep goes on")
 
 
 def both_ratios(survey: Survey) -> Finding:
-    rows = _pruned(survey)
+    rows = pruned(survey)
     lacks = rows[rows[["compression", "speedup"]].isna().any(axis=1)]
     good = f"compression and theoretical speed-up are recorded in {len(rows)} results"
     problems = [f"{len(lacks)} results lack one: {some(lacks['folder'])}"] if len(lacks) else []
     way_out = "uncounted_operators of records.csv says why; a network without a weight has none"
-    return _found(problems, good, way_out, "missing")
+    return found(problems, good, way_out, "missing")
 
 
 def relative_accuracy(survey: Survey) -> Finding:
-    rows = _pruned(survey)
+    rows = pruned(survey)
     lacks = rows[rows["dense_top1"].isna()]
     good = f"top-1 and its change against the dense network are known for {len(rows)} results"
     problems = [f"{len(lacks)} of {len(rows)} results: {some(lacks['folder'])}"]
     way_out = "train the dense network of the same model, data and seed: any run with when=trained"
-    return _found(problems if len(lacks) else [], good, way_out, "missing")
+    return found(problems if len(lacks) else [], good, way_out, "missing")
 
 
 def dense_baseline(survey: Survey) -> Finding:
     dense = survey.results[survey.results["level"] == 0]
-    there = {where: rows for where, rows in _sections(dense)}
-    problems = [f"none on {at}" for at, _ in _sections(_pruned(survey)) if at not in there]
+    there = {where: rows for where, rows in sections(dense)}
+    problems = [f"none on {at}" for at, _ in sections(pruned(survey)) if at not in there]
     good = "dense networks of " + ", ".join(
         f"{rows['seed'].nunique()} seeds ({at})" for at, rows in there.items()
     )
-    return _found(problems, good, "run a method with when=trained beside these", "missing")
+    return found(problems, good, "run a method with when=trained beside these", "missing")
 
 
 def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
     def check(survey: Survey) -> Finding:
         absent, lacking = [], []
-        for where, rows in _sections(_pruned(survey)):
+        for where, rows in sections(pruned(survey)):
             labels = labels_of(kind, rows, survey.runs)
             mine = rows[rows["label"].isin(labels)]
             gone = sorted(set(rows["asked"]) - set(mine["asked"]))
@@ -128,7 +100,7 @@ def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
                 lacking.append(f"{', '.join(labels)} ({where}) has no result at {names}")
         verdict = "missing" if absent else "fail"
         good = "at every compression of the other methods"
-        return _found(absent + lacking, good, f"add {command} to the sweep", verdict)
+        return found(absent + lacking, good, f"add {command} to the sweep", verdict)
 
     return check
 
@@ -140,54 +112,18 @@ def same_dense(survey: Survey) -> Finding:
     measured = dense[["epochs", "steps", "top1", "loss", "validation_loss"]].astype(float).round(12)
     # NaN is equal to NaN here, as in networks that failed.
     alike = measured.groupby(list(measured), dropna=False).ngroup()
-    several = alike.groupby([dense[key] for key in [*_SECTION, "seed"]]).nunique()
+    several = alike.groupby([dense[key] for key in [*SECTION, "seed"]]).nunique()
     problems = [
         f"{model}, {data}, seed {seed}: {count} different ones"
         for model, data, seed, count in several.reset_index().itertuples(index=False)
         if count > 1
     ]
     good = f"one per seed, by accuracy, loss and training ({len(several)} in all)"
-    return _found(problems, good, "run all methods in one sweep: they share dense training")
-
-
-def retraining_budget(survey: Survey) -> Finding:
-    rows = _pruned(survey)
-    units = ("epochs", "steps")
-    totals = [f"total_{unit}" for unit in units]
-    before = survey.records[survey.records["level"] == 0].groupby("folder")[totals].last()
-    at_first = before.reindex(rows["folder"]).fillna(0).to_numpy()
-    spent = (rows[totals] - at_first).round(6).set_axis(units, axis="columns")
-    lacks = rows[spent.isna().any(axis=1)]
-    if len(lacks):
-        evidence = f"{len(lacks)} results lack epochs or steps: {some(lacks['folder'])}"
-        return Finding("missing", evidence, "run them again")
-    problems, whole = list[str](), list[str]()
-    for where, same in _sections(rows.assign(**spent)):
-        problems += _unusual(where, same, units)
-        costs = same.groupby("label")["total_epochs"].max()
-        apart = ", ".join(f"{label} {epochs:g}" for label, epochs in costs.items())
-        whole += [f"; in all, dense training too: {apart}"] if costs.nunique() > 1 else []
-    good = "equal epochs and steps of retraining at each compression" + "".join(whole)
-    return _found(problems, good, "give all methods the same retraining.epochs and rounds")
-
-
-def _unusual(where: str, rows: pd.DataFrame, units: Sequence[str]) -> Iterator[str]:
-    """Who was retrained otherwise than most at the same compression; each by the first unit."""
-    for unit in units:
-        usual = rows.groupby("asked")[unit].transform(lambda spent: spent.mode().iloc[0])
-        odd = rows.assign(usual=usual)[rows[unit] != usual]
-        for label, same in odd.groupby("label"):
-            others = _span(same["usual"])
-            yield f"{label} ({where}): {_span(same[unit])} {unit} where others have {others}"
-        rows = rows.drop(odd.index)
-
-
-def _span(epochs: "pd.Series[float]") -> str:
-    return span(epochs.min(), epochs.max())
+    return found(problems, good, "run all methods in one sweep: they share dense training")
 
 
 def validation_and_test(survey: Survey) -> Finding:
-    rows = _pruned(survey)
+    rows = pruned(survey)
     lacks = rows[rows[["validation_top1", "validation_loss"]].isna().any(axis=1) & ~rows["failed"]]
     if len(lacks):
         evidence = f"{len(lacks)} results have no validation metrics: {some(lacks['folder'])}"
@@ -199,21 +135,21 @@ def validation_and_test(survey: Survey) -> Finding:
     problems = [f"{len(equal)} results have one loss on both: {some(equal['folder'])}"]
     good = "both are recorded and differ; a level's last record counts, not its best"
     way_out = "validation samples must not be the test samples: check the data set's split"
-    return _found(problems if len(equal) else [], good, way_out)
+    return found(problems if len(equal) else [], good, way_out)
 
 
 def hardware(survey: Survey) -> Finding:
-    folders = sorted(set(_pruned(survey)["folder"]))
+    folders = sorted(set(pruned(survey)["folder"]))
     devices = {folder: device(survey.runs / folder) for folder in folders}
     lacks = [folder for folder, name in devices.items() if not name]
     good = "all runs name their device: " + ", ".join(sorted(set(devices.values())))
     problems = [f"{len(lacks)} of {len(folders)} runs do not name a device: {some(lacks)}"]
     way_out = "run them again, or copy environment.json beside their records"
-    return _found(problems if lacks else [], good, way_out, "missing")
+    return found(problems if lacks else [], good, way_out, "missing")
 
 
 def latency(survey: Survey) -> Finding:
-    folders = sorted(set(_pruned(survey)["folder"]))
+    folders = sorted(set(pruned(survey)["folder"]))
     claims = [
         (folder, line)
         for folder in folders
@@ -223,7 +159,7 @@ def latency(survey: Survey) -> Finding:
     bare = [folder for folder, line in claims if not all(line.get(name) for name in _OF_LATENCY)]
     good = f"{len(claims)} measurements name theirs" if claims else "none is claimed"
     problems = [f"{len(bare)} measurements lack one: {some(bare)}"]
-    return _found(problems if bare else [], good, "measure again: latency=... of this harness")
+    return found(problems if bare else [], good, "measure again: latency=... of this harness")
 
 
 CHECKS: dict[str, Callable[[Survey], Finding]] = {

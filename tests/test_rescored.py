@@ -1,0 +1,88 @@
+"""Methods at initialisation score the initial network, and trained weights only by leave."""
+
+import pytest
+from conftest import CONF
+from hydra import compose, initialize_config_dir
+
+from harness.identity import scientific
+from harness.launch.compose import composed
+from harness.launch.point import point_of
+from harness.launch.work import build
+
+LEVELS = ("method=snip", "schedule.levels=3")
+LEAVE = "rescore_trained=true"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        ((), "schedule=geometric schedule.levels=3 with finetune=keep scores trained weights"),
+        (("finetune=lr_rewind",), "schedule.levels=3 with finetune=lr_rewind"),
+        (("finetune=rewind_to_init",), "with finetune=rewind_to_init"),
+        (("finetune=reinit",), "with finetune=reinit"),
+        (("finetune=none", "penalty=l1"), "with penalty=l1"),
+        (("method=iterative_snip",), "schedule.rounds=N"),
+        (("schedule=constant", "schedule.levels=3", "dynamics=soft", "structure=row"), "rescore"),
+    ],
+)
+def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_for(
+    overrides: tuple[str, ...], said: str
+) -> None:
+    asked = (*LEVELS, *overrides)
+    if any(text.startswith("structure") for text in overrides):
+        asked = ("when=init", *overrides)
+    with pytest.raises(Exception, match=rf"when=init scores the initial network.*{said}"):
+        build(composed(asked))
+    assert build(composed((*asked, LEAVE))).rescore_trained
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ("method=snip", "schedule=one_shot"),
+        ("method=snip", "schedule=one_shot", "schedule.rounds=5", "finetune=lr_rewind"),
+        ("method=iterative_snip", "schedule.levels=1"),
+        (*LEVELS, "finetune=none"),
+        (*LEVELS, "retraining.epochs=0"),
+        ("method=rigl", "schedule=constant", "schedule.levels=3"),  # prunes at level 1 only
+        ("when=init", "schedule=one_shot", "penalty=l1"),
+    ],
+)
+def test_rounds_and_levels_without_training_are_no_second_score_of_trained_weights(
+    overrides: tuple[str, ...],
+) -> None:
+    build(composed(overrides))
+    with pytest.raises(Exception, match="rescore_trained=true, but nothing is scored after"):
+        build(composed((*overrides, LEAVE)))
+
+
+def test_the_leave_counts_for_nothing_where_none_is_needed() -> None:
+    trained = ("schedule.levels=3", "finetune=lr_rewind")
+    build(composed((*trained, LEAVE)))
+    build(composed(("when=steps", LEAVE)))
+    with pytest.raises(Exception, match="rescore_trained must be true or false, got 1"):
+        build(composed((*LEVELS, "rescore_trained=1")))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "label"),
+    [
+        ((*LEVELS, LEAVE), "SNIP (re-scored while training)"),
+        ((*LEVELS, LEAVE, "finetune=lr_rewind"), "SNIP (lr_rewind) (re-scored while training)"),
+        (("method=snip", "schedule=one_shot"), "SNIP"),
+        (("schedule.levels=3", LEAVE), "Global Magnitude"),
+    ],
+)
+def test_the_label_says_that_trained_weights_are_scored(
+    overrides: tuple[str, ...], label: str
+) -> None:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        cfg = compose("config", list(overrides), return_hydra_config=True)
+    assert point_of(cfg, cfg.hydra).label == label
+
+
+def test_the_leave_names_only_runs_that_need_it() -> None:
+    init, trained = {"when": "init"}, {"when": "trained"}
+    assert scientific({**init, "rescore_trained": False}) == scientific(init)
+    assert scientific({**trained, "rescore_trained": True}) == scientific(trained)
+    assert scientific({**init, "rescore_trained": True}) != scientific(init)
