@@ -24,6 +24,7 @@ from harness.records import no_weight_left
 from harness.request import Given, Request
 from harness.rounds import Rounds
 from harness.saliency.base import Saliency
+from harness.saliency.evidence import in_float32
 from harness.schedule.base import check_rounds, check_target
 from harness.structure.base import Structure, Units
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, copied, mean_alone
@@ -69,7 +70,8 @@ def score(
     cross-entropy. mean: the mean over processes, where there are several. structure: for a
     saliency of whole units ("filter", "neuron", "row"), whose scores have one entry per unit.
     example_input: a batch of inputs for such a structure; None takes it from batches. exclude:
-    layers that are left out: "first", "last", or names. seed: of what is drawn.
+    layers that are left out: "first", "last", or names. seed: of what is drawn. A model in
+    float16 or bfloat16 is scored in float32, on a copy that holds its rounded weights.
 
     >>> import harness, torch
     >>> model = torch.nn.Linear(2, 1, bias=False)
@@ -89,8 +91,8 @@ def score(
     parts = components(None, saliency, structure, None, seed)
     pruner = Pruner(parts.saliency, parts.structure, parts.allocation)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
-    units = request.units(model)
-    return pruner.scores(model, units, request.data(model))
+    wide = in_float32(model)
+    return pruner.scores(wide, request.units(wide), request.data(wide))
 
 
 def prune(
@@ -149,14 +151,17 @@ def prune(
     shared = parts.allocation if counts is None else Given(counts=counts)
     pruner = Pruner(parts.saliency, parts.structure, shared)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
-    units, facts, data = request.units(model), request.facts(model), request.data(model)
-    store = store_for(model, units)
+    wide = in_float32(model)
+    units, facts, data = request.units(wide), request.facts(wide), request.data(wide)
+    store = store_for(wide, units)
     store.shrink_to(masks or {})
-    alive, end, unit = _target(pruner, model, store, units, facts, density, counts or keep)
+    alive, end, unit = _target(pruner, wide, store, units, facts, density, counts or keep)
     goals = round_goals(alive, end, unit, parts.rounds if rounds is None else rounds)
-    with _restored_after_errors(model, store):
-        store.apply_to(model)
-        Rounds(pruner, units, data, facts).run(model, store, goals)
+    with _restored_after_errors(wide, store):
+        store.apply_to(wide)
+        Rounds(pruner, units, data, facts).run(wide, store, goals)
+    if wide is not model:
+        take_over(model, {name: wide.get_parameter(name).detach() for name in store.masks})
     if end > 0:
         _warn_of_empty(store.masks, [name for name in units if (counts or {}).get(name) != 0])
     return dict(store.masks)

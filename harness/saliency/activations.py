@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from harness.saliency.base import Grouping
-from harness.saliency.evidence import checked
+from harness.saliency.evidence import checked, zeros
 from harness.tensors import PRUNABLE, Batch, Loss, Mean, Tensors, evaluating, prunable_layers
 
 # One call's maps of a layer's units (units, ...) -> one value per unit.
@@ -200,7 +200,7 @@ class _Tally:
 
     @classmethod
     def of(cls, sources: dict[str, Source]) -> "_Tally":
-        return cls({name: source.like.clone() for name, source in sources.items()})
+        return cls(zeros({name: source.like for name, source in sources.items()}))
 
     def add(self, values: Tensors) -> None:
         for name, value in values.items():

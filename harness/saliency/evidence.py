@@ -1,7 +1,9 @@
 """What saliencies measure on data. Sums and sample counts, so that ranks can average them."""
 
+import copy
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +33,29 @@ def check_batch_norm(mode: str) -> None:
     """
     if mode not in BATCH_NORM:
         raise ValueError(f"batch_norm must be {' or '.join(BATCH_NORM)}, got {mode!r}")
+
+
+def in_float32(model: nn.Module) -> nn.Module:
+    """The model itself; or, if it holds float16 or bfloat16, a copy in which that is float32.
+
+    The one rule of half precision: a model is scored in float32, by its own weights as they are
+    rounded. In half precision small gradients and squares would be 0, and sums would stop to
+    grow. The copy takes 4 bytes for each such entry beside the model.
+    """
+    if not any(_is_narrow(tensor) for tensor in chain(model.parameters(), model.buffers())):
+        return model
+    whole = copy.deepcopy(model)
+    whole._apply(lambda tensor: tensor.float() if _is_narrow(tensor) else tensor)
+    return whole
+
+
+def _is_narrow(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.element_size() < 4
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In float32 at least; itself if it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 @contextmanager
@@ -69,7 +94,7 @@ def mean_gradients(
             not finite.
     """
     with probing(model, batch_norm) as parameters:
-        sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        sums = zeros(dict(parameters))
         samples = 0
         for inputs, labels in batches:
             gradients = torch.autograd.grad(
@@ -113,8 +138,7 @@ def mean_squared_gradients(
     samples = 0
     for gradients in sample_gradients(model, batches, loss):
         for name, gradient in gradients.items():
-            wide = gradient.to(sums[name].dtype)
-            sums[name].addcmul_(wide, wide)
+            sums[name].addcmul_(wide(gradient), wide(gradient))
         samples += 1
     return checked(mean(sums, samples), "squared gradient")
 

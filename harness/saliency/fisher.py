@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.saliency.evidence import mean_squared_gradients
+from harness.saliency.evidence import mean_squared_gradients, wide
 from harness.tensors import Batch, Loss, Mean, Tensors
 
 
@@ -28,4 +28,6 @@ class Fisher:
         return mean_squared_gradients(model, batches, loss, mean)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: weight.square() * evidence[name] / 2 for name, weight in weights.items()}
+        return {
+            name: wide(weight).square() * evidence[name] / 2 for name, weight in weights.items()
+        }

@@ -13,6 +13,7 @@ from harness.saliency.evidence import (
     hessian_times,
     mean_gradients,
     probing,
+    zeros,
 )
 from harness.tensors import Batch, Loss, Mean, Tensors
 
@@ -107,7 +108,7 @@ def mean_hessian_product(
             finite.
     """
     with probing(model, batch_norm) as parameters:
-        sums = {name: torch.zeros_like(p) for name, p in parameters.items()}
+        sums = zeros(dict(parameters))
         weights = list(parameters.values())
         samples = 0
         for inputs, labels in batches:

@@ -12,6 +12,7 @@ from harness.saliency.evidence import (
     differentiable_attention,
     hessian_times,
     probing,
+    wide,
     zeros,
 )
 from harness.seeds import derive
@@ -94,7 +95,7 @@ class Hutchinson:
         check_memory("saliency hutchinson", shapes, work, self.memory_limit_gb, way_out)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        changes = {n: weight.square() * evidence[n] / 2 for n, weight in weights.items()}
+        changes = {n: wide(weight).square() * evidence[n] / 2 for n, weight in weights.items()}
         if self.negative == "absolute":
             return {name: change.abs() for name, change in changes.items()}
         if self.negative == "subtract_min":

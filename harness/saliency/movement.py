@@ -4,10 +4,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import nn
 
-from harness.saliency.evidence import checked, mean_gradients
+from harness.saliency.evidence import checked, mean_gradients, zeros
 from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
 
 
@@ -56,7 +55,7 @@ class Movement:
         every_step, moving = list(batches), copy.deepcopy(model)
         weights = prunable_weights(moving)
         alive = {name: weight != 0 for name, weight in weights.items()}
-        scores = {name: torch.zeros_like(weight) for name, weight in weights.items()}
+        scores = zeros(weights)
         for step in range(self.steps):
             gradients = self._gradients(step, moving, every_step, loss, mean)
             for name, weight in weights.items():
