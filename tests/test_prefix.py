@@ -40,7 +40,7 @@ FIRST: dict[str, Place | None] = {
     "recalibration": RECALIBRATED,
     "finetune": FINETUNED,
     "distillation": FINETUNED,
-    "keep_epochs": None,
+    **dict.fromkeys(("keep_epochs", "rescore_trained"), None),
 }
 
 
@@ -186,7 +186,7 @@ def test_a_schedule_from_outside_is_its_own() -> None:
 def test_every_stage_reads_something_of_its_own() -> None:
     found = reads(FULL, ASKED)
     assert all(found.values())
-    assert set().union(*found.values()) - {"asked"} == set(FULL) - {"keep_epochs"}
+    assert set().union(*found.values()) - {"asked"} == set(FULL) - {"keep_epochs", "rescore_trained"}
 
 
 def line(*keys: str) -> dict[Place, str]:
