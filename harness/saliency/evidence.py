@@ -50,7 +50,7 @@ def in_float32(model: nn.Module) -> nn.Module:
 
 
 def _is_narrow(tensor: Tensor) -> bool:
-    return tensor.is_floating_point() and tensor.element_size() < 4
+    return tensor.dtype in (torch.float16, torch.bfloat16)
 
 
 def wide(tensor: Tensor) -> Tensor:
