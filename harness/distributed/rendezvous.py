@@ -3,11 +3,13 @@
 import json
 import os
 import socket
+import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import cached_property
 from threading import Thread
 from typing import TypeVar
 from uuid import uuid4
@@ -15,12 +17,12 @@ from uuid import uuid4
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
+from harness.distributed.kept import ANSWER_S, bound_at, keep_store, own_address
 from harness.failures import RankLost, WrongEnvironment
 
 T = TypeVar("T")
 
 POLL_S = 0.05
-ANSWER_S = 30.0  # of a store that is there
 NAME_S = 30.0  # a cluster may add the name of a host a while after its start
 
 
@@ -53,15 +55,19 @@ class Place:
         return f"MASTER_ADDR:MASTER_PORT {self.host}:{self.port}"
 
     def store(self, keep: bool = False) -> Store:
-        """A connection of its own; `keep` starts the store."""
-        tcp = TCPStore(
-            self._reached_at,
-            self.port,
-            is_master=keep,
-            multi_tenant=True,  # a process may meet again before the last store is closed
-            wait_for_workers=False,
-            timeout=timedelta(seconds=ANSWER_S),
-        )
+        """A connection of its own; `keep` starts the store, at MASTER_ADDR alone."""
+        bound = bound_at(self._own, self.port) if keep and self._own else None
+        if bound:
+            tcp = keep_store(bound.detach(), self.port, self._own)
+        else:
+            tcp = TCPStore(
+                self._reached_at,
+                self.port,
+                is_master=keep,
+                multi_tenant=True,  # a process may meet again before the last store is closed
+                wait_for_workers=False,
+                timeout=timedelta(seconds=ANSWER_S),
+            )
         return PrefixStore(f"harness/{self.meeting}", tcp)
 
     def line(self) -> socket.socket:
@@ -71,7 +77,11 @@ class Place:
     @property
     def _reached_at(self) -> str:
         # The keeper's host may not be known, or not be reached, by that name from itself.
-        return "127.0.0.1" if self.is_kept_here else self.host
+        return (self._own or "127.0.0.1") if self.is_kept_here else self.host
+
+    @cached_property
+    def _own(self) -> str:
+        return own_address(self.host)
 
 
 def place_of_environment() -> Place:
@@ -96,13 +106,24 @@ def meet(place: Place, within_s: float) -> tuple[Place, Store, list[str]]:
     deadline = time.monotonic() + within_s
     if not place.is_kept_here:
         _reach(place, deadline)
+    elif not place._own:
+        print(
+            f"harness: MASTER_ADDR={place.host} names no address by which others reach this host, "
+            "so the store of the ranks listens at all of its addresses; give one as MASTER_ADDR",
+            file=sys.stderr,
+        )
     store = _joined(place)
     try:
         name = (_lead if place.rank == 0 else _follow)(place, store, deadline)
         meeting = PrefixStore(name, store)
         every = [json.loads(meeting.get(f"who/{rank}")) for rank in range(place.count)]
-    except RankLost:
+    except (RankLost, WrongEnvironment):
         raise
+    except (ValueError, TypeError) as error:
+        raise WrongEnvironment(
+            f"{place.where}: somebody else has written into the store of the ranks ({error}); "
+            "give every group a port of its own, which others cannot reach"
+        ) from error
     except RuntimeError as error:
         raise RankLost(
             f"{place.keeper} left {place.where} before all {place.count} ranks had come; see what "
