@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, Facts
-from harness.budget import Goal, counted, round_goals
+from harness.budget import Goal, round_goals
 from harness.delivery import put_into, read_delivery
 from harness.launch.build import build_part
 from harness.launch.components import components
@@ -115,18 +115,19 @@ def prune(
 ) -> Tensors:
     """Prunes the model in place, pruned weights become 0; returns the masks, True where kept.
 
-    density: kept share of all prunable weights, in (0, 1]; exactly round(density * n) stay, or all
-    that are alive, if that is less. Or keep: how many units stay (single weights with structure
-    "element"), one total or one count per tensor by parameter name; tensors that are not named
-    lose nothing. method: the name of a file in conf/method/, whose components and rounds are taken.
-    Components are objects or names of files in conf/; without a method they are magnitude, element
-    and the saliency's own default: uniform where its scores do not compare between layers, else
-    global_ranking. batches, loss, mean, exclude, seed: as in `score`. example_input: also for
-    budget="macs". masks: in force already, of the same structure; what they prune is zeroed and
-    stays pruned. Without them an earlier call is forgotten. rounds: in how many steps, with new
-    scores at each; None: as many as the method or the saliency's authors take. A tensor that is
-    left without a weight, and was not asked to be, is warned of (UserWarning). After an error the
-    model is as it was.
+    density: kept share of what the structure may prune after `exclude`, in (0, 1]. Of n single
+    weights exactly round(density * n) stay, or all that are alive, if that is less; a unit counts
+    by the parameters that it owns: weights, bias and norm. Or keep: how many units stay (single
+    weights with structure "element"), one total or one count per tensor by parameter name; tensors
+    that are not named lose nothing. method: the name of a file in conf/method/, whose components
+    and rounds are taken. Components are objects or names of files in conf/; without a method they
+    are magnitude, element and the saliency's own default: uniform where its scores do not compare
+    between layers, else global_ranking. batches, loss, mean, exclude, seed: as in `score`.
+    example_input: also for budget="macs". masks: in force already, of the same structure; what
+    they prune is zeroed and stays pruned. Without them an earlier call is forgotten. rounds: in how
+    many steps, with new scores at each; None: as many as the method or the saliency's authors take.
+    A tensor that is left without a weight, and was not asked to be, is warned of (UserWarning).
+    After an error the model is as it was.
 
     >>> import harness, torch
     >>> from torch import nn
@@ -195,15 +196,14 @@ def _target(
     """Returns how much is alive, what shall be left of it, and what both count."""
     if (density is None) == (keep is None):
         raise ValueError(f"give one of density and keep, got density={density} and keep={keep}")
-    counts = "units" if density is None else counted("density", pruner.budget)
-    alive = pruner.alive(model, store, units, facts, counts)
     if density is None:
-        return sum(alive.values()), _total(keep, alive), counts
+        alive = pruner.alive(model, store, units, facts, "units")
+        return sum(alive.values()), _total(keep, alive), "units"
     check_target("density", density, "density")
     account = pruner.account("density", model, units, facts)
-    end = account.share_of(density) * account.removable
+    end, counts = account.share_of(density) * account.removable, account.counts
     pruner.check(Goal(round(end), counts), model, units, facts)
-    return sum(alive.values()), end, counts
+    return sum(pruner.alive(model, store, units, facts, counts).values()), end, counts
 
 
 def _total(keep: int | Mapping[str, int] | None, alive: Counts) -> int:

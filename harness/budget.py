@@ -1,4 +1,4 @@
-"""What a target counts (weights, parameters, multiply-accumulates), and counts that meet it."""
+"""What a target counts (parameters, multiply-accumulates), and counts that meet it."""
 
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
@@ -7,7 +7,7 @@ from torch import nn
 
 from harness.allocation.base import Allocation, Layer, Layers, Unreachable
 from harness.schedule.base import path
-from harness.tensors import Counts, prunable_weights
+from harness.tensors import Counts
 
 # Who asks for a limit of reach in six digits, rounded to either side, gets the limit.
 ROUNDING = 1e-5
@@ -19,18 +19,21 @@ SPAN = 128
 class Account:
     """What a model has of a thing, and how much of it pruning can remove.
 
-    counts: "weights" (prunable ones), "parameters" (all), or "macs" (of one sample).
+    A density is of what can be removed: the units that the structure may prune after `exclude`.
+    Compression and speed-up are of the whole model.
+
+    counts: "parameters", "macs" (of one sample), or "units".
     """
 
     unit: str  # of what is asked: "density", "compression" or "speedup"
-    total: int
+    total: int  # of the whole model; for a density, what is removable
     removable: int  # in the units that the structure prunes
     counts: str
 
     def share_of(self, asked: float) -> float:
-        """Kept share of the removable part that makes the whole model reach what is asked.
+        """Kept share of the removable part at which the model reaches what is asked.
 
-        asked: a density in (0, 1], or a compression or speed-up >= 1.
+        asked: a density in (0, 1], which is that share, or a compression or speed-up >= 1.
 
         Raises:
             ValueError: what is never removed alone exceeds it; it names the reachable limit. Or
@@ -38,22 +41,21 @@ class Account:
         """
         if self.removable == 0:
             raise ValueError(_nothing_to_remove(self.counts))
-        fixed = self.total - self.removable
-        left = asked * self.total if self.unit == "density" else self.total / asked
+        if self.unit == "density":
+            return asked
+        fixed, left = self.total - self.removable, self.total / asked
         if left < fixed - ROUNDING * self.total:
-            rule = "at least" if self.unit == "density" else "at most"
             raise ValueError(
                 f"{self.unit} {asked} cannot be reached: {fixed} of {self.total} are never removed "
-                f"by this structure; ask for {rule} {self.limit(0.0)}"
+                f"by this structure; ask for at most {self.limit(0.0)}"
             )
-        share = max(0.0, left - fixed) / self.removable
-        return asked if (fixed, self.unit) == (0, "density") else share
+        return max(0.0, left - fixed) / self.removable
 
     def asked_of(self, share: float) -> float:
-        """The inverse of share_of: density, compression or speed-up of the whole model."""
-        left = self.total - self.removable + share * self.removable
+        """The inverse of share_of: a density, or compression or speed-up of the whole model."""
         if self.unit == "density":
-            return left / self.total
+            return share
+        left = self.total - self.removable + share * self.removable
         return self.total / left if left else float("inf")
 
     def limit(self, share: float) -> str:
@@ -73,7 +75,7 @@ class Goal:
     """How much the removable part may still hold after the event."""
 
     keep: int
-    counts: str  # as in Account, or "units"
+    counts: str  # as in Account
 
 
 def round_goals(alive: int, end: float, counts: str, rounds: int) -> list[Goal]:
@@ -82,38 +84,37 @@ def round_goals(alive: int, end: float, counts: str, rounds: int) -> list[Goal]:
     Round k keeps round(alive (end / alive)^(k / rounds)), the last one round(end). `end` is not
     rounded before, so that a run and a call of the Python API go through the same counts.
 
-    >>> [goal.keep for goal in round_goals(1000, 40.4, "weights", rounds=4)]
+    >>> [goal.keep for goal in round_goals(1000, 40.4, "parameters", rounds=4)]
     [448, 201, 90, 40]
     """
     return [Goal(round(keep), counts) for keep in path(alive, end, rounds)]
 
 
-def counted(unit: str, budget: str) -> str:
+def counted(unit: str, budget: str, equal_shares: bool = False) -> str:
     """What a target in this unit counts under this budget of an allocation.
 
-    A speed-up counts multiply-accumulates under any.
+    A speed-up counts multiply-accumulates under any. equal_shares: of the allocation.
 
     >>> counted("density", "params"), counted("speedup", "params"), counted("density", "macs")
-    ('weights', 'macs', 'macs')
+    ('parameters', 'macs', 'macs')
+    >>> counted("density", "params", equal_shares=True)
+    'units'
     """
     if budget == "macs" or unit == "speedup":
         return "macs"
-    return "weights" if unit == "density" else "parameters"
+    return "units" if unit == "density" and equal_shares else "parameters"
 
 
 def total_of(model: nn.Module, counts: str, macs: int) -> int:
     """What the model has, prunable or not; macs: of the whole dense network, one sample."""
-    return {
-        "weights": sum(weight.numel() for weight in prunable_weights(model).values()),
-        "parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "macs": macs,
-    }[counts]
+    if counts == "macs":
+        return macs
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def cost(layer: Layer, counts: str) -> int:
     """Of one unit of the layer."""
     return {
-        "weights": layer.weights_per_unit,
         "parameters": layer.parameters_per_unit,
         "macs": layer.macs_per_unit,
         "units": 1,

@@ -13,6 +13,7 @@ from harness.allocation.base import Facts
 from harness.checkpoints import STAGE, Checkpoints, State
 from harness.checks import check_network, check_steps
 from harness.coverage import check_alive_nowhere, tell_untied_head
+from harness.density import Scope
 from harness.inside import Inside
 from harness.latencies import note_latency
 from harness.metrics.latency import Latency
@@ -45,10 +46,10 @@ class Levels:
 
     passed: the last stage that is recorded; -1 none, 0 dense or initial, then four per level.
     past: what was found at each of them. mixed: bits of it were made on other numerics.
-    share: kept share of what can be removed, in force. chosen: masks of the coming pruning, where
-    a penalty had to know them. speedup: dense / live multiply-accumulates that the retraining
-    under way, or the next one, begins with. along: biases and norms as they were before their
-    units were pruned, where these may recover. training: the state of one that was cut off.
+    scope: what its densities are of. share: kept share of what can be removed, in force. chosen:
+    masks of the coming pruning, where a penalty had to know them. speedup: dense / live MACs that
+    the retraining under way, or the next one, begins with. along: biases and norms as they were
+    before their units were pruned, if these may recover. training: of one that was cut off.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class Levels:
         self.units = without(units, what.exclude, places)
         check_alive_nowhere(self.units, graph)
         tell_untied_head(self.units, self.network, graph)
+        self.scope = Scope(what.structure, self.units, every=units)
         self.store = store_for(self.network, self.units, what.may_grow)
         self.macs = subject.macs(self.network)
         self.facts = Facts(
@@ -221,7 +223,8 @@ class Levels:
         """save: this is no place inside a training."""
         # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
         self.ranks.check_equal(self.store.masks, "masks in force")
-        measured = self.subject.measure(self.network, self.store.masks, self.macs)
+        of = (self.store.masks, self.macs, self.scope)
+        measured = self.subject.measure(self.network, *of)
         masks = self.store.digest if level else ""
         found = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}
         if self.macs.uncounted:

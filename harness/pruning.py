@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from harness.allocation.base import Allocation, Facts, Layer, Layers, Places
 from harness.budget import Account, Goal, cost, counted, counts_for, held, least_units, total_of
 from harness.control import check_control, controlled
+from harness.density import alive_units, parameters_per_unit
 from harness.finite import checked_scores, naming_broken
 from harness.masks import MaskStore
 from harness.metrics.macs import said_uncounted
@@ -81,7 +82,8 @@ class Pruner:
             ValueError: it counts multiply-accumulates, and those of a weight are not known.
         """
         layers = self._layers(self._ones(model, units), model, units, facts)
-        counts = counted(unit, budget or self.budget)
+        equal_shares = getattr(self.allocation, "equal_shares", False)
+        counts = counted(unit, budget or self.budget, equal_shares)
         removable = held(layers, {name: one.units for name, one in layers.items()}, counts)
         if counts == "macs" and facts.uncounted:
             raise ValueError(
@@ -89,7 +91,8 @@ class Pruner:
                 f"{said_uncounted(facts.uncounted)}; ask for a density or a compression, with "
                 "budget=params"
             )
-        return Account(unit, total_of(model, counts, facts.total_macs), removable, counts)
+        total = removable if unit == "density" else total_of(model, counts, facts.total_macs)
+        return Account(unit, total, removable, counts)
 
     def alive(
         self, model: nn.Module, store: MaskStore, units: Units, facts: Facts, counts: str
@@ -98,20 +101,19 @@ class Pruner:
         layers = self._layers(self._ones(model, units), model, units, facts, store.masks)
         return {name: layer.alive * cost(layer, counts) for name, layer in layers.items()}
 
-    def check(self, goal: Goal, model: nn.Module, units: Units, facts: Facts = NOTHING) -> None:
-        """What can be refused before any training.
+    def check(self, goal: Goal, model: nn.Module, units: Units, facts: Facts = NOTHING) -> int:
+        """Refuses what can be before any training; returns how many units stay, or goal.keep.
 
         Raises:
             Unreachable: floors forbid the goal; with the smallest reachable density.
-            ValueError: the saliency cannot score this model, or the allocation cannot meet the
-                goal otherwise.
+            ValueError: the saliency cannot score this model, or the goal cannot be met otherwise.
         """
         if hasattr(self.saliency, "check"):
             self.saliency.check(model, units)
         layers = self._layers(self._ones(model, units), model, units, facts)
         least_units(self.allocation, layers, goal)
-        if not getattr(self.allocation, "needs_curves", False):
-            counts_for(self.allocation, layers, goal)
+        curves = getattr(self.allocation, "needs_curves", False)
+        return goal.keep if curves else sum(counts_for(self.allocation, layers, goal).values())
 
     def decide(
         self,
@@ -152,7 +154,8 @@ class Pruner:
         masks: those that the method came to from the ones in `store`, whatever its rounds.
         """
         weights = {name: model.get_parameter(name).detach() for name in units}
-        kept, alive = ({n: self._alive(found[n]) for n in units} for found in (masks, store.masks))
+        both = (masks, store.masks)
+        kept, alive = ({n: alive_units(self.structure, of[n]) for n in units} for of in both)
         magnitudes = {name: self.structure.pool(weights[name].abs()) for name in units}
         chosen = controlled(self.control, kept, alive, magnitudes, self.seed)
         return self.masks_of(chosen, units, weights)
@@ -171,7 +174,7 @@ class Pruner:
 
     def _found(
         self, read: Reader, model: nn.Module, units: Units, data: Calibration
-    ) -> tuple[Tensors, dict[str, Tensor]]:
+    ) -> tuple[Tensors, Tensors]:
         """Evidence and scores; a saliency of units learns what goes with them."""
         more: dict[str, Any] = {"units": units} if self.saliency.granularity == "unit" else {}
         evidence = read("evidence", model, data.batches, data.loss, data.mean, **more)
@@ -210,19 +213,17 @@ class Pruner:
             pooled = scores[name]
             count = pooled.numel()
             if masks is not None:
-                alive = self._alive(masks[name])
+                alive = alive_units(self.structure, masks[name])
                 count = int(alive.count_nonzero())
                 if count < pooled.numel():
                     pooled = torch.where(alive, pooled, -torch.inf)
-            per_unit = weight.numel() // pooled.numel()
             layers[name] = Layer(
                 shape=tuple(weight.shape),
                 kind=type(modules[name]).__name__,
                 position=positions.get(name, len(standing)),
                 alive=count,
                 scores=pooled,
-                weights_per_unit=per_unit,
-                parameters_per_unit=per_unit + len(companions),
+                parameters_per_unit=parameters_per_unit(weight, pooled.numel(), companions),
                 macs_per_unit=facts.macs.get(name, 0) // pooled.numel(),
                 depth=len(standing),
                 first=name in places.first,
@@ -242,12 +243,6 @@ class Pruner:
         """Equal scores, one per unit."""
         weights = {name: model.get_parameter(name).detach() for name in units}
         return {name: self.structure.pool(torch.ones_like(w)) for name, w in weights.items()}
-
-    def _alive(self, mask: Tensor) -> Tensor:
-        if self.structure.granularity == "weight":
-            return mask
-        # A unit is alive while any of its weights is: pooling the mask says so for any structure.
-        return self.structure.pool(mask.float()) > 0
 
     def masks_of(self, kept: Tensors, units: Units, weights: Tensors) -> Tensors:
         """Masks of units by weight -> masks of these weights and of what goes along."""

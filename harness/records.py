@@ -10,12 +10,15 @@ from typing import Any, Protocol
 from harness.typed import Typed, finite
 
 VERSION = 6
+# What the ratios count, of the whole network whatever is excluded.
+COMPRESSION_OF = "all parameters; weights by their non-zeros, biases and norms with their units"
+SPEEDUP_OF = "multiply-accumulates of one sample; weights by their non-zeros"
 # Of a level, in their order.
 STAGES = ("penalised", "pruned", "recalibrated", "finetuned")
 
 # In [0, 1], where they are measured.
 SHARES = (
-    *("target_density", "density", "density_of_masks", "effective_density"),
+    *("target_density", "density", "density_of_masks", "density_of_weights", "effective_density"),
     *("top1", "top5", "validation_top1"),
 )
 
@@ -66,12 +69,17 @@ class Record:
     seed: int
     level: int
     stage: str
+    # What `density`, `target_density` and `density_of_masks` are a kept share of: the units that
+    # the structure may prune, less those of excluded layers, as in "weights, without fc3". Units
+    # of several weights count by the parameters that each owns: weights, bias and norm.
+    density_of: str
     # Asked; what both count is in target_counts.
-    target_density: float  # kept share of prunable weights, in (0, 1]
-    target_compression: float  # parameters before / after, >= 1
-    density: float  # measured: non-zero share of prunable weights, in [0, 1]
-    compression: float | None  # all parameters before / after, read from the weights
-    speedup: float | None  # theoretical: multiply-accumulates of the whole network before / after
+    target_density: float  # in (0, 1]
+    target_compression: float  # parameters of the whole network before / after, >= 1
+    density: float  # measured: single weights that are not 0, units with such a weight, in [0, 1]
+    density_of_weights: float  # of all convolutions and linear layers: non-zero share, in [0, 1]
+    compression: float | None  # before / after, of what compression_of says
+    speedup: float | None  # theoretical: before / after, of what speedup_of says
     parameters: int  # left
     macs: int | None  # left, per sample
     top1: float  # test data, share of samples in [0, 1]
@@ -81,13 +89,14 @@ class Record:
     validation_loss: float | None
     epochs: float  # trained since the record before; whole but inside a training
     steps: int
-    layers: dict[str, float]  # density per prunable tensor
+    layers: dict[str, float]  # as density_of_weights, per tensor
     masks: str  # digest of the masks in force, "" when dense
     # Whose samples BatchNorm took its statistics from: "none" (the network has no BatchNorm),
     # "per_rank" (with several ranks another network than with one), or "all_ranks".
     batch_norm: str = "none"
     # What the network has lost beyond its weights; None: not measured.
-    # Share of prunable weights on a path of non-zero weights from input to output, in [0, density].
+    # Of all convolutions and linear layers: share of weights on a path of non-zero weights from
+    # input to output, in [0, density_of_weights].
     effective_density: float | None = None
     empty_layers: list[str] | None = None  # prunable tensors without a non-zero weight
     # Per prunable tensor that has any: neurons or filters without live input or output.
@@ -106,12 +115,14 @@ class Record:
     # Of a treatment that only a later level ends, whose result is then the run's (masks that shrink
     # inside one training, soft pruning): no result of its own.
     on_the_way: bool = False
-    # Kept share of prunable weights by the masks; `density` is less where a kept weight is 0, as
-    # one that was grown and never got a gradient.
+    # `density` by the masks; that is less where a kept weight is 0, as one that was grown and never
+    # got a gradient.
     density_of_masks: float | None = None
-    # "parameters": density counts prunable weights, compression all parameters; "macs": both count
-    # multiply-accumulates (allocation.budget=macs, schedule.unit=speedup).
+    # What target_density and target_compression count: "parameters", or "macs"
+    # (allocation.budget=macs, schedule.unit=speedup).
     target_counts: str = "parameters"
+    compression_of: str = COMPRESSION_OF
+    speedup_of: str = SPEEDUP_OF
     # Of the training that this record ends, after each of its epochs; None: not measured, empty:
     # nothing was trained, or goes on. Mean loss per sample as it was minimised, over the epoch's
     # steps and without a penalty; top-1 on validation data, in [0, 1].

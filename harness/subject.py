@@ -10,12 +10,13 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.calibration import Samples
 from harness.data.base import Splits
+from harness.density import Scope
 from harness.distillation.base import Distillation
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import synced
 from harness.metrics.macs import Macs, count_macs
 from harness.metrics.reach import reach
-from harness.metrics.size import density, kept_share, layer_densities, parameters_left, ratio
+from harness.metrics.size import layer_densities, nonzero_share, parameters_left, ratio
 from harness.models.base import Model
 from harness.pruning import Calibration
 from harness.seeds import derive
@@ -173,10 +174,12 @@ class Subject:
         """Counted once: they follow from shapes, not from the weights' values."""
         return count_macs(network, torch.zeros_like(self.sample()[:1]))
 
-    def measure(self, network: nn.Module, masks: Tensors, macs: Macs) -> dict[str, object]:
+    def measure(
+        self, network: nn.Module, masks: Tensors, macs: Macs, scope: Scope
+    ) -> dict[str, object]:
         """Everything a record says about the network's size and accuracy, by the record's names.
 
-        macs: of this network, whatever of it is pruned.
+        macs: of this network, whatever of it is pruned. scope: what its densities are of.
 
         Raises:
             PrunedWeightAlive: a weight is not 0 where its mask says that it is pruned.
@@ -188,8 +191,10 @@ class Subject:
         macs_left = None if macs.uncounted else macs.left(weights)
         connected = reach(network, self.splits.shape)
         return {
-            "density": density(weights),
-            "density_of_masks": kept_share(network, masks),
+            "density": scope.density(weights),
+            "density_of_masks": scope.density(masks),
+            "density_of_weights": nonzero_share(weights),
+            "density_of": scope.said(),
             "layers": layer_densities(weights),
             "effective_density": connected.effective_density,
             "empty_layers": connected.empty,

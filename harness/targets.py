@@ -89,16 +89,19 @@ class Targets:
         return turns if level else [Turn(numbers[-1], shares[-1], 1)]
 
     def _check(self, goal: Goal) -> None:
-        try:
-            self.what.pruner.check(goal, self.network, self.units, self.facts)
-        except Unreachable as error:
-            limit = self.account.limit(error.share)
-            raise ValueError(f"{error}, a {self.account.unit} of {limit}") from error
         account = self.account
-        if goal.keep == 0 and account.removable == account.total:
+        try:
+            left = self.what.pruner.check(goal, self.network, self.units, self.facts)
+        except Unreachable as error:
+            if account.unit == "density":
+                raise
+            limit = account.limit(error.share)
+            raise ValueError(f"{error}, a {account.unit} of {limit}") from error
+        if left == 0 and account.removable == account.total:
             rule = "at least" if account.unit == "density" else "at most"
+            way_out = f"ask for {rule} {account.limit(1 / account.total)}"
             raise ValueError(
                 f"the {account.unit} that schedule asks for cannot be reached: it leaves nothing "
-                f"of {account.total} {account.counts}; ask for {rule} "
-                f"{account.limit(1 / account.total)}"
+                f"of {account.total} {account.counts}; "
+                + ("set allocation.min_units=1, or keep more" if goal.keep else way_out)
             )

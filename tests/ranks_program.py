@@ -65,7 +65,7 @@ def prune_with_every_saliency(ranks: Ranks, out: Path) -> dict[str, object]:
             units = structure.units(network, inputs[:2])
             keep = sum(network.get_parameter(name).numel() for name in units) * 2 // 5
             store = store_for(network, units)
-            decision = pruner.decide(network, store, units, Goal(keep, "weights"), data)
+            decision = pruner.decide(network, store, units, Goal(keep, "parameters"), data)
             found[f"{file.stem} {str(dtype).removeprefix('torch.')}"] = {
                 "scores": pruner.scores(network, units, data),
                 "masks": ranks.agree(decision.masks),

@@ -20,7 +20,7 @@ def layers(**scores: list[float]) -> Layers:
         units = torch.tensor(values)
         alive = int((units > DEAD).sum())
         found[name] = Layer(
-            (len(values), 1), "Linear", position, alive, units, 1, 1,
+            (len(values), 1), "Linear", position, alive, units, 1,
             depth=len(scores),
             first=position == 0,
             last=position + 1 == len(scores),
@@ -58,7 +58,5 @@ def network(shapes: dict[str, tuple[int, ...]], rows: bool = False) -> Layers:
         each = math.prod(shape) // units
         scores = torch.ones(units)
         ends = {"first": position == 0, "last": position + 1 == len(shapes)}
-        found[name] = Layer(
-            shape, kind, position, units, scores, each, each, depth=len(shapes), **ends
-        )
+        found[name] = Layer(shape, kind, position, units, scores, each, depth=len(shapes), **ends)
     return found

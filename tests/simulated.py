@@ -103,7 +103,7 @@ def check_prunes_exactly(saliency: Any, allocation: Allocation, *keeps: int) -> 
     data = Calibration(small_batches(), cross_entropy, mean_alone)
     for keep in keeps:
         before = store.masks
-        decision = pruner.decide(model, store, units, Goal(keep, "weights"), data)
+        decision = pruner.decide(model, store, units, Goal(keep, "parameters"), data)
         store.shrink_to(decision.masks)  # refuses to revive
         with torch.no_grad():
             for name, value in decision.moved(store.masks).items():

@@ -26,6 +26,8 @@ def make(**changes: Any) -> Record:
         "target_density": 0.25,
         "target_compression": 4.0,
         "density": 0.25,
+        "density_of": "weights",
+        "density_of_weights": 0.25,
         "compression": 4.0,
         "speedup": 2.0,
         "parameters": 250,
@@ -55,7 +57,16 @@ def write_run(folder: Path, *rows: Record) -> Path:
 
 def dense(**changes: Any) -> Record:
     level0 = {"level": 0, "stage": "dense", "target_compression": 1.0, "compression": 1.0}
-    return make(**{**level0, "speedup": 1.0, "density": 1.0, "masks": "", **changes})
+    return make(
+        **{
+            **level0,
+            "speedup": 1.0,
+            "density": 1.0,
+            "density_of_weights": 1.0,
+            "masks": "",
+            **changes,
+        }
+    )
 
 
 def pruned(survey: Survey) -> pd.DataFrame:

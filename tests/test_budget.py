@@ -6,7 +6,7 @@ import torch
 from harness.allocation.base import Allocation, Layer, Layers
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.budget import Account, Goal, counted, counts_for
+from harness.budget import Account, Goal, counts_for
 from harness.models.mlp import Mlp
 from harness.pruning import Pruner
 from harness.saliency.fpgm import FPGM
@@ -18,34 +18,30 @@ from harness.tensors import Counts
 
 def layer(units: int, cost: int, best: float) -> Layer:
     scores = best - torch.arange(units) / 10
-    return Layer((units, cost), "Linear", 0, units, scores, cost, cost + 1)
+    return Layer((units, cost), "Linear", 0, units, scores, cost + 1)
 
 
-@pytest.mark.parametrize("unit", ["density", "compression"])
 @pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
-def test_neurons_of_unequal_cost_reach_the_nearest_number_there_is(
-    unit: str, allocation: Allocation
-) -> None:
+def test_neurons_of_unequal_cost_reach_the_nearest_number_there_is(allocation: Allocation) -> None:
     layers = {"a": layer(5, 3, best=1.01), "b": layer(4, 5, best=1.22), "c": layer(6, 4, best=1.33)}
-    along = 1 if unit == "compression" else 0
-    cost = {"a": 3 + along, "b": 5 + along, "c": 4 + along}
+    cost = {"a": 3 + 1, "b": 5 + 1, "c": 4 + 1}
 
     def held(counts: Counts) -> int:
         return sum(count * cost[name] for name, count in counts.items())
 
     reachable = [held(allocation.allocate(layers, keep)) for keep in range(5 + 4 + 6 + 1)]
     for goal in range(reachable[-1] + 1):
-        got = held(counts_for(allocation, layers, Goal(goal, counted(unit, "params"))))
+        got = held(counts_for(allocation, layers, Goal(goal, "parameters")))
         assert abs(got - goal) == min(abs(other - goal) for other in reachable)
 
 
 def test_of_two_equally_near_numbers_the_smaller_is_taken() -> None:
-    layers: Layers = {"a": layer(1, 4, best=2.0), "b": layer(3, 2, best=1.0)}
+    layers: Layers = {"a": layer(1, 3, best=2.0), "b": layer(3, 1, best=1.0)}
     allocation = GlobalRanking()
     # a holds 4, a and one of b 6, a and two of b 8.
-    assert counts_for(allocation, layers, Goal(5, "weights")) == {"a": 1, "b": 0}
-    assert counts_for(allocation, layers, Goal(6, "weights")) == {"a": 1, "b": 1}
-    assert counts_for(allocation, layers, Goal(7, "weights")) == {"a": 1, "b": 1}
+    assert counts_for(allocation, layers, Goal(5, "parameters")) == {"a": 1, "b": 0}
+    assert counts_for(allocation, layers, Goal(6, "parameters")) == {"a": 1, "b": 1}
+    assert counts_for(allocation, layers, Goal(7, "parameters")) == {"a": 1, "b": 1}
 
 
 def account_of(pruner: Pruner, unit: str) -> Account:
@@ -53,16 +49,20 @@ def account_of(pruner: Pruner, unit: str) -> Account:
     return pruner.account(unit, model, pruner.structure.units(model, torch.zeros(2, 3)))
 
 
-def test_a_budget_of_weights_counts_rows_and_one_of_parameters_their_biases_too() -> None:
+def test_a_density_is_of_what_may_go_and_a_compression_of_the_whole_model() -> None:
     pruner = Pruner(Magnitude(), Neuron(), GlobalRanking())
-    # fc1 5 x 3, fc2 4 x 5, fc3 2 x 4, and their biases.
-    assert account_of(pruner, "density") == Account("density", 43, 35, "weights")
+    # fc1 5 x 3, fc2 4 x 5, fc3 2 x 4, and their biases; fc3 makes the outputs.
+    assert account_of(pruner, "density") == Account("density", 44, 44, "parameters")
     assert account_of(pruner, "compression") == Account("compression", 54, 44, "parameters")
+    # Where all layers keep the same share, a density is a number of units.
+    uniform = Pruner(Magnitude(), Neuron(), Uniform())
+    assert account_of(uniform, "density") == Account("density", 9, 9, "units")
+    assert account_of(uniform, "compression") == Account("compression", 54, 44, "parameters")
 
 
 def test_a_budget_of_single_weights_leaves_biases_out() -> None:
     pruner = Pruner(Magnitude(), Element(), GlobalRanking())
-    assert account_of(pruner, "density") == Account("density", 43, 43, "weights")
+    assert account_of(pruner, "density") == Account("density", 43, 43, "parameters")
     assert account_of(pruner, "compression") == Account("compression", 54, 43, "parameters")
 
 
@@ -75,23 +75,22 @@ def test_a_saliency_of_units_has_the_budget_of_its_structure() -> None:
         assert own == other
 
 
-def test_a_density_of_a_wholly_removable_model_is_its_own_share() -> None:
-    assert Account("density", 43, 43, "weights").share_of(0.1) == 0.1
+def test_a_density_is_its_own_share() -> None:
+    account = Account("density", 43, 43, "parameters")
+    assert account.share_of(0.1) == account.asked_of(0.1) == 0.1
 
 
 def test_shares_by_hand() -> None:
-    # Of 100 weights 80 may go: half of the model is 30 of the 80.
-    assert Account("density", 100, 80, "weights").share_of(0.5) == 30 / 80
+    # Of 100 parameters 80 may go: a quarter of the model is 5 of the 80.
     assert Account("compression", 100, 80, "parameters").share_of(4.0) == 5 / 80
     assert Account("compression", 100, 80, "parameters").asked_of(0.0) == 5.0
-    assert Account("density", 100, 80, "weights").asked_of(0.5) == 0.6
     assert Account("compression", 100, 100, "parameters").asked_of(0.0) == float("inf")
 
 
 @pytest.mark.parametrize("unit", ["density", "compression"])
 @pytest.mark.parametrize("removable", [1, 17, 50, 99, 100])
 def test_what_is_asked_comes_back_from_its_share(unit: str, removable: int) -> None:
-    account = Account(unit, 100, removable, counted(unit, "params"))
+    account = Account(unit, 100, removable, "parameters")
     for share in (0.0, 0.01, 1 / 3, 0.5, 0.99, 1.0):
         asked = account.asked_of(share)
         if asked < float("inf"):
@@ -104,8 +103,3 @@ def test_what_is_asked_comes_back_from_its_share(unit: str, removable: int) -> N
 def test_an_unreachable_compression_is_refused_with_its_limit() -> None:
     with pytest.raises(ValueError, match=r"compression 6 .* 20 of 100 are never .*at most 5$"):
         Account("compression", 100, 80, "parameters").share_of(6)
-
-
-def test_an_unreachable_density_is_refused_with_its_limit() -> None:
-    with pytest.raises(ValueError, match=r"density 0.1 .* 20 of 100 are never .*at least 0.2$"):
-        Account("density", 100, 80, "weights").share_of(0.1)

@@ -47,7 +47,7 @@ def masks_of(
     units = structure.units(model, torch.zeros(2, 20).double())
     store = store_for(model, units)
     pruner = Pruner(saliency, structure, GlobalRanking(), control)
-    goals = [Goal(round(keep), "weights") for keep in path(200, 90, rounds)]
+    goals = [Goal(round(keep), "parameters") for keep in path(200, 90, rounds)]
     Rounds(pruner, units, DATA, NOTHING).run(model, store, goals)
     assert all((model.get_parameter(n)[~mask] == 0).all() for n, mask in store.masks.items())
     return store.masks
@@ -113,7 +113,7 @@ def test_controls_leave_weights_that_a_method_would_move() -> None:
         store = store_for(model, units)
         with torch.no_grad():
             model[0].weight.copy_(before)
-        Rounds(pruner, units, DATA, NOTHING).run(model, store, [Goal(2, "weights")])
+        Rounds(pruner, units, DATA, NOTHING).run(model, store, [Goal(2, "parameters")])
         moved = 1.0 if control == "none" else 0.0
         wanted = torch.where(store.masks["0.weight"], before + moved, 0.0)
         assert torch.equal(model[0].weight, wanted)
@@ -149,7 +149,7 @@ def test_a_round_is_not_begun_after_a_stop() -> None:
     units = Element().units(model, INPUTS)
     store = store_for(model, units)
     pruner = Pruner(NOISE, Element(), GlobalRanking())
-    goals = [Goal(keep, "weights") for keep in (100, 80, 60, 40)]
+    goals = [Goal(keep, "parameters") for keep in (100, 80, 60, 40)]
     with pytest.raises(KeyboardInterrupt):
         Rounds(pruner, units, DATA, NOTHING, begin=stop).run(model, store, goals)
     assert len(set(begun)) == 3

@@ -119,10 +119,10 @@ def test_floors_out_of_range_are_refused(
 
 def test_a_layer_knows_whether_it_is_the_classifier() -> None:
     scores = torch.zeros(4)
-    assert Layer((2, 2), "Linear", 2, 4, scores, 1, 1, depth=4, last=True).is_classifier
-    assert not Layer((2, 2), "Linear", 3, 4, scores, 1, 1, depth=4).is_classifier
-    assert not Layer((2, 2, 1, 1), "Conv2d", 3, 4, scores, 1, 1, depth=4, last=True).is_classifier
-    assert Layer((2, 2, 1), "OwnConvolution", 0, 4, scores, 1, 1).is_convolution
+    assert Layer((2, 2), "Linear", 2, 4, scores, 1, depth=4, last=True).is_classifier
+    assert not Layer((2, 2), "Linear", 3, 4, scores, 1, depth=4).is_classifier
+    assert not Layer((2, 2, 1, 1), "Conv2d", 3, 4, scores, 1, depth=4, last=True).is_classifier
+    assert Layer((2, 2, 1), "OwnConvolution", 0, 4, scores, 1).is_convolution
 
 
 def dear(found: Layers, *costs: int) -> Layers:
@@ -221,7 +221,7 @@ def lenet_5(structure: Structure) -> tuple[Account, Layers]:
     store = MaskStore({name: model.get_parameter(name) for name in units})
     data = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
     pruner.decide(model, store, units, Goal(1000, "macs"), data, facts)
-    return pruner.account("density", model, units, facts), seen
+    return pruner.account("compression", model, units, facts), seen
 
 
 @every("allocation")

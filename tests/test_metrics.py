@@ -5,8 +5,8 @@ from torch import Tensor, nn
 from harness.metrics.macs import macs
 from harness.metrics.size import (
     PrunedWeightAlive,
-    density,
     layer_densities,
+    nonzero_share,
     parameters_left,
     ratio,
 )
@@ -49,15 +49,15 @@ def pruned_linear() -> tuple[nn.Module, dict[str, Tensor]]:
     return model, {"0.weight": mask}
 
 
-def test_density_is_the_non_zero_share_of_all_weights_together() -> None:
+def test_the_non_zero_share_is_of_all_weights_together() -> None:
     weights = {"a": torch.tensor([1.0, 0.0, 0.0, 0.0]), "b": torch.tensor([[1.0, -2.0]])}
-    assert density(weights) == 3 / 6
+    assert nonzero_share(weights) == 3 / 6
     assert layer_densities(weights) == {"a": 0.25, "b": 1.0}
 
 
-def test_density_of_nothing_is_refused() -> None:
+def test_a_share_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="give the prunable weights"):
-        density({})
+        nonzero_share({})
 
 
 def test_without_masks_all_parameters_are_left() -> None:

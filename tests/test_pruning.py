@@ -85,7 +85,7 @@ def test_the_smallest_weights_of_the_network_go() -> None:
     pruner = Pruner(Magnitude(), Element(), GlobalRanking())
     store = store_for(model, {"0.weight": (), "1.weight": ()})
     units = pruner.structure.units(model, torch.zeros(2, 2))
-    masks = pruner.decide(model, store, units, Goal(3, "weights"), NO_DATA).masks
+    masks = pruner.decide(model, store, units, Goal(3, "parameters"), NO_DATA).masks
     assert masks["0.weight"].tolist() == [[True, False], [True, False]]
     assert masks["1.weight"].tolist() == [[True, False]]
 
@@ -96,7 +96,7 @@ def test_deciding_masks_changes_neither_model_nor_masks() -> None:
     units = pruner.structure.units(model, SAMPLE)
     store = store_for(model, units)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    pruner.decide(model, store, units, Goal(3, "weights"), NO_DATA)
+    pruner.decide(model, store, units, Goal(3, "parameters"), NO_DATA)
     assert kept(store) == 20
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -125,7 +125,7 @@ def test_dead_units_are_not_counted_when_the_living_ones_score_below_zero() -> N
     store.shrink_to({"0.weight": torch.tensor([[False, True], [True, True]])})
     saliency = Given({"0.weight": [[9.0, -3.0], [-1.0, -2.0]]})
     pruner = Pruner(saliency, Element(), GlobalRanking())
-    masks = pruner.decide(model, store, {"0.weight": ()}, Goal(2, "weights"), NO_DATA).masks
+    masks = pruner.decide(model, store, {"0.weight": ()}, Goal(2, "parameters"), NO_DATA).masks
     assert masks["0.weight"].tolist() == [[False, False], [True, True]]
 
 
@@ -143,7 +143,7 @@ def test_a_removed_neuron_takes_bias_and_norm_with_it() -> None:
     saliency = Given({"fc1.weight": [[1.0] * 3, [3.0] * 3, [2.0] * 3]})
     pruner = Pruner(saliency, Neuron(), GlobalRanking())
     store = store_for(model, pruner.structure.units(model, SAMPLE))
-    prune(pruner, model, store, 3, "density")
+    prune(pruner, model, store, 6, "density")
     for name in ("fc1.bias", "bn1.weight", "bn1.bias"):
         assert store.masks[name].tolist() == [False, True, False]
     assert store.masks["fc1.weight"].tolist() == [[False] * 3, [True] * 3, [False] * 3]
@@ -162,7 +162,7 @@ def test_a_score_that_is_not_finite_is_refused_with_its_tensor(bad: float) -> No
     pruner = Pruner(saliency, Element(), GlobalRanking())
     units = pruner.structure.units(model, SAMPLE)
     with pytest.raises(ValueError, match="Given gave fc2.weight scores that are not finite"):
-        pruner.decide(model, store_for(model, units), units, Goal(2, "weights"), NO_DATA)
+        pruner.decide(model, store_for(model, units), units, Goal(2, "parameters"), NO_DATA)
 
 
 def test_an_allocation_sees_each_layer_as_it_is() -> None:
@@ -178,13 +178,13 @@ def test_an_allocation_sees_each_layer_as_it_is() -> None:
     units = pruner.structure.units(model, SAMPLE)
     store = store_for(model, units)
     store.shrink_to({"fc2.weight": torch.tensor([[True], [False], [True]]).expand(3, 4)})
-    pruner.decide(model, store, units, Goal(12, "weights"), NO_DATA)
+    pruner.decide(model, store, units, Goal(12, "parameters"), NO_DATA)
 
     assert list(seen) == ["fc1.weight", "fc2.weight"]
     second = seen["fc2.weight"]
     assert (second.shape, second.kind, second.position) == ((3, 4), "Linear", 1)
     assert (second.alive, second.units) == (2, 3)
-    assert (second.weights_per_unit, second.parameters_per_unit) == (4, 5)
+    assert second.parameters_per_unit == 5
     assert second.scores.isinf().tolist() == [False, True, False]
 
 
@@ -205,7 +205,9 @@ def test_a_saliency_is_given_the_calibration_data() -> None:
     pruner = replace(Pruner(Magnitude(), Element(), Uniform()), saliency=Looking())
     units = pruner.structure.units(model, SAMPLE)
     store = store_for(model, units)
-    pruner.decide(model, store, units, Goal(2, "weights"), Calibration(batches, loss, mean_alone))
+    pruner.decide(
+        model, store, units, Goal(2, "parameters"), Calibration(batches, loss, mean_alone)
+    )
     assert seen == [(batches, loss, mean_alone)]
 
 
@@ -213,7 +215,7 @@ def test_what_a_saliency_cannot_score_is_refused_before_any_training() -> None:
     model = network(5)
     units = Neuron().units(model, SAMPLE)
     with pytest.raises(ValueError, match="needs a BatchNorm with a scale that fc1 alone feeds"):
-        Pruner(BNScale(), Neuron(), Uniform()).check(Goal(3, "weights"), model, units)
+        Pruner(BNScale(), Neuron(), Uniform()).check(Goal(3, "parameters"), model, units)
 
 
 def test_a_goal_that_floors_forbid_is_refused_before_any_training() -> None:
@@ -221,9 +223,9 @@ def test_a_goal_that_floors_forbid_is_refused_before_any_training() -> None:
     units = Element().units(model, SAMPLE)
     pruner = Pruner(Magnitude(), Element(), Uniform(min_density=0.4))
     # 15 weights in fc1 and 10 in fc2: 6 and 4 stay.
-    pruner.check(Goal(10, "weights"), model, units)
+    pruner.check(Goal(10, "parameters"), model, units)
     with pytest.raises(ValueError, match=r"cannot keep 9 of 25 .* hold 10; .* pruned is 0\.4"):
-        pruner.check(Goal(9, "weights"), model, units)
+        pruner.check(Goal(9, "parameters"), model, units)
 
 
 def test_an_allocation_that_cannot_meet_the_goal_is_refused_before_any_training() -> None:
@@ -231,4 +233,4 @@ def test_an_allocation_that_cannot_meet_the_goal_is_refused_before_any_training(
     units = Element().units(model, SAMPLE)
     pruner = Pruner(Magnitude(), Element(), Manual(densities={"fc9": 0.5}))
     with pytest.raises(ValueError, match="fc9"):
-        pruner.check(Goal(9, "weights"), model, units)
+        pruner.check(Goal(9, "parameters"), model, units)

@@ -47,7 +47,7 @@ def kept(saliency: Saliency, seed: int, rounds: int) -> Counts:
     pruner = Pruner(saliency, Element(), GlobalRanking())
     store = MaskStore(prunable_weights(model))
     for share in path(1.0, 1 / COMPRESSION, rounds):
-        goal = Goal(round(share * WEIGHTS), "weights")
+        goal = Goal(round(share * WEIGHTS), "parameters")
         store.shrink_to(pruner.decide(model, store, units, goal, calibration(seed)).masks)
         store.apply_to(model)
     counts = {name: int(weight.count_nonzero()) for name, weight in prunable_weights(model).items()}

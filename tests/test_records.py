@@ -30,6 +30,7 @@ TRAINED = {
 COLLAPSED = replace(
     record(1, "pruned"),
     density=0.003,
+    density_of_weights=0.003,
     effective_density=0.001,
     empty_layers=["fc1.weight"],
     dead_units={"fc1.weight": 500, "fc2.weight": 7},
@@ -140,4 +141,6 @@ def test_a_run_that_leaves_weights_everywhere_does_not_warn(tmp_path: Path) -> N
     done = harness(*TINY, "schedule.final=0.3", f"runs={tmp_path}")
     assert done.returncode == 0 and "warning" not in done.stderr
     *_, last = records_of(only_run(tmp_path))
-    assert last.effective_density is not None and 0 < last.effective_density <= last.density
+    assert (
+        last.effective_density is not None and 0 < last.effective_density <= last.density_of_weights
+    )

@@ -15,7 +15,7 @@ from harness.report.load import load
 
 
 def collapsed(**changes: Any) -> Record:
-    lost = {"density": 0.01, "effective_density": 0.0, "dead_units": {"a": 4, "b": 2}}
+    lost = {"density_of_weights": 0.01, "effective_density": 0.0, "dead_units": {"a": 4, "b": 2}}
     return make(**{**lost, "empty_layers": ["a.weight"], **changes})
 
 
@@ -25,7 +25,7 @@ UNMEASURED = {"effective_density": None, "empty_layers": None, "dead_units": Non
 def test_collapse_is_noted_with_method_compression_and_layers(tmp_path: Path) -> None:
     write_run(tmp_path / "0", collapsed(seed=0, empty_layers=["a.weight", "b.weight"]))
     write_run(tmp_path / "1", collapsed(seed=1, effective_density=0.002))
-    write_run(tmp_path / "2", make(seed=2, density=0.01, effective_density=0.004))
+    write_run(tmp_path / "2", make(seed=2, density_of_weights=0.01, effective_density=0.004))
 
     survey = load(tmp_path)
 
@@ -53,11 +53,13 @@ def test_units_without_input_or_output_alone_are_numbers_and_no_note(tmp_path: P
 
 
 def test_collapse_is_in_the_csv_and_in_the_table_of_the_page(tmp_path: Path) -> None:
-    write_run(tmp_path / "0", dense(), collapsed(effective_density=0.0025))
+    of = {"density": 0.005, "density_of": "weights, without b"}
+    write_run(tmp_path / "0", dense(), collapsed(effective_density=0.0025, **of))
     report(tmp_path)
 
     summary = pd.read_csv(tmp_path / "report" / "summary.csv").iloc[-1]
     assert summary["effective_density_share_mean"] == 0.0025
+    assert (summary["density_share_mean"], summary["density_of"]) == (0.005, "weights, without b")
     assert (summary["dead_units_count_mean"], summary["empty_layers"]) == (6, "a")
     assert (summary["collapsed_seeds"], summary["cut_seeds"]) == (1, 0)
     row = pd.read_csv(tmp_path / "report" / "records.csv").iloc[-1]
@@ -65,7 +67,8 @@ def test_collapse_is_in_the_csv_and_in_the_table_of_the_page(tmp_path: Path) -> 
     assert row["dead_units"] == '{"a": 4, "b": 2}'
     page = Page(tmp_path / "report" / "report.html")
     (shown,) = page.numbers
-    assert shown["Weights kept, %"] == "1"
+    assert (shown["Density, %"], shown["Density is of"]) == ("0.5", "weights, without b")
+    assert shown["All weights kept, %"] == "1"
     assert shown["Weights that connect input and output, %"] == "0.25"
     assert shown["Units without live input or output"] == "6"
     assert shown["Layers without a weight"] == "a"

@@ -177,9 +177,10 @@ def test_another_budget_than_the_allocations_may_be_asked_for() -> None:
             of.pruner.account(unit, of.model, of.units, of.facts, budget)
             for of, budget in ((which, "macs"), (other, None), (other, "params"), (which, None))
         ]
-        assert counts[0] == counts[1] == Account(unit, TOTAL, TOTAL - 405_000, "macs")
+        whole = TOTAL - 405_000 if unit == "density" else TOTAL
+        assert counts[0] == counts[1] == Account(unit, whole, TOTAL - 405_000, "macs")
         assert counts[2] == counts[3]
-        assert counts[3].counts == {"density": "weights", "compression": "parameters"}[unit]
+        assert counts[3].counts == {"density": "units", "compression": "parameters"}[unit]
 
 
 def test_shares_by_hand() -> None:
@@ -194,10 +195,9 @@ def test_shares_by_hand() -> None:
 def test_a_limit_is_rounded_to_the_side_that_can_be_reached() -> None:
     assert Account("speedup", 5, 2, "macs").limit(0.0) == "1.66666"
     assert Account("compression", 5, 2, "parameters").limit(0.0) == "1.66666"
-    assert Account("density", 3, 2, "weights").limit(0.0) == "0.333334"
-    assert Account("density", 10, 3, "weights").limit(0.0) == "0.7"
+    assert Account("density", 3, 3, "parameters").limit(1 / 3) == "0.333334"
     # 0.1 + 0.2 and the like are no reason to round up.
-    assert Account("density", 10, 10, "weights").limit(0.1 + 0.2) == "0.3"
+    assert Account("density", 10, 10, "parameters").limit(0.1 + 0.2) == "0.3"
 
 
 def test_a_speed_up_of_a_model_whose_macs_are_unknown_is_refused() -> None:

@@ -41,10 +41,12 @@ def test_wandb_run_says_what_it_is(log: wandb_log.WandbLog) -> None:
     assert log.config["schedule"] == {"levels": 2, "densities": [0.5, 0.25]}
 
 
-def test_wandb_draws_levels_over_density_and_epochs_over_epoch(log: wandb_log.WandbLog) -> None:
+def test_wandb_draws_levels_over_the_density_of_all_weights_and_epochs_over_epoch(
+    log: wandb_log.WandbLog,
+) -> None:
     stages = ("initial", "dense", "penalised", "pruned", "recalibrated", "finetuned")
-    over_density = {f"{name}/*": "density" for name in (*stages, "weights")}
-    axes = {"density": "", "compression": "", "epoch": ""}
+    over_density = {f"{name}/*": "density_of_weights" for name in (*stages, "weights")}
+    axes = {"density_of_weights": "", "compression": "", "epoch": ""}
     assert log.step_metrics == {**axes, **over_density, "training/*": "epoch"}
 
 
@@ -53,11 +55,13 @@ def test_wandb_stage_gets_a_row_with_its_density_and_a_step_made_of_the_compress
 ) -> None:
     pruned, finetuned, next_level = log.history[:3]
     assert [row["_step"] for row in (pruned, finetuned, next_level)] == [2000, 2001, 4000]
-    where = ("level", "density", "compression", "target_compression")
+    where = ("level", "density_of_weights", "compression", "target_compression")
     assert [finetuned[name] for name in where] == [1, 0.5, 1.99, 2]
+    assert (finetuned["density"], finetuned["density_of"]) == (0.5, "weights")
     assert (pruned["pruned/top1"], finetuned["finetuned/top1"]) == (0.4, 0.9)
     assert (next_level["pruned/parameters"], log.history[3]["finetuned/parameters"]) == (250, 250)
-    for metric in ("loss", "validation_top1", "validation_loss", "density", "speedup", "macs"):
+    metrics = ("loss", "validation_top1", "validation_loss", "density_of_weights", "speedup")
+    for metric in (*metrics, "macs"):
         assert f"finetuned/{metric}" in finetuned
 
 
@@ -72,6 +76,7 @@ def test_wandb_row_of_a_stage_has_a_histogram_of_its_layers_densities(
 
 def test_wandb_summary_has_the_last_level(log: wandb_log.WandbLog) -> None:
     assert (log.summary["finetuned/parameters"], log.summary["density"]) == (250, 0.25)
+    assert log.summary["density_of"] == "weights"
 
 
 def test_wandb_gets_the_density_of_every_layer_once(log: wandb_log.WandbLog) -> None:

@@ -81,7 +81,8 @@ def test_wandb_gets_the_masks_with_their_shapes(log: wandb_log.WandbLog) -> None
     (masks,) = [one for one in log.artifacts if one.type == "masks"]
     assert masks.name == "masks-0123456789ab"
     assert masks.metadata["shapes"] == {"conv.weight": [1, 2, 2], "fc.weight": [9]}
-    assert (masks.metadata["method"], masks.metadata["density"]) == ("global_magnitude", 0.5)
+    found = [masks.metadata[name] for name in ("method", "density", "density_of")]
+    assert found == ["global_magnitude", 0.5, "weights"]
     (path,) = masks.files.values()
     assert read_masks(path.parent)["fc.weight"].tolist() == MASKS["fc.weight"].tolist()
 

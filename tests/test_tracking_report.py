@@ -69,7 +69,7 @@ def test_report_draws_the_sweeps_runs_by_method(
     assert (sent["projectName"], sent["displayName"]) == ("mine", "Pruning survey: other, survey")
     spec = json.loads(sent["spec"])
     assert ("compression", "finetuned/top1") in drawn(spec)
-    assert ("density", "finetuned/top1") in drawn(spec)
+    assert ("density_of_weights", "finetuned/top1") in drawn(spec)
     assert ("epoch", "training/loss") in drawn(spec)
     (grid,) = [block for block in spec["blocks"] if block["type"] == "panel-grid"]
     (shown,) = grid["metadata"]["runSets"]

@@ -87,7 +87,7 @@ def test_taylor_scores_single_weights_and_is_pooled() -> None:
         pruner = Pruner(Taylor(), structure, GlobalRanking())
         units = structure.units(model, IMAGES)
         store = store_for(model, units)
-        goal = Goal(size, "weights") if structure == Element() else Goal(3, "units")
+        goal = Goal(size, "parameters") if structure == Element() else Goal(3, "units")
         masks = pruner.decide(model, store, units, goal, calibration()).masks
         kept = sum(int(masks[n].sum()) for n in units)
         rows = sum(int(masks[n].flatten(1).any(1).sum()) for n in units)

@@ -26,6 +26,8 @@ def record(level: int, stage: str) -> Record:
         target_density=1 / compression,
         target_compression=compression,
         density=1 / compression,
+        density_of="weights",
+        density_of_weights=1 / compression,
         compression=compression - level / 100,
         speedup=1.5,
         parameters=1000 // 2**level,

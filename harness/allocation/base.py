@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.selection import check_keep
 from harness.tensors import Counts
 
-BUDGETS = {"params": "weights or parameters", "macs": "multiply-accumulates"}
+BUDGETS = {"params": "parameters", "macs": "multiply-accumulates"}
 
 # (density, mean loss) of a network in which this layer alone is pruned, by falling density.
 Curve = tuple[tuple[float, float], ...]
@@ -29,8 +29,7 @@ class Layer:
     position: int  # in the order of a forward pass; 0 is the first prunable layer
     alive: int  # units not yet pruned
     scores: Tensor  # one per unit, higher stays; pruned units are -inf
-    weights_per_unit: int
-    parameters_per_unit: int  # with the bias and norm parameters that go with the unit
+    parameters_per_unit: int  # its weights, and the bias and norm parameters that go with them
     macs_per_unit: int = 0  # multiply-accumulates of one sample
     depth: int = 0  # prunable layers of the model
     first: bool = False  # it reads nothing but the network's input; there may be several
@@ -146,13 +145,15 @@ class Allocation(ABC):
     min_units, min_density: no layer falls below so many of its units, or below that share of
     them (rounded up), as far as they are alive. A layer that a rule would leave below gets its
     floor, and the others share the rest by the same rule.
-    budget: what the schedule's target counts. "params": weights, or parameters when the target is
-    a compression. "macs": multiply-accumulates, so that a density of 0.1 keeps a tenth of them
-    and a compression of 10 is a theoretical speed-up of 10.
+    budget: what the schedule's target counts. "params": parameters. "macs": multiply-accumulates,
+    so that a density of 0.1 keeps a tenth of those that may be pruned, and a compression of 10 is
+    a theoretical speed-up of 10.
 
     nested: one unit more never takes a unit from any layer. A rule that ranks units is nested; one
     that rounds proportions is not (the Alabama paradox of largest remainders).
     needs_curves: the rule reads Layer.curve. needs_places: it reads Layer.position, first or last.
+    equal_shares: every layer keeps the same share of its units, whatever they cost. A density is
+    then a number of units, and one unit's cost never moves the other layers.
 
     Raises:
         ValueError: a field is out of range.
@@ -165,6 +166,7 @@ class Allocation(ABC):
     nested: ClassVar[bool] = False
     needs_curves: ClassVar[bool] = False
     needs_places: ClassVar[bool] = False
+    equal_shares: ClassVar[bool] = False
     floor_keys: ClassVar[str] = "min_units and min_density"
 
     def __post_init__(self) -> None:

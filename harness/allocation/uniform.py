@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.allocation.apportion import apportion
 from harness.allocation.base import Allocation, Layers
@@ -9,8 +10,11 @@ from harness.tensors import Counts
 class Uniform(Allocation):
     """Every layer keeps the same share of its units ("layerwise"), classifier included.
 
-    The total is exact: rounding is settled by largest remainder.
+    The total is exact: rounding is settled by largest remainder. At density d a layer of n units
+    keeps d n, rounded up or down.
     """
+
+    equal_shares: ClassVar[bool] = True
 
     def share(self, layers: Layers, keep: int) -> Counts:
         sizes = {name: layer.units for name, layer in layers.items()}

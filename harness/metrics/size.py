@@ -1,4 +1,4 @@
-"""Density and parameter counts, read from the weights and checked against the masks."""
+"""Shares of non-zero weights and parameter counts, read from the weights, checked against masks."""
 
 from torch import Tensor, nn
 
@@ -9,7 +9,7 @@ class PrunedWeightAlive(RuntimeError):
     """A weight is not 0 although its mask says that it is pruned."""
 
 
-def density(weights: Tensors) -> float:
+def nonzero_share(weights: Tensors) -> float:
     """Non-zero share of all weights together, in [0, 1].
 
     Raises:
@@ -17,13 +17,13 @@ def density(weights: Tensors) -> float:
     """
     total = sum(weight.numel() for weight in weights.values())
     if not total:
-        raise ValueError("density of no weights at all is undefined; give the prunable weights")
+        raise ValueError("a share of no weights at all is undefined; give the prunable weights")
     return sum(map(_nonzeros, weights.values())) / total
 
 
 def layer_densities(weights: Tensors) -> dict[str, float]:
     """Non-zero share of each tensor, in [0, 1]."""
-    return {name: density({name: weight}) for name, weight in weights.items()}
+    return {name: nonzero_share({name: weight}) for name, weight in weights.items()}
 
 
 def parameters_left(model: nn.Module, masks: Tensors) -> int:
@@ -80,14 +80,3 @@ def _check_dead(name: str, mask: Tensor, parameter: Tensor) -> None:
             f"{name}: {alive} of {_nonzeros(~mask)} pruned values are not 0; "
             "was the mask not applied after a step or a load?"
         )
-
-
-def kept_share(model: nn.Module, masks: Tensors) -> float:
-    """Share of prunable weights that masks keep; a weight without a mask is kept whole.
-
-    Raises:
-        ValueError: the model has no prunable weight.
-    """
-    sizes = {name: weight.numel() for name, weight in prunable_weights(model).items()}
-    kept = [int(masks[n].count_nonzero()) if n in masks else size for n, size in sizes.items()]
-    return sum(kept) / sum(sizes.values())

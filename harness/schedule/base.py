@@ -6,7 +6,7 @@ from difflib import get_close_matches
 from typing import ClassVar, Protocol
 
 UNITS = {
-    "density": "share of prunable weights kept",
+    "density": "kept share of what may be pruned",
     "compression": "parameters before / after",
     "speedup": "multiply-accumulates before / after",
 }
@@ -38,7 +38,7 @@ class Schedule(Protocol):
         """The kept share of the prunable part at level 1, 2, ..., in (0, 1], never rising.
 
         `share_of` turns one value in `unit` into such a share, or raises ValueError for a value
-        that the model cannot reach. For weights pruned one by one to a density it is the identity.
+        that the model cannot reach. For a density it is the identity.
 
         Raises:
             ValueError: a value cannot be reached, or the schedule has no levels.

@@ -12,6 +12,7 @@ class Element:
     """Single weights of every convolution and linear layer; biases and norms stay."""
 
     granularity: ClassVar[str] = "weight"
+    noun: ClassVar[str] = "weight"
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         return {name: () for name in prunable_weights(model)}

@@ -81,7 +81,7 @@ def _panels(wr: Any) -> list[Any]:
     curves = ("training/loss", "training/validation_top1")
     lines = [
         *(wr.LinePlot(x="compression", y=[name], log_x=True) for name in over_density[:2]),
-        *(wr.LinePlot(x="density", y=[name], log_x=True) for name in over_density),
+        *(wr.LinePlot(x="density_of_weights", y=[name], log_x=True) for name in over_density),
         *(wr.LinePlot(x="epoch", y=[name]) for name in curves),
     ]
     cost = wr.ScatterPlot(

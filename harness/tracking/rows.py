@@ -13,7 +13,7 @@ METRICS = (
     "loss",
     "validation_top1",
     "validation_loss",
-    "density",
+    "density_of_weights",
     "speedup",
     "parameters",
     "macs",
@@ -26,9 +26,10 @@ METRICS = (
 )
 LAYER_COLUMNS = ("compression", "level", "stage", "layer", "density")
 
-# What a row's measurements are drawn over, by the beginning of their names.
-AXES = {"training": "epoch", "weights": "density"} | {
-    stage: "density" for stage in ("initial", "dense", *STAGES)
+# What a row's measurements are drawn over, by the beginning of their names. Not `density`, which
+# is of something else in a run of another structure or with excluded layers.
+AXES = {"training": "epoch", "weights": "density_of_weights"} | {
+    stage: "density_of_weights" for stage in ("initial", "dense", *STAGES)
 }
 
 # A training ends with these, unless another level goes on with it.
@@ -36,13 +37,14 @@ TRAINED = frozenset({"dense", "penalised", "finetuned"})
 
 
 def row(record: Record) -> dict[str, float]:
-    """Measurements as "stage/metric", beside the density that they are drawn over.
+    """Measurements as "stage/metric", beside what they are drawn over.
 
     Where it was not measured, there is no such row rather than a gap that looks like one.
     """
     measured = {name: getattr(record, name) for name in METRICS} | _connected(record)
     named = {f"{record.stage}/{name}": value for name, value in measured.items()} | {
         "density": record.density,
+        "density_of_weights": record.density_of_weights,
         "compression": record.compression,
         "target_compression": record.target_compression,
         "level": record.level,

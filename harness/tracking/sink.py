@@ -23,6 +23,9 @@ from harness.tracking.sent import Sent
 if TYPE_CHECKING:
     import wandb
 
+# What a run ends with, beside its level and compression.
+_DENSITIES = ("density", "density_of", "density_of_weights")
+
 
 class RunSink:
     """Whatever W&B raises is told once and the caller goes on.
@@ -61,7 +64,7 @@ class RunSink:
         self._attempt(lambda: self._send_layers(with_weights=done and self._histograms))
         if done and self._last:
             last = self._last
-            facts = {name: getattr(last, name) for name in ("level", "density", "compression")}
+            facts = {name: getattr(last, name) for name in ("level", "compression", *_DENSITIES)}
             self._attempt(lambda: self._leaving.log(self._run, self._info, facts))
         self._attempt(lambda: self._run.finish(exit_code=exit_code))
         if done:
@@ -78,7 +81,7 @@ class RunSink:
         if isinstance(one, Epoch):
             return self._steps.next(), one.row
         shown = {f"{one.stage}/layer_densities": _histogram(densities(one))} if one.layers else {}
-        return self._steps.of(one), row(one) | shown
+        return self._steps.of(one), row(one) | shown | {"density_of": one.density_of}
 
     def _brings_dense(self) -> bool:
         if self._first is None:
@@ -92,9 +95,7 @@ class RunSink:
             return
         values: dict[str, Any] = {
             "layers": wandb.Table(columns=[*LAYER_COLUMNS], data=[*self._layers]),
-            "density": self._last.density,
-            "compression": self._last.compression,
-            "level": self._last.level,
+            **{name: getattr(self._last, name) for name in ("level", "compression", *_DENSITIES)},
         }
         if with_weights:
             found = live_weights(self._info.folder)

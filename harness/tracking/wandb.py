@@ -155,7 +155,7 @@ class Wandb:
             notes=self.notes,
             config=info.config,
         )
-        for axis in ("density", "compression", "epoch"):
+        for axis in ("density_of_weights", "compression", "epoch"):
             run.define_metric(axis)
         for beginning, axis in AXES.items():
             run.define_metric(f"{beginning}/*", step_metric=axis)

@@ -9,7 +9,7 @@ from torch.nn.utils import prune
 from benchmarks.figure import Figure, Side, in_turns, ratio
 from benchmarks.task import OPTIMIZERS, checked_difference, network, recipe, setting
 from harness.masks import MaskStore
-from harness.metrics.size import density
+from harness.metrics.size import nonzero_share
 from harness.selection import top_counts, top_each
 from harness.tensors import prunable_layers, prunable_weights
 from harness.training.setting import Hooks
@@ -58,7 +58,7 @@ def compared(store: MaskStore, optimizer: str) -> float:
     train(theirs, optimizer, 1)
     for layer in prunable_layers(ours):
         prune.remove(theirs.get_submodule(layer.removesuffix(".weight")), "weight")
-    left = density(prunable_weights(ours))
+    left = nonzero_share(prunable_weights(ours))
     if left > DENSITY:
         raise RuntimeError(f"density is {left} after training, not {DENSITY}; the masks leak")
     return checked_difference(ours.state_dict(), theirs.state_dict(), "network pruned by torch")

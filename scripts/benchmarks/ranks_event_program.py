@@ -59,7 +59,7 @@ class Event:
         no_data = Calibration([], F.cross_entropy, self.ranks.mean)
         self.ranks.check_equal(self.store.masks, "masks in force")
         masks = self.pruner.decide(
-            self.model, self.store, dict.fromkeys(weights, ()), Goal(keep, "weights"), no_data
+            self.model, self.store, dict.fromkeys(weights, ()), Goal(keep, "parameters"), no_data
         ).masks
         self.store.shrink_to(self.ranks.agree(masks))
         self.store.apply_to(self.model)

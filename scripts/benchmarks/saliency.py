@@ -96,7 +96,7 @@ class Event:
         self.units = self.pruner.structure.units(case.network, case.inputs[:2])
         self.store = store_for(case.network, self.units)
         held = sum(case.network.get_parameter(name).numel() for name in self.units)
-        self.goal = Goal(round(DENSITY * held), "weights")
+        self.goal = Goal(round(DENSITY * held), "parameters")
 
     def decide(self) -> object:
         data = Calibration(self.case.batches(), summed, mean_alone)

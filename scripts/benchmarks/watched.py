@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 
 from benchmarks.silent import ME, Silent
 from benchmarks.task import RANKS
+from harness.density import Scope
 from harness.experiment import Experiment
 from harness.levels import Levels
 from harness.metrics.macs import Macs
@@ -60,9 +61,11 @@ class WatchedSubject(Subject):
 
     seconds: list[float] = field(default_factory=list)
 
-    def measure(self, network: nn.Module, masks: Tensors, macs: Macs) -> dict[str, object]:
+    def measure(
+        self, network: nn.Module, masks: Tensors, macs: Macs, scope: Scope
+    ) -> dict[str, object]:
         since = time.process_time()
-        found = super().measure(network, masks, macs)
+        found = super().measure(network, masks, macs, scope)
         self.seconds.append(time.process_time() - since)
         return found
 

@@ -109,7 +109,9 @@ _HEADS = [
     "Relative to dense, %",
     "Right after pruning, %",
     "Top-5, %",
-    "Weights kept, %",
+    "Density, %",
+    "Density is of",
+    "All weights kept, %",
     "Weights that connect input and output, %",
     "Units without live input or output",
     "Layers without a weight",
@@ -126,7 +128,7 @@ def _all(section: Section) -> str:
 
 def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
     units = row["dead_units_count_mean"]
-    shares = ("density_share_mean", "effective_density_share_mean")
+    shares = ("density_of_weights_share_mean", "effective_density_share_mean")
     cells = [
         *(Cell(times(row[name]), number(row[name])) for name in _RATIOS),
         Cell(cell(row), number(row["top1_share_mean"])),
@@ -134,6 +136,8 @@ def _row(row: "pd.Series[Any]", on_front: bool) -> Row:
         Cell(percent(row["relative_top1_ratio_mean"]), number(row["relative_top1_ratio_mean"])),
         Cell(cell(row, "pruned_top1_share"), number(row["pruned_top1_share_mean"])),
         Cell(cell(row, "top5_share"), number(row["top5_share_mean"])),
+        Cell(percent(row["density_share_mean"]), number(row["density_share_mean"])),
+        row["density_of"],
         *(Cell(percent(row[name]), number(row[name])) for name in shares),
         Cell("-" if pd.isna(units) else f"{units:.4g}", number(units)),
         row["empty_layers"],

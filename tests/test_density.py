@@ -1,0 +1,170 @@
+"""A density is of what the structure may prune after `exclude`: by the API, in sums, in words."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from conftest import component, every
+from torch import Tensor, nn
+
+import harness
+from harness.allocation.base import Allocation
+from harness.allocation.global_ranking import GlobalRanking
+from harness.allocation.uniform import Uniform
+from harness.density import Scope
+from harness.prunable import without
+from harness.structure.element import Element
+from harness.structure.filter import Filter
+from harness.structure.neuron import Neuron
+from harness.structure.row import Row
+from harness.tensors import prunable_weights
+
+IMAGE = torch.zeros(1, 3, 8, 8)
+
+
+def mlp() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 100)
+    )
+
+
+def cnn() -> nn.Module:
+    """Filters of 27, 180 and 90 weights; a norm after the first; a classifier as large as them."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(3, 20, 3, bias=False), nn.BatchNorm2d(20), nn.ReLU(), nn.Conv2d(20, 10, 3),
+        nn.ReLU(), nn.Conv2d(10, 30, 3), nn.ReLU(), nn.Flatten(), nn.Linear(30 * 4, 200),
+    )  # fmt: skip
+
+
+class Embedded(nn.Module):
+    """An embedding of 99 % of the parameters, which no structure prunes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(10_000, 8)
+        self.fc1, self.fc2 = nn.Linear(8, 8), nn.Linear(8, 4)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        outputs: Tensor = self.fc2(self.fc1(self.embedding(ids)).relu())
+        return outputs
+
+
+def shares(masks: dict[str, Tensor]) -> dict[str, float]:
+    """Kept share of each weight's elements."""
+    return {name: float(mask.float().mean()) for name, mask in masks.items() if mask.dim() > 1}
+
+
+@pytest.mark.parametrize("exclude", [[], ["last"], ["first"], ["0", "4"]])
+def test_half_of_every_layer_that_is_not_spared_is_kept(exclude: list[str]) -> None:
+    found = shares(harness.prune(mlp(), 0.5, allocation="uniform", exclude=exclude))
+    assert found and set(found.values()) == {0.5}
+
+
+@pytest.mark.parametrize("exclude", [[], ["0"], ["3", "5"]])
+@pytest.mark.parametrize("structure", ["filter", "row"])
+def test_half_of_the_filters_are_kept_whatever_they_cost(
+    structure: str, exclude: list[str]
+) -> None:
+    how: dict[str, Any] = {"structure": structure, "example_input": IMAGE, "exclude": exclude}
+    found = shares(harness.prune(cnn(), 0.5, allocation="uniform", **how))
+    assert found and set(found.values()) == {0.5}
+
+
+def test_one_dear_filter_does_not_move_the_cheap_layers() -> None:
+    # Of 3 filters of 577 parameters 1.5 would stay, of 64 ones of 28 exactly 32 do.
+    model = nn.Sequential(nn.Conv2d(3, 64, 3), nn.Conv2d(64, 3, 3), nn.Conv2d(3, 1, 3))
+    masks = harness.prune(model, 0.5, structure="filter", allocation="uniform", example_input=IMAGE)
+    assert int(masks["0.bias"].sum()) == 32
+    assert int(masks["1.bias"].sum()) in (1, 2)
+
+
+@pytest.mark.parametrize("density", [1.0, 0.3, 0.07])
+@every("allocation")
+def test_any_rule_shares_a_density_of_the_layers_that_are_not_spared(
+    allocation: Allocation, density: float
+) -> None:
+    if allocation.needs_curves:
+        return
+    model = mlp()
+    # A floor, because a layer that a rule leaves empty is warned of.
+    floored = replace(allocation, min_units=1)
+    masks = harness.prune(model, density, allocation=floored, exclude=["2"])
+    assert sum(int(mask.sum()) for mask in masks.values()) == round(density * (4096 + 3200))
+    assert list(masks) == ["0.weight", "4.weight"]
+    assert bool((model[2].weight != 0).all())
+
+
+def test_an_embedding_that_nothing_prunes_has_no_part_in_a_density() -> None:
+    ids = torch.zeros(1, 2, dtype=torch.long)
+    found = shares(harness.prune(Embedded(), 0.25, allocation="uniform", example_input=ids))
+    assert found == {"fc1.weight": 0.25, "fc2.weight": 0.25}
+    neurons = {"structure": "neuron", "example_input": ids}
+    assert shares(harness.prune(Embedded(), 0.25, **neurons)) == {"fc1.weight": 0.25}
+
+
+def test_a_tied_weight_counts_once() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 2))
+    model[1].weight = model[0].weight
+    masks = harness.prune(model, 0.5, allocation="uniform", exclude=["2"])
+    assert shares(masks) == {"0.weight": 0.5}
+
+
+def test_units_are_ranked_to_the_density_of_what_they_own() -> None:
+    model = cnn()
+    how: dict[str, Any] = {"structure": Row(), "allocation": GlobalRanking(min_units=1)}
+    pruned = harness.prune(model, 0.4, example_input=IMAGE, **how)
+    # Weights, bias, and scale and shift of the norm: 27 + 2, 180 + 1, 90 + 1 parameters.
+    owned = {"0.weight": (20, 29), "3.weight": (10, 181), "5.weight": (30, 91)}
+    whole = sum(units * cost for units, cost in owned.values())
+    left = sum(int(pruned[n].flatten(1).any(1).sum()) * cost for n, (_, cost) in owned.items())
+    assert left == pytest.approx(0.4 * whole, abs=181 / 2)
+    scope = Scope(Row(), Row().units(cnn(), IMAGE))
+    assert scope.density(pruned) == scope.density(prunable_weights(model)) == left / whole
+
+
+def test_a_density_by_hand() -> None:
+    # 2 of 4 units of 5 parameters and 1 of 2 units of 3.
+    units = {"a.weight": ("a.bias",), "b.weight": ("b.bias", "norm.weight")}
+    masks = {"a.weight": torch.zeros(4, 4), "b.weight": torch.zeros(2, 1)}
+    masks["a.weight"][:2, 0] = 1.0  # a unit stays while any of its weights does
+    assert Scope(Neuron(), units).density(masks) == 10 / 26
+    masks["b.weight"][1] = -2.0
+    assert Scope(Neuron(), units).density(masks) == 13 / 26
+    assert Scope(Element(), dict.fromkeys(units, ())).density(masks) == 3 / 18
+
+
+def test_a_density_says_what_it_is_of() -> None:
+    every_unit = Filter().units(cnn(), IMAGE)
+    left = without(every_unit, ["0", "5"], None)
+    said = Scope(Filter(), left, every_unit).said()
+    assert said == "filters by their parameters, without 0, 5"
+    assert Scope(Element(), {"fc1.weight": ()}).said() == "weights"
+
+
+def test_a_floor_names_the_smallest_density_of_what_is_pruned() -> None:
+    # 64 of 4,096 and 32 of 2,048; the classifier is spared.
+    floors = Uniform(min_density=1 / 64)
+    with pytest.raises(ValueError, match=r"of what is pruned is 0\.015625$"):
+        harness.prune(mlp(), 0.01, allocation=floors, exclude=["last"])
+    masks = harness.prune(mlp(), 0.015625, allocation=floors, exclude=["last"])
+    assert sum(int(mask.sum()) for mask in masks.values()) == 96
+
+
+def test_a_density_in_multiply_accumulates_is_of_what_may_go_too() -> None:
+    # The spared classifier has 24,000 of them, the filters 36 x 540, 16 x 1,800 and 4 x 2,700.
+    allocation = GlobalRanking(budget="macs", min_units=1)
+    how: dict[str, Any] = {"structure": "filter", "example_input": IMAGE, "allocation": allocation}
+    masks = harness.prune(cnn(), 0.5, **how)
+    costs = {"0.weight": 36 * 27, "3.weight": 16 * 180, "5.weight": 4 * 90}
+    left = sum(int(masks[n].flatten(1).any(1).sum()) * cost for n, cost in costs.items())
+    assert left == pytest.approx(0.5 * (36 * 540 + 16 * 1800 + 4 * 2700), abs=16 * 180 / 2)
+
+
+@every("structure")
+def test_a_density_of_1_prunes_nothing(structure: Any) -> None:
+    model = component("model", "lenet_5").build((1, 28, 28), 10)
+    masks = harness.prune(model, 1.0, structure=structure, example_input=torch.zeros(1, 1, 28, 28))
+    assert all(bool(mask.all()) for mask in masks.values())
