@@ -14,7 +14,7 @@ from harness.identity import Config
 from harness.launch.compose import without_nulls
 from harness.launch.grid import effective, points
 from harness.launch.paths import CONF
-from harness.launch.plan import Planned, planned
+from harness.launch.planned import Planned, planned
 from harness.launch.plugins import register
 from harness.launch.point import Point, plain
 

@@ -4,7 +4,8 @@ from pathlib import Path
 
 from grids import TINY, planned_of
 
-from harness.launch.plan import Plan, Planned
+from harness.launch.plan import Plan
+from harness.launch.planned import Planned
 from harness.outcome import RESULTS
 from harness.standing import HOME
 from harness.state import Status

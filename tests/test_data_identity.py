@@ -14,7 +14,8 @@ from grids import points_of
 from harness.data.base import Split, Splits
 from harness.data.digest import digest
 from harness.launch.data import digest_of, kept_digest, named, with_data
-from harness.launch.plan import Plan, planned
+from harness.launch.plan import Plan
+from harness.launch.planned import planned
 from harness.manifest import Manifest
 from harness.standing import HOME
 

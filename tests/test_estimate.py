@@ -9,7 +9,8 @@ from grids import TINY, planned_of
 from harness.launch.devices import Devices
 from harness.launch.estimate import COSTS, Cost, known, learn, stated
 from harness.launch.local import Workers
-from harness.launch.plan import Plan, Planned
+from harness.launch.plan import Plan
+from harness.launch.planned import Planned
 
 FIVE_AND_THREE = ("training.epochs=5", "retraining.epochs=3")
 

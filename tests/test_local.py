@@ -16,7 +16,7 @@ from joblib.externals.loky import get_reusable_executor
 from harness.files import Busy, locked
 from harness.launch.devices import Devices
 from harness.launch.local import LOST, Workers, _held_signals
-from harness.launch.plan import Planned
+from harness.launch.planned import Planned
 from harness.outcome import Outcome
 from harness.state import Status
 

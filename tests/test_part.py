@@ -8,7 +8,8 @@ import pytest
 
 from harness.files import locked
 from harness.launch import part
-from harness.launch.plan import Plan, Planned
+from harness.launch.plan import Plan
+from harness.launch.planned import Planned
 from harness.launch.point import Point
 from harness.outcome import RESULTS, Outcome
 from harness.standing import HOME

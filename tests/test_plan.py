@@ -11,7 +11,8 @@ from command import environment
 from grids import TINY, batch_of, planned_of, points_of
 
 import harness
-from harness.launch.plan import Plan, Planned, inside, planned
+from harness.launch.plan import Plan, inside
+from harness.launch.planned import Planned, planned
 from harness.launch.point import Point
 from harness.launch.remembered import key_of, remembered
 from harness.outcome import Outcome

@@ -13,7 +13,7 @@ from planned_runs import finish, plan_in
 from harness import sweep as command
 from harness.files import locked
 from harness.launch import part
-from harness.launch.plan import Planned
+from harness.launch.planned import Planned
 from harness.launch.standing import failed_plans
 from harness.outcome import RESULTS, Outcome
 from harness.standing import of_folder, standing

@@ -13,7 +13,7 @@ from command import TINY, environment, harness, records_of, run_folders
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from harness.launch.grid import shape
-from harness.launch.plan import Planned
+from harness.launch.planned import Planned
 from harness.launch.sweep import summary
 from harness.outcome import Outcome
 from harness.state import Status

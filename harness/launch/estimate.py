@@ -14,7 +14,8 @@ from harness.launch.build import build_part
 from harness.position import spoken
 
 if TYPE_CHECKING:
-    from harness.launch.plan import Plan, Planned
+    from harness.launch.plan import Plan
+    from harness.launch.planned import Planned
 
 COSTS = ".costs.json"  # below the folder of all results
 DECIDES = ("model", "data", "dtype", "threads", "device")

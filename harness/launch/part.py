@@ -8,7 +8,8 @@ from pathlib import Path
 from harness.files import is_stale
 from harness.launch.data import readable
 from harness.launch.engine import attempt_line
-from harness.launch.plan import Plan, Planned
+from harness.launch.plan import Plan
+from harness.launch.planned import Planned
 from harness.launch.sweep import Ended, end, first_of_each_dense, told
 
 POLL_S = 1.0

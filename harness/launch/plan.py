@@ -2,125 +2,18 @@
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from harness.files import write_whole
-from harness.identity import dense_hash
-from harness.launch.code import own_files
 from harness.launch.data import DigestOf, with_data
-from harness.launch.estimate import epochs_of, kind
+from harness.launch.planned import Planned, marked_of
 from harness.launch.point import Point
 from harness.launch.trust import check_parts, is_vouched, modules, vouch
-from harness.outcome import Outcome, finished
-from harness.prefix import Chain, chain, worth_keeping
 
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # what reading such a plan raises
-
-
-@dataclass(frozen=True)
-class Planned:
-    """What a sweep must know of a point that it does not carry out itself.
-
-    says: what tells it from the others. dense: equal for points that share their dense training,
-    empty without one; dense_epochs: its length. epochs: of all that follows it. kind: see
-    harness.launch.estimate. shared: stages that other runs have too, and their epochs. files: that
-    decide it too, beside the harness's own: modules of its parts, initial weights.
-    """
-
-    folder: str
-    code: str
-    says: str
-    dense: str
-    dense_epochs: int
-    epochs: int
-    kind: str
-    shared: dict[str, int]
-    files: list[str]
-    line: str
-
-    @classmethod
-    def of(cls, point: Point, says: str) -> "Planned":
-        config, trained = point.config, _starts_trained(point)
-        return cls(
-            folder=str(point.folder),
-            code=point.code,
-            says=says,
-            dense=dense_hash(point.science, {}) if trained else "",
-            dense_epochs=config["training"]["epochs"] if trained else 0,
-            epochs=_epochs(point),
-            kind=kind(config),
-            shared={},
-            files=_files(point),
-            line=point.line(),
-        )
-
-    @property
-    def point(self) -> Point:
-        return Point.of_line(self.line)
-
-    def finished(self) -> Outcome | None:
-        """The outcome, if there is nothing left to do."""
-        with suppress(ValueError):  # of a damaged status.json; the run itself will name it
-            return self.found(self.point.config["rerun"])
-        return None
-
-    def found(self, rerun: str) -> Outcome | None:
-        """As harness.outcome.finished; None for dense training alone, of which only torch knows.
-
-        Raises:
-            ValueError: status.json is damaged.
-        """
-        results = self.point.results
-        return finished(Path(self.folder), self.code, rerun, results) if results else None
-
-    def marking(self, own: Chain, marked: set[str]) -> "Planned":
-        """With those stages of its own that are marked, if there are any."""
-        shared = {place: key for place, key in own.items() if key in marked}
-        if not shared:
-            return self
-        line = replace(self.point, marked=list(shared.values())).line()
-        each = epochs_of(self.point.config)
-        return replace(self, line=line, shared={k: each.get(p[1], 0) for p, k in shared.items()})
-
-    def dense_alone(self) -> "Planned":
-        """Of its run only the dense training, for the cache of those that share it."""
-        line = replace(self.point, command="dense").line()
-        return replace(self, line=line, says=f"dense training of {self.says}")
-
-
-def planned(
-    found: Iterable[tuple[int, Point]], batch: Sequence[Sequence[str]], share: bool = True
-) -> list[Planned]:
-    """Each run once, in the order of the batch; told apart by those overrides that not all have.
-
-    found: (number in the batch, point); one at a time, because a thousand configs are large.
-    share: stages that several runs have in common are marked, to be computed once.
-    """
-    counts = Counter(text for overrides in batch for text in set(overrides))
-
-    def said() -> Iterator[tuple[int, str, Point]]:
-        for number, point in found:
-            apart = [text for text in point.overrides if counts[text] < len(batch)]
-            yield number, " ".join(apart or point.overrides), point
-
-    return _marked(said(), share)
-
-
-def _marked(found: Iterable[tuple[int, str, Point]], share: bool) -> list[Planned]:
-    """found: (number, what tells it from the others, point)."""
-    ordered: dict[int, Planned] = {}
-    chains: dict[str, Chain] = {}
-    for number, says, point in found:
-        each = ordered[number] = Planned.of(point, says)
-        if share and point.command == "run":
-            chains[each.folder] = chain(point.science, point.asked)
-    marked = worth_keeping(chains.values())
-    runs = {each.folder: each for _, each in sorted(ordered.items())}
-    return [each.marking(chains.get(each.folder, {}), marked) for each in runs.values()]
 
 
 @dataclass(frozen=True)
@@ -168,7 +61,7 @@ class Plan:
         said = [point.says for point in self.points]
         plain = [replace(point, marked=[]) for point in after]
         found = zip(range(len(said)), said, plain, strict=True)
-        return replace(self, points=_marked(found, plain[0].config["launch"]["share"]))
+        return replace(self, points=marked_of(found, plain[0].config["launch"]["share"]))
 
     @property
     def unread(self) -> int:
@@ -243,23 +136,6 @@ def _move(old: Path, new: Path) -> None:
         new.parent.mkdir(parents=True, exist_ok=True)
         with suppress(OSError):  # another job of the same plan was quicker
             old.rename(new)
-
-
-def _starts_trained(point: Point) -> bool:
-    config = point.config
-    inside = config["when"] == "steps" and config["steps"]["start"] == "trained"
-    return bool(config["when"] == "trained" or inside)
-
-
-def _epochs(point: Point) -> int:
-    """After dense training: of its levels; an analysis has none."""
-    each = sum(epochs_of(point.config).values())
-    return each * max(1, len(point.asked)) if point.command == "run" else 0
-
-
-def _files(point: Point) -> list[str]:
-    weights = point.config["weights"]
-    return [*map(str, own_files(point.science)), *([weights] if weights else [])]
 
 
 def _read_point(line: str, planned_in: Path, home: Path) -> Planned:

@@ -27,7 +27,8 @@ from harness.launch.engine import Engine
 from harness.launch.errors import PointFailed, refusing
 from harness.launch.grid import effective, points
 from harness.launch.local import Workers
-from harness.launch.plan import Plan, inside, planned
+from harness.launch.plan import Plan, inside
+from harness.launch.planned import planned
 from harness.launch.point import Point, plain, sources_of, sweep_folder
 from harness.launch.remembered import key_of, remembered
 from harness.launch.slurm import Jobs

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.launch.plan import Plan, Planned
+from harness.launch.plan import Plan
+from harness.launch.planned import Planned
 from harness.standing import of_folder, plan_files
 
 

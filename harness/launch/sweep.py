@@ -9,7 +9,8 @@ from pathlib import Path
 from harness.files import Busy, CannotWrite, locked, make_writable, read_json, write_json
 from harness.launch.engine import Engine
 from harness.launch.estimate import learn, stated
-from harness.launch.plan import Plan, Planned
+from harness.launch.plan import Plan
+from harness.launch.planned import Planned
 from harness.launch.standing import has_failed
 from harness.outcome import Outcome
 from harness.position import spoken

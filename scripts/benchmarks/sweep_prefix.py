@@ -6,7 +6,7 @@ from typing import Any
 
 from harness.launch.compose import composed
 from harness.launch.engine import attempt_line
-from harness.launch.plan import planned
+from harness.launch.planned import planned
 from harness.launch.point import Point, plain
 from harness.training.trainer import Trainer
 
