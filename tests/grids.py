@@ -10,8 +10,11 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
+from harness.data.digest import digest
 from harness.identity import Config
+from harness.launch.build import build_part
 from harness.launch.compose import without_nulls
+from harness.launch.data import with_data
 from harness.launch.grid import effective, points
 from harness.launch.paths import CONF
 from harness.launch.planned import Planned, planned
@@ -48,7 +51,13 @@ def points_of(batch: list[list[str]], command: str = "run") -> list[Point]:
 def planned_of(*grid: str) -> list[Planned]:
     """As a sweep of `python -m harness -m GRID` plans them."""
     batch = batch_of(*grid)
-    return planned(enumerate(points_of(batch)), batch)
+    found = with_data(enumerate(points_of(batch)), lambda point: content_of(point.config))
+    return planned(found, batch)
+
+
+def content_of(config: Config) -> str:
+    """The digest of its data, of which nothing is kept."""
+    return digest(build_part(config["data"]).load())
 
 
 def by_hydra(overrides: list[str]) -> Config:

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import safetensors.torch
 from command import TINY, environment, run_main
+from grids import content_of
 from omegaconf import DictConfig
 
 import harness.main
 from harness.__main__ import main
-from harness.data.digest import digest
 from harness.delivery import MASKS, MODEL
 from harness.identity import Config, run_hash, scientific
 from harness.launch.build import build_part
@@ -42,7 +42,7 @@ SOFT = ("dynamics=soft", "structure=neuron", "allocation=uniform")
 @cache
 def science_of(point: Point) -> Config:
     config = plain(composed(point))
-    return scientific(config, data_sha256=digest(build_part(config["data"]).load()))
+    return scientific(config, data_sha256=content_of(config))
 
 
 def asked(cfg: DictConfig) -> list[float | None]:

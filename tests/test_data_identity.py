@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from grids import points_of
 
 from harness.data.base import Split, Splits
 from harness.data.digest import digest
+from harness.failures import RanksDisagree
 from harness.launch.data import digest_of, kept_digest, named, with_data
 from harness.launch.plan import Plan
 from harness.launch.planned import planned
+from harness.launch.work import check_same
 from harness.manifest import Manifest
 from harness.standing import HOME
 
@@ -34,6 +36,9 @@ class InMemory:
         return Splits(split, split, split, 4)
 
 class Computed(InMemory):
+    def __init__(self, place):
+        self.root = place
+
     def files(self):
         return []
 
@@ -121,7 +126,8 @@ def test_what_a_set_of_ours_reads_is_kept_and_what_others_read_is_not_known(plac
     mine = config_of(place, "one", "InMemory")
     assert digest_of(mine) and kept_digest(mine) is None
     # But for one that says that it reads nothing.
-    computed = config_of(place, "one", "Computed")
+    data = {"_target_": "own_data_sets.Computed", "place": str(place / "one")}
+    computed = {**config_of(place, "one"), "data": data}
     assert digest_of(computed) == kept_digest(computed) == digest_of(mine)
 
 
@@ -169,6 +175,25 @@ def test_a_run_whose_data_have_changed_since_it_was_planned_is_refused(place: Pa
     change_a_byte(place / "one" / "values.bin")
     with pytest.raises(ValueError, match="data=blobs has changed since this run was planned"):
         named(point)
+
+
+@dataclass(frozen=True)
+class Told:
+    """Ranks that say what they are told."""
+
+    found: list[dict[str, str]]
+
+    def gather(self, own: object) -> list[dict[str, str]]:
+        return self.found
+
+
+@pytest.mark.parametrize("what", ["data", "code"])
+def test_ranks_with_different_files_leave_together(what: str) -> None:
+    (point,) = points_of([[*TINY]])
+    same = {"data": "da7a", "code": "c0de"}
+    check_same(point, Told([same, same]))  # type: ignore[arg-type]
+    with pytest.raises(RanksDisagree, match=rf"{what}: ranks \[0, 2\] and ranks \[1\] have"):
+        check_same(point, Told([same, {**same, what: "odd"}, same]))  # type: ignore[arg-type]
 
 
 def plan_of(place: Path) -> Plan:

@@ -44,6 +44,8 @@ def code_of(parts: dict[str, Any]) -> str:
     """SHA-256 (16 hex digits) over the sources that a run with these parts imports, as this
     process has loaded them.
 
+    What is imported by a name that is computed is not seen.
+
     parts: nodes with `_target_`, at any depth. Libraries count by their version and files, those
     that a part imports by nothing: the numerics key names torch.
     """

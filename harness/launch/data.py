@@ -51,7 +51,8 @@ def digest_of(config: Config, part: Any = None) -> str:
     if files:
         return _of_files(config, files)
     # What another's set reads is not known, so it is loaded each time.
-    return _of_tensors(config, part, keep=files is not None or is_ours(config["data"]))
+    computed = files is not None and "root" not in config["data"]
+    return _of_tensors(config, part, keep=computed or is_ours(config["data"]))
 
 
 def named(point: Point, part: Any = None) -> Point:

@@ -55,7 +55,7 @@ def carry_out(point: Point) -> Outcome:
         point = named(point, experiment.data)
         options = _part(config, "ranks")
         with ranks_of_environment(config["device"], options) as ranks:
-            _check_data(point, ranks)
+            check_same(point, ranks)
             run = _run_of(point, experiment, ranks)
             if point.command == "dense":
                 return run.train_dense(experiment, ranks)
@@ -63,17 +63,21 @@ def carry_out(point: Point) -> Outcome:
             return found.execute(experiment, ranks)
 
 
-def _check_data(point: Point, ranks: Ranks) -> None:
+def check_same(point: Point, ranks: Ranks) -> None:
     """
     Raises:
-        RanksDisagree: on every rank, if they read different data.
+        RanksDisagree: on every rank, if they read different data or have loaded different code.
     """
-    found = ranks.gather(point.data_sha256)
-    if len(set(found)) > 1:
-        odd = [rank for rank, each in enumerate(found) if each != found[0]]
-        raise RanksDisagree(
-            f"data: ranks {odd} read other data than rank 0; give all of them the same files"
-        )
+    found = ranks.gather({"data": point.data_sha256, "code": point.code})
+    for what in ("data", "code"):
+        groups: dict[str | None, list[int]] = {}
+        for rank, each in enumerate(found):
+            groups.setdefault(each[what], []).append(rank)
+        if len(groups) > 1:
+            differ = " and ".join(f"ranks {ranks}" for ranks in groups.values())
+            raise RanksDisagree(
+                f"{what}: {differ} have different files; give all of them the same ones"
+            )
 
 
 def gauge(point: Point) -> Cost:
