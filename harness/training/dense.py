@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import torch
 from torch import nn
 from torch.optim import Optimizer
 
@@ -16,7 +17,9 @@ from harness.training.setting import Curve, Hooks, LoopState, OnEpoch, Setting
 from harness.training.states import store, stored
 from harness.training.trainer import Trainer
 from harness.training.turns import turn
-from harness.whole_state import load_into, whole_state
+from harness.whole_state import load_buffers, load_into, whole_state
+
+Forms = dict[str, tuple[tuple[int, ...], torch.dtype]]  # shape and dtype by name
 
 
 @dataclass(frozen=True)
@@ -89,13 +92,13 @@ class DenseTraining:
     ) -> tuple[Tensors, Curve]:
         ranks = self.setting.ranks
         found = stored(self._file(moment)) if ranks.is_main else None
-        note = ranks.send_object(found and found[1])
-        if note is None:
+        told = ranks.send_object(found and (found[1], _forms(found[0])))
+        if told is None:
             curve = self._train(model, moment, on_epoch)
         else:
-            curve = Curve(**json.loads(note or "{}"))
-            if found:
-                load_into(model, found[0])
+            curve = Curve(**json.loads(told[0] or "{}"))
+            # The other ranks make room: a forward pass may have set or replaced a buffer.
+            load_into(model, found[0]) if found else load_buffers(model, _empty(told[1]))
         state = whole_state(model)
         ranks.send(list(state.values()))
         return copied(state), curve
@@ -131,6 +134,14 @@ class DenseTraining:
     def _file(self, moment: Moment) -> Path:
         inside = f"-step-{moment.step:06d}" if moment.step else ""
         return self.folder / f"epoch-{moment.epoch:05d}{inside}.safetensors"
+
+
+def _forms(state: Tensors) -> Forms:
+    return {name: (tuple(value.shape), value.dtype) for name, value in state.items()}
+
+
+def _empty(forms: Forms) -> Tensors:
+    return {name: torch.empty(shape, dtype=dtype) for name, (shape, dtype) in forms.items()}
 
 
 @dataclass(frozen=True)
