@@ -20,6 +20,8 @@ def record(level: int, stage: str) -> Record:
         setting="5e77",
         model="lenet",
         data="digits",
+        model_published_as=None,
+        data_published_as=None,
         seed=7,
         level=level,
         stage=stage,

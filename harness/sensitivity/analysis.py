@@ -103,12 +103,14 @@ class Analysis(Run):
             load_into(levels.network, levels.dense.at(levels.dense.end, on_epoch))
 
     def _records(self, levels: Levels, curves: Curves) -> Iterator[Sensitivity]:
+        named = {each.name for each in fields(Sensitivity)}
+        who = {key: value for key, value in vars(self.identity).items() if key in named}
         for layer, points in curves.items():
             # Density 1: the network as it is.
             dense = points[0].measured
             for point in points:
                 yield Sensitivity(
-                    **vars(self.identity),
+                    **who,
                     saliency=self.saliency,
                     structure=self.structure,
                     seed=levels.what.seed,

@@ -76,6 +76,7 @@ def _record(
     return Record(
         **{"run": "0" * 12, "method": label.lower(), "label": label, "setting": setting},
         **{"model": "lenet", "data": "digits", "seed": seed, "level": level},
+        **{"model_published_as": None, "data_published_as": None},
         **{"stage": "finetuned", "target_density": 1 / ratio, "target_compression": ratio},
         **{"density": 1 / ratio, "density_of": "weights", "density_of_weights": 1 / ratio},
         **{"compression": ratio, "speedup": ratio},
