@@ -12,6 +12,21 @@ RULE = (
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+def visible(text: str) -> str:
+    """Text of a file or a config as it may be printed: no character that steers a terminal, ends a
+    line or turns the direction of writing is left, but its escape.
+
+    >>> print(visible("a\\x1b[2Jb\\n"), visible("größe ± 1"))
+    a\\x1b[2Jb\\n größe ± 1
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() or one == "\xa0" else one.encode("unicode_escape").decode()
+        for one in text
+    )
+
+
 def check_name(key: str, value: object) -> str:
     """The name, as text.
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TextIO
 
+from harness.names import visible
 from harness.records import Record
 
 if TYPE_CHECKING:
@@ -89,8 +90,9 @@ class _Epoch:
 
 
 def _record_line(record: Record, levels: int) -> str:
+    label = visible(record.label)
     return (
-        f"{record.label} seed {record.seed}  level {record.level}/{levels} {record.stage:<9}"
+        f"{label} seed {record.seed}  level {record.level}/{levels} {record.stage:<9}"
         f"  compression {_shown(record.compression, '.2f')}"
         f"  top-1 {100 * record.top1:.2f} %  loss {_shown(record.loss, '.4f')}"
     )

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.command import Parser, say
+from harness.names import visible
 from harness.position import Position, spoken
 from harness.standing import STATES, Runs, Standing, seconds_left, standing
 
@@ -47,7 +48,8 @@ def lines(runs: Runs) -> list[str]:
 def _line(each: Standing) -> str:
     why = f": {each.reason}" if each.reason else ""
     where = f"  {_where(each.position)}" if each.position else ""
-    return f"  {each.state}: {each.says}{where}{why}" + (f" (see {each.log})" if each.log else "")
+    log = f" (see {each.log})" if each.log else ""
+    return "  " + visible(f"{each.state}: {each.says}{where}{why}{log}")
 
 
 def _where(at: Position) -> str:

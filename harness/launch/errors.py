@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.failures import NotFinite, RankLost, RanksDisagree, WorkersFailed, WrongEnvironment
 from harness.files import Busy, CannotWrite
 from harness.launch.compose import OPTIONAL
+from harness.names import visible
 
 WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
 # Of all else rank 0 speaks for all.
@@ -106,7 +107,7 @@ def _found(pattern: str, text: str) -> str | None:
 
 
 def _flat(error: BaseException) -> str:
-    text = " ".join(str(error).split())
+    text = visible(" ".join(str(error).split()))
     if isinstance(error, (*WRONG_INPUT, *FAILURES)):
         return text
     return f"{type(error).__name__}: {text}"

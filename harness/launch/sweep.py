@@ -12,6 +12,7 @@ from harness.launch.estimate import learn, stated
 from harness.launch.plan import Plan
 from harness.launch.planned import Planned
 from harness.launch.standing import has_failed
+from harness.names import visible
 from harness.outcome import Outcome
 from harness.position import spoken
 from harness.standing import HOME
@@ -149,7 +150,7 @@ def first_of_each_dense(points: Iterable[Planned]) -> list[Planned]:
 def told(point: Planned, outcome: Outcome) -> str:
     result = f"top-1 {100 * outcome.top1:.2f} %" if outcome.top1 is not None else outcome.reason
     said = f"{outcome.state} in {outcome.seconds:.1f} s: {point.says}"
-    return f"{said}: {result}" if result else said
+    return visible(f"{said}: {result}" if result else said)
 
 
 def summary(ended: Sequence[Ended]) -> list[str]:
@@ -163,7 +164,7 @@ def summary(ended: Sequence[Ended]) -> list[str]:
     return [
         f"sweep: {len(ended)} runs: {counts}",
         *(f"  {o.folder}: {o.reason}; rerun=changed redoes it" for o in stale),
-        *(f"  failed: {point.says}: {_why(outcome)}" for point, outcome in of["failed"]),
+        *(visible(f"  failed: {point.says}: {_why(o)}") for point, o in of["failed"]),
     ]
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from harness.report import stats
 from harness.report.folders import timings
-from harness.report.listing import say, show
+from harness.report.listing import say, show, to_csv
 from harness.report.load import load
 from harness.report.matched import identical_runs, with_lines
 from harness.report.summary import spread, times
@@ -35,7 +35,7 @@ def compare(runs: Path, other: Path, out: Path) -> int:
         )
     _print(table, left, right)
     out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out / "compare.csv", index=False, float_format="%.8g")
+    to_csv(table, out / "compare.csv", float_format="%.8g")
     say(str(out / "compare.csv"))
     say(verdict(table, *identical_runs(left, right)))
     return int(table["differs"].any())

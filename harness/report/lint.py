@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.report.listing import say, show
+from harness.report.listing import say, show, to_csv
 from harness.report.load import load
 from harness.report.protocol import CHECKS
 from harness.report.survey import Survey
@@ -19,7 +19,7 @@ def lint(runs: Path, out: Path) -> int:
     table = check(load(runs))
     show(table.rename(columns=str.capitalize).rename(columns={"Way_out": "Way out"}))
     out.mkdir(parents=True, exist_ok=True)
-    table.to_csv(out / "lint.csv", index=False)
+    to_csv(table, out / "lint.csv")
     counts = table["verdict"].value_counts()
     said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
     say(f"{said}\n{out / 'lint.csv'}")

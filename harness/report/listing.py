@@ -1,5 +1,8 @@
 """A table of sentences in the terminal: long ones are folded, names keep their brackets."""
 
+from pathlib import Path
+from typing import Any
+
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
@@ -7,8 +10,10 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.command import unheard
+from harness.names import visible
 
 _PLAIN_WIDTH = 120
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # as spreadsheets know one
 
 
 class _Heard(Console):
@@ -24,6 +29,22 @@ def plain_console() -> Console:
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     return console
+
+
+def to_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
+    """Writes a table that a spreadsheet reads as text and numbers only.
+
+    A text that it would take for a formula gets an apostrophe in front; numbers stay as they are.
+    """
+    texts = table.select_dtypes(exclude="number").columns
+    safe = table.assign(**{name: table[name].map(_no_formula) for name in texts})
+    safe.rename(columns=_no_formula).to_csv(path, index=False, float_format=float_format)
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    return f"'{visible(value)}" if value.startswith(FORMULA) else visible(value)
 
 
 def say(text: str) -> None:

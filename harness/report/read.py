@@ -7,6 +7,7 @@ from typing import Any
 import pandas as pd
 
 from harness import records
+from harness.names import visible
 from harness.outcome import below
 from harness.report.folders import damaged
 
@@ -45,7 +46,7 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
             if why := damaged(path.parent, path.name, *BESIDE):
                 raise ValueError(f"{why}; give the run's command again, which does it anew")
             folder = path.parent.relative_to(runs).as_posix()
-            rows += [{"folder": folder, **vars(record)} for record in records.read(path)]
+            rows += [{"folder": folder, **_shown(vars(record))} for record in records.read(path)]
             notes += _cut(path, runs)
         except (ValueError, OSError) as error:
             problems.append(_said(path, error))
@@ -61,6 +62,11 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
         "an experiment first, or give the folder that its runs were written to",
         notes,
     )
+
+
+def _shown(record: dict[str, Any]) -> dict[str, Any]:
+    """Its texts go to terminals, LaTeX and pages; anybody may have written them."""
+    return {key: visible(value) if type(value) is str else value for key, value in record.items()}
 
 
 def _numbers(table: pd.DataFrame) -> pd.DataFrame:

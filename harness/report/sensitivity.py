@@ -10,9 +10,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from harness.names import visible
 from harness.outcome import below
 from harness.report.folders import damaged
-from harness.report.listing import plain_console
+from harness.report.listing import plain_console, to_csv
 from harness.sensitivity.records import FILE, read
 
 _KEYS = ["model", "data", "label", "setting"]
@@ -46,7 +47,8 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         change = 100 * (one.top1 - one.dense_top1)
         # A network whose outputs are NaN still "hits" the class that argmax falls back to.
         measured = {"top1": None, "loss": None, "change": None} if failed else {"change": change}
-        yield {**vars(one), **measured, "position": positions[one.layer]}
+        texts = {key: visible(text) for key, text in vars(one).items() if type(text) is str}
+        yield {**vars(one), **texts, **measured, "position": positions[one.layer]}
 
 
 def _summarised(rows: pd.DataFrame) -> pd.DataFrame:
@@ -87,7 +89,7 @@ def write_csv(summary: pd.DataFrame, out: Path) -> list[Path]:
         return []
     path = out / "sensitivity.csv"
     ordered = pd.concat([rows for _, rows in analyses(summary)])
-    ordered.drop(columns="position").to_csv(path, index=False, float_format="%.8g")
+    to_csv(ordered.drop(columns="position"), path, float_format="%.8g")
     return [path]
 
 

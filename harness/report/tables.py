@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from harness.names import visible
 from harness.report import cost, paired, sensitivity
-from harness.report.listing import plain_console
+from harness.report.listing import plain_console, to_csv
 from harness.report.summary import cell, times
 from harness.report.survey import Section, Survey
 
@@ -41,7 +42,7 @@ def print_tables(survey: Survey) -> None:
             _print(console, costs)
     sensitivity.print_tables(survey.sensitivity)
     for note in survey.notes:
-        console.print(f"Note: {note}", soft_wrap=True)
+        console.print(f"Note: {visible(note)}", soft_wrap=True)
 
 
 def _print(console: Console, cells: pd.DataFrame) -> None:
@@ -96,10 +97,10 @@ def write_csv(survey: Survey, out: Path) -> list[Path]:
     if survey.records.empty:
         return analyses
     summary, records = out / "summary.csv", out / "records.csv"
-    survey.summary.to_csv(summary, index=False, float_format="%.8g")
+    to_csv(survey.summary, summary, float_format="%.8g")
     rows = survey.records
     nested = {name: rows[name].map(_json) for name in ("layers", "empty_layers", "dead_units")}
-    rows.assign(**nested).to_csv(records, index=False)
+    to_csv(rows.assign(**nested), records)
     others = [
         *_write_paired(survey, out),
         *_write_ranks(survey, out),
@@ -112,7 +113,7 @@ def _write_paired(survey: Survey, out: Path) -> list[Path]:
     if survey.against is None:
         return []
     path = out / "paired.csv"
-    survey.paired.to_csv(path, index=False, float_format="%.8g")
+    to_csv(survey.paired, path, float_format="%.8g")
     return [path]
 
 
@@ -121,7 +122,7 @@ def _write_ranks(survey: Survey, out: Path) -> list[Path]:
         return []
     path = out / "ranks.csv"
     tables = [ranks.table().reset_index().assign(over=ranks.title) for ranks in survey.ranks]
-    pd.concat(tables).to_csv(path, index=False, float_format="%.8g")
+    to_csv(pd.concat(tables), path, float_format="%.8g")
     return [path]
 
 
@@ -129,7 +130,7 @@ def _write_published(survey: Survey, out: Path) -> list[Path]:
     if survey.published.empty:
         return []
     path = out / "published.csv"
-    survey.published.to_csv(path, index=False, float_format="%.8g")
+    to_csv(survey.published, path, float_format="%.8g")
     return [path]
 
 

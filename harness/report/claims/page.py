@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.report.claims.check import check
 from harness.report.claims.verdict import UNTESTED, VERDICTS
-from harness.report.listing import show
+from harness.report.listing import show, to_csv
 from harness.report.survey import Survey
 
 _TEMPLATE = Path(__file__).with_name("claims.html")
@@ -44,7 +44,7 @@ def rows_of(found: pd.DataFrame) -> list[dict[str, Any]]:
 def write_page(found: pd.DataFrame, runs: Path, out: Path) -> list[Path]:
     """claims.csv, and claims.html, which needs no script and nothing else."""
     out.mkdir(parents=True, exist_ok=True)
-    found.to_csv(out / "claims.csv", index=False, float_format="%.8g")
+    to_csv(found, out / "claims.csv", float_format="%.8g")
     rows = rows_of(found)
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         style=_STYLE.read_text(encoding="utf-8"),
