@@ -98,6 +98,7 @@ class Record:
     # Of all convolutions and linear layers: share of weights on a path of non-zero weights from
     # input to output, in [0, density_of_weights].
     effective_density: float | None = None
+    effective_density_unknown: str | None = None  # why there is none, where it was tried
     empty_layers: list[str] | None = None  # prunable tensors without a non-zero weight
     # Per prunable tensor that has any: neurons or filters without live input or output.
     dead_units: dict[str, int] | None = None

@@ -199,6 +199,7 @@ class Subject:
             "effective_density": connected.effective_density,
             "empty_layers": connected.empty,
             "dead_units": connected.dead_units,
+            "effective_density_unknown": connected.unknown,
             "compression": ratio(parameters_left(network, {}), left),
             "speedup": None if macs_left is None else ratio(macs.dense, macs_left),
             "parameters": left,

@@ -112,8 +112,8 @@ def collapse(record: Record) -> str:
     if not record.empty_layers and record.effective_density != 0:
         return ""
     what = no_weight_left(record.empty_layers) if record.empty_layers else "no path is left"
-    kept, connected = 100 * record.density_of_weights, 100 * (record.effective_density or 0)
-    return (
-        f"{record.label} seed {record.seed}  level {record.level}: {what}; {kept:.3g} % of the "
-        f"weights are kept, {connected:.3g} % still connect input and output"
-    )
+    said = f"{record.label} seed {record.seed}  level {record.level}: {what}; "
+    said += f"{100 * record.density_of_weights:.3g} % of the weights are kept"
+    if record.effective_density is None:
+        return said
+    return f"{said}, {100 * record.effective_density:.3g} % still connect input and output"
