@@ -130,7 +130,7 @@ def pruned(ranks: Ranks, call: str) -> None:
     store = MaskStore({name: model.get_parameter(name) for name in units})
     batches = small_batches()[ranks.rank :: 2]
     data = Calibration(batches, cross_entropy, ranks.mean, ranks.check_digests)
-    decision = pruner.decide(model, store, units, Goal(98, "weights"), data)
+    decision = pruner.decide(model, store, units, Goal(98, "parameters"), data)
     decision.moved(decision.masks)
 
 

@@ -77,6 +77,7 @@ def track(tracker: Tracking, info: RunInfo) -> None:
 def records() -> list[Record]:
     pruned = Record(
         run="", method="", label="", setting="", model="", data="", seed=0, level=1,
+        model_published_as=None, data_published_as=None,
         stage="pruned", target_density=0.25, target_compression=4.0, density=0.25,
         density_of="weights", density_of_weights=0.25, compression=3.9, speedup=4.0,
         parameters=66000, macs=66000, top1=0.5, top5=0.9, loss=1.0, validation_top1=0.5,
