@@ -23,7 +23,6 @@ from harness.launch.queue import POLL_S, array_of, cancel, end_of, has_failed, i
 from harness.names import check_line
 from harness.outcome import Outcome
 from harness.stopping import SIGNALS, Stopped, speaks, stop_on_signals
-from harness.unpickling import load_only
 
 if TYPE_CHECKING:
     import submitit
@@ -212,6 +211,9 @@ def _ends(left: dict[int, Pending], lines: Sequence[str]) -> Iterator[Told]:
 def _result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
     """What it left. The file lies in a folder of runs, so that it is read as data."""
     from submitit.core.utils import UncompletedJobError
+
+    # Here: a run that imports it otherwise has data that are read by it.
+    from harness.unpickling import load_only
 
     log = str(job.paths.stderr)
     try:
