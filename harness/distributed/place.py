@@ -1,23 +1,23 @@
 """Which code asks for a collective."""
 
+import os
 import sys
-from pathlib import Path
 
-_HERE = Path(__file__).parent
-_ROOT = _HERE.parents[1]
+_HERE = os.path.dirname(__file__) + os.sep
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
+# Of the standard library, which callers go through.
+_BETWEEN = ("contextlib.py", "functools.py")
 
 
 def place_of_caller() -> str:
-    """File, line and function of the nearest caller outside this package, as
+    """Names file, line and function of the nearest caller outside this package, as
     "harness/saliency/gradient.py:31, evidence"."""
     frame = sys._getframe(1)
-    while frame.f_back and _is_between(frame.f_code.co_filename):
+    # By plain text: it is asked for before every collective.
+    while frame.f_back and frame.f_code.co_filename.startswith(_HERE):
         frame = frame.f_back
-    file = Path(frame.f_code.co_filename)
-    shown = file.relative_to(_ROOT) if file.is_relative_to(_ROOT) else file.name
+        while frame.f_back and frame.f_code.co_filename.endswith(_BETWEEN):
+            frame = frame.f_back
+    file = frame.f_code.co_filename
+    shown = file.removeprefix(_ROOT) if file.startswith(_ROOT) else os.path.basename(file)
     return f"{shown}:{frame.f_lineno}, {frame.f_code.co_name}"
-
-
-def _is_between(file: str) -> bool:
-    """Whether it is code of this package, or of the standard library that it goes through."""
-    return Path(file).parent == _HERE or file.endswith(("contextlib.py", "functools.py"))

@@ -91,7 +91,7 @@ def alone(ranks: int, seed: int, top: Path) -> dict[str, Any]:
             await_end([job], JOB_S, seen)
         status, left, now = job.poll(), len(living(seen)), time.time()
     at, tensor = _happened(folder)
-    named = f"(rank {program.odd(ranks, flip)}: {tensor})" in (folder / LOG).read_text()
+    named = program.names((folder / LOG).read_text(), ranks, flip, tensor)
     caught = bool(status) and named and not left and now - at <= GONE_S
     found = {"caught": caught, "status": status, "named": named, "left": left}
     return {"ranks": ranks, **asdict(flip), **found, "seconds": round(now - at, 1)}

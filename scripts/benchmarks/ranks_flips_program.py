@@ -51,7 +51,7 @@ class Trial:
                     self.said = str(error)
         in_time = len(since) == self.due and self._checkpoints() == self.there
         tensor = next(filter(None, self.ranks.gather(self.tensor)), "")
-        named = f"(rank {odd(self.ranks.count, self.flip)}: {tensor})" in self.said
+        named = names(self.said, self.ranks.count, self.flip, tensor)
         return {"tensor": tensor, "said": self.said, "named": named, "at the next check": in_time}
 
     def _levels(self, stop: Stop) -> Levels:
@@ -68,9 +68,10 @@ class Trial:
         return sorted(file.name for file in self.files.folder.glob("*"))
 
 
-def odd(ranks: int, flip: Flip) -> int:
-    """The rank that the error must name; of two, rank 0 counts as right."""
-    return flip.rank if ranks > 2 else 1
+def names(said: str, ranks: int, flip: Flip, tensor: str) -> bool:
+    """Whether an error names the tensor, and the odd rank; of two ranks none is accused."""
+    odd = f"rank {flip.rank} differs from the others" if ranks > 2 else "ranks 0 and 1 differ"
+    return any(odd in line and tensor in line for line in said.splitlines())
 
 
 def measured(ranks: Ranks, trials: int, seed: int, folder: str) -> None:
