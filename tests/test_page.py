@@ -57,7 +57,7 @@ def test_a_method_that_is_unchecked_leaves_charts_and_tables(reader: Reader) -> 
     assert [reader.marks(chart) for chart in ("speedup", "change")] == [3, 3]
     shown = page.locator("table.numbers tbody tr:visible th").all_inner_texts()
     assert shown == ["Global Magnitude"] * 3
-    page.get_by_role("button", name="All").click()
+    page.get_by_role("button", name="All", exact=True).click()
     reader.has_points(6)
 
 
