@@ -165,7 +165,7 @@ def test_python_loads_a_run_of_an_own_model(
 ) -> None:
     monkeypatch.syspath_prepend(swept.folder)
     run, *_ = sorted((swept.folder / "runs").rglob("masks.safetensors"))
-    model, masks = harness.load(run.parent)
+    model, masks = harness.load(run.parent, trust=["residual_mlp"])
     assert type(model[2]).__name__ == "Block"
     assert sum(int(mask.sum()) for mask in masks.values()) == LAST
 
