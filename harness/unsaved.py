@@ -21,6 +21,8 @@ Values = dict[str, Any]  # name of an attribute -> something that is equal if it
 
 NETWORK = "network"
 OF_TORCH = frozenset(vars(nn.Module()))  # mode, hooks, and what is registered
+# What nn.RNNBase sets from its parameters at each forward pass.
+OF_RNN = frozenset(("_flat_weights", "_flat_weight_refs"))
 PLAIN = (bool, int, float, complex, str, bytes, type(None))
 CONTAINERS = (dict, list, tuple, set, frozenset, deque)
 NO_STATE = (type, ModuleType)
@@ -142,7 +144,8 @@ def _members(owner: object) -> Values:
     found = {key: getattr(owner, key) for key in slots if hasattr(owner, key)}
     found |= getattr(owner, "__dict__", {})
     registered = owner._parameters if isinstance(owner, nn.Module) else {}
-    hidden = OF_TORCH if isinstance(owner, nn.Module) else ()
+    hidden = OF_TORCH if isinstance(owner, nn.Module) else frozenset[str]()
+    hidden |= OF_RNN if isinstance(owner, nn.RNNBase) else frozenset()
     return {
         key: value
         for key, value in found.items()

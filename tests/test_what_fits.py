@@ -38,7 +38,7 @@ def test_a_last_batch_of_one_sample_of_all_there_are_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     few = ("data.train=129", "recalibration=batch_norm", BATCH_NORM, "training.batch_size=43")
-    overrides = (*TINY, *few, "retraining.batch_size=43", f"runs={tmp_path}")
+    overrides = (*TINY, *few, "retraining.batch_size=43", f"runs={tmp_path / 'runs'}")
     assert run_main(monkeypatch, *overrides) == 2
     assert (
         "recalibration.batch_size=128 leaves a last batch of one of 129" in capfd.readouterr().err
