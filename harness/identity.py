@@ -46,7 +46,7 @@ def scientific(
     for path in PATHS if data_sha256 else ():
         _drop(kept, path)
     for path, neutral in ADDED.items():
-        if _get(kept, path) == neutral:
+        if value_at(kept, path) == neutral:
             _drop(kept, path)
     if kept.get("when") != "init":
         kept.pop("rescore_trained", None)  # a leave that only methods at initialisation need
@@ -115,10 +115,11 @@ def _without_nulls(value: Any) -> Any:
     return value
 
 
-def _get(config: Config, path: str) -> Any:
+def value_at(config: Config, path: str) -> Any:
+    """What lies at a dotted key; None if nothing does."""
     head, _, rest = path.partition(".")
     value = config.get(head)
-    return _get(value, rest) if rest and isinstance(value, dict) else value
+    return value_at(value, rest) if rest and isinstance(value, dict) else value
 
 
 def _drop(config: Config, path: str) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from harness.files import CannotWrite, write_whole
+from harness.redaction import redacted, restored
 
 Entry = tuple[str, int, int, str]  # name below the root, bytes, time of change in ns, SHA-256
 MANY, LARGE = 10_000, 2**28  # files, bytes, from which on a bar is shown
@@ -21,8 +22,8 @@ MANY, LARGE = 10_000, 2**28  # files, bytes, from which on a bar is shown
 class Manifest:
     """What data were read from when they had this digest.
 
-    code: digest of what read them. root: of the names. folders: name below the root to time of
-    change in ns, so that a new file is noticed. Nothing on disk: both are empty.
+    code: digest of what read them. root: of the names, as redacted. folders: name below the root to
+    time of change in ns, so that a new file is noticed. Nothing on disk: both are empty.
     """
 
     sha256: str
@@ -53,17 +54,18 @@ class Manifest:
             ) from error
         lines = (f"{json.dumps(name)} {size} {sha}\n" for name, size, _, sha in entries)
         digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-        return cls(digest, code, str(root), folders, entries)
+        return cls(digest, code, redacted(str(root)), folders, entries)
 
     @property
     def holds(self) -> bool:
         """Whether all files and folders are as they were, by size and time of change."""
+        root = restored(self.root)
         try:
             for name, time in self.folders.items():
-                if os.stat(os.path.join(self.root, name)).st_mtime_ns != time:
+                if os.stat(os.path.join(root, name)).st_mtime_ns != time:
                     return False
             for name, size, time, _ in self.files:
-                found = os.stat(os.path.join(self.root, name))
+                found = os.stat(os.path.join(root, name))
                 if (found.st_size, found.st_mtime_ns) != (size, time):
                     return False
         except OSError:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from harness.commit import commit
 from harness.files import read_json
-from harness.identity import Config, differences
+from harness.identity import Config, differences, value_at
+from harness.redaction import refers
 from harness.state import Status
 
 MODEL, MASKS, CONFIG = "model.safetensors", "masks.safetensors", "config.yaml"
@@ -97,9 +98,16 @@ def check_home(folder: Path, science: Config, records: str = RESULTS[0]) -> None
             f"{folder} holds records, but its identity.json is missing or damaged; "
             "delete the folder and run again"
         )
-    if before["science"] != json.loads(json.dumps(science)):
-        keys = ", ".join(differences(before["science"], science))
+    now = json.loads(json.dumps(science))
+    # Of what the environment says only the run's hash can tell, and that is the folder's name.
+    found = [key for key in differences(before["science"], now) if not _refers(before, now, key)]
+    if found:
+        keys = ", ".join(found)
         raise ValueError(
             f"{folder} holds results of another config (it differs in {keys}); "
             "choose another folder with runs=PATH, or delete it"
         )
+
+
+def _refers(before: Config, now: Config, key: str) -> bool:
+    return any(refers(value_at(config, key)) for config in (before["science"], now))

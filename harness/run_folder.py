@@ -20,7 +20,8 @@ ENVIRONMENT = "environment.json"
 class RunFolder:
     """The memory of the run decides, never a file that somebody else may have changed meanwhile.
 
-    science, yaml, command: as of Run. results: names of the files that the run ends in.
+    science: Run.written. yaml, command: as of Run. results: names of the files that
+    the run ends in.
     """
 
     path: Path

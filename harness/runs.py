@@ -33,6 +33,7 @@ from harness.position import PositionFile
 from harness.prefix import Shared
 from harness.progress import MODES, Progress
 from harness.records import Identity, Record
+from harness.redaction import redacted
 from harness.run_folder import RunFolder
 from harness.state import Status
 from harness.tracking.base import RunInfo, Tracking
@@ -45,7 +46,8 @@ from harness.whole_state import whole_state
 class Run:
     """One run and its place on disk.
 
-    config: resolved, plain values, for config.yaml; science: the part that names the run.
+    config: plain values, environment variables as written. science: the part that names the run, as
+    values; written: the same as it may be stored.
 
     Raises:
         ValueError: rerun or progress is unknown.
@@ -58,6 +60,7 @@ class Run:
     identity: Identity
     config: Config
     science: Config
+    written: Config
     yaml: str
     tracking: Tracking
     progress: str
@@ -147,7 +150,7 @@ class Run:
 
     @property
     def _home(self) -> RunFolder:
-        return RunFolder(self.folder, self.RESULTS, self.science, self.yaml, self.command)
+        return RunFolder(self.folder, self.RESULTS, self.written, self.yaml, self.command)
 
     def _begin(self, files: Checkpoints, ranks: Ranks, again: bool) -> None:
         self._home.begin(files, ranks)
@@ -211,14 +214,14 @@ class Run:
         """The outcome, if there is nothing left to do; checks that the folder is this run's."""
         # Of a damaged identity nobody can tell; the folder's name is the run's hash.
         if not self._file.damage(["identity.json"]):
-            check_home(self.folder, self.science, self.RESULTS[0])
+            check_home(self.folder, self.written, self.RESULTS[0])
         return finished(self.folder, self.code, self.rerun, self.RESULTS)
 
     @contextmanager
     def _status(self, ranks: Ranks, files: Checkpoints) -> Iterator[bool]:
         again = ranks.on_main(lambda: self._start(files))
         try:
-            with ranks.told_of_loss(lambda why: self._file.set("failed", why)):
+            with ranks.told_of_loss(lambda why: self._file.set("failed", redacted(why))):
                 yield again
                 ranks.on_main(lambda: self._home.settle(ranks))
         except BaseException as error:
@@ -227,7 +230,7 @@ class Run:
             # On a full disk the reason must not be hidden by a second failure to write.
             with suppress(CannotWrite):
                 if ranks.is_main:
-                    self._file.set(state, reason=f"{type(found).__name__}: {found}")
+                    self._file.set(state, reason=redacted(f"{type(found).__name__}: {found}"))
             raise
         ranks.on_main(lambda: self._finish(files))
 

@@ -19,7 +19,8 @@ from harness.launch.grid import effective, points
 from harness.launch.paths import CONF
 from harness.launch.planned import Planned, planned
 from harness.launch.plugins import register
-from harness.launch.point import Point, plain
+from harness.launch.point import Point
+from harness.launch.variables import plain
 
 TINY = (
     "data=blobs", "model=mlp", "training.epochs=2", "retraining.epochs=1", "schedule=one_shot",

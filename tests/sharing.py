@@ -25,7 +25,8 @@ from harness.identity import Config, run_hash, scientific
 from harness.launch.build import build_part
 from harness.launch.compose import composed
 from harness.launch.point import Point as PlainPoint
-from harness.launch.point import plain, point_of
+from harness.launch.point import point_of
+from harness.launch.variables import plain
 from harness.prefix import Chain, asked_of, chain, worth_keeping
 from harness.training.loop import Loop
 

@@ -10,7 +10,7 @@ from conftest import every
 from harness.experiment import Experiment
 from harness.identity import Config, scientific
 from harness.launch.compose import composed
-from harness.launch.point import plain
+from harness.launch.variables import plain
 from harness.prefix import BLIND, HOLDING, Place, Shared, asked_of, chain, reads, worth_keeping
 from harness.schedule.constant import Constant
 from harness.schedule.explicit import Explicit

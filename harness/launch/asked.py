@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from harness.names import check_line
+from harness.redaction import REFERENCE, refers
 
 # As submitit calls them; the others it knows under their own name after "slurm_".
 SHARED = ("nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
@@ -114,6 +115,29 @@ class Asked:
             **self.extra,
         }
         return found
+
+
+def lines_of_shell(setup: Any) -> Any:
+    """Environment variables become the shell's own, so that no script holds their values.
+
+    >>> lines_of_shell(["export TOKEN=${oc.env:TOKEN}"])
+    ['export TOKEN=${TOKEN:?}']
+
+    Raises:
+        ValueError: the shell would not read one, as it stands in single quotes.
+    """
+    return [_line_of_shell(line) for line in setup] if isinstance(setup, list) else setup
+
+
+def _line_of_shell(line: Any) -> Any:
+    if not isinstance(line, str) or not refers(line):
+        return line
+    if "'" in line:
+        raise ValueError(
+            f"{WHERE}.setup: {line}: the shell reads no variable between single quotes; write "
+            "double ones"
+        )
+    return REFERENCE.sub(r"${\1:?}", line)
 
 
 def _are_options(extra: object) -> bool:

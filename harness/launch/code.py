@@ -26,6 +26,7 @@ EXCEPT = {
     "harness.manifest": "names a run by its data; what the run reads is read by others",
     "harness.data.digest": "names a run by its data; what the run reads is read by others",
     "harness.names": "says which names may become paths",
+    "harness.redaction": "hides values in what is said",
     "harness.progress": "draws on the terminal",
     "harness.position": "says how far a run has come",
     "harness.status": "reads how far runs have come",

@@ -18,6 +18,7 @@ from harness.identity import Config
 from harness.launch.build import build_part
 from harness.launch.code import code_of_part
 from harness.launch.point import Point
+from harness.launch.variables import resolved
 from harness.manifest import Manifest
 from harness.prefix import is_ours
 
@@ -96,9 +97,9 @@ def read_aside(line: str) -> str | None:
 
 
 def _of_files(config: Config, paths: list[Path]) -> str:
-    place = config["data"].get("root")
+    place = resolved(config["data"].get("root"), "data.root")
     root = Path(place) if isinstance(place, str) else _common(paths)
-    file, shows = _file(config), config.get("progress") != "none"
+    file, shows = _file(config), resolved(config.get("progress")) != "none"
     with ExitStack() as stack:
         with suppress(
             OSError, CannotWrite
@@ -117,7 +118,7 @@ def _of_tensors(config: Config, part: Any, keep: bool) -> str:
 
     found = digest(part.load())
     # A folder of results that is not there yet is made by a run that can run, not by this.
-    if keep and Path(config["runs"]).is_dir():
+    if keep and _runs(config).is_dir():
         Manifest(found, _code(config)).write(_file(config))
     return found
 
@@ -127,11 +128,15 @@ def _common(paths: list[Path]) -> Path:
 
 
 def _file(config: Config) -> Path:
-    data = dict(config["data"])
+    data = resolved(dict(config["data"]), "data")
     if isinstance(data.get("root"), str):
         data["root"] = os.path.abspath(data["root"])
     key = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:24]
-    return Path(config["runs"]) / HOME / key / "manifest.json"
+    return _runs(config) / HOME / key / "manifest.json"
+
+
+def _runs(config: Config) -> Path:
+    return Path(resolved(config["runs"], "runs"))
 
 
 def _code(config: Config) -> str:

@@ -13,6 +13,7 @@ from harness.failures import NotFinite, RankLost, RanksDisagree, WorkersFailed, 
 from harness.files import Busy, CannotWrite
 from harness.launch.compose import OPTIONAL
 from harness.names import visible
+from harness.redaction import redacted
 
 WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
 # Of all else rank 0 speaks for all.
@@ -47,7 +48,14 @@ def status_of(error: Exception) -> int:
 
 
 def one_line(error: BaseException, config: DictConfig | None = None) -> str:
-    """The error as one line. `config`: the composed defaults, to name keys like a wrong one."""
+    """The error as one line, without values of environment variables.
+
+    config: the composed defaults, to name keys like a wrong one.
+    """
+    return redacted(_one_line(error, config))
+
+
+def _one_line(error: BaseException, config: DictConfig | None) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _unknown_choice(error)
     text, cause = str(error), error.__cause__
@@ -107,7 +115,7 @@ def _found(pattern: str, text: str) -> str | None:
 
 
 def _flat(error: BaseException) -> str:
-    text = visible(" ".join(str(error).split()))
+    text = visible(" ".join(redacted(str(error)).split()))
     if isinstance(error, (*WRONG_INPUT, *FAILURES)):
         return text
     return f"{type(error).__name__}: {text}"

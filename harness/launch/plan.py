@@ -12,6 +12,7 @@ from harness.launch.data import DigestOf, with_data
 from harness.launch.planned import Planned, marked_of
 from harness.launch.point import Point
 from harness.launch.trust import check_parts, is_vouched, modules, vouch
+from harness.redaction import restored
 
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # what reading such a plan raises
 
@@ -38,7 +39,7 @@ class Plan:
             CannotWrite: the disk is full or read-only.
         """
         head = {"sweep": self.name, "folder": str(self.folder), "argv": self.argv}
-        files = {file: sha256_of(Path(file)) for point in self.points for file in point.files}
+        files = {file: sha256_of(file) for point in self.points for file in point.files}
         lines = [{**head, "files": files}, *map(asdict, self.points)]
         content = "".join(json.dumps(line) + "\n" for line in lines).encode()
         write_whole(self.file, content)
@@ -61,7 +62,7 @@ class Plan:
         said = [point.says for point in self.points]
         plain = [replace(point, marked=[]) for point in after]
         found = zip(range(len(said)), said, plain, strict=True)
-        return replace(self, points=marked_of(found, plain[0].config["launch"]["share"]))
+        return replace(self, points=marked_of(found, plain[0].values["launch"]["share"]))
 
     @property
     def unread(self) -> int:
@@ -143,5 +144,7 @@ def _read_point(line: str, planned_in: Path, home: Path) -> Planned:
     return replace(point, folder=str(home / Path(point.folder).relative_to(planned_in)))
 
 
-def sha256_of(file: Path) -> str:
+def sha256_of(name: str) -> str:
+    """Of the content of a file, in whose name environment variables may stand; "" if it is gone."""
+    file = Path(restored(name))
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""

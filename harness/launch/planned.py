@@ -21,7 +21,8 @@ class Planned:
     says: what tells it from the others. dense: equal for points that share their dense training,
     empty without one; dense_epochs: its length. epochs: of all that follows it. kind: see
     harness.launch.estimate. shared: stages that other runs have too, and their epochs. files: that
-    decide it too, beside the harness's own: modules of its parts, initial weights.
+    decide it too, beside the harness's own: modules of its parts, and initial weights as
+    they are written.
     """
 
     folder: str
@@ -37,7 +38,7 @@ class Planned:
 
     @classmethod
     def of(cls, point: Point, says: str) -> "Planned":
-        config, trained = point.config, _starts_trained(point)
+        config, trained = point.values, _starts_trained(point)
         return cls(
             folder=str(point.folder),
             code=point.code,
@@ -45,10 +46,10 @@ class Planned:
             dense=dense_hash(point.science, {}) if trained else "",
             dense_epochs=config["training"]["epochs"] if trained else 0,
             epochs=_epochs(point),
-            kind=kind(config),
+            kind=kind(point.config),
             shared={},
             files=_files(point),
-            line=point.line(),
+            line=point.planned().line(),
         )
 
     @property
@@ -58,7 +59,7 @@ class Planned:
     def finished(self) -> Outcome | None:
         """The outcome, if there is nothing left to do."""
         with suppress(ValueError):  # of a damaged status.json; the run itself will name it
-            return self.found(self.point.config["rerun"])
+            return self.found(self.point.values["rerun"])
         return None
 
     def found(self, rerun: str) -> Outcome | None:
@@ -76,7 +77,7 @@ class Planned:
         if not shared:
             return self
         line = replace(self.point, marked=list(shared.values())).line()
-        each = epochs_of(self.point.config)
+        each = epochs_of(self.point.values)
         return replace(self, line=line, shared={k: each.get(p[1], 0) for p, k in shared.items()})
 
     def dense_alone(self) -> "Planned":
@@ -117,14 +118,14 @@ def marked_of(found: Iterable[tuple[int, str, Point]], share: bool) -> list[Plan
 
 
 def _starts_trained(point: Point) -> bool:
-    config = point.config
+    config = point.values
     inside = config["when"] == "steps" and config["steps"]["start"] == "trained"
     return bool(config["when"] == "trained" or inside)
 
 
 def _epochs(point: Point) -> int:
     """After dense training: of its levels; an analysis has none."""
-    each = sum(epochs_of(point.config).values())
+    each = sum(epochs_of(point.values).values())
     return each * max(1, len(point.asked)) if point.command == "run" else 0
 
 

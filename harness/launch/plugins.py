@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.files import write_json
 from harness.launch import search, sweep
-from harness.launch.asked import Asked
+from harness.launch.asked import Asked, lines_of_shell
 from harness.launch.compose import check_names, without_nulls
 from harness.launch.data import DigestOf, kept_digest, with_data
 from harness.launch.devices import devices_of
@@ -29,9 +29,10 @@ from harness.launch.grid import effective, points
 from harness.launch.local import Workers
 from harness.launch.plan import Plan, inside
 from harness.launch.planned import planned
-from harness.launch.point import Point, plain, sources_of, sweep_folder
+from harness.launch.point import Point, sources_of, sweep_folder
 from harness.launch.remembered import key_of, remembered
 from harness.launch.slurm import Jobs
+from harness.launch.variables import as_written, plain
 from harness.launch.workers import count_of
 from harness.names import check_name
 from harness.outcome import Outcome
@@ -194,7 +195,8 @@ class Slurm(Own):
 
     def engine(self) -> Engine:
         values = plain(self.config)
-        asked = Asked.of(self.fields)
+        setup = as_written(self.config.hydra.launcher).get("setup")
+        asked = Asked.of({**self.fields, "setup": lines_of_shell(setup)})
         count = values["launch"]["nproc"]
         if asked.ranks > 1 and count not in (1, asked.ranks):
             raise ValueError(

@@ -2,10 +2,9 @@
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, cached_property
 from pathlib import Path
-from typing import Any
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
@@ -15,6 +14,7 @@ from harness.launch.build import build_part
 from harness.launch.code import code_of
 from harness.launch.compose import check_names
 from harness.launch.method import method_of
+from harness.launch.variables import as_written, resolved
 from harness.names import check_name
 from harness.outcome import RESULTS
 from harness.prefix import asked_of
@@ -28,11 +28,13 @@ COMMANDS = ("run", "analyse", "dense")
 class Point:
     """It travels to worker processes, jobs and plan files as a line of JSON.
 
-    config: resolved, plain values. choices: group -> chosen file. overrides: of the command line.
-    command: one of COMMANDS. marked: keys of its stages (harness/prefix.py) that other runs of its
-    sweep have too, in their order. options: Hydra's own, that say where configs are.
+    config: plain values, environment variables as they are written. choices: group -> chosen file.
+    overrides: of the command line. command: one of COMMANDS. marked: keys of its stages
+    (harness/prefix.py) that other runs of its sweep have too, in their order. options: Hydra's own,
+    that say where configs are.
     data_sha256: of the content of its data (harness/launch/data.py); None until they are read, and
-    until then the point has another name.
+    until then the point has another name. values_at: hash of the values where it was planned, if
+    environment variables decide them.
     """
 
     config: Config
@@ -44,18 +46,38 @@ class Point:
     marked: list[str] = field(default_factory=list)
     options: list[str] = field(default_factory=list)
     data_sha256: str | None = None
+    values_at: str | None = None
+
+    @cached_property
+    def values(self) -> Config:
+        """The config with what the environment says here; never to be stored.
+
+        Raises:
+            ValueError: a variable that it names is not set.
+        """
+        found: Config = resolved(self.config)
+        return found
 
     @cached_property
     def science(self) -> Config:
-        """The part of the config that decides numbers."""
-        return scientific(self.config, _sha256_of(self.config["weights"]), self.data_sha256)
+        """The part of the config that decides numbers, as values."""
+        return scientific(self.values, self._weights_sha256, self.data_sha256)
+
+    @property
+    def written(self) -> Config:
+        """The same as it may be stored."""
+        return scientific(self.config, self._weights_sha256, self.data_sha256)
+
+    @cached_property
+    def _weights_sha256(self) -> str | None:
+        return _sha256_of(self.values["weights"])
 
     @property
     def decides(self) -> Config:
         """What of it decides the results of its command."""
         if self.command != "analyse":
             return self.science
-        return analysed(self.science, self.config["sensitivity"]["grid"])
+        return analysed(self.science, self.values["sensitivity"]["grid"])
 
     @property
     def run(self) -> str:
@@ -64,13 +86,13 @@ class Point:
     @property
     def sweep(self) -> Path:
         """The folder of all runs of its sweep."""
-        return sweep_folder(self.config)
+        return sweep_folder(self.values)
 
     @property
     def folder(self) -> Path:
         # All other folders there have two hex digits for a name.
         below = "sensitivity" if self.command == "analyse" else self.run[:2]
-        return self.sweep / below / f"{check_name('name', self.config['name'])}-{self.run}"
+        return self.sweep / below / f"{check_name('name', self.values['name'])}-{self.run}"
 
     @property
     def results(self) -> tuple[str, ...]:
@@ -99,6 +121,27 @@ class Point:
         """Digest of the sources that decide its numbers."""
         return code_of(self.decides)
 
+    @property
+    def varies(self) -> bool:
+        """Whether environment variables decide its config."""
+        return bool(self.config != self.values)
+
+    def planned(self) -> "Point":
+        """As it travels elsewhere, where variables may have other values."""
+        known = self.varies and self.data_sha256
+        return replace(self, values_at=run_hash(self.science)[:12] if known else None)
+
+    def check_values(self) -> None:
+        """
+        Raises:
+            ValueError: variables have other values than where it was planned.
+        """
+        if self.values_at not in (None, run_hash(self.science)[:12]):
+            raise ValueError(
+                "environment variables that the config names have other values here than where "
+                "this run was planned, and would make it another run; set them to the same values"
+            )
+
     def line(self) -> str:
         return json.dumps(asdict(self))
 
@@ -113,11 +156,12 @@ def point_of(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> Point:
         ValueError: method=... was asked for together with a part that it does not have, or a name
             of the run or its sweep is none.
     """
-    config = plain(cfg)
+    config = as_written(cfg)
+    values = resolved(config)
     for key in ("name", "sweep_name"):
-        check_name(key, config[key])
+        check_name(key, values[key])
     choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
-    name, label = method_of(choices, config, hydra)
+    name, label = method_of(choices, values, hydra)
     # As they were written: an interpolation in them is the config's, not Hydra's.
     said = OmegaConf.to_container(hydra.overrides, resolve=False)
     assert isinstance(said, dict)
@@ -135,13 +179,6 @@ def sources_of(hydra: HydraConf) -> list[Path]:
 @cache
 def _checked(folders: tuple[Path, ...]) -> None:
     check_names(folders)
-
-
-def plain(cfg: DictConfig) -> dict[str, Any]:
-    """Resolved, without the `hydra` node."""
-    config = OmegaConf.to_container(cfg, resolve=True)
-    assert isinstance(config, dict)
-    return {str(key): value for key, value in config.items() if key != "hydra"}
 
 
 def sweep_folder(config: Config) -> Path:

@@ -21,7 +21,7 @@ def remembered(path: Path, make: Callable[[], Plan]) -> Plan:
         if not is_vouched(path, path.read_bytes()):
             return make()
         files = json.loads(_first_line(path))["files"]
-        if all(sha256_of(Path(file)) == sha for file, sha in files.items()):
+        if all(sha256_of(file) == sha for file, sha in files.items()):
             return Plan.read(path)
     return make()
 

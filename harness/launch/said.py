@@ -14,6 +14,7 @@ from harness.files import read_json, write_json
 from harness.launch.errors import FAILURES, WRONG_INPUT, one_line, status_of
 from harness.launch.point import Point
 from harness.outcome import Outcome
+from harness.redaction import redacted
 from harness.stopping import INTERRUPTED, Stopped
 
 POINT = "point.jsonl"
@@ -72,7 +73,7 @@ def _said(point: Point, work: Callable[[], Outcome]) -> tuple[dict[str, Any], in
             "error": type(error).__name__,
             "is_wrong_input": isinstance(error, WRONG_INPUT),
             "line": one_line(error, OmegaConf.create(point.config)),
-            "traceback": traceback.format_exc(),
+            "traceback": redacted(traceback.format_exc()),
         }
         return said, status_of(error)
 

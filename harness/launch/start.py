@@ -12,6 +12,7 @@ from harness.launch.errors import WRONG_INPUT, one_line
 from harness.launch.loaded import watch
 from harness.launch.point import Point
 from harness.outcome import Outcome
+from harness.redaction import redacted
 from harness.standing import LOG
 from harness.state import Status
 from harness.stopping import leaving_on_signals, speaks
@@ -20,7 +21,8 @@ from harness.stopping import leaving_on_signals, speaks
 def carry_out(point: Point) -> Outcome:
     """As harness.launch.work.carry_out, where torch may not be imported yet; on ranks of its own
     if launch.nproc asks for them."""
-    count = workers.count_of(point.config)
+    point.check_values()
+    count = workers.count_of(point.values)
     if count > 1:
         return workers.carry_out(point, count)
     import_work()
@@ -44,7 +46,7 @@ def attempt(point: Point) -> Outcome:
     """
     began = time.perf_counter()
     try:
-        if workers.count_of(point.config) == 1:
+        if workers.count_of(point.values) == 1:
             import_work()
             from harness.launch.data import named
 
@@ -58,11 +60,16 @@ def attempt(point: Point) -> Outcome:
 
 def _failed(point: Point, error: Exception) -> Outcome:
     reason, again = one_line(error), not isinstance(error, WRONG_INPUT)
-    failed = Outcome("failed", str(point.folder), reason, again=again)
+    try:
+        point.check_values()
+        folder = point.folder
+    except ValueError:  # by the environment here it is no run, or another one
+        return Outcome("failed", "", reason, again=again)
+    failed = Outcome("failed", str(folder), reason, again=again)
     # A folder that is another process's is not to be written into.
     if isinstance(error, Busy) or not speaks():
         return failed
-    log = point.folder / LOG
+    log = folder / LOG
     with suppress(Exception):  # a full disk must not hide the reason
         _tell(point, reason, log)
         return replace(failed, log=str(log))
@@ -71,7 +78,7 @@ def _failed(point: Point, error: Exception) -> Outcome:
 
 def _tell(point: Point, reason: str, log: Path) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(log, traceback.format_exc())
+    write_whole(log, redacted(traceback.format_exc()))
     status = Status(point.folder, point.code)
     if status.read().get("state") not in ("failed", "finished"):
         status.set("failed", reason)

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.files import CannotWrite, write_whole
 from harness.launch.paths import CONF
+from harness.launch.variables import resolved
 
 TARGET = re.compile(r"^\s*_target_:\s*(harness\.[\w.]+)\s*(?:#.*)?$", re.MULTILINE)
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
@@ -57,13 +58,14 @@ def stored_part(config: DictConfig, key: str, trust: str | Sequence[str]) -> Dic
     """A part of a stored config, that may be built.
 
     Raises:
-        ValueError: as of check_parts.
+        ValueError: as of check_parts, or an environment variable that it names is not set.
     """
     plain = OmegaConf.to_container(config, resolve=False)
     part = plain.get(key) if isinstance(plain, dict) else None
     if not isinstance(part, dict):
         raise ValueError(f"config.yaml has no {key}; it is not that of a run")
     check_parts(part, trust, key)
+    resolved(part, key)  # says which variable is not set
     # By itself: what it names in the rest of the config would be resolved without a look.
     return OmegaConf.create(part)
 

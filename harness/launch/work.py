@@ -19,7 +19,8 @@ from harness.launch.code import code_of
 from harness.launch.data import named
 from harness.launch.estimate import Cost
 from harness.launch.heard import heard
-from harness.launch.point import Point, plain
+from harness.launch.point import Point
+from harness.launch.variables import as_written
 from harness.moment import Moment
 from harness.outcome import Outcome
 from harness.prefix import Shared
@@ -45,16 +46,16 @@ def carry_out(point: Point) -> Outcome:
         harness.launch.errors.FAILURES: what else is told in one line.
         Stopped: a signal asked for it, and the run has saved itself.
     """
-    config = point.config
-    threads = config["threads"]
+    config, values = point.config, point.values
+    threads = values["threads"]
     if not isinstance(threads, int) or threads < 1:
         raise ValueError(f"threads must be a whole number >= 1, got {threads!r}")
     torch.set_num_threads(threads)
-    with heard(config["progress"]):
+    with heard(values["progress"]):
         experiment = build({**config, **ALONE} if point.command == "analyse" else config)
         point = named(point, experiment.data)
         options = _part(config, "ranks")
-        with ranks_of_environment(config["device"], options) as ranks:
+        with ranks_of_environment(values["device"], options) as ranks:
             check_same(point, ranks)
             run = _run_of(point, experiment, ranks)
             if point.command == "dense":
@@ -66,26 +67,29 @@ def carry_out(point: Point) -> Outcome:
 def check_same(point: Point, ranks: Ranks) -> None:
     """
     Raises:
-        RanksDisagree: on every rank, if they read different data or have loaded different code.
+        RanksDisagree: on every rank, if they read different data, have loaded different code, or
+            see other values of variables that the config names.
     """
-    found = ranks.gather({"data": point.data_sha256, "code": point.code})
-    for what in ("data", "code"):
+    values = point.run if point.varies else ""
+    found = ranks.gather({"data": point.data_sha256, "code": point.code, "environment": values})
+    for what in ("data", "code", "environment"):
         groups: dict[str | None, list[int]] = {}
         for rank, each in enumerate(found):
             groups.setdefault(each[what], []).append(rank)
         if len(groups) > 1:
             differ = " and ".join(f"ranks {ranks}" for ranks in groups.values())
+            of = "values of variables" if what == "environment" else "files"
             raise RanksDisagree(
-                f"{what}: {differ} have different files; give all of them the same ones"
+                f"{what}: {differ} have different {of}; give all of them the same ones"
             )
 
 
 def gauge(point: Point) -> Cost:
     """By some steps of dense training in one process; evaluations and prunings come on top."""
-    config = point.config
-    torch.set_num_threads(config["threads"])
-    experiment = build(config)
-    with ranks_of_environment(config["device"], _part(config, "ranks")) as ranks:
+    values = point.values
+    torch.set_num_threads(values["threads"])
+    experiment = build(point.config)
+    with ranks_of_environment(values["device"], _part(point.config, "ranks")) as ranks:
         levels = experiment.prepare(ranks, Path())
         recipe, setting = experiment.training, levels.subject.setting(0)
         steps = recipe.steps_per_epoch(len(setting.split))
@@ -100,7 +104,7 @@ def gauge(point: Point) -> Cost:
 
 def build(config: DictConfig | Config) -> Experiment:
     """Instantiates every part once; an unknown or missing key fails here, with its full name."""
-    whole: Config = plain(config) if isinstance(config, DictConfig) else config
+    whole: Config = as_written(config) if isinstance(config, DictConfig) else config
     science = {key: value for key, value in whole.items() if key not in OPERATIONAL}
     experiment: Experiment = build_part(science)
     return experiment
@@ -112,23 +116,24 @@ def _part(config: Config, key: str) -> Any:
 
 
 def _run_of(point: Point, experiment: Experiment, ranks: Ranks) -> Run:
-    config, science = point.config, point.science
+    config, values, science = point.config, point.values, point.science
     numerics = numerics_key(ranks)
     code = code_of({key: science.get(key) for key in DENSE})
     dense = dense_hash(science, {**numerics, "code": code})
     return Run(
         folder=point.folder,
-        dense=Path(config["runs"]) / ".dense" / dense[:2] / dense,
+        dense=Path(values["runs"]) / ".dense" / dense[:2] / dense,
         identity=_identity(point, experiment),
         config=config,
         science=science,
+        written=point.written,
         yaml=OmegaConf.to_yaml(OmegaConf.create(config)),
         tracking=_part(config, "tracking"),
-        progress=config["progress"],
-        sweep_name=config["sweep_name"],
+        progress=values["progress"],
+        sweep_name=values["sweep_name"],
         policy=_part(config, "checkpoint"),
         latency=_part(config, "latency"),
-        rerun=config["rerun"],
+        rerun=values["rerun"],
         code=point.code,
         command=tuple(point.alone),
         shared=_shared(point, numerics) if point.marked else None,
@@ -136,7 +141,7 @@ def _run_of(point: Point, experiment: Experiment, ranks: Ranks) -> Run:
 
 
 def _shared(point: Point, numerics: Config) -> Shared:
-    home = Path(point.config["runs"]) / ".stages"
+    home = Path(point.values["runs"]) / ".stages"
     return Shared.of(home, point.science, point.asked, point.marked, numerics, code_of)
 
 
@@ -168,7 +173,7 @@ def _published_as(part: object) -> str | None:
 
 
 def _analysis(run: Run, point: Point) -> Analysis:
-    grid = point.config["sensitivity"]["grid"]
+    grid = point.values["sensitivity"]["grid"]
     choices = point.choices
     analysis = Analysis.of(run, grid, choices["saliency"], choices["structure"])
     return replace(analysis, code=code_of(analysis.science))

@@ -56,8 +56,9 @@ class Analysis(Run):
         )
         # All other folders there have two hex digits for a name.
         home = run.folder.parents[1] / "sensitivity"
-        folder = home / f"{run.config['name']}-{identity.run}"
-        mine = {"folder": folder, "science": science, "identity": identity}
+        folder = home / f"{run.folder.name.rpartition('-')[0]}-{identity.run}"
+        written = analysed(run.written, run.config["sensitivity"]["grid"])
+        mine = {"folder": folder, "science": science, "written": written, "identity": identity}
         same = {field.name: getattr(run, field.name) for field in fields(run)}
         return cls(**{**same, **mine}, grid=tuple(grid), saliency=saliency, structure=structure)
 

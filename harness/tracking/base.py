@@ -20,7 +20,7 @@ class RunInfo:
     seed: int
     group: str  # name of the sweep
     job_type: str
-    config: dict[str, Any]  # resolved, plain values
+    config: dict[str, Any]  # plain values, environment variables as they are written
     sweep: Path  # folder of all runs of the group
     dense: Path  # cache of its dense training, named by the hash of what decides it
     earlier: tuple[Record, ...] = ()  # what an interrupted start of the run has logged

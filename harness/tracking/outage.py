@@ -4,10 +4,12 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from harness.redaction import redacted
+
 
 def tell(what: str, error: BaseException) -> None:
     """what: beginning with the tracker's name."""
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = " ".join(redacted(str(error)).split()) or type(error).__name__
     print(f"{what}: {reason}", file=sys.stderr)
 
 

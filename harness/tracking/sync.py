@@ -10,7 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import yaml
+
 from harness.files import is_stale
+from harness.redaction import refers, restored
 from harness.tracking.service import check_environment
 
 CONNECT_S = 10.0
@@ -102,7 +105,7 @@ def upload(one: Kept, project: str | None, entity: str | None, limit_s: float) -
         # Its log goes into wandb/ where it is started.
         with TemporaryDirectory() as here:
             done = subprocess.run(
-                [*_command(project, entity), *folders],
+                [*_command(*_address(one, project, entity)), *folders],
                 cwd=here,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
@@ -119,6 +122,17 @@ def upload(one: Kept, project: str | None, entity: str | None, limit_s: float) -
     if any(text in done.stdout.lower() for text in NOT_LOGGED_IN):
         raise NoServer("nobody is logged in to W&B; run `wandb login` or set WANDB_API_KEY")
     return said[-1].removeprefix("wandb: ") if said else f"wandb sync left with {done.returncode}"
+
+
+def _address(one: Kept, project: str | None, entity: str | None) -> tuple[str | None, str | None]:
+    """Where to, if it is not asked for: what the run's config reads from the environment."""
+    try:
+        said = yaml.safe_load((one.folders[0].parents[1] / "config.yaml").read_text())["tracking"]
+        found = {key: str(said[key]) for key in ("project", "entity") if refers(said.get(key))}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
+        return project, entity
+    where = {key: restored(text) for key, text in found.items()}
+    return project or where.get("project"), entity or where.get("entity")
 
 
 def _command(project: str | None, entity: str | None) -> Iterator[str]:

@@ -5,10 +5,11 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from harness.files import Busy, locked
 from harness.records import Sink
+from harness.redaction import refers
 from harness.stopping import INTERRUPTED, Stopped
 from harness.tracking.artifacts import KINDS, Leaving
 from harness.tracking.base import RunInfo
@@ -144,15 +145,14 @@ class Wandb:
             id=run_id(info),
             resume="allow",
             reinit="create_new",
-            project=self.project,
-            entity=self.entity,
+            **self._address(info, mode),
             mode=mode,
             dir=info.folder,
             group=info.group,
             job_type=info.job_type,
             name=f"{info.label} seed {info.seed}",
             tags=self._tags(info),
-            notes=self.notes,
+            notes=_as_written(info, "notes", self.notes),
             config=info.config,
         )
         for axis in ("density_of_weights", "compression", "epoch"):
@@ -163,7 +163,23 @@ class Wandb:
 
     def _tags(self, info: RunInfo) -> list[str]:
         own = [tag[:TAG_LENGTH] for tag in (info.method, info.model, info.data) if tag]
-        return list(dict.fromkeys([*own, *self.tags]))
+        return list(dict.fromkeys([*own, *_as_written(info, "tags", self.tags)]))
+
+    def _address(self, info: RunInfo, mode: str) -> dict[str, str | None]:
+        """Offline the run's folder keeps it: one of the environment is left to `sync`."""
+        address = {"project": self.project, "entity": self.entity}
+        if mode == "online":
+            return address
+        return {key: None if refers(_said(info, key)) else of for key, of in address.items()}
+
+
+def _said(info: RunInfo, key: str) -> Any:
+    return (info.config.get("tracking") or {}).get(key)
+
+
+def _as_written(info: RunInfo, key: str, value: Any) -> Any:
+    said = _said(info, key)
+    return said if refers(said) else value
 
 
 def _exit_code(error: BaseException) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pandas as pd
 
+from harness.redaction import refers
 from harness.report import collapse
 from harness.report.folders import Facts, inside, science
 from harness.report.results import LINE
@@ -55,7 +56,7 @@ def treated(survey: Survey) -> pd.DataFrame:
         [
             {
                 **{key: row[key] for key in LINE},
-                **_parts(survey.runs / row["folder"], row["method"]),
+                **_parts(survey.runs / row["folder"], row["method"], row["setting"]),
             }
             for row in firsts.to_dict("records")
         ],
@@ -64,14 +65,14 @@ def treated(survey: Survey) -> pd.DataFrame:
     return rows.merge(known.assign(line=range(len(known))), how="left", on=LINE)
 
 
-def _parts(folder: Path, method: str) -> dict[str, Any]:
+def _parts(folder: Path, method: str, setting: str) -> dict[str, Any]:
     config = science(folder)
     if not config:
         saliency, allocation, when = _BY_METHOD.get(method, ("", "", ""))
         found = {"saliency": saliency, "allocation": allocation, "when": when}
         by_name = {"structure": "element", "control": "none"} if saliency else {}
         return {**dict.fromkeys(GROUPS, ""), **found, **by_name, "config": {}}
-    return {**_named(config), "config": config}
+    return {**_named(config), "config": _told_apart(config, setting)}
 
 
 def _named(config: Facts) -> dict[str, str]:
@@ -84,6 +85,19 @@ def _named(config: Facts) -> dict[str, str]:
         "schedule": _schedule(inside(config, "schedule")),
         "grasp_absolute": str(inside(config, "saliency").get("absolute", "")).lower(),
     }
+
+
+def _told_apart(value: Any, setting: str) -> Any:
+    """What stands for a variable of the environment is not known to be equal in two settings.
+
+    >>> _told_apart({"hidden": ["${oc.env:WIDTH}", 4]}, "ab12")
+    {'hidden': ['${oc.env:WIDTH} of ab12', 4]}
+    """
+    if isinstance(value, dict):
+        return {key: _told_apart(inner, setting) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_told_apart(inner, setting) for inner in value]
+    return f"{value} of {setting}" if refers(value) else value
 
 
 def _module(part: Facts) -> str:
