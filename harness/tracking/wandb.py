@@ -165,7 +165,7 @@ class Wandb:
         own = [tag[:TAG_LENGTH] for tag in (info.method, info.model, info.data) if tag]
         return list(dict.fromkeys([*own, *_as_written(info, "tags", self.tags)]))
 
-    def _address(self, info: RunInfo, mode: str) -> dict[str, str | None]:
+    def _address(self, info: RunInfo, mode: str) -> dict[str, Any]:
         """Offline the run's folder keeps it: one of the environment is left to `sync`."""
         address = {"project": self.project, "entity": self.entity}
         if mode == "online":
