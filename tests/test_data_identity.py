@@ -187,10 +187,10 @@ class Told:
         return self.found
 
 
-@pytest.mark.parametrize("what", ["data", "code"])
+@pytest.mark.parametrize("what", ["data", "code", "environment"])
 def test_ranks_with_different_files_leave_together(what: str) -> None:
     (point,) = points_of([[*TINY]])
-    same = {"data": "da7a", "code": "c0de"}
+    same = {"data": "da7a", "code": "c0de", "environment": ""}
     check_same(point, Told([same, same]))  # type: ignore[arg-type]
     with pytest.raises(RanksDisagree, match=rf"{what}: ranks \[0, 2\] and ranks \[1\] have"):
         check_same(point, Told([same, {**same, what: "odd"}, same]))  # type: ignore[arg-type]
