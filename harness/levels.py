@@ -9,22 +9,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from harness.allocation.base import Facts
-from harness.checkpoints import STAGE, Checkpoints, State
+from harness.checkpoints import Checkpoints, State
 from harness.checks import check_network, check_steps
-from harness.coverage import check_alive_nowhere, tell_untied_head
-from harness.density import Scope
 from harness.inside import Inside
 from harness.latencies import note_latency
 from harness.metrics.latency import Latency
 from harness.moment import START, Moment
 from harness.prefix import Place, Shared
-from harness.prunable import places_in, store_for, units_of, without
+from harness.prunable import store_for
+from harness.prunable_network import prunable_of
 from harness.prunings import Prunings
-from harness.records import NOTHING, STAGES, Identity, Record, Trained, Watcher, place
-from harness.saver import standing, take_up
+from harness.records import NOTHING, STAGES, Identity, Record, Trained, place
+from harness.saver import save_stage, take_up
+from harness.sinks import Watcher
 from harness.stages import come_to, stages_of
-from harness.structure.graph import graph_of
 from harness.subject import Subject
 from harness.targets import Targets, Turn
 from harness.tensors import Tensors
@@ -63,18 +61,10 @@ class Levels:
         self.what, self.subject, self.ranks = what, subject, subject.ranks
         self.journal, self.shared = journal, shared
         self.network = subject.initial()
-        graph = graph_of(self.network, subject.sample())
-        places = places_in(self.network, graph)
-        units = units_of(what.structure, self.network, subject.sample(), graph)
-        self.units = without(units, what.exclude, places)
-        check_alive_nowhere(self.units, graph)
-        tell_untied_head(self.units, self.network, graph)
-        self.scope = Scope(what.structure, self.units, every=units)
-        self.store = store_for(self.network, self.units, what.may_grow)
         self.macs = subject.macs(self.network)
-        self.facts = Facts(
-            self.macs.weights, self.macs.activations, self.macs.uncounted, places=places
-        )
+        found = prunable_of(what.structure, self.network, what.exclude, subject.sample(), self.macs)
+        self.units, self.scope, self.facts = found.units, found.scope, found.facts
+        self.store = store_for(self.network, self.units, what.may_grow)
         self.trainings, self.prunings, self.speedup = Trainings(self), Prunings(self), 1.0
         # Before any training: what this model cannot reach, or no part can do, fails here.
         steps = self.trainings.steps(self.trainings.form())
@@ -223,8 +213,7 @@ class Levels:
         """save: this is no place inside a training."""
         # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
         self.ranks.check_equal(self.store.masks, "masks in force")
-        of = (self.store.masks, self.macs, self.scope)
-        measured = self.subject.measure(self.network, *of)
+        measured = self.subject.measure(self.network, self.store.masks, self.macs, self.scope)
         masks = self.store.digest if level else ""
         found = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}
         if self.macs.uncounted:
@@ -234,7 +223,7 @@ class Levels:
         note_latency(self)
         self.passed = place(level, stage)
         if save:
-            self.save()
+            save_stage(self)
 
     def show(self, found: Found) -> None:
         """Records what this run found, or another one that came the same way."""
@@ -250,9 +239,3 @@ class Levels:
             seed=self.what.seed,
             on_the_way=self.targets.on_the_way(found["record"]["level"]),
         )
-
-    def save(self) -> None:
-        """At the end of a stage."""
-        if self.journal and self.files:
-            name = "level-{level:02d}-{stage}".format(**self.past[-1]["record"])
-            self.journal.save(self.files, name, STAGE, standing(self), self.network)

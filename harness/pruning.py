@@ -1,6 +1,6 @@
 """One pruning event: evidence -> scores -> units -> counts -> masks; knows no levels, no files."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,26 +15,13 @@ from harness.finite import checked_scores, naming_broken
 from harness.masks import MaskStore
 from harness.metrics.macs import said_uncounted
 from harness.parts import check_fit
-from harness.reader import Compare, Reader, alone
+from harness.reader import Calibration, Reader
 from harness.saliency.base import Saliency
 from harness.selection import top_each
 from harness.structure.base import Structure, Units
-from harness.tensors import Batch, Counts, Loss, Mean, Tensors, prunable_layers
+from harness.tensors import Counts, Tensors, prunable_layers
 
 NOTHING = Facts()
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """What a saliency may look at: this rank's batches, the loss, and the mean over ranks.
-
-    compare: of the network over ranks, after each call of the saliency.
-    """
-
-    batches: Iterable[Batch]
-    loss: Loss
-    mean: Mean
-    compare: Compare = alone
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """The one way in which a part looks at a network: it comes back as it was, on every rank."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from harness.fingerprints import fingerprint
 from harness.finite import naming_broken
-from harness.tensors import Tensors, everything
+from harness.tensors import Batch, Loss, Mean, Tensors, everything
 
 Compare = Callable[[dict[str, str], str], None]  # digests by name, what they are of
 NAMED = 5  # of the things that a part has changed
@@ -17,6 +17,19 @@ _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_
 
 def alone(digests: dict[str, str], what: str) -> None:
     """Compares nothing: there is no other rank."""
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a saliency may look at: this rank's batches, the loss, and the mean over ranks.
+
+    compare: of the network over ranks, after each call of the saliency.
+    """
+
+    batches: Iterable[Batch]
+    loss: Loss
+    mean: Mean
+    compare: Compare = alone
 
 
 class Reader:

@@ -12,7 +12,8 @@ from harness.allocation.base import Allocation, Facts, Layers
 from harness.coverage import check_alive_nowhere, tell_untied_head
 from harness.metrics.macs import count_macs
 from harness.prunable import places_in, units_of, without
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.structure.base import Units
 from harness.structure.graph import Graph, graph_of
 from harness.task.sums import Summed

@@ -10,7 +10,8 @@ from harness.allocation.base import Facts
 from harness.budget import Goal
 from harness.masks import MaskStore
 from harness.prunable import store_for, take_over
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.structure.base import Units
 from harness.tensors import Tensors
 

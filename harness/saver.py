@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from harness.bits import pack, unpack
-from harness.checkpoints import STEP, Checkpoints, State
+from harness.checkpoints import STAGE, STEP, Checkpoints, State
 from harness.distributed.link import measured, remember
 from harness.inside import Inside
 from harness.tensors import Tensors
@@ -67,6 +67,13 @@ def _packed(masks: Tensors) -> Tensors:
 def _unpacked(levels: "Levels", packed: Tensors) -> Tensors:
     masks = levels.store.masks
     return {n: unpack(p.to(levels.ranks.device), masks[n].shape) for n, p in packed.items()}
+
+
+def save_stage(levels: "Levels") -> None:
+    """Saves the run at the end of its last stage."""
+    if levels.journal and levels.files:
+        name = "level-{level:02d}-{stage}".format(**levels.past[-1]["record"])
+        levels.journal.save(levels.files, name, STAGE, standing(levels), levels.network)
 
 
 @dataclass(frozen=True)

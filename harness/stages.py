@@ -14,7 +14,7 @@ from harness.files import write_whole
 from harness.latencies import note_latency
 from harness.prefix import Place
 from harness.records import place
-from harness.saver import standing, take_up
+from harness.saver import save_stage, standing, take_up
 from harness.training.turns import turn
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def _load(levels: "Levels") -> None:
             levels.watcher.found(record["level"], record["epoch_losses"], record["epoch_top1"])
         levels.show(found)
     note_latency(levels)  # of the last of them: of the others there is no network here
-    levels.save()
+    save_stage(levels)
 
 
 def _first_whole(homes: Iterable[Path]) -> State | None:

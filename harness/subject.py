@@ -18,7 +18,7 @@ from harness.metrics.macs import Macs, count_macs
 from harness.metrics.reach import reach
 from harness.metrics.size import layer_densities, nonzero_share, parameters_left, ratio
 from harness.models.base import Model
-from harness.pruning import Calibration
+from harness.reader import Calibration
 from harness.seeds import derive
 from harness.task.base import Task, check_labels, counts_of
 from harness.task.sums import Totals, check_sums

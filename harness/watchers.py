@@ -11,7 +11,8 @@ from harness import records
 from harness.files import write_whole, writing
 from harness.position import PositionFile
 from harness.progress import Progress
-from harness.records import Record, Sink, no_weight_left
+from harness.records import Record, no_weight_left
+from harness.sinks import Sink
 
 
 class Files:

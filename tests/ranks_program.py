@@ -16,7 +16,8 @@ from harness.launch.compose import composed
 from harness.launch.paths import CONF
 from harness.launch.work import build
 from harness.prunable import store_for
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.records import Identity, Record
 from harness.structure.element import Element
 from harness.structure.filter import Filter

@@ -26,7 +26,8 @@ from harness.launch.compose import composed
 from harness.launch.work import build
 from harness.masks import MaskStore
 from harness.penalty.l1 import L1
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.saliency.magnitude import Magnitude
 from harness.structure.element import Element
 from harness.task.classification import Classification

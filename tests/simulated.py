@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation
 from harness.budget import Goal
 from harness.masks import MaskStore
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.structure.element import Element
 from harness.tensors import Batch, Loss, Mean, Tensors, mean_alone
 

@@ -15,7 +15,8 @@ from harness.distributed import Ranks
 from harness.launch.compose import composed
 from harness.launch.work import build
 from harness.prunable import store_for
-from harness.pruning import NOTHING, Calibration, Pruner
+from harness.pruning import NOTHING, Pruner
+from harness.reader import Calibration
 from harness.rounds import Rounds
 from harness.saliency.base import Saliency
 from harness.saliency.random import Random

@@ -18,7 +18,8 @@ from harness.delivery import (
 )
 from harness.masks import MaskStore
 from harness.models.mlp import Mlp
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.saliency.magnitude import Magnitude
 from harness.structure.base import Structure
 from harness.structure.element import Element

@@ -13,7 +13,8 @@ from harness.metrics.macs import count_macs, macs
 from harness.metrics.size import layer_densities, nonzero_share, parameters_left
 from harness.models.base import Model
 from harness.models.char_transformer import CharTransformer
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.saliency.magnitude import Magnitude
 from harness.structure.base import Structure
 from harness.structure.element import Element

@@ -15,7 +15,8 @@ from harness.budget import Goal, counted
 from harness.masks import MaskStore
 from harness.models.mlp import Mlp
 from harness.prunable import store_for
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.saliency.bn_scale import BNScale
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random

@@ -13,7 +13,8 @@ from harness.calibration import Samples
 from harness.data.base import Split
 from harness.masks import MaskStore
 from harness.models.lenet_5 import LeNet5
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.saliency.base import Saliency
 from harness.schedule.base import path
 from harness.seeds import derive

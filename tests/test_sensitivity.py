@@ -16,7 +16,8 @@ from harness.distributed import Ranks
 from harness.launch.compose import composed
 from harness.launch.work import build
 from harness.masks import MaskStore
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.saliency.magnitude import Magnitude
 from harness.sensitivity.curves import Curves, check_grid, measure_curves
 from harness.structure.element import Element

@@ -14,7 +14,8 @@ from harness.budget import Account, Goal, counted
 from harness.masks import MaskStore
 from harness.metrics.macs import count_macs, macs
 from harness.models.lenet_5 import LeNet5
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.saliency.magnitude import Magnitude
 from harness.structure.base import Structure, Units
 from harness.structure.element import Element

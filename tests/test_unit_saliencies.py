@@ -11,7 +11,8 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.budget import Goal
 from harness.prunable import store_for
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.saliency.apoz import APoZ
 from harness.saliency.base import UnitSaliency
 from harness.saliency.bn_scale import BNScale

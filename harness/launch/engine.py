@@ -1,12 +1,14 @@
 """What hands points to processes: worker processes of this machine, or jobs of a cluster."""
 
 from collections.abc import Generator, Sequence
+from contextlib import suppress
 from typing import ClassVar, Protocol
 
 from harness.launch.data import read_aside
 from harness.launch.estimate import Cost
 from harness.launch.point import Point
 from harness.outcome import Outcome
+from harness.state import Status, lives
 
 
 class Engine(Protocol):
@@ -56,3 +58,11 @@ def attempt_line(line: str) -> Outcome:
 
     point = Point.of_line(line)
     return attempt(replace(point, config={**point.config, "progress": "none"}))
+
+
+def died(line: str) -> bool:
+    """Whether the process that was at this point is no more."""
+    with suppress(ValueError):
+        status = Status(Point.of_line(line).folder, "").read()
+        return status.get("state") == "running" and not lives(status)
+    return False

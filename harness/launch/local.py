@@ -19,12 +19,11 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from harness.launch.data import readable
 from harness.launch.devices import Devices
-from harness.launch.engine import Engine, attempt_line
+from harness.launch.engine import Engine, attempt_line, died
 from harness.launch.estimate import Cost
 from harness.launch.loaded import watch
 from harness.launch.point import Point
 from harness.outcome import Outcome
-from harness.state import Status, lives
 from harness.stopping import SIGNALS, TRY_AGAIN
 
 Told = tuple[int, Outcome]
@@ -101,7 +100,7 @@ class Workers(Engine):
                     yield number, outcome
             except TerminatedWorkerError:
                 # All workers go with the one that died. Alone a point shows whether it was its own.
-                dead = [number for number, line in left.items() if _died(line)]
+                dead = [number for number, line in left.items() if died(line)]
                 for number in dead or list(left)[:1]:
                     yield self._alone(number, left.pop(number))
 
@@ -229,14 +228,6 @@ def _follow(parent: int) -> None:
         os._exit(TRY_AGAIN)
 
     threading.Thread(target=look, daemon=True).start()
-
-
-def _died(line: str) -> bool:
-    """Whether the process that was at this point is no more."""
-    with suppress(ValueError):
-        status = Status(Point.of_line(line).folder, "").read()
-        return status.get("state") == "running" and not lives(status)
-    return False
 
 
 def _end(executor: Any) -> None:

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.records import Record, Sink
+from harness.records import Record
+from harness.sinks import Sink
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from harness.records import Record, Sink
+from harness.records import Record
+from harness.sinks import Sink
 from harness.tracking.base import RunInfo
 
 

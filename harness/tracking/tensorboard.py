@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from harness.deletion import Mark, delete_file, owned
-from harness.records import Record, Sink
+from harness.records import Record
+from harness.sinks import Sink
 from harness.tracking.base import RunInfo
 from harness.tracking.none import Silent
 from harness.tracking.outage import Attempts, tell

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from harness.files import Busy, locked
-from harness.records import Sink
 from harness.redaction import refers
+from harness.sinks import Sink
 from harness.stopping import INTERRUPTED, Stopped
 from harness.tracking.artifacts import KINDS, Leaving
 from harness.tracking.base import RunInfo

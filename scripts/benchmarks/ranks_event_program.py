@@ -20,7 +20,8 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.budget import Goal
 from harness.distributed import Ranks
 from harness.masks import MaskStore
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.structure.element import Element
 from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
 

@@ -24,7 +24,8 @@ from harness.launch.paths import CONF
 from harness.models.lenet_5 import LeNet5
 from harness.models.mlp import Mlp
 from harness.prunable import store_for
-from harness.pruning import Calibration, Pruner
+from harness.pruning import Pruner
+from harness.reader import Calibration
 from harness.tensors import Batch, mean_alone
 
 DENSITY, BATCH, STEPS, REPEATS = 0.1, 128, 20, 3
