@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harness.tensors import Tensors
+from harness.tensors import Tensors, dense_parts
 
 ROW = 4096  # words that are summed at once
 LANES = 2
@@ -16,6 +16,9 @@ ROWS_AT_ONCE = {"cpu": 32, "cuda": 4096}
 
 def fingerprint(tensors: Tensors) -> dict[str, str]:
     """Tells per tensor its dtype, its shape and 128 bits that its bytes decide, as text.
+
+    Of a sparse tensor also its layout and the shapes of its parts, and the bytes are those of its
+    indices and its values, one after the other.
 
     The bytes, in logical order, are words w_i of 32 bits (the last one filled up with 0). Each of
     two lanes is sum_i a_i w_i mod 2^64 over rows of 4096 words, with odd multipliers a_i that are
@@ -38,9 +41,21 @@ def fingerprint(tensors: Tensors) -> dict[str, str]:
     # All at once: reading a number waits for the device.
     numbers = torch.stack(sums).tolist() if len({s.device for s in sums}) == 1 else _each(sums)
     return {
-        name: f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)} {_hex(lanes)}"
+        name: f"{_form(tensor)} {_hex(lanes)}"
         for (name, tensor), lanes in zip(tensors.items(), numbers, strict=True)
     }
+
+
+def _form(tensor: Tensor) -> str:
+    """
+    >>> _form(torch.eye(2).to_sparse())
+    'float32 (2, 2) sparse_coo (2, 2) (2,)'
+    """
+    dtype, layout = (str(one).removeprefix("torch.") for one in (tensor.dtype, tensor.layout))
+    form = f"{dtype} {tuple(tensor.shape)}"
+    if tensor.layout is torch.strided:
+        return form
+    return " ".join([form, layout, *(str(tuple(part.shape)) for part in dense_parts(tensor))])
 
 
 def _each(sums: list[Tensor]) -> list[list[int]]:
@@ -53,6 +68,11 @@ def _hex(lanes: list[int]) -> str:
 
 def _words(tensor: Tensor) -> Tensor:
     """The bytes as int32; a view where they lie in order, and fill whole words."""
+    parts = [_words_of_dense(part) for part in dense_parts(tensor)]
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+
+def _words_of_dense(tensor: Tensor) -> Tensor:
     flat = tensor.detach().resolve_conj().resolve_neg().reshape(-1)
     if flat.element_size() % 4 == 0:
         return flat.view(torch.int32)

@@ -217,6 +217,7 @@ class Subject:
         shape, classes = self.splits.shape, self.splits.classes
         network = build_seeded(lambda: self.model.build(shape, classes), seed)
         network = network.to(self.ranks.device, self.dtype)
+        whole_state(network)  # what no file can hold is refused before any training
         return synced(network, self.ranks) if self.sync_batch_norm else network
 
     def _batch_norm(self, network: nn.Module) -> str:

@@ -14,6 +14,17 @@ Batch = tuple[Tensor, Tensor]  # inputs (samples, ...), labels (samples, ...)
 Loss = Callable[[Tensor, Tensor], Tensor]  # outputs, labels -> loss SUMMED over the samples
 Mean = Callable[[Tensors, int], Tensors]  # (sums, samples) -> sums over ranks / samples over ranks
 
+# What a sparse tensor is made of, by layout; each is a method of it.
+SPARSE = {
+    torch.sparse_coo: ("_indices", "_values"),
+    **dict.fromkeys(
+        (torch.sparse_csr, torch.sparse_bsr), ("crow_indices", "col_indices", "values")
+    ),
+    **dict.fromkeys(
+        (torch.sparse_csc, torch.sparse_bsc), ("ccol_indices", "row_indices", "values")
+    ),
+}
+
 PRUNABLE = (nn.Linear, _ConvNd)
 
 
@@ -90,6 +101,16 @@ def _tensors(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
     elif isinstance(value, list | tuple):
         for number, one in enumerate(value):
             yield from _tensors(f"{name}.{number}", one)
+
+
+def dense_parts(tensor: Tensor) -> list[Tensor]:
+    """The dense tensors that hold the tensor: itself, or a sparse one's indices and its values.
+
+    >>> [part.tolist() for part in dense_parts(torch.tensor([0.0, 7.0]).to_sparse())]
+    [[[1]], [7.0]]
+    """
+    made = SPARSE.get(tensor.layout, ())
+    return [getattr(tensor.detach(), part)() for part in made] or [tensor]
 
 
 def copied(tensors: Tensors) -> Tensors:

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from harness.tensors import SPARSE, dense_parts
+
 Values = dict[str, Any]  # name of an attribute -> something that is equal if its value is
 
 NETWORK = "network"
@@ -184,6 +186,8 @@ def _simple(value: object) -> Any:
 
 def _of_tensor(value: Tensor) -> Any:
     about = str(value.dtype), tuple(value.shape)
+    if value.layout in SPARSE:
+        return *about, str(value.layout), *map(_of_tensor, dense_parts(value))
     if value.nbytes <= MOST_BYTES and value.layout == torch.strided and not value.is_meta:
         data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
         return *about, _sha256(data.numpy().tobytes())

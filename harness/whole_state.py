@@ -21,7 +21,7 @@ def whole_state(model: nn.Module) -> Tensors:
     returns from get_extra_state is among them.
 
     Raises:
-        ValueError: that is no tensor.
+        ValueError: that is no tensor, or a parameter or buffer is sparse.
     """
     found: Tensors = {}
     for path, module in _modules(model):
@@ -104,7 +104,15 @@ def _extra_state(path: str, module: nn.Module) -> Tensors:
 
 
 def _named(path: str, tensors: Mapping[str, Tensor | None]) -> Tensors:
-    return {_name(path, key): t.detach() for key, t in tensors.items() if t is not None}
+    found = {_name(path, key): t.detach() for key, t in tensors.items() if t is not None}
+    for name, tensor in found.items():
+        if tensor.layout is not torch.strided:
+            raise ValueError(
+                f"{name} is {tensor.layout}, and files of weights hold dense tensors only; "
+                "register it dense (to_dense()) and make it sparse in forward, or keep it as a "
+                "plain attribute"
+            )
+    return found
 
 
 def _name(path: str, key: str) -> str:

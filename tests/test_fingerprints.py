@@ -129,3 +129,30 @@ def test_the_memory_layout_does_not_count_and_weights_are_left_alone() -> None:
 
 def test_nothing_has_no_fingerprint() -> None:
     assert fingerprint({}) == {}
+
+
+@pytest.mark.parametrize(
+    "layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr]
+)
+@pytest.mark.filterwarnings("ignore:Sparse CS[RC] tensor support:UserWarning")
+def test_of_a_sparse_tensor_values_places_shape_and_layout_decide(layout: torch.layout) -> None:
+    def made(entries: dict[tuple[int, int], float], size: int = 4) -> str:
+        dense = torch.zeros(size, size)
+        for place, value in entries.items():
+            dense[place] = value
+        blocks = (1, 1) if layout is torch.sparse_bsr else None
+        return of(dense.to_sparse(layout=layout, blocksize=blocks))
+
+    known = made({(0, 1): 2.0, (3, 2): 5.0})
+    assert made({(0, 1): 2.0, (3, 2): 5.0}) == known
+    others = [
+        made({(0, 1): 2.0, (3, 2): -5.0}),
+        made({(0, 1): 5.0, (3, 2): 2.0}),
+        made({(0, 2): 2.0, (3, 2): 5.0}),
+        made({(1, 1): 2.0, (3, 2): 5.0}),
+        made({(0, 1): 2.0}),
+        made({}),
+        made({(0, 1): 2.0, (3, 2): 5.0}, size=5),
+        of(torch.zeros(4, 4)),
+    ]
+    assert len({known, *others}) == 9

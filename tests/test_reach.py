@@ -222,3 +222,19 @@ def test_a_weight_that_layers_share_is_reached_through_any_of_them() -> None:
         # Inputs 0 -> unit 1 -> unit 2; alone, neither call uses both weights on a path.
         network.one.weight.copy_(torch.tensor([[0.0, 0, 0], [1, 0, 0], [0, 1, 0]]))
     assert torch.equal(reachable(network, (3,))["one.weight"], network.one.weight != 0)
+
+
+def test_a_sparse_matrix_in_the_layers_own_dtype_lets_paths_through() -> None:
+    class Graph(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = nn.Linear(3, 2), nn.Linear(2, 1)
+            self.neighbours = torch.eye(2).to_sparse()  # float32, and no buffer
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.two((self.neighbours @ self.one(x).t()).t())
+
+    network = Graph()
+    with torch.no_grad():
+        network.one.weight[0] = 0
+    assert reach(network, (3,)).effective_density == (3 + 1) / 8

@@ -40,6 +40,7 @@ class Keeping(nn.Module):
         self.python, self.numpy = random.Random(0), np.random.default_rng(0)
         self.array, self.layers = np.zeros(3), [self.layer]
         self.large = torch.zeros(2**21)  # 8 MiB
+        self.sparse = torch.eye(2).to_sparse()
         self._hidden, self.flag = 0.5, False
 
 
@@ -52,6 +53,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "calls": lambda it: setattr(it, "calls", it.calls + 1),
     "phase": lambda it: setattr(it, "phase", "second"),
     "mean": lambda it: it.mean.add_(1),
+    "sparse": lambda it: it.sparse.mul_(2),
     "none": lambda it: setattr(it, "none", torch.ones(1)),
     "stats": lambda it: it.stats["worst"].append(2.0),
     "tracker.count": lambda it: setattr(it.tracker, "count", 3),

@@ -7,6 +7,7 @@ import torch
 from parts import Banked
 from torch import Tensor, nn
 
+import harness
 from harness.training.own import own_of, take_up_own
 from harness.training.states import load_weights
 from harness.whole_state import load_into, whole_state
@@ -107,3 +108,40 @@ def test_extra_state_is_kept_if_it_is_a_tensor_and_refused_by_name_if_not() -> N
     assert new[0].count == torch.tensor(3)
     with pytest.raises(ValueError, match="0 returns int from get_extra_state, .*return a tensor"):
         whole_state(nn.Sequential(Counting(3)))
+
+
+class Graph(nn.Module):
+    """A graph convolution: sums over neighbours, of a sparse adjacency matrix."""
+
+    def __init__(self, layout: torch.layout):
+        super().__init__()
+        self.mix, self.last = nn.Linear(4, 4), nn.Linear(4, 2)
+        whole = torch.eye(4)
+        adjacency = whole if layout is torch.strided else whole.to_sparse(layout=layout)
+        self.register_buffer("adjacency", adjacency)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.adjacency @ self.mix(x))
+
+
+SPARSE = pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+BETA = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning")
+
+
+@SPARSE
+@BETA
+def test_a_network_with_a_sparse_buffer_is_pruned_like_its_dense_twin(layout: torch.layout) -> None:
+    networks = []
+    for kept in (layout, torch.strided):
+        torch.manual_seed(0)
+        networks.append(Graph(kept))
+    batches = [(torch.randn(4, 4), torch.tensor([0, 1, 0, 1]))]
+    found, same = (harness.prune(one, 0.5, method="snip", batches=batches) for one in networks)
+    assert all(torch.equal(found[name], same[name]) for name in same)
+
+
+@SPARSE
+@BETA
+def test_a_sparse_buffer_is_refused_where_files_are_to_hold_it(layout: torch.layout) -> None:
+    with pytest.raises(ValueError, match="adjacency is torch.sparse_.*plain attribute"):
+        whole_state(Graph(layout))

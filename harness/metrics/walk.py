@@ -28,6 +28,10 @@ MEANS: dict[str, Callable[..., Tensor]] = {
 }  # fmt: skip
 
 
+# Take operands of one dtype only; a tensor that is a plain attribute keeps its own.
+PRODUCTS = {"mm", "bmm", "mv", "matmul", "__matmul", "__rmatmul", "addmm", "baddbmm", "_sparse_mm"}
+
+
 class Draw:
     """draw(*shape): uniform in [0.5, 1], float64, the same numbers in every call of `reachable`."""
 
@@ -59,6 +63,8 @@ class Walk(TorchFunctionMode):
         if not args or not isinstance(args[0], Tensor):
             return func(*args, **named)
         first = args[0]
+        if name in PRODUCTS:
+            return func(*map(_double, args), **named)
         if name in LAYERS:
             self.calls += 1
             self.called |= {id(each) for each in (*args[1:2], named.get("weight"))}
@@ -73,6 +79,10 @@ class Walk(TorchFunctionMode):
         if name in MEANS:
             return _mean(name, func, args, named)
         return func(*args, **named)
+
+
+def _double(value: Any) -> Any:
+    return value.double() if isinstance(value, Tensor) and value.is_floating_point() else value
 
 
 def _mean(name: str, func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> Any:
