@@ -1,6 +1,6 @@
 """How a network's layers hang together: first and last, what units take along, what is not seen."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -15,7 +15,9 @@ class Graph:
     layers share once. They are parameters of two dimensions or more, of layers of any kind.
     first: those that read nothing but the network's input. outputs: those whose units are network
     outputs, or are added into them; the last layers. along: what goes with a weight's units: each
-    bias and each norm's scale and shift that have one entry per unit and that it alone feeds.
+    bias and each norm's scale and shift that have one entry per unit and that it alone feeds; what
+    is added to the units or concatenated with them (a table of positions, a class token, a buffer,
+    a number) feeds a norm too.
     pinned: weights whose units cannot go, with the reason. computed: weights that are used in a
     form in which a pruned one is alive, with the operator that made it so.
     """
@@ -93,7 +95,9 @@ def _one_entry_per_unit(
     return found
 
 
-def _only_feeder(affines: Iterable[Affine]) -> str | None:
+def _only_feeder(affines: Sequence[Affine]) -> str | None:
+    if any(each.joined for each in affines):
+        return None
     fed = frozenset().union(*(each.fed for each in affines))
     return next(iter(fed)) if len(fed) == 1 and INPUT not in fed else None
 

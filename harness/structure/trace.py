@@ -1,8 +1,7 @@
 """What one forward pass does with a network's parameters: torch's operators as they are called."""
 
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,8 +10,10 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from harness.structure.derived import EMPTY, MOVES, Origins
+from harness.structure.joined import Joined
 from harness.structure.place import place, storage, tensors_in
 from harness.structure.track import Track, moved, pointwise, product
+from harness.structure.undisturbed import undisturbed
 from harness.tensors import evaluating
 
 INPUT = "the network's input"  # among the feeders of a layer or a norm
@@ -38,7 +39,9 @@ class Affine:
 
     track: of the layers' units in what is scaled; None where they lie in no known order.
     dim: the dimension of `shape`, the tensor's, that the parameters count. shifts: it makes
-    something else of a channel that is 0.
+    something else of a channel that is 0. joined: what no layer makes was added to the units or
+    concatenated with them (a table of positions, a class token, a constant), and lives in their
+    channels when they are gone.
     """
 
     parameters: tuple[str, ...]
@@ -47,6 +50,7 @@ class Affine:
     dim: int
     shape: tuple[int, ...]
     shifts: bool
+    joined: bool = False
 
     def fits(self, units: int) -> bool:
         """Whether the i-th entry of each parameter belongs to the i-th unit alone."""
@@ -78,39 +82,10 @@ def trace_of(model: nn.Module, sample: Tensor, training: bool = False) -> Trace:
     """
     recorder = _Recorder(model, sample)
     mode = nullcontext() if training else evaluating(model)
-    with _left_alone(model, sample), mode, recorder:
+    with undisturbed(model, sample), mode, recorder:
         outputs = model(recorder.sample)
     recorder.trace.outputs = frozenset().union(*(recorder.fed(t) for t in tensors_in(outputs)))
     return recorder.trace
-
-
-@contextmanager
-def _left_alone(model: nn.Module, sample: Tensor) -> Iterator[None]:
-    trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    buffers = [(module, dict(module._buffers)) for module in model.modules()]
-    copies = {b: b.clone() for _, found in buffers for b in found.values() if b is not None}
-    devices = [sample.device] if sample.device.type == "cuda" else []
-    fast = torch.backends.mha.get_fastpath_enabled()
-    try:
-        # The fast path would hide layers.
-        torch.backends.mha.set_fastpath_enabled(False)
-        model.requires_grad_(True)
-        with (
-            torch.enable_grad(),
-            torch.random.fork_rng(devices=devices),
-            warnings.catch_warnings(),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(fast)
-        for parameter, requires_grad in trainable.items():
-            parameter.requires_grad_(requires_grad)
-        with torch.no_grad():
-            for module, found in buffers:
-                module._buffers.update(found)
-            for buffer, copy in copies.items():
-                buffer.copy_(copy)
 
 
 class _Recorder(TorchDispatchMode):
@@ -122,6 +97,7 @@ class _Recorder(TorchDispatchMode):
         self.origins = Origins(model)
         # Cloned, because a model may write into its input; a gradient is what checkpoints look for.
         self.sample = sample.detach().clone().requires_grad_(sample.is_floating_point())
+        self._joined = Joined(self.origins)
         self._fed = {storage(self.sample): frozenset([INPUT])}
         self._tracks: dict[Any, Track] = {}
         # Alive, or their storages would be given to others.
@@ -171,9 +147,13 @@ class _Recorder(TorchDispatchMode):
             return self._use(name, args, matrices, known, fed, outs)
         lost = lookup or not read or func._opname in ("t_", "transpose_")
         tracks = [None if lost else moved(name, func, args, read, out) for out in outs]
+        units = [tensor for tensor, _ in read]
+        free = [tensor for tensor in tensors_in(args) if not self.fed(tensor)]
+        joined = self._joined.after(name, args, units, free, known, tracks)
         if known and read and (pointwise(func) or "norm" in name):
             self._affine(name, read, known, fed, tracks[0], outs[0])
         self._put(outs, fed, tracks)
+        self._joined.put(outs, joined)
 
     def _is_matrix(self, tensor: Tensor) -> bool:
         return any(self.origins.dims[name] > 1 for name in self.origins.of(tensor))
@@ -224,7 +204,8 @@ class _Recorder(TorchDispatchMode):
             # Not a table of positions, which is a source of its own.
             flat = all(sum(size > 1 for size in tensor.shape) < 2 for tensor in known)
             shifts = name in ("add", "sub") and flat
-        self.trace.affine.append(Affine(names, fed, track, dim, shape, shifts))
+        joined = any(self._joined.of(tensor) for tensor, _ in read)
+        self.trace.affine.append(Affine(names, fed, track, dim, shape, shifts, joined))
 
     def _put(self, outs: list[Tensor], fed: frozenset[str], tracks: Sequence[Any]) -> None:
         for out, track in zip(outs, tracks, strict=True):

@@ -1,0 +1,88 @@
+"""Which norms go along with a unit: those in whose channel nothing else lives."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import harness
+from harness.structure.row import Row
+
+SEQUENCES = torch.linspace(-1, 1, 2 * 5 * 6).view(2, 5, 6)
+
+
+class Normed(nn.Module):
+    """Layers a and c, a norm n, a classifier o; a class token, tables of positions, a bias."""
+
+    def __init__(self, way: Callable[["Normed", Tensor], Tensor]) -> None:
+        super().__init__()
+        self.way = way
+        self.a, self.c = nn.Linear(6, 8), nn.Linear(6, 8)
+        self.n, self.o = nn.LayerNorm(8), nn.Linear(8, 3)
+        self.cls, self.pos = nn.Parameter(torch.zeros(1, 1, 8)), nn.Parameter(torch.zeros(1, 5, 8))
+        self.one, self.bias = nn.Parameter(torch.ones(1, 8)), nn.Parameter(torch.ones(8))
+        self.scalar = nn.Parameter(torch.ones(()))
+        self.register_buffer("table", torch.ones(5, 8))
+        self.register_buffer("nothing", torch.zeros(5, 8))
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.o(self.way(self, x)).mean(1)
+        return outputs
+
+
+def with_token(m: Normed, x: Tensor) -> Tensor:
+    return torch.cat([m.cls.expand(len(x), -1, -1), m.a(x)], 1)
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda m, x: m.n(m.a(x) + m.pos),
+        lambda m, x: m.n(F.relu(m.a(x) + m.one) * 2),
+        lambda m, x: m.n(m.a(x) + m.table),
+        lambda m, x: m.n(m.a(x).add_(1.5)),
+        lambda m, x: m.n(1 - m.a(x)),
+        lambda m, x: m.n(m.a(x) + m.scalar),
+        lambda m, x: m.n(torch.where(x[..., :1] > 0, m.a(x), torch.ones(8))),
+        lambda m, x: m.n(with_token(m, x)),
+        lambda m, x: m.n(torch.cat([m.a(x), torch.ones(2, 1, 8)], 1)),
+    ],
+)
+def test_a_norm_in_whose_channel_something_else_lives_stays(
+    way: Callable[[Normed, Tensor], Tensor],
+) -> None:
+    assert Row().units(Normed(way), SEQUENCES) == {"a.weight": ("a.bias",)}
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda m, x: m.n(m.a(x) * (1 + m.table)),
+        lambda m, x: m.n(sum([m.a(x)])),  # 0 + a
+        lambda m, x: m.n(m.a(x) + m.nothing),
+        lambda m, x: m.n(m.a(x) / (m.a(x).abs().mean() + 1)),
+        lambda m, x: m.n(m.a(x) * F.relu6(m.a(x) + 3) / 6),
+        lambda m, x: m.n(torch.cat([m.a(x)[:, 1:], m.a(x)[:, :1]], 1)),
+        lambda m, x: m.n(torch.sigmoid(m.a(x))),
+        lambda m, x: m.n(m.c(m.a(x)[..., :6] + 1)),
+    ],
+)
+def test_a_norm_behind_a_factor_or_nothing_goes_along(
+    way: Callable[[Normed, Tensor], Tensor],
+) -> None:
+    units = Row().units(Normed(way), SEQUENCES)
+    assert list(units.values())[-1][-2:] == ("n.weight", "n.bias")
+
+
+def test_a_bias_that_is_added_goes_along_with_the_norm_behind_it() -> None:
+    units = Row().units(Normed(lambda m, x: m.n(m.a(x) + m.bias)), SEQUENCES)
+    assert set(units["a.weight"]) == {"a.bias", "bias", "n.weight", "n.bias"}
+
+
+def test_a_pruned_unit_leaves_the_table_in_its_channel() -> None:
+    model = Normed(lambda m, x: m.n(m.a(x) + m.pos)).eval()
+    nn.init.ones_(model.pos)
+    masks = harness.prune(model, 0.5, structure="row", example_input=SEQUENCES)
+    assert not masks["a.bias"].all() and model.n.weight.all()
