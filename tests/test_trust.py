@@ -1,39 +1,18 @@
 """A folder of runs is data: what is read back builds our own components and what is allowed."""
 
-import json
 import pickle
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from grids import TINY, planned_of
 from omegaconf import OmegaConf
+from payload import Payload
 
-import harness.sweep
 from harness import api
-from harness.launch import part
 from harness.launch.build import build_part
-from harness.launch.plan import Plan
-from harness.launch.remembered import remembered
-from harness.launch.slurm import _result
 from harness.launch.trust import check_parts, components, stored_part
-from harness.outcome import Outcome
-from harness.standing import HOME
-from harness.state import Status
-from harness.unpickling import ARRAYS, load_only
 
 MLP = {"_target_": "harness.models.mlp.Mlp", "hidden": [4]}
-
-
-class Payload:
-    """Creates a file where it is unpickled."""
-
-    def __init__(self, file: Path):
-        self.file = file
-
-    def __reduce__(self) -> Any:
-        return Path.touch, (self.file,)
 
 
 def payloads(file: Path) -> list[Any]:
@@ -95,7 +74,7 @@ def test_a_component_of_conf_is_built_and_the_environment_is_asked(
 
 
 def test_an_own_module_must_be_allowed_by_name() -> None:
-    own = {"_target_": "my_pkg.nets.Small", "inner": {"_target_": "my_pkg.Other"}}
+    own = {"_target_": "my_pkg.nets.Small", "inner": {"_target_": "my_pkg.Small"}}
     with pytest.raises(ValueError, match=r"--trust my_pkg \(harness\.load: trust=\['my_pkg'\]\)"):
         check_parts(own)
     check_parts(own, ["my_pkg"])
@@ -108,152 +87,60 @@ def test_an_own_module_must_be_allowed_by_name() -> None:
             check_parts(own, [odd])
 
 
-def plan_in(runs: Path, own: bool, model: Any = None, **changes: Any) -> Plan:
-    """One failed point, as the user or somebody else has made it; changes: behind its folder."""
-    folder = runs / "grid"
-    (point,) = planned_of(*TINY, f"runs={runs}", "sweep_name=grid", "seed=0")
-    changed = replace(point.point, config=point.point.config | ({"model": model} if model else {}))
-    line = replace(changed, config=changed.config | changes).line()
-    home = folder / HOME
-    home.mkdir(parents=True, exist_ok=True)
-    argv = ["-m", "seed=0", "hydra.sweeper._target_=os.mknod"]
-    point = replace(point, line=line, says="seed=0", folder=str(changed.folder))
-    points = [point]
-    plan = Plan(home / "plan-x.jsonl", "mine", folder, argv, points, own)
-    plan.write()
-    Path(point.folder).mkdir(parents=True)
-    Status(Path(point.folder), "").set("failed", "because")
-    return plan
+@pytest.mark.parametrize(
+    "name",
+    [
+        "nets.Small",
+        "Small",  # as the package gives it on
+        "nets.Small.Inner",
+        "nets.Small.narrow",
+        "nets.Small.own",
+        "nets.small",
+        "nets.decorated",
+        "nets.other.Other",
+        "other.Other",
+    ],
+)
+def test_what_an_allowed_module_defines_is_allowed(name: str) -> None:
+    check_parts({"_target_": f"my_pkg.{name}"}, ["my_pkg"])
 
 
-@pytest.fixture(name="tried")
-def fixture_tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    tried: list[str] = []
-
-    def attempted(line: str) -> Outcome:
-        tried.append(json.loads(line)["config"]["model"]["_target_"])
-        return Outcome("finished", "")
-
-    monkeypatch.setattr(part, "attempt_line", attempted)
-    return tried
-
-
-OWN = {"_target_": "my_pkg.nets.Small"}
-
-
-def test_a_plan_that_the_user_has_made_carries_the_trust(tmp_path: Path, tried: list[str]) -> None:
-    plan = plan_in(tmp_path, own=True, model=OWN)
-    assert part.carry_out(plan.file, "0/1") == 0
-    assert tried == ["my_pkg.nets.Small"]
-
-
-def test_a_plan_of_others_builds_what_is_allowed(tmp_path: Path, tried: list[str]) -> None:
-    plan = plan_in(tmp_path, own=False, model=OWN)
-    with pytest.raises(ValueError, match=r"model\._target_=my_pkg\.nets\.Small is no component"):
-        part.carry_out(plan.file, "0/1")
-    assert tried == []
-    assert part.carry_out(plan.file, "0/1", trust=["my_pkg"]) == 0
+FOREIGN = {
+    "nets.torch.load": "nets.torch is not defined in my_pkg but in torch; write",
+    "nets.torch.serialization.load": "in torch; write",
+    "nets.np.savetxt": "in numpy; write",
+    "nets.Path.unlink": "in pathlib; write",
+    "nets.Path": "in pathlib; write",
+    "nets.os.mkdir": "in os; write",
+    "nets.os.path.exists": "in os; write",
+    "nets.system": "in posix; write",
+    "nets.functools.partial": "in functools; write",
+    "nets.partly": "no module, class or function",
+    "nets.Mlp": "in harness.models.mlp; write",
+    "nets.Small.taken": "in posix; write",
+    "nets.Small.foreign.unlink": "in pathlib; write",
+    "nets.Small.build": "defines no build",  # inherited, as in Folder
+    "nets.Folder.unlink": "defines no unlink",
+    "nets.Small.own.__globals__": "is no component",
+    "nets.__builtins__.exec": "is no component",
+    "nets.Small.mro": "defines no mro",
+    "nets": "is no class or function",
+    "absent.Net": "cannot be imported",
+    "nets.Absent": "cannot be imported",
+}
 
 
-def test_a_plan_that_was_changed_or_moved_is_the_users_no_more(
-    tmp_path: Path, tried: list[str]
-) -> None:
-    plan = plan_in(tmp_path, own=True, model=OWN)
-    content = plan.file.read_bytes()
-    plan.file.write_bytes(content.replace(b"my_pkg", b"torch"))
-    with pytest.raises(ValueError, match="is no component"):
-        part.carry_out(plan.file, "0/1")
-    plan.file.write_bytes(content)
-    assert Plan.read(plan.file).own
-    other = plan.file.with_name("plan-y.jsonl")
-    other.write_bytes(content)
-    with pytest.raises(ValueError, match="is no component"):
-        Plan.read(other)
-    assert tried == []
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_an_allowed_module_imports_or_inherits_is_not_allowed_with_it(name: str) -> None:
+    with pytest.raises(ValueError) as caught:
+        check_parts({"_target_": f"my_pkg.{name}"}, ["my_pkg"])
+    said = str(caught.value)
+    assert said.startswith("config._target_") and f"my_pkg.{name.split('.')[0]}" in said
+    assert FOREIGN[name] in said and "\n" not in said
 
 
-def test_a_plan_of_others_is_no_plan_of_an_earlier_start(tmp_path: Path) -> None:
-    plan = plan_in(tmp_path, own=False)
-    mine = replace(plan, own=True)
-    assert remembered(plan.file, lambda: mine) is mine
-    mine.write()
-    assert remembered(plan.file, lambda: plan) == mine
-
-
-def test_retrying_a_plan_of_others_does_not_give_its_command(
-    tmp_path: Path, tried: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = plan_in(tmp_path, own=False)
-    given: list[Any] = []
-    monkeypatch.setattr(harness.sweep, "harness", lambda *_: given.append(None))
-    with pytest.raises(SystemExit) as left:
-        harness.sweep.main(["retry", str(plan.folder)])
-    assert (left.value.code, tried, given) == (0, ["harness.models.mlp.Mlp"], [])
-
-
-@pytest.mark.parametrize("changes", [{"name": "elsewhere"}, {"sweep_name": "other"}, {"seed": 5}])
-def test_a_plan_of_others_leads_to_no_other_folder(
-    tmp_path: Path, changes: dict[str, Any], tried: list[str]
-) -> None:
-    plan = plan_in(tmp_path, False, **changes)
-    with pytest.raises(ValueError, match="somebody has changed this plan"):
-        part.carry_out(plan.file, "0/1")
-    assert tried == []
-
-
-def test_a_folder_cannot_bring_the_trust_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    plan = plan_in(tmp_path, own=True, model=OWN)
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "of another user"))
-    with pytest.raises(ValueError, match="is no component"):
-        Plan.read(plan.file)
-
-
-def test_without_a_place_for_it_a_plan_is_written_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
-    assert not Plan.read(plan_in(tmp_path, own=True).file).own
-
-
-class Job:
-    """As submitit has one."""
-
-    job_id = "7"
-
-    def __init__(self, result: Path):
-        self.paths = type("Paths", (), {"result_pickle": result, "stderr": "log"})
-
-
-def test_a_jobs_result_is_read_as_data(tmp_path: Path) -> None:
-    file = tmp_path / "result.pkl"
-    found = Outcome("finished", "x", top1=0.5)
-    for content, state in (
-        (("success", found), "finished"),
-        (("error", "Traceback\nValueError: no"), "failed"),
-        (("success", Payload(tmp_path / "pwned")), "failed"),
-        (Payload(tmp_path / "pwned"), "failed"),
-        ((), "failed"),
-    ):
-        file.write_bytes(pickle.dumps(content))
-        assert _result(Job(file), tmp_path).state == state  # type: ignore[arg-type]
-    file.write_bytes(b"not a pickle")
-    assert _result(Job(file), tmp_path).state == "failed"
-    assert not (tmp_path / "pwned").exists()
-
-
-def test_a_pickled_data_set_holds_arrays_only(tmp_path: Path) -> None:
-    import numpy as np
-
-    file = tmp_path / "data_batch_1"
-    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
-        entry = {"data": np.arange(6, dtype=np.uint8).reshape(2, 3), "labels": [0, 1]}
-        file.write_bytes(pickle.dumps(entry, protocol))
-        with file.open("rb") as opened:
-            assert load_only(opened, ARRAYS, "latin1")["data"].tolist() == [[0, 1, 2], [3, 4, 5]]
-    file.write_bytes(pickle.dumps({"data": Payload(tmp_path / "pwned")}))
-    with file.open("rb") as opened, pytest.raises(pickle.UnpicklingError, match="it would use"):
-        load_only(opened, ARRAYS)
-    assert not (tmp_path / "pwned").exists()
+def test_the_module_that_is_allowed_bounds_what_is_its_own() -> None:
+    check_parts({"_target_": "my_pkg.nets.small"}, ["my_pkg.nets"])
+    with pytest.raises(ValueError, match=r"nets\.other is not defined in my_pkg\.nets but in my_p"):
+        check_parts({"_target_": "my_pkg.nets.other.Other"}, ["my_pkg.nets"])
+    check_parts({"_target_": "my_pkg.nets.other.Other"}, ["my_pkg.nets", "my_pkg.other"])

@@ -1,10 +1,11 @@
 """Which parts a config that was read back may build: a folder of runs is data, not code.
 
 What a user writes (the command line, --config-dir, files beside the command) needs no trust. What
-is read from a run's folder or from a plan builds only what the shipped conf/ names, and modules
-that the user allows. A plan that this user has made carries the trust that was given with it: its
-fingerprint lies outside all folders of runs, in $XDG_STATE_HOME/pruning-harness/plans (by default
-below ~/.local/state), where a folder that comes from elsewhere cannot bring its own.
+is read from a run's folder or from a plan builds only what the shipped conf/ names, and what
+modules that the user allows define themselves. A plan that this user has made carries the trust
+that was given with it: its fingerprint lies outside all folders of runs, in
+$XDG_STATE_HOME/pruning-harness/plans (by default below ~/.local/state), where a folder that comes
+from elsewhere cannot bring its own.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.files import CannotWrite, write_whole
 from harness.launch.paths import CONF
+from harness.launch.trusted import check_own
 from harness.launch.variables import resolved
 
 TARGET = re.compile(r"^\s*_target_:\s*(harness\.[\w.]+)\s*(?:#.*)?$", re.MULTILINE)
@@ -40,8 +42,8 @@ def check_parts(config: Any, trust: str | Sequence[str] = (), where: str = "conf
     """config: plain values as they were stored, without their interpolations resolved.
 
     Raises:
-        ValueError: a `_target_` is neither a component of conf/ nor in a module of `trust`, or an
-            interpolation could make one.
+        ValueError: a `_target_` is neither a component of conf/ nor defined in a module of
+            `trust`, or an interpolation could make one.
     """
     allowed = modules(trust)
     for key, value in _leaves(config, where):
@@ -124,8 +126,10 @@ def _state() -> Path:
 
 def _check_target(key: str, target: Any, trust: Sequence[str]) -> None:
     if isinstance(target, str) and MODULE.fullmatch(target):
-        if target in components() or any(target.startswith(f"{one}.") for one in trust):
+        if target in components():
             return
+        if any(target.startswith(f"{one}.") for one in trust):
+            return check_own(key, target, trust)
         module = target.partition(".")[0]
         raise ValueError(
             f"{key}={target} is no component of the harness, and what a folder of runs holds is "

@@ -1,0 +1,5 @@
+from harness.models.mlp import Mlp
+
+
+class Other(Mlp):
+    pass

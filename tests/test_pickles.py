@@ -1,0 +1,52 @@
+"""A pickle that others have written is read as data."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+from payload import Payload
+
+from harness.launch.slurm import _result
+from harness.outcome import Outcome
+from harness.unpickling import ARRAYS, load_only
+
+
+class Job:
+    """As submitit has one."""
+
+    job_id = "7"
+
+    def __init__(self, result: Path):
+        self.paths = type("Paths", (), {"result_pickle": result, "stderr": "log"})
+
+
+def test_a_jobs_result_is_read_as_data(tmp_path: Path) -> None:
+    file = tmp_path / "result.pkl"
+    found = Outcome("finished", "x", top1=0.5)
+    for content, state in (
+        (("success", found), "finished"),
+        (("error", "Traceback\nValueError: no"), "failed"),
+        (("success", Payload(tmp_path / "pwned")), "failed"),
+        (Payload(tmp_path / "pwned"), "failed"),
+        ((), "failed"),
+    ):
+        file.write_bytes(pickle.dumps(content))
+        assert _result(Job(file), tmp_path).state == state  # type: ignore[arg-type]
+    file.write_bytes(b"not a pickle")
+    assert _result(Job(file), tmp_path).state == "failed"
+    assert not (tmp_path / "pwned").exists()
+
+
+def test_a_pickled_data_set_holds_arrays_only(tmp_path: Path) -> None:
+    import numpy as np
+
+    file = tmp_path / "data_batch_1"
+    for protocol in range(2, pickle.HIGHEST_PROTOCOL + 1):
+        entry = {"data": np.arange(6, dtype=np.uint8).reshape(2, 3), "labels": [0, 1]}
+        file.write_bytes(pickle.dumps(entry, protocol))
+        with file.open("rb") as opened:
+            assert load_only(opened, ARRAYS, "latin1")["data"].tolist() == [[0, 1, 2], [3, 4, 5]]
+    file.write_bytes(pickle.dumps({"data": Payload(tmp_path / "pwned")}))
+    with file.open("rb") as opened, pytest.raises(pickle.UnpicklingError, match="it would use"):
+        load_only(opened, ARRAYS)
+    assert not (tmp_path / "pwned").exists()

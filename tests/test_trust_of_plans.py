@@ -1,0 +1,137 @@
+"""A plan builds what its user has composed; one that others made is data."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from grids import TINY, planned_of
+
+import harness.sweep
+from harness.launch import part
+from harness.launch.plan import Plan
+from harness.launch.remembered import remembered
+from harness.outcome import Outcome
+from harness.standing import HOME
+from harness.state import Status
+
+
+def plan_in(runs: Path, own: bool, model: Any = None, **changes: Any) -> Plan:
+    """One failed point, as the user or somebody else has made it; changes: behind its folder."""
+    folder = runs / "grid"
+    (point,) = planned_of(*TINY, f"runs={runs}", "sweep_name=grid", "seed=0")
+    changed = replace(point.point, config=point.point.config | ({"model": model} if model else {}))
+    line = replace(changed, config=changed.config | changes).line()
+    home = folder / HOME
+    home.mkdir(parents=True, exist_ok=True)
+    argv = ["-m", "seed=0", "hydra.sweeper._target_=os.mknod"]
+    point = replace(point, line=line, says="seed=0", folder=str(changed.folder))
+    points = [point]
+    plan = Plan(home / "plan-x.jsonl", "mine", folder, argv, points, own)
+    plan.write()
+    Path(point.folder).mkdir(parents=True)
+    Status(Path(point.folder), "").set("failed", "because")
+    return plan
+
+
+@pytest.fixture(name="tried")
+def fixture_tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    tried: list[str] = []
+
+    def attempted(line: str) -> Outcome:
+        tried.append(json.loads(line)["config"]["model"]["_target_"])
+        return Outcome("finished", "")
+
+    monkeypatch.setattr(part, "attempt_line", attempted)
+    return tried
+
+
+OWN = {"_target_": "my_pkg.nets.Small"}
+
+
+def test_a_plan_that_the_user_has_made_carries_the_trust(tmp_path: Path, tried: list[str]) -> None:
+    plan = plan_in(tmp_path, own=True, model=OWN)
+    assert part.carry_out(plan.file, "0/1") == 0
+    assert tried == ["my_pkg.nets.Small"]
+
+
+def test_a_plan_of_others_builds_what_is_allowed(tmp_path: Path, tried: list[str]) -> None:
+    plan = plan_in(tmp_path, own=False, model=OWN)
+    with pytest.raises(ValueError, match=r"model\._target_=my_pkg\.nets\.Small is no component"):
+        part.carry_out(plan.file, "0/1")
+    assert tried == []
+    assert part.carry_out(plan.file, "0/1", trust=["my_pkg"]) == 0
+
+
+@pytest.mark.parametrize("target", ["my_pkg.nets.torch.load", "my_pkg.nets.Path.unlink"])
+def test_a_plan_of_others_builds_nothing_that_an_allowed_module_imports(
+    tmp_path: Path, tried: list[str], target: str
+) -> None:
+    plan = plan_in(tmp_path, own=False, model={"_target_": target})
+    with pytest.raises(ValueError, match=rf"model\._target_={target}: .* is not defined in my_pkg"):
+        part.carry_out(plan.file, "0/1", trust=["my_pkg"])
+    assert tried == []
+
+
+def test_a_plan_that_was_changed_or_moved_is_the_users_no_more(
+    tmp_path: Path, tried: list[str]
+) -> None:
+    plan = plan_in(tmp_path, own=True, model=OWN)
+    content = plan.file.read_bytes()
+    plan.file.write_bytes(content.replace(b"my_pkg", b"torch"))
+    with pytest.raises(ValueError, match="is no component"):
+        part.carry_out(plan.file, "0/1")
+    plan.file.write_bytes(content)
+    assert Plan.read(plan.file).own
+    other = plan.file.with_name("plan-y.jsonl")
+    other.write_bytes(content)
+    with pytest.raises(ValueError, match="is no component"):
+        Plan.read(other)
+    assert tried == []
+
+
+def test_a_plan_of_others_is_no_plan_of_an_earlier_start(tmp_path: Path) -> None:
+    plan = plan_in(tmp_path, own=False)
+    mine = replace(plan, own=True)
+    assert remembered(plan.file, lambda: mine) is mine
+    mine.write()
+    assert remembered(plan.file, lambda: plan) == mine
+
+
+def test_retrying_a_plan_of_others_does_not_give_its_command(
+    tmp_path: Path, tried: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(tmp_path, own=False)
+    given: list[Any] = []
+    monkeypatch.setattr(harness.sweep, "harness", lambda *_: given.append(None))
+    with pytest.raises(SystemExit) as left:
+        harness.sweep.main(["retry", str(plan.folder)])
+    assert (left.value.code, tried, given) == (0, ["harness.models.mlp.Mlp"], [])
+
+
+@pytest.mark.parametrize("changes", [{"name": "elsewhere"}, {"sweep_name": "other"}, {"seed": 5}])
+def test_a_plan_of_others_leads_to_no_other_folder(
+    tmp_path: Path, changes: dict[str, Any], tried: list[str]
+) -> None:
+    plan = plan_in(tmp_path, False, **changes)
+    with pytest.raises(ValueError, match="somebody has changed this plan"):
+        part.carry_out(plan.file, "0/1")
+    assert tried == []
+
+
+def test_a_folder_cannot_bring_the_trust_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = plan_in(tmp_path, own=True, model=OWN)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "of another user"))
+    with pytest.raises(ValueError, match="is no component"):
+        Plan.read(plan.file)
+
+
+def test_without_a_place_for_it_a_plan_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+    assert not Plan.read(plan_in(tmp_path, own=True).file).own
