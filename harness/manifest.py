@@ -22,8 +22,9 @@ MANY, LARGE = 10_000, 2**28  # files, bytes, from which on a bar is shown
 class Manifest:
     """What data were read from when they had this digest.
 
-    code: digest of what read them. root: of the names, as redacted. folders: name below the root to
-    time of change in ns, so that a new file is noticed. Nothing on disk: both are empty.
+    code: digest of what read them. root: of the names, without links, as redacted. folders: name
+    below the root to time of change in ns, of all in which a file of theirs may appear; empty if
+    nobody knows these. Nothing on disk: both are empty.
     """
 
     sha256: str
@@ -34,27 +35,41 @@ class Manifest:
 
     @classmethod
     def of(
-        cls, root: Path, files: Iterable[Path], code: str, before: "Manifest | None", shows: bool
+        cls,
+        root: str,
+        names: Sequence[str],
+        code: str,
+        watched: Mapping[str, int],
+        before: "Manifest | None",
+        shows: bool,
     ) -> "Manifest":
         """Hashes the files; those that stand as they did before keep their digest.
+
+        watched: as of `folders_of`, found before the files are read, so that what is added
+        meanwhile is noticed later; left out where a file lies in none of them.
 
         Raises:
             ValueError: a file is missing or cannot be read.
         """
-        known = {entry[:3]: entry[3] for entry in before.files} if before else {}
-        names = sorted({os.path.relpath(file, root) for file in files})
-        homes = sorted({".", *(above for name in names for above in _above(name))})
+        is_same = before is not None and restored(before.root) == root
+        known = {entry[:3]: entry[3] for entry in before.files} if before and is_same else {}
         try:
-            # Before the files are read: what is added meanwhile is noticed later.
-            folders = {home: os.stat(root / home).st_mtime_ns for home in homes}
             entries = list(_entries(root, names, known, shows))
         except OSError as error:
             raise ValueError(
                 f"cannot read {error.filename} ({error.strerror}) of the data"
             ) from error
+        homes = {os.path.realpath(os.path.join(root, os.path.dirname(name))) for name in names}
+        told = watched if homes <= watched.keys() else {}
+        folders = {os.path.relpath(folder, root): time for folder, time in told.items()}
         lines = (f"{json.dumps(name)} {size} {sha}\n" for name, size, _, sha in entries)
         digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-        return cls(digest, code, redacted(str(root)), folders, entries)
+        return cls(digest, code, redacted(root), folders, entries)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a file more or less would be noticed, too."""
+        return bool(self.folders) or not self.files
 
     @property
     def holds(self) -> bool:
@@ -72,6 +87,9 @@ class Manifest:
             return False
         return True
 
+    def lists(self, root: str, names: Sequence[str]) -> bool:
+        return restored(self.root) == root and [entry[0] for entry in self.files] == [*names]
+
     def write(self, file: Path) -> None:
         """Where that is impossible the data are read again another time."""
         with suppress(CannotWrite, OSError):
@@ -88,16 +106,54 @@ class Manifest:
             return None
 
 
+def names_below(root: Path, files: Iterable[Path]) -> list[str]:
+    """As a set that lists its files below the root writes them, sorted; the names of other files
+    are those from where the root lies to where they do, links resolved."""
+    homes: dict[str, str] = {}
+    found = set()
+    for file in files:
+        home, name = os.path.split(file.absolute())
+        if home not in homes:
+            homes[home] = _below(root.absolute(), Path(home))
+        found.add(os.path.normpath(os.path.join(homes[home], name)))
+    return sorted(found)
+
+
+def _below(root: Path, home: Path) -> str:
+    if home.is_relative_to(root) and ".." not in home.relative_to(root).parts:
+        return str(home.relative_to(root))
+    return os.path.relpath(os.path.realpath(home), os.path.realpath(root))
+
+
+def folders_of(places: Iterable[str], apart: str) -> dict[str, int]:
+    """Times of change in ns of the places and of all folders below them, without those in `apart`;
+    of a place that is a file: of its folder. All are paths without links; links are followed."""
+    left = [place for place in places if os.path.isdir(place)]
+    found = {home: os.stat(home).st_mtime_ns for home in map(os.path.dirname, {*places} - {*left})}
+    seen = {apart}
+    while left:
+        folder = left.pop()
+        if folder in seen:
+            continue
+        seen.add(folder)
+        with suppress(OSError):  # no longer there, or not to be read by a data set either
+            found[folder] = os.stat(folder).st_mtime_ns
+            with os.scandir(folder) as entries:
+                inner = [(each.is_symlink(), each.path) for each in entries if each.is_dir()]
+            left += [os.path.realpath(path) if is_link else path for is_link, path in inner]
+    return found
+
+
 def _entries(
-    root: Path, names: Sequence[str], known: Mapping[tuple[str, int, int], str], shows: bool
+    root: str, names: Sequence[str], known: Mapping[tuple[str, int, int], str], shows: bool
 ) -> Iterator[Entry]:
-    sizes = [os.stat(root / name) for name in names]
+    sizes = [os.stat(os.path.join(root, name)) for name in names]
     states = [(name, at.st_size, at.st_mtime_ns) for name, at in zip(names, sizes, strict=True)]
     new = [state for state in states if state not in known]
     with _bar(new, shows) as advance:
         for state in states:
             if state not in known:
-                with (root / state[0]).open("rb") as file:
+                with open(os.path.join(root, state[0]), "rb") as file:
                     yield *state, hashlib.file_digest(file, "sha256").hexdigest()
                 advance(state[1])
             else:
@@ -115,12 +171,3 @@ def _bar(new: Sequence[tuple[str, int, int]], shows: bool) -> Iterator[Callable[
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("digest of the data", total=total)
         yield lambda size: progress.advance(task, size)
-
-
-def _above(name: str) -> Iterator[str]:
-    """
-    >>> list(_above("a/b/c.png"))
-    ['a', 'a/b']
-    """
-    parts = name.split(os.sep)[:-1]
-    return (os.sep.join(parts[:count]) for count in range(1, len(parts) + 1))

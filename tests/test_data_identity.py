@@ -113,7 +113,7 @@ def test_names_of_files_and_their_bytes_count_apart(tmp_path: Path) -> None:
         root = tmp_path / str(number)
         root.mkdir()
         (root / name).write_bytes(content)
-        found.add(Manifest.of(root, [root / name], "", None, False).sha256)
+        found.add(Manifest.of(str(root), [name], "", {}, None, False).sha256)
     assert len(found) == 3
 
 

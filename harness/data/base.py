@@ -64,10 +64,11 @@ class Data(Protocol):
 
     A set that lies in files may say which, so that their bytes are hashed, and only once:
     `files() -> Iterable[Path]` names every file that `load` reads; names count below `root`, if
-    its config has such a key, else below the deepest folder with all of them. Where it names none,
-    the set is computed, and nothing but its config and code decides it: the tensors of all splits
-    are hashed, once. Of a set without `files` they are hashed at each start, for nobody knows what
-    it reads. See harness/launch/data.py.
+    its config has such a key, else below the deepest folder with all of them. Without building the
+    set the digest is known only if its config names the folder, or one above it. Where `files`
+    names none, the set is computed, and nothing but its config and code decides it: the tensors of
+    all splits are hashed, once. Of a set without `files` they are hashed at each start, for nobody
+    knows what it reads. See harness/launch/data.py.
 
     It may declare `published_as`, as models do (harness/models/base.py).
     """

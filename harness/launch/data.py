@@ -19,7 +19,7 @@ from harness.launch.build import build_part
 from harness.launch.code import code_of_part
 from harness.launch.point import Point
 from harness.launch.variables import resolved
-from harness.manifest import Manifest
+from harness.manifest import Manifest, folders_of, names_below
 from harness.prefix import is_ours
 
 DigestOf = Callable[[Point], str | None]
@@ -31,22 +31,21 @@ MAKERS = ("numpy", "scikit-learn", "mlxtend", "pandas", "torch")
 
 def kept_digest(config: Config) -> str | None:
     """Of the data that a run's config names, without reading them; None if they have changed
-    since they were read, or were not read yet, or if nobody knows what they are read from.
+    since they were read, or were not read yet, or if the config does not say where they lie.
 
     No torch.
     """
     found = Manifest.read(_file(config))
-    return found.sha256 if found and found.code == _code(config) and found.holds else None
+    return found.sha256 if found and _stands(found, config) and found.is_whole else None
 
 
 def digest_of(config: Config, part: Any = None) -> str:
-    """The same, read if it is not kept. part: the data set, if it is built already.
+    """The same, read if it is not kept. part: the data set, if it is built already; only that knows
+    for sure which files it reads, here and now.
 
     Raises:
         ValueError: the data cannot be read.
     """
-    if (found := kept_digest(config)) is not None:
-        return found
     part = build_part({"data": config["data"]})["data"] if part is None else part
     files = [Path(path) for path in part.files()] if hasattr(part, "files") else None
     if files:
@@ -97,18 +96,28 @@ def read_aside(line: str) -> str | None:
 
 
 def _of_files(config: Config, paths: list[Path]) -> str:
-    place = resolved(config["data"].get("root"), "data.root")
-    root = Path(place) if isinstance(place, str) else _common(paths)
+    root = _root(config, paths)
+    names, place = names_below(root, paths), os.path.realpath(root)
     file, shows = _file(config), resolved(config.get("progress")) != "none"
+
+    def kept() -> Manifest | None:
+        found = Manifest.read(file)
+        stands = found and found.lists(place, names) and _stands(found, config)
+        return found if stands else None
+
+    if found := kept():
+        return found.sha256
     with ExitStack() as stack:
         with suppress(
             OSError, CannotWrite
         ):  # where nothing can be written, each process reads for itself
             file.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(file.parent))
-        if (found := kept_digest(config)) is not None:  # by whoever had the lock
-            return found
-        manifest = Manifest.of(root.absolute(), paths, _code(config), Manifest.read(file), shows)
+        if found := kept():  # by whoever had the lock
+            return found.sha256
+        watched = folders_of(_places(config), os.path.realpath(_runs(config)))
+        before = Manifest.read(file)
+        manifest = Manifest.of(place, names, _code(config), watched, before, shows)
         manifest.write(file)
     return manifest.sha256
 
@@ -116,23 +125,59 @@ def _of_files(config: Config, paths: list[Path]) -> str:
 def _of_tensors(config: Config, part: Any, keep: bool) -> str:
     from harness.data.digest import digest
 
-    found = digest(part.load())
+    found = Manifest.read(_file(config)) if keep else None
+    if found and not found.files and _stands(found, config):
+        return found.sha256
+    read = digest(part.load())
     # A folder of results that is not there yet is made by a run that can run, not by this.
     if keep and _runs(config).is_dir():
-        Manifest(found, _code(config)).write(_file(config))
-    return found
+        Manifest(read, _code(config)).write(_file(config))
+    return read
 
 
-def _common(paths: list[Path]) -> Path:
+def _stands(found: Manifest, config: Config) -> bool:
+    return found.code == _code(config) and found.holds
+
+
+def _root(config: Config, paths: list[Path]) -> Path:
+    """Of the files' names."""
+    said = resolved(config["data"].get("root"), "data.root")
+    if isinstance(said, str) and os.path.isdir(said):
+        return Path(said)
     return Path(os.path.commonpath([path.absolute().parent for path in paths]))
 
 
 def _file(config: Config) -> Path:
-    data = resolved(dict(config["data"]), "data")
-    if isinstance(data.get("root"), str):
-        data["root"] = os.path.abspath(data["root"])
-    key = hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:24]
+    key = hashlib.sha256(json.dumps(_data(config), sort_keys=True).encode()).hexdigest()[:24]
     return _runs(config) / HOME / key / "manifest.json"
+
+
+def _places(config: Config) -> list[str]:
+    """What the config of the data names on the disk, the whole of which is no place of data."""
+    texts = (text for text in _texts(_data(config)) if os.path.isabs(text))
+    return [text for text in texts if os.path.exists(text) and text != os.sep]
+
+
+def _data(config: Config) -> Any:
+    """The values, with each text that names something on the disk as its path without links, for
+    the same text names another place elsewhere, as does a link that has been changed."""
+    return _with_paths(resolved(dict(config["data"]), "data"))
+
+
+def _with_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: v if k == "_target_" else _with_paths(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [*map(_with_paths, value)]
+    return os.path.realpath(value) if isinstance(value, str) and os.path.exists(value) else value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
 
 
 def _runs(config: Config) -> Path:
