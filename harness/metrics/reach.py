@@ -3,16 +3,20 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from harness.metrics.walk import Draw, Walk
+from harness.metrics.walk import Draw, Walk, meeting
 from harness.tensors import Tensors, evaluating, prunable_weights
 
 # Relative difference up to which two values are equal: atomic additions on CUDA round as they come.
 EQUAL = 1e-12
+
+# Network -> shape of its input -> what is not understood of it.
+_KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], str | None]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -35,9 +39,11 @@ def reach(model: nn.Module, shape: tuple[int, ...]) -> Reach:
     """What of the network still connects its input (of `shape`, without the batch) to its output.
 
     A network without any zero weight counts as connected and is not traced; others as `reachable`.
-    A probe that finds units without a path in the dense network too, where none is cut, contradicts
-    itself: it does not see through the network (spikes hide whether an input changes), and nothing
-    that it says of it counts.
+    In the dense network, where nothing is cut, every weight is on a path but those that meet
+    nothing but padding, and those of layers that no pass calls. A probe that finds others without
+    a path there does not see through the network (spikes hide whether an input changes), nor does
+    one that has not called all layers of a network in which values decide what is called (a
+    mixture of experts). Nothing that it says of such a network counts.
 
     Raises:
         ValueError: the model has no Conv or Linear layer.
@@ -48,11 +54,41 @@ def reach(model: nn.Module, shape: tuple[int, ...]) -> Reach:
     masks = reachable(model, shape)
     empty = [name for name, weight in weights.items() if not weight.any()]
     connected = sum(int(mask.count_nonzero()) for mask in masks.values())
-    dead = _dead_units(masks)
-    if dead and (blind := _dead_units(_reachable(model, shape, dense=True))):
-        layers = ", ".join(name.removesuffix(".weight") for name in blind)
-        return Reach(None, empty, None, f"no path is found through {layers} of the dense network")
-    return Reach(connected / sum(mask.numel() for mask in masks.values()), empty, dead)
+    if unknown := _not_understood(model, shape):
+        return Reach(None, empty, None, unknown)
+    total = sum(mask.numel() for mask in masks.values())
+    return Reach(connected / total, empty, _dead_units(masks))
+
+
+def _not_understood(model: nn.Module, shape: tuple[int, ...]) -> str | None:
+    """What the probe does not see of the dense network; None if it sees through it.
+
+    Found once per network: it does not depend on the weights.
+    """
+    known = _KNOWN.setdefault(model, {})
+    if shape not in known:
+        known[shape] = _look_at_dense(model, shape)
+    return known[shape]
+
+
+def _look_at_dense(model: nn.Module, shape: tuple[int, ...]) -> str | None:
+    dense = {name: torch.ones_like(one) for name, one in prunable_weights(model).items()}
+    probe = _probe(model, shape, dense)
+    uses = {name: probe.walk.uses.get(id(one), []) for name, one in probe.stand_ins.items()}
+    missed = [name for name, mask in probe.masks.items() if not uses[name] and not mask.any()]
+    if missed and probe.walk.reads_values:
+        return f"values decide what is called, and the probe has not called {_layers(missed)}"
+    blind = [
+        name
+        for name, mask in probe.masks.items()
+        if uses[name] and not mask.all()
+        if bool((meeting(probe.stand_ins[name], uses[name]) & ~mask).any())
+    ]
+    return f"no path is found through {_layers(blind)} of the dense network" if blind else None
+
+
+def _layers(names: list[str]) -> str:
+    return ", ".join(name.removesuffix(".weight") for name in names)
 
 
 def _dead_units(masks: Tensors) -> dict[str, int]:
@@ -83,14 +119,20 @@ def reachable(model: nn.Module, shape: tuple[int, ...]) -> Tensors:
     Raises:
         ValueError: the model has no Conv or Linear layer.
     """
-    return _reachable(model, shape)
+    return _probe(model, shape, prunable_weights(model)).masks
 
 
-def _reachable(model: nn.Module, shape: tuple[int, ...], dense: bool = False) -> Tensors:
-    """dense: as if no weight were 0; and only of layers that the third pass calls."""
-    weights = prunable_weights(model)
-    if dense:
-        weights = {name: torch.ones_like(weight) for name, weight in weights.items()}
+@dataclass(frozen=True, eq=False)
+class _Probe:
+    """masks: what `reachable` returns. walk: the third pass, which multiplied by the stand-ins."""
+
+    masks: Tensors
+    stand_ins: Tensors
+    walk: Walk
+
+
+def _probe(model: nn.Module, shape: tuple[int, ...], weights: Tensors) -> _Probe:
+    """weights: of the prunable layers; only where they are 0 counts."""
     draw = Draw(next(iter(weights.values())).device)
     stand_ins = _stand_ins(model, draw, weights)
     before: list[_Call] = []
@@ -106,11 +148,8 @@ def _reachable(model: nn.Module, shape: tuple[int, ...], dense: bool = False) ->
         total = (outputs * draw(*outputs.shape)).sum()
         gradients = torch.autograd.grad(total, list(trained.values()), materialize_grads=True)
     found = zip(weights.items(), gradients, strict=True)
-    return {
-        name: (gradient != 0) & (weight != 0)
-        for (name, weight), gradient in found
-        if not dense or id(stand_ins[name]) in last.called
-    }
+    masks = {name: (gradient != 0) & (weight != 0) for (name, weight), gradient in found}
+    return _Probe(masks, stand_ins, last)
 
 
 def _stand_ins(model: nn.Module, draw: Draw, prunable: Tensors) -> Tensors:
@@ -182,12 +221,17 @@ def _renew(live: list[Tensor], draw: Draw) -> Callable[[int, Tensor], Tensor]:
 
 
 class _Renew(torch.autograd.Function):
-    """The fresh values where live, else 0; backward the sign of the gradient."""
+    """The fresh values where live, else 0; backward the gradient's sign, of a fresh size too.
+
+    Gradients of equal size would cancel in whatever subtracts a mean (a norm written by hand).
+    """
 
     @staticmethod
     def forward(ctx: Any, inputs: Tensor, live: Tensor, fresh: Tensor) -> Tensor:
+        ctx.save_for_backward(fresh)
         return fresh * live
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        return gradients[0].sign(), None, None
+        (fresh,) = ctx.saved_tensors
+        return gradients[0].sign() * fresh, None, None

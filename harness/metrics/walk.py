@@ -1,6 +1,6 @@
 """A forward pass in which every path through torch's functions is open."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -32,6 +32,14 @@ MEANS: dict[str, Callable[..., Tensor]] = {
 PRODUCTS = {"mm", "bmm", "mv", "matmul", "__matmul", "__rmatmul", "addmm", "baddbmm", "_sparse_mm"}
 
 
+# What makes Python's numbers, loops and shapes of values, which may then decide what is called.
+READING = {
+    "item", "tolist", "numpy", "__int", "__float", "__bool", "__index", "nonzero", "argwhere",
+    "masked_select",
+}  # fmt: skip
+Use = Callable[[Tensor], Tensor]  # a layer's weight -> what the call gives if all its inputs are 1
+
+
 class Draw:
     """draw(*shape): uniform in [0.5, 1], float64, the same numbers in every call of `reachable`."""
 
@@ -47,19 +55,24 @@ class Walk(TorchFunctionMode):
     """Inside, torch's functions let every path through, and layers see what `renewed` returns.
 
     renewed: (number of the layer's call, its inputs) -> inputs.
+    uses: id of a layer's weight -> its calls. reads_values: whether Python has read a tensor's.
     """
 
     def __init__(self, draw: Draw, renewed: Callable[[int, Tensor], Tensor]):
         super().__init__()
         self.draw, self.renewed = draw, renewed
         self.calls = 0
-        self.called: set[int] = set()  # ids of the weights of layers
+        self.uses: dict[int, list[Use]] = {}
+        self.reads_values = False
+        # By id, which is a tensor's own while it is held: what padding left of ones.
+        self._padded: dict[int, tuple[Tensor, Tensor]] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         # relu_ and relu are the same here.
         name, named = getattr(func, "__name__", "").rstrip("_"), kwargs or {}
+        self.reads_values |= name in READING
         if not args or not isinstance(args[0], Tensor):
             return func(*args, **named)
         first = args[0]
@@ -67,8 +80,12 @@ class Walk(TorchFunctionMode):
             return func(*map(_double, args), **named)
         if name in LAYERS:
             self.calls += 1
-            self.called |= {id(each) for each in (*args[1:2], named.get("weight"))}
+            self._note(func, args, named)
             return func(self.renewed(self.calls - 1, first.double()), *args[1:], **named)
+        if name == "pad":
+            found = func(*args, **named)
+            self._padded[id(found)] = found, func(self._ones(first), *args[1:], **named)
+            return found
         if name.startswith("embedding"):
             found = func(*args, **named)
             return found * self.draw(*found.shape)
@@ -79,6 +96,27 @@ class Walk(TorchFunctionMode):
         if name in MEANS:
             return _mean(name, func, args, named)
         return func(*args, **named)
+
+    def _note(self, func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+        weight = args[1] if len(args) > 1 else named["weight"]
+        others = {key: value for key, value in named.items() if key != "weight"}
+        ones = self._ones(args[0])
+        self.uses.setdefault(id(weight), []).append(lambda by: func(ones, by, *args[2:], **others))
+
+    def _ones(self, tensor: Tensor) -> Tensor:
+        """In its place; 0 where it was padded with 0."""
+        known = self._padded.get(id(tensor))
+        one = torch.ones((), dtype=torch.float64, device=tensor.device)
+        return known[1] if known else one.expand(tensor.shape)
+
+
+@torch.enable_grad()
+def meeting(weight: Tensor, uses: Sequence[Use]) -> Tensor:
+    """Where the entries of a layer's weight meet more than padding in any of its calls."""
+    ones = torch.ones_like(weight, requires_grad=True)
+    total = torch.stack([use(ones).sum() for use in uses]).sum()
+    (gradient,) = torch.autograd.grad(total, ones)
+    return gradient != 0
 
 
 def _double(value: Any) -> Any:
