@@ -1,6 +1,6 @@
 """What one call of the Python API is given: parts, data, and counts per tensor."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -84,7 +84,8 @@ class Request:
 
     def data(self, model: nn.Module) -> Calibration:
         batches = [(_like(model, x), y.to(_first(model).device)) for x, y in self.batches]
-        return Calibration(batches, Summed(self.loss) if self.loss else _cross_entropy, self._mean)
+        loss = Summed(self.loss) if self.loss else _cross_entropy
+        return Calibration(_Copies(batches), loss, self._mean)
 
     def _graph(self, model: nn.Module) -> Graph | None:
         sample = self._sample(model)
@@ -102,6 +103,16 @@ class Request:
                 "of (inputs, labels)"
             )
         return self.mean(sums, samples)
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """Batches whose inputs are new ones in each pass: some networks write into their inputs."""
+
+    batches: list[Batch]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return ((inputs.clone(), labels) for inputs, labels in self.batches)
 
 
 def _first(model: nn.Module) -> Tensor:

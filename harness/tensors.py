@@ -119,6 +119,21 @@ def copied(tensors: Tensors) -> Tensors:
     return {name: t.detach().clone(memory_format=whole) for name, t in tensors.items()}
 
 
+def distinct(tensor: Tensor) -> Tensor:
+    """The elements that have a memory of their own, as a view: without the repeats of expand,
+    which nothing may write to.
+
+    >>> distinct(torch.ones(3, 1).expand(3, 6)).shape
+    torch.Size([3, 1])
+    """
+    if tensor.layout is not torch.strided:
+        return tensor
+    for dim, stride in enumerate(tensor.stride()):
+        if stride == 0 and tensor.shape[dim] > 1:
+            tensor = tensor.narrow(dim, 0, 1)
+    return tensor
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """Eval mode inside; every module's own mode and buffers again outside, also after an error.
@@ -128,25 +143,39 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     """
     # Module by module: model.train() would also wake up the parts that are frozen in eval mode.
     modes = [(module, module.training) for module in model.modules()]
+    with keeping_buffers(model):
+        model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
+
+@contextmanager
+def keeping_buffers(model: nn.Module) -> Iterator[None]:
+    """Buffers are outside the tensors that they were, with their values, also after an error."""
     buffers = [
-        (module._buffers, name, buffer, buffer.detach().clone())
+        (module._buffers, name, buffer, _values(buffer))
         for module in model.modules()
         for name, buffer in module._buffers.items()
-        if buffer is not None
     ]
-    model.eval()
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
         _restore(buffers)
 
 
+def _values(buffer: Tensor | None) -> Tensor | None:
+    return None if buffer is None else distinct(buffer.detach()).clone()
+
+
 @torch.no_grad()
-def _restore(buffers: Iterable[tuple[dict[str, Tensor | None], str, Tensor, Tensor]]) -> None:
+def _restore(
+    buffers: Iterable[tuple[dict[str, Tensor | None], str, Tensor | None, Tensor | None]],
+) -> None:
     """buffers: owner, name, tensor, values that it had."""
     for owner, name, buffer, values in buffers:
         owner[name] = buffer  # a forward may have put another one there
-        if not buffer.requires_grad:
-            buffer.copy_(values)
+        if buffer is not None and values is not None and not buffer.requires_grad:
+            distinct(buffer).copy_(values)

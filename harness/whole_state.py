@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
-from harness.tensors import Tensors
+from harness.tensors import Tensors, distinct
 
 EXTRA = "_extra_state"  # as torch names it
 
@@ -71,7 +71,7 @@ def load_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
     """The inverse of `buffers_of`; one that is not among them becomes None.
 
     In place where shape and dtype are equal: others may hold the tensor. A forward pass may have
-    put another one in its place.
+    put another one in its place, and into an expanded one nothing can be written.
     """
     device = next((parameter.device for parameter in model.parameters()), None)
     for name in _slots(model):
@@ -79,7 +79,7 @@ def load_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
         mine, saved = owner._buffers[key], buffers.get(name)
         if mine is None or saved is None:
             owner._buffers[key] = None if saved is None else saved.detach().to(device, copy=True)
-        elif (mine.shape, mine.dtype) == (saved.shape, saved.dtype):
+        elif (distinct(mine).shape, mine.dtype) == (saved.shape, saved.dtype):
             mine.copy_(saved)
         else:
             owner._buffers[key] = saved.detach().to(mine.device, copy=True)

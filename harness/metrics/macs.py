@@ -66,7 +66,6 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
     counter = Counter(parameters, prunable, inputs)
     with (
         evaluating(model),
-        _kept_buffers(model),
         torch.random.fork_rng(devices),
         _slow_path(),
         torch.no_grad(),
@@ -135,20 +134,3 @@ def _slow_path() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-@contextmanager
-def _kept_buffers(model: nn.Module) -> Iterator[None]:
-    """Buffers that the model changes or replaces come back."""
-    before = [
-        (module, name, buffer, buffer.clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    try:
-        yield
-    finally:
-        for module, name, buffer, value in before:
-            module._buffers[name] = buffer
-            buffer.copy_(value)

@@ -13,7 +13,7 @@ from harness.structure.derived import EMPTY, MOVES, Origins
 from harness.structure.joined import Joined
 from harness.structure.place import place, storage, tensors_in
 from harness.structure.track import Track, moved, pointwise, product
-from harness.structure.undisturbed import undisturbed
+from harness.structure.undisturbed import undisturbed, writable
 from harness.tensors import evaluating
 
 INPUT = "the network's input"  # among the feeders of a layer or a norm
@@ -95,8 +95,7 @@ class _Recorder(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.trace = Trace()
         self.origins = Origins(model)
-        # Cloned, because a model may write into its input; a gradient is what checkpoints look for.
-        self.sample = sample.detach().clone().requires_grad_(sample.is_floating_point())
+        self.sample = writable(sample)
         self._joined = Joined(self.origins)
         self._fed = {storage(self.sample): frozenset([INPUT])}
         self._tracks: dict[Any, Track] = {}

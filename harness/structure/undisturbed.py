@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from harness.tensors import keeping_buffers
+
 
 @contextmanager
 def undisturbed(model: nn.Module, sample: Tensor) -> Iterator[None]:
     """Inside, all parameters ask for gradients; outside, model and random streams are as before."""
     trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    buffers = [(module, dict(module._buffers)) for module in model.modules()]
-    copies = {b: b.clone() for _, found in buffers for b in found.values() if b is not None}
     devices = [sample.device] if sample.device.type == "cuda" else []
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
@@ -22,6 +22,7 @@ def undisturbed(model: nn.Module, sample: Tensor) -> Iterator[None]:
         model.requires_grad_(True)
         with (
             torch.enable_grad(),
+            keeping_buffers(model),
             torch.random.fork_rng(devices=devices),
             warnings.catch_warnings(),
         ):
@@ -31,8 +32,9 @@ def undisturbed(model: nn.Module, sample: Tensor) -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(fast)
         for parameter, requires_grad in trainable.items():
             parameter.requires_grad_(requires_grad)
-        with torch.no_grad():
-            for module, found in buffers:
-                module._buffers.update(found)
-            for buffer, copy in copies.items():
-                buffer.copy_(copy)
+
+
+def writable(sample: Tensor) -> Tensor:
+    """A copy with a gradient, which checkpoints look for; no leaf, so networks may write to it."""
+    with torch.enable_grad():
+        return sample.detach().requires_grad_(sample.is_floating_point()).clone()
