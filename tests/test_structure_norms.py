@@ -1,5 +1,6 @@
 """Which norms go along with a unit: those in whose channel nothing else lives."""
 
+import logging
 from collections.abc import Callable
 
 import pytest
@@ -86,3 +87,42 @@ def test_a_pruned_unit_leaves_the_table_in_its_channel() -> None:
     nn.init.ones_(model.pos)
     masks = harness.prune(model, 0.5, structure="row", example_input=SEQUENCES)
     assert not masks["a.bias"].all() and model.n.weight.all()
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda m, x: m.n(m.a(x)) + m.n(m.c(x)),
+        lambda m, x: m.n(m.c(x) + m.a(x) + m.n(m.a(x)) + m.n(m.c(x))),
+    ],
+)
+def test_layers_that_share_a_norm_stay_whole_and_are_named(
+    way: Callable[[Normed, Tensor], Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="nothing to prune"):
+        Row().units(Normed(way), SEQUENCES)
+    assert "leaves a, c whole: units reach n.bias, which is called on other layers" in caplog.text
+
+
+NORMS = [nn.BatchNorm2d(4, affine=False), nn.GroupNorm(2, 4, affine=False)]
+
+
+@pytest.mark.parametrize("norm", [*NORMS, nn.InstanceNorm2d(4)])
+def test_filters_that_send_on_through_a_norm_without_parameters_are_named(
+    norm: nn.Module, caplog: pytest.LogCaptureFixture
+) -> None:
+    images = torch.linspace(-1, 1, 2 * 3 * 36).view(2, 3, 6, 6)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
+    assert Row().units(model, images) == {"0.weight": ("0.bias",)}
+    # A norm by each image's own mean of each channel makes 0 of 0.
+    told = "removed units of 0 go on sending what a norm without parameters makes of a 0"
+    assert (told in caplog.text) is (norm in NORMS)
+
+
+def test_a_norm_without_parameters_and_a_scale_of_its_own_is_a_norm(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Normed(lambda m, x: F.layer_norm(m.a(x), (8,)) * m.bias)
+    assert Row().units(model, SEQUENCES) == {"a.weight": ("a.bias", "bias")}
+    model = Normed(lambda m, x: F.layer_norm(m.a(x), (8,)))
+    assert not caplog.messages and Row().units(model, SEQUENCES) and "units of a" in caplog.text

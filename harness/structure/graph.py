@@ -1,6 +1,6 @@
 """How a network's layers hang together: first and last, what units take along, what is not seen."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import Tensor, nn
@@ -19,7 +19,9 @@ class Graph:
     is added to the units or concatenated with them (a table of positions, a class token, a buffer,
     a number) feeds a norm too.
     pinned: weights whose units cannot go, with the reason. computed: weights that are used in a
-    form in which a pruned one is alive, with the operator that made it so.
+    form in which a pruned one is alive, with the operator that made it so. sending: weights whose
+    removed units go on sending what a norm without parameters makes of a 0, as there is no scale
+    and shift that could go along.
     """
 
     order: tuple[str, ...]
@@ -28,6 +30,7 @@ class Graph:
     along: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pinned: Mapping[str, str] = field(default_factory=dict)
     computed: Mapping[str, str] = field(default_factory=dict)
+    sending: frozenset[str] = frozenset()
 
 
 def graph_of(model: nn.Module, sample: Tensor) -> Graph:
@@ -52,8 +55,12 @@ def graph_of(model: nn.Module, sample: Tensor) -> Graph:
         first=frozenset(n for n, found in uses.items() if _reads_input(found)),
         outputs=trace.outputs - {INPUT},
         along=along,
-        pinned=_behind_norms(trace, units) | _used_otherwise(trace, uses) | _lost(trace, uses),
+        pinned=_behind_shared_norms(trace, along)
+        | _behind_norms(trace, units)
+        | _used_otherwise(trace, uses)
+        | _lost(trace, uses),
         computed=trace.computed,
+        sending=frozenset(_sending(trace, along)),
     )
 
 
@@ -112,8 +119,33 @@ def _behind_norms(trace: Trace, units: Mapping[str, int]) -> dict[str, str]:
         "places (a concatenation, a shuffle, a reshaping), and a removed one would go on sending it"
         for affine in trace.affine
         for feeder in affine.fed - {INPUT}
-        if affine.shifts and not affine.fits(units[feeder])
+        if affine.shifts and affine.parameters and not affine.fits(units[feeder])
     }
+
+
+def _behind_shared_norms(trace: Trace, along: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Weights whose units alone reach a shift that does not go along, as others reach it too.
+
+    A removed unit would go on sending that shift.
+    """
+    return {
+        feeder: f"units reach {affine.parameters[-1]}, which is called on other layers too, and a "
+        "removed one would go on sending it"
+        for affine in trace.affine
+        if (feeder := _only_feeder([affine])) and affine.shifts and affine.parameters
+        if not set(affine.parameters) <= set(along[feeder])
+    }
+
+
+def _sending(trace: Trace, along: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Weights that alone feed a norm without parameters and no scale that goes along behind it."""
+    for place, affine in enumerate(trace.affine):
+        feeder = _only_feeder([affine])
+        if feeder is None or affine.parameters or not affine.shifts:
+            continue
+        behind = [each for each in trace.affine[place + 1 :] if each.fed == affine.fed]
+        if not any(each.parameters and {*each.parameters} <= {*along[feeder]} for each in behind):
+            yield feeder
 
 
 def _used_otherwise(trace: Trace, uses: Mapping[str, list[Use]]) -> dict[str, str]:

@@ -21,7 +21,8 @@ class Rows:
     Pooling of element scores s over a unit: "mean" sum(s) / n, "sum" sum(s), "l2" sqrt(sum(s^2)).
     A removed unit takes its bias along, of every layer that shares its weight, and the scale and
     shift of the norms that it alone feeds. Units of which the graph does not show what goes along
-    are left alone, and the layer is named in the log.
+    are left alone, and the layer is named in the log. A norm without scale and shift has nothing to
+    take: its layer is named too, as removed units go on sending what it makes of a 0.
     The weights of the next layer that read a removed unit are left alone and still counted.
 
     Raises:
@@ -48,6 +49,11 @@ class Rows:
         free = [name for name in inner if name not in pinned]
         if not free:
             raise ValueError(self._nothing(layers, pinned))
+        if sending := [name.removesuffix(".weight") for name in free if name in graph.sending]:
+            LOG.warning(
+                "structure=%s: removed units of %s go on sending what a norm without parameters "
+                "makes of a 0", self.noun, ", ".join(sending),
+            )  # fmt: skip
         return {name: graph.along[name] for name in free}
 
     def _nothing(self, layers: dict[str, nn.Module], pinned: dict[str, str]) -> str:

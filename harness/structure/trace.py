@@ -37,6 +37,7 @@ class Use:
 class Affine:
     """Parameters that scale or shift, one by one, what layers have computed: a norm, a bias.
 
+    A norm without parameters is one too, if it makes something else of a channel that is 0.
     track: of the layers' units in what is scaled; None where they lie in no known order.
     dim: the dimension of `shape`, the tensor's, that the parameters count. shifts: it makes
     something else of a channel that is 0. joined: what no layer makes was added to the units or
@@ -149,8 +150,9 @@ class _Recorder(TorchDispatchMode):
         units = [tensor for tensor, _ in read]
         free = [tensor for tensor in tensors_in(args) if not self.fed(tensor)]
         joined = self._joined.after(name, args, units, free, known, tracks)
-        if known and read and (pointwise(func) or "norm" in name):
-            self._affine(name, read, known, fed, tracks[0], outs[0])
+        scaled = known and (pointwise(func) or "norm" in name)
+        if read and (scaled or _centres(name, args)):
+            self._affine(name, read, known, fed, tracks[0], outs[0], joined)
         self._put(outs, fed, tracks)
         self._joined.put(outs, joined)
 
@@ -189,6 +191,7 @@ class _Recorder(TorchDispatchMode):
         fed: frozenset[str],
         track: Track | None,
         out: Tensor,
+        joined: bool,
     ) -> None:
         names = tuple(dict.fromkeys(n for tensor in known for n in sorted(self.origins.of(tensor))))
         if "norm" in name:
@@ -203,7 +206,6 @@ class _Recorder(TorchDispatchMode):
             # Not a table of positions, which is a source of its own.
             flat = all(sum(size > 1 for size in tensor.shape) < 2 for tensor in known)
             shifts = name in ("add", "sub") and flat
-        joined = any(self._joined.of(tensor) for tensor, _ in read)
         self.trace.affine.append(Affine(names, fed, track, dim, shape, shifts, joined))
 
     def _put(self, outs: list[Tensor], fed: frozenset[str], tracks: Sequence[Any]) -> None:
@@ -221,6 +223,15 @@ class _Recorder(TorchDispatchMode):
 def _passes(name: str) -> bool:
     """Operators through which layers are seen, although a parameter may enter beside them."""
     return name in MOVES or "norm" in name or "attention" in name
+
+
+def _centres(name: str, args: Sequence[Any]) -> bool:
+    """Whether it is a norm by a mean of other channels or of earlier batches.
+
+    The mean of a channel that is 0 is 0, where the batch's own is taken.
+    """
+    kinds = ("batch_norm", "layer_norm", "group_norm")
+    return any(kind in name for kind in kinds) and not any(each is True for each in args)
 
 
 def _name(func: Any) -> str:
