@@ -1,5 +1,6 @@
 """Results of changed code are not taken for those of the code that is there now."""
 
+import ast
 import json
 import shutil
 import subprocess
@@ -10,6 +11,7 @@ import pytest
 from command import TINY, environment, run_folders, run_main
 
 from harness.launch.code import EXCEPT, code_of, own_files
+from harness.launch.modules import statements, statements_of_ours
 
 ROOT = Path(__file__).parents[1]
 SOURCE = "class Own:\n    width = {}\n"
@@ -38,6 +40,15 @@ def test_the_source_of_an_own_part_decides(own: Path) -> None:
         "import own_helper",
         "if True: from own_helper import (  # a bracket )\n    value,\n)",
         "def late():\n    from importlib import import_module\n    import_module('own_helper')",
+        "import importlib\nfound = importlib.import_module(name='own_helper')",
+        "found = __import__('own_helper')",
+        "import pkgutil\nfound = pkgutil.resolve_name('own_helper:value')",
+        "from own_helper \\\n    import value",
+        "from \\\n  own_helper import value",
+        "\ufeffimport own_helper",
+        "\x0cimport own_helper",
+        "digit = '\\d'; import own_helper",
+        "# -*- coding: latin-1 -*-\nname = '\xe9'; import own_helper",
         "from own_package.inner import deep",
         'TEXT = """\nimport things that are no modules at all\n"""\nimport own_helper',
     ],
@@ -49,12 +60,31 @@ def test_what_an_own_part_imports_decides(own: Path, said: str) -> None:
     (package / "inner" / "__init__.py").write_text("")
     (package / "inner" / "deep.py").write_text("from ... import own_package\nimport own_helper")
     helper.write_text("value = 1")
-    own.write_text(f"{said}\n{SOURCE.format(1)}")
+    encoding = "latin-1" if "latin-1" in said else "utf-8"
+    own.write_text(f"{said}\n{SOURCE.format(1)}", encoding)
     before = code_of(OWN)
 
     helper.write_text("value = 2")
     assert code_of(OWN) != before
     assert helper in own_files(OWN) and own in own_files(OWN)
+
+
+def test_a_relative_name_that_is_imported_by_a_call_decides(own: Path) -> None:
+    package = own.with_name("own_called")
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "net.py").write_text(
+        "import importlib\nimportlib.import_module('.deep', __package__)"
+    )
+    (package / "deep.py").write_text("")
+    assert package / "deep.py" in own_files({"model": {"_target_": "own_called.net.Net"}})
+
+
+def test_the_fast_way_to_read_imports_finds_all_of_ours() -> None:
+    for file in (ROOT / "harness").rglob("*.py"):
+        source = file.read_bytes()
+        fast = {ast.dump(found) for found in statements_of_ours(source)}
+        assert {ast.dump(found) for found in statements(source)} == fast, file
 
 
 def test_packages_above_a_part_and_relative_imports_decide(own: Path) -> None:

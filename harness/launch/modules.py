@@ -1,23 +1,29 @@
-"""Which modules a module imports, read from its source; nothing is imported to find out."""
+"""Which modules a module imports, read from its source; nothing is imported to find out.
+
+Names that are computed at run time are not seen.
+"""
 
 import ast
 import os
 import re
 import sys
 import sysconfig
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path
 
 OWN_TOP = "harness"
-# Every import statement, and some text of docstrings.
+# Every import statement of ours, and some text of docstrings.
 STATEMENT = re.compile(
     r"(?:^|[;:])[ \t]*((?:from[ \t]+[.\w]+[ \t]+)?import\b[ \t]*(?:\([^)]*\)|(?:\\\n|[^\n;#])*))",
     re.MULTILINE,
 )
-BY_NAME = re.compile(r"""import_module\(\s*["']([\w.]+)["']""")
+# Functions of Python's that import by a name.
+BY_NAME = ("import_module", "__import__", "resolve_name", "run_module")
 
+Statement = ast.Import | ast.ImportFrom | ast.Call
 Place = tuple[Path | None, tuple[str, ...]]  # file to read, folders of its submodules
 Source = Callable[[str, Path], bytes]
 
@@ -94,31 +100,71 @@ def _with_packages(name: str) -> Iterator[str]:
 def _imported(name: str, is_package: bool, source: bytes) -> tuple[str, ...]:
     """Dotted names that may be modules: of `from a import b` both a and a.b."""
     package = name if is_package else name.rpartition(".")[0]
-    text = source.decode(errors="replace")
-    found = set(BY_NAME.findall(text))
-    for node in _statements(text):
-        if isinstance(node, ast.Import):
+    is_ours = name.partition(".")[0] == OWN_TOP
+    found = set()
+    for node in statements_of_ours(source) if is_ours else statements(source):
+        if isinstance(node, ast.Call):
+            found |= {_absolute(text, package) for text in _texts(node)}
+        elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
-            continue
-        up = package.rsplit(".", node.level - 1)[0] if node.level else ""
-        home = ".".join(filter(None, (up, node.module)))
-        found |= {home, *(f"{home}.{alias.name}" for alias in node.names if alias.name != "*")}
+        else:
+            home = _absolute("." * node.level + (node.module or ""), package)
+            found |= {home, *(f"{home}.{alias.name}" for alias in node.names if alias.name != "*")}
     return tuple({each for one in found for each in _with_packages(one)})
 
 
-def _statements(text: str) -> Iterator[ast.Import | ast.ImportFrom]:
-    """Of the matches alone where each can be read, which is twenty times faster."""
+def _absolute(name: str, package: str) -> str:
+    """
+    >>> _absolute("..c", "a.b"), _absolute(".", "a.b"), _absolute("c", "a.b")
+    ('a.c', 'a.b', 'c')
+    """
+    last = name.lstrip(".")
+    level = len(name) - len(last)
+    up = package.rsplit(".", level - 1)[0] if level else ""
+    return ".".join(filter(None, (up, last)))
+
+
+def statements(source: bytes) -> Iterator[Statement]:
+    """All imports of any Python source, in whatever way they are written, and calls of functions
+    that import by name."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of a text such as "\\d"
+            body = ast.parse(source)  # of bytes: it reads the encoding's mark itself
+    except (SyntaxError, ValueError):  # its import will say so
+        return
+    for node in ast.walk(body):
+        is_other_call = isinstance(node, ast.Call) and _function(node) not in BY_NAME
+        if isinstance(node, Statement) and not is_other_call:
+            yield node
+
+
+def statements_of_ours(source: bytes) -> Iterator[Statement]:
+    """The same, several times faster, of sources that are written as this project's are."""
+    text = source.decode()
+    if any(f"{name}(" in text for name in BY_NAME):
+        yield from statements(source)
+        return
     try:
         bodies = [ast.parse(match) for match in STATEMENT.findall(text)]
     except SyntaxError:
-        try:
-            bodies = [ast.parse(text)]
-        except SyntaxError:  # its import will say so
-            return
+        yield from statements(source)
+        return
     for body in bodies:
-        for node in ast.walk(body):
-            if isinstance(node, ast.Import | ast.ImportFrom):
-                yield node
+        yield from (node for node in body.body if isinstance(node, ast.Import | ast.ImportFrom))
+
+
+def _function(call: ast.Call) -> str:
+    at = call.func
+    return at.attr if isinstance(at, ast.Attribute) else at.id if isinstance(at, ast.Name) else ""
+
+
+def _texts(call: ast.Call) -> Iterator[str]:
+    """Arguments that may be names of modules, also as in "module:attribute"."""
+    for value in (*call.args, *(keyword.value for keyword in call.keywords)):
+        if isinstance(value, ast.Constant) and isinstance(value.value, str):
+            name = value.value.partition(":")[0]
+            if name.replace(".", "").isidentifier():
+                yield name
 
 
 def _place(name: str) -> Place:
