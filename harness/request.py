@@ -16,7 +16,7 @@ from harness.pruning import Pruner
 from harness.reader import Calibration
 from harness.structure.base import Units
 from harness.structure.graph import Graph, graph_of
-from harness.task.sums import Summed
+from harness.task.sums import check_sums
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, mean_alone, prunable_weights
 
 
@@ -84,8 +84,10 @@ class Request:
 
     def data(self, model: nn.Module) -> Calibration:
         batches = [(_like(model, x), y.to(_first(model).device)) for x, y in self.batches]
-        loss = Summed(self.loss) if self.loss else _cross_entropy
-        return Calibration(_Copies(batches), loss, self._mean)
+        loss = self.loss
+        if loss:
+            check_sums(lambda outputs, y: {"loss": loss(outputs, y)}, model, batches)
+        return Calibration(_Copies(batches), loss or _cross_entropy, self._mean)
 
     def _graph(self, model: nn.Module) -> Graph | None:
         sample = self._sample(model)

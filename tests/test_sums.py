@@ -1,7 +1,9 @@
 """Losses must be sums over the samples: twice the samples double a sum, and leave a mean alone."""
 
+from collections import OrderedDict
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -24,8 +26,29 @@ Totals = Callable[[Any, Any], Tensor]
 OUTPUTS, LABELS = torch.tensor([[1.0, 2.0], [3.0, 5.0], [0.5, 0.0]]), torch.tensor([0, 1, -100])
 
 
-def check(total: Totals, outputs: Any = OUTPUTS, labels: Any = LABELS) -> None:
-    check_sums(lambda o, y: {"loss": total(o, y)}, outputs, labels)
+class Table(nn.Module):
+    """Sample number -> what was made of its row."""
+
+    def __init__(self, rows: Tensor, made: Callable[[Tensor], Any]):
+        super().__init__()
+        self.rows, self.made, self.last = rows, made, 0
+
+    def forward(self, inputs: Tensor) -> Any:
+        self.last = len(inputs)  # as a recurrent network keeps its state
+        chosen = self.rows[inputs]
+        inputs.zero_()
+        return self.made(chosen)
+
+
+def check(
+    total: Totals,
+    made: Callable[[Tensor], Any] = lambda rows: rows,
+    labels: Tensor = LABELS,
+    rows: Tensor = OUTPUTS,
+) -> None:
+    table, inputs = Table(rows, made), torch.arange(len(rows))
+    check_sums(lambda o, y: {"loss": total(o, y)}, table, [(inputs, labels)])
+    assert table.last == 0 and inputs.tolist() == [*range(len(rows))]
 
 
 MEANS: dict[str, Totals] = {
@@ -52,13 +75,63 @@ NEITHER: dict[str, Totals] = {
 
 @pytest.mark.parametrize("name", MEANS)
 def test_a_mean_is_refused_with_its_values_and_the_way_out(name: str) -> None:
-    outputs: Any = OUTPUTS
+    made: Callable[[Tensor], Any] = lambda rows: rows  # noqa: E731
     if name == "of two outputs":
-        outputs = (OUTPUTS, {"other": OUTPUTS + 1})
+        made = lambda rows: (rows, {"other": rows + 1})  # noqa: E731
     if name == "0 on these samples":
-        outputs = OUTPUTS[:1].expand(2, 2) * 0
+        made = lambda rows: rows * 0  # noqa: E731
     with pytest.raises(ValueError, match="loss is .* as of a mean; .* reduction='sum'"):
-        check(MEANS[name], outputs)
+        check(MEANS[name], made)
+
+
+class Named(NamedTuple):
+    logits: Tensor
+    inputs: Tensor
+
+
+@dataclass
+class Held:
+    logits: Tensor
+
+
+class Ordered(OrderedDict[str, Tensor]):
+    """As Hugging Face's ModelOutput."""
+
+    @property
+    def logits(self) -> Tensor:
+        return self["logits"]
+
+
+KINDS: dict[str, Callable[[Tensor], Any]] = {
+    "named tuple": lambda rows: Named(rows, rows),
+    "data class": Held,
+    "dict with attributes": lambda rows: Ordered(logits=rows),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_mean_is_seen_whatever_kind_of_thing_the_network_returns(kind: str) -> None:
+    with pytest.raises(ValueError, match="as of a mean"):
+        check(lambda o, y: F.cross_entropy(o.logits, y), KINDS[kind])
+    check(lambda o, y: F.cross_entropy(o.logits, y, reduction="sum"), KINDS[kind])
+
+
+@pytest.mark.parametrize(
+    "mean",
+    [
+        lambda o, y: F.cross_entropy(o, y, ignore_index=7),  # NaN where no label counts
+        lambda o, y: (
+            F.cross_entropy(o, y, ignore_index=7, reduction="sum") / max(1, (y != 7).sum())
+        ),
+    ],
+    ids=["NaN", "0"],
+)
+def test_samples_whose_labels_do_not_count_for_this_loss_are_not_the_ones_asked(
+    mean: Totals,
+) -> None:
+    rows, labels = torch.randn(7, 3), torch.tensor([7, 7, 7, 7, 1, 2, 0])
+    with pytest.raises(ValueError, match="as of a mean"):
+        check(mean, labels=labels, rows=rows)
 
 
 @pytest.mark.parametrize("total", [*SUMS.values(), *NEITHER.values()], ids=[*SUMS, *NEITHER])
@@ -66,9 +139,8 @@ def test_a_sum_passes_and_so_does_what_cannot_be_told(total: Totals) -> None:
     check(total)
 
 
-def test_outputs_without_samples_cannot_be_told() -> None:
-    check(lambda o, y: o[0] + o[1].mean(), (torch.tensor(3.0), OUTPUTS))
-    check(lambda o, y: o.total.mean(), type("Own", (), {"total": OUTPUTS})())
+def test_a_network_that_takes_no_other_batch_cannot_be_told() -> None:
+    check(F.cross_entropy, lambda rows: rows.view(3, 2))
 
 
 def test_a_loss_of_each_sample_is_refused_with_its_shape() -> None:

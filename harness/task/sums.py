@@ -1,72 +1,78 @@
 """A loss is a sum over the samples: given every sample twice it doubles, where a mean stays."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from harness.tensors import Loss
+from harness.tensors import Batch, evaluating
 
 # Outputs and labels of some samples -> what has to be a sum over them, by the name to call it.
 Totals = Callable[[Any, Any], Mapping[str, Tensor]]
 
 FEW = 2
+# How often others are asked for where samples cannot tell: none of their labels may count.
+TRIES = 4
 # How far rounding in bfloat16 may move a mean.
 TOLERANCE = 0.02
 
 
-@dataclass
-class Summed:
-    """The loss itself; its first call also asks whether it is a sum.
+def check_sums(totals: Totals, network: nn.Module, batches: Iterable[Batch]) -> None:
+    """Compares the totals of a few samples with those of the same samples twice.
 
-    Raises:
-        ValueError: it is a mean, or no single number.
-    """
-
-    loss: Loss
-    asked: bool = False
-
-    def __call__(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        if not self.asked:
-            self.asked = True
-            check_sums(lambda o, y: {"loss": self.loss(o, y)}, outputs, labels)
-        return self.loss(outputs, labels)
-
-
-def check_sums(totals: Totals, outputs: Any, labels: Any) -> None:
-    """Compares the totals of the first samples with those of the same samples twice.
-
-    outputs, labels: tensors with the samples in dimension 0, or tuples, lists or dicts of such.
-    Where a total is 0, which is the same twice, random outputs are tried too. What cannot be told
-    passes: outputs of another kind, or a total that neither doubles nor stays.
+    The network makes both outputs, in eval mode, so that they may be of any kind; it is left as it
+    was, and nothing is drawn. Samples with a total that is NaN, or with no total but 0, cannot
+    tell: others are asked for, and random outputs where outputs are tensors. What cannot be told
+    passes: a network or loss that fails on so few samples, a total that neither doubles nor stays.
 
     Raises:
         ValueError: a total is a mean, or is no single number.
     """
-    try:
-        problem = _problem(totals, _each(outputs, _first), _each(labels, _first))
-    except Exception:  # whatever a loss makes of inputs that nobody promised it
-        return
-    if problem:
-        raise ValueError(problem)
+    with _undisturbed(network):
+        for inputs, labels in islice(_few(batches), TRIES):
+            try:
+                problem = _problem(totals, network, inputs, labels)
+            except Exception:  # whatever they make of samples that nobody promised them
+                return
+            if problem:
+                raise ValueError(problem)
+            if problem is not None:
+                return
 
 
-def _problem(totals: Totals, outputs: Any, labels: Any) -> str:
-    stream = torch.Generator().manual_seed(0)
+def _few(batches: Iterable[Batch]) -> Iterator[Batch]:
+    for inputs, labels in batches:
+        yield from zip(inputs.split(FEW), labels.split(FEW), strict=True)
 
-    def drawn(part: Tensor) -> Tensor:
-        return torch.randn(part.shape, generator=stream).to(part)
 
-    for these in (outputs, _each(outputs, drawn)):
-        with torch.no_grad():
-            once = totals(these, labels)
-            twice = totals(_each(these, _doubled), _each(labels, _doubled))
-        problems = [_as_of_a_mean(name, value, twice[name]) for name, value in once.items()]
-        if any(problems) or all(once.values()):
-            return next(filter(None, problems), "")
-    return ""
+def _problem(totals: Totals, network: nn.Module, inputs: Tensor, labels: Tensor) -> str | None:
+    """What is wrong, "" if nothing is; None: these samples cannot tell."""
+    told, known = set[str](), True
+    for outputs, twice in _outputs(network, inputs):
+        once = totals(outputs, labels.clone())
+        doubled = totals(twice, _doubled(labels))
+        for name, value in once.items():
+            problem = _as_of_a_mean(name, value, doubled[name])
+            if problem:
+                return problem
+        told |= {name for name, value in once.items() if value}
+        known = not any(bool(value.isnan()) for value in once.values())
+        if len(told) == len(once):
+            break
+    return "" if told and known else None
+
+
+def _outputs(network: nn.Module, inputs: Tensor) -> Iterator[tuple[Any, Any]]:
+    """Outputs of the samples, and of the samples twice: the network's own, then random ones."""
+    outputs = network(inputs.clone())  # a network may write into its inputs
+    yield outputs, network(_doubled(inputs))
+    if isinstance(outputs, Tensor):
+        stream = torch.Generator().manual_seed(0)
+        drawn = torch.randn(outputs.shape, generator=stream).to(outputs)
+        yield drawn, _doubled(drawn)
 
 
 def _as_of_a_mean(name: str, once: Tensor, twice: Tensor) -> str:
@@ -84,19 +90,20 @@ def _as_of_a_mean(name: str, once: Tensor, twice: Tensor) -> str:
     return ""
 
 
-def _each(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return change(value)
-    if isinstance(value, tuple | list):
-        return type(value)(_each(part, change) for part in value)
-    if isinstance(value, dict):
-        return {key: _each(part, change) for key, part in value.items()}
-    raise TypeError(f"no samples in a {type(value).__name__}")
-
-
-def _first(value: Tensor) -> Tensor:
-    return value[:FEW]
-
-
 def _doubled(value: Tensor) -> Tensor:
     return torch.cat([value, value])
+
+
+@contextmanager
+def _undisturbed(network: nn.Module) -> Iterator[None]:
+    """Eval mode, no gradients; afterwards modes, buffers, attributes and random streams are as
+    before. Attributes too: a recurrent network may keep the state of the last batch in one."""
+    devices = {p.device for p in network.parameters() if p.device.type == "cuda"}
+    before = [(vars(module), dict(vars(module))) for module in network.modules()]
+    with torch.random.fork_rng(devices), evaluating(network), torch.no_grad():
+        try:
+            yield
+        finally:
+            for now, then in before:
+                now.clear()
+                now.update(then)
