@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+import torch.ao.quantization as quantization
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -27,10 +28,21 @@ class Own(nn.Conv2d):
             "scaled": lambda: w / (w.norm() + 1),
             "spectral": lambda: w / (w.flatten(1) @ torch.ones(27)).norm(),
             "quantised": lambda: w + ((w * 8).round().clamp(-8, 8) / 8 - w).detach(),
+            "flipped": lambda: (w + w.flip(-1)) / 2,
+            "fake quantised": lambda: torch.fake_quantize_per_tensor_affine(w, 0.1, 0, -128, 127),
+            "by channel": lambda: torch.fake_quantize_per_channel_affine(
+                w, torch.full((4,), 0.1), torch.zeros(4, dtype=torch.int32), 0, -128, 127
+            ),
+            "grouped": lambda: w + ((w.reshape(-1, 9) * 8).round().view_as(w) / 8 - w).detach(),
+            "product": lambda: w * w.flip(-1).abs(),
+            "both flipped": lambda: w.flip(-1) + w.flip(-1).tanh(),
             "masked": lambda: w * self.get_buffer("other"),
             "cast": lambda: w.double().transpose(2, 3).contiguous().transpose(2, 3).float(),
         }[self.way]()
         return F.conv2d(x, made, self.bias)
+
+
+QUANTISED = ["fake quantised", "by channel", "grouped", "product", "both flipped"]
 
 
 def network(way: str) -> nn.Sequential:
@@ -41,7 +53,9 @@ def network(way: str) -> nn.Sequential:
     return nn.Sequential(own, nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
 
 
-@pytest.mark.parametrize("way", ["standardised", "low rank", "sign of shifted", "other layer's"])
+@pytest.mark.parametrize(
+    "way", ["standardised", "low rank", "sign of shifted", "other layer's", "flipped"]
+)
 def test_a_weight_that_is_alive_in_use_where_it_is_pruned_is_refused(way: str) -> None:
     with pytest.raises(ValueError, match=r"does not use 0.weight itself .*exclude 0, or make"):
         harness.prune(network(way), 0.5, example_input=IMAGES)
@@ -49,9 +63,30 @@ def test_a_weight_that_is_alive_in_use_where_it_is_pruned_is_refused(way: str) -
     assert list(masks) == ["3.weight"]
 
 
-@pytest.mark.parametrize("way", ["scaled", "spectral", "quantised", "masked", "cast"])
+@pytest.mark.parametrize("way", ["scaled", "spectral", "quantised", "masked", "cast", *QUANTISED])
 def test_a_weight_that_is_0_in_use_where_it_is_pruned_is_taken(way: str) -> None:
     assert "0.weight" in harness.prune(network(way), 0.5, example_input=IMAGES)
+
+
+@pytest.mark.parametrize("backend", ["fbgemm", "qnnpack"])
+@pytest.mark.filterwarnings("ignore")
+def test_layers_of_quantisation_aware_training_are_pruned(backend: str) -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).train()
+    model.qconfig = quantization.get_default_qat_qconfig(backend)
+    ready = quantization.prepare_qat(model)
+    ready(INPUTS)
+    kept = {name: value.clone() for name, value in ready.named_buffers()}
+    assert list(harness.prune(ready, 0.5, example_input=INPUTS)) == ["0.weight", "2.weight"]
+    assert all(torch.equal(kept[name], value) for name, value in ready.named_buffers())
+
+
+def test_a_weight_that_is_added_to_its_transpose_is_refused() -> None:
+    class Symmetric(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            return F.linear(x, self.weight + self.weight.t(), self.bias)
+
+    with pytest.raises(ValueError, match="does not use 0.weight itself but what add makes of it"):
+        harness.prune(nn.Sequential(Symmetric(8, 8), nn.Linear(8, 3)), 0.5, example_input=INPUTS)
 
 
 class Experts(nn.Module):

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.structure.place import place, storage
+from harness.structure.place import place, storage, tensors_in
 from harness.structure.track import PRODUCTS, SAME_ORDER, Track, moved, pointwise
 
 EMPTY: frozenset[str] = frozenset()
@@ -16,6 +16,7 @@ MOVES = SAME_ORDER | {
     "unbind", "cat", "stack", "repeat", "index", "index_select", "gather", "flip", "roll", "copy",
     "narrow", "as_strided", "diagonal", "constant_pad_nd",
 }  # fmt: skip
+QUANTISING = ("fake_quantize", "obs_fq")  # operators that round, and say what they cut off
 OTHER = 0.7  # of what is not a weight, in a trial: no 0, and no 1 that a product would not show
 
 
@@ -23,8 +24,10 @@ class Origins:
     """Of which parameters a tensor was made that no input has reached.
 
     A name is plain in a tensor if that is 0 wherever the parameter is: transposed, cast, scaled,
-    masked, rounded. It is multiplied if a matrix product used it: each entry then counts by its
-    value. After anything else, such as the subtraction of a mean, a pruned weight is alive in use.
+    masked, rounded, quantised. Where it enters an operator twice, entries count as the same only
+    where they lie in the same places: w + w.T is alive where w is 0. It is multiplied if a matrix
+    product used it: each entry then counts by its value. After anything else, such as the
+    subtraction of a mean, a pruned weight is alive in use.
     """
 
     def __init__(self, model: nn.Module):
@@ -35,6 +38,7 @@ class Origins:
         self._multiplied: dict[int, frozenset[str]] = {}
         self._changed: dict[int, str] = {}
         self._tracks: dict[Any, Track] = {}
+        self._orders: dict[Any, tuple[Any, ...]] = {}  # how entries were moved since the parameter
         for name, parameter in model.named_parameters():
             self.dims[name] = parameter.dim()
             start = int(parameter.storage_offset())
@@ -69,7 +73,7 @@ class Origins:
         tracked = [(tensor, self.track(tensor)) for tensor in known]
         tracks = [moved(name, func, args, tracked, out) for out in outs]
         whole = self._union(self.of(tensor) for tensor in known)
-        plain = self._plain_after(name, func, args, known)
+        plain, order = self._plain_after(name, func, args, known)
         used = self._union(self._multiplied.get(storage(tensor), EMPTY) for tensor in known)
         if name in PRODUCTS or "conv" in name:
             used |= self._union(self._kept(tensor) for tensor in known)
@@ -77,6 +81,7 @@ class Origins:
         for out, track in zip(outs, tracks, strict=True):
             if track is not None:
                 self._tracks[place(out)] = track
+            self._orders[place(out)] = order
             if storage(out) in self._owners:
                 continue
             key = storage(out)
@@ -89,24 +94,53 @@ class Origins:
 
     def _plain_after(
         self, name: str, func: Any, args: Sequence[Any], known: list[Tensor]
-    ) -> frozenset[str]:
-        candidates = self._union(self._kept(tensor) for tensor in known)
+    ) -> tuple[frozenset[str], tuple[Any, ...]]:
+        """Names that stay plain, and the order of the entries in what the operator makes."""
+        kept = [tensor for tensor in known if self._kept(tensor)]
+        candidates = self._union(self._kept(tensor) for tensor in kept)
+        first = self._order(kept[0]) if kept else ()
+        if name in SAME_ORDER:
+            return candidates, first
         if name in MOVES:
-            return candidates
-        if not pointwise(func) and "fake_quantize" not in name:
-            return EMPTY
-        return frozenset(each for each in candidates if self._stays_zero(func, args, each))
-
-    def _stays_zero(self, func: Any, args: Sequence[Any], name: str) -> bool:
-        """Whether the operator gives 0 where this parameter is 0: it is tried."""
-        trial = [
-            each
-            if not isinstance(each, Tensor) or not each.is_floating_point()
-            else torch.full_like(each, 0.0 if name in self._kept(each) else OTHER)
-            for each in args
+            return candidates, (*first, name, self._way(args))
+        if not pointwise(func) and not any(kind in name for kind in QUANTISING):
+            return EMPTY, ()
+        orders = {(self._order(tensor), tensor.shape) for tensor in kept}
+        # The order that makes it 0; a product of several is 0 by any of them.
+        zero = [
+            (each, order)
+            for order in sorted(orders, key=str)
+            for each in candidates
+            if self._stays_zero(func, args, each, order)
         ]
-        outs = func(*trial)
-        return isinstance(outs, Tensor) and not bool(outs.count_nonzero())
+        return frozenset(each for each, _ in zero), zero[0][1][0] if zero else ()
+
+    def _way(self, args: Sequence[Any]) -> str:
+        """How entries are moved; the same text for the same arguments."""
+        found: list[Any] = []
+        for each in args:
+            inside = list(tensors_in(each))
+            found += [(self._order(t), t.shape) if self._kept(t) else place(t) for t in inside]
+            found += [] if inside else [each]
+        return str(found)
+
+    def _order(self, tensor: Tensor) -> tuple[Any, ...]:
+        return self._orders.get(place(tensor), ())
+
+    def _stays_zero(self, func: Any, args: Sequence[Any], name: str, order: Any) -> bool:
+        """Whether the operator gives 0 where this parameter is 0, in this order: it is tried."""
+
+        def tried(each: Any) -> Any:
+            if not isinstance(each, Tensor):
+                return each
+            if not each.is_floating_point():
+                return each.clone()  # an observer writes into it
+            zero = name in self._kept(each) and order == (self._order(each), each.shape)
+            return torch.full_like(each, 0.0 if zero else OTHER)
+
+        outs = func(*[tried(each) for each in args])
+        made = next(tensors_in(outs), None)  # before a mask, such as that of a quantisation
+        return made is not None and not bool(made.count_nonzero())
 
     @staticmethod
     def _union(found: Iterable[frozenset[str]]) -> frozenset[str]:
