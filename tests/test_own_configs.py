@@ -31,6 +31,16 @@ def test_a_shipped_name_is_refused_with_both_files(own: Path, name: str) -> None
     assert str(CONF / f"{name}.yaml") in str(refused.value)
 
 
+@pytest.mark.parametrize("ending", ["yml", "YAML"])
+def test_another_ending_than_the_one_that_is_read_is_refused(own: Path, ending: str) -> None:
+    (own / "data").mkdir()
+    (own / "data" / f"mine.{ending}").write_text("no config that anybody could mean\n")
+    check_names([own])
+    (own / "model" / f"mlp.{ending}").write_text("hidden: [3]\n")
+    with pytest.raises(ValueError, match=rf"mlp\.{ending} would not be read.*rename it to \.yaml"):
+        check_names([own])
+
+
 @pytest.mark.parametrize("way", ["--config-dir={}", "hydra.searchpath=[file://{}]"])
 @pytest.mark.parametrize("more", [[], ["-m", "seed=0,1"]])
 def test_a_run_and_a_sweep_do_not_start(

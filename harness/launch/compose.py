@@ -15,6 +15,7 @@ from harness.launch.paths import CONF
 OPTIONAL = (
     "dynamics", "penalty", "recalibration", "distillation", "method", "experiment", "sweep",
 )  # fmt: skip
+ENDINGS = (".yaml", ".yml")
 
 
 def composed(overrides: Sequence[str] = ()) -> DictConfig:
@@ -40,15 +41,19 @@ def check_names(folders: Iterable[Path]) -> None:
     """
     Raises:
         ValueError: a config in one of these folders has the name of one that comes with the
-            harness, which Hydra would take instead, and is not equal to it.
+            harness, which Hydra would take instead, and is not equal to it; .yml counts as .yaml,
+            though Hydra does not read it.
     """
     for folder in {folder.resolve() for folder in folders} - {CONF.resolve()}:
-        for file in sorted(folder.rglob("*.yaml")):
-            shipped = CONF / file.relative_to(folder)
+        for file in sorted(each for each in folder.rglob("*") if each.suffix.lower() in ENDINGS):
+            shipped = CONF / file.relative_to(folder).with_suffix(".yaml")
             if shipped.is_file() and shipped.read_bytes() != file.read_bytes():
+                is_read = file.suffix == ".yaml"
+                ending = "" if is_read else f" and {file.suffix}, which is not looked for"
+                rename = "give it" if is_read else "rename it to .yaml, with"
                 raise ValueError(
                     f"{file} would not be read: it has the name of {shipped}, which comes with the "
-                    "harness; give it a name of its own and choose that"
+                    f"harness{ending}; {rename} a name of its own, and choose that"
                 )
 
 
