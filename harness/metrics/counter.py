@@ -3,12 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from harness.metrics import operators
-from harness.metrics.following import Following, tensors_of
+from harness.metrics.following import Following, has_others, tensors_of
 from harness.metrics.operators import Products
 from harness.metrics.origins import Origins
 
@@ -38,7 +40,8 @@ class Counter(TorchDispatchMode):
             # It runs functions that nobody sees into.
             self._following.uncounted.setdefault(str(func), set())
             return func(*args, **named)
-        if operators.base_name(func) not in operators.FORMULAS and operators.is_composite(func):
+        known = operators.base_name(func) in operators.FORMULAS
+        if not known and operators.is_composite(func) and not _nested((args, named)):
             with self:
                 found = func.decompose(*args, **named)
             if found is not NotImplemented:
@@ -55,7 +58,11 @@ class Counter(TorchDispatchMode):
     def _see(self, func: Any, args: Sequence[Any], named: Any, out: Any) -> None:
         tensors, outs = tensors_of((args, named)), tensors_of(out)
         keys = set(map(self._origins.key, tensors))
-        dependent = not keys.isdisjoint(self._dependent)
+        unseen = has_others((args, named, out))
+        if unseen:
+            self._following.lose(str(func), tensors)
+        # What lies otherwise is not followed: it may hold the input.
+        dependent = unseen or not keys.isdisjoint(self._dependent)
         held = any(map(self._origins.of, tensors))
         name = operators.base_name(func)
         if name in operators.FORMULAS:
@@ -64,7 +71,11 @@ class Counter(TorchDispatchMode):
                     self._multiply(str(func), products)
         elif name in operators.SUMS and held and self._following.holds_products(tensors[0]):
             self._sum(tensors[0], [*args[1:], named.get("dim")])
-        elif held and (func._schema.is_mutable or keys.isdisjoint(map(self._origins.key, outs))):
+        elif (
+            held
+            and not unseen
+            and (func._schema.is_mutable or keys.isdisjoint(map(self._origins.key, outs)))
+        ):
             self._following.through(func, args, named, outs, dependent)
         if dependent and name not in operators.SHAPED:
             self._dependent.update(map(self._origins.key, outs))
@@ -96,3 +107,9 @@ class Counter(TorchDispatchMode):
         for name, counts in self._origins.counts(ids).items():
             self.uses[name] = self.uses[name] + counts * times
         self.activations += times * int((ids == 0).count_nonzero())
+
+
+def _nested(tree: Any) -> bool:
+    """Nested tensors answer each operator by operators of their own, without end."""
+    leaves = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
+    return any(leaf.layout is torch.jagged for leaf in leaves)

@@ -72,6 +72,11 @@ class Following:
         elif name not in operators.NOTHING and not operators.is_elementwise(func):
             self.hide(by, filter(self.is_weight, self._names(*held)))
 
+    def lose(self, by: str, tensors: Iterable[Tensor]) -> None:
+        """After an operator of which a tensor, which came in or out, has no memory to follow."""
+        names = self._names(*(one for one in tensors if self.origins.of(one)))
+        self.hide(by, filter(self.is_weight, names))
+
     def holds_products(self, tensor: Tensor) -> bool:
         origin = self.origins.of(tensor)
         return origin is not None and origin.kind == "product"
@@ -164,8 +169,16 @@ class Following:
 
 def tensors_of(tree: Any) -> list[Tensor]:
     """Those that have memory of their own."""
-    leaves = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
-    return [leaf for leaf in leaves if leaf.layout is torch.strided]
+    return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and is_strided(leaf)]
+
+
+def has_others(tree: Any) -> bool:
+    """Whether a tensor is among them that lies otherwise: sparse, nested."""
+    return any(isinstance(leaf, Tensor) and not is_strided(leaf) for leaf in tree_leaves(tree))
+
+
+def is_strided(tensor: Tensor) -> bool:
+    return tensor.layout is torch.strided
 
 
 def _is_data(tensor: Tensor) -> bool:

@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from harness.tensors import dense_parts
+
 
 @dataclass(frozen=True)
 class Products:
@@ -18,9 +20,16 @@ class Products:
 
 
 def _matrices(left: Tensor, right: Tensor) -> list[Products]:
-    """(..., m, k) x (..., k, n) or (..., k): m k n for each of the batch."""
+    """(..., m, k) x (..., k, n) or (..., k): m k n for each of the batch; of a sparse matrix the
+    entries that it holds."""
     columns = right.shape[-1] if right.dim() > 1 else 1
-    return [Products(left.numel() * columns, (right, left))]
+    if right.layout is not torch.strided:
+        return [Products(_entries(right) * left.shape[-2], (right, left))]
+    return [Products(_entries(left) * columns, (right, left))]
+
+
+def _entries(tensor: Tensor) -> int:
+    return tensor.numel() if tensor.layout is torch.strided else dense_parts(tensor)[-1].numel()
 
 
 def _outer(left: Tensor, right: Tensor) -> list[Products]:
@@ -68,9 +77,12 @@ def _with_ones(tensor: Tensor, where: Sequence[int]) -> Tensor:
 Formula = Callable[[Sequence[Any], Any], list[Products]]
 
 FORMULAS: dict[str, Formula] = {
-    **dict.fromkeys(("mm", "bmm", "mv", "_int_mm", "_scaled_mm"), lambda a, out: _matrices(*a[:2])),
     **dict.fromkeys(
-        ("addmm", "baddbmm", "addbmm", "addmv", "_addmm_activation"),
+        ("mm", "bmm", "mv", "_int_mm", "_scaled_mm", "_sparse_mm"),
+        lambda a, out: _matrices(*a[:2]),
+    ),
+    **dict.fromkeys(
+        ("addmm", "baddbmm", "addbmm", "addmv", "_addmm_activation", "_sparse_addmm"),
         lambda a, out: _matrices(*a[1:3]),
     ),
     **dict.fromkeys(("dot", "vdot"), lambda a, out: [Products(a[0].numel(), a[:2])]),

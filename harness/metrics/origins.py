@@ -60,6 +60,8 @@ class Origins:
         return key
 
     def of(self, tensor: Tensor) -> Origin | None:
+        if tensor.layout is not torch.strided:
+            return None
         origin = self._held.get(self.key(tensor))
         if origin and origin.itemsize not in (0, tensor.element_size()):
             # Its memory read as another dtype: as complex numbers, as bits.
