@@ -43,7 +43,7 @@ def read_delivery(folder: Path) -> Delivery:
     run has written them.
 
     Raises:
-        ValueError: the folder holds none, or a damaged one.
+        ValueError: the folder holds none, or a damaged one, or the run is not finished.
     """
     missing = [name for name in (MODEL, MASKS) if not (folder / name).exists()]
     if missing:
@@ -51,7 +51,13 @@ def read_delivery(folder: Path) -> Delivery:
             f"{folder} has no {' and no '.join(missing)}; name the folder of a finished run "
             "(runs/SWEEP/XX/NAME-HASH)"
         )
-    if why := Status(folder, "").damage((MODEL, MASKS, CONFIG)):
+    status = Status(folder, "")
+    if (state := status.read().get("state")) != "finished":
+        raise ValueError(
+            f"{folder / 'status.json'} does not say that the run is finished (state: {state}), so "
+            "its network cannot be checked; give the run's command again, which finishes it"
+        )
+    if why := status.damage((MODEL, MASKS, CONFIG)):
         raise ValueError(f"{why}; give the run's command again, which notices and does it anew")
     try:
         with safetensors.safe_open(folder / MODEL, framework="pt") as file:

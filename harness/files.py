@@ -95,6 +95,22 @@ def read_json(path: Path) -> Any:
         return None
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """The file's JSON object, empty if there is no such file.
+
+    Raises:
+        ValueError: it holds none; it names the file.
+    """
+    found = read_json(path)
+    if found is None and not path.exists():
+        return {}
+    if not isinstance(found, dict):
+        raise ValueError(
+            f"{path} is damaged (it is no JSON object); delete its folder and run again"
+        )
+    return found
+
+
 def make_writable(folder: Path) -> None:
     """Creates the folder and proves that files can be written into it.
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness import position, records
-from harness.files import is_stale, read_json
+from harness.files import is_stale, read_object
 from harness.outcome import RESULTS
 from harness.position import Position
 from harness.sensitivity.records import FILE
@@ -79,9 +79,9 @@ def standing(folder: Path) -> Runs:
 def of_folder(folder: Path, says: str) -> Standing:
     """Of one run, which need not have begun."""
     try:
-        status = read_json(folder / "status.json") or {}
+        status = read_object(folder / "status.json")
         state = status.get("state", "missing")
-    except (ValueError, OSError, AttributeError) as error:
+    except (ValueError, OSError) as error:
         return Standing(says, str(folder), "failed", str(error))
     if state == "finished":
         state = "done" if _is_whole(folder) else "missing"

@@ -9,7 +9,7 @@ from typing import Any
 
 from harness.checksums import damage, sums
 from harness.commit import commit
-from harness.files import alive, read_json, write_json
+from harness.files import alive, read_object, write_json
 
 
 @dataclass(frozen=True)
@@ -23,9 +23,9 @@ class Status:
         """Empty if there is none.
 
         Raises:
-            ValueError: the file is damaged.
+            ValueError: the file is damaged, or holds no object.
         """
-        return read_json(self.folder / "status.json") or {}
+        return read_object(self.folder / "status.json")
 
     def damage(self, names: Iterable[str] | None = None, results: Iterable[str] = ()) -> str:
         """Says which file of a finished run is not as the run has written it; "" if all are, or if
@@ -63,4 +63,5 @@ class Status:
 
 def lives(status: dict[str, Any]) -> bool:
     """Whether the process that wrote it may still be at work: on another host nobody can tell."""
-    return bool(status["host"] != socket.gethostname() or alive(status["pid"]))
+    host, pid = status.get("host"), status.get("pid")
+    return host != socket.gethostname() or (type(pid) is int and alive(pid))

@@ -18,9 +18,11 @@ from harness.delivery import (
 )
 from harness.masks import MaskStore
 from harness.models.mlp import Mlp
+from harness.outcome import CONFIG, MASKS, MODEL
 from harness.pruning import Pruner
 from harness.reader import Calibration
 from harness.saliency.magnitude import Magnitude
+from harness.state import Status
 from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
@@ -53,23 +55,30 @@ def delivery(model: nn.Module, masks: Tensors) -> Delivery:
     return Delivery(model.state_dict(), masks, shape=(3,), classes=2)
 
 
+def finish(folder: Path, model: nn.Module, masks: Tensors) -> None:
+    """As a run leaves its network."""
+    deliver(folder, delivery(model, masks))
+    (folder / CONFIG).touch()
+    Status(folder, "").set("finished")
+
+
 @pytest.mark.parametrize("structure", STRUCTURES)
 def test_what_is_delivered_is_read_back(tmp_path: Path, structure: Structure) -> None:
     # Masks of a neuron's bias and norm are one tensor, which safetensors refuses as it is.
     model, masks = pruned(structure)
-    deliver(tmp_path, delivery(model, masks))
+    finish(tmp_path, model, masks)
     read = read_delivery(tmp_path)
     check_same(read.state, model.state_dict())
     check_same(read.masks, masks)
     assert (read.shape, read.classes) == ((3,), 2)
-    assert sorted(os.listdir(tmp_path)) == ["masks.safetensors", "model.safetensors"]
+    assert sorted(os.listdir(tmp_path)) == sorted([CONFIG, MASKS, MODEL, "status.json"])
 
 
 def test_shared_and_transposed_weights_are_delivered(tmp_path: Path) -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
     mask = torch.tensor([[True, False, False]] * 3).t()
-    deliver(tmp_path, delivery(model, {"0.weight": mask}))
+    finish(tmp_path, model, {"0.weight": mask})
     read = read_delivery(tmp_path)
     check_same(read.state, model.state_dict())
     assert torch.equal(read.masks["0.weight"], mask)
@@ -77,7 +86,7 @@ def test_shared_and_transposed_weights_are_delivered(tmp_path: Path) -> None:
 
 def test_a_second_delivery_replaces_the_first(tmp_path: Path) -> None:
     for structure in STRUCTURES:
-        deliver(tmp_path, delivery(*pruned(structure)))
+        finish(tmp_path, *pruned(structure))
     check_same(read_delivery(tmp_path).masks, pruned(Neuron())[1])
 
 

@@ -84,6 +84,32 @@ def test_a_changed_network_is_not_loaded(copy: Path, name: str, damage: str) -> 
         harness.load(copy)
 
 
+UNFINISHED = {
+    "": "state: None",
+    "{}": "state: None",
+    '{"state": "running"}': "state: running",
+    '{"state": "interrupted"}': "state: interrupted",
+    '{"state": "failed"}': "state: failed",
+    '{"state": ["finished"]}': "state: ['finished']",
+    "{": "is damaged",
+    "[]": "is damaged (it is no JSON object)",
+    '"x"': "is damaged (it is no JSON object)",
+    "null": "is damaged (it is no JSON object)",
+}
+
+
+@pytest.mark.parametrize("status", UNFINISHED)
+def test_a_network_whose_run_is_not_finished_is_not_loaded(copy: Path, status: str) -> None:
+    (copy / "status.json").unlink()
+    if status:
+        (copy / "status.json").write_text(status)
+    with pytest.raises(ValueError) as caught:
+        harness.load(copy)
+    said = str(caught.value)
+    assert said.startswith(f"{copy / 'status.json'} ") and UNFINISHED[status] in said
+    assert "run" in said.partition("; ")[2] and "\n" not in said
+
+
 def test_what_grows_after_the_end_is_no_damage(copy: Path) -> None:
     with (copy / "timings.jsonl").open("a") as file:
         file.write("{}\n")
