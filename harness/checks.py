@@ -192,26 +192,33 @@ def _of_initial(what: "Experiment") -> Iterator[str]:
     """A method at initialisation scores what nobody has trained, or is called otherwise."""
     if what.when != "init":
         return
-    trained = what.penalty is not None or _trains(what)
-    rescored = trained and (what.schedule.varies or what.releases)
+    rounds = _trains(what) and (what.schedule.varies or what.releases)
+    rescored = what.penalty is not None or rounds
     if rescored and not what.rescore_trained:
-        levels = getattr(what.schedule, "levels", None)
-        schedule = f"schedule={_name(what.schedule)}" + (
-            f" schedule.levels={levels}" * bool(levels)
-        )
-        by = (
-            f"penalty={_name(what.penalty)}" if what.penalty else f"finetune={_name(what.finetune)}"
-        )
         yield (
-            f"when=init scores the initial network, but {schedule} with {by} scores trained "
-            "weights from level 2 on; use schedule=one_shot (schedule.rounds=N: new scores N times "
-            "before any training), or rescore_trained=true, which the method's label then says"
+            f"when=init scores the initial network, but {_trained_before(what)}, or "
+            "rescore_trained=true, which the method's label then says"
         )
     if what.rescore_trained and not rescored:
         yield (
             "rescore_trained=true, but nothing is scored after a training here; leave it out, or "
-            "give when=init a schedule of several levels and a finetune that trains"
+            "give when=init a penalty, or a schedule of several levels and a finetune that trains"
         )
+
+
+def _trained_before(what: "Experiment") -> str:
+    """What trains a network at initialisation before it is scored, and the way out."""
+    if what.penalty:
+        return (
+            f"penalty={_name(what.penalty)} trains it before the first pruning; leave the penalty "
+            "out, use when=trained"
+        )
+    levels = getattr(what.schedule, "levels", None)
+    schedule = f"schedule={_name(what.schedule)}" + f" schedule.levels={levels}" * bool(levels)
+    return (
+        f"{schedule} with finetune={_name(what.finetune)} scores trained weights from level 2 on; "
+        "use schedule=one_shot (schedule.rounds=N: new scores N times before any training)"
+    )
 
 
 # How one asks for a dense network before the pruning.

@@ -50,7 +50,7 @@ def test_a_penalty_trains_before_each_pruning_and_is_recorded(tmp_path: Path) ->
 def test_a_penalty_before_pruning_at_initialisation_is_the_only_training_before_it(
     tmp_path: Path,
 ) -> None:
-    whole = whole_run(tmp_path, "when=init", "penalty=l1")
+    whole = whole_run(tmp_path, "when=init", "penalty=l1", "rescore_trained=true")
     assert [stage for _, stage in whole.stages] == ["initial", "penalised", "pruned", "finetuned"]
     assert list(whole.starts) == ["1/penalty", 1]
 

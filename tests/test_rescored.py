@@ -20,7 +20,9 @@ LEAVE = "rescore_trained=true"
         (("finetune=lr_rewind",), "schedule.levels=3 with finetune=lr_rewind"),
         (("finetune=rewind_to_init",), "with finetune=rewind_to_init"),
         (("finetune=reinit",), "with finetune=reinit"),
-        (("finetune=none", "penalty=l1"), "with penalty=l1"),
+        (("finetune=none", "penalty=l1"), "penalty=l1 trains it before the first pruning"),
+        (("schedule=one_shot", "penalty=l1"), "leave the penalty out, use when=trained, or resc"),
+        (("schedule=one_shot", "finetune=none", "penalty=growing_l2"), "penalty=growing_l2 trains"),
         (("method=iterative_snip",), "schedule.rounds=N"),
         (("schedule=constant", "schedule.levels=3", "dynamics=soft", "structure=row"), "rescore"),
     ],
@@ -29,6 +31,8 @@ def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_
     overrides: tuple[str, ...], said: str
 ) -> None:
     asked = (*LEVELS, *overrides)
+    if "schedule=one_shot" in overrides:
+        asked = ("method=snip", *overrides)
     if any(text.startswith("structure") for text in overrides):
         asked = ("when=init", *overrides)
     with pytest.raises(Exception, match=rf"when=init scores the initial network.*{said}"):
@@ -45,7 +49,6 @@ def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_
         (*LEVELS, "finetune=none"),
         (*LEVELS, "retraining.epochs=0"),
         ("method=rigl", "schedule=constant", "schedule.levels=3"),  # prunes at level 1 only
-        ("when=init", "schedule=one_shot", "penalty=l1"),
     ],
 )
 def test_rounds_and_levels_without_training_are_no_second_score_of_trained_weights(
@@ -70,6 +73,10 @@ def test_the_leave_counts_for_nothing_where_none_is_needed() -> None:
         ((*LEVELS, LEAVE), "SNIP (re-scored while training)"),
         ((*LEVELS, LEAVE, "finetune=lr_rewind"), "SNIP (lr_rewind) (re-scored while training)"),
         (("method=snip", "schedule=one_shot"), "SNIP"),
+        (
+            ("method=snip", "schedule=one_shot", "penalty=l1", LEAVE),
+            "SNIP (keep, l1) (re-scored while training)",
+        ),
         (("schedule.levels=3", LEAVE), "Global Magnitude"),
     ],
 )
