@@ -17,14 +17,7 @@ from harness.distributed import Ranks
 from harness.distributed.stop import Stop
 from harness.environment import numerics_key
 from harness.experiment import Experiment
-from harness.files import (
-    HEARTBEAT_S,
-    STALE_S,
-    Busy,
-    CannotWrite,
-    locked,
-    make_writable,
-)
+from harness.files import HEARTBEAT_S, STALE_S, Busy, CannotWrite, locked, make_writable
 from harness.identity import Config
 from harness.levels import Levels
 from harness.metrics.latency import Latency
