@@ -18,7 +18,8 @@ def fingerprint(tensors: Tensors) -> dict[str, str]:
     """Tells per tensor its dtype, its shape and 128 bits that its bytes decide, as text.
 
     Of a sparse tensor also its layout and the shapes of its parts, and the bytes are those of its
-    indices and its values, one after the other.
+    indices and its values, one after the other; of a quantized one those of its whole numbers,
+    scales and zero points.
 
     The bytes, in logical order, are words w_i of 32 bits (the last one filled up with 0). Each of
     two lanes is sum_i a_i w_i mod 2^64 over rows of 4096 words, with odd multipliers a_i that are

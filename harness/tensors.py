@@ -104,13 +104,24 @@ def _tensors(name: str, value: object) -> Iterator[tuple[str, Tensor]]:
 
 
 def dense_parts(tensor: Tensor) -> list[Tensor]:
-    """The dense tensors that hold the tensor: itself, or a sparse one's indices and its values.
+    """The dense tensors that hold the tensor: itself, a sparse one's indices and its values, or a
+    quantized one's whole numbers, scales and zero points.
 
     >>> [part.tolist() for part in dense_parts(torch.tensor([0.0, 7.0]).to_sparse())]
     [[[1]], [7.0]]
     """
+    if tensor.is_quantized:
+        return [tensor.detach().int_repr(), *_quantizer(tensor)]
     made = SPARSE.get(tensor.layout, ())
     return [getattr(tensor.detach(), part)() for part in made] or [tensor]
+
+
+def _quantizer(tensor: Tensor) -> list[Tensor]:
+    if tensor.qscheme() in (torch.per_tensor_affine, torch.per_tensor_symmetric):
+        numbers = [tensor.q_scale(), float(tensor.q_zero_point())]
+        return [torch.tensor(numbers, dtype=torch.float64, device=tensor.device)]
+    axis = torch.tensor([tensor.q_per_channel_axis()], device=tensor.device)
+    return [tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points(), axis]
 
 
 def copied(tensors: Tensors) -> Tensors:

@@ -186,7 +186,7 @@ def _simple(value: object) -> Any:
 
 def _of_tensor(value: Tensor) -> Any:
     about = str(value.dtype), tuple(value.shape)
-    if value.layout in SPARSE:
+    if value.layout in SPARSE or value.is_quantized:
         return *about, str(value.layout), *map(_of_tensor, dense_parts(value))
     if value.nbytes <= MOST_BYTES and value.layout == torch.strided and not value.is_meta:
         data = value.detach().cpu().contiguous().reshape(-1).view(torch.uint8)

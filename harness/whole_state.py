@@ -21,7 +21,7 @@ def whole_state(model: nn.Module) -> Tensors:
     returns from get_extra_state is among them.
 
     Raises:
-        ValueError: that is no tensor, or a parameter or buffer is sparse.
+        ValueError: that is no tensor, or a parameter or buffer is sparse or quantized.
     """
     found: Tensors = {}
     for path, module in _modules(model):
@@ -106,11 +106,12 @@ def _extra_state(path: str, module: nn.Module) -> Tensors:
 def _named(path: str, tensors: Mapping[str, Tensor | None]) -> Tensors:
     found = {_name(path, key): t.detach() for key, t in tensors.items() if t is not None}
     for name, tensor in found.items():
-        if tensor.layout is not torch.strided:
+        kind = tensor.dtype if tensor.is_quantized else tensor.layout
+        if kind is not torch.strided:
             raise ValueError(
-                f"{name} is {tensor.layout}, and files of weights hold dense tensors only; "
-                "register it dense (to_dense()) and make it sparse in forward, or keep it as a "
-                "plain attribute"
+                f"{name} is {kind}, and files of weights hold dense tensors only; register it "
+                "dense (to_dense(), dequantize()) and convert it in forward, or keep it as a plain "
+                "attribute"
             )
     return found
 

@@ -156,3 +156,17 @@ def test_of_a_sparse_tensor_values_places_shape_and_layout_decide(layout: torch.
         of(torch.zeros(4, 4)),
     ]
     assert len({known, *others}) == 9
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor:UserWarning")
+def test_of_a_quantized_tensor_whole_numbers_scale_and_zero_point_decide() -> None:
+    def made(number: float, scale: float, point: int, dtype: torch.dtype = torch.qint8) -> str:
+        return of(torch.quantize_per_tensor(torch.full((5,), number), scale, point, dtype))
+
+    scales = torch.tensor([0.5, 0.25])
+    points = torch.zeros(2, dtype=torch.int64)
+    channels = torch.quantize_per_channel(torch.ones(2, 2), scales, points, 0, torch.qint8)
+    known = made(1.0, 0.5, 0)
+    assert made(1.0, 0.5, 0) == known
+    others = [made(2.0, 0.5, 0), made(0.5, 0.25, 0), made(0.5, 0.5, 1), of(channels)]
+    assert len({known, *others, made(1.0, 0.5, 0, torch.quint8)}) == 6

@@ -82,3 +82,14 @@ def test_a_stored_state_goes_into_an_expanded_buffer_without_writing_to_it() -> 
     other[0].scale = torch.arange(6.0)
     load_into(model, whole_state(other))
     assert model[0].scale.tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+@pytest.mark.filterwarnings("ignore:.*quantize_per_tensor:UserWarning")
+def test_a_quantized_buffer_is_left_alone_and_refused_where_files_are_to_hold_it() -> None:
+    model = network(nn.Identity())
+    table = torch.quantize_per_tensor(torch.ones(4), 0.1, 0, torch.qint8)
+    model.register_buffer("table", table)
+    assert harness.score(model, "magnitude", batches=[(torch.ones(2, 6), torch.zeros(2).long())])
+    assert model.table is table
+    with pytest.raises(ValueError, match=r"table is torch\.qint8, and files .*dequantize"):
+        whole_state(model)
