@@ -124,6 +124,11 @@ def _quantizer(tensor: Tensor) -> list[Tensor]:
     return [tensor.q_per_channel_scales(), tensor.q_per_channel_zero_points(), axis]
 
 
+def has_extra_state(module: nn.Module) -> bool:
+    """Whether its class says what of it belongs to its state beside parameters and buffers."""
+    return type(module).get_extra_state is not nn.Module.get_extra_state
+
+
 def copied(tensors: Tensors) -> Tensors:
     """Copies that share no memory, contiguous: what safetensors wants."""
     whole = torch.contiguous_format

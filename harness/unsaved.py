@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harness.tensors import SPARSE, dense_parts
+from harness.tensors import SPARSE, dense_parts, has_extra_state
 
 Values = dict[str, Any]  # name of an attribute -> something that is equal if its value is
 
@@ -88,6 +88,8 @@ def attributes(network: nn.Module, parts: Mapping[str, object]) -> Values:
     """
     walk = _Walk(network)
     for path, module in network.named_modules():
+        if has_extra_state(module):
+            continue  # it saves itself what it keeps
         walk.members(module, f"{NETWORK}.{path}".removesuffix("."), 0)
     for name, part in parts.items():
         walk.visit(part, name, 0)

@@ -4,12 +4,14 @@ state_dict leaves out buffers that are registered with persistent=False. A netwo
 with them is another one after it was loaded without them.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from harness.tensors import Tensors, distinct
+from harness.class_code import makes_buffers
+from harness.tensors import Tensors, distinct, has_extra_state
 
 EXTRA = "_extra_state"  # as torch names it
 
@@ -42,12 +44,12 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> None:
     """Puts a whole state into the model, in place; the inverse of `whole_state`.
 
     Raises:
-        ValueError: a name or a parameter's shape is not the model's.
+        ValueError: a parameter's name or shape is not the model's, or a buffer is of no module.
     """
     own = dict(model.named_parameters(remove_duplicate=False))
     extra = {name for path, module in _modules(model) for name in _extra_state(path, module)}
     rest = {name: value for name, value in state.items() if name not in own and name not in extra}
-    odd = sorted((own.keys() | extra) - state.keys()) + sorted(rest.keys() - _slots(model))
+    odd = sorted((own.keys() | extra) - state.keys()) + sorted(rest.keys() - _places(model, rest))
     if odd:
         raise ValueError(
             f"{odd[0]} is in one only of the stored state and {type(model).__name__}: it is the "
@@ -70,12 +72,16 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 def load_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
     """The inverse of `buffers_of`; one that is not among them becomes None.
 
+    Some forward passes register the buffers that they need: what is not registered yet will be.
+
     In place where shape and dtype are equal: others may hold the tensor. A forward pass may have
     put another one in its place, and into an expanded one nothing can be written.
     """
     device = next((parameter.device for parameter in model.parameters()), None)
-    for name in _slots(model):
+    for name in sorted(_slots(model) | _places(model, buffers)):
         owner, key = _owner(model, name), name.rpartition(".")[2]
+        if key not in owner._buffers:
+            owner.register_buffer(key, None)
         mine, saved = owner._buffers[key], buffers.get(name)
         if mine is None or saved is None:
             owner._buffers[key] = None if saved is None else saved.detach().to(device, copy=True)
@@ -90,8 +96,20 @@ def _slots(model: nn.Module) -> set[str]:
     return {_name(path, key) for path, module in _modules(model) for key in module._buffers}
 
 
+def _places(model: nn.Module, buffers: Iterable[str]) -> set[str]:
+    """Those of the names that buffers have, or may get from a method of their module."""
+    kinds: dict[str, Any] = {path: type(module) for path, module in _modules(model)}
+    makers = {path for path, kind in kinds.items() if makes_buffers(kind)}
+    slots, found = _slots(model), set[str]()
+    for name in buffers:
+        path, _, key = name.rpartition(".")
+        if name in slots or (path in makers and not hasattr(_owner(model, name), key)):
+            found.add(name)
+    return found
+
+
 def _extra_state(path: str, module: nn.Module) -> Tensors:
-    if type(module).get_extra_state is nn.Module.get_extra_state:
+    if not has_extra_state(module):
         return {}
     value = module.get_extra_state()
     if not isinstance(value, Tensor):

@@ -113,6 +113,30 @@ def test_weights_that_a_recurrent_layer_lists_anew_in_each_pass_are_no_change(
     assert capsys.readouterr().err == ""
 
 
+class Extra(nn.Module):
+    """Saves its counter in the way that torch has for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls, self.inner = 0, nn.Sequential(Keeping())
+
+    def get_extra_state(self) -> torch.Tensor:
+        return torch.tensor(self.calls)
+
+
+def test_what_a_module_saves_as_its_extra_state_is_no_change_and_what_its_modules_keep_is(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model, unsaved = nn.Sequential(Extra()), Unsaved()
+    unsaved.begin(model, {})
+    model[0].calls += 1
+    unsaved.look(model)
+    assert capsys.readouterr().err == ""
+    model[0].inner[0].calls += 1
+    unsaved.look(model)
+    assert capsys.readouterr().err.startswith("warning: network.0.inner.0.calls changed")
+
+
 @dataclass(frozen=True)
 class Part:
     rate: float = 0.1

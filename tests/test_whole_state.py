@@ -145,3 +145,27 @@ def test_a_network_with_a_sparse_buffer_is_pruned_like_its_dense_twin(layout: to
 def test_a_sparse_buffer_is_refused_where_files_are_to_hold_it(layout: torch.layout) -> None:
     with pytest.raises(ValueError, match="adjacency is torch.sparse_.*plain attribute"):
         whole_state(Graph(layout))
+
+
+class Late(nn.Module):
+    """Registers what it keeps when it first sees how large that is."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        if not hasattr(self, "late"):
+            self.register_buffer("late", torch.zeros(inputs.shape[1]))
+        self.late = self.late + inputs.detach().mean(0)
+        return inputs + self.late
+
+
+def test_a_buffer_that_a_forward_registers_is_made_room_for_in_its_own_module_alone() -> None:
+    def built() -> nn.Module:
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(3, 4), Late(), nn.ReLU())
+
+    model, fresh, inputs = built(), built(), torch.ones(2, 3)
+    model(inputs)
+    load_into(fresh, whole_state(model))
+    assert torch.equal(fresh[1].late, model[1].late)
+    assert torch.equal(fresh(inputs), model(inputs))
+    with pytest.raises(ValueError, match=r"2\.late is in one only"):
+        load_into(built(), {**whole_state(built()), "2.late": torch.ones(4)})

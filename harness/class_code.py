@@ -1,0 +1,54 @@
+"""What the code of a module's class says that its calls may change: read, not run."""
+
+import dis
+import inspect
+from collections.abc import Hashable, Iterator
+from functools import cache
+from types import CodeType
+from typing import Any
+
+MAKES_BUFFERS = frozenset(("register_buffer", "Buffer"))
+
+
+@cache
+def assigned(kind: Hashable) -> frozenset[str]:
+    """Attributes that methods of a class beside its constructor assign; of torch's classes none.
+
+    >>> class Steps:
+    ...     def __init__(self):
+    ...         self.rate = 0.1
+    ...     def forward(self):
+    ...         self.calls = 1
+    >>> assigned(Steps)
+    frozenset({'calls'})
+    """
+    steps = (step for code in _codes(kind) for step in dis.get_instructions(code))
+    return frozenset(step.argval for step in steps if step.opname in ("STORE_ATTR", "DELETE_ATTR"))
+
+
+@cache
+def makes_buffers(kind: Hashable) -> bool:
+    """Whether methods of a class beside its constructor register buffers; not so torch's own."""
+    return any(MAKES_BUFFERS & set(code.co_names) for code in _codes(kind))
+
+
+def _codes(kind: Any) -> Iterator[CodeType]:
+    for base in kind.__mro__:
+        if base.__module__.partition(".")[0] == "torch":
+            continue
+        for name, method in vars(base).items():
+            if name != "__init__":
+                yield from _within(_code(method))
+
+
+def _code(method: Any) -> CodeType | None:
+    function = getattr(method, "__func__", None) or getattr(method, "fget", None) or method
+    return getattr(inspect.unwrap(function), "__code__", None)
+
+
+def _within(code: CodeType | None) -> Iterator[CodeType]:
+    """The code and that of functions inside it."""
+    if isinstance(code, CodeType):
+        yield code
+        for inner in code.co_consts:
+            yield from _within(inner)
