@@ -160,7 +160,7 @@ def test_masks_only_grow_in_runs_whose_parts_say_so(tmp_path: Path) -> None:
         ((), False),
         (("when=steps", "schedule=cubic", "steps.every=2"), False),
         (of("rigl"), True),
-        (("dynamics=soft", "schedule=geometric"), True),
+        (("dynamics=soft", "schedule=geometric", "rescore_trained=true"), True),
         (("when=steps", "schedule=ac_dc", "steps.every=2", "steps.end=4"), True),
     ):
         store = levels_of(tmp_path, experiment(*overrides)).store

@@ -25,7 +25,7 @@ MODES = {
     "set": ("dynamics=set", EVERY_2),
     "snfs": ("dynamics=snfs", EVERY_2, "dynamics.history=1"),
     "ac_dc": (*STEPS, "steps.end=4", "schedule=ac_dc"),
-    "soft": ("dynamics=soft", "schedule=geometric", "schedule.levels=2"),
+    "soft": ("dynamics=soft", "schedule=geometric", "schedule.levels=2", "rescore_trained=true"),
 }
 # Live weights after each step. Cubic: s + (1 - s)(1 - k/3)^3 of 1,408 weights at s = 1/4, with
 # events before steps 0, 2, 4 and 6: all, 664.9, 391.1 and 352.

@@ -40,9 +40,12 @@ MODES: dict[str, tuple[str, ...]] = {
     "snfs": ("dynamics=snfs", "dynamics.every=4", "dynamics.history=3"),
     "ac_dc": (*STEPS, "steps.end=4", "schedule=ac_dc", "structure=neuron"),
     "soft": (*STEPS, "dynamics=soft", "schedule=linear"),
-    "soft levels": ("dynamics=soft", *LEVELS),
+    "soft levels": ("dynamics=soft", "rescore_trained=true", *LEVELS),
     # How long it trains follows from the masks before they were let go.
-    "scratch_b": ("dynamics=soft", *LEVELS, "finetune=scratch_b", "training.epochs=1"),
+    "scratch_b": (
+        *("dynamics=soft", *LEVELS, "finetune=scratch_b", "training.epochs=1"),
+        "rescore_trained=true",
+    ),
 }
 
 

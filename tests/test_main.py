@@ -48,7 +48,7 @@ WRONG = {
     "saliency=fpgm": r"scores whole units and structure Element .*structure=filter, neuron or row",
     "saliency=bn_scale structure=row schedule.final=0.5": r"needs a BatchNorm .* fc1 alone",
     "saliency=obs saliency.memory_limit_gb=1e-9": r"memory_limit_gb is 1e-09; choose a block",
-    "allocation=uniform allocation.min_density=0.5": r"smallest reachable .*is 0.5, a density",
+    "allocation=uniform allocation.min_density=0.5": r"smallest reachable .*is 0.5",
     "schedule.rounds=0": r"schedule.rounds must be a whole number of at least 1, got 0",
     "allocation.budget=flops": r"budget must be params or macs, got 'flops'",
     "tracking=wandb tracking.mode=sometimes": r"tracking.mode must be one of online",

@@ -46,7 +46,7 @@ def test_cut_off_around_any_checkpoint(
 
 
 MODES: dict[str, tuple[str, ...]] = {
-    "init": ("when=init",),
+    "init": ("when=init", "rescore_trained=true"),
     "no retraining": ("finetune=none",),
     "reinit": ("finetune=reinit",),
     "rewind to init": ("finetune=rewind_to_init",),
@@ -156,6 +156,6 @@ def no_room(_: int) -> None:
 
 
 def test_what_a_kill_left_half_written_is_removed_by_the_next_checkpoint(tmp_path: Path) -> None:
-    (tmp_path / ".000001-x.step.12345678").write_bytes(b"half")
+    (tmp_path / ".000001-x.step.12345678.harness-part").write_bytes(b"half")
     Checkpoints(tmp_path).save("x", ".step", {})
     assert [file.name for file in tmp_path.iterdir()] == ["000001-x.step"]

@@ -30,9 +30,10 @@ def refused(runs: Path, *arguments: str, **variables: str) -> "subprocess.Comple
 
 
 def nothing_is_left(runs: Path) -> bool:
-    """But for the plan of the sweep."""
-    files = [file.name for file in runs.rglob("*") if file.is_file()]
-    folders = {folder.name for folder in runs.rglob("*") if folder.is_dir()}
+    """But for the plan of the sweep, and the digest of the data that it names."""
+    found = [path for path in runs.rglob("*") if ".data" not in path.relative_to(runs).parts]
+    files = [path.name for path in found if path.is_file()]
+    folders = {path.name for path in found if path.is_dir()}
     return all(name.startswith("plan-") for name in files) and folders <= {NAME, ".sweep"}
 
 

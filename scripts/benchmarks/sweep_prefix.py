@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from harness.launch.compose import composed
+from harness.launch.data import readable, with_data
 from harness.launch.engine import attempt_line
 from harness.launch.planned import planned
 from harness.launch.point import Point, plain
@@ -26,7 +27,8 @@ def epochs(runs: Path, share: bool, quick: bool) -> int:
         for mode in MODES
         for depth in depths
     ]  # fmt: skip
-    points = planned(enumerate(map(_point, batch)), batch, share)
+    named = with_data(enumerate(map(_point, batch)), readable)
+    points = planned(named, batch, share)
     trained: list[int] = []
     fit = Trainer.fit
 
