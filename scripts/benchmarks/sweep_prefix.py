@@ -8,7 +8,8 @@ from harness.launch.compose import composed
 from harness.launch.data import readable, with_data
 from harness.launch.engine import attempt_line
 from harness.launch.planned import planned
-from harness.launch.point import Point, plain
+from harness.launch.point import Point
+from harness.launch.variables import plain
 from harness.training.trainer import Trainer
 
 FIT = signature(Trainer.fit)
