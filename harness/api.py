@@ -66,7 +66,8 @@ def score(
     """How much each prunable weight is worth, by parameter name; the model is left as it was.
 
     saliency: an object, or the name of a file in conf/saliency/. batches: (inputs, labels), for
-    those that look at data. loss: (outputs, labels) -> loss SUMMED over the samples; None is
+    those that look at data; samples all of whose whole-number labels are -100 are left out, as in
+    a run. loss: (outputs, labels) -> loss SUMMED over the samples; None is
     cross-entropy. mean: the mean over processes, where there are several. structure: for a
     saliency of whole units ("filter", "neuron", "row"), whose scores have one entry per unit.
     example_input: a batch of inputs for such a structure; None takes it from batches. exclude:

@@ -16,6 +16,7 @@ from harness.pruning import Pruner
 from harness.reader import Calibration
 from harness.structure.base import Units
 from harness.structure.graph import Graph, graph_of
+from harness.task.base import IGNORED
 from harness.task.sums import check_sums
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, mean_alone, prunable_weights
 
@@ -83,7 +84,9 @@ class Request:
         return Facts(found.weights, found.activations, found.uncounted, places=places)
 
     def data(self, model: nn.Module) -> Calibration:
-        batches = [(_like(model, x), y.to(_first(model).device)) for x, y in self.batches]
+        device = _first(model).device
+        counted = [_counted(inputs, labels) for inputs, labels in self.batches]
+        batches = [(_like(model, x), y.to(device)) for x, y in counted if len(y)]
         loss = self.loss
         if loss:
             check_sums(lambda outputs, y: {"loss": loss(outputs, y)}, model, batches)
@@ -102,7 +105,7 @@ class Request:
         if self.mean is mean_alone and samples == 0:
             raise ValueError(
                 f"saliency {type(self.pruner.saliency).__name__} needs data: give batches, a list "
-                "of (inputs, labels)"
+                f"of (inputs, labels) with labels that count (not {IGNORED})"
             )
         return self.mean(sums, samples)
 
@@ -115,6 +118,14 @@ class _Copies:
 
     def __iter__(self) -> Iterator[Batch]:
         return ((inputs.clone(), labels) for inputs, labels in self.batches)
+
+
+def _counted(inputs: Tensor, labels: Tensor) -> Batch:
+    """The samples with a label that counts; as in a run, the others are no samples at all."""
+    if labels.is_floating_point() or not labels.numel() or len(labels) != len(inputs):
+        return inputs, labels
+    counts = (labels != IGNORED).reshape(len(labels), -1).any(dim=1)
+    return (inputs, labels) if counts.all() else (inputs[counts.to(inputs.device)], labels[counts])
 
 
 def _first(model: nn.Module) -> Tensor:

@@ -10,6 +10,7 @@ from small_training import trainer
 from test_order import group, steps
 from torch import Tensor, nn
 
+import harness
 from harness.calibration import Samples
 from harness.data.base import Split, Splits
 from harness.distillation.hinton import Hinton
@@ -164,3 +165,25 @@ def test_a_student_learns_nothing_from_its_teacher_where_no_label_counts() -> No
         assert float(found) > 0 and torch.equal(found, same)
         everything = Hinton().loss(outputs, wild, own)
         assert torch.equal(everything, Hinton().loss(outputs, wild, own, torch.ones_like(counts)))
+
+
+@pytest.mark.parametrize("saliency", ["gradient", "fisher", "obs", "wanda"])
+@pytest.mark.parametrize("positions", [(), (2,)])
+def test_samples_without_a_label_are_no_samples_for_the_api_either(
+    saliency: str, positions: tuple[int, ...]
+) -> None:
+    torch.manual_seed(0)
+    model, inputs = nn.Linear(3, 2), torch.randn(6, *positions, 3)
+    labels = torch.randint(0, 2, (6, *positions))
+    labels[[0, 1, 4]] = IGNORED
+
+    def loss(outputs: Tensor, y: Tensor) -> Tensor:
+        return F.cross_entropy(outputs.flatten(0, -2), y.flatten(), reduction="sum")
+
+    batches = [(inputs[:2], labels[:2]), (inputs[2:], labels[2:])]
+    found = harness.score(model, saliency, batches=batches, loss=loss)
+    few = [(inputs[[2, 3, 5]], labels[[2, 3, 5]])]
+    wanted = harness.score(model, saliency, batches=few, loss=loss)
+    assert torch.allclose(found["weight"], wanted["weight"], rtol=1e-5)
+    with pytest.raises(ValueError, match="give batches, .* with labels that count"):
+        harness.score(model, saliency, batches=batches[:1], loss=loss)
