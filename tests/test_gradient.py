@@ -6,6 +6,7 @@ from conftest import component
 from probes import inputs
 from torch import Tensor, nn
 
+import harness
 from harness.saliency.gradient import Gradient
 from harness.saliency.weight_gradient import WeightGradient
 from harness.tensors import Tensors, mean_alone, prunable_weights
@@ -76,3 +77,11 @@ def test_the_shipped_configs_use_running_statistics(name: str, method: object) -
 def test_an_unknown_mode_is_refused(kind: type[Gradient] | type[WeightGradient]) -> None:
     with pytest.raises(ValueError, match="batch_norm must be eval or train, got 'frozen'"):
         kind(batch_norm="frozen")
+
+
+@KINDS
+def test_complex_weights_are_refused_in_one_line(kind: type[Gradient | WeightGradient]) -> None:
+    model = nn.Sequential(nn.Linear(2, 2, dtype=torch.complex64))
+    batches = [(torch.ones(3, 2, dtype=torch.complex64), torch.zeros(3, dtype=torch.int64))]
+    with pytest.raises(ValueError, match="0.weight is torch.complex64, and gradients rank real"):
+        harness.score(model, kind(), batches=batches, loss=lambda out, y: out.abs().sum())

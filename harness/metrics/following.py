@@ -103,10 +103,13 @@ class Following:
             # What divides by a weight is not 0 where the weight is.
             weights = [one for one in weights if one is args[0]]
         if not dependent:
-            others = [one for one in held if self._origin(one).kind != "derived"]
-            if len(others) != 1 or others != weights:
+            followed = [one for one in held if self._origin(one).kind != "derived"]
+            # Beside a weight learned scales are constants.
+            main = [one for one in followed if any(map(self.is_weight, self._names(one)))]
+            source = (main or followed or [out])[0]
+            if len(main or followed) != 1 or not any(source is one for one in weights):
                 return self._derive(by, held, [out])
-            return self._carry(weights[0], out, self._origin(weights[0]))
+            return self._carry(source, out, self._origin(source))
         first = self.weight_among(by, held)
         if first is None and weights:
             return self._carry(weights[0], out, self._origin(weights[0]))

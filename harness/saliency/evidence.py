@@ -65,8 +65,17 @@ def probing(model: nn.Module, batch_norm: str = "eval") -> Iterator[dict[str, nn
     Inside, gradients are on and the model is in eval mode, but for BatchNorm when batch_norm is
     "train". Outside, modes, requires_grad and buffers are as they were, also after an error.
     Ask torch.autograd.grad for gradients: backward() would write into the model.
+
+    Raises:
+        ValueError: a weight is complex.
     """
     parameters = {name: model.get_parameter(name) for name in prunable_layers(model)}
+    for name, parameter in parameters.items():
+        if parameter.is_complex():
+            raise ValueError(
+                f"{name} is {parameter.dtype}, and gradients rank real weights only; rank it by "
+                "saliency=magnitude, or keep its real and imaginary parts in layers of their own"
+            )
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
     with evaluating(model), torch.enable_grad():
