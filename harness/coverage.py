@@ -11,12 +11,12 @@ from torch.nn.modules.batchnorm import _NormBase
 from harness.structure.base import Units
 from harness.structure.graph import Graph
 from harness.structure.trace import trace_of
-from harness.tensors import prunable_layers
+from harness.tensors import TABLES, prunable_layers
 
 LOG = logging.getLogger(__name__)
 LEAST = 0.01  # share of the model's parameters from which on one that no rule covers is named
 # Look-ups and norms stay dense by rule; so does what has one dimension, such as a bias.
-BY_RULE = (nn.Embedding, nn.EmbeddingBag, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+BY_RULE = (*TABLES, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def check_alive_nowhere(units: Units, graph: Graph) -> None:
@@ -76,10 +76,10 @@ def tell_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
 
 def _uncovered(model: nn.Module) -> Iterator[str]:
     prunable = prunable_layers(model)
+    by_rule = {id(p) for m in model.modules() if isinstance(m, BY_RULE) for p in m.parameters()}
     families: dict[str, list[str]] = {}
     for name, parameter in model.named_parameters():
-        owner = model.get_submodule(name.rpartition(".")[0])
-        covered = name in prunable or isinstance(owner, BY_RULE)
+        covered = name in prunable or id(parameter) in by_rule
         if not covered and sum(size > 1 for size in parameter.shape) > 1:
             families.setdefault(re.sub(r"\d+", "*", name), []).append(name)
     for family, names in families.items():

@@ -1,6 +1,6 @@
 """What of a network is pruned: the weights of a structure's units, less those excluded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -64,29 +64,35 @@ def _is_chain(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.") and not list(module.children())
 
 
-def without(units: Units, exclude: Sequence[str], places: Places | None) -> Units:
+def known_to(structure: Structure, model: nn.Module) -> list[str]:
+    """Weights of the layers of the structure's kinds, those too that it leaves whole."""
+    kinds = getattr(structure, "kinds", nn.Module)
+    return [name for name, layer in prunable_layers(model).items() if isinstance(layer, kinds)]
+
+
+def without(
+    units: Units, exclude: Sequence[str], places: Places | None, known: Iterable[str] = ()
+) -> Units:
     """The units less those of excluded weights: "first", "last", or names.
 
     "first" are the layers that read nothing but the network's input, "last" those that make its
     outputs, whatever their order of registration; where they have no units, they spare nothing.
-    A name is that of the layer ("fc1") or of its weight ("fc1.weight").
+    A name is that of the layer ("fc1") or of its weight ("fc1.weight"); one of `known` may be left
+    whole anyway, such as a head that works in training only.
 
     Raises:
         ValueError: a name is no prunable layer's, nothing is left to prune, or nobody can tell
             which layers are first and last.
     """
-    names = list(units)
+    names = list(dict.fromkeys([*units, *known]))
     meanings = {name: {name} for name in names}
     meanings |= {name.removesuffix(".weight"): {name} for name in names}
     if places is not None:
         meanings |= {"first": set(places.first), "last": set(places.last)}
     for word in exclude:
-        if word in ("first", "last") and word not in meanings:
-            raise ValueError(
-                f"exclude={word} is found by running the model, as it is no plain nn.Sequential; "
-                "give example_input, a batch of inputs, or the layer's name"
-            )
-        if word not in meanings:
+        if word in ("first", "last"):
+            _check_seen(word, places)
+        elif word not in meanings:
             raise ValueError(
                 f"exclude names {word!r}, which is no layer that this structure prunes; "
                 f"there are: first, last, {', '.join(names)}"
@@ -96,3 +102,16 @@ def without(units: Units, exclude: Sequence[str], places: Places | None) -> Unit
     if not kept:
         raise ValueError(f"exclude={list(exclude)} leaves nothing to prune; exclude fewer layers")
     return kept
+
+
+def _check_seen(word: str, places: Places | None) -> None:
+    if places is None:
+        raise ValueError(
+            f"exclude={word} is found by running the model, as it is no plain nn.Sequential; "
+            "give example_input, a batch of inputs, or the layer's name"
+        )
+    if word == "last" and not places.last:
+        raise ValueError(
+            "exclude=last finds no layer: no tensor of the model's outputs is seen to come from "
+            "one (an object of its own, numbers, a step outside torch); give the layer's name"
+        )

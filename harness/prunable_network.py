@@ -8,7 +8,7 @@ from harness.allocation.base import Facts
 from harness.coverage import check_alive_nowhere, tell_untied_head
 from harness.density import Scope
 from harness.metrics.macs import Macs
-from harness.prunable import places_in, units_of, without
+from harness.prunable import known_to, places_in, units_of, without
 from harness.structure.base import Structure, Units
 from harness.structure.graph import graph_of
 
@@ -33,7 +33,7 @@ def prunable_of(
     graph = graph_of(network, sample)
     places = places_in(network, graph)
     every = units_of(structure, network, sample, graph)
-    units = without(every, exclude, places)
+    units = without(every, exclude, places, known_to(structure, network))
     check_alive_nowhere(units, graph)
     tell_untied_head(units, network, graph)
     facts = Facts(macs.weights, macs.activations, macs.uncounted, places=places)

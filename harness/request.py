@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from harness.allocation.apportion import apportion
-from harness.allocation.base import Allocation, Facts, Layers
+from harness.allocation.base import Allocation, Facts, Layers, Places
 from harness.coverage import check_alive_nowhere, tell_untied_head
 from harness.metrics.macs import count_macs
-from harness.prunable import places_in, units_of, without
+from harness.prunable import known_to, places_in, units_of, without
 from harness.pruning import Pruner
 from harness.reader import Calibration
 from harness.structure.base import Units
@@ -56,7 +56,8 @@ class Request:
         graph = self._graph(model)
         # A structure of single weights does not look at the sample.
         units = units_of(structure, model, _first(model) if sample is None else sample, graph)
-        kept = without(units, self.exclude, places_in(model, graph))
+        places, known = places_in(model, graph), known_to(structure, model)
+        kept = without(units, self.exclude, places, known)
         if graph is not None:
             check_alive_nowhere(kept, graph)
             tell_untied_head(kept, model, graph)
@@ -70,18 +71,27 @@ class Request:
                 "has: python -m harness allocation=sensitivity"
             )
         places, sample = places_in(model, self._graph(model)), self._sample(model)
-        if places is None and getattr(self.pruner.allocation, "needs_places", False):
-            name = type(self.pruner.allocation).__name__
-            raise ValueError(
-                f"allocation {name} asks which layers are first and last, and that is found by "
-                "running the model; give example_input, a batch of inputs, or batches"
-            )
+        if getattr(self.pruner.allocation, "needs_places", False):
+            self._check_places(places)
         if self.pruner.budget != "macs":
             return Facts(places=places)
         if sample is None:
             raise ValueError('budget="macs" runs the model once; give example_input or batches')
         found = count_macs(model, torch.zeros_like(sample[:1]))
         return Facts(found.weights, found.activations, found.uncounted, places=places)
+
+    def _check_places(self, places: Places | None) -> None:
+        asks = f"allocation {type(self.pruner.allocation).__name__} asks which layers are first and"
+        if places is None:
+            raise ValueError(
+                f"{asks} last, and that is found by running the model; give example_input, a batch "
+                "of inputs, or batches"
+            )
+        if not places.last:
+            raise ValueError(
+                f"{asks} last, and no tensor of the model's outputs is seen to come from a layer "
+                "(an object of its own, numbers, a step outside torch); let it return tensors"
+            )
 
     def data(self, model: nn.Module) -> Calibration:
         device = _first(model).device

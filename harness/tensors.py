@@ -26,6 +26,7 @@ SPARSE = {
 }
 
 PRUNABLE = (nn.Linear, _ConvNd)
+TABLES = (nn.Embedding, nn.EmbeddingBag)
 
 
 def mean_alone(sums: Tensors, samples: int) -> Tensors:
@@ -43,8 +44,8 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Parameter name -> layer, for the weight of every convolution and linear layer.
 
     The classifier is included; biases and norms are not. A weight that several layers share
-    appears once, under its first name; one that a layer of another kind holds first (a tied
-    embedding) does not appear.
+    appears once, under its first name; one that a layer of another kind holds first does not
+    appear, nor one that is an embedding's too, whichever comes first.
 
     Raises:
         ValueError: the model has no such layer, a lazy one, or one whose weight is computed.
@@ -62,7 +63,8 @@ def prunable_layers(model: nn.Module) -> dict[str, nn.Module]:
         for name, layer in model.named_modules()
         if isinstance(layer, PRUNABLE)
     }
-    found = {name: layer for name, layer in layers.items() if name in own}
+    tables = {id(m.weight) for m in model.modules() if isinstance(m, TABLES)}
+    found = {n: layer for n, layer in layers.items() if n in own and id(own[n]) not in tables}
     if not found:
         raise ValueError(f"{type(model).__name__} has no Conv or Linear layer to prune")
     lazy = [name for name in found if is_lazy(own[name])]

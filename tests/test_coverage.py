@@ -148,6 +148,9 @@ def test_a_head_that_works_in_training_only_is_left_whole_and_named(
     masks = harness.prune(Auxiliary().train(), 0.5, example_input=INPUTS)
     assert sorted(masks) == ["i.weight", "idle.weight", "o.weight"]
     assert "aux left whole: used in training only" in caplog.text
+    assert "aux.weight" not in harness.prune(
+        Auxiliary().train(), 0.5, example_input=INPUTS, exclude=["aux"]
+    )
     assert "idle pruned although a forward pass of a sample calls them not" in caplog.text
 
 

@@ -1,5 +1,7 @@
 """Layers that stay out of pruning, by place or name."""
 
+from collections import OrderedDict
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -85,6 +87,52 @@ def test_a_classifier_that_is_an_embedding_too_is_the_last_layer_and_nothing_mor
 
     scores = harness.score(Tied(), exclude=["last"], example_input=torch.zeros(2, 3))
     assert list(scores) == ["one.weight", "two.weight"]
+
+
+@pytest.mark.parametrize("head_first", [True, False])
+def test_a_head_that_is_the_embedding_stays_dense_whichever_is_registered_first(
+    head_first: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Tied(nn.Sequential):
+        def forward(self, ids: Tensor) -> Tensor:
+            outputs: Tensor = self.head(self.fc(self.table(ids.long())))
+            return outputs
+
+    parts = {"table": nn.Embedding(9, 4), "fc": nn.Linear(4, 4)}
+    head = {"head": nn.Linear(4, 9, bias=False)}
+    head["head"].weight = parts["table"].weight
+    model = Tied(OrderedDict({**head, **parts} if head_first else {**parts, **head}))
+    caplog.set_level("INFO")
+    for sample in (torch.zeros(2, 3), None):
+        assert list(harness.prune(model, 0.5, example_input=sample)) == ["fc.weight"]
+    assert "head" not in caplog.text
+
+
+def test_a_last_layer_that_no_output_shows_is_not_guessed() -> None:
+    class Answer:
+        def __init__(self, logits: Tensor) -> None:
+            self.logits = logits
+
+    class Own(nn.Sequential):
+        def forward(self, x: Tensor) -> Answer:
+            return Answer(super().forward(x))
+
+    model, sample = Own(nn.Linear(4, 4), nn.Linear(4, 2)), torch.zeros(1, 4)
+    with pytest.raises(ValueError, match="exclude=last finds no layer.*give the layer's name"):
+        harness.score(model, exclude=["last"], example_input=sample)
+    with pytest.raises(ValueError, match="UniformPlus asks .* let it return tensors"):
+        harness.prune(model, 0.5, allocation="uniform_plus", example_input=sample)
+    assert list(harness.score(model, exclude=["1"], example_input=sample)) == ["0.weight"]
+
+
+def test_a_layer_that_is_left_whole_anyway_may_be_excluded() -> None:
+    model, sample = HeadFirst(), torch.ones(2, 8)
+    scores = harness.score(
+        model, "magnitude", structure="row", exclude=["head", "middle"], example_input=sample
+    )
+    assert list(scores) == ["left.weight", "right.weight"]
+    with pytest.raises(ValueError, match="exclude names 'heed'"):
+        harness.score(model, exclude=["heed"], example_input=sample)
 
 
 def test_filters_are_all_pruned_where_the_last_layer_is_a_classifier() -> None:
