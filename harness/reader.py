@@ -1,18 +1,17 @@
 """The one way in which a part looks at a network: it comes back as it was, on every rank."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from harness.fingerprints import fingerprint
+from harness.condition import Condition
 from harness.finite import naming_broken
-from harness.tensors import Batch, Loss, Mean, Tensors, everything
+from harness.tensors import Batch, Loss, Mean
 
 Compare = Callable[[dict[str, str], str], None]  # digests by name, what they are of
 NAMED = 5  # of the things that a part has changed
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 def alone(digests: dict[str, str], what: str) -> None:
@@ -40,22 +39,23 @@ class Reader:
 
     def __init__(self, part: Any, network: nn.Module, compare: Compare = alone):
         self._part, self._network, self._compare = part, network, compare
-        self._before = _Condition.of(network)
+        self._before = Condition.of(network)
 
     def __call__(self, call: str, *arguments: Any, **more: Any) -> Any:
         """What the part's method `call` returns.
 
         Raises:
             ValueError: the network is not as it was: parameters, buffers, gradients, what is
-                trained, modes, hooks.
+                trained, modes, hooks, modules and what they compute with, modes of torch.
             RanksDisagree: it is not equal on all ranks.
         """
         with naming_broken(self._network):
             found = getattr(self._part, call)(*arguments, **more)
-        after, name = _Condition.of(self._network), type(self._part).__name__
-        # Before the error of one rank, for which the others would wait.
-        self._compare(after.digests, f"the network after {call} of {name}")
+        after, name = Condition.of(self._network), type(self._part).__name__
         changed = list(self._before.unlike(after))
+        told = after.digests | dict.fromkeys(changed, "changed")
+        # Before the error of one rank, for which the others would wait.
+        self._compare(told, f"the network after {call} of {name}")
         if changed:
             more_of_it = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
             raise ValueError(
@@ -64,50 +64,3 @@ class Reader:
                 "copies, or undo what you do"
             )
         return found
-
-
-@dataclass(frozen=True)
-class _Condition:
-    """All of a network that looking at it might disturb.
-
-    parameters: the objects themselves, which optimizers and hooks know. digests: of all parameters
-    and buffers. rest: what else is said of each, in plain values.
-    """
-
-    parameters: dict[str, nn.Parameter]
-    digests: dict[str, str]
-    rest: dict[str, object]
-
-    @classmethod
-    def of(cls, network: nn.Module) -> "_Condition":
-        parameters = dict(network.named_parameters())
-        grads: Tensors = {n: p.grad for n, p in parameters.items() if p.grad is not None}
-        gradients = fingerprint(grads)
-        rest: dict[str, object] = {}
-        for name, parameter in parameters.items():
-            rest[f"gradient of {name}"] = gradients.get(name)
-            rest[f"requires_grad of {name}"] = parameter.requires_grad
-            rest[f"hooks of {name}"] = _count(parameter, "_backward_hooks")
-        for name, module in network.named_modules():
-            shown = name or type(network).__name__
-            rest[f"mode of {shown}"] = module.training
-            rest[f"hooks of module {shown}"] = [_count(module, hooks) for hooks in _HOOKS]
-        return cls(parameters, fingerprint(everything(network)), rest)
-
-    def unlike(self, after: "_Condition") -> Iterator[str]:
-        """What is not the same afterwards; buffers that a forward has made for itself are."""
-        for name, parameter in self.parameters.items():
-            if after.parameters.get(name) is not parameter:
-                yield f"{name} (another parameter)"
-        for name in after.parameters.keys() - self.parameters.keys():
-            yield f"{name} (new)"
-        for name, digest in self.digests.items():
-            if after.digests.get(name) != digest:
-                yield f"values of {name}"
-        for what, value in self.rest.items():
-            if after.rest.get(what) != value:
-                yield what
-
-
-def _count(owner: Tensor | nn.Module, hooks: str) -> int:
-    return len(getattr(owner, hooks) or ())

@@ -1,6 +1,7 @@
 """A saliency that does not leave the network as it was is named, in a run and in the API."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from typing import Any, ClassVar
 
 import pytest
@@ -44,11 +45,17 @@ class Scaling(Magnitude):
 class Normed(Small):
     def __init__(self) -> None:
         super().__init__()
-        self.norm = nn.BatchNorm2d(2)
+        self.norm, self.curve = nn.BatchNorm2d(2), nn.Identity()
         self.register_buffer("scale", torch.ones(1), persistent=False)
+        self.gain, self.steps, self.calls = 1.0, [1], 0
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
         return super().forward(self.norm(inputs) * self.scale)
+
+
+class Mean2d(nn.BatchNorm2d):
+    """Another class with equal attributes."""
 
 
 def nudge(model: nn.Module) -> None:
@@ -96,7 +103,33 @@ CHANGES: dict[str, tuple[Change, str]] = {
         "hooks of fc1.weight",
     ),
     "another object": (replace_a_parameter, "fc2.bias (another parameter)"),
+    "a forward of its own": (
+        lambda m: setattr(m.fc1, "forward", lambda x: x @ m.fc1.weight.t()),
+        "forward of fc1",
+    ),
+    "a rule of a norm": (lambda m: setattr(m.norm, "eps", 0.5), "eps of norm"),
+    "a choice of a norm": (
+        lambda m: setattr(m.norm, "track_running_stats", False),
+        "track_running_stats of norm",
+    ),
+    "an attribute of the network": (lambda m: setattr(m, "gain", 3.0), "gain of Normed"),
+    "a list of the network": (lambda m: m.steps.append(2), "steps of Normed"),
+    "another module": (lambda m: setattr(m, "curve", nn.Tanh()), "module curve"),
+    "another class": (lambda m: setattr(m.norm, "__class__", Mean2d), "module norm"),
+    "a hook behind a gradient": (
+        lambda m: m.fc1.weight.register_post_accumulate_grad_hook(lambda p: None),
+        "hooks of fc1.weight",
+    ),
+    "torch's grad mode": (lambda _: torch.set_grad_enabled(False), "torch's grad mode"),
+    "torch's dtype": (lambda _: torch.set_default_dtype(torch.float64), "torch's default dtype"),
 }
+
+
+@pytest.fixture(autouse=True)
+def fixture_modes_of_torch() -> Iterator[None]:
+    yield
+    torch.set_grad_enabled(True)
+    torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("case", CHANGES)
@@ -132,6 +165,22 @@ def test_every_call_is_looked_after_and_compared_over_ranks(call: str) -> None:
     with pytest.raises(ValueError, match=f"left the network changed by its {call}"):
         read(call, {}, {})
     assert compared == [f"the network after {call} of Meddling"]
+
+
+def test_what_one_rank_alone_has_changed_is_told_to_the_others() -> None:
+    model, compared = Normed(), list[dict[str, str]]()
+    for change in (lambda m: None, CHANGES["a rule of a norm"][0]):
+        read = Reader(Meddling(change), model, lambda digests, _: compared.append(digests))
+        with suppress(ValueError):
+            read("evidence", model, [], cross_entropy, None)
+    here, there = compared
+    assert there.keys() - here.keys() == {"eps of norm"}
+
+
+def test_what_a_networks_own_forward_counts_is_no_change() -> None:
+    model = Normed()
+    harness.score(model, "gradient", batches=small_batches())
+    assert model.calls > 0
 
 
 def test_what_is_undone_is_no_change() -> None:
