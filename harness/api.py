@@ -7,17 +7,15 @@ from operator import index
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, Facts
 from harness.budget import Goal, round_goals
 from harness.delivery import put_into, read_delivery
-from harness.launch.build import build_part
 from harness.launch.components import components
-from harness.launch.trust import stored_part
+from harness.launch.stored import stored_network
 from harness.masks import MaskStore
-from harness.models.base import Model
+from harness.outcome import CONFIG
 from harness.prunable import store_for, take_over
 from harness.pruning import Pruner
 from harness.records import no_weight_left
@@ -39,14 +37,12 @@ def load(run: str | Path, trust: str | Sequence[str] = ()) -> tuple[nn.Module, T
     them runs. An own model must be importable.
 
     Raises:
-        ValueError: the folder holds no delivered network, or its model is of another module.
+        ValueError: the folder holds no delivered network, its model is of another module or
+            cannot be built, or its files are of different networks.
     """
     folder = Path(run)
     delivery = read_delivery(folder)
-    config = OmegaConf.load(folder / "config.yaml")
-    assert isinstance(config, DictConfig)
-    component: Model = build_part(stored_part(config, "model", trust))
-    model = component.build(delivery.shape, delivery.classes)
+    model = stored_network(folder / CONFIG, delivery.shape, delivery.classes, trust)
     put_into(model, delivery)
     return model.eval(), delivery.masks
 

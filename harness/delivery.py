@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -61,18 +62,21 @@ def read_delivery(folder: Path) -> Delivery:
         raise ValueError(f"{why}; give the run's command again, which notices and does it anew")
     try:
         with safetensors.safe_open(folder / MODEL, framework="pt") as file:
-            facts = json.loads(file.metadata()["network"])
+            shape, classes = _network(json.loads(file.metadata()["network"]))
         state, masks = (safetensors.torch.load_file(folder / name) for name in (MODEL, MASKS))
     except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{MODEL} or {MASKS} in {folder} is damaged ({error}); run again with rerun=always"
         ) from error
-    return Delivery(
-        state=state,
-        masks=masks,
-        shape=tuple(facts["shape"]),
-        classes=facts["classes"],
-    )
+    return Delivery(state, masks, shape, classes)
+
+
+def _network(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
+    shape, classes = facts["shape"], facts["classes"]
+    whole = isinstance(shape, list) and all(type(size) is int for size in (*shape, classes))
+    if not whole or min((*shape, classes)) < 1:
+        raise ValueError(f"its shape and classes must be sizes, got {shape!r} and {classes!r}")
+    return tuple(shape), classes
 
 
 def put_into(model: nn.Module, delivery: Delivery) -> None:
@@ -81,11 +85,12 @@ def put_into(model: nn.Module, delivery: Delivery) -> None:
     Buffers have dtypes of their own: BatchNorm counts batches in int64.
 
     Raises:
-        ValueError: it is the state of another network.
+        ValueError: state or masks are those of another network.
     """
     named = (delivery.state.get(name) for name, _ in model.named_parameters())
     dtypes = [value.dtype for value in named if value is not None and value.is_floating_point()]
     load_into(model.to(dtypes[0]) if dtypes else model, delivery.state)
+    _check_masks(model, delivery.masks)
 
 
 def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
@@ -97,8 +102,10 @@ def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
     makes it permanent.
 
     Raises:
-        ValueError: `masks` has two names of one parameter, with different masks.
+        ValueError: `masks` has two names of one parameter, with different masks, or a name or a
+            shape that the model has not.
     """
+    _check_masks(model, masks)
     every = _owners(model)
     for name, mask in _once(model, masks).items():
         for owner in every[id(_original(model, name))]:
@@ -154,6 +161,22 @@ def _owners(model: nn.Module) -> dict[int, list[str]]:
 
 def _original(model: nn.Module, name: str) -> nn.Parameter:
     return model.get_parameter(f"{name}_orig" if _is_masked(model, name) else name)
+
+
+def _check_masks(model: nn.Module, masks: Tensors) -> None:
+    for name, mask in masks.items():
+        try:
+            shape = tuple(_original(model, name).shape)
+        except AttributeError as error:
+            raise ValueError(
+                f"masks has {name!r}, which is no parameter of {type(model).__name__}; give the "
+                "masks of this network"
+            ) from error
+        if tuple(mask.shape) != shape:
+            raise ValueError(
+                f"the mask of {name} has shape {tuple(mask.shape)}, and the parameter {shape}; "
+                "give the masks of this network"
+            )
 
 
 def _is_masked(model: nn.Module, name: str) -> bool:

@@ -9,6 +9,7 @@ from omegaconf import OmegaConf
 from payload import Payload
 
 from harness import api
+from harness.delivery import Delivery
 from harness.launch.build import build_part
 from harness.launch.trust import check_parts, components, stored_part
 
@@ -55,7 +56,7 @@ def test_what_a_stored_config_must_not_build_is_refused_and_not_built(
     file = tmp_path / "pwned"
     every = payloads(file)
     assert len(every) == 22
-    monkeypatch.setattr(api, "read_delivery", lambda folder: None)
+    monkeypatch.setattr(api, "read_delivery", lambda folder: Delivery({}, {}, (3,), 2))
     OmegaConf.save(OmegaConf.create({"model": every[number]}), tmp_path / "config.yaml")
 
     with pytest.raises(ValueError, match=r"^model\b") as caught:

@@ -17,7 +17,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from harness.files import CannotWrite, write_whole
 from harness.launch.paths import CONF
@@ -56,7 +56,9 @@ def check_parts(config: Any, trust: str | Sequence[str] = (), where: str = "conf
             )
 
 
-def stored_part(config: DictConfig, key: str, trust: str | Sequence[str]) -> DictConfig:
+def stored_part(
+    config: DictConfig | ListConfig, key: str, trust: str | Sequence[str]
+) -> DictConfig:
     """A part of a stored config, that may be built.
 
     Raises:
@@ -80,6 +82,8 @@ def modules(trust: str | Sequence[str]) -> tuple[str, ...]:
     Raises:
         ValueError: one of them is no name of a module.
     """
+    if not isinstance(trust, (str, Sequence)):
+        raise ValueError(f"trust must name modules, as in ['my_pkg'], got {trust!r}")
     found = (trust,) if isinstance(trust, str) else tuple(trust)
     for one in found:
         if not isinstance(one, str) or not MODULE.fullmatch(one):
