@@ -9,6 +9,7 @@ from pathlib import Path
 from harness.caches import UNFINISHED, Entry, entries, free
 from harness.command import Parser
 from harness.files import Busy, CannotWrite
+from harness.names import visible
 from harness.stopping import INTERRUPTED
 
 KINDS = {
@@ -27,10 +28,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _clean(options)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return 2
     except (OSError, CannotWrite) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -59,7 +60,7 @@ def _free_all(going: Sequence[Entry]) -> None:
             free(entry)
             freed.append(entry)
         except (Busy, OSError) as why:
-            print(f"left: {why}")
+            print(f"left: {visible(str(why))}")
     print(f"freed {len(freed)} entries, {_mib(sum(entry.size for entry in freed))}")
 
 

@@ -5,12 +5,14 @@ import os
 import sys
 from typing import NoReturn
 
+from harness.names import visible
+
 
 class Parser(argparse.ArgumentParser):
     """Says in one line what is wrong, and ends with 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}\n")
+        self.exit(2, f"error: {visible(message)}\n")
 
 
 def say(text: str) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from harness.__main__ import main as harness
 from harness.command import Parser
+from harness.names import visible
 from harness.status import main as status
 from harness.stopping import (
     INTERRUPTED,
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print(f"harness: {stopped.line}", file=sys.stderr)
         sys.exit(stopped.status)
     except ValueError as error:
-        print(f"harness: {error}", file=sys.stderr)
+        print(f"harness: {visible(str(error))}", file=sys.stderr)
         sys.exit(2)
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from harness.command import Parser
+from harness.names import visible
 from harness.stopping import INTERRUPTED
 from harness.tracking.report import send, sweeps
 from harness.tracking.sync import Kept, NoServer, kept, sync
@@ -19,10 +20,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return work(options)
     except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return 2
     except (NoServer, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {visible(str(error))}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED

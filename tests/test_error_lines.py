@@ -1,0 +1,45 @@
+"""What is said of wrong input steers no terminal, whatever stands in it."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+import harness.clean
+import harness.report.__main__
+import harness.status
+import harness.sweep
+
+EVIL = "\x1b[31mred\x07\u202e"
+SHOWN = r"\x1b[31mred\x07\u202e"
+Main = Callable[[Sequence[str]], object]
+
+
+@pytest.mark.parametrize(
+    ("main", "given"),
+    [
+        (harness.clean.main, [EVIL]),
+        (harness.clean.main, ["--free", EVIL]),
+        (harness.status.main, [EVIL]),
+        (harness.status.main, [".", f"--{EVIL}"]),
+        (harness.report.__main__.main, [EVIL]),
+        (harness.report.__main__.main, [".", "--published", EVIL]),
+        (harness.sweep.main, ["run", EVIL]),
+        (harness.sweep.main, ["retry", EVIL]),
+    ],
+)
+def test_control_characters_of_arguments_are_shown(
+    main: Main,
+    given: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    try:
+        status = main(given)
+    except SystemExit as left:
+        status = left.code
+    assert status == 2
+    said = capsys.readouterr().err
+    assert SHOWN in said.replace("\\\\", "\\") and said.strip().isprintable()
