@@ -97,5 +97,7 @@ def test_what_lies_beside_no_network_is_refused_by_name(tmp_path: Path) -> None:
     network, masks = pruned("mlp", component("structure", "element"), torch.float32)
     deliver(tmp_path, Delivery(whole_state(network), masks, (8,), CLASSES))
     (tmp_path / MODEL).write_bytes((tmp_path / MASKS).read_bytes())  # without shape and classes
+    (tmp_path / "config.yaml").touch()
+    Status(tmp_path, "").set("finished")
     with pytest.raises(ValueError, match=rf"{MODEL} or {MASKS} in .* is damaged"):
         harness.load(tmp_path)
