@@ -14,7 +14,7 @@ from harness.budget import Goal, round_goals
 from harness.delivery import put_into, read_delivery
 from harness.launch.components import components
 from harness.launch.stored import stored_network
-from harness.masks import MaskStore
+from harness.masks import MaskStore, as_bool
 from harness.outcome import CONFIG
 from harness.prunable import store_for, take_over
 from harness.pruning import Pruner
@@ -56,7 +56,7 @@ def score(
     mean: Mean = mean_alone,
     structure: str | Structure = "element",
     example_input: Tensor | None = None,
-    exclude: Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     seed: int = 0,
 ) -> Tensors:
     """How much each prunable weight is worth, by parameter name; the model is left as it was.
@@ -105,7 +105,7 @@ def prune(
     loss: Loss | None = None,
     mean: Mean = mean_alone,
     example_input: Tensor | None = None,
-    exclude: Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
     masks: Tensors | None = None,
     rounds: int | None = None,
     seed: int = 0,
@@ -152,7 +152,7 @@ def prune(
     wide = in_float32(model)
     units, facts, data = request.units(wide), request.facts(wide), request.data(wide)
     store = store_for(wide, units)
-    store.shrink_to(masks or {})
+    store.shrink_to(as_bool(masks or {}))
     alive, end, unit = _target(pruner, wide, store, units, facts, density, counts or keep)
     goals = round_goals(alive, end, unit, parts.rounds if rounds is None else rounds)
     with _restored_after_errors(wide, store):

@@ -1,9 +1,11 @@
 """Scores must be finite; where they are not, the culprit is named."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
+
+from harness.tensors import Tensors
 
 
 def is_finite(values: Tensor) -> bool:
@@ -11,17 +13,26 @@ def is_finite(values: Tensor) -> bool:
     return not values.numel() or all(bool(extreme.isfinite()) for extreme in values.aminmax())
 
 
-def checked_scores(saliency: object, name: str, scores: Tensor) -> Tensor:
-    """
+def checked_scores(saliency: object, scores: Mapping[str, Tensor], names: Sequence[str]) -> Tensors:
+    """The scores of these weights.
+
     Raises:
-        ValueError: a score is not finite.
+        ValueError: a weight has none, or a score is not finite.
     """
-    if not is_finite(scores):
+    part = type(saliency).__name__
+    missing = [name for name in names if name not in scores]
+    if missing:
         raise ValueError(
-            f"{type(saliency).__name__} gave {name} scores that are not finite; "
-            "look for a loss or gradient that overflows"
+            f"score of {part} returned nothing for {', '.join(missing)}; it must return the scores "
+            "of every weight that it is given, by name, on every rank"
         )
-    return scores
+    for name in names:
+        if not is_finite(scores[name]):
+            raise ValueError(
+                f"{part} gave {name} scores that are not finite; "
+                "look for a loss or gradient that overflows"
+            )
+    return {name: scores[name] for name in names}
 
 
 @contextmanager

@@ -12,6 +12,21 @@ from harness.tensors import Tensors
 INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes each
 
 
+def as_bool(masks: Mapping[str, Tensor]) -> Tensors:
+    """Masks of 0 and 1 in any dtype, as torch.nn.utils.prune keeps them, as bool.
+
+    Raises:
+        ValueError: a mask holds another value.
+    """
+    for name, mask in masks.items():
+        if not ((mask == 0) | (mask == 1)).all():
+            raise ValueError(
+                f"masks[{name!r}] holds other values than 0 and 1; a mask is True, or 1, where a "
+                "weight stays, and False, or 0, where it is pruned"
+            )
+    return {name: mask.bool() for name, mask in masks.items()}
+
+
 class MaskStore:
     """The masks in force, by parameter name; they only shrink, unless they may grow.
 

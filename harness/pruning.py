@@ -168,7 +168,7 @@ class Pruner:
         weights = {name: model.get_parameter(name).detach() for name in units}
         found = read("score", weights, evidence)
         with naming_broken(model):
-            return evidence, {n: checked_scores(self.saliency, n, found[n]) for n in units}
+            return evidence, checked_scores(self.saliency, found, list(units))
 
     def _compensated(
         self, read: Reader, weights: Tensors, masks: Tensors, evidence: Tensors

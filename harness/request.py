@@ -44,7 +44,7 @@ class Request:
     loss: Loss | None
     mean: Mean
     example_input: Tensor | None
-    exclude: Sequence[str]
+    exclude: str | Sequence[str]
 
     def units(self, model: nn.Module) -> Units:
         structure, sample = self.pruner.structure, self._sample(model)
@@ -57,7 +57,8 @@ class Request:
         # A structure of single weights does not look at the sample.
         units = units_of(structure, model, _first(model) if sample is None else sample, graph)
         places, known = places_in(model, graph), known_to(structure, model)
-        kept = without(units, self.exclude, places, known)
+        exclude = [self.exclude] if isinstance(self.exclude, str) else self.exclude
+        kept = without(units, exclude, places, known)
         if graph is not None:
             check_alive_nowhere(kept, graph)
             tell_untied_head(kept, model, graph)
