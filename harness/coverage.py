@@ -15,7 +15,7 @@ from harness.tensors import TABLES, prunable_layers
 
 LOG = logging.getLogger(__name__)
 LEAST = 0.01  # share of the model's parameters from which on one that no rule covers is named
-# Look-ups and norms stay dense by rule; so does what has one dimension, such as a bias.
+# Look-ups and norms stay dense by rule; so does what has one entry for each channel.
 BY_RULE = (*TABLES, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
@@ -74,19 +74,51 @@ def tell_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
         )  # fmt: skip
 
 
+def tell_unseen(units: Units, model: nn.Module) -> None:
+    """Names in the log layers of classes that are not torch's own, where no pass was run."""
+    layers = prunable_layers(model)
+    own = [n for n in units if not type(layers[n]).__module__.startswith("torch.")]
+    if own:
+        LOG.warning(
+            "%s: how a %s uses its weight was not looked at; give example_input, a batch of inputs",
+            _layers(own), type(layers[own[0]]).__name__,
+        )  # fmt: skip
+
+
 def _uncovered(model: nn.Module) -> Iterator[str]:
+    small: list[str] = []
+    for family, names in _families(model).items():
+        if not _is_large(model, names):
+            small += names
+            continue
+        one = names[0] if len(names) == 1 else family
+        kind = type(model.get_submodule(names[0].rpartition(".")[0])).__name__
+        yield f"{one} of {kind} ({_share(model, names)})"
+    if _is_large(model, small):
+        yield f"{len(small)} smaller ones, such as {small[0]} ({_share(model, small)})"
+
+
+def _families(model: nn.Module) -> dict[str, list[str]]:
+    """Parameters that no rule covers, by their name without its numbers."""
     prunable = prunable_layers(model)
     by_rule = {id(p) for m in model.modules() if isinstance(m, BY_RULE) for p in m.parameters()}
-    families: dict[str, list[str]] = {}
+    widths = {size for p in model.parameters() if _is_wide(p) for size in p.shape}
+    found: dict[str, list[str]] = {}
     for name, parameter in model.named_parameters():
-        covered = name in prunable or id(parameter) in by_rule
-        if not covered and sum(size > 1 for size in parameter.shape) > 1:
-            families.setdefault(re.sub(r"\d+", "*", name), []).append(name)
-    for family, names in families.items():
-        if _count(model, names) >= LEAST * sum(p.numel() for p in model.parameters()):
-            one = names[0] if len(names) == 1 else family
-            kind = type(model.get_submodule(names[0].rpartition(".")[0])).__name__
-            yield f"{one} of {kind} ({_share(model, names)})"
+        # One entry for each channel: a bias or the scale of a norm, whatever class holds it.
+        by_channel = not _is_wide(parameter) and parameter.numel() in widths | {1}
+        if not (name in prunable or id(parameter) in by_rule or by_channel):
+            found.setdefault(re.sub(r"\d+", "*", name), []).append(name)
+    return found
+
+
+def _is_wide(parameter: Tensor) -> bool:
+    return sum(size > 1 for size in parameter.shape) > 1
+
+
+def _is_large(model: nn.Module, names: list[str]) -> bool:
+    least = LEAST * sum(parameter.numel() for parameter in model.parameters())
+    return bool(names) and _count(model, names) >= least
 
 
 def _count(model: nn.Module, names: Iterable[str]) -> int:

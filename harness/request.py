@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from harness.allocation.apportion import apportion
 from harness.allocation.base import Allocation, Facts, Layers, Places
-from harness.coverage import check_alive_nowhere, tell_untied_head
+from harness.coverage import check_alive_nowhere, tell_unseen, tell_untied_head
 from harness.metrics.macs import count_macs
 from harness.prunable import known_to, places_in, units_of, without
 from harness.pruning import Pruner
@@ -59,7 +59,9 @@ class Request:
         places, known = places_in(model, graph), known_to(structure, model)
         exclude = [self.exclude] if isinstance(self.exclude, str) else self.exclude
         kept = without(units, exclude, places, known)
-        if graph is not None:
+        if graph is None:
+            tell_unseen(kept, model)
+        else:
             check_alive_nowhere(kept, graph)
             tell_untied_head(kept, model, graph)
         return kept

@@ -120,6 +120,50 @@ def test_parameters_that_no_rule_covers_are_named_once_with_their_shares(
     ]
 
 
+class Flat(nn.Module):
+    """Most of it in one dimension, and in many small squares; a bias and a scale of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.o, self.flat = nn.Linear(8, 3), nn.Parameter(torch.ones(160))
+        self.scale, self.bias = nn.Parameter(torch.ones(8)), nn.Parameter(torch.zeros(1, 8))
+        for name in "abcdefgh":
+            setattr(self, name, nn.Parameter(torch.ones(1, 2, 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        outputs: Tensor = self.o(x @ self.flat.view(20, 8).mean(0).diag() * self.scale + self.bias)
+        return outputs * sum(getattr(self, name).sum() for name in "abcdefgh")
+
+
+def test_many_small_ones_and_one_of_a_single_dimension_are_named_too(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    harness.prune(Flat(), 0.5, example_input=INPUTS)
+    # 219 in all: 27 of the layer, 160, 8 and 8, and 8 x 2.
+    assert caplog.messages == [
+        "no rule prunes these parameters, which stay dense: "
+        "flat of Flat (73.1 % of the model's parameters), "
+        "8 smaller ones, such as a (7.31 % of the model's parameters)"
+    ]
+
+
+class Custom(nn.Linear):
+    """A layer of a class that is not torch's."""
+
+
+def test_without_a_sample_layers_of_other_classes_are_named(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = nn.Sequential(Custom(8, 8), nn.Linear(8, 3))
+    harness.prune(model, 0.5)
+    assert caplog.messages == [
+        "0: how a Custom uses its weight was not looked at; give example_input, a batch of inputs"
+    ]
+    caplog.clear()
+    harness.prune(model, 0.25, example_input=INPUTS)
+    assert not caplog.messages
+
+
 def test_nothing_is_named_where_rules_cover_all(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     model = nn.Sequential(
