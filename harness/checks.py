@@ -221,8 +221,7 @@ def _trained_before(what: "Experiment") -> str:
     )
 
 
-# How one asks for a dense network before the pruning.
-_TRAINED = {"init": "when=trained", "steps": "steps.start=trained"}
+_TRAINED = {"init": "when=trained", "steps": "steps.start=trained"}  # asks for a dense network
 
 
 def _starts_anew(what: "Experiment") -> bool:
