@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -55,11 +56,11 @@ def test_a_run_of_a_wrong_name_writes_nothing(
 def test_a_name_in_a_plan_of_others_leads_nowhere_either() -> None:
     (point,) = points_of([[]])
     for key in ("name", "sweep_name"):
-        point.config.update({"name": "run", "sweep_name": "single", key: "../../x"})
+        config = {**point.config, "name": "run", "sweep_name": "single", key: "../../x"}
         with pytest.raises(ValueError, match=f"{key} must be a name"):
-            _ = point.folder
+            _ = replace(point, config=config).folder
     with pytest.raises(ValueError):
-        sweep_folder(point.config)
+        sweep_folder(config)
 
 
 @pytest.mark.parametrize(
