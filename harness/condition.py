@@ -15,6 +15,7 @@ from harness.unsaved import OF_RNN, OF_TORCH, PLAIN
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _HOOKS_OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+VALUES = "values of "  # before the name of a tensor with other values
 _GLOBAL_HOOKS = tuple(f"_global{hooks}" for hooks in _HOOKS)
 
 
@@ -31,7 +32,7 @@ class Condition:
     @classmethod
     def of(cls, network: nn.Module) -> "Condition":
         parameters = dict(network.named_parameters())
-        rest = {**_of_torch(), **_of_parameters(parameters), **_of_modules(network)}
+        rest = {**_of_parameters(parameters), **_of_modules(network)}
         return cls(parameters, fingerprint(everything(network)), rest)
 
     def unlike(self, after: "Condition") -> Iterator[str]:
@@ -43,14 +44,14 @@ class Condition:
             yield f"{name} (new)"
         for name, digest in self.digests.items():
             if after.digests.get(name) != digest:
-                yield f"values of {name}"
+                yield f"{VALUES}{name}"
         for what in {**self.rest, **after.rest}:
             if self.rest.get(what) != after.rest.get(what):
                 yield what
 
 
-def _of_torch() -> dict[str, object]:
-    """What holds for all networks of the process."""
+def modes_of_torch() -> dict[str, object]:
+    """What holds for all networks of the process; callers may change it between two calls."""
     hooks = [len(getattr(of_every_module, name)) for name in _GLOBAL_HOOKS]
     return {
         "torch's grad mode": torch.is_grad_enabled(),

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from harness.condition import Condition
+from harness.condition import VALUES, Condition, modes_of_torch
 from harness.finite import naming_broken
 from harness.tensors import Batch, Loss, Mean
 
@@ -49,11 +49,14 @@ class Reader:
                 trained, modes, hooks, modules and what they compute with, modes of torch.
             RanksDisagree: it is not equal on all ranks.
         """
+        modes = modes_of_torch()
         with naming_broken(self._network):
             found = getattr(self._part, call)(*arguments, **more)
+        left = [what for what, value in modes_of_torch().items() if value != modes[what]]
         after, name = Condition.of(self._network), type(self._part).__name__
-        changed = list(self._before.unlike(after))
-        told = after.digests | dict.fromkeys(changed, "changed")
+        changed = [*self._before.unlike(after), *left]
+        # Values are told by their digests.
+        told = after.digests | {what: "changed" for what in changed if VALUES not in what}
         # Before the error of one rank, for which the others would wait.
         self._compare(told, f"the network after {call} of {name}")
         if changed:
