@@ -42,10 +42,12 @@ TEACHING = {
 DENSE = {"dense": (*ALL, "schedule.final=1.0", "when=init")}
 
 
+# No training comes first: the penalty's own steps are what is measured.
+PENALISED = (*PRUNED, "when=init", "rescore_trained=true", "finetune=none")
+
+
 def with_penalties(names: Sequence[str]) -> dict[str, tuple[str, ...]]:
-    return DENSE | {
-        name: (*PRUNED, "when=init", "finetune=none", f"penalty={name}") for name in names
-    }
+    return DENSE | {name: (*PENALISED, f"penalty={name}") for name in names}
 
 
 PENALTIES = with_penalties(["l1", "growing_l2"])
