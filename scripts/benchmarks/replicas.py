@@ -1,4 +1,4 @@
-"""What one comparison of replicas costs a rank, on a network of ResNet-50's size."""
+"""What comparisons of replicas cost: one of ResNet-50's size, and all of the survey's runs."""
 
 import hashlib
 from collections.abc import Iterator
@@ -8,12 +8,15 @@ from torch import nn
 from torchvision.models import resnet18, resnet50
 
 from benchmarks.figure import Figure, Note, Side, duration, in_turns, ratio
+from benchmarks.ranks_jobs import asked
 from harness.distributed.header import hashed
 from harness.fingerprints import fingerprint
 from harness.tensors import Tensors, everything
 
 REPEATS, QUICK_REPEATS = 21, 2
 AT_MOST_S = 0.3
+SURVEY_ROUNDS, SURVEY_EPOCHS, QUICK_EPOCHS = 15, 12, 1
+AT_MOST = 1.03
 NO_CUDA = "not measured: torch finds no CUDA device"
 
 
@@ -29,6 +32,19 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
         yield from _on("CUDA", network.cuda(), rounds)
     else:
         yield Note("replicas: comparison on CUDA", NO_CUDA)
+    yield from survey(repeats or (QUICK_REPEATS if quick else SURVEY_ROUNDS), quick)
+
+
+def survey(rounds: int, quick: bool) -> Iterator[Figure]:
+    """Runs of the default survey on two ranks, over the same ones compared inside trainings only,
+    at the ends of epochs."""
+    epochs = QUICK_EPOCHS if quick else SURVEY_EPOCHS
+    seconds = asked("replicas_survey_program", rounds=rounds, epochs=epochs)
+    name = "replicas: survey on two ranks"
+    yield ratio(f"{name} / itself (noise)", seconds, "compared again", "compared")
+    yield ratio(
+        f"{name} / inside trainings only", seconds, "compared", "inside only", at_most=AT_MOST
+    )
 
 
 def _on(device: str, network: nn.Module, rounds: int) -> Iterator[Figure]:

@@ -1,0 +1,75 @@
+"""Runs of the default survey on several ranks, with and without comparisons beside trainings."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from unittest.mock import patch
+
+from torch import nn
+
+from benchmarks.figure import Seconds, Side, in_turns
+from benchmarks.ranks_jobs import answer
+from benchmarks.silent import ME, Silent
+from harness.distributed import Ranks
+from harness.launch.compose import composed
+from harness.launch.work import build
+from harness.reader import Reader
+from harness.tensors import Tensors
+
+METHODS = ("global_magnitude", "layerwise_gradient", "snip")
+
+
+def measured(ranks: Ranks, rounds: int, epochs: int) -> Seconds:
+    """Per side rank 0's seconds of one run of each method in each round; the warm-up trains the
+    dense network, which the survey's runs share too."""
+    with TemporaryDirectory(prefix="replicas-") as top:
+        dense = Path(ranks.send_object(top), "dense")
+
+        def survey(_: None) -> None:
+            for method in METHODS:
+                overrides = [f"method={method}", f"retraining.epochs={epochs}", "tracking=none"]
+                what = build(composed(["sweep=survey", *overrides]))
+                what.prepare(ranks, dense).run(ME, Silent())
+
+        def without(_: None) -> None:
+            with uncompared():
+                survey(None)
+
+        works: dict[str, Callable[[None], None]] = {
+            "compared": survey,
+            "inside only": without,
+            "compared again": survey,
+        }
+        found = in_turns({name: Side(ranks.wait, work) for name, work in works.items()}, rounds)
+        ranks.wait()
+        return found
+
+
+@contextmanager
+def uncompared() -> Iterator[None]:
+    """No networks are compared but at the ends of epochs: neither over ranks before measurements
+    and trainings, nor before and after a part looks at one."""
+    compare = Ranks.check_replicas
+
+    def inside(ranks: Ranks, model: nn.Module, what: str, also: Tensors | None = None) -> None:
+        if what.startswith("the replicas after epoch "):
+            compare(ranks, model, what, also)
+
+    def begin(reader: Any, part: Any, *_: Any) -> None:
+        reader.part = part
+
+    def call(reader: Any, call: str, *arguments: Any, **more: Any) -> Any:
+        return getattr(reader.part, call)(*arguments, **more)
+
+    with (
+        patch.object(Ranks, "check_replicas", inside),
+        patch.object(Reader, "__init__", begin),
+        patch.object(Reader, "__call__", call),
+    ):
+        yield
+
+
+if __name__ == "__main__":
+    answer(measured)
