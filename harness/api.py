@@ -22,7 +22,7 @@ from harness.records import no_weight_left
 from harness.request import Given, Request
 from harness.rounds import Rounds
 from harness.saliency.base import Saliency
-from harness.saliency.evidence import in_float32
+from harness.saliency.evidence import in_float32, naming_casts
 from harness.schedule.base import check_rounds, check_target
 from harness.structure.base import Structure, Units
 from harness.tensors import Batch, Counts, Loss, Mean, Tensors, copied, mean_alone
@@ -89,7 +89,8 @@ def score(
     pruner = Pruner(parts.saliency, parts.structure, parts.allocation)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
     wide = in_float32(model)
-    return pruner.scores(wide, request.units(wide), request.data(wide))
+    with naming_casts(model, wide):
+        return pruner.scores(wide, request.units(wide), request.data(wide))
 
 
 def prune(
@@ -150,12 +151,13 @@ def prune(
     pruner = Pruner(parts.saliency, parts.structure, shared)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
     wide = in_float32(model)
-    units, facts, data = request.units(wide), request.facts(wide), request.data(wide)
+    with naming_casts(model, wide):
+        units, facts, data = request.units(wide), request.facts(wide), request.data(wide)
     store = store_for(wide, units)
     store.shrink_to(as_bool(masks or {}))
     alive, end, unit = _target(pruner, wide, store, units, facts, density, counts or keep)
     goals = round_goals(alive, end, unit, parts.rounds if rounds is None else rounds)
-    with _restored_after_errors(wide, store):
+    with naming_casts(model, wide), _restored_after_errors(wide, store):
         store.apply_to(wide)
         Rounds(pruner, units, data, facts).run(wide, store, goals)
     if wide is not model:

@@ -91,6 +91,13 @@ def put_into(model: nn.Module, delivery: Delivery) -> None:
     dtypes = [value.dtype for value in named if value is not None and value.is_floating_point()]
     load_into(model.to(dtypes[0]) if dtypes else model, delivery.state)
     _check_masks(model, delivery.masks)
+    for name, mask in delivery.masks.items():
+        alive = int(model.get_parameter(name).detach()[~mask].count_nonzero())
+        if alive:
+            raise ValueError(
+                f"{name} has {alive} weights that are not 0 where its mask prunes them; "
+                f"{MODEL} and {MASKS} are of different networks: run again with rerun=always"
+            )
 
 
 def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:

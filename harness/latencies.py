@@ -7,6 +7,7 @@ import torch
 
 from harness.environment import device_name
 from harness.metrics.latency import Latency, Stopwatch
+from harness.names import visible
 from harness.tensors import evaluating
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def _tell(levels: "Levels", how: Latency, watch: Stopwatch, error: str) -> None:
     place = _place(levels.past[-1]["record"])
     if error:
         where = "level {level} {stage}".format(**place)
-        print(f"warning: {where}: latency was not measured: {error}", file=sys.stderr)
+        print(f"warning: {where}: latency was not measured: {visible(error)}", file=sys.stderr)
         return
     low, median, high = (round(1000 * seconds, 4) for seconds in watch.quartiles())
     levels.watcher.note(

@@ -12,6 +12,7 @@ from harness.checkpoints import State, packed, unpacked
 from harness.deletion import Mark, delete_file
 from harness.files import write_whole
 from harness.latencies import note_latency
+from harness.names import visible
 from harness.prefix import Place
 from harness.records import place
 from harness.saver import save_stage, standing, take_up
@@ -88,7 +89,10 @@ def _first_whole(homes: Iterable[Path]) -> State | None:
         except FileNotFoundError:
             continue
         except (ValueError, OSError) as error:
-            print(f"stage {file} is damaged: {error}; computing it again", file=sys.stderr)
+            print(
+                f"stage {visible(str(file))} is damaged: {visible(str(error))}; computing it again",
+                file=sys.stderr,
+            )
             # Two levels above each entry lies the folder of all stages, in that of all runs.
             delete_file(home.parents[2], file, [Mark(re.escape(FILE))])
             continue

@@ -101,3 +101,28 @@ def test_other_models_are_not_copied_and_parts_in_float64_stay() -> None:
     wide = in_float32(model)
     assert wide[5].weight is wide[3].weight and model[3].weight.dtype == torch.float16
     assert zeros({"w": torch.ones(1).half()})["w"].dtype == torch.float32
+
+
+class Casting(nn.Module):
+    """Casts its input to the dtype that its weights had when it was written."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(6, 3)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return self.layer(inputs.to(torch.bfloat16))
+
+
+def test_a_forward_that_casts_by_itself_is_named_and_the_model_is_as_it_was() -> None:
+    model = Casting().bfloat16()
+    before = copy.deepcopy(model.state_dict())
+    for call in (harness.score, lambda *given, **more: harness.prune(given[0], 0.5, **more)):
+        with pytest.raises(ValueError, match="Casting holds half precision.*its forward casts"):
+            call(model, saliency="gradient", batches=data())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+def test_an_error_of_dtypes_in_a_model_that_is_not_copied_is_torchs_own() -> None:
+    with pytest.raises(RuntimeError, match="dtype"):
+        harness.score(Casting(), "gradient", batches=data())

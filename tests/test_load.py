@@ -95,3 +95,10 @@ def test_masks_of_another_network_are_refused(tmp_path: Path, name: str) -> None
     model = Mlp([4]).build((3,), 2)
     assert name in refusal(to_torch_prune, model, {"fc2.bias": torch.ones(2), **masks})
     assert not list(model.buffers())  # nothing is half done
+
+
+def test_weights_that_are_alive_where_their_mask_prunes_them_are_refused(tmp_path: Path) -> None:
+    mask = MASK.clone()
+    mask[1] = False
+    folder = run_with(tmp_path, stored(), {"fc1.weight": mask})
+    assert "fc1.weight has 3 weights that are not 0" in refusal(harness.load, folder)

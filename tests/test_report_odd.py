@@ -201,3 +201,10 @@ def test_models_whose_names_differ_in_marks_alone_have_files_of_their_own(tmp_pa
     paths = report(tmp_path)
     assert len(set(paths)) == len(paths)
     assert {"accuracy-a_b-digits.tex", "accuracy-a_b-digits-2.tex"} <= {p.name for p in paths}
+
+
+def test_a_survey_whose_sizes_are_all_unknown_is_reported(tmp_path: Path) -> None:
+    unknown = {"compression": None, "speedup": None, "density": None, "density_of_weights": None}
+    for seed in range(2):
+        write_run(tmp_path / str(seed), dense(seed=seed, **unknown), make(seed=seed, **unknown))
+    assert report(tmp_path)

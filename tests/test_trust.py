@@ -145,3 +145,10 @@ def test_the_module_that_is_allowed_bounds_what_is_its_own() -> None:
     with pytest.raises(ValueError, match=r"nets\.other is not defined in my_pkg\.nets but in my_p"):
         check_parts({"_target_": "my_pkg.nets.other.Other"}, ["my_pkg.nets"])
     check_parts({"_target_": "my_pkg.nets.other.Other"}, ["my_pkg.nets", "my_pkg.other"])
+
+
+@pytest.mark.parametrize("trust", ["harness", ["my_pkg", "harness.files"]])
+def test_the_harness_itself_cannot_be_allowed_whole(trust: Any, tmp_path: Path) -> None:
+    write = {"_target_": "harness.files.write_whole", "path": str(tmp_path / "x"), "content": "x"}
+    with pytest.raises(ValueError, match="trust must name modules of your own"):
+        check_parts({"model": write}, trust)

@@ -66,6 +66,8 @@ def write_figures(survey: Survey, out: Path) -> list[Path]:
 
 def _accuracy(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
     axes = measured(section.pruned)
+    if not axes:
+        return []
     figure, panels = _panels(section, len(axes))
     for panel, axis in zip(panels, axes, strict=True):
         for _, row in section.dense.iterrows():
@@ -97,9 +99,9 @@ def _published(panel: Axes, section: Section, axis: Axis) -> None:
 
 
 def _change(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
-    if section.pruned["change_points_mean"].isna().all():
-        return []
     axes = [axis for axis in measured(section.pruned) if axis.ratio]
+    if not axes or section.pruned["change_points_mean"].isna().all():
+        return []
     figure, panels = _panels(section, len(axes))
     for panel, axis in zip(panels, axes, strict=True):
         panel.axhline(0, color=DENSE_COLOUR, linewidth=1)

@@ -49,6 +49,25 @@ def in_float32(model: nn.Module) -> nn.Module:
     return whole
 
 
+@contextmanager
+def naming_casts(model: nn.Module, whole: nn.Module) -> Iterator[None]:
+    """An error of torch inside, of a copy `whole` that casts by itself, names the cast instead.
+
+    Raises:
+        ValueError: in place of what torch says of two dtypes.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if whole is model or "dtype" not in str(error).lower():
+            raise
+        raise ValueError(
+            f"{type(model).__name__} holds half precision, so a copy of it in float32 is scored, "
+            f"and its forward casts to another dtype ({str(error).splitlines()[0]}); cast to the "
+            "dtype of the weights there (x.to(self.weight.dtype)), or give model.float()"
+        ) from error
+
+
 def _is_narrow(tensor: Tensor) -> bool:
     return tensor.dtype in (torch.float16, torch.bfloat16)
 

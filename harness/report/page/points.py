@@ -17,7 +17,8 @@ def rows(section: Section, curves: pd.DataFrame) -> dict[str, Rows]:
     """By the names that harness.report.page.charts gives them."""
     axes = measured(section.pruned)
     fronts = {axis.name: front(section.pruned, axis.column) for axis in axes if axis.ratio}
-    marked = pd.DataFrame({f"front_{name}": on for name, on in fronts.items()})
+    columns = {f"front_{name}": on for name, on in fronts.items()}
+    marked = pd.DataFrame(columns, index=section.pruned.index)
     flags = marked.to_dict("records")
     return {
         "points": [
