@@ -1,10 +1,10 @@
 """Which parameters a pruning covers: what no rule prunes is named, what it cannot prune refused."""
 
-import copy
 import logging
 import re
 from collections.abc import Iterable, Iterator
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
@@ -38,16 +38,21 @@ def check_alive_nowhere(units: Units, graph: Graph) -> None:
 def in_use(units: Units, model: nn.Module, sample: Tensor, graph: Graph) -> Units:
     """The units less those of layers that work in training only, such as an auxiliary head.
 
-    Those are named in the log; so are layers that this pass did not call and that stay in.
+    Those are named in the log, whatever the size of the sample; so are layers that this pass did
+    not call and that stay in. Where no pass in training mode runs, nobody can tell the two apart:
+    layers that this pass did not call then stay whole.
     """
     idle = [name for name in units if name not in graph.order]
-    training = _used_in_training(model, sample) if idle else set()
-    if helpers := [name for name in idle if name in training]:
-        LOG.warning(
-            "%s left whole: used in training only, no part of the network that is measured (%s)",
-            _layers(helpers), _share(model, helpers),
-        )  # fmt: skip
-    if uncalled := [name for name in idle if name not in training]:
+    training, failure = _used_in_training(model, sample) if idle else (set[str](), None)
+    helpers = [name for name in idle if failure or name in training]
+    if helpers:
+        why = (
+            f"a forward pass of a sample calls them not, and one in training mode fails: {failure}"
+            if failure
+            else "used in training only, no part of the network that is measured"
+        )
+        LOG.warning("%s left whole: %s (%s)", _layers(helpers), why, _share(model, helpers))
+    if uncalled := [name for name in idle if name not in helpers]:
         LOG.warning(
             "%s pruned although a forward pass of a sample calls them not (%s)",
             _layers(uncalled), _share(model, uncalled),
@@ -134,10 +139,15 @@ def _layers(names: Iterable[str]) -> str:
     return ", ".join(name.removesuffix(".weight") for name in names)
 
 
-def _used_in_training(model: nn.Module, sample: Tensor) -> set[str]:
-    """Weights that a forward pass in training mode uses; none if it cannot run."""
-    try:
-        trace = trace_of(copy.deepcopy(model).train(), sample, training=True)
-    except (RuntimeError, ValueError, TypeError):
-        return set()
-    return {use.weight for use in trace.uses}
+def _used_in_training(model: nn.Module, sample: Tensor) -> tuple[set[str], str | None]:
+    """Weights that a forward pass in training mode uses, or why none runs."""
+    failure = None
+    # Norms over a batch need two samples; what is made for one sample takes no more.
+    for inputs in [sample] if len(sample) != 1 else [torch.cat([sample, sample]), sample]:
+        try:
+            trace = trace_of(model, inputs, training=True)
+        except Exception as error:  # whatever a foreign forward raises (an assertion, a KeyError)
+            failure = failure or f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            return {use.weight for use in trace.uses}, None
+    return set(), failure

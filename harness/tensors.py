@@ -154,7 +154,14 @@ def distinct(tensor: Tensor) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
-    """Eval mode inside; every module's own mode and buffers again outside, also after an error.
+    """Eval mode inside; every module's own mode and buffers again outside, also after an error."""
+    with in_mode(model, training=False):
+        yield
+
+
+@contextmanager
+def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """This mode inside; every module's own mode and buffers again outside, also after an error.
 
     Buffers, because the forward of some networks writes to them in eval mode too (counters, the
     state of spiking or recurrent units): looking at a network must not change it.
@@ -162,12 +169,12 @@ def evaluating(model: nn.Module) -> Iterator[None]:
     # Module by module: model.train() would also wake up the parts that are frozen in eval mode.
     modes = [(module, module.training) for module in model.modules()]
     with keeping_buffers(model):
-        model.eval()
+        model.train() if training else model.eval()
         try:
             yield
         finally:
-            for module, training in modes:
-                module.training = training
+            for module, before in modes:
+                module.training = before
 
 
 @contextmanager

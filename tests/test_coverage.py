@@ -198,6 +198,38 @@ def test_a_head_that_works_in_training_only_is_left_whole_and_named(
     assert "idle pruned although a forward pass of a sample calls them not" in caplog.text
 
 
+def test_a_head_stays_whole_whatever_the_sample_and_what_a_module_keeps(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Auxiliary()
+    model.i = nn.Sequential(model.i, nn.BatchNorm1d(4))  # type: ignore[assignment]
+    model.aux.register_forward_pre_hook(lambda module, inputs: setattr(module, "last", inputs[0]))
+    model.i.register_forward_hook(lambda module, inputs, output: setattr(module, "last", output))
+    for inputs in (INPUTS, INPUTS[:1]):
+        caplog.clear()
+        masks = harness.prune(model, 0.5, example_input=inputs)
+        assert sorted(masks) == ["i.0.weight", "idle.weight", "o.weight"]
+        assert "aux left whole: used in training only" in caplog.text
+        assert model.i[1].num_batches_tracked == 0 and model.training
+
+
+def test_layers_stay_whole_where_no_pass_in_training_mode_tells_what_is_a_head(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    model = Auxiliary()
+
+    def needs_targets(module: nn.Module, inputs: object) -> None:
+        assert not module.training, "targets are missing"
+
+    model.register_forward_pre_hook(needs_targets)
+    masks = harness.prune(model, 0.5, example_input=INPUTS)
+    assert sorted(masks) == ["i.weight", "o.weight"]
+    assert (
+        "aux, idle left whole: a forward pass of a sample calls them not, and one in training "
+        "mode fails: AssertionError: targets are missing" in caplog.text
+    )
+
+
 def test_a_language_head_that_is_no_embedding_is_named(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 9))

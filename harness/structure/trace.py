@@ -1,7 +1,6 @@
 """What one forward pass does with a network's parameters: torch's operators as they are called."""
 
 from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ from harness.structure.joined import Joined
 from harness.structure.place import place, storage, tensors_in
 from harness.structure.track import Track, moved, pointwise, product
 from harness.structure.undisturbed import undisturbed, writable
-from harness.tensors import evaluating
+from harness.tensors import in_mode
 
 INPUT = "the network's input"  # among the feeders of a layer or a norm
 
@@ -76,14 +75,13 @@ class Trace:
 def trace_of(model: nn.Module, sample: Tensor, training: bool = False) -> Trace:
     """Runs the model once on `sample` (samples, ...); the model comes back as it was.
 
-    training: in the modes that its modules have, not in eval mode.
+    training: in training mode, not in eval mode.
 
     Below autograd, so that what runs without gradients (a reentrant checkpoint, a custom function)
     is seen too.
     """
     recorder = _Recorder(model, sample)
-    mode = nullcontext() if training else evaluating(model)
-    with undisturbed(model, sample), mode, recorder:
+    with undisturbed(model, sample), in_mode(model, training), recorder:
         outputs = model(recorder.sample)
     recorder.trace.outputs = frozenset().union(*(recorder.fed(t) for t in tensors_in(outputs)))
     return recorder.trace
