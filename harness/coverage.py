@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -35,14 +35,16 @@ def check_alive_nowhere(units: Units, graph: Graph) -> None:
             )
 
 
-def in_use(units: Units, model: nn.Module, sample: Tensor, graph: Graph) -> Units:
+def in_use(
+    units: Units, known: Iterable[str], model: nn.Module, sample: Tensor, graph: Graph
+) -> Units:
     """The units less those of layers that work in training only, such as an auxiliary head.
 
-    Those are named in the log, whatever the size of the sample; so are layers that this pass did
-    not call and that stay in. Where no pass in training mode runs, nobody can tell the two apart:
+    Those of the `known` layers are named in the log, whatever the size of the sample; so are others
+    that this pass did not call. Where no pass in training mode runs, nobody can tell the two apart:
     layers that this pass did not call then stay whole.
     """
-    idle = [name for name in units if name not in graph.order]
+    idle = [name for name in known if name not in graph.order]
     training, failure = _used_in_training(model, sample) if idle else (set[str](), None)
     helpers = [name for name in idle if failure or name in training]
     if helpers:
@@ -52,17 +54,22 @@ def in_use(units: Units, model: nn.Module, sample: Tensor, graph: Graph) -> Unit
             else "used in training only, no part of the network that is measured"
         )
         LOG.warning("%s left whole: %s (%s)", _layers(helpers), why, _share(model, helpers))
-    if uncalled := [name for name in idle if name not in helpers]:
-        LOG.warning(
-            "%s pruned although a forward pass of a sample calls them not (%s)",
-            _layers(uncalled), _share(model, uncalled),
-        )  # fmt: skip
+    uncalled = [name for name in idle if name not in helpers]
+    for names, what in (
+        ([n for n in uncalled if n in units], "pruned although a forward pass of a sample calls"),
+        ([n for n in uncalled if n not in units], "left whole: a forward pass of a sample calls"),
+    ):
+        if names:
+            LOG.warning("%s %s them not (%s)", _layers(names), what, _share(model, names))
     return {name: along for name, along in units.items() if name not in helpers}
 
 
-def tell_uncovered(model: nn.Module) -> None:
-    """Names in the log what no rule covers, together: families of parameters and their shares."""
-    found = ", ".join(_uncovered(model))
+def tell_uncovered(model: nn.Module, covered: Container[str]) -> None:
+    """Names in the log what no rule covers, together: families of parameters and their shares.
+
+    covered: weights that the structure prunes, or leaves whole by a rule or a reason of its own.
+    """
+    found = ", ".join(_uncovered(model, covered))
     if found:
         LOG.warning("no rule prunes these parameters, which stay dense: %s", found)
 
@@ -90,9 +97,9 @@ def tell_unseen(units: Units, model: nn.Module) -> None:
         )  # fmt: skip
 
 
-def _uncovered(model: nn.Module) -> Iterator[str]:
+def _uncovered(model: nn.Module, covered: Container[str]) -> Iterator[str]:
     small: list[str] = []
-    for family, names in _families(model).items():
+    for family, names in _families(model, covered).items():
         if not _is_large(model, names):
             small += names
             continue
@@ -103,16 +110,15 @@ def _uncovered(model: nn.Module) -> Iterator[str]:
         yield f"{len(small)} smaller ones, such as {small[0]} ({_share(model, small)})"
 
 
-def _families(model: nn.Module) -> dict[str, list[str]]:
+def _families(model: nn.Module, covered: Container[str]) -> dict[str, list[str]]:
     """Parameters that no rule covers, by their name without its numbers."""
-    prunable = prunable_layers(model)
     by_rule = {id(p) for m in model.modules() if isinstance(m, BY_RULE) for p in m.parameters()}
     widths = {size for p in model.parameters() if _is_wide(p) for size in p.shape}
     found: dict[str, list[str]] = {}
     for name, parameter in model.named_parameters():
         # One entry for each channel: a bias or the scale of a norm, whatever class holds it.
         by_channel = not _is_wide(parameter) and parameter.numel() in widths | {1}
-        if not (name in prunable or id(parameter) in by_rule or by_channel):
+        if not (name in covered or id(parameter) in by_rule or by_channel):
             found.setdefault(re.sub(r"\d+", "*", name), []).append(name)
     return found
 

@@ -35,10 +35,13 @@ def units_of(structure: Structure, model: nn.Module, sample: Tensor, graph: Grap
     Raises:
         ValueError: there are none.
     """
-    tell_uncovered(model)
+    known = known_to(structure, model)
+    # A structure of whole units never removes an output, whatever the kind of its layer.
+    spared = graph.outputs if graph and structure.granularity == "unit" else ()
+    tell_uncovered(model, {*known, *spared})
     units = structure.units(model, sample)
     if graph is not None:
-        units = in_use(units, model, sample, graph)
+        units = in_use(units, known, model, sample, graph)
     if not units:
         raise ValueError("nothing to prune: all layers that this structure prunes are idle")
     return units

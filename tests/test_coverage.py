@@ -173,63 +173,6 @@ def test_nothing_is_named_where_rules_cover_all(caplog: pytest.LogCaptureFixture
     assert not caplog.messages
 
 
-class Auxiliary(nn.Module):
-    """A head that works in training only, and a layer that nobody calls."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.i, self.o = nn.Linear(8, 4), nn.Linear(4, 3)
-        self.aux, self.idle = nn.Linear(4, 3), nn.Linear(4, 3)
-
-    def forward(self, x: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-        x = self.i(x)
-        return (self.o(x), self.aux(x)) if self.training else self.o(x)
-
-
-def test_a_head_that_works_in_training_only_is_left_whole_and_named(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    masks = harness.prune(Auxiliary().train(), 0.5, example_input=INPUTS)
-    assert sorted(masks) == ["i.weight", "idle.weight", "o.weight"]
-    assert "aux left whole: used in training only" in caplog.text
-    assert "aux.weight" not in harness.prune(
-        Auxiliary().train(), 0.5, example_input=INPUTS, exclude=["aux"]
-    )
-    assert "idle pruned although a forward pass of a sample calls them not" in caplog.text
-
-
-def test_a_head_stays_whole_whatever_the_sample_and_what_a_module_keeps(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    model = Auxiliary()
-    model.i = nn.Sequential(model.i, nn.BatchNorm1d(4))  # type: ignore[assignment]
-    model.aux.register_forward_pre_hook(lambda module, inputs: setattr(module, "last", inputs[0]))
-    model.i.register_forward_hook(lambda module, inputs, output: setattr(module, "last", output))
-    for inputs in (INPUTS, INPUTS[:1]):
-        caplog.clear()
-        masks = harness.prune(model, 0.5, example_input=inputs)
-        assert sorted(masks) == ["i.0.weight", "idle.weight", "o.weight"]
-        assert "aux left whole: used in training only" in caplog.text
-        assert model.i[1].num_batches_tracked == 0 and model.training
-
-
-def test_layers_stay_whole_where_no_pass_in_training_mode_tells_what_is_a_head(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    model = Auxiliary()
-
-    def needs_targets(module: nn.Module, inputs: object) -> None:
-        assert not module.training, "targets are missing"
-
-    model.register_forward_pre_hook(needs_targets)
-    masks = harness.prune(model, 0.5, example_input=INPUTS)
-    assert sorted(masks) == ["i.weight", "o.weight"]
-    assert (
-        "aux, idle left whole: a forward pass of a sample calls them not, and one in training "
-        "mode fails: AssertionError: targets are missing" in caplog.text
-    )
-
-
 def test_a_language_head_that_is_no_embedding_is_named(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 9))
