@@ -14,7 +14,10 @@ from rich.progress import Progress
 from harness.files import CannotWrite, write_whole
 from harness.redaction import redacted, restored
 
-Entry = tuple[str, int, int, str]  # name below the root, bytes, time of change in ns, SHA-256
+# How a file stands, links followed: bytes, times of change of its content and of its facts in ns,
+# inode. The last two tell a link that leads elsewhere, and a time that was set back.
+State = tuple[int, int, int, int]
+Entry = tuple[str, State, str]  # name below the root, SHA-256
 MANY, LARGE = 10_000, 2**28  # files, bytes, from which on a bar is shown
 
 
@@ -23,8 +26,8 @@ class Manifest:
     """What data were read from when they had this digest.
 
     code: digest of what read them. root: of the names, without links, as redacted. folders: name
-    below the root to time of change in ns, of all in which a file of theirs may appear; empty if
-    nobody knows these. Nothing on disk: both are empty.
+    below the root to time of change of its facts in ns, of all in which a file of theirs may appear;
+    empty if nobody knows these. Nothing on disk: both are empty.
     """
 
     sha256: str
@@ -52,7 +55,7 @@ class Manifest:
             ValueError: a file is missing or cannot be read.
         """
         is_same = before is not None and restored(before.root) == root
-        known = {entry[:3]: entry[3] for entry in before.files} if before and is_same else {}
+        known = {entry[:2]: entry[2] for entry in before.files} if before and is_same else {}
         try:
             entries = list(_entries(root, names, known, shows))
         except OSError as error:
@@ -62,7 +65,7 @@ class Manifest:
         homes = {os.path.realpath(os.path.join(root, os.path.dirname(name))) for name in names}
         told = watched if homes <= watched.keys() else {}
         folders = {os.path.relpath(folder, root): time for folder, time in told.items()}
-        lines = (f"{json.dumps(name)} {size} {sha}\n" for name, size, _, sha in entries)
+        lines = (f"{json.dumps(name)} {state[0]} {sha}\n" for name, state, sha in entries)
         digest = hashlib.sha256("".join(lines).encode()).hexdigest()
         return cls(digest, code, redacted(root), folders, entries)
 
@@ -73,15 +76,14 @@ class Manifest:
 
     @property
     def holds(self) -> bool:
-        """Whether all files and folders are as they were, by size and time of change."""
+        """Whether all files are as they were by their states, and folders by their times."""
         root = restored(self.root)
         try:
             for name, time in self.folders.items():
-                if os.stat(os.path.join(root, name)).st_mtime_ns != time:
+                if os.stat(os.path.join(root, name)).st_ctime_ns != time:
                     return False
-            for name, size, time, _ in self.files:
-                found = os.stat(os.path.join(root, name))
-                if (found.st_size, found.st_mtime_ns) != (size, time):
+            for name, state, _ in self.files:
+                if _state(os.path.join(root, name)) != state:
                     return False
         except OSError:
             return False
@@ -101,7 +103,8 @@ class Manifest:
         """None if there is none that can be read."""
         try:
             found = json.loads(file.read_text())
-            return cls(**{**found, "files": [tuple(entry) for entry in found["files"]]})
+            files = [(name, tuple(state), sha) for name, state, sha in found["files"]]
+            return cls(**{**found, "files": files})
         except (OSError, ValueError, TypeError, KeyError):
             return None
 
@@ -126,10 +129,10 @@ def _below(root: Path, home: Path) -> str:
 
 
 def folders_of(places: Iterable[str], apart: str) -> dict[str, int]:
-    """Times of change in ns of the places and of all folders below them, without those in `apart`;
+    """Times of change (of facts, which no one sets back) in ns of the places and of all folders below them, without those in `apart`;
     of a place that is a file: of its folder. All are paths without links; links are followed."""
     left = [place for place in places if os.path.isdir(place)]
-    found = {home: os.stat(home).st_mtime_ns for home in map(os.path.dirname, {*places} - {*left})}
+    found = {home: os.stat(home).st_ctime_ns for home in map(os.path.dirname, {*places} - {*left})}
     seen = {apart}
     while left:
         folder = left.pop()
@@ -137,32 +140,36 @@ def folders_of(places: Iterable[str], apart: str) -> dict[str, int]:
             continue
         seen.add(folder)
         with suppress(OSError):  # no longer there, or not to be read by a data set either
-            found[folder] = os.stat(folder).st_mtime_ns
+            found[folder] = os.stat(folder).st_ctime_ns
             with os.scandir(folder) as entries:
                 inner = [(each.is_symlink(), each.path) for each in entries if each.is_dir()]
             left += [os.path.realpath(path) if is_link else path for is_link, path in inner]
     return found
 
 
+def _state(path: str) -> State:
+    found = os.stat(path)
+    return found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino
+
+
 def _entries(
-    root: str, names: Sequence[str], known: Mapping[tuple[str, int, int], str], shows: bool
+    root: str, names: Sequence[str], known: Mapping[tuple[str, State], str], shows: bool
 ) -> Iterator[Entry]:
-    sizes = [os.stat(os.path.join(root, name)) for name in names]
-    states = [(name, at.st_size, at.st_mtime_ns) for name, at in zip(names, sizes, strict=True)]
-    new = [state for state in states if state not in known]
+    states = [(name, _state(os.path.join(root, name))) for name in names]
+    new = [each for each in states if each not in known]
     with _bar(new, shows) as advance:
-        for state in states:
-            if state not in known:
-                with open(os.path.join(root, state[0]), "rb") as file:
-                    yield *state, hashlib.file_digest(file, "sha256").hexdigest()
-                advance(state[1])
+        for name, state in states:
+            if (name, state) not in known:
+                with open(os.path.join(root, name), "rb") as file:
+                    yield name, state, hashlib.file_digest(file, "sha256").hexdigest()
+                advance(state[0])
             else:
-                yield *state, known[state]
+                yield name, state, known[name, state]
 
 
 @contextmanager
-def _bar(new: Sequence[tuple[str, int, int]], shows: bool) -> Iterator[Callable[[int], None]]:
-    total = sum(size for _, size, _ in new)
+def _bar(new: Sequence[tuple[str, State]], shows: bool) -> Iterator[Callable[[int], None]]:
+    total = sum(state[0] for _, state in new)
     if not shows or (len(new) < MANY and total < LARGE):
         yield lambda size: None
         return

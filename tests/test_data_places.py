@@ -1,5 +1,6 @@
 """A kept digest of data counts only where it is sure which files are read, here and now."""
 
+import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,3 +121,32 @@ def test_folders_behind_links_are_watched_once_and_results_are_not(base: Path) -
     assert found.keys() == {f"{base}/{name}{each}" for name in ("one", "two") for each in inner}
     file = str(base / "one" / "set" / "full" / "a.bin")
     assert folders_of([file], "").keys() == {f"{base}/one/set/full"}
+
+
+def test_a_link_to_another_file_of_the_same_size_and_time_is_noticed(base: Path) -> None:
+    file = base / "one" / "set" / "full" / "a.bin"
+    other = base / "two" / "set" / "full" / "a.bin"
+    shutil.move(file, base / "first.bin")
+    shutil.copystat(base / "first.bin", other)
+    file.symlink_to(base / "first.bin")
+    times = [os.stat(file.parent), os.stat(file)]
+    config = config_of(base, root=str(base / "one" / "set"))
+    first = digest_of(config)
+    assert kept_digest(config) == first
+
+    file.unlink()
+    file.symlink_to(other)
+    os.utime(file.parent, ns=(times[0].st_atime_ns, times[0].st_mtime_ns))
+    assert os.stat(file).st_mtime_ns == times[1].st_mtime_ns
+    assert kept_digest(config) is None
+    assert digest_of(config) != first
+
+
+def test_a_file_that_is_changed_in_place_and_whose_time_is_set_back_is_noticed(base: Path) -> None:
+    file = base / "one" / "set" / "full" / "a.bin"
+    config = config_of(base, root=str(base / "one" / "set"))
+    first, before = digest_of(config), os.stat(file)
+    file.write_bytes(b"9")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+    assert kept_digest(config) is None
+    assert digest_of(config) != first

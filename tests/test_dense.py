@@ -22,7 +22,7 @@ from harness.tensors import Tensors, copied
 from harness.training.journal import Journal
 from harness.training.loop import Loop
 from harness.training.setting import Hooks, Setting
-from harness.training.states import build_seeded, load_weights
+from harness.training.states import build_seeded, load_weights, store, stored
 
 
 def plain(epochs: int) -> Tensors:
@@ -209,3 +209,15 @@ def test_a_step_beyond_dense_training_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"step 17 is not in dense .* 4 epochs of 4 st.*16 in"):
         dense(tmp_path).at(Moment(0, 17))
     assert dense(tmp_path).settled(Moment(0, 16)) == Moment(4)
+
+
+def test_a_state_whose_numbers_are_read_as_others_is_damaged(tmp_path: Path) -> None:
+    file = tmp_path / "state.safetensors"
+    state = {"weight": torch.tensor([[1.0, 2.0]])}
+    store(file, state, "note")
+    assert stored(file) is not None
+    whole = file.read_bytes()
+    for before, after in (('"F32"', '"I32"'), ('"shape":[1,2]', '"shape":[2,1]'), ("note", "Note")):
+        file.write_bytes(whole.replace(before.encode(), after.encode()))
+        assert file.read_bytes() != whole
+        assert stored(file) is None, after

@@ -1,5 +1,6 @@
 """A config of one's own that has the name of a shipped one is never left out in silence."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,10 @@ def test_another_ending_than_the_one_that_is_read_is_refused(own: Path, ending: 
         check_names([own])
 
 
-@pytest.mark.parametrize("way", ["--config-dir={}", "hydra.searchpath=[file://{}]"])
+WAYS = ["--config-dir={}", "hydra.searchpath=[file://{}]", "hydra.searchpath=[pkg://conf]"]
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("more", [[], ["-m", "seed=0,1"]])
 def test_a_run_and_a_sweep_do_not_start(
     own: Path,
@@ -51,6 +55,9 @@ def test_a_run_and_a_sweep_do_not_start(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     (own / "model" / "mlp.yaml").write_text("hidden: [3]\n")
+    (own / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(own.parent)
+    monkeypatch.delitem(sys.modules, "conf", raising=False)
     runs = own.parent / "runs"
     assert run_main(monkeypatch, *more, way.format(own), *TINY, f"runs={runs}") == 2
     (line,) = capfd.readouterr().err.splitlines()

@@ -2,9 +2,12 @@
 
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from importlib import resources
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra.conf import HydraConf
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig
@@ -55,6 +58,24 @@ def check_names(folders: Iterable[Path]) -> None:
                     f"{file} would not be read: it has the name of {shipped}, which comes with the "
                     f"harness{ending}; {rename} a name of its own, and choose that"
                 )
+
+
+def sources_of(hydra: HydraConf) -> list[Path]:
+    """Folders of configs, in whatever way they were given (file://, pkg://), without Hydra's own."""
+    sources = (one for one in hydra.runtime.config_sources if one.provider != "hydra")
+    found = (_folder(source.schema, source.path) for source in sources)
+    return [folder for folder in found if folder is not None]
+
+
+def _folder(schema: str, path: str) -> Path | None:
+    if schema == "file":
+        return Path(path)
+    if schema != "pkg":  # of classes, which are no files
+        return None
+    with suppress(ImportError, ValueError, TypeError):  # Hydra says that it is not there
+        folder = Path(str(resources.files(path.replace("/", "."))))
+        return folder if folder.is_dir() else None
+    return None
 
 
 def without_nulls(arguments: Sequence[str]) -> list[str]:

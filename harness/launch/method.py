@@ -9,6 +9,7 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
+from harness.launch.compose import sources_of
 from harness.launch.paths import CONF
 
 # Groups that every method chooses from; they name a run that is no method's.
@@ -144,9 +145,8 @@ def _read(file: Path) -> Method:
 
 
 def _files(hydra: HydraConf) -> Iterator[Path]:
-    for source in hydra.runtime.config_sources:
-        if source.schema == "file":
-            yield from (Path(source.path) / "method").glob("*.yaml")
+    for folder in sources_of(hydra):
+        yield from (folder / "method").glob("*.yaml")
 
 
 def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -29,7 +29,7 @@ from harness.launch.grid import effective, points
 from harness.launch.local import Workers
 from harness.launch.plan import Plan, inside
 from harness.launch.planned import planned
-from harness.launch.point import Point, sources_of, sweep_folder
+from harness.launch.point import Point, sweep_folder
 from harness.launch.remembered import key_of, remembered
 from harness.launch.slurm import Jobs
 from harness.launch.variables import as_written, plain

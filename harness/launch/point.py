@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness.identity import Config, run_hash, scientific
 from harness.launch.build import build_part
 from harness.launch.code import code_of
-from harness.launch.compose import check_names
+from harness.launch.compose import check_names, sources_of
 from harness.launch.method import method_of
 from harness.launch.variables import as_written, resolved
 from harness.names import check_name
@@ -169,11 +169,6 @@ def point_of(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> Point:
     given = [one.path for one in hydra.runtime.config_sources if one.provider == "command-line"]
     options = [f"--config-dir={path}" for path in given]
     return Point(config, choices, name, label, list(said["task"]), command, options=options)
-
-
-def sources_of(hydra: HydraConf) -> list[Path]:
-    """Folders of configs."""
-    return [Path(one.path) for one in hydra.runtime.config_sources if one.schema == "file"]
 
 
 @cache

@@ -1,6 +1,7 @@
 """States of networks: new ones from a seed, stored ones with a checksum, ones that a user gives."""
 
 import hashlib
+import json
 from collections.abc import Callable
 from pathlib import Path
 from pickle import UnpicklingError
@@ -52,10 +53,11 @@ def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def _checksum(state: Tensors, note: str) -> str:
-    parts = hashlib.sha256(note.encode())
-    for name in sorted(state):
-        parts.update(name.encode())
-        parts.update(state[name].cpu().view(-1).view(torch.uint8).numpy().tobytes())
+    """SHA-256 over all that is loaded: the note, and name, dtype, shape and bytes of each tensor."""
+    parts = hashlib.sha256(json.dumps(note).encode())
+    for name, value in sorted(state.items()):
+        parts.update(json.dumps([name, str(value.dtype), [*value.shape]]).encode())
+        parts.update(value.cpu().view(-1).view(torch.uint8).numpy().tobytes())
     return parts.hexdigest()
 
 
