@@ -26,8 +26,8 @@ class Manifest:
     """What data were read from when they had this digest.
 
     code: digest of what read them. root: of the names, without links, as redacted. folders: name
-    below the root to time of change of its facts in ns, of all in which a file of theirs may appear;
-    empty if nobody knows these. Nothing on disk: both are empty.
+    below the root to time of change in ns, of all in which a file of theirs may appear; empty if
+    nobody knows these. Nothing on disk: both are empty.
     """
 
     sha256: str
@@ -129,8 +129,11 @@ def _below(root: Path, home: Path) -> str:
 
 
 def folders_of(places: Iterable[str], apart: str) -> dict[str, int]:
-    """Times of change (of facts, which no one sets back) in ns of the places and of all folders below them, without those in `apart`;
-    of a place that is a file: of its folder. All are paths without links; links are followed."""
+    """Times of change in ns of the places and of all folders below them, without those in `apart`:
+    those of their facts, which nobody can set back.
+
+    Of a place that is a file: of its folder. All are paths without links; links are followed.
+    """
     left = [place for place in places if os.path.isdir(place)]
     found = {home: os.stat(home).st_ctime_ns for home in map(os.path.dirname, {*places} - {*left})}
     seen = {apart}

@@ -61,7 +61,7 @@ def check_names(folders: Iterable[Path]) -> None:
 
 
 def sources_of(hydra: HydraConf) -> list[Path]:
-    """Folders of configs, in whatever way they were given (file://, pkg://), without Hydra's own."""
+    """Folders of configs, however they were given (file://, pkg://), without Hydra's own."""
     sources = (one for one in hydra.runtime.config_sources if one.provider != "hydra")
     found = (_folder(source.schema, source.path) for source in sources)
     return [folder for folder in found if folder is not None]

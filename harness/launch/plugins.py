@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness.files import write_json
 from harness.launch import search, sweep
 from harness.launch.asked import Asked, lines_of_shell
-from harness.launch.compose import check_names, without_nulls
+from harness.launch.compose import check_names, sources_of, without_nulls
 from harness.launch.data import DigestOf, kept_digest, with_data
 from harness.launch.devices import devices_of
 from harness.launch.engine import Engine

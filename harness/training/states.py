@@ -53,7 +53,7 @@ def build_seeded(build: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 
 def _checksum(state: Tensors, note: str) -> str:
-    """SHA-256 over all that is loaded: the note, and name, dtype, shape and bytes of each tensor."""
+    """SHA-256 over the note, and name, dtype, shape and bytes of each tensor."""
     parts = hashlib.sha256(json.dumps(note).encode())
     for name, value in sorted(state.items()):
         parts.update(json.dumps([name, str(value.dtype), [*value.shape]]).encode())
