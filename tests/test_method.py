@@ -46,7 +46,9 @@ def named(conf: Path, config: dict[str, Any] | None = None, **choices: str) -> t
     """Whoever chooses a method asks for it by name."""
     hydra: Any = SimpleNamespace(
         overrides=SimpleNamespace(task=[f"{k}={v}" for k, v in choices.items()]),
-        runtime=SimpleNamespace(config_sources=[SimpleNamespace(schema="file", path=str(conf))]),
+        runtime=SimpleNamespace(
+            config_sources=[SimpleNamespace(schema="file", provider="main", path=str(conf))]
+        ),
     )
     return method_of(CHOICES | choices, CONFIG | (config or {}), hydra)
 
