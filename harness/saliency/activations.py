@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
+from harness.recomputation import differentiable_checkpoints
 from harness.saliency.base import Grouping
+from harness.saliency.derivatives import gradients_of
 from harness.saliency.evidence import checked, zeros
 from harness.tensors import PRUNABLE, Batch, Loss, Mean, Tensors, evaluating, prunable_layers
 
@@ -83,11 +85,18 @@ def mean_of_gates(
         # A product of its own, so that what the model does in place later leaves the map alone.
         return output * gate.view(-1, *[1] * (output.dim() - dim - 1))
 
-    with evaluating(model), torch.enable_grad(), hooked(sources, gated):
+    with (
+        evaluating(model),
+        torch.enable_grad(),
+        differentiable_checkpoints(),
+        hooked(sources, gated),
+    ):
         for inputs, labels in _one_by_one(batches):
             positions.clear()
-            gradients = _gradients(loss(model(inputs), labels), gates)
-            tally.add({name: measure(gradients[name], count) for name, count in positions.items()})
+            value = loss(model(inputs), labels)
+            seen = dict(positions)  # a checkpoint calls its layers once more for the gradients
+            gradients = _gradients(value, gates)
+            tally.add({name: measure(gradients[name], count) for name, count in seen.items()})
     return checked(tally.mean(mean), "gate gradient")
 
 
@@ -184,10 +193,9 @@ def _one_by_one(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def _gradients(value: Tensor, gates: Tensors) -> Tensors:
-    if not value.requires_grad:
-        return {name: torch.zeros_like(gate) for name, gate in gates.items()}
-    found = torch.autograd.grad(value, list(gates.values()), materialize_grads=True)
-    return dict(zip(gates, found, strict=True))
+    if isinstance(value, Tensor) and not value.requires_grad:
+        return {name: torch.zeros_like(gate) for name, gate in gates.items()}  # none on its way
+    return gradients_of(value, gates)
 
 
 @dataclass

@@ -1,16 +1,17 @@
 """What saliencies measure on data. Sums and sample counts, so that ranks can average them."""
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
 
 import torch
 from torch import Tensor, nn
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.finite import is_finite
+from harness.recomputation import differentiable_checkpoints
+from harness.saliency.derivatives import gradients_of
 from harness.tensors import (
     Batch,
     Loss,
@@ -83,7 +84,7 @@ def probing(model: nn.Module, batch_norm: str = "eval") -> Iterator[dict[str, nn
 
     Inside, gradients are on and the model is in eval mode, but for BatchNorm when batch_norm is
     "train". Outside, modes, requires_grad and buffers are as they were, also after an error.
-    Ask torch.autograd.grad for gradients: backward() would write into the model.
+    Ask `gradients_of` for gradients: backward() would write into the model.
 
     Raises:
         ValueError: a weight is complex.
@@ -97,7 +98,7 @@ def probing(model: nn.Module, batch_norm: str = "eval") -> Iterator[dict[str, nn
             )
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    with evaluating(model), torch.enable_grad():
+    with evaluating(model), torch.enable_grad(), differentiable_checkpoints():
         try:
             for norm in norms:
                 norm.train(batch_norm == "train")
@@ -125,10 +126,8 @@ def mean_gradients(
         sums = zeros(dict(parameters))
         samples = 0
         for inputs, labels in batches:
-            gradients = torch.autograd.grad(
-                loss(model(inputs), labels), list(parameters.values()), materialize_grads=True
-            )
-            torch._foreach_add_(list(sums.values()), list(gradients))
+            gradients = gradients_of(loss(model(inputs), labels), parameters)
+            torch._foreach_add_(list(sums.values()), list(gradients.values()))
             samples += len(labels)
     return checked(mean(sums, samples), "gradient")
 
@@ -144,10 +143,7 @@ def sample_gradients(
         for inputs, labels in batches:
             for one in range(len(labels)):
                 value = loss(model(inputs[one : one + 1]), labels[one : one + 1])
-                gradients = torch.autograd.grad(
-                    value, list(parameters.values()), materialize_grads=True
-                )
-                yield dict(zip(parameters, gradients, strict=True))
+                yield gradients_of(value, parameters)
 
 
 def mean_squared_gradients(
@@ -169,33 +165,6 @@ def mean_squared_gradients(
             sums[name].addcmul_(wide(gradient), wide(gradient))
         samples += 1
     return checked(mean(sums, samples), "squared gradient")
-
-
-def hessian_times(
-    gradients: Sequence[Tensor], vector: Tensors, parameters: Mapping[str, Tensor]
-) -> Tensors:
-    """H v by parameter, from gradients that were taken with create_graph, in the same order.
-
-    The graph is kept for further vectors. 0 where the loss is linear in all the parameters.
-    """
-    pairs = [(g, vector[n]) for g, n in zip(gradients, parameters, strict=True) if g.requires_grad]
-    if not pairs:
-        return {name: torch.zeros_like(parameter) for name, parameter in parameters.items()}
-    products = torch.autograd.grad(
-        [gradient for gradient, _ in pairs],
-        list(parameters.values()),
-        [along for _, along in pairs],
-        retain_graph=True,
-        materialize_grads=True,
-    )
-    return dict(zip(parameters, products, strict=True))
-
-
-@contextmanager
-def differentiable_attention() -> Iterator[None]:
-    """Around a forward whose gradient is differentiated: fused attention cannot."""
-    with sdpa_kernel(SDPBackend.MATH):
-        yield
 
 
 def zeros(weights: Mapping[str, Tensor]) -> Tensors:

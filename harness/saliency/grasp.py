@@ -3,14 +3,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor, nn
 
+from harness.saliency.derivatives import differentiable_attention, gradients_of, hessian_times
 from harness.saliency.evidence import (
     check_batch_norm,
     checked,
-    differentiable_attention,
-    hessian_times,
     mean_gradients,
     probing,
     zeros,
@@ -109,15 +107,13 @@ def mean_hessian_product(
     """
     with probing(model, batch_norm) as parameters:
         sums = zeros(dict(parameters))
-        weights = list(parameters.values())
         samples = 0
         for inputs, labels in batches:
             with differentiable_attention():
                 value = loss(model(inputs), labels)
-            gradients = torch.autograd.grad(
-                value, weights, create_graph=True, materialize_grads=True
-            )
-            for name, product in hessian_times(gradients, vector, parameters).items():
+                gradients = gradients_of(value, parameters, create_graph=True)
+                products = hessian_times(gradients, vector, parameters)
+            for name, product in products.items():
                 sums[name] += product
             samples += len(labels)
     return checked(mean(sums, samples), "Hessian-vector product")

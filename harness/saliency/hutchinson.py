@@ -7,10 +7,9 @@ from torch import Tensor, nn
 
 from harness.saliency.base import Grouping
 from harness.saliency.curvature import check_limit, check_memory
+from harness.saliency.derivatives import differentiable_attention, gradients_of, hessian_times
 from harness.saliency.evidence import (
     checked,
-    differentiable_attention,
-    hessian_times,
     probing,
     wide,
     zeros,
@@ -104,9 +103,7 @@ class Hutchinson:
 
     def _add(self, sums: Tensors, value: Tensor, parameters: Mapping[str, Tensor]) -> None:
         """Adds the mean over probes of v * (H v), H of this batch's summed loss."""
-        gradients = torch.autograd.grad(
-            value, list(parameters.values()), create_graph=True, materialize_grads=True
-        )
+        gradients = gradients_of(value, parameters, create_graph=True)
         for probe in range(self.probes):
             signs = self._signs(probe, parameters)
             for name, product in hessian_times(gradients, signs, parameters).items():

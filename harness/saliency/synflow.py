@@ -6,6 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
+from harness.saliency.derivatives import gradients_of
 from harness.saliency.evidence import probing
 from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
 
@@ -97,9 +98,7 @@ def flow_gradients(model: nn.Module, inputs: Tensor) -> Tensors:
     dtype = torch.float64 if inputs.is_floating_point() else inputs.dtype
     ones = torch.ones(1, *inputs.shape[1:], dtype=dtype, device=inputs.device)
     with probing(model) as parameters:
-        flow = model(ones).sum()
-        gradients = torch.autograd.grad(flow, list(parameters.values()), materialize_grads=True)
-    return dict(zip(parameters, gradients, strict=True))
+        return gradients_of(model(ones).sum(), parameters)
 
 
 def _finite(flows: Tensors) -> Tensors:

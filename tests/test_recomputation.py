@@ -1,0 +1,98 @@
+"""A network's scores do not depend on torch.utils.checkpoint, of either kind and wherever it is."""
+
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import CheckpointFunction, checkpoint
+
+import harness
+from harness.saliency.taylor_activation import TaylorActivation
+
+BY_GRADIENTS = ["gradient", "grasp", "synflow", "hutchinson", "fisher", "woodfisher", "movement"]
+TOKENS, LABELS = torch.tensor([[0, 1], [2, 3], [1, 1]]), torch.tensor([0, 2, 1])
+
+
+class Net(nn.Module):
+    """Of a stem that no input with a gradient enters, and a part behind it; both recomputed."""
+
+    def __init__(self, reentrant: bool | None):
+        super().__init__()
+        torch.manual_seed(0)
+        self.reentrant, self.table = reentrant, nn.Embedding(4, 5)
+        self.attention = nn.TransformerEncoderLayer(4, 2, 6, batch_first=True)
+        self.a, self.b, self.c = nn.Linear(5, 4), nn.Linear(4, 6), nn.Linear(6, 3)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        hidden: Tensor = self.recomputed(self.stem, tokens)
+        return self.c(self.recomputed(lambda x: self.b(x).tanh(), hidden))  # type: ignore[no-any-return]
+
+    def stem(self, tokens: Tensor) -> Tensor:
+        found: Tensor = self.recomputed(self.attention, self.a(self.table(tokens)).tanh())
+        return found.mean(1)
+
+    def recomputed(self, part: Any, *inputs: Tensor) -> Any:
+        if self.reentrant is None:
+            return part(*inputs)
+        return checkpoint(part, *inputs, use_reentrant=self.reentrant)
+
+
+@pytest.mark.parametrize("saliency", BY_GRADIENTS)
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_scores_of_weights_are_those_without_checkpoints(saliency: str, reentrant: bool) -> None:
+    plain, found = (
+        harness.score(Net(kind), saliency, batches=[(TOKENS, LABELS)]) for kind in (None, reentrant)
+    )
+    assert all(score.any() and score.equal(found[name]) for name, score in plain.items())
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_scores_of_units_are_those_without_checkpoints(reentrant: bool) -> None:
+    unscaled = TaylorActivation(normalise=False)
+    hidden = "attention.self_attn.out_proj"
+    given: Any = {"batches": [(TOKENS, LABELS)], "structure": "neuron", "exclude": hidden}
+    plain, found = (harness.score(Net(kind), unscaled, **given) for kind in (None, reentrant))
+    assert "a.weight" in plain and all(plain[name].equal(found[name]) for name in plain)
+
+
+def test_checkpoints_are_torchs_own_again_also_after_an_error() -> None:
+    def wrong(outputs: Tensor, labels: Tensor) -> Tensor:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        harness.score(Net(True), "fisher", batches=[(TOKENS, LABELS)], loss=wrong)
+    assert "apply" not in vars(CheckpointFunction)
+
+
+class Foreign(torch.autograd.Function):
+    """A checkpoint of another library."""
+
+    @staticmethod
+    def forward(ctx: Any, inputs: Tensor) -> Tensor:
+        return inputs * 2
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        raise RuntimeError("Checkpointing is not compatible with .grad() or an inputs parameter")
+
+
+@pytest.mark.parametrize("saliency", ["gradient", "taylor_unit"])
+def test_a_checkpoint_of_another_library_is_refused_with_the_way_out(saliency: str) -> None:
+    class Net(nn.Sequential):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return self[1](Foreign.apply(self[0](inputs)))  # type: ignore[no-any-return]
+
+    structure = "neuron" if saliency == "taylor_unit" else "element"
+    data = [(torch.ones(2, 4), torch.tensor([0, 1]))]
+    with pytest.raises(ValueError, match="checkpoint in the forward.*use_reentrant=False"):
+        harness.score(
+            Net(nn.Linear(4, 3), nn.Linear(3, 2)), saliency, batches=data, structure=structure
+        )
+
+
+@pytest.mark.parametrize("end", [Tensor.item, Tensor.detach])
+def test_a_loss_without_a_gradient_is_refused(end: Any) -> None:
+    data = [(torch.ones(2, 4), torch.tensor([0, 1]))]
+    with pytest.raises(ValueError, match="loss has no gradient.*return the tensor"):
+        harness.score(nn.Linear(4, 3), "fisher", batches=data, loss=lambda o, y: end(o.sum()))
