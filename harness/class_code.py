@@ -2,11 +2,17 @@
 
 import dis
 import inspect
+import re
 from collections.abc import Hashable, Iterator
 from functools import cache
 from types import CodeType
 from typing import Any
 
+# Of lists, dicts and sets; those of tensors end in an underscore.
+CHANGES = frozenset(
+    ("append", "extend", "insert", "pop", "popitem", "popleft", "appendleft", "clear", "remove")
+    + ("reverse", "sort", "update", "setdefault", "add", "discard")
+)
 MAKES_BUFFERS = frozenset(("register_buffer", "Buffer"))
 
 
@@ -24,6 +30,24 @@ def assigned(kind: Hashable) -> frozenset[str]:
     """
     steps = (step for code in _codes(kind) for step in dis.get_instructions(code))
     return frozenset(step.argval for step in steps if step.opname in ("STORE_ATTR", "DELETE_ATTR"))
+
+
+@cache
+def changes_in_place(kind: Hashable) -> bool:
+    """Whether methods of a class beside its constructor may write to lists, dicts or tensors.
+
+    >>> class Notes:
+    ...     def forward(self):
+    ...         self.seen[0] = 1
+    >>> changes_in_place(Notes)
+    True
+    """
+    return any(map(_changes_in_place, _codes(kind)))
+
+
+def _changes_in_place(code: CodeType) -> bool:
+    named = CHANGES & set(code.co_names) or any(re.search("[^_]_$", name) for name in code.co_names)
+    return bool(named) or any(step.opname == "STORE_SUBSCR" for step in dis.get_instructions(code))
 
 
 @cache

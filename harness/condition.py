@@ -4,17 +4,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as of_every_module
 
-from harness.class_code import assigned
+from harness.canonical import canonical
+from harness.class_code import assigned, changes_in_place
 from harness.fingerprints import fingerprint
 from harness.tensors import Tensors, everything
-from harness.unsaved import OF_RNN, OF_TORCH, PLAIN
+from harness.unsaved import OF_RNN, OF_TORCH, ORIGINALS
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _HOOKS_OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
+MUTABLE = (list, dict, set, Tensor, np.ndarray)
 VALUES = "values of "  # before the name of a tensor with other values
 _GLOBAL_HOOKS = tuple(f"_global{hooks}" for hooks in _HOOKS)
 
@@ -32,8 +35,8 @@ class Condition:
     @classmethod
     def of(cls, network: nn.Module) -> "Condition":
         parameters = dict(network.named_parameters())
-        rest = {**_of_parameters(parameters), **_of_modules(network)}
-        return cls(parameters, fingerprint(everything(network)), rest)
+        rest = {name: _kept(value) for name, value in _manner(network).items()}
+        return cls(parameters, fingerprint(everything(network)), rest | _gradients(parameters))
 
     def unlike(self, after: "Condition") -> Iterator[str]:
         """What is not the same afterwards; buffers that a forward has made for itself are."""
@@ -50,9 +53,20 @@ class Condition:
                 yield what
 
 
+def manner(network: nn.Module) -> dict[str, str]:
+    """How a network computes beside its parameters and buffers, in words: equal on all ranks.
+
+    What is trained, modes, hooks, classes of modules, attributes that decide how each computes,
+    and modes of torch. Gradients are left out: a training begins without.
+    """
+    every = {**_manner(network), **modes_of_torch()}
+    said = ((name, canonical(value)) for name, value in every.items())
+    return {name: text for name, text in said if text is not None}
+
+
 def modes_of_torch() -> dict[str, object]:
     """What holds for all networks of the process; callers may change it between two calls."""
-    hooks = [len(getattr(of_every_module, name)) for name in _GLOBAL_HOOKS]
+    hooks = [list(getattr(of_every_module, name).values()) for name in _GLOBAL_HOOKS]
     return {
         "torch's grad mode": torch.is_grad_enabled(),
         "torch's default dtype": torch.get_default_dtype(),
@@ -61,44 +75,45 @@ def modes_of_torch() -> dict[str, object]:
     }
 
 
-def _of_parameters(parameters: dict[str, nn.Parameter]) -> dict[str, object]:
+def _gradients(parameters: dict[str, nn.Parameter]) -> dict[str, object]:
     grads: Tensors = {n: p.grad for n, p in parameters.items() if p.grad is not None}
-    gradients, rest = fingerprint(grads), dict[str, object]()
-    for name, parameter in parameters.items():
-        rest[f"gradient of {name}"] = gradients.get(name)
-        rest[f"requires_grad of {name}"] = parameter.requires_grad
-        rest[f"hooks of {name}"] = [_count(parameter, hooks) for hooks in _HOOKS_OF_TENSORS]
-    return rest
+    found = fingerprint(grads)
+    return {f"gradient of {name}": found.get(name) for name in parameters}
 
 
-def _of_modules(network: nn.Module) -> dict[str, object]:
-    """Modes, hooks, the modules themselves, and attributes that decide how each computes.
+def _manner(network: nn.Module) -> dict[str, object]:
+    """What both comparisons look at, with its values themselves.
 
-    Not attributes that the network's own code assigns after it was built: its forward may.
+    Not attributes that the network's own code assigns after it was built, nor what it may change
+    in place: its forward may.
     """
-    rest: dict[str, object] = {}
+    found: dict[str, object] = {}
+    for name, parameter in network.named_parameters():
+        found[f"requires_grad of {name}"] = parameter.requires_grad
+        found[f"hooks of {name}"] = [_hooks(parameter, hooks) for hooks in _HOOKS_OF_TENSORS]
     modules = dict(network.named_modules())
     kinds: set[Any] = {type(module) for module in modules.values()}
     own = frozenset[str]().union(*(assigned(kind) for kind in kinds))
     hidden = (OF_TORCH | OF_RNN | own) - {"forward"}
+    in_place = any(changes_in_place(kind) for kind in kinds)
     for name, module in modules.items():
         shown = name or type(network).__name__
-        rest[f"mode of {shown}"] = module.training
-        rest[f"hooks of module {shown}"] = [_count(module, hooks) for hooks in _HOOKS]
-        rest[f"module {shown}"] = module, type(module)
+        found[f"mode of {shown}"] = module.training
+        found[f"hooks of module {shown}"] = [_hooks(module, hooks) for hooks in _HOOKS]
+        found[f"module {shown}"] = module
         for key, value in vars(module).items():
-            if key not in hidden and _decides(value):
-                kept = tuple(value) if isinstance(value, list) else value
-                rest[f"{key} of {shown}"] = type(value), kept
-    return rest
+            computed = any(key + end in module._parameters for end in ORIGINALS)
+            may_change = computed or in_place and isinstance(value, MUTABLE)
+            if key not in hidden and not may_change:
+                found[f"{key} of {shown}"] = value
+    return found
 
 
-def _decides(value: object) -> bool:
-    """A plain value, several of them, or a function."""
-    if isinstance(value, tuple | list):
-        return all(isinstance(one, PLAIN) for one in value)
-    return isinstance(value, PLAIN) or callable(value)
+def _kept(value: object) -> object:
+    """To be compared with what is there later: objects as themselves, and what they hold now."""
+    itself = value if callable(value) else None
+    return itself, type(value), canonical(value)
 
 
-def _count(owner: Tensor | nn.Module, hooks: str) -> int:
-    return len(getattr(owner, hooks) or ())
+def _hooks(owner: Tensor | nn.Module, hooks: str) -> list[object]:
+    return list((getattr(owner, hooks) or {}).values())

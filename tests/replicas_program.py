@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from command import TINY
+from manners import MANNERS, holding, hook
 from ranks_program import ME, Silent
 from simulated import Small, cross_entropy, small_batches
 from torch import Tensor, nn
@@ -72,8 +73,9 @@ class Odd(Magnitude):
 
 @dataclass(frozen=True)
 class OddStatistics:
-    """A recalibration that differs on rank 1."""
+    """A recalibration that does something else to the network on rank 1."""
 
+    change: Callable[[nn.Module], object]
     rank: int
     samples: int = 8
     batch_size: int = 4
@@ -82,7 +84,8 @@ class OddStatistics:
         pass
 
     def apply(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
-        next(model.parameters()).data.view(-1)[0] += 1e-6 * self.rank
+        if self.rank == 1:
+            self.change(model)
 
 
 @dataclass(frozen=True)
@@ -90,9 +93,12 @@ class OddPenalty(L1):
     """Holds a strength per weight that differs on rank 1, and adds nothing yet."""
 
     rank: int = 0
+    hooks: bool = False
     names_units: ClassVar[bool] = False
 
     def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
+        if self.hooks:
+            return lambda step: hook(model) if self.rank == 1 and step == 0 else None
         strengths = {"fc1.weight": torch.full((2,), float(self.rank))}
         return lambda step: strengths.clear() if step < 0 else None
 
@@ -100,6 +106,7 @@ class OddPenalty(L1):
 def network(change: Callable[[nn.Module], object], rank: int) -> nn.Module:
     model = nn.Sequential(nn.BatchNorm2d(2), Small())
     model.register_buffer("scale", torch.ones(2), persistent=False)
+    holding(model)
     if rank == 1:
         change(model)
     return model
@@ -107,6 +114,10 @@ def network(change: Callable[[nn.Module], object], rank: int) -> nn.Module:
 
 def nudged(model: nn.Module) -> None:
     model[1].fc1.weight.data[3, 1] += 1e-6
+
+
+def nudged_first(model: nn.Module) -> None:
+    next(model.parameters()).data.view(-1)[0] += 1e-6
 
 
 def evaluated(ranks: Ranks, change: Callable[[nn.Module], object]) -> None:
@@ -195,8 +206,18 @@ def cases(ranks: Ranks, out: Path) -> dict[str, str]:
         **{call: said(lambda call=call: pruned(ranks, call)) for call in CALLS},
         "run": said(lambda: run(ranks, out, none, saliency=Odd(ranks.rank, "evidence"))),
         "recalibration": said(
-            lambda: run(ranks, out, none, recalibration=OddStatistics(ranks.rank))
+            lambda: run(ranks, out, none, recalibration=OddStatistics(nudged_first, ranks.rank))
         ),
+        "recalibration hooks": said(
+            lambda: run(ranks, out, none, recalibration=OddStatistics(hook, ranks.rank))
+        ),
+        "penalty hooks": said(
+            lambda: run(ranks, out, none, penalty=OddPenalty(rank=ranks.rank, hooks=True))
+        ),
+        **{
+            f"manner: {name}": said(lambda change=change: evaluated(ranks, change))
+            for name, change in MANNERS.items()
+        },
         "penalty": said(lambda: run(ranks, out, penalty=OddPenalty(rank=ranks.rank))),
         "nothing": said(lambda: run(ranks, out, none)),
     }

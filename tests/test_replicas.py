@@ -20,10 +20,29 @@ DIFFER = {
     "recalibration": (
         "the network after recalibration by OddStatistics: ranks 0 and 1 differ (fc1.weight);"
     ),
+    "recalibration hooks": (
+        "the network after recalibration by OddStatistics: ranks 0 and 1 differ "
+        "(hooks of module fc1);"
+    ),
+    "penalty hooks": (
+        "the replicas after epoch 1 of level 1/penalty: ranks 0 and 1 differ (hooks of module fc1);"
+    ),
     "penalty": (
         "the replicas after epoch 1 of level 1/penalty: ranks 0 and 1 differ "
         "(OddPenalty.adder.<locals>.<lambda>.0.fc1.weight);"
     ),
+}
+MANNERS = {
+    "hook": "hooks of module 1.fc1",
+    "gradient hook": "hooks of 1.fc1.weight",
+    "frozen": "requires_grad of 1.fc1.weight",
+    "eps": "eps of 0",
+    "mode": "mode of 1.fc1",
+    "forward": "forward of 1.fc1",
+    "activation": "act of 1",
+    "list": "gains of 1",
+    "plain tensor": "gain of 1",
+    "class": "module 1.fc1",
 }
 # What rank 0 and rank 1 have come to, and what of it is not the same.
 APART = {
@@ -51,6 +70,12 @@ def fixture_said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def test_a_difference_is_named_before_it_is_measured_copied_or_used(said: dict[str, str]) -> None:
     for case, start in DIFFER.items():
         assert said[case].startswith(start), case
+
+
+def test_so_is_what_decides_how_a_network_computes_beside_its_tensors(said: dict[str, str]) -> None:
+    for case, named in MANNERS.items():
+        start = f"the network before a measurement: ranks 0 and 1 differ ({named});"
+        assert said[f"manner: {case}"].startswith(start), case
 
 
 def test_statistics_that_ranks_keep_for_themselves_and_equal_runs_are_no_difference(

@@ -10,6 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from harness.bits import pack, unpack
+from harness.condition import manner
 from harness.distributed.agreement import Arrival, Digests, disagreement
 from harness.distributed.exchange import DENSE, Exchange, Live, install
 from harness.distributed.header import hashed, layout, meet
@@ -184,12 +185,14 @@ class Ranks:
             raise error
 
     def check_replicas(self, model: nn.Module, what: str, also: Tensors | None = None) -> None:
-        """Compares all parameters and buffers of a network, and `also` other tensors.
+        """Compares all parameters and buffers of a network, how it computes beside them (see
+        `manner`), and `also` other tensors.
 
         Inside a training they are equal at the end of each epoch, outside at any time.
         """
         if self.count > 1:
-            self.check_equal({**everything(model), **(also or {})}, what)
+            digests = fingerprint({**everything(model), **(also or {})})
+            self.check_digests({**digests, **manner(model)}, what)
 
     def send_statistics(self, model: nn.Module) -> None:
         """Rank 0's running statistics of norms, which a training lets each rank keep for itself,
