@@ -4,7 +4,6 @@ import os
 import sys
 
 from harness.launch.place import adopt, launcher
-from harness.redaction import hide_in_tracebacks
 from harness.stopping import INTERRUPTED, Stopped, leave_on_signals, speaks, stop_on_signals
 
 TRACEBACK = "HYDRA_FULL_ERROR"  # set by the user: errors keep their traceback
@@ -17,7 +16,6 @@ def main(command: str = "main") -> None:
     130 after Ctrl-C, 75 after SIGTERM or SIGUSR1.
     """
     leave_on_signals()
-    hide_in_tracebacks()
     try:
         adopt()
     except ValueError as error:

@@ -10,6 +10,7 @@ from harness.launch.errors import refusing
 from harness.launch.paths import CONF
 from harness.launch.point import point_of
 from harness.launch.start import attempt, carry_out
+from harness.names import visible
 from harness.outcome import Outcome
 from harness.stopping import speaks
 
@@ -35,5 +36,5 @@ def _carry_out(cfg: DictConfig, command: str) -> Outcome:
         outcome = carry_out(point)
     if speaks() and cfg.progress != "none":
         why = f" ({outcome.reason}; rerun=always redoes it)" if outcome.reason else ""
-        print(f"{outcome.state}: {outcome.folder}{why}")
+        print(visible(f"{outcome.state}: {outcome.folder}{why}"))
     return outcome

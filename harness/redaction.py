@@ -4,31 +4,34 @@ import json
 import os
 import re
 import sys
-import traceback
 from collections.abc import Iterator
 from contextlib import suppress
-from types import TracebackType
-from typing import Any
+from typing import Any, TextIO
 
 from harness.names import visible
 
 REFERENCE = re.compile(r"\$\{oc\.env:([^\W\d]\w*)\}")
 SHORT = 4  # characters below which a value counts as a whole word only, as 6 in "got 6"
+HIDES = "hides_values_of_variables"  # attribute of a stream that does
 
 _names: set[str] = set()  # of variables that this process has read for a config
 
 
 def note(name: str) -> None:
-    """From now on the value of this environment variable is hidden."""
+    """From now on the value of this environment variable is hidden, also on stderr."""
     _names.add(name)
+    _hide_on(sys.stderr)
 
 
-def redacted(text: str) -> str:
-    """The text with ${oc.env:NAME} for each value of a noted variable.
+def redacted(text: str, shortest: int = 1) -> str:
+    """The text with ${oc.env:NAME} for each value, of so many characters at least, of a noted
+    variable.
 
     Values are those of now: a variable that is not set hides nothing.
     """
-    values = {form: name for name in sorted(_names) for form in _forms(os.environ.get(name, ""))}
+    read = {name: os.environ.get(name, "") for name in sorted(_names)}
+    forms = {form: name for name, value in read.items() for form in _forms(value)}
+    values = {form: name for form, name in forms.items() if len(form) >= shortest}
     if not values:
         return text
     longest_first = sorted(values, key=lambda form: (-len(form), form))
@@ -41,17 +44,15 @@ def restored(text: str) -> str:
     return REFERENCE.sub(lambda match: os.environ.get(match[1], match[0]), text)
 
 
-def hide_in_tracebacks() -> None:
-    """Also an error that nobody expected is printed without the values."""
-    if sys.excepthook is sys.__excepthook__:
-        sys.excepthook = _print_redacted
-
-
-def _print_redacted(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    lines = traceback.format_exception(kind, error, trace)
-    print(redacted("".join(lines)), end="", file=sys.stderr)
+def _hide_on(stream: TextIO | None) -> None:
+    """Also what nobody expected is written without the values: tracebacks, whoever prints them,
+    and warnings. Values of fewer than SHORT characters stay: progress is full of such numbers.
+    """
+    if stream is None or hasattr(stream, HIDES):
+        return
+    plain = stream.write
+    setattr(stream, HIDES, True)
+    stream.write = lambda text: plain(redacted(text, SHORT))  # type: ignore[method-assign]
 
 
 def refers(value: Any) -> bool:

@@ -1,5 +1,7 @@
 """Environment variables: a run reads their values, and nothing that it leaves holds them."""
 
+import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 
@@ -125,6 +127,34 @@ def test_neither_a_plan_nor_what_is_said_of_a_failed_run_holds_the_value(
     assert "KEY is not set here" in attempt_line(fine.line).reason
     monkeypatch.setenv("KEY", OTHER)
     assert "have other values here" in attempt_line(planned_again(fine).line).reason
+
+
+def test_what_others_print_of_an_error_holds_no_value_and_short_numbers_stay(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KEY", SECRET)
+    monkeypatch.setenv("EPOCHS", "7")
+    for name in ("KEY", "EPOCHS"):
+        note(name)
+    traceback.print_exception(RuntimeError(f"no access with {SECRET}"))  # as W&B's hook does
+    print(f"epoch 7: {SECRET}", file=sys.stderr)
+    assert capsys.readouterr().err == (
+        "RuntimeError: no access with ${oc.env:KEY}\nepoch 7: ${oc.env:KEY}\n"
+    )
+
+
+def test_a_choice_and_a_folder_of_the_environment_are_told_in_one_line(
+    run: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_main(monkeypatch, *run, "saliency=${oc.env:KEY}") == 2
+    said = capsys.readouterr().err
+    assert (
+        said.startswith("harness: saliency=${oc.env:KEY}: there is no such") and SECRET not in said
+    )
+    monkeypatch.setenv("PLACE", "two\nlines")
+    tell = [*run, "tracking=none", "progress=plain", "runs=${oc.env:PLACE}"]
+    assert run_main(monkeypatch, *tell) == 0
+    assert "finished: two\\nlines/single/" in capsys.readouterr().out
 
 
 def planned_again(point: Planned) -> Planned:

@@ -74,7 +74,7 @@ class Sweep:
                 f"{self.plan.unread} runs get their names when they begin: their data have not "
                 "been read yet, and a plan alone does not"
             )
-        print(f"plan: {self.plan.file}")
+        print(visible(f"plan: {self.plan.file}"))
         return 0
 
     def _tried(self, points: Sequence[Planned]) -> list[Ended]:

@@ -25,6 +25,15 @@ VARIABLE = re.compile(r"\$\{oc\.env:\s*([^\W\d]\w*)\s*(,)?")
 UNSET = object()
 
 
+def _noted(name: str, *default: Any) -> Any:
+    """oc.env, wherever it is read: also for what is chosen of a group, and in Hydra's own keys."""
+    note(str(name))
+    return oc.env(name, *default)
+
+
+OmegaConf.register_new_resolver("oc.env", _noted, replace=True)
+
+
 def plain(cfg: DictConfig) -> Config:
     """Values, without the `hydra` node."""
     return {str(key): _value_of(cfg, str(key)) for key in cfg if key != "hydra"}
@@ -117,7 +126,7 @@ def _references() -> Iterator[list[str]]:
         OmegaConf.register_new_resolver("oc.decode", decode, replace=True)
         yield met
     finally:
-        OmegaConf.register_new_resolver("oc.env", oc.env, replace=True)
+        OmegaConf.register_new_resolver("oc.env", _noted, replace=True)
         OmegaConf.register_new_resolver("oc.decode", oc.decode, replace=True)
 
 
