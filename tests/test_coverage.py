@@ -37,11 +37,20 @@ class Own(nn.Conv2d):
             "product": lambda: w * w.flip(-1).abs(),
             "both flipped": lambda: w.flip(-1) + w.flip(-1).tanh(),
             "masked": lambda: w * self.get_buffer("other"),
+            "triangle": lambda: w.tril().triu(-1),
+            "ternary": lambda: torch.where(w.abs() > 0.1, w.sign(), 0.0),
+            "ternary of zeros": lambda: torch.where(w > 0.1, w, torch.zeros_like(w)),
+            "max-norm": lambda: w.renorm(2, 0, 1.0),
+            "floored": lambda: torch.div(w, 0.1, rounding_mode="floor"),
+            "partly filled": lambda: w.clone().index_fill_(0, torch.tensor([1]), 0.0),
+            "binary": lambda: torch.where(w > 0.1, 1.0, -1.0),
+            "small ones filled": lambda: torch.where(w.abs() < 0.01, 5.0, w),
             "cast": lambda: w.double().transpose(2, 3).contiguous().transpose(2, 3).float(),
         }[self.way]()
         return F.conv2d(x, made, self.bias)
 
 
+ZEROED = ["triangle", "ternary", "ternary of zeros", "max-norm", "floored", "partly filled"]
 QUANTISED = ["fake quantised", "by channel", "grouped", "product", "both flipped"]
 
 
@@ -54,7 +63,11 @@ def network(way: str) -> nn.Sequential:
 
 
 @pytest.mark.parametrize(
-    "way", ["standardised", "low rank", "sign of shifted", "other layer's", "flipped"]
+    "way",
+    [
+        *("standardised", "low rank", "sign of shifted", "other layer's", "flipped"),
+        *("binary", "small ones filled"),
+    ],
 )
 def test_a_weight_that_is_alive_in_use_where_it_is_pruned_is_refused(way: str) -> None:
     with pytest.raises(ValueError, match=r"does not use 0.weight itself .*exclude 0, or make"):
@@ -63,7 +76,9 @@ def test_a_weight_that_is_alive_in_use_where_it_is_pruned_is_refused(way: str) -
     assert list(masks) == ["3.weight"]
 
 
-@pytest.mark.parametrize("way", ["scaled", "spectral", "quantised", "masked", "cast", *QUANTISED])
+@pytest.mark.parametrize(
+    "way", ["scaled", "spectral", "quantised", "masked", "cast", *ZEROED, *QUANTISED]
+)
 def test_a_weight_that_is_0_in_use_where_it_is_pruned_is_taken(way: str) -> None:
     assert "0.weight" in harness.prune(network(way), 0.5, example_input=IMAGES)
 

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 import harness
 from harness.structure.row import Row
 
+IMAGES = torch.linspace(-1, 1, 2 * 3 * 36).view(2, 3, 6, 6)
 SEQUENCES = torch.linspace(-1, 1, 2 * 5 * 6).view(2, 5, 6)
 
 
@@ -111,11 +112,10 @@ NORMS = [nn.BatchNorm2d(4, affine=False), nn.GroupNorm(2, 4, affine=False)]
 def test_filters_that_send_on_through_a_norm_without_parameters_are_named(
     norm: nn.Module, caplog: pytest.LogCaptureFixture
 ) -> None:
-    images = torch.linspace(-1, 1, 2 * 3 * 36).view(2, 3, 6, 6)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
-    assert Row().units(model, images) == {"0.weight": ("0.bias",)}
+    assert Row().units(model, IMAGES) == {"0.weight": ("0.bias",)}
     # A norm by each image's own mean of each channel makes 0 of 0.
-    told = "removed units of 0 go on sending what a norm without parameters makes of a 0"
+    told = "removed units of 0 go on sending what a norm or a shift without parameters makes"
     assert (told in caplog.text) is (norm in NORMS)
 
 
@@ -126,3 +126,59 @@ def test_a_norm_without_parameters_and_a_scale_of_its_own_is_a_norm(
     assert Row().units(model, SEQUENCES) == {"a.weight": ("a.bias", "bias")}
     model = Normed(lambda m, x: F.layer_norm(m.a(x), (8,)))
     assert not caplog.messages and Row().units(model, SEQUENCES) and "units of a" in caplog.text
+
+
+class ByHand(nn.Module):
+    """A scale and a shift of 4 channels, as parameters and as buffers."""
+
+    def __init__(self, way: Callable[["ByHand", Tensor], Tensor]) -> None:
+        super().__init__()
+        self.way = way
+        self.weight, self.bias = nn.Parameter(torch.ones(4)), nn.Parameter(torch.zeros(4))
+        for name, value in {"scale": 2.0, "shift": 1.0, "nothing": 0.0}.items():
+            self.register_buffer(name, torch.full((4, 1, 1), value))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.way(self, x)
+
+
+def with_norm(way: Callable[[ByHand, Tensor], Tensor]) -> nn.Sequential:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), ByHand(way), nn.ReLU(), nn.Conv2d(4, 2, 1))
+
+
+@pytest.mark.parametrize(
+    "way",
+    [
+        lambda m, x: (
+            m.weight[:, None, None] * (x - x.mean(1, keepdim=True)) + m.bias[:, None, None]
+        ),
+        lambda m, x: torch.addcmul(m.bias[:, None, None], x, m.weight[:, None, None]),
+        lambda m, x: (x - m.shift) / m.scale * m.weight.view(4, 1, 1) + m.bias.view(1, 4, 1, 1),
+    ],
+)
+def test_norms_by_hand_go_along_in_the_dimension_of_their_channels(
+    way: Callable[[ByHand, Tensor], Tensor], caplog: pytest.LogCaptureFixture
+) -> None:
+    (found,) = Row().units(with_norm(way), IMAGES).values()
+    assert set(found) == {"0.bias", "1.weight", "1.bias"} and not caplog.messages
+
+
+@pytest.mark.parametrize(
+    ("way", "told"),
+    [
+        (lambda m, x: x * m.scale + m.shift, True),
+        (lambda m, x: torch.addcmul(m.shift, x, m.scale), True),
+        (lambda m, x: x.permute(0, 2, 3, 1).sub(m.shift[:, 0, 0]).permute(0, 3, 1, 2), True),
+        (lambda m, x: x * m.weight[:, None, None] + m.shift, True),
+        (lambda m, x: x * m.scale + m.nothing, False),
+        (lambda m, x: (x - m.shift) * m.weight[:, None, None], False),
+    ],
+)
+def test_filters_that_send_on_a_shift_that_is_no_parameter_are_named(
+    way: Callable[[ByHand, Tensor], Tensor], told: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = with_norm(way)
+    masks = harness.prune(model, 0.5, structure="filter", example_input=IMAGES)
+    gone = ~masks["0.weight"].flatten(1).any(1)
+    assert bool(model[:2](IMAGES)[:, gone].any()) is told
+    assert ("removed units of 0 go on sending" in caplog.text) is told

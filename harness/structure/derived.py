@@ -1,13 +1,15 @@
 """What a pass computes from parameters alone, and whether a 0 in them is still one in it."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from harness.structure.call import OTHER, Call
 from harness.structure.place import place, storage, tensors_in
-from harness.structure.track import PRODUCTS, SAME_ORDER, Track, moved, pointwise
+from harness.structure.track import PRODUCTS, SAME_ORDER, Track, moved
 
 EMPTY: frozenset[str] = frozenset()
 # They move entries and change none.
@@ -16,8 +18,10 @@ MOVES = SAME_ORDER | {
     "unbind", "cat", "stack", "repeat", "index", "index_select", "gather", "flip", "roll", "copy",
     "narrow", "as_strided", "diagonal", "constant_pad_nd",
 }  # fmt: skip
+# They make some entries 0, or scale entries by what the others are.
+ZEROING = {"tril", "triu", "renorm"}
+FILLING = {"fill", "index_fill", "zero"}
 QUANTISING = ("fake_quantize", "obs_fq")  # operators that round, and say what they cut off
-OTHER = 0.7  # of what is not a weight, in a trial: no 0, and no 1 that a product would not show
 
 
 class Origins:
@@ -38,6 +42,8 @@ class Origins:
         self._multiplied: dict[int, frozenset[str]] = {}
         self._changed: dict[int, str] = {}
         self._tracks: dict[Any, Track] = {}
+        self._literals: set[int] = set()  # storages that no tensor of the model entered
+        self._buffers = {storage(buffer) for buffer in model.buffers()}
         self._orders: dict[Any, tuple[Any, ...]] = {}  # how entries were moved since the parameter
         for name, parameter in model.named_parameters():
             self.dims[name] = parameter.dim()
@@ -64,16 +70,17 @@ class Origins:
         changed = self._changed.get(storage(tensor), "")
         return dict.fromkeys(self.of(tensor) - kept, changed)
 
-    def note(
-        self, name: str, func: Any, args: Sequence[Any], known: list[Tensor], outs: list[Tensor]
-    ) -> None:
-        """An operator that read these parameters, or what was made of them, and no input."""
-        if not known:
+    def note(self, call: Call, outs: list[Tensor]) -> None:
+        """An operator that read parameters, or what was made of them, and no input."""
+        known = [tensor for tensor in call.tensors() if self.of(tensor)]
+        self._note_literals(call, outs)
+        if not known or call.name.endswith("_like") or call.name.startswith("new_"):
             return
+        name, func, args = call.name, call.func, call.args
         tracked = [(tensor, self.track(tensor)) for tensor in known]
         tracks = [moved(name, func, args, tracked, out) for out in outs]
         whole = self._union(self.of(tensor) for tensor in known)
-        plain, order = self._plain_after(name, func, args, known)
+        plain, order = self._plain_after(call, known)
         used = self._union(self._multiplied.get(storage(tensor), EMPTY) for tensor in known)
         if name in PRODUCTS or "conv" in name:
             used |= self._union(self._kept(tensor) for tensor in known)
@@ -92,18 +99,31 @@ class Origins:
         owned = storage(tensor) in self._owners
         return self.of(tensor) if owned else self._plain.get(storage(tensor), EMPTY)
 
+    def _note_literals(self, call: Call, outs: list[Tensor]) -> None:
+        """Outputs that are the same in every pass, as no tensor of the model entered them."""
+        filled = call.name.endswith("_like") or call.name.startswith("new_")
+        same = filled or all(map(self._is_literal, call.tensors()))
+        for out in outs:
+            (self._literals.add if same else self._literals.discard)(storage(out))
+
+    def _is_literal(self, tensor: Tensor) -> bool:
+        number = not tensor.dim() and storage(tensor) not in self._buffers
+        return not self.of(tensor) and (number or storage(tensor) in self._literals)
+
     def _plain_after(
-        self, name: str, func: Any, args: Sequence[Any], known: list[Tensor]
+        self, call: Call, known: list[Tensor]
     ) -> tuple[frozenset[str], tuple[Any, ...]]:
         """Names that stay plain, and the order of the entries in what the operator makes."""
+        name = call.name
         kept = [tensor for tensor in known if self._kept(tensor)]
         candidates = self._union(self._kept(tensor) for tensor in kept)
         first = self._order(kept[0]) if kept else ()
-        if name in SAME_ORDER:
+        if name in SAME_ORDER | ZEROING:
             return candidates, first
         if name in MOVES:
-            return candidates, (*first, name, self._way(args))
-        if not pointwise(func) and not any(kind in name for kind in QUANTISING):
+            return candidates, (*first, name, self._way(call.args))
+        tried = call.pointwise or name in FILLING or any(kind in name for kind in QUANTISING)
+        if not tried:
             return EMPTY, ()
         orders = {(self._order(tensor), tensor.shape) for tensor in kept}
         # The order that makes it 0; a product of several is 0 by any of them.
@@ -111,7 +131,7 @@ class Origins:
             (each, order)
             for order in sorted(orders, key=str)
             for each in candidates
-            if self._stays_zero(func, args, each, order)
+            if self._stays_zero(call, each, order)
         ]
         return frozenset(each for each, _ in zero), zero[0][1][0] if zero else ()
 
@@ -127,20 +147,21 @@ class Origins:
     def _order(self, tensor: Tensor) -> tuple[Any, ...]:
         return self._orders.get(place(tensor), ())
 
-    def _stays_zero(self, func: Any, args: Sequence[Any], name: str, order: Any) -> bool:
-        """Whether the operator gives 0 where this parameter is 0, in this order: it is tried."""
+    def _stays_zero(self, call: Call, name: str, order: Any) -> bool:
+        """Whether the operator gives 0 where this parameter is 0, in this order: it is tried.
 
-        def tried(each: Any) -> Any:
-            if not isinstance(each, Tensor):
-                return each
-            if not each.is_floating_point():
-                return each.clone()  # an observer writes into it
+        What a comparison makes of parameters may be either there.
+        """
+
+        def value(each: Tensor, either: bool) -> Tensor:
             zero = name in self._kept(each) and order == (self._order(each), each.shape)
+            if each.dtype == torch.bool and self.of(each):
+                return torch.full_like(each, either and not zero)
+            if not each.is_floating_point() or self._is_literal(each):
+                return each.clone()  # an observer writes into it
             return torch.full_like(each, 0.0 if zero else OTHER)
 
-        outs = func(*[tried(each) for each in args])
-        made = next(tensors_in(outs), None)  # before a mask, such as that of a quantisation
-        return made is not None and not bool(made.count_nonzero())
+        return all(call.gives_zero(partial(value, either=either)) for either in (False, True))
 
     @staticmethod
     def _union(found: Iterable[frozenset[str]]) -> frozenset[str]:

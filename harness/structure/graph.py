@@ -20,8 +20,8 @@ class Graph:
     a number) feeds a norm too.
     pinned: weights whose units cannot go, with the reason. computed: weights that are used in a
     form in which a pruned one is alive, with the operator that made it so. sending: weights whose
-    removed units go on sending what a norm without parameters makes of a 0, as there is no scale
-    and shift that could go along.
+    removed units go on sending what a norm without parameters makes of a 0, or a shift that is a
+    buffer, as there is no scale and shift that could go along.
     """
 
     order: tuple[str, ...]

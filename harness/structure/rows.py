@@ -22,7 +22,8 @@ class Rows:
     A removed unit takes its bias along, of every layer that shares its weight, and the scale and
     shift of the norms that it alone feeds. Units of which the graph does not show what goes along
     are left alone, and the layer is named in the log. A norm without scale and shift has nothing to
-    take: its layer is named too, as removed units go on sending what it makes of a 0.
+    take, nor has a shift that is a buffer: its layer is named too, as removed units go on sending
+    what it makes of a 0.
     The weights of the next layer that read a removed unit are left alone and still counted.
 
     Raises:
@@ -51,8 +52,8 @@ class Rows:
             raise ValueError(self._nothing(layers, pinned))
         if sending := [name.removesuffix(".weight") for name in free if name in graph.sending]:
             LOG.warning(
-                "structure=%s: removed units of %s go on sending what a norm without parameters "
-                "makes of a 0", self.noun, ", ".join(sending),
+                "structure=%s: removed units of %s go on sending what a norm or a shift without "
+                "parameters makes of a 0", self.noun, ", ".join(sending),
             )  # fmt: skip
         return {name: graph.along[name] for name in free}
 

@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from harness.structure.call import Call
 from harness.structure.derived import EMPTY, MOVES, Origins
 from harness.structure.joined import Joined
 from harness.structure.place import place, storage, tensors_in
-from harness.structure.track import Track, moved, pointwise, product
+from harness.structure.shifts import SHIFTING, counted, per_unit, sends, wide
+from harness.structure.track import Track, moved, product
 from harness.structure.undisturbed import undisturbed, writable
 from harness.tensors import in_mode
 
@@ -36,7 +38,8 @@ class Use:
 class Affine:
     """Parameters that scale or shift, one by one, what layers have computed: a norm, a bias.
 
-    A norm without parameters is one too, if it makes something else of a channel that is 0.
+    A norm without parameters is one too, if it makes something else of a channel that is 0, and so
+    is a constant that is added channel by channel.
     track: of the layers' units in what is scaled; None where they lie in no known order.
     dim: the dimension of `shape`, the tensor's, that the parameters count. shifts: it makes
     something else of a channel that is 0. joined: what no layer makes was added to the units or
@@ -108,7 +111,8 @@ class _Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
-        inputs = list(tensors_in([*args, *(kwargs or {}).values()]))
+        call = Call(func, args, kwargs or {})
+        inputs = list(call.tensors())
         # Before the call: some operators give their input another shape in place.
         read = [(t, self._tracks.get(place(t)), self.fed(t)) for t in inputs if self.fed(t)]
         outs = func(*args, **(kwargs or {}))
@@ -119,27 +123,25 @@ class _Recorder(TorchDispatchMode):
             fed = frozenset().union(*(feeders for _, _, feeders in read))
             # The input has no units: what is added to it stays in its place.
             units = [(tensor, track) for tensor, track, feeders in read if feeders != {INPUT}]
-            self._note(func, args, known, units, fed, found)
+            self._note(call, known, units, fed, found)
         else:
-            known = [tensor for tensor in inputs if self.origins.of(tensor)]
-            self.origins.note(_name(func), func, args, known, found)
+            self.origins.note(call, found)
         return outs
 
     def _note(
         self,
-        func: Any,
-        args: Sequence[Any],
+        call: Call,
         known: list[Tensor],
         read: list[tuple[Tensor, Track | None]],
         fed: frozenset[str],
         outs: list[Tensor],
     ) -> None:
-        name = _name(func)
+        name, func, args = call.name, call.func, call.args
         if name.endswith("_like") or name.startswith("new_"):
             return
         matrices = [tensor for tensor in known if self._is_matrix(tensor)]
-        lookup, other = name.startswith("embedding"), pointwise(func) or _passes(name)
-        if lookup or (matrices and pointwise(func)):
+        lookup, other = name.startswith("embedding"), call.pointwise or _passes(name)
+        if lookup or (matrices and call.pointwise):
             self.trace.elsewhere |= self._names(matrices)
         if matrices and not lookup and not other:
             return self._use(name, args, matrices, known, fed, outs)
@@ -147,10 +149,17 @@ class _Recorder(TorchDispatchMode):
         tracks = [None if lost else moved(name, func, args, read, out) for out in outs]
         units = [tensor for tensor, _ in read]
         free = [tensor for tensor in tensors_in(args) if not self.fed(tensor)]
-        joined = self._joined.after(name, args, units, free, known, tracks)
-        scaled = known and (pointwise(func) or "norm" in name)
-        if read and (scaled or _centres(name, args)):
-            self._affine(name, read, known, fed, tracks[0], outs[0], joined)
+        # One entry for each unit is like a bias, and joins nothing.
+        constants = [t for t in free if not self.origins.of(t) and per_unit(t, outs[0], tracks[0])]
+        rest = [t for t in free if name not in SHIFTING or all(t is not c for c in constants)]
+        joined = self._joined.after(name, args, units, rest, known, tracks)
+        if read and ((known and (call.pointwise or "norm" in name)) or _centres(name, args)):
+            self._affine(call, read, known, fed, tracks[0], outs[0], joined)
+        if read and constants and call.pointwise and sends(call, units):
+            shape = tuple(outs[0].shape)
+            self.trace.affine.append(
+                Affine((), fed, tracks[0], len(shape) - 1, shape, True, joined)
+            )
         self._put(outs, fed, tracks)
         self._joined.put(outs, joined)
 
@@ -183,7 +192,7 @@ class _Recorder(TorchDispatchMode):
 
     def _affine(
         self,
-        name: str,
+        call: Call,
         read: list[tuple[Tensor, Track | None]],
         known: list[Tensor],
         fed: frozenset[str],
@@ -192,6 +201,7 @@ class _Recorder(TorchDispatchMode):
         joined: bool,
     ) -> None:
         names = tuple(dict.fromkeys(n for tensor in known for n in sorted(self.origins.of(tensor))))
+        name = call.name
         if "norm" in name:
             first, track = read[0]
             shape, dim = tuple(first.shape), 1
@@ -200,10 +210,10 @@ class _Recorder(TorchDispatchMode):
                 dim = len(shape) - 1
         else:
             self._note_computed(known)
-            shape, dim = tuple(out.shape), out.dim() - 1
+            shape, dim = tuple(out.shape), counted(known, out)
             # Not a table of positions, which is a source of its own.
-            flat = all(sum(size > 1 for size in tensor.shape) < 2 for tensor in known)
-            shifts = name in ("add", "sub") and flat
+            flat = all(len(wide(tensor)) < 2 for tensor in known)
+            shifts = flat and sends(call, [tensor for tensor, _ in read], known)
         self.trace.affine.append(Affine(names, fed, track, dim, shape, shifts, joined))
 
     def _put(self, outs: list[Tensor], fed: frozenset[str], tracks: Sequence[Any]) -> None:
@@ -230,9 +240,3 @@ def _centres(name: str, args: Sequence[Any]) -> bool:
     """
     kinds = ("batch_norm", "layer_norm", "group_norm")
     return any(kind in name for kind in kinds) and not any(each is True for each in args)
-
-
-def _name(func: Any) -> str:
-    """Of an operator, without its overload; in place or not."""
-    name: str = func._opname
-    return name.removesuffix("_")
