@@ -189,11 +189,14 @@ def _of_retraining(what: "Experiment") -> Iterator[str]:
 
 
 def _of_initial(what: "Experiment") -> Iterator[str]:
-    """A method at initialisation scores what nobody has trained, or is called otherwise."""
+    """A method at initialisation scores what nobody has trained, or is called otherwise.
+
+    Nobody can see whether given weights are trained, so they count as trained.
+    """
     if what.when != "init":
         return
     rounds = _trains(what) and (what.schedule.varies or what.releases)
-    rescored = what.penalty is not None or rounds
+    rescored = what.penalty is not None or rounds or what.weights is not None
     if rescored and not what.rescore_trained:
         yield (
             f"when=init scores the initial network, but {_trained_before(what)}, or "
@@ -202,12 +205,18 @@ def _of_initial(what: "Experiment") -> Iterator[str]:
     if what.rescore_trained and not rescored:
         yield (
             "rescore_trained=true, but nothing is scored after a training here; leave it out, or "
-            "give when=init a penalty, or a schedule of several levels and a finetune that trains"
+            "give when=init weights, a penalty, or a schedule of several levels and a finetune "
+            "that trains"
         )
 
 
 def _trained_before(what: "Experiment") -> str:
     """What trains a network at initialisation before it is scored, and the way out."""
+    if what.weights is not None:
+        return (
+            f"weights={what.weights} gives another one, which may be trained; leave the weights "
+            "out, use when=trained"
+        )
     if what.penalty:
         return (
             f"penalty={_name(what.penalty)} trains it before the first pruning; leave the penalty "

@@ -42,7 +42,8 @@ class Experiment:
     exclude: layers that are never pruned: "first", "last", or names.
     when: "trained" prunes after dense training, "init" prunes the initial network instead;
         "steps" prunes inside one training, at the events of `steps`.
-    rescore_trained: whether "init" may score weights again after a level has trained them.
+    rescore_trained: whether "init" may score given weights, or weights again after a level has
+        trained them.
     dynamics: what masks do by themselves while the network retrains; None: they hold.
     penalty: a training with a penalty before each pruning, or None.
     recalibration: what is measured anew after each pruning, or None.

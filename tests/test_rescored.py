@@ -10,6 +10,7 @@ from harness.launch.point import point_of
 from harness.launch.work import build
 
 LEVELS = ("method=snip", "schedule.levels=3")
+GIVEN = "weights=dense.pt"
 LEAVE = "rescore_trained=true"
 
 
@@ -24,6 +25,8 @@ LEAVE = "rescore_trained=true"
         (("schedule=one_shot", "penalty=l1"), "leave the penalty out, use when=trained, or resc"),
         (("schedule=one_shot", "finetune=none", "penalty=growing_l2"), "penalty=growing_l2 trains"),
         (("method=iterative_snip",), "schedule.rounds=N"),
+        (("schedule=one_shot", GIVEN), "weights=dense.pt gives another one, which may be trained"),
+        (("schedule=one_shot", "finetune=none", "saliency=random", GIVEN), "leave the weights out"),
         (("schedule=constant", "schedule.levels=3", "dynamics=soft", "structure=row"), "rescore"),
     ],
 )
@@ -33,7 +36,7 @@ def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_
     asked = (*LEVELS, *overrides)
     if "schedule=one_shot" in overrides:
         asked = ("method=snip", *overrides)
-    if any(text.startswith("structure") for text in overrides):
+    if any(text.startswith(("structure", "saliency")) for text in overrides):
         asked = ("when=init", *overrides)
     with pytest.raises(Exception, match=rf"when=init scores the initial network.*{said}"):
         build(composed(asked))
@@ -78,6 +81,8 @@ def test_the_leave_counts_for_nothing_where_none_is_needed() -> None:
             "SNIP (keep, l1) (re-scored while training)",
         ),
         (("schedule.levels=3", LEAVE), "Global Magnitude"),
+        (("method=snip", "schedule=one_shot", GIVEN, LEAVE), "SNIP (scores given weights)"),
+        (("schedule.levels=3", GIVEN, LEAVE), "Global Magnitude"),
     ],
 )
 def test_the_label_says_that_trained_weights_are_scored(

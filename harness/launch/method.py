@@ -64,7 +64,7 @@ def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf)
     A method that was asked for by name must keep its parts. Otherwise the run has the name of
     the method in conf/method/ that has its parts (of several, the one that leaves least to say),
     or that of the parts themselves. What it chooses of EXTRAS beyond the method follows in
-    brackets, then whether a method at initialisation scores trained weights too, then its
+    brackets, then whether a method at initialisation scores trained or given weights, then its
     matched control.
 
     choices: group -> chosen file; "None" where nothing is chosen, as Hydra's None reads as text.
@@ -76,12 +76,16 @@ def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf)
     actual = {**_flat(config), **chosen}
     method = _method(actual, {file.stem: file for file in _files(hydra)}, hydra)
     name, label = method.name, method.label
-    rescored = config["rescore_trained"] and config["when"] == "init"
-    scored = ["re-scored while training"] if rescored else []
+    scored = [_scored(config)] if config["rescore_trained"] and config["when"] == "init" else []
     control = [] if config["control"] == "none" else [config["control"]]
     for said in filter(None, (method.extras(actual), scored, control)):
         name, label = "-".join([name, *said]).replace(" ", "_"), f"{label} ({', '.join(said)})"
     return name, label
+
+
+def _scored(config: dict[str, Any]) -> str:
+    """Which trained weights a method at initialisation scores."""
+    return "re-scored while training" if config.get("weights") is None else "scores given weights"
 
 
 def shipped_method(name: str) -> Method:

@@ -31,11 +31,7 @@ from harness.training.setting import Hooks
 from harness.whole_state import whole_state
 
 GAUGED = 16  # steps
-# An analysis prunes each layer of one network: whatever the schedule, it comes to no level 2.
-ALONE = {
-    "schedule": {"_target_": "harness.schedule.one_shot.OneShot", "final": 1.0},
-    "rescore_trained": False,
-}
+ONE_SHOT = {"_target_": "harness.schedule.one_shot.OneShot", "final": 1.0}
 
 
 def carry_out(point: Point) -> Outcome:
@@ -52,7 +48,7 @@ def carry_out(point: Point) -> Outcome:
         raise ValueError(f"threads must be a whole number >= 1, got {threads!r}")
     torch.set_num_threads(threads)
     with heard(values["progress"]):
-        experiment = build({**config, **ALONE} if point.command == "analyse" else config)
+        experiment = build(_alone(config) if point.command == "analyse" else config)
         point = named(point, experiment.data)
         options = _part(config, "ranks")
         with ranks_of_environment(values["device"], options) as ranks:
@@ -100,6 +96,17 @@ def gauge(point: Point) -> Cost:
     state = whole_state(levels.network).values()
     size = sum(each.nbytes for each in state) + sum(m.numel() for m in levels.store.masks.values())
     return Cost(round(seconds, 4), round(size / 1e6 + 0.1, 3))
+
+
+def _alone(config: Config) -> Config:
+    """An analysis prunes each layer of one network: whatever the schedule, it comes to no level 2,
+    so that "init" can score no trained weights but given ones."""
+    given = config["weights"] is not None
+    return {
+        **config,
+        "schedule": ONE_SHOT,
+        "rescore_trained": given and config["rescore_trained"],
+    }
 
 
 def build(config: DictConfig | Config) -> Experiment:
