@@ -99,6 +99,31 @@ def test_experts_that_values_choose_make_it_unknown_and_a_layer_that_is_never_ca
     assert found[False].dead_units == {"experts.0.weight": 5, "experts.2.weight": 5}
 
 
+def test_effective_density_does_not_jump_at_the_first_zero() -> None:
+    class Heads(nn.Module):
+        """One head that no pass calls, and a kernel of which one entry meets no padding."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head, self.idle = (
+                nn.Conv1d(1, 2, 3, 1, 1),
+                nn.Linear(2, 2),
+                nn.Linear(2, 5),
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(x).flatten(1))
+
+    network = Heads()
+    dense = reach(network, (1, 1))
+    with torch.no_grad():
+        network.head.weight[0, 0] = 0
+    pruned = reach(network, (1, 1))
+    # 2 of the kernels' 6 weights, 4 of the head, none of the 10 that are idle.
+    assert (dense.effective_density, pruned.effective_density) == (6 / 20, 5 / 20)
+    assert dense.dead_units == pruned.dead_units == {"idle.weight": 5}
+
+
 def test_kernel_entries_that_only_meet_padding_are_no_blindness() -> None:
     class Causal(nn.Module):
         def __init__(self) -> None:

@@ -15,8 +15,8 @@ from harness.tensors import Tensors, evaluating, prunable_weights
 # Relative difference up to which two values are equal: atomic additions on CUDA round as they come.
 EQUAL = 1e-12
 
-# Network -> shape of its input -> what is not understood of it.
-_KNOWN: WeakKeyDictionary[nn.Module, dict[tuple[int, ...], str | None]] = WeakKeyDictionary()
+# Network -> shape of its input -> the dense network's reach.
+_DENSE: WeakKeyDictionary[nn.Module, "dict[tuple[int, ...], Reach]"] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -38,42 +38,42 @@ class Reach:
 def reach(model: nn.Module, shape: tuple[int, ...]) -> Reach:
     """What of the network still connects its input (of `shape`, without the batch) to its output.
 
-    A network without any zero weight counts as connected and is not traced; others as `reachable`.
+    A weight that is 0 is on no path; of others see `reachable`.
     In the dense network, where nothing is cut, every weight is on a path but those that meet
-    nothing but padding, and those of layers that no pass calls. A probe that finds others without
-    a path there does not see through the network (spikes hide whether an input changes), nor does
-    one that has not called all layers of a network in which values decide what is called (a
-    mixture of experts). Nothing that it says of such a network counts.
+    nothing but padding, and those of layers that no pass calls, which count as dead in every
+    network. A probe that finds others without a path there does not see through the network
+    (spikes hide whether an input changes), nor does one that has not called all layers of a network
+    in which values decide what is called (a mixture of experts). Nothing that it says of such a
+    network counts; without any zero weight that counts as connected.
 
     Raises:
         ValueError: the model has no Conv or Linear layer.
     """
     weights = prunable_weights(model)
     if all(bool(weight.all()) for weight in weights.values()):
-        return Reach(1.0, [], {})
-    masks = reachable(model, shape)
+        dense = _dense(model, shape)
+        return Reach(1.0, [], {}) if dense.unknown else dense
+    masks, dense = reachable(model, shape), _dense(model, shape)
     empty = [name for name, weight in weights.items() if not weight.any()]
-    connected = sum(int(mask.count_nonzero()) for mask in masks.values())
-    if unknown := _not_understood(model, shape):
-        return Reach(None, empty, None, unknown)
-    total = sum(mask.numel() for mask in masks.values())
-    return Reach(connected / total, empty, _dead_units(masks))
+    if dense.unknown:
+        return Reach(None, empty, None, dense.unknown)
+    return Reach(_share(masks), empty, _dead_units(masks))
 
 
-def _not_understood(model: nn.Module, shape: tuple[int, ...]) -> str | None:
-    """What the probe does not see of the dense network; None if it sees through it.
-
-    Found once per network: it does not depend on the weights.
-    """
-    known = _KNOWN.setdefault(model, {})
+def _dense(model: nn.Module, shape: tuple[int, ...]) -> Reach:
+    """The dense network's; found once per network, as it does not depend on the weights."""
+    known = _DENSE.setdefault(model, {})
     if shape not in known:
-        known[shape] = _look_at_dense(model, shape)
+        ones = {name: torch.ones_like(one) for name, one in prunable_weights(model).items()}
+        probe = _probe(model, shape, ones)
+        unknown = _not_understood(probe)
+        share, dead = (None, None) if unknown else (_share(probe.masks), _dead_units(probe.masks))
+        known[shape] = Reach(share, [], dead, unknown)
     return known[shape]
 
 
-def _look_at_dense(model: nn.Module, shape: tuple[int, ...]) -> str | None:
-    dense = {name: torch.ones_like(one) for name, one in prunable_weights(model).items()}
-    probe = _probe(model, shape, dense)
+def _not_understood(probe: "_Probe") -> str | None:
+    """What the probe does not see of the dense network; None if it sees through it."""
     uses = {name: probe.walk.uses.get(id(one), []) for name, one in probe.stand_ins.items()}
     missed = [name for name, mask in probe.masks.items() if not uses[name] and not mask.any()]
     if missed and probe.walk.reads_values:
@@ -85,6 +85,11 @@ def _look_at_dense(model: nn.Module, shape: tuple[int, ...]) -> str | None:
         if bool((meeting(probe.stand_ins[name], uses[name]) & ~mask).any())
     ]
     return f"no path is found through {_layers(blind)} of the dense network" if blind else None
+
+
+def _share(masks: Tensors) -> float:
+    connected = sum(int(mask.count_nonzero()) for mask in masks.values())
+    return connected / sum(mask.numel() for mask in masks.values())
 
 
 def _layers(names: list[str]) -> str:
