@@ -63,12 +63,13 @@ def score(
 
     saliency: an object, or the name of a file in conf/saliency/. batches: (inputs, labels), for
     those that look at data; samples all of whose whole-number labels are -100 are left out, as in
-    a run. loss: (outputs, labels) -> loss SUMMED over the samples; None is
-    cross-entropy. mean: the mean over processes, where there are several. structure: for a
-    saliency of whole units ("filter", "neuron", "row"), whose scores have one entry per unit.
-    example_input: a batch of inputs for such a structure; None takes it from batches. exclude:
-    layers that are left out: "first", "last", or names. seed: of what is drawn. A model in
-    float16 or bfloat16 is scored in float32, on a copy that holds its rounded weights.
+    a run. A network that flattens positions has k labels in a row for each sample. loss: (outputs,
+    labels) -> loss SUMMED over the samples; None is cross-entropy of (samples, classes, ...).
+    mean: the mean over processes, where there are several. structure: for a saliency of whole
+    units ("filter", "neuron", "row"), whose scores have one entry per unit. example_input: a
+    batch of inputs for such a structure; None takes it from batches. exclude: layers that are left
+    out: "first", "last", or names. seed: of what is drawn. A model in float16 or bfloat16 is scored
+    in float32, on a copy that holds its rounded weights.
 
     >>> import harness, torch
     >>> model = torch.nn.Linear(2, 1, bias=False)

@@ -1,7 +1,8 @@
 """What one call of the Python API is given: parts, data, and counts per tensor."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -98,12 +99,17 @@ class Request:
 
     def data(self, model: nn.Module) -> Calibration:
         device = _first(model).device
-        counted = [_counted(inputs, labels) for inputs, labels in self.batches]
+        by_sample, as_given = _labels_of_samples(self.batches)
+        counted = [_counted(inputs, labels) for inputs, labels in by_sample]
         batches = [(_like(model, x), y.to(device)) for x, y in counted if len(y)]
-        loss = self.loss
-        if loss:
-            check_sums(lambda outputs, y: {"loss": loss(outputs, y)}, model, batches)
-        return Calibration(_Copies(batches), loss or _cross_entropy, self._mean)
+        loss = self.loss or _cross_entropy
+
+        def total(outputs: Any, labels: Tensor) -> Tensor:
+            return loss(outputs, as_given(labels))
+
+        if self.loss:
+            check_sums(lambda outputs, y: {"loss": total(outputs, y)}, model, batches)
+        return Calibration(_Copies(batches), total, self._mean)
 
     def _graph(self, model: nn.Module) -> Graph | None:
         sample = self._sample(model)
@@ -133,9 +139,34 @@ class _Copies:
         return ((inputs.clone(), labels) for inputs, labels in self.batches)
 
 
+def _labels_of_samples(
+    batches: Sequence[Batch],
+) -> tuple[list[Batch], Callable[[Tensor], Tensor]]:
+    """The batches with one entry of labels per sample, and what makes the labels again that a
+    loss was written for: a network may flatten its positions, so that those of a sample are k
+    labels one after the other.
+
+    Raises:
+        ValueError: there are not k labels for each sample, k a whole number of at least 1.
+    """
+    by_sample = []
+    for inputs, labels in batches:
+        samples, count = len(inputs), len(labels) if labels.ndim else 1
+        each = count // samples if samples else 1
+        if not each or count != each * samples:
+            raise ValueError(
+                f"batches: labels {tuple(labels.shape)} are {count} for {samples} inputs "
+                f"{tuple(inputs.shape)}; give each sample one label, or equally many in a row"
+            )
+        by_sample.append((inputs, labels.reshape(samples, each, *labels.shape[1:])))
+    if all(labels.shape[:1] == inputs.shape[:1] for inputs, labels in batches):
+        return list(batches), lambda labels: labels
+    return by_sample, lambda labels: labels.flatten(0, 1)
+
+
 def _counted(inputs: Tensor, labels: Tensor) -> Batch:
     """The samples with a label that counts; as in a run, the others are no samples at all."""
-    if labels.is_floating_point() or not labels.numel() or len(labels) != len(inputs):
+    if labels.is_floating_point() or not labels.numel():
         return inputs, labels
     counts = (labels != IGNORED).reshape(len(labels), -1).any(dim=1)
     return (inputs, labels) if counts.all() else (inputs[counts.to(inputs.device)], labels[counts])
@@ -151,5 +182,18 @@ def _like(model: nn.Module, inputs: Tensor) -> Tensor:
     return inputs.to(first.device, first.dtype if inputs.is_floating_point() else inputs.dtype)
 
 
-def _cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
+def _cross_entropy(outputs: Any, labels: Tensor) -> Tensor:
+    """
+    Raises:
+        ValueError: there are no classes to choose from.
+    """
+    shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else ()
+    fits = tuple(labels.shape) in (shape, shape[:1] + shape[2:])
+    if len(shape) < 2 or shape[1] < 2 or not fits:
+        raise ValueError(
+            "without loss= it is cross-entropy, of outputs (samples, classes, ...) with 2 classes "
+            f"or more; the model gives {shape or type(outputs).__name__} for labels "
+            f"{tuple(labels.shape)}; give a loss, summed over the samples, such as "
+            'binary_cross_entropy_with_logits(..., reduction="sum")'
+        )
     return F.cross_entropy(outputs, labels, reduction="sum")
