@@ -1,10 +1,11 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
+from harness.nested import tensors_in, with_tensors
 from harness.saliency.derivatives import differentiable_attention, gradients_of, hessian_times
 from harness.saliency.evidence import (
     check_batch_norm,
@@ -21,7 +22,8 @@ class GraSP:
     """weight x (H g): weights whose removal would shrink the gradient's norm most stay.
 
     g is the mean gradient of the loss and H its Hessian, over the prunable weights, all samples
-    and all ranks, with the network's outputs divided by `temperature` before the loss.
+    and all ranks, with the network's outputs divided by `temperature` before the loss: each
+    floating-point tensor, where it returns several.
 
     Which sign stays: g^T g changes by 2 d^T H g when the weights move by d. Removing a weight is
     d = -weight, so -weight x (H g) is half of what its removal adds to the gradient's norm. The
@@ -71,12 +73,12 @@ class GraSP:
         """H g per prunable weight.
 
         Raises:
-            ValueError: there are no calibration samples on any rank (by `mean`), or g or H g is
-                not finite.
+            ValueError: there are no calibration samples on any rank (by `mean`), g or H g is
+                not finite, or the network returns no tensor that could be divided.
         """
 
-        def softened(outputs: Tensor, labels: Tensor) -> Tensor:
-            return loss(outputs / self.temperature, labels)
+        def softened(outputs: Any, labels: Tensor) -> Tensor:
+            return loss(self._softened(outputs), labels)
 
         twice = list(batches)
         # g is that of all ranks before H is applied to it: the mean of the ranks' own products
@@ -87,6 +89,21 @@ class GraSP:
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         scores = {name: weight * evidence[name] for name, weight in weights.items()}
         return {n: s.abs() for n, s in scores.items()} if self.absolute else scores
+
+    def _softened(self, outputs: Any) -> Any:
+        if isinstance(outputs, Tensor):
+            return outputs / self.temperature
+        if self.temperature != 1 and not any(
+            one.is_floating_point() for one in tensors_in(outputs)
+        ):
+            raise ValueError(
+                f"GraSP divides the network's outputs by temperature={self.temperature:g}, and in "
+                f"{type(outputs).__name__} it finds no floating-point tensor; return tensors, "
+                "lists, tuples, dictionaries or dataclasses of them, or take temperature=1"
+            )
+        return with_tensors(
+            outputs, lambda one: one / self.temperature if one.is_floating_point() else one
+        )
 
 
 def mean_hessian_product(

@@ -1,11 +1,12 @@
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from harness.nested import tensors_in
 from harness.saliency.derivatives import gradients_of
 from harness.saliency.evidence import probing
 from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
@@ -98,7 +99,19 @@ def flow_gradients(model: nn.Module, inputs: Tensor) -> Tensors:
     dtype = torch.float64 if inputs.is_floating_point() else inputs.dtype
     ones = torch.ones(1, *inputs.shape[1:], dtype=dtype, device=inputs.device)
     with probing(model) as parameters:
-        return gradients_of(model(ones).sum(), parameters)
+        return gradients_of(_flow(model(ones)), parameters)
+
+
+def _flow(outputs: Any) -> Tensor:
+    """Sum over all floating-point tensors that a network returns."""
+    found = [one.sum() for one in tensors_in(outputs) if one.is_floating_point()]
+    if not found:
+        raise ValueError(
+            f"SynFlow adds up the network's outputs, and in {type(outputs).__name__} it finds no "
+            "floating-point tensor; return tensors, lists, tuples, dictionaries or dataclasses of "
+            "them, or use saliency=magnitude"
+        )
+    return sum(found[1:], found[0])
 
 
 def _finite(flows: Tensors) -> Tensors:

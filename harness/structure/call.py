@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.structure.place import tensors_in
+from harness.nested import tensors_in
 from harness.structure.track import pointwise
 
 OTHER = 0.7  # of what is not tried as a 0, in a trial: no 0, and no 1 that a product would not show

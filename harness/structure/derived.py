@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from harness.nested import tensors_in
 from harness.structure.call import OTHER, Call
-from harness.structure.place import place, storage, tensors_in
+from harness.structure.place import place, storage
 from harness.structure.track import PRODUCTS, SAME_ORDER, Track, moved
 
 EMPTY: frozenset[str] = frozenset()

@@ -1,7 +1,5 @@
 """What tells tensors of a pass apart: Python's objects do not, for views get new ones."""
 
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 import torch
@@ -18,16 +16,3 @@ def place(tensor: Tensor) -> Any:
     if tensor.layout != torch.strided:
         return id(tensor)
     return storage(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
-
-
-def tensors_in(found: Any) -> Iterator[Tensor]:
-    """All tensors of nested lists, tuples, dictionaries and dataclasses."""
-    if isinstance(found, Tensor):
-        yield found
-    elif isinstance(found, dict):
-        yield from tensors_in(list(found.values()))
-    elif isinstance(found, list | tuple):
-        for each in found:
-            yield from tensors_in(each)
-    elif is_dataclass(found) and not isinstance(found, type):
-        yield from tensors_in([getattr(found, each.name) for each in fields(found)])

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from harness.nested import tensors_in
 from harness.structure.call import Call
 from harness.structure.derived import EMPTY, MOVES, Origins
 from harness.structure.joined import Joined
-from harness.structure.place import place, storage, tensors_in
+from harness.structure.place import place, storage
 from harness.structure.shifts import SHIFTING, counted, per_unit, sends, wide
 from harness.structure.track import Track, moved, product
 from harness.structure.undisturbed import undisturbed, writable
