@@ -3,7 +3,8 @@
 The folder that a user names (RUNS, runs=PATH, --out) may itself be a link: that is the user's own
 word. Below it every step is opened with O_NOFOLLOW, from descriptor to descriptor, so that a folder
 that is exchanged for a link meanwhile leads nowhere either. A link is never ours: it stays, and so
-does what it points to.
+does what it points to. For the same reason a run and a report write through no link: see
+check_no_link.
 """
 
 import os
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BEGINNING = 64  # bytes
+ELSEWHERE = "choose another place with runs=PATH"
 # As `opened` raises them: Linux tells a link that is not to be followed as no folder.
 NOT_THERE = (FileNotFoundError, NotADirectoryError)
 # As temporary_name in harness/files.py makes them.
@@ -112,6 +114,18 @@ def is_real_folder(path: Path) -> bool:
     with suppress(OSError):
         return stat.S_ISDIR(os.lstat(path).st_mode)
     return False
+
+
+def check_no_link(folder: Path, way_out: str) -> None:
+    """
+    Raises:
+        ValueError: the folder is a link: what is written there would replace somebody else's files.
+    """
+    if folder.is_symlink():
+        raise ValueError(
+            f"{folder} is a link, and what is written here has a folder of its own; delete the "
+            f"link, or {way_out}"
+        )
 
 
 def _owned(at: int, name: str, marks: Sequence[Mark]) -> Owned | None:

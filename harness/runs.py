@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from harness import records
 from harness.checkpoints import Checkpoints, Policy, State
+from harness.deletion import ELSEWHERE, check_no_link
 from harness.delivery import Delivery, deliver
 from harness.distributed import Ranks
 from harness.distributed.stop import Stop
@@ -115,6 +116,8 @@ class Run:
             time.sleep(1.0)
 
     def _entered(self, stack: ExitStack, deadline: float) -> bool:
+        for own in (self.folder.parent, self.folder):
+            check_no_link(own, ELSEWHERE)
         make_writable(self.folder)
         try:
             stack.enter_context(locked(self.folder, wait=False))

@@ -112,6 +112,18 @@ def test_claims_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"claims.csv", "claims.html"}
 
 
+def test_a_report_is_not_written_through_a_link_that_nobody_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(tmp_path / "runs" / "0")
+    others = tmp_path / "others"
+    others.mkdir()
+    (tmp_path / "runs" / "report").symlink_to(others)
+    assert main([str(tmp_path / "runs"), "--claims"]) == 2
+    assert "report is a link" in capsys.readouterr().err and not list(others.iterdir())
+    assert main([str(tmp_path / "runs"), "--claims", "--out", str(others)]) == 0
+
+
 def test_ctrl_c_ends_with_130_and_no_traceback(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

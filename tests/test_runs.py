@@ -120,6 +120,21 @@ def test_a_folder_with_another_config_is_refused(
     assert "another config (it differs in training.epochs)" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("step", [0, 1])
+def test_a_folder_that_is_a_link_is_refused_and_what_it_points_to_stays(
+    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: int
+) -> None:
+    link = [finished, finished.parent][step]
+    outside = link.rename(finished.parents[2] / "outside")
+    link.symlink_to(outside)
+    before = {f: f.read_bytes() for f in outside.rglob("*") if f.is_file()}
+    capsys.readouterr()
+
+    assert again(finished, monkeypatch, "rerun=always") == 2
+    assert f"harness: {link} is a link" in capsys.readouterr().err
+    assert {f: f.read_bytes() for f in outside.rglob("*") if f.is_file()} == before
+
+
 def test_an_interrupted_run_starts_again_and_ends_with_equal_records(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from harness.deletion import ELSEWHERE, check_no_link
 from harness.files import Busy, write_whole
 from harness.launch import workers
 from harness.launch.errors import WRONG_INPUT, one_line
@@ -77,6 +78,8 @@ def _failed(point: Point, error: Exception) -> Outcome:
 
 
 def _tell(point: Point, reason: str, log: Path) -> None:
+    for own in (log.parent.parent, log.parent):
+        check_no_link(own, ELSEWHERE)
     log.parent.mkdir(parents=True, exist_ok=True)
     write_whole(log, redacted(traceback.format_exc()))
     status = Status(point.folder, point.code)

@@ -6,6 +6,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.deletion import ELSEWHERE, check_no_link
 from harness.files import Busy, CannotWrite, locked, make_writable, read_json, write_json
 from harness.launch.engine import Engine
 from harness.launch.estimate import learn, stated
@@ -118,6 +119,7 @@ class Sweep:
 def alone(plan: Plan) -> Iterator[None]:
     """Keeps other sweeps out of the folder, for now and, if they have another name, for ever."""
     home = plan.folder / HOME
+    check_no_link(home, ELSEWHERE)
     make_writable(home)
     with ExitStack() as stack:
         try:

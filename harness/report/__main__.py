@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from harness.command import Parser
+from harness.deletion import check_no_link
 from harness.names import visible
 from harness.stopping import INTERRUPTED
 
@@ -53,6 +54,8 @@ def _check(options: argparse.Namespace) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     out = options.out or options.runs / "report"
+    if not options.out:
+        check_no_link(out, "name its target with --out")
     # Here, not above: --help should not wait for pandas, nor a wrong folder for matplotlib.
     if options.lint:
         from harness.report.lint import lint
