@@ -198,48 +198,6 @@ def test_scales_of_hand_written_norms_cost_nothing() -> None:
     assert count_macs(Normed(), torch.zeros(1, 4)).dense == 32 + 16
 
 
-UNKNOWN: dict[str, tuple[str, Way]] = {
-    "an operator without a formula": ("_cdist_forward", torch.cdist),
-    "a fused product": ("addcmul", lambda x, w: torch.addcmul(x, x, w)),
-    "products that nothing sums up": ("mul", lambda x, w: (x * w).relu()),
-    "standardised": ("sub", lambda x, w: F.linear(x, w - w.mean())),
-    "by its sign": ("where", lambda x, w: F.linear(x, torch.where(w > 0, w, 0.0))),
-    "as complex numbers": ("view", lambda x, w: torch.view_as_complex(w.view(16, 2)).sum() * x),
-    "written elsewhere": ("copy_", lambda x, w: F.linear(x, torch.zeros(8, 4).copy_(w))),
-    "times itself": ("mm", lambda x, w: F.linear(x, w @ w.T @ w)),
-    "a function of functions": (
-        "cond",
-        lambda x, w: torch.cond(x.sum() > 0, lambda y: y @ w.T, lambda y: y @ w.T, (x,)),
-    ),
-}
-
-
-@pytest.mark.parametrize(("operator", "way"), UNKNOWN.values(), ids=UNKNOWN.keys())
-def test_a_weight_whose_products_are_not_known_is_named_with_the_operator(
-    operator: str, way: Way
-) -> None:
-    found = by(way)
-    (name,) = found.uncounted
-    assert operator in name
-    assert found.uncounted[name] == (["layer.weight"] if operator != "cond" else [])
-    with pytest.raises(ValueError, match=rf"how often .*{operator}.* multiplies .* is not known"):
-        macs(By(way), (4,))
-
-
-def test_weights_that_cannot_be_pruned_are_named_too_but_no_scale_is() -> None:
-    class Distances(nn.Module):
-        def __init__(self, *shape: int):
-            super().__init__()
-            self.layer, self.points = nn.Linear(4, 4), nn.Parameter(torch.ones(shape))
-
-        def forward(self, inputs: Tensor) -> Tensor:
-            return torch.cdist(self.layer(inputs), self.points)
-
-    uncounted = count_macs(Distances(3, 4), torch.zeros(1, 4)).uncounted
-    assert uncounted == {"aten._cdist_forward.default": ["points"]}
-    assert count_macs(Distances(1, 4), torch.zeros(1, 4)).uncounted == {}
-
-
 class Stateful(nn.Module):
     """Changes one buffer, replaces another and draws numbers, in eval mode too."""
 

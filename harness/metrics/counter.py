@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from harness.metrics import operators
-from harness.metrics.following import Following, has_others, tensors_of
+from harness.metrics.following import Following, has_others, has_packed, tensors_of
 from harness.metrics.operators import Products
 from harness.metrics.origins import Origins
 
@@ -63,6 +63,8 @@ class Counter(TorchDispatchMode):
             self._following.lose(str(func), tensors)
         # What lies otherwise is not followed: it may hold the input.
         dependent = unseen or not keys.isdisjoint(self._dependent)
+        if has_packed((args, named)):
+            self._following.uncounted.setdefault(str(func), set())
         held = any(map(self._origins.of, tensors))
         name = operators.base_name(func)
         if name in operators.FORMULAS:

@@ -69,7 +69,11 @@ class Following:
             self._derive(by, held, outs)
         elif name in operators.FUSED:
             self.hide(by, self._names(*held) & self.prunable)
-        elif name not in operators.NOTHING and not operators.is_elementwise(func):
+        elif operators.is_elementwise(func):
+            # A distance to a weight's rows, say: what becomes of x - w is not followed.
+            met = [one for one in held if self._origin(one).kind != "product" and is_matrix(one)]
+            self.hide(by, self._names(*met) & self.prunable)
+        elif name not in operators.NOTHING:
             self.hide(by, filter(self.is_weight, self._names(*held)))
 
     def lose(self, by: str, tensors: Iterable[Tensor]) -> None:
@@ -92,8 +96,7 @@ class Following:
 
     def is_weight(self, name: str) -> bool:
         """Not the scale of a norm or of a layer, which varies along one dimension only."""
-        shape = self.origins.parameters[name].shape
-        return name in self.prunable or sum(size > 1 for size in shape) > 1
+        return name in self.prunable or is_matrix(self.origins.parameters[name])
 
     def _scale(self, by: str, name: str, args: Sequence[Any], out: Tensor, dependent: bool) -> None:
         """A weight times constants is that weight; times activations it is products to sum."""
@@ -170,6 +173,11 @@ class Following:
         return origin
 
 
+def is_matrix(tensor: Tensor) -> bool:
+    """Whether it varies along more than one dimension."""
+    return sum(size > 1 for size in tensor.shape) > 1
+
+
 def tensors_of(tree: Any) -> list[Tensor]:
     """Those that have memory of their own."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and is_strided(leaf)]
@@ -178,6 +186,11 @@ def tensors_of(tree: Any) -> list[Tensor]:
 def has_others(tree: Any) -> bool:
     """Whether a tensor is among them that lies otherwise: sparse, nested."""
     return any(isinstance(leaf, Tensor) and not is_strided(leaf) for leaf in tree_leaves(tree))
+
+
+def has_packed(tree: Any) -> bool:
+    """Whether weights are among them that only their operator can read, such as quantised ones."""
+    return any(isinstance(leaf, torch.ScriptObject) for leaf in tree_leaves(tree))
 
 
 def is_strided(tensor: Tensor) -> bool:

@@ -54,8 +54,10 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
 
     Not known, and named in `uncounted`, is a weight that meets an input in an operator without a
     formula, a prunable one that the network changes before it multiplies (weight standardisation:
-    a pruned entry is then not 0), one that becomes or meets a sparse or nested tensor, and two
-    prunable weights multiplied with each other.
+    a pruned entry is then not 0), one that meets an input elementwise in anything but a product
+    (the distance to its rows), one that becomes or meets a sparse or nested tensor, and two
+    prunable weights multiplied with each other. An operator that takes packed weights (torch's
+    quantised layers) is named without them.
 
     The model is left unchanged: modes, buffers; also after an error. So are torch's random streams.
 
