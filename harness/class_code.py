@@ -3,9 +3,11 @@
 import dis
 import inspect
 import re
+import sys
 from collections.abc import Hashable, Iterator
 from functools import cache
-from types import CodeType
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 # Of lists, dicts and sets; those of tensors end in an underscore.
@@ -54,6 +56,36 @@ def _changes_in_place(code: CodeType) -> bool:
 def makes_buffers(kind: Hashable) -> bool:
     """Whether methods of a class beside its constructor register buffers; not so torch's own."""
     return any(MAKES_BUFFERS & set(code.co_names) for code in _codes(kind))
+
+
+@cache
+def is_own(module: str) -> bool:
+    """Whether code is neither Python's, nor an installed library's, nor the harness's.
+
+    >>> is_own("torch.nn"), is_own("collections")
+    (False, False)
+    """
+    top = str(module).partition(".")[0]
+    if top in sys.stdlib_module_names or top == __name__.partition(".")[0]:
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return bool(file) and not {"site-packages", "dist-packages"} & set(Path(str(file)).parts)
+
+
+def named_globals(function: FunctionType) -> dict[str, object]:
+    """Globals that the function's code names, and those of own modules that it takes by name."""
+    names = _names(function.__code__)
+    found = {key: function.__globals__[key] for key in names if key in function.__globals__}
+    for module in [value for value in found.values() if isinstance(value, ModuleType)]:
+        if is_own(module.__name__):
+            inside = sorted(vars(module).keys() & set(names))
+            found |= {f"{module.__name__}.{key}": vars(module)[key] for key in inside}
+    return found
+
+
+@cache
+def _names(code: CodeType) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for each in _within(code) for name in each.co_names))
 
 
 def _codes(kind: Any) -> Iterator[CodeType]:

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules import module as of_every_module
 
+from harness.attributes import OF_RNN, OF_TORCH, ORIGINALS
 from harness.canonical import canonical
 from harness.class_code import assigned, changes_in_place
 from harness.fingerprints import fingerprint
 from harness.tensors import Tensors, everything
-from harness.unsaved import OF_RNN, OF_TORCH, ORIGINALS
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _HOOKS_OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")

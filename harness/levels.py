@@ -85,7 +85,7 @@ class Levels:
         self.chosen, self.along = dict[str, Tensor](), dict[str, Tensor]()
         self.training: LoopState | None = None
         if journal:
-            journal.unsaved.begin(self.network, vars(what))
+            journal.unsaved.begin(self.network, {**vars(what), "splits": subject.splits})
 
     @property
     def finished(self) -> bool:

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from torch.optim import Optimizer
+
 from harness.bits import pack, unpack
 from harness.checkpoints import STAGE, STEP, Checkpoints, State
 from harness.distributed.link import measured, remember
@@ -12,6 +14,7 @@ from harness.inside import Inside
 from harness.tensors import Tensors
 from harness.training.journal import Journal
 from harness.training.setting import LoopState
+from harness.unsaved import OPTIMIZER
 from harness.whole_state import load_into, whole_state
 
 if TYPE_CHECKING:
@@ -85,6 +88,10 @@ class LevelSaver:
     inside: Inside
     journal: Journal
     files: Checkpoints
+
+    def begin(self, optimizer: Optimizer) -> None:
+        parts = {OPTIMIZER: optimizer, "penalty's adder": self.inside.adder}
+        self.journal.unsaved.begin_training(self.levels.network, parts)
 
     def due(self, step: int) -> bool:
         return self.journal.due(step)

@@ -1,6 +1,8 @@
 """Own parts that tests name by their _target_: parts.NAME."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -98,6 +100,34 @@ class Counting:
     def apply(self, inputs: Tensor, draws: Tensor) -> Tensor:
         self.calls += 1
         return inputs
+
+
+class CountingAdam(torch.optim.Adam):
+    """An optimizer with a counter beside its state."""
+
+    calls = 0
+
+    def step(self, closure: Any = None) -> Any:
+        self.calls += 1
+        return super().step(closure)
+
+
+@dataclass(frozen=True)
+class CountingPenalty:
+    """A penalty of 0 whose adder counts its calls."""
+
+    epochs: int = 1
+    names_units: ClassVar[bool] = False
+
+    def check(self, model: nn.Module) -> None: ...
+
+    def adder(self, model: nn.Module, going: dict[str, Tensor]) -> Callable[[int], None]:
+        calls = [0.0]
+
+        def add(step: int) -> None:
+            calls[0] += 1
+
+        return add
 
 
 @dataclass(frozen=True)

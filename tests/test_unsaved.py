@@ -173,15 +173,20 @@ def test_a_changed_attribute_of_a_part_is_named_with_what_is_possible_there(
     assert "compute it from what the part is given" in said
 
 
-def test_a_run_names_what_its_network_and_its_parts_count(
+def test_a_run_names_what_its_network_its_optimizer_and_its_parts_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    counting = ("model._target_=parts.Counted", "retraining.augmentation._target_=parts.Counting")
+    counting = (
+        *("model._target_=parts.Counted", "retraining.augmentation._target_=parts.Counting"),
+        *("training.optimizer._target_=parts.CountingAdam", "penalty=l1"),
+        *("penalty._target_=parts.CountingPenalty", "~penalty.strength"),
+    )
     assert run_main(monkeypatch, *RUN, *counting, f"runs={tmp_path}") == 0
     lines = [line for line in capfd.readouterr().err.splitlines() if "changed since" in line]
     assert [line.split(" changed")[0] for line in lines] == [
         "warning: network.1.calls",
-        "warning: retraining.augmentation.calls",
+        "warning: optimizer.calls",
+        "warning: retraining.augmentation.calls, penalty's adder.calls",
     ]
 
 

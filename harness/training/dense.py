@@ -17,6 +17,7 @@ from harness.training.setting import Curve, Hooks, LoopState, OnEpoch, Setting
 from harness.training.states import store, stored
 from harness.training.trainer import Trainer
 from harness.training.turns import turn
+from harness.unsaved import OPTIMIZER
 from harness.whole_state import load_buffers, load_into, whole_state
 
 Forms = dict[str, tuple[tuple[int, ...], torch.dtype]]  # shape and dtype by name
@@ -171,6 +172,9 @@ class DenseSaver:
     journal: Journal
     files: Checkpoints
     model: nn.Module
+
+    def begin(self, optimizer: Optimizer) -> None:
+        self.journal.unsaved.begin_training(self.model, {OPTIMIZER: optimizer})
 
     def due(self, step: int) -> bool:
         return self.journal.due(step)

@@ -48,6 +48,10 @@ OnEpoch = Callable[[int, Curve], None]  # number of the recipe's epochs done, th
 class Saver(Protocol):
     """Keeps a training's state; every rank calls it at the same steps."""
 
+    def begin(self, optimizer: Optimizer) -> None:
+        """Called before the first step."""
+        ...
+
     def due(self, step: int) -> bool:
         """Asked after each step but an epoch's last; `step` of them are done in this epoch."""
         ...
