@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harness.contents import PLAIN
 from harness.fingerprints import fingerprint
-from harness.unsaved import PLAIN
 
 DEEPEST = 4  # values within values
 DEVICE = ("cuda", "cpu", "mps")  # each rank has its own
