@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
 
@@ -15,15 +16,41 @@ def differentiable_checkpoints() -> Iterator[None]:
     differentiated twice, and gives its weights no gradient unless one of its inputs asks for one,
     which data never does: they would score 0 without a word.
     """
-    own = vars(CheckpointFunction).get("apply")  # of an outer one; torch's is inherited
-    CheckpointFunction.apply = staticmethod(_recomputed)
-    try:
+    with _having(CheckpointFunction, "apply", staticmethod(_recomputed)):
         yield
-    finally:
-        del CheckpointFunction.apply
-        if own is not None:
-            CheckpointFunction.apply = own
+
+
+@contextmanager
+def no_checkpoints() -> Iterator[None]:
+    """Inside, checkpoints of both kinds call their part and keep what it computes.
+
+    For a forward that only a context makes what it is (other parameters, a mode): a checkpoint
+    would repeat it outside.
+    """
+    with (
+        _having(CheckpointFunction, "apply", staticmethod(_called)),
+        _having(saved_tensors_hooks, "__enter__", lambda hooks: None),
+        _having(saved_tensors_hooks, "__exit__", lambda hooks, *error: None),
+    ):
+        yield
 
 
 def _recomputed(function: Any, preserve_rng_state: bool, *inputs: Any) -> Any:
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=preserve_rng_state)
+
+
+def _called(function: Any, preserve_rng_state: bool, *inputs: Any) -> Any:
+    return function(*inputs)
+
+
+@contextmanager
+def _having(owner: type, name: str, value: Any) -> Iterator[None]:
+    own = vars(owner).get(name)  # None: inherited
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        if own is None:
+            delattr(owner, name)
+        else:
+            setattr(owner, name, own)

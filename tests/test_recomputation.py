@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
 import harness
+from harness.metrics.reach import reachable
 from harness.saliency.taylor_activation import TaylorActivation
 
 BY_GRADIENTS = ["gradient", "grasp", "synflow", "hutchinson", "fisher", "woodfisher", "movement"]
@@ -54,6 +55,28 @@ def test_scores_of_units_are_those_without_checkpoints(reentrant: bool) -> None:
     given: Any = {"batches": [(TOKENS, LABELS)], "structure": "neuron", "exclude": hidden}
     plain, found = (harness.score(Net(kind), unscaled, **given) for kind in (None, reentrant))
     assert "a.weight" in plain and all(plain[name].equal(found[name]) for name in plain)
+
+
+@pytest.mark.parametrize("reentrant", [True, False])
+def test_what_is_reached_does_not_depend_on_checkpoints(reentrant: bool) -> None:
+    class Net(nn.Sequential):
+        kind: bool | None = None
+
+        def forward(self, inputs: Tensor) -> Tensor:
+            part: Any = lambda x: self[1](self[0](x)).relu()  # noqa: E731
+            if self.kind is not None:
+                hidden: Any = checkpoint(part, inputs, use_reentrant=self.kind)
+                return self[3](checkpoint(self[2], hidden, use_reentrant=self.kind))  # type: ignore
+            return self[3](self[2](part(inputs)))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    net = Net(nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 2))
+    masks = harness.prune(net, 0.2)
+    plain = reachable(net, (4,))
+    assert any(not plain[name].equal(masks[name]) for name in masks)  # some weights are cut off
+    net.kind = reentrant
+    found = reachable(net, (4,))
+    assert all(plain[name].equal(found[name]) for name in masks)
 
 
 def test_checkpoints_are_torchs_own_again_also_after_an_error() -> None:

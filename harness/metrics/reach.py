@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from harness.metrics.walk import Draw, Walk, meeting
+from harness.recomputation import no_checkpoints
 from harness.tensors import Tensors, evaluating, prunable_weights
 
 # Relative difference up to which two values are equal: atomic additions on CUDA round as they come.
@@ -180,7 +181,7 @@ def _run(model: nn.Module, stand_ins: Tensors, shape: tuple[int, ...], walk: Wal
         for name, buffer in model.named_buffers()
     }
     inputs = (walk.draw(1, *shape),)
-    with evaluating(model), walk:
+    with evaluating(model), no_checkpoints(), walk:
         outputs: Tensor = functional_call(model, {**stand_ins, **buffers}, inputs)
     return outputs
 
