@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from harness.structure.base import Units
 from harness.structure.graph import Graph
 from harness.structure.trace import trace_of
-from harness.tensors import TABLES, prunable_layers
+from harness.tensors import TABLES, keeping_parameters, prunable_layers
 
 LOG = logging.getLogger(__name__)
 LEAST = 0.01  # share of the model's parameters from which on one that no rule covers is named
@@ -151,7 +151,8 @@ def _used_in_training(model: nn.Module, sample: Tensor) -> tuple[set[str], str |
     # Norms over a batch need two samples; what is made for one sample takes no more.
     for inputs in [sample] if len(sample) != 1 else [torch.cat([sample, sample]), sample]:
         try:
-            trace = trace_of(model, inputs, training=True)
+            with keeping_parameters(model):
+                trace = trace_of(model, inputs, training=True)
         except Exception as error:  # whatever a foreign forward raises (an assertion, a KeyError)
             failure = failure or f"{type(error).__name__}: {error}".splitlines()[0]
         else:

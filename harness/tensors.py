@@ -191,6 +191,22 @@ def keeping_buffers(model: nn.Module) -> Iterator[None]:
         _restore(buffers)
 
 
+@contextmanager
+def keeping_parameters(model: nn.Module) -> Iterator[None]:
+    """Parameters have their values again outside, also after an error.
+
+    A forward in training mode may write to them (codebooks, averages, weights that it clips).
+    """
+    before = [(parameter, _values(parameter)) for parameter in model.parameters()]
+    try:
+        yield
+    finally:
+        for parameter, values in before:
+            now = distinct(parameter.detach())
+            if values is not None and not torch.equal(now, values):
+                now.copy_(values)
+
+
 def _values(buffer: Tensor | None) -> Tensor | None:
     return None if buffer is None else distinct(buffer.detach()).clone()
 

@@ -49,6 +49,21 @@ def test_a_head_stays_whole_whatever_the_sample_and_what_a_module_keeps(
         assert model.i[1].num_batches_tracked == 0 and model.training
 
 
+def test_weights_that_a_pass_in_training_mode_changes_come_back() -> None:
+    model = Auxiliary()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+
+    def clips(module: nn.Linear, inputs: object) -> None:
+        if module.training:
+            module.weight.data.clamp_(-0.01, 0.01)
+
+    model.i.register_forward_pre_hook(clips)
+    masks = harness.prune(model, 0.5, example_input=INPUTS)
+    assert "aux.weight" not in masks
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name] * masks.get(name, torch.tensor(True)))
+
+
 def test_layers_stay_whole_where_no_pass_in_training_mode_tells_what_is_a_head(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
