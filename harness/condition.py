@@ -11,7 +11,7 @@ from torch.nn.modules import module as of_every_module
 
 from harness.attributes import OF_RNN, OF_TORCH, ORIGINALS
 from harness.canonical import canonical
-from harness.class_code import assigned, changes_in_place
+from harness.class_code import assigned, changes_in_place, makes_buffers
 from harness.fingerprints import fingerprint
 from harness.tensors import Tensors, everything
 
@@ -96,11 +96,14 @@ def _manner(network: nn.Module) -> dict[str, object]:
     own = frozenset[str]().union(*(assigned(kind) for kind in kinds))
     hidden = (OF_TORCH | OF_RNN | own) - {"forward"}
     in_place = any(changes_in_place(kind) for kind in kinds)
+    fixed = not any(makes_buffers(kind) for kind in kinds)
     for name, module in modules.items():
         shown = name or type(network).__name__
         found[f"mode of {shown}"] = module.training
         found[f"hooks of module {shown}"] = [_hooks(module, hooks) for hooks in _HOOKS]
         found[f"module {shown}"] = module
+        if fixed:
+            found[f"names of buffers of {shown}"] = sorted(module._buffers)
         for key, value in vars(module).items():
             computed = any(key + end in module._parameters for end in ORIGINALS)
             may_change = computed or in_place and isinstance(value, MUTABLE)

@@ -1,6 +1,5 @@
 """One level's prunings: rounds of decision, agreement, masks and moved weights; then a control."""
 
-import copy
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -14,6 +13,7 @@ from harness.pruning import Pruner
 from harness.reader import Calibration
 from harness.structure.base import Units
 from harness.tensors import Tensors
+from harness.undisturbed import duplicate
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Rounds:
 
     def foreseen(self, model: nn.Module, store: MaskStore, goals: Iterable[Goal]) -> Tensors:
         """The masks that `run` would come to; model and store stay as they are."""
-        shadow, masks = copy.deepcopy(model), store_for(model, self.units)
+        shadow, masks = duplicate(model), store_for(model, self.units)
         masks.shrink_to(store.masks)
         for goal in goals:
             self._round(shadow, masks, goal)

@@ -114,6 +114,10 @@ CHANGES: dict[str, tuple[Change, str]] = {
     ),
     "an attribute of the network": (lambda m: setattr(m, "gain", 3.0), "gain of Normed"),
     "a list of the network": (lambda m: m.steps.append(2), "steps of Normed"),
+    "a new buffer": (
+        lambda m: m.register_buffer("mean", torch.ones(1)),
+        "names of buffers of Normed",
+    ),
     "another module": (lambda m: setattr(m, "curve", nn.Tanh()), "module curve"),
     "another class": (lambda m: setattr(m.norm, "__class__", Mean2d), "module norm"),
     "a hook behind a gradient": (

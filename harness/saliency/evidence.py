@@ -1,6 +1,5 @@
 """What saliencies measure on data. Sums and sample counts, so that ranks can average them."""
 
-import copy
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import chain
@@ -21,6 +20,7 @@ from harness.tensors import (
     prunable_layers,
     prunable_weights,
 )
+from harness.undisturbed import duplicate
 
 # What a BatchNorm divides by while evidence is taken: its running statistics, or those of the
 # batch, which then depend on how the samples are cut into batches.
@@ -45,7 +45,7 @@ def in_float32(model: nn.Module) -> nn.Module:
     """
     if not any(_is_narrow(tensor) for tensor in chain(model.parameters(), model.buffers())):
         return model
-    whole = copy.deepcopy(model)
+    whole = duplicate(model)
     whole._apply(lambda tensor: tensor.float() if _is_narrow(tensor) else tensor)
     return whole
 

@@ -1,4 +1,3 @@
-import copy
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,6 +7,7 @@ from torch import nn
 
 from harness.saliency.evidence import checked, mean_gradients, zeros
 from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.undisturbed import duplicate
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Movement:
             ValueError: there are no calibration samples on any rank (by `mean`), or a gradient
                 is not finite, at first or because the steps diverge.
         """
-        every_step, moving = list(batches), copy.deepcopy(model)
+        every_step, moving = list(batches), duplicate(model)
         weights = prunable_weights(moving)
         alive = {name: weight != 0 for name, weight in weights.items()}
         scores = zeros(weights)

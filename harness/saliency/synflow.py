@@ -1,4 +1,3 @@
-import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -10,6 +9,7 @@ from harness.nested import tensors_in
 from harness.saliency.derivatives import gradients_of
 from harness.saliency.evidence import probing
 from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.undisturbed import duplicate
 
 BIAS = ("abs", "zero")
 
@@ -77,7 +77,7 @@ class SynFlow:
 
 def positive_copy(model: nn.Module, bias: str = "abs") -> nn.Module:
     """A float64 copy of the model whose state is made positive, or 0, as `SynFlow.bias` says."""
-    positive = copy.deepcopy(model).double()
+    positive = duplicate(model).double()
     for name, value in positive.state_dict().items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
             continue

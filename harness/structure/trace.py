@@ -14,8 +14,8 @@ from harness.structure.derived import EMPTY, MOVES, Origins
 from harness.structure.joined import Joined
 from harness.structure.place import place, storage
 from harness.structure.shifts import SHIFTING, counted, per_unit, sends, wide
+from harness.structure.traceable import traceable, writable
 from harness.structure.track import Track, moved, product
-from harness.structure.undisturbed import undisturbed, writable
 from harness.tensors import in_mode
 
 INPUT = "the network's input"  # among the feeders of a layer or a norm
@@ -85,7 +85,7 @@ def trace_of(model: nn.Module, sample: Tensor, training: bool = False) -> Trace:
     is seen too.
     """
     recorder = _Recorder(model, sample)
-    with undisturbed(model, sample), in_mode(model, training), recorder:
+    with traceable(model), in_mode(model, training), recorder:
         outputs = model(recorder.sample)
     recorder.trace.outputs = frozenset().union(*(recorder.fed(t) for t in tensors_in(outputs)))
     return recorder.trace

@@ -1,7 +1,6 @@
 """A loss is a sum over the samples: given every sample twice it doubles, where a mean stays."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from itertools import islice
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.tensors import Batch, evaluating
+from harness.undisturbed import undisturbed
 
 # Outputs and labels of some samples -> what has to be a sum over them, by the name to call it.
 Totals = Callable[[Any, Any], Mapping[str, Tensor]]
@@ -31,7 +31,7 @@ def check_sums(totals: Totals, network: nn.Module, batches: Iterable[Batch]) -> 
     Raises:
         ValueError: a total is a mean, or is no single number.
     """
-    with _undisturbed(network):
+    with undisturbed(network), evaluating(network), torch.no_grad():
         for inputs, labels in islice(_few(batches), TRIES):
             try:
                 problem = _problem(totals, network, inputs, labels)
@@ -92,18 +92,3 @@ def _as_of_a_mean(name: str, once: Tensor, twice: Tensor) -> str:
 
 def _doubled(value: Tensor) -> Tensor:
     return torch.cat([value, value])
-
-
-@contextmanager
-def _undisturbed(network: nn.Module) -> Iterator[None]:
-    """Eval mode, no gradients; afterwards modes, buffers, attributes and random streams are as
-    before. Attributes too: a recurrent network may keep the state of the last batch in one."""
-    devices = {p.device for p in network.parameters() if p.device.type == "cuda"}
-    before = [(vars(module), dict(vars(module))) for module in network.modules()]
-    with torch.random.fork_rng(devices), evaluating(network), torch.no_grad():
-        try:
-            yield
-        finally:
-            for now, then in before:
-                now.clear()
-                now.update(then)

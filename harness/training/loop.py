@@ -63,8 +63,6 @@ class Loop:
         self.curve = Curve()
         if resumed:
             self._take_up(resumed)
-        if hooks.saver:
-            hooks.saver.begin(self.optimizer)
 
     def state(self) -> LoopState:
         """All that the steps to come depend on; every rank must ask for it."""

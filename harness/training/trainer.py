@@ -91,6 +91,8 @@ class Trainer:
         if first >= last:
             return ONGOING
         loop = Loop(self, model, setting, hooks, first, resumed)
+        if hooks.saver:
+            hooks.saver.begin(loop.optimizer)
         while loop.at < last:
             loop.run_epoch(last)
             if hooks.epoch_end and loop.step == 0:

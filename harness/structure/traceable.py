@@ -1,4 +1,4 @@
-"""A pass through a network that leaves it as it was."""
+"""A pass through a network of which all operators are seen, and which leaves it as it was."""
 
 import warnings
 from collections.abc import Iterator
@@ -7,25 +7,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from harness.tensors import keeping_buffers
+from harness.undisturbed import undisturbed
 
 
 @contextmanager
-def undisturbed(model: nn.Module, sample: Tensor) -> Iterator[None]:
+def traceable(model: nn.Module) -> Iterator[None]:
     """Inside, all parameters ask for gradients; outside, model and random streams are as before."""
     trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
-    devices = [sample.device] if sample.device.type == "cuda" else []
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
         # The fast path would hide layers.
         torch.backends.mha.set_fastpath_enabled(False)
         model.requires_grad_(True)
-        with (
-            torch.enable_grad(),
-            keeping_buffers(model),
-            torch.random.fork_rng(devices=devices),
-            warnings.catch_warnings(),
-        ):
+        with torch.enable_grad(), undisturbed(model), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
