@@ -203,8 +203,12 @@ def keeping_parameters(model: nn.Module) -> Iterator[None]:
     finally:
         for parameter, values in before:
             now = distinct(parameter.detach())
-            if values is not None and not torch.equal(now, values):
+            if values is not None and not _are_equal(now, values):
                 now.copy_(values)
+
+
+def _are_equal(one: Tensor, other: Tensor) -> bool:
+    return all(map(torch.equal, dense_parts(one), dense_parts(other)))
 
 
 def _values(buffer: Tensor | None) -> Tensor | None:

@@ -138,7 +138,7 @@ class _Recorder(TorchDispatchMode):
         outs: list[Tensor],
     ) -> None:
         name, func, args = call.name, call.func, call.args
-        if name.endswith("_like") or name.startswith("new_"):
+        if not outs or name.endswith("_like") or name.startswith("new_"):
             return
         matrices = [tensor for tensor in known if self._is_matrix(tensor)]
         lookup, other = name.startswith("embedding"), call.pointwise or _passes(name)
