@@ -1,11 +1,14 @@
-"""Scores must be finite; where they are not, the culprit is named."""
+"""Scores must be finite; where they are not, the culprit is named. Those that are all 0 too."""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from torch import Tensor, nn
 
 from harness.tensors import Tensors
+
+LOG = logging.getLogger(__name__)
 
 
 def is_finite(values: Tensor) -> bool:
@@ -33,6 +36,19 @@ def checked_scores(saliency: object, scores: Mapping[str, Tensor], names: Sequen
                 "look for a loss or gradient that overflows"
             )
     return {name: scores[name] for name in names}
+
+
+def tell_zeros(saliency: object, scores: Tensors, weights: Tensors) -> None:
+    """Names in the log the weights that are not 0 and all of whose scores are: they go first."""
+    zero = [name for name, found in scores.items() if not found.any() and weights[name].any()]
+    if zero:
+        LOG.warning(
+            "%s scores all of %s 0, so that they go first: it saw nothing depend on them (no pass "
+            "calls them, or it does under no_grad, detach or a checkpoint of another library); "
+            "exclude leaves them whole",
+            type(saliency).__name__,
+            ", ".join(zero),
+        )
 
 
 @contextmanager

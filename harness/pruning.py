@@ -11,7 +11,7 @@ from harness.allocation.base import Allocation, Facts, Layer, Layers, Places
 from harness.budget import Account, Goal, cost, counted, counts_for, held, least_units, total_of
 from harness.control import check_control, controlled
 from harness.density import alive_units, parameters_per_unit
-from harness.finite import checked_scores, naming_broken
+from harness.finite import checked_scores, naming_broken, tell_zeros
 from harness.masks import MaskStore
 from harness.metrics.macs import said_uncounted
 from harness.parts import check_fit
@@ -168,7 +168,9 @@ class Pruner:
         weights = {name: model.get_parameter(name).detach() for name in units}
         found = read("score", weights, evidence)
         with naming_broken(model):
-            return evidence, checked_scores(self.saliency, found, list(units))
+            scores = checked_scores(self.saliency, found, list(units))
+        tell_zeros(self.saliency, scores, weights)
+        return evidence, scores
 
     def _compensated(
         self, read: Reader, weights: Tensors, masks: Tensors, evidence: Tensors

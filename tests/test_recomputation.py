@@ -119,3 +119,26 @@ def test_a_loss_without_a_gradient_is_refused(end: Any) -> None:
     data = [(torch.ones(2, 4), torch.tensor([0, 1]))]
     with pytest.raises(ValueError, match="loss has no gradient.*return the tensor"):
         harness.score(nn.Linear(4, 3), "fisher", batches=data, loss=lambda o, y: end(o.sum()))
+
+
+@pytest.mark.parametrize("saliency", ["gradient", "fisher", "synflow", "taylor_unit"])
+def test_weights_that_the_loss_does_not_feel_are_named(
+    saliency: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Frozen(nn.Sequential):
+        def forward(self, inputs: Tensor) -> Tensor:
+            with torch.no_grad():
+                hidden = self[0](inputs)
+            return self[1](hidden)  # type: ignore[no-any-return]
+
+    structure = "neuron" if saliency == "taylor_unit" else "element"
+    given: Any = {"batches": [(torch.ones(2, 4), torch.tensor([0, 1]))], "structure": structure}
+    model = Frozen(nn.Linear(4, 3), nn.Linear(3, 2))
+    harness.score(model, saliency, **given)
+    assert "scores all of 0.weight 0, so that they go first" in caplog.text
+    caplog.clear()
+    if structure == "element":
+        harness.score(model, saliency, **given, exclude="0")
+        model[0].weight.data.zero_()  # nothing of it can go
+        harness.score(model, saliency, **given)
+    assert "scores all" not in caplog.text
