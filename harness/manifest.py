@@ -27,7 +27,7 @@ class Manifest:
 
     code: digest of what read them. root: of the names, without links, as redacted. folders: name
     below the root to time of change in ns, of all in which a file of theirs may appear; empty if
-    nobody knows these. Nothing on disk: both are empty.
+    nobody knows these. Nothing on disk: both are empty. unnamed: as of harness/loaded.py.
     """
 
     sha256: str
@@ -35,6 +35,7 @@ class Manifest:
     root: str = ""
     folders: Mapping[str, int] = field(default_factory=dict)
     files: Sequence[Entry] = ()
+    unnamed: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(

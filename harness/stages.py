@@ -12,6 +12,7 @@ from harness.checkpoints import State, packed, unpacked
 from harness.deletion import Mark, delete_file
 from harness.files import write_whole
 from harness.latencies import note_latency
+from harness.loaded import admitted, unnamed
 from harness.names import visible
 from harness.prefix import Place
 from harness.records import place
@@ -60,7 +61,7 @@ def _is_beyond(levels: "Levels", at: int) -> bool:
 def _keep(file: Path, levels: "Levels") -> None:
     # It is there where this run loaded it, and not where it was stopped before it came to this.
     if not file.exists():
-        write_whole(file, packed(standing(levels)))
+        write_whole(file, packed({**standing(levels), "unnamed": unnamed()}))
 
 
 def _load(levels: "Levels") -> None:
@@ -89,14 +90,19 @@ def _first_whole(homes: Iterable[Path]) -> State | None:
         except FileNotFoundError:
             continue
         except (ValueError, OSError) as error:
-            print(
-                f"stage {visible(str(file))} is damaged: {visible(str(error))}; computing it again",
-                file=sys.stderr,
-            )
-            # Two levels above each entry lies the folder of all stages, in that of all runs.
-            delete_file(home.parents[2], file, [Mark(re.escape(FILE))])
+            _discard(file, f"is damaged: {error}")
+            continue
+        if not admitted(state.pop("unnamed")):
+            _discard(file, "was made by other code")
             continue
         with suppress(OSError):
             os.utime(home)  # when it was used last, for harness.clean
         return state
     return None
+
+
+def _discard(file: Path, why: str) -> None:
+    said = f"stage {visible(str(file))} {visible(why)}; computing it again"
+    print(said, file=sys.stderr)
+    # Two levels above each entry lies the folder of all stages, in that of all runs.
+    delete_file(file.parents[3], file, [Mark(re.escape(FILE))])

@@ -10,6 +10,7 @@ from typing import Any
 from harness.checksums import damage, sums
 from harness.commit import commit
 from harness.files import alive, read_object, write_json
+from harness.loaded import unnamed
 
 
 @dataclass(frozen=True)
@@ -44,8 +45,8 @@ class Status:
         return damage(self.folder, written, names or dict.fromkeys([*results, *written]))
 
     def set(self, state: str, reason: str = "") -> None:
-        """state: running, finished, interrupted or failed; with the sums of its files if it is
-        finished, which must all be there by then.
+        """state: running, finished, interrupted or failed; with the sums of its files, which
+        must all be there by then, and the record of harness/loaded.py if it is finished.
 
         Raises:
             CannotWrite
@@ -56,7 +57,8 @@ class Status:
             "commit": commit(),
             "code": self.code,
         }
-        sealed = {"sha256": sums(self.folder)} if state == "finished" else {}
+        is_done = state == "finished"
+        sealed = {"sha256": sums(self.folder), "unnamed": unnamed()} if is_done else {}
         facts = {"state": state, "reason": reason, **who, **sealed}
         write_json(self.folder / "status.json", facts)
 

@@ -11,7 +11,7 @@ import pytest
 from command import TINY, environment, run_folders, run_main
 
 from harness.launch.code import EXCEPT, code_of, own_files
-from harness.launch.modules import statements, statements_of_ours
+from harness.launch.imports import statements, statements_of_ours
 
 ROOT = Path(__file__).parents[1]
 SOURCE = "class Own:\n    width = {}\n"
@@ -50,6 +50,14 @@ def test_the_source_of_an_own_part_decides(own: Path) -> None:
         "digit = '\\d'; import own_helper",
         "# -*- coding: latin-1 -*-\nname = '\xe9'; import own_helper",
         "from own_package.inner import deep",
+        "from own_package.inner import *",
+        "import own_package.inner as inner\nfound = inner.deep",
+        "import own_package.file",
+        "from importlib import import_module as load\nload('.inner.deep', package='own_package')",
+        "NAME = 'own_helper'\nfound = __import__(NAME)",
+        "import pydoc\nfound = pydoc.locate('own_helper.value')",
+        "exec('import own_helper')",
+        "import runpy\nfound = runpy.run_path('own_helper.py')",
         'TEXT = """\nimport things that are no modules at all\n"""\nimport own_helper',
     ],
 )
@@ -57,7 +65,9 @@ def test_what_an_own_part_imports_decides(own: Path, said: str) -> None:
     helper, package = own.with_name("own_helper.py"), own.with_name("own_package")
     (package / "inner").mkdir(parents=True)
     (package / "__init__.py").write_text("")
-    (package / "inner" / "__init__.py").write_text("")
+    (package / "inner" / "__init__.py").write_text("__all__ = ['deep']")
+    (package / "file").mkdir()  # which Python takes only where there is no file.py
+    (package / "file.py").write_text("import own_helper")
     (package / "inner" / "deep.py").write_text("from ... import own_package\nimport own_helper")
     helper.write_text("value = 1")
     encoding = "latin-1" if "latin-1" in said else "utf-8"
@@ -150,7 +160,8 @@ here = str(Path.cwd())
 with contextlib.suppress(SystemExit):
     main()
 from harness.identity import DENSE
-from harness.launch import code, loaded
+from harness import loaded
+from harness.launch import code
 (identity,) = Path("runs").rglob("identity.json")
 science = json.loads(identity.read_text())["science"]
 dense = {key: science.get(key) for key in DENSE}

@@ -57,13 +57,18 @@ def test_another_run_takes_up_the_dense_training_that_one_left(tmp_path: Path) -
     assert counted(tmp_path, "method=random") == STEPS - 4
 
 
+@pytest.mark.parametrize("named", [True, False])
 def test_checkpoints_of_other_code_are_not_used(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, named: bool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    cut_off(tmp_path, Loop, "_update", 20, False)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if not named:  # by the digest, but loaded by a computed name
+            monkeypatch.setattr("harness.training.journal.unnamed", lambda: {"gone.py": "1"})
+        cut_off(tmp_path, Loop, "_update", 20, False)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr("harness.launch.point.code_of", lambda parts: "changed")
+        if named:
+            monkeypatch.setattr("harness.launch.point.code_of", lambda parts: "changed")
         assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 0
     assert "was made by other code" in capfd.readouterr().err
 

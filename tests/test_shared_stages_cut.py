@@ -133,20 +133,23 @@ def test_who_loads_shows_its_epochs_and_marks_the_stage_as_used(tmp_path: Path) 
     assert len(used) == 1
 
 
-@pytest.mark.parametrize("damage", ["cut off", "one bit", "empty"])
+@pytest.mark.parametrize("damage", ["cut off", "one bit", "empty", "other code"])
 def test_a_damaged_stage_is_computed_again_and_told_once(
     tmp_path: Path,
     alone: dict[Point, dict[str, bytes]],
     damage: str,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    start(tmp_path, KEEP, MARKS)
+    with pytest.MonkeyPatch.context() as patch:
+        if damage == "other code":
+            patch.setattr("harness.stages.unnamed", lambda: {"gone.py": "1"})
+        start(tmp_path, KEEP, MARKS)
     sound = {file: file.read_bytes() for file in stages(tmp_path)}
     for file, content in sound.items():
         middle = len(content) // 2
         one_bit = content[:middle] + bytes([content[middle] ^ 16]) + content[middle + 1 :]
         new = {"cut off": content[:middle], "one bit": one_bit, "empty": b""}
-        file.write_bytes(new[damage])
+        file.write_bytes(new.get(damage, content))
 
     assert left(start(tmp_path, DEEP, MARKS)) == alone[DEEP]
     said = [line for line in capfd.readouterr().err.splitlines() if line.startswith("stage ")]

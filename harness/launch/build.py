@@ -8,8 +8,10 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from harness.launch.paths import CONF
+from harness.loaded import aside
 
 
+@aside()
 def build_part(node: DictConfig | Mapping[str, Any]) -> Any:
     """Instantiates a config node and all inside it; lists and dicts become plain ones."""
     return hydra.utils.instantiate(node, _convert_="all")

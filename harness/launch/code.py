@@ -8,8 +8,9 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
-from harness.launch.loaded import source_of
-from harness.launch.modules import OWN_TOP, closure, file_of, module_of
+from harness.launch.imports import is_ours
+from harness.launch.modules import closure, file_of, module_of
+from harness.loaded import named, source_of
 
 # Where a run begins: all that it imports is followed from here, and from its parts.
 ROOTS = ("harness.launch.work", "harness.launch.build")
@@ -25,6 +26,7 @@ EXCEPT = {
     "harness.hardware": "says what a run ran on",
     "harness.manifest": "names a run by its data; what the run reads is read by others",
     "harness.data.digest": "names a run by its data; what the run reads is read by others",
+    "harness.loaded": "says which code was loaded; the sources of that are in the digest",
     "harness.names": "says which names may become paths",
     "harness.redaction": "hides values in what is said",
     "harness.progress": "draws on the terminal",
@@ -45,7 +47,7 @@ def code_of(parts: dict[str, Any]) -> str:
     """SHA-256 (16 hex digits) over the sources that a run with these parts imports, as this
     process has loaded them.
 
-    What is imported by a name that is computed is not seen.
+    What is imported by a name that is computed is in the records of harness/loaded.py instead.
 
     parts: nodes with `_target_`, at any depth. Libraries count by their version and files, those
     that a part imports by nothing: the numerics key names torch.
@@ -64,6 +66,7 @@ def _code_of(targets: frozenset[str], roots: tuple[str, ...]) -> str:
     if known is None or known[0] != _stated(known[1]):
         sources = _sources(targets, roots)
         files = tuple(sources.values())
+        named(files)
         known = _known[key] = _stated(files), files, _digest(sources, targets)
     return known[2]
 
@@ -71,7 +74,7 @@ def _code_of(targets: frozenset[str], roots: tuple[str, ...]) -> str:
 def own_files(parts: dict[str, Any]) -> list[Path]:
     """Modules of parts, and those that they import, that are not the harness's own."""
     sources = _sources(frozenset(_targets(parts)), ROOTS)
-    return sorted(file for name, file in sources.items() if not _is_ours(name))
+    return sorted(file for name, file in sources.items() if not is_ours(name))
 
 
 def _sources(targets: frozenset[str], roots: tuple[str, ...]) -> dict[str, Path]:
@@ -100,10 +103,6 @@ def _digest(sources: Mapping[str, Path], targets: Iterable[str]) -> str:
     for version in sorted({_version(target.partition(".")[0]) for target in targets}):
         digest.update(version)
     return digest.hexdigest()[:16]
-
-
-def _is_ours(name: str) -> bool:
-    return name.partition(".")[0] == OWN_TOP
 
 
 def _is_excepted(name: str) -> bool:

@@ -19,6 +19,7 @@ from harness.launch.build import build_part
 from harness.launch.code import code_of_part
 from harness.launch.point import Point
 from harness.launch.variables import resolved
+from harness.loaded import Record, stands, unnamed
 from harness.manifest import Manifest, folders_of, names_below
 from harness.prefix import is_ours
 
@@ -118,7 +119,7 @@ def _of_files(config: Config, paths: list[Path]) -> str:
         watched = folders_of(_places(config), os.path.realpath(_runs(config)))
         before = Manifest.read(file)
         manifest = Manifest.of(place, names, _code(config), watched, before, shows)
-        manifest.write(file)
+        replace(manifest, unnamed=_unnamed(config)).write(file)
     return manifest.sha256
 
 
@@ -131,12 +132,16 @@ def _of_tensors(config: Config, part: Any, keep: bool) -> str:
     read = digest(part.load())
     # A folder of results that is not there yet is made by a run that can run, not by this.
     if keep and _runs(config).is_dir():
-        Manifest(read, _code(config)).write(_file(config))
+        Manifest(read, _code(config), unnamed=_unnamed(config)).write(_file(config))
     return read
 
 
 def _stands(found: Manifest, config: Config) -> bool:
-    return found.code == _code(config) and found.holds
+    return found.code == _code(config) and found.holds and stands(found.unnamed)
+
+
+def _unnamed(config: Config) -> Record:
+    return {} if is_ours(config["data"]) else unnamed()
 
 
 def _root(config: Config, paths: list[Path]) -> Path:

@@ -21,8 +21,8 @@ from harness.launch.data import readable
 from harness.launch.devices import Devices
 from harness.launch.engine import Engine, attempt_line, died
 from harness.launch.estimate import Cost
-from harness.launch.loaded import watch
 from harness.launch.point import Point
+from harness.loaded import watch
 from harness.outcome import Outcome
 from harness.stopping import SIGNALS, TRY_AGAIN
 

@@ -10,8 +10,8 @@ from harness.deletion import ELSEWHERE, check_no_link
 from harness.files import Busy, write_whole
 from harness.launch import workers
 from harness.launch.errors import WRONG_INPUT, one_line
-from harness.launch.loaded import watch
 from harness.launch.point import Point
+from harness.loaded import watch
 from harness.outcome import Outcome
 from harness.redaction import redacted
 from harness.standing import LOG

@@ -21,6 +21,7 @@ from harness.launch.estimate import Cost
 from harness.launch.heard import heard
 from harness.launch.point import Point
 from harness.launch.variables import as_written
+from harness.loaded import aside, unnamed
 from harness.moment import Moment
 from harness.outcome import Outcome
 from harness.prefix import Shared
@@ -34,6 +35,7 @@ GAUGED = 16  # steps
 ONE_SHOT = {"_target_": "harness.schedule.one_shot.OneShot", "final": 1.0}
 
 
+@aside()
 def carry_out(point: Point) -> Outcome:
     """On as many ranks as a launcher started, of which this process is one.
 
@@ -67,7 +69,8 @@ def check_same(point: Point, ranks: Ranks) -> None:
             see other values of variables that the config names.
     """
     values = point.run if point.varies else ""
-    found = ranks.gather({"data": point.data_sha256, "code": point.code, "environment": values})
+    code = " ".join([point.code, *sorted(unnamed().values())])
+    found = ranks.gather({"data": point.data_sha256, "code": code, "environment": values})
     for what in ("data", "code", "environment"):
         groups: dict[str | None, list[int]] = {}
         for rank, each in enumerate(found):

@@ -4,12 +4,14 @@ import json
 from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import Optimizer
 
 from harness.checkpoints import STEP, Checkpoints
+from harness.loaded import admitted, unnamed
 from harness.moment import START, Moment
 from harness.tensors import Tensors, copied
 from harness.training.journal import Journal
@@ -92,17 +94,23 @@ class DenseTraining:
         self, model: nn.Module, moment: Moment, on_epoch: OnEpoch | None
     ) -> tuple[Tensors, Curve]:
         ranks = self.setting.ranks
-        found = stored(self._file(moment)) if ranks.is_main else None
+        found = self._stored(moment) if ranks.is_main else None
         told = ranks.send_object(found and (found[1], _forms(found[0])))
         if told is None:
             curve = self._train(model, moment, on_epoch)
         else:
-            curve = Curve(**json.loads(told[0] or "{}"))
+            curve = Curve(**told[0])
             # The other ranks make room: a forward pass may have set or replaced a buffer.
             load_into(model, found[0]) if found else load_buffers(model, _empty(told[1]))
         state = whole_state(model)
         ranks.send(list(state.values()))
         return copied(state), curve
+
+    def _stored(self, moment: Moment) -> tuple[Tensors, dict[str, Any]] | None:
+        """The state and its curve; None if there is none, or one of other code."""
+        found = stored(self._file(moment))
+        note = json.loads(found[1]) if found else {}
+        return (found[0], note["curve"]) if found and admitted(note["unnamed"]) else None
 
     def _train(self, model: nn.Module, stop: Moment, on_epoch: OnEpoch | None) -> Curve:
         if self.foreign:
@@ -156,8 +164,11 @@ class Keeper:
 
     def at(self, moment: Moment, curve: Curve | None = None) -> None:
         if moment in self.wanted:
-            file, note = self.dense._file(moment), json.dumps(asdict(curve)) if curve else ""
-            self.dense.setting.ranks.on_main(lambda: store(file, whole_state(self.model), note))
+            self.dense.setting.ranks.on_main(lambda: self._store(moment, curve))
+
+    def _store(self, moment: Moment, curve: Curve | None) -> None:
+        note = {"curve": asdict(curve) if curve else {}, "unnamed": unnamed()}
+        store(self.dense._file(moment), whole_state(self.model), json.dumps(note))
 
     def before_step(self, number: int, optimizer: Optimizer) -> None:
         steps = self.dense.trainer.steps_per_epoch(len(self.dense.setting.split))

@@ -10,6 +10,7 @@ from torch import nn
 from harness.checkpoints import STEP, Checkpoints, Policy, State
 from harness.distributed.ranks import Ranks
 from harness.distributed.stop import Stop
+from harness.loaded import admitted, unnamed
 from harness.stopping import Stopped
 from harness.unsaved import Unsaved
 
@@ -48,7 +49,7 @@ class Journal:
             CannotWrite: on every rank.
             Stopped: on every rank.
         """
-        circumstances = {"numerics": self.numerics, "code": self.code}
+        circumstances = {"numerics": self.numerics, "code": self.code, "unnamed": unnamed()}
         self.ranks.on_main(lambda: files.save(name, kind, {**state, **circumstances}))
         if self.ranks.is_main:
             self.unsaved.look(network)
@@ -74,7 +75,7 @@ class Journal:
         return self.ranks.on_main(lambda: files.newest(usable))
 
     def _differs(self, kind: str, state: State) -> str:
-        if state["code"] != self.code:
+        if state["code"] != self.code or not admitted(state["unnamed"]):
             return "was made by other code"
         if kind == STEP and state["numerics"] != self.numerics:
             return f"is inside a training on other numerics ({_changes(state, self.numerics)})"

@@ -1,0 +1,154 @@
+"""What a source names that may be a module; nothing is imported to find out.
+
+Of our own sources: what their statements import. Of others also whatever text and whatever
+attribute of an imported name may name a module: there are many ways to import by a name.
+"""
+
+import ast
+import re
+import warnings
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+OWN_TOP = "harness"
+# Every import statement of ours, and some text of docstrings.
+STATEMENT = re.compile(
+    r"(?:^|[;:])[ \t]*((?:from[ \t]+[.\w]+[ \t]+)?import\b[ \t]*(?:\([^)]*\)|(?:\\\n|[^\n;#])*))",
+    re.MULTILINE,
+)
+# Also as in "module:attribute".
+NAME = re.compile(r"(\.*[^\W\d]\w*(?:\.[^\W\d]\w*)*)(?::[\w.]+)?")
+
+Statement = ast.Import | ast.ImportFrom
+
+
+@cache
+def imported(name: str, is_package: bool, source: bytes) -> tuple[str, ...]:
+    """Dotted names that may be modules: of `from a import b` both a and a.b."""
+    package = name if is_package else name.rpartition(".")[0]
+    if is_ours(name):
+        found = _of_statements(statements_of_ours(source), package)
+    else:
+        found = _of_others(source, package)
+    return tuple({each for one in found for each in with_packages(one)})
+
+
+def is_ours(module: str) -> bool:
+    return module.partition(".")[0] == OWN_TOP
+
+
+@cache
+def paths(source: bytes) -> tuple[str, ...]:
+    """Texts that may be paths of Python files."""
+    body = _parsed(source)
+    return tuple({t for t in _texts(body) if t.endswith(".py") and "\n" not in t} if body else ())
+
+
+def with_packages(name: str) -> Iterator[str]:
+    """
+    >>> list(with_packages("a.b.c"))
+    ['a', 'a.b', 'a.b.c']
+    """
+    parts = name.split(".")
+    return (".".join(parts[:count]) for count in range(1, len(parts) + 1))
+
+
+def statements(source: bytes) -> Iterator[Statement]:
+    """All imports of any Python source, in whatever way they are written."""
+    for node in ast.walk(_parsed(source) or ast.Module([], [])):
+        if isinstance(node, Statement):
+            yield node
+
+
+def statements_of_ours(source: bytes) -> Iterator[Statement]:
+    """The same, several times faster, of sources that are written as this project's are."""
+    try:
+        bodies = [ast.parse(match) for match in STATEMENT.findall(source.decode())]
+    except SyntaxError:
+        yield from statements(source)
+        return
+    for body in bodies:
+        yield from (node for node in body.body if isinstance(node, Statement))
+
+
+def _of_others(source: bytes, package: str) -> set[str]:
+    body = _parsed(source)
+    if body is None:
+        return set()
+    said = [node for node in ast.walk(body) if isinstance(node, Statement)]
+    texts = set(_texts(body))
+    inner = (text.encode(errors="replace") for text in texts if "import" in text)
+    found = _of_statements(said, package) | _of_texts(texts, package)
+    return found.union(_chains(body, said, package), *(_of_others(one, package) for one in inner))
+
+
+def _of_statements(said: Iterable[Statement], package: str) -> set[str]:
+    found = set[str]()
+    for node in said:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        else:
+            home = _home(node, package)
+            found |= {home, *(f"{home}.{alias.name}" for alias in node.names if alias.name != "*")}
+    return found - {""}
+
+
+def _of_texts(texts: Iterable[str], package: str) -> set[str]:
+    """Names below the package too, as those of `__all__`, and relative ones below each other."""
+    names = {match[1] for text in texts if (match := NAME.fullmatch(text))}
+    tops = {name for name in names if not name.startswith(".")}
+    homes = {package, *tops}
+    relative = {_absolute(name, home) for name in names - tops for home in homes if home}
+    return tops | relative | ({f"{package}.{name}" for name in tops} if package else set())
+
+
+def _chains(body: ast.Module, said: Iterable[Statement], package: str) -> set[str]:
+    """`a.b.c` of an imported name a, which may stand for another one."""
+    bound = dict(_bound(said, package))
+    found = set[str]()
+    for node in ast.walk(body):
+        parts: list[str] = []
+        at: ast.expr | ast.AST = node
+        while isinstance(at, ast.Attribute):
+            parts.append(at.attr)
+            at = at.value
+        if parts and isinstance(at, ast.Name) and at.id in bound:
+            found.add(".".join([bound[at.id], *reversed(parts)]))
+    return found
+
+
+def _bound(said: Iterable[Statement], package: str) -> Iterator[tuple[str, str]]:
+    for node in said:
+        home = "" if isinstance(node, ast.Import) else f"{_home(node, package)}."
+        for alias in node.names:
+            top = alias.name if alias.asname or home else alias.name.partition(".")[0]
+            yield alias.asname or top, f"{home}{top}"
+
+
+def _home(node: ast.ImportFrom, package: str) -> str:
+    return _absolute("." * node.level + (node.module or ""), package)
+
+
+def _absolute(name: str, package: str) -> str:
+    """
+    >>> _absolute("..c", "a.b"), _absolute(".", "a.b"), _absolute("c", "a.b")
+    ('a.c', 'a.b', 'c')
+    """
+    last = name.lstrip(".")
+    level = len(name) - len(last)
+    up = package.rsplit(".", level - 1)[0] if level else ""
+    return ".".join(filter(None, (up, last)))
+
+
+def _texts(body: ast.Module) -> Iterator[str]:
+    for node in ast.walk(body):
+        if isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
+
+
+def _parsed(source: bytes) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of a text such as "\\d"
+            return ast.parse(source)  # of bytes: it reads the encoding's mark itself
+    except (SyntaxError, ValueError):  # its import will say so
+        return None

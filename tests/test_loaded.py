@@ -1,0 +1,105 @@
+"""What is loaded by a name that was computed decides too, though no digest can name it before."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command import TINY, only_run, records_of, run_main
+
+from harness import loaded
+from harness.launch.code import code_of
+
+LATE = """
+import torch
+
+def tail(classes):
+    return torch.nn.Linear(8, classes) if {} else torch.nn.Sequential(
+        torch.nn.Linear(8, 8), torch.nn.ReLU(), torch.nn.Linear(8, classes))
+"""
+NET = """
+import importlib
+import torch
+
+class Net:
+    def __init__(self, **mlp):
+        pass
+
+    def build(self, shape, classes):
+        late = importlib.import_module("_".join(["own", "late"]))
+        first = torch.nn.Linear(shape[0], 8)
+        return torch.nn.Sequential(first, torch.nn.ReLU(), late.tail(classes))
+"""
+RUN = (*TINY, "model._target_=own_early.Net", "name=run")
+
+
+@pytest.fixture(name="late")
+def fixture_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "own_early.py").write_text(NET)
+    (tmp_path / "own_late.py").write_text(LATE.format(True))
+    monkeypatch.syspath_prepend(tmp_path)
+    loaded.watch()
+    yield tmp_path / "own_late.py"
+    forget(monkeypatch)
+
+
+def forget(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a new process."""
+    for name in ("own_early", "own_late"):
+        sys.modules.pop(name, None)
+    monkeypatch.setattr(loaded, "_taken", {})
+
+
+def edit(late: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    late.write_text(LATE.format(False))
+    forget(monkeypatch)
+
+
+def test_a_finished_run_and_a_dense_network_of_other_code_are_told_and_not_used(
+    late: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = late.parent / "runs"
+    for _ in range(2):
+        capsys.readouterr()
+        assert run_main(monkeypatch, *RUN, f"runs={runs}") == 0
+        forget(monkeypatch)
+    assert "other code" not in capsys.readouterr().out
+    edit(late, monkeypatch)
+    assert run_main(monkeypatch, *RUN, f"runs={runs}") == 0
+    assert "finished before, by other code" in capsys.readouterr().out
+
+    for each in (runs, late.parent / "fresh"):
+        more = ("schedule.final=0.4", "sweep_name=more")
+        assert run_main(monkeypatch, *RUN, *more, f"runs={each}") == 0
+    found, fresh = (only_run(each, "more") for each in (runs, late.parent / "fresh"))
+    assert records_of(found) == records_of(fresh)
+
+
+def test_what_own_parts_add_to_the_search_path_leaves_the_digest_as_it_was_planned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lib").mkdir()
+    (tmp_path / "lib" / "own_hidden.py").write_text("")
+    said = f"import sys\nsys.path.insert(0, {str(tmp_path / 'lib')!r})\nimport own_hidden\nx = 1\n"
+    (tmp_path / "own_adding.py").write_text(said)
+    monkeypatch.syspath_prepend(tmp_path)
+    parts: dict[str, Any] = {"model": {"_target_": "own_adding.x"}}
+    loaded.watch()
+    before = code_of(parts)
+    with loaded.aside():
+        __import__("own_adding")
+    assert code_of(parts) == before
+    assert str(tmp_path / "lib" / "own_hidden.py") in loaded.unnamed()
+
+
+def test_a_record_stands_as_long_as_its_files_are_those_that_would_be_loaded(late: Path) -> None:
+    __import__("own_late")
+    record = loaded.unnamed()
+    assert record[str(late)] and loaded.stands(record)
+    late.write_text("")
+    assert loaded.stands(record)  # what this process has loaded is still that
+    sys.modules.pop("own_late")
+    assert not loaded.stands(record) and not loaded.admitted(record)
+    late.unlink()
+    assert not loaded.stands(record) and not loaded.stands(None)
