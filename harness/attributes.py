@@ -5,6 +5,7 @@ import io
 import logging
 import warnings
 from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from functools import cache, cached_property, partial
 from types import FunctionType, GeneratorType, MethodType, ModuleType
 from typing import Any
@@ -26,6 +27,11 @@ OF_TORCH = frozenset(vars(nn.Module()))  # mode, hooks, and what is registered
 OF_RNN = frozenset(("_flat_weights", "_flat_weight_refs"))
 # State and groups, which its state_dict holds, hooks, and what torch notes for itself.
 OF_OPTIMIZER = frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
+# Hooks of modules, parameters and optimizers. What they keep counts, not that they are there.
+HOOKS = (
+    *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
+    *("_post_accumulate_grad_hooks", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"),
+)
 NO_STATE = (ModuleType, logging.Logger, io.IOBase)
 # As torch names what an attribute is computed from anew in each forward pass.
 ORIGINALS = ("_orig", "_g", "_v")
@@ -51,6 +57,8 @@ def attributes(network: nn.Module, parts: Mapping[str, object]) -> Values:
     for path, module in network.named_modules():
         if not has_extra_state(module):
             walk.members(module, f"{NETWORK}.{path}".removesuffix("."), 0)
+    for path, parameter in network.named_parameters():
+        walk.hooks(parameter, f"{NETWORK}.{path}", 0)
     for name, part in parts.items():
         walk.root = name
         walk.visit(part, name, 0)
@@ -91,7 +99,7 @@ class _Walk:
             self._class(value, name, depth)
         elif isinstance(value, FunctionType | MethodType | partial):
             self._put(name, getattr(value, "__qualname__", None))
-            self._all(_of_function(value), name, depth)
+            self._function(value, name, depth)
         elif isinstance(value, np.ndarray):
             self._put(name, self._items(value.tolist(), depth))
         elif isinstance(value, GeneratorType):
@@ -142,8 +150,23 @@ class _Walk:
         self.alive.append(parts)
         return self._items([*parts[1:]], depth)
 
+    def hooks(self, owner: object, name: str, depth: int) -> None:
+        for kind in HOOKS:
+            for hook in (getattr(owner, kind, None) or {}).values():
+                self.alive.append(hook)
+                if self.seen.setdefault(id(hook), name) == name:
+                    self._function(hook, f"{name}.{kind}", depth + 1)
+
+    def _function(self, value: Any, name: str, depth: int) -> None:
+        if isinstance(value, FunctionType | MethodType | partial):
+            self._all(_of_function(value), name, depth)
+        else:
+            self.members(value, name, depth)
+
     def members(self, owner: object, name: str, depth: int) -> None:
         self._all(_members(owner).items(), name, depth)
+        if isinstance(owner, nn.Module | Optimizer):
+            self.hooks(owner, name, depth)
         self._class(type(owner), name, depth)
 
     def _class(self, kind: type, name: str, depth: int) -> None:
@@ -174,19 +197,12 @@ def _of_function(value: Any) -> Iterator[tuple[str, object]]:
         yield from (("__self__", value.__self__), ("__func__", value.__func__))
     elif is_own(value.__module__):
         for key, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
-            with_value = [cell.cell_contents] if _is_filled(cell) else []
-            yield from ((key, held) for held in with_value)
+            with suppress(ValueError):  # not filled yet
+                yield key, cell.cell_contents
         yield from vars(value).items()
-        yield from (("__defaults__", value.__defaults__), ("__kwdefaults__", value.__kwdefaults__))
+        defaults = {"__defaults__": value.__defaults__, "__kwdefaults__": value.__kwdefaults__}
+        yield from ((key, held) for key, held in defaults.items() if held)
         yield from named_globals(value).items()
-
-
-def _is_filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True
 
 
 def _of_class(kind: type) -> Iterator[tuple[str, object]]:

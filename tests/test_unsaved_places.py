@@ -44,6 +44,13 @@ def counter() -> Callable[[], int]:
     return add
 
 
+def calls_in(found: dict[str, int]) -> Callable[..., None]:
+    def add(*_: object) -> None:
+        found["calls"] = found.get("calls", 0) + 1
+
+    return add
+
+
 def rows() -> Iterator[int]:
     yield from (1, 2, 3)
 
@@ -66,6 +73,12 @@ class Places(nn.Module):
         self.closure, self.method = counter(), partial(Nested.add, Nested(1))
         self.deep, self.kind = Nested(9), torch.float32
         self.stream = np.random.RandomState(0)
+        self.weight = nn.Parameter(torch.ones(1))
+        self.register_forward_hook(calls_in({}))
+        self.weight.register_hook(calls_in({}))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.weight
 
     def total(self) -> None:
         TOTAL["calls"] += 1
@@ -93,6 +106,8 @@ CHANGES: dict[str, Callable[[Places], object]] = {
     "deep" + ".inner" * 10: lambda it: it.deep.add(),
     "kind": lambda it: setattr(it, "kind", torch.float64),
     "stream": lambda it: it.stream.rand(),
+    "_forward_hooks.found": lambda it: it(torch.ones(1)),
+    "weight._backward_hooks.found": lambda it: it.forward(torch.ones(1)).backward(),
     "Places.shared": lambda it: setattr(Places, "shared", random.random()),
     "Places.kept": lambda it: Places.kept.append(1.0),
     "Places.total.TOTAL": lambda it: it.total(),
