@@ -49,3 +49,16 @@ def _is_damaged(mask: Tensor) -> bool:
 def _buffer(tensor: Tensor) -> memoryview:
     # As bytes, because numpy knows no bfloat16; flat, because a scalar cannot be viewed as bytes.
     return tensor.detach().flatten().cpu().view(torch.uint8).numpy().data
+
+
+def pack_all(masks: dict[str, Tensor]) -> Tensor:
+    """All of them one after the other, in the order of their names."""
+    return torch.cat([pack(masks[name]) for name in sorted(masks)])
+
+
+def unpack_all(bits: Tensor, like: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The masks that `pack_all` was given, of these names and shapes, in this order."""
+    names = sorted(like)
+    parts = bits.split([-(-like[name].numel() // 8) for name in names])
+    found = {n: unpack(part, like[n].shape) for n, part in zip(names, parts, strict=True)}
+    return {name: found[name] for name in like}

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
+import torch.distributed as dist
 from command import TINY
 from manners import MANNERS, holding, hook
 from ranks_program import ME, Silent
@@ -192,8 +193,21 @@ def apart(ranks: Ranks) -> dict[str, str]:
             lambda: ranks.agree({"w": torch.ones(16, dtype=torch.bool)}),
             lambda: ranks.agree({"v": torch.ones(16, dtype=torch.bool)}),
         ),
+        "own of a part": asked_for(
+            ranks, lambda: dist.all_reduce(torch.ones(7)), lambda: dist.all_reduce(torch.ones(5))
+        ),
+        "own beside ours": asked_for(ranks, ranks.wait, lambda: dist.broadcast(pair["b"], 1)),
         "one left": asked_for(ranks, ranks.wait, lambda: ranks.gather(1)),
     }
+
+
+def alike() -> str:
+    """Own collectives on all ranks, and one of a part of them."""
+    ones, alone = torch.ones(2), dist.new_group([0])
+    dist.all_reduce(ones)
+    if dist.get_rank() == 0:
+        dist.all_reduce(ones, group=alone)
+    return str(ones.tolist())
 
 
 def cases(ranks: Ranks, out: Path) -> dict[str, str]:
@@ -221,7 +235,7 @@ def cases(ranks: Ranks, out: Path) -> dict[str, str]:
         "penalty": said(lambda: run(ranks, out, penalty=OddPenalty(rank=ranks.rank))),
         "nothing": said(lambda: run(ranks, out, none)),
     }
-    return {**found, **apart(ranks)}
+    return {**found, **apart(ranks), "alike": alike()}
 
 
 def main() -> None:

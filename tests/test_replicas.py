@@ -53,6 +53,8 @@ APART = {
     "another sum": ("sum of a tensor", "float32 (3,)", "sum of a tensor", "float32 (1, 3)"),
     "fewer tensors": ("2 tensors of rank 0", "1 float32", "1 tensors of rank 0", "no 1"),
     "other masks": ("masks of rank 0", "w bool (16,)", "masks of rank 0", "v bool (16,)"),
+    "own of a part": ("by a part (", "float32 (7,)", "by a part (", "float32 (5,)"),
+    "own beside ours": ("barrier (", "no 0", "broadcast, asked of torch by a part (", "(2,)"),
     "one left": ("barrier (", "", "a value of every rank (", ""),
 }
 
@@ -81,7 +83,7 @@ def test_so_is_what_decides_how_a_network_computes_beside_its_tensors(said: dict
 def test_statistics_that_ranks_keep_for_themselves_and_equal_runs_are_no_difference(
     said: dict[str, str],
 ) -> None:
-    assert (said["statistics"], said["nothing"]) == ("", "")
+    assert (said["statistics"], said["nothing"], said["alike"]) == ("", "", "[2.0, 2.0]")
 
 
 @pytest.mark.parametrize("case", APART)

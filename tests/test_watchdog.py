@@ -1,6 +1,7 @@
 """A rank that dies, hangs or leaves ends the others in time, by name; nothing else does."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -216,6 +217,19 @@ def test_ranks_that_wait_for_each_other_in_different_places_end_in_time(tmp_path
         assert job.ends() == [1, 1]
         assert "rank 0 waits in mean of 1 tensors (tests/watchdog_program.py:" in job.said()
         assert "rank 1 came to none yet" in job.said()
+
+
+def test_a_collective_of_a_part_beside_a_training_step_ends_in_time_with_both_places(
+    tmp_path: Path,
+) -> None:
+    with by_hand(2, "ask_torch_inside_a_training_on_rank_1", tmp_path) as job:
+        assert job.ends() == [1, 1]
+        place = r"\(tests/watchdog_program.py:\d+, ask_torch_inside_a_training_on_rank_1\)"
+        assert re.search(
+            rf"\(rank 0 was last in mean of gradients {place}; rank 1 waits in all_reduce, asked "
+            rf"of torch by a part {place}\); so rank \d ends; let the part call it on every rank",
+            job.said(),
+        )
 
 
 def test_a_rank_that_is_done_earlier_is_told_with_the_place_of_the_other(tmp_path: Path) -> None:

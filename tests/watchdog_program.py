@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import torch
+from torch.distributed import distributed_c10d
 
 from harness.distributed import Options, Ranks, ranks_of_environment, watchdog
 
@@ -40,11 +41,20 @@ def hold_the_interpreter_on_rank_1(ranks: Ranks, out: Path) -> None:
 
 
 def speak_past_the_ranks_on_rank_1(ranks: Ranks, out: Path) -> None:
-    """A part that asks torch itself for a collective; as often as the others ask for theirs."""
+    """By a collective that nobody announces; as often as the others ask for theirs."""
     if ranks.rank == 1:
         ranks.alive()
-        torch.distributed.all_reduce(torch.zeros(1))
+        distributed_c10d.all_reduce(torch.zeros(1))
     ranks.mean({"w": torch.ones(2)}, 1)
+
+
+def ask_torch_inside_a_training_on_rank_1(ranks: Ranks, out: Path) -> None:
+    """A part does, and the others send their gradients meanwhile, which nobody announces."""
+    ranks.wait()
+    if ranks.rank == 1:
+        torch.distributed.all_reduce(torch.zeros(1))
+    ranks.alive(before="mean of gradients")
+    distributed_c10d.all_reduce(torch.ones(2))
 
 
 def leave_with_fewer_collectives_on_rank_1(ranks: Ranks, out: Path) -> None:

@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import Store
 
+from harness.distributed.announced import announcing
 from harness.distributed.options import Options
 from harness.distributed.ranks import Ranks
 from harness.distributed.rendezvous import meet, place_of_environment
@@ -49,7 +50,8 @@ def ranks_of_environment(
             with watch.explaining():
                 groups = _joined(backend, store, place.rank, place.count, options)
                 ranks = Ranks(place.rank, place.count, chosen, options, *groups, watch)
-                yield ranks
+                with announcing(ranks):
+                    yield ranks
                 ranks.wait()
                 watch.leave()
         finally:

@@ -9,7 +9,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from harness.bits import pack, unpack
+from harness.bits import pack_all, unpack_all
 from harness.condition import manner
 from harness.distributed.agreement import Arrival, Digests, disagreement
 from harness.distributed.exchange import DENSE, Exchange, Live, install
@@ -50,12 +50,14 @@ class Ranks:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def alive(self, alone: bool = False) -> None:
+    def alive(self, alone: bool = False, before: str = "") -> None:
         """Shows the other ranks that this one moves on; costs a count. All must call it equally
         often; where they do not, as in `on_main`, alone=True.
+
+        before: a collective that comes without a word, which is told if it never ends.
         """
         if self.watch:
-            self.watch.alive(alone)
+            self.watch.alive(alone, f"{before} ({place_of_caller()})" if before else "")
 
     def explained(self, error: BaseException) -> BaseException:
         """RankLost, if another rank caused this error, else the error. May take seconds."""
@@ -155,13 +157,10 @@ class Ranks:
         """Rank 0's masks on every rank, sent as packed bits; the received ones are compared."""
         if self.count == 1:
             return masks
-        names = sorted(masks)
-        bits = torch.cat([pack(masks[name]) for name in names])
+        bits = pack_all(masks)
         with self._together("masks of rank 0", layout(masks)):
             dist.broadcast(bits, src=0)
-        parts = bits.split([-(-masks[name].numel() // 8) for name in names])
-        received = {n: unpack(b, masks[n].shape) for n, b in zip(names, parts, strict=True)}
-        agreed = {name: received[name] for name in masks}
+        agreed = unpack_all(bits, masks)
         self.check_equal(agreed, "received masks")
         return agreed
 

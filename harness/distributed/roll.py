@@ -5,6 +5,8 @@ from dataclasses import dataclass, field, replace
 
 NEVER = 10**9  # rounds
 WAY_OUT = "the same command goes on from the last checkpoint"
+# In the name of a collective that is not the harness's.
+OF_A_PART = "asked of torch by a part"
 
 # By field of Patience. What another rank has found comes before own findings.
 SAID = {
@@ -14,6 +16,13 @@ SAID = {
     "behind": "{name} has made no progress for {seconds:.0f} s while other ranks wait for it{all}",
     "apart": "no rank has made progress for {seconds:.0f} s: they wait for each other{all}",
 }
+
+
+def way_out(lost: str) -> str:
+    """What to do about a lost rank: what a part does it would do again."""
+    if OF_A_PART not in lost:
+        return WAY_OUT
+    return "let the part call it on every rank at the same steps, or leave it out"
 
 
 @dataclass

@@ -17,11 +17,10 @@ from dataclasses import asdict
 from math import ceil
 from threading import Event, Lock, Thread, current_thread, main_thread
 
-from torch.distributed import DistError
-
 from harness.distributed.minder import Minder
+from harness.distributed.missing import is_of_the_group
 from harness.distributed.rendezvous import Place, in_time
-from harness.distributed.roll import WAY_OUT, Patience, Roll, Sign
+from harness.distributed.roll import Patience, Roll, Sign, way_out
 from harness.failures import RankLost
 
 ROUND_S = 0.5
@@ -32,8 +31,6 @@ GRACE_S = 3.0  # for a main thread that can, to leave by itself when the store i
 LINGER_S = 5.0  # for which the keeper of the store lets the others read why it leaves
 LEAVE_S = 60.0  # for what is done on the way out
 CALLBACKS_S = 10.0
-# How gloo and nccl say, in a plain RuntimeError, that somebody is missing.
-OF_THE_GROUP = ("gloo", "nccl", "by peer", "broken pipe", "socket")
 
 
 class Watchdog:
@@ -57,15 +54,17 @@ class Watchdog:
         self._wake, self._told, self._closed, self._ending = Event(), Event(), Event(), Lock()
         self._threads = [Thread(target=work, daemon=True) for work in (self._watch, self._guard)]
 
-    def alive(self, alone: bool = False) -> None:
+    def alive(self, alone: bool = False, place: str = "") -> None:
         """A mark of progress, which costs a count. All ranks must come by equally often.
 
-        alone: where they do not: a sign of life, which makes nobody else look late.
+        alone: where they do not: a sign of life, which makes nobody else look late. place: where
+        a collective begins that is not waited for first.
         """
         if alone:
             self._sign.ticks += 1
         else:
             self._sign.progress += 1
+        self._sign.last = place or self._sign.last
 
     def waits(self, place: str) -> None:
         """Says at which collective this rank waits for the others; "": it does not."""
@@ -110,7 +109,7 @@ class Watchdog:
 
     def explained(self, error: BaseException) -> BaseException:
         """RankLost, if another rank caused this error, else the error. May take seconds."""
-        if not _is_of_the_group(error):
+        if not is_of_the_group(error):
             return error
         self._on_the_way_out = True
         self._ignore_sigterm()
@@ -118,7 +117,7 @@ class Watchdog:
         while time.monotonic() < deadline:
             self._sign.lost = self._sign.lost or self._roll.culprit(self._suspicion) or ""
             if self._sign.lost:
-                return RankLost(f"{self._sign.lost}; {WAY_OUT}")
+                return RankLost(f"{self._sign.lost}; {way_out(self._sign.lost)}")
             time.sleep(self._round_s / 8)
         return error
 
@@ -219,7 +218,8 @@ class Watchdog:
         self._sign.lost, self._sign.gone = lost, True
         # One line is enough; without the store nobody knows who writes it.
         if not has_store or self._is_first():
-            os.write(2, f"harness: {lost}; so rank {self._place.rank} ends; {WAY_OUT}\n".encode())
+            ends = f"so rank {self._place.rank} ends; {way_out(lost)}"
+            os.write(2, f"harness: {lost}; {ends}\n".encode())
         with suppress(TimeoutError):
             in_time(CALLBACKS_S, lambda: self._call_back(lost))
         with suppress(OSError, RuntimeError):
@@ -241,10 +241,3 @@ class Watchdog:
                 traceback.print_exc()
         sys.stdout.flush()
         sys.stderr.flush()
-
-
-def _is_of_the_group(error: BaseException | None) -> bool:
-    if error is None or isinstance(error, RankLost):
-        return False
-    said = type(error) is RuntimeError and any(word in str(error).lower() for word in OF_THE_GROUP)
-    return said or isinstance(error, DistError) or _is_of_the_group(error.__cause__)

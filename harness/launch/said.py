@@ -58,7 +58,8 @@ def result(
     stopped = [Stopped(one["stopped"]) for one in said if "stopped" in one]
     for error in (*killed, *([] if lost else errors), *([asked] if asked else stopped)):
         raise error
-    raise _without_a_word(folder, first[0], *ended[first[0]])
+    rank = _last_word(folder, [*first, *range(len(ended))])
+    raise _without_a_word(folder, rank, *ended[rank])
 
 
 def _said(point: Point, work: Callable[[], Outcome]) -> tuple[dict[str, Any], int]:
@@ -84,8 +85,14 @@ def _file(folder: Path, rank: int) -> Path:
 
 def _killed(rank: int, pid: int, status: int) -> WorkersFailed:
     by = signal.Signals(-status).name
+    killed = f"rank {rank} (pid {pid}) was killed by {by}"
+    if by == "SIGABRT":
+        return WorkersFailed(
+            f"{killed}: a library gave up, as gloo does on a rank that waits for other tensors "
+            "than come; another rank may be the cause: look for code that sends on some ranks only"
+        )
     why = " (out of memory?)" if by == "SIGKILL" else ""
-    return WorkersFailed(f"rank {rank} (pid {pid}) was killed by {by}{why}; {GOES_ON}")
+    return WorkersFailed(f"{killed}{why}; {GOES_ON}")
 
 
 def _error(rank: int, said: dict[str, Any]) -> Exception:
@@ -99,6 +106,13 @@ def _error(rank: int, said: dict[str, Any]) -> Exception:
         error = RuntimeError(f"rank {rank}: {said['line']}")
     error.add_note(said["traceback"])
     return error
+
+
+def _last_word(folder: Path, ranks: Sequence[int]) -> int:
+    """The first of these ranks whose watchdog has said why it ends; one of them says it for all."""
+    logs = {rank: log_of(folder, rank) for rank in ranks}
+    said = (r for r, log in logs.items() if log.exists() and b"harness: " in log.read_bytes())
+    return next(said, ranks[0])
 
 
 def _without_a_word(folder: Path, rank: int, pid: int, status: int) -> WorkersFailed:

@@ -1,6 +1,7 @@
 """Carries out a point: where plain data become parts, and parts a run. The part of launch/ that
 needs torch; the others import it where the work is done, not before."""
 
+import os
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from harness.distributed import Ranks, ranks_of_environment
+from harness.distributed.announced import listen
 from harness.environment import numerics_key
 from harness.experiment import Experiment
 from harness.failures import RanksDisagree
@@ -49,6 +51,8 @@ def carry_out(point: Point) -> Outcome:
     if not isinstance(threads, int) or threads < 1:
         raise ValueError(f"threads must be a whole number >= 1, got {threads!r}")
     torch.set_num_threads(threads)
+    if "RANK" in os.environ:
+        listen()  # before parts are imported
     with heard(values["progress"]):
         experiment = build(_alone(config) if point.command == "analyse" else config)
         point = named(point, experiment.data)

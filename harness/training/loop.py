@@ -179,7 +179,7 @@ class Loop:
                 loss = self._loss(inputs, labels)
                 scaled = loss * portion.scale
             if portion.last:
-                self.setting.ranks.alive()  # The others may wait in the all-reduce by now.
+                self.setting.ranks.alive(before="mean of gradients")  # others may wait in it
             (self.scaler.scale(scaled) if self.scaler else scaled).backward()
         # Of a sample that does not count only what is not finite.
         return loss.detach() if portion.scale else loss.detach() * 0
