@@ -3,14 +3,14 @@
 import os
 import sys
 
-from harness.launch.place import adopt, launcher
-from harness.stopping import INTERRUPTED, Stopped, leave_on_signals, speaks, stop_on_signals
+from harness.launch.backends.rank_env import adopt, launcher
+from harness.system.signals import INTERRUPTED, Stopped, leave_on_signals, speaks, stop_on_signals
 
 TRACEBACK = "HYDRA_FULL_ERROR"  # set by the user: errors keep their traceback
 
 
 def main(command: str = "main") -> None:
-    """Runs the command line; command: the function of harness/main.py that does it.
+    """Runs the command line; command: the function of harness/launch/hydra_main.py that does it.
 
     Exit status: 0 done, 1 a run failed, 2 wrong input (one line on stderr); saved and stopped:
     130 after Ctrl-C, 75 after SIGTERM or SIGUSR1.
@@ -42,10 +42,10 @@ def _run(command: str) -> None:
     wants_traceback = TRACEBACK in os.environ
     # Else Hydra prints its own, longer account and leaves.
     os.environ[TRACEBACK] = "1"
-    from harness import main as commands
+    from harness.launch import hydra_main as commands
     from harness.launch.compose import check_names, defaults, own_folders, without_nulls
-    from harness.launch.errors import OF_ONE_RANK, WRONG_INPUT, Refused, one_line, status_of
-    from harness.launch.plugins import register
+    from harness.launch.error_messages import OF_ONE_RANK, WRONG_INPUT, Refused, one_line, status_of
+    from harness.launch.sweeps.hydra_plugins import register
 
     sys.argv[1:] = without_nulls(sys.argv[1:])
     register()

@@ -10,22 +10,22 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, Facts
-from harness.budget import Goal, round_goals
-from harness.delivery import put_into, read_delivery
 from harness.launch.components import components
-from harness.launch.stored import stored_network
-from harness.masks import MaskStore, as_bool
-from harness.outcome import CONFIG
-from harness.prunable import store_for, take_over
-from harness.pruning import Pruner
-from harness.records import no_weight_left
-from harness.request import Given, Request
-from harness.rounds import Rounds
+from harness.launch.trust.stored_model import stored_network
+from harness.pruning.adhoc import Given, Request
+from harness.pruning.budget import Goal, round_goals
+from harness.pruning.masks import MaskStore, as_bool
+from harness.pruning.prunable import store_for, take_over
+from harness.pruning.pruner import Pruner
+from harness.pruning.rounds import Rounds
+from harness.run_folder.export import put_into, read_delivery
+from harness.run_folder.outcome import CONFIG
+from harness.run_folder.records import no_weight_left
 from harness.saliency.base import Saliency
-from harness.saliency.evidence import in_float32, naming_casts
+from harness.saliency.shared.evidence import in_float32, naming_casts
 from harness.schedule.base import check_rounds, check_target
 from harness.structure.base import Structure, Units
-from harness.tensors import Batch, Counts, Loss, Mean, Tensors, copied, mean_alone
+from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors, copied, mean_alone
 
 
 def load(run: str | Path, trust: str | Sequence[str] = ()) -> tuple[nn.Module, Tensors]:

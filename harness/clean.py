@@ -6,11 +6,12 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.caches import UNFINISHED, Entry, entries, free
-from harness.command import Parser
-from harness.files import Busy, CannotWrite
-from harness.names import visible
-from harness.stopping import INTERRUPTED
+from harness.run_folder.caches import UNFINISHED, Entry, entries, free
+from harness.system.atomic_files import CannotWrite
+from harness.system.command_line import Parser
+from harness.system.locks import Busy
+from harness.system.names import visible
+from harness.system.signals import INTERRUPTED
 
 KINDS = {
     "dense": "dense trainings; a run that needs one again trains it again, bit for bit",

@@ -7,10 +7,10 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.command import Parser, say
-from harness.names import visible
-from harness.position import Position, spoken
-from harness.standing import STATES, Runs, Standing, seconds_left, standing
+from harness.run_folder.overview import STATES, Runs, Standing, seconds_left, standing
+from harness.run_folder.progress_file import Position, spoken
+from harness.system.command_line import Parser, say
+from harness.system.names import visible
 
 SECONDS_BETWEEN = 2.0
 TOLD = ("running", "failed", "interrupted", "missing")  # those that are not done, in this order

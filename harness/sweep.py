@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from harness.__main__ import main as harness
-from harness.command import Parser
-from harness.names import visible
 from harness.status import main as status
-from harness.stopping import (
+from harness.system.command_line import Parser
+from harness.system.names import visible
+from harness.system.signals import (
     INTERRUPTED,
     TRY_AGAIN,
     Stopped,
@@ -19,7 +19,7 @@ from harness.stopping import (
 )
 
 if TYPE_CHECKING:
-    from harness.launch.plan import Plan
+    from harness.launch.sweeps.plan import Plan
 
 PLAN = """\
 Writes the plan of a sweep without running it, and prints its path. Arguments are those of
@@ -82,7 +82,7 @@ def _plan(asked: argparse.Namespace) -> int:
 
 
 def _run(asked: argparse.Namespace) -> int:
-    from harness.launch.part import carry_out
+    from harness.launch.sweeps.array_task import carry_out
 
     stop_on_signals()
     return carry_out(asked.plan, asked.part, asked.dense, asked.trust)
@@ -93,7 +93,7 @@ def _status(asked: argparse.Namespace) -> int:
 
 
 def _retry(asked: argparse.Namespace) -> int:
-    from harness.launch.standing import failed_plans
+    from harness.launch.sweeps.failed_plans import failed_plans
 
     plans = failed_plans(asked.folder, asked.trust)
     for plan in plans:
@@ -110,8 +110,8 @@ def _again(plan: "Plan") -> int:
     that this user has not made is somebody else's: its points are carried out here, one by one.
     """
     if not plan.own:
-        from harness.launch.part import one_by_one
-        from harness.launch.standing import has_failed
+        from harness.launch.sweeps.array_task import one_by_one
+        from harness.launch.sweeps.failed_plans import has_failed
 
         stop_on_signals()
         return one_by_one([point for point in plan.points if has_failed(point)])

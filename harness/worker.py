@@ -2,7 +2,8 @@
 
 Reads the run's point from FOLDER and leaves there what became of it. For rank 0 descriptors: of a
 socket for the store, and of what sys.stderr writes to; descriptor 2, with what comes from below
-Python and a watchdog's last word, is a log of the starter's. See harness/launch/workers.py.
+Python and a watchdog's last word, is a log of the starter's. See
+harness/launch/backends/local_ranks.py.
 """
 
 import os
@@ -11,7 +12,7 @@ import sys
 from pathlib import Path
 from threading import Thread
 
-from harness.stopping import leave_on_signals
+from harness.system.signals import leave_on_signals
 
 
 def main(folder: Path, socket: int | None = None, terminal: int | None = None) -> int:
@@ -20,10 +21,10 @@ def main(folder: Path, socket: int | None = None, terminal: int | None = None) -
     Thread(target=_leave_after_starter, daemon=True).start()
     if terminal is not None:
         sys.stderr = os.fdopen(terminal, "w", buffering=1)
-    from harness.distributed.kept import keep_store
-    from harness.launch.point import Point
-    from harness.launch.said import POINT, tell
-    from harness.launch.start import carry_out
+    from harness.distributed.store_server import keep_store
+    from harness.launch.backends.rank_results import POINT, tell
+    from harness.launch.execute_lazy import carry_out
+    from harness.launch.run_spec import Point
 
     point = Point.of_line((folder / POINT).read_text())
     kept = keep_store(socket, int(os.environ["MASTER_PORT"])) if socket is not None else None

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.distributed import Ranks, ranks_of_environment
 from harness.distributed.batch_norm import SyncedBatchNorm, synced
-from harness.training.order import portions
+from harness.training.batching import portions
 
 Found = dict[str, Tensor]
 BATCH = 13  # 7 + 6 on two ranks, 4 + 3 + 3 + 3 on four

@@ -12,12 +12,12 @@ from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.learning_rate.cosine import Cosine
 from harness.models.mlp import Mlp
-from harness.moment import Moment
 from harness.task.classification import Classification
+from harness.training.context import Setting
 from harness.training.dense import DenseTraining
-from harness.training.setting import Setting
-from harness.training.states import build_seeded
+from harness.training.state_files import build_seeded
 from harness.training.trainer import Trainer
+from harness.vocabulary.step_index import Moment
 
 RECIPE = Trainer(partial(SGD, lr=0.1, momentum=0.9), Cosine(), epochs=4, batch_size=8)
 

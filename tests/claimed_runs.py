@@ -9,7 +9,7 @@ from survey_records import dense, make, write_run
 from harness.report.claims.check import judged
 from harness.report.claims.claim import claims
 from harness.report.claims.treatments import treated
-from harness.report.load import load
+from harness.report.read.load import load
 
 TARGETS = {
     "saliency": "harness.saliency.{}.X",

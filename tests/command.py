@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
-from harness import records
 from harness.__main__ import main
-from harness.records import Record
+from harness.run_folder import records
+from harness.run_folder.records import Record
 
 TINY = (
     "data=blobs",

@@ -13,11 +13,11 @@ from watched import experiment, optimized
 
 from harness.distributed import Ranks, ranks_of_environment
 from harness.distributed.options import Options
-from harness.experiment import Experiment
-from harness.failures import RanksDisagree
-from harness.inside import Inside
-from harness.records import to_line
-from harness.tensors import copied
+from harness.experiment.experiment import Experiment
+from harness.experiment.train_hooks import Inside
+from harness.run_folder.records import to_line
+from harness.system.errors import RanksDisagree
+from harness.vocabulary.tensors import copied
 
 # 10 steps: masks change before steps 2, 4 and 6. Ranks share the last batch of 3 samples unequally.
 SHARED = ("dtype=float64", "data.train=515", "retraining.accumulate=2", "retraining.epochs=2")

@@ -13,12 +13,11 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from harness.distributed import Ranks, exchange, ranks_of_environment
-from harness.distributed.exchange import DENSE, Exchange, Live, install
-from harness.distributed.link import choose, measure_link, measure_local
-from harness.distributed.replica import NO_BUFFERS, no_sync
-from harness.masks import MaskStore
-from harness.tensors import Tensors, copied
+from harness.distributed import Ranks, gradient_exchange, ranks_of_environment
+from harness.distributed.ddp import NO_BUFFERS, no_sync
+from harness.distributed.gradient_exchange import DENSE, Exchange, Live, install
+from harness.pruning.masks import MaskStore
+from harness.vocabulary.tensors import Tensors, copied
 
 EXCHANGES = {
     "dense": DENSE,
@@ -146,7 +145,10 @@ def messages(ranks: Ranks) -> dict[str, Any]:
         replica = replica_of(model, EXCHANGES[name], lambda: masks)
         for change, make in changes.items():
             make()
-            with watched("all_reduce", dist) as sent, watched("_live_entries", exchange) as lists:
+            with (
+                watched("all_reduce", dist) as sent,
+                watched("_live_entries", gradient_exchange) as lists,
+            ):
                 loss(replica, torch.randn(4, 64)).backward()
             sizes = sorted(tensor.nbytes for tensor, *_ in sent)
             found[f"{name}, {change}"] = {"bytes": sizes, "lists": len(lists)}
@@ -232,15 +234,9 @@ def leftovers(ranks: Ranks) -> bool:
     return remembered() is not None
 
 
-def costs(ranks: Ranks) -> dict[str, Any]:
-    mask = (torch.arange(1000) < 10).expand(1000, 1000)
-    chosen = choose(ranks, nn.Linear(1000, 1000), lambda: {"weight": mask})
-    return {"link": measure_link(ranks), "local": measure_local(ranks), "chosen": chosen}
-
-
 def main() -> None:
     torch.set_num_threads(1)
-    tasks = (gradients, rounded, messages, turned, training, leftovers, costs)
+    tasks = (gradients, rounded, messages, turned, training, leftovers)
     with ranks_of_environment("cpu") as ranks:
         found = {task.__name__: task(ranks) for task in tasks}
         torch.save(found, Path(sys.argv[1]) / f"{ranks.count}-{ranks.rank}.pt")

@@ -7,9 +7,9 @@ from typing import Any
 
 from survey_records import dense, make, write_run
 
-from harness.records import Record
-from harness.report.lint import check
-from harness.report.load import load
+from harness.report.protocol.lint import check
+from harness.report.read.load import load
+from harness.run_folder.records import Record
 
 METHODS = {
     "random": "Random",

@@ -8,7 +8,7 @@ from units_by_hand import batch
 
 from harness.saliency.taylor import Taylor
 from harness.saliency.taylor_activation import TaylorActivation
-from harness.tensors import Batch, Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Batch, Tensors, mean_alone, prunable_weights
 
 BARE = TaylorActivation(normalise=False)
 

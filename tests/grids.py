@@ -10,17 +10,17 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
-from harness.data.digest import digest
-from harness.identity import Config
-from harness.launch.build import build_part
+from harness.data.shared.digest import digest
 from harness.launch.compose import without_nulls
-from harness.launch.data import with_data
-from harness.launch.grid import effective, points
+from harness.launch.digests.data import with_data
+from harness.launch.instantiate import build_part
 from harness.launch.paths import CONF
-from harness.launch.planned import Planned, planned
-from harness.launch.plugins import register
-from harness.launch.point import Point
+from harness.launch.run_spec import Point
+from harness.launch.sweeps.grid import effective, points
+from harness.launch.sweeps.hydra_plugins import register
+from harness.launch.sweeps.planned_run import Planned, planned
 from harness.launch.variables import plain
+from harness.run_folder.identity import Config
 
 TINY = (
     "data=blobs", "model=mlp", "training.epochs=2", "retraining.epochs=1", "schedule=one_shot",

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from harness.saliency.base import Saliency
-from harness.tensors import Batch, Loss, Tensors, mean_alone
+from harness.vocabulary.tensors import Batch, Loss, Tensors, mean_alone
 
 
 class Asked(Exception):

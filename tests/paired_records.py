@@ -4,8 +4,8 @@ from pathlib import Path
 
 from survey_records import make, write_run
 
-from harness.report.load import load
-from harness.report.paired import matrix
+from harness.report.read.load import load
+from harness.report.significance.paired import matrix
 
 LRR = {"label": "Magnitude (lr_rewind)", "setting": "bbbb"}
 

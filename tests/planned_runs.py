@@ -4,11 +4,11 @@ from pathlib import Path
 
 from grids import TINY, planned_of
 
-from harness.launch.plan import Plan
-from harness.launch.planned import Planned
-from harness.outcome import RESULTS
-from harness.standing import HOME
-from harness.state import Status
+from harness.launch.sweeps.plan import Plan
+from harness.launch.sweeps.planned_run import Planned
+from harness.run_folder.outcome import RESULTS
+from harness.run_folder.overview import HOME
+from harness.run_folder.status_file import Status
 
 
 def plan_in(runs: Path, *grid: str, file: str = "plan-a.jsonl") -> Plan:

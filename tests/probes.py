@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from harness.tensors import Batch, Tensors
+from harness.vocabulary.tensors import Batch, Tensors
 
 
 class Net(nn.Module):

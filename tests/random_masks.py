@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from harness.tensors import prunable_weights
+from harness.vocabulary.tensors import prunable_weights
 
 
 def pruned(model: nn.Module, share: float, seed: int) -> nn.Module:

@@ -8,20 +8,20 @@ from command import TINY
 from torch import Tensor, nn
 
 from harness.allocation.global_ranking import GlobalRanking
-from harness.budget import Goal
 from harness.distributed import Ranks, ranks_of_environment
-from harness.failures import RanksDisagree
-from harness.launch.build import named
 from harness.launch.compose import composed
+from harness.launch.execute import build
+from harness.launch.instantiate import named
 from harness.launch.paths import CONF
-from harness.launch.work import build
-from harness.prunable import store_for
-from harness.pruning import Pruner
-from harness.reader import Calibration
-from harness.records import Identity, Record
+from harness.pruning.budget import Goal
+from harness.pruning.prunable import store_for
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
+from harness.run_folder.records import Identity, Record
 from harness.structure.element import Element
 from harness.structure.filter import Filter
-from harness.tensors import Batch
+from harness.system.errors import RanksDisagree
+from harness.vocabulary.tensors import Batch
 
 ME = Identity("run", "setting", "method", "label", "mlp", "blobs")
 

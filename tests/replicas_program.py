@@ -19,22 +19,22 @@ from simulated import Small, cross_entropy, small_batches
 from torch import Tensor, nn
 
 from harness.allocation.uniform import Uniform
-from harness.budget import Goal
 from harness.data.base import Split
 from harness.distributed import Ranks, ranks_of_environment
-from harness.distributed.exchange import DENSE
-from harness.failures import RanksDisagree
+from harness.distributed.gradient_exchange import DENSE
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.masks import MaskStore
+from harness.launch.execute import build
 from harness.penalty.l1 import L1
-from harness.pruning import Pruner
-from harness.reader import Calibration
+from harness.pruning.budget import Goal
+from harness.pruning.masks import MaskStore
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
 from harness.saliency.magnitude import Magnitude
 from harness.structure.element import Element
+from harness.system.errors import RanksDisagree
 from harness.task.classification import Classification
-from harness.tensors import Tensors
 from harness.training.evaluation import evaluate
+from harness.vocabulary.tensors import Tensors
 
 SPLIT = Split(torch.randn(9, 2, 4, 4), torch.arange(9) % 4)
 CALLS = ("evidence", "score", "solve", "compensate")

@@ -18,16 +18,16 @@ from command import TINY, environment, run_main
 from grids import content_of
 from omegaconf import DictConfig
 
-import harness.main
+import harness.launch.hydra_main
 from harness.__main__ import main
-from harness.delivery import MASKS, MODEL
-from harness.identity import Config, run_hash, scientific
-from harness.launch.build import build_part
 from harness.launch.compose import composed
-from harness.launch.point import Point as PlainPoint
-from harness.launch.point import point_of
+from harness.launch.instantiate import build_part
+from harness.launch.run_spec import Point as PlainPoint
+from harness.launch.run_spec import point_of
 from harness.launch.variables import plain
-from harness.prefix import Chain, asked_of, chain, worth_keeping
+from harness.run_folder.export import MASKS, MODEL
+from harness.run_folder.identity import Config, run_hash, scientific
+from harness.run_folder.stage_keys import Chain, asked_of, chain, worth_keeping
 from harness.training.loop import Loop
 
 Point = tuple[str, ...]
@@ -78,7 +78,7 @@ def counting() -> Iterator[list[int | str]]:
 def start(runs: Path, point: Point, marks: Iterable[str] = ()) -> Path:
     """One run to its end, in this process; its folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.main.point_of", partial(marking, list(marks)))
+        patch.setattr("harness.launch.hydra_main.point_of", partial(marking, list(marks)))
         assert run_main(patch, *point, f"runs={runs}") == 0
     return folder_of(runs, point)
 
@@ -119,7 +119,7 @@ def command(
 def _main() -> None:
     file, _, *arguments = sys.argv[1:]
     marks = json.loads(Path(file).read_text())
-    harness.main.point_of = partial(marking, marks)  # type: ignore[assignment]
+    harness.launch.hydra_main.point_of = partial(marking, marks)  # type: ignore[assignment]
     trained, update, (step, _, name) = [], Loop._update, os.environ["VICTIM"].partition(":")
 
     def counted(loop: Loop) -> None:

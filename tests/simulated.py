@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation
-from harness.budget import Goal
-from harness.masks import MaskStore
-from harness.pruning import Pruner
-from harness.reader import Calibration
+from harness.pruning.budget import Goal
+from harness.pruning.masks import MaskStore
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
 from harness.structure.element import Element
-from harness.tensors import Batch, Loss, Mean, Tensors, mean_alone
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, mean_alone
 
 
 def squared(outputs: Tensor, labels: Tensor) -> Tensor:

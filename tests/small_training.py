@@ -15,7 +15,7 @@ from harness.learning_rate.base import LearningRate
 from harness.learning_rate.constant import Constant
 from harness.models.mlp import Mlp
 from harness.task.classification import Classification
-from harness.training.setting import Hooks, Setting
+from harness.training.context import Hooks, Setting
 from harness.training.trainer import Trainer
 
 PLAIN = partial(SGD, lr=1.0)

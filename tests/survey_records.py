@@ -5,9 +5,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness import records
-from harness.records import Record
-from harness.report.survey import Survey
+from harness.report.read.survey import Survey
+from harness.run_folder import records
+from harness.run_folder.records import Record
 
 
 def make(**changes: Any) -> Record:

@@ -9,14 +9,14 @@ from simulated import total
 from torch import Tensor, nn
 from units_by_hand import IMAGES, POINTS, batch, filled, kernel, line, measured, same
 
-from harness.saliency.activations import norms_of
 from harness.saliency.apoz import APoZ
 from harness.saliency.hrank import HRank
 from harness.saliency.mean_activation import MeanActivation
+from harness.saliency.shared.activations import norms_of
 from harness.saliency.taylor_activation import TaylorActivation
 from harness.saliency.taylor_unit import TaylorUnit
 from harness.structure.filter import Filter
-from harness.tensors import mean_alone
+from harness.vocabulary.tensors import mean_alone
 
 
 @pytest.mark.parametrize(

@@ -6,13 +6,13 @@ from simulated import total
 from torch import Tensor, nn
 from units_by_hand import IMAGES, POINTS, batch, kernel, line, measured
 
-from harness.saliency.activations import mean_of_maps
 from harness.saliency.apoz import APoZ
 from harness.saliency.base import Grouping
 from harness.saliency.hrank import HRank
 from harness.saliency.mean_activation import MeanActivation
+from harness.saliency.shared.activations import mean_of_maps
 from harness.saliency.taylor_unit import TaylorUnit
-from harness.tensors import mean_alone
+from harness.vocabulary.tensors import mean_alone
 
 MEASURES = [MeanActivation(), APoZ(), HRank(), TaylorUnit()]
 

@@ -7,10 +7,10 @@ import torch
 from conftest import every
 from scored_layers import DEAD, alive, layers, random_layers
 
-from harness.allocation.apportion import apportion
 from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
+from harness.vocabulary.apportion import apportion
 
 
 def test_shares_are_in_proportion() -> None:

@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 from scored_layers import alive, layers, network
 
-from harness.allocation.apportion import reserve
 from harness.allocation.balanced import Balanced
 from harness.allocation.base import Allocation, Layers
 from harness.allocation.er import Er
 from harness.allocation.erk import Erk
 from harness.allocation.smart_ratio import SmartRatio
 from harness.allocation.uniform_plus import UniformPlus
+from harness.vocabulary.apportion import reserve
 
 # Of a small residual network: dense, wide and 1x1 convolutions, a depthwise one, a classifier.
 SHAPES = {

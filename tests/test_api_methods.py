@@ -11,11 +11,11 @@ from ranks_program import ME, Silent
 from torch import Tensor, nn
 
 import harness
-from harness.budget import round_goals
 from harness.distributed import Ranks
+from harness.experiment.runner import Levels
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.levels import Levels
+from harness.launch.execute import build
+from harness.pruning.budget import round_goals
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 UNTRAINED = ("schedule=one_shot", "finetune=none", "training.epochs=0", "calibration.samples=40")

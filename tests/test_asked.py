@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from sbatch_stand_ins import StandIns
 
-from harness.launch.asked import Asked
-from harness.launch.queue import refusal
+from harness.launch.backends.slurm_options import Asked
+from harness.launch.backends.slurm_queue import refusal
 
 
 def test_what_is_null_is_left_to_slurm() -> None:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harness.augmentation.base import Augmentation
 from harness.augmentation.crop_flip import CropFlip
-from harness.draws import uniforms
+from harness.vocabulary.counter_rng import uniforms
 
 CENTRE, NO_FLIP, FLIP = 0.5, 0.9, 0.1  # 0.5: the middle of an odd number of shifts
 

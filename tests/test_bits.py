@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from harness.bits import digest, pack, unpack
+from harness.vocabulary.bitpack import digest, pack, unpack
 
 DEVICES = [
     "cpu",

@@ -8,7 +8,7 @@ from unit_network import IMAGES, named, network, units_of
 
 from harness.saliency.bn_scale import BNScale
 from harness.structure.filter import Filter
-from harness.tensors import mean_alone
+from harness.vocabulary.tensors import mean_alone
 
 
 def test_bn_scale_is_the_absolute_gamma_of_each_layers_norm() -> None:

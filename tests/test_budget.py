@@ -6,14 +6,14 @@ import torch
 from harness.allocation.base import Allocation, Layer, Layers
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.budget import Account, Goal, counts_for
 from harness.models.mlp import Mlp
-from harness.pruning import Pruner
+from harness.pruning.budget import Account, Goal, counts_for
+from harness.pruning.pruner import Pruner
 from harness.saliency.fpgm import FPGM
 from harness.saliency.magnitude import Magnitude
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
-from harness.tensors import Counts
+from harness.vocabulary.tensors import Counts
 
 
 def layer(units: int, cost: int, best: float) -> Layer:

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from harness.calibration import Samples
 from harness.data.base import Split
+from harness.data.calibration import Samples
 
 
 def split(*labels: int) -> Split:

@@ -11,7 +11,7 @@ from harness.metrics.macs import count_macs, macs
 from harness.models.char_transformer import Attention, Block, CharTransformer
 from harness.structure.neuron import Neuron
 from harness.task.language_modelling import LanguageModelling
-from harness.tensors import prunable_layers, prunable_weights
+from harness.vocabulary.tensors import prunable_layers, prunable_weights
 
 CONTEXT, CLASSES = 5, 7
 SMALL = CharTransformer(width=8, heads=2, depth=3, mlp=2)

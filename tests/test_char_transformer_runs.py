@@ -7,7 +7,7 @@ import pytest
 from command import harness, only_run, records_of, run_main
 from cutting import Cut, cut
 
-from harness.records import Record
+from harness.run_folder.records import Record
 
 # 4 steps an epoch
 RUN = (

@@ -10,8 +10,8 @@ from survey_records import make, write_run
 from harness.report.claims import check
 from harness.report.claims.claim import Claim, claims
 from harness.report.claims.treatments import GROUPS
-from harness.report.load import load
-from harness.report.survey import Survey
+from harness.report.read.load import load
+from harness.report.read.survey import Survey
 
 LRR = "lr_rewinding_beats_fine_tuning"
 

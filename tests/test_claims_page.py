@@ -6,7 +6,7 @@ import pandas as pd
 from claimed_runs import run
 
 from harness.report.claims import report
-from harness.report.load import load
+from harness.report.read.load import load
 
 
 class Page(HTMLParser):

@@ -6,7 +6,7 @@ import pytest
 from command import TINY, harness
 
 from harness.report.claims import check
-from harness.report.load import load
+from harness.report.read.load import load
 
 
 @pytest.fixture(scope="module")

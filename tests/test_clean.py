@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from command import environment
 
-from harness.caches import entries
 from harness.clean import KINDS, main
-from harness.files import locked
+from harness.run_folder.caches import entries
+from harness.system.locks import locked
 
 HALF = ".records.jsonl.0a1b2c3d.harness-part"
 NOBODY = 2**22 + 1  # no Linux process has a larger id

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 from test_clean import DENSE, NOBODY, STAGE, lock_of, run_in, written
 
-from harness.checkpoints import STEP, Checkpoints
 from harness.clean import main
-from harness.deletion import CHECKPOINT, delete, opened, owned
-from harness.files import CannotWrite, bury_if_stale, is_stale
+from harness.run_folder.checkpoints import STEP, Checkpoints
+from harness.system.atomic_files import CannotWrite
+from harness.system.deletion import CHECKPOINT, delete, opened, owned
+from harness.system.locks import bury_if_stale, is_stale
 
 RUN = Path("survey/ab/own")
 

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from command import TINY, environment, run_folders, run_main
 
-from harness.launch.code import EXCEPT, code_of, own_files
-from harness.launch.imports import statements, statements_of_ours
+from harness.launch.digests.code import EXCEPT, code_of, own_files
+from harness.launch.digests.imports import statements, statements_of_ours
 
 ROOT = Path(__file__).parents[1]
 SOURCE = "class Own:\n    width = {}\n"
@@ -159,9 +159,9 @@ from harness.__main__ import main
 here = str(Path.cwd())
 with contextlib.suppress(SystemExit):
     main()
-from harness.identity import DENSE
-from harness import loaded
-from harness.launch import code
+from harness.run_folder.identity import DENSE
+from harness.launch.digests import code
+from harness.system import loaded_sources
 (identity,) = Path("runs").rglob("identity.json")
 science = json.loads(identity.read_text())["science"]
 dense = {key: science.get(key) for key in DENSE}
@@ -172,9 +172,9 @@ ours = {n: Path(f) for n, f in files.items() if f and f.startswith(here)}
 for name, file in ours.items():
     content = file.read_bytes()
     file.write_bytes(content + b"#")
-    loaded._loaded.clear()  # as in a new process
+    loaded_sources._loaded.clear()  # as in a new process
     same += [name] if code.code_of(science) == before else []
-    if name in ("harness.data.prepare", "own_net", "own_helper"):
+    if name in ("harness.data.shared.prepare", "own_net", "own_helper"):
         assert code.code_of(dense) != started, name
     file.write_bytes(content)
 print(json.dumps([sorted(ours), same]))
@@ -197,6 +197,8 @@ def test_a_changed_byte_in_any_module_of_a_run_changes_its_digest(tmp_path: Path
     )
     assert done.returncode == 0, done.stderr
     ours, same = json.loads(done.stdout.splitlines()[-1])
-    assert {"own_net", "own_helper", "harness.data.prepare", "harness.training.loop"} <= {*ours}
+    assert {"own_net", "own_helper", "harness.data.shared.prepare", "harness.training.loop"} <= {
+        *ours
+    }
     excepted = [n for n in same if any(n == e or n.startswith(f"{e}.") for e in EXCEPT)]
     assert same == excepted

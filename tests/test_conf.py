@@ -9,12 +9,12 @@ from conftest import component
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from harness.experiment import WHEN, Experiment
-from harness.identity import OPERATIONAL
+from harness.experiment.experiment import WHEN, Experiment
 from harness.launch.compose import composed
-from harness.launch.method import EXTRAS, PARTS
+from harness.launch.execute import build
+from harness.launch.method_name import EXTRAS, PARTS
 from harness.launch.paths import CONF
-from harness.launch.work import build
+from harness.run_folder.identity import OPERATIONAL
 
 FILES = sorted(str(file.relative_to(CONF)) for file in CONF.glob("*/*.yaml"))
 EXPERIMENTS = sorted(file.stem for file in (CONF / "experiment").glob("*.yaml"))

@@ -9,15 +9,15 @@ from ranks_program import ME, Silent
 from torch import nn
 
 from harness.allocation.global_ranking import GlobalRanking
-from harness.budget import Goal
-from harness.control import CONTROLS, controlled
 from harness.distributed import Ranks
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.prunable import store_for
-from harness.pruning import NOTHING, Pruner
-from harness.reader import Calibration
-from harness.rounds import Rounds
+from harness.launch.execute import build
+from harness.pruning.budget import Goal
+from harness.pruning.controls import CONTROLS, controlled
+from harness.pruning.prunable import store_for
+from harness.pruning.pruner import NOTHING, Pruner
+from harness.pruning.reader import Calibration
+from harness.pruning.rounds import Rounds
 from harness.saliency.base import Saliency
 from harness.saliency.random import Random
 from harness.saliency.sparsegpt import SparseGpt
@@ -27,7 +27,7 @@ from harness.saliency.weight_gradient import WeightGradient
 from harness.schedule.base import path
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
-from harness.tensors import Tensors, mean_alone
+from harness.vocabulary.tensors import Tensors, mean_alone
 
 INPUTS = torch.randn(30, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 NOISE = Random(5)

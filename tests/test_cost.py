@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.cost import Cost, cost_of, examples_until
+from harness.vocabulary.flops import Cost, cost_of, examples_until
 
 DENSE = 266_200
 TENTH = 26_620

@@ -15,15 +15,15 @@ from torch.optim import SGD
 from whole_runs import PER_EPOCH, SMALL, whole_run
 
 from harness.distributed import Ranks
+from harness.experiment.followers import Watchers
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.moment import Moment
-from harness.progress import Progress
-from harness.records import Record
+from harness.launch.execute import build
+from harness.run_folder.console import Progress
+from harness.run_folder.records import Record
 from harness.task.classification import Classification
-from harness.tensors import copied
-from harness.training.setting import Curve, Fit, Hooks, Setting
-from harness.watchers import Watchers
+from harness.training.context import Curve, Fit, Hooks, Setting
+from harness.vocabulary.step_index import Moment
+from harness.vocabulary.tensors import copied
 
 STILL = partial(SGD, lr=0.0)
 

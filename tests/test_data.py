@@ -12,7 +12,7 @@ from harness.data.blobs import Blobs
 from harness.data.cifar10 import Cifar10
 from harness.data.digits import Digits
 from harness.data.mnist5k import Mnist5k
-from harness.data.prepare import normalised, stratified
+from harness.data.shared.prepare import normalised, stratified
 
 
 def labelled_by_position(classes: int, each: int) -> Split:

@@ -12,14 +12,14 @@ from command import TINY, run_folders, run_main
 from grids import points_of
 
 from harness.data.base import Split, Splits
-from harness.data.digest import digest
-from harness.failures import RanksDisagree
-from harness.launch.data import digest_of, kept_digest, named, with_data
-from harness.launch.plan import Plan
-from harness.launch.planned import planned
-from harness.launch.work import check_same
-from harness.manifest import Manifest
-from harness.standing import HOME
+from harness.data.shared.digest import digest
+from harness.launch.digests.data import digest_of, kept_digest, named, with_data
+from harness.launch.execute import check_same
+from harness.launch.sweeps.plan import Plan
+from harness.launch.sweeps.planned_run import planned
+from harness.run_folder.overview import HOME
+from harness.system.errors import RanksDisagree
+from harness.system.manifest import Manifest
 
 OWN = """
 from pathlib import Path
@@ -85,7 +85,7 @@ def test_files_are_hashed_once_and_again_only_where_they_have_changed(
     place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hashed: list[int] = []
-    algorithm = "harness.manifest.hashlib.file_digest"
+    algorithm = "harness.system.manifest.hashlib.file_digest"
     plain = __import__("hashlib").file_digest
     monkeypatch.setattr(algorithm, lambda *a: (hashed.append(1), plain(*a))[1])
     (place / "one" / "deep").mkdir()

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from harness.launch.data import digest_of, kept_digest
-from harness.manifest import folders_of
+from harness.launch.digests.data import digest_of, kept_digest
+from harness.system.manifest import folders_of
 
 OWN = """
 import os

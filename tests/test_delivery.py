@@ -7,25 +7,25 @@ from torch import Tensor, nn
 from torch.nn.utils import prune
 
 from harness.allocation.uniform import Uniform
-from harness.budget import Goal
-from harness.delivery import (
+from harness.models.mlp import Mlp
+from harness.pruning.budget import Goal
+from harness.pruning.masks import MaskStore
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
+from harness.run_folder.export import (
     Delivery,
     deliver,
     from_torch_prune,
     read_delivery,
     to_torch_prune,
 )
-from harness.masks import MaskStore
-from harness.models.mlp import Mlp
-from harness.outcome import CONFIG, MASKS, MODEL
-from harness.pruning import Pruner
-from harness.reader import Calibration
+from harness.run_folder.outcome import CONFIG, MASKS, MODEL
+from harness.run_folder.status_file import Status
 from harness.saliency.magnitude import Magnitude
-from harness.state import Status
 from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
-from harness.tensors import Tensors, mean_alone
+from harness.vocabulary.tensors import Tensors, mean_alone
 
 INPUTS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
 STRUCTURES = [Element(), Neuron()]

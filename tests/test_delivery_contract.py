@@ -10,12 +10,19 @@ from omegaconf import OmegaConf
 from torch import Tensor, nn
 
 import harness
-from harness.delivery import MASKS, MODEL, Delivery, deliver, from_torch_prune, to_torch_prune
+from harness.model_state.whole_state import whole_state
 from harness.models.base import Model
-from harness.state import Status
+from harness.run_folder.export import (
+    MASKS,
+    MODEL,
+    Delivery,
+    deliver,
+    from_torch_prune,
+    to_torch_prune,
+)
+from harness.run_folder.status_file import Status
 from harness.structure.base import Structure
-from harness.tensors import Tensors
-from harness.whole_state import whole_state
+from harness.vocabulary.tensors import Tensors
 
 SHAPES = {"char_transformer": (16,), "mlp": (8,)}
 IMAGE = (1, 28, 28)

@@ -12,17 +12,17 @@ import torch
 from cached_training import FIRST, RECIPE, SETTING, dense, network, split
 from cutting import Cut, cut
 
-from harness.checkpoints import Policy
 from harness.distributed import Ranks
-from harness.distributed.stop import Stop
-from harness.failures import NotFinite
-from harness.moment import Moment
+from harness.distributed.stop_signal import Stop
+from harness.run_folder.checkpoints import Policy
+from harness.system.errors import NotFinite
 from harness.task.classification import Classification
-from harness.tensors import Tensors, copied
-from harness.training.journal import Journal
+from harness.training.checkpointing import Journal
+from harness.training.context import Hooks, Setting
 from harness.training.loop import Loop
-from harness.training.setting import Hooks, Setting
-from harness.training.states import build_seeded, load_weights, store, stored
+from harness.training.state_files import build_seeded, load_weights, store, stored
+from harness.vocabulary.step_index import Moment
+from harness.vocabulary.tensors import Tensors, copied
 
 
 def plain(epochs: int) -> Tensors:

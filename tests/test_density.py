@@ -12,13 +12,13 @@ import harness
 from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.density import Scope
-from harness.prunable import without
+from harness.pruning.density import Scope
+from harness.pruning.prunable import without
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
 from harness.structure.row import Row
-from harness.tensors import prunable_weights
+from harness.vocabulary.tensors import prunable_weights
 
 IMAGE = torch.zeros(1, 3, 8, 8)
 

@@ -9,15 +9,15 @@ from pathlib import Path
 import pytest
 from command import environment
 
-from harness.launch import devices as module
-from harness.launch.devices import VISIBLE, Devices, devices_of
-from harness.launch.local import Workers
+from harness.launch.backends import gpu_slots as module
+from harness.launch.backends.gpu_slots import VISIBLE, Devices, devices_of
+from harness.launch.backends.local import Workers
 
 TAKE = """
 import os, sys
 from pathlib import Path
-from harness.files import Busy
-from harness.launch.devices import Devices
+from harness.system.locks import Busy
+from harness.launch.backends.gpu_slots import Devices
 names, each, home = sys.argv[1].split(","), int(sys.argv[2]), Path(sys.argv[3])
 try:
     Devices(tuple(names), each).take(home)

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import Busy, locked
-from harness.launch import devices, local
-from harness.launch.devices import Devices, devices_of
-from harness.launch.point import Point
+from harness.launch.backends import gpu_slots, local
+from harness.launch.backends.gpu_slots import Devices, devices_of
+from harness.launch.run_spec import Point
+from harness.system.locks import Busy, locked
 
 
 def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(
@@ -27,12 +27,12 @@ def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(
     ):
         of(3, 4, 5)
     # Another sweep has device 5, so the first pair is not free.
-    monkeypatch.setattr(devices, "_taken", [])
+    monkeypatch.setattr(gpu_slots, "_taken", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     for name in ("4-0", "5-0"):
         (tmp_path / name).mkdir()
     with ExitStack() as held, locked(tmp_path / "5-0", wait=False):
-        monkeypatch.setattr(devices, "_held", held)
+        monkeypatch.setattr(gpu_slots, "_held", held)
         of(2, 4, 5, 6, 7).take(tmp_path)
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "6,7"
         with pytest.raises(Busy), locked(tmp_path / "7-0", wait=False):
@@ -47,13 +47,14 @@ def test_a_worker_measures_on_the_device_that_its_runs_will_have(
     seen: list[str] = []
     monkeypatch.setattr(local, "_follow", lambda parent: None)
     monkeypatch.setattr(
-        "harness.launch.work.gauge", lambda point: seen.append(os.environ["CUDA_VISIBLE_DEVICES"])
+        "harness.launch.execute.gauge",
+        lambda point: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]),
     )
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(devices, "_taken", [])
+    monkeypatch.setattr(gpu_slots, "_taken", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     with ExitStack() as held:
-        monkeypatch.setattr(devices, "_held", held)
+        monkeypatch.setattr(gpu_slots, "_held", held)
         local._gauged(Point({}, {}, "", "").line(), Devices(("2",)), os.getpid())
 
     assert seen == ["2"]

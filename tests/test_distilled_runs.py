@@ -10,8 +10,8 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from whole_runs import SMALL, TWO_LEVELS, differing, whole_run
 
-from harness.delivery import read_delivery
-from harness.trainings import Trainings
+from harness.experiment.train_stage import Trainings
+from harness.run_folder.export import read_delivery
 
 DROPPING = "model._target_=parts.Dropping"
 HINTON = "distillation=hinton"

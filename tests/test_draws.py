@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness.draws import uniforms
-from harness.seeds import derive
+from harness.vocabulary.counter_rng import uniforms
+from harness.vocabulary.seeds import derive
 
 SEED = derive(0, "augmentation", 0, 0)
 MANY = torch.arange(50_000)

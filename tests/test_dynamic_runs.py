@@ -19,8 +19,8 @@ from watched import (
     run,
 )
 
-from harness.inside import Inside
-from harness.tensors import Tensors, copied
+from harness.experiment.train_hooks import Inside
+from harness.vocabulary.tensors import Tensors, copied
 
 KINDS = ["rigl", "set", "snfs"]
 EVERY_2 = "dynamics.every=2"  # of 8 steps masks hold from step 6 on: updates are steps 2 and 4

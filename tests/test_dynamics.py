@@ -12,7 +12,7 @@ from harness.dynamics.rigl import Rigl
 from harness.dynamics.set import Set
 from harness.dynamics.snfs import Snfs
 from harness.dynamics.soft import Soft
-from harness.tensors import copied
+from harness.vocabulary.tensors import copied
 
 KINDS = pytest.mark.parametrize("kind", [Rigl, Set, Snfs])
 

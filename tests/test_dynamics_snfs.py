@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.dynamics.snfs import Snfs, shared
-from harness.tensors import Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 def swapped(

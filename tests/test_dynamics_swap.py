@@ -10,7 +10,7 @@ from harness.dynamics.drop_grow import DropGrow
 from harness.dynamics.rigl import Rigl
 from harness.dynamics.set import Set
 from harness.dynamics.snfs import Snfs
-from harness.masks import MaskStore
+from harness.pruning.masks import MaskStore
 
 
 def mask(bits: str) -> Tensor:

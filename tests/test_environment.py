@@ -11,8 +11,9 @@ import pytest
 import torch
 from command import TINY, environment, harness, only_run, run_folders
 
-from harness import hardware
-from harness.hardware import cpu_model, driver_version
+from harness.run_folder.environment import gpus
+from harness.system import hardware
+from harness.system.hardware import cpu_model, driver_version
 
 
 def about(folder: Path) -> dict[str, Any]:
@@ -66,7 +67,7 @@ def test_ranks_that_a_run_starts_and_configs_of_ones_own_are_in_the_command(
 
 
 def test_hardware_is_named_and_without_a_gpu_there_is_none() -> None:
-    found = hardware.hardware(torch.device("cpu"))
+    found = hardware.hardware() | gpus(torch.device("cpu"))
     assert isinstance(found["cpu"], str) and found["cpu"]
     assert found["cpus"] >= 1 and found["gpus"] == []
     assert json.loads(json.dumps(found)) == found
@@ -98,6 +99,6 @@ def test_the_drivers_version_is_read_where_there_is_one(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
 def test_gpus_are_named_with_their_memory() -> None:
-    found = hardware.hardware(torch.device("cuda", 0))
+    found = gpus(torch.device("cuda", 0))
     assert all(gpu["name"] and gpu["memory_gib"] > 0 for gpu in found["gpus"])
     assert found["gpus"] and found["cuda"]

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from grids import TINY, planned_of
 
-from harness.launch.devices import Devices
-from harness.launch.estimate import COSTS, Cost, known, learn, stated
-from harness.launch.local import Workers
-from harness.launch.plan import Plan
-from harness.launch.planned import Planned
+from harness.launch.backends.gpu_slots import Devices
+from harness.launch.backends.local import Workers
+from harness.launch.sweeps.estimate import COSTS, Cost, known, learn, stated
+from harness.launch.sweeps.plan import Plan
+from harness.launch.sweeps.planned_run import Planned
 
 FIVE_AND_THREE = ("training.epochs=5", "retraining.epochs=3")
 

@@ -8,16 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from harness import files
-from harness.files import (
-    Busy,
+from harness.system import atomic_files
+from harness.system.atomic_files import (
     CannotWrite,
-    locked,
     make_writable,
     read_json,
     write_json,
     write_whole,
 )
+from harness.system.locks import Busy, locked
 
 # Beyond the largest process id of Linux, so nobody has it.
 NOBODY = 2**22 + 1
@@ -144,13 +143,13 @@ def test_the_lock_of_a_dead_process_on_this_host_is_taken_over(tmp_path: Path, w
 
 
 def test_a_silent_lock_of_another_host_is_taken_over(tmp_path: Path) -> None:
-    left_behind(tmp_path, "elsewhere", 1, silent_s=files.STALE_S + 5)
+    left_behind(tmp_path, "elsewhere", 1, silent_s=atomic_files.STALE_S + 5)
     with locked(tmp_path, wait=False):
         pass
 
 
 def test_a_lock_of_another_host_that_beats_is_respected(tmp_path: Path) -> None:
-    left_behind(tmp_path, "elsewhere", NOBODY, silent_s=files.STALE_S - 5)
+    left_behind(tmp_path, "elsewhere", NOBODY, silent_s=atomic_files.STALE_S - 5)
     with (
         pytest.raises(Busy, match=f"process {NOBODY} on elsewhere"),
         locked(tmp_path, wait=False),
@@ -160,7 +159,7 @@ def test_a_lock_of_another_host_that_beats_is_respected(tmp_path: Path) -> None:
 
 def test_a_silent_lock_is_taken_over_although_its_pid_was_given_to_another(tmp_path: Path) -> None:
     # In a restarted container the new process often has the dead one's pid.
-    left_behind(tmp_path, socket.gethostname(), os.getpid(), silent_s=files.STALE_S + 5)
+    left_behind(tmp_path, socket.gethostname(), os.getpid(), silent_s=atomic_files.STALE_S + 5)
     with locked(tmp_path, wait=False):
         pass
 
@@ -175,7 +174,7 @@ def test_a_lock_without_a_name_in_it_is_young_and_respected(tmp_path: Path) -> N
 def test_a_holder_killed_while_it_wrote_its_name_blocks_nobody(tmp_path: Path) -> None:
     lock = left_behind(tmp_path, "elsewhere", 1)
     (lock / ".holder.json.12345678.harness-part").write_text("{")
-    then = time.time() - files.STALE_S - 5
+    then = time.time() - atomic_files.STALE_S - 5
     os.utime(lock, (then, then))
     with locked(tmp_path, wait=False):
         pass
@@ -186,7 +185,7 @@ def test_of_two_that_see_a_stale_lock_only_one_gets_it(
 ) -> None:
     left_behind(tmp_path, socket.gethostname(), NOBODY)
     looked, first = threading.Event(), threading.Event()
-    is_stale = files.is_stale
+    is_stale = atomic_files.is_stale
     inside: list[str] = []
 
     def slowly(lock: Path) -> bool:
@@ -201,7 +200,7 @@ def test_of_two_that_see_a_stale_lock_only_one_gets_it(
         with locked(tmp_path):
             inside.append("slow")
 
-    monkeypatch.setattr(files, "is_stale", slowly)
+    monkeypatch.setattr(atomic_files, "is_stale", slowly)
     other = threading.Thread(target=slow, name="slow")
     other.start()
     looked.wait(5)
@@ -214,7 +213,7 @@ def test_of_two_that_see_a_stale_lock_only_one_gets_it(
 
 
 def test_a_holder_beats_while_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "HEARTBEAT_S", 0.01)
+    monkeypatch.setattr(atomic_files, "HEARTBEAT_S", 0.01)
     with locked(tmp_path):
         os.utime(tmp_path / ".lock", (0, 0))
         time.sleep(0.2)

@@ -14,9 +14,9 @@ from harness.finetune.rewind_to_init import RewindToInit
 from harness.finetune.scratch_b import ScratchB
 from harness.finetune.scratch_e import ScratchE
 from harness.finetune.weight_rewind import WeightRewind
-from harness.moment import Moment
-from harness.parts import check_offers
-from harness.tensors import Tensors
+from harness.pruning.part_protocols import check_offers
+from harness.vocabulary.step_index import Moment
+from harness.vocabulary.tensors import Tensors
 
 FRESH = {"w": torch.tensor([-1.0])}
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import fingerprints
-from harness.fingerprints import ROW, fingerprint
+from harness.model_state import fingerprints
+from harness.model_state.fingerprints import ROW, fingerprint
 
 DEVICES = [
     "cpu",

@@ -10,13 +10,13 @@ from command import TINY, only_run, run_main
 from cutting import RUN, STEPS, counted, cut_off
 
 import harness
-from harness.checksums import SUMMED
-from harness.delivery import MASKS, MODEL, deliver
-from harness.outcome import RESULTS, finished
-from harness.runs import Run
-from harness.state import Status
+from harness.experiment.followers import Watchers
+from harness.experiment.run import Run
+from harness.run_folder.export import MASKS, MODEL, deliver
+from harness.run_folder.outcome import RESULTS, finished
+from harness.run_folder.status_file import Status
+from harness.system.checksums import SUMMED
 from harness.training.loop import Loop
-from harness.watchers import Watchers
 
 FILES = [name for name in SUMMED if name != "sensitivity.jsonl"]
 COMMAND = (*TINY, "training.epochs=1", "retraining.epochs=1")
@@ -205,7 +205,7 @@ def test_a_network_that_goes_before_the_run_ends_makes_it_fail_and_the_next_star
         (folder / MASKS).unlink()
 
     with monkeypatch.context() as once:
-        once.setattr("harness.runs.deliver", lost)
+        once.setattr("harness.experiment.run.deliver", lost)
         assert run_main(once, *COMMAND, f"runs={tmp_path}") == 1
     folder = only_run(tmp_path)
     last = capfd.readouterr().err.splitlines()[-1]

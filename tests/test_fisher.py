@@ -5,7 +5,7 @@ from simulated import Small, cross_entropy, linear, over_ranks, rows, small_batc
 from torch import nn
 
 from harness.saliency.fisher import Fisher
-from harness.tensors import mean_alone, prunable_weights
+from harness.vocabulary.tensors import mean_alone, prunable_weights
 
 
 def test_fisher_is_half_the_squared_weight_times_the_mean_squared_gradient() -> None:

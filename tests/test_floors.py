@@ -12,17 +12,17 @@ from scored_layers import DEAD, alive, layers, random_layers
 from harness.allocation.base import Allocation, Facts, Layer, Layers, Unreachable, smallest_density
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.budget import Account, Goal, cost, counts_for, held
-from harness.masks import MaskStore
 from harness.metrics.macs import count_macs
 from harness.models.lenet_5 import LeNet5
-from harness.pruning import Pruner
-from harness.reader import Calibration
+from harness.pruning.budget import Account, Goal, cost, counts_for, held
+from harness.pruning.masks import MaskStore
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
 from harness.saliency.magnitude import Magnitude
 from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.filter import Filter
-from harness.tensors import Counts, mean_alone
+from harness.vocabulary.tensors import Counts, mean_alone
 
 
 def with_floors(allocation: Allocation, **floors: Any) -> Allocation:

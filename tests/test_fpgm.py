@@ -7,7 +7,7 @@ from torch import Tensor
 from unit_network import network
 
 from harness.saliency.fpgm import FPGM
-from harness.tensors import mean_alone
+from harness.vocabulary.tensors import mean_alone
 
 # 1, 4 and 5 apart as (1, 0), (1, 4), (4, 0): 4 and 3, 4 and 5, 3 and 5.
 TRIANGLE = torch.tensor([[1.0, 0.0], [1.0, 4.0], [4.0, 0.0]])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 import harness
 from harness.saliency.gradient import Gradient
 from harness.saliency.weight_gradient import WeightGradient
-from harness.tensors import Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Tensors, mean_alone, prunable_weights
 
 KINDS = pytest.mark.parametrize("kind", [Gradient, WeightGradient])
 

@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian, jacobian
 from torch.func import functional_call
 
-from harness.saliency.evidence import mean_gradients
 from harness.saliency.grasp import GraSP, mean_hessian_product
-from harness.tensors import Batch, Loss, Tensors, mean_alone, prunable_weights
+from harness.saliency.shared.evidence import mean_gradients
+from harness.vocabulary.tensors import Batch, Loss, Tensors, mean_alone, prunable_weights
 
 
 def explicit(model: nn.Module, batch: Batch, loss: Loss, temperature: float) -> Tensors:

@@ -7,8 +7,8 @@ from grids import TINY, batch_of, by_hydra, points_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
 
-from harness.launch.grid import effective
 from harness.launch.paths import CONF
+from harness.launch.sweeps.grid import effective
 
 SWEEPS = sorted(file.stem for file in (CONF / "sweep").glob("*.yaml"))
 

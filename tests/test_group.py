@@ -12,9 +12,9 @@ import torch
 import torch.distributed as dist
 from ports import free_port
 
-from harness.distributed import Options, group, ranks_of_environment, rendezvous
+from harness.distributed import Options, process_group, ranks_of_environment, rendezvous
 from harness.distributed.rendezvous import Place, meet
-from harness.failures import RankLost
+from harness.system.errors import RankLost
 
 ALONE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
 FOUR = {"RANK": "1", "WORLD_SIZE": "4", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500"}
@@ -35,7 +35,7 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) 
 
 @pytest.fixture(name="_hurried")
 def fixture_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(group, "MEET_S", 0.5)
+    monkeypatch.setattr(process_group, "MEET_S", 0.5)
     monkeypatch.setattr(rendezvous, "NAME_S", 0.2)
     monkeypatch.setattr(rendezvous, "ANSWER_S", 3.0)
 
@@ -139,7 +139,7 @@ def test_a_device_that_is_unknown_or_not_there_is_refused(monkeypatch: pytest.Mo
     ("values", "message"),
     [
         ({"backend": "mpi"}, "backend must be one of auto, gloo, nccl, got 'mpi'"),
-        ({"exchange": "none"}, "exchange must be one of auto, dense, sparse, got 'none'"),
+        ({"exchange": "none"}, "exchange must be one of dense, sparse, got 'none'"),
         ({"timeout_s": 0}, "timeout_s must be a number of seconds above 0, got 0"),
         ({"timeout_s": -5.0}, "timeout_s must be a number of seconds above 0, got -5.0"),
         ({"timeout_s": float("nan")}, "timeout_s must be a number of seconds above 0, got nan"),

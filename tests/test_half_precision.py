@@ -9,10 +9,10 @@ from conftest import CONF
 from torch import Tensor, nn
 
 import harness
-from harness.launch.build import named
-from harness.saliency.evidence import in_float32, zeros
+from harness.launch.instantiate import named
 from harness.saliency.fisher import Fisher
-from harness.tensors import mean_alone, prunable_weights
+from harness.saliency.shared.evidence import in_float32, zeros
+from harness.vocabulary.tensors import mean_alone, prunable_weights
 
 SALIENCIES = sorted(file.stem for file in (CONF / "saliency").glob("*.yaml"))
 HALVES = [torch.float16, torch.bfloat16]

@@ -5,7 +5,7 @@ from simulated import Small, cross_entropy, linear, over_ranks, rows, small_batc
 from torch import Tensor, nn
 
 from harness.saliency.hutchinson import Hutchinson
-from harness.tensors import Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Tensors, mean_alone, prunable_weights
 
 WEIGHTS = {"w": torch.tensor([2.0, 2.0, 1.0])}
 DIAGONAL = {"w": torch.tensor([-1.0, 0.5, 4.0])}

@@ -1,9 +1,11 @@
 import copy
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from omegaconf import OmegaConf
 
-from harness.identity import dense_hash, differences, run_hash, scientific, setting_hash
+from harness.launch.compose import composed
+from harness.run_folder.identity import dense_hash, differences, run_hash, scientific, setting_hash
 
 ONE_SHOT: dict[str, Any] = {
     "seed": 0,
@@ -54,7 +56,39 @@ def test_hashes_of_two_known_configs_never_change() -> None:
     assert named(ONE_SHOT) == "ad8befcf90c6331b79a9804826c2b5ea3641808ef87593fa0aa31f4bf617e94a"
     assert named(ITERATIVE) == "d84dd585b501a273de2a4013dbe970fcfc31fa474b6c986d5128cc0bbeb6c0af"
     assert lined(ONE_SHOT) == "a54fa333a905"
-    assert dense_hash(science_of(ONE_SHOT), NUMERICS) == "4193d5650726aec205336af0"
+    assert dense_hash(science_of(ONE_SHOT), NUMERICS) == "4456c762d133f14eed7fe3e0"
+
+
+# As users compose them, with all that conf/ says of the parts.
+COMPOSED = {
+    (): "787627ad2e1b",
+    ("method=rigl", "schedule=one_shot", "model=lenet_5", "data=mnist5k"): "082217ab81a1",
+    (
+        "schedule=geometric",
+        "finetune=weight_rewind",
+        "structure=neuron",
+        "penalty=l1",
+    ): "36c64eba0c09",
+    (
+        "when=steps",
+        "schedule=cubic",
+        "distillation=hinton",
+        "recalibration=batch_norm",
+    ): "e55f1c6f0d69",
+    (
+        "model=char_transformer",
+        "data=topics",
+        "task=language_modelling",
+        "method=sparsegpt",
+    ): "4ff3813ab776",
+}
+
+
+@pytest.mark.parametrize("overrides", COMPOSED)
+def test_names_of_composed_runs_never_change(overrides: tuple[str, ...]) -> None:
+    config = OmegaConf.to_container(composed(overrides), resolve=True)
+    assert isinstance(config, dict)
+    assert named(cast(dict[str, Any], config))[:12] == COMPOSED[overrides]
 
 
 @pytest.mark.parametrize(
@@ -125,7 +159,7 @@ def test_naming_a_run_leaves_its_config_alone() -> None:
 def test_an_option_added_later_at_its_neutral_value_does_not_rename_a_run(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("harness.identity.ADDED", {"training.warm": 0, "mode": "plain"})
+    monkeypatch.setattr("harness.run_folder.identity.ADDED", {"training.warm": 0, "mode": "plain"})
     neutral = changed(changed(ONE_SHOT, "training.warm", 0), "mode", "plain")
     assert named(neutral) == named(ONE_SHOT)
     assert named(changed(ONE_SHOT, "training.warm", 1)) != named(ONE_SHOT)
@@ -174,14 +208,6 @@ def test_differences_are_named_by_dotted_keys() -> None:
     other = changed(changed(ONE_SHOT, "training.optimizer.lr", 1), "extra", 2)
     assert differences(ONE_SHOT, other) == ["extra", "training.optimizer.lr"]
     assert differences(ONE_SHOT, copy.deepcopy(ONE_SHOT)) == []
-
-
-def test_rewinding_to_epoch_1_by_default_is_named_as_when_it_was_written_out() -> None:
-    target = {"_target_": "harness.finetune.weight_rewind.WeightRewind"}
-    written = ONE_SHOT | {"finetune": {**target, "epoch": 1}}
-    default = ONE_SHOT | {"finetune": {**target, "epoch": None, "step": None, "epochs": None}}
-    assert named(default) == named(written)
-    assert named(changed(default, "finetune.step", 3)) != named(written)
 
 
 def test_inside_one_training_levels_make_no_other_setting() -> None:

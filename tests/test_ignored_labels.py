@@ -11,18 +11,18 @@ from test_order import group, steps
 from torch import Tensor, nn
 
 import harness
-from harness.calibration import Samples
 from harness.data.base import Split, Splits
+from harness.data.calibration import Samples
 from harness.distillation.hinton import Hinton
 from harness.distributed import Ranks
+from harness.experiment.workload import Subject
 from harness.models.mlp import Mlp
-from harness.subject import Subject
 from harness.task.base import IGNORED, Task, shares
 from harness.task.classification import Classification
 from harness.task.language_modelling import LanguageModelling
+from harness.training.batching import batch_sizes
+from harness.training.context import Hooks, Setting
 from harness.training.evaluation import evaluate
-from harness.training.order import batch_sizes
-from harness.training.setting import Hooks, Setting
 
 LN3 = math.log(3)
 SENTENCES = torch.tensor([[0, 1, IGNORED, IGNORED], [1, 1, 1, IGNORED], [0, 1, 0, 1]])

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 import harness
-from harness.tensors import evaluating
-from harness.whole_state import load_into, whole_state
+from harness.model_state.whole_state import load_into, whole_state
+from harness.vocabulary.tensors import evaluating
 
 
 class Centred(nn.Module):

@@ -9,7 +9,7 @@ import torch
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from watched import QUARTER, STEPS, WEIGHTS, Run, Step, experiment, gradients, optimized, run
 
-from harness.tensors import Tensors
+from harness.vocabulary.tensors import Tensors
 
 OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "momentum": partial(SGD, lr=0.1, momentum=0.9, weight_decay=0.1),

@@ -15,15 +15,15 @@ from ranks_program import ME, Silent
 from torch.optim import SGD
 from watched import SMALL, experiment, optimized
 
-from harness.checkpoints import Policy
-from harness.delivery import read_delivery
 from harness.distributed import Ranks
-from harness.distributed.stop import Stop
-from harness.records import Record, to_line
-from harness.stopping import Stopped
-from harness.tensors import Tensors
-from harness.training.journal import Journal
+from harness.distributed.stop_signal import Stop
+from harness.run_folder.checkpoints import Policy
+from harness.run_folder.export import read_delivery
+from harness.run_folder.records import Record, to_line
+from harness.system.signals import Stopped
+from harness.training.checkpointing import Journal
 from harness.training.loop import Loop
+from harness.vocabulary.tensors import Tensors
 
 # 4 steps an epoch, 8 in all but for two levels of 4; dropout, batch statistics, momentum and a
 # learning rate that falls.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
-from harness.distributed import kept
+from harness.distributed import store_server
 
 
 def bound() -> socket.socket:
@@ -26,10 +26,10 @@ def of_torch_2_6(*where: Any, use_libuv: bool, **options: Any) -> TCPStore:
 def test_the_store_takes_the_socket_over_and_others_reach_it(
     store: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(kept, "TCPStore", store)
+    monkeypatch.setattr(store_server, "TCPStore", store)
     with bound() as mine:
         port = mine.getsockname()[1]
-        server = kept.keep_store(os.dup(mine.fileno()), port)
+        server = store_server.keep_store(os.dup(mine.fileno()), port)
     server.set("said", "here")
     assert TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False).get("said") == (
         b"here"

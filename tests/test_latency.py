@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from whole_runs import SMALL, TWO_LEVELS
 
 from harness.distributed import Ranks
-from harness.latencies import note_latency
+from harness.experiment.latency import note_latency
+from harness.experiment.runner import Levels
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.levels import Levels
+from harness.launch.execute import build
 from harness.metrics.latency import Latency, Stopwatch
 
 

@@ -3,9 +3,9 @@ import torch
 from simulated import Small, linear, over_ranks, rows, small_batches
 from torch import Tensor, nn
 
-from harness.saliency import layer_inputs
-from harness.saliency.layer_inputs import mean_over_inputs, measured, patches
-from harness.tensors import Batch, Mean, Tensors, mean_alone
+from harness.saliency.shared import layer_inputs
+from harness.saliency.shared.layer_inputs import mean_over_inputs, measured, patches
+from harness.vocabulary.tensors import Batch, Mean, Tensors, mean_alone
 
 CONVOLUTIONS = {
     "1d": (nn.Conv1d(3, 4, 2), (5, 3, 9)),

@@ -10,10 +10,10 @@ import safetensors.torch
 import torch
 
 import harness
-from harness.delivery import CONFIG, MASKS, MODEL, Delivery, deliver, to_torch_prune
 from harness.models.mlp import Mlp
-from harness.state import Status
-from harness.tensors import Tensors
+from harness.run_folder.export import CONFIG, MASKS, MODEL, Delivery, deliver, to_torch_prune
+from harness.run_folder.status_file import Status
+from harness.vocabulary.tensors import Tensors
 
 MLP = {"_target_": "harness.models.mlp.Mlp", "hidden": [4]}
 MASK = torch.ones(4, 3, dtype=torch.bool)

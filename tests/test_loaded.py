@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from command import TINY, only_run, records_of, run_main
 
-from harness import loaded
-from harness.launch.code import code_of
+from harness.launch.digests.code import code_of
+from harness.system import loaded_sources
 
 LATE = """
 import torch
@@ -39,7 +39,7 @@ def fixture_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pa
     (tmp_path / "own_early.py").write_text(NET)
     (tmp_path / "own_late.py").write_text(LATE.format(True))
     monkeypatch.syspath_prepend(tmp_path)
-    loaded.watch()
+    loaded_sources.watch()
     yield tmp_path / "own_late.py"
     forget(monkeypatch)
 
@@ -48,7 +48,7 @@ def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """As in a new process."""
     for name in ("own_early", "own_late"):
         sys.modules.pop(name, None)
-    monkeypatch.setattr(loaded, "_taken", {})
+    monkeypatch.setattr(loaded_sources, "_taken", {})
 
 
 def edit(late: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -85,21 +85,21 @@ def test_what_own_parts_add_to_the_search_path_leaves_the_digest_as_it_was_plann
     (tmp_path / "own_adding.py").write_text(said)
     monkeypatch.syspath_prepend(tmp_path)
     parts: dict[str, Any] = {"model": {"_target_": "own_adding.x"}}
-    loaded.watch()
+    loaded_sources.watch()
     before = code_of(parts)
-    with loaded.aside():
+    with loaded_sources.aside():
         __import__("own_adding")
     assert code_of(parts) == before
-    assert str(tmp_path / "lib" / "own_hidden.py") in loaded.unnamed()
+    assert str(tmp_path / "lib" / "own_hidden.py") in loaded_sources.unnamed()
 
 
 def test_a_record_stands_as_long_as_its_files_are_those_that_would_be_loaded(late: Path) -> None:
     __import__("own_late")
-    record = loaded.unnamed()
-    assert record[str(late)] and loaded.stands(record)
+    record = loaded_sources.unnamed()
+    assert record[str(late)] and loaded_sources.stands(record)
     late.write_text("")
-    assert loaded.stands(record)  # what this process has loaded is still that
+    assert loaded_sources.stands(record)  # what this process has loaded is still that
     sys.modules.pop("own_late")
-    assert not loaded.stands(record) and not loaded.admitted(record)
+    assert not loaded_sources.stands(record) and not loaded_sources.admitted(record)
     late.unlink()
-    assert not loaded.stands(record) and not loaded.stands(None)
+    assert not loaded_sources.stands(record) and not loaded_sources.stands(None)

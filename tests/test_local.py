@@ -13,12 +13,12 @@ from command import environment
 from grids import TINY, planned_of
 from joblib.externals.loky import get_reusable_executor
 
-from harness.files import Busy, locked
-from harness.launch.devices import Devices
-from harness.launch.local import LOST, Workers, _held_signals
-from harness.launch.planned import Planned
-from harness.outcome import Outcome
-from harness.state import Status
+from harness.launch.backends.gpu_slots import Devices
+from harness.launch.backends.local import LOST, Workers, _held_signals
+from harness.launch.sweeps.planned_run import Planned
+from harness.run_folder.outcome import Outcome
+from harness.run_folder.status_file import Status
+from harness.system.locks import Busy, locked
 
 UNRULY = "saliency._target_=unruly.Unruly"
 

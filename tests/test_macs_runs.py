@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from whole_runs import whole_run
 
-from harness import records
+from harness.run_folder import records
 
 RECURRENT = "model._target_=parts.RecurrentModel"
 PROTOTYPES = "model._target_=parts.PrototypesModel"

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
-from harness.bits import digest
-from harness.masks import MaskStore
+from harness.pruning.masks import MaskStore
+from harness.vocabulary.bitpack import digest
 
 Make = Callable[[Iterable[nn.Parameter]], Optimizer]
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torch.optim import SGD
 
-from harness.masks import MaskStore
+from harness.pruning.masks import MaskStore
 
 
 def growing() -> MaskStore:

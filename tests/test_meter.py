@@ -4,10 +4,10 @@ import json
 
 import pytest
 
-from harness.cost import Cost
-from harness.records import NOTHING
-from harness.training.meter import Meter, trained
-from harness.training.setting import Curve, Fit
+from harness.run_folder.records import NOTHING
+from harness.training.context import Curve, Fit
+from harness.training.cost_meter import Meter, trained
+from harness.vocabulary.flops import Cost
 
 
 class Masks:

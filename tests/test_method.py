@@ -9,7 +9,7 @@ from conftest import CONF
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from harness.launch.method import EXTRAS, method_of
+from harness.launch.method_name import EXTRAS, method_of
 
 MAGNITUDE = {"saliency": "magnitude", "structure": "element", "allocation": "global_ranking"}
 CHOICES = {**MAGNITUDE, "method": "global_magnitude", "finetune": "keep"}

@@ -6,21 +6,21 @@ from conftest import component, every
 from torch import nn
 
 from harness.allocation.base import Allocation, Facts
-from harness.budget import Account, Goal
-from harness.density import Scope
-from harness.masks import MaskStore
 from harness.metrics.macs import count_macs, macs
 from harness.metrics.size import layer_densities, nonzero_share, parameters_left
 from harness.models.base import Model
 from harness.models.char_transformer import CharTransformer
-from harness.pruning import Pruner
-from harness.reader import Calibration
+from harness.pruning.budget import Account, Goal
+from harness.pruning.density import Scope
+from harness.pruning.masks import MaskStore
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
 from harness.saliency.magnitude import Magnitude
 from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
-from harness.tensors import mean_alone, prunable_weights
+from harness.vocabulary.tensors import mean_alone, prunable_weights
 
 SHAPE = (1, 28, 28)
 DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)

@@ -9,7 +9,7 @@ from harness.models.base import Model
 from harness.models.lenet_5 import LeNet5
 from harness.models.lenet_300_100 import LeNet300100
 from harness.models.mlp import Mlp
-from harness.tensors import prunable_weights
+from harness.vocabulary.tensors import prunable_weights
 
 MNIST = (1, 28, 28)
 

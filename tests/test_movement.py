@@ -10,7 +10,7 @@ from simulated import cross_entropy, squared
 from torch import Tensor, nn
 
 from harness.saliency.movement import Movement
-from harness.tensors import Batch, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Batch, mean_alone, prunable_weights
 
 
 def line(*weights: float) -> nn.Linear:

@@ -12,11 +12,11 @@ from command import TINY, run_main
 from grids import points_of
 from sbatch_stand_ins import StandIns
 
-from harness.launch.asked import Asked
-from harness.launch.devices import Devices
-from harness.launch.point import sweep_folder
-from harness.launch.slurm import Jobs
-from harness.names import check_name
+from harness.launch.backends.gpu_slots import Devices
+from harness.launch.backends.slurm import Jobs
+from harness.launch.backends.slurm_options import Asked
+from harness.launch.run_spec import sweep_folder
+from harness.system.names import check_name
 
 WRONG = [
     "", ".", "..", "../../x", "/tmp/x", "a/b", "a\\b", ".hidden", "-rf", "--help", "a b", "a\nb",
@@ -136,11 +136,11 @@ def test_a_part_of_a_gpu_has_a_lock_of_its_own(tmp_path: Path) -> None:
     try:
         assert [place.name for place in tmp_path.iterdir()] == ["MIG-GPU-5d5b_1_0-0"]
     finally:
-        from harness.launch import devices
+        from harness.launch.backends import gpu_slots
 
-        devices._held.close()
-        devices._taken.clear()
-        os.environ.pop(devices.VISIBLE, None)
+        gpu_slots._held.close()
+        gpu_slots._taken.clear()
+        os.environ.pop(gpu_slots.VISIBLE, None)
 
 
 @pytest.mark.parametrize("runs", ["-x", "two words", "it's $(touch pwned)", "plan: y"])

@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import harness
-from harness.nested import tensors_in, with_tensors
 from harness.saliency.grasp import GraSP
+from harness.vocabulary.nested import tensors_in, with_tensors
 
 DATA = [(torch.tensor([[1.0, -2.0, 0.5], [0.3, 1.0, 2.0]]), torch.tensor([0, 1]))]
 Named = namedtuple("Named", "first rest")

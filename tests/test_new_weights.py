@@ -6,9 +6,9 @@ import pytest
 from whole_runs import PER_EPOCH, SAMPLES, TWO_LEVELS, WEIGHTS, differing, under, whole_run
 
 from harness.models.mlp import Mlp
-from harness.seeds import derive
-from harness.tensors import Tensors, copied
-from harness.training.states import build_seeded
+from harness.training.state_files import build_seeded
+from harness.vocabulary.seeds import derive
+from harness.vocabulary.tensors import Tensors, copied
 
 MODES = {
     "reinit": ("finetune=reinit",),

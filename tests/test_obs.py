@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.saliency import curvature
 from harness.saliency.obs import Obs
-from harness.tensors import Tensors, mean_alone, prunable_weights
+from harness.saliency.shared import curvature
+from harness.vocabulary.tensors import Tensors, mean_alone, prunable_weights
 
 EXACT = Obs(damping=0.0)
 # X X^T of these two samples is [[2, 1], [1, 1]], and so is H = 2/2 X X^T; its inverse is

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from harness.distributed import Ranks
-from harness.training.order import Portion, epoch_order, portions, steps_per_epoch
+from harness.training.batching import Portion, epoch_order, portions, steps_per_epoch
 
 SAMPLES = 23
 

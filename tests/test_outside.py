@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import harness
-from harness.tensors import mean_alone
+from harness.vocabulary.tensors import mean_alone
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "own_parts"

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from harness.files import locked
-from harness.launch import part
-from harness.launch.plan import Plan
-from harness.launch.planned import Planned
-from harness.launch.point import Point
-from harness.outcome import RESULTS, Outcome
-from harness.standing import HOME
-from harness.state import Status
+from harness.launch.run_spec import Point
+from harness.launch.sweeps import array_task
+from harness.launch.sweeps.plan import Plan
+from harness.launch.sweeps.planned_run import Planned
+from harness.run_folder.outcome import RESULTS, Outcome
+from harness.run_folder.overview import HOME
+from harness.run_folder.status_file import Status
+from harness.system.locks import locked
 
 Attempt = Callable[[Path], Outcome]
 
@@ -48,7 +48,7 @@ def fixture_tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         tried.append(f"{point.command} {point.config['name']}")
         return Outcome("finished", "")
 
-    monkeypatch.setattr(part, "attempt_line", attempt)
+    monkeypatch.setattr(array_task, "attempt_line", attempt)
     return tried
 
 
@@ -58,12 +58,12 @@ def fixture_tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_parts_take_points_in_turn(
     tmp_path: Path, tried: list[str], asked: str, names: str
 ) -> None:
-    assert part.carry_out(plan_of(tmp_path, "abcdef"), asked) == 0
+    assert array_task.carry_out(plan_of(tmp_path, "abcdef"), asked) == 0
     assert tried == [f"run {name}" for name in names]
 
 
 def test_dense_trains_once_for_all_that_share_it(tmp_path: Path, tried: list[str]) -> None:
-    assert part.carry_out(plan_of(tmp_path, "abcdef"), "0/1", dense=True) == 0
+    assert array_task.carry_out(plan_of(tmp_path, "abcdef"), "0/1", dense=True) == 0
     assert sorted(tried) == ["dense a", "dense d"]
 
 
@@ -71,9 +71,9 @@ def test_a_part_with_a_failed_point_goes_on_and_ends_with_1(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     outcomes = iter([Outcome("failed", "", "too hot"), Outcome("finished", "")])
-    monkeypatch.setattr(part, "attempt_line", lambda line: next(outcomes))
+    monkeypatch.setattr(array_task, "attempt_line", lambda line: next(outcomes))
 
-    assert part.carry_out(plan_of(tmp_path, "ab"), "0/1") == 1
+    assert array_task.carry_out(plan_of(tmp_path, "ab"), "0/1") == 1
     said = capsys.readouterr().out
     assert "failed in 0.0 s: a: too hot\n" in said and "finished in 0.0 s: b\n" in said
     assert "sweep: 2 runs: 1 finished, 0 skipped, 1 failed\n  failed: a: too hot\n" in said
@@ -92,8 +92,8 @@ def test_a_point_at_which_another_process_works_comes_last_and_is_waited_for(
         waits.append(list(tried))
         other.__exit__(None, None, None)
 
-    monkeypatch.setattr(part.time, "sleep", wait)
-    assert part.carry_out(plan, "0/1") == 0
+    monkeypatch.setattr(array_task.time, "sleep", wait)
+    assert array_task.carry_out(plan, "0/1") == 0
     assert waits == [["run b", "run c"]]
     assert tried == ["run b", "run c", "run a"]
 
@@ -105,7 +105,7 @@ def test_a_lock_that_a_dead_process_left_behind_holds_nobody_up(
     lock = tmp_path / "a" / ".lock"
     lock.mkdir(parents=True)
     os.utime(lock, (0, 0))
-    assert part.carry_out(plan, "0/1") == 0
+    assert array_task.carry_out(plan, "0/1") == 0
     assert tried == ["run a", "run b"]
 
 
@@ -117,7 +117,7 @@ def test_a_finished_point_is_skipped(
     for name in RESULTS:
         (tmp_path / "a" / name).touch()
     Status(tmp_path / "a", "").set("finished")
-    assert part.carry_out(plan, "0/1") == 0
+    assert array_task.carry_out(plan, "0/1") == 0
     assert tried == ["run b"]
     assert "sweep: 2 runs: 1 finished, 1 skipped, 0 failed" in capsys.readouterr().out
 
@@ -138,8 +138,8 @@ def test_a_point_that_another_process_takes_first_is_looked_at_again(
             other.__exit__(None, None, None)
         return Outcome("finished", "")
 
-    monkeypatch.setattr(part, "attempt_line", attempt)
-    assert part.carry_out(plan_of(tmp_path, "ab"), "0/1") == 0
+    monkeypatch.setattr(array_task, "attempt_line", attempt)
+    assert array_task.carry_out(plan_of(tmp_path, "ab"), "0/1") == 0
     assert tries == ["a", "b", "a"]
     assert "in use" not in capsys.readouterr().out
 
@@ -147,5 +147,5 @@ def test_a_point_that_another_process_takes_first_is_looked_at_again(
 @pytest.mark.parametrize("asked", ["4/4", "-1/4", "0", "a/b", "0/0", "1/4 "])
 def test_a_part_that_there_is_not_is_refused(tmp_path: Path, tried: list[str], asked: str) -> None:
     with pytest.raises(ValueError, match=r"^--part must be I/N with I from 0 to N - 1, got "):
-        part.carry_out(plan_of(tmp_path, "ab"), asked)
+        array_task.carry_out(plan_of(tmp_path, "ab"), asked)
     assert tried == []

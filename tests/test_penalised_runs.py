@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from whole_runs import BATCH_NORM, TWO_LEVELS, Step, Whole, differing, under, whole_run
 
 from harness.penalty.growing_l2 import GrowingL2
-from harness.tensors import Tensors, copied
+from harness.vocabulary.tensors import Tensors, copied
 
 EXACT = "dtype=float64"
 

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from payload import Payload
 
-from harness.launch.slurm import _result
-from harness.outcome import Outcome
-from harness.unpickling import ARRAYS, load_only
+from harness.launch.backends.slurm import _result
+from harness.run_folder.outcome import Outcome
+from harness.vocabulary.unpickling import ARRAYS, load_only
 
 
 class Job:

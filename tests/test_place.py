@@ -9,8 +9,16 @@ from pathlib import Path
 import pytest
 from command import TINY, environment
 
-from harness.launch.place import FIRST_PORT, PORTS, adopt, first_host, launcher, port, tasks_by_node
-from harness.stopping import Stopped
+from harness.launch.backends.rank_env import (
+    FIRST_PORT,
+    PORTS,
+    adopt,
+    first_host,
+    launcher,
+    port,
+    tasks_by_node,
+)
+from harness.system.signals import Stopped
 
 # The fourth of 5 tasks on the nodes n07, n08 and n09, two on each but the last.
 STEP = {
@@ -218,7 +226,9 @@ def test_a_wrong_variable_ends_the_command_with_one_line() -> None:
 
 
 def test_place_needs_no_torch_and_no_hydra() -> None:
-    code = "import sys, harness.launch.place; print({'torch', 'hydra'} & set(sys.modules))"
+    code = (
+        "import sys, harness.launch.backends.rank_env; print({'torch', 'hydra'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
 
@@ -230,7 +240,7 @@ def test_a_stopped_command_leaves_its_status_in_a_file_for_a_job_script(
 ) -> None:
     note = tmp_path / "stopped"
     stop = (
-        "import os, sys; from harness.stopping import leave_on_signals; leave_on_signals();"
+        "import os, sys; from harness.system.signals import leave_on_signals; leave_on_signals();"
         f"os.kill(os.getpid(), {int(signal.Signals[name])})"
     )
     done = subprocess.run(

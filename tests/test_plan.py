@@ -11,13 +11,13 @@ from command import environment
 from grids import TINY, batch_of, planned_of, points_of
 
 import harness
-from harness.launch.plan import Plan, inside
-from harness.launch.planned import Planned, planned
-from harness.launch.point import Point
-from harness.launch.remembered import key_of, remembered
-from harness.outcome import Outcome
-from harness.standing import HOME
-from harness.state import Status
+from harness.launch.run_spec import Point
+from harness.launch.sweeps.earlier_plans import key_of, remembered
+from harness.launch.sweeps.plan import Plan, inside
+from harness.launch.sweeps.planned_run import Planned, planned
+from harness.run_folder.outcome import Outcome
+from harness.run_folder.overview import HOME
+from harness.run_folder.status_file import Status
 
 
 def _plan(runs: Path, *grid: str) -> Plan:
@@ -177,7 +177,7 @@ import json, sys
 sys.argv[1:] = {["-m", *TINY, f"runs={tmp_path}", "seed=0,1", "launch.only=plan"]!r}
 from harness.__main__ import main
 if {{broken}}:
-    import harness.launch.plugins as plugins
+    import harness.launch.sweeps.hydra_plugins as plugins
     plugins.points = None
 main()
 assert "torch" not in sys.modules

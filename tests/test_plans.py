@@ -8,9 +8,9 @@ from harness.learning_rate.base import LearningRate
 from harness.learning_rate.constant import Constant
 from harness.learning_rate.cosine import Cosine
 from harness.learning_rate.multi_step import MultiStep
-from harness.moment import Moment
-from harness.training.plans import applied
+from harness.training.recipe_presets import applied
 from harness.training.trainer import Trainer
+from harness.vocabulary.step_index import Moment
 
 
 def recipe(epochs: int, rate: LearningRate | None = None, lr: float = 1.0) -> Trainer:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from command import TINY, only_run, run_main
 
-from harness import position
-from harness.position import FILE, Position, PositionFile
-from harness.watchers import Watchers
+from harness.experiment.followers import Watchers
+from harness.run_folder import progress_file
+from harness.run_folder.progress_file import FILE, Position, PositionFile
 
 
 class Clock:
@@ -23,7 +23,7 @@ def test_it_tells_level_epoch_and_accuracy_and_what_of_the_run_is_done(tmp_path:
     clock = Clock()
     file = PositionFile(tmp_path, clock)
     file.begin(levels=3, epochs=8)
-    assert position.read(tmp_path) == Position(3, 8, began_unix_s=100, at_unix_s=100)
+    assert progress_file.read(tmp_path) == Position(3, 8, began_unix_s=100, at_unix_s=100)
     clock.now = 110
     file.epoch(level=1, epoch=2, epochs=4, accuracy=0.75)
 
@@ -42,12 +42,12 @@ def test_it_is_written_once_a_second_but_the_last_one_in_any_case(tmp_path: Path
     for epoch in range(1, 31):
         clock.now += 0.25
         file.epoch(1, epoch, 30, 0.5)
-        found = position.read(tmp_path)
+        found = progress_file.read(tmp_path)
         written.append(found.epoch if found else None)
     assert written[:9] == [0, 0, 0, 4, 4, 4, 4, 8, 8]
 
     file.close(done=False)
-    last = position.read(tmp_path)
+    last = progress_file.read(tmp_path)
     assert last and (last.epoch, last.epochs_done) == (30, 30)
 
 
@@ -63,7 +63,7 @@ def test_found_epochs_are_no_longer_to_be_trained(tmp_path: Path) -> None:
     file.found(6)
     clock.now = 104
     file.epoch(2, 1, 4, 0.5)
-    at = position.read(tmp_path)
+    at = progress_file.read(tmp_path)
     assert at and (at.epochs_done, at.epochs_in_all) == (1, 4)
     assert at.seconds_left(now=104) == 12.0
 
@@ -80,7 +80,7 @@ def test_a_clock_that_was_set_back_does_not_silence_it(tmp_path: Path) -> None:
     file.begin(1, 2)
     clock.now = 10
     file.epoch(1, 1, 2, 0.5)
-    at = position.read(tmp_path)
+    at = progress_file.read(tmp_path)
     assert at and at.epoch == 1 and at.seconds_left(now=10) == 0
 
 
@@ -94,9 +94,9 @@ def test_what_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", '{"level": 1}'])
 def test_what_cannot_be_read_is_no_position(tmp_path: Path, content: str) -> None:
-    assert position.read(tmp_path) is None
+    assert progress_file.read(tmp_path) is None
     (tmp_path / FILE).write_text(content)
-    assert position.read(tmp_path) is None
+    assert progress_file.read(tmp_path) is None
 
 
 def test_a_run_leaves_its_position_where_it_stopped_and_none_when_it_is_done(
@@ -114,7 +114,7 @@ def test_a_run_leaves_its_position_where_it_stopped_and_none_when_it_is_done(
         patch.setattr(Watchers, "epoch", failing)
         with pytest.raises(RuntimeError):
             run_main(monkeypatch, *asked)
-    at = position.read(only_run(tmp_path))
+    at = progress_file.read(only_run(tmp_path))
     assert at and (at.level, at.levels, at.epoch, at.epochs) == (1, 1, 2, 2)
     assert (at.epochs_done, at.epochs_in_all) == (4, 4)
     assert at.accuracy is not None and 0 <= at.accuracy <= 1

@@ -7,11 +7,20 @@ from typing import Any
 import pytest
 from conftest import every
 
-from harness.experiment import Experiment
-from harness.identity import Config, scientific
+from harness.experiment.experiment import Experiment
 from harness.launch.compose import composed
 from harness.launch.variables import plain
-from harness.prefix import BLIND, HOLDING, Place, Shared, asked_of, chain, reads, worth_keeping
+from harness.run_folder.identity import Config, scientific
+from harness.run_folder.stage_keys import (
+    BLIND,
+    HOLDING,
+    Place,
+    Shared,
+    asked_of,
+    chain,
+    reads,
+    worth_keeping,
+)
 from harness.schedule.constant import Constant
 from harness.schedule.explicit import Explicit
 from harness.schedule.geometric import Geometric

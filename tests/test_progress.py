@@ -4,7 +4,7 @@ from io import StringIO
 import pytest
 from tracking_fakes import record
 
-from harness.progress import Progress
+from harness.run_folder.console import Progress
 
 RECORD = record(2, "finetuned")
 

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 import harness
 from harness.allocation.base import Places
-from harness.prunable import places_in, without
+from harness.pruning.prunable import places_in, without
 from harness.structure.base import Units
-from harness.structure.graph import graph_of
+from harness.structure.shared.graph import graph_of
 
 UNITS: Units = {"conv.weight": ("conv.bias",), "fc1.weight": (), "fc2.weight": ()}
 PLACES = Places(tuple(UNITS), frozenset(["conv.weight"]), frozenset(["fc2.weight"]))

@@ -11,19 +11,19 @@ from harness.allocation.base import Allocation, Layers
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.manual import Manual
 from harness.allocation.uniform import Uniform
-from harness.budget import Goal, counted
-from harness.masks import MaskStore
 from harness.models.mlp import Mlp
-from harness.prunable import store_for
-from harness.pruning import Pruner
-from harness.reader import Calibration
+from harness.pruning.budget import Goal, counted
+from harness.pruning.masks import MaskStore
+from harness.pruning.prunable import store_for
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
 from harness.saliency.bn_scale import BNScale
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
 from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
-from harness.tensors import Batch, Tensors, mean_alone
+from harness.vocabulary.tensors import Batch, Tensors, mean_alone
 
 SAMPLE = torch.zeros(2, 3)
 NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)

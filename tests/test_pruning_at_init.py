@@ -8,20 +8,20 @@ from conftest import component
 from torch import nn
 
 from harness.allocation.global_ranking import GlobalRanking
-from harness.budget import Goal
-from harness.calibration import Samples
 from harness.data.base import Split
-from harness.masks import MaskStore
+from harness.data.calibration import Samples
 from harness.models.lenet_5 import LeNet5
-from harness.pruning import Pruner
-from harness.reader import Calibration
+from harness.pruning.budget import Goal
+from harness.pruning.masks import MaskStore
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
 from harness.saliency.base import Saliency
 from harness.schedule.base import path
-from harness.seeds import derive
 from harness.structure.element import Element
 from harness.task.classification import Classification
-from harness.tensors import Counts, mean_alone, prunable_weights
-from harness.training.states import build_seeded
+from harness.training.state_files import build_seeded
+from harness.vocabulary.seeds import derive
+from harness.vocabulary.tensors import Counts, mean_alone, prunable_weights
 
 WEIGHTS = 430_500
 COMPRESSION = 1000

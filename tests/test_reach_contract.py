@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from harness.metrics.reach import reach, reachable
 from harness.models.base import Model
-from harness.tensors import prunable_weights
+from harness.vocabulary.tensors import prunable_weights
 
 
 @every("model")

@@ -9,7 +9,7 @@ from random_masks import pruned
 from torch import Tensor, nn
 
 from harness.metrics.reach import reachable
-from harness.tensors import Tensors, prunable_weights
+from harness.vocabulary.tensors import Tensors, prunable_weights
 
 
 def paths(model: nn.Module, shape: tuple[int, ...]) -> float:

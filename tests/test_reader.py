@@ -10,9 +10,9 @@ from simulated import Small, cross_entropy, small_batches
 from torch import nn
 
 import harness
-from harness.reader import Reader
+from harness.pruning.reader import Reader
 from harness.saliency.magnitude import Magnitude
-from harness.tensors import Batch, Loss, Mean, Tensors, evaluating
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, evaluating
 
 Change = Callable[[nn.Module], object]
 

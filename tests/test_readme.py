@@ -66,7 +66,7 @@ def test_the_example_saliency_works_as_written() -> None:
     imports = (
         "from dataclasses import dataclass\nfrom typing import ClassVar\n"
         "from collections.abc import Iterable\nfrom torch import nn\n"
-        "from harness.tensors import Batch, Loss, Mean, Tensors\n"
+        "from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors\n"
     )
     exec(imports + source.group(1), names)
 

@@ -10,11 +10,11 @@ import pytest
 from command import TINY, harness, only_run, records_of
 from tracking_fakes import record
 
-from harness import records
-from harness.progress import Progress
-from harness.records import Record
+from harness.experiment.followers import Watchers, collapse
+from harness.run_folder import records
+from harness.run_folder.console import Progress
+from harness.run_folder.records import Record
 from harness.tracking.rows import row
-from harness.watchers import Watchers, collapse
 
 MEASURED = {"effective_density": None, "empty_layers": None, "dead_units": None}
 TRAINED = {

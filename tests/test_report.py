@@ -12,9 +12,9 @@ from survey_records import dense, make, notes, only, pruned, write_run
 
 from harness.report import report
 from harness.report.__main__ import main
-from harness.report.lines import looks, ticks
-from harness.report.load import load
-from harness.report.summary import cell
+from harness.report.figures.lines import looks, ticks
+from harness.report.read.load import load
+from harness.report.significance.summary import cell
 
 
 def test_mean_and_sample_std_are_over_seeds(tmp_path: Path) -> None:

@@ -7,10 +7,10 @@ import pytest
 from fair_survey import said, verdicts, write
 from survey_records import dense, make, write_run
 
-from harness.records import Record
-from harness.report.finding import Finding
-from harness.report.load import load
-from harness.report.training_budget import retraining_budget
+from harness.report.protocol.finding import Finding
+from harness.report.protocol.training_budget import retraining_budget
+from harness.report.read.load import load
+from harness.run_folder.records import Record
 
 
 def test_equal_epochs_of_more_steps_are_another_budget(tmp_path: Path) -> None:

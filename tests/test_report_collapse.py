@@ -9,9 +9,9 @@ import pytest
 from report_page import Page
 from survey_records import dense, make, notes, only, write_run
 
-from harness.records import Record
 from harness.report import report
-from harness.report.load import load
+from harness.report.read.load import load
+from harness.run_folder.records import Record
 
 
 def collapsed(**changes: Any) -> Record:

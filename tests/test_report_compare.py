@@ -10,8 +10,8 @@ import pytest
 from survey_records import dense, make, write_run
 
 from harness.report.__main__ import main
-from harness.report.compare import cells
-from harness.report.load import load
+from harness.report.read.load import load
+from harness.report.significance.compare import cells
 
 TOP1 = {0: 0.90, 1: 0.92, 2: 0.97}
 

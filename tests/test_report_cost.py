@@ -9,11 +9,11 @@ import pytest
 from report_page import Page
 from survey_records import dense, make, only, pruned, write_run
 
-from harness.records import Record
 from harness.report import report
 from harness.report.__main__ import main
-from harness.report.cost import costs
-from harness.report.load import load
+from harness.report.read.cost import costs
+from harness.report.read.load import load
+from harness.run_folder.records import Record
 
 OLD = {"examples": None, "training_flops": None, "training_flops_dense": None}
 

@@ -6,8 +6,8 @@ import pytest
 from survey_records import dense, make, write_run
 from test_sensitivity_report import analysis
 
-from harness.report.load import load
-from harness.state import Status
+from harness.report.read.load import load
+from harness.run_folder.status_file import Status
 
 
 def flip(file: Path) -> None:

@@ -8,8 +8,8 @@ import pytest
 from survey_records import dense, make, only, write_run
 
 from harness.report import report
-from harness.report.load import load
-from harness.report.summary import cell
+from harness.report.read.load import load
+from harness.report.significance.summary import cell
 
 
 def write(folder: Path, dense_top1: list[float], top1: list[float]) -> None:

@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 from fair_survey import DEVICE, Change, said, verdicts, write
 
-from harness.records import Record
 from harness.report.__main__ import main
-from harness.report.lint import check
-from harness.report.load import load
+from harness.report.protocol.lint import check
+from harness.report.read.load import load
+from harness.run_folder.records import Record
 
 
 def test_a_survey_that_keeps_the_protocol_passes_and_ends_with_0(

@@ -12,10 +12,10 @@ from report_page import Page
 from survey_records import dense, make, write_run
 
 from harness.report import report
-from harness.report.load import load
-from harness.report.overlap import overlaps
 from harness.report.page.details import details
-from harness.report.survey import Survey
+from harness.report.read.load import load
+from harness.report.read.overlap import overlaps
+from harness.report.read.survey import Survey
 
 
 def masked(folder: Path, masks: dict[str, list[int]], **changes: Any) -> None:
@@ -78,7 +78,7 @@ def test_more_masks_than_can_be_read_in_time_are_left_out_and_told(
     results = load(tmp_path).results
     size = 2 * (tmp_path / "A0" / "masks.safetensors").stat().st_size
     for most, seeds in ((2 * size, 2), (2 * size - 1, 1), (size - 1, 0)):
-        monkeypatch.setattr("harness.report.overlap.MOST_BYTES", most)
+        monkeypatch.setattr("harness.report.read.overlap.MOST_BYTES", most)
         found, notes = overlaps(tmp_path, results)
         assert found["seeds"].sum() == seeds
         assert [note[:35] for note in notes] == (

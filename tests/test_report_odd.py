@@ -12,10 +12,10 @@ import safetensors.numpy
 from survey_records import dense, make, write_run
 
 from harness.report import report
-from harness.report.lines import measured
-from harness.report.lint import check
-from harness.report.load import load
+from harness.report.figures.lines import measured
 from harness.report.page.points import rows
+from harness.report.protocol.lint import check
+from harness.report.read.load import load
 
 NAN = {"top1": math.nan, "top5": math.nan, "loss": math.nan}
 

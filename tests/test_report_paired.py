@@ -11,8 +11,8 @@ from survey_records import dense, make, write_run
 
 from harness.report import report
 from harness.report.__main__ import main
-from harness.report.load import load
-from harness.report.paired import matrix
+from harness.report.read.load import load
+from harness.report.significance.paired import matrix
 
 
 def test_differences_are_taken_seed_by_seed(tmp_path: Path) -> None:

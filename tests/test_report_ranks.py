@@ -8,10 +8,10 @@ import pytest
 from matplotlib.figure import Figure
 from survey_records import dense, make, write_run
 
-from harness.report.load import load
-from harness.report.rank_figure import draw, size, to_svg
-from harness.report.ranks import rankings
-from harness.report.survey import Ranks
+from harness.report.figures.rank_figure import draw, size, to_svg
+from harness.report.read.load import load
+from harness.report.read.survey import Ranks
+from harness.report.significance.ranks import rankings
 
 
 def write(folder: Path, accuracies: dict[str, list[float]], **changes: object) -> None:

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from survey_records import dense, make, notes, only, write_run
 
-from harness.records import to_line
 from harness.report.__main__ import main
-from harness.report.load import load
-from harness.report.summary import cell
+from harness.report.read.load import load
+from harness.report.significance.summary import cell
+from harness.run_folder.records import to_line
 
 BROKEN = {
     "damaged": (b"{broken\n", ", line 2 is not JSON"),

@@ -9,7 +9,7 @@ from paired_records import LRR, table, write
 from survey_records import make, write_run
 
 from harness.report.__main__ import main
-from harness.report.load import load
+from harness.report.read.load import load
 
 
 def against(folder: Path, gains: dict[str, list[float]]) -> None:

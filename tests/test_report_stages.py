@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from survey_records import dense, make, notes, only, pruned, write_run
 
-from harness.records import Record
 from harness.report.__main__ import main
-from harness.report.load import load
-from harness.report.summary import cell
+from harness.report.read.load import load
+from harness.report.significance.summary import cell
+from harness.run_folder.records import Record
 
 
 def at(level: int, stage: str, top1: float, asked: float, **changes: Any) -> Record:

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from harness.report import stats
+from harness.report.significance import stats
 
 
 def test_up_to_three_values_the_interval_reaches_from_the_least_to_the_greatest() -> None:

@@ -10,11 +10,11 @@ from report_page import Page
 from survey_records import dense, make, write_run
 
 from harness.report import report
-from harness.report.curves import MOST_POINTS, curves
-from harness.report.latex import escape, table
-from harness.report.load import load
+from harness.report.figures.curves import MOST_POINTS, curves
+from harness.report.figures.latex import escape, table
 from harness.report.page.heat import layer_densities
-from harness.report.pareto import front
+from harness.report.read.load import load
+from harness.report.significance.pareto import front
 
 
 def learned(runs: Path) -> pd.DataFrame:

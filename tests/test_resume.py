@@ -8,10 +8,10 @@ import pytest
 from command import only_run, run_main
 from cutting import EVERY_2, RUN, STEPS, counted, cut_and_restarted, cut_off
 
-from harness.checkpoints import Checkpoints
-from harness.runs import Run
+from harness.experiment.followers import Watchers
+from harness.experiment.run import Run
+from harness.run_folder.checkpoints import Checkpoints
 from harness.training.loop import Loop
-from harness.watchers import Watchers
 
 
 @pytest.fixture(scope="module", name="whole")
@@ -85,7 +85,7 @@ def test_cut_off_in_every_mode(tmp_path: Path, mode: str) -> None:
 def test_cut_off_at_the_very_end_nothing_is_trained_again(
     tmp_path: Path, whole: bytes, name: str, after: bool
 ) -> None:
-    owner = Run if name == "_finish" else sys.modules["harness.runs"]
+    owner = Run if name == "_finish" else sys.modules["harness.experiment.run"]
     cut_off(tmp_path, owner, name, 1, after)
 
     assert counted(tmp_path) == 0

@@ -8,8 +8,8 @@ from command import only_run, run_main
 from cutting import RUN, cut_and_restarted
 
 import harness
-from harness.checkpoints import Checkpoints
-from harness.delivery import read_delivery
+from harness.run_folder.checkpoints import Checkpoints
+from harness.run_folder.export import read_delivery
 from harness.training.loop import Loop
 
 BANKED = "model._target_=parts.Banked"

@@ -9,7 +9,7 @@ import torch
 from command import only_run, run_main
 from cutting import EVERY_2, RUN, STEPS, counted, cut_and_restarted, cut_off
 
-from harness.checkpoints import Checkpoints
+from harness.run_folder.checkpoints import Checkpoints
 from harness.training.loop import Loop
 
 
@@ -63,12 +63,12 @@ def test_checkpoints_of_other_code_are_not_used(
 ) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         if not named:  # by the digest, but loaded by a computed name
-            monkeypatch.setattr("harness.training.journal.unnamed", lambda: {"gone.py": "1"})
+            monkeypatch.setattr("harness.training.checkpointing.unnamed", lambda: {"gone.py": "1"})
         cut_off(tmp_path, Loop, "_update", 20, False)
 
     with pytest.MonkeyPatch.context() as monkeypatch:
         if named:
-            monkeypatch.setattr("harness.launch.point.code_of", lambda parts: "changed")
+            monkeypatch.setattr("harness.launch.run_spec.code_of", lambda parts: "changed")
         assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 0
     assert "was made by other code" in capfd.readouterr().err
 

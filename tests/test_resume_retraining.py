@@ -8,9 +8,9 @@ from command import only_run, run_main
 from cutting import EVERY_2, Cut, cut
 from whole_runs import SMALL, TWO_LEVELS
 
-from harness.rounds import Rounds
+from harness.experiment.followers import Watchers
+from harness.pruning.rounds import Rounds
 from harness.training.loop import Loop
-from harness.watchers import Watchers
 
 # 9 steps of dense training; then at each of 2 levels 6 of a penalty, if there is one, and 5 or more
 # of retraining.

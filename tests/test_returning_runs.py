@@ -9,11 +9,11 @@ import torch
 from torch.optim import SGD, Optimizer
 from watched import QUARTER, STEPS, WEIGHTS, before_steps, experiment, levels_of, optimized, run
 
-from harness.inside import Inside
-from harness.prunings import Prunings
-from harness.records import Trained
-from harness.tensors import Tensors, copied
-from harness.trainings import Trainings
+from harness.experiment.prune_stage import Prunings
+from harness.experiment.train_hooks import Inside
+from harness.experiment.train_stage import Trainings
+from harness.run_folder.records import Trained
+from harness.vocabulary.tensors import Tensors, copied
 
 MOMENTUM = partial(SGD, lr=0.1, momentum=0.9)
 SOFT = ("dynamics=soft", "schedule=geometric", "schedule.levels=2", "rescore_trained=true")

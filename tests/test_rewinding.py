@@ -15,8 +15,8 @@ from whole_runs import (
     whole_run,
 )
 
-from harness.moment import Moment
-from harness.training.order import epoch_order
+from harness.training.batching import epoch_order
+from harness.vocabulary.step_index import Moment
 
 # Batch statistics, dropout and augmentation: all that a replayed training could get wrong.
 DROPPING = ("model._target_=parts.Dropping", "+training.augmentation._target_=parts.Shifting")

@@ -1,9 +1,9 @@
 """Whom the ranks give up, by what each says of itself, and which errors that explains."""
 
+from harness.distributed.heartbeats import Patience, Roll, Sign
 from harness.distributed.rendezvous import Place
-from harness.distributed.roll import Patience, Roll, Sign
 from harness.distributed.watchdog import Watchdog
-from harness.failures import RankLost
+from harness.system.errors import RankLost
 
 NAMES = ("rank 0", "rank 1", "rank 2")
 

@@ -8,12 +8,12 @@ from command import TINY
 from ranks_program import ME, Silent
 
 from harness.distributed import Ranks
+from harness.experiment.runner import Levels
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.levels import Levels
-from harness.pruning import Decision, Pruner
+from harness.launch.execute import build
+from harness.pruning.pruner import Decision, Pruner
 from harness.schedule.base import path
-from harness.tensors import Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 def prepared(tmp_path: Path, *overrides: str) -> Levels:

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from survey_records import make
 
-from harness.records import to_line
-from harness.run_folder import RunFolder
+from harness.run_folder.own_files import RunFolder
+from harness.run_folder.records import to_line
 
 HELD = [make(level=0, stage="dense"), make(level=1, stage="pruned")]
 LINES = [to_line(one) for one in HELD]

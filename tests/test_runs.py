@@ -9,10 +9,10 @@ import torch
 from command import TINY, only_run, records_of, run_main
 from wandb_log import logs
 
-from harness.delivery import read_delivery
-from harness.failures import NotFinite
-from harness.files import locked
-from harness.state import Status
+from harness.run_folder.export import read_delivery
+from harness.run_folder.status_file import Status
+from harness.system.errors import NotFinite
+from harness.system.locks import locked
 from harness.training.trainer import Trainer
 
 

@@ -12,14 +12,14 @@ from simulated import cross_entropy, total
 from torch import Tensor, nn
 
 from harness.saliency.base import Saliency
-from harness.saliency.evidence import mean_gradients
 from harness.saliency.gradient import Gradient
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
+from harness.saliency.shared.evidence import mean_gradients
 from harness.saliency.weight_gradient import WeightGradient
 from harness.structure.element import Element
 from harness.structure.filter import Filter
-from harness.tensors import Batch, Loss, Tensors, mean_alone
+from harness.vocabulary.tensors import Batch, Loss, Tensors, mean_alone
 
 WEIGHTS = {"layer.weight": torch.tensor([[1.0, -2.0], [3.0, 0.0]])}
 EVIDENCE = {"layer.weight": torch.tensor([[0.5, 0.5], [-1.0, 9.0]])}

@@ -9,13 +9,13 @@ from harness.schedule.base import Schedule
 from harness.schedule.constant import Constant
 from harness.schedule.cosine import Cosine
 from harness.schedule.cubic import Cubic
-from harness.schedule.curve import Curve
 from harness.schedule.explicit import Explicit
 from harness.schedule.exponential import Exponential
 from harness.schedule.geometric import Geometric
 from harness.schedule.linear import Linear
 from harness.schedule.one_cycle import OneCycle
 from harness.schedule.one_shot import OneShot
+from harness.schedule.shared.curve import Curve
 
 CURVES = [Linear, Geometric, Cubic, Exponential, Cosine, OneCycle]
 

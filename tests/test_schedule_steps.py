@@ -8,14 +8,14 @@ from harness.schedule.base import Schedule
 from harness.schedule.constant import Constant
 from harness.schedule.cosine import Cosine
 from harness.schedule.cubic import Cubic
-from harness.schedule.curve import Curve
 from harness.schedule.explicit import Explicit
 from harness.schedule.exponential import Exponential
 from harness.schedule.geometric import Geometric
 from harness.schedule.linear import Linear
 from harness.schedule.one_cycle import OneCycle
 from harness.schedule.one_shot import OneShot
-from harness.schedule.steps import Steps
+from harness.schedule.shared.curve import Curve
+from harness.schedule.shared.steps import Steps
 
 FROM_ONE = [Linear, Geometric, Cubic, Exponential, Cosine]
 ENDS = [0.05, 0.1, 0.3, 0.7, 0.9, 1.0, 1e-6]

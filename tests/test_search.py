@@ -10,9 +10,9 @@ import pytest
 from command import TINY, harness, records_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from harness.launch.search import Search
-from harness.outcome import Outcome, finished
-from harness.state import Status
+from harness.launch.sweeps.optuna_search import Search
+from harness.run_folder.outcome import Outcome, finished
+from harness.run_folder.status_file import Status
 
 RATE = "rate=tag(log,interval(0.0001,1))"
 

@@ -12,13 +12,13 @@ from tracking_fakes import info
 
 import harness.sweep
 from harness import api
-from harness.launch.asked import lines_of_shell
-from harness.launch.engine import attempt_line
-from harness.launch.plan import Plan
-from harness.launch.planned import Planned
+from harness.launch.backends.base import attempt_line
+from harness.launch.backends.slurm_options import lines_of_shell
+from harness.launch.sweeps.plan import Plan
+from harness.launch.sweeps.planned_run import Planned
 from harness.launch.variables import as_written, resolved
-from harness.redaction import note, redacted
-from harness.standing import HOME
+from harness.run_folder.overview import HOME
+from harness.system.redaction import note, redacted
 from harness.tracking.sync import _address, kept
 from harness.tracking.wandb import Wandb
 

@@ -1,6 +1,6 @@
 import torch
 
-from harness.seeds import derive
+from harness.vocabulary.seeds import derive
 
 PURPOSES = (
     ("init",),

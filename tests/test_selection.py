@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from harness import selection
-from harness.selection import STEP, top, top_counts, top_each
+from harness.vocabulary import topk
+from harness.vocabulary.topk import STEP, top, top_counts, top_each
 
 DEVICES = [
     "cpu",
@@ -209,13 +209,13 @@ def test_counting_and_masking_make_one_choice_among_many_scores(kind: str, devic
 
 
 def test_only_a_small_part_of_many_scores_is_partitioned(monkeypatch: pytest.MonkeyPatch) -> None:
-    sizes, lowest = [], selection._lowest
+    sizes, lowest = [], topk._lowest
 
     def counting(flat: object, index: int) -> float:
         sizes.append(len(flat))  # type: ignore[arg-type]
         return lowest(flat, index)
 
-    monkeypatch.setattr(selection, "_lowest", counting)
+    monkeypatch.setattr(topk, "_lowest", counting)
     for kind in ("normal", "heavy tails", "float64", "mostly dead"):
         # Also where all that are alive stay.
         for keep in (10, MANY // 20, int((many(kind, 1) > -math.inf).sum())):

@@ -13,17 +13,17 @@ from torch import Tensor, nn
 from harness.allocation.base import Curve, Layers
 from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
+from harness.experiment.layer_curves import Curves, check_grid, measure_curves
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.masks import MaskStore
-from harness.pruning import Pruner
-from harness.reader import Calibration
+from harness.launch.execute import build
+from harness.pruning.masks import MaskStore
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
 from harness.saliency.magnitude import Magnitude
-from harness.sensitivity.curves import Curves, check_grid, measure_curves
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
-from harness.tensors import Counts, mean_alone
 from harness.training.evaluation import Measured
+from harness.vocabulary.tensors import Counts, mean_alone
 
 NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from command import TINY, environment, records_of, run_main
 
-from harness.sensitivity.records import Sensitivity, read
+from harness.run_folder.curve_records import Sensitivity, read
 
 SHORT = (*TINY, "sensitivity.grid=[0.5,0.1]", "progress=plain")
 

@@ -12,9 +12,9 @@ from survey_records import dense, make, write_run
 
 from harness.report import report
 from harness.report.__main__ import main
-from harness.report.load import load as load_survey
-from harness.report.sensitivity import analyses, load
-from harness.sensitivity.records import Sensitivity, to_lines
+from harness.report.read.layer_curves import analyses, load
+from harness.report.read.load import load as load_survey
+from harness.run_folder.curve_records import Sensitivity, to_lines
 
 LAYERS = {"conv.weight": 20, "a.weight": 40}  # by position, not by name
 

@@ -14,8 +14,8 @@ def test_nothing_relies_on_locks_of_the_file_system() -> None:
     found = re.compile(r"fcntl|flock|lockf|filelock")
 
     named = {str(f.relative_to(HOME)) for f in HOME.rglob("*.py") if found.search(f.read_text())}
-    assert named == {"files.py"}  # says why it does without
-    assert "import fcntl" not in (HOME / "files.py").read_text()
+    assert named == {"system/locks.py"}  # says why it does without
+    assert "import fcntl" not in (HOME / "system" / "locks.py").read_text()
 
 
 def test_only_files_in_a_runs_folder_are_appended_to_which_a_lock_keeps_for_one_process() -> None:

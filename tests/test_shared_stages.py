@@ -16,8 +16,8 @@ from sharing import (
     start,
 )
 
-from harness.prefix import Place
-from harness.records import STAGES
+from harness.run_folder.records import STAGES
+from harness.run_folder.stage_keys import Place
 
 LEVELS = ("schedule=constant", "schedule.levels=2")
 DEEPER = ("schedule=constant", "schedule.levels=3")

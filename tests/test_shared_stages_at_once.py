@@ -9,7 +9,7 @@ import pytest
 from sharing import STEPS_PER_EPOCH, Point, command, folder_of, left, start
 from sharing_points import DEEP, KEEP, MARKS, REWIND, stages
 
-from harness.files import locked
+from harness.system.locks import locked
 
 DEADLINE_S = 120.0
 

@@ -13,9 +13,9 @@ from cutting import Cut, cut
 from sharing import STEPS_PER_EPOCH, Point, counting, left, marked, start
 from sharing_points import DEEP, KEEP, MARKS, REWIND, stages
 
-from harness.checkpoints import Checkpoints
+from harness.experiment.followers import Watchers
+from harness.run_folder.checkpoints import Checkpoints
 from harness.training.loop import Loop
-from harness.watchers import Watchers
 
 STEPS = 4 * STEPS_PER_EPOCH  # of dense training's two epochs, and of two levels
 
@@ -142,7 +142,7 @@ def test_a_damaged_stage_is_computed_again_and_told_once(
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if damage == "other code":
-            patch.setattr("harness.stages.unnamed", lambda: {"gone.py": "1"})
+            patch.setattr("harness.experiment.stage_cache.unnamed", lambda: {"gone.py": "1"})
         start(tmp_path, KEEP, MARKS)
     sound = {file: file.read_bytes() for file in stages(tmp_path)}
     for file, content in sound.items():

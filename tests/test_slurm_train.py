@@ -210,7 +210,7 @@ def test_more_gpus_than_a_node_has_are_refused_at_submission(slurm: Slurm) -> No
 
 def test_a_task_with_a_gpu_of_its_own_takes_the_first_that_it_sees(slurm: Slurm) -> None:
     code = (
-        "import os; from harness.launch.place import adopt; adopt();"
+        "import os; from harness.launch.backends.rank_env import adopt; adopt();"
         "print(os.environ['RANK'], os.environ['LOCAL_RANK'], os.environ['CUDA_VISIBLE_DEVICES'])"
     )
     options = ("-N1", "-n2", "--gpus-per-task=1")

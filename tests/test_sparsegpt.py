@@ -9,10 +9,10 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.pruning import Pruner
+from harness.pruning.pruner import Pruner
 from harness.saliency.sparsegpt import SparseGpt
 from harness.structure.neuron import Neuron
-from harness.tensors import mean_alone, prunable_weights
+from harness.vocabulary.tensors import mean_alone, prunable_weights
 
 # H of two inputs, as [groups, 1, columns, columns]. Its inverse is [[1, -1], [-1, 2]], and that
 # of its last column alone 1: U = [[1, -1], [0, 1]].

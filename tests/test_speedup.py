@@ -10,18 +10,18 @@ from harness.allocation.base import Allocation, Facts, Unreachable
 from harness.allocation.erk import Erk
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.budget import Account, Goal, counted
-from harness.masks import MaskStore
 from harness.metrics.macs import count_macs, macs
 from harness.models.lenet_5 import LeNet5
-from harness.pruning import Pruner
-from harness.reader import Calibration
+from harness.pruning.budget import Account, Goal, counted
+from harness.pruning.masks import MaskStore
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
 from harness.saliency.magnitude import Magnitude
 from harness.structure.base import Structure, Units
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.structure.row import Row
-from harness.tensors import mean_alone, prunable_weights
+from harness.vocabulary.tensors import mean_alone, prunable_weights
 
 SHAPE = (1, 28, 28)
 # conv1 500 weights x 24 x 24, conv2 25,000 x 8 x 8, fc1 400,000, fc2 5,000.

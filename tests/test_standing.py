@@ -11,15 +11,15 @@ import pytest
 from planned_runs import finish, plan_in
 
 from harness import sweep as command
-from harness.files import locked
-from harness.launch import part
-from harness.launch.planned import Planned
-from harness.launch.standing import failed_plans
-from harness.outcome import RESULTS, Outcome
-from harness.standing import of_folder, standing
-from harness.state import Status
+from harness.launch.sweeps import array_task
+from harness.launch.sweeps.failed_plans import failed_plans
+from harness.launch.sweeps.planned_run import Planned
+from harness.run_folder.outcome import RESULTS, Outcome
+from harness.run_folder.overview import of_folder, standing
+from harness.run_folder.status_file import Status
 from harness.status import lines
-from harness.stopping import SIGNALS
+from harness.system.locks import locked
+from harness.system.signals import SIGNALS
 
 
 @pytest.fixture(autouse=True)
@@ -146,7 +146,7 @@ def test_parts_cover_every_point_once(tmp_path: Path, monkeypatch: pytest.Monkey
         begun.append(line)
         return Outcome("finished", "f")
 
-    monkeypatch.setattr(part, "attempt_line", begin)
+    monkeypatch.setattr(array_task, "attempt_line", begin)
     counts = []
     for number in range(3):
         before = len(begun)
@@ -168,7 +168,7 @@ def test_dense_training_alone_is_done_once_for_those_that_share_it(
         begun.append(json.loads(line)["command"])
         return Outcome("failed", "f", "no disk")
 
-    monkeypatch.setattr(part, "attempt_line", begin)
+    monkeypatch.setattr(array_task, "attempt_line", begin)
     assert _main("run", str(plan.file), "--dense") == 1
     assert begun == ["dense", "dense"]
     assert "failed: dense training of seed=0 method=" in capsys.readouterr().out

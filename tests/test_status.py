@@ -15,12 +15,12 @@ import pytest
 from command import environment
 from planned_runs import finish, plan_in
 
-from harness import standing as standings
 from harness import status
-from harness.files import locked
-from harness.position import FILE, Position, PositionFile
-from harness.standing import HOME, Standing, seconds_left, standing
-from harness.state import Status
+from harness.run_folder import overview as standings
+from harness.run_folder.overview import HOME, Standing, seconds_left, standing
+from harness.run_folder.progress_file import FILE, Position, PositionFile
+from harness.run_folder.status_file import Status
+from harness.system.locks import locked
 
 
 def run(folder: Path, state: str, reason: str = "") -> Path:

@@ -20,11 +20,11 @@ from watched import (
     run,
 )
 
-from harness.inside import Inside
-from harness.levels import Levels
-from harness.moment import Moment
-from harness.tensors import Tensors, copied
-from harness.training.order import epoch_order
+from harness.experiment.runner import Levels
+from harness.experiment.train_hooks import Inside
+from harness.training.batching import epoch_order
+from harness.vocabulary.step_index import Moment
+from harness.vocabulary.tensors import Tensors, copied
 
 CUBIC = (*STEPS, "schedule=cubic")
 

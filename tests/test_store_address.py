@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from harness.distributed import kept
-from harness.distributed.kept import own_address
+from harness.distributed import store_server
 from harness.distributed.rendezvous import Place, meet
-from harness.failures import WrongEnvironment
+from harness.distributed.store_server import own_address
+from harness.system.errors import WrongEnvironment
 
 MAGIC = b"\x00" + (0x3C85F7CE).to_bytes(4, "little")
 MALFORMED = [b"GET / HTTP/1.0\r\n\r\n", bytes(64), b"\xff" * 64, MAGIC + b"\x01" + b"\xff" * 64]
@@ -61,6 +61,6 @@ def test_the_address_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
     def as_debian(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.1.1", 0))]
 
-    monkeypatch.setattr(kept.socket, "getaddrinfo", as_debian)
+    monkeypatch.setattr(store_server.socket, "getaddrinfo", as_debian)
     assert own_address("n7") == ""
     assert own_address("127.0.1.1") == "127.0.1.1"

@@ -9,7 +9,7 @@ from left_alone import check_same, everything
 from torch import nn
 
 from harness.structure.base import Structure
-from harness.tensors import prunable_weights
+from harness.vocabulary.tensors import prunable_weights
 
 IMAGES = torch.zeros(2, 3, 8, 8)
 

@@ -16,11 +16,11 @@ from harness.data.base import Splits
 from harness.distillation.base import Distillation
 from harness.distillation.hinton import Hinton
 from harness.distributed import Ranks
+from harness.experiment.workload import Subject
 from harness.models.mlp import Mlp
-from harness.subject import Subject
 from harness.task.base import Task
 from harness.task.classification import Classification
-from harness.task.sums import check_sums
+from harness.task.shared.sums import check_sums
 
 Totals = Callable[[Any, Any], Tensor]
 OUTPUTS, LABELS = torch.tensor([[1.0, 2.0], [3.0, 5.0], [0.5, 0.0]]), torch.tensor([0, 1, -100])

@@ -12,11 +12,11 @@ import pytest
 from command import TINY, environment, harness, records_of, run_folders
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from harness.launch.grid import shape
-from harness.launch.planned import Planned
-from harness.launch.sweep import summary
-from harness.outcome import Outcome
-from harness.state import Status
+from harness.launch.sweeps.grid import shape
+from harness.launch.sweeps.planned_run import Planned
+from harness.launch.sweeps.sweep import summary
+from harness.run_folder.outcome import Outcome
+from harness.run_folder.status_file import Status
 
 GRID = ("-m", *TINY, "schedule.unit=compression", "schedule.final=2,4", "sweep_name=grid")
 

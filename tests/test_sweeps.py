@@ -9,15 +9,16 @@ import pytest
 from grids import TINY, planned_of
 from planned_runs import finish
 
-from harness.files import Busy, CannotWrite, locked, read_json
-from harness.launch import sweep as module
-from harness.launch.estimate import Cost
-from harness.launch.plan import Plan
-from harness.launch.point import Point
-from harness.launch.sweep import Sweep, end
-from harness.outcome import Outcome
-from harness.standing import HOME
-from harness.stopping import Stopped
+from harness.launch.run_spec import Point
+from harness.launch.sweeps import sweep as module
+from harness.launch.sweeps.estimate import Cost
+from harness.launch.sweeps.plan import Plan
+from harness.launch.sweeps.sweep import Sweep, end
+from harness.run_folder.outcome import Outcome
+from harness.run_folder.overview import HOME
+from harness.system.atomic_files import CannotWrite, read_json
+from harness.system.locks import Busy, locked
+from harness.system.signals import Stopped
 
 
 @dataclass

@@ -10,12 +10,12 @@ from probes import Net, batches, check_close, inputs
 from simulated import cross_entropy
 from torch import Tensor, nn
 
-from harness.experiment import Experiment
+from harness.experiment.experiment import Experiment
 from harness.launch.compose import composed
-from harness.launch.work import build
+from harness.launch.execute import build
 from harness.models.lenet_5 import LeNet5
 from harness.saliency.synflow import SynFlow, positive_copy
-from harness.tensors import Batch, Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Batch, Tensors, mean_alone, prunable_weights
 
 
 def scores(model: nn.Module, batch: Batch, bias: str = "abs") -> Tensors:

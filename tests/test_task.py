@@ -7,7 +7,7 @@ from conftest import every
 from harness.task.base import Task
 from harness.task.classification import Classification
 from harness.task.language_modelling import LanguageModelling
-from harness.tensors import Batch
+from harness.vocabulary.tensors import Batch
 
 
 def answers(task: Task, samples: int, dtype: torch.dtype = torch.float32) -> Batch:

@@ -10,7 +10,7 @@ from units_by_hand import batch, filled
 from harness.saliency.taylor import Taylor
 from harness.saliency.taylor_activation import TaylorActivation
 from harness.saliency.taylor_unit import TaylorUnit
-from harness.tensors import Loss, Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Loss, Tensors, mean_alone, prunable_weights
 
 
 def norm(scale: float, shift: float) -> nn.BatchNorm1d:

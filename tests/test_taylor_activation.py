@@ -9,7 +9,7 @@ from torch import nn
 from units_by_hand import batch
 
 from harness.saliency.taylor_activation import TaylorActivation
-from harness.tensors import mean_alone
+from harness.vocabulary.tensors import mean_alone
 
 
 def test_taylor_activation_takes_the_mean_over_positions_before_the_absolute_value() -> None:

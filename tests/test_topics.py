@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 
-from harness.calibration import Samples
 from harness.data.base import Split, Splits
+from harness.data.calibration import Samples
 from harness.data.topics import CLASSES, OTHER, VOCABULARY, Topics, encoded, read_topics, windows
 from harness.launch.compose import composed
-from harness.launch.work import build
+from harness.launch.execute import build
 
 LETTERS = "abcdefghijklmnop"  # ids 65 to 80
 

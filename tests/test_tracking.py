@@ -12,7 +12,7 @@ import wandb_log
 import yaml
 from tracking_fakes import info, record, track
 
-from harness.stopping import Stopped
+from harness.system.signals import Stopped
 from harness.tracking.base import Tracking
 from harness.tracking.none import NoTracking
 from harness.tracking.service import settings

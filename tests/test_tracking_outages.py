@@ -10,7 +10,7 @@ from command import TINY, harness
 from tracking_fakes import FakeRun, fail, info, track
 from wandb_stub import Stub
 
-from harness.files import locked
+from harness.system.locks import locked
 from harness.tracking.wandb import Wandb, run_id
 
 pytest_plugins = ["wandb_fixtures"]

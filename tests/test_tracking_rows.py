@@ -8,7 +8,7 @@ import wandb
 import wandb_log
 from tracking_fakes import FakeRun, info, record
 
-from harness.records import Record
+from harness.run_folder.records import Record
 from harness.tracking.rows import Curve, Steps
 from harness.tracking.sent import Sent
 from harness.tracking.wandb import Wandb

@@ -11,7 +11,7 @@ from tracking_fakes import info, record
 from wandb_log import logs
 from wandb_stub import Stub
 
-from harness.files import locked
+from harness.system.locks import locked
 from harness.tracking.__main__ import main
 from harness.tracking.base import RunInfo
 from harness.tracking.sync import kept

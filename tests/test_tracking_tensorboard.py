@@ -9,7 +9,7 @@ import pytest
 import yaml
 from tracking_fakes import info, record, track
 
-from harness.records import Record
+from harness.run_folder.records import Record
 from harness.tracking.tensorboard import TensorBoard
 
 CONF = Path(__file__).parents[1] / "conf" / "tracking" / "tensorboard.yaml"

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sbatch_stand_ins import StandIns
 
-from harness.launch.place import port
+from harness.launch.backends.rank_env import port
 
 WHAT_RUNS = """\
 srun

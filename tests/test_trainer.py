@@ -22,11 +22,11 @@ from torch.optim import SGD, Adam
 
 from harness.data.base import Split
 from harness.distributed import Ranks
-from harness.failures import NotFinite
-from harness.moment import Moment
+from harness.system.errors import NotFinite
 from harness.task.classification import Classification
-from harness.training.order import epoch_order
-from harness.training.setting import Hooks
+from harness.training.batching import epoch_order
+from harness.training.context import Hooks
+from harness.vocabulary.step_index import Moment
 
 
 def test_one_step_goes_down_the_mean_gradient() -> None:

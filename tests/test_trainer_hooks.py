@@ -9,10 +9,10 @@ from small_training import PLAIN, blobs, line, mlp, points, setting, trainer, we
 from torch import Tensor
 from torch.optim import AdamW, Optimizer
 
-from harness.masks import MaskStore
-from harness.moment import Moment
+from harness.pruning.masks import MaskStore
 from harness.task.classification import Classification
-from harness.training.setting import Hooks
+from harness.training.context import Hooks
+from harness.vocabulary.step_index import Moment
 
 
 def test_clipping_sees_only_living_gradients() -> None:

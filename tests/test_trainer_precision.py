@@ -11,8 +11,8 @@ from torch.optim import SGD, Adam
 
 from harness.distributed import Ranks
 from harness.task.classification import Classification
+from harness.training.context import Hooks
 from harness.training.evaluation import evaluate
-from harness.training.setting import Hooks
 
 
 @pytest.mark.parametrize("autocast", ["bfloat16", "float16"])

@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from payload import Payload
 
 from harness import api
-from harness.delivery import Delivery
-from harness.launch.build import build_part
-from harness.launch.trust import check_parts, components, stored_part
+from harness.launch.instantiate import build_part
+from harness.launch.trust.stored_parts import check_parts, components, stored_part
+from harness.run_folder.export import Delivery
 
 MLP = {"_target_": "harness.models.mlp.Mlp", "hidden": [4]}
 
@@ -21,7 +21,7 @@ def payloads(file: Path) -> list[Any]:
     held = file.with_name("held.pkl")
     held.write_bytes(pickle.dumps(Payload(file)))
     touch = {"_target_": "os.mknod", "_args_": [str(file)]}
-    write = "harness.files.write_whole"  # the harness's own, and no component
+    write = "harness.system.atomic_files.write_whole"  # the harness's own, and no component
     text = f"{{_target_: os.mknod, _args_: [{str(file)!r}]}}"
     return [
         touch,
@@ -30,8 +30,8 @@ def payloads(file: Path) -> list[Any]:
         {"_target_": "pandas.read_pickle", "filepath_or_buffer": str(held)},
         {"_target_": "hydra.utils.instantiate", "config": touch, "_recursive_": False},
         {"_target_": write, "path": str(file), "content": "x"},
-        {"_target_": "harness.launch.queue._call", "_args_": ["touch", str(file)]},
-        {"_target_": "harness.launch.build.os.system", "command": f"touch {file}"},
+        {"_target_": "harness.launch.backends.slurm_queue._call", "_args_": ["touch", str(file)]},
+        {"_target_": "harness.launch.instantiate.os.system", "command": f"touch {file}"},
         {"_target_": "harness.models.mlp.torch.load", "f": str(held), "weights_only": False},
         {**MLP, "hidden": touch},
         {**MLP, "hidden": [[{"a": touch}]]},
@@ -71,7 +71,7 @@ def test_a_component_of_conf_is_built_and_the_environment_is_asked(
     monkeypatch.setenv("WIDTH", "7")
     stored = OmegaConf.create({"model": {**MLP, "hidden": ["${oc.decode:${oc.env:WIDTH}}", 3]}})
     assert build_part(stored_part(stored, "model", ())).hidden == [7, 3]
-    assert {"harness.experiment.Experiment", "torch.optim.SGD"} <= components()
+    assert {"harness.experiment.experiment.Experiment", "torch.optim.SGD"} <= components()
 
 
 def test_an_own_module_must_be_allowed_by_name() -> None:
@@ -147,8 +147,12 @@ def test_the_module_that_is_allowed_bounds_what_is_its_own() -> None:
     check_parts({"_target_": "my_pkg.nets.other.Other"}, ["my_pkg.nets", "my_pkg.other"])
 
 
-@pytest.mark.parametrize("trust", ["harness", ["my_pkg", "harness.files"]])
+@pytest.mark.parametrize("trust", ["harness", ["my_pkg", "harness.system.atomic_files"]])
 def test_the_harness_itself_cannot_be_allowed_whole(trust: Any, tmp_path: Path) -> None:
-    write = {"_target_": "harness.files.write_whole", "path": str(tmp_path / "x"), "content": "x"}
+    write = {
+        "_target_": "harness.system.atomic_files.write_whole",
+        "path": str(tmp_path / "x"),
+        "content": "x",
+    }
     with pytest.raises(ValueError, match="trust must name modules of your own"):
         check_parts({"model": write}, trust)

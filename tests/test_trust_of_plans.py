@@ -9,12 +9,12 @@ import pytest
 from grids import TINY, planned_of
 
 import harness.sweep
-from harness.launch import part
-from harness.launch.plan import Plan
-from harness.launch.remembered import remembered
-from harness.outcome import Outcome
-from harness.standing import HOME
-from harness.state import Status
+from harness.launch.sweeps import array_task
+from harness.launch.sweeps.earlier_plans import remembered
+from harness.launch.sweeps.plan import Plan
+from harness.run_folder.outcome import Outcome
+from harness.run_folder.overview import HOME
+from harness.run_folder.status_file import Status
 
 
 def plan_in(runs: Path, own: bool, model: Any = None, **changes: Any) -> Plan:
@@ -43,7 +43,7 @@ def fixture_tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         tried.append(json.loads(line)["config"]["model"]["_target_"])
         return Outcome("finished", "")
 
-    monkeypatch.setattr(part, "attempt_line", attempted)
+    monkeypatch.setattr(array_task, "attempt_line", attempted)
     return tried
 
 
@@ -52,16 +52,16 @@ OWN = {"_target_": "my_pkg.nets.Small"}
 
 def test_a_plan_that_the_user_has_made_carries_the_trust(tmp_path: Path, tried: list[str]) -> None:
     plan = plan_in(tmp_path, own=True, model=OWN)
-    assert part.carry_out(plan.file, "0/1") == 0
+    assert array_task.carry_out(plan.file, "0/1") == 0
     assert tried == ["my_pkg.nets.Small"]
 
 
 def test_a_plan_of_others_builds_what_is_allowed(tmp_path: Path, tried: list[str]) -> None:
     plan = plan_in(tmp_path, own=False, model=OWN)
     with pytest.raises(ValueError, match=r"model\._target_=my_pkg\.nets\.Small is no component"):
-        part.carry_out(plan.file, "0/1")
+        array_task.carry_out(plan.file, "0/1")
     assert tried == []
-    assert part.carry_out(plan.file, "0/1", trust=["my_pkg"]) == 0
+    assert array_task.carry_out(plan.file, "0/1", trust=["my_pkg"]) == 0
 
 
 @pytest.mark.parametrize("target", ["my_pkg.nets.torch.load", "my_pkg.nets.Path.unlink"])
@@ -70,7 +70,7 @@ def test_a_plan_of_others_builds_nothing_that_an_allowed_module_imports(
 ) -> None:
     plan = plan_in(tmp_path, own=False, model={"_target_": target})
     with pytest.raises(ValueError, match=rf"model\._target_={target}: .* is not defined in my_pkg"):
-        part.carry_out(plan.file, "0/1", trust=["my_pkg"])
+        array_task.carry_out(plan.file, "0/1", trust=["my_pkg"])
     assert tried == []
 
 
@@ -81,7 +81,7 @@ def test_a_plan_that_was_changed_or_moved_is_the_users_no_more(
     content = plan.file.read_bytes()
     plan.file.write_bytes(content.replace(b"my_pkg", b"torch"))
     with pytest.raises(ValueError, match="is no component"):
-        part.carry_out(plan.file, "0/1")
+        array_task.carry_out(plan.file, "0/1")
     plan.file.write_bytes(content)
     assert Plan.read(plan.file).own
     other = plan.file.with_name("plan-y.jsonl")
@@ -116,7 +116,7 @@ def test_a_plan_of_others_leads_to_no_other_folder(
 ) -> None:
     plan = plan_in(tmp_path, False, **changes)
     with pytest.raises(ValueError, match="somebody has changed this plan"):
-        part.carry_out(plan.file, "0/1")
+        array_task.carry_out(plan.file, "0/1")
     assert tried == []
 
 

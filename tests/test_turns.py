@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from harness.distributed import Ranks
-from harness.files import locked
-from harness.training import turns
-from harness.training.turns import turn
+from harness.system.locks import locked
+from harness.training import folder_lock
+from harness.training.folder_lock import turn
 
 
 def test_a_turn_comes_when_the_one_before_is_over(
@@ -23,7 +23,7 @@ def test_a_turn_comes_when_the_one_before_is_over(
         if len(waits) == 3:
             first.__exit__(None, None, None)
 
-    monkeypatch.setattr(turns.time, "sleep", sleep)
+    monkeypatch.setattr(folder_lock.time, "sleep", sleep)
     with turn(tmp_path, Ranks(), None):
         assert (tmp_path / ".lock").is_dir()
     assert len(waits) == 3 and not (tmp_path / ".lock").exists()
@@ -41,7 +41,7 @@ def test_a_folder_that_is_cleared_away_just_then_is_made_again(
         calls.append(home)
         return locked(home, wait)
 
-    monkeypatch.setattr(turns, "locked", cleared)
+    monkeypatch.setattr(folder_lock, "locked", cleared)
     with turn(folder, Ranks(), None):
         assert (folder / ".lock").is_dir()
     assert len(calls) == 2

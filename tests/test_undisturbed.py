@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import harness
-from harness.undisturbed import duplicate
+from harness.vocabulary.undisturbed import duplicate
 
 
 class Keeping(nn.Linear):

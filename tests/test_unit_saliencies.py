@@ -9,10 +9,10 @@ from unit_network import IMAGES, named, network, samples, units_of
 from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.budget import Goal
-from harness.prunable import store_for
-from harness.pruning import Pruner
-from harness.reader import Calibration
+from harness.pruning.budget import Goal
+from harness.pruning.prunable import store_for
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
 from harness.saliency.apoz import APoZ
 from harness.saliency.base import UnitSaliency
 from harness.saliency.bn_scale import BNScale
@@ -26,7 +26,7 @@ from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
-from harness.tensors import Batch, Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Batch, Tensors, mean_alone, prunable_weights
 
 FROM_DATA = [TaylorUnit(), TaylorActivation(), MeanActivation(), APoZ(), HRank()]
 UNIT = [*FROM_DATA, FPGM(), BNScale()]

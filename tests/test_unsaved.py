@@ -15,7 +15,7 @@ from cutting import RUN
 from torch import nn
 from torch.func import functional_call
 
-from harness.unsaved import Unsaved
+from harness.model_state.unsaved import Unsaved
 
 
 class Tracker:

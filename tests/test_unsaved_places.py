@@ -16,8 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import SGD, Adam, Optimizer
 
-from harness.contents import MOST_BYTES
-from harness.unsaved import Unsaved
+from harness.model_state.contents import MOST_BYTES
+from harness.model_state.unsaved import Unsaved
 
 TOTAL = {"calls": 0}
 
@@ -143,7 +143,7 @@ def test_another_network_of_the_same_kind_has_changed_nothing(
 def test_what_cannot_be_looked_into_is_named_as_that(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("harness.attributes.ITEM", MOST_BYTES // 100)
+    monkeypatch.setattr("harness.model_state.attributes.ITEM", MOST_BYTES // 100)
     model: Any = nn.Linear(1, 1)
     model.table, model.many = csv.reader(["1", "2"]), [Nested(0) for _ in range(101)]
     model.file = (tmp_path / "log").open("w")  # a place to write to

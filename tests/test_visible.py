@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 from survey_records import dense, make, write_run
 
-from harness.launch.errors import one_line
-from harness.launch.sweep import told
-from harness.names import visible
-from harness.outcome import Outcome
-from harness.progress import Progress
+from harness.launch.error_messages import one_line
+from harness.launch.sweeps.sweep import told
 from harness.report import report
 from harness.report.listing import to_csv
-from harness.standing import Standing
+from harness.run_folder.console import Progress
+from harness.run_folder.outcome import Outcome
+from harness.run_folder.overview import Standing
 from harness.status import _line
+from harness.system.names import visible
 
 NASTY = "=SNIP\x1b[2J\x1b]0;x\x07\n\r\u202e\u2028\x9b1m\u200b[red]"
 

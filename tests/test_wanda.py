@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.saliency.wanda import Wanda, best_of_rows
-from harness.selection import top
-from harness.tensors import mean_alone, prunable_weights
+from harness.vocabulary.tensors import mean_alone, prunable_weights
+from harness.vocabulary.topk import top
 
 UNIT = {"w": torch.ones(1, 3, dtype=torch.float64)}  # inputs of norm 1
 

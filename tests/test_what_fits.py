@@ -7,8 +7,8 @@ from command import TINY, only_run, records_of, run_main
 from whole_runs import BATCH_NORM, whole_run
 
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.records import Record
+from harness.launch.execute import build
+from harness.run_folder.records import Record
 
 
 def refusal(*overrides: str) -> str:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from command import TINY, only_run, records_of, run_main
 
-from harness.records import Record
+from harness.run_folder.records import Record
 
 
 def last_record(runs: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Record:

@@ -8,9 +8,9 @@ from parts import Banked
 from torch import Tensor, nn
 
 import harness
-from harness.training.own import own_of, take_up_own
-from harness.training.states import load_weights
-from harness.whole_state import load_into, whole_state
+from harness.model_state.whole_state import load_into, whole_state
+from harness.training.rank_state import own_of, take_up_own
+from harness.training.state_files import load_weights
 
 NAMES = ["0.weight", "0.bias", "1.bank", "1.last", "2.weight", "2.bias"]
 

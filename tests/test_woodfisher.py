@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.saliency import curvature
-from harness.saliency.evidence import sample_gradients
+from harness.saliency.shared import curvature
+from harness.saliency.shared.evidence import sample_gradients
 from harness.saliency.woodfisher import WoodFisher
-from harness.tensors import Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Tensors, mean_alone, prunable_weights
 
 HALF = WoodFisher(damping=0.5)
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from command import TINY, environment, harness, only_run, records_of, run_folders
 
-from harness.launch.said import result
-from harness.launch.workers import count_of
-from harness.state import Status
-from harness.stopping import Stopped
+from harness.launch.backends.local_ranks import count_of
+from harness.launch.backends.rank_results import result
+from harness.run_folder.status_file import Status
+from harness.system.signals import Stopped
 
 LONG = (
     *TINY,

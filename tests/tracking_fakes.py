@@ -7,7 +7,7 @@ import pytest
 import wandb
 
 import harness.tracking.wandb as tracked
-from harness.records import Record
+from harness.run_folder.records import Record
 from harness.tracking.base import RunInfo, Tracking
 
 

@@ -8,7 +8,7 @@ from torch import nn
 from harness.structure.base import Units
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
-from harness.tensors import Batch
+from harness.vocabulary.tensors import Batch
 
 IMAGES = torch.zeros(2, 1, 6, 6)
 

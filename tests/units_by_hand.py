@@ -5,7 +5,7 @@ from simulated import total
 from torch import nn
 
 from harness.saliency.base import Grouping
-from harness.tensors import Batch, mean_alone
+from harness.vocabulary.tensors import Batch, mean_alone
 
 
 def batch(inputs: object) -> Batch:

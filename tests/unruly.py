@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.saliency.magnitude import Magnitude
-from harness.tensors import Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)

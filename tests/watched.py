@@ -14,15 +14,15 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 
 from harness.distributed import Ranks
-from harness.experiment import Experiment
-from harness.inside import Inside
+from harness.experiment.experiment import Experiment
+from harness.experiment.runner import Levels
+from harness.experiment.train_hooks import Inside
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.levels import Levels
-from harness.records import Record
-from harness.tensors import Tensors, copied
+from harness.launch.execute import build
+from harness.run_folder.records import Record
+from harness.training.batching import epoch_order
 from harness.training.loop import Loop
-from harness.training.order import epoch_order
+from harness.vocabulary.tensors import Tensors, copied
 
 # mlp on blobs: 8*32 + 32*32 + 32*4 weights, of which a quarter stays; 4 steps an epoch.
 WEIGHTS, QUARTER = 1408, 352

@@ -10,14 +10,14 @@ from ranks_program import ME
 from torch import Tensor
 
 from harness.distributed import Ranks
+from harness.experiment.runner import Levels
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.levels import Levels
-from harness.moment import Moment
-from harness.records import Record
-from harness.tensors import Batch, Tensors, copied
+from harness.launch.execute import build
+from harness.run_folder.records import Record
+from harness.training.context import Hooks
 from harness.training.loop import Loop
-from harness.training.setting import Hooks
+from harness.vocabulary.step_index import Moment
+from harness.vocabulary.tensors import Batch, Tensors, copied
 
 # 40 samples in batches of 16, 16 and 8: 3 steps an epoch, 2 epochs of dense training. The network
 # is 8-6-4: 48 + 24 = 72 prunable weights, and as many multiply-accumulates of one sample.

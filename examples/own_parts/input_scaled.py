@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.tensors import Batch, Loss, Mean, Tensors, evaluating, prunable_layers
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, evaluating, prunable_layers
 
 
 @dataclass(frozen=True)

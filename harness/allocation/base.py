@@ -11,8 +11,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from harness.selection import check_keep
-from harness.tensors import Counts
+from harness.vocabulary.tensors import Counts
+from harness.vocabulary.topk import check_keep
 
 BUDGETS = {"params": "parameters", "macs": "multiply-accumulates"}
 

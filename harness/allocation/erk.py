@@ -2,9 +2,9 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
-from harness.allocation.apportion import apportion, whole_numbers
 from harness.allocation.base import Allocation, Layers
-from harness.tensors import Counts
+from harness.vocabulary.apportion import apportion, whole_numbers
+from harness.vocabulary.tensors import Counts
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.allocation.base import Allocation, Layers
-from harness.selection import top_counts
-from harness.tensors import Counts
+from harness.vocabulary.tensors import Counts
+from harness.vocabulary.topk import top_counts
 
 
 @dataclass(frozen=True)

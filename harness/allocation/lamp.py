@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from harness.allocation.base import Allocation, Layers
-from harness.selection import top_counts, widest
-from harness.tensors import Counts
+from harness.vocabulary.tensors import Counts
+from harness.vocabulary.topk import top_counts, widest
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from harness.allocation.base import Allocation, Layer, Layers, check_patterns, matching
-from harness.selection import top_counts
-from harness.tensors import Counts
+from harness.vocabulary.tensors import Counts
+from harness.vocabulary.topk import top_counts
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from harness.allocation.apportion import reserve
 from harness.allocation.base import Allocation, Layers, check_patterns, check_share, matching
-from harness.tensors import Counts
+from harness.vocabulary.apportion import reserve
+from harness.vocabulary.tensors import Counts
 
 
 @dataclass(frozen=True)

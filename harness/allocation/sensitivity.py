@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 from typing import ClassVar
 
-from harness.allocation.apportion import apportion
 from harness.allocation.base import Allocation, Curve, Layer, Layers
-from harness.tensors import Counts
+from harness.vocabulary.apportion import apportion
+from harness.vocabulary.tensors import Counts
 
 GRID = (1.0, 0.8, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02)
 # Up to so much above a whole number of units is that number, written in floating point.

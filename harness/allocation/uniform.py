@@ -1,9 +1,9 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.allocation.apportion import apportion
 from harness.allocation.base import Allocation, Layers
-from harness.tensors import Counts
+from harness.vocabulary.apportion import apportion
+from harness.vocabulary.tensors import Counts
 
 
 @dataclass(frozen=True)

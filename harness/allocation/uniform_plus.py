@@ -3,9 +3,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
-from harness.allocation.apportion import reserve
 from harness.allocation.base import Allocation, Layers, check_share
-from harness.tensors import Counts
+from harness.vocabulary.apportion import reserve
+from harness.vocabulary.tensors import Counts
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from torch import Tensor
 
 
 class Augmentation(Protocol):
-    """Changes training inputs at random; which way, harness.draws says by sample and epoch."""
+    """Changes training inputs at random: harness.vocabulary.counter_rng says which way, by sample
+    and epoch."""
 
     @property
     def draws(self) -> int:

@@ -7,7 +7,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from harness.tensors import Batch
+from harness.vocabulary.tensors import Batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +68,7 @@ class Data(Protocol):
     set the digest is known only if its config names the folder, or one above it. Where `files`
     names none, the set is computed, and nothing but its config and code decides it: the tensors of
     all splits are hashed, once. Of a set without `files` they are hashed at each start, for nobody
-    knows what it reads. See harness/launch/data.py.
+    knows what it reads. See harness/launch/digests/data.py.
 
     It may declare `published_as`, as models do (harness/models/base.py).
     """

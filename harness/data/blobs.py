@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from harness.data.base import Split, Splits
-from harness.data.prepare import check_integer, check_seed, normalised
+from harness.data.shared.prepare import check_integer, check_seed, normalised
 
 
 @dataclass(frozen=True)

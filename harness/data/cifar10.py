@@ -7,8 +7,8 @@ import numpy as np
 import torch
 
 from harness.data.base import Split, Splits
-from harness.data.prepare import check_seed, normalised, stratified
-from harness.unpickling import ARRAYS, load_only
+from harness.data.shared.prepare import check_seed, normalised, stratified
+from harness.vocabulary.unpickling import ARRAYS, load_only
 
 CLASSES = 10
 PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"

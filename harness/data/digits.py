@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import torch
 
 from harness.data.base import Split, Splits
-from harness.data.prepare import check_seed, check_sizes, normalised, stratified
+from harness.data.shared.prepare import check_seed, check_sizes, normalised, stratified
 
 SAMPLES = 1797
 

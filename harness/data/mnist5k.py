@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 
 from harness.data.base import Split, Splits
-from harness.data.prepare import check_seed, check_sizes, normalised, stratified
+from harness.data.shared.prepare import check_seed, check_sizes, normalised, stratified
 
 SAMPLES = 5000
 PIXELS = 28 * 28

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from harness.data.base import Split, Splits
-from harness.data.prepare import check_integer
+from harness.data.shared.prepare import check_integer
 
 VOCABULARY = "".join(map(chr, range(32, 127))) + "\n"
 OTHER = len(VOCABULARY)  # every other character

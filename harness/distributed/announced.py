@@ -17,11 +17,10 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from harness.distributed.agreement import Arrival
-from harness.distributed.header import layout, meet
-from harness.distributed.place import place_of_caller
+from harness.distributed.consistency import Arrival
+from harness.distributed.header import layout, meet, place_of_caller
+from harness.distributed.heartbeats import OF_A_PART
 from harness.distributed.ranks import Ranks
-from harness.distributed.roll import OF_A_PART
 
 NAMES = (
     "all_gather", "all_gather_into_tensor", "all_gather_object", "all_reduce", "all_to_all",

@@ -1,6 +1,8 @@
 """What ranks tell each other before a collective: to which one they have come, and with what."""
 
 import json
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
@@ -9,7 +11,12 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from harness.distributed.agreement import Arrival, apart
+from harness.distributed.consistency import Arrival, apart
+
+_HERE = os.path.dirname(__file__) + os.sep
+_ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
+# Of the standard library, which callers go through.
+_BETWEEN = ("contextlib.py", "functools.py")
 
 
 def meet(arrival: Arrival, group: dist.ProcessGroup | None, number: int = 0) -> bool:
@@ -51,3 +58,17 @@ def _form(tensor: Tensor) -> str:
     kind = f"{str(tensor.dtype).removeprefix('torch.')} {tuple(tensor.shape)}"
     # They are sent as they lie in memory.
     return kind if tensor.is_contiguous() else f"{kind} strides {tensor.stride()}"
+
+
+def place_of_caller() -> str:
+    """Names file, line and function of the nearest caller outside this package, as
+    "harness/saliency/gradient.py:31, evidence"."""
+    frame = sys._getframe(1)
+    # By plain text: it is asked for before every collective.
+    while frame.f_back and frame.f_code.co_filename.startswith(_HERE):
+        frame = frame.f_back
+        while frame.f_back and frame.f_code.co_filename.endswith(_BETWEEN):
+            frame = frame.f_back
+    file = frame.f_code.co_filename
+    shown = file.removeprefix(_ROOT) if file.startswith(_ROOT) else os.path.basename(file)
+    return f"{shown}:{frame.f_lineno}, {frame.f_code.co_name}"

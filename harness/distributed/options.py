@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 
 BACKENDS = ("auto", "gloo", "nccl")
-EXCHANGES = ("auto", "dense", "sparse")
+EXCHANGES = ("dense", "sparse")
 
 
 @dataclass(frozen=True)
 class Options:
     """
     backend: "auto" is nccl on CUDA and gloo on the CPU.
-    exchange: of gradients: "sparse" sends those of live weights only, "auto" what is faster here.
+    exchange: of gradients: "dense" sends all, "sparse" those of live weights only.
     compare_weights_every: epochs between two comparisons of replicas inside a training.
     timeout_s: a rank that is behind the others for so long ends the run, by name; one that gives
         no sign of life does after 20 s at the latest. Also how long ranks wait for the last to
@@ -21,7 +21,7 @@ class Options:
     """
 
     backend: str = "auto"
-    exchange: str = "auto"
+    exchange: str = "dense"
     compare_weights_every: int = 1
     timeout_s: float = 300.0
 

@@ -9,17 +9,16 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from harness.bits import pack_all, unpack_all
-from harness.condition import manner
-from harness.distributed.agreement import Arrival, Digests, disagreement
-from harness.distributed.exchange import DENSE, Exchange, Live, install
-from harness.distributed.header import hashed, layout, meet
+from harness.distributed.consistency import Arrival, Digests, disagreement
+from harness.distributed.ddp import Rehearsal, replicate, statistics
+from harness.distributed.gradient_exchange import DENSE, Exchange, Live, install
+from harness.distributed.header import hashed, layout, meet, place_of_caller
 from harness.distributed.options import Options
-from harness.distributed.place import place_of_caller
-from harness.distributed.replica import Rehearsal, replicate, statistics
 from harness.distributed.watchdog import Watchdog
-from harness.fingerprints import fingerprint
-from harness.tensors import Tensors, everything, mean_alone
+from harness.model_state.condition import manner
+from harness.model_state.fingerprints import fingerprint
+from harness.vocabulary.bitpack import pack_all, unpack_all
+from harness.vocabulary.tensors import Tensors, everything, mean_alone
 
 T = TypeVar("T")
 

@@ -17,8 +17,8 @@ from uuid import uuid4
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
-from harness.distributed.kept import ANSWER_S, bound_at, keep_store, own_address
-from harness.failures import RankLost, WrongEnvironment
+from harness.distributed.store_server import ANSWER_S, bound_at, keep_store, own_address
+from harness.system.errors import RankLost, WrongEnvironment
 
 T = TypeVar("T")
 

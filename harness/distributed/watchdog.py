@@ -17,11 +17,11 @@ from dataclasses import asdict
 from math import ceil
 from threading import Event, Lock, Thread, current_thread, main_thread
 
+from harness.distributed.consistency import is_of_the_group
+from harness.distributed.heartbeats import Patience, Roll, Sign, way_out
 from harness.distributed.minder import Minder
-from harness.distributed.missing import is_of_the_group
 from harness.distributed.rendezvous import Place, in_time
-from harness.distributed.roll import Patience, Roll, Sign, way_out
-from harness.failures import RankLost
+from harness.system.errors import RankLost
 
 ROUND_S = 0.5
 SILENCE_S = 20.0  # longer than Python stands still for a large import or file

@@ -2,7 +2,7 @@
 
 from typing import ClassVar, Protocol
 
-from harness.tensors import Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 class Dynamics(Protocol):

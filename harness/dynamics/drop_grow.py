@@ -12,8 +12,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.selection import array, positions, top
-from harness.tensors import Counts, Tensors
+from harness.vocabulary.tensors import Counts, Tensors
+from harness.vocabulary.topk import array, positions, top
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from harness.dynamics.drop_grow import DropGrow
-from harness.tensors import Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import torch
 from torch import Tensor
 
 from harness.dynamics.drop_grow import DropGrow
-from harness.seeds import derive
-from harness.tensors import Tensors
+from harness.vocabulary.seeds import derive
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from harness.dynamics.drop_grow import DropGrow, at, check_number, check_steps, naming, number
-from harness.tensors import Counts, Tensors
+from harness.vocabulary.tensors import Counts, Tensors
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from harness.moment import Moment
+from harness.vocabulary.step_index import Moment
 
 if TYPE_CHECKING:
-    from harness.tensors import Tensors
+    from harness.vocabulary.tensors import Tensors
 
 Recipe = Literal["training", "retraining"]
 

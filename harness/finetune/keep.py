@@ -3,10 +3,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from harness.finetune.fine_tuning import FineTuning
-from harness.moment import Moment
+from harness.vocabulary.step_index import Moment
 
 if TYPE_CHECKING:
-    from harness.tensors import Tensors
+    from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.allocation.base import Allocation
-from harness.launch.build import named
-from harness.launch.method import EXTRAS, check_kept, shipped_method
-from harness.parts import check_offers
+from harness.launch.instantiate import named
+from harness.launch.method_name import EXTRAS, check_kept, shipped_method
+from harness.pruning.part_protocols import check_offers
 from harness.saliency.base import Saliency, default_allocation
 from harness.structure.base import Structure
 

@@ -18,8 +18,8 @@ from omegaconf import Container, DictConfig, Node, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from harness.identity import Config, differences
-from harness.redaction import REFERENCE, note, refers
+from harness.run_folder.identity import Config, differences
+from harness.system.redaction import REFERENCE, note, refers
 
 VARIABLE = re.compile(r"\$\{oc\.env:\s*([^\W\d]\w*)\s*(,)?")
 UNSET = object()

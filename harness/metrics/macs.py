@@ -8,7 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from harness.metrics.counter import Counter
-from harness.tensors import Counts, Tensors, evaluating, prunable_layers, prunable_weights
+from harness.vocabulary.tensors import (
+    Counts,
+    Tensors,
+    evaluating,
+    prunable_layers,
+    prunable_weights,
+)
 
 
 @dataclass(frozen=True, eq=False)

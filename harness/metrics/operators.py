@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from harness.tensors import dense_parts
+from harness.vocabulary.tensors import dense_parts
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from harness.metrics.walk import Draw, Walk, meeting
-from harness.recomputation import no_checkpoints
-from harness.tensors import Tensors, evaluating, prunable_weights
+from harness.vocabulary.recomputation import no_checkpoints
+from harness.vocabulary.tensors import Tensors, evaluating, prunable_weights
 
 # Relative difference up to which two values are equal: atomic additions on CUDA round as they come.
 EQUAL = 1e-12

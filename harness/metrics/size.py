@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from harness.tensors import Tensors, prunable_weights
+from harness.vocabulary.tensors import Tensors, prunable_weights
 
 
 class PrunedWeightAlive(RuntimeError):

@@ -5,7 +5,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from harness.tensors import Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 class Penalty(Protocol):

@@ -6,7 +6,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.penalty.base import adder_of_signs, check_epochs, check_positive
-from harness.tensors import Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.penalty.base import check_epochs, check_positive
-from harness.tensors import Tensors, prunable_layers
+from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from typing import ClassVar
 from torch import nn
 
 from harness.penalty.base import adder_of_signs, check_epochs, check_positive
-from harness.tensors import Tensors, prunable_layers
+from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
 @dataclass(frozen=True)

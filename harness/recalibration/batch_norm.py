@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.finite import is_finite
-from harness.tensors import evaluating
+from harness.vocabulary.finite import is_finite
+from harness.vocabulary.tensors import evaluating
 
 Norms = dict[str, _BatchNorm]  # module name -> norm that keeps running statistics
 

@@ -23,7 +23,7 @@ def report(
         ValueError: `runs` is no folder or holds no result (of that label); nothing is written.
     """
     # Here, not above: pandas is slow to import, and `import harness.report` should not be.
-    from harness.report.load import load
+    from harness.report.read.load import load
     from harness.report.write import write
 
     return write(load(runs, against, test), out or runs / "report")

@@ -11,10 +11,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.command import Parser
-from harness.deletion import check_no_link
-from harness.names import visible
-from harness.stopping import INTERRUPTED
+from harness.system.command_line import Parser
+from harness.system.deletion import check_no_link
+from harness.system.names import visible
+from harness.system.signals import INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,11 +58,11 @@ def _run(options: argparse.Namespace) -> int:
         check_no_link(out, "name its target with --out")
     # Here, not above: --help should not wait for pandas, nor a wrong folder for matplotlib.
     if options.lint:
-        from harness.report.lint import lint
+        from harness.report.protocol.lint import lint
 
         return lint(options.runs, out)
     if options.compare:
-        from harness.report.compare import compare
+        from harness.report.significance.compare import compare
 
         return compare(options.runs, options.compare, out)
     return _claims(options.runs, out) if options.claims else _report(options, out)
@@ -71,7 +71,7 @@ def _run(options: argparse.Namespace) -> int:
 def _claims(runs: Path, out: Path) -> int:
     from harness.report import claims
     from harness.report.listing import say
-    from harness.report.load import load
+    from harness.report.read.load import load
 
     for path in claims.report(load(runs), out):
         say(str(path))
@@ -92,8 +92,8 @@ def _uncollected() -> Iterator[None]:
 
 @_uncollected()
 def _report(options: argparse.Namespace, out: Path) -> int:
-    from harness.report.load import load
     from harness.report.published import asked_instead
+    from harness.report.read.load import load
     from harness.report.write import get_ready, write
 
     get_ready()

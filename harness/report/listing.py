@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.command import unheard
-from harness.names import visible
+from harness.system.command_line import unheard
+from harness.system.names import visible
 
 _PLAIN_WIDTH = 120
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # as spreadsheets know one

@@ -10,11 +10,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.names import visible
-from harness.report import cost, paired, sensitivity
 from harness.report.listing import plain_console, to_csv
-from harness.report.summary import cell, times
-from harness.report.survey import Section, Survey
+from harness.report.read import cost, layer_curves
+from harness.report.read.survey import Section, Survey
+from harness.report.significance import paired
+from harness.report.significance.summary import cell, times
+from harness.system.names import visible
 
 _METHOD = "Method"
 _LONGEST_LABEL = 40
@@ -40,7 +41,7 @@ def print_tables(survey: Survey) -> None:
         if not costs.empty:
             console.print(cost.TITLE)
             _print(console, costs)
-    sensitivity.print_tables(survey.sensitivity)
+    layer_curves.print_tables(survey.sensitivity)
     for note in survey.notes:
         console.print(f"Note: {visible(note)}", soft_wrap=True)
 
@@ -93,7 +94,7 @@ def _table(cells: pd.DataFrame) -> Table:
 
 
 def write_csv(survey: Survey, out: Path) -> list[Path]:
-    analyses = sensitivity.write_csv(survey.sensitivity, out)
+    analyses = layer_curves.write_csv(survey.sensitivity, out)
     if survey.records.empty:
         return analyses
     summary, records = out / "summary.csv", out / "records.csv"

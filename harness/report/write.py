@@ -1,27 +1,63 @@
 """All files of a report, from a survey that is already read and summarised."""
 
 import hashlib
+import signal
+from collections.abc import Iterator
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from functools import cache
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
-from harness.files import write_whole
-from harness.report.aside import aside, begin
-from harness.report.latex import write_latex
+from joblib.externals.loky import ProcessPoolExecutor
+
+from harness.report.figures.latex import write_latex
 from harness.report.page.document import write_page
-from harness.report.survey import Survey
+from harness.report.page.library import library
+from harness.report.read.survey import Survey
 from harness.report.tables import write_csv
+from harness.system.atomic_files import write_whole
 
-# They take longest, and go on beside the rest.
-_FIGURES = "harness.report.figures:draw_all"
-_LIBRARY = "harness.report.page.library:library"
+# Imported in a process beside this one only: matplotlib takes long.
+_FIGURES = "harness.report.figures.draw"
+_DEAF = (signal.SIGINT, signal.SIG_IGN)
 # SHA-256 and name of each file of a report, a line each.
 _LIST = ".files"
 
 
 def get_ready() -> None:
     """Optional: before the records are read, so that nobody waits for matplotlib and Vega-Lite."""
-    begin(_FIGURES)
-    begin(_LIBRARY)
+    _pool().submit(import_module, _FIGURES)
+    _pool().submit(library)
+
+
+@cache
+def _pool() -> Any:
+    """Two processes for what takes longest. Those of loky need no guard in the caller's script."""
+    # Ctrl-C is for the report, which then ends them.
+    return ProcessPoolExecutor(2, initializer=signal.signal, initargs=_DEAF)
+
+
+@contextmanager
+def _beside() -> Iterator[Any]:
+    """A body that fails ends the processes, and what they are at.
+
+    Raises:
+        OSError: one of them has gone.
+    """
+    try:
+        yield _pool()
+    except BaseException as error:
+        _pool().shutdown(wait=False, kill_workers=True)
+        _pool.cache_clear()
+        if isinstance(error, BrokenProcessPool):
+            raise OSError(
+                "a process that draws figures ended before its work was done; see what it said "
+                "above, and whether there is memory left"
+            ) from error
+        raise
 
 
 def write(survey: Survey, out: Path) -> list[Path]:
@@ -32,15 +68,17 @@ def write(survey: Survey, out: Path) -> list[Path]:
     written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with (
-        TemporaryDirectory(prefix=".report-", dir=out) as name,
-        aside(_LIBRARY) as library,
-        aside(_FIGURES, survey, new := Path(name)) as figures,
-    ):
+    with TemporaryDirectory(prefix=".report-", dir=out) as name, _beside() as pool:
+        script, new = pool.submit(library), Path(name)
+        figures = pool.submit(_drawn, survey, new)
         tables = [*write_csv(survey, new), *write_latex(survey, new)]
-        page = write_page(survey, out, lambda: figures().diagrams, library, new)
-        files = [*tables, *figures().files, page]
+        page = write_page(survey, out, lambda: figures.result().diagrams, script.result, new)
+        files = [*tables, *figures.result().files, page]
         return _into_place(files, out)
+
+
+def _drawn(survey: Survey, out: Path) -> Any:
+    return import_module(_FIGURES).draw_all(survey, out)
 
 
 def _into_place(files: list[Path], out: Path) -> list[Path]:

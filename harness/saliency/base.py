@@ -3,7 +3,7 @@ from typing import Protocol
 
 from torch import nn
 
-from harness.tensors import Batch, Counts, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors
 
 Grouping = Mapping[str, tuple[str, ...]]  # prunable weight -> parameters that go with its units
 

@@ -5,9 +5,9 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.saliency.activations import norms_of
 from harness.saliency.base import Grouping
-from harness.tensors import Batch, Loss, Mean, Tensors, copied
+from harness.saliency.shared.activations import norms_of
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, copied
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.saliency.base import Grouping
-from harness.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
 
 
 @dataclass(frozen=True)

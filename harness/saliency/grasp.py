@@ -5,16 +5,20 @@ from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
-from harness.nested import tensors_in, with_tensors
-from harness.saliency.derivatives import differentiable_attention, gradients_of, hessian_times
-from harness.saliency.evidence import (
+from harness.saliency.shared.derivatives import (
+    differentiable_attention,
+    gradients_of,
+    hessian_times,
+)
+from harness.saliency.shared.evidence import (
     check_batch_norm,
     checked,
     mean_gradients,
     probing,
     zeros,
 )
-from harness.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.nested import tensors_in, with_tensors
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,20 @@ import torch
 from torch import Tensor, nn
 
 from harness.saliency.base import Grouping
-from harness.saliency.curvature import check_limit, check_memory
-from harness.saliency.derivatives import differentiable_attention, gradients_of, hessian_times
-from harness.saliency.evidence import (
+from harness.saliency.shared.curvature import check_limit, check_memory
+from harness.saliency.shared.derivatives import (
+    differentiable_attention,
+    gradients_of,
+    hessian_times,
+)
+from harness.saliency.shared.evidence import (
     checked,
     probing,
     wide,
     zeros,
 )
-from harness.seeds import derive
-from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.vocabulary.seeds import derive
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, prunable_weights
 
 # What becomes of negative curvature.
 NEGATIVE = ("signed", "absolute", "subtract_min")

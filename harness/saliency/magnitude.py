@@ -4,7 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
 
 NORMS = ("l1", "l2")
 

@@ -4,9 +4,9 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.saliency.activations import mean_of_maps
 from harness.saliency.base import Grouping
-from harness.tensors import Batch, Loss, Mean, Tensors
+from harness.saliency.shared.activations import mean_of_maps
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
 
 ACTIVATIONS = ("relu", "none")
 

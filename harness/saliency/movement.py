@@ -5,9 +5,9 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.saliency.evidence import checked, mean_gradients, zeros
-from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
-from harness.undisturbed import duplicate
+from harness.saliency.shared.evidence import checked, mean_gradients, zeros
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.vocabulary.undisturbed import duplicate
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,18 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency import curvature
 from harness.saliency.base import Grouping
-from harness.saliency.curvature import blocked, by_group, damped, in_pieces, restricted, unblocked
-from harness.saliency.layer_inputs import mean_over_inputs, measurable, measured
-from harness.tensors import Batch, Loss, Mean, Tensors
+from harness.saliency.shared import curvature
+from harness.saliency.shared.curvature import (
+    blocked,
+    by_group,
+    damped,
+    in_pieces,
+    restricted,
+    unblocked,
+)
+from harness.saliency.shared.layer_inputs import mean_over_inputs, measurable, measured
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
 
 
 @dataclass(frozen=True)

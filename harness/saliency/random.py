@@ -5,8 +5,8 @@ from typing import ClassVar
 import torch
 from torch import nn
 
-from harness.seeds import derive
-from harness.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.seeds import derive
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency import curvature
 from harness.saliency.base import Grouping
-from harness.saliency.curvature import by_group, damped
-from harness.saliency.layer_inputs import mean_over_inputs, measurable, measured
-from harness.selection import check_keep, top
-from harness.tensors import Batch, Counts, Loss, Mean, Tensors
+from harness.saliency.shared import curvature
+from harness.saliency.shared.curvature import by_group, damped
+from harness.saliency.shared.layer_inputs import mean_over_inputs, measurable, measured
+from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors
+from harness.vocabulary.topk import check_keep, top
 
 
 @dataclass(frozen=True)

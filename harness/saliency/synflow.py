@@ -5,11 +5,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.nested import tensors_in
-from harness.saliency.derivatives import gradients_of
-from harness.saliency.evidence import probing
-from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
-from harness.undisturbed import duplicate
+from harness.saliency.shared.derivatives import gradients_of
+from harness.saliency.shared.evidence import probing
+from harness.vocabulary.nested import tensors_in
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.vocabulary.undisturbed import duplicate
 
 BIAS = ("abs", "zero")
 

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.saliency.evidence import mean_squared_gradients, wide
-from harness.tensors import Batch, Loss, Mean, Tensors
+from harness.saliency.shared.evidence import mean_squared_gradients, wide
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
 
 
 @dataclass(frozen=True)

@@ -5,10 +5,10 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.curvature import by_group, wide
-from harness.saliency.layer_inputs import mean_over_inputs, measured
-from harness.selection import check_keep, top
-from harness.tensors import Batch, Counts, Loss, Mean, Tensors
+from harness.saliency.shared.curvature import by_group, wide
+from harness.saliency.shared.layer_inputs import mean_over_inputs, measured
+from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors
+from harness.vocabulary.topk import check_keep, top
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.saliency.evidence import check_batch_norm, mean_gradients
-from harness.tensors import Batch, Loss, Mean, Tensors
+from harness.saliency.shared.evidence import check_batch_norm, mean_gradients
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
 
 
 @dataclass(frozen=True)

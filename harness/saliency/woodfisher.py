@@ -6,11 +6,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency import curvature
 from harness.saliency.base import Grouping
-from harness.saliency.curvature import in_pieces, restricted
-from harness.saliency.evidence import checked, sample_gradients
-from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.saliency.shared import curvature
+from harness.saliency.shared.curvature import in_pieces, restricted
+from harness.saliency.shared.evidence import checked, sample_gradients
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, prunable_weights
 
 # Gradients of samples that are added at once: a product instead of many outer ones.
 TOGETHER = 16

@@ -2,7 +2,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.schedule.base import check_levels
-from harness.schedule.target import Target
+from harness.schedule.shared.target import Target
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 import math
 from dataclasses import dataclass
 
-from harness.schedule.curve import Curve
+from harness.schedule.shared.curve import Curve
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from harness.schedule.curve import Curve
+from harness.schedule.shared.curve import Curve
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@ import math
 from dataclasses import dataclass
 
 from harness.schedule.base import check_positive
-from harness.schedule.curve import Curve
+from harness.schedule.shared.curve import Curve
 
 
 @dataclass(frozen=True)

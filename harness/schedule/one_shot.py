@@ -1,7 +1,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.schedule.target import Target
+from harness.schedule.shared.target import Target
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from harness.structure.base import Units
-from harness.tensors import prunable_weights
+from harness.vocabulary.tensors import prunable_weights
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@ from typing import ClassVar
 
 from torch import nn
 
-from harness.structure.rows import Rows
+from harness.structure.shared.rows import Rows
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.command import Parser
-from harness.names import visible
-from harness.stopping import INTERRUPTED
+from harness.system.command_line import Parser
+from harness.system.names import visible
+from harness.system.signals import INTERRUPTED
 from harness.tracking.report import send, sweeps
 from harness.tracking.sync import Kept, NoServer, kept, sync
 

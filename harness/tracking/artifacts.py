@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import safetensors.numpy
 
-from harness.outcome import MASKS
+from harness.run_folder.outcome import MASKS
 from harness.tracking.base import RunInfo
 from harness.tracking.first import is_first
 

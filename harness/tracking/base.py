@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
-from harness.records import Record
-from harness.sinks import Sink
+from harness.run_folder.records import Record
+from harness.run_folder.sinks import Sink
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness.files import write_whole
+from harness.system.atomic_files import write_whole
 
 SHARED = ".tracking"  # in the sweep's folder
 

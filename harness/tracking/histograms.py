@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import safetensors.numpy
 
-from harness.outcome import MASKS, MODEL
-from harness.records import Record
+from harness.run_folder.outcome import MASKS, MODEL
+from harness.run_folder.records import Record
 
 Counts = tuple[np.ndarray, np.ndarray]  # how many in each bin, edges of the bins
 

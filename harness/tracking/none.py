@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from harness.records import Record
-from harness.sinks import Sink
+from harness.run_folder.records import Record
+from harness.run_folder.sinks import Sink
 from harness.tracking.base import RunInfo
 
 

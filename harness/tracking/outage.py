@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.redaction import redacted
+from harness.system.redaction import redacted
 
 
 def tell(what: str, error: BaseException) -> None:

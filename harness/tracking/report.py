@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.outcome import below
+from harness.run_folder.outcome import below
 from harness.tracking.sync import NoServer, check_server, server
 
 TITLE = "Pruning survey"

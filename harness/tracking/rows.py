@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from harness.records import STAGES, Record
+from harness.run_folder.records import STAGES, Record
 
 METRICS = (
     "top1",

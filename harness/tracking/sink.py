@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from harness.records import Record
+from harness.run_folder.records import Record
 from harness.tracking.artifacts import Leaving
 from harness.tracking.base import RunInfo
 from harness.tracking.first import is_first

@@ -12,8 +12,8 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from harness.files import is_stale
-from harness.redaction import refers, restored
+from harness.system.locks import is_stale
+from harness.system.redaction import refers, restored
 from harness.tracking.service import check_environment
 
 CONNECT_S = 10.0

@@ -9,9 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from harness.deletion import Mark, delete_file, owned
-from harness.records import Record
-from harness.sinks import Sink
+from harness.run_folder.records import Record
+from harness.run_folder.sinks import Sink
+from harness.system.deletion import Mark, delete_file, owned
 from harness.tracking.base import RunInfo
 from harness.tracking.none import Silent
 from harness.tracking.outage import Attempts, tell

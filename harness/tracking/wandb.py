@@ -7,10 +7,10 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from harness.files import Busy, locked
-from harness.redaction import refers
-from harness.sinks import Sink
-from harness.stopping import INTERRUPTED, Stopped
+from harness.run_folder.sinks import Sink
+from harness.system.locks import Busy, locked
+from harness.system.redaction import refers
+from harness.system.signals import INTERRUPTED, Stopped
 from harness.tracking.artifacts import KINDS, Leaving
 from harness.tracking.base import RunInfo
 from harness.tracking.first import SHARED

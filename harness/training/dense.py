@@ -10,17 +10,17 @@ import torch
 from torch import nn
 from torch.optim import Optimizer
 
-from harness.checkpoints import STEP, Checkpoints
-from harness.loaded import admitted, unnamed
-from harness.moment import START, Moment
-from harness.tensors import Tensors, copied
-from harness.training.journal import Journal
-from harness.training.setting import Curve, Hooks, LoopState, OnEpoch, Setting
-from harness.training.states import store, stored
+from harness.model_state.unsaved import OPTIMIZER
+from harness.model_state.whole_state import load_buffers, load_into, whole_state
+from harness.run_folder.checkpoints import STEP, Checkpoints
+from harness.system.loaded_sources import admitted, unnamed
+from harness.training.checkpointing import Journal
+from harness.training.context import Curve, Hooks, LoopState, OnEpoch, Setting
+from harness.training.folder_lock import turn
+from harness.training.state_files import store, stored
 from harness.training.trainer import Trainer
-from harness.training.turns import turn
-from harness.unsaved import OPTIMIZER
-from harness.whole_state import load_buffers, load_into, whole_state
+from harness.vocabulary.step_index import START, Moment
+from harness.vocabulary.tensors import Tensors, copied
 
 Forms = dict[str, tuple[tuple[int, ...], torch.dtype]]  # shape and dtype by name
 

@@ -5,9 +5,9 @@ import math
 import torch
 from torch import Tensor, nn
 
-from harness.failures import NotFinite
+from harness.system.errors import NotFinite
+from harness.training.context import Hooks, Setting
 from harness.training.evaluation import measured
-from harness.training.setting import Hooks, Setting
 
 
 def finite_loss(model: nn.Module, total: Tensor, setting: Setting, epoch: int) -> float:

@@ -8,7 +8,7 @@ from torch import nn
 from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.task.base import Task, shares
-from harness.tensors import evaluating
+from harness.vocabulary.tensors import evaluating
 
 
 @dataclass(frozen=True)

@@ -7,18 +7,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from harness.distributed.exchange import Exchange
-from harness.distributed.link import choose
-from harness.distributed.replica import no_sync
-from harness.draws import uniforms
-from harness.moment import Moment
-from harness.seeds import derive
-from harness.tensors import Batch
+from harness.distributed.ddp import no_sync
+from harness.distributed.gradient_exchange import Exchange
+from harness.model_state.whole_state import load_into, whole_state
+from harness.training.batching import Portion, batch_sizes, between, epoch_order, portions
+from harness.training.context import Curve, Hooks, LoopState, Setting
 from harness.training.epoch_end import finite_loss, settle_replicas, validation_top1
-from harness.training.order import Portion, batch_sizes, between, epoch_order, portions
-from harness.training.own import own_of, take_up_own
-from harness.training.setting import Curve, Hooks, LoopState, Setting
-from harness.whole_state import load_into, whole_state
+from harness.training.rank_state import own_of, take_up_own
+from harness.vocabulary.counter_rng import uniforms
+from harness.vocabulary.seeds import derive
+from harness.vocabulary.step_index import Moment
+from harness.vocabulary.tensors import Batch
 
 if TYPE_CHECKING:
     from harness.training.trainer import Trainer
@@ -46,7 +45,7 @@ class Loop:
         self.recipe, self.model, self.setting, self.hooks = recipe, model, setting, hooks
         if resumed:
             load_into(model, resumed["model"])
-        self.exchange = self._exchange(resumed)
+        self.exchange = Exchange(setting.ranks.options.exchange == "sparse", setting.gradient_dtype)
         self.replica = setting.ranks.wrap(model, self._rehearse, self.exchange, hooks.live)
         self.optimizer = recipe.optimizer(model.parameters())
         self.optimizer.zero_grad(set_to_none=True)  # of whatever the caller did before
@@ -74,7 +73,6 @@ class Loop:
             "scaler": self.scaler.state_dict() if self.scaler else None,
             "norm": self.norm,
             "curve": asdict(self.curve),
-            "sparse": self.exchange.sparse,
             # What differs between ranks inside an epoch; the next one begins alike on all.
             "own": self.setting.ranks.gather(own_of(self.model, self.total)) if self.step else None,
         }
@@ -141,13 +139,6 @@ class Loop:
         saver = self.hooks.saver
         if saver and self.step < steps and saver.due(self.step):
             self.save()
-
-    def _exchange(self, resumed: LoopState | None) -> Exchange:
-        ranks, dtype = self.setting.ranks, self.setting.gradient_dtype
-        if resumed:
-            # Measured again, the link might suggest another one, with other last bits.
-            return Exchange(resumed["sparse"], dtype)
-        return choose(ranks, self.model, self.hooks.live, dtype)
 
     def _take_up(self, state: LoopState) -> None:
         self.epoch, self.step, self.norm = state["epoch"], state["step"], state["norm"]

@@ -10,10 +10,10 @@ from torch.optim import Optimizer
 from harness.augmentation.base import Augmentation
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
-from harness.moment import START, Moment
+from harness.training.batching import steps_per_epoch
+from harness.training.context import ONGOING, Fit, Hooks, LoopState, Setting
 from harness.training.loop import AUTOCAST, Loop
-from harness.training.order import steps_per_epoch
-from harness.training.setting import ONGOING, Fit, Hooks, LoopState, Setting
+from harness.vocabulary.step_index import START, Moment
 
 
 @dataclass(frozen=True)

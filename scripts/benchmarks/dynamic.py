@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.figure import Figure, Seconds, Side, in_turns, ratio
 from benchmarks.watched import LOOK, MEASURING, PLAIN, PRUNING, UPDATE, Watched
 from harness.launch.compose import composed
-from harness.launch.work import build
+from harness.launch.execute import build
 
 DENSITY = 0.1
 REPEATS = 11

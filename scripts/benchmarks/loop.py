@@ -20,8 +20,8 @@ from benchmarks.task import (
     splits,
 )
 from harness.data.base import Split
-from harness.training.order import epoch_order
-from harness.training.setting import Hooks
+from harness.training.batching import epoch_order
+from harness.training.context import Hooks
 
 REPEATS, EPOCHS, QUICK_EPOCHS = 11, 20, 2
 

@@ -8,11 +8,11 @@ from torch.nn.utils import prune
 
 from benchmarks.figure import Figure, Side, in_turns, ratio
 from benchmarks.task import OPTIMIZERS, checked_difference, network, recipe, setting
-from harness.masks import MaskStore
 from harness.metrics.size import nonzero_share
-from harness.selection import top_counts, top_each
-from harness.tensors import prunable_layers, prunable_weights
-from harness.training.setting import Hooks
+from harness.pruning.masks import MaskStore
+from harness.training.context import Hooks
+from harness.vocabulary.tensors import prunable_layers, prunable_weights
+from harness.vocabulary.topk import top_counts, top_each
 
 DENSITY = 0.1
 # Short blocks in many rounds: what disturbs the machine then rarely meets one side alone.

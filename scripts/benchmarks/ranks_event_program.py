@@ -17,13 +17,13 @@ from torchvision.models import resnet50
 
 from benchmarks.ranks_jobs import answer
 from harness.allocation.global_ranking import GlobalRanking
-from harness.budget import Goal
 from harness.distributed import Ranks
-from harness.masks import MaskStore
-from harness.pruning import Pruner
-from harness.reader import Calibration
+from harness.pruning.budget import Goal
+from harness.pruning.masks import MaskStore
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
 from harness.structure.element import Element
-from harness.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, prunable_weights
 
 DENSITIES = {"first": 0.5, "later": 0.1}
 BATCH, WARM_UP = 32, 3

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import torch
 
-from harness.tensors import Tensors
 from harness.training.loop import Loop
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)

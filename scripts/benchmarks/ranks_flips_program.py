@@ -9,15 +9,15 @@ from typing import Any
 from benchmarks.ranks_flip import Flip, flipping
 from benchmarks.ranks_jobs import answer
 from benchmarks.silent import ME, Silent
-from harness.checkpoints import Checkpoints, Policy
 from harness.distributed import Options, Ranks
-from harness.distributed.stop import Stop
-from harness.environment import numerics_key
-from harness.failures import RanksDisagree
+from harness.distributed.stop_signal import Stop
+from harness.experiment.runner import Levels
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.levels import Levels
-from harness.training.journal import Journal
+from harness.launch.execute import build
+from harness.run_folder.checkpoints import Checkpoints, Policy
+from harness.run_folder.environment import numerics_key
+from harness.system.errors import RanksDisagree
+from harness.training.checkpointing import Journal
 from harness.training.loop import Loop
 
 # 4 steps an epoch: 8 of dense training, then 2 levels of 8 under masks.

@@ -3,53 +3,44 @@
 import time
 from dataclasses import replace
 from functools import partial
-from typing import Any
 
 import torch
 from torch import nn
 from torch.optim import SGD
 
-from benchmarks.figure import Side, in_turns
+from benchmarks.figure import Seconds, Side, in_turns
 from benchmarks.ranks_jobs import answer
 from benchmarks.ranks_step_program import NO_END, loop_of
 from benchmarks.task import SEED
 from harness.data.base import Split
 from harness.distributed import Options, Ranks
 from harness.learning_rate.constant import Constant
-from harness.masks import MaskStore
 from harness.models.mlp import Mlp
-from harness.selection import top_counts, top_each
-from harness.tensors import prunable_weights
+from harness.pruning.masks import MaskStore
 from harness.training.loop import Loop
-from harness.training.states import build_seeded
+from harness.training.state_files import build_seeded
 from harness.training.trainer import Trainer
+from harness.vocabulary.tensors import prunable_weights
+from harness.vocabulary.topk import top_counts, top_each
 
 SHAPE, CLASSES, BATCH = (784,), 10, 64
 # Side -> density, what is asked for as `ranks.exchange`.
 SIDES = {
     "sparse": (0.1, "sparse"),
     "dense": (0.1, "dense"),
-    "chosen": (0.1, "auto"),
     "sparse, all live": (1.0, "sparse"),
     "dense, all live": (1.0, "dense"),
-    "chosen, all live": (1.0, "auto"),
 }
 
 
 def measured(
     ranks: Ranks, sides: list[str], rounds: int, steps: int, hidden: list[int], rest_s: float
-) -> dict[str, Any]:
-    """Per side rank 0's seconds of a step, the mean of `steps` of them, in each round; and the
-    exchange that it came to."""
+) -> Seconds:
+    """Per side rank 0's seconds of a step, the mean of `steps` of them, in each round."""
     loops = {side: _loop(ranks, *SIDES[side], steps, hidden) for side in sides}
     epochs = {side: Side(partial(_rested, loop, rest_s), _epoch_of) for side, loop in loops.items()}
     seconds = in_turns(epochs, rounds)
-    return {
-        "seconds": {side: [time / steps for time in times] for side, times in seconds.items()},
-        "exchange": {
-            side: "sparse" if loop.exchange.sparse else "dense" for side, loop in loops.items()
-        },
-    }
+    return {side: [time / steps for time in times] for side, times in seconds.items()}
 
 
 def _rested(loop: Loop, rest_s: float) -> Loop:

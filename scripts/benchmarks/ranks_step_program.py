@@ -12,11 +12,11 @@ from benchmarks.task import BATCH, LEVEL, OPTIMIZERS, SEED, TASK, network, split
 from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.learning_rate.constant import Constant
-from harness.masks import MaskStore
-from harness.moment import START, Moment
+from harness.pruning.masks import MaskStore
+from harness.training.context import Hooks, Setting
 from harness.training.loop import Loop
-from harness.training.setting import Hooks, Setting
 from harness.training.trainer import Trainer
+from harness.vocabulary.step_index import START, Moment
 
 NO_END = Moment(10**6)  # whoever has the loop decides
 

@@ -10,8 +10,8 @@ from torchvision.models import resnet18, resnet50
 from benchmarks.figure import Figure, Note, Side, duration, in_turns, ratio
 from benchmarks.ranks_jobs import asked
 from harness.distributed.header import hashed
-from harness.fingerprints import fingerprint
-from harness.tensors import Tensors, everything
+from harness.model_state.fingerprints import fingerprint
+from harness.vocabulary.tensors import Tensors, everything
 
 REPEATS, QUICK_REPEATS = 21, 2
 AT_MOST_S = 0.3

@@ -14,9 +14,9 @@ from benchmarks.ranks_jobs import answer
 from benchmarks.silent import ME, Silent
 from harness.distributed import Ranks
 from harness.launch.compose import composed
-from harness.launch.work import build
-from harness.reader import Reader
-from harness.tensors import Tensors
+from harness.launch.execute import build
+from harness.pruning.reader import Reader
+from harness.vocabulary.tensors import Tensors
 
 METHODS = ("global_magnitude", "layerwise_gradient", "snip")
 

@@ -13,7 +13,7 @@ import numpy as np
 import safetensors.numpy
 
 from benchmarks.figure import Figure, Side, duration, in_turns, spread
-from harness.records import Record, to_line
+from harness.run_folder.records import Record, to_line
 
 CHECKOUT = Path(__file__).parents[2]
 METHODS = ("Global Gradient", "Global Magnitude", "Layerwise Gradient", "Random", "SNIP", "Taylor")

@@ -18,15 +18,15 @@ from benchmarks.memory import extra_megabytes
 from benchmarks.resnet20 import resnet20
 from benchmarks.task import splits
 from harness.allocation.global_ranking import GlobalRanking
-from harness.budget import Goal
-from harness.launch.build import named
+from harness.launch.instantiate import named
 from harness.launch.paths import CONF
 from harness.models.lenet_5 import LeNet5
 from harness.models.mlp import Mlp
-from harness.prunable import store_for
-from harness.pruning import Pruner
-from harness.reader import Calibration
-from harness.tensors import Batch, mean_alone
+from harness.pruning.budget import Goal
+from harness.pruning.prunable import store_for
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
+from harness.vocabulary.tensors import Batch, mean_alone
 
 DENSITY, BATCH, STEPS, REPEATS = 0.1, 128, 20, 3
 

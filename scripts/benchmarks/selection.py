@@ -10,8 +10,8 @@ from torchvision.models import resnet50
 
 from benchmarks.figure import Figure, Side, in_turns, ratio, spread
 from benchmarks.memory import extra_megabytes
-from harness.selection import top_counts, top_each
-from harness.tensors import Tensors, prunable_layers
+from harness.vocabulary.tensors import Tensors, prunable_layers
+from harness.vocabulary.topk import top_counts, top_each
 
 DENSITY, REPEATS = 0.1, 9
 TARGET = {"cpu": 0.6, "cuda": 1.2}

@@ -1,6 +1,6 @@
 """Who runs that nobody follows."""
 
-from harness.records import Identity, Record
+from harness.run_folder.records import Identity, Record
 
 ME = Identity("run", "setting", "method", "label", "model", "data")
 

@@ -4,11 +4,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
+from harness.launch.backends.base import attempt_line
 from harness.launch.compose import composed
-from harness.launch.data import readable, with_data
-from harness.launch.engine import attempt_line
-from harness.launch.planned import planned
-from harness.launch.point import Point
+from harness.launch.digests.data import readable, with_data
+from harness.launch.run_spec import Point
+from harness.launch.sweeps.planned_run import planned
 from harness.launch.variables import plain
 from harness.training.trainer import Trainer
 

@@ -12,10 +12,10 @@ from harness.distributed import Ranks
 from harness.learning_rate.constant import Constant
 from harness.models.lenet_300_100 import LeNet300100
 from harness.task.classification import Classification
-from harness.tensors import Tensors
-from harness.training.setting import Setting
-from harness.training.states import build_seeded
+from harness.training.context import Setting
+from harness.training.state_files import build_seeded
 from harness.training.trainer import Trainer
+from harness.vocabulary.tensors import Tensors
 
 BATCH, SEED, LEVEL = 128, 0, 0
 TOLERANCE = 1e-4

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from harness.delivery import Delivery, deliver
 from harness.models.lenet_300_100 import LeNet300100
-from harness.records import Record
+from harness.run_folder.export import Delivery, deliver
+from harness.run_folder.records import Record
 from harness.tracking.base import RunInfo, Tracking
 from harness.tracking.none import NoTracking
 from harness.tracking.wandb import Wandb

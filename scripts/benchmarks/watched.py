@@ -14,15 +14,15 @@ from torch.optim import Optimizer
 
 from benchmarks.silent import ME, Silent
 from benchmarks.task import RANKS
-from harness.density import Scope
-from harness.experiment import Experiment
-from harness.levels import Levels
+from harness.experiment.experiment import Experiment
+from harness.experiment.runner import Levels
+from harness.experiment.workload import Subject
 from harness.metrics.macs import Macs
-from harness.moment import START, Moment
-from harness.subject import Subject
-from harness.tensors import Tensors
-from harness.training.setting import Fit, Hooks, LoopState, Setting
+from harness.pruning.density import Scope
+from harness.training.context import Fit, Hooks, LoopState, Setting
 from harness.training.trainer import Trainer
+from harness.vocabulary.step_index import START, Moment
+from harness.vocabulary.tensors import Tensors
 
 # The optimizer's step; one that looks at dense gradients too; an exchange of weights; a pruning,
 # without the step after it and without the measurements of its record; these.

@@ -10,7 +10,7 @@ from harness.report.claims.differences import COLUMNS as DIFFERENCES
 from harness.report.claims.differences import differences, trained_longer
 from harness.report.claims.treatments import treated
 from harness.report.claims.verdict import UNTESTED, Effect, judge
-from harness.report.survey import Survey
+from harness.report.read.survey import Survey
 
 COLUMNS = [
     *("key", "claim", "source", "published", "fails", "verdict", "effect_points", "low", "high"),

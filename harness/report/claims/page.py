@@ -11,7 +11,7 @@ import pandas as pd
 from harness.report.claims.check import check
 from harness.report.claims.verdict import UNTESTED, VERDICTS
 from harness.report.listing import show, to_csv
-from harness.report.survey import Survey
+from harness.report.read.survey import Survey
 
 _TEMPLATE = Path(__file__).with_name("claims.html")
 _STYLE = Path(__file__).parents[1] / "page" / "style.css"

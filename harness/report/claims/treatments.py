@@ -6,11 +6,11 @@ from typing import Any
 
 import pandas as pd
 
-from harness.redaction import refers
-from harness.report import collapse
-from harness.report.folders import Facts, inside, science
-from harness.report.results import LINE
-from harness.report.survey import Survey
+from harness.report.read import collapse
+from harness.report.read.folders import Facts, inside, science
+from harness.report.read.results import LINE
+from harness.report.read.survey import Survey
+from harness.system.redaction import refers
 
 GROUPS = [
     *("saliency", "structure", "allocation", "when", "finetune", "control", "schedule"),

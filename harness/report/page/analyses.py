@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report.lines import Look, each, looks
+from harness.report.figures.lines import Look, each, looks
 from harness.report.page.charts import Spec, layers, number
 from harness.report.page.html import Cell, Row, table
-from harness.report.sensitivity import analyses, caption, wide
-from harness.report.sensitivity import number as shown
-from harness.report.summary import spread
+from harness.report.read.layer_curves import analyses, caption, wide
+from harness.report.read.layer_curves import number as shown
+from harness.report.significance.summary import spread
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from harness.report.lines import ACCURACY, CHANGE, DENSE_COLOUR, Axis, Look, span, ticks
+from harness.report.figures.lines import ACCURACY, CHANGE, DENSE_COLOUR, Axis, Look, span, ticks
 
 Spec = dict[str, Any]
 

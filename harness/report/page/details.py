@@ -9,9 +9,9 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.folders import Facts, environment, inside, science
-from harness.report.lines import each
+from harness.report.figures.lines import each
 from harness.report.page.charts import number
+from harness.report.read.folders import Facts, environment, inside, science
 
 
 def details(runs: Path, out: Path, folders: Iterable[str]) -> Facts:

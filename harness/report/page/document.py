@@ -10,14 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.curves import curves
-from harness.report.lines import looks
+from harness.report.figures.curves import curves
+from harness.report.figures.lines import looks
 from harness.report.page import numbers
 from harness.report.page.analyses import Analysis, analyses_of
 from harness.report.page.details import details
 from harness.report.page.legend import legend
 from harness.report.page.part import CAPTIONS, Part, average_ranks
-from harness.report.survey import Survey, of_place
+from harness.report.read.survey import Survey, of_place
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("charts.js", "tables.js", "page.js")

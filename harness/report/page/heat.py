@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from harness.report.lines import each
+from harness.report.figures.lines import each
 from harness.report.page.html import Cell, Row, details, table
-from harness.report.summary import times
-from harness.report.survey import Section
+from harness.report.read.survey import Section
+from harness.report.significance.summary import times
 
 _OVERLAP = (
     "Intersection over union of the masks of two methods, mean over seeds; of independent random "

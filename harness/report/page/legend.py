@@ -2,7 +2,7 @@
 
 from html import escape
 
-from harness.report.lines import Look
+from harness.report.figures.lines import Look
 
 
 def legend(

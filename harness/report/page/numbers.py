@@ -6,15 +6,17 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report import collapse, cost, lint, paired
-from harness.report.collapse import percent
-from harness.report.lines import AXES, each
+from harness.report.figures.lines import AXES, each
 from harness.report.page.charts import number
 from harness.report.page.html import Cell, Row, table
 from harness.report.page.points import published_text
-from harness.report.pareto import front
-from harness.report.summary import cell, points, times
-from harness.report.survey import Section, Survey
+from harness.report.protocol import lint
+from harness.report.read import collapse, cost
+from harness.report.read.collapse import percent
+from harness.report.read.survey import Section, Survey
+from harness.report.significance import paired
+from harness.report.significance.pareto import front
+from harness.report.significance.summary import cell, points, times
 from harness.report.tables import dense_lines, matrix
 
 __all__ = ["dense_lines", "protocol", "tables"]

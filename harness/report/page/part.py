@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.lines import AXES, Look, looks, measured, reached
+from harness.report.figures.lines import AXES, Look, looks, measured, reached
 from harness.report.page import charts, heat, numbers
 from harness.report.page.charts import Spec
 from harness.report.page.details import run_rows
 from harness.report.page.legend import legend
 from harness.report.page.points import rows
-from harness.report.survey import Ranks, Section
+from harness.report.read.survey import Ranks, Section
 
 CAPTIONS = {
     **{

@@ -4,11 +4,11 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.lines import Axis, each, measured
+from harness.report.figures.lines import Axis, each, measured
 from harness.report.page.charts import number
-from harness.report.pareto import front
-from harness.report.summary import cell, points, times
-from harness.report.survey import Section
+from harness.report.read.survey import Section
+from harness.report.significance.pareto import front
+from harness.report.significance.summary import cell, points, times
 
 Rows = list[dict[str, Any]]
 

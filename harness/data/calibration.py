@@ -1,0 +1,86 @@
+"""Which training samples a saliency may look at: a fixed, seeded, class-balanced set."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from harness.data.base import Split
+from harness.vocabulary.apportion import apportion
+from harness.vocabulary.seeds import derive
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The same samples at every level and on any number of ranks, drawn with the run's seed.
+
+    samples: how many in all. per_class: or how many of each class; then samples must be null.
+    balanced: `samples` are shared equally between the classes, as far as each has so many;
+    otherwise they are drawn from all. Labels that are not one class per sample are not balanced.
+    Samples none of whose labels counts for the task are never drawn.
+
+    Raises:
+        ValueError: a number is below 1, or not exactly one of the two is given.
+    """
+
+    samples: int | None = 512
+    per_class: int | None = None
+    balanced: bool = True
+
+    def __post_init__(self) -> None:
+        if (self.samples is None) == (self.per_class is None):
+            raise ValueError(
+                f"one of samples and per_class must be given, got samples={self.samples} and "
+                f"per_class={self.per_class}; set the other to null"
+            )
+        for key in ("samples", "per_class"):
+            value = getattr(self, key)
+            if value is not None and (type(value) is not int or value < 1):
+                raise ValueError(
+                    f"{key} must be a whole number of at least 1, got {value!r}: an "
+                    "empty calibration set has no gradients"
+                )
+        if not isinstance(self.balanced, bool):
+            raise ValueError(f"balanced must be true or false, got {self.balanced!r}")
+
+    def of(self, split: Split, classes: int, seed: int, shares: Tensor | None = None) -> Tensor:
+        """Indices into the split, in a seeded order in which classes are mixed.
+
+        shares: how much of each sample counts, on the CPU; None: all of each.
+
+        Raises:
+            ValueError: the split has too few samples.
+        """
+        stream = torch.Generator().manual_seed(derive(seed, "calibration"))
+        order = torch.randperm(len(split), generator=stream)
+        if shares is not None:
+            order = order[shares[order] > 0]
+        if self.samples is not None and self.samples > len(order):
+            labelled = "" if len(order) == len(split) else " with a label that counts"
+            raise ValueError(
+                f"calibration.samples={self.samples}, but there are only {len(order)} training "
+                f"samples{labelled}; ask for at most as many"
+            )
+        if split.labels.dim() > 1 and self.per_class is not None:
+            raise ValueError("calibration.per_class needs one class per sample; use samples")
+        if self.per_class is None and (not self.balanced or split.labels.dim() > 1):
+            return order[: self.samples]
+        labels = split.labels.cpu()[order]
+        there = {str(one): int((labels == one).sum()) for one in range(classes)}
+        quota = self._quota(there)
+        chosen = torch.zeros(len(order), dtype=torch.bool)
+        for one, count in quota.items():
+            chosen[(labels == int(one)).nonzero().flatten()[:count]] = True
+        return order[chosen]
+
+    def _quota(self, there: dict[str, int]) -> dict[str, int]:
+        if self.samples is not None:
+            return apportion(self.samples, dict.fromkeys(there, 1), there)
+        assert self.per_class is not None
+        few = min(there, key=lambda one: there[one])
+        if there[few] < self.per_class:
+            raise ValueError(
+                f"calibration.per_class={self.per_class}, but class {few} has only {there[few]} "
+                "training samples; ask for at most as many"
+            )
+        return dict.fromkeys(there, self.per_class)

@@ -1,0 +1,162 @@
+"""How gradients cross the wire: whole or live entries only, in their own dtype or rounded."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed import GradBucket  # type: ignore[attr-defined]
+from torch.nn.parallel import DistributedDataParallel
+
+from harness.vocabulary.tensors import Tensors
+
+Live = Callable[[], Tensors]  # parameter name -> mask in force, True is live; no mask: all live
+Reduced = torch.futures.Future[torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """How gradients cross the wire.
+
+    sparse: only those of live weights do; all others are 0 afterwards.
+    dtype: they are rounded to it before the sum; None leaves them their own.
+    """
+
+    sparse: bool = False
+    dtype: torch.dtype | None = None
+
+
+DENSE = Exchange()
+
+
+def install(replica: DistributedDataParallel, exchange: Exchange, live: Live | None = None) -> None:
+    """From now on the replica's backward averages gradients by this exchange.
+
+    `live` is asked at every step, so masks may be replaced between steps, but not written to;
+    they must be equal on all ranks. It must not hold the replica: DDP keeps it where the garbage
+    collector does not look, and the replica would never die.
+
+    Raises:
+        ValueError: a mask is of no parameter of the model, or not of its shape.
+    """
+    if exchange == DENSE:
+        return  # DDP's own path
+    masks = live if exchange.sparse and live else dict[str, Tensor]
+    _check(masks(), dict(replica.module.named_parameters()))
+    replica.register_comm_hook(_Buckets(replica, exchange.dtype, masks), _average)
+
+
+class Packing:
+    """One bucket on its way: `pack` what the wire gets, sum that in place, `unpack` it.
+
+    live: where the bucket's live entries lie, ascending; None: everywhere.
+    The memory is kept for all steps.
+    """
+
+    def __init__(self, buffer: Tensor, live: Tensor | None, dtype: torch.dtype | None, ranks: int):
+        # int64, because index_copy_ takes nothing else; int32 gathers no faster.
+        self._live = live
+        self._share = 1 / ranks
+        self._values = buffer.new_empty(0 if live is None else live.numel())
+        size = buffer.numel() if live is None else live.numel()
+        rounded = dtype not in (None, buffer.dtype)
+        self._wire = buffer.new_empty(size, dtype=dtype) if rounded else None
+
+    def pack(self, buffer: Tensor) -> Tensor:
+        """This rank's share of the mean. The bucket is consumed: pruned entries are 0 now."""
+        values = buffer
+        if self._live is not None:
+            values = torch.index_select(buffer, 0, self._live, out=self._values)
+            # Before the sum starts: on CUDA `unpack` runs on a stream that waits for the sum only.
+            buffer.zero_()
+        # Divided before the sum, and by multiplication, as DDP does.
+        values.mul_(self._share)
+        return values if self._wire is None else self._wire.copy_(values)
+
+    def unpack(self, buffer: Tensor) -> Tensor:
+        """The bucket, with the summed values of `pack` in their places."""
+        values = buffer if self._live is None else self._values
+        if self._wire is not None:
+            values.copy_(self._wire)
+        return buffer if self._live is None else buffer.index_copy_(0, self._live, values)
+
+
+class _Known(NamedTuple):
+    key: list[tuple[int, int]]  # per parameter: id, id of its mask
+    masks: list[Tensor | None]  # held, so that their ids are not given to others
+    packing: Packing
+
+
+class _Buckets:
+    """The packing of every bucket; made again when parameters move or a mask is replaced."""
+
+    def __init__(self, replica: DistributedDataParallel, dtype: torch.dtype | None, live: Live):
+        self.group: dist.ProcessGroup = replica.process_group
+        self._names = {id(p): name for name, p in replica.module.named_parameters()}
+        self._dtype, self._live = dtype, live
+        self._known: dict[int, _Known] = {}
+
+    def packing(self, bucket: GradBucket) -> Packing:
+        masks, parameters = self._live(), bucket.parameters()
+        mine = [masks.get(self._names[id(p)]) for p in parameters]
+        # Not the masks' values: a bit flipped on one rank must not change how much it sends,
+        # which gloo answers by an abort; the ranks' next comparison of masks names it.
+        key = [(id(p), id(m)) for p, m in zip(parameters, mine, strict=True)]
+        known = self._known.get(bucket.index())
+        if known is None or known.key != key:
+            entries = _live_entries(parameters, mine)
+            packing = Packing(bucket.buffer(), entries, self._dtype, self.group.size())
+            known = self._known[bucket.index()] = _Known(key, mine, packing)
+        return known.packing
+
+
+# torch asks for the name "bucket" and for these annotations.
+def _average(buckets: _Buckets, bucket: GradBucket) -> Reduced:
+    packing, buffer = buckets.packing(bucket), bucket.buffer()
+    packed = packing.pack(buffer)
+    if not packed.numel():
+        return _done(buffer)  # Nothing is live, on any rank: there is nothing to say.
+
+    def unpack(sent: torch.futures.Future[list[Tensor]]) -> Tensor:
+        sent.value()  # raises what went wrong on the way
+        return packing.unpack(buffer)
+
+    work = dist.all_reduce(packed, group=buckets.group, async_op=True)
+    return work.get_future().then(unpack)
+
+
+def _done(buffer: Tensor) -> Reduced:
+    done: Reduced = torch.futures.Future(devices=[buffer.device] if buffer.is_cuda else [])
+    done.set_result(buffer)
+    return done
+
+
+def _live_entries(parameters: Sequence[Tensor], masks: Sequence[Tensor | None]) -> Tensor | None:
+    """Indices of live entries in the parameters' bucket, ascending; None if all are live."""
+    if all(mask is None for mask in masks):
+        return None
+    flat = torch.cat([_laid_out(p, m) for p, m in zip(parameters, masks, strict=True)])
+    return None if flat.all() else flat.nonzero().squeeze(1)
+
+
+def _laid_out(parameter: Tensor, mask: Tensor | None) -> Tensor:
+    """A flat mask in the order of a bucket: as the parameter lies in memory."""
+    if mask is None:
+        return torch.ones(parameter.numel(), dtype=torch.bool, device=parameter.device)
+    # The parameter may be channels_last, and its mask not.
+    alike = torch.empty_like(parameter, dtype=torch.bool)
+    if alike.stride() != parameter.stride():
+        return mask.to(parameter.device).flatten()  # it has gaps, and DDP lays it out by index
+    return alike.copy_(mask).as_strided((alike.numel(),), (1,))
+
+
+def _check(masks: Tensors, parameters: dict[str, nn.Parameter]) -> None:
+    for name, mask in masks.items():
+        if name not in parameters or parameters[name].shape != mask.shape:
+            there = f"of shape {tuple(parameters[name].shape)}" if name in parameters else "unknown"
+            raise ValueError(
+                f"{name}: a mask of shape {tuple(mask.shape)} must be of a parameter of that name "
+                f"and shape, and that is {there}; are these the masks of another model?"
+            )

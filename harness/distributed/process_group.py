@@ -1,0 +1,150 @@
+"""Joining the group that a launcher started, and leaving it."""
+
+import gc
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import cast
+
+import torch
+import torch.distributed as dist
+from torch.distributed.distributed_c10d import Store
+
+from harness.distributed.announced import announcing
+from harness.distributed.options import Options
+from harness.distributed.ranks import Ranks
+from harness.distributed.rendezvous import meet, place_of_environment
+from harness.distributed.watchdog import Watchdog
+from harness.system.errors import WrongEnvironment
+
+NEEDED = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+MEET_S = 60.0  # at the least: ranks that start together may be so far apart
+# A collective names nobody when its time is up, so the watchdog must come before it.
+COLLECTIVE_S = 1800.0
+
+
+@contextmanager
+def ranks_of_environment(
+    device: str = "auto",
+    options: Options = Options(),  # noqa: B008 (frozen)
+) -> Iterator[Ranks]:
+    """The group that torchrun started, or a group of one; leaves it properly on the way out.
+
+    Rank and device come from RANK, WORLD_SIZE and LOCAL_RANK. nccl on CUDA, gloo on the CPU.
+
+    Raises:
+        ValueError: the device is unknown or not there, or the variables are incomplete or wrong.
+        RankLost: another rank did not come, or its end is the cause of an error inside.
+    """
+    check_environment()
+    chosen = _device(device)
+    backend = _backend(options.backend, chosen)
+    if "RANK" not in os.environ:
+        yield Ranks(device=chosen, options=options)
+        return
+    place, store, names = meet(place_of_environment(), max(options.timeout_s, MEET_S))
+    watch = Watchdog(place, names, options.timeout_s)
+    with watch.running():
+        try:
+            with watch.explaining():
+                groups = _joined(backend, store, place.rank, place.count, options)
+                ranks = Ranks(place.rank, place.count, chosen, options, *groups, watch)
+                with announcing(ranks):
+                    yield ranks
+                ranks.wait()
+                watch.leave()
+        finally:
+            _left()
+
+
+def _joined(
+    backend: str, store: Store, rank: int, count: int, options: Options
+) -> tuple[dist.ProcessGroup, dist.ProcessGroup]:
+    """Makes the group of `backend` torch's default; two of gloo, for control and aside."""
+    limit = timedelta(seconds=max(COLLECTIVE_S, 3 * options.timeout_s))
+    store.set_timeout(limit)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=limit)
+    control, aside = (dist.new_group(backend="gloo", timeout=limit) for _ in range(2))
+    return cast(dist.ProcessGroup, control), cast(dist.ProcessGroup, aside)
+
+
+def _left() -> None:
+    gc.collect()  # DDP wrappers must die before the group that they talk through.
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def is_main_process() -> bool:
+    """Whether this process is rank 0 or alone, also outside a group."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def check_environment() -> None:
+    """
+    Raises:
+        WrongEnvironment: the launcher's variables are incomplete or contradict each other.
+    """
+    given = [key for key in ("RANK", "WORLD_SIZE") if key in os.environ]
+    if not given:
+        return
+    missing = [key for key in NEEDED if not os.environ.get(key)]
+    if missing:
+        raise WrongEnvironment(
+            f"{' and '.join(given)} set, but {', '.join(missing)} missing or empty; start with "
+            f"torchrun, or unset {' and '.join(given)} to run in one process"
+        )
+    rank, count = (_number(key) for key in ("RANK", "WORLD_SIZE"))
+    if rank >= count:
+        raise WrongEnvironment(
+            f"RANK={rank} must be below WORLD_SIZE={count}: give the processes RANK 0, 1, ... "
+            f"{max(count - 1, 0)}, or start with torchrun"
+        )
+    if not 0 < _number("MASTER_PORT") < 2**16:
+        raise WrongEnvironment(
+            f"MASTER_PORT={os.environ['MASTER_PORT']} must be from 1 to 65535, free on rank 0's "
+            "host and the same for all ranks"
+        )
+
+
+def _number(key: str) -> int:
+    text = os.environ[key]
+    if not text.isdecimal():
+        raise WrongEnvironment(
+            f"{key} must be a whole number >= 0, got {text!r}; start with torchrun, which sets it"
+        )
+    return int(text)
+
+
+def _backend(asked: str, device: torch.device) -> str:
+    if asked == "nccl" and device.type != "cuda":
+        raise ValueError(
+            "ranks.backend=nccl needs CUDA, and this run is on the CPU; use auto or gloo"
+        )
+    return ("nccl" if device.type == "cuda" else "gloo") if asked == "auto" else asked
+
+
+def _device(asked: str) -> torch.device:
+    if asked not in ("auto", "cpu", "cuda"):
+        raise ValueError(f"device must be auto, cpu or cuda, got {asked!r}")
+    if asked == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device=cuda, but torch finds no CUDA device; use device=cpu or auto")
+    if asked == "cpu" or not torch.cuda.is_available():
+        return torch.device("cpu")
+    return _cuda_device()
+
+
+def _cuda_device() -> torch.device:
+    if "RANK" in os.environ and "LOCAL_RANK" not in os.environ:
+        raise WrongEnvironment(
+            "RANK is set but LOCAL_RANK is not: ranks of one host would share a device; start "
+            "with torchrun, or set LOCAL_RANK (0, 1, ... on every host)"
+        )
+    local = _number("LOCAL_RANK") if "LOCAL_RANK" in os.environ else 0
+    if local >= torch.cuda.device_count():
+        raise WrongEnvironment(
+            f"LOCAL_RANK is {local}, but this host has {torch.cuda.device_count()} CUDA devices; "
+            "start at most one rank per device, or use device=cpu"
+        )
+    torch.cuda.set_device(local)
+    return torch.device("cuda", local)

@@ -1,0 +1,120 @@
+"""Who follows a run: its files, its tracker, its progress on the terminal."""
+
+import json
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from harness.run_folder import records
+from harness.run_folder.console import Progress
+from harness.run_folder.progress_file import PositionFile
+from harness.run_folder.records import Record, no_weight_left
+from harness.run_folder.sinks import Sink
+from harness.system.atomic_files import write_whole, writing
+
+
+class Files:
+    """records.jsonl, and beside it timings.jsonl with all that a clock decides."""
+
+    def __init__(self, folder: Path, world_size: int):
+        self.folder, self.world_size = folder, world_size
+        self.since = time.perf_counter()
+
+    def log(self, record: Record) -> None:
+        """
+        Raises:
+            CannotWrite: the disk is full or gone.
+        """
+        path = self.folder / "records.jsonl"
+        with writing(path):
+            records.append(path, record)
+        now = time.perf_counter()
+        seconds, self.since = now - self.since, now
+        self.note(level=record.level, stage=record.stage, seconds=round(seconds, 4))
+
+    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
+        """The level's record has them all."""
+
+    def note(self, **facts: Any) -> None:
+        """A line of timings.jsonl, with the time and the number of ranks."""
+        line = {**facts, "at_unix_s": round(time.time(), 3), "world_size": self.world_size}
+        path = self.folder / "timings.jsonl"
+        with writing(path):
+            # A kill may have cut off the line before.
+            there = path.read_bytes() if path.exists() else b""
+            whole = there[: there.rfind(b"\n") + 1]
+            write_whole(path, whole + f"{json.dumps(line)}\n".encode())
+
+
+class Watchers:
+    """All that follow a run, as one; on ranks above 0 nobody does.
+
+    files, position: rank 0's. sinks: where else its records go. last: the newest record, also if
+    an earlier start of the run made it.
+    """
+
+    def __init__(
+        self,
+        progress: Progress,
+        files: Files | None = None,
+        position: PositionFile | None = None,
+        sinks: Sequence[Sink] = (),
+        last: Record | None = None,
+    ):
+        self.progress, self.files, self.position = progress, files, position
+        self.sinks: list[Sink] = [*([files] if files else []), *sinks]
+        self.last = last
+
+    def begin(self, levels: int, epochs: int) -> None:
+        self.progress.start(levels, epochs)
+        if self.position:
+            self.position.begin(levels, epochs)
+
+    def log(self, record: Record) -> None:
+        self.last = record
+        for sink in self.sinks:
+            sink.log(record)
+        self.progress.log(record)
+        final = record.stage == "pruned" and not record.on_the_way
+        warning = collapse(record) if final else ""
+        if warning:
+            print(f"warning: {warning}", file=sys.stderr)
+
+    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        self._show(level, epoch, epochs, loss, accuracy)
+        if self.position:
+            self.position.epoch(level, epoch, epochs, accuracy)
+
+    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
+        for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True), start=1):
+            self._show(level, epoch, len(losses), loss, accuracy)
+        if self.position:
+            self.position.found(len(losses))
+
+    def note(self, **facts: object) -> None:
+        if self.files:
+            self.files.note(**facts)
+            # What was measured in between is no part of the next record's seconds.
+            self.files.since = time.perf_counter()
+
+    def _show(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        for sink in self.sinks:
+            sink.epoch(level, epoch, loss, accuracy)
+        self.progress.epoch(level, epoch, epochs, loss, accuracy)
+
+
+def collapse(record: Record) -> str:
+    """What pruning cut through, in words: empty layers, or no path from input to output; else "".
+
+    Dead units alone are no collapse: high compressions leave some in every method.
+    """
+    if not record.empty_layers and record.effective_density != 0:
+        return ""
+    what = no_weight_left(record.empty_layers) if record.empty_layers else "no path is left"
+    said = f"{record.label} seed {record.seed}  level {record.level}: {what}; "
+    said += f"{100 * record.density_of_weights:.3g} % of the weights are kept"
+    if record.effective_density is None:
+        return said
+    return f"{said}, {100 * record.effective_density:.3g} % still connect input and output"

@@ -1,0 +1,123 @@
+"""A sensitivity analysis of its own: a network at level 0, and its curves in a folder."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields, replace
+from typing import Any, ClassVar
+
+import torch
+
+from harness.allocation.uniform import Uniform
+from harness.distributed import Ranks
+from harness.experiment.experiment import Experiment
+from harness.experiment.layer_curves import Curves, check_grid, curves_of
+from harness.experiment.run import Run
+from harness.experiment.runner import Levels
+from harness.model_state.whole_state import load_into
+from harness.run_folder.console import Progress
+from harness.run_folder.curve_records import FILE, Sensitivity, analysed, to_lines
+from harness.run_folder.identity import run_hash, setting_hash
+from harness.run_folder.outcome import Outcome
+from harness.schedule.one_shot import OneShot
+from harness.schedule.shared.steps import Steps
+from harness.system.atomic_files import write_whole
+from harness.training.checkpointing import Journal
+from harness.training.context import Curve
+from harness.vocabulary.seeds import derive
+
+
+@dataclass(frozen=True)
+class Analysis(Run):
+    """Locked, skipped and redone as a run is; it starts from the same dense training.
+
+    grid: densities to which each layer is pruned; saliency, structure: how conf/ names them.
+
+    Raises:
+        ValueError: grid is no list of densities in (0, 1].
+    """
+
+    RESULTS: ClassVar[tuple[str, ...]] = (FILE,)
+
+    grid: tuple[float, ...] = ()
+    saliency: str = ""
+    structure: str = ""
+
+    @classmethod
+    def of(cls, run: Run, grid: Any, saliency: str, structure: str) -> "Analysis":
+        """The analysis of the network that this run starts from; `code` is still the run's."""
+        check_grid(grid)
+        science = analysed(run.science, grid)
+        parts = [saliency, structure] + (["at init"] if science["when"] == "init" else [])
+        identity = replace(
+            run.identity,
+            run=run_hash(science)[:12],
+            setting=setting_hash(science),
+            method="-".join(parts).replace(" ", "_"),
+            label=" / ".join(parts),
+        )
+        # All other folders there have two hex digits for a name.
+        home = run.folder.parents[1] / "sensitivity"
+        folder = home / f"{run.folder.name.rpartition('-')[0]}-{identity.run}"
+        written = analysed(run.written, run.config["sensitivity"]["grid"])
+        mine = {"folder": folder, "science": science, "written": written, "identity": identity}
+        same = {field.name: getattr(run, field.name) for field in fields(run)}
+        return cls(**{**same, **mine}, grid=tuple(grid), saliency=saliency, structure=structure)
+
+    def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
+        """As of Run."""
+        # A target that the run could not reach must not stop what asks for none.
+        changes: dict[str, Any] = {
+            "schedule": OneShot(final=1.0),
+            "allocation": Uniform(),
+            "when": "trained" if experiment.starts_trained else "init",
+            "steps": Steps(),
+            **dict.fromkeys(("dynamics", "penalty", "recalibration", "distillation")),
+        }
+        alone = replace(experiment, **changes)
+        return super().execute(alone, ranks)
+
+    def _go(self, levels: Levels, journal: Journal) -> Outcome:
+        ranks, files = journal.ranks, journal.files(self.folder)
+        with self._status(ranks, files) as again:
+            ranks.on_main(lambda: self._begin(files, ranks, again))
+            self._train(levels)
+            # For a part that draws from the global streams: as before the first pruning.
+            torch.manual_seed(derive(levels.what.seed, "prune", 1))
+            curves = curves_of(levels, self.grid)
+            found = to_lines(self._records(levels, curves))
+            ranks.on_main(lambda: write_whole(self.folder / FILE, found))
+        return Outcome("finished", str(self.folder))
+
+    def _train(self, levels: Levels) -> None:
+        """Brings the network to where the run would first prune it."""
+        if not levels.what.starts_trained:
+            return
+        epochs = levels.what.training.epochs
+        with Progress(self.progress if levels.ranks.is_main else "none") as progress:
+            progress.start(0, 0 if levels.dense.has(levels.dense.end) else epochs)
+
+            def on_epoch(done: int, curve: Curve) -> None:
+                progress.epoch(0, done, epochs, curve.losses[-1], curve.top1[-1])
+
+            load_into(levels.network, levels.dense.at(levels.dense.end, on_epoch))
+
+    def _records(self, levels: Levels, curves: Curves) -> Iterator[Sensitivity]:
+        named = {each.name for each in fields(Sensitivity)}
+        who = {key: value for key, value in vars(self.identity).items() if key in named}
+        for layer, points in curves.items():
+            # Density 1: the network as it is.
+            dense = points[0].measured
+            for point in points:
+                yield Sensitivity(
+                    **who,
+                    saliency=self.saliency,
+                    structure=self.structure,
+                    seed=levels.what.seed,
+                    layer=layer,
+                    density=point.density,
+                    kept=point.kept,
+                    units=points[0].kept,
+                    top1=point.measured.top1,
+                    loss=point.measured.loss,
+                    dense_top1=dense.top1,
+                    dense_loss=dense.loss,
+                )

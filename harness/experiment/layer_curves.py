@@ -1,0 +1,124 @@
+"""Each layer pruned alone to a grid of densities, and what that costs on validation data."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from harness.allocation.base import Facts
+from harness.pruning.masks import MaskStore
+from harness.training.evaluation import Measured
+from harness.vocabulary.tensors import Tensors, prunable_weights
+from harness.vocabulary.topk import top
+
+if TYPE_CHECKING:
+    from harness.experiment.runner import Levels
+
+
+@dataclass(frozen=True)
+class Point:
+    """The network with one layer pruned alone."""
+
+    density: float  # asked, of the layer's units
+    kept: int  # units of the layer
+    measured: Measured
+
+
+Curves = dict[str, tuple[Point, ...]]  # prunable weight -> by falling density from 1
+
+
+def check_grid(grid: Iterable[float]) -> None:
+    """
+    Raises:
+        ValueError: no densities, or one that is not in (0, 1].
+    """
+    values = list(grid) if isinstance(grid, list | tuple) else []
+    wrong = [v for v in values if type(v) not in (int, float) or not 0 < v <= 1]
+    if not values or wrong:
+        raise ValueError(
+            f"sensitivity.grid must be a list of densities in (0, 1], got "
+            f"{wrong[0] if wrong else grid!r}; write sensitivity.grid=[0.5,0.2,0.1]"
+        )
+
+
+def measure_curves(
+    network: nn.Module,
+    scores: Tensors,
+    expand: Callable[[Tensors], Tensors],
+    grid: Iterable[float],
+    evaluate: Callable[[], Measured],
+) -> Curves:
+    """For each layer and density: what `evaluate` finds while that layer alone is pruned.
+
+    round(density * units) of the layer's units stay, those of the highest scores; of equal
+    scores the first. If fewer are alive nothing is pruned. Density 1, the network as it is, is
+    always the first point. BatchNorm keeps its statistics: nothing adapts to the pruning.
+    The network comes back bit for bit, also after an error in `evaluate`.
+
+    scores: one per unit by weight, pruned units -inf. expand: masks of units by weight -> masks
+    of all parameters that go with them. `evaluate` is called once per count of units kept, as
+    often on every rank if scores are equal there.
+    """
+    densities, whole = sorted({1.0, *grid}, reverse=True), evaluate()
+
+    def points(name: str, score: Tensor) -> Iterator[Point]:
+        alive = int((score != -torch.inf).count_nonzero())
+        found = {alive: whole}
+        for density in densities:
+            keep = min(round(density * score.numel()), alive)
+            if keep not in found:
+                with pruned(network, expand({name: top(score, keep)})):
+                    found[keep] = evaluate()
+            yield Point(density, keep, found[keep])
+
+    return {name: tuple(points(name, score)) for name, score in scores.items()}
+
+
+@contextmanager
+def pruned(network: nn.Module, masks: Tensors) -> Iterator[None]:
+    """Inside, the parameters are 0 outside their masks; outside they are what they were."""
+    before = {name: network.get_parameter(name).detach().clone() for name in masks}
+    store = MaskStore(before)
+    store.shrink_to(masks)
+    try:
+        store.apply_to(network)
+        yield
+    finally:
+        for name, value in before.items():
+            network.get_parameter(name).detach().copy_(value)
+
+
+def curves_of(levels: "Levels", grid: Iterable[float]) -> Curves:
+    """The curves of a run's network as it is now, on its validation data.
+
+    Weights that the saliency would move to make up for pruned ones stay as they are.
+
+    Raises:
+        Stopped: a signal asked for it; the network is as it was.
+    """
+    what, network, subject, units = levels.what, levels.network, levels.subject, levels.units
+    data = subject.calibration(what.calibration, what.training.batch_size)
+    scores = what.pruner.unit_scores(network, levels.store, units, data)
+    weights = prunable_weights(network)
+
+    def evaluate() -> Measured:
+        if levels.journal:
+            levels.journal.stop_if_asked()
+        return subject.validation(network)
+
+    return measure_curves(
+        network, scores, lambda kept: what.pruner.masks_of(kept, units, weights), grid, evaluate
+    )
+
+
+def with_curves(levels: "Levels") -> Facts:
+    """What the run's allocation may know, with curves of the loss if it needs them."""
+    allocation = levels.what.allocation
+    if not getattr(allocation, "needs_curves", False):
+        return levels.facts
+    curves = curves_of(levels, cast(Any, allocation).grid)
+    losses = {n: tuple((p.density, p.measured.loss) for p in curve) for n, curve in curves.items()}
+    return replace(levels.facts, curves=losses)

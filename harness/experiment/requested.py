@@ -1,0 +1,107 @@
+"""What a run's schedule asks of its network: kept shares of what can be removed, and goals."""
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from torch import nn
+
+from harness.allocation.base import Facts, Unreachable
+from harness.pruning.budget import Goal
+from harness.structure.base import Units
+
+if TYPE_CHECKING:
+    from harness.experiment.experiment import Experiment
+
+
+class Turn(NamedTuple):
+    """A change of masks inside a training, before its step `number`.
+
+    level: counts the prunings; None where all weights return.
+    """
+
+    number: int
+    share: float  # kept, after it
+    level: int | None
+
+
+class Targets:
+    """
+    shares: of level 1, 2, ...; turns: where in the one training they are come to, if it is one.
+
+    Raises:
+        ValueError: the model cannot reach what is asked for, or not in this training.
+    """
+
+    def __init__(
+        self, what: "Experiment", network: nn.Module, units: Units, facts: Facts, steps: int
+    ):
+        """steps: of the one training, when masks shrink inside it."""
+        self.what, self.network, self.units, self.facts = what, network, units, facts
+        unit = what.schedule.unit
+        # Asked for as a speed-up, density and compression count multiply-accumulates too.
+        budget = "macs" if unit == "speedup" else None
+        self.accounts = {
+            name: what.pruner.account(name, network, units, facts, budget)
+            for name in dict.fromkeys((unit, "density", "compression"))
+        }
+        self.account = self.accounts[unit]
+        self.turns = self._turns(steps) if what.when == "steps" else []
+        self.shares = [turn.share for turn in self.turns if turn.level]
+        if what.when != "steps":
+            self.shares = what.schedule.shares(self.account.share_of)
+        if what.releases and len(self.shares) < 2:
+            raise ValueError(
+                "dynamics=soft lets units recover until the last level, and there is one only; "
+                "use schedule=constant schedule.levels=5, or lower steps.every"
+            )
+        self._check(self.goal(min(self.shares)))
+
+    def goal(self, share: float) -> Goal:
+        return Goal(round(share * self.account.removable), self.account.counts)
+
+    def asked(self, share: float) -> dict[str, float | str]:
+        """By the names of a record."""
+        # 16.000000000000004 in a table would be noise of the way there and back.
+        found = {
+            f"target_{unit}": round(self.accounts[unit].asked_of(share), 9)
+            for unit in ("density", "compression")
+        }
+        counts = self.accounts["compression"].counts
+        return {**found, "target_counts": counts}
+
+    def on_the_way(self, level: int) -> bool:
+        """Whether a later level ends what this one is a part of."""
+        together = self.what.when == "steps" or self.what.releases
+        return together and 0 < level < len(self.shares)
+
+    def _turns(self, steps: int) -> list[Turn]:
+        """Without events that would change nothing."""
+        schedule, numbers = self.what.schedule, self.what.steps.events(steps)
+        shares = schedule.during(self.account.share_of, len(numbers) - 1)
+        turns: list[Turn] = []
+        before, level = 1.0, 0
+        for number, share in zip(numbers, shares, strict=True):
+            if share > before:
+                turns.append(Turn(number, share, None))
+            elif share < before or (self.what.releases and share < 1):
+                level += 1
+                turns.append(Turn(number, share, level))
+            before = share
+        return turns if level else [Turn(numbers[-1], shares[-1], 1)]
+
+    def _check(self, goal: Goal) -> None:
+        account = self.account
+        try:
+            left = self.what.pruner.check(goal, self.network, self.units, self.facts)
+        except Unreachable as error:
+            if account.unit == "density":
+                raise
+            limit = account.limit(error.share)
+            raise ValueError(f"{error}, a {account.unit} of {limit}") from error
+        if left == 0 and account.removable == account.total:
+            rule = "at least" if account.unit == "density" else "at most"
+            way_out = f"ask for {rule} {account.limit(1 / account.total)}"
+            raise ValueError(
+                f"the {account.unit} that schedule asks for cannot be reached: it leaves nothing "
+                f"of {account.total} {account.counts}; "
+                + ("set allocation.min_units=1, or keep more" if goal.keep else way_out)
+            )

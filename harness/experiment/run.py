@@ -1,0 +1,248 @@
+"""A run's folder: what is written when, whether it is done already, and how it failed."""
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from harness.distributed import Ranks
+from harness.distributed.stop_signal import Stop
+from harness.experiment.experiment import Experiment
+from harness.experiment.followers import Files, Watchers
+from harness.experiment.runner import Levels
+from harness.metrics.latency import Latency
+from harness.model_state.whole_state import whole_state
+from harness.run_folder import records
+from harness.run_folder.checkpoints import Checkpoints, Policy, State
+from harness.run_folder.console import MODES, Progress
+from harness.run_folder.environment import numerics_key
+from harness.run_folder.export import Delivery, deliver
+from harness.run_folder.identity import Config
+from harness.run_folder.outcome import RERUN, RESULTS, Outcome, check_home, finished
+from harness.run_folder.own_files import RunFolder
+from harness.run_folder.progress_file import PositionFile
+from harness.run_folder.records import Identity, Record
+from harness.run_folder.stage_keys import Shared
+from harness.run_folder.status_file import Status
+from harness.system.atomic_files import CannotWrite, make_writable
+from harness.system.deletion import ELSEWHERE, check_no_link
+from harness.system.locks import HEARTBEAT_S, STALE_S, Busy, locked
+from harness.system.redaction import redacted
+from harness.tracking.base import RunInfo, Tracking
+from harness.training.checkpointing import Journal
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run and its place on disk.
+
+    config: plain values, environment variables as written. science: the part that names the run, as
+    values; written: the same as it may be stored.
+
+    Raises:
+        ValueError: rerun or progress is unknown.
+    """
+
+    RESULTS: ClassVar[tuple[str, ...]] = RESULTS
+
+    folder: Path
+    dense: Path
+    identity: Identity
+    config: Config
+    science: Config
+    written: Config
+    yaml: str
+    tracking: Tracking
+    progress: str
+    sweep_name: str
+    policy: Policy = field(default_factory=Policy)
+    latency: Latency | None = None
+    rerun: str = "never"
+    code: str = ""  # digest of the sources that decide its numbers
+    command: tuple[str, ...] = ()  # that makes it alone, again
+    shared: Shared | None = None  # stages that other runs have too; None computes all of them
+
+    def __post_init__(self) -> None:
+        if self.rerun not in RERUN:
+            raise ValueError(f"rerun must be one of {', '.join(RERUN)}, got {self.rerun!r}")
+        if self.progress not in MODES:
+            raise ValueError(f"progress must be one of {', '.join(MODES)}, got {self.progress!r}")
+
+    @property
+    def _file(self) -> Status:
+        return Status(self.folder, self.code)
+
+    def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
+        """Runs the experiment in its folder unless it is finished there; an interrupted run goes
+        on from its newest checkpoint.
+
+        Everything is checked before anything is written.
+
+        Raises:
+            ValueError: the experiment cannot run, or the folder cannot be written or holds
+                another config.
+            Busy: another process is in the folder.
+            Stopped: a signal asked for it, and the run has saved itself.
+        """
+        done = ranks.on_main(self._finished)
+        if done:
+            return done
+        with Stop(ranks) as stop:
+            journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
+            levels = experiment.prepare(ranks, self.dense, journal, self.shared)
+            with ExitStack() as stack:
+                self._enter(stack, journal)
+                # Another process may have finished it just before this one came in.
+                return ranks.on_main(self._finished) or self._go(levels, journal)
+
+    def train_dense(self, experiment: Experiment, ranks: Ranks) -> Outcome:
+        """Only what all runs that share its dense training begin with, for their cache."""
+        with Stop(ranks) as stop:
+            journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
+            dense = experiment.prepare(ranks, self.dense, journal).dense
+            dense.at(dense.end)
+        return Outcome("finished", str(self.dense))
+
+    def _enter(self, stack: ExitStack, journal: Journal) -> None:
+        """Waits for a lock of another host until it counts as stale: a run that is started again
+        elsewhere cannot know that the process before is dead."""
+        deadline = time.monotonic() + STALE_S + HEARTBEAT_S
+        while not journal.ranks.on_main(lambda: self._entered(stack, deadline)):
+            journal.stop_if_asked()
+            time.sleep(1.0)
+
+    def _entered(self, stack: ExitStack, deadline: float) -> bool:
+        for own in (self.folder.parent, self.folder):
+            check_no_link(own, ELSEWHERE)
+        make_writable(self.folder)
+        try:
+            stack.enter_context(locked(self.folder, wait=False))
+        except Busy as busy:
+            if busy.host == socket.gethostname() or time.monotonic() > deadline:
+                raise
+            return False
+        return True
+
+    def _go(self, levels: Levels, journal: Journal) -> Outcome:
+        ranks, files = journal.ranks, journal.files(self.folder)
+        with self._status(ranks, files) as again:
+            saved = journal.newest(files)
+            ranks.on_main(
+                lambda: self._go_on(saved, levels) if saved else self._begin(files, ranks, again)
+            )
+            with self._watcher(ranks) as watcher:
+                network, masks = levels.run(self.identity, watcher, files, saved, self.latency)
+                splits = levels.subject.splits
+                delivery = Delivery(whole_state(network), masks, splits.shape, splits.classes)
+                ranks.on_main(lambda: self._complete(levels, delivery))
+                last = watcher.last  # None above rank 0
+            ranks.on_main(lambda: self._restore(levels))  # a tracker may have taken its time
+        measured = (last.top1, last.validation_top1) if last else ()
+        return Outcome("finished", str(self.folder), "", *measured)
+
+    @property
+    def _home(self) -> RunFolder:
+        return RunFolder(self.folder, self.RESULTS, self.written, self.yaml, self.command)
+
+    def _begin(self, files: Checkpoints, ranks: Ranks, again: bool) -> None:
+        self._home.begin(files, ranks)
+        if again:
+            Files(self.folder, ranks.count).note(event="restarted")
+
+    def _go_on(self, saved: State, levels: Levels) -> None:
+        ranks, past = levels.ranks, json.loads(saved["past"])
+        self._home.describe(ranks)
+        # What was recorded after the checkpoint is measured again, with the same result.
+        self._home.restore([levels.record_of(found, self.identity) for found in past], further=True)
+        training = saved["training"]
+        at = {key: training[key] for key in ("epoch", "step")} if training else {}
+        Files(self.folder, ranks.count).note(
+            event="resumed", records=saved["records"], **at, numerics_key=numerics_key(ranks)
+        )
+
+    def _complete(self, levels: Levels, delivery: Delivery) -> None:
+        """All that the run ends in, from what it holds itself."""
+        deliver(self.folder, delivery)
+        self._restore(levels)
+
+    def _restore(self, levels: Levels) -> None:
+        self._home.restore([levels.record_of(found, self.identity) for found in levels.past])
+
+    @contextmanager
+    def _watcher(self, ranks: Ranks) -> Iterator[Watchers]:
+        with ExitStack() as stack:
+            progress = stack.enter_context(Progress(self.progress if ranks.is_main else "none"))
+            path = self.folder / "records.jsonl"
+            earlier = ranks.on_main(lambda: records.read(path, missing_ok=True))
+            if not ranks.is_main:
+                yield Watchers(progress)
+                return
+            tracker = stack.enter_context(self.tracking.open(self._info(earlier)))
+            files, position = Files(self.folder, ranks.count), PositionFile(self.folder)
+            stack.push(lambda kind, error, trace: position.close(done=error is None))
+            last = earlier[-1] if earlier else None
+            yield Watchers(progress, files, position, [tracker], last)
+
+    def _info(self, earlier: list[Record]) -> RunInfo:
+        me = self.identity
+        return RunInfo(
+            id=me.run,
+            folder=self.folder,
+            method=me.method,
+            label=me.label,
+            setting=me.setting,
+            model=me.model,
+            data=me.data,
+            seed=int(self.science.get("seed", 0)),
+            group=self.sweep_name,
+            job_type=me.method,
+            config=self.config,
+            sweep=self.folder.parents[1],
+            dense=self.dense,
+            earlier=tuple(earlier),
+        )
+
+    def _finished(self) -> Outcome | None:
+        """The outcome, if there is nothing left to do; checks that the folder is this run's."""
+        # Of a damaged identity nobody can tell; the folder's name is the run's hash.
+        if not self._file.damage(["identity.json"]):
+            check_home(self.folder, self.written, self.RESULTS[0])
+        return finished(self.folder, self.code, self.rerun, self.RESULTS)
+
+    @contextmanager
+    def _status(self, ranks: Ranks, files: Checkpoints) -> Iterator[bool]:
+        again = ranks.on_main(lambda: self._start(files))
+        try:
+            with ranks.told_of_loss(lambda why: self._file.set("failed", redacted(why))):
+                yield again
+                ranks.on_main(lambda: self._home.settle(ranks))
+        except BaseException as error:
+            state = "failed" if isinstance(error, Exception) else "interrupted"
+            found = ranks.explained(error)
+            # On a full disk the reason must not be hidden by a second failure to write.
+            with suppress(CannotWrite):
+                if ranks.is_main:
+                    self._file.set(state, reason=redacted(f"{type(found).__name__}: {found}"))
+            raise
+        ranks.on_main(lambda: self._finish(files))
+
+    def _start(self, files: Checkpoints) -> bool:
+        """Whether an earlier start was cut off."""
+        before = self._file.read().get("state")
+        if damage := self._file.damage(results=self.RESULTS):
+            print(f"warning: {damage}; doing the run again", file=sys.stderr)
+        if before == "finished":  # and is to be done again from the beginning
+            files.clear()
+            (self.folder / "timings.jsonl").unlink(missing_ok=True)
+        self._file.set("running")
+        return before not in (None, "finished")
+
+    def _finish(self, files: Checkpoints) -> None:
+        # In this order: cut off in between, the run has nothing left to do.
+        self._file.set("finished")
+        files.clear()

@@ -1,0 +1,148 @@
+"""One training of a run: what happens inside the loop, between the loop and the masks."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from harness.dynamics.base import Exchange
+from harness.run_folder.records import Trained
+from harness.training.context import ONGOING, Fit, Hooks, OnEpoch, Saver
+from harness.training.cost_meter import Meter, trained
+from harness.vocabulary.seeds import derive
+from harness.vocabulary.tensors import Tensors, held
+
+if TYPE_CHECKING:
+    from harness.experiment.runner import Levels
+
+Event = Callable[["Inside", Optimizer], None]
+# inputs, outputs, labels, own loss -> loss
+Teach = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+
+
+class Inside:
+    """
+    steps: of this training. exchange: what updates masks by itself in it, or None. events: prunings
+    by the number of the step before which they happen. adder: adds a penalty's gradients.
+    teach: the loss of a student.
+    """
+
+    def __init__(
+        self,
+        levels: "Levels",
+        level: int,
+        meter: Meter,
+        steps: int,
+        steps_per_epoch: int,
+        exchange: Exchange | None = None,
+        events: Mapping[int, Event] | None = None,
+        adder: Callable[[int], None] | None = None,
+        teach: Teach | None = None,
+    ):
+        self.levels, self.level, self.meter, self.steps = levels, level, meter, steps
+        self.steps_per_epoch, self.exchange, self.events = steps_per_epoch, exchange, events or {}
+        self.adder, self.teach = adder, teach
+        self.mask_gradients = levels.store.gradient_masker(levels.network)
+        self.number, self.looks, self.recorded = 0, False, False
+        self.evidence: Tensors = {}
+
+    def hooks(self, epoch_end: OnEpoch, saver: Saver | None) -> Hooks:
+        acts = self.exchange or self.events or self.adder
+        return Hooks(
+            before_step=self.before_step if acts else None,
+            loss_term=self.teach,
+            takes_step=self.takes_step if self.exchange else None,
+            after_backward=self.after_backward,
+            epoch_end=epoch_end,
+            live=self.live,
+            kept=self.kept,
+            saver=saver,
+        )
+
+    def state(self) -> dict[str, Any]:
+        """What a resumed training needs of this, beside the loop's own state."""
+        return {
+            "meter": self.meter.state(),
+            "evidence": self.evidence,
+            "recorded": self.recorded,
+        }
+
+    def load(self, state: dict[str, Any]) -> None:
+        self.meter.load(state["meter"])
+        device = self.levels.ranks.device
+        self.evidence = {name: value.to(device) for name, value in state["evidence"].items()}
+        self.recorded = state["recorded"]
+
+    def trained(self, number: int, ended: Fit = ONGOING) -> Trained:
+        """What was trained since the record before, up to step `number`."""
+        self.meter.until(number)
+        state = "kept" if self.recorded else "reset"
+        found = trained(self.meter.take(), self.steps_per_epoch, state, ended)
+        self.recorded = self.recorded or found.steps > 0
+        return found
+
+    def forget(self, optimizer: Optimizer) -> None:
+        """From now on the optimizer is without state, as a new one."""
+        optimizer.state.clear()
+        self.recorded = False
+
+    def live(self) -> Tensors:
+        """Whose gradients this step needs; without a mask: of all entries."""
+        return {} if self.looks else self.levels.store.masks
+
+    def kept(self) -> Tensors:
+        """What decides masks and gradients of the steps to come, beside the network: masks,
+        evidence, and all tensors that a penalty or the dynamics hold."""
+        levels = self.levels
+        found = {f"mask of {name}": mask for name, mask in levels.store.masks.items()}
+        for what, tensors in (
+            ("evidence", self.evidence),
+            ("mask to come", levels.chosen),
+            ("value to return", levels.along),
+        ):
+            found |= {f"{what} of {name}": tensor for name, tensor in tensors.items()}
+        for part in (self.exchange, levels.what.penalty, self.adder):
+            if part is not None:
+                found |= held(part)
+        return found
+
+    def before_step(self, number: int, optimizer: Optimizer) -> None:
+        self.number = number
+        if number in self.events:
+            self.meter.until(number)
+            self.events[number](self, optimizer)
+        self.looks = self.exchange is not None and self.exchange.looks(number, self.steps)
+
+    def takes_step(self, optimizer: Optimizer) -> bool:
+        exchange = self.exchange
+        assert exchange is not None
+        if self.looks:
+            self.meter.looked(self.number)
+            self.evidence = exchange.look(self.evidence, self._gradients())
+        if not exchange.updates(self.number, self.steps):
+            return False
+        self.meter.until(self.number + 1)
+        self._swap(exchange, optimizer)
+        return True
+
+    def after_backward(self) -> None:
+        if self.adder:
+            self.adder(self.number)
+        self.mask_gradients()
+
+    def _swap(self, exchange: Exchange, optimizer: Optimizer) -> None:
+        levels = self.levels
+        levels.ranks.check_equal(levels.store.masks, "masks in force")
+        weights = {name: levels.network.get_parameter(name).detach() for name in levels.units}
+        masks = {name: levels.store.masks[name] for name in levels.units}
+        seed = derive(levels.what.seed, "dynamics", self.level)
+        found = exchange.swap(weights, masks, self.evidence, self.number, self.steps, seed)
+        levels.store.replace(levels.ranks.agree(found))
+        levels.store.apply_to(levels.network, optimizer)
+        self.evidence = {}
+
+    def _gradients(self) -> Tensors:
+        weights = {name: self.levels.network.get_parameter(name) for name in self.levels.units}
+        return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in weights.items()}

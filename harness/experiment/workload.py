@@ -1,0 +1,223 @@
+"""What a run works on: the network and its data, on one device, all randomness from one seed."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from harness.data.base import Splits
+from harness.data.calibration import Samples
+from harness.distillation.base import Distillation
+from harness.distributed import Ranks
+from harness.distributed.batch_norm import synced
+from harness.metrics.macs import Macs, count_macs
+from harness.metrics.reach import reach
+from harness.metrics.size import layer_densities, nonzero_share, parameters_left, ratio
+from harness.model_state.whole_state import whole_state
+from harness.models.base import Model
+from harness.pruning.density import Scope
+from harness.pruning.reader import Calibration
+from harness.task.base import Task, check_labels, counts_of
+from harness.task.shared.sums import FEW, TRIES, Totals, check_sums
+from harness.training.batching import epoch_order, portions
+from harness.training.context import Setting
+from harness.training.evaluation import Measured, evaluate, measured
+from harness.training.state_files import build_seeded, load_weights
+from harness.vocabulary.seeds import derive
+from harness.vocabulary.tensors import Tensors, prunable_weights
+
+
+@dataclass(frozen=True)
+class Subject:
+    """
+    weights: file whose tensors replace the initial random ones, or None.
+    sync_batch_norm, gradient_dtype: as in Experiment.
+    """
+
+    model: Model
+    splits: Splits
+    task: Task
+    ranks: Ranks
+    seed: int
+    dtype: torch.dtype
+    weights: str | None = None
+    sync_batch_norm: bool = False
+    gradient_dtype: torch.dtype | None = None
+
+    def initial(self) -> nn.Module:
+        """The network before any training.
+
+        Raises:
+            ValueError: the model cannot take the data, or the weights file is not the model's.
+        """
+        network = self._build(derive(self.seed, "init"))
+        if self.weights is not None:
+            load_weights(network, Path(self.weights))
+        return network
+
+    def fresh(self, level: int) -> Tensors:
+        """The state of a new random network, another one at every level."""
+        return whole_state(self._build(derive(self.seed, "reinit", level)))
+
+    def setting(self, level: int | str) -> Setting:
+        return Setting(
+            self.splits.train,
+            self.task,
+            self.ranks,
+            self.seed,
+            level,
+            self.gradient_dtype,
+            self.splits.validation,
+        )
+
+    def sample(self) -> Tensor:
+        """Inputs (2, ...) to trace the network with."""
+        return self.splits.train.inputs[:2]
+
+    def check_smallest_batch(self, batch_size: int, accumulate: int) -> None:
+        """
+        Raises:
+            ValueError: on some rank a part of a batch is one sample, which BatchNorm refuses, or
+                none, which it cannot take part with in sync_batch_norm.
+        """
+        order = torch.arange(len(self.splits.train))
+        every = [Ranks(rank, self.ranks.count) for rank in range(self.ranks.count)]
+        plans = [list(portions(order, batch_size, ranks, accumulate)) for ranks in every]
+        parts = [part for plan in plans for part in plan]
+        # A rank without a sample takes part with one that does not count, or with fewer parts.
+        uneven = len({len(plan) for plan in plans}) > 1 or any(part.scale == 0 for part in parts)
+        if self.sync_batch_norm and uneven:
+            raise ValueError(
+                f"batch_size={batch_size} leaves a rank without a sample: {len(order)} of them "
+                f"on {self.ranks.count} ranks in {accumulate} parts, and with sync_batch_norm each "
+                "needs one of every part; change batch_size, accumulate or the size of the "
+                "training data"
+            )
+        if min(len(part.indices) for part in parts) > 1:
+            return
+        try:
+            self.initial().train()(self.sample()[:1])
+        except ValueError as error:
+            raise ValueError(
+                f"batch_size={batch_size} leaves a batch or part of one sample of {len(order)} on "
+                f"{self.ranks.count} ranks, and the network's BatchNorm needs two; change "
+                "batch_size, accumulate or the size of the training data"
+            ) from error
+
+    def calibration(self, samples: Samples, batch_size: int) -> Calibration:
+        """This rank's share of the calibration samples: the same set every time."""
+        mine = self.ranks.share(self.chosen(samples))
+        batches = self.splits.train.batches(mine.split(batch_size))
+        filled = [batch for batch in batches if len(batch[1])]
+        return Calibration(filled, self.task.loss, self.ranks.mean, self.ranks.check_digests)
+
+    def chosen(self, samples: Samples) -> Tensor:
+        """Indices of the calibration samples, on all ranks.
+
+        Raises:
+            ValueError: there are too few.
+        """
+        shares = self.setting(0).shares
+        return samples.of(self.splits.train, self.splits.classes, self.seed, shares)
+
+    def check_labels(self) -> None:
+        """
+        Raises:
+            ValueError: of the training, validation or test data no label counts.
+        """
+        for part in ("train", "validation", "test"):
+            labels = getattr(getattr(self.splits, part), "labels", None)
+            if isinstance(labels, Tensor):
+                check_labels(self.task, labels, f"the {part} data")
+
+    def check_sums(self, network: nn.Module, distillation: Distillation | None) -> None:
+        """
+        Raises:
+            ValueError: the task's loss or measures, or the distillation's loss, are means.
+        """
+        shares = self.setting(0).shares
+        known = torch.arange(len(self.splits.train)) if shares is None else shares.nonzero()
+        some = known.flatten()[: FEW * TRIES]
+        check_sums(self._totals(distillation), network, self.splits.train.batches([some]))
+
+    def _totals(self, distillation: Distillation | None) -> Totals:
+        def totals(outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
+            task, name = self.task, type(self.task).__name__
+            measured = task.measure(outputs, labels)
+            found = {f'measure()["{key}"] of task {name}': value for key, value in measured.items()}
+            found[f"loss() of task {name}"] = task.loss(outputs, labels)
+            if distillation:
+                none, counts = outputs.new_zeros(()), counts_of(task, labels)
+                # The teacher's part alone.
+                part = distillation.loss(outputs, outputs.flip(-1), none, counts)
+                found[f"loss() of distillation {type(distillation).__name__}"] = part
+            return found
+
+        return totals
+
+    def inputs(self, samples: int, batch_size: int, purpose: str) -> Iterator[Tensor]:
+        """Batches of training inputs, of at most so many samples, the same on every rank."""
+        order = epoch_order(len(self.splits.train), self.seed, purpose, 0)
+        chosen = order[:samples].to(self.ranks.device)
+        return (inputs for inputs, _ in self.splits.train.batches(chosen.split(batch_size)))
+
+    def validation(self, network: nn.Module) -> Measured:
+        return evaluate(network, self.splits.validation, self.task, self.ranks)
+
+    def macs(self, network: nn.Module) -> Macs:
+        """Counted once: they follow from shapes, not from the weights' values."""
+        return count_macs(network, torch.zeros_like(self.sample()[:1]))
+
+    def measure(
+        self, network: nn.Module, masks: Tensors, macs: Macs, scope: Scope
+    ) -> dict[str, object]:
+        """Everything a record says about the network's size and accuracy, by the record's names.
+
+        macs: of this network, whatever of it is pruned. scope: what its densities are of.
+
+        Raises:
+            PrunedWeightAlive: a weight is not 0 where its mask says that it is pruned.
+        """
+        test = evaluate(network, self.splits.test, self.task, self.ranks)
+        validation = measured(network, self.splits.validation, self.task, self.ranks)
+        weights = prunable_weights(network)
+        left = parameters_left(network, masks)
+        macs_left = None if macs.uncounted else macs.left(weights)
+        connected = reach(network, self.splits.shape)
+        return {
+            "density": scope.density(weights),
+            "density_of_masks": scope.density(masks),
+            "density_of_weights": nonzero_share(weights),
+            "density_of": scope.said(),
+            "layers": layer_densities(weights),
+            "effective_density": connected.effective_density,
+            "empty_layers": connected.empty,
+            "dead_units": connected.dead_units,
+            "effective_density_unknown": connected.unknown,
+            "compression": ratio(parameters_left(network, {}), left),
+            "speedup": None if macs_left is None else ratio(macs.dense, macs_left),
+            "parameters": left,
+            "macs": macs_left,
+            "uncounted_operators": macs.uncounted,
+            "top1": test.top1,
+            "top5": test.top5,
+            "loss": test.loss,
+            "validation_top1": validation.top1,
+            "validation_loss": validation.loss,
+            "batch_norm": self._batch_norm(network),
+        }
+
+    def _build(self, seed: int) -> nn.Module:
+        shape, classes = self.splits.shape, self.splits.classes
+        network = build_seeded(lambda: self.model.build(shape, classes), seed)
+        network = network.to(self.ranks.device, self.dtype)
+        whole_state(network)  # what no file can hold is refused before any training
+        return synced(network, self.ranks) if self.sync_batch_norm else network
+
+    def _batch_norm(self, network: nn.Module) -> str:
+        if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+            return "none"
+        return "all_ranks" if self.sync_batch_norm else "per_rank"

@@ -1,0 +1,1 @@
+"""What carries runs out: processes of this machine, ranks of one run, jobs of a cluster."""

@@ -1,0 +1,151 @@
+"""What a user asks of SLURM for each run of a sweep: fields of conf/hydra/launcher/slurm.yaml."""
+
+import re
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from harness.system.names import check_line
+from harness.system.redaction import REFERENCE, refers
+
+# As submitit calls them; the others it knows under their own name after "slurm_".
+SHARED = ("nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
+PLAIN = (*SHARED, "partition", "account", "qos", "setup")
+COUNTS = ("nodes", "tasks_per_node", "cpus_per_task", "timeout_min", "parallel", "array")
+COUNTS_OR_ZERO = ("signal_delay_s", "restarts")
+TEXTS = ("partition", "account", "qos")
+WHERE = "hydra.launcher"
+
+# The batch script's last lines. 75: saved and stopped. 138, 143: a signal came before Python could
+# handle it. A job that has been cancelled or is out of time is RUNNING no more. An array's last
+# task has the array's id as its own, by which SLURM would requeue all tasks.
+REQUEUE = """\
+status=$?
+job=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}
+job=${{job:-$SLURM_JOB_ID}}
+case $status in 75 | 138 | 143)
+  if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ] &&
+    [ "$(squeue --noheader --jobs="$job" --format=%T)" = RUNNING ]; then
+    scontrol requeue "$job"
+  fi ;;
+esac
+exit $status"""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    partition: str | None = None
+    account: str | None = None
+    qos: str | None = None
+    nodes: int = 1
+    tasks_per_node: int = 1
+    gpus_per_node: int | None = None
+    cpus_per_task: int = 1
+    mem_gb: float | None = None
+    timeout_min: int = 60
+    signal_delay_s: int = 120
+    requeue: bool = True
+    restarts: int = 20
+    parallel: int = 256
+    array: int = 1000
+    setup: list[str] = field(default_factory=list)
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for key in COUNTS:
+            self._need(key, _is_count(getattr(self, key)), "a whole number >= 1")
+        for key in COUNTS_OR_ZERO:
+            self._need(key, _is_count(getattr(self, key), 0), "a whole number >= 0")
+        for key in TEXTS:
+            self._need(key, isinstance(getattr(self, key), str | None), "text or null")
+            check_line(f"{WHERE}.{key}", getattr(self, key))
+        gpus, memory = self.gpus_per_node, self.mem_gb
+        self._need("gpus_per_node", gpus is None or _is_count(gpus, 0), "a whole number or null")
+        is_number = isinstance(memory, int | float) and not isinstance(memory, bool)
+        self._need("mem_gb", memory is None or (is_number and memory > 0), "above 0 or null")
+        self._need("requeue", isinstance(self.requeue, bool), "true or false")
+        lines = isinstance(self.setup, list) and all(isinstance(each, str) for each in self.setup)
+        self._need("setup", lines, "a list of shell lines")
+        self._need("extra", _are_options(self.extra), "options of sbatch, {constraint: a100}")
+        for key, value in self.extra.items():
+            check_line(f"{WHERE}.extra.{key}", value)
+        # Else a job is told to leave as it begins, for ever.
+        in_time = self.signal_delay_s < 60 * self.timeout_min
+        self._need("signal_delay_s", in_time, f"below the time limit, {60 * self.timeout_min} s")
+
+    @classmethod
+    def of(cls, values: dict[str, Any]) -> "Asked":
+        known = [each.name for each in fields(cls)]
+        for key in set(values) - set(known):
+            raise ValueError(
+                f"{WHERE}.{key}: there is no such key; there are: {', '.join(known)}; other "
+                f"options of sbatch go into {WHERE}.extra"
+            )
+        return cls(**values)
+
+    def _need(self, key: str, holds: bool, rule: str) -> None:
+        if not holds:
+            raise ValueError(f"{WHERE}.{key} must be {rule}, got {getattr(self, key)!r}")
+
+    @property
+    def ranks(self) -> int:
+        return self.nodes * self.tasks_per_node
+
+    def options(self, name: str) -> dict[str, Any]:
+        """For submitit's executor; what is null is left to SLURM."""
+        found: dict[str, Any] = {"name": name, "slurm_array_parallelism": self.parallel}
+        for key in PLAIN:
+            value = getattr(self, key)
+            if value not in (None, []):
+                found[key if key in SHARED else f"slurm_{key}"] = value
+        if self.requeue:
+            found["slurm_teardown"] = REQUEUE.format(restarts=self.restarts).splitlines()
+        # Ranks agree on when they stop; whoever leaves first must not take the others down. srun
+        # does not inherit the CPUs of a task (since SLURM 22.05).
+        found["slurm_srun_args"] = [
+            "--kill-on-bad-exit=0", "--wait=100", f"--cpus-per-task={self.cpus_per_task}"
+        ]  # fmt: skip
+        found["slurm_additional_parameters"] = {
+            "signal": f"USR1@{self.signal_delay_s}",
+            "requeue" if self.requeue else "no-requeue": True,
+            **self.extra,
+        }
+        return found
+
+
+def lines_of_shell(setup: Any) -> Any:
+    """Environment variables become the shell's own, so that no script holds their values.
+
+    >>> lines_of_shell(["export TOKEN=${oc.env:TOKEN}"])
+    ['export TOKEN=${TOKEN:?}']
+
+    Raises:
+        ValueError: the shell would not read one, as it stands in single quotes.
+    """
+    return [_line_of_shell(line) for line in setup] if isinstance(setup, list) else setup
+
+
+def _line_of_shell(line: Any) -> Any:
+    if not isinstance(line, str) or not refers(line):
+        return line
+    if "'" in line:
+        raise ValueError(
+            f"{WHERE}.setup: {line}: the shell reads no variable between single quotes; write "
+            "double ones"
+        )
+    return REFERENCE.sub(r"${\1:?}", line)
+
+
+def _are_options(extra: object) -> bool:
+    """The key becomes text of the batch script as it is; a value is quoted there."""
+    return isinstance(extra, dict) and all(
+        isinstance(key, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key) for key in extra
+    )
+
+
+def _is_count(value: object, least: int = 1) -> bool:
+    return type(value) is int and value >= least

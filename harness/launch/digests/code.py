@@ -1,0 +1,138 @@
+"""Which code decides numbers: what a run imports, the modules of its own parts included."""
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+from typing import Any
+
+from harness.launch.digests.imported_modules import closure, file_of, module_of
+from harness.launch.digests.imports import is_ours
+from harness.system.loaded_sources import named, source_of
+
+# Where a run begins: all that it imports is followed from here, and from its parts.
+ROOTS = ("harness.launch.execute", "harness.launch.instantiate")
+# What a run imports and no number depends on, packages with all that is in them.
+EXCEPT = {
+    "harness.__main__": "reads the command line; what it says is in the config",
+    "harness.launch.hydra_main": "reads the command line; what it says is in the config",
+    "harness.worker": "starts a rank; what it carries out is in the config",
+    "harness.launch": "composes and starts runs; what it decides is in the config",
+    "harness.sweep": "starts sweeps of the same runs",
+    "harness.system.command_line": "how commands print",
+    "harness.system.git": "asks git who made a run",
+    "harness.system.hardware": "says what a run ran on",
+    "harness.system.manifest": "names a run by its data; what the run reads is read by others",
+    "harness.data.shared.digest": "names a run by its data; what the run reads is read by others",
+    "harness.system.loaded_sources": "says which code was loaded; that itself is in the digest",
+    "harness.system.names": "says which names may become paths",
+    "harness.system.redaction": "hides values in what is said",
+    "harness.run_folder.console": "draws on the terminal",
+    "harness.run_folder.progress_file": "says how far a run has come",
+    "harness.status": "reads how far runs have come",
+    "harness.run_folder.overview": "reads how far runs have come",
+    "harness.tracking": "sends on what has been recorded",
+    "harness.report": "reads what has been recorded",
+    "harness.clean": "frees the disk",
+}  # fmt: skip
+
+Stated = list[tuple[int, int] | None]
+# By targets and where they are searched: how the files stood, which they are, and their digest.
+_known: dict[tuple[object, ...], tuple[Stated, tuple[Path, ...], str]] = {}
+
+
+def code_of(parts: dict[str, Any]) -> str:
+    """SHA-256 (16 hex digits) over the sources that a run with these parts imports, as this
+    process has loaded them.
+
+    What is imported by a name that is computed is in the records of
+    harness/system/loaded_sources.py instead.
+
+    parts: nodes with `_target_`, at any depth. Libraries count by their version and files, those
+    that a part imports by nothing: the numerics key names torch.
+    """
+    return _code_of(frozenset(_targets(parts)), ROOTS)
+
+
+def code_of_part(node: Mapping[str, Any]) -> str:
+    """The same of a part alone: its modules and what they import."""
+    return _code_of(frozenset(_targets(node)), ())
+
+
+def _code_of(targets: frozenset[str], roots: tuple[str, ...]) -> str:
+    key = targets, roots, tuple(sys.path)
+    known = _known.get(key)
+    if known is None or known[0] != _stated(known[1]):
+        sources = _sources(targets, roots)
+        files = tuple(sources.values())
+        named(files)
+        known = _known[key] = _stated(files), files, _digest(sources, targets)
+    return known[2]
+
+
+def own_files(parts: dict[str, Any]) -> list[Path]:
+    """Modules of parts, and those that they import, that are not the harness's own."""
+    sources = _sources(frozenset(_targets(parts)), ROOTS)
+    return sorted(file for name, file in sources.items() if not is_ours(name))
+
+
+def _sources(targets: frozenset[str], roots: tuple[str, ...]) -> dict[str, Path]:
+    modules = {module_of(target) for target in targets} - {""}
+    return closure([*roots, *modules], _is_excepted, source_of)
+
+
+def _stated(files: Iterable[Path]) -> Stated:
+    """Time of change (ns) and size of each; None of one that has gone."""
+    found: Stated = []
+    for file in files:
+        try:
+            at = os.stat(file)
+        except FileNotFoundError:
+            found.append(None)
+            continue
+        found.append((at.st_mtime_ns, at.st_size))
+    return found
+
+
+def _digest(sources: Mapping[str, Path], targets: Iterable[str]) -> str:
+    digest = hashlib.sha256()
+    for name, file in sorted(sources.items()):
+        content = source_of(name, file)
+        digest.update(f"{name} {len(content)}\n".encode() + content)
+    for version in sorted({_version(target.partition(".")[0]) for target in targets}):
+        digest.update(version)
+    return digest.hexdigest()[:16]
+
+
+def _is_excepted(name: str) -> bool:
+    if name in ROOTS or name == "harness.launch":
+        return False
+    return any(name == each or name.startswith(f"{each}.") for each in EXCEPT)
+
+
+def _targets(value: Any) -> Iterator[str]:
+    """Dotted names of what is built, and of what Hydra's get_class, get_method take."""
+    if isinstance(value, list):
+        for inner in value:
+            yield from _targets(inner)
+    if isinstance(value, dict):
+        target = value.get("_target_")
+        if isinstance(target, str):
+            yield target
+            if target.startswith("hydra.utils.") and isinstance(value.get("path"), str):
+                yield value["path"]
+        for inner in value.values():
+            yield from _targets(inner)
+
+
+def _version(package: str) -> bytes:
+    """Of an installed library: the list of its files with their checksums."""
+    if file_of(package):
+        return b""
+    try:
+        record = distribution(package).read_text("RECORD") or ""
+        return "\n".join(line for line in record.splitlines() if ".py,sha256=" in line).encode()
+    except PackageNotFoundError:
+        return b""

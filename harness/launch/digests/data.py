@@ -1,0 +1,209 @@
+"""Which data a run reads: the digest of their content, which is a part of the run's name."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import python_version
+from typing import Any
+
+from harness.launch.digests.code import code_of_part
+from harness.launch.instantiate import build_part
+from harness.launch.run_spec import Point
+from harness.launch.variables import resolved
+from harness.run_folder.identity import Config
+from harness.run_folder.stage_keys import is_ours
+from harness.system.atomic_files import CannotWrite
+from harness.system.loaded_sources import Record, stands, unnamed
+from harness.system.locks import locked
+from harness.system.manifest import Manifest, folders_of, names_below
+
+DigestOf = Callable[[Point], str | None]
+
+HOME = ".data"  # below the folder of all results
+# What the harness's own sets in memory are made by.
+MAKERS = ("numpy", "scikit-learn", "mlxtend", "pandas", "torch")
+
+
+def kept_digest(config: Config) -> str | None:
+    """Of the data that a run's config names, without reading them; None if they have changed
+    since they were read, or were not read yet, or if the config does not say where they lie.
+
+    No torch.
+    """
+    found = Manifest.read(_file(config))
+    return found.sha256 if found and _stands(found, config) and found.is_whole else None
+
+
+def digest_of(config: Config, part: Any = None) -> str:
+    """The same, read if it is not kept. part: the data set, if it is built already; only that knows
+    for sure which files it reads, here and now.
+
+    Raises:
+        ValueError: the data cannot be read.
+    """
+    part = build_part({"data": config["data"]})["data"] if part is None else part
+    files = [Path(path) for path in part.files()] if hasattr(part, "files") else None
+    if files:
+        return _of_files(config, files)
+    # What another's set reads is not known, so it is loaded each time.
+    computed = files is not None and "root" not in config["data"]
+    return _of_tensors(config, part, keep=computed or is_ours(config["data"]))
+
+
+def named(point: Point, part: Any = None) -> Point:
+    """With the digest of its data.
+
+    Raises:
+        ValueError: the data cannot be read, or are others than when the point was planned.
+    """
+    found = digest_of(point.config, part)
+    if point.data_sha256 not in (None, found):
+        raise ValueError(
+            f"data={point.choices.get('data')} has changed since this run was planned, and would "
+            "be another run; start the command again, which plans it anew"
+        )
+    return replace(point, data_sha256=found)
+
+
+def with_data(found: Iterable[tuple[int, Point]], digest: DigestOf) -> Iterator[tuple[int, Point]]:
+    """The points with the digests of their data, each data set asked for once."""
+    known: dict[str, str | None] = {}
+    for number, point in found:
+        key = json.dumps(point.config["data"], sort_keys=True)
+        if key not in known:
+            known[key] = digest(point)
+        yield number, replace(point, data_sha256=known[key])
+
+
+def readable(point: Point) -> str | None:
+    """As `digest_of`; None for data that cannot be read, of which the run itself will say why."""
+    try:
+        return digest_of(point.config)
+    except Exception:
+        return None
+
+
+def read_aside(line: str) -> str | None:
+    """`readable` for the point of this line, in a process of its own, as it takes torch."""
+    command = [sys.executable, "-m", "harness.launch.digests.data"]
+    done = subprocess.run(command, input=line, stdout=subprocess.PIPE, text=True)
+    return done.stdout.split()[-1] if done.returncode == 0 else None
+
+
+def _of_files(config: Config, paths: list[Path]) -> str:
+    root = _root(config, paths)
+    names, place = names_below(root, paths), os.path.realpath(root)
+    file, shows = _file(config), resolved(config.get("progress")) != "none"
+
+    def kept() -> Manifest | None:
+        found = Manifest.read(file)
+        stands = found and found.lists(place, names) and _stands(found, config)
+        return found if stands else None
+
+    if found := kept():
+        return found.sha256
+    with ExitStack() as stack:
+        with suppress(
+            OSError, CannotWrite
+        ):  # where nothing can be written, each process reads for itself
+            file.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(file.parent))
+        if found := kept():  # by whoever had the lock
+            return found.sha256
+        watched = folders_of(_places(config), os.path.realpath(_runs(config)))
+        before = Manifest.read(file)
+        manifest = Manifest.of(place, names, _code(config), watched, before, shows)
+        replace(manifest, unnamed=_unnamed(config)).write(file)
+    return manifest.sha256
+
+
+def _of_tensors(config: Config, part: Any, keep: bool) -> str:
+    from harness.data.shared.digest import digest
+
+    found = Manifest.read(_file(config)) if keep else None
+    if found and not found.files and _stands(found, config):
+        return found.sha256
+    read = digest(part.load())
+    # A folder of results that is not there yet is made by a run that can run, not by this.
+    if keep and _runs(config).is_dir():
+        Manifest(read, _code(config), unnamed=_unnamed(config)).write(_file(config))
+    return read
+
+
+def _stands(found: Manifest, config: Config) -> bool:
+    return found.code == _code(config) and found.holds and stands(found.unnamed)
+
+
+def _unnamed(config: Config) -> Record:
+    return {} if is_ours(config["data"]) else unnamed()
+
+
+def _root(config: Config, paths: list[Path]) -> Path:
+    """Of the files' names."""
+    said = resolved(config["data"].get("root"), "data.root")
+    if isinstance(said, str) and os.path.isdir(said):
+        return Path(said)
+    return Path(os.path.commonpath([path.absolute().parent for path in paths]))
+
+
+def _file(config: Config) -> Path:
+    key = hashlib.sha256(json.dumps(_data(config), sort_keys=True).encode()).hexdigest()[:24]
+    return _runs(config) / HOME / key / "manifest.json"
+
+
+def _places(config: Config) -> list[str]:
+    """What the config of the data names on the disk, the whole of which is no place of data."""
+    texts = (text for text in _texts(_data(config)) if os.path.isabs(text))
+    return [text for text in texts if os.path.exists(text) and text != os.sep]
+
+
+def _data(config: Config) -> Any:
+    """The values, with each text that names something on the disk as its path without links, for
+    the same text names another place elsewhere, as does a link that has been changed."""
+    return _with_paths(resolved(dict(config["data"]), "data"))
+
+
+def _with_paths(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {k: v if k == "_target_" else _with_paths(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [*map(_with_paths, value)]
+    return os.path.realpath(value) if isinstance(value, str) and os.path.exists(value) else value
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, list | dict):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
+
+
+def _runs(config: Config) -> Path:
+    return Path(resolved(config["runs"], "runs"))
+
+
+def _code(config: Config) -> str:
+    """Of what reads the data."""
+    versions = [python_version(), *(f"{name} {_version(name)}" for name in MAKERS)]
+    return hashlib.sha256(" ".join([code_of_part(config["data"]), *versions]).encode()).hexdigest()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+if __name__ == "__main__":
+    if (found := readable(Point.of_line(sys.stdin.read()))) is None:
+        sys.exit(1)
+    print(found)

@@ -1,0 +1,128 @@
+"""What went wrong, as one line that names the key, the value, the rule and the way out."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from difflib import get_close_matches
+
+from hydra.errors import HydraException, MissingConfigException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.launch.compose import OPTIONAL
+from harness.system.atomic_files import CannotWrite
+from harness.system.errors import (
+    NotFinite,
+    RankLost,
+    RanksDisagree,
+    WorkersFailed,
+    WrongEnvironment,
+)
+from harness.system.locks import Busy
+from harness.system.names import visible
+from harness.system.redaction import redacted
+
+WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
+# Of all else rank 0 speaks for all.
+OF_ONE_RANK = (RankLost, WrongEnvironment)
+FAILURES = (Busy, CannotWrite, NotFinite, RankLost, RanksDisagree, WorkersFailed)  # exit status 1
+
+
+class PointFailed(HydraException):
+    """Of a run in another sweeper's sweep: that is what Hydra's sweepers expect."""
+
+
+class Refused(SystemExit):
+    """Carries an expected error through Hydra, which would print its own account of it."""
+
+    def __init__(self, error: Exception):
+        super().__init__(status_of(error))
+        self.error = error
+
+
+@contextmanager
+def refusing() -> Iterator[None]:
+    """Expected errors inside come out as Refused; an unexpected one keeps its traceback."""
+    try:
+        yield
+    except (*WRONG_INPUT, *FAILURES) as error:
+        raise Refused(error) from error
+
+
+def status_of(error: Exception) -> int:
+    wrong = isinstance(error, WRONG_INPUT) and not isinstance(error, PointFailed)
+    return 2 if wrong else 1
+
+
+def one_line(error: BaseException, config: DictConfig | None = None) -> str:
+    """The error as one line, without values of environment variables.
+
+    config: the composed defaults, to name keys like a wrong one.
+    """
+    return redacted(_one_line(error, config))
+
+
+def _one_line(error: BaseException, config: DictConfig | None) -> str:
+    if isinstance(error, MissingConfigException) and error.options is not None:
+        return _unknown_choice(error)
+    text, cause = str(error), error.__cause__
+    node = _found(r"full_key: (\S+)", text) or ""
+    key = _found(r"Could not override '([^']+)'", text)
+    surplus = _found(r"unexpected keyword argument '(\w+)'", str(cause or error))
+    if surplus:
+        key = f"{node}.{surplus}".removeprefix(".")
+    if key and "Did you mean to override" not in text:  # a group that stands in several places
+        return _unknown_key(key, config)
+    if isinstance(error, HydraException) and isinstance(cause, Exception):
+        return _at(node, _flat(cause), config)
+    return _flat(error) or type(error).__name__
+
+
+def _unknown_choice(error: MissingConfigException) -> str:
+    group, _, name = str(error.missing_cfg_file).rpartition("/")
+    options = sorted(error.options or [])
+    near = get_close_matches(name, options, n=3)
+    hint = f"did you mean {' or '.join(near)}? " if near else ""
+    return f"{group}={name}: there is no such {group}; {hint}there are: {', '.join(options)}"
+
+
+def _unknown_key(key: str, config: DictConfig | None) -> str:
+    group = key.partition(".")[0]
+    if group in OPTIONAL and (config is None or config.get(group) is None):
+        return f"{key}: nothing is chosen of {group}; add {group}=NAME, see conf/{group}/"
+    keys = _dotted(OmegaConf.to_container(config, resolve=False)) if config is not None else []
+    last = key.rpartition(".")[2]
+    near = get_close_matches(key, keys, n=3) or get_close_matches(last, keys, n=3, cutoff=0.4)
+    hint = f"did you mean {' or '.join(near)}?" if near else "--cfg job lists all keys"
+    return f"{key}: there is no such key; {hint}"
+
+
+def _at(node: str, message: str, config: DictConfig | None) -> str:
+    """The message with the place in the config: "schedule.final must be ..."."""
+    if not node:
+        return message
+    first = _found(r"^(\w+)", message)
+    here = OmegaConf.select(config, node) if config is not None else None
+    is_key = isinstance(here, DictConfig) and first in here
+    return f"{node}.{message}" if is_key else f"{node}: {message}"
+
+
+def _dotted(value: object, prefix: str = "") -> list[str]:
+    if not isinstance(value, dict):
+        return []
+    found = []
+    for key, inner in value.items():
+        found += [f"{prefix}{key}", *_dotted(inner, f"{prefix}{key}.")]
+    return found
+
+
+def _found(pattern: str, text: str) -> str | None:
+    match = re.search(pattern, text)
+    return match.group(1) if match else None
+
+
+def _flat(error: BaseException) -> str:
+    text = visible(" ".join(redacted(str(error)).split()))
+    if isinstance(error, (*WRONG_INPUT, *FAILURES)):
+        return text
+    return f"{type(error).__name__}: {text}"

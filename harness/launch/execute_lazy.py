@@ -1,0 +1,88 @@
+"""Starts the work on a point in this process, and makes an Outcome of whatever happens to it."""
+
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from harness.launch.backends import local_ranks
+from harness.launch.error_messages import WRONG_INPUT, one_line
+from harness.launch.run_spec import Point
+from harness.run_folder.outcome import Outcome
+from harness.run_folder.overview import LOG
+from harness.run_folder.status_file import Status
+from harness.system.atomic_files import write_whole
+from harness.system.deletion import ELSEWHERE, check_no_link
+from harness.system.loaded_sources import watch
+from harness.system.locks import Busy
+from harness.system.redaction import redacted
+from harness.system.signals import leaving_on_signals, speaks
+
+
+def carry_out(point: Point) -> Outcome:
+    """As harness.launch.execute.carry_out, where torch may not be imported yet; on ranks of its own
+    if launch.nproc asks for them."""
+    point.check_values()
+    count = local_ranks.count_of(point.values)
+    if count > 1:
+        return local_ranks.carry_out(point, count)
+    import_work()
+    from harness.launch import execute
+
+    return execute.carry_out(point)
+
+
+def import_work() -> None:
+    """Takes seconds, once."""
+    watch()
+    with leaving_on_signals():
+        import harness.launch.execute  # noqa: F401
+
+
+def attempt(point: Point) -> Outcome:
+    """One point of a sweep: an error becomes a failed outcome, told in the run's folder too.
+
+    Raises:
+        Stopped: a signal asked for it, and the run has saved itself.
+    """
+    began = time.perf_counter()
+    try:
+        if local_ranks.count_of(point.values) == 1:
+            import_work()
+            from harness.launch.digests.data import named
+
+            point = point if point.data_sha256 else named(point)
+            began = time.perf_counter()
+        outcome = carry_out(point)
+    except Exception as error:
+        outcome = _failed(point, error)
+    return replace(outcome, seconds=time.perf_counter() - began)
+
+
+def _failed(point: Point, error: Exception) -> Outcome:
+    reason, again = one_line(error), not isinstance(error, WRONG_INPUT)
+    try:
+        point.check_values()
+        folder = point.folder
+    except ValueError:  # by the environment here it is no run, or another one
+        return Outcome("failed", "", reason, again=again)
+    failed = Outcome("failed", str(folder), reason, again=again)
+    # A folder that is another process's is not to be written into.
+    if isinstance(error, Busy) or not speaks():
+        return failed
+    log = folder / LOG
+    with suppress(Exception):  # a full disk must not hide the reason
+        _tell(point, reason, log)
+        return replace(failed, log=str(log))
+    return failed
+
+
+def _tell(point: Point, reason: str, log: Path) -> None:
+    for own in (log.parent.parent, log.parent):
+        check_no_link(own, ELSEWHERE)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(log, redacted(traceback.format_exc()))
+    status = Status(point.folder, point.code)
+    if status.read().get("state") not in ("failed", "finished"):
+        status.set("failed", reason)

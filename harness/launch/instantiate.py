@@ -1,0 +1,39 @@
+"""The one place where configs become objects."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from harness.launch.paths import CONF
+from harness.system.loaded_sources import aside
+
+
+@aside()
+def build_part(node: DictConfig | Mapping[str, Any]) -> Any:
+    """Instantiates a config node and all inside it; lists and dicts become plain ones."""
+    return hydra.utils.instantiate(node, _convert_="all")
+
+
+def named(
+    group: str, name: str, seed: int, changes: Mapping[str, Any] = MappingProxyType({})
+) -> Any:
+    """Builds what conf/<group>/<name>.yaml describes, for a run of this seed.
+
+    changes: other values of its keys, dotted where they lie deeper.
+
+    Raises:
+        ValueError: there is no such file.
+    """
+    file = CONF / group / f"{name}.yaml"
+    if not file.is_file():
+        there = ", ".join(sorted(one.stem for one in (CONF / group).glob("*.yaml")))
+        raise ValueError(f"there is no {group} {name!r}; there are: {there}; or give an object")
+    part = OmegaConf.load(file)
+    assert isinstance(part, DictConfig)
+    part.pop("defaults", None)  # what goes with it in a composed config
+    for key, value in changes.items():
+        OmegaConf.update(part, key, value)
+    return build_part(OmegaConf.create({"seed": seed, "part": part}).part)

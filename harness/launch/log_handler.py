@@ -1,0 +1,39 @@
+"""What parts say of themselves while they work, such as the memory that a saliency needs."""
+
+import logging
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from harness.system.signals import speaks
+
+
+class _OnStderr(logging.Handler):
+    """Each thing once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.said: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = record.getMessage()
+        if line not in self.said:
+            print(f"harness: {line}", file=sys.stderr)
+        self.said.add(line)
+
+
+@contextmanager
+def heard(progress: str) -> Iterator[None]:
+    """Inside, rank 0 passes it on, unless progress is none."""
+    if not speaks() or progress == "none":
+        yield
+        return
+    logger, handler = logging.getLogger("harness"), _OnStderr()
+    level = logger.level
+    logger.setLevel(logging.INFO)
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)

@@ -1,0 +1,193 @@
+"""One run as plain data: what its config came to, what it is called, where it lies."""
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field, replace
+from functools import cache, cached_property
+from pathlib import Path
+
+from hydra.conf import HydraConf
+from omegaconf import DictConfig, OmegaConf
+
+from harness.launch.compose import check_names, sources_of
+from harness.launch.digests.code import code_of
+from harness.launch.instantiate import build_part
+from harness.launch.method_name import method_of
+from harness.launch.variables import as_written, resolved
+from harness.run_folder.curve_records import FILE, analysed
+from harness.run_folder.identity import Config, run_hash, scientific
+from harness.run_folder.outcome import RESULTS
+from harness.run_folder.stage_keys import asked_of
+from harness.system.names import check_name
+
+# What becomes of a point: a run, a sensitivity analysis, or dense training alone, for its cache.
+COMMANDS = ("run", "analyse", "dense")
+
+
+@dataclass(frozen=True)
+class Point:
+    """It travels to worker processes, jobs and plan files as a line of JSON.
+
+    config: plain values, environment variables as they are written. choices: group -> chosen file.
+    overrides: of the command line. command: one of COMMANDS. marked: keys of its stages
+    (harness/run_folder/stage_keys.py) that other runs of its sweep have too, in their order.
+    options: Hydra's own, that say where configs are.
+    data_sha256: of the content of its data (harness/launch/digests/data.py); None until they are
+    read, and until then the point has another name. values_at: hash of the values where it was
+    planned, if environment variables decide them.
+    """
+
+    config: Config
+    choices: dict[str, str]
+    method: str
+    label: str
+    overrides: list[str] = field(default_factory=list)
+    command: str = "run"
+    marked: list[str] = field(default_factory=list)
+    options: list[str] = field(default_factory=list)
+    data_sha256: str | None = None
+    values_at: str | None = None
+
+    @cached_property
+    def values(self) -> Config:
+        """The config with what the environment says here; never to be stored.
+
+        Raises:
+            ValueError: a variable that it names is not set.
+        """
+        found: Config = resolved(self.config)
+        return found
+
+    @cached_property
+    def science(self) -> Config:
+        """The part of the config that decides numbers, as values."""
+        return scientific(self.values, self._weights_sha256, self.data_sha256)
+
+    @property
+    def written(self) -> Config:
+        """The same as it may be stored."""
+        return scientific(self.config, self._weights_sha256, self.data_sha256)
+
+    @cached_property
+    def _weights_sha256(self) -> str | None:
+        return _sha256_of(self.values["weights"])
+
+    @property
+    def decides(self) -> Config:
+        """What of it decides the results of its command."""
+        if self.command != "analyse":
+            return self.science
+        return analysed(self.science, self.values["sensitivity"]["grid"])
+
+    @property
+    def run(self) -> str:
+        return run_hash(self.decides)[:12]
+
+    @property
+    def sweep(self) -> Path:
+        """The folder of all runs of its sweep."""
+        return sweep_folder(self.values)
+
+    @property
+    def folder(self) -> Path:
+        # All other folders there have two hex digits for a name.
+        below = "sensitivity" if self.command == "analyse" else self.run[:2]
+        return self.sweep / below / f"{check_name('name', self.values['name'])}-{self.run}"
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Files that a finished one has left; none for dense training alone."""
+        return {"run": RESULTS, "analyse": (FILE,), "dense": ()}[self.command]
+
+    @property
+    def alone(self) -> list[str]:
+        """The command that carries it out by itself, in the folder where it was given."""
+        module = "harness.sensitivity" if self.command == "analyse" else "harness"
+        return ["python", "-m", module, *self.options, *self.overrides]
+
+    @cached_property
+    def asked(self) -> list[float | None]:
+        """By its schedule at level 1, 2, ..., as harness.run_folder.stage_keys has it; empty for
+        one that no run can have, which the run itself will say."""
+        if self.config["when"] == "steps":
+            return []
+        try:
+            return asked_of(build_part(self.config["schedule"]).shares)
+        except Exception:
+            return []
+
+    @cached_property
+    def code(self) -> str:
+        """Digest of the sources that decide its numbers."""
+        return code_of(self.decides)
+
+    @property
+    def varies(self) -> bool:
+        """Whether environment variables decide its config."""
+        return bool(self.config != self.values)
+
+    def planned(self) -> "Point":
+        """As it travels elsewhere, where variables may have other values."""
+        known = self.varies and self.data_sha256
+        return replace(self, values_at=run_hash(self.science)[:12] if known else None)
+
+    def check_values(self) -> None:
+        """
+        Raises:
+            ValueError: variables have other values than where it was planned.
+        """
+        if self.values_at not in (None, run_hash(self.science)[:12]):
+            raise ValueError(
+                "environment variables that the config names have other values here than where "
+                "this run was planned, and would make it another run; set them to the same values"
+            )
+
+    def line(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def of_line(cls, line: str) -> "Point":
+        return cls(**json.loads(line))
+
+
+def point_of(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> Point:
+    """
+    Raises:
+        ValueError: method=... was asked for together with a part that it does not have, or a name
+            of the run or its sweep is none.
+    """
+    config = as_written(cfg)
+    values = resolved(config)
+    for key in ("name", "sweep_name"):
+        check_name(key, values[key])
+    choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
+    name, label = method_of(choices, values, hydra)
+    # As they were written: an interpolation in them is the config's, not Hydra's.
+    said = OmegaConf.to_container(hydra.overrides, resolve=False)
+    assert isinstance(said, dict)
+    _checked(tuple(sources_of(hydra)))  # once for all points of a sweep
+    given = [one.path for one in hydra.runtime.config_sources if one.provider == "command-line"]
+    options = [f"--config-dir={path}" for path in given]
+    return Point(config, choices, name, label, list(said["task"]), command, options=options)
+
+
+@cache
+def _checked(folders: tuple[Path, ...]) -> None:
+    check_names(folders)
+
+
+def sweep_folder(config: Config) -> Path:
+    """
+    Raises:
+        ValueError: sweep_name is no name of a folder of its own below `runs`.
+    """
+    return Path(config["runs"]) / check_name("sweep_name", config["sweep_name"])
+
+
+def _sha256_of(weights: str | None) -> str | None:
+    if weights is None:
+        return None
+    path = Path(weights)
+    if not path.is_file():
+        raise ValueError(f"weights={weights}: there is no such file; give a path or null")
+    return hashlib.sha256(path.read_bytes()).hexdigest()

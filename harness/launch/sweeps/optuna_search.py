@@ -1,0 +1,135 @@
+"""A search instead of a grid: Optuna proposes values, by the validation accuracy of earlier runs.
+
+Nothing is kept but runs and their records: the sampler is seeded, so a second start proposes the
+same values, finds their runs finished, and goes on where the first one stopped.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+
+from harness.run_folder.outcome import Outcome
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.distributions import BaseDistribution
+
+NO_OPTUNA = "a search needs optuna; install it with pip install 'pruning-harness[search]'"
+WAYS = "write interval(low,high), tag(log,interval(low,high)), int(interval(low,high)) or a,b,c"
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One proposal. validation: accuracy in [0, 1], None of a run that failed."""
+
+    overrides: list[str]
+    validation: float | None
+    folder: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Search:
+    """trials: in all; at_once: proposed together, before any of them is known, so that as many
+    workers have something to do. seed: of the sampler (TPE: Bergstra et al. 2011).
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    trials: int
+    at_once: int
+    seed: int
+    done: list[Trial] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        for key, least in (("trials", 1), ("at_once", 1), ("seed", 0)):
+            value = getattr(self, key)
+            if type(value) is not int or value < least:
+                raise ValueError(
+                    f"hydra.sweeper.{key} must be a whole number >= {least}, got {value!r}"
+                )
+
+    def batches(
+        self, overrides: Sequence[Override], carry_out: Callable[[list[list[str]]], list[Outcome]]
+    ) -> Iterator[None]:
+        """Adds to `done`, batch by batch. carry_out: one outcome for each list of overrides, in
+        the same order.
+
+        Raises:
+            ValueError: optuna is missing, or nothing is left open, or a range is wrong.
+        """
+        study = _study(self.seed)
+        last = {each.get_key_element(): each for each in overrides}  # of those of one key
+        fixed = [str(each.input_line) for each in last.values() if not each.is_sweep_override()]
+        ranges = {key: range_of(each) for key, each in last.items() if each.is_sweep_override()}
+        if not ranges:
+            raise ValueError(f"a search has nothing to choose; {WAYS} for at least one key")
+        while left := self.trials - len(self.done):
+            asked = [study.ask(ranges) for _ in range(min(self.at_once, left))]
+            chosen = [[f"{key}={trial.params[key]}" for key in ranges] for trial in asked]
+            outcomes = carry_out([[*fixed, *values] for values in chosen])
+            for trial, values, outcome in zip(asked, chosen, outcomes, strict=True):
+                self.done.append(Trial(values, outcome.validation, outcome.folder, outcome.reason))
+                # Optuna does not learn from failures, and would go where runs diverge.
+                study.tell(trial, outcome.validation or 0.0)
+            yield
+
+    @property
+    def failed(self) -> int:
+        return sum(trial.validation is None for trial in self.done)
+
+    @property
+    def best(self) -> Trial | None:
+        """The first of the best; None if all have failed."""
+        measured = [trial for trial in self.done if trial.validation is not None]
+        return max(measured, key=lambda trial: trial.validation or 0.0, default=None)
+
+    def result(self) -> dict[str, Any]:
+        best = self.best
+        return {
+            "best": asdict(best) if best else None,
+            "failed": self.failed,
+            "seed": self.seed,
+            "trials": [asdict(trial) for trial in self.done],
+        }
+
+    def line(self) -> str:
+        said = f"search: {len(self.done)} trials, {self.failed} failed"
+        if self.best is None:
+            return f"{said}; none has a result"
+        share, values = 100 * (self.best.validation or 0.0), " ".join(self.best.overrides)
+        return f"{said}; best {values}: {share:.2f} % on validation data: {self.best.folder}"
+
+
+def range_of(override: Override) -> "BaseDistribution":
+    """
+    Raises:
+        ValueError: it is no range that can be searched.
+    """
+    from optuna import distributions
+
+    value, key = override.value(), override.key_or_group
+    if override.is_discrete_sweep() and not isinstance(value, Glob):
+        return distributions.CategoricalDistribution(list(override.sweep_string_iterator()))
+    if not isinstance(value, IntervalSweep):
+        raise ValueError(f"{override.input_line}: a search cannot choose from that; {WAYS}")
+    low, high, log = value.start, value.end, "log" in value.tags
+    try:
+        if isinstance(low, int) and isinstance(high, int):
+            return distributions.IntDistribution(low, high, log=log)
+        return distributions.FloatDistribution(float(low or 0), float(high or 0), log=log)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}") from error
+
+
+def _study(seed: int) -> "Study":
+    try:
+        import optuna
+    except ModuleNotFoundError as error:
+        raise ValueError(NO_OPTUNA) from error
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    sampler = optuna.samplers.TPESampler(seed=seed)
+    return optuna.create_study(direction="maximize", sampler=sampler)

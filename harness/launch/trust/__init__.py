@@ -1,0 +1,1 @@
+"""A folder of runs is data: what of it may be built, and the network that it describes."""

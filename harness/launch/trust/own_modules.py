@@ -1,0 +1,79 @@
+"""What a dotted name leads to, and whether it is really of the modules that a user allows.
+
+A name below a module is not enough: whatever the module has imported lies below it too, as
+my_pkg.nets.torch.load or my_pkg.nets.Path.unlink do.
+"""
+
+from collections.abc import Sequence
+from importlib import import_module
+from types import BuiltinFunctionType, FunctionType, ModuleType
+from typing import Any
+
+from harness.system.names import visible
+
+CALLABLES = (type, FunctionType, BuiltinFunctionType)
+
+
+def check_own(key: str, target: str, trust: Sequence[str]) -> None:
+    """Imports the trusted module and those below it on the way, as Hydra would.
+
+    The name must lead through modules and classes that are the trusted modules' own, by their
+    `__module__`, to a class or function that is. What a class inherits or has taken over from
+    elsewhere is not its own; what a module takes from another of the trusted ones is.
+
+    Raises:
+        ValueError: it does not.
+    """
+    found, path = _imported(key, target.partition(".")[0]), target.partition(".")[0]
+    for name in target.split(".")[1:]:
+        found = _step(key, found, path, name)
+        path = f"{path}.{name}"
+        _check_of(key, target, found, path, trust)
+    if not isinstance(found, CALLABLES):
+        raise ValueError(f"{key}={target} is no class or function; name one of {trust[0]}")
+
+
+def _step(key: str, holder: Any, path: str, name: str) -> Any:
+    if name.startswith("__"):
+        raise ValueError(f"{key}={path}.{name} is no component; name a class or function")
+    if isinstance(holder, ModuleType):
+        try:
+            return getattr(holder, name)
+        except AttributeError:
+            return _imported(key, f"{path}.{name}")
+    there = vars(holder) if isinstance(holder, type) else {}
+    if name not in there:
+        raise ValueError(
+            f"{key}={path}.{name}: {path} defines no {name}; name a class or function, or a "
+            "method where it is defined"
+        )
+    method = there[name]
+    return method.__func__ if isinstance(method, (staticmethod, classmethod)) else method
+
+
+def _imported(key: str, module: str) -> ModuleType:
+    try:
+        return import_module(module)
+    except Exception as error:  # whatever the module does while it is imported
+        why = visible(" ".join(f"{type(error).__name__}: {error}".split()))
+        raise ValueError(
+            f"{key}: {module} cannot be imported ({why}); start where it lies, or set PYTHONPATH"
+        ) from error
+
+
+def _check_of(key: str, target: str, found: Any, path: str, trust: Sequence[str]) -> None:
+    """A package above the trusted module is on the way to it."""
+    module = str(found.__name__ if isinstance(found, ModuleType) else _module_of(found))
+    above = isinstance(found, ModuleType) and any(one.startswith(f"{module}.") for one in trust)
+    if above or any(f"{module}.".startswith(f"{one}.") for one in trust):
+        return
+    if module == "None" or not isinstance(found, (ModuleType, *CALLABLES)):
+        raise ValueError(f"{key}={target}: {path} is no module, class or function of {trust[0]}")
+    raise ValueError(
+        f"{key}={target}: {path} is not defined in {' or '.join(trust)} but in {module}; write a "
+        f"function of your own around it, or allow {module} too if that is yours"
+    )
+
+
+def _module_of(found: Any) -> Any:
+    return found.__module__ if isinstance(found, CALLABLES) else None

@@ -1,0 +1,163 @@
+"""Which parts a config that was read back may build: a folder of runs is data, not code.
+
+What a user writes (the command line, --config-dir, files beside the command) needs no trust. What
+is read from a run's folder or from a plan builds only what the shipped conf/ names, and what
+modules that the user allows define themselves. A plan that this user has made carries the trust
+that was given with it: its fingerprint lies outside all folders of runs, in
+$XDG_STATE_HOME/pruning-harness/plans (by default below ~/.local/state), where a folder that comes
+from elsewhere cannot bring its own.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from harness.launch.paths import CONF
+from harness.launch.trust.own_modules import check_own
+from harness.launch.variables import resolved
+from harness.system.atomic_files import CannotWrite, write_whole
+
+TARGET = re.compile(r"^\s*_target_:\s*(harness\.[\w.]+)\s*(?:#.*)?$", re.MULTILINE)
+MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
+OPTIMIZERS = (
+    "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "NAdam", "RAdam", "RMSprop",
+    "Rprop", "SGD",
+)  # fmt: skip
+# The one interpolation that a stored config keeps, so that it holds no secret. What a default says
+# is not decoded: it is the config's, not this user's.
+_NAME = r"\s*[^\W\d]\w*\s*"
+OF_ENVIRONMENT = re.compile(
+    rf"\$\{{oc\.env:{_NAME}(,[^${{}}]*)?\}}|\$\{{oc\.decode:\s*\$\{{oc\.env:{_NAME}\}}\s*\}}"
+)
+
+
+def check_parts(config: Any, trust: str | Sequence[str] = (), where: str = "config") -> None:
+    """config: plain values as they were stored, without their interpolations resolved.
+
+    Raises:
+        ValueError: a `_target_` is neither a component of conf/ nor defined in a module of
+            `trust`, or an interpolation could make one.
+    """
+    allowed = modules(trust)
+    for key, value in _leaves(config, where):
+        if key.endswith("._target_"):
+            _check_target(key, value, allowed)
+        elif isinstance(value, str) and "${" in OF_ENVIRONMENT.sub("", value):
+            raise ValueError(
+                f"{key}={value!r} is an interpolation; a stored config holds none but "
+                "${oc.env:NAME}, so it was changed by hand: write the value"
+            )
+
+
+def stored_part(
+    config: DictConfig | ListConfig, key: str, trust: str | Sequence[str]
+) -> DictConfig:
+    """A part of a stored config, that may be built.
+
+    Raises:
+        ValueError: as of check_parts, or an environment variable that it names is not set.
+    """
+    plain = OmegaConf.to_container(config, resolve=False)
+    part = plain.get(key) if isinstance(plain, dict) else None
+    if not isinstance(part, dict):
+        raise ValueError(f"config.yaml has no {key}; it is not that of a run")
+    check_parts(part, trust, key)
+    resolved(part, key)  # says which variable is not set
+    # By itself: what it names in the rest of the config would be resolved without a look.
+    return OmegaConf.create(part)
+
+
+def modules(trust: str | Sequence[str]) -> tuple[str, ...]:
+    """
+    >>> modules("my_pkg"), modules(["a.b", "c"])
+    (('my_pkg',), ('a.b', 'c'))
+
+    Raises:
+        ValueError: one of them is no name of a module.
+    """
+    if not isinstance(trust, (str, Sequence)):
+        raise ValueError(f"trust must name modules, as in ['my_pkg'], got {trust!r}")
+    found = (trust,) if isinstance(trust, str) else tuple(trust)
+    for one in found:
+        if not isinstance(one, str) or not MODULE.fullmatch(one):
+            raise ValueError(f"trust must name modules, as in my_pkg or my_pkg.nets, got {one!r}")
+        if one.partition(".")[0] == "harness":
+            # Some of its functions write files or start commands.
+            raise ValueError(
+                f"trust must name modules of your own, got {one!r}; the components of the harness "
+                "need no trust, and nothing else of it is built from a folder"
+            )
+    return found
+
+
+@cache
+def components() -> frozenset[str]:
+    """What the shipped conf/ builds of the harness, and torch's optimizers.
+
+    Not whatever the harness has: some of its functions write files or start commands.
+    """
+    ours = {target for file in CONF.rglob("*.yaml") for target in TARGET.findall(file.read_text())}
+    return frozenset(ours | {f"torch.optim.{name}" for name in OPTIMIZERS})
+
+
+def vouch(plan: Path, content: bytes) -> None:
+    """Remembers that this user has made the plan; where it cannot, the plan needs --trust."""
+    with suppress(CannotWrite, OSError, RuntimeError):
+        file = _fingerprint(plan, content)
+        file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_whole(file, "")
+
+
+def is_vouched(plan: Path, content: bytes) -> bool:
+    """Whether this user has made the plan, in this place and to the byte."""
+    with suppress(OSError, RuntimeError):
+        return _fingerprint(plan, content).is_file()
+    return False
+
+
+def _fingerprint(plan: Path, content: bytes) -> Path:
+    place = f"{plan.resolve()}\n".encode(errors="surrogateescape")
+    return _state() / "plans" / hashlib.sha256(place + content).hexdigest()
+
+
+def _state() -> Path:
+    said = Path(os.environ.get("XDG_STATE_HOME") or "")
+    # As the XDG specification has it, a relative one is passed over.
+    home = said if said.is_absolute() else Path.home() / ".local" / "state"
+    return home / "pruning-harness"
+
+
+def _check_target(key: str, target: Any, trust: Sequence[str]) -> None:
+    if isinstance(target, str) and MODULE.fullmatch(target):
+        if target in components():
+            return
+        if any(target.startswith(f"{one}.") for one in trust):
+            return check_own(key, target, trust)
+        module = target.partition(".")[0]
+        raise ValueError(
+            f"{key}={target} is no component of the harness, and what a folder of runs holds is "
+            f"data: if you know who wrote it, allow its module with --trust {module} "
+            f"(harness.load: trust=[{module!r}])"
+        )
+    raise ValueError(f"{key} must name a component, as harness.models.mlp.MLP, got {target!r}")
+
+
+def _leaves(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            # Whatever stands there, it is what would be built.
+            yield from [(f"{key}.{name}", inner)] if name == "_target_" else ()
+            yield from _leaves(name, f"{key}: a key") if isinstance(name, str) else ()
+            yield from _leaves(inner, f"{key}.{name}")
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from _leaves(inner, f"{key}[{number}]")
+    else:
+        yield key, value

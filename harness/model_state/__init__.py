@@ -1,0 +1,1 @@
+"""All that a model holds: saved whole, compared, and told from what no file holds."""

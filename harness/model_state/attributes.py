@@ -1,0 +1,244 @@
+"""Everything that a network and parts keep beside what checkpoints hold, by name."""
+
+import inspect
+import io
+import logging
+import warnings
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from functools import cache, cached_property, partial
+from types import FunctionType, GeneratorType, MethodType, ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from harness.model_state.class_code import is_own, named_globals
+from harness.model_state.contents import CONTAINERS, ITEM, Contents, ordered
+from harness.vocabulary.tensors import has_extra_state
+
+Values = dict[tuple[str, str], Any]  # root, name -> something that is equal if its value is
+
+NETWORK = "network"
+OF_TORCH = frozenset(vars(nn.Module()))  # mode, hooks, and what is registered
+# What nn.RNNBase sets from its parameters at each forward pass.
+OF_RNN = frozenset(("_flat_weights", "_flat_weight_refs"))
+# State and groups, which its state_dict holds, hooks, and what torch notes for itself.
+OF_OPTIMIZER = frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
+# Hooks of modules, parameters and optimizers. What they keep counts, not that they are there.
+HOOKS = (
+    *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
+    *("_post_accumulate_grad_hooks", "_optimizer_step_pre_hooks", "_optimizer_step_post_hooks"),
+)
+NO_STATE = (ModuleType, logging.Logger, io.IOBase)
+# As torch names what an attribute is computed from anew in each forward pass.
+ORIGINALS = ("_orig", "_g", "_v")
+PYTHONS = ("builtins", "itertools", "_csv")  # iterators written in C
+DEEPEST = 20  # objects within objects
+FEW = 64  # items that are looked at one by one
+
+
+class Unknown:
+    """Stands for a value that cannot be compared."""
+
+
+def attributes(network: nn.Module, parts: Mapping[str, object]) -> Values:
+    """Numbers, texts, tensors, random streams and positions of iterators, wherever they are kept.
+
+    Of the network's modules what is not registered; of parts all, also of what they hold: modules,
+    containers, objects, functions with what they have closed over. Of classes and functions that
+    are neither a library's nor the harness's also attributes of the class and globals that the
+    code names. Not what checkpoints hold: the network's tensors, views of them, and what a module
+    or optimizer saves of itself.
+    """
+    walk = _Walk(network)
+    for path, module in network.named_modules():
+        if not has_extra_state(module):
+            walk.members(module, f"{NETWORK}.{path}".removesuffix("."), 0)
+    for path, parameter in network.named_parameters():
+        walk.hooks(parameter, f"{NETWORK}.{path}", 0)
+    for name, part in parts.items():
+        walk.root = name
+        walk.visit(part, name, 0)
+    return walk.found
+
+
+class _Walk:
+    def __init__(self, network: nn.Module):
+        self.root, self.found, self.contents = NETWORK, Values(), Contents()
+        # By id, with the name of the first way to them; alive, or ids would be given to others.
+        self.seen = {id(module): path for path, module in network.named_modules()}
+        self.alive: list[object] = []
+        self.classes: set[type] = set()
+        saved = (*network.parameters(), *network.buffers())
+        self.saved = {place for one in saved for place in (id(one), _storage(one) or id(one))}
+
+    def visit(self, value: object, name: str, depth: int) -> None:
+        if isinstance(value, Tensor) and self._is_saved(value):
+            return
+        simple = self.contents.of(value)
+        if simple is not None:
+            self._put(name, simple)
+        elif id(value) in self.seen:
+            self._put(name, f"as {self.seen[id(value)]}")
+        elif depth < DEEPEST and not isinstance(value, NO_STATE):
+            self.seen[id(value)] = name
+            self.alive.append(value)
+            self._enter(value, name, depth + 1)
+
+    def _is_saved(self, tensor: Tensor) -> bool:
+        return id(tensor) in self.saved or (_storage(tensor) or id(tensor)) in self.saved
+
+    def _put(self, name: str, value: object) -> None:
+        self.found[self.root, name] = value
+
+    def _enter(self, value: Any, name: str, depth: int) -> None:
+        if isinstance(value, type):
+            self._class(value, name, depth)
+        elif isinstance(value, FunctionType | MethodType | partial):
+            self._put(name, getattr(value, "__qualname__", None))
+            self._function(value, name, depth)
+        elif isinstance(value, np.ndarray):
+            self._put(name, self._items(value.tolist(), depth))
+        elif isinstance(value, GeneratorType):
+            self._put(name, value.gi_frame and value.gi_frame.f_lasti)
+            self._all(inspect.getgeneratorlocals(value).items(), name, depth)
+        elif hasattr(value, "__next__") and type(value).__module__ in PYTHONS:
+            self._put(name, self._iterator(value, depth))
+        elif not _saves_itself(value):
+            if isinstance(value, CONTAINERS):
+                self._put(name, self._items(value, depth))
+            if isinstance(value, nn.Module):
+                self._all({**value._parameters, **value._buffers}.items(), name, depth)
+                self._all(value._modules.items(), name, depth)
+            self.members(value, name, depth)
+
+    def _all(self, named: Iterable[tuple[str, object]], name: str, depth: int) -> None:
+        for key, value in named:
+            self.visit(value, f"{name}.{key}", depth)
+
+    def _items(self, value: Any, depth: int) -> Any:
+        """Of a container as one value."""
+        if len(value) > FEW:
+            whole = self.contents.of_items(value)
+            if whole is not None:
+                return len(value), whole
+        self.contents.left -= ITEM * len(value)
+        if self.contents.left < 0:
+            # Of parts there is one, whose items stay the same; networks are built several times.
+            return Unknown if self.root == NETWORK else hash(tuple(map(id, value)))
+        pairs = value.items() if isinstance(value, dict) else enumerate(ordered(value))
+        inner, self.found = self.found, {}
+        for number, (key, item) in enumerate(pairs):
+            shown = self.contents.of(key) if not isinstance(key, Tensor) else None
+            self.visit(item, repr(shown or number), depth)
+        items, self.found = self.found, inner
+        if Unknown in items.values():
+            return Unknown
+        return len(value), self.contents.digest(repr(items).encode(errors="backslashreplace"))
+
+    def _iterator(self, value: Any, depth: int) -> Any:
+        """Of one of Python's own, whose parts say where it is."""
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                parts = value.__reduce_ex__(2)
+        except TypeError:
+            return Unknown
+        self.alive.append(parts)
+        return self._items([*parts[1:]], depth)
+
+    def hooks(self, owner: object, name: str, depth: int) -> None:
+        for kind in HOOKS:
+            for hook in (getattr(owner, kind, None) or {}).values():
+                self.alive.append(hook)
+                if self.seen.setdefault(id(hook), name) == name:
+                    self._function(hook, f"{name}.{kind}", depth + 1)
+
+    def _function(self, value: Any, name: str, depth: int) -> None:
+        if isinstance(value, FunctionType | MethodType | partial):
+            self._all(_of_function(value), name, depth)
+        else:
+            self.members(value, name, depth)
+
+    def members(self, owner: object, name: str, depth: int) -> None:
+        self._all(_members(owner).items(), name, depth)
+        if isinstance(owner, nn.Module | Optimizer):
+            self.hooks(owner, name, depth)
+        self._class(type(owner), name, depth)
+
+    def _class(self, kind: type, name: str, depth: int) -> None:
+        for base in kind.__mro__:
+            if base not in self.classes and is_own(base.__module__):
+                self.classes.add(base)
+                self._all(_of_class(base), f"{name}.{base.__name__}", depth + 1)
+
+
+def _saves_itself(value: object) -> bool:
+    if isinstance(value, Optimizer):
+        return type(value).state_dict is not Optimizer.state_dict
+    return isinstance(value, nn.Module) and has_extra_state(value)
+
+
+def _storage(tensor: Tensor) -> int | None:
+    """Where its memory begins; views have the same."""
+    try:
+        return tensor.untyped_storage().data_ptr() or None
+    except (NotImplementedError, RuntimeError):  # it has none, or several
+        return None
+
+
+def _of_function(value: Any) -> Iterator[tuple[str, object]]:
+    if isinstance(value, partial):
+        yield from (("func", value.func), ("args", value.args), ("keywords", value.keywords))
+    elif isinstance(value, MethodType):
+        yield from (("__self__", value.__self__), ("__func__", value.__func__))
+    elif is_own(value.__module__):
+        for key, cell in zip(value.__code__.co_freevars, value.__closure__ or (), strict=True):
+            with suppress(ValueError):  # not filled yet
+                yield key, cell.cell_contents
+        yield from vars(value).items()
+        defaults = {"__defaults__": value.__defaults__, "__kwdefaults__": value.__kwdefaults__}
+        yield from ((key, held) for key, held in defaults.items() if held)
+        yield from named_globals(value).items()
+
+
+def _of_class(kind: type) -> Iterator[tuple[str, object]]:
+    """Its attributes, and the functions behind methods and properties."""
+    for key, value in vars(kind).items():
+        if isinstance(value, property):
+            functions = {"get": value.fget, "set": value.fset}
+            yield from ((f"{key}.{how}", each) for how, each in functions.items() if each)
+            continue
+        found = getattr(value, "__func__", getattr(value, "func", value))
+        if isinstance(found, FunctionType) or not (
+            key.startswith("__") or inspect.isroutine(found)
+        ):
+            yield key, found
+
+
+def _members(owner: object) -> dict[str, Any]:
+    """Attributes, also those in slots; not what is computed from other attributes."""
+    kind: Any = type(owner)
+    found = {key: getattr(owner, key) for key in _slots(kind) if hasattr(owner, key)}
+    found |= getattr(owner, "__dict__", {})
+    registered = owner._parameters if isinstance(owner, nn.Module) else {}
+    hidden = OF_TORCH if isinstance(owner, nn.Module) else frozenset[str]()
+    hidden |= OF_RNN if isinstance(owner, nn.RNNBase) else frozenset()
+    hidden |= OF_OPTIMIZER if isinstance(owner, Optimizer) else frozenset()
+    return {
+        key: value
+        for key, value in found.items()
+        if key not in hidden
+        and not isinstance(getattr(kind, key, None), cached_property)
+        and not any(key + end in registered for end in ORIGINALS)
+    }
+
+
+@cache
+def _slots(kind: Hashable) -> list[str]:
+    declared = [vars(base).get("__slots__", ()) for base in getattr(kind, "__mro__", ())]
+    names = [name for each in declared for name in ([each] if isinstance(each, str) else each)]
+    return [name for name in names if name not in ("__dict__", "__weakref__")]

@@ -1,0 +1,69 @@
+"""Values as text that is equal in every process that holds an equal value."""
+
+from dataclasses import fields, is_dataclass
+from functools import partial
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harness.model_state.contents import PLAIN
+from harness.model_state.fingerprints import fingerprint
+
+DEEPEST = 4  # values within values
+DEVICE = ("cuda", "cpu", "mps")  # each rank has its own
+
+
+def canonical(value: object, depth: int = 0) -> str | None:
+    """The value in words, without addresses; None if nothing can be said of it.
+
+    Functions, modules and objects that can be called are told by their names and classes alone:
+    what they hold may be of one rank's samples.
+
+    >>> canonical([1.0, "relu"])
+    "list [float 1.0, str 'relu']"
+    >>> canonical(torch.relu) == canonical(torch.tanh)
+    False
+    """
+    if isinstance(value, PLAIN):
+        is_device = isinstance(value, str) and value.startswith(DEVICE)
+        return None if is_device else f"{type(value).__name__} {value!r}"
+    if isinstance(value, Tensor):
+        return fingerprint({"": value})[""]
+    if isinstance(value, np.ndarray | np.generic):
+        return f"{value.dtype} {value.shape} {sha256(value.tobytes()).hexdigest()}"
+    if isinstance(value, torch.dtype):
+        return str(value)
+    return _container(value, depth) if depth < DEEPEST else None
+
+
+def _container(value: Any, depth: int) -> str | None:
+    if isinstance(value, partial):
+        return f"partial {_items([value.func, value.args, value.keywords], depth)}"
+    if isinstance(value, list | tuple | set | frozenset | dict):
+        return f"{type(value).__name__} {_items(value, depth)}"
+    if callable(value):
+        return _called(value)
+    if is_dataclass(value):
+        held = {field.name: getattr(value, field.name, None) for field in fields(value)}
+        return f"{_called(type(value))} {_items(held, depth)}"
+    return None
+
+
+def _items(value: Any, depth: int) -> str:
+    if isinstance(value, dict):
+        value = list(value.items())
+    items = [str(canonical(one, depth + 1)) for one in value]
+    return f"[{', '.join(sorted(items) if isinstance(value, set | frozenset) else items)}]"
+
+
+def _called(value: Any) -> str:
+    """
+    >>> layer = torch.nn.Linear(1, 1)
+    >>> _called(layer), _called(layer.forward)
+    ('torch.nn.modules.linear.Linear', 'torch.nn.modules.linear.Linear.forward')
+    """
+    named = value if hasattr(value, "__qualname__") else type(value)
+    return f"{named.__module__}.{named.__qualname__}"

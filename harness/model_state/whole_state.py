@@ -1,0 +1,146 @@
+"""The whole state of a network, as every file that keeps one holds it: parameters and all buffers.
+
+state_dict leaves out buffers that are registered with persistent=False. A network that computes
+with them is another one after it was loaded without them.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.model_state.class_code import makes_buffers
+from harness.vocabulary.tensors import Tensors, distinct, has_extra_state
+
+EXTRA = "_extra_state"  # as torch names it
+
+
+def whole_state(model: nn.Module) -> Tensors:
+    """Names every parameter and buffer, not copied, in state_dict's order.
+
+    What modules share has all of its names; buffers that are None are left out. What a module
+    returns from get_extra_state is among them.
+
+    Raises:
+        ValueError: that is no tensor, or a parameter or buffer is sparse or quantized.
+    """
+    found: Tensors = {}
+    for path, module in _modules(model):
+        found |= _named(path, module._parameters)
+        found |= _named(path, module._buffers)
+        found |= _extra_state(path, module)
+    return found
+
+
+def buffers_of(model: nn.Module) -> Tensors:
+    """Names every buffer, as `whole_state` does."""
+    every = [_named(path, module._buffers) for path, module in _modules(model)]
+    return {name: buffer for buffers in every for name, buffer in buffers.items()}
+
+
+@torch.no_grad()
+def load_into(model: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Puts a whole state into the model, in place; the inverse of `whole_state`.
+
+    Raises:
+        ValueError: a parameter's name or shape is not the model's, or a buffer is of no module.
+    """
+    own = dict(model.named_parameters(remove_duplicate=False))
+    extra = {name for path, module in _modules(model) for name in _extra_state(path, module)}
+    rest = {name: value for name, value in state.items() if name not in own and name not in extra}
+    odd = sorted((own.keys() | extra) - state.keys()) + sorted(rest.keys() - _places(model, rest))
+    if odd:
+        raise ValueError(
+            f"{odd[0]} is in one only of the stored state and {type(model).__name__}: it is the "
+            "state of another network; build the network that it was stored of"
+        )
+    for name, parameter in own.items():
+        if parameter.shape != state[name].shape:
+            raise ValueError(
+                f"{name} has shape {tuple(state[name].shape)} in the stored state and "
+                f"{tuple(parameter.shape)} in {type(model).__name__}; build the network that it "
+                "was stored of"
+            )
+        parameter.copy_(state[name])
+    load_buffers(model, rest)
+    for name in extra:
+        _owner(model, name).set_extra_state(state[name])
+
+
+@torch.no_grad()
+def load_buffers(model: nn.Module, buffers: Mapping[str, Tensor]) -> None:
+    """The inverse of `buffers_of`; one that is not among them becomes None.
+
+    Some forward passes register the buffers that they need: what is not registered yet will be.
+
+    In place where shape and dtype are equal: others may hold the tensor. A forward pass may have
+    put another one in its place, and into an expanded one nothing can be written.
+    """
+    device = next((parameter.device for parameter in model.parameters()), None)
+    for name in sorted(_slots(model) | _places(model, buffers)):
+        owner, key = _owner(model, name), name.rpartition(".")[2]
+        if key not in owner._buffers:
+            owner.register_buffer(key, None)
+        mine, saved = owner._buffers[key], buffers.get(name)
+        if mine is None or saved is None:
+            owner._buffers[key] = None if saved is None else saved.detach().to(device, copy=True)
+        elif (distinct(mine).shape, mine.dtype) == (saved.shape, saved.dtype):
+            mine.copy_(saved)
+        else:
+            owner._buffers[key] = saved.detach().to(mine.device, copy=True)
+
+
+def _slots(model: nn.Module) -> set[str]:
+    """Names of all registered buffers, also of those that are None."""
+    return {_name(path, key) for path, module in _modules(model) for key in module._buffers}
+
+
+def _places(model: nn.Module, buffers: Iterable[str]) -> set[str]:
+    """Those of the names that buffers have, or may get from a method of their module."""
+    kinds: dict[str, Any] = {path: type(module) for path, module in _modules(model)}
+    makers = {path for path, kind in kinds.items() if makes_buffers(kind)}
+    slots, found = _slots(model), set[str]()
+    for name in buffers:
+        path, _, key = name.rpartition(".")
+        if name in slots or (path in makers and not hasattr(_owner(model, name), key)):
+            found.add(name)
+    return found
+
+
+def _extra_state(path: str, module: nn.Module) -> Tensors:
+    if not has_extra_state(module):
+        return {}
+    value = module.get_extra_state()
+    if not isinstance(value, Tensor):
+        raise ValueError(
+            f"{path or type(module).__name__} returns {type(value).__name__} from "
+            "get_extra_state, and a file of weights holds tensors only; return a tensor, or "
+            "register what it is as a buffer"
+        )
+    return {_name(path, EXTRA): value.detach()}
+
+
+def _named(path: str, tensors: Mapping[str, Tensor | None]) -> Tensors:
+    found = {_name(path, key): t.detach() for key, t in tensors.items() if t is not None}
+    for name, tensor in found.items():
+        kind = tensor.dtype if tensor.is_quantized else tensor.layout
+        if kind is not torch.strided:
+            raise ValueError(
+                f"{name} is {kind}, and files of weights hold dense tensors only; register it "
+                "dense (to_dense(), dequantize()) and convert it in forward, or keep it as a plain "
+                "attribute"
+            )
+    return found
+
+
+def _name(path: str, key: str) -> str:
+    return f"{path}.{key}" if path else key
+
+
+def _modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return iter(model.named_modules(remove_duplicate=False))
+
+
+def _owner(model: nn.Module, name: str) -> nn.Module:
+    return model.get_submodule(name.rpartition(".")[0])

@@ -1,0 +1,207 @@
+"""What one call of the Python API is given: parts, data, and counts per tensor."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from harness.allocation.base import Allocation, Facts, Layers, Places
+from harness.metrics.macs import count_macs
+from harness.pruning.coverage import check_alive_nowhere, tell_unseen, tell_untied_head
+from harness.pruning.prunable import known_to, places_in, units_of, without
+from harness.pruning.pruner import Pruner
+from harness.pruning.reader import Calibration
+from harness.structure.base import Units
+from harness.structure.shared.graph import Graph, graph_of
+from harness.task.base import IGNORED
+from harness.task.shared.sums import check_sums
+from harness.vocabulary.apportion import apportion
+from harness.vocabulary.tensors import (
+    Batch,
+    Counts,
+    Loss,
+    Mean,
+    Tensors,
+    mean_alone,
+    prunable_weights,
+)
+
+
+@dataclass(frozen=True)
+class Given(Allocation):
+    """The counts that were asked for; on the way there, and without one, what is alive."""
+
+    counts: Counts = field(default_factory=dict)
+
+    def share(self, layers: Layers, keep: int) -> Counts:
+        alive = {name: layer.alive for name, layer in layers.items()}
+        asked = {name: self.counts.get(name, count) for name, count in alive.items()}
+        room = {name: alive[name] - count for name, count in asked.items()}
+        more = apportion(max(0, keep - sum(asked.values())), room, room)
+        return {name: count + more[name] for name, count in asked.items()}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `score` and `prune` are asked with."""
+
+    pruner: Pruner
+    batches: list[Batch]
+    loss: Loss | None
+    mean: Mean
+    example_input: Tensor | None
+    exclude: str | Sequence[str]
+
+    def units(self, model: nn.Module) -> Units:
+        structure, sample = self.pruner.structure, self._sample(model)
+        if sample is None and structure.granularity == "unit":
+            raise ValueError(
+                f"structure {type(structure).__name__} runs the model to see what its units feed; "
+                "give example_input, a batch of inputs, or batches"
+            )
+        graph = self._graph(model)
+        # A structure of single weights does not look at the sample.
+        units = units_of(structure, model, _first(model) if sample is None else sample, graph)
+        places, known = places_in(model, graph), known_to(structure, model)
+        exclude = [self.exclude] if isinstance(self.exclude, str) else self.exclude
+        kept = without(units, exclude, places, known)
+        if graph is None:
+            tell_unseen(kept, model)
+        else:
+            check_alive_nowhere(kept, graph)
+            tell_untied_head(kept, model, graph)
+        return kept
+
+    def facts(self, model: nn.Module) -> Facts:
+        if getattr(self.pruner.allocation, "needs_curves", False):
+            name = type(self.pruner.allocation).__name__
+            raise ValueError(
+                f"allocation {name} needs curves measured on validation data, which only a run "
+                "has: python -m harness allocation=sensitivity"
+            )
+        places, sample = places_in(model, self._graph(model)), self._sample(model)
+        if getattr(self.pruner.allocation, "needs_places", False):
+            self._check_places(places)
+        if self.pruner.budget != "macs":
+            return Facts(places=places)
+        if sample is None:
+            raise ValueError('budget="macs" runs the model once; give example_input or batches')
+        found = count_macs(model, torch.zeros_like(sample[:1]))
+        return Facts(found.weights, found.activations, found.uncounted, places=places)
+
+    def _check_places(self, places: Places | None) -> None:
+        asks = f"allocation {type(self.pruner.allocation).__name__} asks which layers are first and"
+        if places is None:
+            raise ValueError(
+                f"{asks} last, and that is found by running the model; give example_input, a batch "
+                "of inputs, or batches"
+            )
+        if not places.last:
+            raise ValueError(
+                f"{asks} last, and no tensor of the model's outputs is seen to come from a layer "
+                "(an object of its own, numbers, a step outside torch); let it return tensors"
+            )
+
+    def data(self, model: nn.Module) -> Calibration:
+        device = _first(model).device
+        by_sample, as_given = _labels_of_samples(self.batches)
+        counted = [_counted(inputs, labels) for inputs, labels in by_sample]
+        batches = [(_like(model, x), y.to(device)) for x, y in counted if len(y)]
+        loss = self.loss or _cross_entropy
+
+        def total(outputs: Any, labels: Tensor) -> Tensor:
+            return loss(outputs, as_given(labels))
+
+        if self.loss:
+            check_sums(lambda outputs, y: {"loss": total(outputs, y)}, model, batches)
+        return Calibration(_Copies(batches), total, self._mean)
+
+    def _graph(self, model: nn.Module) -> Graph | None:
+        sample = self._sample(model)
+        return None if sample is None else graph_of(model, sample)
+
+    def _sample(self, model: nn.Module) -> Tensor | None:
+        if self.example_input is not None:
+            return _like(model, self.example_input)
+        return _like(model, self.batches[0][0]) if self.batches else None
+
+    def _mean(self, sums: Tensors, samples: int) -> Tensors:
+        if self.mean is mean_alone and samples == 0:
+            raise ValueError(
+                f"saliency {type(self.pruner.saliency).__name__} needs data: give batches, a list "
+                f"of (inputs, labels) with labels that count (not {IGNORED})"
+            )
+        return self.mean(sums, samples)
+
+
+@dataclass(frozen=True)
+class _Copies:
+    """Batches whose inputs are new ones in each pass: some networks write into their inputs."""
+
+    batches: list[Batch]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return ((inputs.clone(), labels) for inputs, labels in self.batches)
+
+
+def _labels_of_samples(
+    batches: Sequence[Batch],
+) -> tuple[list[Batch], Callable[[Tensor], Tensor]]:
+    """The batches with one entry of labels per sample, and what makes the labels again that a
+    loss was written for: a network may flatten its positions, so that those of a sample are k
+    labels one after the other.
+
+    Raises:
+        ValueError: there are not k labels for each sample, k a whole number of at least 1.
+    """
+    by_sample = []
+    for inputs, labels in batches:
+        samples, count = len(inputs), len(labels) if labels.ndim else 1
+        each = count // samples if samples else 1
+        if not each or count != each * samples:
+            raise ValueError(
+                f"batches: labels {tuple(labels.shape)} are {count} for {samples} inputs "
+                f"{tuple(inputs.shape)}; give each sample one label, or equally many in a row"
+            )
+        by_sample.append((inputs, labels.reshape(samples, each, *labels.shape[1:])))
+    if all(labels.shape[:1] == inputs.shape[:1] for inputs, labels in batches):
+        return list(batches), lambda labels: labels
+    return by_sample, lambda labels: labels.flatten(0, 1)
+
+
+def _counted(inputs: Tensor, labels: Tensor) -> Batch:
+    """The samples with a label that counts; as in a run, the others are no samples at all."""
+    if labels.is_floating_point() or not labels.numel():
+        return inputs, labels
+    counts = (labels != IGNORED).reshape(len(labels), -1).any(dim=1)
+    return (inputs, labels) if counts.all() else (inputs[counts.to(inputs.device)], labels[counts])
+
+
+def _first(model: nn.Module) -> Tensor:
+    return next(iter(prunable_weights(model).values()))
+
+
+def _like(model: nn.Module, inputs: Tensor) -> Tensor:
+    """On the model's device; in its dtype, if they are not whole numbers."""
+    first = _first(model)
+    return inputs.to(first.device, first.dtype if inputs.is_floating_point() else inputs.dtype)
+
+
+def _cross_entropy(outputs: Any, labels: Tensor) -> Tensor:
+    """
+    Raises:
+        ValueError: there are no classes to choose from.
+    """
+    shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else ()
+    fits = tuple(labels.shape) in (shape, shape[:1] + shape[2:])
+    if len(shape) < 2 or shape[1] < 2 or not fits:
+        raise ValueError(
+            "without loss= it is cross-entropy, of outputs (samples, classes, ...) with 2 classes "
+            f"or more; the model gives {shape or type(outputs).__name__} for labels "
+            f"{tuple(labels.shape)}; give a loss, summed over the samples, such as "
+            'binary_cross_entropy_with_logits(..., reduction="sum")'
+        )
+    return F.cross_entropy(outputs, labels, reduction="sum")

@@ -1,0 +1,64 @@
+"""Matched controls: other weights than the method's, but as many of each layer as it chose."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from harness.vocabulary.seeds import derive
+from harness.vocabulary.tensors import Counts, Tensors
+from harness.vocabulary.topk import top_each
+
+CONTROLS = {
+    "none": "the method itself",
+    "random": "units drawn with equal chance",
+    "magnitude": "units of the largest pooled |weight|",
+    "shuffled": "the method's mask with its places permuted among the units alive",
+    "reinitialised": "the method's mask on new initial weights",
+}
+
+
+def check_control(control: str) -> None:
+    """
+    Raises:
+        ValueError: there is no such control.
+    """
+    if control not in CONTROLS:
+        raise ValueError(f"control must be one of {', '.join(CONTROLS)}, got {control!r}")
+
+
+def controlled(
+    control: str, kept: Tensors, alive: Tensors, magnitudes: Mapping[str, Tensor], seed: int
+) -> Tensors:
+    """Unit masks in place of `kept`, with as many units of each tensor.
+
+    kept: the method's unit masks; alive: units in force; magnitudes: pooled |weight| per unit.
+    A shuffled mask is a random one of the same count; it is drawn from a stream of its own.
+    Frankle et al. 2021 (arXiv:2009.08576) shuffle and reinitialise to ask whether a method at
+    initialisation has found weights or only layer densities.
+    """
+    if control == "shuffled":
+        return {name: _shuffled(mask, alive[name], seed, name) for name, mask in kept.items()}
+    if control not in ("random", "magnitude"):
+        return kept
+    counts: Counts = {name: int(mask.count_nonzero()) for name, mask in kept.items()}
+    values = {
+        name: magnitudes[name] if control == "magnitude" else _noise(mask, seed, name)
+        for name, mask in kept.items()
+    }
+    scores = {name: torch.where(alive[name], v, -torch.inf) for name, v in values.items()}
+    return top_each(scores, counts)
+
+
+def _noise(like: Tensor, seed: int, name: str) -> Tensor:
+    stream = torch.Generator().manual_seed(derive(seed, "control", "random", name))
+    return torch.rand(like.shape, generator=stream).to(like.device)
+
+
+def _shuffled(mask: Tensor, alive: Tensor, seed: int, name: str) -> Tensor:
+    stream = torch.Generator().manual_seed(derive(seed, "control", "shuffled", name))
+    places = alive.flatten().nonzero().flatten()
+    order = torch.randperm(len(places), generator=stream).to(places.device)
+    shuffled = torch.zeros_like(mask).flatten()
+    shuffled[places] = mask.flatten()[places[order]]
+    return shuffled.view(mask.shape)

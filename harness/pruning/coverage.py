@@ -1,0 +1,160 @@
+"""Which parameters a pruning covers: what no rule prunes is named, what it cannot prune refused."""
+
+import logging
+import re
+from collections.abc import Container, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+
+from harness.structure.base import Units
+from harness.structure.shared.graph import Graph
+from harness.structure.shared.trace import trace_of
+from harness.vocabulary.tensors import TABLES, keeping_parameters, prunable_layers
+
+LOG = logging.getLogger(__name__)
+LEAST = 0.01  # share of the model's parameters from which on one that no rule covers is named
+# Look-ups and norms stay dense by rule; so does what has one entry for each channel.
+BY_RULE = (*TABLES, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
+
+
+def check_alive_nowhere(units: Units, graph: Graph) -> None:
+    """
+    Raises:
+        ValueError: the network computes a weight anew from the parameter, in a way that makes
+            something else of a 0.
+    """
+    for name in units:
+        if name in graph.computed:
+            layer = name.removesuffix(".weight")
+            raise ValueError(
+                f"the forward pass does not use {name} itself but what {graph.computed[name]} "
+                "makes of it (weight standardisation, a low-rank update), where a pruned weight is "
+                f"alive; exclude {layer}, or make its weight plain"
+            )
+
+
+def in_use(
+    units: Units, known: Iterable[str], model: nn.Module, sample: Tensor, graph: Graph
+) -> Units:
+    """The units less those of layers that work in training only, such as an auxiliary head.
+
+    Those of the `known` layers are named in the log, whatever the size of the sample; so are others
+    that this pass did not call. Where no pass in training mode runs, nobody can tell the two apart:
+    layers that this pass did not call then stay whole.
+    """
+    idle = [name for name in known if name not in graph.order]
+    training, failure = _used_in_training(model, sample) if idle else (set[str](), None)
+    helpers = [name for name in idle if failure or name in training]
+    if helpers:
+        why = (
+            f"a forward pass of a sample calls them not, and one in training mode fails: {failure}"
+            if failure
+            else "used in training only, no part of the network that is measured"
+        )
+        LOG.warning("%s left whole: %s (%s)", _layers(helpers), why, _share(model, helpers))
+    uncalled = [name for name in idle if name not in helpers]
+    for names, what in (
+        ([n for n in uncalled if n in units], "pruned although a forward pass of a sample calls"),
+        ([n for n in uncalled if n not in units], "left whole: a forward pass of a sample calls"),
+    ):
+        if names:
+            LOG.warning("%s %s them not (%s)", _layers(names), what, _share(model, names))
+    return {name: along for name, along in units.items() if name not in helpers}
+
+
+def tell_uncovered(model: nn.Module, covered: Container[str]) -> None:
+    """Names in the log what no rule covers, together: families of parameters and their shares.
+
+    covered: weights that the structure prunes, or leaves whole by a rule or a reason of its own.
+    """
+    found = ", ".join(_uncovered(model, covered))
+    if found:
+        LOG.warning("no rule prunes these parameters, which stay dense: %s", found)
+
+
+def tell_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
+    """Names in the log a language head that is pruned, as it is not the embedding itself."""
+    tables = {m.weight.shape for m in model.modules() if isinstance(m, nn.Embedding)}
+    heads = [n for n in units if n in graph.outputs and model.get_parameter(n).shape in tables]
+    if heads:
+        LOG.info(
+            "%s is pruned too (%s): a head that is not tied to its embedding is a linear layer; "
+            "exclude=[last] leaves it whole",
+            _layers(heads), _share(model, heads),
+        )  # fmt: skip
+
+
+def tell_unseen(units: Units, model: nn.Module) -> None:
+    """Names in the log layers of classes that are not torch's own, where no pass was run."""
+    layers = prunable_layers(model)
+    own = [n for n in units if not type(layers[n]).__module__.startswith("torch.")]
+    if own:
+        LOG.warning(
+            "%s: how a %s uses its weight was not looked at; give example_input, a batch of inputs",
+            _layers(own), type(layers[own[0]]).__name__,
+        )  # fmt: skip
+
+
+def _uncovered(model: nn.Module, covered: Container[str]) -> Iterator[str]:
+    small: list[str] = []
+    for family, names in _families(model, covered).items():
+        if not _is_large(model, names):
+            small += names
+            continue
+        one = names[0] if len(names) == 1 else family
+        kind = type(model.get_submodule(names[0].rpartition(".")[0])).__name__
+        yield f"{one} of {kind} ({_share(model, names)})"
+    if _is_large(model, small):
+        yield f"{len(small)} smaller ones, such as {small[0]} ({_share(model, small)})"
+
+
+def _families(model: nn.Module, covered: Container[str]) -> dict[str, list[str]]:
+    """Parameters that no rule covers, by their name without its numbers."""
+    by_rule = {id(p) for m in model.modules() if isinstance(m, BY_RULE) for p in m.parameters()}
+    widths = {size for p in model.parameters() if _is_wide(p) for size in p.shape}
+    found: dict[str, list[str]] = {}
+    for name, parameter in model.named_parameters():
+        # One entry for each channel: a bias or the scale of a norm, whatever class holds it.
+        by_channel = not _is_wide(parameter) and parameter.numel() in widths | {1}
+        if not (name in covered or id(parameter) in by_rule or by_channel):
+            found.setdefault(re.sub(r"\d+", "*", name), []).append(name)
+    return found
+
+
+def _is_wide(parameter: Tensor) -> bool:
+    return sum(size > 1 for size in parameter.shape) > 1
+
+
+def _is_large(model: nn.Module, names: list[str]) -> bool:
+    least = LEAST * sum(parameter.numel() for parameter in model.parameters())
+    return bool(names) and _count(model, names) >= least
+
+
+def _count(model: nn.Module, names: Iterable[str]) -> int:
+    return sum(model.get_parameter(name).numel() for name in names)
+
+
+def _share(model: nn.Module, names: Iterable[str]) -> str:
+    whole = sum(parameter.numel() for parameter in model.parameters())
+    return f"{100 * _count(model, names) / whole:.3g} % of the model's parameters"
+
+
+def _layers(names: Iterable[str]) -> str:
+    return ", ".join(name.removesuffix(".weight") for name in names)
+
+
+def _used_in_training(model: nn.Module, sample: Tensor) -> tuple[set[str], str | None]:
+    """Weights that a forward pass in training mode uses, or why none runs."""
+    failure = None
+    # Norms over a batch need two samples; what is made for one sample takes no more.
+    for inputs in [sample] if len(sample) != 1 else [torch.cat([sample, sample]), sample]:
+        try:
+            with keeping_parameters(model):
+                trace = trace_of(model, inputs, training=True)
+        except Exception as error:  # whatever a foreign forward raises (an assertion, a KeyError)
+            failure = failure or f"{type(error).__name__}: {error}".splitlines()[0]
+        else:
+            return {use.weight for use in trace.uses}, None
+    return set(), failure

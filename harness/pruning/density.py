@@ -1,0 +1,64 @@
+"""What a density is of, and the one rule by which it is counted."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from harness.structure.base import Structure, Units
+from harness.vocabulary.tensors import Tensors
+
+
+def alive_units(structure: Structure, kept: Tensor) -> Tensor:
+    """Says of each unit of a weight whether it stays: whether any of its elements is not 0.
+
+    kept: a mask, or the weight itself.
+    """
+    there = kept != 0
+    # Pooling the mask says so for any structure.
+    return there if structure.granularity == "weight" else structure.pool(there.float()) > 0
+
+
+def parameters_per_unit(weight: Tensor, units: int, along: Sequence[str]) -> int:
+    """Counts what one unit owns in the layer that produces it: weights, bias, norm parameters.
+
+    units: of the weight. along: the parameters of one entry per unit that go with them.
+    """
+    return weight.numel() // units + len(along)
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What a structure may prune of a network after `exclude`; a density is a kept share of it.
+
+    units: less those of excluded layers. every: theirs too; without, none is excluded.
+    """
+
+    structure: Structure
+    units: Units
+    every: Units = field(default_factory=dict)
+
+    def density(self, kept: Tensors) -> float:
+        """Returns sum of (cost x units that stay) / sum of (cost x units), in [0, 1].
+
+        Both sums are over the layers in scope, and a layer's cost is `parameters_per_unit`, 1 for
+        single weights. If every layer keeps the share d of its units, the density is d.
+
+        kept: by name at least the weights in scope, as masks or as the weights themselves.
+        """
+        left = whole = 0
+        for name, along in self.units.items():
+            alive = alive_units(self.structure, kept[name].detach())
+            cost = parameters_per_unit(kept[name], alive.numel(), along)
+            left += cost * int(alive.count_nonzero())
+            whole += cost * alive.numel()
+        return left / whole
+
+    def said(self) -> str:
+        """Returns what the density is of in words, as in "weights, without fc3"."""
+        noun = getattr(self.structure, "noun", type(self.structure).__name__.lower())
+        whole = self.structure.granularity == "unit"
+        kinds = f"{noun}s by their parameters" if whole else f"{noun}s"
+        names = (name.removesuffix(".weight") for name in self.every if name not in self.units)
+        spared = ", ".join(names)
+        return f"{kinds}, without {spared}" if spared else kinds

@@ -1,0 +1,146 @@
+"""Masks: which parameters stay. Knows tensors and names, nothing of training or ranks."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from harness.vocabulary.bitpack import digest
+from harness.vocabulary.tensors import Tensors
+
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes each
+
+
+def as_bool(masks: Mapping[str, Tensor]) -> Tensors:
+    """Masks of 0 and 1 in any dtype, as torch.nn.utils.prune keeps them, as bool.
+
+    Raises:
+        ValueError: a mask holds another value.
+    """
+    for name, mask in masks.items():
+        if not ((mask == 0) | (mask == 1)).all():
+            raise ValueError(
+                f"masks[{name!r}] holds other values than 0 and 1; a mask is True, or 1, where a "
+                "weight stays, and False, or 0, where it is pruned"
+            )
+    return {name: mask.bool() for name, mask in masks.items()}
+
+
+class MaskStore:
+    """The masks in force, by parameter name; they only shrink, unless they may grow.
+
+    They live outside the module: as buffers DDP would send rank 0's copy before every forward
+    and hide that ranks differ. A pruned weight is zeroed once, and its gradient at every step;
+    with its optimizer state zeroed too, SGD (momentum, Nesterov) and Adam(W), weight decay
+    included, then leave it at exactly 0. So a weight that is revived starts at 0, and without
+    momentum.
+
+    may_grow: `replace` may revive pruned weights.
+    """
+
+    def __init__(self, dense: Mapping[str, Tensor], may_grow: bool = False):
+        self._may_grow = may_grow
+        self._masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in dense.items()}
+        self._factors: Tensors | None = None  # made at the first step after a change
+
+    @property
+    def masks(self) -> Tensors:
+        """The masks themselves, True stays; do not write to them."""
+        return self._masks
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 over names and packed bits, first 16 hex digits."""
+        return digest(self._masks)
+
+    def shrink_to(self, masks: Tensors) -> None:
+        """Takes over smaller masks.
+
+        Raises:
+            ValueError: a mask would revive a pruned weight, or names an unknown parameter.
+        """
+        self._check_names(masks)
+        for name, mask in masks.items():
+            revived = int((mask & ~self._masks[name]).count_nonzero())
+            if revived:
+                raise ValueError(
+                    f"{name}: the new mask revives {revived} pruned weights; "
+                    "keep no more units than are alive"
+                )
+        self._take(masks)
+
+    def replace(self, masks: Tensors) -> None:
+        """Takes over masks that may revive what is pruned; revived entries are 0 until they train.
+
+        Raises:
+            ValueError: masks may not grow here, or a mask is of another name or shape.
+        """
+        if not self._may_grow:
+            raise ValueError(
+                "masks only shrink here: no dynamics of this run declares may_grow; choose some "
+                "that do, e.g. dynamics=rigl"
+            )
+        self._check_names(masks)
+        self._take(masks)
+
+    def _check_names(self, masks: Tensors) -> None:
+        for name, mask in masks.items():
+            mine = self._masks.get(name)
+            if mine is None or mine.shape != mask.shape:
+                there = "there is none" if mine is None else f"it has shape {tuple(mine.shape)}"
+                raise ValueError(
+                    f"{name}: a mask of shape {tuple(mask.shape)} needs one of that name and shape "
+                    f"in force, {there}; is it of another model?"
+                )
+
+    def _take(self, masks: Tensors) -> None:
+        self._masks.update(masks)
+        self._factors = None
+
+    @torch.no_grad()
+    def apply_to(self, model: nn.Module, optimizer: Optimizer | None = None) -> None:
+        """Zeroes what is pruned: parameters, and every optimizer state of a parameter's shape."""
+        for name, mask in self._masks.items():
+            parameter = model.get_parameter(name)
+            _zero_outside(mask, parameter)
+            for state in _states(optimizer, parameter):
+                _zero_outside(mask, state)
+
+    def gradient_masker(self, model: nn.Module) -> Callable[[], None]:
+        """A function that zeroes the pruned entries of the model's gradients, for every step.
+
+        One fused multiplication with masks in the gradients' dtype, cached until masks change.
+        """
+        parameters = {name: model.get_parameter(name) for name in self._masks}
+
+        def mask_gradients() -> None:
+            grads, factors = [], []
+            for name, factor in self._factors_for(parameters).items():
+                grad = parameters[name].grad
+                if grad is not None:
+                    grads.append(grad)
+                    factors.append(factor)
+            if grads:
+                torch._foreach_mul_(grads, tuple(factors))
+
+        return mask_gradients
+
+    def _factors_for(self, parameters: dict[str, nn.Parameter]) -> Tensors:
+        if self._factors is None:
+            pruned = {name: mask for name, mask in self._masks.items() if not mask.all()}
+            self._factors = {name: m.to(parameters[name].dtype) for name, m in pruned.items()}
+        return self._factors
+
+
+def _zero_outside(mask: Tensor, tensor: Tensor) -> None:
+    # Their bits are multiplied, several times as fast as masked_fill_; a product of the numbers
+    # themselves would be NaN for 0 * inf, and -0 for 0 * -1.
+    tensor.detach().view(INTEGERS[tensor.element_size()]).mul_(mask)
+
+
+def _states(optimizer: Optimizer | None, parameter: nn.Parameter) -> list[Tensor]:
+    if optimizer is None or parameter not in optimizer.state:
+        return []
+    states = optimizer.state[parameter].values()
+    return [s for s in states if isinstance(s, Tensor) and s.shape == parameter.shape]

@@ -1,0 +1,120 @@
+"""What of a network is pruned: the weights of a structure's units, less those excluded."""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from harness.allocation.base import Places
+from harness.pruning.coverage import in_use, tell_uncovered
+from harness.pruning.masks import MaskStore
+from harness.structure.base import Structure, Units
+from harness.structure.shared.graph import Graph
+from harness.vocabulary.tensors import Tensors, prunable_layers
+
+
+def store_for(model: nn.Module, units: Units, may_grow: bool = False) -> MaskStore:
+    """Masks, all True, of the units' weights and of what goes with them."""
+    prunable = {name for weight, along in units.items() for name in (weight, *along)}
+    parameters = {n: p for n, p in model.named_parameters() if n in prunable}
+    return MaskStore(parameters, may_grow)
+
+
+@torch.no_grad()
+def take_over(model: nn.Module, values: Tensors) -> None:
+    """Copies new values of some parameters into the model."""
+    for name, value in values.items():
+        model.get_parameter(name).copy_(value)
+
+
+def units_of(structure: Structure, model: nn.Module, sample: Tensor, graph: Graph | None) -> Units:
+    """The structure's units of layers that are in use; what no rule covers is named in the log.
+
+    graph: None where there is no sample to run the model with.
+
+    Raises:
+        ValueError: there are none.
+    """
+    known = known_to(structure, model)
+    # A structure of whole units never removes an output, whatever the kind of its layer.
+    spared = graph.outputs if graph and structure.granularity == "unit" else ()
+    tell_uncovered(model, {*known, *spared})
+    units = structure.units(model, sample)
+    if graph is not None:
+        units = in_use(units, known, model, sample, graph)
+    if not units:
+        raise ValueError("nothing to prune: all layers that this structure prunes are idle")
+    return units
+
+
+def places_in(model: nn.Module, graph: Graph | None) -> Places | None:
+    """Where layers stand: by the graph, or without one by order in a plain chain of torch's layers.
+
+    None: without a pass through this model nobody can tell.
+    """
+    if graph is not None:
+        return Places(graph.order, graph.first, graph.outputs)
+    if not _is_chain(model):
+        return None
+    names = tuple(prunable_layers(model))
+    return Places(names, frozenset(names[:1]), frozenset(names[-1:]))
+
+
+def _is_chain(module: nn.Module) -> bool:
+    """nn.Sequential of layers of torch's own, in which order of registration is that of calls."""
+    if type(module) is nn.Sequential:
+        return len(set(module)) == len(module) and all(map(_is_chain, module))
+    return type(module).__module__.startswith("torch.nn.") and not list(module.children())
+
+
+def known_to(structure: Structure, model: nn.Module) -> list[str]:
+    """Weights of the layers of the structure's kinds, those too that it leaves whole."""
+    kinds = getattr(structure, "kinds", nn.Module)
+    return [name for name, layer in prunable_layers(model).items() if isinstance(layer, kinds)]
+
+
+def without(
+    units: Units, exclude: Sequence[str], places: Places | None, known: Iterable[str] = ()
+) -> Units:
+    """The units less those of excluded weights: "first", "last", or names.
+
+    "first" are the layers that read nothing but the network's input, "last" those that make its
+    outputs, whatever their order of registration; where they have no units, they spare nothing.
+    A name is that of the layer ("fc1") or of its weight ("fc1.weight"); one of `known` may be left
+    whole anyway, such as a head that works in training only.
+
+    Raises:
+        ValueError: a name is no prunable layer's, nothing is left to prune, or nobody can tell
+            which layers are first and last.
+    """
+    names = list(dict.fromkeys([*units, *known]))
+    meanings = {name: {name} for name in names}
+    meanings |= {name.removesuffix(".weight"): {name} for name in names}
+    if places is not None:
+        meanings |= {"first": set(places.first), "last": set(places.last)}
+    for word in exclude:
+        if word in ("first", "last"):
+            _check_seen(word, places)
+        elif word not in meanings:
+            raise ValueError(
+                f"exclude names {word!r}, which is no layer that this structure prunes; "
+                f"there are: first, last, {', '.join(names)}"
+            )
+    spared = set[str]().union(*(meanings[word] for word in exclude))
+    kept = {name: along for name, along in units.items() if name not in spared}
+    if not kept:
+        raise ValueError(f"exclude={list(exclude)} leaves nothing to prune; exclude fewer layers")
+    return kept
+
+
+def _check_seen(word: str, places: Places | None) -> None:
+    if places is None:
+        raise ValueError(
+            f"exclude={word} is found by running the model, as it is no plain nn.Sequential; "
+            "give example_input, a batch of inputs, or the layer's name"
+        )
+    if word == "last" and not places.last:
+        raise ValueError(
+            "exclude=last finds no layer: no tensor of the model's outputs is seen to come from "
+            "one (an object of its own, numbers, a step outside torch); give the layer's name"
+        )

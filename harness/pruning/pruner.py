@@ -1,0 +1,258 @@
+"""One pruning event: evidence -> scores -> units -> counts -> masks; knows no levels, no files."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.allocation.base import Allocation, Facts, Layer, Layers, Places
+from harness.metrics.macs import said_uncounted
+from harness.pruning.budget import (
+    Account,
+    Goal,
+    cost,
+    counted,
+    counts_for,
+    held,
+    least_units,
+    total_of,
+)
+from harness.pruning.controls import check_control, controlled
+from harness.pruning.density import alive_units, parameters_per_unit
+from harness.pruning.masks import MaskStore
+from harness.pruning.part_protocols import check_fit
+from harness.pruning.reader import Calibration, Reader
+from harness.saliency.base import Saliency
+from harness.structure.base import Structure, Units
+from harness.vocabulary.finite import checked_scores, naming_broken, tell_zeros
+from harness.vocabulary.tensors import Counts, Tensors, prunable_layers
+from harness.vocabulary.topk import top_each
+
+NOTHING = Facts()
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What one rank decided; the ranks have yet to agree."""
+
+    masks: Tensors
+    # Agreed masks -> new values of the weights that move with them; pruned ones may be anything.
+    moved: Callable[[Tensors], Tensors]
+
+
+@dataclass(frozen=True)
+class Pruner:
+    """What decides masks: saliency, structure and allocation; seed: of a control's draws.
+
+    Raises:
+        ValueError: the parts do not fit, or there is no such control.
+    """
+
+    saliency: Saliency
+    structure: Structure
+    allocation: Allocation
+    control: str = "none"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        check_control(self.control)
+        check_fit(self.saliency, self.structure, self.allocation)
+
+    @property
+    def budget(self) -> str:
+        return getattr(self.allocation, "budget", "params")
+
+    def account(
+        self,
+        unit: str,
+        model: nn.Module,
+        units: Units,
+        facts: Facts = NOTHING,
+        budget: str | None = None,
+    ) -> Account:
+        """The budget of this model in one unit of asking; `budget`: instead of the allocation's.
+
+        Raises:
+            ValueError: it counts multiply-accumulates, and those of a weight are not known.
+        """
+        layers = self._layers(self._ones(model, units), model, units, facts)
+        equal_shares = getattr(self.allocation, "equal_shares", False)
+        counts = counted(unit, budget or self.budget, equal_shares)
+        removable = held(layers, {name: one.units for name, one in layers.items()}, counts)
+        if counts == "macs" and facts.uncounted:
+            raise ValueError(
+                f"{unit} cannot be counted in multiply-accumulates: "
+                f"{said_uncounted(facts.uncounted)}; ask for a density or a compression, with "
+                "budget=params"
+            )
+        total = removable if unit == "density" else total_of(model, counts, facts.total_macs)
+        return Account(unit, total, removable, counts)
+
+    def alive(
+        self, model: nn.Module, store: MaskStore, units: Units, facts: Facts, counts: str
+    ) -> Counts:
+        """What the units in force hold, per weight."""
+        layers = self._layers(self._ones(model, units), model, units, facts, store.masks)
+        return {name: layer.alive * cost(layer, counts) for name, layer in layers.items()}
+
+    def check(self, goal: Goal, model: nn.Module, units: Units, facts: Facts = NOTHING) -> int:
+        """Refuses what can be before any training; returns how many units stay, or goal.keep.
+
+        Raises:
+            Unreachable: floors forbid the goal; with the smallest reachable density.
+            ValueError: the saliency cannot score this model, or the goal cannot be met otherwise.
+        """
+        if hasattr(self.saliency, "check"):
+            self.saliency.check(model, units)
+        layers = self._layers(self._ones(model, units), model, units, facts)
+        least_units(self.allocation, layers, goal)
+        curves = getattr(self.allocation, "needs_curves", False)
+        return goal.keep if curves else sum(counts_for(self.allocation, layers, goal).values())
+
+    def decide(
+        self,
+        model: nn.Module,
+        store: MaskStore,
+        units: Units,
+        goal: Goal,
+        data: Calibration,
+        facts: Facts = NOTHING,
+    ) -> Decision:
+        """The next masks: of the units alive, those that reach the goal.
+
+        Exactly `goal.keep` when every unit costs the same, the nearest reachable count
+        otherwise. Reads the model; changes nothing.
+        """
+        weights = {name: model.get_parameter(name).detach() for name in units}
+        read = Reader(self.saliency, model, data.compare)
+        evidence, found = self._found(read, model, units, data)
+        layers = self._layers(self._pooled(found), model, units, facts, store.masks)
+        counts = counts_for(self.allocation, layers, goal)
+        if self._solves:
+            alive = {name: store.masks[name] for name in units}
+            kept, solved = read("solve", weights, counts, evidence, alive)
+            _check_solved(kept, counts)
+        else:
+            kept = top_each({name: layer.scores for name, layer in layers.items()}, counts)
+            solved = {}
+        masks = self.masks_of(kept, units, weights)
+        return Decision(
+            masks, lambda agreed: solved or self._compensated(read, weights, agreed, evidence)
+        )
+
+    def controlled(
+        self, masks: Tensors, model: nn.Module, store: MaskStore, units: Units
+    ) -> Tensors:
+        """The control's masks in place of those of the method, as many units of each weight.
+
+        masks: those that the method came to from the ones in `store`, whatever its rounds.
+        """
+        weights = {name: model.get_parameter(name).detach() for name in units}
+        both = (masks, store.masks)
+        kept, alive = ({n: alive_units(self.structure, of[n]) for n in units} for of in both)
+        magnitudes = {name: self.structure.pool(weights[name].abs()) for name in units}
+        chosen = controlled(self.control, kept, alive, magnitudes, self.seed)
+        return self.masks_of(chosen, units, weights)
+
+    def unit_scores(
+        self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
+    ) -> Tensors:
+        """One score per unit, as `decide` ranks them; pruned units are -inf."""
+        scores = self._pooled(self.scores(model, units, data))
+        layers = self._layers(scores, model, units, NOTHING, store.masks)
+        return {name: layer.scores for name, layer in layers.items()}
+
+    def scores(self, model: nn.Module, units: Units, data: Calibration) -> Tensors:
+        """As the saliency gives them, one per weight or per unit; all are finite."""
+        return self._found(Reader(self.saliency, model, data.compare), model, units, data)[1]
+
+    def _found(
+        self, read: Reader, model: nn.Module, units: Units, data: Calibration
+    ) -> tuple[Tensors, Tensors]:
+        """Evidence and scores; a saliency of units learns what goes with them."""
+        more: dict[str, Any] = {"units": units} if self.saliency.granularity == "unit" else {}
+        evidence = read("evidence", model, data.batches, data.loss, data.mean, **more)
+        weights = {name: model.get_parameter(name).detach() for name in units}
+        found = read("score", weights, evidence)
+        with naming_broken(model):
+            scores = checked_scores(self.saliency, found, list(units))
+        tell_zeros(self.saliency, scores, weights)
+        return evidence, scores
+
+    def _compensated(
+        self, read: Reader, weights: Tensors, masks: Tensors, evidence: Tensors
+    ) -> Tensors:
+        if not hasattr(self.saliency, "compensate"):
+            return {}
+        moved: Tensors = read("compensate", weights, masks, evidence)
+        return moved
+
+    @property
+    def _solves(self) -> bool:
+        return self.structure.granularity == "weight" and hasattr(self.saliency, "solve")
+
+    def _layers(
+        self,
+        scores: Tensors,
+        model: nn.Module,
+        units: Units,
+        facts: Facts,
+        masks: Tensors | None = None,
+    ) -> Layers:
+        modules = prunable_layers(model)
+        places = facts.places or Places(tuple(modules), frozenset(), frozenset())
+        standing = [name for name in places.order if name in modules]
+        positions = {name: number for number, name in enumerate(standing)}
+        layers = {}
+        for name, companions in units.items():
+            weight = model.get_parameter(name).detach()
+            pooled = scores[name]
+            count = pooled.numel()
+            if masks is not None:
+                alive = alive_units(self.structure, masks[name])
+                count = int(alive.count_nonzero())
+                if count < pooled.numel():
+                    pooled = torch.where(alive, pooled, -torch.inf)
+            layers[name] = Layer(
+                shape=tuple(weight.shape),
+                kind=type(modules[name]).__name__,
+                position=positions.get(name, len(standing)),
+                alive=count,
+                scores=pooled,
+                parameters_per_unit=parameters_per_unit(weight, pooled.numel(), companions),
+                macs_per_unit=facts.macs.get(name, 0) // pooled.numel(),
+                depth=len(standing),
+                first=name in places.first,
+                last=name in places.last,
+                weight=weight,
+                curve=facts.curves.get(name),
+            )
+        return layers
+
+    def _pooled(self, scores: Tensors) -> Tensors:
+        """One score per unit."""
+        if self.saliency.granularity == "unit":
+            return scores
+        return {name: self.structure.pool(one) for name, one in scores.items()}
+
+    def _ones(self, model: nn.Module, units: Units) -> Tensors:
+        """Equal scores, one per unit."""
+        weights = {name: model.get_parameter(name).detach() for name in units}
+        return {name: self.structure.pool(torch.ones_like(w)) for name, w in weights.items()}
+
+    def masks_of(self, kept: Tensors, units: Units, weights: Tensors) -> Tensors:
+        """Masks of units by weight -> masks of these weights and of what goes along."""
+        masks = {}
+        for weight, mask in kept.items():
+            masks[weight] = self.structure.expand(mask, tuple(weights[weight].shape))
+            masks |= dict.fromkeys(units[weight], mask)
+        return masks
+
+
+def _check_solved(masks: Tensors, counts: Counts) -> None:
+    for name, count in counts.items():
+        kept = int(masks[name].count_nonzero())
+        if kept != count:
+            raise ValueError(f"{name}: solve kept {kept} weights where {count} were asked for")

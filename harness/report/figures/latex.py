@@ -1,0 +1,92 @@
+"""Accuracy by compression as a LaTeX table (package booktabs), a file per model and data set."""
+
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from harness.report.read.survey import Section, Survey
+from harness.report.significance.summary import times
+
+_SPECIAL = re.compile(r"[\\&%$#_{}~^\[|<>]")
+# A row that begins with [ would be read as the length of the line before it.
+_ESCAPED = {
+    "[": "{[}",
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    # In LaTeX's first encoding of fonts, OT1, these are a dash and Spanish marks.
+    "|": r"\textbar{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+}
+
+
+def write_latex(survey: Survey, out: Path) -> list[Path]:
+    return [_write(section, out) for section in survey.sections()]
+
+
+def _write(section: Section, out: Path) -> Path:
+    path = out / f"accuracy-{section.slug}.tex"
+    path.write_text(table(section), encoding="utf-8")
+    return path
+
+
+def table(section: Section) -> str:
+    """Top-1 in %, mean and std over seeds, methods by asked compression; the best means bold."""
+    pruned = section.pruned
+    best = pruned.groupby("target_compression_ratio")["top1_share_mean"].transform("max")
+    cells = pruned.assign(
+        cell=[_cell(row, top) for (_, row), top in zip(pruned.iterrows(), best, strict=True)]
+    )
+    wide = cells.pivot(index="label", columns="target_compression_ratio", values="cell")
+    wide = wide.fillna("--").sort_index(key=lambda labels: labels.str.casefold())
+    seeds = ", ".join(map(str, sorted(set(pruned["seeds"]))))
+    return "\n".join([*_head(section, wide, seeds), *map(_line, wide.itertuples()), *_FOOT])
+
+
+_FOOT = [r"\bottomrule", r"\end{tabular}", r"\end{table}", ""]
+
+
+def _head(section: Section, wide: pd.DataFrame, seeds: str) -> list[str]:
+    dense = "; ".join(
+        f"{escape(row['label'])}: {_cell(row, None)}" for _, row in section.dense.iterrows()
+    )
+    caption = f"Top-1 accuracy in \\% on {escape(section.data)} ({escape(section.model)}), mean "
+    caption += f"$\\pm$ standard deviation over seeds ($n$ = {seeds}), by asked compression. "
+    return [
+        r"% \usepackage{booktabs}",
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{caption}{dense or 'Dense: not trained'}.}}",
+        rf"\begin{{tabular}}{{l{'r' * len(wide.columns)}}}",
+        r"\toprule",
+        " & ".join(
+            ["Method", *(times(float(str(ratio))).replace("x", r"$\times$") for ratio in wide)]
+        )
+        + r" \\",
+        r"\midrule",
+    ]
+
+
+def _line(row: tuple[str, ...]) -> str:
+    label, *cells = row
+    return " & ".join([escape(label), *cells]) + r" \\"
+
+
+def _cell(row: "pd.Series[float]", best: float | None) -> str:
+    if not row["seeds"]:
+        return "failed" if row["failed_seeds"] else "--"
+    mean, std = 100 * row["top1_share_mean"], 100 * row["top1_share_std"]
+    text = f"{mean:.2f}" if pd.isna(std) else f"{mean:.2f} $\\pm$ {std:.2f}"
+    if row["failed_seeds"]:
+        text += f" ({row['failed_seeds']} failed)"
+    return rf"\textbf{{{text}}}" if row["top1_share_mean"] == best else text
+
+
+def escape(text: str) -> str:
+    r"""
+    >>> print(escape("50% of a_b"))
+    50\% of a\_b
+    """
+    return _SPECIAL.sub(lambda found: _ESCAPED.get(found[0], "\\" + found[0]), text)

@@ -1,0 +1,35 @@
+"""What a rule of the protocol finds, and the results that it looks at."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
+from harness.report.read.survey import Survey
+
+SECTION = ["model", "data"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """verdict: pass, fail, or missing (the records do not hold what is needed to tell)."""
+
+    verdict: str
+    evidence: str
+    way_out: str = ""
+
+
+def found(problems: list[str], good: str, way_out: str, verdict: str = "fail") -> Finding:
+    if not problems:
+        return Finding("pass", good)
+    more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+    return Finding(verdict, "; ".join(problems[:3]) + more, way_out)
+
+
+def pruned(survey: Survey) -> pd.DataFrame:
+    return survey.results[survey.results["level"] > 0]
+
+
+def sections(rows: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    for (model, data), same in rows.groupby(SECTION):
+        yield f"{model}, {data}", same

@@ -1,0 +1,37 @@
+"""`python -m harness.report RUNS --lint`: would a reviewer accept this survey?"""
+
+from pathlib import Path
+
+import pandas as pd
+
+from harness.report.listing import say, show, to_csv
+from harness.report.protocol.rules import CHECKS
+from harness.report.read.load import load
+from harness.report.read.survey import Survey
+
+
+def lint(runs: Path, out: Path) -> int:
+    """Prints every rule's verdict and writes lint.csv; 0 if all pass, else 1.
+
+    Raises:
+        ValueError: `runs` is no folder or holds no result of a pruned network.
+    """
+    table = check(load(runs))
+    show(table.rename(columns=str.capitalize).rename(columns={"Way_out": "Way out"}))
+    out.mkdir(parents=True, exist_ok=True)
+    to_csv(table, out / "lint.csv")
+    counts = table["verdict"].value_counts()
+    said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
+    say(f"{said}\n{out / 'lint.csv'}")
+    return int((table["verdict"] != "pass").any())
+
+
+def check(survey: Survey) -> pd.DataFrame:
+    """A row per rule: item, verdict (pass, fail, missing), evidence, way_out ("" if it passes).
+
+    Raises:
+        ValueError: the survey has no result of a pruned network.
+    """
+    if survey.summary.empty:
+        raise ValueError(f"{survey.runs} holds sensitivity analyses only: no result to check")
+    return pd.DataFrame({"item": item, **vars(rule(survey))} for item, rule in CHECKS.items())

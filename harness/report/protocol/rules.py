@@ -1,0 +1,180 @@
+"""The rules of a fair survey, each as a check of a survey's records and folders.
+
+Source: Blalock et al. 2020, What is the State of Neural Network Pruning? (arXiv:2003.03033), its
+recommendations and checklist; the rules on seeds, data and budgets are the harness's own.
+"""
+
+from collections.abc import Callable
+
+from harness.report.protocol.baselines import labels_of
+from harness.report.protocol.finding import SECTION, Finding, found, pruned, sections
+from harness.report.protocol.training_budget import retraining_budget
+from harness.report.read.folders import device, timings
+from harness.report.read.results import some
+from harness.report.read.survey import Survey
+from harness.report.significance import stats
+
+POINTS = (2, 4, 8, 16, 32)
+# How far a measured compression may be from an operating point.
+TOLERANCE = 0.05
+# Without these a latency says nothing.
+_OF_LATENCY = ("device", "batch", "dtype")
+
+
+def operating_points(survey: Survey) -> Finding:
+    problems = []
+    for where, rows in sections(pruned(survey)):
+        for label, same in rows.groupby("label"):
+            measured = same["compression"].to_numpy(dtype=float)
+            lacks = [p for p in POINTS if not (abs(measured / p - 1) <= TOLERANCE).any()]
+            if lacks:
+                names = ", ".join(f"{point}x" for point in lacks)
+                problems.append(f"{label} ({where}) has no result at {names}")
+    good = "every method has results at " + ", ".join(f"{point}x" for point in POINTS)
+    return found(problems, good, "sweep over schedule.final=2,4,8,16,32 (unit: compression)")
+
+
+def seeds(survey: Survey) -> Finding:
+    counts = pruned(survey).groupby([*SECTION, "label", "asked"])["top1"].count()
+    few = counts[counts < stats.FEW_SEEDS]
+    problems = [
+        f"{label} ({model}, {data}) at {asked:g}x has {count}"
+        for model, data, label, asked, count in few.reset_index().itertuples(index=False)
+    ]
+    good = f"{counts.min()} or more seeds in each of {len(counts)} results"
+    return found(problems, good, "add seed=0,1,2 to the sweep")
+
+
+def same_seeds(survey: Survey) -> Finding:
+    problems = []
+    for where, rows in sections(pruned(survey)):
+        every = set(rows["seed"])
+        for (label, asked), same in rows.groupby(["label", "asked"]):
+            lacks = sorted(every - set(same["seed"]))
+            if lacks:
+                names = ", ".join(map(str, lacks))
+                problems.append(f"{label} ({where}) at {asked:g}x lacks seeds {names}")
+    good = "all results of a model and data set have the same seeds"
+    return found(problems, good, "run the seeds that are missing: the same sweep goes on")
+
+
+def both_ratios(survey: Survey) -> Finding:
+    rows = pruned(survey)
+    lacks = rows[rows[["compression", "speedup"]].isna().any(axis=1)]
+    good = f"compression and theoretical speed-up are recorded in {len(rows)} results"
+    problems = [f"{len(lacks)} results lack one: {some(lacks['folder'])}"] if len(lacks) else []
+    way_out = "uncounted_operators of records.csv says why; a network without a weight has none"
+    return found(problems, good, way_out, "missing")
+
+
+def relative_accuracy(survey: Survey) -> Finding:
+    rows = pruned(survey)
+    lacks = rows[rows["dense_top1"].isna()]
+    good = f"top-1 and its change against the dense network are known for {len(rows)} results"
+    problems = [f"{len(lacks)} of {len(rows)} results: {some(lacks['folder'])}"]
+    way_out = "train the dense network of the same model, data and seed: any run with when=trained"
+    return found(problems if len(lacks) else [], good, way_out, "missing")
+
+
+def dense_baseline(survey: Survey) -> Finding:
+    dense = survey.results[survey.results["level"] == 0]
+    there = {where: rows for where, rows in sections(dense)}
+    problems = [f"none on {at}" for at, _ in sections(pruned(survey)) if at not in there]
+    good = "dense networks of " + ", ".join(
+        f"{rows['seed'].nunique()} seeds ({at})" for at, rows in there.items()
+    )
+    return found(problems, good, "run a method with when=trained beside these", "missing")
+
+
+def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
+    def check(survey: Survey) -> Finding:
+        absent, lacking = [], []
+        for where, rows in sections(pruned(survey)):
+            labels = labels_of(kind, rows, survey.runs)
+            mine = rows[rows["label"].isin(labels)]
+            gone = sorted(set(rows["asked"]) - set(mine["asked"]))
+            if not labels:
+                absent.append(f"none on {where}")
+            elif gone:
+                names = ", ".join(f"{asked:g}x" for asked in gone)
+                lacking.append(f"{', '.join(labels)} ({where}) has no result at {names}")
+        verdict = "missing" if absent else "fail"
+        good = "at every compression of the other methods"
+        return found(absent + lacking, good, f"add {command} to the sweep", verdict)
+
+    return check
+
+
+def same_dense(survey: Survey) -> Finding:
+    dense = survey.records[survey.records["stage"] == "dense"]
+    if dense.empty:
+        return Finding("missing", "no dense network is recorded", "run a method with when=trained")
+    measured = dense[["epochs", "steps", "top1", "loss", "validation_loss"]].astype(float).round(12)
+    # NaN is equal to NaN here, as in networks that failed.
+    alike = measured.groupby(list(measured), dropna=False).ngroup()
+    several = alike.groupby([dense[key] for key in [*SECTION, "seed"]]).nunique()
+    problems = [
+        f"{model}, {data}, seed {seed}: {count} different ones"
+        for model, data, seed, count in several.reset_index().itertuples(index=False)
+        if count > 1
+    ]
+    good = f"one per seed, by accuracy, loss and training ({len(several)} in all)"
+    return found(problems, good, "run all methods in one sweep: they share dense training")
+
+
+def validation_and_test(survey: Survey) -> Finding:
+    rows = pruned(survey)
+    lacks = rows[rows[["validation_top1", "validation_loss"]].isna().any(axis=1) & ~rows["failed"]]
+    if len(lacks):
+        evidence = f"{len(lacks)} results have no validation metrics: {some(lacks['folder'])}"
+        return Finding("missing", evidence, "give the data set validation samples")
+    # Losses of two sets of samples do not agree to the last digit, but for chance, or where a
+    # network without a layer says the same of every sample: ln 10 of ten classes.
+    alive = rows["empty_layers"].map(lambda layers: not layers)
+    equal = rows[(rows["validation_loss"] == rows["loss"]) & alive]
+    problems = [f"{len(equal)} results have one loss on both: {some(equal['folder'])}"]
+    good = "both are recorded and differ; a level's last record counts, not its best"
+    way_out = "validation samples must not be the test samples: check the data set's split"
+    return found(problems if len(equal) else [], good, way_out)
+
+
+def hardware(survey: Survey) -> Finding:
+    folders = sorted(set(pruned(survey)["folder"]))
+    devices = {folder: device(survey.runs / folder) for folder in folders}
+    lacks = [folder for folder, name in devices.items() if not name]
+    good = "all runs name their device: " + ", ".join(sorted(set(devices.values())))
+    problems = [f"{len(lacks)} of {len(folders)} runs do not name a device: {some(lacks)}"]
+    way_out = "run them again, or copy environment.json beside their records"
+    return found(problems if lacks else [], good, way_out, "missing")
+
+
+def latency(survey: Survey) -> Finding:
+    folders = sorted(set(pruned(survey)["folder"]))
+    claims = [
+        (folder, line)
+        for folder in folders
+        for line in timings(survey.runs / folder)
+        if line.get("event") == "latency"
+    ]
+    bare = [folder for folder, line in claims if not all(line.get(name) for name in _OF_LATENCY)]
+    good = f"{len(claims)} measurements name theirs" if claims else "none is claimed"
+    problems = [f"{len(bare)} measurements lack one: {some(bare)}"]
+    return found(problems if bare else [], good, "measure again: latency=... of this harness")
+
+
+CHECKS: dict[str, Callable[[Survey], Finding]] = {
+    "operating points": operating_points,
+    "seeds per result": seeds,
+    "same seeds": same_seeds,
+    "compression and speed-up": both_ratios,
+    "raw and relative accuracy": relative_accuracy,
+    "dense baseline": dense_baseline,
+    "random baseline": _baseline("random", "method=random"),
+    "global magnitude baseline": _baseline("global magnitude", "method=global_magnitude"),
+    "layerwise magnitude baseline": _baseline("layerwise magnitude", "method=layerwise_magnitude"),
+    "same dense weights": same_dense,
+    "same retraining budget": retraining_budget,
+    "validation and test data": validation_and_test,
+    "hardware named": hardware,
+    "latency with device, batch and precision": latency,
+}

@@ -1,0 +1,132 @@
+"""Sensitivity analyses: read, averaged over seeds, as a table and a CSV."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from harness.report.listing import plain_console, to_csv
+from harness.report.read.folders import damaged
+from harness.run_folder.curve_records import FILE, read
+from harness.run_folder.outcome import below
+from harness.system.names import visible
+
+_KEYS = ["model", "data", "label", "setting"]
+_POINT = [*_KEYS, "position", "layer", "density"]
+
+
+def load(runs: Path, notes: list[str] | None = None) -> pd.DataFrame:
+    """A row per analysis, layer and density: means over the seeds; empty if there is none.
+
+    An analysis whose file is not as it was written is left out; notes are told of it.
+
+    top1_share and loss are of validation data, change_points is top-1 less the dense network's.
+    A seed whose loss is null does not count.
+
+    Raises:
+        ValueError: a line of a file cannot be read.
+    """
+    files = {path: damaged(path.parent, FILE) for path in below(runs, FILE)}
+    told = notes if notes is not None else []
+    again = "give its command again, which does it anew"
+    told += [f"analysis left out: {why}; {again}" for why in files.values() if why]
+    rows = [row for path, why in files.items() if not why for row in _rows(path)]
+    return _summarised(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=_POINT)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any]]:
+    points = read(path)
+    positions = {layer: at for at, layer in enumerate(dict.fromkeys(one.layer for one in points))}
+    for one in points:
+        failed = one.loss is None
+        change = 100 * (one.top1 - one.dense_top1)
+        # A network whose outputs are NaN still "hits" the class that argmax falls back to.
+        measured = {"top1": None, "loss": None, "change": None} if failed else {"change": change}
+        texts = {key: visible(text) for key, text in vars(one).items() if type(text) is str}
+        yield {**vars(one), **texts, **measured, "position": positions[one.layer]}
+
+
+def _summarised(rows: pd.DataFrame) -> pd.DataFrame:
+    # The same analysis in two sweeps is one measurement.
+    once = rows.drop_duplicates([*_POINT, "seed"])
+    means = once.astype({"top1": float, "loss": float, "change": float}).groupby(_POINT)
+    return means.agg(
+        saliency=("saliency", "first"),
+        structure=("structure", "first"),
+        seeds=("top1", "count"),
+        failed_seeds=("top1", lambda top1: int(top1.isna().sum())),
+        kept_units=("kept", "first"),
+        units=("units", "first"),
+        top1_share_mean=("top1", "mean"),
+        top1_share_std=("top1", "std"),
+        loss_mean=("loss", "mean"),
+        dense_top1_share_mean=("dense_top1", "mean"),
+        dense_loss_mean=("dense_loss", "mean"),
+        change_points_mean=("change", "mean"),
+        change_points_std=("change", "std"),
+    ).reset_index()
+
+
+def analyses(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Title and rows of each: the layers in model order, by falling density."""
+    if summary.empty:
+        return
+    for (model, data, label), same in summary.groupby(["model", "data", "label"]):
+        several = same["setting"].nunique() > 1
+        for setting, rows in same.groupby("setting"):
+            name = f"{label} [{str(setting)[:6]}]" if several else label
+            ordered = rows.sort_values(["position", "density"], ascending=[True, False])
+            yield f"Sensitivity of {model} on {data}: {name}", ordered
+
+
+def write_csv(summary: pd.DataFrame, out: Path) -> list[Path]:
+    if summary.empty:
+        return []
+    path = out / "sensitivity.csv"
+    ordered = pd.concat([rows for _, rows in analyses(summary)])
+    to_csv(ordered.drop(columns="position"), path, float_format="%.8g")
+    return [path]
+
+
+def print_tables(summary: pd.DataFrame) -> None:
+    """Per analysis: top-1 in %, a row per layer, a column per density."""
+    console = plain_console()
+    for title, rows in analyses(summary):
+        console.print(Text(title, style="bold"))
+        console.print(f"{caption(rows)}\n")
+        console.print(_table(rows))
+        console.print()
+
+
+def caption(rows: pd.DataFrame) -> str:
+    dense, seeds = 100 * rows["dense_top1_share_mean"].iloc[0], rows["seeds"].max()
+    return (
+        f"Validation top-1 in %, mean of {seeds} {'seed' if seeds == 1 else 'seeds'}: one layer "
+        f"pruned alone, nothing retrained; nothing pruned: {dense:.2f}"
+    )
+
+
+def _table(rows: pd.DataFrame) -> Table:
+    means = wide(rows, "top1_share_mean")
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("Layer, density", overflow="fold")
+    for density in means.columns:
+        table.add_column(f"{density:g}", justify="right", no_wrap=True)
+    for layer, values in zip(means.index, means.to_numpy(), strict=True):
+        table.add_row(Text(str(layer)), *(number(100 * value, ".1f") for value in values))
+    return table
+
+
+def wide(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Layers in model order x densities, falling."""
+    cells = rows.pivot(index=["position", "layer"], columns="density", values=column)
+    return cells.sort_index().droplevel("position").sort_index(axis=1, ascending=False)
+
+
+def number(value: float, form: str) -> str:
+    return "failed" if np.isnan(value) else format(value, form)

@@ -1,0 +1,1 @@
+"""From results to statements: spread over seeds, comparisons, ranks."""

@@ -1,0 +1,139 @@
+"""Methods against one of them, seed by seed: what seeds have in common then cancels out."""
+
+from collections.abc import Iterator
+
+import pandas as pd
+
+from harness.report.significance import stats
+from harness.report.significance.summary import few_seeds, spread, times
+
+NAMES = {"t": "paired t test", "wilcoxon": "Wilcoxon's signed-rank test"}
+_PLACE = ["model", "data", "target_counts", "asked"]
+_SECTION = ["model", "data"]
+_POINTS = "top1_difference_points"
+
+
+def paired(results: pd.DataFrame, against: str, test: str = "t") -> pd.DataFrame:
+    """Mean and std (ddof 1) over common seeds of (top-1 - that of `against`), in points.
+
+    One row per model, data, asked compression and other label, where `against` has any result
+    on that model and data. seeds counts common ones, none of the two failed; failed_seeds the
+    others that are common. low and high: stats.intervals; p: stats.paired_p with this test;
+    p_holm: corrected over all `comparisons` of the model and data that have a p; d_z:
+    stats.effect_size.
+
+    Raises:
+        ValueError: no result has the label `against`, or an unknown test.
+    """
+    _check(results, against, test)
+    reference = results.loc[results["label"] == against, [*_PLACE, "seed", "top1"]]
+    others = results[results["label"] != against].merge(reference[_SECTION].drop_duplicates())
+    pairs = others.merge(
+        reference.rename(columns={"top1": "reference"}),
+        how="left",
+        on=[*_PLACE, "seed"],
+        indicator="found",
+    )
+    pairs = pairs.assign(points=100 * (pairs["top1"] - pairs["reference"]))
+    pairs = pairs.assign(failed=pairs["points"].isna() & (pairs["found"] == "both"))
+    table = pairs.groupby([*_SECTION, "label", "asked"]).agg(
+        seeds=("points", "count"),
+        failed_seeds=("failed", "sum"),
+        mean=("points", "mean"),
+        std=("points", "std"),
+        differences=("points", lambda points: points.dropna().tolist()),
+    )
+    table = table.rename(columns={"mean": f"{_POINTS}_mean", "std": f"{_POINTS}_std"})
+    table = _tested(table.reset_index(), test).rename(columns={"asked": "target_compression_ratio"})
+    table.insert(3, "against", against)
+    return table
+
+
+def _check(results: pd.DataFrame, against: str, test: str) -> None:
+    labels = sorted(set(results["label"]), key=str.casefold)
+    if against not in labels:
+        known = ", ".join(map(repr, labels))
+        raise ValueError(f"--against {against!r}: no result has this label; there are: {known}")
+    if test not in stats.TESTS:
+        raise ValueError(f"--test must be one of {', '.join(stats.TESTS)}, got {test!r}")
+
+
+def _tested(table: pd.DataFrame, test: str) -> pd.DataFrame:
+    differences = table["differences"].tolist()
+    ends = stats.intervals(differences)
+    table = table.assign(
+        **{f"{_POINTS}_low": ends[:, 0], f"{_POINTS}_high": ends[:, 1]},
+        test=test,
+        p=[stats.paired_p(points, test) for points in differences],
+        d_z=[stats.effect_size(points) for points in differences],
+        few_seeds=table["seeds"] < stats.FEW_SEEDS,
+    )
+    by_section = table.groupby(_SECTION)["p"]
+    return table.assign(
+        p_holm=by_section.transform(stats.holm), comparisons=by_section.transform("count")
+    ).drop(columns="differences")
+
+
+def title(against: str) -> str:
+    return (
+        f"top-1 minus that of {against} with the same seed, in points: mean ± std (seeds), "
+        f"* where p < {stats.ALPHA:g} after Holm's correction"
+    )
+
+
+def matrix(rows: pd.DataFrame) -> pd.DataFrame:
+    """Cells such as "+0.12 ± 0.30 (5) *": a row per method, a column per asked compression."""
+    cells = rows.assign(cell=[_cell(row) for _, row in rows.iterrows()])
+    wide = cells.pivot(index="label", columns="target_compression_ratio", values="cell")
+    wide = wide.sort_index(key=lambda labels: labels.str.casefold())
+    return wide.fillna("-").rename(columns=times)
+
+
+def _cell(row: "pd.Series[float]") -> str:
+    mean, std = row[f"{_POINTS}_mean"], row[f"{_POINTS}_std"]
+    # z: a difference that rounds to 0 has no minus.
+    text = spread(f"{mean:+z.2f}", std, int(row["seeds"]), int(row["failed_seeds"]))
+    mark = " *" if row["p_holm"] < stats.ALPHA else ""
+    return "- (n=0)" if text == "-" else text + mark
+
+
+def missing(results: pd.DataFrame, against: str) -> list[str]:
+    """A note per model and data set on which `against` has no result."""
+    has = results.groupby(_SECTION)["label"].agg(lambda labels: against in set(labels))
+    return [
+        f"{against} has no result on {model}, {data}: nothing to compare there"
+        for model, data in has.index[~has]
+    ]
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """Per model and data set which test was made, over how many comparisons, and its limits."""
+    return [
+        f"against {rows['against'].iloc[0]} on {model}, {data}: {said}"
+        for (model, data), rows in table.groupby(_SECTION)
+        for said in _limits(rows)
+    ]
+
+
+def _limits(rows: pd.DataFrame) -> Iterator[str]:
+    test, tested = str(rows["test"].iloc[0]), rows[rows["p"].notna()]
+    yield f"{NAMES[test]}, Holm's correction over {len(tested)} comparisons"
+    equal = ((rows["seeds"] > 1) & rows["p"].isna()).sum()
+    if equal:
+        yield f"no p in {equal} comparisons, all differences are equal: --test wilcoxon has one"
+    least = [stats.least_wilcoxon_p(n) for n in tested["seeds"]] if test == "wilcoxon" else []
+    weak = [p >= stats.ALPHA for p in least]
+    if any(weak):
+        fewest = tested["seeds"].min()
+        yield (
+            f"in {sum(weak)} of {len(tested)} comparisons Wilcoxon's test cannot reach "
+            f"{stats.ALPHA:g}: of {fewest} seeds its smallest p is "
+            f"{stats.least_wilcoxon_p(fewest):.4g}; six seeds and more can, before the correction"
+        )
+    # Holm multiplies the smallest p by the number of comparisons.
+    if not all(weak) and min(least) * len(least) >= stats.ALPHA:
+        yield (
+            f"after the correction none of {len(least)} comparisons can reach {stats.ALPHA:g} by "
+            f"Wilcoxon's test: {len(least)} x {min(least):.4g}; more seeds or fewer methods can"
+        )
+    yield from few_seeds(rows)

@@ -1,0 +1,183 @@
+"""Mean, spread and interval over seeds: one row per method, setting and asked compression."""
+
+import pandas as pd
+
+from harness.report.read import collapse
+from harness.report.read.cost import TOTALS
+from harness.report.read.results import some
+from harness.report.significance import stats
+
+# Columns of the results and how the summary calls them, with their unit.
+MEASURES = {
+    "top1": "top1_share",
+    "top5": "top5_share",
+    "pruned_top1": "pruned_top1_share",
+    "compression": "compression_ratio",
+    "speedup": "speedup_ratio",
+    "density": "density_share",
+    "density_of_weights": "density_of_weights_share",
+    "effective_density": "effective_density_share",
+    "dead": "dead_units_count",
+    "latency_ms": "latency_ms",
+    "change": "change_points",
+}
+# Those whose 95 % interval of the mean is reported.
+INTERVALS = ("top1", "change")
+_KEYS = ["model", "data", "label", "setting", "asked"]
+
+
+def summarise(results: pd.DataFrame) -> pd.DataFrame:
+    """Mean and std (ddof 1; NaN for one seed) of each measure over the seeds that did not fail.
+
+    low and high are the ends of INTERVALS (stats.intervals). change is against the dense network
+    of the same seed, in points; relative_top1 is top-1 / that of the dense network. Of it and of
+    the costs of training (TOTALS) the mean only: seeds hardly differ in them.
+    seeds counts the finite ones of top1, few_seeds says that these are fewer than three, and
+    failed_seeds counts the others; change_seeds those whose dense network is known; level 0 is
+    dense. Seeds that collapsed are those with an empty layer, and empty_layers names the layers of
+    any of them; cut_seeds have no path from input to output.
+    """
+    results = collapse.counted(results)
+    relative = results["top1"] / results["dense_top1"]
+    results = results.assign(change=100 * results["change"], relative_top1=relative)
+    spread = {
+        f"{name}_{what}": (column, what)
+        for column, name in MEASURES.items()
+        for what in ("mean", "std")
+    } | {f"{name}_mean": (name, "mean") for name in TOTALS.values()}
+    grouped = results.sort_values([*_KEYS, "seed"]).groupby(_KEYS)
+    summary = grouped.agg(
+        method=("method", "first"),
+        level=("level", "first"),
+        stage=("stage", "first"),
+        target_counts=("target_counts", "first"),
+        density_of=("density_of", "first"),
+        seeds=("top1", "count"),
+        failed_seeds=("failed", "sum"),
+        pruned_seeds=("pruned_top1", "count"),
+        pruned_failed_seeds=("pruned_failed", "sum"),
+        collapsed_seeds=("collapsed", "sum"),
+        cut_seeds=("cut", "sum"),
+        empty_layers=("empty_layers", collapse.union),
+        change_seeds=("change", "count"),
+        relative_top1_ratio_mean=("relative_top1", "mean"),
+        **spread,
+    )
+    summary = _with_intervals(summary, results)
+    return summary.reset_index().rename(columns={"asked": "target_compression_ratio"})
+
+
+def _with_intervals(summary: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
+    ends = dict[str, stats.Values]()
+    for column in INTERVALS:
+        values = results.dropna(subset=column).groupby(_KEYS)[column].agg(list)
+        cells = values.reindex(summary.index).map(
+            lambda cell: cell if isinstance(cell, list) else []
+        )
+        name, found = MEASURES[column], stats.intervals(cells.tolist())
+        ends |= {f"{name}_low": found[:, 0], f"{name}_high": found[:, 1]}
+    return summary.assign(**ends, few_seeds=summary["seeds"] < stats.FEW_SEEDS)
+
+
+def cell(row: "pd.Series[float]", measure: str = "top1_share") -> str:
+    """ "93.12 ± 0.21 (3)": mean, std and number of seeds, in %; failures are spelled out.
+
+    Fewer than three seeds are written with n=, as in "93.12 ± 0.21 (n=2)".
+    """
+    prefix = "pruned_" if measure.startswith("pruned_") else ""
+    seeds, failed = int(row[f"{prefix}seeds"]), int(row[f"{prefix}failed_seeds"])
+    mean, std = 100 * row[f"{measure}_mean"], 100 * row[f"{measure}_std"]
+    return spread(f"{mean:.2f}", std, seeds, failed)
+
+
+def spread(mean: str, std: float, seeds: int, failed: int) -> str:
+    """
+    >>> spread("93.12", 0.21, seeds=3, failed=0), spread("93.12", 0.21, seeds=2, failed=0)
+    ('93.12 ± 0.21 (3)', '93.12 ± 0.21 (n=2)')
+    >>> spread("93.12", 0.0, seeds=1, failed=2)
+    '93.12 (n=1, 2 failed)'
+    """
+    if not seeds:
+        return f"failed ({failed})" if failed else "-"
+    count = f"{'n=' if seeds < stats.FEW_SEEDS else ''}{seeds}"
+    count += f", {failed} failed" if failed else ""
+    return f"{mean} ({count})" if seeds == 1 else f"{mean} ± {std:.2f} ({count})"
+
+
+def points(change: float) -> str:
+    """
+    >>> points(-0.004), points(1.5), points(float("nan"))
+    ('+0.00', '+1.50', '-')
+    """
+    # z: a difference that rounds to 0 has no minus.
+    return "-" if pd.isna(change) else f"{change:+z.2f}"
+
+
+def times(ratio: float) -> str:
+    """How a compression is printed.
+
+    >>> times(16.0), times(2.8284), times(float("nan"))
+    ('16x', '2.828x', '-')
+    """
+    return "-" if pd.isna(ratio) else f"{ratio:.4g}x"
+
+
+def warnings(summary: pd.DataFrame) -> list[str]:
+    """What the means alone would hide: failed seeds, collapse, no fine-tuning, a missed target."""
+    pruned = summary[summary["level"] > 0]
+    notes = [
+        f"{row['label']} on {row['model']}, {row['data']} at "
+        f"{times(row['target_compression_ratio'])}: {row['failed_seeds']} of "
+        f"{row['seeds'] + row['failed_seeds']} seeds failed (accuracy or loss is not finite); "
+        "the mean is over the others"
+        for _, row in summary[summary["failed_seeds"] > 0].iterrows()
+    ]
+    notes += collapse.notes(pruned)
+    for stage, after in (("pruned", "pruning"), ("recalibrated", "recalibration")):
+        bare = ", ".join(sorted(set(pruned.loc[pruned["stage"] == stage, "label"])))
+        if bare:
+            notes.append(f"no fine-tuning recorded, accuracy is right after {after}: {bare}")
+    macs = pruned["target_counts"] == "macs"
+    if macs.any():
+        who = ", ".join(sorted(set(pruned.loc[macs, "label"])))
+        notes.append(f"asked for in multiply-accumulates, as a theoretical speed-up: {who}")
+    measured = pruned["compression_ratio_mean"].where(~macs, pruned["speedup_ratio_mean"])
+    missed = measured / pruned["target_compression_ratio"] - 1
+    count = (missed.abs() > 0.05).sum()
+    if count:
+        notes.append(
+            f"measured compression is more than 5 % off the asked one in {count} of "
+            f"{len(pruned)} results: compare the measured columns of summary.csv"
+        )
+    fewer = pruned["change_seeds"].between(1, pruned["seeds"] - 1).sum()
+    if fewer:
+        notes.append(
+            f"the change against the dense network is over fewer seeds than top-1 in {fewer} of "
+            f"{len(pruned)} results (change_seeds of summary.csv): other dense networks failed or "
+            "are missing"
+        )
+    return notes + few_seeds(pruned)
+
+
+def uncounted(results: pd.DataFrame) -> list[str]:
+    """A note on results without a speed-up because an operator was not counted, if there are."""
+    pruned = results[results["level"] > 0]
+    gone = pruned[pruned["uncounted_operators"].map(bool)]
+    if gone.empty:
+        return []
+    operators = ", ".join(sorted({name for found in gone["uncounted_operators"] for name in found}))
+    return [
+        f"no theoretical speed-up in {len(gone)} of {len(pruned)} results, whose weights enter "
+        f"operators that are not counted ({operators}): {some(gone['folder'])}"
+    ]
+
+
+def few_seeds(rows: pd.DataFrame) -> list[str]:
+    """A note on how many rows have a value from fewer than three seeds, if any."""
+    few = ((rows["seeds"] > 0) & (rows["seeds"] < stats.FEW_SEEDS)).sum()
+    if not few:
+        return []
+    return [
+        f"{few} of {len(rows)} results have fewer than {stats.FEW_SEEDS} seeds (n= in the tables): "
+        "their spread and interval say little"
+    ]

@@ -1,0 +1,1 @@
+"""The files of one run: what each is called, written and read as."""

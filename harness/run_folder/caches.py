@@ -1,0 +1,161 @@
+"""What caches and dead processes hold below a folder of runs, and freeing it.
+
+Only files that carry our mark (harness/system/deletion.py) in folders that carry it too: an entry
+of a cache is named by a hash, a run's folder holds its identity.json or status.json, a lock says
+whose it is. Links are passed over; whoever keeps runs behind one names the folder that it points
+to.
+"""
+
+import os
+import re
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.system.atomic_files import read_json
+from harness.system.deletion import (
+    CHECKPOINT,
+    DENSE,
+    HALF_WRITTEN,
+    STAGE,
+    Mark,
+    delete,
+    delete_empty,
+    delete_file,
+    is_real_folder,
+    opened,
+    owned,
+)
+from harness.system.locks import OF_LOCK, STALE_S, bury_if_stale, holder, is_stale, locked
+
+UNFINISHED = "unfinished"  # checkpoints that a run goes on from
+LOCK, CHECKPOINTS = ".lock", "checkpoints"
+HASH = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{22}")  # two levels above each entry lies its cache
+CACHES = {"dense": (".dense", DENSE), "stages": (".stages", STAGE)}
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What can go as one: files by folder and mark, or a lock or a single file at `path`.
+
+    runs: the folder that the user has named. home: whose lock says that it is in use. used: unix
+    seconds.
+    """
+
+    kind: str
+    runs: Path
+    path: Path
+    home: Path
+    size: int  # bytes
+    used: float
+    parts: tuple[tuple[Path, Mark], ...] = ()
+
+
+def entries(runs: Path) -> Iterator[Entry]:
+    """All that can be freed, and the checkpoints that cannot."""
+    for kind, (name, mark) in CACHES.items():
+        for home in _homes(runs / name):
+            yield from _entry(kind, runs, home, [(home / CHECKPOINTS, CHECKPOINT), (home, mark)])
+    for folder, below, files in os.walk(runs):  # which follows no links
+        here = Path(folder)
+        if LOCK in below:
+            below.remove(LOCK)
+            yield from _dead_lock(runs, here / LOCK)
+        for name in files:
+            yield from _leftover(runs, here / name)
+        kind = _kind(here.parent) if here.name == CHECKPOINTS else ""
+        if kind and not _in_a_cache(runs, here):
+            yield from _entry(kind, runs, here.parent, [(here, CHECKPOINT)])
+
+
+def free(entry: Entry) -> None:
+    """Removes it, unless a living process works in its home.
+
+    Raises:
+        Busy: one does.
+        OSError: the system refuses it, or there is a link where a folder was.
+    """
+    with opened(entry.runs, entry.home):
+        if entry.kind == "locks":
+            return bury_if_stale(entry.path)
+        if entry.kind == "leftovers":
+            return delete_file(entry.runs, entry.path, [HALF_WRITTEN])
+        with locked(entry.home, wait=False):
+            for folder, mark in entry.parts:
+                delete(entry.runs, folder, [mark, HALF_WRITTEN])
+        if entry.kind in CACHES:
+            # Others may have come in meanwhile, and then it is not empty.
+            delete_empty(entry.runs, entry.home)
+            delete_empty(entry.runs, entry.home.parent)
+
+
+def _homes(cache: Path) -> Iterator[Path]:
+    """Folders named by a hash, as "12/1234..."; an unreadable one is nobody's."""
+    for first in _real_folders(cache):
+        for home in _real_folders(first):
+            if HASH.fullmatch(f"{first.name}/{home.name}"):
+                yield home
+
+
+def _real_folders(folder: Path) -> list[Path]:
+    with suppress(OSError):
+        if is_real_folder(folder):
+            return [one for one in sorted(folder.iterdir()) if is_real_folder(one)]
+    return []
+
+
+def _entry(
+    kind: str, runs: Path, home: Path, parts: Sequence[tuple[Path, Mark]]
+) -> Iterator[Entry]:
+    """Of the files that are there; none of a folder that holds other files only."""
+    found = [one for folder, mark in parts for one in owned(runs, folder, [mark, HALF_WRITTEN])]
+    with suppress(OSError):  # a living process may remove its own
+        if found or not any(home.iterdir()):
+            size = sum(one.size for one in found)
+            # Whoever takes an entry's lock writes into its folder.
+            used = max([home.stat().st_mtime, *(one.changed for one in found)])
+            yield Entry(kind, runs, home, home, size, used, tuple(parts))
+
+
+def _dead_lock(runs: Path, lock: Path) -> Iterator[Entry]:
+    if is_real_folder(lock) and holder(lock) and is_stale(lock):
+        size = sum(one.size for one in owned(runs, lock, OF_LOCK))
+        yield Entry("locks", runs, lock, lock.parent, size, lock.stat().st_mtime)
+
+
+def _leftover(runs: Path, file: Path) -> Iterator[Entry]:
+    if not HALF_WRITTEN.is_on(file.name, b"") or file.is_symlink():
+        return
+    folder = file.parent
+    home = folder.parent if folder.name == CHECKPOINTS else folder
+    lock = home / LOCK
+    facts = file.stat()
+    # Where nobody works nothing is being written; a moment's patience for who takes no lock.
+    if time.time() - facts.st_mtime > STALE_S and (not lock.exists() or is_stale(lock)):
+        yield Entry("leftovers", runs, file, home, facts.st_size, facts.st_mtime)
+
+
+def _in_a_cache(runs: Path, folder: Path) -> bool:
+    return folder.relative_to(runs).parts[0] in {name for name, _ in CACHES.values()}
+
+
+def _kind(run: Path) -> str:
+    """Of its checkpoints; empty where it is no run's folder."""
+    identity, status = (_object(run / name) for name in ("identity.json", "status.json"))
+    if status is None or identity is None:  # damaged
+        return UNFINISHED
+    if "science" not in identity and "state" not in status:
+        return ""
+    return "checkpoints" if status.get("state", "finished") == "finished" else UNFINISHED
+
+
+def _object(file: Path) -> dict[str, Any] | None:
+    """Empty if there is none, None if it is damaged."""
+    try:
+        found = read_json(file)
+    except (ValueError, OSError):
+        return None
+    return {} if found is None else found if isinstance(found, dict) else None

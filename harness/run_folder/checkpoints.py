@@ -1,0 +1,162 @@
+"""Checkpoints: numbered files in a folder, each whole or absent, each with its checksum."""
+
+import hashlib
+import io
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+
+from harness.system.atomic_files import CannotWrite, write_whole
+from harness.system.deletion import CHECKPOINT_MAGIC, HALF_WRITTEN, Mark, delete, delete_file, owned
+
+State = dict[str, Any]  # tensors, numbers, texts, and lists and dicts of them
+
+SHA256_HEX = 64
+# Between two trainings, where any number of ranks may go on; inside one.
+STAGE, STEP = ".stage", ".step"
+# Of a run that this process holds, where a damaged one is ours too.
+NUMBERED = Mark(r"\d{6}-.*\.(stage|step)")
+
+
+@dataclass(frozen=True)
+class Policy:
+    """When a run saves itself; it does so after every epoch and every stage in any case.
+
+    every_steps: also after so many optimizer steps of an epoch, or null.
+    keep: newest checkpoints of each kind that stay on disk; the older ones serve if the newest
+    is damaged.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
+
+    every_steps: int | None = None
+    keep: int = 2
+
+    def __post_init__(self) -> None:
+        if self.every_steps is not None and not _counts(self.every_steps):
+            raise ValueError(
+                f"every_steps must be a whole number >= 1 or null, got {self.every_steps!r}"
+            )
+        if not _counts(self.keep):
+            raise ValueError(f"keep must be a whole number >= 1, got {self.keep!r}")
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """The checkpoints of one run or of one dense training.
+
+    folder: a folder of their own. Behind a link it is somebody else's: nothing is read there,
+    nothing written and nothing deleted.
+    """
+
+    folder: Path
+    keep: int = 2
+
+    def save(self, name: str, kind: str, state: State) -> None:
+        """Writes NUMBER-name.kind, then removes what is older than the `keep` newest of its kind.
+
+        Raises:
+            CannotWrite: the disk is full or gone, or the folder is a link; older checkpoints are
+                as they were.
+            ValueError: the state holds what could not be loaded again.
+        """
+        if self.folder.is_symlink():
+            raise CannotWrite(
+                f"checkpoint {name}: {self.folder} is a link, and checkpoints are kept in a folder "
+                "of their own; delete the link, or choose another place with runs=PATH"
+            )
+        there = self._files()
+        content = packed(state)
+        if not any(file.suffix == kind for file in there):
+            _check_loads(content)
+        number = _number(there[-1]) + 1 if there else 1
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_whole(self.folder / f"{number:06d}-{name}{kind}", content)
+        except (OSError, CannotWrite) as error:
+            kept = f"{there[-1].name} is whole" if there else "there is none before it"
+            raise CannotWrite(f"checkpoint {name}: {error} ({kept})") from error
+        for file in [file for file in self._files() if file.suffix == kind][: -self.keep]:
+            delete_file(self.folder.parent, file, [NUMBERED])
+        for half in owned(self.folder.parent, self.folder, [HALF_WRITTEN]):  # left by a kill
+            delete_file(self.folder.parent, self.folder / half.name, [HALF_WRITTEN])
+
+    def newest(self, fits: Callable[[str, State], str]) -> State | None:
+        """The newest state that is undamaged and fits, or None.
+
+        fits(kind, state): why the state cannot be used here, or "". What is passed over is
+        named on stderr.
+        """
+        files = self._files()
+        for file in reversed(files):
+            try:
+                state = unpacked(file.read_bytes())
+                why = fits(file.suffix, state)
+            except (ValueError, OSError, KeyError) as error:
+                why = f"is damaged: {error}"
+            if not why:
+                return state
+            then = "starting over" if file == files[0] else "trying the one before"
+            print(f"checkpoint {file} {why}; {then}", file=sys.stderr)
+        return None
+
+    def clear(self) -> None:
+        """Deletes all of them, and what a kill left of one; other files stay."""
+        with suppress(OSError):
+            delete(self.folder.parent, self.folder, [NUMBERED, HALF_WRITTEN])
+
+    def _files(self) -> list[Path]:
+        found = owned(self.folder.parent, self.folder, [NUMBERED])
+        return sorted(self.folder / one.name for one in found)
+
+
+def packed(state: State) -> bytes:
+    """A file's content, with its checksum."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    content = buffer.getvalue()
+    return CHECKPOINT_MAGIC + hashlib.sha256(content).hexdigest().encode() + content
+
+
+def unpacked(content: bytes) -> State:
+    """
+    Raises:
+        ValueError: the content is damaged, or of another version.
+    """
+    start = len(CHECKPOINT_MAGIC) + SHA256_HEX
+    if content[: len(CHECKPOINT_MAGIC)] != CHECKPOINT_MAGIC or len(content) < start:
+        raise ValueError("it does not begin as a checkpoint of this version")
+    written, payload = content[len(CHECKPOINT_MAGIC) : start], content[start:]
+    if hashlib.sha256(payload).hexdigest().encode() != written:
+        raise ValueError("its SHA-256 differs, it is cut off or altered")
+    # Tensors and plain values only: a checkpoint cannot run code.
+    try:
+        state: State = torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    except UnpicklingError as error:
+        raise ValueError("it holds more than tensors and plain values") from error
+    return state
+
+
+def _check_loads(content: bytes) -> None:
+    try:
+        unpacked(content)
+    except ValueError as error:
+        raise ValueError(
+            f"a checkpoint of this training could not be loaded again: {error}; keep tensors, "
+            "numbers and texts in the optimizer's state and options, no objects"
+        ) from error
+
+
+def _number(file: Path) -> int:
+    return int(file.name[:6])
+
+
+def _counts(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

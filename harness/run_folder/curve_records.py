@@ -1,0 +1,91 @@
+"""sensitivity.jsonl: one JSON line per layer and density. Read by the report; no torch."""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from harness.run_folder import records
+from harness.run_folder.identity import Config
+from harness.system.json_schema import Typed, finite
+
+FILE = "sensitivity.jsonl"
+VERSION = 1
+
+# What of a run's config decides the curves.
+DECIDES = (
+    "seed", "model", "data", "data_sha256", "task", "training", "dtype", "weights",
+    "sync_batch_norm", "gradient_dtype", "when", "calibration", "saliency", "structure", "exclude",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sensitivity:
+    """A network in which one layer alone is pruned, measured on validation data.
+
+    A loss of null: the network's outputs are not finite.
+
+    Lines lie in the order of the model's layers, and within a layer by falling density from 1.
+    """
+
+    run: str  # first 12 hex digits of the analysis's hash
+    setting: str  # hash of its config without the seed
+    method: str  # "magnitude-element", with "-at_init" if nothing was trained
+    label: str  # "magnitude / element"
+    saliency: str
+    structure: str
+    model: str
+    data: str
+    seed: int
+    layer: str  # name of the weight
+    density: float  # asked: kept share of the layer's units, in (0, 1]
+    kept: int  # units
+    units: int  # of the layer
+    top1: float  # share of samples in [0, 1]
+    loss: float | None  # mean per sample
+    dense_top1: float  # of the network in which nothing is pruned
+    dense_loss: float | None
+    version: int = VERSION
+
+
+def to_lines(found: Iterable[Sensitivity]) -> str:
+    return "".join(json.dumps(finite(asdict(one)), allow_nan=False) + "\n" for one in found)
+
+
+def read(path: Path) -> list[Sensitivity]:
+    """
+    Raises:
+        ValueError: a line is of another version, or none of these records; it names file and line.
+    """
+    return [_parse(f"{path}, line {n}", line) for n, line in enumerate(records.lines(path), 1)]
+
+
+def _parse(where: str, line: str) -> Sensitivity:
+    try:
+        row: Any = json.loads(line, parse_constant=records.no_number)
+    except ValueError as error:
+        raise ValueError(f"{where} is not JSON ({error}); redo the analysis") from error
+    found = row.get("version") if isinstance(row, dict) else None
+    if found != VERSION:
+        raise ValueError(
+            f"{where}: version {found}, this harness reads {VERSION}; "
+            "read it with the harness that wrote it"
+        )
+    names = {field.name for field in fields(Sensitivity)}
+    if row.keys() != names:
+        raise ValueError(f"{where}: fields differ: {sorted(row.keys() ^ names)}")
+    if odd := _TYPED.odd(row):
+        raise ValueError(f"{where}: {', '.join(odd)}; redo the analysis")
+    return Sensitivity(**row)
+
+
+_TYPED = Typed(Sensitivity, ("density", "top1", "dense_top1"))
+
+
+def analysed(science: Config, grid: Any) -> Config:
+    """What of a run's config decides the curves, with each density of the grid once; a grid that
+    is none is left as it is, for `check_grid` to name."""
+    kept = {key: value for key, value in science.items() if key in DECIDES}
+    proper = isinstance(grid, list) and all(isinstance(one, int | float) for one in grid)
+    return {**kept, "sensitivity": {"grid": sorted(set(grid), reverse=True) if proper else grid}}

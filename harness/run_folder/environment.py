@@ -1,0 +1,59 @@
+"""What a run ran on: versions, hardware, commit, and the key under which numbers repeat exactly."""
+
+import platform
+from collections.abc import Sequence
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import torch
+
+from harness.distributed import Ranks
+from harness.system.git import commit
+from harness.system.hardware import GIB, driver_version, hardware
+
+PACKAGES = ("pruning-harness", "torch", "torchvision", "hydra-core", "numpy", "wandb")
+
+
+def numerics_key(ranks: Ranks) -> dict[str, Any]:
+    """Records repeat bit for bit where all of this is equal."""
+    return {
+        "world_size": ranks.count,
+        "threads": torch.get_num_threads(),
+        "device": device_name(ranks.device),
+        "torch": str(torch.__version__),
+    }
+
+
+def environment(ranks: Ranks, command: Sequence[str]) -> dict[str, Any]:
+    """command: that makes this run alone, again."""
+    return {
+        "numerics_key": numerics_key(ranks),
+        "commit": commit(),
+        "command": list(command),
+        "hardware": {**hardware(), **gpus(ranks.device)},
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def device_name(device: torch.device) -> str:
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"cpu {platform.machine()}"
+
+
+def gpus(device: torch.device) -> dict[str, Any]:
+    """Those that this process may use; none where it computes on the CPU."""
+    if device.type != "cuda":
+        return {"gpus": []}
+    every = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
+    found = [{"name": one.name, "memory_gib": round(one.total_memory / GIB, 1)} for one in every]
+    return {"gpus": found, "cuda": torch.version.cuda, "driver": driver_version()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None

@@ -1,0 +1,217 @@
+"""The pruned network as files, and in the form of torch.nn.utils.prune."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import prune
+
+from harness.model_state.whole_state import load_into
+from harness.run_folder.outcome import CONFIG, MASKS, MODEL
+from harness.run_folder.status_file import Status
+from harness.system.atomic_files import write_whole
+from harness.vocabulary.tensors import Tensors, copied
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """What a finished run leaves: enough to build its network again without its data."""
+
+    state: Tensors
+    masks: Tensors
+    shape: tuple[int, ...]  # of one sample
+    classes: int
+
+
+def deliver(folder: Path, delivery: Delivery) -> None:
+    """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
+    # As one entry: safetensors writes several in an order that changes from run to run.
+    facts = {"network": json.dumps({"shape": delivery.shape, "classes": delivery.classes})}
+    state, masks = copied(delivery.state), copied(delivery.masks)
+    write_whole(folder / MODEL, safetensors.torch.save(state, metadata=facts))
+    write_whole(folder / MASKS, safetensors.torch.save(masks))
+
+
+def read_delivery(folder: Path) -> Delivery:
+    """The delivered network of a finished run, on the CPU; its files and config.yaml are as the
+    run has written them.
+
+    Raises:
+        ValueError: the folder holds none, or a damaged one, or the run is not finished.
+    """
+    missing = [name for name in (MODEL, MASKS) if not (folder / name).exists()]
+    if missing:
+        raise ValueError(
+            f"{folder} has no {' and no '.join(missing)}; name the folder of a finished run "
+            "(runs/SWEEP/XX/NAME-HASH)"
+        )
+    status = Status(folder, "")
+    if (state := status.read().get("state")) != "finished":
+        raise ValueError(
+            f"{folder / 'status.json'} does not say that the run is finished (state: {state}), so "
+            "its network cannot be checked; give the run's command again, which finishes it"
+        )
+    if why := status.damage((MODEL, MASKS, CONFIG)):
+        raise ValueError(f"{why}; give the run's command again, which notices and does it anew")
+    try:
+        with safetensors.safe_open(folder / MODEL, framework="pt") as file:
+            shape, classes = _network(json.loads(file.metadata()["network"]))
+        state, masks = (safetensors.torch.load_file(folder / name) for name in (MODEL, MASKS))
+    except (safetensors.SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{MODEL} or {MASKS} in {folder} is damaged ({error}); run again with rerun=always"
+        ) from error
+    return Delivery(state, masks, shape, classes)
+
+
+def _network(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
+    shape, classes = facts["shape"], facts["classes"]
+    whole = isinstance(shape, list) and all(type(size) is int for size in (*shape, classes))
+    if not whole or min((*shape, classes)) < 1:
+        raise ValueError(f"its shape and classes must be sizes, got {shape!r} and {classes!r}")
+    return tuple(shape), classes
+
+
+def put_into(model: nn.Module, delivery: Delivery) -> None:
+    """Gives a new model the delivered state, in the dtype of the delivered parameters.
+
+    Buffers have dtypes of their own: BatchNorm counts batches in int64.
+
+    Raises:
+        ValueError: state or masks are those of another network.
+    """
+    named = (delivery.state.get(name) for name, _ in model.named_parameters())
+    dtypes = [value.dtype for value in named if value is not None and value.is_floating_point()]
+    load_into(model.to(dtypes[0]) if dtypes else model, delivery.state)
+    _check_masks(model, delivery.masks)
+    for name, mask in delivery.masks.items():
+        alive = int(model.get_parameter(name).detach()[~mask].count_nonzero())
+        if alive:
+            raise ValueError(
+                f"{name} has {alive} weights that are not 0 where its mask prunes them; "
+                f"{MODEL} and {MASKS} are of different networks: run again with rerun=always"
+            )
+
+
+def to_torch_prune(model: nn.Module, masks: Tensors) -> nn.Module:
+    """Brings a pruned model into the form of torch.nn.utils.prune, in place.
+
+    Every masked parameter p of a module becomes p_orig (a parameter), p_mask (a buffer) and p,
+    their product, recomputed before each forward of that module. A tied parameter gets its mask
+    in every module that owns it, under whichever of its names `masks` has it. `prune.remove`
+    makes it permanent.
+
+    Raises:
+        ValueError: `masks` has two names of one parameter, with different masks, or a name or a
+            shape that the model has not.
+    """
+    _check_masks(model, masks)
+    every = _owners(model)
+    for name, mask in _once(model, masks).items():
+        for owner in every[id(_original(model, name))]:
+            path, _, parameter = owner.rpartition(".")
+            module = model.get_submodule(path)
+            prune.custom_from_mask(module, parameter, mask)
+            # Until the first forward pass computes it again: copy.deepcopy refuses results.
+            setattr(module, parameter, getattr(module, parameter).detach())
+    return model
+
+
+def from_torch_prune(model: nn.Module) -> Tensors:
+    """Takes a model out of that form, in place, and returns its masks (True stays).
+
+    A tied parameter stays tied, and its mask has the first of its names.
+
+    Raises:
+        ValueError: nothing in the model is in that form, or a tied parameter is masked otherwise
+            in one of its modules than in another: as one parameter it cannot be both.
+    """
+    found = {
+        name: model.get_buffer(f"{name}_mask").bool()
+        for names in _owners(model).values()
+        for name in names
+        if _is_masked(model, name)
+    }
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} has no *_orig parameter with its *_mask buffer; "
+            "prune it with torch.nn.utils.prune first"
+        )
+    for names in _owners(model).values():
+        if any(name in found for name in names):
+            _check_alike(names, {name: found.get(name) for name in names})
+    masks = _once(model, found)
+    for name in found:
+        path, _, parameter = name.rpartition(".")
+        prune.remove(model.get_submodule(path), parameter)
+    return masks
+
+
+def _owners(model: nn.Module) -> dict[int, list[str]]:
+    """Identity of a parameter, as it was before it was masked -> its names, one per module."""
+    owners: dict[int, list[str]] = {}
+    for path, module in model.named_modules():
+        for key, parameter in module._parameters.items():
+            if parameter is not None:
+                plain = key.removesuffix("_orig")
+                own = plain if f"{plain}_mask" in module._buffers else key
+                owners.setdefault(id(parameter), []).append(f"{path}.{own}".removeprefix("."))
+    return owners
+
+
+def _original(model: nn.Module, name: str) -> nn.Parameter:
+    return model.get_parameter(f"{name}_orig" if _is_masked(model, name) else name)
+
+
+def _check_masks(model: nn.Module, masks: Tensors) -> None:
+    for name, mask in masks.items():
+        try:
+            shape = tuple(_original(model, name).shape)
+        except AttributeError as error:
+            raise ValueError(
+                f"masks has {name!r}, which is no parameter of {type(model).__name__}; give the "
+                "masks of this network"
+            ) from error
+        if tuple(mask.shape) != shape:
+            raise ValueError(
+                f"the mask of {name} has shape {tuple(mask.shape)}, and the parameter {shape}; "
+                "give the masks of this network"
+            )
+
+
+def _is_masked(model: nn.Module, name: str) -> bool:
+    path, _, key = name.rpartition(".")
+    module = model.get_submodule(path)
+    return f"{key}_orig" in module._parameters and f"{key}_mask" in module._buffers
+
+
+def _once(model: nn.Module, masks: Tensors) -> Tensors:
+    """Each parameter under the first of its names that there is; all names must say the same."""
+    named: dict[int, dict[str, Tensor]] = {}
+    for name, mask in masks.items():
+        own = _original(model, name)
+        named.setdefault(id(own), {})[name] = mask.to(own.device)
+    for alike in named.values():
+        _check_alike(list(alike), alike)
+    return {name: alike[name] for alike in named.values() for name in list(alike)[:1]}
+
+
+def _check_alike(names: list[str], masks: Mapping[str, Tensor | None]) -> None:
+    """None: this name's module has no mask."""
+    for one, other in pairwise(names):
+        here, there = masks[one], masks[other]
+        alike = here is there or (
+            here is not None and there is not None and torch.equal(here.bool(), there.bool())
+        )
+        if not alike:
+            raise ValueError(
+                f"{one} and {other} are one tied parameter and are masked differently; give both "
+                "the same mask, or untie them"
+            )

@@ -1,0 +1,188 @@
+"""How runs stand, by the plans of their sweeps and their folders: only read, never written."""
+
+import json
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.run_folder import progress_file, records
+from harness.run_folder.curve_records import FILE
+from harness.run_folder.outcome import RESULTS
+from harness.run_folder.progress_file import Position
+from harness.system.atomic_files import read_object
+from harness.system.locks import is_stale
+
+HOME = ".sweep"  # below a sweep's folder: plans, what became of points, and the lock
+LOG = "error.log"  # below a run's folder
+LOCK = ".lock"  # of harness.system.locks.locked; whoever is at work holds it
+STATES = ("done", "running", "interrupted", "failed", "missing")
+DEEPEST = 3  # folders from that of all runs down to a run's
+SAMPLE = 50  # runs whose seconds say what one takes
+
+
+@dataclass(frozen=True)
+class Standing:
+    """says: what tells it from the others. state: one of STATES. reason: why it failed. log: file
+    with more of it. position: where it is, while it runs."""
+
+    says: str
+    folder: str
+    state: str
+    reason: str = ""
+    log: str = ""
+    position: Position | None = None
+
+
+@dataclass(frozen=True)
+class Runs:
+    """All that was found below a folder. awaited: a sweep is at work on those to come."""
+
+    found: list[Standing]
+    awaited: bool
+
+    @property
+    def has_failed(self) -> bool:
+        return any(each.state == "failed" for each in self.found)
+
+    @property
+    def goes_on(self) -> bool:
+        return self.awaited or any(each.state == "running" for each in self.found)
+
+
+def standing(folder: Path) -> Runs:
+    """Of a run's folder, a sweep's, or that of all runs; each run once.
+
+    Raises:
+        ValueError: there is no such folder, nothing in it, or a damaged plan.
+    """
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; give that of a run, of a sweep or of all runs")
+    sweeps = [home for home in (folder, *_below(folder)) if (home / HOME).is_dir()]
+    several = folder not in sweeps
+    says = {
+        path: f"{home.name}: {text}" if several else text
+        for home in sweeps
+        for path, text in _planned(home).items()
+    }
+    alone = [run for run in _runs(folder, DEEPEST) if str(run) not in says]
+    says |= {str(run): str(run.relative_to(folder.parent)) for run in alone}
+    if not says:
+        raise ValueError(
+            f"{folder} holds no run and no plan of a sweep; give the folder of one, as runs/survey"
+        )
+    found = [of_folder(Path(path), text) for path, text in says.items()]
+    return Runs(found, any(is_at_work(home / HOME) for home in sweeps))
+
+
+def of_folder(folder: Path, says: str) -> Standing:
+    """Of one run, which need not have begun."""
+    try:
+        status = read_object(folder / "status.json")
+        state = status.get("state", "missing")
+    except (ValueError, OSError) as error:
+        return Standing(says, str(folder), "failed", str(error))
+    if state == "finished":
+        state = "done" if _is_whole(folder) else "missing"
+    elif state == "running" and not is_at_work(folder):
+        state = "interrupted"
+    reason = status.get("reason", "") if state in ("failed", "interrupted") else ""
+    log = folder / LOG
+    return Standing(
+        says,
+        str(folder),
+        state,
+        reason,
+        str(log) if reason and log.exists() else "",
+        progress_file.read(folder) if state == "running" else None,
+    )
+
+
+def is_at_work(folder: Path) -> bool:
+    """Whether a living process holds the folder's lock."""
+    lock = folder / LOCK
+    return lock.is_dir() and not is_stale(lock)
+
+
+def plan_files(sweep: Path) -> list[Path]:
+    """Oldest first."""
+    files = (sweep / HOME).glob("plan-*.jsonl")
+    return sorted(files, key=lambda file: file.stat().st_mtime)
+
+
+def seconds_left(found: Sequence[Standing], now: float | None = None) -> float | None:
+    """Until all runs that are not done yet will be, if as many run at once as now; None where
+    nobody can tell."""
+    now = time.time() if now is None else now
+    running = [each.position for each in found if each.state == "running"]
+    waiting = sum(each.state in ("interrupted", "missing") for each in found)
+    each = _mean(_seconds(Path(one.folder)) for one in _sample(found))
+    left = [at.seconds_left(now) if at else None for at in running]
+    own = [each if one is None else one for one in left]
+    if not own or None in own or (waiting and each is None):
+        return None
+    known = [one for one in own if one is not None]
+    return max(max(known), (sum(known) + waiting * (each or 0.0)) / len(running))
+
+
+def _planned(sweep: Path) -> dict[str, str]:
+    """Folder -> what tells it from the others, of every point of the sweep's plans."""
+    return {path: says for file in plan_files(sweep) for path, says in _points(file, sweep)}
+
+
+def _points(file: Path, sweep: Path) -> Iterator[tuple[str, str]]:
+    try:
+        head, *lines = file.read_text().splitlines()
+        planned_in = json.loads(head)["folder"]
+        for line in lines:
+            point = json.loads(line)
+            # Also where the sweep's folder was moved since.
+            below = os.path.relpath(point["folder"], planned_in)
+            yield str(sweep / below), point["says"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{file} is no plan of a sweep ({error}); make one with "
+            "python -m harness.sweep plan sweep=NAME"
+        ) from error
+
+
+def _runs(folder: Path, deepest: int) -> Iterator[Path]:
+    if (folder / "status.json").exists():
+        yield folder
+    elif deepest:
+        for below in _below(folder):
+            yield from _runs(below, deepest - 1)
+
+
+def _below(folder: Path) -> list[Path]:
+    """Caches have hidden names."""
+    with suppress(OSError):  # gone meanwhile
+        there = [one for one in os.scandir(folder) if not one.name.startswith(".")]
+        return sorted(Path(one.path) for one in there if one.is_dir())
+    return []
+
+
+def _is_whole(folder: Path) -> bool:
+    results = (FILE,) if folder.parent.name == "sensitivity" else RESULTS
+    return all((folder / name).exists() for name in results)
+
+
+def _sample(found: Sequence[Standing]) -> list[Standing]:
+    done = [each for each in found if each.state == "done"]
+    return done[:: -(-len(done) // SAMPLE) or 1]
+
+
+def _seconds(folder: Path) -> float | None:
+    """That a finished run took, by its timings."""
+    try:
+        lines = [json.loads(line) for line in records.lines(folder / "timings.jsonl")]
+        return sum(float(line.get("seconds", 0)) for line in lines) or None
+    except (OSError, ValueError, AttributeError, TypeError):
+        return None
+
+
+def _mean(found: Iterable[float | None]) -> float | None:
+    known = [one for one in found if one is not None]
+    return sum(known) / len(known) if known else None

@@ -1,0 +1,115 @@
+"""progress.json: where a run's training is, for whoever looks at its folder while it works."""
+
+import json
+import os
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from harness.system.deletion import SUFFIX
+
+FILE = "progress.json"
+SECONDS_BETWEEN = 1.0
+
+
+@dataclass(frozen=True)
+class Position:
+    """The epoch-th of a level's training has ended, counted from 1; 0: none yet.
+
+    epochs: of this training. epochs_done, epochs_in_all: of those that this start of the run trains
+    itself. accuracy: top-1 on validation data, in [0, 1].
+    """
+
+    levels: int
+    epochs_in_all: int
+    began_unix_s: float
+    at_unix_s: float
+    level: int = 0
+    epoch: int = 0
+    epochs: int = 0
+    epochs_done: int = 0
+    accuracy: float | None = None
+
+    def seconds_left(self, now: float) -> float | None:
+        """If all epochs to come take as long as those so far; None: nobody can tell yet.
+
+        >>> halfway = Position(1, epochs_in_all=4, began_unix_s=10, at_unix_s=30, epochs_done=2)
+        >>> halfway.seconds_left(now=35)
+        15.0
+        """
+        if self.epochs_done < 1:
+            return None
+        each = max(0.0, self.at_unix_s - self.began_unix_s) / self.epochs_done
+        left = max(0, self.epochs_in_all - self.epochs_done) * each
+        # Another host's clock may be behind.
+        return max(0.0, left - max(0.0, now - self.at_unix_s))
+
+
+def read(folder: Path) -> Position | None:
+    """None if there is none that can be read: no run depends on it."""
+    with suppress(OSError, ValueError, TypeError, KeyError):
+        found = json.loads((folder / FILE).read_text())
+        return Position(**{field.name: found[field.name] for field in fields(Position)})
+    return None
+
+
+def spoken(seconds: float) -> str:
+    """
+    >>> spoken(31.2), spoken(700), spoken(20_000)
+    ('31 s', '12 min', '5.6 h')
+    """
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class PositionFile:
+    """Keeps it on disk, once a second at most: the first one, and in the end the last one too.
+
+    What cannot be written is left out: no run fails for it.
+    """
+
+    def __init__(self, folder: Path, clock: Callable[[], float] = time.time):
+        self._file, self._clock = folder / FILE, clock
+        self._now: Position | None = None
+        self._written_at = float("-inf")
+
+    def begin(self, levels: int, epochs: int) -> None:
+        now = self._clock()
+        self._now = Position(levels, epochs, round(now, 3), round(now, 3))
+        self._write()
+
+    def epoch(self, level: int, epoch: int, epochs: int, accuracy: float) -> None:
+        before, now = self._now, self._clock()
+        if before is None:
+            return
+        place = {"level": level, "epoch": epoch, "epochs": epochs, "accuracy": accuracy}
+        done = before.epochs_done + 1
+        self._now = replace(before, **place, epochs_done=done, at_unix_s=round(now, 3))  # type: ignore[arg-type]
+        # A clock that was set back must not silence it.
+        if abs(now - self._written_at) >= SECONDS_BETWEEN:
+            self._write()
+
+    def found(self, epochs: int) -> None:
+        """So many epochs need not be trained any more."""
+        if self._now is not None:
+            self._now = replace(self._now, epochs_in_all=self._now.epochs_in_all - epochs)
+
+    def close(self, done: bool) -> None:
+        """done: the run is, and has its records; else the last position stays."""
+        if not done:
+            return self._write()
+        with suppress(OSError):
+            self._file.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        if self._now is None:
+            return
+        self._written_at = self._clock()
+        # Not forced to the disk: after a crash of the machine nobody needs it.
+        temporary = self._file.with_name(f".{FILE}.{os.getpid():08x}{SUFFIX}")
+        with suppress(OSError):
+            temporary.write_text(json.dumps(asdict(self._now)) + "\n")
+            temporary.replace(self._file)

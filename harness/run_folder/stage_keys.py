@@ -1,0 +1,199 @@
+"""What runs have in common: content keys of a run's stages, each hashed onto the one before it.
+
+Two runs whose keys are equal up to a stage have equal records, masks and weights up to it, on equal
+numerics and code. Plain data, no torch.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.run_folder.identity import Config, run_hash
+
+Place = tuple[int, str]  # level, stage; as in a record
+Chain = dict[Place, str]  # in a run's order
+
+# Keys of a config by the stage that first reads them; all others, also those that a later version
+# brings, decide every stage. Masks have digests in records, so whoever has masks reads structure.
+DECIDES = ("saliency", "structure", "exclude", "allocation", "calibration", "control", "dynamics")
+READS = {
+    "penalised": ("penalty", "retraining", "structure", "exclude"),
+    "pruned": DECIDES,
+    "recalibrated": ("recalibration",),
+    "finetuned": ("finetune", "retraining", "distillation", "dynamics"),
+}
+# Which states of dense training stay on disk: a missing one is trained again, bit for bit. And a
+# leave to score trained weights, that changes no number.
+UNREAD = ("keep_epochs", "rescore_trained")
+# Of a schedule that passes its values on: they say no more than the targets that it asks for.
+PATH = ("_target_", "final", "values", "levels")
+# Parts whose classes say that they foresee no pruning (Penalty.names_units) or let no mask go at
+# the levels before the last (Dynamics.releases); of others it is not known here.
+BLIND = ("harness.penalty.l1.L1", "harness.penalty.bn_l1.BnL1")
+HOLDING = ("harness.dynamics.rigl.Rigl", "harness.dynamics.set.Set", "harness.dynamics.snfs.Snfs")
+TRAININGS = ("penalised", "finetuned")
+
+
+class _Untouched(float):
+    """A value that a schedule passes on as it is, and not a number that it made of it."""
+
+
+def asked_of(
+    shares: Callable[[Callable[[float], float]], Sequence[float]],
+) -> list[float | None]:
+    """What a schedule asks for at level 1, 2, ..., in its unit, without a network.
+
+    shares: the method of that name. None: the schedule computes with kept shares, which are another
+    function of its values for every network.
+
+    >>> from harness.schedule.constant import Constant
+    >>> from harness.schedule.geometric import Geometric
+    >>> asked_of(Constant(final=0.5, levels=2).shares), asked_of(Geometric(levels=2).shares)
+    ([0.5, 0.5], [None, None])
+    """
+    found = shares(_Untouched)
+    return [float(one) if isinstance(one, _Untouched) else None for one in found]
+
+
+def reads(science: Config, asked: Sequence[float | None]) -> dict[Place, Config]:
+    """What of its config each stage of a run reads that no stage before it has read, in order.
+
+    science: as identity.scientific makes it. asked: as `asked_of` finds it; with when=steps it
+    does not matter, for such a run has nothing in common with others after dense training.
+
+    A schedule that passes its values on counts by the level's target; any other one whole, for the
+    way to an end point depends on it. Parts from outside the harness may know more than their
+    protocol says, so they decide every stage, as unknown keys do.
+    """
+    late = {name for names in READS.values() for name in names} | {"schedule"}
+    late = {name for name in late if is_ours(science.get(name))}
+    inside = science.get("when") == "steps"
+    trained = "trained" in (science.get("when"), science.get("steps", {}).get("start"))
+    first = {k: v for k, v in science.items() if inside or k not in late and k not in UNREAD}
+    found: dict[Place, Config] = {(0, "dense" if trained else "initial"): first}
+    for level, target in enumerate([] if inside else asked, start=1):
+        for stage in _stages(science):
+            names = [name for name in _names(science, stage) if name in late and name in science]
+            own = {name: science[name] for name in names}
+            if "saliency" in _names(science, stage):
+                own |= _goal(science, target) if "schedule" in late else {"asked": target}
+            if stage == "finetuned" and _may_release(science):
+                own |= {"last": level == len(asked)}
+            found[level, stage] = own
+    return found
+
+
+def chain(science: Config, asked: Sequence[float | None]) -> Chain:
+    """One key per stage, SHA-256 in hex; arguments as of `reads`.
+
+    asked: `asked_of(schedule.shares)` of the schedule that the config's node describes, which needs
+    no torch to be built.
+    """
+    keys: Chain = {}
+    before = ""
+    for place, own in reads(science, asked).items():
+        before = keys[place] = run_hash({"before": before, "place": place, "reads": own})
+    return keys
+
+
+def worth_keeping(chains: Iterable[Chain]) -> set[str]:
+    """Keys of the stages that are worth their place on disk, of all runs of a sweep.
+
+    At least two runs have it; and it is a training, or they part ways after it: what all of them
+    share that share it is found in a later stage. Level 0 has a cache of its own.
+
+    >>> pruned, kept, rewound = (1, "pruned"), (1, "finetuned"), (1, "finetuned")
+    >>> worth_keeping([{pruned: "p", kept: "k"}, {pruned: "p", rewound: "r"}])
+    {'p'}
+    """
+    runs: Counter[str] = Counter()
+    places: dict[str, Place] = {}
+    next_ones: dict[str, set[str | None]] = {}
+    for one in chains:
+        keys = list(one.values())
+        runs.update(keys)
+        places |= {key: place for place, key in one.items()}
+        for key, follower in zip(keys, [*keys[1:], None], strict=True):
+            next_ones.setdefault(key, set()).add(follower)
+    parting = {key for key, found in next_ones.items() if len(found) > 1 or None in found}
+    return {
+        key
+        for key, (level, stage) in places.items()
+        if level and runs[key] > 1 and (stage in TRAININGS or key in parting)
+    }
+
+
+def is_ours(value: Any) -> bool:
+    """Whether all that is built of it comes from the harness or torch."""
+    if isinstance(value, list):
+        return all(map(is_ours, value))
+    if not isinstance(value, dict):
+        return True
+    home = str(value.get("_target_", "harness.")).partition(".")[0]
+    return home in ("harness", "torch") and all(map(is_ours, value.values()))
+
+
+@dataclass(frozen=True)
+class Shared:
+    """The stages of a run that other runs have too, and where they lie.
+
+    folder: of all stages, two levels above each. keys: full ones, in the run's order.
+    """
+
+    folder: Path
+    keys: Mapping[Place, str]
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path,
+        science: Config,
+        asked: Sequence[float | None],
+        marked: Iterable[str],
+        numerics: Config,
+        code: Callable[[Config], str],
+    ) -> "Shared":
+        """Of the stages whose keys in `chain` are marked.
+
+        numerics: the key under which numbers repeat. code: digest of the sources behind the parts
+        of a config; it is asked for what the stages up to this one read, so that a change in a
+        part that comes later costs nothing.
+        """
+        wanted, own = set(marked), reads(science, asked)
+        parts, codes, keys = Config(), dict[int, str](), Chain()
+        for place, key in chain(science, asked).items():
+            parts |= own[place]
+            if key in wanted:
+                # Levels add no part, so that their sources are not read again for each.
+                digest = codes[len(parts)] = codes.get(len(parts)) or code(parts)
+                keys[place] = run_hash({"key": key, "numerics": numerics, "code": digest})
+        return cls(folder, keys)
+
+    def home(self, place: Place) -> Path:
+        key = self.keys[place][:24]
+        return self.folder / key[:2] / key
+
+
+def _stages(science: Config) -> list[str]:
+    there = {"penalised": "penalty", "recalibrated": "recalibration"}
+    none = str(science["finetune"].get("_target_")).endswith(".NoFinetune")
+    found = [stage for stage in READS if stage not in there or there[stage] in science]
+    return [stage for stage in found if stage != "finetuned" or not none]
+
+
+def _names(science: Config, stage: str) -> tuple[str, ...]:
+    foresees = stage == "penalised" and science["penalty"].get("_target_") not in BLIND
+    return READS[stage] + (DECIDES if foresees else ())
+
+
+def _goal(science: Config, target: float | None) -> Config:
+    if target is None:
+        return {"schedule": science["schedule"]}
+    rest = {key: value for key, value in science["schedule"].items() if key not in PATH}
+    return {"asked": target, "schedule": rest}
+
+
+def _may_release(science: Config) -> bool:
+    return "dynamics" in science and science["dynamics"].get("_target_") not in HOLDING

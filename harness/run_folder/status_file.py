@@ -1,0 +1,71 @@
+"""status.json: what a run is doing, and how it ended."""
+
+import os
+import socket
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harness.system.atomic_files import read_object, write_json
+from harness.system.checksums import damage, sums
+from harness.system.git import commit
+from harness.system.loaded_sources import unnamed
+from harness.system.locks import alive
+
+
+@dataclass(frozen=True)
+class Status:
+    """code: digest of the sources that decide the run's numbers."""
+
+    folder: Path
+    code: str
+
+    def read(self) -> dict[str, Any]:
+        """Empty if there is none.
+
+        Raises:
+            ValueError: the file is damaged, or holds no object.
+        """
+        return read_object(self.folder / "status.json")
+
+    def damage(self, names: Iterable[str] | None = None, results: Iterable[str] = ()) -> str:
+        """Says which file of a finished run is not as the run has written it; "" if all are, or if
+        it is not finished.
+
+        names: of those to look at; None: all that have a sum, and the results.
+
+        Raises:
+            ValueError: status.json is damaged.
+        """
+        status = self.read()
+        if status.get("state") != "finished":
+            return ""
+        found = status.get("sha256")
+        written = found if isinstance(found, dict) else {}
+        return damage(self.folder, written, names or dict.fromkeys([*results, *written]))
+
+    def set(self, state: str, reason: str = "") -> None:
+        """state: running, finished, interrupted or failed; with the sums of its files, which
+        must all be there by then, and the record of harness/system/loaded_sources.py if it is
+        finished.
+
+        Raises:
+            CannotWrite
+        """
+        who = {
+            "host": socket.gethostname(),
+            "pid": os.getpid(),
+            "commit": commit(),
+            "code": self.code,
+        }
+        is_done = state == "finished"
+        sealed = {"sha256": sums(self.folder), "unnamed": unnamed()} if is_done else {}
+        facts = {"state": state, "reason": reason, **who, **sealed}
+        write_json(self.folder / "status.json", facts)
+
+
+def lives(status: dict[str, Any]) -> bool:
+    """Whether the process that wrote it may still be at work: on another host nobody can tell."""
+    host, pid = status.get("host"), status.get("pid")
+    return host != socket.gethostname() or (type(pid) is int and alive(pid))

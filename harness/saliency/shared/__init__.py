@@ -1,0 +1,1 @@
+"""What saliencies measure: gradients, inputs of layers, feature maps, curvature."""

@@ -1,0 +1,171 @@
+"""Second-order matrices of weights: their size in memory, their live blocks, their factors."""
+
+import logging
+from collections.abc import Callable, Mapping
+from math import prod
+
+import torch
+from torch import Tensor, nn
+
+from harness.vocabulary.tensors import Tensors
+
+GB = 10**9
+DOUBLE = 8  # bytes of a float64
+# Numbers of matrix entries that are worked on at once: 32 MiB in float64.
+PIECE = 2**22
+# Copies of a matrix while it is restricted, factored and solved with, as measured.
+COPIES = 10
+# The sums, what the ranks add up, and the means.
+STAGES = 3
+
+
+def check_memory(
+    owner: str, matrices: Mapping[str, tuple[int, ...]], work: int, limit_gb: float, way_out: str
+) -> None:
+    """Logs the peak memory of float64 matrices of these shapes, beside model and activations.
+
+    The larger counts: sums, their copies for the ranks, and means at the end of evidence; or
+    once the matrices and `work` numbers more.
+
+    Raises:
+        ValueError: it is more than limit_gb (1 GB = 10^9 bytes).
+    """
+    sizes = {name: prod(shape) for name, shape in matrices.items()}
+    whole, largest = sum(sizes.values()), max(sizes, key=lambda name: sizes[name], default="")
+    peak_gb = DOUBLE * max(STAGES * whole, whole + work) / GB
+    if peak_gb > limit_gb:
+        raise ValueError(
+            f"{owner} needs {peak_gb:.3g} GB beside the model, most of it for {largest}, and "
+            f"memory_limit_gb is {limit_gb:g}; {way_out}, or raise memory_limit_gb"
+        )
+    logging.getLogger(__name__).info("%s needs up to %.3g GB beside the model", owner, peak_gb)
+
+
+def check_numbers(limit_gb: float, block: int, damping: float, update: bool) -> None:
+    """
+    Raises:
+        ValueError: a field of a second-order saliency is out of range.
+    """
+    check_limit(limit_gb)
+    if type(block) is not int or block < 1:
+        raise ValueError(f"block must be a whole number >= 1, got {block!r}")
+    if not _is_number(damping) or not 0 <= damping < float("inf"):
+        raise ValueError(f"damping must be a number >= 0, got {damping!r}")
+    if not isinstance(update, bool):
+        raise ValueError(f"update must be true or false, got {update!r}")
+
+
+def check_limit(limit_gb: float) -> None:
+    """
+    Raises:
+        ValueError: it is no number above 0.
+    """
+    if not _is_number(limit_gb) or not limit_gb > 0:
+        raise ValueError(f"memory_limit_gb must be a number above 0, got {limit_gb!r}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def matrix_shape(layer: nn.Module, block: int | None = None) -> tuple[int, int, int, int]:
+    """(groups, blocks, b, b) of `input_products`, for the rows of this layer's weight."""
+    columns = layer.get_parameter("weight").shape[1:].numel()
+    size = min(block or columns, columns)
+    return getattr(layer, "groups", 1), -(-columns // size), size, size
+
+
+def input_products(inputs: Tensor, block: int | None = None) -> Tensor:
+    """2 X X^T of inputs (groups, positions, columns), in diagonal blocks: (groups, blocks, b, b).
+
+    A block has `block` columns, or all (None). If they do not divide, the last block ends in
+    columns of zeros.
+    """
+    size = min(block or inputs.shape[-1], inputs.shape[-1])
+    cut = blocked(inputs, size)
+    return 2 * cut.transpose(-1, -2) @ cut
+
+
+def blocked(rows: Tensor, size: int) -> Tensor:
+    """(groups, rows, columns) -> (groups, blocks, rows, size), the last block filled with 0."""
+    missing = -rows.shape[-1] % size
+    padded = torch.nn.functional.pad(rows, (0, missing))
+    cut: Tensor = padded.unflatten(-1, (-1, size))
+    return cut.transpose(1, 2)
+
+
+def unblocked(blocks: Tensor, columns: int) -> Tensor:
+    """The inverse of `blocked`."""
+    return blocks.transpose(1, 2).flatten(2)[..., :columns]
+
+
+def by_group(weight: Tensor, matrices: Tensor) -> Tensor:
+    """weight -> (groups, rows of a group, columns), for matrices (groups, ...)."""
+    return weight.reshape(matrices.shape[0], -1, weight.shape[1:].numel())
+
+
+def damped(matrices: Tensor, columns: int, damping: float) -> Tensor:
+    """Inputs that are always 0 get 1 on the diagonal; then damping x its mean is added to it.
+
+    matrices: (groups, blocks, b, b); the mean is over the `columns` of each group that there are.
+    """
+    diagonal = matrices.diagonal(dim1=-2, dim2=-1)
+    filled = torch.where(diagonal == 0, 1.0, diagonal)
+    there = filled.flatten(1)[:, :columns]
+    added = filled - diagonal + damping * there.mean(dim=1)[:, None, None]
+    return matrices + added.diag_embed()
+
+
+def restricted(matrix: Tensor, live: Tensor) -> Tensor:
+    """The live block of a matrix, the identity elsewhere: (..., b, b) and bool (..., b)."""
+    both = live.unsqueeze(-1) & live.unsqueeze(-2)
+    return torch.where(both, matrix, (~live).to(matrix).diag_embed())
+
+
+def factor(matrix: Tensor, name: str) -> Tensor:
+    """Lower Cholesky factor of (..., b, b).
+
+    Raises:
+        ValueError: the matrix is not positive definite, or so nearly that rounding decides.
+    """
+    lower: Tensor
+    lower, failed = torch.linalg.cholesky_ex(matrix)
+    noise = torch.finfo(matrix.dtype).eps * matrix.shape[-1]
+    pivots, diagonal = (part.diagonal(dim1=-2, dim2=-1) for part in (lower, matrix))
+    if bool(failed.any()) or bool((pivots.square() <= noise * diagonal).any()):
+        raise ValueError(
+            f"{name}: its curvature is not positive definite; raise damping, or calibrate with "
+            "more samples"
+        )
+    return lower
+
+
+def inverse(matrix: Tensor, name: str) -> Tensor:
+    """Of a positive definite matrix.
+
+    Raises:
+        ValueError: the matrix is not positive definite.
+    """
+    return torch.cholesky_inverse(factor(matrix, name))
+
+
+def in_pieces(work: Callable[..., Tensor], dim: int, entries: int, *parts: Tensor) -> Tensor:
+    """work(*parts), a few slices of dimension `dim` at once; entries: of a slice's matrices."""
+    cut = [part.split(slices(entries), dim) for part in parts]
+    return torch.cat([work(*pieces) for pieces in zip(*cut, strict=True)], dim)
+
+
+def slices(entries: int) -> int:
+    """How many slices of so many matrix entries are worked on at once."""
+    return max(1, PIECE // max(1, entries))
+
+
+def wide(score: Tensor, weight: Tensor) -> Tensor:
+    """The score in the weight's dtype, in float32 at least."""
+    return score.to(torch.promote_types(weight.dtype, torch.float32))
+
+
+def newly_pruned(weights: Tensors, masks: Tensors) -> dict[str, Tensor]:
+    """True where a weight that is not 0 has to go; tensors that lose none are left out."""
+    gone = {name: (weight != 0) & ~masks[name] for name, weight in weights.items()}
+    return {name: these for name, these in gone.items() if these.any()}

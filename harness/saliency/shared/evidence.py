@@ -1,0 +1,193 @@
+"""What saliencies measure on data. Sums and sample counts, so that ranks can average them."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from harness.saliency.shared.derivatives import gradients_of
+from harness.vocabulary.finite import is_finite
+from harness.vocabulary.recomputation import differentiable_checkpoints
+from harness.vocabulary.tensors import (
+    Batch,
+    Loss,
+    Mean,
+    Tensors,
+    evaluating,
+    prunable_layers,
+    prunable_weights,
+)
+from harness.vocabulary.undisturbed import duplicate
+
+# What a BatchNorm divides by while evidence is taken: its running statistics, or those of the
+# batch, which then depend on how the samples are cut into batches.
+BATCH_NORM = ("eval", "train")
+
+
+def check_batch_norm(mode: str) -> None:
+    """
+    Raises:
+        ValueError: mode is not in BATCH_NORM.
+    """
+    if mode not in BATCH_NORM:
+        raise ValueError(f"batch_norm must be {' or '.join(BATCH_NORM)}, got {mode!r}")
+
+
+def in_float32(model: nn.Module) -> nn.Module:
+    """The model itself; or, if it holds float16 or bfloat16, a copy in which that is float32.
+
+    The one rule of half precision: a model is scored in float32, by its own weights as they are
+    rounded. In half precision small gradients and squares would be 0, and sums would stop to
+    grow. The copy takes 4 bytes for each such entry beside the model.
+    """
+    if not any(_is_narrow(tensor) for tensor in chain(model.parameters(), model.buffers())):
+        return model
+    whole = duplicate(model)
+    whole._apply(lambda tensor: tensor.float() if _is_narrow(tensor) else tensor)
+    return whole
+
+
+@contextmanager
+def naming_casts(model: nn.Module, whole: nn.Module) -> Iterator[None]:
+    """An error of torch inside, of a copy `whole` that casts by itself, names the cast instead.
+
+    Raises:
+        ValueError: in place of what torch says of two dtypes.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if whole is model or "dtype" not in str(error).lower():
+            raise
+        raise ValueError(
+            f"{type(model).__name__} holds half precision, so a copy of it in float32 is scored, "
+            f"and its forward casts to another dtype ({str(error).splitlines()[0]}); cast to the "
+            "dtype of the weights there (x.to(self.weight.dtype)), or give model.float()"
+        ) from error
+
+
+def _is_narrow(tensor: Tensor) -> bool:
+    return tensor.dtype in (torch.float16, torch.bfloat16)
+
+
+def wide(tensor: Tensor) -> Tensor:
+    """In float32 at least; itself if it is."""
+    return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
+
+
+@contextmanager
+def probing(model: nn.Module, batch_norm: str = "eval") -> Iterator[dict[str, nn.Parameter]]:
+    """The prunable weights by name, all of them ready for gradients; frozen ones too.
+
+    Inside, gradients are on and the model is in eval mode, but for BatchNorm when batch_norm is
+    "train". Outside, modes, requires_grad and buffers are as they were, also after an error.
+    Ask `gradients_of` for gradients: backward() would write into the model.
+
+    Raises:
+        ValueError: a weight is complex.
+    """
+    parameters = {name: model.get_parameter(name) for name in prunable_layers(model)}
+    for name, parameter in parameters.items():
+        if parameter.is_complex():
+            raise ValueError(
+                f"{name} is {parameter.dtype}, and gradients rank real weights only; rank it by "
+                "saliency=magnitude, or keep its real and imaginary parts in layers of their own"
+            )
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+    trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    with evaluating(model), torch.enable_grad(), differentiable_checkpoints():
+        try:
+            for norm in norms:
+                norm.train(batch_norm == "train")
+            for parameter in parameters.values():
+                parameter.requires_grad_(True)
+            yield parameters
+        finally:
+            for name, requires_grad in trainable.items():
+                parameters[name].requires_grad_(requires_grad)
+
+
+def mean_gradients(
+    model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean, batch_norm: str = "eval"
+) -> Tensors:
+    """Gradient of the mean loss over all calibration samples of all ranks, per prunable weight.
+
+    Dropout is off; batch_norm as in `probing`. Signed: the sum over batches comes before any
+    absolute value. A weight that the loss does not depend on has gradient 0.
+
+    Raises:
+        ValueError: there are no calibration samples on any rank (by `mean`), or a gradient is
+            not finite.
+    """
+    with probing(model, batch_norm) as parameters:
+        sums = zeros(dict(parameters))
+        samples = 0
+        for inputs, labels in batches:
+            gradients = gradients_of(loss(model(inputs), labels), parameters)
+            torch._foreach_add_(list(sums.values()), list(gradients.values()))
+            samples += len(labels)
+    return checked(mean(sums, samples), "gradient")
+
+
+def sample_gradients(
+    model: nn.Module, batches: Iterable[Batch], loss: Loss
+) -> Iterator[dict[str, Tensor]]:
+    """The gradient of each sample's own loss, one sample after the other, in eval mode.
+
+    For what is squared per sample: the same whatever the batches and ranks.
+    """
+    with probing(model) as parameters:
+        for inputs, labels in batches:
+            for one in range(len(labels)):
+                value = loss(model(inputs[one : one + 1]), labels[one : one + 1])
+                yield gradients_of(value, parameters)
+
+
+def mean_squared_gradients(
+    model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+) -> Tensors:
+    """Mean over samples of (gradient of the sample's own loss)^2, in float32 at least.
+
+    The diagonal of the empirical Fisher matrix, in each prunable weight's shape. The square of a
+    batch's mean gradient would be another quantity, about 1 / batch size of it.
+
+    Raises:
+        ValueError: there are no calibration samples on any rank (by `mean`), or a square is not
+            finite.
+    """
+    sums = zeros(prunable_weights(model))
+    samples = 0
+    for gradients in sample_gradients(model, batches, loss):
+        for name, gradient in gradients.items():
+            sums[name].addcmul_(wide(gradient), wide(gradient))
+        samples += 1
+    return checked(mean(sums, samples), "squared gradient")
+
+
+def zeros(weights: Mapping[str, Tensor]) -> Tensors:
+    """Of the weights' shapes, in float32 at least."""
+    return {
+        name: torch.zeros(
+            weight.shape,
+            dtype=torch.promote_types(weight.dtype, torch.float32),
+            device=weight.device,
+        )
+        for name, weight in weights.items()
+    }
+
+
+def checked(evidence: Tensors, what: str) -> Tensors:
+    """
+    Raises:
+        ValueError: an entry is not finite; it names the tensor.
+    """
+    for name, value in evidence.items():
+        if not is_finite(value):
+            raise ValueError(
+                f"the {what} of {name} is not finite on the calibration samples; look for a loss "
+                "that overflows or a weight that is NaN"
+            )
+    return evidence

@@ -1,0 +1,154 @@
+"""What the convolution and linear layers of a model are given: sums over their input vectors."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import pad
+from torch.nn.modules.conv import _ConvNd
+
+from harness.saliency.shared.evidence import checked
+from harness.vocabulary.tensors import PRUNABLE, Batch, Mean, Tensors, evaluating, prunable_layers
+
+# Input vectors (groups, positions, columns) -> what is summed, of a shape without positions.
+Measure = Callable[[Tensor], Tensor]
+
+# Numbers of input vectors that are held at once: 32 MiB in float64.
+PIECE = 2**22
+CALLS = "calls"  # no name of a weight
+
+
+def mean_over_inputs(
+    model: nn.Module, batches: Iterable[Batch], mean: Mean, measure: Measure
+) -> Tensors:
+    """measure(inputs of a layer), summed over calls and positions, per sample; by weight.
+
+    In eval mode, in float64. measure must be additive over positions; it is given the input
+    vectors that a row of the weight is multiplied with, as `patches` has them. A weight that
+    several layers share gets the sum over them. A weight whose layer the forward never calls
+    has no entry, nor has a transposed convolution; `measured` refuses it when it is scored.
+
+    Raises:
+        ValueError: there are no calibration samples on any rank (by `mean`), or a sum is not
+            finite.
+    """
+    layers = measurable(model)
+    sums = {name: measure(_no_inputs(layer)) for name, layer in layers.items()}
+    calls = dict.fromkeys(layers, 0)
+    samples = 0
+
+    def add(name: str, layer: nn.Module, inputs: Tensor) -> None:
+        calls[name] += 1
+        for piece in _pieces(layer, inputs):
+            sums[name] += measure(patches(layer, piece.double()))
+
+    with evaluating(model), torch.no_grad(), _listening(model, set(layers), add):
+        for inputs, labels in batches:
+            model(inputs)
+            samples += len(labels)
+    return checked(_of_called(mean, sums, calls, samples), "sum over inputs of the layer")
+
+
+def measurable(model: nn.Module) -> dict[str, nn.Module]:
+    """Weight -> layer, of the prunable layers but transposed convolutions."""
+    return {
+        name: layer
+        for name, layer in prunable_layers(model).items()
+        if not (isinstance(layer, _ConvNd) and layer.transposed)
+    }
+
+
+def measured(name: str, evidence: Tensors) -> Tensor:
+    """
+    Raises:
+        ValueError: the inputs of this weight's layer are unknown.
+    """
+    if name not in evidence:
+        layer = name.removesuffix(".weight")
+        raise ValueError(
+            f"{name}: the inputs of its layer are unknown; the forward never calls it as a layer "
+            "(such as out_proj of nn.MultiheadAttention), or it is a transposed convolution. "
+            f"Leave it out with exclude=[{layer}], or use saliency=fisher or saliency=magnitude"
+        )
+    return evidence[name]
+
+
+def patches(layer: nn.Module, inputs: Tensor) -> Tensor:
+    """(groups, positions, columns): the vectors that rows of weight.flatten(1) multiply.
+
+    A linear layer has one group, and its positions are all but the last dimension. A convolution
+    has a position for each output pixel of each sample; padding counts as input, as it is
+    padded (zeros, reflect, ...). Of a grouped one, group g is what the g-th part of the rows sees.
+    """
+    if not isinstance(layer, _ConvNd):
+        return inputs.reshape(1, -1, inputs.shape[-1])
+    dims = len(layer.kernel_size)
+    mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+    windows: Tensor = pad(_batched(layer, inputs), _padding(layer), mode)
+    for dim in range(dims):
+        step, apart = layer.stride[dim], layer.dilation[dim]
+        span = apart * (layer.kernel_size[dim] - 1) + 1
+        windows = windows.unfold(2 + dim, span, step)[..., ::apart]
+    # (samples, groups, channels, positions..., offsets...): channels and offsets are a column.
+    windows = windows.unflatten(1, (layer.groups, -1))
+    places, offsets = range(3, 3 + dims), range(3 + dims, 3 + 2 * dims)
+    ordered: Tensor = windows.permute(1, 0, *places, 2, *offsets)
+    return ordered.flatten(dims + 2).flatten(1, dims + 1)
+
+
+def _padding(layer: _ConvNd) -> list[int]:
+    # As pad() takes it: last dimension first, before and after. "same" may differ by one.
+    if isinstance(layer.padding, str):
+        return list(layer._reversed_padding_repeated_twice)
+    return [width for width in reversed(layer.padding) for _ in range(2)]
+
+
+def _batched(layer: nn.Module, inputs: Tensor) -> Tensor:
+    """With one first dimension over which inputs can be cut into pieces."""
+    if isinstance(layer, _ConvNd):
+        return inputs if inputs.dim() == len(layer.kernel_size) + 2 else inputs.unsqueeze(0)
+    return inputs.reshape(-1, inputs.shape[-1])
+
+
+def _pieces(layer: nn.Module, inputs: Tensor) -> Iterator[Tensor]:
+    whole = _batched(layer, inputs)
+    kernel = math.prod(layer.kernel_size) if isinstance(layer, _ConvNd) else 1
+    each = max(1, whole.shape[1:].numel() * kernel)
+    yield from whole.split(max(1, PIECE // each))
+
+
+def _no_inputs(layer: nn.Module) -> Tensor:
+    weight: Tensor = layer.get_parameter("weight")
+    groups, columns = getattr(layer, "groups", 1), weight.shape[1:].numel()
+    return torch.zeros(groups, 0, columns, dtype=torch.float64, device=weight.device)
+
+
+@contextmanager
+def _listening(
+    model: nn.Module, names: set[str], add: Callable[[str, nn.Module, Tensor], None]
+) -> Iterator[None]:
+    """Inside, each call of a layer of these weights is told: add(name, layer, inputs)."""
+    owners = {id(model.get_parameter(name)): name for name in names}
+    layers = [m for m in model.modules() if isinstance(m, PRUNABLE) and id(m.weight) in owners]
+
+    def hear(layer: nn.Module, args: tuple[Any, ...], more: dict[str, Any]) -> None:
+        add(owners[id(layer.weight)], layer, args[0] if args else more["input"])
+
+    hooks = [layer.register_forward_pre_hook(hear, with_kwargs=True) for layer in layers]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _of_called(mean: Mean, sums: Tensors, calls: dict[str, int], samples: int) -> Tensors:
+    # A rank without samples calls no layer: which ones are called is known after the mean only.
+    device = next(iter(sums.values())).device if sums else None
+    counts = torch.tensor(list(calls.values()), dtype=torch.float64, device=device)
+    means = mean({**sums, CALLS: counts}, samples)
+    called = dict(zip(calls, means[CALLS].tolist(), strict=True))
+    return {name: means[name] for name in sums if called[name] > 0}

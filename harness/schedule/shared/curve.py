@@ -1,0 +1,49 @@
+"""Schedules that go from everything to one end point over a number of levels, or of events."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from harness.schedule.base import check_levels
+from harness.schedule.shared.target import Target
+
+
+@dataclass(frozen=True)
+class Curve(Target, ABC):
+    """final: what is left after the last level or event, in `unit`.
+
+    Raises:
+        ValueError: as Target, or levels < 1.
+    """
+
+    levels: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_levels(self.levels)
+
+    @property
+    def varies(self) -> bool:
+        return self.levels > 1
+
+    def shares(self, share_of: Callable[[float], float]) -> list[float]:
+        end = share_of(self.final)
+        return [self.left(end, n / self.levels) for n in range(1, self.levels + 1)]
+
+    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
+        """`left` at progress k / events, k = 0..events; `levels` does not matter.
+
+        Raises:
+            ValueError: there is but one event: all would go at once.
+        """
+        if events == 0:
+            raise ValueError(
+                "steps.every is longer than the time from steps.begin to steps.end: all would go "
+                "at once; lower steps.every, or use schedule=one_shot"
+            )
+        end = share_of(self.final)
+        return [self.left(end, k / events) for k in range(events + 1)]
+
+    @abstractmethod
+    def left(self, end: float, progress: float) -> float:
+        """Kept share at `progress` in [0, 1] on the way from 1 to `end`; exactly `end` at 1."""

@@ -1,1 +1,0 @@
-"""Sensitivity analysis: what each layer alone costs when it is pruned and nothing is retrained."""

@@ -1,0 +1,49 @@
+"""One call of an operator, which can be tried again with other values."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from harness.structure.shared.track import pointwise
+from harness.vocabulary.nested import tensors_in
+
+OTHER = 0.7  # of what is not tried as a 0, in a trial: no 0, and no 1 that a product would not show
+
+
+@dataclass(frozen=True)
+class Call:
+    func: Any
+    args: Sequence[Any]
+    kwargs: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The operator's, without its overload; in place or not."""
+        name: str = self.func._opname
+        return name.removesuffix("_")
+
+    @property
+    def pointwise(self) -> bool:
+        return pointwise(self.func)
+
+    def tensors(self) -> Iterator[Tensor]:
+        return tensors_in([*self.args, *self.kwargs.values()])
+
+    def gives_zero(self, value: Callable[[Tensor], Tensor]) -> bool:
+        """Whether its first output is 0 everywhere with other values in the place of its tensors.
+
+        value: what takes a tensor's place; it must be a new tensor, as the operator may write to
+        it.
+        """
+
+        def tried(each: Any) -> Any:
+            return value(each) if isinstance(each, Tensor) else each
+
+        outs = self.func(
+            *[tried(each) for each in self.args],
+            **{key: tried(each) for key, each in self.kwargs.items()},
+        )
+        made = next(tensors_in(outs), None)  # before a mask, such as that of a quantisation
+        return made is not None and not bool(made.count_nonzero())

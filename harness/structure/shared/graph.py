@@ -1,0 +1,172 @@
+"""How a network's layers hang together: first and last, what units take along, what is not seen."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from harness.structure.shared.trace import INPUT, Affine, Trace, Use, trace_of
+
+
+@dataclass(frozen=True)
+class Graph:
+    """
+    order: weights in the order in which a forward pass multiplies by them first; one that several
+    layers share once. They are parameters of two dimensions or more, of layers of any kind.
+    first: those that read nothing but the network's input. outputs: those whose units are network
+    outputs, or are added into them; the last layers. along: what goes with a weight's units: each
+    bias and each norm's scale and shift that have one entry per unit and that it alone feeds; what
+    is added to the units or concatenated with them (a table of positions, a class token, a buffer,
+    a number) feeds a norm too.
+    pinned: weights whose units cannot go, with the reason. computed: weights that are used in a
+    form in which a pruned one is alive, with the operator that made it so. sending: weights whose
+    removed units go on sending what a norm without parameters makes of a 0, or a shift that is a
+    buffer, as there is no scale and shift that could go along.
+    """
+
+    order: tuple[str, ...]
+    first: frozenset[str]
+    outputs: frozenset[str]
+    along: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pinned: Mapping[str, str] = field(default_factory=dict)
+    computed: Mapping[str, str] = field(default_factory=dict)
+    sending: frozenset[str] = frozenset()
+
+
+def graph_of(model: nn.Module, sample: Tensor) -> Graph:
+    """Reads the graph from one forward pass; the model comes back as it was.
+
+    `sample`: inputs (samples, ...). Works on any model that runs forward, control flow included;
+    what another pass would call and this one does not is not in it.
+    """
+    trace = trace_of(model, sample)
+    uses = _by_weight(trace.uses)
+    units = {name: model.get_parameter(name).shape[0] for name in uses}
+    one_each = _one_entry_per_unit(model, trace, units)
+    along = {
+        name: _distinct(
+            [*(n for use in found for n in use.along if _is_vector(model, n, units[name]))]
+            + one_each.get(name, [])
+        )
+        for name, found in uses.items()
+    }
+    return Graph(
+        order=tuple(uses),
+        first=frozenset(n for n, found in uses.items() if _reads_input(found)),
+        outputs=trace.outputs - {INPUT},
+        along=along,
+        pinned=_behind_shared_norms(trace, along)
+        | _behind_norms(trace, units)
+        | _used_otherwise(trace, uses)
+        | _lost(trace, uses),
+        computed=trace.computed,
+        sending=frozenset(_sending(trace, along)),
+    )
+
+
+def _by_weight(uses: Iterable[Use]) -> dict[str, list[Use]]:
+    found: dict[str, list[Use]] = {}
+    for use in uses:
+        found.setdefault(use.weight, []).append(use)
+    return found
+
+
+def _reads_input(uses: list[Use]) -> bool:
+    return all(use.fed == {INPUT} for use in uses)
+
+
+def _is_vector(model: nn.Module, name: str, units: int) -> bool:
+    return model.get_parameter(name).shape == (units,)
+
+
+def _distinct(names: Iterable[str]) -> tuple[str, ...]:
+    # Once each: a bias that is added by an operation of its own looks like a norm's shift.
+    return tuple(dict.fromkeys(names))
+
+
+def _one_entry_per_unit(
+    model: nn.Module, trace: Trace, units: Mapping[str, int]
+) -> dict[str, list[str]]:
+    """Scales and shifts by the weight whose units they follow; the nearest to the output first."""
+    # A norm that is called twice has all its feeders.
+    calls: dict[tuple[str, ...], list[Affine]] = {}
+    for affine in reversed(trace.affine):
+        calls.setdefault(affine.parameters, []).append(affine)
+    found: dict[str, list[str]] = {}
+    for parameters, affines in calls.items():
+        feeder = _only_feeder(affines)
+        if feeder is None or not all(each.fits(units[feeder]) for each in affines):
+            continue
+        if all(_is_vector(model, name, units[feeder]) for name in parameters):
+            found.setdefault(feeder, []).extend(parameters)
+    return found
+
+
+def _only_feeder(affines: Sequence[Affine]) -> str | None:
+    if any(each.joined for each in affines):
+        return None
+    fed = frozenset().union(*(each.fed for each in affines))
+    return next(iter(fed)) if len(fed) == 1 and INPUT not in fed else None
+
+
+def _behind_norms(trace: Trace, units: Mapping[str, int]) -> dict[str, str]:
+    """Weights whose units reach a shift in another order, or that has not one entry for each.
+
+    A removed unit would go on sending that shift, or one would be zeroed that is alive.
+    """
+    return {
+        feeder: f"units reach {affine.parameters[-1]} by a way that does not keep them in their "
+        "places (a concatenation, a shuffle, a reshaping), and a removed one would go on sending it"
+        for affine in trace.affine
+        for feeder in affine.fed - {INPUT}
+        if affine.shifts and affine.parameters and not affine.fits(units[feeder])
+    }
+
+
+def _behind_shared_norms(trace: Trace, along: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Weights whose units alone reach a shift that does not go along, as others reach it too.
+
+    A removed unit would go on sending that shift.
+    """
+    return {
+        feeder: f"units reach {affine.parameters[-1]}, which is called on other layers too, and a "
+        "removed one would go on sending it"
+        for affine in trace.affine
+        if (feeder := _only_feeder([affine])) and affine.shifts and affine.parameters
+        if not set(affine.parameters) <= set(along[feeder])
+    }
+
+
+def _sending(trace: Trace, along: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+    """Weights that alone feed a norm without parameters and no scale that goes along behind it."""
+    for place, affine in enumerate(trace.affine):
+        feeder = _only_feeder([affine])
+        if feeder is None or affine.parameters or not affine.shifts:
+            continue
+        behind = [each for each in trace.affine[place + 1 :] if each.fed == affine.fed]
+        if not any(each.parameters and {*each.parameters} <= {*along[feeder]} for each in behind):
+            yield feeder
+
+
+def _used_otherwise(trace: Trace, uses: Mapping[str, list[Use]]) -> dict[str, str]:
+    """Weights of which not every use makes the same units."""
+    return {
+        name: "the weight is used elsewhere too, where its rows are not output units (a tied "
+        "embedding, a transposed use)"
+        for name, found in uses.items()
+        if name in trace.elsewhere or (len(found) > 1 and not all(use.own for use in found))
+    }
+
+
+def _lost(trace: Trace, uses: Mapping[str, list[Use]]) -> dict[str, str]:
+    """Weights from which no way leads to the outputs: the pass left torch on it, or ended there."""
+    seen, todo = set[str](), set(trace.outputs - {INPUT})
+    while todo:
+        seen |= todo
+        todo = {n for name in todo for use in uses[name] for n in use.fed} - seen - {INPUT}
+    return {
+        name: "no way is seen from there to the network's outputs (they are computed outside "
+        "torch, or do not need it)"
+        for name in uses
+        if name not in seen
+    }

@@ -1,0 +1,77 @@
+"""What lives in a layer's channels beside its units: tables, tokens and constants put there."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from harness.structure.shared.derived import Origins
+from harness.structure.shared.place import storage
+from harness.structure.shared.track import Track
+
+ADDING = {"add", "sub", "rsub", "maximum", "minimum", "where"}  # a number may be among them
+# They put one tensor beside another, or over a part of it.
+WRITING = {"cat", "stack", "copy", "index_put", "index_copy", "slice_scatter", "select_scatter"}
+
+
+class Joined:
+    """Tensors of units to which something that no layer makes was added, or put beside it.
+
+    That is a parameter other than a bias (a table of positions, a class token), a buffer or a
+    number that is not 0. It lives in a unit's channel when the unit is gone, so that a norm behind
+    it is not the unit's alone. A factor joins nothing: its channel is 0 where the unit is.
+    """
+
+    def __init__(self, origins: Origins):
+        self._origins = origins
+        self._storages: set[int] = set()
+
+    def of(self, tensor: Tensor) -> bool:
+        return storage(tensor) in self._storages
+
+    def put(self, outs: Iterable[Tensor], joined: bool) -> None:
+        if joined:
+            self._storages |= {storage(out) for out in outs}
+
+    def after(
+        self,
+        name: str,
+        args: Sequence[Any],
+        units: list[Tensor],
+        free: list[Tensor],
+        known: list[Tensor],
+        tracks: Sequence[Track | None],
+    ) -> bool:
+        """Whether this operator's outputs are joined.
+
+        units: its inputs that layers made; free: those that neither layers nor the network's input
+        made, of which `known` are made of parameters. tracks: of its outputs.
+        """
+        before = [self.of(tensor) for tensor in units]
+        if name == "mul" and units:
+            return all(before)
+        if name == "div" and units and args[0] is units[0]:
+            return before[0]
+        if any(before) or name not in ADDING | WRITING:
+            return any(before)
+        sizes = {track.units for track in tracks if track}
+        if not all(self._is_bias(tensor, sizes) for tensor in known):
+            return True
+        # What is written over does not stay.
+        over = args[0] if name == "copy" else None
+        constants = [each for each in free if each is not over and not self._origins.of(each)]
+        numbers = args if name in ADDING else ()
+        return any(map(_is_alive, constants)) or any(map(_is_number, numbers))
+
+    def _is_bias(self, tensor: Tensor, sizes: set[int]) -> bool:
+        """Whether it is made of parameters of one entry per unit, which go along with the units."""
+        names = self._origins.of(tensor)
+        return tensor.numel() in sizes and all(self._origins.dims[name] == 1 for name in names)
+
+
+def _is_alive(constant: Tensor) -> bool:
+    return constant.is_floating_point() and bool(constant.any())
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, float | int) and bool(value)

@@ -1,0 +1,89 @@
+"""Neurons and filters alike: a unit is one index of the weight's first dimension."""
+
+import logging
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from harness.structure.base import Units
+from harness.structure.shared.graph import graph_of
+from harness.vocabulary.tensors import prunable_layers
+
+LOG = logging.getLogger(__name__)
+POOLS = ("mean", "sum", "l2")
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Output units of one kind of layer.
+
+    Pooling of element scores s over a unit: "mean" sum(s) / n, "sum" sum(s), "l2" sqrt(sum(s^2)).
+    A removed unit takes its bias along, of every layer that shares its weight, and the scale and
+    shift of the norms that it alone feeds. Units of which the graph does not show what goes along
+    are left alone, and the layer is named in the log. A norm without scale and shift has nothing to
+    take, nor has a shift that is a buffer: its layer is named too, as removed units go on sending
+    what it makes of a 0.
+    The weights of the next layer that read a removed unit are left alone and still counted.
+
+    Raises:
+        ValueError: pool is unknown.
+    """
+
+    pool_by: str = "mean"
+
+    granularity: ClassVar[str] = "unit"
+    kinds: ClassVar[tuple[type[nn.Module], ...]]
+    noun: ClassVar[str]
+
+    def __post_init__(self) -> None:
+        if self.pool_by not in POOLS:
+            raise ValueError(f"pool_by must be one of {', '.join(POOLS)}, got {self.pool_by!r}")
+
+    def units(self, model: nn.Module, sample: Tensor) -> Units:
+        layers = prunable_layers(model)
+        graph = graph_of(model, sample)
+        mine = [name for name, layer in layers.items() if isinstance(layer, self.kinds)]
+        inner = [name for name in mine if name in graph.along and name not in graph.outputs]
+        pinned = {name: graph.pinned[name] for name in inner if name in graph.pinned}
+        _tell(self.noun, pinned)
+        free = [name for name in inner if name not in pinned]
+        if not free:
+            raise ValueError(self._nothing(layers, pinned))
+        if sending := [name.removesuffix(".weight") for name in free if name in graph.sending]:
+            LOG.warning(
+                "structure=%s: removed units of %s go on sending what a norm or a shift without "
+                "parameters makes of a 0", self.noun, ", ".join(sending),
+            )  # fmt: skip
+        return {name: graph.along[name] for name in free}
+
+    def _nothing(self, layers: dict[str, nn.Module], pinned: dict[str, str]) -> str:
+        if pinned:
+            name, reason = next(iter(pinned.items()))
+            return (
+                f"structure={self.noun} has nothing to prune; of {name.removesuffix('.weight')}: "
+                f"{reason}; use structure=element"
+            )
+        kinds = sorted({type(layer).__name__ for layer in layers.values()})
+        return (
+            f"structure={self.noun} has nothing to prune: the model's layers are "
+            f"{', '.join(kinds)}, and outputs are never removed; use structure=element"
+        )
+
+    def pool(self, scores: Tensor) -> Tensor:
+        flat = scores.flatten(start_dim=1)
+        if self.pool_by == "l2":
+            return flat.square().sum(dim=1).sqrt()
+        return flat.sum(dim=1) if self.pool_by == "sum" else flat.mean(dim=1)
+
+    def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return units.view(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous()
+
+
+def _tell(noun: str, pinned: dict[str, str]) -> None:
+    """One line per reason."""
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in pinned.items():
+        by_reason.setdefault(reason, []).append(name.removesuffix(".weight"))
+    for reason, names in by_reason.items():
+        LOG.warning("structure=%s leaves %s whole: %s", noun, ", ".join(names), reason)

@@ -1,0 +1,34 @@
+"""A pass through a network of which all operators are seen, and which leaves it as it was."""
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+from harness.vocabulary.undisturbed import undisturbed
+
+
+@contextmanager
+def traceable(model: nn.Module) -> Iterator[None]:
+    """Inside, all parameters ask for gradients; outside, model and random streams are as before."""
+    trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
+    fast = torch.backends.mha.get_fastpath_enabled()
+    try:
+        # The fast path would hide layers.
+        torch.backends.mha.set_fastpath_enabled(False)
+        model.requires_grad_(True)
+        with torch.enable_grad(), undisturbed(model), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for parameter, requires_grad in trainable.items():
+            parameter.requires_grad_(requires_grad)
+
+
+def writable(sample: Tensor) -> Tensor:
+    """A copy with a gradient, which checkpoints look for; no leaf, so networks may write to it."""
+    with torch.enable_grad():
+        return sample.detach().requires_grad_(sample.is_floating_point()).clone()

@@ -1,0 +1,1 @@
+"""Files, locks, signals, names and errors: what the harness asks of the machine."""

@@ -1,0 +1,153 @@
+"""Deleting files: only those that carry our mark, only inside the named folder, through no link.
+
+The folder that a user names (RUNS, runs=PATH, --out) may itself be a link: that is the user's own
+word. Below it every step is opened with O_NOFOLLOW, from descriptor to descriptor, so that a folder
+that is exchanged for a link meanwhile leads nowhere either. A link is never ours: it stays, and so
+does what it points to. For the same reason a run and a report write through no link: see
+check_no_link.
+"""
+
+import os
+import re
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+BEGINNING = 64  # bytes
+ELSEWHERE = "choose another place with runs=PATH"
+# As `opened` raises them: Linux tells a link that is not to be followed as no folder.
+NOT_THERE = (FileNotFoundError, NotADirectoryError)
+# As temporary_name in harness/system/atomic_files.py makes them.
+SUFFIX = ".harness-part"
+
+
+@dataclass(frozen=True)
+class Mark:
+    """By what we know a file of ours: its whole name, and how it begins."""
+
+    name: str  # regular expressions
+    begins: bytes = b""
+
+    def is_on(self, name: str, beginning: bytes) -> bool:
+        named = re.fullmatch(self.name, name)
+        return bool(named and re.match(self.begins, beginning, re.DOTALL))
+
+
+CHECKPOINT_MAGIC = b"pruning-harness checkpoint 1\n"
+HALF_WRITTEN = Mark(r"\..+\.[0-9a-f]{8}" + re.escape(SUFFIX))
+CHECKPOINT = Mark(r"\d{6}-.*\.(stage|step)", CHECKPOINT_MAGIC)
+STAGE = Mark(r"state\.stage", CHECKPOINT_MAGIC)
+# Behind the length of its header, eight bytes, a safetensors file has its metadata.
+DENSE = Mark(r"epoch-\d{5}(-step-\d{6})?\.safetensors", rb'.{8}\{"__metadata__":\{"sha256, note"')
+HOLDER = Mark(r"holder\.json", rb"\{")
+
+
+@dataclass(frozen=True)
+class Owned:
+    name: str
+    size: int  # bytes
+    changed: float  # unix seconds
+
+
+@contextmanager
+def opened(root: Path, folder: Path) -> Iterator[int]:
+    """A descriptor of a folder that lies in root, or is root itself.
+
+    Raises:
+        OSError: a step below root is a link, no folder, or gone.
+        ValueError: it does not lie in root.
+    """
+    steps = folder.relative_to(root).parts
+    if ".." in steps:
+        raise ValueError(f"{folder} leads out of {root}; nothing outside is deleted")
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for step in steps:
+            below = os.open(step, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = below
+        yield at
+    finally:
+        os.close(at)
+
+
+def owned(root: Path, folder: Path, marks: Sequence[Mark]) -> list[Owned]:
+    """The files directly in the folder that carry one of the marks; none behind a link."""
+    with suppress(OSError), opened(root, folder) as at:
+        found = (_owned(at, name, marks) for name in sorted(os.listdir(at)))
+        return [one for one in found if one]
+    return []
+
+
+def delete(root: Path, folder: Path, marks: Sequence[Mark]) -> None:
+    """Deletes them, and the folder (not root) if nothing else is in it.
+
+    Raises:
+        OSError: the system refuses it.
+    """
+    with suppress(*NOT_THERE):
+        with opened(root, folder) as at:
+            for name in os.listdir(at):
+                if _owned(at, name, marks):
+                    _unlink(at, name)
+        delete_empty(root, folder)
+
+
+def delete_file(root: Path, file: Path, marks: Sequence[Mark]) -> None:
+    """Deletes one file if it carries one of the marks."""
+    with suppress(OSError), opened(root, file.parent) as at:
+        if _owned(at, file.name, marks):
+            _unlink(at, file.name)
+
+
+def delete_empty(root: Path, folder: Path) -> None:
+    """Deletes the folder if it is empty; root stays."""
+    if folder != root:
+        with suppress(OSError), opened(root, folder.parent) as at:
+            os.rmdir(folder.name, dir_fd=at)
+
+
+def is_real_folder(path: Path) -> bool:
+    """Whether there is a folder at the path itself, not behind a link."""
+    with suppress(OSError):
+        return stat.S_ISDIR(os.lstat(path).st_mode)
+    return False
+
+
+def check_no_link(folder: Path, way_out: str) -> None:
+    """
+    Raises:
+        ValueError: the folder is a link: what is written there would replace somebody else's files.
+    """
+    if folder.is_symlink():
+        raise ValueError(
+            f"{folder} is a link, and what is written here has a folder of its own; delete the "
+            f"link, or {way_out}"
+        )
+
+
+def _owned(at: int, name: str, marks: Sequence[Mark]) -> Owned | None:
+    likely = [mark for mark in marks if re.fullmatch(mark.name, name)]
+    if not likely:
+        return None
+    try:
+        # O_NONBLOCK: a pipe of such a name must not stop us.
+        file = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
+    except OSError:
+        return None
+    try:
+        facts = os.fstat(file)
+        is_file = stat.S_ISREG(facts.st_mode)
+        beginning = os.read(file, BEGINNING) if is_file else b""
+    finally:
+        os.close(file)
+    if not is_file or not any(mark.is_on(name, beginning) for mark in likely):
+        return None
+    return Owned(name, facts.st_size, facts.st_mtime)
+
+
+def _unlink(at: int, name: str) -> None:
+    with suppress(FileNotFoundError):  # a living process may delete its own
+        os.unlink(name, dir_fd=at)

@@ -1,0 +1,48 @@
+"""What a machine is made of, as far as it says."""
+
+import os
+import platform
+import re
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+CPUINFO = Path("/proc/cpuinfo")
+DRIVER = Path("/proc/driver/nvidia/version")
+GIB = 2**30
+
+
+def hardware() -> dict[str, Any]:
+    """Of this machine, without its GPUs; None where it does not say.
+
+    cpus: that this process may use.
+    """
+    return {"cpu": cpu_model(), "cpus": _usable(), "memory_gib": memory_gib()}
+
+
+def cpu_model(file: Path = CPUINFO) -> str:
+    """Only some kernels name it; else the architecture."""
+    with suppress(OSError):
+        named = re.search(r"^model name\s*:\s*(.+)$", file.read_text(errors="replace"), re.M)
+        if named:
+            return named[1].strip()
+    return platform.processor() or platform.machine()
+
+
+def _usable() -> int | None:
+    # Not every system has it.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def memory_gib() -> float | None:
+    with suppress(AttributeError, ValueError, OSError):
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB, 1)
+    return None
+
+
+def driver_version(file: Path = DRIVER) -> str | None:
+    with suppress(OSError):
+        # "NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024"
+        found = re.search(r"^NVRM version:.*?\s(\d+(?:\.\d+)+)\s", file.read_text(), re.M)
+        return found[1] if found else None
+    return None

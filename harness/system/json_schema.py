@@ -1,0 +1,72 @@
+"""Whether what a line of JSON holds can be what a dataclass's fields say."""
+
+import math
+from collections.abc import Sequence
+from functools import cached_property, reduce
+from operator import or_
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
+
+OUT_OF_RANGE = ("greater_than_equal", "less_than_equal")
+
+
+def finite(value: Any) -> Any:
+    """The value with None for each number in it that is not finite, which JSON has no word for.
+
+    >>> finite([1.5, float("nan"), {"a": float("inf")}])
+    [1.5, None, {'a': None}]
+    """
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: finite(one) for key, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list) else value
+
+
+class Typed:
+    """Of the fields of a dataclass, as JSON holds them: a number that could not be measured may be
+    null, a whole one stands for a float, nothing else is converted. shares: those in [0, 1]."""
+
+    def __init__(self, of: type, shares: Sequence[str] = ()):
+        self._of, self._shares = of, shares
+
+    def odd(self, row: dict[str, Any]) -> list[str]:
+        """What cannot be, by field."""
+        from pydantic import ValidationError
+
+        try:
+            self._rows.validate_python(row)
+        except ValidationError as error:
+            found = {e["loc"][0]: e["type"] in OUT_OF_RANGE for e in error.errors()}
+            return [_said(str(name), row[str(name)], beyond) for name, beyond in found.items()]
+        return []
+
+    @cached_property
+    def _rows(self) -> Any:
+        # Here, not above: most commands read no records, and should not wait for the import.
+        from pydantic import ConfigDict, Field, TypeAdapter, with_config
+        from typing_extensions import TypedDict
+
+        hints = {name: _nullable(hint) for name, hint in get_type_hints(self._of).items()}
+        hints |= {name: Annotated[hints[name], Field(ge=0, le=1)] for name in self._shares}
+        row = TypedDict("Row", hints, total=False)  # type: ignore[misc]
+        return TypeAdapter(with_config(ConfigDict(strict=True))(row))
+
+
+def _said(name: str, value: Any, beyond: bool) -> str:
+    must = "must be a share in [0, 1], got" if beyond else "must not be"
+    return f"{name} {must} {value if beyond else repr(value)}"
+
+
+def _nullable(hint: Any) -> Any:
+    """The type with `float | None` for each float in it.
+
+    >>> _nullable(dict[str, float]) == dict[str, float | None], _nullable(int)
+    (True, <class 'int'>)
+    """
+    if hint is float:
+        return float | None
+    inner = tuple(map(_nullable, get_args(hint)))
+    if not inner:
+        return hint
+    origin = get_origin(hint)
+    return origin[inner] if origin in (list, dict) else reduce(or_, inner)

@@ -1,0 +1,94 @@
+"""A loss is a sum over the samples: given every sample twice it doubles, where a mean stays."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import islice
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.vocabulary.tensors import Batch, evaluating
+from harness.vocabulary.undisturbed import undisturbed
+
+# Outputs and labels of some samples -> what has to be a sum over them, by the name to call it.
+Totals = Callable[[Any, Any], Mapping[str, Tensor]]
+
+FEW = 2
+# How often others are asked for where samples cannot tell: none of their labels may count.
+TRIES = 4
+# How far rounding in bfloat16 may move a mean.
+TOLERANCE = 0.02
+
+
+def check_sums(totals: Totals, network: nn.Module, batches: Iterable[Batch]) -> None:
+    """Compares the totals of a few samples with those of the same samples twice.
+
+    The network makes both outputs, in eval mode, so that they may be of any kind; it is left as it
+    was, and nothing is drawn. Samples with a total that is NaN, or with no total but 0, cannot
+    tell: others are asked for, and random outputs where outputs are tensors. What cannot be told
+    passes: a network or loss that fails on so few samples, a total that neither doubles nor stays.
+
+    Raises:
+        ValueError: a total is a mean, or is no single number.
+    """
+    with undisturbed(network), evaluating(network), torch.no_grad():
+        for inputs, labels in islice(_few(batches), TRIES):
+            try:
+                problem = _problem(totals, network, inputs, labels)
+            except Exception:  # whatever they make of samples that nobody promised them
+                return
+            if problem:
+                raise ValueError(problem)
+            if problem is not None:
+                return
+
+
+def _few(batches: Iterable[Batch]) -> Iterator[Batch]:
+    for inputs, labels in batches:
+        yield from zip(inputs.split(FEW), labels.split(FEW), strict=True)
+
+
+def _problem(totals: Totals, network: nn.Module, inputs: Tensor, labels: Tensor) -> str | None:
+    """What is wrong, "" if nothing is; None: these samples cannot tell."""
+    told, known = set[str](), True
+    for outputs, twice in _outputs(network, inputs):
+        once = totals(outputs, labels.clone())
+        doubled = totals(twice, _doubled(labels))
+        for name, value in once.items():
+            problem = _as_of_a_mean(name, value, doubled[name])
+            if problem:
+                return problem
+        told |= {name for name, value in once.items() if value}
+        known = not any(bool(value.isnan()) for value in once.values())
+        if len(told) == len(once):
+            break
+    return "" if told and known else None
+
+
+def _outputs(network: nn.Module, inputs: Tensor) -> Iterator[tuple[Any, Any]]:
+    """Outputs of the samples, and of the samples twice: the network's own, then random ones."""
+    outputs = network(inputs.clone())  # a network may write into its inputs
+    yield outputs, network(_doubled(inputs))
+    if isinstance(outputs, Tensor):
+        stream = torch.Generator().manual_seed(0)
+        drawn = torch.randn(outputs.shape, generator=stream).to(outputs)
+        yield drawn, _doubled(drawn)
+
+
+def _as_of_a_mean(name: str, once: Tensor, twice: Tensor) -> str:
+    if once.numel() != 1:
+        return (
+            f"{name} has shape {tuple(once.shape)} and must be one number, the sum over the "
+            "samples; use reduction='sum'"
+        )
+    one, two = float(once), float(twice)
+    if one and abs(two - one) <= TOLERANCE * abs(one):
+        return (
+            f"{name} is {one:.6g} for some samples and {two:.6g} for the same samples twice, as of "
+            "a mean; it must be the sum over the samples: use reduction='sum'"
+        )
+    return ""
+
+
+def _doubled(value: Tensor) -> Tensor:
+    return torch.cat([value, value])

@@ -1,0 +1,28 @@
+"""What each rank has for itself in the middle of an epoch, where replicas may differ."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.model_state.whole_state import buffers_of, load_buffers
+
+
+def own_of(model: nn.Module, total: Tensor) -> dict[str, Any]:
+    """Random streams, the sum of losses so far, and buffers; `total` names the device."""
+    device = total.device
+    return {
+        "cpu": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "loss": total.cpu(),
+        "buffers": {name: buffer.cpu() for name, buffer in buffers_of(model).items()},
+    }
+
+
+def take_up_own(own: dict[str, Any], model: nn.Module, total: Tensor) -> None:
+    """The inverse of own_of, in place."""
+    torch.set_rng_state(own["cpu"])
+    if own["cuda"] is not None:
+        torch.cuda.set_rng_state(own["cuda"], total.device)
+    total.copy_(own["loss"])
+    load_buffers(model, own["buffers"])

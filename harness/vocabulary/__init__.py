@@ -1,0 +1,1 @@
+"""Words of all other folders: tensors by name, exact choices, seeds. No files and no processes."""

@@ -1,0 +1,67 @@
+"""Scores must be finite; where they are not, the culprit is named. Those that are all 0 too."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from harness.vocabulary.tensors import Tensors
+
+LOG = logging.getLogger(__name__)
+
+
+def is_finite(values: Tensor) -> bool:
+    """Whether all are: the extremes of values among which one is not are not, and cheaper."""
+    return not values.numel() or all(bool(extreme.isfinite()) for extreme in values.aminmax())
+
+
+def checked_scores(saliency: object, scores: Mapping[str, Tensor], names: Sequence[str]) -> Tensors:
+    """The scores of these weights.
+
+    Raises:
+        ValueError: a weight has none, or a score is not finite.
+    """
+    part = type(saliency).__name__
+    missing = [name for name in names if name not in scores]
+    if missing:
+        raise ValueError(
+            f"score of {part} returned nothing for {', '.join(missing)}; it must return the scores "
+            "of every weight that it is given, by name, on every rank"
+        )
+    for name in names:
+        if not is_finite(scores[name]):
+            raise ValueError(
+                f"{part} gave {name} scores that are not finite; "
+                "look for a loss or gradient that overflows"
+            )
+    return {name: scores[name] for name in names}
+
+
+def tell_zeros(saliency: object, scores: Tensors, weights: Tensors) -> None:
+    """Names in the log the weights that are not 0 and all of whose scores are: they go first."""
+    zero = [name for name, found in scores.items() if not found.any() and weights[name].any()]
+    if zero:
+        LOG.warning(
+            "%s scores all of %s 0, so that they go first: it saw nothing depend on them (no pass "
+            "calls them, or it does under no_grad, detach or a checkpoint of another library); "
+            "exclude leaves them whole",
+            type(saliency).__name__,
+            ", ".join(zero),
+        )
+
+
+@contextmanager
+def naming_broken(model: nn.Module) -> Iterator[None]:
+    """An error inside, of a model with a value that is not finite, names the parameter instead:
+    the scores of all other weights suffer from it too."""
+    try:
+        yield
+    except ValueError as error:
+        for name, parameter in model.named_parameters():
+            if not parameter.isfinite().all():
+                raise ValueError(
+                    f"{name} holds values that are not finite, so no score is ({error}); did the "
+                    "training diverge? lower its learning rate"
+                ) from error
+        raise
