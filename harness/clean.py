@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.run_folder.caches import UNFINISHED, Entry, entries, free
 from harness.system.atomic_files import CannotWrite
+from harness.system.caches import UNFINISHED, Entry, entries, free
 from harness.system.command_line import Parser
 from harness.system.locks import Busy
 from harness.system.names import visible

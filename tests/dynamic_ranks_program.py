@@ -13,7 +13,9 @@ from watched import experiment, optimized
 
 from harness.distributed import Ranks, ranks_of_environment
 from harness.distributed.options import Options
+from harness.experiment import runner
 from harness.experiment.experiment import Experiment
+from harness.experiment.recorder import Recorder
 from harness.experiment.train_hooks import Inside
 from harness.run_folder.records import to_line
 from harness.system.errors import RanksDisagree
@@ -36,17 +38,18 @@ def method(*overrides: str) -> Experiment:
 
 def masks_by_step(ranks: Ranks, out: Path, mode: str) -> dict[str, Any]:
     """Digest of the masks after every step, and what the run ends with."""
-    levels = method(*MODES[mode]).prepare(ranks, out)
+    levels = runner.prepare(method(*MODES[mode]), ranks, out)
     digests: list[str] = []
     real = Inside.after_backward
 
     def noting(inside: Inside) -> None:
         real(inside)
-        digests.append(levels.store.digest)
+        digests.append(levels.state.masks.digest)
 
     Inside.after_backward = noting  # type: ignore[method-assign]
     try:
-        network, masks = levels.run(ME, watcher := Silent())
+        runner.run(Recorder(*levels, ME, watcher := Silent()))
+        network, masks = levels.state.model, levels.state.masks.masks
     finally:
         Inside.after_backward = real  # type: ignore[method-assign]
     return {
@@ -59,18 +62,18 @@ def masks_by_step(ranks: Ranks, out: Path, mode: str) -> dict[str, Any]:
 
 def diverged(ranks: Ranks, out: Path) -> str:
     """What every rank says when a mask of the last one loses a bit before the first update."""
-    levels = method(*RIGL).prepare(ranks, out)
+    levels = runner.prepare(method(*RIGL), ranks, out)
     real = Inside.before_step
 
     def flipping(inside: Inside, number: int, optimizer: torch.optim.Optimizer) -> None:
         real(inside, number, optimizer)
         if number == 1 and ranks.rank == ranks.count - 1:
-            mask = levels.store.masks["fc2.weight"]
+            mask = levels.state.masks.masks["fc2.weight"]
             mask.view(-1)[mask.view(-1).nonzero()[0]] = False
 
     Inside.before_step = flipping  # type: ignore[method-assign]
     try:
-        levels.run(ME, Silent())
+        runner.run(Recorder(*levels, ME, Silent()))
     except RanksDisagree as error:
         return str(error)
     finally:

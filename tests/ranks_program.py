@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from harness.allocation.global_ranking import GlobalRanking
 from harness.distributed import Ranks, ranks_of_environment
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.launch.instantiate import named
@@ -101,20 +103,21 @@ def run_levels(ranks: Ranks, out: Path) -> dict[str, object]:
         "saliency=weight_gradient", "training.accumulate=2", "model.batch_norm=false",
         "finetune=weight_rewind", "finetune.epoch=1",
     ]  # fmt: skip
-    levels = build(composed(overrides)).prepare(ranks, out / f"dense-{ranks.count}")
+    levels = runner.prepare(build(composed(overrides)), ranks, out / f"dense-{ranks.count}")
     watcher = Silent()
-    network, masks = levels.run(ME, watcher)
+    runner.run(Recorder(*levels, ME, watcher))
+    network, masks = levels.state.model, levels.state.masks.masks
     return {"masks": masks, "state": network.state_dict(), "records": watcher.records}
 
 
 def diverge(ranks: Ranks, out: Path) -> dict[str, object]:
     """One bit of the masks in force differs on the last rank; every rank must notice."""
-    levels = build(composed(TINY)).prepare(ranks, out / "dense")
+    levels = runner.prepare(build(composed(TINY)), ranks, out / "dense")
     if ranks.rank == ranks.count - 1:
-        levels.store.masks["fc2.weight"][3, 5] = False
+        levels.state.masks.masks["fc2.weight"][3, 5] = False
     said = ""
     try:
-        levels.run(ME, Silent())
+        runner.run(Recorder(*levels, ME, Silent()))
     except RanksDisagree as error:
         said = str(error)
     (out / f"said-{ranks.rank}").write_text(said)

@@ -22,6 +22,8 @@ from harness.allocation.uniform import Uniform
 from harness.data.base import Split
 from harness.distributed import Ranks, ranks_of_environment
 from harness.distributed.gradient_exchange import DENSE
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.penalty.l1 import L1
@@ -149,7 +151,7 @@ def pruned(ranks: Ranks, call: str) -> None:
 
 def run(ranks: Ranks, out: Path, overrides: tuple[str, ...] = (), **parts: Any) -> None:
     what = replace(build(composed([*TINY, "training.epochs=1", *overrides])), **parts)
-    what.prepare(ranks, out / "dense").run(ME, Silent())
+    runner.run(Recorder(*runner.prepare(what, ranks, out / "dense"), ME, Silent()))
 
 
 def said(work: Callable[[], object]) -> str:

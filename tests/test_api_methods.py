@@ -12,7 +12,8 @@ from torch import Tensor, nn
 
 import harness
 from harness.distributed import Ranks
-from harness.experiment.runner import Levels
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.pruning.budget import round_goals
@@ -21,8 +22,8 @@ METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 UNTRAINED = ("schedule=one_shot", "finetune=none", "training.epochs=0", "calibration.samples=40")
 
 
-def prepared(folder: Path, *overrides: str) -> Levels:
-    return build(composed([*TINY, *UNTRAINED, *overrides])).prepare(Ranks(), folder)
+def prepared(folder: Path, *overrides: str) -> runner.Prepared:
+    return runner.prepare(build(composed([*TINY, *UNTRAINED, *overrides])), Ranks(), folder)
 
 
 def network() -> nn.Sequential:
@@ -40,18 +41,19 @@ def test_a_call_makes_the_masks_of_a_run(method: str, density: float, tmp_path: 
     asked = (f"method={method}", f"schedule.final={density}")
     levels = prepared(tmp_path, *asked)
     other = prepared(tmp_path, *asked)
-    subject, what = other.subject, other.what
+    subject, what = other.context.workload, other.context.experiment
     data = subject.calibration(what.calibration, what.training.batch_size)
     sample = subject.sample()
 
-    _, expected = levels.run(ME, Silent())
-    model = other.network
+    runner.run(Recorder(*levels, ME, Silent()))
+    expected = levels.state.masks.masks
+    model = other.state.model
     masks = harness.prune(
         model, density, method=method, batches=data.batches, loss=data.loss, example_input=sample
     )
 
     assert all(torch.equal(masks[name], mask) for name, mask in expected.items())
-    for name, weight in levels.network.named_parameters():
+    for name, weight in levels.state.model.named_parameters():
         assert torch.equal(model.get_parameter(name), weight)
 
 

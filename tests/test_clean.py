@@ -12,7 +12,7 @@ import pytest
 from command import environment
 
 from harness.clean import KINDS, main
-from harness.run_folder.caches import entries
+from harness.system.caches import entries
 from harness.system.locks import locked
 
 HALF = ".records.jsonl.0a1b2c3d.harness-part"

@@ -9,7 +9,9 @@ from conftest import component
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from harness.experiment.experiment import WHEN, Experiment
+from harness.experiment import runner
+from harness.experiment.config import WHEN
+from harness.experiment.experiment import Experiment
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.launch.method_name import EXTRAS, PARTS
@@ -194,6 +196,6 @@ def test_a_compression_is_solved_to_an_exact_keep_count(compression: int, keep: 
     cfg = composed(
         ["schedule=one_shot", "schedule.unit=compression", f"schedule.final={compression}"]
     )
-    levels = build(cfg).prepare(Ranks(), Path("unused"))
+    levels = runner.prepare(build(cfg), Ranks(), Path("unused"))
 
-    assert round(levels.shares[0] * levels.targets.account.removable) == keep
+    assert round(levels.context.shares[0] * levels.context.requested.account.removable) == keep

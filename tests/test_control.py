@@ -10,6 +10,8 @@ from torch import nn
 
 from harness.allocation.global_ranking import GlobalRanking
 from harness.distributed import Ranks
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.pruning.budget import Goal
@@ -127,7 +129,9 @@ def test_an_unknown_control_is_refused_with_those_there_are() -> None:
 
 def trained(tmp_path: Path, *overrides: str) -> Tensors:
     experiment = build(composed([*TINY, "when=init", *overrides]))
-    return experiment.prepare(Ranks(), tmp_path).run(ME, Silent())[0].state_dict()
+    ready = runner.prepare(experiment, Ranks(), tmp_path)
+    runner.run(Recorder(*ready, ME, Silent()))
+    return ready.state.model.state_dict()
 
 
 def test_a_reinitialised_run_is_that_of_new_weights_under_the_methods_mask(tmp_path: Path) -> None:

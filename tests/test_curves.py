@@ -15,10 +15,12 @@ from torch.optim import SGD
 from whole_runs import PER_EPOCH, SMALL, whole_run
 
 from harness.distributed import Ranks
-from harness.experiment.followers import Watchers
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.run_folder.console import Progress
+from harness.run_folder.followers import Watchers
 from harness.run_folder.records import Record
 from harness.task.classification import Classification
 from harness.training.context import Curve, Fit, Hooks, Setting
@@ -215,8 +217,8 @@ class Epochs:
 
 def test_sinks_are_told_each_epoch_as_it_ends(tmp_path: Path) -> None:
     sink = Epochs()
-    levels = build(composed([*SMALL, "retraining.epochs=3"])).prepare(Ranks(), tmp_path)
-    levels.run(ME, Watchers(Progress("none"), sinks=[sink]))
+    levels = runner.prepare(build(composed([*SMALL, "retraining.epochs=3"])), Ranks(), tmp_path)
+    runner.run(Recorder(*levels, ME, Watchers(Progress("none"), sinks=[sink])))
     told = [
         (record.level, epoch, loss, top1)
         for record in sink.records

@@ -10,7 +10,7 @@ from torch import nn
 from torch.nn.functional import cross_entropy
 from whole_runs import SMALL, TWO_LEVELS, differing, whole_run
 
-from harness.experiment.train_stage import Trainings
+from harness.experiment import train_stage
 from harness.run_folder.export import read_delivery
 
 DROPPING = "model._target_=parts.Dropping"
@@ -24,9 +24,9 @@ def test_the_teacher_is_the_dense_network_to_the_last_whatever_is_retrained(
     tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teachers: list[nn.Module] = []
-    found = Trainings._teacher
+    found = train_stage._teacher
     monkeypatch.setattr(
-        Trainings, "_teacher", lambda self: teachers.append(found(self)) or teachers[-1]
+        train_stage, "_teacher", lambda context: teachers.append(found(context)) or teachers[-1]
     )
     whole = whole_run(tmp_path, *TWO_LEVELS, DROPPING, HINTON, f"finetune={mode}")
     assert len(teachers) == 2
@@ -46,7 +46,10 @@ def test_the_first_loss_of_every_level_by_hand(
         tmp_path, *TWO_LEVELS, HINTON, "dtype=float64", f"distillation.temperature={temperature}",
         f"distillation.weight={weight}",
     )  # fmt: skip
-    student, teacher = whole.levels.subject.initial(), whole.levels.subject.initial()
+    student, teacher = (
+        whole.levels.context.workload.initial(),
+        whole.levels.context.workload.initial(),
+    )
     teacher.load_state_dict(whole.networks[0, "dense"])
     for level in (1, 2):
         step = whole.of(level)[0]

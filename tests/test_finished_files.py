@@ -10,9 +10,9 @@ from command import TINY, only_run, run_main
 from cutting import RUN, STEPS, counted, cut_off
 
 import harness
-from harness.experiment.followers import Watchers
 from harness.experiment.run import Run
 from harness.run_folder.export import MASKS, MODEL, deliver
+from harness.run_folder.followers import Watchers
 from harness.run_folder.outcome import RESULTS, finished
 from harness.run_folder.status_file import Status
 from harness.system.checksums import SUMMED

@@ -17,6 +17,9 @@ from watched import SMALL, experiment, optimized
 
 from harness.distributed import Ranks
 from harness.distributed.stop_signal import Stop
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
+from harness.experiment.state import resumed
 from harness.run_folder.checkpoints import Policy
 from harness.run_folder.export import read_delivery
 from harness.run_folder.records import Record, to_line
@@ -85,12 +88,15 @@ def start(folder: Path, mode: str, every: int | None, lines: list[str]) -> End:
         steps, update = list[int](), Loop._update
         patch.setattr(Loop, "_update", lambda loop: (steps.append(1), update(loop))[1])
         journal = Journal(ranks, stop, Policy(every), {"world_size": 1}, "code")
-        levels = method(mode).prepare(ranks, folder / "ab" / "dense", journal)
+        levels = runner.prepare(method(mode), ranks, folder / "ab" / "dense", journal)
         files = journal.files(folder)
         saved = journal.newest(files)
-        del lines[saved["records"] if saved else 0 :]
-        network, masks = levels.run(ME, Written(lines), files, saved)
-        return End(lines, network.state_dict(), masks, len(steps))
+        context, state = levels
+        if saved:
+            context = resumed(context, state, saved)
+        del lines[len(state.found) :]
+        runner.run(Recorder(context, state, ME, Written(lines), files))
+        return End(lines, state.model.state_dict(), state.masks.masks, len(steps))
 
 
 @pytest.fixture(scope="module", name="whole")

@@ -1,6 +1,7 @@
 """Measured latency: the stopwatch, and what a run notes with it."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from whole_runs import SMALL, TWO_LEVELS
 
 from harness.distributed import Ranks
-from harness.experiment.latency import note_latency
-from harness.experiment.runner import Levels
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.metrics.latency import Latency, Stopwatch
@@ -155,22 +156,24 @@ class Watched(nn.Module):
         return found
 
 
-@pytest.fixture(name="levels")
-def fixture_levels(tmp_path: Path) -> Levels:
-    levels = build(composed([*SMALL])).prepare(Ranks(), tmp_path)
-    levels.run(ME, Silent())
-    return levels
+@pytest.fixture(name="recorder")
+def fixture_recorder(tmp_path: Path) -> Recorder:
+    """Of a run that has ended."""
+    ready = runner.prepare(build(composed([*SMALL])), Ranks(), tmp_path)
+    recorder = Recorder(*ready, ME, Silent())
+    runner.run(recorder)
+    return recorder
 
 
-def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(levels: Levels) -> None:
+def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(recorder: Recorder) -> None:
     notes: list[dict[str, Any]] = []
-    levels.watcher.note = lambda **facts: notes.append(facts)  # type: ignore[method-assign]
-    levels.latency = Latency(batch=64, repeats=3, warm_up=2)  # more than there are samples
-    network = levels.network = Watched(levels.network)
+    recorder.watcher.note = lambda **facts: notes.append(facts)  # type: ignore[method-assign]
+    more_than_there_are = Latency(batch=64, repeats=3, warm_up=2)
+    network = recorder.state.model = Watched(recorder.state.model)
     network.train()
     streams = torch.get_rng_state()
 
-    note_latency(levels)
+    replace(recorder, latency=more_than_there_are).note_latency()
 
     assert network.seen == [(64, False, False)] * 5
     assert network.training and network.inner.training
@@ -179,14 +182,14 @@ def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(levels: Leve
 
 
 def test_what_cannot_be_measured_is_told_and_the_run_goes_on(
-    levels: Levels, capsys: pytest.CaptureFixture[str]
+    recorder: Recorder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     class Full(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
             raise torch.OutOfMemoryError("out of memory\nand so on")
 
-    levels.latency, levels.network = Latency(batch=4), Full()
-    note_latency(levels)
+    recorder.state.model = Full()
+    replace(recorder, latency=Latency(batch=4)).note_latency()
     said = "warning: level 1 finetuned: latency was not measured: out of memory\n"
     assert capsys.readouterr().err == said
 

@@ -17,7 +17,7 @@ EXACT = "dtype=float64"
 
 def gradients(whole: Whole, step: Step) -> Tensors:
     """Of the mean loss at these weights, in training, without mask or penalty."""
-    network = whole.levels.subject.initial()
+    network = whole.levels.context.workload.initial()
     network.load_state_dict({**network.state_dict(), **step.weights})
     ((inputs, labels),) = step.batches
     cross_entropy(network.train()(inputs), labels).backward()

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from command import TINY, only_run, run_main
 
-from harness.experiment.followers import Watchers
 from harness.run_folder import progress_file
+from harness.run_folder.followers import Watchers
 from harness.run_folder.progress_file import FILE, Position, PositionFile
 
 

@@ -10,9 +10,9 @@ import pytest
 from command import TINY, harness, only_run, records_of
 from tracking_fakes import record
 
-from harness.experiment.followers import Watchers, collapse
 from harness.run_folder import records
 from harness.run_folder.console import Progress
+from harness.run_folder.followers import Watchers, collapse
 from harness.run_folder.records import Record
 from harness.tracking.rows import row
 

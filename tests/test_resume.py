@@ -8,9 +8,9 @@ import pytest
 from command import only_run, run_main
 from cutting import EVERY_2, RUN, STEPS, counted, cut_and_restarted, cut_off
 
-from harness.experiment.followers import Watchers
 from harness.experiment.run import Run
 from harness.run_folder.checkpoints import Checkpoints
+from harness.run_folder.followers import Watchers
 from harness.training.loop import Loop
 
 

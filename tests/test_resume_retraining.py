@@ -8,8 +8,8 @@ from command import only_run, run_main
 from cutting import EVERY_2, Cut, cut
 from whole_runs import SMALL, TWO_LEVELS
 
-from harness.experiment.followers import Watchers
 from harness.pruning.rounds import Rounds
+from harness.run_folder.followers import Watchers
 from harness.training.loop import Loop
 
 # 9 steps of dense training; then at each of 2 levels 6 of a penalty, if there is one, and 5 or more

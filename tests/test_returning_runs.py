@@ -9,9 +9,11 @@ import torch
 from torch.optim import SGD, Optimizer
 from watched import QUARTER, STEPS, WEIGHTS, before_steps, experiment, levels_of, optimized, run
 
-from harness.experiment.prune_stage import Prunings
+from harness.experiment import prune_stage, train_stage
+from harness.experiment.context import RunContext
+from harness.experiment.recorder import Recorder
+from harness.experiment.state import RunState
 from harness.experiment.train_hooks import Inside
-from harness.experiment.train_stage import Trainings
 from harness.run_folder.records import Trained
 from harness.vocabulary.tensors import Tensors, copied
 
@@ -26,13 +28,13 @@ NEURONS = ("structure=neuron", "allocation=uniform", "schedule.final=0.4")
 def chosen(patch: pytest.MonkeyPatch) -> list[Tensors]:
     """The masks that each pruning comes to, before any are let go."""
     found: list[Tensors] = []
-    shrink = Prunings.shrink
+    shrink = prune_stage.shrink
 
-    def shrinking(prunings: Prunings, level: int, share: float) -> None:
-        shrink(prunings, level, share)
-        found.append(copied(prunings.levels.store.masks))
+    def shrinking(context: RunContext, state: RunState, level: int, share: float) -> None:
+        shrink(context, state, level, share)
+        found.append(copied(state.masks.masks))
 
-    patch.setattr(Prunings, "shrink", shrinking)
+    patch.setattr(prune_stage, "shrink", shrinking)
     return found
 
 
@@ -62,12 +64,12 @@ def test_a_neuron_that_went_at_level_1_can_return_at_level_2(
     levels = run(tmp_path, what).levels
 
     one, two = masks
-    biases = dict(levels.subject.initial().named_parameters())
+    biases = dict(levels.context.workload.initial().named_parameters())
     back = {n: two[n] & ~one[n] for n in one if n.endswith("bias")}
     assert sum(int(mask.sum()) for mask in back.values()) > 2
     # With its weights at 0 a neuron passes a gradient back only where its own bias is above 0.
     assert all((biases[name][mask] > 0).all() for name, mask in back.items())
-    assert torch.equal(levels.store.masks["fc1.weight"], two["fc1.weight"])
+    assert torch.equal(levels.state.masks.masks["fc1.weight"], two["fc1.weight"])
 
 
 @pytest.mark.parametrize("batch_norm", ["false", "true"])
@@ -76,18 +78,18 @@ def test_soft_neurons_begin_again_at_0_with_the_biases_and_norms_that_they_had(
 ) -> None:
     masks, starts = chosen(monkeypatch), list[Tensors]()
 
-    train = Trainings.train
+    train = train_stage.train
 
-    def training(trainings: Trainings, *given: Any) -> Trained:
-        parameters = trainings.levels.network.named_parameters()
+    def training(recorder: Recorder, *given: Any, **more: Any) -> Trained:
+        parameters = recorder.state.model.named_parameters()
         starts.append(copied({name: p.detach() for name, p in parameters}))
-        return train(trainings, *given)
+        return train(recorder, *given, **more)
 
-    monkeypatch.setattr(Trainings, "train", training)
+    monkeypatch.setattr(train_stage, "train", training)
     norm = f"model.batch_norm={batch_norm}"
     levels = run(tmp_path, experiment(*SOFT, "structure=neuron", norm)).levels
 
-    for name, initial in levels.subject.initial().named_parameters():
+    for name, initial in levels.context.workload.initial().named_parameters():
         mask = masks[0].get(name, torch.ones(()))
         expected = initial * mask if name.endswith("weight") and "bn" not in name else initial
         assert torch.equal(starts[0][name], expected)
@@ -105,8 +107,8 @@ def test_soft_pruning_inside_a_training_lets_go_after_each_event_but_the_last(
 
     def look(inside: Inside, number: int, optimizer: Optimizer) -> None:
         at_0, momentum = 0, 0.0
-        for name in inside.levels.units:
-            weight = inside.levels.network.get_parameter(name)
+        for name in inside.context.units:
+            weight = inside.run.model.get_parameter(name)
             at_0 += int((weight == 0).sum())
             if number:
                 buffer = optimizer.state[weight]["momentum_buffer"]
@@ -167,7 +169,7 @@ def test_neurons_return_in_a_dense_phase_with_their_biases(
 
     gone = ~masks[0]["fc1.bias"]
     compressed, dense = found.steps[2], found.steps[3]
-    biases = found.levels.subject.initial().get_parameter("fc1.bias").detach()
+    biases = found.levels.context.workload.initial().get_parameter("fc1.bias").detach()
     assert torch.equal(dense.start["fc1.bias"][gone], biases[gone])
     assert torch.equal(dense.start["fc1.bias"][~gone], compressed.weights["fc1.bias"][~gone])
     assert not torch.equal(compressed.weights["fc1.bias"][~gone], biases[~gone])

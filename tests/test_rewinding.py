@@ -101,7 +101,7 @@ def test_statistics_of_batch_norm_are_rewound_with_the_weights(tmp_path: Path) -
 
 def test_a_retraining_sees_the_samples_of_its_level_and_epoch(tmp_path: Path) -> None:
     whole = whole_run(tmp_path, "finetune=weight_rewind", "finetune.step=4")
-    inputs = whole.levels.subject.splits.train.inputs
+    inputs = whole.levels.context.workload.splits.train.inputs
     order = epoch_order(40, 0, 1, epoch=1).split(16)
     assert [step.at for step in whole.of(1)] == [Moment(1, 1), Moment(1, 2)]
     for step, indices in zip(whole.of(1), order[1:], strict=True):

@@ -8,7 +8,8 @@ from command import TINY
 from ranks_program import ME, Silent
 
 from harness.distributed import Ranks
-from harness.experiment.runner import Levels
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.pruning.pruner import Decision, Pruner
@@ -16,12 +17,14 @@ from harness.schedule.base import path
 from harness.vocabulary.tensors import Tensors
 
 
-def prepared(tmp_path: Path, *overrides: str) -> Levels:
-    return build(composed([*TINY, "when=init", *overrides])).prepare(Ranks(), tmp_path)
+def prepared(tmp_path: Path, *overrides: str) -> runner.Prepared:
+    return runner.prepare(build(composed([*TINY, "when=init", *overrides])), Ranks(), tmp_path)
 
 
 def masks_after(tmp_path: Path, *overrides: str) -> Tensors:
-    return prepared(tmp_path, *overrides).run(ME, Silent())[1]
+    ready = prepared(tmp_path, *overrides)
+    runner.run(Recorder(*ready, ME, Silent()))
+    return ready.state.masks.masks
 
 
 def test_the_same_fraction_of_what_remains_goes_in_every_round() -> None:
@@ -81,8 +84,8 @@ def test_a_level_has_the_rounds_of_its_schedule_or_else_of_its_saliency(
 
     monkeypatch.setattr(Pruner, "decide", counting)
     levels = prepared(tmp_path, "finetune=none", *overrides)
-    levels.run(ME, Silent())
+    runner.run(Recorder(*levels, ME, Silent()))
 
     assert len(kept) == goals
     assert kept == sorted(kept, reverse=True)
-    assert kept[-1] == round(levels.shares[-1] * levels.targets.account.removable)
+    assert kept[-1] == round(levels.context.shares[-1] * levels.context.requested.account.removable)

@@ -13,9 +13,11 @@ from torch import Tensor, nn
 from harness.allocation.base import Curve, Layers
 from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
-from harness.experiment.layer_curves import Curves, check_grid, measure_curves
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
+from harness.pruning.layer_curves import Curves, check_grid, measure_curves
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -169,8 +171,8 @@ def test_an_allocation_that_needs_curves_gets_those_of_the_network_at_its_level(
 ) -> None:
     spy, watcher = Spy(), Silent()
     what = build(composed([*TINY, "schedule=geometric", "schedule.levels=2", "schedule.rounds=2"]))
-    levels = replace(what, allocation=spy).prepare(Ranks(), tmp_path)
-    levels.run(ME, watcher)
+    levels = runner.prepare(replace(what, allocation=spy), Ranks(), tmp_path)
+    runner.run(Recorder(*levels, ME, watcher))
 
     losses = {(r.level, r.stage): r.validation_loss for r in watcher.records}
     wholes = [losses[0, "dense"]] * 2 + [losses[1, "finetuned"]] * 2

@@ -13,8 +13,8 @@ from cutting import Cut, cut
 from sharing import STEPS_PER_EPOCH, Point, counting, left, marked, start
 from sharing_points import DEEP, KEEP, MARKS, REWIND, stages
 
-from harness.experiment.followers import Watchers
 from harness.run_folder.checkpoints import Checkpoints
+from harness.run_folder.followers import Watchers
 from harness.training.loop import Loop
 
 STEPS = 4 * STEPS_PER_EPOCH  # of dense training's two epochs, and of two levels

@@ -24,10 +24,10 @@ def test_accuracy_right_after_removal_is_recorded_in_every_mode(tmp_path: Path, 
 
     stages = ("pruned",) if mode == "none" else ("pruned", "finetuned")
     assert whole.stages == [(0, "dense"), *((level, s) for level in (1, 2) for s in stages)]
-    test = whole.levels.subject.splits.test
+    test = whole.levels.context.workload.splits.test
     for level, before in ((1, (0, "dense")), (2, (1, stages[-1]))):
         clipped = under(whole.masks[level, "pruned"], whole.networks[before])
-        network = whole.levels.subject.initial()
+        network = whole.levels.context.workload.initial()
         network.load_state_dict(clipped)
         outputs = network(test.inputs).detach()
         record = whole.record(level, "pruned")
@@ -65,7 +65,10 @@ def test_recalibrated_statistics_are_those_of_the_pruned_network_on_training_inp
 ) -> None:
     whole = whole_run(tmp_path, "dtype=float64", BATCH_NORM, *RECALIBRATION)
     state = whole.networks[1, "recalibrated"]
-    hidden = whole.levels.subject.splits.train.inputs @ state["fc1.weight"].T + state["fc1.bias"]
+    hidden = (
+        whole.levels.context.workload.splits.train.inputs @ state["fc1.weight"].T
+        + state["fc1.bias"]
+    )
     # All 40 inputs at once.
     torch.testing.assert_close(state["bn1.running_mean"], hidden.mean(0))
     torch.testing.assert_close(state["bn1.running_var"], hidden.var(0))

@@ -20,7 +20,7 @@ from watched import (
     run,
 )
 
-from harness.experiment.runner import Levels
+from harness.experiment import runner
 from harness.experiment.train_hooks import Inside
 from harness.training.batching import epoch_order
 from harness.vocabulary.step_index import Moment
@@ -60,7 +60,7 @@ def test_events_come_before_the_steps_asked_for_with_zhu_and_guptas_density(
     # Before the forward pass of the step, not after it.
     assert all(step.before.keys() == step.masks.keys() for step in found.steps)
     assert [sum(map(int, map(Tensor.sum, step.before.values()))) for step in found.steps] == live
-    assert found.levels.store.masks["fc1.weight"].sum() < 256
+    assert found.levels.state.masks.masks["fc1.weight"].sum() < 256
 
 
 def global_magnitude(weights: Tensors, keep: int) -> Tensors:
@@ -69,12 +69,14 @@ def global_magnitude(weights: Tensors, keep: int) -> Tensors:
     return {name: weight.abs() >= least for name, weight in weights.items()}
 
 
-def by_hand(levels: Levels, prunings: dict[int, int]) -> tuple[nn.Module, dict[int, float]]:
+def by_hand(
+    levels: runner.Prepared, prunings: dict[int, int]
+) -> tuple[nn.Module, dict[int, float]]:
     """Two epochs of plain SGD in plain torch; `prunings`: weights kept from a step on.
 
     Returns the network and its test loss right after each pruning.
     """
-    network, splits = levels.subject.initial(), levels.subject.splits
+    network, splits = levels.context.workload.initial(), levels.context.workload.splits
     weights = {n: p for n, p in network.named_parameters() if n.endswith("weight")}
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     losses, number = {}, 0
@@ -164,7 +166,7 @@ def test_the_one_training_may_follow_a_dense_one_in_any_mode(
 
     def look(inside: Inside, number: int, optimizer: torch.optim.Optimizer) -> None:
         if number == 0:
-            begun.append(copied(inside.levels.network.state_dict()))
+            begun.append(copied(inside.run.model.state_dict()))
 
     before_steps(monkeypatch, look)
     found: Run = run(
@@ -173,7 +175,11 @@ def test_the_one_training_may_follow_a_dense_one_in_any_mode(
     )
 
     levels = found.levels
-    start = levels.subject.fresh(1) if begins_at is None else levels.dense.at(begins_at)
+    start = (
+        levels.context.workload.fresh(1)
+        if begins_at is None
+        else levels.context.dense.at(begins_at)
+    )
     assert all(torch.equal(value, begun[0][name]) for name, value in start.items())
     # 484 weights at half of the way
     assert [s.live for s in found.steps] == [WEIGHTS, 484] + [QUARTER] * (steps - 2)
@@ -214,10 +220,10 @@ def test_an_event_that_removes_nothing_disturbs_no_step_after_it(
     states = []
     for events in (True, False):
         levels = levels_of(tmp_path, what)
-        assert [turn.number for turn in levels.targets.turns] == [5]
+        assert [turn.number for turn in levels.context.requested.turns] == [5]
         if not events:
-            levels.targets.turns.clear()
+            levels.context.requested.turns.clear()
         found = run(tmp_path, what, levels)
         assert len(found.records) == 2 + events
-        states.append(levels.network.state_dict())
+        states.append(levels.state.model.state_dict())
     assert all(torch.equal(value, states[1][name]) for name, value in states[0].items())

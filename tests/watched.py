@@ -14,8 +14,9 @@ from torch.func import functional_call
 from torch.optim import Optimizer
 
 from harness.distributed import Ranks
+from harness.experiment import runner
 from harness.experiment.experiment import Experiment
-from harness.experiment.runner import Levels
+from harness.experiment.recorder import Recorder
 from harness.experiment.train_hooks import Inside
 from harness.launch.compose import composed
 from harness.launch.execute import build
@@ -53,7 +54,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Run:
-    levels: Levels
+    levels: runner.Prepared
     steps: list[Step]
     records: list[Record]
 
@@ -71,31 +72,31 @@ def optimized(what: Experiment, optimizer: Callable[..., Optimizer], **more: Any
     return replace(what, retraining=replace(what.retraining, optimizer=optimizer, **more))
 
 
-def levels_of(folder: Path, what: Experiment) -> Levels:
-    return what.prepare(Ranks(), folder)
+def levels_of(folder: Path, what: Experiment) -> runner.Prepared:
+    return runner.prepare(what, Ranks(), folder)
 
 
-def run(folder: Path, what: Experiment, levels: Levels | None = None) -> Run:
+def run(folder: Path, what: Experiment, levels: runner.Prepared | None = None) -> Run:
     """Runs it to its end; folder: of dense training's cache."""
     levels, watcher, steps = levels or levels_of(folder, what), Silent(), list[Step]()
     update = Loop._update
 
     def watching(loop: Loop) -> None:
-        start, before, number = parameters(levels), copied(levels.store.masks), loop._number
+        start, before, number = parameters(levels), copied(levels.state.masks.masks), loop._number
         update(loop)
         if loop.setting.level != 0:
             states = {name: shaped(loop, name) for name in start}
-            now = parameters(levels), copied(levels.store.masks)
+            now = parameters(levels), copied(levels.state.masks.masks)
             steps.append(Step(loop.setting.level, number, start, now[0], before, now[1], states))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loop, "_update", watching)
-        levels.run(ME, watcher)
+        runner.run(Recorder(*levels, ME, watcher))
     return Run(levels, steps, watcher.records)
 
 
-def parameters(levels: Levels) -> Tensors:
-    return copied({name: p.detach() for name, p in levels.network.named_parameters()})
+def parameters(levels: runner.Prepared) -> Tensors:
+    return copied({name: p.detach() for name, p in levels.state.model.named_parameters()})
 
 
 def shaped(loop: Loop, name: str) -> list[torch.Tensor]:
@@ -115,11 +116,14 @@ def before_steps(patch: pytest.MonkeyPatch, look: Callable[[Inside, int, Optimiz
     patch.setattr(Inside, "before_step", looking)
 
 
-def gradients(levels: Levels, weights: Tensors, level: int | str, number: int) -> Tensors:
+def gradients(levels: runner.Prepared, weights: Tensors, level: int | str, number: int) -> Tensors:
     """Of the mean loss of a step's batch, by torch alone; all steps are in the first epoch."""
     batch = epoch_order(512, 0, level, 0).split(128)[number]
-    inputs, labels = levels.subject.splits.train.inputs, levels.subject.splits.train.labels
+    inputs, labels = (
+        levels.context.workload.splits.train.inputs,
+        levels.context.workload.splits.train.labels,
+    )
     leaves = {name: weight.clone().requires_grad_() for name, weight in weights.items()}
-    outputs = functional_call(levels.network, leaves, (inputs[batch],))
+    outputs = functional_call(levels.state.model, leaves, (inputs[batch],))
     loss = torch.nn.functional.cross_entropy(outputs, labels[batch])
     return dict(zip(leaves, torch.autograd.grad(loss, list(leaves.values())), strict=True))

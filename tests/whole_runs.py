@@ -10,7 +10,8 @@ from ranks_program import ME
 from torch import Tensor
 
 from harness.distributed import Ranks
-from harness.experiment.runner import Levels
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.run_folder.records import Record
@@ -52,7 +53,7 @@ class Step(NamedTuple):
 class Whole:
     """A run, and what it went through; networks and masks by level and stage."""
 
-    def __init__(self, levels: Levels):
+    def __init__(self, levels: runner.Prepared):
         self.levels = levels
         self.records: list[Record] = []
         self.steps: list[Step] = []
@@ -89,13 +90,13 @@ class Whole:
     def log(self, record: Record) -> None:
         place = record.level, record.stage
         self.records.append(record)
-        self.networks[place] = copied(self.levels.network.state_dict())
-        self.masks[place] = copied(self.levels.store.masks)
+        self.networks[place] = copied(self.levels.state.model.state_dict())
+        self.masks[place] = copied(self.levels.state.masks.masks)
 
 
 def whole_run(folder: Path, *overrides: str) -> Whole:
     """folder: of the cache of dense training."""
-    levels = build(composed([*SMALL, *overrides])).prepare(Ranks(), folder)
+    levels = runner.prepare(build(composed([*SMALL, *overrides])), Ranks(), folder)
     whole = Whole(levels)
     batches: list[Batch] = []
     losses: list[float] = []
@@ -136,15 +137,15 @@ def whole_run(folder: Path, *overrides: str) -> Whole:
     with pytest.MonkeyPatch.context() as patch:
         for name, method in watching.items():
             patch.setattr(Loop, name, method)
-        levels.run(ME, whole)
+        runner.run(Recorder(*levels, ME, whole))
     return whole
 
 
-def plain(levels: Levels) -> list[Tensors]:
+def plain(levels: runner.Prepared) -> list[Tensors]:
     """State of dense training before each of its steps, and at its end; trained anew."""
-    model, states = levels.subject.initial(), []
+    model, states = levels.context.workload.initial(), []
     hooks = Hooks(before_step=lambda *_: states.append(copied(model.state_dict())))
-    levels.what.training.fit(model, levels.subject.setting(0), hooks)
+    levels.context.experiment.training.fit(model, levels.context.workload.setting(0), hooks)
     return [*states, copied(model.state_dict())]
 
 

@@ -8,11 +8,13 @@ import torch
 
 from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
+from harness.experiment.context import RunContext
 from harness.experiment.experiment import Experiment
-from harness.experiment.layer_curves import Curves, check_grid, curves_of
+from harness.experiment.prune_stage import curves_of
 from harness.experiment.run import Run
-from harness.experiment.runner import Levels
+from harness.experiment.state import RunState
 from harness.model_state.whole_state import load_into
+from harness.pruning.layer_curves import Curves, check_grid
 from harness.run_folder.console import Progress
 from harness.run_folder.curve_records import FILE, Sensitivity, analysed, to_lines
 from harness.run_folder.identity import run_hash, setting_hash
@@ -75,32 +77,32 @@ class Analysis(Run):
         alone = replace(experiment, **changes)
         return super().execute(alone, ranks)
 
-    def _go(self, levels: Levels, journal: Journal) -> Outcome:
+    def _go(self, context: RunContext, state: RunState, journal: Journal) -> Outcome:
         ranks, files = journal.ranks, journal.files(self.folder)
         with self._status(ranks, files) as again:
             ranks.on_main(lambda: self._begin(files, ranks, again))
-            self._train(levels)
+            self._train(context, state)
             # For a part that draws from the global streams: as before the first pruning.
-            torch.manual_seed(derive(levels.what.seed, "prune", 1))
-            curves = curves_of(levels, self.grid)
-            found = to_lines(self._records(levels, curves))
+            torch.manual_seed(derive(context.experiment.seed, "prune", 1))
+            curves = curves_of(context, state, self.grid)
+            found = to_lines(self._records(context.experiment.seed, curves))
             ranks.on_main(lambda: write_whole(self.folder / FILE, found))
         return Outcome("finished", str(self.folder))
 
-    def _train(self, levels: Levels) -> None:
+    def _train(self, context: RunContext, state: RunState) -> None:
         """Brings the network to where the run would first prune it."""
-        if not levels.what.starts_trained:
+        if not context.experiment.starts_trained:
             return
-        epochs = levels.what.training.epochs
-        with Progress(self.progress if levels.ranks.is_main else "none") as progress:
-            progress.start(0, 0 if levels.dense.has(levels.dense.end) else epochs)
+        dense, epochs = context.dense, context.experiment.training.epochs
+        with Progress(self.progress if context.ranks.is_main else "none") as progress:
+            progress.start(0, 0 if dense.has(dense.end) else epochs)
 
             def on_epoch(done: int, curve: Curve) -> None:
                 progress.epoch(0, done, epochs, curve.losses[-1], curve.top1[-1])
 
-            load_into(levels.network, levels.dense.at(levels.dense.end, on_epoch))
+            load_into(state.model, dense.at(dense.end, on_epoch))
 
-    def _records(self, levels: Levels, curves: Curves) -> Iterator[Sensitivity]:
+    def _records(self, seed: int, curves: Curves) -> Iterator[Sensitivity]:
         named = {each.name for each in fields(Sensitivity)}
         who = {key: value for key, value in vars(self.identity).items() if key in named}
         for layer, points in curves.items():
@@ -111,7 +113,7 @@ class Analysis(Run):
                     **who,
                     saliency=self.saliency,
                     structure=self.structure,
-                    seed=levels.what.seed,
+                    seed=seed,
                     layer=layer,
                     density=point.density,
                     kept=point.kept,

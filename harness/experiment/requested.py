@@ -1,15 +1,13 @@
 """What a run's schedule asks of its network: kept shares of what can be removed, and goals."""
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from torch import nn
 
 from harness.allocation.base import Facts, Unreachable
+from harness.experiment.config import ExperimentConfig
 from harness.pruning.budget import Goal
 from harness.structure.base import Units
-
-if TYPE_CHECKING:
-    from harness.experiment.experiment import Experiment
 
 
 class Turn(NamedTuple):
@@ -32,7 +30,7 @@ class Targets:
     """
 
     def __init__(
-        self, what: "Experiment", network: nn.Module, units: Units, facts: Facts, steps: int
+        self, what: ExperimentConfig, network: nn.Module, units: Units, facts: Facts, steps: int
     ):
         """steps: of the one training, when masks shrink inside it."""
         self.what, self.network, self.units, self.facts = what, network, units, facts

@@ -1,6 +1,5 @@
 """A run's folder: what is written when, whether it is done already, and how it failed."""
 
-import json
 import socket
 import sys
 import time
@@ -12,16 +11,19 @@ from typing import ClassVar
 
 from harness.distributed import Ranks
 from harness.distributed.stop_signal import Stop
+from harness.experiment.context import RunContext
 from harness.experiment.experiment import Experiment
-from harness.experiment.followers import Files, Watchers
-from harness.experiment.runner import Levels
+from harness.experiment.recorder import Recorder, record_of
+from harness.experiment.runner import prepare, run
+from harness.experiment.state import RunState, resumed
 from harness.metrics.latency import Latency
 from harness.model_state.whole_state import whole_state
 from harness.run_folder import records
-from harness.run_folder.checkpoints import Checkpoints, Policy, State
+from harness.run_folder.checkpoints import Checkpoints, Policy
 from harness.run_folder.console import MODES, Progress
 from harness.run_folder.environment import numerics_key
 from harness.run_folder.export import Delivery, deliver
+from harness.run_folder.followers import Files, Watchers
 from harness.run_folder.identity import Config
 from harness.run_folder.outcome import RERUN, RESULTS, Outcome, check_home, finished
 from harness.run_folder.own_files import RunFolder
@@ -94,17 +96,17 @@ class Run:
             return done
         with Stop(ranks) as stop:
             journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
-            levels = experiment.prepare(ranks, self.dense, journal, self.shared)
+            context, state = prepare(experiment, ranks, self.dense, journal, self.shared)
             with ExitStack() as stack:
                 self._enter(stack, journal)
                 # Another process may have finished it just before this one came in.
-                return ranks.on_main(self._finished) or self._go(levels, journal)
+                return ranks.on_main(self._finished) or self._go(context, state, journal)
 
     def train_dense(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """Only what all runs that share its dense training begin with, for their cache."""
         with Stop(ranks) as stop:
             journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
-            dense = experiment.prepare(ranks, self.dense, journal).dense
+            dense = prepare(experiment, ranks, self.dense, journal).context.dense
             dense.at(dense.end)
         return Outcome("finished", str(self.dense))
 
@@ -128,20 +130,23 @@ class Run:
             return False
         return True
 
-    def _go(self, levels: Levels, journal: Journal) -> Outcome:
+    def _go(self, context: RunContext, state: RunState, journal: Journal) -> Outcome:
         ranks, files = journal.ranks, journal.files(self.folder)
         with self._status(ranks, files) as again:
             saved = journal.newest(files)
-            ranks.on_main(
-                lambda: self._go_on(saved, levels) if saved else self._begin(files, ranks, again)
-            )
+            if saved:
+                context = resumed(context, state, saved)
+                ranks.on_main(lambda: self._go_on(context, state))
+            else:
+                ranks.on_main(lambda: self._begin(files, ranks, again))
             with self._watcher(ranks) as watcher:
-                network, masks = levels.run(self.identity, watcher, files, saved, self.latency)
-                splits = levels.subject.splits
-                delivery = Delivery(whole_state(network), masks, splits.shape, splits.classes)
-                ranks.on_main(lambda: self._complete(levels, delivery))
+                run(Recorder(context, state, self.identity, watcher, files, self.latency))
+                splits, whole = context.workload.splits, whole_state(state.model)
+                delivery = Delivery(whole, state.masks.masks, splits.shape, splits.classes)
+                ranks.on_main(lambda: self._complete(context, state, delivery))
                 last = watcher.last  # None above rank 0
-            ranks.on_main(lambda: self._restore(levels))  # a tracker may have taken its time
+            # A tracker may have taken its time.
+            ranks.on_main(lambda: self._restore(context, state))
         measured = (last.top1, last.validation_top1) if last else ()
         return Outcome("finished", str(self.folder), "", *measured)
 
@@ -154,24 +159,25 @@ class Run:
         if again:
             Files(self.folder, ranks.count).note(event="restarted")
 
-    def _go_on(self, saved: State, levels: Levels) -> None:
-        ranks, past = levels.ranks, json.loads(saved["past"])
+    def _go_on(self, context: RunContext, state: RunState) -> None:
+        ranks = context.ranks
         self._home.describe(ranks)
         # What was recorded after the checkpoint is measured again, with the same result.
-        self._home.restore([levels.record_of(found, self.identity) for found in past], further=True)
-        training = saved["training"]
+        self._restore(context, state, further=True)
+        training = state.training
         at = {key: training[key] for key in ("epoch", "step")} if training else {}
         Files(self.folder, ranks.count).note(
-            event="resumed", records=saved["records"], **at, numerics_key=numerics_key(ranks)
+            event="resumed", records=len(state.found), **at, numerics_key=numerics_key(ranks)
         )
 
-    def _complete(self, levels: Levels, delivery: Delivery) -> None:
+    def _complete(self, context: RunContext, state: RunState, delivery: Delivery) -> None:
         """All that the run ends in, from what it holds itself."""
         deliver(self.folder, delivery)
-        self._restore(levels)
+        self._restore(context, state)
 
-    def _restore(self, levels: Levels) -> None:
-        self._home.restore([levels.record_of(found, self.identity) for found in levels.past])
+    def _restore(self, context: RunContext, state: RunState, further: bool = False) -> None:
+        found = [record_of(context, one, self.identity) for one in state.found]
+        self._home.restore(found, further=further)
 
     @contextmanager
     def _watcher(self, ranks: Ranks) -> Iterator[Watchers]:

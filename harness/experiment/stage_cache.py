@@ -3,13 +3,13 @@
 import os
 import re
 import sys
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from harness.experiment.latency import note_latency
-from harness.experiment.saving import save_stage, standing, take_up
+from harness.experiment.context import RunContext
+from harness.experiment.recorder import Recorder
+from harness.experiment.state import RunState, checkpoint
 from harness.run_folder.checkpoints import State, packed, unpacked
 from harness.run_folder.records import place
 from harness.run_folder.stage_keys import Place
@@ -19,67 +19,64 @@ from harness.system.loaded_sources import admitted, unnamed
 from harness.system.names import visible
 from harness.training.folder_lock import turn
 
-if TYPE_CHECKING:
-    from harness.experiment.runner import Levels
-
 # A file holds all that was found since level 0: one that is whole needs no other.
 FILE = "state.stage"
 
 
-def stages_of(levels: "Levels") -> list[Place]:
+def stages_of(context: RunContext, state: RunState) -> list[Place]:
     """Those in common, in the run's order; none of a run that is not what its numerics say."""
-    return [] if levels.mixed or not levels.shared else list(levels.shared.keys)
+    return [] if state.mixed or not context.shared else list(context.shared.keys)
 
 
-def come_to(levels: "Levels", end: Place) -> None:
-    """Brings the run to the end of a stage, or further: as far as others have come already.
+@contextmanager
+def compute_once(recorder: Recorder, end: Place) -> Iterator[None]:
+    """Around the stages up to `end`: after entering, the run stands where others have come already,
+    perhaps beyond it. What the body computes is then there for them.
 
     Raises:
         Stopped: a signal asked for it; nothing is lost but what was trained since the last save.
     """
-    assert levels.shared is not None
-    at, home = place(*end), levels.shared.home(end)
-    if _is_beyond(levels, at):
+    context, state = recorder.context, recorder.state
+    assert context.shared is not None
+    at, home = place(*end), context.shared.home(end)
+    if not _is_beyond(state, at):
+        _load(recorder)
+    if _is_beyond(state, at):
+        yield
         return
-    _load(levels)
-    if _is_beyond(levels, at):
-        return
-    with turn(home, levels.ranks, levels.journal):
-        if levels.passed < at:
-            _load(levels)  # what others have made while this one waited
-        if levels.passed < at:
-            levels.go_on(end)
-        if levels.passed == at:
-            levels.ranks.on_main(lambda: _keep(home / FILE, levels))
+    with turn(home, context.ranks, context.journal):
+        if state.done < at:
+            _load(recorder)  # what others have made while this one waited
+        yield
+        if state.done == at:
+            context.ranks.on_main(lambda: _keep(home / FILE, context, state))
 
 
-def _is_beyond(levels: "Levels", at: int) -> bool:
-    inside_the_next = levels.passed == at and levels.training is not None
-    return levels.passed > at or inside_the_next
+def _is_beyond(state: RunState, at: int) -> bool:
+    inside_the_next = state.done == at and state.training is not None
+    return state.done > at or inside_the_next
 
 
-def _keep(file: Path, levels: "Levels") -> None:
+def _keep(file: Path, context: RunContext, state: RunState) -> None:
     # It is there where this run loaded it, and not where it was stopped before it came to this.
     if not file.exists():
-        write_whole(file, packed({**standing(levels), "unnamed": unnamed()}))
+        write_whole(file, packed({**checkpoint(context, state), "unnamed": unnamed()}))
 
 
-def _load(levels: "Levels") -> None:
+def _load(recorder: Recorder) -> None:
     """The furthest stage that is there, as if this run had come to it by itself."""
-    ahead = [one for one in stages_of(levels) if levels.passed < place(*one)]
-    homes = [levels.shared.home(one) for one in reversed(ahead)] if levels.shared else []
-    state = levels.ranks.on_main(lambda: _first_whole(homes))
-    if state is None:
+    context, state = recorder.context, recorder.state
+    ahead = [one for one in stages_of(context, state) if state.done < place(*one)]
+    homes = [context.shared.home(one) for one in reversed(ahead)] if context.shared else []
+    found = context.ranks.on_main(lambda: _first_whole(homes))
+    if found is None:
         return
-    before = len(levels.past)
-    take_up(levels, state)
-    for found in levels.past[before:]:
-        record = found["record"]
-        if record["level"]:  # dense training shows itself only to the run that trains it
-            levels.watcher.found(record["level"], record["epoch_losses"], record["epoch_top1"])
-        levels.show(found)
-    note_latency(levels)  # of the last of them: of the others there is no network here
-    save_stage(levels)
+    before = len(state.found)
+    state.load_state_dict(found, context.experiment.may_grow)
+    for one in state.found[before:]:
+        recorder.replay(one)
+    recorder.note_latency()  # of the last of them: of the others there is no network here
+    recorder.save()
 
 
 def _first_whole(homes: Iterable[Path]) -> State | None:

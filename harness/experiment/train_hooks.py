@@ -1,21 +1,20 @@
 """One training of a run: what happens inside the loop, between the loop and the masks."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
 from harness.dynamics.base import Exchange
+from harness.experiment.context import RunContext
+from harness.experiment.state import RunState
 from harness.run_folder.records import Trained
 from harness.training.context import ONGOING, Fit, Hooks, OnEpoch, Saver
 from harness.training.cost_meter import Meter, trained
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, held
-
-if TYPE_CHECKING:
-    from harness.experiment.runner import Levels
 
 Event = Callable[["Inside", Optimizer], None]
 # inputs, outputs, labels, own loss -> loss
@@ -31,7 +30,8 @@ class Inside:
 
     def __init__(
         self,
-        levels: "Levels",
+        context: RunContext,
+        run: RunState,
         level: int,
         meter: Meter,
         steps: int,
@@ -41,10 +41,11 @@ class Inside:
         adder: Callable[[int], None] | None = None,
         teach: Teach | None = None,
     ):
-        self.levels, self.level, self.meter, self.steps = levels, level, meter, steps
-        self.steps_per_epoch, self.exchange, self.events = steps_per_epoch, exchange, events or {}
+        self.context, self.run, self.level, self.meter = context, run, level, meter
+        self.steps, self.steps_per_epoch = steps, steps_per_epoch
+        self.exchange, self.events = exchange, events or {}
         self.adder, self.teach = adder, teach
-        self.mask_gradients = levels.store.gradient_masker(levels.network)
+        self.mask_gradients = run.masks.gradient_masker(run.model)
         self.number, self.looks, self.recorded = 0, False, False
         self.evidence: Tensors = {}
 
@@ -71,7 +72,7 @@ class Inside:
 
     def load(self, state: dict[str, Any]) -> None:
         self.meter.load(state["meter"])
-        device = self.levels.ranks.device
+        device = self.context.ranks.device
         self.evidence = {name: value.to(device) for name, value in state["evidence"].items()}
         self.recorded = state["recorded"]
 
@@ -90,20 +91,20 @@ class Inside:
 
     def live(self) -> Tensors:
         """Whose gradients this step needs; without a mask: of all entries."""
-        return {} if self.looks else self.levels.store.masks
+        return {} if self.looks else self.run.masks.masks
 
     def kept(self) -> Tensors:
         """What decides masks and gradients of the steps to come, beside the network: masks,
         evidence, and all tensors that a penalty or the dynamics hold."""
-        levels = self.levels
-        found = {f"mask of {name}": mask for name, mask in levels.store.masks.items()}
+        run = self.run
+        found = {f"mask of {name}": mask for name, mask in run.masks.masks.items()}
         for what, tensors in (
             ("evidence", self.evidence),
-            ("mask to come", levels.chosen),
-            ("value to return", levels.along),
+            ("mask to come", run.pending_masks),
+            ("value to return", run.unmasked),
         ):
             found |= {f"{what} of {name}": tensor for name, tensor in tensors.items()}
-        for part in (self.exchange, levels.what.penalty, self.adder):
+        for part in (self.exchange, self.context.experiment.penalty, self.adder):
             if part is not None:
                 found |= held(part)
         return found
@@ -133,16 +134,16 @@ class Inside:
         self.mask_gradients()
 
     def _swap(self, exchange: Exchange, optimizer: Optimizer) -> None:
-        levels = self.levels
-        levels.ranks.check_equal(levels.store.masks, "masks in force")
-        weights = {name: levels.network.get_parameter(name).detach() for name in levels.units}
-        masks = {name: levels.store.masks[name] for name in levels.units}
-        seed = derive(levels.what.seed, "dynamics", self.level)
+        context, run = self.context, self.run
+        context.ranks.check_equal(run.masks.masks, "masks in force")
+        weights = {name: run.model.get_parameter(name).detach() for name in context.units}
+        masks = {name: run.masks.masks[name] for name in context.units}
+        seed = derive(context.experiment.seed, "dynamics", self.level)
         found = exchange.swap(weights, masks, self.evidence, self.number, self.steps, seed)
-        levels.store.replace(levels.ranks.agree(found))
-        levels.store.apply_to(levels.network, optimizer)
+        run.masks.replace(context.ranks.agree(found))
+        run.masks.apply_to(run.model, optimizer)
         self.evidence = {}
 
     def _gradients(self) -> Tensors:
-        weights = {name: self.levels.network.get_parameter(name) for name in self.levels.units}
+        weights = {name: self.run.model.get_parameter(name) for name in self.context.units}
         return {n: torch.zeros_like(w) if w.grad is None else w.grad for n, w in weights.items()}

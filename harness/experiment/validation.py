@@ -1,19 +1,16 @@
 """What can be refused before any training: parts of an experiment that do not fit each other."""
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from torch import nn
 
+from harness.experiment.config import ExperimentConfig
 from harness.schedule.shared.steps import Steps
 from harness.training.recipe_presets import applied
 from harness.vocabulary.step_index import Moment
 
-if TYPE_CHECKING:
-    from harness.experiment.experiment import Experiment
 
-
-def check_parts(what: "Experiment") -> None:
+def check_parts(what: ExperimentConfig) -> None:
     """
     Raises:
         ValueError: two parts do not fit.
@@ -22,7 +19,7 @@ def check_parts(what: "Experiment") -> None:
         raise ValueError(problem)
 
 
-def check_steps(what: "Experiment", steps: int) -> None:
+def check_steps(what: ExperimentConfig, steps: int) -> None:
     """
     steps: of each retraining.
 
@@ -45,7 +42,7 @@ def check_steps(what: "Experiment", steps: int) -> None:
             )
 
 
-def check_network(what: "Experiment", network: nn.Module, steps: int, samples: int) -> None:
+def check_network(what: ExperimentConfig, network: nn.Module, steps: int, samples: int) -> None:
     """
     steps: of each retraining. samples: of the training data.
 
@@ -66,7 +63,7 @@ def check_network(what: "Experiment", network: nn.Module, steps: int, samples: i
             )
 
 
-def _problems(what: "Experiment") -> Iterator[str]:
+def _problems(what: ExperimentConfig) -> Iterator[str]:
     yield from _of_dynamics(what)
     yield from _of_penalty(what)
     yield from _of_steps(what)
@@ -75,7 +72,7 @@ def _problems(what: "Experiment") -> Iterator[str]:
     yield from _of_initial(what)
 
 
-def _of_dynamics(what: "Experiment") -> Iterator[str]:
+def _of_dynamics(what: ExperimentConfig) -> Iterator[str]:
     if what.dynamics is None:
         return
     name, schedule = _name(what.dynamics), _name(what.schedule)
@@ -107,7 +104,7 @@ def _of_dynamics(what: "Experiment") -> Iterator[str]:
         )
 
 
-def _of_penalty(what: "Experiment") -> Iterator[str]:
+def _of_penalty(what: ExperimentConfig) -> Iterator[str]:
     if what.penalty and what.penalty.names_units and getattr(what.saliency, "update", False):
         yield (
             f"penalty={_name(what.penalty)} settles what goes before its training, and "
@@ -116,7 +113,7 @@ def _of_penalty(what: "Experiment") -> Iterator[str]:
         )
 
 
-def _of_steps(what: "Experiment") -> Iterator[str]:
+def _of_steps(what: ExperimentConfig) -> Iterator[str]:
     if what.when != "steps":
         if what.steps != Steps():
             yield f"steps acts with when=steps only, and when is {what.when}; use when=steps"
@@ -150,7 +147,7 @@ def _of_steps(what: "Experiment") -> Iterator[str]:
         )
 
 
-def _of_batch_norm(what: "Experiment") -> Iterator[str]:
+def _of_batch_norm(what: ExperimentConfig) -> Iterator[str]:
     if what.sync_batch_norm and getattr(what.saliency, "batch_norm", "eval") == "train":
         yield (
             "saliency.batch_norm=train takes statistics of each rank's own batches; with "
@@ -158,7 +155,7 @@ def _of_batch_norm(what: "Experiment") -> Iterator[str]:
         )
 
 
-def _of_retraining(what: "Experiment") -> Iterator[str]:
+def _of_retraining(what: ExperimentConfig) -> Iterator[str]:
     if what.distillation and not what.starts_trained:
         yield (
             f"distillation={_name(what.distillation)} learns from the dense network, and here is "
@@ -188,7 +185,7 @@ def _of_retraining(what: "Experiment") -> Iterator[str]:
         )
 
 
-def _of_initial(what: "Experiment") -> Iterator[str]:
+def _of_initial(what: ExperimentConfig) -> Iterator[str]:
     """A method at initialisation scores what nobody has trained, or is called otherwise.
 
     Nobody can see whether given weights are trained, so they count as trained.
@@ -210,7 +207,7 @@ def _of_initial(what: "Experiment") -> Iterator[str]:
         )
 
 
-def _trained_before(what: "Experiment") -> str:
+def _trained_before(what: ExperimentConfig) -> str:
     """What trains a network at initialisation before it is scored, and the way out."""
     if what.weights is not None:
         return (
@@ -233,14 +230,14 @@ def _trained_before(what: "Experiment") -> str:
 _TRAINED = {"init": "when=trained", "steps": "steps.start=trained"}  # asks for a dense network
 
 
-def _starts_anew(what: "Experiment") -> bool:
+def _starts_anew(what: ExperimentConfig) -> bool:
     """Whether retraining takes no weights that training has made."""
     epochs = what.training.epochs
     replaced = what.finetune.weights(epochs, lambda moment: {}, dict) is not None
     return replaced and not any(any(moment) for moment in what.finetune.moments(epochs))
 
 
-def _trains(what: "Experiment") -> bool:
+def _trains(what: ExperimentConfig) -> bool:
     """Whether its retrainings have an epoch at all."""
     plan = what.finetune.plan(what.training.epochs, 1.0)
     return plan is not None and (
@@ -248,7 +245,7 @@ def _trains(what: "Experiment") -> bool:
     )
 
 
-def _retrains(what: "Experiment") -> bool:
+def _retrains(what: ExperimentConfig) -> bool:
     return what.finetune.plan(what.training.epochs, 1.0) is not None
 
 

@@ -15,6 +15,7 @@ from harness.distributed.announced import listen
 from harness.experiment.experiment import Experiment
 from harness.experiment.layer_analysis import Analysis
 from harness.experiment.run import Run
+from harness.experiment.runner import prepare
 from harness.launch.digests.code import code_of
 from harness.launch.digests.data import named
 from harness.launch.instantiate import build_part
@@ -109,15 +110,15 @@ def gauge(point: Point) -> Cost:
     torch.set_num_threads(values["threads"])
     experiment = build(point.config)
     with ranks_of_environment(values["device"], _part(point.config, "ranks")) as ranks:
-        levels = experiment.prepare(ranks, Path())
-        recipe, setting = experiment.training, levels.subject.setting(0)
+        context, state = prepare(experiment, ranks, Path())
+        recipe, setting = experiment.training, context.workload.setting(0)
         steps = recipe.steps_per_epoch(len(setting.split))
-        recipe.fit(levels.network, setting, Hooks(), stop=Moment(0, 1))  # the first ones import
+        recipe.fit(state.model, setting, Hooks(), stop=Moment(0, 1))  # the first ones import
         began = time.perf_counter()
-        recipe.fit(levels.network, setting, Hooks(), stop=Moment(0, min(steps, GAUGED)))
+        recipe.fit(state.model, setting, Hooks(), stop=Moment(0, min(steps, GAUGED)))
         seconds = (time.perf_counter() - began) * steps / min(steps, GAUGED)
-    state = whole_state(levels.network).values()
-    size = sum(each.nbytes for each in state) + sum(m.numel() for m in levels.store.masks.values())
+    whole, masks = whole_state(state.model).values(), state.masks.masks.values()
+    size = sum(each.nbytes for each in whole) + sum(mask.numel() for mask in masks)
     return Cost(round(seconds, 4), round(size / 1e6 + 0.1, 3))
 
 

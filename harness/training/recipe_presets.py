@@ -7,6 +7,9 @@ from harness.learning_rate.base import LearningRate
 from harness.learning_rate.held import Held
 from harness.learning_rate.stretched import Stretched
 from harness.training.trainer import Trainer
+from harness.vocabulary.step_index import Moment
+
+Form = tuple[Trainer, Moment]  # a recipe and where in it a training begins
 
 
 def applied(plan: Plan, training: Trainer, retraining: Trainer) -> Trainer:
@@ -32,3 +35,12 @@ def stretched(epochs: int, stretch: float) -> int:
     (13, 1, 0)
     """
     return max(min(1, epochs), round(stretch * epochs))
+
+
+def steps_of(form: Form | None, samples: int) -> int:
+    """Steps of a training on so many samples; 0 of none."""
+    if form is None:
+        return 0
+    recipe, begin = form
+    each = recipe.steps_per_epoch(samples)
+    return max(0, recipe.epochs * each - begin.steps(each))

@@ -47,7 +47,7 @@ class Given:
 
 @dataclass
 class Event:
-    """What `Levels` does between scores and retraining, on a network of this size."""
+    """What a run does between scores and retraining, on a network of this size."""
 
     ranks: Ranks
     model: nn.Module

@@ -11,7 +11,8 @@ from benchmarks.ranks_jobs import answer
 from benchmarks.silent import ME, Silent
 from harness.distributed import Options, Ranks
 from harness.distributed.stop_signal import Stop
-from harness.experiment.runner import Levels
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.run_folder.checkpoints import Checkpoints, Policy
@@ -46,7 +47,7 @@ class Trial:
             levels = self._levels(stop)
             with flipping(self.flip, self.ranks.rank, self._at_flip) as since:
                 try:
-                    levels.run(ME, Silent(), self.files)
+                    runner.run(Recorder(*levels, ME, Silent(), self.files))
                 except RanksDisagree as error:
                     self.said = str(error)
         in_time = len(since) == self.due and self._checkpoints() == self.there
@@ -54,11 +55,11 @@ class Trial:
         named = names(self.said, self.ranks.count, self.flip, tensor)
         return {"tensor": tensor, "said": self.said, "named": named, "at the next check": in_time}
 
-    def _levels(self, stop: Stop) -> Levels:
+    def _levels(self, stop: Stop) -> runner.Prepared:
         policy = Policy(every_steps=EVERY_STEPS)
         journal = Journal(self.ranks, stop, policy, numerics_key(self.ranks), "flips")
         self.ranks.on_main(self.files.clear)
-        return build(composed(RUN)).prepare(self.ranks, self.folder / "dense", journal)
+        return runner.prepare(build(composed(RUN)), self.ranks, self.folder / "dense", journal)
 
     def _at_flip(self, loop: Loop, tensor: str) -> None:
         self.tensor, self.there = tensor, self._checkpoints()

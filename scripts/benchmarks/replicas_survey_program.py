@@ -13,6 +13,8 @@ from benchmarks.figure import Seconds, Side, in_turns
 from benchmarks.ranks_jobs import answer
 from benchmarks.silent import ME, Silent
 from harness.distributed import Ranks
+from harness.experiment import runner
+from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.pruning.reader import Reader
@@ -31,7 +33,7 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> Seconds:
             for method in METHODS:
                 overrides = [f"method={method}", f"retraining.epochs={epochs}", "tracking=none"]
                 what = build(composed(["sweep=survey", *overrides]))
-                what.prepare(ranks, dense).run(ME, Silent())
+                runner.run(Recorder(*runner.prepare(what, ranks, dense), ME, Silent()))
 
         def without(_: None) -> None:
             with uncompared():

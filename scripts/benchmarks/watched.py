@@ -14,8 +14,9 @@ from torch.optim import Optimizer
 
 from benchmarks.silent import ME, Silent
 from benchmarks.task import RANKS
+from harness.experiment import runner
 from harness.experiment.experiment import Experiment
-from harness.experiment.runner import Levels
+from harness.experiment.recorder import Recorder
 from harness.experiment.workload import Subject
 from harness.metrics.macs import Macs
 from harness.pruning.density import Scope
@@ -78,12 +79,12 @@ class Watched:
 
     def __init__(self, what: Experiment, dense: Path):
         self.recipe = WatchedTrainer(**vars(what.retraining))
-        self.levels: Levels = replace(what, retraining=self.recipe).prepare(RANKS, dense)
-        self.subject = WatchedSubject(**vars(self.levels.subject))
-        self.levels.subject = self.subject
+        context, state = runner.prepare(replace(what, retraining=self.recipe), RANKS, dense)
+        self.subject = WatchedSubject(**vars(context.workload))
+        self.levels = runner.Prepared(replace(context, workload=self.subject), state)
 
     def run(self) -> None:
-        self.levels.run(ME, Silent())
+        runner.run(Recorder(*self.levels, ME, Silent()))
 
     def seconds(self) -> dict[str, float]:
         """Of the median step of each kind."""
@@ -102,10 +103,10 @@ class Watched:
 
     def _kind(self, number: int, steps: int) -> str:
         each = self.recipe.steps_per_epoch(len(self.subject.splits.train))
-        dynamics = self.levels.what.dynamics
+        dynamics = self.levels.context.experiment.dynamics
         if number == 0 or (number + 1) % each == 0:
             return EDGE
-        if number in {turn.number for turn in self.levels.targets.turns}:
+        if number in {turn.number for turn in self.levels.context.requested.turns}:
             return PRUNING
         if dynamics and dynamics.updates(number, steps):
             return UPDATE

@@ -2,20 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, cast
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from harness.allocation.base import Facts
 from harness.pruning.masks import MaskStore
 from harness.training.evaluation import Measured
-from harness.vocabulary.tensors import Tensors, prunable_weights
+from harness.vocabulary.tensors import Tensors
 from harness.vocabulary.topk import top
-
-if TYPE_CHECKING:
-    from harness.experiment.runner import Levels
 
 
 @dataclass(frozen=True)
@@ -89,36 +84,3 @@ def pruned(network: nn.Module, masks: Tensors) -> Iterator[None]:
     finally:
         for name, value in before.items():
             network.get_parameter(name).detach().copy_(value)
-
-
-def curves_of(levels: "Levels", grid: Iterable[float]) -> Curves:
-    """The curves of a run's network as it is now, on its validation data.
-
-    Weights that the saliency would move to make up for pruned ones stay as they are.
-
-    Raises:
-        Stopped: a signal asked for it; the network is as it was.
-    """
-    what, network, subject, units = levels.what, levels.network, levels.subject, levels.units
-    data = subject.calibration(what.calibration, what.training.batch_size)
-    scores = what.pruner.unit_scores(network, levels.store, units, data)
-    weights = prunable_weights(network)
-
-    def evaluate() -> Measured:
-        if levels.journal:
-            levels.journal.stop_if_asked()
-        return subject.validation(network)
-
-    return measure_curves(
-        network, scores, lambda kept: what.pruner.masks_of(kept, units, weights), grid, evaluate
-    )
-
-
-def with_curves(levels: "Levels") -> Facts:
-    """What the run's allocation may know, with curves of the loss if it needs them."""
-    allocation = levels.what.allocation
-    if not getattr(allocation, "needs_curves", False):
-        return levels.facts
-    curves = curves_of(levels, cast(Any, allocation).grid)
-    losses = {n: tuple((p.density, p.measured.loss) for p in curve) for n, curve in curves.items()}
-    return replace(levels.facts, curves=losses)

@@ -1,0 +1,147 @@
+"""The parts of an experiment, as the config names them, and what follows from them."""
+
+from dataclasses import dataclass, field
+from typing import cast
+
+import torch
+
+from harness.allocation.base import Allocation
+from harness.data.base import Data
+from harness.data.calibration import Samples
+from harness.distillation.base import Distillation
+from harness.dynamics.base import Dynamics, Exchange
+from harness.finetune.base import Finetune
+from harness.models.base import Model
+from harness.penalty.base import Penalty
+from harness.pruning.pruner import Pruner
+from harness.recalibration.base import Recalibration
+from harness.saliency.base import Saliency
+from harness.schedule.base import Schedule
+from harness.schedule.shared.steps import Steps
+from harness.structure.base import Structure
+from harness.task.base import Task
+from harness.training.recipe_presets import Form, applied
+from harness.training.trainer import Trainer
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+WHEN = ("trained", "init", "steps")
+WIRE = {None: None, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class ExperimentConfig:
+    """One method on one task; every field is a part that conf/ names and main.py builds.
+
+    exclude: layers that are never pruned: "first", "last", or names.
+    when: "trained" prunes after dense training, "init" prunes the initial network instead;
+        "steps" prunes inside one training, at the events of `steps`.
+    rescore_trained: whether "init" may score given weights, or weights again after a level has
+        trained them.
+    dynamics: what masks do by themselves while the network retrains; None: they hold.
+    penalty: a training with a penalty before each pruning, or None.
+    recalibration: what is measured anew after each pruning, or None.
+    distillation: how retraining learns from the dense network, or None.
+    calibration: training samples that a saliency may look at, the same at every level.
+    control: a matched control in place of the method's own choice; see harness/pruning/controls.py.
+    keep_epochs: epochs of dense training that stay on disk for rewinding.
+    dtype: of weights and inputs, float32 or float64.
+    weights: file (.safetensors, .pt) whose tensors replace the initial ones, or null.
+    sync_batch_norm: BatchNorm takes its statistics over the samples of all ranks.
+    gradient_dtype: gradients are rounded to it before ranks sum them: bfloat16, or null.
+
+    Raises:
+        ValueError: a value is out of range, or two parts do not fit.
+    """
+
+    seed: int
+    model: Model
+    data: Data
+    task: Task
+    training: Trainer
+    retraining: Trainer
+    saliency: Saliency
+    structure: Structure
+    allocation: Allocation
+    schedule: Schedule
+    finetune: Finetune
+    exclude: list[str] = field(default_factory=list)
+    when: str = "trained"
+    rescore_trained: bool = False
+    steps: Steps = field(default_factory=Steps)
+    dynamics: Dynamics | None = None
+    penalty: Penalty | None = None
+    recalibration: Recalibration | None = None
+    distillation: Distillation | None = None
+    calibration: Samples = field(default_factory=Samples)
+    control: str = "none"
+    keep_epochs: list[int] = field(default_factory=list)
+    dtype: str = "float32"
+    weights: str | None = None
+    sync_batch_norm: bool = False
+    gradient_dtype: str | None = None
+
+    def check_values(self) -> None:
+        if type(self.seed) is not int:
+            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
+        for key in ("exclude", "keep_epochs"):
+            if not isinstance(getattr(self, key), list | tuple):
+                value = getattr(self, key)
+                raise ValueError(f"{key} must be a list, got {value!r}; write {key}=[{value}]")
+        if self.when not in WHEN:
+            raise ValueError(f"when must be {', '.join(WHEN)}, got {self.when!r}")
+        if self.dtype not in DTYPES:
+            raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
+        if self.gradient_dtype not in WIRE:
+            raise ValueError(
+                f"gradient_dtype must be null or bfloat16, got {self.gradient_dtype!r}"
+            )
+        for epoch in self.keep_epochs:
+            if not 0 <= epoch <= self.training.epochs:
+                raise ValueError(
+                    f"keep_epochs names epoch {epoch}, but dense training has epochs 0 to "
+                    f"{self.training.epochs}; choose one of them or raise training.epochs"
+                )
+
+    def check_flags(self) -> None:
+        for key in ("sync_batch_norm", "rescore_trained"):
+            if not isinstance(getattr(self, key), bool):
+                raise ValueError(f"{key} must be true or false, got {getattr(self, key)!r}")
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether dense training comes before pruning."""
+        return self.when == "trained" or (self.when == "steps" and self.steps.start == "trained")
+
+    @property
+    def may_grow(self) -> bool:
+        """Whether a part has declared that pruned weights may return."""
+        return self.schedule.may_grow or (self.dynamics is not None and self.dynamics.may_grow)
+
+    @property
+    def releases(self) -> bool:
+        """Whether pruned units may recover until the last level."""
+        return self.dynamics is not None and self.dynamics.releases
+
+    @property
+    def exchange(self) -> Exchange | None:
+        """The dynamics, if they update masks at steps of their own."""
+        return None if self.releases else cast(Exchange | None, self.dynamics)
+
+    @property
+    def pruner(self) -> Pruner:
+        return Pruner(self.saliency, self.structure, self.allocation, self.control, self.seed)
+
+    @property
+    def rounds(self) -> int:
+        """Prunings per level."""
+        own = getattr(self.schedule, "rounds", None)
+        return own or int(getattr(self.saliency, "rounds", 1))
+
+    def next_recipe(self, speedup: float, samples: int) -> Form | None:
+        """The retraining of a network with so many times fewer multiply-accumulates; None: there
+        is none. samples: of the training data."""
+        plan = self.finetune.plan(self.training.epochs, speedup)
+        if plan is None:
+            return None
+        recipe = applied(plan, self.training, self.retraining)
+        return recipe, plan.begin.settled(recipe.steps_per_epoch(samples))

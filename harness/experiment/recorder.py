@@ -1,0 +1,221 @@
+"""From a run's state to its records: measured, shown, saved."""
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.optim import Optimizer
+
+from harness.experiment.context import RunContext
+from harness.experiment.state import Found, RunState, checkpoint
+from harness.metrics.latency import Latency, Stopwatch
+from harness.model_state.unsaved import OPTIMIZER
+from harness.run_folder.checkpoints import STAGE, STEP, Checkpoints
+from harness.run_folder.environment import device_name
+from harness.run_folder.records import NOTHING, Identity, Record, Trained, place
+from harness.run_folder.sinks import Watcher
+from harness.system.names import visible
+from harness.training.context import Curve, LoopState, OnEpoch
+from harness.training.recipe_presets import Form
+from harness.vocabulary.tensors import evaluating
+
+SECONDS_AT_ONCE = 1.0  # after which the other ranks are told that they wait for a living one
+
+
+@dataclass(frozen=True)
+class Recorder:
+    """Writes a run's records, and its state after each of them.
+
+    files: where the run saves itself, or None. latency: how that of its results is measured.
+    """
+
+    context: RunContext
+    state: RunState
+    identity: Identity
+    watcher: Watcher
+    files: Checkpoints | None = None
+    latency: Latency | None = None
+
+    def record(self, level: int, stage: str, trained: Trained = NOTHING, save: bool = True) -> None:
+        """save: this is no place inside a training.
+
+        Raises:
+            RanksDisagree: masks or networks differ between ranks.
+            Stopped: a signal asked for it, and all is saved.
+        """
+        context, state = self.context, self.state
+        # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
+        context.ranks.check_equal(state.masks.masks, "masks in force")
+        measured = context.workload.measure(
+            state.model, state.masks.masks, context.macs, context.scope
+        )
+        masks = state.masks.digest if level else ""
+        found = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}
+        if context.macs.uncounted:
+            found |= {"training_flops": None, "training_flops_dense": None}
+        state.found.append({"share": state.kept_share, "record": found})
+        self.show(state.found[-1])
+        self.note_latency()
+        state.done = place(level, stage)
+        if save:
+            self.save()
+
+    def show(self, found: Found) -> None:
+        """Records what this run found, or another one that came the same way."""
+        record = record_of(self.context, found, self.identity)
+        self.context.ranks.on_main(lambda: self.watcher.log(record))
+
+    def replay(self, found: Found) -> None:
+        """The same of another run's stage, with the epochs that its training had."""
+        record = found["record"]
+        if record["level"]:  # dense training shows itself only to the run that trains it
+            self.watcher.found(record["level"], record["epoch_losses"], record["epoch_top1"])
+        self.show(found)
+
+    def on_epoch(self, level: int, form: Form) -> OnEpoch:
+        """Shows each epoch of a training."""
+        recipe, begin = form
+
+        def show(done: int, curve: Curve) -> None:
+            ended, epochs = done - begin.epoch, recipe.epochs - begin.epoch
+            self.watcher.epoch(level, ended, epochs, curve.losses[-1], curve.top1[-1])
+
+        return show
+
+    def save(self) -> None:
+        """Saves the run at the end of its last stage."""
+        journal = self.context.journal
+        if journal and self.files:
+            name = "level-{level:02d}-{stage}".format(**self.state.found[-1]["record"])
+            saved = checkpoint(self.context, self.state)
+            journal.save(self.files, name, STAGE, saved, self.state.model)
+
+    def saver(
+        self, level: int, inside: Callable[[], dict[str, Any]], adder: object
+    ) -> "LevelSaver | None":
+        """Saves a training of the run; inside: what it needs beside the loop's own state; adder:
+        what adds a penalty's gradients, or None."""
+        ready = self.context.journal and self.files
+        return LevelSaver(self, level, inside, adder) if ready else None
+
+    def note_latency(self) -> None:
+        """Measures the forward pass of the network as it is, if the newest record is a result.
+
+        As it is: pruned weights are zeros in dense tensors, so that no mask makes it faster. That
+        takes a network that is physically smaller, which whole units leave and single weights do
+        not.
+
+        Rank 0 measures alone. What cannot be measured (a batch beyond the memory) is told, and the
+        run goes on.
+        """
+        how, record = self.latency, self.state.found[-1]["record"]
+        if how is None or how.batch is None or not self._is_result(**_place(record)):
+            return
+        ranks, journal = self.context.ranks, self.context.journal
+        with (
+            torch.random.fork_rng(devices=[ranks.device] if ranks.device.type == "cuda" else []),
+            evaluating(self.state.model),
+            torch.no_grad(),
+        ):
+            watch, done, error = self._stopwatch(how, how.batch), False, ""
+            while not done:
+                done, error = ranks.on_main(lambda: _sitting(watch))
+                if journal:
+                    journal.stop_if_asked()
+        if ranks.is_main:
+            self._tell(how, watch, error)
+
+    def _stopwatch(self, how: Latency, batch: int) -> Stopwatch:
+        train, device = self.context.workload.splits.train, self.context.ranks.device
+        chosen = torch.arange(batch, device=device) % len(train)
+
+        def forward() -> None:
+            self.state.model(inputs)
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
+
+        inputs = next(iter(train.batches([chosen])))[0]
+        return Stopwatch(forward, how.repeats, how.warm_up)
+
+    def _tell(self, how: Latency, watch: Stopwatch, error: str) -> None:
+        place = _place(self.state.found[-1]["record"])
+        if error:
+            where = "level {level} {stage}".format(**place)
+            print(f"warning: {where}: latency was not measured: {visible(error)}", file=sys.stderr)
+            return
+        low, median, high = (round(1000 * seconds, 4) for seconds in watch.quartiles())
+        self.watcher.note(
+            event="latency",
+            **place,
+            batch=how.batch,
+            milliseconds_median=median,
+            milliseconds_low=low,
+            milliseconds_high=high,
+            device=device_name(self.context.ranks.device),
+            dtype=str(next(self.state.model.parameters()).dtype).removeprefix("torch."),
+            threads=torch.get_num_threads(),
+        )
+
+    def _is_result(self, level: int, stage: str) -> bool:
+        """Whether it is the last stage of its level, or level 0; not on the way to a later one."""
+        if level == 0:
+            return True
+        context = self.context
+        if context.requested.on_the_way(level):
+            return False
+        if context.experiment.next_recipe(self.state.speedup, context.samples) is not None:
+            return stage == "finetuned"
+        return stage == ("recalibrated" if context.experiment.recalibration else "pruned")
+
+
+def record_of(context: RunContext, found: Found, identity: Identity) -> Record:
+    requested: dict[str, Any] = context.requested.asked(found["share"])
+    return Record(
+        **vars(identity),
+        **found["record"],
+        **requested,
+        seed=context.experiment.seed,
+        on_the_way=context.requested.on_the_way(found["record"]["level"]),
+    )
+
+
+@dataclass(frozen=True)
+class LevelSaver:
+    """Keeps a training in the run's checkpoints, after the replicas were compared."""
+
+    recorder: Recorder
+    level: int
+    inside: Callable[[], dict[str, Any]]
+    adder: object
+
+    def begin(self, optimizer: Optimizer) -> None:
+        context = self.recorder.context
+        assert context.journal
+        parts = {OPTIMIZER: optimizer, "penalty's adder": self.adder}
+        context.journal.unsaved.begin_training(self.recorder.state.model, parts)
+
+    def due(self, step: int) -> bool:
+        journal = self.recorder.context.journal
+        return journal is not None and journal.due(step)
+
+    def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
+        context, run, files = self.recorder.context, self.recorder.state, self.recorder.files
+        assert context.journal and files
+        context.ranks.check_equal(run.masks.masks, "masks in force")
+        name = f"level-{self.level:02d}-epoch-{epoch:05d}-step-{step:06d}"
+        saved = checkpoint(context, run, {**state(), "inside": self.inside()})
+        context.journal.save(files, name, STEP, saved, run.model)
+
+
+def _sitting(watch: Stopwatch) -> tuple[bool, str]:
+    """Whether it was the last one, and why it failed."""
+    try:
+        return watch.go_on(SECONDS_AT_ONCE), ""
+    except RuntimeError as error:  # as torch calls a lack of memory
+        return True, str(error).splitlines()[0]
+
+
+def _place(record: dict[str, Any]) -> dict[str, Any]:
+    return {key: record[key] for key in ("level", "stage")}
