@@ -2,6 +2,9 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import ModuleType
 
 from harness.launch.backends.rank_env import adopt, launcher
 from harness.system.signals import INTERRUPTED, Stopped, leave_on_signals, speaks, stop_on_signals
@@ -29,8 +32,17 @@ def main(command: str = "main") -> None:
     # As `python -m harness` does by itself: own parts are imported from the current folder.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+    with _told_in_one_line() as commands:
+        getattr(commands, command)()
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[ModuleType]:
+    """Around a command of harness/launch/hydra_main.py, which comes from here: importing it takes
+    time, in which Ctrl-C is heard too."""
     try:
-        _run(command)
+        with _wrong_input_told():
+            yield _commands()
     except Stopped as stopped:
         stopped.note()
         _leave(stopped.line, stopped.status)
@@ -38,22 +50,29 @@ def main(command: str = "main") -> None:
         _leave("stopped at once; the same command goes on from the last checkpoint", INTERRUPTED)
 
 
-def _run(command: str) -> None:
-    wants_traceback = TRACEBACK in os.environ
-    # Else Hydra prints its own, longer account and leaves.
-    os.environ[TRACEBACK] = "1"
-    from harness.launch import hydra_main as commands
-    from harness.launch.compose import check_names, defaults, own_folders, without_nulls
-    from harness.launch.error_messages import OF_ONE_RANK, WRONG_INPUT, Refused, one_line, status_of
+def _commands() -> ModuleType:
+    from harness.launch import hydra_main
+    from harness.launch.compose import check_names, own_folders, without_nulls
     from harness.launch.sweeps.hydra_plugins import register
 
     sys.argv[1:] = without_nulls(sys.argv[1:])
     register()
     stop_on_signals()
+    # Also where Hydra only shows a config.
+    check_names(own_folders(sys.argv[1:]))
+    return hydra_main
+
+
+@contextmanager
+def _wrong_input_told() -> Iterator[None]:
+    wants_traceback = TRACEBACK in os.environ
+    # Else Hydra prints its own, longer account and leaves.
+    os.environ[TRACEBACK] = "1"
+    from harness.launch.compose import defaults
+    from harness.launch.error_messages import OF_ONE_RANK, WRONG_INPUT, Refused, one_line, status_of
+
     try:
-        # Also where Hydra only shows a config.
-        check_names(own_folders(sys.argv[1:]))
-        getattr(commands, command)()
+        yield
     except (Refused, *WRONG_INPUT) as error:
         cause = error.error if isinstance(error, Refused) else error
         if wants_traceback:

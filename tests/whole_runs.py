@@ -104,7 +104,9 @@ def whole_run(folder: Path, *overrides: str) -> Whole:
     def run_epoch(loop: Loop, stop: Moment) -> None:
         start = loop.at, copied(loop.model.state_dict())
         whole.starts.setdefault(loop.setting.level, start)
+        handle = loop.optimizer.register_step_pre_hook(lambda *_: step(loop))
         methods["run_epoch"](loop, stop)
+        handle.remove()
 
     def loss_of(loop: Loop, inputs: Tensor, labels: Tensor) -> Tensor:
         loss: Tensor = methods["_loss"](loop, inputs, labels)
@@ -130,9 +132,8 @@ def whole_run(folder: Path, *overrides: str) -> Whole:
         )
         batches.clear()
         losses.clear()
-        methods["_step"](loop)
 
-    watching = {"run_epoch": run_epoch, "_loss": loss_of, "_step": step}
+    watching = {"run_epoch": run_epoch, "_loss": loss_of}
     methods: dict[str, Callable[..., Any]] = {name: getattr(Loop, name) for name in watching}
     with pytest.MonkeyPatch.context() as patch:
         for name, method in watching.items():

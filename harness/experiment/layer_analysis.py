@@ -22,7 +22,6 @@ from harness.run_folder.outcome import Outcome
 from harness.schedule.one_shot import OneShot
 from harness.schedule.shared.steps import Steps
 from harness.system.atomic_files import write_whole
-from harness.training.checkpointing import Journal
 from harness.training.context import Curve
 from harness.vocabulary.seeds import derive
 
@@ -75,12 +74,10 @@ class Analysis(Run):
             **dict.fromkeys(("dynamics", "penalty", "recalibration", "distillation")),
         }
         alone = replace(experiment, **changes)
-        return super().execute(alone, ranks)
-
-    def _go(self, context: RunContext, state: RunState, journal: Journal) -> Outcome:
-        ranks, files = journal.ranks, journal.files(self.folder)
-        with self._status(ranks, files) as again:
-            ranks.on_main(lambda: self._begin(files, ranks, again))
+        with self._under_way(alone, ranks) as entered:
+            if isinstance(entered, Outcome):
+                return entered
+            context, state, _ = entered
             self._train(context, state)
             # For a part that draws from the global streams: as before the first pruning.
             torch.manual_seed(derive(context.experiment.seed, "prune", 1))

@@ -38,6 +38,8 @@ from harness.system.redaction import redacted
 from harness.tracking.base import RunInfo, Tracking
 from harness.training.checkpointing import Journal
 
+Entered = tuple[RunContext, RunState, Checkpoints]
+
 
 @dataclass(frozen=True)
 class Run:
@@ -91,16 +93,46 @@ class Run:
             Busy: another process is in the folder.
             Stopped: a signal asked for it, and the run has saved itself.
         """
+        with self._under_way(experiment, ranks) as entered:
+            if isinstance(entered, Outcome):
+                return entered
+            context, state, files = entered
+            with self._watcher(ranks) as watcher:
+                run(Recorder(context, state, self.identity, watcher, files, self.latency))
+                splits, whole = context.workload.splits, whole_state(state.model)
+                delivery = Delivery(whole, state.masks.masks, splits.shape, splits.classes)
+                ranks.on_main(lambda: self._complete(context, state, delivery))
+                last = watcher.last  # None above rank 0
+            # A tracker may have taken its time.
+            ranks.on_main(lambda: self._restore(context, state))
+        measured = (last.top1, last.validation_top1) if last else ()
+        return Outcome("finished", str(self.folder), "", *measured)
+
+    @contextmanager
+    def _under_way(self, experiment: Experiment, ranks: Ranks) -> Iterator[Outcome | Entered]:
+        """The run ready to go on, alone in its folder; or what became of it before."""
         done = ranks.on_main(self._finished)
         if done:
-            return done
-        with Stop(ranks) as stop:
+            yield done
+            return
+        with Stop(ranks) as stop, ExitStack() as stack:
             journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
             context, state = prepare(experiment, ranks, self.dense, journal, self.shared)
-            with ExitStack() as stack:
-                self._enter(stack, journal)
-                # Another process may have finished it just before this one came in.
-                return ranks.on_main(self._finished) or self._go(context, state, journal)
+            self._enter(stack, journal)
+            # Another process may have finished it just before this one came in.
+            done = ranks.on_main(self._finished)
+            if done:
+                yield done
+                return
+            files = journal.files(self.folder)
+            again = stack.enter_context(self._status(ranks, files))
+            saved = journal.newest(files)
+            if saved:
+                context = resumed(context, state, saved)
+                ranks.on_main(lambda: self._go_on(context, state))
+            else:
+                ranks.on_main(lambda: self._begin(files, ranks, again))
+            yield context, state, files
 
     def train_dense(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """Only what all runs that share its dense training begin with, for their cache."""
@@ -129,26 +161,6 @@ class Run:
                 raise
             return False
         return True
-
-    def _go(self, context: RunContext, state: RunState, journal: Journal) -> Outcome:
-        ranks, files = journal.ranks, journal.files(self.folder)
-        with self._status(ranks, files) as again:
-            saved = journal.newest(files)
-            if saved:
-                context = resumed(context, state, saved)
-                ranks.on_main(lambda: self._go_on(context, state))
-            else:
-                ranks.on_main(lambda: self._begin(files, ranks, again))
-            with self._watcher(ranks) as watcher:
-                run(Recorder(context, state, self.identity, watcher, files, self.latency))
-                splits, whole = context.workload.splits, whole_state(state.model)
-                delivery = Delivery(whole, state.masks.masks, splits.shape, splits.classes)
-                ranks.on_main(lambda: self._complete(context, state, delivery))
-                last = watcher.last  # None above rank 0
-            # A tracker may have taken its time.
-            ranks.on_main(lambda: self._restore(context, state))
-        measured = (last.top1, last.validation_top1) if last else ()
-        return Outcome("finished", str(self.folder), "", *measured)
 
     @property
     def _home(self) -> RunFolder:

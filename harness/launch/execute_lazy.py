@@ -2,8 +2,10 @@
 
 import time
 import traceback
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from harness.launch.backends import local_ranks
@@ -20,17 +22,21 @@ from harness.system.redaction import redacted
 from harness.system.signals import leaving_on_signals, speaks
 
 
-def carry_out(point: Point) -> Outcome:
-    """As harness.launch.execute.carry_out, where torch may not be imported yet; on ranks of its own
-    if launch.nproc asks for them."""
+def executor(point: Point) -> Callable[[Point], Outcome]:
+    """Returns what carries out the point: harness.launch.execute.carry_out, where torch may not be
+    imported yet; on ranks of its own if launch.nproc asks for them."""
     point.check_values()
     count = local_ranks.count_of(point.values)
     if count > 1:
-        return local_ranks.carry_out(point, count)
+        return partial(local_ranks.carry_out, count=count)
     import_work()
     from harness.launch import execute
 
-    return execute.carry_out(point)
+    return execute.carry_out
+
+
+def carry_out(point: Point) -> Outcome:
+    return executor(point)(point)
 
 
 def import_work() -> None:

@@ -1,5 +1,7 @@
-"""Command line: composes conf/ into a Point and has it carried out. With launch/ all that knows
-Hydra; no torch."""
+"""Command line: composes conf/ into a Point and has it carried out. With the rest of launch/ all
+that knows Hydra; no torch."""
+
+from collections.abc import Callable
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -7,9 +9,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from harness.launch.error_messages import refusing
-from harness.launch.execute_lazy import attempt, carry_out
+from harness.launch.execute_lazy import attempt, executor
 from harness.launch.paths import CONF
-from harness.launch.run_spec import point_of
+from harness.launch.run_spec import Point, point_of
 from harness.run_folder.outcome import Outcome
 from harness.system.names import visible
 from harness.system.signals import speaks
@@ -18,23 +20,33 @@ from harness.system.signals import speaks
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def main(cfg: DictConfig) -> Outcome:
     """One run of the command line."""
-    return _carry_out(cfg, "run")
+    with refusing():
+        point, execute = _begun(cfg, "run")
+        outcome = execute(point)
+    return _told(cfg, outcome)
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def analyse(cfg: DictConfig) -> Outcome:
     """One sensitivity analysis of the command line."""
-    return _carry_out(cfg, "analyse")
-
-
-def _carry_out(cfg: DictConfig, command: str) -> Outcome:
-    hydra_config = HydraConfig.get()
     with refusing():
-        point = point_of(cfg, hydra_config, command)
-        if hydra_config.mode == RunMode.MULTIRUN:  # by a launcher that is not ours
-            return attempt(point)
-        outcome = carry_out(point)
-    if speaks() and cfg.progress != "none":
+        point, execute = _begun(cfg, "analyse")
+        outcome = execute(point)
+    return _told(cfg, outcome)
+
+
+def _begun(cfg: DictConfig, command: str) -> tuple[Point, Callable[[Point], Outcome]]:
+    point = point_of(cfg, HydraConfig.get(), command)
+    return point, attempt if _is_of_a_sweep() else executor(point)
+
+
+def _told(cfg: DictConfig, outcome: Outcome) -> Outcome:
+    if speaks() and cfg.progress != "none" and not _is_of_a_sweep():
         why = f" ({outcome.reason}; rerun=always redoes it)" if outcome.reason else ""
         print(visible(f"{outcome.state}: {outcome.folder}{why}"))
     return outcome
+
+
+def _is_of_a_sweep() -> bool:
+    """Whether a launcher that is not ours has started this point."""
+    return bool(HydraConfig.get().mode == RunMode.MULTIRUN)

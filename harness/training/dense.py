@@ -83,28 +83,32 @@ class DenseTraining:
 
     def come_to(self, moment: Moment, on_epoch: OnEpoch | None = None) -> tuple[Tensors, Curve]:
         """As `at`; with the curve of the whole epochs up to a moment at an epoch's end."""
-        moment = self.settled(moment)
+        moment, ranks = self.settled(moment), self.setting.ranks
         model = self.build()
         if moment == START:
             return copied(whole_state(model)), Curve()
-        with turn(self.folder, self.setting.ranks, self.journal):
-            return self._load_or_train(model, moment, on_epoch)
+        with turn(self.folder, ranks, self.journal):
+            curve = self._load(model, moment)
+            if curve is None:
+                keeper = self._keeper(model, moment)
+                hooks, resumed = self._hooks(keeper, moment, on_epoch)
+                fit = self.trainer.fit(model, self.setting, hooks, stop=moment, resumed=resumed)
+                curve = fit.curve
+                self._complete(keeper, moment)
+            state = whole_state(model)
+            ranks.send(list(state.values()))
+            return copied(state), curve
 
-    def _load_or_train(
-        self, model: nn.Module, moment: Moment, on_epoch: OnEpoch | None
-    ) -> tuple[Tensors, Curve]:
+    def _load(self, model: nn.Module, moment: Moment) -> Curve | None:
+        """Gives the model the state that is there, on rank 0; None: there is none."""
         ranks = self.setting.ranks
         found = self._stored(moment) if ranks.is_main else None
         told = ranks.send_object(found and (found[1], _forms(found[0])))
         if told is None:
-            curve = self._train(model, moment, on_epoch)
-        else:
-            curve = Curve(**told[0])
-            # The other ranks make room: a forward pass may have set or replaced a buffer.
-            load_into(model, found[0]) if found else load_buffers(model, _empty(told[1]))
-        state = whole_state(model)
-        ranks.send(list(state.values()))
-        return copied(state), curve
+            return None
+        # The other ranks make room: a forward pass may have set or replaced a buffer.
+        load_into(model, found[0]) if found else load_buffers(model, _empty(told[1]))
+        return Curve(**told[0])
 
     def _stored(self, moment: Moment) -> tuple[Tensors, dict[str, Any]] | None:
         """The state and its curve; None if there is none, or one of other code."""
@@ -112,14 +116,19 @@ class DenseTraining:
         note = json.loads(found[1]) if found else {}
         return (found[0], note["curve"]) if found and admitted(note["unnamed"]) else None
 
-    def _train(self, model: nn.Module, stop: Moment, on_epoch: OnEpoch | None) -> Curve:
+    def _keeper(self, model: nn.Module, stop: Moment) -> "Keeper":
         if self.foreign:
             raise ValueError(
                 f"epoch {stop.epoch} of dense training is not on disk, and this run's was made "
                 "under other numerics (ranks, threads, device or torch); start it as it was "
                 "started, or delete its folder"
             )
-        keeper = Keeper(self, model, {self.settled(moment) for moment in self.keep} | {stop})
+        return Keeper(self, model, {self.settled(moment) for moment in self.keep} | {stop})
+
+    def _hooks(
+        self, keeper: "Keeper", stop: Moment, on_epoch: OnEpoch | None
+    ) -> tuple[Hooks, LoopState | None]:
+        """What keeps states on the way, and the state from which the training goes on."""
 
         def epoch_end(done: int, curve: Curve) -> None:
             keeper.at(Moment(done), curve)
@@ -127,18 +136,21 @@ class DenseTraining:
                 on_epoch(done, curve)
 
         before_step = keeper.before_step if any(m.step for m in keeper.wanted) else None
-        hooks, resumed = Hooks(epoch_end=epoch_end, before_step=before_step), None
-        if self.journal:
-            files = self.journal.files(self.folder)
-            hooks = replace(hooks, saver=DenseSaver(self.journal, files, model))
-            resumed = self.journal.newest(files, lambda state: _beyond(state, stop))
-        fit = self.trainer.fit(model, self.setting, hooks, stop=stop, resumed=resumed)
+        hooks = Hooks(epoch_end=epoch_end, before_step=before_step)
+        if not self.journal:
+            return hooks, None
+        files = self.journal.files(self.folder)
+        saver = DenseSaver(self.journal, files, keeper.model)
+        resumed = self.journal.newest(files, lambda state: _beyond(state, stop))
+        return replace(hooks, saver=saver), resumed
+
+    def _complete(self, keeper: "Keeper", stop: Moment) -> None:
         if stop.step:  # no step follows it
             keeper.at(stop)
         if self.journal:
+            files = self.journal.files(self.folder)
             # Once it is whole nobody goes on with it.
             self.setting.ranks.on_main(lambda: files.clear() if self.has(self.end) else None)
-        return fit.curve
 
     def _file(self, moment: Moment) -> Path:
         inside = f"-step-{moment.step:06d}" if moment.step else ""

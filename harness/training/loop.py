@@ -201,8 +201,11 @@ class Loop:
         self._note_norm()
         if self.recipe.clip_norm is not None:
             nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip_norm)
-        if not taken:
-            self._step()
+        if not taken and self.scaler:
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        elif not taken:
+            self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
     def _set_rates(self) -> None:
@@ -210,13 +213,6 @@ class Loop:
         factor = self.recipe.learning_rate.factor(step, self.steps, self.recipe.epochs)
         for group, rate in zip(self.optimizer.param_groups, self.rates, strict=True):
             group["lr"] = rate * factor
-
-    def _step(self) -> None:
-        if self.scaler:
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        else:
-            self.optimizer.step()
 
     def _note_norm(self) -> None:
         # Once an epoch: reading a number waits for the device.
