@@ -8,9 +8,10 @@ from grids import TINY, planned_of
 
 from harness.launch.backends.gpu_slots import Devices
 from harness.launch.backends.local import Workers
-from harness.launch.sweeps.estimate import COSTS, Cost, known, learn, stated
+from harness.launch.sweeps.estimate import COSTS, known, learn, stated
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import Planned
+from harness.launch.sweeps.run_cost import Cost
 
 FIVE_AND_THREE = ("training.epochs=5", "retraining.epochs=3")
 

@@ -11,8 +11,8 @@ from planned_runs import finish
 
 from harness.launch.run_spec import Point
 from harness.launch.sweeps import sweep as module
-from harness.launch.sweeps.estimate import Cost
 from harness.launch.sweeps.plan import Plan
+from harness.launch.sweeps.run_cost import Cost
 from harness.launch.sweeps.sweep import Sweep, end
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import HOME

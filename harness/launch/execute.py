@@ -21,7 +21,7 @@ from harness.launch.digests.data import named
 from harness.launch.instantiate import build_part
 from harness.launch.log_handler import heard
 from harness.launch.run_spec import Point
-from harness.launch.sweeps.estimate import Cost
+from harness.launch.sweeps.run_cost import Cost
 from harness.launch.variables import as_written
 from harness.model_state.whole_state import whole_state
 from harness.run_folder.environment import numerics_key

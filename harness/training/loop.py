@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,15 +14,11 @@ from harness.training.batching import Portion, batch_sizes, between, epoch_order
 from harness.training.context import Curve, Hooks, LoopState, Setting
 from harness.training.epoch_end import finite_loss, settle_replicas, validation_top1
 from harness.training.rank_state import own_of, take_up_own
+from harness.training.recipe import AUTOCAST, Recipe
 from harness.vocabulary.counter_rng import uniforms
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.step_index import Moment
 from harness.vocabulary.tensors import Batch
-
-if TYPE_CHECKING:
-    from harness.training.trainer import Trainer
-
-AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class Loop:
@@ -35,7 +31,7 @@ class Loop:
 
     def __init__(
         self,
-        recipe: "Trainer",
+        recipe: Recipe,
         model: nn.Module,
         setting: Setting,
         hooks: Hooks,

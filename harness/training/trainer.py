@@ -1,72 +1,18 @@
-"""A training recipe. Knows nothing of Hydra, and of pruning only the hooks it is given."""
+"""Trains a network by a recipe; of pruning it knows only the hooks that it is given."""
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch import nn
 
-from harness.augmentation.base import Augmentation
-from harness.distributed import Ranks
-from harness.learning_rate.base import LearningRate
-from harness.training.batching import steps_per_epoch
 from harness.training.context import ONGOING, Fit, Hooks, LoopState, Setting
-from harness.training.loop import AUTOCAST, Loop
+from harness.training.loop import Loop
+from harness.training.recipe import Recipe
 from harness.vocabulary.step_index import START, Moment
 
 
 @dataclass(frozen=True)
-class Trainer:
-    """A training recipe.
-
-    optimizer: parameters -> torch optimizer; its lr is multiplied by learning_rate's factor.
-    batch_size: GLOBAL, over all ranks. accumulate: parts that a rank's share is cut into.
-    autocast: null, bfloat16 or float16 (with a GradScaler). clip_norm: of live gradients.
-    augmentation: of training inputs, drawn by seed, level, epoch and sample.
-
-    Raises:
-        ValueError: a value is out of its range, or the optimizer refuses its arguments.
-    """
-
-    optimizer: Callable[[Iterable[nn.Parameter]], Optimizer]
-    learning_rate: LearningRate
-    epochs: int
-    batch_size: int
-    accumulate: int = 1
-    autocast: str | None = None
-    clip_norm: float | None = None
-    augmentation: Augmentation | None = None
-
-    def __post_init__(self) -> None:
-        for name, least in (("epochs", 0), ("batch_size", 1), ("accumulate", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
-        if self.autocast not in (None, *AUTOCAST):
-            raise ValueError(f"autocast must be null, bfloat16 or float16, got {self.autocast!r}")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm must be > 0 or null, got {self.clip_norm}")
-        # Bad arguments of the optimizer fail here, not after minutes of training.
-        self.optimizer([nn.Parameter(torch.zeros(1))])
-
-    def check_ranks(self, ranks: Ranks) -> None:
-        """Raises ValueError unless every rank gets the same share of a full global batch."""
-        if self.batch_size % ranks.count:
-            below = self.batch_size - self.batch_size % ranks.count
-            raise ValueError(
-                f"batch_size={self.batch_size} is the global batch and {ranks.count} ranks do not "
-                f"divide it; use {below or ranks.count} or {below + ranks.count}"
-            )
-
-    def check_inputs(self, inputs: Tensor) -> None:
-        """Raises ValueError unless the augmentation, if there is one, can change such inputs."""
-        if self.augmentation is not None:
-            draws = torch.zeros(len(inputs), self.augmentation.draws, device=inputs.device)
-            self.augmentation.apply(inputs, draws.double())
-
-    def steps_per_epoch(self, samples: int) -> int:
-        return steps_per_epoch(samples, self.batch_size)
+class Trainer(Recipe):
+    """A recipe that is carried out by `fit`."""
 
     def fit(
         self,
@@ -85,7 +31,7 @@ class Trainer:
             NotFinite: at the end of the epoch in which loss or weights became NaN or infinite.
         """
         self.check_ranks(setting.ranks)
-        steps = steps_per_epoch(len(setting.split), self.batch_size)
+        steps = self.steps_per_epoch(len(setting.split))
         first = begin.settled(steps)
         last = Moment(self.epochs) if stop is None else stop.settled(steps)
         if first >= last:

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 
 from harness.launch.digests.data import read_aside
 from harness.launch.run_spec import Point
-from harness.launch.sweeps.estimate import Cost
+from harness.launch.sweeps.run_cost import Cost
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.status_file import Status, lives
 

@@ -21,7 +21,7 @@ from harness.launch.backends.base import Engine, attempt_line, died
 from harness.launch.backends.gpu_slots import Devices
 from harness.launch.digests.data import readable
 from harness.launch.run_spec import Point
-from harness.launch.sweeps.estimate import Cost
+from harness.launch.sweeps.run_cost import Cost
 from harness.run_folder.outcome import Outcome
 from harness.system.loaded_sources import watch
 from harness.system.signals import SIGNALS, TRY_AGAIN

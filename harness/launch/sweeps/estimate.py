@@ -1,58 +1,21 @@
 """What a sweep will cost: epochs from its configs; time and disk from runs that came before."""
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from harness.launch.instantiate import build_part
-from harness.run_folder.identity import Config
+from harness.launch.sweeps.plan import Plan
+from harness.launch.sweeps.planned_run import Planned
+from harness.launch.sweeps.run_cost import Cost
 from harness.run_folder.progress_file import spoken
 from harness.system.atomic_files import read_json, write_json
 
-if TYPE_CHECKING:
-    from harness.launch.sweeps.plan import Plan
-    from harness.launch.sweeps.planned_run import Planned
-
 COSTS = ".costs.json"  # below the folder of all results
-DECIDES = ("model", "data", "dtype", "threads", "device")
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of runs that are alike in time and size."""
-
-    seconds_per_epoch: float
-    megabytes: float  # of one run's folder
-
-
-def kind(config: Config) -> str:
-    """Equal for runs whose epochs take about as long, and whose results are about as large."""
-    batch = config["training"]["batch_size"]
-    decides = [*(config[key] for key in DECIDES), batch, config["launch"].get("nproc", 1)]
-    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def epochs_of(config: Config) -> dict[str, int]:
-    """Of one level's trainings, by stage. Speed-ups, which Scratch-B's length depends on, count as
-    1; nothing for a config that no run can have."""
-    try:
-        plan = build_part(config["finetune"]).plan(config["training"]["epochs"], 1.0)
-        penalty = (config.get("penalty") or {}).get("epochs", 0)
-        if plan is None:
-            return {"penalised": penalty}
-        whole = config[plan.recipe]["epochs"] if plan.epochs is None else plan.epochs
-        return {"penalised": penalty, "finetuned": int(whole - plan.begin.epoch)}
-    except Exception:  # the run itself will say what is wrong
-        return {}
 
 
 def stated(
-    plan: "Plan",
-    left: Sequence["Planned"],
+    plan: Plan,
+    left: Sequence[Planned],
     workers: int,
     gauge: Callable[[str, int], Cost | None] = lambda line, points: None,
 ) -> str:
@@ -72,7 +35,7 @@ def stated(
     return f"{counted}; {_time_and_disk(costs | measured, left, workers)}"
 
 
-def trained(points: Sequence["Planned"]) -> int:
+def trained(points: Sequence[Planned]) -> int:
     """Epochs, with what several of these points share counted once."""
     dense = {point.dense: point.dense_epochs for point in points}
     counts = Counter(key for point in points for key in point.shared)
@@ -81,7 +44,7 @@ def trained(points: Sequence["Planned"]) -> int:
     return sum(point.epochs for point in points) + sum(dense.values()) - saved
 
 
-def _time_and_disk(costs: dict[str, Cost], left: Sequence["Planned"], workers: int) -> str:
+def _time_and_disk(costs: dict[str, Cost], left: Sequence[Planned], workers: int) -> str:
     alike = _by_kind(left)
     if not costs.keys() >= alike.keys():
         return "time and disk are known once runs like these have finished"
@@ -92,7 +55,7 @@ def _time_and_disk(costs: dict[str, Cost], left: Sequence["Planned"], workers: i
     return f"about {spoken(seconds / places)} on {on}, {round(megabytes, 1):g} MB on disk"
 
 
-def _by_kind(points: Iterable["Planned"]) -> dict[str, list["Planned"]]:
+def _by_kind(points: Iterable[Planned]) -> dict[str, list[Planned]]:
     alike: dict[str, list[Planned]] = {}
     for point in points:
         alike.setdefault(point.kind, []).append(point)
@@ -108,7 +71,7 @@ def known(sweep: Path) -> dict[str, Cost]:
         return {}
 
 
-def learn(sweep: Path, found: Iterable[tuple["Planned", float]]) -> None:
+def learn(sweep: Path, found: Iterable[tuple[Planned, float]]) -> None:
     """(point, seconds) of runs that have finished, for the next estimate."""
     ended = [(point, seconds) for point, seconds in found if point.epochs]
     spent = {point.folder: seconds for point, seconds in ended}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harness.launch.digests.code import own_files
 from harness.launch.run_spec import Point
-from harness.launch.sweeps.estimate import epochs_of, kind
+from harness.launch.sweeps.run_cost import epochs_of, kind
 from harness.run_folder.identity import dense_hash
 from harness.run_folder.outcome import Outcome, finished
 from harness.run_folder.stage_keys import Chain, chain, worth_keeping
@@ -20,7 +20,7 @@ class Planned:
 
     says: what tells it from the others. dense: equal for points that share their dense training,
     empty without one; dense_epochs: its length. epochs: of all that follows it. kind: see
-    harness.launch.sweeps.estimate. shared: stages that other runs have too, and their epochs.
+    harness.launch.sweeps.run_cost. shared: stages that other runs have too, and their epochs.
     files: that decide it too, beside the harness's own: modules of its parts, and initial weights
     as they are written.
     """

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.structure.shared.track import pointwise
+from harness.structure.shared.positions import pointwise
 from harness.vocabulary.nested import tensors_in
 
 OTHER = 0.7  # of what is not tried as a 0, in a trial: no 0, and no 1 that a product would not show

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from harness.structure.shared.call import OTHER, Call
 from harness.structure.shared.place import place, storage
-from harness.structure.shared.track import PRODUCTS, SAME_ORDER, Track, moved
+from harness.structure.shared.positions import PRODUCTS, SAME_ORDER, Track, moved
 from harness.vocabulary.nested import tensors_in
 
 EMPTY: frozenset[str] = frozenset()

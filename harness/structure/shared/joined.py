@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harness.structure.shared.derived import Origins
 from harness.structure.shared.place import storage
-from harness.structure.shared.track import Track
+from harness.structure.shared.positions import Track
 
 ADDING = {"add", "sub", "rsub", "maximum", "minimum", "where"}  # a number may be among them
 # They put one tensor beside another, or over a part of it.

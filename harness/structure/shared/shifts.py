@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.structure.shared.call import OTHER, Call
-from harness.structure.shared.track import Track
+from harness.structure.shared.positions import Track
 
 SHIFTING = {"add", "sub", "rsub"}  # what they add to units stays when the units are gone
 

@@ -12,9 +12,9 @@ from harness.structure.shared.call import Call
 from harness.structure.shared.derived import EMPTY, MOVES, Origins
 from harness.structure.shared.joined import Joined
 from harness.structure.shared.place import place, storage
+from harness.structure.shared.positions import Track, moved, product
 from harness.structure.shared.shifts import SHIFTING, counted, per_unit, sends, wide
 from harness.structure.shared.traceable import traceable, writable
-from harness.structure.shared.track import Track, moved, product
 from harness.vocabulary.nested import tensors_in
 from harness.vocabulary.tensors import in_mode
 
