@@ -11,8 +11,10 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from slurm_cluster import Slurm, missing
 
-CONF = Path(__file__).parents[1] / "conf"
-CLUSTER = "tests/test_slurm_"
+ROOT = Path(__file__).parents[1]
+CONF, HELPERS = ROOT / "conf", ROOT / "tests" / "helpers"
+CLUSTER = "tests/launch/test_slurm_"
+collect_ignore = ["helpers"]
 
 torch.set_num_threads(1)
 

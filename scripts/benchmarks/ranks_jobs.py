@@ -108,7 +108,7 @@ def running(command: Sequence[str], log: Path, host: Host | None = None) -> Iter
 def environment() -> dict[str, str]:
     """One thread, this checkout's harness, and the parts that its tests define."""
     kept = {key: value for key, value in os.environ.items() if key not in OF_A_LAUNCHER}
-    path = os.pathsep.join(str(CHECKOUT / folder) for folder in ("", "scripts", "tests"))
+    path = os.pathsep.join(str(CHECKOUT / folder) for folder in ("", "scripts", "tests/helpers"))
     return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 

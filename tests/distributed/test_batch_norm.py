@@ -1,0 +1,244 @@
+"""Synchronised BatchNorm on 2 and 4 ranks is BatchNorm on the whole batch in one process."""
+
+import copy
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from batch_norm_program import BATCH, CASES, network
+from command import environment
+from conftest import HELPERS
+from torch import Tensor, nn
+
+from harness.distributed import Ranks
+from harness.distributed.batch_norm import SyncedBatchNorm1d, SyncedBatchNorm2d, synced
+from harness.metrics.macs import macs
+from harness.models.mlp import Mlp
+from harness.structure.filter import Filter
+from harness.structure.neuron import Neuron
+
+PROGRAM = HELPERS / "batch_norm_program.py"
+TWO = Ranks(0, 2)
+ON_CUDA = Ranks(0, 2, torch.device("cuda"))  # conversion alone needs no such device
+TOLERANCE = {"float64": {"rtol": 1e-9, "atol": 1e-12}, "float32": {"rtol": 1e-4, "atol": 1e-5}}
+
+Results = dict[int, list[dict[str, Any]]]  # ranks -> what each of them found
+
+
+@pytest.fixture(scope="module", name="results")
+def fixture_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    out = tmp_path_factory.mktemp("batch_norm")
+    for count in (1, 2, 4):
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        done = subprocess.run(
+            [sys.executable, *(torchrun if count > 1 else []), str(PROGRAM), str(out)],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr
+    return {
+        count: [torch.load(out / f"{count}-{rank}.pt") for rank in range(count)]
+        for count in (1, 2, 4)
+    }
+
+
+def close(found: Tensor, wanted: Tensor, dtype: str) -> None:
+    torch.testing.assert_close(found, wanted, **TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("count", [2, 4])
+def test_outputs_and_input_gradients_of_uneven_shares_are_those_of_the_whole_batch(
+    results: Results, count: int, case: str, dtype: str
+) -> None:
+    (alone,) = results[1]
+    ranks = [rank["one_norm"][f"{case} {dtype}"] for rank in results[count]]
+
+    assert len({len(rank["outputs"]) for rank in ranks}) == 2
+    for key in ("outputs", "gradient of inputs"):
+        whole = torch.cat([rank[key] for rank in ranks])
+        assert len(whole) == BATCH
+        close(whole, alone["one_norm"][f"{case} {dtype}"][key], dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("count", [2, 4])
+def test_parameter_gradients_and_running_statistics_are_those_of_the_whole_batch(
+    results: Results, count: int, case: str, dtype: str
+) -> None:
+    (alone,) = results[1]
+    wanted = alone["one_norm"][f"{case} {dtype}"]
+    for rank in results[count]:
+        found = rank["one_norm"][f"{case} {dtype}"]
+        assert found.keys() == wanted.keys()
+        for key in wanted.keys() - {"outputs", "gradient of inputs"}:
+            close(found[key], wanted[key], dtype)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_running_statistics_are_equal_bit_for_bit_on_all_ranks(
+    results: Results, count: int
+) -> None:
+    first, *others = results[count]
+    for other in others:
+        for case, found in first["one_norm"].items():
+            for key in found.keys() & {"running_mean", "running_var", "num_batches_tracked"}:
+                assert torch.equal(found[key], other["one_norm"][case][key]), (case, key)
+        for dtype, state in first["training"].items():
+            for name, tensor in state.items():
+                assert torch.equal(tensor, other["training"][dtype][name]), (dtype, name)
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32"])
+@pytest.mark.parametrize("count", [2, 4])
+def test_ten_steps_of_training_are_those_of_one_process(
+    results: Results, count: int, dtype: str
+) -> None:
+    wanted = results[1][0]["training"][f"torch.{dtype}"]
+    found = results[count][0]["training"][f"torch.{dtype}"]
+
+    assert found.keys() == wanted.keys()
+    assert int(wanted["1.num_batches_tracked"]) == 10
+    for name in wanted:
+        close(found[name], wanted[name], dtype)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_variance_that_is_small_beside_the_mean_keeps_its_digits(
+    results: Results, count: int
+) -> None:
+    found = results[count][0]["far_from_zero"]
+    torch.testing.assert_close(found["found"].double(), found["true"], rtol=1e-6, atol=0.0)
+
+
+@pytest.mark.parametrize("half", ["bfloat16", "float16"])
+@pytest.mark.parametrize("count", [2, 4])
+def test_half_precision_inputs_stay_half_and_their_statistics_do_not(
+    results: Results, count: int, half: str
+) -> None:
+    wanted = results[1][0]["autocast"][f"torch.{half}"]
+    ranks = [rank["autocast"][f"torch.{half}"] for rank in results[count]]
+
+    for key in ("outputs", "gradient"):
+        whole = torch.cat([rank[key] for rank in ranks])
+        assert whole.dtype == getattr(torch, half)
+        torch.testing.assert_close(whole, wanted[key], rtol=0.02, atol=0.02)
+    close(ranks[0]["running_var"], wanted["running_var"], "float32")
+
+
+def test_eval_mode_speaks_to_no_other_rank(results: Results) -> None:
+    for rank in results[2]:
+        assert rank["collectives"] == {"eval": [], "train": ["all_gather", "all_reduce"]}
+
+
+def test_one_value_per_channel_on_all_ranks_together_is_refused_on_each(results: Results) -> None:
+    for rank in results[2] + results[4]:
+        said = rank["one_value"]["said"]
+        assert said.startswith("Expected more than 1 value per channel when training, got 1 on all")
+
+
+def test_one_rank_keeps_plain_norms_and_several_have_synced_ones(results: Results) -> None:
+    assert set(results[1][0]["classes"].values()) == {"plain"}
+    kinds = results[2][0]["classes"]
+    assert [name for name, kind in kinds.items() if kind == "synced"] == ["1", "5"]
+
+
+@pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
+def test_conversion_keeps_parameters_buffers_keys_and_modes(ranks: Ranks) -> None:
+    model = network().double()
+    model[1].eval()
+    model[5].weight.requires_grad_(False)
+    parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
+    keys = list(model.state_dict())
+
+    model = synced(model, ranks)
+
+    assert all(p is parameters[name] for name, p in model.named_parameters())
+    assert all(b is buffers[name] for name, b in model.named_buffers())
+    assert list(model.state_dict()) == keys
+    assert (model[1].training, model[5].training) == (False, True)
+    kinds = (nn.SyncBatchNorm,) if ranks is ON_CUDA else (SyncedBatchNorm1d, SyncedBatchNorm2d)
+    assert isinstance(model[1], kinds) and isinstance(model[5], kinds)
+
+
+@pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
+def test_a_state_fits_before_and_after_conversion(ranks: Ranks) -> None:
+    model = synced(network(), ranks)
+    plain = network()
+
+    plain.load_state_dict(model.state_dict())
+    model.load_state_dict(plain.state_dict())
+
+
+@pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
+def test_metrics_and_structure_see_the_same_network(ranks: Ranks) -> None:
+    plain = network()
+    model = synced(copy.deepcopy(plain), ranks)
+    sample = torch.randn(2, 2, 5, 5)
+
+    assert macs(model, (2, 5, 5)) == macs(plain, (2, 5, 5))
+    for structure in (Filter(), Neuron()):
+        assert structure.units(model, sample) == structure.units(plain, sample)
+    assert Filter().units(model, sample) == {"0.weight": ("0.bias", "1.weight", "1.bias")}
+    assert torch.equal(model.eval()(sample), plain.eval()(sample))
+
+
+@pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
+def test_a_norm_that_stands_in_two_places_stays_one(ranks: Ranks) -> None:
+    shared = nn.BatchNorm1d(4)
+    model = nn.Sequential(shared, nn.Linear(4, 4), shared, nn.Sequential(shared))
+
+    model = synced(model, ranks)
+
+    assert model[0] is model[2] is model[3][0]
+    assert type(model[0]) in (SyncedBatchNorm1d, nn.SyncBatchNorm)
+
+
+@pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
+def test_a_model_that_is_a_norm_is_converted_and_converting_twice_changes_nothing(
+    ranks: Ranks,
+) -> None:
+    once = synced(nn.BatchNorm1d(4), ranks)
+
+    assert type(once) in (SyncedBatchNorm1d, nn.SyncBatchNorm)
+    assert synced(once, ranks) is once
+
+
+def test_a_hook_on_a_norm_survives() -> None:
+    model = network()
+    seen = []
+    model[1].register_forward_hook(lambda *_: seen.append("called"))
+
+    synced(model, TWO)(torch.randn(4, 2, 5, 5))
+
+    assert seen == ["called"]
+
+
+def test_outside_a_group_a_synced_norm_is_a_plain_one() -> None:
+    torch.manual_seed(0)
+    plain = Mlp(hidden=[5], batch_norm=True).build((3,), 2)
+    model = synced(copy.deepcopy(plain), TWO)
+    sample = torch.randn(6, 3)
+
+    assert torch.equal(model(sample), plain(sample))
+    assert torch.equal(model.bn1.running_var, plain.bn1.running_var)
+
+
+@pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
+def test_a_norm_with_a_class_of_its_own_is_refused_by_name(ranks: Ranks) -> None:
+    class Own(nn.BatchNorm1d):
+        pass
+
+    with pytest.raises(ValueError, match="norm 1 is a Own, .* build the model from these"):
+        synced(nn.Sequential(nn.Linear(2, 2), Own(2)), ranks)
+
+
+def test_torchs_own_synchronised_norm_is_refused_on_the_cpu_that_it_does_not_run_on() -> None:
+    with pytest.raises(ValueError, match="the model itself is a SyncBatchNorm"):
+        synced(nn.SyncBatchNorm(3), TWO)

@@ -1,0 +1,80 @@
+"""Masks that change inside a training are the same, bit for bit, on 1, 2 and 4 ranks."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+import torch
+from command import environment
+from conftest import HELPERS
+from dynamic_ranks_program import MODES, masks_by_step
+
+from harness.distributed import Ranks
+
+PROGRAM = HELPERS / "dynamic_ranks_program.py"
+Found = dict[str, Any]
+DIFFER = {2: "ranks 0 and 1 differ", 4: "rank 3 differs from the others"}
+# Four ranks run RigL alone.
+CASES = [
+    *((mode, 2, exchange) for mode in MODES for exchange in ("dense", "sparse")),
+    ("rigl", 4, "sparse"),
+]
+
+
+@pytest.fixture(scope="module", name="alone")
+def fixture_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
+    """By mode, what one rank comes to."""
+    return {m: masks_by_step(Ranks(), tmp_path_factory.mktemp("alone"), m) for m in MODES}
+
+
+@pytest.fixture(scope="module", name="found")
+def fixture_found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Found]]:
+    """By number of ranks, what each rank found."""
+    out, found = tmp_path_factory.mktemp("ranks"), {}
+    for count in (2, 4):
+        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+        done = subprocess.run(
+            [sys.executable, *torchrun, str(PROGRAM), str(out)],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=240,
+        )
+        assert done.returncode == 0, done.stderr
+        files = [out / f"{count}-{rank}.pt" for rank in range(count)]
+        found[count] = [torch.load(file, weights_only=False) for file in files]
+    return found
+
+
+@pytest.mark.parametrize(("mode", "count", "exchange"), CASES)
+def test_masks_are_those_of_one_rank_after_every_step(
+    alone: dict[str, Found], found: dict[int, list[Found]], mode: str, count: int, exchange: str
+) -> None:
+    """Gradients of live weights alone would grow other ones: RigL and SNFS look at all."""
+    one = alone[mode]
+    assert len(one["digests"]) == 10 and len(set(one["digests"])) == 4
+    for rank in found[count]:
+        mine = rank[f"{mode} {exchange}"]
+        assert mine["digests"] == one["digests"]
+        assert all(torch.equal(m, mine["masks"][name]) for name, m in one["masks"].items())
+        for name, tensor in one["state"].items():
+            torch.testing.assert_close(mine["state"][name], tensor, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_on_two_ranks_both_exchanges_give_the_same_bits(
+    found: dict[int, list[Found]], mode: str
+) -> None:
+    for rank in found[2]:
+        dense, sparse = rank[f"{mode} dense"], rank[f"{mode} sparse"]
+        assert dense["records"] == sparse["records"]
+        assert all(torch.equal(v, sparse["state"][name]) for name, v in dense["state"].items())
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_a_mask_that_differs_before_an_update_is_named_on_every_rank(
+    found: dict[int, list[Found]], count: int
+) -> None:
+    differs = f"masks in force: {DIFFER[count]} (fc2.weight)"
+    assert all(differs in rank["said"] for rank in found[count])

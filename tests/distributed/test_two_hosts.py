@@ -1,0 +1,60 @@
+"""DDP over a real network: one torchrun agent on each of two hosts."""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from benchmarks.hosts import Host, two_hosts
+from command import environment, harness, only_run
+from conftest import HELPERS
+from cutting import RUN
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
+
+
+def torchrun(hosts: tuple[Host, Host], *arguments: str) -> list[tuple[int, str]]:
+    """Exit status and stderr of the agents of one job with a rank on each host."""
+    agents = []
+    try:
+        for number, host in enumerate(hosts):
+            # Static rendezvous: with c10d an agent must guess from names whether it is the host.
+            command = [
+                sys.executable, "-m", "torch.distributed.run", "--nnodes=2",
+                f"--node-rank={number}", "--nproc-per-node=1",
+                f"--master-addr={hosts[0].address}", "--master-port=29400", *arguments,
+            ]  # fmt: skip
+            agents.append(host.popen(*command, env=environment()))
+        errors = [agent.communicate(timeout=150)[1] for agent in agents]
+        return [(agent.returncode, error) for agent, error in zip(agents, errors, strict=True)]
+    finally:
+        for agent in agents:
+            with suppress(ProcessLookupError):
+                os.killpg(agent.pid, signal.SIGKILL)
+            agent.wait()
+
+
+def test_two_hosts_make_the_records_of_two_ranks_on_one(tmp_path: Path) -> None:
+    with two_hosts() as hosts:
+        ended = torchrun(hosts, "-m", "harness", *RUN, f"runs={tmp_path}/two")
+    assert [status for status, _ in ended] == [0, 0], ended
+
+    assert harness(*RUN, f"runs={tmp_path}/one", ranks=2).returncode == 0
+    apart, together = (only_run(tmp_path / name) for name in ("two", "one"))
+    assert (apart / "records.jsonl").read_bytes() == (together / "records.jsonl").read_bytes()
+
+
+def test_a_job_on_two_hosts_goes_on_after_a_worker_was_killed(tmp_path: Path) -> None:
+    program = str(HELPERS / "signalled_program.py")
+    with two_hosts() as hosts:
+        ended = torchrun(hosts, program, "1:14:SIGKILL", "--", *RUN, f"runs={tmp_path}/two")
+        assert all(status != 0 for status, _ in ended), ended
+        ended = torchrun(hosts, "-m", "harness", *RUN, f"runs={tmp_path}/two")
+    assert [status for status, _ in ended] == [0, 0], ended
+
+    assert harness(*RUN, f"runs={tmp_path}/one", ranks=2).returncode == 0
+    apart, together = (only_run(tmp_path / name) for name in ("two", "one"))
+    assert (apart / "records.jsonl").read_bytes() == (together / "records.jsonl").read_bytes()
+    assert "resumed" in (apart / "timings.jsonl").read_text()

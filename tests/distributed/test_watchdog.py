@@ -1,0 +1,242 @@
+"""A rank that dies, hangs or leaves ends the others in time, by name; nothing else does."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from command import environment
+from conftest import HELPERS
+from ports import free_port
+
+PROGRAM = str(HELPERS / "watchdog_program.py")
+TIMEOUT_S = 4.0
+# From the loss to the end: timeout_s, the time to look for a reason, slow machines.
+SOON_S = 40.0
+
+
+class Job:
+    """Ranks at work; `processes` are the ranks, or torchrun alone."""
+
+    def __init__(self, processes: list[subprocess.Popen[str]], count: int, out: Path):
+        self.processes, self.count, self.out = processes, count, out
+
+    def pids(self) -> list[int]:
+        """Of the ranks, once all of them train."""
+        files = [self.out / f"pid-{rank}" for rank in range(self.count)]
+        wait_for(lambda: all(file.exists() and file.read_text() for file in files), 120)
+        return [int(file.read_text()) for file in files]
+
+    def ends(self, *processes: int) -> list[int]:
+        """Exit statuses, of all by default, which must come soon."""
+        chosen = processes or range(len(self.processes))
+        end = time.monotonic() + SOON_S
+        return [self.processes[p].wait(max(end - time.monotonic(), 0)) for p in chosen]
+
+    def said(self) -> str:
+        return "".join(file.read_text() for file in sorted(self.out.glob("stderr-*")))
+
+    def why(self) -> set[str]:
+        """What the callbacks were given."""
+        return {file.read_text() for file in self.out.glob("why-*")}
+
+
+@contextmanager
+def by_hand(count: int, task: str, out: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Job]:
+    master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
+    commands = [([PROGRAM], {**master, "RANK": str(rank)}) for rank in range(count)]
+    with started(commands, count, task, out, timeout_s) as job:
+        yield job
+
+
+@contextmanager
+def under_torchrun(count: int, task: str, out: Path) -> Iterator[Job]:
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    with started([([*torchrun, PROGRAM], {})], count, task, out, TIMEOUT_S) as job:
+        yield job
+
+
+@contextmanager
+def started(
+    commands: list[tuple[list[str], dict[str, str]]],
+    count: int,
+    task: str,
+    out: Path,
+    timeout_s: float,
+) -> Iterator[Job]:
+    """Whatever happens, no process is left."""
+    job = Job([], count, out)
+    try:
+        for number, (command, variables) in enumerate(commands):
+            with (out / f"stderr-{number}").open("w") as stderr:
+                arguments = [sys.executable, *command, task, str(out), str(timeout_s)]
+                env = {**environment(), **variables}
+                job.processes.append(subprocess.Popen(arguments, env=env, stderr=stderr, text=True))
+        yield job
+    finally:
+        for process in job.processes:
+            process.kill()
+            process.wait()
+        for file in out.glob("pid-*"):
+            if file.read_text() and is_ours(int(file.read_text())):
+                os.kill(int(file.read_text()), signal.SIGKILL)
+
+
+def is_ours(pid: int) -> bool:
+    """Whether it is a living process of the program, not one that has got its number since."""
+    try:
+        return PROGRAM.encode() in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return False
+
+
+def wait_for(condition: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_a_killed_rank_is_named_by_four_ranks_that_were_started_by_hand(tmp_path: Path) -> None:
+    with by_hand(4, "train", tmp_path) as job:
+        pids = job.pids()
+        os.kill(pids[1], signal.SIGKILL)
+
+        assert job.ends(0, 2, 3) == [1, 1, 1]
+        assert f"rank 1 (host {os.uname().nodename}, pid {pids[1]}) has given no sign" in job.said()
+        assert "the same command goes on from the last checkpoint" in job.said()
+
+
+def test_a_killed_rank_is_named_under_torchrun(tmp_path: Path) -> None:
+    with under_torchrun(4, "train", tmp_path) as job:
+        pids = job.pids()
+        os.kill(pids[1], signal.SIGKILL)
+
+        assert job.ends() == [1]
+        assert f"RankLost: rank 1 (host {os.uname().nodename}, pid {pids[1]}) has" in job.said()
+        assert "KeyboardInterrupt" not in job.said()
+        wait_for(lambda: not any(is_ours(pid) for pid in pids), SOON_S)
+
+
+def test_a_killed_rank_0_takes_the_store_with_it_and_is_named(tmp_path: Path) -> None:
+    with by_hand(2, "train", tmp_path) as job:
+        os.kill(job.pids()[0], signal.SIGKILL)
+
+        assert job.ends(1) == [1]
+        assert "rank 0 (host" in job.said()
+        assert ", which keeps the store of the ranks at MASTER_ADDR:MASTER_PORT 127" in job.said()
+
+
+def test_ranks_do_not_outlive_torchrun(tmp_path: Path) -> None:
+    with under_torchrun(2, "train", tmp_path) as job:
+        pids = job.pids()
+        job.processes[0].kill()
+
+        wait_for(lambda: not any(is_ours(pid) for pid in pids), SOON_S)
+        assert "harness: torchrun, which keeps the store of the ranks at" in job.said()
+
+
+def test_a_stopped_rank_is_named_and_ends_when_it_wakes_up(tmp_path: Path) -> None:
+    with by_hand(2, "train", tmp_path) as job:
+        stopped = job.pids()[1]
+        os.kill(stopped, signal.SIGSTOP)
+
+        assert job.ends(0) == [1]
+        (why,) = job.why()
+        assert why.startswith("rank 1 (host") and "no sign of life for 4 s" in why
+        assert job.said().count("harness: ") == 1
+
+        os.kill(stopped, signal.SIGCONT)
+        assert job.ends(1) == [1]
+
+
+def test_a_stopped_rank_0_stops_the_store_and_is_named(tmp_path: Path) -> None:
+    with by_hand(2, "train", tmp_path) as job:
+        os.kill(job.pids()[0], signal.SIGSTOP)
+
+        assert job.ends(1) == [1]
+        assert "rank 0 (host" in job.said() and "127.0.0.1" in job.said()
+        assert "does not answer; so rank 1 ends" in job.said()
+
+
+def test_a_hanging_rank_is_named_and_ended(tmp_path: Path) -> None:
+    with by_hand(2, "hang_on_rank_1", tmp_path) as job:
+        job.pids()
+
+        assert job.ends() == [1, 1]
+        assert "rank 1 (host" in job.said()
+        assert "has made no progress for 4 s while other ranks wait for it" in job.said()
+
+
+def test_a_rank_that_leaves_with_an_error_is_named_with_it(tmp_path: Path) -> None:
+    with by_hand(3, "fail_on_rank_1", tmp_path, timeout_s=60) as job:
+        assert job.ends() == [1, 1, 1]
+        for rank in (0, 2):
+            said = (tmp_path / f"stderr-{rank}").read_text()
+            assert "rank 1 (host" in said and "left with ValueError: the batch is bad;" in said
+        assert "RankLost" not in (tmp_path / "stderr-1").read_text()
+
+
+def test_an_error_on_every_rank_stays_what_it_is(tmp_path: Path) -> None:
+    with by_hand(2, "fail_on_every_rank", tmp_path) as job:
+        assert job.ends() == [1, 1]
+        assert job.said().count("ValueError: every batch is bad") == 2
+        assert "rank 0 (host" not in job.said() and "rank 1 (host" not in job.said()
+        assert job.why() == set()
+
+
+def test_long_work_of_one_rank_or_all_and_a_normal_end_are_silent(tmp_path: Path) -> None:
+    with by_hand(2, "work_on_rank_0", tmp_path, timeout_s=2) as job:
+        assert job.ends() == [0, 0]
+        assert job.said() == ""
+
+
+def test_a_process_that_hangs_on_its_way_out_is_ended(tmp_path: Path) -> None:
+    with by_hand(1, "hang_on_the_way_out", tmp_path) as job:
+        assert job.ends() == [1]
+        assert "hangs on its way out, 1 s after: all was done" in job.said()
+
+
+def test_a_rank_that_holds_the_interpreter_is_named_and_ends_too(tmp_path: Path) -> None:
+    with by_hand(2, "hold_the_interpreter_on_rank_1", tmp_path) as job:
+        pids = job.pids()
+
+        assert job.ends() == [1, -signal.SIGABRT]
+        assert f"pid {pids[1]}) has given no sign of life for 4 s" in "".join(job.why())
+        said = (tmp_path / "stderr-1").read_text()
+        assert f"pid {pids[1]}) holds its interpreter for 5 s" in said
+        assert "in hold_the_interpreter_on_rank_1" in said  # of the traceback
+
+
+def test_ranks_that_wait_for_each_other_in_different_places_end_in_time(tmp_path: Path) -> None:
+    with by_hand(2, "speak_past_the_ranks_on_rank_1", tmp_path) as job:
+        assert job.ends() == [1, 1]
+        assert "rank 0 waits in mean of 1 tensors (tests/helpers/watchdog_program.py:" in job.said()
+        assert "rank 1 came to none yet" in job.said()
+
+
+def test_a_collective_of_a_part_beside_a_training_step_ends_in_time_with_both_places(
+    tmp_path: Path,
+) -> None:
+    with by_hand(2, "ask_torch_inside_a_training_on_rank_1", tmp_path) as job:
+        assert job.ends() == [1, 1]
+        place = r"\(tests/helpers/watchdog_program.py:\d+, ask_torch_inside_a_training_on_rank_1\)"
+        assert re.search(
+            rf"\(rank 0 was last in mean of gradients {place}; rank 1 waits in all_reduce, asked "
+            rf"of torch by a part {place}\); so rank \d ends; let the part call it on every rank",
+            job.said(),
+        )
+
+
+def test_a_rank_that_is_done_earlier_is_told_with_the_place_of_the_other(tmp_path: Path) -> None:
+    with by_hand(2, "leave_with_fewer_collectives_on_rank_1", tmp_path) as job:
+        assert job.ends() == [1, 1]
+        for rank in (0, 1):
+            said = (tmp_path / f"stderr-{rank}").read_text()
+            assert "RanksDisagree: ranks came to different collectives: rank 0: mean of 1" in said
+            assert "; rank 1: barrier (" in said

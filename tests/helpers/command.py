@@ -1,0 +1,75 @@
+"""Runs the command line as a user would, and reads what it left."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+from harness.__main__ import main
+from harness.run_folder import records
+from harness.run_folder.records import Record
+
+TINY = (
+    "data=blobs",
+    "model=mlp",
+    "training.epochs=2",
+    "retraining.epochs=1",
+    "calibration.samples=64",
+    "tracking=none",
+    "schedule=one_shot",
+)
+
+
+def harness(
+    *arguments: str, ranks: int = 1, cwd: Path | None = None, timeout: float = 240
+) -> subprocess.CompletedProcess[str]:
+    """python -m harness ARGUMENTS, under torchrun if there are several ranks."""
+    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
+    start = [*torchrun, "-m", "harness"] if ranks > 1 else ["-m", "harness"]
+    return subprocess.run(
+        [sys.executable, *start, *arguments],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        env=environment(),
+    )
+
+
+def environment() -> dict[str, str]:
+    root = Path(__file__).parents[2]
+    kept = {k: v for k, v in os.environ.items() if k not in ("RANK", "WORLD_SIZE", "LOCAL_RANK")}
+    path = os.pathsep.join(map(str, (root, root / "tests" / "helpers", root / "tests")))
+    return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+
+
+def only_run(runs: Path, sweep: str = "single") -> Path:
+    """The folder of the one run below runs/<sweep>."""
+    (folder,) = run_folders(runs, sweep)
+    return folder
+
+
+def run_folders(runs: Path, sweep: str = "single") -> list[Path]:
+    return sorted(file.parent for file in (runs / sweep).glob("*/*/status.json"))
+
+
+def records_of(folder: Path) -> list[Record]:
+    return records.read(folder / "records.jsonl")
+
+
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str, command: str = "main") -> int:
+    """The exit status of the command line, in this process; command: as of harness.__main__."""
+    GlobalHydra.instance().clear()
+    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
+    monkeypatch.delenv("HYDRA_FULL_ERROR")
+    try:
+        main(command)
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    finally:
+        GlobalHydra.instance().clear()
+    return 0

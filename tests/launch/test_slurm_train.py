@@ -1,0 +1,220 @@
+"""Runs on two nodes of a real SLURM cluster: started, warned, preempted, killed, started again."""
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from command import TINY, harness, only_run
+from conftest import ROOT
+from slowed import SLOW
+from slurm_cluster import Slurm, wait_until
+
+SCRIPT = ROOT / "slurm" / "train.sbatch"
+# 400 steps of retraining: a few seconds, or, while the test holds them up, most of a minute.
+RUN = (*TINY, "retraining.epochs=100", "+retraining.augmentation._target_=slowed.Shifting")
+HARNESS = [sys.executable, "-m", "harness"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One job of RUN on two nodes. id: SLURM's. folder: of what it writes."""
+
+    slurm: Slurm
+    folder: Path
+    id: str
+
+    @property
+    def output(self) -> str:
+        return (self.folder / "output").read_text()
+
+    @property
+    def run(self) -> Path:
+        return only_run(self.folder / "runs")
+
+    @property
+    def events(self) -> list[str]:
+        """What the run says of its starts after the first."""
+        lines = (self.run / "timings.jsonl").read_text().splitlines()
+        return [event for line in lines if (event := json.loads(line).get("event"))]
+
+    @property
+    def records(self) -> bytes:
+        return (self.run / "records.jsonl").read_bytes()
+
+    @contextmanager
+    def in_its_middle(self) -> Iterator[None]:
+        """Inside, training has left a checkpoint and is slow."""
+        saved = "single/*/*/checkpoints/*-level-01-epoch-*"
+        wait_until(lambda: any((self.folder / "runs").glob(saved)), saved, seen=lambda: self.output)
+        try:
+            yield
+        finally:
+            (self.folder / "slow").unlink()
+
+    def signal(self, name: str) -> None:
+        done = self.slurm.call("scancel", f"--signal={name}", self.id)
+        assert done.returncode == 0, done.stderr
+
+    def has_left(self) -> None:
+        """Waits until the job runs no more; another start may be to come."""
+        wait_until(lambda: self.slurm.show(self.id)["JobState"] != "RUNNING", "the job to leave")
+
+    def ends(self) -> str:
+        return self.slurm.wait(self.id)["JobState"]
+
+
+def submitted(
+    slurm: Slurm, folder: Path, *options: str, slow: bool = False, **variables: str
+) -> Job:
+    folder.mkdir(exist_ok=True)
+    if slow:
+        (folder / "slow").touch()
+    variables |= {SLOW: str(folder / "slow"), "HARNESS_PYTHON": sys.executable}
+    arguments = (
+        "--nodes=2", "--cpus-per-task=1", f"--output={folder}/output", f"--chdir={ROOT}",
+        *options, SCRIPT, *RUN,
+        f"runs={folder}/runs",
+    )  # fmt: skip
+    return Job(slurm, folder, slurm.submit(*arguments, **variables))
+
+
+@pytest.fixture(scope="module", name="undisturbed")
+def fixture_undisturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Records of two ranks on this machine, without SLURM."""
+    runs = tmp_path_factory.mktemp("undisturbed")
+    done = harness(*RUN, f"runs={runs}", ranks=2)
+    assert done.returncode == 0, done.stderr
+    return (only_run(runs) / "records.jsonl").read_bytes()
+
+
+def test_a_job_on_two_nodes_makes_the_records_of_two_local_ranks(
+    slurm: Slurm, tmp_path: Path, undisturbed: bytes
+) -> None:
+    job = submitted(slurm, tmp_path)
+
+    assert job.ends() == "COMPLETED", job.output
+    assert job.records == undisturbed
+    assert job.output.count("finished: ") == 1
+    environment = json.loads((job.run / "environment.json").read_text())
+    assert environment["numerics_key"]["world_size"] == 2
+
+
+def test_ranks_that_srun_starts_without_torchrun_are_one_run(
+    slurm: Slurm, tmp_path: Path, undisturbed: bytes
+) -> None:
+    done = slurm.call("srun", "-N2", "-n2", *HARNESS, *RUN, f"runs={tmp_path}/runs")
+
+    assert done.returncode == 0, done.stderr
+    assert (only_run(tmp_path / "runs") / "records.jsonl").read_bytes() == undisturbed
+    assert done.stdout.count("finished: ") == 1
+    assert done.stderr.count(" finetuned ") <= 1
+
+
+def test_a_warned_job_saves_is_requeued_and_goes_on(
+    slurm: Slurm, tmp_path: Path, undisturbed: bytes
+) -> None:
+    job = submitted(slurm, tmp_path, slow=True)
+    with job.in_its_middle():
+        job.signal("USR1")  # as --signal=USR1@120 does when the time is nearly up
+        job.has_left()
+
+    assert job.ends() == "COMPLETED", job.output
+    assert slurm.show(job.id)["Restarts"] == "1"
+    assert "train.sbatch: stopped; requeued for restart 1 of at most 20" in job.output
+    assert job.events == ["resumed"]
+    assert job.records == undisturbed
+
+
+def test_a_preempted_job_saves_makes_room_and_goes_on_afterwards(
+    slurm: Slurm, tmp_path: Path, undisturbed: bytes
+) -> None:
+    low = submitted(slurm, tmp_path, "--partition=low", slow=True)
+    with low.in_its_middle():
+        high = slurm.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=true")
+        assert slurm.wait(high)["JobState"] == "COMPLETED"
+        assert slurm.show(low.id)["Restarts"] == "1"
+
+    assert low.ends() == "COMPLETED", low.output
+    assert "harness: SIGTERM; the same command goes on where it stopped" in low.output
+    assert low.events == ["resumed"]
+    assert low.records == undisturbed
+
+
+def test_a_job_that_is_preempted_without_grace_goes_on_afterwards(
+    slurm: Slurm, tmp_path: Path, undisturbed: bytes
+) -> None:
+    scavenger = submitted(slurm, tmp_path, "--partition=scavenge", slow=True)
+    with scavenger.in_its_middle():
+        high = slurm.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=true")
+        assert slurm.wait(high)["JobState"] == "COMPLETED"
+
+    assert scavenger.ends() == "COMPLETED", scavenger.output
+    assert slurm.show(scavenger.id)["Restarts"] == "1"
+    # Ended with its batch script by SLURM, which requeues it then.
+    assert "DUE TO PREEMPTION" in scavenger.output and "train.sbatch" not in scavenger.output
+    assert scavenger.events == ["resumed"]
+    assert scavenger.records == undisturbed
+
+
+def test_a_killed_job_that_is_submitted_again_goes_on(
+    slurm: Slurm, tmp_path: Path, undisturbed: bytes
+) -> None:
+    killed = submitted(slurm, tmp_path, slow=True)
+    with killed.in_its_middle():
+        for process in slurm.processes(killed.id):
+            os.kill(process, signal.SIGKILL)
+        assert killed.ends() == "FAILED"
+    assert json.loads((killed.run / "status.json").read_text())["state"] == "running"
+
+    again = submitted(slurm, tmp_path)
+    assert again.ends() == "COMPLETED", again.output
+    assert again.events == ["resumed"]
+    assert again.records == undisturbed
+
+
+def test_a_cancelled_job_stays_cancelled(slurm: Slurm, tmp_path: Path) -> None:
+    job = submitted(slurm, tmp_path, slow=True)
+    with job.in_its_middle():
+        assert slurm.call("scancel", job.id).returncode == 0
+        assert job.ends() == "CANCELLED", job.output
+    assert slurm.show(job.id)["Restarts"] == "0"
+
+
+def test_a_signal_to_srun_s_own_tasks_alone_stops_all_and_without_restarts_ends_with_75(
+    slurm: Slurm, tmp_path: Path
+) -> None:
+    job = submitted(slurm, tmp_path, slow=True, HARNESS_RESTARTS="0")
+    with job.in_its_middle():
+        # All that SLURM signals where it tracks processes by cgroups.
+        agents = slurm.processes(job.id, "-m\0torch.distributed.run")
+        assert len(agents) == 2
+        for agent in agents:
+            os.kill(agent, signal.SIGUSR1)
+        assert job.ends() == "FAILED"
+    assert slurm.show(job.id)["ExitCode"] == "75:0"
+    assert "restarted 0 times already (HARNESS_RESTARTS=0)" in job.output
+    assert json.loads((job.run / "status.json").read_text())["state"] == "interrupted"
+
+
+def test_more_gpus_than_a_node_has_are_refused_at_submission(slurm: Slurm) -> None:
+    refused = slurm.call("sbatch", "--gpus-per-node=3", SCRIPT)
+    assert refused.returncode == 1
+    assert "Requested node configuration is not available" in refused.stderr
+
+
+def test_a_task_with_a_gpu_of_its_own_takes_the_first_that_it_sees(slurm: Slurm) -> None:
+    code = (
+        "import os; from harness.launch.backends.rank_env import adopt; adopt();"
+        "print(os.environ['RANK'], os.environ['LOCAL_RANK'], os.environ['CUDA_VISIBLE_DEVICES'])"
+    )
+    options = ("-N1", "-n2", "--gpus-per-task=1")
+    own = slurm.call("srun", *options, sys.executable, "-c", code)
+    assert sorted(own.stdout.splitlines()) == ["0 0 0", "1 0 1"], own.stderr
+    shared = slurm.call("srun", "-N1", "-n2", "--gpus-per-node=2", sys.executable, "-c", code)
+    assert sorted(shared.stdout.splitlines()) == ["0 0 0,1", "1 1 0,1"], shared.stderr

@@ -1,0 +1,184 @@
+"""Killed, stopped and restarted processes, on one rank and several: the records stay the same."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from command import environment, harness, only_run, records_of
+from conftest import HELPERS
+from cutting import RUN
+
+PROGRAM = HELPERS / "signalled_program.py"
+SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
+
+
+def signalled(
+    plan: str, *arguments: str, ranks: int = 1, restarts: int = 0
+) -> "subprocess.CompletedProcess[str]":
+    """A start of RUN in which one rank gets a signal at one step."""
+    torchrun = [
+        "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}",
+        f"--max-restarts={restarts}",
+    ]  # fmt: skip
+    return subprocess.run(
+        [sys.executable, *(torchrun if ranks > 1 else []), str(PROGRAM), plan, "--", *RUN]
+        + list(arguments),
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+@pytest.fixture(scope="module", name="whole")
+def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, bytes]:
+    """Per number of ranks: records of a run that nothing interrupted."""
+    found = {}
+    for ranks in (1, 2, 4):
+        runs = tmp_path_factory.mktemp(f"whole-{ranks}")
+        done = harness(*RUN, f"runs={runs}", ranks=ranks)
+        assert done.returncode == 0, done.stderr
+        found[ranks] = (only_run(runs) / "records.jsonl").read_bytes()
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ranks", "victim", "step"), [(1, 0, 6), (1, 0, 19), (2, 0, 15), (2, 1, 6), (4, 3, 19)]
+)
+def test_after_sigkill_the_records_are_those_of_a_run_that_nothing_interrupted(
+    tmp_path: Path, whole: dict[int, bytes], ranks: int, victim: int, step: int
+) -> None:
+    killed = signalled(f"{victim}:{step}:SIGKILL", f"runs={tmp_path}", ranks=ranks)
+    assert killed.returncode != 0
+
+    done = harness(*RUN, f"runs={tmp_path}", ranks=ranks)
+    assert done.returncode == 0, done.stderr
+    folder = only_run(tmp_path)
+    assert (folder / "records.jsonl").read_bytes() == whole[ranks]
+    event = "resumed" if step > 8 else "restarted"
+    assert f'"event": "{event}"' in (folder / "timings.jsonl").read_text()
+
+
+@pytest.mark.parametrize("name", list(SAVED))
+def test_a_signal_saves_and_leaves_with_its_status(
+    tmp_path: Path, whole: dict[int, bytes], name: str
+) -> None:
+    stopped = signalled(f"0:14:{name}", f"runs={tmp_path}")
+
+    assert stopped.returncode == SAVED[name]
+    assert stopped.stderr.splitlines()[-1] == (
+        f"harness: {name}; the same command goes on where it stopped"
+    )
+    folder = only_run(tmp_path)
+    assert json.loads((folder / "status.json").read_text())["state"] == "interrupted"
+    # At the step at which it came: nothing is lost.
+    assert [f.name[7:] for f in sorted((folder / "checkpoints").glob("*.step"))][-1] == (
+        "level-01-epoch-00001-step-000002.step"
+    )
+    assert harness(*RUN, f"runs={tmp_path}").returncode == 0
+    assert (folder / "records.jsonl").read_bytes() == whole[1]
+
+
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_signal_to_one_rank_stops_all_at_one_step(
+    tmp_path: Path, whole: dict[int, bytes], victim: int
+) -> None:
+    stopped = signalled(f"{victim}:11:SIGUSR1", f"runs={tmp_path}", ranks=2)
+
+    assert stopped.returncode == 1  # torchrun's, whatever its workers return
+    assert stopped.stderr.count("exitcode  : 75") == 2
+    assert harness(*RUN, f"runs={tmp_path}", ranks=2).returncode == 0
+    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole[2]
+
+
+def test_ctrl_c_of_torchrun_saves_and_the_same_command_goes_on(
+    tmp_path: Path, whole: dict[int, bytes]
+) -> None:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node=2", "-m", "harness", *RUN, f"runs={tmp_path}"]
+    with subprocess.Popen(
+        command, env=environment(), start_new_session=True, stderr=subprocess.PIPE, text=True
+    ) as job:
+        try:
+            _wait_for(tmp_path, "*.st*")
+            os.killpg(job.pid, signal.SIGINT)
+            _, errors = job.communicate(timeout=60)
+        finally:
+            if job.poll() is None:
+                os.killpg(job.pid, signal.SIGKILL)
+    assert job.returncode != 0
+    assert "Traceback" not in errors.split("torch/distributed")[0], errors
+
+    assert harness(*RUN, f"runs={tmp_path}", ranks=2).returncode == 0
+    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole[2]
+
+
+def test_torchrun_replaces_a_killed_worker_and_the_run_goes_on(
+    tmp_path: Path, whole: dict[int, bytes]
+) -> None:
+    done = signalled("1:14:SIGKILL", f"runs={tmp_path}", ranks=2, restarts=1)
+
+    assert done.returncode == 0, done.stderr
+    folder = only_run(tmp_path)
+    assert (folder / "records.jsonl").read_bytes() == whole[2]
+    assert (folder / "timings.jsonl").read_text().count('"event": "resumed"') == 1
+
+
+@pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
+def test_another_number_of_ranks_goes_on_between_levels_and_is_noted(
+    tmp_path: Path, whole: dict[int, bytes], before: int, after: int
+) -> None:
+    # In the second epoch of level 2's retraining.
+    assert signalled("0:22:SIGKILL", f"runs={tmp_path}", ranks=before).returncode != 0
+
+    done = harness(*RUN, f"runs={tmp_path}", ranks=after)
+    assert done.returncode == 0, done.stderr
+    assert f"inside a training on other numerics (world_size {before} -> {after})" in done.stderr
+    folder = only_run(tmp_path)
+    lines = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
+    assert [(t.get("event"), t["world_size"]) for t in lines] == [
+        *[(None, before)] * 4, ("resumed", after), (None, after),
+    ]  # fmt: skip
+    records, others = records_of(folder), whole[before].decode().splitlines()
+    assert (folder / "records.jsonl").read_text().splitlines()[:4] == others[:4]
+    assert records[-1].masks == json.loads(others[-1])["masks"]
+
+
+def _wait_for(runs: Path, pattern: str) -> None:
+    deadline = time.monotonic() + 60
+    while not list(runs.rglob(f"checkpoints/{pattern}")):
+        assert time.monotonic() < deadline, "no checkpoint in a minute"
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
+@pytest.mark.parametrize("module", ["hydra", "torch.nn.functional", "harness.launch.hydra_main"])
+def test_a_signal_in_the_middle_of_the_imports_has_its_status_too(module: str, name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "tests/helpers/signalled_import.py", module, name, *RUN],
+        env=environment(), capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == SAVED[name]
+    assert done.stderr.splitlines() == [
+        f"harness: {name}; the same command goes on where it stopped"
+    ]
+
+
+def test_synced_norms_sparse_exchange_and_parts_of_batches_go_on_too(tmp_path: Path) -> None:
+    more = (
+        "sync_batch_norm=true", "ranks.exchange=sparse", "gradient_dtype=bfloat16",
+        "checkpoint.every_steps=2",
+    )  # fmt: skip
+    assert harness(*RUN, *more, f"runs={tmp_path}/whole", ranks=4).returncode == 0
+    assert signalled("2:18:SIGKILL", *more, f"runs={tmp_path}/cut", ranks=4).returncode != 0
+    done = harness(*RUN, *more, f"runs={tmp_path}/cut", ranks=4)
+
+    assert done.returncode == 0, done.stderr
+    whole, cut = (only_run(tmp_path / name) / "records.jsonl" for name in ("whole", "cut"))
+    assert cut.read_bytes() == whole.read_bytes()
+    assert {record.batch_norm for record in records_of(cut.parent)} == {"all_ranks"}
