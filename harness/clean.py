@@ -6,10 +6,10 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from harness.launch.caches import UNFINISHED, Entry, entries, free, locks_out_of_sight
 from harness.system.atomic_files import CannotWrite
-from harness.system.caches import UNFINISHED, Entry, entries, free
 from harness.system.command_line import Parser
-from harness.system.locks import Busy
+from harness.system.locks import LEASE_S, Busy, watch
 from harness.system.names import visible
 from harness.system.signals import INTERRUPTED
 
@@ -44,6 +44,8 @@ def _clean(options: argparse.Namespace) -> int:
         raise ValueError(f"RUNS={runs} is no folder; name that of all runs, as in runs=PATH")
     if not 0 <= days < float("inf"):
         raise ValueError(f"--unused-for must be a number of days of at least 0, got {days:g}")
+    if options.free:
+        _watch_locks(runs)
     before = time.time() - days * SECONDS_A_DAY
     found = [entry for entry in entries(runs) if entry.used <= before]
     _list(found)
@@ -54,13 +56,20 @@ def _clean(options: argparse.Namespace) -> int:
     return 0
 
 
+def _watch_locks(runs: Path) -> None:
+    """One look at a lock of another host does not tell a dead holder from a living one."""
+    if locks := locks_out_of_sight(runs):
+        print(f"watching {len(locks)} locks of other hosts, {LEASE_S:g} s at most", flush=True)
+        watch(locks)
+
+
 def _free_all(going: Sequence[Entry]) -> None:
     freed: list[Entry] = []
     for entry in going:
         try:
             free(entry)
             freed.append(entry)
-        except (Busy, OSError) as why:
+        except (Busy, CannotWrite, OSError) as why:
             print(f"left: {visible(str(why))}")
     print(f"freed {len(freed)} entries, {_mib(sum(entry.size for entry in freed))}")
 

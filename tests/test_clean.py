@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -10,13 +9,13 @@ from pathlib import Path
 
 import pytest
 from command import environment
+from left_locks import GONE, lock_left_by
 
 from harness.clean import KINDS, main
-from harness.system.caches import entries
+from harness.launch.caches import entries
 from harness.system.locks import locked
 
 HALF = ".records.jsonl.0a1b2c3d.harness-part"
-NOBODY = 2**22 + 1  # no Linux process has a larger id
 HOUR = 3600.0
 
 
@@ -36,14 +35,6 @@ def written(path: Path, size: int = 2**20, hours_ago: float = 2.0) -> Path:
     for one in (path, path.parent):
         os.utime(one, (then, then))
     return path
-
-
-def lock_of(folder: Path, pid: int) -> Path:
-    lock = folder / ".lock"
-    lock.mkdir(parents=True)
-    holder = {"host": socket.gethostname(), "pid": pid}
-    (lock / "holder.json").write_text(json.dumps(holder))
-    return lock
 
 
 def run_in(runs: Path, name: str, state: str | None) -> Path:
@@ -67,7 +58,7 @@ def fixture_runs(tmp_path: Path) -> Path:
     run_in(runs, "gone", None)
     unfinished = run_in(runs, "unfinished", "interrupted")
     written(unfinished / HALF, 5)
-    lock_of(unfinished, NOBODY)
+    lock_left_by(GONE, unfinished)
     return runs
 
 

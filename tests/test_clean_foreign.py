@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from test_clean import DENSE, NOBODY, STAGE, lock_of, run_in, written
+from left_locks import GONE, lock_left_by
+from test_clean import DENSE, STAGE, run_in, written
 
 from harness.clean import main
 from harness.run_folder.checkpoints import STEP, Checkpoints
 from harness.system.atomic_files import CannotWrite
 from harness.system.deletion import CHECKPOINT, delete, opened, owned
-from harness.system.locks import bury_if_stale, is_stale
 
 RUN = Path("survey/ab/own")
 
@@ -56,7 +56,7 @@ def an_entry_of_a_cache_is_a_link(runs: Path, elsewhere: Path) -> None:
 
 
 def a_lock_is_a_link(runs: Path, elsewhere: Path) -> None:
-    lock_of(elsewhere, NOBODY)
+    lock_left_by(GONE, elsewhere)
     (runs / "survey").mkdir(parents=True)
     (runs / "survey" / ".lock").symlink_to(elsewhere / ".lock")
 
@@ -187,16 +187,6 @@ def test_checkpoints_behind_a_link_are_not_written_read_or_cleared(tmp_path: Pat
     assert files.newest(lambda kind, state: "") is None
     files.clear()
     assert contents(there.folder) == before
-
-
-@pytest.mark.parametrize("said", ["[]", '{"host": 1}', '{"host": "h", "pid": -1}', "{"])
-def test_a_lock_whose_holder_makes_no_sense_is_only_ever_too_old(tmp_path: Path, said: str) -> None:
-    lock = lock_of(tmp_path, NOBODY)
-    (lock / "holder.json").write_text(said)
-
-    assert not is_stale(lock)
-    bury_if_stale(lock)
-    assert lock.exists()
 
 
 def test_a_pipe_of_our_name_stops_nobody(tmp_path: Path) -> None:

@@ -124,8 +124,7 @@ class Recorder:
                 done, error = ranks.on_main(lambda: _sitting(watch))
                 if journal:
                     journal.stop_if_asked()
-        if ranks.is_main:
-            self._tell(how, watch, error)
+        ranks.on_main(lambda: self._tell(how, watch, error))
 
     def _stopwatch(self, how: Latency, batch: int) -> Stopwatch:
         train, device = self.context.workload.splits.train, self.context.ranks.device

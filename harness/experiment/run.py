@@ -1,6 +1,5 @@
 """A run's folder: what is written when, whether it is done already, and how it failed."""
 
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -33,7 +32,8 @@ from harness.run_folder.stage_keys import Shared
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import CannotWrite, make_writable
 from harness.system.deletion import ELSEWHERE, check_no_link
-from harness.system.locks import HEARTBEAT_S, STALE_S, Busy, locked
+from harness.system.errors import LeaseLost
+from harness.system.locks import HEARTBEAT_S, LEASE_S, Busy, locked
 from harness.system.redaction import redacted
 from harness.tracking.base import RunInfo, Tracking
 from harness.training.checkpointing import Journal
@@ -145,7 +145,7 @@ class Run:
     def _enter(self, stack: ExitStack, journal: Journal) -> None:
         """Waits for a lock of another host until it counts as stale: a run that is started again
         elsewhere cannot know that the process before is dead."""
-        deadline = time.monotonic() + STALE_S + HEARTBEAT_S
+        deadline = time.monotonic() + LEASE_S + HEARTBEAT_S
         while not journal.ranks.on_main(lambda: self._entered(stack, deadline)):
             journal.stop_if_asked()
             time.sleep(1.0)
@@ -157,7 +157,7 @@ class Run:
         try:
             stack.enter_context(locked(self.folder, wait=False))
         except Busy as busy:
-            if busy.host == socket.gethostname() or time.monotonic() > deadline:
+            if busy.is_alive or time.monotonic() > deadline:
                 raise
             return False
         return True
@@ -236,18 +236,22 @@ class Run:
     def _status(self, ranks: Ranks, files: Checkpoints) -> Iterator[bool]:
         again = ranks.on_main(lambda: self._start(files))
         try:
-            with ranks.told_of_loss(lambda why: self._file.set("failed", redacted(why))):
+            with ranks.told_of_loss(lambda why: self._told("failed", why)):
                 yield again
                 ranks.on_main(lambda: self._home.settle(ranks))
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
             found = ranks.explained(error)
-            # On a full disk the reason must not be hidden by a second failure to write.
-            with suppress(CannotWrite):
-                if ranks.is_main:
-                    self._file.set(state, reason=redacted(f"{type(found).__name__}: {found}"))
+            if ranks.is_main:
+                self._told(state, f"{type(found).__name__}: {found}")
             raise
         ranks.on_main(lambda: self._finish(files))
+
+    def _told(self, state: str, reason: str) -> None:
+        # On a full disk the reason must not be hidden by a second failure to write; and a folder
+        # that was lost is another process's.
+        with suppress(CannotWrite, LeaseLost):
+            self._file.set(state, reason=redacted(reason))
 
     def _start(self, files: Checkpoints) -> bool:
         """Whether an earlier start was cut off."""

@@ -12,6 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from harness.launch.compose import OPTIONAL
 from harness.system.atomic_files import CannotWrite
 from harness.system.errors import (
+    LeaseLost,
     NotFinite,
     RankLost,
     RanksDisagree,
@@ -25,7 +26,8 @@ from harness.system.redaction import redacted
 WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
 # Of all else rank 0 speaks for all.
 OF_ONE_RANK = (RankLost, WrongEnvironment)
-FAILURES = (Busy, CannotWrite, NotFinite, RankLost, RanksDisagree, WorkersFailed)  # exit status 1
+# Exit status 1.
+FAILURES = (Busy, CannotWrite, LeaseLost, NotFinite, RankLost, RanksDisagree, WorkersFailed)
 
 
 class PointFailed(HydraException):

@@ -16,6 +16,7 @@ from harness.run_folder.overview import LOG
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import write_whole
 from harness.system.deletion import ELSEWHERE, check_no_link
+from harness.system.errors import LeaseLost
 from harness.system.loaded_sources import watch
 from harness.system.locks import Busy
 from harness.system.redaction import redacted
@@ -75,7 +76,7 @@ def _failed(point: Point, error: Exception) -> Outcome:
         return Outcome("failed", "", reason, again=again)
     failed = Outcome("failed", str(folder), reason, again=again)
     # A folder that is another process's is not to be written into.
-    if isinstance(error, Busy) or not speaks():
+    if isinstance(error, (Busy, LeaseLost)) or not speaks():
         return failed
     log = folder / LOG
     with suppress(Exception):  # a full disk must not hide the reason

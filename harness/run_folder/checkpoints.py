@@ -14,6 +14,7 @@ import torch
 
 from harness.system.atomic_files import CannotWrite, write_whole
 from harness.system.deletion import CHECKPOINT_MAGIC, HALF_WRITTEN, Mark, delete, delete_file, owned
+from harness.system.leases import check_leases
 
 State = dict[str, Any]  # tensors, numbers, texts, and lists and dicts of them
 
@@ -108,7 +109,12 @@ class Checkpoints:
         return None
 
     def clear(self) -> None:
-        """Deletes all of them, and what a kill left of one; other files stay."""
+        """Deletes all of them, and what a kill left of one; other files stay.
+
+        Raises:
+            LeaseLost: this process has lost the folder.
+        """
+        check_leases(self.folder)
         with suppress(OSError):
             delete(self.folder.parent, self.folder, [NUMBERED, HALF_WRITTEN])
 

@@ -13,11 +13,10 @@ from harness.run_folder.curve_records import FILE
 from harness.run_folder.outcome import RESULTS
 from harness.run_folder.progress_file import Position
 from harness.system.atomic_files import read_object
-from harness.system.locks import is_stale
+from harness.system.locks import is_held
 
 HOME = ".sweep"  # below a sweep's folder: plans, what became of points, and the lock
 LOG = "error.log"  # below a run's folder
-LOCK = ".lock"  # of harness.system.locks.locked; whoever is at work holds it
 STATES = ("done", "running", "interrupted", "failed", "missing")
 DEEPEST = 3  # folders from that of all runs down to a run's
 SAMPLE = 50  # runs whose seconds say what one takes
@@ -74,7 +73,7 @@ def standing(folder: Path) -> Runs:
             f"{folder} holds no run and no plan of a sweep; give the folder of one, as runs/survey"
         )
     found = [of_folder(Path(path), text) for path, text in says.items()]
-    return Runs(found, any(is_at_work(home / HOME) for home in sweeps))
+    return Runs(found, any(is_held(home / HOME) for home in sweeps))
 
 
 def of_folder(folder: Path, says: str) -> Standing:
@@ -86,7 +85,7 @@ def of_folder(folder: Path, says: str) -> Standing:
         return Standing(says, str(folder), "failed", str(error))
     if state == "finished":
         state = "done" if _is_whole(folder) else "missing"
-    elif state == "running" and not is_at_work(folder):
+    elif state == "running" and not is_held(folder):
         state = "interrupted"
     reason = status.get("reason", "") if state in ("failed", "interrupted") else ""
     log = folder / LOG
@@ -98,12 +97,6 @@ def of_folder(folder: Path, says: str) -> Standing:
         str(log) if reason and log.exists() else "",
         progress_file.read(folder) if state == "running" else None,
     )
-
-
-def is_at_work(folder: Path) -> bool:
-    """Whether a living process holds the folder's lock."""
-    lock = folder / LOCK
-    return lock.is_dir() and not is_stale(lock)
 
 
 def plan_files(sweep: Path) -> list[Path]:

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 
 from harness.system.deletion import SUFFIX
+from harness.system.errors import LeaseLost
+from harness.system.leases import check_leases
 
 FILE = "progress.json"
 SECONDS_BETWEEN = 1.0
@@ -101,7 +103,8 @@ class PositionFile:
         """done: the run is, and has its records; else the last position stays."""
         if not done:
             return self._write()
-        with suppress(OSError):
+        with suppress(OSError, LeaseLost):
+            check_leases(self._file)
             self._file.unlink(missing_ok=True)
 
     def _write(self) -> None:
@@ -110,6 +113,7 @@ class PositionFile:
         self._written_at = self._clock()
         # Not forced to the disk: after a crash of the machine nobody needs it.
         temporary = self._file.with_name(f".{FILE}.{os.getpid():08x}{SUFFIX}")
-        with suppress(OSError):
+        with suppress(OSError, LeaseLost):
+            check_leases(self._file)
             temporary.write_text(json.dumps(asdict(self._now)) + "\n")
             temporary.replace(self._file)

@@ -1,17 +1,23 @@
 """status.json: what a run is doing, and how it ended."""
 
+import hashlib
 import os
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from harness.system.atomic_files import read_object, write_json
-from harness.system.checksums import damage, sums
 from harness.system.git import commit
 from harness.system.loaded_sources import unnamed
-from harness.system.locks import alive
+from harness.system.processes import alive
+
+# timings.jsonl, logs and what a tracker wrote may still grow; status.json holds the sums.
+SUMMED = (
+    "records.jsonl", "sensitivity.jsonl", "model.safetensors", "masks.safetensors",
+    "config.yaml", "identity.json", "environment.json",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -69,3 +75,27 @@ def lives(status: dict[str, Any]) -> bool:
     """Whether the process that wrote it may still be at work: on another host nobody can tell."""
     host, pid = status.get("host"), status.get("pid")
     return host != socket.gethostname() or (type(pid) is int and alive(pid))
+
+
+def sums(folder: Path) -> dict[str, str]:
+    """Name -> SHA-256 in hex, of those of SUMMED that lie in the folder."""
+    return {name: sha256(folder / name) for name in SUMMED if (folder / name).exists()}
+
+
+def sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
+
+
+def damage(folder: Path, written: Mapping[str, object], names: Iterable[str]) -> str:
+    """Says which of these files is not as it was written; "" if all are.
+
+    written: their sums, as status.json holds them.
+    """
+    for name in names:
+        file = folder / name
+        if not file.exists():
+            return f"{file} is missing"
+        if sha256(file) != written.get(name):
+            return f"{file} is damaged: its SHA-256 is not the one in status.json"
+    return ""

@@ -5,14 +5,22 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from uuid import uuid4
 
 from harness.system.deletion import SUFFIX
+from harness.system.leases import check_leases
 
 
 class CannotWrite(RuntimeError):
     """A file could not be written: the disk is full, read-only or gone."""
+
+    @classmethod
+    def of(cls, path: Path, error: OSError) -> Self:
+        return cls(
+            f"cannot write {path} ({error.strerror}); make room or choose another folder with "
+            "runs=PATH, then the same command goes on"
+        )
 
 
 @contextmanager
@@ -20,14 +28,13 @@ def writing(path: Path) -> Iterator[None]:
     """
     Raises:
         CannotWrite: for an OSError inside; it names the file and the system's reason.
+        LeaseLost: this process has lost the folder that it lies in; nothing is done inside.
     """
+    check_leases(path)
     try:
         yield
     except OSError as error:
-        raise CannotWrite(
-            f"cannot write {path} ({error.strerror}); make room or choose another folder with "
-            "runs=PATH, then the same command goes on"
-        ) from error
+        raise CannotWrite.of(path, error) from error
 
 
 def write_whole(path: Path, content: bytes | str) -> None:
@@ -35,6 +42,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
     Raises:
         CannotWrite: the disk is full, read-only or gone; the old content is as it was.
+        LeaseLost: this process has lost the folder; the content is whoever's has it now.
     """
     temporary = temporary_name(path)
     data = content.encode() if isinstance(content, str) else content
@@ -44,6 +52,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            check_leases(path)  # to write much takes its time
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -41,7 +41,6 @@ CHECKPOINT = Mark(r"\d{6}-.*\.(stage|step)", CHECKPOINT_MAGIC)
 STAGE = Mark(r"state\.stage", CHECKPOINT_MAGIC)
 # Behind the length of its header, eight bytes, a safetensors file has its metadata.
 DENSE = Mark(r"epoch-\d{5}(-step-\d{6})?\.safetensors", rb'.{8}\{"__metadata__":\{"sha256, note"')
-HOLDER = Mark(r"holder\.json", rb"\{")
 
 
 @dataclass(frozen=True)

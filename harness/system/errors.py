@@ -1,6 +1,10 @@
 """Errors that a command tells in one line, apart from wrong input; no torch."""
 
 
+class LeaseLost(RuntimeError):
+    """This process has lost a folder that it was about to write into."""
+
+
 class NotFinite(RuntimeError):
     """Training produced NaN or infinity."""
 

@@ -1,79 +1,108 @@
-"""A lock that also works on network file systems: a folder that one process makes."""
+"""A lock that also works on network file systems: a folder that one process makes.
+
+Because mkdir is atomic there, where flock may not be, and where filelock's lease, which takes over
+by exchanging two names, never takes over at all. Nobody's clock counts: hosts and file servers need
+not agree on the time.
+"""
 
 import os
-import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
-from harness.system.atomic_files import CannotWrite, read_json, write_json
+from harness.system.atomic_files import CannotWrite, write_json
 from harness.system.deletion import HALF_WRITTEN, Mark, delete, is_real_folder
+from harness.system.leases import HOLDER, LOCK, Lease, checked, holder_of, lease_on
 
 HEARTBEAT_S = 5.0
-STALE_S = 60.0
+LEASE_S = 60.0
+POLL_S = 0.1
 # All that a lock holds; also a name that its writer was killed over.
 OF_LOCK = (Mark(r"holder\.json"), HALF_WRITTEN)
-
-
-# Locks of this process: after a restart of its container another one had the same id.
-_held: set[Path] = set()
+# Tokens of the locks that this process has: before a restart of its container another process may
+# have had the same number.
+_mine: set[str] = set()
 
 
 class Busy(RuntimeError):
-    """Another living process, on `host`, holds the lock."""
+    """Another process holds the lock. is_alive: it was seen; one on another host may be dead."""
 
-    def __init__(self, message: str, host: str = ""):
-        super().__init__(message, host)
-        self.host = host
+    def __init__(self, message: str, is_alive: bool = True):
+        super().__init__(message, is_alive)
+        self.is_alive = is_alive
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
 @contextmanager
-def locked(folder: Path, wait: bool = True) -> Iterator[None]:
-    """Holds folder/.lock, a directory, because mkdir is atomic on NFS where flock may not be.
+def locked(folder: Path, wait: bool = True) -> Iterator[Lease]:
+    """Holds folder/.lock: who has it stands there, and is renewed every HEARTBEAT_S seconds.
 
-    The holder's host and pid lie in it and its time is renewed every HEARTBEAT_S seconds; a lock
-    whose holder is dead on this host, or silent for STALE_S seconds, is taken over.
+    A lock is taken over when its process is seen to be gone from this machine. One of another
+    host, or without a name, is taken over when it was not renewed for LEASE_S seconds while this
+    process looked. A process of this machine that is suspended keeps its lock. Whoever writes into
+    the folder meets `check_leases`, so a holder that has lost it stops there.
 
     Raises:
-        Busy: wait is False and a living process holds the lock.
+        Busy: wait is False and the lock is held.
+        CannotWrite: it cannot be made; nothing of it stays.
+        FileNotFoundError: there is no such folder.
     """
-    lock = folder / ".lock"
-    while not _acquired(lock):
+    while (lease := _acquired(folder)) is None:
         if not wait:
-            host, pid = holder(lock) or ("?", "?")
-            who = f"process {pid} on {host}"
-            raise Busy(f"{folder} is in use by {who}; wait for it or stop it first", host)
-        time.sleep(0.1)
-    _held.add(lock.absolute())
-    stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(lock, stop), daemon=True)
-    beat.start()
+            raise _busy(folder)
+        time.sleep(POLL_S)
     try:
-        yield
+        with _renewed(lease), checked(lease):
+            yield lease
     finally:
-        stop.set()
-        beat.join()
-        _held.discard(lock.absolute())
-        _release(lock)
+        # Where that fails, the next one finds a lock of nobody's.
+        with suppress(OSError):
+            if lease.is_held:
+                _remove(lease.folder / LOCK)
+        _mine.discard(lease.token)
 
 
-def _acquired(lock: Path) -> bool:
-    bury_if_stale(lock)
-    try:
-        lock.mkdir()
-    except FileExistsError:
+def is_held(folder: Path) -> bool:
+    """Whether somebody may be at work in the folder, by all that this process has seen of its
+    lock."""
+    lock = folder / LOCK
+    return lock.exists() and not is_stale(lock)
+
+
+def is_stale(lock: Path) -> bool:
+    """Whether nobody holds a lock any more: its process is gone from this machine; or, where nobody
+    could see it here, it was not renewed for LEASE_S seconds before the eyes of this process.
+
+    So one look never takes another host's lock for a dead one's. False without a lock. A link is
+    no lock of ours.
+    """
+    if not is_real_folder(lock):
         return False
-    try:
-        write_json(lock / "holder.json", {"host": socket.gethostname(), "pid": os.getpid()})
-    except CannotWrite:
-        _release(lock)
-        raise
-    return True
+    holder = holder_of(lock)
+    if holder and holder.process.is_near:
+        self = holder.process.pid == os.getpid()
+        return not holder.process.is_alive or (self and holder.token not in _mine)
+    return _unchanged_s(lock) >= LEASE_S
+
+
+def is_out_of_sight(lock: Path) -> bool:
+    """Whether only watching it can tell if a lock's holder is dead."""
+    holder = holder_of(lock)
+    return is_real_folder(lock) and not (holder and holder.process.is_near)
+
+
+def watch(locks: Iterable[Path]) -> None:
+    """Looks at those of the locks that are out of sight until each was renewed, has gone or is
+    stale, which takes LEASE_S seconds."""
+    left = {lock: _facts(lock) for lock in locks if is_out_of_sight(lock)}
+    while left := {k: seen for k, seen in left.items() if not is_stale(k) and _facts(k) == seen}:
+        time.sleep(POLL_S)
 
 
 def bury_if_stale(lock: Path) -> None:
@@ -85,66 +114,110 @@ def bury_if_stale(lock: Path) -> None:
     try:
         turn.mkdir()
     except FileExistsError:
-        with suppress(OSError):
-            if _age(turn) > STALE_S:
+        if _unchanged_s(turn) >= LEASE_S:
+            with suppress(OSError):
                 turn.rmdir()
         return
     try:
         if is_stale(lock):
-            _release(lock)
+            _remove(lock)
     finally:
         turn.rmdir()
 
 
-def is_stale(lock: Path) -> bool:
-    """Whether a lock's holder is dead on this host, or silent for too long; False without one.
+@dataclass(frozen=True)
+class _Seen:
+    facts: tuple[int, ...]
+    at_s: float  # of this process's monotonic clock
+    unchanged_s: float
 
-    A link is no lock of ours.
+
+_seen: dict[Path, _Seen] = {}
+
+
+def _unchanged_s(lock: Path) -> float:
+    """For how long nothing of a lock has changed before the eyes of this process.
+
+    Between two looks half a lease passes at most, however long it was: a pause of this process or
+    of the file server says nothing about the holder.
     """
+    now, facts, before = time.monotonic(), _facts(lock), _seen.get(lock)
+    if before is None or before.facts != facts:
+        unchanged_s = 0.0
+    else:
+        unchanged_s = before.unchanged_s + min(now - before.at_s, LEASE_S / 2)
+    _seen[lock] = _Seen(facts, now, unchanged_s)
+    return unchanged_s
+
+
+def _facts(lock: Path) -> tuple[int, ...]:
+    """What every renewal changes. NFS asks its server about what is opened; of what is only looked
+    at it may say for a minute what it knew."""
+    for path in (lock / HOLDER, lock):
+        with suppress(OSError):
+            file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+            try:
+                found = os.fstat(file)
+            finally:
+                os.close(file)
+            return found.st_ino, found.st_mtime_ns, found.st_ctime_ns
+    return ()
+
+
+def _acquired(folder: Path) -> Lease | None:
+    lock = folder / LOCK
     try:
-        age = _age(lock)
-    except FileNotFoundError:
-        return False
-    if not is_real_folder(lock):
-        return False
-    host, pid = holder(lock) or ("", 0)
-    if host == socket.gethostname():
-        mine = pid == os.getpid()
-        if not alive(pid) or (mine and lock.absolute() not in _held):
-            return True
-    return age > STALE_S
-
-
-def holder(lock: Path) -> tuple[str, int] | None:
-    """Host and process id of who holds a lock; None where it does not say so."""
-    with suppress(ValueError, OSError):
-        said = read_json(lock / "holder.json")
-        if isinstance(said, dict):
-            host, pid = said.get("host"), said.get("pid")
-            if isinstance(host, str) and type(pid) is int and 0 < pid < 2**31:
-                return host, pid
-    return None
-
-
-def _age(folder: Path) -> float:
-    return time.time() - folder.lstat().st_mtime
-
-
-def alive(pid: int) -> bool:
+        bury_if_stale(lock)
+        lock.mkdir()
+    except FileExistsError:
+        return None
+    except FileNotFoundError:  # the folder has gone
+        raise
+    except OSError as error:
+        raise CannotWrite.of(lock, error) from error
+    lease, holder = lease_on(folder, uuid4().hex)
+    _mine.add(lease.token)
     try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+        write_json(lock / HOLDER, holder.json)
+    except BaseException:
+        with suppress(OSError):
+            _remove(lock)
+        _mine.discard(lease.token)
+        raise
+    return lease
 
 
-def _beat(lock: Path, stop: threading.Event) -> None:
+def _busy(folder: Path) -> Busy:
+    holder = holder_of(folder / LOCK)
+    if holder is None or not holder.process.is_near:
+        who, out = holder or "process ? on ?", "wait for it or stop it first"
+        return Busy(f"{folder} is in use by {who}; {out}", is_alive=False)
+    if not holder.process.is_suspended:
+        return Busy(f"{folder} is in use by {holder}; wait for it or stop it first")
+    return Busy(
+        f"{folder} is in use by {holder}, which is suspended; let it go on (kill -CONT "
+        f"{holder.process.pid}) or stop it first"
+    )
+
+
+@contextmanager
+def _renewed(lease: Lease) -> Iterator[None]:
+    stop = threading.Event()
+    beat = threading.Thread(target=_beat, args=(lease, stop), daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        beat.join()
+
+
+def _beat(lease: Lease, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_S):
         with suppress(OSError):
-            os.utime(lock)
+            if lease.is_held:  # never another's, which would not die then
+                os.utime(lease.folder / LOCK / HOLDER)
 
 
-def _release(lock: Path) -> None:
+def _remove(lock: Path) -> None:
     delete(lock.parent, lock, OF_LOCK)

@@ -4,6 +4,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from harness.system.leases import check_leases
+
 
 @dataclass
 class Sent:
@@ -32,6 +34,7 @@ class Sent:
 
     def add(self, key: str, step: int) -> None:
         self.keys.add(key)
+        check_leases(self.path)
         with self.path.open("a") as file:
             file.write(f"{step} {key}\n")
 

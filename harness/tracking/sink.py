@@ -3,9 +3,10 @@
 from typing import TYPE_CHECKING, Any
 
 from harness.run_folder.records import Record
+from harness.system.leases import check_leases
 from harness.tracking.artifacts import Leaving
 from harness.tracking.base import RunInfo
-from harness.tracking.first import is_first
+from harness.tracking.first import SHARED, is_first
 from harness.tracking.histograms import Counts, densities, live_weights
 from harness.tracking.outage import Attempts
 from harness.tracking.rows import (
@@ -73,6 +74,8 @@ class RunSink:
     def _send(self, one: Record | Epoch) -> None:
         if key(one) in self._sent or (one.level == 0 and not self._brings_dense()):
             return
+        check_leases(self._sent.path)
+        check_leases(self._info.sweep / SHARED / self._run.id / "online")  # one process at a time
         step, values = self._row(one)
         self._run.log(values, step=step, commit=True)
         self._sent.add(key(one), step)

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 
 import yaml
 
-from harness.system.locks import is_stale
+from harness.system.locks import is_held
 from harness.system.redaction import refers, restored
 from harness.tracking.service import check_environment
 
@@ -56,8 +56,7 @@ def kept(runs: Path) -> list[Kept]:
 
 def at_work(folder: Path) -> bool:
     """Whether the run that this folder belongs to (RUN/wandb/offline-run-...) is going on."""
-    lock = folder.parent.parent / ".lock"
-    return lock.exists() and not is_stale(lock)
+    return is_held(folder.parent.parent)
 
 
 def _begun(file: Path) -> tuple[str, int]:

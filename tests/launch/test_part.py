@@ -1,10 +1,10 @@
 """A part of a plan: which points, in which order, and what others have in hand."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from left_locks import GONE, lock_left_by
 
 from harness.launch.run_spec import Point
 from harness.launch.sweeps import array_task
@@ -102,9 +102,7 @@ def test_a_lock_that_a_dead_process_left_behind_holds_nobody_up(
     tmp_path: Path, tried: list[str]
 ) -> None:
     plan = plan_of(tmp_path, "ab")
-    lock = tmp_path / "a" / ".lock"
-    lock.mkdir(parents=True)
-    os.utime(lock, (0, 0))
+    lock_left_by(GONE, tmp_path / "a")
     assert array_task.carry_out(plan, "0/1") == 0
     assert tried == ["run a", "run b"]
 

@@ -14,8 +14,7 @@ from harness.experiment.run import Run
 from harness.run_folder.export import MASKS, MODEL, deliver
 from harness.run_folder.followers import Watchers
 from harness.run_folder.outcome import RESULTS, finished
-from harness.run_folder.status_file import Status
-from harness.system.checksums import SUMMED
+from harness.run_folder.status_file import SUMMED, Status
 from harness.training.loop import Loop
 
 FILES = [name for name in SUMMED if name != "sensitivity.jsonl"]

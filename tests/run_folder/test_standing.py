@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from left_locks import ELSEWHERE, Clock, lock_left_by, renew
 from planned_runs import finish, plan_in
 
 from harness import sweep as command
@@ -59,17 +60,20 @@ def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path: Path) -> No
     ]
 
 
-def test_a_run_of_another_host_is_at_work_while_its_lock_is_renewed(tmp_path: Path) -> None:
+def test_a_run_of_another_host_is_at_work_unless_its_lock_was_seen_to_be_silent_for_a_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (point,) = plan_in(tmp_path, "seed=0").points
     finish(point, "running")
-    status, lock = Path(point.folder) / "status.json", Path(point.folder) / ".lock"
-    for file in (status, lock / "holder.json"):
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(json.dumps({"state": "running", "host": "n2", "pid": os.getpid()}))
-
-    assert _state(point) == "running"
-    os.utime(lock, (0, 0))
-    assert _state(point) == "interrupted"
+    clock, lock = Clock(monkeypatch), lock_left_by(ELSEWHERE, Path(point.folder))
+    for number in range(3):
+        renew(lock, number)  # however old that is by a clock
+        assert _state(point) == "running"
+        clock.now += 59
+    for _ in range(2):
+        clock.now += 30
+        said = _state(point)
+    assert said == "interrupted"
 
 
 def test_a_run_is_done_whatever_rerun_says_of_doing_it_again(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """W&B fails, is gone, is slow or has no room: the training goes on, and one line says so."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +8,12 @@ import pytest
 import wandb
 import wandb_log
 from command import TINY, harness
-from tracking_fakes import FakeRun, fail, info, track
+from tracking_fakes import FakeRun, fail, info, record, track
 from wandb_stub import Stub
 
 from harness.system.locks import locked
+from harness.tracking.artifacts import Leaving
+from harness.tracking.sink import RunSink
 from harness.tracking.wandb import Wandb, run_id
 
 pytest_plugins = ["wandb_fixtures"]
@@ -169,6 +172,23 @@ def test_wandb_run_whose_id_is_online_elsewhere_goes_on_offline_and_says_so(
     assert not stub.runs
     (log,) = wandb_log.logs(tmp_path)
     assert len(log.history) == 5
+
+
+@pytest.mark.parametrize("lost", [f".tracking/{FakeRun.id}", "."], ids=["id", "folder"])
+def test_a_run_that_has_lost_its_id_or_its_folder_sends_nothing_more_and_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str
+) -> None:
+    run, me = FakeRun(tmp_path), info(tmp_path)
+    sink = RunSink(run, me, Leaving((), False))  # type: ignore[arg-type]
+    home = (me.sweep if lost != "." else me.folder) / lost
+    home.mkdir(parents=True, exist_ok=True)
+    with locked(home):
+        shutil.rmtree(home / ".lock")
+        sink.log(record(1, "pruned"))
+        sink.epoch(1, 1, 0.5, 0.5)
+    assert run.rows == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"{home} is not this process's any more: its lock was removed" in line
 
 
 def test_wandb_offline_runs_of_an_id_need_no_lock(

@@ -8,7 +8,8 @@ from itertools import takewhile
 from pathlib import Path
 
 from harness.launch.backends.local_ranks import count_of
-from harness.system.locks import Busy, locked
+from harness.system.leases import LOCK
+from harness.system.locks import Busy, locked, watch
 from harness.system.names import check_name
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -53,16 +54,23 @@ class Devices:
         if not self.names or _taken:
             return
         home = home or Path(tempfile.gettempdir()) / f"pruning-harness-devices-{os.getuid()}"
+        if not self._took_one(home):
+            watch(home.glob(f"*/{LOCK}"))  # of those before the machine's last start
+            if not self._took_one(home):
+                raise Busy(
+                    f"all {self.places} places on devices {', '.join(self.names)} are taken; wait "
+                    "for the runs there, raise launch.per_device, or name other devices in "
+                    "launch.devices"
+                )
+
+    def _took_one(self, home: Path) -> bool:
         for place in range(self.per_device):
             for name in self.names:
                 if _hold([home / f"{_file_of(device)}-{place}" for device in name.split(",")]):
                     _taken.append(name)
                     os.environ[VISIBLE] = name
-                    return
-        raise Busy(
-            f"all {self.places} places on devices {', '.join(self.names)} are taken; wait for the "
-            "runs there, raise launch.per_device, or name other devices in launch.devices"
-        )
+                    return True
+        return False
 
 
 def devices_of(config: dict[str, object]) -> Devices:

@@ -10,7 +10,7 @@ from harness.launch.digests.data import readable
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import Planned
 from harness.launch.sweeps.sweep import Ended, end, first_of_each_dense, told
-from harness.system.locks import is_stale
+from harness.system.locks import is_held
 
 POLL_S = 1.0
 
@@ -61,8 +61,7 @@ def _ends(points: Sequence[Planned]) -> Iterator[Ended]:
 
 
 def _is_taken(point: Planned) -> bool:
-    lock = Path(point.folder) / ".lock"
-    return lock.exists() and not is_stale(lock)
+    return is_held(Path(point.folder))
 
 
 def _slice(part: str) -> slice:

@@ -16,7 +16,8 @@ from harness.run_folder.overview import HOME
 from harness.run_folder.progress_file import spoken
 from harness.system.atomic_files import CannotWrite, make_writable, read_json, write_json
 from harness.system.deletion import ELSEWHERE, check_no_link
-from harness.system.locks import Busy, locked
+from harness.system.leases import LOCK
+from harness.system.locks import LEASE_S, Busy, is_out_of_sight, locked, watch
 from harness.system.names import visible
 
 Ended = tuple[Planned, Outcome]
@@ -122,11 +123,14 @@ def alone(plan: Plan) -> Iterator[None]:
     home = plan.folder / HOME
     check_no_link(home, ELSEWHERE)
     make_writable(home)
+    if is_out_of_sight(home / LOCK):
+        print(f"{home} is locked by another host: watching it, {LEASE_S:g} s at most", flush=True)
+        watch([home / LOCK])
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(home, wait=False))
         except Busy as busy:
-            raise Busy(f"another sweep is at work: {busy}", busy.host) from busy
+            raise Busy(f"another sweep is at work: {busy}", busy.is_alive) from busy
         _claim(home / "sweep.json", plan)
         yield
 

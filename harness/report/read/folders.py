@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from harness.system.checksums import damage
+from harness.run_folder.status_file import damage
 
 Facts = dict[str, Any]
 

@@ -29,10 +29,22 @@ from harness.system.deletion import (
     opened,
     owned,
 )
-from harness.system.locks import OF_LOCK, STALE_S, bury_if_stale, holder, is_stale, locked
+from harness.system.leases import LOCK, holder_of
+from harness.system.locks import (
+    OF_LOCK,
+    Busy,
+    bury_if_stale,
+    is_held,
+    is_out_of_sight,
+    is_stale,
+    locked,
+)
 
 UNFINISHED = "unfinished"  # checkpoints that a run goes on from
-LOCK, CHECKPOINTS = ".lock", "checkpoints"
+CHECKPOINTS = "checkpoints"
+# Seconds for which a half-written file may belong to somebody who takes no lock; so many that
+# clocks of hosts and file servers may differ.
+PATIENCE_S = 3600.0
 HASH = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{22}")  # two levels above each entry lies its cache
 CACHES = {"dense": (".dense", DENSE), "stages": (".stages", STAGE)}
 
@@ -71,6 +83,12 @@ def entries(runs: Path) -> Iterator[Entry]:
             yield from _entry(kind, runs, here.parent, [(here, CHECKPOINT)])
 
 
+def locks_out_of_sight(runs: Path) -> list[Path]:
+    """Those of which only watching can tell whether their holders are dead."""
+    every = (Path(folder) / LOCK for folder, below, _ in os.walk(runs) if LOCK in below)
+    return [lock for lock in every if is_out_of_sight(lock)]
+
+
 def free(entry: Entry) -> None:
     """Removes it, unless a living process works in its home.
 
@@ -80,7 +98,10 @@ def free(entry: Entry) -> None:
     """
     with opened(entry.runs, entry.home):
         if entry.kind == "locks":
-            return bury_if_stale(entry.path)
+            bury_if_stale(entry.path)
+            if is_held(entry.home):
+                raise Busy(f"{entry.home} is in use again")
+            return
         if entry.kind == "leftovers":
             return delete_file(entry.runs, entry.path, [HALF_WRITTEN])
         with locked(entry.home, wait=False):
@@ -121,7 +142,7 @@ def _entry(
 
 
 def _dead_lock(runs: Path, lock: Path) -> Iterator[Entry]:
-    if is_real_folder(lock) and holder(lock) and is_stale(lock):
+    if holder_of(lock) and is_stale(lock):
         size = sum(one.size for one in owned(runs, lock, OF_LOCK))
         yield Entry("locks", runs, lock, lock.parent, size, lock.stat().st_mtime)
 
@@ -131,10 +152,9 @@ def _leftover(runs: Path, file: Path) -> Iterator[Entry]:
         return
     folder = file.parent
     home = folder.parent if folder.name == CHECKPOINTS else folder
-    lock = home / LOCK
     facts = file.stat()
-    # Where nobody works nothing is being written; a moment's patience for who takes no lock.
-    if time.time() - facts.st_mtime > STALE_S and (not lock.exists() or is_stale(lock)):
+    # Where nobody works nothing is being written.
+    if time.time() - facts.st_mtime > PATIENCE_S and not is_held(home):
         yield Entry("leftovers", runs, file, home, facts.st_size, facts.st_mtime)
 
 
