@@ -25,8 +25,6 @@ NETWORK = "network"
 OF_TORCH = frozenset(vars(nn.Module()))  # mode, hooks, and what is registered
 # What nn.RNNBase sets from its parameters at each forward pass.
 OF_RNN = frozenset(("_flat_weights", "_flat_weight_refs"))
-# State and groups, which its state_dict holds, hooks, and what torch notes for itself.
-OF_OPTIMIZER = frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
 # Hooks of modules, parameters and optimizers. What they keep counts, not that they are there.
 HOOKS = (
     *("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks"),
@@ -38,6 +36,13 @@ ORIGINALS = ("_orig", "_g", "_v")
 PYTHONS = ("builtins", "itertools", "_csv")  # iterators written in C
 DEEPEST = 20  # objects within objects
 FEW = 64  # items that are looked at one by one
+
+
+@cache
+def _of_optimizer() -> frozenset[str]:
+    """State and groups, which its state_dict holds, hooks, and what torch notes for itself."""
+    # Here, not above: torch imports its compiler, for seconds, when the first optimizer is made.
+    return frozenset(vars(torch.optim.SGD([torch.zeros(1)])))
 
 
 class Unknown:
@@ -227,7 +232,7 @@ def _members(owner: object) -> dict[str, Any]:
     registered = owner._parameters if isinstance(owner, nn.Module) else {}
     hidden = OF_TORCH if isinstance(owner, nn.Module) else frozenset[str]()
     hidden |= OF_RNN if isinstance(owner, nn.RNNBase) else frozenset()
-    hidden |= OF_OPTIMIZER if isinstance(owner, Optimizer) else frozenset()
+    hidden |= _of_optimizer() if isinstance(owner, Optimizer) else frozenset()
     return {
         key: value
         for key, value in found.items()

@@ -38,8 +38,8 @@ def units_of(structure: Structure, model: nn.Module, sample: Tensor, graph: Grap
     known = known_to(structure, model)
     # A structure of whole units never removes an output, whatever the kind of its layer.
     spared = graph.outputs if graph and structure.granularity == "unit" else ()
+    units = structure.units(model, sample)  # refuses a network that has none
     tell_uncovered(model, {*known, *spared})
-    units = structure.units(model, sample)
     if graph is not None:
         units = in_use(units, known, model, sample, graph)
     if not units:

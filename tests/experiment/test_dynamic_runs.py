@@ -163,7 +163,7 @@ def test_masks_only_grow_in_runs_whose_parts_say_so(tmp_path: Path) -> None:
         (("dynamics=soft", "schedule=geometric", "rescore_trained=true"), True),
         (("when=steps", "schedule=ac_dc", "steps.every=2", "steps.end=4"), True),
     ):
-        store = levels_of(tmp_path, experiment(*overrides)).store
+        store = levels_of(tmp_path, experiment(*overrides)).state.masks
         if grows:
             store.replace(dict(store.masks))
         else:

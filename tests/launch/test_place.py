@@ -258,3 +258,10 @@ def test_a_note_that_cannot_be_written_does_not_hold_up_the_end(
     monkeypatch.setenv("HARNESS_STOPPED", str(tmp_path / "no" / "folder"))
     Stopped(signal.SIGTERM).note()
     assert capfd.readouterr().err.startswith("harness: cannot write HARNESS_STOPPED: [Errno 2]")
+
+
+def test_importing_the_harness_imports_no_compiler() -> None:
+    """torch._dynamo takes seconds, which every command would wait for."""
+    code = "import sys, harness.launch.execute; print('torch._dynamo' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

@@ -21,7 +21,9 @@ from harness.system.locks import is_held, is_stale, locked, watch
 from harness.system.processes import this_process
 
 
-@pytest.mark.parametrize("written_at", [0, time.time() - 600, time.time() + 600])
+@pytest.mark.parametrize(
+    "written_at", [0, time.time() - 600, time.time() + 600], ids=["never", "slow", "fast"]
+)
 def test_a_lock_of_another_host_is_watched_for_a_lease_and_then_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_at: float
 ) -> None:
