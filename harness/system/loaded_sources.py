@@ -19,6 +19,8 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
 
+import harness
+
 Record = dict[str, str]  # file, SHA-256 of its content
 
 _loaded: dict[str, bytes] = {}  # by module
@@ -163,7 +165,7 @@ def _sha256(content: bytes) -> str:
 
 @cache
 def _home() -> Path:
-    return Path(__file__).parent
+    return Path(str(harness.__file__)).parent  # wherever this module lies in it
 
 
 @cache

@@ -1,13 +1,15 @@
 """What is loaded by a name that was computed decides too, though no digest can name it before."""
 
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from command import TINY, only_run, records_of, run_main
+from command import TINY, harness, only_run, records_of, run_main
 
+import harness as package
 from harness.launch.digests.code import code_of
 from harness.system import loaded_sources
 
@@ -93,6 +95,12 @@ def test_what_own_parts_add_to_the_search_path_leaves_the_digest_as_it_was_plann
     assert str(tmp_path / "lib" / "own_hidden.py") in loaded_sources.unnamed()
 
 
+def test_of_a_run_whose_parts_are_ours_nothing_is_recorded_as_unnamed(tmp_path: Path) -> None:
+    assert harness(*TINY, f"runs={tmp_path}").returncode == 0
+    status = json.loads((only_run(tmp_path) / "status.json").read_text())
+    assert status["state"] == "finished" and status["unnamed"] == {}
+
+
 def test_a_record_stands_as_long_as_its_files_are_those_that_would_be_loaded(late: Path) -> None:
     __import__("own_late")
     record = loaded_sources.unnamed()
@@ -103,3 +111,20 @@ def test_a_record_stands_as_long_as_its_files_are_those_that_would_be_loaded(lat
     assert not loaded_sources.stands(record) and not loaded_sources.admitted(record)
     late.unlink()
     assert not loaded_sources.stands(record) and not loaded_sources.stands(None)
+
+
+def test_an_installed_harness_is_no_library_in_any_of_its_folders(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    installed = tmp_path / "site-packages"
+    monkeypatch.setattr(package, "__file__", str(installed / "harness" / "__init__.py"))
+    caches = (loaded_sources._home, loaded_sources.is_library)
+    for cached in caches:
+        cached.cache_clear()
+    try:
+        for module in ("api", "training/loop", "structure/shared/rows"):
+            assert not loaded_sources.is_library(str(installed / "harness" / f"{module}.py"))
+        assert loaded_sources.is_library(str(installed / "numpy" / "random.py"))
+    finally:
+        for cached in caches:
+            cached.cache_clear()
