@@ -13,6 +13,7 @@ from harness.model_state.contents import PLAIN
 from harness.model_state.fingerprints import fingerprint
 
 DEEPEST = 4  # values within values
+FEW = 64  # items that are told one by one
 DEVICE = ("cuda", "cpu", "mps")  # each rank has its own
 
 
@@ -39,7 +40,23 @@ def canonical(value: object, depth: int = 0) -> str | None:
     return _container(value, depth) if depth < DEEPEST else None
 
 
+def _is_plain(value: Any) -> bool:
+    """Whether its repr says all that it holds, in one order: no sets, no objects.
+
+    >>> _is_plain({"a": (1, 2.0)}), _is_plain([{1}])
+    (True, False)
+    """
+    kind = type(value)
+    if kind is dict:
+        return all(map(_is_plain, value)) and all(map(_is_plain, value.values()))
+    return kind in PLAIN or (kind in (list, tuple) and all(map(_is_plain, value)))
+
+
 def _container(value: Any, depth: int) -> str | None:
+    if isinstance(value, list | tuple | dict) and len(value) > FEW and _is_plain(value):
+        # A vocabulary has 50,000 words, and this is asked around every call of a part.
+        digest = sha256(repr(value).encode(errors="backslashreplace")).hexdigest()
+        return f"{type(value).__name__} of {len(value)}, {digest}"
     if isinstance(value, partial):
         return f"partial {_items([value.func, value.args, value.keywords], depth)}"
     if isinstance(value, list | tuple | set | frozenset | dict):
