@@ -1,7 +1,6 @@
 """A run's folder: what is written when, whether it is done already, and how it failed."""
 
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -30,13 +29,12 @@ from harness.run_folder.progress_file import PositionFile
 from harness.run_folder.records import Identity, Record
 from harness.run_folder.stage_keys import Shared
 from harness.run_folder.status_file import Status
-from harness.system.atomic_files import CannotWrite, make_writable
-from harness.system.deletion import ELSEWHERE, check_no_link
+from harness.system.atomic_files import CannotWrite
 from harness.system.errors import LeaseLost
-from harness.system.locks import HEARTBEAT_S, LEASE_S, Busy, locked
 from harness.system.redaction import redacted
 from harness.tracking.base import RunInfo, Tracking
 from harness.training.checkpointing import Journal
+from harness.training.folder_lock import alone_in
 
 Entered = tuple[RunContext, RunState, Checkpoints]
 
@@ -118,7 +116,7 @@ class Run:
         with Stop(ranks) as stop, ExitStack() as stack:
             journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
             context, state = prepare(experiment, ranks, self.dense, journal, self.shared)
-            self._enter(stack, journal)
+            stack.enter_context(alone_in(self.folder, journal))
             # Another process may have finished it just before this one came in.
             done = ranks.on_main(self._finished)
             if done:
@@ -141,26 +139,6 @@ class Run:
             dense = prepare(experiment, ranks, self.dense, journal).context.dense
             dense.at(dense.end)
         return Outcome("finished", str(self.dense))
-
-    def _enter(self, stack: ExitStack, journal: Journal) -> None:
-        """Waits for a lock of another host until it counts as stale: a run that is started again
-        elsewhere cannot know that the process before is dead."""
-        deadline = time.monotonic() + LEASE_S + HEARTBEAT_S
-        while not journal.ranks.on_main(lambda: self._entered(stack, deadline)):
-            journal.stop_if_asked()
-            time.sleep(1.0)
-
-    def _entered(self, stack: ExitStack, deadline: float) -> bool:
-        for own in (self.folder.parent, self.folder):
-            check_no_link(own, ELSEWHERE)
-        make_writable(self.folder)
-        try:
-            stack.enter_context(locked(self.folder, wait=False))
-        except Busy as busy:
-            if busy.is_alive or time.monotonic() > deadline:
-                raise
-            return False
-        return True
 
     @property
     def _home(self) -> RunFolder:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -12,25 +11,19 @@ from torch.optim import Optimizer
 
 from harness.distributed import Ranks
 from harness.experiment import prune_stage, train_stage
-from harness.experiment.config import DTYPES, WIRE
-from harness.experiment.context import RunContext
+from harness.experiment.context import RunContext, context_of
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder
-from harness.experiment.requested import Targets, Turn
+from harness.experiment.requested import Turn
 from harness.experiment.stage_cache import compute_once, stages_of
 from harness.experiment.state import RunState
 from harness.experiment.train_hooks import Inside
-from harness.experiment.validation import check_network, check_steps
-from harness.experiment.workload import Subject
 from harness.model_state.whole_state import load_into
 from harness.pruning.prunable import store_for
-from harness.pruning.prunable_network import prunable_of
 from harness.run_folder.records import NOTHING, STAGES, Trained, place
 from harness.run_folder.stage_keys import Shared
 from harness.training.checkpointing import Journal
-from harness.training.dense import DenseTraining
-from harness.training.recipe_presets import steps_of
-from harness.vocabulary.step_index import START, Moment
+from harness.vocabulary.step_index import START
 
 
 class Stage(NamedTuple):
@@ -98,7 +91,7 @@ def prepare(
     journal: Journal | None = None,
     shared: Shared | None = None,
 ) -> "Prepared":
-    """Loads the data, builds the network and checks all that can be checked before training.
+    """Makes the context, which checks all that can be checked before training, and a fresh state.
 
     dense: folder of this dense training's cache; nothing is written yet. journal: None if nothing
     shall be saved on the way.
@@ -106,69 +99,14 @@ def prepare(
     Raises:
         ValueError: data, model, target, batch size or calibration do not fit each other.
     """
-    what, workload = experiment, _workload(experiment, ranks)
-    model = workload.initial()
-    macs = workload.macs(model)
-    found = prunable_of(what.structure, model, what.exclude, workload.sample(), macs)
-    masks = store_for(model, found.units, what.may_grow)
-    train_stage.check_lengths(what, macs)
-    # Before any training: what this model cannot reach, or no part can do, fails here.
-    samples = len(workload.splits.train)
-    steps = steps_of(what.next_recipe(1.0, samples), samples)
-    check_steps(what, steps)
-    requested = Targets(what, model, found.units, found.facts, steps)
-    check_network(what, model, steps, samples)
-    workload.check_sums(model, what.distillation)
-    trained = _dense_training(what, workload, dense, journal)
-    if journal:
-        journal.unsaved.begin(model, {**vars(what), "splits": workload.splits})
-    context = RunContext(
-        experiment=what, workload=workload, macs=macs, units=found.units, scope=found.scope,
-        facts=found.facts, requested=requested, dense=trained, journal=journal, shared=shared,
-    )  # fmt: skip
+    context, model = context_of(experiment, ranks, dense, journal, shared)
+    masks = store_for(model, context.units, experiment.may_grow)
     return Prepared(context, RunState(model, masks))
 
 
 class Prepared(NamedTuple):
     context: RunContext
     state: RunState
-
-
-def _workload(what: Experiment, ranks: Ranks) -> Subject:
-    for recipe in (what.training, what.retraining):
-        recipe.check_ranks(ranks)
-    dtype = DTYPES[what.dtype]
-    workload = Subject(
-        model=what.model,
-        splits=what.data.load().to(ranks.device, dtype),
-        task=what.task,
-        ranks=ranks,
-        seed=what.seed,
-        dtype=dtype,
-        weights=what.weights,
-        sync_batch_norm=what.sync_batch_norm,
-        gradient_dtype=WIRE[what.gradient_dtype],
-    )
-    workload.check_labels()
-    workload.chosen(what.calibration)  # refuses too few samples
-    for recipe in (what.training, what.retraining):
-        workload.check_smallest_batch(recipe.batch_size, recipe.accumulate)
-        recipe.check_inputs(workload.sample())
-    return workload
-
-
-def _dense_training(
-    what: Experiment, workload: Subject, folder: Path, journal: Journal | None
-) -> DenseTraining:
-    keep = [*map(Moment, what.keep_epochs), *what.finetune.moments(what.training.epochs)]
-    # The folder's name stands for the code that decides this training.
-    common = journal and replace(journal, code=folder.name)
-    dense = DenseTraining(
-        folder, what.training, workload.setting(0), workload.initial, keep, common
-    )
-    for moment in keep:
-        dense.settled(moment)  # refuses one beyond it
-    return dense
 
 
 def _initial(recorder: Recorder, stage: Stage) -> Trained:

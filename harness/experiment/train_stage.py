@@ -7,12 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from harness.dynamics.base import Exchange
-from harness.experiment.config import ExperimentConfig
 from harness.experiment.context import RunContext
 from harness.experiment.recorder import Recorder
 from harness.experiment.state import RunState
 from harness.experiment.train_hooks import Event, Inside, Teach
-from harness.metrics.macs import Macs, said_uncounted
 from harness.model_state.whole_state import load_into
 from harness.penalty.base import Penalty
 from harness.run_folder.records import STAGES, Trained
@@ -22,19 +20,6 @@ from harness.training.cost_meter import Meter, trained
 from harness.training.recipe_presets import Form, steps_of
 from harness.training.trainer import Trainer
 from harness.vocabulary.step_index import START, Moment
-
-
-def check_lengths(what: ExperimentConfig, macs: Macs) -> None:
-    """
-    Raises:
-        ValueError: a retraining's length follows from a speed-up that is not known.
-    """
-    plan, epochs = what.finetune.plan, what.training.epochs
-    if macs.uncounted and plan(epochs, 2.0) != plan(epochs, 1.0):
-        raise ValueError(
-            "finetune trains the longer the fewer multiply-accumulates are left, and "
-            f"{said_uncounted(macs.uncounted)}; use finetune=scratch_e or keep"
-        )
 
 
 def dense(context: RunContext, curve: Curve) -> Trained:

@@ -2,8 +2,6 @@
 
 from collections.abc import Iterator
 
-from torch import nn
-
 from harness.experiment.config import ExperimentConfig
 from harness.schedule.shared.steps import Steps
 from harness.training.recipe_presets import applied
@@ -39,27 +37,6 @@ def check_steps(what: ExperimentConfig, steps: int) -> None:
             raise ValueError(
                 f"{name} acts while the network retrains, and that is for 0 steps here; raise "
                 "retraining.epochs, or training.epochs where finetune goes back to that recipe"
-            )
-
-
-def check_network(what: ExperimentConfig, network: nn.Module, steps: int, samples: int) -> None:
-    """
-    steps: of each retraining. samples: of the training data.
-
-    Raises:
-        ValueError: a part finds nothing to do in this network, or no room in this training.
-    """
-    if what.dynamics:
-        what.dynamics.check(steps)
-    if what.penalty:
-        what.penalty.check(network)
-    if what.recalibration:
-        what.recalibration.check(network)
-        size, batch = min(what.recalibration.samples, samples), what.recalibration.batch_size
-        if size % batch == 1:
-            raise ValueError(
-                f"recalibration.batch_size={batch} leaves a last batch of one of {size} training "
-                "samples, which has no variance; change it, or recalibration.samples"
             )
 
 

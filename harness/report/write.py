@@ -29,7 +29,7 @@ _LIST = ".files"
 
 def get_ready() -> None:
     """Optional: before the records are read, so that nobody waits for matplotlib and Vega-Lite."""
-    _pool().submit(import_module, _FIGURES)
+    _pool().submit(_import_figures)
     _pool().submit(library)
 
 
@@ -75,6 +75,10 @@ def write(survey: Survey, out: Path) -> list[Path]:
         page = write_page(survey, out, lambda: figures.result().diagrams, script.result, new)
         files = [*tables, *figures.result().files, page]
         return _into_place(files, out)
+
+
+def _import_figures() -> None:
+    import_module(_FIGURES)
 
 
 def _drawn(survey: Survey, out: Path) -> Any:

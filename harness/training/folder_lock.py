@@ -1,4 +1,4 @@
-"""Jobs that need the same thing take turns: the first makes it, the others wait and find it."""
+"""One job at a time in a folder, all its ranks together."""
 
 import time
 from collections.abc import Iterator
@@ -6,10 +6,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from harness.distributed.ranks import Ranks
-from harness.system.locks import Busy, locked
+from harness.system.atomic_files import make_writable
+from harness.system.deletion import ELSEWHERE, check_no_link
+from harness.system.locks import HEARTBEAT_S, LEASE_S, Busy, locked
 from harness.training.checkpointing import Journal
 
-SECONDS_BETWEEN_TRIES = 0.1
+SECONDS_BETWEEN_TRIES, SECONDS_BETWEEN_LOOKS = 0.1, 1.0
 
 
 @contextmanager
@@ -26,6 +28,39 @@ def turn(folder: Path, ranks: Ranks, journal: Journal | None) -> Iterator[None]:
                 journal.stop_if_asked()
             time.sleep(SECONDS_BETWEEN_TRIES)
         yield
+
+
+@contextmanager
+def alone_in(folder: Path, journal: Journal) -> Iterator[None]:
+    """While this job alone is in the folder of its results.
+
+    A lock of another host is waited for until it counts as stale: a run that is started again
+    elsewhere cannot know that the process before is dead.
+
+    Raises:
+        Busy: another process is in there.
+        ValueError: the folder cannot be written, or is a link.
+        Stopped: a signal asked for it meanwhile.
+    """
+    deadline = time.monotonic() + LEASE_S + HEARTBEAT_S
+    with ExitStack() as stack:
+        while not journal.ranks.on_main(lambda: _enter_alone(folder, stack, deadline)):
+            journal.stop_if_asked()
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        yield
+
+
+def _enter_alone(folder: Path, stack: ExitStack, deadline: float) -> bool:
+    for own in (folder.parent, folder):
+        check_no_link(own, ELSEWHERE)
+    make_writable(folder)
+    try:
+        stack.enter_context(locked(folder, wait=False))
+    except Busy as busy:
+        if busy.is_alive or time.monotonic() > deadline:
+            raise
+        return False
+    return True
 
 
 def _enter(folder: Path, stack: ExitStack) -> bool:
