@@ -1,0 +1,93 @@
+"""The unmutated tests: what each file reaches, its seconds, and which tests fail by themselves."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import accumulate
+from pathlib import Path
+
+from mutation import reached
+from mutation.copies import Copy
+from mutation.draw import AREAS, Area
+from mutation.edits import Mutant
+
+HOURS = 3 * 3600.0
+
+
+@dataclass
+class Baseline:
+    """seconds: by test file. reached: test files by "source file:function". failed: tests."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    reached: dict[str, list[str]] = field(default_factory=dict)
+    failed: list[str] = field(default_factory=list)
+
+    def ordered(self, mutant: Mutant, area: Area, texts: Mapping[str, str]) -> list[str]:
+        """Test files of the area, those that notice the mutant likeliest and quickest first.
+
+        First those that reach the changed function and name its module, then those that reach
+        it, then those that name it, then the rest; each from the quickest to the slowest.
+        """
+        parent, _, name = mutant.file.removesuffix(".py").replace("/", ".").rpartition(".")
+        reaching = self.reached.get(f"{mutant.file}:{mutant.function}", [])
+
+        def rank(file: str) -> tuple[bool, bool, float]:
+            said = (f"{parent}.{name}", f"from {parent} import {name}")
+            names = any(each in texts[file] for each in said) or f"_{name}" in file
+            return file not in reaching, not names, self.seconds[file]
+
+        folders = tuple(f"tests/{folder}/" for folder in area.tests)
+        return sorted((file for file in self.seconds if file.startswith(folders)), key=rank)
+
+    def fitting(self, files: list[str], box: float) -> list[str]:
+        """As many of them as take `box` seconds together, in their order, and the first."""
+        ends = accumulate(self.seconds[file] for file in files)
+        return [file for file, end in zip(files, ends, strict=True) if end <= box] or files[:1]
+
+
+def measured(copy: Copy, work: Path, areas: Iterable[str]) -> Baseline:
+    """All tests of the areas, run once a folder; what an earlier start left in `work` is taken."""
+    folders = sorted({folder for area in areas for folder in AREAS[area].tests})
+    return read("".join(_of_folder(copy, work, folder) for folder in folders))
+
+
+def _of_folder(copy: Copy, work: Path, folder: str) -> str:
+    saved = work / f"reached-{folder}.tsv"
+    if saved.exists():
+        return saved.read_text()
+    lines = work / "reached.tsv"
+    lines.unlink(missing_ok=True)
+    plugin = copy.top / "sitecustomize.py"
+    plugin.write_text(Path(reached.__file__).read_text())
+    tests = ("-p", plugin.stem, f"tests/{folder}")
+    ended = copy.tests(*tests, timeout=HOURS, MUTATION_REACHED=str(lines))
+    plugin.unlink()
+    if ended.rc not in (0, 1) or not lines.exists():
+        raise RuntimeError(f"the unmutated tests did not run: {ended.output[-2000:]}")
+    text = lines.read_text()
+    if failed := read(text).failed:
+        # Not for being traced, perhaps: only what fails without it counts.
+        output = copy.tests(*failed, timeout=HOURS).output
+        fine = [f"failed\t{test}\n" for test in failed if f" {test}" not in output]
+        for line in fine:
+            text = text.replace(line, "")
+    saved.write_text(text)
+    return text
+
+
+def read(text: str) -> Baseline:
+    """
+    >>> read("took\\tt.py\\t1.5\\nreached\\tt.py\\ts.py\\tf\\ntook\\tt.py\\t0.5\\n")
+    Baseline(seconds={'t.py': 2.0}, reached={'s.py:f': ['t.py']}, failed=[])
+    """
+    seconds: dict[str, float] = defaultdict(float)
+    reach: dict[str, dict[str, None]] = defaultdict(dict)
+    failed: list[str] = []
+    for what, test, *rest in (line.split("\t") for line in text.splitlines()):
+        if what == "took":
+            seconds[test] += float(rest[0])
+        elif what == "reached":
+            reach[f"{rest[0]}:{rest[1]}"][test] = None
+        else:
+            failed.append(test)
+    return Baseline(dict(seconds), {name: list(files) for name, files in reach.items()}, failed)

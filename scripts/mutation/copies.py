@@ -1,0 +1,83 @@
+"""Copies of a commit in folders of their own, and tests that run in one of them."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+# A cluster, a browser and what is measured are no tests of one folder.
+LEFT_OUT = "not slurm and not browser and not benchmark"
+PYTEST = (
+    "-m", "pytest", "-q", "-rfE", "--no-header", "--tb=no",
+    "-p", "no:cacheprovider", "-k", LEFT_OUT,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How tests ended; rc is None where they took too long."""
+
+    rc: int | None
+    output: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A checkout of a commit that nothing else uses."""
+
+    top: Path
+
+    @classmethod
+    def made(cls, checkout: Path, commit: str, top: Path) -> "Copy":
+        """A clone that borrows the objects of the checkout, made anew."""
+        shutil.rmtree(top, ignore_errors=True)
+        _git("clone", "-q", "--shared", "--no-checkout", str(checkout), str(top))
+        _git("-C", str(top), "checkout", "-q", "--detach", commit)
+        # A mutant is often as long as what it replaces, and as young: only a hash tells them apart.
+        compiled = ["-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "harness"]
+        subprocess.run([sys.executable, *compiled], cwd=top, check=True)
+        return cls(top)
+
+    def tests(self, *arguments: str, timeout: float, **variables: str) -> Ended:
+        """Runs pytest with the harness of this copy, and ends all that it started."""
+        scratch = self.top.with_name(f"{self.top.name}-scratch")
+        scratch.mkdir(exist_ok=True)
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "HARNESS"))}
+        own = {"PYTHONPATH": str(self.top), "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)}
+        began = time.monotonic()
+        with subprocess.Popen(
+            [sys.executable, *PYTEST, *arguments],
+            cwd=self.top,
+            env=kept | own | variables,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        ) as process:
+            try:
+                output, rc = process.communicate(timeout=timeout)[0], process.returncode
+            except subprocess.TimeoutExpired:
+                output, rc = "", None
+            finally:
+                _end_all(f"TMPDIR={scratch}")
+        shutil.rmtree(scratch, ignore_errors=True)
+        return Ended(rc, output, time.monotonic() - began)
+
+
+def _git(*arguments: str) -> None:
+    subprocess.run(["git", *arguments], check=True)
+
+
+def _end_all(variable: str) -> None:
+    """Every process with this variable: a mutant may leave some that nobody else waits for."""
+    for folder in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            if f"{variable}\0".encode() in (folder / "environ").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)

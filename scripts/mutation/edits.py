@@ -1,0 +1,101 @@
+"""What a mutant is: a source file with one line changed, and how such a line is written."""
+
+import ast
+import re
+from dataclasses import dataclass
+from random import Random
+
+SWAPPED = {
+    "<": "<=", "<=": "<", ">": ">=", ">=": ">", "==": "!=", "!=": "==",
+    "is": "is not", "is not": "is", "in": "not in", "not in": "in",
+    "+": "-", "-": "+", "*": "/", "/": "*", "//": "*", "%": "//", "**": "*",
+    "&": "|", "|": "&", "^": "|", "and": "or", "or": "and",
+}  # fmt: skip
+# Longest first, and no letter beside a word.
+OPERATOR = re.compile(
+    "|".join(
+        rf"\b{re.escape(o)}\b" if o.isalpha() or " " in o else re.escape(o)
+        for o in sorted(SWAPPED, key=len, reverse=True)
+    )
+)
+OPPOSITE = {"floor": "ceil"} | {a: a.replace("min", "max") for a in ("min", "amin", "argmin")}
+OPPOSITE |= {"any": "all", "cummin": "cummax", "minimum": "maximum"}
+OPPOSITE |= {there: here for here, there in OPPOSITE.items()}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One line of one file, before and after; function is a qualified name, "" at the top."""
+
+    file: str
+    function: str
+    kind: str
+    line: int
+    before: str
+    after: str
+
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What it is known by when lines have moved."""
+        return self.file, self.before.strip(), self.after.strip()
+
+    def priority(self, seed: int) -> float:
+        """In [0, 1). Hangs on its own text alone, so that other edits do not change a draw."""
+        return Random(f"{seed} {self.function} {self.key}").random()
+
+    def applied(self, text: str) -> str:
+        """The source with its line changed.
+
+        Raises:
+            ValueError: the line is another one now.
+        """
+        lines = text.split("\n")
+        if lines[self.line - 1] != self.before:
+            raise ValueError(f"{self.file}:{self.line} is no longer {self.before.strip()!r}")
+        lines[self.line - 1] = self.after
+        return "\n".join(lines)
+
+
+def spliced(line: str, start: int, end: int, new: str) -> str:
+    """The line with its bytes from start to end replaced: columns of `ast` count bytes."""
+    raw = line.encode()
+    return (raw[:start] + new.encode() + raw[end:]).decode()
+
+
+def within(line: str, start: int, end: int) -> str:
+    return line.encode()[start:end].decode()
+
+
+def swapped(gap: str) -> str | None:
+    """The gap between two operands with its operator swapped, if there is one to swap.
+
+    >>> swapped(") is not ("), swapped(" @ ")
+    (') is (', None)
+    """
+    found = OPERATOR.search(gap)
+    if found is None:
+        return None
+    return gap[: found.start()] + SWAPPED[found.group()] + gap[found.end() :]
+
+
+def changed_constant(value: object) -> str | None:
+    """Another number: one more, twice as much, the other truth.
+
+    >>> [changed_constant(value) for value in (0, 0.5, 0.0, True, "text")]
+    ['1', '1.0', '1.0', 'False', None]
+    """
+    if isinstance(value, bool):
+        return str(not value)
+    if isinstance(value, int):
+        return str(value + 1)
+    if isinstance(value, float):
+        return str(2 * value or 1.0)
+    return None
+
+
+def one_more(bound: str, node: ast.expr) -> str:
+    """The text of a bound, off by one."""
+    if isinstance(node, ast.Constant) and type(node.value) is int:
+        return str(node.value + 1)
+    simple = isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.UnaryOp))
+    return f"{bound} + 1" if simple else f"({bound}) + 1"

@@ -1,0 +1,49 @@
+"""What is printed: a row per area, and every survivor with the reason why nothing can notice it."""
+
+import tomllib
+from pathlib import Path
+
+from mutation.draw import AREAS
+from mutation.trial import Verdict
+
+Equivalent = dict[tuple[str, str, str], str]  # Mutant.key -> why
+HEAD = f"{'area':<14} {'drawn':>5} {'killed':>6} {'survived':>8} {'equivalent':>10} {'seconds':>7}"
+
+
+def equivalent(file: Path) -> Equivalent:
+    """The survivors that compute the same as the original, by their text, and why."""
+    tables = tomllib.loads(file.read_text()).get("equivalent", [])
+    return {(each["file"], each["before"], each["after"]): each["because"] for each in tables}
+
+
+def rows(verdicts: list[Verdict], known: Equivalent) -> list[str]:
+    areas = [area for area in AREAS if any(verdict.area == area for verdict in verdicts)]
+    lines = [_row(area, [v for v in verdicts if v.area == area], known) for area in areas]
+    return [HEAD, *lines, _row("all", verdicts, known)]
+
+
+def _row(area: str, verdicts: list[Verdict], known: Equivalent) -> str:
+    alive = [verdict for verdict in verdicts if not verdict.killer]
+    same = sum(verdict.mutant.key in known for verdict in alive)
+    seconds = sum(verdict.seconds for verdict in verdicts)
+    killed = len(verdicts) - len(alive)
+    return f"{area:<14} {len(verdicts):>5} {killed:>6} {len(alive):>8} {same:>10} {seconds:>7.0f}"
+
+
+def told(verdict: Verdict, known: Equivalent) -> str:
+    """A mutant as a difference, and how it ended."""
+    mutant = verdict.mutant
+    how = f"killed by {verdict.killer}" if verdict.killer else "survived"
+    if not verdict.killer and verdict.left_out:
+        how += f" ({verdict.left_out} slow test files of its area left out)"
+    lines = [
+        f"{mutant.file}:{mutant.line} {mutant.kind}: {how} ({verdict.seconds:.0f} s)",
+        f"  - {mutant.before.strip()}",
+        f"  + {mutant.after.strip()}",
+    ]
+    why = known.get(mutant.key)
+    return "\n".join(lines + ([f"  equivalent because {why}"] if why else []))
+
+
+def unexplained(verdicts: list[Verdict], known: Equivalent) -> list[Verdict]:
+    return [each for each in verdicts if not each.killer and each.mutant.key not in known]

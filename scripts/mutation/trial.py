@@ -1,0 +1,119 @@
+"""One mutant after another through its tests, several at a time, and the lines that are kept."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from queue import Queue
+
+from mutation.baseline import Baseline
+from mutation.copies import Copy, Ended
+from mutation.draw import AREAS, Placed
+from mutation.edits import Mutant
+
+# What takes so many times as long as without the mutant, and this many seconds more, hangs.
+TIMES, GRACE = 3, 60
+UNIMPORTABLE = "raise SystemError('this copy is not the one that is tested')\n"
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """How one mutant ended. killer: the test that failed, "" of a survivor.
+
+    left_out: test files of its area that the time box had no room for.
+    """
+
+    commit: str
+    area: str
+    mutant: Mutant
+    killer: str
+    seconds: float
+    left_out: int
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all trials share."""
+
+    commit: str
+    copies: list[Copy]
+    baseline: Baseline
+    texts: Mapping[str, str]  # of all test files
+    box: float
+
+    def verdicts(self, mutants: list[Placed]) -> Iterator[Verdict]:
+        """Of each mutant with its area, as they end; as many at a time as there are copies."""
+        free: Queue[Copy] = Queue()
+        for copy in self.copies:
+            free.put(copy)
+
+        def try_one(one: Placed) -> Verdict:
+            copy = free.get()
+            try:
+                return self.verdict(copy, *one)
+            finally:
+                free.put(copy)
+
+        with ThreadPoolExecutor(len(self.copies)) as pool:
+            yield from pool.map(try_one, mutants)
+
+    def verdict(self, copy: Copy, area: str, mutant: Mutant) -> Verdict:
+        files = self.baseline.ordered(mutant, AREAS[area], self.texts)
+        chosen = self.baseline.fitting(files, self.box)
+        text = (copy.top / mutant.file).read_text()
+        ended = self._tested(copy, mutant.file, mutant.applied(text), chosen)
+        left_out = len(files) - len(chosen)
+        return Verdict(self.commit, area, mutant, killer(ended), ended.seconds, left_out)
+
+    def check_imports(self, mutants: list[Placed]) -> None:
+        """Makes a source of each area impossible to import, which its tests must notice.
+
+        Raises:
+            RuntimeError: they run with the sources of another place.
+        """
+        for area, file in {area: mutant.file for area, mutant in mutants}.items():
+            every = f"tests/{AREAS[area].tests[0]}/"
+            test = next(test for test in self.baseline.seconds if test.startswith(every))
+            ended = self._tested(self.copies[0], file, UNIMPORTABLE, [test])
+            if not killer(ended):
+                raise RuntimeError(f"the tests of {area} do not import {file} of the copy")
+
+    def _tested(self, copy: Copy, file: str, text: str, tests: list[str]) -> Ended:
+        """Its tests with one file changed, and the file as it was after them."""
+        source = copy.top / file
+        whole = source.read_text()
+        expected = sum(self.baseline.seconds[test] for test in tests)
+        skipped = [f"--deselect={test}" for test in self.baseline.failed]
+        source.write_text(text)
+        try:
+            # The examples in the docstrings of the file itself are tests too.
+            return copy.tests("-x", *skipped, file, *tests, timeout=TIMES * expected + GRACE)
+        finally:
+            source.write_text(whole)
+
+
+def killer(ended: Ended) -> str:
+    """The first test that failed, or what else ended them; "" if all passed.
+
+    Raises:
+        RuntimeError: pytest was called wrongly, or found no test.
+    """
+    if ended.rc is None:
+        return "timeout"
+    if ended.rc in (4, 5) and "ERROR" not in ended.output:
+        raise RuntimeError(f"no tests ran: {ended.output[-2000:]}")
+    first = re.search(r"^(?:FAILED|ERROR) (\S+)", ended.output, re.MULTILINE)
+    return (first[1] if first else f"exit {ended.rc}") if ended.rc else ""
+
+
+def append(file: Path, verdict: Verdict) -> None:
+    with file.open("a") as lines:
+        lines.write(json.dumps(asdict(verdict)) + "\n")
+
+
+def read(file: Path) -> list[Verdict]:
+    lines = file.read_text().splitlines() if file.exists() else []
+    values = [json.loads(line) for line in lines]
+    return [Verdict(**{**value, "mutant": Mutant(**value["mutant"])}) for value in values]
