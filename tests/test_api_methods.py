@@ -7,7 +7,7 @@ import pytest
 import torch
 from command import TINY
 from conftest import CONF
-from ranks_program import ME, Silent
+from silent import ME, Silent
 from torch import Tensor, nn
 
 import harness

@@ -1,15 +1,12 @@
 """Synchronised BatchNorm on 2 and 4 ranks is BatchNorm on the whole batch in one process."""
 
 import copy
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import torch
-from batch_norm_program import BATCH, CASES, network
-from command import environment
-from conftest import HELPERS
+from batch_norm_cases import BATCH, CASES, all_cases, network
+from forked_ranks import on_ranks
 from torch import Tensor, nn
 
 from harness.distributed import Ranks
@@ -19,7 +16,6 @@ from harness.models.mlp import Mlp
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
 
-PROGRAM = HELPERS / "batch_norm_program.py"
 TWO = Ranks(0, 2)
 ON_CUDA = Ranks(0, 2, torch.device("cuda"))  # conversion alone needs no such device
 TOLERANCE = {"float64": {"rtol": 1e-9, "atol": 1e-12}, "float32": {"rtol": 1e-4, "atol": 1e-5}}
@@ -28,22 +24,9 @@ Results = dict[int, list[dict[str, Any]]]  # ranks -> what each of them found
 
 
 @pytest.fixture(scope="module", name="results")
-def fixture_results(tmp_path_factory: pytest.TempPathFactory) -> Results:
-    out = tmp_path_factory.mktemp("batch_norm")
-    for count in (1, 2, 4):
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-        done = subprocess.run(
-            [sys.executable, *(torchrun if count > 1 else []), str(PROGRAM), str(out)],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert done.returncode == 0, done.stderr
-    return {
-        count: [torch.load(out / f"{count}-{rank}.pt") for rank in range(count)]
-        for count in (1, 2, 4)
-    }
+def fixture_results() -> Results:
+    alone = all_cases(Ranks())
+    return {1: [alone], **{count: on_ranks(count, all_cases) for count in (2, 4)}}
 
 
 def close(found: Tensor, wanted: Tensor, dtype: str) -> None:

@@ -1,18 +1,14 @@
 """Masks that change inside a training are the same, bit for bit, on 1, 2 and 4 ranks."""
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 import torch
-from command import environment
-from conftest import HELPERS
-from dynamic_ranks_program import MODES, masks_by_step
+from dynamic_ranks_cases import MODES, all_cases, masks_by_step
+from forked_ranks import on_ranks
 
 from harness.distributed import Ranks
 
-PROGRAM = HELPERS / "dynamic_ranks_program.py"
 Found = dict[str, Any]
 DIFFER = {2: "ranks 0 and 1 differ", 4: "rank 3 differs from the others"}
 # Four ranks run RigL alone.
@@ -31,20 +27,8 @@ def fixture_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
 @pytest.fixture(scope="module", name="found")
 def fixture_found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Found]]:
     """By number of ranks, what each rank found."""
-    out, found = tmp_path_factory.mktemp("ranks"), {}
-    for count in (2, 4):
-        torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-        done = subprocess.run(
-            [sys.executable, *torchrun, str(PROGRAM), str(out)],
-            env=environment(),
-            capture_output=True,
-            text=True,
-            timeout=240,
-        )
-        assert done.returncode == 0, done.stderr
-        files = [out / f"{count}-{rank}.pt" for rank in range(count)]
-        found[count] = [torch.load(file, weights_only=False) for file in files]
-    return found
+    out = tmp_path_factory.mktemp("ranks")
+    return {count: on_ranks(count, all_cases, out) for count in (2, 4)}
 
 
 @pytest.mark.parametrize(("mode", "count", "exchange"), CASES)

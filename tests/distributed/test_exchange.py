@@ -1,23 +1,18 @@
 """Sending live gradients only changes no result."""
 
-import subprocess
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 import torch
-from command import environment
-from conftest import HELPERS
-from exchange_program import CASES
+from exchange_cases import CASES, all_cases
+from forked_ranks import on_ranks
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
 from harness.distributed.gradient_exchange import Exchange, Packing, install
 from harness.vocabulary.tensors import Tensors
 
-PROGRAM = HELPERS / "exchange_program.py"
 COUNTS = (1, 2, 3, 4)
 # One rounding to bfloat16 is off by 2^-9 at most, and 4 ranks round 7 times, partly below the max.
 BFLOAT16 = 0.02
@@ -26,23 +21,9 @@ Found = dict[int, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module", name="found")
-def fixture_found(tmp_path_factory: pytest.TempPathFactory) -> Found:
-    """What each rank saved, by number of ranks."""
-    out = tmp_path_factory.mktemp("exchange")
-    return {count: on_ranks(count, out) for count in COUNTS}
-
-
-def on_ranks(count: int, out: Path) -> list[dict[str, Any]]:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    done = subprocess.run(
-        [sys.executable, *torchrun, str(PROGRAM), str(out)],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-    return [torch.load(out / f"{count}-{rank}.pt", weights_only=False) for rank in range(count)]
+def fixture_found() -> Found:
+    """What each rank found, by number of ranks."""
+    return {count: on_ranks(count, all_cases) for count in COUNTS}
 
 
 def masked(step: dict[str, Tensors]) -> Tensors:

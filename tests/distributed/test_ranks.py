@@ -1,44 +1,22 @@
 """The same masks, weights and records on 1, 2 and 4 ranks; divergence is noticed."""
 
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from command import TINY, environment, harness, only_run, records_of
-from conftest import CONF, HELPERS
+from command import TINY, harness, only_run, records_of
+from conftest import CONF
+from forked_ranks import on_ranks
+from ranks_cases import differ_in_decision, diverge, prune_with_every_saliency, run_levels
 
 from harness.distributed import Ranks
 
-PROGRAM = HELPERS / "ranks_program.py"
-
-
-def on_ranks(count: int, task: str, out: Path) -> list[dict[str, Any]]:
-    """What each rank saved."""
-    torchrun(count, PROGRAM, task, str(out))
-    files = [out / f"{task}-{count}-{rank}.pt" for rank in range(count)]
-    return [torch.load(file, weights_only=False) for file in files]
-
-
-def torchrun(count: int, program: Path, *arguments: str) -> None:
-    """Runs a program on so many ranks, to its end."""
-    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    done = subprocess.run(
-        [sys.executable, *(start if count > 1 else []), str(program), *arguments],
-        env=environment(),
-        capture_output=True,
-        text=True,
-        timeout=240,
-    )
-    assert done.returncode == 0, done.stderr
-
 
 @pytest.fixture(scope="module", name="pruned")
-def fixture_pruned(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
-    out = tmp_path_factory.mktemp("pruned")
-    return {count: on_ranks(count, "prune_with_every_saliency", out) for count in (1, 2, 4)}
+def fixture_pruned() -> dict[int, list[dict[str, Any]]]:
+    alone = prune_with_every_saliency(Ranks())
+    return {1: [alone], **{n: on_ranks(n, prune_with_every_saliency) for n in (2, 4)}}
 
 
 # In float32 an inverse multiplies rounding by the condition of what is inverted.
@@ -94,9 +72,9 @@ def test_all_ranks_hold_the_same_masks_bit_for_bit(
 
 
 def test_levels_on_two_and_four_ranks_are_those_of_one_process(tmp_path: Path) -> None:
-    (alone,) = on_ranks(1, "run_levels", tmp_path)
+    alone = run_levels(Ranks(), tmp_path)
     for count in (2, 4):
-        ranks = on_ranks(count, "run_levels", tmp_path)
+        ranks = on_ranks(count, run_levels, tmp_path)
         for rank in ranks:
             assert all(torch.equal(m, rank["masks"][name]) for name, m in alone["masks"].items())
             for name, tensor in alone["state"].items():
@@ -110,19 +88,12 @@ def test_levels_on_two_and_four_ranks_are_those_of_one_process(tmp_path: Path) -
 
 
 def test_a_flipped_mask_bit_is_noticed_on_every_rank_by_name(tmp_path: Path) -> None:
-    on_ranks(2, "diverge", tmp_path)
-
-    for rank in (0, 1):
-        said = (tmp_path / f"said-{rank}").read_text()
+    for said in on_ranks(2, diverge, tmp_path):
         assert "masks in force: ranks 0 and 1 differ (fc2.weight)" in said
 
 
-def test_rank_0_decides_the_masks(tmp_path: Path) -> None:
-    ranks = on_ranks(2, "differ_in_decision", tmp_path)
-
-    assert [r["agreed"].nonzero().flatten().tolist() for r in ranks] == [
-        [0, 2, 4, 6, 8, 10, 12]
-    ] * 2
+def test_rank_0_decides_the_masks() -> None:
+    assert on_ranks(2, differ_in_decision) == [[0, 2, 4, 6, 8, 10, 12]] * 2
 
 
 def test_torchrun_gives_the_masks_of_one_process(tmp_path: Path) -> None:

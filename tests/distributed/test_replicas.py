@@ -1,12 +1,8 @@
 """Ranks whose networks differ, or that come to different collectives, are told so, all of them."""
 
-import json
-
 import pytest
-from conftest import HELPERS
-from test_ranks import torchrun
-
-PROGRAM = HELPERS / "replicas_program.py"
+from forked_ranks import on_ranks
+from replicas_cases import all_cases
 
 DIFFER = {
     "measured": "the network before a measurement: ranks 0 and 1 differ (1.fc1.weight);",
@@ -62,9 +58,7 @@ APART = {
 @pytest.fixture(scope="module", name="said")
 def fixture_said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """By case, what both ranks said."""
-    out = tmp_path_factory.mktemp("replicas")
-    torchrun(2, PROGRAM, str(out))
-    first, second = (json.loads((out / f"{rank}.json").read_text()) for rank in (0, 1))
+    first, second = on_ranks(2, all_cases, tmp_path_factory.mktemp("replicas"))
     assert first == second
     return dict(first)
 
@@ -96,6 +90,5 @@ def test_ranks_that_come_to_different_collectives_are_told_both_places(
     first, of_first, second, of_second = APART[case]
     assert first in here and of_first in here and second in there and of_second in there
     assert (
-        "(tests/helpers/replicas_program.py:" in here
-        and "(tests/helpers/replicas_program.py:" in there
+        "(tests/helpers/replicas_cases.py:" in here and "(tests/helpers/replicas_cases.py:" in there
     )

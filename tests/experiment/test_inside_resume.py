@@ -11,7 +11,7 @@ import pytest
 import torch
 from command import only_run, run_main
 from cutting import Cut, cut
-from ranks_program import ME, Silent
+from silent import ME, Silent
 from torch.optim import SGD
 from watched import SMALL, experiment, optimized
 

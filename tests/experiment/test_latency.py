@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 import torch
 from command import TINY, harness, only_run, run_main
-from ranks_program import ME, Silent
 from sharing import SMALL as SHARED
 from sharing import SOFT, marked, start
+from silent import ME, Silent
 from torch import Tensor, nn
 from whole_runs import SMALL, TWO_LEVELS
 

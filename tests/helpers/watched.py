@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from command import TINY
-from ranks_program import ME, Silent
+from silent import ME, Silent
 from torch.func import functional_call
 from torch.optim import Optimizer
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from command import TINY
-from ranks_program import ME
+from silent import ME
 from torch import Tensor
 
 from harness.distributed import Ranks

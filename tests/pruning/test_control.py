@@ -5,7 +5,7 @@ import torch
 from command import TINY
 from conftest import CONF
 from hydra import compose, initialize_config_dir
-from ranks_program import ME, Silent
+from silent import ME, Silent
 from torch import nn
 
 from harness.allocation.global_ranking import GlobalRanking

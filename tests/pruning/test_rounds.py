@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import TINY
-from ranks_program import ME, Silent
+from silent import ME, Silent
 
 from harness.distributed import Ranks
 from harness.experiment import runner

@@ -7,7 +7,7 @@ from typing import ClassVar
 import pytest
 import torch
 from command import TINY
-from ranks_program import ME, Silent
+from silent import ME, Silent
 from torch import Tensor, nn
 
 from harness.allocation.base import Curve, Layers

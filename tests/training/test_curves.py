@@ -8,7 +8,7 @@ import pytest
 import torch
 from cached_training import dense
 from command import TINY, only_run, records_of, run_main
-from ranks_program import ME
+from silent import ME
 from small_training import blobs, points, setting, trainer
 from torch import Tensor, nn
 from torch.optim import SGD

@@ -1,14 +1,15 @@
-"""What the tests run on several ranks: torchrun ... ranks_program.py TASK OUT."""
+"""What test_ranks.py runs on several ranks."""
 
-import sys
 from pathlib import Path
+from typing import Any
 
 import torch
 from command import TINY
+from silent import ME, Silent
 from torch import Tensor, nn
 
 from harness.allocation.global_ranking import GlobalRanking
-from harness.distributed import Ranks, ranks_of_environment
+from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
@@ -19,41 +20,18 @@ from harness.pruning.budget import Goal
 from harness.pruning.prunable import store_for
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
-from harness.run_folder.records import Identity, Record
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.system.errors import RanksDisagree
 from harness.vocabulary.tensors import Batch
 
-ME = Identity("run", "setting", "method", "label", "mlp", "blobs")
 
-
-class Silent:
-    def __init__(self) -> None:
-        self.records: list[Record] = []
-
-    def begin(self, levels: int, epochs: int) -> None:
-        pass
-
-    def log(self, record: Record) -> None:
-        self.records.append(record)
-
-    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        pass
-
-    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
-        pass
-
-    def note(self, **facts: object) -> None:
-        pass
-
-
-def prune_with_every_saliency(ranks: Ranks, out: Path) -> dict[str, object]:
+def prune_with_every_saliency(ranks: Ranks) -> dict[str, Any]:
     """Per saliency and dtype: masks of one event on equal weights, and the scores behind them.
 
     51 samples in batches of 16: shares and last batches differ between ranks.
     """
-    found: dict[str, object] = {}
+    found: dict[str, Any] = {}
     for file in sorted((CONF / "saliency").glob("*.yaml")):
         for dtype in (torch.float32, torch.float64):
             network = convolutional().to(dtype)
@@ -96,7 +74,7 @@ def summed(outputs: Tensor, labels: Tensor) -> Tensor:
     return nn.functional.cross_entropy(outputs, labels, reduction="sum")
 
 
-def run_levels(ranks: Ranks, out: Path) -> dict[str, object]:
+def run_levels(ranks: Ranks, out: Path) -> dict[str, Any]:
     """Three levels in float64, through training, with a last batch that ranks share unequally."""
     overrides = [
         *TINY, "dtype=float64", "schedule=geometric", "schedule.levels=3", "data.train=515",
@@ -110,33 +88,19 @@ def run_levels(ranks: Ranks, out: Path) -> dict[str, object]:
     return {"masks": masks, "state": network.state_dict(), "records": watcher.records}
 
 
-def diverge(ranks: Ranks, out: Path) -> dict[str, object]:
-    """One bit of the masks in force differs on the last rank; every rank must notice."""
+def diverge(ranks: Ranks, out: Path) -> str:
+    """What each rank says when one bit of the masks in force differs on the last one."""
     levels = runner.prepare(build(composed(TINY)), ranks, out / "dense")
     if ranks.rank == ranks.count - 1:
         levels.state.masks.masks["fc2.weight"][3, 5] = False
-    said = ""
     try:
         runner.run(Recorder(*levels, ME, Silent()))
     except RanksDisagree as error:
-        said = str(error)
-    (out / f"said-{ranks.rank}").write_text(said)
-    return {}
+        return str(error)
+    return ""
 
 
-def differ_in_decision(ranks: Ranks, out: Path) -> dict[str, object]:
-    """Ranks decide different masks; rank 0's must arrive everywhere."""
+def differ_in_decision(ranks: Ranks) -> list[int]:
+    """Ranks decide different masks; where they agree to keep something."""
     mask = torch.arange(13) % (ranks.rank + 2) == 0
-    return {"agreed": ranks.agree({"w": mask})["w"]}
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    task, out = globals()[sys.argv[1]], Path(sys.argv[2])
-    with ranks_of_environment("cpu") as ranks:
-        found = task(ranks, out)
-        torch.save(found, out / f"{sys.argv[1]}-{ranks.count}-{ranks.rank}.pt")
-
-
-if __name__ == "__main__":
-    main()
+    return ranks.agree({"w": mask})["w"].nonzero().flatten().tolist()

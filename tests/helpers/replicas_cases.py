@@ -1,10 +1,5 @@
-"""What the tests of replicas run on two ranks: replicas_program.py OUT.
+"""What the tests of replicas run on two ranks, of which rank 1 differs in each case."""
 
-Each case lets rank 1 differ; what every rank says goes to OUT/RANK.json.
-"""
-
-import json
-import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +9,13 @@ import torch
 import torch.distributed as dist
 from command import TINY
 from manners import MANNERS, holding, hook
-from ranks_program import ME, Silent
+from silent import ME, Silent
 from simulated import Small, cross_entropy, small_batches
 from torch import Tensor, nn
 
 from harness.allocation.uniform import Uniform
 from harness.data.base import Split
-from harness.distributed import Ranks, ranks_of_environment
+from harness.distributed import Ranks
 from harness.distributed.gradient_exchange import DENSE
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
@@ -212,7 +207,9 @@ def alike() -> str:
     return str(ones.tolist())
 
 
-def cases(ranks: Ranks, out: Path) -> dict[str, str]:
+def all_cases(ranks: Ranks, out: Path) -> dict[str, str]:
+    """By case, what this rank says."""
+    torch.manual_seed(0)
     none = ("finetune=none",)
     found = {
         "measured": said(lambda: evaluated(ranks, nudged)),
@@ -238,15 +235,3 @@ def cases(ranks: Ranks, out: Path) -> dict[str, str]:
         "nothing": said(lambda: run(ranks, out, none)),
     }
     return {**found, **apart(ranks), "alike": alike()}
-
-
-def main() -> None:
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    out = Path(sys.argv[1])
-    with ranks_of_environment("cpu") as ranks:
-        (out / f"{ranks.rank}.json").write_text(json.dumps(cases(ranks, out)))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,15 +1,14 @@
-"""What test_batch_norm.py runs on several ranks: torchrun ... batch_norm_program.py OUT."""
+"""What test_batch_norm.py runs on several ranks."""
 
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from harness.distributed import Ranks, ranks_of_environment
+from harness.distributed import Ranks
 from harness.distributed.batch_norm import SyncedBatchNorm, synced
 from harness.training.batching import portions
 
@@ -176,14 +175,6 @@ def classes(ranks: Ranks) -> dict[str, str]:
 TASKS = (one_norm, training, far_from_zero, autocast, collectives, classes)
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    out = Path(sys.argv[1])
-    with ranks_of_environment("cpu") as ranks:
-        tasks = TASKS if ranks.count == 1 else (*TASKS, one_value)
-        found = {task.__name__: task(ranks) for task in tasks}
-        torch.save(found, out / f"{ranks.count}-{ranks.rank}.pt")
-
-
-if __name__ == "__main__":
-    main()
+def all_cases(ranks: Ranks) -> dict[str, Any]:
+    cases = TASKS if ranks.count == 1 else (*TASKS, one_value)
+    return {case.__name__: case(ranks) for case in cases}

@@ -1,17 +1,16 @@
-"""What test_dynamic_ranks.py runs on several ranks: dynamic_ranks_program.py OUT."""
+"""What test_dynamic_ranks.py runs on several ranks."""
 
-import sys
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from ranks_program import ME, Silent
+from silent import ME, Silent
 from torch.optim import SGD
 from watched import experiment, optimized
 
-from harness.distributed import Ranks, ranks_of_environment
+from harness.distributed import Ranks
 from harness.distributed.options import Options
 from harness.experiment import runner
 from harness.experiment.experiment import Experiment
@@ -81,17 +80,10 @@ def diverged(ranks: Ranks, out: Path) -> str:
     return ""
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    out, found = Path(sys.argv[1]), dict[str, Any]()
-    with ranks_of_environment("cpu") as ranks:
-        for exchange in ("dense", "sparse") if ranks.count == 2 else ("sparse",):
-            asked = replace(ranks, options=Options(exchange=exchange))
-            for mode in MODES if ranks.count == 2 else ["rigl"]:
-                found[f"{mode} {exchange}"] = masks_by_step(asked, out, mode)
-        found["said"] = diverged(asked, out)
-        torch.save(found, out / f"{ranks.count}-{ranks.rank}.pt")
-
-
-if __name__ == "__main__":
-    main()
+def all_cases(ranks: Ranks, out: Path) -> dict[str, Any]:
+    found = dict[str, Any]()
+    for exchange in ("dense", "sparse") if ranks.count == 2 else ("sparse",):
+        asked = replace(ranks, options=Options(exchange=exchange))
+        for mode in MODES if ranks.count == 2 else ["rigl"]:
+            found[f"{mode} {exchange}"] = masks_by_step(asked, out, mode)
+    return {**found, "said": diverged(asked, out)}

@@ -1,11 +1,9 @@
-"""What the tests of the exchange run on several ranks: torchrun ... exchange_program.py OUT."""
+"""What the tests of the exchange run on several ranks."""
 
 import gc
-import sys
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,7 +11,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from harness.distributed import Ranks, gradient_exchange, ranks_of_environment
+from harness.distributed import Ranks, gradient_exchange
 from harness.distributed.ddp import NO_BUFFERS, no_sync
 from harness.distributed.gradient_exchange import DENSE, Exchange, Live, install
 from harness.pruning.masks import MaskStore
@@ -234,13 +232,6 @@ def leftovers(ranks: Ranks) -> bool:
     return remembered() is not None
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    tasks = (gradients, rounded, messages, turned, training, leftovers)
-    with ranks_of_environment("cpu") as ranks:
-        found = {task.__name__: task(ranks) for task in tasks}
-        torch.save(found, Path(sys.argv[1]) / f"{ranks.count}-{ranks.rank}.pt")
-
-
-if __name__ == "__main__":
-    main()
+def all_cases(ranks: Ranks) -> dict[str, Any]:
+    cases = (gradients, rounded, messages, turned, training, leftovers)
+    return {case.__name__: case(ranks) for case in cases}

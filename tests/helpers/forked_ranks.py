@@ -1,0 +1,165 @@
+"""Ranks of a group, forked from one process that has imported torch and the harness already.
+
+A rank that torchrun starts takes seconds of a core to import the same. Each call has processes
+and a group of its own, which `ranks_of_environment` makes, so nothing is left of a case that
+fails, hangs or patches a module.
+"""
+
+import os
+import pickle
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from functools import cache, partial
+from multiprocessing import forkserver, get_context
+from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext
+from pathlib import Path
+from subprocess import CompletedProcess
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import torch
+from command import environment
+from ports import free_port
+
+from harness.__main__ import main
+from harness.distributed import ranks_of_environment
+
+# All that takes time to import in a whole run; torch._dynamo comes with the first optimizer.
+IMPORTED = [
+    "forked_ranks", "harness.experiment.runner", "harness.launch.execute",
+    "harness.launch.hydra_main", "harness.launch.sweeps.hydra_plugins", "torch._dynamo",
+]  # fmt: skip
+TIMEOUT_S = 240.0
+
+Work = Callable[[], object]
+
+
+class Rank:
+    """A process with the variables of one rank, and what it writes to stdout and stderr."""
+
+    def __init__(self, variables: dict[str, str], log: Path, work: Work):
+        self._log = log
+        self._answer, sender = _server().Pipe(duplex=False)
+        self.process = _server().Process(
+            target=_child, args=(sender, str(log), {**environment(), **variables}, work)
+        )
+        self.process.start()
+        sender.close()
+
+    def result(self, deadline: float) -> Any:
+        """What its work returned.
+
+        Raises:
+            AssertionError: the work raised, or the process ended or took too long.
+        """
+        why = "took too long"
+        try:
+            if self._answer.poll(max(deadline - time.monotonic(), 0)):
+                is_done, value = pickle.loads(self._answer.recv_bytes())
+                if is_done:
+                    return value
+                why = str(value)
+        except EOFError:
+            self.process.join()
+            why = f"ended with status {self.process.exitcode}"
+        raise AssertionError(f"{why}\n{self.said(2)}")
+
+    def said(self, number: int) -> str:
+        """What it wrote to stdout (1) or stderr (2)."""
+        return Path(f"{self._log}-{number}").read_text()
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+        self._answer.close()
+
+
+@contextmanager
+def forked(count: int, work: Callable[..., object], *arguments: Any) -> Iterator[list[Rank]]:
+    """So many processes at work, none of which is left; they have not yet met as a group."""
+    port = str(free_port())
+    master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(TemporaryDirectory()))
+        ranks = []
+        for rank in map(str, range(count)):
+            variables = {**master, "RANK": rank, "LOCAL_RANK": rank}
+            ranks.append(Rank(variables, folder / rank, partial(work, *arguments)))
+            stack.callback(ranks[-1].end)
+        yield ranks
+
+
+def on_ranks(count: int, case: Callable[..., Any], *arguments: Any) -> list[Any]:
+    """By rank, what case(Ranks, *arguments) returned on it; all is sent by pickle.
+
+    Raises:
+        AssertionError: naming the ranks that did not come to an end, with what they said.
+    """
+    with forked(count, _in_group, case, *arguments) as ranks:
+        deadline = time.monotonic() + TIMEOUT_S
+        found, failed = [], []
+        for number, rank in enumerate(ranks):
+            try:
+                found.append(rank.result(deadline))
+            except AssertionError as error:
+                failed.append(f"rank {number} of {count}: {error}")
+        assert not failed, "\n".join(failed)
+        return found
+
+
+def harness_on_ranks(count: int, *arguments: str) -> "CompletedProcess[str]":
+    """python -m harness ARGUMENTS on so many ranks that no torchrun has started; the status is
+    the largest of all ranks."""
+    with forked(count, _command, *arguments) as ranks:
+        deadline = time.monotonic() + TIMEOUT_S
+        status = max(rank.result(deadline) for rank in ranks)
+        out, err = ("".join(rank.said(number) for rank in ranks) for number in (1, 2))
+    return CompletedProcess(arguments, status, out, err)
+
+
+@cache
+def _server() -> ForkServerContext:
+    """Starts the process that is forked: by multiprocessing, single-threaded, once a session."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(IMPORTED)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("PYTHONPATH", "OMP_NUM_THREADS"):
+            patch.setenv(name, environment()[name])
+        forkserver.ensure_running()
+    return context
+
+
+def _child(
+    sender: Connection, log: str, variables: dict[str, str], work: Callable[[], object]
+) -> None:
+    os.environ.clear()
+    os.environ.update(variables)
+    for number in (1, 2):
+        with open(f"{log}-{number}", "w") as file:
+            os.dup2(file.fileno(), number)
+    torch.set_num_threads(1)
+    try:
+        said = True, work()
+    except BaseException:
+        said = False, traceback.format_exc()
+    sender.send_bytes(pickle.dumps(said))
+
+
+def _in_group(case: Callable[..., object], *arguments: Any) -> object:
+    with ranks_of_environment("cpu") as ranks:
+        return case(ranks, *arguments)
+
+
+def _command(*arguments: str) -> int:
+    sys.argv = ["harness", *arguments]
+    try:
+        main()
+    except SystemExit as leave:
+        return int(leave.code or 0)
+    return 0

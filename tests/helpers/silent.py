@@ -1,0 +1,25 @@
+"""A watcher of a run that says nothing, and the run's name."""
+
+from harness.run_folder.records import Identity, Record
+
+ME = Identity("run", "setting", "method", "label", "mlp", "blobs")
+
+
+class Silent:
+    def __init__(self) -> None:
+        self.records: list[Record] = []
+
+    def begin(self, levels: int, epochs: int) -> None:
+        pass
+
+    def log(self, record: Record) -> None:
+        self.records.append(record)
+
+    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
+        pass
+
+    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
+        pass
+
+    def note(self, **facts: object) -> None:
+        pass
