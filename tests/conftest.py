@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import kinds
 import pytest
 import torch
+from handlers import changed, handlers
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from slurm_cluster import Slurm, missing
@@ -19,11 +21,20 @@ collect_ignore = ["helpers"]
 torch.set_num_threads(1)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    for kind, text in kinds.KINDS.items():
+        config.addinivalue_line("markers", f"{kind}: {text}")
+    config.pluginmanager.register(kinds.LeftOut(config))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests of the cluster begin: they take longest and mostly wait."""
+    """Tests are marked with their kinds. Those of the cluster begin: they take longest and mostly
+    wait."""
     for item in items:
         if "slurm" in getattr(item, "fixturenames", ()) and not _on_cluster(item.nodeid):
             raise pytest.UsageError(f"{item.nodeid}: tests of the cluster live in {CLUSTER}*.py")
+        for kind in sorted(kinds.of(item)):
+            item.add_marker(kind)
     items.sort(key=lambda item: not _on_cluster(item.nodeid))
 
 
@@ -69,6 +80,15 @@ def fixture_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def fixture_handlers() -> Iterator[None]:
+    """No test leaves other signal handlers behind: Ctrl-C of the suite would end in them."""
+    before = handlers()
+    yield
+    if odd := changed(before):
+        pytest.fail(f"other handlers are left in force for {', '.join(odd)}; use as_before()")
 
 
 @pytest.fixture(scope="session")

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
+from handlers import as_before
 
 import harness.clean
 import harness.report.__main__
@@ -37,7 +38,8 @@ def test_control_characters_of_arguments_are_shown(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     try:
-        status = main(given)
+        with as_before():
+            status = main(given)
     except SystemExit as left:
         status = left.code
     assert status == 2

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from handlers import as_before
 from hydra.core.global_hydra import GlobalHydra
 
 from harness.__main__ import main
@@ -61,13 +62,17 @@ def records_of(folder: Path) -> list[Record]:
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str, command: str = "main") -> int:
-    """The exit status of the command line, in this process; command: as of harness.__main__."""
+    """The exit status of the command line, in this process, which keeps its signal handlers.
+
+    command: as of harness.__main__.
+    """
     GlobalHydra.instance().clear()
     monkeypatch.setattr(sys, "argv", ["harness", *arguments])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.delenv("HYDRA_FULL_ERROR")
     try:
-        main(command)
+        with as_before():
+            main(command)
     except SystemExit as leave:
         return int(leave.code or 0)
     finally:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from command import environment
 from grids import TINY, planned_of
+from handlers import as_before
 from joblib.externals.loky import get_reusable_executor
 
 from harness.launch.backends.gpu_slots import Devices
@@ -123,8 +124,8 @@ def test_workers_of_a_sweep_that_is_killed_leave(tmp_path: Path) -> None:
 
 def test_a_signal_in_the_middle_of_starting_workers_comes_when_they_have_started() -> None:
     heard: list[int] = []
-    before = signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
-    try:
+    with as_before():
+        signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
         with _held_signals():
             os.kill(os.getpid(), signal.SIGTERM)
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
@@ -132,8 +133,6 @@ def test_a_signal_in_the_middle_of_starting_workers_comes_when_they_have_started
         assert heard == [signal.SIGTERM]
         assert signal.SIGTERM in blocked
         assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _workers_of(parent: int) -> list[int]:

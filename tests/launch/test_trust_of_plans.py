@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from grids import TINY, planned_of
+from handlers import as_before
 
 import harness.sweep
 from harness.launch.sweeps import array_task
@@ -105,7 +106,7 @@ def test_retrying_a_plan_of_others_does_not_give_its_command(
     plan = plan_in(tmp_path, own=False)
     given: list[Any] = []
     monkeypatch.setattr(harness.sweep, "harness", lambda *_: given.append(None))
-    with pytest.raises(SystemExit) as left:
+    with as_before(), pytest.raises(SystemExit) as left:
         harness.sweep.main(["retry", str(plan.folder)])
     assert (left.value.code, tried, given) == (0, ["harness.models.mlp.Mlp"], [])
 

@@ -2,12 +2,12 @@
 
 import json
 import os
-import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from handlers import as_before
 from left_locks import ELSEWHERE, Clock, lock_left_by, renew
 from planned_runs import finish, plan_in
 
@@ -20,17 +20,14 @@ from harness.run_folder.overview import of_folder, standing
 from harness.run_folder.status_file import Status
 from harness.status import lines
 from harness.system.locks import locked
-from harness.system.signals import SIGNALS
 
 
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The command takes signals and arguments over."""
     monkeypatch.setattr(sys, "argv", ["python"])
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
+    with as_before():
+        yield
 
 
 def _state(point: Planned) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import TINY, only_run, run_folders, run_main
+from handlers import as_before
 from omegaconf import OmegaConf
 from tracking_fakes import info
 
@@ -120,7 +121,7 @@ def test_neither_a_plan_nor_what_is_said_of_a_failed_run_holds_the_value(
     assert "'refused ${oc.env:KEY}'" in Path(outcome.log).read_text()
     assert not holding(Path("runs"), SECRET)
     monkeypatch.delenv("KEY")
-    with pytest.raises(SystemExit):  # how they stand is said without a value
+    with as_before(), pytest.raises(SystemExit):  # how they stand is said without a value
         harness.sweep.main(["status", "runs/single"])
     assert "1 failed" in "".join(capsys.readouterr())
     # As a job does whose environment is another one.

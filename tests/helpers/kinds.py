@@ -1,0 +1,127 @@
+"""Kinds of tests, told from what their code reaches; one without a kind is a unit test.
+
+Only "everywhere" is given by hand, to single cases.
+"""
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
+from inspect import unwrap
+from pathlib import Path
+from types import CodeType, FunctionType, ModuleType
+from typing import Any
+
+import pytest
+
+TESTS = Path(__file__).parents[1]
+BENCHMARKS = "tests/test_benchmark.py"
+
+KINDS = {
+    "process": "starts processes of its own",
+    "ranks": "starts several ranks",
+    "slurm": "needs the cluster",
+    "browser": "needs a browser",
+    "benchmark": "runs programs of scripts/benchmarks",
+    "everywhere": "one of many places at which a run is cut off; a few of them have no such mark",
+}
+SELDOM = ("everywhere", "benchmark", "browser", "slurm")  # left out by scripts/test, but for --all
+_STARTERS = ("subprocess", "multiprocessing", "fork_server", "harness.launch.backends.local")
+_SEVERAL = ("torch.distributed.run", "nproc")
+
+
+def of(item: pytest.Item) -> set[str]:
+    """Tells the kinds of a test from its fixtures, its file and what its functions name."""
+    found = set(getattr(item, "fixturenames", ())) & {"slurm", "browser"}
+    if item.nodeid.startswith(BENCHMARKS):
+        found.add("benchmark")
+    if isinstance(item, pytest.Function):
+        found |= started(item.function, *_fixtures(item))
+    return found | ({"process"} if found else set())
+
+
+@cache  # the cases of a test have one function
+def started(*functions: object) -> set[str]:
+    named = list(_reached(functions))
+    if not any(map(_starts, named)):
+        return set()
+    return {"process", "ranks"} if any(map(_says_several, named)) else {"process"}
+
+
+def _fixtures(item: pytest.Function) -> Iterator[object]:
+    for fixtures in item._fixtureinfo.name2fixturedefs.values():
+        yield from (fixture.func for fixture in fixtures)
+
+
+def _reached(start: Iterable[object]) -> Iterator[object]:
+    """Yields what functions and classes of the tests name: constants, globals, and so on."""
+    todo, seen = list(start), set[int]()
+    while todo:
+        each = unwrap(todo.pop())  # type: ignore[arg-type]  # as of a context manager
+        if id(each) in seen:
+            continue
+        seen.add(id(each))
+        yield each
+        if isinstance(each, type) and _is_ours(each):
+            todo += [getattr(part, "__func__", part) for part in vars(each).values()]
+        elif isinstance(each, FunctionType) and _is_ours(each):
+            for code in _codes(each.__code__):
+                # command.harness may start several ranks; who calls it says whether it does.
+                todo += code.co_consts if each.__module__ != "command" else ()
+                todo += [each.__globals__[n] for n in code.co_names if n in each.__globals__]
+
+
+def _is_ours(each: Any) -> bool:
+    return _is_of_tests(str(each.__module__))
+
+
+@cache
+def _is_of_tests(module: str) -> bool:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and Path(file).is_relative_to(TESTS)
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    yield code
+    for part in code.co_consts:
+        if isinstance(part, CodeType):
+            yield from _codes(part)
+
+
+def _starts(each: object) -> bool:
+    home = each.__name__ if isinstance(each, ModuleType) else getattr(each, "__module__", "")
+    return home in _STARTERS
+
+
+def _says_several(each: object) -> bool:
+    """Names of keyword arguments are constants of the code that gives them."""
+    texts = [part for part in (each if isinstance(each, tuple) else (each,)) if type(part) is str]
+    return any(text == "ranks" or any(sign in text for sign in _SEVERAL) for text in texts)
+
+
+class LeftOut:
+    """Says at the end how many tests -m has left out, also where workers of xdist collect them."""
+
+    def __init__(self, config: pytest.Config):
+        self.config, self.counts = config, Counter[str]()
+
+    @pytest.hookimpl
+    def pytest_deselected(self, items: Sequence[pytest.Item]) -> None:
+        left = [next(filter(item.get_closest_marker, SELDOM), "") for item in items]
+        if all(left):  # else it is -k that leaves them out
+            self.counts.update(left)
+
+    @pytest.hookimpl
+    def pytest_sessionfinish(self) -> None:
+        if hasattr(self.config, "workeroutput"):
+            self.config.workeroutput["left_out"] = dict(self.counts)
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        self.counts = self.counts or Counter(getattr(node, "workeroutput", {}).get("left_out", {}))
+
+    @pytest.hookimpl
+    def pytest_terminal_summary(self, terminalreporter: Any) -> None:
+        if self.counts:
+            told = ", ".join(f"{count} {kind}" for kind, count in sorted(self.counts.items()))
+            terminalreporter.write_line(f"left out: {told}; scripts/test --all runs them too")
