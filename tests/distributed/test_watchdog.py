@@ -6,13 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from command import environment
 from conftest import HELPERS
-from ports import free_port
+from forked_ranks import Rank, forked
+from watchdog_program import at_work
 
 PROGRAM = str(HELPERS / "watchdog_program.py")
 TIMEOUT_S = 4.0
@@ -21,10 +22,10 @@ SOON_S = 40.0
 
 
 class Job:
-    """Ranks at work; `processes` are the ranks, or torchrun alone."""
+    """Ranks at work in OUT, whose pids and reasons lie there."""
 
-    def __init__(self, processes: list[subprocess.Popen[str]], count: int, out: Path):
-        self.processes, self.count, self.out = processes, count, out
+    def __init__(self, ranks: Sequence[Rank], count: int, out: Path):
+        self.ranks, self.count, self.out = ranks, count, out
 
     def pids(self) -> list[int]:
         """Of the ranks, once all of them train."""
@@ -32,14 +33,13 @@ class Job:
         wait_for(lambda: all(file.exists() and file.read_text() for file in files), 120)
         return [int(file.read_text()) for file in files]
 
-    def ends(self, *processes: int) -> list[int]:
-        """Exit statuses, of all by default, which must come soon."""
-        chosen = processes or range(len(self.processes))
-        end = time.monotonic() + SOON_S
-        return [self.processes[p].wait(max(end - time.monotonic(), 0)) for p in chosen]
+    def ends(self, *chosen: int) -> list[int | None]:
+        """Exit statuses, of all ranks by default, which must come soon."""
+        deadline = time.monotonic() + SOON_S
+        return [self.ranks[rank].ends(deadline) for rank in chosen or range(self.count)]
 
     def said(self) -> str:
-        return "".join(file.read_text() for file in sorted(self.out.glob("stderr-*")))
+        return "".join(rank.said(2) for rank in self.ranks)
 
     def why(self) -> set[str]:
         """What the callbacks were given."""
@@ -48,40 +48,33 @@ class Job:
 
 @contextmanager
 def by_hand(count: int, task: str, out: Path, timeout_s: float = TIMEOUT_S) -> Iterator[Job]:
-    master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port()), "WORLD_SIZE": str(count)}
-    commands = [([PROGRAM], {**master, "RANK": str(rank)}) for rank in range(count)]
-    with started(commands, count, task, out, timeout_s) as job:
-        yield job
+    with forked(count, at_work, task, out, timeout_s) as ranks:
+        yield Job(ranks, count, out)
+
+
+class UnderTorchrun(Job):
+    """The same, where torchrun alone is started and ended."""
+
+    def __init__(self, torchrun: subprocess.Popen[str], count: int, out: Path):
+        super().__init__([], count, out)
+        self.torchrun = torchrun
+
+    def said(self) -> str:
+        return (self.out / "stderr").read_text()
 
 
 @contextmanager
-def under_torchrun(count: int, task: str, out: Path) -> Iterator[Job]:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
-    with started([([*torchrun, PROGRAM], {})], count, task, out, TIMEOUT_S) as job:
-        yield job
-
-
-@contextmanager
-def started(
-    commands: list[tuple[list[str], dict[str, str]]],
-    count: int,
-    task: str,
-    out: Path,
-    timeout_s: float,
-) -> Iterator[Job]:
+def under_torchrun(count: int, task: str, out: Path) -> Iterator[UnderTorchrun]:
     """Whatever happens, no process is left."""
-    job = Job([], count, out)
+    start = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={count}"]
+    command = [sys.executable, *start, PROGRAM, task, str(out), str(TIMEOUT_S)]
+    with (out / "stderr").open("w") as stderr:
+        torchrun = subprocess.Popen(command, env=environment(), stderr=stderr, text=True)
     try:
-        for number, (command, variables) in enumerate(commands):
-            with (out / f"stderr-{number}").open("w") as stderr:
-                arguments = [sys.executable, *command, task, str(out), str(timeout_s)]
-                env = {**environment(), **variables}
-                job.processes.append(subprocess.Popen(arguments, env=env, stderr=stderr, text=True))
-        yield job
+        yield UnderTorchrun(torchrun, count, out)
     finally:
-        for process in job.processes:
-            process.kill()
-            process.wait()
+        torchrun.kill()
+        torchrun.wait()
         for file in out.glob("pid-*"):
             if file.read_text() and is_ours(int(file.read_text())):
                 os.kill(int(file.read_text()), signal.SIGKILL)
@@ -117,7 +110,7 @@ def test_a_killed_rank_is_named_under_torchrun(tmp_path: Path) -> None:
         pids = job.pids()
         os.kill(pids[1], signal.SIGKILL)
 
-        assert job.ends() == [1]
+        assert job.torchrun.wait(SOON_S) == 1
         assert f"RankLost: rank 1 (host {os.uname().nodename}, pid {pids[1]}) has" in job.said()
         assert "KeyboardInterrupt" not in job.said()
         wait_for(lambda: not any(is_ours(pid) for pid in pids), SOON_S)
@@ -135,7 +128,7 @@ def test_a_killed_rank_0_takes_the_store_with_it_and_is_named(tmp_path: Path) ->
 def test_ranks_do_not_outlive_torchrun(tmp_path: Path) -> None:
     with under_torchrun(2, "train", tmp_path) as job:
         pids = job.pids()
-        job.processes[0].kill()
+        job.torchrun.kill()
 
         wait_for(lambda: not any(is_ours(pid) for pid in pids), SOON_S)
         assert "harness: torchrun, which keeps the store of the ranks at" in job.said()
@@ -177,9 +170,9 @@ def test_a_rank_that_leaves_with_an_error_is_named_with_it(tmp_path: Path) -> No
     with by_hand(3, "fail_on_rank_1", tmp_path, timeout_s=60) as job:
         assert job.ends() == [1, 1, 1]
         for rank in (0, 2):
-            said = (tmp_path / f"stderr-{rank}").read_text()
+            said = job.ranks[rank].said(2)
             assert "rank 1 (host" in said and "left with ValueError: the batch is bad;" in said
-        assert "RankLost" not in (tmp_path / "stderr-1").read_text()
+        assert "RankLost" not in job.ranks[1].said(2)
 
 
 def test_an_error_on_every_rank_stays_what_it_is(tmp_path: Path) -> None:
@@ -208,7 +201,7 @@ def test_a_rank_that_holds_the_interpreter_is_named_and_ends_too(tmp_path: Path)
 
         assert job.ends() == [1, -signal.SIGABRT]
         assert f"pid {pids[1]}) has given no sign of life for 4 s" in "".join(job.why())
-        said = (tmp_path / "stderr-1").read_text()
+        said = job.ranks[1].said(2)
         assert f"pid {pids[1]}) holds its interpreter for 5 s" in said
         assert "in hold_the_interpreter_on_rank_1" in said  # of the traceback
 
@@ -237,6 +230,6 @@ def test_a_rank_that_is_done_earlier_is_told_with_the_place_of_the_other(tmp_pat
     with by_hand(2, "leave_with_fewer_collectives_on_rank_1", tmp_path) as job:
         assert job.ends() == [1, 1]
         for rank in (0, 1):
-            said = (tmp_path / f"stderr-{rank}").read_text()
+            said = job.ranks[rank].said(2)
             assert "RanksDisagree: ranks came to different collectives: rank 0: mean of 1" in said
             assert "; rank 1: barrier (" in said

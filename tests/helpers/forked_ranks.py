@@ -9,7 +9,6 @@ import os
 import pickle
 import sys
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import cache, partial
@@ -45,38 +44,39 @@ class Rank:
     def __init__(self, variables: dict[str, str], log: Path, work: Work):
         self._log = log
         self._answer, sender = _server().Pipe(duplex=False)
-        self.process = _server().Process(
+        self._process = _server().Process(
             target=_child, args=(sender, str(log), {**environment(), **variables}, work)
         )
-        self.process.start()
+        self._process.start()
         sender.close()
 
     def result(self, deadline: float) -> Any:
         """What its work returned.
 
         Raises:
-            AssertionError: the work raised, or the process ended or took too long.
+            AssertionError: the process ended before, as by an error of its work, or took too long.
         """
-        why = "took too long"
         try:
             if self._answer.poll(max(deadline - time.monotonic(), 0)):
-                is_done, value = pickle.loads(self._answer.recv_bytes())
-                if is_done:
-                    return value
-                why = str(value)
+                return pickle.loads(self._answer.recv_bytes())
+            why = "took too long"
         except EOFError:
-            self.process.join()
-            why = f"ended with status {self.process.exitcode}"
+            why = f"ended with status {self.ends(deadline)}"
         raise AssertionError(f"{why}\n{self.said(2)}")
+
+    def ends(self, deadline: float) -> int | None:
+        """The exit status, of a signal below 0; None if it did not end in time."""
+        self._process.join(max(deadline - time.monotonic(), 0))
+        return self._process.exitcode
 
     def said(self, number: int) -> str:
         """What it wrote to stdout (1) or stderr (2)."""
         return Path(f"{self._log}-{number}").read_text()
 
     def end(self) -> None:
-        self.process.kill()
-        self.process.join()
-        self.process.close()
+        self._process.kill()
+        self._process.join()
+        self._process.close()
         self._answer.close()
 
 
@@ -144,11 +144,7 @@ def _child(
         with open(f"{log}-{number}", "w") as file:
             os.dup2(file.fileno(), number)
     torch.set_num_threads(1)
-    try:
-        said = True, work()
-    except BaseException:
-        said = False, traceback.format_exc()
-    sender.send_bytes(pickle.dumps(said))
+    sender.send_bytes(pickle.dumps(work()))
 
 
 def _in_group(case: Callable[..., object], *arguments: Any) -> object:

@@ -95,20 +95,19 @@ def interrupt(number: int, frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def main() -> None:
+def at_work(task: str, out: Path, timeout_s: float) -> None:
     torch.set_num_threads(1)
-    task, out = globals()[sys.argv[1]], Path(sys.argv[2])
-    with ranks_of_environment("cpu", Options(timeout_s=float(sys.argv[3]))) as ranks:
+    with ranks_of_environment("cpu", Options(timeout_s=timeout_s)) as ranks:
         assert ranks.watch
         ranks.watch.at_loss.append(lambda why: (out / f"why-{ranks.rank}").write_text(why))
         # As in a run, which leaves at its next step, and at once where it does not train:
         # torchrun sends it when another rank has died.
         signal.signal(signal.SIGTERM, lambda number, frame: None)
         try:
-            task(ranks, out)
+            globals()[task](ranks, out)
         finally:
             signal.signal(signal.SIGTERM, interrupt)
 
 
 if __name__ == "__main__":
-    main()
+    at_work(sys.argv[1], Path(sys.argv[2]), float(sys.argv[3]))
