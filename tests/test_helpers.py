@@ -1,14 +1,18 @@
 """What the helpers of these tests promise."""
 
+import os
 import signal
 import subprocess
 from pathlib import Path
 
 import kinds
 import pytest
+import torch
 from command import TINY, harness, run_main
+from forked_ranks import on_ranks
 from handlers import as_before, changed, handlers
 
+from harness.distributed import Ranks
 from harness.system.signals import stop_on_signals
 
 
@@ -40,10 +44,43 @@ def _on_two_ranks() -> None:
     harness("seed=0", ranks=2)
 
 
+def _on_forked_ranks() -> None:
+    on_ranks(2, print)
+
+
 def test_what_starts_a_process_is_told_from_what_it_reaches(request: pytest.FixtureRequest) -> None:
     def through_another() -> None:
         _in_a_process()
 
-    found = [kinds.started(each) for each in (through_another, _on_two_ranks, as_before)]
-    assert found == [{"process"}, {"process", "ranks"}, set()]
+    found = [
+        kinds.started(each)
+        for each in (through_another, _on_two_ranks, _on_forked_ranks, as_before)
+    ]
+    assert found == [{"process"}, *[{"process", "ranks"}] * 2, set()]
     assert {mark.name for mark in request.node.iter_markers()} == {"process", "ranks"}
+
+
+def _odd_rank(ranks: Ranks, way: str) -> int:
+    if ranks.rank == 1 and way == "raises":
+        raise ValueError("the second is odd")
+    if ranks.rank == 1 and way == "dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+    return ranks.rank + int(ranks.sum(torch.ones(1)))
+
+
+@pytest.mark.parametrize(
+    ("way", "said"),
+    [
+        ("raises", "rank 1 of 2: ended with status 1\n"),
+        ("dies", "rank 1 of 2: ended with status -9"),
+    ],
+)
+def test_a_rank_that_fails_is_told_and_the_next_case_has_a_group_of_its_own(
+    way: str, said: str
+) -> None:
+    with pytest.raises(AssertionError) as error:
+        on_ranks(2, _odd_rank, way)
+
+    assert said in str(error.value)
+    assert ("ValueError: the second is odd" in str(error.value)) is (way == "raises")
+    assert on_ranks(2, _odd_rank, "") == [2, 3]

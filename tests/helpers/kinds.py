@@ -26,7 +26,14 @@ KINDS = {
     "everywhere": "one of many places at which a run is cut off; a few of them have no such mark",
 }
 SELDOM = ("everywhere", "benchmark", "browser", "slurm")  # left out by scripts/test, but for --all
-_STARTERS = ("subprocess", "multiprocessing", "fork_server", "harness.launch.backends.local")
+_RANKS = "forked_ranks"
+_STARTERS = (
+    "subprocess",
+    "multiprocessing",
+    "fork_server",
+    "harness.launch.backends.local",
+    _RANKS,
+)
 _SEVERAL = ("torch.distributed.run", "nproc")
 
 
@@ -95,6 +102,8 @@ def _starts(each: object) -> bool:
 
 def _says_several(each: object) -> bool:
     """Names of keyword arguments are constants of the code that gives them."""
+    if getattr(each, "__module__", "") == _RANKS:
+        return True
     texts = [part for part in (each if isinstance(each, tuple) else (each,)) if type(part) is str]
     return any(text == "ranks" or any(sign in text for sign in _SEVERAL) for text in texts)
 
