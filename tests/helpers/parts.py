@@ -7,6 +7,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
+from harness.data.base import Split, Splits
+from harness.data.blobs import Blobs
+
 
 class Centred(nn.Module):
     """Subtracts a running mean that differs between ranks, in training too."""
@@ -181,3 +184,17 @@ class PrototypesModel:
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         return Prototypes(shape[0], classes)
+
+
+class Letters(Blobs):
+    """Sequences of ids, each the one before it plus 1, or less often plus 3; drawn as integers."""
+
+    def load(self) -> Splits:
+        random = torch.Generator().manual_seed(self.split_seed)
+        sizes = (self.train, self.validation, self.test)
+        return Splits(*(self._drawn(size, random) for size in sizes), self.classes)
+
+    def _drawn(self, samples: int, random: torch.Generator) -> Split:
+        jumps = torch.randint(4, (samples, self.features + 1), generator=random) == 0
+        ids = (1 + 2 * jumps).cumsum(1) % self.classes
+        return Split(ids[:, :-1].float(), ids[:, 1:])
