@@ -2,6 +2,8 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,29 @@ def component(group: str, name: str, seed: int = 0, **changes: object) -> Any:
     part = OmegaConf.merge(OmegaConf.load(CONF / group / f"{name}.yaml"), changes)
     part.pop("defaults", None)  # what goes with it in a composed config
     return instantiate(OmegaConf.create({"seed": seed, "part": part}).part, _convert_="all")
+
+
+def shape_for(model: Any) -> tuple[int, ...]:
+    """Of a sample that this model of conf/ takes: those of the data set that runs have by
+    default, else of the first data set that lies here and whose shape it does not refuse."""
+    names = [file.stem for file in sorted((CONF / "data").glob("*.yaml"))]
+    for shape in filter(None, map(_shape_of, sorted(names, key=_is_not_default))):
+        with suppress(ValueError):
+            model.build(shape, 10)
+            return shape
+    raise AssertionError(f"no data set of conf/data suits {model}")
+
+
+def _is_not_default(data: str) -> bool:
+    return {"data": data} not in OmegaConf.load(CONF / "config.yaml").defaults
+
+
+@cache
+def _shape_of(data: str) -> tuple[int, ...] | None:
+    with suppress(ValueError):  # its files are not here
+        shape: tuple[int, ...] = component("data", data).load().shape
+        return shape
+    return None
 
 
 @pytest.fixture(scope="session", autouse=True)

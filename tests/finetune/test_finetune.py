@@ -202,17 +202,15 @@ def test_finetune_asks_only_for_the_moments_that_it_announces(finetune: Finetune
 @every("finetune")
 def test_finetune_keeps_weights_or_gives_the_ones_asked_for(finetune: Finetune) -> None:
     given = finetune.weights(3, dense, fresh)
-    assert (given is None) == isinstance(finetune, Keep | LrRewind | NoFinetune)
     assert given is None or given is FRESH or rewound(finetune, 3) in finetune.moments(3)
 
 
 @every("finetune")
 def test_the_plan_of_a_mode_depends_on_the_speedup_only_in_its_length(finetune: Finetune) -> None:
     form, plan = finetune.plan(3, 1.0), finetune.plan(3, 8.0)
-    assert (form is None) == (plan is None) == isinstance(finetune, NoFinetune)
+    assert (form is None) == (plan is None)
     if plan and form:
-        assert replace(plan, stretch=1.0) == form
-        assert (plan.stretch > 1) == isinstance(finetune, ScratchB)
+        assert replace(plan, stretch=1.0) == form and plan.stretch >= 1
         assert set(finetune.moments(3)) <= {plan.begin}
 
 

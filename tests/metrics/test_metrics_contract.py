@@ -2,14 +2,13 @@
 
 import pytest
 import torch
-from conftest import component, every
+from conftest import component, every, shape_for
 from torch import nn
 
 from harness.allocation.base import Allocation, Facts
 from harness.metrics.macs import count_macs, macs
 from harness.metrics.size import layer_densities, nonzero_share, parameters_left
 from harness.models.base import Model
-from harness.models.char_transformer import CharTransformer
 from harness.pruning.budget import Account, Goal
 from harness.pruning.density import Scope
 from harness.pruning.masks import MaskStore
@@ -26,15 +25,10 @@ SHAPE = (1, 28, 28)
 DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
 
 
-def shape_of(model: Model) -> tuple[int, ...]:
-    """Of a sample that the model takes."""
-    return (16,) if isinstance(model, CharTransformer) else SHAPE
-
-
 def whole(model: Model) -> nn.Module:
     """A fresh network without exact zeros, which a random init draws now and then."""
     torch.manual_seed(0)
-    network = model.build(shape_of(model), 10)
+    network = model.build(shape_for(model), 10)
     with torch.no_grad():
         for parameter in network.parameters():
             parameter.masked_fill_(parameter == 0, 0.01)
@@ -120,12 +114,12 @@ def test_whole_units_come_within_half_a_unit_of_what_was_asked(
 def test_macs_fall_with_the_weights_and_end_at_those_of_activations(model: Model) -> None:
     network = whole(model)
     pruning = Pruning(network, Element(), component("allocation", "uniform"), "density")
-    counts = [macs(network, shape_of(model))]
+    counts = [macs(network, shape_for(model))]
     for share in (0.5, 0.1, 0.0):
         pruning.to(round(share * pruning.account.total))
-        counts.append(macs(network, shape_of(model)))
+        counts.append(macs(network, shape_for(model)))
     assert counts == sorted(counts, reverse=True) and len(set(counts)) == 4
-    inputs = torch.zeros(1, *shape_of(model))
+    inputs = torch.zeros(1, *shape_for(model))
     assert counts[-1] == count_macs(network, inputs).activations
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import every
+from conftest import every, shape_for
 from random_masks import pruned
 from torch import Tensor, nn
 
@@ -14,7 +14,7 @@ from harness.vocabulary.tensors import prunable_weights
 @every("model")
 def test_a_dense_network_of_conf_is_wholly_reachable(model: Model) -> None:
     torch.manual_seed(0)
-    shape = (16,) if "transformer" in type(model).__module__ else (1, 28, 28)
+    shape = shape_for(model)
     network = model.build(shape, 10)
     with torch.no_grad():
         for weight in prunable_weights(network).values():
@@ -28,7 +28,7 @@ def test_a_dense_network_of_conf_is_wholly_reachable(model: Model) -> None:
 def test_the_model_and_the_random_streams_come_back_as_they_were(
     model: Model, dtype: torch.dtype
 ) -> None:
-    shape = (16,) if "transformer" in type(model).__module__ else (1, 28, 28)
+    shape = shape_for(model)
     network = pruned(model.build(shape, 10).to(dtype), 0.1, 0)
     next(network.modules()).train()
     before = {name: value.clone() for name, value in network.state_dict().items()}

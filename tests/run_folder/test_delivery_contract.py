@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import CONF, component, every
+from conftest import CONF, component, every, shape_for
 from omegaconf import OmegaConf
 from torch import Tensor, nn
 
@@ -24,14 +24,12 @@ from harness.run_folder.status_file import Status
 from harness.structure.base import Structure
 from harness.vocabulary.tensors import Tensors
 
-SHAPES = {"char_transformer": (16,), "mlp": (8,)}
-IMAGE = (1, 28, 28)
 CLASSES = 10
 MODELS = sorted(file.stem for file in (CONF / "model").glob("*.yaml"))
 
 
 def shape_of(model: str) -> tuple[int, ...]:
-    return SHAPES.get(model, IMAGE)
+    return shape_for(component("model", model))
 
 
 def inputs_of(model: str, dtype: torch.dtype = torch.float32) -> Tensor:

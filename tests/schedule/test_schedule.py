@@ -1,5 +1,6 @@
 import math
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 from conftest import every
@@ -59,7 +60,7 @@ def test_ac_dc_has_no_levels() -> None:
 
 @every("schedule")
 def test_a_schedule_falls_where_levels_may_ask_for_different_shares(schedule: Schedule) -> None:
-    if isinstance(schedule, AcDc):
+    if schedule.may_grow:  # at all levels nothing
         assert schedule.varies
     else:
         assert schedule.varies == (len(set(schedule.shares(identity))) > 1)
@@ -76,8 +77,10 @@ def test_equal_values_do_not_fall() -> None:
 
 
 @every("schedule")
-def test_only_ac_dc_may_grow(schedule: Schedule) -> None:
-    assert schedule.may_grow == isinstance(schedule, AcDc)
+def test_a_schedule_says_whether_it_may_grow(schedule: Schedule) -> None:
+    events = len(schedule.values) - 1 if isinstance(schedule, Explicit) else 4
+    shares = schedule.during(identity, events)
+    assert schedule.may_grow == any(later > one for one, later in pairwise(shares))
 
 
 @every("schedule")

@@ -1,0 +1,44 @@
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from harness.saliency.shared.curvature import by_group, wide
+from harness.saliency.shared.layer_inputs import mean_over_inputs, measured
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+
+
+@dataclass(frozen=True)
+class Ria:
+    """(|w_ij| / sum of its row + |w_ij| / sum of its column) x ||X_j|| ** power, within a layer.
+
+    Source: Zhang et al. 2024, Plug-and-Play: An Efficient Post-training Pruning Method for Large
+    Language Models (ICLR 2024), relative importance and activations.
+
+    Raises:
+        ValueError: power is below 0.
+    """
+
+    power: float = 0.5
+
+    granularity: ClassVar[str] = "weight"
+    layer_local: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.power < 0:
+            raise ValueError(f"power must be at least 0, got {self.power!r}")
+
+    def evidence(
+        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
+    ) -> Tensors:
+        return mean_over_inputs(model, batches, mean, lambda inputs: inputs.square().sum(dim=1))
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {n: self._of(weight, measured(n, evidence)) for n, weight in weights.items()}
+
+    def _of(self, weight: Tensor, squares: Tensor) -> Tensor:
+        rows = by_group(weight.abs().double(), squares)
+        # A row or a column without a weight left has no share to give.
+        shares = sum(rows / rows.sum(dim, keepdim=True).clamp(min=1e-30) for dim in (-1, -2))
+        return wide((shares * squares[:, None] ** (self.power / 2)).reshape(weight.shape), weight)

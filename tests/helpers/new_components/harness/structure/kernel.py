@@ -1,0 +1,32 @@
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor, nn
+
+from harness.structure.base import Units
+from harness.vocabulary.tensors import prunable_layers
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """The spatial kernels of a convolution, one of each pair (output, input) of channels.
+
+    Nothing goes along; linear layers stay dense. Source: Mao et al. 2017, Exploring the Regularity
+    of Sparse Structure in Convolutional Neural Networks (arXiv:1705.08922), 2-D granularity.
+    """
+
+    granularity: ClassVar[str] = "unit"
+    noun: ClassVar[str] = "kernel"
+
+    def units(self, model: nn.Module, sample: Tensor) -> Units:
+        layers = prunable_layers(model)
+        units: Units = {name: () for name, at in layers.items() if isinstance(at, nn.Conv2d)}
+        if not units:
+            raise ValueError("structure=kernel has nothing to prune: the model has no Conv2d")
+        return units
+
+    def pool(self, scores: Tensor) -> Tensor:
+        return scores.flatten(2).mean(dim=2)
+
+    def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
+        return units[..., None, None].expand(shape).contiguous()
