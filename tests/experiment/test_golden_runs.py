@@ -8,7 +8,7 @@ A digest that changes on purpose is changed here, and the commit says why.
 from pathlib import Path
 
 import pytest
-from ranks_program import ME, Silent
+from silent import ME, Silent
 
 from harness.distributed import Ranks
 from harness.experiment import runner
