@@ -8,6 +8,7 @@ A digest that changes on purpose is changed here, and the commit says why.
 from pathlib import Path
 
 import pytest
+from forked_ranks import on_ranks
 from silent import ME, Silent
 
 from harness.distributed import Ranks
@@ -124,11 +125,19 @@ RUNS = {
 
 @pytest.mark.parametrize("name", RUNS)
 def test_masks_and_counts_of_a_run_are_those_of_before(name: str, tmp_path: Path) -> None:
-    overrides, *golden = RUNS[name]
+    assert found(Ranks(), name, tmp_path) == list(RUNS[name][1:])
+
+
+@pytest.mark.parametrize("name", ["SET", "gradients, one for all layers"])
+def test_two_ranks_come_to_the_same(name: str, tmp_path: Path) -> None:
+    assert on_ranks(2, found, name, tmp_path)[0] == list(RUNS[name][1:])
+
+
+def found(ranks: Ranks, name: str, dense: Path) -> list[str]:
+    experiment = build(composed([*TINY.split(), *RUNS[name][0].split()]))
     watcher = Silent()
-    experiment = build(composed([*TINY.split(), *overrides.split()]))
-    runner.run(Recorder(*runner.prepare(experiment, Ranks(), tmp_path), ME, watcher))
-    assert [
+    runner.run(Recorder(*runner.prepare(experiment, ranks, dense), ME, watcher))
+    return [
         f"{record.level} {record.stage} {record.masks or '-'} {record.parameters} {record.macs}"
         for record in watcher.records
-    ] == golden
+    ]
