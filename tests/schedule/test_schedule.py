@@ -193,3 +193,5 @@ def test_explicit_values_that_make_no_sense_are_refused(
 
 def test_equal_neighbours_are_a_level_without_pruning() -> None:
     assert Explicit(values=[0.5, 0.5]).shares(identity) == [0.5, 0.5]
+    twice = Explicit(values=[2, 2], unit="compression")
+    assert twice.shares(half_of_the_inverse) == [0.25, 0.25]
