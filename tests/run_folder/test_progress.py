@@ -81,6 +81,16 @@ def test_bar_shows_level_epoch_accuracy_and_time_left_on_a_terminal(
     assert "-:--:--" in shown and "top-1 90.00 %" in shown
 
 
+@pytest.mark.parametrize(("epochs", "full"), [(1, False), (2, True)])
+def test_bar_is_full_after_as_many_epochs_as_there_are(epochs: int, full: bool) -> None:
+    stream = StringIO()
+    with Progress("bar", stream) as progress:
+        progress.start(levels=1, epochs_in_all=2)
+        for epoch in range(1, epochs + 1):
+            progress.epoch(level=1, epoch=epoch, epochs=2, loss=0.5, accuracy=0.5)
+    assert ("0:00:00" in stream.getvalue()) is full
+
+
 def test_bar_survives_a_run_without_training() -> None:
     with Progress("bar", StringIO()) as progress:
         progress.start(levels=1, epochs_in_all=0)
