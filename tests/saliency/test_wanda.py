@@ -101,6 +101,11 @@ def test_rows_keep_exactly_the_total_and_differ_by_one_at_most(keep: int, tied: 
         assert torch.equal(kept, top(row, int(kept.sum())))
 
 
+def test_of_equal_scores_in_a_row_the_first_stay() -> None:
+    # A sort that is not asked to be stable leaves rows of up to 16 in their order all the same.
+    assert best_of_rows(torch.zeros(2, 40), keep=20).nonzero()[:, 1].tolist() == [*range(10)] * 2
+
+
 def test_the_norms_are_the_same_on_any_number_of_ranks() -> None:
     model = Small()
     whole = Wanda().evidence(model, small_batches(), total, mean_alone)
