@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 
 import pytest
-from command import TINY, harness, only_run, records_of, run_main
+from command import TINY, only_run, records_of, run_main
+from forked_ranks import harness_on_ranks
 
 WRONG = {
     "saliency=magnitud": r"saliency=magnitud: .*did you mean magnitude",
@@ -85,7 +86,7 @@ def test_a_results_folder_that_cannot_be_written_is_named(
 
 
 def test_two_ranks_must_divide_the_global_batch(tmp_path: Path) -> None:
-    done = harness(*TINY, "training.batch_size=33", f"runs={tmp_path}/runs", ranks=2)
+    done = harness_on_ranks(2, *TINY, "training.batch_size=33", f"runs={tmp_path}/runs")
 
     ours = [line for line in done.stderr.splitlines() if line.startswith("harness: ")]
     assert done.returncode != 0
@@ -166,7 +167,7 @@ def test_a_batch_of_one_sample_is_refused_before_training_where_batch_norm_needs
 
 
 def test_two_ranks_print_and_write_once(tmp_path: Path) -> None:
-    done = harness(*TINY, "tracking=wandb", f"runs={tmp_path}", ranks=2)
+    done = harness_on_ranks(2, *TINY, "tracking=wandb", f"runs={tmp_path}")
 
     folder = only_run(tmp_path)
     assert done.returncode == 0, done.stderr

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 from benchmarks.hosts import Host, two_hosts
-from command import environment, harness, only_run
+from command import environment, only_run
 from conftest import HELPERS
 from cutting import RUN
+from forked_ranks import harness_on_ranks
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces need root")
 
@@ -36,25 +37,32 @@ def torchrun(hosts: tuple[Host, Host], *arguments: str) -> list[tuple[int, str]]
             agent.wait()
 
 
-def test_two_hosts_make_the_records_of_two_ranks_on_one(tmp_path: Path) -> None:
+@pytest.fixture(scope="module", name="together")
+def fixture_together(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Records of two ranks on one host."""
+    runs = tmp_path_factory.mktemp("together")
+    assert harness_on_ranks(2, *RUN, f"runs={runs}").returncode == 0
+    return (only_run(runs) / "records.jsonl").read_bytes()
+
+
+def test_two_hosts_make_the_records_of_two_ranks_on_one(tmp_path: Path, together: bytes) -> None:
     with two_hosts() as hosts:
-        ended = torchrun(hosts, "-m", "harness", *RUN, f"runs={tmp_path}/two")
+        ended = torchrun(hosts, "-m", "harness", *RUN, f"runs={tmp_path}")
     assert [status for status, _ in ended] == [0, 0], ended
 
-    assert harness(*RUN, f"runs={tmp_path}/one", ranks=2).returncode == 0
-    apart, together = (only_run(tmp_path / name) for name in ("two", "one"))
-    assert (apart / "records.jsonl").read_bytes() == (together / "records.jsonl").read_bytes()
+    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == together
 
 
-def test_a_job_on_two_hosts_goes_on_after_a_worker_was_killed(tmp_path: Path) -> None:
+def test_a_job_on_two_hosts_goes_on_after_a_worker_was_killed(
+    tmp_path: Path, together: bytes
+) -> None:
     program = str(HELPERS / "signalled_program.py")
     with two_hosts() as hosts:
-        ended = torchrun(hosts, program, "1:14:SIGKILL", "--", *RUN, f"runs={tmp_path}/two")
+        ended = torchrun(hosts, program, "1:14:SIGKILL", "--", *RUN, f"runs={tmp_path}")
         assert all(status != 0 for status, _ in ended), ended
-        ended = torchrun(hosts, "-m", "harness", *RUN, f"runs={tmp_path}/two")
+        ended = torchrun(hosts, "-m", "harness", *RUN, f"runs={tmp_path}")
     assert [status for status, _ in ended] == [0, 0], ended
 
-    assert harness(*RUN, f"runs={tmp_path}/one", ranks=2).returncode == 0
-    apart, together = (only_run(tmp_path / name) for name in ("two", "one"))
-    assert (apart / "records.jsonl").read_bytes() == (together / "records.jsonl").read_bytes()
+    apart = only_run(tmp_path)
+    assert (apart / "records.jsonl").read_bytes() == together
     assert "resumed" in (apart / "timings.jsonl").read_text()

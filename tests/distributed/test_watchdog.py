@@ -33,7 +33,7 @@ class Job:
         wait_for(lambda: all(file.exists() and file.read_text() for file in files), 120)
         return [int(file.read_text()) for file in files]
 
-    def ends(self, *chosen: int) -> list[int | None]:
+    def ends(self, *chosen: int) -> list[int]:
         """Exit statuses, of all ranks by default, which must come soon."""
         deadline = time.monotonic() + SOON_S
         return [self.ranks[rank].ends(deadline) for rank in chosen or range(self.count)]

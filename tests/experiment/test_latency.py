@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from command import TINY, harness, only_run, run_main
+from command import TINY, only_run, run_main
+from forked_ranks import harness_on_ranks
 from sharing import SMALL as SHARED
 from sharing import SOFT, marked, start
 from silent import ME, Silent
@@ -102,8 +103,8 @@ MEASURED = ("latency.batch=32", "latency.repeats=3")
 @pytest.mark.parametrize("count", [1, 2])
 def test_each_result_is_measured_once_and_no_record_changes(tmp_path: Path, count: int) -> None:
     for name, more in (("plain", ()), ("measured", MEASURED)):
-        asked = (*TINY, *GEOMETRIC, *more, f"launch.nproc={count}", "data.train=516")
-        done = harness(*asked, f"runs={tmp_path / name}")
+        asked = (*TINY, *GEOMETRIC, *more, "data.train=516", f"runs={tmp_path / name}")
+        done = harness_on_ranks(count, *asked)
         assert done.returncode == 0, done.stderr
 
     one, other = (only_run(tmp_path / name) for name in ("plain", "measured"))

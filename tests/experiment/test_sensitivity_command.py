@@ -1,13 +1,12 @@
 """The command that draws curves: it shares the dense network of a run, and is no run itself."""
 
 import json
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from command import TINY, environment, records_of, run_main
+from command import TINY, records_of, run_main
+from forked_ranks import harness_on_ranks
 
 from harness.run_folder.curve_records import Sensitivity, read
 
@@ -115,13 +114,9 @@ def test_wrong_input_is_one_line_and_writes_nothing(
 
 
 def test_two_ranks_measure_the_curves_of_one_and_write_once(tmp_path: Path) -> None:
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
-    for runs, launch in ((tmp_path / "1", []), (tmp_path / "2", torchrun)):
-        command = [sys.executable, *launch, "-m", "harness.sensitivity"]
-        done = subprocess.run(
-            [*command, *SHORT, "dtype=float64", "data.validation=129", f"runs={runs}"],
-            env=environment(), capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
+    for count in (1, 2):
+        asked = (*SHORT, "dtype=float64", "data.validation=129", f"runs={tmp_path}/{count}")
+        done = harness_on_ranks(count, *asked, command="analyse")
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("fc1.weight") == done.stdout.count("finished: ") == 1
 

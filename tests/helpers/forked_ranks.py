@@ -64,9 +64,14 @@ class Rank:
             why = f"ended with status {self.ends(deadline)}"
         raise AssertionError(f"{why}\n{self.said(2)}")
 
-    def ends(self, deadline: float) -> int | None:
-        """The exit status, of a signal below 0; None if it did not end in time."""
+    def ends(self, deadline: float) -> int:
+        """The exit status, of a signal below 0.
+
+        Raises:
+            AssertionError: it took too long.
+        """
         self._process.join(max(deadline - time.monotonic(), 0))
+        assert self._process.exitcode is not None, f"took too long\n{self.said(2)}"
         return self._process.exitcode
 
     def said(self, number: int) -> str:
@@ -102,25 +107,36 @@ def on_ranks(count: int, case: Callable[..., Any], *arguments: Any) -> list[Any]
         AssertionError: naming the ranks that did not come to an end, with what they said.
     """
     with forked(count, _in_group, case, *arguments) as ranks:
-        deadline = time.monotonic() + TIMEOUT_S
-        found, failed = [], []
-        for number, rank in enumerate(ranks):
-            try:
-                found.append(rank.result(deadline))
-            except AssertionError as error:
-                failed.append(f"rank {number} of {count}: {error}")
-        assert not failed, "\n".join(failed)
-        return found
+        return results(ranks)
 
 
-def harness_on_ranks(count: int, *arguments: str) -> "CompletedProcess[str]":
+def results(ranks: list[Rank]) -> list[Any]:
+    """By rank, what its work returned; raises as `on_ranks`."""
+    deadline = time.monotonic() + TIMEOUT_S
+    found, failed = [], []
+    for number, rank in enumerate(ranks):
+        try:
+            found.append(rank.result(deadline))
+        except AssertionError as error:
+            failed.append(f"rank {number} of {len(ranks)}: {error}")
+    assert not failed, "\n".join(failed)
+    return found
+
+
+def harness_on_ranks(count: int, *arguments: str, command: str = "main") -> "CompletedProcess[str]":
     """python -m harness ARGUMENTS on so many ranks that no torchrun has started; the status is
-    the largest of all ranks."""
-    with forked(count, _command, *arguments) as ranks:
+    the largest of all ranks. command: as of harness.__main__."""
+    with forked(count, at_work, command, *arguments) as ranks:
         deadline = time.monotonic() + TIMEOUT_S
-        status = max(rank.result(deadline) for rank in ranks)
+        status = max(rank.ends(deadline) for rank in ranks)
         out, err = ("".join(rank.said(number) for rank in ranks) for number in (1, 2))
     return CompletedProcess(arguments, status, out, err)
+
+
+def at_work(command: str, *arguments: str) -> None:
+    """The command line in a process that ends with its status."""
+    sys.argv = ["harness", *arguments]
+    main(command)
 
 
 @cache
@@ -150,12 +166,3 @@ def _child(
 def _in_group(case: Callable[..., object], *arguments: Any) -> object:
     with ranks_of_environment("cpu") as ranks:
         return case(ranks, *arguments)
-
-
-def _command(*arguments: str) -> int:
-    sys.argv = ["harness", *arguments]
-    try:
-        main()
-    except SystemExit as leave:
-        return int(leave.code or 0)
-    return 0

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import safetensors.torch
 from command import TINY, environment, run_main
+from forked_ranks import forked, results
 from grids import content_of
 from omegaconf import DictConfig
 
@@ -99,16 +100,14 @@ def left(folder: Path) -> dict[str, bytes]:
 
 
 def command(
-    runs: Path, point: Point, marks: Iterable[str], ranks: int = 1, victim: str = ""
+    runs: Path, point: Point, marks: Iterable[str], victim: str = ""
 ) -> "subprocess.Popen[str]":
     """The same as a process. victim: STEP:SIGNAL, sent to itself before its step so-and-so."""
     runs.mkdir(exist_ok=True)
     file = runs / "marked.json"
     file.write_text(json.dumps(sorted(marks)))
-    torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    start = [sys.executable, *(torchrun if ranks > 1 else []), __file__, str(file)]
     return subprocess.Popen(
-        [*start, "--", *point, f"runs={runs}"],
+        [sys.executable, __file__, str(file), "--", *point, f"runs={runs}"],
         env={**environment(), "VICTIM": victim},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -116,11 +115,15 @@ def command(
     )
 
 
-def _main() -> None:
-    file, _, *arguments = sys.argv[1:]
-    marks = json.loads(Path(file).read_text())
+def steps_on_ranks(count: int, runs: Path, point: Point, marks: Iterable[str]) -> list[int]:
+    """The same on several ranks, to its end: the steps after dense training that each made."""
+    with forked(count, _steps, sorted(marks), *point, f"runs={runs}") as ranks:
+        return results(ranks)
+
+
+def _steps(marks: list[str], *arguments: str) -> int:
     harness.launch.hydra_main.point_of = partial(marking, marks)  # type: ignore[assignment]
-    trained, update, (step, _, name) = [], Loop._update, os.environ["VICTIM"].partition(":")
+    trained, update, (step, _, name) = [], Loop._update, os.environ.get("VICTIM", "").partition(":")
 
     def counted(loop: Loop) -> None:
         trained.append(loop.setting.level)
@@ -131,8 +134,9 @@ def _main() -> None:
     Loop._update = counted  # type: ignore[method-assign]
     sys.argv = ["harness", *arguments]
     main()
-    print("steps", sum(level != 0 for level in trained))
+    return sum(level != 0 for level in trained)
 
 
 if __name__ == "__main__":
-    _main()
+    file, _, *given = sys.argv[1:]
+    print("steps", _steps(json.loads(Path(file).read_text()), *given))

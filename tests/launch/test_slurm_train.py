@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from command import TINY, harness, only_run
+from command import TINY, only_run
 from conftest import ROOT
+from forked_ranks import harness_on_ranks
 from slowed import SLOW
 from slurm_cluster import Slurm, wait_until
 
@@ -88,7 +89,7 @@ def submitted(
 def fixture_undisturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """Records of two ranks on this machine, without SLURM."""
     runs = tmp_path_factory.mktemp("undisturbed")
-    done = harness(*RUN, f"runs={runs}", ranks=2)
+    done = harness_on_ranks(2, *RUN, f"runs={runs}")
     assert done.returncode == 0, done.stderr
     return (only_run(runs) / "records.jsonl").read_bytes()
 
