@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 import harness
-from harness.vocabulary.tensors import mean_alone
+from harness.saliency.base import CalibrationData
 
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "own_parts"
@@ -143,7 +143,7 @@ def test_own_saliency_is_weight_times_root_mean_square_of_its_input(
     # A mean of 0 in the second feature is no mean square of 0.
     inputs, labels = torch.tensor([[3.0, 1.0], [3.0, -1.0]]), torch.tensor([0, 0])
 
-    evidence = saliency.evidence(model, [(inputs, labels)], None, mean_alone)
+    evidence = saliency.evidence(CalibrationData(model, [(inputs, labels)]))
     scores = saliency.score({"0.weight": torch.tensor([[2.0, -3.0]])}, evidence)
 
     assert scores["0.weight"].tolist() == [[6.0, 3.0]]

@@ -12,6 +12,7 @@ from torch import nn
 
 from harness.launch.compose import composed
 from harness.launch.paths import CONF
+from harness.saliency.base import CalibrationData
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 COMMANDS = [
@@ -86,12 +87,12 @@ def test_the_example_saliency_works_as_written() -> None:
     assert source
     names: dict[str, object] = {}
     imports = (
-        "from dataclasses import dataclass\nfrom typing import ClassVar\n"
-        "from collections.abc import Iterable\nfrom torch import nn\n"
-        "from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors\n"
+        "from dataclasses import dataclass\n"
+        "from harness.saliency.base import Saliency\n"
+        "from harness.vocabulary.tensors import Tensors\n"
     )
     exec(imports + source.group(1), names)
 
     squared = names["Squared"]()  # type: ignore[operator]
-    assert squared.evidence(nn.Linear(1, 1), [], len, dict) == {}
+    assert squared.evidence(CalibrationData(nn.Linear(1, 1), [], len, dict)) == {}
     assert squared.score({"w": torch.tensor([-3.0])}, {})["w"].item() == 9.0

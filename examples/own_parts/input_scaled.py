@@ -1,16 +1,16 @@
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, evaluating, prunable_layers
+from harness.saliency.base import CalibrationData, Saliency
+from harness.vocabulary.tensors import Tensors, evaluating, prunable_layers
 
 
 @dataclass(frozen=True)
-class InputScaled:
+class InputScaled(Saliency):
     """|weight| x (root mean square of the input that it multiplies) ** power, of linear layers.
 
     Source: after Wanda (Sun et al. 2023, arXiv:2306.11695), which ranks within each output only;
@@ -22,26 +22,22 @@ class InputScaled:
 
     power: float = 1.0
 
-    granularity: ClassVar[str] = "weight"
-
     def __post_init__(self) -> None:
         if self.power < 0:
             raise ValueError(f"power must be at least 0, got {self.power}; 0 is magnitude")
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
-        layers = prunable_layers(model)
+    def evidence(self, data: CalibrationData) -> Tensors:
+        model, layers = data.module, prunable_layers(data.module)
         sums = {name: torch.zeros_like(_linear(name, layers[name]).weight[0]) for name in layers}
         samples = 0
         with ExitStack() as stack, torch.no_grad():
             stack.enter_context(evaluating(model))
             for name, layer in layers.items():
                 stack.enter_context(layer.register_forward_pre_hook(_adder(sums[name])))
-            for inputs, labels in batches:
+            for inputs, labels in data.batches:
                 model(inputs)
                 samples += len(labels)
-        return mean(sums, samples)
+        return data.mean(sums, samples)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         # The root comes after the mean over all ranks, or 1 and 2 ranks would rank differently.

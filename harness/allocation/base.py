@@ -152,6 +152,7 @@ class Allocation(ABC):
     nested: one unit more never takes a unit from any layer. A rule that ranks units is nested; one
     that rounds proportions is not (the Alabama paradox of largest remainders).
     needs_curves: the rule reads Layer.curve. needs_places: it reads Layer.position, first or last.
+    needs_sizes: scores must measure size; those that may be negative are refused.
     equal_shares: every layer keeps the same share of its units, whatever they cost. A density is
     then a number of units, and one unit's cost never moves the other layers.
 
@@ -166,6 +167,7 @@ class Allocation(ABC):
     nested: ClassVar[bool] = False
     needs_curves: ClassVar[bool] = False
     needs_places: ClassVar[bool] = False
+    needs_sizes: ClassVar[bool] = False
     equal_shares: ClassVar[bool] = False
     floor_keys: ClassVar[str] = "min_units and min_density"
 

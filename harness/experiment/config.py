@@ -134,8 +134,7 @@ class ExperimentConfig:
     @property
     def rounds(self) -> int:
         """Prunings per level."""
-        own = getattr(self.schedule, "rounds", None)
-        return own or int(getattr(self.saliency, "rounds", 1))
+        return self.schedule.rounds or self.pruner.saliency.rounds
 
     def next_recipe(self, speedup: float, samples: int) -> Form | None:
         """The retraining of a network with so many times fewer multiply-accumulates; None: there

@@ -99,8 +99,8 @@ def _ready(context: RunContext, state: RunState, level: int) -> Rounds:
 
 def _with_curves(context: RunContext, state: RunState) -> Facts:
     """What the run's allocation may know, with curves of the loss if it needs them."""
-    allocation = context.experiment.allocation
-    if not getattr(allocation, "needs_curves", False):
+    allocation = context.experiment.pruner.allocation
+    if not allocation.needs_curves:
         return context.facts
     curves = curves_of(context, state, cast(Any, allocation).grid)
     losses = {n: tuple((p.density, p.measured.loss) for p in curve) for n, curve in curves.items()}

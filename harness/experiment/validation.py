@@ -82,7 +82,7 @@ def _of_dynamics(what: ExperimentConfig) -> Iterator[str]:
 
 
 def _of_penalty(what: ExperimentConfig) -> Iterator[str]:
-    if what.penalty and what.penalty.names_units and getattr(what.saliency, "update", False):
+    if what.penalty and what.penalty.names_units and what.pruner.saliency.update:
         yield (
             f"penalty={_name(what.penalty)} settles what goes before its training, and "
             f"saliency={_name(what.saliency)} moves weights when they go; use "
@@ -125,7 +125,7 @@ def _of_steps(what: ExperimentConfig) -> Iterator[str]:
 
 
 def _of_batch_norm(what: ExperimentConfig) -> Iterator[str]:
-    if what.sync_batch_norm and getattr(what.saliency, "batch_norm", "eval") == "train":
+    if what.sync_batch_norm and what.pruner.saliency.batch_norm == "train":
         yield (
             "saliency.batch_norm=train takes statistics of each rank's own batches; with "
             "sync_batch_norm=true use saliency.batch_norm=eval"

@@ -9,6 +9,7 @@ from harness.launch.method_name import EXTRAS, check_kept, shipped_method
 from harness.pruning.part_protocols import check_offers
 from harness.saliency.base import Saliency, default_allocation
 from harness.structure.base import Structure
+from harness.vocabulary.defaults import with_defaults
 
 Part = str | Saliency | Structure | Allocation | None
 
@@ -48,11 +49,11 @@ def components(
         group: _build(group, given[group], fixed, default, seed)
         for group, default in (("saliency", "magnitude"), ("structure", "element"))
     }
-    usual = default_allocation(built["saliency"])
+    saliency = with_defaults(Saliency, built["saliency"])
+    usual = default_allocation(saliency)
     built["allocation"] = _build("allocation", given["allocation"], fixed, usual, seed)
     check_offers(built)
-    own = getattr(built["saliency"], "rounds", 1)
-    return Components(**built, rounds=int(fixed.get("schedule.rounds") or own))
+    return Components(**built, rounds=int(fixed.get("schedule.rounds") or saliency.rounds))
 
 
 def _fixed(name: str, given: dict[str, Part]) -> dict[str, Any]:

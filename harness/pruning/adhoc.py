@@ -76,14 +76,14 @@ class Request:
         return kept
 
     def facts(self, model: nn.Module) -> Facts:
-        if getattr(self.pruner.allocation, "needs_curves", False):
+        if self.pruner.allocation.needs_curves:
             name = type(self.pruner.allocation).__name__
             raise ValueError(
                 f"allocation {name} needs curves measured on validation data, which only a run "
                 "has: python -m harness allocation=sensitivity"
             )
         places, sample = places_in(model, self._graph(model)), self._sample(model)
-        if getattr(self.pruner.allocation, "needs_places", False):
+        if self.pruner.allocation.needs_places:
             self._check_places(places)
         if self.pruner.budget != "macs":
             return Facts(places=places)

@@ -153,7 +153,7 @@ def counts_for(allocation: Allocation, layers: Layers, goal: Goal) -> Counts:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (middle, high) if off_by(middle) <= 0 else (low, middle)
-    if not getattr(allocation, "nested", False):
+    if not allocation.nested:
         low, high = max(least, low - SPAN), min(alive, high + SPAN)
     offs = {keep: off_by(keep) for keep in range(low, high + 1)}
     return allocation.allocate(layers, min(offs, key=lambda keep: (abs(offs[keep]), offs[keep])))
@@ -165,17 +165,12 @@ def least_units(allocation: Allocation, layers: Layers, goal: Goal) -> int:
     Raises:
         Unreachable: they hold more than the goal.
     """
-    # An own allocation need not know floors.
-    floors = getattr(allocation, "floors", None)
-    if floors is None:
-        return 0
-    units: Counts = floors(layers)
+    units = allocation.floors(layers)
     least = held(layers, units, goal.counts)
     if least > goal.keep:
         dense = {name: layer.units for name, layer in layers.items()}
         whole = held(layers, dense, goal.counts)
-        keys = getattr(allocation, "floor_keys", "the allocation")
-        raise Unreachable(goal.keep, least, whole, keys, goal.counts)
+        raise Unreachable(goal.keep, least, whole, allocation.floor_keys, goal.counts)
     return sum(units.values())
 
 

@@ -56,7 +56,7 @@ class Scope:
 
     def said(self) -> str:
         """Returns what the density is of in words, as in "weights, without fc3"."""
-        noun = getattr(self.structure, "noun", type(self.structure).__name__.lower())
+        noun = self.structure.noun or type(self.structure).__name__.lower()
         whole = self.structure.granularity == "unit"
         kinds = f"{noun}s by their parameters" if whole else f"{noun}s"
         names = (name.removesuffix(".weight") for name in self.every if name not in self.units)

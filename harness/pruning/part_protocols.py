@@ -2,7 +2,13 @@
 would not name the key."""
 
 from collections.abc import Mapping
-from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from harness.allocation.base import Allocation
+from harness.saliency.base import Saliency
+from harness.structure.base import Structure, Units
 
 OFFERS = {
     "model": ("build",),
@@ -43,12 +49,12 @@ def check_offers(parts: Mapping[str, object]) -> None:
             )
 
 
-def check_fit(saliency: Any, structure: Any, allocation: Any) -> None:
+def check_fit(saliency: Saliency, structure: Structure, allocation: Allocation) -> None:
     """
     Raises:
         ValueError: the three do not go together in one pruning.
     """
-    if getattr(allocation, "needs_sizes", False) and getattr(saliency, "signed", False):
+    if allocation.needs_sizes and saliency.signed:
         raise ValueError(
             f"allocation {type(allocation).__name__} needs scores that measure size, and "
             f"those of saliency {type(saliency).__name__} are signed; use another one"
@@ -59,3 +65,33 @@ def check_fit(saliency: Any, structure: Any, allocation: Any) -> None:
             f"{type(structure).__name__} prunes single weights; "
             "use structure=filter, neuron or row"
         )
+
+
+def check_rows(saliency: Saliency, structure: Structure, model: nn.Module, units: Units) -> None:
+    """Refuses a saliency that scores rows of a weight with a structure of other units.
+
+    Raises:
+        ValueError: a unit of a weight is not the row of the same number.
+    """
+    if saliency.granularity != "unit":
+        return
+    for name in units:
+        shape = tuple(model.get_parameter(name).shape)
+        found = structure.pool(torch.ones(shape)).numel()
+        if found != shape[0] or not _are_rows(structure, shape):
+            raise ValueError(
+                f"saliency {type(saliency).__name__} scores the {shape[0]} rows of {name}, and the "
+                f"{found} units of structure {type(structure).__name__} are not these rows; use "
+                "structure=filter, neuron or row, or a saliency of single weights, such as "
+                "magnitude"
+            )
+
+
+def _are_rows(structure: Structure, shape: tuple[int, ...]) -> bool:
+    """Whether unit i is row i: a mask of each binary digit of i goes to the rows of its units."""
+    rows = torch.arange(shape[0])
+    digits: list[Tensor] = [(rows >> digit) % 2 == 0 for digit in range(shape[0].bit_length())]
+    ends = (len(rows), *[1] * (len(shape) - 1))
+    return all(
+        structure.expand(mask, shape).equal(mask.view(ends).expand(shape)) for mask in digits
+    )

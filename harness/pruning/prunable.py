@@ -69,8 +69,8 @@ def _is_chain(module: nn.Module) -> bool:
 
 def known_to(structure: Structure, model: nn.Module) -> list[str]:
     """Weights of the layers of the structure's kinds, those too that it leaves whole."""
-    kinds = getattr(structure, "kinds", nn.Module)
-    return [name for name, layer in prunable_layers(model).items() if isinstance(layer, kinds)]
+    layers = prunable_layers(model)
+    return [name for name, layer in layers.items() if isinstance(layer, structure.kinds)]
 
 
 def without(

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -22,10 +21,11 @@ from harness.pruning.budget import (
 from harness.pruning.controls import check_control, controlled
 from harness.pruning.density import alive_units, parameters_per_unit
 from harness.pruning.masks import MaskStore
-from harness.pruning.part_protocols import check_fit
+from harness.pruning.part_protocols import check_fit, check_rows
 from harness.pruning.reader import Calibration, Reader
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure, Units
+from harness.vocabulary.defaults import with_defaults
 from harness.vocabulary.finite import checked_scores, naming_broken, tell_zeros
 from harness.vocabulary.tensors import Counts, Tensors, prunable_layers
 from harness.vocabulary.topk import top_each
@@ -58,11 +58,14 @@ class Pruner:
 
     def __post_init__(self) -> None:
         check_control(self.control)
+        own = {"saliency": Saliency, "structure": Structure, "allocation": Allocation}
+        for key, base in own.items():
+            object.__setattr__(self, key, with_defaults(base, getattr(self, key)))
         check_fit(self.saliency, self.structure, self.allocation)
 
     @property
     def budget(self) -> str:
-        return getattr(self.allocation, "budget", "params")
+        return self.allocation.budget
 
     def account(
         self,
@@ -78,8 +81,7 @@ class Pruner:
             ValueError: it counts multiply-accumulates, and those of a weight are not known.
         """
         layers = self._layers(self._ones(model, units), model, units, facts)
-        equal_shares = getattr(self.allocation, "equal_shares", False)
-        counts = counted(unit, budget or self.budget, equal_shares)
+        counts = counted(unit, budget or self.budget, self.allocation.equal_shares)
         removable = held(layers, {name: one.units for name, one in layers.items()}, counts)
         if counts == "macs" and facts.uncounted:
             raise ValueError(
@@ -104,11 +106,11 @@ class Pruner:
             Unreachable: floors forbid the goal; with the smallest reachable density.
             ValueError: the saliency cannot score this model, or the goal cannot be met otherwise.
         """
-        if hasattr(self.saliency, "check"):
-            self.saliency.check(model, units)
+        check_rows(self.saliency, self.structure, model, units)
+        self.saliency.check(model, units)
         layers = self._layers(self._ones(model, units), model, units, facts)
         least_units(self.allocation, layers, goal)
-        curves = getattr(self.allocation, "needs_curves", False)
+        curves = self.allocation.needs_curves
         return goal.keep if curves else sum(counts_for(self.allocation, layers, goal).values())
 
     def decide(
@@ -171,9 +173,9 @@ class Pruner:
     def _found(
         self, read: Reader, model: nn.Module, units: Units, data: Calibration
     ) -> tuple[Tensors, Tensors]:
-        """Evidence and scores; a saliency of units learns what goes with them."""
-        more: dict[str, Any] = {"units": units} if self.saliency.granularity == "unit" else {}
-        evidence = read("evidence", model, data.batches, data.loss, data.mean, **more)
+        """Evidence and scores."""
+        check_rows(self.saliency, self.structure, model, units)
+        evidence = read("evidence", data.on(model, units))
         weights = {name: model.get_parameter(name).detach() for name in units}
         found = read("score", weights, evidence)
         with naming_broken(model):
@@ -184,14 +186,14 @@ class Pruner:
     def _compensated(
         self, read: Reader, weights: Tensors, masks: Tensors, evidence: Tensors
     ) -> Tensors:
-        if not hasattr(self.saliency, "compensate"):
+        if self.saliency.compensate is None:
             return {}
         moved: Tensors = read("compensate", weights, masks, evidence)
         return moved
 
     @property
     def _solves(self) -> bool:
-        return self.structure.granularity == "weight" and hasattr(self.saliency, "solve")
+        return self.structure.granularity == "weight" and self.saliency.solve is not None
 
     def _layers(
         self,

@@ -7,6 +7,7 @@ from typing import Any
 from torch import nn
 
 from harness.model_state.condition import VALUES, Condition, modes_of_torch
+from harness.saliency.base import CalibrationData, Grouping
 from harness.vocabulary.finite import naming_broken
 from harness.vocabulary.tensors import Batch, Loss, Mean
 
@@ -26,9 +27,13 @@ class Calibration:
     """
 
     batches: Iterable[Batch]
-    loss: Loss
+    loss: Loss | None
     mean: Mean
     compare: Compare = alone
+
+    def on(self, module: nn.Module, units: Grouping) -> CalibrationData:
+        """What a saliency may measure on this module, of these weights of it."""
+        return CalibrationData(module, self.batches, self.loss, self.mean, units)
 
 
 class Reader:

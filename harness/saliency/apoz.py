@@ -1,17 +1,16 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.activations import mean_of_maps
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class APoZ:
+class APoZ(Saliency):
     """1 - average share of zeros in relu(z), in [0, 1]: units that are mostly off go first.
 
     The share is taken over samples and positions of a unit's map z, that `mean_of_maps` names:
@@ -24,15 +23,8 @@ class APoZ:
     granularity: ClassVar[str] = "unit"
     layer_local: ClassVar[bool] = True
 
-    def evidence(
-        self,
-        model: nn.Module,
-        batches: Iterable[Batch],
-        loss: Loss,
-        mean: Mean,
-        units: Grouping | None = None,
-    ) -> Tensors:
-        return mean_of_maps(model, batches, mean, units, _share_on)
+    def evidence(self, data: CalibrationData) -> Tensors:
+        return mean_of_maps(data, _share_on)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: evidence[name] for name in weights}

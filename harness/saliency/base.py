@@ -1,99 +1,143 @@
-from collections.abc import Iterable, Mapping
-from typing import Protocol
+"""What a saliency is: how much each weight, or each unit, is worth keeping."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import nn
 
-from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors
+from harness.vocabulary.tensors import (
+    Batch,
+    Counts,
+    Loss,
+    Mean,
+    Tensors,
+    mean_alone,
+    prunable_layers,
+)
 
 Grouping = Mapping[str, tuple[str, ...]]  # prunable weight -> parameters that go with its units
 
+# Weights, masks, evidence -> new values of weights.
+Compensate = Callable[[Tensors, Tensors, Tensors], Tensors]
+# Weights, units to keep, evidence, masks in force -> masks, new values of weights.
+Solve = Callable[[Tensors, Counts, Tensors, Tensors | None], tuple[Tensors, Tensors]]
 
-class Saliency(Protocol):
-    """How much each weight is worth keeping: the higher its score, the longer it stays.
 
-    One whose scores may be negative says so by an attribute `signed`; allocations that need
-    scores that measure size refuse it. One that measures an error or a statistic of each layer
-    by itself, in a scale of the layer's own, says so by an attribute `layer_local`: its default
-    allocation is uniform, here and by a line `override /allocation@_global_.allocation: uniform`
-    in its conf file. A method `check(model, units)`, if it has one, is asked
-    before any training and raises ValueError for a network that it cannot score.
+@dataclass(frozen=True)
+class CalibrationData:
+    """What a saliency may measure on: weights of a module, and samples for which it is called.
+
+    module: the network, or a part of it, such as a block.
+    batches: (inputs of the module, labels), this rank's.
+    loss: of the module's outputs and the labels, SUMMED over the samples. None where there is
+        none: the outputs of a part are not what labels are for.
+    mean: (sums, samples) -> (sum over ranks) / (samples over ranks). All ranks call it equally
+        often, with the same keys and shapes, also one without a batch. It comes before any abs,
+        square or other non-linearity that the method applies to the averaged quantity.
+    units: the weights that the structure prunes, by their names in the module, each with the bias
+        and the norm's scale and shift that go with its units; None: nothing is said of units.
+    names: the weights that are asked for; () are those of `units`, or all prunable ones.
     """
 
+    module: nn.Module
+    batches: Iterable[Batch] = ()
+    loss: Loss | None = None
+    mean: Mean = mean_alone
+    units: Grouping | None = None
+    names: Sequence[str] = ()
+
     @property
-    def granularity(self) -> str:
-        """ "weight": one score per weight, pooled by the structure; "unit": one per unit."""
-        ...
+    def asked(self) -> tuple[str, ...]:
+        """Names of the weights that are asked for."""
+        return tuple(self.names or self.units or prunable_layers(self.module))
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
-        """What the scores need from data; this rank's batches, averaged over ranks by `mean`.
+    @property
+    def grouping(self) -> Grouping:
+        """The weights that are asked for, with what goes with their units."""
+        return {name: (self.units or {}).get(name, ()) for name in self.asked}
 
-        `mean(sums, samples)` is (sum over ranks) / (samples over ranks): it comes before any
-        abs, square or other non-linearity that the method applies to the averaged quantity.
-        All ranks call it equally often, with the same keys and shapes, also one without a batch.
+    @property
+    def whole_loss(self) -> Loss:
+        """
+        Raises:
+            ValueError: there is no loss.
+        """
+        if self.loss is None:
+            raise ValueError(
+                f"there is no loss for {type(self.module).__name__}, only inputs, as for a part of "
+                "a network; use a saliency that measures layers by their inputs (wanda, sparsegpt, "
+                "obs) or by their weights, or prune the network as a whole"
+            )
+        return self.loss
+
+
+class Saliency(ABC):
+    """How much each weight is worth keeping: the higher its score, the longer it stays.
+
+    A part needs not inherit from this: what it lacks of the attributes below has the value here.
+
+    granularity: "weight": one score per weight, pooled by the structure; "unit": one per unit.
+    layer_local: it measures an error or a statistic of each layer by itself, in a scale of the
+        layer's own. Its default allocation is uniform, here and by a line
+        `override /allocation@_global_.allocation: uniform` in its conf file.
+    rounds: prunings, each with new scores, in which its authors reach a level.
+    signed: scores may be negative; allocations that need scores that measure size refuse it.
+    update: weights that stay may move.
+    batch_norm: what a BatchNorm divides by meanwhile: "eval", its running statistics, or "train".
+    compensate(weights, masks, evidence), or None: new values of the weights that move to make up
+        for the pruned ones, after the masks are agreed; {} if none does. weights: as they were
+        scored, pruned ones of earlier events 0. masks: True stays. Pruned weights of the result may
+        hold anything: they are zeroed. Decided on rank 0 and sent.
+    solve(weights, keep, evidence, alive), or None: (masks, new weights), found together; for single
+        weights, exactly keep[name] of each, of those alive. alive: masks in force; None: the
+        weights that are not 0. The second is {} if none moves.
+    """
+
+    granularity: ClassVar[str] = "weight"
+    layer_local: ClassVar[bool] = False
+    rounds: ClassVar[int] = 1
+    compensate: Callable[[Tensors, Tensors, Tensors], Tensors] | None = None
+    solve: Callable[[Tensors, Counts, Tensors, Tensors | None], tuple[Tensors, Tensors]] | None = (
+        None
+    )
+
+    @property
+    def signed(self) -> bool:
+        return False
+
+    @property
+    def update(self) -> bool:
+        return False
+
+    @property
+    def batch_norm(self) -> str:
+        return "eval"
+
+    def check(self, model: nn.Module, units: Grouping) -> None:  # noqa: B027
+        """Before any training.
+
+        Raises:
+            ValueError: it cannot score these weights of the model.
+        """
+
+    def evidence(self, data: CalibrationData) -> Tensors:
+        """What the scores need from data, averaged over ranks by `data.mean`; {} if nothing.
+
         How the samples are cut into batches changes nothing: squares are taken per sample.
-        The model comes back bit for bit as it was: weights, gradients, mode, statistics.
+        The module comes back bit for bit as it was: weights, gradients, mode, statistics.
         """
-        ...
+        return {}
 
+    @abstractmethod
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        """One score per weight, in the weight's shape; reads its arguments only.
+        """One score per weight, in the weight's shape, or per unit: (weight.shape[0],).
 
-        A weight that is exactly 0 counts as pruned.
+        Reads its arguments only. A weight that is exactly 0 counts as pruned.
         """
-        ...
 
 
-def default_allocation(saliency: object) -> str:
+def default_allocation(saliency: Saliency) -> str:
     """Returns the conf name of the allocation that a saliency has unless another is chosen."""
-    return "uniform" if getattr(saliency, "layer_local", False) else "global_ranking"
-
-
-class UnitSaliency(Protocol):
-    """A saliency of whole units (granularity "unit"), such as filters: nothing is pooled."""
-
-    @property
-    def granularity(self) -> str: ...
-
-    def evidence(
-        self,
-        model: nn.Module,
-        batches: Iterable[Batch],
-        loss: Loss,
-        mean: Mean,
-        units: Grouping | None = None,
-    ) -> Tensors:
-        """As of Saliency. units: the weights that the structure prunes, each with the bias and
-        the norm's scale and shift that go with its units; None: all weights, nothing with them.
-        """
-        ...
-
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        """One score per unit: (weight.shape[0],)."""
-        ...
-
-
-class Compensating(Protocol):
-    """A saliency that moves the remaining weights to make up for the pruned ones."""
-
-    def compensate(self, weights: Tensors, masks: Tensors, evidence: Tensors) -> Tensors:
-        """New values of the weights that move, after the masks are agreed; {} if none does.
-
-        weights: as they were scored, pruned ones of earlier events 0. masks: True stays. Pruned
-        weights of the result may hold anything: they are zeroed. Decided on rank 0 and sent.
-        """
-        ...
-
-
-class Solving(Protocol):
-    """A saliency that finds masks and weights together, for single weights."""
-
-    def solve(
-        self, weights: Tensors, keep: Counts, evidence: Tensors, alive: Tensors | None = None
-    ) -> tuple[Tensors, Tensors]:
-        """(masks, new weights), exactly keep[name] of each weight, of those alive.
-
-        alive: masks in force; None: the weights that are not 0. The second is {} if none moves.
-        """
-        ...
+    return "uniform" if saliency.layer_local else "global_ranking"

@@ -1,17 +1,16 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Grouping, Saliency
 from harness.saliency.shared.activations import norms_of
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, copied
+from harness.vocabulary.tensors import Tensors, copied
 
 
 @dataclass(frozen=True)
-class BNScale:
+class BNScale(Saliency):
     """|gamma| of the BatchNorm that a unit alone feeds: (units,) per layer. Needs no data.
 
     Of several such norms the one that the structure names first counts: the nearest to the output.
@@ -31,25 +30,19 @@ class BNScale:
         for name, along in units.items():
             _scale(model, name, along)
 
-    def evidence(
-        self,
-        model: nn.Module,
-        batches: Iterable[Batch],
-        loss: Loss,
-        mean: Mean,
-        units: Grouping | None = None,
-    ) -> Tensors:
-        """Copies of gamma; the same on every rank, so `mean` is not asked.
+    def evidence(self, data: CalibrationData) -> Tensors:
+        """Copies of gamma; the same on every rank, so `data.mean` is not asked.
 
         Raises:
-            ValueError: units is None, or a layer has no BatchNorm among its companions.
+            ValueError: data.units is None, or a layer has no BatchNorm among its companions.
         """
-        if units is None:
+        if data.units is None:
             raise ValueError(
                 "bn_scale scores units by the norm that goes with them, and no units are given; "
                 "use structure=filter or structure=neuron"
             )
-        return copied({name: _scale(model, name, along) for name, along in units.items()})
+        scales = {n: _scale(data.module, n, along) for n, along in data.grouping.items()}
+        return copied(scales)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: evidence[name].abs() for name in weights}

@@ -1,15 +1,12 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
-from torch import nn
-
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.evidence import mean_squared_gradients, wide
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class Fisher:
+class Fisher(Saliency):
     """w^2 F / 2, F the mean over samples of (gradient of the sample's own loss)^2.
 
     The second-order term of the loss change if the weight goes, as in Optimal Brain Damage
@@ -20,12 +17,8 @@ class Fisher:
     batch's mean gradient would be another quantity, about 1 / batch size of it.
     """
 
-    granularity: ClassVar[str] = "weight"
-
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
-        return mean_squared_gradients(model, batches, loss, mean)
+    def evidence(self, data: CalibrationData) -> Tensors:
+        return mean_squared_gradients(data)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {

@@ -1,16 +1,15 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.saliency.base import Grouping
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.saliency.base import Saliency
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class FPGM:
+class FPGM(Saliency):
     """sum over the layer's live filters of ||w_i - w_j||: filters near all others go first.
 
     Rows of a linear layer's weight count as filters. Needs no data. A filter whose weights are all
@@ -24,16 +23,6 @@ class FPGM:
 
     granularity: ClassVar[str] = "unit"
     layer_local: ClassVar[bool] = True
-
-    def evidence(
-        self,
-        model: nn.Module,
-        batches: Iterable[Batch],
-        loss: Loss,
-        mean: Mean,
-        units: Grouping | None = None,
-    ) -> Tensors:
-        return {}
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: _distances(weight) for name, weight in weights.items()}

@@ -1,15 +1,12 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
-from torch import nn
-
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.evidence import check_batch_norm, mean_gradients
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class Gradient:
+class Gradient(Saliency):
     """|mean gradient of the loss|: weights that the loss hardly feels go first.
 
     The mean over all calibration samples of all ranks comes before the absolute value.
@@ -27,15 +24,11 @@ class Gradient:
 
     batch_norm: str = "eval"
 
-    granularity: ClassVar[str] = "weight"
-
     def __post_init__(self) -> None:
         check_batch_norm(self.batch_norm)
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
-        return mean_gradients(model, batches, loss, mean, self.batch_norm)
+    def evidence(self, data: CalibrationData) -> Tensors:
+        return mean_gradients(data, self.batch_norm)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: evidence[name].abs() for name in weights}

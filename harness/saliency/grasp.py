@@ -1,10 +1,10 @@
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import (
     differentiable_attention,
     gradients_of,
@@ -18,11 +18,11 @@ from harness.saliency.shared.evidence import (
     zeros,
 )
 from harness.vocabulary.nested import tensors_in, with_tensors
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
 @dataclass(frozen=True)
-class GraSP:
+class GraSP(Saliency):
     """weight x (H g): weights whose removal would shrink the gradient's norm most stay.
 
     g is the mean gradient of the loss and H its Hessian, over the prunable weights, all samples
@@ -53,8 +53,6 @@ class GraSP:
     absolute: bool = False
     batch_norm: str = "eval"
 
-    granularity: ClassVar[str] = "weight"
-
     @property
     def signed(self) -> bool:
         return not self.absolute
@@ -71,9 +69,7 @@ class GraSP:
             raise ValueError(f"absolute must be true or false, got {self.absolute!r}")
         check_batch_norm(self.batch_norm)
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
+    def evidence(self, data: CalibrationData) -> Tensors:
         """H g per prunable weight.
 
         Raises:
@@ -84,11 +80,12 @@ class GraSP:
         def softened(outputs: Any, labels: Tensor) -> Tensor:
             return loss(self._softened(outputs), labels)
 
-        twice = list(batches)
+        loss, every = data.whole_loss, tuple(prunable_layers(data.module))
+        softly = replace(data, batches=list(data.batches), loss=softened, names=every)
         # g is that of all ranks before H is applied to it: the mean of the ranks' own products
         # would be another quantity.
-        gradient = mean_gradients(model, twice, softened, mean, self.batch_norm)
-        return mean_hessian_product(model, twice, softened, mean, gradient, self.batch_norm)
+        gradient = mean_gradients(softly, self.batch_norm)
+        return mean_hessian_product(softly, gradient, self.batch_norm)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         scores = {name: weight * evidence[name] for name, weight in weights.items()}
@@ -111,30 +108,26 @@ class GraSP:
 
 
 def mean_hessian_product(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    loss: Loss,
-    mean: Mean,
-    vector: Tensors,
-    batch_norm: str = "eval",
+    data: CalibrationData, vector: Tensors, batch_norm: str = "eval"
 ) -> Tensors:
-    """Hessian of the mean loss over all samples of all ranks times `vector`, per prunable weight.
+    """Hessian of the mean loss over all samples of all ranks times `vector`, per weight asked for.
 
-    vector: one entry per prunable weight, equal on all ranks. batch_norm as in `probing`.
+    vector: one entry per weight asked for, equal on all ranks. batch_norm as in `probing`.
 
     Raises:
         ValueError: there are no calibration samples on any rank (by `mean`), or a product is not
             finite.
     """
-    with probing(model, batch_norm) as parameters:
+    loss = data.whole_loss
+    with probing(data.module, data.asked, batch_norm) as parameters:
         sums = zeros(dict(parameters))
         samples = 0
-        for inputs, labels in batches:
+        for inputs, labels in data.batches:
             with differentiable_attention():
-                value = loss(model(inputs), labels)
+                value = loss(data.module(inputs), labels)
                 gradients = gradients_of(value, parameters, create_graph=True)
                 products = hessian_times(gradients, vector, parameters)
             for name, product in products.items():
                 sums[name] += product
             samples += len(labels)
-    return checked(mean(sums, samples), "Hessian-vector product")
+    return checked(data.mean(sums, samples), "Hessian-vector product")

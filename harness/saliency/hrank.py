@@ -1,17 +1,16 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.activations import mean_of_maps
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class HRank:
+class HRank(Saliency):
     """mean over samples of the matrix rank of relu(z), z a unit's H x W map: (units,) per layer.
 
     z as `mean_of_maps` names it. The last dimension of a map makes the matrix's columns, all
@@ -32,15 +31,8 @@ class HRank:
     granularity: ClassVar[str] = "unit"
     layer_local: ClassVar[bool] = True
 
-    def evidence(
-        self,
-        model: nn.Module,
-        batches: Iterable[Batch],
-        loss: Loss,
-        mean: Mean,
-        units: Grouping | None = None,
-    ) -> Tensors:
-        return mean_of_maps(model, batches, mean, units, _ranks)
+    def evidence(self, data: CalibrationData) -> Tensors:
+        return mean_of_maps(data, _ranks)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: evidence[name] for name in weights}

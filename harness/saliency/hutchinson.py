@@ -1,11 +1,10 @@
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Grouping, Saliency
 from harness.saliency.shared.curvature import check_limit, check_memory
 from harness.saliency.shared.derivatives import (
     differentiable_attention,
@@ -19,14 +18,14 @@ from harness.saliency.shared.evidence import (
     zeros,
 )
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.vocabulary.tensors import Tensors, prunable_weights
 
 # What becomes of negative curvature.
 NEGATIVE = ("signed", "absolute", "subtract_min")
 
 
 @dataclass(frozen=True)
-class Hutchinson:
+class Hutchinson(Saliency):
     """w^2 h / 2, h the diagonal of the exact Hessian of the mean loss, estimated.
 
     Optimal Brain Damage (LeCun et al. 1989) with h = mean over `probes` random sign vectors v of
@@ -53,8 +52,6 @@ class Hutchinson:
     negative: str = "signed"
     memory_limit_gb: float = 8.0
 
-    granularity: ClassVar[str] = "weight"
-
     @property
     def signed(self) -> bool:
         return self.negative == "signed"
@@ -68,24 +65,22 @@ class Hutchinson:
             )
         check_limit(self.memory_limit_gb)
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
+    def evidence(self, data: CalibrationData) -> Tensors:
         """
         Raises:
             ValueError: there are no calibration samples on any rank (by `mean`), or the diagonal
                 is not finite.
         """
-        self.check(model)
-        samples = 0
-        with probing(model) as parameters, differentiable_attention():
+        self.check(data.module, data.grouping)
+        loss, samples = data.whole_loss, 0
+        with probing(data.module) as parameters, differentiable_attention():
             sums = zeros(dict(parameters))
-            for inputs, labels in batches:
-                self._add(sums, loss(model(inputs), labels), parameters)
+            for inputs, labels in data.batches:
+                self._add(sums, loss(data.module(inputs), labels), parameters)
                 samples += len(labels)
-        return checked(mean(sums, samples), "diagonal of the Hessian")
+        return checked(data.mean(sums, samples), "diagonal of the Hessian")
 
-    def check(self, model: nn.Module, units: Grouping | None = None) -> None:
+    def check(self, model: nn.Module, units: Grouping) -> None:
         """Says what memory it takes before it starts: sums, gradients, a probe and products of
         the weights' shapes; the graph of a batch's gradients comes on top.
 

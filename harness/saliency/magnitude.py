@@ -1,16 +1,15 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.saliency.base import Saliency
+from harness.vocabulary.tensors import Tensors
 
 NORMS = ("l1", "l2")
 
 
 @dataclass(frozen=True)
-class Magnitude:
+class Magnitude(Saliency):
     """|weight| (norm="l1") or weight^2 ("l2"): small weights go first. Needs no data.
 
     Single weights rank alike in both. A structure that pools by sum makes them a unit's L1 norm
@@ -25,16 +24,9 @@ class Magnitude:
 
     norm: str = "l1"
 
-    granularity: ClassVar[str] = "weight"
-
     def __post_init__(self) -> None:
         if self.norm not in NORMS:
             raise ValueError(f"norm must be {' or '.join(NORMS)}, got {self.norm!r}")
-
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
-        return {}
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         size = Tensor.abs if self.norm == "l1" else Tensor.square

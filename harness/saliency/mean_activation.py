@@ -1,18 +1,17 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.activations import mean_of_maps
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 ACTIVATIONS = ("relu", "none")
 
 
 @dataclass(frozen=True)
-class MeanActivation:
+class MeanActivation(Saliency):
     """mean over samples and positions of |a|: units that say little go first; (units,) each.
 
     activation: "relu": a = relu(z), of the unit's map z that `mean_of_maps` names; "none": a = z,
@@ -36,15 +35,8 @@ class MeanActivation:
                 f"activation must be {' or '.join(ACTIVATIONS)}, got {self.activation!r}"
             )
 
-    def evidence(
-        self,
-        model: nn.Module,
-        batches: Iterable[Batch],
-        loss: Loss,
-        mean: Mean,
-        units: Grouping | None = None,
-    ) -> Tensors:
-        return mean_of_maps(model, batches, mean, units, self._of_map)
+    def evidence(self, data: CalibrationData) -> Tensors:
+        return mean_of_maps(data, self._of_map)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: evidence[name] for name in weights}

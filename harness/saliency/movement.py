@@ -1,17 +1,15 @@
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
-from torch import nn
-
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.evidence import checked, mean_gradients, zeros
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.vocabulary.tensors import Tensors, prunable_weights
 from harness.vocabulary.undisturbed import duplicate
 
 
 @dataclass(frozen=True)
-class Movement:
+class Movement(Saliency):
     """sum over steps of -lr x gradient x weight: weights that training moves away from 0 stay.
 
     The highest stay, not the highest absolute values: a weight that shrinks scores below 0. The
@@ -33,7 +31,6 @@ class Movement:
     steps: int = 10
     lr: float = 0.1
 
-    granularity: ClassVar[str] = "weight"
     signed: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -43,21 +40,20 @@ class Movement:
         if not number or not 0 < self.lr < math.inf:
             raise ValueError(f"lr must be a finite number above 0, got {self.lr!r}; e.g. 0.1")
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
+    def evidence(self, data: CalibrationData) -> Tensors:
         """The scores themselves.
 
         Raises:
             ValueError: there are no calibration samples on any rank (by `mean`), or a gradient
                 is not finite, at first or because the steps diverge.
         """
-        every_step, moving = list(batches), duplicate(model)
+        moving = duplicate(data.module)
         weights = prunable_weights(moving)
+        data = replace(data, module=moving, batches=list(data.batches), names=tuple(weights))
         alive = {name: weight != 0 for name, weight in weights.items()}
         scores = zeros(weights)
         for step in range(self.steps):
-            gradients = self._gradients(step, moving, every_step, loss, mean)
+            gradients = self._gradients(step, data)
             for name, weight in weights.items():
                 move = gradients[name] * alive[name] * -self.lr
                 scores[name] += move * weight
@@ -67,11 +63,9 @@ class Movement:
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: evidence[name] for name in weights}
 
-    def _gradients(
-        self, step: int, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
+    def _gradients(self, step: int, data: CalibrationData) -> Tensors:
         try:
-            return mean_gradients(model, batches, loss, mean)
+            return mean_gradients(data)
         except ValueError as error:
             if not step:
                 raise

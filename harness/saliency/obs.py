@@ -1,4 +1,3 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from math import prod
@@ -7,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Grouping, Saliency
 from harness.saliency.shared import curvature
 from harness.saliency.shared.curvature import (
     blocked,
@@ -18,11 +17,11 @@ from harness.saliency.shared.curvature import (
     unblocked,
 )
 from harness.saliency.shared.layer_inputs import mean_over_inputs, measurable, measured
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class Obs:
+class Obs(Saliency):
     """w_q^2 / (2 [H^-1]_qq), H = 2/n X X^T of the layer's inputs, the weights alive only.
 
     What removing weight q adds to the layer's squared output error per sample, summed over
@@ -51,31 +50,28 @@ class Obs:
     update: bool = True
     memory_limit_gb: float = 8.0
 
-    granularity: ClassVar[str] = "weight"
     layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         curvature.check_numbers(self.memory_limit_gb, self.block, self.damping, self.update)
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
+    def evidence(self, data: CalibrationData) -> Tensors:
         """H in diagonal blocks, without damping, by weight: (groups, blocks, b, b), float64.
 
         Raises:
             ValueError: it takes more than memory_limit_gb; or as `mean_over_inputs`.
         """
-        self.check(model)
+        self.check(data.module, data.grouping)
         measure = partial(curvature.input_products, block=self.block)
-        return mean_over_inputs(model, batches, mean, measure)
+        return mean_over_inputs(data, measure)
 
-    def check(self, model: nn.Module, units: Grouping | None = None) -> None:
+    def check(self, model: nn.Module, units: Grouping) -> None:
         """Says what memory it takes, for all layers, before it starts.
 
         Raises:
             ValueError: it is more than memory_limit_gb.
         """
-        layers = measurable(model)
+        layers = measurable(model, units)
         shapes = {n: curvature.matrix_shape(layer, self.block) for n, layer in layers.items()}
         work = max((_at_work(layer, shapes[name]) for name, layer in layers.items()), default=0)
         way_out = f"choose a block below {self.block}"

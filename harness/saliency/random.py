@@ -1,16 +1,14 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
-from torch import nn
 
+from harness.saliency.base import Saliency
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class Random:
+class Random(Saliency):
     """Uniform noise in [0, 1): the baseline that every method must beat.
 
     Drawn on the CPU from (seed, parameter name), so that it is the same on every rank and
@@ -18,13 +16,6 @@ class Random:
     """
 
     seed: int
-
-    granularity: ClassVar[str] = "weight"
-
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
-        return {}
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: self._noise(name, w.shape).to(w.device) for name, w in weights.items()}

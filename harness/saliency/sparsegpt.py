@@ -1,4 +1,3 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from math import prod
 from typing import ClassVar
@@ -6,16 +5,16 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Grouping, Saliency
 from harness.saliency.shared import curvature
 from harness.saliency.shared.curvature import by_group, damped
 from harness.saliency.shared.layer_inputs import mean_over_inputs, measurable, measured
-from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import check_keep, top
 
 
 @dataclass(frozen=True)
-class SparseGpt:
+class SparseGpt(Saliency):
     """w^2 / U_ii^2, U the upper Cholesky factor of H^-1, H = 2/n X X^T of the layer's inputs.
 
     `solve` goes through a layer's columns from left to right, in blocks. In each it keeps the
@@ -49,30 +48,27 @@ class SparseGpt:
     update: bool = True
     memory_limit_gb: float = 8.0
 
-    granularity: ClassVar[str] = "weight"
     layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         curvature.check_numbers(self.memory_limit_gb, self.block, self.damping, self.update)
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
+    def evidence(self, data: CalibrationData) -> Tensors:
         """H without damping, by weight: (groups, 1, columns, columns), float64.
 
         Raises:
             ValueError: it takes more than memory_limit_gb; or as `mean_over_inputs`.
         """
-        self.check(model)
-        return mean_over_inputs(model, batches, mean, curvature.input_products)
+        self.check(data.module, data.grouping)
+        return mean_over_inputs(data, curvature.input_products)
 
-    def check(self, model: nn.Module, units: Grouping | None = None) -> None:
+    def check(self, model: nn.Module, units: Grouping) -> None:
         """Says what memory it takes, for all layers, before it starts.
 
         Raises:
             ValueError: it is more than memory_limit_gb.
         """
-        shapes = {n: curvature.matrix_shape(layer) for n, layer in measurable(model).items()}
+        shapes = {n: curvature.matrix_shape(layer) for n, layer in measurable(model, units).items()}
         work = curvature.COPIES * max((prod(shape) for shape in shapes.values()), default=0)
         way_out = "use saliency=obs, whose matrices are blocks"
         curvature.check_memory("saliency sparsegpt", shapes, work, self.memory_limit_gb, way_out)

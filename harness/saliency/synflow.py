@@ -1,21 +1,21 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.evidence import probing
 from harness.vocabulary.nested import tensors_in
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.vocabulary.tensors import Tensors, prunable_weights
 from harness.vocabulary.undisturbed import duplicate
 
 BIAS = ("abs", "zero")
 
 
 @dataclass(frozen=True)
-class SynFlow:
+class SynFlow(Saliency):
     """|dR/d|w| x |w||, R = sum of the outputs for an input of ones, all weights at |w|.
 
     How much of the flow from inputs to outputs passes through a weight. Needs one batch, for the
@@ -41,29 +41,26 @@ class SynFlow:
 
     bias: str = "abs"
 
-    granularity: ClassVar[str] = "weight"
     rounds: ClassVar[int] = 100
 
     def __post_init__(self) -> None:
         if self.bias not in BIAS:
             raise ValueError(f"bias must be {' or '.join(BIAS)}, got {self.bias!r}")
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
+    def evidence(self, data: CalibrationData) -> Tensors:
         """dR/d|w| per prunable weight, float64.
 
         Raises:
             ValueError: no rank has a batch, or the flow is not finite.
         """
-        inputs = next((inputs for inputs, _ in batches), None)
+        inputs = next((inputs for inputs, _ in data.batches), None)
         if inputs is None:
-            weights = prunable_weights(model)
+            weights = prunable_weights(data.module)
             sums = {n: torch.zeros_like(w, dtype=torch.float64) for n, w in weights.items()}
         else:
-            sums = flow_gradients(positive_copy(model, self.bias), inputs)
+            sums = flow_gradients(positive_copy(data.module, self.bias), inputs)
         try:
-            flows = mean(sums, int(inputs is not None))
+            flows = data.mean(sums, int(inputs is not None))
         except ValueError as error:
             raise ValueError(
                 "SynFlow needs one batch on some rank, for the shape of its input of ones; "

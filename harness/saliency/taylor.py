@@ -1,15 +1,12 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
-from torch import nn
-
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.evidence import mean_squared_gradients, wide
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class Taylor:
+class Taylor(Saliency):
     """mean over samples of (w g)^2: squared first-order change of a sample's loss without w.
 
     g is the gradient of one sample's loss. The gradient's mean is near 0 on a trained network
@@ -24,12 +21,8 @@ class Taylor:
     pruning event starts anew.
     """
 
-    granularity: ClassVar[str] = "weight"
-
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
-        return mean_squared_gradients(model, batches, loss, mean)
+    def evidence(self, data: CalibrationData) -> Tensors:
+        return mean_squared_gradients(data)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: wide(weight).square() * evidence[name] for name, weight in weights.items()}

@@ -1,17 +1,16 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.activations import mean_of_gates
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class TaylorActivation:
+class TaylorActivation(Saliency):
     """mean over samples of |mean over positions of z dL/dz|, over its L2 norm in the layer.
 
     z is a unit's map before its activation, but the one behind a ReLU, a = relu(z), gives the
@@ -39,15 +38,8 @@ class TaylorActivation:
         if not isinstance(self.normalise, bool):
             raise ValueError(f"normalise must be true or false, got {self.normalise!r}")
 
-    def evidence(
-        self,
-        model: nn.Module,
-        batches: Iterable[Batch],
-        loss: Loss,
-        mean: Mean,
-        units: Grouping | None = None,
-    ) -> Tensors:
-        return mean_of_gates(model, batches, loss, mean, units, _absolute)
+    def evidence(self, data: CalibrationData) -> Tensors:
+        return mean_of_gates(data, _absolute)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         change = _normalised if self.normalise else torch.clone

@@ -1,16 +1,15 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.activations import mean_of_gates
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class TaylorUnit:
+class TaylorUnit(Saliency):
     """mean over samples of (dL/dgate)^2, gate a factor 1 on a unit's map: (units,) per layer.
 
     dL/dgate = sum over positions of z dL/dz, where z is the output of the unit's norm, or of its
@@ -26,15 +25,8 @@ class TaylorUnit:
 
     granularity: ClassVar[str] = "unit"
 
-    def evidence(
-        self,
-        model: nn.Module,
-        batches: Iterable[Batch],
-        loss: Loss,
-        mean: Mean,
-        units: Grouping | None = None,
-    ) -> Tensors:
-        return mean_of_gates(model, batches, loss, mean, units, _square)
+    def evidence(self, data: CalibrationData) -> Tensors:
+        return mean_of_gates(data, _square)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: evidence[name] for name in weights}

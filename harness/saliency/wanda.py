@@ -1,18 +1,18 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.curvature import by_group, wide
 from harness.saliency.shared.layer_inputs import mean_over_inputs, measured
-from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import check_keep, top
 
 
 @dataclass(frozen=True)
-class Wanda:
+class Wanda(Saliency):
     """|w_ij| x ||X_j||, ||X_j||^2 the mean over samples of input j's squares, of all positions.
 
     Source: Sun et al. 2023, A Simple and Effective Pruning Approach for Large Language Models
@@ -33,18 +33,15 @@ class Wanda:
 
     per_output: bool = True
 
-    granularity: ClassVar[str] = "weight"
     layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.per_output, bool):
             raise ValueError(f"per_output must be true or false, got {self.per_output!r}")
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
+    def evidence(self, data: CalibrationData) -> Tensors:
         """||X_j||^2 by weight: (groups, columns). Raises as `mean_over_inputs`."""
-        return mean_over_inputs(model, batches, mean, lambda inputs: inputs.square().sum(dim=1))
+        return mean_over_inputs(data, lambda inputs: inputs.square().sum(dim=1))
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         """

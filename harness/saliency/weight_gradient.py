@@ -1,15 +1,12 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
-from torch import nn
-
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.evidence import check_batch_norm, mean_gradients
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class WeightGradient:
+class WeightGradient(Saliency):
     """|weight x mean gradient|: first-order estimate of the loss change if the weight goes.
 
     At initialisation this is SNIP (Lee et al. 2019, arXiv:1810.02340); on a trained network it
@@ -28,15 +25,11 @@ class WeightGradient:
 
     batch_norm: str = "eval"
 
-    granularity: ClassVar[str] = "weight"
-
     def __post_init__(self) -> None:
         check_batch_norm(self.batch_norm)
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
-        return mean_gradients(model, batches, loss, mean, self.batch_norm)
+    def evidence(self, data: CalibrationData) -> Tensors:
+        return mean_gradients(data, self.batch_norm)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         # abs() after the mean over all ranks: averaging absolute values gives another ranking.

@@ -1,23 +1,21 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import islice
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Grouping, Saliency
 from harness.saliency.shared import curvature
 from harness.saliency.shared.curvature import in_pieces, restricted
 from harness.saliency.shared.evidence import checked, sample_gradients
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.vocabulary.tensors import Tensors
 
 # Gradients of samples that are added at once: a product instead of many outer ones.
 TOGETHER = 16
 
 
 @dataclass(frozen=True)
-class WoodFisher:
+class WoodFisher(Saliency):
     """w^2 / ([F^-1]_qq + 1e-10), F = damping I + mean over samples of g g^T, in diagonal blocks.
 
     g: gradient of one sample's own loss. Gradients of weights that are exactly 0 do not take
@@ -46,29 +44,25 @@ class WoodFisher:
     update: bool = True
     memory_limit_gb: float = 8.0
 
-    granularity: ClassVar[str] = "weight"
-
     def __post_init__(self) -> None:
         curvature.check_numbers(self.memory_limit_gb, self.block, self.damping, self.update)
         if self.damping == 0:
             raise ValueError("damping must be above 0, got 0: F may be singular without it")
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
+    def evidence(self, data: CalibrationData) -> Tensors:
         """Mean of g g^T, without damping, by weight: (blocks, b, b), float64.
 
         Raises:
             ValueError: it takes more than memory_limit_gb, there are no calibration samples on
                 any rank (by `mean`), or an entry is not finite.
         """
-        self.check(model)
-        weights = prunable_weights(model)
+        self.check(data.module, data.grouping)
+        weights = {name: data.module.get_parameter(name) for name in data.asked}
         sums = {
             name: torch.zeros(self._shape(weight), dtype=torch.float64, device=weight.device)
             for name, weight in weights.items()
         }
-        gradients = sample_gradients(model, batches, loss)
+        gradients = sample_gradients(data)
         samples = 0
         while some := list(islice(gradients, TOGETHER)):
             for name, products in sums.items():
@@ -76,15 +70,15 @@ class WoodFisher:
                 cut = _cut(stack, products.shape[-1])
                 products.baddbmm_(cut, cut.transpose(1, 2))
             samples += len(some)
-        return checked(mean(sums, samples), "product of gradients")
+        return checked(data.mean(sums, samples), "product of gradients")
 
-    def check(self, model: nn.Module, units: Grouping | None = None) -> None:
+    def check(self, model: nn.Module, units: Grouping) -> None:
         """Says what memory it takes, for all layers, before it starts.
 
         Raises:
             ValueError: it is more than memory_limit_gb.
         """
-        weights = prunable_weights(model)
+        weights = {name: model.get_parameter(name) for name in units}
         shapes = {name: self._shape(weight) for name, weight in weights.items()}
         work = max(_at_work(shape) for shape in shapes.values())
         work = max(work, 2 * TOGETHER * sum(weight.numel() for weight in weights.values()))

@@ -1,18 +1,28 @@
-from typing import Protocol
+"""What a structure is: the units in which weights are kept or removed."""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from torch import Tensor, nn
 
 Units = dict[str, tuple[str, ...]]  # prunable weight -> parameters that go with its units
 
 
-class Structure(Protocol):
-    """How the weights of a model fall into the units that are kept or removed whole."""
+class Structure(ABC):
+    """How the weights of a model fall into the units that are kept or removed whole.
 
-    @property
-    def granularity(self) -> str:
-        """ "weight": a unit is one weight; "unit": a unit holds several."""
-        ...
+    A part needs not inherit from this: what it lacks of the attributes has the value here.
 
+    granularity: "weight": a unit is one weight; "unit": a unit holds several.
+    noun: what records call a unit; "" is the name of the class.
+    kinds: of the layers whose weights it may prune.
+    """
+
+    granularity: ClassVar[str]
+    noun: ClassVar[str] = ""
+    kinds: ClassVar[tuple[type[nn.Module], ...]] = (nn.Module,)
+
+    @abstractmethod
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         """The weights this structure prunes, in model order, with what goes along.
 
@@ -22,12 +32,11 @@ class Structure(Protocol):
         Raises:
             ValueError: the model has nothing that this structure may prune.
         """
-        ...
 
+    @abstractmethod
     def pool(self, scores: Tensor) -> Tensor:
         """Scores of a weight's elements -> one score per unit."""
-        ...
 
+    @abstractmethod
     def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
         """Mask of a weight's units -> mask of its elements, in the weight's shape."""
-        ...

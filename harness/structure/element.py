@@ -3,12 +3,12 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.structure.base import Units
+from harness.structure.base import Structure, Units
 from harness.vocabulary.tensors import prunable_weights
 
 
 @dataclass(frozen=True)
-class Element:
+class Element(Structure):
     """Single weights of every convolution and linear layer; biases and norms stay."""
 
     granularity: ClassVar[str] = "weight"

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -22,8 +22,9 @@ from harness.pruning.budget import Goal
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
+from harness.saliency.base import CalibrationData
 from harness.structure.element import Element
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, prunable_weights
+from harness.vocabulary.tensors import Tensors, prunable_weights
 
 DENSITIES = {"first": 0.5, "later": 0.1}
 BATCH, WARM_UP = 32, 3
@@ -36,9 +37,7 @@ class Given:
     granularity: ClassVar[str] = "weight"
     scores: Tensors
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
+    def evidence(self, data: CalibrationData) -> Tensors:
         return {}
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:

@@ -6,9 +6,10 @@ from simulated import total
 from torch import nn
 from units_by_hand import batch
 
+from harness.saliency.base import CalibrationData
 from harness.saliency.taylor import Taylor
 from harness.saliency.taylor_activation import TaylorActivation
-from harness.vocabulary.tensors import Batch, Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Batch, Tensors, prunable_weights
 
 BARE = TaylorActivation(normalise=False)
 
@@ -28,7 +29,7 @@ IMAGES = batch(units_by_hand.IMAGES)  # z = (3, 5) and (1, -1)
 
 def score(saliency: object, model: nn.Module, *data: Batch, units: object = None) -> Tensors:
     more = {} if isinstance(saliency, Taylor) else {"units": units}
-    evidence = saliency.evidence(model, data, total, mean_alone, **more)
+    evidence = saliency.evidence(CalibrationData(model, data, total, **more))
     return saliency.score(prunable_weights(model), evidence)
 
 

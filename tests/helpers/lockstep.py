@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import nn
 
-from harness.saliency.base import Saliency
+from harness.saliency.base import CalibrationData, Saliency
 from harness.vocabulary.tensors import Batch, Loss, Tensors, mean_alone
 
 
@@ -32,7 +32,7 @@ def on_ranks(
                 raise Asked({name: value.clone() for name, value in sums.items()}, samples)
 
             try:
-                done.append(saliency.evidence(model, iter(share), loss, mean))
+                done.append(saliency.evidence(CalibrationData(model, iter(share), loss, mean)))
             except Asked as one:
                 asked.append(one)
         if not asked:

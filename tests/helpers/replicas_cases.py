@@ -26,6 +26,7 @@ from harness.pruning.budget import Goal
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
+from harness.saliency.base import CalibrationData
 from harness.saliency.magnitude import Magnitude
 from harness.structure.element import Element
 from harness.system.errors import RanksDisagree
@@ -49,8 +50,8 @@ class Odd(Magnitude):
         if call == "compensate":
             self.compensate = self._compensate
 
-    def evidence(self, model: nn.Module, *rest: Any) -> Tensors:
-        self.network = model
+    def evidence(self, data: CalibrationData) -> Tensors:
+        self.network = data.module
         return self._passed("evidence", {})
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:

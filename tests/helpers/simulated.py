@@ -12,6 +12,7 @@ from harness.pruning.budget import Goal
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
+from harness.saliency.base import CalibrationData
 from harness.structure.element import Element
 from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, mean_alone
 
@@ -84,9 +85,12 @@ def small_batches(count: int = 12) -> list[Batch]:
 def alone_and_shared(saliency: Any, model: nn.Module, loss: Loss) -> tuple[Tensors, Tensors]:
     """Evidence of all batches on one rank, and on three of which one has none."""
     first, *others = small_batches()
-    one = saliency.evidence(model, [first, *others], loss, mean_alone)
+    one = saliency.evidence(CalibrationData(model, [first, *others], loss))
     three = over_ranks(
-        lambda batches, mean: saliency.evidence(model, batches, loss, mean), [first], [], others
+        lambda batches, mean: saliency.evidence(CalibrationData(model, batches, loss, mean)),
+        [first],
+        [],
+        others,
     )
     return one, three
 

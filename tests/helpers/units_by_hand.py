@@ -4,7 +4,7 @@ import torch
 from simulated import total
 from torch import nn
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Grouping
 from harness.vocabulary.tensors import Batch, mean_alone
 
 
@@ -25,7 +25,7 @@ def measured(
     saliency: object, model: nn.Module, inputs: object, units: Grouping | None = None
 ) -> list[float]:
     """Scores of the first layer."""
-    evidence = saliency.evidence(model, [batch(inputs)], total, mean_alone, units)
+    evidence = saliency.evidence(CalibrationData(model, [batch(inputs)], total, mean_alone, units))
     first = next(iter(evidence))
     return saliency.score({first: torch.empty(0)}, evidence)[first].tolist()
 

@@ -22,6 +22,7 @@ from harness.saliency.magnitude import Magnitude
 from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.filter import Filter
+from harness.vocabulary.defaults import with_defaults
 from harness.vocabulary.tensors import Counts, mean_alone
 
 
@@ -200,7 +201,7 @@ class Own:
 
 def test_an_own_allocation_needs_no_more_than_allocate() -> None:
     found = dear(layers(a=[9.0] * 3, b=[8.0, 7.0]), 4, 2)
-    own: Any = Own()
+    own: Any = with_defaults(Allocation, Own())
     assert counts_for(own, found, Goal(8, "macs")) == {"a": 1, "b": 1}
 
 

@@ -17,6 +17,7 @@ from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import store_for
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
+from harness.saliency.base import CalibrationData
 from harness.saliency.bn_scale import BNScale
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
@@ -36,7 +37,7 @@ class Given:
     scores: dict[str, list[list[float]]]
     granularity: ClassVar[str] = "weight"
 
-    def evidence(self, model: object, batches: object, loss: object, mean: object) -> Tensors:
+    def evidence(self, data: CalibrationData) -> Tensors:
         return {}
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
@@ -194,8 +195,8 @@ def test_a_saliency_is_given_the_calibration_data() -> None:
 
     @dataclass(frozen=True)
     class Looking(Magnitude):
-        def evidence(self, model: object, batches: object, loss: object, mean: object) -> Tensors:
-            seen.append((batches, loss, mean))
+        def evidence(self, data: CalibrationData) -> Tensors:
+            seen.append((data.batches, data.loss, data.mean))
             return {}
 
     def loss(outputs: Tensor, labels: Tensor) -> Tensor:

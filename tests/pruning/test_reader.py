@@ -1,6 +1,6 @@
 """A saliency that does not leave the network as it was is named, in a run and in the API."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, ClassVar
 
@@ -11,8 +11,9 @@ from torch import nn
 
 import harness
 from harness.pruning.reader import Reader
+from harness.saliency.base import CalibrationData
 from harness.saliency.magnitude import Magnitude
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, evaluating
+from harness.vocabulary.tensors import Tensors, evaluating
 
 Change = Callable[[nn.Module], object]
 
@@ -25,10 +26,8 @@ class Meddling:
     def __init__(self, change: Change):
         self.change = change
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
-        self.change(model)
+    def evidence(self, data: CalibrationData) -> Tensors:
+        self.change(data.module)
         return {}
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
@@ -176,7 +175,7 @@ def test_what_one_rank_alone_has_changed_is_told_to_the_others() -> None:
     for change in (lambda m: None, CHANGES["a rule of a norm"][0]):
         read = Reader(Meddling(change), model, lambda digests, _: compared.append(digests))
         with suppress(ValueError):
-            read("evidence", model, [], cross_entropy, None)
+            read("evidence", CalibrationData(model))
     here, there = compared
     assert there.keys() - here.keys() == {"eps of norm"}
 

@@ -10,13 +10,13 @@ from torch import Tensor, nn
 from units_by_hand import IMAGES, POINTS, batch, filled, kernel, line, measured, same
 
 from harness.saliency.apoz import APoZ
+from harness.saliency.base import CalibrationData
 from harness.saliency.hrank import HRank
 from harness.saliency.mean_activation import MeanActivation
 from harness.saliency.shared.activations import norms_of
 from harness.saliency.taylor_activation import TaylorActivation
 from harness.saliency.taylor_unit import TaylorUnit
 from harness.structure.filter import Filter
-from harness.vocabulary.tensors import mean_alone
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_an_activation_of_exactly_0_counts_as_off() -> None:
 
 def test_a_batch_of_few_samples_does_not_weigh_more() -> None:
     data = [batch([[1.0], [1.0], [1.0]]), batch([[5.0]])]
-    evidence = MeanActivation().evidence(line(), data, total, mean_alone)
+    evidence = MeanActivation().evidence(CalibrationData(line(), data, total))
     # (3 + 3 + 3 + 11) / 4, not (3 + 11) / 2.
     assert evidence["weight"].tolist() == [5.0, 0.0]
 

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from units_by_hand import IMAGES, POINTS, batch, kernel, line, measured
 
 from harness.saliency.apoz import APoZ
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Grouping
 from harness.saliency.hrank import HRank
 from harness.saliency.mean_activation import MeanActivation
 from harness.saliency.shared.activations import mean_of_maps
@@ -36,14 +36,14 @@ def test_a_layer_that_is_never_called_is_refused_by_name(
 ) -> None:
     model = Uncalled().requires_grad_(False)
     with pytest.raises(ValueError, match=r"never calls .* spare.weight, .* exclude spare$"):
-        saliency.evidence(model, [batch(POINTS)], total, mean_alone, units)
+        saliency.evidence(CalibrationData(model, [batch(POINTS)], total, mean_alone, units))
 
 
 @pytest.mark.parametrize("saliency", MEASURES)
 def test_a_transposed_convolution_is_refused_by_name(saliency: APoZ) -> None:
     model = nn.Sequential(nn.ConvTranspose2d(1, 3, 1))
     with pytest.raises(ValueError, match=r"0.weight is of a transposed convolution.*exclude 0$"):
-        saliency.evidence(model, [batch(IMAGES)], total, mean_alone)
+        saliency.evidence(CalibrationData(model, [batch(IMAGES)], total))
 
 
 def test_an_output_of_another_width_is_refused_by_name() -> None:
@@ -65,7 +65,7 @@ def test_an_activation_that_is_not_finite_is_refused_with_its_tensor(saliency: A
 def test_hooks_are_gone_after_an_error_in_the_model(saliency: APoZ) -> None:
     model = nn.Sequential(nn.Linear(1, 2), nn.Linear(3, 1)).train()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        saliency.evidence(model, [batch(POINTS)], total, mean_alone)
+        saliency.evidence(CalibrationData(model, [batch(POINTS)], total))
     assert not any(module._forward_hooks for module in model.modules())
     assert all(module.training for module in model.modules())
 
@@ -76,7 +76,7 @@ def test_hooks_are_gone_after_an_error_in_the_measure() -> None:
 
     model = line()
     with pytest.raises(ZeroDivisionError):
-        mean_of_maps(model, [batch(POINTS)], mean_alone, None, failing)
+        mean_of_maps(CalibrationData(model, [batch(POINTS)]), failing)
     assert not model._forward_hooks
 
 

@@ -6,6 +6,7 @@ from simulated import cross_entropy
 from torch import nn
 from unit_network import IMAGES, named, network, units_of
 
+from harness.saliency.base import CalibrationData
 from harness.saliency.bn_scale import BNScale
 from harness.structure.filter import Filter
 from harness.vocabulary.tensors import mean_alone
@@ -16,7 +17,7 @@ def test_bn_scale_is_the_absolute_gamma_of_each_layers_norm() -> None:
     with torch.no_grad():
         model.bn2.weight.copy_(torch.tensor([-2.0, 0.5, 0.0, 1.0]))
     units = Filter().units(model, IMAGES)
-    evidence = BNScale().evidence(model, [], cross_entropy, mean_alone, units)
+    evidence = BNScale().evidence(CalibrationData(model, [], cross_entropy, mean_alone, units))
     scores = BNScale().score({"conv2.weight": torch.empty(0)}, evidence)
     assert evidence["conv2.weight"].tolist() == [-2.0, 0.5, 0.0, 1.0]
     assert {name: score.tolist() for name, score in scores.items()} == {
@@ -27,7 +28,7 @@ def test_bn_scale_is_the_absolute_gamma_of_each_layers_norm() -> None:
 def test_the_evidence_of_bn_scale_is_a_copy() -> None:
     model = network()
     units = units_of(model)
-    evidence = BNScale().evidence(model, [], cross_entropy, mean_alone, units)
+    evidence = BNScale().evidence(CalibrationData(model, [], cross_entropy, mean_alone, units))
     before = model.bn1.weight.detach().clone()
     nn.init.zeros_(model.bn1.weight)
     assert torch.equal(evidence["conv1.weight"], before)
@@ -36,7 +37,7 @@ def test_the_evidence_of_bn_scale_is_a_copy() -> None:
 
 def test_bn_scale_without_units_is_refused_with_a_way_out() -> None:
     with pytest.raises(ValueError, match="bn_scale .* use structure=filter or structure=neuron"):
-        BNScale().evidence(network(), [], cross_entropy, mean_alone)
+        BNScale().evidence(CalibrationData(network(), [], cross_entropy))
 
 
 @pytest.mark.parametrize(
@@ -47,6 +48,8 @@ def test_bn_scale_refuses_a_layer_without_a_batch_norm_by_name(norm: nn.Module) 
     model.bn2 = norm
     units = Filter().units(model, IMAGES)
     with pytest.raises(ValueError, match="BatchNorm .* conv2 alone feeds.* exclude conv2,"):
-        BNScale().evidence(model, [], cross_entropy, mean_alone, units)
+        BNScale().evidence(CalibrationData(model, [], cross_entropy, mean_alone, units))
     rest = {"conv1.weight": units["conv1.weight"]}
-    assert list(BNScale().evidence(model, [], cross_entropy, mean_alone, rest)) == ["conv1.weight"]
+    assert list(
+        BNScale().evidence(CalibrationData(model, [], cross_entropy, mean_alone, rest))
+    ) == ["conv1.weight"]

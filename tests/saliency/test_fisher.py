@@ -4,14 +4,15 @@ from conftest import component
 from simulated import Small, cross_entropy, linear, over_ranks, rows, small_batches, total
 from torch import nn
 
+from harness.saliency.base import CalibrationData
 from harness.saliency.fisher import Fisher
-from harness.vocabulary.tensors import mean_alone, prunable_weights
+from harness.vocabulary.tensors import prunable_weights
 
 
 def test_fisher_is_half_the_squared_weight_times_the_mean_squared_gradient() -> None:
     model = linear((2.0, -3.0))
     # Gradients of the outputs are the inputs: (1 + 9) / 2 = 5 and (4 + 16) / 2 = 10.
-    evidence = Fisher().evidence(model, [rows((1.0, 2.0), (-3.0, 4.0))], total, mean_alone)
+    evidence = Fisher().evidence(CalibrationData(model, [rows((1.0, 2.0), (-3.0, 4.0))], total))
     assert evidence["weight"].tolist() == [[5.0, 10.0]]
     # 4 * 5 / 2 and 9 * 10 / 2.
     scores = Fisher().score(prunable_weights(model), evidence)
@@ -19,7 +20,7 @@ def test_fisher_is_half_the_squared_weight_times_the_mean_squared_gradient() -> 
 
 
 def test_opposite_gradients_do_not_cancel() -> None:
-    evidence = Fisher().evidence(linear((1.0,)), [rows((1.0,), (-1.0,))], total, mean_alone)
+    evidence = Fisher().evidence(CalibrationData(linear((1.0,)), [rows((1.0,), (-1.0,))], total))
     assert evidence["weight"].tolist() == [[1.0]]
 
 
@@ -33,16 +34,18 @@ def test_fisher_agrees_with_the_gradients_of_single_samples() -> None:
             nn.functional.cross_entropy(model(inputs[[one]]), labels[[one]]).backward()
             for name, value in expected.items():
                 value += model.get_parameter(name).grad.square() / 12
-    evidence = Fisher().evidence(model, batches, cross_entropy, mean_alone)
+    evidence = Fisher().evidence(CalibrationData(model, batches, cross_entropy))
     for name, value in expected.items():
         torch.testing.assert_close(evidence[name], value, rtol=1e-10, atol=0)
 
 
 def test_fisher_is_the_same_on_any_number_of_ranks() -> None:
     model = Small()
-    whole = Fisher().evidence(model, small_batches(), cross_entropy, mean_alone)
+    whole = Fisher().evidence(CalibrationData(model, small_batches(), cross_entropy))
     parts = over_ranks(
-        lambda batches, mean: Fisher().evidence(model, batches, cross_entropy, mean),
+        lambda batches, mean: Fisher().evidence(
+            CalibrationData(model, batches, cross_entropy, mean)
+        ),
         small_batches()[:1],
         [],
         small_batches()[1:],
@@ -54,13 +57,13 @@ def test_fisher_is_the_same_on_any_number_of_ranks() -> None:
 def test_squares_of_half_precision_gradients_do_not_underflow() -> None:
     model = linear((1.0,)).half()
     batch = (torch.full((1, 1), 2.0**-14, dtype=torch.float16), torch.zeros(1))
-    evidence = Fisher().evidence(model, [batch], total, mean_alone)
+    evidence = Fisher().evidence(CalibrationData(model, [batch], total))
     assert evidence["weight"].tolist() == [[2.0**-28]]
 
 
 def test_fisher_needs_samples() -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
-        Fisher().evidence(linear((1.0,)), [], total, mean_alone)
+        Fisher().evidence(CalibrationData(linear((1.0,)), [], total))
 
 
 def test_fisher_has_a_config() -> None:

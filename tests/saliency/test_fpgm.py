@@ -6,8 +6,8 @@ from simulated import cross_entropy
 from torch import Tensor
 from unit_network import network
 
+from harness.saliency.base import CalibrationData
 from harness.saliency.fpgm import FPGM
-from harness.vocabulary.tensors import mean_alone
 
 # 1, 4 and 5 apart as (1, 0), (1, 4), (4, 0): 4 and 3, 4 and 5, 3 and 5.
 TRIANGLE = torch.tensor([[1.0, 0.0], [1.0, 4.0], [4.0, 0.0]])
@@ -44,4 +44,4 @@ def test_squares_of_large_weights_do_not_overflow() -> None:
 
 
 def test_fpgm_needs_no_data() -> None:
-    assert FPGM().evidence(network(), [], cross_entropy, mean_alone, None) == {}
+    assert FPGM().evidence(CalibrationData(network(), [], cross_entropy)) == {}

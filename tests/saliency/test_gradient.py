@@ -7,9 +7,10 @@ from probes import inputs
 from torch import Tensor, nn
 
 import harness
+from harness.saliency.base import CalibrationData
 from harness.saliency.gradient import Gradient
 from harness.saliency.weight_gradient import WeightGradient
-from harness.vocabulary.tensors import Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Tensors, prunable_weights
 
 KINDS = pytest.mark.parametrize("kind", [Gradient, WeightGradient])
 
@@ -31,7 +32,7 @@ def normed() -> nn.Module:
 
 def scores(kind: type[Gradient] | type[WeightGradient], mode: str) -> tuple[float, nn.Module]:
     method, model = kind(batch_norm=mode), normed()
-    evidence: Tensors = method.evidence(model, [inputs(-1.0, 1.0)], weighted, mean_alone)
+    evidence: Tensors = method.evidence(CalibrationData(model, [inputs(-1.0, 1.0)], weighted))
     return method.score(prunable_weights(model), evidence)["0.weight"].item(), model
 
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from torch.autograd.functional import hessian, jacobian
 from torch.func import functional_call
 
+from harness.saliency.base import CalibrationData
 from harness.saliency.grasp import GraSP, mean_hessian_product
 from harness.saliency.shared.evidence import mean_gradients
-from harness.vocabulary.tensors import Batch, Loss, Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Batch, Loss, Tensors, prunable_weights
 
 
 def explicit(model: nn.Module, batch: Batch, loss: Loss, temperature: float) -> Tensors:
@@ -40,7 +41,7 @@ def test_grasp_of_a_line_by_hand() -> None:
     batch = (torch.tensor([[1.0, 3.0]]), torch.zeros(1, dtype=torch.int64))
 
     method = GraSP(temperature=1.0)
-    evidence = method.evidence(model, [batch], squared, mean_alone)
+    evidence = method.evidence(CalibrationData(model, [batch], squared))
 
     assert evidence["weight"].tolist() == [[-10.0, -30.0]]
     assert method.score(prunable_weights(model), evidence)["weight"].tolist() == [[-20.0, 30.0]]
@@ -53,14 +54,14 @@ def test_on_its_way_to_0_a_weight_of_high_score_shrinks_the_gradients_norm(layer
     # |g|^2 after a share t of the weight is gone: its slope at t = 0 is -2 w (H g).
     model, method, step = smooth(), GraSP(temperature=1.0), 1e-6
     weights = prunable_weights(model)
-    scores = method.score(weights, method.evidence(model, [data()], cross_entropy, mean_alone))[
-        layer
-    ]
+    scores = method.score(
+        weights, method.evidence(CalibrationData(model, [data()], cross_entropy))
+    )[layer]
 
     def norm(place: int, gone: float) -> float:
         before = weights[layer].clone()
         weights[layer].view(-1)[place] *= 1 - gone
-        gradient = mean_gradients(model, [data()], cross_entropy, mean_alone)
+        gradient = mean_gradients(CalibrationData(model, [data()], cross_entropy))
         weights[layer].copy_(before)
         return sum(float(g.square().sum()) for g in gradient.values())
 
@@ -74,7 +75,7 @@ def test_on_its_way_to_0_a_weight_of_high_score_shrinks_the_gradients_norm(layer
 def test_product_is_that_of_the_explicit_hessian(temperature: float) -> None:
     model = smooth()
     method = GraSP(temperature=temperature)
-    evidence = method.evidence(model, cut(data(), 4, 2), cross_entropy, mean_alone)
+    evidence = method.evidence(CalibrationData(model, cut(data(), 4, 2), cross_entropy))
     check_close(evidence, explicit(model, data(), cross_entropy, temperature))
 
 
@@ -93,7 +94,7 @@ def test_product_is_the_derivative_of_the_gradient_along_the_vector() -> None:
         value = cross_entropy(functional_call(model, moved, (batch[0],)), batch[1]) / len(batch[1])
         return dict(zip(moved, torch.autograd.grad(value, list(moved.values())), strict=True))
 
-    product = mean_hessian_product(model, cut(batch, 1, 5), cross_entropy, mean_alone, vector)
+    product = mean_hessian_product(CalibrationData(model, cut(batch, 1, 5), cross_entropy), vector)
 
     ahead, behind = gradient(step), gradient(-step)
     check_close(product, {n: (ahead[n] - behind[n]) / (2 * step) for n in product}, rtol=1e-7)
@@ -109,13 +110,13 @@ def test_ranks_and_cuts_change_nothing(sizes: tuple[int, ...]) -> None:
 
 def test_a_loss_that_is_linear_in_the_weights_has_no_curvature() -> None:
     model = nn.Linear(1, 1, bias=False)
-    evidence = GraSP().evidence(model, [inputs(1.0, 2.0)], total, mean_alone)
+    evidence = GraSP().evidence(CalibrationData(model, [inputs(1.0, 2.0)], total))
     assert evidence["weight"].tolist() == [[0.0]]
 
 
 def test_no_calibration_samples_at_all_are_refused() -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
-        GraSP().evidence(smooth(), [], cross_entropy, mean_alone)
+        GraSP().evidence(CalibrationData(smooth(), [], cross_entropy))
 
 
 def test_a_product_that_overflows_is_refused_by_name() -> None:
@@ -123,7 +124,7 @@ def test_a_product_that_overflows_is_refused_by_name() -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.ones_(model.weight)
     with pytest.raises(ValueError, match="Hessian-vector product of weight is not finite"):
-        GraSP(temperature=1.0).evidence(model, [inputs(1e10)], squared, mean_alone)
+        GraSP(temperature=1.0).evidence(CalibrationData(model, [inputs(1e10)], squared))
 
 
 class Attention(nn.Module):
@@ -149,7 +150,9 @@ def test_attention_has_a_second_derivative_and_its_kernels_stay_chosen() -> None
     batch = (tokens, torch.tensor([0, 1, 1]))
     flash = torch.backends.cuda.flash_sdp_enabled()
 
-    fused = GraSP().evidence(Attention(fused=True).double(), [batch], cross_entropy, mean_alone)
+    fused = GraSP().evidence(
+        CalibrationData(Attention(fused=True).double(), [batch], cross_entropy)
+    )
 
     check_close(fused, explicit(Attention(fused=False).double(), batch, cross_entropy, 200.0))
     assert torch.backends.cuda.flash_sdp_enabled() == flash
@@ -161,7 +164,7 @@ def test_a_transformer_layer_is_scored() -> None:
     model = nn.Sequential(layer, nn.Flatten(), nn.Linear(20, 2)).double()
     tokens = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)).double()
     evidence = GraSP().evidence(
-        model, [(tokens, torch.tensor([0, 1, 1]))], cross_entropy, mean_alone
+        CalibrationData(model, [(tokens, torch.tensor([0, 1, 1]))], cross_entropy)
     )
     assert all(product.abs().max() > 0 for product in evidence.values())
 
@@ -171,8 +174,8 @@ def test_the_mode_of_batch_norm_decides_what_it_divides_by() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
-    train = GraSP(batch_norm="train").evidence(model, [data()], cross_entropy, mean_alone)
-    evaluated = GraSP().evidence(model, [data()], cross_entropy, mean_alone)
+    train = GraSP(batch_norm="train").evidence(CalibrationData(model, [data()], cross_entropy))
+    evaluated = GraSP().evidence(CalibrationData(model, [data()], cross_entropy))
 
     check_close(evaluated, explicit(model.eval(), data(), cross_entropy, 200.0))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -187,7 +190,7 @@ def test_every_kind_of_prunable_weight_is_scored_frozen_ones_too() -> None:
     model = Net()
     model.conv.weight.requires_grad_(False)
     batch = (torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(4))
-    evidence = GraSP().evidence(model, [batch], cross_entropy, mean_alone)
+    evidence = GraSP().evidence(CalibrationData(model, [batch], cross_entropy))
     assert list(evidence) == ["conv.weight", "fc.weight"]
     assert evidence["conv.weight"].abs().max() > 0
 

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 import harness
 from harness.launch.instantiate import named
+from harness.saliency.base import CalibrationData
 from harness.saliency.fisher import Fisher
 from harness.saliency.shared.evidence import in_float32, zeros
-from harness.vocabulary.tensors import mean_alone, prunable_weights
+from harness.vocabulary.tensors import prunable_weights
 
 SALIENCIES = sorted(file.stem for file in (CONF / "saliency").glob("*.yaml"))
 HALVES = [torch.float16, torch.bfloat16]
@@ -85,7 +86,9 @@ def test_a_saliency_by_itself_sums_and_squares_in_float32_too(half: torch.dtype)
     nn.init.constant_(model.weight, 2.0**-13)
     # 300 gradients of 1: a sum in bfloat16 stops at 256.
     batches = [(torch.ones(300, 2, dtype=half), torch.zeros(300, dtype=torch.int64))]
-    evidence = Fisher().evidence(model, batches, lambda outputs, labels: outputs.sum(), mean_alone)
+    evidence = Fisher().evidence(
+        CalibrationData(model, batches, lambda outputs, labels: outputs.sum())
+    )
     assert evidence["weight"].tolist() == [[1.0, 1.0]]
     scores = Fisher().score(prunable_weights(model), evidence)
     assert scores["weight"].tolist() == [[2.0**-27, 2.0**-27]]

@@ -4,8 +4,9 @@ from conftest import component
 from simulated import Small, cross_entropy, linear, over_ranks, rows, small_batches, squared, total
 from torch import Tensor, nn
 
+from harness.saliency.base import CalibrationData
 from harness.saliency.hutchinson import Hutchinson
-from harness.vocabulary.tensors import Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Tensors, prunable_weights
 
 WEIGHTS = {"w": torch.tensor([2.0, 2.0, 1.0])}
 DIAGONAL = {"w": torch.tensor([-1.0, 0.5, 4.0])}
@@ -21,7 +22,7 @@ def test_a_diagonal_hessian_is_exact_with_a_single_probe() -> None:
     # Loss (w x)^2 / 2 of each sample: H = mean of x x^T = diag(2^2 / 2, 4^2 / 2).
     batches = [rows((2.0, 0.0)), rows((0.0, 4.0))]
     saliency = Hutchinson(seed=0, probes=1)
-    evidence = saliency.evidence(model, batches, squared, mean_alone)
+    evidence = saliency.evidence(CalibrationData(model, batches, squared))
     assert evidence["weight"].tolist() == [[2.0, 8.0]]
     # 9 * 2 / 2 and 1 * 8 / 2.
     assert saliency.score(prunable_weights(model), evidence)["weight"].tolist() == [[9.0, 4.0]]
@@ -32,7 +33,7 @@ def test_one_probe_mixes_in_a_row_of_the_hessian_with_signs() -> None:
     found = set()
     for seed in range(20):
         evidence = Hutchinson(seed, probes=1).evidence(
-            linear((1.0, 1.0)), [rows((1.0, 2.0))], squared, mean_alone
+            CalibrationData(linear((1.0, 1.0)), [rows((1.0, 2.0))], squared)
         )
         found.add(tuple(evidence["weight"].flatten().tolist()))
     assert found == {(3.0, 6.0), (-1.0, 2.0)}
@@ -75,7 +76,7 @@ def test_the_mean_over_probes_comes_near_the_diagonal_of_the_hessian() -> None:
     whole, diagonal = hessian(model, inputs, labels)
     probes = 400
     batches = [(inputs[:4], labels[:4]), (inputs[4:], labels[4:])]
-    evidence = Hutchinson(0, probes).evidence(model, batches, cross_entropy, mean_alone)
+    evidence = Hutchinson(0, probes).evidence(CalibrationData(model, batches, cross_entropy))
     # The variance of v_i (H v)_i is the sum of the squares of H_ij, j != i.
     off = whole.square().sum(dim=1) - whole.diagonal().square()
     error = torch.cat([evidence[n].flatten() - diagonal[n] for n in diagonal])
@@ -86,9 +87,11 @@ def test_the_mean_over_probes_comes_near_the_diagonal_of_the_hessian() -> None:
 
 def test_the_diagonal_is_the_same_on_any_number_of_ranks() -> None:
     model, saliency = Small(), Hutchinson(seed=3, probes=5)
-    whole = saliency.evidence(model, small_batches(), cross_entropy, mean_alone)
+    whole = saliency.evidence(CalibrationData(model, small_batches(), cross_entropy))
     parts = over_ranks(
-        lambda batches, mean: saliency.evidence(model, batches, cross_entropy, mean),
+        lambda batches, mean: saliency.evidence(
+            CalibrationData(model, batches, cross_entropy, mean)
+        ),
         small_batches()[:1],
         [],
         small_batches()[1:],
@@ -110,7 +113,9 @@ def test_subtracting_the_minimum_makes_the_smallest_score_of_a_tensor_0() -> Non
 
 
 def test_a_loss_that_is_linear_in_the_weights_has_no_curvature() -> None:
-    evidence = Hutchinson(0).evidence(linear((1.0, 2.0)), [rows((3.0, 4.0))], total, mean_alone)
+    evidence = Hutchinson(0).evidence(
+        CalibrationData(linear((1.0, 2.0)), [rows((3.0, 4.0))], total)
+    )
     assert evidence["weight"].tolist() == [[0.0, 0.0]]
 
 
@@ -127,14 +132,14 @@ def test_attention_has_a_second_derivative() -> None:
             return found.flatten(1)
 
     batch = (torch.randn(2, 3, 4), torch.zeros(2))
-    evidence = Hutchinson(0, probes=2).evidence(Attention(), [batch], squared, mean_alone)
+    evidence = Hutchinson(0, probes=2).evidence(CalibrationData(Attention(), [batch], squared))
     assert evidence["one.weight"].count_nonzero() == 48
 
 
 def test_the_seed_decides_the_probes() -> None:
     model = Small()
     one, again, other = (
-        Hutchinson(seed, 1).evidence(model, small_batches(), cross_entropy, mean_alone)
+        Hutchinson(seed, 1).evidence(CalibrationData(model, small_batches(), cross_entropy))
         for seed in (0, 0, 1)
     )
     assert torch.equal(one["fc1.weight"], again["fc1.weight"])
@@ -159,8 +164,8 @@ def test_an_unknown_treatment_of_negative_curvature_is_refused() -> None:
 def test_too_much_memory_is_refused_before_the_forward() -> None:
     # 50 weights: their sums and three more of each, or sums, copies and means; 8 bytes each.
     model = nn.Linear(5, 10, bias=False)
-    Hutchinson(seed=0, memory_limit_gb=1.7e-6).check(model)
+    Hutchinson(seed=0, memory_limit_gb=1.7e-6).check(model, {})
     with pytest.raises(ValueError, match="saliency hutchinson needs 1.6e-06 GB .* saliency=fisher"):
-        Hutchinson(seed=0, memory_limit_gb=1.5e-6).evidence(model, [], None, None)  # type: ignore[arg-type]
+        Hutchinson(seed=0, memory_limit_gb=1.5e-6).evidence(CalibrationData(model))
     with pytest.raises(ValueError, match="memory_limit_gb must be a number above 0, got nan"):
         Hutchinson(seed=0, memory_limit_gb=float("nan"))

@@ -3,9 +3,10 @@ import torch
 from simulated import Small, linear, over_ranks, rows, small_batches
 from torch import Tensor, nn
 
+from harness.saliency.base import CalibrationData
 from harness.saliency.shared import layer_inputs
 from harness.saliency.shared.layer_inputs import mean_over_inputs, measured, patches
-from harness.vocabulary.tensors import Batch, Mean, Tensors, mean_alone
+from harness.vocabulary.tensors import Batch, Mean, Tensors
 
 CONVOLUTIONS = {
     "1d": (nn.Conv1d(3, 4, 2), (5, 3, 9)),
@@ -34,7 +35,7 @@ def sums_of_inputs(inputs: Tensor) -> Tensor:
 
 
 def sums(model: nn.Module, *batches: Batch) -> Tensors:
-    return mean_over_inputs(model, batches, mean_alone, sums_of_inputs)
+    return mean_over_inputs(CalibrationData(model, batches), sums_of_inputs)
 
 
 @pytest.mark.parametrize(("layer", "shape"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
@@ -112,7 +113,7 @@ def test_ranks_add_up_also_with_one_that_has_no_samples() -> None:
     model = Small()
 
     def evidence(batches: list[Batch], mean: Mean) -> Tensors:
-        return mean_over_inputs(model, batches, mean, sums_of_inputs)
+        return mean_over_inputs(CalibrationData(model, batches, None, mean), sums_of_inputs)
 
     whole, parts = sums(model, *small_batches()), [small_batches()[:1], [], small_batches()[1:]]
     together = over_ranks(evidence, *parts)

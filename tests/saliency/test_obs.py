@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
+from harness.saliency.base import CalibrationData
 from harness.saliency.obs import Obs
 from harness.saliency.shared import curvature
-from harness.vocabulary.tensors import Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Tensors, prunable_weights
 
 EXACT = Obs(damping=0.0)
 # X X^T of these two samples is [[2, 1], [1, 1]], and so is H = 2/2 X X^T; its inverse is
@@ -23,12 +24,12 @@ CORRELATED = rows((1.0, 0.0), (1.0, 1.0))
 
 
 def measured(saliency: Obs, model: nn.Module, inputs: Tensor) -> Tensors:
-    return saliency.evidence(model, [(inputs, torch.zeros(len(inputs)))], total, mean_alone)
+    return saliency.evidence(CalibrationData(model, [(inputs, torch.zeros(len(inputs)))], total))
 
 
 def of_weights(weight: list[list[float]], saliency: Obs = EXACT) -> list[list[float]]:
     model = linear(*map(tuple, weight))
-    evidence = saliency.evidence(model, [CORRELATED], total, mean_alone)
+    evidence = saliency.evidence(CalibrationData(model, [CORRELATED], total))
     found: list[list[float]] = saliency.score(prunable_weights(model), evidence)["weight"].tolist()
     return found
 
@@ -39,7 +40,7 @@ def output_error(inputs: Tensor, one: Tensor, other: Tensor) -> Tensor:
 
 
 def test_evidence_is_2_x_xt_per_sample() -> None:
-    evidence = EXACT.evidence(linear((1.0, 1.0)), [CORRELATED], total, mean_alone)
+    evidence = EXACT.evidence(CalibrationData(linear((1.0, 1.0)), [CORRELATED], total))
     assert evidence["weight"].tolist() == [[[[2.0, 1.0], [1.0, 1.0]]]]
 
 
@@ -64,7 +65,7 @@ def test_damping_is_a_share_of_the_mean_diagonal() -> None:
 
 def test_the_kept_weight_makes_up_for_the_removed_one() -> None:
     weights = {"weight": torch.tensor([[3.0, 4.0], [3.0, 4.0]]).double()}
-    evidence = EXACT.evidence(linear((3.0, 4.0)), [CORRELATED], total, mean_alone)
+    evidence = EXACT.evidence(CalibrationData(linear((3.0, 4.0)), [CORRELATED], total))
     masks = {"weight": torch.tensor([[True, False], [True, True]])}
     moved = EXACT.compensate(weights, masks, evidence)["weight"]
     # 3 + (1 / 2) * 4; outputs 3 and 7 become 5 and 5: (2^2 + 2^2) / 2 samples = 4, the score.
@@ -150,7 +151,7 @@ def test_groups_of_a_convolution_are_layers_of_their_own() -> None:
 
 def test_an_input_that_is_always_0_has_score_0() -> None:
     model = linear((5.0, 1.0))
-    evidence = EXACT.evidence(model, [rows((0.0, 1.0), (0.0, 2.0))], total, mean_alone)
+    evidence = EXACT.evidence(CalibrationData(model, [rows((0.0, 1.0), (0.0, 2.0))], total))
     # H_22 = 2/2 (1 + 4) = 5; 1^2 * 5 / 2.
     scores = EXACT.score(prunable_weights(model), evidence)["weight"]
     torch.testing.assert_close(scores, torch.tensor([[0.0, 2.5]]).double())
@@ -158,28 +159,28 @@ def test_an_input_that_is_always_0_has_score_0() -> None:
 
 def test_a_singular_hessian_without_damping_is_refused_by_name() -> None:
     model = linear((1.0, 1.0))
-    evidence = EXACT.evidence(model, [rows((1.0, 1.0))], total, mean_alone)
+    evidence = EXACT.evidence(CalibrationData(model, [rows((1.0, 1.0))], total))
     with pytest.raises(ValueError, match="^weight: its curvature is not positive.*raise damping"):
         EXACT.score(prunable_weights(model), evidence)
 
 
 def test_tensors_that_lose_nothing_do_not_move() -> None:
     weights = {"weight": torch.tensor([[3.0, 0.0]]).double()}
-    evidence = EXACT.evidence(linear((3.0, 4.0)), [CORRELATED], total, mean_alone)
+    evidence = EXACT.evidence(CalibrationData(linear((3.0, 4.0)), [CORRELATED], total))
     masks = {"weight": torch.tensor([[True, False]])}
     assert EXACT.compensate(weights, masks, evidence) == {}
 
 
 def test_weights_stay_where_update_is_off() -> None:
     weights = {"weight": torch.tensor([[3.0, 4.0]]).double()}
-    evidence = EXACT.evidence(linear((3.0, 4.0)), [CORRELATED], total, mean_alone)
+    evidence = EXACT.evidence(CalibrationData(linear((3.0, 4.0)), [CORRELATED], total))
     masks = {"weight": torch.tensor([[True, False]])}
     assert Obs(update=False).compensate(weights, masks, evidence) == {}
 
 
 def test_compensating_changes_none_of_its_arguments() -> None:
     model = linear((3.0, 4.0))
-    evidence = EXACT.evidence(model, [CORRELATED], total, mean_alone)
+    evidence = EXACT.evidence(CalibrationData(model, [CORRELATED], total))
     before = evidence["weight"].clone()
     EXACT.compensate(prunable_weights(model), {"weight": torch.tensor([[True, False]])}, evidence)
     assert model.weight.tolist() == [[3.0, 4.0]] and torch.equal(evidence["weight"], before)
@@ -212,7 +213,9 @@ def test_obs_without_update_prunes_exactly_and_moves_nothing() -> None:
 def test_the_memory_is_known_before_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     model = nn.Linear(300, 2)
     with caplog.at_level(logging.INFO):
-        Obs(block=100).evidence(model, [(torch.ones(1, 300), torch.zeros(1))], total, mean_alone)
+        Obs(block=100).evidence(
+            CalibrationData(model, [(torch.ones(1, 300), torch.zeros(1))], total)
+        )
     # Three blocks of 100 x 100 once, and ten copies for both rows: 8 * 30,000 * (1 + 20) bytes.
     assert "saliency obs needs up to 0.00504 GB beside the model" in caplog.text
 
@@ -225,7 +228,7 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
     model.register_forward_pre_hook(fail)
     with pytest.raises(ValueError, match=r"0.00504 GB .*weight.* is 0.005; choose a block below"):
         Obs(block=100, memory_limit_gb=0.005).evidence(
-            model, [(torch.ones(1, 300), torch.zeros(1))], total, mean_alone
+            CalibrationData(model, [(torch.ones(1, 300), torch.zeros(1))], total)
         )
 
 

@@ -11,7 +11,7 @@ from probes import Net, batches, inputs, line
 from simulated import cross_entropy, total
 from torch import Tensor, nn
 
-from harness.saliency.base import Saliency
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.gradient import Gradient
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
@@ -19,7 +19,7 @@ from harness.saliency.shared.evidence import mean_gradients
 from harness.saliency.weight_gradient import WeightGradient
 from harness.structure.element import Element
 from harness.structure.filter import Filter
-from harness.vocabulary.tensors import Batch, Loss, Tensors, mean_alone
+from harness.vocabulary.tensors import Batch, Loss, Tensors
 
 WEIGHTS = {"layer.weight": torch.tensor([[1.0, -2.0], [3.0, 0.0]])}
 EVIDENCE = {"layer.weight": torch.tensor([[0.5, 0.5], [-1.0, 9.0]])}
@@ -41,13 +41,13 @@ def test_weight_gradient_multiplies_weight_by_mean_gradient() -> None:
 
 
 def test_opposite_gradients_of_two_batches_cancel_before_the_absolute_value() -> None:
-    evidence = mean_gradients(line(), [inputs(1.0), inputs(-1.0)], total, mean_alone)
+    evidence = mean_gradients(CalibrationData(line(), [inputs(1.0), inputs(-1.0)], total))
     assert evidence["weight"].tolist() == [[0.0]]
     assert Gradient().score({"weight": line().weight}, evidence)["weight"].tolist() == [[0.0]]
 
 
 def test_batches_of_unequal_size_weigh_by_their_samples() -> None:
-    evidence = mean_gradients(line(), [inputs(1.0, 1.0, 1.0), inputs(5.0)], total, mean_alone)
+    evidence = mean_gradients(CalibrationData(line(), [inputs(1.0, 1.0, 1.0), inputs(5.0)], total))
     # (1 + 1 + 1 + 5) / 4, not (1 + 5) / 2.
     assert evidence["weight"].tolist() == [[2.0]]
 
@@ -59,7 +59,7 @@ def test_mean_is_given_sums_and_the_number_of_samples() -> None:
         asked.append((float(sums["weight"]), samples))
         return {"weight": torch.tensor([[42.0]])}
 
-    evidence = mean_gradients(line(), [inputs(1.0, 2.0), inputs(4.0)], total, mean)
+    evidence = mean_gradients(CalibrationData(line(), [inputs(1.0, 2.0), inputs(4.0)], total, mean))
 
     assert asked == [(7.0, 3)]
     assert evidence["weight"].tolist() == [[42.0]]
@@ -72,25 +72,25 @@ def test_a_rank_without_samples_still_takes_part_in_the_mean() -> None:
         asked.append((sums["weight"].tolist(), samples))
         return sums
 
-    mean_gradients(line(), [], total, mean)
+    mean_gradients(CalibrationData(line(), [], total, mean))
     assert asked == [([[0.0]], 0)]
 
 
 def test_no_calibration_samples_at_all_are_refused() -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
-        mean_gradients(line(), [], total, mean_alone)
+        mean_gradients(CalibrationData(line(), [], total))
 
 
 def test_gradients_are_taken_in_eval_mode() -> None:
     # In training mode the output of a BatchNorm has mean 0, so this gradient would be 0.
     model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1, eps=0.0))
-    evidence = mean_gradients(model, [inputs(1.0, 3.0)], total, mean_alone)
+    evidence = mean_gradients(CalibrationData(model, [inputs(1.0, 3.0)], total))
     assert evidence["0.weight"].tolist() == [[2.0]]
 
 
 def test_gradients_are_taken_although_the_caller_turned_them_off() -> None:
     with torch.no_grad():
-        evidence = mean_gradients(line(), [inputs(3.0)], total, mean_alone)
+        evidence = mean_gradients(CalibrationData(line(), [inputs(3.0)], total))
     assert evidence["weight"].tolist() == [[3.0]]
     assert not evidence["weight"].requires_grad
 
@@ -98,9 +98,9 @@ def test_gradients_are_taken_although_the_caller_turned_them_off() -> None:
 def test_the_sum_of_the_split_batches_is_the_whole_batch() -> None:
     model = Net().double()
     (xs, ys), *_ = batches()
-    whole = mean_gradients(model, [(xs.double(), ys)], cross_entropy, mean_alone)
+    whole = mean_gradients(CalibrationData(model, [(xs.double(), ys)], cross_entropy))
     parts = [(xs[:2].double(), ys[:2]), (xs[2:].double(), ys[2:])]
-    cut = mean_gradients(model, parts, cross_entropy, mean_alone)
+    cut = mean_gradients(CalibrationData(model, parts, cross_entropy))
     for name in whole:
         torch.testing.assert_close(cut[name], whole[name], rtol=0, atol=1e-12)
 
@@ -139,7 +139,7 @@ def evidence_of(
     saliency: Saliency, model: nn.Module, data: list[Batch], loss: Loss = cross_entropy
 ) -> Tensors:
     more = {} if saliency.granularity == "weight" else {"units": units_of(saliency, model)}
-    return saliency.evidence(model, data, loss, mean_alone, **more)
+    return saliency.evidence(CalibrationData(model, data, loss, **more))
 
 
 def scores_of(saliency: Saliency, model: nn.Module, data: list[Batch]) -> Tensors:
@@ -207,7 +207,7 @@ def test_saliency_leaves_the_model_alone_when_the_model_fails(saliency: Saliency
     more = {} if saliency.granularity == "weight" else {"units": units}
     wrong: list[Batch] = [(torch.zeros(2, 1, 9, 9), torch.zeros(2, dtype=torch.int64))]
     with suppress(RuntimeError):
-        saliency.evidence(model, wrong, cross_entropy, mean_alone, **more)
+        saliency.evidence(CalibrationData(model, wrong, cross_entropy, **more))
     check_same(everything(model), before)
 
 

@@ -10,9 +10,10 @@ from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.pruning.pruner import Pruner
+from harness.saliency.base import CalibrationData
 from harness.saliency.sparsegpt import SparseGpt
 from harness.structure.neuron import Neuron
-from harness.vocabulary.tensors import mean_alone, prunable_weights
+from harness.vocabulary.tensors import prunable_weights
 
 # H of two inputs, as [groups, 1, columns, columns]. Its inverse is [[1, -1], [-1, 2]], and that
 # of its last column alone 1: U = [[1, -1], [0, 1]].
@@ -30,7 +31,7 @@ def solved(
 
 def test_evidence_is_2_x_xt_per_sample() -> None:
     evidence = SparseGpt().evidence(
-        linear((1.0, 1.0)), [rows((1.0, 0.0), (1.0, 1.0))], total, mean_alone
+        CalibrationData(linear((1.0, 1.0)), [rows((1.0, 0.0), (1.0, 1.0))], total)
     )
     assert evidence["weight"].tolist() == [[[[2.0, 1.0], [1.0, 1.0]]]]
 
@@ -97,7 +98,7 @@ def test_solving_agrees_with_the_inverse_of_what_is_left(block: int, keeps: list
     torch.manual_seed(0)
     weight, inputs = torch.randn(5, 7).double(), torch.randn(50, 7).double()
     evidence = SparseGpt().evidence(
-        linear(*weight.tolist()), [(inputs, torch.zeros(50))], total, mean_alone
+        CalibrationData(linear(*weight.tolist()), [(inputs, torch.zeros(50))], total)
     )
     # 19 of 35 in blocks of 15, 15 and 5: floor(19 * 15 / 35) = 8, floor(19 * 30 / 35) = 16.
     masks, moved = SparseGpt(block=block).solve({"weight": weight}, {"weight": 19}, evidence)
@@ -111,7 +112,7 @@ def test_solving_leaves_less_output_error_than_removing_the_smallest() -> None:
     weight = torch.randn(8, 10).double()
     inputs = torch.randn(60, 10).double() @ torch.randn(10, 10).double()
     evidence = SparseGpt().evidence(
-        linear(*weight.tolist()), [(inputs, torch.zeros(60))], total, mean_alone
+        CalibrationData(linear(*weight.tolist()), [(inputs, torch.zeros(60))], total)
     )
     _, moved = SparseGpt().solve({"weight": weight}, {"weight": 40}, evidence)
     smallest = torch.where(weight.abs() >= weight.abs().flatten().kthvalue(41).values, weight, 0.0)
@@ -123,7 +124,7 @@ def test_groups_of_a_convolution_push_within_themselves() -> None:
     torch.manual_seed(2)
     layer = nn.Conv2d(4, 6, 3, groups=2, padding=1, bias=False).double()
     inputs = torch.randn(9, 4, 5, 5).double()
-    evidence = SparseGpt().evidence(layer, [(inputs, torch.zeros(9))], total, mean_alone)
+    evidence = SparseGpt().evidence(CalibrationData(layer, [(inputs, torch.zeros(9))], total))
     weights = prunable_weights(layer)
     masks, moved = SparseGpt().solve(weights, {"weight": 50}, evidence)
     assert masks["weight"].sum() == 50
@@ -140,7 +141,7 @@ def test_weights_pruned_before_stay_pruned_and_pass_on_what_they_are_given() -> 
     weight, inputs = torch.randn(1, 4).double(), torch.randn(50, 4).double()
     weight[0, 1] = 0.0
     evidence = SparseGpt().evidence(
-        linear(*weight.tolist()), [(inputs, torch.zeros(50))], total, mean_alone
+        CalibrationData(linear(*weight.tolist()), [(inputs, torch.zeros(50))], total)
     )
     masks, moved = SparseGpt().solve({"weight": weight}, {"weight": 2}, evidence)
     assert not masks["weight"][0, 1] and masks["weight"].sum() == 2
@@ -174,7 +175,7 @@ def test_exactly_so_many_are_kept_also_of_equal_and_of_dead_weights(keep: int, b
 def test_weights_of_inputs_that_are_always_0_go_first_and_keep_their_values() -> None:
     model = linear((9.0, 1.0, 2.0), (8.0, 3.0, 4.0))
     evidence = SparseGpt().evidence(
-        model, [rows((0.0, 1.0, 0.0), (0.0, 0.0, 1.0))], total, mean_alone
+        CalibrationData(model, [rows((0.0, 1.0, 0.0), (0.0, 0.0, 1.0))], total)
     )
     weights = prunable_weights(model)
     assert SparseGpt().score(weights, evidence)["weight"][:, 0].tolist() == [0.0, 0.0]
@@ -194,9 +195,9 @@ def test_solving_changes_none_of_its_arguments() -> None:
 def test_the_result_is_the_same_on_any_number_of_ranks() -> None:
     model, saliency = Small(), SparseGpt()
     weights = prunable_weights(model)
-    whole = saliency.evidence(model, small_batches(), total, mean_alone)
+    whole = saliency.evidence(CalibrationData(model, small_batches(), total))
     parts = over_ranks(
-        lambda batches, mean: saliency.evidence(model, batches, total, mean),
+        lambda batches, mean: saliency.evidence(CalibrationData(model, batches, total, mean)),
         small_batches()[:1],
         [],
         small_batches()[1:],
@@ -236,7 +237,7 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
     # 100^2 + 200^2 entries, and ten copies of the larger: 8 * (50,000 + 400,000) bytes.
     with pytest.raises(ValueError, match=r"0.0036 GB .*1.weight.* is 0.002; use saliency=obs"):
         SparseGpt(memory_limit_gb=0.002).evidence(
-            model, [(torch.ones(1, 100), torch.zeros(1))], total, mean_alone
+            CalibrationData(model, [(torch.ones(1, 100), torch.zeros(1))], total)
         )
 
 

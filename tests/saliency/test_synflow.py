@@ -14,13 +14,14 @@ from harness.experiment.experiment import Experiment
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.models.lenet_5 import LeNet5
+from harness.saliency.base import CalibrationData
 from harness.saliency.synflow import SynFlow, positive_copy
-from harness.vocabulary.tensors import Batch, Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Batch, Tensors, prunable_weights
 
 
 def scores(model: nn.Module, batch: Batch, bias: str = "abs") -> Tensors:
     method = SynFlow(bias)
-    evidence = method.evidence(model, [batch], cross_entropy, mean_alone)
+    evidence = method.evidence(CalibrationData(model, [batch], cross_entropy))
     return method.score(prunable_weights(model), evidence)
 
 
@@ -152,19 +153,19 @@ def test_one_batch_is_drawn_and_no_more() -> None:
         yield PAIR
         raise AssertionError("a second batch was asked for")
 
-    SynFlow().evidence(two_layers(), only_one(), cross_entropy, mean_alone)
+    SynFlow().evidence(CalibrationData(two_layers(), only_one(), cross_entropy))
 
 
 @pytest.mark.parametrize("shares", [[[PAIR], []], [[], [PAIR]], [[PAIR, PAIR], [PAIR]]])
 def test_ranks_with_and_without_a_batch_agree(shares: list[list[Batch]]) -> None:
-    alone = SynFlow().evidence(two_layers(), [PAIR], cross_entropy, mean_alone)
+    alone = SynFlow().evidence(CalibrationData(two_layers(), [PAIR], cross_entropy))
     for evidence in on_ranks(SynFlow(), two_layers(), shares, cross_entropy):
         check_close(evidence, alone, rtol=0)
 
 
 def test_no_batch_at_all_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="SynFlow needs one batch.*shape.*no calibration samples"):
-        SynFlow().evidence(two_layers(), [], cross_entropy, mean_alone)
+        SynFlow().evidence(CalibrationData(two_layers(), [], cross_entropy))
 
 
 def test_a_flow_that_overflows_is_refused_by_name() -> None:

@@ -7,6 +7,7 @@ from simulated import cross_entropy
 from torch import Tensor, nn
 from units_by_hand import batch, filled
 
+from harness.saliency.base import CalibrationData
 from harness.saliency.taylor import Taylor
 from harness.saliency.taylor_activation import TaylorActivation
 from harness.saliency.taylor_unit import TaylorUnit
@@ -77,7 +78,7 @@ def test_taylor_does_not_let_the_gradients_of_samples_cancel() -> None:
 
 def test_taylor_is_w_squared_times_the_empirical_fisher_diagonal() -> None:
     model = Net()
-    evidence = Taylor().evidence(model, [samples()], cross_entropy, mean_alone)
+    evidence = Taylor().evidence(CalibrationData(model, [samples()], cross_entropy))
     gradients = per_sample(model, list(prunable_weights(model)))
     for name, weight in prunable_weights(model).items():
         fisher = torch.stack([g[name] ** 2 for g in gradients]).mean(0)
@@ -116,7 +117,7 @@ def test_the_gate_of_a_plain_layer_is_the_sum_over_its_weights_and_bias(name: st
         changes.append(by_weight + model.get_parameter(bias) * gradients[bias])
     expected = torch.stack(changes).square().mean(0).detach()
 
-    evidence = TaylorUnit().evidence(model, [samples()], cross_entropy, mean_alone)
+    evidence = TaylorUnit().evidence(CalibrationData(model, [samples()], cross_entropy))
 
     torch.testing.assert_close(evidence[weight], expected)
 
@@ -129,7 +130,9 @@ def test_the_gate_of_a_norm_is_the_sum_over_its_scale_and_shift() -> None:
         for gradients in per_sample(model, names)
     ]
     units = {"conv1.weight": ("conv1.bias", *names)}
-    evidence = TaylorUnit().evidence(model, [samples()], cross_entropy, mean_alone, units)
+    evidence = TaylorUnit().evidence(
+        CalibrationData(model, [samples()], cross_entropy, mean_alone, units)
+    )
     torch.testing.assert_close(
         evidence["conv1.weight"], torch.stack(changes).square().mean(0).detach()
     )
@@ -147,7 +150,9 @@ def test_removing_a_unit_from_a_linear_model_changes_the_loss_by_its_gate() -> N
 @pytest.mark.parametrize("saliency", [TaylorUnit(), BARE])
 def test_what_the_model_does_in_place_changes_no_gate(saliency: TaylorUnit) -> None:
     one, two = (
-        saliency.evidence(Net(inplace), [samples()], cross_entropy, mean_alone, units)
+        saliency.evidence(
+            CalibrationData(Net(inplace), [samples()], cross_entropy, mean_alone, units)
+        )
         for inplace in (False, True)
         for units in [{"conv1.weight": ("norm.weight", "norm.bias"), "conv2.weight": ()}]
     )
@@ -158,7 +163,7 @@ def test_what_the_model_does_in_place_changes_no_gate(saliency: TaylorUnit) -> N
 def test_frozen_parameters_have_gates_too(saliency: TaylorUnit) -> None:
     frozen = Net().requires_grad_(False)
     one, two = (
-        saliency.evidence(m, [samples()], cross_entropy, mean_alone) for m in (Net(), frozen)
+        saliency.evidence(CalibrationData(m, [samples()], cross_entropy)) for m in (Net(), frozen)
     )
     torch.testing.assert_close(one, two, rtol=0, atol=0)
     assert all(float(value.max()) > 0 for value in two.values())
@@ -175,7 +180,7 @@ def test_a_loss_that_no_unit_reaches_scores_0() -> None:
     def constant(outputs: Tensor, labels: Tensor) -> Tensor:
         return outputs.detach().sum()
 
-    evidence = TaylorUnit().evidence(line(), [batch([[1.0]])], constant, mean_alone)
+    evidence = TaylorUnit().evidence(CalibrationData(line(), [batch([[1.0]])], constant))
     assert evidence["0.weight"].tolist() == [0.0, 0.0]
 
 
@@ -185,12 +190,12 @@ def test_gradients_that_overflow_are_refused_with_their_tensor(saliency: Taylor)
         return outputs.sum() * torch.inf
 
     with pytest.raises(ValueError, match=r"gradient of 0.weight is not finite"):
-        saliency.evidence(line(), [batch([[1.0]])], overflowing, mean_alone)
+        saliency.evidence(CalibrationData(line(), [batch([[1.0]])], overflowing))
 
 
 def test_squares_of_bfloat16_gradients_add_up_in_float32() -> None:
     # 1,000 gradients of 1: in bfloat16 the sum would stop growing at 256.
     model = nn.Linear(1, 1, bias=False).to(torch.bfloat16)
     data = [(torch.ones(1000, 1, dtype=torch.bfloat16), torch.zeros(1000))]
-    found = Taylor().evidence(model, data, lambda outputs, labels: outputs.sum(), mean_alone)
+    found = Taylor().evidence(CalibrationData(model, data, lambda outputs, labels: outputs.sum()))
     assert found["weight"].dtype == torch.float32 and found["weight"].item() == 1.0

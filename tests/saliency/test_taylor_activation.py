@@ -8,6 +8,7 @@ from simulated import cross_entropy
 from torch import nn
 from units_by_hand import batch
 
+from harness.saliency.base import CalibrationData
 from harness.saliency.taylor_activation import TaylorActivation
 from harness.vocabulary.tensors import mean_alone
 
@@ -49,7 +50,7 @@ def test_taylor_activation_is_the_same_behind_relu_and_max_pool() -> None:
 
     units = {"0.weight": ("0.bias",)}
     one = TaylorActivation()
-    evidence = one.evidence(model, [(xs, ys)], cross_entropy, mean_alone, units)
+    evidence = one.evidence(CalibrationData(model, [(xs, ys)], cross_entropy, mean_alone, units))
 
     # 16 positions in place of 4.
     torch.testing.assert_close(evidence["0.weight"] * 4, expected)

@@ -14,7 +14,7 @@ from harness.pruning.prunable import store_for
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.saliency.apoz import APoZ
-from harness.saliency.base import UnitSaliency
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.bn_scale import BNScale
 from harness.saliency.fpgm import FPGM
 from harness.saliency.hrank import HRank
@@ -41,7 +41,7 @@ def calibration() -> Calibration:
 @pytest.mark.parametrize("keep", [5, 4, 0])
 @pytest.mark.parametrize("structure", [Filter(), Neuron()], ids=named)
 def test_exactly_as_many_units_stay_as_asked_and_none_comes_back(
-    saliency: UnitSaliency, allocation: Allocation, keep: int, structure: Structure
+    saliency: Saliency, allocation: Allocation, keep: int, structure: Structure
 ) -> None:
     model = network()
     pruner = Pruner(saliency, structure, allocation)
@@ -61,7 +61,7 @@ def test_exactly_as_many_units_stay_as_asked_and_none_comes_back(
 
 
 @pytest.mark.parametrize("saliency", FROM_DATA, ids=named)
-def test_a_pruned_unit_has_no_effect_and_scores_0(saliency: UnitSaliency) -> None:
+def test_a_pruned_unit_has_no_effect_and_scores_0(saliency: Saliency) -> None:
     model = network()
     units = units_of(model)
     with torch.no_grad():
@@ -70,14 +70,14 @@ def test_a_pruned_unit_has_no_effect_and_scores_0(saliency: UnitSaliency) -> Non
                 parameter[1] = 0.0
     scores = saliency.score(
         {name: model.get_parameter(name) for name in units},
-        saliency.evidence(model, samples(3), cross_entropy, mean_alone, units),
+        saliency.evidence(CalibrationData(model, samples(3), cross_entropy, mean_alone, units)),
     )
     assert [float(score[1]) for score in scores.values()] == [0.0, 0.0, 0.0]
     assert all(float(score.max()) > 0 for score in scores.values())
 
 
 @pytest.mark.parametrize("saliency", UNIT, ids=named)
-def test_single_weights_are_refused_by_name(saliency: UnitSaliency) -> None:
+def test_single_weights_are_refused_by_name(saliency: Saliency) -> None:
     with pytest.raises(ValueError, match=f"{named(saliency)} scores whole units.*structure=filter"):
         Pruner(saliency, Element(), Uniform())
 
@@ -96,29 +96,29 @@ def test_taylor_scores_single_weights_and_is_pooled() -> None:
 
 
 @pytest.mark.parametrize("saliency", [*UNIT, Taylor()], ids=named)
-def test_cuts_into_batches_change_not_one_bit(saliency: UnitSaliency) -> None:
+def test_cuts_into_batches_change_not_one_bit(saliency: Saliency) -> None:
     model = network()
     more = {} if saliency == Taylor() else {"units": units_of(model)}
     one, *others = (
-        saliency.evidence(model, samples(*sizes), cross_entropy, mean_alone, **more)
+        saliency.evidence(CalibrationData(model, samples(*sizes), cross_entropy, **more))
         for sizes in ((6,), (4, 2), (1, 5), (1, 1, 1, 1, 1, 1))
     )
     for other in others:
         torch.testing.assert_close(other, one, rtol=0, atol=0)
 
 
-def recorded(saliency: UnitSaliency, data: list[Batch], calls: list[tuple[Tensors, int]]) -> None:
+def recorded(saliency: Saliency, data: list[Batch], calls: list[tuple[Tensors, int]]) -> None:
     def mean(sums: Tensors, count: int) -> Tensors:
         calls.append((sums, count))
         return sums
 
     model = network()
     more = {} if saliency == Taylor() else {"units": units_of(model)}
-    saliency.evidence(model, data, cross_entropy, mean, **more)
+    saliency.evidence(CalibrationData(model, data, cross_entropy, mean, **more))
 
 
 @pytest.mark.parametrize("saliency", [*UNIT, Taylor()], ids=named)
-def test_a_rank_without_samples_asks_for_the_same_means(saliency: UnitSaliency) -> None:
+def test_a_rank_without_samples_asks_for_the_same_means(saliency: Saliency) -> None:
     full: list[tuple[Tensors, int]] = []
     empty: list[tuple[Tensors, int]] = []
     recorded(saliency, samples(4, 2), full)
@@ -135,7 +135,7 @@ def test_a_rank_without_samples_asks_for_the_same_means(saliency: UnitSaliency) 
 
 
 @pytest.mark.parametrize("saliency", [*FROM_DATA, Taylor()], ids=named)
-def test_sums_of_two_ranks_are_those_of_one(saliency: UnitSaliency) -> None:
+def test_sums_of_two_ranks_are_those_of_one(saliency: Saliency) -> None:
     calls: list[tuple[Tensors, int]] = []
     whole, split = samples(6), samples(4, 2)
     for data in (whole, split[:1], split[1:]):
@@ -147,26 +147,27 @@ def test_sums_of_two_ranks_are_those_of_one(saliency: UnitSaliency) -> None:
 
 
 @pytest.mark.parametrize("saliency", [*FROM_DATA, Taylor()], ids=named)
-def test_no_samples_at_all_are_refused(saliency: UnitSaliency) -> None:
+def test_no_samples_at_all_are_refused(saliency: Saliency) -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
-        saliency.evidence(network(), [], cross_entropy, mean_alone)
+        saliency.evidence(CalibrationData(network(), [], cross_entropy))
 
 
 @pytest.mark.parametrize("saliency", UNIT, ids=named)
-def test_only_the_weights_that_are_asked_for_are_scored(saliency: UnitSaliency) -> None:
+def test_only_the_weights_that_are_asked_for_are_scored(saliency: Saliency) -> None:
     model = network()
     units = {"conv2.weight": units_of(model)["conv2.weight"]}
     weights = {name: model.get_parameter(name).detach() for name in units}
     scores = saliency.score(
-        weights, saliency.evidence(model, samples(3), cross_entropy, mean_alone, units)
+        weights,
+        saliency.evidence(CalibrationData(model, samples(3), cross_entropy, mean_alone, units)),
     )
     assert {name: score.shape for name, score in scores.items()} == {"conv2.weight": (4,)}
 
 
 @pytest.mark.parametrize("saliency", FROM_DATA, ids=named)
-def test_without_units_every_prunable_weight_is_measured(saliency: UnitSaliency) -> None:
+def test_without_units_every_prunable_weight_is_measured(saliency: Saliency) -> None:
     model = network()
-    evidence = saliency.evidence(model, samples(3), cross_entropy, mean_alone)
+    evidence = saliency.evidence(CalibrationData(model, samples(3), cross_entropy))
     shapes = {name: weight.shape[:1] for name, weight in prunable_weights(model).items()}
     assert {name: value.shape for name, value in evidence.items()} == shapes
 

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
+from harness.saliency.base import CalibrationData
 from harness.saliency.wanda import Wanda, best_of_rows
-from harness.vocabulary.tensors import mean_alone, prunable_weights
+from harness.vocabulary.tensors import prunable_weights
 from harness.vocabulary.topk import top
 
 UNIT = {"w": torch.ones(1, 3, dtype=torch.float64)}  # inputs of norm 1
@@ -27,7 +28,7 @@ def solved(
 def test_wanda_is_the_absolute_weight_times_the_norm_of_its_input() -> None:
     model = linear((1.0, -2.0), (3.0, 0.5))
     # ||X_j||^2 / n: (16 + 0) / 2 = 8 and (9 + 9) / 2 = 9; norms sqrt(8) and 3.
-    evidence = Wanda().evidence(model, [rows((4.0, 3.0), (0.0, -3.0))], total, mean_alone)
+    evidence = Wanda().evidence(CalibrationData(model, [rows((4.0, 3.0), (0.0, -3.0))], total))
     assert evidence["weight"].tolist() == [[8.0, 9.0]]
     scores = Wanda().score(prunable_weights(model), evidence)["weight"]
     expected = torch.tensor([[8**0.5, 6.0], [3 * 8**0.5, 1.5]], dtype=torch.float64)
@@ -37,7 +38,7 @@ def test_wanda_is_the_absolute_weight_times_the_norm_of_its_input() -> None:
 def test_the_norm_of_a_grouped_convolution_is_of_its_unfolded_patches() -> None:
     layer = nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=2).double()
     inputs = torch.randn(3, 4, 5, 5).double()
-    evidence = Wanda().evidence(layer, [(inputs, torch.zeros(3))], total, mean_alone)
+    evidence = Wanda().evidence(CalibrationData(layer, [(inputs, torch.zeros(3))], total))
     for group in (0, 1):
         part = inputs[:, 2 * group : 2 * group + 2]
         unfolded = nn.functional.unfold(part, 3, stride=2, padding=1)
@@ -108,9 +109,9 @@ def test_of_equal_scores_in_a_row_the_first_stay() -> None:
 
 def test_the_norms_are_the_same_on_any_number_of_ranks() -> None:
     model = Small()
-    whole = Wanda().evidence(model, small_batches(), total, mean_alone)
+    whole = Wanda().evidence(CalibrationData(model, small_batches(), total))
     parts = over_ranks(
-        lambda batches, mean: Wanda().evidence(model, batches, total, mean),
+        lambda batches, mean: Wanda().evidence(CalibrationData(model, batches, total, mean)),
         small_batches()[:1],
         [],
         small_batches()[1:],

@@ -18,10 +18,11 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
+from harness.saliency.base import CalibrationData
 from harness.saliency.shared import curvature
 from harness.saliency.shared.evidence import sample_gradients
 from harness.saliency.woodfisher import WoodFisher
-from harness.vocabulary.tensors import Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Tensors, prunable_weights
 
 HALF = WoodFisher(damping=0.5)
 
@@ -32,7 +33,7 @@ def by_hand() -> Tensors:
     With 1/2 on the diagonal F = [[1.5, 0.5], [0.5, 1]], of determinant 1.25 and inverse
     [[0.8, -0.4], [-0.4, 1.2]].
     """
-    return HALF.evidence(linear((2.0, 3.0)), [rows((1.0, 0.0), (1.0, 1.0))], total, mean_alone)
+    return HALF.evidence(CalibrationData(linear((2.0, 3.0)), [rows((1.0, 0.0), (1.0, 1.0))], total))
 
 
 def weights(*row: float) -> Tensors:
@@ -114,9 +115,9 @@ def test_blocks_agree_with_the_woodbury_formula(
     model = Small().double()
     batches = [(inputs.double(), labels) for inputs, labels in small_batches(20)]
     saliency = WoodFisher(block=block, damping=1e-3)
-    evidence = saliency.evidence(model, batches, cross_entropy, mean_alone)
+    evidence = saliency.evidence(CalibrationData(model, batches, cross_entropy))
     scores = saliency.score(prunable_weights(model), evidence)
-    gradients = list(sample_gradients(model, batches, cross_entropy))
+    gradients = list(sample_gradients(CalibrationData(model, batches, cross_entropy)))
     for name, weight in prunable_weights(model).items():
         for start in range(0, weight.numel(), block):
             part = slice(start, start + block)
@@ -138,9 +139,11 @@ def test_tensors_that_lose_nothing_do_not_move() -> None:
 
 def test_the_scores_are_the_same_on_any_number_of_ranks() -> None:
     model, saliency = Small(), WoodFisher()
-    whole = saliency.evidence(model, small_batches(40), cross_entropy, mean_alone)
+    whole = saliency.evidence(CalibrationData(model, small_batches(40), cross_entropy))
     parts = over_ranks(
-        lambda batches, mean: saliency.evidence(model, batches, cross_entropy, mean),
+        lambda batches, mean: saliency.evidence(
+            CalibrationData(model, batches, cross_entropy, mean)
+        ),
         small_batches(40)[:3],
         [],
         small_batches(40)[3:],
@@ -174,13 +177,13 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
     # 100 blocks of 100 x 100: 8 * 10^6 bytes, once and in ten copies.
     with pytest.raises(ValueError, match=r"0.088 GB .*weight.* is 0.05; choose a block below 100"):
         WoodFisher(memory_limit_gb=0.05).evidence(
-            model, [(torch.ones(1, 100), torch.zeros(1))], total, mean_alone
+            CalibrationData(model, [(torch.ones(1, 100), torch.zeros(1))], total)
         )
 
 
 def test_woodfisher_needs_samples() -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
-        HALF.evidence(linear((1.0,)), [], total, mean_alone)
+        HALF.evidence(CalibrationData(linear((1.0,)), [], total))
 
 
 def test_woodfisher_has_a_config() -> None:

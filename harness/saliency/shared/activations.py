@@ -9,18 +9,16 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from harness.saliency.base import Grouping
+from harness.saliency.base import CalibrationData, Grouping
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.evidence import checked, zeros
 from harness.vocabulary.recomputation import differentiable_checkpoints
 from harness.vocabulary.tensors import (
     PRUNABLE,
     Batch,
-    Loss,
     Mean,
     Tensors,
     evaluating,
-    prunable_layers,
 )
 
 # One call's maps of a layer's units (units, ...) -> one value per unit.
@@ -31,20 +29,14 @@ OfGate = Callable[[Tensor, int], Tensor]
 OnCall = Callable[[str, Tensor, int], Tensor | None]
 
 
-def mean_of_maps(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    mean: Mean,
-    units: Grouping | None,
-    measure: OfMap,
-) -> Tensors:
+def mean_of_maps(data: CalibrationData, measure: OfMap) -> Tensors:
     """Mean over samples of `measure` of each unit's map, per weight: (units,).
 
     measure gets the map of one sample, units first: (units, 1, H, W) of a Conv2d, (units, 1, T)
     of a Linear on (N, T, F). A unit's map is the output of the norm that goes with it (a
     BatchNorm, GroupNorm, InstanceNorm, LayerNorm or RMSNorm that owns a scale among its companions
-    in `units`; of several the first named), else that of its layer, bias included. What the layer
-    also sends past its norm is not seen. Several calls on a sample are averaged.
+    in `data.units`; of several the first named), else that of its layer, bias included. What the
+    layer also sends past its norm is not seen. Several calls on a sample are averaged.
 
     Samples pass one by one, in eval mode, so that batches and ranks change nothing, and so that
     layers may see any number of rows per sample. The model comes back as it was.
@@ -53,7 +45,7 @@ def mean_of_maps(
         ValueError: the forward pass never calls a layer, it is a transposed convolution, there
             are no calibration samples on any rank (by `mean`), or a measure is not finite.
     """
-    sources = sources_of(model, units)
+    model, sources = data.module, sources_of(data.module, data.grouping)
     tally = _Tally.of(sources)
     found: dict[str, list[Tensor]] = {}
 
@@ -61,28 +53,22 @@ def mean_of_maps(
         found.setdefault(name, []).append(measure(output.movedim(dim, 0)))
 
     with evaluating(model), torch.no_grad(), hooked(sources, look):
-        for inputs, _ in _one_by_one(batches):
+        for inputs, _ in _one_by_one(data.batches):
             found.clear()
             model(inputs)
             tally.add({n: torch.stack(calls).mean(0) for n, calls in found.items()})
-    return checked(tally.mean(mean), "activation")
+    return checked(tally.mean(data.mean), "activation")
 
 
-def mean_of_gates(
-    model: nn.Module,
-    batches: Iterable[Batch],
-    loss: Loss,
-    mean: Mean,
-    units: Grouping | None,
-    measure: OfGate,
-) -> Tensors:
+def mean_of_gates(data: CalibrationData, measure: OfGate) -> Tensors:
     """Mean over samples of `measure` of each unit's gate gradient, per weight: (units,).
 
     A gate is a factor 1 on a unit's map z, so that dL/dgate = sum over positions of z dL/dz; one
     gate and all positions for all calls of a layer. Maps, samples and errors as of
     `mean_of_maps`. Parameters need no gradients and get none.
     """
-    sources = sources_of(model, units)
+    model, loss = data.module, data.whole_loss
+    sources = sources_of(model, data.grouping)
     tally = _Tally.of(sources)
     gates = {n: torch.ones_like(s.like).requires_grad_() for n, s in sources.items()}
     positions: dict[str, int] = {}
@@ -99,13 +85,13 @@ def mean_of_gates(
         differentiable_checkpoints(),
         hooked(sources, gated),
     ):
-        for inputs, labels in _one_by_one(batches):
+        for inputs, labels in _one_by_one(data.batches):
             positions.clear()
             value = loss(model(inputs), labels)
             seen = dict(positions)  # a checkpoint calls its layers once more for the gradients
             gradients = _gradients(value, gates)
             tally.add({name: measure(gradients[name], count) for name, count in seen.items()})
-    return checked(tally.mean(mean), "gate gradient")
+    return checked(tally.mean(data.mean), "gate gradient")
 
 
 @dataclass(frozen=True)
@@ -116,15 +102,14 @@ class Source:
     like: Tensor
 
 
-def sources_of(model: nn.Module, units: Grouping | None) -> dict[str, Source]:
+def sources_of(model: nn.Module, units: Grouping) -> dict[str, Source]:
     """Weight name -> where its units' maps come from.
 
     Raises:
         ValueError: a layer is a transposed convolution.
     """
-    grouping: Grouping = dict.fromkeys(prunable_layers(model), ()) if units is None else units
     sources = {}
-    for name, companions in grouping.items():
+    for name, companions in units.items():
         weight = model.get_parameter(name)
         # All of them: a weight may be shared by several layers.
         layers = [m for m in model.modules() if isinstance(m, PRUNABLE) and m.weight is weight]

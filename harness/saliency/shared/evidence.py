@@ -8,17 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from harness.saliency.base import CalibrationData
 from harness.saliency.shared.derivatives import gradients_of
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.recomputation import differentiable_checkpoints
 from harness.vocabulary.tensors import (
-    Batch,
-    Loss,
-    Mean,
     Tensors,
     evaluating,
     prunable_layers,
-    prunable_weights,
 )
 from harness.vocabulary.undisturbed import duplicate
 
@@ -79,8 +76,10 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def probing(model: nn.Module, batch_norm: str = "eval") -> Iterator[dict[str, nn.Parameter]]:
-    """The prunable weights by name, all of them ready for gradients; frozen ones too.
+def probing(
+    model: nn.Module, names: Iterable[str] = (), batch_norm: str = "eval"
+) -> Iterator[dict[str, nn.Parameter]]:
+    """These weights by name, or all prunable ones, ready for gradients; frozen ones too.
 
     Inside, gradients are on and the model is in eval mode, but for BatchNorm when batch_norm is
     "train". Outside, modes, requires_grad and buffers are as they were, also after an error.
@@ -89,7 +88,8 @@ def probing(model: nn.Module, batch_norm: str = "eval") -> Iterator[dict[str, nn
     Raises:
         ValueError: a weight is complex.
     """
-    parameters = {name: model.get_parameter(name) for name in prunable_layers(model)}
+    asked = tuple(names) or prunable_layers(model)
+    parameters = {name: model.get_parameter(name) for name in asked}
     for name, parameter in parameters.items():
         if parameter.is_complex():
             raise ValueError(
@@ -110,10 +110,8 @@ def probing(model: nn.Module, batch_norm: str = "eval") -> Iterator[dict[str, nn
                 parameters[name].requires_grad_(requires_grad)
 
 
-def mean_gradients(
-    model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean, batch_norm: str = "eval"
-) -> Tensors:
-    """Gradient of the mean loss over all calibration samples of all ranks, per prunable weight.
+def mean_gradients(data: CalibrationData, batch_norm: str = "eval") -> Tensors:
+    """Gradient of the mean loss over all calibration samples of all ranks, per weight asked for.
 
     Dropout is off; batch_norm as in `probing`. Signed: the sum over batches comes before any
     absolute value. A weight that the loss does not depend on has gradient 0.
@@ -122,49 +120,47 @@ def mean_gradients(
         ValueError: there are no calibration samples on any rank (by `mean`), or a gradient is
             not finite.
     """
-    with probing(model, batch_norm) as parameters:
+    loss = data.whole_loss
+    with probing(data.module, data.asked, batch_norm) as parameters:
         sums = zeros(dict(parameters))
         samples = 0
-        for inputs, labels in batches:
-            gradients = gradients_of(loss(model(inputs), labels), parameters)
+        for inputs, labels in data.batches:
+            gradients = gradients_of(loss(data.module(inputs), labels), parameters)
             torch._foreach_add_(list(sums.values()), list(gradients.values()))
             samples += len(labels)
-    return checked(mean(sums, samples), "gradient")
+    return checked(data.mean(sums, samples), "gradient")
 
 
-def sample_gradients(
-    model: nn.Module, batches: Iterable[Batch], loss: Loss
-) -> Iterator[dict[str, Tensor]]:
+def sample_gradients(data: CalibrationData) -> Iterator[dict[str, Tensor]]:
     """The gradient of each sample's own loss, one sample after the other, in eval mode.
 
     For what is squared per sample: the same whatever the batches and ranks.
     """
-    with probing(model) as parameters:
-        for inputs, labels in batches:
+    loss = data.whole_loss
+    with probing(data.module, data.asked) as parameters:
+        for inputs, labels in data.batches:
             for one in range(len(labels)):
-                value = loss(model(inputs[one : one + 1]), labels[one : one + 1])
+                value = loss(data.module(inputs[one : one + 1]), labels[one : one + 1])
                 yield gradients_of(value, parameters)
 
 
-def mean_squared_gradients(
-    model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-) -> Tensors:
+def mean_squared_gradients(data: CalibrationData) -> Tensors:
     """Mean over samples of (gradient of the sample's own loss)^2, in float32 at least.
 
-    The diagonal of the empirical Fisher matrix, in each prunable weight's shape. The square of a
-    batch's mean gradient would be another quantity, about 1 / batch size of it.
+    The diagonal of the empirical Fisher matrix, in the shape of each weight asked for. The
+    square of a batch's mean gradient would be another quantity, about 1 / batch size of it.
 
     Raises:
         ValueError: there are no calibration samples on any rank (by `mean`), or a square is not
             finite.
     """
-    sums = zeros(prunable_weights(model))
+    sums = zeros({name: data.module.get_parameter(name) for name in data.asked})
     samples = 0
-    for gradients in sample_gradients(model, batches, loss):
+    for gradients in sample_gradients(data):
         for name, gradient in gradients.items():
             sums[name].addcmul_(wide(gradient), wide(gradient))
         samples += 1
-    return checked(mean(sums, samples), "squared gradient")
+    return checked(data.mean(sums, samples), "squared gradient")
 
 
 def zeros(weights: Mapping[str, Tensor]) -> Tensors:

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from torch.nn.modules.conv import _ConvNd
 
+from harness.saliency.base import CalibrationData
 from harness.saliency.shared.evidence import checked
-from harness.vocabulary.tensors import PRUNABLE, Batch, Mean, Tensors, evaluating, prunable_layers
+from harness.vocabulary.tensors import PRUNABLE, Mean, Tensors, evaluating, prunable_layers
 
 # Input vectors (groups, positions, columns) -> what is summed, of a shape without positions.
 Measure = Callable[[Tensor], Tensor]
@@ -21,10 +22,8 @@ PIECE = 2**22
 CALLS = "calls"  # no name of a weight
 
 
-def mean_over_inputs(
-    model: nn.Module, batches: Iterable[Batch], mean: Mean, measure: Measure
-) -> Tensors:
-    """measure(inputs of a layer), summed over calls and positions, per sample; by weight.
+def mean_over_inputs(data: CalibrationData, measure: Measure) -> Tensors:
+    """measure(inputs of a layer), summed over calls and positions, per sample; by weight asked for.
 
     In eval mode, in float64. measure must be additive over positions; it is given the input
     vectors that a row of the weight is multiplied with, as `patches` has them. A weight that
@@ -35,7 +34,7 @@ def mean_over_inputs(
         ValueError: there are no calibration samples on any rank (by `mean`), or a sum is not
             finite.
     """
-    layers = measurable(model)
+    model, layers = data.module, measurable(data.module, data.asked)
     sums = {name: measure(_no_inputs(layer)) for name, layer in layers.items()}
     calls = dict.fromkeys(layers, 0)
     samples = 0
@@ -46,19 +45,17 @@ def mean_over_inputs(
             sums[name] += measure(patches(layer, piece.double()))
 
     with evaluating(model), torch.no_grad(), _listening(model, set(layers), add):
-        for inputs, labels in batches:
+        for inputs, labels in data.batches:
             model(inputs)
             samples += len(labels)
-    return checked(_of_called(mean, sums, calls, samples), "sum over inputs of the layer")
+    return checked(_of_called(data.mean, sums, calls, samples), "sum over inputs of the layer")
 
 
-def measurable(model: nn.Module) -> dict[str, nn.Module]:
-    """Weight -> layer, of the prunable layers but transposed convolutions."""
-    return {
-        name: layer
-        for name, layer in prunable_layers(model).items()
-        if not (isinstance(layer, _ConvNd) and layer.transposed)
-    }
+def measurable(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
+    """Weight -> layer, of those of the names that are no transposed convolution's."""
+    layers = prunable_layers(model)
+    found = {name: layers[name] for name in names}
+    return {n: one for n, one in found.items() if not (isinstance(one, _ConvNd) and one.transposed)}
 
 
 def measured(name: str, evidence: Tensors) -> Tensor:

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.structure.base import Units
+from harness.structure.base import Structure, Units
 from harness.structure.shared.graph import graph_of
 from harness.vocabulary.tensors import prunable_layers
 
@@ -15,7 +15,7 @@ POOLS = ("mean", "sum", "l2")
 
 
 @dataclass(frozen=True)
-class Rows:
+class Rows(Structure):
     """Output units of one kind of layer.
 
     Pooling of element scores s over a unit: "mean" sum(s) / n, "sum" sum(s), "l2" sqrt(sum(s^2)).
