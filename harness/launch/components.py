@@ -49,11 +49,11 @@ def components(
         group: _build(group, given[group], fixed, default, seed)
         for group, default in (("saliency", "magnitude"), ("structure", "element"))
     }
-    saliency = with_defaults(Saliency, built["saliency"])
-    usual = default_allocation(saliency)
+    scores = with_defaults(Saliency, built["saliency"])
+    usual = default_allocation(scores)
     built["allocation"] = _build("allocation", given["allocation"], fixed, usual, seed)
     check_offers(built)
-    return Components(**built, rounds=int(fixed.get("schedule.rounds") or saliency.rounds))
+    return Components(**built, rounds=int(fixed.get("schedule.rounds") or scores.rounds))
 
 
 def _fixed(name: str, given: dict[str, Part]) -> dict[str, Any]:
