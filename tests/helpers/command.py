@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fork_server
 import pytest
 from handlers import as_before
 from hydra.core.global_hydra import GlobalHydra
@@ -28,16 +29,24 @@ def harness(
     *arguments: str, ranks: int = 1, cwd: Path | None = None, timeout: float = 240
 ) -> subprocess.CompletedProcess[str]:
     """python -m harness ARGUMENTS, under torchrun if there are several ranks."""
+    if ranks == 1:
+        return python("-m", "harness", *arguments, cwd=cwd, timeout=timeout)
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
-    start = [*torchrun, "-m", "harness"] if ranks > 1 else ["-m", "harness"]
     return subprocess.run(
-        [sys.executable, *start, *arguments],
+        [sys.executable, *torchrun, "-m", "harness", *arguments],
         cwd=cwd,
         capture_output=True,
         text=True,
         timeout=timeout,
         env=environment(),
     )
+
+
+def python(
+    *arguments: str | Path, cwd: Path | None = None, timeout: float = 240, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """python ARGUMENTS, a process that finds torch and the harness imported (fork_server)."""
+    return fork_server.run([*map(str, arguments)], environment() | variables, cwd, timeout)
 
 
 def environment() -> dict[str, str]:
