@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # A cluster, a browser and what is measured are no tests of one folder.
-LEFT_OUT = "not slurm and not browser and not benchmark"
+LEFT_OUT = "not (slurm or browser or benchmark)"
 PYTEST = (
     "-m", "pytest", "-q", "-rfE", "--no-header", "--tb=no",
-    "-p", "no:cacheprovider", "-k", LEFT_OUT,
+    "-p", "no:cacheprovider", "-m", LEFT_OUT,
 )  # fmt: skip
 
 
