@@ -10,11 +10,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# A cluster, a browser and what is measured are no tests of one folder.
+# A cluster, a browser and what is measured are no tests of one folder. By -k, which takes markers
+# too: -m refuses those that an older commit does not have.
 LEFT_OUT = "not (slurm or browser or benchmark)"
 PYTEST = (
     "-m", "pytest", "-q", "-rfE", "--no-header", "--tb=no",
-    "-p", "no:cacheprovider", "-m", LEFT_OUT,
+    "-p", "no:cacheprovider", "-k", LEFT_OUT,
 )  # fmt: skip
 
 
