@@ -40,8 +40,6 @@ WRONG = {
     "dtype=int8": r"dtype must be float32 or float64, got 'int8'",
     "threads=0": r"threads must be a whole number >= 1, got 0",
     "device=tpu": r"device must be auto, cpu or cuda, got 'tpu'",
-    "rerun=maybe": r"rerun must be one of never, changed, always, got 'maybe'",
-    "progress=loud": r"progress must be one of auto.*got 'loud'",
     "control=shuffle": r"control must be one of none, random, magnitude, shuffled, reinitialised",
     "control=reinitialised finetune=none": r"control=reinitialised .*use another finetune",
     "saliency=grasp saliency.batch_norm=train sync_batch_norm=true": r"batch_norm=eval",

@@ -1,4 +1,4 @@
-"""Retraining that cannot be: one line before anything is trained or written, with a way out."""
+"""Runs that cannot be: one line before anything is trained or written, with a way out."""
 
 import math
 import re
@@ -51,6 +51,8 @@ WRONG = {
     "distillation=hinton distillation.temperature=0": r"distillation.temperature .*above 0, got 0",
     "distillation=hinton distillation.weight=2": r"distillation.weight must be in \[0, 1\], got 2",
     "control=reinitialised finetune=none": r"control=reinitialised .*use another finetune, or",
+    "rerun=maybe": r"rerun must be one of never, changed, always, got 'maybe'",
+    "progress=loud": r"progress must be one of auto.*got 'loud'",
     "steps.every=5": r"steps acts with when=steps only, and when is trained; use when=steps",
 }  # fmt: skip
 
