@@ -7,7 +7,7 @@ from harness.data.shared.prepare import check_integer, check_seed, normalised
 
 
 @dataclass(frozen=True)
-class Bars:
+class NoisyBars:
     """Images (1, side, side) of a bar through a random pixel: lying (label 0), standing (1).
 
     Raises:

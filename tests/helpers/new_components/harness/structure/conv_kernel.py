@@ -8,7 +8,7 @@ from harness.vocabulary.tensors import prunable_layers
 
 
 @dataclass(frozen=True)
-class Kernel:
+class ConvKernel:
     """The spatial kernels of a convolution, one of each pair (output, input) of channels.
 
     Nothing goes along; linear layers stay dense. Source: Mao et al. 2017, Exploring the Regularity
@@ -22,7 +22,7 @@ class Kernel:
         layers = prunable_layers(model)
         units: Units = {name: () for name, at in layers.items() if isinstance(at, nn.Conv2d)}
         if not units:
-            raise ValueError("structure=kernel has nothing to prune: the model has no Conv2d")
+            raise ValueError("structure=conv_kernel has nothing to prune: the model has no Conv2d")
         return units
 
     def pool(self, scores: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
 
 
 @dataclass(frozen=True)
-class Ria:
+class RelativeImportance:
     """(|w_ij| / sum of its row + |w_ij| / sum of its column) x ||X_j|| ** power, within a layer.
 
     Source: Zhang et al. 2024, Plug-and-Play: An Efficient Post-training Pruning Method for Large
