@@ -16,6 +16,7 @@ import pytest
 
 TESTS = Path(__file__).parents[1]
 BENCHMARKS = "tests/test_benchmark.py"
+COPIES = "tests/test_new_components.py"
 
 KINDS = {
     "process": "starts processes of its own",
@@ -23,9 +24,11 @@ KINDS = {
     "slurm": "needs the cluster",
     "browser": "needs a browser",
     "benchmark": "runs programs of scripts/benchmarks",
+    "copy": "runs tests on a copy of the tree",
     "everywhere": "one of many places at which a run is cut off; a few of them have no such mark",
 }
-SELDOM = ("everywhere", "benchmark", "browser", "slurm")  # left out by scripts/test, but for --all
+# Left out by scripts/test, but for --all.
+SELDOM = ("everywhere", "benchmark", "browser", "slurm", "copy")
 _RANKS = "forked_ranks"
 _STARTERS = (
     "subprocess",
@@ -42,6 +45,8 @@ def of(item: pytest.Item) -> set[str]:
     found = set(getattr(item, "fixturenames", ())) & {"slurm", "browser"}
     if item.nodeid.startswith(BENCHMARKS):
         found.add("benchmark")
+    if item.nodeid.startswith(COPIES):
+        found.add("copy")
     if isinstance(item, pytest.Function):
         found |= started(item.function, *_fixtures(item))
     return found | ({"process"} if found else set())

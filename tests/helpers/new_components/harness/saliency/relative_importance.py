@@ -1,16 +1,16 @@
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor, nn
+from torch import Tensor
 
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.curvature import by_group, wide
 from harness.saliency.shared.layer_inputs import mean_over_inputs, measured
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors
+from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class RelativeImportance:
+class RelativeImportance(Saliency):
     """(|w_ij| / sum of its row + |w_ij| / sum of its column) x ||X_j|| ** power, within a layer.
 
     Source: Zhang et al. 2024, Plug-and-Play: An Efficient Post-training Pruning Method for Large
@@ -22,17 +22,14 @@ class RelativeImportance:
 
     power: float = 0.5
 
-    granularity: ClassVar[str] = "weight"
     layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.power < 0:
             raise ValueError(f"power must be at least 0, got {self.power!r}")
 
-    def evidence(
-        self, model: nn.Module, batches: Iterable[Batch], loss: Loss, mean: Mean
-    ) -> Tensors:
-        return mean_over_inputs(model, batches, mean, lambda inputs: inputs.square().sum(dim=1))
+    def evidence(self, data: CalibrationData) -> Tensors:
+        return mean_over_inputs(data, lambda inputs: inputs.square().sum(dim=1))
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {n: self._of(weight, measured(n, evidence)) for n, weight in weights.items()}

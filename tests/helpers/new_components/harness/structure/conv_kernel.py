@@ -3,12 +3,12 @@ from typing import ClassVar
 
 from torch import Tensor, nn
 
-from harness.structure.base import Units
+from harness.structure.base import Structure, Units
 from harness.vocabulary.tensors import prunable_layers
 
 
 @dataclass(frozen=True)
-class ConvKernel:
+class ConvKernel(Structure):
     """The spatial kernels of a convolution, one of each pair (output, input) of channels.
 
     Nothing goes along; linear layers stay dense. Source: Mao et al. 2017, Exploring the Regularity
@@ -17,10 +17,11 @@ class ConvKernel:
 
     granularity: ClassVar[str] = "unit"
     noun: ClassVar[str] = "kernel"
+    kinds: ClassVar[tuple[type[nn.Module], ...]] = (nn.Conv2d,)
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         layers = prunable_layers(model)
-        units: Units = {name: () for name, at in layers.items() if isinstance(at, nn.Conv2d)}
+        units: Units = {name: () for name, at in layers.items() if isinstance(at, self.kinds)}
         if not units:
             raise ValueError("structure=conv_kernel has nothing to prune: the model has no Conv2d")
         return units
