@@ -3,7 +3,6 @@
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from itertools import accumulate
 from pathlib import Path
 
 from mutation import reached
@@ -44,9 +43,13 @@ class Baseline:
         return self.seconds.get(file, 0.0)
 
     def fitting(self, files: list[str], box: float) -> list[str]:
-        """As many of them as take `box` seconds together, in their order, and the first."""
-        ends = accumulate(map(self.took, files))
-        return [file for file, end in zip(files, ends, strict=True) if end <= box] or files[:1]
+        """Those that take `box` seconds together, in their order: what is too long is left out."""
+        spent, chosen = 0.0, []
+        for file in files:
+            if spent + self.took(file) <= box:
+                spent += self.took(file)
+                chosen.append(file)
+        return chosen or files[:1]
 
 
 def measured(copy: Copy, work: Path, areas: Iterable[str]) -> Baseline:

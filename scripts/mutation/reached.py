@@ -6,6 +6,7 @@ MUTATION_REACHED names, divided by tabs: reached, test file, source file, functi
 file, seconds; or failed, test. PYTEST_DONT_REWRITE: it is imported before pytest.
 """
 
+import inspect
 import os
 import sys
 import threading
@@ -33,7 +34,9 @@ def on_call(frame: FrameType, event: str, argument: Any) -> None:
     if id(code) in seen:
         return
     seen[id(code)] = code
-    if code.co_filename.startswith(SOURCES) and now["file"]:
+    # Not the bodies of modules and classes, which run once however many use them.
+    function = code.co_flags & inspect.CO_OPTIMIZED
+    if function and code.co_filename.startswith(SOURCES) and now["file"]:
         note("reached", now["file"], code.co_filename[len(HOME) + 1 :], code.co_qualname)
 
 
