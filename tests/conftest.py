@@ -1,6 +1,7 @@
 """One thread for all tests; contracts, a test for every file of a conf group; a SLURM cluster."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import cache
@@ -29,15 +30,23 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(kinds.LeftOut(config))
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tests are marked with their kinds. Those of the cluster begin: they take longest and mostly
-    wait."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     for item in items:
         if "slurm" in getattr(item, "fixturenames", ()) and not _on_cluster(item.nodeid):
             raise pytest.UsageError(f"{item.nodeid}: tests of the cluster live in {CLUSTER}*.py")
         for kind in sorted(kinds.of(item)):
             item.add_marker(kind)
-    items.sort(key=lambda item: not _on_cluster(item.nodeid))
+    if hasattr(config, "workerinput"):
+        _long_ones_first(items)
+
+
+def _long_ones_first(items: list[pytest.Item]) -> None:
+    """Orders files by what they may cost, so that no worker is left with a long one at the end.
+    Those of the cluster begin: they take longest and mostly wait."""
+    costs = Counter[Path]()
+    for item in items:
+        costs[item.path] += kinds.rough_cost(item)
+    items.sort(key=lambda item: (not _on_cluster(item.nodeid), -costs[item.path]))
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -5,21 +5,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from command import environment
+from command import environment, python
 from survey_records import make, write_run
 
 COMMANDS = ("report", "status", "sweep", "tracking", "clean")
 
 
-def run(*words: str, **options: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", *words]
-    asked = {"capture_output": True, **options}
-    return subprocess.run(command, text=True, env=environment(), **asked)  # type: ignore[call-overload,no-any-return]
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_wrong_option_is_one_line_and_status_2(name: str) -> None:
-    done = run(f"harness.{name}", "--no-such-option")
+    done = python("-m", f"harness.{name}", "--no-such-option")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
@@ -29,9 +23,9 @@ def test_a_full_disk_is_one_line_and_status_1(name: str, tmp_path: Path) -> None
     write_run(tmp_path / "ab" / "run", make())
     (tmp_path / "ab" / "run" / "status.json").write_text('{"state": "finished"}')
     with Path("/dev/full").open("w") as full:
-        done = run(
-            f"harness.{name}", str(tmp_path), stdout=full, stderr=subprocess.PIPE,
-            capture_output=False,
+        done = subprocess.run(
+            [sys.executable, "-m", f"harness.{name}", str(tmp_path)], env=environment(),
+            stdout=full, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert done.returncode == 1
     assert "No space left on device" in done.stderr and "Traceback" not in done.stderr

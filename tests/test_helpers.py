@@ -9,6 +9,7 @@ import kinds
 import pytest
 import torch
 from command import TINY, harness, run_main
+from cutting import places
 from forked_ranks import on_ranks
 from handlers import as_before, changed, handlers
 
@@ -84,3 +85,10 @@ def test_a_rank_that_fails_is_told_and_the_next_case_has_a_group_of_its_own(
     assert said in str(error.value)
     assert ("ValueError: the second is odd" in str(error.value)) is (way == "raises")
     assert on_ranks(2, _odd_rank, "") == [2, 3]
+
+
+def test_of_the_places_of_a_cut_a_few_are_run_by_default_and_none_is_lost() -> None:
+    cases = places("abcde", few=2)
+    left_out = [case.values[0] for case in cases if hasattr(case, "marks")]
+    assert len(left_out) == 3 and cases == places("abcde", few=2)
+    assert {*left_out, *(case for case in cases if isinstance(case, str))} == set("abcde")

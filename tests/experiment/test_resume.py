@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from command import only_run, run_main
-from cutting import EVERY_2, RUN, STEPS, counted, cut_and_restarted, cut_off
+from cutting import EVERY_2, RUN, STEPS, counted, cut_and_restarted, cut_off, places
 
 from harness.experiment.run import Run
 from harness.run_folder.checkpoints import Checkpoints
@@ -23,21 +23,21 @@ def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     return (only_run(runs) / "records.jsonl").read_bytes()
 
 
-@pytest.mark.parametrize("step", range(1, STEPS + 1))
+@pytest.mark.parametrize("step", places(range(1, STEPS + 1), few=8))
 def test_cut_off_at_any_step(tmp_path: Path, whole: bytes, step: int) -> None:
     folder = cut_and_restarted(tmp_path, Loop, "_update", step, False, EVERY_2)
     assert (folder / "records.jsonl").read_bytes() == whole
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("call", range(1, 6))
+@pytest.mark.parametrize("call", places(range(1, 6), few=2))
 def test_cut_off_around_any_record(tmp_path: Path, whole: bytes, call: int, after: bool) -> None:
     folder = cut_and_restarted(tmp_path, Watchers, "log", call, after)
     assert (folder / "records.jsonl").read_bytes() == whole
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("call", range(1, 12))
+@pytest.mark.parametrize("call", places(range(1, 12), few=3))
 def test_cut_off_around_any_checkpoint(
     tmp_path: Path, whole: bytes, call: int, after: bool
 ) -> None:

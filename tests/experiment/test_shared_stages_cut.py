@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from cutting import Cut, cut
+from cutting import Cut, cut, places
 from sharing import STEPS_PER_EPOCH, Point, counting, left, marked, start
 from sharing_points import DEEP, KEEP, MARKS, REWIND, stages
 
@@ -48,7 +48,7 @@ def cut_off(
 
 
 # Once in dense training, and then around every checkpoint of both levels.
-@pytest.mark.parametrize("step", [3, *range(8, STEPS + 1)])
+@pytest.mark.parametrize("step", places([3, *range(8, STEPS + 1)], few=4))
 def test_whoever_computes_is_cut_off_at_any_step(
     tmp_path: Path, alone: dict[Point, dict[str, bytes]], step: int
 ) -> None:
@@ -62,7 +62,7 @@ def test_whoever_computes_is_cut_off_at_any_step(
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("call", range(1, 7))
+@pytest.mark.parametrize("call", places(range(1, 7), few=2))
 def test_whoever_loads_is_cut_off_around_any_record(
     tmp_path: Path, alone: dict[Point, dict[str, bytes]], call: int, after: bool
 ) -> None:
@@ -73,7 +73,7 @@ def test_whoever_loads_is_cut_off_around_any_record(
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("call", range(1, 5))
+@pytest.mark.parametrize("call", places(range(1, 5), few=2))
 def test_whoever_loads_is_cut_off_around_any_checkpoint(
     tmp_path: Path, alone: dict[Point, dict[str, bytes]], call: int, after: bool
 ) -> None:

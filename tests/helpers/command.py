@@ -8,6 +8,7 @@ from pathlib import Path
 import fork_server
 import pytest
 from handlers import as_before
+from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
 from harness.__main__ import main
@@ -79,6 +80,8 @@ def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str, command: str = "m
     monkeypatch.setattr(sys, "argv", ["harness", *arguments])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.delenv("HYDRA_FULL_ERROR")
+    # It composes all once more, only to read hydra.mode, which nothing here sets.
+    monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
     try:
         with as_before():
             main(command)

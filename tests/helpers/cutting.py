@@ -1,7 +1,8 @@
 """Runs that are cut off anywhere, and started again."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -16,6 +17,18 @@ RUN = (
 )  # fmt: skip
 STEPS = 24
 EVERY_2 = "checkpoint.every_steps=2"
+
+
+def places(cases: Iterable[Any], few: int) -> list[Any]:
+    """Cases of a test at which a run is cut off; all but a few, the same each time, are only run
+    where a test shall be everywhere."""
+    every = list(cases)
+    chosen = Random(0).sample(range(len(every)), few)
+    everywhere = pytest.mark.everywhere
+    return [
+        case if number in chosen else pytest.param(case, marks=everywhere)
+        for number, case in enumerate(every)
+    ]
 
 
 class Cut(BaseException):

@@ -37,6 +37,7 @@ _STARTERS = (
     "harness.launch.backends.local",
     _RANKS,
 )
+_RUNNERS = ("harness.__main__", "harness.experiment.runner")
 _SEVERAL = ("torch.distributed.run", "nproc")
 
 
@@ -55,9 +56,22 @@ def of(item: pytest.Item) -> set[str]:
 @cache  # the cases of a test have one function
 def started(*functions: object) -> set[str]:
     named = list(_reached(functions))
-    if not any(map(_starts, named)):
+    if not any(_home(each) in _STARTERS for each in named):
         return set()
     return {"process", "ranks"} if any(map(_says_several, named)) else {"process"}
+
+
+def rough_cost(item: pytest.Item) -> int:
+    """Tells tests that start processes, and those of a whole pipeline, from the quick others."""
+    if item.get_closest_marker("process"):
+        return 10
+    functions = (item.function, *_fixtures(item)) if isinstance(item, pytest.Function) else ()
+    return int(_runs_all(*functions))
+
+
+@cache
+def _runs_all(*functions: object) -> bool:
+    return any(_home(each) in _RUNNERS for each in _reached(functions))
 
 
 def _fixtures(item: pytest.Function) -> Iterator[object]:
@@ -100,9 +114,10 @@ def _codes(code: CodeType) -> Iterator[CodeType]:
             yield from _codes(part)
 
 
-def _starts(each: object) -> bool:
-    home = each.__name__ if isinstance(each, ModuleType) else getattr(each, "__module__", "")
-    return home in _STARTERS
+def _home(each: object) -> str:
+    """Names the module that it is, or that has defined it."""
+    name = "__name__" if isinstance(each, ModuleType) else "__module__"
+    return str(getattr(each, name, ""))
 
 
 def _says_several(each: object) -> bool:

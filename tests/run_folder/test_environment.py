@@ -2,14 +2,12 @@
 
 import json
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from command import TINY, environment, harness, only_run, run_folders
+from command import TINY, harness, only_run, python, run_folders
 
 from harness.run_folder.environment import gpus
 from harness.system import hardware
@@ -25,9 +23,7 @@ def again(folder: Path, runs: Path) -> Path:
     """What the command in a run's folder makes, in another folder of runs."""
     line = shlex.join([*about(folder)["command"], f"runs={runs}"])
     assert line.startswith("python -m harness ")
-    done = subprocess.run(
-        [sys.executable, *shlex.split(line)[1:]], env=environment(), capture_output=True, text=True
-    )
+    done = python(*shlex.split(line)[1:])
     assert done.returncode == 0, done.stderr
     (sweep,) = runs.glob("[!.]*")
     return only_run(runs, sweep.name)

@@ -1,12 +1,10 @@
 """python -m harness.tracking sync, against a W&B server on loopback."""
 
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
-from command import environment
+from command import python
 from tracking_fakes import info, record
 from wandb_log import logs
 from wandb_stub import Stub
@@ -239,12 +237,7 @@ def test_sync_gives_up_on_a_slow_server_after_the_limit(
     ],
 )
 def test_sync_refuses_wrong_input(arguments: list[str], message: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "harness.tracking", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment(),
-    )
+    done = python("-m", "harness.tracking", *arguments)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(message)
