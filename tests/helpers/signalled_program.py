@@ -27,9 +27,13 @@ def plan(rank: int, step: int, name: str) -> None:
         Loop._update = signalling  # type: ignore[method-assign]
 
 
-if __name__ == "__main__":
-    where, _, *arguments = sys.argv[1:]
+def at_work(where: str, *arguments: str) -> None:
     rank, step, name = where.split(":")
     plan(int(rank), int(step), name)
     sys.argv = ["harness", *arguments]
     main()
+
+
+if __name__ == "__main__":
+    given, _, *rest = sys.argv[1:]
+    at_work(given, *rest)

@@ -12,6 +12,8 @@ import pytest
 from command import environment, harness, only_run, records_of
 from conftest import HELPERS
 from cutting import RUN
+from forked_ranks import forked, harness_on_ranks
+from signalled_program import at_work
 
 PROGRAM = HELPERS / "signalled_program.py"
 SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
@@ -35,13 +37,27 @@ def signalled(
     )
 
 
+def on(ranks: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """An undisturbed start of RUN, without torchrun."""
+    if ranks == 1:
+        return harness(*RUN, *arguments)
+    return harness_on_ranks(ranks, *RUN, *arguments)
+
+
+def statuses(plan: str, *arguments: str, ranks: int) -> list[int]:
+    """The exit statuses of a start of RUN, without torchrun, in which one rank gets a signal."""
+    with forked(ranks, at_work, plan, *RUN, *arguments) as started:
+        deadline = time.monotonic() + 120
+        return [rank.ends(deadline) for rank in started]
+
+
 @pytest.fixture(scope="module", name="whole")
 def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, bytes]:
     """Per number of ranks: records of a run that nothing interrupted."""
     found = {}
     for ranks in (1, 2, 4):
         runs = tmp_path_factory.mktemp(f"whole-{ranks}")
-        done = harness(*RUN, f"runs={runs}", ranks=ranks)
+        done = on(ranks, f"runs={runs}")
         assert done.returncode == 0, done.stderr
         found[ranks] = (only_run(runs) / "records.jsonl").read_bytes()
     return found
@@ -53,10 +69,10 @@ def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, bytes]:
 def test_after_sigkill_the_records_are_those_of_a_run_that_nothing_interrupted(
     tmp_path: Path, whole: dict[int, bytes], ranks: int, victim: int, step: int
 ) -> None:
-    killed = signalled(f"{victim}:{step}:SIGKILL", f"runs={tmp_path}", ranks=ranks)
-    assert killed.returncode != 0
+    killed = statuses(f"{victim}:{step}:SIGKILL", f"runs={tmp_path}", ranks=ranks)
+    assert killed == [-signal.SIGKILL if rank == victim else 1 for rank in range(ranks)]
 
-    done = harness(*RUN, f"runs={tmp_path}", ranks=ranks)
+    done = on(ranks, f"runs={tmp_path}")
     assert done.returncode == 0, done.stderr
     folder = only_run(tmp_path)
     assert (folder / "records.jsonl").read_bytes() == whole[ranks]
@@ -88,11 +104,20 @@ def test_a_signal_saves_and_leaves_with_its_status(
 def test_a_signal_to_one_rank_stops_all_at_one_step(
     tmp_path: Path, whole: dict[int, bytes], victim: int
 ) -> None:
-    stopped = signalled(f"{victim}:11:SIGUSR1", f"runs={tmp_path}", ranks=2)
+    assert statuses(f"{victim}:11:SIGUSR1", f"runs={tmp_path}", ranks=2) == [75, 75]
+
+    assert on(2, f"runs={tmp_path}").returncode == 0
+    assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole[2]
+
+
+def test_torchrun_that_sees_one_rank_stop_leaves_the_others_time_to_save(
+    tmp_path: Path, whole: dict[int, bytes]
+) -> None:
+    stopped = signalled("1:11:SIGUSR1", f"runs={tmp_path}", ranks=2)
 
     assert stopped.returncode == 1  # torchrun's, whatever its workers return
     assert stopped.stderr.count("exitcode  : 75") == 2
-    assert harness(*RUN, f"runs={tmp_path}", ranks=2).returncode == 0
+    assert on(2, f"runs={tmp_path}").returncode == 0
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole[2]
 
 
@@ -114,7 +139,7 @@ def test_ctrl_c_of_torchrun_saves_and_the_same_command_goes_on(
     assert job.returncode != 0
     assert "Traceback" not in errors.split("torch/distributed")[0], errors
 
-    assert harness(*RUN, f"runs={tmp_path}", ranks=2).returncode == 0
+    assert on(2, f"runs={tmp_path}").returncode == 0
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole[2]
 
 
@@ -134,9 +159,9 @@ def test_another_number_of_ranks_goes_on_between_levels_and_is_noted(
     tmp_path: Path, whole: dict[int, bytes], before: int, after: int
 ) -> None:
     # In the second epoch of level 2's retraining.
-    assert signalled("0:22:SIGKILL", f"runs={tmp_path}", ranks=before).returncode != 0
+    assert statuses("0:22:SIGKILL", f"runs={tmp_path}", ranks=before)[0] == -signal.SIGKILL
 
-    done = harness(*RUN, f"runs={tmp_path}", ranks=after)
+    done = on(after, f"runs={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert f"inside a training on other numerics (world_size {before} -> {after})" in done.stderr
     folder = only_run(tmp_path)
@@ -174,9 +199,9 @@ def test_synced_norms_sparse_exchange_and_parts_of_batches_go_on_too(tmp_path: P
         "sync_batch_norm=true", "ranks.exchange=sparse", "gradient_dtype=bfloat16",
         "checkpoint.every_steps=2",
     )  # fmt: skip
-    assert harness(*RUN, *more, f"runs={tmp_path}/whole", ranks=4).returncode == 0
-    assert signalled("2:18:SIGKILL", *more, f"runs={tmp_path}/cut", ranks=4).returncode != 0
-    done = harness(*RUN, *more, f"runs={tmp_path}/cut", ranks=4)
+    assert on(4, *more, f"runs={tmp_path}/whole").returncode == 0
+    assert statuses("2:18:SIGKILL", *more, f"runs={tmp_path}/cut", ranks=4) == [1, 1, -9, 1]
+    done = on(4, *more, f"runs={tmp_path}/cut")
 
     assert done.returncode == 0, done.stderr
     whole, cut = (only_run(tmp_path / name) / "records.jsonl" for name in ("whole", "cut"))
