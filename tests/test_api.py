@@ -48,9 +48,7 @@ def test_the_default_loss_is_cross_entropy() -> None:
 
 @pytest.mark.parametrize("density", [0.0001, 0.3, 0.5, 1.0])
 @pytest.mark.parametrize("allocation", ["global_ranking", "uniform", Uniform(min_units=1)])
-def test_exactly_the_density_is_kept_and_the_rest_is_zero(
-    density: float, allocation: str | Uniform
-) -> None:
+def test_exactly_the_density_is_kept_and_the_rest_is_zero(density, allocation) -> None:
     model = network()
     if isinstance(allocation, Uniform) and density < 0.05:
         with pytest.raises(ValueError, match="smallest reachable density"):

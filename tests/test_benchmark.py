@@ -67,9 +67,7 @@ def test_the_bare_loop_and_the_harness_end_in_equal_weights(loop: Measured) -> N
     assert differences == pytest.approx([0.0, 0.0], abs=1e-6)
 
 
-def test_the_loop_is_measured_for_both_optimizers_in_every_round(
-    loop: Measured,
-) -> None:
+def test_the_loop_is_measured_for_both_optimizers_in_every_round(loop) -> None:
     figures = {figure["name"]: figure for figure in loop[0]["figures"]}
     assert list(figures) == ["loop: harness / bare, SGD momentum", "loop: harness / bare, Adam"]
     for figure in figures.values():
@@ -78,9 +76,7 @@ def test_the_loop_is_measured_for_both_optimizers_in_every_round(
         assert 0 < figure["min"] <= figure["median"] <= figure["max"]
 
 
-def test_masks_of_the_harness_and_of_torch_are_measured_beside_each_other_and_train_equally(
-    masks: Measured,
-) -> None:
+def test_masks_of_the_harness_and_of_torch_are_measured_beside_each_other_and_train_equally(masks):
     figures = {figure["name"]: figure for figure in masks[0]["figures"]}
     assert list(figures) == [
         "masks: masked / dense step, SGD momentum",
@@ -131,9 +127,7 @@ def test_the_file_says_what_the_figures_were_measured_on(loop: Measured) -> None
     assert {"torch", "date", "commit", "cores", "load"} <= about.keys()
 
 
-def test_every_figure_is_a_row_of_the_table(
-    loop: Measured, masks: Measured, dynamic: Measured
-) -> None:
+def test_every_figure_is_a_row_of_the_table(loop, masks, dynamic) -> None:
     for content, table in (loop, masks, dynamic):
         for figure in content["figures"]:
             row = next(line for line in table.splitlines() if line.startswith(figure["name"]))
@@ -153,9 +147,7 @@ ON_ANY_MACHINE = {
 
 
 @pytest.mark.parametrize(("name", "verdict"), list(ON_ANY_MACHINE.items()))
-def test_a_figure_of_many_ranks_is_held_against_its_target(
-    ranks: Measured, name: str, verdict: str
-) -> None:
+def test_a_figure_of_many_ranks_is_held_against_its_target(ranks, name, verdict) -> None:
     content, table = ranks
     (row,) = [line for line in table.splitlines() if line.startswith(f"{name} ")]
     assert verdict in row
@@ -173,9 +165,7 @@ def test_the_masks_of_resnet_50_are_received_as_bits(ranks: Measured) -> None:
     "name",
     ["agreement: received at the interface", "link: 100mbit", "agreement on CUDA: first event"],
 )
-def test_what_this_machine_cannot_measure_is_a_row_that_says_why(
-    ranks: Measured, name: str
-) -> None:
+def test_what_this_machine_cannot_measure_is_a_row_that_says_why(ranks, name) -> None:
     content, table = ranks
     rows = [line for line in table.splitlines() if line.startswith(name)]
     reasons = [note["text"] for note in content["notes"] if note["name"].startswith(name)]
@@ -218,9 +208,7 @@ def test_extra_memory_is_that_of_the_call() -> None:
     assert extra_megabytes(lambda: None) < 5
 
 
-def test_epochs_that_prefix_sharing_saves_are_counted_where_they_are_trained(
-    tmp_path: Path,
-) -> None:
+def test_epochs_that_prefix_sharing_saves_are_counted_where_they_are_trained(tmp_path) -> None:
     # Dense training, 4, and its first epoch again for who rewinds to it; then depths 2 and 3 of
     # keep and lr_rewind, 4 epochs a level, and of weight_rewind, 3.
     assert epochs(tmp_path / "alone", share=False, quick=True) == 4 + 1 + 5 * (4 + 4 + 3)

@@ -72,9 +72,7 @@ ALL = {
 }  # fmt: skip
 
 
-def test_everything_is_found_and_nothing_is_freed_unasked(
-    runs: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_everything_is_found_and_nothing_is_freed_unasked(runs, capsys) -> None:
     assert kinds(runs) == ALL
     assert main([str(runs)]) == 0
 
@@ -119,9 +117,7 @@ def test_all_frees_all_but_what_runs_go_on_from_and_leaves_no_empty_folders(runs
 
 
 @pytest.mark.parametrize("home", [DENSE, STAGE, "survey/ab/finished", "survey/ab/gone"])
-def test_what_a_living_process_holds_stays(
-    runs: Path, home: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_living_process_holds_stays(runs, home, capsys) -> None:
     before = {path for path in (runs / home).rglob("*") if path.is_file()}
     with locked(runs / home, wait=False):
         assert main([str(runs), "--free", "all", "--yes"]) == 0
@@ -188,9 +184,7 @@ def test_nobody_to_ask_is_no_consent(runs: Path, capsys: pytest.CaptureFixture[s
 
 
 @pytest.mark.parametrize(("answer", "left"), [("y", 0), ("n", 1), ("", 1)])
-def test_on_a_terminal_it_asks(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, answer: str, left: int
-) -> None:
+def test_on_a_terminal_it_asks(runs, monkeypatch, answer, left) -> None:
     asked: list[str] = []
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda text: (asked.append(text), answer)[1])
@@ -211,13 +205,7 @@ def test_on_a_terminal_it_asks(
         ([".", "--unused-for", "week"], "invalid float value: 'week'"),
     ],
 )
-def test_wrong_input_is_one_line_and_status_2(
-    arguments: list[str],
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_wrong_input_is_one_line_and_status_2(arguments, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     try:
         status = main(arguments)

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -74,9 +73,7 @@ def a_sweep_is_a_link(runs: Path, elsewhere: Path) -> None:
         a_cache_is_a_link, an_entry_of_a_cache_is_a_link, a_lock_is_a_link, a_sweep_is_a_link,
     ],
 )  # fmt: skip
-def test_nothing_behind_a_link_is_deleted(
-    tmp_path: Path, plant: Callable[[Path, Path], None]
-) -> None:
+def test_nothing_behind_a_link_is_deleted(tmp_path, plant) -> None:
     runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
     written(elsewhere / "000001-x.stage", 100)
     plant(runs, elsewhere)
@@ -129,9 +126,7 @@ def test_a_file_that_is_only_named_as_a_checkpoint_stays(tmp_path: Path, name: s
     assert theirs.read_bytes() == b"a model of another tool"
 
 
-def test_a_folder_that_becomes_a_link_after_it_was_listed_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_that_becomes_a_link_after_it_was_listed_is_left(tmp_path, monkeypatch, capsys):
     runs, elsewhere = tmp_path / "runs", tmp_path / "elsewhere"
     run_in(elsewhere, "own", "finished")
     run_in(runs, "own", "finished")

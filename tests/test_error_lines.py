@@ -1,7 +1,6 @@
 """What is said of wrong input steers no terminal, whatever stands in it."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 import pytest
 from handlers import as_before
@@ -29,13 +28,7 @@ Main = Callable[[Sequence[str]], object]
         (harness.sweep.main, ["retry", EVIL]),
     ],
 )
-def test_control_characters_of_arguments_are_shown(
-    main: Main,
-    given: list[str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_control_characters_of_arguments_are_shown(main, given, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     try:
         with as_before():

@@ -36,9 +36,7 @@ def own_frames(trace: TracebackType | None) -> list[str]:
 @pytest.mark.parametrize(
     "when", [("when=trained",), ("when=init",), ("when=steps", "steps.every=1")]
 )
-def test_few_frames_lie_between_the_command_line_and_a_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, when: tuple[str, ...]
-) -> None:
+def test_few_frames_lie_between_the_command_line_and_a_step(tmp_path, monkeypatch, when) -> None:
     monkeypatch.setattr(SGD, "step", stop)
     with pytest.raises(Reached) as caught:
         run_main(monkeypatch, *TINY, *SGDS, *when, f"runs={tmp_path}")
@@ -46,9 +44,7 @@ def test_few_frames_lie_between_the_command_line_and_a_step(
     assert found[0] == "main" and len(found) <= MOST, found
 
 
-def test_a_saliency_is_asked_not_far_from_the_command_line(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_saliency_is_asked_not_far_from_the_command_line(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Magnitude, "score", stop)
     with pytest.raises(Reached) as caught:
         run_main(monkeypatch, *TINY, "when=init", "saliency=magnitude", f"runs={tmp_path}")

@@ -25,9 +25,7 @@ def summed(outputs: Tensor, labels: Tensor) -> Tensor:
 
 @pytest.mark.parametrize("saliency", ["gradient", "fisher", "hutchinson", "wanda", "taylor_unit"])
 @pytest.mark.parametrize("loss", [None, summed])
-def test_a_network_that_flattens_its_positions_scores_as_one_that_does_not(
-    saliency: str, loss: Any
-) -> None:
+def test_a_network_that_flattens_its_positions_scores_as_one_that_does_not(saliency, loss) -> None:
     more: Any = {"structure": "neuron"} if saliency == "taylor_unit" else {}
     wanted = harness.score(network(), saliency, batches=[(TOKENS, LABELS)], loss=summed, **more)
     cut = [(TOKENS[:2], LABELS[:2].flatten()), (TOKENS[2:], LABELS[2:].flatten())]
@@ -80,8 +78,6 @@ class Dict(nn.Linear):
         (Dict(2, 4), torch.zeros(3, dtype=torch.int64), "dict"),
     ],
 )
-def test_the_default_loss_refuses_outputs_of_no_classes(
-    model: nn.Module, labels: Tensor, said: str
-) -> None:
+def test_the_default_loss_refuses_outputs_of_no_classes(model, labels, said) -> None:
     with pytest.raises(ValueError, match=f"cross-entropy, of .* gives {said}.*give a loss"):
         harness.score(model, "gradient", batches=[(torch.ones(3, 2), labels)])

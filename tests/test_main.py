@@ -72,9 +72,7 @@ def test_wrong_input_is_one_line_with_status_2_and_writes_nothing(
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_a_results_folder_that_cannot_be_written_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_results_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, capfd) -> None:
     (tmp_path / "file").touch()
 
     status = run_main(monkeypatch, *TINY, f"runs={tmp_path}/file/runs")
@@ -94,9 +92,7 @@ def test_two_ranks_must_divide_the_global_batch(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_sweep_under_torchrun_is_refused(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_sweep_under_torchrun_is_refused(monkeypatch, capfd) -> None:
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
 
@@ -104,9 +100,7 @@ def test_a_sweep_under_torchrun_is_refused(
     assert "leave torchrun away" in capfd.readouterr().err
 
 
-def test_parts_without_a_method_name_the_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_without_a_method_name_the_run(tmp_path, monkeypatch) -> None:
     run_main(monkeypatch, *TINY, "saliency=gradient", "when=init", f"runs={tmp_path}")
 
     last = records_of(only_run(tmp_path))[-1]
@@ -114,9 +108,7 @@ def test_parts_without_a_method_name_the_run(
     assert last.method == "gradient-element-global_ranking-at_init"
 
 
-def test_a_method_gives_its_label_and_parts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_method_gives_its_label_and_parts(tmp_path, monkeypatch) -> None:
     run_main(monkeypatch, *TINY, "method=snip", f"runs={tmp_path}")
 
     stages = records_of(only_run(tmp_path))
@@ -124,9 +116,7 @@ def test_a_method_gives_its_label_and_parts(
     assert [r.stage for r in stages] == ["initial", "pruned", "finetuned"]
 
 
-def test_a_run_whose_parts_are_a_methods_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_whose_parts_are_a_methods_has_its_name(tmp_path, monkeypatch) -> None:
     run_main(monkeypatch, *TINY, "saliency=random", f"runs={tmp_path}")
 
     assert records_of(only_run(tmp_path))[-1].label == "Random"
@@ -141,9 +131,7 @@ def test_a_setting_that_a_method_fixes_must_not_be_changed_under_its_name(
     assert "method=l1_filters has structure.pool_by=sum" in capfd.readouterr().err
 
 
-def test_a_part_without_what_its_group_needs_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_part_without_what_its_group_needs_is_named(tmp_path, monkeypatch, capfd) -> None:
     target = (
         "saliency=weight_gradient",
         "~saliency.batch_norm",
@@ -174,9 +162,7 @@ def test_two_ranks_print_and_write_once(tmp_path: Path) -> None:
     assert len(list((folder / "wandb").glob("offline-run-*"))) == 1
 
 
-def test_a_run_says_what_memory_a_second_order_saliency_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_says_what_memory_a_second_order_saliency_takes(tmp_path, monkeypatch, capfd) -> None:
     for progress, said in (("plain", True), ("none", False)):
         overrides = (*TINY, "saliency=woodfisher", "schedule.final=0.5", f"progress={progress}")
         assert run_main(monkeypatch, *overrides, f"runs={tmp_path}/{progress}") == 0

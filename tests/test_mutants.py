@@ -1,7 +1,6 @@
 """Mutants: where a line can be changed, which are drawn, and that a test that fails is seen."""
 
 import ast
-from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -21,16 +20,12 @@ def sixty() -> list[Placed]:
     return drawn(SOURCES, 60, seed=0)
 
 
-def test_sixty_mutants_are_of_every_area_and_of_every_kind(
-    sixty: list[Placed],
-) -> None:
+def test_sixty_mutants_are_of_every_area_and_of_every_kind(sixty) -> None:
     assert [area for area, _ in sixty] == [area for area in AREAS for _ in range(12)]
     assert {mutant.kind for _, mutant in sixty} == set(KINDS)
 
 
-def test_each_mutant_is_python_and_another_program_by_one_line(
-    sixty: list[Placed],
-) -> None:
+def test_each_mutant_is_python_and_another_program_by_one_line(sixty) -> None:
     for _, mutant in sixty:
         before = SOURCES[mutant.file]
         after = mutant.applied(before)
@@ -111,9 +106,7 @@ def test_a_dropped_raise_or_call_over_many_lines_is_one_line_changed() -> None:
     assert found == [(2, "ValueError("), (5, "lambda: call(")]
 
 
-def test_a_mutant_is_killed_by_the_first_test_that_fails_and_a_survivor_wants_a_reason(
-    tmp_path: Path,
-) -> None:
+def test_a_mutant_is_killed_by_the_first_test_that_fails_and_a_survivor_wants_a_reason(tmp_path):
     source, test = tmp_path / "harness/pruning/half.py", tmp_path / "tests/pruning/test_half.py"
     source.parent.mkdir(parents=True)
     for package in (source.parent, source.parents[1]):  # else another harness would go before

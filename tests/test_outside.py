@@ -134,9 +134,7 @@ def test_own_method_prunes_pretrained_weights_of_an_own_model(swept: Outside) ->
     assert [r["density"] * WEIGHTS for r in pretrained] == [WEIGHTS, FIRST, FIRST, LAST, LAST]
 
 
-def test_own_saliency_is_weight_times_root_mean_square_of_its_input(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_own_saliency_is_weight_times_root_mean_square_of_its_input(monkeypatch) -> None:
     monkeypatch.syspath_prepend(EXAMPLE)
     saliency = importlib.import_module("input_scaled").InputScaled()
     model = nn.Sequential(nn.Linear(2, 1))
@@ -160,9 +158,7 @@ def test_own_and_shipped_method_prune_differently_to_equal_counts(swept: Outside
     assert len({masks for *_, masks in found}) == len(found) == 4
 
 
-def test_python_loads_a_run_of_an_own_model(
-    swept: Outside, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_python_loads_a_run_of_an_own_model(swept, monkeypatch) -> None:
     monkeypatch.syspath_prepend(swept.folder)
     run, *_ = sorted((swept.folder / "runs").rglob("masks.safetensors"))
     model, masks = harness.load(run.parent, trust=["residual_mlp"])
@@ -196,9 +192,7 @@ def test_report_of_the_wheel_has_its_page(swept: Outside) -> None:
     ],
     ids=["target_that_is_not_there", "weights_of_another_model"],
 )
-def test_wrong_part_is_one_line_and_writes_nothing(
-    outside: Outside, change: str, line: str
-) -> None:
+def test_wrong_part_is_one_line_and_writes_nothing(outside, change, line) -> None:
     done = outside.run(*ONE, change, "runs=refused")
     assert done.returncode == 2
     assert re.fullmatch(line, done.stderr), done.stderr

@@ -38,9 +38,7 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, lis
     return code, captured.out.splitlines(), captured.err
 
 
-def test_a_running_run_is_told_with_where_it_is(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_running_run_is_told_with_where_it_is(tmp_path, capsys) -> None:
     folder = run(tmp_path / "single" / "ab" / "run-ab", "running")
     began = time.time() - 100
     file = PositionFile(folder, clock=iter([began, began, began + 100, began + 100]).__next__)
@@ -56,9 +54,7 @@ def test_a_running_run_is_told_with_where_it_is(
 
 
 @pytest.mark.parametrize("folder", ["", "single", "single/ab/run-ab"])
-def test_a_folder_of_all_runs_of_a_sweep_or_of_one_run_is_read(
-    tmp_path: Path, folder: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_of_all_runs_of_a_sweep_or_of_one_run_is_read(tmp_path, folder, capsys) -> None:
     run(tmp_path / "single" / "ab" / "run-ab", "failed", "ValueError: too small")
     run(tmp_path / ".dense" / "cd" / "cache", "failed")
     code, lines, _ = shown(capsys, str(tmp_path / folder))
@@ -67,9 +63,7 @@ def test_a_folder_of_all_runs_of_a_sweep_or_of_one_run_is_read(
     assert len(lines) == 2 and lines[1].endswith("run-ab: ValueError: too small")
 
 
-def test_runs_of_plans_and_others_are_told_once_each(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_of_plans_and_others_are_told_once_each(tmp_path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     plan = plan_in(Path("runs"), "seed=0,1,2")
     finish(plan.points[0])
@@ -102,9 +96,7 @@ def test_an_analysis_is_done_with_its_own_file(tmp_path: Path) -> None:
     assert [each.state for each in standing(tmp_path).found] == ["done"]
 
 
-def test_wrong_folders_are_refused_in_one_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wrong_folders_are_refused_in_one_line(tmp_path, capsys) -> None:
     assert shown(capsys, str(tmp_path / "none"))[::2] == (
         2, f"error: {tmp_path}/none is no folder; give that of a run, of a sweep or of all runs\n",
     )  # fmt: skip

@@ -45,9 +45,7 @@ def test_methods_of_a_sweep_start_from_the_same_dense_weights_trained_once(tmp_p
     assert len(list((tmp_path / ".dense").glob("*/*/*.safetensors"))) == 1
 
 
-def test_one_failing_point_does_not_stop_the_others_and_is_listed_with_its_reason(
-    tmp_path: Path,
-) -> None:
+def test_one_failing_point_does_not_stop_the_others_and_is_listed_with_its_reason(tmp_path) -> None:
     done = harness(*GRID, "calibration.samples=64,9999", f"runs={tmp_path}")
 
     assert done.returncode == 1
@@ -71,9 +69,7 @@ def test_a_misspelt_value_in_a_grid_is_told_before_any_run(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
-def test_a_signal_stops_a_sweep_and_the_same_command_goes_on(
-    tmp_path: Path, number: signal.Signals, status: int
-) -> None:
+def test_a_signal_stops_a_sweep_and_the_same_command_goes_on(tmp_path, number, status) -> None:
     points = [*GRID, "seed=0,1,2,3,4,5", f"runs={tmp_path}", "training.epochs=40"]
     command = [sys.executable, "-m", "harness", *points]
     sweep = subprocess.Popen(

@@ -92,9 +92,7 @@ def test_global_ranking_never_counts_the_dead() -> None:
 
 @every("allocation")
 @pytest.mark.parametrize("seed", range(6))
-def test_allocation_shares_exactly_and_never_beyond_what_is_alive(
-    allocation: Allocation, seed: int
-) -> None:
+def test_allocation_shares_exactly_and_never_beyond_what_is_alive(allocation, seed) -> None:
     found = random_layers(seed)
     for keep in range(alive(found) + 1):
         counts = allocation.allocate(found, keep)
@@ -145,9 +143,7 @@ def test_allocation_takes_half_precision_scores(allocation: Allocation) -> None:
 
 @every("allocation")
 @pytest.mark.parametrize("seed", range(6))
-def test_one_unit_more_takes_at_most_a_rounding_from_a_layer(
-    allocation: Allocation, seed: int
-) -> None:
+def test_one_unit_more_takes_at_most_a_rounding_from_a_layer(allocation, seed) -> None:
     found = random_layers(seed)
     loss = 0 if allocation.nested else 1
     before = allocation.allocate(found, 0)

@@ -47,9 +47,7 @@ def test_arguments_are_left_unchanged(augmentation: Augmentation) -> None:
 
 
 @every("augmentation")
-def test_equal_draws_give_equal_results_and_the_global_stream_plays_no_part(
-    augmentation: Augmentation,
-) -> None:
+def test_equal_draws_give_equal_results_and_the_global_stream_plays_no_part(augmentation) -> None:
     drawn = draws(augmentation)
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -68,9 +66,7 @@ def test_other_draws_give_other_results(augmentation: Augmentation) -> None:
 
 
 @every("augmentation")
-def test_the_result_of_a_sample_does_not_depend_on_the_others_in_its_batch(
-    augmentation: Augmentation,
-) -> None:
+def test_the_result_of_a_sample_does_not_depend_on_the_others_in_its_batch(augmentation) -> None:
     inputs, drawn = images(), draws(augmentation)
     whole = augmentation.apply(inputs, drawn)
 

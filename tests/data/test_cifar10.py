@@ -78,9 +78,7 @@ def test_cifar_that_is_not_there_names_the_folder_and_the_script(tmp_path: Path)
 
 
 @pytest.mark.parametrize("write", [write_python_layout, write_binary_layout])
-def test_cifar_with_other_contents_is_refused_unless_verify_is_off(
-    tmp_path: Path, write: Any
-) -> None:
+def test_cifar_with_other_contents_is_refused_unless_verify_is_off(tmp_path, write) -> None:
     write(tmp_path)
     with pytest.raises(ValueError, match="not the official CIFAR-10: data_batch_1.*verify=false"):
         Cifar10(root=str(tmp_path)).load()

@@ -1,13 +1,11 @@
 """Samples, their parts and their normalisation; data sets that need no download."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 import torch
 from same_splits import equal
 
-from harness.data.base import Data, Split, Splits
+from harness.data.base import Split, Splits
 from harness.data.blobs import Blobs
 from harness.data.cifar10 import Cifar10
 from harness.data.digits import Digits
@@ -131,9 +129,7 @@ def test_equal_inputs_cannot_be_normalised() -> None:
         (Blobs(), (512, 128, 256), (8,), 4),
     ],
 )
-def test_data_set_has_its_sizes_and_is_the_same_at_every_load(
-    data: Data, sizes: tuple[int, int, int], shape: tuple[int, ...], classes: int
-) -> None:
+def test_data_set_has_its_sizes_and_is_the_same_at_every_load(data, sizes, shape, classes) -> None:
     splits = data.load()
 
     assert (len(splits.train), len(splits.validation), len(splits.test)) == sizes
@@ -198,8 +194,6 @@ def test_blobs_lie_around_their_centres() -> None:
         (Cifar10, {"split_seed": True}, "split_seed must be an integer"),
     ],
 )
-def test_fields_that_make_no_sense_are_refused(
-    kind: type, fields: dict[str, Any], says: str
-) -> None:
+def test_fields_that_make_no_sense_are_refused(kind, fields, says) -> None:
     with pytest.raises(ValueError, match=says):
         kind(**fields)

@@ -71,9 +71,7 @@ def test_ids_survive_every_dtype_of_inputs(dtype: torch.dtype) -> None:
     assert split.to("cpu", dtype).inputs.long().tolist() == [list(range(CLASSES))]
 
 
-def test_a_paragraph_stays_where_it_appears_first_in_alphabetical_order(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_paragraph_stays_where_it_appears_first_in_alphabetical_order(monkeypatch) -> None:
     topics = {"b": "two\n\none\n\nfour\n", "a": "\none\n\nthree"}
     monkeypatch.setattr("pydoc_data.topics.topics", topics)
     assert read_topics.__wrapped__() == "one\n\nthree\n\ntwo\n\nfour"

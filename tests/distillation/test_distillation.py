@@ -126,9 +126,7 @@ def test_a_teacher_that_is_all_but_certain_gives_a_finite_loss() -> None:
 
 @every("distillation")
 @pytest.mark.parametrize("shape", [(0, 3), (0, 4, 3)])
-def test_a_rank_without_a_sample_adds_nothing(
-    distillation: Distillation, shape: tuple[int, ...]
-) -> None:
+def test_a_rank_without_a_sample_adds_nothing(distillation, shape) -> None:
     outputs = torch.zeros(shape, requires_grad=True)
     found = distillation.loss(outputs, torch.zeros(shape), outputs.sum())
     found.backward()

@@ -65,9 +65,7 @@ def test_parameter_gradients_and_running_statistics_are_those_of_the_whole_batch
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_running_statistics_are_equal_bit_for_bit_on_all_ranks(
-    results: Results, count: int
-) -> None:
+def test_running_statistics_are_equal_bit_for_bit_on_all_ranks(results, count) -> None:
     first, *others = results[count]
     for other in others:
         for case, found in first["one_norm"].items():
@@ -80,9 +78,7 @@ def test_running_statistics_are_equal_bit_for_bit_on_all_ranks(
 
 @pytest.mark.parametrize("dtype", ["float64", "float32"])
 @pytest.mark.parametrize("count", [2, 4])
-def test_ten_steps_of_training_are_those_of_one_process(
-    results: Results, count: int, dtype: str
-) -> None:
+def test_ten_steps_of_training_are_those_of_one_process(results, count, dtype) -> None:
     wanted = results[1][0]["training"][f"torch.{dtype}"]
     found = results[count][0]["training"][f"torch.{dtype}"]
 
@@ -93,18 +89,14 @@ def test_ten_steps_of_training_are_those_of_one_process(
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_a_variance_that_is_small_beside_the_mean_keeps_its_digits(
-    results: Results, count: int
-) -> None:
+def test_a_variance_that_is_small_beside_the_mean_keeps_its_digits(results, count) -> None:
     found = results[count][0]["far_from_zero"]
     torch.testing.assert_close(found["found"].double(), found["true"], rtol=1e-6, atol=0.0)
 
 
 @pytest.mark.parametrize("half", ["bfloat16", "float16"])
 @pytest.mark.parametrize("count", [2, 4])
-def test_half_precision_inputs_stay_half_and_their_statistics_do_not(
-    results: Results, count: int, half: str
-) -> None:
+def test_half_precision_inputs_stay_half_and_their_statistics_do_not(results, count, half) -> None:
     wanted = results[1][0]["autocast"][f"torch.{half}"]
     ranks = [rank["autocast"][f"torch.{half}"] for rank in results[count]]
 
@@ -184,9 +176,7 @@ def test_a_norm_that_stands_in_two_places_stays_one(ranks: Ranks) -> None:
 
 
 @pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
-def test_a_model_that_is_a_norm_is_converted_and_converting_twice_changes_nothing(
-    ranks: Ranks,
-) -> None:
+def test_a_model_that_is_a_norm_is_converted_and_converting_twice_changes_nothing(ranks) -> None:
     once = synced(nn.BatchNorm1d(4), ranks)
 
     assert type(once) in (SyncedBatchNorm1d, nn.SyncBatchNorm)

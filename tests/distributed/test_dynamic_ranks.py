@@ -32,9 +32,7 @@ def fixture_found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Fo
 
 
 @pytest.mark.parametrize(("mode", "count", "exchange"), CASES)
-def test_masks_are_those_of_one_rank_after_every_step(
-    alone: dict[str, Found], found: dict[int, list[Found]], mode: str, count: int, exchange: str
-) -> None:
+def test_masks_are_those_of_one_rank_after_every_step(alone, found, mode, count, exchange) -> None:
     """Gradients of live weights alone would grow other ones: RigL and SNFS look at all."""
     one = alone[mode]
     assert len(one["digests"]) == 10 and len(set(one["digests"])) == 4
@@ -47,9 +45,7 @@ def test_masks_are_those_of_one_rank_after_every_step(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_on_two_ranks_both_exchanges_give_the_same_bits(
-    found: dict[int, list[Found]], mode: str
-) -> None:
+def test_on_two_ranks_both_exchanges_give_the_same_bits(found, mode) -> None:
     for rank in found[2]:
         dense, sparse = rank[f"{mode} dense"], rank[f"{mode} sparse"]
         assert dense["records"] == sparse["records"]
@@ -57,8 +53,6 @@ def test_on_two_ranks_both_exchanges_give_the_same_bits(
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_a_mask_that_differs_before_an_update_is_named_on_every_rank(
-    found: dict[int, list[Found]], count: int
-) -> None:
+def test_a_mask_that_differs_before_an_update_is_named_on_every_rank(found, count) -> None:
     differs = f"masks in force: {DIFFER[count]} (fc2.weight)"
     assert all(differs in rank["said"] for rank in found[count])

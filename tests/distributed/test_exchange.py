@@ -70,9 +70,7 @@ def test_beyond_two_ranks_sparse_gradients_differ_from_dense_ones_by_rounding_on
 
 @pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize(("variant", "dtype"), CASES)
-def test_gradients_of_pruned_entries_come_back_as_zero(
-    found: Found, variant: str, dtype: str, count: int
-) -> None:
+def test_gradients_of_pruned_entries_come_back_as_zero(found, variant, dtype, count) -> None:
     for step in found[count][0]["gradients"][variant + dtype]["sparse"].values():
         for name in step["masks"].keys() & step["gradients"].keys():
             assert not step["gradients"][name][~step["masks"][name]].any(), name
@@ -116,9 +114,7 @@ def test_only_live_entries_are_sent_and_of_a_dead_bucket_nothing(found: Found, c
     assert sent["sparse bfloat16, one mask replaced"] == [1984 * 2, 4096 * 2]
 
 
-def test_index_lists_are_made_again_only_if_buckets_change_or_masks_are_replaced(
-    found: Found,
-) -> None:
+def test_index_lists_are_made_again_only_if_buckets_change_or_masks_are_replaced(found) -> None:
     lists = {step: made["lists"] for step, made in found[2][0]["messages"].items()}
 
     for name in ("sparse", "sparse bfloat16"):
@@ -136,9 +132,7 @@ def test_a_bucket_whose_parameters_change_places_keeps_their_masks(found: Found)
 
 
 @pytest.mark.parametrize("variant", ["plain", "unused parameter"])
-def test_on_two_ranks_training_gives_the_weights_of_dense_training_bit_for_bit(
-    found: Found, variant: str
-) -> None:
+def test_on_two_ranks_training_gives_the_weights_of_dense_training_bit_for_bit(found, variant):
     weights = found[2][0]["training"][variant]
 
     assert equal(weights["dense"], weights["sparse"])

@@ -20,9 +20,7 @@ def test_a_flip_is_caught_on_every_rank_before_the_next_checkpoint_is_written(
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-def test_a_flip_ends_every_process_of_the_command_line_and_names_rank_and_tensor(
-    tmp_path: Path, ranks: int
-) -> None:
+def test_a_flip_ends_every_process_of_the_command_line_and_names_rank_and_tensor(tmp_path, ranks):
     case = alone(ranks, seed=0, top=tmp_path)
 
     assert case["caught"], case

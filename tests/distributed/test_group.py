@@ -65,17 +65,13 @@ def fixture_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
         ({**FOUR, "MASTER_PORT": "70000"}, "MASTER_PORT=70000 must be from 1 to 65535, free on"),
     ],
 )
-def test_incomplete_or_wrong_variables_are_named(
-    monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], message: str
-) -> None:
+def test_incomplete_or_wrong_variables_are_named(monkeypatch, variables, message) -> None:
     with pytest.raises(ValueError) as error:
         join(monkeypatch, **variables)
     assert str(error.value).startswith(message)
 
 
-def test_no_variables_are_a_group_of_one_which_nobody_watches(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_no_variables_are_a_group_of_one_which_nobody_watches(monkeypatch) -> None:
     set_environment(monkeypatch, {})
 
     with ranks_of_environment("cpu") as ranks:
@@ -83,9 +79,7 @@ def test_no_variables_are_a_group_of_one_which_nobody_watches(
         assert (ranks.rank, ranks.count, ranks.watch) == (0, 1, None)
 
 
-def test_a_group_of_one_that_a_launcher_started_comes_and_goes_twice(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_group_of_one_that_a_launcher_started_comes_and_goes_twice(monkeypatch, capfd) -> None:
     port = str(free_port())
     set_environment(monkeypatch, {**FOUR, "RANK": "0", "WORLD_SIZE": "1", "MASTER_PORT": port})
     threads = threading.active_count()
@@ -152,9 +146,7 @@ def test_options_out_of_range_are_refused(values: dict[str, object], message: st
     assert str(error.value).startswith(message)
 
 
-def test_ranks_that_do_not_come_are_named_in_time(
-    monkeypatch: pytest.MonkeyPatch, _hurried: None
-) -> None:
+def test_ranks_that_do_not_come_are_named_in_time(monkeypatch, _hurried) -> None:
     port = str(free_port())
 
     with pytest.raises(RankLost) as error:
@@ -163,9 +155,7 @@ def test_ranks_that_do_not_come_are_named_in_time(
     assert "in time, not rank 1, rank 2; see what they say, or set" in str(error.value)
 
 
-def test_a_rank_0_that_does_not_come_is_named_in_time(
-    monkeypatch: pytest.MonkeyPatch, _hurried: None
-) -> None:
+def test_a_rank_0_that_does_not_come_is_named_in_time(monkeypatch, _hurried) -> None:
     with pytest.raises(RankLost, match=r"rank 0 took no connection at .* for \d s .*refused"):
         join(monkeypatch, **{**FOUR, "MASTER_PORT": str(free_port())})
 
@@ -188,9 +178,7 @@ def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch, stranger
         join(monkeypatch, **{**FOUR, "RANK": "0", "MASTER_PORT": stranger})
 
 
-def test_a_port_at_which_no_store_answers_is_named(
-    monkeypatch: pytest.MonkeyPatch, _hurried: None, stranger: str
-) -> None:
+def test_a_port_at_which_no_store_answers_is_named(monkeypatch, _hurried, stranger) -> None:
     with pytest.raises(ValueError, match="takes connections, but does not answer like the store"):
         join(monkeypatch, **{**FOUR, "MASTER_PORT": stranger})
 

@@ -23,9 +23,7 @@ def of_torch_2_6(*where: Any, use_libuv: bool, **options: Any) -> TCPStore:
 
 
 @pytest.mark.parametrize("store", [TCPStore, of_torch_2_6])
-def test_the_store_takes_the_socket_over_and_others_reach_it(
-    store: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_store_takes_the_socket_over_and_others_reach_it(store, monkeypatch) -> None:
     monkeypatch.setattr(store_server, "TCPStore", store)
     with bound() as mine:
         port = mine.getsockname()[1]

@@ -26,9 +26,7 @@ TOLERANCE = {"float32": 1e-4, "float64": 1e-6}
 
 @pytest.mark.parametrize("count", [2, 4])
 @pytest.mark.parametrize("dtype", TOLERANCE)
-def test_every_saliency_gives_the_scores_of_one_process(
-    pruned: dict[int, list[dict[str, Any]]], count: int, dtype: str
-) -> None:
+def test_every_saliency_gives_the_scores_of_one_process(pruned, count, dtype) -> None:
     (alone,) = pruned[1]
     cases = [case.split() for case in alone]
     names = {name for name, kind in cases if kind == dtype}
@@ -42,9 +40,7 @@ def test_every_saliency_gives_the_scores_of_one_process(
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_every_saliency_in_float64_decides_the_masks_and_weights_of_one_process(
-    pruned: dict[int, list[dict[str, Any]]], count: int
-) -> None:
+def test_every_saliency_in_float64_decides_the_masks_and_weights_of_one_process(pruned, count):
     (alone,) = pruned[1]
     cases = [case for case in alone if case.endswith("float64")]
     assert any(alone[case]["moved"] for case in cases)
@@ -59,9 +55,7 @@ def test_every_saliency_in_float64_decides_the_masks_and_weights_of_one_process(
 
 
 @pytest.mark.parametrize("count", [2, 4])
-def test_all_ranks_hold_the_same_masks_bit_for_bit(
-    pruned: dict[int, list[dict[str, Any]]], count: int
-) -> None:
+def test_all_ranks_hold_the_same_masks_bit_for_bit(pruned, count) -> None:
     first, *others = pruned[count]
     for other in others:
         for case, found in first.items():

@@ -74,16 +74,12 @@ def test_so_is_what_decides_how_a_network_computes_beside_its_tensors(said: dict
         assert said[f"manner: {case}"].startswith(start), case
 
 
-def test_statistics_that_ranks_keep_for_themselves_and_equal_runs_are_no_difference(
-    said: dict[str, str],
-) -> None:
+def test_statistics_that_ranks_keep_for_themselves_and_equal_runs_are_no_difference(said) -> None:
     assert (said["statistics"], said["nothing"], said["alike"]) == ("", "", "[2.0, 2.0]")
 
 
 @pytest.mark.parametrize("case", APART)
-def test_ranks_that_come_to_different_collectives_are_told_both_places(
-    said: dict[str, str], case: str
-) -> None:
+def test_ranks_that_come_to_different_collectives_are_told_both_places(said, case) -> None:
     begin, here = said[case].split("rank 0: ")
     here, there = here.split("; rank 1: ")
     assert begin == "ranks came to different collectives: "

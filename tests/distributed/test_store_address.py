@@ -44,9 +44,7 @@ def test_ranks_meet_whatever_others_send(message: bytes) -> None:
     del store
 
 
-def test_a_name_of_a_rank_that_others_have_written_is_told_in_one_line(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_name_of_a_rank_that_others_have_written_is_told_in_one_line(monkeypatch) -> None:
     place = Place("127.0.0.1", free_port(), rank=0, count=1)
     monkeypatch.setattr("harness.distributed.rendezvous.json.dumps", lambda _: "\x1b[2J{")
     with pytest.raises(WrongEnvironment, match="somebody else has written into the store"):

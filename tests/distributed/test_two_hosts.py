@@ -53,9 +53,7 @@ def test_two_hosts_make_the_records_of_two_ranks_on_one(tmp_path: Path, together
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == together
 
 
-def test_a_job_on_two_hosts_goes_on_after_a_worker_was_killed(
-    tmp_path: Path, together: bytes
-) -> None:
+def test_a_job_on_two_hosts_goes_on_after_a_worker_was_killed(tmp_path, together) -> None:
     program = str(HELPERS / "signalled_program.py")
     with two_hosts() as hosts:
         ended = torchrun(hosts, program, "1:14:SIGKILL", "--", *RUN, f"runs={tmp_path}")

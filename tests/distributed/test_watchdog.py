@@ -213,9 +213,7 @@ def test_ranks_that_wait_for_each_other_in_different_places_end_in_time(tmp_path
         assert "rank 1 came to none yet" in job.said()
 
 
-def test_a_collective_of_a_part_beside_a_training_step_ends_in_time_with_both_places(
-    tmp_path: Path,
-) -> None:
+def test_a_collective_of_a_part_beside_a_training_step_ends_in_time_with_both_places(tmp_path):
     with by_hand(2, "ask_torch_inside_a_training_on_rank_1", tmp_path) as job:
         assert job.ends() == [1, 1]
         place = r"\(tests/helpers/watchdog_program.py:\d+, ask_torch_inside_a_training_on_rank_1\)"

@@ -80,9 +80,7 @@ def test_the_exchanged_share_falls_along_a_cosine_to_0() -> None:
         (0.07, 10_000, [100, 200, 300, 400, 500, 600]),  # 0.07 * 10000 is above 700
     ],
 )
-def test_updates_fall_on_multiples_before_masks_hold(
-    until: float, steps: int, updates: list[int]
-) -> None:
+def test_updates_fall_on_multiples_before_masks_hold(until, steps, updates) -> None:
     dynamics = Rigl(until=until)
     assert [step for step in range(steps) if dynamics.updates(step, steps)] == updates
     assert [step for step in range(steps) if dynamics.looks(step, steps)] == updates
@@ -117,9 +115,7 @@ def test_an_interval_without_an_update_before_masks_hold_is_refused(kind: type[D
         *(("every", every, "write e.g. 100") for every in (True, "100", None)),
     ],
 )
-def test_fields_out_of_range_are_refused(
-    kind: type[DropGrow], field: str, value: object, says: str
-) -> None:
+def test_fields_out_of_range_are_refused(kind, field, value, says) -> None:
     with pytest.raises(ValueError, match=says) as error:
         kind(**{field: value})
     assert f"got {value!r}" in str(error.value)

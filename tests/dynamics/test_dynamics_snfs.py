@@ -72,9 +72,7 @@ def test_a_history_of_one_looks_at_the_update_alone() -> None:
 
 
 @pytest.mark.parametrize("history", [10, 11, 500])
-def test_a_history_over_the_whole_interval_looks_at_every_step_up_to_the_last_update(
-    history: int,
-) -> None:
+def test_a_history_over_the_whole_interval_looks_at_every_step_up_to_the_last_update(history):
     snfs = Snfs(every=10, until=0.75, history=history)
     # A history of exactly `every` steps ends before step 0, which no update reaches.
     first = 1 if history == 10 else 0
@@ -145,9 +143,7 @@ def test_an_empty_layer_stays_empty_while_others_have_room() -> None:
         (8, {"a": 1, "b": 0}, {"a": 6, "b": 2}, {"a": 6, "b": 2}),
     ],
 )
-def test_shares_are_by_largest_remainder_within_the_room(
-    total: int, sizes: dict[str, int], room: dict[str, int], counts: dict[str, int]
-) -> None:
+def test_shares_are_by_largest_remainder_within_the_room(total, sizes, room, counts) -> None:
     found = shared(total, {name: Fraction(size) for name, size in sizes.items()}, room)
     assert found == counts and list(found) == list(sizes)
 

@@ -47,9 +47,7 @@ def test_a_run_prunes_to_the_asked_density_and_counts_every_position(whole: Path
 
 
 @pytest.mark.parametrize("step", [6, 10])
-def test_a_run_that_was_cut_off_ends_in_the_same_records(
-    tmp_path: Path, whole: Path, step: int
-) -> None:
+def test_a_run_that_was_cut_off_ends_in_the_same_records(tmp_path, whole, step) -> None:
     from harness.training.loop import Loop
 
     run = (*RUN, "model.dropout=0.1", "checkpoint.every_steps=1", f"runs={tmp_path}")

@@ -38,9 +38,7 @@ def test_the_teacher_is_the_dense_network_to_the_last_whatever_is_retrained(
 
 
 @pytest.mark.parametrize(("temperature", "weight"), [(4.0, 0.9), (1.5, 0.3)])
-def test_the_first_loss_of_every_level_by_hand(
-    tmp_path: Path, temperature: float, weight: float
-) -> None:
+def test_the_first_loss_of_every_level_by_hand(tmp_path, temperature, weight) -> None:
     """(1 - w) CE(student) + w T^2 sum p ln(p / q), summed over the samples."""
     whole = whole_run(
         tmp_path, *TWO_LEVELS, HINTON, "dtype=float64", f"distillation.temperature={temperature}",

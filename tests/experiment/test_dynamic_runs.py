@@ -46,9 +46,7 @@ def grown(step: Step) -> Tensors:
 @pytest.mark.parametrize("until", [0.75, 1.0])
 @pytest.mark.parametrize("allocation", ["erk", "uniform"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_density_is_constant_and_masks_change_at_updates_alone(
-    tmp_path: Path, kind: str, allocation: str, until: float
-) -> None:
+def test_density_is_constant_and_masks_change_at_updates_alone(tmp_path, kind, allocation, until):
     overrides = of(kind, f"allocation={allocation}", f"dynamics.until={until}")
     steps = run(tmp_path, experiment(*overrides)).steps
 
@@ -62,9 +60,7 @@ def test_density_is_constant_and_masks_change_at_updates_alone(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_grown_weights_start_at_0_without_momentum_and_then_train(
-    tmp_path: Path, kind: str
-) -> None:
+def test_grown_weights_start_at_0_without_momentum_and_then_train(tmp_path, kind) -> None:
     optimizer = partial(SGD, lr=0.1, momentum=0.9)
     steps = run(tmp_path, optimized(experiment(*of(kind)), optimizer)).steps
 
@@ -103,9 +99,7 @@ def test_adam_counts_no_step_for_an_update(tmp_path: Path, monkeypatch: pytest.M
     assert taken == [set(), {1}, {2}, {2}, {3}, {3}, {4}, {5}]
 
 
-def test_rigl_grows_where_the_dense_gradient_of_the_whole_batch_is_highest(
-    tmp_path: Path,
-) -> None:
+def test_rigl_grows_where_the_dense_gradient_of_the_whole_batch_is_highest(tmp_path) -> None:
     found = run(tmp_path, experiment(*of("rigl", "dtype=float64", "retraining.accumulate=3")))
 
     update = found.steps[2]
@@ -120,9 +114,7 @@ def test_rigl_grows_where_the_dense_gradient_of_the_whole_batch_is_highest(
         assert update.masks[name].flatten().nonzero().flatten().tolist() == expected
 
 
-def test_the_mean_gradient_of_snfs_is_dense_and_begins_anew_after_an_update(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_mean_gradient_of_snfs_is_dense_and_begins_anew_after_an_update(tmp_path, monkeypatch):
     means: list[Tensors] = []
     before_steps(monkeypatch, lambda inside, number, _: means.append(copied(inside.evidence)))
     every_3 = ("dynamics.every=3", "dynamics.history=2", "dynamics.until=1", "dtype=float64")
@@ -136,9 +128,7 @@ def test_the_mean_gradient_of_snfs_is_dense_and_begins_anew_after_an_update(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_after_dense_training_two_levels_of_equal_density_go_on_from_each_other(
-    tmp_path: Path, kind: str
-) -> None:
+def test_after_dense_training_two_levels_of_equal_density_go_on_from_each_other(tmp_path, kind):
     two = ("when=trained", "schedule=constant", "schedule.levels=2")
     found = run(tmp_path, experiment(*of(kind, *two)))
 
@@ -183,9 +173,7 @@ def test_masks_only_grow_in_runs_whose_parts_say_so(tmp_path: Path) -> None:
         ("snfs", (), 4),  # steps 1 to 4
     ],
 )
-def test_the_cost_has_dense_gradients_at_the_steps_that_look_at_them(
-    tmp_path: Path, kind: str, more: tuple[str, ...], looks: int
-) -> None:
+def test_the_cost_has_dense_gradients_at_the_steps_that_look_at_them(tmp_path, kind, more, looks):
     last = run(tmp_path, experiment(*of(kind, *more))).records[-1]
 
     assert last.training_flops == 128 * (8 * 6 * QUARTER + looks * 2 * (WEIGHTS - QUARTER))

@@ -77,9 +77,7 @@ def moved(step: Step) -> float:
         ("dynamics=snfs", "dynamics.every=3", "dynamics.history=3", "dynamics.until=1.0"),
     ],
 )
-def test_clipping_sees_the_gradients_of_live_weights_alone(
-    tmp_path: Path, mode: tuple[str, ...]
-) -> None:
+def test_clipping_sees_the_gradients_of_live_weights_alone(tmp_path, mode) -> None:
     """Else a clipped step of plain SGD would be shorter than clip_norm, by what it never takes."""
     what = optimized(experiment("dtype=float64", *mode), partial(SGD, lr=1.0), clip_norm=1e-3)
     found = run(tmp_path, what)
@@ -96,9 +94,7 @@ def norm(found: Tensors, masks: Tensors) -> float:
 
 
 @pytest.mark.parametrize("dynamics", ["rigl", "snfs"])
-def test_the_norm_of_an_update_is_that_of_the_weights_which_are_live_after_it(
-    tmp_path: Path, dynamics: str
-) -> None:
+def test_the_norm_of_an_update_is_that_of_the_weights_which_are_live_after_it(tmp_path, dynamics):
     found = run(tmp_path, experiment(*ends_in_an_update(dynamics)))
 
     last = found.steps[3]
@@ -120,9 +116,7 @@ def ends_in_an_update(dynamics: str) -> tuple[str, ...]:
 
 
 @pytest.mark.parametrize("end", [2, 3])
-def test_the_norm_of_a_training_in_which_masks_shrink_is_of_its_last_masks(
-    tmp_path: Path, end: int
-) -> None:
+def test_the_norm_of_a_training_in_which_masks_shrink_is_of_its_last_masks(tmp_path, end) -> None:
     overrides = (*STEPS, "schedule=cubic", "steps.every=1", f"steps.end={end}")
     found: Run = run(tmp_path, experiment("retraining.epochs=1", "dtype=float64", *overrides))
 

@@ -66,9 +66,7 @@ def test_what_does_not_fit_is_refused_before_any_training_by_name(
         "dynamics=soft schedule=explicit schedule.values=[0.5,0.5]",
     ],
 )
-def test_what_just_fits_is_not_refused(
-    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_just_fits_is_not_refused(arguments, tmp_path, monkeypatch) -> None:
     overrides = (*RUN, "training.epochs=1", "schedule.final=0.25", *arguments.split())
     if "explicit" in arguments:
         overrides = tuple(o for o in overrides if not o.startswith("schedule.final"))

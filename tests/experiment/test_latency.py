@@ -79,9 +79,7 @@ def test_wrong_values_are_refused_by_name(wrong: dict[str, Any], said: str) -> N
     assert str(refused.value) == said
 
 
-def test_a_wrong_value_is_refused_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_wrong_value_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys) -> None:
     assert run_main(monkeypatch, *TINY, f"runs={tmp_path}/runs", "latency.batch=0") == 2
     assert "latency.batch must be a whole number >= 1 or null, got 0" in capsys.readouterr().err
     assert not (tmp_path / "runs").exists()
@@ -136,9 +134,7 @@ def test_each_result_is_measured_once_and_no_record_changes(tmp_path: Path, coun
         ((*TWO_LEVELS, *SOFT, "schedule.final=0.5"), [(0, "dense"), (2, "finetuned")]),
     ],
 )
-def test_the_last_stage_of_a_level_is_its_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, more: tuple[str, ...], places: list[Any]
-) -> None:
+def test_the_last_stage_of_a_level_is_its_result(tmp_path, monkeypatch, more, places) -> None:
     assert run_main(monkeypatch, *SMALL, *more, *MEASURED, f"runs={tmp_path}") == 0
     assert [(line["level"], line["stage"]) for line in latencies(tmp_path)] == places
 
@@ -182,9 +178,7 @@ def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(recorder: Re
     assert [note["batch"] for note in notes] == [64]
 
 
-def test_what_cannot_be_measured_is_told_and_the_run_goes_on(
-    recorder: Recorder, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_cannot_be_measured_is_told_and_the_run_goes_on(recorder, capsys) -> None:
     class Full(nn.Module):
         def forward(self, inputs: Tensor) -> Tensor:
             raise torch.OutOfMemoryError("out of memory\nand so on")

@@ -25,9 +25,7 @@ def new(level: int) -> Tensors:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_weights_are_new_at_every_level_and_the_masks_those_of_pruning(
-    tmp_path: Path, mode: str
-) -> None:
+def test_weights_are_new_at_every_level_and_the_masks_those_of_pruning(tmp_path, mode) -> None:
     whole = whole_run(tmp_path, *TWO_LEVELS, *MODES[mode])
     everything = list(new(1))
     assert differing(new(1), new(2)) == everything
@@ -47,9 +45,7 @@ def test_another_seed_gives_other_new_weights(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["reinit", "scratch_e"])
-def test_every_level_is_pruned_from_what_the_level_before_has_trained(
-    tmp_path: Path, mode: str
-) -> None:
+def test_every_level_is_pruned_from_what_the_level_before_has_trained(tmp_path, mode) -> None:
     whole = whole_run(tmp_path, *TWO_LEVELS, f"finetune={mode}")
     before, after = (whole.networks[place] for place in ((1, "finetuned"), (2, "pruned")))
     assert differing(after, under(whole.masks[2, "pruned"], before)) == []
@@ -60,9 +56,7 @@ def test_every_level_is_pruned_from_what_the_level_before_has_trained(
     ("epochs", "final", "left", "lasts"),
     [(3, 0.4, 29, 7), (2, 0.5, 36, 4), (5, 0.1, 7, 51), (1, 0.7, 50, 1), (4, 0.9, 65, 4)],
 )
-def test_scratch_b_trains_as_long_as_dense_training_costs(
-    tmp_path: Path, epochs: int, final: float, left: int, lasts: int
-) -> None:
+def test_scratch_b_trains_as_long_as_dense_training_costs(tmp_path, epochs, final, left, lasts):
     whole = whole_run(
         tmp_path, "finetune=scratch_b", f"training.epochs={epochs}", f"schedule.final={final}"
     )
@@ -96,9 +90,7 @@ def test_scratch_e_trains_as_many_epochs_whatever_is_left(tmp_path: Path) -> Non
     assert [whole.record(level, "finetuned").epochs for level in (1, 2)] == [2, 2]
 
 
-def test_for_whole_neurons_scratch_b_counts_what_the_pruned_network_computes(
-    tmp_path: Path,
-) -> None:
+def test_for_whole_neurons_scratch_b_counts_what_the_pruned_network_computes(tmp_path) -> None:
     # A third of the 6 neurons of 8 weights stays beside the 24 weights of the last layer, and
     # 72 / 40 x 2 = 3.6.
     whole = whole_run(tmp_path, "finetune=scratch_b", "structure=neuron", "schedule.final=0.34")

@@ -47,9 +47,7 @@ def test_a_penalty_trains_before_each_pruning_and_is_recorded(tmp_path: Path) ->
     assert [whole.of(s)[-1].at for s in ("1/penalty", "2/penalty")] == [(1, 2), (1, 2)]
 
 
-def test_a_penalty_before_pruning_at_initialisation_is_the_only_training_before_it(
-    tmp_path: Path,
-) -> None:
+def test_a_penalty_before_pruning_at_initialisation_is_the_only_training_before_it(tmp_path):
     whole = whole_run(tmp_path, "when=init", "penalty=l1", "rescore_trained=true")
     assert [stage for _, stage in whole.stages] == ["initial", "penalised", "pruned", "finetuned"]
     assert list(whole.starts) == ["1/penalty", 1]
@@ -74,9 +72,7 @@ def test_retraining_is_not_penalised(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("penalty", ["l1", "growing_l2"])
-def test_pruned_weights_stay_exactly_0_while_the_next_level_is_penalised(
-    tmp_path: Path, penalty: str
-) -> None:
+def test_pruned_weights_stay_exactly_0_while_the_next_level_is_penalised(tmp_path, penalty) -> None:
     whole = whole_run(
         tmp_path, *TWO_LEVELS, f"penalty={penalty}", "penalty.epochs=2", "training=sgd",
         "training@retraining=sgd", "retraining.optimizer.weight_decay=0.01",
@@ -118,9 +114,7 @@ CHOICES = {
 
 
 @pytest.mark.parametrize("choice", CHOICES)
-def test_growing_l2_presses_down_exactly_what_is_then_removed(
-    tmp_path: Path, named: list[Tensors], choice: str
-) -> None:
+def test_growing_l2_presses_down_exactly_what_is_then_removed(tmp_path, named, choice) -> None:
     whole = whole_run(tmp_path, *TWO_LEVELS, *WEAK, *CHOICES[choice])
     assert len(named) == 2
     before = {name: torch.ones_like(mask) for name, mask in named[0].items()}
@@ -161,9 +155,7 @@ def test_growing_l2_adds_its_strength_times_what_goes_and_nothing_else(tmp_path:
         )  # fmt: skip
 
 
-def test_growing_l2_presses_down_the_biases_and_norms_of_whole_neurons(
-    tmp_path: Path, named: list[Tensors]
-) -> None:
+def test_growing_l2_presses_down_the_biases_and_norms_of_whole_neurons(tmp_path, named) -> None:
     whole_run(tmp_path, *WEAK, BATCH_NORM, "structure=neuron")
     (going,) = named
     rows = going["fc1.weight"].all(1)

@@ -94,9 +94,7 @@ RIGHT = [
 
 
 @pytest.mark.parametrize("arguments", RIGHT)
-def test_the_last_value_before_a_refusal_is_run(
-    arguments: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_value_before_a_refusal_is_run(arguments, tmp_path, monkeypatch) -> None:
     assert run_main(monkeypatch, *TINY, *arguments.split(), f"runs={tmp_path}") == 0
 
 

@@ -54,9 +54,7 @@ def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_
         ("method=rigl", "schedule=constant", "schedule.levels=3"),  # prunes at level 1 only
     ],
 )
-def test_rounds_and_levels_without_training_are_no_second_score_of_trained_weights(
-    overrides: tuple[str, ...],
-) -> None:
+def test_rounds_and_levels_without_training_are_no_second_score_of_trained_weights(overrides):
     build(composed(overrides))
     with pytest.raises(Exception, match="rescore_trained=true, but nothing is scored after"):
         build(composed((*overrides, LEAVE)))
@@ -85,9 +83,7 @@ def test_the_leave_counts_for_nothing_where_none_is_needed() -> None:
         (("schedule.levels=3", GIVEN, LEAVE), "Global Magnitude"),
     ],
 )
-def test_the_label_says_that_trained_weights_are_scored(
-    overrides: tuple[str, ...], label: str
-) -> None:
+def test_the_label_says_that_trained_weights_are_scored(overrides, label) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", list(overrides), return_hydra_config=True)
     assert point_of(cfg, cfg.hydra).label == label

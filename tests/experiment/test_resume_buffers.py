@@ -38,9 +38,7 @@ def fixture_plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (Loop, "_update", 15, REWIND),  # rewound to what the cache of dense trainings holds
     ],
 )
-def test_cut_off_it_ends_in_equal_records_and_weights(
-    tmp_path: Path, plain: Path, owner: type, name: str, call: int, more: tuple[str, ...]
-) -> None:
+def test_cut_off_it_ends_in_equal_records_and_weights(tmp_path, plain, owner, name, call, more):
     expected = whole(tmp_path / "whole", *more) if more == REWIND else plain
     folder = cut_and_restarted(tmp_path / "cut", owner, name, call, True, BANKED, *more)
     for file in ("records.jsonl", "model.safetensors"):

@@ -14,9 +14,7 @@ from harness.training.loop import Loop
 
 
 @pytest.mark.parametrize(("every", "lost"), [(None, 3), (3, 0), (2, 1)])
-def test_no_more_is_lost_than_the_epoch_or_every_steps(
-    tmp_path: Path, every: int | None, lost: int
-) -> None:
+def test_no_more_is_lost_than_the_epoch_or_every_steps(tmp_path, every, lost) -> None:
     policy = () if every is None else (f"checkpoint.every_steps={every}",)
     # Three steps of the second epoch of level 1's retraining are done.
     cut_off(tmp_path, Loop, "_update", 16, False, *policy)
@@ -58,9 +56,7 @@ def test_another_run_takes_up_the_dense_training_that_one_left(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("named", [True, False])
-def test_checkpoints_of_other_code_are_not_used(
-    tmp_path: Path, named: bool, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_checkpoints_of_other_code_are_not_used(tmp_path, named, capfd) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         if not named:  # by the digest, but loaded by a computed name
             monkeypatch.setattr("harness.training.checkpointing.unnamed", lambda: {"gone.py": "1"})

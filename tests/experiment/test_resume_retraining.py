@@ -57,9 +57,7 @@ def records(runs: Path) -> bytes:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_run_that_is_cut_off_again_and_again_ends_in_the_same_records(
-    tmp_path: Path, mode: str
-) -> None:
+def test_a_run_that_is_cut_off_again_and_again_ends_in_the_same_records(tmp_path, mode) -> None:
     whole, often = tmp_path / "whole", tmp_path / "often"
     assert started(whole, mode) == 0
 
@@ -73,9 +71,7 @@ def test_a_run_that_is_cut_off_again_and_again_ends_in_the_same_records(
     assert records(often) == records(whole)
 
 
-def test_a_run_that_is_cut_off_around_each_of_its_records_ends_in_the_same_ones(
-    tmp_path: Path,
-) -> None:
+def test_a_run_that_is_cut_off_around_each_of_its_records_ends_in_the_same_ones(tmp_path) -> None:
     whole, often = tmp_path / "whole", tmp_path / "often"
     assert started(whole, "all") == 0
     # Dense; then penalised, pruned, recalibrated and finetuned, twice.

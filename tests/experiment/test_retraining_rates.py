@@ -75,9 +75,7 @@ def test_fine_tuning_by_the_dense_recipe_holds_its_last_rate(
 
 
 @pytest.mark.parametrize("mode", ["keep", "reinit"])
-def test_fine_tuning_by_its_own_recipe_goes_through_its_own_rates(
-    tmp_path: Path, mode: str
-) -> None:
+def test_fine_tuning_by_its_own_recipe_goes_through_its_own_rates(tmp_path, mode) -> None:
     # (1 + cos(pi s / 6)) / 2 x 0.7 over the 6 steps of 2 epochs, in place of the recipe's 1.
     _, first, second = rates(
         tmp_path, "multi_step", f"finetune={mode}", "finetune.epochs=2",

@@ -52,18 +52,14 @@ def check_starts(whole: Whole, steps: int) -> None:
 
 
 @EVERY_REWIND
-def test_retraining_begins_at_the_weights_stored_on_the_way_times_the_mask(
-    tmp_path: Path, mode: tuple[str, ...], steps: int
-) -> None:
+def test_retraining_begins_at_the_weights_stored_on_the_way_times_the_mask(tmp_path, mode, steps):
     whole = whole_run(tmp_path, *DROPPING, SIX_EPOCHS, *TWO_LEVELS, *mode)
     check_starts(whole, steps)
     assert len(whole.of(0)) == 6 * PER_EPOCH
 
 
 @EVERY_LATER_REWIND
-def test_weights_that_nobody_stored_are_trained_again_to_the_same_bits(
-    tmp_path: Path, mode: tuple[str, ...], steps: int
-) -> None:
+def test_weights_that_nobody_stored_are_trained_again_to_the_same_bits(tmp_path, mode, steps):
     shared = (*DROPPING, SIX_EPOCHS, *TWO_LEVELS)
     whole_run(tmp_path, *shared, "finetune=none")
     whole = whole_run(tmp_path, *shared, *mode)
@@ -81,9 +77,7 @@ def test_epochs_that_were_kept_are_not_trained_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("mode", ["keep", "lr_rewind"])
-def test_modes_that_rewind_no_weights_go_on_with_what_pruning_left(
-    tmp_path: Path, mode: str
-) -> None:
+def test_modes_that_rewind_no_weights_go_on_with_what_pruning_left(tmp_path, mode) -> None:
     whole = whole_run(tmp_path, *TWO_LEVELS, BATCH_NORM, f"finetune={mode}")
     for level in (1, 2):
         assert differing(whole.starts[level][1], whole.networks[level, "pruned"]) == []
@@ -108,9 +102,7 @@ def test_a_retraining_sees_the_samples_of_its_level_and_epoch(tmp_path: Path) ->
         assert step.batches[0][0].equal(inputs[indices])
 
 
-def test_a_retraining_from_within_an_epoch_sees_what_one_from_its_beginning_sees_there(
-    tmp_path: Path,
-) -> None:
+def test_a_retraining_from_within_an_epoch_sees_what_one_from_its_beginning_sees_there(tmp_path):
     early, late = (
         whole_run(tmp_path, *DROPPING, "training.epochs=3", "finetune=weight_rewind", start)
         for start in ("finetune.epoch=1", "finetune.step=5")
@@ -170,9 +162,7 @@ def norm_by_hand(whole: Whole) -> float:
 
 @pytest.mark.parametrize("clip", ["null", "1e-3"])
 @pytest.mark.parametrize("parts", [1, 2])
-def test_the_recorded_norm_is_that_of_live_gradients_before_clipping(
-    tmp_path: Path, clip: str, parts: int
-) -> None:
+def test_the_recorded_norm_is_that_of_live_gradients_before_clipping(tmp_path, clip, parts) -> None:
     whole = whole_run(
         tmp_path, "dtype=float64", "schedule.final=0.1", f"retraining.accumulate={parts}",
         f"retraining.clip_norm={clip}",

@@ -62,9 +62,7 @@ def test_clock_times_are_beside_the_records_not_in_them(finished: Path) -> None:
     assert "seconds" not in (finished / "records.jsonl").read_text()
 
 
-def test_the_same_run_elsewhere_has_the_same_records_bit_for_bit(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_same_run_elsewhere_has_the_same_records_bit_for_bit(finished, tmp_path, monkeypatch):
     run_main(monkeypatch, *TINY, f"runs={tmp_path}/other")
 
     other = only_run(tmp_path / "other")
@@ -72,9 +70,7 @@ def test_the_same_run_elsewhere_has_the_same_records_bit_for_bit(
     assert (other / "records.jsonl").read_bytes() == (finished / "records.jsonl").read_bytes()
 
 
-def test_another_seed_has_other_records(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_seed_has_other_records(finished, tmp_path, monkeypatch) -> None:
     run_main(monkeypatch, *TINY, "seed=1", f"runs={tmp_path}/other")
 
     assert records_of(only_run(tmp_path / "other"))[0].loss != records_of(finished)[0].loss
@@ -92,13 +88,7 @@ def test_a_finished_run_is_skipped(finished: Path, monkeypatch: pytest.MonkeyPat
     [("never", "old", False), ("changed", "old", True), ("changed", None, False),
      ("always", None, True)],
 )  # fmt: skip
-def test_rerun_decides_what_is_done_again(
-    finished: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    rerun: str,
-    made_by: str | None,
-    redone: bool,
-) -> None:
+def test_rerun_decides_what_is_done_again(finished, monkeypatch, rerun, made_by, redone) -> None:
     status = json.loads((finished / "status.json").read_text())
     if made_by:
         (finished / "status.json").write_text(json.dumps({**status, "commit": made_by}))
@@ -108,9 +98,7 @@ def test_rerun_decides_what_is_done_again(
     assert ((finished / "records.jsonl").stat().st_mtime_ns != before) == redone
 
 
-def test_a_folder_with_another_config_is_refused(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_with_another_config_is_refused(finished, monkeypatch, capfd) -> None:
     identity = json.loads((finished / "identity.json").read_text())
     identity["science"]["training"]["epochs"] = 99
     (finished / "identity.json").write_text(json.dumps(identity))
@@ -135,9 +123,7 @@ def test_a_folder_that_is_a_link_is_refused_and_what_it_points_to_stays(
     assert {f: f.read_bytes() for f in outside.rglob("*") if f.is_file()} == before
 
 
-def test_an_interrupted_run_starts_again_and_ends_with_equal_records(
-    finished: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_starts_again_and_ends_with_equal_records(finished, monkeypatch) -> None:
     whole = (finished / "records.jsonl").read_text()
     (finished / "records.jsonl").write_text(whole.splitlines(keepends=True)[0] + '{"half')
     (finished / "status.json").write_text('{"state": "running"}')
@@ -146,9 +132,7 @@ def test_an_interrupted_run_starts_again_and_ends_with_equal_records(
     assert (finished / "records.jsonl").read_text() == whole
 
 
-def test_a_failing_run_says_why_in_one_line_and_in_its_folder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_failing_run_says_why_in_one_line_and_in_its_folder(tmp_path, monkeypatch, capfd) -> None:
     def burst(*_: object, **__: object) -> None:
         raise NotFinite("epoch 1 of level 0: loss nan")
 
@@ -163,9 +147,7 @@ def test_a_failing_run_says_why_in_one_line_and_in_its_folder(
     assert not (folder / "model.safetensors").exists()
 
 
-def test_a_second_process_in_the_folder_is_told_who_is_there(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_second_process_in_the_folder_is_told_who_is_there(finished, monkeypatch, capfd) -> None:
     with locked(finished):
         status = again(finished, monkeypatch, "rerun=always")
 
@@ -173,9 +155,7 @@ def test_a_second_process_in_the_folder_is_told_who_is_there(
     assert re.search(r"is in use by process \d+ on", capfd.readouterr().err)
 
 
-def test_wandb_gets_config_group_method_and_every_stage(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wandb_gets_config_group_method_and_every_stage(tmp_path, monkeypatch) -> None:
     run_main(monkeypatch, *TINY, "tracking=wandb", f"runs={tmp_path}", "sweep_name=mine")
 
     folder = only_run(tmp_path, "mine")
@@ -188,9 +168,7 @@ def test_wandb_gets_config_group_method_and_every_stage(
     }
 
 
-def test_weights_from_a_file_start_the_run_and_their_content_names_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_from_a_file_start_the_run_and_their_content_names_it(tmp_path, monkeypatch):
     run_main(monkeypatch, *TINY, f"runs={tmp_path}/a")
     state = read_delivery(only_run(tmp_path / "a")).state
     torch.save(state, tmp_path / "one.pt")
@@ -219,21 +197,14 @@ def test_a_damaged_dense_network_is_trained_again_to_the_same_records(
 
 
 @pytest.mark.parametrize("content", [b"", b'{"state": "fini\xf3hed"}'])
-def test_a_damaged_status_of_a_run_is_named(
-    finished: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    content: bytes,
-) -> None:
+def test_a_damaged_status_of_a_run_is_named(finished, monkeypatch, capfd, content) -> None:
     (finished / "status.json").write_bytes(content)
 
     assert again(finished, monkeypatch) == 2
     assert f"{finished / 'status.json'} is damaged" in capfd.readouterr().err
 
 
-def test_a_damaged_identity_of_an_unfinished_run_is_named(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_damaged_identity_of_an_unfinished_run_is_named(finished, monkeypatch, capfd) -> None:
     Status(finished, "").set("running")
     (finished / "identity.json").write_text("")
 

@@ -23,9 +23,7 @@ def found(runs: Path) -> list[Sensitivity]:
     return read(file)
 
 
-def test_the_command_shares_the_dense_network_of_a_run_and_is_no_run(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_shares_the_dense_network_of_a_run_and_is_no_run(tmp_path, monkeypatch, capfd):
     assert analyse(monkeypatch, f"runs={tmp_path}") == 0
     said = capfd.readouterr().out
     assert run_main(monkeypatch, *SHORT, f"runs={tmp_path}") == 0
@@ -50,9 +48,7 @@ def only_run_among(runs: Path) -> Path:
     return file.parent
 
 
-def test_a_finished_analysis_is_skipped_whatever_else_a_run_would_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_finished_analysis_is_skipped_whatever_else_a_run_would_do(tmp_path, monkeypatch, capfd):
     here = f"runs={tmp_path}"
     analyse(monkeypatch, here)
     (file,) = tmp_path.rglob("sensitivity.jsonl")
@@ -69,9 +65,7 @@ def test_a_finished_analysis_is_skipped_whatever_else_a_run_would_do(
     assert file.stat().st_mtime_ns != before and file.read_bytes() == content
 
 
-def test_what_decides_the_curves_names_another_analysis(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_decides_the_curves_names_another_analysis(tmp_path, monkeypatch) -> None:
     for other in ("seed=0", "seed=1", "saliency=random", "when=init", "sensitivity.grid=[0.5]"):
         assert analyse(monkeypatch, f"runs={tmp_path}", other) == 0
 
@@ -82,9 +76,7 @@ def test_what_decides_the_curves_names_another_analysis(
     ]  # fmt: skip
 
 
-def test_a_target_out_of_reach_does_not_stop_an_analysis(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_target_out_of_reach_does_not_stop_an_analysis(tmp_path, monkeypatch) -> None:
     out_of_reach = ("structure=neuron", "schedule.final=0.001", f"runs={tmp_path}")
     assert run_main(monkeypatch, *SHORT, *out_of_reach) == 2
     assert analyse(monkeypatch, *out_of_reach) == 0
@@ -99,13 +91,7 @@ def test_a_target_out_of_reach_does_not_stop_an_analysis(
         ("calibration.samples=9999", "only 512 training samples"),
     ],
 )
-def test_wrong_input_is_one_line_and_writes_nothing(
-    wrong: str,
-    said: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_wrong_input_is_one_line_and_writes_nothing(wrong, said, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)
     assert analyse(monkeypatch, wrong) == 2
     (line,) = capfd.readouterr().err.strip().splitlines()

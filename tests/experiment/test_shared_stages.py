@@ -37,9 +37,7 @@ def fixture_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[Point, dict[
 
 
 @pytest.mark.parametrize("backwards", [False, True])
-def test_ways_of_retraining_to_several_depths(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]], backwards: bool
-) -> None:
+def test_ways_of_retraining_to_several_depths(tmp_path, alone, backwards) -> None:
     points = list(POINTS.values())
     with counting() as steps:
         for point in reversed(points) if backwards else points:
@@ -154,9 +152,7 @@ def test_two_runs_that_share_a_beginning(tmp_path: Path, name: str) -> None:
         assert left(folder) == left(start(tmp_path / "alone", point))
 
 
-def test_runs_share_no_more_than_dense_training_where_masks_shrink_inside_one(
-    tmp_path: Path,
-) -> None:
+def test_runs_share_no_more_than_dense_training_where_masks_shrink_inside_one(tmp_path) -> None:
     steps = (*SMALL, "when=steps", "steps.every=1", "retraining.epochs=2")
     assert places(steps, (*steps, "schedule.final=0.25")) == []
     assert list(chain_of(steps)) == [(0, "initial")]

@@ -20,9 +20,7 @@ def fixture_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[Point, dict[
     return {point: left(start(runs, point)) for point in (KEEP, DEEP, REWIND)}
 
 
-def test_several_processes_at_once_compute_each_stage_once(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]]
-) -> None:
+def test_several_processes_at_once_compute_each_stage_once(tmp_path, alone) -> None:
     runs = [command(tmp_path, point, MARKS) for point in (DEEP, KEEP, REWIND)]
     steps = 0
     for run in runs:
@@ -36,9 +34,7 @@ def test_several_processes_at_once_compute_each_stage_once(
 
 
 @pytest.mark.parametrize("step", [10, 14])
-def test_sigkill_of_who_computes_frees_who_waits(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]], step: int
-) -> None:
+def test_sigkill_of_who_computes_frees_who_waits(tmp_path, alone, step) -> None:
     killed = command(tmp_path, KEEP, MARKS, victim=f"{step}:SIGKILL")
     waiting = command(tmp_path, DEEP, MARKS)
     for run in (killed, waiting):
@@ -52,9 +48,7 @@ def test_sigkill_of_who_computes_frees_who_waits(
 
 
 @pytest.mark.parametrize(("name", "status"), [("SIGTERM", 75), ("SIGINT", 130), ("SIGKILL", -9)])
-def test_a_signal_is_heard_while_another_computes(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]], name: str, status: int
-) -> None:
+def test_a_signal_is_heard_while_another_computes(tmp_path, alone, name, status) -> None:
     start(tmp_path, KEEP, MARKS)
     level_2 = max(stages(tmp_path), key=lambda file: file.stat().st_mtime_ns)
     level_2.unlink()

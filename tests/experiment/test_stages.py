@@ -45,9 +45,7 @@ def test_both_readings_of_level_1_are_of_the_same_removal_in_every_mode(tmp_path
 
 
 @pytest.mark.parametrize("mode", ["keep", "none"])
-def test_recalibration_changes_statistics_alone_and_is_a_stage_of_its_own(
-    tmp_path: Path, mode: str
-) -> None:
+def test_recalibration_changes_statistics_alone_and_is_a_stage_of_its_own(tmp_path, mode) -> None:
     whole = whole_run(tmp_path, *TWO_LEVELS, BATCH_NORM, *RECALIBRATION, f"finetune={mode}")
     stages = ("pruned", "recalibrated", *(() if mode == "none" else ("finetuned",)))
     assert whole.stages == [(0, "dense"), *((level, s) for level in (1, 2) for s in stages)]
@@ -60,9 +58,7 @@ def test_recalibration_changes_statistics_alone_and_is_a_stage_of_its_own(
         assert pruned.masks == recalibrated.masks
 
 
-def test_recalibrated_statistics_are_those_of_the_pruned_network_on_training_inputs(
-    tmp_path: Path,
-) -> None:
+def test_recalibrated_statistics_are_those_of_the_pruned_network_on_training_inputs(tmp_path):
     whole = whole_run(tmp_path, "dtype=float64", BATCH_NORM, *RECALIBRATION)
     state = whole.networks[1, "recalibrated"]
     hidden = (

@@ -205,9 +205,7 @@ DROPPING = ("model._target_=parts.Dropping", "model.hidden=[16]")
 
 
 @pytest.mark.parametrize("saliency", ["weight_gradient", "random", "hutchinson"])
-def test_an_event_that_removes_nothing_disturbs_no_step_after_it(
-    tmp_path: Path, saliency: str
-) -> None:
+def test_an_event_that_removes_nothing_disturbs_no_step_after_it(tmp_path, saliency) -> None:
     """Dropout, batch statistics and all weights are those of a training without events."""
     nothing = (
         *STEPS,

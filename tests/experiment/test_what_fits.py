@@ -34,9 +34,7 @@ def test_a_student_of_an_untrained_network_is_refused() -> None:
     assert "leaves it untrained; raise" in refusal("distillation=hinton", "training.epochs=0")
 
 
-def test_a_last_batch_of_one_sample_of_all_there_are_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_last_batch_of_one_sample_of_all_there_are_is_refused(tmp_path, monkeypatch, capfd):
     few = ("data.train=129", "recalibration=batch_norm", BATCH_NORM, "training.batch_size=43")
     overrides = (*TINY, *few, "retraining.batch_size=43", f"runs={tmp_path / 'runs'}")
     assert run_main(monkeypatch, *overrides) == 2
@@ -51,9 +49,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch, runs: Path, *overrides: str) -> li
     return records_of(only_run(runs))
 
 
-def test_only_its_own_schedule_is_called_ac_dc(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_its_own_schedule_is_called_ac_dc(tmp_path, monkeypatch) -> None:
     steps = ("when=steps", "steps.every=1", "steps.end=2")
     gradual = recorded(monkeypatch, tmp_path / "cubic", *steps, "schedule=cubic")[-1]
     alternating = recorded(monkeypatch, tmp_path / "ac_dc", *steps, "schedule=ac_dc")
@@ -65,9 +61,7 @@ def test_only_its_own_schedule_is_called_ac_dc(
     assert found == ["", "", "reset", "kept"]
 
 
-def test_a_target_says_that_it_counts_multiply_accumulates(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_target_says_that_it_counts_multiply_accumulates(tmp_path, monkeypatch) -> None:
     speedup = ("schedule.unit=speedup", "schedule.final=4")
     last = recorded(monkeypatch, tmp_path / "one", *speedup)[-1]
     plain = recorded(monkeypatch, tmp_path / "other", "schedule.final=0.25")[-1]
@@ -75,9 +69,7 @@ def test_a_target_says_that_it_counts_multiply_accumulates(
     assert (plain.target_counts, plain.target_density) == ("parameters", 0.25)
 
 
-def test_masks_keep_what_a_grown_weight_that_never_learns_does_not(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_masks_keep_what_a_grown_weight_that_never_learns_does_not(tmp_path, monkeypatch) -> None:
     wanted = ("method=set", "dynamics.every=2", "dynamics.until=1", "schedule.final=0.1")
     last = recorded(monkeypatch, tmp_path, *wanted, "retraining.epochs=3")[-1]
     assert last.density_of_masks == pytest.approx(141 / 1408)
@@ -89,9 +81,7 @@ def test_a_group_is_switched_off_by_null(tmp_path: Path, monkeypatch: pytest.Mon
     assert records[-1].label == "Global Magnitude"
 
 
-def test_a_key_of_a_group_of_which_nothing_is_chosen_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_key_of_a_group_of_which_nothing_is_chosen_says_so(tmp_path, monkeypatch, capfd) -> None:
     assert run_main(monkeypatch, *TINY, "penalty.epochs=2", f"runs={tmp_path}") == 2
     said = capfd.readouterr().err
     assert "penalty.epochs: nothing is chosen of penalty; add penalty=NAME" in said

@@ -44,9 +44,7 @@ def test_fine_tuning_goes_by_the_retraining_recipe(kind: type[Keep | Reinit]) ->
 
 
 @pytest.mark.parametrize("kind", [Keep, Reinit])
-def test_fine_tuning_by_the_dense_recipe_stays_at_its_last_learning_rate(
-    kind: type[Keep | Reinit],
-) -> None:
+def test_fine_tuning_by_the_dense_recipe_stays_at_its_last_learning_rate(kind) -> None:
     assert kind(recipe="training").plan(10, 4.0) == Plan("training", rate="last")
     assert kind(epochs=7, recipe="training").plan(10, 4.0) == Plan(
         "training", epochs=7, rate="last"
@@ -104,9 +102,7 @@ def test_rewinding_by_more_epochs_than_there_are_is_refused(finetune: Finetune) 
         (WeightRewind(epochs=10), Moment(0)),
     ],
 )
-def test_weights_and_learning_rate_go_back_to_the_same_moment(
-    finetune: WeightRewind, moment: Moment
-) -> None:
+def test_weights_and_learning_rate_go_back_to_the_same_moment(finetune, moment) -> None:
     assert finetune.plan(10, 4.0) == Plan("training", begin=moment)
     assert finetune.moments(10) == (moment,)
     assert rewound(finetune, 10) == moment

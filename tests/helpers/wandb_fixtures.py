@@ -1,7 +1,6 @@
 """A W&B that nobody has set up, and its server on loopback; pytest_plugins names this module."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from tracking_fakes import forget_settings
@@ -14,9 +13,7 @@ def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def nobody_logged_in(
-    no_settings_of_the_user: None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def nobody_logged_in(no_settings_of_the_user, monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
 
 

@@ -128,9 +128,7 @@ def fixture_cifar(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_every_experiment_runs_one_short_level(
-    name: str, tmp_path: Path, cifar: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_experiment_runs_one_short_level(name, tmp_path, cifar, monkeypatch) -> None:
     cfg = composed([f"experiment={name}"])
     data = cfg.data._target_.split(".")[2]
     levels = [] if cfg.schedule.get("levels") is None else ["schedule.levels=1"]
@@ -152,9 +150,7 @@ def test_every_experiment_runs_one_short_level(
 
 
 @pytest.mark.parametrize("finetune", sorted(f.stem for f in (CONF / "finetune").glob("*.yaml")))
-def test_every_finetune_mode_runs(
-    finetune: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_every_finetune_mode_runs(finetune, tmp_path, monkeypatch) -> None:
     assert run_main(monkeypatch, *TINY, f"finetune={finetune}", f"runs={tmp_path}") == 0
 
     last = records_of(only_run(tmp_path))[-1]

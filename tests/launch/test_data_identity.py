@@ -81,9 +81,7 @@ def test_equal_bytes_are_equal_data_and_one_byte_makes_others(place: Path, kind:
     assert digest_of(one) == first
 
 
-def test_files_are_hashed_once_and_again_only_where_they_have_changed(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_files_are_hashed_once_and_again_only_where_they_have_changed(place, monkeypatch) -> None:
     hashed: list[int] = []
     algorithm = "harness.system.manifest.hashlib.file_digest"
     plain = __import__("hashlib").file_digest
@@ -149,9 +147,7 @@ def test_every_fact_of_the_tensors_decides(what: str) -> None:
     assert digest(others[what]) != digest(whole)
 
 
-def test_runs_on_other_bytes_share_nothing_and_on_equal_ones_all(
-    place: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_runs_on_other_bytes_share_nothing_and_on_equal_ones_all(place, monkeypatch, capfd) -> None:
     runs = place / "runs"
 
     def run(root: str) -> str:

@@ -59,9 +59,7 @@ def test_a_file_more_is_noticed_in_any_folder(base: Path, key: str, folder: str)
 
 
 @pytest.mark.parametrize("key", ["root", "place"])
-def test_one_text_names_other_data_in_another_working_directory(
-    base: Path, key: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_text_names_other_data_in_another_working_directory(base, key, monkeypatch) -> None:
     config, found = config_of(base, **{key: "set"}), []
     for name in ("one", "two"):
         monkeypatch.chdir(base / name)
@@ -73,9 +71,7 @@ def test_one_text_names_other_data_in_another_working_directory(
     assert kept_digest(config) is None
 
 
-def test_a_place_that_the_config_does_not_name_is_asked_for_each_time(
-    base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_that_the_config_does_not_name_is_asked_for_each_time(base, monkeypatch) -> None:
     config, found = config_of(base), []
     for name in ("one", "two", "one"):
         monkeypatch.setenv("OWN_DATA_PLACE", str(base / name))

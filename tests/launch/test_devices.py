@@ -89,9 +89,7 @@ def _config(
     ("visible", "names"),
     [("0,1", ("0", "1")), ("", ()), ("-1", ()), ("1,-1,0", ("1",)), (" 2 , GPU-x", ("2", "GPU-x"))],
 )
-def test_devices_are_those_that_cuda_would_see(
-    visible: str, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_devices_are_those_that_cuda_would_see(visible, names, monkeypatch) -> None:
     monkeypatch.setenv(VISIBLE, visible)
 
     assert devices_of(_config()).names == names
@@ -125,9 +123,7 @@ def test_there_are_as_many_workers_as_places_and_no_more() -> None:
             Workers(wrong, Devices())  # type: ignore[arg-type]
 
 
-def test_the_default_home_of_locks_is_of_this_machine_and_user(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_default_home_of_locks_is_of_this_machine_and_user(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
     monkeypatch.setattr(module, "_taken", [])
     monkeypatch.setenv(VISIBLE, "7")

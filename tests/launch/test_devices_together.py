@@ -2,7 +2,6 @@
 
 import os
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -12,9 +11,7 @@ from harness.launch.run_spec import Point
 from harness.system.locks import Busy, locked
 
 
-def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(tmp_path, monkeypatch) -> None:
     def of(nproc: int, *names: int) -> Devices:
         launch = {"nproc": nproc, "devices": list(names) or None, "per_device": 1}
         return devices_of({"device": "auto" if names else "cpu", "launch": launch})
@@ -41,9 +38,7 @@ def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(
             pass
 
 
-def test_a_worker_measures_on_the_device_that_its_runs_will_have(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_worker_measures_on_the_device_that_its_runs_will_have(tmp_path, monkeypatch) -> None:
     seen: list[str] = []
     monkeypatch.setattr(local, "_follow", lambda parent: None)
     monkeypatch.setattr(

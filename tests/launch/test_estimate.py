@@ -50,9 +50,7 @@ def _epochs(*grid: str) -> tuple[int, int]:
         (("schedule=geometric", "schedule.levels=4", "penalty=growing_l2", "penalty.epochs=1"), 16),
     ],
 )
-def test_epochs_after_dense_training_are_those_of_every_level(
-    grid: tuple[str, ...], epochs: int
-) -> None:
+def test_epochs_after_dense_training_are_those_of_every_level(grid, epochs) -> None:
     assert _epochs(*grid) == (5, epochs)
 
 
@@ -135,9 +133,7 @@ def test_damaged_costs_are_not_known(damage: str, tmp_path: Path) -> None:
     assert known(tmp_path / "single") == {}
 
 
-def test_kinds_that_have_never_finished_are_measured_once_each_before_the_sweep(
-    tmp_path: Path,
-) -> None:
+def test_kinds_that_have_never_finished_are_measured_once_each_before_the_sweep(tmp_path) -> None:
     new = _points("schedule.final=4", "seed=0,1", runs=tmp_path)
     other = _points("schedule.final=4", "training.batch_size=7", runs=tmp_path)
     asked: list[str] = []
@@ -156,9 +152,7 @@ def test_kinds_that_have_never_finished_are_measured_once_each_before_the_sweep(
     assert len(asked) == 2
 
 
-def test_a_worker_measures_an_epoch_and_counts_the_bytes_of_network_and_masks(
-    tmp_path: Path,
-) -> None:
+def test_a_worker_measures_an_epoch_and_counts_the_bytes_of_network_and_masks(tmp_path) -> None:
     (good,) = _points("schedule.final=4", "model.hidden=[8]", runs=tmp_path)
     (wrong,) = _points("schedule.final=4", "training.batch_size=0", runs=tmp_path)
     workers = Workers(1, Devices())

@@ -71,9 +71,7 @@ def test_what_may_end_otherwise_is_told_from_wrong_input(tmp_path: Path) -> None
     assert all(each.seconds > 0 for each in found)
 
 
-def test_no_worker_begins_where_all_devices_are_taken(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_worker_begins_where_all_devices_are_taken(tmp_path, monkeypatch) -> None:
     get_reusable_executor().shutdown(kill_workers=True)  # new workers take the variable over
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)

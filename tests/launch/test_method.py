@@ -77,9 +77,7 @@ def test_the_plain_case_has_the_bare_name(methods: Path) -> None:
     ],
 )
 @pytest.mark.parametrize("asked", [{}, {"method": "global_magnitude"}])
-def test_what_is_not_plain_is_said_in_brackets(
-    choices: dict[str, str], label: str, asked: dict[str, str], methods: Path
-) -> None:
+def test_what_is_not_plain_is_said_in_brackets(choices, label, asked, methods) -> None:
     assert named(methods, **asked, **choices)[1] == label
 
 
@@ -105,9 +103,7 @@ def test_no_two_combinations_of_extras_share_a_name_or_label(methods: Path) -> N
         ({"finetune": "weight_rewind"}, ("rewound", "Rewound")),
     ],
 )
-def test_a_run_with_what_a_method_fixes_has_its_bare_name(
-    choices: dict[str, str], bare: tuple[str, str], methods: Path
-) -> None:
+def test_a_run_with_what_a_method_fixes_has_its_bare_name(choices, bare, methods) -> None:
     assert named(methods, **choices) == bare
     assert named(methods, method=bare[0], **choices) == bare
 
@@ -139,9 +135,7 @@ def test_a_method_asked_for_by_name_keeps_its_name_where_another_says_more(metho
 
 
 @pytest.mark.parametrize("dynamics, said", [("None", "None"), ("soft", "soft")])
-def test_a_method_asked_for_without_what_it_fixes_is_refused(
-    dynamics: str, said: str, methods: Path
-) -> None:
+def test_a_method_asked_for_without_what_it_fixes_is_refused(dynamics, said, methods) -> None:
     with pytest.raises(ValueError, match=f"method=rigl has dynamics=rigl, but dynamics={said} was"):
         named(methods, method="rigl", dynamics=dynamics)
 
@@ -154,9 +148,7 @@ def test_a_group_that_hydra_does_not_list_was_not_chosen(methods: Path) -> None:
 @pytest.mark.parametrize(
     "when, end", [("trained", ""), ("init", " / at init"), ("steps", " / while training")]
 )
-def test_parts_of_no_method_are_named_with_the_time_of_pruning(
-    when: str, end: str, methods: Path
-) -> None:
+def test_parts_of_no_method_are_named_with_the_time_of_pruning(when, end, methods) -> None:
     name, label = named(methods, {"when": when}, saliency="gradient", distillation="hinton")
     assert label == f"gradient / element / global_ranking{end} (keep, hinton)"
     assert name == label.replace(" / ", "-").replace(" (keep, ", "-keep-")[:-1].replace(" ", "_")
@@ -178,9 +170,7 @@ def test_the_control_comes_last(methods: Path) -> None:
         (["experiment=lottery_ticket"], "Layerwise Magnitude (rewind_to_init)"),
     ],
 )
-def test_choices_of_hydra_are_read_as_the_command_line_does(
-    overrides: list[str], label: str
-) -> None:
+def test_choices_of_hydra_are_read_as_the_command_line_does(overrides, label) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", overrides, return_hydra_config=True)
     choices = {str(group): str(name) for group, name in cfg.hydra.runtime.choices.items()}

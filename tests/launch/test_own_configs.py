@@ -47,13 +47,7 @@ WAYS = ["--config-dir={}", "hydra.searchpath=[file://{}]", "hydra.searchpath=[pk
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("more", [[], ["-m", "seed=0,1"]])
-def test_a_run_and_a_sweep_do_not_start(
-    own: Path,
-    way: str,
-    more: list[str],
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_a_run_and_a_sweep_do_not_start(own, way, more, monkeypatch, capfd) -> None:
     (own / "model" / "mlp.yaml").write_text("hidden: [3]\n")
     (own / "__init__.py").write_text("")
     monkeypatch.syspath_prepend(own.parent)

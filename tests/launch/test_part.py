@@ -55,9 +55,7 @@ def fixture_tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 @pytest.mark.parametrize(
     ("asked", "names"), [("0/1", "abcdef"), ("0/4", "ae"), ("1/4", "bf"), ("3/4", "d"), ("7/8", "")]
 )
-def test_parts_take_points_in_turn(
-    tmp_path: Path, tried: list[str], asked: str, names: str
-) -> None:
+def test_parts_take_points_in_turn(tmp_path, tried, asked, names) -> None:
     assert array_task.carry_out(plan_of(tmp_path, "abcdef"), asked) == 0
     assert tried == [f"run {name}" for name in names]
 
@@ -67,9 +65,7 @@ def test_dense_trains_once_for_all_that_share_it(tmp_path: Path, tried: list[str
     assert sorted(tried) == ["dense a", "dense d"]
 
 
-def test_a_part_with_a_failed_point_goes_on_and_ends_with_1(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_part_with_a_failed_point_goes_on_and_ends_with_1(tmp_path, monkeypatch, capsys) -> None:
     outcomes = iter([Outcome("failed", "", "too hot"), Outcome("finished", "")])
     monkeypatch.setattr(array_task, "attempt_line", lambda line: next(outcomes))
 
@@ -98,18 +94,14 @@ def test_a_point_at_which_another_process_works_comes_last_and_is_waited_for(
     assert tried == ["run b", "run c", "run a"]
 
 
-def test_a_lock_that_a_dead_process_left_behind_holds_nobody_up(
-    tmp_path: Path, tried: list[str]
-) -> None:
+def test_a_lock_that_a_dead_process_left_behind_holds_nobody_up(tmp_path, tried) -> None:
     plan = plan_of(tmp_path, "ab")
     lock_left_by(GONE, tmp_path / "a")
     assert array_task.carry_out(plan, "0/1") == 0
     assert tried == ["run a", "run b"]
 
 
-def test_a_finished_point_is_skipped(
-    tmp_path: Path, tried: list[str], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_finished_point_is_skipped(tmp_path, tried, capsys) -> None:
     plan = plan_of(tmp_path, "ab")
     (tmp_path / "a").mkdir()
     for name in RESULTS:
@@ -120,9 +112,7 @@ def test_a_finished_point_is_skipped(
     assert "sweep: 2 runs: 1 finished, 1 skipped, 0 failed" in capsys.readouterr().out
 
 
-def test_a_point_that_another_process_takes_first_is_looked_at_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_point_that_another_process_takes_first_is_looked_at_again(tmp_path, monkeypatch, capsys):
     tries: list[str] = []
     (tmp_path / "a").mkdir()
     other = locked(tmp_path / "a")

@@ -125,9 +125,7 @@ def test_ports_of_neighbouring_jobs_and_restarts_differ_and_stay_in_their_range(
         ("0", None, "1"),
     ],
 )
-def test_a_task_with_a_gpu_of_its_own_takes_the_first_that_it_sees(
-    visible: str, on_node: str | None, local: str
-) -> None:
+def test_a_task_with_a_gpu_of_its_own_takes_the_first_that_it_sees(visible, on_node, local) -> None:
     gpus = {"CUDA_VISIBLE_DEVICES": visible}
     if on_node:
         gpus["SLURM_GPUS_ON_NODE"] = on_node
@@ -204,9 +202,7 @@ def started(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[s
         ({"RANK": "0", "WORLD_SIZE": "2"}, "a launcher that sets RANK"),
     ],
 )
-def test_a_sweep_in_one_of_several_ranks_is_refused(
-    variables: dict[str, str], name: str, tmp_path: Path
-) -> None:
+def test_a_sweep_in_one_of_several_ranks_is_refused(variables, name, tmp_path) -> None:
     refused = started("-m", "seed=0,1", f"runs={tmp_path}/runs", **variables)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == (
@@ -252,9 +248,7 @@ def test_a_stopped_command_leaves_its_status_in_a_file_for_a_job_script(
     assert rank or note.read_text() == f"{status}\n"
 
 
-def test_a_note_that_cannot_be_written_does_not_hold_up_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_note_that_cannot_be_written_does_not_hold_up_the_end(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("HARNESS_STOPPED", str(tmp_path / "no" / "folder"))
     Stopped(signal.SIGTERM).note()
     assert capfd.readouterr().err.startswith("harness: cannot write HARNESS_STOPPED: [Errno 2]")

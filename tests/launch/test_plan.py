@@ -69,9 +69,7 @@ def test_a_plan_with_a_file_that_changed_is_made_again(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"files": {}}', "\n\n", '{"files": 3}'])
-def test_a_damaged_plan_is_made_again_and_named_by_who_only_reads(
-    damage: str, tmp_path: Path
-) -> None:
+def test_a_damaged_plan_is_made_again_and_named_by_who_only_reads(damage, tmp_path) -> None:
     plan = _plan(tmp_path, "seed=0")
     plan.file.write_text(damage)
 
@@ -145,9 +143,7 @@ def test_points_of_another_folder_are_refused() -> None:
         list(inside(Path("runs/b"), found))
 
 
-def test_a_plan_is_read_from_any_folder_and_started_where_it_was_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_plan_is_read_from_any_folder_and_started_where_it_was_made(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plan = _plan(Path("results"), "seed=0")
     plan.write()

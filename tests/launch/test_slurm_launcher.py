@@ -29,9 +29,7 @@ def fixture_sweep(slurm: Slurm, tmp_path: Path) -> Sweep:
     return Sweep(slurm, tmp_path)
 
 
-def test_a_sweep_of_jobs_on_two_nodes_trains_dense_once_and_lists_what_fails(
-    sweep: Sweep, undisturbed: dict[str, bytes]
-) -> None:
+def test_a_sweep_of_jobs_on_two_nodes_trains_dense_once_and_lists_what_fails(sweep, undisturbed):
     status, out, err = ended(sweep.go_on(*TWO_NODES, "calibration.samples=64,9999"))
 
     assert status == 1, err
@@ -68,9 +66,7 @@ def test_a_warned_job_of_an_array_is_requeued_alone_and_goes_on_in_its_folder_an
     assert len(ids) == 2 and len(set(ids)) == 1
 
 
-def test_preempted_jobs_save_make_room_and_go_on_afterwards(
-    sweep: Sweep, undisturbed: dict[str, bytes]
-) -> None:
+def test_preempted_jobs_save_make_room_and_go_on_afterwards(sweep, undisturbed) -> None:
     parent = sweep.start(*TWO_NODES, "hydra.launcher.partition=low")
     with sweep.in_its_middle(2):
         high = sweep.slurm.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=true")
@@ -105,9 +101,7 @@ def test_a_killed_job_is_tried_again_and_a_cancelled_one_is_not(sweep: Sweep) ->
     assert [resumed(run) for run in sweep.runs] == [1, 0, 0]
 
 
-def test_after_ctrl_c_jobs_have_saved_themselves_and_the_same_command_goes_on(
-    sweep: Sweep, undisturbed: dict[str, bytes]
-) -> None:
+def test_after_ctrl_c_jobs_have_saved_themselves_and_the_same_command_goes_on(sweep, undisturbed):
     parent = sweep.start(*TWO_NODES)
     with sweep.in_its_middle(2):
         parent.send_signal(signal.SIGINT)

@@ -72,9 +72,7 @@ def fixture_stand_in(tmp_path: Path) -> str:
         (["method=random,globl_magnitude"], "method=globl_magnitude: there is no such method; "),
     ],
 )
-def test_wrong_input_is_told_before_anything_is_submitted(
-    tmp_path: Path, stand_in: str, arguments: list[str], line: str
-) -> None:
+def test_wrong_input_is_told_before_anything_is_submitted(tmp_path, stand_in, arguments, line):
     done = refused(tmp_path / "runs", "seed=0,1", *arguments, PATH=stand_in)
 
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
@@ -90,9 +88,7 @@ def test_wrong_input_is_told_before_anything_is_submitted(
         (["+hydra.launcher.extra.constraint=nix"], "Batch job submission failed: Invalid feature"),
     ],
 )
-def test_what_slurm_refuses_is_told_once_in_its_words(
-    slurm: Slurm, tmp_path: Path, arguments: list[str], reason: str
-) -> None:
+def test_what_slurm_refuses_is_told_once_in_its_words(slurm, tmp_path, arguments, reason) -> None:
     before = queued(slurm)
     done = refused(tmp_path, "seed=0,1", *arguments, **slurm.environment)
 
@@ -128,9 +124,7 @@ def limited(slurm: Slurm, folder: Path, numbers: str) -> Slurm:
     return seen
 
 
-def test_an_array_that_is_refused_while_another_runs_is_submitted_after_it(
-    slurm: Slurm, tmp_path: Path
-) -> None:
+def test_an_array_that_is_refused_while_another_runs_is_submitted_after_it(slurm, tmp_path) -> None:
     sweep = Sweep(limited(slurm, tmp_path, "2"), tmp_path)
     sizes = ("hydra.launcher.array=1", "hydra.launcher.parallel=2")
     status, out, err = ended(sweep.go_on("seed=0,1", *SHORT, *sizes))
@@ -140,9 +134,7 @@ def test_an_array_that_is_refused_while_another_runs_is_submitted_after_it(
     assert (tmp_path / "calls").read_text().count("\n") == 3
 
 
-def test_an_array_that_is_refused_for_good_is_told_after_what_ran_before_has_ended(
-    slurm: Slurm, tmp_path: Path
-) -> None:
+def test_an_array_that_is_refused_for_good_is_told_after_what_ran_before_has_ended(slurm, tmp_path):
     sweep = Sweep(limited(slurm, tmp_path, "2|3"), tmp_path)
     sizes = ("hydra.launcher.array=1", "hydra.launcher.parallel=2")
     status, out, err = ended(sweep.go_on("seed=0,1", *SHORT, *sizes))
@@ -152,9 +144,7 @@ def test_an_array_that_is_refused_for_good_is_told_after_what_ran_before_has_end
     assert len(run_folders(tmp_path, NAME)) == 1
 
 
-def test_a_sweep_that_is_started_inside_a_job_submits_jobs_of_their_own(
-    slurm: Slurm, tmp_path: Path
-) -> None:
+def test_a_sweep_that_is_started_inside_a_job_submits_jobs_of_their_own(slurm, tmp_path) -> None:
     sweep = Sweep(slurm, tmp_path)
     script = tmp_path / "parent.sh"
     command = " ".join(f"'{word}'" for word in sweep.command("seed=0", *SHORT))

@@ -58,9 +58,7 @@ def test_an_array_shares_out_the_points_and_a_warned_task_is_requeued_alone_and_
     assert sweep.records == undisturbed
 
 
-def test_a_plan_that_is_submitted_twice_at_once_is_carried_out_once(
-    slurm: Slurm, tmp_path: Path, undisturbed: dict[str, bytes]
-) -> None:
+def test_a_plan_that_is_submitted_twice_at_once_is_carried_out_once(slurm, tmp_path, undisturbed):
     sweep, plan = Sweep(slurm, tmp_path), planned(tmp_path)
     arrays = [
         slurm.submit(
@@ -75,9 +73,7 @@ def test_a_plan_that_is_submitted_twice_at_once_is_carried_out_once(
     assert sweep.records == undisturbed
 
 
-def test_a_survey_goes_from_plan_to_report_also_with_a_failing_point(
-    slurm: Slurm, tmp_path: Path
-) -> None:
+def test_a_survey_goes_from_plan_to_report_also_with_a_failing_point(slurm, tmp_path) -> None:
     done = subprocess.run(
         [
             ROOT / "slurm" / "survey.sh", "--array=0-1", "--cpus-per-task=1",

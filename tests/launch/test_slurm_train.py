@@ -94,9 +94,7 @@ def fixture_undisturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) 
     return (only_run(runs) / "records.jsonl").read_bytes()
 
 
-def test_a_job_on_two_nodes_makes_the_records_of_two_local_ranks(
-    slurm: Slurm, tmp_path: Path, undisturbed: bytes
-) -> None:
+def test_a_job_on_two_nodes_makes_the_records_of_two_local_ranks(slurm, tmp_path, undisturbed):
     job = submitted(slurm, tmp_path)
 
     assert job.ends() == "COMPLETED", job.output
@@ -106,9 +104,7 @@ def test_a_job_on_two_nodes_makes_the_records_of_two_local_ranks(
     assert environment["numerics_key"]["world_size"] == 2
 
 
-def test_ranks_that_srun_starts_without_torchrun_are_one_run(
-    slurm: Slurm, tmp_path: Path, undisturbed: bytes
-) -> None:
+def test_ranks_that_srun_starts_without_torchrun_are_one_run(slurm, tmp_path, undisturbed) -> None:
     done = slurm.call("srun", "-N2", "-n2", *HARNESS, *RUN, f"runs={tmp_path}/runs")
 
     assert done.returncode == 0, done.stderr
@@ -117,9 +113,7 @@ def test_ranks_that_srun_starts_without_torchrun_are_one_run(
     assert done.stderr.count(" finetuned ") <= 1
 
 
-def test_a_warned_job_saves_is_requeued_and_goes_on(
-    slurm: Slurm, tmp_path: Path, undisturbed: bytes
-) -> None:
+def test_a_warned_job_saves_is_requeued_and_goes_on(slurm, tmp_path, undisturbed) -> None:
     job = submitted(slurm, tmp_path, slow=True)
     with job.in_its_middle():
         job.signal("USR1")  # as --signal=USR1@120 does when the time is nearly up
@@ -132,9 +126,7 @@ def test_a_warned_job_saves_is_requeued_and_goes_on(
     assert job.records == undisturbed
 
 
-def test_a_preempted_job_saves_makes_room_and_goes_on_afterwards(
-    slurm: Slurm, tmp_path: Path, undisturbed: bytes
-) -> None:
+def test_a_preempted_job_saves_makes_room_and_goes_on_afterwards(slurm, tmp_path, undisturbed):
     low = submitted(slurm, tmp_path, "--partition=low", slow=True)
     with low.in_its_middle():
         high = slurm.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=true")
@@ -147,9 +139,7 @@ def test_a_preempted_job_saves_makes_room_and_goes_on_afterwards(
     assert low.records == undisturbed
 
 
-def test_a_job_that_is_preempted_without_grace_goes_on_afterwards(
-    slurm: Slurm, tmp_path: Path, undisturbed: bytes
-) -> None:
+def test_a_job_that_is_preempted_without_grace_goes_on_afterwards(slurm, tmp_path, undisturbed):
     scavenger = submitted(slurm, tmp_path, "--partition=scavenge", slow=True)
     with scavenger.in_its_middle():
         high = slurm.submit("--partition=high", "--nodes=2", "--exclusive", "--wrap=true")
@@ -163,9 +153,7 @@ def test_a_job_that_is_preempted_without_grace_goes_on_afterwards(
     assert scavenger.records == undisturbed
 
 
-def test_a_killed_job_that_is_submitted_again_goes_on(
-    slurm: Slurm, tmp_path: Path, undisturbed: bytes
-) -> None:
+def test_a_killed_job_that_is_submitted_again_goes_on(slurm, tmp_path, undisturbed) -> None:
     killed = submitted(slurm, tmp_path, slow=True)
     with killed.in_its_middle():
         for process in slurm.processes(killed.id):

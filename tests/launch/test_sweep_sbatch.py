@@ -89,9 +89,7 @@ def test_what_a_task_runs(task: StandIns) -> None:
         ({"ID": "7", "MIN": "7", "COUNT": "1"}, "0/1"),
     ],
 )
-def test_the_tasks_of_an_array_are_counted_from_0(
-    task: StandIns, array: dict[str, str], part: str
-) -> None:
+def test_the_tasks_of_an_array_are_counted_from_0(task, array, part) -> None:
     changed = {f"SLURM_ARRAY_TASK_{key}": value for key, value in array.items()}
     assert f"\n--part\n{part}\n" in task.run([PLAN], **{**TASK, **changed}).stdout
 
@@ -123,9 +121,7 @@ def test_a_task_with_a_failed_point_keeps_its_status(task: StandIns, status: str
         ([PLAN], {"SLURM_NNODES": "2"}, "sweep.sbatch: a task has 2 nodes and would use one; "),
     ],
 )
-def test_a_wrong_start_of_a_task_is_refused_in_one_line(
-    task: StandIns, arguments: list[str], variables: dict[str, str], line: str
-) -> None:
+def test_a_wrong_start_of_a_task_is_refused_in_one_line(task, arguments, variables, line) -> None:
     done = task.run(arguments, **{**TASK, **variables})
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
@@ -180,9 +176,7 @@ def test_a_survey_whose_plan_is_refused_submits_nothing(survey: StandIns) -> Non
     ("refused", "name", "cancelled"),
     [("1", "dense training", ""), ("3", "report", "scancel 41 42\n")],
 )
-def test_a_refused_job_takes_those_before_it_along(
-    survey: StandIns, refused: str, name: str, cancelled: str
-) -> None:
+def test_a_refused_job_takes_those_before_it_along(survey, refused, name, cancelled) -> None:
     done = survey.run(SAID=SAID, REFUSED=refused)
     assert done.returncode == 2
     assert done.stderr == (

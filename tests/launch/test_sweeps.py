@@ -172,9 +172,7 @@ def test_a_device_that_is_taken_is_no_other_sweep(tmp_path: Path) -> None:
         Sweep(_plan(tmp_path, "seed=0"), Said(tell)).run()
 
 
-def test_a_signal_between_two_outcomes_ends_the_engine(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_signal_between_two_outcomes_ends_the_engine(tmp_path, monkeypatch) -> None:
     def stop(*_: object) -> str:
         raise Stopped()
 
@@ -189,9 +187,7 @@ def test_a_signal_between_two_outcomes_ends_the_engine(
         pytest.fail("it went on")
 
 
-def test_results_that_cannot_be_written_are_refused_before_the_first_point(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_results_that_cannot_be_written_are_refused_before_the_first_point(tmp_path, monkeypatch):
     engine = Said()
     (tmp_path / "file").touch()
     with pytest.raises(ValueError, match="cannot write into .*file/single.*runs=PATH"):
@@ -206,9 +202,7 @@ def test_results_that_cannot_be_written_are_refused_before_the_first_point(
     assert engine.begun == []
 
 
-def test_costs_that_cannot_be_written_down_cost_no_result(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_costs_that_cannot_be_written_down_cost_no_result(tmp_path, monkeypatch) -> None:
     def full(*_: object) -> None:
         raise CannotWrite("full")
 
@@ -217,9 +211,7 @@ def test_costs_that_cannot_be_written_down_cost_no_result(
     assert len(Sweep(_plan(tmp_path, "seed=0"), Said()).run()) == 1
 
 
-def test_the_summary_lists_what_failed_and_decides_the_status(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_summary_lists_what_failed_and_decides_the_status(tmp_path, capsys) -> None:
     first, second = _plan(tmp_path, "seed=0,1").points
     good, bad = Outcome("finished", "f"), Outcome("failed", "g", "no luck", log="g/error.log")
 

@@ -61,9 +61,7 @@ def test_an_agent_is_not_held_to_the_share_of_a_task(job: StandIns) -> None:
         ({"SLURM_GPUS_ON_NODE": "8", "HARNESS_NPROC": "2"}, 2),
     ],
 )
-def test_a_process_per_gpu_or_task_unless_the_user_says(
-    job: StandIns, variables: dict[str, str], processes: int
-) -> None:
+def test_a_process_per_gpu_or_task_unless_the_user_says(job, variables, processes) -> None:
     assert f"\n--nproc-per-node={processes}\n" in job.run(**variables).stdout
 
 
@@ -101,9 +99,7 @@ def test_the_setup_file_is_read_first_and_may_use_unset_variables(job: StandIns)
         ({"SLURM_TASKS_PER_NODE": "2,1"}, "train.sbatch: the nodes have 2,1 tasks; ask for"),
     ],
 )
-def test_wrong_input_is_refused_in_one_line(
-    job: StandIns, variables: dict[str, str], line: str
-) -> None:
+def test_wrong_input_is_refused_in_one_line(job, variables, line) -> None:
     done = job.run(**variables)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
@@ -161,9 +157,7 @@ def test_ctrl_c_is_not_requeued(job: StandIns) -> None:
         ({"REFUSED": "1"}, "SLURM does not requeue it; "),
     ],
 )
-def test_a_stopped_run_that_is_not_requeued_says_why(
-    job: StandIns, variables: dict[str, str], line: str
-) -> None:
+def test_a_stopped_run_that_is_not_requeued_says_why(job, variables, line) -> None:
     done = job.run(STATUS="1", NOTE="75", **variables)
     assert done.returncode == 75
     assert requeued(done.stdout) == ("REFUSED" in variables)

@@ -65,9 +65,7 @@ def test_what_a_stored_config_must_not_build_is_refused_and_not_built(
     assert "\n" not in str(caught.value)
 
 
-def test_a_component_of_conf_is_built_and_the_environment_is_asked(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_component_of_conf_is_built_and_the_environment_is_asked(monkeypatch) -> None:
     monkeypatch.setenv("WIDTH", "7")
     stored = OmegaConf.create({"model": {**MLP, "hidden": ["${oc.decode:${oc.env:WIDTH}}", 3]}})
     assert build_part(stored_part(stored, "model", ())).hidden == [7, 3]

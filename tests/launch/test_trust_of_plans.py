@@ -66,18 +66,14 @@ def test_a_plan_of_others_builds_what_is_allowed(tmp_path: Path, tried: list[str
 
 
 @pytest.mark.parametrize("target", ["my_pkg.nets.torch.load", "my_pkg.nets.Path.unlink"])
-def test_a_plan_of_others_builds_nothing_that_an_allowed_module_imports(
-    tmp_path: Path, tried: list[str], target: str
-) -> None:
+def test_a_plan_of_others_builds_nothing_that_an_allowed_module_imports(tmp_path, tried, target):
     plan = plan_in(tmp_path, own=False, model={"_target_": target})
     with pytest.raises(ValueError, match=rf"model\._target_={target}: .* is not defined in my_pkg"):
         array_task.carry_out(plan.file, "0/1", trust=["my_pkg"])
     assert tried == []
 
 
-def test_a_plan_that_was_changed_or_moved_is_the_users_no_more(
-    tmp_path: Path, tried: list[str]
-) -> None:
+def test_a_plan_that_was_changed_or_moved_is_the_users_no_more(tmp_path, tried) -> None:
     plan = plan_in(tmp_path, own=True, model=OWN)
     content = plan.file.read_bytes()
     plan.file.write_bytes(content.replace(b"my_pkg", b"torch"))
@@ -100,9 +96,7 @@ def test_a_plan_of_others_is_no_plan_of_an_earlier_start(tmp_path: Path) -> None
     assert remembered(plan.file, lambda: plan) == mine
 
 
-def test_retrying_a_plan_of_others_does_not_give_its_command(
-    tmp_path: Path, tried: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_retrying_a_plan_of_others_does_not_give_its_command(tmp_path, tried, monkeypatch) -> None:
     plan = plan_in(tmp_path, own=False)
     given: list[Any] = []
     monkeypatch.setattr(harness.sweep, "harness", lambda *_: given.append(None))
@@ -112,27 +106,21 @@ def test_retrying_a_plan_of_others_does_not_give_its_command(
 
 
 @pytest.mark.parametrize("changes", [{"name": "elsewhere"}, {"sweep_name": "other"}, {"seed": 5}])
-def test_a_plan_of_others_leads_to_no_other_folder(
-    tmp_path: Path, changes: dict[str, Any], tried: list[str]
-) -> None:
+def test_a_plan_of_others_leads_to_no_other_folder(tmp_path, changes, tried) -> None:
     plan = plan_in(tmp_path, False, **changes)
     with pytest.raises(ValueError, match="somebody has changed this plan"):
         array_task.carry_out(plan.file, "0/1")
     assert tried == []
 
 
-def test_a_folder_cannot_bring_the_trust_along(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_cannot_bring_the_trust_along(tmp_path, monkeypatch) -> None:
     plan = plan_in(tmp_path, own=True, model=OWN)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "of another user"))
     with pytest.raises(ValueError, match="is no component"):
         Plan.read(plan.file)
 
 
-def test_without_a_place_for_it_a_plan_is_written_all_the_same(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_place_for_it_a_plan_is_written_all_the_same(tmp_path, monkeypatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
     assert not Plan.read(plan_in(tmp_path, own=True).file).own

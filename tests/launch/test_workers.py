@@ -79,9 +79,7 @@ def assert_none_is_left(ranks: dict[int, int], temporary: Path) -> None:
     assert not list(temporary.glob("pruning-harness-*"))
 
 
-def test_two_runs_at_once_have_the_records_of_torchrun_byte_for_byte(
-    tmp_path: Path, whole: bytes, temporary: Path
-) -> None:
+def test_two_runs_at_once_have_the_records_of_torchrun_byte_for_byte(tmp_path, whole, temporary):
     both = [started(*LONG, TWO, f"runs={tmp_path}/{name}") for name in ("a", "b")]
     said = [run.communicate(timeout=240) for run in both]
 
@@ -132,9 +130,7 @@ def test_a_signal_saves_all_ranks_and_the_same_command_goes_on(
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(
-    tmp_path: Path, temporary: Path, victim: int
-) -> None:
+def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(tmp_path, temporary, victim) -> None:
     run = started(*LONG, TWO, f"runs={tmp_path}")
     wait_for_checkpoint(tmp_path)
     ranks = ranks_of(run.pid)
@@ -182,9 +178,7 @@ def test_a_point_whose_rank_is_killed_fails_alone(tmp_path: Path) -> None:
         ("schedule.final=7", "schedule.final must be in (0, 1]"),
     ],
 )
-def test_what_is_wrong_is_told_by_the_ranks_as_by_one_process(
-    tmp_path: Path, wrong: str, message: str
-) -> None:
+def test_what_is_wrong_is_told_by_the_ranks_as_by_one_process(tmp_path, wrong, message) -> None:
     one, two = (harness(*TINY, wrong, n, f"runs={tmp_path}") for n in ("launch.nproc=1", TWO))
 
     assert one.returncode == two.returncode == 2
@@ -223,9 +217,7 @@ def test_ranks_that_are_there_already_win(monkeypatch: pytest.MonkeyPatch) -> No
         count_of({"launch": {"nproc": 3}})
 
 
-def test_a_rank_stopped_from_outside_stops_the_run_and_a_lost_one_hides_nothing(
-    tmp_path: Path,
-) -> None:
+def test_a_rank_stopped_from_outside_stops_the_run_and_a_lost_one_hides_nothing(tmp_path) -> None:
     lost = '{"error": "RankLost", "is_wrong_input": false, "line": "lost", "traceback": ""}'
     (tmp_path / "rank-0.json").write_text(lost)
     (tmp_path / "rank-1.json").write_text(lost.replace("RankLost", "NotFinite"))

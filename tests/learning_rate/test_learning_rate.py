@@ -79,9 +79,7 @@ def test_a_recipe_without_epochs_has_no_rate_to_hold() -> None:
 
 
 @pytest.mark.parametrize("inner", [Constant(1), MultiStep([1], 0.5), Cosine(0.1, warmup_epochs=1)])
-def test_a_rate_stretched_to_a_multiple_takes_each_factor_so_many_times(
-    inner: LearningRate,
-) -> None:
+def test_a_rate_stretched_to_a_multiple_takes_each_factor_so_many_times(inner) -> None:
     thrice = factors(Stretched(inner, epochs=2), steps_per_epoch=2, epochs=6)
     assert thrice == [factor for factor in factors(inner, 2, 2) for _ in range(3)]
 

@@ -80,9 +80,7 @@ ATTENTION = 5 * (3 * 64 + 64) + 2 * 25 * 8
     ids=lambda one: type(getattr(one, "layer", one)).__name__ if isinstance(one, nn.Module) else "",
 )
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's own, of another kernel
-def test_a_layer_costs_its_weights_at_every_position(
-    model: nn.Module, shape: tuple[int, ...], wanted: int
-) -> None:
+def test_a_layer_costs_its_weights_at_every_position(model, shape, wanted) -> None:
     assert count_macs(model, torch.zeros(1, *shape)).dense == wanted
     assert count_macs(model.double(), torch.zeros(1, *shape).double()).dense == wanted
     assert count_macs(model, torch.zeros(1, *shape).double()).uncounted == {}

@@ -30,9 +30,7 @@ class Scaled(nn.Module):
         (lambda w, g: w * g.exp(), ()),
     ],
 )
-def test_a_weight_under_a_learned_scale_counts_as_itself(
-    made: Callable[[Tensor, Tensor], Tensor], scale: tuple[int, ...]
-) -> None:
+def test_a_weight_under_a_learned_scale_counts_as_itself(made, scale) -> None:
     network = Scaled(made, scale)
     found = count_macs(network, torch.zeros(1, 4))
     assert found.uncounted == {} and found.dense == 32
@@ -45,8 +43,6 @@ def test_a_weight_under_a_learned_scale_counts_as_itself(
 @pytest.mark.parametrize(
     ("made", "scale"), [(lambda w, g: g / w, (8, 1)), (lambda w, g: w * g, (8, 4))]
 )
-def test_what_divides_by_a_weight_or_multiplies_two_does_not(
-    made: Callable[[Tensor, Tensor], Tensor], scale: tuple[int, ...]
-) -> None:
+def test_what_divides_by_a_weight_or_multiplies_two_does_not(made, scale) -> None:
     found = count_macs(Scaled(made, scale), torch.zeros(1, 4))
     assert ["layer.weight"] in found.uncounted.values()

@@ -34,18 +34,14 @@ class Between(nn.Module):
         lambda w, x: torch.sparse.mm(torch.eye(4).to_sparse(), w) @ x[0],
     ],
 )
-def test_a_weight_that_becomes_or_meets_a_sparse_tensor_is_uncounted(
-    made: Callable[[Tensor, Tensor], Tensor],
-) -> None:
+def test_a_weight_that_becomes_or_meets_a_sparse_tensor_is_uncounted(made) -> None:
     found = count_macs(Between(made), torch.randn(1, 4))
     assert [name for names in found.uncounted.values() for name in names] == ["inner.weight"]
 
 
 @pytest.mark.parametrize("product", [torch.sparse.mm, torch.matmul])
 @pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
-def test_a_sparse_adjacency_multiplies_by_the_entries_that_it_holds(
-    layout: torch.layout, product: Callable[[Tensor, Tensor], Tensor]
-) -> None:
+def test_a_sparse_adjacency_multiplies_by_the_entries_that_it_holds(layout, product) -> None:
     class Graph(nn.Module):
         def __init__(self) -> None:
             super().__init__()

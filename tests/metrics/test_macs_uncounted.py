@@ -44,9 +44,7 @@ UNKNOWN: dict[str, tuple[str, Way]] = {
 
 
 @pytest.mark.parametrize(("operator", "way"), UNKNOWN.values(), ids=UNKNOWN.keys())
-def test_a_weight_whose_products_are_not_known_is_named_with_the_operator(
-    operator: str, way: Way
-) -> None:
+def test_a_weight_whose_products_are_not_known_is_named_with_the_operator(operator, way) -> None:
     found = count_macs(By(way), torch.zeros(1, 4))
     (name,) = found.uncounted
     assert operator in name

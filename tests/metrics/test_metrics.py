@@ -174,9 +174,7 @@ def test_lenets_have_the_published_macs() -> None:
         (nn.Linear(4, 8), (5, 4), 4 * 8 * 5),
     ],
 )
-def test_macs_are_weights_times_positions(
-    layer: nn.Module, shape: tuple[int, ...], wanted: int
-) -> None:
+def test_macs_are_weights_times_positions(layer, shape, wanted) -> None:
     assert macs(ones(layer), shape) == wanted
 
 

@@ -76,9 +76,7 @@ def test_density_is_exactly_what_was_asked(model: Model, allocation: Allocation)
 
 @every("model")
 @every("allocation")
-def test_parameters_left_are_exactly_what_compression_asked(
-    model: Model, allocation: Allocation
-) -> None:
+def test_parameters_left_are_exactly_what_compression_asked(model, allocation) -> None:
     network = whole(model)
     pruning = Pruning(network, Element(), allocation, "compression")
     account = pruning.account
@@ -91,9 +89,7 @@ def test_parameters_left_are_exactly_what_compression_asked(
 
 @pytest.mark.parametrize("structure", [Neuron(), Filter()], ids=["neuron", "filter"])
 @pytest.mark.parametrize("unit", ["density", "compression"])
-def test_whole_units_come_within_half_a_unit_of_what_was_asked(
-    structure: Structure, unit: str
-) -> None:
+def test_whole_units_come_within_half_a_unit_of_what_was_asked(structure, unit) -> None:
     network = whole(component("model", "lenet_5"))
     pruning = Pruning(network, structure, component("allocation", "global_ranking"), unit)
     account = pruning.account

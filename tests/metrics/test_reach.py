@@ -99,9 +99,7 @@ def test_the_loser_of_a_maximum_is_reachable_too() -> None:
 
 @pytest.mark.parametrize("share", [0.5, 1.5 / 512, 1 / 512])
 @pytest.mark.parametrize("kind", [nn.ReLU, nn.Sigmoid])
-def test_fifty_layers_of_512_units_neither_vanish_nor_overflow(
-    share: float, kind: type[nn.Module]
-) -> None:
+def test_fifty_layers_of_512_units_neither_vanish_nor_overflow(share, kind) -> None:
     torch.manual_seed(0)
     depth, width = 50, 512
     linear = [nn.Linear(width, width) for _ in range(depth)]
@@ -178,9 +176,7 @@ def test_inputs_that_the_network_shifts_below_zero_close_nothing() -> None:
 
 
 @pytest.mark.parametrize("forwards", [0, 1])
-def test_values_may_decide_which_layers_are_called_and_with_how_many_samples(
-    forwards: int,
-) -> None:
+def test_values_may_decide_which_layers_are_called_and_with_how_many_samples(forwards) -> None:
     class Experts(nn.Module):
         def __init__(self) -> None:
             super().__init__()

@@ -25,9 +25,7 @@ def test_a_dense_network_of_conf_is_wholly_reachable(model: Model) -> None:
 
 @every("model")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_the_model_and_the_random_streams_come_back_as_they_were(
-    model: Model, dtype: torch.dtype
-) -> None:
+def test_the_model_and_the_random_streams_come_back_as_they_were(model, dtype) -> None:
     shape = shape_for(model)
     network = pruned(model.build(shape, 10).to(dtype), 0.1, 0)
     next(network.modules()).train()

@@ -20,9 +20,7 @@ class Spike(torch.autograd.Function):
 
 
 @pytest.mark.parametrize("threshold", [0.01, 100.0])
-def test_a_probe_that_finds_no_path_in_the_dense_network_either_says_nothing(
-    threshold: float,
-) -> None:
+def test_a_probe_that_finds_no_path_in_the_dense_network_either_says_nothing(threshold) -> None:
     class Spiking(nn.Module):
         def __init__(self) -> None:
             super().__init__()

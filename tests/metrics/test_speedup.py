@@ -79,9 +79,7 @@ def named(one: object) -> str:
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS, ids=named)
 @pytest.mark.parametrize("structure", STRUCTURES, ids=named)
-def test_the_network_has_the_macs_of_its_masks(
-    structure: Structure, allocation: Allocation
-) -> None:
+def test_the_network_has_the_macs_of_its_masks(structure, allocation) -> None:
     which = case(structure, allocation)
     goal = which.goal(3)
     which.pruned(goal).apply_to(which.model)
@@ -92,9 +90,7 @@ def test_the_network_has_the_macs_of_its_masks(
 
 @pytest.mark.parametrize("allocation", ALLOCATIONS, ids=named)
 @pytest.mark.parametrize("structure", [Filter(), Row()], ids=named)
-def test_no_number_of_units_comes_nearer_to_the_speed_up(
-    structure: Structure, allocation: Allocation
-) -> None:
+def test_no_number_of_units_comes_nearer_to_the_speed_up(structure, allocation) -> None:
     which = case(structure, allocation)
     units = sum(which.model.get_parameter(name).shape[0] for name in which.units)
     reachable = [which.left(Goal(keep, "units")) for keep in range(units + 1)]
@@ -116,9 +112,7 @@ def test_of_single_weights_ranked_globally_none_more_or_less_comes_nearer() -> N
 
 
 @pytest.mark.parametrize("allocation", [Uniform(), Erk()], ids=named)
-def test_of_single_weights_shared_by_a_rule_none_more_or_less_comes_nearer(
-    allocation: Allocation,
-) -> None:
+def test_of_single_weights_shared_by_a_rule_none_more_or_less_comes_nearer(allocation) -> None:
     which = case(Element(), allocation)
     goal = which.goal(50)
     kept = sum(int(mask.sum()) for mask in which.pruned(goal).masks.values())
@@ -133,9 +127,7 @@ def test_of_single_weights_shared_by_a_rule_none_more_or_less_comes_nearer(
     [(Filter(), 405_000, "5.66172"), (Row(), 5_000, "458.6")],
     ids=["filter", "row"],
 )
-def test_a_speed_up_out_of_reach_is_refused_with_the_largest_one(
-    structure: Structure, never: int, limit: str
-) -> None:
+def test_a_speed_up_out_of_reach_is_refused_with_the_largest_one(structure, never, limit) -> None:
     which = case(structure, GlobalRanking())
     with pytest.raises(ValueError) as caught:
         which.goal(500)
@@ -150,9 +142,7 @@ def test_a_speed_up_out_of_reach_is_refused_with_the_largest_one(
 
 @pytest.mark.parametrize("structure", STRUCTURES, ids=named)
 @pytest.mark.parametrize("min_units", [1, 3, 7])
-def test_the_largest_speed_up_that_floors_allow_is_accepted(
-    structure: Structure, min_units: int
-) -> None:
+def test_the_largest_speed_up_that_floors_allow_is_accepted(structure, min_units) -> None:
     which = case(structure, GlobalRanking(min_units=min_units))
     with pytest.raises(Unreachable, match="macs: the floors of min_units") as refusal:
         which.goal(float(which.account.limit(0.0)))

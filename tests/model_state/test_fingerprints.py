@@ -103,9 +103,7 @@ def test_zeros_of_unequal_sign_and_nans_of_other_bits_differ() -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bool, torch.complex64])
 @pytest.mark.parametrize("shape", [(), (0,), (3, 2)])
-def test_dtype_and_shape_count_and_the_device_does_not(
-    dtype: torch.dtype, shape: tuple[int, ...], device: str
-) -> None:
+def test_dtype_and_shape_count_and_the_device_does_not(dtype, shape, device) -> None:
     weights = torch.ones(shape, dtype=dtype, device=device)
     found = of(weights)
     assert found == of(weights.cpu().clone())

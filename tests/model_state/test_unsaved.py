@@ -69,9 +69,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_a_changed_attribute_of_a_module_is_named_once_with_register_it_as_a_buffer(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_changed_attribute_of_a_module_is_named_once_with_register_it_as_a_buffer(name, capsys):
     model, unsaved = network(), Unsaved()
     unsaved.begin(model, {})
     unsaved.look(model)
@@ -84,9 +82,7 @@ def test_a_changed_attribute_of_a_module_is_named_once_with_register_it_as_a_buf
     assert said.startswith(f"warning: network.1.0.{name} changed") and "as a buffer" in said
 
 
-def test_what_checkpoints_hold_and_what_training_sets_is_no_change(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_what_checkpoints_hold_and_what_training_sets_is_no_change(capsys) -> None:
     model, unsaved = network(), Unsaved()
     it: Any = model[1][0]
     unsaved.begin(model, {"saliency": [model, it.layer.weight]})
@@ -101,9 +97,7 @@ def test_what_checkpoints_hold_and_what_training_sets_is_no_change(
     assert capsys.readouterr().err == ""
 
 
-def test_weights_that_a_recurrent_layer_lists_anew_in_each_pass_are_no_change(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_weights_that_a_recurrent_layer_lists_anew_in_each_pass_are_no_change(capsys) -> None:
     model, unsaved, x = nn.LSTM(2, 3), Unsaved(), torch.zeros(4, 1, 2)
     model(x)
     unsaved.begin(model, {})
@@ -124,9 +118,7 @@ class Extra(nn.Module):
         return torch.tensor(self.calls)
 
 
-def test_what_a_module_saves_as_its_extra_state_is_no_change_and_what_its_modules_keep_is(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_what_a_module_saves_as_its_extra_state_is_no_change_and_what_its_modules_keep_is(capsys):
     model, unsaved = nn.Sequential(Extra()), Unsaved()
     unsaved.begin(model, {})
     model[0].calls += 1
@@ -158,9 +150,7 @@ class Part:
         ("inner.count", lambda it: setattr(it.inner, "count", 1)),
     ],
 )
-def test_a_changed_attribute_of_a_part_is_named_with_what_is_possible_there(
-    name: str, change: Callable[[Any], object], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_changed_attribute_of_a_part_is_named_with_what_is_possible_there(name, change, capsys):
     part, model, unsaved = Part(), nn.Linear(2, 2), Unsaved()
     unsaved.begin(model, {"seed": 0, "penalty": part})
     assert part.table  # what is cached is computed again
@@ -190,8 +180,6 @@ def test_a_run_names_what_its_network_its_optimizer_and_its_parts_count(
     ]
 
 
-def test_a_run_of_parts_that_keep_nothing_is_quiet(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_of_parts_that_keep_nothing_is_quiet(tmp_path, monkeypatch, capfd) -> None:
     assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 0
     assert "changed since" not in capfd.readouterr().err

@@ -7,14 +7,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, Optimizer
+from torch.optim import SGD, Adam
 
 from harness.model_state.contents import MOST_BYTES
 from harness.model_state.unsaved import Unsaved
@@ -116,9 +115,7 @@ CHANGES: dict[str, Callable[[Places], object]] = {
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_what_changes_is_named_once_wherever_it_is_kept(
-    name: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_changes_is_named_once_wherever_it_is_kept(name, capsys) -> None:
     model, unsaved = nn.Sequential(Places()), Unsaved()
     unsaved.begin(model, {})
     unsaved.look(model)
@@ -131,18 +128,14 @@ def test_what_changes_is_named_once_wherever_it_is_kept(
     assert said.startswith(f"warning: network.0.{name} changed") and "as a buffer" in said
 
 
-def test_another_network_of_the_same_kind_has_changed_nothing(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_another_network_of_the_same_kind_has_changed_nothing(capsys) -> None:
     unsaved = Unsaved()
     unsaved.begin(nn.Sequential(Places()), {})
     unsaved.look(nn.Sequential(Places()))
     assert capsys.readouterr().err == ""
 
 
-def test_what_cannot_be_looked_into_is_named_as_that(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_looked_into_is_named_as_that(tmp_path, capsys, monkeypatch) -> None:
     monkeypatch.setattr("harness.model_state.attributes.ITEM", MOST_BYTES // 100)
     model: Any = nn.Linear(1, 1)
     model.table, model.many = csv.reader(["1", "2"]), [Nested(0) for _ in range(101)]
@@ -180,9 +173,7 @@ class Stated(SGD):
 @pytest.mark.parametrize(
     ("kind", "said"), [(Counted, True), (Saving, False), (Stated, False), (Adam, False)]
 )
-def test_an_optimizer_is_named_for_what_its_state_does_not_hold(
-    kind: Callable[..., Optimizer], said: bool, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_optimizer_is_named_for_what_its_state_does_not_hold(kind, said, capsys) -> None:
     model, unsaved = nn.Linear(1, 1), Unsaved()
     unsaved.begin(model, {})
     optimizer = kind(model.parameters(), lr=0.1)
@@ -206,9 +197,7 @@ def adder_of(weight: Tensor) -> Callable[[], None]:
     return add
 
 
-def test_a_training_begins_with_its_own_parts_and_ends_with_them(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_training_begins_with_its_own_parts_and_ends_with_them(capsys) -> None:
     dense, model, unsaved = nn.Linear(1, 1), nn.Linear(1, 1), Unsaved()
     unsaved.begin(model, {})
     unsaved.begin_training(dense, {"optimizer": SGD(dense.parameters(), lr=0.1)})

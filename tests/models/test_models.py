@@ -103,9 +103,7 @@ def test_same_seed_builds_the_same_weights(model: Model) -> None:
 
 
 @pytest.mark.parametrize("shape", [(8,), (28, 28), (1, 8, 8), (1, 15, 28), (1, 28, 15)])
-def test_lenet_5_refuses_what_is_no_image_or_too_small_and_names_the_shape_wanted(
-    shape: tuple[int, ...],
-) -> None:
+def test_lenet_5_refuses_what_is_no_image_or_too_small_and_names_the_shape_wanted(shape) -> None:
     with pytest.raises(ValueError, match=r"\(channels, height, width\) of at least 16 x 16"):
         LeNet5().build(shape, 10)
 

@@ -77,9 +77,7 @@ def test_one_step_of_sgd_with_l1_by_hand() -> None:
 
 @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.AdamW])
 @pytest.mark.parametrize("penalty", [L1(strength=0.5), GrowingL2(step_size=0.5, every=1)])
-def test_pruned_weights_stay_exactly_0(
-    penalty: Penalty, make: Callable[..., torch.optim.Optimizer]
-) -> None:
+def test_pruned_weights_stay_exactly_0(penalty, make) -> None:
     model = line(0.0, 0.5, -0.0)
     optimizer, add = make(model.parameters(), lr=0.3), penalty.adder(model, everything(model))
     for step in range(5):
@@ -156,9 +154,7 @@ def test_two_steps_of_sgd_with_growing_l2_by_hand() -> None:
     assert model.weight.tolist() == [[3.0, 8.0]]
 
 
-def test_the_strength_is_a_step_at_first_grows_every_so_many_steps_and_stops_at_the_ceiling() -> (
-    None
-):
+def test_the_strength_is_a_step_at_first_grows_every_so_many_steps_and_stops_at_the_ceiling():
     growing = GrowingL2(step_size=0.25, every=3, ceiling=0.6)
     found = [growing.strength(step) for step in range(8)]
     assert found == [0.25, 0.25, 0.25, 0.5, 0.5, 0.5, 0.6, 0.6]
@@ -181,9 +177,7 @@ def test_only_growing_l2_needs_to_know_what_goes() -> None:
 
 
 @every("penalty")
-def test_a_penalty_changes_gradients_alone_and_leaves_parameters_without_one_alone(
-    penalty: Penalty,
-) -> None:
+def test_a_penalty_changes_gradients_alone_and_leaves_parameters_without_one_alone(penalty) -> None:
     torch.manual_seed(0)
     model = zero_gradients(Mlp(hidden=[3], batch_norm=True).build((2,), 2))
     frozen = [name for name, _ in model.named_parameters() if name.startswith(("fc1", "bn1.bias"))]
@@ -229,9 +223,7 @@ def test_epochs_must_be_a_whole_number(kind: Callable[..., Penalty], epochs: Any
     [(L1, "strength"), (BnL1, "strength"), (GrowingL2, "step_size"), (GrowingL2, "ceiling")],
 )
 @pytest.mark.parametrize("value", [0, -1e-4, math.nan, math.inf, True, "1"])
-def test_strengths_must_be_finite_and_above_0(
-    kind: Callable[..., Penalty], key: str, value: Any
-) -> None:
+def test_strengths_must_be_finite_and_above_0(kind, key, value) -> None:
     with pytest.raises(ValueError, match=f"{key} must be a finite number above 0, got"):
         kind(**{key: value})
 

@@ -73,9 +73,7 @@ def test_a_control_keeps_as_many_of_each_tensor(control: str, structure: Element
 
 @pytest.mark.parametrize("control", CONTROLS)
 @pytest.mark.parametrize("saliency", [SynFlow(), WeightGradient(), SparseGpt(), Wanda()])
-def test_a_control_has_the_counts_that_the_method_ends_with_after_all_its_rounds(
-    control: str, saliency: Saliency
-) -> None:
+def test_a_control_has_the_counts_that_the_method_ends_with_after_all_its_rounds(control, saliency):
     own, other = (masks_of(c, Element(), saliency, rounds=6) for c in ("none", control))
     check_matched(own, other)
     same = all(torch.equal(own[name], other[name]) for name in own)

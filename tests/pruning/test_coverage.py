@@ -122,9 +122,7 @@ class Experts(nn.Module):
 
 
 @pytest.mark.parametrize("sample", [None, INPUTS])
-def test_parameters_that_no_rule_covers_are_named_once_with_their_shares(
-    sample: Tensor | None, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_parameters_that_no_rule_covers_are_named_once_with_their_shares(sample, caplog) -> None:
     harness.prune(Experts(), 0.5, example_input=sample)
     # 1,191 in all: 72 and 27 of layers, 2 x 256 of experts, 2 x 256 and 64 of the LSTM, 4.
     assert caplog.messages == [
@@ -150,9 +148,7 @@ class Flat(nn.Module):
         return outputs * sum(getattr(self, name).sum() for name in "abcdefgh")
 
 
-def test_many_small_ones_and_one_of_a_single_dimension_are_named_too(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_many_small_ones_and_one_of_a_single_dimension_are_named_too(caplog) -> None:
     harness.prune(Flat(), 0.5, example_input=INPUTS)
     # 219 in all: 27 of the layer, 160, 8 and 8, and 8 x 2.
     assert caplog.messages == [
@@ -166,9 +162,7 @@ class Custom(nn.Linear):
     """A layer of a class that is not torch's."""
 
 
-def test_without_a_sample_layers_of_other_classes_are_named(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_without_a_sample_layers_of_other_classes_are_named(caplog) -> None:
     model = nn.Sequential(Custom(8, 8), nn.Linear(8, 3))
     harness.prune(model, 0.5)
     assert caplog.messages == [

@@ -9,7 +9,6 @@ from conftest import component, every
 from torch import Tensor, nn
 
 import harness
-from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.pruning.density import Scope
@@ -65,9 +64,7 @@ def test_half_of_every_layer_that_is_not_spared_is_kept(exclude: list[str]) -> N
 
 @pytest.mark.parametrize("exclude", [[], ["0"], ["3", "5"]])
 @pytest.mark.parametrize("structure", ["filter", "row"])
-def test_half_of_the_filters_are_kept_whatever_they_cost(
-    structure: str, exclude: list[str]
-) -> None:
+def test_half_of_the_filters_are_kept_whatever_they_cost(structure, exclude) -> None:
     how: dict[str, Any] = {"structure": structure, "example_input": IMAGE, "exclude": exclude}
     found = shares(harness.prune(cnn(), 0.5, allocation="uniform", **how))
     assert found and set(found.values()) == {0.5}
@@ -83,9 +80,7 @@ def test_one_dear_filter_does_not_move_the_cheap_layers() -> None:
 
 @pytest.mark.parametrize("density", [1.0, 0.3, 0.07])
 @every("allocation")
-def test_any_rule_shares_a_density_of_the_layers_that_are_not_spared(
-    allocation: Allocation, density: float
-) -> None:
+def test_any_rule_shares_a_density_of_the_layers_that_are_not_spared(allocation, density) -> None:
     if allocation.needs_curves:
         return
     model = mlp()

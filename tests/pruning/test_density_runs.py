@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import pytest
 import torch
 from command import only_run, records_of, run_main
 from whole_runs import whole_run
@@ -24,9 +23,7 @@ def test_a_run_records_what_its_density_is_of_and_prunes_as_a_call_does(tmp_path
     assert torch.equal(masks["fc1.weight"], whole.masks[1, "pruned"]["fc1.weight"])
 
 
-def test_transformer_wanda_keeps_half_of_every_layer_but_the_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_transformer_wanda_keeps_half_of_every_layer_but_the_last(tmp_path, monkeypatch) -> None:
     small = ("model.width=8", "model.heads=2", "model.depth=1", "data.context=16")
     parts = ("data.train=0.02", "data.validation=0.01", "data.test=0.01", "training.epochs=0")
     rest = ("calibration.samples=32", "tracking=none", f"runs={tmp_path}")

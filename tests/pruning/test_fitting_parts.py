@@ -97,9 +97,7 @@ def test_what_a_bare_saliency_has_is_its_own() -> None:
 
 
 @pytest.mark.parametrize("structure", [Blocks(9), Blocks(2), Columns(1)])
-def test_units_that_are_no_rows_are_refused_before_a_saliency_of_rows_scores(
-    structure: Structure,
-) -> None:
+def test_units_that_are_no_rows_are_refused_before_a_saliency_of_rows_scores(structure) -> None:
     pruner = Pruner(FPGM(), structure, Uniform())
     model: nn.Module = nn.Linear(6, 6) if isinstance(structure, Columns) else convolution()
     units = structure.units(model, IMAGES)

@@ -112,9 +112,7 @@ def test_a_smallest_density_is_rounded_up(least: int, whole: int) -> None:
     ],
 )
 @every("allocation")
-def test_floors_out_of_range_are_refused(
-    allocation: Allocation, floors: dict[str, Any], message: str
-) -> None:
+def test_floors_out_of_range_are_refused(allocation, floors, message) -> None:
     with pytest.raises(ValueError, match=message):
         with_floors(allocation, **floors)
 
@@ -138,9 +136,7 @@ def dear(found: Layers, *costs: int) -> Layers:
 @every("allocation")
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("min_units", [0, 2])
-def test_macs_come_as_near_as_any_number_of_units_does(
-    allocation: Allocation, seed: int, min_units: int
-) -> None:
+def test_macs_come_as_near_as_any_number_of_units_does(allocation, seed, min_units) -> None:
     found = dear(random_layers(seed), 97, 31, 5, 2)
     floored = with_floors(allocation, min_units=min_units)
     least = sum(floored.floors(found).values())
@@ -229,9 +225,7 @@ def lenet_5(structure: Structure) -> tuple[Account, Layers]:
 @every("allocation")
 @pytest.mark.parametrize("structure", [Element(), Filter()], ids=["element", "filter"])
 @pytest.mark.parametrize("share", [0.5, 0.1])
-def test_lenet_5_keeps_the_macs_that_are_asked(
-    allocation: Allocation, structure: Structure, share: float
-) -> None:
+def test_lenet_5_keeps_the_macs_that_are_asked(allocation, structure, share) -> None:
     account, found = lenet_5(structure)
     # conv1 500 weights x 24 x 24, conv2 25,000 x 8 x 8, fc1 400,000, fc2 5,000.
     assert account.total == 288_000 + 1_600_000 + 400_000 + 5_000

@@ -22,9 +22,7 @@ class Auxiliary(nn.Module):
         return (self.o(x), self.aux(x)) if self.training else self.o(x)
 
 
-def test_a_head_that_works_in_training_only_is_left_whole_and_named(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_head_that_works_in_training_only_is_left_whole_and_named(caplog) -> None:
     masks = harness.prune(Auxiliary().train(), 0.5, example_input=INPUTS)
     assert sorted(masks) == ["i.weight", "idle.weight", "o.weight"]
     assert "aux left whole: used in training only" in caplog.text
@@ -34,9 +32,7 @@ def test_a_head_that_works_in_training_only_is_left_whole_and_named(
     assert "idle pruned although a forward pass of a sample calls them not" in caplog.text
 
 
-def test_a_head_stays_whole_whatever_the_sample_and_what_a_module_keeps(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_head_stays_whole_whatever_the_sample_and_what_a_module_keeps(caplog) -> None:
     model = Auxiliary()
     model.i = nn.Sequential(model.i, nn.BatchNorm1d(4))  # type: ignore[assignment]
     model.aux.register_forward_pre_hook(lambda module, inputs: setattr(module, "last", inputs[0]))
@@ -64,9 +60,7 @@ def test_weights_that_a_pass_in_training_mode_changes_come_back() -> None:
         assert torch.equal(value, before[name] * masks.get(name, torch.tensor(True)))
 
 
-def test_layers_stay_whole_where_no_pass_in_training_mode_tells_what_is_a_head(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_layers_stay_whole_where_no_pass_in_training_mode_tells_what_is_a_head(caplog) -> None:
     model = Auxiliary()
 
     def needs_targets(module: nn.Module, inputs: object) -> None:

@@ -210,9 +210,7 @@ def test_store_digest_is_that_of_its_masks() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
-def test_applying_zeroes_nan_infinity_and_negative_numbers_of_every_dtype(
-    dtype: torch.dtype,
-) -> None:
+def test_applying_zeroes_nan_infinity_and_negative_numbers_of_every_dtype(dtype) -> None:
     model = small().to(dtype)
     values = torch.tensor([torch.nan, -torch.inf, -1.0, 2.0], dtype=dtype)
     with torch.no_grad():

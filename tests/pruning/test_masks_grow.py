@@ -38,9 +38,7 @@ def test_shrinking_revives_nothing_even_where_masks_may_grow() -> None:
     [("c", 3, "there is none"), ("a", 2, r"it has shape \(3,\)")],
 )
 @pytest.mark.parametrize("change", ["replace", "shrink_to"])
-def test_masks_of_another_model_are_refused_and_change_nothing(
-    change: str, name: str, length: int, says: str
-) -> None:
+def test_masks_of_another_model_are_refused_and_change_nothing(change, name, length, says) -> None:
     store = growing()
     before = store.digest
     masks = {"b": torch.tensor([False, True]), name: torch.zeros(length, dtype=torch.bool)}

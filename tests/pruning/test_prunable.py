@@ -70,9 +70,7 @@ def test_first_and_last_are_found_in_the_graph() -> None:
     assert list(scores) == ["middle.weight"]
 
 
-def test_a_classifier_that_is_an_embedding_too_is_the_last_layer_and_nothing_more_is_spared() -> (
-    None
-):
+def test_a_classifier_that_is_an_embedding_too_is_the_last_layer_and_nothing_more_is_spared():
     class Tied(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -90,9 +88,7 @@ def test_a_classifier_that_is_an_embedding_too_is_the_last_layer_and_nothing_mor
 
 
 @pytest.mark.parametrize("head_first", [True, False])
-def test_a_head_that_is_the_embedding_stays_dense_whichever_is_registered_first(
-    head_first: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_head_that_is_the_embedding_stays_dense_whichever_is_registered_first(head_first, caplog):
     class Tied(nn.Sequential):
         def forward(self, ids: Tensor) -> Tensor:
             outputs: Tensor = self.head(self.fc(self.table(ids.long())))

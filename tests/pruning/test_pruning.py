@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.allocation.base import Allocation, Layers
+from harness.allocation.base import Layers
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.manual import Manual
 from harness.allocation.uniform import Uniform
@@ -21,7 +21,6 @@ from harness.saliency.base import CalibrationData
 from harness.saliency.bn_scale import BNScale
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
-from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
 from harness.vocabulary.tensors import Batch, Tensors, mean_alone
@@ -69,9 +68,7 @@ def kept(store: MaskStore) -> int:
 @pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
 @pytest.mark.parametrize("unit", ["density", "compression"])
 @pytest.mark.parametrize("keep", [0, 1, 7, 22, 23, 24])
-def test_single_weights_are_kept_exactly_as_many_as_asked(
-    allocation: Allocation, unit: str, keep: int
-) -> None:
+def test_single_weights_are_kept_exactly_as_many_as_asked(allocation, unit, keep) -> None:
     model = network(4, 2)
     pruner = Pruner(Magnitude(), Element(), allocation)
     store = store_for(model, pruner.structure.units(model, SAMPLE))
@@ -105,9 +102,7 @@ def test_deciding_masks_changes_neither_model_nor_masks() -> None:
 
 @pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
 @pytest.mark.parametrize("structure", [Element(), Neuron("sum")])
-def test_pruning_again_and_again_never_revives_a_unit(
-    allocation: Allocation, structure: Structure
-) -> None:
+def test_pruning_again_and_again_never_revives_a_unit(allocation, structure) -> None:
     model = network(9, 8, batch_norm=True)
     units = structure.units(model, SAMPLE)
     store = store_for(model, units)

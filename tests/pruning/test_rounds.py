@@ -46,9 +46,7 @@ def test_a_senseless_number_of_rounds_is_refused(rounds: object) -> None:
 
 
 @pytest.mark.parametrize("saliency", ["random", "magnitude"])
-def test_scores_that_do_not_change_give_the_masks_of_one_round(
-    saliency: str, tmp_path: Path
-) -> None:
+def test_scores_that_do_not_change_give_the_masks_of_one_round(saliency, tmp_path) -> None:
     shared = (f"saliency={saliency}", "schedule.final=0.1")
     one, many = (masks_after(tmp_path, *shared, f"schedule.rounds={n}") for n in (1, 7))
     assert all(torch.equal(one[name], many[name]) for name in one)

@@ -177,9 +177,7 @@ def test_a_norm_without_running_statistics_and_one_that_is_never_called_stay() -
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_synchronised_norms_are_measured_alike_and_ask_no_other_rank(
-    device: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_synchronised_norms_are_measured_alike_and_ask_no_other_rank(device, monkeypatch) -> None:
     wanted = states(recalibrated(network(), *inputs(32).split(8)))
     model = synced(network(), Ranks(0, 2, torch.device(device)))
     # There is no group that they could ask: in training mode both kinds would fail.
@@ -209,9 +207,7 @@ def test_after_an_error_all_is_as_it_was() -> None:
         ([inputs(8), inputs(8) / 0], "inputs of norm 1 are not finite; did the training diverge"),
     ],
 )
-def test_batches_that_give_no_statistics_are_refused_and_nothing_changes(
-    batches: list[Tensor], says: str
-) -> None:
+def test_batches_that_give_no_statistics_are_refused_and_nothing_changes(batches, says) -> None:
     model = network()
     before = states(model)
     with pytest.raises(ValueError, match=says):
@@ -220,9 +216,7 @@ def test_batches_that_give_no_statistics_are_refused_and_nothing_changes(
 
 
 @every("recalibration")
-def test_recalibration_suits_a_network_with_batch_norm_and_asks_for_samples(
-    recalibration: Recalibration,
-) -> None:
+def test_recalibration_suits_a_network_with_batch_norm_and_asks_for_samples(recalibration) -> None:
     recalibration.check(LeNet5(batch_norm=True).build((1, 28, 28), 10))
     assert recalibration.samples >= recalibration.batch_size >= 1
 

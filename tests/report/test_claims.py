@@ -1,6 +1,5 @@
 import math
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
@@ -16,9 +15,7 @@ from harness.report.read.survey import Survey
 LRR = "lr_rewinding_beats_fine_tuning"
 
 
-def test_the_effect_is_the_mean_paired_difference_with_a_t_interval_over_seeds(
-    tmp_path: Path,
-) -> None:
+def test_the_effect_is_the_mean_paired_difference_with_a_t_interval_over_seeds(tmp_path) -> None:
     run(tmp_path, "FT", [0.80, 0.81, 0.82])
     run(tmp_path, "LRR", [0.81, 0.83, 0.85], finetune="lr_rewind")
     row = claimed(tmp_path, LRR)
@@ -35,9 +32,7 @@ def test_the_effect_is_the_mean_paired_difference_with_a_t_interval_over_seeds(
     ("top1", "said"),
     [([0.81, 0.812, 0.811], "supported"), ([0.79, 0.792, 0.791], "contradicted")],
 )
-def test_a_clear_difference_supports_or_contradicts(
-    tmp_path: Path, top1: list[float], said: str
-) -> None:
+def test_a_clear_difference_supports_or_contradicts(tmp_path, top1, said) -> None:
     run(tmp_path, "FT", [0.80, 0.80, 0.80])
     run(tmp_path, "LRR", top1, finetune="lr_rewind")
     assert verdict(tmp_path, LRR) == said
@@ -83,9 +78,7 @@ def test_two_seeds_are_flagged(tmp_path: Path) -> None:
         {"target_counts": "macs"},
     ],
 )
-def test_results_that_differ_in_more_than_the_claim_are_not_compared(
-    tmp_path: Path, other: dict[str, Any]
-) -> None:
+def test_results_that_differ_in_more_than_the_claim_are_not_compared(tmp_path, other) -> None:
     run(tmp_path, "FT", [0.80, 0.80, 0.80])
     run(tmp_path, "LRR", [0.85, 0.85, 0.85], finetune="lr_rewind", **other)
     assert verdict(tmp_path, LRR) == "not testable"

@@ -43,9 +43,7 @@ def test_every_chart_is_drawn_with_a_point_per_result(reader: Reader) -> None:
     assert [reader.marks(name, "line") for name in ("compression", "cost", "change")] == [3, 2, 2]
 
 
-def test_the_page_says_nothing_in_the_console_and_asks_the_network_for_nothing(
-    reader: Reader, page_file: Path
-) -> None:
+def test_the_page_says_nothing_in_the_console_and_asks_the_network_for_nothing(reader, page_file):
     assert reader.said == []
     assert [url for url in reader.asked if not url.startswith("blob:")] == [page_file.as_uri()]
 
@@ -154,9 +152,7 @@ def test_every_control_can_be_reached_by_keyboard(reader: Reader) -> None:
 
 
 @pytest.mark.parametrize("scheme, paper", [("light", 255), ("dark", 22)])
-def test_text_stands_out_from_its_ground_in_both_themes(
-    scheme: str, paper: int, browser: Any, page_file: Path
-) -> None:
+def test_text_stands_out_from_its_ground_in_both_themes(scheme, paper, browser, page_file) -> None:
     reader = Reader(browser, page_file, scheme=scheme)
     style = "getComputedStyle(document.body).backgroundColor"
     ground = [int(part) for part in re.findall(r"\d+", reader.page.evaluate(style))]
@@ -188,9 +184,7 @@ def test_a_phone_scrolls_tables_but_not_the_page(browser: Any, page_file: Path) 
     reader.context.close()
 
 
-def test_screenshots_of_both_themes_are_kept_where_they_are_asked_for(
-    browser: Any, page_file: Path, tmp_path: Path
-) -> None:
+def test_screenshots_of_both_themes_are_kept_where_they_are_asked_for(browser, page_file, tmp_path):
     folder = Path(os.environ.get("HARNESS_SCREENSHOTS", tmp_path))
     for scheme in ("light", "dark"):
         reader = Reader(browser, page_file, scheme=scheme)

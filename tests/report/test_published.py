@@ -16,9 +16,7 @@ def shipped() -> pd.DataFrame:
     return load()
 
 
-def test_every_shipped_figure_names_its_paper_place_recipe_and_definition(
-    shipped: pd.DataFrame,
-) -> None:
+def test_every_shipped_figure_names_its_paper_place_recipe_and_definition(shipped) -> None:
     required = [name for name, column in COLUMNS.items() if column.required]
     assert shipped[required].notna().all().all()
     assert not (shipped[required] == "").any().any()
@@ -101,9 +99,7 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: str, said: str
         ("statistic: mean", "statistic: single\n# n: 3", "statistic is single, but n is more"),
     ],
 )
-def test_a_bad_value_for_all_rows_is_named_too(
-    tmp_path: Path, old: str, new: str, said: str
-) -> None:
+def test_a_bad_value_for_all_rows_is_named_too(tmp_path, old, new, said) -> None:
     assert old in SAME
     path = write(tmp_path, "method,size,accuracy\nA,0.1,98\n", SAME.replace(old, new))
     with pytest.raises(ValueError, match="mine.csv, line 1") as error:
@@ -124,9 +120,7 @@ def test_shares_for_percent_and_an_empty_file_are_refused(tmp_path: Path) -> Non
         load(write(tmp_path, ""))
 
 
-def test_a_file_of_a_spreadsheet_is_read_and_one_of_another_encoding_is_named(
-    tmp_path: Path,
-) -> None:
+def test_a_file_of_a_spreadsheet_is_read_and_one_of_another_encoding_is_named(tmp_path) -> None:
     text = SAME + "method,size,accuracy\nA,0.1,98\n"
     path = tmp_path / "mine.csv"
     path.write_text(text, encoding="utf-8-sig")

@@ -160,9 +160,7 @@ def test_a_failed_seed_is_shown_and_not_averaged_away(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
-def test_a_loss_that_is_not_finite_is_a_failure_though_argmax_still_hits_some(
-    loss: float, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_not_finite_is_a_failure_though_argmax_still_hits_some(loss, tmp_path):
     write_run(tmp_path / "0", make(top1=0.1, loss=loss))
     assert cell(only(load(tmp_path))) == "failed (1)"
     assert report(tmp_path)
@@ -190,9 +188,7 @@ def test_speed_ups_that_are_not_known_are_told_with_the_operator(tmp_path: Path)
     assert only(survey)["speedup_ratio_mean"] == 2.0
 
 
-def test_the_printed_table_is_plain_and_fits_120_columns(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_printed_table_is_plain_and_fits_120_columns(tmp_path, capsys) -> None:
     for power in range(1, 11):
         rows = [make(seed=seed, target_compression=2.0**power) for seed in range(3)]
         for row in [dense(), *rows]:

@@ -48,9 +48,7 @@ def test_a_script_needs_no_guard_around_a_report(tmp_path: Path) -> None:
     assert done.stdout.count("once") == 1, done.stderr
 
 
-def test_a_report_that_cannot_draw_leaves_no_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_report_that_cannot_draw_leaves_no_process(tmp_path, monkeypatch) -> None:
     write_run(tmp_path / "0", dense(), make())
     with _beside() as pool:
         before = pool.submit(os.getpid).result()

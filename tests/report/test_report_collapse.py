@@ -76,9 +76,7 @@ def test_collapse_is_in_the_csv_and_in_the_table_of_the_page(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("others", [[], [make(seed=1)]])
-def test_records_that_have_not_measured_collapse_show_nothing_of_it(
-    others: list[Record], tmp_path: Path
-) -> None:
+def test_records_that_have_not_measured_collapse_show_nothing_of_it(others, tmp_path) -> None:
     for record in [make(**UNMEASURED), *others]:
         write_run(tmp_path / str(record.seed), record)
 

@@ -43,9 +43,7 @@ def run(folder: Path) -> int:
     return main([str(folder / "a"), "--compare", str(folder / "b")])
 
 
-def test_equal_folders_have_identical_records_and_end_with_0(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_equal_folders_have_identical_records_and_end_with_0(tmp_path, capsys) -> None:
     write(tmp_path / "a")
     write(tmp_path / "b")
     assert run(tmp_path) == 0
@@ -57,9 +55,7 @@ def test_equal_folders_have_identical_records_and_end_with_0(
     assert not (tmp_path / "a" / "report" / "report.html").exists()
 
 
-def test_a_difference_beyond_seed_noise_ends_with_1(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_difference_beyond_seed_noise_ends_with_1(tmp_path, capsys) -> None:
     write(tmp_path / "a")
     # Seeds differ by 7 points, these differences by 0.2 only.
     write(tmp_path / "b", moved({0: -1.0, 1: -1.1, 2: -0.9}))
@@ -76,9 +72,7 @@ def test_a_difference_beyond_seed_noise_ends_with_1(
     assert row["p_holm"] == pytest.approx(2 * row["p"])
 
 
-def test_a_difference_within_seed_noise_is_shown_and_ends_with_0(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_difference_within_seed_noise_is_shown_and_ends_with_0(tmp_path, capsys) -> None:
     write(tmp_path / "a")
     write(tmp_path / "b", moved({0: -1.0, 1: 1.0, 2: 0.3}))
     assert run(tmp_path) == 0
@@ -103,18 +97,14 @@ def test_without_common_seeds_means_are_compared_by_welch(tmp_path: Path) -> Non
     assert row["p"] == pytest.approx(0.0705, abs=1e-3)
 
 
-def test_an_equal_shift_of_all_seeds_is_held_against_the_spread_of_the_seeds(
-    tmp_path: Path,
-) -> None:
+def test_an_equal_shift_of_all_seeds_is_held_against_the_spread_of_the_seeds(tmp_path) -> None:
     write(tmp_path / "a", {0: 0.500, 1: 0.501, 2: 0.502})
     write(tmp_path / "b", {0: 0.600, 1: 0.601, 2: 0.602})
     row = only(tmp_path)
     assert (row["test"], row["differs"]) == ("Welch", True)
 
 
-def test_one_seed_that_differs_cannot_be_tested_and_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_one_seed_that_differs_cannot_be_tested_and_is_told(tmp_path, capsys) -> None:
     write(tmp_path / "a", {0: 0.5})
     write(tmp_path / "b", {0: 0.9})
     assert run(tmp_path) == 0
@@ -122,9 +112,7 @@ def test_one_seed_that_differs_cannot_be_tested_and_is_told(
 
 
 @pytest.mark.parametrize("sides", [("a", "b"), ("b", "a")])
-def test_a_seed_that_fails_on_one_side_only_is_a_difference(
-    sides: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_seed_that_fails_on_one_side_only_is_a_difference(sides, tmp_path, capsys) -> None:
     write(tmp_path / sides[0])
     write(tmp_path / sides[1], {**TOP1, 1: math.nan})
     assert run(tmp_path) == 1
@@ -139,18 +127,14 @@ def test_what_fails_on_both_sides_is_no_difference(tmp_path: Path) -> None:
     assert run(tmp_path) == 0
 
 
-def test_all_seeds_failed_on_both_sides_is_no_difference(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_all_seeds_failed_on_both_sides_is_no_difference(tmp_path, capsys) -> None:
     for side in ("a", "b"):
         write(tmp_path / side, dict.fromkeys(range(3), math.nan))
     assert run(tmp_path) == 0
     assert last(capsys).startswith("identical records in 3 of 3 runs; no difference")
 
 
-def test_equal_accuracies_with_other_masks_are_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_equal_accuracies_with_other_masks_are_told(tmp_path, capsys) -> None:
     write(tmp_path / "a")
     write(tmp_path / "b", {0: 0.90, 1: 0.92}, masks="d1")
     write(tmp_path / "b", {2: 0.97}, masks="d2")
@@ -169,9 +153,7 @@ def test_wall_times_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFix
     assert "a: 3 runs, 9.0 s" in printed and "b: 3 runs, 15.0 s" in printed
 
 
-def test_another_setting_of_one_method_is_compared_by_its_label(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_another_setting_of_one_method_is_compared_by_its_label(tmp_path, capsys) -> None:
     write(tmp_path / "a", setting="aaaa1")
     for seed, value in TOP1.items():
         write_run(tmp_path / "b" / str(seed), make(seed=seed, setting="bbbb1", top1=value))
@@ -201,9 +183,7 @@ def test_several_settings_that_only_one_side_has_are_never_taken_for_one(tmp_pat
 
 
 @pytest.mark.parametrize("longer", ["a", "b"])
-def test_a_run_with_a_further_record_is_not_identical(
-    longer: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_with_a_further_record_is_not_identical(longer, tmp_path, capsys) -> None:
     for side in ("a", "b"):
         more = [make(stage="pruned", top1=0.2)] if side == longer else []
         write_run(tmp_path / side / "0", *more, make())
@@ -220,9 +200,7 @@ def test_cells_of_one_folder_only_are_listed_and_are_no_difference(tmp_path: Pat
     assert run(tmp_path) == 0
 
 
-def test_folders_with_nothing_in_common_are_wrong_input(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_folders_with_nothing_in_common_are_wrong_input(tmp_path, capsys) -> None:
     write_run(tmp_path / "a" / "0", make())
     write_run(tmp_path / "b" / "0", make(model="other"))
     assert run(tmp_path) == 2

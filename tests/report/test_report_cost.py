@@ -87,9 +87,7 @@ def test_an_earlier_record_that_has_not_measured_it_leaves_no_total(tmp_path: Pa
     assert (row["total_epochs_mean"], row["total_steps_mean"]) == (8, 80)
 
 
-def test_methods_stand_beside_dense_training_with_a_range_over_compressions(
-    tmp_path: Path,
-) -> None:
+def test_methods_stand_beside_dense_training_with_a_range_over_compressions(tmp_path) -> None:
     write_run(tmp_path / "a", *run(sparse=1))
     write_run(tmp_path / "b", *run(sparse=0.5, target_compression=8.0))
     at_init = make(label="GraSP", setting="bbbb")
@@ -132,9 +130,7 @@ def test_a_dense_network_that_was_not_trained_gives_no_ratio(tmp_path: Path) -> 
     assert table["TFLOP / dense training"].tolist() == ["-", "-"]
 
 
-def test_the_cost_is_printed_and_on_the_page_where_it_was_measured(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_cost_is_printed_and_on_the_page_where_it_was_measured(tmp_path, capsys) -> None:
     write_run(tmp_path / "new" / "0", *run())
     write_run(tmp_path / "old" / "0", dense(), make())
     for folder, measured in (("new", True), ("old", False)):

@@ -51,9 +51,7 @@ def test_without_a_dense_network_there_is_no_change(tmp_path: Path) -> None:
     assert row[columns].isna().all()
 
 
-def test_a_seed_without_a_dense_network_is_only_in_the_interval_of_accuracy(
-    tmp_path: Path,
-) -> None:
+def test_a_seed_without_a_dense_network_is_only_in_the_interval_of_accuracy(tmp_path) -> None:
     write(tmp_path, [0.9, 0.9], [0.8, 0.86])
     write_run(tmp_path / "2", make(seed=2, top1=0.7))
     row = only(load(tmp_path))
@@ -69,9 +67,7 @@ def test_a_seed_without_a_dense_network_is_only_in_the_interval_of_accuracy(
         ([math.nan] * 3, "failed (3)", False),
     ],
 )
-def test_fewer_than_three_seeds_are_marked_and_counted_in_a_note(
-    top1: list[float], text: str, few: bool, tmp_path: Path
-) -> None:
+def test_fewer_than_three_seeds_are_marked_and_counted_in_a_note(top1, text, few, tmp_path) -> None:
     write(tmp_path, [0.95] * len(top1), top1)
     survey = load(tmp_path)
     assert cell(only(survey)) == text

@@ -16,9 +16,7 @@ from harness.report.read.load import load
 from harness.run_folder.records import Record
 
 
-def test_a_survey_that_keeps_the_protocol_passes_and_ends_with_0(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_survey_that_keeps_the_protocol_passes_and_ends_with_0(tmp_path, capsys) -> None:
     write(tmp_path)
     assert verdicts(tmp_path) == {}
     assert main([str(tmp_path), "--lint"]) == 0
@@ -101,9 +99,7 @@ def test_a_fault_is_found_and_nothing_else_is(fault: str, tmp_path: Path) -> Non
     assert verdicts(tmp_path) == expected
 
 
-def test_what_is_not_met_says_who_and_what_to_do_and_ends_with_1(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_not_met_says_who_and_what_to_do_and_ends_with_1(tmp_path, capsys) -> None:
     write(tmp_path, FAULTS["a method retrains longer"][0])
     assert main([str(tmp_path), "--lint", "--out", str(tmp_path / "out")]) == 1
     assert "13 pass, 1 fail, 0 missing" in capsys.readouterr().out
@@ -113,9 +109,7 @@ def test_what_is_not_met_says_who_and_what_to_do_and_ends_with_1(
     assert row["way_out"].startswith("give all methods the same retraining.epochs")
 
 
-def test_pruning_at_initialisation_has_an_equal_budget_and_its_whole_cost_is_told(
-    tmp_path: Path,
-) -> None:
+def test_pruning_at_initialisation_has_an_equal_budget_and_its_whole_cost_is_told(tmp_path) -> None:
     def at_init(record: Record) -> Record:
         begins = record.method == "random" and not record.level
         return replace(record, stage="initial", epochs=0) if begins else record
@@ -184,9 +178,7 @@ def test_a_baseline_is_known_by_its_parts_but_a_control_is_none(tmp_path: Path) 
     assert verdicts(tmp_path / "control") == {"random baseline": "missing"}
 
 
-def test_a_folder_without_results_is_wrong_input(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_without_results_is_wrong_input(tmp_path, capsys) -> None:
     assert main([str(tmp_path), "--lint"]) == 2
     assert "holds no records" in capsys.readouterr().err
     assert not (tmp_path / "report").exists()

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pytest
 import safetensors.numpy
 from report_page import Page
 from survey_records import dense, make, write_run
@@ -68,9 +67,7 @@ def test_a_damaged_mask_file_is_left_out_and_named(tmp_path: Path) -> None:
     assert any(note.startswith("B/masks.safetensors cannot be read") for note in survey.notes)
 
 
-def test_more_masks_than_can_be_read_in_time_are_left_out_and_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_masks_than_can_be_read_in_time_are_left_out_and_told(tmp_path, monkeypatch) -> None:
     for seed in (0, 1):
         for label in "AB":
             folder = tmp_path / f"{label}{seed}"
@@ -108,9 +105,7 @@ def latency(survey: Survey) -> list[float]:
     return list(pruned["latency_ms_mean"])
 
 
-def test_measured_latency_is_the_newest_of_each_level_and_an_axis_of_the_page(
-    tmp_path: Path,
-) -> None:
+def test_measured_latency_is_the_newest_of_each_level_and_an_axis_of_the_page(tmp_path) -> None:
     at_1 = {"level": 1, **CPU}
     events = [{**at_1, "milliseconds_median": 9.0}, {**at_1, "milliseconds_median": 2.0}]
     timed(tmp_path / "0", *events)

@@ -38,17 +38,13 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("name", DAMAGED)
-def test_a_damaged_file_beside_the_records_keeps_no_report_from_being_made(
-    name: str, tmp_path: Path
-) -> None:
+def test_a_damaged_file_beside_the_records_keeps_no_report_from_being_made(name, tmp_path) -> None:
     write_run(tmp_path / "0", dense(), make())
     (tmp_path / "0" / name).write_bytes(DAMAGED[name])
     assert report(tmp_path)
 
 
-def test_a_report_that_is_stopped_leaves_the_old_one_as_it_was(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_report_that_is_stopped_leaves_the_old_one_as_it_was(tmp_path, monkeypatch) -> None:
     write_run(tmp_path / "0", dense(), make())
     report(tmp_path)
     before = {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
@@ -92,9 +88,7 @@ def test_what_cost_no_training_has_no_place_on_a_logarithmic_axis(tmp_path: Path
         ("empty_layers", [1]),
     ],
 )
-def test_a_record_of_another_type_is_named_and_left_out(
-    field: str, value: object, tmp_path: Path
-) -> None:
+def test_a_record_of_another_type_is_named_and_left_out(field, value, tmp_path) -> None:
     write_run(tmp_path / "good", make(seed=1))
     path = write_run(tmp_path / "odd", make())
     path.write_text(json.dumps({**vars(make()), field: value}) + "\n")
@@ -105,9 +99,7 @@ def test_a_record_of_another_type_is_named_and_left_out(
 
 
 @pytest.mark.parametrize(("field", "value"), [("top1", 97.3), ("density", -0.1), ("top5", 5.0)])
-def test_a_record_with_a_share_beyond_0_and_1_is_named_and_left_out(
-    field: str, value: float, tmp_path: Path
-) -> None:
+def test_a_record_with_a_share_beyond_0_and_1_is_named_and_left_out(field, value, tmp_path) -> None:
     write_run(tmp_path / "good", make(seed=1, top1=1, density=0, top5=math.nan))
     write_run(tmp_path / "odd", make(**{field: value}))
     survey = load(tmp_path)
@@ -135,9 +127,7 @@ def test_files_of_an_earlier_report_go_and_those_of_others_stay(tmp_path: Path) 
     assert {path.name for path in report(tmp_path)} == second
 
 
-def test_what_stops_a_report_on_its_way_into_place_forgets_no_file(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_stops_a_report_on_its_way_into_place_forgets_no_file(tmp_path, monkeypatch) -> None:
     write_run(tmp_path / "0", dense(), make())
     first, replace = {path.name for path in report(tmp_path)}, Path.replace
 

@@ -56,9 +56,7 @@ def test_published_results_stand_beside_runs_of_the_same_model_and_data(tmp_path
     assert set(table["label"]) == set(found)
 
 
-def test_a_part_of_a_data_set_is_another_one_unless_it_is_asked_for(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_part_of_a_data_set_is_another_one_unless_it_is_asked_for(tmp_path, capsys) -> None:
     run(tmp_path / "0", data="mnist5k")
     assert main([str(tmp_path)]) == 0
     assert points(tmp_path) == {}
@@ -95,9 +93,7 @@ def test_figures_of_ones_own_are_shown_beside_them(tmp_path: Path) -> None:
         (["--out", __file__], "is no folder; name one"),
     ],
 )
-def test_options_that_make_no_sense_are_one_line_and_write_nothing(
-    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_options_that_make_no_sense_are_one_line_and_write_nothing(options, said, tmp_path, capsys):
     run(tmp_path / "0")
     assert main([str(tmp_path), *options]) == 2
     error = capsys.readouterr().err
@@ -112,9 +108,7 @@ def test_claims_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFi
     assert {path.name for path in (tmp_path / "report").iterdir()} == {"claims.csv", "claims.html"}
 
 
-def test_a_report_is_not_written_through_a_link_that_nobody_named(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_report_is_not_written_through_a_link_that_nobody_named(tmp_path, capsys) -> None:
     run(tmp_path / "runs" / "0")
     others = tmp_path / "others"
     others.mkdir()
@@ -124,9 +118,7 @@ def test_a_report_is_not_written_through_a_link_that_nobody_named(
     assert main([str(tmp_path / "runs"), "--claims", "--out", str(others)]) == 0
 
 
-def test_ctrl_c_ends_with_130_and_no_traceback(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_ctrl_c_ends_with_130_and_no_traceback(monkeypatch, tmp_path) -> None:
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 

@@ -85,9 +85,7 @@ def test_a_compression_that_the_reference_lacks_has_no_common_seed(tmp_path: Pat
     assert table(tmp_path) == {LRR["label"]: {"8x": "- (n=0)"}}
 
 
-def test_where_the_reference_has_no_result_nothing_is_compared_and_it_is_told(
-    tmp_path: Path,
-) -> None:
+def test_where_the_reference_has_no_result_nothing_is_compared_and_it_is_told(tmp_path) -> None:
     write(tmp_path, {0: 0.5})
     write(tmp_path, {0: 0.5}, **LRR)
     write(tmp_path, {0: 0.5}, **LRR, model="other")
@@ -104,9 +102,7 @@ def test_settings_of_one_label_are_compared_by_their_own_labels(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("unknown", ["snip", "Dense", ""])
-def test_an_unknown_label_is_one_line_with_those_there_are(
-    unknown: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_unknown_label_is_one_line_with_those_there_are(unknown, tmp_path, capsys) -> None:
     write_run(tmp_path / "dense", dense(), make())
     write(tmp_path, {0: 0.5}, **LRR)
 
@@ -120,9 +116,7 @@ def test_an_unknown_label_is_one_line_with_those_there_are(
     assert not (tmp_path / "report").exists()
 
 
-def test_the_table_is_printed_written_and_on_the_page(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_table_is_printed_written_and_on_the_page(tmp_path, capsys) -> None:
     attack = {"label": "<b>base</b>"}
     write(tmp_path, {0: 0.5, 1: 0.5}, **attack)
     write(tmp_path, {0: 0.51, 1: 0.51}, **LRR)

@@ -98,9 +98,7 @@ def test_4x_of_parameters_and_of_operations_are_two_settings(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("values", [{"A": [0.9, 0.8]}, {"A": [0.9], "B": [0.8]}])
-def test_one_method_or_one_setting_cannot_be_ranked(
-    values: dict[str, list[float]], tmp_path: Path
-) -> None:
+def test_one_method_or_one_setting_cannot_be_ranked(values, tmp_path) -> None:
     write(tmp_path, values)
     assert rankings(load(tmp_path).summary) == []
 

@@ -19,9 +19,7 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_a_run_that_cannot_be_read_is_left_out_and_hides_no_other(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_run_that_cannot_be_read_is_left_out_and_hides_no_other(kind, tmp_path, capsys) -> None:
     line, said = BROKEN[kind]
     path = write_run(tmp_path / "bad", make(top1=0.1))
     # In the middle.
@@ -37,9 +35,7 @@ def test_a_run_that_cannot_be_read_is_left_out_and_hides_no_other(
 
 
 @pytest.mark.parametrize("kind", BROKEN)
-def test_if_no_run_can_be_read_it_is_wrong_input_that_names_the_first(
-    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_if_no_run_can_be_read_it_is_wrong_input_that_names_the_first(kind, tmp_path, capsys):
     line, said = BROKEN[kind]
     for name in ("a", "b", "c"):
         path = write_run(tmp_path / name, make())
@@ -51,9 +47,7 @@ def test_if_no_run_can_be_read_it_is_wrong_input_that_names_the_first(
     assert not (tmp_path / "report").exists()
 
 
-def test_a_file_that_may_not_be_read_is_left_out(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_may_not_be_read_is_left_out(tmp_path, monkeypatch) -> None:
     closed = write_run(tmp_path / "closed", make(top1=0.1))
     write_run(tmp_path / "good", make(top1=0.9))
     stat = Path.stat
@@ -86,17 +80,13 @@ def test_of_a_run_in_two_folders_the_whole_one_counts(tmp_path: Path) -> None:
     assert cell(only(load(tmp_path))) == "90.00 (n=1)"
 
 
-def test_a_cut_line_of_a_file_that_holds_nothing_else_is_no_record(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cut_line_of_a_file_that_holds_nothing_else_is_no_record(tmp_path, capsys) -> None:
     write_run(tmp_path / "0", make()).write_text(to_line(make())[:50])
     assert main([str(tmp_path)]) == 2
     assert "found 1 without a whole line" in capsys.readouterr().err
 
 
-def test_a_cut_line_that_was_the_only_result_is_told(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_cut_line_that_was_the_only_result_is_told(tmp_path, capsys) -> None:
     path = write_run(tmp_path / "0", dense())
     path.write_text(path.read_text() + to_line(make())[:50])
     assert main([str(tmp_path)]) == 2
@@ -148,9 +138,7 @@ def test_one_run_alone_can_be_reported(tmp_path: Path) -> None:
     "folder, problem",
     [("missing", "is not a folder"), ("empty", "no records"), ("level0", "no pruned network yet")],
 )
-def test_a_folder_without_results_is_one_line_and_writes_nothing(
-    folder: str, problem: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_without_results_is_one_line_and_writes_nothing(folder, problem, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
     write_run(tmp_path / "level0", dense())
 

@@ -100,9 +100,7 @@ def test_fewer_than_three_common_seeds_are_flagged(tmp_path: Path) -> None:
     assert said[0].startswith("against SNIP on lenet5, digits: 1 of 2 results have fewer than 3")
 
 
-def test_the_test_is_chosen_on_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_test_is_chosen_on_the_command_line(tmp_path, capsys) -> None:
     against(tmp_path, {"A": [1, 2, 3]})
     assert main([str(tmp_path), "--against", "SNIP", "--test", "wilcoxon"]) == 0
     assert "Wilcoxon's signed-rank test, Holm's correction over 1" in capsys.readouterr().out
@@ -125,9 +123,7 @@ def test_an_unknown_test_is_refused_by_name(tmp_path: Path) -> None:
         (["--lint", "--compare", "x"], "--lint and --compare do not go together"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused_by_name(
-    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_options_that_do_not_go_together_are_refused_by_name(options, said, tmp_path, capsys):
     assert main([str(tmp_path), *options]) == 2
     error = capsys.readouterr().err
     assert said in error and error.count("\n") == 1

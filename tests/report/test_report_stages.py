@@ -19,9 +19,7 @@ def at(level: int, stage: str, top1: float, asked: float, **changes: Any) -> Rec
 
 
 @pytest.mark.parametrize("last", [1, 2, 3, 4])
-def test_the_last_stage_of_a_level_counts_whatever_the_alphabet_says(
-    last: int, tmp_path: Path
-) -> None:
+def test_the_last_stage_of_a_level_counts_whatever_the_alphabet_says(last, tmp_path) -> None:
     stages = ["penalised", "pruned", "recalibrated", "finetuned"][:last]
     rows = [make(stage=stage, top1=(n + 1) / 10) for n, stage in enumerate(stages)]
     write_run(tmp_path / "0", dense(), *rows)
@@ -37,9 +35,7 @@ def test_the_last_stage_of_a_level_counts_whatever_the_alphabet_says(
         assert found.loc["SNIP", "pruned_top1_share_mean"] == pytest.approx(0.2)
 
 
-def test_without_fine_tuning_the_recalibrated_stage_is_the_result_and_said_so(
-    tmp_path: Path,
-) -> None:
+def test_without_fine_tuning_the_recalibrated_stage_is_the_result_and_said_so(tmp_path) -> None:
     write_run(tmp_path / "0", make(stage="pruned", top1=0.3), make(stage="recalibrated", top1=0.4))
     survey = load(tmp_path)
     assert only(survey)["top1_share_mean"] == pytest.approx(0.4)
@@ -73,9 +69,7 @@ def test_a_run_stopped_at_a_compression_that_no_other_reached_is_left_out(tmp_pa
 
 
 @pytest.mark.parametrize("state", ["running", "interrupted", "failed"])
-def test_a_level_of_a_run_that_has_not_finished_waits_for_its_last_stage(
-    state: str, tmp_path: Path
-) -> None:
+def test_a_level_of_a_run_that_has_not_finished_waits_for_its_last_stage(state, tmp_path) -> None:
     for name, now in (("on", state), ("done", "finished")):
         seed = int(name == "on")
         first, second = at(1, "pruned", 0.7, 2.0, seed=seed), at(2, "pruned", 0.4, 4.0, seed=seed)
@@ -95,9 +89,7 @@ def test_what_a_run_that_goes_on_has_fine_tuned_counts(tmp_path: Path) -> None:
     assert only(load(tmp_path))["target_compression_ratio"] == 2.0
 
 
-def test_a_level_passed_without_fine_tuning_is_not_averaged_with_one_that_had_it(
-    tmp_path: Path,
-) -> None:
+def test_a_level_passed_without_fine_tuning_is_not_averaged_with_one_that_had_it(tmp_path) -> None:
     write_run(tmp_path / "a", at(1, "finetuned", 0.9, 2.0), at(2, "finetuned", 0.8, 4.0))
     passed = [at(1, "pruned", 0.2, 2.0, seed=1), at(2, "finetuned", 0.8, 4.0, seed=1)]
     write_run(tmp_path / "b", *passed)
@@ -106,9 +98,7 @@ def test_a_level_passed_without_fine_tuning_is_not_averaged_with_one_that_had_it
     assert survey.notes[0] == "1 left out, not yet fine-tuned: b"
 
 
-def test_a_level_that_a_penalty_goes_on_from_is_a_result_without_fine_tuning(
-    tmp_path: Path,
-) -> None:
+def test_a_level_that_a_penalty_goes_on_from_is_a_result_without_fine_tuning(tmp_path) -> None:
     write_run(tmp_path / "a", at(1, "pruned", 0.5, 2.0), at(2, "penalised", 0.5, 4.0))
     write_run(tmp_path / "b", at(2, "finetuned", 0.9, 4.0, seed=1))
     found = pruned(load(tmp_path))
@@ -138,9 +128,7 @@ def test_of_masks_that_shrink_inside_one_training_only_the_end_is_a_result(tmp_p
 
 
 @pytest.mark.parametrize("levels, said", [(2, "first result: b"), (4, "not yet fine-tuned: b")])
-def test_a_training_stopped_while_it_prunes_is_told_and_not_averaged_in(
-    levels: int, said: str, tmp_path: Path
-) -> None:
+def test_a_training_stopped_while_it_prunes_is_told_and_not_averaged_in(levels, said, tmp_path):
     write_run(tmp_path / "a", *steps(0))
     write_run(tmp_path / "b", *steps(1, levels, finetuned=False))
     survey = load(tmp_path)
@@ -164,9 +152,7 @@ def test_masks_that_were_released_on_the_way_are_no_results_at_1x(tmp_path: Path
     assert row["pruned_top1_share_mean"] == pytest.approx(0.7)
 
 
-def test_runs_that_are_all_on_the_way_give_no_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_runs_that_are_all_on_the_way_give_no_report(tmp_path, capsys) -> None:
     write_run(tmp_path / "0", dense(), *steps(0, 2, finetuned=False))
     assert main([str(tmp_path)]) == 2
     assert "found 3 records of 1 runs at level 0 or on the way" in capsys.readouterr().err

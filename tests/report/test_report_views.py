@@ -22,9 +22,7 @@ def learned(runs: Path) -> pd.DataFrame:
     return curves(survey.records, survey.results)
 
 
-def test_a_curve_goes_through_dense_training_and_retraining_and_is_a_mean_over_seeds(
-    tmp_path: Path,
-) -> None:
+def test_a_curve_goes_through_dense_training_and_retraining_and_is_a_mean_over_seeds(tmp_path):
     for seed, loss in enumerate((1.0, 3.0)):
         rows = [
             dense(seed=seed, epoch_losses=[loss, 0.5], epoch_top1=[0.5, 0.6]),
@@ -79,9 +77,7 @@ def test_densities_of_layers_are_means_over_seeds_in_the_networks_order(tmp_path
     assert page.tables["SNIP"] == [["Layer", "4x"], ["z", "20"], ["a", "100"]]
 
 
-def test_the_shade_of_a_density_is_its_square_root_so_that_1_and_5_percent_differ(
-    tmp_path: Path,
-) -> None:
+def test_the_shade_of_a_density_is_its_square_root_so_that_1_and_5_percent_differ(tmp_path) -> None:
     write_run(tmp_path / "0", make(layers={"b.weight": 0.25, "a.weight": 0.01}))
     report(tmp_path)
     text = (tmp_path / "report" / "report.html").read_text()
@@ -149,9 +145,7 @@ def test_without_dense_training_no_change_is_drawn(tmp_path: Path) -> None:
     assert "change" not in charts and "compression" in charts
 
 
-def test_a_run_without_dense_training_is_compared_with_the_one_that_others_share(
-    tmp_path: Path,
-) -> None:
+def test_a_run_without_dense_training_is_compared_with_the_one_that_others_share(tmp_path) -> None:
     write_run(tmp_path / "a", dense(top1=0.95), make(top1=0.9))
     write_run(tmp_path / "b", make(label="GraSP", setting="b", top1=0.85))
     changes = load(tmp_path).summary.set_index("label")["change_points_mean"]

@@ -65,9 +65,7 @@ def test_published_results_have_boxes_of_their_own(page: Page) -> None:
     assert published and drawn == {"A": False, "B": False} | dict.fromkeys(published, True)
 
 
-def test_average_ranks_are_drawn_on_the_page_in_print_and_in_a_table(
-    folder: Path, page: Page
-) -> None:
+def test_average_ranks_are_drawn_on_the_page_in_print_and_in_a_table(folder, page) -> None:
     (drawing,) = re.findall(r'<div class="diagram">(<svg .*?</svg>)</div>', page.text, re.DOTALL)
     assert "A  1.00" in drawing and "2.00  B" in drawing
     table = pd.read_csv(folder / "ranks.csv")

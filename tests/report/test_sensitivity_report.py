@@ -100,9 +100,7 @@ def test_layers_stay_in_the_models_order_and_settings_apart(tmp_path: Path) -> N
     assert found[0][1]["density"].tolist() == [1.0, 0.5] * 2
 
 
-def test_a_folder_with_analyses_only_gives_a_report(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_folder_with_analyses_only_gives_a_report(tmp_path, capsys) -> None:
     analysis(tmp_path / "0")
 
     assert main([str(tmp_path)]) == 0
@@ -165,9 +163,7 @@ def test_runs_and_analyses_share_a_report(tmp_path: Path) -> None:
         (to_lines([point(kept="all")]), "line 5: kept must not be 'all'; redo the analysis"),
     ],
 )
-def test_a_line_that_cannot_be_read_is_named(
-    line: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_line_that_cannot_be_read_is_named(line, said, tmp_path, capsys) -> None:
     path = analysis(tmp_path / "0")
     path.write_text(path.read_text() + line)
 

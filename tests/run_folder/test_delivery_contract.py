@@ -64,9 +64,7 @@ def check_same(one: Tensors, other: Tensors) -> None:
 @every("structure")
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
-def test_a_delivered_network_is_loaded_as_it_was(
-    tmp_path: Path, model: str, structure: Structure, dtype: torch.dtype
-) -> None:
+def test_a_delivered_network_is_loaded_as_it_was(tmp_path, model, structure, dtype) -> None:
     network, masks = pruned(model, structure, dtype)
     deliver(tmp_path, Delivery(whole_state(network), masks, shape_of(model), CLASSES))
     part = OmegaConf.load(CONF / "model" / f"{model}.yaml")
@@ -82,9 +80,7 @@ def test_a_delivered_network_is_loaded_as_it_was(
 
 @every("structure")
 @pytest.mark.parametrize("model", MODELS)
-def test_a_pruned_network_is_copied_and_goes_to_torchs_form_and_back(
-    model: str, structure: Structure
-) -> None:
+def test_a_pruned_network_is_copied_and_goes_to_torchs_form_and_back(model, structure) -> None:
     network, masks = pruned(model, structure, torch.float32)
     before, inputs = whole_state(copy.deepcopy(network)), inputs_of(model)
     expected = network(inputs)

@@ -64,9 +64,7 @@ def test_a_finished_run_has_a_sum_of_each_file_but_those_that_may_grow(done: Pat
 
 @pytest.mark.parametrize("name", FILES)
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_finished_run_with_a_changed_file_is_not_skipped(
-    copy: Path, name: str, damage: str
-) -> None:
+def test_a_finished_run_with_a_changed_file_is_not_skipped(copy, name, damage) -> None:
     assert outcome_of(copy).startswith("finished before")
     (copy / name).write_bytes(DAMAGES[damage]((copy / name).read_bytes()))
     assert outcome_of(copy) == "to be done"
@@ -125,13 +123,7 @@ def test_sums_that_are_gone_or_of_no_kind_are_damage(copy: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [MASKS, "identity.json", "environment.json"])
-def test_a_damaged_run_is_done_again_and_says_so(
-    done: Path,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    name: str,
-) -> None:
+def test_a_damaged_run_is_done_again_and_says_so(done, tmp_path, monkeypatch, capfd, name) -> None:
     runs = Path(shutil.copytree(done.parents[2], tmp_path / "runs"))
     folder = only_run(runs)
     (folder / name).write_bytes(flipped((folder / name).read_bytes()))
@@ -215,9 +207,7 @@ def test_a_network_that_goes_before_the_run_ends_makes_it_fail_and_the_next_star
     assert (folder / MASKS).exists() and not (folder / "checkpoints").exists()
 
 
-def test_a_run_folder_is_described_by_what_the_run_holds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_folder_is_described_by_what_the_run_holds(tmp_path, monkeypatch) -> None:
     finish = Run._finish
     monkeypatch.setattr(Run, "_finish", lambda *given: None)
     assert run_main(monkeypatch, *COMMAND, f"runs={tmp_path}") == 0

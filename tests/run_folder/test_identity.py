@@ -156,9 +156,7 @@ def test_naming_a_run_leaves_its_config_alone() -> None:
     assert config["data"]["root"] == "there" and science["seed"] == 0
 
 
-def test_an_option_added_later_at_its_neutral_value_does_not_rename_a_run(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_option_added_later_at_its_neutral_value_does_not_rename_a_run(monkeypatch) -> None:
     monkeypatch.setattr("harness.run_folder.identity.ADDED", {"training.warm": 0, "mode": "plain"})
     neutral = changed(changed(ONE_SHOT, "training.warm", 0), "mode", "plain")
     assert named(neutral) == named(ONE_SHOT)

@@ -99,9 +99,7 @@ def test_what_cannot_be_read_is_no_position(tmp_path: Path, content: str) -> Non
     assert progress_file.read(tmp_path) is None
 
 
-def test_a_run_leaves_its_position_where_it_stopped_and_none_when_it_is_done(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_leaves_its_position_where_it_stopped_and_none_when_it_is_done(tmp_path, monkeypatch):
     asked = (*TINY, "retraining.epochs=2", f"runs={tmp_path}")
 
     def failing(watchers: Watchers, level: int, epoch: int, *rest: float) -> None:

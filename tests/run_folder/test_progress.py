@@ -62,9 +62,7 @@ def test_none_is_silent() -> None:
     assert show("none", StringIO()) == ""
 
 
-def test_bar_shows_level_epoch_accuracy_and_time_left_on_a_terminal(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_bar_shows_level_epoch_accuracy_and_time_left_on_a_terminal(monkeypatch) -> None:
     monkeypatch.setenv("COLUMNS", "120")
 
     shown = show("bar", StringIO())
@@ -104,16 +102,12 @@ def test_bar_lets_an_exception_pass() -> None:
 
 
 @pytest.mark.parametrize("stream, escapes", [(Terminal(), True), (StringIO(), False)])
-def test_auto_draws_a_bar_on_a_terminal_only(
-    stream: StringIO, escapes: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_auto_draws_a_bar_on_a_terminal_only(stream, escapes, monkeypatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     assert ("\x1b" in show("auto", stream)) == escapes
 
 
-def test_auto_is_plain_on_a_terminal_that_cannot_move_its_cursor(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_auto_is_plain_on_a_terminal_that_cannot_move_its_cursor(monkeypatch) -> None:
     monkeypatch.setenv("TERM", "dumb")
     assert "\x1b" not in show("auto", Terminal())
 

@@ -121,9 +121,7 @@ def _main(*arguments: str) -> int:
     return left.value.code
 
 
-def test_status_says_by_its_own_whether_a_point_failed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_status_says_by_its_own_whether_a_point_failed(tmp_path, capsys) -> None:
     (point,) = plan_in(tmp_path, "seed=0").points
     assert _main("status", str(tmp_path / "single")) == 0
     finish(point, "failed", "why")
@@ -159,9 +157,7 @@ def test_parts_cover_every_point_once(tmp_path: Path, monkeypatch: pytest.Monkey
     assert _main("run", str(plan.file), "--part", "8/9") == 0
 
 
-def test_dense_training_alone_is_done_once_for_those_that_share_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_dense_training_alone_is_done_once_for_those_that_share_it(tmp_path, monkeypatch, capsys):
     plan = plan_in(tmp_path, "seed=0,1", "method=random,global_magnitude,snip")  # snip has none
     begun: list[str] = []
 
@@ -176,18 +172,14 @@ def test_dense_training_alone_is_done_once_for_those_that_share_it(
 
 
 @pytest.mark.parametrize("wrong", ["1/1", "2/1", "0/0", "a", "-1/2", "1", "0/1/2", ""])
-def test_a_part_that_is_none_is_refused(
-    wrong: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_part_that_is_none_is_refused(wrong, tmp_path, capsys) -> None:
     plan = plan_in(tmp_path, "seed=0")
 
     assert _main("run", str(plan.file), f"--part={wrong}") == 2
     assert "--part must be I/N with I from 0 to N - 1" in capsys.readouterr().err
 
 
-def test_a_plan_of_elsewhere_is_not_started(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_plan_of_elsewhere_is_not_started(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     plan = plan_in(Path("results"), "seed=0")
     finish(plan.points[0], "failed", "why")
@@ -199,9 +191,7 @@ def test_a_plan_of_elsewhere_is_not_started(
     assert _main("status", str(tmp_path / "results/single")) == 1
 
 
-def test_retry_gives_the_command_again_for_failed_points_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_retry_gives_the_command_again_for_failed_points_only(tmp_path, monkeypatch, capsys):
     first = plan_in(tmp_path, "seed=0", file="plan-a.jsonl")
     other = plan_in(tmp_path, "seed=1", file="plan-b.jsonl")
     os.utime(first.file, (1, 1))

@@ -1,7 +1,5 @@
 """Maps of units in every kind of layer, and the saliencies that measure them."""
 
-from collections.abc import Callable
-
 import pytest
 import torch
 from conftest import component
@@ -88,9 +86,7 @@ def test_the_maps_behind_a_norm_are_its_channels(norm: nn.Module, shape: tuple[i
 
 
 @pytest.mark.parametrize("kind", [nn.LayerNorm, nn.BatchNorm1d])
-def test_the_maps_of_neurons_behind_a_norm_are_its_last_or_second_dimension(
-    kind: Callable[[int], nn.Module],
-) -> None:
+def test_the_maps_of_neurons_behind_a_norm_are_its_last_or_second_dimension(kind) -> None:
     norm = kind(2)
     nn.init.zeros_(norm.weight)
     norm.bias = nn.Parameter(torch.tensor([5.0, -1.0]))

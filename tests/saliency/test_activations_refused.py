@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from units_by_hand import IMAGES, POINTS, batch, kernel, line, measured
 
 from harness.saliency.apoz import APoZ
-from harness.saliency.base import CalibrationData, Grouping
+from harness.saliency.base import CalibrationData
 from harness.saliency.hrank import HRank
 from harness.saliency.mean_activation import MeanActivation
 from harness.saliency.shared.activations import mean_of_maps
@@ -31,9 +31,7 @@ class Uncalled(nn.Module):
 
 @pytest.mark.parametrize("saliency", MEASURES)
 @pytest.mark.parametrize("units", [None, {"spare.weight": ()}])
-def test_a_layer_that_is_never_called_is_refused_by_name(
-    saliency: APoZ, units: Grouping | None
-) -> None:
+def test_a_layer_that_is_never_called_is_refused_by_name(saliency, units) -> None:
     model = Uncalled().requires_grad_(False)
     with pytest.raises(ValueError, match=r"never calls .* spare.weight, .* exclude spare$"):
         saliency.evidence(CalibrationData(model, [batch(POINTS)], total, mean_alone, units))

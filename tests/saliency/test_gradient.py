@@ -47,17 +47,13 @@ def scores(kind: type[Gradient] | type[WeightGradient], mode: str) -> tuple[floa
         ("train", 90 / 22**1.5),
     ],
 )
-def test_the_mode_decides_what_the_norm_divides_by(
-    kind: type[Gradient] | type[WeightGradient], mode: str, gradient: float
-) -> None:
+def test_the_mode_decides_what_the_norm_divides_by(kind, mode, gradient) -> None:
     score, _ = scores(kind, mode)
     assert score == pytest.approx(gradient * (2 if kind is WeightGradient else 1), rel=1e-6)
 
 
 @KINDS
-def test_statistics_of_a_norm_that_looked_at_batches_are_put_back(
-    kind: type[Gradient] | type[WeightGradient],
-) -> None:
+def test_statistics_of_a_norm_that_looked_at_batches_are_put_back(kind) -> None:
     _, model = scores(kind, "train")
     assert model[1].running_mean.item() == 0
     assert model[1].running_var.item() == 7

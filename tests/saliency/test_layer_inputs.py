@@ -39,9 +39,7 @@ def sums(model: nn.Module, *batches: Batch) -> Tensors:
 
 
 @pytest.mark.parametrize(("layer", "shape"), CONVOLUTIONS.values(), ids=CONVOLUTIONS)
-def test_rows_of_the_weight_times_patches_are_the_convolution(
-    layer: nn.Conv2d, shape: tuple[int, ...]
-) -> None:
+def test_rows_of_the_weight_times_patches_are_the_convolution(layer, shape) -> None:
     inputs = torch.randn(shape)
     with torch.no_grad():
         expected = layer(inputs) - layer(torch.zeros(shape))  # without the bias
@@ -99,9 +97,7 @@ def test_calls_of_a_layer_add_up_and_so_do_layers_that_share_a_weight() -> None:
 
 
 @pytest.mark.parametrize("piece", [1, 7, 50])
-def test_cutting_the_inputs_into_pieces_changes_nothing(
-    piece: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cutting_the_inputs_into_pieces_changes_nothing(piece, monkeypatch) -> None:
     model = Small()
     whole = sums(model, *small_batches())
     monkeypatch.setattr(layer_inputs, "PIECE", piece)

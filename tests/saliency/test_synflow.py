@@ -186,9 +186,7 @@ def test_the_shipped_config_is_the_authors_code() -> None:
 
 
 @pytest.mark.parametrize(("more", "rounds"), [([], 100), (["schedule.rounds=3"], 3)])
-def test_a_level_takes_the_authors_hundred_rounds_if_none_are_asked_for(
-    more: list[str], rounds: int
-) -> None:
+def test_a_level_takes_the_authors_hundred_rounds_if_none_are_asked_for(more, rounds) -> None:
     experiment = build(composed(["method=synflow", "schedule=one_shot", *more]))
     assert isinstance(experiment, Experiment)
     assert experiment.rounds == rounds

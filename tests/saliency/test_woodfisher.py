@@ -108,9 +108,7 @@ def woodbury(gradients: list[Tensor], damping: float) -> Tensor:
 
 @pytest.mark.parametrize("block", [7, 80, 1000])
 @pytest.mark.parametrize("piece", [1, 2**22])
-def test_blocks_agree_with_the_woodbury_formula(
-    block: int, piece: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_blocks_agree_with_the_woodbury_formula(block, piece, monkeypatch) -> None:
     monkeypatch.setattr(curvature, "PIECE", piece)
     model = Small().double()
     batches = [(inputs.double(), labels) for inputs, labels in small_batches(20)]

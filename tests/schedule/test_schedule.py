@@ -103,9 +103,7 @@ def test_compression_is_converted_before_the_levels_are_laid() -> None:
 @pytest.mark.parametrize("kind", CURVES)
 @pytest.mark.parametrize("final", [0.05, 0.1, 0.3, 0.7, 0.9, 1.0, 1e-6])
 @pytest.mark.parametrize("levels", [1, 3, 7, 20])
-def test_last_share_is_exactly_the_final_one_and_none_rises(
-    kind: type[Curve], final: float, levels: int
-) -> None:
+def test_last_share_is_exactly_the_final_one_and_none_rises(kind, final, levels) -> None:
     shares = kind(final=final, levels=levels).shares(identity)
 
     assert len(shares) == levels
@@ -184,9 +182,7 @@ def test_rounds_below_1_are_refused(kind: type) -> None:
         ([0.5, math.nan], "density", r"values\[1\] must be a finite number"),
     ],
 )
-def test_explicit_values_that_make_no_sense_are_refused(
-    values: list[float], unit: str, says: str
-) -> None:
+def test_explicit_values_that_make_no_sense_are_refused(values, unit, says) -> None:
     with pytest.raises(ValueError, match=says):
         Explicit(values=values, unit=unit)
 

@@ -119,9 +119,7 @@ def test_the_first_event_of_one_cycle_removes_a_little() -> None:
 @pytest.mark.parametrize("kind", [*FROM_ONE, OneCycle])
 @pytest.mark.parametrize("end", ENDS)
 @pytest.mark.parametrize("events", [1, 3, 7, 100])
-def test_a_curve_over_steps_ends_exactly_and_never_rises(
-    kind: type[Curve], end: float, events: int
-) -> None:
+def test_a_curve_over_steps_ends_exactly_and_never_rises(kind, end, events) -> None:
     shares = kind(final=end).during(identity, events)
 
     assert len(shares) == events + 1
@@ -152,9 +150,7 @@ def test_an_explicit_list_of_one_value_is_a_single_event() -> None:
 
 
 @pytest.mark.parametrize("kind", [OneShot, Constant])
-def test_one_shot_and_constant_ask_for_the_end_at_every_event(
-    kind: type[OneShot] | type[Constant],
-) -> None:
+def test_one_shot_and_constant_ask_for_the_end_at_every_event(kind) -> None:
     assert kind(final=4, unit="compression").during(inverse, events=2) == [0.25, 0.25, 0.25]
 
 

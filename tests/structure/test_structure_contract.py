@@ -32,9 +32,7 @@ def both() -> nn.Sequential:
 
 
 @every("structure")
-def test_structure_finds_units_of_prunable_weights_and_leaves_the_model_alone(
-    structure: Structure,
-) -> None:
+def test_structure_finds_units_of_prunable_weights_and_leaves_the_model_alone(structure) -> None:
     model = both().train()
     model.bn1.eval()
     before = everything(model)

@@ -79,9 +79,7 @@ def test_hidden_layers_lose_units_and_the_classifier_none(kind: type[Mlp], froze
     assert model.o.weight.all() and next(model.parameters()).requires_grad is not frozen
 
 
-def test_units_whose_way_to_the_outputs_leaves_torch_are_left_and_named(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_units_whose_way_to_the_outputs_leaves_torch_are_left_and_named(caplog) -> None:
     class Outside(Mlp):
         def forward(self, x: Tensor) -> Tensor:
             hidden = self.b(self.a(x).relu())
@@ -157,9 +155,7 @@ class TiedEmbedding(nn.Module):
         return outputs
 
 
-def test_a_weight_that_is_also_read_the_other_way_round_keeps_its_units(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_weight_that_is_also_read_the_other_way_round_keeps_its_units(caplog) -> None:
     with caplog.at_level(logging.WARNING):
         assert list(Neuron().units(Autoencoder(), INPUTS)) == ["i.weight"]
     assert "structure=neuron leaves code whole: the weight is used elsewhere too" in caplog.text
@@ -209,9 +205,7 @@ class Between(nn.Module):
 
 
 @pytest.mark.parametrize("way", ["shuffle", "halves", "roll", "index", "beside"])
-def test_filters_whose_norm_is_in_another_order_stay_whole_and_are_named(
-    way: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_filters_whose_norm_is_in_another_order_stay_whole_and_are_named(way, caplog) -> None:
     with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="nothing to prune"):
         Filter().units(Between(way), IMAGES)
     assert "conv" in caplog.text and "units reach norm.bias by a way" in caplog.text

@@ -52,9 +52,7 @@ def with_token(m: Normed, x: Tensor) -> Tensor:
         lambda m, x: m.n(torch.cat([m.a(x), torch.ones(2, 1, 8)], 1)),
     ],
 )
-def test_a_norm_in_whose_channel_something_else_lives_stays(
-    way: Callable[[Normed, Tensor], Tensor],
-) -> None:
+def test_a_norm_in_whose_channel_something_else_lives_stays(way) -> None:
     assert Row().units(Normed(way), SEQUENCES) == {"a.weight": ("a.bias",)}
 
 
@@ -71,9 +69,7 @@ def test_a_norm_in_whose_channel_something_else_lives_stays(
         lambda m, x: m.n(m.c(m.a(x)[..., :6] + 1)),
     ],
 )
-def test_a_norm_behind_a_factor_or_nothing_goes_along(
-    way: Callable[[Normed, Tensor], Tensor],
-) -> None:
+def test_a_norm_behind_a_factor_or_nothing_goes_along(way) -> None:
     units = Row().units(Normed(way), SEQUENCES)
     assert list(units.values())[-1][-2:] == ("n.weight", "n.bias")
 
@@ -97,9 +93,7 @@ def test_a_pruned_unit_leaves_the_table_in_its_channel() -> None:
         lambda m, x: m.n(m.c(x) + m.a(x) + m.n(m.a(x)) + m.n(m.c(x))),
     ],
 )
-def test_layers_that_share_a_norm_stay_whole_and_are_named(
-    way: Callable[[Normed, Tensor], Tensor], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_layers_that_share_a_norm_stay_whole_and_are_named(way, caplog) -> None:
     with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="nothing to prune"):
         Row().units(Normed(way), SEQUENCES)
     assert "leaves a, c whole: units reach n.bias, which is called on other layers" in caplog.text
@@ -109,9 +103,7 @@ NORMS = [nn.BatchNorm2d(4, affine=False), nn.GroupNorm(2, 4, affine=False)]
 
 
 @pytest.mark.parametrize("norm", [*NORMS, nn.InstanceNorm2d(4)])
-def test_filters_that_send_on_through_a_norm_without_parameters_are_named(
-    norm: nn.Module, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_filters_that_send_on_through_a_norm_without_parameters_are_named(norm, caplog) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
     assert Row().units(model, IMAGES) == {"0.weight": ("0.bias",)}
     # A norm by each image's own mean of each channel makes 0 of 0.
@@ -119,9 +111,7 @@ def test_filters_that_send_on_through_a_norm_without_parameters_are_named(
     assert (told in caplog.text) is (norm in NORMS)
 
 
-def test_a_norm_without_parameters_and_a_scale_of_its_own_is_a_norm(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_norm_without_parameters_and_a_scale_of_its_own_is_a_norm(caplog) -> None:
     model = Normed(lambda m, x: F.layer_norm(m.a(x), (8,)) * m.bias)
     assert Row().units(model, SEQUENCES) == {"a.weight": ("a.bias", "bias")}
     model = Normed(lambda m, x: F.layer_norm(m.a(x), (8,)))
@@ -160,9 +150,7 @@ def with_norm(way: Callable[[ByHand, Tensor], Tensor]) -> nn.Sequential:
         ),
     ],
 )
-def test_norms_by_hand_go_along_in_the_dimension_of_their_channels(
-    way: Callable[[ByHand, Tensor], Tensor], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_norms_by_hand_go_along_in_the_dimension_of_their_channels(way, caplog) -> None:
     (found,) = Row().units(with_norm(way), IMAGES).values()
     assert set(found) == {"0.bias", "1.weight", "1.bias"} and not caplog.messages
 
@@ -178,9 +166,7 @@ def test_norms_by_hand_go_along_in_the_dimension_of_their_channels(
         (lambda m, x: (x - m.shift) * m.weight[:, None, None], False),
     ],
 )
-def test_filters_that_send_on_a_shift_that_is_no_parameter_are_named(
-    way: Callable[[ByHand, Tensor], Tensor], told: bool, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_filters_that_send_on_a_shift_that_is_no_parameter_are_named(way, told, caplog) -> None:
     model = with_norm(way)
     masks = harness.prune(model, 0.5, structure="filter", example_input=IMAGES)
     gone = ~masks["0.weight"].flatten(1).any(1)

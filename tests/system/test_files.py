@@ -19,9 +19,7 @@ def test_a_file_is_written_and_nothing_is_left_beside_it(tmp_path: Path) -> None
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_a_write_that_fails_leaves_the_old_content(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_write_that_fails_leaves_the_old_content(tmp_path, monkeypatch) -> None:
     write_whole(tmp_path / "a.txt", "old")
 
     def full(_: int) -> None:

@@ -71,9 +71,7 @@ def other(*arguments: Any, **options: Any) -> Iterator[Other]:
 
 
 @pytest.mark.parametrize("skew", SECONDS_AHEAD)
-def test_a_host_whose_clock_is_ten_minutes_off_leaves_a_living_lock_alone(
-    tmp_path: Path, skew: int
-) -> None:
+def test_a_host_whose_clock_is_ten_minutes_off_leaves_a_living_lock_alone(tmp_path, skew) -> None:
     with other("a", tmp_path) as first, ExitStack() as stack:
         assert first.said() == "in"
         second = stack.enter_context(other("b", tmp_path, skew=skew))
@@ -82,18 +80,14 @@ def test_a_host_whose_clock_is_ten_minutes_off_leaves_a_living_lock_alone(
 
 
 @pytest.mark.parametrize("skew", SECONDS_AHEAD)
-def test_a_host_whose_clock_is_ten_minutes_off_takes_a_dead_hosts_lock_over(
-    tmp_path: Path, skew: int
-) -> None:
+def test_a_host_whose_clock_is_ten_minutes_off_takes_a_dead_hosts_lock_over(tmp_path, skew) -> None:
     renew(lock_left_by(ELSEWHERE, tmp_path), time.time())
     with other("b", tmp_path, lease=0.3, skew=skew, how="wait") as heir:
         assert heir.said() == "in"
         assert heir.is_told("mine") == "wrote"
 
 
-def test_a_suspended_process_of_this_host_keeps_its_folder_and_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_suspended_process_of_this_host_keeps_its_folder_and_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "LEASE_S", 0.1)
     with other("", tmp_path, lease=0.1) as first:
         assert first.said() == "in"
@@ -158,9 +152,7 @@ def test_a_folder_beside_the_lost_one_is_still_written_to(tmp_path: Path) -> Non
             write_whole(tmp_path / "inner" / "file", "")
 
 
-def test_a_loser_neither_renews_nor_frees_the_lock_of_the_winner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_loser_neither_renews_nor_frees_the_lock_of_the_winner(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(locks, "HEARTBEAT_S", 0.01)
     with locked(tmp_path):
         shutil.rmtree(tmp_path / LOCK)
@@ -195,9 +187,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
 
 
 @pytest.mark.parametrize("name", WRITERS)
-def test_nothing_of_a_run_is_written_or_deleted_in_a_folder_that_was_lost(
-    tmp_path: Path, name: str
-) -> None:
+def test_nothing_of_a_run_is_written_or_deleted_in_a_folder_that_was_lost(tmp_path, name) -> None:
     Checkpoints(tmp_path / "checkpoints").save("theirs", STEP, {})
     with locked(tmp_path):
         shutil.rmtree(tmp_path / LOCK)

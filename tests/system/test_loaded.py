@@ -113,9 +113,7 @@ def test_a_record_stands_as_long_as_its_files_are_those_that_would_be_loaded(lat
     assert not loaded_sources.stands(record) and not loaded_sources.stands(None)
 
 
-def test_an_installed_harness_is_no_library_in_any_of_its_folders(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_installed_harness_is_no_library_in_any_of_its_folders(tmp_path, monkeypatch) -> None:
     installed = tmp_path / "site-packages"
     monkeypatch.setattr(package, "__file__", str(installed / "harness" / "__init__.py"))
     caches = (loaded_sources._home, loaded_sources.is_library)

@@ -18,7 +18,7 @@ from harness.system import locks
 from harness.system.atomic_files import CannotWrite
 from harness.system.leases import HOLDER, LOCK, holder_of
 from harness.system.locks import bury_if_stale, is_held, is_stale, locked
-from harness.system.processes import Process, this_process
+from harness.system.processes import this_process
 
 
 def test_a_second_holder_is_refused_by_name_of_the_first(tmp_path: Path) -> None:
@@ -59,9 +59,7 @@ def test_waiting_ends_when_the_first_holder_is_done(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("wait", [True, False])
-def test_the_lock_of_a_dead_process_of_this_host_is_taken_over_at_once(
-    tmp_path: Path, wait: bool
-) -> None:
+def test_the_lock_of_a_dead_process_of_this_host_is_taken_over_at_once(tmp_path, wait) -> None:
     lock_left_by(GONE, tmp_path)
     with locked(tmp_path, wait):
         found = holder_of(tmp_path / LOCK)
@@ -83,9 +81,7 @@ def test_a_process_that_has_ended_and_one_that_had_the_same_number_are_dead(tmp_
     "there",
     [replace(GONE, host="b"), replace(GONE, boot="before"), replace(GONE, namespace="inner")],
 )
-def test_a_process_that_could_not_be_seen_here_is_not_dead_because_it_is_not_seen(
-    tmp_path: Path, there: Process
-) -> None:
+def test_a_process_that_could_not_be_seen_here_is_not_dead_because_it_is_not_seen(tmp_path, there):
     # Containers may share the host's name, and hosts may have one name.
     lock_left_by(there, tmp_path)
     assert is_held(tmp_path)
@@ -93,9 +89,7 @@ def test_a_process_that_could_not_be_seen_here_is_not_dead_because_it_is_not_see
 
 
 @pytest.mark.parametrize("said", ["", "[]", '"', '{"host": 1}', '{"pid": -1, "host": "h"}'])
-def test_a_lock_that_names_nobody_is_watched_like_one_of_another_host(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
-) -> None:
+def test_a_lock_that_names_nobody_is_watched_like_one_of_another_host(tmp_path, monkeypatch, said):
     clock = Clock(monkeypatch)
     lock = lock_left_by(GONE, tmp_path)
     if said:
@@ -112,9 +106,7 @@ def test_a_lock_that_names_nobody_is_watched_like_one_of_another_host(
     assert os.listdir(tmp_path) == []
 
 
-def test_of_two_that_see_a_stale_lock_only_one_gets_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_of_two_that_see_a_stale_lock_only_one_gets_it(tmp_path, monkeypatch) -> None:
     lock_left_by(GONE, tmp_path)
     looked, first = threading.Event(), threading.Event()
     inside: list[str] = []
@@ -143,9 +135,7 @@ def test_of_two_that_see_a_stale_lock_only_one_gets_it(
     assert inside == ["quick", "slow"]
 
 
-def test_a_takeover_that_was_killed_half_way_holds_nobody_up_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_takeover_that_was_killed_half_way_holds_nobody_up_for_ever(tmp_path, monkeypatch):
     clock = Clock(monkeypatch)
     lock_left_by(GONE, tmp_path)
     (tmp_path / ".lock-takeover").mkdir()
@@ -157,9 +147,7 @@ def test_a_takeover_that_was_killed_half_way_holds_nobody_up_for_ever(
     assert os.listdir(tmp_path) == []
 
 
-def test_a_holder_renews_its_lock_while_it_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_holder_renews_its_lock_while_it_works(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(locks, "HEARTBEAT_S", 0.01)
     with locked(tmp_path):
         holder = tmp_path / LOCK / HOLDER

@@ -39,9 +39,7 @@ def test_a_lock_of_another_host_is_watched_for_a_lease_and_then_taken_over(
         pass
 
 
-def test_a_lock_of_another_host_that_is_renewed_is_never_taken_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_lock_of_another_host_that_is_renewed_is_never_taken_over(tmp_path, monkeypatch) -> None:
     clock = Clock(monkeypatch)
     lock = lock_left_by(ELSEWHERE, tmp_path)
     for number in range(20):
@@ -50,9 +48,7 @@ def test_a_lock_of_another_host_that_is_renewed_is_never_taken_over(
         clock.now += 59
 
 
-def test_one_long_pause_between_two_looks_says_nothing_about_the_holder(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_long_pause_between_two_looks_says_nothing_about_the_holder(tmp_path, monkeypatch):
     clock = Clock(monkeypatch)
     lock = lock_left_by(ELSEWHERE, tmp_path)
     assert not is_stale(lock)
@@ -62,9 +58,7 @@ def test_one_long_pause_between_two_looks_says_nothing_about_the_holder(
     assert is_stale(lock)
 
 
-def test_watching_ends_with_a_sign_of_life_or_after_a_lease(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_watching_ends_with_a_sign_of_life_or_after_a_lease(tmp_path, monkeypatch) -> None:
     clock = Clock(monkeypatch)
     dead, living = (lock_left_by(ELSEWHERE, tmp_path / name) for name in "ab")
 
@@ -81,9 +75,7 @@ def test_watching_ends_with_a_sign_of_life_or_after_a_lease(
     assert 1063 < clock.now < 1064.5
 
 
-def test_a_run_on_a_lock_of_another_host_waits_for_a_lease_before_it_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_on_a_lock_of_another_host_waits_for_a_lease_before_it_goes_on(tmp_path, monkeypatch):
     assert run_main(monkeypatch, *TINY, f"runs={tmp_path}") == 0
     folder = only_run(tmp_path)
     records = (folder / "records.jsonl").read_bytes()

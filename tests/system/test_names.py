@@ -39,12 +39,7 @@ def test_a_name(value: Any) -> None:
 
 
 @pytest.mark.parametrize("key", ["name", "sweep_name"])
-def test_a_run_of_a_wrong_name_writes_nothing(
-    key: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_a_run_of_a_wrong_name_writes_nothing(key, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     for arguments in ([f"{key}=../../x"], ["-m", "seed=0,1", f"{key}='a\nb'"]):
         assert run_main(monkeypatch, *arguments, *TINY) == 2
@@ -72,9 +67,7 @@ def test_a_name_in_a_plan_of_others_leads_nowhere_either() -> None:
         {"extra": {"-comment": 1}}, {"extra": {"comment": ["a\n"]}},
     ],
 )  # fmt: skip
-def test_a_value_that_is_more_than_a_line_of_the_batch_script_is_refused(
-    values: dict[str, Any],
-) -> None:
+def test_a_value_that_is_more_than_a_line_of_the_batch_script_is_refused(values) -> None:
     # A list is written as repr() has it, where a newline is two characters.
     if values == {"extra": {"comment": ["a\n"]}}:
         assert Asked.of(values).extra == values["extra"]
@@ -88,9 +81,7 @@ NASTY = ["two words", "it's", 'a"b', "$(touch pwned)", "`touch pwned`", "-x", "a
 
 
 @pytest.mark.parametrize("text", NASTY)
-def test_the_batch_script_quotes_every_value_and_path(
-    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_batch_script_quotes_every_value_and_path(tmp_path, text, monkeypatch) -> None:
     stand_ins = StandIns(tmp_path, str(tmp_path / "script"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     asked = Asked(partition=text, account=text, extra={"comment": text})
@@ -115,9 +106,7 @@ def test_the_batch_script_quotes_every_value_and_path(
 
 
 @pytest.mark.parametrize("folder", ["a%jb", "a\\b", "a\nb", "a\x1bb"])
-def test_a_folder_that_slurm_would_read_as_another_is_refused(
-    tmp_path: Path, folder: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_slurm_would_read_as_another_is_refused(tmp_path, folder, monkeypatch):
     StandIns(tmp_path, "survey.sh")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(ValueError, match="runs=PATH|control characters"):

@@ -65,9 +65,7 @@ def holding(folder: Path, text: str) -> list[Path]:
     return [f for f in files if text.encode() in f.read_bytes() or text in str(f)]
 
 
-def test_no_file_of_a_run_holds_what_the_environment_said(
-    run: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_file_of_a_run_holds_what_the_environment_said(run, monkeypatch) -> None:
     assert run_main(monkeypatch, *run) == 0
     assert not holding(Path("runs"), SECRET)
     folder = only_run(Path("runs"))
@@ -98,9 +96,7 @@ def test_other_values_are_other_runs_and_equal_ones_are_one_however_they_are_wri
     assert not holding(Path("runs"), SECRET) and not holding(Path("runs"), OTHER)
 
 
-def test_a_run_is_loaded_with_its_variables_and_names_the_one_that_is_missing(
-    run: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_loaded_with_its_variables_and_names_the_one_that_is_missing(run, monkeypatch):
     assert run_main(monkeypatch, *run) == 0
     folder = only_run(Path("runs"))
     assert api.load(folder, trust="own_net")[1]["0.weight"].shape[0] == 5
@@ -109,9 +105,7 @@ def test_a_run_is_loaded_with_its_variables_and_names_the_one_that_is_missing(
         api.load(folder, trust="own_net")
 
 
-def test_neither_a_plan_nor_what_is_said_of_a_failed_run_holds_the_value(
-    run: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_neither_a_plan_nor_what_is_said_of_a_failed_run_holds_the_value(run, monkeypatch, capsys):
     tokens = "model.token='refused ${oc.env:KEY}','${oc.env:KEY}'"
     assert run_main(monkeypatch, "-m", *run, tokens, "launch.only=plan") == 0
     (file,) = (Path("runs") / "single" / HOME).glob("plan-*.jsonl")
@@ -130,9 +124,7 @@ def test_neither_a_plan_nor_what_is_said_of_a_failed_run_holds_the_value(
     assert "have other values here" in attempt_line(planned_again(fine).line).reason
 
 
-def test_what_others_print_of_an_error_holds_no_value_and_short_numbers_stay(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_others_print_of_an_error_holds_no_value_and_short_numbers_stay(monkeypatch, capsys):
     monkeypatch.setenv("KEY", SECRET)
     monkeypatch.setenv("EPOCHS", "7")
     for name in ("KEY", "EPOCHS"):
@@ -144,9 +136,7 @@ def test_what_others_print_of_an_error_holds_no_value_and_short_numbers_stay(
     )
 
 
-def test_a_choice_and_a_folder_of_the_environment_are_told_in_one_line(
-    run: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_choice_and_a_folder_of_the_environment_are_told_in_one_line(run, monkeypatch, capsys):
     assert run_main(monkeypatch, *run, "saliency=${oc.env:KEY}") == 2
     said = capsys.readouterr().err
     assert (
@@ -191,9 +181,7 @@ def test_w_and_b_keeps_no_value_offline_and_syncs_to_where_the_environment_says(
         ("${other}/x", "pre ${oc.env:KEY}/x"),
     ],
 )
-def test_what_is_stored_and_read_again_is_the_value(
-    text: str, stored: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_stored_and_read_again_is_the_value(text, stored, monkeypatch) -> None:
     monkeypatch.setenv("KEY", "a${b}'q")  # read again it must not become an interpolation
     monkeypatch.setenv("WIDTH", "12")
     config = OmegaConf.create({"key": text, "other": "pre ${oc.env:KEY}"})
@@ -203,17 +191,13 @@ def test_what_is_stored_and_read_again_is_the_value(
 
 
 @pytest.mark.parametrize("text", ["${oc.decode:'[${oc.env:WIDTH},2]'}", r"\${oc.env:WIDTH}"])
-def test_what_cannot_be_stored_as_it_is_written_is_refused(
-    text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_cannot_be_stored_as_it_is_written_is_refused(text, monkeypatch) -> None:
     monkeypatch.setenv("WIDTH", "12")
     with pytest.raises(ValueError, match=r"hidden: the environment may be read as \$\{oc.env:NAME"):
         as_written(OmegaConf.create({"hidden": text}))
 
 
-def test_values_are_hidden_in_every_form_and_short_ones_as_whole_words(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_values_are_hidden_in_every_form_and_short_ones_as_whole_words(monkeypatch) -> None:
     key = "it's\n a key"
     for name, value in (("WIDTH", "7"), ("RATE", "1e-3"), ("KEY", key)):
         monkeypatch.setenv(name, value)

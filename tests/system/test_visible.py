@@ -31,9 +31,7 @@ def test_nothing_else_is_left(text: str) -> None:
     assert visible(text).isprintable()
 
 
-def test_a_report_of_such_records_holds_no_control_character(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_report_of_such_records_holds_no_control_character(tmp_path, capsys) -> None:
     write_run(tmp_path / "0", dense(label=NASTY), make(label=NASTY, model=f"net{NASTY}"))
     write_run(tmp_path / "1", dense(model=f"net{NASTY}"), make(label=NASTY, model=f"net{NASTY}"))
     files = report(tmp_path)

@@ -43,9 +43,7 @@ def test_samples_without_a_label_leave_loss_and_hits_as_without_them(batch_size:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 1000])
-def test_a_sequences_padding_counts_nowhere_so_that_exp_of_the_loss_is_the_perplexity(
-    batch_size: int,
-) -> None:
+def test_a_sequences_padding_counts_nowhere_so_that_exp_of_the_loss_is_the_perplexity(batch_size):
     outputs = torch.zeros(3, 4, 2)
     outputs[..., 1] = LN3  # chances 1/4 of the three labels 0, 3/4 of the six labels 1
     split = Split(outputs, SENTENCES)
@@ -83,9 +81,7 @@ def test_a_task_that_does_not_say_what_counts_counts_all() -> None:
 
 @pytest.mark.parametrize("world", [1, 2, 3])
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_every_label_that_counts_weighs_the_same_on_any_number_of_ranks(
-    world: int, accumulate: int
-) -> None:
+def test_every_label_that_counts_weighs_the_same_on_any_number_of_ranks(world, accumulate) -> None:
     counts = torch.tensor([1.0, 0, 0, 1, 1, 0, 1, 0, 0, 0, 0], dtype=torch.float64)
     order = torch.tensor([4, 1, 2, 3, 0, 5, 6, 7, 8, 9, 10])
     sizes = batch_sizes(order, 4, counts)
@@ -101,9 +97,7 @@ def test_every_label_that_counts_weighs_the_same_on_any_number_of_ranks(
 
 @pytest.mark.parametrize("accumulate", [1, 3])
 @pytest.mark.parametrize("task", [Classification(), LanguageModelling()])
-def test_a_step_goes_along_torchs_own_mean_over_the_labels_that_count(
-    task: Task, accumulate: int
-) -> None:
+def test_a_step_goes_along_torchs_own_mean_over_the_labels_that_count(task, accumulate) -> None:
     torch.manual_seed(0)
     model = nn.Linear(5, 2)
     positions = (4,) if isinstance(task, LanguageModelling) else ()
@@ -169,9 +163,7 @@ def test_a_student_learns_nothing_from_its_teacher_where_no_label_counts() -> No
 
 @pytest.mark.parametrize("saliency", ["gradient", "fisher", "obs", "wanda"])
 @pytest.mark.parametrize("positions", [(), (2,)])
-def test_samples_without_a_label_are_no_samples_for_the_api_either(
-    saliency: str, positions: tuple[int, ...]
-) -> None:
+def test_samples_without_a_label_are_no_samples_for_the_api_either(saliency, positions) -> None:
     torch.manual_seed(0)
     model, inputs = nn.Linear(3, 2), torch.randn(6, *positions, 3)
     labels = torch.randint(0, 2, (6, *positions))

@@ -13,12 +13,10 @@ from torch import Tensor, nn
 
 import harness
 from harness.data.base import Splits
-from harness.distillation.base import Distillation
 from harness.distillation.hinton import Hinton
 from harness.distributed import Ranks
 from harness.experiment.workload import Subject
 from harness.models.mlp import Mlp
-from harness.task.base import Task
 from harness.task.classification import Classification
 from harness.task.shared.sums import check_sums
 
@@ -126,9 +124,7 @@ def test_a_mean_is_seen_whatever_kind_of_thing_the_network_returns(kind: str) ->
     ],
     ids=["NaN", "0"],
 )
-def test_samples_whose_labels_do_not_count_for_this_loss_are_not_the_ones_asked(
-    mean: Totals,
-) -> None:
+def test_samples_whose_labels_do_not_count_for_this_loss_are_not_the_ones_asked(mean) -> None:
     rows, labels = torch.randn(7, 3), torch.tensor([7, 7, 7, 7, 1, 2, 0])
     with pytest.raises(ValueError, match="as of a mean"):
         check(mean, labels=labels, rows=rows)
@@ -199,9 +195,7 @@ class MeanTeacher(Hinton):
         (Classification(), MeanTeacher(), r"loss\(\) of distillation MeanTeacher is"),
     ],
 )
-def test_a_run_refuses_a_mean_before_it_trains(
-    task: Task, distillation: Distillation | None, said: str
-) -> None:
+def test_a_run_refuses_a_mean_before_it_trains(task, distillation, said) -> None:
     network = Mlp(hidden=[3]).build((4,), 3)
     every = Splits(blobs(9), blobs(9), blobs(9), 3)
     subject = Subject(Mlp(hidden=[3]), every, task, Ranks(), 0, torch.float32)

@@ -42,18 +42,14 @@ def test_wandb_run_says_what_it_is(log: wandb_log.WandbLog) -> None:
     assert log.config["schedule"] == {"levels": 2, "densities": [0.5, 0.25]}
 
 
-def test_wandb_draws_levels_over_the_density_of_all_weights_and_epochs_over_epoch(
-    log: wandb_log.WandbLog,
-) -> None:
+def test_wandb_draws_levels_over_the_density_of_all_weights_and_epochs_over_epoch(log) -> None:
     stages = ("initial", "dense", "penalised", "pruned", "recalibrated", "finetuned")
     over_density = {f"{name}/*": "density_of_weights" for name in (*stages, "weights")}
     axes = {"density_of_weights": "", "compression": "", "epoch": ""}
     assert log.step_metrics == {**axes, **over_density, "training/*": "epoch"}
 
 
-def test_wandb_stage_gets_a_row_with_its_density_and_a_step_made_of_the_compression(
-    log: wandb_log.WandbLog,
-) -> None:
+def test_wandb_stage_gets_a_row_with_its_density_and_a_step_made_of_the_compression(log) -> None:
     pruned, finetuned, next_level = log.history[:3]
     assert [row["_step"] for row in (pruned, finetuned, next_level)] == [2000, 2001, 4000]
     where = ("level", "density_of_weights", "compression", "target_compression")
@@ -66,9 +62,7 @@ def test_wandb_stage_gets_a_row_with_its_density_and_a_step_made_of_the_compress
         assert f"finetuned/{metric}" in finetuned
 
 
-def test_wandb_row_of_a_stage_has_a_histogram_of_its_layers_densities(
-    log: wandb_log.WandbLog,
-) -> None:
+def test_wandb_row_of_a_stage_has_a_histogram_of_its_layers_densities(log) -> None:
     drawn = log.history[0]["pruned/layer_densities"]
     assert (drawn["_type"], len(drawn["values"]), len(drawn["bins"])) == ("histogram", 20, 21)
     # 0.5 and 0.25 in bins of 0.05; a layer on an edge counts in the bin above.
@@ -108,9 +102,7 @@ def test_wandb_failed_run_ends_with_exit_code_1_and_keeps_its_rows(tmp_path: Pat
     "error, status",
     [(KeyboardInterrupt(), 130), (Stopped(signal.SIGINT), 130), (Stopped(signal.SIGTERM), 75)],
 )
-def test_wandb_interrupted_run_ends_with_the_exit_code_of_its_command(
-    tmp_path: Path, error: BaseException, status: int
-) -> None:
+def test_wandb_interrupted_run_ends_with_the_exit_code_of_its_command(tmp_path, error, status):
     with pytest.raises(type(error)), Wandb().open(info(tmp_path)):
         raise error
 
@@ -142,9 +134,7 @@ def test_wandb_gets_what_the_training_cost(log: wandb_log.WandbLog) -> None:
     assert [log.history[1][f"finetuned/{name}"] for name in costs] == [1200, 3600, 7200, 0.125]
 
 
-def test_wandb_settings_that_its_version_does_not_know_are_left_out(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_wandb_settings_that_its_version_does_not_know_are_left_out(monkeypatch) -> None:
     assert settings(20).x_transaction_log_flush_interval == 0.5
 
     known = dict(wandb.Settings.model_fields)
@@ -159,9 +149,7 @@ def test_wandb_measures_the_machine_unless_told_not_to() -> None:
     assert settings(20, system_metrics=False).x_disable_stats
 
 
-def test_wandb_measures_the_machine_as_its_run_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wandb_measures_the_machine_as_its_run_says(tmp_path, monkeypatch) -> None:
     given = []
     init = wandb.init
 

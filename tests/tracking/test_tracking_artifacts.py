@@ -93,9 +93,7 @@ def test_wandb_gets_the_records_with_config_and_environment(log: wandb_log.Wandb
     assert records.files["config.yaml"].read_text() == "seed: 7\n"
 
 
-def test_wandb_gets_what_the_dense_training_was_but_not_its_weights(
-    log: wandb_log.WandbLog,
-) -> None:
+def test_wandb_gets_what_the_dense_training_was_but_not_its_weights(log) -> None:
     (dense,) = [one for one in log.artifacts if one.type == "dense-training"]
     known = {"model": "lenet", "data": "digits", "seed": 7, "epochs": 12}
     assert (dense.name, dense.metadata, dense.used) == ("dense-de15e", known, False)
@@ -105,9 +103,7 @@ def test_wandb_gets_what_the_dense_training_was_but_not_its_weights(
     assert dense.files.keys() == {"dense.json"}
 
 
-def test_wandb_dense_training_is_brought_by_one_run_and_used_by_the_others(
-    tmp_path: Path,
-) -> None:
+def test_wandb_dense_training_is_brought_by_one_run_and_used_by_the_others(tmp_path) -> None:
     used = {}
     for name in ("a", "b"):
         finish(tmp_path / name, Wandb(artifacts=("dense",)), sweep=tmp_path)

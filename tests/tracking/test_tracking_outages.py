@@ -29,9 +29,7 @@ def reach(monkeypatch: pytest.MonkeyPatch, stub: Stub) -> None:
         monkeypatch.setenv(name, value)
 
 
-def test_wandb_that_cannot_start_stops_nothing_and_says_so_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wandb_that_cannot_start_stops_nothing_and_says_so_once(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(wandb, "init", fail)
 
     track(Wandb(), tmp_path)
@@ -82,9 +80,7 @@ def test_wandb_refuses_an_environment_with_which_it_would_not_start(
     Wandb(mode="disabled")
 
 
-def test_a_wrong_environment_ends_the_command_before_anything_is_trained(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_wrong_environment_ends_the_command_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "bogus")
 
     done = harness(*TINY, "tracking=wandb", f"runs={tmp_path}/runs")
@@ -95,9 +91,7 @@ def test_a_wrong_environment_ends_the_command_before_anything_is_trained(
     assert not list(tmp_path.glob("runs/**/*.safetensors"))
 
 
-def test_wandb_without_room_stops_nothing_and_says_so_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wandb_without_room_stops_nothing_and_says_so_once(tmp_path, monkeypatch, capsys) -> None:
     # A file where W&B's folder should be fails also for root, whom no permission stops.
     (tmp_path / "wandb").write_text("")
 
@@ -107,9 +101,7 @@ def test_wandb_without_room_stops_nothing_and_says_so_once(
     assert line.startswith("W&B cannot start, this run goes on without it: ")
 
 
-def test_wandb_whose_disk_fills_up_stops_nothing_and_says_so_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wandb_whose_disk_fills_up_stops_nothing_and_says_so_once(tmp_path, monkeypatch, capsys):
     def full(*_: Any, **__: Any) -> None:
         raise OSError(28, "No space left on device")
 
@@ -144,9 +136,7 @@ def test_wandb_without_its_server_goes_on_offline_and_asks_once_a_process(
         assert log.exit_code == 0 and len(log.history) == 5
 
 
-def test_wandb_online_sends_rows_and_the_exit_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wandb_online_sends_rows_and_the_exit_code(tmp_path, monkeypatch) -> None:
     with Stub() as stub:
         reach(monkeypatch, stub)
         track(Wandb(mode="online", artifacts=()), tmp_path)
@@ -191,9 +181,7 @@ def test_a_run_that_has_lost_its_id_or_its_folder_sends_nothing_more_and_says_so
     assert f"{home} is not this process's any more: its lock was removed" in line
 
 
-def test_wandb_offline_runs_of_an_id_need_no_lock(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_wandb_offline_runs_of_an_id_need_no_lock(tmp_path, capsys) -> None:
     home = tmp_path / ".tracking" / run_id(info(tmp_path))
     home.mkdir(parents=True)
     with locked(home):

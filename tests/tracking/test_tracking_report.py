@@ -59,9 +59,7 @@ def test_report_is_about_the_sweeps_below_the_folder(runs: Path) -> None:
 
 @needs_package
 @OLD_PYDANTIC
-def test_report_draws_the_sweeps_runs_by_method(
-    runs: Path, stub: Stub, project: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_draws_the_sweeps_runs_by_method(runs, stub, project, capsys) -> None:
     assert main(["report", str(runs), "--project", project, "--entity", "me"]) == 0
 
     assert capsys.readouterr().out.strip().startswith(f"{stub.url}/me/mine/reports/")
@@ -79,25 +77,19 @@ def test_report_draws_the_sweeps_runs_by_method(
 
 @needs_package
 @OLD_PYDANTIC
-def test_report_on_a_project_that_is_not_there_is_refused_by_name(
-    runs: Path, project: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_on_a_project_that_is_not_there_is_refused_by_name(runs, project, capsys) -> None:
     assert main(["report", str(runs), "--project", "yours", "--entity", "me"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("error: W&B took no report on project yours: ")
 
 
-def test_report_without_its_package_names_the_command_that_brings_it(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_without_its_package_names_the_command_that_brings_it(runs, monkeypatch, capsys):
     monkeypatch.setattr("harness.tracking.report.find_spec", lambda _: None)
     assert main(["report", str(runs), "--project", "mine"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.endswith("pip install 'pruning-harness[wandb-report]'")
 
 
-def test_report_of_an_empty_folder_is_refused(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_report_of_an_empty_folder_is_refused(tmp_path, capsys) -> None:
     assert main(["report", str(tmp_path), "--project", "mine"]) == 2
     assert "has no records" in capsys.readouterr().err

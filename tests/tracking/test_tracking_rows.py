@@ -164,9 +164,7 @@ def test_wandb_finished_run_that_is_done_again_is_sent_again(tmp_path: Path) -> 
     assert stages(tmp_path) == ["pruned/top1", "pruned/top1"]
 
 
-def test_wandb_run_that_continues_an_id_begins_after_its_last_step(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_wandb_run_that_continues_an_id_begins_after_its_last_step(tmp_path, monkeypatch) -> None:
     run = FakeRun(tmp_path)
     run.starting_step = 5000
     monkeypatch.setattr(wandb, "init", lambda **_: run)
@@ -187,9 +185,7 @@ def test_wandb_dense_rows_are_sent_by_the_first_run_of_a_survey_only(tmp_path: P
     assert stages(tmp_path / "a") == ["dense/top1", "finetuned/top1"] * 2
 
 
-def test_wandb_dense_rows_are_sent_again_where_the_first_runs_files_are_gone(
-    tmp_path: Path,
-) -> None:
+def test_wandb_dense_rows_are_sent_again_where_the_first_runs_files_are_gone(tmp_path) -> None:
     for name in ("a", "b"):
         with Wandb().open(info(tmp_path / name, sweep=tmp_path)) as sink:
             sink.log(dense(0.5))

@@ -83,9 +83,7 @@ def test_tensorboard_leaves_out_layers_where_not_asked_for(tmp_path: Path) -> No
     assert not [name for name in read(tmp_path).Tags()["scalars"] if "/layers/" in name]
 
 
-def test_tensorboard_without_room_stops_nothing_and_says_so_once(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_tensorboard_without_room_stops_nothing_and_says_so_once(tmp_path, capsys) -> None:
     (tmp_path / "tensorboard").write_text("")
     track(TensorBoard(), tmp_path)
     (line,) = capsys.readouterr().err.splitlines()
@@ -113,9 +111,7 @@ def test_tensorboard_passes_on_the_runs_own_failure(tmp_path: Path) -> None:
     assert scalars(tmp_path, "pruned/top1") == [(2000, 0.4)]
 
 
-def test_tensorboard_is_refused_where_the_package_is_missing(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_tensorboard_is_refused_where_the_package_is_missing(monkeypatch) -> None:
     monkeypatch.setattr("harness.tracking.tensorboard.find_spec", lambda _: None)
     with pytest.raises(ValueError, match=r"pip install 'pruning-harness\[tensorboard\]'"):
         TensorBoard()

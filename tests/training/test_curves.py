@@ -184,9 +184,7 @@ def test_a_training_with_prunings_inside_has_its_whole_curve_at_the_end(tmp_path
         assert loss == pytest.approx(sum(losses[3 * epoch : 3 * epoch + 3]) / 40)
 
 
-def test_a_second_runs_dense_record_has_the_curve_of_the_first_ones_training(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_runs_dense_record_has_the_curve_of_the_first_ones_training(tmp_path, monkeypatch):
     for name, method in (("a", "random"), ("b", "global_magnitude")):
         more = (f"method={method}", f"sweep_name={name}", f"runs={tmp_path}", "keep_epochs=[1]")
         assert run_main(monkeypatch, *TINY, *more) == 0

@@ -172,9 +172,7 @@ def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
         load_weights(network(), tmp_path / "text.safetensors")
 
 
-def test_a_training_stopped_beyond_an_epochs_end_is_not_taken_for_that_epoch(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_stopped_beyond_an_epochs_end_is_not_taken_for_that_epoch(tmp_path, monkeypatch):
     # Stopped in the third epoch, of which one step is done.
     policy = Policy(every_steps=1)
     journal = Journal(Ranks(), Stop(Ranks()), policy, numerics={}, code="")
@@ -189,9 +187,7 @@ def test_a_training_stopped_beyond_an_epochs_end_is_not_taken_for_that_epoch(
 
 
 @pytest.mark.parametrize("moment", [Moment(0, 3), Moment(2, 1), Moment(0, 4), Moment(1, 2)])
-def test_a_state_inside_an_epoch_is_that_of_training_stopped_at_that_step(
-    tmp_path: Path, moment: Moment
-) -> None:
+def test_a_state_inside_an_epoch_is_that_of_training_stopped_at_that_step(tmp_path, moment) -> None:
     model = copy.deepcopy(FIRST)
     RECIPE.fit(model, SETTING, Hooks(), stop=moment)
 

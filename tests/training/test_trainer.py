@@ -181,9 +181,7 @@ def test_weights_that_explode_end_training_in_that_epoch_before_it_is_reported()
         ("optimizer", partial(SGD, lr=-1.0), "learning rate"),
     ],
 )
-def test_a_recipe_out_of_range_is_refused_when_it_is_built(
-    key: str, value: object, message: str
-) -> None:
+def test_a_recipe_out_of_range_is_refused_when_it_is_built(key, value, message) -> None:
     with pytest.raises(ValueError, match=message):
         trainer(**{key: value})
 

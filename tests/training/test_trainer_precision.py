@@ -1,7 +1,6 @@
 """Training in bfloat16 and float16: what is computed in it, and what stays in float32."""
 
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
@@ -17,9 +16,7 @@ from harness.training.evaluation import evaluate
 
 @pytest.mark.parametrize("autocast", ["bfloat16", "float16"])
 @pytest.mark.parametrize("optimizer", [partial(SGD, lr=0.1), partial(Adam, lr=0.01, fused=True)])
-def test_lower_precision_computes_in_it_and_keeps_float32_weights(
-    autocast: str, optimizer: Any
-) -> None:
+def test_lower_precision_computes_in_it_and_keeps_float32_weights(autocast, optimizer) -> None:
     seen = set()
 
     class Probe(Classification):

@@ -3,17 +3,13 @@
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-import pytest
-
 from harness.distributed import Ranks
 from harness.system.locks import locked
 from harness.training import folder_lock
 from harness.training.folder_lock import turn
 
 
-def test_a_turn_comes_when_the_one_before_is_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_turn_comes_when_the_one_before_is_over(tmp_path, monkeypatch) -> None:
     first = locked(tmp_path)
     first.__enter__()
     waits: list[float] = []
@@ -29,9 +25,7 @@ def test_a_turn_comes_when_the_one_before_is_over(
     assert len(waits) == 3 and not (tmp_path / ".lock").exists()
 
 
-def test_a_folder_that_is_cleared_away_just_then_is_made_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_folder_that_is_cleared_away_just_then_is_made_again(tmp_path, monkeypatch) -> None:
     folder, calls = tmp_path / "ab" / "cd", list[Path]()
 
     def cleared(home: Path, wait: bool) -> AbstractContextManager[None]:

@@ -63,9 +63,7 @@ def test_an_unpacked_mask_may_be_written_to() -> None:
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("bit", range(1, 8))
 @pytest.mark.parametrize("value", [False, True])
-def test_a_byte_that_is_neither_true_nor_false_changes_the_digest(
-    bit: int, value: bool, device: str
-) -> None:
+def test_a_byte_that_is_neither_true_nor_false_changes_the_digest(bit, value, device) -> None:
     sound = torch.full((3, 5), value, device=device)
     other = sound.clone()
     other.view(torch.uint8)[1, 2] ^= 1 << bit

@@ -38,9 +38,7 @@ def test_masks_save_their_share_of_the_flops_of_the_same_steps() -> None:
     assert found == Cost(2, 200, flops=31_944_000, flops_dense=319_440_000)
 
 
-def test_examples_whose_gradients_reach_pruned_weights_cost_what_the_masks_had_saved_there() -> (
-    None
-):
+def test_examples_whose_gradients_reach_pruned_weights_cost_what_the_masks_had_saved_there():
     # Of 200 examples 100 were seen by all weights: (266,200 - 26,620) x 100 x 2 more.
     found = cost_of(steps=2, examples=200, live=TENTH, dense=DENSE, seen=100)
     assert found == Cost(2, 200, flops=31_944_000 + 47_916_000, flops_dense=319_440_000)

@@ -60,9 +60,7 @@ KINDS: dict[str, tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("saliency", ["grasp", "synflow", "gradient"])
-def test_scores_are_those_of_the_network_that_returns_its_logits_alone(
-    kind: str, saliency: str
-) -> None:
+def test_scores_are_those_of_the_network_that_returns_its_logits_alone(kind, saliency) -> None:
     made, found_in = KINDS[kind]
 
     def loss(outputs: Any, labels: Tensor) -> Tensor:

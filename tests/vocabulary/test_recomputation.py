@@ -122,9 +122,7 @@ def test_a_loss_without_a_gradient_is_refused(end: Any) -> None:
 
 
 @pytest.mark.parametrize("saliency", ["gradient", "fisher", "synflow", "taylor_unit"])
-def test_weights_that_the_loss_does_not_feel_are_named(
-    saliency: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_weights_that_the_loss_does_not_feel_are_named(saliency, caplog) -> None:
     class Frozen(nn.Sequential):
         def forward(self, inputs: Tensor) -> Tensor:
             with torch.no_grad():

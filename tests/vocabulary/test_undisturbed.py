@@ -28,9 +28,7 @@ def network(dtype: torch.dtype = torch.float32) -> nn.Sequential:
     ("saliency", "dtype"),
     [("magnitude", torch.bfloat16), ("synflow", torch.float32), ("movement", torch.float32)],
 )
-def test_a_module_that_keeps_its_last_activation_is_pruned_as_a_fresh_one(
-    saliency: str, dtype: torch.dtype
-) -> None:
+def test_a_module_that_keeps_its_last_activation_is_pruned_as_a_fresh_one(saliency, dtype) -> None:
     x, labels = torch.ones(8, 4), torch.arange(8) % 3
     fresh, used = network(dtype), network(dtype)
     used(x.to(dtype))
