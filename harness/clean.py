@@ -8,10 +8,9 @@ from pathlib import Path
 
 from harness.launch.caches import UNFINISHED, Entry, entries, free, locks_out_of_sight
 from harness.system.atomic_files import CannotWrite
-from harness.system.command_line import Parser
+from harness.system.command_line import Parser, answered
 from harness.system.locks import LEASE_S, Busy, watch
 from harness.system.names import visible
-from harness.system.signals import INTERRUPTED
 
 KINDS = {
     "dense": "dense trainings; a run that needs one again trains it again, bit for bit",
@@ -26,16 +25,7 @@ SECONDS_A_DAY = 24 * 60 * 60
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    try:
-        return _clean(options)
-    except ValueError as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
-        return 2
-    except (OSError, CannotWrite) as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return answered(lambda: _clean(options), CannotWrite)
 
 
 def _clean(options: argparse.Namespace) -> int:

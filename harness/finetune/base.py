@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from harness.vocabulary.step_index import Moment
 
 if TYPE_CHECKING:
-    from harness.vocabulary.tensors import Tensors
+    from torch import Tensor
 
+State = dict[str, "Tensor"]  # of a network, by name; told so without importing torch
+Dense = Callable[[Moment], State]
+Fresh = Callable[[], State]
 Recipe = Literal["training", "retraining"]
 
 
@@ -47,16 +50,14 @@ class Finetune(Protocol):
 
     def moments(self, epochs: int) -> tuple[Moment, ...]:
         """Of dense training, whose state `weights` asks for. Raises as `plan` does."""
-        ...
+        return ()
 
-    def weights(
-        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
-    ) -> "Tensors | None":
+    def weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State | None:
         """Whole state to load before the masks are applied; None keeps the pruned network's.
 
         `dense(moment)`: state of dense training then; `fresh()`: of a new random network.
         """
-        ...
+        return None
 
 
 def check_whole(key: str, value: int | None, least: int, way_out: str) -> None:

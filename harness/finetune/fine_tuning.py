@@ -1,19 +1,13 @@
 """Fine-tuning, whatever the weights: how long, and by whose learning rate."""
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, get_args
+from typing import get_args
 
-from harness.finetune.base import Plan, Recipe, check_whole
-from harness.vocabulary.step_index import Moment
-
-if TYPE_CHECKING:
-    from harness.vocabulary.tensors import Tensors
+from harness.finetune.base import Finetune, Plan, Recipe, check_whole
 
 
 @dataclass(frozen=True)
-class FineTuning(ABC):
+class FineTuning(Finetune):
     """recipe: "retraining", with its own learning rate; or "training": the dense recipe at the
     learning rate of its last step throughout, as Renda et al. 2020 (arXiv:2003.02389) fine-tune.
     Theirs falls in steps; a cosine that ends at 0 leaves next to nothing to go on with.
@@ -41,11 +35,3 @@ class FineTuning(ABC):
                 "which has 0 epochs; raise training.epochs or write finetune.recipe=retraining"
             )
         return Plan("training", epochs=self.epochs, rate="last")
-
-    def moments(self, epochs: int) -> tuple[Moment, ...]:
-        return ()
-
-    @abstractmethod
-    def weights(
-        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
-    ) -> "Tensors | None": ...

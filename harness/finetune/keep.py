@@ -1,12 +1,6 @@
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from harness.finetune.fine_tuning import FineTuning
-from harness.vocabulary.step_index import Moment
-
-if TYPE_CHECKING:
-    from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
@@ -19,8 +13,3 @@ class Keep(FineTuning):
     Raises:
         ValueError: epochs is not a whole number of at least 1, or the recipe is unknown.
     """
-
-    def weights(
-        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
-    ) -> None:
-        return None

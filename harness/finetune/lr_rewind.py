@@ -1,16 +1,10 @@
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness.finetune.base import Plan, check_whole, last_epochs
-from harness.vocabulary.step_index import Moment
-
-if TYPE_CHECKING:
-    from harness.vocabulary.tensors import Tensors
+from harness.finetune.base import Finetune, Plan, check_whole, last_epochs
 
 
 @dataclass(frozen=True)
-class LrRewind:
+class LrRewind(Finetune):
     """Keeps the weights that are left; the last `epochs` epochs of the dense recipe run again.
 
     epochs: None is all of dense training.
@@ -28,11 +22,3 @@ class LrRewind:
     def plan(self, epochs: int, speedup: float) -> Plan:
         count = epochs if self.epochs is None else self.epochs
         return Plan("training", begin=last_epochs(count, epochs))
-
-    def moments(self, epochs: int) -> tuple[Moment, ...]:
-        return ()
-
-    def weights(
-        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
-    ) -> None:
-        return None

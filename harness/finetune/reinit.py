@@ -1,12 +1,7 @@
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from harness.finetune.base import Dense, Fresh, State
 from harness.finetune.fine_tuning import FineTuning
-from harness.vocabulary.step_index import Moment
-
-if TYPE_CHECKING:
-    from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
@@ -20,7 +15,5 @@ class Reinit(FineTuning):
         ValueError: epochs is not a whole number of at least 1, or the recipe is unknown.
     """
 
-    def weights(
-        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
-    ) -> "Tensors":
+    def weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
         return fresh()

@@ -1,17 +1,11 @@
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness.finetune.base import Plan
-from harness.vocabulary.step_index import Moment
-
-if TYPE_CHECKING:
-    from harness.vocabulary.tensors import Tensors
+from harness.finetune.base import Dense, Finetune, Fresh, Plan, State
 
 
 @dataclass(frozen=True)
-class ScratchB:
+class ScratchB(Finetune):
     """New random weights under the same mask, by the dense recipe times the theoretical speed-up:
     the compute of dense training, to half an epoch.
 
@@ -41,10 +35,5 @@ class ScratchB:
     def plan(self, epochs: int, speedup: float) -> Plan:
         return Plan("training", stretch=min(speedup, self.limit or math.inf))
 
-    def moments(self, epochs: int) -> tuple[Moment, ...]:
-        return ()
-
-    def weights(
-        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
-    ) -> "Tensors":
+    def weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
         return fresh()

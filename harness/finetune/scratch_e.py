@@ -1,16 +1,10 @@
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness.finetune.base import Plan
-from harness.vocabulary.step_index import Moment
-
-if TYPE_CHECKING:
-    from harness.vocabulary.tensors import Tensors
+from harness.finetune.base import Dense, Finetune, Fresh, Plan, State
 
 
 @dataclass(frozen=True)
-class ScratchE:
+class ScratchE(Finetune):
     """New random weights under the same mask, by the whole dense recipe: the same epochs.
 
     New ones at every level, from the run's seed. Source: Liu et al. 2019, Scratch-E
@@ -21,10 +15,5 @@ class ScratchE:
     def plan(self, epochs: int, speedup: float) -> Plan:
         return Plan("training")
 
-    def moments(self, epochs: int) -> tuple[Moment, ...]:
-        return ()
-
-    def weights(
-        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
-    ) -> "Tensors":
+    def weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
         return fresh()

@@ -1,16 +1,11 @@
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from harness.finetune.base import Plan, check_whole, last_epochs
+from harness.finetune.base import Dense, Finetune, Fresh, Plan, State, check_whole, last_epochs
 from harness.vocabulary.step_index import Moment
-
-if TYPE_CHECKING:
-    from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class WeightRewind:
+class WeightRewind(Finetune):
     """Weights and learning-rate schedule go back to a moment of dense training.
 
     Trains the rest of the dense recipe from there; masks come from the end of training. One of
@@ -48,9 +43,7 @@ class WeightRewind:
     def moments(self, epochs: int) -> tuple[Moment, ...]:
         return (self._begin(epochs),)
 
-    def weights(
-        self, epochs: int, dense: "Callable[[Moment], Tensors]", fresh: "Callable[[], Tensors]"
-    ) -> "Tensors":
+    def weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
         return dense(self._begin(epochs))
 
     def _begin(self, epochs: int) -> Moment:

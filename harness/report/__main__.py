@@ -11,22 +11,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.system.command_line import Parser
+from harness.system.command_line import Parser, answered
 from harness.system.deletion import check_no_link
-from harness.system.names import visible
-from harness.system.signals import INTERRUPTED
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    try:
-        _check(options)
-        return _run(options)
-    except (ValueError, OSError) as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
-        return 2 if isinstance(error, ValueError) else 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return answered(lambda: _run(options))
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -53,6 +44,7 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    _check(options)
     out = options.out or options.runs / "report"
     if not options.out:
         check_no_link(out, "name its target with --out")

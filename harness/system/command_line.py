@@ -3,9 +3,11 @@
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from typing import NoReturn
 
 from harness.system.names import visible
+from harness.system.signals import INTERRUPTED
 
 
 class Parser(argparse.ArgumentParser):
@@ -13,6 +15,20 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {visible(message)}\n")
+
+
+def answered(work: Callable[[], int], also: type[Exception] = OSError) -> int:
+    """Does the work of a command and returns its exit status; an error is said in one line.
+
+    2 for wrong input, a ValueError; 1 for an OSError and what else is named; 130 after Ctrl-C.
+    """
+    try:
+        return work()
+    except (ValueError, OSError, also) as error:
+        print(f"error: {visible(str(error))}", file=sys.stderr)
+        return 2 if isinstance(error, ValueError) else 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
 
 
 def say(text: str) -> None:

@@ -5,9 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.system.command_line import Parser
-from harness.system.names import visible
-from harness.system.signals import INTERRUPTED
+from harness.system.command_line import Parser, answered
 from harness.tracking.report import send, sweeps
 from harness.tracking.sync import Kept, NoServer, kept, sync
 
@@ -16,17 +14,7 @@ LIMIT_S = 600.0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    work: Callable[[argparse.Namespace], int] = options.work
-    try:
-        return work(options)
-    except ValueError as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
-        return 2
-    except (NoServer, OSError) as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
-        return 1
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    return answered(lambda: options.work(options), NoServer)
 
 
 def _sync(options: argparse.Namespace) -> int:
