@@ -12,7 +12,6 @@ class Augmentation(Protocol):
     @property
     def draws(self) -> int:
         """How many random numbers a sample needs."""
-        ...
 
     def apply(self, inputs: Tensor, draws: Tensor) -> Tensor:
         """New inputs of the same shape, dtype and device; its arguments are left unchanged.
@@ -23,4 +22,3 @@ class Augmentation(Protocol):
         Raises:
             ValueError: the inputs are not of a kind that it can change.
         """
-        ...

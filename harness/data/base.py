@@ -81,4 +81,3 @@ class Data(Protocol):
         Raises:
             ValueError: the files are missing or not what they should be.
         """
-        ...

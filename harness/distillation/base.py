@@ -19,4 +19,3 @@ class Distillation(Protocol):
         loss: the task's, of these outputs, summed over the samples too.
         counts: bool, of the labels' shape: which of them count, others add 0; None: all.
         """
-        ...

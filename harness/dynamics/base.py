@@ -22,7 +22,6 @@ class Dynamics(Protocol):
         Raises:
             ValueError: a training of so many steps never updates its masks.
         """
-        ...
 
 
 class Exchange(Dynamics, Protocol):
@@ -35,11 +34,9 @@ class Exchange(Dynamics, Protocol):
 
     def updates(self, step: int, steps: int) -> bool:
         """Whether masks are updated in place of this optimizer step."""
-        ...
 
     def looks(self, step: int, steps: int) -> bool:
         """Whether the gradients of ALL weights are needed at this step, before any are masked."""
-        ...
 
     def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
         """Evidence after the gradients of a step that it looks at.
@@ -48,7 +45,6 @@ class Exchange(Dynamics, Protocol):
         a training's state. The result may hold the gradients themselves only at a step that
         updates, whose end it does not outlive.
         """
-        ...
 
     def swap(
         self,
@@ -64,4 +60,3 @@ class Exchange(Dynamics, Protocol):
         Layers are the names in `weights`; masks of other names stay as they are. `seed` is that
         of this training: each level has its own.
         """
-        ...

@@ -46,7 +46,6 @@ class Finetune(Protocol):
         Raises:
             ValueError: the mode asks for what dense training of so many epochs does not have.
         """
-        ...
 
     def moments(self, epochs: int) -> tuple[Moment, ...]:
         """Of dense training, whose state `weights` asks for. Raises as `plan` does."""

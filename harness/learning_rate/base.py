@@ -11,7 +11,6 @@ class LearningRate(Protocol):
         `step` is 0-based and counted from epoch 0 of the whole recipe, so that a model rewound
         to epoch 3 goes on with the learning rate of epoch 3. `epochs` is the recipe's length.
         """
-        ...
 
 
 def warmup_steps(warmup_epochs: float, steps_per_epoch: int) -> int:

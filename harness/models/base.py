@@ -18,7 +18,6 @@ class Model(Protocol):
         Raises:
             ValueError: the architecture cannot take such samples.
         """
-        ...
 
 
 def check_task(name: str, shape: Sequence[int], classes: int) -> None:

@@ -20,7 +20,6 @@ class Penalty(Protocol):
     @property
     def epochs(self) -> int:
         """Of training before each pruning, at least 1."""
-        ...
 
     def check(self, model: nn.Module) -> None:
         """Before any training.
@@ -28,7 +27,6 @@ class Penalty(Protocol):
         Raises:
             ValueError: the model has nothing to penalise.
         """
-        ...
 
     def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
         """A function that adds the penalty's gradient at a step (0-based, of this training).
@@ -40,7 +38,6 @@ class Penalty(Protocol):
         going: bool by parameter name, True where the coming pruning removes; {} unless
         names_units.
         """
-        ...
 
 
 def check_epochs(epochs: int) -> None:

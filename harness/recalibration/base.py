@@ -10,12 +10,10 @@ class Recalibration(Protocol):
     @property
     def samples(self) -> int:
         """Inputs asked for, in all."""
-        ...
 
     @property
     def batch_size(self) -> int:
         """Inputs in each batch but the last."""
-        ...
 
     def check(self, model: nn.Module) -> None:
         """Before any training.
@@ -23,7 +21,6 @@ class Recalibration(Protocol):
         Raises:
             ValueError: the model has nothing to recalibrate.
         """
-        ...
 
     def apply(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
         """Measures in place. Every rank is given the same batches, so that none need be asked.
@@ -31,4 +28,3 @@ class Recalibration(Protocol):
         Raises:
             ValueError: there is no batch.
         """
-        ...

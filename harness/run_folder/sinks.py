@@ -15,7 +15,6 @@ class Sink(Protocol):
 
         loss: its mean per sample as it was minimised; accuracy: validation top-1 in [0, 1].
         """
-        ...
 
 
 class Watcher(Protocol):
@@ -23,18 +22,14 @@ class Watcher(Protocol):
 
     def begin(self, levels: int, epochs: int) -> None:
         """Levels after level 0, and the epochs of all levels that are still to be trained."""
-        ...
 
     def log(self, record: Record) -> None: ...
 
     def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         """As of Sink; epochs: of this training."""
-        ...
 
     def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
         """A training's epochs that another run has made."""
-        ...
 
     def note(self, **facts: object) -> None:
         """What no record may hold, because a clock decides it."""
-        ...

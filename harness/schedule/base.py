@@ -21,18 +21,15 @@ class Schedule(Protocol):
     @property
     def unit(self) -> str:
         """What the schedule's own numbers mean: a key of UNITS."""
-        ...
 
     @property
     def rounds(self) -> int | None:
         """A level is reached in so many prunings, each with new scores, without training between;
         None: as many as the saliency's authors take, mostly 1."""
-        ...
 
     @property
     def varies(self) -> bool:
         """Whether it can ask for different shares at different levels."""
-        ...
 
     def shares(self, share_of: Callable[[float], float]) -> list[float]:
         """The kept share of the prunable part at level 1, 2, ..., in (0, 1], never rising.
@@ -43,7 +40,6 @@ class Schedule(Protocol):
         Raises:
             ValueError: a value cannot be reached, or the schedule has no levels.
         """
-        ...
 
     def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
         """The kept share at each event inside one training: events + 1 values, number k at
@@ -52,7 +48,6 @@ class Schedule(Protocol):
         Raises:
             ValueError: a value cannot be reached, or the schedule does not fit so many events.
         """
-        ...
 
 
 def path(before: float, after: float, rounds: int) -> list[float]:

@@ -19,11 +19,9 @@ class Task(Protocol):
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         """Differentiable training loss, summed over the samples (a scalar)."""
-        ...
 
     def measure(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
         """Sums over the samples of "top1", "top5" (hits) and "loss", as scalars."""
-        ...
 
 
 def counts_of(task: Task, labels: Tensor) -> Tensor | None:

@@ -33,4 +33,3 @@ class Tracking(Protocol):
     def open(self, info: RunInfo) -> AbstractContextManager[Sink]:
         """A sink for the run's records; leaving it ends the run there: done, or failed if an
         exception passes. The tracker's own troubles never reach the caller."""
-        ...

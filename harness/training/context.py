@@ -50,15 +50,12 @@ class Saver(Protocol):
 
     def begin(self, optimizer: Optimizer) -> None:
         """Called before the first step."""
-        ...
 
     def due(self, step: int) -> bool:
         """Asked after each step but an epoch's last; `step` of them are done in this epoch."""
-        ...
 
     def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
         """Called when due and after each epoch; `epoch` whole ones are done, and `step` steps."""
-        ...
 
 
 @dataclass(frozen=True)

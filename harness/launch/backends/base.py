@@ -18,7 +18,6 @@ class Engine(Protocol):
 
     def workers(self) -> int:
         """How many points are under way at once."""
-        ...
 
     def warm(self, points: int) -> None:
         """Starts what takes long to start, on the side, while so many points are planned."""
@@ -47,7 +46,6 @@ class Engine(Protocol):
             ValueError: the engine cannot do it, before the first point begins.
             Stopped, KeyboardInterrupt: a signal came; what was under way has been told to stop.
         """
-        ...
 
 
 def attempt_line(line: str) -> Outcome:
