@@ -99,17 +99,13 @@ def _shown(number: float | None, form: str) -> str:
 class _Display:
     """Shows nothing."""
 
-    def start(self, epochs: int) -> None:
-        pass
+    def start(self, epochs: int) -> None: ...
 
-    def epoch(self, ended: _Epoch) -> None:
-        pass
+    def epoch(self, ended: _Epoch) -> None: ...
 
-    def line(self, text: str) -> None:
-        pass
+    def line(self, text: str) -> None: ...
 
-    def close(self) -> None:
-        pass
+    def close(self) -> None: ...
 
 
 class _Plain(_Display):

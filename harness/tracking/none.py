@@ -12,11 +12,9 @@ from harness.tracking.base import RunInfo
 class Silent:
     """A sink that drops everything."""
 
-    def log(self, record: Record) -> None:
-        pass
+    def log(self, record: Record) -> None: ...
 
-    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
-        pass
+    def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None: ...
 
 
 @dataclass(frozen=True)

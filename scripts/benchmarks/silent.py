@@ -8,17 +8,12 @@ ME = Identity("run", "setting", "method", "label", "model", "data")
 class Silent:
     """Follows a run and says nothing."""
 
-    def begin(self, levels: int, epochs: int) -> None:
-        pass
+    def begin(self, levels: int, epochs: int) -> None: ...
 
-    def log(self, record: Record) -> None:
-        pass
+    def log(self, record: Record) -> None: ...
 
-    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        pass
+    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None: ...
 
-    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
-        pass
+    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None: ...
 
-    def note(self, **facts: object) -> None:
-        pass
+    def note(self, **facts: object) -> None: ...

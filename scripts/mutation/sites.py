@@ -67,11 +67,9 @@ class _Finder(ast.NodeVisitor):
         self.every(node.body)
         self.scope.pop()
 
-    def visit_JoinedStr(self, node: ast.JoinedStr) -> None:
-        pass
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> None: ...
 
-    def visit_Assert(self, node: ast.Assert) -> None:
-        pass
+    def visit_Assert(self, node: ast.Assert) -> None: ...
 
     def visit_keyword(self, node: ast.keyword) -> None:
         if node.arg != "strict":  # of zip: it asserts what holds

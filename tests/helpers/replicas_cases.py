@@ -79,8 +79,7 @@ class OddStatistics:
     samples: int = 8
     batch_size: int = 4
 
-    def check(self, model: nn.Module) -> None:
-        pass
+    def check(self, model: nn.Module) -> None: ...
 
     def apply(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
         if self.rank == 1:

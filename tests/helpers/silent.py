@@ -9,17 +9,13 @@ class Silent:
     def __init__(self) -> None:
         self.records: list[Record] = []
 
-    def begin(self, levels: int, epochs: int) -> None:
-        pass
+    def begin(self, levels: int, epochs: int) -> None: ...
 
     def log(self, record: Record) -> None:
         self.records.append(record)
 
-    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        pass
+    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None: ...
 
-    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
-        pass
+    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None: ...
 
-    def note(self, **facts: object) -> None:
-        pass
+    def note(self, **facts: object) -> None: ...

@@ -95,14 +95,12 @@ class FakeRun:
         self.rows: list[dict[str, Any]] = []
         self.exit_codes: list[int] = []
 
-    def define_metric(self, name: str, step_metric: str | None = None) -> None:
-        pass
+    def define_metric(self, name: str, step_metric: str | None = None) -> None: ...
 
     def log(self, row: dict[str, Any], step: int | None = None, commit: bool = True) -> None:
         self.rows.append(row | {"step": step})
 
-    def log_artifact(self, artifact: wandb.Artifact) -> None:
-        pass
+    def log_artifact(self, artifact: wandb.Artifact) -> None: ...
 
     def finish(self, exit_code: int) -> None:
         self.exit_codes.append(exit_code)

@@ -201,8 +201,7 @@ def _handler(stub: Stub) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, *_: Any) -> None:
-            pass
+        def log_message(self, *_: Any) -> None: ...
 
         def do_GET(self) -> None:
             self._reply({}, 404)

@@ -75,17 +75,13 @@ class Whole:
     def rates(self, streams: int | str) -> list[float]:
         return [step.rate for step in self.of(streams)]
 
-    def begin(self, levels: int, epochs: int) -> None:
-        pass
+    def begin(self, levels: int, epochs: int) -> None: ...
 
-    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
-        pass
+    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None: ...
 
-    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
-        pass
+    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None: ...
 
-    def note(self, **facts: object) -> None:
-        pass
+    def note(self, **facts: object) -> None: ...
 
     def log(self, record: Record) -> None:
         place = record.level, record.stage

@@ -33,14 +33,12 @@ class Said:
     def workers(self) -> int:
         return 2
 
-    def warm(self, points: int) -> None:
-        pass
+    def warm(self, points: int) -> None: ...
 
     def gauge(self, line: str, points: int) -> Cost:
         return Cost(seconds_per_epoch=2.0, megabytes=3.0)
 
-    def close(self) -> None:
-        pass
+    def close(self) -> None: ...
 
     def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
         points = [Point.of_line(line) for line in lines]

@@ -50,8 +50,7 @@ def step(model: nn.Module, optimizer: Optimizer, mask_gradients: Callable[[], No
     optimizer.zero_grad()
 
 
-def nothing() -> None:
-    pass
+def nothing() -> None: ...
 
 
 def pruned_values(model: nn.Module, store: MaskStore) -> Tensor:
