@@ -175,5 +175,4 @@ def test_a_layer_that_some_samples_pass_by_has_0_for_these() -> None:
 
 
 def test_the_activation_is_chosen_in_the_config() -> None:
-    assert component("saliency", "mean_activation") == MeanActivation("relu")
     assert component("saliency", "mean_activation", activation="none") == MeanActivation("none")

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from conftest import component
 from simulated import Small, cross_entropy, linear, over_ranks, rows, small_batches, total
 from torch import nn
 
@@ -64,7 +63,3 @@ def test_squares_of_half_precision_gradients_do_not_underflow() -> None:
 def test_fisher_needs_samples() -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
         Fisher().evidence(CalibrationData(linear((1.0,)), [], total))
-
-
-def test_fisher_has_a_config() -> None:
-    assert component("saliency", "fisher") == Fisher()

@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import component
 from lockstep import cut, on_ranks
 from probes import Net, check_close, data, inputs, smooth
 from simulated import cross_entropy, squared, total
@@ -180,10 +179,6 @@ def test_the_mode_of_batch_norm_decides_what_it_divides_by() -> None:
     check_close(evaluated, explicit(model.eval(), data(), cross_entropy, 200.0))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     check_close(train, explicit(model.train(), data(), cross_entropy, 200.0))
-
-
-def test_the_shipped_config_is_the_published_method() -> None:
-    assert component("saliency", "grasp") == GraSP(200.0, absolute=False, batch_norm="eval")
 
 
 def test_every_kind_of_prunable_weight_is_scored_frozen_ones_too() -> None:

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from conftest import component
 from simulated import Small, cross_entropy, linear, over_ranks, rows, small_batches, squared, total
 from torch import Tensor, nn
 
@@ -144,10 +143,6 @@ def test_the_seed_decides_the_probes() -> None:
     )
     assert torch.equal(one["fc1.weight"], again["fc1.weight"])
     assert not torch.equal(one["fc1.weight"], other["fc1.weight"])
-
-
-def test_hutchinson_takes_its_seed_from_the_run() -> None:
-    assert component("saliency", "hutchinson", seed=11) == Hutchinson(seed=11)
 
 
 @pytest.mark.parametrize("probes", [0, -1, 1.5, True])

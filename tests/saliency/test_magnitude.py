@@ -1,6 +1,5 @@
 import pytest
 import torch
-from conftest import component
 
 from harness.saliency.magnitude import Magnitude
 from harness.structure.neuron import Neuron
@@ -19,10 +18,6 @@ def test_pooled_by_sum_the_norms_rank_units_differently() -> None:
     l1, l2 = (Magnitude(norm).score(WEIGHTS, {})["layer.weight"] for norm in ("l1", "l2"))
     assert Neuron("sum").pool(l1).tolist() == [5.0, 4.0]
     assert Neuron("sum").pool(l2).tolist() == [9.0, 10.0]
-
-
-def test_the_shipped_config_is_the_absolute_value() -> None:
-    assert component("saliency", "magnitude") == Magnitude() == Magnitude("l1")
 
 
 def test_an_unknown_norm_is_refused() -> None:

@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import component
 from left_alone import check_same, everything
 from lockstep import cut, on_ranks
 from probes import Net, batches, check_close, data, inputs, smooth
@@ -135,7 +134,3 @@ def test_steps_must_be_a_whole_number(steps: Any) -> None:
 def test_a_step_must_have_a_size(lr: Any) -> None:
     with pytest.raises(ValueError, match="lr must be a finite number above 0"):
         Movement(lr=lr)
-
-
-def test_the_shipped_config_has_the_defaults() -> None:
-    assert component("saliency", "movement") == Movement(steps=10, lr=0.1)

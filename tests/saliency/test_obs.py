@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import component
 from simulated import Small, alone_and_shared, check_prunes_exactly, linear, rows, total
 from torch import Tensor, nn
 
@@ -228,10 +227,6 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
         Obs(block=100, memory_limit_gb=0.005).evidence(
             CalibrationData(model, [(torch.ones(1, 300), torch.zeros(1))], total)
         )
-
-
-def test_obs_has_a_config() -> None:
-    assert component("saliency", "obs") == Obs()
 
 
 @pytest.mark.parametrize(

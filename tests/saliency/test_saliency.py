@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 import torch
-from conftest import component, every
+from conftest import every
 from left_alone import check_same, everything
 from probes import Net, batches, inputs, line
 from simulated import cross_entropy, total
@@ -123,10 +123,6 @@ def test_random_scores_are_spread_over_0_to_1() -> None:
     scores = Random(seed=0).score({"a": torch.zeros(10_000)}, {})["a"]
     assert 0 <= float(scores.min()) < 0.01 and 0.99 < float(scores.max()) < 1
     assert abs(float(scores.mean()) - 0.5) < 0.02
-
-
-def test_random_takes_its_seed_from_the_run() -> None:
-    assert component("saliency", "random", seed=11) == Random(seed=11)
 
 
 def units_of(saliency: Saliency, model: nn.Module) -> dict[str, tuple[str, ...]]:

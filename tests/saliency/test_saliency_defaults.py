@@ -47,6 +47,13 @@ def test_the_reference_says_what_is_done(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SALIENCIES)
+def test_a_file_holds_the_defaults_of_its_class_and_the_seed_of_the_run(name: str) -> None:
+    saliency = component("saliency", name, seed=11)
+    seed = {"seed": 11} if hasattr(saliency, "seed") else {}
+    assert saliency == type(saliency)(**seed)
+
+
+@pytest.mark.parametrize("name", SALIENCIES)
 def test_a_run_and_a_call_share_the_budget_alike(name: str) -> None:
     structure = "row" if component("saliency", name).granularity == "unit" else "element"
     call = components(None, name, structure, None, seed=0)

@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import component
 from simulated import Small, check_prunes_exactly, linear, over_ranks, rows, small_batches, total
 from torch import Tensor, nn
 
@@ -239,10 +238,6 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
         SparseGpt(memory_limit_gb=0.002).evidence(
             CalibrationData(model, [(torch.ones(1, 100), torch.zeros(1))], total)
         )
-
-
-def test_sparsegpt_has_a_config() -> None:
-    assert component("saliency", "sparsegpt") == SparseGpt()
 
 
 def test_a_field_out_of_range_is_refused() -> None:

@@ -3,7 +3,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import component
 from left_alone import check_same, everything
 from lockstep import on_ranks
 from probes import Net, batches, check_close, inputs
@@ -179,10 +178,6 @@ def test_a_flow_that_overflows_is_refused_by_name() -> None:
 def test_an_unknown_treatment_of_biases_is_refused() -> None:
     with pytest.raises(ValueError, match="bias must be abs or zero, got 'keep'"):
         SynFlow("keep")
-
-
-def test_the_shipped_config_is_the_authors_code() -> None:
-    assert component("saliency", "synflow") == SynFlow("abs")
 
 
 @pytest.mark.parametrize(("more", "rounds"), [([], 100), (["schedule.rounds=3"], 3)])

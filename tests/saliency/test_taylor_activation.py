@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from conftest import component
 from gates import BARE, IMAGES, kernel, line, samples, score
 from simulated import cross_entropy
 from torch import nn
@@ -62,7 +61,3 @@ def test_taylor_activation_is_the_same_behind_relu_and_max_pool() -> None:
 def test_a_bad_normalise_is_refused() -> None:
     with pytest.raises(ValueError, match="normalise must be true or false, got 'no'"):
         TaylorActivation("no")
-
-
-def test_taylor_activation_is_built_from_its_config() -> None:
-    assert component("saliency", "taylor_activation") == TaylorActivation(normalise=True)

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from conftest import component
 from simulated import cross_entropy
 from unit_network import IMAGES, named, network, samples, units_of
 
@@ -170,18 +169,3 @@ def test_without_units_every_prunable_weight_is_measured(saliency: Saliency) -> 
     evidence = saliency.evidence(CalibrationData(model, samples(3), cross_entropy))
     shapes = {name: weight.shape[:1] for name, weight in prunable_weights(model).items()}
     assert {name: value.shape for name, value in evidence.items()} == shapes
-
-
-@pytest.mark.parametrize(
-    ("name", "saliency"),
-    [
-        ("taylor", Taylor()),
-        ("taylor_unit", TaylorUnit()),
-        ("apoz", APoZ()),
-        ("fpgm", FPGM()),
-        ("bn_scale", BNScale()),
-        ("hrank", HRank()),
-    ],
-)
-def test_components_are_built_from_their_files(name: str, saliency: object) -> None:
-    assert component("saliency", name) == saliency

@@ -1,6 +1,5 @@
 import pytest
 import torch
-from conftest import component
 from simulated import Small, check_prunes_exactly, linear, over_ranks, rows, small_batches, total
 from torch import Tensor, nn
 
@@ -128,10 +127,6 @@ def test_wanda_prunes_exactly_and_moves_nothing(allocation: Uniform, per_output:
     for name, weight in before.items():
         assert torch.equal(one[name], torch.where(one[name] != 0, weight, 0.0))
         assert torch.equal(two[name], torch.where(two[name] != 0, one[name] * 1.01, 0.0))
-
-
-def test_wanda_has_a_config() -> None:
-    assert component("saliency", "wanda") == Wanda(per_output=True)
 
 
 def test_per_output_must_be_a_bool() -> None:

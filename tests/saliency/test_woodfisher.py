@@ -2,7 +2,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import component
 from simulated import (
     Small,
     check_prunes_exactly,
@@ -182,10 +181,6 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
 def test_woodfisher_needs_samples() -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
         HALF.evidence(CalibrationData(linear((1.0,)), [], total))
-
-
-def test_woodfisher_has_a_config() -> None:
-    assert component("saliency", "woodfisher") == WoodFisher()
 
 
 @pytest.mark.parametrize(
