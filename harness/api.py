@@ -17,6 +17,7 @@ from harness.pruning.budget import Goal, round_goals
 from harness.pruning.masks import MaskStore, as_bool
 from harness.pruning.prunable import store_for, take_over
 from harness.pruning.pruner import Pruner
+from harness.pruning.pruning_order import Event
 from harness.pruning.rounds import Rounds
 from harness.run_folder.export import put_into, read_delivery
 from harness.run_folder.outcome import CONFIG
@@ -160,7 +161,7 @@ def prune(
     goals = round_goals(alive, end, unit, parts.rounds if rounds is None else rounds)
     with naming_casts(model, wide), _restored_after_errors(wide, store):
         store.apply_to(wide)
-        Rounds(pruner, units, data, facts).run(wide, store, goals)
+        Rounds(pruner, units, data, facts).run(wide, store, Event.of(goals))
     if wide is not model:
         take_over(model, {name: wide.get_parameter(name).detach() for name in store.masks})
     if end > 0:

@@ -13,7 +13,9 @@ from harness.dynamics.base import Dynamics, Exchange
 from harness.finetune.base import Finetune
 from harness.models.base import Model
 from harness.penalty.base import Penalty
+from harness.pruning.compaction import Compaction
 from harness.pruning.pruner import Pruner
+from harness.pruning.pruning_order import PruningOrder
 from harness.recalibration.base import Recalibration
 from harness.saliency.base import Saliency
 from harness.schedule.base import Schedule
@@ -41,6 +43,8 @@ class ExperimentConfig:
     penalty: a training with a penalty before each pruning, or None.
     recalibration: what is measured anew after each pruning, or None.
     distillation: how retraining learns from the dense network, or None.
+    pruning_order: parts of the network that are pruned one after the other, or None.
+    compaction: makes the network physically smaller after each pruning, or None.
     calibration: training samples that a saliency may look at, the same at every level.
     control: a matched control in place of the method's own choice; see harness/pruning/controls.py.
     keep_epochs: epochs of dense training that stay on disk for rewinding.
@@ -72,6 +76,8 @@ class ExperimentConfig:
     penalty: Penalty | None = None
     recalibration: Recalibration | None = None
     distillation: Distillation | None = None
+    pruning_order: PruningOrder | None = None
+    compaction: Compaction | None = None
     calibration: Samples = field(default_factory=Samples)
     control: str = "none"
     keep_epochs: list[int] = field(default_factory=list)

@@ -82,8 +82,6 @@ def context_of(
     _check_network(what, model, steps, samples)
     workload.check_sums(model, what.distillation)
     trained = _dense_training(what, workload, dense, journal)
-    if journal:
-        journal.unsaved.begin(model, {**vars(what), "splits": workload.splits})
     context = RunContext(
         experiment=what, workload=workload, macs=macs, units=found.units, scope=found.scope,
         facts=found.facts, requested=requested, dense=trained, journal=journal, shared=shared,

@@ -1,47 +1,90 @@
 """The prunings of a run: each level's rounds, on ranks that are alike, and what they let go."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, cast
 
 import torch
+from torch import nn
 
 from harness.allocation.base import Facts
 from harness.experiment.context import RunContext
-from harness.experiment.state import RunState
-from harness.pruning.budget import Goal, round_goals
+from harness.experiment.state import RunState, live_macs, watch, whole
+from harness.pruning.budget import round_goals
+from harness.pruning.compaction import compacted, sliced
 from harness.pruning.layer_curves import Curves, measure_curves
-from harness.pruning.prunable import take_over
+from harness.pruning.prunable import store_for, take_over
+from harness.pruning.pruning_order import Event
 from harness.pruning.rounds import Rounds
 from harness.training.evaluation import Measured
+from harness.vocabulary.nested import tensors_in
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import copied, prunable_weights
+from harness.vocabulary.tensors import Tensors, copied, evaluating, prunable_weights
+from harness.vocabulary.undisturbed import duplicate
+
+CLOSE = 1e-4  # of outputs, to the largest of them
+ENOUGH = 256  # samples, to see that a removed unit counts: on few of them it may be off
 
 
-def shrink(context: RunContext, state: RunState, level: int, share: float) -> None:
-    """Prunes the network and its masks to this share of what can be removed."""
-    if context.experiment.may_grow:
+def shrink(
+    context: RunContext, state: RunState, level: int, share: float, save: Callable[[], None]
+) -> None:
+    """Prunes the network and its masks to this share of what can be removed.
+
+    save: called between two parts of a network that is pruned part by part.
+    """
+    widen(context, state)
+    if context.experiment.may_grow and not state.event:
         names = state.masks.masks.keys() - context.units.keys()
         state.unmasked = copied({name: state.model.get_parameter(name) for name in names})
     if state.pending_masks:
         state.masks.shrink_to(state.pending_masks)
         state.masks.apply_to(state.model)
     else:
-        rounds = _ready(context, state, level)
-        rounds.run(state.model, state.masks, _goals(context, state, share))
-    state.pending_masks, state.kept_share = {}, share
+        rounds = _ready(context, state, level, save)
+        state.event = state.event or _event(context, state, share)
+        rounds.run(state.model, state.masks, state.event)
+    state.pending_masks, state.kept_share, state.event = {}, share, None
+    compact(context, state)
 
 
 def foresee(context: RunContext, state: RunState, level: int, share: float) -> None:
     """Decides the masks of the coming pruning, for a penalty that must know them."""
     rounds = _ready(context, state, level)
-    found = rounds.foreseen(state.model, state.masks, _goals(context, state, share))
+    found = rounds.foreseen(state.model, state.masks, _event(context, state, share))
     state.pending_masks = rounds.agree(found)
+
+
+def widen(context: RunContext, state: RunState) -> None:
+    """Gives the network its dense shapes back, pruned where something was removed."""
+    if state.kept:
+        network, masks = whole(context, state)
+        _take(context, state, network, {name: masks[name] for name in state.masks.masks})
+        state.kept = {}
+
+
+def compact(context: RunContext, state: RunState) -> None:
+    """Removes what the run's compaction can remove of what is pruned.
+
+    Raises:
+        RanksDisagree: something else on another rank.
+        ValueError: the smaller network computes something else.
+    """
+    part = context.experiment.compaction
+    if part is None:
+        return
+    kept = part.kept(state.model, state.masks.masks)
+    flat = {f"{n}, {d}": i for n, dims in kept.items() for d, i in enumerate(dims) if i is not None}
+    context.ranks.check_equal(flat, "what is left of the network")
+    small = compacted(part, duplicate(state.model), kept)
+    _check_same(context, state.model, small)
+    _take(context, state, small, sliced(state.masks.masks, kept))
+    state.kept = kept
 
 
 def note_speedup(context: RunContext, state: RunState) -> None:
     """Dense / live multiply-accumulates, of the masks in force."""
-    state.speedup = context.macs.dense / max(1, context.macs.left(state.masks.masks))
+    state.speedup = context.macs.dense / live_macs(context, state)
 
 
 def release(context: RunContext, state: RunState, level: int) -> None:
@@ -84,7 +127,9 @@ def curves_of(context: RunContext, state: RunState, grid: Iterable[float]) -> Cu
     )
 
 
-def _ready(context: RunContext, state: RunState, level: int) -> Rounds:
+def _ready(
+    context: RunContext, state: RunState, level: int, save: Callable[[], None] = lambda: None
+) -> Rounds:
     """What prunes this level, on ranks that are alike."""
     ranks, what, journal = context.ranks, context.experiment, context.journal
     ranks.check_equal(state.masks.masks, "masks in force")
@@ -93,8 +138,21 @@ def _ready(context: RunContext, state: RunState, level: int) -> Rounds:
     torch.manual_seed(derive(what.seed, "prune", level))
     facts = _with_curves(context, state)
     data = context.workload.calibration(what.calibration, what.training.batch_size)
-    stop = journal.stop_if_asked if journal else lambda: None
-    return Rounds(what.pruner, context.units, data, facts, ranks.agree, ranks.send, stop)
+
+    def begin(number: int) -> None:
+        if number:
+            torch.manual_seed(derive(what.seed, "prune", level, number))
+        if journal:
+            journal.stop_if_asked()
+
+    def end(number: int) -> None:
+        if what.pruning_order and state.event and number < len(state.event.steps):
+            save()
+
+    order = what.pruning_order
+    return Rounds(
+        what.pruner, context.units, data, facts, ranks.agree, ranks.send, begin, end, order
+    )
 
 
 def _with_curves(context: RunContext, state: RunState) -> Facts:
@@ -107,9 +165,32 @@ def _with_curves(context: RunContext, state: RunState) -> Facts:
     return replace(context.facts, curves=losses)
 
 
-def _goals(context: RunContext, state: RunState, share: float) -> list[Goal]:
-    """Returns the goals of the rounds from what is alive to this share."""
+def _event(context: RunContext, state: RunState, share: float) -> Event:
+    """Returns the steps from what is alive to this share."""
     what, account = context.experiment, context.requested.account
     held = what.pruner.alive(state.model, state.masks, context.units, context.facts, account.counts)
     end = share * account.removable
-    return round_goals(sum(held.values()), end, account.counts, what.rounds)
+    if what.pruning_order is None:
+        return Event.of(round_goals(sum(held.values()), end, account.counts, what.rounds))
+    parts = what.pruning_order.parts(state.model)
+    return Event.by_parts(parts, held, end, account.counts, what.rounds)
+
+
+def _take(context: RunContext, state: RunState, network: nn.Module, masks: Tensors) -> None:
+    state.model, state.masks = network, store_for(network, context.units)
+    state.masks.shrink_to(masks)
+    watch(context, network)
+
+
+def _check_same(context: RunContext, before: nn.Module, small: nn.Module) -> None:
+    sample = context.workload.splits.train.inputs[:ENOUGH]
+    with evaluating(before), evaluating(small), torch.no_grad():
+        pairs = zip(tensors_in(before(sample)), tensors_in(small(sample)), strict=True)
+        for one, other in pairs:
+            apart = float((one - other).abs().max() / one.abs().max().clamp(min=1e-30))
+            if not apart <= CLOSE:
+                raise ValueError(
+                    f"compaction {type(context.experiment.compaction).__name__} removed something "
+                    f"that counts: outputs on training samples differ by {apart:.1e} of the "
+                    f"largest, and {CLOSE:.0e} is rounding; leave out what other layers still use"
+                )

@@ -9,7 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from harness.experiment.context import RunContext
-from harness.experiment.state import Found, RunState, checkpoint
+from harness.experiment.state import Found, RunState, checkpoint, whole
 from harness.metrics.latency import Latency, Stopwatch
 from harness.model_state.unsaved import OPTIMIZER
 from harness.run_folder.checkpoints import STAGE, STEP, Checkpoints
@@ -19,6 +19,7 @@ from harness.run_folder.sinks import Watcher
 from harness.system.names import visible
 from harness.training.context import Curve, LoopState, OnEpoch
 from harness.training.recipe_presets import Form
+from harness.vocabulary.bitpack import digest
 from harness.vocabulary.tensors import evaluating
 
 SECONDS_AT_ONCE = 1.0  # after which the other ranks are told that they wait for a living one
@@ -48,10 +49,10 @@ class Recorder:
         context, state = self.context, self.state
         # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
         context.ranks.check_equal(state.masks.masks, "masks in force")
-        measured = context.workload.measure(
-            state.model, state.masks.masks, context.macs, context.scope
-        )
-        masks = state.masks.digest if level else ""
+        dense = whole(context, state)
+        measured = context.workload.measure(state.model, dense, context.macs, context.scope)
+        in_force = {name: dense.masks[name] for name in state.masks.masks}
+        masks = digest(in_force) if level else ""
         found = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}
         if context.macs.uncounted:
             found |= {"training_flops": None, "training_flops_dense": None}
@@ -91,6 +92,14 @@ class Recorder:
             name = "level-{level:02d}-{stage}".format(**self.state.found[-1]["record"])
             saved = checkpoint(self.context, self.state)
             journal.save(self.files, name, STAGE, saved, self.state.model)
+
+    def save_between(self, level: int) -> None:
+        """Saves the run between two parts of a pruning."""
+        context, state = self.context, self.state
+        if context.journal and self.files and state.event:
+            context.ranks.check_equal(state.masks.masks, "masks in force")
+            name = f"level-{level:02d}-part-{state.event.done:04d}"
+            context.journal.save(self.files, name, STEP, checkpoint(context, state), state.model)
 
     def saver(
         self, level: int, inside: Callable[[], dict[str, Any]], adder: object

@@ -7,6 +7,8 @@ from torch import nn
 from harness.allocation.base import Facts, Unreachable
 from harness.experiment.config import ExperimentConfig
 from harness.pruning.budget import Goal
+from harness.pruning.prunable import store_for
+from harness.pruning.pruning_order import Event, check_parts, units_in
 from harness.structure.base import Units
 
 
@@ -86,10 +88,23 @@ class Targets:
             before = share
         return turns if level else [Turn(numbers[-1], shares[-1], 1)]
 
+    def _left(self, goal: Goal) -> int:
+        """How many units stay of all parts of the network."""
+        pruner, network, units, facts = self.what.pruner, self.network, self.units, self.facts
+        if self.what.pruning_order is None:
+            return pruner.check(goal, network, units, facts)
+        parts = self.what.pruning_order.parts(network)
+        check_parts(parts, units)
+        held = pruner.alive(network, store_for(network, units), units, facts, goal.counts)
+        event = Event.by_parts(parts, held, goal.keep, goal.counts, 1)
+        inside = {step.part: units_in(step.part, units) for step in event.steps}
+        found = (pruner.check(s.goal, network, inside[s.part], facts, s.part) for s in event.steps)
+        return sum(found)
+
     def _check(self, goal: Goal) -> None:
         account = self.account
         try:
-            left = self.what.pruner.check(goal, self.network, self.units, self.facts)
+            left = self._left(goal)
         except Unreachable as error:
             if account.unit == "density":
                 raise

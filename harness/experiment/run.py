@@ -13,7 +13,7 @@ from harness.experiment.context import RunContext
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder, record_of
 from harness.experiment.runner import prepare, run
-from harness.experiment.state import RunState, resumed
+from harness.experiment.state import RunState, resumed, whole
 from harness.metrics.latency import Latency
 from harness.model_state.whole_state import whole_state
 from harness.run_folder import records
@@ -97,8 +97,9 @@ class Run:
             context, state, files = entered
             with self._watcher(ranks) as watcher:
                 run(Recorder(context, state, self.identity, watcher, files, self.latency))
-                splits, whole = context.workload.splits, whole_state(state.model)
-                delivery = Delivery(whole, state.masks.masks, splits.shape, splits.classes)
+                splits, (network, masks) = context.workload.splits, whole(context, state)
+                masks = {name: masks[name] for name in state.masks.masks}
+                delivery = Delivery(whole_state(network), masks, splits.shape, splits.classes)
                 ranks.on_main(lambda: self._complete(context, state, delivery))
                 last = watcher.last  # None above rank 0
             # A tracker may have taken its time.

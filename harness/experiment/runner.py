@@ -16,7 +16,7 @@ from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder
 from harness.experiment.requested import Turn
 from harness.experiment.stage_cache import compute_once, stages_of
-from harness.experiment.state import RunState
+from harness.experiment.state import RunState, watch
 from harness.experiment.train_hooks import Inside
 from harness.model_state.whole_state import load_into
 from harness.pruning.prunable import store_for
@@ -100,6 +100,7 @@ def prepare(
         ValueError: data, model, target, batch size or calibration do not fit each other.
     """
     context, model = context_of(experiment, ranks, dense, journal, shared)
+    watch(context, model)
     masks = store_for(model, context.units, experiment.may_grow)
     return Prepared(context, RunState(model, masks))
 
@@ -135,7 +136,8 @@ def _penalise(recorder: Recorder, stage: Stage) -> Trained | None:
 
 def _prune(recorder: Recorder, stage: Stage) -> Trained:
     context, state = recorder.context, recorder.state
-    prune_stage.shrink(context, state, stage.level, stage.share)
+    save = partial(recorder.save_between, stage.level)
+    prune_stage.shrink(context, state, stage.level, stage.share, save)
     prune_stage.note_speedup(context, state)
     return NOTHING
 
@@ -186,7 +188,7 @@ def _turn(recorder: Recorder, turn: Turn, inside: Inside, optimizer: Optimizer) 
     context.ranks.send(list(state.model.buffers()))
     device = context.ranks.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        prune_stage.shrink(context, state, turn.level, turn.share)
+        prune_stage.shrink(context, state, turn.level, turn.share, lambda: None)
     state.masks.apply_to(state.model, optimizer)
     recorder.record(turn.level, "pruned", inside.trained(inside.number), save=False)
     prune_stage.release(context, state, turn.level)

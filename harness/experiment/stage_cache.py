@@ -53,7 +53,7 @@ def compute_once(recorder: Recorder, end: Place) -> Iterator[None]:
 
 
 def _is_beyond(state: RunState, at: int) -> bool:
-    inside_the_next = state.done == at and state.training is not None
+    inside_the_next = state.done == at and (state.training or state.event) is not None
     return state.done > at or inside_the_next
 
 
@@ -72,7 +72,7 @@ def _load(recorder: Recorder) -> None:
     if found is None:
         return
     before = len(state.found)
-    state.load_state_dict(found, context.experiment.may_grow)
+    state.load_state_dict(found, context)
     for one in state.found[before:]:
         recorder.replay(one)
     recorder.note_latency()  # of the last of them: of the others there is no network here

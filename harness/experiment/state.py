@@ -4,16 +4,21 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from harness.experiment.context import RunContext
+from harness.experiment.workload import Whole
 from harness.model_state.whole_state import load_into, whole_state
+from harness.pruning.compaction import Kept, compacted, whole_masks, whole_network
+from harness.pruning.density import alive_units
 from harness.pruning.masks import MaskStore
+from harness.pruning.prunable import store_for
+from harness.pruning.pruning_order import Event
 from harness.run_folder.checkpoints import State
 from harness.run_folder.records import STAGES, place
 from harness.training.context import LoopState
 from harness.vocabulary.bitpack import pack, unpack
-from harness.vocabulary.tensors import Tensors
+from harness.vocabulary.tensors import Tensors, prunable_weights
 
 # Of a stage: the kept share in force, and what its record says that is not of this run alone.
 Found = dict[str, Any]
@@ -24,7 +29,8 @@ class RunState:
     """All that the levels to come depend on. Each field has one writer.
 
     By the stages: model, masks; by prune_stage: kept_share (of what can be removed, in force),
-    speedup (dense / live MACs that the next retraining begins with), pending_masks (of the coming
+    speedup (dense / live MACs that the next retraining begins with), event (a pruning under way),
+    kept (of each tensor, what a compaction has left), pending_masks (of the coming
     pruning, where a penalty had to know them), unmasked (biases and norms as they were before
     their units were pruned, if these may recover); by train_stage: training (of one that was cut
     off); by the recorder: done (the last stage that is recorded; -1 none, 0 dense or initial, then
@@ -39,6 +45,8 @@ class RunState:
     speedup: float = 1.0
     pending_masks: Tensors = field(default_factory=dict)
     unmasked: Tensors = field(default_factory=dict)
+    event: Event | None = None
+    kept: Kept = field(default_factory=dict)
     training: LoopState | None = None
     mixed: bool = False
 
@@ -56,16 +64,20 @@ class RunState:
             "speedup": self.speedup,
             "pending_masks": _packed(self.pending_masks),
             "unmasked": self.unmasked,
+            "event": self.event and self.event.state_dict(),
+            "kept": {name: list(dims) for name, dims in self.kept.items()},
             "training": training,
             "mixed": self.mixed,
         }
 
-    def load_state_dict(self, state: State, may_grow: bool) -> None:
-        """may_grow: masks in force need not hold all that is alive in those that are loaded."""
-        device = next(iter(self.masks.masks.values())).device
+    def load_state_dict(self, state: State, context: RunContext) -> None:
+        """Brings the state to what was saved, whatever it is by now."""
+        device, may_grow = context.ranks.device, context.experiment.may_grow
+        self._reshape(state["kept"], context)
         for name in ("done", "kept_share", "speedup", "training", "mixed"):
             setattr(self, name, state[name])
         self.found = json.loads(state["found"])
+        self.event = state["event"] and Event.load(state["event"])
         masks = self._unpacked(state["masks"])
         (self.masks.replace if may_grow else self.masks.shrink_to)(masks)
         self.pending_masks = self._unpacked(state["pending_masks"])
@@ -73,9 +85,46 @@ class RunState:
         if state["model"]:
             load_into(self.model, state["model"])
 
+    def _reshape(self, kept: dict[str, list[Tensor | None]], context: RunContext) -> None:
+        if not kept and not self.kept:
+            return
+        self.kept = {name: tuple(dims) for name, dims in kept.items()}
+        self.model = context.workload.initial()
+        if self.kept:
+            assert context.experiment.compaction
+            self.model = compacted(context.experiment.compaction, self.model, self.kept)
+        self.masks = store_for(self.model, context.units)
+        watch(context, self.model)
+
     def _unpacked(self, packed: Tensors) -> Tensors:
         masks = self.masks.masks
         return {n: unpack(p.to(masks[n].device), masks[n].shape) for n, p in packed.items()}
+
+
+def whole(context: RunContext, state: RunState) -> Whole:
+    """The network and masks themselves where nothing was removed, else copies."""
+    if not state.kept:
+        return Whole(state.model, state.masks.masks)
+    dense = context.workload.initial()
+    masks = whole_masks(state.masks.masks, state.kept, whole_state(dense))
+    structure = context.experiment.structure
+    # Of a unit that stays, what read the removed ones is 0, and no part of its own mask.
+    alive = {name: alive_units(structure, masks[name]) for name in context.units}
+    masks |= context.experiment.pruner.masks_of(alive, context.units, prunable_weights(dense))
+    return Whole(whole_network(dense, state.model, state.kept), masks)
+
+
+def live_macs(context: RunContext, state: RunState) -> int:
+    """Multiply-accumulates of one example that the masks in force leave, at least 1."""
+    macs = context.workload.macs(state.model) if state.kept else context.macs
+    return max(1, macs.left(state.masks.masks))
+
+
+def watch(context: RunContext, model: nn.Module) -> None:
+    """From now on names what this network and the parts keep where no checkpoint holds it."""
+    if context.journal:
+        parts = {**vars(context.experiment), "splits": context.workload.splits}
+        context.journal.unsaved.begin(model, parts)
 
 
 def checkpoint(context: RunContext, state: RunState, training: LoopState | None = None) -> State:
@@ -89,7 +138,7 @@ def resumed(context: RunContext, state: RunState, saved: State) -> RunContext:
     Returns the context with the dense training that it goes back to: perhaps one of another number
     of ranks, which is read where it lies, and not trained again.
     """
-    state.load_state_dict(saved, context.experiment.may_grow)
+    state.load_state_dict(saved, context)
     state.mixed |= context.journal is not None and saved["numerics"] != context.journal.numerics
     dense = context.dense
     if saved["dense"] == dense.folder.name:

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 from harness.dynamics.base import Exchange
 from harness.experiment.context import RunContext
 from harness.experiment.recorder import Recorder
-from harness.experiment.state import RunState
+from harness.experiment.state import RunState, live_macs
 from harness.experiment.train_hooks import Event, Inside, Teach
 from harness.model_state.whole_state import load_into
 from harness.penalty.base import Penalty
+from harness.pruning.compaction import sliced
 from harness.run_folder.records import STAGES, Trained
 from harness.task.base import counts_of
 from harness.training.context import Curve, Fit
@@ -48,7 +49,7 @@ def load_start(context: RunContext, state: RunState, level: int) -> None:
     if what.control == "reinitialised":
         weights = workload.fresh(level)
     if weights is not None:
-        load_into(state.model, weights)
+        load_into(state.model, sliced(weights, state.kept))
     state.masks.apply_to(state.model)
 
 
@@ -73,7 +74,7 @@ def train(
         context,
         state,
         level,
-        _meter(context, recipe, begin, lambda: _live_macs(context, state), taught),
+        _meter(context, recipe, begin, lambda: live_macs(context, state), taught),
         steps=steps_of(form, context.samples),
         steps_per_epoch=recipe.steps_per_epoch(context.samples),
         exchange=exchange,
@@ -105,11 +106,6 @@ def epochs_left(context: RunContext, state: RunState) -> int:
         count = len(context.shares) - max(0, state.done) // len(STAGES)
     done = state.training["epoch"] - form[1].epoch if state.training and form else 0
     return dense_epochs + count * each - done
-
-
-def _live_macs(context: RunContext, state: RunState) -> int:
-    """Multiply-accumulates of one example that the masks in force leave, at least 1."""
-    return max(1, context.macs.left(state.masks.masks))
 
 
 def _meter(

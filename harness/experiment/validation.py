@@ -13,8 +13,12 @@ def check_parts(what: ExperimentConfig) -> None:
     Raises:
         ValueError: two parts do not fit.
     """
-    for problem in _problems(what):
-        raise ValueError(problem)
+    for rule in (
+        *(_of_dynamics, _of_penalty, _of_steps, _of_batch_norm, _of_retraining, _of_initial),
+        *(_of_order, _of_compaction),
+    ):
+        for problem in rule(what):
+            raise ValueError(problem)
 
 
 def check_steps(what: ExperimentConfig, steps: int) -> None:
@@ -38,15 +42,6 @@ def check_steps(what: ExperimentConfig, steps: int) -> None:
                 f"{name} acts while the network retrains, and that is for 0 steps here; raise "
                 "retraining.epochs, or training.epochs where finetune goes back to that recipe"
             )
-
-
-def _problems(what: ExperimentConfig) -> Iterator[str]:
-    yield from _of_dynamics(what)
-    yield from _of_penalty(what)
-    yield from _of_steps(what)
-    yield from _of_batch_norm(what)
-    yield from _of_retraining(what)
-    yield from _of_initial(what)
 
 
 def _of_dynamics(what: ExperimentConfig) -> Iterator[str]:
@@ -129,6 +124,31 @@ def _of_batch_norm(what: ExperimentConfig) -> Iterator[str]:
         yield (
             "saliency.batch_norm=train takes statistics of each rank's own batches; with "
             "sync_batch_norm=true use saliency.batch_norm=eval"
+        )
+
+
+def _of_order(what: ExperimentConfig) -> Iterator[str]:
+    if what.pruning_order is None:
+        return
+    name, pruner = _name(what.pruning_order), what.pruner
+    if pruner.saliency.needs_loss:
+        yield (
+            f"saliency={_name(what.saliency)} takes gradients of the loss, and the parts that "
+            f"pruning_order={name} goes through have none; use saliency=sparsegpt, wanda or obs"
+        )
+    if pruner.allocation.needs_curves or what.when == "steps":
+        yield (
+            f"pruning_order={name} prunes part by part after a training; use when=trained or init, "
+            "and an allocation without curves of the whole network"
+        )
+
+
+def _of_compaction(what: ExperimentConfig) -> Iterator[str]:
+    named = what.penalty is not None and what.penalty.names_units
+    if what.compaction and (what.may_grow or what.when == "steps" or named):
+        yield (
+            f"compaction={_name(what.compaction)} removes what is pruned after a level's pruning: "
+            "leave out dynamics, when=steps, and penalties that name what will be pruned"
         )
 
 

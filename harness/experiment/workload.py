@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,13 @@ from harness.training.evaluation import Measured, evaluate, measured
 from harness.training.state_files import build_seeded, load_weights
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, prunable_weights
+
+
+class Whole(NamedTuple):
+    """A run's network and its masks in the shapes of the dense one."""
+
+    network: nn.Module
+    masks: Tensors
 
 
 @dataclass(frozen=True)
@@ -172,21 +180,23 @@ class Subject:
         return count_macs(network, torch.zeros_like(self.sample()[:1]))
 
     def measure(
-        self, network: nn.Module, masks: Tensors, macs: Macs, scope: Scope
+        self, network: nn.Module, dense: Whole, macs: Macs, scope: Scope
     ) -> dict[str, object]:
         """Everything a record says about the network's size and accuracy, by the record's names.
 
-        macs: of this network, whatever of it is pruned. scope: what its densities are of.
+        dense: the same network and its masks in dense shapes. macs: of it, whatever is
+        pruned. scope: what its densities are of.
 
         Raises:
             PrunedWeightAlive: a weight is not 0 where its mask says that it is pruned.
         """
         test = evaluate(network, self.splits.test, self.task, self.ranks)
         validation = measured(network, self.splits.validation, self.task, self.ranks)
-        weights = prunable_weights(network)
-        left = parameters_left(network, masks)
+        whole, masks = dense
+        weights = prunable_weights(whole)
+        left = parameters_left(whole, masks)
         macs_left = None if macs.uncounted else macs.left(weights)
-        connected = reach(network, self.splits.shape)
+        connected = reach(whole, self.splits.shape)
         return {
             "density": scope.density(weights),
             "density_of_masks": scope.density(masks),
@@ -197,7 +207,7 @@ class Subject:
             "empty_layers": connected.empty,
             "dead_units": connected.dead_units,
             "effective_density_unknown": connected.unknown,
-            "compression": ratio(parameters_left(network, {}), left),
+            "compression": ratio(parameters_left(whole, {}), left),
             "speedup": None if macs_left is None else ratio(macs.dense, macs_left),
             "parameters": left,
             "macs": macs_left,

@@ -1,12 +1,14 @@
-"""What a density is of, and the one rule by which it is counted."""
+"""Units and layers by number and cost; what a density is of, and the rule by which it counts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from harness.allocation.base import Facts, Layer, Layers, Places
 from harness.structure.base import Structure, Units
-from harness.vocabulary.tensors import Tensors
+from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
 def alive_units(structure: Structure, kept: Tensor) -> Tensor:
@@ -25,6 +27,49 @@ def parameters_per_unit(weight: Tensor, units: int, along: Sequence[str]) -> int
     units: of the weight. along: the parameters of one entry per unit that go with them.
     """
     return weight.numel() // units + len(along)
+
+
+def layers_of(
+    structure: Structure,
+    scores: Tensors,
+    model: nn.Module,
+    units: Units,
+    facts: Facts,
+    masks: Tensors | None = None,
+) -> Layers:
+    """What an allocation may look at, of each weight that is pruned.
+
+    scores: one per unit. masks: in force; pruned units get -inf. None: all are alive.
+    """
+    modules = prunable_layers(model)
+    places = facts.places or Places(tuple(modules), frozenset(), frozenset())
+    standing = [name for name in places.order if name in modules]
+    positions = {name: number for number, name in enumerate(standing)}
+    layers = {}
+    for name, companions in units.items():
+        weight = model.get_parameter(name).detach()
+        pooled = scores[name]
+        count = pooled.numel()
+        if masks is not None:
+            alive = alive_units(structure, masks[name])
+            count = int(alive.count_nonzero())
+            if count < pooled.numel():
+                pooled = torch.where(alive, pooled, -torch.inf)
+        layers[name] = Layer(
+            shape=tuple(weight.shape),
+            kind=type(modules[name]).__name__,
+            position=positions.get(name, len(standing)),
+            alive=count,
+            scores=pooled,
+            parameters_per_unit=parameters_per_unit(weight, pooled.numel(), companions),
+            macs_per_unit=facts.macs.get(name, 0) // pooled.numel(),
+            depth=len(standing),
+            first=name in places.first,
+            last=name in places.last,
+            weight=weight,
+            curve=facts.curves.get(name),
+        )
+    return layers
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,8 @@ OPTIONAL = {
     "penalty": ("epochs", "names_units", "check", "adder"),
     "recalibration": ("samples", "batch_size", "check", "apply"),
     "distillation": ("loss",),
+    "compaction": ("kept", "compact"),
+    "pruning_order": ("parts", "first_inputs", "next_inputs"),
 }
 
 

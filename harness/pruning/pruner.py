@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from harness.allocation.base import Allocation, Facts, Layer, Layers, Places
+from harness.allocation.base import Allocation, Facts
 from harness.metrics.macs import said_uncounted
 from harness.pruning.budget import (
     Account,
@@ -19,15 +19,15 @@ from harness.pruning.budget import (
     total_of,
 )
 from harness.pruning.controls import check_control, controlled
-from harness.pruning.density import alive_units, parameters_per_unit
+from harness.pruning.density import alive_units, layers_of
 from harness.pruning.masks import MaskStore
 from harness.pruning.part_protocols import check_fit, check_rows
-from harness.pruning.reader import Calibration, Reader
+from harness.pruning.reader import Calibration, Reader, local
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure, Units
 from harness.vocabulary.defaults import with_defaults
 from harness.vocabulary.finite import checked_scores, naming_broken, tell_zeros
-from harness.vocabulary.tensors import Counts, Tensors, prunable_layers
+from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import top_each
 
 NOTHING = Facts()
@@ -80,7 +80,7 @@ class Pruner:
         Raises:
             ValueError: it counts multiply-accumulates, and those of a weight are not known.
         """
-        layers = self._layers(self._ones(model, units), model, units, facts)
+        layers = layers_of(self.structure, self._ones(model, units), model, units, facts)
         counts = counted(unit, budget or self.budget, self.allocation.equal_shares)
         removable = held(layers, {name: one.units for name, one in layers.items()}, counts)
         if counts == "macs" and facts.uncounted:
@@ -96,19 +96,30 @@ class Pruner:
         self, model: nn.Module, store: MaskStore, units: Units, facts: Facts, counts: str
     ) -> Counts:
         """What the units in force hold, per weight."""
-        layers = self._layers(self._ones(model, units), model, units, facts, store.masks)
+        layers = layers_of(
+            self.structure, self._ones(model, units), model, units, facts, store.masks
+        )
         return {name: layer.alive * cost(layer, counts) for name, layer in layers.items()}
 
-    def check(self, goal: Goal, model: nn.Module, units: Units, facts: Facts = NOTHING) -> int:
+    def check(
+        self,
+        goal: Goal,
+        model: nn.Module,
+        units: Units,
+        facts: Facts = NOTHING,
+        part: str = "",
+    ) -> int:
         """Refuses what can be before any training; returns how many units stay, or goal.keep.
+
+        part: the submodule in which the saliency scores these weights; "" is the network.
 
         Raises:
             Unreachable: floors forbid the goal; with the smallest reachable density.
             ValueError: the saliency cannot score this model, or the goal cannot be met otherwise.
         """
         check_rows(self.saliency, self.structure, model, units)
-        self.saliency.check(model, units)
-        layers = self._layers(self._ones(model, units), model, units, facts)
+        self.saliency.check(model.get_submodule(part), local(units, part))
+        layers = layers_of(self.structure, self._ones(model, units), model, units, facts)
         least_units(self.allocation, layers, goal)
         curves = self.allocation.needs_curves
         return goal.keep if curves else sum(counts_for(self.allocation, layers, goal).values())
@@ -130,7 +141,7 @@ class Pruner:
         weights = {name: model.get_parameter(name).detach() for name in units}
         read = Reader(self.saliency, model, data.compare)
         evidence, found = self._found(read, model, units, data)
-        layers = self._layers(self._pooled(found), model, units, facts, store.masks)
+        layers = layers_of(self.structure, self._pooled(found), model, units, facts, store.masks)
         counts = counts_for(self.allocation, layers, goal)
         if self._solves:
             alive = {name: store.masks[name] for name in units}
@@ -163,7 +174,7 @@ class Pruner:
     ) -> Tensors:
         """One score per unit, as `decide` ranks them; pruned units are -inf."""
         scores = self._pooled(self.scores(model, units, data))
-        layers = self._layers(scores, model, units, NOTHING, store.masks)
+        layers = layers_of(self.structure, scores, model, units, NOTHING, store.masks)
         return {name: layer.scores for name, layer in layers.items()}
 
     def scores(self, model: nn.Module, units: Units, data: Calibration) -> Tensors:
@@ -175,7 +186,10 @@ class Pruner:
     ) -> tuple[Tensors, Tensors]:
         """Evidence and scores."""
         check_rows(self.saliency, self.structure, model, units)
-        evidence = read("evidence", data.on(model, units))
+        asked = data.on(model, units)
+        names = dict(zip(asked.asked, units, strict=True))
+        evidence = read("evidence", asked)
+        evidence = {names.get(name, name): value for name, value in evidence.items()}
         weights = {name: model.get_parameter(name).detach() for name in units}
         found = read("score", weights, evidence)
         with naming_broken(model):
@@ -194,44 +208,6 @@ class Pruner:
     @property
     def _solves(self) -> bool:
         return self.structure.granularity == "weight" and self.saliency.solve is not None
-
-    def _layers(
-        self,
-        scores: Tensors,
-        model: nn.Module,
-        units: Units,
-        facts: Facts,
-        masks: Tensors | None = None,
-    ) -> Layers:
-        modules = prunable_layers(model)
-        places = facts.places or Places(tuple(modules), frozenset(), frozenset())
-        standing = [name for name in places.order if name in modules]
-        positions = {name: number for number, name in enumerate(standing)}
-        layers = {}
-        for name, companions in units.items():
-            weight = model.get_parameter(name).detach()
-            pooled = scores[name]
-            count = pooled.numel()
-            if masks is not None:
-                alive = alive_units(self.structure, masks[name])
-                count = int(alive.count_nonzero())
-                if count < pooled.numel():
-                    pooled = torch.where(alive, pooled, -torch.inf)
-            layers[name] = Layer(
-                shape=tuple(weight.shape),
-                kind=type(modules[name]).__name__,
-                position=positions.get(name, len(standing)),
-                alive=count,
-                scores=pooled,
-                parameters_per_unit=parameters_per_unit(weight, pooled.numel(), companions),
-                macs_per_unit=facts.macs.get(name, 0) // pooled.numel(),
-                depth=len(standing),
-                first=name in places.first,
-                last=name in places.last,
-                weight=weight,
-                curve=facts.curves.get(name),
-            )
-        return layers
 
     def _pooled(self, scores: Tensors) -> Tensors:
         """One score per unit."""

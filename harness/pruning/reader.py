@@ -23,17 +23,26 @@ def alone(digests: dict[str, str], what: str) -> None:
 class Calibration:
     """What a saliency may look at: this rank's batches, the loss, and the mean over ranks.
 
-    compare: of the network over ranks, after each call of the saliency.
+    compare: of the network over ranks, after each call of the saliency. part: the submodule that
+    the batches are given to; "" is the network.
     """
 
     batches: Iterable[Batch]
     loss: Loss | None
     mean: Mean
     compare: Compare = alone
+    part: str = ""
 
-    def on(self, module: nn.Module, units: Grouping) -> CalibrationData:
-        """What a saliency may measure on this module, of these weights of it."""
-        return CalibrationData(module, self.batches, self.loss, self.mean, units)
+    def on(self, model: nn.Module, units: Grouping) -> CalibrationData:
+        """What a saliency may measure, of these weights of the network, which are in the part."""
+        module, inside = model.get_submodule(self.part), local(units, self.part)
+        return CalibrationData(module, self.batches, self.loss, self.mean, inside)
+
+
+def local(units: Grouping, part: str) -> Grouping:
+    """The units by their names in a submodule."""
+    start = len(part) + 1 if part else 0
+    return {name[start:]: tuple(n[start:] for n in along) for name, along in units.items()}
 
 
 class Reader:

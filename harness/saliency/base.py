@@ -82,6 +82,7 @@ class Saliency(ABC):
     layer_local: it measures an error or a statistic of each layer by itself, in a scale of the
         layer's own. Its default allocation is uniform, here and by a line
         `override /allocation@_global_.allocation: uniform` in its conf file.
+    needs_loss: it takes gradients of the loss, so it scores networks, not parts of them.
     rounds: prunings, each with new scores, in which its authors reach a level.
     signed: scores may be negative; allocations that need scores that measure size refuse it.
     update: weights that stay may move.
@@ -97,6 +98,7 @@ class Saliency(ABC):
 
     granularity: ClassVar[str] = "weight"
     layer_local: ClassVar[bool] = False
+    needs_loss: ClassVar[bool] = False
     rounds: ClassVar[int] = 1
     compensate: Callable[[Tensors, Tensors, Tensors], Tensors] | None = None
     solve: Callable[[Tensors, Counts, Tensors, Tensors | None], tuple[Tensors, Tensors]] | None = (

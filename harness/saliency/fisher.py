@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.evidence import mean_squared_gradients, wide
@@ -16,6 +17,8 @@ class Fisher(Saliency):
     another constant, which changes no ranking. The square is taken per sample: the square of a
     batch's mean gradient would be another quantity, about 1 / batch size of it.
     """
+
+    needs_loss: ClassVar[bool] = True
 
     def evidence(self, data: CalibrationData) -> Tensors:
         return mean_squared_gradients(data)

@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.evidence import check_batch_norm, mean_gradients
@@ -23,6 +24,8 @@ class Gradient(Saliency):
     """
 
     batch_norm: str = "eval"
+
+    needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_batch_norm(self.batch_norm)

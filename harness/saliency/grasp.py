@@ -1,6 +1,6 @@
 import math
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -52,6 +52,8 @@ class GraSP(Saliency):
     temperature: float = 200.0
     absolute: bool = False
     batch_norm: str = "eval"
+
+    needs_loss: ClassVar[bool] = True
 
     @property
     def signed(self) -> bool:

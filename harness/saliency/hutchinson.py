@@ -1,5 +1,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -51,6 +52,8 @@ class Hutchinson(Saliency):
     probes: int = 100
     negative: str = "signed"
     memory_limit_gb: float = 8.0
+
+    needs_loss: ClassVar[bool] = True
 
     @property
     def signed(self) -> bool:

@@ -32,6 +32,7 @@ class Movement(Saliency):
     lr: float = 0.1
 
     signed: ClassVar[bool] = True
+    needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if type(self.steps) is not int or self.steps < 1:

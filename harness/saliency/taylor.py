@@ -1,4 +1,5 @@
 from dataclasses import dataclass
+from typing import ClassVar
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.evidence import mean_squared_gradients, wide
@@ -20,6 +21,8 @@ class Taylor(Saliency):
     mini-batches, and keeps a moving average between prunings; we square per sample, and each
     pruning event starts anew.
     """
+
+    needs_loss: ClassVar[bool] = True
 
     def evidence(self, data: CalibrationData) -> Tensors:
         return mean_squared_gradients(data)

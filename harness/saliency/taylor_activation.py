@@ -33,6 +33,7 @@ class TaylorActivation(Saliency):
     normalise: bool = True
 
     granularity: ClassVar[str] = "unit"
+    needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.normalise, bool):

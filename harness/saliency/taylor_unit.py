@@ -24,6 +24,7 @@ class TaylorUnit(Saliency):
     """
 
     granularity: ClassVar[str] = "unit"
+    needs_loss: ClassVar[bool] = True
 
     def evidence(self, data: CalibrationData) -> Tensors:
         return mean_of_gates(data, _square)

@@ -1,5 +1,6 @@
 from dataclasses import dataclass
 from itertools import islice
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,8 @@ class WoodFisher(Saliency):
     damping: float = 1e-5
     update: bool = True
     memory_limit_gb: float = 8.0
+
+    needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         curvature.check_numbers(self.memory_limit_gb, self.block, self.damping, self.update)

@@ -23,12 +23,12 @@ CHANGED: dict[str, Any] = {
 }
 
 
-def fresh(folder: Path) -> RunState:
-    return runner.prepare(build(composed([*SMALL])), Ranks(), folder).state
+def prepared(folder: Path) -> runner.Prepared:
+    return runner.prepare(build(composed([*SMALL])), Ranks(), folder)
 
 
 def test_every_field_of_the_state_is_saved_and_loaded(tmp_path: Path) -> None:
-    one, other = fresh(tmp_path), fresh(tmp_path)
+    (_, one), (context, other) = prepared(tmp_path), prepared(tmp_path)
     assert one.state_dict().keys() == {field.name for field in fields(RunState)}
     for name, value in CHANGED.items():
         assert getattr(one, name) != value
@@ -42,7 +42,7 @@ def test_every_field_of_the_state_is_saved_and_loaded(tmp_path: Path) -> None:
     with torch.no_grad():
         next(one.model.parameters()).add_(1)
 
-    other.load_state_dict(one.state_dict(), may_grow=False)
+    other.load_state_dict(one.state_dict(), context)
 
     for name, value in CHANGED.items():
         assert getattr(other, name) == value
@@ -57,9 +57,9 @@ def test_every_field_of_the_state_is_saved_and_loaded(tmp_path: Path) -> None:
 
 
 def test_a_training_under_way_is_saved_with_its_model(tmp_path: Path) -> None:
-    one, other = fresh(tmp_path), fresh(tmp_path)
+    (_, one), (context, other) = prepared(tmp_path), prepared(tmp_path)
     under_way = {"epoch": 3, "step": 1, "model": one.model.state_dict()}
     saved = one.state_dict(under_way)
     assert saved["model"] is None
-    other.load_state_dict(saved, may_grow=False)
+    other.load_state_dict(saved, context)
     assert other.training == under_way

@@ -1,6 +1,6 @@
 """Whole runs in this process, too small to take time, and what happened at each of their steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,9 +90,9 @@ class Whole:
         self.masks[place] = copied(self.levels.state.masks.masks)
 
 
-def whole_run(folder: Path, *overrides: str) -> Whole:
-    """folder: of the cache of dense training."""
-    levels = runner.prepare(build(composed([*SMALL, *overrides])), Ranks(), folder)
+def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Whole:
+    """folder: of the cache of dense training. small: what the overrides are added to."""
+    levels = runner.prepare(build(composed([*small, *overrides])), Ranks(), folder)
     whole = Whole(levels)
     batches: list[Batch] = []
     losses: list[float] = []

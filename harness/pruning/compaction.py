@@ -1,0 +1,93 @@
+"""A network that is physically smaller: which indices of its tensors are left, and the way back.
+
+Prunings, schedules and records go on in the names and shapes of the dense network: what was removed
+counts as pruned there, and is 0.
+"""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from harness.model_state.whole_state import load_into, whole_state
+from harness.vocabulary.tensors import Tensors
+
+# Parameter or buffer -> by dimension the indices that are left; None: all of them. A tensor that
+# is whole has no entry.
+Kept = Mapping[str, tuple[Tensor | None, ...]]
+
+
+class Compaction(Protocol):
+    """Makes a network smaller after each pruning; retraining goes on in the smaller one."""
+
+    def kept(self, model: nn.Module, masks: Tensors) -> Kept:
+        """What can be removed while the network computes the same: the rest of each tensor.
+
+        model: of the dense shapes, pruned. masks: in force, True stays.
+        """
+        ...
+
+    def compact(self, model: nn.Module, kept: Kept) -> nn.Module:
+        """A network of the same parameter and buffer names, of the shapes that `kept` leaves.
+
+        model: of the dense shapes; it may be changed and returned. Values are put in later.
+        """
+        ...
+
+
+def sliced(values: Tensors, kept: Kept) -> Tensors:
+    """What is left of tensors of dense shapes."""
+    return {name: value[_index(value.shape, kept.get(name, ()))] for name, value in values.items()}
+
+
+def spread(values: Tensors, kept: Kept, onto: Tensors) -> Tensors:
+    """The inverse of `sliced`: tensors of dense shapes, as `onto` where something was removed."""
+    found = {}
+    for name, value in values.items():
+        found[name] = value
+        if name in kept:
+            found[name] = onto[name].clone()
+            found[name][_index(onto[name].shape, kept[name])] = value
+    return found
+
+
+def compacted(part: Compaction, model: nn.Module, kept: Kept) -> nn.Module:
+    """The smaller network, with the values that the model has.
+
+    Raises:
+        ValueError: a tensor of it has another shape than what is left.
+    """
+    left = sliced(whole_state(model), kept)
+    small = part.compact(model, kept)
+    load_into(small, left)  # refuses other names and shapes
+    return small
+
+
+def whole_network(dense: nn.Module, model: nn.Module, kept: Kept) -> nn.Module:
+    """The network in dense shapes, 0 where parameters were removed. dense: a fresh one."""
+    with torch.no_grad():
+        for name, parameter in dense.named_parameters():
+            if name in kept:
+                parameter.zero_()
+    load_into(dense, spread(whole_state(model), kept, whole_state(dense)))
+    return dense
+
+
+def whole_masks(masks: Tensors, kept: Kept, dense: Tensors) -> Tensors:
+    """Masks of dense shapes: of what masks are of and of what something was removed from.
+
+    masks: of the network as it is. dense: tensors of the dense shapes, by name.
+    """
+    none = {name: torch.zeros_like(dense[name], dtype=torch.bool) for name in kept if name in dense}
+    ones = {name: none[name].new_ones(()).expand(_sizes(none[name], kept[name])) for name in none}
+    return spread({**ones, **masks}, kept, none)
+
+
+def _sizes(tensor: Tensor, kept: tuple[Tensor | None, ...]) -> list[int]:
+    return [n if i is None else len(i) for n, i in zip(tensor.shape, kept, strict=True)]
+
+
+def _index(shape: torch.Size, kept: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+    every = [torch.arange(n) if i is None else i for n, i in zip(shape, kept, strict=False)]
+    return torch.meshgrid(*every, indexing="ij") if every else ()
