@@ -30,8 +30,8 @@ def chosen(patch: pytest.MonkeyPatch) -> list[Tensors]:
     found: list[Tensors] = []
     shrink = prune_stage.shrink
 
-    def shrinking(context: RunContext, state: RunState, level: int, share: float) -> None:
-        shrink(context, state, level, share)
+    def shrinking(context: RunContext, state: RunState, *more: Any) -> None:
+        shrink(context, state, *more)
         found.append(copied(state.masks.masks))
 
     patch.setattr(prune_stage, "shrink", shrinking)

@@ -18,6 +18,7 @@ from harness.pruning.budget import Goal
 from harness.pruning.controls import CONTROLS, controlled
 from harness.pruning.prunable import store_for
 from harness.pruning.pruner import NOTHING, Pruner
+from harness.pruning.pruning_order import Event
 from harness.pruning.reader import Calibration
 from harness.pruning.rounds import Rounds
 from harness.saliency.base import Saliency
@@ -51,7 +52,7 @@ def masks_of(
     store = store_for(model, units)
     pruner = Pruner(saliency, structure, GlobalRanking(), control)
     goals = [Goal(round(keep), "parameters") for keep in path(200, 90, rounds)]
-    Rounds(pruner, units, DATA, NOTHING).run(model, store, goals)
+    Rounds(pruner, units, DATA, NOTHING).run(model, store, Event.of(goals))
     assert all((model.get_parameter(n)[~mask] == 0).all() for n, mask in store.masks.items())
     return store.masks
 
@@ -114,7 +115,7 @@ def test_controls_leave_weights_that_a_method_would_move() -> None:
         store = store_for(model, units)
         with torch.no_grad():
             model[0].weight.copy_(before)
-        Rounds(pruner, units, DATA, NOTHING).run(model, store, [Goal(2, "parameters")])
+        Rounds(pruner, units, DATA, NOTHING).run(model, store, Event.of([Goal(2, "parameters")]))
         moved = 1.0 if control == "none" else 0.0
         wanted = torch.where(store.masks["0.weight"], before + moved, 0.0)
         assert torch.equal(model[0].weight, wanted)
@@ -143,7 +144,7 @@ def test_a_reinitialised_run_is_that_of_new_weights_under_the_methods_mask(tmp_p
 def test_a_round_is_not_begun_after_a_stop() -> None:
     begun = []
 
-    def stop() -> None:
+    def stop(number: int) -> None:
         begun.append(store.digest)
         if len(begun) == 3:
             raise KeyboardInterrupt
@@ -154,7 +155,7 @@ def test_a_round_is_not_begun_after_a_stop() -> None:
     pruner = Pruner(NOISE, Element(), GlobalRanking())
     goals = [Goal(keep, "parameters") for keep in (100, 80, 60, 40)]
     with pytest.raises(KeyboardInterrupt):
-        Rounds(pruner, units, DATA, NOTHING, begin=stop).run(model, store, goals)
+        Rounds(pruner, units, DATA, NOTHING, begin=stop).run(model, store, Event.of(goals))
     assert len(set(begun)) == 3
     assert int(store.masks["weight"].sum()) == 80
 
