@@ -4,8 +4,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command import harness, only_run, records_of, run_main
+from command import only_run, records_of, run_main
 from cutting import Cut, cut
+from forked_ranks import harness_on_ranks
 
 from harness.run_folder.records import Record
 
@@ -63,7 +64,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_records(tmp_path, whole, step) 
 
 def test_two_ranks_give_the_masks_and_the_loss_of_one(tmp_path: Path) -> None:
     for ranks in (1, 2):
-        done = harness(*RUN, f"runs={tmp_path}/{ranks}", ranks=ranks)
+        done = harness_on_ranks(ranks, *RUN, f"runs={tmp_path}/{ranks}")
         assert done.returncode == 0, done.stderr
     one, two = (last(only_run(tmp_path / f"{ranks}")) for ranks in (1, 2))
     assert one.masks == two.masks

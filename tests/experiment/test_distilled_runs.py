@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from command import harness, only_run, records_of
+from command import only_run, records_of
 from conftest import CONF
+from forked_ranks import harness_on_ranks
 from torch import nn
 from torch.nn.functional import cross_entropy
 from whole_runs import SMALL, TWO_LEVELS, differing, whole_run
@@ -103,7 +104,7 @@ def test_two_ranks_penalise_recalibrate_and_distil_as_one(tmp_path: Path) -> Non
         "schedule.final=0.5", "finetune=weight_rewind", "finetune.step=4", "training.epochs=3",
     )  # fmt: skip
     for ranks in (1, 2):
-        done = harness(*arguments, f"runs={tmp_path}/{ranks}", ranks=ranks)
+        done = harness_on_ranks(ranks, *arguments, f"runs={tmp_path}/{ranks}")
         assert done.returncode == 0, done.stderr
     one, two = (only_run(tmp_path / str(ranks)) for ranks in (1, 2))
     assert [(r.level, r.stage) for r in records_of(one)] == [

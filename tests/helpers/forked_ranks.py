@@ -86,16 +86,20 @@ class Rank:
 
 
 @contextmanager
-def forked(count: int, work: Callable[..., object], *arguments: Any) -> Iterator[list[Rank]]:
-    """So many processes at work, none of which is left; they have not yet met as a group."""
-    port = str(free_port())
-    master = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "WORLD_SIZE": str(count)}
+def forked(
+    count: int, work: Callable[..., object], *arguments: Any, group: bool = True
+) -> Iterator[list[Rank]]:
+    """So many processes at work, none of which is left; they have not yet met as a group.
+
+    group: they have the variables of one, as of a launcher.
+    """
+    port = free_port()
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory()))
         ranks = []
-        for rank in map(str, range(count)):
-            variables = {**master, "RANK": rank, "LOCAL_RANK": rank}
-            ranks.append(Rank(variables, folder / rank, partial(work, *arguments)))
+        for rank in range(count):
+            variables = _variables(rank, count, port) if group else {}
+            ranks.append(Rank(variables, folder / str(rank), partial(work, *arguments)))
             stack.callback(ranks[-1].end)
         yield ranks
 
@@ -124,11 +128,13 @@ def results(ranks: list[Rank]) -> list[Any]:
 
 
 def harness_on_ranks(count: int, *arguments: str, command: str = "main") -> "CompletedProcess[str]":
-    """python -m harness ARGUMENTS on so many ranks that no torchrun has started; the status is
-    the largest of all ranks. command: as of harness.__main__."""
-    with forked(count, at_work, command, *arguments) as ranks:
+    """python -m harness ARGUMENTS on so many ranks that no torchrun has started; one is no group.
+
+    The status is 0 if that of all ranks is. command: as of harness.__main__.
+    """
+    with forked(count, at_work, command, *arguments, group=count > 1) as ranks:
         deadline = time.monotonic() + TIMEOUT_S
-        status = max(rank.ends(deadline) for rank in ranks)
+        status = max((rank.ends(deadline) for rank in ranks), key=abs)
         out, err = ("".join(rank.said(number) for rank in ranks) for number in (1, 2))
     return CompletedProcess(arguments, status, out, err)
 
@@ -161,6 +167,13 @@ def _child(
             os.dup2(file.fileno(), number)
     torch.set_num_threads(1)
     sender.send_bytes(pickle.dumps(work()))
+
+
+def _variables(rank: int, count: int, port: int) -> dict[str, str]:
+    return {
+        "RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count),
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+    }  # fmt: skip
 
 
 def _in_group(case: Callable[..., object], *arguments: Any) -> object:

@@ -39,14 +39,12 @@ def signalled(
 
 def on(ranks: int, *arguments: str) -> "subprocess.CompletedProcess[str]":
     """An undisturbed start of RUN, without torchrun."""
-    if ranks == 1:
-        return harness(*RUN, *arguments)
     return harness_on_ranks(ranks, *RUN, *arguments)
 
 
 def statuses(plan: str, *arguments: str, ranks: int) -> list[int]:
     """The exit statuses of a start of RUN, without torchrun, in which one rank gets a signal."""
-    with forked(ranks, at_work, plan, *RUN, *arguments) as started:
+    with forked(ranks, at_work, plan, *RUN, *arguments, group=ranks > 1) as started:
         deadline = time.monotonic() + 120
         return [rank.ends(deadline) for rank in started]
 
