@@ -9,6 +9,7 @@ import kinds
 import pytest
 import torch
 from command import TINY, harness, run_main
+from conftest import ROOT
 from cutting import places
 from forked_ranks import on_ranks
 from handlers import as_before, changed, handlers
@@ -92,3 +93,8 @@ def test_of_the_places_of_a_cut_a_few_are_run_by_default_and_none_is_lost() -> N
     left_out = [case.values[0] for case in cases if hasattr(case, "marks")]
     assert len(left_out) == 3 and cases == places("abcde", few=2)
     assert {*left_out, *(case for case in cases if isinstance(case, str))} == set("abcde")
+
+
+def test_the_script_leaves_out_the_kinds_that_are_seldom_run() -> None:
+    said = f'"not ({" or ".join(kinds.SELDOM)})"'
+    assert said in (ROOT / "scripts" / "test").read_text()

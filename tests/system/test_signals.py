@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
-from command import environment, harness, only_run, records_of
+from command import environment, harness, only_run, python, records_of
 from conftest import HELPERS
 from cutting import RUN
 from forked_ranks import forked, harness_on_ranks
@@ -23,13 +23,14 @@ def signalled(
     plan: str, *arguments: str, ranks: int = 1, restarts: int = 0
 ) -> "subprocess.CompletedProcess[str]":
     """A start of RUN in which one rank gets a signal at one step."""
+    if ranks == 1:
+        return python(PROGRAM, plan, "--", *RUN, *arguments)
     torchrun = [
         "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}",
         f"--max-restarts={restarts}",
     ]  # fmt: skip
     return subprocess.run(
-        [sys.executable, *(torchrun if ranks > 1 else []), str(PROGRAM), plan, "--", *RUN]
-        + list(arguments),
+        [sys.executable, *torchrun, str(PROGRAM), plan, "--", *RUN] + list(arguments),
         env=environment(),
         capture_output=True,
         text=True,
