@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from harness.vocabulary.checks import check
 from harness.vocabulary.tensors import Counts
 from harness.vocabulary.topk import check_keep
 
@@ -111,8 +112,7 @@ def check_share(key: str, value: object) -> None:
     Raises:
         ValueError: the value of this key is no number in [0, 1].
     """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
-        raise ValueError(f"{key} must be in [0, 1], got {value!r}; is it a percentage?")
+    check(key, value, "in [0, 1]", "; is it a percentage?")
 
 
 def matching(patterns: Iterable[str], name: str) -> str | None:
@@ -172,8 +172,7 @@ class Allocation(ABC):
     floor_keys: ClassVar[str] = "min_units and min_density"
 
     def __post_init__(self) -> None:
-        if type(self.min_units) is not int or self.min_units < 0:
-            raise ValueError(f"min_units must be a whole number >= 0, got {self.min_units!r}")
+        check("min_units", self.min_units, "a whole number >= 0")
         check_share("min_density", self.min_density)
         if self.budget not in BUDGETS:
             raise ValueError(f"budget must be {' or '.join(BUDGETS)}, got {self.budget!r}")

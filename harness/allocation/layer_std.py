@@ -1,4 +1,3 @@
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
@@ -7,6 +6,7 @@ import torch
 from torch import Tensor
 
 from harness.allocation.base import Allocation, Layer, Layers, check_patterns, matching
+from harness.vocabulary.checks import follows
 from harness.vocabulary.tensors import Counts
 from harness.vocabulary.topk import top_counts
 
@@ -45,8 +45,7 @@ class LayerStd(Allocation):
                 f"quality must map layers to factors, e.g. {{conv1: 0.5}}, got {self.quality!r}"
             )
         for pattern, factor in self.quality.items():
-            number = isinstance(factor, int | float) and not isinstance(factor, bool)
-            if not (number and 0 < factor < math.inf):
+            if not follows(factor, "a number above 0"):
                 raise ValueError(f"quality: {pattern} must be a factor > 0, got {factor!r}")
 
     def floors(self, layers: Layers) -> Counts:

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from harness.allocation.base import Allocation, Curve, Layer, Layers
 from harness.vocabulary.apportion import apportion
+from harness.vocabulary.checks import is_number
 from harness.vocabulary.tensors import Counts
 
 GRID = (1.0, 0.8, 0.6, 0.4, 0.3, 0.2, 0.1, 0.05, 0.02)
@@ -106,7 +107,7 @@ def _check_falling(key: str, densities: Iterable[float]) -> None:
         ValueError: not densities that fall from 1.
     """
     values = list(densities) if isinstance(densities, list | tuple) else []
-    numbers = [v for v in values if isinstance(v, int | float) and not isinstance(v, bool)]
+    numbers = list(filter(is_number, values))
     falling = all(high > low for high, low in pairwise(numbers))
     if not (
         values and values[0] == 1 and len(numbers) == len(values) and falling and values[-1] > 0

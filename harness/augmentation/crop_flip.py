@@ -5,6 +5,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from harness.vocabulary.checks import check
+
 
 @dataclass(frozen=True)
 class CropFlip:
@@ -26,12 +28,8 @@ class CropFlip:
     draws: ClassVar[int] = 3  # top, left, flip
 
     def __post_init__(self) -> None:
-        if type(self.padding) is not int or self.padding < 0:
-            raise ValueError(
-                f"padding must be a whole number >= 0, got {self.padding!r}; write 0 for no crop"
-            )
-        if type(self.flip) is not bool:
-            raise ValueError(f"flip must be true or false, got {self.flip!r}")
+        check("padding", self.padding, "a whole number >= 0", "; write 0 for no crop")
+        check("flip", self.flip, "true or false")
 
     def apply(self, inputs: Tensor, draws: Tensor) -> Tensor:
         if inputs.dim() != 4:

@@ -1,4 +1,3 @@
-import math
 from dataclasses import dataclass
 
 import torch
@@ -6,6 +5,7 @@ from torch import Tensor
 
 from harness.data.base import Split, Splits
 from harness.data.shared.prepare import check_integer, check_seed, normalised
+from harness.vocabulary.checks import check
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,7 @@ class Blobs:
         check_integer("features", self.features, 1, "write e.g. 8")
         for name in ("train", "validation", "test"):
             check_integer(name, getattr(self, name), self.classes, "a sample per class at least")
-        number = isinstance(self.spread, int | float) and not isinstance(self.spread, bool)
-        if not number or not 0 < self.spread < math.inf:
-            raise ValueError(f"spread must be above 0, got {self.spread!r}; write e.g. 1.0")
+        check("spread", self.spread, "above 0", "; write e.g. 1.0")
         check_seed(self.split_seed)
 
     def load(self) -> Splits:

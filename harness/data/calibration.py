@@ -7,6 +7,7 @@ from torch import Tensor
 
 from harness.data.base import Split
 from harness.vocabulary.apportion import apportion
+from harness.vocabulary.checks import check_fields
 from harness.vocabulary.seeds import derive
 
 
@@ -33,15 +34,10 @@ class Samples:
                 f"one of samples and per_class must be given, got samples={self.samples} and "
                 f"per_class={self.per_class}; set the other to null"
             )
-        for key in ("samples", "per_class"):
-            value = getattr(self, key)
-            if value is not None and (type(value) is not int or value < 1):
-                raise ValueError(
-                    f"{key} must be a whole number of at least 1, got {value!r}: an "
-                    "empty calibration set has no gradients"
-                )
-        if not isinstance(self.balanced, bool):
-            raise ValueError(f"balanced must be true or false, got {self.balanced!r}")
+        given = "samples" if self.per_class is None else "per_class"
+        why = ": an empty calibration set has no gradients"
+        check_fields(self, "a whole number of at least 1", given, way_out=why)
+        check_fields(self, "true or false", "balanced")
 
     def of(self, split: Split, classes: int, seed: int, shares: Tensor | None = None) -> Tensor:
         """Indices into the split, in a seeded order in which classes are mixed.

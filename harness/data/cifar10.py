@@ -8,6 +8,7 @@ import torch
 
 from harness.data.base import Split, Splits
 from harness.data.shared.prepare import check_seed, normalised, stratified
+from harness.vocabulary.checks import check
 from harness.vocabulary.unpickling import ARRAYS, load_only
 
 CLASSES = 10
@@ -43,12 +44,8 @@ class Cifar10:
     split_seed: int = 0
 
     def __post_init__(self) -> None:
-        number = isinstance(self.validation, int | float) and not isinstance(self.validation, bool)
-        if not number or not 0 < self.validation < 1:
-            raise ValueError(
-                f"validation must be in (0, 1), got {self.validation!r}; it is the share of the "
-                "training data held out, write e.g. 0.1"
-            )
+        way_out = "; it is the share of the training data held out, write e.g. 0.1"
+        check("validation", self.validation, "in (0, 1)", way_out)
         check_seed(self.split_seed)
 
     def load(self) -> Splits:

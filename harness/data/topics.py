@@ -10,6 +10,7 @@ from torch import Tensor
 
 from harness.data.base import Split, Splits
 from harness.data.shared.prepare import check_integer
+from harness.vocabulary.checks import check_fields
 
 VOCABULARY = "".join(map(chr, range(32, 127))) + "\n"
 OTHER = len(VOCABULARY)  # every other character
@@ -61,14 +62,8 @@ class Topics:
 
     def __post_init__(self) -> None:
         check_integer("context", self.context, 1, "characters per sample, write e.g. 64")
-        for name in PARTS:
-            share = getattr(self, name)
-            number = isinstance(share, int | float) and not isinstance(share, bool)
-            if not number or not 0 < share < 1:
-                raise ValueError(
-                    f"{name} must be in (0, 1), got {share!r}; it is a share of the text, "
-                    "write e.g. 0.05"
-                )
+        way_out = "; it is a share of the text, write e.g. 0.05"
+        check_fields(self, "in (0, 1)", *PARTS, way_out=way_out)
         # 0.55 + 0.34 + 0.11 is above 1 by rounding.
         if (total := self.train + self.validation + self.test) > 1 + 1e-9:
             raise ValueError(

@@ -1,9 +1,10 @@
-import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from harness.vocabulary.checks import check
 
 
 @dataclass(frozen=True)
@@ -31,16 +32,10 @@ class Hinton:
     weight: float = 0.9
 
     def __post_init__(self) -> None:
-        if not _is_number(self.temperature) or not 0 < self.temperature < math.inf:
-            raise ValueError(
-                f"temperature must be a finite number above 0, got {self.temperature!r}; write 1 "
-                "for the networks' own probabilities"
-            )
-        if not _is_number(self.weight) or not 0 <= self.weight <= 1:
-            raise ValueError(
-                f"weight must be in [0, 1], got {self.weight!r}; it is the teacher's share, the "
-                "labels have the rest"
-            )
+        way_out = "; write 1 for the networks' own probabilities"
+        check("temperature", self.temperature, "a finite number above 0", way_out)
+        way_out = "; it is the teacher's share, the labels have the rest"
+        check("weight", self.weight, "in [0, 1]", way_out)
 
     def loss(
         self,
@@ -89,7 +84,3 @@ def _check_shapes(outputs: Tensor, teacher_outputs: Tensor) -> None:
             "distillation needs outputs (samples, classes) or (samples, positions, classes), got "
             f"{tuple(outputs.shape)}; leave distillation out for this model"
         )
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from harness.vocabulary.checks import check_fields, check_known
+
 BACKENDS = ("auto", "gloo", "nccl")
 EXCHANGES = ("dense", "sparse")
 
@@ -26,14 +28,7 @@ class Options:
     timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
-        for key, allowed in (("backend", BACKENDS), ("exchange", EXCHANGES)):
-            value = getattr(self, key)
-            if value not in allowed:
-                raise ValueError(f"{key} must be one of {', '.join(allowed)}, got {value!r}")
-        every = self.compare_weights_every
-        if type(every) is not int or every < 1:
-            raise ValueError(f"compare_weights_every must be a whole number >= 1, got {every!r}")
-        if type(self.timeout_s) not in (int, float) or not 0 < self.timeout_s < float("inf"):
-            raise ValueError(
-                f"timeout_s must be a number of seconds above 0, got {self.timeout_s!r}"
-            )
+        check_known("backend", self.backend, BACKENDS)
+        check_known("exchange", self.exchange, EXCHANGES)
+        check_fields(self, "a whole number >= 1", "compare_weights_every")
+        check_fields(self, "a number of seconds above 0", "timeout_s")

@@ -12,8 +12,11 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import array, positions, top
+
+STEPS = "a whole number of at least 1 (optimizer steps)"
 
 
 @dataclass(frozen=True)
@@ -46,9 +49,9 @@ class DropGrow(ABC):
     releases: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        check_number("drop", self.drop, 0 < number(self.drop) < 1, "in (0, 1); write e.g. 0.3")
-        check_steps("every", self.every)
-        check_number("until", self.until, 0 < number(self.until) <= 1, "in (0, 1]; write e.g. 0.75")
+        check_fields(self, "a number in (0, 1); write e.g. 0.3", "drop")
+        check_fields(self, STEPS, "every", way_out="; write e.g. 100")
+        check_fields(self, "a number in (0, 1]; write e.g. 0.75", "until")
 
     def check(self, steps: int) -> None:
         if self.every > steps:
@@ -132,34 +135,6 @@ def end(until: float, steps: int) -> int:
     """The first step from which masks hold."""
     # The decimal that was written: 0.07 * 100 is above 7 in floating point.
     return math.ceil(Fraction(str(until)) * steps)
-
-
-def number(value: object) -> float:
-    """The value itself, NaN where it is no number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return math.nan
-    return value
-
-
-def check_number(key: str, value: object, holds: bool, rule: str) -> None:
-    """
-    Raises:
-        ValueError: the rule for this key does not hold.
-    """
-    if not holds:
-        raise ValueError(f"{key} must be a number {rule}, got {value!r}")
-
-
-def check_steps(key: str, value: object) -> None:
-    """
-    Raises:
-        ValueError: value is not a whole number of at least 1.
-    """
-    if type(value) is not int or value < 1:
-        raise ValueError(
-            f"{key} must be a whole number of at least 1 (optimizer steps), got {value!r}; "
-            "write e.g. 100"
-        )
 
 
 def at(places: Tensor, tensor: Tensor) -> Tensor:

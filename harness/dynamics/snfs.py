@@ -4,7 +4,8 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from harness.dynamics.drop_grow import DropGrow, at, check_number, check_steps, naming, number
+from harness.dynamics.drop_grow import STEPS, DropGrow, at, naming
+from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
 
 
@@ -37,9 +38,8 @@ class Snfs(DropGrow):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        rule = "in [0, 1); write e.g. 0.9"
-        check_number("momentum", self.momentum, 0 <= number(self.momentum) < 1, rule)
-        check_steps("history", self.history)
+        check_fields(self, "a number in [0, 1); write e.g. 0.9", "momentum")
+        check_fields(self, STEPS, "history", way_out="; write e.g. 100")
 
     def looks(self, step: int, steps: int) -> bool:
         ahead = -step % self.every if step else self.every  # to the next multiple of `every`

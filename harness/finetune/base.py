@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from harness.vocabulary.checks import check
 from harness.vocabulary.step_index import Moment
 
 if TYPE_CHECKING:
@@ -64,10 +65,7 @@ def check_whole(key: str, value: int | None, least: int, way_out: str) -> None:
     Raises:
         ValueError: value is neither None nor a whole number (True is none) of at least `least`.
     """
-    if value is not None and (type(value) is not int or value < least):
-        raise ValueError(
-            f"{key} must be a whole number of at least {least} or null, got {value!r}; {way_out}"
-        )
+    check(key, value, f"a whole number of at least {least} or null", f"; {way_out}")
 
 
 def last_epochs(count: int, epochs: int) -> Moment:

@@ -2,6 +2,7 @@ import math
 from dataclasses import dataclass
 
 from harness.finetune.base import Dense, Finetune, Fresh, Plan, State
+from harness.vocabulary.checks import check
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,9 @@ class ScratchB(Finetune):
     limit: float | None = None
 
     def __post_init__(self) -> None:
-        if self.limit is None:
-            return
-        number = isinstance(self.limit, int | float) and not isinstance(self.limit, bool)
-        if not number or not math.isfinite(self.limit) or self.limit < 1:
-            raise ValueError(
-                f"limit must be a number of at least 1 or null, got {self.limit!r}; it is how many "
-                "times as long as dense training retraining may take, write null for no limit"
-            )
+        why = "it is how many times as long as dense training retraining may take"
+        way_out = f"; {why}, write null for no limit"
+        check("limit", self.limit, "a number of at least 1 or null", way_out)
 
     def plan(self, epochs: int, speedup: float) -> Plan:
         return Plan("training", stretch=min(speedup, self.limit or math.inf))

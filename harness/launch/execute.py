@@ -32,6 +32,7 @@ from harness.run_folder.stage_keys import Shared
 from harness.system.errors import RanksDisagree
 from harness.system.loaded_sources import aside, unnamed
 from harness.training.context import Hooks
+from harness.vocabulary.checks import check
 from harness.vocabulary.step_index import Moment
 
 GAUGED = 16  # steps
@@ -49,8 +50,7 @@ def carry_out(point: Point) -> Outcome:
     """
     config, values = point.config, point.values
     threads = values["threads"]
-    if not isinstance(threads, int) or threads < 1:
-        raise ValueError(f"threads must be a whole number >= 1, got {threads!r}")
+    check("threads", threads, "a whole number >= 1")
     torch.set_num_threads(threads)
     if "RANK" in os.environ:
         listen()  # before parts are imported

@@ -1,7 +1,8 @@
 """What a learning-rate schedule is, and the warm-up that all of them share; no torch."""
 
-import math
 from typing import Protocol
+
+from harness.vocabulary.checks import check
 
 
 class LearningRate(Protocol):
@@ -26,20 +27,9 @@ def warmup_factor(step: int, steps: int) -> float:
     return min(1.0, (step + 1) / steps) if steps else 1.0
 
 
-def check_number(key: str, value: float, low: float, high: float, example: str) -> None:
-    """
-    Raises:
-        ValueError: value is not a finite number in [low, high].
-    """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or not low <= value <= high:
-        rule = f"in [{low:g}, {high:g}]" if high < math.inf else f"a number of at least {low:g}"
-        raise ValueError(f"{key} must be {rule}, got {value!r}; {example}")
-
-
 def check_warmup(warmup_epochs: float) -> None:
     """
     Raises:
         ValueError: warmup_epochs is not a finite number >= 0.
     """
-    check_number("warmup_epochs", warmup_epochs, 0, math.inf, "write 0 for no warm-up")
+    check("warmup_epochs", warmup_epochs, "a number of at least 0", "; write 0 for no warm-up")

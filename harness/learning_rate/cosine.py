@@ -1,7 +1,8 @@
 import math
 from dataclasses import dataclass
 
-from harness.learning_rate.base import check_number, check_warmup, warmup_factor, warmup_steps
+from harness.learning_rate.base import check_warmup, warmup_factor, warmup_steps
+from harness.vocabulary.checks import check
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Cosine:
     warmup_epochs: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number("final_factor", self.final_factor, 0, 1, "it is a share of the base rate")
+        check("final_factor", self.final_factor, "in [0, 1]", "; it is a share of the base rate")
         check_warmup(self.warmup_epochs)
 
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:

@@ -1,9 +1,9 @@
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from harness.learning_rate.base import check_number, check_warmup, warmup_factor, warmup_steps
+from harness.learning_rate.base import check_warmup, warmup_factor, warmup_steps
+from harness.vocabulary.checks import check
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class MultiStep:
     warmup_epochs: float = 0.0
 
     def __post_init__(self) -> None:
-        check_number("gamma", self.gamma, 0, 1, "write e.g. 0.1")
+        check("gamma", self.gamma, "in [0, 1]", "; write e.g. 0.1")
         if self.gamma == 0:
             raise ValueError("gamma must be above 0, got 0: nothing is learnt then; write e.g. 0.1")
         self._check_milestones()
@@ -43,7 +43,8 @@ class MultiStep:
                 "milestones must name at least one epoch, got []; write learning_rate=constant"
             )
         for index, epoch in enumerate(self.milestones):
-            check_number(f"milestones[{index}]", epoch, 0, math.inf, "write epochs, e.g. [80,120]")
+            way_out = "; write epochs, e.g. [80,120]"
+            check(f"milestones[{index}]", epoch, "a number of at least 0", way_out)
         for before, after in pairwise(self.milestones):
             if after <= before:
                 raise ValueError(

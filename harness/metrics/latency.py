@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from harness.vocabulary.checks import check_fields
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -22,13 +24,9 @@ class Latency:
     warm_up: int = 5
 
     def __post_init__(self) -> None:
-        for name, least in (("batch", 1), ("repeats", 1), ("warm_up", 0)):
-            value = getattr(self, name)
-            if value is None and name == "batch":
-                continue
-            if type(value) is not int or value < least:
-                null = " or null" if name == "batch" else ""
-                raise ValueError(f"{name} must be a whole number >= {least}{null}, got {value!r}")
+        check_fields(self, "a whole number >= 1 or null", "batch")
+        check_fields(self, "a whole number >= 1", "repeats")
+        check_fields(self, "a whole number >= 0", "warm_up")
 
 
 @dataclass

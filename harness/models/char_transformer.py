@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.models.base import check_task
+from harness.vocabulary.checks import check_fields
 
 
 @dataclass(frozen=True)
@@ -38,19 +39,14 @@ class CharTransformer:
     dropout: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("width", "heads", "depth", "mlp"):
-            value = getattr(self, name)
-            if type(value) is not int or value < 1:
-                raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
+        check_fields(self, "an integer of at least 1", "width", "heads", "depth", "mlp")
         if self.width % self.heads:
             below = self.width - self.width % self.heads
             raise ValueError(
                 f"width={self.width} is shared between heads={self.heads}, which do not divide "
                 f"it; write width={below or self.heads} or width={below + self.heads}"
             )
-        number = isinstance(self.dropout, int | float) and not isinstance(self.dropout, bool)
-        if not number or not 0 <= self.dropout < 1:
-            raise ValueError(f"dropout must be in [0, 1), got {self.dropout!r}; 0 turns it off")
+        check_fields(self, "in [0, 1)", "dropout", way_out="; 0 turns it off")
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
         check_task("char_transformer", shape, classes)

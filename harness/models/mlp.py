@@ -7,6 +7,7 @@ from itertools import pairwise
 from torch import nn
 
 from harness.models.base import check_task
+from harness.vocabulary.checks import follows
 
 
 @dataclass(frozen=True)
@@ -27,7 +28,7 @@ class Mlp:
         if isinstance(self.hidden, str) or not isinstance(self.hidden, Sequence):
             raise ValueError(f"hidden must be a list of widths, got {self.hidden!r}; write [32,32]")
         for width in self.hidden:
-            if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+            if not follows(width, "an integer of at least 1"):
                 raise ValueError(
                     f"hidden must hold integers of at least 1, got {width!r}; write e.g. [32,32]"
                 )

@@ -1,10 +1,10 @@
-import math
 from collections.abc import Callable, Iterable
 from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor, nn
 
+from harness.vocabulary.checks import check
 from harness.vocabulary.tensors import Tensors
 
 
@@ -45,11 +45,8 @@ def check_epochs(epochs: int) -> None:
     Raises:
         ValueError: epochs is not a whole number of at least 1.
     """
-    if type(epochs) is not int or epochs < 1:
-        raise ValueError(
-            f"epochs must be a whole number of at least 1, got {epochs!r}; for none leave the "
-            "penalty out"
-        )
+    way_out = "; for none leave the penalty out"
+    check("epochs", epochs, "a whole number of at least 1", way_out)
 
 
 def check_positive(key: str, value: float, example: str) -> None:
@@ -57,9 +54,7 @@ def check_positive(key: str, value: float, example: str) -> None:
     Raises:
         ValueError: value is not a finite number above 0.
     """
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not number or not 0 < value < math.inf:
-        raise ValueError(f"{key} must be a finite number above 0, got {value!r}; e.g. {example}")
+    check(key, value, "a finite number above 0", f"; e.g. {example}")
 
 
 def adder_of_signs(parameters: Iterable[nn.Parameter], strength: float) -> Callable[[int], None]:

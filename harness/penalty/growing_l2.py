@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.penalty.base import check_epochs, check_positive
+from harness.vocabulary.checks import check
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
@@ -47,11 +48,8 @@ class GrowingL2:
         check_epochs(self.epochs)
         check_positive("step_size", self.step_size, "1e-4")
         check_positive("ceiling", self.ceiling, "1.0")
-        if type(self.every) is not int or self.every < 1:
-            raise ValueError(
-                f"every must be a whole number of at least 1, got {self.every!r}; write 1 to grow "
-                "at every step"
-            )
+        way_out = "; write 1 to grow at every step"
+        check("every", self.every, "a whole number of at least 1", way_out)
 
     def strength(self, step: int) -> float:
         return min(self.ceiling, self.step_size * (step // self.every + 1))

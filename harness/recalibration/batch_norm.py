@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from harness.vocabulary.checks import check_fields
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.tensors import evaluating
 
@@ -39,13 +40,8 @@ class BatchNormStatistics:
     batch_size: int = 128
 
     def __post_init__(self) -> None:
-        for key in ("samples", "batch_size"):
-            value = getattr(self, key)
-            if type(value) is not int or value < 2:
-                raise ValueError(
-                    f"{key} must be a whole number of at least 2, got {value!r}: one sample has "
-                    "no variance"
-                )
+        why = ": one sample has no variance"
+        check_fields(self, "a whole number of at least 2", "samples", "batch_size", way_out=why)
         if self.samples % self.batch_size == 1:
             raise ValueError(
                 f"samples={self.samples} in batches of batch_size={self.batch_size} leave a last "

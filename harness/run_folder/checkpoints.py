@@ -15,6 +15,7 @@ import torch
 from harness.system.atomic_files import CannotWrite, write_whole
 from harness.system.deletion import CHECKPOINT_MAGIC, HALF_WRITTEN, Mark, delete, delete_file, owned
 from harness.system.leases import check_leases
+from harness.vocabulary.checks import check_fields
 
 State = dict[str, Any]  # tensors, numbers, texts, and lists and dicts of them
 
@@ -41,12 +42,8 @@ class Policy:
     keep: int = 2
 
     def __post_init__(self) -> None:
-        if self.every_steps is not None and not _counts(self.every_steps):
-            raise ValueError(
-                f"every_steps must be a whole number >= 1 or null, got {self.every_steps!r}"
-            )
-        if not _counts(self.keep):
-            raise ValueError(f"keep must be a whole number >= 1, got {self.keep!r}")
+        check_fields(self, "a whole number >= 1 or null", "every_steps")
+        check_fields(self, "a whole number >= 1", "keep")
 
 
 @dataclass(frozen=True)
@@ -162,7 +159,3 @@ def _check_loads(content: bytes) -> None:
 
 def _number(file: Path) -> int:
     return int(file.name[:6])
-
-
-def _counts(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1

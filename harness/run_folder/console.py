@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self, TextIO
 
 from harness.run_folder.records import Record
 from harness.system.names import visible
+from harness.vocabulary.checks import check_known
 
 if TYPE_CHECKING:
     from rich.progress import Progress as RichProgress
@@ -38,8 +39,7 @@ class Progress:
         stream: TextIO | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if mode not in MODES:
-            raise ValueError(f"progress must be one of {', '.join(MODES)}, got {mode!r}")
+        check_known("progress", mode, MODES)
         self._display = _display(mode, sys.stdout if stream is None else stream, clock)
         self._levels = 0
 

@@ -1,4 +1,3 @@
-import math
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
@@ -17,6 +16,7 @@ from harness.saliency.shared.evidence import (
     probing,
     zeros,
 )
+from harness.vocabulary.checks import check_fields
 from harness.vocabulary.nested import tensors_in, with_tensors
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
@@ -60,15 +60,9 @@ class GraSP(Saliency):
         return not self.absolute
 
     def __post_init__(self) -> None:
-        value = self.temperature
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if not number or not 0 < value < math.inf:
-            raise ValueError(
-                f"temperature must be a finite number above 0, got {value!r}; "
-                "1 leaves the outputs as they are"
-            )
-        if not isinstance(self.absolute, bool):
-            raise ValueError(f"absolute must be true or false, got {self.absolute!r}")
+        way_out = "; 1 leaves the outputs as they are"
+        check_fields(self, "a finite number above 0", "temperature", way_out=way_out)
+        check_fields(self, "true or false", "absolute")
         check_batch_norm(self.batch_norm)
 
     def evidence(self, data: CalibrationData) -> Tensors:

@@ -18,6 +18,7 @@ from harness.saliency.shared.evidence import (
     wide,
     zeros,
 )
+from harness.vocabulary.checks import check_fields, check_known
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, prunable_weights
 
@@ -60,12 +61,8 @@ class Hutchinson(Saliency):
         return self.negative == "signed"
 
     def __post_init__(self) -> None:
-        if type(self.probes) is not int or self.probes < 1:
-            raise ValueError(f"probes must be a whole number >= 1, got {self.probes!r}")
-        if self.negative not in NEGATIVE:
-            raise ValueError(
-                f"negative must be one of {', '.join(NEGATIVE)}, got {self.negative!r}"
-            )
+        check_fields(self, "a whole number >= 1", "probes")
+        check_known("negative", self.negative, NEGATIVE)
         check_limit(self.memory_limit_gb)
 
     def evidence(self, data: CalibrationData) -> Tensors:

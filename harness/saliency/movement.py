@@ -1,9 +1,9 @@
-import math
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.evidence import checked, mean_gradients, zeros
+from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Tensors, prunable_weights
 from harness.vocabulary.undisturbed import duplicate
 
@@ -35,11 +35,8 @@ class Movement(Saliency):
     needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if type(self.steps) is not int or self.steps < 1:
-            raise ValueError(f"steps must be a whole number of at least 1, got {self.steps!r}")
-        number = isinstance(self.lr, int | float) and not isinstance(self.lr, bool)
-        if not number or not 0 < self.lr < math.inf:
-            raise ValueError(f"lr must be a finite number above 0, got {self.lr!r}; e.g. 0.1")
+        check_fields(self, "a whole number of at least 1", "steps")
+        check_fields(self, "a finite number above 0", "lr", way_out="; e.g. 0.1")
 
     def evidence(self, data: CalibrationData) -> Tensors:
         """The scores themselves.

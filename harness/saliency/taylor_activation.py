@@ -6,6 +6,7 @@ from torch import Tensor
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.activations import mean_of_gates
+from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Tensors
 
 
@@ -36,8 +37,7 @@ class TaylorActivation(Saliency):
     needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.normalise, bool):
-            raise ValueError(f"normalise must be true or false, got {self.normalise!r}")
+        check_fields(self, "true or false", "normalise")
 
     def evidence(self, data: CalibrationData) -> Tensors:
         return mean_of_gates(data, _absolute)

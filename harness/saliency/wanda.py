@@ -7,6 +7,7 @@ from torch import Tensor
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.curvature import by_group, wide
 from harness.saliency.shared.layer_inputs import mean_over_inputs, measured
+from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import check_keep, top
 
@@ -36,8 +37,7 @@ class Wanda(Saliency):
     layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if not isinstance(self.per_output, bool):
-            raise ValueError(f"per_output must be true or false, got {self.per_output!r}")
+        check_fields(self, "true or false", "per_output")
 
     def evidence(self, data: CalibrationData) -> Tensors:
         """||X_j||^2 by weight: (groups, columns). Raises as `mean_over_inputs`."""

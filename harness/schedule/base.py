@@ -5,6 +5,8 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import ClassVar, Protocol
 
+from harness.vocabulary.checks import check, follows
+
 UNITS = {
     "density": "kept share of what may be pruned",
     "compression": "parameters before / after",
@@ -75,11 +77,9 @@ def check_rounds(rounds: int | None) -> None:
     Raises:
         ValueError: rounds is neither None nor a whole number of at least 1.
     """
-    if rounds is not None and (type(rounds) is not int or rounds < 1):
-        raise ValueError(
-            f"rounds must be a whole number of at least 1, got {rounds!r}; null is what the "
-            "saliency's authors do"
-        )
+    if rounds is not None:
+        way_out = "; null is what the saliency's authors do"
+        check("rounds", rounds, "a whole number of at least 1", way_out)
 
 
 def check_unit(unit: str) -> None:
@@ -100,8 +100,7 @@ def check_target(key: str, value: float, unit: str) -> None:
         ValueError: value is not a finite number, or outside (0, 1] as density, below 1 as
             compression or speedup.
     """
-    if not _is_finite(value):
-        raise ValueError(f"{key} must be a finite number, got {value!r}; write e.g. {key}=0.05")
+    check(key, value, "a finite number", f"; write e.g. {key}=0.05")
     if unit == "density" and not 0 < value <= 1:
         raise ValueError(
             f"{key} must be in (0, 1] when unit is density, got {value}; {_way_out(value)}"
@@ -118,15 +117,9 @@ def check_positive(key: str, value: float, hint: str, most: float = math.inf) ->
     Raises:
         ValueError: value is not a finite number above 0, or it is above `most`.
     """
-    if not _is_finite(value) or not 0 < value <= most:
+    if not follows(value, "a number above 0") or value > most:
         limit = f" and at most {most:g}" if most < math.inf else ""
         raise ValueError(f"{key} must be a finite number above 0{limit}, got {value!r}; {hint}")
-
-
-def _is_finite(value: object) -> bool:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    return math.isfinite(value)
 
 
 def _way_out(value: float) -> str:
@@ -142,7 +135,4 @@ def check_levels(levels: int) -> None:
     Raises:
         ValueError: levels is not an integer (True is none), or below 1.
     """
-    if isinstance(levels, bool) or not isinstance(levels, int) or levels < 1:
-        raise ValueError(
-            f"levels must be an integer of at least 1, got {levels!r}; write levels=1 to prune once"
-        )
+    check("levels", levels, "an integer of at least 1", "; write levels=1 to prune once")

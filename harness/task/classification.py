@@ -5,6 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from harness.task.base import IGNORED
+from harness.vocabulary.checks import check
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,7 @@ class Classification:
     label_smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.label_smoothing < 1:
-            raise ValueError(
-                f"label_smoothing must be in [0, 1), got {self.label_smoothing}; 0 turns it off"
-            )
+        check("label_smoothing", self.label_smoothing, "in [0, 1)", "; 0 turns it off")
 
     def counts(self, labels: Tensor) -> Tensor:
         return labels != IGNORED

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from harness.tracking.outage import tell
 from harness.tracking.rows import AXES
 from harness.tracking.service import check_environment, check_writable, free_id, settings
 from harness.tracking.sink import RunSink
+from harness.vocabulary.checks import check_fields, check_known
 
 if TYPE_CHECKING:
     import wandb
@@ -64,11 +66,7 @@ class Wandb:
 
     def __post_init__(self) -> None:
         _check_kinds(self)
-        if self.mode not in MODES:
-            raise ValueError(
-                f"mode must be one of {', '.join(MODES)}, got {self.mode!r}; "
-                "to track nothing choose tracking=none"
-            )
+        check_known("mode", self.mode, MODES, "; to track nothing choose tracking=none")
         if not 0 < len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
             raise ValueError(
                 f"project must have 1 to 128 characters, none of /\\#?%:, got {self.project!r}; "
@@ -194,11 +192,9 @@ def _check_kinds(asked: Wandb) -> None:
             value is not None or name == "project"
         ):
             raise ValueError(f"{name} must be a text, got {value!r}; quote a number twice")
-    for name in ("histograms", "dense_weights"):
-        if not isinstance(value := getattr(asked, name), bool):
-            raise ValueError(f"{name} must be true or false, got {value!r}")
-    if not isinstance(asked.init_timeout_s, int | float):
-        raise ValueError(f"init_timeout_s must be a number, got {asked.init_timeout_s!r}")
+    check_fields(asked, "true or false", "histograms", "dense_weights")
+    if asked.init_timeout_s != math.inf:
+        check_fields(asked, "a number", "init_timeout_s")
 
 
 def _check_tags(tags: tuple[str, ...]) -> None:

@@ -11,6 +11,7 @@ from harness.augmentation.base import Augmentation
 from harness.distributed import Ranks
 from harness.learning_rate.base import LearningRate
 from harness.training.batching import steps_per_epoch
+from harness.vocabulary.checks import check_fields
 
 AUTOCAST = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
@@ -38,10 +39,8 @@ class Recipe:
     augmentation: Augmentation | None = None
 
     def __post_init__(self) -> None:
-        for name, least in (("epochs", 0), ("batch_size", 1), ("accumulate", 1)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < least:
-                raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+        check_fields(self, "a whole number >= 0", "epochs")
+        check_fields(self, "a whole number >= 1", "batch_size", "accumulate")
         if self.autocast not in (None, *AUTOCAST):
             raise ValueError(f"autocast must be null, bfloat16 or float16, got {self.autocast!r}")
         if self.clip_norm is not None and not self.clip_norm > 0:

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from harness.data.base import Split, Splits
+from harness.vocabulary.checks import check
 
 
 def stratified(samples: Split, sizes: Mapping[str, int], seed: int) -> dict[str, Split]:
@@ -84,8 +85,7 @@ def check_integer(name: str, value: int, least: int, why: str) -> None:
     Raises:
         ValueError: value is not an integer (True is none) of at least `least`.
     """
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}; {why}")
+    check(name, value, f"an integer of at least {least}", f"; {why}")
 
 
 def check_seed(split_seed: int) -> None:

@@ -11,6 +11,7 @@ from harness.launch.backends.local_ranks import count_of
 from harness.system.leases import LOCK
 from harness.system.locks import Busy, locked, watch
 from harness.system.names import check_name
+from harness.vocabulary.checks import check
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
 # The places that this process holds, until it ends.
@@ -29,10 +30,7 @@ class Devices:
     def __post_init__(self) -> None:
         for device in ",".join(self.names).split(",") if self.names else []:
             check_name("launch.devices", _file_of(device))
-        if type(self.per_device) is not int or self.per_device < 1:
-            raise ValueError(
-                f"launch.per_device must be a whole number >= 1, got {self.per_device!r}"
-            )
+        check("launch.per_device", self.per_device, "a whole number >= 1")
         if len(set(self.names)) < len(self.names):
             raise ValueError(
                 f"launch.devices names a device twice: {', '.join(self.names)}; for several runs "

@@ -25,6 +25,7 @@ from harness.launch.sweeps.run_cost import Cost
 from harness.run_folder.outcome import Outcome
 from harness.system.loaded_sources import watch
 from harness.system.signals import SIGNALS, TRY_AGAIN
+from harness.vocabulary.checks import check
 
 Told = tuple[int, Outcome]
 _warmed: list[Any] = []  # executors whose workers import while points are planned
@@ -44,10 +45,8 @@ class Workers(Engine):
     in_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if type(self.n_jobs) is not int or not (self.n_jobs == -1 or self.n_jobs >= 1):
-            raise ValueError(
-                f"hydra.launcher.n_jobs must be a whole number >= 1 or -1, got {self.n_jobs!r}"
-            )
+        if self.n_jobs != -1:
+            check("hydra.launcher.n_jobs", self.n_jobs, "a whole number >= 1 or -1")
         places = self.devices.places
         if places and self.n_jobs > places:
             raise ValueError(

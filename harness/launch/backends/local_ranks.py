@@ -22,6 +22,7 @@ from harness.launch.run_spec import Point
 from harness.run_folder.outcome import Outcome
 from harness.system.atomic_files import write_whole
 from harness.system.signals import SIGNALS, Stopped
+from harness.vocabulary.checks import check
 
 HOST = {"MASTER_ADDR": "127.0.0.1"}
 POLL_S = 0.02
@@ -37,9 +38,8 @@ def count_of(config: dict[str, Any]) -> int:
     Raises:
         ValueError: launch.nproc is no count, or contradicts who started this process.
     """
-    count = config["launch"]["nproc"]
-    if type(count) is not int or count < 1:
-        raise ValueError(f"launch.nproc must be a whole number >= 1, got {count!r}")
+    count: int = config["launch"]["nproc"]
+    check("launch.nproc", count, "a whole number >= 1")
     there = os.environ.get("WORLD_SIZE", "")
     if "RANK" not in os.environ:
         return count

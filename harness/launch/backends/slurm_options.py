@@ -6,6 +6,7 @@ from typing import Any
 
 from harness.system.names import check_line
 from harness.system.redaction import REFERENCE, refers
+from harness.vocabulary.checks import check_fields, follows
 
 # As submitit calls them; the others it knows under their own name after "slurm_".
 SHARED = ("nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
@@ -56,18 +57,17 @@ class Asked:
     extra: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for key in COUNTS:
-            self._need(key, _is_count(getattr(self, key)), "a whole number >= 1")
-        for key in COUNTS_OR_ZERO:
-            self._need(key, _is_count(getattr(self, key), 0), "a whole number >= 0")
+        where = f"{WHERE}."
+        check_fields(self, "a whole number >= 1", *COUNTS, where=where)
+        check_fields(self, "a whole number >= 0", *COUNTS_OR_ZERO, where=where)
         for key in TEXTS:
             self._need(key, isinstance(getattr(self, key), str | None), "text or null")
             check_line(f"{WHERE}.{key}", getattr(self, key))
-        gpus, memory = self.gpus_per_node, self.mem_gb
-        self._need("gpus_per_node", gpus is None or _is_count(gpus, 0), "a whole number or null")
-        is_number = isinstance(memory, int | float) and not isinstance(memory, bool)
-        self._need("mem_gb", memory is None or (is_number and memory > 0), "above 0 or null")
-        self._need("requeue", isinstance(self.requeue, bool), "true or false")
+        gpus = self.gpus_per_node
+        count = gpus is None or follows(gpus, "a whole number >= 0")
+        self._need("gpus_per_node", count, "a whole number or null")
+        check_fields(self, "above 0 or null", "mem_gb", where=where)
+        check_fields(self, "true or false", "requeue", where=where)
         lines = isinstance(self.setup, list) and all(isinstance(each, str) for each in self.setup)
         self._need("setup", lines, "a list of shell lines")
         self._need("extra", _are_options(self.extra), "options of sbatch, {constraint: a100}")
@@ -145,7 +145,3 @@ def _are_options(extra: object) -> bool:
     return isinstance(extra, dict) and all(
         isinstance(key, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key) for key in extra
     )
-
-
-def _is_count(value: object, least: int = 1) -> bool:
-    return type(value) is int and value >= least

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 
 from harness.run_folder.outcome import Outcome
+from harness.vocabulary.checks import check_fields
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -45,12 +46,9 @@ class Search:
     done: list[Trial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        for key, least in (("trials", 1), ("at_once", 1), ("seed", 0)):
-            value = getattr(self, key)
-            if type(value) is not int or value < least:
-                raise ValueError(
-                    f"hydra.sweeper.{key} must be a whole number >= {least}, got {value!r}"
-                )
+        where = "hydra.sweeper."
+        check_fields(self, "a whole number >= 1", "trials", "at_once", where=where)
+        check_fields(self, "a whole number >= 0", "seed", where=where)
 
     def batches(
         self, overrides: Sequence[Override], carry_out: Callable[[list[list[str]]], list[Outcome]]

@@ -19,6 +19,7 @@ from harness.system.deletion import ELSEWHERE, check_no_link
 from harness.system.leases import LOCK
 from harness.system.locks import LEASE_S, Busy, is_out_of_sight, locked, watch
 from harness.system.names import visible
+from harness.vocabulary.checks import check
 
 Ended = tuple[Planned, Outcome]
 
@@ -40,8 +41,7 @@ class Sweep:
     only: str | None = None
 
     def __post_init__(self) -> None:
-        if type(self.retries) is not int or self.retries < 0:
-            raise ValueError(f"launch.retries must be a whole number >= 0, got {self.retries!r}")
+        check("launch.retries", self.retries, "a whole number >= 0")
         if self.only not in ONLY:
             raise ValueError(f"launch.only must be plan, failed or null, got {self.only!r}")
 

@@ -6,6 +6,7 @@ import pandas as pd
 
 from harness.report.significance import stats
 from harness.report.significance.summary import few_seeds, spread, times
+from harness.vocabulary.checks import check_known
 
 NAMES = {"t": "paired t test", "wilcoxon": "Wilcoxon's signed-rank test"}
 _PLACE = ["model", "data", "target_counts", "asked"]
@@ -54,8 +55,7 @@ def _check(results: pd.DataFrame, against: str, test: str) -> None:
     if against not in labels:
         known = ", ".join(map(repr, labels))
         raise ValueError(f"--against {against!r}: no result has this label; there are: {known}")
-    if test not in stats.TESTS:
-        raise ValueError(f"--test must be one of {', '.join(stats.TESTS)}, got {test!r}")
+    check_known("--test", test, stats.TESTS)
 
 
 def _tested(table: pd.DataFrame, test: str) -> pd.DataFrame:

@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Callable, Mapping
-from math import prod
+from math import inf, prod
 
 import torch
 from torch import Tensor, nn
 
+from harness.vocabulary.checks import check
 from harness.vocabulary.tensors import Tensors
 
 GB = 10**9
@@ -47,12 +48,9 @@ def check_numbers(limit_gb: float, block: int, damping: float, update: bool) -> 
         ValueError: a field of a second-order saliency is out of range.
     """
     check_limit(limit_gb)
-    if type(block) is not int or block < 1:
-        raise ValueError(f"block must be a whole number >= 1, got {block!r}")
-    if not _is_number(damping) or not 0 <= damping < float("inf"):
-        raise ValueError(f"damping must be a number >= 0, got {damping!r}")
-    if not isinstance(update, bool):
-        raise ValueError(f"update must be true or false, got {update!r}")
+    check("block", block, "a whole number >= 1")
+    check("damping", damping, "a number >= 0")
+    check("update", update, "true or false")
 
 
 def check_limit(limit_gb: float) -> None:
@@ -60,12 +58,8 @@ def check_limit(limit_gb: float) -> None:
     Raises:
         ValueError: it is no number above 0.
     """
-    if not _is_number(limit_gb) or not limit_gb > 0:
-        raise ValueError(f"memory_limit_gb must be a number above 0, got {limit_gb!r}")
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if limit_gb != inf:
+        check("memory_limit_gb", limit_gb, "a number above 0")
 
 
 def matrix_shape(layer: nn.Module, block: int | None = None) -> tuple[int, int, int, int]:

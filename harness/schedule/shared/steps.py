@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from harness.vocabulary.checks import check
+
 STARTS = {"init": "the initial network", "trained": "after dense training"}
 
 
@@ -65,9 +67,7 @@ class Steps:
 
 
 def _check_whole(key: str, value: int, least: int) -> None:
-    if type(value) is not int or value < least:
-        hint = "it counts optimizer steps"
-        raise ValueError(f"{key} must be a whole number of at least {least}, got {value!r}; {hint}")
+    check(key, value, f"a whole number of at least {least}", "; it counts optimizer steps")
 
 
 def _too_long(key: str, value: int, rule: str, steps: int) -> ValueError:

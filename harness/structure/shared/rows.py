@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from harness.structure.base import Structure, Units
 from harness.structure.shared.graph import graph_of
+from harness.vocabulary.checks import check_known
 from harness.vocabulary.tensors import prunable_layers
 
 LOG = logging.getLogger(__name__)
@@ -37,8 +38,7 @@ class Rows(Structure):
     noun: ClassVar[str]
 
     def __post_init__(self) -> None:
-        if self.pool_by not in POOLS:
-            raise ValueError(f"pool_by must be one of {', '.join(POOLS)}, got {self.pool_by!r}")
+        check_known("pool_by", self.pool_by, POOLS)
 
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         layers = prunable_layers(model)

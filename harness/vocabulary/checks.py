@@ -1,0 +1,76 @@
+"""The rules of values that a user writes. A rule is its words, which the message repeats."""
+
+import math
+import operator
+import re
+from collections.abc import Collection
+from typing import TypeGuard
+
+BOUNDS = {
+    ">=": operator.ge,
+    "at least": operator.ge,
+    "above": operator.gt,
+    "[": operator.ge,
+    "(": operator.gt,
+    "]": operator.le,
+    ")": operator.lt,
+}
+LOWER = re.compile(r"(>=|at least|above|\[|\() ?(\d+)")
+UPPER = re.compile(r"(\d+)(\]|\))")
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Tells whether it is one; True and False are none."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def follows(value: object, rule: str) -> bool:
+    """Tells whether the value is what the rule says; what follows a semicolon is advice.
+
+    "whole number" and "integer" ask for an int, "true or false" for a bool, all other rules for a
+    finite number; "or null" allows None.
+
+    >>> follows(1, "in (0, 1]"), follows(0, "in (0, 1]"), follows(math.inf, "a number above 0")
+    (True, False, False)
+    >>> [follows(value, "a whole number >= 1 or null") for value in (1, None, 0, 1.0, True)]
+    [True, True, False, False, False]
+    """
+    words = rule.partition(";")[0]
+    if value is None or words == "true or false":
+        return isinstance(value, bool) or words.endswith(" or null")
+    if not is_number(value) or not math.isfinite(value):
+        return False
+    if ("whole" in words or "integer" in words) and type(value) is not int:
+        return False
+    bounds = [*LOWER.findall(words), *((sign, bound) for bound, sign in UPPER.findall(words))]
+    return all(BOUNDS[sign](value, int(bound)) for sign, bound in bounds)
+
+
+def check(key: str, value: object, rule: str, way_out: str = "") -> None:
+    """
+    Raises:
+        ValueError: the value of this key does not follow the rule.
+    """
+    if not follows(value, rule):
+        raise ValueError(f"{key} must be {rule}, got {value!r}{way_out}")
+
+
+def check_fields(part: object, rule: str, *keys: str, way_out: str = "", where: str = "") -> None:
+    """Checks the part's attributes of these names; `where` stands before them in the message.
+
+    Raises:
+        ValueError: one does not follow the rule.
+    """
+    for key in keys:
+        check(where + key, getattr(part, key), rule, way_out)
+
+
+def check_known(key: str, value: object, known: Collection[object], way_out: str = "") -> None:
+    """
+    Raises:
+        ValueError: the value of this key is none of the known ones.
+    """
+    if value not in list(known):
+        raise ValueError(
+            f"{key} must be one of {', '.join(map(str, known))}, got {value!r}{way_out}"
+        )

@@ -1,0 +1,42 @@
+import math
+from dataclasses import dataclass
+
+import pytest
+
+from harness.vocabulary.checks import check, check_fields, check_known, follows
+
+
+@pytest.mark.parametrize(
+    "rule, right, wrong",
+    [
+        ("in [0, 1]", (0, 0.5, 1), (-0.1, 1.1, True, "0.5", None, math.nan)),
+        ("in (0, 1)", (0.5,), (0, 1)),
+        ("in [0, 1)", (0,), (1,)),
+        ("in (0, 1]; write e.g. 0.3", (1,), (0, 0.0, 2)),
+        ("a finite number above 0", (1e-9, 3), (0, -1, math.inf, math.nan, False)),
+        ("a number of at least 1 or null", (1, 1.5, None), (0.99, math.inf)),
+        ("a whole number >= 1", (1, 2**70), (0, 1.0, True, None, "1")),
+        ("a whole number of at least 1 (optimizer steps)", (1,), (0,)),
+        ("an integer of at least 2", (2,), (1, 2.5)),
+        ("true or false", (True, False), (0, 1, None, "true")),
+    ],
+)
+def test_a_rule_means_what_its_words_say(
+    rule: str, right: tuple[object, ...], wrong: tuple[object, ...]
+) -> None:
+    assert [value for value in right if not follows(value, rule)] == []
+    assert [value for value in wrong if follows(value, rule)] == []
+
+
+@dataclass
+class Cut:
+    every: object = 0
+
+
+def test_who_breaks_a_rule_reads_key_rule_value_and_way_out() -> None:
+    with pytest.raises(ValueError, match=r"^a must be in \[0, 1\], got 5; is it a percentage\?$"):
+        check("a", 5, "in [0, 1]", "; is it a percentage?")
+    with pytest.raises(ValueError, match=r"^cut\.every must be a whole number >= 1, got 0$"):
+        check_fields(Cut(), "a whole number >= 1", "every", where="cut.")
+    with pytest.raises(ValueError, match=r"^mode must be one of on, off, got \[\]$"):
+        check_known("mode", [], ("on", "off"))
