@@ -42,7 +42,13 @@ def sliced(values: Tensors, kept: Kept) -> Tensors:
 
 
 def spread(values: Tensors, kept: Kept, onto: Tensors) -> Tensors:
-    """The inverse of `sliced`: tensors of dense shapes, as `onto` where something was removed."""
+    """The inverse of `sliced`: tensors of dense shapes, as `onto` where something was removed.
+
+    >>> kept = {"w": (torch.tensor([1]), torch.tensor([0, 2]))}
+    >>> small = sliced({"w": torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])}, kept)
+    >>> small["w"].tolist(), spread(small, kept, {"w": torch.zeros(2, 3)})["w"].tolist()
+    ([[4.0, 6.0]], [[0.0, 0.0, 0.0], [4.0, 0.0, 6.0]])
+    """
     found = {}
     for name, value in values.items():
         found[name] = value
@@ -89,5 +95,7 @@ def _sizes(tensor: Tensor, kept: tuple[Tensor | None, ...]) -> list[int]:
 
 
 def _index(shape: torch.Size, kept: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+    """Picks out what is left of a tensor of this shape: an index that is broadcast for each dim."""
     every = [torch.arange(n) if i is None else i for n, i in zip(shape, kept, strict=False)]
-    return torch.meshgrid(*every, indexing="ij") if every else ()
+    ends = [[1] * (len(every) - dim - 1) for dim in range(len(every))]
+    return tuple(index.view(-1, *end) for index, end in zip(every, ends, strict=True))
