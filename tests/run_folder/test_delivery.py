@@ -16,6 +16,7 @@ from harness.run_folder.export import (
     Delivery,
     deliver,
     from_torch_prune,
+    put_into,
     read_delivery,
     to_torch_prune,
 )
@@ -81,6 +82,30 @@ def test_shared_and_transposed_weights_are_delivered(tmp_path: Path) -> None:
     read = read_delivery(tmp_path)
     check_same(read.state, model.state_dict())
     assert torch.equal(read.masks["0.weight"], mask)
+
+
+class Counting(nn.Linear):
+    """Its first parameter is a whole number."""
+
+    def __init__(self) -> None:
+        super().__init__(2, 1)
+        count = nn.Parameter(torch.tensor(3), requires_grad=False)
+        self._parameters = {"count": count, **self._parameters}
+
+
+def test_a_delivered_state_is_put_into_a_new_network_in_the_dtype_of_its_parameters() -> None:
+    model, again = Counting().double(), Counting()
+    put_into(again, delivery(model, {}))
+    check_same(again.state_dict(), model.state_dict())
+
+
+def test_a_delivery_of_another_network_is_not_put_into_this_one() -> None:
+    model = nn.Linear(2, 1)
+    with pytest.raises(ValueError, match="bias is in one only of the stored state and Linear"):
+        put_into(model, delivery(nn.Linear(2, 1, bias=False), {}))
+    nn.init.ones_(model.weight)
+    with pytest.raises(ValueError, match="weight has 1 weights that are not 0 where its mask"):
+        put_into(model, delivery(model, {"weight": torch.tensor([[True, False]])}))
 
 
 def test_a_second_delivery_replaces_the_first(tmp_path: Path) -> None:

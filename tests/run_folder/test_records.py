@@ -109,6 +109,10 @@ def test_the_warning_comes_once_a_level_after_pruning(capsys: pytest.CaptureFixt
     assert shown.err == f"warning: {collapse(COLLAPSED)}\n" and shown.out == ""
 
 
+def test_a_record_is_a_result_unless_it_says_otherwise() -> None:
+    assert not record(1, "pruned").on_the_way
+
+
 def test_trackers_get_the_numbers_where_they_were_measured() -> None:
     found = row(COLLAPSED)
     assert [found[f"pruned/{name}"] for name in MEASURED] == [0.001, 1, 507]
