@@ -103,8 +103,7 @@ def _is_not_default(data: str) -> bool:
 @cache
 def _shape_of(data: str) -> tuple[int, ...] | None:
     with suppress(ValueError):  # its files are not here
-        shape: tuple[int, ...] = component("data", data).load().shape
-        return shape
+        return component("data", data).load().shape
     return None
 
 

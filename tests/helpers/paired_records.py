@@ -19,5 +19,4 @@ def write(folder: Path, accuracies: dict[int, float], **changes: object) -> None
 
 def table(folder: Path, against: str = "SNIP") -> dict[str, dict[str, str]]:
     (section,) = load(folder, against).sections()
-    found: dict[str, dict[str, str]] = matrix(section.paired).to_dict("index")
-    return found
+    return matrix(section.paired).to_dict("index")

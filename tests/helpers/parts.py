@@ -153,8 +153,7 @@ class Recurrent(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         states, _ = self.cells(self.before(x.unsqueeze(-1)))
-        outputs: Tensor = self.classifier(states[:, -1])
-        return outputs
+        return self.classifier(states[:, -1])
 
 
 @dataclass(frozen=True)

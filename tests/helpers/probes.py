@@ -23,8 +23,7 @@ class Net(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         features = self.free(self.norm(self.conv(inputs))).relu()
-        outputs: Tensor = self.fc(self.drop(features.flatten(1)))
-        return outputs
+        return self.fc(self.drop(features.flatten(1)))
 
 
 def batches() -> list[Batch]:

@@ -72,8 +72,7 @@ class Small(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         features = self.down(self.conv(inputs).relu()).relu().flatten(1)
-        outputs: Tensor = self.fc2(self.fc1(features).tanh())
-        return outputs
+        return self.fc2(self.fc1(features).tanh())
 
 
 def small_batches(count: int = 12) -> list[Batch]:

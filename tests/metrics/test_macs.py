@@ -23,8 +23,7 @@ class Around(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         found = self.layer(inputs)
-        outputs: Tensor = self.last(found[0] if isinstance(found, tuple) else found)
-        return outputs
+        return self.last(found[0] if isinstance(found, tuple) else found)
 
 
 class Attending(nn.Module):
@@ -33,8 +32,7 @@ class Attending(nn.Module):
         self.attention = nn.MultiheadAttention(width, heads, batch_first=True)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.attention(inputs, inputs, inputs)[0]
-        return outputs
+        return self.attention(inputs, inputs, inputs)[0]
 
 
 class By(nn.Module):
@@ -155,8 +153,7 @@ class Squared(nn.Module):
         self.both = nn.Bilinear(3, 3, 5)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.both(inputs, inputs)
-        return outputs
+        return self.both(inputs, inputs)
 
 
 def test_tied_layers_cost_their_weight_each() -> None:
@@ -190,8 +187,7 @@ def test_scales_of_hand_written_norms_cost_nothing() -> None:
 
         def forward(self, inputs: Tensor) -> Tensor:
             found = self[0](inputs) * self.scale
-            outputs: Tensor = self[1](found - found.mean(-1, keepdim=True))
-            return outputs
+            return self[1](found - found.mean(-1, keepdim=True))
 
     assert count_macs(Normed(), torch.zeros(1, 4)).dense == 32 + 16
 
@@ -209,8 +205,7 @@ class Stateful(nn.Module):
         assert isinstance(self.calls, Tensor)
         self.calls += 1
         self.seen = inputs + torch.rand(())
-        outputs: Tensor = self.layer(inputs)
-        return outputs
+        return self.layer(inputs)
 
 
 def test_counting_leaves_buffers_random_streams_and_torchs_switches_as_they_were() -> None:

@@ -161,8 +161,7 @@ def test_neurons_take_their_bias_and_no_norm_because_the_embedding_feeds_it_too(
 def test_a_norm_that_only_a_layer_feeds_is_still_taken_behind_an_embedding() -> None:
     class Looking(nn.Sequential):
         def forward(self, inputs: Tensor) -> Tensor:
-            outputs: Tensor = super().forward(inputs.long())
-            return outputs
+            return super().forward(inputs.long())
 
     model = Looking(nn.Embedding(7, 3), nn.Linear(3, 4), nn.LayerNorm(4), nn.Linear(4, 2))
     assert Neuron().units(model, ids()) == {"1.weight": ("1.bias", "2.weight", "2.bias")}

@@ -117,8 +117,7 @@ class Experts(nn.Module):
         x = self.i(x)
         for each in self.experts:
             x = torch.einsum("bi,eij->bj", x, each) * self.tiny.sum()
-        outputs: Tensor = self.o(self.lstm(x)[0])
-        return outputs
+        return self.o(self.lstm(x)[0])
 
 
 @pytest.mark.parametrize("sample", [None, INPUTS])

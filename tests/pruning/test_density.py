@@ -47,8 +47,7 @@ class Embedded(nn.Module):
         self.fc1, self.fc2 = nn.Linear(8, 8), nn.Linear(8, 4)
 
     def forward(self, ids: Tensor) -> Tensor:
-        outputs: Tensor = self.fc2(self.fc1(self.embedding(ids)).relu())
-        return outputs
+        return self.fc2(self.fc1(self.embedding(ids)).relu())
 
 
 def shares(masks: dict[str, Tensor]) -> dict[str, float]:

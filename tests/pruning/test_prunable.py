@@ -80,8 +80,7 @@ def test_a_classifier_that_is_an_embedding_too_is_the_last_layer_and_nothing_mor
 
         def forward(self, ids: Tensor) -> Tensor:
             x = self.table(ids.long())
-            outputs: Tensor = self.head(x + self.two(self.one(x).relu()))
-            return outputs
+            return self.head(x + self.two(self.one(x).relu()))
 
     scores = harness.score(Tied(), exclude=["last"], example_input=torch.zeros(2, 3))
     assert list(scores) == ["one.weight", "two.weight"]
@@ -91,8 +90,7 @@ def test_a_classifier_that_is_an_embedding_too_is_the_last_layer_and_nothing_mor
 def test_a_head_that_is_the_embedding_stays_dense_whichever_is_registered_first(head_first, caplog):
     class Tied(nn.Sequential):
         def forward(self, ids: Tensor) -> Tensor:
-            outputs: Tensor = self.head(self.fc(self.table(ids.long())))
-            return outputs
+            return self.head(self.fc(self.table(ids.long())))
 
     parts = {"table": nn.Embedding(9, 4), "fc": nn.Linear(4, 4)}
     head = {"head": nn.Linear(4, 9, bias=False)}

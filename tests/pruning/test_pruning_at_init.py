@@ -30,8 +30,7 @@ SEEDS = pytest.mark.parametrize("seed", [0, 1, 2])
 
 @cache
 def training_images() -> Split:
-    split: Split = component("data", "mnist5k").load().train
-    return split
+    return component("data", "mnist5k").load().train
 
 
 def calibration(seed: int) -> Calibration:

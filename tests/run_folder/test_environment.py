@@ -15,8 +15,7 @@ from harness.system.hardware import cpu_model, driver_version
 
 
 def about(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "environment.json").read_text())
-    return found
+    return json.loads((folder / "environment.json").read_text())
 
 
 def again(folder: Path, runs: Path) -> Path:

@@ -147,8 +147,7 @@ class Twice(nn.Module):
         self.two.weight = self.one.weight
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.one(inputs) + self.two(2 * inputs)
-        return outputs
+        return self.one(inputs) + self.two(2 * inputs)
 
 
 @pytest.mark.parametrize("layers", [1, 2])

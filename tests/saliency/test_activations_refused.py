@@ -25,8 +25,7 @@ class Uncalled(nn.Module):
         self.used, self.spare = nn.Linear(1, 1), nn.Linear(1, 1)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = nn.functional.linear(self.used(inputs), self.spare.weight)
-        return outputs
+        return nn.functional.linear(self.used(inputs), self.spare.weight)
 
 
 @pytest.mark.parametrize("saliency", MEASURES)

@@ -140,8 +140,7 @@ class Attention(nn.Module):
             mixed = nn.functional.scaled_dot_product_attention(q, k, v)
         else:
             mixed = (q @ k.transpose(1, 2) / 2).softmax(-1) @ v
-        outputs: Tensor = self.out(mixed.mean(1))
-        return outputs
+        return self.out(mixed.mean(1))
 
 
 def test_attention_has_a_second_derivative_and_its_kernels_stay_chosen() -> None:

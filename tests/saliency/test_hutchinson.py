@@ -12,8 +12,7 @@ DIAGONAL = {"w": torch.tensor([-1.0, 0.5, 4.0])}
 
 
 def scores(negative: str) -> list[float]:
-    found: list[float] = Hutchinson(0, negative=negative).score(WEIGHTS, DIAGONAL)["w"].tolist()
-    return found
+    return Hutchinson(0, negative=negative).score(WEIGHTS, DIAGONAL)["w"].tolist()
 
 
 def test_a_diagonal_hessian_is_exact_with_a_single_probe() -> None:
@@ -48,8 +47,7 @@ class Curved(nn.Module):
         self.two = nn.Linear(4, 2)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.two(self.one(inputs).tanh())
-        return outputs
+        return self.two(self.one(inputs).tanh())
 
 
 def hessian(model: nn.Module, inputs: Tensor, labels: Tensor) -> tuple[Tensor, Tensors]:

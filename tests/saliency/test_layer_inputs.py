@@ -87,8 +87,7 @@ class Twice(nn.Module):
         self.other.weight = self.one.weight
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.other(input=self.one(self.one(inputs)))
-        return outputs
+        return self.other(input=self.one(self.one(inputs)))
 
 
 def test_calls_of_a_layer_add_up_and_so_do_layers_that_share_a_weight() -> None:
@@ -131,8 +130,7 @@ class Attending(nn.Module):
         self.up = nn.ConvTranspose1d(3, 2, 2)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.up(self.block(inputs))
-        return outputs
+        return self.up(self.block(inputs))
 
 
 @pytest.mark.parametrize("name", ["block.self_attn.out_proj.weight", "up.weight"])

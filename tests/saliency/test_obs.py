@@ -29,8 +29,7 @@ def measured(saliency: Obs, model: nn.Module, inputs: Tensor) -> Tensors:
 def of_weights(weight: list[list[float]], saliency: Obs = EXACT) -> list[list[float]]:
     model = linear(*map(tuple, weight))
     evidence = saliency.evidence(CalibrationData(model, [CORRELATED], total))
-    found: list[list[float]] = saliency.score(prunable_weights(model), evidence)["weight"].tolist()
-    return found
+    return saliency.score(prunable_weights(model), evidence)["weight"].tolist()
 
 
 def output_error(inputs: Tensor, one: Tensor, other: Tensor) -> Tensor:

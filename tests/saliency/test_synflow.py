@@ -125,8 +125,7 @@ class TokenNet(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         assert tokens.dtype == self.dtype
-        outputs: Tensor = self.fc(self.embedding(tokens.long()).mean(1))
-        return outputs
+        return self.fc(self.embedding(tokens.long()).mean(1))
 
 
 @pytest.mark.parametrize(

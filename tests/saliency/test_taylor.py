@@ -44,8 +44,7 @@ class Net(nn.Module):
         two = self.conv2(one)
         two = two.add_(one) if self.inplace else two + one
         tokens = nn.functional.relu(two, self.inplace).flatten(2).transpose(1, 2)
-        outputs: Tensor = self.fc2(nn.functional.relu(self.fc1(tokens), self.inplace)).mean(1)
-        return outputs
+        return self.fc2(nn.functional.relu(self.fc1(tokens), self.inplace)).mean(1)
 
 
 def per_sample(model: nn.Module, names: list[str], loss: Loss = cross_entropy) -> list[Tensors]:

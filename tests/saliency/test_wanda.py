@@ -20,8 +20,7 @@ def solved(
         {"w": torch.tensor(weight)}, {"w": keep}, UNIT, None if alive is None else {"w": alive}
     )
     assert moved == {}
-    found: list[list[bool]] = masks["w"].tolist()
-    return found
+    return masks["w"].tolist()
 
 
 def test_wanda_is_the_absolute_weight_times_the_norm_of_its_input() -> None:

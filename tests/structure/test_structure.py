@@ -31,8 +31,7 @@ class Residual(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         stem = self.stem(inputs)
         added = stem + self.conv2(self.bn1(self.conv1(stem)).relu())
-        outputs: Tensor = self.fc(self.after_add(added).mean((2, 3)))
-        return outputs
+        return self.fc(self.after_add(added).mean((2, 3)))
 
 
 class AddedOutputs(nn.Module):
@@ -45,8 +44,7 @@ class AddedOutputs(nn.Module):
         self.skip = nn.Linear(3, 2)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        outputs: Tensor = self.main(self.hidden(inputs).relu()) + self.skip(inputs)
-        return outputs
+        return self.main(self.hidden(inputs).relu()) + self.skip(inputs)
 
 
 def conv_net(*between: nn.Module) -> nn.Sequential:

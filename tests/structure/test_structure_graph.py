@@ -30,8 +30,7 @@ class Mlp(nn.Module):
         return self.tail(self.a(x).relu())
 
     def tail(self, hidden: Tensor) -> Tensor:
-        outputs: Tensor = self.o(self.b(hidden).relu())
-        return outputs
+        return self.o(self.b(hidden).relu())
 
 
 class Reentrant(Mlp):
@@ -84,8 +83,7 @@ def test_units_whose_way_to_the_outputs_leaves_torch_are_left_and_named(caplog) 
         def forward(self, x: Tensor) -> Tensor:
             hidden = self.b(self.a(x).relu())
             away = torch.as_tensor(np.tanh(hidden.detach().numpy()))
-            outputs: Tensor = self.o(away)
-            return outputs
+            return self.o(away)
 
     with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="nothing to prune"):
         Row().units(Outside(), INPUTS)
@@ -108,8 +106,7 @@ class Tied(nn.Module):
         return first, self.norm2(self.two(first)).relu()
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.o(self.hidden(x)[1])
-        return outputs
+        return self.o(self.hidden(x)[1])
 
 
 def test_a_unit_of_a_tied_weight_takes_the_biases_and_norms_of_all_its_layers() -> None:
@@ -134,8 +131,7 @@ class Autoencoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         code = self.code(self.i(x)).relu()
-        outputs: Tensor = self.o(F.linear(code, self.code.weight.t()).relu())
-        return outputs
+        return self.o(F.linear(code, self.code.weight.t()).relu())
 
 
 class TiedEmbedding(nn.Module):
@@ -151,8 +147,7 @@ class TiedEmbedding(nn.Module):
         self.head.weight = self.table.weight
 
     def forward(self, ids: Tensor) -> Tensor:
-        outputs: Tensor = self.head(self.fc(self.table(ids.long())).relu())
-        return outputs
+        return self.head(self.fc(self.table(ids.long())).relu())
 
 
 def test_a_weight_that_is_also_read_the_other_way_round_keeps_its_units(caplog) -> None:
@@ -196,12 +191,10 @@ class Between(nn.Module):
             # Every step keeps each filter in its place.
             x = F.pad(F.max_pool2d(x.relu(), 2), (1, 1)).flatten(2).transpose(1, 2)
             x = x.reshape(-1, 4)[:, :, None, None] * 2
-        found: Tensor = self.norm(x)
-        return found
+        return self.norm(x)
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.o(self.normed(x).mean((2, 3)))
-        return outputs
+        return self.o(self.normed(x).mean((2, 3)))
 
 
 @pytest.mark.parametrize("way", ["shuffle", "halves", "roll", "index", "beside"])
@@ -239,7 +232,6 @@ def test_a_norm_that_is_written_out_goes_along() -> None:
         def forward(self, x: Tensor) -> Tensor:
             x = self.a(x)
             x = (x - x.mean(-1, keepdim=True)) * x.var(-1, keepdim=True).add(1e-5).rsqrt()
-            outputs: Tensor = self.o(x * self.scale + self.shift)
-            return outputs
+            return self.o(x * self.scale + self.shift)
 
     assert Neuron().units(WrittenOut(), INPUTS) == {"a.weight": ("a.bias", "shift", "scale")}

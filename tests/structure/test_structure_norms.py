@@ -30,8 +30,7 @@ class Normed(nn.Module):
         self.register_buffer("nothing", torch.zeros(5, 8))
 
     def forward(self, x: Tensor) -> Tensor:
-        outputs: Tensor = self.o(self.way(self, x)).mean(1)
-        return outputs
+        return self.o(self.way(self, x)).mean(1)
 
 
 def with_token(m: Normed, x: Tensor) -> Tensor:

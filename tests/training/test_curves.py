@@ -111,8 +111,7 @@ class Drawing(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         noise = torch.randn(1)
-        out: Tensor = self.head(self.body(inputs)) + 0 * noise
-        return out
+        return self.head(self.body(inputs)) + 0 * noise
 
 
 def test_measuring_changes_nothing_that_is_learned() -> None:
