@@ -69,6 +69,11 @@ def _on_cluster(nodeid: str) -> bool:
     return nodeid.startswith(CLUSTER)
 
 
+def cases(names: str, *rows: object, ids: Any = None) -> pytest.MarkDecorator:
+    """Gives a test each row in turn, as the arguments of these names: "key, value"."""
+    return pytest.mark.parametrize(names, rows, ids=ids)
+
+
 def every(group: str) -> pytest.MarkDecorator:
     """Gives a test each component of conf/<group>/ in turn, as an argument of that name."""
     names = sorted(file.stem for file in (CONF / group).glob("*.yaml"))

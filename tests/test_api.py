@@ -7,6 +7,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from conftest import cases
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
 
@@ -46,8 +47,8 @@ def test_the_default_loss_is_cross_entropy() -> None:
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
-@pytest.mark.parametrize("density", [0.0001, 0.3, 0.5, 1.0])
-@pytest.mark.parametrize("allocation", ["global_ranking", "uniform", Uniform(min_units=1)])
+@cases("density", 0.0001, 0.3, 0.5, 1.0)
+@cases("allocation", "global_ranking", "uniform", Uniform(min_units=1))
 def test_exactly_the_density_is_kept_and_the_rest_is_zero(density, allocation) -> None:
     model = network()
     if isinstance(allocation, Uniform) and density < 0.05:
@@ -207,40 +208,38 @@ def test_equal_zero_and_bfloat16_scores_are_cut_exactly() -> None:
             assert kept(harness.prune(model, keep=keep)) == {"weight": keep}
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        (lambda: harness.prune(nn.ReLU(), 0.5), "ReLU has no Conv or Linear layer to prune"),
-        (lambda: harness.prune(network()), "one of density and keep, got density=None and keep"),
-        (lambda: harness.prune(network(), 0.5, keep=3), "one of density and keep"),
-        (lambda: harness.prune(network(), 1.5), r"density must be in \(0, 1\]"),
-        (lambda: harness.prune(network(), keep=31), r"keep must be .* in \[0, 30\].*got 31"),
-        (lambda: harness.prune(network(), keep=-1), "keep must be a whole number"),
-        (lambda: harness.prune(network(), keep=2.0), "keep must be a whole number of units, got 2"),
-        (lambda: harness.prune(network(), 0.5, rounds=-1), "rounds must be a whole number of at"),
-        (lambda: harness.prune(network(), 0.5, rounds=0), "rounds must be a whole number of at"),
-        (lambda: harness.prune(network(), 0.5, exclude=["4"]), "exclude names '4'.* there are: fi"),
-        (lambda: harness.prune(network(), 0.5, allocation="sensitivity"), "only a run has"),
-        (lambda: harness.score(network(), object()), "saliency: object has no granularity"),
-        (lambda: harness.prune(network(), 0.5, allocation="lamp", saliency="grasp"), "signed"),
-        (lambda: harness.score(weight_norm(nn.Linear(2, 2))), "computes its weight from others"),
-        (lambda: harness.prune(network(), keep={"3": 1}), "keep names '3'; there are: 0.weight"),
-        (
-            lambda: harness.prune(network(), keep={"3.weight": 19}),
-            r"must be a whole number in \[0, 18\]",
-        ),
-        (lambda: harness.score(network(), "snip"), "no saliency 'snip'; there are: .*synflow"),
-        (lambda: harness.score(network(), "gradient"), "Gradient needs data: give batches"),
-        (lambda: harness.prune(network(), 0.5, structure="neuron"), "give example_input"),
-        (lambda: harness.score(nn.LazyLinear(3)), "weight has no values yet; run one batch"),
-    ],
+@cases(
+    "call, message",
+    (lambda: harness.prune(nn.ReLU(), 0.5), "ReLU has no Conv or Linear layer to prune"),
+    (lambda: harness.prune(network()), "one of density and keep, got density=None and keep"),
+    (lambda: harness.prune(network(), 0.5, keep=3), "one of density and keep"),
+    (lambda: harness.prune(network(), 1.5), r"density must be in \(0, 1\]"),
+    (lambda: harness.prune(network(), keep=31), r"keep must be .* in \[0, 30\].*got 31"),
+    (lambda: harness.prune(network(), keep=-1), "keep must be a whole number"),
+    (lambda: harness.prune(network(), keep=2.0), "keep must be a whole number of units, got 2"),
+    (lambda: harness.prune(network(), 0.5, rounds=-1), "rounds must be a whole number of at"),
+    (lambda: harness.prune(network(), 0.5, rounds=0), "rounds must be a whole number of at"),
+    (lambda: harness.prune(network(), 0.5, exclude=["4"]), "exclude names '4'.* there are: fi"),
+    (lambda: harness.prune(network(), 0.5, allocation="sensitivity"), "only a run has"),
+    (lambda: harness.score(network(), object()), "saliency: object has no granularity"),
+    (lambda: harness.prune(network(), 0.5, allocation="lamp", saliency="grasp"), "signed"),
+    (lambda: harness.score(weight_norm(nn.Linear(2, 2))), "computes its weight from others"),
+    (lambda: harness.prune(network(), keep={"3": 1}), "keep names '3'; there are: 0.weight"),
+    (
+        lambda: harness.prune(network(), keep={"3.weight": 19}),
+        r"must be a whole number in \[0, 18\]",
+    ),
+    (lambda: harness.score(network(), "snip"), "no saliency 'snip'; there are: .*synflow"),
+    (lambda: harness.score(network(), "gradient"), "Gradient needs data: give batches"),
+    (lambda: harness.prune(network(), 0.5, structure="neuron"), "give example_input"),
+    (lambda: harness.score(nn.LazyLinear(3)), "weight has no values yet; run one batch"),
 )
 def test_wrong_calls_say_what_to_do(call: object, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         call()  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+@cases("value", float("nan"), float("inf"))
 def test_a_score_that_is_not_finite_names_the_tensor(value: float) -> None:
     model = network()
     with torch.no_grad():

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import TINY
-from conftest import CONF, component
+from conftest import CONF, cases, component
 from omegaconf import OmegaConf
 from silent import ME, Silent
 from torch import Tensor, nn
@@ -33,7 +33,7 @@ def network() -> nn.Sequential:
 
 
 @pytest.mark.filterwarnings("ignore:.* no weight left")
-@pytest.mark.parametrize("density", [0.11, 0.3])
+@cases("density", 0.11, 0.3)
 @pytest.mark.parametrize(
     "method",
     ["global_magnitude", "iterative_snip", "synflow", "wanda", "obs", "sparsegpt", "l1_rows"],
@@ -107,13 +107,11 @@ def test_a_method_brings_its_settings_and_may_be_asked_for_with_its_own_parts() 
 DATA = [(torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))]
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ({"method": "wandaa"}, "there is no method 'wandaa'; there are: .*ac_dc,"),
-        ({"method": "wanda", "saliency": "obs"}, "method=wanda has saliency=wanda, but saliency=o"),
-        ({"method": "wanda", "allocation": "lamp"}, "has allocation=uniform, but allocation=lamp"),
-    ],
+@cases(
+    "call, message",
+    ({"method": "wandaa"}, "there is no method 'wandaa'; there are: .*ac_dc,"),
+    ({"method": "wanda", "saliency": "obs"}, "method=wanda has saliency=wanda, but saliency=o"),
+    ({"method": "wanda", "allocation": "lamp"}, "has allocation=uniform, but allocation=lamp"),
 )
 def test_what_does_not_go_with_a_method_is_refused(call: dict[str, str], message: str) -> None:
     with pytest.raises(ValueError, match=message):

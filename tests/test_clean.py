@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from command import environment
+from conftest import cases
 from left_locks import GONE, lock_left_by
 
 from harness.clean import KINDS, main
@@ -116,7 +117,7 @@ def test_all_frees_all_but_what_runs_go_on_from_and_leaves_no_empty_folders(runs
     assert (runs / "survey" / "ab" / "gone" / "records.jsonl").exists()
 
 
-@pytest.mark.parametrize("home", [DENSE, STAGE, "survey/ab/finished", "survey/ab/gone"])
+@cases("home", DENSE, STAGE, "survey/ab/finished", "survey/ab/gone")
 def test_what_a_living_process_holds_stays(runs, home, capsys) -> None:
     before = {path for path in (runs / home).rglob("*") if path.is_file()}
     with locked(runs / home, wait=False):
@@ -183,7 +184,7 @@ def test_nobody_to_ask_is_no_consent(runs: Path, capsys: pytest.CaptureFixture[s
     assert kinds(runs) == ALL
 
 
-@pytest.mark.parametrize(("answer", "left"), [("y", 0), ("n", 1), ("", 1)])
+@cases("answer, left", ("y", 0), ("n", 1), ("", 1))
 def test_on_a_terminal_it_asks(runs, monkeypatch, answer, left) -> None:
     asked: list[str] = []
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
@@ -194,16 +195,14 @@ def test_on_a_terminal_it_asks(runs, monkeypatch, answer, left) -> None:
     assert kinds(runs).get("dense", 0) == left
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["nowhere"], "RUNS=nowhere is no folder"),
-        ([".", "--free", "dens"], "invalid choice: 'dens'"),
-        ([".", "--free"], "expected at least one argument"),
-        ([".", "--unused-for", "-1"], "at least 0, got -1"),
-        ([".", "--unused-for", "nan"], "at least 0, got nan"),
-        ([".", "--unused-for", "week"], "invalid float value: 'week'"),
-    ],
+@cases(
+    "arguments, said",
+    (["nowhere"], "RUNS=nowhere is no folder"),
+    ([".", "--free", "dens"], "invalid choice: 'dens'"),
+    ([".", "--free"], "expected at least one argument"),
+    ([".", "--unused-for", "-1"], "at least 0, got -1"),
+    ([".", "--unused-for", "nan"], "at least 0, got nan"),
+    ([".", "--unused-for", "week"], "invalid float value: 'week'"),
 )
 def test_wrong_input_is_one_line_and_status_2(arguments, said, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

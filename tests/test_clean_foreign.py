@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from conftest import cases
 from left_locks import GONE, lock_left_by
 from test_clean import DENSE, STAGE, run_in, written
 
@@ -92,19 +93,17 @@ def test_the_folder_that_is_named_may_be_a_link(tmp_path: Path) -> None:
     assert not (run / "checkpoints").exists() and (run / "records.jsonl").exists()
 
 
-@pytest.mark.parametrize(
+@cases(
     "file",
-    [
-        "notebooks/checkpoints/000001-x.stage",  # in no run's folder
-        "survey/ab/own/checkpoints/best.pt",
-        "survey/ab/own/checkpoints/000001-x.pt",
-        "survey/ab/own/checkpoints/000002-x.step/data",
-        ".dense/12/mine/epoch-00001.safetensors",
-        f"{DENSE}/notes.txt",
-        f"{STAGE}/state.stage.bak",
-        "survey/.lock/mine",
-        "survey/.vimrc.0a1b2c3d",
-    ],
+    "notebooks/checkpoints/000001-x.stage",  # in no run's folder
+    "survey/ab/own/checkpoints/best.pt",
+    "survey/ab/own/checkpoints/000001-x.pt",
+    "survey/ab/own/checkpoints/000002-x.step/data",
+    ".dense/12/mine/epoch-00001.safetensors",
+    f"{DENSE}/notes.txt",
+    f"{STAGE}/state.stage.bak",
+    "survey/.lock/mine",
+    "survey/.vimrc.0a1b2c3d",
 )
 def test_what_does_not_carry_our_mark_stays(tmp_path: Path, file: str) -> None:
     run = run_in(tmp_path, "own", "finished")
@@ -117,7 +116,7 @@ def test_what_does_not_carry_our_mark_stays(tmp_path: Path, file: str) -> None:
     assert not (run / "checkpoints" / "000001-x.stage").exists()
 
 
-@pytest.mark.parametrize("name", ["000001-x.stage", "000009-y.step"])
+@cases("name", "000001-x.stage", "000009-y.step")
 def test_a_file_that_is_only_named_as_a_checkpoint_stays(tmp_path: Path, name: str) -> None:
     theirs = run_in(tmp_path, "own", "finished") / "checkpoints" / name
     theirs.write_bytes(b"a model of another tool")

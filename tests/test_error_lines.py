@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-import pytest
+from conftest import cases
 from handlers import as_before
 
 import harness.clean
@@ -15,18 +15,16 @@ SHOWN = r"\x1b[31mred\x07\u202e"
 Main = Callable[[Sequence[str]], object]
 
 
-@pytest.mark.parametrize(
-    ("main", "given"),
-    [
-        (harness.clean.main, [EVIL]),
-        (harness.clean.main, ["--free", EVIL]),
-        (harness.status.main, [EVIL]),
-        (harness.status.main, [".", f"--{EVIL}"]),
-        (harness.report.__main__.main, [EVIL]),
-        (harness.report.__main__.main, [".", "--published", EVIL]),
-        (harness.sweep.main, ["run", EVIL]),
-        (harness.sweep.main, ["retry", EVIL]),
-    ],
+@cases(
+    "main, given",
+    (harness.clean.main, [EVIL]),
+    (harness.clean.main, ["--free", EVIL]),
+    (harness.status.main, [EVIL]),
+    (harness.status.main, [".", f"--{EVIL}"]),
+    (harness.report.__main__.main, [EVIL]),
+    (harness.report.__main__.main, [".", "--published", EVIL]),
+    (harness.sweep.main, ["run", EVIL]),
+    (harness.sweep.main, ["retry", EVIL]),
 )
 def test_control_characters_of_arguments_are_shown(main, given, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from command import TINY, run_main
+from conftest import cases
 from torch.optim import SGD
 
 import harness
@@ -33,9 +34,7 @@ def own_frames(trace: TracebackType | None) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
-    "when", [("when=trained",), ("when=init",), ("when=steps", "steps.every=1")]
-)
+@cases("when", ("when=trained",), ("when=init",), ("when=steps", "steps.every=1"))
 def test_few_frames_lie_between_the_command_line_and_a_step(tmp_path, monkeypatch, when) -> None:
     monkeypatch.setattr(SGD, "step", stop)
     with pytest.raises(Reached) as caught:

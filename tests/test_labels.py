@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import cases
 from torch import Tensor, nn
 
 import harness
@@ -23,8 +24,8 @@ def summed(outputs: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(outputs.flatten(0, -2), labels.flatten(), reduction="sum")
 
 
-@pytest.mark.parametrize("saliency", ["gradient", "fisher", "hutchinson", "wanda", "taylor_unit"])
-@pytest.mark.parametrize("loss", [None, summed])
+@cases("saliency", "gradient", "fisher", "hutchinson", "wanda", "taylor_unit")
+@cases("loss", None, summed)
 def test_a_network_that_flattens_its_positions_scores_as_one_that_does_not(saliency, loss) -> None:
     more: Any = {"structure": "neuron"} if saliency == "taylor_unit" else {}
     wanted = harness.score(network(), saliency, batches=[(TOKENS, LABELS)], loss=summed, **more)
@@ -54,9 +55,7 @@ def test_a_mean_over_flattened_positions_is_refused() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("inputs", "labels"), [(4, 2), (4, 6), (4, 0), (0, 3)], ids=lambda count: str(count)
-)
+@cases("inputs, labels", (4, 2), (4, 6), (4, 0), (0, 3), ids=lambda count: str(count))
 def test_labels_that_do_not_divide_among_the_samples_are_refused(inputs: int, labels: int) -> None:
     data = [(torch.ones(inputs, 2), torch.zeros(labels, dtype=torch.int64))]
     with pytest.raises(ValueError, match=rf"\({labels},\) are {labels} for {inputs} inputs.*label"):
@@ -68,15 +67,13 @@ class Dict(nn.Linear):
         return {"logits": super().forward(inputs)}
 
 
-@pytest.mark.parametrize(
-    ("model", "labels", "said"),
-    [
-        (nn.Linear(2, 1), torch.zeros(3, dtype=torch.int64), r"\(3, 1\)"),
-        (nn.Linear(2, 1), torch.zeros(3, 1), r"\(3, 1\)"),
-        (nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)), torch.zeros(3), r"\(3,\)"),
-        (nn.Linear(2, 4), torch.zeros(3, 2, dtype=torch.int64), r"\(3, 4\) for labels \(3, 2\)"),
-        (Dict(2, 4), torch.zeros(3, dtype=torch.int64), "dict"),
-    ],
+@cases(
+    "model, labels, said",
+    (nn.Linear(2, 1), torch.zeros(3, dtype=torch.int64), r"\(3, 1\)"),
+    (nn.Linear(2, 1), torch.zeros(3, 1), r"\(3, 1\)"),
+    (nn.Sequential(nn.Linear(2, 1), nn.Flatten(0)), torch.zeros(3), r"\(3,\)"),
+    (nn.Linear(2, 4), torch.zeros(3, 2, dtype=torch.int64), r"\(3, 4\) for labels \(3, 2\)"),
+    (Dict(2, 4), torch.zeros(3, dtype=torch.int64), "dict"),
 )
 def test_the_default_loss_refuses_outputs_of_no_classes(model, labels, said) -> None:
     with pytest.raises(ValueError, match=f"cross-entropy, of .* gives {said}.*give a loss"):

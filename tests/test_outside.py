@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import cases
 from torch import nn
 
 import harness
@@ -184,12 +185,10 @@ def test_report_of_the_wheel_has_its_page(swept: Outside) -> None:
     assert "Input-scaled Magnitude" in (swept.folder / "runs/report/report.html").read_text()
 
 
-@pytest.mark.parametrize(
-    ("change", "line"),
-    [
-        ("model._target_=residual_mlp.Nope", r"harness: model: .*'residual_mlp\.Nope'.*\n"),
-        ("model.width=16", r"harness: weights=weights\.safetensors .*\n"),
-    ],
+@cases(
+    "change, line",
+    ("model._target_=residual_mlp.Nope", r"harness: model: .*'residual_mlp\.Nope'.*\n"),
+    ("model.width=16", r"harness: weights=weights\.safetensors .*\n"),
     ids=["target_that_is_not_there", "weights_of_another_model"],
 )
 def test_wrong_part_is_one_line_and_writes_nothing(outside, change, line) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from conftest import cases
 from scored_layers import alive, layers, network
 
 from harness.allocation.balanced import Balanced
@@ -49,7 +50,7 @@ def test_uniform_plus_shrinks_both_in_proportion_when_they_are_too_many() -> Non
     assert UniformPlus(min_units=1).allocate(PLUS, 8) == {"conv": 5, "hidden": 1, "out": 2}
 
 
-@pytest.mark.parametrize("rule", [UniformPlus(), SmartRatio()], ids=["uniform_plus", "smart_ratio"])
+@cases("rule", UniformPlus(), SmartRatio(), ids=["uniform_plus", "smart_ratio"])
 def test_a_classifiers_share_is_at_most_what_is_alive_in_it(rule: Allocation) -> None:
     found = PLUS | {"out": replace(PLUS["out"], alive=1)}
     for keep in range(alive(found) + 1):
@@ -111,8 +112,8 @@ def rigl_densities(shapes: dict[str, tuple[int, ...]], kernel: bool, density: fl
         dense |= {name for name, value in ratio.items() if value == largest}
 
 
-@pytest.mark.parametrize(("rule", "kernel"), [(Erk(), True), (Er(), False)])
-@pytest.mark.parametrize("density", [0.9, 0.5, 0.2, 0.1, 0.02])
+@cases("rule, kernel", (Erk(), True), (Er(), False))
+@cases("density", 0.9, 0.5, 0.2, 0.1, 0.02)
 def test_erdos_renyi_agrees_with_rigls_iteration(rule: Any, kernel: bool, density: float) -> None:
     found = network(SHAPES)
     keep = round(density * alive(found))
@@ -165,10 +166,8 @@ def test_smart_ratio_gives_hidden_linear_layers_the_formula() -> None:
     assert SmartRatio(linear=0.5).allocate(found, 100) == {"fc1": 60, "fc2": 30, "fc3": 10}
 
 
-@pytest.mark.parametrize(
-    ("rule", "key"), [(SmartRatio, "linear"), (UniformPlus, "classifier")], ids=str
-)
-@pytest.mark.parametrize("value", [-0.1, 30, "x", True])
+@cases("rule, key", (SmartRatio, "linear"), (UniformPlus, "classifier"), ids=str)
+@cases("value", -0.1, 30, "x", True)
 def test_a_share_of_the_classifier_out_of_range_is_refused(rule: Any, key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=rf"{key} must be in \[0, 1\], got {value!r}"):
         rule(**{key: value})

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import component
+from conftest import cases, component
 from scored_layers import layers
 
 from harness.allocation.base import Layer, Layers
@@ -19,17 +19,15 @@ def with_curves(**curves: tuple[tuple[float, float], ...]) -> Layers:
     return {name: replace(layer, curve=curves[name]) for name, layer in found.items()}
 
 
-@pytest.mark.parametrize(
-    ("keep", "a", "b"),
-    [
-        (200, 100, 100),
-        (150, 67, 83),  # b = 2/3: 1 - 0.5 x 2/3 and 1 - 0.5 x 1/3
-        (125, 50, 75),  # b = 1
-        (112, 50, 62),  # a has reached its least density
-        (100, 50, 50),
-        (40, 20, 20),  # below what was measured, in proportion
-        (0, 0, 0),
-    ],
+@cases(
+    "keep, a, b",
+    (200, 100, 100),
+    (150, 67, 83),  # b = 2/3: 1 - 0.5 x 2/3 and 1 - 0.5 x 1/3
+    (125, 50, 75),  # b = 1
+    (112, 50, 62),  # a has reached its least density
+    (100, 50, 50),
+    (40, 20, 20),  # below what was measured, in proportion
+    (0, 0, 0),
 )
 def test_sensitivity_spends_one_rise_of_the_loss_on_all_layers(keep: int, a: int, b: int) -> None:
     # The loss rises by 1 and by 2 on the way to half the units, from different losses.
@@ -55,7 +53,7 @@ def test_sensitivity_holds_the_largest_rise_so_far() -> None:
     assert Sensitivity().allocate(found, 60) == {"a": 40, "b": 20}
 
 
-@pytest.mark.parametrize("lost", [math.inf, math.nan])
+@cases("lost", math.inf, math.nan)
 def test_sensitivity_takes_a_loss_that_is_not_finite_as_not_measured(lost: float) -> None:
     found = with_curves(
         a=((1.0, 1.0), (0.5, 1.5), (0.1, lost), (0.05, 1.0)), b=((1.0, 1.0), (0.1, 9.0))
@@ -112,8 +110,8 @@ def test_sensitivity_names_the_layer_without_a_curve() -> None:
         Sensitivity().allocate(with_curves(a=((0.5, 1.0), (1.0, 1.0))), 20)
 
 
-@pytest.mark.parametrize(
-    "grid", [[], [0.5, 0.1], [1.0, 0.5, 0.5], [1.0, 0.1, 0.2], [1.0, 0.0], [1.0, True], [1, "x"], 1]
+@cases(
+    "grid", [], [0.5, 0.1], [1.0, 0.5, 0.5], [1.0, 0.1, 0.2], [1.0, 0.0], [1.0, True], [1, "x"], 1
 )
 def test_sensitivity_refuses_a_grid_that_does_not_fall_from_one(grid: Any) -> None:
     with pytest.raises(ValueError, match="grid must be densities that fall from 1"):

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from conftest import cases
 
 from harness.data.base import Split
 from harness.data.calibration import Samples
@@ -58,16 +59,14 @@ def test_labels_of_several_positions_are_not_balanced() -> None:
         Samples(None, per_class=1).of(data, 3, seed=0)
 
 
-@pytest.mark.parametrize(
-    ("fields", "message"),
-    [
-        ({"samples": 0}, "^samples must be a whole number of at least 1, got 0"),
-        ({"samples": 2.5}, "^samples must be a whole number"),
-        ({"samples": 5, "per_class": 1}, "one of samples and per_class"),
-        ({"samples": None}, "one of samples and per_class"),
-        ({"samples": None, "per_class": True}, "^per_class must be a whole number"),
-        ({"balanced": 1}, "^balanced must be true or false, got 1"),
-    ],
+@cases(
+    "fields, message",
+    ({"samples": 0}, "^samples must be a whole number of at least 1, got 0"),
+    ({"samples": 2.5}, "^samples must be a whole number"),
+    ({"samples": 5, "per_class": 1}, "one of samples and per_class"),
+    ({"samples": None}, "one of samples and per_class"),
+    ({"samples": None, "per_class": True}, "^per_class must be a whole number"),
+    ({"balanced": 1}, "^balanced must be true or false, got 1"),
 )
 def test_senseless_numbers_are_refused(fields: dict[str, int | None], message: str) -> None:
     with pytest.raises(ValueError, match=message):

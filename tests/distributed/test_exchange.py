@@ -5,6 +5,7 @@ from typing import Any, cast
 
 import pytest
 import torch
+from conftest import cases
 from exchange_cases import CASES, all_cases
 from forked_ranks import on_ranks
 from torch import nn
@@ -44,7 +45,7 @@ def equal(one: Tensors, other: Tensors) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[n], other[n]) for n in one)
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@cases("count", 1, 2)
 @pytest.mark.parametrize(("variant", "dtype"), CASES)
 def test_on_one_and_two_ranks_sparse_gradients_are_the_dense_ones_bit_for_bit(
     found: Found, variant: str, dtype: str, count: int
@@ -56,7 +57,7 @@ def test_on_one_and_two_ranks_sparse_gradients_are_the_dense_ones_bit_for_bit(
             assert equal(masked(dense[step]), masked(sparse[step])), step
 
 
-@pytest.mark.parametrize("count", [3, 4])
+@cases("count", 3, 4)
 @pytest.mark.parametrize(("variant", "dtype"), CASES)
 def test_beyond_two_ranks_sparse_gradients_differ_from_dense_ones_by_rounding_only(
     found: Found, variant: str, dtype: str, count: int
@@ -79,8 +80,8 @@ def test_gradients_of_pruned_entries_come_back_as_zero(found, variant, dtype, co
     assert dense["gradients"]["dead.weight"].any()
 
 
-@pytest.mark.parametrize("count", [2, 3, 4])
-@pytest.mark.parametrize("case", ["plain", "plain bfloat16"])
+@cases("count", 2, 3, 4)
+@cases("case", "plain", "plain bfloat16")
 def test_every_rank_has_the_same_gradients(found: Found, count: int, case: str) -> None:
     first, *others = (rank["gradients"][case]["sparse"] for rank in found[count])
     for other in others:
@@ -131,7 +132,7 @@ def test_a_bucket_whose_parameters_change_places_keeps_their_masks(found: Found)
         assert gradient.flatten().tolist() == [1, 0] * 7 + [1]
 
 
-@pytest.mark.parametrize("variant", ["plain", "unused parameter"])
+@cases("variant", "plain", "unused parameter")
 def test_on_two_ranks_training_gives_the_weights_of_dense_training_bit_for_bit(found, variant):
     weights = found[2][0]["training"][variant]
 
@@ -170,12 +171,10 @@ def test_packing_keeps_its_memory_from_step_to_step() -> None:
     assert packing.pack(bucket).data_ptr() == packing.pack(bucket).data_ptr()
 
 
-@pytest.mark.parametrize(
-    ("masks", "said"),
-    [
-        ({"heavy": torch.ones(3, 3)}, "heavy: a mask of shape (3, 3) .* that is unknown"),
-        ({"weight": torch.ones(3)}, "weight: a mask of shape (3,) .* that is of shape (3, 3)"),
-    ],
+@cases(
+    "masks, said",
+    ({"heavy": torch.ones(3, 3)}, "heavy: a mask of shape (3, 3) .* that is unknown"),
+    ({"weight": torch.ones(3)}, "weight: a mask of shape (3,) .* that is of shape (3, 3)"),
 )
 def test_masks_of_another_model_are_refused_by_name(masks: Tensors, said: str) -> None:
     replica = cast(DistributedDataParallel, SimpleNamespace(module=nn.Linear(3, 3)))

@@ -7,9 +7,10 @@ import pytest
 import torch
 from benchmarks.ranks_flip import Flip
 from benchmarks.ranks_flips import alone, in_one_job
+from conftest import cases
 
 
-@pytest.mark.parametrize(("ranks", "trials"), [(2, 6), (4, 4)])
+@cases("ranks, trials", (2, 6), (4, 4))
 def test_a_flip_is_caught_on_every_rank_before_the_next_checkpoint_is_written(
     tmp_path: Path, ranks: int, trials: int
 ) -> None:
@@ -19,20 +20,18 @@ def test_a_flip_is_caught_on_every_rank_before_the_next_checkpoint_is_written(
     assert [len(case["accounts"]) for case in cases] == [ranks] * trials
 
 
-@pytest.mark.parametrize("ranks", [2, 4])
+@cases("ranks", 2, 4)
 def test_a_flip_ends_every_process_of_the_command_line_and_names_rank_and_tensor(tmp_path, ranks):
     case = alone(ranks, seed=0, top=tmp_path)
 
     assert case["caught"], case
 
 
-@pytest.mark.parametrize(
-    ("place", "bit", "name", "bytes_after"),
-    [
-        (0.0, 0, "a", [0, 1, 1, 1]),
-        (0.45, 1, "a", [1, 3, 1, 1]),
-        (0.99, 7, "b", [1, 1, 1, 129]),
-    ],
+@cases(
+    "place, bit, name, bytes_after",
+    (0.0, 0, "a", [0, 1, 1, 1]),
+    (0.45, 1, "a", [1, 3, 1, 1]),
+    (0.99, 7, "b", [1, 1, 1, 129]),
 )
 def test_a_flip_changes_one_bit_of_one_byte_and_torch_does_not_notice(
     place: float, bit: int, name: str, bytes_after: list[int]

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import torch
 import torch.distributed as dist
+from conftest import cases
 from ports import free_port
 
 from harness.distributed import Options, process_group, ranks_of_environment, rendezvous
@@ -40,30 +41,28 @@ def fixture_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rendezvous, "ANSWER_S", 3.0)
 
 
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        (
-            {"RANK": "0"},
-            "RANK set, but WORLD_SIZE, MASTER_ADDR, MASTER_PORT missing or empty; start with "
-            "torchrun, or unset RANK to run in one process",
-        ),
-        (
-            {"WORLD_SIZE": "2"},
-            "WORLD_SIZE set, but RANK, MASTER_ADDR, MASTER_PORT missing or empty",
-        ),
-        (
-            {**FOUR, "MASTER_ADDR": ""},
-            "RANK and WORLD_SIZE set, but MASTER_ADDR missing or empty",
-        ),
-        ({**FOUR, "RANK": "one"}, "RANK must be a whole number >= 0, got 'one'; start with"),
-        ({**FOUR, "RANK": "-1"}, "RANK must be a whole number >= 0, got '-1'"),
-        ({**FOUR, "WORLD_SIZE": "4.0"}, "WORLD_SIZE must be a whole number >= 0, got '4.0'"),
-        ({**FOUR, "RANK": "4"}, "RANK=4 must be below WORLD_SIZE=4: give the processes RANK 0,"),
-        ({**FOUR, "RANK": "0", "WORLD_SIZE": "0"}, "RANK=0 must be below WORLD_SIZE=0"),
-        ({**FOUR, "MASTER_PORT": "http"}, "MASTER_PORT must be a whole number >= 0, got 'http'"),
-        ({**FOUR, "MASTER_PORT": "70000"}, "MASTER_PORT=70000 must be from 1 to 65535, free on"),
-    ],
+@cases(
+    "variables, message",
+    (
+        {"RANK": "0"},
+        "RANK set, but WORLD_SIZE, MASTER_ADDR, MASTER_PORT missing or empty; start with "
+        "torchrun, or unset RANK to run in one process",
+    ),
+    (
+        {"WORLD_SIZE": "2"},
+        "WORLD_SIZE set, but RANK, MASTER_ADDR, MASTER_PORT missing or empty",
+    ),
+    (
+        {**FOUR, "MASTER_ADDR": ""},
+        "RANK and WORLD_SIZE set, but MASTER_ADDR missing or empty",
+    ),
+    ({**FOUR, "RANK": "one"}, "RANK must be a whole number >= 0, got 'one'; start with"),
+    ({**FOUR, "RANK": "-1"}, "RANK must be a whole number >= 0, got '-1'"),
+    ({**FOUR, "WORLD_SIZE": "4.0"}, "WORLD_SIZE must be a whole number >= 0, got '4.0'"),
+    ({**FOUR, "RANK": "4"}, "RANK=4 must be below WORLD_SIZE=4: give the processes RANK 0,"),
+    ({**FOUR, "RANK": "0", "WORLD_SIZE": "0"}, "RANK=0 must be below WORLD_SIZE=0"),
+    ({**FOUR, "MASTER_PORT": "http"}, "MASTER_PORT must be a whole number >= 0, got 'http'"),
+    ({**FOUR, "MASTER_PORT": "70000"}, "MASTER_PORT=70000 must be from 1 to 65535, free on"),
 )
 def test_incomplete_or_wrong_variables_are_named(monkeypatch, variables, message) -> None:
     with pytest.raises(ValueError) as error:
@@ -99,13 +98,11 @@ def fixture_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
 
 
-@pytest.mark.parametrize(
-    ("variables", "message"),
-    [
-        (FOUR, "RANK is set but LOCAL_RANK is not: ranks of one host would share a device"),
-        ({**FOUR, "LOCAL_RANK": "2"}, "LOCAL_RANK is 2, but this host has 2 CUDA devices; start"),
-        ({**FOUR, "LOCAL_RANK": "a"}, "LOCAL_RANK must be a whole number >= 0, got 'a'"),
-    ],
+@cases(
+    "variables, message",
+    (FOUR, "RANK is set but LOCAL_RANK is not: ranks of one host would share a device"),
+    ({**FOUR, "LOCAL_RANK": "2"}, "LOCAL_RANK is 2, but this host has 2 CUDA devices; start"),
+    ({**FOUR, "LOCAL_RANK": "a"}, "LOCAL_RANK must be a whole number >= 0, got 'a'"),
 )
 def test_ranks_without_a_device_of_their_own_are_refused(
     monkeypatch: pytest.MonkeyPatch, _two_gpus: None, variables: dict[str, str], message: str
@@ -129,16 +126,14 @@ def test_a_device_that_is_unknown_or_not_there_is_refused(monkeypatch: pytest.Mo
         pass
 
 
-@pytest.mark.parametrize(
-    ("values", "message"),
-    [
-        ({"backend": "mpi"}, "backend must be one of auto, gloo, nccl, got 'mpi'"),
-        ({"exchange": "none"}, "exchange must be one of dense, sparse, got 'none'"),
-        ({"timeout_s": 0}, "timeout_s must be a number of seconds above 0, got 0"),
-        ({"timeout_s": -5.0}, "timeout_s must be a number of seconds above 0, got -5.0"),
-        ({"timeout_s": float("nan")}, "timeout_s must be a number of seconds above 0, got nan"),
-        ({"timeout_s": "5m"}, "timeout_s must be a number of seconds above 0, got '5m'"),
-    ],
+@cases(
+    "values, message",
+    ({"backend": "mpi"}, "backend must be one of auto, gloo, nccl, got 'mpi'"),
+    ({"exchange": "none"}, "exchange must be one of dense, sparse, got 'none'"),
+    ({"timeout_s": 0}, "timeout_s must be a number of seconds above 0, got 0"),
+    ({"timeout_s": -5.0}, "timeout_s must be a number of seconds above 0, got -5.0"),
+    ({"timeout_s": float("nan")}, "timeout_s must be a number of seconds above 0, got nan"),
+    ({"timeout_s": "5m"}, "timeout_s must be a number of seconds above 0, got '5m'"),
 )
 def test_options_out_of_range_are_refused(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError) as error:

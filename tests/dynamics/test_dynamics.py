@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import component, every
+from conftest import cases, component, every
 
 from harness.dynamics.base import Exchange
 from harness.dynamics.drop_grow import DropGrow
@@ -70,15 +70,13 @@ def test_the_exchanged_share_falls_along_a_cosine_to_0() -> None:
     assert shares == pytest.approx([0.4, 0.3, 0.2, 0.1, 0, 0])
 
 
-@pytest.mark.parametrize(
-    ("until", "steps", "updates"),
-    [
-        (0.75, 400, [100, 200]),  # 300 = 0.75 of 400: masks hold from there on
-        (1.0, 400, [100, 200, 300]),
-        (1.0, 401, [100, 200, 300, 400]),
-        (1, 101, [100]),
-        (0.07, 10_000, [100, 200, 300, 400, 500, 600]),  # 0.07 * 10000 is above 700
-    ],
+@cases(
+    "until, steps, updates",
+    (0.75, 400, [100, 200]),  # 300 = 0.75 of 400: masks hold from there on
+    (1.0, 400, [100, 200, 300]),
+    (1.0, 401, [100, 200, 300, 400]),
+    (1, 101, [100]),
+    (0.07, 10_000, [100, 200, 300, 400, 500, 600]),  # 0.07 * 10000 is above 700
 )
 def test_updates_fall_on_multiples_before_masks_hold(until, steps, updates) -> None:
     dynamics = Rigl(until=until)
@@ -101,19 +99,14 @@ def test_an_interval_without_an_update_before_masks_hold_is_refused(kind: type[D
 
 
 @KINDS
-@pytest.mark.parametrize(
-    ("field", "value", "says"),
-    [
-        *(
-            ("drop", drop, r"drop must be a number in \(0, 1\)")
-            for drop in (0, 1, -0.1, 30, math.nan)
-        ),
-        *(("drop", drop, "write e.g. 0.3") for drop in ("0.3", True, None)),
-        *(("until", until, r"until must be a number in \(0, 1\]") for until in (0, 1.1, math.nan)),
-        *(("until", until, "until must be") for until in ("1", True)),
-        *(("every", every, "every must be a whole number of at least 1") for every in (0, -1, 1.5)),
-        *(("every", every, "write e.g. 100") for every in (True, "100", None)),
-    ],
+@cases(
+    "field, value, says",
+    *(("drop", drop, r"drop must be a number in \(0, 1\)") for drop in (0, 1, -0.1, 30, math.nan)),
+    *(("drop", drop, "write e.g. 0.3") for drop in ("0.3", True, None)),
+    *(("until", until, r"until must be a number in \(0, 1\]") for until in (0, 1.1, math.nan)),
+    *(("until", until, "until must be") for until in ("1", True)),
+    *(("every", every, "every must be a whole number of at least 1") for every in (0, -1, 1.5)),
+    *(("every", every, "write e.g. 100") for every in (True, "100", None)),
 )
 def test_fields_out_of_range_are_refused(kind, field, value, says) -> None:
     with pytest.raises(ValueError, match=says) as error:

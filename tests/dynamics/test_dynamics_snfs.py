@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import cases
 from torch import Tensor
 
 from harness.dynamics.snfs import Snfs, shared
@@ -71,7 +72,7 @@ def test_a_history_of_one_looks_at_the_update_alone() -> None:
     assert [step for step in range(40) if snfs.looks(step, 40)] == [10, 20, 30]
 
 
-@pytest.mark.parametrize("history", [10, 11, 500])
+@cases("history", 10, 11, 500)
 def test_a_history_over_the_whole_interval_looks_at_every_step_up_to_the_last_update(history):
     snfs = Snfs(every=10, until=0.75, history=history)
     # A history of exactly `every` steps ends before step 0, which no update reaches.
@@ -130,18 +131,16 @@ def test_an_empty_layer_stays_empty_while_others_have_room() -> None:
     assert swapped(layers, drop=0.5) == {"empty": "0000", "b": "1001"}
 
 
-@pytest.mark.parametrize(
-    ("total", "sizes", "room", "counts"),
-    [
-        (0, {"a": 0, "b": 0}, {"a": 0, "b": 0}, {"a": 0, "b": 0}),
-        (4, {"a": 3, "b": 1}, {"a": 9, "b": 9}, {"a": 3, "b": 1}),
-        (5, {"a": 1, "b": 1, "c": 1}, {"a": 9, "b": 9, "c": 9}, {"a": 2, "b": 2, "c": 1}),
-        (5, {"a": 1, "b": 2}, {"a": 9, "b": 9}, {"a": 2, "b": 3}),  # 1.67 and 3.33
-        (9, {"b": 1, "a": 8}, {"a": 2, "b": 9}, {"b": 7, "a": 2}),
-        (9, {"a": 8, "b": 1, "c": 0}, {"a": 2, "b": 3, "c": 9}, {"a": 2, "b": 3, "c": 4}),
-        (4, {"a": 0, "b": 0}, {"a": 6, "b": 2}, {"a": 3, "b": 1}),
-        (8, {"a": 1, "b": 0}, {"a": 6, "b": 2}, {"a": 6, "b": 2}),
-    ],
+@cases(
+    "total, sizes, room, counts",
+    (0, {"a": 0, "b": 0}, {"a": 0, "b": 0}, {"a": 0, "b": 0}),
+    (4, {"a": 3, "b": 1}, {"a": 9, "b": 9}, {"a": 3, "b": 1}),
+    (5, {"a": 1, "b": 1, "c": 1}, {"a": 9, "b": 9, "c": 9}, {"a": 2, "b": 2, "c": 1}),
+    (5, {"a": 1, "b": 2}, {"a": 9, "b": 9}, {"a": 2, "b": 3}),  # 1.67 and 3.33
+    (9, {"b": 1, "a": 8}, {"a": 2, "b": 9}, {"b": 7, "a": 2}),
+    (9, {"a": 8, "b": 1, "c": 0}, {"a": 2, "b": 3, "c": 9}, {"a": 2, "b": 3, "c": 4}),
+    (4, {"a": 0, "b": 0}, {"a": 6, "b": 2}, {"a": 3, "b": 1}),
+    (8, {"a": 1, "b": 0}, {"a": 6, "b": 2}, {"a": 6, "b": 2}),
 )
 def test_shares_are_by_largest_remainder_within_the_room(total, sizes, room, counts) -> None:
     found = shared(total, {name: Fraction(size) for name, size in sizes.items()}, room)
@@ -161,19 +160,19 @@ def test_shares_sum_to_the_total_and_fit(seed: int) -> None:
         assert all(0 <= counts[name] <= there[name] for name in many)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf])
+@cases("value", math.nan, math.inf)
 def test_a_mean_gradient_that_is_not_finite_names_its_layer(value: float) -> None:
     with pytest.raises(ValueError, match="w: .*, so its mask cannot be updated; did the training"):
         swapped({"w": ([1.0, 2.0, 0.0], "110", [value, 1.0, 1.0])})
 
 
-@pytest.mark.parametrize("momentum", [1, -0.1, math.nan, "0.9", True])
+@cases("momentum", 1, -0.1, math.nan, "0.9", True)
 def test_momentum_must_be_a_share_below_1(momentum: float) -> None:
     with pytest.raises(ValueError, match=r"momentum must be a number in \[0, 1\); write e.g. 0.9"):
         Snfs(momentum=momentum)
 
 
-@pytest.mark.parametrize("history", [0, -1, 2.0, True, "50"])
+@cases("history", 0, -1, 2.0, True, "50")
 def test_history_must_be_a_number_of_steps(history: int) -> None:
     with pytest.raises(ValueError, match="history must be a whole number of at least 1"):
         Snfs(history=history)

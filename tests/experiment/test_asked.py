@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import cases
 from sbatch_stand_ins import StandIns
 
 from harness.launch.backends.slurm_options import Asked
@@ -33,19 +34,17 @@ def test_as_many_jobs_of_an_array_run_at_once_as_asked() -> None:
 TASK = {"SLURM_ARRAY_JOB_ID": "1005", "SLURM_ARRAY_TASK_ID": "2", "JOB": "1005_2"}
 
 
-@pytest.mark.parametrize(
-    ("status", "variables", "requeued"),
-    [
-        (75, {}, "1007"),
-        (138, {}, "1007"),
-        (143, TASK, "1005_2"),
-        (75, {**TASK, "SLURM_RESTART_COUNT": "6"}, "1005_2"),
-        (75, {"SLURM_RESTART_COUNT": "7"}, ""),
-        (75, {"STATE": "COMPLETING"}, ""),
-        (0, {}, ""),
-        (1, {}, ""),
-        (137, {}, ""),
-    ],
+@cases(
+    "status, variables, requeued",
+    (75, {}, "1007"),
+    (138, {}, "1007"),
+    (143, TASK, "1005_2"),
+    (75, {**TASK, "SLURM_RESTART_COUNT": "6"}, "1005_2"),
+    (75, {"SLURM_RESTART_COUNT": "7"}, ""),
+    (75, {"STATE": "COMPLETING"}, ""),
+    (0, {}, ""),
+    (1, {}, ""),
+    (137, {}, ""),
 )
 def test_a_job_that_was_stopped_goes_back_into_the_queue_alone(
     tmp_path: Path, status: int, variables: dict[str, str], requeued: str
@@ -80,29 +79,27 @@ def test_other_options_of_sbatch_win() -> None:
     }  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "rule"),
-    [
-        ("nodes", 0, "a whole number >= 1"),
-        ("nodes", True, "a whole number >= 1"),
-        ("tasks_per_node", 1.5, "a whole number >= 1"),
-        ("cpus_per_task", None, "a whole number >= 1"),
-        ("timeout_min", "60", "a whole number >= 1"),
-        ("parallel", 0, "a whole number >= 1"),
-        ("array", 0, "a whole number >= 1"),
-        ("restarts", -1, "a whole number >= 0"),
-        ("signal_delay_s", -1, "a whole number >= 0"),
-        ("signal_delay_s", 3600, "below the time limit, 3600 s"),
-        ("gpus_per_node", -1, "a whole number or null"),
-        ("gpus_per_node", "a100:2", "a whole number or null"),
-        ("mem_gb", 0, "above 0 or null"),
-        ("mem_gb", True, "above 0 or null"),
-        ("requeue", "yes", "true or false"),
-        ("partition", 7, "text or null"),
-        ("setup", "module load cuda", "a list of shell lines"),
-        ("setup", [1], "a list of shell lines"),
-        ("extra", [], "options of sbatch, {constraint: a100}"),
-    ],
+@cases(
+    "key, value, rule",
+    ("nodes", 0, "a whole number >= 1"),
+    ("nodes", True, "a whole number >= 1"),
+    ("tasks_per_node", 1.5, "a whole number >= 1"),
+    ("cpus_per_task", None, "a whole number >= 1"),
+    ("timeout_min", "60", "a whole number >= 1"),
+    ("parallel", 0, "a whole number >= 1"),
+    ("array", 0, "a whole number >= 1"),
+    ("restarts", -1, "a whole number >= 0"),
+    ("signal_delay_s", -1, "a whole number >= 0"),
+    ("signal_delay_s", 3600, "below the time limit, 3600 s"),
+    ("gpus_per_node", -1, "a whole number or null"),
+    ("gpus_per_node", "a100:2", "a whole number or null"),
+    ("mem_gb", 0, "above 0 or null"),
+    ("mem_gb", True, "above 0 or null"),
+    ("requeue", "yes", "true or false"),
+    ("partition", 7, "text or null"),
+    ("setup", "module load cuda", "a list of shell lines"),
+    ("setup", [1], "a list of shell lines"),
+    ("extra", [], "options of sbatch, {constraint: a100}"),
 )
 def test_a_wrong_value_is_refused_by_its_full_name(key: str, value: Any, rule: str) -> None:
     line = f"hydra.launcher.{key} must be {rule}, got {value!r}"
@@ -110,12 +107,10 @@ def test_a_wrong_value_is_refused_by_its_full_name(key: str, value: Any, rule: s
         Asked.of({key: value})
 
 
-@pytest.mark.parametrize(
+@cases(
     "values",
-    [
-        {"restarts": 0, "signal_delay_s": 0, "gpus_per_node": 0},
-        {"mem_gb": 0.5, "timeout_min": 1, "signal_delay_s": 59},
-    ],
+    {"restarts": 0, "signal_delay_s": 0, "gpus_per_node": 0},
+    {"mem_gb": 0.5, "timeout_min": 1, "signal_delay_s": 59},
 )
 def test_the_least_values(values: dict[str, Any]) -> None:
     assert Asked.of(values) == Asked(**values)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import cases
 from torch.optim import SGD, Adam
 from watched import (
     QUARTER,
@@ -43,8 +44,8 @@ def grown(step: Step) -> Tensors:
     return {name: mask & ~step.before[name] for name, mask in step.masks.items()}
 
 
-@pytest.mark.parametrize("until", [0.75, 1.0])
-@pytest.mark.parametrize("allocation", ["erk", "uniform"])
+@cases("until", 0.75, 1.0)
+@cases("allocation", "erk", "uniform")
 @pytest.mark.parametrize("kind", KINDS)
 def test_density_is_constant_and_masks_change_at_updates_alone(tmp_path, kind, allocation, until):
     overrides = of(kind, f"allocation={allocation}", f"dynamics.until={until}")
@@ -163,15 +164,13 @@ def test_masks_only_grow_in_runs_whose_parts_say_so(tmp_path: Path) -> None:
 
 # 8 steps of 128 examples; masked they cost 6 x 352 FLOPs an example, dense 6 x 1,408. At a step
 # that looks, the gradients of the other 1,056 weights cost 2 FLOPs each.
-@pytest.mark.parametrize(
-    ("kind", "more", "looks"),
-    [
-        ("set", (), 0),
-        ("rigl", (), 2),
-        ("rigl", ("dynamics.until=1.0",), 3),
-        ("snfs", ("dynamics.every=4",), 2),  # steps 3 and 4
-        ("snfs", (), 4),  # steps 1 to 4
-    ],
+@cases(
+    "kind, more, looks",
+    ("set", (), 0),
+    ("rigl", (), 2),
+    ("rigl", ("dynamics.until=1.0",), 3),
+    ("snfs", ("dynamics.every=4",), 2),  # steps 3 and 4
+    ("snfs", (), 4),  # steps 1 to 4
 )
 def test_the_cost_has_dense_gradients_at_the_steps_that_look_at_them(tmp_path, kind, more, looks):
     last = run(tmp_path, experiment(*of(kind, *more))).records[-1]

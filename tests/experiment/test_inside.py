@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import cases
 from torch.optim import SGD, Adam, AdamW, Optimizer
 from watched import QUARTER, STEPS, WEIGHTS, Run, Step, experiment, gradients, optimized, run
 
@@ -67,15 +68,13 @@ def moved(step: Step) -> float:
     return float(torch.cat(ways).norm())
 
 
-@pytest.mark.parametrize(
+@cases(
     "mode",
-    [
-        MODES["retraining"],
-        MODES["cubic"],
-        MODES["ac_dc"],
-        MODES["rigl"],
-        ("dynamics=snfs", "dynamics.every=3", "dynamics.history=3", "dynamics.until=1.0"),
-    ],
+    MODES["retraining"],
+    MODES["cubic"],
+    MODES["ac_dc"],
+    MODES["rigl"],
+    ("dynamics=snfs", "dynamics.every=3", "dynamics.history=3", "dynamics.until=1.0"),
 )
 def test_clipping_sees_the_gradients_of_live_weights_alone(tmp_path, mode) -> None:
     """Else a clipped step of plain SGD would be shorter than clip_norm, by what it never takes."""
@@ -93,7 +92,7 @@ def norm(found: Tensors, masks: Tensors) -> float:
     return float(torch.cat([g.flatten() for g in live]).norm())
 
 
-@pytest.mark.parametrize("dynamics", ["rigl", "snfs"])
+@cases("dynamics", "rigl", "snfs")
 def test_the_norm_of_an_update_is_that_of_the_weights_which_are_live_after_it(tmp_path, dynamics):
     found = run(tmp_path, experiment(*ends_in_an_update(dynamics)))
 
@@ -115,7 +114,7 @@ def ends_in_an_update(dynamics: str) -> tuple[str, ...]:
     )
 
 
-@pytest.mark.parametrize("end", [2, 3])
+@cases("end", 2, 3)
 def test_the_norm_of_a_training_in_which_masks_shrink_is_of_its_last_masks(tmp_path, end) -> None:
     overrides = (*STEPS, "schedule=cubic", "steps.every=1", f"steps.end={end}")
     found: Run = run(tmp_path, experiment("retraining.epochs=1", "dtype=float64", *overrides))

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from command import TINY, only_run, run_main
+from conftest import cases
 from forked_ranks import harness_on_ranks
 from sharing import SMALL as SHARED
 from sharing import SOFT, marked, start
@@ -61,17 +62,15 @@ def test_one_step_is_its_own_quartiles() -> None:
     assert watch.quartiles() == (3, 3, 3)
 
 
-@pytest.mark.parametrize(
+@cases(
     "wrong, said",
-    [
-        ({"batch": 0}, "batch must be a whole number >= 1 or null, got 0"),
-        ({"batch": "64"}, "batch must be a whole number >= 1 or null, got '64'"),
-        ({"batch": True}, "batch must be a whole number >= 1 or null, got True"),
-        ({"repeats": 0}, "repeats must be a whole number >= 1, got 0"),
-        ({"repeats": None}, "repeats must be a whole number >= 1, got None"),
-        ({"warm_up": -1}, "warm_up must be a whole number >= 0, got -1"),
-        ({"repeats": 2.0}, "repeats must be a whole number >= 1, got 2.0"),
-    ],
+    ({"batch": 0}, "batch must be a whole number >= 1 or null, got 0"),
+    ({"batch": "64"}, "batch must be a whole number >= 1 or null, got '64'"),
+    ({"batch": True}, "batch must be a whole number >= 1 or null, got True"),
+    ({"repeats": 0}, "repeats must be a whole number >= 1, got 0"),
+    ({"repeats": None}, "repeats must be a whole number >= 1, got None"),
+    ({"warm_up": -1}, "warm_up must be a whole number >= 0, got -1"),
+    ({"repeats": 2.0}, "repeats must be a whole number >= 1, got 2.0"),
 )
 def test_wrong_values_are_refused_by_name(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError) as refused:
@@ -98,7 +97,7 @@ GEOMETRIC = ("schedule=geometric", "schedule.levels=2", "model.batch_norm=true")
 MEASURED = ("latency.batch=32", "latency.repeats=3")
 
 
-@pytest.mark.parametrize("count", [1, 2])
+@cases("count", 1, 2)
 def test_each_result_is_measured_once_and_no_record_changes(tmp_path: Path, count: int) -> None:
     for name, more in (("plain", ()), ("measured", MEASURED)):
         asked = (*TINY, *GEOMETRIC, *more, "data.train=516", f"runs={tmp_path / name}")
@@ -119,20 +118,18 @@ def test_each_result_is_measured_once_and_no_record_changes(tmp_path: Path, coun
         assert line["device"].startswith("cpu ") and line["world_size"] == count
 
 
-@pytest.mark.parametrize(
+@cases(
     "more, places",
-    [
-        (("finetune=none",), [(0, "dense"), (1, "pruned")]),
-        (
-            ("finetune=none", "recalibration=batch_norm", "model.batch_norm=true"),
-            [(0, "dense"), (1, "recalibrated")],
-        ),
-        (("when=init",), [(0, "initial"), (1, "finetuned")]),
-        (("when=steps", "steps.every=1"), [(0, "initial"), (1, "finetuned")]),
-        (("penalty=l1",), [(0, "dense"), (1, "finetuned")]),
-        # Soft pruning: only the last level's result is the run's.
-        ((*TWO_LEVELS, *SOFT, "schedule.final=0.5"), [(0, "dense"), (2, "finetuned")]),
-    ],
+    (("finetune=none",), [(0, "dense"), (1, "pruned")]),
+    (
+        ("finetune=none", "recalibration=batch_norm", "model.batch_norm=true"),
+        [(0, "dense"), (1, "recalibrated")],
+    ),
+    (("when=init",), [(0, "initial"), (1, "finetuned")]),
+    (("when=steps", "steps.every=1"), [(0, "initial"), (1, "finetuned")]),
+    (("penalty=l1",), [(0, "dense"), (1, "finetuned")]),
+    # Soft pruning: only the last level's result is the run's.
+    ((*TWO_LEVELS, *SOFT, "schedule.final=0.5"), [(0, "dense"), (2, "finetuned")]),
 )
 def test_the_last_stage_of_a_level_is_its_result(tmp_path, monkeypatch, more, places) -> None:
     assert run_main(monkeypatch, *SMALL, *more, *MEASURED, f"runs={tmp_path}") == 0

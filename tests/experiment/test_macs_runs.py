@@ -5,6 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pytest
+from conftest import cases
 from whole_runs import whole_run
 
 from harness.run_folder import records
@@ -46,13 +47,11 @@ def test_what_an_unknown_operator_multiplies_is_told_and_not_guessed(tmp_path: P
         assert record.examples is not None and record.density <= 1
 
 
-@pytest.mark.parametrize(
-    ("asked", "says"),
-    [
-        (("schedule.unit=speedup", "schedule.final=2"), "speedup cannot be counted in multiply-"),
-        (("allocation.budget=macs",), "cannot be counted in multiply-accumulates: how often aten."),
-        (("finetune=scratch_b",), "finetune trains the longer the fewer multiply-accumulates"),
-    ],
+@cases(
+    "asked, says",
+    (("schedule.unit=speedup", "schedule.final=2"), "speedup cannot be counted in multiply-"),
+    (("allocation.budget=macs",), "cannot be counted in multiply-accumulates: how often aten."),
+    (("finetune=scratch_b",), "finetune trains the longer the fewer multiply-accumulates"),
 )
 def test_what_counts_on_unknown_multiplications_is_refused_before_any_training(
     asked: tuple[str, ...], says: str, tmp_path: Path

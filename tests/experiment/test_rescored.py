@@ -1,7 +1,7 @@
 """Methods at initialisation score the initial network, and trained weights only by leave."""
 
 import pytest
-from conftest import CONF
+from conftest import CONF, cases
 from hydra import compose, initialize_config_dir
 
 from harness.launch.compose import composed
@@ -14,21 +14,19 @@ GIVEN = "weights=dense.pt"
 LEAVE = "rescore_trained=true"
 
 
-@pytest.mark.parametrize(
-    ("overrides", "said"),
-    [
-        ((), "schedule=geometric schedule.levels=3 with finetune=keep scores trained weights"),
-        (("finetune=lr_rewind",), "schedule.levels=3 with finetune=lr_rewind"),
-        (("finetune=rewind_to_init",), "with finetune=rewind_to_init"),
-        (("finetune=reinit",), "with finetune=reinit"),
-        (("finetune=none", "penalty=l1"), "penalty=l1 trains it before the first pruning"),
-        (("schedule=one_shot", "penalty=l1"), "leave the penalty out, use when=trained, or resc"),
-        (("schedule=one_shot", "finetune=none", "penalty=growing_l2"), "penalty=growing_l2 trains"),
-        (("method=iterative_snip",), "schedule.rounds=N"),
-        (("schedule=one_shot", GIVEN), "weights=dense.pt gives another one, which may be trained"),
-        (("schedule=one_shot", "finetune=none", "saliency=random", GIVEN), "leave the weights out"),
-        (("schedule=constant", "schedule.levels=3", "dynamics=soft", "structure=row"), "rescore"),
-    ],
+@cases(
+    "overrides, said",
+    ((), "schedule=geometric schedule.levels=3 with finetune=keep scores trained weights"),
+    (("finetune=lr_rewind",), "schedule.levels=3 with finetune=lr_rewind"),
+    (("finetune=rewind_to_init",), "with finetune=rewind_to_init"),
+    (("finetune=reinit",), "with finetune=reinit"),
+    (("finetune=none", "penalty=l1"), "penalty=l1 trains it before the first pruning"),
+    (("schedule=one_shot", "penalty=l1"), "leave the penalty out, use when=trained, or resc"),
+    (("schedule=one_shot", "finetune=none", "penalty=growing_l2"), "penalty=growing_l2 trains"),
+    (("method=iterative_snip",), "schedule.rounds=N"),
+    (("schedule=one_shot", GIVEN), "weights=dense.pt gives another one, which may be trained"),
+    (("schedule=one_shot", "finetune=none", "saliency=random", GIVEN), "leave the weights out"),
+    (("schedule=constant", "schedule.levels=3", "dynamics=soft", "structure=row"), "rescore"),
 )
 def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_for(
     overrides: tuple[str, ...], said: str
@@ -43,16 +41,14 @@ def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_
     assert build(composed((*asked, LEAVE))).rescore_trained
 
 
-@pytest.mark.parametrize(
+@cases(
     "overrides",
-    [
-        ("method=snip", "schedule=one_shot"),
-        ("method=snip", "schedule=one_shot", "schedule.rounds=5", "finetune=lr_rewind"),
-        ("method=iterative_snip", "schedule.levels=1"),
-        (*LEVELS, "finetune=none"),
-        (*LEVELS, "retraining.epochs=0"),
-        ("method=rigl", "schedule=constant", "schedule.levels=3"),  # prunes at level 1 only
-    ],
+    ("method=snip", "schedule=one_shot"),
+    ("method=snip", "schedule=one_shot", "schedule.rounds=5", "finetune=lr_rewind"),
+    ("method=iterative_snip", "schedule.levels=1"),
+    (*LEVELS, "finetune=none"),
+    (*LEVELS, "retraining.epochs=0"),
+    ("method=rigl", "schedule=constant", "schedule.levels=3"),  # prunes at level 1 only
 )
 def test_rounds_and_levels_without_training_are_no_second_score_of_trained_weights(overrides):
     build(composed(overrides))
@@ -68,20 +64,18 @@ def test_the_leave_counts_for_nothing_where_none_is_needed() -> None:
         build(composed((*LEVELS, "rescore_trained=1")))
 
 
-@pytest.mark.parametrize(
-    ("overrides", "label"),
-    [
-        ((*LEVELS, LEAVE), "SNIP (re-scored while training)"),
-        ((*LEVELS, LEAVE, "finetune=lr_rewind"), "SNIP (lr_rewind) (re-scored while training)"),
-        (("method=snip", "schedule=one_shot"), "SNIP"),
-        (
-            ("method=snip", "schedule=one_shot", "penalty=l1", LEAVE),
-            "SNIP (keep, l1) (re-scored while training)",
-        ),
-        (("schedule.levels=3", LEAVE), "Global Magnitude"),
-        (("method=snip", "schedule=one_shot", GIVEN, LEAVE), "SNIP (scores given weights)"),
-        (("schedule.levels=3", GIVEN, LEAVE), "Global Magnitude"),
-    ],
+@cases(
+    "overrides, label",
+    ((*LEVELS, LEAVE), "SNIP (re-scored while training)"),
+    ((*LEVELS, LEAVE, "finetune=lr_rewind"), "SNIP (lr_rewind) (re-scored while training)"),
+    (("method=snip", "schedule=one_shot"), "SNIP"),
+    (
+        ("method=snip", "schedule=one_shot", "penalty=l1", LEAVE),
+        "SNIP (keep, l1) (re-scored while training)",
+    ),
+    (("schedule.levels=3", LEAVE), "Global Magnitude"),
+    (("method=snip", "schedule=one_shot", GIVEN, LEAVE), "SNIP (scores given weights)"),
+    (("schedule.levels=3", GIVEN, LEAVE), "Global Magnitude"),
 )
 def test_the_label_says_that_trained_weights_are_scored(overrides, label) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):

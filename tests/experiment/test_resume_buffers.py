@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import only_run, run_main
+from conftest import cases
 from cutting import RUN, cut_and_restarted
 
 import harness
@@ -28,15 +29,13 @@ def fixture_plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return whole(tmp_path_factory.mktemp("whole"))
 
 
-@pytest.mark.parametrize(
-    ("owner", "name", "call", "more"),
-    [
-        (Loop, "_update", 6, ()),  # from the end of an epoch of dense training
-        (Loop, "_update", 15, ()),  # from the end of an epoch of retraining
-        (Loop, "_update", 15, ("checkpoint.every_steps=1",)),  # from inside an epoch
-        (Checkpoints, "save", 4, ()),  # from the end of a stage
-        (Loop, "_update", 15, REWIND),  # rewound to what the cache of dense trainings holds
-    ],
+@cases(
+    "owner, name, call, more",
+    (Loop, "_update", 6, ()),  # from the end of an epoch of dense training
+    (Loop, "_update", 15, ()),  # from the end of an epoch of retraining
+    (Loop, "_update", 15, ("checkpoint.every_steps=1",)),  # from inside an epoch
+    (Checkpoints, "save", 4, ()),  # from the end of a stage
+    (Loop, "_update", 15, REWIND),  # rewound to what the cache of dense trainings holds
 )
 def test_cut_off_it_ends_in_equal_records_and_weights(tmp_path, plain, owner, name, call, more):
     expected = whole(tmp_path / "whole", *more) if more == REWIND else plain

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import cases
 from whole_runs import PER_EPOCH, TWO_LEVELS, whole_run
 
 SCHEDULES = {
@@ -61,9 +62,7 @@ def test_a_rewound_recipe_goes_on_at_the_rates_of_its_moment_up_to_its_end(
 
 
 @EVERY_SCHEDULE
-@pytest.mark.parametrize(
-    ("mode", "epochs", "lasts"), [("keep", "null", 4), ("keep", "6", 6), ("reinit", "1", 1)]
-)
+@cases("mode, epochs, lasts", ("keep", "null", 4), ("keep", "6", 6), ("reinit", "1", 1))
 def test_fine_tuning_by_the_dense_recipe_holds_its_last_rate(
     tmp_path: Path, schedule: str, mode: str, epochs: str, lasts: int
 ) -> None:
@@ -74,7 +73,7 @@ def test_fine_tuning_by_the_dense_recipe_holds_its_last_rate(
     assert first == second == [dense[-1]] * (lasts * PER_EPOCH)
 
 
-@pytest.mark.parametrize("mode", ["keep", "reinit"])
+@cases("mode", "keep", "reinit")
 def test_fine_tuning_by_its_own_recipe_goes_through_its_own_rates(tmp_path, mode) -> None:
     # (1 + cos(pi s / 6)) / 2 x 0.7 over the 6 steps of 2 epochs, in place of the recipe's 1.
     _, first, second = rates(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import cases
 from whole_runs import (
     BATCH_NORM,
     PER_EPOCH,
@@ -76,7 +77,7 @@ def test_epochs_that_were_kept_are_not_trained_again(tmp_path: Path) -> None:
     assert whole.of(0) == []
 
 
-@pytest.mark.parametrize("mode", ["keep", "lr_rewind"])
+@cases("mode", "keep", "lr_rewind")
 def test_modes_that_rewind_no_weights_go_on_with_what_pruning_left(tmp_path, mode) -> None:
     whole = whole_run(tmp_path, *TWO_LEVELS, BATCH_NORM, f"finetune={mode}")
     for level in (1, 2):
@@ -120,15 +121,13 @@ def test_each_level_has_an_order_and_an_augmentation_of_its_own(tmp_path: Path) 
     assert not first[0][0].equal(first[1][0]) and not first[1][0].equal(first[2][0])
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "mode"),
-    [
-        ("sgd", "keep"),
-        ("adam", "lr_rewind"),
-        ("adamw", "weight_rewind"),
-        ("sgd", "reinit"),
-        ("adam", "scratch_b"),
-    ],
+@cases(
+    "optimizer, mode",
+    ("sgd", "keep"),
+    ("adam", "lr_rewind"),
+    ("adamw", "weight_rewind"),
+    ("sgd", "reinit"),
+    ("adam", "scratch_b"),
 )
 def test_every_training_begins_with_an_optimizer_without_state_and_says_so(
     tmp_path: Path, optimizer: str, mode: str
@@ -160,8 +159,8 @@ def norm_by_hand(whole: Whole) -> float:
     return sum(float(g.square().sum()) for g in under(masks, gradients).values()) ** 0.5
 
 
-@pytest.mark.parametrize("clip", ["null", "1e-3"])
-@pytest.mark.parametrize("parts", [1, 2])
+@cases("clip", "null", "1e-3")
+@cases("parts", 1, 2)
 def test_the_recorded_norm_is_that_of_live_gradients_before_clipping(tmp_path, clip, parts) -> None:
     whole = whole_run(
         tmp_path, "dtype=float64", "schedule.final=0.1", f"retraining.accumulate={parts}",

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from command import TINY, records_of, run_main
+from conftest import cases
 from forked_ranks import harness_on_ranks
 
 from harness.run_folder.curve_records import Sensitivity, read
@@ -83,13 +84,11 @@ def test_a_target_out_of_reach_does_not_stop_an_analysis(tmp_path, monkeypatch) 
     assert {line.layer for line in found(tmp_path)} == {"fc1.weight", "fc2.weight"}
 
 
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ("sensitivity.grid=[50]", "sensitivity.grid must be a list of densities in (0, 1], got 50"),
-        ("sensitivity.gird=[0.5]", "did you mean sensitivity.grid"),
-        ("calibration.samples=9999", "only 512 training samples"),
-    ],
+@cases(
+    "wrong, said",
+    ("sensitivity.grid=[50]", "sensitivity.grid must be a list of densities in (0, 1], got 50"),
+    ("sensitivity.gird=[0.5]", "did you mean sensitivity.grid"),
+    ("calibration.samples=9999", "only 512 training samples"),
 )
 def test_wrong_input_is_one_line_and_writes_nothing(wrong, said, tmp_path, monkeypatch, capfd):
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import cases
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.optim import SGD
@@ -34,22 +35,20 @@ def asked(begin: int, end: int | str, every: int) -> tuple[str, ...]:
 
 
 # Live weights after each of 8 steps; 1,408 (s + (1 - s)(1 - k/n)^3) at s = 1/4.
-@pytest.mark.parametrize(
-    ("schedule", "when", "live"),
-    [
-        # k/n = 1/2: 1,408 (1/4 + 3/32) = 484
-        ("cubic", asked(2, 6, 2), [WEIGHTS] * 4 + [484] * 2 + [QUARTER] * 2),
-        ("cubic", asked(0, 4, 2), [WEIGHTS] * 2 + [484] * 2 + [QUARTER] * 4),
-        # 3/4 of 8 steps is 6; k/n = 1/3 and 2/3: 1,408 (1/4 + 2/9) and 1,408 (1/4 + 1/36)
-        ("cubic", asked(0, "null", 2), [WEIGHTS] * 2 + [665] * 2 + [391] * 2 + [QUARTER] * 2),
-        # The last event not beyond 6 is 5: 3/4, 1/2, 1/4 of the rest
-        ("cubic", asked(1, "null", 4), [WEIGHTS] * 5 + [QUARTER] * 3),
-        ("linear", asked(3, 7, 2), [WEIGHTS] * 5 + [880] * 2 + [QUARTER]),
-        ("constant", asked(3, "null", 2), [WEIGHTS] * 3 + [QUARTER] * 5),
-        ("constant", asked(0, "null", 2), [QUARTER] * 8),
-        ("one_shot", asked(0, 0, 2), [QUARTER] * 8),
-        ("one_shot", asked(7, 7, 1), [WEIGHTS] * 7 + [QUARTER]),
-    ],
+@cases(
+    "schedule, when, live",
+    # k/n = 1/2: 1,408 (1/4 + 3/32) = 484
+    ("cubic", asked(2, 6, 2), [WEIGHTS] * 4 + [484] * 2 + [QUARTER] * 2),
+    ("cubic", asked(0, 4, 2), [WEIGHTS] * 2 + [484] * 2 + [QUARTER] * 4),
+    # 3/4 of 8 steps is 6; k/n = 1/3 and 2/3: 1,408 (1/4 + 2/9) and 1,408 (1/4 + 1/36)
+    ("cubic", asked(0, "null", 2), [WEIGHTS] * 2 + [665] * 2 + [391] * 2 + [QUARTER] * 2),
+    # The last event not beyond 6 is 5: 3/4, 1/2, 1/4 of the rest
+    ("cubic", asked(1, "null", 4), [WEIGHTS] * 5 + [QUARTER] * 3),
+    ("linear", asked(3, 7, 2), [WEIGHTS] * 5 + [880] * 2 + [QUARTER]),
+    ("constant", asked(3, "null", 2), [WEIGHTS] * 3 + [QUARTER] * 5),
+    ("constant", asked(0, "null", 2), [QUARTER] * 8),
+    ("one_shot", asked(0, 0, 2), [QUARTER] * 8),
+    ("one_shot", asked(7, 7, 1), [WEIGHTS] * 7 + [QUARTER]),
 )
 def test_events_come_before_the_steps_asked_for_with_zhu_and_guptas_density(
     tmp_path: Path, schedule: str, when: tuple[str, ...], live: list[int]
@@ -133,7 +132,7 @@ def test_records_have_an_event_each_and_add_up_to_the_whole_training(tmp_path: P
     assert sum(r.training_flops_dense or 0 for r in records) == 6 * 1000 * WEIGHTS
 
 
-@pytest.mark.parametrize("schedule", ["constant", "ac_dc"])
+@cases("schedule", "constant", "ac_dc")
 def test_an_event_before_the_first_step_has_no_training_and_the_optimizer_is_new_after_it(
     tmp_path: Path, schedule: str
 ) -> None:
@@ -146,14 +145,12 @@ def test_an_event_before_the_first_step_has_no_training_and_the_optimizer_is_new
     assert sum(record.steps for record in records) == 8
 
 
-@pytest.mark.parametrize(
-    ("finetune", "begins_at", "steps"),
-    [
-        (("finetune=keep",), Moment(2), 8),
-        (("finetune=weight_rewind", "finetune.epoch=1"), Moment(1), 4),
-        (("finetune=weight_rewind", "finetune.step=2"), Moment(0, 2), 6),
-        (("finetune=lr_rewind", "finetune.epochs=1"), Moment(2), 4),
-    ],
+@cases(
+    "finetune, begins_at, steps",
+    (("finetune=keep",), Moment(2), 8),
+    (("finetune=weight_rewind", "finetune.epoch=1"), Moment(1), 4),
+    (("finetune=weight_rewind", "finetune.step=2"), Moment(0, 2), 6),
+    (("finetune=lr_rewind", "finetune.epochs=1"), Moment(2), 4),
 )
 def test_the_one_training_may_follow_a_dense_one_in_any_mode(
     tmp_path: Path,
@@ -204,7 +201,7 @@ def test_whole_neurons_go_with_their_biases(tmp_path: Path) -> None:
 DROPPING = ("model._target_=parts.Dropping", "model.hidden=[16]")
 
 
-@pytest.mark.parametrize("saliency", ["weight_gradient", "random", "hutchinson"])
+@cases("saliency", "weight_gradient", "random", "hutchinson")
 def test_an_event_that_removes_nothing_disturbs_no_step_after_it(tmp_path, saliency) -> None:
     """Dropout, batch statistics and all weights are those of a training without events."""
     nothing = (

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from command import TINY, only_run, records_of, run_main
+from conftest import cases
 
 from harness.run_folder.records import Record
 
@@ -14,11 +15,8 @@ def last_record(runs: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) ->
     return records_of(only_run(runs))[-1]
 
 
-@pytest.mark.parametrize(
-    ("before", "inside"),
-    [("when=init", "steps.start=init"), ("when=trained", "steps.start=trained")],
-)
-@pytest.mark.parametrize("saliency", ["random", "weight_gradient"])
+@cases("before, inside", ("when=init", "steps.start=init"), ("when=trained", "steps.start=trained"))
+@cases("saliency", "random", "weight_gradient")
 def test_a_pruning_at_step_0_is_one_before_the_training(
     before: str, inside: str, saliency: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

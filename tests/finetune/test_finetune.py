@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from conftest import every
+from conftest import cases, every
 
 from harness.finetune.base import Finetune, Plan
 from harness.finetune.keep import Keep
@@ -37,13 +37,13 @@ def rewound(finetune: Finetune, epochs: int) -> Moment:
     return Moment(*weights["w"].tolist())
 
 
-@pytest.mark.parametrize("kind", [Keep, Reinit])
+@cases("kind", Keep, Reinit)
 def test_fine_tuning_goes_by_the_retraining_recipe(kind: type[Keep | Reinit]) -> None:
     assert kind().plan(10, 4.0) == Plan("retraining", Moment(0), None, "schedule", 1.0)
     assert kind(epochs=7).plan(10, 4.0) == Plan("retraining", epochs=7)
 
 
-@pytest.mark.parametrize("kind", [Keep, Reinit])
+@cases("kind", Keep, Reinit)
 def test_fine_tuning_by_the_dense_recipe_stays_at_its_last_learning_rate(kind) -> None:
     assert kind(recipe="training").plan(10, 4.0) == Plan("training", rate="last")
     assert kind(epochs=7, recipe="training").plan(10, 4.0) == Plan(
@@ -51,7 +51,7 @@ def test_fine_tuning_by_the_dense_recipe_stays_at_its_last_learning_rate(kind) -
     )
 
 
-@pytest.mark.parametrize("kind", [Keep, Reinit])
+@cases("kind", Keep, Reinit)
 def test_dense_training_of_no_epochs_has_no_last_learning_rate(kind: type[Keep | Reinit]) -> None:
     with pytest.raises(ValueError, match=r"finetune.recipe=training .*0 epochs; .*=retraining"):
         kind(recipe="training").plan(0, 1.0)
@@ -63,8 +63,8 @@ def test_fine_tuning_keeps_the_weights_and_its_control_takes_new_ones() -> None:
     assert Reinit().weights(10, dense, fresh) is FRESH
 
 
-@pytest.mark.parametrize("kind", [Keep, Reinit])
-@pytest.mark.parametrize("recipe", ["dense", None])
+@cases("kind", Keep, Reinit)
+@cases("recipe", "dense", None)
 def test_a_recipe_that_there_is_not_is_refused(kind: type[Keep], recipe: str) -> None:
     with pytest.raises(ValueError, match=f"recipe must be training or retraining, got {recipe!r}"):
         kind(recipe=recipe)  # type: ignore[arg-type]
@@ -82,25 +82,23 @@ def test_learning_rate_rewinding_runs_the_last_epochs_again_from_the_last_weight
     assert LrRewind(epochs=3).weights(10, dense, fresh) is None
 
 
-@pytest.mark.parametrize("finetune", [LrRewind(epochs=11), WeightRewind(epochs=11)])
+@cases("finetune", LrRewind(epochs=11), WeightRewind(epochs=11))
 def test_rewinding_by_more_epochs_than_there_are_is_refused(finetune: Finetune) -> None:
     says = r"finetune.epochs=11 .*which has 10 epochs.*raise training.epochs"
     with pytest.raises(ValueError, match=says):
         finetune.plan(10, 1.0)
 
 
-@pytest.mark.parametrize(
-    ("finetune", "moment"),
-    [
-        (WeightRewind(), Moment(1)),
-        (WeightRewind(epoch=3), Moment(3)),
-        (WeightRewind(epoch=10), Moment(10)),
-        (WeightRewind(epoch=0), Moment(0)),
-        (WeightRewind(step=500), Moment(0, 500)),
-        (WeightRewind(step=0), Moment(0)),
-        (WeightRewind(epochs=3), Moment(7)),
-        (WeightRewind(epochs=10), Moment(0)),
-    ],
+@cases(
+    "finetune, moment",
+    (WeightRewind(), Moment(1)),
+    (WeightRewind(epoch=3), Moment(3)),
+    (WeightRewind(epoch=10), Moment(10)),
+    (WeightRewind(epoch=0), Moment(0)),
+    (WeightRewind(step=500), Moment(0, 500)),
+    (WeightRewind(step=0), Moment(0)),
+    (WeightRewind(epochs=3), Moment(7)),
+    (WeightRewind(epochs=10), Moment(0)),
 )
 def test_weights_and_learning_rate_go_back_to_the_same_moment(finetune, moment) -> None:
     assert finetune.plan(10, 4.0) == Plan("training", begin=moment)
@@ -119,9 +117,7 @@ def test_rewinding_beyond_dense_training_is_refused_whatever_is_asked() -> None:
         WeightRewind().plan(0, 1.0)
 
 
-@pytest.mark.parametrize(
-    "given", [{"epoch": 2, "step": 0}, {"step": 5, "epochs": 1}, {"epoch": 0, "epochs": 3}]
-)
+@cases("given", {"epoch": 2, "step": 0}, {"step": 5, "epochs": 1}, {"epoch": 0, "epochs": 3})
 def test_rewinding_to_two_moments_is_refused(given: dict[str, int]) -> None:
     names = " and ".join(f"{key}={value}" for key, value in given.items())
     with pytest.raises(ValueError, match=f"at most one of .*got {names}; .*others null"):
@@ -145,37 +141,35 @@ def test_training_from_scratch_for_the_same_compute_lasts_as_many_times_longer()
     assert ScratchB().weights(10, dense, fresh) is FRESH
 
 
-@pytest.mark.parametrize(("speedup", "stretch"), [(1.5, 1.5), (2.0, 2.0), (4.5, 2.0)])
+@cases("speedup, stretch", (1.5, 1.5), (2.0, 2.0), (4.5, 2.0))
 def test_a_limit_cuts_the_longer_training_off(speedup: float, stretch: float) -> None:
     assert ScratchB(limit=2).plan(10, speedup) == Plan("training", stretch=stretch)
 
 
-@pytest.mark.parametrize("limit", [0.9, 0, -1, math.nan, math.inf, True, "2"])
+@cases("limit", 0.9, 0, -1, math.nan, math.inf, True, "2")
 def test_a_limit_below_dense_training_is_refused(limit: float) -> None:
     with pytest.raises(ValueError, match=f"limit must be .* at least 1 or null, got {limit!r}"):
         ScratchB(limit=limit)
     assert ScratchB(limit=1).plan(10, 4.5).stretch == 1
 
 
-@pytest.mark.parametrize("kind", [Keep, Reinit, LrRewind, WeightRewind])
+@cases("kind", Keep, Reinit, LrRewind, WeightRewind)
 def test_retraining_of_no_epochs_has_a_mode_of_its_own(kind: type[Keep]) -> None:
     with pytest.raises(ValueError, match="epochs must be .* 1 or null, got 0; .*finetune=none"):
         kind(epochs=0)
     kind(epochs=1)
 
 
-@pytest.mark.parametrize(
-    ("kind", "key"),
-    [
-        (Keep, "epochs"),
-        (Reinit, "epochs"),
-        (LrRewind, "epochs"),
-        (WeightRewind, "epochs"),
-        (WeightRewind, "epoch"),
-        (WeightRewind, "step"),
-    ],
+@cases(
+    "kind, key",
+    (Keep, "epochs"),
+    (Reinit, "epochs"),
+    (LrRewind, "epochs"),
+    (WeightRewind, "epochs"),
+    (WeightRewind, "epoch"),
+    (WeightRewind, "step"),
 )
-@pytest.mark.parametrize("wrong", [-1, 1.0, True, "1", math.nan])
+@cases("wrong", -1, 1.0, True, "1", math.nan)
 def test_epochs_and_steps_are_whole_numbers(kind: type[Keep], key: str, wrong: object) -> None:
     with pytest.raises(ValueError, match=f"{key} must be a whole number of .*, got {wrong!r}; "):
         kind(**{key: wrong})  # type: ignore[arg-type]

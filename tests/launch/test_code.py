@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from command import TINY, environment, run_folders, run_main
-from conftest import ROOT
+from conftest import ROOT, cases
 
 from harness.launch.digests.code import EXCEPT, code_of, own_files
 from harness.launch.digests.imports import statements, statements_of_ours
@@ -34,32 +34,30 @@ def test_the_source_of_an_own_part_decides(own: Path) -> None:
     assert code_of(OWN) != before
 
 
-@pytest.mark.parametrize(
+@cases(
     "said",
-    [
-        "import own_helper",
-        "if True: from own_helper import (  # a bracket )\n    value,\n)",
-        "def late():\n    from importlib import import_module\n    import_module('own_helper')",
-        "import importlib\nfound = importlib.import_module(name='own_helper')",
-        "found = __import__('own_helper')",
-        "import pkgutil\nfound = pkgutil.resolve_name('own_helper:value')",
-        "from own_helper \\\n    import value",
-        "from \\\n  own_helper import value",
-        "\ufeffimport own_helper",
-        "\x0cimport own_helper",
-        "digit = '\\d'; import own_helper",
-        "# -*- coding: latin-1 -*-\nname = '\xe9'; import own_helper",
-        "from own_package.inner import deep",
-        "from own_package.inner import *",
-        "import own_package.inner as inner\nfound = inner.deep",
-        "import own_package.file",
-        "from importlib import import_module as load\nload('.inner.deep', package='own_package')",
-        "NAME = 'own_helper'\nfound = __import__(NAME)",
-        "import pydoc\nfound = pydoc.locate('own_helper.value')",
-        "exec('import own_helper')",
-        "import runpy\nfound = runpy.run_path('own_helper.py')",
-        'TEXT = """\nimport things that are no modules at all\n"""\nimport own_helper',
-    ],
+    "import own_helper",
+    "if True: from own_helper import (  # a bracket )\n    value,\n)",
+    "def late():\n    from importlib import import_module\n    import_module('own_helper')",
+    "import importlib\nfound = importlib.import_module(name='own_helper')",
+    "found = __import__('own_helper')",
+    "import pkgutil\nfound = pkgutil.resolve_name('own_helper:value')",
+    "from own_helper \\\n    import value",
+    "from \\\n  own_helper import value",
+    "\ufeffimport own_helper",
+    "\x0cimport own_helper",
+    "digit = '\\d'; import own_helper",
+    "# -*- coding: latin-1 -*-\nname = '\xe9'; import own_helper",
+    "from own_package.inner import deep",
+    "from own_package.inner import *",
+    "import own_package.inner as inner\nfound = inner.deep",
+    "import own_package.file",
+    "from importlib import import_module as load\nload('.inner.deep', package='own_package')",
+    "NAME = 'own_helper'\nfound = __import__(NAME)",
+    "import pydoc\nfound = pydoc.locate('own_helper.value')",
+    "exec('import own_helper')",
+    "import runpy\nfound = runpy.run_path('own_helper.py')",
+    'TEXT = """\nimport things that are no modules at all\n"""\nimport own_helper',
 )
 def test_what_an_own_part_imports_decides(own: Path, said: str) -> None:
     helper, package = own.with_name("own_helper.py"), own.with_name("own_package")

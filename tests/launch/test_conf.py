@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command import TINY, only_run, records_of, run_main
-from conftest import ROOT
+from conftest import ROOT, cases
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
@@ -61,9 +61,9 @@ def built(choice: str) -> tuple[DictConfig, object]:
     raise refused
 
 
-@pytest.mark.parametrize("role", ["training", "training@retraining"])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
-@pytest.mark.parametrize("rate", ["constant", "multi_step", "cosine"])
+@cases("role", "training", "training@retraining")
+@cases("optimizer", "sgd", "adam", "adamw")
+@cases("rate", "constant", "multi_step", "cosine")
 def test_every_recipe_takes_every_learning_rate(role: str, optimizer: str, rate: str) -> None:
     key = role.rpartition("@")[2]
 
@@ -171,9 +171,7 @@ def test_the_survey_is_the_grid_that_the_readme_names() -> None:
     ]  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("compression", "keep"), [(2, 132_895), (4, 66_242), (8, 32_916), (16, 16_253), (64, 3_756)]
-)
+@cases("compression, keep", (2, 132_895), (4, 66_242), (8, 32_916), (16, 16_253), (64, 3_756))
 def test_a_compression_is_solved_to_an_exact_keep_count(compression: int, keep: int) -> None:
     # LeNet-300-100 has 266,610 parameters, 410 of them biases: 266,610 / c - 410 weights stay.
     from harness.distributed import Ranks

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import cases
 from grids import TINY, planned_of
 
 from harness.launch.backends.gpu_slots import Devices
@@ -30,25 +31,23 @@ def _epochs(*grid: str) -> tuple[int, int]:
     return point.dense_epochs, point.epochs
 
 
-@pytest.mark.parametrize(
-    ("grid", "epochs"),
-    [
-        (("finetune=keep",), 3),
-        (("finetune=keep", "finetune.epochs=2"), 2),
-        (("finetune=reinit",), 3),
-        (("finetune=none",), 0),
-        (("finetune=rewind_to_init",), 5),  # the dense recipe, from its beginning
-        (("finetune=scratch_e",), 5),
-        (("finetune=scratch_b",), 5),  # as if nothing became faster
-        (("finetune=weight_rewind",), 4),  # from the end of epoch 1
-        (("finetune=weight_rewind", "finetune.epoch=3"), 2),
-        (("finetune=weight_rewind", "finetune.epochs=2"), 2),
-        (("finetune=weight_rewind", "finetune.step=7"), 5),
-        (("finetune=lr_rewind", "finetune.epochs=2"), 2),
-        (("penalty=growing_l2", "penalty.epochs=6"), 9),
-        (("schedule=geometric", "schedule.levels=4"), 12),
-        (("schedule=geometric", "schedule.levels=4", "penalty=growing_l2", "penalty.epochs=1"), 16),
-    ],
+@cases(
+    "grid, epochs",
+    (("finetune=keep",), 3),
+    (("finetune=keep", "finetune.epochs=2"), 2),
+    (("finetune=reinit",), 3),
+    (("finetune=none",), 0),
+    (("finetune=rewind_to_init",), 5),  # the dense recipe, from its beginning
+    (("finetune=scratch_e",), 5),
+    (("finetune=scratch_b",), 5),  # as if nothing became faster
+    (("finetune=weight_rewind",), 4),  # from the end of epoch 1
+    (("finetune=weight_rewind", "finetune.epoch=3"), 2),
+    (("finetune=weight_rewind", "finetune.epochs=2"), 2),
+    (("finetune=weight_rewind", "finetune.step=7"), 5),
+    (("finetune=lr_rewind", "finetune.epochs=2"), 2),
+    (("penalty=growing_l2", "penalty.epochs=6"), 9),
+    (("schedule=geometric", "schedule.levels=4"), 12),
+    (("schedule=geometric", "schedule.levels=4", "penalty=growing_l2", "penalty.epochs=1"), 16),
 )
 def test_epochs_after_dense_training_are_those_of_every_level(grid, epochs) -> None:
     assert _epochs(*grid) == (5, epochs)
@@ -126,7 +125,7 @@ def test_a_cost_that_is_learned_leaves_those_of_other_kinds(tmp_path: Path) -> N
     assert costs == {one[0].kind: 1.0, two[0].kind: 2.0}
 
 
-@pytest.mark.parametrize("damage", ["{", "[1]", '{"a": 1}', '{"a": {"seconds": 1}}', "null"])
+@cases("damage", "{", "[1]", '{"a": 1}', '{"a": {"seconds": 1}}', "null")
 def test_damaged_costs_are_not_known(damage: str, tmp_path: Path) -> None:
     (tmp_path / COSTS).write_text(damage)
 

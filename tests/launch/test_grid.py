@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import cases
 from grids import TINY, batch_of, by_hydra, points_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
@@ -30,39 +31,37 @@ def test_a_sample_of_every_sweep_of_conf_is_what_hydra_composes(sweep: str) -> N
     _assert_as_hydra([*batch[:2], *batch[2 :: max(1, len(batch) // 4)], batch[-1]])
 
 
-@pytest.mark.parametrize(
+@cases(
     "grid",
-    [
-        ("seed=range(0,3)",),
-        ("seed=choice(2,0,2)",),
-        ("weights='a b','a=b','null'",),
-        ("weights=null,1,1.5,true,x",),
-        ("weights=null", "seed=0,1"),
-        ("exclude=[],[first],[first,last]",),
-        ("sensitivity.grid=[0.5,0.25],[1.0]", "seed=0,1"),
-        ("steps={every: 7},{begin: 3}", "seed=0,1"),
-        ("training.optimizer={lr: 0.5}", "training.optimizer.lr=0.1,0.2"),
-        ("training.optimizer.lr=0.1,0.2", "training.optimizer={lr: 0.5}"),
-        ("+extra=1,2", "seed=0,1"),
-        ("++seed=4,5", "name=a,b"),
-        ("seed=1,2", "++seed=7"),
-        ("+extra={a: 1}", "+extra.b=2,3", "++extra.a=4,5"),
-        ("~calibration", "seed=0,1"),
-        ("~calibration.samples", "seed=0,1"),
-        ("calibration.samples=3,4", "~calibration.samples"),
-        ("~dynamics", "seed=0,1"),
-        ("dynamics=null,set,rigl", "seed=0,1"),
-        ("+penalty@extra=l1", "seed=0,1"),
-        ("learning_rate@training.learning_rate=cosine,constant", "seed=0,1"),
-        ("training@retraining=sgd,adam", "retraining.epochs=3,4"),
-        ("name='${seed}','x${seed}'", "seed=0,1"),
-        ("steps='${calibration}','${checkpoint}'", "calibration.samples=3,4"),
-        ("seed=0,1", "seed=2,3"),
-        ("finetune=weight_rewind,keep", "seed=0,1"),
-        ("method=random,snip", "seed=0,1"),
-        ("experiment=null",),
-        ("checkpoint=null,3", "seed=0,1"),
-    ],
+    ("seed=range(0,3)",),
+    ("seed=choice(2,0,2)",),
+    ("weights='a b','a=b','null'",),
+    ("weights=null,1,1.5,true,x",),
+    ("weights=null", "seed=0,1"),
+    ("exclude=[],[first],[first,last]",),
+    ("sensitivity.grid=[0.5,0.25],[1.0]", "seed=0,1"),
+    ("steps={every: 7},{begin: 3}", "seed=0,1"),
+    ("training.optimizer={lr: 0.5}", "training.optimizer.lr=0.1,0.2"),
+    ("training.optimizer.lr=0.1,0.2", "training.optimizer={lr: 0.5}"),
+    ("+extra=1,2", "seed=0,1"),
+    ("++seed=4,5", "name=a,b"),
+    ("seed=1,2", "++seed=7"),
+    ("+extra={a: 1}", "+extra.b=2,3", "++extra.a=4,5"),
+    ("~calibration", "seed=0,1"),
+    ("~calibration.samples", "seed=0,1"),
+    ("calibration.samples=3,4", "~calibration.samples"),
+    ("~dynamics", "seed=0,1"),
+    ("dynamics=null,set,rigl", "seed=0,1"),
+    ("+penalty@extra=l1", "seed=0,1"),
+    ("learning_rate@training.learning_rate=cosine,constant", "seed=0,1"),
+    ("training@retraining=sgd,adam", "retraining.epochs=3,4"),
+    ("name='${seed}','x${seed}'", "seed=0,1"),
+    ("steps='${calibration}','${checkpoint}'", "calibration.samples=3,4"),
+    ("seed=0,1", "seed=2,3"),
+    ("finetune=weight_rewind,keep", "seed=0,1"),
+    ("method=random,snip", "seed=0,1"),
+    ("experiment=null",),
+    ("checkpoint=null,3", "seed=0,1"),
     ids=" ".join,
 )
 def test_odd_overrides_come_to_what_hydra_makes_of_them(grid: tuple[str, ...]) -> None:

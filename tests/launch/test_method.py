@@ -5,7 +5,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from conftest import CONF
+from conftest import CONF, cases
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
@@ -60,23 +60,21 @@ def test_the_plain_case_has_the_bare_name(methods: Path) -> None:
     assert named(methods, method="global_magnitude", **nothing) == bare
 
 
-@pytest.mark.parametrize(
+@cases(
     "choices, label",
-    [
-        ({"finetune": "lr_rewind"}, "Global Magnitude (lr_rewind)"),
-        ({"finetune": "rewind_to_init"}, "Global Magnitude (rewind_to_init)"),
-        ({"finetune": "none"}, "Global Magnitude (no finetune)"),
-        ({"dynamics": "soft"}, "Global Magnitude (keep, soft)"),
-        ({"distillation": "hinton"}, "Global Magnitude (keep, hinton)"),
-        ({"penalty": "l1"}, "Global Magnitude (keep, l1)"),
-        ({"recalibration": "batch_norm"}, "Global Magnitude (keep, batch_norm)"),
-        (
-            {"finetune": "reinit", "distillation": "hinton", "penalty": "l1"},
-            "Global Magnitude (reinit, hinton, l1)",
-        ),
-    ],
+    ({"finetune": "lr_rewind"}, "Global Magnitude (lr_rewind)"),
+    ({"finetune": "rewind_to_init"}, "Global Magnitude (rewind_to_init)"),
+    ({"finetune": "none"}, "Global Magnitude (no finetune)"),
+    ({"dynamics": "soft"}, "Global Magnitude (keep, soft)"),
+    ({"distillation": "hinton"}, "Global Magnitude (keep, hinton)"),
+    ({"penalty": "l1"}, "Global Magnitude (keep, l1)"),
+    ({"recalibration": "batch_norm"}, "Global Magnitude (keep, batch_norm)"),
+    (
+        {"finetune": "reinit", "distillation": "hinton", "penalty": "l1"},
+        "Global Magnitude (reinit, hinton, l1)",
+    ),
 )
-@pytest.mark.parametrize("asked", [{}, {"method": "global_magnitude"}])
+@cases("asked", {}, {"method": "global_magnitude"})
 def test_what_is_not_plain_is_said_in_brackets(choices, label, asked, methods) -> None:
     assert named(methods, **asked, **choices)[1] == label
 
@@ -96,12 +94,10 @@ def test_no_two_combinations_of_extras_share_a_name_or_label(methods: Path) -> N
     assert len(found) == 2 * 2 ** len(values)
 
 
-@pytest.mark.parametrize(
+@cases(
     "choices, bare",
-    [
-        ({"dynamics": "rigl"}, ("rigl", "RigL")),
-        ({"finetune": "weight_rewind"}, ("rewound", "Rewound")),
-    ],
+    ({"dynamics": "rigl"}, ("rigl", "RigL")),
+    ({"finetune": "weight_rewind"}, ("rewound", "Rewound")),
 )
 def test_a_run_with_what_a_method_fixes_has_its_bare_name(choices, bare, methods) -> None:
     assert named(methods, **choices) == bare
@@ -134,7 +130,7 @@ def test_a_method_asked_for_by_name_keeps_its_name_where_another_says_more(metho
     assert found == ("global_magnitude-keep-rigl", "Global Magnitude (keep, rigl)")
 
 
-@pytest.mark.parametrize("dynamics, said", [("None", "None"), ("soft", "soft")])
+@cases("dynamics, said", ("None", "None"), ("soft", "soft"))
 def test_a_method_asked_for_without_what_it_fixes_is_refused(dynamics, said, methods) -> None:
     with pytest.raises(ValueError, match=f"method=rigl has dynamics=rigl, but dynamics={said} was"):
         named(methods, method="rigl", dynamics=dynamics)
@@ -145,9 +141,7 @@ def test_a_group_that_hydra_does_not_list_was_not_chosen(methods: Path) -> None:
         named(methods, method="rigl")
 
 
-@pytest.mark.parametrize(
-    "when, end", [("trained", ""), ("init", " / at init"), ("steps", " / while training")]
-)
+@cases("when, end", ("trained", ""), ("init", " / at init"), ("steps", " / while training"))
 def test_parts_of_no_method_are_named_with_the_time_of_pruning(when, end, methods) -> None:
     name, label = named(methods, {"when": when}, saliency="gradient", distillation="hinton")
     assert label == f"gradient / element / global_ranking{end} (keep, hinton)"
@@ -161,14 +155,12 @@ def test_the_control_comes_last(methods: Path) -> None:
     assert plain == ("global_magnitude-random", "Global Magnitude (random)")
 
 
-@pytest.mark.parametrize(
+@cases(
     "overrides, label",
-    [
-        ([], "Global Magnitude"),
-        (["finetune=rewind_to_init"], "Global Magnitude (rewind_to_init)"),
-        (["method=snip", "finetune=none"], "SNIP (no finetune)"),
-        (["experiment=lottery_ticket"], "Layerwise Magnitude (rewind_to_init)"),
-    ],
+    ([], "Global Magnitude"),
+    (["finetune=rewind_to_init"], "Global Magnitude (rewind_to_init)"),
+    (["method=snip", "finetune=none"], "SNIP (no finetune)"),
+    (["experiment=lottery_ticket"], "Layerwise Magnitude (rewind_to_init)"),
 )
 def test_choices_of_hydra_are_read_as_the_command_line_does(overrides, label) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from conftest import cases
 from left_locks import GONE, lock_left_by
 
 from harness.launch.run_spec import Point
@@ -52,9 +53,7 @@ def fixture_tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return tried
 
 
-@pytest.mark.parametrize(
-    ("asked", "names"), [("0/1", "abcdef"), ("0/4", "ae"), ("1/4", "bf"), ("3/4", "d"), ("7/8", "")]
-)
+@cases("asked, names", ("0/1", "abcdef"), ("0/4", "ae"), ("1/4", "bf"), ("3/4", "d"), ("7/8", ""))
 def test_parts_take_points_in_turn(tmp_path, tried, asked, names) -> None:
     assert array_task.carry_out(plan_of(tmp_path, "abcdef"), asked) == 0
     assert tried == [f"run {name}" for name in names]
@@ -132,7 +131,7 @@ def test_a_point_that_another_process_takes_first_is_looked_at_again(tmp_path, m
     assert "in use" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("asked", ["4/4", "-1/4", "0", "a/b", "0/0", "1/4 "])
+@cases("asked", "4/4", "-1/4", "0", "a/b", "0/0", "1/4 ")
 def test_a_part_that_there_is_not_is_refused(tmp_path: Path, tried: list[str], asked: str) -> None:
     with pytest.raises(ValueError, match=r"^--part must be I/N with I from 0 to N - 1, got "):
         array_task.carry_out(plan_of(tmp_path, "ab"), asked)

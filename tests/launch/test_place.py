@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command import TINY, environment
+from conftest import cases
 
 from harness.launch.backends.rank_env import (
     FIRST_PORT,
@@ -72,15 +73,13 @@ def test_the_last_node_may_have_fewer_tasks() -> None:
     assert adopted({**STEP, "SLURM_NODEID": "2"})["LOCAL_WORLD_SIZE"] == "1"
 
 
-@pytest.mark.parametrize(
+@cases(
     "alone",
-    [
-        {},
-        # A batch script, though it is of a job of several tasks.
-        {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "5", "SLURM_NNODES": "3"},
-        {**STEP, "SLURM_STEP_NUM_TASKS": "1"},
-        {**SUBMITIT, "SUBMITIT_LOCAL_NTASKS": "1"},
-    ],
+    {},
+    # A batch script, though it is of a job of several tasks.
+    {"SLURM_JOB_ID": "7", "SLURM_PROCID": "0", "SLURM_NTASKS": "5", "SLURM_NNODES": "3"},
+    {**STEP, "SLURM_STEP_NUM_TASKS": "1"},
+    {**SUBMITIT, "SUBMITIT_LOCAL_NTASKS": "1"},
     ids=["nothing", "batch script", "step of one task", "submitit job of one task"],
 )
 def test_one_process_stays_alone(alone: dict[str, str]) -> None:
@@ -114,16 +113,14 @@ def test_ports_of_neighbouring_jobs_and_restarts_differ_and_stay_in_their_range(
     assert len(set(near)) == 200
 
 
-@pytest.mark.parametrize(
-    ("visible", "on_node", "local"),
-    [
-        ("1", "2", "0"),  # --gpus-per-task=1: counted anew in every task
-        ("2,3", "4", "0"),
-        ("0,1", "2", "1"),  # all tasks see all
-        ("0", "1", "1"),  # shared by two tasks, which is refused later, by name
-        ("", "2", "1"),
-        ("0", None, "1"),
-    ],
+@cases(
+    "visible, on_node, local",
+    ("1", "2", "0"),  # --gpus-per-task=1: counted anew in every task
+    ("2,3", "4", "0"),
+    ("0,1", "2", "1"),  # all tasks see all
+    ("0", "1", "1"),  # shared by two tasks, which is refused later, by name
+    ("", "2", "1"),
+    ("0", None, "1"),
 )
 def test_a_task_with_a_gpu_of_its_own_takes_the_first_that_it_sees(visible, on_node, local) -> None:
     gpus = {"CUDA_VISIBLE_DEVICES": visible}
@@ -132,28 +129,26 @@ def test_a_task_with_a_gpu_of_its_own_takes_the_first_that_it_sees(visible, on_n
     assert adopted({**STEP, **gpus})["LOCAL_RANK"] == local
 
 
-@pytest.mark.parametrize(
-    ("nodes", "first"),
-    [
-        ("n1", "n1"),
-        ("a[1-3,5],b", "a1"),
-        ("b,a[1-3]", "b"),
-        ("gpu-[003,007-009].cluster", "gpu-003.cluster"),
-        ("rack[2-3]n[10-12]", "rack2n10"),
-        ("127.0.0.[1-2]", "127.0.0.1"),
-    ],
+@cases(
+    "nodes, first",
+    ("n1", "n1"),
+    ("a[1-3,5],b", "a1"),
+    ("b,a[1-3]", "b"),
+    ("gpu-[003,007-009].cluster", "gpu-003.cluster"),
+    ("rack[2-3]n[10-12]", "rack2n10"),
+    ("127.0.0.[1-2]", "127.0.0.1"),
 )
 def test_first_host_of_a_list(nodes: str, first: str) -> None:
     assert first_host(nodes) == first
 
 
-@pytest.mark.parametrize("nodes", ["", ",b", "a[1-3", "a]", "a[]", "[-3]"])
+@cases("nodes", "", ",b", "a[1-3", "a]", "a[]", "[-3]")
 def test_what_is_no_list_of_hosts_is_refused(nodes: str) -> None:
     with pytest.raises(ValueError, match="SLURM_STEP_NODELIST must be a list of hosts, got"):
         first_host(nodes)
 
 
-@pytest.mark.parametrize("text", ["", "2(x)", "2(x3", "x", "2;1", "-1"])
+@cases("text", "", "2(x)", "2(x3", "x", "2;1", "-1")
 def test_what_is_no_count_of_tasks_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="SLURM_STEP_TASKS_PER_NODE must be counts as in"):
         list(tasks_by_node(text))
@@ -193,14 +188,12 @@ def started(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[s
     )  # fmt: skip
 
 
-@pytest.mark.parametrize(
-    ("variables", "name"),
-    [
-        ({**STEP, "SLURM_PROCID": "0"}, "srun"),
-        ({**SUBMITIT, "SUBMITIT_LOCAL_GLOBALID": "0"}, "submitit"),
-        ({"RANK": "0", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}, "torchrun"),
-        ({"RANK": "0", "WORLD_SIZE": "2"}, "a launcher that sets RANK"),
-    ],
+@cases(
+    "variables, name",
+    ({**STEP, "SLURM_PROCID": "0"}, "srun"),
+    ({**SUBMITIT, "SUBMITIT_LOCAL_GLOBALID": "0"}, "submitit"),
+    ({"RANK": "0", "WORLD_SIZE": "2", "TORCHELASTIC_RUN_ID": "none"}, "torchrun"),
+    ({"RANK": "0", "WORLD_SIZE": "2"}, "a launcher that sets RANK"),
 )
 def test_a_sweep_in_one_of_several_ranks_is_refused(variables, name, tmp_path) -> None:
     refused = started("-m", "seed=0,1", f"runs={tmp_path}/runs", **variables)
@@ -229,8 +222,8 @@ def test_place_needs_no_torch_and_no_hydra() -> None:
     assert done.stdout == "set()\n"
 
 
-@pytest.mark.parametrize(("name", "status"), [("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130)])
-@pytest.mark.parametrize("rank", [0, 1])
+@cases("name, status", ("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130))
+@cases("rank", 0, 1)
 def test_a_stopped_command_leaves_its_status_in_a_file_for_a_job_script(
     tmp_path: Path, name: str, status: int, rank: int
 ) -> None:

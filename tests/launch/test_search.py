@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from command import TINY, harness, records_of
+from conftest import cases
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from harness.launch.sweeps.optuna_search import Search
@@ -75,22 +76,20 @@ def test_without_a_result_there_is_no_best() -> None:
     assert search.line() == "search: 4 trials, 4 failed; none has a result"
 
 
-@pytest.mark.parametrize(
-    ("overrides", "message"),
-    [
-        (["rate=0.1"], "a search has nothing to choose; write interval"),
-        (["rate=glob(*)"], r"rate=glob\(\*\): a search cannot choose from that; write interval"),
-        (["rate=interval(3,1)"], "rate: .*low"),
-        (["rate=tag(log,interval(0,1))"], "rate: .*low"),
-        (["rate=int(tag(log,interval(0,8)))"], "rate: .*low"),
-    ],
+@cases(
+    "overrides, message",
+    (["rate=0.1"], "a search has nothing to choose; write interval"),
+    (["rate=glob(*)"], r"rate=glob\(\*\): a search cannot choose from that; write interval"),
+    (["rate=interval(3,1)"], "rate: .*low"),
+    (["rate=tag(log,interval(0,1))"], "rate: .*low"),
+    (["rate=int(tag(log,interval(0,8)))"], "rate: .*low"),
 )
 def test_ranges_that_cannot_be_searched_are_refused(overrides: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         searched(*overrides)
 
 
-@pytest.mark.parametrize(("key", "value"), [("trials", 0), ("at_once", "two"), ("seed", -1)])
+@cases("key, value", ("trials", 0), ("at_once", "two"), ("seed", -1))
 def test_sizes_out_of_range_are_refused_by_name(key: str, value: Any) -> None:
     sizes = {"trials": 1, "at_once": 1, "seed": 0, key: value}
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from command import TINY, environment, run_folders
+from conftest import cases
 from slurm_cluster import PATIENCE_S, Slurm
 from slurm_sweeps import NAME, Sweep, ended
 
@@ -59,18 +60,16 @@ def fixture_stand_in(tmp_path: Path) -> str:
     return os.pathsep.join((str(tmp_path / "bin"), os.environ["PATH"]))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "line"),
-    [
-        (["hydra.launcher.nodes=0"], "hydra.launcher.nodes must be a whole number >= 1, got 0"),
-        (["hydra.launcher.node=2"], "hydra.launcher.node: there is no such key; "),
-        (["+hydra.launcher.node=2"], "hydra.launcher.node: there is no such key; there are: part"),
-        (
-            ["hydra.launcher.nodes=2", "launch.nproc=4"],
-            "launch.nproc=4, but a job has 2 ranks (hydra.launcher.nodes x hydra.launcher.tasks",
-        ),
-        (["method=random,globl_magnitude"], "method=globl_magnitude: there is no such method; "),
-    ],
+@cases(
+    "arguments, line",
+    (["hydra.launcher.nodes=0"], "hydra.launcher.nodes must be a whole number >= 1, got 0"),
+    (["hydra.launcher.node=2"], "hydra.launcher.node: there is no such key; "),
+    (["+hydra.launcher.node=2"], "hydra.launcher.node: there is no such key; there are: part"),
+    (
+        ["hydra.launcher.nodes=2", "launch.nproc=4"],
+        "launch.nproc=4, but a job has 2 ranks (hydra.launcher.nodes x hydra.launcher.tasks",
+    ),
+    (["method=random,globl_magnitude"], "method=globl_magnitude: there is no such method; "),
 )
 def test_wrong_input_is_told_before_anything_is_submitted(tmp_path, stand_in, arguments, line):
     done = refused(tmp_path / "runs", "seed=0,1", *arguments, PATH=stand_in)
@@ -80,13 +79,11 @@ def test_wrong_input_is_told_before_anything_is_submitted(tmp_path, stand_in, ar
     assert not (tmp_path / "runs").exists()
 
 
-@pytest.mark.parametrize(
-    ("arguments", "reason"),
-    [
-        (["hydra.launcher.partition=nix"], "invalid partition specified: nix; "),
-        (["hydra.launcher.gpus_per_node=3", "seed=7"], "Batch job submission failed: Requested"),
-        (["+hydra.launcher.extra.constraint=nix"], "Batch job submission failed: Invalid feature"),
-    ],
+@cases(
+    "arguments, reason",
+    (["hydra.launcher.partition=nix"], "invalid partition specified: nix; "),
+    (["hydra.launcher.gpus_per_node=3", "seed=7"], "Batch job submission failed: Requested"),
+    (["+hydra.launcher.extra.constraint=nix"], "Batch job submission failed: Invalid feature"),
 )
 def test_what_slurm_refuses_is_told_once_in_its_words(slurm, tmp_path, arguments, reason) -> None:
     before = queued(slurm)

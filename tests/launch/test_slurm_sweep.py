@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import harness, run_folders
+from conftest import cases
 from sbatch_stand_ins import ROOT
 from slowed import SLOW
 from slurm_cluster import Slurm, wait_until
@@ -95,13 +96,11 @@ def test_a_survey_goes_from_plan_to_report_also_with_a_failing_point(slurm, tmp_
     assert (tmp_path / "smoke" / "report" / "report.html").exists(), os.listdir(tmp_path / "smoke")
 
 
-@pytest.mark.parametrize(
-    ("ends", "dense", "sweep"),
-    [
-        # Stopped, and finished after a restart.
-        ('[ "$SLURM_RESTART_COUNT" ] || exit 75', "COMPLETED", "COMPLETED"),
-        ("exit 2", "FAILED", "CANCELLED"),
-    ],
+@cases(
+    "ends, dense, sweep",
+    # Stopped, and finished after a restart.
+    ('[ "$SLURM_RESTART_COUNT" ] || exit 75', "COMPLETED", "COMPLETED"),
+    ("exit 2", "FAILED", "CANCELLED"),
 )
 def test_the_array_begins_when_dense_training_has_succeeded_and_never_if_it_failed(
     slurm: Slurm, tmp_path: Path, ends: str, dense: str, sweep: str

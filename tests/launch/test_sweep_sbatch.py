@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import cases
 from sbatch_stand_ins import ROOT, StandIns
 
 TASK = {
@@ -45,16 +46,14 @@ SUBMITTED = f"""\
 LASTING = ["--open-mode=append", "--requeue", "--signal=USR1@120", "--time=04:00:00"]
 
 
-@pytest.mark.parametrize(
-    ("script", "options"),
-    [
-        ("train", ["--cpus-per-task=2", *LASTING, "--output=slurm/logs/%x-%j.out"]),
-        (
-            "sweep",
-            ["--cpus-per-task=2", "--ntasks=1", *LASTING, "--output=slurm/logs/%x-%A-%a.out"],
-        ),
-        ("report", ["--ntasks=1", "--output=slurm/logs/%x-%j.out", "--time=00:30:00"]),
-    ],
+@cases(
+    "script, options",
+    ("train", ["--cpus-per-task=2", *LASTING, "--output=slurm/logs/%x-%j.out"]),
+    (
+        "sweep",
+        ["--cpus-per-task=2", "--ntasks=1", *LASTING, "--output=slurm/logs/%x-%A-%a.out"],
+    ),
+    ("report", ["--ntasks=1", "--output=slurm/logs/%x-%j.out", "--time=00:30:00"]),
 )
 def test_what_a_job_asks_of_slurm_by_itself(script: str, options: list[str]) -> None:
     lines = (ROOT / "slurm" / f"{script}.sbatch").read_text().splitlines()
@@ -79,15 +78,13 @@ def test_what_a_task_runs(task: StandIns) -> None:
     assert "SLURM_ARRAY_JOB_ID" in task.seen("env") and "_PER_TASK" not in task.seen("env")
 
 
-@pytest.mark.parametrize(
-    ("array", "part"),
-    [
-        ({"ID": "0"}, "0/10"),
-        ({"ID": "1", "MIN": "1"}, "0/10"),
-        ({"ID": "10", "MIN": "1"}, "9/10"),
-        ({"ID": "18", "STEP": "2"}, "9/10"),
-        ({"ID": "7", "MIN": "7", "COUNT": "1"}, "0/1"),
-    ],
+@cases(
+    "array, part",
+    ({"ID": "0"}, "0/10"),
+    ({"ID": "1", "MIN": "1"}, "0/10"),
+    ({"ID": "10", "MIN": "1"}, "9/10"),
+    ({"ID": "18", "STEP": "2"}, "9/10"),
+    ({"ID": "7", "MIN": "7", "COUNT": "1"}, "0/1"),
 )
 def test_the_tasks_of_an_array_are_counted_from_0(task, array, part) -> None:
     changed = {f"SLURM_ARRAY_TASK_{key}": value for key, value in array.items()}
@@ -99,7 +96,7 @@ def test_without_an_array_one_job_carries_out_all(task: StandIns) -> None:
     assert f"\n{PLAN}\n--dense\n--part\n0/1\n" in done.stdout
 
 
-@pytest.mark.parametrize("status", ["75", "138", "143"])
+@cases("status", "75", "138", "143")
 def test_of_an_array_only_the_task_that_stopped_is_requeued(task: StandIns, status: str) -> None:
     done = task.run([PLAN], **TASK, STATUS=status)
     assert done.returncode == 75
@@ -107,19 +104,17 @@ def test_of_an_array_only_the_task_that_stopped_is_requeued(task: StandIns, stat
     assert done.stderr == "sweep.sbatch: stopped; requeued for restart 1 of at most 20\n"
 
 
-@pytest.mark.parametrize("status", ["1", "2", "137"])
+@cases("status", "1", "2", "137")
 def test_a_task_with_a_failed_point_keeps_its_status(task: StandIns, status: str) -> None:
     done = task.run([PLAN], **TASK, STATUS=status)
     assert done.returncode == int(status)
     assert "requeue" not in done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(
-    ("arguments", "variables", "line"),
-    [
-        ([], {}, "sweep.sbatch: give the plan, as python -m harness.sweep plan prints it: "),
-        ([PLAN], {"SLURM_NNODES": "2"}, "sweep.sbatch: a task has 2 nodes and would use one; "),
-    ],
+@cases(
+    "arguments, variables, line",
+    ([], {}, "sweep.sbatch: give the plan, as python -m harness.sweep plan prints it: "),
+    ([PLAN], {"SLURM_NNODES": "2"}, "sweep.sbatch: a task has 2 nodes and would use one; "),
 )
 def test_a_wrong_start_of_a_task_is_refused_in_one_line(task, arguments, variables, line) -> None:
     done = task.run(arguments, **{**TASK, **variables})
@@ -134,7 +129,7 @@ def test_the_report_job(tmp_path: Path) -> None:
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
-@pytest.mark.parametrize("script", ["sweep.sbatch", "report.sbatch"])
+@cases("script", "sweep.sbatch", "report.sbatch")
 def test_elsewhere_than_in_the_checkout_a_job_says_where_to_go(tmp_path: Path, script: str) -> None:
     done = StandIns(tmp_path, script).run([PLAN], cwd=tmp_path)
     assert done.returncode == 2
@@ -172,10 +167,7 @@ def test_a_survey_whose_plan_is_refused_submits_nothing(survey: StandIns) -> Non
     assert (done.returncode, survey.seen("calls")) == (2, "")
 
 
-@pytest.mark.parametrize(
-    ("refused", "name", "cancelled"),
-    [("1", "dense training", ""), ("3", "report", "scancel 41 42\n")],
-)
+@cases("refused, name, cancelled", ("1", "dense training", ""), ("3", "report", "scancel 41 42\n"))
 def test_a_refused_job_takes_those_before_it_along(survey, refused, name, cancelled) -> None:
     done = survey.run(SAID=SAID, REFUSED=refused)
     assert done.returncode == 2

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import cases
 from sbatch_stand_ins import StandIns
 
 from harness.launch.backends.rank_env import port
@@ -50,22 +51,20 @@ def test_an_agent_is_not_held_to_the_share_of_a_task(job: StandIns) -> None:
     assert "SLURM_JOB_ID" in seen and "_PER_TASK" not in seen
 
 
-@pytest.mark.parametrize(
-    ("variables", "processes"),
-    [
-        ({}, 1),
-        ({"SLURM_TASKS_PER_NODE": "4(x2)"}, 4),
-        ({"SLURM_TASKS_PER_NODE": "4", "SLURM_NNODES": "1"}, 4),
-        ({"SLURM_TASKS_PER_NODE": "4(x2)", "SLURM_GPUS_ON_NODE": "8"}, 8),
-        ({"SLURM_TASKS_PER_NODE": "4(x2)", "SLURM_GPUS_ON_NODE": "0"}, 4),
-        ({"SLURM_GPUS_ON_NODE": "8", "HARNESS_NPROC": "2"}, 2),
-    ],
+@cases(
+    "variables, processes",
+    ({}, 1),
+    ({"SLURM_TASKS_PER_NODE": "4(x2)"}, 4),
+    ({"SLURM_TASKS_PER_NODE": "4", "SLURM_NNODES": "1"}, 4),
+    ({"SLURM_TASKS_PER_NODE": "4(x2)", "SLURM_GPUS_ON_NODE": "8"}, 8),
+    ({"SLURM_TASKS_PER_NODE": "4(x2)", "SLURM_GPUS_ON_NODE": "0"}, 4),
+    ({"SLURM_GPUS_ON_NODE": "8", "HARNESS_NPROC": "2"}, 2),
 )
 def test_a_process_per_gpu_or_task_unless_the_user_says(job, variables, processes) -> None:
     assert f"\n--nproc-per-node={processes}\n" in job.run(**variables).stdout
 
 
-@pytest.mark.parametrize("restarts", [0, 1, 7])
+@cases("restarts", 0, 1, 7)
 def test_the_port_is_that_of_ranks_which_srun_starts(job: StandIns, restarts: int) -> None:
     done = job.run(SLURM_JOB_ID="123456", SLURM_RESTART_COUNT=str(restarts))
     assert f"\n--master-port={port(123456, 0, restarts)}\n" in done.stdout
@@ -92,12 +91,10 @@ def test_the_setup_file_is_read_first_and_may_use_unset_variables(job: StandIns)
     assert "\nsetup: -done\n" in done.stdout and "\npython: /venv/bin/python\n" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("variables", "line"),
-    [
-        ({"HARNESS_SETUP": "no.sh"}, "train.sbatch: HARNESS_SETUP=no.sh: there is no such file"),
-        ({"SLURM_TASKS_PER_NODE": "2,1"}, "train.sbatch: the nodes have 2,1 tasks; ask for"),
-    ],
+@cases(
+    "variables, line",
+    ({"HARNESS_SETUP": "no.sh"}, "train.sbatch: HARNESS_SETUP=no.sh: there is no such file"),
+    ({"SLURM_TASKS_PER_NODE": "2,1"}, "train.sbatch: the nodes have 2,1 tasks; ask for"),
 )
 def test_wrong_input_is_refused_in_one_line(job, variables, line) -> None:
     done = job.run(**variables)
@@ -120,7 +117,7 @@ def test_without_slurm_it_says_how_to_start_it(job: StandIns) -> None:
     assert done.stderr.endswith("is set by SLURM only; start with sbatch slurm/train.sbatch\n")
 
 
-@pytest.mark.parametrize("status", ["1", "2", "137"])
+@cases("status", "1", "2", "137")
 def test_a_failed_run_keeps_its_status_and_is_not_requeued(job: StandIns, status: str) -> None:
     done = job.run(STATUS=status)
     assert done.returncode == int(status)
@@ -148,14 +145,12 @@ def test_ctrl_c_is_not_requeued(job: StandIns) -> None:
     assert done.returncode == 130 and not requeued(done.stdout)
 
 
-@pytest.mark.parametrize(
-    ("variables", "line"),
-    [
-        ({"SLURM_RESTART_COUNT": "20"}, "restarted 20 times already (HARNESS_RESTARTS=20); "),
-        ({"HARNESS_RESTARTS": "0"}, "restarted 0 times already (HARNESS_RESTARTS=0); "),
-        ({"STATE": "CANCELLED"}, "cancelled or out of time; "),
-        ({"REFUSED": "1"}, "SLURM does not requeue it; "),
-    ],
+@cases(
+    "variables, line",
+    ({"SLURM_RESTART_COUNT": "20"}, "restarted 20 times already (HARNESS_RESTARTS=20); "),
+    ({"HARNESS_RESTARTS": "0"}, "restarted 0 times already (HARNESS_RESTARTS=0); "),
+    ({"STATE": "CANCELLED"}, "cancelled or out of time; "),
+    ({"REFUSED": "1"}, "SLURM does not requeue it; "),
 )
 def test_a_stopped_run_that_is_not_requeued_says_why(job, variables, line) -> None:
     done = job.run(STATUS="1", NOTE="75", **variables)

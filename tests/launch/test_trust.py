@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import cases
 from omegaconf import OmegaConf
 from payload import Payload
 
@@ -86,19 +87,17 @@ def test_an_own_module_must_be_allowed_by_name() -> None:
             check_parts(own, [odd])
 
 
-@pytest.mark.parametrize(
+@cases(
     "name",
-    [
-        "nets.Small",
-        "Small",  # as the package gives it on
-        "nets.Small.Inner",
-        "nets.Small.narrow",
-        "nets.Small.own",
-        "nets.small",
-        "nets.decorated",
-        "nets.other.Other",
-        "other.Other",
-    ],
+    "nets.Small",
+    "Small",  # as the package gives it on
+    "nets.Small.Inner",
+    "nets.Small.narrow",
+    "nets.Small.own",
+    "nets.small",
+    "nets.decorated",
+    "nets.other.Other",
+    "other.Other",
 )
 def test_what_an_allowed_module_defines_is_allowed(name: str) -> None:
     check_parts({"_target_": f"my_pkg.{name}"}, ["my_pkg"])
@@ -145,7 +144,7 @@ def test_the_module_that_is_allowed_bounds_what_is_its_own() -> None:
     check_parts({"_target_": "my_pkg.nets.other.Other"}, ["my_pkg.nets", "my_pkg.other"])
 
 
-@pytest.mark.parametrize("trust", ["harness", ["my_pkg", "harness.system.atomic_files"]])
+@cases("trust", "harness", ["my_pkg", "harness.system.atomic_files"])
 def test_the_harness_itself_cannot_be_allowed_whole(trust: Any, tmp_path: Path) -> None:
     write = {
         "_target_": "harness.system.atomic_files.write_whole",

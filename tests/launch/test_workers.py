@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from command import TINY, environment, harness, only_run, records_of, run_folders
+from conftest import cases
 
 from harness.launch.backends.local_ranks import count_of
 from harness.launch.backends.rank_results import result
@@ -105,10 +106,7 @@ def test_every_point_of_a_sweep_has_its_ranks_and_a_second_start_skips_it(tmp_pa
     assert all('"world_size": 2' in (f / "environment.json").read_text() for f in folders)
 
 
-@pytest.mark.parametrize(
-    ("name", "to_all"),
-    [("SIGINT", True), ("SIGUSR1", False)],
-)
+@cases("name, to_all", ("SIGINT", True), ("SIGUSR1", False))
 def test_a_signal_saves_all_ranks_and_the_same_command_goes_on(
     tmp_path: Path, whole: bytes, temporary: Path, name: str, to_all: bool
 ) -> None:
@@ -129,7 +127,7 @@ def test_a_signal_saves_all_ranks_and_the_same_command_goes_on(
     assert '"event": "resumed"' in (folder / "timings.jsonl").read_text()
 
 
-@pytest.mark.parametrize("victim", [0, 1])
+@cases("victim", 0, 1)
 def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(tmp_path, temporary, victim) -> None:
     run = started(*LONG, TWO, f"runs={tmp_path}")
     wait_for_checkpoint(tmp_path)
@@ -171,12 +169,10 @@ def test_a_point_whose_rank_is_killed_fails_alone(tmp_path: Path) -> None:
     assert errors == ""
 
 
-@pytest.mark.parametrize(
-    ("wrong", "message"),
-    [
-        ("calibration.samples=9999", "calibration.samples=9999, but"),
-        ("schedule.final=7", "schedule.final must be in (0, 1]"),
-    ],
+@cases(
+    "wrong, message",
+    ("calibration.samples=9999", "calibration.samples=9999, but"),
+    ("schedule.final=7", "schedule.final must be in (0, 1]"),
 )
 def test_what_is_wrong_is_told_by_the_ranks_as_by_one_process(tmp_path, wrong, message) -> None:
     one, two = (harness(*TINY, wrong, n, f"runs={tmp_path}") for n in ("launch.nproc=1", TWO))
@@ -201,7 +197,7 @@ def test_an_error_that_nobody_expects_keeps_its_traceback(tmp_path: Path) -> Non
     assert 'own.py", line 4, in build' in done.stderr
 
 
-@pytest.mark.parametrize("wrong", [0, -1, "two", 1.5, True, None])
+@cases("wrong", 0, -1, "two", 1.5, True, None)
 def test_nproc_that_is_no_count_is_refused(wrong: object) -> None:
     with pytest.raises(ValueError, match="launch.nproc must be a whole number >= 1, got "):
         count_of({"launch": {"nproc": wrong}})

@@ -1,6 +1,7 @@
 import math
 
 import pytest
+from conftest import cases
 
 from harness.learning_rate.base import LearningRate
 from harness.learning_rate.constant import Constant
@@ -78,7 +79,7 @@ def test_a_recipe_without_epochs_has_no_rate_to_hold() -> None:
         Held(Constant(), epochs=0)
 
 
-@pytest.mark.parametrize("inner", [Constant(1), MultiStep([1], 0.5), Cosine(0.1, warmup_epochs=1)])
+@cases("inner", Constant(1), MultiStep([1], 0.5), Cosine(0.1, warmup_epochs=1))
 def test_a_rate_stretched_to_a_multiple_takes_each_factor_so_many_times(inner) -> None:
     thrice = factors(Stretched(inner, epochs=2), steps_per_epoch=2, epochs=6)
     assert thrice == [factor for factor in factors(inner, 2, 2) for _ in range(3)]
@@ -99,36 +100,34 @@ def test_a_stretched_rate_is_a_function_of_its_own_whole_steps() -> None:
     assert factors(schedule, steps_per_epoch=1, epochs=5) == [1.0, 1.0, 0.5, 0.5, 0.25]
 
 
-@pytest.mark.parametrize("kind", [Constant, MultiStep, Cosine])
-@pytest.mark.parametrize("warmup", [-1, math.nan, math.inf, "1", True])
+@cases("kind", Constant, MultiStep, Cosine)
+@cases("warmup", -1, math.nan, math.inf, "1", True)
 def test_warm_up_must_be_a_number_of_epochs(kind: type, warmup: float) -> None:
     with pytest.raises(ValueError, match="warmup_epochs must be .* got .*; write 0 for no warm-up"):
         kind(warmup_epochs=warmup)
 
 
-@pytest.mark.parametrize("gamma", [0, -0.1, 1.5, math.nan])
+@cases("gamma", 0, -0.1, 1.5, math.nan)
 def test_gamma_must_be_a_share(gamma: float) -> None:
     with pytest.raises(ValueError, match="gamma must be"):
         MultiStep(gamma=gamma)
 
 
-@pytest.mark.parametrize("factor", [-0.1, 1.5, math.nan])
+@cases("factor", -0.1, 1.5, math.nan)
 def test_final_factor_must_be_a_share(factor: float) -> None:
     with pytest.raises(ValueError, match=r"final_factor must be in \[0, 1\]"):
         Cosine(final_factor=factor)
 
 
-@pytest.mark.parametrize(
-    ("milestones", "says"),
-    [
-        ([], "write learning_rate=constant"),
-        (80, "must be a list"),
-        ("80", "must be a list"),
-        ([120, 80], "must rise, got 80 after 120"),
-        ([80, 80], "must rise, got 80 after 80"),
-        ([-1, 80], r"milestones\[0\]"),
-        ([1, math.nan], r"milestones\[1\]"),
-    ],
+@cases(
+    "milestones, says",
+    ([], "write learning_rate=constant"),
+    (80, "must be a list"),
+    ("80", "must be a list"),
+    ([120, 80], "must rise, got 80 after 120"),
+    ([80, 80], "must rise, got 80 after 80"),
+    ([-1, 80], r"milestones\[0\]"),
+    ([1, math.nan], r"milestones\[1\]"),
 )
 def test_milestones_that_make_no_sense_are_refused(milestones: list[float], says: str) -> None:
     with pytest.raises(ValueError, match=says):

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import cases
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
@@ -55,26 +56,24 @@ def by(way: Way) -> Macs:
 ATTENTION = 5 * (3 * 64 + 64) + 2 * 25 * 8
 
 
-@pytest.mark.parametrize(
-    ("model", "shape", "wanted"),
-    [
-        # 8 steps of 4 x 16 rows of inputs and of states; the classifier at each step.
-        (Around(nn.LSTM(8, 16, batch_first=True), 16), (8, 8), 8 * 64 * (8 + 16) + 8 * 32),
-        (Around(nn.GRU(8, 16, batch_first=True), 16), (8, 8), 8 * 48 * (8 + 16) + 8 * 32),
-        (Around(nn.RNN(8, 16, batch_first=True), 16), (8, 8), 8 * 16 * (8 + 16) + 8 * 32),
-        # Two directions; states of 4 that 16 cells are projected to.
-        (
-            Around(nn.LSTM(8, 16, batch_first=True, bidirectional=True, proj_size=4), 8),
-            (8, 8),
-            8 * 2 * (64 * (8 + 4) + 16 * 4) + 8 * 16,
-        ),
-        (Around(nn.LSTMCell(8, 16), 16), (8,), 64 * (8 + 16) + 32),
-        (Around(nn.GRUCell(8, 16), 16), (8,), 48 * (8 + 16) + 32),
-        (Attending(8, 2), (5, 8), ATTENTION),
-        (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (5, 8), ATTENTION + 5 * 256),
-        (nn.Conv2d(4, 8, 3, groups=4), (4, 6, 6), 8 * 9 * 16),
-        (nn.ConvTranspose2d(4, 8, 2, stride=2, groups=2), (4, 3, 3), 4 * 4 * 4 * 9),
-    ],
+@cases(
+    "model, shape, wanted",
+    # 8 steps of 4 x 16 rows of inputs and of states; the classifier at each step.
+    (Around(nn.LSTM(8, 16, batch_first=True), 16), (8, 8), 8 * 64 * (8 + 16) + 8 * 32),
+    (Around(nn.GRU(8, 16, batch_first=True), 16), (8, 8), 8 * 48 * (8 + 16) + 8 * 32),
+    (Around(nn.RNN(8, 16, batch_first=True), 16), (8, 8), 8 * 16 * (8 + 16) + 8 * 32),
+    # Two directions; states of 4 that 16 cells are projected to.
+    (
+        Around(nn.LSTM(8, 16, batch_first=True, bidirectional=True, proj_size=4), 8),
+        (8, 8),
+        8 * 2 * (64 * (8 + 4) + 16 * 4) + 8 * 16,
+    ),
+    (Around(nn.LSTMCell(8, 16), 16), (8,), 64 * (8 + 16) + 32),
+    (Around(nn.GRUCell(8, 16), 16), (8,), 48 * (8 + 16) + 32),
+    (Attending(8, 2), (5, 8), ATTENTION),
+    (nn.TransformerEncoderLayer(8, 2, 16, batch_first=True), (5, 8), ATTENTION + 5 * 256),
+    (nn.Conv2d(4, 8, 3, groups=4), (4, 6, 6), 8 * 9 * 16),
+    (nn.ConvTranspose2d(4, 8, 2, stride=2, groups=2), (4, 3, 3), 4 * 4 * 4 * 9),
     ids=lambda one: type(getattr(one, "layer", one)).__name__ if isinstance(one, nn.Module) else "",
 )
 @pytest.mark.filterwarnings("ignore:LSTM with projections")  # torch's own, of another kernel
@@ -84,7 +83,7 @@ def test_a_layer_costs_its_weights_at_every_position(model, shape, wanted) -> No
     assert count_macs(model, torch.zeros(1, *shape).double()).uncounted == {}
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@cases("dtype", torch.float16, torch.bfloat16)
 def test_a_recurrent_layer_of_half_precision_costs_the_same(dtype: torch.dtype) -> None:
     # Other operators run than in float32.
     model = Around(nn.LSTM(8, 16, batch_first=True), 16).to(dtype)

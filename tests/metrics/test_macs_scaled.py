@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 
-import pytest
 import torch
 import torch.nn.functional as F
+from conftest import cases
 from torch import Tensor, nn
 
 from harness.metrics.macs import count_macs
@@ -20,15 +20,13 @@ class Scaled(nn.Module):
         return F.linear(x, self.made(self.layer.weight, self.scale))
 
 
-@pytest.mark.parametrize(
-    ("made", "scale"),
-    [
-        (lambda w, g: w * g, (8, 1)),
-        (lambda w, g: g * w, (1, 4)),
-        (lambda w, g: w / g, (8, 1)),
-        (lambda w, g: g * (w / w.norm(dim=1, keepdim=True)), (8, 1)),
-        (lambda w, g: w * g.exp(), ()),
-    ],
+@cases(
+    "made, scale",
+    (lambda w, g: w * g, (8, 1)),
+    (lambda w, g: g * w, (1, 4)),
+    (lambda w, g: w / g, (8, 1)),
+    (lambda w, g: g * (w / w.norm(dim=1, keepdim=True)), (8, 1)),
+    (lambda w, g: w * g.exp(), ()),
 )
 def test_a_weight_under_a_learned_scale_counts_as_itself(made, scale) -> None:
     network = Scaled(made, scale)
@@ -40,9 +38,7 @@ def test_a_weight_under_a_learned_scale_counts_as_itself(made, scale) -> None:
     assert found.left({"layer.weight": network.layer.weight}) == 29
 
 
-@pytest.mark.parametrize(
-    ("made", "scale"), [(lambda w, g: g / w, (8, 1)), (lambda w, g: w * g, (8, 4))]
-)
+@cases("made, scale", (lambda w, g: g / w, (8, 1)), (lambda w, g: w * g, (8, 4)))
 def test_what_divides_by_a_weight_or_multiplies_two_does_not(made, scale) -> None:
     found = count_macs(Scaled(made, scale), torch.zeros(1, 4))
     assert ["layer.weight"] in found.uncounted.values()

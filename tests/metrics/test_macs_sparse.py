@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from conftest import cases
 from torch import Tensor, nn
 
 from harness.metrics.macs import count_macs
@@ -25,22 +26,20 @@ class Between(nn.Module):
         return self.last(self.made(self.inner.weight, x))
 
 
-@pytest.mark.parametrize(
+@cases(
     "made",
-    [
-        lambda w, x: torch.sparse.mm(w.to_sparse(), x.t()).t(),
-        lambda w, x: (w.to_sparse_csr() @ x.t()).t(),
-        lambda w, x: x @ w.to_sparse().to_dense(),
-        lambda w, x: torch.sparse.mm(torch.eye(4).to_sparse(), w) @ x[0],
-    ],
+    lambda w, x: torch.sparse.mm(w.to_sparse(), x.t()).t(),
+    lambda w, x: (w.to_sparse_csr() @ x.t()).t(),
+    lambda w, x: x @ w.to_sparse().to_dense(),
+    lambda w, x: torch.sparse.mm(torch.eye(4).to_sparse(), w) @ x[0],
 )
 def test_a_weight_that_becomes_or_meets_a_sparse_tensor_is_uncounted(made) -> None:
     found = count_macs(Between(made), torch.randn(1, 4))
     assert [name for names in found.uncounted.values() for name in names] == ["inner.weight"]
 
 
-@pytest.mark.parametrize("product", [torch.sparse.mm, torch.matmul])
-@pytest.mark.parametrize("layout", [torch.sparse_coo, torch.sparse_csr])
+@cases("product", torch.sparse.mm, torch.matmul)
+@cases("layout", torch.sparse_coo, torch.sparse_csr)
 def test_a_sparse_adjacency_multiplies_by_the_entries_that_it_holds(layout, product) -> None:
     class Graph(nn.Module):
         def __init__(self) -> None:

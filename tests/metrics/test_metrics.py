@@ -1,5 +1,6 @@
 import pytest
 import torch
+from conftest import cases
 from torch import Tensor, nn
 
 from harness.metrics.macs import macs
@@ -128,10 +129,7 @@ def test_pruned_weight_that_is_not_a_number_is_alive() -> None:
         parameters_left(model, masks)
 
 
-@pytest.mark.parametrize(
-    ("name", "mask"),
-    [("1.weight", torch.ones(2, 3).bool()), ("0.weight", torch.ones(2).bool())],
-)
+@cases("name, mask", ("1.weight", torch.ones(2, 3).bool()), ("0.weight", torch.ones(2).bool()))
 def test_mask_of_another_model_is_refused(name: str, mask: Tensor) -> None:
     model, _ = pruned_linear()
     with pytest.raises(ValueError, match="is it of another model"):
@@ -155,23 +153,21 @@ def test_lenets_have_the_published_macs() -> None:
     assert macs(ones(LeNet5().build((1, 28, 28), 10)), (1, 28, 28)) == 2_293_000
 
 
-@pytest.mark.parametrize(
-    ("layer", "shape", "wanted"),
-    [
-        # weights x output positions
-        (nn.Conv2d(4, 8, 3), (4, 6, 6), 8 * 4 * 9 * 16),
-        (nn.Conv2d(4, 8, 3, groups=4), (4, 6, 6), 8 * 1 * 9 * 16),
-        (nn.Conv2d(4, 8, 3, padding=1), (4, 6, 6), 8 * 4 * 9 * 36),
-        (nn.Conv2d(4, 8, 3, stride=2, padding=1), (4, 6, 6), 8 * 4 * 9 * 9),
-        (nn.Conv2d(4, 8, 3, dilation=2), (4, 6, 6), 8 * 4 * 9 * 4),
-        (nn.Conv1d(2, 3, 5), (2, 9), 3 * 2 * 5 * 5),
-        (nn.Conv3d(1, 2, 2), (1, 3, 3, 3), 2 * 8 * 8),
-        # weights x input positions
-        (nn.ConvTranspose2d(4, 8, 2, stride=2), (4, 3, 3), 4 * 8 * 4 * 9),
-        (nn.ConvTranspose2d(4, 8, 2, stride=2, groups=2), (4, 3, 3), 4 * 4 * 4 * 9),
-        # weights x tokens
-        (nn.Linear(4, 8), (5, 4), 4 * 8 * 5),
-    ],
+@cases(
+    "layer, shape, wanted",
+    # weights x output positions
+    (nn.Conv2d(4, 8, 3), (4, 6, 6), 8 * 4 * 9 * 16),
+    (nn.Conv2d(4, 8, 3, groups=4), (4, 6, 6), 8 * 1 * 9 * 16),
+    (nn.Conv2d(4, 8, 3, padding=1), (4, 6, 6), 8 * 4 * 9 * 36),
+    (nn.Conv2d(4, 8, 3, stride=2, padding=1), (4, 6, 6), 8 * 4 * 9 * 9),
+    (nn.Conv2d(4, 8, 3, dilation=2), (4, 6, 6), 8 * 4 * 9 * 4),
+    (nn.Conv1d(2, 3, 5), (2, 9), 3 * 2 * 5 * 5),
+    (nn.Conv3d(1, 2, 2), (1, 3, 3, 3), 2 * 8 * 8),
+    # weights x input positions
+    (nn.ConvTranspose2d(4, 8, 2, stride=2), (4, 3, 3), 4 * 8 * 4 * 9),
+    (nn.ConvTranspose2d(4, 8, 2, stride=2, groups=2), (4, 3, 3), 4 * 4 * 4 * 9),
+    # weights x tokens
+    (nn.Linear(4, 8), (5, 4), 4 * 8 * 5),
 )
 def test_macs_are_weights_times_positions(layer, shape, wanted) -> None:
     assert macs(ones(layer), shape) == wanted

@@ -2,20 +2,18 @@
 
 from typing import Any
 
-import pytest
+from conftest import cases
 
 from harness.model_state.canonical import canonical
 
 WORDS = {f"word {number}": (number, 0.5) for number in range(1000)}
 
 
-@pytest.mark.parametrize(
+@cases(
     "change",
-    [
-        lambda words: words.update(more=1),
-        lambda words: words.update({"word 3": (3, 0.25)}),
-        lambda words: words.update({"word 7": words.pop("word 7")}),
-    ],
+    lambda words: words.update(more=1),
+    lambda words: words.update({"word 3": (3, 0.25)}),
+    lambda words: words.update({"word 7": words.pop("word 7")}),
     ids=["longer", "one number", "another order"],
 )
 def test_a_long_container_is_told_in_short_and_each_change_of_it_is_seen(change: Any) -> None:

@@ -5,6 +5,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from conftest import cases
 from torch import Tensor
 
 from harness.model_state import fingerprints
@@ -61,10 +62,8 @@ def changed(tensor: Tensor) -> Iterator[Tensor]:
             yield other
 
 
-@pytest.mark.parametrize(
-    "dtype", [torch.float64, torch.float32, torch.bfloat16, torch.bool, torch.uint8, torch.int64]
-)
-@pytest.mark.parametrize("size", [1, 7, 3 * ROW + 2])
+@cases("dtype", torch.float64, torch.float32, torch.bfloat16, torch.bool, torch.uint8, torch.int64)
+@cases("size", 1, 7, 3 * ROW + 2)
 def test_every_flipped_bit_gives_a_fingerprint_of_its_own(dtype: torch.dtype, size: int) -> None:
     tensor = torch.ones(size, dtype=dtype)
     seen = {of(one) for one in (tensor, *changed(tensor))}
@@ -101,8 +100,8 @@ def test_zeros_of_unequal_sign_and_nans_of_other_bits_differ() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bool, torch.complex64])
-@pytest.mark.parametrize("shape", [(), (0,), (3, 2)])
+@cases("dtype", torch.float64, torch.float16, torch.bool, torch.complex64)
+@cases("shape", (), (0,), (3, 2))
 def test_dtype_and_shape_count_and_the_device_does_not(dtype, shape, device) -> None:
     weights = torch.ones(shape, dtype=dtype, device=device)
     found = of(weights)
@@ -129,9 +128,7 @@ def test_nothing_has_no_fingerprint() -> None:
     assert fingerprint({}) == {}
 
 
-@pytest.mark.parametrize(
-    "layout", [torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr]
-)
+@cases("layout", torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr)
 @pytest.mark.filterwarnings("ignore:Sparse CS[RC] tensor support:UserWarning")
 def test_of_a_sparse_tensor_values_places_shape_and_layout_decide(layout: torch.layout) -> None:
     def made(entries: dict[tuple[int, int], float], size: int = 4) -> str:

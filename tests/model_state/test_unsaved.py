@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from command import run_main
+from conftest import cases
 from cutting import RUN
 from torch import nn
 from torch.func import functional_call
@@ -141,14 +142,12 @@ class Part:
         return [1, 2]
 
 
-@pytest.mark.parametrize(
-    ("name", "change"),
-    [
-        ("seen", lambda it: it.seen.update(a=1)),
-        ("net.running_mean", lambda it: it.net.running_mean.add_(1)),
-        ("net.weight", lambda it: it.net.weight.data.add_(1)),
-        ("inner.count", lambda it: setattr(it.inner, "count", 1)),
-    ],
+@cases(
+    "name, change",
+    ("seen", lambda it: it.seen.update(a=1)),
+    ("net.running_mean", lambda it: it.net.running_mean.add_(1)),
+    ("net.weight", lambda it: it.net.weight.data.add_(1)),
+    ("inner.count", lambda it: setattr(it.inner, "count", 1)),
 )
 def test_a_changed_attribute_of_a_part_is_named_with_what_is_possible_there(name, change, capsys):
     part, model, unsaved = Part(), nn.Linear(2, 2), Unsaved()

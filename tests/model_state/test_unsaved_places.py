@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
+from conftest import cases
 from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
@@ -170,9 +171,7 @@ class Stated(SGD):
         return super().step(closure)
 
 
-@pytest.mark.parametrize(
-    ("kind", "said"), [(Counted, True), (Saving, False), (Stated, False), (Adam, False)]
-)
+@cases("kind, said", (Counted, True), (Saving, False), (Stated, False), (Adam, False))
 def test_an_optimizer_is_named_for_what_its_state_does_not_hold(kind, said, capsys) -> None:
     model, unsaved = nn.Linear(1, 1), Unsaved()
     unsaved.begin(model, {})

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import cases
 from torch import Tensor, nn
 
 from harness.metrics.macs import count_macs, macs
@@ -130,13 +131,13 @@ def test_fewer_positions_than_the_context_are_taken_and_more_are_not() -> None:
         model(ids([0, 1, 2, 3, 4, 5]))
 
 
-@pytest.mark.parametrize("wrong", [-1, 7])
+@cases("wrong", -1, 7)
 def test_an_input_that_is_no_id_is_refused(wrong: int) -> None:
     with pytest.raises(ValueError, match="takes ids from 0 to 6, got .*; use data=topics"):
         built()(ids([0, 1, 2, 3, wrong]))
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@cases("dtype", torch.float32, torch.float64)
 def test_it_answers_a_number_per_position_and_class_in_its_own_dtype(dtype: torch.dtype) -> None:
     outputs = built().to(dtype)(ids().to(dtype))
     assert (outputs.shape, outputs.dtype) == ((2, CONTEXT, CLASSES), dtype)
@@ -196,24 +197,22 @@ def test_it_learns_what_follows_what() -> None:
     assert float(loss.detach()) < 0.1  # from ln 7 = 1.9
 
 
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"width": 30}, "heads=4, which do not divide it; write width=28 or width=32"),
-        ({"width": 2}, "heads=4, which do not divide it; write width=4 or width=4"),
-        ({"depth": 0}, "depth must be an integer of at least 1, got 0"),
-        ({"mlp": 2.5}, "mlp must be an integer of at least 1, got 2.5"),
-        ({"heads": True}, "heads must be an integer of at least 1, got True"),
-        ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0; 0 turns it off"),
-        ({"dropout": float("nan")}, r"dropout must be in \[0, 1\), got nan"),
-    ],
+@cases(
+    "fields, says",
+    ({"width": 30}, "heads=4, which do not divide it; write width=28 or width=32"),
+    ({"width": 2}, "heads=4, which do not divide it; write width=4 or width=4"),
+    ({"depth": 0}, "depth must be an integer of at least 1, got 0"),
+    ({"mlp": 2.5}, "mlp must be an integer of at least 1, got 2.5"),
+    ({"heads": True}, "heads must be an integer of at least 1, got True"),
+    ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0; 0 turns it off"),
+    ({"dropout": float("nan")}, r"dropout must be in \[0, 1\), got nan"),
 )
 def test_fields_that_make_no_sense_are_refused(fields: dict[str, Any], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         CharTransformer(**fields)
 
 
-@pytest.mark.parametrize("shape", [(1, 28, 28), (5, 3)])
+@cases("shape", (1, 28, 28), (5, 3))
 def test_images_are_refused_with_a_way_out(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"shape \(context,\), got .* data=topics, or model=lenet"):
         SMALL.build(shape, 10)

@@ -2,6 +2,7 @@ from collections.abc import Sequence
 
 import pytest
 import torch
+from conftest import cases
 from torch import nn
 
 from harness.metrics.macs import macs
@@ -76,24 +77,22 @@ def test_mlp_without_hidden_layers_is_a_linear_classifier() -> None:
     assert parameters(Mlp(hidden=[]).build((8,), 3)) == 8 * 3 + 3
 
 
-@pytest.mark.parametrize(
-    ("model", "shape"),
-    [
-        (LeNet5(), (1, 28, 28)),
-        (LeNet5(), (3, 32, 32)),
-        (LeNet5(), (1, 16, 17)),
-        (LeNet300100(), (1, 28, 28)),
-        (LeNet300100(), (8,)),
-        (Mlp(), (1, 8, 8)),
-        (Mlp(batch_norm=True), (8,)),
-    ],
+@cases(
+    "model, shape",
+    (LeNet5(), (1, 28, 28)),
+    (LeNet5(), (3, 32, 32)),
+    (LeNet5(), (1, 16, 17)),
+    (LeNet300100(), (1, 28, 28)),
+    (LeNet300100(), (8,)),
+    (Mlp(), (1, 8, 8)),
+    (Mlp(batch_norm=True), (8,)),
 )
 def test_every_model_answers_one_number_per_class(model: Model, shape: tuple[int, ...]) -> None:
     outputs = model.build(shape, 4)(torch.zeros(2, *shape))
     assert outputs.shape == (2, 4)
 
 
-@pytest.mark.parametrize("model", [LeNet5(), LeNet300100(), Mlp()])
+@cases("model", LeNet5(), LeNet300100(), Mlp())
 def test_same_seed_builds_the_same_weights(model: Model) -> None:
     def built() -> list[torch.Tensor]:
         torch.manual_seed(0)
@@ -102,13 +101,13 @@ def test_same_seed_builds_the_same_weights(model: Model) -> None:
     assert all(torch.equal(a, b) for a, b in zip(built(), built(), strict=True))
 
 
-@pytest.mark.parametrize("shape", [(8,), (28, 28), (1, 8, 8), (1, 15, 28), (1, 28, 15)])
+@cases("shape", (8,), (28, 28), (1, 8, 8), (1, 15, 28), (1, 28, 15))
 def test_lenet_5_refuses_what_is_no_image_or_too_small_and_names_the_shape_wanted(shape) -> None:
     with pytest.raises(ValueError, match=r"\(channels, height, width\) of at least 16 x 16"):
         LeNet5().build(shape, 10)
 
 
-@pytest.mark.parametrize("model", [LeNet5(), LeNet300100(), Mlp()])
+@cases("model", LeNet5(), LeNet300100(), Mlp())
 def test_every_model_refuses_impossible_tasks(model: Model) -> None:
     with pytest.raises(ValueError, match="classes must be at least 2, got 1"):
         model.build(MNIST, 1)
@@ -118,7 +117,7 @@ def test_every_model_refuses_impossible_tasks(model: Model) -> None:
         model.build((), 10)
 
 
-@pytest.mark.parametrize("hidden", [[0], [32, -1], [3.5], [True], ["32"], 32, "32"])
+@cases("hidden", [0], [32, -1], [3.5], [True], ["32"], 32, "32")
 def test_mlp_refuses_widths_that_are_no_positive_integers(hidden: Sequence[int]) -> None:
     with pytest.raises(ValueError, match="hidden must"):
         Mlp(hidden=hidden)

@@ -6,6 +6,7 @@ import pytest
 import torch
 import torch.ao.quantization as quantization
 import torch.nn.functional as F
+from conftest import cases
 from torch import Tensor, nn
 
 import harness
@@ -62,12 +63,10 @@ def network(way: str) -> nn.Sequential:
     return nn.Sequential(own, nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
 
 
-@pytest.mark.parametrize(
+@cases(
     "way",
-    [
-        *("standardised", "low rank", "sign of shifted", "other layer's", "flipped"),
-        *("binary", "small ones filled"),
-    ],
+    *("standardised", "low rank", "sign of shifted", "other layer's", "flipped"),
+    *("binary", "small ones filled"),
 )
 def test_a_weight_that_is_alive_in_use_where_it_is_pruned_is_refused(way: str) -> None:
     with pytest.raises(ValueError, match=r"does not use 0.weight itself .*exclude 0, or make"):
@@ -76,14 +75,12 @@ def test_a_weight_that_is_alive_in_use_where_it_is_pruned_is_refused(way: str) -
     assert list(masks) == ["3.weight"]
 
 
-@pytest.mark.parametrize(
-    "way", ["scaled", "spectral", "quantised", "masked", "cast", *ZEROED, *QUANTISED]
-)
+@cases("way", "scaled", "spectral", "quantised", "masked", "cast", *ZEROED, *QUANTISED)
 def test_a_weight_that_is_0_in_use_where_it_is_pruned_is_taken(way: str) -> None:
     assert "0.weight" in harness.prune(network(way), 0.5, example_input=IMAGES)
 
 
-@pytest.mark.parametrize("backend", ["fbgemm", "qnnpack"])
+@cases("backend", "fbgemm", "qnnpack")
 @pytest.mark.filterwarnings("ignore")
 def test_layers_of_quantisation_aware_training_are_pruned(backend: str) -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).train()
@@ -120,7 +117,7 @@ class Experts(nn.Module):
         return self.o(self.lstm(x)[0])
 
 
-@pytest.mark.parametrize("sample", [None, INPUTS])
+@cases("sample", None, INPUTS)
 def test_parameters_that_no_rule_covers_are_named_once_with_their_shares(sample, caplog) -> None:
     harness.prune(Experts(), 0.5, example_input=sample)
     # 1,191 in all: 72 and 27 of layers, 2 x 256 of experts, 2 x 256 and 64 of the LSTM, 4.

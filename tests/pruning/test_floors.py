@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from conftest import component, every
+from conftest import cases, component, every
 from scored_layers import DEAD, alive, layers, random_layers
 
 from harness.allocation.base import Allocation, Facts, Layer, Layers, Unreachable, smallest_density
@@ -94,22 +94,20 @@ def test_a_floor_asks_no_more_than_is_alive() -> None:
     assert Uniform(min_units=3, min_density=1.0).floors(found) == {"a": 1, "b": 4}
 
 
-@pytest.mark.parametrize(("least", "whole"), [(1, 3), (2, 3), (123_457_891, 10**9), (7, 10**8)])
+@cases("least, whole", (1, 3), (2, 3), (123_457_891, 10**9), (7, 10**8))
 def test_a_smallest_density_is_rounded_up(least: int, whole: int) -> None:
     density = float(smallest_density(least, whole))
     assert least <= density * whole <= least * (1 + 1e-5)
 
 
-@pytest.mark.parametrize(
-    ("floors", "message"),
-    [
-        ({"min_units": -1}, "min_units must be a whole number >= 0, got -1"),
-        ({"min_units": 1.0}, "min_units must be a whole number >= 0, got 1.0"),
-        ({"min_density": 10}, r"min_density must be in \[0, 1\], got 10; is it a percentage"),
-        ({"min_density": float("nan")}, r"min_density must be in \[0, 1\], got nan"),
-        ({"min_density": True}, r"min_density must be in \[0, 1\], got True"),
-        ({"budget": "flops"}, "budget must be params or macs, got 'flops'"),
-    ],
+@cases(
+    "floors, message",
+    ({"min_units": -1}, "min_units must be a whole number >= 0, got -1"),
+    ({"min_units": 1.0}, "min_units must be a whole number >= 0, got 1.0"),
+    ({"min_density": 10}, r"min_density must be in \[0, 1\], got 10; is it a percentage"),
+    ({"min_density": float("nan")}, r"min_density must be in \[0, 1\], got nan"),
+    ({"min_density": True}, r"min_density must be in \[0, 1\], got True"),
+    ({"budget": "flops"}, "budget must be params or macs, got 'flops'"),
 )
 @every("allocation")
 def test_floors_out_of_range_are_refused(allocation, floors, message) -> None:
@@ -135,7 +133,7 @@ def dear(found: Layers, *costs: int) -> Layers:
 
 @every("allocation")
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("min_units", [0, 2])
+@cases("min_units", 0, 2)
 def test_macs_come_as_near_as_any_number_of_units_does(allocation, seed, min_units) -> None:
     found = dear(random_layers(seed), 97, 31, 5, 2)
     floored = with_floors(allocation, min_units=min_units)
@@ -223,8 +221,8 @@ def lenet_5(structure: Structure) -> tuple[Account, Layers]:
 
 
 @every("allocation")
-@pytest.mark.parametrize("structure", [Element(), Filter()], ids=["element", "filter"])
-@pytest.mark.parametrize("share", [0.5, 0.1])
+@cases("structure", Element(), Filter(), ids=["element", "filter"])
+@cases("share", 0.5, 0.1)
 def test_lenet_5_keeps_the_macs_that_are_asked(allocation, structure, share) -> None:
     account, found = lenet_5(structure)
     # conv1 500 weights x 24 x 24, conv2 25,000 x 8 x 8, fc1 400,000, fc2 5,000.

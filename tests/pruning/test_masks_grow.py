@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import cases
 from torch import nn
 from torch.optim import SGD
 
@@ -33,11 +34,8 @@ def test_shrinking_revives_nothing_even_where_masks_may_grow() -> None:
         growing().shrink_to({"a": torch.tensor([True, True, True])})
 
 
-@pytest.mark.parametrize(
-    ("name", "length", "says"),
-    [("c", 3, "there is none"), ("a", 2, r"it has shape \(3,\)")],
-)
-@pytest.mark.parametrize("change", ["replace", "shrink_to"])
+@cases("name, length, says", ("c", 3, "there is none"), ("a", 2, r"it has shape \(3,\)"))
+@cases("change", "replace", "shrink_to")
 def test_masks_of_another_model_are_refused_and_change_nothing(change, name, length, says) -> None:
     store = growing()
     before = store.digest

@@ -4,6 +4,7 @@ from collections import OrderedDict
 
 import pytest
 import torch
+from conftest import cases
 from torch import Tensor, nn
 
 import harness
@@ -16,15 +17,13 @@ UNITS: Units = {"conv.weight": ("conv.bias",), "fc1.weight": (), "fc2.weight": (
 PLACES = Places(tuple(UNITS), frozenset(["conv.weight"]), frozenset(["fc2.weight"]))
 
 
-@pytest.mark.parametrize(
-    ("exclude", "left"),
-    [
-        ([], ["conv.weight", "fc1.weight", "fc2.weight"]),
-        (["first"], ["fc1.weight", "fc2.weight"]),
-        (["last", "first"], ["fc1.weight"]),
-        (["fc1"], ["conv.weight", "fc2.weight"]),
-        (["fc1.weight", "last", "fc2"], ["conv.weight"]),
-    ],
+@cases(
+    "exclude, left",
+    ([], ["conv.weight", "fc1.weight", "fc2.weight"]),
+    (["first"], ["fc1.weight", "fc2.weight"]),
+    (["last", "first"], ["fc1.weight"]),
+    (["fc1"], ["conv.weight", "fc2.weight"]),
+    (["fc1.weight", "last", "fc2"], ["conv.weight"]),
 )
 def test_layers_are_excluded_by_place_or_name(exclude: list[str], left: list[str]) -> None:
     assert list(without(UNITS, exclude, PLACES)) == left
@@ -86,7 +85,7 @@ def test_a_classifier_that_is_an_embedding_too_is_the_last_layer_and_nothing_mor
     assert list(scores) == ["one.weight", "two.weight"]
 
 
-@pytest.mark.parametrize("head_first", [True, False])
+@cases("head_first", True, False)
 def test_a_head_that_is_the_embedding_stays_dense_whichever_is_registered_first(head_first, caplog):
     class Tied(nn.Sequential):
         def forward(self, ids: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from command import TINY
+from conftest import cases
 from silent import ME, Silent
 
 from harness.distributed import Ranks
@@ -35,7 +36,7 @@ def test_the_same_fraction_of_what_remains_goes_in_every_round() -> None:
     assert path(1.0, 0.1, 100)[-1] == 0.1
 
 
-@pytest.mark.parametrize("rounds", [0, -1, 1.5, True, "2"])
+@cases("rounds", 0, -1, 1.5, True, "2")
 def test_a_senseless_number_of_rounds_is_refused(rounds: object) -> None:
     from harness.schedule.geometric import Geometric
     from harness.schedule.one_shot import OneShot
@@ -45,7 +46,7 @@ def test_a_senseless_number_of_rounds_is_refused(rounds: object) -> None:
             schedule(rounds=rounds)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("saliency", ["random", "magnitude"])
+@cases("saliency", "random", "magnitude")
 def test_scores_that_do_not_change_give_the_masks_of_one_round(saliency, tmp_path) -> None:
     shared = (f"saliency={saliency}", "schedule.final=0.1")
     one, many = (masks_after(tmp_path, *shared, f"schedule.rounds={n}") for n in (1, 7))
@@ -59,15 +60,13 @@ def test_scores_that_change_give_others_and_as_many(tmp_path: Path) -> None:
     assert any(not torch.equal(one[name], many[name]) for name in one)
 
 
-@pytest.mark.parametrize(
-    ("overrides", "goals"),
-    [
-        (("saliency=synflow",), 100),
-        (("saliency=synflow", "schedule.rounds=4"), 4),
-        (("saliency=weight_gradient",), 1),
-        (("saliency=weight_gradient", "schedule=geometric", "schedule.levels=3"), 3),
-        (("schedule=geometric", "schedule.levels=3", "schedule.rounds=2"), 6),
-    ],
+@cases(
+    "overrides, goals",
+    (("saliency=synflow",), 100),
+    (("saliency=synflow", "schedule.rounds=4"), 4),
+    (("saliency=weight_gradient",), 1),
+    (("saliency=weight_gradient", "schedule=geometric", "schedule.levels=3"), 3),
+    (("schedule=geometric", "schedule.levels=3", "schedule.rounds=2"), 6),
 )
 def test_a_level_has_the_rounds_of_its_schedule_or_else_of_its_saliency(
     overrides: tuple[str, ...], goals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import every
+from conftest import cases, every
 from torch import Tensor, nn
 
 from harness.distributed import Ranks
@@ -119,7 +119,7 @@ def test_a_pruned_unit_gives_finite_output() -> None:
 
 
 @every("recalibration")
-@pytest.mark.parametrize("mode", [True, False])
+@cases("mode", True, False)
 def test_only_statistics_change(recalibration: Recalibration, mode: bool) -> None:
     model = network().train(mode)
     model[3].train(not mode)
@@ -176,7 +176,7 @@ def test_a_norm_without_running_statistics_and_one_that_is_never_called_stay() -
     assert model.used.running_var.tolist() == [pytest.approx(2.0, rel=1e-4)]
 
 
-@pytest.mark.parametrize("device", ["cpu", "cuda"])
+@cases("device", "cpu", "cuda")
 def test_synchronised_norms_are_measured_alike_and_ask_no_other_rank(device, monkeypatch) -> None:
     wanted = states(recalibrated(network(), *inputs(32).split(8)))
     model = synced(network(), Ranks(0, 2, torch.device(device)))
@@ -198,14 +198,12 @@ def test_after_an_error_all_is_as_it_was() -> None:
     assert not any(module._forward_pre_hooks for module in model)
 
 
-@pytest.mark.parametrize(
-    ("batches", "says"),
-    [
-        ([], "no BatchNorm was given any input; give batches of at least 2 training samples"),
-        ([inputs(8), inputs(1)], "norm 1 got 1 values per channel in a batch, and needs at least"),
-        ([inputs(8), inputs(0)], "norm 1 got 0 values per channel in a batch"),
-        ([inputs(8), inputs(8) / 0], "inputs of norm 1 are not finite; did the training diverge"),
-    ],
+@cases(
+    "batches, says",
+    ([], "no BatchNorm was given any input; give batches of at least 2 training samples"),
+    ([inputs(8), inputs(1)], "norm 1 got 1 values per channel in a batch, and needs at least"),
+    ([inputs(8), inputs(0)], "norm 1 got 0 values per channel in a batch"),
+    ([inputs(8), inputs(8) / 0], "inputs of norm 1 are not finite; did the training diverge"),
 )
 def test_batches_that_give_no_statistics_are_refused_and_nothing_changes(batches, says) -> None:
     model = network()
@@ -221,9 +219,7 @@ def test_recalibration_suits_a_network_with_batch_norm_and_asks_for_samples(reca
     assert recalibration.samples >= recalibration.batch_size >= 1
 
 
-@pytest.mark.parametrize(
-    "norm", [nn.BatchNorm1d(3, track_running_stats=False), nn.LayerNorm(3), nn.InstanceNorm1d(3)]
-)
+@cases("norm", nn.BatchNorm1d(3, track_running_stats=False), nn.LayerNorm(3), nn.InstanceNorm1d(3))
 def test_a_model_without_running_statistics_is_refused_by_name(norm: nn.Module) -> None:
     model = nn.Sequential(nn.Linear(3, 3), norm)
     says = "needs a BatchNorm that keeps running statistics, and Sequential has none"
@@ -232,8 +228,8 @@ def test_a_model_without_running_statistics_is_refused_by_name(norm: nn.Module) 
             refused(model)
 
 
-@pytest.mark.parametrize("key", ["samples", "batch_size"])
-@pytest.mark.parametrize("value", [1, 0, -1, 2.0, True, "8"])
+@cases("key", "samples", "batch_size")
+@cases("value", 1, 0, -1, 2.0, True, "8")
 def test_samples_and_batch_size_must_be_whole_numbers(key: str, value: Any) -> None:
     with pytest.raises(ValueError, match=f"{key} must be a whole number of at least 2, got"):
         BatchNormStatistics(**{key: value})

@@ -4,6 +4,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from claimed_runs import claimed, run, verdict
+from conftest import cases
 from survey_records import make, write_run
 
 from harness.report.claims import check
@@ -28,10 +29,7 @@ def test_the_effect_is_the_mean_paired_difference_with_a_t_interval_over_seeds(t
     assert row["detail"].startswith("lr_rewind against keep +2.00 [-0.48, +4.48] (3 seeds, 1 cell")
 
 
-@pytest.mark.parametrize(
-    ("top1", "said"),
-    [([0.81, 0.812, 0.811], "supported"), ([0.79, 0.792, 0.791], "contradicted")],
-)
+@cases("top1, said", ([0.81, 0.812, 0.811], "supported"), ([0.79, 0.792, 0.791], "contradicted"))
 def test_a_clear_difference_supports_or_contradicts(tmp_path, top1, said) -> None:
     run(tmp_path, "FT", [0.80, 0.80, 0.80])
     run(tmp_path, "LRR", top1, finetune="lr_rewind")
@@ -65,18 +63,16 @@ def test_two_seeds_are_flagged(tmp_path: Path) -> None:
     assert "only 2 seeds: the interval is wide" in row["detail"]
 
 
-@pytest.mark.parametrize(
+@cases(
     "other",
-    [
-        {"saliency": "random"},
-        {"allocation": "uniform"},
-        {"extra": {"exclude": ["last"]}},
-        {"extra": {"training": {"epochs": 3}}},
-        {"target_compression": 8.0},
-        {"model": "lenet_300_100"},
-        {"control": "shuffled"},
-        {"target_counts": "macs"},
-    ],
+    {"saliency": "random"},
+    {"allocation": "uniform"},
+    {"extra": {"exclude": ["last"]}},
+    {"extra": {"training": {"epochs": 3}}},
+    {"target_compression": 8.0},
+    {"model": "lenet_300_100"},
+    {"control": "shuffled"},
+    {"target_counts": "macs"},
 )
 def test_results_that_differ_in_more_than_the_claim_are_not_compared(tmp_path, other) -> None:
     run(tmp_path, "FT", [0.80, 0.80, 0.80])
@@ -119,9 +115,7 @@ def test_without_configs_methods_are_known_by_name(tmp_path: Path) -> None:
     assert verdict(tmp_path, LRR) == "not testable"
 
 
-@pytest.mark.parametrize(
-    "identity", ["{", "5", '{"science": 5}', '{"science": {"saliency": 5, "schedule": null}}']
-)
+@cases("identity", "{", "5", '{"science": 5}', '{"science": {"saliency": 5, "schedule": null}}')
 def test_a_damaged_identity_tells_nothing(tmp_path: Path, identity: str) -> None:
     run(tmp_path, "FT", [0.8])
     (tmp_path / "FT 4 0" / "identity.json").write_text(identity)

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import cases
 from published_figures import SAME, mine, write
 
 from harness.report.published import asked_instead, beside, load
@@ -66,19 +67,17 @@ def test_a_file_of_ones_own_is_read_with_its_types(tmp_path: Path) -> None:
     assert math.isnan(row["dense"]) and row["note"] == ""
 
 
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ("A,0.1,198", "accuracy must be top-1 accuracy in % in (0, 100], got '198'"),
-        ("A,0.1,nan", "accuracy must be top-1 accuracy in % in (0, 100], got 'nan'"),
-        ("A,0.1,", "accuracy is missing"),
-        (",0.1,98", "method is missing"),
-        ("A,10,98", "size is a density of prunable weights, which must be in (0, 1], got 10"),
-        ("A,0,98", "size is a density of prunable weights, which must be in (0, 1], got 0"),
-        ("A,,98", "size and size_definition go together"),
-        ("A,0.1", "2 cells for 3 columns"),
-        ("A,0.1,98\nA,0.1,97", "line 18: the same figure as in line 17"),
-    ],
+@cases(
+    "row, said",
+    ("A,0.1,198", "accuracy must be top-1 accuracy in % in (0, 100], got '198'"),
+    ("A,0.1,nan", "accuracy must be top-1 accuracy in % in (0, 100], got 'nan'"),
+    ("A,0.1,", "accuracy is missing"),
+    (",0.1,98", "method is missing"),
+    ("A,10,98", "size is a density of prunable weights, which must be in (0, 1], got 10"),
+    ("A,0,98", "size is a density of prunable weights, which must be in (0, 1], got 0"),
+    ("A,,98", "size and size_definition go together"),
+    ("A,0.1", "2 cells for 3 columns"),
+    ("A,0.1,98\nA,0.1,97", "line 18: the same figure as in line 17"),
 )
 def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: str, said: str) -> None:
     path = write(tmp_path, f"method,size,accuracy\n{row}\n")
@@ -130,7 +129,7 @@ def test_a_file_of_a_spreadsheet_is_read_and_one_of_another_encoding_is_named(tm
         load(path)
 
 
-@pytest.mark.parametrize("text", ["mnist5k", "=mnist", "mnist5k="])
+@cases("text", "mnist5k", "=mnist", "mnist5k=")
 def test_another_data_set_must_be_asked_for_in_full(text: str) -> None:
     with pytest.raises(ValueError, match="must be DATA=PUBLISHED"):
         asked_instead([text])

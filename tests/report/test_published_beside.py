@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 import torch
 import torchvision
+from conftest import cases
 from published_figures import SAME, mine
 from report_page import Page
 from survey_records import make, write_run
@@ -47,7 +48,7 @@ def test_sizes_on_imagenet_are_those_of_torchvision() -> None:
             assert counts(name, "imagenet") == counted(network, (3, 224, 224))
 
 
-@pytest.mark.parametrize("layers", [20, 32, 56, 110])
+@cases("layers", 20, 32, 56, 110)
 def test_sizes_of_cifar_resnets_follow_from_their_layers(layers: int) -> None:
     convolutions = (layers - 2) // 3  # of each width
     weights, multiplied, channels = 3 * 16 * 9, 3 * 16 * 9 * 32**2, 16
@@ -78,25 +79,21 @@ def test_a_density_of_weights_becomes_a_compression_of_all_parameters(tmp_path: 
     assert row["definition"] == "0.1 density of prunable weights"
 
 
-@pytest.mark.parametrize(
-    ("definition", "value", "ratio"),
-    [
-        ("sparsity_prunable", 0.9, 266_610 / 27_030),
-        ("compression_prunable", 10.0, 266_610 / 27_030),
-        ("parameters_left", 0.1, 10),
-        ("sparsity_all", 0.9, 10),
-        ("compression_all", 12.0, 12),
-    ],
+@cases(
+    "definition, value, ratio",
+    ("sparsity_prunable", 0.9, 266_610 / 27_030),
+    ("compression_prunable", 10.0, 266_610 / 27_030),
+    ("parameters_left", 0.1, 10),
+    ("sparsity_all", 0.9, 10),
+    ("compression_all", 12.0, 12),
 )
 def test_each_size_is_converted(definition: str, value: float, ratio: float) -> None:
     row = {"model": "lenet_300_100", "data": "mnist", "size": value, "size_definition": definition}
     assert compression(row)[0] == pytest.approx(ratio)
 
 
-@pytest.mark.parametrize("counting", ["weights", "channels"])
-@pytest.mark.parametrize(
-    ("definition", "value"), [("speedup", 4.0), ("macs_left", 0.25), ("macs_cut", 0.75)]
-)
+@cases("counting", "weights", "channels")
+@cases("definition, value", ("speedup", 4.0), ("macs_left", 0.25), ("macs_cut", 0.75))
 def test_each_speed_is_converted(definition: str, value: float, counting: str) -> None:
     assert speedup({"speed": value, "speed_definition": f"{definition}_{counting}"})[0] == 4
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
+from conftest import cases
 from fair_survey import said, verdicts, write
 from survey_records import dense, make, write_run
 
@@ -60,17 +60,15 @@ def whole(folder: Path, epochs: list[int], first: str = "initial") -> Finding:
     return retraining_budget(load(folder))
 
 
-@pytest.mark.parametrize(
-    ("epochs", "first", "verdict"),
-    [
-        ([3], "initial", "pass"),  # pruned at initialisation: the dense network is not needed
-        ([1, 1, 1], "initial", "fail"),  # as long as the others' retraining, on trained weights
-        ([2, 2, 2], "initial", "pass"),
-        ([3, 3], "initial", "pass"),
-        ([1, 3], "initial", "fail"),
-        ([1, 2], "penalised", "fail"),
-        ([3, 3], "penalised", "pass"),
-    ],
+@cases(
+    "epochs, first, verdict",
+    ([3], "initial", "pass"),  # pruned at initialisation: the dense network is not needed
+    ([1, 1, 1], "initial", "fail"),  # as long as the others' retraining, on trained weights
+    ([2, 2, 2], "initial", "pass"),
+    ([3, 3], "initial", "pass"),
+    ([1, 3], "initial", "fail"),
+    ([1, 2], "penalised", "fail"),
+    ([3, 3], "penalised", "pass"),
 )
 def test_what_scores_trained_weights_without_a_dense_network_must_equal_the_others_in_all(
     tmp_path: Path, epochs: list[int], first: str, verdict: str

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import pytest
+from conftest import cases
 from report_page import Page
 from survey_records import dense, make, only, pruned, write_run
 
@@ -104,9 +104,7 @@ def test_methods_stand_beside_dense_training_with_a_range_over_compressions(tmp_
     }
 
 
-@pytest.mark.parametrize(
-    "tera, unit, text", [(4e6, "EFLOP", "4"), (0.004, "GFLOP", "4"), (4e-7, "MFLOP", "0.4")]
-)
+@cases("tera, unit, text", (4e6, "EFLOP", "4"), (0.004, "GFLOP", "4"), (4e-7, "MFLOP", "0.4"))
 def test_the_unit_fits_the_largest_cost(tera: float, unit: str, text: str, tmp_path: Path) -> None:
     write_run(tmp_path / "0", spent(make(), 1, 10, tera, tera))
     (section,) = load(tmp_path).sections()

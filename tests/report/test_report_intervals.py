@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import cases
 from survey_records import dense, make, only, write_run
 
 from harness.report import report
@@ -58,14 +59,12 @@ def test_a_seed_without_a_dense_network_is_only_in_the_interval_of_accuracy(tmp_
     assert (row["top1_share_low"], row["change_points_low"]) == pytest.approx((0.7, -10))
 
 
-@pytest.mark.parametrize(
-    ("top1", "text", "few"),
-    [
-        ([0.9], "90.00 (n=1)", True),
-        ([0.9, 0.92], "91.00 ± 1.41 (n=2)", True),
-        ([0.9, 0.92, 0.94], "92.00 ± 2.00 (3)", False),
-        ([math.nan] * 3, "failed (3)", False),
-    ],
+@cases(
+    "top1, text, few",
+    ([0.9], "90.00 (n=1)", True),
+    ([0.9, 0.92], "91.00 ± 1.41 (n=2)", True),
+    ([0.9, 0.92, 0.94], "92.00 ± 2.00 (3)", False),
+    ([math.nan] * 3, "failed (3)", False),
 )
 def test_fewer_than_three_seeds_are_marked_and_counted_in_a_note(top1, text, few, tmp_path) -> None:
     write(tmp_path, [0.95] * len(top1), top1)

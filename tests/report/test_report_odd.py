@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import safetensors.numpy
+from conftest import cases
 from survey_records import dense, make, write_run
 
 from harness.report import report
@@ -75,18 +76,16 @@ def test_what_cost_no_training_has_no_place_on_a_logarithmic_axis(tmp_path: Path
     assert [row["cost"] for row in rows(section, pd.DataFrame())["points"]] == [9, None]
 
 
-@pytest.mark.parametrize(
-    ("field", "value"),
-    [
-        ("level", "1"),
-        ("seed", None),
-        ("top1", "high"),
-        ("on_the_way", 1),
-        ("layers", []),
-        ("layers", {"fc.weight": "1"}),
-        ("epoch_losses", ["high"]),
-        ("empty_layers", [1]),
-    ],
+@cases(
+    "field, value",
+    ("level", "1"),
+    ("seed", None),
+    ("top1", "high"),
+    ("on_the_way", 1),
+    ("layers", []),
+    ("layers", {"fc.weight": "1"}),
+    ("epoch_losses", ["high"]),
+    ("empty_layers", [1]),
 )
 def test_a_record_of_another_type_is_named_and_left_out(field, value, tmp_path) -> None:
     write_run(tmp_path / "good", make(seed=1))
@@ -98,7 +97,7 @@ def test_a_record_of_another_type_is_named_and_left_out(field, value, tmp_path) 
     assert f"line 1: {field} must not be {value!r}" in note
 
 
-@pytest.mark.parametrize(("field", "value"), [("top1", 97.3), ("density", -0.1), ("top5", 5.0)])
+@cases("field, value", ("top1", 97.3), ("density", -0.1), ("top5", 5.0))
 def test_a_record_with_a_share_beyond_0_and_1_is_named_and_left_out(field, value, tmp_path) -> None:
     write_run(tmp_path / "good", make(seed=1, top1=1, density=0, top5=math.nan))
     write_run(tmp_path / "odd", make(**{field: value}))

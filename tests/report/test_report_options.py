@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import cases
 from report_page import Page
 from survey_records import dense, make, write_run
 
@@ -81,17 +82,15 @@ def test_figures_of_ones_own_are_shown_beside_them(tmp_path: Path) -> None:
     assert "<b>Own" not in Page(tmp_path / "runs" / "report" / "report.html").text
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--published-for", "mnist5k"], "must be DATA=PUBLISHED"),
-        (["--published-for", "a=b"], "no result is on a; there are: mnist"),
-        (["--claims", "--lint"], "do not go together"),
-        (["--claims", "--published-for", "a=b"], "do not go together"),
-        (["--published", "missing.csv"], "--published missing.csv is no file"),
-        (["--published", "."], "--published . is no file"),
-        (["--out", __file__], "is no folder; name one"),
-    ],
+@cases(
+    "options, said",
+    (["--published-for", "mnist5k"], "must be DATA=PUBLISHED"),
+    (["--published-for", "a=b"], "no result is on a; there are: mnist"),
+    (["--claims", "--lint"], "do not go together"),
+    (["--claims", "--published-for", "a=b"], "do not go together"),
+    (["--published", "missing.csv"], "--published missing.csv is no file"),
+    (["--published", "."], "--published . is no file"),
+    (["--out", __file__], "is no folder; name one"),
 )
 def test_options_that_make_no_sense_are_one_line_and_write_nothing(options, said, tmp_path, capsys):
     run(tmp_path / "0")

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from conftest import cases
 from paired_records import LRR, table, write
 from survey_records import make, write_run
 
@@ -114,14 +115,12 @@ def test_an_unknown_test_is_refused_by_name(tmp_path: Path) -> None:
         load(tmp_path, "SNIP", "sign")
 
 
-@pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["--test", "t"], "--test says how --against compares: give --against LABEL too"),
-        (["--lint", "--against", "SNIP"], "--lint and --against do not go together"),
-        (["--compare", "x", "--against", ""], "--compare and --against do not go together"),
-        (["--lint", "--compare", "x"], "--lint and --compare do not go together"),
-    ],
+@cases(
+    "options, said",
+    (["--test", "t"], "--test says how --against compares: give --against LABEL too"),
+    (["--lint", "--against", "SNIP"], "--lint and --against do not go together"),
+    (["--compare", "x", "--against", ""], "--compare and --against do not go together"),
+    (["--lint", "--compare", "x"], "--lint and --compare do not go together"),
 )
 def test_options_that_do_not_go_together_are_refused_by_name(options, said, tmp_path, capsys):
     assert main([str(tmp_path), *options]) == 2

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+from conftest import cases
 
 from harness.report.significance import stats
 
@@ -42,19 +43,17 @@ def test_paired_t_is_that_of_a_table() -> None:
     assert stats.effect_size([1, 2, 3]) == 2
 
 
-@pytest.mark.parametrize(
-    ("differences", "p"),
-    [
-        # All signs equal: 2 of 2^6 signings are as extreme.
-        ([1, 2, 3, 4, 5, 6], 2 / 64),
-        # W- = 1; of 64 signings those with W- in (0, 1), and their mirrors.
-        ([-1, 2, 3, 4, 5, 6], 4 / 64),
-        # Ties, exact all the same: ranks 1.5, 1.5, 3, 4, 5.
-        ([0.1, 0.1, 0.3, 0.4, 0.5], 2 / 32),
-        # Without the zero, three are left.
-        ([0, 1, 2, 3], 2 / 8),
-        ([1, 1, 1], 2 / 8),
-    ],
+@cases(
+    "differences, p",
+    # All signs equal: 2 of 2^6 signings are as extreme.
+    ([1, 2, 3, 4, 5, 6], 2 / 64),
+    # W- = 1; of 64 signings those with W- in (0, 1), and their mirrors.
+    ([-1, 2, 3, 4, 5, 6], 4 / 64),
+    # Ties, exact all the same: ranks 1.5, 1.5, 3, 4, 5.
+    ([0.1, 0.1, 0.3, 0.4, 0.5], 2 / 32),
+    # Without the zero, three are left.
+    ([0, 1, 2, 3], 2 / 8),
+    ([1, 1, 1], 2 / 8),
 )
 def test_wilcoxon_counts_signs(differences: list[float], p: float) -> None:
     assert stats.paired_p(differences, "wilcoxon") == pytest.approx(p)
@@ -127,9 +126,7 @@ def test_friedman_has_no_answer_for_two_methods_or_one_setting_and_one_for_equal
     assert stats.friedman_p(np.full((4, 3), 2.0)) == 1
 
 
-@pytest.mark.parametrize(
-    ("methods", "q"), [(2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164)]
-)
+@cases("methods, q", (2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164))
 def test_nemenyi_q_is_that_of_the_published_table(methods: int, q: float) -> None:
     # Demsar 2006, table 5 (a), two-tailed, alpha = 0.05.
     assert stats.nemenyi_q(methods) == pytest.approx(q, abs=1e-3)

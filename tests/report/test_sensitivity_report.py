@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from conftest import cases
 from report_page import Page
 from survey_records import dense, make, write_run
 
@@ -153,15 +154,13 @@ def test_runs_and_analyses_share_a_report(tmp_path: Path) -> None:
     assert "&lt;b&gt;own&lt;/b&gt;" in page.text and "<b>own" not in page.text
 
 
-@pytest.mark.parametrize(
-    ("line", "said"),
-    [
-        ("{\n", "line 5 is not JSON"),
-        ('{"version": 9}\n', "line 5: version 9, this harness reads 1"),
-        ('{"version": 1, "top2": 0}\n', "line 5: fields differ.*top2"),
-        (to_lines([point(top1=93.5)]), r"line 5: top1 must be a share in \[0, 1\], got 93.5; redo"),
-        (to_lines([point(kept="all")]), "line 5: kept must not be 'all'; redo the analysis"),
-    ],
+@cases(
+    "line, said",
+    ("{\n", "line 5 is not JSON"),
+    ('{"version": 9}\n', "line 5: version 9, this harness reads 1"),
+    ('{"version": 1, "top2": 0}\n', "line 5: fields differ.*top2"),
+    (to_lines([point(top1=93.5)]), r"line 5: top1 must be a share in \[0, 1\], got 93.5; redo"),
+    (to_lines([point(kept="all")]), "line 5: kept must not be 'all'; redo the analysis"),
 )
 def test_a_line_that_cannot_be_read_is_named(line, said, tmp_path, capsys) -> None:
     path = analysis(tmp_path / "0")

@@ -2,6 +2,7 @@ import copy
 from typing import Any, cast
 
 import pytest
+from conftest import cases
 from omegaconf import OmegaConf
 
 from harness.launch.compose import composed
@@ -99,7 +100,7 @@ def test_where_and_how_a_run_happens_does_not_rename_it(key: str) -> None:
     assert named(changed(ONE_SHOT, key, "anything")) == named(ONE_SHOT)
 
 
-@pytest.mark.parametrize(("path", "value"), [("data.root", "/scratch/x"), ("data.verify", False)])
+@cases("path, value", ("data.root", "/scratch/x"), ("data.verify", False))
 def test_paths_do_not_rename_a_run(path: str, value: object) -> None:
     assert named(changed(ONE_SHOT, path, value)) == named(ONE_SHOT)
 
@@ -125,17 +126,15 @@ def test_the_order_of_keys_does_not_rename_a_run() -> None:
     assert named(dict(reversed(ONE_SHOT.items()))) == named(ONE_SHOT)
 
 
-@pytest.mark.parametrize(
-    ("path", "value"),
-    [
-        ("seed", 1),
-        ("training.optimizer.lr", 0.2),
-        ("retraining.epochs", 6),
-        ("model.hidden", [32, 33]),
-        ("schedule.final", 0.06),
-        ("dtype", "float64"),
-        ("saliency._target_", "harness.saliency.magnitude.Magnitude"),
-    ],
+@cases(
+    "path, value",
+    ("seed", 1),
+    ("training.optimizer.lr", 0.2),
+    ("retraining.epochs", 6),
+    ("model.hidden", [32, 33]),
+    ("schedule.final", 0.06),
+    ("dtype", "float64"),
+    ("saliency._target_", "harness.saliency.magnitude.Magnitude"),
 )
 def test_what_decides_numbers_renames_a_run(path: str, value: object) -> None:
     assert named(changed(ONE_SHOT, path, value)) != named(ONE_SHOT)
@@ -182,15 +181,13 @@ def test_units_and_learning_rates_are_other_settings() -> None:
     assert lined(changed(ONE_SHOT, "retraining.optimizer.lr", 1.0)) != lined(ONE_SHOT)
 
 
-@pytest.mark.parametrize("path", ["saliency.seed", "schedule.final", "retraining.epochs"])
+@cases("path", "saliency.seed", "schedule.final", "retraining.epochs")
 def test_dense_training_is_shared_by_whatever_comes_after_it(path: str) -> None:
     other = science_of(changed(ONE_SHOT, path, 0.77))
     assert dense_hash(other, NUMERICS) == dense_hash(science_of(ONE_SHOT), NUMERICS)
 
 
-@pytest.mark.parametrize(
-    "path", ["seed", "model.hidden", "data.split_seed", "task.label_smoothing", "training.epochs"]
-)
+@cases("path", "seed", "model.hidden", "data.split_seed", "task.label_smoothing", "training.epochs")
 def test_dense_training_is_not_shared_when_it_differs(path: str) -> None:
     other = science_of(changed(ONE_SHOT, path, 5))
     assert dense_hash(other, NUMERICS) != dense_hash(science_of(ONE_SHOT), NUMERICS)

@@ -5,7 +5,7 @@ from dataclasses import fields
 from typing import Any
 
 import pytest
-from conftest import every
+from conftest import cases, every
 
 from harness.experiment.experiment import Experiment
 from harness.launch.compose import composed
@@ -104,7 +104,7 @@ def test_without_a_penalty_the_retraining_is_read_later() -> None:
     assert first_other(chain(less, ASKED), chain(changed(less, "structure"), ASKED)) == PRUNED
 
 
-@pytest.mark.parametrize("field", ["saliency", "allocation", "calibration", "control", "schedule"])
+@cases("field", "saliency", "allocation", "calibration", "control", "schedule")
 def test_a_penalty_that_foresees_the_pruning_reads_what_it_reads(field: str) -> None:
     growing = {**FULL, "penalty": {"_target_": "harness.penalty.growing_l2.GrowingL2"}}
     other = changed(growing, field)
@@ -140,7 +140,7 @@ def test_an_initial_network_is_another_than_a_trained_one() -> None:
     assert next(iter(chain({**FULL, "when": "init"}, ASKED))) == (0, "initial")
 
 
-@pytest.mark.parametrize(("start", "stage"), [("trained", "dense"), ("init", "initial")])
+@cases("start, stage", ("trained", "dense"), ("init", "initial"))
 def test_masks_that_shrink_inside_one_training_have_no_stages(start: str, stage: str) -> None:
     inside = {**FULL, "when": "steps", "steps": {"start": start}}
     assert list(chain(inside, [])) == [(0, stage)]
@@ -175,7 +175,7 @@ def test_equal_targets_in_another_unit_are_others() -> None:
     assert first_other(planned(one, "compression"), planned(one, "speedup")) == PRUNED
 
 
-@pytest.mark.parametrize("curve", [Geometric, Linear])
+@cases("curve", Geometric, Linear)
 def test_the_way_to_an_end_point_is_its_own(curve: type) -> None:
     # 1/2 at level 1 of a compression of 4 in two levels, were nothing in the network left alone.
     unit = "compression"
@@ -205,22 +205,20 @@ def line(*keys: str) -> dict[Place, str]:
     return dict(zip([DENSE, *places], keys, strict=False))
 
 
-@pytest.mark.parametrize(
-    ("runs", "kept"),
-    [
-        # One run alone has nobody to leave anything to.
-        (["dpkql"], ""),
-        # Retraining differs: what they part after, but not level 0, which has a cache.
-        (["dpx", "dpy"], "p"),
-        # The whole level is shared: its end is, and the masks on the way are not needed.
-        (["dpkqx", "dpkqy"], "kq"),
-        # Of three runs two go on together.
-        (["dpk", "dpk", "dpx"], "pk"),
-        # The shorter run ends where the longer one goes on.
-        (["dpk", "dpkql"], "k"),
-        (["dp", "dp"], "p"),
-        (["dx", "dy"], ""),
-    ],
+@cases(
+    "runs, kept",
+    # One run alone has nobody to leave anything to.
+    (["dpkql"], ""),
+    # Retraining differs: what they part after, but not level 0, which has a cache.
+    (["dpx", "dpy"], "p"),
+    # The whole level is shared: its end is, and the masks on the way are not needed.
+    (["dpkqx", "dpkqy"], "kq"),
+    # Of three runs two go on together.
+    (["dpk", "dpk", "dpx"], "pk"),
+    # The shorter run ends where the longer one goes on.
+    (["dpk", "dpkql"], "k"),
+    (["dp", "dp"], "p"),
+    (["dx", "dy"], ""),
 )
 def test_what_is_worth_its_place(runs: list[str], kept: str) -> None:
     assert worth_keeping(line(*run) for run in runs) == set(kept)

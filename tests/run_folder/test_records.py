@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from command import TINY, harness, only_run, records_of
+from conftest import cases
 from tracking_fakes import record
 
 from harness.run_folder import records
@@ -60,14 +61,14 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert COLLAPSED.version == records.VERSION == 6
 
 
-@pytest.mark.parametrize("version", [1, 5, 7, "6", None, 6.0, True, [6]])
+@cases("version", 1, 5, 7, "6", None, 6.0, True, [6])
 def test_another_version_is_refused_by_file_and_line(version: object, tmp_path: Path) -> None:
     path = written(tmp_path, asdict(COLLAPSED) | {"version": version})
     with pytest.raises(ValueError, match="line 1: record version .*, this harness reads 6; redo"):
         records.read(path)
 
 
-@pytest.mark.parametrize("missing", ["epoch_top1", "density"])
+@cases("missing", "epoch_top1", "density")
 def test_a_record_without_a_field_is_refused(missing: str, tmp_path: Path) -> None:
     line = asdict(COLLAPSED)
     del line[missing]
@@ -88,12 +89,10 @@ def test_a_network_without_a_path_is_warned_of_though_no_layer_is_empty() -> Non
     assert "level 1: no path is left; 0.3 % of the weights are kept, 0 % still" in collapse(cut)
 
 
-@pytest.mark.parametrize(
+@cases(
     "lost",
-    [
-        {"empty_layers": []},  # dead units alone
-        MEASURED,
-    ],
+    {"empty_layers": []},  # dead units alone
+    MEASURED,
 )
 def test_other_networks_are_not_warned_of(lost: dict[str, Any]) -> None:
     assert collapse(replace(COLLAPSED, **lost)) == ""

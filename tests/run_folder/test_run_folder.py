@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+from conftest import cases
 from survey_records import make
 
 from harness.run_folder.own_files import RunFolder
@@ -11,19 +12,17 @@ LINES = [to_line(one) for one in HELD]
 NEXT = to_line(make(level=1, stage="finetuned"))
 
 
-@pytest.mark.parametrize(
-    ("there", "said"),
-    [
-        ("", "has 0 lines, and the run holds 2"),
-        (LINES[0], "has 1 lines, and the run holds 2"),
-        (LINES[0] + LINES[1][:-9], "is not what the run holds: line 2 differs"),
-        (LINES[1] + LINES[0], "is not what the run holds: line 1 differs"),
-        ("".join(LINES).replace('"seed": 0', '"seed": 1'), "line 1 differs"),
-        ("".join(LINES), ""),
-        ("".join([*LINES, NEXT]), "has 3 lines, and the run holds 2"),
-    ],
+@cases(
+    "there, said",
+    ("", "has 0 lines, and the run holds 2"),
+    (LINES[0], "has 1 lines, and the run holds 2"),
+    (LINES[0] + LINES[1][:-9], "is not what the run holds: line 2 differs"),
+    (LINES[1] + LINES[0], "is not what the run holds: line 1 differs"),
+    ("".join(LINES).replace('"seed": 0', '"seed": 1'), "line 1 differs"),
+    ("".join(LINES), ""),
+    ("".join([*LINES, NEXT]), "has 3 lines, and the run holds 2"),
 )
-@pytest.mark.parametrize("further", [False, True])
+@cases("further", False, True)
 def test_records_are_what_the_run_holds_whatever_the_file_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], there: str, said: str, further: bool
 ) -> None:

@@ -1,8 +1,7 @@
 """Maps of units in every kind of layer, and the saliencies that measure them."""
 
-import pytest
 import torch
-from conftest import component
+from conftest import cases, component
 from simulated import total
 from torch import Tensor, nn
 from units_by_hand import IMAGES, POINTS, batch, filled, kernel, line, measured, same
@@ -17,14 +16,12 @@ from harness.saliency.taylor_unit import TaylorUnit
 from harness.structure.filter import Filter
 
 
-@pytest.mark.parametrize(
-    ("saliency", "neurons", "filters"),
-    [
-        (MeanActivation(), [1.5, 1.0], [2.25]),
-        (MeanActivation("none"), [3.0, 1.5], [2.5]),
-        (APoZ(), [0.5, 0.5], [0.75]),
-        (HRank(), [0.5, 0.5], [1.0]),
-    ],
+@cases(
+    "saliency, neurons, filters",
+    (MeanActivation(), [1.5, 1.0], [2.25]),
+    (MeanActivation("none"), [3.0, 1.5], [2.5]),
+    (APoZ(), [0.5, 0.5], [0.75]),
+    (HRank(), [0.5, 0.5], [1.0]),
 )
 def test_measures_by_hand(saliency: APoZ, neurons: list[float], filters: list[float]) -> None:
     assert measured(saliency, line(), POINTS) == neurons
@@ -48,7 +45,7 @@ def test_the_maps_of_a_linear_layer_on_tokens_are_its_last_dimension() -> None:
     assert measured(MeanActivation(), model, [[[1.0], [-3.0]]]) == [0.5, 1.5]
 
 
-@pytest.mark.parametrize("dims", [1, 2, 3])
+@cases("dims", 1, 2, 3)
 def test_the_maps_of_a_convolution_are_its_channels(dims: int) -> None:
     # Two channels on maps two wide, so that no other dimension is told from them by its size.
     layer = [nn.Conv1d, nn.Conv2d, nn.Conv3d][dims - 1]
@@ -69,13 +66,11 @@ def test_padded_strided_dilated_and_grouped_maps_are_measured_as_they_come() -> 
     )
 
 
-@pytest.mark.parametrize(
-    ("norm", "shape"),
-    [
-        (nn.BatchNorm2d(2, eps=0.0), (1, 1, 2, 2)),
-        (nn.GroupNorm(2, 2), (1, 1, 2, 2)),
-        (nn.InstanceNorm2d(2, affine=True), (1, 1, 2, 2)),
-    ],
+@cases(
+    "norm, shape",
+    (nn.BatchNorm2d(2, eps=0.0), (1, 1, 2, 2)),
+    (nn.GroupNorm(2, 2), (1, 1, 2, 2)),
+    (nn.InstanceNorm2d(2, affine=True), (1, 1, 2, 2)),
 )
 def test_the_maps_behind_a_norm_are_its_channels(norm: nn.Module, shape: tuple[int, ...]) -> None:
     nn.init.zeros_(norm.weight)
@@ -85,7 +80,7 @@ def test_the_maps_behind_a_norm_are_its_channels(norm: nn.Module, shape: tuple[i
     assert measured(MeanActivation(), model, torch.randn(shape), units) == [5.0, 0.0]
 
 
-@pytest.mark.parametrize("kind", [nn.LayerNorm, nn.BatchNorm1d])
+@cases("kind", nn.LayerNorm, nn.BatchNorm1d)
 def test_the_maps_of_neurons_behind_a_norm_are_its_last_or_second_dimension(kind) -> None:
     norm = kind(2)
     nn.init.zeros_(norm.weight)
@@ -150,7 +145,7 @@ class Twice(nn.Module):
         return self.one(inputs) + self.two(2 * inputs)
 
 
-@pytest.mark.parametrize("layers", [1, 2])
+@cases("layers", 1, 2)
 def test_calls_add_up_under_a_gate_and_are_averaged_as_maps(layers: int) -> None:
     model = Twice(layers)
     assert measured(TaylorUnit(), model, [[1.0]]) == [9.0]

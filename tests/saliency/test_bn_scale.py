@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from conftest import cases
 from simulated import cross_entropy
 from torch import nn
 from unit_network import IMAGES, named, network, units_of
@@ -40,9 +41,7 @@ def test_bn_scale_without_units_is_refused_with_a_way_out() -> None:
         BNScale().evidence(CalibrationData(network(), [], cross_entropy))
 
 
-@pytest.mark.parametrize(
-    "norm", [nn.Identity(), nn.BatchNorm2d(4, affine=False), nn.GroupNorm(2, 4)], ids=named
-)
+@cases("norm", nn.Identity(), nn.BatchNorm2d(4, affine=False), nn.GroupNorm(2, 4), ids=named)
 def test_bn_scale_refuses_a_layer_without_a_batch_norm_by_name(norm: nn.Module) -> None:
     model = network()
     model.bn2 = norm

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import component
+from conftest import cases, component
 from probes import inputs
 from torch import Tensor, nn
 
@@ -37,15 +37,13 @@ def scores(kind: type[Gradient] | type[WeightGradient], mode: str) -> tuple[floa
 
 
 @KINDS
-@pytest.mark.parametrize(
-    ("mode", "gradient"),
-    [
-        # 5 (2 x) / 5 with x = -1 three times and 1 once: d/dw of -10 w / 5 is -2, over 2 samples.
-        ("eval", 1.0),
-        # The batch -w, w has variance w^2: -10 w / sqrt(w^2 + 18), whose slope at w = 2 is
-        # -10 x 18 / 22^1.5, over 2 samples.
-        ("train", 90 / 22**1.5),
-    ],
+@cases(
+    "mode, gradient",
+    # 5 (2 x) / 5 with x = -1 three times and 1 once: d/dw of -10 w / 5 is -2, over 2 samples.
+    ("eval", 1.0),
+    # The batch -w, w has variance w^2: -10 w / sqrt(w^2 + 18), whose slope at w = 2 is
+    # -10 x 18 / 22^1.5, over 2 samples.
+    ("train", 90 / 22**1.5),
 )
 def test_the_mode_decides_what_the_norm_divides_by(kind, mode, gradient) -> None:
     score, _ = scores(kind, mode)
@@ -61,9 +59,7 @@ def test_statistics_of_a_norm_that_looked_at_batches_are_put_back(kind) -> None:
     assert model.training
 
 
-@pytest.mark.parametrize(
-    ("name", "method"), [("gradient", Gradient()), ("weight_gradient", WeightGradient())]
-)
+@cases("name, method", ("gradient", Gradient()), ("weight_gradient", WeightGradient()))
 def test_the_shipped_configs_use_running_statistics(name: str, method: object) -> None:
     assert component("saliency", name) == method
     assert component("saliency", name, batch_norm="train") == type(method)(batch_norm="train")

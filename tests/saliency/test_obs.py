@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import cases
 from simulated import Small, alone_and_shared, check_prunes_exactly, linear, rows, total
 from torch import Tensor, nn
 
@@ -91,7 +92,7 @@ def test_a_score_is_what_the_best_other_weights_leave_as_output_error() -> None:
             torch.testing.assert_close(scores[row, gone], error, rtol=1e-9, atol=0)
 
 
-@pytest.mark.parametrize("piece", [1, 100, 2**22])
+@cases("piece", 1, 100, 2**22)
 def test_compensation_is_the_least_squares_fit_of_all_removals(piece, monkeypatch) -> None:
     monkeypatch.setattr(curvature, "PIECE", piece)
     torch.manual_seed(1)
@@ -192,8 +193,8 @@ def test_the_scores_are_the_same_on_any_number_of_ranks() -> None:
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
-@pytest.mark.parametrize("block", [4, 128])
+@cases("allocation", Uniform(), GlobalRanking())
+@cases("block", 4, 128)
 def test_obs_prunes_exactly_and_moves_the_rest(allocation: Allocation, block: int) -> None:
     one, *_ = check_prunes_exactly(Obs(block=block), allocation, 150, 71, 1, 0)
     before, kept = prunable_weights(Small())["fc1.weight"], one["fc1.weight"] != 0
@@ -228,17 +229,15 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
         )
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "rule"),
-    [
-        ("block", 0, "block must be a whole number >= 1, got 0"),
-        ("block", 2.0, "block must be a whole number >= 1, got 2.0"),
-        ("damping", -0.1, "damping must be a number >= 0, got -0.1"),
-        ("damping", float("nan"), "damping must be a number >= 0, got nan"),
-        ("update", "yes", "update must be true or false, got 'yes'"),
-        ("memory_limit_gb", 0, "memory_limit_gb must be a number above 0, got 0"),
-        ("memory_limit_gb", None, "memory_limit_gb must be a number above 0, got None"),
-    ],
+@cases(
+    "field, value, rule",
+    ("block", 0, "block must be a whole number >= 1, got 0"),
+    ("block", 2.0, "block must be a whole number >= 1, got 2.0"),
+    ("damping", -0.1, "damping must be a number >= 0, got -0.1"),
+    ("damping", float("nan"), "damping must be a number >= 0, got nan"),
+    ("update", "yes", "update must be true or false, got 'yes'"),
+    ("memory_limit_gb", 0, "memory_limit_gb must be a number above 0, got 0"),
+    ("memory_limit_gb", None, "memory_limit_gb must be a number above 0, got None"),
 )
 def test_a_field_out_of_range_is_refused(field: str, value: Any, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):

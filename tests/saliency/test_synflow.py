@@ -3,6 +3,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import cases
 from left_alone import check_same, everything
 from lockstep import on_ranks
 from probes import Net, batches, check_close, inputs
@@ -128,9 +129,7 @@ class TokenNet(nn.Module):
         return self.fc(self.embedding(tokens.long()).mean(1))
 
 
-@pytest.mark.parametrize(
-    ("given", "taken"), [(torch.float32, torch.float64), (torch.int64, torch.int64)]
-)
+@cases("given, taken", (torch.float32, torch.float64), (torch.int64, torch.int64))
 def test_token_ids_are_ones(given: torch.dtype, taken: torch.dtype) -> None:
     model = TokenNet(taken)
     flow = scores(model, (torch.tensor([[4, 0], [3, 2]]).to(given), torch.zeros(2)))
@@ -154,7 +153,7 @@ def test_one_batch_is_drawn_and_no_more() -> None:
     SynFlow().evidence(CalibrationData(two_layers(), only_one(), cross_entropy))
 
 
-@pytest.mark.parametrize("shares", [[[PAIR], []], [[], [PAIR]], [[PAIR, PAIR], [PAIR]]])
+@cases("shares", [[PAIR], []], [[], [PAIR]], [[PAIR, PAIR], [PAIR]])
 def test_ranks_with_and_without_a_batch_agree(shares: list[list[Batch]]) -> None:
     alone = SynFlow().evidence(CalibrationData(two_layers(), [PAIR], cross_entropy))
     for evidence in on_ranks(SynFlow(), two_layers(), shares, cross_entropy):
@@ -179,7 +178,7 @@ def test_an_unknown_treatment_of_biases_is_refused() -> None:
         SynFlow("keep")
 
 
-@pytest.mark.parametrize(("more", "rounds"), [([], 100), (["schedule.rounds=3"], 3)])
+@cases("more, rounds", ([], 100), (["schedule.rounds=3"], 3))
 def test_a_level_takes_the_authors_hundred_rounds_if_none_are_asked_for(more, rounds) -> None:
     experiment = build(composed(["method=synflow", "schedule=one_shot", *more]))
     assert isinstance(experiment, Experiment)

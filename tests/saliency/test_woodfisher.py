@@ -2,6 +2,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import cases
 from simulated import (
     Small,
     check_prunes_exactly,
@@ -105,8 +106,8 @@ def woodbury(gradients: list[Tensor], damping: float) -> Tensor:
     return inverse
 
 
-@pytest.mark.parametrize("block", [7, 80, 1000])
-@pytest.mark.parametrize("piece", [1, 2**22])
+@cases("block", 7, 80, 1000)
+@cases("piece", 1, 2**22)
 def test_blocks_agree_with_the_woodbury_formula(block, piece, monkeypatch) -> None:
     monkeypatch.setattr(curvature, "PIECE", piece)
     model = Small().double()
@@ -151,8 +152,8 @@ def test_the_scores_are_the_same_on_any_number_of_ranks() -> None:
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=0)
 
 
-@pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
-@pytest.mark.parametrize("block", [5, 100])
+@cases("allocation", Uniform(), GlobalRanking())
+@cases("block", 5, 100)
 def test_woodfisher_prunes_exactly_and_moves_the_rest(allocation: Allocation, block: int) -> None:
     one, *_ = check_prunes_exactly(WoodFisher(block=block), allocation, 150, 71, 1, 0)
     before, kept = prunable_weights(Small())["fc1.weight"], one["fc1.weight"] != 0
@@ -183,14 +184,12 @@ def test_woodfisher_needs_samples() -> None:
         HALF.evidence(CalibrationData(linear((1.0,)), [], total))
 
 
-@pytest.mark.parametrize(
-    ("field", "value", "rule"),
-    [
-        ("block", -1, "block must be a whole number >= 1, got -1"),
-        ("damping", 0, "damping must be above 0, got 0"),
-        ("update", 1, "update must be true or false, got 1"),
-        ("memory_limit_gb", -8.0, "memory_limit_gb must be a number above 0, got -8.0"),
-    ],
+@cases(
+    "field, value, rule",
+    ("block", -1, "block must be a whole number >= 1, got -1"),
+    ("damping", 0, "damping must be above 0, got 0"),
+    ("update", 1, "update must be true or false, got 1"),
+    ("memory_limit_gb", -8.0, "memory_limit_gb must be a number above 0, got -8.0"),
 )
 def test_a_field_out_of_range_is_refused(field: str, value: Any, rule: str) -> None:
     with pytest.raises(ValueError, match=rule):

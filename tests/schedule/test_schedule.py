@@ -3,7 +3,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from conftest import every
+from conftest import cases, every
 
 from harness.schedule.ac_dc import AcDc
 from harness.schedule.base import Schedule
@@ -101,8 +101,8 @@ def test_compression_is_converted_before_the_levels_are_laid() -> None:
 
 
 @pytest.mark.parametrize("kind", CURVES)
-@pytest.mark.parametrize("final", [0.05, 0.1, 0.3, 0.7, 0.9, 1.0, 1e-6])
-@pytest.mark.parametrize("levels", [1, 3, 7, 20])
+@cases("final", 0.05, 0.1, 0.3, 0.7, 0.9, 1.0, 1e-6)
+@cases("levels", 1, 3, 7, 20)
 def test_last_share_is_exactly_the_final_one_and_none_rises(kind, final, levels) -> None:
     shares = kind(final=final, levels=levels).shares(identity)
 
@@ -112,13 +112,13 @@ def test_last_share_is_exactly_the_final_one_and_none_rises(kind, final, levels)
     assert all(0 < share <= 1 for share in shares)
 
 
-@pytest.mark.parametrize("kind", [OneShot, Constant, *CURVES, Explicit])
+@cases("kind", OneShot, Constant, *CURVES, Explicit)
 def test_every_schedule_has_a_default_and_names_its_unit(kind: type[Schedule]) -> None:
     assert kind().unit == "density"
     assert kind().shares(identity)
 
 
-@pytest.mark.parametrize("kind", [OneShot, Constant, AcDc, *CURVES])
+@cases("kind", OneShot, Constant, AcDc, *CURVES)
 def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind: type) -> None:
     with pytest.raises(ValueError) as caught:
         kind(final=50)
@@ -127,60 +127,56 @@ def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind: ty
     )
 
 
-@pytest.mark.parametrize(
-    ("final", "unit", "says"),
-    [
-        (0, "density", "write the share to keep"),
-        (-0.1, "density", "write the share to keep"),
-        (200, "density", "is it a compression"),
-        (0.05, "compression", r"parameters before / after\), got 0.05; is it a density"),
-        (
-            0.5,
-            "speedup",
-            r"when unit is speedup \(multiply-accumulates .* got 0.5; is it a density",
-        ),
-        (math.nan, "density", "finite number, got nan"),
-        (math.inf, "compression", "finite number, got inf"),
-        (True, "density", "finite number, got True"),
-        ("0.1", "density", "finite number, got '0.1'"),
-        (0.1, "desity", "did you mean density"),
-        (0.1, "compresion", "did you mean compression"),
-        (2, "speed_up", "did you mean speedup"),
-        (2, ["speedup"], r"unit must be .*, got \['speedup'\]"),
-        (2, "macs", r"or speedup \(multiply-accumulates before / after\), got 'macs'"),
-        (0.1, "sparsity", "kept share of what may be pruned"),
-    ],
+@cases(
+    "final, unit, says",
+    (0, "density", "write the share to keep"),
+    (-0.1, "density", "write the share to keep"),
+    (200, "density", "is it a compression"),
+    (0.05, "compression", r"parameters before / after\), got 0.05; is it a density"),
+    (
+        0.5,
+        "speedup",
+        r"when unit is speedup \(multiply-accumulates .* got 0.5; is it a density",
+    ),
+    (math.nan, "density", "finite number, got nan"),
+    (math.inf, "compression", "finite number, got inf"),
+    (True, "density", "finite number, got True"),
+    ("0.1", "density", "finite number, got '0.1'"),
+    (0.1, "desity", "did you mean density"),
+    (0.1, "compresion", "did you mean compression"),
+    (2, "speed_up", "did you mean speedup"),
+    (2, ["speedup"], r"unit must be .*, got \['speedup'\]"),
+    (2, "macs", r"or speedup \(multiply-accumulates before / after\), got 'macs'"),
+    (0.1, "sparsity", "kept share of what may be pruned"),
 )
 def test_final_or_unit_that_makes_no_sense_is_refused(final: float, unit: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         OneShot(final=final, unit=unit)
 
 
-@pytest.mark.parametrize("kind", [Constant, *CURVES])
-@pytest.mark.parametrize("levels", [0, -1, 2.0, True, "3"])
+@cases("kind", Constant, *CURVES)
+@cases("levels", 0, -1, 2.0, True, "3")
 def test_levels_must_be_a_positive_integer(kind: type, levels: int) -> None:
     with pytest.raises(ValueError, match="levels must be an integer of at least 1"):
         kind(levels=levels)
 
 
-@pytest.mark.parametrize("kind", [OneShot, Constant, AcDc, *CURVES, Explicit])
+@cases("kind", OneShot, Constant, AcDc, *CURVES, Explicit)
 def test_rounds_below_1_are_refused(kind: type) -> None:
     with pytest.raises(ValueError, match="rounds must be a whole number of at least 1"):
         kind(rounds=0)
 
 
-@pytest.mark.parametrize(
-    ("values", "unit", "says"),
-    [
-        ([], "density", "at least one level"),
-        (0.5, "density", "must be a list"),
-        ("0.5", "density", "must be a list"),
-        ([0.5, 0.6], "density", "must not rise when unit is density, got 0.6 after 0.5"),
-        ([4, 2], "compression", "must not fall when unit is compression, got 2 after 4"),
-        ([4, 2], "speedup", "must not fall when unit is speedup, got 2 after 4"),
-        ([0.5, 20], "density", r"values\[1\] must be in .* write 0.2"),
-        ([0.5, math.nan], "density", r"values\[1\] must be a finite number"),
-    ],
+@cases(
+    "values, unit, says",
+    ([], "density", "at least one level"),
+    (0.5, "density", "must be a list"),
+    ("0.5", "density", "must be a list"),
+    ([0.5, 0.6], "density", "must not rise when unit is density, got 0.6 after 0.5"),
+    ([4, 2], "compression", "must not fall when unit is compression, got 2 after 4"),
+    ([4, 2], "speedup", "must not fall when unit is speedup, got 2 after 4"),
+    ([0.5, 20], "density", r"values\[1\] must be in .* write 0.2"),
+    ([0.5, math.nan], "density", r"values\[1\] must be a finite number"),
 )
 def test_explicit_values_that_make_no_sense_are_refused(values, unit, says) -> None:
     with pytest.raises(ValueError, match=says):

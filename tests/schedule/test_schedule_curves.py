@@ -3,6 +3,7 @@
 import math
 
 import pytest
+from conftest import cases
 
 from harness.schedule.cosine import Cosine
 from harness.schedule.exponential import Exponential
@@ -26,13 +27,13 @@ def test_what_exponential_removes_falls_by_one_factor() -> None:
     assert shares == pytest.approx([0.6, 0.4, 0.3])
 
 
-@pytest.mark.parametrize("final", [0.01, 0.3, 0.9])
+@cases("final", 0.01, 0.3, 0.9)
 def test_exponential_at_the_rate_of_its_end_point_is_geometric(final: float) -> None:
     shares = Exponential(final=final, levels=6, rate=math.log(1 / final)).shares(identity)
     assert shares == pytest.approx(Geometric(final=final, levels=6).shares(identity))
 
 
-@pytest.mark.parametrize("rate", [1e-12, 1e-300])
+@cases("rate", 1e-12, 1e-300)
 def test_exponential_at_a_rate_near_0_is_linear(rate: float) -> None:
     shares = Exponential(final=0.2, levels=4, rate=rate).shares(identity)
     assert shares == pytest.approx([0.8, 0.6, 0.4, 0.2])
@@ -56,22 +57,20 @@ def test_half_of_one_cycle_is_done_at_its_steepest_point() -> None:
     assert shares[0] == pytest.approx(0.75, abs=1e-6)
 
 
-@pytest.mark.parametrize("rate", [0, -1.0, math.nan, math.inf, True, "5"])
+@cases("rate", 0, -1.0, math.nan, math.inf, True, "5")
 def test_a_rate_that_does_not_slow_down_is_refused(rate: float) -> None:
     with pytest.raises(ValueError, match="rate must be a finite number above 0, got"):
         Exponential(rate=rate)
 
 
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"alpha": 0}, "alpha must be a finite number above 0 and at most 100, got 0"),
-        ({"alpha": 101}, "alpha must be .* at most 100, got 101"),
-        ({"alpha": True}, "alpha must be .* got True"),
-        ({"beta": 0}, "beta must be a finite number above 0 and at most 14, got 0"),
-        ({"beta": 15}, "beta must be .* at most 14, got 15"),
-        ({"alpha": 3}, "beta must be .* at most 3, got 5"),
-    ],
+@cases(
+    "fields, says",
+    ({"alpha": 0}, "alpha must be a finite number above 0 and at most 100, got 0"),
+    ({"alpha": 101}, "alpha must be .* at most 100, got 101"),
+    ({"alpha": True}, "alpha must be .* got True"),
+    ({"beta": 0}, "beta must be a finite number above 0 and at most 14, got 0"),
+    ({"beta": 15}, "beta must be .* at most 14, got 15"),
+    ({"alpha": 3}, "beta must be .* at most 3, got 5"),
 )
 def test_a_one_cycle_without_an_s_is_refused(fields: dict[str, float], says: str) -> None:
     with pytest.raises(ValueError, match=says):

@@ -1,7 +1,7 @@
 """Schedules over the steps of one training: which steps, and which share at each."""
 
 import pytest
-from conftest import every
+from conftest import cases, every
 
 from harness.schedule.ac_dc import AcDc
 from harness.schedule.base import Schedule
@@ -55,14 +55,12 @@ def test_the_last_step_of_a_training_may_have_an_event() -> None:
     assert Steps(begin=99, end=99).events(100) == [99]
 
 
-@pytest.mark.parametrize(
-    ("steps", "says"),
-    [
-        (Steps(every=101), "steps.every must be at most 100, got 101"),
-        (Steps(begin=100, every=10), "steps.begin must be at most 99, got 100"),
-        (Steps(end=100), "steps.end must be at most 99, so that a step .* follows .* got 100"),
-        (Steps(begin=76), "steps.begin must be at most 75, three quarters .* got 76"),
-    ],
+@cases(
+    "steps, says",
+    (Steps(every=101), "steps.every must be at most 100, got 101"),
+    (Steps(begin=100, every=10), "steps.begin must be at most 99, got 100"),
+    (Steps(end=100), "steps.end must be at most 99, so that a step .* follows .* got 100"),
+    (Steps(begin=76), "steps.begin must be at most 75, three quarters .* got 76"),
 )
 def test_events_that_a_training_does_not_have_are_refused(steps: Steps, says: str) -> None:
     with pytest.raises(ValueError, match=f"{says}: the training has 100 optimizer steps"):
@@ -74,20 +72,18 @@ def test_a_training_without_a_step_has_no_events() -> None:
         Steps(every=1).events(0)
 
 
-@pytest.mark.parametrize(
-    ("fields", "says"),
-    [
-        ({"begin": -1}, "begin must be a whole number of at least 0, got -1"),
-        ({"begin": 1.0}, "begin must be a whole number of at least 0, got 1.0"),
-        ({"begin": None}, "begin must be a whole number of at least 0, got None"),
-        ({"every": 0}, "every must be a whole number of at least 1, got 0"),
-        ({"every": True}, "every must be a whole number of at least 1, got True"),
-        ({"end": -1}, "end must be a whole number of at least 0, got -1"),
-        ({"end": "9"}, "end must be a whole number of at least 0, got '9'"),
-        ({"begin": 6, "end": 5}, "end must not be before begin, got end=5 and begin=6"),
-        ({"start": "dense"}, r"start must be init \(.*\) or trained \(.*\), got 'dense'"),
-        ({"start": ["init"]}, r"start must be .* got \['init'\]"),
-    ],
+@cases(
+    "fields, says",
+    ({"begin": -1}, "begin must be a whole number of at least 0, got -1"),
+    ({"begin": 1.0}, "begin must be a whole number of at least 0, got 1.0"),
+    ({"begin": None}, "begin must be a whole number of at least 0, got None"),
+    ({"every": 0}, "every must be a whole number of at least 1, got 0"),
+    ({"every": True}, "every must be a whole number of at least 1, got True"),
+    ({"end": -1}, "end must be a whole number of at least 0, got -1"),
+    ({"end": "9"}, "end must be a whole number of at least 0, got '9'"),
+    ({"begin": 6, "end": 5}, "end must not be before begin, got end=5 and begin=6"),
+    ({"start": "dense"}, r"start must be init \(.*\) or trained \(.*\), got 'dense'"),
+    ({"start": ["init"]}, r"start must be .* got \['init'\]"),
 )
 def test_fields_that_make_no_sense_are_refused(fields: dict[str, object], says: str) -> None:
     with pytest.raises(ValueError, match=says):
@@ -116,9 +112,9 @@ def test_the_first_event_of_one_cycle_removes_a_little() -> None:
     assert first == pytest.approx(1 - 0.5 * 0.0066936769)
 
 
-@pytest.mark.parametrize("kind", [*FROM_ONE, OneCycle])
+@cases("kind", *FROM_ONE, OneCycle)
 @pytest.mark.parametrize("end", ENDS)
-@pytest.mark.parametrize("events", [1, 3, 7, 100])
+@cases("events", 1, 3, 7, 100)
 def test_a_curve_over_steps_ends_exactly_and_never_rises(kind, end, events) -> None:
     shares = kind(final=end).during(identity, events)
 
@@ -128,18 +124,18 @@ def test_a_curve_over_steps_ends_exactly_and_never_rises(kind, end, events) -> N
     assert all(0 < share <= 1 for share in shares)
 
 
-@pytest.mark.parametrize("kind", [*FROM_ONE, OneCycle])
+@cases("kind", *FROM_ONE, OneCycle)
 def test_over_steps_a_curve_has_the_shares_of_as_many_levels(kind: type[Curve]) -> None:
     over_levels = kind(final=0.1, levels=6).shares(identity)
     assert kind(final=0.1, levels=2).during(identity, events=6)[1:] == over_levels
 
 
-@pytest.mark.parametrize("kind", [OneShot, Constant])
+@cases("kind", OneShot, Constant)
 def test_a_single_event_asks_for_the_end(kind: type[Schedule]) -> None:
     assert kind().during(identity, events=0) == [0.05]
 
 
-@pytest.mark.parametrize("kind", [*FROM_ONE, OneCycle])
+@cases("kind", *FROM_ONE, OneCycle)
 def test_a_curve_of_a_single_event_is_refused(kind: type[Schedule]) -> None:
     with pytest.raises(ValueError, match=r"steps.every is longer .* all would go at once; lower"):
         kind().during(identity, events=0)
@@ -149,7 +145,7 @@ def test_an_explicit_list_of_one_value_is_a_single_event() -> None:
     assert Explicit(values=[0.2]).during(identity, events=0) == [0.2]
 
 
-@pytest.mark.parametrize("kind", [OneShot, Constant])
+@cases("kind", OneShot, Constant)
 def test_one_shot_and_constant_ask_for_the_end_at_every_event(kind) -> None:
     assert kind(final=4, unit="compression").during(inverse, events=2) == [0.25, 0.25, 0.25]
 
@@ -159,7 +155,7 @@ def test_explicit_values_are_those_of_the_events() -> None:
     assert schedule.during(inverse, events=2) == [1.0, 0.5, 0.25]
 
 
-@pytest.mark.parametrize("events", [1, 4])
+@cases("events", 1, 4)
 def test_explicit_values_need_one_event_each(events: int) -> None:
     with pytest.raises(ValueError) as caught:
         Explicit(values=[0.5, 0.25, 0.125]).during(identity, events)
@@ -181,7 +177,7 @@ def test_ac_dc_alternates_and_ends_compressed() -> None:
     assert schedule.during(inverse, events=4) == [0.25, 1.0, 0.25, 1.0, 0.25]
 
 
-@pytest.mark.parametrize("events", [0, 1, 3])
+@cases("events", 0, 1, 3)
 def test_ac_dc_must_end_compressed(events: int) -> None:
     says = f"an even number of events, at least 2, .* steps names {events}; change steps.end or"
     with pytest.raises(ValueError, match=says):

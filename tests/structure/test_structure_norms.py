@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import cases
 from torch import Tensor, nn
 
 import harness
@@ -37,36 +38,32 @@ def with_token(m: Normed, x: Tensor) -> Tensor:
     return torch.cat([m.cls.expand(len(x), -1, -1), m.a(x)], 1)
 
 
-@pytest.mark.parametrize(
+@cases(
     "way",
-    [
-        lambda m, x: m.n(m.a(x) + m.pos),
-        lambda m, x: m.n(F.relu(m.a(x) + m.one) * 2),
-        lambda m, x: m.n(m.a(x) + m.table),
-        lambda m, x: m.n(m.a(x).add_(1.5)),
-        lambda m, x: m.n(1 - m.a(x)),
-        lambda m, x: m.n(m.a(x) + m.scalar),
-        lambda m, x: m.n(torch.where(x[..., :1] > 0, m.a(x), torch.ones(8))),
-        lambda m, x: m.n(with_token(m, x)),
-        lambda m, x: m.n(torch.cat([m.a(x), torch.ones(2, 1, 8)], 1)),
-    ],
+    lambda m, x: m.n(m.a(x) + m.pos),
+    lambda m, x: m.n(F.relu(m.a(x) + m.one) * 2),
+    lambda m, x: m.n(m.a(x) + m.table),
+    lambda m, x: m.n(m.a(x).add_(1.5)),
+    lambda m, x: m.n(1 - m.a(x)),
+    lambda m, x: m.n(m.a(x) + m.scalar),
+    lambda m, x: m.n(torch.where(x[..., :1] > 0, m.a(x), torch.ones(8))),
+    lambda m, x: m.n(with_token(m, x)),
+    lambda m, x: m.n(torch.cat([m.a(x), torch.ones(2, 1, 8)], 1)),
 )
 def test_a_norm_in_whose_channel_something_else_lives_stays(way) -> None:
     assert Row().units(Normed(way), SEQUENCES) == {"a.weight": ("a.bias",)}
 
 
-@pytest.mark.parametrize(
+@cases(
     "way",
-    [
-        lambda m, x: m.n(m.a(x) * (1 + m.table)),
-        lambda m, x: m.n(sum([m.a(x)])),  # 0 + a
-        lambda m, x: m.n(m.a(x) + m.nothing),
-        lambda m, x: m.n(m.a(x) / (m.a(x).abs().mean() + 1)),
-        lambda m, x: m.n(m.a(x) * F.relu6(m.a(x) + 3) / 6),
-        lambda m, x: m.n(torch.cat([m.a(x)[:, 1:], m.a(x)[:, :1]], 1)),
-        lambda m, x: m.n(torch.sigmoid(m.a(x))),
-        lambda m, x: m.n(m.c(m.a(x)[..., :6] + 1)),
-    ],
+    lambda m, x: m.n(m.a(x) * (1 + m.table)),
+    lambda m, x: m.n(sum([m.a(x)])),  # 0 + a
+    lambda m, x: m.n(m.a(x) + m.nothing),
+    lambda m, x: m.n(m.a(x) / (m.a(x).abs().mean() + 1)),
+    lambda m, x: m.n(m.a(x) * F.relu6(m.a(x) + 3) / 6),
+    lambda m, x: m.n(torch.cat([m.a(x)[:, 1:], m.a(x)[:, :1]], 1)),
+    lambda m, x: m.n(torch.sigmoid(m.a(x))),
+    lambda m, x: m.n(m.c(m.a(x)[..., :6] + 1)),
 )
 def test_a_norm_behind_a_factor_or_nothing_goes_along(way) -> None:
     units = Row().units(Normed(way), SEQUENCES)
@@ -85,12 +82,10 @@ def test_a_pruned_unit_leaves_the_table_in_its_channel() -> None:
     assert not masks["a.bias"].all() and model.n.weight.all()
 
 
-@pytest.mark.parametrize(
+@cases(
     "way",
-    [
-        lambda m, x: m.n(m.a(x)) + m.n(m.c(x)),
-        lambda m, x: m.n(m.c(x) + m.a(x) + m.n(m.a(x)) + m.n(m.c(x))),
-    ],
+    lambda m, x: m.n(m.a(x)) + m.n(m.c(x)),
+    lambda m, x: m.n(m.c(x) + m.a(x) + m.n(m.a(x)) + m.n(m.c(x))),
 )
 def test_layers_that_share_a_norm_stay_whole_and_are_named(way, caplog) -> None:
     with caplog.at_level(logging.WARNING), pytest.raises(ValueError, match="nothing to prune"):
@@ -101,7 +96,7 @@ def test_layers_that_share_a_norm_stay_whole_and_are_named(way, caplog) -> None:
 NORMS = [nn.BatchNorm2d(4, affine=False), nn.GroupNorm(2, 4, affine=False)]
 
 
-@pytest.mark.parametrize("norm", [*NORMS, nn.InstanceNorm2d(4)])
+@cases("norm", *NORMS, nn.InstanceNorm2d(4))
 def test_filters_that_send_on_through_a_norm_without_parameters_are_named(norm, caplog) -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3), norm, nn.ReLU(), nn.Flatten(), nn.Linear(64, 2))
     assert Row().units(model, IMAGES) == {"0.weight": ("0.bias",)}
@@ -135,35 +130,29 @@ def with_norm(way: Callable[[ByHand, Tensor], Tensor]) -> nn.Sequential:
     return nn.Sequential(nn.Conv2d(3, 4, 3), ByHand(way), nn.ReLU(), nn.Conv2d(4, 2, 1))
 
 
-@pytest.mark.parametrize(
+@cases(
     "way",
-    [
-        lambda m, x: (
-            m.weight[:, None, None] * (x - x.mean(1, keepdim=True)) + m.bias[:, None, None]
-        ),
-        lambda m, x: torch.addcmul(m.bias[:, None, None], x, m.weight[:, None, None]),
-        lambda m, x: (x - m.shift) / m.scale * m.weight.view(4, 1, 1) + m.bias.view(1, 4, 1, 1),
-        lambda m, x: (
-            (x * m.weight.view(4, 1, 1) + m.bias.view(4, 1, 1))
-            * (2 - torch.equal(x[0, :, :1, :1], m.shift) - torch.equal(x[0, :, 0, 0], m.bias))
-        ),
-    ],
+    lambda m, x: m.weight[:, None, None] * (x - x.mean(1, keepdim=True)) + m.bias[:, None, None],
+    lambda m, x: torch.addcmul(m.bias[:, None, None], x, m.weight[:, None, None]),
+    lambda m, x: (x - m.shift) / m.scale * m.weight.view(4, 1, 1) + m.bias.view(1, 4, 1, 1),
+    lambda m, x: (
+        (x * m.weight.view(4, 1, 1) + m.bias.view(4, 1, 1))
+        * (2 - torch.equal(x[0, :, :1, :1], m.shift) - torch.equal(x[0, :, 0, 0], m.bias))
+    ),
 )
 def test_norms_by_hand_go_along_in_the_dimension_of_their_channels(way, caplog) -> None:
     (found,) = Row().units(with_norm(way), IMAGES).values()
     assert set(found) == {"0.bias", "1.weight", "1.bias"} and not caplog.messages
 
 
-@pytest.mark.parametrize(
-    ("way", "told"),
-    [
-        (lambda m, x: x * m.scale + m.shift, True),
-        (lambda m, x: torch.addcmul(m.shift, x, m.scale), True),
-        (lambda m, x: x.permute(0, 2, 3, 1).sub(m.shift[:, 0, 0]).permute(0, 3, 1, 2), True),
-        (lambda m, x: x * m.weight[:, None, None] + m.shift, True),
-        (lambda m, x: x * m.scale + m.nothing, False),
-        (lambda m, x: (x - m.shift) * m.weight[:, None, None], False),
-    ],
+@cases(
+    "way, told",
+    (lambda m, x: x * m.scale + m.shift, True),
+    (lambda m, x: torch.addcmul(m.shift, x, m.scale), True),
+    (lambda m, x: x.permute(0, 2, 3, 1).sub(m.shift[:, 0, 0]).permute(0, 3, 1, 2), True),
+    (lambda m, x: x * m.weight[:, None, None] + m.shift, True),
+    (lambda m, x: x * m.scale + m.nothing, False),
+    (lambda m, x: (x - m.shift) * m.weight[:, None, None], False),
 )
 def test_filters_that_send_on_a_shift_that_is_no_parameter_are_named(way, told, caplog) -> None:
     model = with_norm(way)

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from conftest import cases
 from left_locks import ELSEWHERE, GONE, Clock, lock_left_by, refused, renew
 
 from harness.system import locks
@@ -58,7 +59,7 @@ def test_waiting_ends_when_the_first_holder_is_done(tmp_path: Path) -> None:
     assert inside == ["first", "second"]
 
 
-@pytest.mark.parametrize("wait", [True, False])
+@cases("wait", True, False)
 def test_the_lock_of_a_dead_process_of_this_host_is_taken_over_at_once(tmp_path, wait) -> None:
     lock_left_by(GONE, tmp_path)
     with locked(tmp_path, wait):
@@ -77,9 +78,8 @@ def test_a_process_that_has_ended_and_one_that_had_the_same_number_are_dead(tmp_
     assert not is_held(tmp_path / "b") and not is_held(tmp_path / "c")
 
 
-@pytest.mark.parametrize(
-    "there",
-    [replace(GONE, host="b"), replace(GONE, boot="before"), replace(GONE, namespace="inner")],
+@cases(
+    "there", replace(GONE, host="b"), replace(GONE, boot="before"), replace(GONE, namespace="inner")
 )
 def test_a_process_that_could_not_be_seen_here_is_not_dead_because_it_is_not_seen(tmp_path, there):
     # Containers may share the host's name, and hosts may have one name.
@@ -88,7 +88,7 @@ def test_a_process_that_could_not_be_seen_here_is_not_dead_because_it_is_not_see
     refused(tmp_path)
 
 
-@pytest.mark.parametrize("said", ["", "[]", '"', '{"host": 1}', '{"pid": -1, "host": "h"}'])
+@cases("said", "", "[]", '"', '{"host": 1}', '{"pid": -1, "host": "h"}')
 def test_a_lock_that_names_nobody_is_watched_like_one_of_another_host(tmp_path, monkeypatch, said):
     clock = Clock(monkeypatch)
     lock = lock_left_by(GONE, tmp_path)
@@ -158,8 +158,8 @@ def test_a_holder_renews_its_lock_while_it_works(tmp_path, monkeypatch) -> None:
         assert holder.stat().st_mtime > 0
 
 
-@pytest.mark.parametrize("reason", [errno.EROFS, errno.EACCES, errno.ENOSPC])
-@pytest.mark.parametrize("call", ["mkdir", "fsync"])
+@cases("reason", errno.EROFS, errno.EACCES, errno.ENOSPC)
+@cases("call", "mkdir", "fsync")
 def test_where_nothing_can_be_written_it_is_said_in_one_line_and_no_half_lock_is_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, reason: int
 ) -> None:

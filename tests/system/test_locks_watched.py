@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import TINY, only_run, run_main
+from conftest import cases
 from left_locks import ELSEWHERE, Clock, lock_left_by, refused, renew
 from planned_runs import plan_in
 from test_clean import DENSE, STAGE, kinds, written
@@ -21,9 +22,7 @@ from harness.system.locks import is_held, is_stale, locked, watch
 from harness.system.processes import this_process
 
 
-@pytest.mark.parametrize(
-    "written_at", [0, time.time() - 600, time.time() + 600], ids=["never", "slow", "fast"]
-)
+@cases("written_at", 0, time.time() - 600, time.time() + 600, ids=["never", "slow", "fast"])
 def test_a_lock_of_another_host_is_watched_for_a_lease_and_then_taken_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_at: float
 ) -> None:

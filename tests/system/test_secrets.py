@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from command import TINY, only_run, run_folders, run_main
+from conftest import cases
 from handlers import as_before
 from omegaconf import OmegaConf
 from tracking_fakes import info
@@ -171,15 +172,13 @@ def test_w_and_b_keeps_no_value_offline_and_syncs_to_where_the_environment_says(
     assert _address(offline, "nets", "mine") == ("nets", "mine")
 
 
-@pytest.mark.parametrize(
-    ("text", "stored"),
-    [
-        ("pre-${oc.env:KEY}", "pre-${oc.env:KEY}"),
-        ("${oc.decode:${oc.env:WIDTH,3}}", "${oc.decode:${oc.env:WIDTH}}"),
-        ("${oc.env:UNSET,3}", "3"),  # the config's own word
-        ("${oc.env:UNSET,${oc.env:KEY}}", "${oc.env:KEY}"),
-        ("${other}/x", "pre ${oc.env:KEY}/x"),
-    ],
+@cases(
+    "text, stored",
+    ("pre-${oc.env:KEY}", "pre-${oc.env:KEY}"),
+    ("${oc.decode:${oc.env:WIDTH,3}}", "${oc.decode:${oc.env:WIDTH}}"),
+    ("${oc.env:UNSET,3}", "3"),  # the config's own word
+    ("${oc.env:UNSET,${oc.env:KEY}}", "${oc.env:KEY}"),
+    ("${other}/x", "pre ${oc.env:KEY}/x"),
 )
 def test_what_is_stored_and_read_again_is_the_value(text, stored, monkeypatch) -> None:
     monkeypatch.setenv("KEY", "a${b}'q")  # read again it must not become an interpolation
@@ -190,7 +189,7 @@ def test_what_is_stored_and_read_again_is_the_value(text, stored, monkeypatch) -
     assert resolved(found) == OmegaConf.to_container(config, resolve=True)
 
 
-@pytest.mark.parametrize("text", ["${oc.decode:'[${oc.env:WIDTH},2]'}", r"\${oc.env:WIDTH}"])
+@cases("text", "${oc.decode:'[${oc.env:WIDTH},2]'}", r"\${oc.env:WIDTH}")
 def test_what_cannot_be_stored_as_it_is_written_is_refused(text, monkeypatch) -> None:
     monkeypatch.setenv("WIDTH", "12")
     with pytest.raises(ValueError, match=r"hidden: the environment may be read as \$\{oc.env:NAME"):

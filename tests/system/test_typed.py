@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
+from conftest import cases
 
 from harness.system.json_schema import Typed
 
@@ -32,38 +32,34 @@ GOOD: dict[str, Any] = {
 TYPED = Typed(Row, ["share", "part"])
 
 
-@pytest.mark.parametrize(
+@cases(
     "fits",
-    [
-        {},
-        {"share": 1},
-        {"share": 0.0},
-        {"share": None},
-        {"part": 1.0},
-        {"names": None},
-        {"names": []},
-        {"shares": {}},
-        {"shares": {"a": None}},
-    ],
+    {},
+    {"share": 1},
+    {"share": 0.0},
+    {"share": None},
+    {"part": 1.0},
+    {"names": None},
+    {"names": []},
+    {"shares": {}},
+    {"shares": {"a": None}},
 )
 def test_what_json_may_hold_fits(fits: dict[str, Any]) -> None:
     assert TYPED.odd(GOOD | fits) == []
 
 
-@pytest.mark.parametrize(
-    ("odd", "said"),
-    [
-        ({"name": None}, "name must not be None"),
-        ({"count": 1.0}, "count must not be 1.0"),
-        ({"count": True}, "count must not be True"),
-        ({"done": 1}, "done must not be 1"),
-        ({"names": "abc"}, "names must not be 'abc'"),
-        ({"names": ["a", 1]}, "names must not be ['a', 1]"),
-        ({"shares": {"a": "1"}}, "shares must not be {'a': '1'}"),
-        ({"share": 1.5}, "share must be a share in [0, 1], got 1.5"),
-        ({"part": -0.1}, "part must be a share in [0, 1], got -0.1"),
-        ({"part": math.inf}, "part must be a share in [0, 1], got inf"),
-    ],
+@cases(
+    "odd, said",
+    ({"name": None}, "name must not be None"),
+    ({"count": 1.0}, "count must not be 1.0"),
+    ({"count": True}, "count must not be True"),
+    ({"done": 1}, "done must not be 1"),
+    ({"names": "abc"}, "names must not be 'abc'"),
+    ({"names": ["a", 1]}, "names must not be ['a', 1]"),
+    ({"shares": {"a": "1"}}, "shares must not be {'a': '1'}"),
+    ({"share": 1.5}, "share must be a share in [0, 1], got 1.5"),
+    ({"part": -0.1}, "part must be a share in [0, 1], got -0.1"),
+    ({"part": math.inf}, "part must be a share in [0, 1], got inf"),
 )
 def test_what_does_not_fit_is_named(odd: dict[str, Any], said: str) -> None:
     assert TYPED.odd(GOOD | odd) == [said]

@@ -2,6 +2,7 @@ import math
 
 import pytest
 import torch
+from conftest import cases
 from torch import Tensor, nn
 
 from harness.data.base import Split
@@ -44,7 +45,7 @@ def test_with_few_classes_everything_is_among_the_best_five() -> None:
     assert (float(found["top1"]), float(found["top5"])) == (0.5, 1.0)
 
 
-@pytest.mark.parametrize("batch_size", [1, 2, 1000])
+@cases("batch_size", 1, 2, 1000)
 def test_a_measured_loss_is_in_nats_per_position(batch_size: int) -> None:
     outputs = torch.zeros(3, 5, 4)  # even chances between four classes: ln 4 nats, 2 bits
     outputs[0, :, 1] = 100.0  # but one sample of three is certain and right
@@ -54,14 +55,12 @@ def test_a_measured_loss_is_in_nats_per_position(batch_size: int) -> None:
     assert found.top5 == 1.0
 
 
-@pytest.mark.parametrize(
-    ("outputs", "labels"),
-    [
-        (torch.zeros(4, 7), torch.zeros(4, dtype=torch.int64)),
-        (torch.zeros(4, 7), torch.zeros(4, 3, dtype=torch.int64)),
-        (torch.zeros(4, 3, 7), torch.zeros(4, dtype=torch.int64)),
-        (torch.zeros(4, 3, 7), torch.zeros(4, 2, dtype=torch.int64)),
-    ],
+@cases(
+    "outputs, labels",
+    (torch.zeros(4, 7), torch.zeros(4, dtype=torch.int64)),
+    (torch.zeros(4, 7), torch.zeros(4, 3, dtype=torch.int64)),
+    (torch.zeros(4, 3, 7), torch.zeros(4, dtype=torch.int64)),
+    (torch.zeros(4, 3, 7), torch.zeros(4, 2, dtype=torch.int64)),
 )
 def test_other_shapes_are_refused_with_both_of_them(outputs: Tensor, labels: Tensor) -> None:
     with pytest.raises(ValueError, match=r"outputs \(samples, positions, classes\).* got \(4, .*7"):

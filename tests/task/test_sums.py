@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import cases
 from small_training import blobs
 from torch import Tensor, nn
 
@@ -114,14 +115,10 @@ def test_a_mean_is_seen_whatever_kind_of_thing_the_network_returns(kind: str) ->
     check(lambda o, y: F.cross_entropy(o.logits, y, reduction="sum"), KINDS[kind])
 
 
-@pytest.mark.parametrize(
+@cases(
     "mean",
-    [
-        lambda o, y: F.cross_entropy(o, y, ignore_index=7),  # NaN where no label counts
-        lambda o, y: (
-            F.cross_entropy(o, y, ignore_index=7, reduction="sum") / max(1, (y != 7).sum())
-        ),
-    ],
+    lambda o, y: F.cross_entropy(o, y, ignore_index=7),  # NaN where no label counts
+    lambda o, y: F.cross_entropy(o, y, ignore_index=7, reduction="sum") / max(1, (y != 7).sum()),
     ids=["NaN", "0"],
 )
 def test_samples_whose_labels_do_not_count_for_this_loss_are_not_the_ones_asked(mean) -> None:
@@ -130,7 +127,7 @@ def test_samples_whose_labels_do_not_count_for_this_loss_are_not_the_ones_asked(
         check(mean, labels=labels, rows=rows)
 
 
-@pytest.mark.parametrize("total", [*SUMS.values(), *NEITHER.values()], ids=[*SUMS, *NEITHER])
+@cases("total", *SUMS.values(), *NEITHER.values(), ids=[*SUMS, *NEITHER])
 def test_a_sum_passes_and_so_does_what_cannot_be_told(total: Totals) -> None:
     check(total)
 
@@ -144,7 +141,7 @@ def test_a_loss_of_each_sample_is_refused_with_its_shape() -> None:
         check(lambda o, y: F.cross_entropy(o, y, reduction="none"))
 
 
-@pytest.mark.parametrize("saliency", ["gradient", "fisher", "grasp", "taylor_unit"])
+@cases("saliency", "gradient", "fisher", "grasp", "taylor_unit")
 def test_the_api_refuses_a_mean_and_leaves_the_model_alone(saliency: str) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, 3))
@@ -187,13 +184,11 @@ class MeanTeacher(Hinton):
         return super().loss(*parts) / len(parts[0])
 
 
-@pytest.mark.parametrize(
-    ("task", "distillation", "said"),
-    [
-        (MeanLoss(), None, r"loss\(\) of task MeanLoss is"),
-        (MeanHits(), None, r'measure\(\)\["[a-z15]+"\] of task MeanHits is'),
-        (Classification(), MeanTeacher(), r"loss\(\) of distillation MeanTeacher is"),
-    ],
+@cases(
+    "task, distillation, said",
+    (MeanLoss(), None, r"loss\(\) of task MeanLoss is"),
+    (MeanHits(), None, r'measure\(\)\["[a-z15]+"\] of task MeanHits is'),
+    (Classification(), MeanTeacher(), r"loss\(\) of distillation MeanTeacher is"),
 )
 def test_a_run_refuses_a_mean_before_it_trains(task, distillation, said) -> None:
     network = Mlp(hidden=[3]).build((4,), 3)

@@ -10,7 +10,7 @@ import pytest
 import wandb
 import wandb_log
 import yaml
-from conftest import ROOT
+from conftest import ROOT, cases
 from tracking_fakes import info, record, track
 
 from harness.system.signals import Stopped
@@ -170,7 +170,7 @@ def test_wandb_leaves_one_folder_and_no_links(tmp_path: Path) -> None:
     assert folder.name.startswith("offline-run-")
 
 
-@pytest.mark.parametrize("tracking", [Wandb(mode="disabled"), NoTracking()])
+@cases("tracking", Wandb(mode="disabled"), NoTracking())
 def test_no_tracking_writes_nothing(tracking: Tracking, tmp_path: Path) -> None:
     track(tracking, tmp_path)
     assert not list(tmp_path.iterdir())
@@ -181,24 +181,22 @@ def test_no_tracking_lets_an_exception_pass(tmp_path: Path) -> None:
         raise KeyError
 
 
-@pytest.mark.parametrize(
+@cases(
     "wrong, message",
-    [
-        ({"mode": "off"}, "mode must be one of online, offline, disabled, got 'off'"),
-        ({"project": "team/project"}, "project must have .* got 'team/project'"),
-        ({"project": ""}, "project must have 1 to 128 characters"),
-        ({"init_timeout_s": 0}, "init_timeout_s must be above 0 seconds, got 0"),
-        ({"init_timeout_s": "x"}, "init_timeout_s must be a number, got 'x'"),
-        ({"notes": 2026}, "notes must be a text, got 2026; quote a number twice"),
-        ({"entity": 0}, "entity must be a text, got 0"),
-        ({"project": None}, "project must be a text, got None"),
-        ({"histograms": 7}, "histograms must be true or false, got 7"),
-        ({"dense_weights": "maybe"}, "dense_weights must be true or false, got 'maybe'"),
-        ({"tags": "mine"}, r"tags must be a list, got the text 'mine'; write \[mine\]"),
-        ({"tags": ["x" * 65]}, "tags must be texts of 1 to 64 characters"),
-        ({"artifacts": "masks"}, "artifacts must be a list .* got 'masks'; for none of them write"),
-        ({"artifacts": ["weights"]}, "any of dense, masks, records, got .'weights'."),
-    ],
+    ({"mode": "off"}, "mode must be one of online, offline, disabled, got 'off'"),
+    ({"project": "team/project"}, "project must have .* got 'team/project'"),
+    ({"project": ""}, "project must have 1 to 128 characters"),
+    ({"init_timeout_s": 0}, "init_timeout_s must be above 0 seconds, got 0"),
+    ({"init_timeout_s": "x"}, "init_timeout_s must be a number, got 'x'"),
+    ({"notes": 2026}, "notes must be a text, got 2026; quote a number twice"),
+    ({"entity": 0}, "entity must be a text, got 0"),
+    ({"project": None}, "project must be a text, got None"),
+    ({"histograms": 7}, "histograms must be true or false, got 7"),
+    ({"dense_weights": "maybe"}, "dense_weights must be true or false, got 'maybe'"),
+    ({"tags": "mine"}, r"tags must be a list, got the text 'mine'; write \[mine\]"),
+    ({"tags": ["x" * 65]}, "tags must be texts of 1 to 64 characters"),
+    ({"artifacts": "masks"}, "artifacts must be a list .* got 'masks'; for none of them write"),
+    ({"artifacts": ["weights"]}, "any of dense, masks, records, got .'weights'."),
 )
 def test_wandb_refuses_what_would_fail_later(wrong: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):

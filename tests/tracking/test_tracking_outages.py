@@ -8,6 +8,7 @@ import pytest
 import wandb
 import wandb_log
 from command import TINY, harness
+from conftest import cases
 from tracking_fakes import FakeRun, fail, info, record, track
 from wandb_stub import Stub
 
@@ -39,7 +40,7 @@ def test_wandb_that_cannot_start_stops_nothing_and_says_so_once(tmp_path, monkey
     assert not list((tmp_path / "wandb").iterdir())
 
 
-@pytest.mark.parametrize("broken", ["log", "finish", "define_metric"])
+@cases("broken", "log", "finish", "define_metric")
 def test_wandb_that_fails_in_the_middle_stops_nothing_and_says_so_once(
     broken: str,
     tmp_path: Path,
@@ -56,14 +57,12 @@ def test_wandb_that_fails_in_the_middle_stops_nothing_and_says_so_once(
     assert line.startswith("W&B ") and line.endswith(": the server is gone")
 
 
-@pytest.mark.parametrize(
+@cases(
     "name, value, shown",
-    [
-        ("WANDB_MODE", "bogus", "WANDB_MODE=bogus"),
-        ("WANDB_BASE_URL", "nonsense", "WANDB_BASE_URL=nonsense"),
-        ("WANDB_RUN_ID", "a/b", "WANDB_RUN_ID=a/b"),
-        ("WANDB_API_KEY", "secret ", "WANDB_API_KEY"),
-    ],
+    ("WANDB_MODE", "bogus", "WANDB_MODE=bogus"),
+    ("WANDB_BASE_URL", "nonsense", "WANDB_BASE_URL=nonsense"),
+    ("WANDB_RUN_ID", "a/b", "WANDB_RUN_ID=a/b"),
+    ("WANDB_API_KEY", "secret ", "WANDB_API_KEY"),
 )
 def test_wandb_refuses_an_environment_with_which_it_would_not_start(
     name: str, value: str, shown: str, monkeypatch: pytest.MonkeyPatch
@@ -164,7 +163,7 @@ def test_wandb_run_whose_id_is_online_elsewhere_goes_on_offline_and_says_so(
     assert len(log.history) == 5
 
 
-@pytest.mark.parametrize("lost", [f".tracking/{FakeRun.id}", "."], ids=["id", "folder"])
+@cases("lost", f".tracking/{FakeRun.id}", ".", ids=["id", "folder"])
 def test_a_run_that_has_lost_its_id_or_its_folder_sends_nothing_more_and_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str
 ) -> None:
@@ -189,7 +188,7 @@ def test_wandb_offline_runs_of_an_id_need_no_lock(tmp_path, capsys) -> None:
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("stub", [Stub(delay_s=60), Stub(broken=500)], ids=["slow", "broken"])
+@cases("stub", Stub(delay_s=60), Stub(broken=500), ids=["slow", "broken"])
 def test_wandb_whose_server_does_not_answer_in_time_goes_on_offline(
     stub: Stub,
     tmp_path: Path,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from command import python
+from conftest import cases
 from tracking_fakes import info, record
 from wandb_log import logs
 from wandb_stub import Stub
@@ -228,13 +229,11 @@ def test_sync_gives_up_on_a_slow_server_after_the_limit(
     assert f"{run_id(me)}: not uploaded in 1 s" in capfd.readouterr().out
 
 
-@pytest.mark.parametrize(
+@cases(
     "arguments, message",
-    [
-        (["sync", "nowhere"], "error: RUNS=nowhere is no folder"),
-        (["sync", ".", "--limit", "0"], "error: --limit must be above 0 seconds, got 0"),
-        (["sink", "."], "error: argument COMMAND: invalid choice: 'sink'"),
-    ],
+    (["sync", "nowhere"], "error: RUNS=nowhere is no folder"),
+    (["sync", ".", "--limit", "0"], "error: --limit must be above 0 seconds, got 0"),
+    (["sink", "."], "error: argument COMMAND: invalid choice: 'sink'"),
 )
 def test_sync_refuses_wrong_input(arguments: list[str], message: str) -> None:
     done = python("-m", "harness.tracking", *arguments)

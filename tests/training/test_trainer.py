@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from conftest import cases
 from small_training import (
     Steps,
     Summing,
@@ -134,8 +135,8 @@ def test_training_ends_without_gradients_and_in_training_mode() -> None:
     assert all(p.grad is None for p in model.parameters())
 
 
-@pytest.mark.parametrize("optimizer", [partial(SGD, lr=0.1, momentum=0.9), partial(Adam, lr=0.01)])
-@pytest.mark.parametrize("accumulate", [2, 4, 50])
+@cases("optimizer", partial(SGD, lr=0.1, momentum=0.9), partial(Adam, lr=0.01))
+@cases("accumulate", 2, 4, 50)
 def test_accumulated_gradients_train_like_whole_batches(optimizer: Any, accumulate: int) -> None:
     split = blobs(dtype=torch.float64)
     whole, cut = (
@@ -168,25 +169,23 @@ def test_weights_that_explode_end_training_in_that_epoch_before_it_is_reported()
     assert done == [1]
 
 
-@pytest.mark.parametrize(
-    ("key", "value", "message"),
-    [
-        ("epochs", -1, "epochs must be a whole number >= 0, got -1"),
-        ("epochs", 1.5, "epochs must be a whole number >= 0, got 1.5"),
-        ("batch_size", 0, "batch_size must be a whole number >= 1, got 0"),
-        ("accumulate", True, "accumulate must be a whole number >= 1, got True"),
-        ("autocast", "int8", "autocast must be null, bfloat16 or float16, got 'int8'"),
-        ("clip_norm", 0.0, "clip_norm must be > 0 or null, got 0.0"),
-        ("clip_norm", float("nan"), "clip_norm must be > 0 or null, got nan"),
-        ("optimizer", partial(SGD, lr=-1.0), "learning rate"),
-    ],
+@cases(
+    "key, value, message",
+    ("epochs", -1, "epochs must be a whole number >= 0, got -1"),
+    ("epochs", 1.5, "epochs must be a whole number >= 0, got 1.5"),
+    ("batch_size", 0, "batch_size must be a whole number >= 1, got 0"),
+    ("accumulate", True, "accumulate must be a whole number >= 1, got True"),
+    ("autocast", "int8", "autocast must be null, bfloat16 or float16, got 'int8'"),
+    ("clip_norm", 0.0, "clip_norm must be > 0 or null, got 0.0"),
+    ("clip_norm", float("nan"), "clip_norm must be > 0 or null, got nan"),
+    ("optimizer", partial(SGD, lr=-1.0), "learning rate"),
 )
 def test_a_recipe_out_of_range_is_refused_when_it_is_built(key, value, message) -> None:
     with pytest.raises(ValueError, match=message):
         trainer(**{key: value})
 
 
-@pytest.mark.parametrize(("ranks", "ways_out"), [(3, "use 99 or 102"), (64, "use 64 or 128")])
+@cases("ranks, ways_out", (3, "use 99 or 102"), (64, "use 64 or 128"))
 def test_a_batch_that_ranks_cannot_share_equally_is_refused(ranks: int, ways_out: str) -> None:
     with pytest.raises(ValueError, match=f"batch_size=100 .* {ranks} ranks .*{ways_out}"):
         trainer(batch_size=100).check_ranks(Ranks(0, ranks))

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 import safetensors.torch
-from conftest import CONF
+from conftest import CONF, cases
 from whole_runs import SAMPLES, TWO_LEVELS, WEIGHTS, Whole, whole_run
 
 PENALTY = ("penalty=l1", "penalty.epochs=3")
@@ -29,18 +29,16 @@ def test_dense_training_and_retraining_at_half_the_weights(tmp_path: Path) -> No
     assert cost(whole, 1, "finetuned") == (1, 3, 40, 8_640, 17_280, "reset")
 
 
-@pytest.mark.parametrize(
-    ("start", "expected"),
-    [
-        # Of 6 steps the last 2: of 16 and 8 samples.
-        ("finetune.step=4", (2 / 3, 2, 24, 5_184, 10_368, "reset")),
-        # The last alone.
-        ("finetune.step=5", (1 / 3, 1, 8, 1_728, 3_456, "reset")),
-        # The last 4: 8 samples, and a whole epoch.
-        ("finetune.step=2", (4 / 3, 4, 48, 10_368, 20_736, "reset")),
-        ("finetune.step=3", (1, 3, 40, 8_640, 17_280, "reset")),
-        ("finetune.step=6", NOTHING),
-    ],
+@cases(
+    "start, expected",
+    # Of 6 steps the last 2: of 16 and 8 samples.
+    ("finetune.step=4", (2 / 3, 2, 24, 5_184, 10_368, "reset")),
+    # The last alone.
+    ("finetune.step=5", (1 / 3, 1, 8, 1_728, 3_456, "reset")),
+    # The last 4: 8 samples, and a whole epoch.
+    ("finetune.step=2", (4 / 3, 4, 48, 10_368, 20_736, "reset")),
+    ("finetune.step=3", (1, 3, 40, 8_640, 17_280, "reset")),
+    ("finetune.step=6", NOTHING),
 )
 def test_retraining_from_within_an_epoch_counts_partial_batches_as_they_are(
     tmp_path: Path, start: str, expected: tuple[object, ...]
@@ -74,7 +72,7 @@ def test_recalibration_costs_no_training(tmp_path: Path) -> None:
     assert cost(whole, 1, "recalibrated") == NOTHING
 
 
-@pytest.mark.parametrize("weights", [False, True])
+@cases("weights", False, True)
 def test_dense_training_of_no_epochs_has_cost_nothing(tmp_path: Path, weights: bool) -> None:
     given = tmp_path / "given.safetensors"
     first = whole_run(tmp_path / "a")

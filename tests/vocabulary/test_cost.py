@@ -1,6 +1,6 @@
 """What training costs, by hand: LeNet-300-100 has 784*300 + 300*100 + 100*10 = 266,200 MACs."""
 
-import pytest
+from conftest import cases
 
 from harness.vocabulary.flops import Cost, cost_of, examples_until
 
@@ -8,9 +8,7 @@ DENSE = 266_200
 TENTH = 26_620
 
 
-@pytest.mark.parametrize(
-    "step, seen", [(0, 0), (1, 128), (31, 3968), (32, 4000), (33, 4128), (64, 8000)]
-)
+@cases("step, seen", (0, 0), (1, 128), (31, 3968), (32, 4000), (33, 4128), (64, 8000))
 def test_the_last_batch_of_an_epoch_is_partial(step: int, seen: int) -> None:
     # 4,000 samples: 31 batches of 128 and one of 32.
     assert examples_until(step, samples=4000, batch_size=128) == seen

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import cases
 from torch import Tensor, nn
 
 import harness
@@ -59,7 +60,7 @@ KINDS: dict[str, tuple[Callable[[Tensor], Any], Callable[[Any], Tensor]]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("saliency", ["grasp", "synflow", "gradient"])
+@cases("saliency", "grasp", "synflow", "gradient")
 def test_scores_are_those_of_the_network_that_returns_its_logits_alone(kind, saliency) -> None:
     made, found_in = KINDS[kind]
 
@@ -86,9 +87,7 @@ def test_synflow_adds_up_all_that_a_network_returns() -> None:
     assert torch.allclose(both["0.weight"], 3 * one["0.weight"])
 
 
-@pytest.mark.parametrize(
-    ("saliency", "said"), [("grasp", "GraSP divides .* in Own"), ("synflow", "SynFlow .* in Own")]
-)
+@cases("saliency, said", ("grasp", "GraSP divides .* in Own"), ("synflow", "SynFlow .* in Own"))
 def test_outputs_that_cannot_be_seen_into_are_refused(saliency: str, said: str) -> None:
     with pytest.raises(ValueError, match=f"{said} it finds no floating-point tensor; return"):
         harness.score(Net(Own), saliency, batches=DATA, loss=_of_own)
