@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from command import TINY, only_run, records_of, run_main
+from command import TINY, only_run, records_of, refused, run_main
 from forked_ranks import harness_on_ranks
 
 WRONG = {
@@ -63,12 +63,9 @@ def test_wrong_input_is_one_line_with_status_2_and_writes_nothing(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    status = run_main(monkeypatch, *TINY, *arguments.split())
+    said = refused(monkeypatch, capfd, *TINY, *arguments.split())
 
-    said = capfd.readouterr().err.strip().splitlines()
-    assert status == 2
-    assert len(said) == 1, said
-    assert re.search(WRONG[arguments], said[0]), said[0]
+    assert re.search(WRONG[arguments], said), said
     assert list(tmp_path.rglob("*")) == []
 
 

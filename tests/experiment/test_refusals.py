@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from command import TINY, run_main
+from command import TINY, refused, run_main
 from conftest import CONF, component
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
@@ -57,16 +57,6 @@ WRONG = {
 }  # fmt: skip
 
 
-def refused(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: str
-) -> str:
-    status = run_main(monkeypatch, *TINY, *arguments)
-    said = capfd.readouterr().err.strip().splitlines()
-    assert status == 2
-    assert len(said) == 1, said
-    return said[0]
-
-
 @pytest.mark.parametrize("arguments", WRONG, ids=list(WRONG))
 def test_it_is_refused_in_one_line_with_status_2_and_nothing_is_written(
     arguments: str,
@@ -76,7 +66,7 @@ def test_it_is_refused_in_one_line_with_status_2_and_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    said = refused(monkeypatch, capfd, *arguments.split())
+    said = refused(monkeypatch, capfd, *TINY, *arguments.split())
     assert re.search(WRONG[arguments], said), said
     assert list(tmp_path.rglob("*")) == []
 

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from command import TINY
-from silent import ME
+from silent import ME, Silent
 from torch import Tensor
 
 from harness.distributed import Ranks
@@ -50,12 +50,12 @@ class Step(NamedTuple):
     losses: list[float]
 
 
-class Whole:
+class Whole(Silent):
     """A run, and what it went through; networks and masks by level and stage."""
 
     def __init__(self, levels: runner.Prepared):
+        super().__init__()
         self.levels = levels
-        self.records: list[Record] = []
         self.steps: list[Step] = []
         self.starts: dict[int | str, tuple[Moment, Tensors]] = {}
         self.networks: dict[tuple[int, str], Tensors] = {}
@@ -75,17 +75,9 @@ class Whole:
     def rates(self, streams: int | str) -> list[float]:
         return [step.rate for step in self.of(streams)]
 
-    def begin(self, levels: int, epochs: int) -> None: ...
-
-    def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None: ...
-
-    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None: ...
-
-    def note(self, **facts: object) -> None: ...
-
     def log(self, record: Record) -> None:
+        super().log(record)
         place = record.level, record.stage
-        self.records.append(record)
         self.networks[place] = copied(self.levels.state.model.state_dict())
         self.masks[place] = copied(self.levels.state.masks.masks)
 
