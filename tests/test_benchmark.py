@@ -92,17 +92,11 @@ def test_masks_of_the_harness_and_of_torch_are_measured_beside_each_other_and_tr
 
 # Name -> how much it may be at most, if that is limited.
 OF_MASKS = {
-    "static / static (noise)": None,
-    "rigl / static": 1.05,
-    "set / static": 1.05,
-    "snfs / static": 1.05,
-    "snfs, history / static": None,
-    "rigl update / static": 3.0,
-    "set update / static": 3.0,
-    "snfs update / static": 3.0,
-    "pruning / static": None,
+    "static / static (noise)": None, "rigl / static": 1.05, "set / static": 1.05,
+    "snfs / static": 1.05, "snfs, history / static": None, "rigl update / static": 3.0,
+    "set update / static": 3.0, "snfs update / static": 3.0, "pruning / static": None,
     "its record / static": None,
-}
+}  # fmt: skip
 BESIDE = ("with teacher / alone", "l1 / dense", "growing_l2 / dense")
 
 
@@ -136,14 +130,11 @@ def test_every_figure_is_a_row_of_the_table(loop, masks, dynamic) -> None:
 
 # What is not timed, or timed against a target; the rest depends on what this machine allows.
 ON_ANY_MACHINE = {
-    "agreement: received in collectives": "<= 3.2",
-    "agreement: first event": "<= 250",
-    "agreement: later event": "<= 250",
-    "ranks: masked / dense step, SGD momentum": "<= 1.03",
-    "ranks: masked / dense step, Adam": "<= 1.03",
-    "kills: identical records, of 2": ">= 2 met",
+    "agreement: received in collectives": "<= 3.2", "agreement: first event": "<= 250",
+    "agreement: later event": "<= 250", "ranks: masked / dense step, SGD momentum": "<= 1.03",
+    "ranks: masked / dense step, Adam": "<= 1.03", "kills: identical records, of 2": ">= 2 met",
     "flips: caught, of 2": ">= 2 met",
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "verdict"), list(ON_ANY_MACHINE.items()))

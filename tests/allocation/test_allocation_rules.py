@@ -18,12 +18,9 @@ from harness.vocabulary.apportion import reserve
 
 # Of a small residual network: dense, wide and 1x1 convolutions, a depthwise one, a classifier.
 SHAPES = {
-    "conv1.weight": (16, 3, 3, 3),
-    "conv2.weight": (32, 16, 3, 3),
-    "conv3.weight": (32, 1, 3, 3),
-    "conv4.weight": (64, 32, 1, 1),
-    "fc.weight": (10, 64),
-}
+    "conv1.weight": (16, 3, 3, 3), "conv2.weight": (32, 16, 3, 3), "conv3.weight": (32, 1, 3, 3),
+    "conv4.weight": (64, 32, 1, 1), "fc.weight": (10, 64),
+}  # fmt: skip
 
 
 def without(found: Layers, *names: str) -> Layers:

@@ -29,17 +29,11 @@ DIFFER = {
     ),
 }
 MANNERS = {
-    "hook": "hooks of module 1.fc1",
-    "gradient hook": "hooks of 1.fc1.weight",
-    "frozen": "requires_grad of 1.fc1.weight",
-    "eps": "eps of 0",
-    "mode": "mode of 1.fc1",
-    "forward": "forward of 1.fc1",
-    "activation": "act of 1",
-    "list": "gains of 1",
-    "plain tensor": "gain of 1",
-    "class": "module 1.fc1",
-}
+    "hook": "hooks of module 1.fc1", "gradient hook": "hooks of 1.fc1.weight",
+    "frozen": "requires_grad of 1.fc1.weight", "eps": "eps of 0", "mode": "mode of 1.fc1",
+    "forward": "forward of 1.fc1", "activation": "act of 1", "list": "gains of 1",
+    "plain tensor": "gain of 1", "class": "module 1.fc1",
+}  # fmt: skip
 # What rank 0 and rank 1 have come to, and what of it is not the same.
 APART = {
     "other keys": ("mean of 2 tensors (", "b float32 (2,)", "mean of 1 tensors (", "no b"),

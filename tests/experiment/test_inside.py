@@ -106,12 +106,8 @@ def test_the_norm_of_an_update_is_that_of_the_weights_which_are_live_after_it(tm
 def ends_in_an_update(dynamics: str) -> tuple[str, ...]:
     one = ("retraining.epochs=1", "dtype=float64")
     return (
-        *one,
-        f"dynamics={dynamics}",
-        "dynamics.every=3",
-        "dynamics.until=1",
-        "dynamics.drop=.9",
-    )
+        *one, f"dynamics={dynamics}", "dynamics.every=3", "dynamics.until=1", "dynamics.drop=.9",
+    )  # fmt: skip
 
 
 @cases("end", 2, 3)

@@ -23,16 +23,13 @@ STEPS = EPOCHS * PER_EPOCH
 
 # Mode -> the step of the dense recipe whose learning rate comes first.
 FIRST = {
-    ("finetune=lr_rewind",): 0,
-    ("finetune=lr_rewind", "finetune.epochs=1"): 9,
-    ("finetune=lr_rewind", "finetune.epochs=3"): 3,
-    ("finetune=weight_rewind",): 3,
+    ("finetune=lr_rewind",): 0, ("finetune=lr_rewind", "finetune.epochs=1"): 9,
+    ("finetune=lr_rewind", "finetune.epochs=3"): 3, ("finetune=weight_rewind",): 3,
     ("finetune=weight_rewind", "finetune.epoch=2"): 6,
     ("finetune=weight_rewind", "finetune.step=7"): 7,
-    ("finetune=weight_rewind", "finetune.epochs=2"): 6,
-    ("finetune=rewind_to_init",): 0,
+    ("finetune=weight_rewind", "finetune.epochs=2"): 6, ("finetune=rewind_to_init",): 0,
     ("finetune=scratch_e",): 0,
-}
+}  # fmt: skip
 
 
 def rates(folder: Path, schedule: str, *mode: str) -> tuple[list[float], list[float], list[float]]:

@@ -15,12 +15,9 @@ from harness.launch.execute import build
 
 # One value for each field that is plain, other than that of a fresh run.
 CHANGED: dict[str, Any] = {
-    "done": 4,
-    "found": [{"share": 0.5, "record": {"level": 1}}],
-    "kept_share": 0.5,
-    "speedup": 2.5,
-    "mixed": True,
-}
+    "done": 4, "found": [{"share": 0.5, "record": {"level": 1}}], "kept_share": 0.5,
+    "speedup": 2.5, "mixed": True,
+}  # fmt: skip
 
 
 def prepared(folder: Path) -> runner.Prepared:

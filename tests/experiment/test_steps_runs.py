@@ -205,12 +205,9 @@ DROPPING = ("model._target_=parts.Dropping", "model.hidden=[16]")
 def test_an_event_that_removes_nothing_disturbs_no_step_after_it(tmp_path, saliency) -> None:
     """Dropout, batch statistics and all weights are those of a training without events."""
     nothing = (
-        *STEPS,
-        *asked(1, 5, 1),
-        "schedule=one_shot",
-        "schedule.final=1.0",
+        *STEPS, *asked(1, 5, 1), "schedule=one_shot", "schedule.final=1.0",
         f"saliency={saliency}",
-    )
+    )  # fmt: skip
     what = experiment(*nothing, *DROPPING)
     states = []
     for events in (True, False):

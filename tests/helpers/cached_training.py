@@ -39,9 +39,6 @@ SETTING = Setting(split(), Classification(), Ranks(), seed=0, level=0)
 
 def dense(folder: Path, *keep: int, setting: Setting = SETTING) -> DenseTraining:
     return DenseTraining(
-        folder / "ab" / "cache",
-        RECIPE,
-        setting,
-        lambda: copy.deepcopy(FIRST),
+        folder / "ab" / "cache", RECIPE, setting, lambda: copy.deepcopy(FIRST),
         list(map(Moment, keep)),
-    )
+    )  # fmt: skip

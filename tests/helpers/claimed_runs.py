@@ -19,12 +19,9 @@ TARGETS = {
     "schedule": "harness.schedule.{}.X",
 }
 PARTS = {
-    "saliency": "magnitude",
-    "structure": "element",
-    "allocation": "global_ranking",
-    "finetune": "keep",
-    "schedule": "one_shot",
-}
+    "saliency": "magnitude", "structure": "element", "allocation": "global_ranking",
+    "finetune": "keep", "schedule": "one_shot",
+}  # fmt: skip
 
 
 def run(runs: Path, name: str, top1: list[float], **changes: Any) -> None:

@@ -16,14 +16,9 @@ from harness.run_folder import records
 from harness.run_folder.records import Record
 
 TINY = (
-    "data=blobs",
-    "model=mlp",
-    "training.epochs=2",
-    "retraining.epochs=1",
-    "calibration.samples=64",
-    "tracking=none",
-    "schedule=one_shot",
-)
+    "data=blobs", "model=mlp", "training.epochs=2", "retraining.epochs=1",
+    "calibration.samples=64", "tracking=none", "schedule=one_shot",
+)  # fmt: skip
 
 
 def harness(
@@ -34,13 +29,9 @@ def harness(
         return python("-m", "harness", *arguments, cwd=cwd, timeout=timeout)
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
     return subprocess.run(
-        [sys.executable, *torchrun, "-m", "harness", *arguments],
-        cwd=cwd,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        env=environment(),
-    )
+        [sys.executable, *torchrun, "-m", "harness", *arguments], cwd=cwd, capture_output=True,
+        text=True, timeout=timeout, env=environment(),
+    )  # fmt: skip
 
 
 def python(

@@ -31,12 +31,8 @@ KINDS = {
 SELDOM = ("everywhere", "benchmark", "browser", "slurm", "copy")
 _RANKS = "forked_ranks"
 _STARTERS = (
-    "subprocess",
-    "multiprocessing",
-    "fork_server",
-    "harness.launch.backends.local",
-    _RANKS,
-)
+    "subprocess", "multiprocessing", "fork_server", "harness.launch.backends.local", _RANKS,
+)  # fmt: skip
 _RUNNERS = ("harness.__main__", "harness.experiment.runner")
 _SEVERAL = ("torch.distributed.run", "nproc")
 

@@ -34,14 +34,11 @@ def write_page(runs: Path) -> Path:
                 same = {"label": label, "method": label, "seed": seed, "setting": label}
                 folder = runs / f"{label}#{asked:g}-{seed}"
                 result = make(
-                    **same,
-                    **trained,
+                    **same, **trained,
                     **{"epoch_losses": [1.0, 1 / asked], "epoch_top1": [0.8, top1]},
-                    top1=top1 + worse + 0.01 * seed,
-                    target_compression=asked,
-                    compression=asked,
+                    top1=top1 + worse + 0.01 * seed, target_compression=asked, compression=asked,
                     speedup=asked,
-                )
+                )  # fmt: skip
                 write_run(folder, dense(**same, **trained, **curve, top1=0.96), result)
                 (folder / "config.yaml").write_text("seed: 0\n")
     return report(runs)[-1]

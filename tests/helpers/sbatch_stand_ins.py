@@ -40,13 +40,9 @@ exit "${STATUS:-0}"
 """,
 }
 JOB = {
-    "SLURM_JOB_ID": "1007",
-    "SLURM_JOB_NODELIST": "n[7-8]",
-    "SLURM_NNODES": "2",
-    "SLURM_TASKS_PER_NODE": "1(x2)",
-    "SLURM_CPUS_PER_TASK": "2",
-    "SLURM_GPUS_PER_TASK": "1",
-}
+    "SLURM_JOB_ID": "1007", "SLURM_JOB_NODELIST": "n[7-8]", "SLURM_NNODES": "2",
+    "SLURM_TASKS_PER_NODE": "1(x2)", "SLURM_CPUS_PER_TASK": "2", "SLURM_GPUS_PER_TASK": "1",
+}  # fmt: skip
 
 
 class StandIns:

@@ -21,18 +21,11 @@ def network() -> nn.Sequential:
     """5 + 4 filters of 9 and 45 weights, 7 neurons of 16 weights, each layer with a norm."""
     torch.manual_seed(0)
     layers = OrderedDict(
-        conv1=nn.Conv2d(1, 5, 3),
-        bn1=nn.BatchNorm2d(5),
-        relu1=nn.ReLU(inplace=True),
-        conv2=nn.Conv2d(5, 4, 3, bias=False),
-        bn2=nn.BatchNorm2d(4),
-        relu2=nn.ReLU(),
-        flatten=nn.Flatten(),
-        fc1=nn.Linear(16, 7),
-        bn3=nn.BatchNorm1d(7),
-        relu3=nn.ReLU(),
+        conv1=nn.Conv2d(1, 5, 3), bn1=nn.BatchNorm2d(5), relu1=nn.ReLU(inplace=True),
+        conv2=nn.Conv2d(5, 4, 3, bias=False), bn2=nn.BatchNorm2d(4), relu2=nn.ReLU(),
+        flatten=nn.Flatten(), fc1=nn.Linear(16, 7), bn3=nn.BatchNorm1d(7), relu3=nn.ReLU(),
         fc2=nn.Linear(7, 3),
-    )
+    )  # fmt: skip
     model = nn.Sequential(layers)
     for norm in (model.bn1, model.bn2, model.bn3):
         nn.init.uniform_(norm.weight, 0.5, 1.5)

@@ -170,15 +170,10 @@ class Stub:
 
     def _file(self, artifact: str, name: str) -> dict[str, Any]:
         return {
-            "id": name,
-            "name": name,
-            "displayName": name,
-            "uploadUrl": self._put(artifact, name),
-            "uploadHeaders": [],
-            "uploadMultipartUrls": None,
-            "storagePath": "",
+            "id": name, "name": name, "displayName": name, "uploadUrl": self._put(artifact, name),
+            "uploadHeaders": [], "uploadMultipartUrls": None, "storagePath": "",
             "artifact": {"id": artifact},
-        }
+        }  # fmt: skip
 
     def _CommitArtifact(self, asked: dict[str, Any]) -> dict[str, Any]:
         return {"commitArtifact": {"artifact": {"id": asked["artifactID"], "digest": ""}}}

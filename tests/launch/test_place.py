@@ -23,15 +23,10 @@ from harness.system.signals import Stopped
 
 # The fourth of 5 tasks on the nodes n07, n08 and n09, two on each but the last.
 STEP = {
-    "SLURM_JOB_ID": "1007",
-    "SLURM_STEP_ID": "0",
-    "SLURM_STEP_NUM_TASKS": "5",
-    "SLURM_STEP_NODELIST": "n[07-09]",
-    "SLURM_STEP_TASKS_PER_NODE": "2(x2),1",
-    "SLURM_NODEID": "1",
-    "SLURM_PROCID": "3",
-    "SLURM_LOCALID": "1",
-}
+    "SLURM_JOB_ID": "1007", "SLURM_STEP_ID": "0", "SLURM_STEP_NUM_TASKS": "5",
+    "SLURM_STEP_NODELIST": "n[07-09]", "SLURM_STEP_TASKS_PER_NODE": "2(x2),1",
+    "SLURM_NODEID": "1", "SLURM_PROCID": "3", "SLURM_LOCALID": "1",
+}  # fmt: skip
 SUBMITIT = {
     "SUBMITIT_LOCAL_JOB_ID": "23",
     "SUBMITIT_LOCAL_NTASKS": "2",

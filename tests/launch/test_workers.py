@@ -18,12 +18,9 @@ from harness.run_folder.status_file import Status
 from harness.system.signals import Stopped
 
 LONG = (
-    *TINY,
-    "schedule.final=0.5",
-    "training.epochs=1",
-    "retraining.epochs=40",
+    *TINY, "schedule.final=0.5", "training.epochs=1", "retraining.epochs=40",
     "checkpoint.every_steps=5",
-)
+)  # fmt: skip
 TWO = "launch.nproc=2"
 SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
 

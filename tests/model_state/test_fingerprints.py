@@ -141,15 +141,10 @@ def test_of_a_sparse_tensor_values_places_shape_and_layout_decide(layout: torch.
     known = made({(0, 1): 2.0, (3, 2): 5.0})
     assert made({(0, 1): 2.0, (3, 2): 5.0}) == known
     others = [
-        made({(0, 1): 2.0, (3, 2): -5.0}),
-        made({(0, 1): 5.0, (3, 2): 2.0}),
-        made({(0, 2): 2.0, (3, 2): 5.0}),
-        made({(1, 1): 2.0, (3, 2): 5.0}),
-        made({(0, 1): 2.0}),
-        made({}),
-        made({(0, 1): 2.0, (3, 2): 5.0}, size=5),
-        of(torch.zeros(4, 4)),
-    ]
+        made({(0, 1): 2.0, (3, 2): -5.0}), made({(0, 1): 5.0, (3, 2): 2.0}),
+        made({(0, 2): 2.0, (3, 2): 5.0}), made({(1, 1): 2.0, (3, 2): 5.0}), made({(0, 1): 2.0}),
+        made({}), made({(0, 1): 2.0, (3, 2): 5.0}, size=5), of(torch.zeros(4, 4)),
+    ]  # fmt: skip
     assert len({known, *others}) == 9
 
 

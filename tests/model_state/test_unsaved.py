@@ -52,21 +52,16 @@ def network() -> nn.Module:
 
 CHANGES: dict[str, Callable[[Any], object]] = {
     "calls": lambda it: setattr(it, "calls", it.calls + 1),
-    "phase": lambda it: setattr(it, "phase", "second"),
-    "mean": lambda it: it.mean.add_(1),
-    "sparse": lambda it: it.sparse.mul_(2),
-    "none": lambda it: setattr(it, "none", torch.ones(1)),
+    "phase": lambda it: setattr(it, "phase", "second"), "mean": lambda it: it.mean.add_(1),
+    "sparse": lambda it: it.sparse.mul_(2), "none": lambda it: setattr(it, "none", torch.ones(1)),
     "stats": lambda it: it.stats["worst"].append(2.0),
     "tracker.count": lambda it: setattr(it.tracker, "count", 3),
     "stream": lambda it: torch.rand(1, generator=it.stream),
-    "python": lambda it: it.python.random(),
-    "numpy": lambda it: it.numpy.random(),
-    "array": lambda it: it.array.__setitem__(1, 2.0),
-    "large": lambda it: it.large[-1:].add_(1),
+    "python": lambda it: it.python.random(), "numpy": lambda it: it.numpy.random(),
+    "array": lambda it: it.array.__setitem__(1, 2.0), "large": lambda it: it.large[-1:].add_(1),
     "_hidden": lambda it: setattr(it, "_hidden", 0.25),
-    "flag": lambda it: setattr(it, "flag", True),
-    "new": lambda it: setattr(it, "new", 1),
-}
+    "flag": lambda it: setattr(it, "flag", True), "new": lambda it: setattr(it, "new", 1),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -41,13 +41,8 @@ def test_parameters_and_macs_follow_from_the_widths() -> None:
 
 def test_layers_have_sensible_names_in_the_order_of_the_forward_pass() -> None:
     block = [
-        "attention.query",
-        "attention.key",
-        "attention.value",
-        "attention.output",
-        "fc1",
-        "fc2",
-    ]
+        "attention.query", "attention.key", "attention.value", "attention.output", "fc1", "fc2",
+    ]  # fmt: skip
     names = [f"blocks.{number}.{part}.weight" for number in range(3) for part in block]
     assert list(prunable_weights(built())) == [*names, "classifier.weight"]
 

@@ -109,12 +109,9 @@ def test_what_goes_with_a_neuron_is_pruned_with_it() -> None:
     scores = pruner.unit_scores(network, store, units, NO_DATA)
 
     curves = measure_curves(
-        network,
-        scores,
-        lambda kept: pruner.masks_of(kept, units, weights),
-        [0.5],
+        network, scores, lambda kept: pruner.masks_of(kept, units, weights), [0.5],
         lambda: at_ones(network, 1),
-    )
+    )  # fmt: skip
 
     # 11 + 22; without the first neuron and its bias 22, with the bias it would be 32.
     assert list(curves) == ["0.weight"]

@@ -21,12 +21,9 @@ OLD = {"examples": None, "training_flops": None, "training_flops_dense": None}
 def spent(record: Record, epochs: float, steps: int, flops: float, of_dense: float) -> Record:
     """A record of so many epochs of 100 examples, and FLOPs in TFLOP."""
     cost: dict[str, Any] = {
-        "epochs": epochs,
-        "steps": steps,
-        "examples": round(100 * epochs),
-        "training_flops": round(flops * 1e12),
-        "training_flops_dense": round(of_dense * 1e12),
-    }
+        "epochs": epochs, "steps": steps, "examples": round(100 * epochs),
+        "training_flops": round(flops * 1e12), "training_flops_dense": round(of_dense * 1e12),
+    }  # fmt: skip
     return Record(**{**vars(record), **cost})
 
 

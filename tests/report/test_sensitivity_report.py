@@ -22,24 +22,11 @@ LAYERS = {"conv.weight": 20, "a.weight": 40}  # by position, not by name
 
 def point(**changes: Any) -> Sensitivity:
     values = {
-        "run": "0123456789ab",
-        "setting": "aaaa11112222",
-        "method": "magnitude-element",
-        "label": "magnitude / element",
-        "saliency": "magnitude",
-        "structure": "element",
-        "model": "lenet",
-        "data": "digits",
-        "seed": 0,
-        "layer": "conv.weight",
-        "density": 1.0,
-        "kept": 20,
-        "units": 20,
-        "top1": 0.9,
-        "loss": 0.2,
-        "dense_top1": 0.9,
-        "dense_loss": 0.2,
-    }
+        "run": "0123456789ab", "setting": "aaaa11112222", "method": "magnitude-element",
+        "label": "magnitude / element", "saliency": "magnitude", "structure": "element",
+        "model": "lenet", "data": "digits", "seed": 0, "layer": "conv.weight", "density": 1.0,
+        "kept": 20, "units": 20, "top1": 0.9, "loss": 0.2, "dense_top1": 0.9, "dense_loss": 0.2,
+    }  # fmt: skip
     return Sensitivity(**{**values, **changes})
 
 

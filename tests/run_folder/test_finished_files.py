@@ -82,17 +82,12 @@ def test_a_changed_network_is_not_loaded(copy: Path, name: str, damage: str) -> 
 
 
 UNFINISHED = {
-    "": "state: None",
-    "{}": "state: None",
-    '{"state": "running"}': "state: running",
-    '{"state": "interrupted"}': "state: interrupted",
-    '{"state": "failed"}': "state: failed",
-    '{"state": ["finished"]}': "state: ['finished']",
-    "{": "is damaged",
-    "[]": "is damaged (it is no JSON object)",
-    '"x"': "is damaged (it is no JSON object)",
+    "": "state: None", "{}": "state: None", '{"state": "running"}': "state: running",
+    '{"state": "interrupted"}': "state: interrupted", '{"state": "failed"}': "state: failed",
+    '{"state": ["finished"]}': "state: ['finished']", "{": "is damaged",
+    "[]": "is damaged (it is no JSON object)", '"x"': "is damaged (it is no JSON object)",
     "null": "is damaged (it is no JSON object)",
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("status", UNFINISHED)

@@ -18,16 +18,10 @@ def both() -> nn.Sequential:
     """Convolutions and linear layers with norms, so that every structure finds units."""
     torch.manual_seed(0)
     layers = OrderedDict(
-        conv1=nn.Conv2d(3, 6, 3),
-        bn1=nn.BatchNorm2d(6),
-        relu1=nn.ReLU(),
-        conv2=nn.Conv2d(6, 4, 3, groups=2, bias=False),
-        bn2=nn.BatchNorm2d(4),
-        flatten=nn.Flatten(),
-        fc1=nn.Linear(64, 5),
-        relu2=nn.ReLU(),
-        fc2=nn.Linear(5, 2),
-    )
+        conv1=nn.Conv2d(3, 6, 3), bn1=nn.BatchNorm2d(6), relu1=nn.ReLU(),
+        conv2=nn.Conv2d(6, 4, 3, groups=2, bias=False), bn2=nn.BatchNorm2d(4),
+        flatten=nn.Flatten(), fc1=nn.Linear(64, 5), relu2=nn.ReLU(), fc2=nn.Linear(5, 2),
+    )  # fmt: skip
     return nn.Sequential(layers)
 
 

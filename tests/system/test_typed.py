@@ -21,14 +21,9 @@ class Row:
 
 
 GOOD: dict[str, Any] = {
-    "name": "a",
-    "count": 1,
-    "share": 0.5,
-    "part": None,
-    "names": ["a"],
-    "shares": {"a": 1.0, "b": 1},
-    "done": True,
-}
+    "name": "a", "count": 1, "share": 0.5, "part": None, "names": ["a"],
+    "shares": {"a": 1.0, "b": 1}, "done": True,
+}  # fmt: skip
 TYPED = Typed(Row, ["share", "part"])
 
 

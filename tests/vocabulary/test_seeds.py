@@ -3,20 +3,10 @@ import torch
 from harness.vocabulary.seeds import derive
 
 PURPOSES = (
-    ("init",),
-    ("order", 0, 0),
-    ("order", 0, 1),
-    ("order", 1, 0),
-    ("calibration",),
-    ("saliency", "fc1.weight"),
-    ("saliency", "fc2.weight"),
-    ("reinit", 1),
-    ("dropout", 0, 0, 0),
-    ("dropout", 0, 0, 1),
-    ("augmentation", 0, 0),
-    ("augmentation", 1, 0),
-    ("prune", 1),
-)
+    ("init",), ("order", 0, 0), ("order", 0, 1), ("order", 1, 0), ("calibration",),
+    ("saliency", "fc1.weight"), ("saliency", "fc2.weight"), ("reinit", 1), ("dropout", 0, 0, 0),
+    ("dropout", 0, 0, 1), ("augmentation", 0, 0), ("augmentation", 1, 0), ("prune", 1),
+)  # fmt: skip
 
 
 def test_every_purpose_and_seed_has_its_own_stream() -> None:

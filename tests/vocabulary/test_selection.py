@@ -173,16 +173,9 @@ def many(kind: str, seed: int) -> Tensor:
 
 
 KINDS = [
-    "normal",
-    "tied",
-    "equal",
-    "mostly dead",
-    "mostly zero",
-    "heavy tails",
-    "float64",
-    "sample of the best",
-    "sample of the worst",
-]
+    "normal", "tied", "equal", "mostly dead", "mostly zero", "heavy tails", "float64",
+    "sample of the best", "sample of the worst",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("device", DEVICES)
