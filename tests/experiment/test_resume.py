@@ -62,7 +62,7 @@ MODES: dict[str, tuple[str, ...]] = {
 }
 
 
-@pytest.mark.parametrize("mode", list(MODES))
+@pytest.mark.parametrize("mode", places(MODES, few=4))
 def test_cut_off_in_every_mode(tmp_path: Path, mode: str) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert run_main(monkeypatch, *RUN, *MODES[mode], f"runs={tmp_path}/whole") == 0
