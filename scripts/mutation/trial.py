@@ -104,7 +104,7 @@ def killer(ended: Ended) -> str:
         return "timeout"
     if ended.rc in (4, 5) and "ERROR" not in ended.output:
         raise RuntimeError(f"no tests ran: {ended.output[-2000:]}")
-    first = re.search(r"^(?:FAILED|ERROR) (\S+)", ended.output, re.MULTILINE)
+    first = re.search(r"^(?:FAILED|ERROR) (.+?)(?: - |$)", ended.output, re.MULTILINE)
     return (first[1] if first else f"exit {ended.rc}") if ended.rc else ""
 
 

@@ -13,7 +13,7 @@ from tracking_fakes import record
 
 from harness.run_folder import records
 from harness.run_folder.console import Progress
-from harness.run_folder.followers import Watchers, collapse
+from harness.run_folder.followers import Files, Watchers, collapse
 from harness.run_folder.records import Record
 from harness.tracking.rows import row
 
@@ -90,6 +90,21 @@ def test_the_warning_comes_once_a_level_after_pruning(capsys: pytest.CaptureFixt
     watchers.log(COLLAPSED)
     shown = capsys.readouterr()
     assert shown.err == f"warning: {collapse(COLLAPSED)}\n" and shown.out == ""
+
+
+def test_each_note_is_a_line_of_timings_and_half_a_line_before_it_is_dropped(
+    tmp_path: Path,
+) -> None:
+    files = Files(tmp_path, world_size=2)
+    files.note(event="resumed")
+    with (tmp_path / "timings.jsonl").open("a") as timings:
+        timings.write('{"level": 2, "sta')
+    files.note(level=2)
+    lines = [json.loads(line) for line in (tmp_path / "timings.jsonl").read_text().splitlines()]
+    assert [(line.get("event"), line.get("level"), line["world_size"]) for line in lines] == [
+        ("resumed", None, 2),
+        (None, 2, 2),
+    ]
 
 
 def test_a_record_is_a_result_unless_it_says_otherwise() -> None:
