@@ -37,6 +37,7 @@ class Exchange(Dynamics, Protocol):
 
     def looks(self, step: int, steps: int) -> bool:
         """Whether the gradients of ALL weights are needed at this step, before any are masked."""
+        return False
 
     def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
         """Evidence after the gradients of a step that it looks at.
@@ -45,6 +46,7 @@ class Exchange(Dynamics, Protocol):
         a training's state. The result may hold the gradients themselves only at a step that
         updates, whose end it does not outlive.
         """
+        return {}
 
     def swap(
         self,

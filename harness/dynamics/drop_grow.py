@@ -12,6 +12,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from harness.dynamics.base import Exchange
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import array, positions, top
@@ -20,7 +21,7 @@ STEPS = "a whole number of at least 1 (optimizer steps)"
 
 
 @dataclass(frozen=True)
-class DropGrow(ABC):
+class DropGrow(Exchange, ABC):
     """Every so many steps the live weights of smallest |w| go and those that score best return.
 
     drop: share of each layer's live weights that is exchanged at first, in (0, 1). At step t of T
@@ -68,12 +69,6 @@ class DropGrow(ABC):
 
     def updates(self, step: int, steps: int) -> bool:
         return step > 0 and step % self.every == 0 and step < end(self.until, steps)
-
-    def looks(self, step: int, steps: int) -> bool:
-        return False
-
-    def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
-        return {}
 
     def fraction(self, step: int, steps: int) -> float:
         """Share of a layer's live weights that is exchanged at this step.

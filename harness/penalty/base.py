@@ -1,4 +1,6 @@
-from collections.abc import Callable, Iterable
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import ClassVar, Protocol
 
 import torch
@@ -57,19 +59,40 @@ def check_positive(key: str, value: float, example: str) -> None:
     check(key, value, "a finite number above 0", f"; e.g. {example}")
 
 
-def adder_of_signs(parameters: Iterable[nn.Parameter], strength: float) -> Callable[[int], None]:
-    """Adds strength x sign(w), the gradient of strength x |w|, and 0 at w = 0; at every step."""
-    penalised = list(parameters)
+@dataclass(frozen=True)
+class Lasso(ABC):
+    """Adds strength x sign(w), the gradient of strength x |w|, and 0 at w = 0; at every step.
 
-    @torch.no_grad()
-    def add(step: int) -> None:
-        weights: list[Tensor] = []
-        grads: list[Tensor] = []
-        for weight in penalised:
-            if weight.grad is not None:
-                weights.append(weight)
-                grads.append(weight.grad)
-        if grads:
-            torch._foreach_add_(grads, torch._foreach_sign(weights), alpha=strength)
+    Raises:
+        ValueError: epochs is not a whole number of at least 1, or strength not a finite number
+            above 0.
+    """
 
-    return add
+    epochs: int = 1
+    strength: float = 1e-4
+
+    names_units: ClassVar[bool] = False
+
+    def __post_init__(self) -> None:
+        check_epochs(self.epochs)
+        check_positive("strength", self.strength, "1e-4")
+
+    @abstractmethod
+    def penalised(self, model: nn.Module) -> list[nn.Parameter]:
+        """Names what is made small."""
+
+    def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
+        penalised = self.penalised(model)
+
+        @torch.no_grad()
+        def add(step: int) -> None:
+            weights: list[Tensor] = []
+            grads: list[Tensor] = []
+            for weight in penalised:
+                if weight.grad is not None:
+                    weights.append(weight)
+                    grads.append(weight.grad)
+            if grads:
+                torch._foreach_add_(grads, torch._foreach_sign(weights), alpha=self.strength)
+
+        return add

@@ -1,16 +1,13 @@
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.penalty.base import adder_of_signs, check_epochs, check_positive
-from harness.vocabulary.tensors import Tensors
+from harness.penalty.base import Lasso
 
 
 @dataclass(frozen=True)
-class BnL1:
+class BnL1(Lasso):
     """strength x sum |gamma| over the scales of all BatchNorm layers: adds strength x sign(gamma).
 
     0 at gamma = 0; shifts and weights are spared. Goes with saliency=bn_scale, which prunes the
@@ -26,34 +23,21 @@ class BnL1:
             above 0.
     """
 
-    epochs: int = 1
-    strength: float = 1e-4
-
-    names_units: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_epochs(self.epochs)
-        check_positive("strength", self.strength, "1e-4")
-
     def check(self, model: nn.Module) -> None:
         """Before any training.
 
         Raises:
             ValueError: the model has no BatchNorm with a scale.
         """
-        if not _scales(model):
+        if not self.penalised(model):
             raise ValueError(
                 f"penalty=bn_l1 needs a BatchNorm with a scale (affine), and "
                 f"{type(model).__name__} has none; use a model with one, e.g. model=lenet_5_bn, "
                 "or penalty=l1"
             )
 
-    def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
-        return adder_of_signs(_scales(model), self.strength)
-
-
-def _scales(model: nn.Module) -> list[nn.Parameter]:
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-    # Each once, also where norms share a scale. torch's types hide that a scale may be None.
-    scales: list[nn.Parameter | None] = [norm.weight for norm in norms]
-    return [scale for scale in dict.fromkeys(scales) if scale is not None]
+    def penalised(self, model: nn.Module) -> list[nn.Parameter]:
+        norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
+        # Each once, also where norms share a scale. torch's types hide that a scale may be None.
+        scales: list[nn.Parameter | None] = [norm.weight for norm in norms]
+        return [scale for scale in dict.fromkeys(scales) if scale is not None]

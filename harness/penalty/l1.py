@@ -1,15 +1,13 @@
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
 from torch import nn
 
-from harness.penalty.base import adder_of_signs, check_epochs, check_positive
-from harness.vocabulary.tensors import Tensors, prunable_layers
+from harness.penalty.base import Lasso
+from harness.vocabulary.tensors import prunable_layers
 
 
 @dataclass(frozen=True)
-class L1:
+class L1(Lasso):
     """strength x sum |w| over all prunable weights: adds strength x sign(w), 0 at w = 0.
 
     It stands beside the mean loss per sample, so strength means the same at every batch size.
@@ -24,18 +22,8 @@ class L1:
             above 0.
     """
 
-    epochs: int = 1
-    strength: float = 1e-4
-
-    names_units: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        check_epochs(self.epochs)
-        check_positive("strength", self.strength, "1e-4")
-
     def check(self, model: nn.Module) -> None:
         prunable_layers(model)
 
-    def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
-        weights = [model.get_parameter(name) for name in prunable_layers(model)]
-        return adder_of_signs(weights, self.strength)
+    def penalised(self, model: nn.Module) -> list[nn.Parameter]:
+        return [model.get_parameter(name) for name in prunable_layers(model)]

@@ -4,13 +4,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.activations import mean_of_maps
+from harness.saliency.base import CalibrationData
+from harness.saliency.shared.activations import UnitSaliency, mean_of_maps
 from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class APoZ(Saliency):
+class APoZ(UnitSaliency):
     """1 - average share of zeros in relu(z), in [0, 1]: units that are mostly off go first.
 
     The share is taken over samples and positions of a unit's map z, that `mean_of_maps` names:
@@ -20,14 +20,10 @@ class APoZ(Saliency):
     more than one standard deviation above the layer's mean APoZ; here the allocation decides.
     """
 
-    granularity: ClassVar[str] = "unit"
     layer_local: ClassVar[bool] = True
 
     def evidence(self, data: CalibrationData) -> Tensors:
         return mean_of_maps(data, _share_on)
-
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: evidence[name] for name in weights}
 
 
 def _share_on(z: Tensor) -> Tensor:

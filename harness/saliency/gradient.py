@@ -1,13 +1,11 @@
 from dataclasses import dataclass
-from typing import ClassVar
 
-from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.evidence import check_batch_norm, mean_gradients
+from harness.saliency.shared.evidence import OfMeanGradient
 from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class Gradient(Saliency):
+class Gradient(OfMeanGradient):
     """|mean gradient of the loss|: weights that the loss hardly feels go first.
 
     The mean over all calibration samples of all ranks comes before the absolute value.
@@ -22,16 +20,6 @@ class Gradient(Saliency):
     Raises:
         ValueError: batch_norm is neither.
     """
-
-    batch_norm: str = "eval"
-
-    needs_loss: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_batch_norm(self.batch_norm)
-
-    def evidence(self, data: CalibrationData) -> Tensors:
-        return mean_gradients(data, self.batch_norm)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         return {name: evidence[name].abs() for name in weights}

@@ -4,13 +4,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.activations import mean_of_maps
+from harness.saliency.base import CalibrationData
+from harness.saliency.shared.activations import UnitSaliency, mean_of_maps
 from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class HRank(Saliency):
+class HRank(UnitSaliency):
     """mean over samples of the matrix rank of relu(z), z a unit's H x W map: (units,) per layer.
 
     z as `mean_of_maps` names it. The last dimension of a map makes the matrix's columns, all
@@ -28,14 +28,10 @@ class HRank(Saliency):
     so use allocation=uniform.
     """
 
-    granularity: ClassVar[str] = "unit"
     layer_local: ClassVar[bool] = True
 
     def evidence(self, data: CalibrationData) -> Tensors:
         return mean_of_maps(data, _ranks)
-
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: evidence[name] for name in weights}
 
 
 def _ranks(z: Tensor) -> Tensor:

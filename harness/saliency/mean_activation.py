@@ -3,15 +3,15 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.activations import mean_of_maps
+from harness.saliency.base import CalibrationData
+from harness.saliency.shared.activations import UnitSaliency, mean_of_maps
 from harness.vocabulary.tensors import Tensors
 
 ACTIVATIONS = ("relu", "none")
 
 
 @dataclass(frozen=True)
-class MeanActivation(Saliency):
+class MeanActivation(UnitSaliency):
     """mean over samples and positions of |a|: units that say little go first; (units,) each.
 
     activation: "relu": a = relu(z), of the unit's map z that `mean_of_maps` names; "none": a = z,
@@ -26,7 +26,6 @@ class MeanActivation(Saliency):
 
     activation: str = "relu"
 
-    granularity: ClassVar[str] = "unit"
     layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
@@ -37,9 +36,6 @@ class MeanActivation(Saliency):
 
     def evidence(self, data: CalibrationData) -> Tensors:
         return mean_of_maps(data, self._of_map)
-
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: evidence[name] for name in weights}
 
     def _of_map(self, z: Tensor) -> Tensor:
         a = z.relu() if self.activation == "relu" else z.abs()

@@ -6,7 +6,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import CalibrationData, Grouping, Saliency
+from harness.saliency.base import CalibrationData, Grouping
 from harness.saliency.shared import curvature
 from harness.saliency.shared.curvature import (
     blocked,
@@ -21,7 +21,7 @@ from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class Obs(Saliency):
+class Obs(curvature.SecondOrder):
     """w_q^2 / (2 [H^-1]_qq), H = 2/n X X^T of the layer's inputs, the weights alive only.
 
     What removing weight q adds to the layer's squared output error per sample, summed over
@@ -45,15 +45,7 @@ class Obs(Saliency):
         ValueError: a field is out of range.
     """
 
-    block: int = 128
-    damping: float = 0.01
-    update: bool = True
-    memory_limit_gb: float = 8.0
-
     layer_local: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        curvature.check_numbers(self.memory_limit_gb, self.block, self.damping, self.update)
 
     def evidence(self, data: CalibrationData) -> Tensors:
         """H in diagonal blocks, without damping, by weight: (groups, blocks, b, b), float64.

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import CalibrationData, Grouping, Saliency
+from harness.saliency.base import CalibrationData, Grouping
 from harness.saliency.shared import curvature
 from harness.saliency.shared.curvature import by_group, damped
 from harness.saliency.shared.layer_inputs import mean_over_inputs, measurable, measured
@@ -14,7 +14,7 @@ from harness.vocabulary.topk import check_keep, top
 
 
 @dataclass(frozen=True)
-class SparseGpt(Saliency):
+class SparseGpt(curvature.SecondOrder):
     """w^2 / U_ii^2, U the upper Cholesky factor of H^-1, H = 2/n X X^T of the layer's inputs.
 
     `solve` goes through a layer's columns from left to right, in blocks. In each it keeps the
@@ -43,15 +43,7 @@ class SparseGpt(Saliency):
         ValueError: a field is out of range.
     """
 
-    block: int = 128
-    damping: float = 0.01
-    update: bool = True
-    memory_limit_gb: float = 8.0
-
     layer_local: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        curvature.check_numbers(self.memory_limit_gb, self.block, self.damping, self.update)
 
     def evidence(self, data: CalibrationData) -> Tensors:
         """H without damping, by weight: (groups, 1, columns, columns), float64.

@@ -4,14 +4,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.activations import mean_of_gates
+from harness.saliency.base import CalibrationData
+from harness.saliency.shared.activations import UnitSaliency, mean_of_gates
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class TaylorActivation(Saliency):
+class TaylorActivation(UnitSaliency):
     """mean over samples of |mean over positions of z dL/dz|, over its L2 norm in the layer.
 
     z is a unit's map before its activation, but the one behind a ReLU, a = relu(z), gives the
@@ -33,7 +33,6 @@ class TaylorActivation(Saliency):
 
     normalise: bool = True
 
-    granularity: ClassVar[str] = "unit"
     needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:

@@ -3,13 +3,13 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.activations import mean_of_gates
+from harness.saliency.base import CalibrationData
+from harness.saliency.shared.activations import UnitSaliency, mean_of_gates
 from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class TaylorUnit(Saliency):
+class TaylorUnit(UnitSaliency):
     """mean over samples of (dL/dgate)^2, gate a factor 1 on a unit's map: (units,) per layer.
 
     dL/dgate = sum over positions of z dL/dz, where z is the output of the unit's norm, or of its
@@ -23,14 +23,10 @@ class TaylorUnit(Saliency):
     loss (method 22); we square per sample, which makes batch size, cuts and ranks irrelevant.
     """
 
-    granularity: ClassVar[str] = "unit"
     needs_loss: ClassVar[bool] = True
 
     def evidence(self, data: CalibrationData) -> Tensors:
         return mean_of_gates(data, _square)
-
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: evidence[name] for name in weights}
 
 
 def _square(gradient: Tensor, positions: int) -> Tensor:

@@ -1,13 +1,11 @@
 from dataclasses import dataclass
-from typing import ClassVar
 
-from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.evidence import check_batch_norm, mean_gradients
+from harness.saliency.shared.evidence import OfMeanGradient
 from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class WeightGradient(Saliency):
+class WeightGradient(OfMeanGradient):
     """|weight x mean gradient|: first-order estimate of the loss change if the weight goes.
 
     At initialisation this is SNIP (Lee et al. 2019, arXiv:1810.02340); on a trained network it
@@ -23,16 +21,6 @@ class WeightGradient(Saliency):
     Raises:
         ValueError: batch_norm is neither.
     """
-
-    batch_norm: str = "eval"
-
-    needs_loss: ClassVar[bool] = True
-
-    def __post_init__(self) -> None:
-        check_batch_norm(self.batch_norm)
-
-    def evidence(self, data: CalibrationData) -> Tensors:
-        return mean_gradients(data, self.batch_norm)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         # abs() after the mean over all ranks: averaging absolute values gives another ranking.

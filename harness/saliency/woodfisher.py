@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import CalibrationData, Grouping, Saliency
+from harness.saliency.base import CalibrationData, Grouping
 from harness.saliency.shared import curvature
 from harness.saliency.shared.curvature import in_pieces, restricted
 from harness.saliency.shared.evidence import checked, sample_gradients
@@ -16,7 +16,7 @@ TOGETHER = 16
 
 
 @dataclass(frozen=True)
-class WoodFisher(Saliency):
+class WoodFisher(curvature.SecondOrder):
     """w^2 / ([F^-1]_qq + 1e-10), F = damping I + mean over samples of g g^T, in diagonal blocks.
 
     g: gradient of one sample's own loss. Gradients of weights that are exactly 0 do not take
@@ -42,13 +42,11 @@ class WoodFisher(Saliency):
 
     block: int = 100
     damping: float = 1e-5
-    update: bool = True
-    memory_limit_gb: float = 8.0
 
     needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        curvature.check_numbers(self.memory_limit_gb, self.block, self.damping, self.update)
+        super().__post_init__()
         if self.damping == 0:
             raise ValueError("damping must be above 0, got 0: F may be singular without it")
 

@@ -1,15 +1,17 @@
 """What saliencies of units measure on feature maps: the maps themselves, and gates on them."""
 
+from abc import ABC
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from harness.saliency.base import CalibrationData, Grouping
+from harness.saliency.base import CalibrationData, Grouping, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.evidence import checked, zeros
 from harness.vocabulary.recomputation import differentiable_checkpoints
@@ -27,6 +29,15 @@ OfMap = Callable[[Tensor], Tensor]
 OfGate = Callable[[Tensor, int], Tensor]
 # A weight's name, its module's output, and that output's dimension of units -> another output.
 OnCall = Callable[[str, Tensor, int], Tensor | None]
+
+
+class UnitSaliency(Saliency, ABC):
+    """Scores units by what was measured of them: the evidence is the scores, (units,) each."""
+
+    granularity: ClassVar[str] = "unit"
+
+    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        return {name: evidence[name] for name in weights}
 
 
 def mean_of_maps(data: CalibrationData, measure: OfMap) -> Tensors:

@@ -1,13 +1,16 @@
 """Second-order matrices of weights: their size in memory, their live blocks, their factors."""
 
 import logging
+from abc import ABC
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from math import inf, prod
 
 import torch
 from torch import Tensor, nn
 
-from harness.vocabulary.checks import check
+from harness.saliency.base import Saliency
+from harness.vocabulary.checks import check, check_fields
 from harness.vocabulary.tensors import Tensors
 
 GB = 10**9
@@ -42,15 +45,29 @@ def check_memory(
     logging.getLogger(__name__).info("%s needs up to %.3g GB beside the model", owner, peak_gb)
 
 
-def check_numbers(limit_gb: float, block: int, damping: float, update: bool) -> None:
-    """
+@dataclass(frozen=True)
+class SecondOrder(Saliency, ABC):
+    """Has the fields of saliencies with a matrix per layer.
+
+    block: numbers of a diagonal block.
+    damping: what is added to the diagonal.
+    update: whether the kept weights move.
+    memory_limit_gb: what this may take beside the model, in GB (10^9 bytes).
+
     Raises:
-        ValueError: a field of a second-order saliency is out of range.
+        ValueError: a field is out of range.
     """
-    check_limit(limit_gb)
-    check("block", block, "a whole number >= 1")
-    check("damping", damping, "a number >= 0")
-    check("update", update, "true or false")
+
+    block: int = 128
+    damping: float = 0.01
+    update: bool = True
+    memory_limit_gb: float = 8.0
+
+    def __post_init__(self) -> None:
+        check_limit(self.memory_limit_gb)
+        check_fields(self, "a whole number >= 1", "block")
+        check_fields(self, "a number >= 0", "damping")
+        check_fields(self, "true or false", "update")
 
 
 def check_limit(limit_gb: float) -> None:

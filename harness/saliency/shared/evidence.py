@@ -1,14 +1,17 @@
 """What saliencies measure on data. Sums and sample counts, so that ranks can average them."""
 
+from abc import ABC
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from itertools import chain
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.saliency.base import CalibrationData
+from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.recomputation import differentiable_checkpoints
@@ -31,6 +34,25 @@ def check_batch_norm(mode: str) -> None:
     """
     if mode not in BATCH_NORM:
         raise ValueError(f"batch_norm must be {' or '.join(BATCH_NORM)}, got {mode!r}")
+
+
+@dataclass(frozen=True)
+class OfMeanGradient(Saliency, ABC):
+    """Scores weights by the mean gradient over all calibration samples of all ranks.
+
+    Raises:
+        ValueError: batch_norm is not in BATCH_NORM.
+    """
+
+    batch_norm: str = "eval"
+
+    needs_loss: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        check_batch_norm(self.batch_norm)
+
+    def evidence(self, data: CalibrationData) -> Tensors:
+        return mean_gradients(data, self.batch_norm)
 
 
 def in_float32(model: nn.Module) -> nn.Module:
