@@ -8,15 +8,9 @@ from typing import TYPE_CHECKING
 
 from harness.__main__ import main as harness
 from harness.status import main as status
+from harness.system import signals
 from harness.system.command_line import Parser
 from harness.system.names import visible
-from harness.system.signals import (
-    INTERRUPTED,
-    TRY_AGAIN,
-    Stopped,
-    leave_on_signals,
-    stop_on_signals,
-)
 
 if TYPE_CHECKING:
     from harness.launch.sweeps.plan import Plan
@@ -34,7 +28,7 @@ RETRY = "Starts those points of a sweep again that have failed, as the sweep was
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Exit status: 0 done, 1 a point failed, 2 wrong input; 130 or 75 stopped by a signal."""
-    leave_on_signals()
+    signals.leave_on_signals()
     given = list(sys.argv[1:] if arguments is None else arguments)
     # Options after `plan` are Hydra's, as --config-dir.
     said = given[1:] if given[:1] == ["plan"] and not {"-h", "--help"} & set(given) else []
@@ -42,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     asked.overrides = said
     try:
         sys.exit(asked.work(asked))
-    except Stopped as stopped:
+    except signals.Stopped as stopped:
         print(f"harness: {stopped.line}", file=sys.stderr)
         sys.exit(stopped.status)
     except ValueError as error:
@@ -84,7 +78,7 @@ def _plan(asked: argparse.Namespace) -> int:
 def _run(asked: argparse.Namespace) -> int:
     from harness.launch.sweeps.array_task import carry_out
 
-    stop_on_signals()
+    signals.stop_on_signals()
     return carry_out(asked.plan, asked.part, asked.dense, asked.trust)
 
 
@@ -113,14 +107,14 @@ def _again(plan: "Plan") -> int:
         from harness.launch.sweeps.array_task import one_by_one
         from harness.launch.sweeps.failed_plans import has_failed
 
-        stop_on_signals()
+        signals.stop_on_signals()
         return one_by_one([point for point in plan.points if has_failed(point)])
     sys.argv[1:] = [*plan.argv, "launch.only=failed"]
     try:
         harness("analyse" if plan.points[0].point.command == "analyse" else "main")
     except SystemExit as left:
         status = left.code if isinstance(left.code, int) else 1
-        if status in (INTERRUPTED, TRY_AGAIN):
+        if status in (signals.INTERRUPTED, signals.TRY_AGAIN):
             raise
         return status
     return 0

@@ -97,7 +97,7 @@ class DropGrow(Exchange, ABC):
             ValueError: a weight or its evidence is NaN.
         """
         share = self.fraction(step, steps)
-        live = {name: _places(masks[name]) for name in weights}
+        live = {name: torch.as_tensor(positions(array(masks[name].flatten()))) for name in weights}
         dropped = {name: int(share * len(places)) for name, places in live.items()}
         new = dict(masks)
         for name, count in self.grown(dropped, live, masks, evidence).items():
@@ -135,10 +135,6 @@ def end(until: float, steps: int) -> int:
 def at(places: Tensor, tensor: Tensor) -> Tensor:
     """The entries at these flat indices."""
     return tensor.flatten()[places]
-
-
-def _places(mask: Tensor) -> Tensor:
-    return torch.as_tensor(positions(array(mask.flatten())))
 
 
 @contextmanager

@@ -15,30 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from harness.system import deletion, locks
 from harness.system.atomic_files import read_json
-from harness.system.deletion import (
-    CHECKPOINT,
-    DENSE,
-    HALF_WRITTEN,
-    STAGE,
-    Mark,
-    delete,
-    delete_empty,
-    delete_file,
-    is_real_folder,
-    opened,
-    owned,
-)
 from harness.system.leases import LOCK, holder_of
-from harness.system.locks import (
-    OF_LOCK,
-    Busy,
-    bury_if_stale,
-    is_held,
-    is_out_of_sight,
-    is_stale,
-    locked,
-)
 
 UNFINISHED = "unfinished"  # checkpoints that a run goes on from
 CHECKPOINTS = "checkpoints"
@@ -46,7 +25,7 @@ CHECKPOINTS = "checkpoints"
 # clocks of hosts and file servers may differ.
 PATIENCE_S = 3600.0
 HASH = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{22}")  # two levels above each entry lies its cache
-CACHES = {"dense": (".dense", DENSE), "stages": (".stages", STAGE)}
+CACHES = {"dense": (".dense", deletion.DENSE), "stages": (".stages", deletion.STAGE)}
 
 
 @dataclass(frozen=True)
@@ -63,14 +42,16 @@ class Entry:
     home: Path
     size: int  # bytes
     used: float
-    parts: tuple[tuple[Path, Mark], ...] = ()
+    parts: tuple[tuple[Path, deletion.Mark], ...] = ()
 
 
 def entries(runs: Path) -> Iterator[Entry]:
     """All that can be freed, and the checkpoints that cannot."""
     for kind, (name, mark) in CACHES.items():
         for home in _homes(runs / name):
-            yield from _entry(kind, runs, home, [(home / CHECKPOINTS, CHECKPOINT), (home, mark)])
+            yield from _entry(
+                kind, runs, home, [(home / CHECKPOINTS, deletion.CHECKPOINT), (home, mark)]
+            )
     for folder, below, files in os.walk(runs):  # which follows no links
         here = Path(folder)
         if LOCK in below:
@@ -79,14 +60,14 @@ def entries(runs: Path) -> Iterator[Entry]:
         for name in files:
             yield from _leftover(runs, here / name)
         kind = _kind(here.parent) if here.name == CHECKPOINTS else ""
-        if kind and not _in_a_cache(runs, here):
-            yield from _entry(kind, runs, here.parent, [(here, CHECKPOINT)])
+        if kind and here.relative_to(runs).parts[0] not in {name for name, _ in CACHES.values()}:
+            yield from _entry(kind, runs, here.parent, [(here, deletion.CHECKPOINT)])
 
 
 def locks_out_of_sight(runs: Path) -> list[Path]:
     """Those of which only watching can tell whether their holders are dead."""
     every = (Path(folder) / LOCK for folder, below, _ in os.walk(runs) if LOCK in below)
-    return [lock for lock in every if is_out_of_sight(lock)]
+    return [lock for lock in every if locks.is_out_of_sight(lock)]
 
 
 def free(entry: Entry) -> None:
@@ -96,21 +77,21 @@ def free(entry: Entry) -> None:
         Busy: one does.
         OSError: the system refuses it, or there is a link where a folder was.
     """
-    with opened(entry.runs, entry.home):
+    with deletion.opened(entry.runs, entry.home):
         if entry.kind == "locks":
-            bury_if_stale(entry.path)
-            if is_held(entry.home):
-                raise Busy(f"{entry.home} is in use again")
+            locks.bury_if_stale(entry.path)
+            if locks.is_held(entry.home):
+                raise locks.Busy(f"{entry.home} is in use again")
             return
         if entry.kind == "leftovers":
-            return delete_file(entry.runs, entry.path, [HALF_WRITTEN])
-        with locked(entry.home, wait=False):
+            return deletion.delete_file(entry.runs, entry.path, [deletion.HALF_WRITTEN])
+        with locks.locked(entry.home, wait=False):
             for folder, mark in entry.parts:
-                delete(entry.runs, folder, [mark, HALF_WRITTEN])
+                deletion.delete(entry.runs, folder, [mark, deletion.HALF_WRITTEN])
         if entry.kind in CACHES:
             # Others may have come in meanwhile, and then it is not empty.
-            delete_empty(entry.runs, entry.home)
-            delete_empty(entry.runs, entry.home.parent)
+            deletion.delete_empty(entry.runs, entry.home)
+            deletion.delete_empty(entry.runs, entry.home.parent)
 
 
 def _homes(cache: Path) -> Iterator[Path]:
@@ -123,16 +104,20 @@ def _homes(cache: Path) -> Iterator[Path]:
 
 def _real_folders(folder: Path) -> list[Path]:
     with suppress(OSError):
-        if is_real_folder(folder):
-            return [one for one in sorted(folder.iterdir()) if is_real_folder(one)]
+        if deletion.is_real_folder(folder):
+            return [one for one in sorted(folder.iterdir()) if deletion.is_real_folder(one)]
     return []
 
 
 def _entry(
-    kind: str, runs: Path, home: Path, parts: Sequence[tuple[Path, Mark]]
+    kind: str, runs: Path, home: Path, parts: Sequence[tuple[Path, deletion.Mark]]
 ) -> Iterator[Entry]:
     """Of the files that are there; none of a folder that holds other files only."""
-    found = [one for folder, mark in parts for one in owned(runs, folder, [mark, HALF_WRITTEN])]
+    found = [
+        one
+        for folder, mark in parts
+        for one in deletion.owned(runs, folder, [mark, deletion.HALF_WRITTEN])
+    ]
     with suppress(OSError):  # a living process may remove its own
         if found or not any(home.iterdir()):
             size = sum(one.size for one in found)
@@ -142,24 +127,20 @@ def _entry(
 
 
 def _dead_lock(runs: Path, lock: Path) -> Iterator[Entry]:
-    if holder_of(lock) and is_stale(lock):
-        size = sum(one.size for one in owned(runs, lock, OF_LOCK))
+    if holder_of(lock) and locks.is_stale(lock):
+        size = sum(one.size for one in deletion.owned(runs, lock, locks.OF_LOCK))
         yield Entry("locks", runs, lock, lock.parent, size, lock.stat().st_mtime)
 
 
 def _leftover(runs: Path, file: Path) -> Iterator[Entry]:
-    if not HALF_WRITTEN.is_on(file.name, b"") or file.is_symlink():
+    if not deletion.HALF_WRITTEN.is_on(file.name, b"") or file.is_symlink():
         return
     folder = file.parent
     home = folder.parent if folder.name == CHECKPOINTS else folder
     facts = file.stat()
     # Where nobody works nothing is being written.
-    if time.time() - facts.st_mtime > PATIENCE_S and not is_held(home):
+    if time.time() - facts.st_mtime > PATIENCE_S and not locks.is_held(home):
         yield Entry("leftovers", runs, file, home, facts.st_size, facts.st_mtime)
-
-
-def _in_a_cache(runs: Path, folder: Path) -> bool:
-    return folder.relative_to(runs).parts[0] in {name for name, _ in CACHES.values()}
 
 
 def _kind(run: Path) -> str:

@@ -42,7 +42,7 @@ def fingerprint(tensors: Tensors) -> dict[str, str]:
     # All at once: reading a number waits for the device.
     numbers = torch.stack(sums).tolist() if len({s.device for s in sums}) == 1 else _each(sums)
     return {
-        name: f"{_form(tensor)} {_hex(lanes)}"
+        name: f"{_form(tensor)} {''.join(f'{lane % 2**64:016x}' for lane in lanes)}"
         for (name, tensor), lanes in zip(tensors.items(), numbers, strict=True)
     }
 
@@ -61,10 +61,6 @@ def _form(tensor: Tensor) -> str:
 
 def _each(sums: list[Tensor]) -> list[list[int]]:
     return [one.tolist() for one in sums]
-
-
-def _hex(lanes: list[int]) -> str:
-    return "".join(f"{lane % 2**64:016x}" for lane in lanes)
 
 
 def _words(tensor: Tensor) -> Tensor:

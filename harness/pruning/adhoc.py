@@ -18,25 +18,17 @@ from harness.structure.base import Units
 from harness.structure.shared.graph import Graph, graph_of
 from harness.task.base import IGNORED
 from harness.task.shared.sums import check_sums
+from harness.vocabulary import tensors
 from harness.vocabulary.apportion import apportion
-from harness.vocabulary.tensors import (
-    Batch,
-    Counts,
-    Loss,
-    Mean,
-    Tensors,
-    mean_alone,
-    prunable_weights,
-)
 
 
 @dataclass(frozen=True)
 class Given(Allocation):
     """The counts that were asked for; on the way there, and without one, what is alive."""
 
-    counts: Counts = field(default_factory=dict)
+    counts: tensors.Counts = field(default_factory=dict)
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def share(self, layers: Layers, keep: int) -> tensors.Counts:
         alive = {name: layer.alive for name, layer in layers.items()}
         asked = {name: self.counts.get(name, count) for name, count in alive.items()}
         room = {name: alive[name] - count for name, count in asked.items()}
@@ -49,9 +41,9 @@ class Request:
     """What `score` and `prune` are asked with."""
 
     pruner: Pruner
-    batches: list[Batch]
-    loss: Loss | None
-    mean: Mean
+    batches: list[tensors.Batch]
+    loss: tensors.Loss | None
+    mean: tensors.Mean
     example_input: Tensor | None
     exclude: str | Sequence[str]
 
@@ -128,8 +120,8 @@ class Request:
             return _like(model, self.example_input)
         return _like(model, self.batches[0][0]) if self.batches else None
 
-    def _mean(self, sums: Tensors, samples: int) -> Tensors:
-        if self.mean is mean_alone and samples == 0:
+    def _mean(self, sums: tensors.Tensors, samples: int) -> tensors.Tensors:
+        if self.mean is tensors.mean_alone and samples == 0:
             raise ValueError(
                 f"saliency {type(self.pruner.saliency).__name__} needs data: give batches, a list "
                 f"of (inputs, labels) with labels that count (not {IGNORED})"
@@ -141,15 +133,15 @@ class Request:
 class _Copies:
     """Batches whose inputs are new ones in each pass: some networks write into their inputs."""
 
-    batches: list[Batch]
+    batches: list[tensors.Batch]
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[tensors.Batch]:
         return ((inputs.clone(), labels) for inputs, labels in self.batches)
 
 
 def _labels_of_samples(
-    batches: Sequence[Batch],
-) -> tuple[list[Batch], Callable[[Tensor], Tensor]]:
+    batches: Sequence[tensors.Batch],
+) -> tuple[list[tensors.Batch], Callable[[Tensor], Tensor]]:
     """The batches with one entry of labels per sample, and what makes the labels again that a
     loss was written for: a network may flatten its positions, so that those of a sample are k
     labels one after the other.
@@ -172,7 +164,7 @@ def _labels_of_samples(
     return by_sample, lambda labels: labels.flatten(0, 1)
 
 
-def _counted(inputs: Tensor, labels: Tensor) -> Batch:
+def _counted(inputs: Tensor, labels: Tensor) -> tensors.Batch:
     """The samples with a label that counts; as in a run, the others are no samples at all."""
     if labels.is_floating_point() or not labels.numel():
         return inputs, labels
@@ -181,7 +173,7 @@ def _counted(inputs: Tensor, labels: Tensor) -> Batch:
 
 
 def _first(model: nn.Module) -> Tensor:
-    return next(iter(prunable_weights(model).values()))
+    return next(iter(tensors.prunable_weights(model).values()))
 
 
 def _like(model: nn.Module, inputs: Tensor) -> Tensor:

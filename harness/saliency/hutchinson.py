@@ -12,12 +12,7 @@ from harness.saliency.shared.derivatives import (
     gradients_of,
     hessian_times,
 )
-from harness.saliency.shared.evidence import (
-    checked,
-    probing,
-    wide,
-    zeros,
-)
+from harness.saliency.shared.evidence import checked, probing, wide, zeros
 from harness.vocabulary.checks import check_fields, check_known
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, prunable_weights

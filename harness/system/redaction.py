@@ -36,7 +36,7 @@ def redacted(text: str, shortest: int = 1) -> str:
         return text
     longest_first = sorted(values, key=lambda form: (-len(form), form))
     pattern = "|".join(f"({_pattern(form)})" for form in longest_first)
-    return re.sub(pattern, lambda m: _reference(values[longest_first[_group(m)]]), text)
+    return re.sub(pattern, lambda m: f"${{oc.env:{values[longest_first[_group(m)]]}}}", text)
 
 
 def restored(text: str) -> str:
@@ -60,10 +60,6 @@ def refers(value: Any) -> bool:
     if isinstance(value, dict | list):
         return any(map(refers, value.values() if isinstance(value, dict) else value))
     return isinstance(value, str) and bool(REFERENCE.search(value))
-
-
-def _reference(name: str) -> str:
-    return f"${{oc.env:{name}}}"
 
 
 def _group(match: "re.Match[str]") -> int:

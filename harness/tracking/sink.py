@@ -9,16 +9,7 @@ from harness.tracking.base import RunInfo
 from harness.tracking.first import SHARED, is_first
 from harness.tracking.histograms import Counts, densities, live_weights
 from harness.tracking.outage import Attempts
-from harness.tracking.rows import (
-    LAYER_COLUMNS,
-    Curve,
-    Epoch,
-    Steps,
-    in_order,
-    key,
-    layer_rows,
-    row,
-)
+from harness.tracking.rows import LAYER_COLUMNS, Curve, Epoch, Steps, in_order, key, layer_rows, row
 from harness.tracking.sent import Sent
 
 if TYPE_CHECKING:

@@ -116,7 +116,7 @@ def upload(one: Kept, project: str | None, entity: str | None, limit_s: float) -
     except subprocess.TimeoutExpired:
         return f"not uploaded in {limit_s:g} s; try again, or give it more with --limit"
     said = done.stdout.strip().splitlines()
-    if all(_marked(folder) for folder in one.folders):
+    if all(any(folder.glob("*.wandb.synced")) for folder in one.folders):
         return ""
     if any(text in done.stdout.lower() for text in NOT_LOGGED_IN):
         raise NoServer("nobody is logged in to W&B; run `wandb login` or set WANDB_API_KEY")
@@ -146,10 +146,6 @@ def _environment() -> dict[str, str]:
     # A mode or a run id that was meant for training would turn the upload off or elsewhere.
     unwanted = {"WANDB_MODE", "WANDB_RUN_ID", "WANDB_DIR", "WANDB_SILENT"}
     return {name: value for name, value in os.environ.items() if name not in unwanted}
-
-
-def _marked(folder: Path) -> bool:
-    return any(folder.glob("*.wandb.synced"))
 
 
 def sync(

@@ -161,7 +161,7 @@ class Loop:
 
     def _backward(self, portion: Portion, batch: Batch) -> Tensor:
         inputs, labels = self._augmented(portion, batch[0]), batch[1]
-        with self._accumulating(portion):
+        with nullcontext() if portion.last else no_sync(self.replica):
             with self._autocast():
                 loss = self._loss(inputs, labels)
                 scaled = loss * portion.scale
@@ -222,9 +222,6 @@ class Loop:
             gradient = self.model.get_parameter(name).grad
             if gradient is not None:
                 gradient.masked_fill_(~mask, 0)
-
-    def _accumulating(self, portion: Portion) -> AbstractContextManager[None]:
-        return nullcontext() if portion.last else no_sync(self.replica)
 
     def _autocast(self) -> AbstractContextManager[object]:
         if self.recipe.autocast is None:

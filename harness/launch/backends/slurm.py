@@ -13,18 +13,10 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from harness.launch.backends import slurm_queue
 from harness.launch.backends.base import Engine, attempt_line
 from harness.launch.backends.rank_env import adopt
 from harness.launch.backends.slurm_options import Asked
-from harness.launch.backends.slurm_queue import (
-    POLL_S,
-    array_of,
-    cancel,
-    end_of,
-    has_failed,
-    in_queue,
-    refusal,
-)
 from harness.launch.run_spec import Point
 from harness.run_folder.outcome import Outcome
 from harness.system.atomic_files import read_json, write_json
@@ -92,14 +84,14 @@ class Jobs(Engine):
                 if waiting and (not left or (len(left) < self.asked.parallel and not refused)):
                     refused = not self._submit(waiting[: self.asked.array], lines, left)
                     waiting = [number for number in waiting if number not in left]
-                time.sleep(POLL_S)
+                time.sleep(slurm_queue.POLL_S)
                 yield from _ends(left, lines)
         except (KeyboardInterrupt, GeneratorExit):
             print(
                 f"sweep: {len(left)} jobs are cancelled; those under way save themselves",
                 flush=True,
             )
-            cancel(each.id for each in left.values())
+            slurm_queue.cancel(each.id for each in left.values())
             raise
 
     def _submit(self, numbers: Numbers, lines: Sequence[str], left: "dict[int, Pending]") -> bool:
@@ -120,12 +112,12 @@ class Jobs(Engine):
                 jobs = executor.map_array(work, [lines[number] for number in numbers])
                 left.update(zip(numbers, map(Pending, jobs), strict=True))
                 does = {job.job_id: _does(lines[n]) for n, job in zip(numbers, jobs, strict=True)}
-                write_json(self.folder / array_of(jobs[0].job_id) / POINTS, does)
+                write_json(self.folder / slurm_queue.array_of(jobs[0].job_id) / POINTS, does)
         except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
             self._tidy()
             if left:
                 return False
-            raise ValueError(f"SLURM refuses the jobs: {refusal(error)}") from error
+            raise ValueError(f"SLURM refuses the jobs: {slurm_queue.refusal(error)}") from error
         return True
 
     @property
@@ -143,7 +135,7 @@ class Jobs(Engine):
 
         found = (read_json(file) for file in self.folder.glob(f"*/{POINTS}"))
         known = {job: does for each in found for job, does in each.items()}
-        queue = in_queue(known) or set()
+        queue = slurm_queue.in_queue(known) or set()
         jobs = {
             does: Pending(submitit.SlurmJob(self._place, job))
             for job, does in known.items()
@@ -180,9 +172,9 @@ class Pending:
         if queued:
             self.gone_at = None
             return None
-        end, now = end_of(self.id), time.monotonic()
+        end, now = slurm_queue.end_of(self.id), time.monotonic()
         self.gone_at = self.gone_at or now
-        if not has_failed(end) and now - self.gone_at < LATE_S:
+        if not slurm_queue.has_failed(end) and now - self.gone_at < LATE_S:
             return None
         reason = f"job {self.id} ended without a result{f' ({end})' if end else ''}"
         # Whoever cancels one job of a sweep does not want it back at once.
@@ -207,7 +199,7 @@ def work(line: str) -> Outcome:
 
 def _ends(left: dict[int, Pending], lines: Sequence[str]) -> Iterator[Told]:
     """Those of the jobs left that have ended, taken out of them."""
-    queue = in_queue(each.id for each in left.values())
+    queue = slurm_queue.in_queue(each.id for each in left.values())
     for number, each in list(left.items()):
         queued = queue is None or each.id in queue
         outcome = each.outcome(Point.of_line(lines[number]).folder, queued)

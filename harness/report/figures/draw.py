@@ -10,20 +10,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harness.report.figures import rank_figure
-from harness.report.figures.lines import (
-    ACCURACY,
-    CHANGE,
-    DENSE_COLOUR,
-    Axis,
-    Look,
-    lines,
-    looks,
-    measured,
-    reached,
-    span,
-    ticks,
-)
+from harness.report.figures import lines, rank_figure
 from harness.report.read.survey import Section, Survey
 
 # Letters stay letters in a PDF, and equal records give equal bytes.
@@ -54,7 +41,7 @@ def write_figures(survey: Survey, out: Path) -> list[Path]:
     """Per model and data set accuracy-*.png|pdf, a panel per axis that is measured,
     change-*.png|pdf: points gained or lost against the dense network of the same seed, and
     ranks-*.png|pdf."""
-    styles = looks(survey.labels())
+    styles = lines.looks(survey.labels())
     with matplotlib.rc_context(_SETTINGS):
         return [
             path
@@ -64,27 +51,27 @@ def write_figures(survey: Survey, out: Path) -> list[Path]:
         ]
 
 
-def _accuracy(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
-    axes = measured(section.pruned)
+def _accuracy(section: Section, styles: dict[str, lines.Look], out: Path) -> list[Path]:
+    axes = lines.measured(section.pruned)
     if not axes:
         return []
     figure, panels = _panels(section, len(axes))
     for panel, axis in zip(panels, axes, strict=True):
         for _, row in section.dense.iterrows():
             height, label = 100 * row["top1_share_mean"], _plain(row["label"])
-            panel.axhline(height, color=DENSE_COLOUR, linewidth=1, label=label)
+            panel.axhline(height, color=lines.DENSE_COLOUR, linewidth=1, label=label)
         _draw(panel, section, axis, styles, ("top1_share", 100))
         _published(panel, section, axis)
-        _scale(panel, axis, reached(axis, section.pruned, section.published))
-    panels[0].set_ylabel(ACCURACY)
+        _scale(panel, axis, lines.reached(axis, section.pruned, section.published))
+    panels[0].set_ylabel(lines.ACCURACY)
     return _save(figure, panels[0], out / f"accuracy-{section.slug}")
 
 
-def _published(panel: Axes, section: Section, axis: Axis) -> None:
+def _published(panel: Axes, section: Section, axis: lines.Axis) -> None:
     """Hollow markers; those of print are listed in published.csv."""
     if not axis.ratio or section.published.empty:
         return
-    for label, look in looks(section.published_labels()).items():
+    for label, look in lines.looks(section.published_labels()).items():
         rows = section.published[section.published["label"] == label]
         x, y = rows[f"{axis.name}_ratio"], 100 * rows["top1_share_mean"]
         panel.plot(
@@ -98,20 +85,20 @@ def _published(panel: Axes, section: Section, axis: Axis) -> None:
         )
 
 
-def _change(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
-    axes = [axis for axis in measured(section.pruned) if axis.ratio]
+def _change(section: Section, styles: dict[str, lines.Look], out: Path) -> list[Path]:
+    axes = [axis for axis in lines.measured(section.pruned) if axis.ratio]
     if not axes or section.pruned["change_points_mean"].isna().all():
         return []
     figure, panels = _panels(section, len(axes))
     for panel, axis in zip(panels, axes, strict=True):
-        panel.axhline(0, color=DENSE_COLOUR, linewidth=1)
+        panel.axhline(0, color=lines.DENSE_COLOUR, linewidth=1)
         _draw(panel, section, axis, styles, ("change_points", 1))
         _scale(panel, axis, section.pruned[axis.column])
-    panels[0].set_ylabel(CHANGE)
+    panels[0].set_ylabel(lines.CHANGE)
     return _save(figure, panels[0], out / f"change-{section.slug}")
 
 
-def _ranks(section: Section, styles: dict[str, Look], out: Path) -> list[Path]:
+def _ranks(section: Section, styles: dict[str, lines.Look], out: Path) -> list[Path]:
     if section.ranks is None:
         return []
     figure = Figure(figsize=rank_figure.size(section.ranks))
@@ -154,9 +141,13 @@ def _write(figure: Figure, path: Path) -> list[Path]:
 
 
 def _draw(
-    panel: Axes, section: Section, axis: Axis, styles: dict[str, Look], what: tuple[str, float]
+    panel: Axes,
+    section: Section,
+    axis: lines.Axis,
+    styles: dict[str, lines.Look],
+    what: tuple[str, float],
 ) -> None:
-    for label, line in lines(section.pruned, axis.column, *what):
+    for label, line in lines.lines(section.pruned, axis.column, *what):
         look = styles[label]
         panel.errorbar(
             line["x"],
@@ -175,13 +166,13 @@ def _draw(
     panel.spines[["top", "right"]].set_visible(False)
 
 
-def _scale(panel: Axes, axis: Axis, values: Iterable[float]) -> None:
+def _scale(panel: Axes, axis: lines.Axis, values: Iterable[float]) -> None:
     if not axis.ratio:
         panel.set_xscale("log")
         return
-    marks = ticks(values)
+    marks = lines.ticks(values)
     panel.set_xscale("log", base=2)
-    panel.set_xlim(*span(marks))
+    panel.set_xlim(*lines.span(marks))
     panel.set_xticks(marks, [f"{mark:g}x" for mark in marks])
 
 

@@ -27,7 +27,16 @@ def rows(section: Section, curves: pd.DataFrame) -> dict[str, Rows]:
         ],
         "dense": [_dense(row) for _, row in section.dense.iterrows()],
         "published": [_published(row) for row in each(section.published)],
-        "curves": _curves(curves),
+        "curves": [
+            {
+                "label": row.label,
+                "asked": number(row.asked),
+                "epoch": row.epoch,
+                "loss": number(row.loss, digits=4),
+                "top1_percent": number(row.top1_percent, digits=4),
+            }
+            for row in each(curves)
+        ],
     }
 
 
@@ -80,16 +89,3 @@ def _published(row: Any) -> dict[str, Any]:
 def published_text(row: Any) -> str:
     std = "" if pd.isna(row.top1_share_std) else f" ± {100 * row.top1_share_std:.2f}"
     return f"{100 * row.top1_share_mean:.2f}{std}"
-
-
-def _curves(curves: pd.DataFrame) -> Rows:
-    return [
-        {
-            "label": row.label,
-            "asked": number(row.asked),
-            "epoch": row.epoch,
-            "loss": number(row.loss, digits=4),
-            "top1_percent": number(row.top1_percent, digits=4),
-        }
-        for row in each(curves)
-    ]

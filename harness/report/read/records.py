@@ -51,7 +51,7 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
         except (ValueError, OSError) as error:
             problems.append(_said(path, error))
     if rows:
-        return _numbers(pd.DataFrame(rows)), notes + [
+        return pd.DataFrame(rows).astype(dict.fromkeys(_MAY_BE_NULL, float)), notes + [
             f"run left out: {problem}" for problem in problems
         ]
     if problems:
@@ -67,11 +67,6 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
 def _shown(record: dict[str, Any]) -> dict[str, Any]:
     """Its texts go to terminals, LaTeX and pages; anybody may have written them."""
     return {key: visible(value) if type(value) is str else value for key, value in record.items()}
-
-
-def _numbers(table: pd.DataFrame) -> pd.DataFrame:
-    """Columns that may be null throughout are of numbers all the same."""
-    return table.astype(dict.fromkeys(_MAY_BE_NULL, float))
 
 
 _MAY_BE_NULL = ("compression", "speedup", "loss", "validation_loss", "top1", "top5")

@@ -15,13 +15,7 @@ from harness.saliency.base import CalibrationData, Grouping, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.evidence import checked, zeros
 from harness.vocabulary.recomputation import differentiable_checkpoints
-from harness.vocabulary.tensors import (
-    PRUNABLE,
-    Batch,
-    Mean,
-    Tensors,
-    evaluating,
-)
+from harness.vocabulary.tensors import PRUNABLE, Batch, Mean, Tensors, evaluating
 
 # One call's maps of a layer's units (units, ...) -> one value per unit.
 OfMap = Callable[[Tensor], Tensor]

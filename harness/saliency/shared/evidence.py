@@ -15,11 +15,7 @@ from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.recomputation import differentiable_checkpoints
-from harness.vocabulary.tensors import (
-    Tensors,
-    evaluating,
-    prunable_layers,
-)
+from harness.vocabulary.tensors import Tensors, evaluating, prunable_layers
 from harness.vocabulary.undisturbed import duplicate
 
 # What a BatchNorm divides by while evidence is taken: its running statistics, or those of the

@@ -52,7 +52,7 @@ def graph_of(model: nn.Module, sample: Tensor) -> Graph:
     }
     return Graph(
         order=tuple(uses),
-        first=frozenset(n for n, found in uses.items() if _reads_input(found)),
+        first=frozenset(n for n, found in uses.items() if all(use.fed == {INPUT} for use in found)),
         outputs=trace.outputs - {INPUT},
         along=along,
         pinned=_behind_shared_norms(trace, along)
@@ -69,10 +69,6 @@ def _by_weight(uses: Iterable[Use]) -> dict[str, list[Use]]:
     for use in uses:
         found.setdefault(use.weight, []).append(use)
     return found
-
-
-def _reads_input(uses: list[Use]) -> bool:
-    return all(use.fed == {INPUT} for use in uses)
 
 
 def _is_vector(model: nn.Module, name: str, units: int) -> bool:
