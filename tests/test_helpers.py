@@ -77,9 +77,7 @@ def _odd_rank(ranks: Ranks, way: str) -> int:
         ("dies", "rank 1 of 2: ended with status -9"),
     ],
 )
-def test_a_rank_that_fails_is_told_and_the_next_case_has_a_group_of_its_own(
-    way: str, said: str
-) -> None:
+def test_a_rank_that_fails_is_told_and_the_next_case_has_a_group_of_its_own(way, said) -> None:
     with pytest.raises(AssertionError) as error:
         on_ranks(2, _odd_rank, way)
 

@@ -154,9 +154,7 @@ def test_stopped_by_a_signal(tmp_path: Path, whole: dict[str, End], mode: str) -
 
 
 @pytest.mark.parametrize("mode", ["cubic", "soft levels"])
-def test_from_the_command_line_records_and_network_are_those_of_a_whole_run(
-    tmp_path: Path, mode: str
-) -> None:
+def test_from_the_command_line_records_and_network_are_those_of_a_whole_run(tmp_path, mode) -> None:
     overrides = (*SMALL, *RUN, *MODES[mode], "checkpoint.every_steps=3")
     for place in ("whole", "cut"):
         with pytest.MonkeyPatch.context() as patch, suppress(Cut):

@@ -93,9 +93,7 @@ def test_the_narrow_network_trains_and_its_optimizer_knows_it(narrow: Whole) -> 
         assert not before.equal(after)
 
 
-def test_records_count_in_names_and_shapes_of_the_dense_network(
-    narrow: Whole, masked: Whole
-) -> None:
+def test_records_count_in_names_and_shapes_of_the_dense_network(narrow, masked) -> None:
     assert narrow.record(0, "dense") == masked.record(0, "dense")
     for level, (first, second) in LEFT.items():
         record = narrow.record(level, "pruned")
@@ -148,9 +146,7 @@ def test_a_narrow_run_that_was_cut_off_ends_in_the_same_bytes(tmp_path: Path, st
         assert (one / file).read_bytes() == (other / file).read_bytes()
 
 
-def test_what_is_delivered_computes_as_the_narrow_network_did(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_delivered_computes_as_the_narrow_network_did(tmp_path, capsys) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert run_main(monkeypatch, *SMALL, *RUN, *CUT, f"runs={tmp_path}") == 0
     assert "no checkpoint holds it" not in capsys.readouterr().err
@@ -170,9 +166,7 @@ def test_a_compaction_that_cuts_what_counts_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "override", ["dynamics=soft", "penalty=growing_l2", "when=steps"], ids=lambda o: o
 )
-def test_what_needs_the_removed_units_again_is_refused_before_training(
-    tmp_path: Path, override: str
-) -> None:
+def test_what_needs_the_removed_units_again_is_refused_before_training(tmp_path, override) -> None:
     with pytest.raises(Exception, match="compaction=CutNeurons removes what is pruned"):
         whole_run(tmp_path, *RUN, *CUT, "retraining.epochs=20", override)
     assert not list(tmp_path.iterdir())

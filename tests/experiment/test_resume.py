@@ -38,9 +38,7 @@ def test_cut_off_around_any_record(tmp_path: Path, whole: bytes, call: int, afte
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("call", places(range(1, 12), few=3))
-def test_cut_off_around_any_checkpoint(
-    tmp_path: Path, whole: bytes, call: int, after: bool
-) -> None:
+def test_cut_off_around_any_checkpoint(tmp_path, whole, call, after) -> None:
     folder = cut_and_restarted(tmp_path, Checkpoints, "save", call, after)
     assert (folder / "records.jsonl").read_bytes() == whole
 
@@ -82,9 +80,7 @@ def test_cut_off_in_every_mode(tmp_path: Path, mode: str) -> None:
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("name", ["deliver", "_finish"])
-def test_cut_off_at_the_very_end_nothing_is_trained_again(
-    tmp_path: Path, whole: bytes, name: str, after: bool
-) -> None:
+def test_cut_off_at_the_very_end_nothing_is_trained_again(tmp_path, whole, name, after) -> None:
     owner = Run if name == "_finish" else sys.modules["harness.experiment.run"]
     cut_off(tmp_path, owner, name, 1, after)
 
@@ -129,9 +125,7 @@ def test_without_any_sound_checkpoint_the_run_starts_over(tmp_path: Path, whole:
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole
 
 
-def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(
-    tmp_path: Path, whole: bytes, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(tmp_path, whole, capfd):
     with pytest.MonkeyPatch.context() as monkeypatch:
         save = Checkpoints.save
         calls = iter(range(100))

@@ -55,9 +55,7 @@ def test_soft_weights_are_free_between_levels_and_fixed_after_the_last(tmp_path:
     assert [r.training_flops for r in records[2::2]] == [6 * 1024 * n for n in (WEIGHTS, QUARTER)]
 
 
-def test_a_neuron_that_went_at_level_1_can_return_at_level_2(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_neuron_that_went_at_level_1_can_return_at_level_2(tmp_path, monkeypatch) -> None:
     masks = chosen(monkeypatch)
     fast = partial(SGD, lr=0.5, momentum=0.9, weight_decay=0.1)
     what = optimized(experiment(*SOFT, *NEURONS), fast)
@@ -149,9 +147,7 @@ def test_ac_dc_trains_all_weights_in_dense_phases_and_ends_compressed(tmp_path: 
     ]  # fmt: skip
 
 
-def test_ac_dcs_dense_phases_begin_without_momentum(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ac_dcs_dense_phases_begin_without_momentum(tmp_path, monkeypatch) -> None:
     states: list[int] = []
     before_steps(monkeypatch, lambda inside, number, optimizer: states.append(len(optimizer.state)))
     run(tmp_path, optimized(experiment(*AC_DC), MOMENTUM))
@@ -159,9 +155,7 @@ def test_ac_dcs_dense_phases_begin_without_momentum(
     assert states == [0, 6, 0, 6, 6, 6, 6, 6]
 
 
-def test_neurons_return_in_a_dense_phase_with_their_biases(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_neurons_return_in_a_dense_phase_with_their_biases(tmp_path, monkeypatch) -> None:
     """Else none would: at weights and bias 0 a ReLU passes nothing back."""
     masks = chosen(monkeypatch)
     neurons = (*AC_DC, *NEURONS, "steps.end=6", "steps.every=3")

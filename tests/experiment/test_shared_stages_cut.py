@@ -49,9 +49,7 @@ def cut_off(
 
 # Once in dense training, and then around every checkpoint of both levels.
 @pytest.mark.parametrize("step", places([3, *range(8, STEPS + 1)], few=4))
-def test_whoever_computes_is_cut_off_at_any_step(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]], step: int
-) -> None:
+def test_whoever_computes_is_cut_off_at_any_step(tmp_path, alone, step) -> None:
     cut_off(tmp_path, KEEP, Loop, "_update", step, False)
 
     # Another run comes first after that; then the first goes on.
@@ -63,9 +61,7 @@ def test_whoever_computes_is_cut_off_at_any_step(
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("call", places(range(1, 7), few=2))
-def test_whoever_loads_is_cut_off_around_any_record(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]], call: int, after: bool
-) -> None:
+def test_whoever_loads_is_cut_off_around_any_record(tmp_path, alone, call, after) -> None:
     start(tmp_path, KEEP, MARKS)
     cut_off(tmp_path, DEEP, Watchers, "log", call, after)
 
@@ -74,9 +70,7 @@ def test_whoever_loads_is_cut_off_around_any_record(
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("call", places(range(1, 5), few=2))
-def test_whoever_loads_is_cut_off_around_any_checkpoint(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]], call: int, after: bool
-) -> None:
+def test_whoever_loads_is_cut_off_around_any_checkpoint(tmp_path, alone, call, after) -> None:
     start(tmp_path, KEEP, MARKS)
     cut_off(tmp_path, DEEP, Checkpoints, "save", call, after)
 
@@ -94,9 +88,7 @@ def test_a_stage_is_left_by_who_was_stopped_between_it_and_the_next(tmp_path: Pa
     assert len(stages(tmp_path)) == there + 2
 
 
-def test_what_was_loaded_is_the_runs_own_from_then_on(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]]
-) -> None:
+def test_what_was_loaded_is_the_runs_own_from_then_on(tmp_path, alone) -> None:
     start(tmp_path, KEEP, MARKS)
     # Before the first record of its own, after the five of both levels and of dense training.
     cut_off(tmp_path, DEEP, Watchers, "log", 6, False)
@@ -107,9 +99,7 @@ def test_what_was_loaded_is_the_runs_own_from_then_on(
     assert steps == [3] * STEPS_PER_EPOCH
 
 
-def test_inside_a_training_the_stage_before_it_is_not_left_any_more(
-    tmp_path: Path, alone: dict[Point, dict[str, bytes]]
-) -> None:
+def test_inside_a_training_the_stage_before_it_is_not_left_any_more(tmp_path, alone) -> None:
     # In level 1's retraining; what others take from here are its masks before it.
     cut_off(tmp_path, KEEP, Loop, "_update", 12, False)
     shutil.rmtree(tmp_path / ".stages")
@@ -134,12 +124,7 @@ def test_who_loads_shows_its_epochs_and_marks_the_stage_as_used(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("damage", ["cut off", "one bit", "empty", "other code"])
-def test_a_damaged_stage_is_computed_again_and_told_once(
-    tmp_path: Path,
-    alone: dict[Point, dict[str, bytes]],
-    damage: str,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
+def test_a_damaged_stage_is_computed_again_and_told_once(tmp_path, alone, damage, capfd) -> None:
     with pytest.MonkeyPatch.context() as patch:
         if damage == "other code":
             patch.setattr("harness.experiment.stage_cache.unnamed", lambda: {"gone.py": "1"})

@@ -70,9 +70,7 @@ def finished(folder: Path, *overrides: str) -> Path:
     return only_run(folder)
 
 
-def test_each_block_is_solved_on_the_inputs_that_the_pruned_ones_before_leave(
-    tmp_path: Path,
-) -> None:
+def test_each_block_is_solved_on_the_inputs_that_the_pruned_ones_before_leave(tmp_path) -> None:
     whole = whole_run(tmp_path, *IN_ORDER, *SPARSEGPT, small=())
     context = whole.levels.context
     model = context.workload.initial().eval()
@@ -98,9 +96,7 @@ def test_each_block_is_solved_on_the_inputs_that_the_pruned_ones_before_leave(
             hidden = [block(one) for one in hidden]
 
 
-def test_only_the_first_block_comes_out_as_if_all_had_been_measured_at_once(
-    tmp_path: Path,
-) -> None:
+def test_only_the_first_block_comes_out_as_if_all_had_been_measured_at_once(tmp_path) -> None:
     one, other = (whole_run(tmp_path, *run, *SPARSEGPT, small=()) for run in (IN_ORDER, RUN))
     values, at_once = (run.networks[1, "pruned"] for run in (one, other))
     equal = {name: value.equal(at_once[name]) for name, value in values.items()}
@@ -158,9 +154,7 @@ SIZES = {
         ("allocation=sensitivity", "an allocation without curves of the whole network"),
     ],
 )
-def test_what_cannot_go_part_by_part_is_refused_before_training(
-    tmp_path: Path, override: str, message: str
-) -> None:
+def test_what_cannot_go_part_by_part_is_refused_before_training(tmp_path, override, message):
     with pytest.raises(Exception, match=message):
         whole_run(tmp_path, *IN_ORDER, "saliency=magnitude", override, small=())
     assert not list(tmp_path.iterdir())

@@ -47,9 +47,7 @@ def test_a_point_of_a_sweep_has_the_command_of_its_own_run(tmp_path: Path) -> No
         assert records[0].read_bytes() == records[1].read_bytes()
 
 
-def test_ranks_that_a_run_starts_and_configs_of_ones_own_are_in_the_command(
-    tmp_path: Path,
-) -> None:
+def test_ranks_that_a_run_starts_and_configs_of_ones_own_are_in_the_command(tmp_path) -> None:
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
     asked = (f"--config-dir={tmp_path}/conf", *TINY, "experiment=mine", "launch.nproc=2")
@@ -68,9 +66,7 @@ def test_hardware_is_named_and_without_a_gpu_there_is_none() -> None:
     assert json.loads(json.dumps(found)) == found
 
 
-def test_the_processor_is_read_from_the_kernel_or_is_the_architecture(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_processor_is_read_from_the_kernel_or_is_the_architecture(tmp_path, monkeypatch):
     file = tmp_path / "cpuinfo"
     file.write_text("processor\t: 0\nmodel\t\t: 17\nmodel name\t: Some CPU @ 2 GHz \n" * 2)
     assert cpu_model(file) == "Some CPU @ 2 GHz"

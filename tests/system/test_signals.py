@@ -80,9 +80,7 @@ def test_after_sigkill_the_records_are_those_of_a_run_that_nothing_interrupted(
 
 
 @pytest.mark.parametrize("name", list(SAVED))
-def test_a_signal_saves_and_leaves_with_its_status(
-    tmp_path: Path, whole: dict[int, bytes], name: str
-) -> None:
+def test_a_signal_saves_and_leaves_with_its_status(tmp_path, whole, name) -> None:
     stopped = signalled(f"0:14:{name}", f"runs={tmp_path}")
 
     assert stopped.returncode == SAVED[name]
@@ -100,18 +98,14 @@ def test_a_signal_saves_and_leaves_with_its_status(
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_a_signal_to_one_rank_stops_all_at_one_step(
-    tmp_path: Path, whole: dict[int, bytes], victim: int
-) -> None:
+def test_a_signal_to_one_rank_stops_all_at_one_step(tmp_path, whole, victim) -> None:
     assert statuses(f"{victim}:11:SIGUSR1", f"runs={tmp_path}", ranks=2) == [75, 75]
 
     assert on(2, f"runs={tmp_path}").returncode == 0
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole[2]
 
 
-def test_torchrun_that_sees_one_rank_stop_leaves_the_others_time_to_save(
-    tmp_path: Path, whole: dict[int, bytes]
-) -> None:
+def test_torchrun_that_sees_one_rank_stop_leaves_the_others_time_to_save(tmp_path, whole) -> None:
     stopped = signalled("1:11:SIGUSR1", f"runs={tmp_path}", ranks=2)
 
     assert stopped.returncode == 1  # torchrun's, whatever its workers return
@@ -120,9 +114,7 @@ def test_torchrun_that_sees_one_rank_stop_leaves_the_others_time_to_save(
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole[2]
 
 
-def test_ctrl_c_of_torchrun_saves_and_the_same_command_goes_on(
-    tmp_path: Path, whole: dict[int, bytes]
-) -> None:
+def test_ctrl_c_of_torchrun_saves_and_the_same_command_goes_on(tmp_path, whole) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc-per-node=2", "-m", "harness", *RUN, f"runs={tmp_path}"]
     with subprocess.Popen(
@@ -142,9 +134,7 @@ def test_ctrl_c_of_torchrun_saves_and_the_same_command_goes_on(
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole[2]
 
 
-def test_torchrun_replaces_a_killed_worker_and_the_run_goes_on(
-    tmp_path: Path, whole: dict[int, bytes]
-) -> None:
+def test_torchrun_replaces_a_killed_worker_and_the_run_goes_on(tmp_path, whole) -> None:
     done = signalled("1:14:SIGKILL", f"runs={tmp_path}", ranks=2, restarts=1)
 
     assert done.returncode == 0, done.stderr

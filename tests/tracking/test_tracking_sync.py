@@ -40,9 +40,7 @@ def _wait_for_the_end(folder: Path) -> None:
     assert all(log.exit_code == 0 for log in logs(folder))
 
 
-def test_sync_merges_the_folders_of_one_id_in_their_order(
-    runs: Path, stub: Stub, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_merges_the_folders_of_one_id_in_their_order(runs, stub, capfd) -> None:
     me = offline(runs, "b2", level=1)
     time.sleep(1.1)  # W&B's own order is by whole seconds
     offline(runs, "a1", level=2)
@@ -89,9 +87,7 @@ def test_sync_links_every_other_run_with_the_dense_training(runs: Path, stub: St
     assert (len(dense.logged_by), len(dense.used_by)) == (1, 1)
 
 
-def test_sync_uploads_nothing_twice(
-    runs: Path, stub: Stub, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_uploads_nothing_twice(runs, stub, capfd) -> None:
     offline(runs, "a1", level=1)
     assert main(["sync", str(runs)]) == 0
     asked = len(stub.asked)
@@ -103,16 +99,12 @@ def test_sync_uploads_nothing_twice(
     assert len(stub.asked) == asked
 
 
-def test_sync_of_a_folder_without_offline_runs_is_done(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_of_a_folder_without_offline_runs_is_done(tmp_path, capfd) -> None:
     assert main(["sync", str(tmp_path)]) == 0
     assert capfd.readouterr().out == f"nothing to upload below {tmp_path}\n"
 
 
-def test_sync_leaves_runs_that_are_at_work_for_later_and_says_how_many(
-    runs: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_leaves_runs_that_are_at_work_for_later_and_says_how_many(runs, capfd) -> None:
     me = offline(runs, "a1", level=1)
     offline(runs, "b2", level=2)  # of the same id
     other = runs / "other" / "wandb" / "offline-run-20200101_000000-other"
@@ -142,18 +134,14 @@ def test_sync_takes_the_oldest_first(tmp_path: Path) -> None:
     assert found == [("y", ["c"]), ("x", ["b", "a"])]
 
 
-def test_sync_is_not_turned_off_by_the_mode_of_a_training(
-    runs: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sync_is_not_turned_off_by_the_mode_of_a_training(runs, stub, monkeypatch) -> None:
     offline(runs, "a1", level=1)
     monkeypatch.setenv("WANDB_MODE", "offline")
     assert main(["sync", str(runs)]) == 0
     assert stub.runs
 
 
-def test_sync_says_what_it_would_do(
-    runs: Path, stub: Stub, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_says_what_it_would_do(runs, stub, capfd) -> None:
     me = offline(runs, "a1", level=1)
 
     assert main(["sync", str(runs), "--dry-run"]) == 0
@@ -164,9 +152,7 @@ def test_sync_says_what_it_would_do(
     assert not stub.asked
 
 
-def test_sync_goes_on_after_a_failure_and_lists_it(
-    runs: Path, stub: Stub, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_goes_on_after_a_failure_and_lists_it(runs, stub, capfd) -> None:
     me = offline(runs, "a1", level=1)
     broken = runs / "other" / "wandb" / "offline-run-20200101_000000-damaged"
     broken.mkdir(parents=True)
@@ -180,9 +166,7 @@ def test_sync_goes_on_after_a_failure_and_lists_it(
     assert said.err == "not uploaded: damaged; the same command tries again\n"
 
 
-def test_sync_says_when_the_server_does_not_answer(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_says_when_the_server_does_not_answer(runs, monkeypatch, capfd) -> None:
     offline(runs, "a1", level=1)
     with Stub() as stub:
         gone = stub.url
@@ -194,9 +178,7 @@ def test_sync_says_when_the_server_does_not_answer(
     assert line.startswith(f"error: {gone} does not answer (")
 
 
-def test_sync_refuses_an_address_that_is_none(
-    runs: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_refuses_an_address_that_is_none(runs, monkeypatch, capfd) -> None:
     offline(runs, "a1", level=1)
     monkeypatch.setenv("WANDB_BASE_URL", "nonsense")
 
@@ -206,9 +188,7 @@ def test_sync_refuses_an_address_that_is_none(
     assert line.startswith("error: WANDB_BASE_URL=nonsense in the environment is refused by W&B: ")
 
 
-def test_sync_says_when_nobody_is_logged_in(
-    runs: Path, stub: Stub, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_says_when_nobody_is_logged_in(runs, stub, monkeypatch, capfd) -> None:
     offline(runs, "a1", level=1)
     monkeypatch.delenv("WANDB_API_KEY")
 
@@ -218,9 +198,7 @@ def test_sync_says_when_nobody_is_logged_in(
     assert line == "error: nobody is logged in to W&B; run `wandb login` or set WANDB_API_KEY"
 
 
-def test_sync_gives_up_on_a_slow_server_after_the_limit(
-    runs: Path, stub: Stub, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_sync_gives_up_on_a_slow_server_after_the_limit(runs, stub, capfd) -> None:
     me = offline(runs, "a1", level=1)
     stub.delay_s = 3
 

@@ -21,9 +21,7 @@ from harness.vocabulary.checks import check, check_fields, check_known, follows
         ("true or false", (True, False), (0, 1, None, "true")),
     ],
 )
-def test_a_rule_means_what_its_words_say(
-    rule: str, right: tuple[object, ...], wrong: tuple[object, ...]
-) -> None:
+def test_a_rule_means_what_its_words_say(rule, right, wrong) -> None:
     assert [value for value in right if not follows(value, rule)] == []
     assert [value for value in wrong if follows(value, rule)] == []
 
