@@ -48,14 +48,8 @@ def fixture_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
         "RANK set, but WORLD_SIZE, MASTER_ADDR, MASTER_PORT missing or empty; start with "
         "torchrun, or unset RANK to run in one process",
     ),
-    (
-        {"WORLD_SIZE": "2"},
-        "WORLD_SIZE set, but RANK, MASTER_ADDR, MASTER_PORT missing or empty",
-    ),
-    (
-        {**FOUR, "MASTER_ADDR": ""},
-        "RANK and WORLD_SIZE set, but MASTER_ADDR missing or empty",
-    ),
+    ({"WORLD_SIZE": "2"}, "WORLD_SIZE set, but RANK, MASTER_ADDR, MASTER_PORT missing or empty"),
+    ({**FOUR, "MASTER_ADDR": ""}, "RANK and WORLD_SIZE set, but MASTER_ADDR missing or empty"),
     ({**FOUR, "RANK": "one"}, "RANK must be a whole number >= 0, got 'one'; start with"),
     ({**FOUR, "RANK": "-1"}, "RANK must be a whole number >= 0, got '-1'"),
     ({**FOUR, "WORLD_SIZE": "4.0"}, "WORLD_SIZE must be a whole number >= 0, got '4.0'"),

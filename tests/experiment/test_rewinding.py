@@ -5,16 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 from conftest import cases
-from whole_runs import (
-    BATCH_NORM,
-    PER_EPOCH,
-    TWO_LEVELS,
-    Whole,
-    differing,
-    plain,
-    under,
-    whole_run,
-)
+from whole_runs import BATCH_NORM, PER_EPOCH, TWO_LEVELS, Whole, differing, plain, under, whole_run
 
 from harness.training.batching import epoch_order
 from harness.vocabulary.step_index import Moment

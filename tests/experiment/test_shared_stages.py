@@ -4,17 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from sharing import (
-    SMALL,
-    SOFT,
-    STEPS_PER_EPOCH,
-    Point,
-    chain_of,
-    counting,
-    left,
-    marked,
-    start,
-)
+from sharing import SMALL, SOFT, STEPS_PER_EPOCH, Point, chain_of, counting, left, marked, start
 
 from harness.run_folder.records import STAGES
 from harness.run_folder.stage_keys import Place

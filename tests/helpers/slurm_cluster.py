@@ -172,10 +172,7 @@ class Slurm:
 
 
 def wait_until(
-    there: Callable[[], bool],
-    what: str,
-    seconds: float = PATIENCE_S,
-    seen: Callable[[], str] = str,
+    there: Callable[[], bool], what: str, seconds: float = PATIENCE_S, seen: Callable[[], str] = str
 ) -> None:
     deadline = time.monotonic() + seconds
     while not there():

@@ -80,12 +80,7 @@ def test_trust_that_names_no_module_is_refused(tmp_path: Path, trust: Any) -> No
         harness.load(run_with(tmp_path, stored()), trust=trust)
 
 
-WRONG = {
-    "evil": MASK,
-    "fc7.weight": MASK,
-    "fc1": MASK,
-    "fc1.weight": MASK[:1],
-}
+WRONG = {"evil": MASK, "fc7.weight": MASK, "fc1": MASK, "fc1.weight": MASK[:1]}
 
 
 @pytest.mark.parametrize("name", WRONG)

@@ -49,10 +49,7 @@ LASTING = ["--open-mode=append", "--requeue", "--signal=USR1@120", "--time=04:00
 @cases(
     "script, options",
     ("train", ["--cpus-per-task=2", *LASTING, "--output=slurm/logs/%x-%j.out"]),
-    (
-        "sweep",
-        ["--cpus-per-task=2", "--ntasks=1", *LASTING, "--output=slurm/logs/%x-%A-%a.out"],
-    ),
+    ("sweep", ["--cpus-per-task=2", "--ntasks=1", *LASTING, "--output=slurm/logs/%x-%A-%a.out"]),
     ("report", ["--ntasks=1", "--output=slurm/logs/%x-%j.out", "--time=00:30:00"]),
 )
 def test_what_a_job_asks_of_slurm_by_itself(script: str, options: list[str]) -> None:

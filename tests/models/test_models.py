@@ -69,7 +69,7 @@ def test_mlp_has_the_given_widths() -> None:
 def test_mlp_with_batch_norm_has_one_before_each_relu() -> None:
     model = Mlp(hidden=[5, 7], batch_norm=True).build((8,), 3)
     assert [name for name, _ in model.named_children()] == [
-        *("flatten", "fc1", "bn1", "relu1", "fc2", "bn2", "relu2", "fc3"),
+        *("flatten", "fc1", "bn1", "relu1", "fc2", "bn2", "relu2", "fc3")
     ]
 
 

@@ -93,10 +93,7 @@ CHANGES: dict[str, tuple[Change, str]] = {
         "requires_grad of fc1.weight",
     ),
     "gradients": (leave_gradients, "gradient of "),
-    "a hook": (
-        lambda m: m.conv.register_forward_hook(lambda *_: None),
-        "hooks of module conv",
-    ),
+    "a hook": (lambda m: m.conv.register_forward_hook(lambda *_: None), "hooks of module conv"),
     "a hook of a weight": (
         lambda m: m.fc1.weight.register_hook(lambda g: g),
         "hooks of fc1.weight",

@@ -133,11 +133,7 @@ def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind: ty
     (-0.1, "density", "write the share to keep"),
     (200, "density", "is it a compression"),
     (0.05, "compression", r"parameters before / after\), got 0.05; is it a density"),
-    (
-        0.5,
-        "speedup",
-        r"when unit is speedup \(multiply-accumulates .* got 0.5; is it a density",
-    ),
+    (0.5, "speedup", r"when unit is speedup \(multiply-accumulates .* got 0.5; is it a density"),
     (math.nan, "density", "finite number, got nan"),
     (math.inf, "compression", "finite number, got inf"),
     (True, "density", "finite number, got True"),

@@ -42,10 +42,7 @@ def test_wandb_that_cannot_start_stops_nothing_and_says_so_once(tmp_path, monkey
 
 @cases("broken", "log", "finish", "define_metric")
 def test_wandb_that_fails_in_the_middle_stops_nothing_and_says_so_once(
-    broken: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run = FakeRun(tmp_path)
     monkeypatch.setattr(run, broken, fail)
@@ -190,10 +187,7 @@ def test_wandb_offline_runs_of_an_id_need_no_lock(tmp_path, capsys) -> None:
 
 @cases("stub", Stub(delay_s=60), Stub(broken=500), ids=["slow", "broken"])
 def test_wandb_whose_server_does_not_answer_in_time_goes_on_offline(
-    stub: Stub,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with stub:
         reach(monkeypatch, stub)

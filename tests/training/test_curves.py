@@ -89,8 +89,7 @@ def test_validation_follows_every_epoch() -> None:
     nn.init.constant_(model.weight, 0.0)
     model.weight.data[0] = 1.0
     there = replace(
-        setting(points([1.0]), Classification()),
-        validation=points([1.0], [2.0], [3.0], [-1.0]),
+        setting(points([1.0]), Classification()), validation=points([1.0], [2.0], [3.0], [-1.0])
     )
     seen: list[tuple[int, Curve]] = []
     hooks = Hooks(epoch_end=lambda done, curve: seen.append((done, curve)))
