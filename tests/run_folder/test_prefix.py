@@ -43,6 +43,8 @@ PENALISED, PRUNED, RECALIBRATED, FINETUNED = LEVEL_1
 FIRST: dict[str, Place | None] = {
     **dict.fromkeys(("seed", "model", "data", "task", "training", "when", "steps"), DENSE),
     **dict.fromkeys(("dtype", "weights", "sync_batch_norm", "gradient_dtype"), DENSE),
+    # Parts from outside: they may know more than their protocol says.
+    **dict.fromkeys(("pruning_order", "compaction"), DENSE),
     **dict.fromkeys(("penalty", "retraining", "structure", "exclude"), PENALISED),
     **dict.fromkeys(("saliency", "allocation", "calibration", "control", "schedule"), PRUNED),
     "dynamics": PRUNED,
