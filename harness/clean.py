@@ -34,8 +34,10 @@ def _clean(options: argparse.Namespace) -> int:
         raise ValueError(f"RUNS={runs} is no folder; name that of all runs, as in runs=PATH")
     if not 0 <= days < float("inf"):
         raise ValueError(f"--unused-for must be a number of days of at least 0, got {days:g}")
-    if options.free:
-        _watch_locks(runs)
+    if options.free and (locks := locks_out_of_sight(runs)):
+        # One look at a lock of another host does not tell a dead holder from a living one.
+        print(f"watching {len(locks)} locks of other hosts, {LEASE_S:g} s at most", flush=True)
+        watch(locks)
     before = time.time() - days * SECONDS_A_DAY
     found = [entry for entry in entries(runs) if entry.used <= before]
     _list(found)
@@ -44,13 +46,6 @@ def _clean(options: argparse.Namespace) -> int:
     if going and (options.yes or _agreed(going)):
         _free_all(going)
     return 0
-
-
-def _watch_locks(runs: Path) -> None:
-    """One look at a lock of another host does not tell a dead holder from a living one."""
-    if locks := locks_out_of_sight(runs):
-        print(f"watching {len(locks)} locks of other hosts, {LEASE_S:g} s at most", flush=True)
-        watch(locks)
 
 
 def _free_all(going: Sequence[Entry]) -> None:

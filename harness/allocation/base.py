@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from harness.vocabulary.checks import check
+from harness.vocabulary.checks import check, check_either
 from harness.vocabulary.tensors import Counts
 from harness.vocabulary.topk import check_keep
 
@@ -174,8 +174,7 @@ class Allocation(ABC):
     def __post_init__(self) -> None:
         check("min_units", self.min_units, "a whole number >= 0")
         check_share("min_density", self.min_density)
-        if self.budget not in BUDGETS:
-            raise ValueError(f"budget must be {' or '.join(BUDGETS)}, got {self.budget!r}")
+        check_either("budget", self.budget, BUDGETS)
 
     def allocate(self, layers: Layers, keep: int) -> Counts:
         """Units to keep per tensor: they sum to exactly `keep`, none exceeds what is alive.

@@ -54,7 +54,9 @@ class Cifar10:
             ValueError: files are missing, differ from the official ones while `verify` is set,
                 or do not hold CIFAR-10 images.
         """
-        train, test = self._read()
+        layout = self._layout()
+        files, last = self._chosen(layout)
+        train, test = _split([layout.read(path) for path in files]), _split([layout.read(last)])
         held_out = round(self.validation * len(train))
         sizes = {"train": len(train) - held_out, "validation": held_out}
         if min(sizes.values()) < len(train.labels.unique()):
@@ -78,11 +80,6 @@ class Cifar10:
         layout = self._layout()
         train, test = self._chosen(layout)
         return [*train, test]
-
-    def _read(self) -> tuple[Split, Split]:
-        layout = self._layout()
-        train, test = self._chosen(layout)
-        return _split([layout.read(path) for path in train]), _split([layout.read(test)])
 
     def _layout(self) -> "_Layout":
         root = Path(self.root)

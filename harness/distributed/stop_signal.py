@@ -55,7 +55,10 @@ class Stop:
         if self._polls % STEPS_BETWEEN_POLLS:
             return 0
         agreed = self._answer()
-        self._ask()
+        flag = torch.tensor(self._heard)
+        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._ranks.aside, async_op=True)
+        assert work is not None
+        self._asked = work, flag
         return agreed
 
     def settle(self) -> int:
@@ -64,12 +67,6 @@ class Stop:
             return self._heard
         before = self._answer()
         return before or self._ranks.largest(self._heard)
-
-    def _ask(self) -> None:
-        flag = torch.tensor(self._heard)
-        work = dist.all_reduce(flag, op=dist.ReduceOp.MAX, group=self._ranks.aside, async_op=True)
-        assert work is not None
-        self._asked = work, flag
 
     def _answer(self) -> int:
         if self._asked is None:

@@ -156,7 +156,11 @@ class Watchdog:
             self._go_on_without_store()
 
     def _exchange(self) -> None:
-        self._check_line()
+        """Raises OSError if the store is gone."""
+        # The store's own call would log a page if it is gone; nothing is ever sent on this line.
+        if select.select([self._line], [], [], 0)[0]:
+            self._line.close()
+            self._line = self._place.line()
         self._sign.beats += 1
         sign = asdict(self._sign)
         self._store.set(f"sign/{self._place.rank}", json.dumps(sign))
@@ -165,12 +169,6 @@ class Watchdog:
         self._exchanges += 1
         if sign["left"]:
             self._told.set()
-
-    def _check_line(self) -> None:
-        """Raises OSError if the store is gone; the store's own call would log a page."""
-        if select.select([self._line], [], [], 0)[0]:  # nothing is ever sent: it has ended
-            self._line.close()
-            self._line = self._place.line()
 
     def _linger(self) -> None:
         """The last word; who keeps the store waits until the others have heard it."""

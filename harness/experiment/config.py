@@ -24,6 +24,7 @@ from harness.structure.base import Structure
 from harness.task.base import Task
 from harness.training.recipe_presets import Form, applied
 from harness.training.trainer import Trainer
+from harness.vocabulary.checks import check_either, check_fields
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 WHEN = ("trained", "init", "steps")
@@ -87,20 +88,16 @@ class ExperimentConfig:
     gradient_dtype: str | None = None
 
     def check_values(self) -> None:
-        if type(self.seed) is not int:
-            raise ValueError(f"seed must be a whole number, got {self.seed!r}")
+        check_fields(self, "a whole number", "seed")
         for key in ("exclude", "keep_epochs"):
             if not isinstance(getattr(self, key), list | tuple):
                 value = getattr(self, key)
                 raise ValueError(f"{key} must be a list, got {value!r}; write {key}=[{value}]")
         if self.when not in WHEN:
             raise ValueError(f"when must be {', '.join(WHEN)}, got {self.when!r}")
-        if self.dtype not in DTYPES:
-            raise ValueError(f"dtype must be {' or '.join(DTYPES)}, got {self.dtype!r}")
-        if self.gradient_dtype not in WIRE:
-            raise ValueError(
-                f"gradient_dtype must be null or bfloat16, got {self.gradient_dtype!r}"
-            )
+        check_either("dtype", self.dtype, DTYPES)
+        if self.gradient_dtype is not None:
+            check_either("gradient_dtype", self.gradient_dtype, ("null", "bfloat16"))
         for epoch in self.keep_epochs:
             if not 0 <= epoch <= self.training.epochs:
                 raise ValueError(
@@ -109,9 +106,7 @@ class ExperimentConfig:
                 )
 
     def check_flags(self) -> None:
-        for key in ("sync_batch_norm", "rescore_trained"):
-            if not isinstance(getattr(self, key), bool):
-                raise ValueError(f"{key} must be true or false, got {getattr(self, key)!r}")
+        check_fields(self, "true or false", "sync_batch_norm", "rescore_trained")
 
     @property
     def starts_trained(self) -> bool:

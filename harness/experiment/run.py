@@ -35,6 +35,7 @@ from harness.system.redaction import redacted
 from harness.tracking.base import RunInfo, Tracking
 from harness.training.checkpointing import Journal
 from harness.training.folder_lock import alone_in
+from harness.vocabulary.checks import check_known
 
 Entered = tuple[RunContext, RunState, Checkpoints]
 
@@ -70,10 +71,8 @@ class Run:
     shared: Shared | None = None  # stages that other runs have too; None computes all of them
 
     def __post_init__(self) -> None:
-        if self.rerun not in RERUN:
-            raise ValueError(f"rerun must be one of {', '.join(RERUN)}, got {self.rerun!r}")
-        if self.progress not in MODES:
-            raise ValueError(f"progress must be one of {', '.join(MODES)}, got {self.progress!r}")
+        check_known("rerun", self.rerun, RERUN)
+        check_known("progress", self.progress, MODES)
 
     @property
     def _file(self) -> Status:

@@ -8,13 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.metrics.counter import Counter
-from harness.vocabulary.tensors import (
-    Counts,
-    Tensors,
-    evaluating,
-    prunable_layers,
-    prunable_weights,
-)
+from harness.vocabulary import tensors
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +22,7 @@ class Macs:
     there is any, the other numbers are lower bounds.
     """
 
-    weights: Counts
+    weights: tensors.Counts
     uses: Mapping[str, int | Tensor]
     activations: int
     uncounted: dict[str, list[str]]
@@ -37,7 +31,7 @@ class Macs:
     def dense(self) -> int:
         return sum(self.weights.values()) + self.activations
 
-    def left(self, alive: Tensors) -> int:
+    def left(self, alive: tensors.Tensors) -> int:
         """With the non-zero entries of these weights or masks alone; other parameters whole."""
         return self.activations + sum(
             _left(self.uses[name], alive[name]) if name in alive else count
@@ -70,11 +64,11 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
     Raises:
         ValueError: the model has no Conv or Linear layer.
     """
-    parameters, prunable = dict(model.named_parameters()), prunable_layers(model)
+    parameters, prunable = dict(model.named_parameters()), tensors.prunable_layers(model)
     devices = [inputs.device] if inputs.device.type == "cuda" else []
     counter = Counter(parameters, prunable, inputs)
     with (
-        evaluating(model),
+        tensors.evaluating(model),
         torch.random.fork_rng(devices),
         _slow_path(),
         torch.no_grad(),
@@ -100,7 +94,7 @@ def macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> int:
     Raises:
         ValueError: the model has no Conv or Linear layer, or its count is not known.
     """
-    weights = prunable_weights(model)
+    weights = tensors.prunable_weights(model)
     first = next(iter(weights.values()))
     found = count_macs(model, torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
     if found.uncounted:

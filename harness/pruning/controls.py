@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from harness.vocabulary.checks import check_known
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import top_each
@@ -23,8 +24,7 @@ def check_control(control: str) -> None:
     Raises:
         ValueError: there is no such control.
     """
-    if control not in CONTROLS:
-        raise ValueError(f"control must be one of {', '.join(CONTROLS)}, got {control!r}")
+    check_known("control", control, CONTROLS)
 
 
 def controlled(

@@ -129,8 +129,13 @@ def _measuring(norms: Norms) -> Iterator[dict[str, Moments]]:
     found: dict[str, Moments] = {}
 
     def measure(name: str, norm: _BatchNorm, arguments: tuple[Any, ...]) -> None:
-        _check_values(name, arguments[0])
-        batch = Moments.of(arguments[0])
+        inputs = arguments[0]
+        if (values := _values(inputs)) < 2:
+            raise ValueError(
+                f"recalibration: norm {name or 'the model itself'} got {values} values per "
+                "channel in a batch, and needs at least 2; use batches of more samples"
+            )
+        batch = Moments.of(inputs)
         found[name] = found[name].merged(batch) if name in found else batch
         _write(norm, batch.mean, batch.squares / batch.values)
 
@@ -147,14 +152,6 @@ def _measuring(norms: Norms) -> Iterator[dict[str, Moments]]:
 def _values(inputs: Tensor) -> int:
     """In each channel."""
     return inputs.numel() // inputs.shape[1]
-
-
-def _check_values(name: str, inputs: Tensor) -> None:
-    if _values(inputs) < 2:
-        raise ValueError(
-            f"recalibration: norm {name or 'the model itself'} got {_values(inputs)} values per "
-            "channel in a batch, and needs at least 2; use batches of more samples"
-        )
 
 
 def _check_finite(found: dict[str, Moments]) -> None:

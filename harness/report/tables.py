@@ -102,37 +102,16 @@ def write_csv(survey: Survey, out: Path) -> list[Path]:
     rows = survey.records
     nested = {name: rows[name].map(_json) for name in ("layers", "empty_layers", "dead_units")}
     to_csv(rows.assign(**nested), records)
-    others = [
-        *_write_paired(survey, out),
-        *_write_ranks(survey, out),
-        *_write_published(survey, out),
-    ]
-    return [summary, records, *others, *analyses]
-
-
-def _write_paired(survey: Survey, out: Path) -> list[Path]:
-    if survey.against is None:
-        return []
-    path = out / "paired.csv"
-    to_csv(survey.paired, path, float_format="%.8g")
-    return [path]
-
-
-def _write_ranks(survey: Survey, out: Path) -> list[Path]:
-    if not survey.ranks:
-        return []
-    path = out / "ranks.csv"
-    tables = [ranks.table().reset_index().assign(over=ranks.title) for ranks in survey.ranks]
-    to_csv(pd.concat(tables), path, float_format="%.8g")
-    return [path]
-
-
-def _write_published(survey: Survey, out: Path) -> list[Path]:
-    if survey.published.empty:
-        return []
-    path = out / "published.csv"
-    to_csv(survey.published, path, float_format="%.8g")
-    return [path]
+    ranks = [rank.table().reset_index().assign(over=rank.title) for rank in survey.ranks]
+    others = {
+        "paired": survey.paired if survey.against is not None else None,
+        "ranks": pd.concat(ranks) if ranks else None,
+        "published": survey.published if not survey.published.empty else None,
+    }
+    written = {out / f"{name}.csv": table for name, table in others.items() if table is not None}
+    for path, table in written.items():
+        to_csv(table, path, float_format="%.8g")
+    return [summary, records, *written, *analyses]
 
 
 def _json(value: object) -> str:

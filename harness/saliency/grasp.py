@@ -4,19 +4,15 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.derivatives import (
-    differentiable_attention,
-    gradients_of,
-    hessian_times,
-)
+from harness.saliency.shared import derivatives
 from harness.saliency.shared.evidence import (
-    check_batch_norm,
+    BATCH_NORM,
     checked,
     mean_gradients,
     probing,
     zeros,
 )
-from harness.vocabulary.checks import check_fields
+from harness.vocabulary.checks import check_either, check_fields
 from harness.vocabulary.nested import tensors_in, with_tensors
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
@@ -63,7 +59,7 @@ class GraSP(Saliency):
         way_out = "; 1 leaves the outputs as they are"
         check_fields(self, "a finite number above 0", "temperature", way_out=way_out)
         check_fields(self, "true or false", "absolute")
-        check_batch_norm(self.batch_norm)
+        check_either("batch_norm", self.batch_norm, BATCH_NORM)
 
     def evidence(self, data: CalibrationData) -> Tensors:
         """H g per prunable weight.
@@ -119,10 +115,10 @@ def mean_hessian_product(
         sums = zeros(dict(parameters))
         samples = 0
         for inputs, labels in data.batches:
-            with differentiable_attention():
+            with derivatives.differentiable_attention():
                 value = loss(data.module(inputs), labels)
-                gradients = gradients_of(value, parameters, create_graph=True)
-                products = hessian_times(gradients, vector, parameters)
+                gradients = derivatives.gradients_of(value, parameters, create_graph=True)
+                products = derivatives.hessian_times(gradients, vector, parameters)
             for name, product in products.items():
                 sums[name] += product
             samples += len(labels)

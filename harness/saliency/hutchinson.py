@@ -6,12 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from harness.saliency.base import CalibrationData, Grouping, Saliency
+from harness.saliency.shared import derivatives
 from harness.saliency.shared.curvature import check_limit, check_memory
-from harness.saliency.shared.derivatives import (
-    differentiable_attention,
-    gradients_of,
-    hessian_times,
-)
 from harness.saliency.shared.evidence import checked, probing, wide, zeros
 from harness.vocabulary.checks import check_fields, check_known
 from harness.vocabulary.seeds import derive
@@ -68,7 +64,7 @@ class Hutchinson(Saliency):
         """
         self.check(data.module, data.grouping)
         loss, samples = data.whole_loss, 0
-        with probing(data.module) as parameters, differentiable_attention():
+        with probing(data.module) as parameters, derivatives.differentiable_attention():
             sums = zeros(dict(parameters))
             for inputs, labels in data.batches:
                 self._add(sums, loss(data.module(inputs), labels), parameters)
@@ -97,10 +93,10 @@ class Hutchinson(Saliency):
 
     def _add(self, sums: Tensors, value: Tensor, parameters: Mapping[str, Tensor]) -> None:
         """Adds the mean over probes of v * (H v), H of this batch's summed loss."""
-        gradients = gradients_of(value, parameters, create_graph=True)
+        gradients = derivatives.gradients_of(value, parameters, create_graph=True)
         for probe in range(self.probes):
             signs = self._signs(probe, parameters)
-            for name, product in hessian_times(gradients, signs, parameters).items():
+            for name, product in derivatives.hessian_times(gradients, signs, parameters).items():
                 # The mean over batches and ranks commutes with the product: v is the same for
                 # all, and a product with +-1 is exact.
                 sums[name] += signs[name] * product / self.probes

@@ -3,6 +3,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from harness.saliency.base import Saliency
+from harness.vocabulary.checks import check_either
 from harness.vocabulary.tensors import Tensors
 
 NORMS = ("l1", "l2")
@@ -25,8 +26,7 @@ class Magnitude(Saliency):
     norm: str = "l1"
 
     def __post_init__(self) -> None:
-        if self.norm not in NORMS:
-            raise ValueError(f"norm must be {' or '.join(NORMS)}, got {self.norm!r}")
+        check_either("norm", self.norm, NORMS)
 
     def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
         size = Tensor.abs if self.norm == "l1" else Tensor.square

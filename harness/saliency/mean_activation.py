@@ -5,6 +5,7 @@ from torch import Tensor
 
 from harness.saliency.base import CalibrationData
 from harness.saliency.shared.activations import UnitSaliency, mean_of_maps
+from harness.vocabulary.checks import check_either
 from harness.vocabulary.tensors import Tensors
 
 ACTIVATIONS = ("relu", "none")
@@ -29,10 +30,7 @@ class MeanActivation(UnitSaliency):
     layer_local: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.activation not in ACTIVATIONS:
-            raise ValueError(
-                f"activation must be {' or '.join(ACTIVATIONS)}, got {self.activation!r}"
-            )
+        check_either("activation", self.activation, ACTIVATIONS)
 
     def evidence(self, data: CalibrationData) -> Tensors:
         return mean_of_maps(data, self._of_map)

@@ -8,14 +8,6 @@ from torch import Tensor, nn
 
 from harness.saliency.base import CalibrationData, Grouping
 from harness.saliency.shared import curvature
-from harness.saliency.shared.curvature import (
-    blocked,
-    by_group,
-    damped,
-    in_pieces,
-    restricted,
-    unblocked,
-)
 from harness.saliency.shared.layer_inputs import mean_over_inputs, measurable, measured
 from harness.vocabulary.tensors import Tensors
 
@@ -94,31 +86,31 @@ class Obs(curvature.SecondOrder):
             live = live[:, :, :1]  # one inverse serves all rows
 
         def diagonal(live: Tensor) -> Tensor:
-            inverse = curvature.inverse(restricted(matrices.unsqueeze(2), live), name)
+            inverse = curvature.inverse(curvature.restricted(matrices.unsqueeze(2), live), name)
             return inverse.diagonal(dim1=-2, dim2=-1)
 
-        diagonals = in_pieces(diagonal, 2, matrices.numel(), live)
+        diagonals = curvature.in_pieces(diagonal, 2, matrices.numel(), live)
         seen = hessian.diagonal(dim1=-2, dim2=-1).unsqueeze(2) > 0
-        scores = unblocked(rows.square() * seen / (2 * diagonals), columns)
+        scores = curvature.unblocked(rows.square() * seen / (2 * diagonals), columns)
         return curvature.wide(scores.reshape(weight.shape), weight)
 
     def _compensated(self, name: str, weight: Tensor, mask: Tensor, hessian: Tensor) -> Tensor:
         rows, matrices, columns = self._rows(weight, hessian)
-        kept = blocked(by_group(mask, hessian), matrices.shape[-1])
+        kept = curvature.blocked(curvature.by_group(mask, hessian), matrices.shape[-1])
 
         def optimum(rows: Tensor, kept: Tensor) -> Tensor:
             pull = torch.where(kept, 0.0, rows) @ matrices
-            lower = curvature.factor(restricted(matrices.unsqueeze(2), kept), name)
+            lower = curvature.factor(curvature.restricted(matrices.unsqueeze(2), kept), name)
             moves = torch.cholesky_solve(pull.unsqueeze(-1), lower).squeeze(-1)
             return torch.where(kept, rows + moves, 0.0)
 
-        moved = in_pieces(optimum, 2, matrices.numel(), rows, kept)
-        return unblocked(moved, columns).reshape(weight.shape).to(weight.dtype)
+        moved = curvature.in_pieces(optimum, 2, matrices.numel(), rows, kept)
+        return curvature.unblocked(moved, columns).reshape(weight.shape).to(weight.dtype)
 
     def _rows(self, weight: Tensor, hessian: Tensor) -> tuple[Tensor, Tensor, int]:
         columns = weight.shape[1:].numel()
-        rows = blocked(by_group(weight.double(), hessian), hessian.shape[-1])
-        return rows, damped(hessian, columns, self.damping), columns
+        rows = curvature.blocked(curvature.by_group(weight.double(), hessian), hessian.shape[-1])
+        return rows, curvature.damped(hessian, columns, self.damping), columns
 
 
 def _at_work(layer: nn.Module, shape: tuple[int, ...]) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.evidence import probing
+from harness.vocabulary.checks import check_either
 from harness.vocabulary.nested import tensors_in
 from harness.vocabulary.tensors import Tensors, prunable_weights
 from harness.vocabulary.undisturbed import duplicate
@@ -44,8 +45,7 @@ class SynFlow(Saliency):
     rounds: ClassVar[int] = 100
 
     def __post_init__(self) -> None:
-        if self.bias not in BIAS:
-            raise ValueError(f"bias must be {' or '.join(BIAS)}, got {self.bias!r}")
+        check_either("bias", self.bias, BIAS)
 
     def evidence(self, data: CalibrationData) -> Tensors:
         """dR/d|w| per prunable weight, float64.

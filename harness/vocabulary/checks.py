@@ -65,6 +65,15 @@ def check_fields(part: object, rule: str, *keys: str, way_out: str = "", where: 
         check(where + key, getattr(part, key), rule, way_out)
 
 
+def check_either(key: str, value: object, known: Collection[str]) -> None:
+    """
+    Raises:
+        ValueError: the value of this key is none of these few.
+    """
+    if value not in list(known):
+        raise ValueError(f"{key} must be {' or '.join(known)}, got {value!r}")
+
+
 def check_known(key: str, value: object, known: Collection[object], way_out: str = "") -> None:
     """
     Raises:

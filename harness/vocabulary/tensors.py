@@ -1,6 +1,6 @@
 """What flows through the pipeline: tensors and counts by parameter name, and batches."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -188,7 +188,11 @@ def keeping_buffers(model: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
-        _restore(buffers)
+        with torch.no_grad():
+            for owner, name, buffer, values in buffers:
+                owner[name] = buffer  # a forward may have put another one there
+                if buffer is not None and values is not None and not buffer.requires_grad:
+                    distinct(buffer).copy_(values)
 
 
 @contextmanager
@@ -213,14 +217,3 @@ def _are_equal(one: Tensor, other: Tensor) -> bool:
 
 def _values(buffer: Tensor | None) -> Tensor | None:
     return None if buffer is None else distinct(buffer.detach()).clone()
-
-
-@torch.no_grad()
-def _restore(
-    buffers: Iterable[tuple[dict[str, Tensor | None], str, Tensor | None, Tensor | None]],
-) -> None:
-    """buffers: owner, name, tensor, values that it had."""
-    for owner, name, buffer, values in buffers:
-        owner[name] = buffer  # a forward may have put another one there
-        if buffer is not None and values is not None and not buffer.requires_grad:
-            distinct(buffer).copy_(values)

@@ -119,18 +119,14 @@ def _published(survey: Survey) -> pd.DataFrame:
     figures, found = published.load(*survey.figures), []
     for section in survey.sections():
         place = section.model, section.data
-        known = _known(of_place(survey.records, *place))
+        own = of_place(survey.records, *place)
+        names = (set(own[f"{kind}_published_as"].dropna()) for kind in ("model", "data"))
+        # Nothing is known where records differ.
+        known = published.Known(*(each.pop() if len(each) == 1 else None for each in names))
         rows, notes = published.beside(*place, figures, survey.instead, known)
         found.append(rows.assign(model=section.model, data=section.data))
         survey.notes.extend(notes)
     return pd.concat(found)
-
-
-def _known(records: pd.DataFrame) -> published.Known:
-    """Of one model and data set; nothing where records differ."""
-    found = (set(records[key].dropna()) for key in ("model_published_as", "data_published_as"))
-    names = [names.pop() if len(names) == 1 else None for names in found]
-    return published.Known(*names)
 
 
 def _no_results(records: pd.DataFrame) -> list[str]:

@@ -53,17 +53,14 @@ def _pairs(runs: Path, rows: pd.DataFrame, notes: list[str]) -> Iterator[tuple[o
         try:
             if why := damaged(runs / folder, FILE):
                 raise ValueError(why)
-            masks[label] = _bits(runs / folder / FILE)
+            tensors = safetensors.numpy.load_file(runs / folder / FILE)
+            flat = np.concatenate([tensors[name].ravel() for name in sorted(tensors)])
+            masks[label] = np.packbits(flat)
         except (safetensors.SafetensorError, ValueError, OSError) as error:
             notes.append(f"{folder}/{FILE} cannot be read ({error}): left out of the overlap")
     for one, other in combinations(masks, 2):
         if masks[one].size == masks[other].size:
             yield (*place, one, other, iou(masks[one], masks[other]))
-
-
-def _bits(file: Path) -> "np.ndarray[tuple[int], np.dtype[np.uint8]]":
-    tensors = safetensors.numpy.load_file(file)
-    return np.packbits(np.concatenate([tensors[name].ravel() for name in sorted(tensors)]))
 
 
 def iou(

@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
+from harness.vocabulary.checks import check_either
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.recomputation import differentiable_checkpoints
 from harness.vocabulary.tensors import Tensors, evaluating, prunable_layers
@@ -21,15 +22,6 @@ from harness.vocabulary.undisturbed import duplicate
 # What a BatchNorm divides by while evidence is taken: its running statistics, or those of the
 # batch, which then depend on how the samples are cut into batches.
 BATCH_NORM = ("eval", "train")
-
-
-def check_batch_norm(mode: str) -> None:
-    """
-    Raises:
-        ValueError: mode is not in BATCH_NORM.
-    """
-    if mode not in BATCH_NORM:
-        raise ValueError(f"batch_norm must be {' or '.join(BATCH_NORM)}, got {mode!r}")
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,7 @@ class OfMeanGradient(Saliency, ABC):
     needs_loss: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        check_batch_norm(self.batch_norm)
+        check_either("batch_norm", self.batch_norm, BATCH_NORM)
 
     def evidence(self, data: CalibrationData) -> Tensors:
         return mean_gradients(data, self.batch_norm)
