@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from harness.vocabulary.checks import check
+from harness.vocabulary.checks import check, check_fields
 from harness.vocabulary.tensors import Tensors
 
 
@@ -51,14 +51,6 @@ def check_epochs(epochs: int) -> None:
     check("epochs", epochs, "a whole number of at least 1", way_out)
 
 
-def check_positive(key: str, value: float, example: str) -> None:
-    """
-    Raises:
-        ValueError: value is not a finite number above 0.
-    """
-    check(key, value, "a finite number above 0", f"; e.g. {example}")
-
-
 @dataclass(frozen=True)
 class Lasso(ABC):
     """Adds strength x sign(w), the gradient of strength x |w|, and 0 at w = 0; at every step.
@@ -75,7 +67,7 @@ class Lasso(ABC):
 
     def __post_init__(self) -> None:
         check_epochs(self.epochs)
-        check_positive("strength", self.strength, "1e-4")
+        check_fields(self, "a finite number above 0", "strength", way_out="; e.g. 1e-4")
 
     @abstractmethod
     def penalised(self, model: nn.Module) -> list[nn.Parameter]:

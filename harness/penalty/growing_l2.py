@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.penalty.base import check_epochs, check_positive
+from harness.penalty.base import check_epochs
 from harness.vocabulary.checks import check
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
@@ -46,8 +46,8 @@ class GrowingL2:
 
     def __post_init__(self) -> None:
         check_epochs(self.epochs)
-        check_positive("step_size", self.step_size, "1e-4")
-        check_positive("ceiling", self.ceiling, "1.0")
+        check("step_size", self.step_size, "a finite number above 0", "; e.g. 1e-4")
+        check("ceiling", self.ceiling, "a finite number above 0", "; e.g. 1.0")
         way_out = "; write 1 to grow at every step"
         check("every", self.every, "a whole number of at least 1", way_out)
 

@@ -24,13 +24,5 @@ class Constant(Target):
         super().__post_init__()
         check_levels(self.levels)
 
-    @property
-    def varies(self) -> bool:
-        return False
-
     def shares(self, share_of: Callable[[float], float]) -> list[float]:
         return [share_of(self.final)] * self.levels
-
-    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
-        """The final share at every event; `levels` does not matter."""
-        return [share_of(self.final)] * (events + 1)

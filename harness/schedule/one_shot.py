@@ -15,13 +15,5 @@ class OneShot(Target):
         ValueError: as Target.
     """
 
-    @property
-    def varies(self) -> bool:
-        return False
-
     def shares(self, share_of: Callable[[float], float]) -> list[float]:
         return [share_of(self.final)]
-
-    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
-        """The final share at every event: everything goes at the first."""
-        return [share_of(self.final)] * (events + 1)

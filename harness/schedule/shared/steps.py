@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from harness.vocabulary.checks import check
+from harness.vocabulary.checks import check_fields
 
+COUNTED = "; it counts optimizer steps"
 STARTS = {"init": "the initial network", "trained": "after dense training"}
 
 
@@ -32,15 +33,14 @@ class Steps:
     start: str = "init"
 
     def __post_init__(self) -> None:
-        _check_whole("begin", self.begin, 0)
-        _check_whole("every", self.every, 1)
-        if self.end is not None:
-            _check_whole("end", self.end, 0)
-            if self.end < self.begin:
-                raise ValueError(
-                    f"end must not be before begin, got end={self.end} and begin={self.begin}; "
-                    "write end=null for three quarters of the training"
-                )
+        given = ("begin",) if self.end is None else ("begin", "end")
+        check_fields(self, "a whole number of at least 0", *given, way_out=COUNTED)
+        check_fields(self, "a whole number of at least 1", "every", way_out=COUNTED)
+        if self.end is not None and self.end < self.begin:
+            raise ValueError(
+                f"end must not be before begin, got end={self.end} and begin={self.begin}; "
+                "write end=null for three quarters of the training"
+            )
         if self.start not in list(STARTS):
             known = " or ".join(f"{name} ({meaning})" for name, meaning in STARTS.items())
             raise ValueError(f"start must be {known}, got {self.start!r}")
@@ -64,10 +64,6 @@ class Steps:
             rule = f"at most {end}, three quarters of the training, where steps.end=null ends"
             raise _too_long("begin", self.begin, rule, steps)
         return list(range(self.begin, end + 1, self.every))
-
-
-def _check_whole(key: str, value: int, least: int) -> None:
-    check(key, value, f"a whole number of at least {least}", "; it counts optimizer steps")
 
 
 def _too_long(key: str, value: int, rule: str, steps: int) -> ValueError:

@@ -1,5 +1,6 @@
 """Schedules with one end point."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -25,3 +26,11 @@ class Target:
         check_unit(self.unit)
         check_rounds(self.rounds)
         check_target("final", self.final, self.unit)
+
+    @property
+    def varies(self) -> bool:
+        return False
+
+    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
+        """The final share at every event: everything goes at the first."""
+        return [share_of(self.final)] * (events + 1)
