@@ -75,11 +75,6 @@ def _left() -> None:
         dist.destroy_process_group()
 
 
-def is_main_process() -> bool:
-    """Whether this process is rank 0 or alone, also outside a group."""
-    return os.environ.get("RANK", "0") == "0"
-
-
 def check_environment() -> None:
     """
     Raises:

@@ -13,8 +13,8 @@ class Dynamics(Protocol):
         Exchange.
     """
 
-    may_grow: ClassVar[bool]
-    releases: ClassVar[bool]
+    may_grow: ClassVar[bool] = True
+    releases: ClassVar[bool] = False
 
     def check(self, steps: int) -> None:
         """Asked before training.

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -45,9 +44,6 @@ class DropGrow(Exchange, ABC):
     drop: float = 0.3
     every: int = 100
     until: float = 0.75
-
-    may_grow: ClassVar[bool] = True
-    releases: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_fields(self, "a number in (0, 1); write e.g. 0.3", "drop")

@@ -89,6 +89,7 @@ class ExperimentConfig:
 
     def check_values(self) -> None:
         check_fields(self, "a whole number", "seed")
+        check_fields(self, "true or false", "sync_batch_norm", "rescore_trained")
         for key in ("exclude", "keep_epochs"):
             if not isinstance(getattr(self, key), list | tuple):
                 value = getattr(self, key)
@@ -104,9 +105,6 @@ class ExperimentConfig:
                     f"keep_epochs names epoch {epoch}, but dense training has epochs 0 to "
                     f"{self.training.epochs}; choose one of them or raise training.epochs"
                 )
-
-    def check_flags(self) -> None:
-        check_fields(self, "true or false", "sync_batch_norm", "rescore_trained")
 
     @property
     def starts_trained(self) -> bool:

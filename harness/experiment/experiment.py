@@ -19,6 +19,5 @@ class Experiment(ExperimentConfig):
         check_offers({name: getattr(self, name) for name in self.__dataclass_fields__})
         check_offers({"exchange": self.exchange})
         self.check_values()
-        self.check_flags()
         check_parts(self)
         _ = self.pruner  # refuses a saliency that does not fit the structure

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from harness.vocabulary.checks import check_known
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import top_each
@@ -17,14 +16,6 @@ CONTROLS = {
     "shuffled": "the method's mask with its places permuted among the units alive",
     "reinitialised": "the method's mask on new initial weights",
 }
-
-
-def check_control(control: str) -> None:
-    """
-    Raises:
-        ValueError: there is no such control.
-    """
-    check_known("control", control, CONTROLS)
 
 
 def controlled(

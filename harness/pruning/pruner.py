@@ -8,23 +8,15 @@ from torch import nn
 
 from harness.allocation.base import Allocation, Facts
 from harness.metrics.macs import said_uncounted
-from harness.pruning.budget import (
-    Account,
-    Goal,
-    cost,
-    counted,
-    counts_for,
-    held,
-    least_units,
-    total_of,
-)
-from harness.pruning.controls import check_control, controlled
+from harness.pruning import budget as budgets
+from harness.pruning.controls import CONTROLS, controlled
 from harness.pruning.density import alive_units, layers_of
 from harness.pruning.masks import MaskStore
 from harness.pruning.part_protocols import check_fit, check_rows
 from harness.pruning.reader import Calibration, Reader, local
 from harness.saliency.base import Saliency
 from harness.structure.base import Structure, Units
+from harness.vocabulary.checks import check_known
 from harness.vocabulary.defaults import with_defaults
 from harness.vocabulary.finite import checked_scores, naming_broken, tell_zeros
 from harness.vocabulary.tensors import Counts, Tensors
@@ -57,7 +49,7 @@ class Pruner:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_control(self.control)
+        check_known("control", self.control, CONTROLS)
         own = {"saliency": Saliency, "structure": Structure, "allocation": Allocation}
         for key, base in own.items():
             object.__setattr__(self, key, with_defaults(base, getattr(self, key)))
@@ -74,23 +66,25 @@ class Pruner:
         units: Units,
         facts: Facts = NOTHING,
         budget: str | None = None,
-    ) -> Account:
+    ) -> budgets.Account:
         """The budget of this model in one unit of asking; `budget`: instead of the allocation's.
 
         Raises:
             ValueError: it counts multiply-accumulates, and those of a weight are not known.
         """
         layers = layers_of(self.structure, self._ones(model, units), model, units, facts)
-        counts = counted(unit, budget or self.budget, self.allocation.equal_shares)
-        removable = held(layers, {name: one.units for name, one in layers.items()}, counts)
+        counts = budgets.counted(unit, budget or self.budget, self.allocation.equal_shares)
+        removable = budgets.held(layers, {name: one.units for name, one in layers.items()}, counts)
         if counts == "macs" and facts.uncounted:
             raise ValueError(
                 f"{unit} cannot be counted in multiply-accumulates: "
                 f"{said_uncounted(facts.uncounted)}; ask for a density or a compression, with "
                 "budget=params"
             )
-        total = removable if unit == "density" else total_of(model, counts, facts.total_macs)
-        return Account(unit, total, removable, counts)
+        total = (
+            removable if unit == "density" else budgets.total_of(model, counts, facts.total_macs)
+        )
+        return budgets.Account(unit, total, removable, counts)
 
     def alive(
         self, model: nn.Module, store: MaskStore, units: Units, facts: Facts, counts: str
@@ -99,11 +93,11 @@ class Pruner:
         layers = layers_of(
             self.structure, self._ones(model, units), model, units, facts, store.masks
         )
-        return {name: layer.alive * cost(layer, counts) for name, layer in layers.items()}
+        return {name: layer.alive * budgets.cost(layer, counts) for name, layer in layers.items()}
 
     def check(
         self,
-        goal: Goal,
+        goal: budgets.Goal,
         model: nn.Module,
         units: Units,
         facts: Facts = NOTHING,
@@ -120,16 +114,18 @@ class Pruner:
         check_rows(self.saliency, self.structure, model, units)
         self.saliency.check(model.get_submodule(part), local(units, part))
         layers = layers_of(self.structure, self._ones(model, units), model, units, facts)
-        least_units(self.allocation, layers, goal)
+        budgets.least_units(self.allocation, layers, goal)
         curves = self.allocation.needs_curves
-        return goal.keep if curves else sum(counts_for(self.allocation, layers, goal).values())
+        return (
+            goal.keep if curves else sum(budgets.counts_for(self.allocation, layers, goal).values())
+        )
 
     def decide(
         self,
         model: nn.Module,
         store: MaskStore,
         units: Units,
-        goal: Goal,
+        goal: budgets.Goal,
         data: Calibration,
         facts: Facts = NOTHING,
     ) -> Decision:
@@ -142,7 +138,7 @@ class Pruner:
         read = Reader(self.saliency, model, data.compare)
         evidence, found = self._found(read, model, units, data)
         layers = layers_of(self.structure, self._pooled(found), model, units, facts, store.masks)
-        counts = counts_for(self.allocation, layers, goal)
+        counts = budgets.counts_for(self.allocation, layers, goal)
         if self._solves:
             alive = {name: store.masks[name] for name in units}
             kept, solved = read("solve", weights, counts, evidence, alive)

@@ -5,13 +5,7 @@ from torch import Tensor
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared import derivatives
-from harness.saliency.shared.evidence import (
-    BATCH_NORM,
-    checked,
-    mean_gradients,
-    probing,
-    zeros,
-)
+from harness.saliency.shared.evidence import BATCH_NORM, checked, mean_gradients, probing, zeros
 from harness.vocabulary.checks import check_either, check_fields
 from harness.vocabulary.nested import tensors_in, with_tensors
 from harness.vocabulary.tensors import Tensors, prunable_layers

@@ -8,20 +8,12 @@ import pandas as pd
 
 from harness.report import published
 from harness.report.read import layer_curves
+from harness.report.read import results as reading
 from harness.report.read.cost import with_totals
 from harness.report.read.folders import is_finished
 from harness.report.read.latency import with_latency
 from harness.report.read.overlap import overlaps
 from harness.report.read.records import NoResults, read
-from harness.report.read.results import (
-    STAGES,
-    beside_dense,
-    candidates,
-    dense_results,
-    pruned_results,
-    some,
-    written_last,
-)
 from harness.report.read.survey import Survey, of_place
 from harness.report.significance import paired
 from harness.report.significance.ranks import rankings
@@ -63,9 +55,9 @@ def load(
 
 def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
     records, notes = read(runs)
-    records = with_totals(written_last(records))
-    pruned = pruned_results(records, _unfinished(runs, records))
-    dense = dense_results(records)
+    records = with_totals(reading.written_last(records))
+    pruned = reading.pruned_results(records, _unfinished(runs, records))
+    dense = reading.dense_results(records)
     if pruned.rows.empty:
         why = (
             f"{runs} holds no pruned network yet: looked for a result at level 1 or more, found "
@@ -74,7 +66,7 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
         )
         # A cut line may have been the result.
         raise NoResults("; ".join([why, *notes[:3]]), [*_no_results(records), *notes])
-    results = beside_dense(pd.concat([dense.rows, pruned.rows], ignore_index=True), records)
+    results = reading.beside_dense(pd.concat([dense.rows, pruned.rows], ignore_index=True), records)
     results, strange = with_latency(results, runs)
     overlap, unread = overlaps(runs, results)
     summary = summarise(results)
@@ -101,7 +93,7 @@ def _compared(survey: Survey, pruned: pd.DataFrame, against: str, test: str) -> 
 def _unfinished(runs: Path, records: pd.DataFrame) -> list[str]:
     # A run that ends in fine-tuning has nothing open: of 10,000 runs few files are opened.
     last = records.drop_duplicates("folder", keep="last")
-    open_ended = last.loc[last["stage"] != STAGES[-1], "folder"]
+    open_ended = last.loc[last["stage"] != reading.STAGES[-1], "folder"]
     return [folder for folder in open_ended if not is_finished(runs / folder)]
 
 
@@ -132,13 +124,13 @@ def _published(survey: Survey) -> pd.DataFrame:
 def _no_results(records: pd.DataFrame) -> list[str]:
     levels = records.groupby("folder")["level"].max()
     waiting = levels.index[levels == 0]
-    under_way = levels.index.difference([*waiting, *candidates(records)["folder"]])
+    under_way = levels.index.difference([*waiting, *reading.candidates(records)["folder"]])
     said = {
         "have records of level 0 only (dense, or not yet pruned)": waiting,
         "are on the way to their first result": under_way,
     }
     return [
-        f"{len(folders)} of {len(levels)} runs {what}: {some(folders)}"
+        f"{len(folders)} of {len(levels)} runs {what}: {reading.some(folders)}"
         for what, folders in said.items()
         if len(folders)
     ]

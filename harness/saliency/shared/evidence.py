@@ -176,11 +176,7 @@ def mean_squared_gradients(data: CalibrationData) -> Tensors:
 def zeros(weights: Mapping[str, Tensor]) -> Tensors:
     """Of the weights' shapes, in float32 at least."""
     return {
-        name: torch.zeros(
-            weight.shape,
-            dtype=torch.promote_types(weight.dtype, torch.float32),
-            device=weight.device,
-        )
+        name: weight.new_zeros(weight.shape, dtype=torch.promote_types(weight.dtype, torch.float32))
         for name, weight in weights.items()
     }
 
