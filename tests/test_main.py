@@ -1,7 +1,6 @@
 """The command line: what a user gets wrong is one line, and nothing is written."""
 
 import re
-from pathlib import Path
 
 import pytest
 from command import TINY, only_run, records_of, refused, run_main
@@ -56,10 +55,10 @@ WRONG = {
 
 @pytest.mark.parametrize("arguments", WRONG, ids=list(WRONG))
 def test_wrong_input_is_one_line_with_status_2_and_writes_nothing(
-    arguments: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    arguments,
+    tmp_path,
+    monkeypatch,
+    capfd,
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
@@ -78,7 +77,7 @@ def test_a_results_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch,
     assert f"cannot write into {tmp_path}/file/runs" in capfd.readouterr().err
 
 
-def test_two_ranks_must_divide_the_global_batch(tmp_path: Path) -> None:
+def test_two_ranks_must_divide_the_global_batch(tmp_path) -> None:
     done = harness_on_ranks(2, *TINY, "training.batch_size=33", f"runs={tmp_path}/runs")
 
     ours = [line for line in done.stderr.splitlines() if line.startswith("harness: ")]
@@ -120,7 +119,7 @@ def test_a_run_whose_parts_are_a_methods_has_its_name(tmp_path, monkeypatch) -> 
 
 
 def test_a_setting_that_a_method_fixes_must_not_be_changed_under_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capfd
 ) -> None:
     lenet = ("model=lenet_5", "data=mnist5k", "structure.pool_by=mean", f"runs={tmp_path}")
 
@@ -140,7 +139,7 @@ def test_a_part_without_what_its_group_needs_is_named(tmp_path, monkeypatch, cap
 
 
 def test_a_batch_of_one_sample_is_refused_before_training_where_batch_norm_needs_two(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capfd
 ) -> None:
     odd = ("data.train=513", f"runs={tmp_path}/runs")
 
@@ -149,7 +148,7 @@ def test_a_batch_of_one_sample_is_refused_before_training_where_batch_norm_needs
     assert "leaves a batch or part of one sample of 513" in capfd.readouterr().err
 
 
-def test_two_ranks_print_and_write_once(tmp_path: Path) -> None:
+def test_two_ranks_print_and_write_once(tmp_path) -> None:
     done = harness_on_ranks(2, *TINY, "tracking=wandb", f"runs={tmp_path}")
 
     folder = only_run(tmp_path)

@@ -7,7 +7,6 @@ import torch
 from conftest import every
 from scored_layers import DEAD, alive, layers, random_layers
 
-from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.vocabulary.apportion import apportion
@@ -48,7 +47,7 @@ def test_all_room_is_used_when_all_is_asked() -> None:
 
 
 @pytest.mark.parametrize("total", [-1, 8])
-def test_more_than_all_room_is_refused(total: int) -> None:
+def test_more_than_all_room_is_refused(total) -> None:
     with pytest.raises(ValueError, match=f"cannot share {total} units: there is room for 7"):
         apportion(total, {"a": 1, "b": 1}, {"a": 4, "b": 3})
 
@@ -102,7 +101,7 @@ def test_allocation_shares_exactly_and_never_beyond_what_is_alive(allocation, se
 
 
 @every("allocation")
-def test_allocation_of_nothing_and_of_everything(allocation: Allocation) -> None:
+def test_allocation_of_nothing_and_of_everything(allocation) -> None:
     found = random_layers(9)
     assert set(allocation.allocate(found, 0).values()) == {0}
     everything = {name: layer.alive for name, layer in found.items()}
@@ -110,7 +109,7 @@ def test_allocation_of_nothing_and_of_everything(allocation: Allocation) -> None
 
 
 @every("allocation")
-def test_allocation_answers_twice_the_same_and_reads_only(allocation: Allocation) -> None:
+def test_allocation_answers_twice_the_same_and_reads_only(allocation) -> None:
     found = random_layers(4)
     before = {name: layer.scores.clone() for name, layer in found.items()}
     assert allocation.allocate(found, 7) == allocation.allocate(found, 7)
@@ -119,14 +118,14 @@ def test_allocation_answers_twice_the_same_and_reads_only(allocation: Allocation
 
 @every("allocation")
 @pytest.mark.parametrize("keep", [-1, 13])
-def test_allocation_refuses_what_is_not_there(allocation: Allocation, keep: int) -> None:
+def test_allocation_refuses_what_is_not_there(allocation, keep) -> None:
     found = layers(a=[1.0, 2.0, DEAD], b=[3.0] * 10)
     with pytest.raises(ValueError, match=f"cannot keep {keep} of 12 units"):
         allocation.allocate(found, keep)
 
 
 @every("allocation")
-def test_allocation_of_equal_or_zero_scores_is_exact(allocation: Allocation) -> None:
+def test_allocation_of_equal_or_zero_scores_is_exact(allocation) -> None:
     for value in (0.0, 7.0):
         found = layers(a=[value] * 3, b=[value] * 20, c=[value] * 9)
         for keep in range(33):
@@ -134,7 +133,7 @@ def test_allocation_of_equal_or_zero_scores_is_exact(allocation: Allocation) -> 
 
 
 @every("allocation")
-def test_allocation_takes_half_precision_scores(allocation: Allocation) -> None:
+def test_allocation_takes_half_precision_scores(allocation) -> None:
     found = random_layers(3)
     half = {n: replace(layer, scores=layer.scores.bfloat16()) for n, layer in found.items()}
     for keep in range(alive(found) + 1):

@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import replace
-from typing import Any
 
 import pytest
 import torch
@@ -29,7 +28,7 @@ def with_curves(**curves: tuple[tuple[float, float], ...]) -> Layers:
     (40, 20, 20),  # below what was measured, in proportion
     (0, 0, 0),
 )
-def test_sensitivity_spends_one_rise_of_the_loss_on_all_layers(keep: int, a: int, b: int) -> None:
+def test_sensitivity_spends_one_rise_of_the_loss_on_all_layers(keep, a, b) -> None:
     # The loss rises by 1 and by 2 on the way to half the units, from different losses.
     found = with_curves(a=((1.0, 1.0), (0.5, 2.0)), b=((1.0, 3.0), (0.5, 5.0)))
     assert Sensitivity().allocate(found, keep) == {"a": a, "b": b}
@@ -54,7 +53,7 @@ def test_sensitivity_holds_the_largest_rise_so_far() -> None:
 
 
 @cases("lost", math.inf, math.nan)
-def test_sensitivity_takes_a_loss_that_is_not_finite_as_not_measured(lost: float) -> None:
+def test_sensitivity_takes_a_loss_that_is_not_finite_as_not_measured(lost) -> None:
     found = with_curves(
         a=((1.0, 1.0), (0.5, 1.5), (0.1, lost), (0.05, 1.0)), b=((1.0, 1.0), (0.1, 9.0))
     )
@@ -70,7 +69,7 @@ def test_sensitivity_counts_densities_of_all_units_where_some_are_pruned() -> No
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_sensitivity_agrees_with_a_bisected_budget(seed: int) -> None:
+def test_sensitivity_agrees_with_a_bisected_budget(seed) -> None:
     random = torch.Generator().manual_seed(seed)
     grid = (1.0, 0.8, 0.5, 0.3, 0.1)
 
@@ -113,7 +112,7 @@ def test_sensitivity_names_the_layer_without_a_curve() -> None:
 @cases(
     "grid", [], [0.5, 0.1], [1.0, 0.5, 0.5], [1.0, 0.1, 0.2], [1.0, 0.0], [1.0, True], [1, "x"], 1
 )
-def test_sensitivity_refuses_a_grid_that_does_not_fall_from_one(grid: Any) -> None:
+def test_sensitivity_refuses_a_grid_that_does_not_fall_from_one(grid) -> None:
     with pytest.raises(ValueError, match="grid must be densities that fall from 1"):
         Sensitivity(grid=grid)
 

@@ -1,7 +1,6 @@
 import hashlib
 import platform
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 import torch
@@ -67,7 +66,7 @@ def test_characters_outside_printable_ascii_and_newline_are_one_class() -> None:
 
 
 @cases("dtype", torch.float64, torch.bfloat16)
-def test_ids_survive_every_dtype_of_inputs(dtype: torch.dtype) -> None:
+def test_ids_survive_every_dtype_of_inputs(dtype) -> None:
     split = windows(torch.arange(CLASSES + 1), context=CLASSES)
     assert split.to("cpu", dtype).inputs.long().tolist() == [list(range(CLASSES))]
 
@@ -133,7 +132,7 @@ def test_the_digest_is_that_of_the_text() -> None:
     ({"test": 0.2}, r"train \+ validation \+ test must be at most 1, got 1.15"),
     ({"python": "3.2.0"}, r"python=3.2.0, but this is Python .*, or write data.python=3"),
 )
-def test_fields_that_make_no_sense_are_refused(fields: dict[str, Any], says: str) -> None:
+def test_fields_that_make_no_sense_are_refused(fields, says) -> None:
     with pytest.raises(ValueError, match=says):
         Topics(**fields)
 

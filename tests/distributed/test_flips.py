@@ -1,7 +1,6 @@
 """A single bit that flips in one rank's masks ends the run at the next check, by name."""
 
 import random
-from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +11,7 @@ from conftest import cases
 
 @cases("ranks, trials", (2, 6), (4, 4))
 def test_a_flip_is_caught_on_every_rank_before_the_next_checkpoint_is_written(
-    tmp_path: Path, ranks: int, trials: int
+    tmp_path, ranks, trials
 ) -> None:
     cases = in_one_job(ranks, trials, seed=0, top=tmp_path)
 
@@ -34,7 +33,7 @@ def test_a_flip_ends_every_process_of_the_command_line_and_names_rank_and_tensor
     (0.99, 7, "b", [1, 1, 1, 129]),
 )
 def test_a_flip_changes_one_bit_of_one_byte_and_torch_does_not_notice(
-    place: float, bit: int, name: str, bytes_after: list[int]
+    place, bit, name, bytes_after
 ) -> None:
     masks = {"a": torch.ones(1, 2, dtype=torch.bool), "b": torch.ones(2, dtype=torch.bool)}
     versions = [mask._version for mask in masks.values()]

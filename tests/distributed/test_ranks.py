@@ -1,6 +1,5 @@
 """The same masks, weights and records on 1, 2 and 4 ranks; divergence is noticed."""
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -65,7 +64,7 @@ def test_all_ranks_hold_the_same_masks_bit_for_bit(pruned, count) -> None:
             )
 
 
-def test_levels_on_two_and_four_ranks_are_those_of_one_process(tmp_path: Path) -> None:
+def test_levels_on_two_and_four_ranks_are_those_of_one_process(tmp_path) -> None:
     alone = run_levels(Ranks(), tmp_path)
     for count in (2, 4):
         ranks = on_ranks(count, run_levels, tmp_path)
@@ -81,7 +80,7 @@ def test_levels_on_two_and_four_ranks_are_those_of_one_process(tmp_path: Path) -
         assert [len(record.epoch_losses) for record in alone["records"]] == [2, 0, 1, 0, 1, 0, 1]
 
 
-def test_a_flipped_mask_bit_is_noticed_on_every_rank_by_name(tmp_path: Path) -> None:
+def test_a_flipped_mask_bit_is_noticed_on_every_rank_by_name(tmp_path) -> None:
     for said in on_ranks(2, diverge, tmp_path):
         assert "masks in force: ranks 0 and 1 differ (fc2.weight)" in said
 
@@ -90,7 +89,7 @@ def test_rank_0_decides_the_masks() -> None:
     assert on_ranks(2, differ_in_decision) == [[0, 2, 4, 6, 8, 10, 12]] * 2
 
 
-def test_torchrun_gives_the_masks_of_one_process(tmp_path: Path) -> None:
+def test_torchrun_gives_the_masks_of_one_process(tmp_path) -> None:
     for ranks in (1, 2):
         done = harness(*TINY, "dtype=float64", f"runs={tmp_path}/{ranks}", ranks=ranks)
         assert done.returncode == 0, done.stderr

@@ -4,7 +4,6 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from pathlib import Path
 
 import pytest
 from benchmarks.hosts import Host, two_hosts
@@ -38,14 +37,14 @@ def torchrun(hosts: tuple[Host, Host], *arguments: str) -> list[tuple[int, str]]
 
 
 @pytest.fixture(scope="module", name="together")
-def fixture_together(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def fixture_together(tmp_path_factory) -> bytes:
     """Records of two ranks on one host."""
     runs = tmp_path_factory.mktemp("together")
     assert harness_on_ranks(2, *RUN, f"runs={runs}").returncode == 0
     return (only_run(runs) / "records.jsonl").read_bytes()
 
 
-def test_two_hosts_make_the_records_of_two_ranks_on_one(tmp_path: Path, together: bytes) -> None:
+def test_two_hosts_make_the_records_of_two_ranks_on_one(tmp_path, together) -> None:
     with two_hosts() as hosts:
         ended = torchrun(hosts, "-m", "harness", *RUN, f"runs={tmp_path}")
     assert [status for status, _ in ended] == [0, 0], ended

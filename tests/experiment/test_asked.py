@@ -1,8 +1,6 @@
 """What a user may ask of SLURM, and how it reaches submitit."""
 
 import re
-from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import cases
@@ -47,7 +45,7 @@ TASK = {"SLURM_ARRAY_JOB_ID": "1005", "SLURM_ARRAY_TASK_ID": "2", "JOB": "1005_2
     (137, {}, ""),
 )
 def test_a_job_that_was_stopped_goes_back_into_the_queue_alone(
-    tmp_path: Path, status: int, variables: dict[str, str], requeued: str
+    tmp_path, status, variables, requeued
 ) -> None:
     script = tmp_path / "script"
     teardown = Asked(restarts=7).options("survey")["slurm_teardown"]
@@ -101,7 +99,7 @@ def test_other_options_of_sbatch_win() -> None:
     ("setup", [1], "a list of shell lines"),
     ("extra", [], "options of sbatch, {constraint: a100}"),
 )
-def test_a_wrong_value_is_refused_by_its_full_name(key: str, value: Any, rule: str) -> None:
+def test_a_wrong_value_is_refused_by_its_full_name(key, value, rule) -> None:
     line = f"hydra.launcher.{key} must be {rule}, got {value!r}"
     with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
         Asked.of({key: value})
@@ -112,7 +110,7 @@ def test_a_wrong_value_is_refused_by_its_full_name(key: str, value: Any, rule: s
     {"restarts": 0, "signal_delay_s": 0, "gpus_per_node": 0},
     {"mem_gb": 0.5, "timeout_min": 1, "signal_delay_s": 59},
 )
-def test_the_least_values(values: dict[str, Any]) -> None:
+def test_the_least_values(values) -> None:
     assert Asked.of(values) == Asked(**values)
 
 

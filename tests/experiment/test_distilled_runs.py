@@ -1,7 +1,5 @@
 """Retraining that learns from the dense network, in whole runs."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from command import only_run, records_of
@@ -22,7 +20,7 @@ RETRAINING.remove("none")
 
 @pytest.mark.parametrize("mode", RETRAINING)
 def test_the_teacher_is_the_dense_network_to_the_last_whatever_is_retrained(
-    tmp_path: Path, mode: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path, mode, monkeypatch
 ) -> None:
     teachers: list[nn.Module] = []
     found = train_stage._teacher
@@ -64,7 +62,7 @@ def test_the_first_loss_of_every_level_by_hand(tmp_path, temperature, weight) ->
         assert loss != pytest.approx(hard, rel=1e-3)
 
 
-def test_a_teacher_looks_at_what_the_student_sees(tmp_path: Path) -> None:
+def test_a_teacher_looks_at_what_the_student_sees(tmp_path) -> None:
     """Nothing is pruned, so that the student is the teacher, on shifted inputs too, and stays so:
     with the labels left out there is nothing to learn."""
     whole = whole_run(
@@ -77,7 +75,7 @@ def test_a_teacher_looks_at_what_the_student_sees(tmp_path: Path) -> None:
         assert step.losses == pytest.approx([0.0, 0.0], abs=1e-12)
 
 
-def test_dense_training_and_penalties_have_no_teacher(tmp_path: Path) -> None:
+def test_dense_training_and_penalties_have_no_teacher(tmp_path) -> None:
     with_one, without = (
         whole_run(tmp_path / str(len(more)), "penalty=l1", *more) for more in ((HINTON,), ())
     )
@@ -88,7 +86,7 @@ def test_dense_training_and_penalties_have_no_teacher(tmp_path: Path) -> None:
     assert with_one.of(1)[0].losses != without.of(1)[0].losses
 
 
-def test_a_teacher_draws_nothing_from_the_students_random_streams(tmp_path: Path) -> None:
+def test_a_teacher_draws_nothing_from_the_students_random_streams(tmp_path) -> None:
     with_one, without = (
         whole_run(tmp_path / str(len(more)), DROPPING, *more)
         for more in ((HINTON, "distillation.weight=0.0"), ())
@@ -96,7 +94,7 @@ def test_a_teacher_draws_nothing_from_the_students_random_streams(tmp_path: Path
     assert differing(with_one.networks[1, "finetuned"], without.networks[1, "finetuned"]) == []
 
 
-def test_two_ranks_penalise_recalibrate_and_distil_as_one(tmp_path: Path) -> None:
+def test_two_ranks_penalise_recalibrate_and_distil_as_one(tmp_path) -> None:
     arguments = (
         *SMALL, *TWO_LEVELS, HINTON, "penalty=growing_l2", "penalty.step_size=0.1",
         "recalibration=batch_norm", "recalibration.samples=32", "recalibration.batch_size=16",

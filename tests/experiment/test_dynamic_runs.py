@@ -2,7 +2,6 @@
 
 import math
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -76,7 +75,7 @@ def test_grown_weights_start_at_0_without_momentum_and_then_train(tmp_path, kind
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_update_takes_the_place_of_the_optimizers_step(tmp_path: Path, kind: str) -> None:
+def test_an_update_takes_the_place_of_the_optimizers_step(tmp_path, kind) -> None:
     optimizer = partial(SGD, lr=0.1, momentum=0.9, weight_decay=0.1)
     steps = run(tmp_path, optimized(experiment(*of(kind)), optimizer)).steps
 
@@ -89,7 +88,7 @@ def test_an_update_takes_the_place_of_the_optimizers_step(tmp_path: Path, kind: 
         assert not torch.equal(step.weights[name], step.start[name])
 
 
-def test_adam_counts_no_step_for_an_update(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_adam_counts_no_step_for_an_update(tmp_path, monkeypatch) -> None:
     taken: list[set[float]] = []
 
     def look(inside: Inside, number: int, optimizer: torch.optim.Optimizer) -> None:
@@ -146,7 +145,7 @@ def test_after_dense_training_two_levels_of_equal_density_go_on_from_each_other(
     assert any(not torch.equal(new[name], old[name]) for name in new)
 
 
-def test_masks_only_grow_in_runs_whose_parts_say_so(tmp_path: Path) -> None:
+def test_masks_only_grow_in_runs_whose_parts_say_so(tmp_path) -> None:
     for overrides, grows in (
         ((), False),
         (("when=steps", "schedule=cubic", "steps.every=2"), False),

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -51,7 +50,7 @@ def pruned_and_0(step: Step) -> bool:
 )
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_what_is_pruned_is_0_after_every_step_with_its_optimizer_state(
-    tmp_path: Path, optimizer: str, mode: str, fused: bool
+    tmp_path, optimizer, mode, fused
 ) -> None:
     chosen = partial(OPTIMIZERS[optimizer], fused=fused)
     found = run(tmp_path, optimized(experiment(*MODES[mode]), chosen))

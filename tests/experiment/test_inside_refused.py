@@ -1,7 +1,6 @@
 """Masks that change inside a training: what does not fit is one line, and nothing is written."""
 
 import re
-from pathlib import Path
 
 import pytest
 from command import TINY, refused, run_main
@@ -42,10 +41,10 @@ WRONG = {
 
 @pytest.mark.parametrize("arguments", WRONG)
 def test_what_does_not_fit_is_refused_before_any_training_by_name(
-    arguments: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    arguments,
+    tmp_path,
+    monkeypatch,
+    capfd,
 ) -> None:
     monkeypatch.chdir(tmp_path)
 

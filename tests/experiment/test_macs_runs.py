@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 from conftest import cases
@@ -18,7 +17,7 @@ LSTM = 8 * 64 * (8 + 16)
 LINEAR = 8 * 8 + 64
 
 
-def test_pruning_what_costs_next_to_nothing_speeds_up_by_next_to_nothing(tmp_path: Path) -> None:
+def test_pruning_what_costs_next_to_nothing_speeds_up_by_next_to_nothing(tmp_path) -> None:
     whole = whole_run(tmp_path, RECURRENT, "schedule.final=0.25")
     dense, pruned = whole.record(0, "dense"), whole.record(1, "pruned")
     assert (dense.macs, dense.speedup) == (LSTM + LINEAR, 1.0)
@@ -29,7 +28,7 @@ def test_pruning_what_costs_next_to_nothing_speeds_up_by_next_to_nothing(tmp_pat
     assert pruned.speedup == (LSTM + LINEAR) / left < 1.02
 
 
-def test_a_speed_up_that_only_an_emptied_classifier_would_give_is_refused(tmp_path: Path) -> None:
+def test_a_speed_up_that_only_an_emptied_classifier_would_give_is_refused(tmp_path) -> None:
     with pytest.raises(ValueError) as refusal:
         whole_run(tmp_path, RECURRENT, "schedule.unit=speedup", "schedule.final=4")
     assert str(refusal.value) == (
@@ -38,7 +37,7 @@ def test_a_speed_up_that_only_an_emptied_classifier_would_give_is_refused(tmp_pa
     )
 
 
-def test_what_an_unknown_operator_multiplies_is_told_and_not_guessed(tmp_path: Path) -> None:
+def test_what_an_unknown_operator_multiplies_is_told_and_not_guessed(tmp_path) -> None:
     whole = whole_run(tmp_path, PROTOTYPES)
     for record in whole.records:
         assert record.uncounted_operators == {"aten._cdist_forward.default": ["rows.weight"]}
@@ -54,14 +53,14 @@ def test_what_an_unknown_operator_multiplies_is_told_and_not_guessed(tmp_path: P
     (("finetune=scratch_b",), "finetune trains the longer the fewer multiply-accumulates"),
 )
 def test_what_counts_on_unknown_multiplications_is_refused_before_any_training(
-    asked: tuple[str, ...], says: str, tmp_path: Path
+    asked, says, tmp_path
 ) -> None:
     with pytest.raises(ValueError, match=f"{says}.*multiplies rows.weight is not known"):
         whole_run(tmp_path, PROTOTYPES, *asked)
     assert not list(tmp_path.rglob("*.safetensors"))
 
 
-def test_no_record_holds_an_infinite_number(tmp_path: Path) -> None:
+def test_no_record_holds_an_infinite_number(tmp_path) -> None:
     whole = whole_run(tmp_path, "schedule.final=0.25")
     (found,) = [one for one in whole.records if one.stage == "pruned"]
     numbers = {"loss": float("nan"), "validation_loss": float("inf"), "compression": float("inf")}

@@ -1,7 +1,5 @@
 """New weights under the old mask: reinit, scratch_e, scratch_b and their control."""
 
-from pathlib import Path
-
 import pytest
 from whole_runs import PER_EPOCH, SAMPLES, TWO_LEVELS, WEIGHTS, differing, under, whole_run
 
@@ -38,7 +36,7 @@ def test_weights_are_new_at_every_level_and_the_masks_those_of_pruning(tmp_path,
         assert differing(state, under(masks, whole.starts[0][1])) == everything
 
 
-def test_another_seed_gives_other_new_weights(tmp_path: Path) -> None:
+def test_another_seed_gives_other_new_weights(tmp_path) -> None:
     whole = whole_run(tmp_path, "finetune=reinit", "seed=1")
     masks = whole.masks[1, "pruned"]
     assert differing(whole.starts[1][1], under(masks, new(1))) == list(new(1))
@@ -69,14 +67,14 @@ def test_scratch_b_trains_as_long_as_dense_training_costs(tmp_path, epochs, fina
     assert abs(finetuned.training_flops - dense.training_flops) <= half_an_epoch
 
 
-def test_scratch_b_is_as_long_as_each_levels_own_masks_ask_for(tmp_path: Path) -> None:
+def test_scratch_b_is_as_long_as_each_levels_own_masks_ask_for(tmp_path) -> None:
     # 36 weights of 72 at level 1 and 18 at level 2: 2 and 4 times the 2 epochs.
     whole = whole_run(tmp_path, *TWO_LEVELS, "finetune=scratch_b")
     assert [whole.record(level, "finetuned").epochs for level in (1, 2)] == [4, 8]
 
 
 @pytest.mark.parametrize(("limit", "lasts"), [("2", 6), ("1", 3), ("1.5", 4), ("100", 7)])
-def test_a_limit_shortens_scratch_b(tmp_path: Path, limit: str, lasts: int) -> None:
+def test_a_limit_shortens_scratch_b(tmp_path, limit, lasts) -> None:
     # 72 / 29 x 3 = 7.4 epochs without it; 1.5 x 3 = 4.5, of which the even neighbour is 4.
     whole = whole_run(
         tmp_path, "finetune=scratch_b", f"finetune.limit={limit}", "training.epochs=3",
@@ -85,7 +83,7 @@ def test_a_limit_shortens_scratch_b(tmp_path: Path, limit: str, lasts: int) -> N
     assert whole.record(1, "finetuned").epochs == lasts
 
 
-def test_scratch_e_trains_as_many_epochs_whatever_is_left(tmp_path: Path) -> None:
+def test_scratch_e_trains_as_many_epochs_whatever_is_left(tmp_path) -> None:
     whole = whole_run(tmp_path, *TWO_LEVELS, "finetune=scratch_e")
     assert [whole.record(level, "finetuned").epochs for level in (1, 2)] == [2, 2]
 

@@ -1,7 +1,6 @@
 """Penalties before each pruning, in whole runs: what they press down is what goes."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,7 +32,7 @@ def check_gradients(
         )
 
 
-def test_a_penalty_trains_before_each_pruning_and_is_recorded(tmp_path: Path) -> None:
+def test_a_penalty_trains_before_each_pruning_and_is_recorded(tmp_path) -> None:
     whole = whole_run(tmp_path, *TWO_LEVELS, "penalty=l1", "penalty.epochs=2")
     assert whole.stages == [
         (0, "dense"),
@@ -53,7 +52,7 @@ def test_a_penalty_before_pruning_at_initialisation_is_the_only_training_before_
     assert list(whole.starts) == ["1/penalty", 1]
 
 
-def test_l1_adds_the_signs_of_all_prunable_weights_at_every_step(tmp_path: Path) -> None:
+def test_l1_adds_the_signs_of_all_prunable_weights_at_every_step(tmp_path) -> None:
     whole = whole_run(tmp_path, EXACT, "penalty=l1", "penalty.strength=0.25")
     assert len(whole.of("1/penalty")) == 3
     for step in whole.of("1/penalty"):
@@ -64,7 +63,7 @@ def test_l1_adds_the_signs_of_all_prunable_weights_at_every_step(tmp_path: Path)
         )  # fmt: skip
 
 
-def test_retraining_is_not_penalised(tmp_path: Path) -> None:
+def test_retraining_is_not_penalised(tmp_path) -> None:
     whole = whole_run(tmp_path, EXACT, "penalty=l1", "penalty.strength=0.25")
     masks = whole.masks[1, "pruned"]
     for step in whole.of(1):
@@ -86,7 +85,7 @@ def test_pruned_weights_stay_exactly_0_while_the_next_level_is_penalised(tmp_pat
 
 
 @pytest.fixture(name="named")
-def fixture_named(monkeypatch: pytest.MonkeyPatch) -> list[Tensors]:
+def fixture_named(monkeypatch) -> list[Tensors]:
     """What growing_l2 was told to press down, level by level."""
     told: list[Tensors] = []
     adder = GrowingL2.adder
@@ -127,7 +126,7 @@ def test_growing_l2_presses_down_exactly_what_is_then_removed(tmp_path, named, c
         before = masks
 
 
-def test_growing_l2_names_what_goes_before_it_trains(tmp_path: Path) -> None:
+def test_growing_l2_names_what_goes_before_it_trains(tmp_path) -> None:
     """The smallest dense weights go, though after the training others are smaller."""
     whole = whole_run(tmp_path, *WEAK, "retraining.optimizer.lr=0.1")
 
@@ -140,7 +139,7 @@ def test_growing_l2_names_what_goes_before_it_trains(tmp_path: Path) -> None:
     assert differing(whole.masks[1, "pruned"], largest((1, "penalised"))) != []
 
 
-def test_growing_l2_adds_its_strength_times_what_goes_and_nothing_else(tmp_path: Path) -> None:
+def test_growing_l2_adds_its_strength_times_what_goes_and_nothing_else(tmp_path) -> None:
     whole = whole_run(
         tmp_path, EXACT, "penalty=growing_l2", "penalty.epochs=2", "penalty.step_size=0.5",
         "penalty.every=2", "penalty.ceiling=1.2",
@@ -168,7 +167,7 @@ def test_growing_l2_presses_down_the_biases_and_norms_of_whole_neurons(tmp_path,
 SLIMMING = ("method=network_slimming", "penalty=bn_l1", BATCH_NORM)
 
 
-def test_network_slimming_presses_down_the_scales_alone(tmp_path: Path) -> None:
+def test_network_slimming_presses_down_the_scales_alone(tmp_path) -> None:
     whole = whole_run(tmp_path, *SLIMMING, EXACT, "penalty.strength=0.25")
     step = whole.of("1/penalty")[0]
     check_gradients(
@@ -177,7 +176,7 @@ def test_network_slimming_presses_down_the_scales_alone(tmp_path: Path) -> None:
     )  # fmt: skip
 
 
-def test_network_slimming_removes_the_units_of_the_smallest_scales(tmp_path: Path) -> None:
+def test_network_slimming_removes_the_units_of_the_smallest_scales(tmp_path) -> None:
     whole = whole_run(
         tmp_path, *SLIMMING, *TWO_LEVELS, "penalty.strength=0.5", "penalty.epochs=8",
         "schedule.final=0.5", "retraining.optimizer.lr=0.02",

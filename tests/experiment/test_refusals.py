@@ -2,7 +2,6 @@
 
 import math
 import re
-from pathlib import Path
 
 import pytest
 from command import TINY, refused, run_main
@@ -59,10 +58,10 @@ WRONG = {
 
 @pytest.mark.parametrize("arguments", WRONG, ids=list(WRONG))
 def test_it_is_refused_in_one_line_with_status_2_and_nothing_is_written(
-    arguments: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    arguments,
+    tmp_path,
+    monkeypatch,
+    capfd,
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
@@ -89,7 +88,7 @@ def test_the_last_value_before_a_refusal_is_run(arguments, tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("group", ["penalty", "recalibration", "distillation"])
-def test_no_number_of_a_retraining_part_may_be_none_at_all(group: str) -> None:
+def test_no_number_of_a_retraining_part_may_be_none_at_all(group) -> None:
     for file in (CONF / group).glob("*.yaml"):
         for key in set(OmegaConf.load(file)) - {"_target_"}:
             with pytest.raises(InstantiationException, match=f"{key} must be .*got nan"):

@@ -2,7 +2,6 @@
 BatchNorm may be taken anew."""
 
 from dataclasses import asdict
-from pathlib import Path
 
 import pytest
 import torch
@@ -18,7 +17,7 @@ MEASURED = (
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_accuracy_right_after_removal_is_recorded_in_every_mode(tmp_path: Path, mode: str) -> None:
+def test_accuracy_right_after_removal_is_recorded_in_every_mode(tmp_path, mode) -> None:
     """Clipping (Janowsky 1989): the dense network with its smallest weights removed."""
     whole = whole_run(tmp_path, *TWO_LEVELS, f"finetune={mode}")
 
@@ -36,7 +35,7 @@ def test_accuracy_right_after_removal_is_recorded_in_every_mode(tmp_path: Path, 
         assert record.steps == 0
 
 
-def test_both_readings_of_level_1_are_of_the_same_removal_in_every_mode(tmp_path: Path) -> None:
+def test_both_readings_of_level_1_are_of_the_same_removal_in_every_mode(tmp_path) -> None:
     found = [
         asdict(whole_run(tmp_path, f"finetune={mode}").record(1, "pruned"))
         for mode in ("none", "keep", "weight_rewind", "scratch_b")
@@ -70,12 +69,12 @@ def test_recalibrated_statistics_are_those_of_the_pruned_network_on_training_inp
     torch.testing.assert_close(state["bn1.running_var"], hidden.var(0))
 
 
-def test_retraining_goes_on_from_recalibrated_statistics(tmp_path: Path) -> None:
+def test_retraining_goes_on_from_recalibrated_statistics(tmp_path) -> None:
     whole = whole_run(tmp_path, BATCH_NORM, *RECALIBRATION, "finetune=keep")
     assert differing(whole.starts[1][1], whole.networks[1, "recalibrated"]) == []
 
 
-def test_recalibration_does_not_change_what_a_rewound_network_becomes(tmp_path: Path) -> None:
+def test_recalibration_does_not_change_what_a_rewound_network_becomes(tmp_path) -> None:
     without, with_it = (
         whole_run(tmp_path, BATCH_NORM, "finetune=weight_rewind", *more)
         for more in ((), RECALIBRATION)

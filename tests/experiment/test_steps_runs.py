@@ -1,7 +1,6 @@
 """when=steps in whole runs: masks shrink inside one training, at the steps that were asked for."""
 
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -51,7 +50,7 @@ def asked(begin: int, end: int | str, every: int) -> tuple[str, ...]:
     ("one_shot", asked(7, 7, 1), [WEIGHTS] * 7 + [QUARTER]),
 )
 def test_events_come_before_the_steps_asked_for_with_zhu_and_guptas_density(
-    tmp_path: Path, schedule: str, when: tuple[str, ...], live: list[int]
+    tmp_path, schedule, when, live
 ) -> None:
     found = run(tmp_path, experiment("when=steps", f"schedule={schedule}", *when))
 
@@ -100,7 +99,7 @@ def by_hand(
     return network, losses
 
 
-def test_a_run_is_the_same_prunings_in_a_training_by_hand(tmp_path: Path) -> None:
+def test_a_run_is_the_same_prunings_in_a_training_by_hand(tmp_path) -> None:
     exact = ("dtype=float64", "data.train=500", *asked(2, 6, 2))
     what = optimized(experiment(*CUBIC, *exact), partial(SGD, lr=0.1))
     found = run(tmp_path, what)
@@ -114,7 +113,7 @@ def test_a_run_is_the_same_prunings_in_a_training_by_hand(tmp_path: Path) -> Non
     assert [record.loss for record in pruned] == pytest.approx([losses[4], losses[6]], rel=1e-9)
 
 
-def test_records_have_an_event_each_and_add_up_to_the_whole_training(tmp_path: Path) -> None:
+def test_records_have_an_event_each_and_add_up_to_the_whole_training(tmp_path) -> None:
     # Batches of 128, 128, 128 and 116.
     records = run(tmp_path, experiment(*CUBIC, "data.train=500", *asked(2, 6, 2))).records
 
@@ -134,7 +133,7 @@ def test_records_have_an_event_each_and_add_up_to_the_whole_training(tmp_path: P
 
 @cases("schedule", "constant", "ac_dc")
 def test_an_event_before_the_first_step_has_no_training_and_the_optimizer_is_new_after_it(
-    tmp_path: Path, schedule: str
+    tmp_path, schedule
 ) -> None:
     records = run(tmp_path, experiment(*STEPS, f"schedule={schedule}", *asked(0, 4, 2))).records
 
@@ -153,11 +152,11 @@ def test_an_event_before_the_first_step_has_no_training_and_the_optimizer_is_new
     (("finetune=lr_rewind", "finetune.epochs=1"), Moment(2), 4),
 )
 def test_the_one_training_may_follow_a_dense_one_in_any_mode(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    finetune: tuple[str, ...],
-    begins_at: Moment | None,
-    steps: int,
+    tmp_path,
+    monkeypatch,
+    finetune,
+    begins_at,
+    steps,
 ) -> None:
     begun: list[Tensors] = []
 
@@ -185,7 +184,7 @@ def test_the_one_training_may_follow_a_dense_one_in_any_mode(
     assert len(begun) == 1
 
 
-def test_whole_neurons_go_with_their_biases(tmp_path: Path) -> None:
+def test_whole_neurons_go_with_their_biases(tmp_path) -> None:
     found = run(tmp_path, experiment(*CUBIC, "structure=neuron", *asked(0, 4, 2)))
 
     last = found.steps[-1]

@@ -1,7 +1,5 @@
 """Points of a grid are what Hydra composes of each by itself."""
 
-from pathlib import Path
-
 import pytest
 from conftest import cases
 from grids import TINY, batch_of, by_hydra, points_of
@@ -21,7 +19,7 @@ def _assert_as_hydra(batch: list[list[str]]) -> None:
 
 
 @pytest.mark.parametrize("sweep", SWEEPS)
-def test_a_sample_of_every_sweep_of_conf_is_what_hydra_composes(sweep: str) -> None:
+def test_a_sample_of_every_sweep_of_conf_is_what_hydra_composes(sweep) -> None:
     node = OmegaConf.load(CONF / "sweep" / f"{sweep}.yaml")
     params = OmegaConf.to_container(OmegaConf.select(node, "hydra.sweeper.params"))
     assert isinstance(params, dict)
@@ -64,7 +62,7 @@ def test_a_sample_of_every_sweep_of_conf_is_what_hydra_composes(sweep: str) -> N
     ("checkpoint=null,3", "seed=0,1"),
     ids=" ".join,
 )
-def test_odd_overrides_come_to_what_hydra_makes_of_them(grid: tuple[str, ...]) -> None:
+def test_odd_overrides_come_to_what_hydra_makes_of_them(grid) -> None:
     _assert_as_hydra(batch_of("schedule=one_shot", *grid))
 
 
@@ -107,7 +105,7 @@ def test_what_is_merged_added_or_deleted_takes_no_place() -> None:
         assert _effective(*grid) == list(grid)
 
 
-def test_a_sweep_folder_is_a_folder_below_runs(tmp_path: Path) -> None:
+def test_a_sweep_folder_is_a_folder_below_runs(tmp_path) -> None:
     for wrong in ("", "..", ".dense", "a/b", "/tmp/x"):
         with pytest.raises(ValueError, match="sweep_name must be a name"):
             points_of([[f"runs={tmp_path}", f"sweep_name='{wrong}'"]])

@@ -4,7 +4,6 @@ import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from command import TINY, environment
@@ -77,7 +76,7 @@ def test_the_last_node_may_have_fewer_tasks() -> None:
     {**SUBMITIT, "SUBMITIT_LOCAL_NTASKS": "1"},
     ids=["nothing", "batch script", "step of one task", "submitit job of one task"],
 )
-def test_one_process_stays_alone(alone: dict[str, str]) -> None:
+def test_one_process_stays_alone(alone) -> None:
     assert adopted(alone) == {}
     assert launcher(alone) == ""
 
@@ -133,31 +132,31 @@ def test_a_task_with_a_gpu_of_its_own_takes_the_first_that_it_sees(visible, on_n
     ("rack[2-3]n[10-12]", "rack2n10"),
     ("127.0.0.[1-2]", "127.0.0.1"),
 )
-def test_first_host_of_a_list(nodes: str, first: str) -> None:
+def test_first_host_of_a_list(nodes, first) -> None:
     assert first_host(nodes) == first
 
 
 @cases("nodes", "", ",b", "a[1-3", "a]", "a[]", "[-3]")
-def test_what_is_no_list_of_hosts_is_refused(nodes: str) -> None:
+def test_what_is_no_list_of_hosts_is_refused(nodes) -> None:
     with pytest.raises(ValueError, match="SLURM_STEP_NODELIST must be a list of hosts, got"):
         first_host(nodes)
 
 
 @cases("text", "", "2(x)", "2(x3", "x", "2;1", "-1")
-def test_what_is_no_count_of_tasks_is_refused(text: str) -> None:
+def test_what_is_no_count_of_tasks_is_refused(text) -> None:
     with pytest.raises(ValueError, match="SLURM_STEP_TASKS_PER_NODE must be counts as in"):
         list(tasks_by_node(text))
 
 
 @pytest.mark.parametrize("key", sorted(STEP.keys() - {"SLURM_STEP_ID"}))
-def test_a_missing_variable_of_srun_is_named_with_a_way_out(key: str) -> None:
+def test_a_missing_variable_of_srun_is_named_with_a_way_out(key) -> None:
     for lacking in ({**STEP, key: ""}, {k: v for k, v in STEP.items() if k != key}):
         with pytest.raises(ValueError, match=f"^{key} is missing or empty; start with srun"):
             adopt(lacking)
 
 
 @pytest.mark.parametrize("key", sorted(SUBMITIT.keys() - {"SUBMITIT_LOCAL_NTASKS"}))
-def test_a_missing_variable_of_submitit_is_named_with_a_way_out(key: str) -> None:
+def test_a_missing_variable_of_submitit_is_named_with_a_way_out(key) -> None:
     with pytest.raises(ValueError, match=f"^{key} is missing or empty; start with submitit"):
         adopt({**SUBMITIT, key: ""})
 
@@ -220,7 +219,7 @@ def test_place_needs_no_torch_and_no_hydra() -> None:
 @cases("name, status", ("SIGTERM", 75), ("SIGUSR1", 75), ("SIGINT", 130))
 @cases("rank", 0, 1)
 def test_a_stopped_command_leaves_its_status_in_a_file_for_a_job_script(
-    tmp_path: Path, name: str, status: int, rank: int
+    tmp_path, name, status, rank
 ) -> None:
     note = tmp_path / "stopped"
     stop = (

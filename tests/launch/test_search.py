@@ -4,7 +4,6 @@ import json
 import math
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from command import TINY, harness, records_of
@@ -84,27 +83,27 @@ def test_without_a_result_there_is_no_best() -> None:
     (["rate=tag(log,interval(0,1))"], "rate: .*low"),
     (["rate=int(tag(log,interval(0,8)))"], "rate: .*low"),
 )
-def test_ranges_that_cannot_be_searched_are_refused(overrides: list[str], message: str) -> None:
+def test_ranges_that_cannot_be_searched_are_refused(overrides, message) -> None:
     with pytest.raises(ValueError, match=message):
         searched(*overrides)
 
 
 @cases("key, value", ("trials", 0), ("at_once", "two"), ("seed", -1))
-def test_sizes_out_of_range_are_refused_by_name(key: str, value: Any) -> None:
+def test_sizes_out_of_range_are_refused_by_name(key, value) -> None:
     sizes = {"trials": 1, "at_once": 1, "seed": 0, key: value}
 
     with pytest.raises(ValueError, match=f"hydra.sweeper.{key} must be a whole number >= "):
         Search(**sizes)
 
 
-def test_without_optuna_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_optuna_it_says_what_to_install(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "optuna", None)
 
     with pytest.raises(ValueError, match=r"pip install 'pruning-harness\[search\]'"):
         searched(RATE)
 
 
-def test_a_run_that_was_finished_before_still_says_what_it_measured(tmp_path: Path) -> None:
+def test_a_run_that_was_finished_before_still_says_what_it_measured(tmp_path) -> None:
     for name in ("model.safetensors", "masks.safetensors"):
         (tmp_path / name).touch()
     lines = '{"top1": 0.5, "validation_top1": 0.6}\n{"top1": 0.7, "validation_top1": 0.8}\n'
@@ -119,7 +118,7 @@ def test_a_run_that_was_finished_before_still_says_what_it_measured(tmp_path: Pa
     assert outcome and (outcome.top1, outcome.validation) == (None, None)
 
 
-def test_a_second_start_of_a_search_trains_nothing_again(tmp_path: Path) -> None:
+def test_a_second_start_of_a_search_trains_nothing_again(tmp_path) -> None:
     command = (
         "-m", "hydra/sweeper=finetune_lr", *TINY, "retraining.epochs=2", "seed=3",
         "calibration.samples=64,9999", "hydra.sweeper.trials=4", "hydra.sweeper.at_once=2",
@@ -144,7 +143,7 @@ def test_a_second_start_of_a_search_trains_nothing_again(tmp_path: Path) -> None
     assert again["best"]["validation"] == best["validation"]
 
 
-def test_only_runs_are_searched(tmp_path: Path) -> None:
+def test_only_runs_are_searched(tmp_path) -> None:
     done = harness(
         "-m", "hydra/sweeper=finetune_lr", *TINY, "launch.only=plan", f"runs={tmp_path}"
     )  # fmt: skip

@@ -7,12 +7,11 @@ from random_masks import pruned
 from torch import Tensor, nn
 
 from harness.metrics.reach import reach, reachable
-from harness.models.base import Model
 from harness.vocabulary.tensors import prunable_weights
 
 
 @every("model")
-def test_a_dense_network_of_conf_is_wholly_reachable(model: Model) -> None:
+def test_a_dense_network_of_conf_is_wholly_reachable(model) -> None:
     torch.manual_seed(0)
     shape = shape_for(model)
     network = model.build(shape, 10)

@@ -1,7 +1,5 @@
 """Values in words that are equal in every process: long plain containers by their digest."""
 
-from typing import Any
-
 from conftest import cases
 
 from harness.model_state.canonical import canonical
@@ -16,7 +14,7 @@ WORDS = {f"word {number}": (number, 0.5) for number in range(1000)}
     lambda words: words.update({"word 7": words.pop("word 7")}),
     ids=["longer", "one number", "another order"],
 )
-def test_a_long_container_is_told_in_short_and_each_change_of_it_is_seen(change: Any) -> None:
+def test_a_long_container_is_told_in_short_and_each_change_of_it_is_seen(change) -> None:
     words = dict(WORDS)
     before = canonical(words)
     assert before is not None and len(before) < 100 and before == canonical(dict(WORDS))

@@ -4,7 +4,6 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -158,7 +157,7 @@ def test_a_changed_attribute_of_a_part_is_named_with_what_is_possible_there(name
 
 
 def test_a_run_names_what_its_network_its_optimizer_and_its_parts_count(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capfd
 ) -> None:
     counting = (
         *("model._target_=parts.Counted", "retraining.augmentation._target_=parts.Counting"),

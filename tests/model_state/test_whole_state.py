@@ -1,5 +1,4 @@
 import copy
-from pathlib import Path
 
 import pytest
 import safetensors.torch
@@ -77,7 +76,7 @@ def test_the_state_of_another_network_is_refused_by_name() -> None:
         load_into(banked(0), {n: v for n, v in state.items() if n != "0.weight"})
 
 
-def test_weights_of_a_user_may_lack_the_buffers_that_state_dict_leaves_out(tmp_path: Path) -> None:
+def test_weights_of_a_user_may_lack_the_buffers_that_state_dict_leaves_out(tmp_path) -> None:
     trained = banked(0, batches=2)
     safetensors.torch.save_file(trained.state_dict(), tmp_path / "plain.safetensors")
     safetensors.torch.save_file(whole_state(trained), tmp_path / "whole.safetensors")
@@ -130,7 +129,7 @@ BETA = pytest.mark.filterwarnings("ignore:Sparse CSR tensor support:UserWarning"
 
 @SPARSE
 @BETA
-def test_a_network_with_a_sparse_buffer_is_pruned_like_its_dense_twin(layout: torch.layout) -> None:
+def test_a_network_with_a_sparse_buffer_is_pruned_like_its_dense_twin(layout) -> None:
     networks = []
     for kept in (layout, torch.strided):
         torch.manual_seed(0)
@@ -142,7 +141,7 @@ def test_a_network_with_a_sparse_buffer_is_pruned_like_its_dense_twin(layout: to
 
 @SPARSE
 @BETA
-def test_a_sparse_buffer_is_refused_where_files_are_to_hold_it(layout: torch.layout) -> None:
+def test_a_sparse_buffer_is_refused_where_files_are_to_hold_it(layout) -> None:
     with pytest.raises(ValueError, match="adjacency is torch.sparse_.*plain attribute"):
         whole_state(Graph(layout))
 

@@ -1,7 +1,5 @@
 """The character transformer: what it computes, and what of it can be pruned."""
 
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -127,13 +125,13 @@ def test_fewer_positions_than_the_context_are_taken_and_more_are_not() -> None:
 
 
 @cases("wrong", -1, 7)
-def test_an_input_that_is_no_id_is_refused(wrong: int) -> None:
+def test_an_input_that_is_no_id_is_refused(wrong) -> None:
     with pytest.raises(ValueError, match="takes ids from 0 to 6, got .*; use data=topics"):
         built()(ids([0, 1, 2, 3, wrong]))
 
 
 @cases("dtype", torch.float32, torch.float64)
-def test_it_answers_a_number_per_position_and_class_in_its_own_dtype(dtype: torch.dtype) -> None:
+def test_it_answers_a_number_per_position_and_class_in_its_own_dtype(dtype) -> None:
     outputs = built().to(dtype)(ids().to(dtype))
     assert (outputs.shape, outputs.dtype) == ((2, CONTEXT, CLASSES), dtype)
 
@@ -202,13 +200,13 @@ def test_it_learns_what_follows_what() -> None:
     ({"dropout": 1.0}, r"dropout must be in \[0, 1\), got 1.0; 0 turns it off"),
     ({"dropout": float("nan")}, r"dropout must be in \[0, 1\), got nan"),
 )
-def test_fields_that_make_no_sense_are_refused(fields: dict[str, Any], says: str) -> None:
+def test_fields_that_make_no_sense_are_refused(fields, says) -> None:
     with pytest.raises(ValueError, match=says):
         CharTransformer(**fields)
 
 
 @cases("shape", (1, 28, 28), (5, 3))
-def test_images_are_refused_with_a_way_out(shape: tuple[int, ...]) -> None:
+def test_images_are_refused_with_a_way_out(shape) -> None:
     with pytest.raises(ValueError, match=r"shape \(context,\), got .* data=topics, or model=lenet"):
         SMALL.build(shape, 10)
     with pytest.raises(ValueError, match="classes must be at least 2, got 1"):

@@ -1,5 +1,4 @@
 import math
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -8,7 +7,6 @@ from conftest import every
 from torch import Tensor, nn
 
 from harness.models.mlp import Mlp
-from harness.penalty.base import Penalty
 from harness.penalty.bn_l1 import BnL1
 from harness.penalty.growing_l2 import GrowingL2
 from harness.penalty.l1 import L1
@@ -113,7 +111,7 @@ def test_a_scale_that_stands_in_two_norms_is_penalised_once() -> None:
 
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(3, affine=False), nn.LayerNorm(3)])
-def test_bn_l1_refuses_a_model_without_scales_by_name(norm: nn.Module) -> None:
+def test_bn_l1_refuses_a_model_without_scales_by_name(norm) -> None:
     says = r"bn_l1 needs a BatchNorm with a scale \(affine\), and Sequential has none; .*penalty=l1"
     with pytest.raises(ValueError, match=says):
         BnL1().check(nn.Sequential(nn.Linear(3, 3), norm))
@@ -124,7 +122,7 @@ def test_bn_l1_takes_a_model_where_only_some_norms_have_scales() -> None:
 
 
 @pytest.mark.parametrize("penalty", [L1(), GrowingL2()])
-def test_a_model_without_prunable_layers_is_refused(penalty: Penalty) -> None:
+def test_a_model_without_prunable_layers_is_refused(penalty) -> None:
     with pytest.raises(ValueError, match="Sequential has no Conv or Linear layer to prune"):
         penalty.check(nn.Sequential(nn.BatchNorm1d(3)))
 
@@ -166,7 +164,7 @@ def test_growing_l2_reaches_its_ceiling_after_100000_steps_by_default() -> None:
 
 
 @pytest.mark.parametrize("going", [{}, {"weight": torch.tensor([[False, False]])}])
-def test_growing_l2_adds_nothing_where_nothing_goes(going: dict[str, Tensor]) -> None:
+def test_growing_l2_adds_nothing_where_nothing_goes(going) -> None:
     model = line(1.0, 2.0)
     GrowingL2(step_size=1.0).adder(model, going)(0)
     assert gradients(model) == {"weight": [[0.0, 0.0]], "bias": [0.0]}
@@ -196,7 +194,7 @@ def test_a_penalty_changes_gradients_alone_and_leaves_parameters_without_one_alo
 
 
 @every("penalty")
-def test_a_penalty_pulls_towards_0_and_a_model_without_gradients_passes(penalty: Penalty) -> None:
+def test_a_penalty_pulls_towards_0_and_a_model_without_gradients_passes(penalty) -> None:
     torch.manual_seed(0)
     model = Mlp(hidden=[3], batch_norm=True).build((2,), 2).double()
     add = penalty.adder(model, everything(model) if penalty.names_units else {})
@@ -213,7 +211,7 @@ def test_a_penalty_pulls_towards_0_and_a_model_without_gradients_passes(penalty:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("epochs", [0, -1, 1.5, True, "1"])
-def test_epochs_must_be_a_whole_number(kind: Callable[..., Penalty], epochs: Any) -> None:
+def test_epochs_must_be_a_whole_number(kind, epochs) -> None:
     with pytest.raises(ValueError, match="epochs must be a whole number of at least 1, got"):
         kind(epochs=epochs)
 
@@ -229,6 +227,6 @@ def test_strengths_must_be_finite_and_above_0(kind, key, value) -> None:
 
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True])
-def test_steps_between_growths_must_be_a_whole_number(value: Any) -> None:
+def test_steps_between_growths_must_be_a_whole_number(value) -> None:
     with pytest.raises(ValueError, match="every must be a whole number of at least 1, got"):
         GrowingL2(every=value)

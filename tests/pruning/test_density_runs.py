@@ -1,7 +1,5 @@
 """A density of a run: of what may be pruned after `exclude`, as by the Python API."""
 
-from pathlib import Path
-
 import torch
 from command import only_run, records_of, run_main
 from whole_runs import whole_run
@@ -9,7 +7,7 @@ from whole_runs import whole_run
 import harness
 
 
-def test_a_run_records_what_its_density_is_of_and_prunes_as_a_call_does(tmp_path: Path) -> None:
+def test_a_run_records_what_its_density_is_of_and_prunes_as_a_call_does(tmp_path) -> None:
     whole = whole_run(tmp_path, "exclude=[fc2]", "allocation=uniform", "finetune=none")
     pruned = whole.record(1, "pruned")
     # Half of the 48 weights of fc1; the 24 of fc2 and 10 biases stay.

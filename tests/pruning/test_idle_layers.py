@@ -1,6 +1,5 @@
 """Layers that no forward pass calls, or that a structure does not prune, are named."""
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -75,7 +74,7 @@ def test_layers_stay_whole_where_no_pass_in_training_mode_tells_what_is_a_head(c
     )
 
 
-def test_what_a_structure_does_not_prune_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_structure_does_not_prune_is_named(caplog) -> None:
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ConvTranspose2d(8, 64, 3), nn.Conv2d(64, 2, 1))
     harness.prune(model, 0.5, structure="row", example_input=IMAGES)
     # 5,026 in all: 224, 4,608 and 64, 128 and 2; the last layer makes the outputs.

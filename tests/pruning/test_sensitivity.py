@@ -1,7 +1,6 @@
 """Each layer pruned alone: curves that can be computed by hand, and who is given them."""
 
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar
 
 import pytest
@@ -123,7 +122,7 @@ def bits(network: nn.Module) -> list[list[int]]:
 
 
 @pytest.mark.parametrize("fails_at", [None, 1, 2, 4])
-def test_the_network_comes_back_bit_for_bit_also_after_an_error(fails_at: int | None) -> None:
+def test_the_network_comes_back_bit_for_bit_also_after_an_error(fails_at) -> None:
     network, calls = two_layers(), 0
     with torch.no_grad():
         network[0].weight[0, 0] = -0.0
@@ -146,7 +145,7 @@ def test_the_network_comes_back_bit_for_bit_also_after_an_error(fails_at: int | 
 
 
 @pytest.mark.parametrize("grid", [[], 0.5, [0.5, 0.0], [1.5], [True], ["a"], "abc"])
-def test_a_grid_is_densities(grid: object) -> None:
+def test_a_grid_is_densities(grid) -> None:
     with pytest.raises(ValueError, match=r"sensitivity.grid must be a list of densities in \(0, 1"):
         check_grid(grid)  # type: ignore[arg-type]
 
@@ -164,7 +163,7 @@ class Spy(Uniform):
 
 
 def test_an_allocation_that_needs_curves_gets_those_of_the_network_at_its_level(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ) -> None:
     spy, watcher = Spy(), Silent()
     what = build(composed([*TINY, "schedule=geometric", "schedule.levels=2", "schedule.rounds=2"]))

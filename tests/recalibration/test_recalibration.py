@@ -1,5 +1,3 @@
-from typing import Any
-
 import pytest
 import torch
 from conftest import cases, every
@@ -8,7 +6,6 @@ from torch import Tensor, nn
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import synced
 from harness.models.lenet_5 import LeNet5
-from harness.recalibration.base import Recalibration
 from harness.recalibration.batch_norm import BatchNormStatistics
 
 
@@ -120,7 +117,7 @@ def test_a_pruned_unit_gives_finite_output() -> None:
 
 @every("recalibration")
 @cases("mode", True, False)
-def test_only_statistics_change(recalibration: Recalibration, mode: bool) -> None:
+def test_only_statistics_change(recalibration, mode) -> None:
     model = network().train(mode)
     model[3].train(not mode)
     model[1].weight.grad = torch.ones(4)
@@ -220,7 +217,7 @@ def test_recalibration_suits_a_network_with_batch_norm_and_asks_for_samples(reca
 
 
 @cases("norm", nn.BatchNorm1d(3, track_running_stats=False), nn.LayerNorm(3), nn.InstanceNorm1d(3))
-def test_a_model_without_running_statistics_is_refused_by_name(norm: nn.Module) -> None:
+def test_a_model_without_running_statistics_is_refused_by_name(norm) -> None:
     model = nn.Sequential(nn.Linear(3, 3), norm)
     says = "needs a BatchNorm that keeps running statistics, and Sequential has none"
     for refused in (BatchNormStatistics().check, recalibrated):
@@ -230,7 +227,7 @@ def test_a_model_without_running_statistics_is_refused_by_name(norm: nn.Module) 
 
 @cases("key", "samples", "batch_size")
 @cases("value", 1, 0, -1, 2.0, True, "8")
-def test_samples_and_batch_size_must_be_whole_numbers(key: str, value: Any) -> None:
+def test_samples_and_batch_size_must_be_whole_numbers(key, value) -> None:
     with pytest.raises(ValueError, match=f"{key} must be a whole number of at least 2, got"):
         BatchNormStatistics(**{key: value})
 

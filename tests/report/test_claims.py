@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -36,7 +35,7 @@ def test_a_clear_difference_supports_or_contradicts(tmp_path, top1, said) -> Non
     assert verdict(tmp_path, LRR) == said
 
 
-def test_a_tolerated_loss_supports_a_claim_of_not_worse(tmp_path: Path) -> None:
+def test_a_tolerated_loss_supports_a_claim_of_not_worse(tmp_path) -> None:
     run(tmp_path, "WR", [0.80, 0.80, 0.80], finetune="weight_rewind")
     run(tmp_path, "LRR", [0.798, 0.7981, 0.7979], finetune="lr_rewind")
     key = "lr_rewinding_not_worse_than_weight_rewinding"
@@ -45,7 +44,7 @@ def test_a_tolerated_loss_supports_a_claim_of_not_worse(tmp_path: Path) -> None:
     assert row["verdict"] == "supported"
 
 
-def test_one_seed_tests_nothing_and_says_so(tmp_path: Path) -> None:
+def test_one_seed_tests_nothing_and_says_so(tmp_path) -> None:
     run(tmp_path, "FT", [0.80])
     run(tmp_path, "LRR", [0.85], finetune="lr_rewind")
     row = claimed(tmp_path, LRR)
@@ -55,7 +54,7 @@ def test_one_seed_tests_nothing_and_says_so(tmp_path: Path) -> None:
     assert row["way"] == "python -m harness -m sweep=retraining"
 
 
-def test_two_seeds_are_flagged(tmp_path: Path) -> None:
+def test_two_seeds_are_flagged(tmp_path) -> None:
     run(tmp_path, "FT", [0.80, 0.80])
     run(tmp_path, "LRR", [0.85, 0.85], finetune="lr_rewind")
     row = claimed(tmp_path, LRR)
@@ -80,7 +79,7 @@ def test_results_that_differ_in_more_than_the_claim_are_not_compared(tmp_path, o
     assert verdict(tmp_path, LRR) == "not testable"
 
 
-def test_what_a_run_keeps_and_does_not_use_does_not_matter(tmp_path: Path) -> None:
+def test_what_a_run_keeps_and_does_not_use_does_not_matter(tmp_path) -> None:
     run(tmp_path, "FT", [0.80, 0.80, 0.80], extra={"keep_epochs": [2]})
     # steps is of pruning inside a training only.
     there = {"keep_epochs": [], "steps": {"every": 50}}
@@ -88,7 +87,7 @@ def test_what_a_run_keeps_and_does_not_use_does_not_matter(tmp_path: Path) -> No
     assert verdict(tmp_path, LRR) == "supported"
 
 
-def test_seeds_are_the_units_not_cells(tmp_path: Path) -> None:
+def test_seeds_are_the_units_not_cells(tmp_path) -> None:
     for asked, gain in ((4.0, 0.0), (8.0, 0.02)):
         run(tmp_path, "FT", [0.8, 0.8], target_compression=asked)
         run(tmp_path, "LRR", [0.8 + gain] * 2, finetune="lr_rewind", target_compression=asked)
@@ -98,13 +97,13 @@ def test_seeds_are_the_units_not_cells(tmp_path: Path) -> None:
     assert row["low"] == pytest.approx(1)
 
 
-def test_failed_seeds_do_not_count(tmp_path: Path) -> None:
+def test_failed_seeds_do_not_count(tmp_path) -> None:
     run(tmp_path, "FT", [0.80, 0.80, 0.80])
     run(tmp_path, "LRR", [0.85, 0.85, math.nan], finetune="lr_rewind")
     assert claimed(tmp_path, LRR)["seeds"] == 2
 
 
-def test_without_configs_methods_are_known_by_name(tmp_path: Path) -> None:
+def test_without_configs_methods_are_known_by_name(tmp_path) -> None:
     for method, top1 in (("random", 0.7), ("global_magnitude", 0.8)):
         for seed in (0, 1, 2):
             same = {"seed": seed, "label": method, "setting": method, "method": method}
@@ -116,13 +115,13 @@ def test_without_configs_methods_are_known_by_name(tmp_path: Path) -> None:
 
 
 @cases("identity", "{", "5", '{"science": 5}', '{"science": {"saliency": 5, "schedule": null}}')
-def test_a_damaged_identity_tells_nothing(tmp_path: Path, identity: str) -> None:
+def test_a_damaged_identity_tells_nothing(tmp_path, identity) -> None:
     run(tmp_path, "FT", [0.8])
     (tmp_path / "FT 4 0" / "identity.json").write_text(identity)
     assert set(check(load(tmp_path))["verdict"]) == {"not testable"}
 
 
-def test_a_zero_epoch_of_weight_rewinding_is_the_initial_network(tmp_path: Path) -> None:
+def test_a_zero_epoch_of_weight_rewinding_is_the_initial_network(tmp_path) -> None:
     for name, epoch, top1 in (("late", 3, 0.85), ("init", 0, 0.80)):
         target = {"_target_": "harness.finetune.weight_rewind.WeightRewind", "epoch": epoch}
         run(tmp_path, name, [top1, top1], extra={"finetune": target})
@@ -145,13 +144,13 @@ def test_a_claim_of_an_unknown_kind_is_refused() -> None:
         Claim(**words, better={}, than={}, among={}, differ=[], name="label", kind="odd")
 
 
-def test_a_folder_without_results_tests_nothing(tmp_path: Path) -> None:
+def test_a_folder_without_results_tests_nothing(tmp_path) -> None:
     nothing = pd.DataFrame(columns=["model", "data", "level", "label"])
     found = check(Survey(tmp_path, nothing, nothing, nothing, []))
     assert set(found["verdict"]) == {"not testable"}
 
 
-def test_the_table_has_a_row_per_claim(tmp_path: Path) -> None:
+def test_the_table_has_a_row_per_claim(tmp_path) -> None:
     run(tmp_path, "FT", [0.8])
     found = check(load(tmp_path))
     assert isinstance(found, pd.DataFrame)

@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -25,7 +24,7 @@ def test_every_shipped_figure_names_its_paper_place_recipe_and_definition(shippe
     assert set(shipped["source"]) <= {"data", "repo", "text", "coll"}
 
 
-def test_every_shipped_figure_is_of_a_known_network_and_has_a_ratio(shipped: pd.DataFrame) -> None:
+def test_every_shipped_figure_is_of_a_known_network_and_has_a_ratio(shipped) -> None:
     sizes = dense_sizes()
     known = set(zip(sizes["model"], sizes["data"], strict=True))
     assert set(zip(shipped["model"], shipped["data"], strict=True)) <= known
@@ -35,7 +34,7 @@ def test_every_shipped_figure_is_of_a_known_network_and_has_a_ratio(shipped: pd.
         assert not smaller < 1 and not faster < 1, (row["file"], row["line"])
 
 
-def test_shipped_accuracies_are_percent_and_near_their_dense_network(shipped: pd.DataFrame) -> None:
+def test_shipped_accuracies_are_percent_and_near_their_dense_network(shipped) -> None:
     assert shipped["accuracy"].between(0.5, 100).all()
     assert shipped["dense"].dropna().between(50, 100).all()
     # No published pruned network gains more than three points.
@@ -43,12 +42,12 @@ def test_shipped_accuracies_are_percent_and_near_their_dense_network(shipped: pd
     assert shipped["std"].max() < 12
 
 
-def test_a_paper_is_the_same_paper_in_all_its_files(shipped: pd.DataFrame) -> None:
+def test_a_paper_is_the_same_paper_in_all_its_files(shipped) -> None:
     named = shipped.groupby("paper")[["authors", "year", "title", "venue"]].nunique()
     assert (named == 1).all().all()
 
 
-def test_a_label_stands_for_one_method_of_one_paper(shipped: pd.DataFrame) -> None:
+def test_a_label_stands_for_one_method_of_one_paper(shipped) -> None:
     papers = shipped.groupby(["label", "model", "data"])["paper"].nunique()
     assert papers.max() == 1
 
@@ -57,7 +56,7 @@ def test_files_are_small() -> None:
     assert sum(path.stat().st_size for path in FIGURES.glob("*.csv")) < 200_000
 
 
-def test_a_file_of_ones_own_is_read_with_its_types(tmp_path: Path) -> None:
+def test_a_file_of_ones_own_is_read_with_its_types(tmp_path) -> None:
     rows = mine(tmp_path, 'method,size,accuracy,std,n\n"Magnitude, twice",0.1,98.2,0.1,5\n')
     (row,) = rows.to_dict("records")
     assert row["label"] == "Magnitude, twice (Me 2026)"
@@ -79,7 +78,7 @@ def test_a_file_of_ones_own_is_read_with_its_types(tmp_path: Path) -> None:
     ("A,0.1", "2 cells for 3 columns"),
     ("A,0.1,98\nA,0.1,97", "line 18: the same figure as in line 17"),
 )
-def test_a_bad_row_is_named_by_file_and_line(tmp_path: Path, row: str, said: str) -> None:
+def test_a_bad_row_is_named_by_file_and_line(tmp_path, row, said) -> None:
     path = write(tmp_path, f"method,size,accuracy\n{row}\n")
     with pytest.raises(ValueError) as error:
         load(path)
@@ -106,13 +105,13 @@ def test_a_bad_value_for_all_rows_is_named_too(tmp_path, old, new, said) -> None
     assert said in str(error.value)
 
 
-def test_a_figure_without_any_ratio_is_refused(tmp_path: Path) -> None:
+def test_a_figure_without_any_ratio_is_refused(tmp_path) -> None:
     same = SAME.replace("# size_definition: density_prunable\n", "")
     with pytest.raises(ValueError, match="needs size, speed or both"):
         load(write(tmp_path, "method,accuracy\nA,98\n", same))
 
 
-def test_shares_for_percent_and_an_empty_file_are_refused(tmp_path: Path) -> None:
+def test_shares_for_percent_and_an_empty_file_are_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match="top-1 must be in %, not a share"):
         load(write(tmp_path, "method,size,accuracy\nA,0.1,0.98\n"))
     with pytest.raises(ValueError, match="holds no figures"):
@@ -130,7 +129,7 @@ def test_a_file_of_a_spreadsheet_is_read_and_one_of_another_encoding_is_named(tm
 
 
 @cases("text", "mnist5k", "=mnist", "mnist5k=")
-def test_another_data_set_must_be_asked_for_in_full(text: str) -> None:
+def test_another_data_set_must_be_asked_for_in_full(text) -> None:
     with pytest.raises(ValueError, match="must be DATA=PUBLISHED"):
         asked_instead([text])
 

@@ -1,5 +1,4 @@
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -49,7 +48,7 @@ def test_sizes_on_imagenet_are_those_of_torchvision() -> None:
 
 
 @cases("layers", 20, 32, 56, 110)
-def test_sizes_of_cifar_resnets_follow_from_their_layers(layers: int) -> None:
+def test_sizes_of_cifar_resnets_follow_from_their_layers(layers) -> None:
     convolutions = (layers - 2) // 3  # of each width
     weights, multiplied, channels = 3 * 16 * 9, 3 * 16 * 9 * 32**2, 16
     inputs = 16
@@ -66,7 +65,7 @@ def test_sizes_of_cifar_resnets_follow_from_their_layers(layers: int) -> None:
     ]
 
 
-def test_a_density_of_weights_becomes_a_compression_of_all_parameters(tmp_path: Path) -> None:
+def test_a_density_of_weights_becomes_a_compression_of_all_parameters(tmp_path) -> None:
     (row,) = beside("lenet_300_100", "mnist", mine(tmp_path, ONE))[0].to_dict("records")
     # A tenth of 266,200 weights and all 410 biases are left.
     assert row["compression_ratio"] == pytest.approx(266_610 / (26_620 + 410))
@@ -87,18 +86,18 @@ def test_a_density_of_weights_becomes_a_compression_of_all_parameters(tmp_path: 
     ("sparsity_all", 0.9, 10),
     ("compression_all", 12.0, 12),
 )
-def test_each_size_is_converted(definition: str, value: float, ratio: float) -> None:
+def test_each_size_is_converted(definition, value, ratio) -> None:
     row = {"model": "lenet_300_100", "data": "mnist", "size": value, "size_definition": definition}
     assert compression(row)[0] == pytest.approx(ratio)
 
 
 @cases("counting", "weights", "channels")
 @cases("definition, value", ("speedup", 4.0), ("macs_left", 0.25), ("macs_cut", 0.75))
-def test_each_speed_is_converted(definition: str, value: float, counting: str) -> None:
+def test_each_speed_is_converted(definition, value, counting) -> None:
     assert speedup({"speed": value, "speed_definition": f"{definition}_{counting}"})[0] == 4
 
 
-def test_a_density_of_an_unknown_network_is_left_out_and_counted(tmp_path: Path) -> None:
+def test_a_density_of_an_unknown_network_is_left_out_and_counted(tmp_path) -> None:
     figures = mine(tmp_path, ONE, SAME.replace("lenet_300_100", "my_net"))
     rows, notes = beside("my_net", "mnist", figures)
     assert rows.empty
@@ -110,7 +109,7 @@ def test_a_density_of_an_unknown_network_is_left_out_and_counted(tmp_path: Path)
     ]
 
 
-def test_another_data_set_gets_no_figures_unless_asked_for(tmp_path: Path) -> None:
+def test_another_data_set_gets_no_figures_unless_asked_for(tmp_path) -> None:
     figures = mine(tmp_path, ONE)
     rows, notes = beside("lenet_300_100", "mnist5k", figures)
     assert rows.empty
@@ -126,12 +125,12 @@ def test_another_data_set_gets_no_figures_unless_asked_for(tmp_path: Path) -> No
     assert beside("mlp", "blobs", figures)[1] == none
 
 
-def test_another_model_on_the_same_data_gets_no_figures(tmp_path: Path) -> None:
+def test_another_model_on_the_same_data_gets_no_figures(tmp_path) -> None:
     rows, notes = beside("lenet_5", "mnist", mine(tmp_path, ONE))
     assert rows.empty and notes == ["there are no published figures of lenet_5 on mnist"]
 
 
-def test_a_config_of_the_same_name_gets_no_figures(tmp_path: Path) -> None:
+def test_a_config_of_the_same_name_gets_no_figures(tmp_path) -> None:
     figures, place = mine(tmp_path, ONE), ("lenet_300_100", "mnist")
     for known, missing in (
         (Known("lenet_300_100", None), "data=mnist declares no published_as"),
@@ -142,7 +141,7 @@ def test_a_config_of_the_same_name_gets_no_figures(tmp_path: Path) -> None:
         assert rows.empty and missing in note
 
 
-def test_a_config_of_another_name_gets_the_figures_of_what_it_declares(tmp_path: Path) -> None:
+def test_a_config_of_another_name_gets_the_figures_of_what_it_declares(tmp_path) -> None:
     known = Known("LeNet-300-100", "MNIST")
     rows, _ = beside("my_net", "digits_of_mine", mine(tmp_path, ONE), known=known)
     assert rows["label"].tolist() == ["A (Me 2026)"]
@@ -183,7 +182,7 @@ def test_figures_beside_are_a_table_for_every_shipped_section() -> None:
         assert rows["compression_ratio"].dropna().ge(1).all()
 
 
-def test_axes_reach_to_published_figures_beyond_ones_own(tmp_path: Path) -> None:
+def test_axes_reach_to_published_figures_beyond_ones_own(tmp_path) -> None:
     own = {"model": "resnet_20", "data": "cifar10"}
     own |= {f"{key}_published_as": name for key, name in own.items()}
     write_run(tmp_path / "0", make(**own, target_compression=2.0, compression=2.0))

@@ -3,7 +3,6 @@
 import math
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -18,7 +17,7 @@ from harness.report.read.load import load
 from harness.report.significance.summary import cell
 
 
-def test_mean_and_sample_std_are_over_seeds(tmp_path: Path) -> None:
+def test_mean_and_sample_std_are_over_seeds(tmp_path) -> None:
     for seed, top1 in enumerate([0.90, 0.92, 0.94]):
         write_run(tmp_path / str(seed), make(seed=seed, top1=top1))
 
@@ -31,14 +30,14 @@ def test_mean_and_sample_std_are_over_seeds(tmp_path: Path) -> None:
     assert cell(row) == "92.00 ± 2.00 (3)"
 
 
-def test_one_seed_has_no_std(tmp_path: Path) -> None:
+def test_one_seed_has_no_std(tmp_path) -> None:
     write_run(tmp_path / "0", make(top1=0.9))
     row = only(load(tmp_path))
     assert math.isnan(row["top1_share_std"])
     assert cell(row) == "90.00 (n=1)"
 
 
-def test_the_last_stage_of_a_level_is_its_result(tmp_path: Path) -> None:
+def test_the_last_stage_of_a_level_is_its_result(tmp_path) -> None:
     write_run(tmp_path / "0", dense(top1=0.95), make(stage="pruned", top1=0.3), make(top1=0.9))
     row = only(load(tmp_path))
     assert row["stage"] == "finetuned"
@@ -46,14 +45,14 @@ def test_the_last_stage_of_a_level_is_its_result(tmp_path: Path) -> None:
     assert row["pruned_top1_share_mean"] == pytest.approx(0.3)
 
 
-def test_without_fine_tuning_the_pruned_stage_is_the_result_and_said_so(tmp_path: Path) -> None:
+def test_without_fine_tuning_the_pruned_stage_is_the_result_and_said_so(tmp_path) -> None:
     write_run(tmp_path / "0", make(stage="pruned", top1=0.3))
     survey = load(tmp_path)
     assert only(survey)["top1_share_mean"] == pytest.approx(0.3)
     assert "no fine-tuning recorded" in survey.notes[0]
 
 
-def test_a_run_stopped_before_its_fine_tuning_is_not_averaged_in(tmp_path: Path) -> None:
+def test_a_run_stopped_before_its_fine_tuning_is_not_averaged_in(tmp_path) -> None:
     write_run(tmp_path / "whole", make(seed=0, stage="pruned", top1=0.2), make(seed=0, top1=0.9))
     write_run(tmp_path / "stopped", make(seed=1, stage="pruned", top1=0.1))
 
@@ -63,7 +62,7 @@ def test_a_run_stopped_before_its_fine_tuning_is_not_averaged_in(tmp_path: Path)
     assert notes(survey) == ["1 left out, not yet fine-tuned: stopped"]
 
 
-def test_an_iterative_run_and_single_runs_both_give_a_line(tmp_path: Path) -> None:
+def test_an_iterative_run_and_single_runs_both_give_a_line(tmp_path) -> None:
     steps = [(1, 2.0), (2, 4.0)]
     iterative = [make(level=n, target_compression=c, compression=c) for n, c in steps]
     write_run(tmp_path / "iterative", *iterative)
@@ -77,7 +76,7 @@ def test_an_iterative_run_and_single_runs_both_give_a_line(tmp_path: Path) -> No
     assert found == [("GraSP", 2.0), ("GraSP", 4.0), ("SNIP", 2.0), ("SNIP", 4.0)]
 
 
-def test_a_compression_passed_at_a_lower_level_is_another_treatment(tmp_path: Path) -> None:
+def test_a_compression_passed_at_a_lower_level_is_another_treatment(tmp_path) -> None:
     write_run(tmp_path / "short", make(level=1, seed=0, top1=0.5))
     write_run(tmp_path / "long", make(level=2, seed=1, top1=0.9))
     survey = load(tmp_path)
@@ -85,7 +84,7 @@ def test_a_compression_passed_at_a_lower_level_is_another_treatment(tmp_path: Pa
     assert survey.notes[0].endswith(": short")
 
 
-def test_a_duplicate_counts_once_and_is_told(tmp_path: Path) -> None:
+def test_a_duplicate_counts_once_and_is_told(tmp_path) -> None:
     write_run(tmp_path / "first", make(top1=0.9))
     write_run(tmp_path / "second", make(top1=0.9))
     write_run(tmp_path / "third", make(top1=0.8))
@@ -95,7 +94,7 @@ def test_a_duplicate_counts_once_and_is_told(tmp_path: Path) -> None:
     assert notes(survey) == [f"{left_out}: second", f"{left_out} that have other results: third"]
 
 
-def test_settings_with_one_label_are_never_averaged(tmp_path: Path) -> None:
+def test_settings_with_one_label_are_never_averaged(tmp_path) -> None:
     write_run(tmp_path / "short", make(setting="aaaa11112222", epochs=1, top1=0.8))
     write_run(tmp_path / "long", make(setting="bbbb11112222", epochs=9, top1=0.9))
 
@@ -106,13 +105,13 @@ def test_settings_with_one_label_are_never_averaged(tmp_path: Path) -> None:
     assert "[aaaa] as in short, [bbbb] as in long" in survey.notes[0]
 
 
-def test_settings_that_start_alike_are_told_apart_by_more_digits(tmp_path: Path) -> None:
+def test_settings_that_start_alike_are_told_apart_by_more_digits(tmp_path) -> None:
     write_run(tmp_path / "a", make(setting="aaaab1"))
     write_run(tmp_path / "b", make(setting="aaaac1"))
     assert load(tmp_path).labels() == ["SNIP [aaaab]", "SNIP [aaaac]"]
 
 
-def test_models_and_data_sets_get_sections_and_figures_of_their_own(tmp_path: Path) -> None:
+def test_models_and_data_sets_get_sections_and_figures_of_their_own(tmp_path) -> None:
     write_run(tmp_path / "a", make(model="lenet5"))
     write_run(tmp_path / "b", make(model="resnet/20"))
     paths = report(tmp_path)
@@ -124,7 +123,7 @@ def test_models_and_data_sets_get_sections_and_figures_of_their_own(tmp_path: Pa
     assert figures == ["accuracy-lenet5-digits.png", "accuracy-resnet_20-digits.png"]
 
 
-def test_the_dense_reference_counts_each_seed_once(tmp_path: Path) -> None:
+def test_the_dense_reference_counts_each_seed_once(tmp_path) -> None:
     for method in ("SNIP", "GraSP"):
         for seed, top1 in enumerate([0.94, 0.96]):
             rows = dense(label=method, seed=seed, top1=top1), make(label=method, seed=seed)
@@ -136,7 +135,7 @@ def test_the_dense_reference_counts_each_seed_once(tmp_path: Path) -> None:
     assert cell(section.dense.iloc[0]) == "95.00 ± 1.41 (n=2)"
 
 
-def test_dense_networks_trained_differently_are_two_references(tmp_path: Path) -> None:
+def test_dense_networks_trained_differently_are_two_references(tmp_path) -> None:
     write_run(tmp_path / "a", dense(epochs=1, top1=0.8), make())
     write_run(tmp_path / "b", dense(label="GraSP", epochs=9, top1=0.9), make(label="GraSP"))
     survey = load(tmp_path)
@@ -145,13 +144,13 @@ def test_dense_networks_trained_differently_are_two_references(tmp_path: Path) -
     assert "Dense 1 on lenet5, digits is what these started from: GraSP" in survey.notes
 
 
-def test_an_untrained_network_is_no_dense_reference(tmp_path: Path) -> None:
+def test_an_untrained_network_is_no_dense_reference(tmp_path) -> None:
     write_run(tmp_path / "0", dense(stage="initial", top1=0.1), make())
     (section,) = load(tmp_path).sections()
     assert section.dense.empty
 
 
-def test_a_failed_seed_is_shown_and_not_averaged_away(tmp_path: Path) -> None:
+def test_a_failed_seed_is_shown_and_not_averaged_away(tmp_path) -> None:
     for seed, top1 in enumerate([0.90, 0.92, math.nan]):
         write_run(tmp_path / str(seed), make(seed=seed, top1=top1))
     survey = load(tmp_path)
@@ -166,7 +165,7 @@ def test_a_loss_that_is_not_finite_is_a_failure_though_argmax_still_hits_some(lo
     assert report(tmp_path)
 
 
-def test_a_network_without_operations_left_is_still_reported(tmp_path: Path) -> None:
+def test_a_network_without_operations_left_is_still_reported(tmp_path) -> None:
     write_run(tmp_path / "0", dense(), make(speedup=None, macs=0, top1=0.1))
     assert report(tmp_path, tmp_path / "out")
     row = pd.read_csv(tmp_path / "out" / "summary.csv").iloc[-1]
@@ -174,7 +173,7 @@ def test_a_network_without_operations_left_is_still_reported(tmp_path: Path) -> 
     assert "multiply-accumulates not known" in (tmp_path / "out" / "report.html").read_text()
 
 
-def test_speed_ups_that_are_not_known_are_told_with_the_operator(tmp_path: Path) -> None:
+def test_speed_ups_that_are_not_known_are_told_with_the_operator(tmp_path) -> None:
     hidden = {"aten._cdist_forward.default": ["rows.weight"]}
     unknown = {"speedup": None, "macs": None, "uncounted_operators": hidden}
     write_run(tmp_path / "0", dense(**unknown), make(**unknown))
@@ -205,7 +204,7 @@ def test_the_printed_table_is_plain_and_fits_120_columns(tmp_path, capsys) -> No
     assert printed.endswith(f"{tmp_path / 'report' / 'report.html'}\n")
 
 
-def test_csv_has_a_row_per_result_and_every_record(tmp_path: Path) -> None:
+def test_csv_has_a_row_per_result_and_every_record(tmp_path) -> None:
     write_run(tmp_path / "0", dense(), make(stage="pruned"), make())
     report(tmp_path, tmp_path / "out")
     summary = pd.read_csv(tmp_path / "out" / "summary.csv")
@@ -214,7 +213,7 @@ def test_csv_has_a_row_per_result_and_every_record(tmp_path: Path) -> None:
     assert len(pd.read_csv(tmp_path / "out" / "records.csv")) == 3
 
 
-def test_the_page_loads_nothing_and_escapes_names(tmp_path: Path) -> None:
+def test_the_page_loads_nothing_and_escapes_names(tmp_path) -> None:
     attack = "</script><img src=x onerror=alert(1)> $x$ [b]"
     net = {"label": attack, "model": "<b>net</b>"}
     write_run(tmp_path / "0", dense(**net), make(**net))
@@ -227,7 +226,7 @@ def test_the_page_loads_nothing_and_escapes_names(tmp_path: Path) -> None:
     assert page.tags.count("script") == 3  # the data, Vega-Lite, the page's own
 
 
-def test_equal_records_give_equal_files(tmp_path: Path) -> None:
+def test_equal_records_give_equal_files(tmp_path) -> None:
     write_run(tmp_path / "0", make())
     first = [path.read_bytes() for path in report(tmp_path)]
     assert first == [path.read_bytes() for path in report(tmp_path)]
@@ -243,7 +242,7 @@ def test_ticks_are_powers_of_two_around_the_values() -> None:
     assert ticks(pd.Series([1.0])) == [1.0, 2.0]
 
 
-def test_the_report_loads_neither_torch_nor_hydra(tmp_path: Path) -> None:
+def test_the_report_loads_neither_torch_nor_hydra(tmp_path) -> None:
     write_run(tmp_path / "0", make())
     code = (
         "import sys; from pathlib import Path; from harness.report import report\n"

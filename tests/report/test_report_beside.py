@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from command import environment
@@ -35,7 +34,7 @@ def test_a_process_that_is_gone_is_told_in_one_line_and_replaced() -> None:
             pool.submit(os._exit, 7).result()
 
 
-def test_a_script_needs_no_guard_around_a_report(tmp_path: Path) -> None:
+def test_a_script_needs_no_guard_around_a_report(tmp_path) -> None:
     write_run(tmp_path / "0", dense(), make())
     script = tmp_path / "script.py"
     script.write_text(
@@ -61,7 +60,7 @@ def test_a_report_that_cannot_draw_leaves_no_process(tmp_path, monkeypatch) -> N
             subprocess.run(["sleep", "0.05"], check=True)
 
 
-def test_without_its_library_the_page_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_its_library_the_page_says_how_to_get_it(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(OSError, match="could not bundle Vega-Lite .*; reinstall it with pip"):
         library.__wrapped__()

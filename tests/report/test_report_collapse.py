@@ -1,7 +1,6 @@
 """Collapse in the report: empty layers, cut networks, dead units."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -22,7 +21,7 @@ def collapsed(**changes: Any) -> Record:
 UNMEASURED = {"effective_density": None, "empty_layers": None, "dead_units": None}
 
 
-def test_collapse_is_noted_with_method_compression_and_layers(tmp_path: Path) -> None:
+def test_collapse_is_noted_with_method_compression_and_layers(tmp_path) -> None:
     write_run(tmp_path / "0", collapsed(seed=0, empty_layers=["a.weight", "b.weight"]))
     write_run(tmp_path / "1", collapsed(seed=1, effective_density=0.002))
     write_run(tmp_path / "2", make(seed=2, density_of_weights=0.01, effective_density=0.004))
@@ -37,14 +36,14 @@ def test_collapse_is_noted_with_method_compression_and_layers(tmp_path: Path) ->
     ]
 
 
-def test_a_failed_seed_that_collapsed_is_counted_among_all_seeds(tmp_path: Path) -> None:
+def test_a_failed_seed_that_collapsed_is_counted_among_all_seeds(tmp_path) -> None:
     write_run(tmp_path / "0", collapsed(seed=0, top1=math.nan))
     write_run(tmp_path / "1", make(seed=1))
     (note,) = [note for note in load(tmp_path).notes if "no weight is left" in note]
     assert "in a (1 of 2 seeds); no path from input to output (1 of 2 seeds)" in note
 
 
-def test_units_without_input_or_output_alone_are_numbers_and_no_note(tmp_path: Path) -> None:
+def test_units_without_input_or_output_alone_are_numbers_and_no_note(tmp_path) -> None:
     write_run(tmp_path / "0", make(seed=0, dead_units={"fc.weight": 3, "b.weight": 2}))
     write_run(tmp_path / "1", make(seed=1, dead_units={}))
     survey = load(tmp_path)
@@ -52,7 +51,7 @@ def test_units_without_input_or_output_alone_are_numbers_and_no_note(tmp_path: P
     assert only(survey)["dead_units_count_mean"] == 2.5
 
 
-def test_collapse_is_in_the_csv_and_in_the_table_of_the_page(tmp_path: Path) -> None:
+def test_collapse_is_in_the_csv_and_in_the_table_of_the_page(tmp_path) -> None:
     of = {"density": 0.005, "density_of": "weights, without b"}
     write_run(tmp_path / "0", dense(), collapsed(effective_density=0.0025, **of))
     report(tmp_path)

@@ -1,7 +1,6 @@
 """Training cost in the report, summed by hand."""
 
 import math
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -39,7 +38,7 @@ def run(seed: int = 0, sparse: float = 1.0, **changes: Any) -> list[Record]:
     ]
 
 
-def test_every_record_has_what_its_run_has_cost_up_to_it(tmp_path: Path) -> None:
+def test_every_record_has_what_its_run_has_cost_up_to_it(tmp_path) -> None:
     write_run(tmp_path / "a", *run())
     write_run(tmp_path / "b", *run(seed=1))
     records = load(tmp_path).records
@@ -51,7 +50,7 @@ def test_every_record_has_what_its_run_has_cost_up_to_it(tmp_path: Path) -> None
         assert rows["total_training_flops_dense"].tolist() == [4e12, 6e12, 6e12, 6e12, 8e12]
 
 
-def test_a_later_level_has_cost_all_levels_before_it(tmp_path: Path) -> None:
+def test_a_later_level_has_cost_all_levels_before_it(tmp_path) -> None:
     levels = [make(level=n, target_compression=2.0**n) for n in (1, 2)]
     write_run(tmp_path / "0", *(spent(row, 1.5, 15, 1, 2) for row in (dense(), *levels)))
     rows = pruned(load(tmp_path))
@@ -59,7 +58,7 @@ def test_a_later_level_has_cost_all_levels_before_it(tmp_path: Path) -> None:
     assert rows["total_training_flops_mean"].tolist() == [2e12, 3e12]
 
 
-def test_the_summary_has_the_mean_cost_over_seeds_of_dense_and_pruned(tmp_path: Path) -> None:
+def test_the_summary_has_the_mean_cost_over_seeds_of_dense_and_pruned(tmp_path) -> None:
     write_run(tmp_path / "a", *run(seed=0, sparse=0.5))
     write_run(tmp_path / "b", *run(seed=1, sparse=1.5))
     report(tmp_path)
@@ -75,7 +74,7 @@ def test_the_summary_has_the_mean_cost_over_seeds_of_dense_and_pruned(tmp_path: 
     assert "total_epochs" in pd.read_csv(tmp_path / "report" / "records.csv")
 
 
-def test_an_earlier_record_that_has_not_measured_it_leaves_no_total(tmp_path: Path) -> None:
+def test_an_earlier_record_that_has_not_measured_it_leaves_no_total(tmp_path) -> None:
     first, *others = run()
     write_run(tmp_path / "0", Record(**{**vars(first), **OLD}), *others)
     survey = load(tmp_path)
@@ -102,13 +101,13 @@ def test_methods_stand_beside_dense_training_with_a_range_over_compressions(tmp_
 
 
 @cases("tera, unit, text", (4e6, "EFLOP", "4"), (0.004, "GFLOP", "4"), (4e-7, "MFLOP", "0.4"))
-def test_the_unit_fits_the_largest_cost(tera: float, unit: str, text: str, tmp_path: Path) -> None:
+def test_the_unit_fits_the_largest_cost(tera, unit, text, tmp_path) -> None:
     write_run(tmp_path / "0", spent(make(), 1, 10, tera, tera))
     (section,) = load(tmp_path).sections()
     assert costs(section.dense, section.pruned).loc["SNIP", unit] == text
 
 
-def test_several_dense_references_or_none_give_no_ratio(tmp_path: Path) -> None:
+def test_several_dense_references_or_none_give_no_ratio(tmp_path) -> None:
     write_run(tmp_path / "a", *run())
     other = {"label": "GraSP", "setting": "bbbb"}
     write_run(tmp_path / "b", spent(dense(**other), 9, 90, 9, 9), spent(make(**other), 1, 1, 1, 1))
@@ -118,7 +117,7 @@ def test_several_dense_references_or_none_give_no_ratio(tmp_path: Path) -> None:
         assert set(ratios) == {"-"}
 
 
-def test_a_dense_network_that_was_not_trained_gives_no_ratio(tmp_path: Path) -> None:
+def test_a_dense_network_that_was_not_trained_gives_no_ratio(tmp_path) -> None:
     write_run(tmp_path / "0", spent(dense(), 0, 0, 0, 0), spent(make(), 1, 10, 1, 1))
     (section,) = load(tmp_path).sections()
     table = costs(section.dense, section.pruned)

@@ -3,7 +3,6 @@
 import json
 import math
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -93,7 +92,7 @@ FAULTS: dict[str, tuple[Change, dict[str, str]]] = {
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_a_fault_is_found_and_nothing_else_is(fault: str, tmp_path: Path) -> None:
+def test_a_fault_is_found_and_nothing_else_is(fault, tmp_path) -> None:
     change, expected = FAULTS[fault]
     write(tmp_path, change)
     assert verdicts(tmp_path) == expected
@@ -120,7 +119,7 @@ def test_pruning_at_initialisation_has_an_equal_budget_and_its_whole_cost_is_tol
     assert "dense training too: Global Magnitude 2, Layerwise Magnitude 2, Random 1" in evidence
 
 
-def test_a_collapsed_network_that_loses_the_same_on_both_is_no_fault(tmp_path: Path) -> None:
+def test_a_collapsed_network_that_loses_the_same_on_both_is_no_fault(tmp_path) -> None:
     chance = math.log(10)
 
     def collapse(record: Record) -> Record:
@@ -132,13 +131,13 @@ def test_a_collapsed_network_that_loses_the_same_on_both_is_no_fault(tmp_path: P
     assert verdicts(tmp_path) == {}
 
 
-def test_runs_without_a_device_are_counted(tmp_path: Path) -> None:
+def test_runs_without_a_device_are_counted(tmp_path) -> None:
     write(tmp_path, device=None)
     assert verdicts(tmp_path) == {"hardware named": "missing"}
     assert "45 of 45 runs do not name a device" in said(tmp_path, "hardware named")
 
 
-def test_a_processor_is_named_by_its_model_beside_a_gpu_it_is_not(tmp_path: Path) -> None:
+def test_a_processor_is_named_by_its_model_beside_a_gpu_it_is_not(tmp_path) -> None:
     write(tmp_path, device={**DEVICE, "hardware": {"cpu": "AMD EPYC"}})
     other = {"numerics_key": {"device": "NVIDIA H100"}, "hardware": {"cpu": "AMD EPYC"}}
     (tmp_path / "random-2-0" / "environment.json").write_text(json.dumps(other))
@@ -146,7 +145,7 @@ def test_a_processor_is_named_by_its_model_beside_a_gpu_it_is_not(tmp_path: Path
     assert evidence == "all runs name their device: AMD EPYC (cpu x86_64), NVIDIA H100"
 
 
-def test_a_damaged_environment_names_no_device(tmp_path: Path) -> None:
+def test_a_damaged_environment_names_no_device(tmp_path) -> None:
     write(tmp_path)
     (tmp_path / "random-2-0" / "environment.json").write_text("{")
     (tmp_path / "random-2-1" / "environment.json").write_text("[]")
@@ -158,7 +157,7 @@ LATENCY = {"event": "latency", "level": 1, "device": "cpu x86_64", "batch": 32, 
 
 
 @pytest.mark.parametrize("lacks", ["", "device", "batch", "dtype"])
-def test_a_latency_needs_its_device_batch_and_precision(lacks: str, tmp_path: Path) -> None:
+def test_a_latency_needs_its_device_batch_and_precision(lacks, tmp_path) -> None:
     write(tmp_path)
     line = json.dumps({name: value for name, value in LATENCY.items() if name != lacks})
     (tmp_path / "random-2-0" / "timings.jsonl").write_text(f'{{"level": 0}}\n{line}\n{{"cut')
@@ -167,7 +166,7 @@ def test_a_latency_needs_its_device_batch_and_precision(lacks: str, tmp_path: Pa
     assert found["evidence"].startswith("1 measurements")
 
 
-def test_a_baseline_is_known_by_its_parts_but_a_control_is_none(tmp_path: Path) -> None:
+def test_a_baseline_is_known_by_its_parts_but_a_control_is_none(tmp_path) -> None:
     other = FAULTS["there is no random baseline"][0]
     parts: dict[str, Any] = {"saliency": {"_target_": "harness.saliency.random.Random"}}
     for name, control in (("own", {}), ("control", {"control": "random"})):

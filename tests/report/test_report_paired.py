@@ -1,7 +1,6 @@
 """Differences between methods seed by seed, by hand."""
 
 import math
-from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -15,7 +14,7 @@ from harness.report.read.load import load
 from harness.report.significance.paired import matrix
 
 
-def test_differences_are_taken_seed_by_seed(tmp_path: Path) -> None:
+def test_differences_are_taken_seed_by_seed(tmp_path) -> None:
     write(tmp_path, {0: 0.5, 1: 0.7, 2: 0.9})
     write(tmp_path, {0: 0.51, 1: 0.72, 2: 0.93}, **LRR)
 
@@ -30,13 +29,13 @@ def test_differences_are_taken_seed_by_seed(tmp_path: Path) -> None:
     assert table(tmp_path, LRR["label"]) == {"SNIP": {"4x": "-2.00 ± 1.00 (3)"}}
 
 
-def test_only_seeds_that_both_have_are_compared(tmp_path: Path) -> None:
+def test_only_seeds_that_both_have_are_compared(tmp_path) -> None:
     write(tmp_path, {0: 0.5, 1: 0.7, 9: 0.1})
     write(tmp_path, {0: 0.52, 1: 0.72, 8: 0.9}, **LRR)
     assert table(tmp_path)[LRR["label"]]["4x"] == "+2.00 ± 0.00 (n=2)"
 
 
-def test_fewer_than_two_common_seeds_are_shown_with_their_number(tmp_path: Path) -> None:
+def test_fewer_than_two_common_seeds_are_shown_with_their_number(tmp_path) -> None:
     write(tmp_path, {0: 0.5})
     write(tmp_path, {0: 0.475, 1: 0.9}, label="one", setting="b")
     write(tmp_path, {1: 0.9}, label="none", setting="c")
@@ -45,7 +44,7 @@ def test_fewer_than_two_common_seeds_are_shown_with_their_number(tmp_path: Path)
     assert one["seeds"] == 1 and math.isnan(one["top1_difference_points_std"])
 
 
-def test_a_seed_that_failed_on_either_side_is_counted_and_not_averaged(tmp_path: Path) -> None:
+def test_a_seed_that_failed_on_either_side_is_counted_and_not_averaged(tmp_path) -> None:
     write(tmp_path, {0: 0.5, 1: math.nan, 2: 0.5, 3: 0.5})
     write(tmp_path, {0: 0.51, 1: 0.5, 2: math.nan, 3: 0.51}, **LRR)
     write(tmp_path, {2: math.nan}, label="lost", setting="c")
@@ -55,13 +54,13 @@ def test_a_seed_that_failed_on_either_side_is_counted_and_not_averaged(tmp_path:
     }
 
 
-def test_a_difference_that_rounds_to_nothing_has_no_minus(tmp_path: Path) -> None:
+def test_a_difference_that_rounds_to_nothing_has_no_minus(tmp_path) -> None:
     write(tmp_path, {0: 0.5})
     write(tmp_path, {0: 0.499999}, **LRR)
     assert table(tmp_path)[LRR["label"]]["4x"] == "+0.00 (n=1)"
 
 
-def test_compressions_models_and_data_sets_are_never_mixed(tmp_path: Path) -> None:
+def test_compressions_models_and_data_sets_are_never_mixed(tmp_path) -> None:
     for asked, gain in ((2.0, 0.01), (4.0, 0.02)):
         write(tmp_path, {0: 0.5}, target_compression=asked)
         write(tmp_path, {0: 0.5 + gain}, **LRR, target_compression=asked)
@@ -79,7 +78,7 @@ def test_compressions_models_and_data_sets_are_never_mixed(tmp_path: Path) -> No
     ]
 
 
-def test_a_compression_that_the_reference_lacks_has_no_common_seed(tmp_path: Path) -> None:
+def test_a_compression_that_the_reference_lacks_has_no_common_seed(tmp_path) -> None:
     write(tmp_path, {0: 0.5})
     write(tmp_path, {0: 0.5}, **LRR, target_compression=8.0)
     assert table(tmp_path) == {LRR["label"]: {"8x": "- (n=0)"}}
@@ -95,7 +94,7 @@ def test_where_the_reference_has_no_result_nothing_is_compared_and_it_is_told(tm
     assert not [note for note in survey.notes if note.startswith("against SNIP on other")]
 
 
-def test_settings_of_one_label_are_compared_by_their_own_labels(tmp_path: Path) -> None:
+def test_settings_of_one_label_are_compared_by_their_own_labels(tmp_path) -> None:
     write(tmp_path, {0: 0.5}, setting="aaaa1")
     write(tmp_path, {0: 0.6}, setting="bbbb1")
     assert table(tmp_path, "SNIP [aaaa]") == {"SNIP [bbbb]": {"4x": "+10.00 (n=1)"}}
@@ -137,7 +136,7 @@ def test_the_table_is_printed_written_and_on_the_page(tmp_path, capsys) -> None:
     assert "--against" in page.text
 
 
-def test_without_a_reference_nothing_of_it_is_written(tmp_path: Path) -> None:
+def test_without_a_reference_nothing_of_it_is_written(tmp_path) -> None:
     write(tmp_path, {0: 0.5})
     write(tmp_path, {0: 0.5}, **LRR)
     names = {path.name for path in report(tmp_path)}

@@ -2,7 +2,6 @@
 
 import json
 import math
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,7 +41,7 @@ def test_without_fine_tuning_the_recalibrated_stage_is_the_result_and_said_so(tm
     assert notes(survey) == ["no fine-tuning recorded, accuracy is right after recalibration: SNIP"]
 
 
-def test_runs_stopped_at_any_stage_before_the_last_are_not_averaged_in(tmp_path: Path) -> None:
+def test_runs_stopped_at_any_stage_before_the_last_are_not_averaged_in(tmp_path) -> None:
     stages = ["pruned", "recalibrated", "finetuned"]
     for seed, count in enumerate((3, 2, 1)):
         rows = [make(seed=seed, stage=stage, top1=0.9) for stage in stages[:count]]
@@ -52,7 +51,7 @@ def test_runs_stopped_at_any_stage_before_the_last_are_not_averaged_in(tmp_path:
     assert notes(survey) == ["2 left out, not yet fine-tuned: b, c"]
 
 
-def test_a_run_stopped_before_its_recalibration_is_not_averaged_in(tmp_path: Path) -> None:
+def test_a_run_stopped_before_its_recalibration_is_not_averaged_in(tmp_path) -> None:
     bare = make(seed=0, stage="pruned", top1=0.3)
     write_run(tmp_path / "whole", bare, make(seed=0, stage="recalibrated", top1=0.4))
     write_run(tmp_path / "stopped", make(seed=1, stage="pruned", top1=0.3))
@@ -61,7 +60,7 @@ def test_a_run_stopped_before_its_recalibration_is_not_averaged_in(tmp_path: Pat
     assert survey.notes[0] == "1 left out, not yet recalibrated: stopped"
 
 
-def test_a_run_stopped_at_a_compression_that_no_other_reached_is_left_out(tmp_path: Path) -> None:
+def test_a_run_stopped_at_a_compression_that_no_other_reached_is_left_out(tmp_path) -> None:
     write_run(tmp_path / "0", at(1, "finetuned", 0.9, 2.0), at(2, "pruned", 0.2, 4.0))
     survey = load(tmp_path)
     assert only(survey)["target_compression_ratio"] == 2.0
@@ -83,7 +82,7 @@ def test_a_level_of_a_run_that_has_not_finished_waits_for_its_last_stage(state, 
     assert survey.notes[0] == "1 left out, their run has not finished that level: on"
 
 
-def test_what_a_run_that_goes_on_has_fine_tuned_counts(tmp_path: Path) -> None:
+def test_what_a_run_that_goes_on_has_fine_tuned_counts(tmp_path) -> None:
     write_run(tmp_path / "on", at(1, "finetuned", 0.9, 2.0))
     (tmp_path / "on" / "status.json").write_text('{"state": "running"}')
     assert only(load(tmp_path))["target_compression_ratio"] == 2.0
@@ -113,7 +112,7 @@ def steps(seed: int, levels: int = 4, finetuned: bool = True) -> list[Record]:
     return [*rows, at(4, "finetuned", 0.9, 16.0, seed=seed)] if finetuned else rows
 
 
-def test_of_masks_that_shrink_inside_one_training_only_the_end_is_a_result(tmp_path: Path) -> None:
+def test_of_masks_that_shrink_inside_one_training_only_the_end_is_a_result(tmp_path) -> None:
     for seed in (0, 1):
         write_run(tmp_path / str(seed), make(level=0, stage="initial"), *steps(seed))
 
@@ -136,7 +135,7 @@ def test_a_training_stopped_while_it_prunes_is_told_and_not_averaged_in(levels, 
     assert said in survey.notes[0]
 
 
-def test_masks_that_were_released_on_the_way_are_no_results_at_1x(tmp_path: Path) -> None:
+def test_masks_that_were_released_on_the_way_are_no_results_at_1x(tmp_path) -> None:
     soft = [
         at(n, stage, 0.8, 1.0 if stage == "finetuned" else 4.0, on_the_way=True)
         for n in (1, 2)
@@ -158,7 +157,7 @@ def test_runs_that_are_all_on_the_way_give_no_report(tmp_path, capsys) -> None:
     assert "found 3 records of 1 runs at level 0 or on the way" in capsys.readouterr().err
 
 
-def test_a_stage_that_was_written_anew_counts_once(tmp_path: Path) -> None:
+def test_a_stage_that_was_written_anew_counts_once(tmp_path) -> None:
     first, second = make(top1=0.8, training_flops=60), make(top1=0.9, training_flops=60)
     write_run(tmp_path / "0", first, second)
     survey = load(tmp_path)

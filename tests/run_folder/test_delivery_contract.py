@@ -1,7 +1,6 @@
 """What may be done with a pruned network, for every model of conf/ and every structure."""
 
 import copy
-from pathlib import Path
 
 import pytest
 import torch
@@ -94,7 +93,7 @@ def test_a_pruned_network_is_copied_and_goes_to_torchs_form_and_back(model, stru
     check_same(whole_state(network), before)
 
 
-def test_what_lies_beside_no_network_is_refused_by_name(tmp_path: Path) -> None:
+def test_what_lies_beside_no_network_is_refused_by_name(tmp_path) -> None:
     network, masks = pruned("mlp", component("structure", "element"), torch.float32)
     deliver(tmp_path, Delivery(whole_state(network), masks, (8,), CLASSES))
     (tmp_path / MODEL).write_bytes((tmp_path / MASKS).read_bytes())  # without shape and classes

@@ -1,7 +1,6 @@
 """progress.json, in a run's folder while it works."""
 
 import json
-from pathlib import Path
 
 import pytest
 from command import TINY, only_run, run_main
@@ -19,7 +18,7 @@ class Clock:
         return self.now
 
 
-def test_it_tells_level_epoch_and_accuracy_and_what_of_the_run_is_done(tmp_path: Path) -> None:
+def test_it_tells_level_epoch_and_accuracy_and_what_of_the_run_is_done(tmp_path) -> None:
     clock = Clock()
     file = PositionFile(tmp_path, clock)
     file.begin(levels=3, epochs=8)
@@ -34,7 +33,7 @@ def test_it_tells_level_epoch_and_accuracy_and_what_of_the_run_is_done(tmp_path:
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
-def test_it_is_written_once_a_second_but_the_last_one_in_any_case(tmp_path: Path) -> None:
+def test_it_is_written_once_a_second_but_the_last_one_in_any_case(tmp_path) -> None:
     clock = Clock()
     file = PositionFile(tmp_path, clock)
     file.begin(levels=1, epochs=30)
@@ -56,7 +55,7 @@ def test_nobody_knows_how_long_it_takes_before_the_first_epoch() -> None:
     assert at.seconds_left(now=5) is None
 
 
-def test_found_epochs_are_no_longer_to_be_trained(tmp_path: Path) -> None:
+def test_found_epochs_are_no_longer_to_be_trained(tmp_path) -> None:
     clock = Clock()
     file = PositionFile(tmp_path, clock)
     file.begin(levels=2, epochs=10)
@@ -74,7 +73,7 @@ def test_time_left_goes_on_between_two_epochs_and_is_never_negative() -> None:
     assert at.seconds_left(now=0) == 20  # a clock that is behind
 
 
-def test_a_clock_that_was_set_back_does_not_silence_it(tmp_path: Path) -> None:
+def test_a_clock_that_was_set_back_does_not_silence_it(tmp_path) -> None:
     clock = Clock()
     file = PositionFile(tmp_path, clock)
     file.begin(1, 2)
@@ -84,7 +83,7 @@ def test_a_clock_that_was_set_back_does_not_silence_it(tmp_path: Path) -> None:
     assert at and at.epoch == 1 and at.seconds_left(now=10) == 0
 
 
-def test_what_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+def test_what_cannot_be_written_stops_nothing(tmp_path) -> None:
     file = PositionFile(tmp_path / "gone")
     file.begin(1, 1)
     file.epoch(1, 1, 1, 0.5)
@@ -93,7 +92,7 @@ def test_what_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", "null", '{"level": 1}'])
-def test_what_cannot_be_read_is_no_position(tmp_path: Path, content: str) -> None:
+def test_what_cannot_be_read_is_no_position(tmp_path, content) -> None:
     assert progress_file.read(tmp_path) is None
     (tmp_path / FILE).write_text(content)
     assert progress_file.read(tmp_path) is None

@@ -1,6 +1,3 @@
-from pathlib import Path
-
-import pytest
 from conftest import cases
 from survey_records import make
 
@@ -24,7 +21,7 @@ NEXT = to_line(make(level=1, stage="finetuned"))
 )
 @cases("further", False, True)
 def test_records_are_what_the_run_holds_whatever_the_file_was(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], there: str, said: str, further: bool
+    tmp_path, capsys, there, said, further
 ) -> None:
     (tmp_path / "records.jsonl").write_text(there)
     RunFolder(tmp_path, ("records.jsonl",), {}, "", ()).restore(HELD, further)

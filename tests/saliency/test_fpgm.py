@@ -3,7 +3,6 @@
 import pytest
 import torch
 from simulated import cross_entropy
-from torch import Tensor
 from unit_network import network
 
 from harness.saliency.base import CalibrationData
@@ -14,7 +13,7 @@ TRIANGLE = torch.tensor([[1.0, 0.0], [1.0, 4.0], [4.0, 0.0]])
 
 
 @pytest.mark.parametrize("shape", [(3, 2), (3, 1, 1, 2), (3, 2, 1)])
-def test_fpgm_sums_the_distances_to_all_others(shape: tuple[int, ...]) -> None:
+def test_fpgm_sums_the_distances_to_all_others(shape) -> None:
     assert FPGM().score({"w": TRIANGLE.view(shape)}, {})["w"].tolist() == [7.0, 9.0, 8.0]
 
 
@@ -25,7 +24,7 @@ def test_pruned_filters_have_no_distance() -> None:
 
 
 @pytest.mark.parametrize("rows", [torch.zeros(3, 2), torch.tensor([[0.0], [2.0], [0.0]])])
-def test_no_or_one_living_filter_scores_0(rows: Tensor) -> None:
+def test_no_or_one_living_filter_scores_0(rows) -> None:
     assert FPGM().score({"w": rows}, {})["w"].tolist() == [0.0, 0.0, 0.0]
 
 

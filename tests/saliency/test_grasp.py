@@ -1,5 +1,3 @@
-from typing import Any
-
 import pytest
 import torch
 from lockstep import cut, on_ranks
@@ -49,7 +47,7 @@ def test_grasp_of_a_line_by_hand() -> None:
 
 
 @pytest.mark.parametrize("layer", ["0.weight", "2.weight"])
-def test_on_its_way_to_0_a_weight_of_high_score_shrinks_the_gradients_norm(layer: str) -> None:
+def test_on_its_way_to_0_a_weight_of_high_score_shrinks_the_gradients_norm(layer) -> None:
     # |g|^2 after a share t of the weight is gone: its slope at t = 0 is -2 w (H g).
     model, method, step = smooth(), GraSP(temperature=1.0), 1e-6
     weights = prunable_weights(model)
@@ -71,7 +69,7 @@ def test_on_its_way_to_0_a_weight_of_high_score_shrinks_the_gradients_norm(layer
 
 
 @pytest.mark.parametrize("temperature", [1.0, 200.0])
-def test_product_is_that_of_the_explicit_hessian(temperature: float) -> None:
+def test_product_is_that_of_the_explicit_hessian(temperature) -> None:
     model = smooth()
     method = GraSP(temperature=temperature)
     evidence = method.evidence(CalibrationData(model, cut(data(), 4, 2), cross_entropy))
@@ -100,7 +98,7 @@ def test_product_is_the_derivative_of_the_gradient_along_the_vector() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(6,), (3, 3), (4, 2, 0), (0, 6), (1, 1, 1, 1, 1, 1)])
-def test_ranks_and_cuts_change_nothing(sizes: tuple[int, ...]) -> None:
+def test_ranks_and_cuts_change_nothing(sizes) -> None:
     model = smooth()
     shares = [[part] if len(part[1]) else [] for part in cut(data(), *sizes)]
     for evidence in on_ranks(GraSP(), model, shares, cross_entropy):
@@ -190,7 +188,7 @@ def test_every_kind_of_prunable_weight_is_scored_frozen_ones_too() -> None:
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("inf"), float("nan"), True, "hot"])
-def test_a_temperature_that_is_no_positive_number_is_refused(temperature: Any) -> None:
+def test_a_temperature_that_is_no_positive_number_is_refused(temperature) -> None:
     with pytest.raises(ValueError, match="temperature must be a finite number above 0"):
         GraSP(temperature=temperature)
 

@@ -1,5 +1,3 @@
-from typing import Any
-
 import pytest
 import torch
 from left_alone import check_same, everything
@@ -88,7 +86,7 @@ def test_the_sum_is_that_of_plain_gradient_descent() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(6,), (3, 3), (4, 2, 0), (0, 6)])
-def test_ranks_and_cuts_change_nothing(sizes: tuple[int, ...]) -> None:
+def test_ranks_and_cuts_change_nothing(sizes) -> None:
     alone = Movement(steps=3).evidence(CalibrationData(smooth(), [data()], cross_entropy))
     shares = [[part] if len(part[1]) else [] for part in cut(data(), *sizes)]
     for evidence in on_ranks(Movement(steps=3), smooth(), shares, cross_entropy):
@@ -125,12 +123,12 @@ def test_steps_that_diverge_are_refused_with_the_way_out() -> None:
 
 
 @pytest.mark.parametrize("steps", [0, -1, 2.0, True, "10"])
-def test_steps_must_be_a_whole_number(steps: Any) -> None:
+def test_steps_must_be_a_whole_number(steps) -> None:
     with pytest.raises(ValueError, match="steps must be a whole number of at least 1"):
         Movement(steps=steps)
 
 
 @pytest.mark.parametrize("lr", [0, -0.1, float("inf"), float("nan"), True, "fast"])
-def test_a_step_must_have_a_size(lr: Any) -> None:
+def test_a_step_must_have_a_size(lr) -> None:
     with pytest.raises(ValueError, match="lr must be a finite number above 0"):
         Movement(lr=lr)

@@ -9,7 +9,6 @@ from conftest import cases
 from simulated import Small, alone_and_shared, check_prunes_exactly, linear, rows, total
 from torch import Tensor, nn
 
-from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.saliency.base import CalibrationData
@@ -195,7 +194,7 @@ def test_the_scores_are_the_same_on_any_number_of_ranks() -> None:
 
 @cases("allocation", Uniform(), GlobalRanking())
 @cases("block", 4, 128)
-def test_obs_prunes_exactly_and_moves_the_rest(allocation: Allocation, block: int) -> None:
+def test_obs_prunes_exactly_and_moves_the_rest(allocation, block) -> None:
     one, *_ = check_prunes_exactly(Obs(block=block), allocation, 150, 71, 1, 0)
     before, kept = prunable_weights(Small())["fc1.weight"], one["fc1.weight"] != 0
     assert not torch.equal(one["fc1.weight"][kept], before[kept])
@@ -207,7 +206,7 @@ def test_obs_without_update_prunes_exactly_and_moves_nothing() -> None:
         assert torch.equal(one[name], torch.where(one[name] != 0, weight, 0.0))
 
 
-def test_the_memory_is_known_before_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_memory_is_known_before_and_logged(caplog) -> None:
     model = nn.Linear(300, 2)
     with caplog.at_level(logging.INFO):
         Obs(block=100).evidence(
@@ -239,6 +238,6 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
     ("memory_limit_gb", 0, "memory_limit_gb must be a number above 0, got 0"),
     ("memory_limit_gb", None, "memory_limit_gb must be a number above 0, got None"),
 )
-def test_a_field_out_of_range_is_refused(field: str, value: Any, rule: str) -> None:
+def test_a_field_out_of_range_is_refused(field, value, rule) -> None:
     with pytest.raises(ValueError, match=rule):
         Obs(**{field: value})

@@ -5,7 +5,6 @@ import torch
 from simulated import Small, check_prunes_exactly, linear, over_ranks, rows, small_batches, total
 from torch import Tensor, nn
 
-from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.pruning.pruner import Pruner
@@ -93,7 +92,7 @@ def reference(weight: Tensor, hessian: Tensor, keeps: list[int], block: int) -> 
 
 
 @pytest.mark.parametrize(("block", "keeps"), [(3, [8, 8, 3]), (100, [19]), (7, [19])])
-def test_solving_agrees_with_the_inverse_of_what_is_left(block: int, keeps: list[int]) -> None:
+def test_solving_agrees_with_the_inverse_of_what_is_left(block, keeps) -> None:
     torch.manual_seed(0)
     weight, inputs = torch.randn(5, 7).double(), torch.randn(50, 7).double()
     evidence = SparseGpt().evidence(
@@ -161,7 +160,7 @@ def test_more_than_are_alive_cannot_be_kept() -> None:
 
 @pytest.mark.parametrize("keep", range(0, 22))
 @pytest.mark.parametrize("block", [1, 2, 3, 128])
-def test_exactly_so_many_are_kept_also_of_equal_and_of_dead_weights(keep: int, block: int) -> None:
+def test_exactly_so_many_are_kept_also_of_equal_and_of_dead_weights(keep, block) -> None:
     weights = {"w": torch.ones(4, 7)}
     weights["w"][:, 2] = weights["w"][1, 4:] = 0.0
     evidence = {"w": torch.eye(7).double().view(1, 1, 7, 7)}
@@ -211,7 +210,7 @@ def test_the_result_is_the_same_on_any_number_of_ranks() -> None:
 
 @pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
 @pytest.mark.parametrize("block", [3, 128])
-def test_sparsegpt_prunes_exactly_and_moves_the_rest(allocation: Allocation, block: int) -> None:
+def test_sparsegpt_prunes_exactly_and_moves_the_rest(allocation, block) -> None:
     one, *_ = check_prunes_exactly(SparseGpt(block=block), allocation, 150, 71, 1, 0)
     before, kept = prunable_weights(Small())["fc1.weight"], one["fc1.weight"] != 0
     assert not torch.equal(one["fc1.weight"][kept], before[kept])

@@ -5,7 +5,6 @@ import torch
 from simulated import cross_entropy
 from unit_network import IMAGES, named, network, samples, units_of
 
-from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.pruning.budget import Goal
@@ -21,7 +20,6 @@ from harness.saliency.mean_activation import MeanActivation
 from harness.saliency.taylor import Taylor
 from harness.saliency.taylor_activation import TaylorActivation
 from harness.saliency.taylor_unit import TaylorUnit
-from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
@@ -40,7 +38,7 @@ def calibration() -> Calibration:
 @pytest.mark.parametrize("keep", [5, 4, 0])
 @pytest.mark.parametrize("structure", [Filter(), Neuron()], ids=named)
 def test_exactly_as_many_units_stay_as_asked_and_none_comes_back(
-    saliency: Saliency, allocation: Allocation, keep: int, structure: Structure
+    saliency, allocation, keep, structure
 ) -> None:
     model = network()
     pruner = Pruner(saliency, structure, allocation)
@@ -60,7 +58,7 @@ def test_exactly_as_many_units_stay_as_asked_and_none_comes_back(
 
 
 @pytest.mark.parametrize("saliency", FROM_DATA, ids=named)
-def test_a_pruned_unit_has_no_effect_and_scores_0(saliency: Saliency) -> None:
+def test_a_pruned_unit_has_no_effect_and_scores_0(saliency) -> None:
     model = network()
     units = units_of(model)
     with torch.no_grad():
@@ -76,7 +74,7 @@ def test_a_pruned_unit_has_no_effect_and_scores_0(saliency: Saliency) -> None:
 
 
 @pytest.mark.parametrize("saliency", UNIT, ids=named)
-def test_single_weights_are_refused_by_name(saliency: Saliency) -> None:
+def test_single_weights_are_refused_by_name(saliency) -> None:
     with pytest.raises(ValueError, match=f"{named(saliency)} scores whole units.*structure=filter"):
         Pruner(saliency, Element(), Uniform())
 
@@ -95,7 +93,7 @@ def test_taylor_scores_single_weights_and_is_pooled() -> None:
 
 
 @pytest.mark.parametrize("saliency", [*UNIT, Taylor()], ids=named)
-def test_cuts_into_batches_change_not_one_bit(saliency: Saliency) -> None:
+def test_cuts_into_batches_change_not_one_bit(saliency) -> None:
     model = network()
     more = {} if saliency == Taylor() else {"units": units_of(model)}
     one, *others = (
@@ -117,7 +115,7 @@ def recorded(saliency: Saliency, data: list[Batch], calls: list[tuple[Tensors, i
 
 
 @pytest.mark.parametrize("saliency", [*UNIT, Taylor()], ids=named)
-def test_a_rank_without_samples_asks_for_the_same_means(saliency: Saliency) -> None:
+def test_a_rank_without_samples_asks_for_the_same_means(saliency) -> None:
     full: list[tuple[Tensors, int]] = []
     empty: list[tuple[Tensors, int]] = []
     recorded(saliency, samples(4, 2), full)
@@ -134,7 +132,7 @@ def test_a_rank_without_samples_asks_for_the_same_means(saliency: Saliency) -> N
 
 
 @pytest.mark.parametrize("saliency", [*FROM_DATA, Taylor()], ids=named)
-def test_sums_of_two_ranks_are_those_of_one(saliency: Saliency) -> None:
+def test_sums_of_two_ranks_are_those_of_one(saliency) -> None:
     calls: list[tuple[Tensors, int]] = []
     whole, split = samples(6), samples(4, 2)
     for data in (whole, split[:1], split[1:]):
@@ -146,13 +144,13 @@ def test_sums_of_two_ranks_are_those_of_one(saliency: Saliency) -> None:
 
 
 @pytest.mark.parametrize("saliency", [*FROM_DATA, Taylor()], ids=named)
-def test_no_samples_at_all_are_refused(saliency: Saliency) -> None:
+def test_no_samples_at_all_are_refused(saliency) -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
         saliency.evidence(CalibrationData(network(), [], cross_entropy))
 
 
 @pytest.mark.parametrize("saliency", UNIT, ids=named)
-def test_only_the_weights_that_are_asked_for_are_scored(saliency: Saliency) -> None:
+def test_only_the_weights_that_are_asked_for_are_scored(saliency) -> None:
     model = network()
     units = {"conv2.weight": units_of(model)["conv2.weight"]}
     weights = {name: model.get_parameter(name).detach() for name in units}
@@ -164,7 +162,7 @@ def test_only_the_weights_that_are_asked_for_are_scored(saliency: Saliency) -> N
 
 
 @pytest.mark.parametrize("saliency", FROM_DATA, ids=named)
-def test_without_units_every_prunable_weight_is_measured(saliency: Saliency) -> None:
+def test_without_units_every_prunable_weight_is_measured(saliency) -> None:
     model = network()
     evidence = saliency.evidence(CalibrationData(model, samples(3), cross_entropy))
     shapes = {name: weight.shape[:1] for name, weight in prunable_weights(model).items()}

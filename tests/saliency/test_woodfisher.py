@@ -15,7 +15,6 @@ from simulated import (
 )
 from torch import Tensor, nn
 
-from harness.allocation.base import Allocation
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.saliency.base import CalibrationData
@@ -154,7 +153,7 @@ def test_the_scores_are_the_same_on_any_number_of_ranks() -> None:
 
 @cases("allocation", Uniform(), GlobalRanking())
 @cases("block", 5, 100)
-def test_woodfisher_prunes_exactly_and_moves_the_rest(allocation: Allocation, block: int) -> None:
+def test_woodfisher_prunes_exactly_and_moves_the_rest(allocation, block) -> None:
     one, *_ = check_prunes_exactly(WoodFisher(block=block), allocation, 150, 71, 1, 0)
     before, kept = prunable_weights(Small())["fc1.weight"], one["fc1.weight"] != 0
     assert not torch.equal(one["fc1.weight"][kept], before[kept])
@@ -191,6 +190,6 @@ def test_woodfisher_needs_samples() -> None:
     ("update", 1, "update must be true or false, got 1"),
     ("memory_limit_gb", -8.0, "memory_limit_gb must be a number above 0, got -8.0"),
 )
-def test_a_field_out_of_range_is_refused(field: str, value: Any, rule: str) -> None:
+def test_a_field_out_of_range_is_refused(field, value, rule) -> None:
     with pytest.raises(ValueError, match=rule):
         WoodFisher(**{field: value})

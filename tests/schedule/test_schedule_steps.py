@@ -4,7 +4,6 @@ import pytest
 from conftest import cases, every
 
 from harness.schedule.ac_dc import AcDc
-from harness.schedule.base import Schedule
 from harness.schedule.constant import Constant
 from harness.schedule.cosine import Cosine
 from harness.schedule.cubic import Cubic
@@ -14,7 +13,6 @@ from harness.schedule.geometric import Geometric
 from harness.schedule.linear import Linear
 from harness.schedule.one_cycle import OneCycle
 from harness.schedule.one_shot import OneShot
-from harness.schedule.shared.curve import Curve
 from harness.schedule.shared.steps import Steps
 
 FROM_ONE = [Linear, Geometric, Cubic, Exponential, Cosine]
@@ -62,7 +60,7 @@ def test_the_last_step_of_a_training_may_have_an_event() -> None:
     (Steps(end=100), "steps.end must be at most 99, so that a step .* follows .* got 100"),
     (Steps(begin=76), "steps.begin must be at most 75, three quarters .* got 76"),
 )
-def test_events_that_a_training_does_not_have_are_refused(steps: Steps, says: str) -> None:
+def test_events_that_a_training_does_not_have_are_refused(steps, says) -> None:
     with pytest.raises(ValueError, match=f"{says}: the training has 100 optimizer steps"):
         steps.events(100)
 
@@ -85,7 +83,7 @@ def test_a_training_without_a_step_has_no_events() -> None:
     ({"start": "dense"}, r"start must be init \(.*\) or trained \(.*\), got 'dense'"),
     ({"start": ["init"]}, r"start must be .* got \['init'\]"),
 )
-def test_fields_that_make_no_sense_are_refused(fields: dict[str, object], says: str) -> None:
+def test_fields_that_make_no_sense_are_refused(fields, says) -> None:
     with pytest.raises(ValueError, match=says):
         Steps(**fields)  # type: ignore[arg-type]
 
@@ -102,7 +100,7 @@ def test_gradual_pruning_is_the_cubic_of_its_authors() -> None:
 
 @pytest.mark.parametrize("kind", FROM_ONE)
 @pytest.mark.parametrize("end", ENDS)
-def test_the_first_event_of_a_curve_removes_nothing(kind: type[Curve], end: float) -> None:
+def test_the_first_event_of_a_curve_removes_nothing(kind, end) -> None:
     assert kind(final=end).during(identity, events=3)[0] == 1.0
 
 
@@ -125,18 +123,18 @@ def test_a_curve_over_steps_ends_exactly_and_never_rises(kind, end, events) -> N
 
 
 @cases("kind", *FROM_ONE, OneCycle)
-def test_over_steps_a_curve_has_the_shares_of_as_many_levels(kind: type[Curve]) -> None:
+def test_over_steps_a_curve_has_the_shares_of_as_many_levels(kind) -> None:
     over_levels = kind(final=0.1, levels=6).shares(identity)
     assert kind(final=0.1, levels=2).during(identity, events=6)[1:] == over_levels
 
 
 @cases("kind", OneShot, Constant)
-def test_a_single_event_asks_for_the_end(kind: type[Schedule]) -> None:
+def test_a_single_event_asks_for_the_end(kind) -> None:
     assert kind().during(identity, events=0) == [0.05]
 
 
 @cases("kind", *FROM_ONE, OneCycle)
-def test_a_curve_of_a_single_event_is_refused(kind: type[Schedule]) -> None:
+def test_a_curve_of_a_single_event_is_refused(kind) -> None:
     with pytest.raises(ValueError, match=r"steps.every is longer .* all would go at once; lower"):
         kind().during(identity, events=0)
 
@@ -156,7 +154,7 @@ def test_explicit_values_are_those_of_the_events() -> None:
 
 
 @cases("events", 1, 4)
-def test_explicit_values_need_one_event_each(events: int) -> None:
+def test_explicit_values_need_one_event_each(events) -> None:
     with pytest.raises(ValueError) as caught:
         Explicit(values=[0.5, 0.25, 0.125]).during(identity, events)
     assert str(caught.value) == (
@@ -178,14 +176,14 @@ def test_ac_dc_alternates_and_ends_compressed() -> None:
 
 
 @cases("events", 0, 1, 3)
-def test_ac_dc_must_end_compressed(events: int) -> None:
+def test_ac_dc_must_end_compressed(events) -> None:
     says = f"an even number of events, at least 2, .* steps names {events}; change steps.end or"
     with pytest.raises(ValueError, match=says):
         AcDc().during(identity, events)
 
 
 @every("schedule")
-def test_a_value_out_of_reach_is_refused_over_steps_too(schedule: Schedule) -> None:
+def test_a_value_out_of_reach_is_refused_over_steps_too(schedule) -> None:
     def out_of_reach(value: float) -> float:
         raise ValueError(f"{value} cannot be reached")
 

@@ -8,7 +8,6 @@ from conftest import every
 from left_alone import check_same, everything
 from torch import nn
 
-from harness.structure.base import Structure
 from harness.vocabulary.tensors import prunable_weights
 
 IMAGES = torch.zeros(2, 3, 8, 8)
@@ -37,7 +36,7 @@ def test_structure_finds_units_of_prunable_weights_and_leaves_the_model_alone(st
 
 
 @every("structure")
-def test_what_goes_along_has_one_entry_per_unit_and_one_owner(structure: Structure) -> None:
+def test_what_goes_along_has_one_entry_per_unit_and_one_owner(structure) -> None:
     model = both()
     units = structure.units(model, IMAGES)
     taken = [name for along in units.values() for name in along]
@@ -49,7 +48,7 @@ def test_what_goes_along_has_one_entry_per_unit_and_one_owner(structure: Structu
 
 
 @every("structure")
-def test_expanding_and_pooling_agree_on_which_unit_is_where(structure: Structure) -> None:
+def test_expanding_and_pooling_agree_on_which_unit_is_where(structure) -> None:
     model = both()
     for name in structure.units(model, IMAGES):
         weight = model.get_parameter(name).detach()
@@ -65,7 +64,7 @@ def test_expanding_and_pooling_agree_on_which_unit_is_where(structure: Structure
 
 
 @every("structure")
-def test_a_removed_unit_sends_nothing_on(structure: Structure) -> None:
+def test_a_removed_unit_sends_nothing_on(structure) -> None:
     """With all units of a layer gone, what it feeds no longer depends on the inputs."""
     if structure.granularity == "weight":
         pytest.skip("single weights leave the bias and the norm of their layer")

@@ -3,9 +3,7 @@
 import time
 from contextlib import ExitStack
 from dataclasses import replace
-from pathlib import Path
 
-import pytest
 from command import TINY, only_run, run_main
 from conftest import cases
 from left_locks import ELSEWHERE, Clock, lock_left_by, refused, renew
@@ -24,7 +22,7 @@ from harness.system.processes import this_process
 
 @cases("written_at", 0, time.time() - 600, time.time() + 600, ids=["never", "slow", "fast"])
 def test_a_lock_of_another_host_is_watched_for_a_lease_and_then_taken_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, written_at: float
+    tmp_path, monkeypatch, written_at
 ) -> None:
     clock = Clock(monkeypatch)
     renew(lock_left_by(ELSEWHERE, tmp_path), written_at)
@@ -87,7 +85,7 @@ def test_a_run_on_a_lock_of_another_host_waits_for_a_lease_before_it_goes_on(tmp
 
 
 def test_a_sweep_of_another_host_that_gives_no_sign_for_a_lease_is_over(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capsys
 ) -> None:
     home = tmp_path / "single" / HOME
     lock_left_by(ELSEWHERE, home)
@@ -98,7 +96,7 @@ def test_a_sweep_of_another_host_that_gives_no_sign_for_a_lease_is_over(
 
 
 def test_a_lock_of_another_host_is_freed_only_after_it_was_watched_for_a_lease(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capsys
 ) -> None:
     clock = Clock(monkeypatch)
     runs = tmp_path
@@ -122,7 +120,7 @@ def test_a_lock_of_another_host_is_freed_only_after_it_was_watched_for_a_lease(
 
 
 def test_a_place_that_was_held_before_the_machine_started_anew_is_free_after_a_while(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(gpu_slots, "_taken", [])
     monkeypatch.setenv(VISIBLE, "0")

@@ -4,7 +4,6 @@ import os
 import subprocess
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 import submitit
@@ -27,14 +26,14 @@ WRONG = [
 
 
 @pytest.mark.parametrize("value", WRONG)
-def test_what_is_no_name_is_refused_in_one_line_without_control_characters(value: Any) -> None:
+def test_what_is_no_name_is_refused_in_one_line_without_control_characters(value) -> None:
     with pytest.raises(ValueError, match=r"^sweep_name must be a name, got ") as caught:
         check_name("sweep_name", value)
     assert str(caught.value).isprintable()
 
 
 @pytest.mark.parametrize("value", ["a", "A9", "_x", "+", "=", "lr=0.1", "a.b-c", "x" * 100, 7, 1.5])
-def test_a_name(value: Any) -> None:
+def test_a_name(value) -> None:
     assert check_name("name", value) == str(value)
 
 
@@ -115,12 +114,12 @@ def test_a_folder_that_slurm_would_read_as_another_is_refused(tmp_path, folder, 
 
 
 @pytest.mark.parametrize("device", ["../../x", "a b", "$(id)", "", "-1"])
-def test_a_device_that_could_be_another_file_is_refused(device: str) -> None:
+def test_a_device_that_could_be_another_file_is_refused(device) -> None:
     with pytest.raises(ValueError, match=r"^launch\.devices must be a name"):
         Devices((f"0,{device}",))
 
 
-def test_a_part_of_a_gpu_has_a_lock_of_its_own(tmp_path: Path) -> None:
+def test_a_part_of_a_gpu_has_a_lock_of_its_own(tmp_path) -> None:
     Devices(("MIG-GPU-5d5b/1/0",)).take(tmp_path)
     try:
         assert [place.name for place in tmp_path.iterdir()] == ["MIG-GPU-5d5b_1_0-0"]
@@ -133,7 +132,7 @@ def test_a_part_of_a_gpu_has_a_lock_of_its_own(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("runs", ["-x", "two words", "it's $(touch pwned)", "plan: y"])
-def test_a_survey_finds_its_plan_below_any_folder(tmp_path: Path, runs: str) -> None:
+def test_a_survey_finds_its_plan_below_any_folder(tmp_path, runs) -> None:
     stand_ins = StandIns(tmp_path, "survey.sh")
     plan = f"{runs}/survey/.sweep/plan-0.jsonl"
     (tmp_path / "bin" / "python").write_text(

@@ -3,7 +3,6 @@
 import hashlib
 import signal
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from conftest import ROOT, cases
 from tracking_fakes import info, record, track
 
 from harness.system.signals import Stopped
-from harness.tracking.base import Tracking
 from harness.tracking.none import NoTracking
 from harness.tracking.service import settings
 from harness.tracking.wandb import Wandb, run_id
@@ -26,14 +24,14 @@ CONF = ROOT / "conf" / "tracking"
 
 
 @pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> wandb_log.WandbLog:
+def log(tmp_path_factory) -> wandb_log.WandbLog:
     folder = tmp_path_factory.mktemp("run")
     track(Wandb(tags=("mine", "lenet"), notes="first try", entity="team"), folder)
     (log,) = wandb_log.logs(folder)
     return log
 
 
-def test_wandb_run_says_what_it_is(log: wandb_log.WandbLog) -> None:
+def test_wandb_run_says_what_it_is(log) -> None:
     assert (log.project, log.entity, log.notes) == ("pruning-harness", "team", "first try")
     assert (log.group, log.job_type) == ("survey", "prune")
     assert log.name == "Global Magnitude seed 7"
@@ -69,12 +67,12 @@ def test_wandb_row_of_a_stage_has_a_histogram_of_its_layers_densities(log) -> No
     assert [number for number, count in enumerate(drawn["values"]) if count] == [5, 10]
 
 
-def test_wandb_summary_has_the_last_level(log: wandb_log.WandbLog) -> None:
+def test_wandb_summary_has_the_last_level(log) -> None:
     assert (log.summary["finetuned/parameters"], log.summary["density"]) == (250, 0.25)
     assert log.summary["density_of"] == "weights"
 
 
-def test_wandb_gets_the_density_of_every_layer_once(log: wandb_log.WandbLog) -> None:
+def test_wandb_gets_the_density_of_every_layer_once(log) -> None:
     table = log.tables["layers"]
     assert table["columns"] == ["compression", "level", "stage", "layer", "density"]
     assert len(table["data"]) == 8
@@ -83,11 +81,11 @@ def test_wandb_gets_the_density_of_every_layer_once(log: wandb_log.WandbLog) -> 
     assert sum("layers" in row for row in log.history) == 1
 
 
-def test_wandb_finished_run_ends_with_exit_code_0(log: wandb_log.WandbLog) -> None:
+def test_wandb_finished_run_ends_with_exit_code_0(log) -> None:
     assert log.exit_code == 0
 
 
-def test_wandb_failed_run_ends_with_exit_code_1_and_keeps_its_rows(tmp_path: Path) -> None:
+def test_wandb_failed_run_ends_with_exit_code_1_and_keeps_its_rows(tmp_path) -> None:
     with pytest.raises(KeyError, match="mine"), Wandb().open(info(tmp_path)) as sink:
         sink.log(record(1, "pruned"))
         raise KeyError("mine")
@@ -110,7 +108,7 @@ def test_wandb_interrupted_run_ends_with_the_exit_code_of_its_command(tmp_path, 
     assert log.exit_code == status
 
 
-def test_wandb_run_id_is_a_hash_of_group_method_seed_and_setting(tmp_path: Path) -> None:
+def test_wandb_run_id_is_a_hash_of_group_method_seed_and_setting(tmp_path) -> None:
     one = info(tmp_path)
     expected = hashlib.sha256(b'["survey", "global_magnitude", 7, "5e77"]').hexdigest()[:16]
     assert run_id(one) == expected
@@ -119,7 +117,7 @@ def test_wandb_run_id_is_a_hash_of_group_method_seed_and_setting(tmp_path: Path)
         assert run_id(replace(one, **change)) != expected
 
 
-def test_wandb_runs_of_a_survey_share_one_wandb_run(tmp_path: Path) -> None:
+def test_wandb_runs_of_a_survey_share_one_wandb_run(tmp_path) -> None:
     for level in (2, 1):
         with Wandb().open(replace(info(tmp_path), id=f"{level:012}")) as sink:
             sink.log(record(level, "finetuned"))
@@ -129,7 +127,7 @@ def test_wandb_runs_of_a_survey_share_one_wandb_run(tmp_path: Path) -> None:
     assert {log.history[0]["_step"] for log in (first, second)} == {2000, 4000}
 
 
-def test_wandb_gets_what_the_training_cost(log: wandb_log.WandbLog) -> None:
+def test_wandb_gets_what_the_training_cost(log) -> None:
     costs = ("examples", "training_flops", "training_flops_dense", "gradient_norm")
     assert [log.history[1][f"finetuned/{name}"] for name in costs] == [1200, 3600, 7200, 0.125]
 
@@ -164,19 +162,19 @@ def test_wandb_measures_the_machine_as_its_run_says(tmp_path, monkeypatch) -> No
     assert given == [(True, "off"), (False, "off")]
 
 
-def test_wandb_leaves_one_folder_and_no_links(tmp_path: Path) -> None:
+def test_wandb_leaves_one_folder_and_no_links(tmp_path) -> None:
     track(Wandb(), tmp_path)
     (folder,) = (tmp_path / "wandb").iterdir()
     assert folder.name.startswith("offline-run-")
 
 
 @cases("tracking", Wandb(mode="disabled"), NoTracking())
-def test_no_tracking_writes_nothing(tracking: Tracking, tmp_path: Path) -> None:
+def test_no_tracking_writes_nothing(tracking, tmp_path) -> None:
     track(tracking, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
-def test_no_tracking_lets_an_exception_pass(tmp_path: Path) -> None:
+def test_no_tracking_lets_an_exception_pass(tmp_path) -> None:
     with pytest.raises(KeyError), NoTracking().open(info(tmp_path)):
         raise KeyError
 
@@ -198,7 +196,7 @@ def test_no_tracking_lets_an_exception_pass(tmp_path: Path) -> None:
     ({"artifacts": "masks"}, "artifacts must be a list .* got 'masks'; for none of them write"),
     ({"artifacts": ["weights"]}, "any of dense, masks, records, got .'weights'."),
 )
-def test_wandb_refuses_what_would_fail_later(wrong: dict[str, Any], message: str) -> None:
+def test_wandb_refuses_what_would_fail_later(wrong, message) -> None:
     with pytest.raises(ValueError, match=message):
         Wandb(**wrong)
 

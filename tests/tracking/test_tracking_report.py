@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 import wandb
-from wandb_stub import Stub
 from wandb_stub_data import StubRun
 
 from harness.tracking.__main__ import main
@@ -26,7 +25,7 @@ OLD_PYDANTIC = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 @pytest.fixture
-def project(stub: Stub) -> Iterator[str]:
+def project(stub) -> Iterator[str]:
     """One that the server knows."""
     # Of one server at a time: W&B keeps the first for its process.
     wandb.teardown()
@@ -36,7 +35,7 @@ def project(stub: Stub) -> Iterator[str]:
 
 
 @pytest.fixture
-def runs(tmp_path: Path) -> Path:
+def runs(tmp_path) -> Path:
     for name in ("survey/00/survey-0012", "survey/01/survey-0102", "other/00/other-0012"):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
@@ -51,7 +50,7 @@ def drawn(spec: dict[str, Any]) -> list[tuple[str, str]]:
     return [(one["xAxis"], one.get("yAxis") or one["metrics"][0]) for one in panels]
 
 
-def test_report_is_about_the_sweeps_below_the_folder(runs: Path) -> None:
+def test_report_is_about_the_sweeps_below_the_folder(runs) -> None:
     assert sweeps(runs) == ["other", "survey"]
     assert sweeps(runs / "survey") == ["survey"]
     assert sweeps(runs / "survey" / "00" / "survey-0012") == ["survey"]

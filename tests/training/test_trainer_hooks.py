@@ -1,7 +1,6 @@
 """What looks into a training on its way: gradients, steps, epochs and the loss."""
 
 from functools import partial
-from typing import Any
 
 import pytest
 import torch
@@ -26,7 +25,7 @@ def test_clipping_sees_only_living_gradients() -> None:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_gradients_are_handed_on_once_per_step_averaged_and_whole(accumulate: int) -> None:
+def test_gradients_are_handed_on_once_per_step_averaged_and_whole(accumulate) -> None:
     model = line()
     seen: list[list[float]] = []
 
@@ -40,7 +39,7 @@ def test_gradients_are_handed_on_once_per_step_averaged_and_whole(accumulate: in
 
 
 @pytest.mark.parametrize("optimizer", [partial(AdamW, lr=0.1, weight_decay=0.1, fused=True), PLAIN])
-def test_pruned_weights_stay_exactly_zero_through_a_whole_training(optimizer: Any) -> None:
+def test_pruned_weights_stay_exactly_zero_through_a_whole_training(optimizer) -> None:
     model = mlp()
     store = MaskStore({"fc1.weight": model.get_parameter("fc1.weight")})
     mask = torch.arange(32).view(8, 4) % 3 == 0

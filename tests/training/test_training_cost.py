@@ -1,7 +1,5 @@
 """What training has cost, by hand: 6 x multiply-accumulates x examples, stage by stage."""
 
-from pathlib import Path
-
 import pytest
 import safetensors.torch
 from conftest import CONF, cases
@@ -21,7 +19,7 @@ def cost(whole: Whole, level: int, stage: str) -> tuple[object, ...]:
 NOTHING = (0, 0, 0, 0, 0, "")
 
 
-def test_dense_training_and_retraining_at_half_the_weights(tmp_path: Path) -> None:
+def test_dense_training_and_retraining_at_half_the_weights(tmp_path) -> None:
     whole = whole_run(tmp_path)
     # 2 epochs of 16 + 16 + 8 samples, 72 multiply-accumulates each: 6 x 72 x 80.
     assert cost(whole, 0, "dense") == (2, 6, 80, 34_560, 34_560, "reset")
@@ -41,13 +39,13 @@ def test_dense_training_and_retraining_at_half_the_weights(tmp_path: Path) -> No
     ("finetune.step=6", NOTHING),
 )
 def test_retraining_from_within_an_epoch_counts_partial_batches_as_they_are(
-    tmp_path: Path, start: str, expected: tuple[object, ...]
+    tmp_path, start, expected
 ) -> None:
     whole = whole_run(tmp_path, "finetune=weight_rewind", start)
     assert cost(whole, 1, "finetuned") == pytest.approx(expected)
 
 
-def test_a_penalty_is_paid_under_the_masks_of_the_level_before(tmp_path: Path) -> None:
+def test_a_penalty_is_paid_under_the_masks_of_the_level_before(tmp_path) -> None:
     whole = whole_run(tmp_path, *TWO_LEVELS, *PENALTY)
     # 3 epochs of 40 samples, with all 72 weights before level 1 and 36 of them before level 2.
     assert cost(whole, 1, "penalised") == (3, 9, 120, 51_840, 51_840, "reset")
@@ -56,7 +54,7 @@ def test_a_penalty_is_paid_under_the_masks_of_the_level_before(tmp_path: Path) -
     assert cost(whole, 2, "finetuned") == (1, 3, 40, 4_320, 17_280, "reset")
 
 
-def test_a_teacher_is_paid_for_by_retraining_alone(tmp_path: Path) -> None:
+def test_a_teacher_is_paid_for_by_retraining_alone(tmp_path) -> None:
     whole = whole_run(tmp_path, *TWO_LEVELS, *PENALTY, "distillation=hinton")
     assert cost(whole, 0, "dense") == (2, 6, 80, 34_560, 34_560, "reset")
     assert cost(whole, 1, "penalised") == (3, 9, 120, 51_840, 51_840, "reset")
@@ -65,7 +63,7 @@ def test_a_teacher_is_paid_for_by_retraining_alone(tmp_path: Path) -> None:
     assert cost(whole, 2, "finetuned") == (1, 3, 40, 10_080, 17_280, "reset")
 
 
-def test_recalibration_costs_no_training(tmp_path: Path) -> None:
+def test_recalibration_costs_no_training(tmp_path) -> None:
     whole = whole_run(
         tmp_path, "model.batch_norm=true", "recalibration=batch_norm", "recalibration.samples=40"
     )
@@ -73,7 +71,7 @@ def test_recalibration_costs_no_training(tmp_path: Path) -> None:
 
 
 @cases("weights", False, True)
-def test_dense_training_of_no_epochs_has_cost_nothing(tmp_path: Path, weights: bool) -> None:
+def test_dense_training_of_no_epochs_has_cost_nothing(tmp_path, weights) -> None:
     given = tmp_path / "given.safetensors"
     first = whole_run(tmp_path / "a")
     safetensors.torch.save_file(first.networks[0, "dense"], given)
@@ -83,13 +81,13 @@ def test_dense_training_of_no_epochs_has_cost_nothing(tmp_path: Path, weights: b
     assert cost(whole, 1, "finetuned") == (1, 3, 40, 8_640, 17_280, "reset")
 
 
-def test_a_dense_training_that_was_found_in_the_cache_has_cost_the_same(tmp_path: Path) -> None:
+def test_a_dense_training_that_was_found_in_the_cache_has_cost_the_same(tmp_path) -> None:
     first, second = whole_run(tmp_path), whole_run(tmp_path)
     assert len(first.of(0)) == 6 and not second.of(0)
     assert first.records == second.records
 
 
-def test_a_run_that_prunes_at_initialisation_has_no_dense_training(tmp_path: Path) -> None:
+def test_a_run_that_prunes_at_initialisation_has_no_dense_training(tmp_path) -> None:
     whole = whole_run(tmp_path, "when=init", "training.epochs=2")
     assert cost(whole, 0, "initial") == NOTHING
     assert cost(whole, 1, "finetuned") == (1, 3, 40, 8_640, 17_280, "reset")
@@ -98,7 +96,7 @@ def test_a_run_that_prunes_at_initialisation_has_no_dense_training(tmp_path: Pat
 @pytest.mark.parametrize(
     "mode", sorted(file.stem for file in (CONF / "finetune").glob("*.yaml")), ids=str
 )
-def test_what_is_recorded_is_what_was_done(tmp_path: Path, mode: str) -> None:
+def test_what_is_recorded_is_what_was_done(tmp_path, mode) -> None:
     """Steps and examples as the optimizer saw them, and the sum over the run in closed form."""
     whole = whole_run(tmp_path, *TWO_LEVELS, *PENALTY, f"finetune={mode}", "training.epochs=4")
 
