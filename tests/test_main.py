@@ -3,8 +3,10 @@
 import re
 
 import pytest
-from command import TINY, only_run, records_of, refused, run_main
+from command import TINY, only_run, records_of, run_main
 from forked_ranks import harness_on_ranks
+
+pytest_plugins = ["refusals"]
 
 WRONG = {
     "saliency=magnitud": r"saliency=magnitud: .*did you mean magnitude",
@@ -54,18 +56,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=list(WRONG))
-def test_wrong_input_is_one_line_with_status_2_and_writes_nothing(
-    arguments,
-    tmp_path,
-    monkeypatch,
-    capfd,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    said = refused(monkeypatch, capfd, *TINY, *arguments.split())
-
+def test_wrong_input_is_one_line_with_status_2_and_writes_nothing(arguments, refused) -> None:
+    said = refused(*TINY, *arguments.split())
     assert re.search(WRONG[arguments], said), said
-    assert list(tmp_path.rglob("*")) == []
 
 
 def test_a_results_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, capfd) -> None:

@@ -3,7 +3,9 @@
 import re
 
 import pytest
-from command import TINY, refused, run_main
+from command import TINY, run_main
+
+pytest_plugins = ["refusals"]
 
 # Retraining has 2 epochs of 4 steps.
 RUN = (*TINY, "retraining.epochs=2")
@@ -40,18 +42,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("arguments", WRONG)
-def test_what_does_not_fit_is_refused_before_any_training_by_name(
-    arguments,
-    tmp_path,
-    monkeypatch,
-    capfd,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    said = refused(monkeypatch, capfd, *RUN, *arguments.split())
-
+def test_what_does_not_fit_is_refused_before_any_training_by_name(arguments, refused) -> None:
+    said = refused(*RUN, *arguments.split())
     assert re.search(WRONG[arguments], said), said
-    assert list(tmp_path.rglob("*")) == []
 
 
 @pytest.mark.parametrize(

@@ -4,10 +4,12 @@ import math
 import re
 
 import pytest
-from command import TINY, refused, run_main
+from command import TINY, run_main
 from conftest import CONF, component
 from hydra.errors import InstantiationException
 from omegaconf import OmegaConf
+
+pytest_plugins = ["refusals"]
 
 # 512 samples in batches of 128: 4 steps an epoch, 2 epochs.
 WRONG = {
@@ -57,17 +59,9 @@ WRONG = {
 
 
 @pytest.mark.parametrize("arguments", WRONG, ids=list(WRONG))
-def test_it_is_refused_in_one_line_with_status_2_and_nothing_is_written(
-    arguments,
-    tmp_path,
-    monkeypatch,
-    capfd,
-) -> None:
-    monkeypatch.chdir(tmp_path)
-
-    said = refused(monkeypatch, capfd, *TINY, *arguments.split())
+def test_it_is_refused_in_one_line_with_status_2_and_nothing_is_written(arguments, refused) -> None:
+    said = refused(*TINY, *arguments.split())
     assert re.search(WRONG[arguments], said), said
-    assert list(tmp_path.rglob("*")) == []
 
 
 RIGHT = [

@@ -152,11 +152,7 @@ def test_an_event_before_the_first_step_has_no_training_and_the_optimizer_is_new
     (("finetune=lr_rewind", "finetune.epochs=1"), Moment(2), 4),
 )
 def test_the_one_training_may_follow_a_dense_one_in_any_mode(
-    tmp_path,
-    monkeypatch,
-    finetune,
-    begins_at,
-    steps,
+    tmp_path, monkeypatch, finetune, begins_at, steps
 ) -> None:
     begun: list[Tensors] = []
 

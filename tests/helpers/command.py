@@ -62,16 +62,6 @@ def records_of(folder: Path) -> list[Record]:
     return records.read(folder / "records.jsonl")
 
 
-def refused(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], *arguments: str
-) -> str:
-    """The one line that the command line says of wrong input, which it leaves with status 2."""
-    status = run_main(monkeypatch, *arguments)
-    said = capfd.readouterr().err.strip().splitlines()
-    assert (status, len(said)) == (2, 1), said
-    return said[0]
-
-
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str, command: str = "main") -> int:
     """The exit status of the command line, in this process, which keeps its signal handlers.
 

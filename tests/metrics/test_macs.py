@@ -1,18 +1,14 @@
 """Multiply-accumulates by hand, of whatever way a network multiplies by its weights."""
 
-from collections.abc import Callable
-from typing import Any
-
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import cases
+from probes import By, Way
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from harness.metrics.macs import Macs, count_macs, macs
-
-Way = Callable[[Tensor, Tensor], Any]
 
 
 class Around(nn.Module):
@@ -34,18 +30,6 @@ class Attending(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         return self.attention(inputs, inputs, inputs)[0]
-
-
-class By(nn.Module):
-    """A layer of 8 x 4 weights that is used in one's own way."""
-
-    def __init__(self, way: Way):
-        super().__init__()
-        self.layer, self.way = nn.Linear(4, 8, bias=False), way
-        nn.init.ones_(self.layer.weight)
-
-    def forward(self, inputs: Tensor) -> Any:
-        return self.way(inputs, self.layer.weight)
 
 
 def by(way: Way) -> Macs:

@@ -1,0 +1,21 @@
+"""The command line in an empty folder, asked for what cannot be; a plugin for pytest_plugins."""
+
+from collections.abc import Callable
+
+import pytest
+from command import run_main
+
+
+@pytest.fixture
+def refused(tmp_path, monkeypatch, capfd) -> Callable[..., str]:
+    """Gives the one line about wrong input, which ends with status 2 and leaves no file."""
+
+    def said(*arguments: str) -> str:
+        monkeypatch.chdir(tmp_path)
+        status = run_main(monkeypatch, *arguments)
+        lines = capfd.readouterr().err.strip().splitlines()
+        assert (status, len(lines)) == (2, 1), lines
+        assert list(tmp_path.rglob("*")) == []
+        return lines[0]
+
+    return said
