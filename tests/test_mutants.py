@@ -8,7 +8,7 @@ from mutation.baseline import Baseline
 from mutation.copies import Copy
 from mutation.draw import AREAS, KINDS, Placed, drawn, sources_of, standing
 from mutation.sites import sites
-from mutation.table import rows, unexplained
+from mutation.table import gone, rows, unexplained
 from mutation.trial import Bench
 
 SOURCES = sources_of(ROOT)
@@ -104,6 +104,13 @@ def test_a_dropped_raise_or_call_over_many_lines_is_one_line_changed() -> None:
     text = 'def f():\n    raise ValueError(\n        "a"\n    )\n    call(\n        a\n    )\n'
     found = [(mutant.line, mutant.after.strip()) for mutant in sites("a.py", text)]
     assert found == [(2, "ValueError("), (5, "lambda: call(")]
+
+
+def test_a_verdict_on_a_line_that_is_no_more_is_told() -> None:
+    known = {("a.py", "x = 1", "x = 2"): "why", ("b.py", "y = 1", "y = 2"): "why"}
+    assert gone(known, {"a.py": "if z:\n    x = 1\n", "b.py": "y = 10\n"}) == [
+        "b.py has this line no more, take its verdict away: y = 1"
+    ]
 
 
 def test_a_mutant_is_killed_by_the_first_test_that_fails_and_a_survivor_wants_a_reason(tmp_path):

@@ -1,6 +1,7 @@
 """What is printed: a row per area, and every survivor with the reason why nothing can notice it."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 
 from mutation.draw import AREAS
@@ -47,3 +48,12 @@ def told(verdict: Verdict, known: Equivalent) -> str:
 
 def unexplained(verdicts: list[Verdict], known: Equivalent) -> list[Verdict]:
     return [each for each in verdicts if not each.killer and each.mutant.key not in known]
+
+
+def gone(known: Equivalent, sources: Mapping[str, str]) -> list[str]:
+    """Verdicts on lines that are no more."""
+    return [
+        f"{file} has this line no more, take its verdict away: {before}"
+        for file, before, _ in known
+        if before not in map(str.strip, sources.get(file, "").splitlines())
+    ]
