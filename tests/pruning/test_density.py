@@ -9,9 +9,10 @@ from conftest import component, every
 from torch import Tensor, nn
 
 import harness
+from harness.allocation.base import Facts
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.pruning.density import Scope
+from harness.pruning.density import Scope, layers_of
 from harness.pruning.prunable import without
 from harness.structure.element import Element
 from harness.structure.filter import Filter
@@ -53,6 +54,14 @@ class Embedded(nn.Module):
 def shares(masks: dict[str, Tensor]) -> dict[str, float]:
     """Kept share of each weight's elements."""
     return {name: float(mask.float().mean()) for name, mask in masks.items() if mask.dim() > 1}
+
+
+def test_a_unit_of_a_layer_without_counted_macs_costs_none_also_where_it_is_the_only_one() -> None:
+    model = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 3))
+    weights = prunable_weights(model)
+    units, facts = {name: () for name in weights}, Facts(macs={"1.weight": 6})
+    layers = layers_of(Element(), weights, model, units, facts)
+    assert [layer.macs_per_unit for layer in layers.values()] == [0, 2]
 
 
 @pytest.mark.parametrize("exclude", [[], ["last"], ["first"], ["0", "4"]])
