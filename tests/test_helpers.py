@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-from pathlib import Path
 
 import kinds
 import pytest
@@ -20,7 +19,7 @@ from harness.system.signals import stop_on_signals
 
 @pytest.mark.parametrize("last", ["training.epochs=0", "training.batch_size=0"])
 def test_a_command_in_this_process_leaves_its_signal_handlers_as_they_were(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, last: str
+    tmp_path, monkeypatch, last
 ) -> None:
     with as_before():
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -50,7 +49,7 @@ def _on_forked_ranks() -> None:
     on_ranks(2, print)
 
 
-def test_what_starts_a_process_is_told_from_what_it_reaches(request: pytest.FixtureRequest) -> None:
+def test_what_starts_a_process_is_told_from_what_it_reaches(request) -> None:
     def through_another() -> None:
         _in_a_process()
 

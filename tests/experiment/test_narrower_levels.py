@@ -1,7 +1,6 @@
 """A door: after a level the network has narrower layers of the same names, and goes on so."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
@@ -62,18 +61,18 @@ class CutTooMuch(CutNeurons):
 
 
 @pytest.fixture(scope="module", name="narrow")
-def fixture_narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+def fixture_narrow(tmp_path_factory) -> Iterator[Whole]:
     yield whole_run(tmp_path_factory.mktemp("narrow"), *RUN, *CUT)
 
 
 @pytest.fixture(scope="module", name="masked")
-def fixture_masked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Whole]:
+def fixture_masked(tmp_path_factory) -> Iterator[Whole]:
     yield whole_run(tmp_path_factory.mktemp("masked"), *RUN)
 
 
 @pytest.mark.parametrize("level", [1, 2])
 @pytest.mark.parametrize("stage", ["pruned", "finetuned"])
-def test_layers_are_narrower_under_the_same_names(narrow: Whole, level: int, stage: str) -> None:
+def test_layers_are_narrower_under_the_same_names(narrow, level, stage) -> None:
     network, (first, second) = narrow.networks[level, stage], LEFT[level]
     assert {name: tuple(value.shape) for name, value in network.items()} == {
         "fc1.weight": (first, 8), "fc1.bias": (first,),
@@ -83,7 +82,7 @@ def test_layers_are_narrower_under_the_same_names(narrow: Whole, level: int, sta
     assert narrow.networks[0, "dense"]["fc1.weight"].shape == (6, 8)
 
 
-def test_the_narrow_network_trains_and_its_optimizer_knows_it(narrow: Whole) -> None:
+def test_the_narrow_network_trains_and_its_optimizer_knows_it(narrow) -> None:
     for level in LEFT:
         steps = narrow.of(level)
         assert len(steps) == 2 * 3
@@ -111,13 +110,13 @@ def test_records_count_in_names_and_shapes_of_the_dense_network(narrow, masked) 
     assert one.loss == pytest.approx(other.loss, rel=1e-5)
 
 
-def test_training_costs_what_the_narrow_network_multiplies(narrow: Whole) -> None:
+def test_training_costs_what_the_narrow_network_multiplies(narrow) -> None:
     record, (first, second) = narrow.record(1, "finetuned"), LEFT[1]
     macs = 8 * first + first * second + second * 4
     assert record.training_flops == 2 * 40 * 3 * 2 * macs  # epochs, samples, passes, 2 per mac
 
 
-def test_rewound_weights_are_those_of_what_is_left(tmp_path: Path) -> None:
+def test_rewound_weights_are_those_of_what_is_left(tmp_path) -> None:
     whole = whole_run(tmp_path, *RUN, *CUT, "finetune=weight_rewind", "finetune.epoch=1")
     _, start = whole.starts[1]
     kept = whole.levels.context.experiment.compaction
@@ -130,7 +129,7 @@ def test_rewound_weights_are_those_of_what_is_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [8, 13, 17])
-def test_a_narrow_run_that_was_cut_off_ends_in_the_same_bytes(tmp_path: Path, step: int) -> None:
+def test_a_narrow_run_that_was_cut_off_ends_in_the_same_bytes(tmp_path, step) -> None:
     # 3 steps an epoch: 6 dense, 6 of level 1, 6 of level 2.
     run = (*SMALL, *RUN, *CUT, "checkpoint.every_steps=1")
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -157,7 +156,7 @@ def test_what_is_delivered_computes_as_the_narrow_network_did(tmp_path, capsys) 
     assert network(torch.zeros(1, 8)).shape == (1, 4)
 
 
-def test_a_compaction_that_cuts_what_counts_is_refused(tmp_path: Path) -> None:
+def test_a_compaction_that_cuts_what_counts_is_refused(tmp_path) -> None:
     too_much = f"+compaction._target_={__name__}.CutTooMuch"
     with pytest.raises(ValueError, match="CutTooMuch removed something that counts: outputs"):
         whole_run(tmp_path, *RUN, too_much)

@@ -1,7 +1,6 @@
 """A run that was cut off anywhere goes on and ends in the records of one that was not."""
 
 import sys
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +14,7 @@ from harness.training.loop import Loop
 
 
 @pytest.fixture(scope="module", name="whole")
-def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def fixture_whole(tmp_path_factory) -> bytes:
     """Records of a run that nothing interrupted."""
     runs = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -24,14 +23,14 @@ def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 @pytest.mark.parametrize("step", places(range(1, STEPS + 1), few=8))
-def test_cut_off_at_any_step(tmp_path: Path, whole: bytes, step: int) -> None:
+def test_cut_off_at_any_step(tmp_path, whole, step) -> None:
     folder = cut_and_restarted(tmp_path, Loop, "_update", step, False, EVERY_2)
     assert (folder / "records.jsonl").read_bytes() == whole
 
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("call", places(range(1, 6), few=2))
-def test_cut_off_around_any_record(tmp_path: Path, whole: bytes, call: int, after: bool) -> None:
+def test_cut_off_around_any_record(tmp_path, whole, call, after) -> None:
     folder = cut_and_restarted(tmp_path, Watchers, "log", call, after)
     assert (folder / "records.jsonl").read_bytes() == whole
 
@@ -61,7 +60,7 @@ MODES: dict[str, tuple[str, ...]] = {
 
 
 @pytest.mark.parametrize("mode", places(MODES, few=4))
-def test_cut_off_in_every_mode(tmp_path: Path, mode: str) -> None:
+def test_cut_off_in_every_mode(tmp_path, mode) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert run_main(monkeypatch, *RUN, *MODES[mode], f"runs={tmp_path}/whole") == 0
     whole = (only_run(tmp_path / "whole") / "records.jsonl").read_bytes()
@@ -92,7 +91,7 @@ def test_cut_off_at_the_very_end_nothing_is_trained_again(tmp_path, whole, name,
 @pytest.mark.parametrize("damage", ["cut off", "one bit", "empty", "other version"])
 @pytest.mark.parametrize("place", ["run", "dense"])
 def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_is_used(
-    tmp_path: Path, whole: bytes, damage: str, place: str, capfd: pytest.CaptureFixture[str]
+    tmp_path, whole, damage, place, capfd
 ) -> None:
     cut_off(tmp_path, Loop, "_update", 16 if place == "run" else 8, False, EVERY_2)
     newest = max(tmp_path.rglob("checkpoints/*"), key=lambda file: file.name)
@@ -115,7 +114,7 @@ def test_a_damaged_checkpoint_is_refused_by_name_and_the_one_before_is_used(
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole
 
 
-def test_without_any_sound_checkpoint_the_run_starts_over(tmp_path: Path, whole: bytes) -> None:
+def test_without_any_sound_checkpoint_the_run_starts_over(tmp_path, whole) -> None:
     cut_off(tmp_path, Loop, "_update", 20, False)
     for file in tmp_path.rglob("checkpoints/*"):
         file.write_bytes(b"")
@@ -149,7 +148,7 @@ def no_room(_: int) -> None:
     raise OSError(28, "No space left on device")
 
 
-def test_what_a_kill_left_half_written_is_removed_by_the_next_checkpoint(tmp_path: Path) -> None:
+def test_what_a_kill_left_half_written_is_removed_by_the_next_checkpoint(tmp_path) -> None:
     (tmp_path / ".000001-x.step.12345678.harness-part").write_bytes(b"half")
     Checkpoints(tmp_path).save("x", ".step", {})
     assert [file.name for file in tmp_path.iterdir()] == ["000001-x.step"]

@@ -1,7 +1,6 @@
 """Soft pruning and AC/DC in whole runs: in between all weights are let go, and may return."""
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -38,7 +37,7 @@ def chosen(patch: pytest.MonkeyPatch) -> list[Tensors]:
     return found
 
 
-def test_soft_weights_are_free_between_levels_and_fixed_after_the_last(tmp_path: Path) -> None:
+def test_soft_weights_are_free_between_levels_and_fixed_after_the_last(tmp_path) -> None:
     found = run(tmp_path, experiment(*SOFT))
 
     assert [step.live for step in found.of(1)] == [WEIGHTS] * 8
@@ -72,7 +71,7 @@ def test_a_neuron_that_went_at_level_1_can_return_at_level_2(tmp_path, monkeypat
 
 @pytest.mark.parametrize("batch_norm", ["false", "true"])
 def test_soft_neurons_begin_again_at_0_with_the_biases_and_norms_that_they_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch_norm: str
+    tmp_path, monkeypatch, batch_norm
 ) -> None:
     masks, starts = chosen(monkeypatch), list[Tensors]()
 
@@ -99,7 +98,7 @@ def test_soft_neurons_begin_again_at_0_with_the_biases_and_norms_that_they_had(
 
 @pytest.mark.parametrize("schedule", ["cubic", "constant"])
 def test_soft_pruning_inside_a_training_lets_go_after_each_event_but_the_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, schedule: str
+    tmp_path, monkeypatch, schedule
 ) -> None:
     gone: dict[int, tuple[int, float]] = {}
 
@@ -128,7 +127,7 @@ def test_soft_pruning_inside_a_training_lets_go_after_each_event_but_the_last(
     assert [gone[number] for number in numbers] == [(WEIGHTS - keep, 0.0) for keep in kept]
 
 
-def test_ac_dc_trains_all_weights_in_dense_phases_and_ends_compressed(tmp_path: Path) -> None:
+def test_ac_dc_trains_all_weights_in_dense_phases_and_ends_compressed(tmp_path) -> None:
     found = run(tmp_path, optimized(experiment(*AC_DC), MOMENTUM))
 
     assert [s.live for s in found.steps] == [QUARTER] * 2 + [WEIGHTS] * 2 + [QUARTER] * 4
@@ -172,13 +171,13 @@ def test_neurons_return_in_a_dense_phase_with_their_biases(tmp_path, monkeypatch
 
 
 @pytest.mark.parametrize("when", ["trained", "init"])
-def test_ac_dc_between_trainings_is_refused(tmp_path: Path, when: str) -> None:
+def test_ac_dc_between_trainings_is_refused(tmp_path, when) -> None:
     leave = ("rescore_trained=true",) if when == "init" else ()
     with pytest.raises(ValueError, match="schedule=ac_dc alternates .*; use when=steps"):
         levels_of(tmp_path, experiment(f"when={when}", "schedule=ac_dc", *leave))
 
 
-def test_an_odd_number_of_phases_is_refused(tmp_path: Path) -> None:
+def test_an_odd_number_of_phases_is_refused(tmp_path) -> None:
     what = experiment(*STEPS, "steps.end=6", "schedule=ac_dc")
     with pytest.raises(ValueError, match="needs an even number of events.* names 3; change steps"):
         levels_of(tmp_path, what)

@@ -1,7 +1,5 @@
 """Where a retraining begins: weights, buffers, learning rate, data and optimizer, to the bit."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from conftest import cases
@@ -60,7 +58,7 @@ def test_weights_that_nobody_stored_are_trained_again_to_the_same_bits(tmp_path,
     assert len(whole.of(0)) == steps
 
 
-def test_epochs_that_were_kept_are_not_trained_again(tmp_path: Path) -> None:
+def test_epochs_that_were_kept_are_not_trained_again(tmp_path) -> None:
     shared = (*DROPPING, SIX_EPOCHS, *TWO_LEVELS)
     whole_run(tmp_path, *shared, "finetune=none", "keep_epochs=[2]")
     whole = whole_run(tmp_path, *shared, "finetune=weight_rewind", "finetune.epoch=2")
@@ -75,7 +73,7 @@ def test_modes_that_rewind_no_weights_go_on_with_what_pruning_left(tmp_path, mod
         assert differing(whole.starts[level][1], whole.networks[level, "pruned"]) == []
 
 
-def test_statistics_of_batch_norm_are_rewound_with_the_weights(tmp_path: Path) -> None:
+def test_statistics_of_batch_norm_are_rewound_with_the_weights(tmp_path) -> None:
     whole = whole_run(tmp_path, BATCH_NORM, "finetune=weight_rewind", "finetune.step=2")
     state = whole.starts[1][1]
     assert state["bn1.num_batches_tracked"] == 2
@@ -85,7 +83,7 @@ def test_statistics_of_batch_norm_are_rewound_with_the_weights(tmp_path: Path) -
     ]
 
 
-def test_a_retraining_sees_the_samples_of_its_level_and_epoch(tmp_path: Path) -> None:
+def test_a_retraining_sees_the_samples_of_its_level_and_epoch(tmp_path) -> None:
     whole = whole_run(tmp_path, "finetune=weight_rewind", "finetune.step=4")
     inputs = whole.levels.context.workload.splits.train.inputs
     order = epoch_order(40, 0, 1, epoch=1).split(16)
@@ -106,7 +104,7 @@ def test_a_retraining_from_within_an_epoch_sees_what_one_from_its_beginning_sees
         assert one.batches[0][1].equal(other.batches[0][1])
 
 
-def test_each_level_has_an_order_and_an_augmentation_of_its_own(tmp_path: Path) -> None:
+def test_each_level_has_an_order_and_an_augmentation_of_its_own(tmp_path) -> None:
     whole = whole_run(tmp_path, *DROPPING, *TWO_LEVELS, "finetune=lr_rewind")
     first = [whole.of(level)[0].batches[0] for level in (0, 1, 2)]
     assert not first[0][0].equal(first[1][0]) and not first[1][0].equal(first[2][0])
@@ -121,7 +119,7 @@ def test_each_level_has_an_order_and_an_augmentation_of_its_own(tmp_path: Path) 
     ("adam", "scratch_b"),
 )
 def test_every_training_begins_with_an_optimizer_without_state_and_says_so(
-    tmp_path: Path, optimizer: str, mode: str
+    tmp_path, optimizer, mode
 ) -> None:
     whole = whole_run(
         tmp_path, *TWO_LEVELS, f"finetune={mode}", "penalty=l1", "training.epochs=3",

@@ -1,7 +1,6 @@
 """Runs that share stages end as they do alone, to the bit, and train less."""
 
 from collections import Counter
-from pathlib import Path
 
 import pytest
 from sharing import SMALL, SOFT, STEPS_PER_EPOCH, Point, chain_of, counting, left, marked, start
@@ -21,7 +20,7 @@ POINTS: dict[tuple[str, int], Point] = {
 
 
 @pytest.fixture(scope="module", name="alone")
-def fixture_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[Point, dict[str, bytes]]:
+def fixture_alone(tmp_path_factory) -> dict[Point, dict[str, bytes]]:
     runs = tmp_path_factory.mktemp("alone")
     return {point: left(start(runs, point)) for point in POINTS.values()}
 
@@ -39,7 +38,7 @@ def test_ways_of_retraining_to_several_depths(tmp_path, alone, backwards) -> Non
     assert epochs == {0: 2, 1: 4, 2: 4, 3: 4}
 
 
-def test_an_earlier_run_leaves_what_the_plan_marked_and_nothing_else(tmp_path: Path) -> None:
+def test_an_earlier_run_leaves_what_the_plan_marked_and_nothing_else(tmp_path) -> None:
     points = list(POINTS.values())
     start(tmp_path, POINTS["keep", 3], marked(points))
 
@@ -47,7 +46,7 @@ def test_an_earlier_run_leaves_what_the_plan_marked_and_nothing_else(tmp_path: P
     assert len(list(tmp_path.glob(".stages/??/*/state.stage"))) == 3
 
 
-def test_a_run_without_a_plan_reads_and_writes_no_stage(tmp_path: Path) -> None:
+def test_a_run_without_a_plan_reads_and_writes_no_stage(tmp_path) -> None:
     points = list(POINTS.values())
     start(tmp_path, POINTS["keep", 3], marked(points))
     with counting() as steps:
@@ -130,7 +129,7 @@ PAIRS: dict[str, tuple[Point, Point, list[Place]]] = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_two_runs_that_share_a_beginning(tmp_path: Path, name: str) -> None:
+def test_two_runs_that_share_a_beginning(tmp_path, name) -> None:
     first, second, shared = PAIRS[name]
     # Listed values have no end point.
     small = SMALL[:-1] if second == EXPLICIT else SMALL

@@ -1,12 +1,9 @@
-from collections.abc import Sequence
-
 import pytest
 import torch
 from conftest import cases
 from torch import nn
 
 from harness.metrics.macs import macs
-from harness.models.base import Model
 from harness.models.lenet_5 import LeNet5
 from harness.models.lenet_300_100 import LeNet300100
 from harness.models.mlp import Mlp
@@ -87,13 +84,13 @@ def test_mlp_without_hidden_layers_is_a_linear_classifier() -> None:
     (Mlp(), (1, 8, 8)),
     (Mlp(batch_norm=True), (8,)),
 )
-def test_every_model_answers_one_number_per_class(model: Model, shape: tuple[int, ...]) -> None:
+def test_every_model_answers_one_number_per_class(model, shape) -> None:
     outputs = model.build(shape, 4)(torch.zeros(2, *shape))
     assert outputs.shape == (2, 4)
 
 
 @cases("model", LeNet5(), LeNet300100(), Mlp())
-def test_same_seed_builds_the_same_weights(model: Model) -> None:
+def test_same_seed_builds_the_same_weights(model) -> None:
     def built() -> list[torch.Tensor]:
         torch.manual_seed(0)
         return list(model.build(MNIST, 10).parameters())
@@ -108,7 +105,7 @@ def test_lenet_5_refuses_what_is_no_image_or_too_small_and_names_the_shape_wante
 
 
 @cases("model", LeNet5(), LeNet300100(), Mlp())
-def test_every_model_refuses_impossible_tasks(model: Model) -> None:
+def test_every_model_refuses_impossible_tasks(model) -> None:
     with pytest.raises(ValueError, match="classes must be at least 2, got 1"):
         model.build(MNIST, 1)
     with pytest.raises(ValueError, match=r"sizes of at least 1, got \(1, 0, 28\)"):
@@ -118,6 +115,6 @@ def test_every_model_refuses_impossible_tasks(model: Model) -> None:
 
 
 @cases("hidden", [0], [32, -1], [3.5], [True], ["32"], 32, "32")
-def test_mlp_refuses_widths_that_are_no_positive_integers(hidden: Sequence[int]) -> None:
+def test_mlp_refuses_widths_that_are_no_positive_integers(hidden) -> None:
     with pytest.raises(ValueError, match="hidden must"):
         Mlp(hidden=hidden)

@@ -92,9 +92,7 @@ def test_the_warning_comes_once_a_level_after_pruning(capsys: pytest.CaptureFixt
     assert shown.err == f"warning: {collapse(COLLAPSED)}\n" and shown.out == ""
 
 
-def test_each_note_is_a_line_of_timings_and_half_a_line_before_it_is_dropped(
-    tmp_path: Path,
-) -> None:
+def test_each_note_is_a_line_of_timings_and_half_a_line_before_it_is_dropped(tmp_path) -> None:
     files = Files(tmp_path, world_size=2)
     files.note(event="resumed")
     with (tmp_path / "timings.jsonl").open("a") as timings:

@@ -6,7 +6,6 @@ import pytest
 from conftest import cases, every
 
 from harness.schedule.ac_dc import AcDc
-from harness.schedule.base import Schedule
 from harness.schedule.constant import Constant
 from harness.schedule.cosine import Cosine
 from harness.schedule.cubic import Cubic
@@ -16,7 +15,6 @@ from harness.schedule.geometric import Geometric
 from harness.schedule.linear import Linear
 from harness.schedule.one_cycle import OneCycle
 from harness.schedule.one_shot import OneShot
-from harness.schedule.shared.curve import Curve
 
 CURVES = [Linear, Geometric, Cubic, Exponential, Cosine, OneCycle]
 
@@ -59,7 +57,7 @@ def test_ac_dc_has_no_levels() -> None:
 
 
 @every("schedule")
-def test_a_schedule_falls_where_levels_may_ask_for_different_shares(schedule: Schedule) -> None:
+def test_a_schedule_falls_where_levels_may_ask_for_different_shares(schedule) -> None:
     if schedule.may_grow:  # at all levels nothing
         assert schedule.varies
     else:
@@ -67,7 +65,7 @@ def test_a_schedule_falls_where_levels_may_ask_for_different_shares(schedule: Sc
 
 
 @pytest.mark.parametrize("kind", CURVES)
-def test_a_curve_of_one_level_does_not_fall(kind: type[Curve]) -> None:
+def test_a_curve_of_one_level_does_not_fall(kind) -> None:
     assert not kind(levels=1).varies
 
 
@@ -77,14 +75,14 @@ def test_equal_values_do_not_fall() -> None:
 
 
 @every("schedule")
-def test_a_schedule_says_whether_it_may_grow(schedule: Schedule) -> None:
+def test_a_schedule_says_whether_it_may_grow(schedule) -> None:
     events = len(schedule.values) - 1 if isinstance(schedule, Explicit) else 4
     shares = schedule.during(identity, events)
     assert schedule.may_grow == any(later > one for one, later in pairwise(shares))
 
 
 @every("schedule")
-def test_a_file_has_the_defaults_of_its_class(schedule: Schedule) -> None:
+def test_a_file_has_the_defaults_of_its_class(schedule) -> None:
     if isinstance(schedule, Explicit):
         schedule = replace(schedule, values=tuple(schedule.values))
     assert schedule == type(schedule)()
@@ -113,13 +111,13 @@ def test_last_share_is_exactly_the_final_one_and_none_rises(kind, final, levels)
 
 
 @cases("kind", OneShot, Constant, *CURVES, Explicit)
-def test_every_schedule_has_a_default_and_names_its_unit(kind: type[Schedule]) -> None:
+def test_every_schedule_has_a_default_and_names_its_unit(kind) -> None:
     assert kind().unit == "density"
     assert kind().shares(identity)
 
 
 @cases("kind", OneShot, Constant, AcDc, *CURVES)
-def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind: type) -> None:
+def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind) -> None:
     with pytest.raises(ValueError) as caught:
         kind(final=50)
     assert str(caught.value) == (
@@ -145,20 +143,20 @@ def test_density_given_as_percentage_is_refused_with_the_share_to_write(kind: ty
     (2, "macs", r"or speedup \(multiply-accumulates before / after\), got 'macs'"),
     (0.1, "sparsity", "kept share of what may be pruned"),
 )
-def test_final_or_unit_that_makes_no_sense_is_refused(final: float, unit: str, says: str) -> None:
+def test_final_or_unit_that_makes_no_sense_is_refused(final, unit, says) -> None:
     with pytest.raises(ValueError, match=says):
         OneShot(final=final, unit=unit)
 
 
 @cases("kind", Constant, *CURVES)
 @cases("levels", 0, -1, 2.0, True, "3")
-def test_levels_must_be_a_positive_integer(kind: type, levels: int) -> None:
+def test_levels_must_be_a_positive_integer(kind, levels) -> None:
     with pytest.raises(ValueError, match="levels must be an integer of at least 1"):
         kind(levels=levels)
 
 
 @cases("kind", OneShot, Constant, AcDc, *CURVES, Explicit)
-def test_rounds_below_1_are_refused(kind: type) -> None:
+def test_rounds_below_1_are_refused(kind) -> None:
     with pytest.raises(ValueError, match="rounds must be a whole number of at least 1"):
         kind(rounds=0)
 

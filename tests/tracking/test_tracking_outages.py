@@ -1,7 +1,6 @@
 """W&B fails, is gone, is slow or has no room: the training goes on, and one line says so."""
 
 import shutil
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -42,7 +41,7 @@ def test_wandb_that_cannot_start_stops_nothing_and_says_so_once(tmp_path, monkey
 
 @cases("broken", "log", "finish", "define_metric")
 def test_wandb_that_fails_in_the_middle_stops_nothing_and_says_so_once(
-    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    broken, tmp_path, monkeypatch, capsys
 ) -> None:
     run = FakeRun(tmp_path)
     monkeypatch.setattr(run, broken, fail)
@@ -62,7 +61,7 @@ def test_wandb_that_fails_in_the_middle_stops_nothing_and_says_so_once(
     ("WANDB_API_KEY", "secret ", "WANDB_API_KEY"),
 )
 def test_wandb_refuses_an_environment_with_which_it_would_not_start(
-    name: str, value: str, shown: str, monkeypatch: pytest.MonkeyPatch
+    name, value, shown, monkeypatch
 ) -> None:
     monkeypatch.setenv(name, value)
 
@@ -111,7 +110,7 @@ def test_wandb_whose_disk_fills_up_stops_nothing_and_says_so_once(tmp_path, monk
 
 
 def test_wandb_without_its_server_goes_on_offline_and_asks_once_a_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capsys
 ) -> None:
     asked, init = [], wandb.init
 
@@ -145,7 +144,7 @@ def test_wandb_online_sends_rows_and_the_exit_code(tmp_path, monkeypatch) -> Non
 
 
 def test_wandb_run_whose_id_is_online_elsewhere_goes_on_offline_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capsys
 ) -> None:
     home = tmp_path / ".tracking" / run_id(info(tmp_path))
     home.mkdir(parents=True)
@@ -162,7 +161,7 @@ def test_wandb_run_whose_id_is_online_elsewhere_goes_on_offline_and_says_so(
 
 @cases("lost", f".tracking/{FakeRun.id}", ".", ids=["id", "folder"])
 def test_a_run_that_has_lost_its_id_or_its_folder_sends_nothing_more_and_says_so(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], lost: str
+    tmp_path, capsys, lost
 ) -> None:
     run, me = FakeRun(tmp_path), info(tmp_path)
     sink = RunSink(run, me, Leaving((), False))  # type: ignore[arg-type]
@@ -187,7 +186,7 @@ def test_wandb_offline_runs_of_an_id_need_no_lock(tmp_path, capsys) -> None:
 
 @cases("stub", Stub(delay_s=60), Stub(broken=500), ids=["slow", "broken"])
 def test_wandb_whose_server_does_not_answer_in_time_goes_on_offline(
-    stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    stub, tmp_path, monkeypatch, capsys
 ) -> None:
     with stub:
         reach(monkeypatch, stub)
@@ -201,7 +200,7 @@ def test_wandb_whose_server_does_not_answer_in_time_goes_on_offline(
 
 
 def test_wandb_whose_server_is_lost_in_the_middle_stops_nothing_and_says_so(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capsys
 ) -> None:
     with Stub() as stub:
         reach(monkeypatch, stub)

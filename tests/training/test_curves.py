@@ -2,7 +2,6 @@
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import pytest
 import torch
@@ -49,7 +48,7 @@ def lengths(records: list[Record]) -> list[tuple[int, str, int, int]]:
 
 
 @pytest.mark.parametrize("accumulate", [1, 2])
-def test_the_loss_is_a_mean_over_samples_not_over_batches(accumulate: int) -> None:
+def test_the_loss_is_a_mean_over_samples_not_over_batches(accumulate) -> None:
     # The last batch is one sample: a mean over batches would not be 8.
     split = points([3.0], [6.0], [15.0])
     recipe = trainer(optimizer=STILL, batch_size=2, epochs=2, accumulate=accumulate)
@@ -134,7 +133,7 @@ def test_measuring_changes_nothing_that_is_learned() -> None:
     assert with_it[2] == without[2]
 
 
-def test_a_dense_trainings_curve_is_loaded_with_it_and_ends_where_it_does(tmp_path: Path) -> None:
+def test_a_dense_trainings_curve_is_loaded_with_it_and_ends_where_it_does(tmp_path) -> None:
     there = replace(dense(tmp_path).setting, validation=blobs(9))
     whole = dense(tmp_path, 2, setting=there).come_to(Moment(4))[1]
     assert (len(whole.losses), len(whole.top1)) == (4, 4)
@@ -146,7 +145,7 @@ def test_a_dense_trainings_curve_is_loaded_with_it_and_ends_where_it_does(tmp_pa
     assert again.come_to(Moment(0))[1] == Curve()
 
 
-def test_a_stored_state_whose_curve_is_damaged_is_trained_again(tmp_path: Path) -> None:
+def test_a_stored_state_whose_curve_is_damaged_is_trained_again(tmp_path) -> None:
     whole = dense(tmp_path).come_to(Moment(4))[1]
     (file,) = (tmp_path / "ab" / "cache").iterdir()
     digit = str(whole.losses[0])[2].encode()
@@ -160,7 +159,7 @@ def test_a_stored_state_whose_curve_is_damaged_is_trained_again(tmp_path: Path) 
     assert (found, again) == (whole, [1, 2, 3, 4])
 
 
-def test_curves_belong_to_the_records_that_end_a_training(tmp_path: Path) -> None:
+def test_curves_belong_to_the_records_that_end_a_training(tmp_path) -> None:
     whole = whole_run(tmp_path, "penalty=l1", "penalty.epochs=3", "retraining.epochs=2")
     assert lengths(whole.records) == [
         (0, "dense", 2, 2), (1, "penalised", 3, 3), (1, "pruned", 0, 0), (1, "finetuned", 2, 2),
@@ -170,7 +169,7 @@ def test_curves_belong_to_the_records_that_end_a_training(tmp_path: Path) -> Non
             assert record.epoch_top1[-1] == record.validation_top1
 
 
-def test_a_training_with_prunings_inside_has_its_whole_curve_at_the_end(tmp_path: Path) -> None:
+def test_a_training_with_prunings_inside_has_its_whole_curve_at_the_end(tmp_path) -> None:
     more = ("when=steps", "steps.every=1", "retraining.epochs=4", "schedule.levels=3")
     whole = whole_run(tmp_path, *more, "schedule=geometric")
     assert sum(record.steps for record in whole.records) == 4 * PER_EPOCH
@@ -211,7 +210,7 @@ class Epochs:
         self.told.append((level, epoch, loss, accuracy))
 
 
-def test_sinks_are_told_each_epoch_as_it_ends(tmp_path: Path) -> None:
+def test_sinks_are_told_each_epoch_as_it_ends(tmp_path) -> None:
     sink = Epochs()
     levels = runner.prepare(build(composed([*SMALL, "retraining.epochs=3"])), Ranks(), tmp_path)
     runner.run(Recorder(*levels, ME, Watchers(Progress("none"), sinks=[sink])))
