@@ -34,16 +34,10 @@ TASK = {"SLURM_ARRAY_JOB_ID": "1005", "SLURM_ARRAY_TASK_ID": "2", "JOB": "1005_2
 
 @cases(
     "status, variables, requeued",
-    (75, {}, "1007"),
-    (138, {}, "1007"),
-    (143, TASK, "1005_2"),
-    (75, {**TASK, "SLURM_RESTART_COUNT": "6"}, "1005_2"),
-    (75, {"SLURM_RESTART_COUNT": "7"}, ""),
-    (75, {"STATE": "COMPLETING"}, ""),
-    (0, {}, ""),
-    (1, {}, ""),
-    (137, {}, ""),
-)
+    (75, {}, "1007"), (138, {}, "1007"), (143, TASK, "1005_2"),
+    (75, {**TASK, "SLURM_RESTART_COUNT": "6"}, "1005_2"), (75, {"SLURM_RESTART_COUNT": "7"}, ""),
+    (75, {"STATE": "COMPLETING"}, ""), (0, {}, ""), (1, {}, ""), (137, {}, ""),
+)  # fmt: skip
 def test_a_job_that_was_stopped_goes_back_into_the_queue_alone(
     tmp_path, status, variables, requeued
 ) -> None:

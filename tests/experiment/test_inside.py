@@ -69,12 +69,9 @@ def moved(step: Step) -> float:
 
 @cases(
     "mode",
-    MODES["retraining"],
-    MODES["cubic"],
-    MODES["ac_dc"],
-    MODES["rigl"],
+    MODES["retraining"], MODES["cubic"], MODES["ac_dc"], MODES["rigl"],
     ("dynamics=snfs", "dynamics.every=3", "dynamics.history=3", "dynamics.until=1.0"),
-)
+)  # fmt: skip
 def test_clipping_sees_the_gradients_of_live_weights_alone(tmp_path, mode) -> None:
     """Else a clipped step of plain SGD would be shorter than clip_norm, by what it never takes."""
     what = optimized(experiment("dtype=float64", *mode), partial(SGD, lr=1.0), clip_norm=1e-3)

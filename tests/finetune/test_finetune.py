@@ -91,15 +91,11 @@ def test_rewinding_by_more_epochs_than_there_are_is_refused(finetune: Finetune) 
 
 @cases(
     "finetune, moment",
-    (WeightRewind(), Moment(1)),
-    (WeightRewind(epoch=3), Moment(3)),
-    (WeightRewind(epoch=10), Moment(10)),
-    (WeightRewind(epoch=0), Moment(0)),
-    (WeightRewind(step=500), Moment(0, 500)),
-    (WeightRewind(step=0), Moment(0)),
-    (WeightRewind(epochs=3), Moment(7)),
-    (WeightRewind(epochs=10), Moment(0)),
-)
+    (WeightRewind(), Moment(1)), (WeightRewind(epoch=3), Moment(3)),
+    (WeightRewind(epoch=10), Moment(10)), (WeightRewind(epoch=0), Moment(0)),
+    (WeightRewind(step=500), Moment(0, 500)), (WeightRewind(step=0), Moment(0)),
+    (WeightRewind(epochs=3), Moment(7)), (WeightRewind(epochs=10), Moment(0)),
+)  # fmt: skip
 def test_weights_and_learning_rate_go_back_to_the_same_moment(finetune, moment) -> None:
     assert finetune.plan(10, 4.0) == Plan("training", begin=moment)
     assert finetune.moments(10) == (moment,)
@@ -162,13 +158,9 @@ def test_retraining_of_no_epochs_has_a_mode_of_its_own(kind: type[Keep]) -> None
 
 @cases(
     "kind, key",
-    (Keep, "epochs"),
-    (Reinit, "epochs"),
-    (LrRewind, "epochs"),
-    (WeightRewind, "epochs"),
-    (WeightRewind, "epoch"),
-    (WeightRewind, "step"),
-)
+    (Keep, "epochs"), (Reinit, "epochs"), (LrRewind, "epochs"), (WeightRewind, "epochs"),
+    (WeightRewind, "epoch"), (WeightRewind, "step"),
+)  # fmt: skip
 @cases("wrong", -1, 1.0, True, "1", math.nan)
 def test_epochs_and_steps_are_whole_numbers(kind: type[Keep], key: str, wrong: object) -> None:
     with pytest.raises(ValueError, match=f"{key} must be a whole number of .*, got {wrong!r}; "):

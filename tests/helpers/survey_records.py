@@ -42,7 +42,7 @@ def dense(**changes: Any) -> Record:
             "density_of_weights": 1.0,
             "masks": "",
             **changes,
-        }
+        }  # fmt: skip
     )
 
 

@@ -30,20 +30,11 @@ def record(level: int, stage: str) -> Record:
 def info(folder: Path, sweep: Path | None = None) -> RunInfo:
     """sweep: the folder that it shares with other runs; None: it is alone."""
     return RunInfo(
-        id="0123456789ab",
-        folder=folder,
-        method="global_magnitude",
-        label="Global Magnitude",
-        setting="5e77",
-        model="lenet",
-        data="digits",
-        seed=7,
-        group="survey",
-        job_type="prune",
+        id="0123456789ab", folder=folder, method="global_magnitude", label="Global Magnitude",
+        setting="5e77", model="lenet", data="digits", seed=7, group="survey", job_type="prune",
         config={"seed": 7, "schedule": {"levels": 2, "densities": [0.5, 0.25]}},
-        sweep=sweep or folder,
-        dense=folder / ".dense" / "de15e",
-    )
+        sweep=sweep or folder, dense=folder / ".dense" / "de15e",
+    )  # fmt: skip
 
 
 def track(tracking: Tracking, folder: Path) -> None:

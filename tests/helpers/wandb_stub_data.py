@@ -20,19 +20,13 @@ class StubRun:
 
     def state(self, name: str) -> dict[str, Any]:
         return {
-            "id": name,
-            "name": name,
-            "displayName": name,
-            "summaryMetrics": json.dumps(self.summary),
-            "logLineCount": 0,
-            "historyLineCount": len(self.history),
-            "eventsLineCount": 0,
+            "id": name, "name": name, "displayName": name,
+            "summaryMetrics": json.dumps(self.summary), "logLineCount": 0,
+            "historyLineCount": len(self.history), "eventsLineCount": 0,
             "historyTail": json.dumps([json.dumps(row) for row in self.history[-1:]]),
-            "eventsTail": "[]",
-            "config": self.sent.get("config") or "{}",
-            "tags": [],
+            "eventsTail": "[]", "config": self.sent.get("config") or "{}", "tags": [],
             "wandbConfig": json.dumps({"t": 1}),
-        }
+        }  # fmt: skip
 
 
 @dataclass

@@ -43,24 +43,16 @@ def adopted(environ: dict[str, str]) -> dict[str, str]:
 
 def test_a_task_of_srun_becomes_a_rank() -> None:
     assert adopted(STEP) == {
-        "RANK": "3",
-        "WORLD_SIZE": "5",
-        "LOCAL_RANK": "1",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "n07",
-        "MASTER_PORT": "21007",
-    }
+        "RANK": "3", "WORLD_SIZE": "5", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "n07", "MASTER_PORT": "21007",
+    }  # fmt: skip
 
 
 def test_a_task_of_submitits_local_executor_becomes_a_rank() -> None:
     assert adopted(SUBMITIT) == {
-        "RANK": "1",
-        "WORLD_SIZE": "2",
-        "LOCAL_RANK": "1",
-        "LOCAL_WORLD_SIZE": "2",
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": "20023",
-    }
+        "RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2",
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "20023",
+    }  # fmt: skip
 
 
 def test_the_last_node_may_have_fewer_tasks() -> None:
@@ -125,13 +117,10 @@ def test_a_task_with_a_gpu_of_its_own_takes_the_first_that_it_sees(visible, on_n
 
 @cases(
     "nodes, first",
-    ("n1", "n1"),
-    ("a[1-3,5],b", "a1"),
-    ("b,a[1-3]", "b"),
-    ("gpu-[003,007-009].cluster", "gpu-003.cluster"),
-    ("rack[2-3]n[10-12]", "rack2n10"),
+    ("n1", "n1"), ("a[1-3,5],b", "a1"), ("b,a[1-3]", "b"),
+    ("gpu-[003,007-009].cluster", "gpu-003.cluster"), ("rack[2-3]n[10-12]", "rack2n10"),
     ("127.0.0.[1-2]", "127.0.0.1"),
-)
+)  # fmt: skip
 def test_first_host_of_a_list(nodes, first) -> None:
     assert first_host(nodes) == first
 

@@ -121,14 +121,10 @@ def test_final_factor_must_be_a_share(factor: float) -> None:
 
 @cases(
     "milestones, says",
-    ([], "write learning_rate=constant"),
-    (80, "must be a list"),
-    ("80", "must be a list"),
-    ([120, 80], "must rise, got 80 after 120"),
-    ([80, 80], "must rise, got 80 after 80"),
-    ([-1, 80], r"milestones\[0\]"),
-    ([1, math.nan], r"milestones\[1\]"),
-)
+    ([], "write learning_rate=constant"), (80, "must be a list"), ("80", "must be a list"),
+    ([120, 80], "must rise, got 80 after 120"), ([80, 80], "must rise, got 80 after 80"),
+    ([-1, 80], r"milestones\[0\]"), ([1, math.nan], r"milestones\[1\]"),
+)  # fmt: skip
 def test_milestones_that_make_no_sense_are_refused(milestones: list[float], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         MultiStep(milestones=milestones)

@@ -76,14 +76,10 @@ def test_mlp_without_hidden_layers_is_a_linear_classifier() -> None:
 
 @cases(
     "model, shape",
-    (LeNet5(), (1, 28, 28)),
-    (LeNet5(), (3, 32, 32)),
-    (LeNet5(), (1, 16, 17)),
-    (LeNet300100(), (1, 28, 28)),
-    (LeNet300100(), (8,)),
-    (Mlp(), (1, 8, 8)),
+    (LeNet5(), (1, 28, 28)), (LeNet5(), (3, 32, 32)), (LeNet5(), (1, 16, 17)),
+    (LeNet300100(), (1, 28, 28)), (LeNet300100(), (8,)), (Mlp(), (1, 8, 8)),
     (Mlp(batch_norm=True), (8,)),
-)
+)  # fmt: skip
 def test_every_model_answers_one_number_per_class(model, shape) -> None:
     outputs = model.build(shape, 4)(torch.zeros(2, *shape))
     assert outputs.shape == (2, 4)

@@ -64,15 +64,10 @@ def test_two_seeds_are_flagged(tmp_path) -> None:
 
 @cases(
     "other",
-    {"saliency": "random"},
-    {"allocation": "uniform"},
-    {"extra": {"exclude": ["last"]}},
-    {"extra": {"training": {"epochs": 3}}},
-    {"target_compression": 8.0},
-    {"model": "lenet_300_100"},
-    {"control": "shuffled"},
-    {"target_counts": "macs"},
-)
+    {"saliency": "random"}, {"allocation": "uniform"}, {"extra": {"exclude": ["last"]}},
+    {"extra": {"training": {"epochs": 3}}}, {"target_compression": 8.0}, {"model": "lenet_300_100"},
+    {"control": "shuffled"}, {"target_counts": "macs"},
+)  # fmt: skip
 def test_results_that_differ_in_more_than_the_claim_are_not_compared(tmp_path, other) -> None:
     run(tmp_path, "FT", [0.80, 0.80, 0.80])
     run(tmp_path, "LRR", [0.85, 0.85, 0.85], finetune="lr_rewind", **other)

@@ -78,15 +78,9 @@ def test_what_cost_no_training_has_no_place_on_a_logarithmic_axis(tmp_path: Path
 
 @cases(
     "field, value",
-    ("level", "1"),
-    ("seed", None),
-    ("top1", "high"),
-    ("on_the_way", 1),
-    ("layers", []),
-    ("layers", {"fc.weight": "1"}),
-    ("epoch_losses", ["high"]),
-    ("empty_layers", [1]),
-)
+    ("level", "1"), ("seed", None), ("top1", "high"), ("on_the_way", 1), ("layers", []),
+    ("layers", {"fc.weight": "1"}), ("epoch_losses", ["high"]), ("empty_layers", [1]),
+)  # fmt: skip
 def test_a_record_of_another_type_is_named_and_left_out(field, value, tmp_path) -> None:
     write_run(tmp_path / "good", make(seed=1))
     path = write_run(tmp_path / "odd", make())

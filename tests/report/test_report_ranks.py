@@ -124,13 +124,9 @@ def test_where_friedman_finds_no_difference_all_are_one_group(tmp_path: Path) ->
 
 WIDE = Ranks(
     "lenet5 on <digits>",
-    {"Global $w$ <b>": 1.2, "Uniform & co": 2.0, "Random with a very long name": 2.8},
-    12,
-    0.001,
-    0.957,
-    [["Global $w$ <b>", "Uniform & co"]],
-    {},
-)
+    {"Global $w$ <b>": 1.2, "Uniform & co": 2.0, "Random with a very long name": 2.8}, 12, 0.001,
+    0.957, [["Global $w$ <b>", "Uniform & co"]], {},
+)  # fmt: skip
 
 
 def test_the_diagram_for_a_page_is_named_text_in_the_colour_of_the_page() -> None:

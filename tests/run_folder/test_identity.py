@@ -128,14 +128,10 @@ def test_the_order_of_keys_does_not_rename_a_run() -> None:
 
 @cases(
     "path, value",
-    ("seed", 1),
-    ("training.optimizer.lr", 0.2),
-    ("retraining.epochs", 6),
-    ("model.hidden", [32, 33]),
-    ("schedule.final", 0.06),
-    ("dtype", "float64"),
+    ("seed", 1), ("training.optimizer.lr", 0.2), ("retraining.epochs", 6),
+    ("model.hidden", [32, 33]), ("schedule.final", 0.06), ("dtype", "float64"),
     ("saliency._target_", "harness.saliency.magnitude.Magnitude"),
-)
+)  # fmt: skip
 def test_what_decides_numbers_renames_a_run(path: str, value: object) -> None:
     assert named(changed(ONE_SHOT, path, value)) != named(ONE_SHOT)
 

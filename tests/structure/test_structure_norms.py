@@ -40,16 +40,13 @@ def with_token(m: Normed, x: Tensor) -> Tensor:
 
 @cases(
     "way",
-    lambda m, x: m.n(m.a(x) + m.pos),
-    lambda m, x: m.n(F.relu(m.a(x) + m.one) * 2),
-    lambda m, x: m.n(m.a(x) + m.table),
-    lambda m, x: m.n(m.a(x).add_(1.5)),
-    lambda m, x: m.n(1 - m.a(x)),
-    lambda m, x: m.n(m.a(x) + m.scalar),
+    lambda m, x: m.n(m.a(x) + m.pos), lambda m, x: m.n(F.relu(m.a(x) + m.one) * 2),
+    lambda m, x: m.n(m.a(x) + m.table), lambda m, x: m.n(m.a(x).add_(1.5)),
+    lambda m, x: m.n(1 - m.a(x)), lambda m, x: m.n(m.a(x) + m.scalar),
     lambda m, x: m.n(torch.where(x[..., :1] > 0, m.a(x), torch.ones(8))),
     lambda m, x: m.n(with_token(m, x)),
     lambda m, x: m.n(torch.cat([m.a(x), torch.ones(2, 1, 8)], 1)),
-)
+)  # fmt: skip
 def test_a_norm_in_whose_channel_something_else_lives_stays(way) -> None:
     assert Row().units(Normed(way), SEQUENCES) == {"a.weight": ("a.bias",)}
 

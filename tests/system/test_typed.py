@@ -29,16 +29,9 @@ TYPED = Typed(Row, ["share", "part"])
 
 @cases(
     "fits",
-    {},
-    {"share": 1},
-    {"share": 0.0},
-    {"share": None},
-    {"part": 1.0},
-    {"names": None},
-    {"names": []},
-    {"shares": {}},
-    {"shares": {"a": None}},
-)
+    {}, {"share": 1}, {"share": 0.0}, {"share": None}, {"part": 1.0}, {"names": None},
+    {"names": []}, {"shares": {}}, {"shares": {"a": None}},
+)  # fmt: skip
 def test_what_json_may_hold_fits(fits: dict[str, Any]) -> None:
     assert TYPED.odd(GOOD | fits) == []
 
