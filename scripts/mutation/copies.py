@@ -45,12 +45,16 @@ class Copy:
         subprocess.run([sys.executable, *compiled], cwd=top, check=True)
         return cls(top)
 
+    @property
+    def scratch(self) -> Path:
+        """The TMPDIR of its tests, by which all that they started is known."""
+        return self.top.with_name(f"{self.top.name}-scratch")
+
     def tests(self, *arguments: str, timeout: float, **variables: str) -> Ended:
         """Runs pytest with the harness of this copy, and ends all that it started."""
-        scratch = self.top.with_name(f"{self.top.name}-scratch")
-        scratch.mkdir(exist_ok=True)
+        self.scratch.mkdir(exist_ok=True)
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("PYTEST", "HARNESS"))}
-        own = {"PYTHONPATH": str(self.top), "OMP_NUM_THREADS": "1", "TMPDIR": str(scratch)}
+        own = {"PYTHONPATH": str(self.top), "OMP_NUM_THREADS": "1", "TMPDIR": str(self.scratch)}
         began = time.monotonic()
         with subprocess.Popen(
             [sys.executable, *PYTEST, *arguments],
@@ -67,18 +71,17 @@ class Copy:
             except subprocess.TimeoutExpired:
                 output, rc = "", None
             finally:
-                _end_all(f"TMPDIR={scratch}")
-        shutil.rmtree(scratch, ignore_errors=True)
+                self.end()
+        shutil.rmtree(self.scratch, ignore_errors=True)
         return Ended(rc, output, time.monotonic() - began)
+
+    def end(self) -> None:
+        """Kills all that its tests started: a mutant may leave what nobody else waits for."""
+        for folder in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if f"TMPDIR={self.scratch}\0".encode() in (folder / "environ").read_bytes():
+                    os.kill(int(folder.name), signal.SIGKILL)
 
 
 def _git(*arguments: str) -> None:
     subprocess.run(["git", *arguments], check=True)
-
-
-def _end_all(variable: str) -> None:
-    """Every process with this variable: a mutant may leave some that nobody else waits for."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            if f"{variable}\0".encode() in (folder / "environ").read_bytes():
-                os.kill(int(folder.name), signal.SIGKILL)

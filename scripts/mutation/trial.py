@@ -57,7 +57,11 @@ class Bench:
                 free.put(copy)
 
         with ThreadPoolExecutor(len(self.copies)) as pool:
-            yield from pool.map(try_one, mutants)
+            try:
+                yield from pool.map(try_one, mutants)
+            finally:  # as after Ctrl-C, which the tests themselves do not hear
+                for copy in self.copies:
+                    copy.end()
 
     def verdict(self, copy: Copy, area: str, mutant: Mutant) -> Verdict:
         files = self.baseline.ordered(mutant, AREAS[area], self.texts)
