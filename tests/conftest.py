@@ -113,7 +113,7 @@ def _shape_of(data: str) -> tuple[int, ...] | None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def fixture_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def fixture_state(tmp_path_factory) -> Iterator[None]:
     """What the harness remembers of a user's own plans does not reach this user's home."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))

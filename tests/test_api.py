@@ -234,13 +234,13 @@ def test_equal_zero_and_bfloat16_scores_are_cut_exactly() -> None:
     (lambda: harness.prune(network(), 0.5, structure="neuron"), "give example_input"),
     (lambda: harness.score(nn.LazyLinear(3)), "weight has no values yet; run one batch"),
 )
-def test_wrong_calls_say_what_to_do(call: object, message: str) -> None:
+def test_wrong_calls_say_what_to_do(call, message) -> None:
     with pytest.raises(ValueError, match=message):
         call()  # type: ignore[operator]
 
 
 @cases("value", float("nan"), float("inf"))
-def test_a_score_that_is_not_finite_names_the_tensor(value: float) -> None:
+def test_a_score_that_is_not_finite_names_the_tensor(value) -> None:
     model = network()
     with torch.no_grad():
         model[3].weight[0, 0] = value

@@ -38,7 +38,7 @@ def network() -> nn.Sequential:
     "method",
     ["global_magnitude", "iterative_snip", "synflow", "wanda", "obs", "sparsegpt", "l1_rows"],
 )
-def test_a_call_makes_the_masks_of_a_run(method: str, density: float, tmp_path: Path) -> None:
+def test_a_call_makes_the_masks_of_a_run(method, density, tmp_path) -> None:
     asked = (f"method={method}", f"schedule.final={density}")
     levels = prepared(tmp_path, *asked)
     other = prepared(tmp_path, *asked)
@@ -76,7 +76,7 @@ def convolutions() -> nn.Sequential:
 
 @pytest.mark.filterwarnings("ignore:.* no weight left")
 @pytest.mark.parametrize("method", METHODS)
-def test_every_method_is_taken_or_says_that_it_takes_a_training(method: str) -> None:
+def test_every_method_is_taken_or_says_that_it_takes_a_training(method) -> None:
     data = [(torch.randn(6, 1, 6, 6), torch.tensor([0, 1, 2, 0, 1, 2]))]
     node = OmegaConf.load(CONF / "method" / f"{method}.yaml")
     parts = {
@@ -113,7 +113,7 @@ DATA = [(torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1]))]
     ({"method": "wanda", "saliency": "obs"}, "method=wanda has saliency=wanda, but saliency=o"),
     ({"method": "wanda", "allocation": "lamp"}, "has allocation=uniform, but allocation=lamp"),
 )
-def test_what_does_not_go_with_a_method_is_refused(call: dict[str, str], message: str) -> None:
+def test_what_does_not_go_with_a_method_is_refused(call, message) -> None:
     with pytest.raises(ValueError, match=message):
         harness.prune(network(), 0.5, batches=DATA, **call)  # type: ignore[arg-type]
 

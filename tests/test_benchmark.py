@@ -52,7 +52,7 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     return measured("ranks", tmp_path_factory.mktemp("benchmark") / "ranks.json", repeats=1)
 
 
-def test_a_comparison_of_replicas_is_measured_beside_itself(tmp_path: Path) -> None:
+def test_a_comparison_of_replicas_is_measured_beside_itself(tmp_path) -> None:
     content, table = measured("replicas", tmp_path / "replicas.json")
     names = ["", " / itself (noise)", " / SHA-256"]
     found = [figure["name"] for figure in content["figures"]]
@@ -62,7 +62,7 @@ def test_a_comparison_of_replicas_is_measured_beside_itself(tmp_path: Path) -> N
     assert "<= 0.3 " in table and "<= 1.03 " in table
 
 
-def test_the_bare_loop_and_the_harness_end_in_equal_weights(loop: Measured) -> None:
+def test_the_bare_loop_and_the_harness_end_in_equal_weights(loop) -> None:
     differences = [figure["largest_weight_difference"] for figure in loop[0]["figures"]]
     assert differences == pytest.approx([0.0, 0.0], abs=1e-6)
 
@@ -101,7 +101,7 @@ BESIDE = ("with teacher / alone", "l1 / dense", "growing_l2 / dense")
 
 
 def test_steps_that_change_masks_are_measured_beside_static_ones_and_penalised_beside_dense(
-    dynamic: Measured,
+    dynamic,
 ) -> None:
     case = "LeNet-300-100, SGD"
     expected = {f"{case}: {name}": limit for name, limit in OF_MASKS.items()}
@@ -114,7 +114,7 @@ def test_steps_that_change_masks_are_measured_beside_static_ones_and_penalised_b
         assert 0 < figure["min"] <= figure["max"]
 
 
-def test_the_file_says_what_the_figures_were_measured_on(loop: Measured) -> None:
+def test_the_file_says_what_the_figures_were_measured_on(loop) -> None:
     about, _ = loop
     assert about["threads"] == 1
     assert about["device"].startswith("cpu")
@@ -146,7 +146,7 @@ def test_a_figure_of_many_ranks_is_held_against_its_target(ranks, name, verdict)
     assert name in [figure["name"] for figure in content["figures"]]
 
 
-def test_the_masks_of_resnet_50_are_received_as_bits(ranks: Measured) -> None:
+def test_the_masks_of_resnet_50_are_received_as_bits(ranks) -> None:
     (figure,) = [f for f in ranks[0]["figures"] if f["name"].startswith("agreement: received in")]
     # 25,502,912 prunable weights.
     assert 25_502_912 / 8 <= 1e6 * figure["min"] <= 1e6 * figure["max"] <= 3.2e6
@@ -166,7 +166,7 @@ def test_what_this_machine_cannot_measure_is_a_row_that_says_why(ranks, name) ->
     )
 
 
-def test_no_rounds_are_refused(tmp_path: Path) -> None:
+def test_no_rounds_are_refused(tmp_path) -> None:
     done = benchmark("loop", "--repeats", 0, "--out", tmp_path / "x.json")
     assert done.returncode == 2
     assert "must be at least 1, got 0" in done.stderr
@@ -177,14 +177,14 @@ def saliency(tmp_path_factory: pytest.TempPathFactory) -> Measured:
     return measured("saliency", tmp_path_factory.mktemp("benchmark") / "saliency.json")
 
 
-def test_selection_is_measured_beside_torch_with_its_memory(saliency: Measured) -> None:
+def test_selection_is_measured_beside_torch_with_its_memory(saliency) -> None:
     figures = {figure["name"]: figure for figure in saliency[0]["figures"]}
     assert figures["selection: harness / torch.topk"]["at_most"] == 0.6
     assert figures["selection: extra memory / scores, harness"]["at_most"] == 2.0
     assert "selection: harness / global_unstructured" in figures
 
 
-def test_every_saliency_has_its_time_in_epochs_and_its_memory(saliency: Measured) -> None:
+def test_every_saliency_has_its_time_in_epochs_and_its_memory(saliency) -> None:
     names = [figure["name"] for figure in saliency[0]["figures"]]
     for file in (CHECKOUT / "conf" / "saliency").glob("*.yaml"):
         assert f"MLP: {file.stem} / epoch" in names

@@ -50,7 +50,7 @@ def run_in(runs: Path, name: str, state: str | None) -> Path:
 
 
 @pytest.fixture(name="runs")
-def fixture_runs(tmp_path: Path) -> Path:
+def fixture_runs(tmp_path) -> Path:
     """One of each kind; of checkpoints those of a finished, a lost and an unfinished run."""
     runs = tmp_path / "runs"
     written(runs / DENSE / "epoch-00002.safetensors")
@@ -90,7 +90,7 @@ def test_everything_is_found_and_nothing_is_freed_unasked(runs, capsys) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_asked_for_goes_and_all_else_stays(runs: Path, kind: str) -> None:
+def test_what_is_asked_for_goes_and_all_else_stays(runs, kind) -> None:
     before = {path for path in runs.rglob("*") if path.is_file()}
 
     assert main([str(runs), "--free", kind, "--yes"]) == 0
@@ -108,7 +108,7 @@ def test_what_is_asked_for_goes_and_all_else_stays(runs: Path, kind: str) -> Non
     assert lost == gone[kind]
 
 
-def test_all_frees_all_but_what_runs_go_on_from_and_leaves_no_empty_folders(runs: Path) -> None:
+def test_all_frees_all_but_what_runs_go_on_from_and_leaves_no_empty_folders(runs) -> None:
     assert main([str(runs), "--free", "all", "--yes"]) == 0
 
     assert kinds(runs) == {"unfinished": 1}
@@ -126,7 +126,7 @@ def test_what_a_living_process_holds_stays(runs, home, capsys) -> None:
         assert all(path.exists() for path in before)
 
 
-def test_a_file_that_a_living_process_is_writing_is_no_leftover(runs: Path) -> None:
+def test_a_file_that_a_living_process_is_writing_is_no_leftover(runs) -> None:
     stage = runs / STAGE
     written(stage / ".state.stage.0a1b2c3d.harness-part")
     checkpoint = runs / "survey" / "ab" / "gone"
@@ -137,12 +137,12 @@ def test_a_file_that_a_living_process_is_writing_is_no_leftover(runs: Path) -> N
         assert kinds(runs)["leftovers"] == 1
 
 
-def test_a_young_file_without_a_lock_is_no_leftover(runs: Path) -> None:
+def test_a_young_file_without_a_lock_is_no_leftover(runs) -> None:
     written(runs / "survey" / ".plan.json.0a1b2c3d.harness-part", hours_ago=0)
     assert kinds(runs)["leftovers"] == 1
 
 
-def test_checkpoints_of_dense_training_go_with_it_only(runs: Path) -> None:
+def test_checkpoints_of_dense_training_go_with_it_only(runs) -> None:
     half = written(runs / DENSE / "checkpoints" / "000001-x.step")
 
     assert kinds(runs) == ALL
@@ -155,7 +155,7 @@ def test_checkpoints_of_dense_training_go_with_it_only(runs: Path) -> None:
 OLD = ".dense/12/12" + 22 * "a"
 
 
-def test_what_was_used_lately_stays(runs: Path) -> None:
+def test_what_was_used_lately_stays(runs) -> None:
     old = written(runs / OLD / "epoch-00001.safetensors", hours_ago=49)
 
     assert main([str(runs), "--free", "dense", "stages", "--unused-for", "2", "--yes"]) == 0
@@ -163,7 +163,7 @@ def test_what_was_used_lately_stays(runs: Path) -> None:
     assert (runs / DENSE).exists() and kinds(runs) == ALL
 
 
-def test_taking_the_lock_of_an_entry_counts_as_use(runs: Path) -> None:
+def test_taking_the_lock_of_an_entry_counts_as_use(runs) -> None:
     old = written(runs / OLD / "epoch-00001.safetensors", hours_ago=49).parent
     with locked(old):
         pass
@@ -172,12 +172,12 @@ def test_taking_the_lock_of_an_entry_counts_as_use(runs: Path) -> None:
     assert old.exists()
 
 
-def test_a_run_whose_status_cannot_be_read_keeps_its_checkpoints(runs: Path) -> None:
+def test_a_run_whose_status_cannot_be_read_keeps_its_checkpoints(runs) -> None:
     (runs / "survey" / "ab" / "finished" / "status.json").write_text("{")
     assert kinds(runs)["unfinished"] == 2
 
 
-def test_nobody_to_ask_is_no_consent(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nobody_to_ask_is_no_consent(runs, capsys) -> None:
     # Under pytest the standard input is no terminal.
     assert main([str(runs), "--free", "all"]) == 2
     assert "add --yes" in capsys.readouterr().err
@@ -215,7 +215,7 @@ def test_wrong_input_is_one_line_and_status_2(arguments, said, tmp_path, monkeyp
     assert status == 2 and line.startswith("error: ") and said in line
 
 
-def test_it_needs_no_torch(runs: Path) -> None:
+def test_it_needs_no_torch(runs) -> None:
     code = "import sys; from harness.clean import main; main(sys.argv[1:]); "
     code += "assert 'torch' not in sys.modules and 'hydra' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code, str(runs)], env=environment())

@@ -85,7 +85,7 @@ def test_nothing_behind_a_link_is_deleted(tmp_path, plant) -> None:
     assert links and all(link.is_symlink() for link in links)
 
 
-def test_the_folder_that_is_named_may_be_a_link(tmp_path: Path) -> None:
+def test_the_folder_that_is_named_may_be_a_link(tmp_path) -> None:
     run = run_in(tmp_path / "there", "own", "finished")
     (tmp_path / "runs").symlink_to(tmp_path / "there")
 
@@ -105,7 +105,7 @@ def test_the_folder_that_is_named_may_be_a_link(tmp_path: Path) -> None:
     "survey/.lock/mine",
     "survey/.vimrc.0a1b2c3d",
 )
-def test_what_does_not_carry_our_mark_stays(tmp_path: Path, file: str) -> None:
+def test_what_does_not_carry_our_mark_stays(tmp_path, file) -> None:
     run = run_in(tmp_path, "own", "finished")
     written(tmp_path / DENSE / "epoch-00002.safetensors")
     written(tmp_path / STAGE / "state.stage")
@@ -117,7 +117,7 @@ def test_what_does_not_carry_our_mark_stays(tmp_path: Path, file: str) -> None:
 
 
 @cases("name", "000001-x.stage", "000009-y.step")
-def test_a_file_that_is_only_named_as_a_checkpoint_stays(tmp_path: Path, name: str) -> None:
+def test_a_file_that_is_only_named_as_a_checkpoint_stays(tmp_path, name) -> None:
     theirs = run_in(tmp_path, "own", "finished") / "checkpoints" / name
     theirs.write_bytes(b"a model of another tool")
 
@@ -141,7 +141,7 @@ def test_a_folder_that_becomes_a_link_after_it_was_listed_is_left(tmp_path, monk
     assert "left: " in capsys.readouterr().out
 
 
-def test_a_path_that_leads_out_of_the_root_is_refused(tmp_path: Path) -> None:
+def test_a_path_that_leads_out_of_the_root_is_refused(tmp_path) -> None:
     written(tmp_path / "out" / "000001-x.stage")
     (tmp_path / "runs").mkdir()
     with (
@@ -154,7 +154,7 @@ def test_a_path_that_leads_out_of_the_root_is_refused(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "000001-x.stage").exists()
 
 
-def test_a_runs_own_checkpoints_leave_other_files_and_links_alone(tmp_path: Path) -> None:
+def test_a_runs_own_checkpoints_leave_other_files_and_links_alone(tmp_path) -> None:
     files = Checkpoints(tmp_path / "checkpoints", keep=1)
     theirs = written(tmp_path / "elsewhere" / "000001-a.step")
     for name in ("a", "b"):
@@ -169,7 +169,7 @@ def test_a_runs_own_checkpoints_leave_other_files_and_links_alone(tmp_path: Path
     assert theirs.exists()
 
 
-def test_checkpoints_behind_a_link_are_not_written_read_or_cleared(tmp_path: Path) -> None:
+def test_checkpoints_behind_a_link_are_not_written_read_or_cleared(tmp_path) -> None:
     there = Checkpoints(tmp_path / "elsewhere")
     there.save("a", STEP, {"a": 1})
     before = contents(there.folder)
@@ -183,7 +183,7 @@ def test_checkpoints_behind_a_link_are_not_written_read_or_cleared(tmp_path: Pat
     assert contents(there.folder) == before
 
 
-def test_a_pipe_of_our_name_stops_nobody(tmp_path: Path) -> None:
+def test_a_pipe_of_our_name_stops_nobody(tmp_path) -> None:
     folder = run_in(tmp_path, "own", "finished") / "checkpoints"
     os.mkfifo(folder / "000002-y.step")
     found = owned(tmp_path, folder, [CHECKPOINT])

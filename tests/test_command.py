@@ -12,14 +12,14 @@ COMMANDS = ("report", "status", "sweep", "tracking", "clean")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_wrong_option_is_one_line_and_status_2(name: str) -> None:
+def test_a_wrong_option_is_one_line_and_status_2(name) -> None:
     done = python("-m", f"harness.{name}", "--no-such-option")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("name", ["report", "status"])
-def test_a_full_disk_is_one_line_and_status_1(name: str, tmp_path: Path) -> None:
+def test_a_full_disk_is_one_line_and_status_1(name, tmp_path) -> None:
     write_run(tmp_path / "ab" / "run", make())
     (tmp_path / "ab" / "run" / "status.json").write_text('{"state": "finished"}')
     with Path("/dev/full").open("w") as full:

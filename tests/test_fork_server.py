@@ -35,7 +35,7 @@ def _real(*arguments: str, cwd: Path | None = None) -> "subprocess.CompletedProc
 
 
 @pytest.mark.parametrize("code", ENDS.values(), ids=list(ENDS))
-def test_it_ends_as_a_real_process(code: str) -> None:
+def test_it_ends_as_a_real_process(code) -> None:
     there, here = _real("-c", code), python("-c", code)
     assert (here.returncode, here.stdout) == (there.returncode, there.stdout)
     # The frames of an error are others, as it is found deeper.
@@ -54,7 +54,7 @@ print(sys.stdin.read(), sys.stdout.isatty(), sys.stdout.line_buffering, sys.flag
 
 
 @pytest.mark.parametrize("way", ["-c", "-m", "a file"])
-def test_it_finds_what_a_real_process_finds(tmp_path: Path, way: str) -> None:
+def test_it_finds_what_a_real_process_finds(tmp_path, way) -> None:
     (tmp_path / "about.py").write_text(ABOUT)
     start = {"-c": ("-c", ABOUT), "-m": ("-m", "about"), "a file": (str(tmp_path / "about.py"),)}
     there, here = (run(*start[way], "one", "two words", cwd=tmp_path) for run in (_real, python))
@@ -63,7 +63,7 @@ def test_it_finds_what_a_real_process_finds(tmp_path: Path, way: str) -> None:
     assert here.stdout == there.stdout
 
 
-def test_nothing_of_a_program_reaches_the_next(tmp_path: Path) -> None:
+def test_nothing_of_a_program_reaches_the_next(tmp_path) -> None:
     spoil = "import os, random, harness, torch; os.chdir('/'); os.environ['MINE'] = '1'; "
     python("-c", spoil + "harness.mine = 1; torch.manual_seed(5); random.seed(1)")
     code = (
@@ -75,7 +75,7 @@ def test_nothing_of_a_program_reaches_the_next(tmp_path: Path) -> None:
     assert len({*(tmp_path / "drawn").read_text().split()}) == 4
 
 
-def test_after_the_timeout_the_program_and_what_it_has_started_are_gone(tmp_path: Path) -> None:
+def test_after_the_timeout_the_program_and_what_it_has_started_are_gone(tmp_path) -> None:
     code = "import os, subprocess, sys; child = subprocess.Popen(['sleep', '600']); "
     code += "print(os.getpid(), child.pid, file=open('pids', 'w'), flush=True); child.wait()"
     with pytest.raises(subprocess.TimeoutExpired):

@@ -40,7 +40,7 @@ def install(project: Path, pip: int = 0) -> list[str]:
     return log.read_text().splitlines() if log.exists() else []
 
 
-def test_what_is_up_to_date_is_left_and_a_changed_list_of_packages_is_not(project: Path) -> None:
+def test_what_is_up_to_date_is_left_and_a_changed_list_of_packages_is_not(project) -> None:
     venv, pip = install(project)
     assert venv == "-m venv .venv"
     assert "-c constraints.txt -e .[dev,search]" in pip
@@ -51,14 +51,14 @@ def test_what_is_up_to_date_is_left_and_a_changed_list_of_packages_is_not(projec
     assert install(project) == []
 
 
-def test_an_installation_that_was_interrupted_begins_anew(project: Path) -> None:
+def test_an_installation_that_was_interrupted_begins_anew(project) -> None:
     assert install(project, pip=130)[0] == "-m venv .venv"
     assert install(project, pip=1)[0] == "-m venv --clear .venv"
     assert install(project)[0] == "-m venv --clear .venv"
     assert install(project) == []
 
 
-def test_a_broken_upgrade_begins_anew(project: Path) -> None:
+def test_a_broken_upgrade_begins_anew(project) -> None:
     install(project)
     (project / "constraints.txt").write_text("torch==2.14.1")
 
@@ -66,7 +66,7 @@ def test_a_broken_upgrade_begins_anew(project: Path) -> None:
     assert install(project)[0] == "-m venv --clear .venv"
 
 
-def test_a_broken_upgrade_that_is_taken_back_leaves_no_mixture(project: Path) -> None:
+def test_a_broken_upgrade_that_is_taken_back_leaves_no_mixture(project) -> None:
     install(project)
     before = (project / "constraints.txt").read_text()
     (project / "constraints.txt").write_text("torch==2.14.1")

@@ -24,7 +24,7 @@ def modules(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(HOME)))
-def test_few_modules_lie_side_by_side(folder: Path) -> None:
+def test_few_modules_lie_side_by_side(folder) -> None:
     if folder == HOME:
         assert len(list(folder.glob("*.py"))) <= MOST_AT_THE_TOP
     elif folder.name not in FAMILIES:
@@ -32,7 +32,7 @@ def test_few_modules_lie_side_by_side(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=lambda folder: str(folder.relative_to(HOME)))
-def test_no_two_names_in_a_folder_differ_by_one_letter(folder: Path) -> None:
+def test_no_two_names_in_a_folder_differ_by_one_letter(folder) -> None:
     if folder.name not in FAMILIES:  # whose names are those of methods, as ER and ERK are
         names = [*modules(folder), *(each.name for each in folder.iterdir() if each.is_dir())]
         alike = [pair for pair in combinations(names, 2) if differ_by_a_letter(*pair)]

@@ -77,7 +77,7 @@ LINES = {
 
 
 @pytest.mark.parametrize("line", LINES)
-def test_a_line_has_these_mutants(line: str) -> None:
+def test_a_line_has_these_mutants(line) -> None:
     body = f"{line}\n        pass" if line.endswith(":") else line
     found = sites("a.py", f"def one(n: int = K) -> int:\n    {body}\n")
     assert sorted(mutant.after.strip() for mutant in found) == sorted(LINES[line])

@@ -21,7 +21,7 @@ WHOLE = ("test_readme", "test_layout", "test_saliency_defaults", "test_prefix", 
 
 
 @pytest.fixture(scope="module", name="tree")
-def fixture_tree(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fixture_tree(tmp_path_factory) -> Path:
     """What git would have here, and the new files."""
     listing = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     names = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
@@ -45,7 +45,7 @@ def python(tree: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_one_run_is_composed_of_all_four(tree: Path) -> None:
+def test_one_run_is_composed_of_all_four(tree) -> None:
     chosen = [f"{group}={name}" for group, name in NEW.items()]
     python(
         tree, "-m", "harness", *chosen, "schedule=one_shot", "schedule.final=0.5", "tracking=none",
@@ -58,7 +58,7 @@ def test_one_run_is_composed_of_all_four(tree: Path) -> None:
     assert pruned.method == f"{NEW['saliency']}-{NEW['structure']}-uniform"
 
 
-def test_all_that_holds_for_every_component_holds_for_them(tree: Path) -> None:
+def test_all_that_holds_for_every_component_holds_for_them(tree) -> None:
     texts = {file: file.read_text() for file in sorted((tree / "tests").rglob("test_*.py"))}
     named = [file for file, text in texts.items() if "every(" in text or "CONF" in text]
     files = [str(file.relative_to(tree)) for file in named if file.name != Path(__file__).name]

@@ -93,7 +93,7 @@ def swept(outside: Outside) -> Outside:
     return outside
 
 
-def test_wheel_holds_the_package_and_conf_and_nothing_else(wheel: Path) -> None:
+def test_wheel_holds_the_package_and_conf_and_nothing_else(wheel) -> None:
     with zipfile.ZipFile(wheel) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     inside = {
@@ -112,14 +112,14 @@ def test_wheel_holds_the_package_and_conf_and_nothing_else(wheel: Path) -> None:
     assert {name.split("/")[0].rpartition(".")[2] for name in files} == {"harness", "dist-info"}
 
 
-def test_harness_comes_from_the_wheel_and_not_from_the_checkout(outside: Outside) -> None:
+def test_harness_comes_from_the_wheel_and_not_from_the_checkout(outside) -> None:
     code = "import harness.launch.paths as p; print(p.__file__); print(p.CONF)"
     paths = outside.run("python", "-c", code).stdout.split()
     home = outside.installed / "harness"
     assert paths == [str(home / "launch" / "paths.py"), str(home / "conf")]
 
 
-def test_own_method_prunes_pretrained_weights_of_an_own_model(swept: Outside) -> None:
+def test_own_method_prunes_pretrained_weights_of_an_own_model(swept) -> None:
     runs = [record for record in swept.records() if record["method"] == "input_scaled"]
     pretrained, random = sorted(
         ([r for r in runs if r["run"] == run] for run in {r["run"] for r in runs}),
@@ -149,7 +149,7 @@ def test_own_saliency_is_weight_times_root_mean_square_of_its_input(monkeypatch)
     assert not model[0]._forward_pre_hooks
 
 
-def test_own_and_shipped_method_prune_differently_to_equal_counts(swept: Outside) -> None:
+def test_own_and_shipped_method_prune_differently_to_equal_counts(swept) -> None:
     found = {
         (r["method"], r["density"], r["masks"])
         for r in swept.records()
@@ -167,7 +167,7 @@ def test_python_loads_a_run_of_an_own_model(swept, monkeypatch) -> None:
     assert sum(int(mask.sum()) for mask in masks.values()) == LAST
 
 
-def test_two_ranks_import_own_parts_and_agree_with_one(swept: Outside) -> None:
+def test_two_ranks_import_own_parts_and_agree_with_one(swept) -> None:
     done = swept.run(*TWO_RANKS)
     assert done.returncode == 0, done.stderr
     two = swept.records("runs_of_2")
@@ -179,7 +179,7 @@ def test_two_ranks_import_own_parts_and_agree_with_one(swept: Outside) -> None:
     assert [r["density"] for r in two] == [r["density"] for r in one]
 
 
-def test_report_of_the_wheel_has_its_page(swept: Outside) -> None:
+def test_report_of_the_wheel_has_its_page(swept) -> None:
     done = swept.run(*REPORT)
     assert done.returncode == 0, done.stderr
     assert "Input-scaled Magnitude" in (swept.folder / "runs/report/report.html").read_text()

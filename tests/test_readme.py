@@ -25,7 +25,7 @@ GROUPS = sorted({str(file.parent.relative_to(CONF)) for file in CONF.glob("*/**/
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_a_command_composes(command: str) -> None:
+def test_a_command_composes(command) -> None:
     overrides = [word for word in shlex.split(command) if re.match(r"[\w.@/]+=", word)]
     overrides = [word for word in overrides if not word.startswith("--")]
 
@@ -43,7 +43,7 @@ TOOLS = [
 
 
 @pytest.mark.parametrize("command", TOOLS)
-def test_a_command_of_a_tool_has_options_that_the_tool_knows(command: str) -> None:
+def test_a_command_of_a_tool_has_options_that_the_tool_knows(command) -> None:
     _, _, name, *words = shlex.split(command)
     if words[0] == "plan":  # what follows is Hydra's
         assert composed(words[1:])
@@ -64,7 +64,7 @@ def choices(group: str) -> set[str]:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_what_the_table_lists_of_a_group_is_a_choice_or_a_key_of_one(group: str) -> None:
+def test_what_the_table_lists_of_a_group_is_a_choice_or_a_key_of_one(group) -> None:
     texts = [file.read_text() for file in (CONF / group).glob("*.yaml")]
     keys = {key for text in texts for key in re.findall(r"^(?:  - override /)?(\w+):", text, re.M)}
     assert listed(group) & choices(group)

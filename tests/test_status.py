@@ -80,7 +80,7 @@ def test_runs_of_plans_and_others_are_told_once_each(tmp_path, monkeypatch) -> N
     assert len(standing(Path(".")).found) == 4
 
 
-def test_a_sweeps_folder_that_was_moved_is_read_where_it_is(tmp_path: Path) -> None:
+def test_a_sweeps_folder_that_was_moved_is_read_where_it_is(tmp_path) -> None:
     plan = plan_in(tmp_path / "runs", "seed=0,1")
     finish(plan.points[0])
     shutil.move(tmp_path / "runs" / "single", tmp_path / "elsewhere")
@@ -88,7 +88,7 @@ def test_a_sweeps_folder_that_was_moved_is_read_where_it_is(tmp_path: Path) -> N
     assert states == ["done", "missing"]
 
 
-def test_an_analysis_is_done_with_its_own_file(tmp_path: Path) -> None:
+def test_an_analysis_is_done_with_its_own_file(tmp_path) -> None:
     folder = run(tmp_path / "sensitivity" / "run-ab", "running")
     Status(folder, "code").set("finished")
     assert [each.state for each in standing(tmp_path).found] == ["missing"]
@@ -108,7 +108,7 @@ def test_wrong_folders_are_refused_in_one_line(tmp_path, capsys) -> None:
     assert code == 2 and "plan-a.jsonl is no plan of a sweep" in said and said.count("\n") == 1
 
 
-def test_a_damaged_status_or_position_is_told_and_stops_nothing(tmp_path: Path) -> None:
+def test_a_damaged_status_or_position_is_told_and_stops_nothing(tmp_path) -> None:
     one, two, three = (run(tmp_path / "ab" / f"run-{n}", "running") for n in range(3))
     (one / "status.json").write_text("{")
     (two / "status.json").write_text("[]\n[")
@@ -127,7 +127,7 @@ def _done(folder: Path, *seconds: float) -> Standing:
     return Standing("", str(folder), "done")
 
 
-def test_time_left_of_a_sweep_is_what_is_left_shared_by_those_that_run(tmp_path: Path) -> None:
+def test_time_left_of_a_sweep_is_what_is_left_shared_by_those_that_run(tmp_path) -> None:
     done = [_done(tmp_path / "a", 4, 6), _done(tmp_path / "b", 20)]  # 15 seconds each
     at = Position(1, epochs_in_all=4, began_unix_s=0, at_unix_s=6, epochs_done=2)  # 6 left
     running = [Standing("", "", "running", position=one) for one in (at, None)]
@@ -144,7 +144,7 @@ def _status(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "harness.status", *arguments]
 
 
-def test_a_reader_may_leave_early(tmp_path: Path) -> None:
+def test_a_reader_may_leave_early(tmp_path) -> None:
     run(tmp_path / "ab" / "run-ab", "finished")
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     with subprocess.Popen(_status(str(tmp_path)), env=environment(), **pipes) as running:
@@ -170,7 +170,7 @@ def _read_until(terminal: int, text: bytes) -> bytes:
     return said
 
 
-def test_a_terminal_is_shown_what_changes_until_nothing_runs(tmp_path: Path) -> None:
+def test_a_terminal_is_shown_what_changes_until_nothing_runs(tmp_path) -> None:
     folder = run(tmp_path / "ab" / "run-ab", "running")
     with ExitStack() as stack:
         stack.enter_context(locked(folder))
@@ -183,7 +183,7 @@ def test_a_terminal_is_shown_what_changes_until_nothing_runs(tmp_path: Path) -> 
     os.close(terminal)
 
 
-def test_ctrl_c_leaves_the_view_quietly(tmp_path: Path) -> None:
+def test_ctrl_c_leaves_the_view_quietly(tmp_path) -> None:
     folder = run(tmp_path / "ab" / "run-ab", "running")
     with locked(folder):
         running, terminal = _on_a_terminal(tmp_path)
@@ -200,14 +200,14 @@ def test_ctrl_c_leaves_the_view_quietly(tmp_path: Path) -> None:
     os.close(terminal)
 
 
-def test_a_sweep_at_work_is_awaited_also_when_no_run_is(tmp_path: Path) -> None:
+def test_a_sweep_at_work_is_awaited_also_when_no_run_is(tmp_path) -> None:
     plan_in(tmp_path, "seed=0,1")
     assert not standing(tmp_path).goes_on
     with locked(tmp_path / "single" / HOME):
         assert standing(tmp_path).goes_on
 
 
-def test_a_long_list_ends_with_how_many_more_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_list_ends_with_how_many_more_there_are(monkeypatch) -> None:
     monkeypatch.setenv("LINES", "6")
     told = [str(number) for number in range(10)]
     assert status._fitting(told) == [*"012", "  and 7 more; --once lists them all"]

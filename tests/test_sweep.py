@@ -21,7 +21,7 @@ from harness.run_folder.status_file import Status
 GRID = ("-m", *TINY, "schedule.unit=compression", "schedule.final=2,4", "sweep_name=grid")
 
 
-def test_a_sweep_runs_every_point_and_a_second_start_skips_them(tmp_path: Path) -> None:
+def test_a_sweep_runs_every_point_and_a_second_start_skips_them(tmp_path) -> None:
     first = harness(*GRID, "seed=0,1", f"runs={tmp_path}")
     before = {f: (f / "records.jsonl").stat().st_mtime_ns for f in run_folders(tmp_path, "grid")}
     second = harness(*GRID, "seed=0,1,2", f"runs={tmp_path}")
@@ -33,7 +33,7 @@ def test_a_sweep_runs_every_point_and_a_second_start_skips_them(tmp_path: Path) 
     assert all((f / "records.jsonl").stat().st_mtime_ns == at for f, at in before.items())
 
 
-def test_methods_of_a_sweep_start_from_the_same_dense_weights_trained_once(tmp_path: Path) -> None:
+def test_methods_of_a_sweep_start_from_the_same_dense_weights_trained_once(tmp_path) -> None:
     done = harness(
         *GRID, "method=random,global_magnitude", f"runs={tmp_path}", "hydra.launcher.n_jobs=2"
     )
@@ -60,7 +60,7 @@ def test_one_failing_point_does_not_stop_the_others_and_is_listed_with_its_reaso
     assert sorted(states) == ["failed", "failed", "finished", "finished"]
 
 
-def test_a_misspelt_value_in_a_grid_is_told_before_any_run(tmp_path: Path) -> None:
+def test_a_misspelt_value_in_a_grid_is_told_before_any_run(tmp_path) -> None:
     done = harness(*GRID, "method=random,globl_magnitude", f"runs={tmp_path}")
 
     assert done.returncode == 2
@@ -116,7 +116,7 @@ def test_a_grid_is_composed_once_for_every_combination_of_group_choices() -> Non
     assert set(shapes) == {("method=random", "seed"), ("method=snip", "seed")}
 
 
-def test_a_misspelt_key_in_a_grid_is_told_before_any_run(tmp_path: Path) -> None:
+def test_a_misspelt_key_in_a_grid_is_told_before_any_run(tmp_path) -> None:
     done = harness(*GRID, "sed=0,1", f"runs={tmp_path}")
 
     assert done.returncode == 2

@@ -64,7 +64,7 @@ def test_manual_names_a_pattern_that_fits_nothing() -> None:
 
 
 @pytest.mark.parametrize("density", [-0.1, 1.5, 50, "half", True, math.nan])
-def test_manual_refuses_what_is_no_density(density: Any) -> None:
+def test_manual_refuses_what_is_no_density(density) -> None:
     with pytest.raises(ValueError, match=r"densities: conv1 must be in \[0, 1\]"):
         Manual(densities={"conv1": density})
     with pytest.raises(ValueError, match="densities must map layers to densities"):
@@ -72,7 +72,7 @@ def test_manual_refuses_what_is_no_density(density: Any) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_manual_without_densities_is_uniform(seed: int) -> None:
+def test_manual_without_densities_is_uniform(seed) -> None:
     found = random_layers(seed)
     for keep in range(alive(found) + 1):
         assert Manual().allocate(found, keep) == Uniform().allocate(found, keep)

@@ -41,7 +41,7 @@ def check_lamp(found: Layers) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_lamp_agrees_with_exact_fractions(seed: int) -> None:
+def test_lamp_agrees_with_exact_fractions(seed) -> None:
     check_lamp(random_layers(seed))
 
 
@@ -89,7 +89,7 @@ def test_layer_std_by_hand() -> None:
 
 
 @pytest.mark.parametrize("quality", [0.3, 1.0, 2.0])
-def test_layer_std_finds_hans_thresholds(quality: float) -> None:
+def test_layer_std_finds_hans_thresholds(quality) -> None:
     random = torch.Generator().manual_seed(0)
     weights = {
         name: torch.randn(500, generator=random) * scale + 0.1

@@ -9,7 +9,7 @@ from conftest import cases
 from scored_layers import alive, layers, network
 
 from harness.allocation.balanced import Balanced
-from harness.allocation.base import Allocation, Layers
+from harness.allocation.base import Layers
 from harness.allocation.er import Er
 from harness.allocation.erk import Erk
 from harness.allocation.smart_ratio import SmartRatio
@@ -48,7 +48,7 @@ def test_uniform_plus_shrinks_both_in_proportion_when_they_are_too_many() -> Non
 
 
 @cases("rule", UniformPlus(), SmartRatio(), ids=["uniform_plus", "smart_ratio"])
-def test_a_classifiers_share_is_at_most_what_is_alive_in_it(rule: Allocation) -> None:
+def test_a_classifiers_share_is_at_most_what_is_alive_in_it(rule) -> None:
     found = PLUS | {"out": replace(PLUS["out"], alive=1)}
     for keep in range(alive(found) + 1):
         counts = rule.allocate(found, keep)
@@ -111,7 +111,7 @@ def rigl_densities(shapes: dict[str, tuple[int, ...]], kernel: bool, density: fl
 
 @cases("rule, kernel", (Erk(), True), (Er(), False))
 @cases("density", 0.9, 0.5, 0.2, 0.1, 0.02)
-def test_erdos_renyi_agrees_with_rigls_iteration(rule: Any, kernel: bool, density: float) -> None:
+def test_erdos_renyi_agrees_with_rigls_iteration(rule, kernel, density) -> None:
     found = network(SHAPES)
     keep = round(density * alive(found))
     expected = rigl_densities(SHAPES, kernel, keep / alive(found))
@@ -165,7 +165,7 @@ def test_smart_ratio_gives_hidden_linear_layers_the_formula() -> None:
 
 @cases("rule, key", (SmartRatio, "linear"), (UniformPlus, "classifier"), ids=str)
 @cases("value", -0.1, 30, "x", True)
-def test_a_share_of_the_classifier_out_of_range_is_refused(rule: Any, key: str, value: Any) -> None:
+def test_a_share_of_the_classifier_out_of_range_is_refused(rule, key, value) -> None:
     with pytest.raises(ValueError, match=rf"{key} must be in \[0, 1\], got {value!r}"):
         rule(**{key: value})
 

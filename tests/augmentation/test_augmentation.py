@@ -29,14 +29,14 @@ def cropped(image: Tensor, padding: int, top: float, left: float, flip: float) -
 
 @every("augmentation")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16, torch.uint8])
-def test_shape_dtype_and_device_stay(augmentation: Augmentation, dtype: torch.dtype) -> None:
+def test_shape_dtype_and_device_stay(augmentation, dtype) -> None:
     inputs = images(dtype=dtype)
     found = augmentation.apply(inputs, draws(augmentation))
     assert (found.shape, found.dtype, found.device) == (inputs.shape, dtype, inputs.device)
 
 
 @every("augmentation")
-def test_arguments_are_left_unchanged(augmentation: Augmentation) -> None:
+def test_arguments_are_left_unchanged(augmentation) -> None:
     inputs, drawn = images(), draws(augmentation)
 
     found = augmentation.apply(inputs, drawn)
@@ -60,7 +60,7 @@ def test_equal_draws_give_equal_results_and_the_global_stream_plays_no_part(augm
 
 
 @every("augmentation")
-def test_other_draws_give_other_results(augmentation: Augmentation) -> None:
+def test_other_draws_give_other_results(augmentation) -> None:
     one, other = (augmentation.apply(images(), draws(augmentation, seed=seed)) for seed in (0, 1))
     assert not torch.equal(one, other)
 
@@ -77,12 +77,12 @@ def test_the_result_of_a_sample_does_not_depend_on_the_others_in_its_batch(augme
 
 
 @every("augmentation")
-def test_no_samples_are_no_samples(augmentation: Augmentation) -> None:
+def test_no_samples_are_no_samples(augmentation) -> None:
     assert augmentation.apply(images(0), draws(augmentation, 0)).shape == (0, 3, 8, 10)
 
 
 @every("augmentation")
-def test_the_layout_in_memory_does_not_matter(augmentation: Augmentation) -> None:
+def test_the_layout_in_memory_does_not_matter(augmentation) -> None:
     inputs, drawn = images(), draws(augmentation)
     last = inputs.to(memory_format=torch.channels_last)
     assert torch.equal(augmentation.apply(last, drawn), augmentation.apply(inputs, drawn))
@@ -90,7 +90,7 @@ def test_the_layout_in_memory_does_not_matter(augmentation: Augmentation) -> Non
 
 @every("augmentation")
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs CUDA")
-def test_cuda_gives_the_same_images(augmentation: Augmentation) -> None:
+def test_cuda_gives_the_same_images(augmentation) -> None:
     inputs, drawn = images(), draws(augmentation)
     there = augmentation.apply(inputs.cuda(), drawn.cuda())
     assert torch.equal(there.cpu(), augmentation.apply(inputs, drawn))
@@ -155,13 +155,13 @@ def test_without_flip_the_crops_are_the_same() -> None:
 
 
 @pytest.mark.parametrize("padding", [-1, 1.5, True, "4", None])
-def test_a_padding_that_is_no_count_is_refused(padding: object) -> None:
+def test_a_padding_that_is_no_count_is_refused(padding) -> None:
     with pytest.raises(ValueError, match="padding must be a whole number >= 0, got .*; write 0"):
         CropFlip(padding=padding)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("flip", [0.5, 1, "yes", None])
-def test_a_flip_that_is_no_switch_is_refused(flip: object) -> None:
+def test_a_flip_that_is_no_switch_is_refused(flip) -> None:
     with pytest.raises(ValueError, match="flip must be true or false, got"):
         CropFlip(flip=flip)  # type: ignore[arg-type]
 

@@ -68,7 +68,7 @@ def test_labels_of_several_positions_are_not_balanced() -> None:
     ({"samples": None, "per_class": True}, "^per_class must be a whole number"),
     ({"balanced": 1}, "^balanced must be true or false, got 1"),
 )
-def test_senseless_numbers_are_refused(fields: dict[str, int | None], message: str) -> None:
+def test_senseless_numbers_are_refused(fields, message) -> None:
     with pytest.raises(ValueError, match=message):
         Samples(**fields)  # type: ignore[arg-type]
 

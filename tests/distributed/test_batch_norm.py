@@ -37,7 +37,7 @@ def close(found: Tensor, wanted: Tensor, dtype: str) -> None:
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("count", [2, 4])
 def test_outputs_and_input_gradients_of_uneven_shares_are_those_of_the_whole_batch(
-    results: Results, count: int, case: str, dtype: str
+    results, count, case, dtype
 ) -> None:
     (alone,) = results[1]
     ranks = [rank["one_norm"][f"{case} {dtype}"] for rank in results[count]]
@@ -53,7 +53,7 @@ def test_outputs_and_input_gradients_of_uneven_shares_are_those_of_the_whole_bat
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("count", [2, 4])
 def test_parameter_gradients_and_running_statistics_are_those_of_the_whole_batch(
-    results: Results, count: int, case: str, dtype: str
+    results, count, case, dtype
 ) -> None:
     (alone,) = results[1]
     wanted = alone["one_norm"][f"{case} {dtype}"]
@@ -107,25 +107,25 @@ def test_half_precision_inputs_stay_half_and_their_statistics_do_not(results, co
     close(ranks[0]["running_var"], wanted["running_var"], "float32")
 
 
-def test_eval_mode_speaks_to_no_other_rank(results: Results) -> None:
+def test_eval_mode_speaks_to_no_other_rank(results) -> None:
     for rank in results[2]:
         assert rank["collectives"] == {"eval": [], "train": ["all_gather", "all_reduce"]}
 
 
-def test_one_value_per_channel_on_all_ranks_together_is_refused_on_each(results: Results) -> None:
+def test_one_value_per_channel_on_all_ranks_together_is_refused_on_each(results) -> None:
     for rank in results[2] + results[4]:
         said = rank["one_value"]["said"]
         assert said.startswith("Expected more than 1 value per channel when training, got 1 on all")
 
 
-def test_one_rank_keeps_plain_norms_and_several_have_synced_ones(results: Results) -> None:
+def test_one_rank_keeps_plain_norms_and_several_have_synced_ones(results) -> None:
     assert set(results[1][0]["classes"].values()) == {"plain"}
     kinds = results[2][0]["classes"]
     assert [name for name, kind in kinds.items() if kind == "synced"] == ["1", "5"]
 
 
 @pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
-def test_conversion_keeps_parameters_buffers_keys_and_modes(ranks: Ranks) -> None:
+def test_conversion_keeps_parameters_buffers_keys_and_modes(ranks) -> None:
     model = network().double()
     model[1].eval()
     model[5].weight.requires_grad_(False)
@@ -143,7 +143,7 @@ def test_conversion_keeps_parameters_buffers_keys_and_modes(ranks: Ranks) -> Non
 
 
 @pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
-def test_a_state_fits_before_and_after_conversion(ranks: Ranks) -> None:
+def test_a_state_fits_before_and_after_conversion(ranks) -> None:
     model = synced(network(), ranks)
     plain = network()
 
@@ -152,7 +152,7 @@ def test_a_state_fits_before_and_after_conversion(ranks: Ranks) -> None:
 
 
 @pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
-def test_metrics_and_structure_see_the_same_network(ranks: Ranks) -> None:
+def test_metrics_and_structure_see_the_same_network(ranks) -> None:
     plain = network()
     model = synced(copy.deepcopy(plain), ranks)
     sample = torch.randn(2, 2, 5, 5)
@@ -165,7 +165,7 @@ def test_metrics_and_structure_see_the_same_network(ranks: Ranks) -> None:
 
 
 @pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
-def test_a_norm_that_stands_in_two_places_stays_one(ranks: Ranks) -> None:
+def test_a_norm_that_stands_in_two_places_stays_one(ranks) -> None:
     shared = nn.BatchNorm1d(4)
     model = nn.Sequential(shared, nn.Linear(4, 4), shared, nn.Sequential(shared))
 
@@ -204,7 +204,7 @@ def test_outside_a_group_a_synced_norm_is_a_plain_one() -> None:
 
 
 @pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
-def test_a_norm_with_a_class_of_its_own_is_refused_by_name(ranks: Ranks) -> None:
+def test_a_norm_with_a_class_of_its_own_is_refused_by_name(ranks) -> None:
     class Own(nn.BatchNorm1d):
         pass
 

@@ -19,13 +19,13 @@ CASES = [
 
 
 @pytest.fixture(scope="module", name="alone")
-def fixture_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Found]:
+def fixture_alone(tmp_path_factory) -> dict[str, Found]:
     """By mode, what one rank comes to."""
     return {m: masks_by_step(Ranks(), tmp_path_factory.mktemp("alone"), m) for m in MODES}
 
 
 @pytest.fixture(scope="module", name="found")
-def fixture_found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[Found]]:
+def fixture_found(tmp_path_factory) -> dict[int, list[Found]]:
     """By number of ranks, what each rank found."""
     out = tmp_path_factory.mktemp("ranks")
     return {count: on_ranks(count, all_cases, out) for count in (2, 4)}

@@ -48,7 +48,7 @@ def equal(one: Tensors, other: Tensors) -> bool:
 @cases("count", 1, 2)
 @pytest.mark.parametrize(("variant", "dtype"), CASES)
 def test_on_one_and_two_ranks_sparse_gradients_are_the_dense_ones_bit_for_bit(
-    found: Found, variant: str, dtype: str, count: int
+    found, variant, dtype, count
 ) -> None:
     for rank in found[count]:
         dense, sparse = (rank["gradients"][variant + dtype][name] for name in ("dense", "sparse"))
@@ -60,7 +60,7 @@ def test_on_one_and_two_ranks_sparse_gradients_are_the_dense_ones_bit_for_bit(
 @cases("count", 3, 4)
 @pytest.mark.parametrize(("variant", "dtype"), CASES)
 def test_beyond_two_ranks_sparse_gradients_differ_from_dense_ones_by_rounding_only(
-    found: Found, variant: str, dtype: str, count: int
+    found, variant, dtype, count
 ) -> None:
     for rank in found[count]:
         dense, sparse = (rank["gradients"][variant + dtype][name] for name in ("dense", "sparse"))
@@ -82,19 +82,19 @@ def test_gradients_of_pruned_entries_come_back_as_zero(found, variant, dtype, co
 
 @cases("count", 2, 3, 4)
 @cases("case", "plain", "plain bfloat16")
-def test_every_rank_has_the_same_gradients(found: Found, count: int, case: str) -> None:
+def test_every_rank_has_the_same_gradients(found, count, case) -> None:
     first, *others = (rank["gradients"][case]["sparse"] for rank in found[count])
     for other in others:
         assert all(equal(first[step]["gradients"], other[step]["gradients"]) for step in first)
 
 
-def test_a_parameter_that_the_loss_leaves_out_has_no_gradient(found: Found) -> None:
+def test_a_parameter_that_the_loss_leaves_out_has_no_gradient(found) -> None:
     for step in found[2][0]["gradients"]["unused parameter"]["sparse"].values():
         assert "unused.weight" in step["masks"]
         assert "unused.weight" not in step["gradients"]
 
 
-def test_bfloat16_rounds_each_ranks_share_before_the_sum(found: Found) -> None:
+def test_bfloat16_rounds_each_ranks_share_before_the_sum(found) -> None:
     one, other = (rank["rounded"] for rank in found[2])
     for name, mean in one["mean"].items():
         shares = (rank["own"][name].bfloat16() for rank in (one, other))
@@ -102,7 +102,7 @@ def test_bfloat16_rounds_each_ranks_share_before_the_sum(found: Found) -> None:
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_only_live_entries_are_sent_and_of_a_dead_bucket_nothing(found: Found, count: int) -> None:
+def test_only_live_entries_are_sent_and_of_a_dead_bucket_nothing(found, count) -> None:
     # Entries: 4096 all live, 32 of 64 rows, then 31; float32 has 4 bytes, bfloat16 2. The layers
     # share a bucket until DDP has seen a backward.
     sent = {step: found[count][0]["messages"][step]["bytes"] for step in found[1][0]["messages"]}
@@ -127,7 +127,7 @@ def test_index_lists_are_made_again_only_if_buckets_change_or_masks_are_replaced
         assert lists[f"{name}, one mask replaced"] == 1
 
 
-def test_a_bucket_whose_parameters_change_places_keeps_their_masks(found: Found) -> None:
+def test_a_bucket_whose_parameters_change_places_keeps_their_masks(found) -> None:
     for gradient in found[2][0]["turned"]:
         assert gradient.flatten().tolist() == [1, 0] * 7 + [1]
 
@@ -141,14 +141,14 @@ def test_on_two_ranks_training_gives_the_weights_of_dense_training_bit_for_bit(f
     assert not equal(weights["dense"], weights["dense bfloat16"])
 
 
-def test_on_four_ranks_training_differs_from_dense_training_by_rounding_only(found: Found) -> None:
+def test_on_four_ranks_training_differs_from_dense_training_by_rounding_only(found) -> None:
     weights = found[4][0]["training"]["plain"]
 
     assert off(weights["dense"], weights["sparse"]) <= 1e-5
     assert equal(weights["sparse"], found[4][3]["training"]["plain"]["sparse"])
 
 
-def test_a_replica_with_a_hook_dies_with_its_last_reference(found: Found) -> None:
+def test_a_replica_with_a_hook_dies_with_its_last_reference(found) -> None:
     assert not found[2][0]["leftovers"]
 
 
@@ -176,7 +176,7 @@ def test_packing_keeps_its_memory_from_step_to_step() -> None:
     ({"heavy": torch.ones(3, 3)}, "heavy: a mask of shape (3, 3) .* that is unknown"),
     ({"weight": torch.ones(3)}, "weight: a mask of shape (3,) .* that is of shape (3, 3)"),
 )
-def test_masks_of_another_model_are_refused_by_name(masks: Tensors, said: str) -> None:
+def test_masks_of_another_model_are_refused_by_name(masks, said) -> None:
     replica = cast(DistributedDataParallel, SimpleNamespace(module=nn.Linear(3, 3)))
     with pytest.raises(ValueError, match=said.replace("(", r"\(").replace(")", r"\)")):
         install(replica, Exchange(sparse=True), lambda: masks)

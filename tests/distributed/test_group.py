@@ -35,7 +35,7 @@ def set_environment(monkeypatch: pytest.MonkeyPatch, variables: dict[str, str]) 
 
 
 @pytest.fixture(name="_hurried")
-def fixture_hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+def fixture_hurried(monkeypatch) -> None:
     monkeypatch.setattr(process_group, "MEET_S", 0.5)
     monkeypatch.setattr(rendezvous, "NAME_S", 0.2)
     monkeypatch.setattr(rendezvous, "ANSWER_S", 3.0)
@@ -86,7 +86,7 @@ def test_a_group_of_one_that_a_launcher_started_comes_and_goes_twice(monkeypatch
 
 
 @pytest.fixture(name="_two_gpus")
-def fixture_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+def fixture_two_gpus(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     monkeypatch.setattr(torch.cuda, "set_device", lambda device: None)
@@ -99,14 +99,14 @@ def fixture_two_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
     ({**FOUR, "LOCAL_RANK": "a"}, "LOCAL_RANK must be a whole number >= 0, got 'a'"),
 )
 def test_ranks_without_a_device_of_their_own_are_refused(
-    monkeypatch: pytest.MonkeyPatch, _two_gpus: None, variables: dict[str, str], message: str
+    monkeypatch, _two_gpus, variables, message
 ) -> None:
     with pytest.raises(ValueError) as error:
         join(monkeypatch, "auto", **variables)
     assert str(error.value).startswith(message)
 
 
-def test_a_device_that_is_unknown_or_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_unknown_or_not_there_is_refused(monkeypatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
 
     with pytest.raises(ValueError, match="device must be auto, cpu or cuda, got 'tpu'"):
@@ -129,7 +129,7 @@ def test_a_device_that_is_unknown_or_not_there_is_refused(monkeypatch: pytest.Mo
     ({"timeout_s": float("nan")}, "timeout_s must be a number of seconds above 0, got nan"),
     ({"timeout_s": "5m"}, "timeout_s must be a number of seconds above 0, got '5m'"),
 )
-def test_options_out_of_range_are_refused(values: dict[str, object], message: str) -> None:
+def test_options_out_of_range_are_refused(values, message) -> None:
     with pytest.raises(ValueError) as error:
         Options(**values)  # type: ignore[arg-type]
     assert str(error.value).startswith(message)
@@ -149,7 +149,7 @@ def test_a_rank_0_that_does_not_come_is_named_in_time(monkeypatch, _hurried) -> 
         join(monkeypatch, **{**FOUR, "MASTER_PORT": str(free_port())})
 
 
-def test_an_unknown_host_is_named(monkeypatch: pytest.MonkeyPatch, _hurried: None) -> None:
+def test_an_unknown_host_is_named(monkeypatch, _hurried) -> None:
     with pytest.raises(ValueError, match="MASTER_ADDR=no.such.invalid: rank 1 knows no such host"):
         join(monkeypatch, **{**FOUR, "MASTER_ADDR": "no.such.invalid"})
 
@@ -162,7 +162,7 @@ def fixture_stranger() -> Iterator[str]:
 
 
 # Not hurried: torch's error comes at once, but torch may take a second to describe it.
-def test_a_port_that_is_taken_is_named(monkeypatch: pytest.MonkeyPatch, stranger: str) -> None:
+def test_a_port_that_is_taken_is_named(monkeypatch, stranger) -> None:
     with pytest.raises(ValueError, match=f"MASTER_PORT={stranger} is taken on rank 0's host"):
         join(monkeypatch, **{**FOUR, "RANK": "0", "MASTER_PORT": stranger})
 
@@ -172,7 +172,7 @@ def test_a_port_at_which_no_store_answers_is_named(monkeypatch, _hurried, strang
         join(monkeypatch, **{**FOUR, "MASTER_PORT": stranger})
 
 
-def test_two_processes_of_one_rank_are_refused(_hurried: None) -> None:
+def test_two_processes_of_one_rank_are_refused(_hurried) -> None:
     port = free_port()
     with ThreadPoolExecutor() as pool:
         ranks = [Place("127.0.0.1", port, rank, count=2) for rank in (0, 1)]

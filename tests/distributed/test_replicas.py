@@ -50,19 +50,19 @@ APART = {
 
 
 @pytest.fixture(scope="module", name="said")
-def fixture_said(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def fixture_said(tmp_path_factory) -> dict[str, str]:
     """By case, what both ranks said."""
     first, second = on_ranks(2, all_cases, tmp_path_factory.mktemp("replicas"))
     assert first == second
     return dict(first)
 
 
-def test_a_difference_is_named_before_it_is_measured_copied_or_used(said: dict[str, str]) -> None:
+def test_a_difference_is_named_before_it_is_measured_copied_or_used(said) -> None:
     for case, start in DIFFER.items():
         assert said[case].startswith(start), case
 
 
-def test_so_is_what_decides_how_a_network_computes_beside_its_tensors(said: dict[str, str]) -> None:
+def test_so_is_what_decides_how_a_network_computes_beside_its_tensors(said) -> None:
     for case, named in MANNERS.items():
         start = f"the network before a measurement: ranks 0 and 1 differ ({named});"
         assert said[f"manner: {case}"].startswith(start), case

@@ -32,7 +32,7 @@ def test_the_store_is_reached_at_its_address_and_at_no_other() -> None:
 
 
 @pytest.mark.parametrize("message", MALFORMED)
-def test_ranks_meet_whatever_others_send(message: bytes) -> None:
+def test_ranks_meet_whatever_others_send(message) -> None:
     port = free_port()
     places = [Place("127.0.0.1", port, rank, count=2) for rank in (0, 1)]
     store = places[0].store(keep=True)
@@ -51,7 +51,7 @@ def test_a_name_of_a_rank_that_others_have_written_is_told_in_one_line(monkeypat
         meet(place, 5)
 
 
-def test_the_address_of_a_name(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_of_a_name(monkeypatch) -> None:
     assert own_address("127.0.0.1") == "127.0.0.1"
     assert own_address("192.0.2.1") == ""  # of nobody, by RFC 5737
     assert own_address("no-such-host.invalid") == ""

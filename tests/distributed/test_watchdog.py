@@ -95,7 +95,7 @@ def wait_for(condition: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.02)
 
 
-def test_a_killed_rank_is_named_by_four_ranks_that_were_started_by_hand(tmp_path: Path) -> None:
+def test_a_killed_rank_is_named_by_four_ranks_that_were_started_by_hand(tmp_path) -> None:
     with by_hand(4, "train", tmp_path) as job:
         pids = job.pids()
         os.kill(pids[1], signal.SIGKILL)
@@ -105,7 +105,7 @@ def test_a_killed_rank_is_named_by_four_ranks_that_were_started_by_hand(tmp_path
         assert "the same command goes on from the last checkpoint" in job.said()
 
 
-def test_a_killed_rank_is_named_under_torchrun(tmp_path: Path) -> None:
+def test_a_killed_rank_is_named_under_torchrun(tmp_path) -> None:
     with under_torchrun(4, "train", tmp_path) as job:
         pids = job.pids()
         os.kill(pids[1], signal.SIGKILL)
@@ -116,7 +116,7 @@ def test_a_killed_rank_is_named_under_torchrun(tmp_path: Path) -> None:
         wait_for(lambda: not any(is_ours(pid) for pid in pids), SOON_S)
 
 
-def test_a_killed_rank_0_takes_the_store_with_it_and_is_named(tmp_path: Path) -> None:
+def test_a_killed_rank_0_takes_the_store_with_it_and_is_named(tmp_path) -> None:
     with by_hand(2, "train", tmp_path) as job:
         os.kill(job.pids()[0], signal.SIGKILL)
 
@@ -125,7 +125,7 @@ def test_a_killed_rank_0_takes_the_store_with_it_and_is_named(tmp_path: Path) ->
         assert ", which keeps the store of the ranks at MASTER_ADDR:MASTER_PORT 127" in job.said()
 
 
-def test_ranks_do_not_outlive_torchrun(tmp_path: Path) -> None:
+def test_ranks_do_not_outlive_torchrun(tmp_path) -> None:
     with under_torchrun(2, "train", tmp_path) as job:
         pids = job.pids()
         job.torchrun.kill()
@@ -134,7 +134,7 @@ def test_ranks_do_not_outlive_torchrun(tmp_path: Path) -> None:
         assert "harness: torchrun, which keeps the store of the ranks at" in job.said()
 
 
-def test_a_stopped_rank_is_named_and_ends_when_it_wakes_up(tmp_path: Path) -> None:
+def test_a_stopped_rank_is_named_and_ends_when_it_wakes_up(tmp_path) -> None:
     with by_hand(2, "train", tmp_path) as job:
         stopped = job.pids()[1]
         os.kill(stopped, signal.SIGSTOP)
@@ -148,7 +148,7 @@ def test_a_stopped_rank_is_named_and_ends_when_it_wakes_up(tmp_path: Path) -> No
         assert job.ends(1) == [1]
 
 
-def test_a_stopped_rank_0_stops_the_store_and_is_named(tmp_path: Path) -> None:
+def test_a_stopped_rank_0_stops_the_store_and_is_named(tmp_path) -> None:
     with by_hand(2, "train", tmp_path) as job:
         os.kill(job.pids()[0], signal.SIGSTOP)
 
@@ -157,7 +157,7 @@ def test_a_stopped_rank_0_stops_the_store_and_is_named(tmp_path: Path) -> None:
         assert "does not answer; so rank 1 ends" in job.said()
 
 
-def test_a_hanging_rank_is_named_and_ended(tmp_path: Path) -> None:
+def test_a_hanging_rank_is_named_and_ended(tmp_path) -> None:
     with by_hand(2, "hang_on_rank_1", tmp_path) as job:
         job.pids()
 
@@ -166,7 +166,7 @@ def test_a_hanging_rank_is_named_and_ended(tmp_path: Path) -> None:
         assert "has made no progress for 4 s while other ranks wait for it" in job.said()
 
 
-def test_a_rank_that_leaves_with_an_error_is_named_with_it(tmp_path: Path) -> None:
+def test_a_rank_that_leaves_with_an_error_is_named_with_it(tmp_path) -> None:
     with by_hand(3, "fail_on_rank_1", tmp_path, timeout_s=60) as job:
         assert job.ends() == [1, 1, 1]
         for rank in (0, 2):
@@ -175,7 +175,7 @@ def test_a_rank_that_leaves_with_an_error_is_named_with_it(tmp_path: Path) -> No
         assert "RankLost" not in job.ranks[1].said(2)
 
 
-def test_an_error_on_every_rank_stays_what_it_is(tmp_path: Path) -> None:
+def test_an_error_on_every_rank_stays_what_it_is(tmp_path) -> None:
     with by_hand(2, "fail_on_every_rank", tmp_path) as job:
         assert job.ends() == [1, 1]
         assert job.said().count("ValueError: every batch is bad") == 2
@@ -183,19 +183,19 @@ def test_an_error_on_every_rank_stays_what_it_is(tmp_path: Path) -> None:
         assert job.why() == set()
 
 
-def test_long_work_of_one_rank_or_all_and_a_normal_end_are_silent(tmp_path: Path) -> None:
+def test_long_work_of_one_rank_or_all_and_a_normal_end_are_silent(tmp_path) -> None:
     with by_hand(2, "work_on_rank_0", tmp_path, timeout_s=2) as job:
         assert job.ends() == [0, 0]
         assert job.said() == ""
 
 
-def test_a_process_that_hangs_on_its_way_out_is_ended(tmp_path: Path) -> None:
+def test_a_process_that_hangs_on_its_way_out_is_ended(tmp_path) -> None:
     with by_hand(1, "hang_on_the_way_out", tmp_path) as job:
         assert job.ends() == [1]
         assert "hangs on its way out, 1 s after: all was done" in job.said()
 
 
-def test_a_rank_that_holds_the_interpreter_is_named_and_ends_too(tmp_path: Path) -> None:
+def test_a_rank_that_holds_the_interpreter_is_named_and_ends_too(tmp_path) -> None:
     with by_hand(2, "hold_the_interpreter_on_rank_1", tmp_path) as job:
         pids = job.pids()
 
@@ -206,7 +206,7 @@ def test_a_rank_that_holds_the_interpreter_is_named_and_ends_too(tmp_path: Path)
         assert "in hold_the_interpreter_on_rank_1" in said  # of the traceback
 
 
-def test_ranks_that_wait_for_each_other_in_different_places_end_in_time(tmp_path: Path) -> None:
+def test_ranks_that_wait_for_each_other_in_different_places_end_in_time(tmp_path) -> None:
     with by_hand(2, "speak_past_the_ranks_on_rank_1", tmp_path) as job:
         assert job.ends() == [1, 1]
         assert "rank 0 waits in mean of 1 tensors (tests/helpers/watchdog_program.py:" in job.said()
@@ -224,7 +224,7 @@ def test_a_collective_of_a_part_beside_a_training_step_ends_in_time_with_both_pl
         )
 
 
-def test_a_rank_that_is_done_earlier_is_told_with_the_place_of_the_other(tmp_path: Path) -> None:
+def test_a_rank_that_is_done_earlier_is_told_with_the_place_of_the_other(tmp_path) -> None:
     with by_hand(2, "leave_with_fewer_collectives_on_rank_1", tmp_path) as job:
         assert job.ends() == [1, 1]
         for rank in (0, 1):

@@ -53,7 +53,7 @@ def test_the_mean_gradient_holds_no_gradient_and_reuses_its_own_memory() -> None
     ("given", "kept"),
     [(torch.bfloat16, torch.float32), (torch.float16, torch.float32), (torch.float64,) * 2],
 )
-def test_the_mean_gradient_is_float32_or_wider(given: torch.dtype, kept: torch.dtype) -> None:
+def test_the_mean_gradient_is_float32_or_wider(given, kept) -> None:
     evidence = Snfs(momentum=0.75).look({}, {"w": torch.ones(2, dtype=given)})
     assert evidence["w"].dtype == kept
     assert Snfs(momentum=0.0).look(evidence, {"w": torch.full((2,), 3, dtype=given)})[
@@ -148,7 +148,7 @@ def test_shares_are_by_largest_remainder_within_the_room(total, sizes, room, cou
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_shares_sum_to_the_total_and_fit(seed: int) -> None:
+def test_shares_sum_to_the_total_and_fit(seed) -> None:
     stream = torch.Generator().manual_seed(seed)
     many = [str(layer) for layer in range(1 + seed % 7)]
     sizes = torch.rand(len(many), generator=stream).pow(9).tolist()
@@ -161,19 +161,19 @@ def test_shares_sum_to_the_total_and_fit(seed: int) -> None:
 
 
 @cases("value", math.nan, math.inf)
-def test_a_mean_gradient_that_is_not_finite_names_its_layer(value: float) -> None:
+def test_a_mean_gradient_that_is_not_finite_names_its_layer(value) -> None:
     with pytest.raises(ValueError, match="w: .*, so its mask cannot be updated; did the training"):
         swapped({"w": ([1.0, 2.0, 0.0], "110", [value, 1.0, 1.0])})
 
 
 @cases("momentum", 1, -0.1, math.nan, "0.9", True)
-def test_momentum_must_be_a_share_below_1(momentum: float) -> None:
+def test_momentum_must_be_a_share_below_1(momentum) -> None:
     with pytest.raises(ValueError, match=r"momentum must be a number in \[0, 1\); write e.g. 0.9"):
         Snfs(momentum=momentum)
 
 
 @cases("history", 0, -1, 2.0, True, "50")
-def test_history_must_be_a_number_of_steps(history: int) -> None:
+def test_history_must_be_a_number_of_steps(history) -> None:
     with pytest.raises(ValueError, match="history must be a whole number of at least 1"):
         Snfs(history=history)
 

@@ -105,7 +105,7 @@ def test_the_share_decides_how_many_go() -> None:
 
 @pytest.mark.parametrize("kind", [Rigl, Set, Snfs])
 @pytest.mark.parametrize("seed", range(20))
-def test_counts_are_constant_whatever_the_layers(kind: type[DropGrow], seed: int) -> None:
+def test_counts_are_constant_whatever_the_layers(kind, seed) -> None:
     stream = torch.Generator().manual_seed(seed)
     shapes = {"full": (7, 5), "empty": (30,), "a": (6, 1, 3, 3), "b": (40, 11), "lone": (1,)}
     chances = {"full": 1.0, "empty": 0.0, "a": 0.2, "b": 0.6, "lone": 0.5}
@@ -170,7 +170,7 @@ def test_set_leaves_the_global_random_stream_alone() -> None:
 
 
 @pytest.mark.parametrize("broken", ["weight", "gradient"])
-def test_nan_names_the_layer(broken: str) -> None:
+def test_nan_names_the_layer(broken) -> None:
     numbers = {"weight": [1.0, 2.0, 3.0, 0.0], "gradient": [0.0] * 4}
     numbers[broken] = [math.nan] * 4
     with pytest.raises(ValueError, match="w: .* are NaN, so its mask .* lower its learning rate"):

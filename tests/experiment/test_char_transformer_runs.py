@@ -21,7 +21,7 @@ RUN = (
 
 
 @pytest.fixture(scope="module", name="whole")
-def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def fixture_whole(tmp_path_factory) -> Iterator[Path]:
     """The folder of a run that nothing interrupted, of one rank."""
     runs = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -33,7 +33,7 @@ def last(folder: Path) -> Record:
     return records_of(folder)[-1]
 
 
-def test_a_run_prunes_to_the_asked_density_and_counts_every_position(whole: Path) -> None:
+def test_a_run_prunes_to_the_asked_density_and_counts_every_position(whole) -> None:
     dense, pruned, finetuned = records_of(whole)
     # 4 x 8x8, two 8x32 and 97x8 weights, at 16 positions
     weights = 4 * 64 + 2 * 256 + 97 * 8
@@ -62,7 +62,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_records(tmp_path, whole, step) 
     assert records == (whole / "records.jsonl").read_bytes()
 
 
-def test_two_ranks_give_the_masks_and_the_loss_of_one(tmp_path: Path) -> None:
+def test_two_ranks_give_the_masks_and_the_loss_of_one(tmp_path) -> None:
     for ranks in (1, 2):
         done = harness_on_ranks(ranks, *RUN, f"runs={tmp_path}/{ranks}")
         assert done.returncode == 0, done.stderr
@@ -74,7 +74,7 @@ def test_two_ranks_give_the_masks_and_the_loss_of_one(tmp_path: Path) -> None:
 @pytest.mark.parametrize("saliency", ["weight_gradient", "wanda"])
 @pytest.mark.parametrize("structure", ["element", "neuron"])
 def test_saliencies_that_look_at_text_prune_weights_and_neurons(
-    tmp_path: Path, saliency: str, structure: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path, saliency, structure, monkeypatch
 ) -> None:
     # The classifier has half of the weights, and no neuron of it goes.
     parts = (f"saliency={saliency}", f"structure={structure}", "schedule.final=0.75")

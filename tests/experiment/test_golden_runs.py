@@ -26,12 +26,12 @@ RUNS = tomllib.loads(Path(__file__).with_name("golden_runs.toml").read_text())
 
 
 @pytest.mark.parametrize("name", RUNS)
-def test_masks_and_counts_of_a_run_are_those_of_before(name: str, tmp_path: Path) -> None:
+def test_masks_and_counts_of_a_run_are_those_of_before(name, tmp_path) -> None:
     assert found(Ranks(), name, tmp_path) == RUNS[name]["records"]
 
 
 @pytest.mark.parametrize("name", ["SET", "gradients, one for all layers"])
-def test_two_ranks_come_to_the_same(name: str, tmp_path: Path) -> None:
+def test_two_ranks_come_to_the_same(name, tmp_path) -> None:
     assert on_ranks(2, found, name, tmp_path)[0] == RUNS[name]["records"]
 
 

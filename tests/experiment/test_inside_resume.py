@@ -100,13 +100,13 @@ def start(folder: Path, mode: str, every: int | None, lines: list[str]) -> End:
 
 
 @pytest.fixture(scope="module", name="whole")
-def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, End]:
+def fixture_whole(tmp_path_factory) -> dict[str, End]:
     """What runs come to that nothing interrupted."""
     return {mode: start(tmp_path_factory.mktemp("whole"), mode, None, []) for mode in MODES}
 
 
 @pytest.mark.parametrize("mode", places(MODES, few=3))
-def test_cut_off_after_any_step(tmp_path: Path, whole: dict[str, End], mode: str) -> None:
+def test_cut_off_after_any_step(tmp_path, whole, mode) -> None:
     # Saved after three steps of an epoch and at its end; what came after that is made again.
     for step, lost in enumerate([1, 2, 0, 0, 1, 2, 0], start=1):
         lines: list[str] = []
@@ -121,7 +121,7 @@ def test_cut_off_after_any_step(tmp_path: Path, whole: dict[str, End], mode: str
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_cut_off_again_and_again(tmp_path: Path, whole: dict[str, End], mode: str) -> None:
+def test_cut_off_again_and_again(tmp_path, whole, mode) -> None:
     lines: list[str] = []
     for _ in range(whole[mode].steps - 1):
         with pytest.MonkeyPatch.context() as patch, suppress(Cut):
@@ -134,7 +134,7 @@ def test_cut_off_again_and_again(tmp_path: Path, whole: dict[str, End], mode: st
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_stopped_by_a_signal(tmp_path: Path, whole: dict[str, End], mode: str) -> None:
+def test_stopped_by_a_signal(tmp_path, whole, mode) -> None:
     lines: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         update, calls = Loop._update, iter(range(1, 100))

@@ -72,7 +72,7 @@ def test_one_step_is_its_own_quartiles() -> None:
     ({"warm_up": -1}, "warm_up must be a whole number >= 0, got -1"),
     ({"repeats": 2.0}, "repeats must be a whole number >= 1, got 2.0"),
 )
-def test_wrong_values_are_refused_by_name(wrong: dict[str, Any], said: str) -> None:
+def test_wrong_values_are_refused_by_name(wrong, said) -> None:
     with pytest.raises(ValueError) as refused:
         Latency(**wrong)
     assert str(refused.value) == said
@@ -98,7 +98,7 @@ MEASURED = ("latency.batch=32", "latency.repeats=3")
 
 
 @cases("count", 1, 2)
-def test_each_result_is_measured_once_and_no_record_changes(tmp_path: Path, count: int) -> None:
+def test_each_result_is_measured_once_and_no_record_changes(tmp_path, count) -> None:
     for name, more in (("plain", ()), ("measured", MEASURED)):
         asked = (*TINY, *GEOMETRIC, *more, "data.train=516", f"runs={tmp_path / name}")
         done = harness_on_ranks(count, *asked)
@@ -150,7 +150,7 @@ class Watched(nn.Module):
 
 
 @pytest.fixture(name="recorder")
-def fixture_recorder(tmp_path: Path) -> Recorder:
+def fixture_recorder(tmp_path) -> Recorder:
     """Of a run that has ended."""
     ready = runner.prepare(build(composed([*SMALL])), Ranks(), tmp_path)
     recorder = Recorder(*ready, ME, Silent())
@@ -158,7 +158,7 @@ def fixture_recorder(tmp_path: Path) -> Recorder:
     return recorder
 
 
-def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(recorder: Recorder) -> None:
+def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(recorder) -> None:
     notes: list[dict[str, Any]] = []
     recorder.watcher.note = lambda **facts: notes.append(facts)  # type: ignore[method-assign]
     more_than_there_are = Latency(batch=64, repeats=3, warm_up=2)
@@ -185,7 +185,7 @@ def test_what_cannot_be_measured_is_told_and_the_run_goes_on(recorder, capsys) -
     assert capsys.readouterr().err == said
 
 
-def test_a_run_that_loads_stages_measures_the_last_of_them(tmp_path: Path) -> None:
+def test_a_run_that_loads_stages_measures_the_last_of_them(tmp_path) -> None:
     short = (*SHARED, *MEASURED, "schedule=constant", "schedule.levels=2")
     deep = (*short, "schedule.levels=3")
     for point, places in ((short, [0, 1, 2]), (deep, [2, 3])):

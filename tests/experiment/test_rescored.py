@@ -29,7 +29,7 @@ LEAVE = "rescore_trained=true"
     (("schedule=constant", "schedule.levels=3", "dynamics=soft", "structure=row"), "rescore"),
 )
 def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_for(
-    overrides: tuple[str, ...], said: str
+    overrides, said
 ) -> None:
     asked = (*LEVELS, *overrides)
     if "schedule=one_shot" in overrides:

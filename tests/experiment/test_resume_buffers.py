@@ -24,7 +24,7 @@ def whole(runs: Path, *more: str) -> Path:
 
 
 @pytest.fixture(scope="module", name="plain")
-def fixture_plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fixture_plain(tmp_path_factory) -> Path:
     """A run that nothing interrupted."""
     return whole(tmp_path_factory.mktemp("whole"))
 
@@ -44,7 +44,7 @@ def test_cut_off_it_ends_in_equal_records_and_weights(tmp_path, plain, owner, na
         assert (folder / file).read_bytes() == (expected / file).read_bytes()
 
 
-def test_its_buffers_are_delivered_and_loaded(plain: Path) -> None:
+def test_its_buffers_are_delivered_and_loaded(plain) -> None:
     state = read_delivery(plain).state
     model, _ = harness.load(plain, trust="parts")
     assert state["1.bank"].any() and torch.equal(model[1].bank, state["1.bank"])

@@ -22,7 +22,7 @@ def test_no_more_is_lost_than_the_epoch_or_every_steps(tmp_path, every, lost) ->
     assert counted(tmp_path, *policy) == STEPS - 15 + lost
 
 
-def test_a_restart_is_noted_beside_the_records(tmp_path: Path) -> None:
+def test_a_restart_is_noted_beside_the_records(tmp_path) -> None:
     folder = cut_and_restarted(tmp_path, Loop, "_update", 16, False)
 
     lines = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
@@ -31,12 +31,12 @@ def test_a_restart_is_noted_beside_the_records(tmp_path: Path) -> None:
     assert event["world_size"] == event["numerics_key"]["world_size"] == 1
 
 
-def test_a_finished_run_leaves_no_checkpoints(tmp_path: Path) -> None:
+def test_a_finished_run_leaves_no_checkpoints(tmp_path) -> None:
     cut_and_restarted(tmp_path, Loop, "_update", 5, False)
     assert not list(tmp_path.rglob("checkpoints"))
 
 
-def test_only_the_newest_checkpoints_of_each_kind_stay(tmp_path: Path) -> None:
+def test_only_the_newest_checkpoints_of_each_kind_stay(tmp_path) -> None:
     cut_off(tmp_path, Loop, "_update", STEPS, False, EVERY_2)
 
     names = sorted(f.name[7:] for f in (only_run(tmp_path) / "checkpoints").iterdir())
@@ -48,7 +48,7 @@ def test_only_the_newest_checkpoints_of_each_kind_stay(tmp_path: Path) -> None:
     ]
 
 
-def test_another_run_takes_up_the_dense_training_that_one_left(tmp_path: Path) -> None:
+def test_another_run_takes_up_the_dense_training_that_one_left(tmp_path) -> None:
     cut_off(tmp_path, Loop, "_update", 7, False)
 
     # Its second epoch of dense training, and all the rest.
@@ -84,7 +84,7 @@ def cut_in_level_2(runs: Path) -> None:
 
 
 def test_under_other_numerics_it_goes_on_from_the_last_stage_and_the_same_dense_weights(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    tmp_path, capfd
 ) -> None:
     cut_in_level_2(tmp_path)
 
@@ -95,7 +95,7 @@ def test_under_other_numerics_it_goes_on_from_the_last_stage_and_the_same_dense_
 
 
 def test_under_other_numerics_dense_weights_that_are_gone_are_not_trained_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capfd
 ) -> None:
     cut_in_level_2(tmp_path)
     (gone,) = tmp_path.rglob("epoch-00001.safetensors")
@@ -105,7 +105,7 @@ def test_under_other_numerics_dense_weights_that_are_gone_are_not_trained_again(
     assert "epoch 1 of dense training is not on disk" in capfd.readouterr().err
 
 
-def test_a_restart_without_a_checkpoint_of_its_own_is_noted_too(tmp_path: Path) -> None:
+def test_a_restart_without_a_checkpoint_of_its_own_is_noted_too(tmp_path) -> None:
     folder = cut_and_restarted(tmp_path, Loop, "_update", 3, False)
 
     events = [json.loads(line) for line in (folder / "timings.jsonl").read_text().splitlines()]
@@ -113,7 +113,7 @@ def test_a_restart_without_a_checkpoint_of_its_own_is_noted_too(tmp_path: Path) 
     assert len(events) == 6
 
 
-def test_half_a_line_of_timings_is_dropped_by_the_next_start(tmp_path: Path) -> None:
+def test_half_a_line_of_timings_is_dropped_by_the_next_start(tmp_path) -> None:
     cut_off(tmp_path, Loop, "_update", 20, False)
     timings = only_run(tmp_path) / "timings.jsonl"
     timings.write_text(timings.read_text() + '{"level": 2, "sta')
@@ -122,7 +122,7 @@ def test_half_a_line_of_timings_is_dropped_by_the_next_start(tmp_path: Path) -> 
     assert [json.loads(line) for line in timings.read_text().splitlines()][-1]["level"] == 2
 
 
-def test_a_state_that_could_not_be_loaded_again_is_told_at_once(tmp_path: Path) -> None:
+def test_a_state_that_could_not_be_loaded_again_is_told_at_once(tmp_path) -> None:
     with pytest.raises(ValueError, match="keep tensors, numbers and texts"):
         Checkpoints(tmp_path).save("x", ".step", {"optimizer": {"made by": Path("x")}})
     assert list(tmp_path.iterdir()) == []

@@ -85,7 +85,7 @@ def test_a_run_that_is_cut_off_around_each_of_its_records_ends_in_the_same_ones(
     assert len(records(whole).splitlines()) == 9
 
 
-def test_what_was_named_to_be_removed_is_still_named_after_a_cut(tmp_path: Path) -> None:
+def test_what_was_named_to_be_removed_is_still_named_after_a_cut(tmp_path) -> None:
     """Between "penalised" and "pruned" nothing is chosen anew: that would be other weights."""
     cut_off(tmp_path, "growing_l2", Watchers, "log", 2, after=True)
     asked: list[Any] = []

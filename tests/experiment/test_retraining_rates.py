@@ -42,7 +42,7 @@ def rates(folder: Path, schedule: str, *mode: str) -> tuple[list[float], list[fl
     return whole.rates(0), whole.rates(1), whole.rates(2)
 
 
-def test_the_rates_of_dense_training_by_hand(tmp_path: Path) -> None:
+def test_the_rates_of_dense_training_by_hand(tmp_path) -> None:
     # 0.1 x (1/2, 1) over round(0.6 x 3) = 2 steps, 1 until epoch 2, then a tenth, and a hundredth.
     dense, _, _ = rates(tmp_path, "multi_step", "finetune=none")
     assert dense == pytest.approx([0.05] + [0.1] * 5 + [0.01] * 3 + [0.001] * 3)
@@ -51,7 +51,7 @@ def test_the_rates_of_dense_training_by_hand(tmp_path: Path) -> None:
 @EVERY_SCHEDULE
 @pytest.mark.parametrize("mode", FIRST, ids=" ".join)
 def test_a_rewound_recipe_goes_on_at_the_rates_of_its_moment_up_to_its_end(
-    tmp_path: Path, schedule: str, mode: tuple[str, ...]
+    tmp_path, schedule, mode
 ) -> None:
     dense, first, second = rates(tmp_path, schedule, *mode)
     assert first == second == dense[FIRST[mode] :]
@@ -61,7 +61,7 @@ def test_a_rewound_recipe_goes_on_at_the_rates_of_its_moment_up_to_its_end(
 @EVERY_SCHEDULE
 @cases("mode, epochs, lasts", ("keep", "null", 4), ("keep", "6", 6), ("reinit", "1", 1))
 def test_fine_tuning_by_the_dense_recipe_holds_its_last_rate(
-    tmp_path: Path, schedule: str, mode: str, epochs: str, lasts: int
+    tmp_path, schedule, mode, epochs, lasts
 ) -> None:
     dense, first, second = rates(
         tmp_path, schedule, f"finetune={mode}", "finetune.recipe=training",
@@ -81,19 +81,19 @@ def test_fine_tuning_by_its_own_recipe_goes_through_its_own_rates(tmp_path, mode
     assert first == second == pytest.approx(by_hand, rel=1e-6)
 
 
-def test_scratch_b_stretches_milestones_and_warm_up(tmp_path: Path) -> None:
+def test_scratch_b_stretches_milestones_and_warm_up(tmp_path) -> None:
     # Half the weights left at level 1, a quarter at level 2: 8 and 16 epochs in place of 4.
     dense, first, second = rates(tmp_path, "multi_step", "finetune=scratch_b")
     assert first == [rate for rate in dense for _ in range(2)]
     assert second == [rate for rate in dense for _ in range(4)]
 
 
-def test_scratch_b_stretches_a_cosine_up_to_its_limit(tmp_path: Path) -> None:
+def test_scratch_b_stretches_a_cosine_up_to_its_limit(tmp_path) -> None:
     dense, first, _ = rates(tmp_path, "cosine", "finetune=scratch_b", "finetune.limit=1.5")
     assert first == [dense[step * 2 // 3] for step in range(18)]
 
 
-def test_a_penalty_trains_at_the_rates_of_retraining(tmp_path: Path) -> None:
+def test_a_penalty_trains_at_the_rates_of_retraining(tmp_path) -> None:
     whole = whole_run(
         tmp_path, "penalty=l1", "penalty.epochs=2", "training@retraining=sgd",
         "learning_rate@retraining.learning_rate=cosine", "retraining.optimizer.lr=0.7",

@@ -17,7 +17,7 @@ from harness.training.trainer import Trainer
 
 
 @pytest.fixture(name="finished")
-def fixture_finished(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fixture_finished(tmp_path, monkeypatch) -> Path:
     assert run_main(monkeypatch, *TINY, f"runs={tmp_path}") == 0
     return only_run(tmp_path)
 
@@ -26,7 +26,7 @@ def again(folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> int:
     return run_main(monkeypatch, *TINY, f"runs={folder.parents[2]}", *more)
 
 
-def test_a_run_leaves_config_records_timings_environment_and_network(finished: Path) -> None:
+def test_a_run_leaves_config_records_timings_environment_and_network(finished) -> None:
     names = {file.name for file in finished.iterdir()}
 
     assert names == {
@@ -35,7 +35,7 @@ def test_a_run_leaves_config_records_timings_environment_and_network(finished: P
     }  # fmt: skip
 
 
-def test_both_stages_are_recorded_with_what_was_asked_and_measured(finished: Path) -> None:
+def test_both_stages_are_recorded_with_what_was_asked_and_measured(finished) -> None:
     dense, pruned, finetuned = records_of(finished)
 
     assert (dense.stage, pruned.stage, finetuned.stage) == ("dense", "pruned", "finetuned")
@@ -53,7 +53,7 @@ def test_both_stages_are_recorded_with_what_was_asked_and_measured(finished: Pat
     assert pruned.masks == finetuned.masks != ""
 
 
-def test_clock_times_are_beside_the_records_not_in_them(finished: Path) -> None:
+def test_clock_times_are_beside_the_records_not_in_them(finished) -> None:
     timings = [json.loads(line) for line in (finished / "timings.jsonl").read_text().splitlines()]
 
     assert [(t["level"], t["stage"]) for t in timings] == [
@@ -76,7 +76,7 @@ def test_another_seed_has_other_records(finished, tmp_path, monkeypatch) -> None
     assert records_of(only_run(tmp_path / "other"))[0].loss != records_of(finished)[0].loss
 
 
-def test_a_finished_run_is_skipped(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_finished_run_is_skipped(finished, monkeypatch) -> None:
     before = (finished / "records.jsonl").stat().st_mtime_ns
 
     assert again(finished, monkeypatch) == 0
@@ -110,7 +110,7 @@ def test_a_folder_with_another_config_is_refused(finished, monkeypatch, capfd) -
 
 @pytest.mark.parametrize("step", [0, 1])
 def test_a_folder_that_is_a_link_is_refused_and_what_it_points_to_stays(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], step: int
+    finished, monkeypatch, capsys, step
 ) -> None:
     link = [finished, finished.parent][step]
     outside = link.rename(finished.parents[2] / "outside")
@@ -185,7 +185,7 @@ def test_weights_from_a_file_start_the_run_and_their_content_names_it(tmp_path, 
 
 @pytest.mark.parametrize("damage", ["cut", "flipped"])
 def test_a_damaged_dense_network_is_trained_again_to_the_same_records(
-    finished: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+    finished, monkeypatch, damage
 ) -> None:
     (cached,) = finished.parents[2].glob(".dense/*/*/*.safetensors")
     before, whole = (finished / "records.jsonl").read_bytes(), cached.read_bytes()

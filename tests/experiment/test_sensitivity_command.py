@@ -98,7 +98,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(wrong, said, tmp_path, monke
     assert list(tmp_path.rglob("*")) == []
 
 
-def test_two_ranks_measure_the_curves_of_one_and_write_once(tmp_path: Path) -> None:
+def test_two_ranks_measure_the_curves_of_one_and_write_once(tmp_path) -> None:
     for count in (1, 2):
         asked = (*SHORT, "dtype=float64", "data.validation=129", f"runs={tmp_path}/{count}")
         done = harness_on_ranks(count, *asked, command="analyse")

@@ -15,7 +15,7 @@ DEADLINE_S = 120.0
 
 
 @pytest.fixture(scope="module", name="alone")
-def fixture_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[Point, dict[str, bytes]]:
+def fixture_alone(tmp_path_factory) -> dict[Point, dict[str, bytes]]:
     runs = tmp_path_factory.mktemp("alone")
     return {point: left(start(runs, point)) for point in (KEEP, DEEP, REWIND)}
 
@@ -79,7 +79,7 @@ def wait_for(file: Path, lines: int) -> None:
         time.sleep(0.05)
 
 
-def test_two_ranks_load_and_leave_stages(tmp_path: Path) -> None:
+def test_two_ranks_load_and_leave_stages(tmp_path) -> None:
     # What each computes: all three levels alone, two for others, and the one that is left.
     for runs, point, levels in (("alone", DEEP, 3), ("both", KEEP, 2), ("both", DEEP, 1)):
         marks = MARKS if runs == "both" else ()

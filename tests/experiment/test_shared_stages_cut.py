@@ -21,7 +21,7 @@ STEPS = 4 * STEPS_PER_EPOCH  # of dense training's two epochs, and of two levels
 
 
 @pytest.fixture(scope="module", name="alone")
-def fixture_alone(tmp_path_factory: pytest.TempPathFactory) -> dict[Point, dict[str, bytes]]:
+def fixture_alone(tmp_path_factory) -> dict[Point, dict[str, bytes]]:
     runs = tmp_path_factory.mktemp("alone")
     return {point: left(start(runs, point)) for point in (KEEP, DEEP, REWIND)}
 
@@ -79,7 +79,7 @@ def test_whoever_loads_is_cut_off_around_any_checkpoint(tmp_path, alone, call, a
     assert set(steps) <= {3}
 
 
-def test_a_stage_is_left_by_who_was_stopped_between_it_and_the_next(tmp_path: Path) -> None:
+def test_a_stage_is_left_by_who_was_stopped_between_it_and_the_next(tmp_path) -> None:
     # The checkpoint of level 1's end is written, the stage is not.
     cut_off(tmp_path, KEEP, Checkpoints, "save", 7, True)
     there = len(stages(tmp_path))
@@ -109,7 +109,7 @@ def test_inside_a_training_the_stage_before_it_is_not_left_any_more(tmp_path, al
     assert left(start(tmp_path, REWIND, MARKS)) == alone[REWIND]
 
 
-def test_who_loads_shows_its_epochs_and_marks_the_stage_as_used(tmp_path: Path) -> None:
+def test_who_loads_shows_its_epochs_and_marks_the_stage_as_used(tmp_path) -> None:
     start(tmp_path, KEEP, MARKS)
     for file in stages(tmp_path):
         os.utime(file.parent, (0, 0))
@@ -146,7 +146,7 @@ def test_a_damaged_stage_is_computed_again_and_told_once(tmp_path, alone, damage
     assert steps == []
 
 
-def test_a_run_that_was_on_other_numerics_takes_and_leaves_nothing(tmp_path: Path) -> None:
+def test_a_run_that_was_on_other_numerics_takes_and_leaves_nothing(tmp_path) -> None:
     three, four = ((*KEEP, f"schedule.levels={depth}") for depth in (3, 4))
     marks = marked([three, four])
     # Level 1 on one thread, level 2 on two, and level 3 in two starts on one again.
@@ -159,7 +159,7 @@ def test_a_run_that_was_on_other_numerics_takes_and_leaves_nothing(tmp_path: Pat
     assert len(before) == 1 and stages(tmp_path) == before
 
 
-def test_masks_that_grow_are_taken_over_in_the_middle_of_a_run(tmp_path: Path) -> None:
+def test_masks_that_grow_are_taken_over_in_the_middle_of_a_run(tmp_path) -> None:
     rigl = ("when=init", "dynamics=rigl", "dynamics.every=1", "dynamics.until=1.0")
     keep, deep = (*KEEP, *rigl), (*DEEP, *rigl)
     marks = marked([keep, deep])
@@ -172,7 +172,7 @@ def test_masks_that_grow_are_taken_over_in_the_middle_of_a_run(tmp_path: Path) -
     assert left(folder) == left(start(tmp_path / "alone", keep))
 
 
-def test_masks_that_a_penalty_foresaw_are_taken_over(tmp_path: Path) -> None:
+def test_masks_that_a_penalty_foresaw_are_taken_over(tmp_path) -> None:
     growing = ("penalty=growing_l2", "penalty.step_size=0.5")
     keep, deep = (*KEEP, *growing), (*DEEP, *growing)
     marks = marked([keep, deep])

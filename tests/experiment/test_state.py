@@ -24,7 +24,7 @@ def prepared(folder: Path) -> runner.Prepared:
     return runner.prepare(build(composed([*SMALL])), Ranks(), folder)
 
 
-def test_every_field_of_the_state_is_saved_and_loaded(tmp_path: Path) -> None:
+def test_every_field_of_the_state_is_saved_and_loaded(tmp_path) -> None:
     (_, one), (context, other) = prepared(tmp_path), prepared(tmp_path)
     assert one.state_dict().keys() == {field.name for field in fields(RunState)}
     for name, value in CHANGED.items():
@@ -53,7 +53,7 @@ def test_every_field_of_the_state_is_saved_and_loaded(tmp_path: Path) -> None:
         assert all(torch.equal(found[name], value) for name, value in wanted.items())
 
 
-def test_a_training_under_way_is_saved_with_its_model(tmp_path: Path) -> None:
+def test_a_training_under_way_is_saved_with_its_model(tmp_path) -> None:
     (_, one), (context, other) = prepared(tmp_path), prepared(tmp_path)
     under_way = {"epoch": 3, "step": 1, "model": one.model.state_dict()}
     saved = one.state_dict(under_way)

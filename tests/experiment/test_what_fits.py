@@ -18,13 +18,13 @@ def refusal(*overrides: str) -> str:
 
 
 @pytest.mark.parametrize("saliency", ["obs", "woodfisher", "sparsegpt"])
-def test_a_penalty_that_settles_what_goes_refuses_weights_that_move_then(saliency: str) -> None:
+def test_a_penalty_that_settles_what_goes_refuses_weights_that_move_then(saliency) -> None:
     wanted = (f"saliency={saliency}", "penalty=growing_l2")
     assert f"saliency={saliency} moves weights when they go" in refusal(*wanted)
     assert build(composed([*TINY, *wanted, "saliency.update=false"])).penalty
 
 
-def test_a_penalty_that_settles_what_goes_sees_the_curves_of_sensitivity(tmp_path: Path) -> None:
+def test_a_penalty_that_settles_what_goes_sees_the_curves_of_sensitivity(tmp_path) -> None:
     whole = whole_run(tmp_path, "penalty=growing_l2", "allocation=sensitivity")
     assert [stage for _, stage in whole.stages] == ["dense", "penalised", "pruned", "finetuned"]
     assert whole.record(1, "pruned").density == 0.5
@@ -76,7 +76,7 @@ def test_masks_keep_what_a_grown_weight_that_never_learns_does_not(tmp_path, mon
     assert last.density <= last.density_of_masks
 
 
-def test_a_group_is_switched_off_by_null(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_group_is_switched_off_by_null(tmp_path, monkeypatch) -> None:
     records = recorded(monkeypatch, tmp_path, "dynamics=null", "penalty=null")
     assert records[-1].label == "Global Magnitude"
 

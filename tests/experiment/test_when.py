@@ -18,7 +18,7 @@ def last_record(runs: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) ->
 @cases("before, inside", ("when=init", "steps.start=init"), ("when=trained", "steps.start=trained"))
 @cases("saliency", "random", "weight_gradient")
 def test_a_pruning_at_step_0_is_one_before_the_training(
-    before: str, inside: str, saliency: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    before, inside, saliency, tmp_path, monkeypatch
 ) -> None:
     shared = (f"saliency={saliency}", "schedule.final=0.3", "retraining.epochs=2")
     one = last_record(tmp_path / "one", monkeypatch, *shared, before)

@@ -38,7 +38,7 @@ def rewound(finetune: Finetune, epochs: int) -> Moment:
 
 
 @cases("kind", Keep, Reinit)
-def test_fine_tuning_goes_by_the_retraining_recipe(kind: type[Keep | Reinit]) -> None:
+def test_fine_tuning_goes_by_the_retraining_recipe(kind) -> None:
     assert kind().plan(10, 4.0) == Plan("retraining", Moment(0), None, "schedule", 1.0)
     assert kind(epochs=7).plan(10, 4.0) == Plan("retraining", epochs=7)
 
@@ -52,7 +52,7 @@ def test_fine_tuning_by_the_dense_recipe_stays_at_its_last_learning_rate(kind) -
 
 
 @cases("kind", Keep, Reinit)
-def test_dense_training_of_no_epochs_has_no_last_learning_rate(kind: type[Keep | Reinit]) -> None:
+def test_dense_training_of_no_epochs_has_no_last_learning_rate(kind) -> None:
     with pytest.raises(ValueError, match=r"finetune.recipe=training .*0 epochs; .*=retraining"):
         kind(recipe="training").plan(0, 1.0)
     assert kind().plan(0, 1.0) == Plan("retraining")
@@ -65,7 +65,7 @@ def test_fine_tuning_keeps_the_weights_and_its_control_takes_new_ones() -> None:
 
 @cases("kind", Keep, Reinit)
 @cases("recipe", "dense", None)
-def test_a_recipe_that_there_is_not_is_refused(kind: type[Keep], recipe: str) -> None:
+def test_a_recipe_that_there_is_not_is_refused(kind, recipe) -> None:
     with pytest.raises(ValueError, match=f"recipe must be training or retraining, got {recipe!r}"):
         kind(recipe=recipe)  # type: ignore[arg-type]
 
@@ -83,7 +83,7 @@ def test_learning_rate_rewinding_runs_the_last_epochs_again_from_the_last_weight
 
 
 @cases("finetune", LrRewind(epochs=11), WeightRewind(epochs=11))
-def test_rewinding_by_more_epochs_than_there_are_is_refused(finetune: Finetune) -> None:
+def test_rewinding_by_more_epochs_than_there_are_is_refused(finetune) -> None:
     says = r"finetune.epochs=11 .*which has 10 epochs.*raise training.epochs"
     with pytest.raises(ValueError, match=says):
         finetune.plan(10, 1.0)
@@ -114,7 +114,7 @@ def test_rewinding_beyond_dense_training_is_refused_whatever_is_asked() -> None:
 
 
 @cases("given", {"epoch": 2, "step": 0}, {"step": 5, "epochs": 1}, {"epoch": 0, "epochs": 3})
-def test_rewinding_to_two_moments_is_refused(given: dict[str, int]) -> None:
+def test_rewinding_to_two_moments_is_refused(given) -> None:
     names = " and ".join(f"{key}={value}" for key, value in given.items())
     with pytest.raises(ValueError, match=f"at most one of .*got {names}; .*others null"):
         WeightRewind(**given)
@@ -138,19 +138,19 @@ def test_training_from_scratch_for_the_same_compute_lasts_as_many_times_longer()
 
 
 @cases("speedup, stretch", (1.5, 1.5), (2.0, 2.0), (4.5, 2.0))
-def test_a_limit_cuts_the_longer_training_off(speedup: float, stretch: float) -> None:
+def test_a_limit_cuts_the_longer_training_off(speedup, stretch) -> None:
     assert ScratchB(limit=2).plan(10, speedup) == Plan("training", stretch=stretch)
 
 
 @cases("limit", 0.9, 0, -1, math.nan, math.inf, True, "2")
-def test_a_limit_below_dense_training_is_refused(limit: float) -> None:
+def test_a_limit_below_dense_training_is_refused(limit) -> None:
     with pytest.raises(ValueError, match=f"limit must be .* at least 1 or null, got {limit!r}"):
         ScratchB(limit=limit)
     assert ScratchB(limit=1).plan(10, 4.5).stretch == 1
 
 
 @cases("kind", Keep, Reinit, LrRewind, WeightRewind)
-def test_retraining_of_no_epochs_has_a_mode_of_its_own(kind: type[Keep]) -> None:
+def test_retraining_of_no_epochs_has_a_mode_of_its_own(kind) -> None:
     with pytest.raises(ValueError, match="epochs must be .* 1 or null, got 0; .*finetune=none"):
         kind(epochs=0)
     kind(epochs=1)
@@ -162,13 +162,13 @@ def test_retraining_of_no_epochs_has_a_mode_of_its_own(kind: type[Keep]) -> None
     (WeightRewind, "epoch"), (WeightRewind, "step"),
 )  # fmt: skip
 @cases("wrong", -1, 1.0, True, "1", math.nan)
-def test_epochs_and_steps_are_whole_numbers(kind: type[Keep], key: str, wrong: object) -> None:
+def test_epochs_and_steps_are_whole_numbers(kind, key, wrong) -> None:
     with pytest.raises(ValueError, match=f"{key} must be a whole number of .*, got {wrong!r}; "):
         kind(**{key: wrong})  # type: ignore[arg-type]
 
 
 @every("finetune")
-def test_finetune_asks_only_for_the_moments_that_it_announces(finetune: Finetune) -> None:
+def test_finetune_asks_only_for_the_moments_that_it_announces(finetune) -> None:
     asked: list[Moment] = []
 
     def watched(moment: Moment) -> Tensors:
@@ -182,13 +182,13 @@ def test_finetune_asks_only_for_the_moments_that_it_announces(finetune: Finetune
 
 
 @every("finetune")
-def test_finetune_keeps_weights_or_gives_the_ones_asked_for(finetune: Finetune) -> None:
+def test_finetune_keeps_weights_or_gives_the_ones_asked_for(finetune) -> None:
     given = finetune.weights(3, dense, fresh)
     assert given is None or given is FRESH or rewound(finetune, 3) in finetune.moments(3)
 
 
 @every("finetune")
-def test_the_plan_of_a_mode_depends_on_the_speedup_only_in_its_length(finetune: Finetune) -> None:
+def test_the_plan_of_a_mode_depends_on_the_speedup_only_in_its_length(finetune) -> None:
     form, plan = finetune.plan(3, 1.0), finetune.plan(3, 8.0)
     assert (form is None) == (plan is None)
     if plan and form:
@@ -197,12 +197,12 @@ def test_the_plan_of_a_mode_depends_on_the_speedup_only_in_its_length(finetune: 
 
 
 @every("finetune")
-def test_a_modes_file_holds_the_defaults_of_its_class(finetune: Finetune) -> None:
+def test_a_modes_file_holds_the_defaults_of_its_class(finetune) -> None:
     assert finetune == type(finetune)()
 
 
 @every("finetune")
-def test_finetune_offers_what_an_experiment_asks_for(finetune: Finetune) -> None:
+def test_finetune_offers_what_an_experiment_asks_for(finetune) -> None:
     check_offers({"finetune": finetune})
 
 

@@ -19,14 +19,14 @@ OWN = {"model": {"_target_": "own_for_code_test.Own"}}
 
 
 @pytest.fixture(name="own")
-def fixture_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fixture_own(tmp_path, monkeypatch) -> Path:
     module = tmp_path / "own_for_code_test.py"
     module.write_text(SOURCE.format(1))
     monkeypatch.syspath_prepend(tmp_path)
     return module
 
 
-def test_the_source_of_an_own_part_decides(own: Path) -> None:
+def test_the_source_of_an_own_part_decides(own) -> None:
     before = code_of(OWN)
 
     assert code_of(OWN) == before
@@ -59,7 +59,7 @@ def test_the_source_of_an_own_part_decides(own: Path) -> None:
     "import runpy\nfound = runpy.run_path('own_helper.py')",
     'TEXT = """\nimport things that are no modules at all\n"""\nimport own_helper',
 )
-def test_what_an_own_part_imports_decides(own: Path, said: str) -> None:
+def test_what_an_own_part_imports_decides(own, said) -> None:
     helper, package = own.with_name("own_helper.py"), own.with_name("own_package")
     (package / "inner").mkdir(parents=True)
     (package / "__init__.py").write_text("")
@@ -77,7 +77,7 @@ def test_what_an_own_part_imports_decides(own: Path, said: str) -> None:
     assert helper in own_files(OWN) and own in own_files(OWN)
 
 
-def test_a_relative_name_that_is_imported_by_a_call_decides(own: Path) -> None:
+def test_a_relative_name_that_is_imported_by_a_call_decides(own) -> None:
     package = own.with_name("own_called")
     package.mkdir()
     (package / "__init__.py").write_text("")
@@ -95,7 +95,7 @@ def test_the_fast_way_to_read_imports_finds_all_of_ours() -> None:
         assert {ast.dump(found) for found in statements(source)} == fast, file
 
 
-def test_packages_above_a_part_and_relative_imports_decide(own: Path) -> None:
+def test_packages_above_a_part_and_relative_imports_decide(own) -> None:
     package = own.with_name("own_parts")
     package.mkdir()
     for name, text in (("__init__", ""), ("net", "from .layers import *\n"), ("layers", "")):
@@ -131,7 +131,7 @@ class Net:
 
 
 def test_a_part_that_is_edited_after_its_import_keeps_the_code_that_runs(
-    own: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own, tmp_path, monkeypatch
 ) -> None:
     own.write_text(NET.replace("Net", "Own"))
     run = (*TINY, "model._target_=own_for_code_test.Own", f"runs={tmp_path}/runs")
@@ -179,7 +179,7 @@ print(json.dumps([sorted(ours), same]))
 """
 
 
-def test_a_changed_byte_in_any_module_of_a_run_changes_its_digest(tmp_path: Path) -> None:
+def test_a_changed_byte_in_any_module_of_a_run_changes_its_digest(tmp_path) -> None:
     for name in ("harness", "conf"):
         left = shutil.ignore_patterns("__pycache__")
         shutil.copytree(ROOT / name, tmp_path / name, ignore=left)

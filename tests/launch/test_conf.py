@@ -41,7 +41,7 @@ INSIDE = ("learning_rate", "augmentation")
 
 
 @pytest.mark.parametrize("file", FILES)
-def test_every_file_composes_and_builds(file: str) -> None:
+def test_every_file_composes_and_builds(file) -> None:
     group, name = file.removesuffix(".yaml").split("/")
     key = f"{group}@training.{group}" if group in INSIDE else group
     added = "+" if group == "controls" else ""
@@ -64,7 +64,7 @@ def built(choice: str) -> tuple[DictConfig, object]:
 @cases("role", "training", "training@retraining")
 @cases("optimizer", "sgd", "adam", "adamw")
 @cases("rate", "constant", "multi_step", "cosine")
-def test_every_recipe_takes_every_learning_rate(role: str, optimizer: str, rate: str) -> None:
+def test_every_recipe_takes_every_learning_rate(role, optimizer, rate) -> None:
     key = role.rpartition("@")[2]
 
     recipe = getattr(
@@ -77,7 +77,7 @@ def test_every_recipe_takes_every_learning_rate(role: str, optimizer: str, rate:
 
 
 @pytest.mark.parametrize("group", sorted({file.split("/")[0] for file in FILES}))
-def test_a_components_config_has_the_name_of_its_module(group: str) -> None:
+def test_a_components_config_has_the_name_of_its_module(group) -> None:
     files = {file.stem: OmegaConf.load(file) for file in (CONF / group).glob("*.yaml")}
     targets = {name: node._target_ for name, node in files.items() if "_target_" in node}
     package = ROOT / "harness" / {"model": "models"}.get(group, group)
@@ -89,12 +89,12 @@ def test_a_components_config_has_the_name_of_its_module(group: str) -> None:
 
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
-def test_an_experiment_has_the_name_of_its_file(name: str) -> None:
+def test_an_experiment_has_the_name_of_its_file(name) -> None:
     assert composed([f"experiment={name}"]).name == name
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_says_its_label_and_all_its_parts(name: str) -> None:
+def test_a_method_says_its_label_and_all_its_parts(name) -> None:
     method = OmegaConf.load(CONF / "method" / f"{name}.yaml")
 
     overridden = {str(key) for entry in method.defaults for key in entry}
@@ -113,7 +113,7 @@ def test_every_key_is_a_field_of_the_experiment_or_known_to_be_operational() -> 
 
 
 @pytest.fixture(name="cifar")
-def fixture_cifar(tmp_path: Path) -> Path:
+def fixture_cifar(tmp_path) -> Path:
     """A small archive in the official binary format: 5 x 20 training and 40 test images."""
     folder = tmp_path / "cifar-10-batches-bin"
     folder.mkdir()
@@ -172,7 +172,7 @@ def test_the_survey_is_the_grid_that_the_readme_names() -> None:
 
 
 @cases("compression, keep", (2, 132_895), (4, 66_242), (8, 32_916), (16, 16_253), (64, 3_756))
-def test_a_compression_is_solved_to_an_exact_keep_count(compression: int, keep: int) -> None:
+def test_a_compression_is_solved_to_an_exact_keep_count(compression, keep) -> None:
     # LeNet-300-100 has 266,610 parameters, 410 of them biases: 266,610 / c - 410 weights stay.
     from harness.distributed import Ranks
 

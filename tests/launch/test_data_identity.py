@@ -49,7 +49,7 @@ class InFiles(InMemory):
 
 
 @pytest.fixture(name="place")
-def fixture_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fixture_place(tmp_path, monkeypatch) -> Path:
     """With a module of own data sets, and two folders of equal bytes."""
     (tmp_path / "own_data_sets.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -71,7 +71,7 @@ def change_a_byte(file: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["InFiles", "InMemory"])
-def test_equal_bytes_are_equal_data_and_one_byte_makes_others(place: Path, kind: str) -> None:
+def test_equal_bytes_are_equal_data_and_one_byte_makes_others(place, kind) -> None:
     one, two = config_of(place, "one", kind), config_of(place, "two", kind)
     first = digest_of(one)
     assert digest_of(two) == first
@@ -105,7 +105,7 @@ def test_files_are_hashed_once_and_again_only_where_they_have_changed(place, mon
     assert digest_of(config) != second
 
 
-def test_names_of_files_and_their_bytes_count_apart(tmp_path: Path) -> None:
+def test_names_of_files_and_their_bytes_count_apart(tmp_path) -> None:
     found = set()
     for number, (name, content) in enumerate([("a", b"bc"), ("ab", b"c"), ("a", b"b")]):
         root = tmp_path / str(number)
@@ -115,7 +115,7 @@ def test_names_of_files_and_their_bytes_count_apart(tmp_path: Path) -> None:
     assert len(found) == 3
 
 
-def test_what_a_set_of_ours_reads_is_kept_and_what_others_read_is_not_known(place: Path) -> None:
+def test_what_a_set_of_ours_reads_is_kept_and_what_others_read_is_not_known(place) -> None:
     blobs = {"_target_": "harness.data.blobs.Blobs", "classes": 2, "train": 4}
     config = {**config_of(place, "one"), "data": {**blobs, "validation": 2, "test": 2}}
     assert digest_of(config) and kept_digest(config) is None
@@ -130,7 +130,7 @@ def test_what_a_set_of_ours_reads_is_kept_and_what_others_read_is_not_known(plac
 
 
 @pytest.mark.parametrize("what", ["inputs", "labels", "shape", "classes", "dtype", "order"])
-def test_every_fact_of_the_tensors_decides(what: str) -> None:
+def test_every_fact_of_the_tensors_decides(what) -> None:
     split = Split(torch.arange(8.0).view(4, 2), torch.tensor([0, 1, 0, 1]))
     whole = Splits(split, split, split, 2)
     inputs, labels = split.inputs.clone(), split.labels.clone()
@@ -164,7 +164,7 @@ def test_runs_on_other_bytes_share_nothing_and_on_equal_ones_all(place, monkeypa
     assert len(science["science"]["data_sha256"]) == 64
 
 
-def test_a_run_whose_data_have_changed_since_it_was_planned_is_refused(place: Path) -> None:
+def test_a_run_whose_data_have_changed_since_it_was_planned_is_refused(place) -> None:
     (point,) = points_of([[*TINY]])
     point = named(replace(point, config={**point.config, **config_of(place, "one")}))
     assert named(point) == point
@@ -184,7 +184,7 @@ class Told:
 
 
 @pytest.mark.parametrize("what", ["data", "code", "environment"])
-def test_ranks_with_different_files_leave_together(what: str) -> None:
+def test_ranks_with_different_files_leave_together(what) -> None:
     (point,) = points_of([[*TINY]])
     same = {"data": "da7a", "code": "c0de", "environment": ""}
     check_same(point, Told([same, same]))  # type: ignore[arg-type]
@@ -202,7 +202,7 @@ def plan_of(place: Path) -> Plan:
     return Plan(place / "runs" / "single" / HOME / "plan-x.jsonl", "", place / "runs", [], found)
 
 
-def test_a_plan_reads_no_data_and_its_runs_are_named_once_they_are_read(place: Path) -> None:
+def test_a_plan_reads_no_data_and_its_runs_are_named_once_they_are_read(place) -> None:
     plan = plan_of(place)
     asked: list[str] = []
     assert plan.unread == 2 == len({point.folder for point in plan.points})
@@ -221,7 +221,7 @@ def test_a_plan_reads_no_data_and_its_runs_are_named_once_they_are_read(place: P
     assert read.with_data(lambda point: digest_of(point.config)) is read
 
 
-def test_data_are_asked_for_once_for_all_points_that_have_them(place: Path) -> None:
+def test_data_are_asked_for_once_for_all_points_that_have_them(place) -> None:
     asked: list[int] = []
     points = points_of([[*TINY, f"seed={seed}"] for seed in range(3)])
     found = dict(with_data(enumerate(points), lambda point: asked.append(1) or "da7a"))

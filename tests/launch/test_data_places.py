@@ -29,7 +29,7 @@ class Resolved(Below):
 
 
 @pytest.fixture(name="base")
-def fixture_base(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def fixture_base(tmp_path, monkeypatch) -> Path:
     """Two places of other data: one/set and two/set, each with an empty folder."""
     (tmp_path / "own_places.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
@@ -48,7 +48,7 @@ def config_of(base: Path, kind: str = "Below", **said: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("key", ["root", "place"])
 @pytest.mark.parametrize("folder", ["empty", "full", "."])
-def test_a_file_more_is_noticed_in_any_folder(base: Path, key: str, folder: str) -> None:
+def test_a_file_more_is_noticed_in_any_folder(base, key, folder) -> None:
     config = config_of(base, **{key: str(base / "one" / "set")})
     first = digest_of(config)
     assert kept_digest(config) == first
@@ -80,7 +80,7 @@ def test_a_place_that_the_config_does_not_name_is_asked_for_each_time(base, monk
     assert found[0] == found[2] != found[1]
 
 
-def test_a_built_set_says_itself_which_of_the_files_it_reads(base: Path) -> None:
+def test_a_built_set_says_itself_which_of_the_files_it_reads(base) -> None:
     @dataclass
     class Chosen:
         name: str
@@ -93,7 +93,7 @@ def test_a_built_set_says_itself_which_of_the_files_it_reads(base: Path) -> None
 
 
 @pytest.mark.parametrize("key", ["root", "place"])
-def test_a_link_to_equal_data_is_no_other_place_and_a_changed_one_is(base: Path, key: str) -> None:
+def test_a_link_to_equal_data_is_no_other_place_and_a_changed_one_is(base, key) -> None:
     link = base / "link"
     link.symlink_to(base / "one" / "set")
     plain = {digest_of(config_of(base, kind, **{key: str(base / "one" / "set")})) for kind in
@@ -108,7 +108,7 @@ def test_a_link_to_equal_data_is_no_other_place_and_a_changed_one_is(base: Path,
     assert digest_of(config_of(base, **{key: str(link)})) not in plain
 
 
-def test_folders_behind_links_are_watched_once_and_results_are_not(base: Path) -> None:
+def test_folders_behind_links_are_watched_once_and_results_are_not(base) -> None:
     (base / "one" / "more").symlink_to(base / "two")
     (base / "two" / "back").symlink_to(base / "one")
     (base / "one" / "runs" / "deep").mkdir(parents=True)
@@ -119,7 +119,7 @@ def test_folders_behind_links_are_watched_once_and_results_are_not(base: Path) -
     assert folders_of([file], "").keys() == {f"{base}/one/set/full"}
 
 
-def test_a_link_to_another_file_of_the_same_size_and_time_is_noticed(base: Path) -> None:
+def test_a_link_to_another_file_of_the_same_size_and_time_is_noticed(base) -> None:
     file = base / "one" / "set" / "full" / "a.bin"
     other = base / "two" / "set" / "full" / "a.bin"
     shutil.move(file, base / "first.bin")
@@ -138,7 +138,7 @@ def test_a_link_to_another_file_of_the_same_size_and_time_is_noticed(base: Path)
     assert digest_of(config) != first
 
 
-def test_a_file_that_is_changed_in_place_and_whose_time_is_set_back_is_noticed(base: Path) -> None:
+def test_a_file_that_is_changed_in_place_and_whose_time_is_set_back_is_noticed(base) -> None:
     file = base / "one" / "set" / "full" / "a.bin"
     config = config_of(base, root=str(base / "one" / "set"))
     first, before = digest_of(config), os.stat(file)

@@ -41,7 +41,7 @@ def _said(process: "subprocess.Popen[str]") -> str:
     return process.stdout.readline().strip()
 
 
-def test_every_place_is_handed_out_once_also_after_a_holder_was_killed(tmp_path: Path) -> None:
+def test_every_place_is_handed_out_once_also_after_a_holder_was_killed(tmp_path) -> None:
     holders = [_take(tmp_path, "0,1", 2) for _ in range(4)]
     try:
         assert sorted(map(_said, holders)) == ["0", "0", "1", "1"]
@@ -60,7 +60,7 @@ def test_every_place_is_handed_out_once_also_after_a_holder_was_killed(tmp_path:
             process.communicate()
 
 
-def test_a_second_device_is_used_before_a_second_place_on_the_first(tmp_path: Path) -> None:
+def test_a_second_device_is_used_before_a_second_place_on_the_first(tmp_path) -> None:
     holders = [_take(tmp_path, "GPU-a,GPU-b", 2)]
     try:
         assert _said(holders[0]) == "GPU-a"
@@ -72,7 +72,7 @@ def test_a_second_device_is_used_before_a_second_place_on_the_first(tmp_path: Pa
             process.communicate()
 
 
-def test_without_devices_nothing_is_taken(tmp_path: Path) -> None:
+def test_without_devices_nothing_is_taken(tmp_path) -> None:
     Devices().take(tmp_path)
 
     assert list(tmp_path.iterdir()) == []

@@ -93,7 +93,7 @@ def _ended(points: list[Planned], seconds: float, size: int) -> list[tuple[Plann
     return [(point, seconds) for point in points]
 
 
-def test_time_and_disk_are_learned_from_runs_that_have_finished(tmp_path: Path) -> None:
+def test_time_and_disk_are_learned_from_runs_that_have_finished(tmp_path) -> None:
     points = _points("schedule.final=4", "seed=0,1", runs=tmp_path)
     plan = _plan(points, tmp_path)
     assert stated(plan, points, 2).endswith("once runs like these have finished")
@@ -112,7 +112,7 @@ def test_time_and_disk_are_learned_from_runs_that_have_finished(tmp_path: Path) 
     assert stated(_plan(other, tmp_path), other, 2).endswith("once runs like these have finished")
 
 
-def test_a_cost_that_is_learned_leaves_those_of_other_kinds(tmp_path: Path) -> None:
+def test_a_cost_that_is_learned_leaves_those_of_other_kinds(tmp_path) -> None:
     one = _points("schedule.final=4", runs=tmp_path)
     two = _points("schedule.final=4", "training.batch_size=7", runs=tmp_path)
     sweep = tmp_path / "single"
@@ -126,7 +126,7 @@ def test_a_cost_that_is_learned_leaves_those_of_other_kinds(tmp_path: Path) -> N
 
 
 @cases("damage", "{", "[1]", '{"a": 1}', '{"a": {"seconds": 1}}', "null")
-def test_damaged_costs_are_not_known(damage: str, tmp_path: Path) -> None:
+def test_damaged_costs_are_not_known(damage, tmp_path) -> None:
     (tmp_path / COSTS).write_text(damage)
 
     assert known(tmp_path / "single") == {}

@@ -38,7 +38,7 @@ def _outcomes(points: list[Planned], n_jobs: int, devices: Devices | None = None
     return [ended[number] for number in range(len(points))]
 
 
-def test_only_the_point_whose_worker_is_killed_fails(tmp_path: Path) -> None:
+def test_only_the_point_whose_worker_is_killed_fails(tmp_path) -> None:
     common = (*TINY, f"runs={tmp_path}", "progress=none")
     quiet = planned_of(*common, "seed=0,1,2")
     deadly = planned_of(*common, UNRULY)
@@ -51,7 +51,7 @@ def test_only_the_point_whose_worker_is_killed_fails(tmp_path: Path) -> None:
     assert all(each.finished() for each in quiet)
 
 
-def test_a_worker_that_is_killed_once_costs_nothing(tmp_path: Path) -> None:
+def test_a_worker_that_is_killed_once_costs_nothing(tmp_path) -> None:
     points = planned_of(
         *TINY, f"runs={tmp_path}", UNRULY, f"+saliency.once={tmp_path}/once", "seed=0,1"
     )
@@ -60,7 +60,7 @@ def test_a_worker_that_is_killed_once_costs_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "once").exists()
 
 
-def test_what_may_end_otherwise_is_told_from_wrong_input(tmp_path: Path) -> None:
+def test_what_may_end_otherwise_is_told_from_wrong_input(tmp_path) -> None:
     points = planned_of(*TINY, f"runs={tmp_path}", UNRULY, "+saliency.how=raise,wrong", "seed=0")
 
     found = _outcomes(points, n_jobs=1)
@@ -86,7 +86,7 @@ def test_no_worker_begins_where_all_devices_are_taken(tmp_path, monkeypatch) -> 
     assert _workers_of(os.getpid()) == []
 
 
-def test_closing_lets_what_is_under_way_save_itself_and_ends_the_workers(tmp_path: Path) -> None:
+def test_closing_lets_what_is_under_way_save_itself_and_ends_the_workers(tmp_path) -> None:
     points = planned_of(*TINY, f"runs={tmp_path}", "seed=0,1", "retraining.epochs=2,5000")
     short, long = points[0], points[1]
     outcomes = Workers(2, Devices()).outcomes([long.line, short.line])
@@ -101,7 +101,7 @@ def test_closing_lets_what_is_under_way_save_itself_and_ends_the_workers(tmp_pat
     _until(lambda: _workers_of(os.getpid()) == [])
 
 
-def test_workers_of_a_sweep_that_is_killed_leave(tmp_path: Path) -> None:
+def test_workers_of_a_sweep_that_is_killed_leave(tmp_path) -> None:
     said = ["-m", *TINY, f"runs={tmp_path}", "seed=0,1", "hydra.launcher.n_jobs=2"]
     sweep = subprocess.Popen(
         [sys.executable, "-m", "harness", *said, "training.epochs=5000"],

@@ -25,7 +25,7 @@ FIXED = {"rigl": ("dynamics", "rigl"), "rewound": ("finetune", "weight_rewind")}
 
 
 @pytest.fixture(name="methods")
-def fixture_methods(tmp_path: Path) -> Path:
+def fixture_methods(tmp_path) -> Path:
     """Of global magnitude's parts all four; each but the first fixes one thing more."""
     (tmp_path / "method").mkdir()
     for name, label in FILES.items():
@@ -53,7 +53,7 @@ def named(conf: Path, config: dict[str, Any] | None = None, **choices: str) -> t
     return method_of(CHOICES | choices, CONFIG | (config or {}), hydra)
 
 
-def test_the_plain_case_has_the_bare_name(methods: Path) -> None:
+def test_the_plain_case_has_the_bare_name(methods) -> None:
     bare = ("global_magnitude", "Global Magnitude")
     nothing = dict.fromkeys(("dynamics", "distillation", "penalty", "recalibration"), "None")
     assert named(methods) == named(methods, **nothing) == bare
@@ -79,13 +79,13 @@ def test_what_is_not_plain_is_said_in_brackets(choices, label, asked, methods) -
     assert named(methods, **asked, **choices)[1] == label
 
 
-def test_the_name_says_it_too_without_spaces_or_brackets(methods: Path) -> None:
+def test_the_name_says_it_too_without_spaces_or_brackets(methods) -> None:
     assert named(methods, finetune="lr_rewind")[0] == "global_magnitude-lr_rewind"
     assert named(methods, distillation="hinton")[0] == "global_magnitude-keep-hinton"
     assert named(methods, finetune="none")[0] == "global_magnitude-no_finetune"
 
 
-def test_no_two_combinations_of_extras_share_a_name_or_label(methods: Path) -> None:
+def test_no_two_combinations_of_extras_share_a_name_or_label(methods) -> None:
     values = {group: ["None", f"a_{group}"] for group in EXTRAS} | {"finetune": ["keep", "reinit"]}
     found = set()
     for number in range(2 ** len(values)):
@@ -104,19 +104,19 @@ def test_a_run_with_what_a_method_fixes_has_its_bare_name(choices, bare, methods
     assert named(methods, method=bare[0], **choices) == bare
 
 
-def test_a_method_that_does_not_say_when_prunes_after_training(methods: Path) -> None:
+def test_a_method_that_does_not_say_when_prunes_after_training(methods) -> None:
     _, label = named(methods, {"when": "init"}, finetune="weight_rewind")
     assert label == "magnitude / element / global_ranking / at init (weight_rewind)"
 
 
-def test_a_method_is_named_for_all_that_it_fixes_of_a_group(methods: Path) -> None:
+def test_a_method_is_named_for_all_that_it_fixes_of_a_group(methods) -> None:
     own = {"penalty": {"strength": 0.1}}
     assert named(methods, own, penalty="bn_l1") == ("slimming", "Slimming")
     other = {"penalty": {"strength": 0.2}}
     assert named(methods, other, penalty="bn_l1")[1] == "Global Magnitude (keep, bn_l1)"
 
 
-def test_what_a_method_leaves_open_is_said_beside_what_it_fixes(methods: Path) -> None:
+def test_what_a_method_leaves_open_is_said_beside_what_it_fixes(methods) -> None:
     assert named(methods, dynamics="rigl", recalibration="batch_norm") == (
         "rigl-keep-batch_norm",
         "RigL (keep, batch_norm)",
@@ -125,7 +125,7 @@ def test_what_a_method_leaves_open_is_said_beside_what_it_fixes(methods: Path) -
     assert both == ("rewound-hinton", "Rewound (hinton)")
 
 
-def test_a_method_asked_for_by_name_keeps_its_name_where_another_says_more(methods: Path) -> None:
+def test_a_method_asked_for_by_name_keeps_its_name_where_another_says_more(methods) -> None:
     found = named(methods, method="global_magnitude", dynamics="rigl")
     assert found == ("global_magnitude-keep-rigl", "Global Magnitude (keep, rigl)")
 
@@ -136,7 +136,7 @@ def test_a_method_asked_for_without_what_it_fixes_is_refused(dynamics, said, met
         named(methods, method="rigl", dynamics=dynamics)
 
 
-def test_a_group_that_hydra_does_not_list_was_not_chosen(methods: Path) -> None:
+def test_a_group_that_hydra_does_not_list_was_not_chosen(methods) -> None:
     with pytest.raises(ValueError, match="dynamics=rigl, but dynamics=None was asked for"):
         named(methods, method="rigl")
 
@@ -148,7 +148,7 @@ def test_parts_of_no_method_are_named_with_the_time_of_pruning(when, end, method
     assert name == label.replace(" / ", "-").replace(" (keep, ", "-keep-")[:-1].replace(" ", "_")
 
 
-def test_the_control_comes_last(methods: Path) -> None:
+def test_the_control_comes_last(methods) -> None:
     found = named(methods, {"control": "random"}, finetune="lr_rewind")
     assert found == ("global_magnitude-lr_rewind-random", "Global Magnitude (lr_rewind) (random)")
     plain = named(methods, {"control": "random"})

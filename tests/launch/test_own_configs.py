@@ -11,19 +11,19 @@ from harness.launch.paths import CONF
 
 
 @pytest.fixture(name="own")
-def fixture_own(tmp_path: Path) -> Path:
+def fixture_own(tmp_path) -> Path:
     (tmp_path / "conf" / "model").mkdir(parents=True)
     return tmp_path / "conf"
 
 
-def test_another_name_and_an_equal_file_are_fine(own: Path) -> None:
+def test_another_name_and_an_equal_file_are_fine(own) -> None:
     (own / "model" / "mine.yaml").write_text("width: 3\n")
     (own / "model" / "mlp.yaml").write_bytes((CONF / "model" / "mlp.yaml").read_bytes())
     check_names([own, CONF])
 
 
 @pytest.mark.parametrize("name", ["model/mlp", "config", "sweep/survey"])
-def test_a_shipped_name_is_refused_with_both_files(own: Path, name: str) -> None:
+def test_a_shipped_name_is_refused_with_both_files(own, name) -> None:
     (own / f"{name}.yaml").parent.mkdir(exist_ok=True)
     (own / f"{name}.yaml").write_text("hidden: [3]\n")
     with pytest.raises(ValueError) as refused:
@@ -33,7 +33,7 @@ def test_a_shipped_name_is_refused_with_both_files(own: Path, name: str) -> None
 
 
 @pytest.mark.parametrize("ending", ["yml", "YAML"])
-def test_another_ending_than_the_one_that_is_read_is_refused(own: Path, ending: str) -> None:
+def test_another_ending_than_the_one_that_is_read_is_refused(own, ending) -> None:
     (own / "data").mkdir()
     (own / "data" / f"mine.{ending}").write_text("no config that anybody could mean\n")
     check_names([own])

@@ -40,7 +40,7 @@ def plan_of(folder: Path, names: str) -> Path:
 
 
 @pytest.fixture(name="tried")
-def fixture_tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def fixture_tried(monkeypatch) -> list[str]:
     """ "COMMAND NAME" of the points that were attempted; all finish."""
     tried: list[str] = []
 
@@ -59,7 +59,7 @@ def test_parts_take_points_in_turn(tmp_path, tried, asked, names) -> None:
     assert tried == [f"run {name}" for name in names]
 
 
-def test_dense_trains_once_for_all_that_share_it(tmp_path: Path, tried: list[str]) -> None:
+def test_dense_trains_once_for_all_that_share_it(tmp_path, tried) -> None:
     assert array_task.carry_out(plan_of(tmp_path, "abcdef"), "0/1", dense=True) == 0
     assert sorted(tried) == ["dense a", "dense d"]
 
@@ -75,7 +75,7 @@ def test_a_part_with_a_failed_point_goes_on_and_ends_with_1(tmp_path, monkeypatc
 
 
 def test_a_point_at_which_another_process_works_comes_last_and_is_waited_for(
-    tmp_path: Path, tried: list[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path, tried, monkeypatch
 ) -> None:
     plan = plan_of(tmp_path, "abc")
     (tmp_path / "a").mkdir()
@@ -132,7 +132,7 @@ def test_a_point_that_another_process_takes_first_is_looked_at_again(tmp_path, m
 
 
 @cases("asked", "4/4", "-1/4", "0", "a/b", "0/0", "1/4 ")
-def test_a_part_that_there_is_not_is_refused(tmp_path: Path, tried: list[str], asked: str) -> None:
+def test_a_part_that_there_is_not_is_refused(tmp_path, tried, asked) -> None:
     with pytest.raises(ValueError, match=r"^--part must be I/N with I from 0 to N - 1, got "):
         array_task.carry_out(plan_of(tmp_path, "ab"), asked)
     assert tried == []

@@ -32,7 +32,7 @@ def _never() -> Plan:
     raise AssertionError("the plan was made again")
 
 
-def test_a_plan_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_plan_is_read_as_it_was_written(tmp_path) -> None:
     plan = _plan(tmp_path, "seed=0,1", "method=random,snip")
     plan.write()
 
@@ -47,13 +47,13 @@ def test_a_run_that_a_grid_names_twice_is_planned_once() -> None:
     assert len(planned_of(*TINY, "seed=0,1,0", "threads=1,2")) == 2
 
 
-def test_a_point_is_called_by_what_not_all_points_have(tmp_path: Path) -> None:
+def test_a_point_is_called_by_what_not_all_points_have(tmp_path) -> None:
     points = planned_of(*TINY, "seed=0,1,2", "name=a,b", "seed=5,6")
 
     assert [p.says for p in points] == [f"name={n} seed={s}" for n in "ab" for s in (5, 6)]
 
 
-def test_a_plan_with_a_file_that_changed_is_made_again(tmp_path: Path) -> None:
+def test_a_plan_with_a_file_that_changed_is_made_again(tmp_path) -> None:
     plan = _plan(tmp_path, "seed=0")
     weights = tmp_path / "weights.pt"
     weights.write_bytes(b"1")
@@ -78,7 +78,7 @@ def test_a_damaged_plan_is_made_again_and_named_by_who_only_reads(damage, tmp_pa
         Plan.read(plan.file)
 
 
-def test_a_plan_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
+def test_a_plan_that_was_cut_short_is_made_again(tmp_path) -> None:
     plan = _plan(tmp_path, "seed=0,1")
     plan.write()
     plan.file.write_text(plan.file.read_text()[:-30])
@@ -87,7 +87,7 @@ def test_a_plan_that_was_cut_short_is_made_again(tmp_path: Path) -> None:
 
 
 def test_the_key_is_of_arguments_configs_code_and_the_variables_that_they_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ) -> None:
     home, conf = tmp_path / "harness", tmp_path / "conf" / "model"
     home.mkdir()
@@ -124,7 +124,7 @@ def test_the_key_is_of_arguments_configs_code_and_the_variables_that_they_name(
     assert not changed()
 
 
-def test_files_of_a_point_are_its_own_parts_and_its_weights(tmp_path: Path) -> None:
+def test_files_of_a_point_are_its_own_parts_and_its_weights(tmp_path) -> None:
     weights = tmp_path / "w.pt"
     weights.write_bytes(b"x")
     (point,) = planned_of(*TINY, f"weights={weights}", "saliency._target_=parts.Dropping")
@@ -167,7 +167,7 @@ def test_what_runs_share_is_marked_unless_it_is_not_wanted() -> None:
     assert not any(point.shared or point.folder == "" for point in alone)
 
 
-def test_a_finished_sweep_starts_again_without_composing_a_point(tmp_path: Path) -> None:
+def test_a_finished_sweep_starts_again_without_composing_a_point(tmp_path) -> None:
     """And without torch in the process that plans."""
     program = f"""
 import json, sys
@@ -190,7 +190,7 @@ assert "torch" not in sys.modules
     assert head["argv"][0] == "-m" and "launch.only=plan" not in head["argv"]
 
 
-def test_analyses_of_other_grids_are_other_points_in_the_folder_of_analyses(tmp_path: Path) -> None:
+def test_analyses_of_other_grids_are_other_points_in_the_folder_of_analyses(tmp_path) -> None:
     grids = "sensitivity.grid=[0.5],[0.5,0.25],[0.25,0.5],7"
     points = points_of(batch_of(*TINY, f"runs={tmp_path}", grids), command="analyse")
     first, other, same, wrong = points
@@ -200,7 +200,7 @@ def test_analyses_of_other_grids_are_other_points_in_the_folder_of_analyses(tmp_
     assert Planned.of(first, "").epochs == 0
 
 
-def test_a_finished_analysis_is_not_planned_again(tmp_path: Path) -> None:
+def test_a_finished_analysis_is_not_planned_again(tmp_path) -> None:
     (point,) = points_of(batch_of(*TINY, f"runs={tmp_path}"), command="analyse")
     planned = Planned.of(point, "")
     assert planned.finished() is None

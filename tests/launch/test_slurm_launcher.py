@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from command import harness
-from slurm_cluster import Slurm, wait_until
+from slurm_cluster import wait_until
 from slurm_sweeps import METHODS, NAME, RUN, Sweep, ended, resumed
 from wandb_log import logs
 
@@ -15,7 +15,7 @@ TWO_NODES = (METHODS, "hydra.launcher.nodes=2")
 
 
 @pytest.fixture(scope="module", name="undisturbed")
-def fixture_undisturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def fixture_undisturbed(slurm, tmp_path_factory) -> dict[str, bytes]:
     """Records of two local ranks, by run."""
     local = Sweep(slurm, tmp_path_factory.mktemp("undisturbed"))
     place = (f"runs={local.folder}", f"sweep_name={NAME}")
@@ -25,7 +25,7 @@ def fixture_undisturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) 
 
 
 @pytest.fixture(name="sweep")
-def fixture_sweep(slurm: Slurm, tmp_path: Path) -> Sweep:
+def fixture_sweep(slurm, tmp_path) -> Sweep:
     return Sweep(slurm, tmp_path)
 
 
@@ -45,7 +45,7 @@ def test_a_sweep_of_jobs_on_two_nodes_trains_dense_once_and_lists_what_fails(swe
 
 
 def test_a_warned_job_of_an_array_is_requeued_alone_and_goes_on_in_its_folder_and_wandb_run(
-    sweep: Sweep, undisturbed: dict[str, bytes]
+    sweep, undisturbed
 ) -> None:
     parent = sweep.start(*TWO_NODES, "tracking=wandb")
     with sweep.in_its_middle(2):
@@ -82,7 +82,7 @@ def test_preempted_jobs_save_make_room_and_go_on_afterwards(sweep, undisturbed) 
     assert sweep.records == undisturbed
 
 
-def test_a_killed_job_is_tried_again_and_a_cancelled_one_is_not(sweep: Sweep) -> None:
+def test_a_killed_job_is_tried_again_and_a_cancelled_one_is_not(sweep) -> None:
     parent = sweep.start("seed=0,1,2", "launch.retries=1")
     with sweep.in_its_middle(3):
         killed, cancelled, _ = map(sweep.job_of, map(str, sweep.runs))
@@ -118,7 +118,7 @@ def test_after_ctrl_c_jobs_have_saved_themselves_and_the_same_command_goes_on(sw
 
 
 def test_jobs_of_a_parent_that_was_killed_are_waited_for_and_not_submitted_again(
-    sweep: Sweep, undisturbed: dict[str, bytes]
+    sweep, undisturbed
 ) -> None:
     # One, to leave room for the job of the dense phase.
     point = ("method=random", "hydra.launcher.nodes=2")

@@ -38,7 +38,7 @@ def nothing_is_left(runs: Path) -> bool:
     return all(name.startswith("plan-") for name in files) and folders <= {NAME, ".sweep"}
 
 
-def test_without_sbatch_it_says_where_to_start(tmp_path: Path) -> None:
+def test_without_sbatch_it_says_where_to_start(tmp_path) -> None:
     done = refused(tmp_path / "runs", "seed=0,1", PATH=str(tmp_path))
 
     assert done.returncode == 2
@@ -50,7 +50,7 @@ def test_without_sbatch_it_says_where_to_start(tmp_path: Path) -> None:
 
 
 @pytest.fixture(name="stand_in")
-def fixture_stand_in(tmp_path: Path) -> str:
+def fixture_stand_in(tmp_path) -> str:
     """PATH with an sbatch that must not be called."""
     for name in ("sbatch", "srun"):
         file = tmp_path / "bin" / name
@@ -100,7 +100,7 @@ def queued(slurm: Slurm) -> set[str]:
     return set(slurm.call("squeue", "--noheader", "--format=%F").stdout.split())
 
 
-def test_a_sweep_under_srun_is_refused_once(slurm: Slurm, tmp_path: Path) -> None:
+def test_a_sweep_under_srun_is_refused_once(slurm, tmp_path) -> None:
     command = [sys.executable, "-m", "harness", "-m", *TINY, "seed=0,1", f"runs={tmp_path}"]
     done = slurm.call("srun", "-N2", "-n2", *command)
 

@@ -10,7 +10,7 @@ from command import harness, run_folders
 from conftest import cases
 from sbatch_stand_ins import ROOT
 from slowed import SLOW
-from slurm_cluster import Slurm, wait_until
+from slurm_cluster import wait_until
 from slurm_sweeps import NAME, RUN, Sweep, resumed
 
 SCRIPT = ROOT / "slurm" / "sweep.sbatch"
@@ -18,7 +18,7 @@ GRID = (*RUN, "method=global_magnitude,random,snip")
 
 
 @pytest.fixture(scope="module", name="undisturbed")
-def fixture_undisturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+def fixture_undisturbed(slurm, tmp_path_factory) -> dict[str, bytes]:
     local = Sweep(slurm, tmp_path_factory.mktemp("undisturbed"))
     done = harness("-m", *GRID, f"runs={local.folder}", f"sweep_name={NAME}")
     assert done.returncode == 0, done.stderr
@@ -36,7 +36,7 @@ def planned(folder: Path) -> str:
 
 
 def test_an_array_shares_out_the_points_and_a_warned_task_is_requeued_alone_and_goes_on(
-    slurm: Slurm, tmp_path: Path, undisturbed: dict[str, bytes]
+    slurm, tmp_path, undisturbed
 ) -> None:
     sweep = Sweep(slurm, tmp_path)
     sweep.slow.touch()
@@ -103,7 +103,7 @@ def test_a_survey_goes_from_plan_to_report_also_with_a_failing_point(slurm, tmp_
     ("exit 2", "FAILED", "CANCELLED"),
 )
 def test_the_array_begins_when_dense_training_has_succeeded_and_never_if_it_failed(
-    slurm: Slurm, tmp_path: Path, ends: str, dense: str, sweep: str
+    slurm, tmp_path, ends, dense, sweep
 ) -> None:
     python = tmp_path / "python"
     python.write_text(f"#!/bin/sh\n{ends}\n")

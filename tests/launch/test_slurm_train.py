@@ -86,7 +86,7 @@ def submitted(
 
 
 @pytest.fixture(scope="module", name="undisturbed")
-def fixture_undisturbed(slurm: Slurm, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def fixture_undisturbed(slurm, tmp_path_factory) -> bytes:
     """Records of two ranks on this machine, without SLURM."""
     runs = tmp_path_factory.mktemp("undisturbed")
     done = harness_on_ranks(2, *RUN, f"runs={runs}")
@@ -167,7 +167,7 @@ def test_a_killed_job_that_is_submitted_again_goes_on(slurm, tmp_path, undisturb
     assert again.records == undisturbed
 
 
-def test_a_cancelled_job_stays_cancelled(slurm: Slurm, tmp_path: Path) -> None:
+def test_a_cancelled_job_stays_cancelled(slurm, tmp_path) -> None:
     job = submitted(slurm, tmp_path, slow=True)
     with job.in_its_middle():
         assert slurm.call("scancel", job.id).returncode == 0
@@ -176,7 +176,7 @@ def test_a_cancelled_job_stays_cancelled(slurm: Slurm, tmp_path: Path) -> None:
 
 
 def test_a_signal_to_srun_s_own_tasks_alone_stops_all_and_without_restarts_ends_with_75(
-    slurm: Slurm, tmp_path: Path
+    slurm, tmp_path
 ) -> None:
     job = submitted(slurm, tmp_path, slow=True, HARNESS_RESTARTS="0")
     with job.in_its_middle():
@@ -191,13 +191,13 @@ def test_a_signal_to_srun_s_own_tasks_alone_stops_all_and_without_restarts_ends_
     assert json.loads((job.run / "status.json").read_text())["state"] == "interrupted"
 
 
-def test_more_gpus_than_a_node_has_are_refused_at_submission(slurm: Slurm) -> None:
+def test_more_gpus_than_a_node_has_are_refused_at_submission(slurm) -> None:
     refused = slurm.call("sbatch", "--gpus-per-node=3", SCRIPT)
     assert refused.returncode == 1
     assert "Requested node configuration is not available" in refused.stderr
 
 
-def test_a_task_with_a_gpu_of_its_own_takes_the_first_that_it_sees(slurm: Slurm) -> None:
+def test_a_task_with_a_gpu_of_its_own_takes_the_first_that_it_sees(slurm) -> None:
     code = (
         "import os; from harness.launch.backends.rank_env import adopt; adopt();"
         "print(os.environ['RANK'], os.environ['LOCAL_RANK'], os.environ['CUDA_VISIBLE_DEVICES'])"

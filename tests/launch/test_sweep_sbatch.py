@@ -52,7 +52,7 @@ LASTING = ["--open-mode=append", "--requeue", "--signal=USR1@120", "--time=04:00
     ("sweep", ["--cpus-per-task=2", "--ntasks=1", *LASTING, "--output=slurm/logs/%x-%A-%a.out"]),
     ("report", ["--ntasks=1", "--output=slurm/logs/%x-%j.out", "--time=00:30:00"]),
 )
-def test_what_a_job_asks_of_slurm_by_itself(script: str, options: list[str]) -> None:
+def test_what_a_job_asks_of_slurm_by_itself(script, options) -> None:
     lines = (ROOT / "slurm" / f"{script}.sbatch").read_text().splitlines()
     asked = [line.removeprefix("#SBATCH ") for line in lines if line.startswith("#SBATCH")]
     name = {"train": "harness"}.get(script, f"harness-{script}")
@@ -60,16 +60,16 @@ def test_what_a_job_asks_of_slurm_by_itself(script: str, options: list[str]) -> 
 
 
 @pytest.fixture(name="task")
-def fixture_task(tmp_path: Path) -> StandIns:
+def fixture_task(tmp_path) -> StandIns:
     return StandIns(tmp_path, "sweep.sbatch")
 
 
 @pytest.fixture(name="survey")
-def fixture_survey(tmp_path: Path) -> StandIns:
+def fixture_survey(tmp_path) -> StandIns:
     return StandIns(tmp_path, "survey.sh")
 
 
-def test_what_a_task_runs(task: StandIns) -> None:
+def test_what_a_task_runs(task) -> None:
     done = task.run(["runs/my sweep/.sweep/plan-1.jsonl"], **TASK)
     assert (done.returncode, done.stdout, done.stderr) == (0, WHAT_RUNS, "")
     assert "SLURM_ARRAY_JOB_ID" in task.seen("env") and "_PER_TASK" not in task.seen("env")
@@ -88,13 +88,13 @@ def test_the_tasks_of_an_array_are_counted_from_0(task, array, part) -> None:
     assert f"\n--part\n{part}\n" in task.run([PLAN], **{**TASK, **changed}).stdout
 
 
-def test_without_an_array_one_job_carries_out_all(task: StandIns) -> None:
+def test_without_an_array_one_job_carries_out_all(task) -> None:
     done = task.run([PLAN, "--dense"], SLURM_NNODES="1")
     assert f"\n{PLAN}\n--dense\n--part\n0/1\n" in done.stdout
 
 
 @cases("status", "75", "138", "143")
-def test_of_an_array_only_the_task_that_stopped_is_requeued(task: StandIns, status: str) -> None:
+def test_of_an_array_only_the_task_that_stopped_is_requeued(task, status) -> None:
     done = task.run([PLAN], **TASK, STATUS=status)
     assert done.returncode == 75
     assert done.stdout.endswith("\nscontrol requeue 1005_2\n")
@@ -102,7 +102,7 @@ def test_of_an_array_only_the_task_that_stopped_is_requeued(task: StandIns, stat
 
 
 @cases("status", "1", "2", "137")
-def test_a_task_with_a_failed_point_keeps_its_status(task: StandIns, status: str) -> None:
+def test_a_task_with_a_failed_point_keeps_its_status(task, status) -> None:
     done = task.run([PLAN], **TASK, STATUS=status)
     assert done.returncode == int(status)
     assert "requeue" not in done.stdout + done.stderr
@@ -119,7 +119,7 @@ def test_a_wrong_start_of_a_task_is_refused_in_one_line(task, arguments, variabl
     assert done.stderr.startswith(line) and done.stderr.count("\n") == 1
 
 
-def test_the_report_job(tmp_path: Path) -> None:
+def test_the_report_job(tmp_path) -> None:
     report = StandIns(tmp_path, "report.sbatch")
     assert report.run(["runs/my sweep"], STATUS="2").returncode == 2
     assert report.seen("python") == "-m|harness.report|runs/my sweep|\n"
@@ -127,13 +127,13 @@ def test_the_report_job(tmp_path: Path) -> None:
 
 
 @cases("script", "sweep.sbatch", "report.sbatch")
-def test_elsewhere_than_in_the_checkout_a_job_says_where_to_go(tmp_path: Path, script: str) -> None:
+def test_elsewhere_than_in_the_checkout_a_job_says_where_to_go(tmp_path, script) -> None:
     done = StandIns(tmp_path, script).run([PLAN], cwd=tmp_path)
     assert done.returncode == 2
     assert done.stderr.startswith(f"{script}: no slurm/job.sh in {tmp_path}; submit from ")
 
 
-def test_a_survey_is_dense_training_then_the_array_then_the_report(survey: StandIns) -> None:
+def test_a_survey_is_dense_training_then_the_array_then_the_report(survey) -> None:
     done = survey.run(SAID=SAID)
     assert (done.returncode, done.stderr) == (0, "")
     assert survey.seen("python") == "-m|harness.sweep|plan|sweep=survey|\n"
@@ -143,7 +143,7 @@ def test_a_survey_is_dense_training_then_the_array_then_the_report(survey: Stand
     )
 
 
-def test_arguments_of_a_survey_go_to_the_plan_or_to_sbatch(survey: StandIns) -> None:
+def test_arguments_of_a_survey_go_to_the_plan_or_to_sbatch(survey) -> None:
     survey.run(
         ["--array=0-41%8", "sweep=smoke", "--partition=gpu", "seed=0,1", "--gpus-per-node=1"],
         SAID=SAID, CLUSTER=";west",
@@ -154,12 +154,12 @@ def test_arguments_of_a_survey_go_to_the_plan_or_to_sbatch(survey: StandIns) -> 
     assert survey.seen("calls") == wanted.replace("--parsable", options)
 
 
-def test_a_survey_plans_with_the_python_of_its_jobs(survey: StandIns) -> None:
+def test_a_survey_plans_with_the_python_of_its_jobs(survey) -> None:
     survey.run(SAID=SAID, HARNESS_PYTHON="python -X dev")
     assert survey.seen("python").startswith("-X|dev|-m|harness.sweep|plan|")
 
 
-def test_a_survey_whose_plan_is_refused_submits_nothing(survey: StandIns) -> None:
+def test_a_survey_whose_plan_is_refused_submits_nothing(survey) -> None:
     done = survey.run(["sweep=nix"], STATUS="2")
     assert (done.returncode, survey.seen("calls")) == (2, "")
 
@@ -177,7 +177,7 @@ def test_a_refused_job_takes_those_before_it_along(survey, refused, name, cancel
     assert "".join(call for call in calls if call.startswith("scancel")) == cancelled
 
 
-def test_a_survey_without_sbatch_says_where_to_start(survey: StandIns) -> None:
+def test_a_survey_without_sbatch_says_where_to_start(survey) -> None:
     (survey.folder / "bin" / "sbatch").unlink()
     done = survey.run(PATH=f"{survey.folder}/bin:{_without_slurm(survey.folder)}")
     assert (done.returncode, survey.seen("python")) == (2, "")

@@ -60,7 +60,7 @@ def _failed(point: Point, again: bool) -> Outcome:
     return Outcome("failed", str(point.folder), "no luck", again=again)
 
 
-def test_every_point_is_carried_out_once_and_told_in_the_order_of_the_grid(tmp_path: Path) -> None:
+def test_every_point_is_carried_out_once_and_told_in_the_order_of_the_grid(tmp_path) -> None:
     engine = Said()
     ended = Sweep(_plan(tmp_path, "seed=0,1,2"), engine).run()
 
@@ -71,7 +71,7 @@ def test_every_point_is_carried_out_once_and_told_in_the_order_of_the_grid(tmp_p
     assert [outcome.folder for _, outcome in ended] == [point.folder for point, _ in ended]
 
 
-def test_what_is_finished_is_not_begun_and_what_is_new_is(tmp_path: Path) -> None:
+def test_what_is_finished_is_not_begun_and_what_is_new_is(tmp_path) -> None:
     for point in _plan(tmp_path, "seed=0,1", "method=random").points:
         finish(point)
     engine = Said()
@@ -88,7 +88,7 @@ def test_what_is_finished_is_not_begun_and_what_is_new_is(tmp_path: Path) -> Non
     assert again.begun == []
 
 
-def test_failed_points_are_tried_again_unless_their_input_is_wrong(tmp_path: Path) -> None:
+def test_failed_points_are_tried_again_unless_their_input_is_wrong(tmp_path) -> None:
     tries: dict[int, int] = {}
 
     def tell(point: Point) -> Outcome:
@@ -104,7 +104,7 @@ def test_failed_points_are_tried_again_unless_their_input_is_wrong(tmp_path: Pat
     assert [o.state for _, o in ended] == ["failed", "finished", "failed", "finished"]
 
 
-def test_only_failed_points_are_begun_where_that_is_asked(tmp_path: Path) -> None:
+def test_only_failed_points_are_begun_where_that_is_asked(tmp_path) -> None:
     plan = _plan(tmp_path, "seed=0,1,2")
     finish(plan.points[0])
     finish(plan.points[1], "failed")
@@ -116,7 +116,7 @@ def test_only_failed_points_are_begun_where_that_is_asked(tmp_path: Path) -> Non
     assert [point.says for point, _ in ended] == ["seed=1"]
 
 
-def test_where_points_begin_in_no_order_dense_trainings_come_first(tmp_path: Path) -> None:
+def test_where_points_begin_in_no_order_dense_trainings_come_first(tmp_path) -> None:
     plan = _plan(
         tmp_path, "seed=0,1", "method=random,snip", "schedule.unit=compression", "schedule.final=4"
     )
@@ -127,7 +127,7 @@ def test_where_points_begin_in_no_order_dense_trainings_come_first(tmp_path: Pat
     assert sorted(engine.begun[1]) == ["run random 0", "run random 1", "run snip 0", "run snip 1"]
 
 
-def test_who_shares_what_another_computes_comes_after_it(tmp_path: Path) -> None:
+def test_who_shares_what_another_computes_comes_after_it(tmp_path) -> None:
     plan = _plan(
         tmp_path, "finetune=keep,lr_rewind,none", "schedule.unit=compression", "schedule.final=4"
     )
@@ -137,7 +137,7 @@ def test_who_shares_what_another_computes_comes_after_it(tmp_path: Path) -> None
     assert [len(phase) for phase in engine.begun] == [1, 1, 2]
 
 
-def test_the_folder_of_another_sweep_is_refused_for_ever(tmp_path: Path) -> None:
+def test_the_folder_of_another_sweep_is_refused_for_ever(tmp_path) -> None:
     Sweep(_plan(tmp_path, "seed=0", name="mine"), Said()).run()
     engine = Said()
 
@@ -150,7 +150,7 @@ def test_the_folder_of_another_sweep_is_refused_for_ever(tmp_path: Path) -> None
     assert len(engine.begun) == 1
 
 
-def test_two_sweeps_at_once_are_refused_with_who_is_there(tmp_path: Path) -> None:
+def test_two_sweeps_at_once_are_refused_with_who_is_there(tmp_path) -> None:
     plan = _plan(tmp_path, "seed=0")
     (tmp_path / "single" / HOME).mkdir(parents=True)
 
@@ -162,7 +162,7 @@ def test_two_sweeps_at_once_are_refused_with_who_is_there(tmp_path: Path) -> Non
                 start()
 
 
-def test_a_device_that_is_taken_is_no_other_sweep(tmp_path: Path) -> None:
+def test_a_device_that_is_taken_is_no_other_sweep(tmp_path) -> None:
     def tell(point: Point) -> Outcome:
         raise Busy("all 1 places on devices 0 are taken")
 
@@ -222,7 +222,7 @@ def test_the_summary_lists_what_failed_and_decides_the_status(tmp_path, capsys) 
     ]
 
 
-def test_wrong_settings_name_the_key(tmp_path: Path) -> None:
+def test_wrong_settings_name_the_key(tmp_path) -> None:
     plan = replace(_plan(tmp_path), points=[])
     for retries in (-1, 1.0, True, None, "1"):
         with pytest.raises(ValueError, match="launch.retries must be a whole number >= 0"):
@@ -231,7 +231,7 @@ def test_wrong_settings_name_the_key(tmp_path: Path) -> None:
         Sweep(plan, Said(), only="all")
 
 
-def test_only_the_plan_is_written_where_that_is_asked(tmp_path: Path) -> None:
+def test_only_the_plan_is_written_where_that_is_asked(tmp_path) -> None:
     engine = Said()
     plan = _plan(tmp_path, "seed=0", name="mine")
 

@@ -52,7 +52,7 @@ def payloads(file: Path) -> list[Any]:
 
 @pytest.mark.parametrize("number", range(22))
 def test_what_a_stored_config_must_not_build_is_refused_and_not_built(
-    tmp_path: Path, number: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path, number, monkeypatch
 ) -> None:
     file = tmp_path / "pwned"
     every = payloads(file)
@@ -99,7 +99,7 @@ def test_an_own_module_must_be_allowed_by_name() -> None:
     "nets.other.Other",
     "other.Other",
 )
-def test_what_an_allowed_module_defines_is_allowed(name: str) -> None:
+def test_what_an_allowed_module_defines_is_allowed(name) -> None:
     check_parts({"_target_": f"my_pkg.{name}"}, ["my_pkg"])
 
 
@@ -129,7 +129,7 @@ FOREIGN = {
 
 
 @pytest.mark.parametrize("name", FOREIGN)
-def test_what_an_allowed_module_imports_or_inherits_is_not_allowed_with_it(name: str) -> None:
+def test_what_an_allowed_module_imports_or_inherits_is_not_allowed_with_it(name) -> None:
     with pytest.raises(ValueError) as caught:
         check_parts({"_target_": f"my_pkg.{name}"}, ["my_pkg"])
     said = str(caught.value)
@@ -145,7 +145,7 @@ def test_the_module_that_is_allowed_bounds_what_is_its_own() -> None:
 
 
 @cases("trust", "harness", ["my_pkg", "harness.system.atomic_files"])
-def test_the_harness_itself_cannot_be_allowed_whole(trust: Any, tmp_path: Path) -> None:
+def test_the_harness_itself_cannot_be_allowed_whole(trust, tmp_path) -> None:
     write = {
         "_target_": "harness.system.atomic_files.write_whole",
         "path": str(tmp_path / "x"),

@@ -37,7 +37,7 @@ def plan_in(runs: Path, own: bool, model: Any = None, **changes: Any) -> Plan:
 
 
 @pytest.fixture(name="tried")
-def fixture_tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def fixture_tried(monkeypatch) -> list[str]:
     tried: list[str] = []
 
     def attempted(line: str) -> Outcome:
@@ -51,13 +51,13 @@ def fixture_tried(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 OWN = {"_target_": "my_pkg.nets.Small"}
 
 
-def test_a_plan_that_the_user_has_made_carries_the_trust(tmp_path: Path, tried: list[str]) -> None:
+def test_a_plan_that_the_user_has_made_carries_the_trust(tmp_path, tried) -> None:
     plan = plan_in(tmp_path, own=True, model=OWN)
     assert array_task.carry_out(plan.file, "0/1") == 0
     assert tried == ["my_pkg.nets.Small"]
 
 
-def test_a_plan_of_others_builds_what_is_allowed(tmp_path: Path, tried: list[str]) -> None:
+def test_a_plan_of_others_builds_what_is_allowed(tmp_path, tried) -> None:
     plan = plan_in(tmp_path, own=False, model=OWN)
     with pytest.raises(ValueError, match=r"model\._target_=my_pkg\.nets\.Small is no component"):
         array_task.carry_out(plan.file, "0/1")
@@ -88,7 +88,7 @@ def test_a_plan_that_was_changed_or_moved_is_the_users_no_more(tmp_path, tried) 
     assert tried == []
 
 
-def test_a_plan_of_others_is_no_plan_of_an_earlier_start(tmp_path: Path) -> None:
+def test_a_plan_of_others_is_no_plan_of_an_earlier_start(tmp_path) -> None:
     plan = plan_in(tmp_path, own=False)
     mine = replace(plan, own=True)
     assert remembered(plan.file, lambda: mine) is mine

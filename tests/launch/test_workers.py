@@ -26,7 +26,7 @@ SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
 
 
 @pytest.fixture(scope="module", name="whole")
-def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def fixture_whole(tmp_path_factory) -> bytes:
     """Records of LONG under torchrun with two ranks."""
     runs = tmp_path_factory.mktemp("whole")
     done = harness(*LONG, f"runs={runs}", ranks=2)
@@ -92,7 +92,7 @@ def test_two_runs_at_once_have_the_records_of_torchrun_byte_for_byte(tmp_path, w
     assert_none_is_left({}, temporary)
 
 
-def test_every_point_of_a_sweep_has_its_ranks_and_a_second_start_skips_it(tmp_path: Path) -> None:
+def test_every_point_of_a_sweep_has_its_ranks_and_a_second_start_skips_it(tmp_path) -> None:
     sweep = ("-m", *TINY, TWO, "seed=0,1", "sweep_name=two", f"runs={tmp_path}")
     first, second = harness(*sweep), harness(*sweep)
 
@@ -105,7 +105,7 @@ def test_every_point_of_a_sweep_has_its_ranks_and_a_second_start_skips_it(tmp_pa
 
 @cases("name, to_all", ("SIGINT", True), ("SIGUSR1", False))
 def test_a_signal_saves_all_ranks_and_the_same_command_goes_on(
-    tmp_path: Path, whole: bytes, temporary: Path, name: str, to_all: bool
+    tmp_path, whole, temporary, name, to_all
 ) -> None:
     run = started(*LONG, TWO, f"runs={tmp_path}")
     wait_for_checkpoint(tmp_path)
@@ -140,7 +140,7 @@ def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(tmp_path, tempora
     assert_none_is_left(ranks, temporary)
 
 
-def test_ranks_save_themselves_when_their_starter_is_killed(tmp_path: Path) -> None:
+def test_ranks_save_themselves_when_their_starter_is_killed(tmp_path) -> None:
     run = started(*LONG, TWO, f"runs={tmp_path}")
     wait_for_checkpoint(tmp_path)
     ranks = ranks_of(run.pid)
@@ -151,7 +151,7 @@ def test_ranks_save_themselves_when_their_starter_is_killed(tmp_path: Path) -> N
     assert Status(only_run(tmp_path), "").read()["state"] == "interrupted"
 
 
-def test_a_point_whose_rank_is_killed_fails_alone(tmp_path: Path) -> None:
+def test_a_point_whose_rank_is_killed_fails_alone(tmp_path) -> None:
     sweep = started(
         "-m", *LONG, TWO, "seed=0,1", "hydra.launcher.n_jobs=1", f"runs={tmp_path}"
     )  # fmt: skip
@@ -180,7 +180,7 @@ def test_what_is_wrong_is_told_by_the_ranks_as_by_one_process(tmp_path, wrong, m
     assert run_folders(tmp_path) == []
 
 
-def test_an_error_that_nobody_expects_keeps_its_traceback(tmp_path: Path) -> None:
+def test_an_error_that_nobody_expects_keeps_its_traceback(tmp_path) -> None:
     (tmp_path / "own.py").write_text(
         "class Model:\n"
         "    def __init__(self, **options): pass\n"
@@ -195,12 +195,12 @@ def test_an_error_that_nobody_expects_keeps_its_traceback(tmp_path: Path) -> Non
 
 
 @cases("wrong", 0, -1, "two", 1.5, True, None)
-def test_nproc_that_is_no_count_is_refused(wrong: object) -> None:
+def test_nproc_that_is_no_count_is_refused(wrong) -> None:
     with pytest.raises(ValueError, match="launch.nproc must be a whole number >= 1, got "):
         count_of({"launch": {"nproc": wrong}})
 
 
-def test_ranks_that_are_there_already_win(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_that_are_there_already_win(monkeypatch) -> None:
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")

@@ -102,19 +102,19 @@ def test_a_stretched_rate_is_a_function_of_its_own_whole_steps() -> None:
 
 @cases("kind", Constant, MultiStep, Cosine)
 @cases("warmup", -1, math.nan, math.inf, "1", True)
-def test_warm_up_must_be_a_number_of_epochs(kind: type, warmup: float) -> None:
+def test_warm_up_must_be_a_number_of_epochs(kind, warmup) -> None:
     with pytest.raises(ValueError, match="warmup_epochs must be .* got .*; write 0 for no warm-up"):
         kind(warmup_epochs=warmup)
 
 
 @cases("gamma", 0, -0.1, 1.5, math.nan)
-def test_gamma_must_be_a_share(gamma: float) -> None:
+def test_gamma_must_be_a_share(gamma) -> None:
     with pytest.raises(ValueError, match="gamma must be"):
         MultiStep(gamma=gamma)
 
 
 @cases("factor", -0.1, 1.5, math.nan)
-def test_final_factor_must_be_a_share(factor: float) -> None:
+def test_final_factor_must_be_a_share(factor) -> None:
     with pytest.raises(ValueError, match=r"final_factor must be in \[0, 1\]"):
         Cosine(final_factor=factor)
 
@@ -125,6 +125,6 @@ def test_final_factor_must_be_a_share(factor: float) -> None:
     ([120, 80], "must rise, got 80 after 120"), ([80, 80], "must rise, got 80 after 80"),
     ([-1, 80], r"milestones\[0\]"), ([1, math.nan], r"milestones\[1\]"),
 )  # fmt: skip
-def test_milestones_that_make_no_sense_are_refused(milestones: list[float], says: str) -> None:
+def test_milestones_that_make_no_sense_are_refused(milestones, says) -> None:
     with pytest.raises(ValueError, match=says):
         MultiStep(milestones=milestones)

@@ -68,7 +68,7 @@ def test_a_layer_costs_its_weights_at_every_position(model, shape, wanted) -> No
 
 
 @cases("dtype", torch.float16, torch.bfloat16)
-def test_a_recurrent_layer_of_half_precision_costs_the_same(dtype: torch.dtype) -> None:
+def test_a_recurrent_layer_of_half_precision_costs_the_same(dtype) -> None:
     # Other operators run than in float32.
     model = Around(nn.LSTM(8, 16, batch_first=True), 16).to(dtype)
     assert macs(model, (8, 8), whole=True) == 8 * 64 * (8 + 16) + 8 * 32
@@ -98,7 +98,7 @@ ONCE: dict[str, Way] = {
 
 
 @pytest.mark.parametrize("way", ONCE.values(), ids=ONCE.keys())
-def test_a_product_with_a_weight_belongs_to_the_weight_however_it_is_called(way: Way) -> None:
+def test_a_product_with_a_weight_belongs_to_the_weight_however_it_is_called(way) -> None:
     found = by(way)
     assert (found.weights, found.activations, found.uncounted) == ({"layer.weight": 32}, 0, {})
     pruned = torch.ones(8, 4)

@@ -59,7 +59,7 @@ class Pruning:
 
 @every("model")
 @every("allocation")
-def test_density_is_exactly_what_was_asked(model: Model, allocation: Allocation) -> None:
+def test_density_is_exactly_what_was_asked(model, allocation) -> None:
     network = whole(model)
     pruning = Pruning(network, Element(), allocation, "density")
     total = pruning.account.total
@@ -107,7 +107,7 @@ def test_whole_units_come_within_half_a_unit_of_what_was_asked(structure, unit) 
 
 
 @every("model")
-def test_macs_fall_with_the_weights_and_end_at_those_of_activations(model: Model) -> None:
+def test_macs_fall_with_the_weights_and_end_at_those_of_activations(model) -> None:
     network = whole(model)
     pruning = Pruning(network, Element(), component("allocation", "uniform"), "density")
     counts = [macs(network, shape_for(model))]

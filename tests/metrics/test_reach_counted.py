@@ -60,7 +60,7 @@ def act(kind: type[nn.Module], wanted: bool) -> nn.Module:
     [nn.ReLU, nn.ReLU6, nn.LeakyReLU, nn.Tanh, nn.Sigmoid, nn.GELU, nn.SiLU, nn.ELU, nn.Hardswish]
     + [nn.Hardsigmoid, nn.Softplus, nn.PReLU, nn.Hardtanh, nn.SELU, nn.Mish, nn.LogSigmoid],
 )
-def test_in_an_mlp_weights_on_a_path_are_found_exactly(kind: type[nn.Module]) -> None:
+def test_in_an_mlp_weights_on_a_path_are_found_exactly(kind) -> None:
     def build(bent: bool) -> nn.Module:
         layers = [nn.Linear(6, 8), act(kind, bent), nn.Linear(8, 8), act(kind, bent)]
         layers += [nn.Linear(8, 8), act(kind, bent), nn.Linear(8, 3)]

@@ -39,7 +39,7 @@ def by_hand(words: list[int], level: int = 0) -> list[int]:
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("size", SIZES)
-def test_a_fingerprint_is_the_formula_of_its_docstring(size: int, device: str) -> None:
+def test_a_fingerprint_is_the_formula_of_its_docstring(size, device) -> None:
     stream = torch.Generator().manual_seed(size)
     words = torch.randint(-(2**31), 2**31, (size,), generator=stream).int()
     digits = "".join(f"{lane:016x}" for lane in by_hand(words.tolist()))
@@ -64,7 +64,7 @@ def changed(tensor: Tensor) -> Iterator[Tensor]:
 
 @cases("dtype", torch.float64, torch.float32, torch.bfloat16, torch.bool, torch.uint8, torch.int64)
 @cases("size", 1, 7, 3 * ROW + 2)
-def test_every_flipped_bit_gives_a_fingerprint_of_its_own(dtype: torch.dtype, size: int) -> None:
+def test_every_flipped_bit_gives_a_fingerprint_of_its_own(dtype, size) -> None:
     tensor = torch.ones(size, dtype=dtype)
     seen = {of(one) for one in (tensor, *changed(tensor))}
     assert len(seen) == 1 + len(list(changed(tensor)))
@@ -130,7 +130,7 @@ def test_nothing_has_no_fingerprint() -> None:
 
 @cases("layout", torch.sparse_coo, torch.sparse_csr, torch.sparse_csc, torch.sparse_bsr)
 @pytest.mark.filterwarnings("ignore:Sparse CS[RC] tensor support:UserWarning")
-def test_of_a_sparse_tensor_values_places_shape_and_layout_decide(layout: torch.layout) -> None:
+def test_of_a_sparse_tensor_values_places_shape_and_layout_decide(layout) -> None:
     def made(entries: dict[tuple[int, int], float], size: int = 4) -> str:
         dense = torch.zeros(size, size)
         for place, value in entries.items():

@@ -105,7 +105,7 @@ def test_only_the_first_block_comes_out_as_if_all_had_been_measured_at_once(tmp_
 
 
 @pytest.mark.parametrize("call", range(1, BLOCKS))
-def test_killed_between_two_blocks_it_goes_on_with_the_next_one(tmp_path: Path, call: int) -> None:
+def test_killed_between_two_blocks_it_goes_on_with_the_next_one(tmp_path, call) -> None:
     run = (*IN_ORDER, *SPARSEGPT)
     undisturbed = finished(tmp_path / "whole", *run)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -125,7 +125,7 @@ def test_killed_between_two_blocks_it_goes_on_with_the_next_one(tmp_path: Path, 
         assert (again / file).read_bytes() == (undisturbed / file).read_bytes()
 
 
-def test_rounds_go_through_all_blocks_before_the_next_round(tmp_path: Path) -> None:
+def test_rounds_go_through_all_blocks_before_the_next_round(tmp_path) -> None:
     folder = finished(tmp_path, *IN_ORDER, "saliency=magnitude", "schedule.rounds=2")
     pruned = records_of(folder)[1]
     by_block = [
@@ -160,7 +160,7 @@ def test_what_cannot_go_part_by_part_is_refused_before_training(tmp_path, overri
     assert not list(tmp_path.iterdir())
 
 
-def test_two_ranks_measure_each_block_on_what_they_have_themselves(tmp_path: Path) -> None:
+def test_two_ranks_measure_each_block_on_what_they_have_themselves(tmp_path) -> None:
     run = (*IN_ORDER, *SPARSEGPT, f"runs={tmp_path}", "training.epochs=0")
     done = harness_on_ranks(2, *run)
     assert done.returncode == 0, done.stderr

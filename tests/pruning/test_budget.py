@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from harness.allocation.base import Allocation, Layer, Layers
+from harness.allocation.base import Layer, Layers
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.models.mlp import Mlp
@@ -22,7 +22,7 @@ def layer(units: int, cost: int, best: float) -> Layer:
 
 
 @pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
-def test_neurons_of_unequal_cost_reach_the_nearest_number_there_is(allocation: Allocation) -> None:
+def test_neurons_of_unequal_cost_reach_the_nearest_number_there_is(allocation) -> None:
     layers = {"a": layer(5, 3, best=1.01), "b": layer(4, 5, best=1.22), "c": layer(6, 4, best=1.33)}
     cost = {"a": 3 + 1, "b": 5 + 1, "c": 4 + 1}
 
@@ -89,7 +89,7 @@ def test_shares_by_hand() -> None:
 
 @pytest.mark.parametrize("unit", ["density", "compression"])
 @pytest.mark.parametrize("removable", [1, 17, 50, 99, 100])
-def test_what_is_asked_comes_back_from_its_share(unit: str, removable: int) -> None:
+def test_what_is_asked_comes_back_from_its_share(unit, removable) -> None:
     account = Account(unit, 100, removable, "parameters")
     for share in (0.0, 0.01, 1 / 3, 0.5, 0.99, 1.0):
         asked = account.asked_of(share)

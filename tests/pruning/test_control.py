@@ -65,7 +65,7 @@ def test_magnitude_keeps_the_largest_alive_of_each_tensor() -> None:
 
 @pytest.mark.parametrize("control", CONTROLS)
 @pytest.mark.parametrize("structure", [Element(), Neuron()])
-def test_a_control_keeps_as_many_of_each_tensor(control: str, structure: Element | Neuron) -> None:
+def test_a_control_keeps_as_many_of_each_tensor(control, structure) -> None:
     own, other = masks_of("none", structure), masks_of(control, structure)
     check_matched(own, other)
     same = all(torch.equal(own[name], other[name]) for name in own)
@@ -86,7 +86,7 @@ def check_matched(own: Tensors, other: Tensors) -> None:
 
 
 @pytest.mark.parametrize("control", ["random", "shuffled"])
-def test_draws_follow_from_the_seed_and_never_revive(control: str) -> None:
+def test_draws_follow_from_the_seed_and_never_revive(control) -> None:
     one, again = (controlled(control, KEPT, ALIVE, SIZES, seed=1) for _ in range(2))
     others = [controlled(control, KEPT, ALIVE, SIZES, seed=seed) for seed in range(40)]
     assert all(torch.equal(one[name], again[name]) for name in one)
@@ -133,7 +133,7 @@ def trained(tmp_path: Path, *overrides: str) -> Tensors:
     return ready.state.model.state_dict()
 
 
-def test_a_reinitialised_run_is_that_of_new_weights_under_the_methods_mask(tmp_path: Path) -> None:
+def test_a_reinitialised_run_is_that_of_new_weights_under_the_methods_mask(tmp_path) -> None:
     control = trained(tmp_path, "control=reinitialised", "finetune=keep")
     fresh = trained(tmp_path, "finetune=reinit")
     own = trained(tmp_path, "finetune=keep")

@@ -68,7 +68,7 @@ def network(way: str) -> nn.Sequential:
     *("standardised", "low rank", "sign of shifted", "other layer's", "flipped"),
     *("binary", "small ones filled"),
 )
-def test_a_weight_that_is_alive_in_use_where_it_is_pruned_is_refused(way: str) -> None:
+def test_a_weight_that_is_alive_in_use_where_it_is_pruned_is_refused(way) -> None:
     with pytest.raises(ValueError, match=r"does not use 0.weight itself .*exclude 0, or make"):
         harness.prune(network(way), 0.5, example_input=IMAGES)
     masks = harness.prune(network(way), 0.5, exclude=["0"], example_input=IMAGES)
@@ -76,13 +76,13 @@ def test_a_weight_that_is_alive_in_use_where_it_is_pruned_is_refused(way: str) -
 
 
 @cases("way", "scaled", "spectral", "quantised", "masked", "cast", *ZEROED, *QUANTISED)
-def test_a_weight_that_is_0_in_use_where_it_is_pruned_is_taken(way: str) -> None:
+def test_a_weight_that_is_0_in_use_where_it_is_pruned_is_taken(way) -> None:
     assert "0.weight" in harness.prune(network(way), 0.5, example_input=IMAGES)
 
 
 @cases("backend", "fbgemm", "qnnpack")
 @pytest.mark.filterwarnings("ignore")
-def test_layers_of_quantisation_aware_training_are_pruned(backend: str) -> None:
+def test_layers_of_quantisation_aware_training_are_pruned(backend) -> None:
     model = nn.Sequential(nn.Linear(8, 8), nn.ReLU(), nn.Linear(8, 3)).train()
     model.qconfig = quantization.get_default_qat_qconfig(backend)
     ready = quantization.prepare_qat(model)
@@ -169,7 +169,7 @@ def test_without_a_sample_layers_of_other_classes_are_named(caplog) -> None:
     assert not caplog.messages
 
 
-def test_nothing_is_named_where_rules_cover_all(caplog: pytest.LogCaptureFixture) -> None:
+def test_nothing_is_named_where_rules_cover_all(caplog) -> None:
     caplog.set_level(logging.INFO)
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.LayerNorm(64), nn.Linear(64, 2)
@@ -178,7 +178,7 @@ def test_nothing_is_named_where_rules_cover_all(caplog: pytest.LogCaptureFixture
     assert not caplog.messages
 
 
-def test_a_language_head_that_is_no_embedding_is_named(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_language_head_that_is_no_embedding_is_named(caplog) -> None:
     caplog.set_level(logging.INFO)
     model = nn.Sequential(nn.Embedding(9, 4), nn.Linear(4, 4), nn.Linear(4, 9))
     ids = torch.zeros(2, 3, dtype=torch.int64)

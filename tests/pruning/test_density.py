@@ -65,7 +65,7 @@ def test_a_unit_of_a_layer_without_counted_macs_costs_none_also_where_it_is_the_
 
 
 @pytest.mark.parametrize("exclude", [[], ["last"], ["first"], ["0", "4"]])
-def test_half_of_every_layer_that_is_not_spared_is_kept(exclude: list[str]) -> None:
+def test_half_of_every_layer_that_is_not_spared_is_kept(exclude) -> None:
     found = shares(harness.prune(mlp(), 0.5, allocation="uniform", exclude=exclude))
     assert found and set(found.values()) == {0.5}
 
@@ -167,7 +167,7 @@ def test_a_density_in_multiply_accumulates_is_of_what_may_go_too() -> None:
 
 
 @every("structure")
-def test_a_density_of_1_prunes_nothing(structure: Any) -> None:
+def test_a_density_of_1_prunes_nothing(structure) -> None:
     model = component("model", "lenet_5").build((1, 28, 28), 10)
     masks = harness.prune(model, 1.0, structure=structure, example_input=torch.zeros(1, 1, 28, 28))
     assert all(bool(mask.all()) for mask in masks.values())

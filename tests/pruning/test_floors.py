@@ -32,7 +32,7 @@ def with_floors(allocation: Allocation, **floors: Any) -> Allocation:
 
 @every("allocation")
 @pytest.mark.parametrize("seed", range(4))
-def test_no_layer_falls_below_its_floor(allocation: Allocation, seed: int) -> None:
+def test_no_layer_falls_below_its_floor(allocation, seed) -> None:
     found = random_layers(seed)
     floored = with_floors(allocation, min_units=1, min_density=0.1)
     # At least 1, at least a tenth rounded up, at most what is alive.
@@ -46,7 +46,7 @@ def test_no_layer_falls_below_its_floor(allocation: Allocation, seed: int) -> No
 
 @every("allocation")
 @pytest.mark.parametrize("seed", range(4))
-def test_floors_that_do_not_bind_change_nothing(allocation: Allocation, seed: int) -> None:
+def test_floors_that_do_not_bind_change_nothing(allocation, seed) -> None:
     found = random_layers(seed)
     floored = with_floors(allocation, min_units=1)
     for keep in range(alive(found) + 1):
@@ -56,7 +56,7 @@ def test_floors_that_do_not_bind_change_nothing(allocation: Allocation, seed: in
 
 
 @every("allocation")
-def test_what_the_refusal_calls_reachable_is_reachable(allocation: Allocation) -> None:
+def test_what_the_refusal_calls_reachable_is_reachable(allocation) -> None:
     found = random_layers(1)
     floored = with_floors(allocation, min_units=3, min_density=0.17)
     least = sum(floored.floors(found).values())
@@ -95,7 +95,7 @@ def test_a_floor_asks_no_more_than_is_alive() -> None:
 
 
 @cases("least, whole", (1, 3), (2, 3), (123_457_891, 10**9), (7, 10**8))
-def test_a_smallest_density_is_rounded_up(least: int, whole: int) -> None:
+def test_a_smallest_density_is_rounded_up(least, whole) -> None:
     density = float(smallest_density(least, whole))
     assert least <= density * whole <= least * (1 + 1e-5)
 

@@ -110,7 +110,7 @@ def test_a_pruned_infinity_becomes_zero_and_no_zero_is_negative() -> None:
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
-def test_pruned_weights_stay_exactly_zero(make: Make) -> None:
+def test_pruned_weights_stay_exactly_zero(make) -> None:
     model = small()
     optimizer, store = make(model.parameters()), store_of(model)
     for _ in range(3):
@@ -128,7 +128,7 @@ def test_pruned_weights_stay_exactly_zero(make: Make) -> None:
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
-def test_without_masked_gradients_pruned_weights_come_back(make: Make) -> None:
+def test_without_masked_gradients_pruned_weights_come_back(make) -> None:
     # The control of the test above: its steps would move these weights.
     model = small()
     optimizer, store = make(model.parameters()), store_of(model)
@@ -140,7 +140,7 @@ def test_without_masked_gradients_pruned_weights_come_back(make: Make) -> None:
 
 
 @pytest.mark.parametrize("make", OPTIMIZERS)
-def test_without_zeroed_optimizer_state_pruned_weights_come_back(make: Make) -> None:
+def test_without_zeroed_optimizer_state_pruned_weights_come_back(make) -> None:
     model = small()
     optimizer, store = make(model.parameters()), store_of(model)
     for _ in range(3):
@@ -191,7 +191,7 @@ def test_gradient_masker_leaves_living_gradients_and_missing_ones_alone() -> Non
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
-def test_gradients_are_masked_in_their_own_dtype(dtype: torch.dtype) -> None:
+def test_gradients_are_masked_in_their_own_dtype(dtype) -> None:
     model = small().to(dtype)
     store = store_of(model)
     store.shrink_to(half(model))

@@ -25,7 +25,7 @@ PLACES = Places(tuple(UNITS), frozenset(["conv.weight"]), frozenset(["fc2.weight
     (["fc1"], ["conv.weight", "fc2.weight"]),
     (["fc1.weight", "last", "fc2"], ["conv.weight"]),
 )
-def test_layers_are_excluded_by_place_or_name(exclude: list[str], left: list[str]) -> None:
+def test_layers_are_excluded_by_place_or_name(exclude, left) -> None:
     assert list(without(UNITS, exclude, PLACES)) == left
 
 

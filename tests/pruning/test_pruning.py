@@ -153,7 +153,7 @@ def test_unit_scores_and_single_weights_are_refused() -> None:
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_a_score_that_is_not_finite_is_refused_with_its_tensor(bad: float) -> None:
+def test_a_score_that_is_not_finite_is_refused_with_its_tensor(bad) -> None:
     model = network(2)
     saliency = Given({"fc2.weight": [[1.0, bad], [1.0, 1.0]]})
     pruner = Pruner(saliency, Element(), GlobalRanking())

@@ -57,7 +57,7 @@ def kept(saliency: Saliency, seed: int, rounds: int) -> Counts:
 
 
 @SEEDS
-def test_synflow_keeps_every_layer_alive_at_compression_1000(seed: int) -> None:
+def test_synflow_keeps_every_layer_alive_at_compression_1000(seed) -> None:
     method = component("saliency", "synflow")
     counts = kept(method, seed, method.rounds)
     # Flow is conserved, so that no layer can lose much more than another: 97 to 119 of 430 each.
@@ -66,14 +66,14 @@ def test_synflow_keeps_every_layer_alive_at_compression_1000(seed: int) -> None:
 
 @SEEDS
 @pytest.mark.parametrize("name", ["magnitude", "weight_gradient", "grasp"])
-def test_other_methods_empty_a_layer_at_compression_1000(name: str, seed: int) -> None:
+def test_other_methods_empty_a_layer_at_compression_1000(name, seed) -> None:
     counts = kept(component("saliency", name), seed, rounds=1)
     # The largest, with 400,000 of the 430,500 weights.
     assert [layer for layer, count in counts.items() if not count] == ["fc1.weight"], counts
 
 
 @SEEDS
-def test_synflow_in_a_single_round_empties_layers_too(seed: int) -> None:
+def test_synflow_in_a_single_round_empties_layers_too(seed) -> None:
     # Flow spreads over the weights of a layer: those of the smallest one hold most of it each.
     counts = kept(component("saliency", "synflow"), seed, rounds=1)
     assert counts == {"conv1.weight": 430, "conv2.weight": 0, "fc1.weight": 0, "fc2.weight": 0}

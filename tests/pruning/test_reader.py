@@ -133,7 +133,7 @@ def fixture_modes_of_torch() -> Iterator[None]:
 
 
 @pytest.mark.parametrize("case", CHANGES)
-def test_a_saliency_that_leaves_something_changed_is_named_with_it(case: str) -> None:
+def test_a_saliency_that_leaves_something_changed_is_named_with_it(case) -> None:
     change, named = CHANGES[case]
     with pytest.raises(ValueError, match="Meddling left the network changed by its evidence") as no:
         harness.score(Normed().train(), Meddling(change), batches=small_batches())
@@ -156,7 +156,7 @@ def test_a_weight_that_a_saliency_makes_infinite_is_its_fault_and_not_the_traini
 
 
 @pytest.mark.parametrize("call", ["solve", "compensate"])
-def test_every_call_is_looked_after_and_compared_over_ranks(call: str) -> None:
+def test_every_call_is_looked_after_and_compared_over_ranks(call) -> None:
     model, compared = Small(), list[str]()
     part = Meddling(nudge)
     setattr(part, call, lambda *_: nudge(model))
@@ -208,7 +208,7 @@ class Spiking(nn.Module):
 
 
 @pytest.mark.parametrize("saliency", ["weight_gradient", "taylor", "wanda", "fisher", "synflow"])
-def test_looking_at_a_network_that_writes_to_its_buffers_leaves_them(saliency: str) -> None:
+def test_looking_at_a_network_that_writes_to_its_buffers_leaves_them(saliency) -> None:
     model: Any = Spiking()
     with evaluating(model):
         model(torch.zeros(3, 4))

@@ -37,7 +37,7 @@ def test_the_same_fraction_of_what_remains_goes_in_every_round() -> None:
 
 
 @cases("rounds", 0, -1, 1.5, True, "2")
-def test_a_senseless_number_of_rounds_is_refused(rounds: object) -> None:
+def test_a_senseless_number_of_rounds_is_refused(rounds) -> None:
     from harness.schedule.geometric import Geometric
     from harness.schedule.one_shot import OneShot
 
@@ -53,7 +53,7 @@ def test_scores_that_do_not_change_give_the_masks_of_one_round(saliency, tmp_pat
     assert all(torch.equal(one[name], many[name]) for name in one)
 
 
-def test_scores_that_change_give_others_and_as_many(tmp_path: Path) -> None:
+def test_scores_that_change_give_others_and_as_many(tmp_path) -> None:
     shared = ("saliency=weight_gradient", "schedule.final=0.1")
     one, many = (masks_after(tmp_path, *shared, f"schedule.rounds={n}") for n in (1, 7))
     assert sum(int(m.sum()) for m in one.values()) == sum(int(m.sum()) for m in many.values())
@@ -69,7 +69,7 @@ def test_scores_that_change_give_others_and_as_many(tmp_path: Path) -> None:
     (("schedule=geometric", "schedule.levels=3", "schedule.rounds=2"), 6),
 )
 def test_a_level_has_the_rounds_of_its_schedule_or_else_of_its_saliency(
-    overrides: tuple[str, ...], goals: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    overrides, goals, tmp_path, monkeypatch
 ) -> None:
     kept: list[int] = []
     decide = Pruner.decide

@@ -15,7 +15,7 @@ def init(runs: Path, name: str, saliency: str, top1: list[float], **changes: Any
     run(runs, name, top1, saliency=saliency, when="init", **changes)
 
 
-def test_random_is_worst_only_if_no_method_is_below_it(tmp_path: Path) -> None:
+def test_random_is_worst_only_if_no_method_is_below_it(tmp_path) -> None:
     run(tmp_path, "Random", [0.70, 0.70, 0.70], saliency="random", target_compression=8.0)
     run(tmp_path, "Magnitude", [0.80, 0.80, 0.80], target_compression=8.0)
     assert verdict(tmp_path, "random_is_worst") == "supported"
@@ -27,7 +27,7 @@ def test_random_is_worst_only_if_no_method_is_below_it(tmp_path: Path) -> None:
     assert row["detail"].startswith("the first of 2 comparisons decides; Fisher against Random")
 
 
-def test_random_may_win_below_5_6x_and_over_collapsed_networks(tmp_path: Path) -> None:
+def test_random_may_win_below_5_6x_and_over_collapsed_networks(tmp_path) -> None:
     for asked in (4.0, 8.0):
         run(tmp_path, "Random", [0.7, 0.7], saliency="random", target_compression=asked)
     run(tmp_path, "Magnitude", [0.6, 0.6], target_compression=4.0)
@@ -36,7 +36,7 @@ def test_random_may_win_below_5_6x_and_over_collapsed_networks(tmp_path: Path) -
     assert verdict(tmp_path, "random_is_worst") == "not testable"
 
 
-def test_collapse_at_init_is_tested_only_where_something_collapsed(tmp_path: Path) -> None:
+def test_collapse_at_init_is_tested_only_where_something_collapsed(tmp_path) -> None:
     key = "magnitude_at_init_collapses_first"
     init(tmp_path, "SNIP", "weight_gradient", [0.8, 0.8], target_compression=32.0)
     init(tmp_path, "Magnitude", "magnitude", [0.5, 0.5], target_compression=32.0)
@@ -51,14 +51,14 @@ def test_collapse_at_init_is_tested_only_where_something_collapsed(tmp_path: Pat
     assert row["effect_points"] == pytest.approx(60)
 
 
-def test_synflow_is_compared_with_one_shot_scores_though_it_takes_rounds(tmp_path: Path) -> None:
+def test_synflow_is_compared_with_one_shot_scores_though_it_takes_rounds(tmp_path) -> None:
     init(tmp_path, "SynFlow", "synflow", [0.8, 0.8], target_compression=32.0)
     init(tmp_path, "SNIP", "weight_gradient", [0.7, 0.7], target_compression=32.0)
     assert verdict(tmp_path, "synflow_is_best_at_extreme_compression") == "supported"
     assert verdict(tmp_path, "pruning_at_init_beats_random") == "not testable"
 
 
-def test_magnitude_after_training_is_set_against_pruning_at_init(tmp_path: Path) -> None:
+def test_magnitude_after_training_is_set_against_pruning_at_init(tmp_path) -> None:
     init(tmp_path, "SNIP", "weight_gradient", [0.7, 0.7], epochs=2)
     run(tmp_path, "Magnitude", [0.8, 0.8])
     row = claimed(tmp_path, "pruning_at_init_loses_to_magnitude_after_training")
@@ -66,7 +66,7 @@ def test_magnitude_after_training_is_set_against_pruning_at_init(tmp_path: Path)
     assert "trained for 2 epochs in all against 3" in row["detail"]
 
 
-def test_a_shuffled_mask_may_lose_half_a_point(tmp_path: Path) -> None:
+def test_a_shuffled_mask_may_lose_half_a_point(tmp_path) -> None:
     init(tmp_path, "SNIP", "weight_gradient", [0.8, 0.8])
     init(tmp_path, "SNIP shuffled", "weight_gradient", [0.796, 0.796], control="shuffled")
     key = "shuffling_does_not_hurt_pruning_at_init"
@@ -75,7 +75,7 @@ def test_a_shuffled_mask_may_lose_half_a_point(tmp_path: Path) -> None:
     assert verdict(tmp_path, key) == "contradicted"
 
 
-def test_several_levels_are_set_against_one_shot_with_rewinding_only(tmp_path: Path) -> None:
+def test_several_levels_are_set_against_one_shot_with_rewinding_only(tmp_path) -> None:
     for finetune, gain in (("weight_rewind", 0.01), ("keep", -0.05)):
         same = {"finetune": finetune, "target_compression": 8.0}
         run(tmp_path, f"{finetune} at once", [0.8, 0.8], **same)
@@ -85,25 +85,25 @@ def test_several_levels_are_set_against_one_shot_with_rewinding_only(tmp_path: P
     assert row["detail"].startswith("weight_rewind +1.00")
 
 
-def test_filters_from_scratch_are_set_against_fine_tuning(tmp_path: Path) -> None:
+def test_filters_from_scratch_are_set_against_fine_tuning(tmp_path) -> None:
     run(tmp_path, "FT", [0.8, 0.8], structure="filter")
     run(tmp_path, "Scratch", [0.798, 0.798], structure="filter", finetune="scratch_b")
     assert verdict(tmp_path, "scratch_matches_fine_tuning_of_units") == "supported"
     assert verdict(tmp_path, "reinit_is_the_worst_retraining") == "not testable"
 
 
-def test_retraining_is_set_against_the_same_network_before_it(tmp_path: Path) -> None:
+def test_retraining_is_set_against_the_same_network_before_it(tmp_path) -> None:
     run(tmp_path, "Magnitude", [0.8, 0.8], before=0.5)
     row = claimed(tmp_path, "retraining_recovers")
     assert (row["verdict"], row["effect_points"]) == ("supported", pytest.approx(30))
 
 
-def test_without_retraining_there_is_nothing_to_recover(tmp_path: Path) -> None:
+def test_without_retraining_there_is_nothing_to_recover(tmp_path) -> None:
     run(tmp_path, "Magnitude", [0.8, 0.8], stage="pruned")
     assert verdict(tmp_path, "retraining_recovers") == "not testable"
 
 
-def test_a_little_pruning_is_set_against_retraining_without_pruning(tmp_path: Path) -> None:
+def test_a_little_pruning_is_set_against_retraining_without_pruning(tmp_path) -> None:
     key = "small_sparsity_can_raise_accuracy"
     run(tmp_path, "Magnitude", [0.91, 0.91], target_compression=2.0)
     # The dense networks have 90 %.
@@ -116,7 +116,7 @@ def test_a_little_pruning_is_set_against_retraining_without_pruning(tmp_path: Pa
     assert verdict(tmp_path, key) == "supported"
 
 
-def test_at_equal_speedup_the_other_curve_is_interpolated(tmp_path: Path) -> None:
+def test_at_equal_speedup_the_other_curve_is_interpolated(tmp_path) -> None:
     for asked, speedup, top1 in ((4.0, 2.0, 0.9), (16.0, 8.0, 0.8)):
         run(tmp_path, "Global", [top1] * 2, target_compression=asked, speedup=speedup)
     # Halfway from 2 to 8 by its logarithm, where Global has 85 %.

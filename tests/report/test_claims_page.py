@@ -38,7 +38,7 @@ def page(tmp_path: Path) -> str:
     return report(load(tmp_path / "runs"), tmp_path / "out")[-1].read_text(encoding="utf-8")
 
 
-def test_the_page_is_whole_and_asks_for_nothing(tmp_path: Path) -> None:
+def test_the_page_is_whole_and_asks_for_nothing(tmp_path) -> None:
     text = page(tmp_path)
     found = Page(text)
     assert found.open == []
@@ -49,7 +49,7 @@ def test_the_page_is_whole_and_asks_for_nothing(tmp_path: Path) -> None:
     assert "$" not in text
 
 
-def test_the_page_shows_verdict_effect_source_and_command(tmp_path: Path) -> None:
+def test_the_page_shows_verdict_effect_source_and_command(tmp_path) -> None:
     text = page(tmp_path)
     assert "✓ </span>supported" in text
     assert "+1.10 [+0.85, +1.35]" in text
@@ -59,19 +59,19 @@ def test_the_page_shows_verdict_effect_source_and_command(tmp_path: Path) -> Non
     assert "--claims" in text
 
 
-def test_labels_cannot_be_markup(tmp_path: Path) -> None:
+def test_labels_cannot_be_markup(tmp_path) -> None:
     text = page(tmp_path)
     assert "FT &lt;b&gt; against &lt;i&gt;Random -10.00" in text
     assert "<i>" not in text
 
 
-def test_the_page_has_both_themes_and_a_phone_width(tmp_path: Path) -> None:
+def test_the_page_has_both_themes_and_a_phone_width(tmp_path) -> None:
     text = page(tmp_path)
     assert "prefers-color-scheme: dark" in text
     assert 'name="viewport"' in text and "max-width: 40rem" in text
 
 
-def test_claims_csv_has_the_same_rows(tmp_path: Path) -> None:
+def test_claims_csv_has_the_same_rows(tmp_path) -> None:
     page(tmp_path)
     rows = pd.read_csv(tmp_path / "out" / "claims.csv").set_index("key")
     assert rows.loc["lr_rewinding_beats_fine_tuning", "verdict"] == "supported"

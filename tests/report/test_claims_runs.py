@@ -19,7 +19,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "claims"
 
 
-def test_a_real_sweep_is_compared_by_what_its_configs_differ_in(runs: Path) -> None:
+def test_a_real_sweep_is_compared_by_what_its_configs_differ_in(runs) -> None:
     found = check(load(runs)).set_index("key")
 
     rewinding = found.loc["lr_rewinding_beats_fine_tuning"]

@@ -36,7 +36,7 @@ def reader(browser: Any, page_file: Path) -> Iterator[Reader]:
     opened.context.close()
 
 
-def test_every_chart_is_drawn_with_a_point_per_result(reader: Reader) -> None:
+def test_every_chart_is_drawn_with_a_point_per_result(reader) -> None:
     for chart in ("compression", "speedup", "cost", "change"):
         assert reader.marks(chart) == 6, chart
     # Two methods, and where there is one the Pareto front.
@@ -48,7 +48,7 @@ def test_the_page_says_nothing_in_the_console_and_asks_the_network_for_nothing(r
     assert [url for url in reader.asked if not url.startswith("blob:")] == [page_file.as_uri()]
 
 
-def test_a_method_that_is_unchecked_leaves_charts_and_tables(reader: Reader) -> None:
+def test_a_method_that_is_unchecked_leaves_charts_and_tables(reader) -> None:
     page = reader.page
     page.get_by_role("checkbox", name="Random").uncheck()
     reader.has_points(3)
@@ -59,13 +59,13 @@ def test_a_method_that_is_unchecked_leaves_charts_and_tables(reader: Reader) -> 
     reader.has_points(6)
 
 
-def test_methods_are_found_by_a_part_of_their_name(reader: Reader) -> None:
+def test_methods_are_found_by_a_part_of_their_name(reader) -> None:
     reader.page.locator(".find").fill("magn")
     reader.has_points(3)
     assert reader.page.locator("table.numbers tbody tr:visible").count() == 3
 
 
-def test_a_heading_sorts_the_table_up_and_down(reader: Reader) -> None:
+def test_a_heading_sorts_the_table_up_and_down(reader) -> None:
     page = reader.page
     button = page.locator("table.numbers thead").get_by_role("button", name="Top-1, %", exact=True)
     column = "table.numbers tbody td:nth-child(5)"
@@ -77,7 +77,7 @@ def test_a_heading_sorts_the_table_up_and_down(reader: Reader) -> None:
     assert up[0] == "80.50 ± 0.71 (n=2)"
 
 
-def test_a_point_leads_to_its_runs_and_their_config(reader: Reader) -> None:
+def test_a_point_leads_to_its_runs_and_their_config(reader) -> None:
     page = reader.page
     page.locator('[data-chart="compression"] .mark-symbol path').first.click()
     rows = page.locator("table.runs tbody tr")
@@ -90,7 +90,7 @@ def test_a_point_leads_to_its_runs_and_their_config(reader: Reader) -> None:
     assert not page.locator("dialog").is_visible()
 
 
-def test_arrow_keys_lead_from_point_to_point_and_enter_to_the_runs(reader: Reader) -> None:
+def test_arrow_keys_lead_from_point_to_point_and_enter_to_the_runs(reader) -> None:
     page = reader.page
     page.locator('[data-chart="compression"]').focus()
     told = []
@@ -108,7 +108,7 @@ def test_arrow_keys_lead_from_point_to_point_and_enter_to_the_runs(reader: Reade
     assert page.locator("#vg-tooltip-element.visible").count() == 0
 
 
-def test_points_of_a_hidden_method_are_passed_over_by_the_arrow_keys(reader: Reader) -> None:
+def test_points_of_a_hidden_method_are_passed_over_by_the_arrow_keys(reader) -> None:
     page = reader.page
     page.get_by_role("checkbox", name="Global Magnitude").uncheck()
     reader.has_points(3)
@@ -119,7 +119,7 @@ def test_points_of_a_hidden_method_are_passed_over_by_the_arrow_keys(reader: Rea
     assert page.locator('[data-chart="loss"]').get_attribute("tabindex") is None
 
 
-def test_runs_are_filtered_by_words(reader: Reader) -> None:
+def test_runs_are_filtered_by_words(reader) -> None:
     find = reader.page.locator(".runs-find")
     find.fill("random 8x seed 1")
     assert reader.page.locator("output").inner_text() == "1 of 12 results"
@@ -127,7 +127,7 @@ def test_runs_are_filtered_by_words(reader: Reader) -> None:
     assert reader.page.locator("output").inner_text() == "0 of 12 results"
 
 
-def test_learning_curves_are_those_of_the_compression_that_is_chosen(reader: Reader) -> None:
+def test_learning_curves_are_those_of_the_compression_that_is_chosen(reader) -> None:
     def paths() -> list[str]:
         lines = reader.page.locator('[data-chart="loss"] .mark-line path[d]')
         return [str(line.get_attribute("d")) for line in lines.all()]
@@ -142,7 +142,7 @@ def test_learning_curves_are_those_of_the_compression_that_is_chosen(reader: Rea
     assert len(at_8x) == len(paths()) == 2 and paths() != at_8x
 
 
-def test_every_control_can_be_reached_by_keyboard(reader: Reader) -> None:
+def test_every_control_can_be_reached_by_keyboard(reader) -> None:
     page = reader.page
     reached = set()
     for _ in range(60):
@@ -176,7 +176,7 @@ def _luminance(colour: list[int]) -> float:
     return sum(w * p for w, p in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
-def test_a_phone_scrolls_tables_but_not_the_page(browser: Any, page_file: Path) -> None:
+def test_a_phone_scrolls_tables_but_not_the_page(browser, page_file) -> None:
     reader = Reader(browser, page_file, width=390)
     assert reader.page.evaluate("document.documentElement.scrollWidth") <= 390
     charts = reader.page.locator(".chart svg")

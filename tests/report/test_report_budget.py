@@ -13,7 +13,7 @@ from harness.report.read.load import load
 from harness.run_folder.records import Record
 
 
-def test_equal_epochs_of_more_steps_are_another_budget(tmp_path: Path) -> None:
+def test_equal_epochs_of_more_steps_are_another_budget(tmp_path) -> None:
     def smaller_batches(record: Record) -> Record:
         more = record.method == "random" and record.level and record.target_compression > 8
         return replace(record, steps=20 * int(record.target_compression)) if more else record
@@ -24,7 +24,7 @@ def test_equal_epochs_of_more_steps_are_another_budget(tmp_path: Path) -> None:
     assert evidence == "Random (lenet5, digits): 320 to 640 steps where others have 10"
 
 
-def test_more_epochs_of_more_steps_are_told_once(tmp_path: Path) -> None:
+def test_more_epochs_of_more_steps_are_told_once(tmp_path) -> None:
     def longer(record: Record) -> Record:
         more = record.method == "random" and record.level
         return replace(record, epochs=2, steps=20) if more else record
@@ -34,7 +34,7 @@ def test_more_epochs_of_more_steps_are_told_once(tmp_path: Path) -> None:
     assert evidence == "Random (lenet5, digits): 2 epochs where others have 1"
 
 
-def test_a_budget_that_nobody_recorded_is_not_called_equal(tmp_path: Path) -> None:
+def test_a_budget_that_nobody_recorded_is_not_called_equal(tmp_path) -> None:
     write(tmp_path, lambda record: replace(record, epochs=None))  # type: ignore[arg-type]
     assert verdicts(tmp_path) == {"same retraining budget": "missing"}
     assert "45 results lack epochs or steps" in said(tmp_path, "same retraining budget")
@@ -71,7 +71,7 @@ def whole(folder: Path, epochs: list[int], first: str = "initial") -> Finding:
     ([3, 3], "penalised", "pass"),
 )
 def test_what_scores_trained_weights_without_a_dense_network_must_equal_the_others_in_all(
-    tmp_path: Path, epochs: list[int], first: str, verdict: str
+    tmp_path, epochs, first, verdict
 ) -> None:
     found = whole(tmp_path, epochs, first)
     assert found.verdict == verdict

@@ -79,7 +79,7 @@ def test_a_difference_within_seed_noise_is_shown_and_ends_with_0(tmp_path, capsy
     assert "+0.10" in capsys.readouterr().out
 
 
-def test_differences_that_cancel_out_are_no_equal_cell(tmp_path: Path) -> None:
+def test_differences_that_cancel_out_are_no_equal_cell(tmp_path) -> None:
     write(tmp_path / "a")
     write(tmp_path / "b", moved({0: -1.0, 1: 1.0, 2: 0.0}))
     row = only(tmp_path)
@@ -87,7 +87,7 @@ def test_differences_that_cancel_out_are_no_equal_cell(tmp_path: Path) -> None:
     assert not row["equal"]
 
 
-def test_without_common_seeds_means_are_compared_by_welch(tmp_path: Path) -> None:
+def test_without_common_seeds_means_are_compared_by_welch(tmp_path) -> None:
     write(tmp_path / "a", {0: 0.91, 1: 0.92, 2: 0.93})
     write(tmp_path / "b", {3: 0.93, 4: 0.94, 5: 0.95})
     row = only(tmp_path)
@@ -121,7 +121,7 @@ def test_a_seed_that_fails_on_one_side_only_is_a_difference(sides, tmp_path, cap
     assert only(tmp_path)["common_seeds"] == 2
 
 
-def test_what_fails_on_both_sides_is_no_difference(tmp_path: Path) -> None:
+def test_what_fails_on_both_sides_is_no_difference(tmp_path) -> None:
     for side in ("a", "b"):
         write(tmp_path / side, {**TOP1, 1: math.nan})
     assert run(tmp_path) == 0
@@ -142,7 +142,7 @@ def test_equal_accuracies_with_other_masks_are_told(tmp_path, capsys) -> None:
     assert "masks are equal in 2 of 3 results of common seeds" in capsys.readouterr().out
 
 
-def test_wall_times_stand_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_wall_times_stand_side_by_side(tmp_path, capsys) -> None:
     for side, seconds in (("a", 1.5), ("b", 2.5)):
         write(tmp_path / side)
         for folder in (tmp_path / side).iterdir():
@@ -162,7 +162,7 @@ def test_another_setting_of_one_method_is_compared_by_its_label(tmp_path, capsys
     assert last(capsys) == "no difference beyond seed noise in 1 cells; 1 more in one folder only"
 
 
-def test_settings_that_both_have_are_compared_by_setting(tmp_path: Path) -> None:
+def test_settings_that_both_have_are_compared_by_setting(tmp_path) -> None:
     write(tmp_path / "a", setting="aaaa1")
     write(tmp_path / "b", setting="aaaa1")
     # Here only, so that the label of both gets a bracket.
@@ -173,7 +173,7 @@ def test_settings_that_both_have_are_compared_by_setting(tmp_path: Path) -> None
     assert table["found"].tolist().count("right") == 1
 
 
-def test_several_settings_that_only_one_side_has_are_never_taken_for_one(tmp_path: Path) -> None:
+def test_several_settings_that_only_one_side_has_are_never_taken_for_one(tmp_path) -> None:
     write(tmp_path / "a", setting="aaaa1")
     write(tmp_path / "a", setting="bbbb1")
     write(tmp_path / "b", setting="cccc1")
@@ -191,7 +191,7 @@ def test_a_run_with_a_further_record_is_not_identical(longer, tmp_path, capsys) 
     assert last(capsys).startswith("identical records in 0 of 1 runs")
 
 
-def test_cells_of_one_folder_only_are_listed_and_are_no_difference(tmp_path: Path) -> None:
+def test_cells_of_one_folder_only_are_listed_and_are_no_difference(tmp_path) -> None:
     write(tmp_path / "a")
     write(tmp_path / "b")
     write(tmp_path / "b", label="GraSP", setting="bbbb")

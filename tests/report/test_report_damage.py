@@ -17,7 +17,7 @@ def flip(file: Path) -> None:
 
 
 @pytest.fixture(name="runs")
-def fixture_runs(tmp_path: Path) -> Path:
+def fixture_runs(tmp_path) -> Path:
     for seed in (0, 1):
         folder = tmp_path / f"{seed}"
         write_run(folder, dense(seed=seed), make(seed=seed))
@@ -27,7 +27,7 @@ def fixture_runs(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", ["records.jsonl", "identity.json"])
-def test_a_finished_run_with_a_flipped_file_is_left_out(runs: Path, name: str) -> None:
+def test_a_finished_run_with_a_flipped_file_is_left_out(runs, name) -> None:
     assert not [note for note in load(runs).notes if "damaged" in note]
     flip(runs / "1" / name)
 
@@ -36,21 +36,21 @@ def test_a_finished_run_with_a_flipped_file_is_left_out(runs: Path, name: str) -
     assert f"run left out: {runs / '1' / name} is damaged" in "; ".join(survey.notes)
 
 
-def test_a_run_whose_status_cannot_be_read_is_left_out(runs: Path) -> None:
+def test_a_run_whose_status_cannot_be_read_is_left_out(runs) -> None:
     (runs / "1" / "status.json").write_bytes(b"")
     survey = load(runs)
     assert set(survey.records["folder"]) == {"0"}
     assert "status.json is damaged" in "; ".join(survey.notes)
 
 
-def test_runs_that_are_under_way_or_were_copied_in_part_are_read(runs: Path) -> None:
+def test_runs_that_are_under_way_or_were_copied_in_part_are_read(runs) -> None:
     Status(runs / "0", "").set("running")
     flip(runs / "0" / "identity.json")
     (runs / "1" / "identity.json").unlink()
     assert set(load(runs).records["folder"]) == {"0", "1"}
 
 
-def test_flipped_masks_are_left_out_of_the_overlap(runs: Path) -> None:
+def test_flipped_masks_are_left_out_of_the_overlap(runs) -> None:
     (runs / "1" / "masks.safetensors").write_bytes(b"0.9")
     Status(runs / "1", "").set("finished")
     flip(runs / "1" / "masks.safetensors")
@@ -58,7 +58,7 @@ def test_flipped_masks_are_left_out_of_the_overlap(runs: Path) -> None:
     assert "its SHA-256 is not the one in status.json" in note and "out of the overlap" in note
 
 
-def test_a_flipped_analysis_is_left_out(runs: Path) -> None:
+def test_a_flipped_analysis_is_left_out(runs) -> None:
     for seed in (0, 1):
         folder = analysis(runs / "sensitivity" / f"{seed}", seed=seed).parent
         Status(folder, "").set("finished")

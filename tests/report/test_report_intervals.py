@@ -19,14 +19,14 @@ def write(folder: Path, dense_top1: list[float], top1: list[float]) -> None:
         write_run(folder / str(seed), *rows)
 
 
-def test_the_interval_of_three_seeds_is_their_range(tmp_path: Path) -> None:
+def test_the_interval_of_three_seeds_is_their_range(tmp_path) -> None:
     write(tmp_path, [0.9, 0.9, 0.9], [0.8, 0.86, 0.83])
     row = only(load(tmp_path))
     assert (row["top1_share_low"], row["top1_share_high"]) == pytest.approx((0.8, 0.86))
     assert not row["few_seeds"]
 
 
-def test_change_is_against_the_dense_network_of_the_same_seed_in_points(tmp_path: Path) -> None:
+def test_change_is_against_the_dense_network_of_the_same_seed_in_points(tmp_path) -> None:
     write(tmp_path, [0.90, 0.80, 0.50], [0.89, 0.78, 0.47])
     row = only(load(tmp_path))
     # -1, -2 and -3 points; between seeds accuracies differ by 40.
@@ -38,14 +38,14 @@ def test_change_is_against_the_dense_network_of_the_same_seed_in_points(tmp_path
     assert row["relative_top1_ratio_mean"] == pytest.approx(ratio)
 
 
-def test_a_failed_seed_is_in_no_interval(tmp_path: Path) -> None:
+def test_a_failed_seed_is_in_no_interval(tmp_path) -> None:
     write(tmp_path, [0.9, 0.9, 0.9], [0.8, math.nan, 0.7])
     row = only(load(tmp_path))
     assert (row["top1_share_low"], row["top1_share_high"]) == pytest.approx((0.7, 0.8))
     assert (row["seeds"], row["few_seeds"]) == (2, True)
 
 
-def test_without_a_dense_network_there_is_no_change(tmp_path: Path) -> None:
+def test_without_a_dense_network_there_is_no_change(tmp_path) -> None:
     write_run(tmp_path / "0", make())
     row = only(load(tmp_path))
     columns = ["change_points_mean", "change_points_low", "relative_top1_ratio_mean"]
@@ -74,7 +74,7 @@ def test_fewer_than_three_seeds_are_marked_and_counted_in_a_note(top1, text, few
     assert [note[:25] for note in said] == (["1 of 1 results have fewer"] if few else [])
 
 
-def test_intervals_are_in_the_csv(tmp_path: Path) -> None:
+def test_intervals_are_in_the_csv(tmp_path) -> None:
     write(tmp_path, [0.9, 0.9, 0.9], [0.8, 0.86, 0.83])
     report(tmp_path)
     row = pd.read_csv(tmp_path / "report" / "summary.csv").iloc[-1]

@@ -23,7 +23,7 @@ def masked(folder: Path, masks: dict[str, list[int]], **changes: Any) -> None:
     safetensors.numpy.save_file(tensors, folder / "masks.safetensors")
 
 
-def test_overlap_is_intersection_over_union_of_all_tensors_together(tmp_path: Path) -> None:
+def test_overlap_is_intersection_over_union_of_all_tensors_together(tmp_path) -> None:
     masked(tmp_path / "a", {"x": [1, 1, 0, 0], "y": [1, 0]}, label="A", setting="a")
     masked(tmp_path / "b", {"x": [0, 1, 1, 0], "y": [1, 0]}, label="B", setting="b")
 
@@ -33,7 +33,7 @@ def test_overlap_is_intersection_over_union_of_all_tensors_together(tmp_path: Pa
     assert (row["one"], row["other"], row["iou"], row["seeds"]) == ("A", "B", 0.5, 1)
 
 
-def test_overlap_is_the_mean_over_seeds_that_both_have(tmp_path: Path) -> None:
+def test_overlap_is_the_mean_over_seeds_that_both_have(tmp_path) -> None:
     for seed, kept in ((0, [1, 0]), (1, [0, 1])):
         masked(tmp_path / f"a{seed}", {"x": [1, 0]}, label="A", setting="a", seed=seed)
         masked(tmp_path / f"b{seed}", {"x": kept}, label="B", setting="b", seed=seed)
@@ -42,13 +42,13 @@ def test_overlap_is_the_mean_over_seeds_that_both_have(tmp_path: Path) -> None:
     assert (row["iou"], row["seeds"]) == (0.5, 2)
 
 
-def test_masks_of_other_compressions_are_not_compared(tmp_path: Path) -> None:
+def test_masks_of_other_compressions_are_not_compared(tmp_path) -> None:
     masked(tmp_path / "a", {"x": [1, 0]}, label="A", setting="a")
     masked(tmp_path / "b", {"x": [1, 0]}, label="B", setting="b", target_compression=8.0)
     assert load(tmp_path).overlap.empty
 
 
-def test_only_the_last_level_of_a_run_has_masks(tmp_path: Path) -> None:
+def test_only_the_last_level_of_a_run_has_masks(tmp_path) -> None:
     for label in "AB":
         folder = tmp_path / label
         masked(folder, {"x": [1, 0]}, label=label, setting=label)
@@ -58,7 +58,7 @@ def test_only_the_last_level_of_a_run_has_masks(tmp_path: Path) -> None:
     assert load(tmp_path).overlap["asked"].tolist() == [8.0]
 
 
-def test_a_damaged_mask_file_is_left_out_and_named(tmp_path: Path) -> None:
+def test_a_damaged_mask_file_is_left_out_and_named(tmp_path) -> None:
     for label in "ABC":
         masked(tmp_path / label, {"x": [1, 0]}, label=label, setting=label)
     (tmp_path / "B" / "masks.safetensors").write_bytes(b"cut off")
@@ -83,7 +83,7 @@ def test_more_masks_than_can_be_read_in_time_are_left_out_and_told(tmp_path, mon
         )
 
 
-def test_records_alone_have_no_overlap_and_no_note(tmp_path: Path) -> None:
+def test_records_alone_have_no_overlap_and_no_note(tmp_path) -> None:
     write_run(tmp_path / "a", make())
     survey = load(tmp_path)
     assert survey.overlap.empty and not [note for note in survey.notes if "mask" in note]
@@ -118,7 +118,7 @@ def test_measured_latency_is_the_newest_of_each_level_and_an_axis_of_the_page(tm
     assert "latency" in page.data["sections"]["section-0"]["charts"]
 
 
-def test_latencies_of_several_devices_are_not_averaged(tmp_path: Path) -> None:
+def test_latencies_of_several_devices_are_not_averaged(tmp_path) -> None:
     timed(tmp_path / "0", {"level": 1, **CPU, "milliseconds_median": 2.0})
     timed(tmp_path / "1", {"level": 1, **CPU, "batch": 1, "milliseconds_median": 4.0}, seed=1)
     survey = load(tmp_path)
@@ -143,7 +143,7 @@ def made(runs: Path, name: str, **science: Any) -> None:
     (folder / "config.yaml").write_text("seed: 0\n")
 
 
-def test_details_name_command_versions_device_commit_and_what_differs(tmp_path: Path) -> None:
+def test_details_name_command_versions_device_commit_and_what_differs(tmp_path) -> None:
     for seed in (0, 1):
         made(tmp_path, str(seed), seed=seed, training={"epochs": 3, "betas": [0.9, 0.99]})
 
@@ -163,7 +163,7 @@ def test_details_name_command_versions_device_commit_and_what_differs(tmp_path: 
     }  # fmt: skip
 
 
-def test_runs_made_in_other_places_have_environments_of_their_own(tmp_path: Path) -> None:
+def test_runs_made_in_other_places_have_environments_of_their_own(tmp_path) -> None:
     for name in ("0", "1", "2"):
         made(tmp_path, name)
     path = tmp_path / "1" / "environment.json"
@@ -172,7 +172,7 @@ def test_runs_made_in_other_places_have_environments_of_their_own(tmp_path: Path
     assert [found["runs"][name]["environment"] for name in ("0", "1", "2")] == [0, 1, 0]
 
 
-def test_details_that_are_missing_or_damaged_are_empty(tmp_path: Path) -> None:
+def test_details_that_are_missing_or_damaged_are_empty(tmp_path) -> None:
     write_run(tmp_path / "0", make())
     (tmp_path / "0" / "environment.json").write_text("{cut")
     found = details(tmp_path, tmp_path / "report", ["0"])

@@ -21,7 +21,7 @@ from harness.report.read.load import load
 NAN = {"top1": math.nan, "top5": math.nan, "loss": math.nan}
 
 
-def test_a_survey_in_which_all_has_failed_is_reported_and_checked(tmp_path: Path) -> None:
+def test_a_survey_in_which_all_has_failed_is_reported_and_checked(tmp_path) -> None:
     for seed in range(2):
         nothing = {**NAN, "seed": seed, "validation_loss": None}
         write_run(tmp_path / str(seed), dense(**nothing), make(**nothing))
@@ -60,13 +60,13 @@ def test_a_report_that_is_stopped_leaves_the_old_one_as_it_was(tmp_path, monkeyp
     assert before == {path.name: path.read_bytes() for path in (tmp_path / "report").iterdir()}
 
 
-def test_a_dense_network_that_failed_is_nothing_to_compare_with(tmp_path: Path) -> None:
+def test_a_dense_network_that_failed_is_nothing_to_compare_with(tmp_path) -> None:
     write_run(tmp_path / "0", dense(top1=0.1, loss=math.nan), make(top1=0.9))
     (row,) = load(tmp_path).results.query("level > 0").to_dict("records")
     assert math.isnan(row["dense_top1"]) and math.isnan(row["change"])
 
 
-def test_what_cost_no_training_has_no_place_on_a_logarithmic_axis(tmp_path: Path) -> None:
+def test_what_cost_no_training_has_no_place_on_a_logarithmic_axis(tmp_path) -> None:
     free = {"examples": 0, "training_flops": 0, "training_flops_dense": 0}
     write_run(tmp_path / "0", make(**free))
     (section,) = load(tmp_path).sections()
@@ -101,7 +101,7 @@ def test_a_record_with_a_share_beyond_0_and_1_is_named_and_left_out(field, value
     assert f"line 1: {field} must be a share in [0, 1], got {value}; delete the line" in note
 
 
-def test_files_of_an_earlier_report_go_and_those_of_others_stay(tmp_path: Path) -> None:
+def test_files_of_an_earlier_report_go_and_those_of_others_stay(tmp_path) -> None:
     out = tmp_path / "report"
     for seed in range(2):
         write_run(tmp_path / f"a{seed}", dense(seed=seed), make(seed=seed))
@@ -137,7 +137,7 @@ def test_what_stops_a_report_on_its_way_into_place_forgets_no_file(tmp_path, mon
     assert {path.name for path in (tmp_path / "report").iterdir()} == {*first, ".files"}
 
 
-def test_a_list_of_an_earlier_report_can_name_no_file_of_others(tmp_path: Path) -> None:
+def test_a_list_of_an_earlier_report_can_name_no_file_of_others(tmp_path) -> None:
     out = tmp_path / "runs" / "report"
     write_run(tmp_path / "runs" / "0", dense(), make())
     out.mkdir()
@@ -154,7 +154,7 @@ def test_a_list_of_an_earlier_report_can_name_no_file_of_others(tmp_path: Path) 
     assert [file.read_text() for file in theirs] == ["of the user"] * 4
 
 
-def test_a_list_that_is_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
+def test_a_list_that_is_a_link_is_replaced_not_followed(tmp_path) -> None:
     write_run(tmp_path / "0", dense(), make())
     (tmp_path / "report").mkdir()
     (tmp_path / "mine").write_text("of the user")
@@ -163,7 +163,7 @@ def test_a_list_that_is_a_link_is_replaced_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "mine").read_text() == "of the user"
 
 
-def test_change_against_dense_over_fewer_seeds_than_top1_is_told(tmp_path: Path) -> None:
+def test_change_against_dense_over_fewer_seeds_than_top1_is_told(tmp_path) -> None:
     for seed, loss in enumerate([0.1, math.nan, 0.1]):
         write_run(tmp_path / str(seed), dense(seed=seed, loss=loss), make(seed=seed))
     survey = load(tmp_path)
@@ -173,12 +173,12 @@ def test_change_against_dense_over_fewer_seeds_than_top1_is_told(tmp_path: Path)
     assert "over fewer seeds than top-1 in 1 of 1 results" in note
 
 
-def test_no_dense_network_at_all_is_no_matter_of_fewer_seeds(tmp_path: Path) -> None:
+def test_no_dense_network_at_all_is_no_matter_of_fewer_seeds(tmp_path) -> None:
     write_run(tmp_path / "0", make())
     assert not [note for note in load(tmp_path).notes if "change_seeds" in note]
 
 
-def test_models_whose_names_differ_in_marks_alone_have_files_of_their_own(tmp_path: Path) -> None:
+def test_models_whose_names_differ_in_marks_alone_have_files_of_their_own(tmp_path) -> None:
     for model in ("a b", "a_b"):
         write_run(tmp_path / model, dense(model=model), make(model=model))
     paths = report(tmp_path)
@@ -186,7 +186,7 @@ def test_models_whose_names_differ_in_marks_alone_have_files_of_their_own(tmp_pa
     assert {"accuracy-a_b-digits.tex", "accuracy-a_b-digits-2.tex"} <= {p.name for p in paths}
 
 
-def test_a_survey_whose_sizes_are_all_unknown_is_reported(tmp_path: Path) -> None:
+def test_a_survey_whose_sizes_are_all_unknown_is_reported(tmp_path) -> None:
     unknown = {"compression": None, "speedup": None, "density": None, "density_of_weights": None}
     for seed in range(2):
         write_run(tmp_path / str(seed), dense(seed=seed, **unknown), make(seed=seed, **unknown))

@@ -47,7 +47,7 @@ def height(png: Path) -> int:
     return int.from_bytes(png.read_bytes()[20:24], "big")
 
 
-def test_published_results_stand_beside_runs_of_the_same_model_and_data(tmp_path: Path) -> None:
+def test_published_results_stand_beside_runs_of_the_same_model_and_data(tmp_path) -> None:
     run(tmp_path / "0")
     assert main([str(tmp_path)]) == 0
     found = points(tmp_path)
@@ -72,7 +72,7 @@ def test_a_part_of_a_data_set_is_another_one_unless_it_is_asked_for(tmp_path, ca
     assert "--published-for mnist5k=mnist</code>" in page.text
 
 
-def test_figures_of_ones_own_are_shown_beside_them(tmp_path: Path) -> None:
+def test_figures_of_ones_own_are_shown_beside_them(tmp_path) -> None:
     run(tmp_path / "runs" / "0")
     file = tmp_path / "own.csv"
     file.write_text(OWN)
@@ -100,7 +100,7 @@ def test_options_that_make_no_sense_are_one_line_and_write_nothing(options, said
     assert not (tmp_path / "report").exists()
 
 
-def test_claims_are_printed_and_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_claims_are_printed_and_written(tmp_path, capsys) -> None:
     run(tmp_path / "0")
     assert main([str(tmp_path), "--claims"]) == 0
     assert "not testable" in capsys.readouterr().out
@@ -143,12 +143,12 @@ class Left(io.StringIO):
     [([], 0, "report.html"), (["--claims"], 0, "claims.html"), (["--lint"], 1, "lint.csv")],
 )
 def test_a_reader_that_leaves_early_changes_no_file_and_no_status(
-    options: list[str],
-    status: int,
-    file: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    options,
+    status,
+    file,
+    tmp_path,
+    monkeypatch,
+    capsys,
 ) -> None:
     run(tmp_path / "0")
     with (tmp_path / "spare").open("w") as spare:

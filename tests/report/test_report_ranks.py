@@ -28,7 +28,7 @@ def ranked(folder: Path) -> Ranks:
     return found
 
 
-def test_ranks_are_averaged_over_compressions_best_first(tmp_path: Path) -> None:
+def test_ranks_are_averaged_over_compressions_best_first(tmp_path) -> None:
     write(tmp_path, {"A": [0.7, 0.6, 0.5], "B": [0.9, 0.8, 0.7], "C": [0.8, 0.6, 0.9]})
     found = ranked(tmp_path)
     # A: 3, 2.5, 3; B: 1, 1, 2; C: 2, 2.5, 1.
@@ -38,7 +38,7 @@ def test_ranks_are_averaged_over_compressions_best_first(tmp_path: Path) -> None
     assert found.critical_difference == pytest.approx(2.3437 * math.sqrt(12 / 18), abs=1e-3)
 
 
-def test_seeds_are_averaged_before_ranking_and_are_no_settings(tmp_path: Path) -> None:
+def test_seeds_are_averaged_before_ranking_and_are_no_settings(tmp_path) -> None:
     # By mean A wins; by seeds B would, two to one.
     for seed, (a, b) in enumerate([(0.9, 0.5), (0.5, 0.6), (0.5, 0.6)]):
         write(tmp_path, {"A": [a, a], "B": [b, b]}, seed=seed)
@@ -47,25 +47,25 @@ def test_seeds_are_averaged_before_ranking_and_are_no_settings(tmp_path: Path) -
     assert found.settings == 2
 
 
-def test_a_result_whose_seeds_all_failed_is_last(tmp_path: Path) -> None:
+def test_a_result_whose_seeds_all_failed_is_last(tmp_path) -> None:
     write(tmp_path, {"A": [math.nan, 0.9], "B": [0.1, 0.8], "C": [0.2, 0.7]})
     assert ranked(tmp_path).mean == {"A": 2, "B": 2, "C": 2}
 
 
-def test_a_method_without_some_results_is_left_out_and_named(tmp_path: Path) -> None:
+def test_a_method_without_some_results_is_left_out_and_named(tmp_path) -> None:
     write(tmp_path, {"A": [0.9, 0.8], "B": [0.8, 0.7], "C": [0.99]})
     found = ranked(tmp_path)
     assert (list(found.mean), found.left_out) == (["A", "B"], {"C": 1})
     assert "left out, without a result in some of them: C (1)" in found.caption()
 
 
-def test_a_compression_of_few_methods_leaves_nobody_out(tmp_path: Path) -> None:
+def test_a_compression_of_few_methods_leaves_nobody_out(tmp_path) -> None:
     write(tmp_path, {"A": [0.9, 0.8, 0.7], "B": [0.8, 0.7], "C": [0.7, 0.6]})
     found = ranked(tmp_path)
     assert (found.settings, found.left_out) == (2, {})
 
 
-def test_dense_networks_and_1x_are_no_settings(tmp_path: Path) -> None:
+def test_dense_networks_and_1x_are_no_settings(tmp_path) -> None:
     write(tmp_path, {"A": [0.9, 0.8], "B": [0.8, 0.7]})
     for label, top1 in (("A", 0.1), ("B", 0.9)):
         rows = (
@@ -77,7 +77,7 @@ def test_dense_networks_and_1x_are_no_settings(tmp_path: Path) -> None:
     assert (found.mean, found.settings) == ({"A": 1, "B": 2}, 2)
 
 
-def test_models_and_data_sets_have_a_ranking_each_and_one_together(tmp_path: Path) -> None:
+def test_models_and_data_sets_have_a_ranking_each_and_one_together(tmp_path) -> None:
     write(tmp_path, {"A": [0.9, 0.8], "B": [0.8, 0.7]})
     write(tmp_path, {"A": [0.1, 0.1], "B": [0.8, 0.7]}, model="other")
     found = rankings(load(tmp_path).summary)
@@ -90,7 +90,7 @@ def test_models_and_data_sets_have_a_ranking_each_and_one_together(tmp_path: Pat
     assert found[2].settings == 4
 
 
-def test_4x_of_parameters_and_of_operations_are_two_settings(tmp_path: Path) -> None:
+def test_4x_of_parameters_and_of_operations_are_two_settings(tmp_path) -> None:
     write(tmp_path, {"A": [0.9, 0.8], "B": [0.8, 0.7]})
     write(tmp_path, {"C": [0.9, 0.8], "D": [0.1, 0.7]}, target_counts="macs")
     # No method has a result in more than half of the four settings' methods.
@@ -103,7 +103,7 @@ def test_one_method_or_one_setting_cannot_be_ranked(values, tmp_path) -> None:
     assert rankings(load(tmp_path).summary) == []
 
 
-def test_methods_closer_than_the_critical_difference_are_a_group(tmp_path: Path) -> None:
+def test_methods_closer_than_the_critical_difference_are_a_group(tmp_path) -> None:
     # Twelve settings, always A before B before C but once; the difference is 2.344 x sqrt(1 / 6).
     write(tmp_path, {"A": [0.9] * 12, "B": [0.8] * 11 + [0.95], "C": [0.1] * 12})
     found = ranked(tmp_path)
@@ -114,7 +114,7 @@ def test_methods_closer_than_the_critical_difference_are_a_group(tmp_path: Path)
     assert found.table()["groups"].to_dict() == {"A": "1", "B": "1", "C": ""}
 
 
-def test_where_friedman_finds_no_difference_all_are_one_group(tmp_path: Path) -> None:
+def test_where_friedman_finds_no_difference_all_are_one_group(tmp_path) -> None:
     # Mean ranks 2, 4/3 and 8/3: 12 x 3 / (3 x 4) x (4 + 16/9 + 64/9 - 12) = 8/3, p = exp(-4/3).
     write(tmp_path, {"A": [0.9, 0.8, 0.1], "B": [0.8, 0.9, 0.2], "C": [0.1, 0.1, 0.15]})
     found = ranked(tmp_path)

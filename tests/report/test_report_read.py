@@ -63,7 +63,7 @@ def test_a_file_that_may_not_be_read_is_left_out(tmp_path, monkeypatch) -> None:
     assert cell(only(survey)) == "90.00 (n=1)"
 
 
-def test_one_run_in_two_folders_counts_once_at_every_level(tmp_path: Path) -> None:
+def test_one_run_in_two_folders_counts_once_at_every_level(tmp_path) -> None:
     levels = [make(level=n, target_compression=2.0**n, compression=2.0**n) for n in (1, 2)]
     for copy in ("first", "second"):
         write_run(tmp_path / copy, *levels)
@@ -74,7 +74,7 @@ def test_one_run_in_two_folders_counts_once_at_every_level(tmp_path: Path) -> No
     ]
 
 
-def test_of_a_run_in_two_folders_the_whole_one_counts(tmp_path: Path) -> None:
+def test_of_a_run_in_two_folders_the_whole_one_counts(tmp_path) -> None:
     write_run(tmp_path / "a-cut", make(stage="pruned", top1=0.2))
     write_run(tmp_path / "b-whole", make(stage="pruned", top1=0.2), make(top1=0.9))
     assert cell(only(load(tmp_path))) == "90.00 (n=1)"
@@ -95,7 +95,7 @@ def test_a_cut_line_that_was_the_only_result_is_told(tmp_path, capsys) -> None:
     assert "0/records.jsonl: line 2 is cut off" in error
 
 
-def test_copies_of_records_inside_a_runs_folder_are_no_further_runs(tmp_path: Path) -> None:
+def test_copies_of_records_inside_a_runs_folder_are_no_further_runs(tmp_path) -> None:
     path = write_run(tmp_path / "ab" / "run", make())
     copy = path.parent / "wandb" / "offline-run-1" / "artifacts"
     copy.mkdir(parents=True)
@@ -105,7 +105,7 @@ def test_copies_of_records_inside_a_runs_folder_are_no_further_runs(tmp_path: Pa
     assert not [note for note in survey.notes if "duplicates" in note]
 
 
-def test_a_cut_last_line_is_skipped_and_told(tmp_path: Path) -> None:
+def test_a_cut_last_line_is_skipped_and_told(tmp_path) -> None:
     path = write_run(tmp_path / "0", make())
     with path.open("a") as file:
         file.write(to_line(make(level=2))[:40])
@@ -114,7 +114,7 @@ def test_a_cut_last_line_is_skipped_and_told(tmp_path: Path) -> None:
     assert survey.notes[0].startswith("0/records.jsonl: line 2 is cut off")
 
 
-def test_runs_that_have_not_pruned_yet_are_named(tmp_path: Path) -> None:
+def test_runs_that_have_not_pruned_yet_are_named(tmp_path) -> None:
     write_run(tmp_path / "done", make())
     write_run(tmp_path / "waiting", dense(model="resnet20"))
     survey = load(tmp_path)
@@ -123,13 +123,13 @@ def test_runs_that_have_not_pruned_yet_are_named(tmp_path: Path) -> None:
     assert survey.notes[0].endswith(": waiting")
 
 
-def test_the_dense_cache_is_not_read(tmp_path: Path) -> None:
+def test_the_dense_cache_is_not_read(tmp_path) -> None:
     write_run(tmp_path / ".dense" / "0", make(label="Cached"))
     write_run(tmp_path / "sweep" / "a1" / "snip-0", make())
     assert load(tmp_path).labels() == ["SNIP"]
 
 
-def test_one_run_alone_can_be_reported(tmp_path: Path) -> None:
+def test_one_run_alone_can_be_reported(tmp_path) -> None:
     write_run(tmp_path / "run", make())
     assert load(tmp_path / "run").labels() == ["SNIP"]
 
@@ -150,7 +150,7 @@ def test_a_folder_without_results_is_one_line_and_writes_nothing(folder, problem
     assert not (tmp_path / "out").exists()
 
 
-def test_a_broken_line_names_its_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_broken_line_names_its_file(tmp_path, capsys) -> None:
     write_run(tmp_path / "0", make()).write_text("{broken\n")
     assert main([str(tmp_path)]) == 2
     assert f"{tmp_path / '0' / 'records.jsonl'}, line 1" in capsys.readouterr().err

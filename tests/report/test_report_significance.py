@@ -21,7 +21,7 @@ def against(folder: Path, gains: dict[str, list[float]]) -> None:
         write(folder, accuracies, label=label, setting=label)
 
 
-def test_a_difference_has_interval_p_and_effect_size(tmp_path: Path) -> None:
+def test_a_difference_has_interval_p_and_effect_size(tmp_path) -> None:
     against(tmp_path, {"A": [1, 2, 3]})
     (row,) = load(tmp_path, "SNIP").paired.to_dict("records")
     ends = row["top1_difference_points_low"], row["top1_difference_points_high"]
@@ -32,7 +32,7 @@ def test_a_difference_has_interval_p_and_effect_size(tmp_path: Path) -> None:
     assert row["d_z"] == pytest.approx(2)
 
 
-def test_p_is_corrected_over_the_comparisons_of_a_model_and_data_set(tmp_path: Path) -> None:
+def test_p_is_corrected_over_the_comparisons_of_a_model_and_data_set(tmp_path) -> None:
     against(tmp_path, {"A": [1.0, 1.1, 0.9], "B": [0.5, -0.5, 0.1], "one": [2.0]})
     write_run(tmp_path / "x", make(model="other", top1=0.4))
     write_run(tmp_path / "y", make(model="other", top1=0.6, **LRR))
@@ -49,7 +49,7 @@ def test_p_is_corrected_over_the_comparisons_of_a_model_and_data_set(tmp_path: P
     assert not [note for note in survey.notes if "no p in" in note]
 
 
-def test_what_holds_after_the_correction_is_marked(tmp_path: Path) -> None:
+def test_what_holds_after_the_correction_is_marked(tmp_path) -> None:
     # p = 0.0033 and 0.03, twice the latter 0.06: then it has no mark.
     gains = {"A": [1.0, 1.1, 0.9], "B": [1.0, 1.5, 0.7], "C": [1.0, -1.0, 0.4]}
     against(tmp_path, gains)
@@ -62,7 +62,7 @@ def test_what_holds_after_the_correction_is_marked(tmp_path: Path) -> None:
     assert rows.loc["B", "p"] < 0.05 < rows.loc["B", "p_holm"]
 
 
-def test_wilcoxon_says_where_it_cannot_reach_the_level(tmp_path: Path) -> None:
+def test_wilcoxon_says_where_it_cannot_reach_the_level(tmp_path) -> None:
     against(tmp_path, {"A": [1, 2, 3, 4, 5], "B": [1, 2, 3, 4, 5, 6]})
     survey = load(tmp_path, "SNIP", "wilcoxon")
     assert survey.paired["p"].tolist() == [2 / 32, 2 / 64]
@@ -71,7 +71,7 @@ def test_wilcoxon_says_where_it_cannot_reach_the_level(tmp_path: Path) -> None:
     assert "of 5 seeds its smallest p is 0.0625" in said
 
 
-def test_wilcoxon_says_where_only_the_correction_keeps_it_from_the_level(tmp_path: Path) -> None:
+def test_wilcoxon_says_where_only_the_correction_keeps_it_from_the_level(tmp_path) -> None:
     gains = {name: [1, 2, 3, 4, 5, 6] for name in "ABC"}
     against(tmp_path, {name: gains[name] for name in "A"})
     assert not [note for note in load(tmp_path, "SNIP", "wilcoxon").notes if "none of" in note]
@@ -84,7 +84,7 @@ def test_wilcoxon_says_where_only_the_correction_keeps_it_from_the_level(tmp_pat
     assert not [note for note in load(tmp_path / "more", "SNIP").notes if "none of" in note]
 
 
-def test_equal_differences_have_no_p_of_t_and_it_is_told(tmp_path: Path) -> None:
+def test_equal_differences_have_no_p_of_t_and_it_is_told(tmp_path) -> None:
     against(tmp_path, {"A": [3, 3, 3], "B": [0, 0, 0]})
     survey = load(tmp_path, "SNIP")
     rows = survey.paired.set_index("label")
@@ -93,7 +93,7 @@ def test_equal_differences_have_no_p_of_t_and_it_is_told(tmp_path: Path) -> None
     assert any("no p in 1 comparisons, all differences are equal" in note for note in survey.notes)
 
 
-def test_fewer_than_three_common_seeds_are_flagged(tmp_path: Path) -> None:
+def test_fewer_than_three_common_seeds_are_flagged(tmp_path) -> None:
     against(tmp_path, {"A": [1, 2, 3], "B": [1, 3]})
     survey = load(tmp_path, "SNIP")
     assert survey.paired["few_seeds"].tolist() == [False, True]
@@ -109,7 +109,7 @@ def test_the_test_is_chosen_on_the_command_line(tmp_path, capsys) -> None:
     assert (row["test"], row["p"]) == ("wilcoxon", 0.25)
 
 
-def test_an_unknown_test_is_refused_by_name(tmp_path: Path) -> None:
+def test_an_unknown_test_is_refused_by_name(tmp_path) -> None:
     against(tmp_path, {"A": [1]})
     with pytest.raises(ValueError, match="--test must be one of t, wilcoxon, got 'sign'"):
         load(tmp_path, "SNIP", "sign")

@@ -55,12 +55,12 @@ def test_paired_t_is_that_of_a_table() -> None:
     ([0, 1, 2, 3], 2 / 8),
     ([1, 1, 1], 2 / 8),
 )
-def test_wilcoxon_counts_signs(differences: list[float], p: float) -> None:
+def test_wilcoxon_counts_signs(differences, p) -> None:
     assert stats.paired_p(differences, "wilcoxon") == pytest.approx(p)
 
 
 @pytest.mark.parametrize("test", stats.TESTS)
-def test_differences_that_test_nothing_have_a_stated_result(test: str) -> None:
+def test_differences_that_test_nothing_have_a_stated_result(test) -> None:
     assert math.isnan(stats.paired_p([], test)) and math.isnan(stats.paired_p([3.0], test))
     assert stats.paired_p([0.0, 0.0, 0.0], test) == 1
     # Equal but for rounding.
@@ -127,7 +127,7 @@ def test_friedman_has_no_answer_for_two_methods_or_one_setting_and_one_for_equal
 
 
 @cases("methods, q", (2, 1.960), (3, 2.343), (4, 2.569), (5, 2.728), (10, 3.164))
-def test_nemenyi_q_is_that_of_the_published_table(methods: int, q: float) -> None:
+def test_nemenyi_q_is_that_of_the_published_table(methods, q) -> None:
     # Demsar 2006, table 5 (a), two-tailed, alpha = 0.05.
     assert stats.nemenyi_q(methods) == pytest.approx(q, abs=1e-3)
     expected = q * math.sqrt(methods * (methods + 1) / 60)

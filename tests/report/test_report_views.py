@@ -35,7 +35,7 @@ def test_a_curve_goes_through_dense_training_and_retraining_and_is_a_mean_over_s
     assert found["top1_percent"].tolist() == pytest.approx([50, 60, 70])
 
 
-def test_records_of_earlier_versions_have_no_curves(tmp_path: Path) -> None:
+def test_records_of_earlier_versions_have_no_curves(tmp_path) -> None:
     write_run(tmp_path / "0", dense(), make())
     assert learned(tmp_path).empty
     report(tmp_path)
@@ -43,7 +43,7 @@ def test_records_of_earlier_versions_have_no_curves(tmp_path: Path) -> None:
     assert not {"loss", "learning"} & set(page.data["sections"]["section-0"]["charts"])
 
 
-def test_a_long_curve_is_thinned_but_keeps_both_ends(tmp_path: Path) -> None:
+def test_a_long_curve_is_thinned_but_keeps_both_ends(tmp_path) -> None:
     epochs = 3 * MOST_POINTS
     write_run(tmp_path / "0", make(epoch_losses=[1.0] * epochs, epoch_top1=[0.5] * epochs))
     found = learned(tmp_path)["epoch"].tolist()
@@ -66,7 +66,7 @@ def test_a_front_of_failed_results_is_empty() -> None:
     assert front(rows, "x").tolist() == [False]
 
 
-def test_densities_of_layers_are_means_over_seeds_in_the_networks_order(tmp_path: Path) -> None:
+def test_densities_of_layers_are_means_over_seeds_in_the_networks_order(tmp_path) -> None:
     for seed, share in enumerate((0.1, 0.3)):
         write_run(tmp_path / str(seed), make(seed=seed, layers={"z.weight": share, "a.weight": 1}))
     found = layer_densities(load(tmp_path).results)
@@ -86,7 +86,7 @@ def test_the_shade_of_a_density_is_its_square_root_so_that_1_and_5_percent_diffe
     assert shown == [("b", "50", "25"), ("a", "10", "1")]
 
 
-def test_latex_has_a_row_per_method_and_the_best_mean_in_bold(tmp_path: Path) -> None:
+def test_latex_has_a_row_per_method_and_the_best_mean_in_bold(tmp_path) -> None:
     for seed in range(3):
         write_run(tmp_path / f"a{seed}", dense(seed=seed), make(seed=seed, top1=0.9 + 0.01 * seed))
         other = {"label": "50% of a_b", "setting": "b", "seed": seed}
@@ -107,14 +107,14 @@ def test_latex_has_a_row_per_method_and_the_best_mean_in_bold(tmp_path: Path) ->
     assert escape("~^\\") == r"\textasciitilde{}\textasciicircum{}\textbackslash{}"
 
 
-def test_latex_says_what_failed(tmp_path: Path) -> None:
+def test_latex_says_what_failed(tmp_path) -> None:
     write_run(tmp_path / "0", make(top1=math.nan))
     write_run(tmp_path / "1", make(label="Random", setting="b", top1=0.5))
     (section,) = load(tmp_path).sections()
     assert r"SNIP & failed \\" in table(section)
 
 
-def test_figures_are_written_for_screen_and_print_per_model_and_data(tmp_path: Path) -> None:
+def test_figures_are_written_for_screen_and_print_per_model_and_data(tmp_path) -> None:
     for model in ("lenet5", "mlp"):
         write_run(tmp_path / model, dense(model=model), make(model=model))
     names = {path.name for path in report(tmp_path)}
@@ -126,7 +126,7 @@ def test_figures_are_written_for_screen_and_print_per_model_and_data(tmp_path: P
     assert pdf.startswith(b"%PDF") and b"CreationDate" not in pdf
 
 
-def test_a_figure_grows_with_its_legend(tmp_path: Path) -> None:
+def test_a_figure_grows_with_its_legend(tmp_path) -> None:
     def height(count: int) -> int:
         runs = tmp_path / str(count)
         for number in range(count):
@@ -138,7 +138,7 @@ def test_a_figure_grows_with_its_legend(tmp_path: Path) -> None:
     assert height(24) - height(4) == pytest.approx(5 * 0.21 * 150, abs=1)
 
 
-def test_without_dense_training_no_change_is_drawn(tmp_path: Path) -> None:
+def test_without_dense_training_no_change_is_drawn(tmp_path) -> None:
     write_run(tmp_path / "0", make())
     assert not [path for path in report(tmp_path) if path.name.startswith("change-")]
     charts = Page(tmp_path / "report" / "report.html").data["sections"]["section-0"]["charts"]
@@ -152,7 +152,7 @@ def test_a_run_without_dense_training_is_compared_with_the_one_that_others_share
     assert changes["GraSP"] == pytest.approx(-10) and changes["SNIP"] == pytest.approx(-5)
 
 
-def test_a_run_is_not_compared_with_one_of_several_dense_networks(tmp_path: Path) -> None:
+def test_a_run_is_not_compared_with_one_of_several_dense_networks(tmp_path) -> None:
     write_run(tmp_path / "a", dense(top1=0.95), make(top1=0.9))
     write_run(tmp_path / "c", dense(top1=0.7, label="C", setting="c"), make(label="C", setting="c"))
     write_run(tmp_path / "b", make(label="GraSP", setting="b", top1=0.85))

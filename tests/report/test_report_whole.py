@@ -40,25 +40,25 @@ def page(folder: Path) -> Page:
     return Page(folder / "report.html")
 
 
-def test_the_page_has_a_heading_for_each_part(page: Page) -> None:
+def test_the_page_has_a_heading_for_each_part(page) -> None:
     heads = re.findall(r"<h[23][^>]*>(.*?)</h[23]>", page.text)
     parts = ["Average ranks", "Density of each layer", "Overlap of masks", "Runs", "Collapse"]
     assert set(parts) <= set(heads)
     assert [head for head in heads if head.startswith("Protocol: ")]
 
 
-def test_the_page_says_which_network_has_collapsed(page: Page) -> None:
+def test_the_page_says_which_network_has_collapsed(page) -> None:
     (note,) = re.findall(r"<h3>Collapse</h3><ul><li>(.*?)</li></ul>", page.text)
     assert note.startswith("B on lenet_300_100, mnist at 4x: no weight is left in fc1 (1 of 1")
 
 
-def test_the_page_has_the_protocol_rule_by_rule(page: Page) -> None:
+def test_the_page_has_the_protocol_rule_by_rule(page) -> None:
     head, *rows = page.tables["Protocol of a comparison"]
     assert head[:2] == ["Rule", "Verdict"] and len(rows) == 14
     assert ["random baseline", "missing"] in [row[:2] for row in rows]
 
 
-def test_published_results_have_boxes_of_their_own(page: Page) -> None:
+def test_published_results_have_boxes_of_their_own(page) -> None:
     boxes = re.findall(r'<input type="checkbox" checked value="(.*?)">(.*?)<span>', page.text)
     drawn = {label: 'fill="none"' in mark for label, mark in boxes}
     published = {row["label"] for row in page.data["sections"]["section-0"]["rows"]["published"]}
@@ -77,12 +77,12 @@ def test_average_ranks_are_drawn_on_the_page_in_print_and_in_a_table(folder, pag
 
 @pytest.mark.parametrize("kind, begins", [("png", b"\x89PNG"), ("pdf", b"%PDF")])
 @pytest.mark.parametrize("what", ["accuracy", "change", "ranks"])
-def test_each_figure_for_print_is_there(folder: Path, what: str, kind: str, begins: bytes) -> None:
+def test_each_figure_for_print_is_there(folder, what, kind, begins) -> None:
     file = folder / f"{what}-lenet_300_100-mnist.{kind}"
     assert file.read_bytes().startswith(begins) and file.stat().st_size > 5_000
 
 
-def test_overlap_is_shown_method_by_method(page: Page) -> None:
+def test_overlap_is_shown_method_by_method(page) -> None:
     # Both keep the first 4 of 8 weights at 2x, and the first 2 at 4x.
     assert page.tables["Overlap at 4x"] == [["Method", "A", "B"], ["A", "1", "1.00"],
                                             ["B", "1.00", "1"]]  # fmt: skip

@@ -49,7 +49,7 @@ def at(summary: pd.DataFrame, layer: str, density: float = 0.5) -> "pd.Series[An
     return rows.iloc[0]
 
 
-def test_means_are_over_seeds_and_changes_against_each_seeds_own_network(tmp_path: Path) -> None:
+def test_means_are_over_seeds_and_changes_against_each_seeds_own_network(tmp_path) -> None:
     analysis(tmp_path / "0", (0.8, 0.5), seed=0)
     analysis(tmp_path / "1", (0.6, 0.4), seed=1, dense_top1=0.8)
     analysis(tmp_path / "again", (0.6, 0.4), seed=1, dense_top1=0.8)
@@ -65,7 +65,7 @@ def test_means_are_over_seeds_and_changes_against_each_seeds_own_network(tmp_pat
     assert row["dense_top1_share_mean"] == pytest.approx(0.85)
 
 
-def test_a_seed_without_a_finite_loss_does_not_count(tmp_path: Path) -> None:
+def test_a_seed_without_a_finite_loss_does_not_count(tmp_path) -> None:
     analysis(tmp_path / "0", seed=0)
     text = analysis(tmp_path / "1", seed=1).read_text()
     (tmp_path / "1" / "sensitivity.jsonl").write_text(text.replace('"loss": 1.0', '"loss": null'))
@@ -74,7 +74,7 @@ def test_a_seed_without_a_finite_loss_does_not_count(tmp_path: Path) -> None:
     assert (row["seeds"], row["failed_seeds"], row["top1_share_mean"]) == (1, 1, 0.5)
 
 
-def test_layers_stay_in_the_models_order_and_settings_apart(tmp_path: Path) -> None:
+def test_layers_stay_in_the_models_order_and_settings_apart(tmp_path) -> None:
     analysis(tmp_path / "0")
     analysis(tmp_path / "1", setting="bbbb33334444")
 
@@ -104,7 +104,7 @@ def test_a_folder_with_analyses_only_gives_a_report(tmp_path, capsys) -> None:
     assert csv["change_points_mean"].tolist() == pytest.approx([0.0, -10.0, 0.0, -40.0])
 
 
-def test_the_page_draws_a_curve_per_layer_and_a_heat_map_with_numbers(tmp_path: Path) -> None:
+def test_the_page_draws_a_curve_per_layer_and_a_heat_map_with_numbers(tmp_path) -> None:
     analysis(tmp_path / "0")
     report(tmp_path)
     page = Page(tmp_path / "report" / "report.html")
@@ -128,7 +128,7 @@ def test_the_page_draws_a_curve_per_layer_and_a_heat_map_with_numbers(tmp_path: 
     ]
 
 
-def test_runs_and_analyses_share_a_report(tmp_path: Path) -> None:
+def test_runs_and_analyses_share_a_report(tmp_path) -> None:
     analysis(tmp_path / "sensitivity" / "0", label="<b>own</b>", model="lenet5")
     write_run(tmp_path / "ab" / "0", make())
 
@@ -158,7 +158,7 @@ def test_a_line_that_cannot_be_read_is_named(line, said, tmp_path, capsys) -> No
     assert not (tmp_path / "report").exists()
 
 
-def test_runs_without_a_result_beside_analyses_are_told(tmp_path: Path) -> None:
+def test_runs_without_a_result_beside_analyses_are_told(tmp_path) -> None:
     analysis(tmp_path / "analysis")
     assert not load_survey(tmp_path).notes
     cut = write_run(tmp_path / "cut", make())
@@ -172,12 +172,12 @@ def test_runs_without_a_result_beside_analyses_are_told(tmp_path: Path) -> None:
     )
 
 
-def test_an_empty_folder_is_still_refused(tmp_path: Path) -> None:
+def test_an_empty_folder_is_still_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"holds no records"):
         load_survey(tmp_path)
 
 
-def test_the_legend_of_an_analysis_speaks_of_layers_only(tmp_path: Path) -> None:
+def test_the_legend_of_an_analysis_speaks_of_layers_only(tmp_path) -> None:
     analysis(tmp_path / "a")
     page = report(tmp_path)[-1].read_text()
     legend = page[page.index('<fieldset class="legend') : page.index("</fieldset>")]

@@ -63,7 +63,7 @@ def finish(folder: Path, model: nn.Module, masks: Tensors) -> None:
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-def test_what_is_delivered_is_read_back(tmp_path: Path, structure: Structure) -> None:
+def test_what_is_delivered_is_read_back(tmp_path, structure) -> None:
     # Masks of a neuron's bias and norm are one tensor, which safetensors refuses as it is.
     model, masks = pruned(structure)
     finish(tmp_path, model, masks)
@@ -74,7 +74,7 @@ def test_what_is_delivered_is_read_back(tmp_path: Path, structure: Structure) ->
     assert sorted(os.listdir(tmp_path)) == sorted([CONFIG, MASKS, MODEL, "status.json"])
 
 
-def test_shared_and_transposed_weights_are_delivered(tmp_path: Path) -> None:
+def test_shared_and_transposed_weights_are_delivered(tmp_path) -> None:
     model = nn.Sequential(nn.Linear(3, 3), nn.Linear(3, 3))
     model[1].weight = model[0].weight
     mask = torch.tensor([[True, False, False]] * 3).t()
@@ -108,14 +108,14 @@ def test_a_delivery_of_another_network_is_not_put_into_this_one() -> None:
         put_into(model, delivery(model, {"weight": torch.tensor([[True, False]])}))
 
 
-def test_a_second_delivery_replaces_the_first(tmp_path: Path) -> None:
+def test_a_second_delivery_replaces_the_first(tmp_path) -> None:
     for structure in STRUCTURES:
         finish(tmp_path, *pruned(structure))
     check_same(read_delivery(tmp_path).masks, pruned(Neuron())[1])
 
 
 @pytest.mark.parametrize("there", [[], ["model"], ["masks"]])
-def test_a_folder_without_a_network_is_refused(tmp_path: Path, there: list[str]) -> None:
+def test_a_folder_without_a_network_is_refused(tmp_path, there) -> None:
     for name in there:
         (tmp_path / f"{name}.safetensors").touch()
     with pytest.raises(ValueError, match=r"has no .*safetensors; name the folder of a finished"):
@@ -123,7 +123,7 @@ def test_a_folder_without_a_network_is_refused(tmp_path: Path, there: list[str])
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-def test_torch_prune_form_answers_like_the_pruned_network(structure: Structure) -> None:
+def test_torch_prune_form_answers_like_the_pruned_network(structure) -> None:
     model, masks = pruned(structure)
     expected = model(INPUTS)
     to_torch_prune(model, masks)
@@ -142,7 +142,7 @@ def test_torch_prune_form_applies_the_masks_at_every_forward() -> None:
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)
-def test_there_and_back_gives_masks_and_weights(structure: Structure) -> None:
+def test_there_and_back_gives_masks_and_weights(structure) -> None:
     model, masks = pruned(structure)
     before = {name: value.clone() for name, value in model.state_dict().items()}
     back = from_torch_prune(to_torch_prune(model, masks))
@@ -208,7 +208,7 @@ def tied() -> tuple[Tied, dict[str, Tensor]]:
 
 
 @pytest.mark.parametrize("owner", OWNERS)
-def test_every_owner_of_a_tied_weight_is_masked_also_after_training_steps(owner: str) -> None:
+def test_every_owner_of_a_tied_weight_is_masked_also_after_training_steps(owner) -> None:
     net, masks = tied()
     inputs = torch.randn(16, 8)
     expected = net(inputs)

@@ -28,7 +28,7 @@ def again(folder: Path, runs: Path) -> Path:
     return only_run(runs, sweep.name)
 
 
-def test_the_command_of_a_run_makes_it_again(tmp_path: Path) -> None:
+def test_the_command_of_a_run_makes_it_again(tmp_path) -> None:
     odd = "model.hidden=[16, 8]"  # a shell would cut it
     assert harness(*TINY, odd, f"runs={tmp_path}/a").returncode == 0
     run = only_run(tmp_path / "a")
@@ -37,7 +37,7 @@ def test_the_command_of_a_run_makes_it_again(tmp_path: Path) -> None:
     assert again(run, tmp_path / "b").name == run.name
 
 
-def test_a_point_of_a_sweep_has_the_command_of_its_own_run(tmp_path: Path) -> None:
+def test_a_point_of_a_sweep_has_the_command_of_its_own_run(tmp_path) -> None:
     grid = ("saliency=random,magnitude", "allocation=uniform", "sweep_name=s")
     assert harness("-m", *TINY, *grid, f"runs={tmp_path}/a").returncode == 0
     for number, run in enumerate(run_folders(tmp_path / "a", "s")):
@@ -76,7 +76,7 @@ def test_the_processor_is_read_from_the_kernel_or_is_the_architecture(tmp_path, 
     assert cpu_model(file) == cpu_model(tmp_path / "none") == "aarch64"
 
 
-def test_the_drivers_version_is_read_where_there_is_one(tmp_path: Path) -> None:
+def test_the_drivers_version_is_read_where_there_is_one(tmp_path) -> None:
     file = tmp_path / "version"
     for line, version in {
         "NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024": "550.54.15",

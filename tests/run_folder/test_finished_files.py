@@ -38,7 +38,7 @@ DAMAGES: dict[str, Callable[[bytes], bytes]] = {
 
 
 @pytest.fixture(scope="module", name="done")
-def fixture_done(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def fixture_done(tmp_path_factory) -> Path:
     """The folder of a finished run; tests take copies."""
     runs = tmp_path_factory.mktemp("done")
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -47,7 +47,7 @@ def fixture_done(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(name="copy")
-def fixture_copy(done: Path, tmp_path: Path) -> Path:
+def fixture_copy(done, tmp_path) -> Path:
     return Path(shutil.copytree(done, tmp_path / "copy"))
 
 
@@ -56,7 +56,7 @@ def outcome_of(folder: Path) -> str:
     return found.reason if found else "to be done"
 
 
-def test_a_finished_run_has_a_sum_of_each_file_but_those_that_may_grow(done: Path) -> None:
+def test_a_finished_run_has_a_sum_of_each_file_but_those_that_may_grow(done) -> None:
     rest = {file.name for file in done.iterdir()} - set(FILES)
     assert set(Status(done, "").read()["sha256"]) == set(FILES)
     assert rest == {"status.json", "timings.jsonl"}
@@ -75,7 +75,7 @@ def test_a_finished_run_with_a_changed_file_is_not_skipped(copy, name, damage) -
 
 @pytest.mark.parametrize("name", [MODEL, MASKS, "config.yaml"])
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_a_changed_network_is_not_loaded(copy: Path, name: str, damage: str) -> None:
+def test_a_changed_network_is_not_loaded(copy, name, damage) -> None:
     (copy / name).write_bytes(DAMAGES[damage]((copy / name).read_bytes()))
     with pytest.raises(ValueError, match=f"{name} is damaged: .*; give the run's command again"):
         harness.load(copy)
@@ -91,7 +91,7 @@ UNFINISHED = {
 
 
 @pytest.mark.parametrize("status", UNFINISHED)
-def test_a_network_whose_run_is_not_finished_is_not_loaded(copy: Path, status: str) -> None:
+def test_a_network_whose_run_is_not_finished_is_not_loaded(copy, status) -> None:
     (copy / "status.json").unlink()
     if status:
         (copy / "status.json").write_text(status)
@@ -102,7 +102,7 @@ def test_a_network_whose_run_is_not_finished_is_not_loaded(copy: Path, status: s
     assert "run" in said.partition("; ")[2] and "\n" not in said
 
 
-def test_what_grows_after_the_end_is_no_damage(copy: Path) -> None:
+def test_what_grows_after_the_end_is_no_damage(copy) -> None:
     with (copy / "timings.jsonl").open("a") as file:
         file.write("{}\n")
     (copy / "error.log").write_text("of an earlier start")
@@ -110,7 +110,7 @@ def test_what_grows_after_the_end_is_no_damage(copy: Path) -> None:
     harness.load(copy)
 
 
-def test_sums_that_are_gone_or_of_no_kind_are_damage(copy: Path) -> None:
+def test_sums_that_are_gone_or_of_no_kind_are_damage(copy) -> None:
     status = Status(copy, "").read()
     for sums in ({}, None, ["records.jsonl"], {"records.jsonl": "0" * 64}):
         (copy / "status.json").write_text(json.dumps({**status, "sha256": sums}))
@@ -132,7 +132,7 @@ def test_a_damaged_run_is_done_again_and_says_so(done, tmp_path, monkeypatch, ca
 
 
 @pytest.fixture(scope="module", name="whole")
-def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def fixture_whole(tmp_path_factory) -> bytes:
     runs = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert run_main(monkeypatch, *RUN, f"runs={runs}") == 0
@@ -148,7 +148,7 @@ CHANGES: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_the_records_of_an_unfinished_run_are_those_of_its_checkpoint(
-    tmp_path: Path, whole: bytes, capfd: pytest.CaptureFixture[str], change: str
+    tmp_path, whole, capfd, change
 ) -> None:
     cut_off(tmp_path, Loop, "_update", 20, False)
     file = only_run(tmp_path) / "records.jsonl"
@@ -161,12 +161,12 @@ def test_the_records_of_an_unfinished_run_are_those_of_its_checkpoint(
 
 @pytest.mark.parametrize(("change", "call"), [("one bit", 5), ("gone", 2)])
 def test_records_that_somebody_changes_while_the_run_works_are_whole_in_the_end(
-    tmp_path: Path,
-    whole: bytes,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
-    change: str,
-    call: int,
+    tmp_path,
+    whole,
+    monkeypatch,
+    capfd,
+    change,
+    call,
 ) -> None:
     log, calls = Watchers.log, iter(range(1, 9))
 
@@ -184,7 +184,7 @@ def test_records_that_somebody_changes_while_the_run_works_are_whole_in_the_end(
 
 
 def test_a_network_that_goes_before_the_run_ends_makes_it_fail_and_the_next_start_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capfd
 ) -> None:
     def lost(folder: Path, delivery: object) -> None:
         deliver(folder, delivery)  # type: ignore[arg-type]

@@ -86,7 +86,7 @@ COMPOSED = {
 
 
 @pytest.mark.parametrize("overrides", COMPOSED)
-def test_names_of_composed_runs_never_change(overrides: tuple[str, ...]) -> None:
+def test_names_of_composed_runs_never_change(overrides) -> None:
     config = OmegaConf.to_container(composed(overrides), resolve=True)
     assert isinstance(config, dict)
     assert named(cast(dict[str, Any], config))[:12] == COMPOSED[overrides]
@@ -96,12 +96,12 @@ def test_names_of_composed_runs_never_change(overrides: tuple[str, ...]) -> None
     "key",
     ["name", "method", "runs", "sweep_name", "rerun", "device", "threads", "progress", "tracking"],
 )
-def test_where_and_how_a_run_happens_does_not_rename_it(key: str) -> None:
+def test_where_and_how_a_run_happens_does_not_rename_it(key) -> None:
     assert named(changed(ONE_SHOT, key, "anything")) == named(ONE_SHOT)
 
 
 @cases("path, value", ("data.root", "/scratch/x"), ("data.verify", False))
-def test_paths_do_not_rename_a_run(path: str, value: object) -> None:
+def test_paths_do_not_rename_a_run(path, value) -> None:
     assert named(changed(ONE_SHOT, path, value)) == named(ONE_SHOT)
 
 
@@ -132,7 +132,7 @@ def test_the_order_of_keys_does_not_rename_a_run() -> None:
     ("model.hidden", [32, 33]), ("schedule.final", 0.06), ("dtype", "float64"),
     ("saliency._target_", "harness.saliency.magnitude.Magnitude"),
 )  # fmt: skip
-def test_what_decides_numbers_renames_a_run(path: str, value: object) -> None:
+def test_what_decides_numbers_renames_a_run(path, value) -> None:
     assert named(changed(ONE_SHOT, path, value)) != named(ONE_SHOT)
 
 
@@ -178,19 +178,19 @@ def test_units_and_learning_rates_are_other_settings() -> None:
 
 
 @cases("path", "saliency.seed", "schedule.final", "retraining.epochs")
-def test_dense_training_is_shared_by_whatever_comes_after_it(path: str) -> None:
+def test_dense_training_is_shared_by_whatever_comes_after_it(path) -> None:
     other = science_of(changed(ONE_SHOT, path, 0.77))
     assert dense_hash(other, NUMERICS) == dense_hash(science_of(ONE_SHOT), NUMERICS)
 
 
 @cases("path", "seed", "model.hidden", "data.split_seed", "task.label_smoothing", "training.epochs")
-def test_dense_training_is_not_shared_when_it_differs(path: str) -> None:
+def test_dense_training_is_not_shared_when_it_differs(path) -> None:
     other = science_of(changed(ONE_SHOT, path, 5))
     assert dense_hash(other, NUMERICS) != dense_hash(science_of(ONE_SHOT), NUMERICS)
 
 
 @pytest.mark.parametrize("key", list(NUMERICS))
-def test_dense_training_is_not_shared_between_machines_that_round_differently(key: str) -> None:
+def test_dense_training_is_not_shared_between_machines_that_round_differently(key) -> None:
     science = science_of(ONE_SHOT)
     assert dense_hash(science, NUMERICS | {key: "x"}) != dense_hash(science, NUMERICS)
 

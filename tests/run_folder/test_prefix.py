@@ -78,7 +78,7 @@ def test_a_run_goes_through_its_stages_in_order() -> None:
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Experiment)])
-def test_a_field_changes_the_keys_from_the_first_stage_that_reads_it(field: str) -> None:
+def test_a_field_changes_the_keys_from_the_first_stage_that_reads_it(field) -> None:
     assert first_other(chain(FULL, ASKED), chain(changed(FULL, field), ASKED)) == FIRST[field]
 
 
@@ -89,7 +89,7 @@ def test_a_field_that_this_knows_nothing_of_changes_all_keys() -> None:
 @pytest.mark.parametrize(
     "field", [name for name, part in FULL.items() if isinstance(part, dict) and name != "schedule"]
 )
-def test_a_part_from_outside_decides_every_stage(field: str) -> None:
+def test_a_part_from_outside_decides_every_stage(field) -> None:
     one, other = ({**FULL, field: {"_target_": "mine.Part", "value": value}} for value in (1, 2))
     assert first_other(chain(one, ASKED), chain(other, ASKED)) == DENSE
 
@@ -107,7 +107,7 @@ def test_without_a_penalty_the_retraining_is_read_later() -> None:
 
 
 @cases("field", "saliency", "allocation", "calibration", "control", "schedule")
-def test_a_penalty_that_foresees_the_pruning_reads_what_it_reads(field: str) -> None:
+def test_a_penalty_that_foresees_the_pruning_reads_what_it_reads(field) -> None:
     growing = {**FULL, "penalty": {"_target_": "harness.penalty.growing_l2.GrowingL2"}}
     other = changed(growing, field)
     assert first_other(chain(growing, ASKED), chain(other, ASKED)) == PENALISED
@@ -115,12 +115,12 @@ def test_a_penalty_that_foresees_the_pruning_reads_what_it_reads(field: str) -> 
 
 
 @every("penalty")
-def test_what_is_called_blind_says_so_itself(penalty: Any) -> None:
+def test_what_is_called_blind_says_so_itself(penalty) -> None:
     assert _target(penalty) not in BLIND or not penalty.names_units
 
 
 @every("dynamics")
-def test_what_is_called_holding_says_so_itself(dynamics: Any) -> None:
+def test_what_is_called_holding_says_so_itself(dynamics) -> None:
     assert _target(dynamics) not in HOLDING or not dynamics.releases
 
 
@@ -143,7 +143,7 @@ def test_an_initial_network_is_another_than_a_trained_one() -> None:
 
 
 @cases("start, stage", ("trained", "dense"), ("init", "initial"))
-def test_masks_that_shrink_inside_one_training_have_no_stages(start: str, stage: str) -> None:
+def test_masks_that_shrink_inside_one_training_have_no_stages(start, stage) -> None:
     inside = {**FULL, "when": "steps", "steps": {"start": start}}
     assert list(chain(inside, [])) == [(0, stage)]
     for field in FIRST:
@@ -178,7 +178,7 @@ def test_equal_targets_in_another_unit_are_others() -> None:
 
 
 @cases("curve", Geometric, Linear)
-def test_the_way_to_an_end_point_is_its_own(curve: type) -> None:
+def test_the_way_to_an_end_point_is_its_own(curve) -> None:
     # 1/2 at level 1 of a compression of 4 in two levels, were nothing in the network left alone.
     unit = "compression"
     two = planned(curve(final=4, levels=2, unit=unit), unit)
@@ -222,7 +222,7 @@ def line(*keys: str) -> dict[Place, str]:
     (["dp", "dp"], "p"),
     (["dx", "dy"], ""),
 )
-def test_what_is_worth_its_place(runs: list[str], kept: str) -> None:
+def test_what_is_worth_its_place(runs, kept) -> None:
     assert worth_keeping(line(*run) for run in runs) == set(kept)
 
 

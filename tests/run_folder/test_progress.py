@@ -80,7 +80,7 @@ def test_bar_shows_level_epoch_accuracy_and_time_left_on_a_terminal(monkeypatch)
 
 
 @pytest.mark.parametrize(("epochs", "full"), [(1, False), (2, True)])
-def test_bar_is_full_after_as_many_epochs_as_there_are(epochs: int, full: bool) -> None:
+def test_bar_is_full_after_as_many_epochs_as_there_are(epochs, full) -> None:
     stream = StringIO()
     with Progress("bar", stream) as progress:
         progress.start(levels=1, epochs_in_all=2)

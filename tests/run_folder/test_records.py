@@ -38,7 +38,7 @@ def written(folder: Path, line: dict[str, Any]) -> Path:
     return path
 
 
-def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
+def test_a_record_is_read_as_it_was_written(tmp_path) -> None:
     path = tmp_path / "records.jsonl"
     records.append(path, COLLAPSED)
     assert records.read(path) == [COLLAPSED]
@@ -46,14 +46,14 @@ def test_a_record_is_read_as_it_was_written(tmp_path: Path) -> None:
 
 
 @cases("version", 1, 5, 7, "6", None, 6.0, True, [6])
-def test_another_version_is_refused_by_file_and_line(version: object, tmp_path: Path) -> None:
+def test_another_version_is_refused_by_file_and_line(version, tmp_path) -> None:
     path = written(tmp_path, asdict(COLLAPSED) | {"version": version})
     with pytest.raises(ValueError, match="line 1: record version .*, this harness reads 6; redo"):
         records.read(path)
 
 
 @cases("missing", "epoch_top1", "density")
-def test_a_record_without_a_field_is_refused(missing: str, tmp_path: Path) -> None:
+def test_a_record_without_a_field_is_refused(missing, tmp_path) -> None:
     line = asdict(COLLAPSED)
     del line[missing]
     with pytest.raises(ValueError, match=rf"fields differ from Record: \['{missing}'\]"):
@@ -78,11 +78,11 @@ def test_a_network_without_a_path_is_warned_of_though_no_layer_is_empty() -> Non
     {"empty_layers": []},  # dead units alone
     MEASURED,
 )
-def test_other_networks_are_not_warned_of(lost: dict[str, Any]) -> None:
+def test_other_networks_are_not_warned_of(lost) -> None:
     assert collapse(replace(COLLAPSED, **lost)) == ""
 
 
-def test_the_warning_comes_once_a_level_after_pruning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_warning_comes_once_a_level_after_pruning(capsys) -> None:
     watchers = Watchers(Progress("none", StringIO()))
     watchers.log(replace(COLLAPSED, on_the_way=False))
     watchers.log(replace(COLLAPSED, on_the_way=False, stage="finetuned"))
@@ -124,7 +124,7 @@ def test_trackers_get_no_gradient_norm_of_a_stage_without_training() -> None:
     assert row(replace(COLLAPSED, examples=0))["pruned/examples"] == 0
 
 
-def test_a_run_that_prunes_a_layer_away_warns_and_records_it(tmp_path: Path) -> None:
+def test_a_run_that_prunes_a_layer_away_warns_and_records_it(tmp_path) -> None:
     done = harness(*TINY, "schedule.final=0.002", f"runs={tmp_path}")
 
     assert done.returncode == 0, done.stderr
@@ -137,7 +137,7 @@ def test_a_run_that_prunes_a_layer_away_warns_and_records_it(tmp_path: Path) -> 
     assert line == f"warning: {collapse(pruned)}"
 
 
-def test_a_run_that_leaves_weights_everywhere_does_not_warn(tmp_path: Path) -> None:
+def test_a_run_that_leaves_weights_everywhere_does_not_warn(tmp_path) -> None:
     done = harness(*TINY, "schedule.final=0.3", f"runs={tmp_path}")
     assert done.returncode == 0 and "warning" not in done.stderr
     *_, last = records_of(only_run(tmp_path))

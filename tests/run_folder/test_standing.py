@@ -34,7 +34,7 @@ def _state(point: Planned) -> str:
     return of_folder(Path(point.folder), point.says).state
 
 
-def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path: Path) -> None:
+def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path) -> None:
     plan = plan_in(tmp_path, "seed=0,1,2,3,4,5")
     done, running, killed, failed, stopped, _ = plan.points
     finish(done)
@@ -58,7 +58,7 @@ def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path: Path) -> No
 
 
 def test_a_run_of_another_host_is_at_work_unless_its_lock_was_seen_to_be_silent_for_a_lease(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ) -> None:
     (point,) = plan_in(tmp_path, "seed=0").points
     finish(point, "running")
@@ -73,7 +73,7 @@ def test_a_run_of_another_host_is_at_work_unless_its_lock_was_seen_to_be_silent_
     assert said == "interrupted"
 
 
-def test_a_run_is_done_whatever_rerun_says_of_doing_it_again(tmp_path: Path) -> None:
+def test_a_run_is_done_whatever_rerun_says_of_doing_it_again(tmp_path) -> None:
     for rerun in ("always", "changed"):
         (point,) = plan_in(tmp_path, "seed=0", f"rerun={rerun}").points
         finish(point)
@@ -83,7 +83,7 @@ def test_a_run_is_done_whatever_rerun_says_of_doing_it_again(tmp_path: Path) -> 
         assert point.finished() is None
 
 
-def test_a_finished_run_without_its_results_is_missing(tmp_path: Path) -> None:
+def test_a_finished_run_without_its_results_is_missing(tmp_path) -> None:
     (point,) = plan_in(tmp_path, "seed=0").points
     finish(point)
     (Path(point.folder) / RESULTS[1]).unlink()
@@ -91,7 +91,7 @@ def test_a_finished_run_without_its_results_is_missing(tmp_path: Path) -> None:
     assert _state(point) == "missing"
 
 
-def test_a_damaged_status_is_one_failed_point(tmp_path: Path) -> None:
+def test_a_damaged_status_is_one_failed_point(tmp_path) -> None:
     first, second = plan_in(tmp_path, "seed=0,1").points
     finish(first)
     finish(second)
@@ -103,7 +103,7 @@ def test_a_damaged_status_is_one_failed_point(tmp_path: Path) -> None:
     assert first.finished() is None
 
 
-def test_a_failed_point_is_tried_by_the_newest_plan_that_has_it(tmp_path: Path) -> None:
+def test_a_failed_point_is_tried_by_the_newest_plan_that_has_it(tmp_path) -> None:
     old = plan_in(tmp_path, "seed=0,1", file="plan-b.jsonl")
     new = plan_in(tmp_path, "seed=1,2", file="plan-a.jsonl")
     os.utime(old.file, (1, 1))
@@ -136,7 +136,7 @@ def test_status_says_by_its_own_whether_a_point_failed(tmp_path, capsys) -> None
     assert "holds no plan of a sweep; give the folder of one" in capsys.readouterr().err
 
 
-def test_parts_cover_every_point_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_cover_every_point_once(tmp_path, monkeypatch) -> None:
     plan = plan_in(tmp_path, "seed=0,1,2,3,4", "method=random")
     finish(plan.points[3])
     begun: list[str] = []

@@ -23,7 +23,7 @@ from harness.structure.filter import Filter
     (APoZ(), [0.5, 0.5], [0.75]),
     (HRank(), [0.5, 0.5], [1.0]),
 )
-def test_measures_by_hand(saliency: APoZ, neurons: list[float], filters: list[float]) -> None:
+def test_measures_by_hand(saliency, neurons, filters) -> None:
     assert measured(saliency, line(), POINTS) == neurons
     assert measured(saliency, kernel(), IMAGES) == filters
 
@@ -46,7 +46,7 @@ def test_the_maps_of_a_linear_layer_on_tokens_are_its_last_dimension() -> None:
 
 
 @cases("dims", 1, 2, 3)
-def test_the_maps_of_a_convolution_are_its_channels(dims: int) -> None:
+def test_the_maps_of_a_convolution_are_its_channels(dims) -> None:
     # Two channels on maps two wide, so that no other dimension is told from them by its size.
     layer = [nn.Conv1d, nn.Conv2d, nn.Conv3d][dims - 1]
     image = torch.ones(1, 1, *[2] * dims)
@@ -72,7 +72,7 @@ def test_padded_strided_dilated_and_grouped_maps_are_measured_as_they_come() -> 
     (nn.GroupNorm(2, 2), (1, 1, 2, 2)),
     (nn.InstanceNorm2d(2, affine=True), (1, 1, 2, 2)),
 )
-def test_the_maps_behind_a_norm_are_its_channels(norm: nn.Module, shape: tuple[int, ...]) -> None:
+def test_the_maps_behind_a_norm_are_its_channels(norm, shape) -> None:
     nn.init.zeros_(norm.weight)
     norm.bias = nn.Parameter(torch.tensor([5.0, -1.0]))
     model = nn.Sequential(same(nn.Conv2d), norm)
@@ -146,7 +146,7 @@ class Twice(nn.Module):
 
 
 @cases("layers", 1, 2)
-def test_calls_add_up_under_a_gate_and_are_averaged_as_maps(layers: int) -> None:
+def test_calls_add_up_under_a_gate_and_are_averaged_as_maps(layers) -> None:
     model = Twice(layers)
     assert measured(TaylorUnit(), model, [[1.0]]) == [9.0]
     # z dL/dz is 1 and 2: their sum, over as many positions as there are calls.

@@ -37,7 +37,7 @@ def test_a_layer_that_is_never_called_is_refused_by_name(saliency, units) -> Non
 
 
 @pytest.mark.parametrize("saliency", MEASURES)
-def test_a_transposed_convolution_is_refused_by_name(saliency: APoZ) -> None:
+def test_a_transposed_convolution_is_refused_by_name(saliency) -> None:
     model = nn.Sequential(nn.ConvTranspose2d(1, 3, 1))
     with pytest.raises(ValueError, match=r"0.weight is of a transposed convolution.*exclude 0$"):
         saliency.evidence(CalibrationData(model, [batch(IMAGES)], total))
@@ -53,13 +53,13 @@ def test_an_output_of_another_width_is_refused_by_name() -> None:
 
 
 @pytest.mark.parametrize("saliency", [*MEASURES, MeanActivation("none")])
-def test_an_activation_that_is_not_finite_is_refused_with_its_tensor(saliency: APoZ) -> None:
+def test_an_activation_that_is_not_finite_is_refused_with_its_tensor(saliency) -> None:
     with pytest.raises(ValueError, match="of weight is not finite"):
         measured(saliency, kernel(), [[[[torch.nan, 1.0]]]])
 
 
 @pytest.mark.parametrize("saliency", MEASURES)
-def test_hooks_are_gone_after_an_error_in_the_model(saliency: APoZ) -> None:
+def test_hooks_are_gone_after_an_error_in_the_model(saliency) -> None:
     model = nn.Sequential(nn.Linear(1, 2), nn.Linear(3, 1)).train()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         saliency.evidence(CalibrationData(model, [batch(POINTS)], total))

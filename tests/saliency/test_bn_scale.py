@@ -42,7 +42,7 @@ def test_bn_scale_without_units_is_refused_with_a_way_out() -> None:
 
 
 @cases("norm", nn.Identity(), nn.BatchNorm2d(4, affine=False), nn.GroupNorm(2, 4), ids=named)
-def test_bn_scale_refuses_a_layer_without_a_batch_norm_by_name(norm: nn.Module) -> None:
+def test_bn_scale_refuses_a_layer_without_a_batch_norm_by_name(norm) -> None:
     model = network()
     model.bn2 = norm
     units = Filter().units(model, IMAGES)

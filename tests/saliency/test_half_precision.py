@@ -39,7 +39,7 @@ def given(name: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("name", SALIENCIES)
-def test_scores_are_those_of_the_same_weights_in_float32(name: str, half: torch.dtype) -> None:
+def test_scores_are_those_of_the_same_weights_in_float32(name, half) -> None:
     narrow = small().to(half)
     whole, before = copy.deepcopy(narrow).float(), copy.deepcopy(narrow.state_dict())
 
@@ -56,7 +56,7 @@ def test_scores_are_those_of_the_same_weights_in_float32(name: str, half: torch.
 
 @pytest.mark.parametrize("half", HALVES)
 @pytest.mark.parametrize("name", ["magnitude", "fisher", "obs", "sparsegpt", "taylor_unit"])
-def test_masks_and_moved_weights_are_those_of_float32_rounded(name: str, half: torch.dtype) -> None:
+def test_masks_and_moved_weights_are_those_of_float32_rounded(name, half) -> None:
     narrow = small().to(half)
     whole = copy.deepcopy(narrow).float()
     found, wanted = (harness.prune(model, 0.5, **given(name)) for model in (narrow, whole))
@@ -66,7 +66,7 @@ def test_masks_and_moved_weights_are_those_of_float32_rounded(name: str, half: t
 
 
 @pytest.mark.parametrize("half", HALVES)
-def test_gradients_below_the_range_of_half_precision_have_scores(half: torch.dtype) -> None:
+def test_gradients_below_the_range_of_half_precision_have_scores(half) -> None:
     model = nn.Linear(200, 200, bias=False).to(half)
     # Gradients of 1e-5: their squares, 1e-10, are 0 in float16.
     batches = [(torch.full((4, 200), 1e-5), torch.zeros(4, dtype=torch.int64))]
@@ -81,7 +81,7 @@ def test_gradients_below_the_range_of_half_precision_have_scores(half: torch.dty
 
 
 @pytest.mark.parametrize("half", HALVES)
-def test_a_saliency_by_itself_sums_and_squares_in_float32_too(half: torch.dtype) -> None:
+def test_a_saliency_by_itself_sums_and_squares_in_float32_too(half) -> None:
     model = nn.Linear(2, 1, bias=False).to(half)
     nn.init.constant_(model.weight, 2.0**-13)
     # 300 gradients of 1: a sum in bfloat16 stops at 256.

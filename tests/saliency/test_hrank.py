@@ -35,7 +35,7 @@ def test_the_depth_of_a_volume_makes_rows() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_rounding_of_the_map_makes_no_rank(dtype: torch.dtype) -> None:
+def test_rounding_of_the_map_makes_no_rank(dtype) -> None:
     stream = torch.Generator().manual_seed(0)
     for _ in range(20):
         column, row = torch.rand(2, 24, generator=stream, dtype=dtype)

@@ -144,7 +144,7 @@ def test_the_seed_decides_the_probes() -> None:
 
 
 @pytest.mark.parametrize("probes", [0, -1, 1.5, True])
-def test_a_number_of_probes_below_1_is_refused(probes: int) -> None:
+def test_a_number_of_probes_below_1_is_refused(probes) -> None:
     with pytest.raises(ValueError, match="probes must be a whole number >= 1, got"):
         Hutchinson(0, probes)
 

@@ -134,7 +134,7 @@ class Attending(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["block.self_attn.out_proj.weight", "up.weight"])
-def test_a_layer_whose_inputs_are_unknown_is_refused_by_name(name: str) -> None:
+def test_a_layer_whose_inputs_are_unknown_is_refused_by_name(name) -> None:
     evidence = sums(Attending(), (torch.randn(2, 3, 4), torch.zeros(2)))
     # The layers beside the attention are measured, although PyTorch has a fused path for them.
     assert set(evidence) == {"block.linear1.weight", "block.linear2.weight"}

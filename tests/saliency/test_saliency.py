@@ -144,7 +144,7 @@ def scores_of(saliency: Saliency, model: nn.Module, data: list[Batch]) -> Tensor
 
 
 @every("saliency")
-def test_saliency_gives_every_unit_one_finite_score_twice_the_same(saliency: Saliency) -> None:
+def test_saliency_gives_every_unit_one_finite_score_twice_the_same(saliency) -> None:
     model = Net()
     scores, again = (scores_of(saliency, model, batches()) for _ in range(2))
     units = units_of(saliency, model)
@@ -158,7 +158,7 @@ def test_saliency_gives_every_unit_one_finite_score_twice_the_same(saliency: Sal
 
 
 @every("saliency")
-def test_saliency_does_not_see_how_the_samples_are_cut_into_batches(saliency: Saliency) -> None:
+def test_saliency_does_not_see_how_the_samples_are_cut_into_batches(saliency) -> None:
     model = Net().double()
     split = [(xs.double(), ys) for xs, ys in batches()]
     joined = [(torch.cat([xs for xs, _ in split]), torch.cat([ys for _, ys in split]))]
@@ -168,7 +168,7 @@ def test_saliency_does_not_see_how_the_samples_are_cut_into_batches(saliency: Sa
 
 
 @every("saliency")
-def test_saliency_leaves_the_model_alone(saliency: Saliency) -> None:
+def test_saliency_leaves_the_model_alone(saliency) -> None:
     model = Net().train()
     model.norm.eval()
     before = everything(model)
@@ -181,7 +181,7 @@ def test_saliency_leaves_the_model_alone(saliency: Saliency) -> None:
 
 
 @every("saliency")
-def test_saliency_leaves_the_model_alone_when_the_loss_fails(saliency: Saliency) -> None:
+def test_saliency_leaves_the_model_alone_when_the_loss_fails(saliency) -> None:
     model = Net().train()
     model.norm.eval()
     before = everything(model)
@@ -196,7 +196,7 @@ def test_saliency_leaves_the_model_alone_when_the_loss_fails(saliency: Saliency)
 
 
 @every("saliency")
-def test_saliency_leaves_the_model_alone_when_the_model_fails(saliency: Saliency) -> None:
+def test_saliency_leaves_the_model_alone_when_the_model_fails(saliency) -> None:
     model = Net().train()
     before = everything(model)
     units = units_of(saliency, model)
@@ -208,12 +208,12 @@ def test_saliency_leaves_the_model_alone_when_the_model_fails(saliency: Saliency
 
 
 @every("saliency")
-def test_saliency_scores_frozen_weights_as_any_other(saliency: Saliency) -> None:
+def test_saliency_scores_frozen_weights_as_any_other(saliency) -> None:
     free, frozen = Net(), Net().requires_grad_(False)
     one, other = (scores_of(saliency, model, batches()) for model in (free, frozen))
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
 @every("saliency")
-def test_saliency_says_what_it_scores(saliency: Saliency) -> None:
+def test_saliency_says_what_it_scores(saliency) -> None:
     assert saliency.granularity in ("weight", "unit")

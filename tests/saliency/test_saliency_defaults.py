@@ -36,7 +36,7 @@ def test_every_row_of_the_reference_is_of_a_saliency() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(rows()))
-def test_the_reference_says_what_is_done(name: str) -> None:
+def test_the_reference_says_what_is_done(name) -> None:
     _, theirs, allocation, their_rounds, rounds, their_settings, own_settings, why = rows()[name]
     saliency = component("saliency", name)
     assert allocation == default_allocation(saliency)
@@ -47,14 +47,14 @@ def test_the_reference_says_what_is_done(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SALIENCIES)
-def test_a_file_holds_the_defaults_of_its_class_and_the_seed_of_the_run(name: str) -> None:
+def test_a_file_holds_the_defaults_of_its_class_and_the_seed_of_the_run(name) -> None:
     saliency = component("saliency", name, seed=11)
     seed = {"seed": 11} if hasattr(saliency, "seed") else {}
     assert saliency == type(saliency)(**seed)
 
 
 @pytest.mark.parametrize("name", SALIENCIES)
-def test_a_run_and_a_call_share_the_budget_alike(name: str) -> None:
+def test_a_run_and_a_call_share_the_budget_alike(name) -> None:
     structure = "row" if component("saliency", name).granularity == "unit" else "element"
     call = components(None, name, structure, None, seed=0)
     run = composed([f"saliency={name}", f"structure={structure}"])

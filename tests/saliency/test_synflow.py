@@ -64,7 +64,7 @@ def test_biases_count_by_their_absolute_value_or_not_at_all() -> None:
     # abs: (2 - 3) / 2 x 2 + 5 = 4 goes into the weight 3; zero: 2 / 2 x 2 = 2 does.
     [("abs", 6.0, 12.0), ("zero", 6.0, 6.0)],
 )
-def test_a_norm_by_hand(bias: str, first: float, second: float) -> None:
+def test_a_norm_by_hand(bias, first, second) -> None:
     norm = nn.BatchNorm1d(1, eps=0.0)
     model = nn.Sequential(nn.Linear(1, 1, bias=False), norm, nn.Linear(1, 1, bias=False))
     with torch.no_grad():
@@ -130,7 +130,7 @@ class TokenNet(nn.Module):
 
 
 @cases("given, taken", (torch.float32, torch.float64), (torch.int64, torch.int64))
-def test_token_ids_are_ones(given: torch.dtype, taken: torch.dtype) -> None:
+def test_token_ids_are_ones(given, taken) -> None:
     model = TokenNet(taken)
     flow = scores(model, (torch.tensor([[4, 0], [3, 2]]).to(given), torch.zeros(2)))
     expected = model.fc.weight.abs() * model.embedding.weight[1].abs()
@@ -154,7 +154,7 @@ def test_one_batch_is_drawn_and_no_more() -> None:
 
 
 @cases("shares", [[PAIR], []], [[], [PAIR]], [[PAIR, PAIR], [PAIR]])
-def test_ranks_with_and_without_a_batch_agree(shares: list[list[Batch]]) -> None:
+def test_ranks_with_and_without_a_batch_agree(shares) -> None:
     alone = SynFlow().evidence(CalibrationData(two_layers(), [PAIR], cross_entropy))
     for evidence in on_ranks(SynFlow(), two_layers(), shares, cross_entropy):
         check_close(evidence, alone, rtol=0)

@@ -107,7 +107,7 @@ def test_taylor_unit_gates_the_norm_that_goes_with_the_unit() -> None:
 
 
 @pytest.mark.parametrize("name", ["conv1", "conv2", "fc1", "fc2"])
-def test_the_gate_of_a_plain_layer_is_the_sum_over_its_weights_and_bias(name: str) -> None:
+def test_the_gate_of_a_plain_layer_is_the_sum_over_its_weights_and_bias(name) -> None:
     model = Net()
     weight, bias = f"{name}.weight", f"{name}.bias"
     changes = []
@@ -147,7 +147,7 @@ def test_removing_a_unit_from_a_linear_model_changes_the_loss_by_its_gate() -> N
 
 
 @pytest.mark.parametrize("saliency", [TaylorUnit(), BARE])
-def test_what_the_model_does_in_place_changes_no_gate(saliency: TaylorUnit) -> None:
+def test_what_the_model_does_in_place_changes_no_gate(saliency) -> None:
     one, two = (
         saliency.evidence(
             CalibrationData(Net(inplace), [samples()], cross_entropy, mean_alone, units)
@@ -159,7 +159,7 @@ def test_what_the_model_does_in_place_changes_no_gate(saliency: TaylorUnit) -> N
 
 
 @pytest.mark.parametrize("saliency", [TaylorUnit(), BARE])
-def test_frozen_parameters_have_gates_too(saliency: TaylorUnit) -> None:
+def test_frozen_parameters_have_gates_too(saliency) -> None:
     frozen = Net().requires_grad_(False)
     one, two = (
         saliency.evidence(CalibrationData(m, [samples()], cross_entropy)) for m in (Net(), frozen)
@@ -184,7 +184,7 @@ def test_a_loss_that_no_unit_reaches_scores_0() -> None:
 
 
 @pytest.mark.parametrize("saliency", [Taylor(), TaylorUnit(), TaylorActivation()])
-def test_gradients_that_overflow_are_refused_with_their_tensor(saliency: Taylor) -> None:
+def test_gradients_that_overflow_are_refused_with_their_tensor(saliency) -> None:
     def overflowing(outputs: Tensor, labels: Tensor) -> Tensor:
         return outputs.sum() * torch.inf
 

@@ -83,14 +83,14 @@ def test_weights_of_0_are_dead_unless_masks_say_otherwise() -> None:
 
 
 @pytest.mark.parametrize("per_output", [True, False])
-def test_more_than_are_alive_cannot_be_kept(per_output: bool) -> None:
+def test_more_than_are_alive_cannot_be_kept(per_output) -> None:
     with pytest.raises(ValueError, match="cannot keep 5 of 4 units"):
         solved([[0.0, 0.0, 1.0], [3.0, 4.0, 5.0]], keep=5, per_output=per_output)
 
 
 @pytest.mark.parametrize("keep", range(0, 36))
 @pytest.mark.parametrize("tied", [True, False])
-def test_rows_keep_exactly_the_total_and_differ_by_one_at_most(keep: int, tied: bool) -> None:
+def test_rows_keep_exactly_the_total_and_differ_by_one_at_most(keep, tied) -> None:
     stream = torch.Generator().manual_seed(keep)
     scores = torch.zeros(5, 7) if tied else torch.rand(5, 7, generator=stream)
     mask = best_of_rows(scores, keep)
@@ -120,7 +120,7 @@ def test_the_norms_are_the_same_on_any_number_of_ranks() -> None:
 
 @pytest.mark.parametrize("allocation", [Uniform(), GlobalRanking()])
 @pytest.mark.parametrize("per_output", [True, False])
-def test_wanda_prunes_exactly_and_moves_nothing(allocation: Uniform, per_output: bool) -> None:
+def test_wanda_prunes_exactly_and_moves_nothing(allocation, per_output) -> None:
     one, two, *_ = check_prunes_exactly(Wanda(per_output), allocation, 150, 71, 1, 0)
     before = prunable_weights(Small())
     for name, weight in before.items():

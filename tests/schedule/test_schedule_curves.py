@@ -28,13 +28,13 @@ def test_what_exponential_removes_falls_by_one_factor() -> None:
 
 
 @cases("final", 0.01, 0.3, 0.9)
-def test_exponential_at_the_rate_of_its_end_point_is_geometric(final: float) -> None:
+def test_exponential_at_the_rate_of_its_end_point_is_geometric(final) -> None:
     shares = Exponential(final=final, levels=6, rate=math.log(1 / final)).shares(identity)
     assert shares == pytest.approx(Geometric(final=final, levels=6).shares(identity))
 
 
 @cases("rate", 1e-12, 1e-300)
-def test_exponential_at_a_rate_near_0_is_linear(rate: float) -> None:
+def test_exponential_at_a_rate_near_0_is_linear(rate) -> None:
     shares = Exponential(final=0.2, levels=4, rate=rate).shares(identity)
     assert shares == pytest.approx([0.8, 0.6, 0.4, 0.2])
 
@@ -58,7 +58,7 @@ def test_half_of_one_cycle_is_done_at_its_steepest_point() -> None:
 
 
 @cases("rate", 0, -1.0, math.nan, math.inf, True, "5")
-def test_a_rate_that_does_not_slow_down_is_refused(rate: float) -> None:
+def test_a_rate_that_does_not_slow_down_is_refused(rate) -> None:
     with pytest.raises(ValueError, match="rate must be a finite number above 0, got"):
         Exponential(rate=rate)
 
@@ -72,6 +72,6 @@ def test_a_rate_that_does_not_slow_down_is_refused(rate: float) -> None:
     ({"beta": 15}, "beta must be .* at most 14, got 15"),
     ({"alpha": 3}, "beta must be .* at most 3, got 5"),
 )
-def test_a_one_cycle_without_an_s_is_refused(fields: dict[str, float], says: str) -> None:
+def test_a_one_cycle_without_an_s_is_refused(fields, says) -> None:
     with pytest.raises(ValueError, match=says):
         OneCycle(**fields)  # type: ignore[arg-type]

@@ -55,7 +55,7 @@ def conv_net(*between: nn.Module) -> nn.Sequential:
 
 
 @cases("pool_by, pooled", ("mean", [3.5, 1.0]), ("sum", [7.0, 2.0]), ("l2", [5.0, 2.0]))
-def test_pooling_by_hand(pool_by: str, pooled: list[float]) -> None:
+def test_pooling_by_hand(pool_by, pooled) -> None:
     assert Neuron(pool_by).pool(SCORES).tolist() == pooled
 
 
@@ -102,7 +102,7 @@ def test_a_layer_without_bias_takes_nothing_along() -> None:
 
 
 @cases("last", nn.LogSoftmax(1), nn.Softmax(1), nn.BatchNorm1d(2), nn.Sequential(nn.Dropout(0.5)))
-def test_outputs_are_known_behind_what_follows_them(last: nn.Module) -> None:
+def test_outputs_are_known_behind_what_follows_them(last) -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2), last)
     assert list(Neuron().units(model, torch.zeros(2, 3))) == ["0.weight"]
 

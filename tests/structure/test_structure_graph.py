@@ -68,7 +68,7 @@ class Written(Mlp):
 
 @pytest.mark.parametrize("kind", [Mlp, Reentrant, InFunction, WithoutGradients, Written])
 @pytest.mark.parametrize("frozen", [False, True])
-def test_hidden_layers_lose_units_and_the_classifier_none(kind: type[Mlp], frozen: bool) -> None:
+def test_hidden_layers_lose_units_and_the_classifier_none(kind, frozen) -> None:
     model = kind().requires_grad_(not frozen)
 
     masks = harness.prune(model, 0.6, structure="row", allocation="uniform", example_input=INPUTS)
@@ -157,7 +157,7 @@ def test_a_weight_that_is_also_read_the_other_way_round_keeps_its_units(caplog) 
 
 
 @pytest.mark.parametrize("before", [True, False])
-def test_a_classifier_tied_to_an_embedding_keeps_its_units(before: bool) -> None:
+def test_a_classifier_tied_to_an_embedding_keeps_its_units(before) -> None:
     model, ids = TiedEmbedding(before), torch.zeros(2, 4)
     tied = "head.weight" if before else "table.weight"
     assert list(Neuron().units(model, ids)) == ["fc.weight"]
@@ -205,7 +205,7 @@ def test_filters_whose_norm_is_in_another_order_stay_whole_and_are_named(way, ca
 
 
 @pytest.mark.parametrize("way", ["straight", "last"])
-def test_filters_whose_norm_is_in_their_order_take_it_along(way: str) -> None:
+def test_filters_whose_norm_is_in_their_order_take_it_along(way) -> None:
     model = Between(way).eval()
     masks = harness.prune(model, 0.5, structure="filter", example_input=IMAGES)
     dead = ~masks["conv.weight"].flatten(1).any(1)
@@ -215,7 +215,7 @@ def test_filters_whose_norm_is_in_their_order_take_it_along(way: str) -> None:
 
 
 @pytest.mark.parametrize("norm", [nn.InstanceNorm2d(4, affine=True), nn.GroupNorm(2, 4)])
-def test_norms_that_reshape_inside_go_along(norm: nn.Module) -> None:
+def test_norms_that_reshape_inside_go_along(norm) -> None:
     model = nn.Sequential(
         nn.Conv2d(3, 4, 3), nn.ReLU(), norm, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
     )

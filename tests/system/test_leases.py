@@ -105,7 +105,7 @@ def test_a_suspended_process_of_this_host_keeps_its_folder_and_goes_on(tmp_path,
 
 
 def test_a_suspended_process_of_another_host_loses_its_folder_and_stops_before_it_writes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setattr(locks, "LEASE_S", 0.3)
     with other("a", tmp_path, lease=0.3) as first:
@@ -122,7 +122,7 @@ def test_a_suspended_process_of_another_host_loses_its_folder_and_stops_before_i
         assert (tmp_path / "file").read_text() == "mine"
 
 
-def test_a_lock_that_was_removed_is_noticed_before_the_next_write(tmp_path: Path) -> None:
+def test_a_lock_that_was_removed_is_noticed_before_the_next_write(tmp_path) -> None:
     gone = pytest.raises(LeaseLost, match="its lock was removed; nothing is written")
     with gone, locked(tmp_path):
         write_whole(tmp_path / "before", "")
@@ -132,7 +132,7 @@ def test_a_lock_that_was_removed_is_noticed_before_the_next_write(tmp_path: Path
 
 
 def test_a_folder_that_was_lost_while_a_long_file_was_written_keeps_what_it_had(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ) -> None:
     write_whole(tmp_path / "file", "theirs")
     with pytest.raises(LeaseLost), locked(tmp_path):
@@ -142,7 +142,7 @@ def test_a_folder_that_was_lost_while_a_long_file_was_written_keeps_what_it_had(
     assert os.listdir(tmp_path) == ["file"]
 
 
-def test_a_folder_beside_the_lost_one_is_still_written_to(tmp_path: Path) -> None:
+def test_a_folder_beside_the_lost_one_is_still_written_to(tmp_path) -> None:
     with locked(tmp_path), ExitStack() as stack:
         (tmp_path / "inner").mkdir()
         stack.enter_context(locked(tmp_path / "inner"))
@@ -199,7 +199,7 @@ def test_nothing_of_a_run_is_written_or_deleted_in_a_folder_that_was_lost(tmp_pa
 
 @pytest.mark.parametrize("why", ["", "loss nan"])
 def test_a_run_that_loses_its_folder_ends_in_one_line_and_leaves_all_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], why: str
+    tmp_path, monkeypatch, capfd, why
 ) -> None:
     log, there = Files.log, dict[Path, bytes]()
 

@@ -37,7 +37,7 @@ RUN = (*TINY, "model._target_=own_early.Net", "name=run")
 
 
 @pytest.fixture(name="late")
-def fixture_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+def fixture_late(tmp_path, monkeypatch) -> Iterator[Path]:
     (tmp_path / "own_early.py").write_text(NET)
     (tmp_path / "own_late.py").write_text(LATE.format(True))
     monkeypatch.syspath_prepend(tmp_path)
@@ -59,7 +59,7 @@ def edit(late: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_finished_run_and_a_dense_network_of_other_code_are_told_and_not_used(
-    late: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    late, monkeypatch, capsys
 ) -> None:
     runs = late.parent / "runs"
     for _ in range(2):
@@ -79,7 +79,7 @@ def test_a_finished_run_and_a_dense_network_of_other_code_are_told_and_not_used(
 
 
 def test_what_own_parts_add_to_the_search_path_leaves_the_digest_as_it_was_planned(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ) -> None:
     (tmp_path / "lib").mkdir()
     (tmp_path / "lib" / "own_hidden.py").write_text("")
@@ -95,13 +95,13 @@ def test_what_own_parts_add_to_the_search_path_leaves_the_digest_as_it_was_plann
     assert str(tmp_path / "lib" / "own_hidden.py") in loaded_sources.unnamed()
 
 
-def test_of_a_run_whose_parts_are_ours_nothing_is_recorded_as_unnamed(tmp_path: Path) -> None:
+def test_of_a_run_whose_parts_are_ours_nothing_is_recorded_as_unnamed(tmp_path) -> None:
     assert harness(*TINY, f"runs={tmp_path}").returncode == 0
     status = json.loads((only_run(tmp_path) / "status.json").read_text())
     assert status["state"] == "finished" and status["unnamed"] == {}
 
 
-def test_a_record_stands_as_long_as_its_files_are_those_that_would_be_loaded(late: Path) -> None:
+def test_a_record_stands_as_long_as_its_files_are_those_that_would_be_loaded(late) -> None:
     __import__("own_late")
     record = loaded_sources.unnamed()
     assert record[str(late)] and loaded_sources.stands(record)

@@ -22,7 +22,7 @@ from harness.system.locks import bury_if_stale, is_held, is_stale, locked
 from harness.system.processes import this_process
 
 
-def test_a_second_holder_is_refused_by_name_of_the_first(tmp_path: Path) -> None:
+def test_a_second_holder_is_refused_by_name_of_the_first(tmp_path) -> None:
     mine = f"process {os.getpid()} on {socket.gethostname()}"
     with locked(tmp_path):
         for _ in range(2):  # nor does a refused one free the lock of the first
@@ -31,7 +31,7 @@ def test_a_second_holder_is_refused_by_name_of_the_first(tmp_path: Path) -> None
             )
 
 
-def test_a_lock_is_free_again_afterwards_also_after_an_error(tmp_path: Path) -> None:
+def test_a_lock_is_free_again_afterwards_also_after_an_error(tmp_path) -> None:
     with pytest.raises(KeyError), locked(tmp_path):
         raise KeyError
     with locked(tmp_path, wait=False):
@@ -39,7 +39,7 @@ def test_a_lock_is_free_again_afterwards_also_after_an_error(tmp_path: Path) -> 
     assert os.listdir(tmp_path) == []
 
 
-def test_waiting_ends_when_the_first_holder_is_done(tmp_path: Path) -> None:
+def test_waiting_ends_when_the_first_holder_is_done(tmp_path) -> None:
     inside: list[str] = []
     entered, leave = threading.Event(), threading.Event()
 
@@ -68,7 +68,7 @@ def test_the_lock_of_a_dead_process_of_this_host_is_taken_over_at_once(tmp_path,
     assert os.listdir(tmp_path) == []
 
 
-def test_a_process_that_has_ended_and_one_that_had_the_same_number_are_dead(tmp_path: Path) -> None:
+def test_a_process_that_has_ended_and_one_that_had_the_same_number_are_dead(tmp_path) -> None:
     with subprocess.Popen(["true"]) as zombie:
         os.waitid(os.P_PID, zombie.pid, os.WEXITED | os.WNOWAIT)  # nobody has taken notice yet
         lock_left_by(replace(this_process(), pid=zombie.pid, began=""), tmp_path / "a")
@@ -161,7 +161,7 @@ def test_a_holder_renews_its_lock_while_it_works(tmp_path, monkeypatch) -> None:
 @cases("reason", errno.EROFS, errno.EACCES, errno.ENOSPC)
 @cases("call", "mkdir", "fsync")
 def test_where_nothing_can_be_written_it_is_said_in_one_line_and_no_half_lock_is_left(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, reason: int
+    tmp_path, monkeypatch, call, reason
 ) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(reason, os.strerror(reason))
@@ -174,7 +174,7 @@ def test_where_nothing_can_be_written_it_is_said_in_one_line_and_no_half_lock_is
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can become somebody who may not write")
-def test_a_folder_of_somebody_else_is_refused_in_one_line(tmp_path: Path) -> None:
+def test_a_folder_of_somebody_else_is_refused_in_one_line(tmp_path) -> None:
     program = (
         "import os, sys, pathlib; from harness.system import locks, atomic_files as a\n"
         "os.chdir(sys.argv[1]); os.setuid(65534)\n"
@@ -186,20 +186,20 @@ def test_a_folder_of_somebody_else_is_refused_in_one_line(tmp_path: Path) -> Non
     assert os.listdir(tmp_path) == []
 
 
-def test_a_folder_that_is_not_there_is_no_full_disk(tmp_path: Path) -> None:
+def test_a_folder_that_is_not_there_is_no_full_disk(tmp_path) -> None:
     # Whoever takes turns makes it again.
     with pytest.raises(FileNotFoundError), locked(tmp_path / "none"):
         pass
 
 
-def test_the_holder_is_written_as_json(tmp_path: Path) -> None:
+def test_the_holder_is_written_as_json(tmp_path) -> None:
     with locked(tmp_path) as lease:
         holder = json.loads((tmp_path / LOCK / HOLDER).read_text())
     assert (holder["host"], holder["pid"]) == (socket.gethostname(), os.getpid())
     assert holder["token"] == lease.token
 
 
-def test_a_lock_that_is_removed_while_it_is_watched_is_free(tmp_path: Path) -> None:
+def test_a_lock_that_is_removed_while_it_is_watched_is_free(tmp_path) -> None:
     lock = lock_left_by(ELSEWHERE, tmp_path)
     assert not is_stale(lock)
     (lock / HOLDER).unlink()

@@ -46,7 +46,7 @@ token: key ${oc.env:KEY}
 
 
 @pytest.fixture(name="run")
-def fixture_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def fixture_run(tmp_path, monkeypatch) -> list[str]:
     """A run with a secret in an own part's key and in the tracker's."""
     (tmp_path / "own_net.py").write_text(OWN)
     (tmp_path / "conf" / "model").mkdir(parents=True)
@@ -79,7 +79,7 @@ def test_no_file_of_a_run_holds_what_the_environment_said(run, monkeypatch) -> N
 
 
 def test_other_values_are_other_runs_and_equal_ones_are_one_however_they_are_written(
-    run: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    run, monkeypatch, capsys
 ) -> None:
     assert run_main(monkeypatch, *run) == 0
     folder = only_run(Path("runs"))
@@ -157,7 +157,7 @@ def planned_again(point: Planned) -> Planned:
 
 
 def test_w_and_b_keeps_no_value_offline_and_syncs_to_where_the_environment_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path, monkeypatch
 ) -> None:
     monkeypatch.setenv("TEAM", SECRET)
     written = {"entity": "${oc.env:TEAM}", "project": "nets", "tags": ["of ${oc.env:TEAM}"]}

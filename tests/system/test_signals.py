@@ -51,7 +51,7 @@ def statuses(plan: str, *arguments: str, ranks: int) -> list[int]:
 
 
 @pytest.fixture(scope="module", name="whole")
-def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, bytes]:
+def fixture_whole(tmp_path_factory) -> dict[int, bytes]:
     """Per number of ranks: records of a run that nothing interrupted."""
     found = {}
     for ranks in (1, 2, 4):
@@ -66,7 +66,7 @@ def fixture_whole(tmp_path_factory: pytest.TempPathFactory) -> dict[int, bytes]:
     ("ranks", "victim", "step"), [(1, 0, 6), (1, 0, 19), (2, 0, 15), (2, 1, 6), (4, 3, 19)]
 )
 def test_after_sigkill_the_records_are_those_of_a_run_that_nothing_interrupted(
-    tmp_path: Path, whole: dict[int, bytes], ranks: int, victim: int, step: int
+    tmp_path, whole, ranks, victim, step
 ) -> None:
     killed = statuses(f"{victim}:{step}:SIGKILL", f"runs={tmp_path}", ranks=ranks)
     assert killed == [-signal.SIGKILL if rank == victim else 1 for rank in range(ranks)]
@@ -145,7 +145,7 @@ def test_torchrun_replaces_a_killed_worker_and_the_run_goes_on(tmp_path, whole) 
 
 @pytest.mark.parametrize(("before", "after"), [(2, 1), (1, 2)])
 def test_another_number_of_ranks_goes_on_between_levels_and_is_noted(
-    tmp_path: Path, whole: dict[int, bytes], before: int, after: int
+    tmp_path, whole, before, after
 ) -> None:
     # In the second epoch of level 2's retraining.
     assert statuses("0:22:SIGKILL", f"runs={tmp_path}", ranks=before)[0] == -signal.SIGKILL
@@ -172,7 +172,7 @@ def _wait_for(runs: Path, pattern: str) -> None:
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
 @pytest.mark.parametrize("module", ["hydra", "torch.nn.functional", "harness.launch.hydra_main"])
-def test_a_signal_in_the_middle_of_the_imports_has_its_status_too(module: str, name: str) -> None:
+def test_a_signal_in_the_middle_of_the_imports_has_its_status_too(module, name) -> None:
     done = subprocess.run(
         [sys.executable, "tests/helpers/signalled_import.py", module, name, *RUN],
         env=environment(), capture_output=True, text=True,
@@ -183,7 +183,7 @@ def test_a_signal_in_the_middle_of_the_imports_has_its_status_too(module: str, n
     ]
 
 
-def test_synced_norms_sparse_exchange_and_parts_of_batches_go_on_too(tmp_path: Path) -> None:
+def test_synced_norms_sparse_exchange_and_parts_of_batches_go_on_too(tmp_path) -> None:
     more = (
         "sync_batch_norm=true", "ranks.exchange=sparse", "gradient_dtype=bfloat16",
         "checkpoint.every_steps=2",

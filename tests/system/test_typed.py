@@ -32,7 +32,7 @@ TYPED = Typed(Row, ["share", "part"])
     {}, {"share": 1}, {"share": 0.0}, {"share": None}, {"part": 1.0}, {"names": None},
     {"names": []}, {"shares": {}}, {"shares": {"a": None}},
 )  # fmt: skip
-def test_what_json_may_hold_fits(fits: dict[str, Any]) -> None:
+def test_what_json_may_hold_fits(fits) -> None:
     assert TYPED.odd(GOOD | fits) == []
 
 
@@ -49,7 +49,7 @@ def test_what_json_may_hold_fits(fits: dict[str, Any]) -> None:
     ({"part": -0.1}, "part must be a share in [0, 1], got -0.1"),
     ({"part": math.inf}, "part must be a share in [0, 1], got inf"),
 )
-def test_what_does_not_fit_is_named(odd: dict[str, Any], said: str) -> None:
+def test_what_does_not_fit_is_named(odd, said) -> None:
     assert TYPED.odd(GOOD | odd) == [said]
 
 

@@ -33,7 +33,7 @@ def setting(split: Split, task: Task) -> Setting:
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 1000])
-def test_samples_without_a_label_leave_loss_and_hits_as_without_them(batch_size: int) -> None:
+def test_samples_without_a_label_leave_loss_and_hits_as_without_them(batch_size) -> None:
     # Chances of class 1: 3/4, 3/4, 1/2 and 1/2.
     outputs = torch.tensor([[0.0, LN3], [0.0, LN3], [0.0, 0.0], [0.0, 0.0]])
     split = Split(outputs, torch.tensor([1, 0, IGNORED, IGNORED]))
@@ -53,7 +53,7 @@ def test_a_sequences_padding_counts_nowhere_so_that_exp_of_the_loss_is_the_perpl
 
 
 @pytest.mark.parametrize("pad", [True, False])
-def test_a_network_that_is_right_wherever_there_is_a_label_has_a_top_1_of_1(pad: bool) -> None:
+def test_a_network_that_is_right_wherever_there_is_a_label_has_a_top_1_of_1(pad) -> None:
     labels = (7 * torch.arange(80).view(10, 8) + 3) % 50
     outputs = 100 * F.one_hot(labels, 50).float()
     padded = torch.where(torch.arange(8) < 4, labels, IGNORED) if pad else labels

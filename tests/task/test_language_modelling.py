@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from conftest import cases
-from torch import Tensor, nn
+from torch import nn
 
 from harness.data.base import Split
 from harness.distributed import Ranks
@@ -46,7 +46,7 @@ def test_with_few_classes_everything_is_among_the_best_five() -> None:
 
 
 @cases("batch_size", 1, 2, 1000)
-def test_a_measured_loss_is_in_nats_per_position(batch_size: int) -> None:
+def test_a_measured_loss_is_in_nats_per_position(batch_size) -> None:
     outputs = torch.zeros(3, 5, 4)  # even chances between four classes: ln 4 nats, 2 bits
     outputs[0, :, 1] = 100.0  # but one sample of three is certain and right
     split = Split(outputs, torch.ones(3, 5, dtype=torch.int64))
@@ -62,7 +62,7 @@ def test_a_measured_loss_is_in_nats_per_position(batch_size: int) -> None:
     (torch.zeros(4, 3, 7), torch.zeros(4, dtype=torch.int64)),
     (torch.zeros(4, 3, 7), torch.zeros(4, 2, dtype=torch.int64)),
 )
-def test_other_shapes_are_refused_with_both_of_them(outputs: Tensor, labels: Tensor) -> None:
+def test_other_shapes_are_refused_with_both_of_them(outputs, labels) -> None:
     with pytest.raises(ValueError, match=r"outputs \(samples, positions, classes\).* got \(4, .*7"):
         TASK.loss(outputs, labels)
     with pytest.raises(ValueError, match="task=classification"):

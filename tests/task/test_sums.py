@@ -73,7 +73,7 @@ NEITHER: dict[str, Totals] = {
 
 
 @pytest.mark.parametrize("name", MEANS)
-def test_a_mean_is_refused_with_its_values_and_the_way_out(name: str) -> None:
+def test_a_mean_is_refused_with_its_values_and_the_way_out(name) -> None:
     made: Callable[[Tensor], Any] = lambda rows: rows  # noqa: E731
     if name == "of two outputs":
         made = lambda rows: (rows, {"other": rows + 1})  # noqa: E731
@@ -109,7 +109,7 @@ KINDS: dict[str, Callable[[Tensor], Any]] = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_mean_is_seen_whatever_kind_of_thing_the_network_returns(kind: str) -> None:
+def test_a_mean_is_seen_whatever_kind_of_thing_the_network_returns(kind) -> None:
     with pytest.raises(ValueError, match="as of a mean"):
         check(lambda o, y: F.cross_entropy(o.logits, y), KINDS[kind])
     check(lambda o, y: F.cross_entropy(o.logits, y, reduction="sum"), KINDS[kind])
@@ -128,7 +128,7 @@ def test_samples_whose_labels_do_not_count_for_this_loss_are_not_the_ones_asked(
 
 
 @cases("total", *SUMS.values(), *NEITHER.values(), ids=[*SUMS, *NEITHER])
-def test_a_sum_passes_and_so_does_what_cannot_be_told(total: Totals) -> None:
+def test_a_sum_passes_and_so_does_what_cannot_be_told(total) -> None:
     check(total)
 
 
@@ -142,7 +142,7 @@ def test_a_loss_of_each_sample_is_refused_with_its_shape() -> None:
 
 
 @cases("saliency", "gradient", "fisher", "grasp", "taylor_unit")
-def test_the_api_refuses_a_mean_and_leaves_the_model_alone(saliency: str) -> None:
+def test_the_api_refuses_a_mean_and_leaves_the_model_alone(saliency) -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(4, 5), nn.BatchNorm1d(5), nn.Dropout(0.5), nn.Linear(5, 3))
     before = {name: value.clone() for name, value in model.state_dict().items()}

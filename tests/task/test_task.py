@@ -47,13 +47,13 @@ def test_with_few_classes_everything_is_among_the_best_five() -> None:
 
 
 @pytest.mark.parametrize("smoothing", [-0.1, 1.0, 10.0, math.nan])
-def test_label_smoothing_out_of_range_is_refused(smoothing: float) -> None:
+def test_label_smoothing_out_of_range_is_refused(smoothing) -> None:
     with pytest.raises(ValueError, match=r"label_smoothing must be in \[0, 1\)"):
         Classification(smoothing)
 
 
 @every("task")
-def test_task_gives_sums_so_that_parts_add_up_to_the_whole(task: Task) -> None:
+def test_task_gives_sums_so_that_parts_add_up_to_the_whole(task) -> None:
     outputs, labels = answers(task, 9, torch.float64)
     parts = [(outputs[:2], labels[:2]), (outputs[2:], labels[2:])]
 
@@ -67,7 +67,7 @@ def test_task_gives_sums_so_that_parts_add_up_to_the_whole(task: Task) -> None:
 
 
 @every("task")
-def test_loss_of_a_task_has_a_gradient_and_its_measures_have_none(task: Task) -> None:
+def test_loss_of_a_task_has_a_gradient_and_its_measures_have_none(task) -> None:
     outputs, labels = answers(task, 4)
     task.loss(outputs.requires_grad_(), labels).backward()
     assert outputs.grad is not None and bool(outputs.grad.any())

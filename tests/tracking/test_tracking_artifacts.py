@@ -55,7 +55,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> wandb_log.WandbLog:
     return log
 
 
-def test_masks_come_back_as_they_were(tmp_path: Path) -> None:
+def test_masks_come_back_as_they_were(tmp_path) -> None:
     write_masks(tmp_path, MASKS)
     back = read_masks(tmp_path)
     assert back.keys() == MASKS.keys()
@@ -63,7 +63,7 @@ def test_masks_come_back_as_they_were(tmp_path: Path) -> None:
         assert (back[name].dtype, back[name].tolist()) == (np.bool_, mask.tolist())
 
 
-def test_masks_are_packed_to_a_bit_per_weight_and_compressed(tmp_path: Path) -> None:
+def test_masks_are_packed_to_a_bit_per_weight_and_compressed(tmp_path) -> None:
     write_masks(tmp_path, MASKS)
     with np.load(tmp_path / "masks.npz") as file:
         assert file["conv.weight"].tolist() == [0b10110000]
@@ -72,12 +72,12 @@ def test_masks_are_packed_to_a_bit_per_weight_and_compressed(tmp_path: Path) -> 
     assert write_masks(tmp_path, {"w": sparse}).stat().st_size < 1000
 
 
-def test_a_folder_without_masks_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_masks_is_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match="has no masks.npz; name the folder of a downloaded"):
         read_masks(tmp_path)
 
 
-def test_wandb_gets_the_masks_with_their_shapes(log: wandb_log.WandbLog) -> None:
+def test_wandb_gets_the_masks_with_their_shapes(log) -> None:
     (masks,) = [one for one in log.artifacts if one.type == "masks"]
     assert masks.name == "masks-0123456789ab"
     assert masks.metadata["shapes"] == {"conv.weight": [1, 2, 2], "fc.weight": [9]}
@@ -87,7 +87,7 @@ def test_wandb_gets_the_masks_with_their_shapes(log: wandb_log.WandbLog) -> None
     assert read_masks(path.parent)["fc.weight"].tolist() == MASKS["fc.weight"].tolist()
 
 
-def test_wandb_gets_the_records_with_config_and_environment(log: wandb_log.WandbLog) -> None:
+def test_wandb_gets_the_records_with_config_and_environment(log) -> None:
     (records,) = [one for one in log.artifacts if one.type == "records"]
     assert records.files.keys() == {"records.jsonl", "config.yaml", "environment.json"}
     assert records.files["config.yaml"].read_text() == "seed: 7\n"
@@ -112,13 +112,13 @@ def test_wandb_dense_training_is_brought_by_one_run_and_used_by_the_others(tmp_p
     assert used == {"a": [("dense-de15e", False)], "b": [("dense-de15e", True)]}
 
 
-def test_wandb_gets_the_dense_weights_where_asked(tmp_path: Path) -> None:
+def test_wandb_gets_the_dense_weights_where_asked(tmp_path) -> None:
     finish(tmp_path, Wandb(dense_weights=True, artifacts=("dense",)))
     (log,) = wandb_log.logs(tmp_path)
     assert log.artifacts[0].files.keys() == {"dense.json", "epoch-00012.safetensors"}
 
 
-def test_wandb_gets_a_histogram_of_the_weights_that_are_left(log: wandb_log.WandbLog) -> None:
+def test_wandb_gets_a_histogram_of_the_weights_that_are_left(log) -> None:
     last = log.history[-1]
     drawn = last["weights/conv.weight"]
     # 1, 2 and 4 are left; the zero is pruned.
@@ -129,14 +129,14 @@ def test_wandb_gets_a_histogram_of_the_weights_that_are_left(log: wandb_log.Wand
     assert (last["density"], last["compression"], last["level"]) == (0.5, 1.99, 1)
 
 
-def test_wandb_leaves_out_what_is_not_asked_for(tmp_path: Path) -> None:
+def test_wandb_leaves_out_what_is_not_asked_for(tmp_path) -> None:
     finish(tmp_path, Wandb(artifacts=(), histograms=False))
     (log,) = wandb_log.logs(tmp_path)
     assert not log.artifacts
     assert not [name for name in log.history[-1] if name.startswith("weights/")]
 
 
-def test_wandb_failed_run_leaves_no_artifacts(tmp_path: Path) -> None:
+def test_wandb_failed_run_leaves_no_artifacts(tmp_path) -> None:
     with pytest.raises(KeyError), Wandb().open(info(tmp_path)) as sink:
         sink.log(record(1, "finetuned"))
         safetensors.numpy.save_file(MASKS, tmp_path / "masks.safetensors")

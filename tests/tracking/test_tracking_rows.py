@@ -96,20 +96,20 @@ def test_steps_rise_even_where_the_compression_does_not() -> None:
     assert [steps.of(record(level, "pruned")) for level in (1, 2, 3)] == [4001, 4002, 8000]
 
 
-def test_a_line_that_a_kill_cut_off_does_not_count_as_sent(tmp_path: Path) -> None:
+def test_a_line_that_a_kill_cut_off_does_not_count_as_sent(tmp_path) -> None:
     (tmp_path / "sent").write_text("7 epoch 1\n8 epoch 1")
     sent = Sent(tmp_path / "sent")
     assert ("epoch 1" in sent, len(sent.keys), sent.free) == (True, 1, 8)
 
 
-def test_a_damaged_line_of_what_was_sent_is_left_out(tmp_path: Path) -> None:
+def test_a_damaged_line_of_what_was_sent_is_left_out(tmp_path) -> None:
     # As a crash of the machine leaves it.
     (tmp_path / "sent").write_bytes(b"\0\0\0 level 1 pruned\n\xff\n7 level 1 finetuned\n")
     sent = Sent(tmp_path / "sent")
     assert (sent.keys, sent.free) == ({"level 1 finetuned"}, 8)
 
 
-def test_wandb_gets_epochs_as_they_happen_and_the_others_from_the_record(tmp_path: Path) -> None:
+def test_wandb_gets_epochs_as_they_happen_and_the_others_from_the_record(tmp_path) -> None:
     with Wandb().open(info(tmp_path)) as sink:
         sink.log(dense(0.5, 0.4))  # from the cache
         sink.log(record(1, "pruned"))
@@ -124,7 +124,7 @@ def test_wandb_gets_epochs_as_they_happen_and_the_others_from_the_record(tmp_pat
     assert first["training/validation_top1"] == 0.5
 
 
-def test_wandb_run_that_is_started_again_sends_no_row_twice(tmp_path: Path) -> None:
+def test_wandb_run_that_is_started_again_sends_no_row_twice(tmp_path) -> None:
     with pytest.raises(KeyError), Wandb().open(info(tmp_path)) as sink:
         sink.log(dense(0.5, 0.4))
         sink.log(record(1, "pruned"))
@@ -148,7 +148,7 @@ def test_wandb_run_that_is_started_again_sends_no_row_twice(tmp_path: Path) -> N
     assert len(second.tables["layers"]["data"]) == 6
 
 
-def test_wandb_gets_later_what_an_earlier_start_could_not_send(tmp_path: Path) -> None:
+def test_wandb_gets_later_what_an_earlier_start_could_not_send(tmp_path) -> None:
     earlier = (dense(0.5), record(1, "pruned"))
     with Wandb().open(replace(info(tmp_path), earlier=earlier)) as sink:
         sink.log(finetuned(1, 0.3))
@@ -157,7 +157,7 @@ def test_wandb_gets_later_what_an_earlier_start_could_not_send(tmp_path: Path) -
     assert epochs(tmp_path) == [(1, 0, 0.5), (2, 1, 0.3)]
 
 
-def test_wandb_finished_run_that_is_done_again_is_sent_again(tmp_path: Path) -> None:
+def test_wandb_finished_run_that_is_done_again_is_sent_again(tmp_path) -> None:
     for _ in range(2):
         with Wandb().open(info(tmp_path)) as sink:
             sink.log(record(1, "pruned"))
@@ -174,7 +174,7 @@ def test_wandb_run_that_continues_an_id_begins_after_its_last_step(tmp_path, mon
     assert [row["step"] for row in run.rows] == [5000, 5001, 5002]
 
 
-def test_wandb_dense_rows_are_sent_by_the_first_run_of_a_survey_only(tmp_path: Path) -> None:
+def test_wandb_dense_rows_are_sent_by_the_first_run_of_a_survey_only(tmp_path) -> None:
     for name in ("a", "b", "a"):
         with Wandb().open(info(tmp_path / name, sweep=tmp_path)) as sink:
             sink.log(dense(0.5))
@@ -194,7 +194,7 @@ def test_wandb_dense_rows_are_sent_again_where_the_first_runs_files_are_gone(tmp
     assert [len([row for row in log.history if "epoch" in row]) for log in moved] == [1]
 
 
-def test_wandb_levels_inside_one_training_get_a_row_each(tmp_path: Path) -> None:
+def test_wandb_levels_inside_one_training_get_a_row_each(tmp_path) -> None:
     shrinking = [replace(record(level, "pruned"), on_the_way=level < 3) for level in (1, 2, 3)]
     with Wandb().open(info(tmp_path)) as sink:
         for one in [*shrinking, record(3, "finetuned")]:

@@ -56,7 +56,7 @@ def test_sync_merges_the_folders_of_one_id_in_their_order(runs, stub, capfd) -> 
     assert capfd.readouterr().out == f"[1/1] {name}: uploaded\n"
 
 
-def test_sync_sends_what_the_run_is_and_its_artifacts(runs: Path, stub: Stub) -> None:
+def test_sync_sends_what_the_run_is_and_its_artifacts(runs, stub) -> None:
     me = offline(runs, "a1", level=1)
     me.dense.mkdir(parents=True)
     offline(runs, "a1", level=1)
@@ -73,7 +73,7 @@ def test_sync_sends_what_the_run_is_and_its_artifacts(runs: Path, stub: Stub) ->
     assert records.files["records.jsonl"] == b"{}\n"
 
 
-def test_sync_links_every_other_run_with_the_dense_training(runs: Path, stub: Stub) -> None:
+def test_sync_links_every_other_run_with_the_dense_training(runs, stub) -> None:
     for name in ("a1", "b2"):
         me = info(runs / "survey" / name, sweep=runs / "survey")
         me.dense.mkdir(parents=True)
@@ -122,7 +122,7 @@ def test_sync_leaves_runs_that_are_at_work_for_later_and_says_how_many(runs, cap
     assert said[0] == "would upload other:" and f"would upload {run_id(me)}:" in said
 
 
-def test_sync_takes_the_oldest_first(tmp_path: Path) -> None:
+def test_sync_takes_the_oldest_first(tmp_path) -> None:
     for folder in (
         "a/wandb/offline-run-20260102_000000-x",
         "b/wandb/offline-run-20260101_000000-x",
@@ -213,7 +213,7 @@ def test_sync_gives_up_on_a_slow_server_after_the_limit(runs, stub, capfd) -> No
     (["sync", ".", "--limit", "0"], "error: --limit must be above 0 seconds, got 0"),
     (["sink", "."], "error: argument COMMAND: invalid choice: 'sink'"),
 )
-def test_sync_refuses_wrong_input(arguments: list[str], message: str) -> None:
+def test_sync_refuses_wrong_input(arguments, message) -> None:
     done = python("-m", "harness.tracking", *arguments)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

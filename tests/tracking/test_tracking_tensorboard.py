@@ -32,13 +32,13 @@ def finetuned(*losses: float) -> Record:
     return replace(record(1, "finetuned"), epoch_losses=[*losses], epoch_top1=[*losses])
 
 
-def test_tensorboard_draws_levels_over_1000_times_the_compression(tmp_path: Path) -> None:
+def test_tensorboard_draws_levels_over_1000_times_the_compression(tmp_path) -> None:
     track(TensorBoard(), tmp_path)
     assert scalars(tmp_path, "finetuned/top1") == [(2000, 0.9), (4000, 0.9)]
     assert scalars(tmp_path, "pruned/layers/conv.weight") == [(2000, 0.5), (4000, 0.25)]
 
 
-def test_tensorboard_draws_learning_curves_over_the_epochs_of_the_run(tmp_path: Path) -> None:
+def test_tensorboard_draws_learning_curves_over_the_epochs_of_the_run(tmp_path) -> None:
     with TensorBoard().open(info(tmp_path)) as sink:
         sink.epoch(1, 1, 0.5, 0.25)
         sink.log(finetuned(0.5, 0.75))
@@ -47,7 +47,7 @@ def test_tensorboard_draws_learning_curves_over_the_epochs_of_the_run(tmp_path: 
     assert scalars(tmp_path, "training/validation_top1") == [(1, 0.25), (2, 0.75), (3, 0.5)]
 
 
-def test_tensorboard_run_that_is_started_again_writes_no_row_twice(tmp_path: Path) -> None:
+def test_tensorboard_run_that_is_started_again_writes_no_row_twice(tmp_path) -> None:
     with pytest.raises(KeyError), TensorBoard().open(info(tmp_path)) as sink:
         sink.log(record(1, "pruned"))
         sink.epoch(1, 1, 0.5, 0.5)
@@ -62,13 +62,13 @@ def test_tensorboard_run_that_is_started_again_writes_no_row_twice(tmp_path: Pat
     assert len(read(tmp_path).Tensors("config/text_summary")) == 1
 
 
-def test_tensorboard_run_that_is_done_again_replaces_its_rows(tmp_path: Path) -> None:
+def test_tensorboard_run_that_is_done_again_replaces_its_rows(tmp_path) -> None:
     for _ in range(2):
         track(TensorBoard(), tmp_path)
     assert scalars(tmp_path, "finetuned/top1") == [(2000, 0.9), (4000, 0.9)]
 
 
-def test_tensorboard_has_the_config_as_text_and_as_hyperparameters(tmp_path: Path) -> None:
+def test_tensorboard_has_the_config_as_text_and_as_hyperparameters(tmp_path) -> None:
     track(TensorBoard(), tmp_path)
     events = read(tmp_path)
     (text,) = events.Tensors("config/text_summary")
@@ -78,7 +78,7 @@ def test_tensorboard_has_the_config_as_text_and_as_hyperparameters(tmp_path: Pat
     assert [value for _, value in scalars(tmp_path, "hparam/top1")] == [0.9]
 
 
-def test_tensorboard_leaves_out_layers_where_not_asked_for(tmp_path: Path) -> None:
+def test_tensorboard_leaves_out_layers_where_not_asked_for(tmp_path) -> None:
     track(TensorBoard(layers=False), tmp_path)
     assert not [name for name in read(tmp_path).Tags()["scalars"] if "/layers/" in name]
 
@@ -91,7 +91,7 @@ def test_tensorboard_without_room_stops_nothing_and_says_so_once(tmp_path, capsy
 
 
 def test_tensorboard_whose_disk_fills_up_stops_nothing_and_says_so_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path, monkeypatch, capsys
 ) -> None:
     from torch.utils.tensorboard.writer import SummaryWriter
 
@@ -104,7 +104,7 @@ def test_tensorboard_whose_disk_fills_up_stops_nothing_and_says_so_once(
     assert line.startswith("TensorBoard did not get all of this run (records.jsonl has it)")
 
 
-def test_tensorboard_passes_on_the_runs_own_failure(tmp_path: Path) -> None:
+def test_tensorboard_passes_on_the_runs_own_failure(tmp_path) -> None:
     with pytest.raises(KeyError), TensorBoard().open(info(tmp_path)) as sink:
         sink.log(record(1, "pruned"))
         raise KeyError

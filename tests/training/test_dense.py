@@ -41,21 +41,21 @@ def files(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("epoch", [0, 1, 3, 4])
-def test_a_state_is_that_of_plain_training_stopped_there(tmp_path: Path, epoch: int) -> None:
+def test_a_state_is_that_of_plain_training_stopped_there(tmp_path, epoch) -> None:
     check_same(dense(tmp_path).at(Moment(epoch)), plain(epoch))
 
 
-def test_the_initial_network_needs_no_file(tmp_path: Path) -> None:
+def test_the_initial_network_needs_no_file(tmp_path) -> None:
     check_same(dense(tmp_path).at(Moment(0)), copied(FIRST.state_dict()))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_asked_epoch_and_the_kept_ones_are_stored(tmp_path: Path) -> None:
+def test_the_asked_epoch_and_the_kept_ones_are_stored(tmp_path) -> None:
     dense(tmp_path, 1, 3).at(Moment(4))
     assert files(tmp_path) == [f"epoch-0000{epoch}.safetensors" for epoch in (1, 3, 4)]
 
 
-def test_a_second_call_loads_and_does_not_train(tmp_path: Path) -> None:
+def test_a_second_call_loads_and_does_not_train(tmp_path) -> None:
     trained: list[int] = []
     first = dense(tmp_path).at(Moment(4), lambda done, curve: trained.append(done))
     assert trained == [1, 2, 3, 4]
@@ -64,13 +64,13 @@ def test_a_second_call_loads_and_does_not_train(tmp_path: Path) -> None:
     )
 
 
-def test_a_kept_epoch_is_loaded_and_is_the_state_of_that_epoch(tmp_path: Path) -> None:
+def test_a_kept_epoch_is_loaded_and_is_the_state_of_that_epoch(tmp_path) -> None:
     dense(tmp_path, 2).at(Moment(4))
     again = dense(tmp_path).at(Moment(2), lambda done, curve: pytest.fail("trained again"))
     check_same(again, plain(2))
 
 
-def test_a_missing_epoch_is_trained_again_bit_for_bit(tmp_path: Path) -> None:
+def test_a_missing_epoch_is_trained_again_bit_for_bit(tmp_path) -> None:
     dense(tmp_path, 2).at(Moment(4))
     kept = dense(tmp_path).at(Moment(2))
     (tmp_path / "ab" / "cache" / "epoch-00002.safetensors").unlink()
@@ -79,14 +79,14 @@ def test_a_missing_epoch_is_trained_again_bit_for_bit(tmp_path: Path) -> None:
     assert trained == [1, 2]
 
 
-def test_it_says_which_epochs_it_has(tmp_path: Path) -> None:
+def test_it_says_which_epochs_it_has(tmp_path) -> None:
     cache = dense(tmp_path, 2)
     assert [cache.has(Moment(epoch)) for epoch in range(5)] == [True, False, False, False, False]
     cache.at(Moment(4))
     assert [cache.has(Moment(epoch)) for epoch in range(5)] == [True, False, True, False, True]
 
 
-def test_callers_cannot_spoil_each_others_states(tmp_path: Path) -> None:
+def test_callers_cannot_spoil_each_others_states(tmp_path) -> None:
     cache = dense(tmp_path)
     for epoch in (0, 4):
         cache.at(Moment(epoch))["fc1.weight"].zero_()
@@ -94,13 +94,13 @@ def test_callers_cannot_spoil_each_others_states(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("epoch", [-1, 5])
-def test_an_epoch_beyond_the_recipe_is_refused(tmp_path: Path, epoch: int) -> None:
+def test_an_epoch_beyond_the_recipe_is_refused(tmp_path, epoch) -> None:
     with pytest.raises(ValueError, match=f"epoch {epoch} is not in dense training, .* 4 epochs"):
         dense(tmp_path).at(Moment(epoch))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_training_that_fails_leaves_no_state_and_no_lock(tmp_path: Path) -> None:
+def test_training_that_fails_leaves_no_state_and_no_lock(tmp_path) -> None:
     bad = split()
     bad.inputs[0] = torch.nan
     setting = Setting(bad, Classification(), Ranks(), seed=0, level=0)
@@ -110,7 +110,7 @@ def test_training_that_fails_leaves_no_state_and_no_lock(tmp_path: Path) -> None
     assert files(tmp_path) == []
 
 
-def test_of_two_that_ask_at_once_one_trains(tmp_path: Path) -> None:
+def test_of_two_that_ask_at_once_one_trains(tmp_path) -> None:
     trained: list[int] = []
     states: list[Tensors] = []
     start = threading.Barrier(2)
@@ -139,7 +139,7 @@ def test_initial_weights_follow_from_the_seed_and_leave_the_global_stream_alone(
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "pt"])
-def test_weights_are_loaded_from_a_file_of_either_kind(tmp_path: Path, ending: str) -> None:
+def test_weights_are_loaded_from_a_file_of_either_kind(tmp_path, ending) -> None:
     file = tmp_path / f"weights.{ending}"
     state = dict(FIRST.state_dict())
     if ending == "pt":
@@ -152,7 +152,7 @@ def test_weights_are_loaded_from_a_file_of_either_kind(tmp_path: Path, ending: s
 
 
 @pytest.mark.parametrize("ending", ["safetensors", "pt"])
-def test_weights_that_do_not_fit_are_refused_by_file(tmp_path: Path, ending: str) -> None:
+def test_weights_that_do_not_fit_are_refused_by_file(tmp_path, ending) -> None:
     missing = tmp_path / f"none.{ending}"
     with pytest.raises(ValueError, match=rf"weights={missing} does not fit .*No such file"):
         load_weights(network(), missing)
@@ -166,7 +166,7 @@ def test_weights_that_do_not_fit_are_refused_by_file(tmp_path: Path, ending: str
         load_weights(network(), other)
 
 
-def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path) -> None:
     (tmp_path / "text.safetensors").write_text(json.dumps({"a": 1}))
     with pytest.raises(ValueError, match="text.safetensors does not fit"):
         load_weights(network(), tmp_path / "text.safetensors")
@@ -201,13 +201,13 @@ def test_a_state_inside_an_epoch_is_that_of_training_stopped_at_that_step(tmp_pa
     check_same(on_the_way.at(Moment(4)), plain(4))
 
 
-def test_a_step_beyond_dense_training_is_refused(tmp_path: Path) -> None:
+def test_a_step_beyond_dense_training_is_refused(tmp_path) -> None:
     with pytest.raises(ValueError, match=r"step 17 is not in dense .* 4 epochs of 4 st.*16 in"):
         dense(tmp_path).at(Moment(0, 17))
     assert dense(tmp_path).settled(Moment(0, 16)) == Moment(4)
 
 
-def test_a_state_whose_numbers_are_read_as_others_is_damaged(tmp_path: Path) -> None:
+def test_a_state_whose_numbers_are_read_as_others_is_damaged(tmp_path) -> None:
     file = tmp_path / "state.safetensors"
     state = {"weight": torch.tensor([[1.0, 2.0]])}
     store(file, state, "note")

@@ -21,7 +21,7 @@ RIGHT, WRONG = [5.0, 0.0], [0.0, 5.0]
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 4, 5, 1000])
-def test_a_partial_batch_weighs_by_its_size(batch_size: int) -> None:
+def test_a_partial_batch_weighs_by_its_size(batch_size) -> None:
     split = outputs_of(RIGHT, RIGHT, RIGHT, RIGHT, WRONG)
     measured = evaluate(nn.Identity(), split, TASK, Ranks(), batch_size)
     assert measured.top1 == 0.8

@@ -32,7 +32,7 @@ def network(first: nn.Module) -> nn.Sequential:
 
 
 @pytest.mark.parametrize("method", ["global_magnitude", "iterative_snip", "wanda"])
-def test_a_network_that_writes_into_its_inputs_is_pruned_as_one_that_does_not(method: str) -> None:
+def test_a_network_that_writes_into_its_inputs_is_pruned_as_one_that_does_not(method) -> None:
     inputs, labels = torch.randn(8, 6), torch.arange(8) % 4
     before = inputs.clone()
     found, expected = (
@@ -56,7 +56,7 @@ class Scaled(nn.Module):
 
 
 @pytest.mark.parametrize("structure", ["element", "neuron"])
-def test_an_expanded_buffer_is_computed_with_and_kept_like_any_other(structure: str) -> None:
+def test_an_expanded_buffer_is_computed_with_and_kept_like_any_other(structure) -> None:
     models = [network(Scaled(expanded)) for expanded in (True, False)]
     scale = models[0][0].scale
     batches = [(torch.randn(8, 6), torch.arange(8) % 4)]

@@ -88,7 +88,7 @@ def test_what_was_taken_is_not_counted_again() -> None:
 
 
 @pytest.mark.parametrize("cut", range(5))
-def test_a_meter_goes_on_from_its_state(cut: int) -> None:
+def test_a_meter_goes_on_from_its_state(cut) -> None:
     masks = Masks(50)
     whole, before, after = meter(masks), meter(masks), meter(masks)
     for one in (whole, before):

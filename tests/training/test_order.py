@@ -14,7 +14,7 @@ SAMPLES = 23
 @pytest.mark.parametrize("batch_size", [1, 4, 5, 7, 12, 23, 100])
 @pytest.mark.parametrize("accumulate", [1, 2, 3, 9])
 def test_every_global_batch_is_seen_once_with_equal_weight_for_each_sample(
-    world: int, batch_size: int, accumulate: int
+    world, batch_size, accumulate
 ) -> None:
     order = epoch_order(SAMPLES, seed=1, level=0, epoch=0)
     every_rank = [steps(order, batch_size, ranks, accumulate) for ranks in group(world)]
@@ -33,7 +33,7 @@ def test_every_global_batch_is_seen_once_with_equal_weight_for_each_sample(
 
 
 @pytest.mark.parametrize("world", [1, 2, 3, 4])
-def test_no_rank_is_ever_without_a_sample(world: int) -> None:
+def test_no_rank_is_ever_without_a_sample(world) -> None:
     order = torch.arange(9)
     for ranks in group(world):
         assert all(len(portion.indices) for portion in portions(order, 4, ranks, 3))
@@ -74,5 +74,5 @@ def test_order_leaves_the_global_random_stream_alone() -> None:
 
 
 @pytest.mark.parametrize(("samples", "steps"), [(1, 1), (4, 1), (5, 2), (8, 2)])
-def test_a_partial_batch_is_a_step_too(samples: int, steps: int) -> None:
+def test_a_partial_batch_is_a_step_too(samples, steps) -> None:
     assert steps_per_epoch(samples, batch_size=4) == steps

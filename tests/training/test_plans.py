@@ -71,7 +71,7 @@ def test_a_stretched_recipe_of_a_length_of_its_own_stretches_that_length() -> No
     ("epochs", "stretch", "lasts"),
     [(4, 1.12, 4), (4, 1.13, 5), (4, 64.3, 257), (4, 1.0, 4), (1, 0.1, 1), (0, 3.0, 0)],
 )
-def test_a_stretched_recipe_lasts_whole_epochs(epochs: int, stretch: float, lasts: int) -> None:
+def test_a_stretched_recipe_lasts_whole_epochs(epochs, stretch, lasts) -> None:
     planned = applied(Plan("training", stretch=stretch), recipe(epochs), AGAIN)
     assert planned.epochs == lasts
 

@@ -137,7 +137,7 @@ def test_training_ends_without_gradients_and_in_training_mode() -> None:
 
 @cases("optimizer", partial(SGD, lr=0.1, momentum=0.9), partial(Adam, lr=0.01))
 @cases("accumulate", 2, 4, 50)
-def test_accumulated_gradients_train_like_whole_batches(optimizer: Any, accumulate: int) -> None:
+def test_accumulated_gradients_train_like_whole_batches(optimizer, accumulate) -> None:
     split = blobs(dtype=torch.float64)
     whole, cut = (
         trained(mlp(torch.float64), split, optimizer=optimizer, accumulate=parts)
@@ -186,7 +186,7 @@ def test_a_recipe_out_of_range_is_refused_when_it_is_built(key, value, message) 
 
 
 @cases("ranks, ways_out", (3, "use 99 or 102"), (64, "use 64 or 128"))
-def test_a_batch_that_ranks_cannot_share_equally_is_refused(ranks: int, ways_out: str) -> None:
+def test_a_batch_that_ranks_cannot_share_equally_is_refused(ranks, ways_out) -> None:
     with pytest.raises(ValueError, match=f"batch_size=100 .* {ranks} ranks .*{ways_out}"):
         trainer(batch_size=100).check_ranks(Ranks(0, ranks))
     trainer(batch_size=100).check_ranks(Ranks(0, 4))

@@ -11,7 +11,7 @@ DEVICES = [
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("shape", [(1,), (7,), (8,), (9,), (3, 5), (2, 3, 4, 5), (0,)])
-def test_packing_and_unpacking_gives_the_mask_back(shape: tuple[int, ...], device: str) -> None:
+def test_packing_and_unpacking_gives_the_mask_back(shape, device) -> None:
     mask = torch.rand(shape, generator=torch.Generator().manual_seed(2)).to(device) > 0.5
     bits = pack(mask)
     assert bits.dtype == torch.uint8
@@ -21,7 +21,7 @@ def test_packing_and_unpacking_gives_the_mask_back(shape: tuple[int, ...], devic
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_the_first_element_is_the_highest_bit(device: str) -> None:
+def test_the_first_element_is_the_highest_bit(device) -> None:
     mask = torch.tensor([True, False, False, False, False, False, True, True, True], device=device)
     assert pack(mask).tolist() == [0b1000_0011, 0b1000_0000]
 
@@ -48,7 +48,7 @@ def test_digest_changes_with_names_and_not_with_their_order() -> None:
 
 
 @pytest.mark.parametrize("device", DEVICES)
-def test_digest_of_a_known_mask_never_changes(device: str) -> None:
+def test_digest_of_a_known_mask_never_changes(device) -> None:
     # Records of different versions are compared by it.
     masks = {"fc.weight": torch.tensor([[True, False], [False, True]], device=device)}
     assert digest(masks) == "1669fa7517035fdf"

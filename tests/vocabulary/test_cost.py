@@ -9,7 +9,7 @@ TENTH = 26_620
 
 
 @cases("step, seen", (0, 0), (1, 128), (31, 3968), (32, 4000), (33, 4128), (64, 8000))
-def test_the_last_batch_of_an_epoch_is_partial(step: int, seen: int) -> None:
+def test_the_last_batch_of_an_epoch_is_partial(step, seen) -> None:
     # 4,000 samples: 31 batches of 128 and one of 32.
     assert examples_until(step, samples=4000, batch_size=128) == seen
 

@@ -70,7 +70,7 @@ def test_draws_are_float64_in_the_half_open_unit_interval() -> None:
 
 
 @pytest.mark.parametrize("epoch", range(5))
-def test_each_column_is_uniform(epoch: int) -> None:
+def test_each_column_is_uniform(epoch) -> None:
     found = uniforms(derive(0, "augmentation", 0, epoch), MANY, 3)
     for column in found.T:
         # 5 standard deviations of what 50,000 independent numbers give.
@@ -121,7 +121,7 @@ NO_INDICES = [torch.tensor([0.5]), torch.tensor(3), torch.zeros(2, 2).long(), to
 
 
 @pytest.mark.parametrize("indices", NO_INDICES, ids=["float", "scalar", "matrix", "mask"])
-def test_what_is_no_list_of_indices_is_refused(indices: Tensor) -> None:
+def test_what_is_no_list_of_indices_is_refused(indices) -> None:
     with pytest.raises(ValueError, match="indices must be int64 in one dimension, got"):
         uniforms(0, indices, 1)
 

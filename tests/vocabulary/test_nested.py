@@ -88,7 +88,7 @@ def test_synflow_adds_up_all_that_a_network_returns() -> None:
 
 
 @cases("saliency, said", ("grasp", "GraSP divides .* in Own"), ("synflow", "SynFlow .* in Own"))
-def test_outputs_that_cannot_be_seen_into_are_refused(saliency: str, said: str) -> None:
+def test_outputs_that_cannot_be_seen_into_are_refused(saliency, said) -> None:
     with pytest.raises(ValueError, match=f"{said} it finds no floating-point tensor; return"):
         harness.score(Net(Own), saliency, batches=DATA, loss=_of_own)
 

@@ -20,7 +20,7 @@ class Job:
         self.paths = type("Paths", (), {"result_pickle": result, "stderr": "log"})
 
 
-def test_a_jobs_result_is_read_as_data(tmp_path: Path) -> None:
+def test_a_jobs_result_is_read_as_data(tmp_path) -> None:
     file = tmp_path / "result.pkl"
     found = Outcome("finished", "x", top1=0.5)
     for content, state in (
@@ -37,7 +37,7 @@ def test_a_jobs_result_is_read_as_data(tmp_path: Path) -> None:
     assert not (tmp_path / "pwned").exists()
 
 
-def test_a_pickled_data_set_holds_arrays_only(tmp_path: Path) -> None:
+def test_a_pickled_data_set_holds_arrays_only(tmp_path) -> None:
     import numpy as np
 
     file = tmp_path / "data_batch_1"

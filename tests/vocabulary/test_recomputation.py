@@ -41,7 +41,7 @@ class Net(nn.Module):
 
 @pytest.mark.parametrize("saliency", BY_GRADIENTS)
 @pytest.mark.parametrize("reentrant", [True, False])
-def test_scores_of_weights_are_those_without_checkpoints(saliency: str, reentrant: bool) -> None:
+def test_scores_of_weights_are_those_without_checkpoints(saliency, reentrant) -> None:
     plain, found = (
         harness.score(Net(kind), saliency, batches=[(TOKENS, LABELS)]) for kind in (None, reentrant)
     )
@@ -49,7 +49,7 @@ def test_scores_of_weights_are_those_without_checkpoints(saliency: str, reentran
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
-def test_scores_of_units_are_those_without_checkpoints(reentrant: bool) -> None:
+def test_scores_of_units_are_those_without_checkpoints(reentrant) -> None:
     unscaled = TaylorActivation(normalise=False)
     hidden = "attention.self_attn.out_proj"
     given: Any = {"batches": [(TOKENS, LABELS)], "structure": "neuron", "exclude": hidden}
@@ -58,7 +58,7 @@ def test_scores_of_units_are_those_without_checkpoints(reentrant: bool) -> None:
 
 
 @pytest.mark.parametrize("reentrant", [True, False])
-def test_what_is_reached_does_not_depend_on_checkpoints(reentrant: bool) -> None:
+def test_what_is_reached_does_not_depend_on_checkpoints(reentrant) -> None:
     class Net(nn.Sequential):
         kind: bool | None = None
 
@@ -101,7 +101,7 @@ class Foreign(torch.autograd.Function):
 
 
 @pytest.mark.parametrize("saliency", ["gradient", "taylor_unit"])
-def test_a_checkpoint_of_another_library_is_refused_with_the_way_out(saliency: str) -> None:
+def test_a_checkpoint_of_another_library_is_refused_with_the_way_out(saliency) -> None:
     class Net(nn.Sequential):
         def forward(self, inputs: Tensor) -> Tensor:
             return self[1](Foreign.apply(self[0](inputs)))  # type: ignore[no-any-return]
@@ -115,7 +115,7 @@ def test_a_checkpoint_of_another_library_is_refused_with_the_way_out(saliency: s
 
 
 @pytest.mark.parametrize("end", [Tensor.item, Tensor.detach])
-def test_a_loss_without_a_gradient_is_refused(end: Any) -> None:
+def test_a_loss_without_a_gradient_is_refused(end) -> None:
     data = [(torch.ones(2, 4), torch.tensor([0, 1]))]
     with pytest.raises(ValueError, match="loss has no gradient.*return the tensor"):
         harness.score(nn.Linear(4, 3), "fisher", batches=data, loss=lambda o, y: end(o.sum()))

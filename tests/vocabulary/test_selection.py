@@ -34,7 +34,7 @@ def test_of_equal_scores_the_first_flat_index_stays() -> None:
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -3.0])
 @pytest.mark.parametrize("keep", range(11))
-def test_all_equal_scores_keep_exactly_the_asked_number(value: float, keep: int) -> None:
+def test_all_equal_scores_keep_exactly_the_asked_number(value, keep) -> None:
     assert top(torch.full((10,), value), keep).nonzero().flatten().tolist() == list(range(keep))
 
 
@@ -54,13 +54,13 @@ def test_nothing_to_choose_from_is_fine_when_nothing_is_asked() -> None:
 
 
 @pytest.mark.parametrize("keep", [-1, 4])
-def test_keeping_more_than_there_is_is_refused(keep: int) -> None:
+def test_keeping_more_than_there_is_is_refused(keep) -> None:
     with pytest.raises(ValueError, match=f"cannot keep {keep} of 3 units"):
         top(torch.ones(3), keep)
 
 
 @pytest.mark.parametrize("keep", [0, 2, 4])
-def test_nan_is_refused_and_counted(keep: int) -> None:
+def test_nan_is_refused_and_counted(keep) -> None:
     with pytest.raises(ValueError, match="2 of 4 scores are NaN"):
         top(torch.tensor([math.nan, 1.0, math.nan, 0.0]), keep)
 
@@ -95,7 +95,7 @@ def test_float64_scores_are_not_narrowed() -> None:
 
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
-def test_choice_equals_a_stable_sort_on_data_full_of_ties(seed: int, dtype: torch.dtype) -> None:
+def test_choice_equals_a_stable_sort_on_data_full_of_ties(seed, dtype) -> None:
     random = torch.Generator().manual_seed(seed)
     scores = torch.randint(-3, 4, (7, 5, 3), generator=random).to(dtype)
     scores[scores == -3] = -math.inf
@@ -131,7 +131,7 @@ def test_a_tie_between_tensors_goes_to_the_first_tensor() -> None:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_counting_and_masking_make_one_choice(seed: int) -> None:
+def test_counting_and_masking_make_one_choice(seed) -> None:
     random = torch.Generator().manual_seed(seed)
     scores = {
         name: torch.randint(0, 4, shape, generator=random).float()
@@ -180,7 +180,7 @@ KINDS = [
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_choice_among_many_scores_equals_a_stable_sort(kind: str, device: str) -> None:
+def test_choice_among_many_scores_equals_a_stable_sort(kind, device) -> None:
     for seed in range(3):
         scores = many(kind, seed)
         some = torch.randint(MANY, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
@@ -190,7 +190,7 @@ def test_choice_among_many_scores_equals_a_stable_sort(kind: str, device: str) -
 
 @pytest.mark.parametrize("device", DEVICES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_counting_and_masking_make_one_choice_among_many_scores(kind: str, device: str) -> None:
+def test_counting_and_masking_make_one_choice_among_many_scores(kind, device) -> None:
     scores = many(kind, 7)
     parts = dict(
         zip("cab", scores.to(device).split([MANY // 2, 100, MANY // 2 - 100]), strict=True)
@@ -201,7 +201,7 @@ def test_counting_and_masking_make_one_choice_among_many_scores(kind: str, devic
         assert torch.equal(chosen.cpu(), stable_top(scores, keep))
 
 
-def test_only_a_small_part_of_many_scores_is_partitioned(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_small_part_of_many_scores_is_partitioned(monkeypatch) -> None:
     sizes, lowest = [], topk._lowest
 
     def counting(flat: object, index: int) -> float:
@@ -227,7 +227,7 @@ def test_counts_of_no_tensors_are_none() -> None:
 
 
 @pytest.mark.parametrize("keep", [-1, 6])
-def test_counting_more_than_there_is_is_refused(keep: int) -> None:
+def test_counting_more_than_there_is_is_refused(keep) -> None:
     with pytest.raises(ValueError, match=f"cannot keep {keep} of 5 units"):
         top_counts({"a": torch.ones(2), "b": torch.ones(3)}, keep)
 
