@@ -1,6 +1,7 @@
 """A density is of what the structure may prune after `exclude`: by the API, in sums, in words."""
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ import harness
 from harness.allocation.base import Facts
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
+from harness.pruning.adhoc import Given
 from harness.pruning.density import Scope, layers_of
 from harness.pruning.prunable import without
 from harness.structure.element import Element
@@ -62,6 +64,11 @@ def test_a_unit_of_a_layer_without_counted_macs_costs_none_also_where_it_is_the_
     units, facts = {name: () for name in weights}, Facts(macs={"1.weight": 6})
     layers = layers_of(Element(), weights, model, units, facts)
     assert [layer.macs_per_unit for layer in layers.values()] == [0, 2]
+
+
+def test_on_the_way_to_asked_counts_a_layer_keeps_what_the_goal_leaves_it() -> None:
+    layers = {"a": SimpleNamespace(alive=5), "b": SimpleNamespace(alive=3)}
+    assert Given(counts={"a": 1}).share(layers, keep=6) == {"a": 3, "b": 3}
 
 
 @pytest.mark.parametrize("exclude", [[], ["last"], ["first"], ["0", "4"]])

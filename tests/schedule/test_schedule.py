@@ -65,8 +65,8 @@ def test_a_schedule_falls_where_levels_may_ask_for_different_shares(schedule) ->
 
 
 @pytest.mark.parametrize("kind", CURVES)
-def test_a_curve_of_one_level_does_not_fall(kind) -> None:
-    assert not kind(levels=1).varies
+def test_a_curve_falls_from_two_levels_on(kind) -> None:
+    assert [kind(levels=levels).varies for levels in (1, 2)] == [False, True]
 
 
 def test_equal_values_do_not_fall() -> None:
