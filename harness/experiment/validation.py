@@ -7,16 +7,16 @@ from harness.schedule.shared.steps import Steps
 from harness.training.recipe_presets import applied
 from harness.vocabulary.step_index import Moment
 
+_TRAINED = {"init": "when=trained", "steps": "steps.start=trained"}  # asks for a dense network
+
 
 def check_parts(what: ExperimentConfig) -> None:
     """
     Raises:
         ValueError: two parts do not fit.
     """
-    for rule in (
-        *(_of_dynamics, _of_penalty, _of_steps, _of_batch_norm, _of_retraining, _of_initial),
-        *(_of_order, _of_compaction),
-    ):
+    first = (_of_dynamics, _of_penalty, _of_steps, _of_batch_norm, _of_retraining)
+    for rule in (*first, _of_initial, _of_order, _of_compaction):
         for problem in rule(what):
             raise ValueError(problem)
 
@@ -222,9 +222,6 @@ def _trained_before(what: ExperimentConfig) -> str:
         f"{schedule} with finetune={_name(what.finetune)} scores trained weights from level 2 on; "
         "use schedule=one_shot (schedule.rounds=N: new scores N times before any training)"
     )
-
-
-_TRAINED = {"init": "when=trained", "steps": "steps.start=trained"}  # asks for a dense network
 
 
 def _starts_anew(what: ExperimentConfig) -> bool:

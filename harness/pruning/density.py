@@ -47,8 +47,7 @@ def layers_of(
     positions = {name: number for number, name in enumerate(standing)}
     layers = {}
     for name, companions in units.items():
-        weight = model.get_parameter(name).detach()
-        pooled = scores[name]
+        weight, pooled = model.get_parameter(name).detach(), scores[name]
         count = pooled.numel()
         if masks is not None:
             alive = alive_units(structure, masks[name])
