@@ -16,6 +16,7 @@ BOUNDS = {
     ")": operator.lt,
 }
 LOWER = re.compile(r"(>=|at least|above|\[|\() ?(\d+)")
+NUMBERS = re.compile(r"(?<![-\d])\d+")
 UPPER = re.compile(r"(\d+)(\]|\))")
 
 
@@ -43,6 +44,8 @@ def follows(value: object, rule: str) -> bool:
     if ("whole" in words or "integer" in words) and type(value) is not int:
         return False
     bounds = [*LOWER.findall(words), *((sign, bound) for bound, sign in UPPER.findall(words))]
+    # A rule in other words would let every number through.
+    assert len(bounds) == len(NUMBERS.findall(words)), f"no bound is read from a number of {rule!r}"
     return all(BOUNDS[sign](value, int(bound)) for sign, bound in bounds)
 
 

@@ -26,6 +26,11 @@ def test_a_rule_means_what_its_words_say(rule, right, wrong) -> None:
     assert [value for value in wrong if follows(value, rule)] == []
 
 
+def test_a_rule_in_words_that_are_not_known_is_no_rule() -> None:
+    with pytest.raises(AssertionError, match="no bound is read from a number of 'below 3'"):
+        follows(5, "below 3")
+
+
 @dataclass
 class Cut:
     every: object = 0
