@@ -1,6 +1,7 @@
 """One thread for all tests; contracts, a test for every file of a conf group; a SLURM cluster."""
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -25,6 +26,8 @@ torch.set_num_threads(1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    # Started in the background or by nohup, this process ignores Ctrl-C, and so would its children.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for kind, text in kinds.KINDS.items():
         config.addinivalue_line("markers", f"{kind}: {text}")
     config.pluginmanager.register(kinds.LeftOut(config))
