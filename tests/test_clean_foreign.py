@@ -105,7 +105,8 @@ def test_the_folder_that_is_named_may_be_a_link(tmp_path) -> None:
     "survey/.lock/mine",
     "survey/.vimrc.0a1b2c3d",
 )
-def test_what_does_not_carry_our_mark_stays(tmp_path, file) -> None:
+def test_what_does_not_carry_our_mark_stays(tmp_path, file, monkeypatch) -> None:
+    monkeypatch.setattr("harness.system.locks.LEASE_S", 0.1)
     run = run_in(tmp_path, "own", "finished")
     written(tmp_path / DENSE / "epoch-00002.safetensors")
     written(tmp_path / STAGE / "state.stage")

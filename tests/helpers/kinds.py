@@ -17,6 +17,13 @@ import pytest
 TESTS = Path(__file__).parents[1]
 BENCHMARKS = "tests/test_benchmark.py"
 COPIES = "tests/test_new_components.py"
+# What they end and start anew is looked at elsewhere too: on ranks that are forked, in sweeps of
+# test_sweep.py, by runs in this process that are cut off.
+JOBS = (
+    *("launch/test_workers.py", "launch/test_local.py", "launch/test_search.py"),
+    *("distributed/test_flips.py", "distributed/test_two_hosts.py", "system/test_signals.py"),
+    "experiment/test_shared_stages_at_once.py",
+)
 
 KINDS = {
     "process": "starts processes of its own",
@@ -25,10 +32,11 @@ KINDS = {
     "browser": "needs a browser",
     "benchmark": "runs programs of scripts/benchmarks",
     "copy": "runs tests on a copy of the tree",
+    "job": "a job of several real processes, which are killed, signalled or started twice",
     "everywhere": "one of many places at which a run is cut off; a few of them have no such mark",
 }
 # Left out by scripts/test, but for --all.
-SELDOM = ("everywhere", "benchmark", "browser", "slurm", "copy")
+SELDOM = ("everywhere", "benchmark", "browser", "slurm", "copy", "job")
 _RANKS = "forked_ranks"
 _STARTERS = (
     "subprocess", "multiprocessing", "fork_server", "harness.launch.backends.local", _RANKS,
@@ -44,6 +52,8 @@ def of(item: pytest.Item) -> set[str]:
         found.add("benchmark")
     if item.nodeid.startswith(COPIES):
         found.add("copy")
+    if item.nodeid.removeprefix("tests/").startswith(JOBS):
+        found.add("job")
     if isinstance(item, pytest.Function):
         found |= started(item.function, *_fixtures(item))
     return found | ({"process"} if found else set())
