@@ -95,3 +95,9 @@ def test_of_the_places_of_a_cut_a_few_are_run_by_default_and_none_is_lost() -> N
 def test_the_script_leaves_out_the_kinds_that_are_seldom_run() -> None:
     said = f'"not ({" or ".join(kinds.SELDOM)})"'
     assert said in (ROOT / "scripts" / "test").read_text()
+
+
+def test_files_that_are_named_by_a_kind_are_there() -> None:
+    named = [*map(ROOT.joinpath, (kinds.BENCHMARKS, kinds.COPIES))]
+    named += map(kinds.TESTS.joinpath, kinds.JOBS)
+    assert [file for file in named if not file.exists()] == []

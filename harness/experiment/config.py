@@ -97,8 +97,10 @@ class ExperimentConfig:
         if self.when not in WHEN:
             raise ValueError(f"when must be {', '.join(WHEN)}, got {self.when!r}")
         check_either("dtype", self.dtype, DTYPES)
-        if self.gradient_dtype is not None:
-            check_either("gradient_dtype", self.gradient_dtype, ("null", "bfloat16"))
+        if self.gradient_dtype not in WIRE:
+            raise ValueError(
+                f"gradient_dtype must be null or bfloat16, got {self.gradient_dtype!r}"
+            )
         for epoch in self.keep_epochs:
             if not 0 <= epoch <= self.training.epochs:
                 raise ValueError(

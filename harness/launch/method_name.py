@@ -64,8 +64,8 @@ def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf)
     A method that was asked for by name must keep its parts. Otherwise the run has the name of
     the method in conf/method/ that has its parts (of several, the one that leaves least to say),
     or that of the parts themselves. What it chooses of EXTRAS beyond the method follows in
-    brackets, then whether a method at initialisation scores trained or given weights, then its
-    matched control.
+    brackets, then own parts of pruning_order and compaction, then whether a method at
+    initialisation scores trained or given weights, then its matched control.
 
     choices: group -> chosen file; "None" where nothing is chosen, as Hydra's None reads as text.
 
@@ -78,9 +78,15 @@ def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf)
     name, label = method.name, method.label
     scored = [_scored(config)] if config["rescore_trained"] and config["when"] == "init" else []
     control = [] if config["control"] == "none" else [config["control"]]
-    for said in filter(None, (method.extras(actual), scored, control)):
+    for said in filter(None, (method.extras(actual), _own(config), scored, control)):
         name, label = "-".join([name, *said]).replace(" ", "_"), f"{label} ({', '.join(said)})"
     return name, label
+
+
+def _own(config: dict[str, Any]) -> list[str]:
+    """Own parts of seams that have no component in conf/, by the names of their classes."""
+    parts = (config.get(key) for key in ("pruning_order", "compaction"))
+    return [part["_target_"].rpartition(".")[2] for part in parts if part]
 
 
 def _scored(config: dict[str, Any]) -> str:

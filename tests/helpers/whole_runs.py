@@ -60,6 +60,8 @@ class Whole(Silent):
         self.starts: dict[int | str, tuple[Moment, Tensors]] = {}
         self.networks: dict[tuple[int, str], Tensors] = {}
         self.masks: dict[tuple[int, str], Tensors] = {}
+        self.batches: list[Batch] = []  # of the step that is under way, part by part
+        self.losses: list[float] = []
 
     @property
     def stages(self) -> list[tuple[int, str]]:
@@ -75,6 +77,26 @@ class Whole(Silent):
     def rates(self, streams: int | str) -> list[float]:
         return [step.rate for step in self.of(streams)]
 
+    def step(self, loop: Loop) -> None:
+        named = dict(loop.model.named_parameters())
+        gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
+        (group,) = loop.optimizer.param_groups
+        weights = copied({name: p.detach() for name, p in named.items()})
+        self.steps.append(
+            Step(
+                loop.setting.level,
+                loop.at,
+                group["lr"],
+                not loop.optimizer.state,
+                weights,
+                copied(gradients),
+                self.batches.copy(),
+                self.losses.copy(),
+            )  # fmt: skip
+        )
+        self.batches.clear()
+        self.losses.clear()
+
     def log(self, record: Record) -> None:
         super().log(record)
         place = record.level, record.stage
@@ -86,40 +108,19 @@ def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Wh
     """folder: of the cache of dense training. small: what the overrides are added to."""
     levels = runner.prepare(build(composed([*small, *overrides])), Ranks(), folder)
     whole = Whole(levels)
-    batches: list[Batch] = []
-    losses: list[float] = []
 
     def run_epoch(loop: Loop, stop: Moment) -> None:
         start = loop.at, copied(loop.model.state_dict())
         whole.starts.setdefault(loop.setting.level, start)
-        handle = loop.optimizer.register_step_pre_hook(lambda *_: step(loop))
+        handle = loop.optimizer.register_step_pre_hook(lambda *_: whole.step(loop))
         methods["run_epoch"](loop, stop)
         handle.remove()
 
     def loss_of(loop: Loop, inputs: Tensor, labels: Tensor) -> Tensor:
         loss: Tensor = methods["_loss"](loop, inputs, labels)
-        batches.append((inputs.clone(), labels.clone()))
-        losses.append(float(loss.detach()))
+        whole.batches.append((inputs.clone(), labels.clone()))
+        whole.losses.append(float(loss.detach()))
         return loss
-
-    def step(loop: Loop) -> None:
-        named = dict(loop.model.named_parameters())
-        gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
-        (group,) = loop.optimizer.param_groups
-        whole.steps.append(
-            Step(
-                loop.setting.level,
-                loop.at,
-                group["lr"],
-                not loop.optimizer.state,
-                copied({name: p.detach() for name, p in named.items()}),
-                copied(gradients),
-                batches.copy(),
-                losses.copy(),
-            )  # fmt: skip
-        )
-        batches.clear()
-        losses.clear()
 
     watching = {"run_epoch": run_epoch, "_loss": loss_of}
     methods: dict[str, Callable[..., Any]] = {name: getattr(Loop, name) for name in watching}

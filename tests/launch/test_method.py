@@ -170,3 +170,13 @@ def test_choices_of_hydra_are_read_as_the_command_line_does(overrides, label) ->
         OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), resolve=False
     )
     assert method_of(choices, config, cfg.hydra)[1] == label
+
+
+def test_own_parts_of_seams_without_components_are_said_before_the_control(methods) -> None:
+    order, cut = ({"_target_": f"own.{name}"} for name in ("BlockByBlock", "Cut"))
+    found = named(methods, {"pruning_order": order, "compaction": cut, "control": "random"})
+    plain = named(methods, {"pruning_order": None, "compaction": None})
+    assert found == (
+        f"{plain[0]}-BlockByBlock-Cut-random",
+        f"{plain[1]} (BlockByBlock, Cut) (random)",
+    )
