@@ -97,6 +97,20 @@ def test_each_block_is_solved_on_the_inputs_that_the_pruned_ones_before_leave(tm
             hidden = [block(one) for one in hidden]
 
 
+def test_a_saliency_is_asked_for_each_block_alone_with_the_inputs_of_that_block(
+    tmp_path, monkeypatch
+) -> None:
+    seen: list[CalibrationData] = []
+    evidence = SparseGpt.evidence
+    monkeypatch.setattr(SparseGpt, "evidence", lambda s, d: (seen.append(d), evidence(s, d))[1])
+    whole = whole_run(tmp_path, *IN_ORDER, *SPARSEGPT, small=())
+    blocks = whole.levels.state.model.get_submodule("blocks")
+    assert [data.module for data in seen] == list(blocks.children())
+    for data in seen:
+        assert data.loss is None and data.asked == tuple(n.split(".", 2)[2] for n in SIZES)[:6]
+        assert {inputs.shape[1:] for inputs, _ in data.batches} == {(8, 8)}
+
+
 def test_only_the_first_block_comes_out_as_if_all_had_been_measured_at_once(tmp_path) -> None:
     one, other = (whole_run(tmp_path, *run, *SPARSEGPT, small=()) for run in (IN_ORDER, RUN))
     values, at_once = (run.networks[1, "pruned"] for run in (one, other))
