@@ -72,7 +72,7 @@ def test_what_may_end_otherwise_is_told_from_wrong_input(tmp_path) -> None:
 
 
 def test_no_worker_begins_where_all_devices_are_taken(tmp_path, monkeypatch) -> None:
-    get_reusable_executor().shutdown(kill_workers=True)  # new workers take the variable over
+    others = _workers_of_others()  # and new workers take the variable over
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     place = tmp_path / f"pruning-harness-devices-{os.getuid()}" / "7-0"
@@ -83,12 +83,13 @@ def test_no_worker_begins_where_all_devices_are_taken(tmp_path, monkeypatch) -> 
         _outcomes(points, n_jobs=1, devices=Devices(("7",)))
 
     assert not (tmp_path / "single").exists()
-    assert _workers_of(os.getpid()) == []
+    assert _workers_of(os.getpid()) == others
 
 
 def test_closing_lets_what_is_under_way_save_itself_and_ends_the_workers(tmp_path) -> None:
     points = planned_of(*TINY, f"runs={tmp_path}", "seed=0,1", "retraining.epochs=2,5000")
     short, long = points[0], points[1]
+    others = _workers_of_others()
     outcomes = Workers(2, Devices()).outcomes([long.line, short.line])
 
     number, outcome = next(outcomes)
@@ -98,7 +99,7 @@ def test_closing_lets_what_is_under_way_save_itself_and_ends_the_workers(tmp_pat
 
     assert (number, outcome.state) == (1, "finished")
     assert status.read()["state"] == "interrupted"
-    _until(lambda: _workers_of(os.getpid()) == [])
+    _until(lambda: _workers_of(os.getpid()) == others)
 
 
 def test_workers_of_a_sweep_that_is_killed_leave(tmp_path) -> None:
@@ -133,6 +134,12 @@ def test_a_signal_in_the_middle_of_starting_workers_comes_when_they_have_started
         assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
+def _workers_of_others() -> list[int]:
+    """Those of reports that tests before have written in this process; a sweep's own are ended."""
+    get_reusable_executor().shutdown(kill_workers=True)
+    return _workers_of(os.getpid())
+
+
 def _workers_of(parent: int) -> list[int]:
     """Process ids of a process's workers."""
     found = []
@@ -144,7 +151,7 @@ def _workers_of(parent: int) -> list[int]:
             continue
         if fields[0] != "Z" and int(fields[1]) == parent and "popen_loky" in command:
             found.append(int(status.parent.name))
-    return found
+    return sorted(found)
 
 
 def _is_there(pid: int) -> bool:
