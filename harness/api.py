@@ -23,7 +23,7 @@ from harness.run_folder.export import put_into, read_delivery
 from harness.run_folder.outcome import CONFIG
 from harness.run_folder.records import no_weight_left
 from harness.saliency.base import Saliency
-from harness.saliency.shared.evidence import in_float32, naming_casts
+from harness.saliency.shared.gradient_statistics import in_float32, naming_casts
 from harness.schedule.base import check_rounds, check_target
 from harness.structure.base import Structure, Units
 from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors, copied, mean_alone

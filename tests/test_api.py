@@ -141,12 +141,12 @@ def test_an_error_in_a_later_round_leaves_the_model_as_it_was() -> None:
         asked = 0
 
         def score(
-            self, weights: dict[str, Tensor], evidence: dict[str, Tensor]
+            self, weights: dict[str, Tensor], statistics: dict[str, Tensor]
         ) -> dict[str, Tensor]:
             Failing.asked += 1
             if Failing.asked == 3:
                 raise ZeroDivisionError
-            return super().score(weights, evidence)
+            return super().score(weights, statistics)
 
     model = network()
     before = copy.deepcopy(model.state_dict())

@@ -18,7 +18,7 @@ def network() -> nn.Sequential:
 class Forgetful(WeightGradient):
     """Scores all weights but the first."""
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {name: weights[name].abs() for name in [*weights][1:]}
 
 

@@ -142,8 +142,8 @@ def test_own_saliency_is_weight_times_root_mean_square_of_its_input(monkeypatch)
     # A mean of 0 in the second feature is no mean square of 0.
     inputs, labels = torch.tensor([[3.0, 1.0], [3.0, -1.0]]), torch.tensor([0, 0])
 
-    evidence = saliency.evidence(CalibrationData(model, [(inputs, labels)]))
-    scores = saliency.score({"0.weight": torch.tensor([[2.0, -3.0]])}, evidence)
+    statistics = saliency.statistics(CalibrationData(model, [(inputs, labels)]))
+    scores = saliency.score({"0.weight": torch.tensor([[2.0, -3.0]])}, statistics)
 
     assert scores["0.weight"].tolist() == [[6.0, 3.0]]
     assert not model[0]._forward_pre_hooks

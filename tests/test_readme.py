@@ -94,5 +94,5 @@ def test_the_example_saliency_works_as_written() -> None:
     exec(imports + source.group(1), names)
 
     squared = names["Squared"]()  # type: ignore[operator]
-    assert squared.evidence(CalibrationData(nn.Linear(1, 1), [], len, dict)) == {}
+    assert squared.statistics(CalibrationData(nn.Linear(1, 1), [], len, dict)) == {}
     assert squared.score({"w": torch.tensor([-3.0])}, {})["w"].item() == 9.0

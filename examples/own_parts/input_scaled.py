@@ -26,7 +26,7 @@ class InputScaled(Saliency):
         if self.power < 0:
             raise ValueError(f"power must be at least 0, got {self.power}; 0 is magnitude")
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         model, layers = data.module, prunable_layers(data.module)
         sums = {name: torch.zeros_like(_linear(name, layers[name]).weight[0]) for name in layers}
         samples = 0
@@ -39,10 +39,10 @@ class InputScaled(Saliency):
                 samples += len(labels)
         return data.mean(sums, samples)
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         # The root comes after the mean over all ranks, or 1 and 2 ranks would rank differently.
         return {
-            name: weight.abs() * evidence[name].sqrt() ** self.power
+            name: weight.abs() * statistics[name].sqrt() ** self.power
             for name, weight in weights.items()
         }
 

@@ -46,7 +46,7 @@ def replicate(
     return replica
 
 
-def statistics(model: nn.Module) -> list[Tensor]:
+def running_statistics(model: nn.Module) -> list[Tensor]:
     """The buffers of all norms that keep running statistics."""
     norms = [module for module in model.modules() if isinstance(module, _NormBase)]
     return list(dict.fromkeys(buffer for norm in norms for buffer in norm.buffers()))

@@ -62,7 +62,7 @@ def _form(tensor: Tensor) -> str:
 
 def place_of_caller() -> str:
     """Names file, line and function of the nearest caller outside this package, as
-    "harness/saliency/gradient.py:31, evidence"."""
+    "harness/saliency/gradient.py:31, statistics"."""
     frame = sys._getframe(1)
     # By plain text: it is asked for before every collective.
     while frame.f_back and frame.f_code.co_filename.startswith(_HERE):

@@ -10,7 +10,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from harness.distributed.consistency import Arrival, Digests, disagreement
-from harness.distributed.ddp import Rehearsal, replicate, statistics
+from harness.distributed.ddp import Rehearsal, replicate, running_statistics
 from harness.distributed.gradient_exchange import DENSE, Exchange, Live, install
 from harness.distributed.header import hashed, layout, meet, place_of_caller
 from harness.distributed.options import Options
@@ -195,7 +195,7 @@ class Ranks:
     def send_statistics(self, model: nn.Module) -> None:
         """Rank 0's running statistics of norms, which a training lets each rank keep for itself,
         go to every rank."""
-        self.send(statistics(model))
+        self.send(running_statistics(model))
 
     def wrap(
         self,

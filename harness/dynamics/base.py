@@ -39,10 +39,10 @@ class Exchange(Dynamics, Protocol):
         """Whether the gradients of ALL weights are needed at this step, before any are masked."""
         return False
 
-    def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
-        """Evidence after the gradients of a step that it looks at.
+    def look(self, statistics: Tensors, gradients: Tensors) -> Tensors:
+        """Statistics after the gradients of a step that it looks at.
 
-        `evidence` is {} at first and after every update; its memory may be reused. It is part of
+        `statistics` is {} at first and after every update; its memory may be reused. It is part of
         a training's state. The result may hold the gradients themselves only at a step that
         updates, whose end it does not outlive.
         """
@@ -52,7 +52,7 @@ class Exchange(Dynamics, Protocol):
         self,
         weights: Tensors,
         masks: Tensors,
-        evidence: Tensors,
+        statistics: Tensors,
         step: int,
         steps: int,
         seed: int,

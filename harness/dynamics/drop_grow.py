@@ -70,7 +70,7 @@ class DropGrow(Exchange, ABC):
         """Share of a layer's live weights that is exchanged at this step.
 
         >>> class Still(DropGrow):
-        ...     def growth(self, name, weight, evidence, step, seed):
+        ...     def growth(self, name, weight, statistics, step, seed):
         ...         return weight
         >>> [round(Still(drop=0.4, until=0.5).fraction(t, 8), 3) for t in range(6)]
         [0.4, 0.341, 0.2, 0.059, 0.0, 0.0]
@@ -83,30 +83,30 @@ class DropGrow(Exchange, ABC):
         self,
         weights: Tensors,
         masks: Tensors,
-        evidence: Tensors,
+        statistics: Tensors,
         step: int,
         steps: int,
         seed: int,
     ) -> Tensors:
         """
         Raises:
-            ValueError: a weight or its evidence is NaN.
+            ValueError: a weight or one of its statistics is NaN.
         """
         share = self.fraction(step, steps)
         live = {name: torch.as_tensor(positions(array(masks[name].flatten()))) for name in weights}
         dropped = {name: int(share * len(places)) for name, places in live.items()}
         new = dict(masks)
-        for name, count in self.grown(dropped, live, masks, evidence).items():
+        for name, count in self.grown(dropped, live, masks, statistics).items():
             with naming(name):
                 sizes = at(live[name], weights[name]).abs()
                 kept = live[name][top(sizes, len(sizes) - dropped[name])]
-                scores = self.growth(name, weights[name], evidence, step, seed).flatten()
+                scores = self.growth(name, weights[name], statistics, step, seed).flatten()
                 # Only what is kept is written: several times as fast as torch.where over all.
                 mask = top(scores.index_fill_(0, kept, -math.inf), count).index_fill_(0, kept, True)
                 new[name] = mask.view(masks[name].shape)
         return new
 
-    def grown(self, dropped: Counts, live: Tensors, masks: Tensors, evidence: Tensors) -> Counts:
+    def grown(self, dropped: Counts, live: Tensors, masks: Tensors, statistics: Tensors) -> Counts:
         """How many weights return to each layer, as many in total as were dropped.
 
         live: flat indices of the live weights, ascending.
@@ -114,7 +114,9 @@ class DropGrow(Exchange, ABC):
         return dropped
 
     @abstractmethod
-    def growth(self, name: str, weight: Tensor, evidence: Tensors, step: int, seed: int) -> Tensor:
+    def growth(
+        self, name: str, weight: Tensor, statistics: Tensors, step: int, seed: int
+    ) -> Tensor:
         """One score per weight of this layer; of those not kept the highest return.
 
         A new tensor, which the caller may overwrite.

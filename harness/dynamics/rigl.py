@@ -19,8 +19,10 @@ class Rigl(DropGrow):
     def looks(self, step: int, steps: int) -> bool:
         return self.updates(step, steps)
 
-    def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
+    def look(self, statistics: Tensors, gradients: Tensors) -> Tensors:
         return gradients
 
-    def growth(self, name: str, weight: Tensor, evidence: Tensors, step: int, seed: int) -> Tensor:
-        return evidence[name].abs()
+    def growth(
+        self, name: str, weight: Tensor, statistics: Tensors, step: int, seed: int
+    ) -> Tensor:
+        return statistics[name].abs()

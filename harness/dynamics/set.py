@@ -23,6 +23,8 @@ class Set(DropGrow):
     2020 (arXiv:1911.11134), whose code updates SET after the optimizer's step.
     """
 
-    def growth(self, name: str, weight: Tensor, evidence: Tensors, step: int, seed: int) -> Tensor:
+    def growth(
+        self, name: str, weight: Tensor, statistics: Tensors, step: int, seed: int
+    ) -> Tensor:
         stream = torch.Generator().manual_seed(derive(seed, "grow", step, name))
         return torch.rand(weight.shape, generator=stream).to(weight.device)

@@ -45,22 +45,24 @@ class Snfs(DropGrow):
         ahead = -step % self.every if step else self.every  # to the next multiple of `every`
         return ahead < self.history and self.updates(step + ahead, steps)
 
-    def look(self, evidence: Tensors, gradients: Tensors) -> Tensors:
-        if not evidence:
-            evidence = {n: torch.zeros_like(g, dtype=_wide(g)) for n, g in gradients.items()}
-        fresh = [gradients[name].to(mean.dtype) for name, mean in evidence.items()]
-        torch._foreach_lerp_(list(evidence.values()), fresh, 1 - self.momentum)
-        return evidence
+    def look(self, statistics: Tensors, gradients: Tensors) -> Tensors:
+        if not statistics:
+            statistics = {n: torch.zeros_like(g, dtype=_wide(g)) for n, g in gradients.items()}
+        fresh = [gradients[name].to(mean.dtype) for name, mean in statistics.items()]
+        torch._foreach_lerp_(list(statistics.values()), fresh, 1 - self.momentum)
+        return statistics
 
-    def growth(self, name: str, weight: Tensor, evidence: Tensors, step: int, seed: int) -> Tensor:
-        return evidence[name].abs()
+    def growth(
+        self, name: str, weight: Tensor, statistics: Tensors, step: int, seed: int
+    ) -> Tensor:
+        return statistics[name].abs()
 
-    def grown(self, dropped: Counts, live: Tensors, masks: Tensors, evidence: Tensors) -> Counts:
+    def grown(self, dropped: Counts, live: Tensors, masks: Tensors, statistics: Tensors) -> Counts:
         """
         Raises:
             ValueError: the mean gradient of a layer is not finite.
         """
-        sizes = {name: _mean(name, at(places, evidence[name])) for name, places in live.items()}
+        sizes = {name: _mean(name, at(places, statistics[name])) for name, places in live.items()}
         room = {n: masks[n].numel() - len(places) + dropped[n] for n, places in live.items()}
         return shared(sum(dropped.values()), sizes, room)
 

@@ -47,7 +47,7 @@ class Inside:
         self.adder, self.teach = adder, teach
         self.mask_gradients = run.masks.gradient_masker(run.model)
         self.number, self.looks, self.recorded = 0, False, False
-        self.evidence: Tensors = {}
+        self.statistics: Tensors = {}
 
     def hooks(self, epoch_end: OnEpoch, saver: Saver | None) -> Hooks:
         acts = self.exchange or self.events or self.adder
@@ -66,14 +66,14 @@ class Inside:
         """What a resumed training needs of this, beside the loop's own state."""
         return {
             "meter": self.meter.state(),
-            "evidence": self.evidence,
+            "statistics": self.statistics,
             "recorded": self.recorded,
         }
 
     def load(self, state: dict[str, Any]) -> None:
         self.meter.load(state["meter"])
         device = self.context.ranks.device
-        self.evidence = {name: value.to(device) for name, value in state["evidence"].items()}
+        self.statistics = {name: value.to(device) for name, value in state["statistics"].items()}
         self.recorded = state["recorded"]
 
     def trained(self, number: int, ended: Fit = ONGOING) -> Trained:
@@ -95,11 +95,11 @@ class Inside:
 
     def kept(self) -> Tensors:
         """What decides masks and gradients of the steps to come, beside the network: masks,
-        evidence, and all tensors that a penalty or the dynamics hold."""
+        statistics, and all tensors that a penalty or the dynamics hold."""
         run = self.run
         found = {f"mask of {name}": mask for name, mask in run.masks.masks.items()}
         for what, tensors in (
-            ("evidence", self.evidence),
+            ("statistics", self.statistics),
             ("mask to come", run.pending_masks),
             ("value to return", run.unmasked),
         ):
@@ -121,7 +121,7 @@ class Inside:
         assert exchange is not None
         if self.looks:
             self.meter.looked(self.number)
-            self.evidence = exchange.look(self.evidence, self._gradients())
+            self.statistics = exchange.look(self.statistics, self._gradients())
         if not exchange.updates(self.number, self.steps):
             return False
         self.meter.until(self.number + 1)
@@ -139,10 +139,10 @@ class Inside:
         weights = {name: run.model.get_parameter(name).detach() for name in context.units}
         masks = {name: run.masks.masks[name] for name in context.units}
         seed = derive(context.experiment.seed, "dynamics", self.level)
-        found = exchange.swap(weights, masks, self.evidence, self.number, self.steps, seed)
+        found = exchange.swap(weights, masks, self.statistics, self.number, self.steps, seed)
         run.masks.replace(context.ranks.agree(found))
         run.masks.apply_to(run.model, optimizer)
-        self.evidence = {}
+        self.statistics = {}
 
     def _gradients(self) -> Tensors:
         weights = {name: self.run.model.get_parameter(name) for name in self.context.units}

@@ -16,7 +16,7 @@ OFFERS = {
     "task": ("loss", "measure"),
     "training": ("fit", "check_ranks"),
     "retraining": ("fit", "check_ranks"),
-    "saliency": ("granularity", "evidence", "score"),
+    "saliency": ("granularity", "statistics", "score"),
     "structure": ("granularity", "units", "pool", "expand"),
     "allocation": ("allocate",),
     "schedule": ("unit", "shares", "during", "varies", "may_grow"),

@@ -1,4 +1,4 @@
-"""One pruning event: evidence -> scores -> units -> counts -> masks; knows no levels, no files."""
+"""One pruning event: statistics -> scores -> units -> counts -> masks; no levels, no files."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -136,19 +136,19 @@ class Pruner:
         """
         weights = {name: model.get_parameter(name).detach() for name in units}
         read = Reader(self.saliency, model, data.compare)
-        evidence, found = self._found(read, model, units, data)
+        statistics, found = self._found(read, model, units, data)
         layers = layers_of(self.structure, self._pooled(found), model, units, facts, store.masks)
         counts = budgets.counts_for(self.allocation, layers, goal)
         if self._solves:
             alive = {name: store.masks[name] for name in units}
-            kept, solved = read("solve", weights, counts, evidence, alive)
+            kept, solved = read("solve", weights, counts, statistics, alive)
             _check_solved(kept, counts)
         else:
             kept = top_each({name: layer.scores for name, layer in layers.items()}, counts)
             solved = {}
         masks = self.masks_of(kept, units, weights)
         return Decision(
-            masks, lambda agreed: solved or self._compensated(read, weights, agreed, evidence)
+            masks, lambda agreed: solved or self._compensated(read, weights, agreed, statistics)
         )
 
     def controlled(
@@ -180,25 +180,25 @@ class Pruner:
     def _found(
         self, read: Reader, model: nn.Module, units: Units, data: Calibration
     ) -> tuple[Tensors, Tensors]:
-        """Evidence and scores."""
+        """Statistics and scores."""
         check_rows(self.saliency, self.structure, model, units)
         asked = data.on(model, units)
         names = dict(zip(asked.asked, units, strict=True))
-        evidence = read("evidence", asked)
-        evidence = {names.get(name, name): value for name, value in evidence.items()}
+        statistics = read("statistics", asked)
+        statistics = {names.get(name, name): value for name, value in statistics.items()}
         weights = {name: model.get_parameter(name).detach() for name in units}
-        found = read("score", weights, evidence)
+        found = read("score", weights, statistics)
         with naming_broken(model):
             scores = checked_scores(self.saliency, found, list(units))
         tell_zeros(self.saliency, scores, weights)
-        return evidence, scores
+        return statistics, scores
 
     def _compensated(
-        self, read: Reader, weights: Tensors, masks: Tensors, evidence: Tensors
+        self, read: Reader, weights: Tensors, masks: Tensors, statistics: Tensors
     ) -> Tensors:
         if self.saliency.compensate is None:
             return {}
-        moved: Tensors = read("compensate", weights, masks, evidence)
+        moved: Tensors = read("compensate", weights, masks, statistics)
         return moved
 
     @property

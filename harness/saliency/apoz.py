@@ -22,7 +22,7 @@ class APoZ(UnitSaliency):
 
     layer_local: ClassVar[bool] = True
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         return mean_of_maps(data, _share_on)
 
 

@@ -19,9 +19,9 @@ from harness.vocabulary.tensors import (
 
 Grouping = Mapping[str, tuple[str, ...]]  # prunable weight -> parameters that go with its units
 
-# Weights, masks, evidence -> new values of weights.
+# Weights, masks, statistics -> new values of weights.
 Compensate = Callable[[Tensors, Tensors, Tensors], Tensors]
-# Weights, units to keep, evidence, masks in force -> masks, new values of weights.
+# Weights, units to keep, statistics, masks in force -> masks, new values of weights.
 Solve = Callable[[Tensors, Counts, Tensors, Tensors | None], tuple[Tensors, Tensors]]
 
 
@@ -87,11 +87,11 @@ class Saliency(ABC):
     signed: scores may be negative; allocations that need scores that measure size refuse it.
     update: weights that stay may move.
     batch_norm: what a BatchNorm divides by meanwhile: "eval", its running statistics, or "train".
-    compensate(weights, masks, evidence), or None: new values of the weights that move to make up
+    compensate(weights, masks, statistics), or None: new values of the weights that move to make up
         for the pruned ones, after the masks are agreed; {} if none does. weights: as they were
         scored, pruned ones of earlier events 0. masks: True stays. Pruned weights of the result may
         hold anything: they are zeroed. Decided on rank 0 and sent.
-    solve(weights, keep, evidence, alive), or None: (masks, new weights), found together; for single
+    solve(weights, keep, statistics, alive), or None: (masks, new weights) in one step; for single
         weights, exactly keep[name] of each, of those alive. alive: masks in force; None: the
         weights that are not 0. The second is {} if none moves.
     """
@@ -124,7 +124,7 @@ class Saliency(ABC):
             ValueError: it cannot score these weights of the model.
         """
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         """What the scores need from data, averaged over ranks by `data.mean`; {} if nothing.
 
         How the samples are cut into batches changes nothing: squares are taken per sample.
@@ -133,7 +133,7 @@ class Saliency(ABC):
         return {}
 
     @abstractmethod
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         """One score per weight, in the weight's shape, or per unit: (weight.shape[0],).
 
         Reads its arguments only. A weight that is exactly 0 counts as pruned.

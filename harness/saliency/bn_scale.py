@@ -30,7 +30,7 @@ class BNScale(Saliency):
         for name, along in units.items():
             _scale(model, name, along)
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         """Copies of gamma; the same on every rank, so `data.mean` is not asked.
 
         Raises:
@@ -44,8 +44,8 @@ class BNScale(Saliency):
         scales = {n: _scale(data.module, n, along) for n, along in data.grouping.items()}
         return copied(scales)
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: evidence[name].abs() for name in weights}
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
+        return {name: statistics[name].abs() for name in weights}
 
 
 def _scale(model: nn.Module, name: str, companions: tuple[str, ...]) -> Tensor:

@@ -24,7 +24,7 @@ class FPGM(Saliency):
     granularity: ClassVar[str] = "unit"
     layer_local: ClassVar[bool] = True
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {name: _distances(weight) for name, weight in weights.items()}
 
 

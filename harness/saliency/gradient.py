@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from harness.saliency.shared.evidence import OfMeanGradient
+from harness.saliency.shared.gradient_statistics import OfMeanGradient
 from harness.vocabulary.tensors import Tensors
 
 
@@ -21,5 +21,5 @@ class Gradient(OfMeanGradient):
         ValueError: batch_norm is neither.
     """
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: evidence[name].abs() for name in weights}
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
+        return {name: statistics[name].abs() for name in weights}

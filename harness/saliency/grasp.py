@@ -5,7 +5,13 @@ from torch import Tensor
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared import derivatives
-from harness.saliency.shared.evidence import BATCH_NORM, checked, mean_gradients, probing, zeros
+from harness.saliency.shared.gradient_statistics import (
+    BATCH_NORM,
+    checked,
+    mean_gradients,
+    probing,
+    zeros,
+)
 from harness.vocabulary.checks import check_either, check_fields
 from harness.vocabulary.nested import tensors_in, with_tensors
 from harness.vocabulary.tensors import Tensors, prunable_layers
@@ -55,7 +61,7 @@ class GraSP(Saliency):
         check_fields(self, "true or false", "absolute")
         check_either("batch_norm", self.batch_norm, BATCH_NORM)
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         """H g per prunable weight.
 
         Raises:
@@ -73,8 +79,8 @@ class GraSP(Saliency):
         gradient = mean_gradients(softly, self.batch_norm)
         return mean_hessian_product(softly, gradient, self.batch_norm)
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        scores = {name: weight * evidence[name] for name, weight in weights.items()}
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
+        scores = {name: weight * statistics[name] for name, weight in weights.items()}
         return {n: s.abs() for n, s in scores.items()} if self.absolute else scores
 
     def _softened(self, outputs: Any) -> Any:

@@ -30,7 +30,7 @@ class HRank(UnitSaliency):
 
     layer_local: ClassVar[bool] = True
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         return mean_of_maps(data, _ranks)
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from harness.saliency.base import CalibrationData, Grouping, Saliency
 from harness.saliency.shared import derivatives
 from harness.saliency.shared.curvature import check_limit, check_memory
-from harness.saliency.shared.evidence import checked, probing, wide, zeros
+from harness.saliency.shared.gradient_statistics import checked, probing, wide, zeros
 from harness.vocabulary.checks import check_fields, check_known
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, prunable_weights
@@ -56,7 +56,7 @@ class Hutchinson(Saliency):
         check_known("negative", self.negative, NEGATIVE)
         check_limit(self.memory_limit_gb)
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         """
         Raises:
             ValueError: there are no calibration samples on any rank (by `mean`), or the diagonal
@@ -83,8 +83,8 @@ class Hutchinson(Saliency):
         way_out = "use saliency=fisher, which takes first derivatives only"
         check_memory("saliency hutchinson", shapes, work, self.memory_limit_gb, way_out)
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        changes = {n: wide(weight).square() * evidence[n] / 2 for n, weight in weights.items()}
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
+        changes = {n: wide(weight).square() * statistics[n] / 2 for n, weight in weights.items()}
         if self.negative == "absolute":
             return {name: change.abs() for name, change in changes.items()}
         if self.negative == "subtract_min":

@@ -28,6 +28,6 @@ class Magnitude(Saliency):
     def __post_init__(self) -> None:
         check_either("norm", self.norm, NORMS)
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         size = Tensor.abs if self.norm == "l1" else Tensor.square
         return {name: size(weight) for name, weight in weights.items()}

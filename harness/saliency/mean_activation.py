@@ -32,7 +32,7 @@ class MeanActivation(UnitSaliency):
     def __post_init__(self) -> None:
         check_either("activation", self.activation, ACTIVATIONS)
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         return mean_of_maps(data, self._of_map)
 
     def _of_map(self, z: Tensor) -> Tensor:

@@ -2,7 +2,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.evidence import checked, mean_gradients, zeros
+from harness.saliency.shared.gradient_statistics import checked, mean_gradients, zeros
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Tensors, prunable_weights
 from harness.vocabulary.undisturbed import duplicate
@@ -38,7 +38,7 @@ class Movement(Saliency):
         check_fields(self, "a whole number of at least 1", "steps")
         check_fields(self, "a finite number above 0", "lr", way_out="; e.g. 0.1")
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         """The scores themselves.
 
         Raises:
@@ -58,8 +58,8 @@ class Movement(Saliency):
                 weight += move
         return checked(scores, "movement")
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: evidence[name] for name in weights}
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
+        return {name: statistics[name] for name in weights}
 
     def _gradients(self, step: int, data: CalibrationData) -> Tensors:
         try:

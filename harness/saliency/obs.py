@@ -39,7 +39,7 @@ class Obs(curvature.SecondOrder):
 
     layer_local: ClassVar[bool] = True
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         """H in diagonal blocks, without damping, by weight: (groups, blocks, b, b), float64.
 
         Raises:
@@ -61,21 +61,21 @@ class Obs(curvature.SecondOrder):
         way_out = f"choose a block below {self.block}"
         curvature.check_memory("saliency obs", shapes, work, self.memory_limit_gb, way_out)
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         """
         Raises:
             ValueError: a layer's inputs are unknown, or its H is singular without damping.
         """
-        return {n: self._score(n, w, measured(n, evidence)) for n, w in weights.items()}
+        return {n: self._score(n, w, measured(n, statistics)) for n, w in weights.items()}
 
-    def compensate(self, weights: Tensors, masks: Tensors, evidence: Tensors) -> Tensors:
+    def compensate(self, weights: Tensors, masks: Tensors, statistics: Tensors) -> Tensors:
         """
         Raises:
             ValueError: a layer's inputs are unknown, or its H is singular without damping.
         """
         gone = curvature.newly_pruned(weights, masks) if self.update else {}
         return {
-            name: self._compensated(name, weights[name], masks[name], measured(name, evidence))
+            name: self._compensated(name, weights[name], masks[name], measured(name, statistics))
             for name in gone
         }
 

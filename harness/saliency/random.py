@@ -17,7 +17,7 @@ class Random(Saliency):
 
     seed: int
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {name: self._noise(name, w.shape).to(w.device) for name, w in weights.items()}
 
     def _noise(self, name: str, shape: torch.Size) -> torch.Tensor:

@@ -45,7 +45,7 @@ class SparseGpt(curvature.SecondOrder):
 
     layer_local: ClassVar[bool] = True
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         """H without damping, by weight: (groups, 1, columns, columns), float64.
 
         Raises:
@@ -65,21 +65,21 @@ class SparseGpt(curvature.SecondOrder):
         way_out = "use saliency=obs, whose matrices are blocks"
         curvature.check_memory("saliency sparsegpt", shapes, work, self.memory_limit_gb, way_out)
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         """
         Raises:
             ValueError: a layer's inputs are unknown, or its H is singular without damping.
         """
         scores = {}
         for name, weight in weights.items():
-            hessian = measured(name, evidence)
+            hessian = measured(name, statistics)
             importance = _importance(hessian, self._root(name, weight, hessian))
             squares = by_group(weight.double().square(), hessian)
             scores[name] = curvature.wide((squares * importance).reshape(weight.shape), weight)
         return scores
 
     def solve(
-        self, weights: Tensors, keep: Counts, evidence: Tensors, alive: Tensors | None = None
+        self, weights: Tensors, keep: Counts, statistics: Tensors, alive: Tensors | None = None
     ) -> tuple[Tensors, Tensors]:
         """
         Raises:
@@ -89,7 +89,7 @@ class SparseGpt(curvature.SecondOrder):
         for name, weight in weights.items():
             live = weight != 0 if alive is None else alive[name]
             check_keep(keep[name], int(live.count_nonzero()))
-            hessian = measured(name, evidence)
+            hessian = measured(name, statistics)
             masks[name], moved[name] = self._solved(name, weight, keep[name], live, hessian)
         return masks, moved if self.update else {}
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
-from harness.saliency.shared.evidence import probing
+from harness.saliency.shared.gradient_statistics import probing
 from harness.vocabulary.checks import check_either
 from harness.vocabulary.nested import tensors_in
 from harness.vocabulary.tensors import Tensors, prunable_weights
@@ -47,7 +47,7 @@ class SynFlow(Saliency):
     def __post_init__(self) -> None:
         check_either("bias", self.bias, BIAS)
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         """dR/d|w| per prunable weight, float64.
 
         Raises:
@@ -68,8 +68,8 @@ class SynFlow(Saliency):
             ) from error
         return _finite(flows)
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: (evidence[name] * w.double()).abs() for name, w in weights.items()}
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
+        return {name: (statistics[name] * w.double()).abs() for name, w in weights.items()}
 
 
 def positive_copy(model: nn.Module, bias: str = "abs") -> nn.Module:

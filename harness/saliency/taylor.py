@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.evidence import mean_squared_gradients, wide
+from harness.saliency.shared.gradient_statistics import mean_squared_gradients, wide
 from harness.vocabulary.tensors import Tensors
 
 
@@ -24,8 +24,8 @@ class Taylor(Saliency):
 
     needs_loss: ClassVar[bool] = True
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         return mean_squared_gradients(data)
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: wide(weight).square() * evidence[name] for name, weight in weights.items()}
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
+        return {name: wide(weight).square() * statistics[name] for name, weight in weights.items()}

@@ -38,12 +38,12 @@ class TaylorActivation(UnitSaliency):
     def __post_init__(self) -> None:
         check_fields(self, "true or false", "normalise")
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         return mean_of_gates(data, _absolute)
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         change = _normalised if self.normalise else torch.clone
-        return {name: change(evidence[name]) for name in weights}
+        return {name: change(statistics[name]) for name in weights}
 
 
 def _absolute(gradient: Tensor, positions: int) -> Tensor:

@@ -25,7 +25,7 @@ class TaylorUnit(UnitSaliency):
 
     needs_loss: ClassVar[bool] = True
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         return mean_of_gates(data, _square)
 
 

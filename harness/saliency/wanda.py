@@ -39,26 +39,26 @@ class Wanda(Saliency):
     def __post_init__(self) -> None:
         check_fields(self, "true or false", "per_output")
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         """||X_j||^2 by weight: (groups, columns). Raises as `mean_over_inputs`."""
         return mean_over_inputs(data, lambda inputs: inputs.square().sum(dim=1))
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         """
         Raises:
             ValueError: the inputs of a weight's layer are unknown.
         """
-        return {n: _times_norms(weight, measured(n, evidence)) for n, weight in weights.items()}
+        return {n: _times_norms(weight, measured(n, statistics)) for n, weight in weights.items()}
 
     def solve(
-        self, weights: Tensors, keep: Counts, evidence: Tensors, alive: Tensors | None = None
+        self, weights: Tensors, keep: Counts, statistics: Tensors, alive: Tensors | None = None
     ) -> tuple[Tensors, Tensors]:
         """
         Raises:
             ValueError: a tensor has fewer alive than it shall keep.
         """
         masks = {}
-        for name, scores in self.score(weights, evidence).items():
+        for name, scores in self.score(weights, statistics).items():
             live = weights[name] != 0 if alive is None else alive[name]
             check_keep(keep[name], int(live.count_nonzero()))
             ranked = torch.where(live, scores, -torch.inf)

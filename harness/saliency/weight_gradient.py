@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from harness.saliency.shared.evidence import OfMeanGradient
+from harness.saliency.shared.gradient_statistics import OfMeanGradient
 from harness.vocabulary.tensors import Tensors
 
 
@@ -22,6 +22,6 @@ class WeightGradient(OfMeanGradient):
         ValueError: batch_norm is neither.
     """
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         # abs() after the mean over all ranks: averaging absolute values gives another ranking.
-        return {name: (weight * evidence[name]).abs() for name, weight in weights.items()}
+        return {name: (weight * statistics[name]).abs() for name, weight in weights.items()}

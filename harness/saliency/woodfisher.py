@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from harness.saliency.base import CalibrationData, Grouping
 from harness.saliency.shared import curvature
 from harness.saliency.shared.curvature import in_pieces, restricted
-from harness.saliency.shared.evidence import checked, sample_gradients
+from harness.saliency.shared.gradient_statistics import checked, sample_gradients
 from harness.vocabulary.tensors import Tensors
 
 # Gradients of samples that are added at once: a product instead of many outer ones.
@@ -50,7 +50,7 @@ class WoodFisher(curvature.SecondOrder):
         if self.damping == 0:
             raise ValueError("damping must be above 0, got 0: F may be singular without it")
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         """Mean of g g^T, without damping, by weight: (blocks, b, b), float64.
 
         Raises:
@@ -86,13 +86,13 @@ class WoodFisher(curvature.SecondOrder):
         way_out = f"choose a block below {self.block}"
         curvature.check_memory("saliency woodfisher", shapes, work, self.memory_limit_gb, way_out)
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {n: self._score(n, weight, evidence[n]) for n, weight in weights.items()}
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
+        return {n: self._score(n, weight, statistics[n]) for n, weight in weights.items()}
 
-    def compensate(self, weights: Tensors, masks: Tensors, evidence: Tensors) -> Tensors:
+    def compensate(self, weights: Tensors, masks: Tensors, statistics: Tensors) -> Tensors:
         gone = curvature.newly_pruned(weights, masks) if self.update else {}
         return {
-            name: self._compensated(name, weights[name], these, evidence[name])
+            name: self._compensated(name, weights[name], these, statistics[name])
             for name, these in gone.items()
         }
 

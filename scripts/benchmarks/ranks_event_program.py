@@ -37,10 +37,10 @@ class Given:
     granularity: ClassVar[str] = "weight"
     scores: Tensors
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         return {}
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return self.scores
 
 

@@ -61,7 +61,7 @@ class Case:
 
 
 def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
-    """Per saliency: evidence, scores, masks and moved weights of one event at density 0.1.
+    """Per saliency: statistics, scores, masks and moved weights of one event at density 0.1.
 
     First what all share: exact selection over 25.5 M scores.
     """

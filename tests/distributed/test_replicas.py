@@ -8,11 +8,11 @@ DIFFER = {
     "measured": "the network before a measurement: ranks 0 and 1 differ (1.fc1.weight);",
     "constant": "the network before a measurement: ranks 0 and 1 differ (scale);",
     "wrapped": "the network before a training: ranks 0 and 1 differ (1.fc1.weight);",
-    "evidence": "the network after evidence of Odd: ranks 0 and 1 differ (conv.weight);",
+    "statistics": "the network after statistics of Odd: ranks 0 and 1 differ (conv.weight);",
     "score": "the network after score of Odd: ranks 0 and 1 differ (conv.weight);",
     "solve": "the network after solve of Odd: ranks 0 and 1 differ (conv.weight);",
     "compensate": "the network after compensate of Odd: ranks 0 and 1 differ (conv.weight);",
-    "run": "the network after evidence of Odd: ranks 0 and 1 differ (fc1.weight);",
+    "run": "the network after statistics of Odd: ranks 0 and 1 differ (fc1.weight);",
     "recalibration": (
         "the network after recalibration by OddStatistics: ranks 0 and 1 differ (fc1.weight);"
     ),

@@ -60,11 +60,14 @@ def test_only_an_error_of_the_group_is_explained_by_another_rank() -> None:
 
 
 def test_ranks_that_wait_for_each_other_in_different_places_are_told_with_both() -> None:
-    two = (Sign(progress=7, at="mean (a.py:3, evidence)", last="mean"), Sign(progress=7, last="b"))
+    two = (
+        Sign(progress=7, at="mean (a.py:3, statistics)", last="mean"),
+        Sign(progress=7, last="b"),
+    )
     said = rolled(*[two for _ in range(6)]).culprit(Patience(apart=5))
     assert said == (
         "no rank has made progress for 5 s: they wait for each other (rank 0 waits in mean "
-        "(a.py:3, evidence); rank 1 was last in b)"
+        "(a.py:3, statistics); rank 1 was last in b)"
     )
 
 

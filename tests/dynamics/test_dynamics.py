@@ -30,15 +30,15 @@ def test_dynamics_give_back_all_masks_and_change_no_input(dynamics) -> None:
     given = (masks, weights, gradients)
     before = [copied(tensors) for tensors in given]
 
-    evidence = dynamics.look({}, gradients)
-    seen = copied(evidence)
-    new = dynamics.swap(weights, masks, evidence, step=100, steps=1000, seed=0)
+    statistics = dynamics.look({}, gradients)
+    seen = copied(statistics)
+    new = dynamics.swap(weights, masks, statistics, step=100, steps=1000, seed=0)
 
     assert new is not masks and list(new) == list(masks)
     assert all(new[n].shape == m.shape and new[n].dtype == torch.bool for n, m in masks.items())
     assert sum(int(m.sum()) for m in new.values()) == sum(int(m.sum()) for m in masks.values())
     assert new["a.bias"].tolist() == [True, False]
-    for tensors, copies in zip((*given, evidence), (*before, seen), strict=True):
+    for tensors, copies in zip((*given, statistics), (*before, seen), strict=True):
         assert all(torch.equal(tensors[name], copy) for name, copy in copies.items())
 
 

@@ -20,7 +20,7 @@ def swapped(
     new = Snfs(**fields).swap(
         weights={name: torch.tensor(weight) for name, (weight, _, _) in layers.items()},
         masks={name: live_of(live) for name, (_, live, _) in layers.items()},
-        evidence={name: torch.tensor(mean) for name, (_, _, mean) in layers.items()},
+        statistics={name: torch.tensor(mean) for name, (_, _, mean) in layers.items()},
         step=0,
         steps=100,
         seed=0,
@@ -33,11 +33,11 @@ def live_of(bits: str) -> Tensor:
 
 
 def test_the_mean_gradient_runs_from_0() -> None:
-    snfs, evidence = Snfs(momentum=0.5), dict[str, Tensor]()
+    snfs, statistics = Snfs(momentum=0.5), dict[str, Tensor]()
     for gradient in (8.0, 4.0, -2.0):
-        evidence = snfs.look(evidence, {"w": torch.tensor([gradient, -gradient])})
+        statistics = snfs.look(statistics, {"w": torch.tensor([gradient, -gradient])})
     # 4, then 4, then 1
-    assert evidence["w"].tolist() == [1.0, -1.0]
+    assert statistics["w"].tolist() == [1.0, -1.0]
 
 
 def test_the_mean_gradient_holds_no_gradient_and_reuses_its_own_memory() -> None:
@@ -54,9 +54,9 @@ def test_the_mean_gradient_holds_no_gradient_and_reuses_its_own_memory() -> None
     [(torch.bfloat16, torch.float32), (torch.float16, torch.float32), (torch.float64,) * 2],
 )
 def test_the_mean_gradient_is_float32_or_wider(given, kept) -> None:
-    evidence = Snfs(momentum=0.75).look({}, {"w": torch.ones(2, dtype=given)})
-    assert evidence["w"].dtype == kept
-    assert Snfs(momentum=0.0).look(evidence, {"w": torch.full((2,), 3, dtype=given)})[
+    statistics = Snfs(momentum=0.75).look({}, {"w": torch.ones(2, dtype=given)})
+    assert statistics["w"].dtype == kept
+    assert Snfs(momentum=0.0).look(statistics, {"w": torch.full((2,), 3, dtype=given)})[
         "w"
     ].tolist() == [3.0, 3.0]
 

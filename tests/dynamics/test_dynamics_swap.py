@@ -28,7 +28,7 @@ def swapped(
     new = dynamics.swap(
         weights={"w": torch.tensor(weight)},
         masks={"w": mask(live)},
-        evidence={"w": torch.tensor(gradient)},
+        statistics={"w": torch.tensor(gradient)},
         step=step,
         steps=1000,
         seed=0,
@@ -115,8 +115,8 @@ def test_counts_are_constant_whatever_the_layers(kind, seed) -> None:
     dynamics = kind(drop=0.9, every=1)
     moved = 0
     for step in range(1, 20):
-        evidence = dynamics.look({}, gradients)
-        new = dynamics.swap(weights, masks, evidence, step, steps=30, seed=seed)
+        statistics = dynamics.look({}, gradients)
+        new = dynamics.swap(weights, masks, statistics, step, steps=30, seed=seed)
         if kind is not Snfs:
             assert {n: m.sum() for n, m in new.items()} == {n: m.sum() for n, m in masks.items()}
         assert sum(int(m.sum()) for m in new.values()) == sum(int(m.sum()) for m in masks.values())

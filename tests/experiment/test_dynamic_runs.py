@@ -116,7 +116,7 @@ def test_rigl_grows_where_the_dense_gradient_of_the_whole_batch_is_highest(tmp_p
 
 def test_the_mean_gradient_of_snfs_is_dense_and_begins_anew_after_an_update(tmp_path, monkeypatch):
     means: list[Tensors] = []
-    before_steps(monkeypatch, lambda inside, number, _: means.append(copied(inside.evidence)))
+    before_steps(monkeypatch, lambda inside, number, _: means.append(copied(inside.statistics)))
     every_3 = ("dynamics.every=3", "dynamics.history=2", "dynamics.until=1", "dtype=float64")
     found = run(tmp_path, experiment("dynamics=snfs", *every_3))
 

@@ -29,8 +29,8 @@ IMAGES = batch(units_by_hand.IMAGES)  # z = (3, 5) and (1, -1)
 
 def score(saliency: object, model: nn.Module, *data: Batch, units: object = None) -> Tensors:
     more = {} if isinstance(saliency, Taylor) else {"units": units}
-    evidence = saliency.evidence(CalibrationData(model, data, total, **more))
-    return saliency.score(prunable_weights(model), evidence)
+    statistics = saliency.statistics(CalibrationData(model, data, total, **more))
+    return saliency.score(prunable_weights(model), statistics)
 
 
 def samples(count: int = 4) -> Batch:

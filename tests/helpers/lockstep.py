@@ -19,7 +19,7 @@ class Asked(Exception):
 def on_ranks(
     saliency: Saliency, model: nn.Module, shares: Sequence[list[Batch]], loss: Loss
 ) -> list[Tensors]:
-    """The evidence of every rank, of which each has a share; all must ask for the same means."""
+    """The statistics of every rank, of which each has a share; all must ask for the same means."""
     known: list[Tensors] = []
     while True:
         asked, done = [], []
@@ -32,7 +32,7 @@ def on_ranks(
                 raise Asked({name: value.clone() for name, value in sums.items()}, samples)
 
             try:
-                done.append(saliency.evidence(CalibrationData(model, iter(share), loss, mean)))
+                done.append(saliency.statistics(CalibrationData(model, iter(share), loss, mean)))
             except Asked as one:
                 asked.append(one)
         if not asked:

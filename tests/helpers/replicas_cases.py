@@ -35,7 +35,7 @@ from harness.training.evaluation import evaluate
 from harness.vocabulary.tensors import Tensors
 
 SPLIT = Split(torch.randn(9, 2, 4, 4), torch.arange(9) % 4)
-CALLS = ("evidence", "score", "solve", "compensate")
+CALLS = ("statistics", "score", "solve", "compensate")
 
 
 class Odd(Magnitude):
@@ -50,18 +50,18 @@ class Odd(Magnitude):
         if call == "compensate":
             self.compensate = self._compensate
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         self.network = data.module
-        return self._passed("evidence", {})
+        return self._passed("statistics", {})
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return self._passed("score", {name: weight.abs() for name, weight in weights.items()})
 
-    def _solve(self, weights: Tensors, keep: Any, evidence: Tensors, alive: Tensors) -> Any:
+    def _solve(self, weights: Tensors, keep: Any, statistics: Tensors, alive: Tensors) -> Any:
         kept = {n: torch.arange(w.numel()).view(w.shape) < keep[n] for n, w in weights.items()}
         return self._passed("solve", (kept, {}))
 
-    def _compensate(self, weights: Tensors, masks: Tensors, evidence: Tensors) -> Tensors:
+    def _compensate(self, weights: Tensors, masks: Tensors, statistics: Tensors) -> Tensors:
         return self._passed("compensate", {})
 
     def _passed(self, call: str, result: Any) -> Any:
@@ -217,7 +217,7 @@ def all_cases(ranks: Ranks, out: Path) -> dict[str, str]:
         "wrapped": said(lambda: wrapped(ranks)),
         "statistics": said(lambda: sent(ranks)),
         **{call: said(lambda call=call: pruned(ranks, call)) for call in CALLS},
-        "run": said(lambda: run(ranks, out, none, saliency=Odd(ranks.rank, "evidence"))),
+        "run": said(lambda: run(ranks, out, none, saliency=Odd(ranks.rank, "statistics"))),
         "recalibration": said(
             lambda: run(ranks, out, none, recalibration=OddStatistics(nudged_first, ranks.rank))
         ),

@@ -42,8 +42,8 @@ def linear(*weight: tuple[float, ...]) -> nn.Linear:
     return layer
 
 
-def over_ranks(evidence: Callable[[list[Batch], Mean], Tensors], *shares: list[Batch]) -> Tensors:
-    """The evidence of ranks that have these batches; all must ask once, for the same tensors."""
+def over_ranks(statistics: Callable[[list[Batch], Mean], Tensors], *shares: list[Batch]) -> Tensors:
+    """The statistics of ranks that have these batches; all must ask once, for the same tensors."""
     asked: list[tuple[Tensors, int]] = []
 
     def record(sums: Tensors, samples: int) -> Tensors:
@@ -51,12 +51,12 @@ def over_ranks(evidence: Callable[[list[Batch], Mean], Tensors], *shares: list[B
         return sums
 
     for share in shares:
-        evidence(share, record)
+        statistics(share, record)
     shapes = [{name: value.shape for name, value in sums.items()} for sums, _ in asked]
     assert len(asked) == len(shares) and all(one == shapes[0] for one in shapes)
     joined = {name: sum(sums[name] for sums, _ in asked) for name in asked[0][0]}
     samples = sum(count for _, count in asked)
-    return evidence(shares[0], lambda sums, _: mean_alone(joined, samples))  # type: ignore
+    return statistics(shares[0], lambda sums, _: mean_alone(joined, samples))  # type: ignore
 
 
 class Small(nn.Module):
@@ -82,11 +82,11 @@ def small_batches(count: int = 12) -> list[Batch]:
 
 
 def alone_and_shared(saliency: Any, model: nn.Module, loss: Loss) -> tuple[Tensors, Tensors]:
-    """Evidence of all batches on one rank, and on three of which one has none."""
+    """Statistics of all batches on one rank, and on three of which one has none."""
     first, *others = small_batches()
-    one = saliency.evidence(CalibrationData(model, [first, *others], loss))
+    one = saliency.statistics(CalibrationData(model, [first, *others], loss))
     three = over_ranks(
-        lambda batches, mean: saliency.evidence(CalibrationData(model, batches, loss, mean)),
+        lambda batches, mean: saliency.statistics(CalibrationData(model, batches, loss, mean)),
         [first],
         [],
         others,

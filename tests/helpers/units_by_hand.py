@@ -25,9 +25,11 @@ def measured(
     saliency: object, model: nn.Module, inputs: object, units: Grouping | None = None
 ) -> list[float]:
     """Scores of the first layer."""
-    evidence = saliency.evidence(CalibrationData(model, [batch(inputs)], total, mean_alone, units))
-    first = next(iter(evidence))
-    return saliency.score({first: torch.empty(0)}, evidence)[first].tolist()
+    statistics = saliency.statistics(
+        CalibrationData(model, [batch(inputs)], total, mean_alone, units)
+    )
+    first = next(iter(statistics))
+    return saliency.score({first: torch.empty(0)}, statistics)[first].tolist()
 
 
 def line() -> nn.Module:

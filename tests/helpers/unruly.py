@@ -16,12 +16,12 @@ class Unruly(Magnitude):
     how: str = "kill"
     once: str | None = None
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         if self.once is None or not Path(self.once).exists():
             if self.once is not None:
                 Path(self.once).touch()
             self._misbehave()
-        return super().score(weights, evidence)
+        return super().score(weights, statistics)
 
     def _misbehave(self) -> None:
         if self.how == "kill":

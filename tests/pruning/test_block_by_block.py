@@ -89,7 +89,7 @@ def test_each_block_is_solved_on_the_inputs_that_the_pruned_ones_before_leave(tm
             weights = {n: block.get_parameter(n).detach() for n in asked.asked}
             keep = {n: int(masks[name + n].sum()) for n in weights}
             assert sum(keep.values()) == round(sum(w.numel() for w in weights.values()) / 2)
-            found, moved = SparseGpt().solve(weights, keep, SparseGpt().evidence(asked))
+            found, moved = SparseGpt().solve(weights, keep, SparseGpt().statistics(asked))
             for n, weight in weights.items():
                 assert found[n].equal(masks[name + n])
                 assert moved[n].equal(left[name + n])
@@ -101,8 +101,8 @@ def test_a_saliency_is_asked_for_each_block_alone_with_the_inputs_of_that_block(
     tmp_path, monkeypatch
 ) -> None:
     seen: list[CalibrationData] = []
-    evidence = SparseGpt.evidence
-    monkeypatch.setattr(SparseGpt, "evidence", lambda s, d: (seen.append(d), evidence(s, d))[1])
+    statistics = SparseGpt.statistics
+    monkeypatch.setattr(SparseGpt, "statistics", lambda s, d: (seen.append(d), statistics(s, d))[1])
     whole = whole_run(tmp_path, *IN_ORDER, *SPARSEGPT, small=())
     blocks = whole.levels.state.model.get_submodule("blocks")
     assert [data.module for data in seen] == list(blocks.children())

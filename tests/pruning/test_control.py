@@ -104,7 +104,7 @@ def test_a_shuffled_filter_or_row_takes_its_bias_along() -> None:
 
 def test_controls_leave_weights_that_a_method_would_move() -> None:
     class Moving(Random):
-        def compensate(self, weights: Tensors, masks: Tensors, evidence: Tensors) -> Tensors:
+        def compensate(self, weights: Tensors, masks: Tensors, statistics: Tensors) -> Tensors:
             return {name: weight + 1 for name, weight in weights.items()}
 
     model = nn.Sequential(nn.Linear(2, 2))

@@ -27,11 +27,11 @@ class Bare:
 
     granularity = "weight"
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         return dict.fromkeys(data.asked, torch.zeros(()))
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: weight.abs() + evidence[name] for name, weight in weights.items()}
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
+        return {name: weight.abs() + statistics[name] for name, weight in weights.items()}
 
 
 @dataclass(frozen=True)
@@ -129,11 +129,11 @@ def test_a_bare_saliency_of_units_learns_which_are_asked_for() -> None:
     seen: list[CalibrationData] = []
 
     class Looking(Saliency):
-        def evidence(self, data: CalibrationData) -> Tensors:
+        def statistics(self, data: CalibrationData) -> Tensors:
             seen.append(data)
             return {}
 
-        def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+        def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
             return weights
 
     prune(convolution(), 0.5, saliency=Looking(), exclude="last")

@@ -36,10 +36,10 @@ class Given:
     scores: dict[str, list[list[float]]]
     granularity: ClassVar[str] = "weight"
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         return {}
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {
             n: torch.tensor(self.scores[n]) if n in self.scores else w for n, w in weights.items()
         }
@@ -190,7 +190,7 @@ def test_a_saliency_is_given_the_calibration_data() -> None:
 
     @dataclass(frozen=True)
     class Looking(Magnitude):
-        def evidence(self, data: CalibrationData) -> Tensors:
+        def statistics(self, data: CalibrationData) -> Tensors:
             seen.append((data.batches, data.loss, data.mean))
             return {}
 

@@ -19,25 +19,25 @@ Change = Callable[[nn.Module], object]
 
 
 class Meddling:
-    """Magnitude that does something to the network when it is asked for evidence."""
+    """Magnitude that does something to the network when it is asked for statistics."""
 
     granularity: ClassVar[str] = "weight"
 
     def __init__(self, change: Change):
         self.change = change
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         self.change(data.module)
         return {}
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {name: weight.abs() for name, weight in weights.items()}
 
 
 class Scaling(Magnitude):
     """Magnitude that normalises the weights themselves, not copies."""
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {name: weight.div_(weight.abs().max()).abs() for name, weight in weights.items()}
 
 
@@ -135,13 +135,17 @@ def fixture_modes_of_torch() -> Iterator[None]:
 @pytest.mark.parametrize("case", CHANGES)
 def test_a_saliency_that_leaves_something_changed_is_named_with_it(case) -> None:
     change, named = CHANGES[case]
-    with pytest.raises(ValueError, match="Meddling left the network changed by its evidence") as no:
+    with pytest.raises(
+        ValueError, match="Meddling left the network changed by its statistics"
+    ) as no:
         harness.score(Normed().train(), Meddling(change), batches=small_batches())
     assert named in str(no.value)
 
 
-def test_prune_names_it_too_and_in_score_as_in_evidence() -> None:
-    with pytest.raises(ValueError, match="Meddling left the network changed by its evidence: val"):
+def test_prune_names_it_too_and_in_score_as_in_statistics() -> None:
+    with pytest.raises(
+        ValueError, match="Meddling left the network changed by its statistics: val"
+    ):
         harness.prune(Small(), 0.5, saliency=Meddling(nudge), batches=small_batches())
     with pytest.raises(ValueError, match="Scaling left the network changed by its score: values "):
         harness.prune(Small(), 0.5, saliency=Scaling())
@@ -172,7 +176,7 @@ def test_what_one_rank_alone_has_changed_is_told_to_the_others() -> None:
     for change in (lambda m: None, CHANGES["a rule of a norm"][0]):
         read = Reader(Meddling(change), model, lambda digests, _: compared.append(digests))
         with suppress(ValueError):
-            read("evidence", CalibrationData(model))
+            read("statistics", CalibrationData(model))
     here, there = compared
     assert there.keys() - here.keys() == {"eps of norm"}
 

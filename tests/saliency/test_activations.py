@@ -34,9 +34,9 @@ def test_an_activation_of_exactly_0_counts_as_off() -> None:
 
 def test_a_batch_of_few_samples_does_not_weigh_more() -> None:
     data = [batch([[1.0], [1.0], [1.0]]), batch([[5.0]])]
-    evidence = MeanActivation().evidence(CalibrationData(line(), data, total))
+    statistics = MeanActivation().statistics(CalibrationData(line(), data, total))
     # (3 + 3 + 3 + 11) / 4, not (3 + 11) / 2.
-    assert evidence["weight"].tolist() == [5.0, 0.0]
+    assert statistics["weight"].tolist() == [5.0, 0.0]
 
 
 def test_the_maps_of_a_linear_layer_on_tokens_are_its_last_dimension() -> None:

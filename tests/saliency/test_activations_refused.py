@@ -33,14 +33,14 @@ class Uncalled(nn.Module):
 def test_a_layer_that_is_never_called_is_refused_by_name(saliency, units) -> None:
     model = Uncalled().requires_grad_(False)
     with pytest.raises(ValueError, match=r"never calls .* spare.weight, .* exclude spare$"):
-        saliency.evidence(CalibrationData(model, [batch(POINTS)], total, mean_alone, units))
+        saliency.statistics(CalibrationData(model, [batch(POINTS)], total, mean_alone, units))
 
 
 @pytest.mark.parametrize("saliency", MEASURES)
 def test_a_transposed_convolution_is_refused_by_name(saliency) -> None:
     model = nn.Sequential(nn.ConvTranspose2d(1, 3, 1))
     with pytest.raises(ValueError, match=r"0.weight is of a transposed convolution.*exclude 0$"):
-        saliency.evidence(CalibrationData(model, [batch(IMAGES)], total))
+        saliency.statistics(CalibrationData(model, [batch(IMAGES)], total))
 
 
 def test_an_output_of_another_width_is_refused_by_name() -> None:
@@ -62,7 +62,7 @@ def test_an_activation_that_is_not_finite_is_refused_with_its_tensor(saliency) -
 def test_hooks_are_gone_after_an_error_in_the_model(saliency) -> None:
     model = nn.Sequential(nn.Linear(1, 2), nn.Linear(3, 1)).train()
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
-        saliency.evidence(CalibrationData(model, [batch(POINTS)], total))
+        saliency.statistics(CalibrationData(model, [batch(POINTS)], total))
     assert not any(module._forward_hooks for module in model.modules())
     assert all(module.training for module in model.modules())
 

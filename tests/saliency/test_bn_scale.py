@@ -18,27 +18,27 @@ def test_bn_scale_is_the_absolute_gamma_of_each_layers_norm() -> None:
     with torch.no_grad():
         model.bn2.weight.copy_(torch.tensor([-2.0, 0.5, 0.0, 1.0]))
     units = Filter().units(model, IMAGES)
-    evidence = BNScale().evidence(CalibrationData(model, [], cross_entropy, mean_alone, units))
-    scores = BNScale().score({"conv2.weight": torch.empty(0)}, evidence)
-    assert evidence["conv2.weight"].tolist() == [-2.0, 0.5, 0.0, 1.0]
+    statistics = BNScale().statistics(CalibrationData(model, [], cross_entropy, mean_alone, units))
+    scores = BNScale().score({"conv2.weight": torch.empty(0)}, statistics)
+    assert statistics["conv2.weight"].tolist() == [-2.0, 0.5, 0.0, 1.0]
     assert {name: score.tolist() for name, score in scores.items()} == {
         "conv2.weight": [2.0, 0.5, 0.0, 1.0]
     }
 
 
-def test_the_evidence_of_bn_scale_is_a_copy() -> None:
+def test_the_statistics_of_bn_scale_are_a_copy() -> None:
     model = network()
     units = units_of(model)
-    evidence = BNScale().evidence(CalibrationData(model, [], cross_entropy, mean_alone, units))
+    statistics = BNScale().statistics(CalibrationData(model, [], cross_entropy, mean_alone, units))
     before = model.bn1.weight.detach().clone()
     nn.init.zeros_(model.bn1.weight)
-    assert torch.equal(evidence["conv1.weight"], before)
-    assert not evidence["conv1.weight"].requires_grad
+    assert torch.equal(statistics["conv1.weight"], before)
+    assert not statistics["conv1.weight"].requires_grad
 
 
 def test_bn_scale_without_units_is_refused_with_a_way_out() -> None:
     with pytest.raises(ValueError, match="bn_scale .* use structure=filter or structure=neuron"):
-        BNScale().evidence(CalibrationData(network(), [], cross_entropy))
+        BNScale().statistics(CalibrationData(network(), [], cross_entropy))
 
 
 @cases("norm", nn.Identity(), nn.BatchNorm2d(4, affine=False), nn.GroupNorm(2, 4), ids=named)
@@ -47,8 +47,8 @@ def test_bn_scale_refuses_a_layer_without_a_batch_norm_by_name(norm) -> None:
     model.bn2 = norm
     units = Filter().units(model, IMAGES)
     with pytest.raises(ValueError, match="BatchNorm .* conv2 alone feeds.* exclude conv2,"):
-        BNScale().evidence(CalibrationData(model, [], cross_entropy, mean_alone, units))
+        BNScale().statistics(CalibrationData(model, [], cross_entropy, mean_alone, units))
     rest = {"conv1.weight": units["conv1.weight"]}
     assert list(
-        BNScale().evidence(CalibrationData(model, [], cross_entropy, mean_alone, rest))
+        BNScale().statistics(CalibrationData(model, [], cross_entropy, mean_alone, rest))
     ) == ["conv1.weight"]

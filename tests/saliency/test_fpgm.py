@@ -43,4 +43,4 @@ def test_squares_of_large_weights_do_not_overflow() -> None:
 
 
 def test_fpgm_needs_no_data() -> None:
-    assert FPGM().evidence(CalibrationData(network(), [], cross_entropy)) == {}
+    assert FPGM().statistics(CalibrationData(network(), [], cross_entropy)) == {}

@@ -32,8 +32,8 @@ def normed() -> nn.Module:
 
 def scores(kind: type[Gradient] | type[WeightGradient], mode: str) -> tuple[float, nn.Module]:
     method, model = kind(batch_norm=mode), normed()
-    evidence: Tensors = method.evidence(CalibrationData(model, [inputs(-1.0, 1.0)], weighted))
-    return method.score(prunable_weights(model), evidence)["0.weight"].item(), model
+    statistics: Tensors = method.statistics(CalibrationData(model, [inputs(-1.0, 1.0)], weighted))
+    return method.score(prunable_weights(model), statistics)["0.weight"].item(), model
 
 
 @KINDS

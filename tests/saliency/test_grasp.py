@@ -9,7 +9,7 @@ from torch.func import functional_call
 
 from harness.saliency.base import CalibrationData
 from harness.saliency.grasp import GraSP, mean_hessian_product
-from harness.saliency.shared.evidence import mean_gradients
+from harness.saliency.shared.gradient_statistics import mean_gradients
 from harness.vocabulary.tensors import Batch, Loss, Tensors, prunable_weights
 
 
@@ -38,12 +38,12 @@ def test_grasp_of_a_line_by_hand() -> None:
     batch = (torch.tensor([[1.0, 3.0]]), torch.zeros(1, dtype=torch.int64))
 
     method = GraSP(temperature=1.0)
-    evidence = method.evidence(CalibrationData(model, [batch], squared))
+    statistics = method.statistics(CalibrationData(model, [batch], squared))
 
-    assert evidence["weight"].tolist() == [[-10.0, -30.0]]
-    assert method.score(prunable_weights(model), evidence)["weight"].tolist() == [[-20.0, 30.0]]
+    assert statistics["weight"].tolist() == [[-10.0, -30.0]]
+    assert method.score(prunable_weights(model), statistics)["weight"].tolist() == [[-20.0, 30.0]]
     absolute = GraSP(temperature=1.0, absolute=True)
-    assert absolute.score(prunable_weights(model), evidence)["weight"].tolist() == [[20.0, 30.0]]
+    assert absolute.score(prunable_weights(model), statistics)["weight"].tolist() == [[20.0, 30.0]]
 
 
 @pytest.mark.parametrize("layer", ["0.weight", "2.weight"])
@@ -52,7 +52,7 @@ def test_on_its_way_to_0_a_weight_of_high_score_shrinks_the_gradients_norm(layer
     model, method, step = smooth(), GraSP(temperature=1.0), 1e-6
     weights = prunable_weights(model)
     scores = method.score(
-        weights, method.evidence(CalibrationData(model, [data()], cross_entropy))
+        weights, method.statistics(CalibrationData(model, [data()], cross_entropy))
     )[layer]
 
     def norm(place: int, gone: float) -> float:
@@ -72,8 +72,8 @@ def test_on_its_way_to_0_a_weight_of_high_score_shrinks_the_gradients_norm(layer
 def test_product_is_that_of_the_explicit_hessian(temperature) -> None:
     model = smooth()
     method = GraSP(temperature=temperature)
-    evidence = method.evidence(CalibrationData(model, cut(data(), 4, 2), cross_entropy))
-    check_close(evidence, explicit(model, data(), cross_entropy, temperature))
+    statistics = method.statistics(CalibrationData(model, cut(data(), 4, 2), cross_entropy))
+    check_close(statistics, explicit(model, data(), cross_entropy, temperature))
 
 
 def test_product_is_the_derivative_of_the_gradient_along_the_vector() -> None:
@@ -101,19 +101,19 @@ def test_product_is_the_derivative_of_the_gradient_along_the_vector() -> None:
 def test_ranks_and_cuts_change_nothing(sizes) -> None:
     model = smooth()
     shares = [[part] if len(part[1]) else [] for part in cut(data(), *sizes)]
-    for evidence in on_ranks(GraSP(), model, shares, cross_entropy):
-        check_close(evidence, explicit(model, data(), cross_entropy, 200.0))
+    for statistics in on_ranks(GraSP(), model, shares, cross_entropy):
+        check_close(statistics, explicit(model, data(), cross_entropy, 200.0))
 
 
 def test_a_loss_that_is_linear_in_the_weights_has_no_curvature() -> None:
     model = nn.Linear(1, 1, bias=False)
-    evidence = GraSP().evidence(CalibrationData(model, [inputs(1.0, 2.0)], total))
-    assert evidence["weight"].tolist() == [[0.0]]
+    statistics = GraSP().statistics(CalibrationData(model, [inputs(1.0, 2.0)], total))
+    assert statistics["weight"].tolist() == [[0.0]]
 
 
 def test_no_calibration_samples_at_all_are_refused() -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
-        GraSP().evidence(CalibrationData(smooth(), [], cross_entropy))
+        GraSP().statistics(CalibrationData(smooth(), [], cross_entropy))
 
 
 def test_a_product_that_overflows_is_refused_by_name() -> None:
@@ -121,7 +121,7 @@ def test_a_product_that_overflows_is_refused_by_name() -> None:
     model = nn.Linear(1, 1, bias=False)
     nn.init.ones_(model.weight)
     with pytest.raises(ValueError, match="Hessian-vector product of weight is not finite"):
-        GraSP(temperature=1.0).evidence(CalibrationData(model, [inputs(1e10)], squared))
+        GraSP(temperature=1.0).statistics(CalibrationData(model, [inputs(1e10)], squared))
 
 
 class Attention(nn.Module):
@@ -146,7 +146,7 @@ def test_attention_has_a_second_derivative_and_its_kernels_stay_chosen() -> None
     batch = (tokens, torch.tensor([0, 1, 1]))
     flash = torch.backends.cuda.flash_sdp_enabled()
 
-    fused = GraSP().evidence(
+    fused = GraSP().statistics(
         CalibrationData(Attention(fused=True).double(), [batch], cross_entropy)
     )
 
@@ -159,10 +159,10 @@ def test_a_transformer_layer_is_scored() -> None:
     layer = nn.TransformerEncoderLayer(4, 2, dim_feedforward=8, batch_first=True)
     model = nn.Sequential(layer, nn.Flatten(), nn.Linear(20, 2)).double()
     tokens = torch.randn(3, 5, 4, generator=torch.Generator().manual_seed(0)).double()
-    evidence = GraSP().evidence(
+    statistics = GraSP().statistics(
         CalibrationData(model, [(tokens, torch.tensor([0, 1, 1]))], cross_entropy)
     )
-    assert all(product.abs().max() > 0 for product in evidence.values())
+    assert all(product.abs().max() > 0 for product in statistics.values())
 
 
 def test_the_mode_of_batch_norm_decides_what_it_divides_by() -> None:
@@ -170,8 +170,8 @@ def test_the_mode_of_batch_norm_decides_what_it_divides_by() -> None:
     model = nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2)).double()
     before = {name: value.clone() for name, value in model.state_dict().items()}
 
-    train = GraSP(batch_norm="train").evidence(CalibrationData(model, [data()], cross_entropy))
-    evaluated = GraSP().evidence(CalibrationData(model, [data()], cross_entropy))
+    train = GraSP(batch_norm="train").statistics(CalibrationData(model, [data()], cross_entropy))
+    evaluated = GraSP().statistics(CalibrationData(model, [data()], cross_entropy))
 
     check_close(evaluated, explicit(model.eval(), data(), cross_entropy, 200.0))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
@@ -182,9 +182,9 @@ def test_every_kind_of_prunable_weight_is_scored_frozen_ones_too() -> None:
     model = Net()
     model.conv.weight.requires_grad_(False)
     batch = (torch.randn(4, 1, 6, 6, generator=torch.Generator().manual_seed(0)), torch.arange(4))
-    evidence = GraSP().evidence(CalibrationData(model, [batch], cross_entropy))
-    assert list(evidence) == ["conv.weight", "fc.weight"]
-    assert evidence["conv.weight"].abs().max() > 0
+    statistics = GraSP().statistics(CalibrationData(model, [batch], cross_entropy))
+    assert list(statistics) == ["conv.weight", "fc.weight"]
+    assert statistics["conv.weight"].abs().max() > 0
 
 
 @pytest.mark.parametrize("temperature", [0, -1.0, float("inf"), float("nan"), True, "hot"])

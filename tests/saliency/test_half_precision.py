@@ -12,7 +12,7 @@ import harness
 from harness.launch.instantiate import named
 from harness.saliency.base import CalibrationData
 from harness.saliency.fisher import Fisher
-from harness.saliency.shared.evidence import in_float32, zeros
+from harness.saliency.shared.gradient_statistics import in_float32, zeros
 from harness.vocabulary.tensors import prunable_weights
 
 SALIENCIES = sorted(file.stem for file in (CONF / "saliency").glob("*.yaml"))
@@ -86,11 +86,11 @@ def test_a_saliency_by_itself_sums_and_squares_in_float32_too(half) -> None:
     nn.init.constant_(model.weight, 2.0**-13)
     # 300 gradients of 1: a sum in bfloat16 stops at 256.
     batches = [(torch.ones(300, 2, dtype=half), torch.zeros(300, dtype=torch.int64))]
-    evidence = Fisher().evidence(
+    statistics = Fisher().statistics(
         CalibrationData(model, batches, lambda outputs, labels: outputs.sum())
     )
-    assert evidence["weight"].tolist() == [[1.0, 1.0]]
-    scores = Fisher().score(prunable_weights(model), evidence)
+    assert statistics["weight"].tolist() == [[1.0, 1.0]]
+    scores = Fisher().score(prunable_weights(model), statistics)
     assert scores["weight"].tolist() == [[2.0**-27, 2.0**-27]]
 
 

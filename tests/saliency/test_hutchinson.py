@@ -20,20 +20,20 @@ def test_a_diagonal_hessian_is_exact_with_a_single_probe() -> None:
     # Loss (w x)^2 / 2 of each sample: H = mean of x x^T = diag(2^2 / 2, 4^2 / 2).
     batches = [rows((2.0, 0.0)), rows((0.0, 4.0))]
     saliency = Hutchinson(seed=0, probes=1)
-    evidence = saliency.evidence(CalibrationData(model, batches, squared))
-    assert evidence["weight"].tolist() == [[2.0, 8.0]]
+    statistics = saliency.statistics(CalibrationData(model, batches, squared))
+    assert statistics["weight"].tolist() == [[2.0, 8.0]]
     # 9 * 2 / 2 and 1 * 8 / 2.
-    assert saliency.score(prunable_weights(model), evidence)["weight"].tolist() == [[9.0, 4.0]]
+    assert saliency.score(prunable_weights(model), statistics)["weight"].tolist() == [[9.0, 4.0]]
 
 
 def test_one_probe_mixes_in_a_row_of_the_hessian_with_signs() -> None:
     # H = [[1, 2], [2, 4]]: v1 (H v)1 = 1 +- 2 and v2 (H v)2 = 4 +- 2, with the same sign.
     found = set()
     for seed in range(20):
-        evidence = Hutchinson(seed, probes=1).evidence(
+        statistics = Hutchinson(seed, probes=1).statistics(
             CalibrationData(linear((1.0, 1.0)), [rows((1.0, 2.0))], squared)
         )
-        found.add(tuple(evidence["weight"].flatten().tolist()))
+        found.add(tuple(statistics["weight"].flatten().tolist()))
     assert found == {(3.0, 6.0), (-1.0, 2.0)}
 
 
@@ -73,10 +73,10 @@ def test_the_mean_over_probes_comes_near_the_diagonal_of_the_hessian() -> None:
     whole, diagonal = hessian(model, inputs, labels)
     probes = 400
     batches = [(inputs[:4], labels[:4]), (inputs[4:], labels[4:])]
-    evidence = Hutchinson(0, probes).evidence(CalibrationData(model, batches, cross_entropy))
+    statistics = Hutchinson(0, probes).statistics(CalibrationData(model, batches, cross_entropy))
     # The variance of v_i (H v)_i is the sum of the squares of H_ij, j != i.
     off = whole.square().sum(dim=1) - whole.diagonal().square()
-    error = torch.cat([evidence[n].flatten() - diagonal[n] for n in diagonal])
+    error = torch.cat([statistics[n].flatten() - diagonal[n] for n in diagonal])
     assert (error.abs() <= 4 * (off / probes).sqrt()).all()
     # And not nearer than chance allows: the signs are really drawn.
     assert (error.square().mean() / (off / probes).mean()).sqrt() > 0.5
@@ -84,9 +84,9 @@ def test_the_mean_over_probes_comes_near_the_diagonal_of_the_hessian() -> None:
 
 def test_the_diagonal_is_the_same_on_any_number_of_ranks() -> None:
     model, saliency = Small(), Hutchinson(seed=3, probes=5)
-    whole = saliency.evidence(CalibrationData(model, small_batches(), cross_entropy))
+    whole = saliency.statistics(CalibrationData(model, small_batches(), cross_entropy))
     parts = over_ranks(
-        lambda batches, mean: saliency.evidence(
+        lambda batches, mean: saliency.statistics(
             CalibrationData(model, batches, cross_entropy, mean)
         ),
         small_batches()[:1],
@@ -110,10 +110,10 @@ def test_subtracting_the_minimum_makes_the_smallest_score_of_a_tensor_0() -> Non
 
 
 def test_a_loss_that_is_linear_in_the_weights_has_no_curvature() -> None:
-    evidence = Hutchinson(0).evidence(
+    statistics = Hutchinson(0).statistics(
         CalibrationData(linear((1.0, 2.0)), [rows((3.0, 4.0))], total)
     )
-    assert evidence["weight"].tolist() == [[0.0, 0.0]]
+    assert statistics["weight"].tolist() == [[0.0, 0.0]]
 
 
 def test_attention_has_a_second_derivative() -> None:
@@ -129,14 +129,14 @@ def test_attention_has_a_second_derivative() -> None:
             return found.flatten(1)
 
     batch = (torch.randn(2, 3, 4), torch.zeros(2))
-    evidence = Hutchinson(0, probes=2).evidence(CalibrationData(Attention(), [batch], squared))
-    assert evidence["one.weight"].count_nonzero() == 48
+    statistics = Hutchinson(0, probes=2).statistics(CalibrationData(Attention(), [batch], squared))
+    assert statistics["one.weight"].count_nonzero() == 48
 
 
 def test_the_seed_decides_the_probes() -> None:
     model = Small()
     one, again, other = (
-        Hutchinson(seed, 1).evidence(CalibrationData(model, small_batches(), cross_entropy))
+        Hutchinson(seed, 1).statistics(CalibrationData(model, small_batches(), cross_entropy))
         for seed in (0, 0, 1)
     )
     assert torch.equal(one["fc1.weight"], again["fc1.weight"])
@@ -159,6 +159,6 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
     model = nn.Linear(5, 10, bias=False)
     Hutchinson(seed=0, memory_limit_gb=1.7e-6).check(model, {})
     with pytest.raises(ValueError, match="saliency hutchinson needs 1.6e-06 GB .* saliency=fisher"):
-        Hutchinson(seed=0, memory_limit_gb=1.5e-6).evidence(CalibrationData(model))
+        Hutchinson(seed=0, memory_limit_gb=1.5e-6).statistics(CalibrationData(model))
     with pytest.raises(ValueError, match="memory_limit_gb must be a number above 0, got nan"):
         Hutchinson(seed=0, memory_limit_gb=float("nan"))

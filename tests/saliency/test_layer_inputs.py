@@ -107,15 +107,15 @@ def test_cutting_the_inputs_into_pieces_changes_nothing(piece, monkeypatch) -> N
 def test_ranks_add_up_also_with_one_that_has_no_samples() -> None:
     model = Small()
 
-    def evidence(batches: list[Batch], mean: Mean) -> Tensors:
+    def statistics(batches: list[Batch], mean: Mean) -> Tensors:
         return mean_over_inputs(CalibrationData(model, batches, None, mean), sums_of_inputs)
 
     whole, parts = sums(model, *small_batches()), [small_batches()[:1], [], small_batches()[1:]]
-    together = over_ranks(evidence, *parts)
+    together = over_ranks(statistics, *parts)
     assert together.keys() == whole.keys()
     for name, value in together.items():
         torch.testing.assert_close(value, whole[name], rtol=0, atol=1e-10)
-    assert over_ranks(evidence, [], small_batches()).keys() == whole.keys()
+    assert over_ranks(statistics, [], small_batches()).keys() == whole.keys()
 
 
 def test_no_samples_at_all_are_refused() -> None:
@@ -135,12 +135,12 @@ class Attending(nn.Module):
 
 @pytest.mark.parametrize("name", ["block.self_attn.out_proj.weight", "up.weight"])
 def test_a_layer_whose_inputs_are_unknown_is_refused_by_name(name) -> None:
-    evidence = sums(Attending(), (torch.randn(2, 3, 4), torch.zeros(2)))
+    statistics = sums(Attending(), (torch.randn(2, 3, 4), torch.zeros(2)))
     # The layers beside the attention are measured, although PyTorch has a fused path for them.
-    assert set(evidence) == {"block.linear1.weight", "block.linear2.weight"}
+    assert set(statistics) == {"block.linear1.weight", "block.linear2.weight"}
     layer = name.removesuffix(".weight")
     with pytest.raises(ValueError, match=rf"^{name}: the inputs.*exclude=\[{layer}\]"):
-        measured(name, evidence)
+        measured(name, statistics)
 
 
 def test_inputs_that_are_not_finite_name_their_layer() -> None:

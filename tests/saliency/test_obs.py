@@ -23,13 +23,13 @@ CORRELATED = rows((1.0, 0.0), (1.0, 1.0))
 
 
 def measured(saliency: Obs, model: nn.Module, inputs: Tensor) -> Tensors:
-    return saliency.evidence(CalibrationData(model, [(inputs, torch.zeros(len(inputs)))], total))
+    return saliency.statistics(CalibrationData(model, [(inputs, torch.zeros(len(inputs)))], total))
 
 
 def of_weights(weight: list[list[float]], saliency: Obs = EXACT) -> list[list[float]]:
     model = linear(*map(tuple, weight))
-    evidence = saliency.evidence(CalibrationData(model, [CORRELATED], total))
-    return saliency.score(prunable_weights(model), evidence)["weight"].tolist()
+    statistics = saliency.statistics(CalibrationData(model, [CORRELATED], total))
+    return saliency.score(prunable_weights(model), statistics)["weight"].tolist()
 
 
 def output_error(inputs: Tensor, one: Tensor, other: Tensor) -> Tensor:
@@ -37,9 +37,9 @@ def output_error(inputs: Tensor, one: Tensor, other: Tensor) -> Tensor:
     return ((inputs @ (one - other).T).square().sum(dim=0)) / len(inputs)
 
 
-def test_evidence_is_2_x_xt_per_sample() -> None:
-    evidence = EXACT.evidence(CalibrationData(linear((1.0, 1.0)), [CORRELATED], total))
-    assert evidence["weight"].tolist() == [[[[2.0, 1.0], [1.0, 1.0]]]]
+def test_statistics_are_2_x_xt_per_sample() -> None:
+    statistics = EXACT.statistics(CalibrationData(linear((1.0, 1.0)), [CORRELATED], total))
+    assert statistics["weight"].tolist() == [[[[2.0, 1.0], [1.0, 1.0]]]]
 
 
 def test_obs_is_the_squared_weight_over_twice_the_diagonal_of_the_inverse() -> None:
@@ -63,9 +63,9 @@ def test_damping_is_a_share_of_the_mean_diagonal() -> None:
 
 def test_the_kept_weight_makes_up_for_the_removed_one() -> None:
     weights = {"weight": torch.tensor([[3.0, 4.0], [3.0, 4.0]]).double()}
-    evidence = EXACT.evidence(CalibrationData(linear((3.0, 4.0)), [CORRELATED], total))
+    statistics = EXACT.statistics(CalibrationData(linear((3.0, 4.0)), [CORRELATED], total))
     masks = {"weight": torch.tensor([[True, False], [True, True]])}
-    moved = EXACT.compensate(weights, masks, evidence)["weight"]
+    moved = EXACT.compensate(weights, masks, statistics)["weight"]
     # 3 + (1 / 2) * 4; outputs 3 and 7 become 5 and 5: (2^2 + 2^2) / 2 samples = 4, the score.
     torch.testing.assert_close(moved, torch.tensor([[5.0, 0.0], [3.0, 4.0]]).double())
     inputs, _ = CORRELATED
@@ -99,8 +99,8 @@ def test_compensation_is_the_least_squares_fit_of_all_removals(piece, monkeypatc
     weight[0, 2] = 0.0
     mask = torch.rand(5, 6) < 0.5
     mask[0, 2] = False
-    evidence = measured(EXACT, linear(*weight.tolist()), inputs)
-    moved = EXACT.compensate({"weight": weight}, {"weight": mask}, evidence)["weight"]
+    statistics = measured(EXACT, linear(*weight.tolist()), inputs)
+    moved = EXACT.compensate({"weight": weight}, {"weight": mask}, statistics)["weight"]
     for row in range(5):
         kept = mask[row].nonzero().flatten()
         fit = torch.linalg.lstsq(inputs[:, kept], inputs @ weight[row, :, None]).solution
@@ -111,11 +111,11 @@ def test_blocks_do_not_know_of_each_other() -> None:
     torch.manual_seed(2)
     inputs, weight = torch.randn(20, 5).double(), torch.randn(3, 5).double()
     saliency = Obs(block=2, damping=0.0)
-    evidence = measured(saliency, linear(*weight.tolist()), inputs)
-    assert evidence["weight"].shape == (1, 3, 2, 2)
-    scores = saliency.score({"weight": weight}, evidence)["weight"]
+    statistics = measured(saliency, linear(*weight.tolist()), inputs)
+    assert statistics["weight"].shape == (1, 3, 2, 2)
+    scores = saliency.score({"weight": weight}, statistics)["weight"]
     mask = torch.rand(3, 5) < 0.5
-    moved = saliency.compensate({"weight": weight}, {"weight": mask}, evidence)["weight"]
+    moved = saliency.compensate({"weight": weight}, {"weight": mask}, statistics)["weight"]
     for start in (0, 2, 4):
         part, mine = weight[:, start : start + 2], slice(start, start + 2)
         alone = measured(EXACT, linear(*part.tolist()), inputs[:, mine])
@@ -129,10 +129,10 @@ def test_groups_of_a_convolution_are_layers_of_their_own() -> None:
     torch.manual_seed(3)
     whole = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=2, bias=False).double()
     inputs = torch.randn(5, 4, 6, 6).double()
-    evidence = measured(Obs(), whole, inputs)
-    scores = Obs().score(prunable_weights(whole), evidence)["weight"]
+    statistics = measured(Obs(), whole, inputs)
+    scores = Obs().score(prunable_weights(whole), statistics)["weight"]
     mask = torch.rand(6, 2, 3, 3) < 0.5
-    moved = Obs().compensate(prunable_weights(whole), {"weight": mask}, evidence)["weight"]
+    moved = Obs().compensate(prunable_weights(whole), {"weight": mask}, statistics)["weight"]
     for group in (0, 1):
         part = nn.Conv2d(2, 3, 3, stride=2, padding=1, bias=False).double()
         mine = slice(3 * group, 3 * group + 3)
@@ -147,46 +147,46 @@ def test_groups_of_a_convolution_are_layers_of_their_own() -> None:
 
 def test_an_input_that_is_always_0_has_score_0() -> None:
     model = linear((5.0, 1.0))
-    evidence = EXACT.evidence(CalibrationData(model, [rows((0.0, 1.0), (0.0, 2.0))], total))
+    statistics = EXACT.statistics(CalibrationData(model, [rows((0.0, 1.0), (0.0, 2.0))], total))
     # H_22 = 2/2 (1 + 4) = 5; 1^2 * 5 / 2.
-    scores = EXACT.score(prunable_weights(model), evidence)["weight"]
+    scores = EXACT.score(prunable_weights(model), statistics)["weight"]
     torch.testing.assert_close(scores, torch.tensor([[0.0, 2.5]]).double())
 
 
 def test_a_singular_hessian_without_damping_is_refused_by_name() -> None:
     model = linear((1.0, 1.0))
-    evidence = EXACT.evidence(CalibrationData(model, [rows((1.0, 1.0))], total))
+    statistics = EXACT.statistics(CalibrationData(model, [rows((1.0, 1.0))], total))
     with pytest.raises(ValueError, match="^weight: its curvature is not positive.*raise damping"):
-        EXACT.score(prunable_weights(model), evidence)
+        EXACT.score(prunable_weights(model), statistics)
 
 
 def test_tensors_that_lose_nothing_do_not_move() -> None:
     weights = {"weight": torch.tensor([[3.0, 0.0]]).double()}
-    evidence = EXACT.evidence(CalibrationData(linear((3.0, 4.0)), [CORRELATED], total))
+    statistics = EXACT.statistics(CalibrationData(linear((3.0, 4.0)), [CORRELATED], total))
     masks = {"weight": torch.tensor([[True, False]])}
-    assert EXACT.compensate(weights, masks, evidence) == {}
+    assert EXACT.compensate(weights, masks, statistics) == {}
 
 
 def test_weights_stay_where_update_is_off() -> None:
     weights = {"weight": torch.tensor([[3.0, 4.0]]).double()}
-    evidence = EXACT.evidence(CalibrationData(linear((3.0, 4.0)), [CORRELATED], total))
+    statistics = EXACT.statistics(CalibrationData(linear((3.0, 4.0)), [CORRELATED], total))
     masks = {"weight": torch.tensor([[True, False]])}
-    assert Obs(update=False).compensate(weights, masks, evidence) == {}
+    assert Obs(update=False).compensate(weights, masks, statistics) == {}
 
 
 def test_compensating_changes_none_of_its_arguments() -> None:
     model = linear((3.0, 4.0))
-    evidence = EXACT.evidence(CalibrationData(model, [CORRELATED], total))
-    before = evidence["weight"].clone()
-    EXACT.compensate(prunable_weights(model), {"weight": torch.tensor([[True, False]])}, evidence)
-    assert model.weight.tolist() == [[3.0, 4.0]] and torch.equal(evidence["weight"], before)
+    statistics = EXACT.statistics(CalibrationData(model, [CORRELATED], total))
+    before = statistics["weight"].clone()
+    EXACT.compensate(prunable_weights(model), {"weight": torch.tensor([[True, False]])}, statistics)
+    assert model.weight.tolist() == [[3.0, 4.0]] and torch.equal(statistics["weight"], before)
 
 
 def test_the_scores_are_the_same_on_any_number_of_ranks() -> None:
     model, saliency = Small(), Obs()
     weights = prunable_weights(model)
-    evidence = alone_and_shared(saliency, model, total)
-    one, two = (saliency.score(weights, seen) for seen in evidence)
+    statistics = alone_and_shared(saliency, model, total)
+    one, two = (saliency.score(weights, seen) for seen in statistics)
     for name, value in one.items():
         assert value.dtype == torch.float32
         torch.testing.assert_close(two[name], value, rtol=1e-4, atol=0)
@@ -209,7 +209,7 @@ def test_obs_without_update_prunes_exactly_and_moves_nothing() -> None:
 def test_the_memory_is_known_before_and_logged(caplog) -> None:
     model = nn.Linear(300, 2)
     with caplog.at_level(logging.INFO):
-        Obs(block=100).evidence(
+        Obs(block=100).statistics(
             CalibrationData(model, [(torch.ones(1, 300), torch.zeros(1))], total)
         )
     # Three blocks of 100 x 100 once, and ten copies for both rows: 8 * 30,000 * (1 + 20) bytes.
@@ -223,7 +223,7 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
     model = nn.Linear(300, 2)
     model.register_forward_pre_hook(fail)
     with pytest.raises(ValueError, match=r"0.00504 GB .*weight.* is 0.005; choose a block below"):
-        Obs(block=100, memory_limit_gb=0.005).evidence(
+        Obs(block=100, memory_limit_gb=0.005).statistics(
             CalibrationData(model, [(torch.ones(1, 300), torch.zeros(1))], total)
         )
 

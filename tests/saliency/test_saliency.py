@@ -15,14 +15,14 @@ from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.gradient import Gradient
 from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
-from harness.saliency.shared.evidence import mean_gradients
+from harness.saliency.shared.gradient_statistics import mean_gradients
 from harness.saliency.weight_gradient import WeightGradient
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.vocabulary.tensors import Batch, Loss, Tensors
 
 WEIGHTS = {"layer.weight": torch.tensor([[1.0, -2.0], [3.0, 0.0]])}
-EVIDENCE = {"layer.weight": torch.tensor([[0.5, 0.5], [-1.0, 9.0]])}
+STATISTICS = {"layer.weight": torch.tensor([[0.5, 0.5], [-1.0, 9.0]])}
 
 
 def test_magnitude_is_the_absolute_weight() -> None:
@@ -31,25 +31,27 @@ def test_magnitude_is_the_absolute_weight() -> None:
 
 
 def test_gradient_is_the_absolute_mean_gradient() -> None:
-    scores = Gradient().score(WEIGHTS, EVIDENCE)
+    scores = Gradient().score(WEIGHTS, STATISTICS)
     assert scores["layer.weight"].tolist() == [[0.5, 0.5], [1.0, 9.0]]
 
 
 def test_weight_gradient_multiplies_weight_by_mean_gradient() -> None:
-    scores = WeightGradient().score(WEIGHTS, EVIDENCE)
+    scores = WeightGradient().score(WEIGHTS, STATISTICS)
     assert scores["layer.weight"].tolist() == [[0.5, 1.0], [3.0, 0.0]]
 
 
 def test_opposite_gradients_of_two_batches_cancel_before_the_absolute_value() -> None:
-    evidence = mean_gradients(CalibrationData(line(), [inputs(1.0), inputs(-1.0)], total))
-    assert evidence["weight"].tolist() == [[0.0]]
-    assert Gradient().score({"weight": line().weight}, evidence)["weight"].tolist() == [[0.0]]
+    statistics = mean_gradients(CalibrationData(line(), [inputs(1.0), inputs(-1.0)], total))
+    assert statistics["weight"].tolist() == [[0.0]]
+    assert Gradient().score({"weight": line().weight}, statistics)["weight"].tolist() == [[0.0]]
 
 
 def test_batches_of_unequal_size_weigh_by_their_samples() -> None:
-    evidence = mean_gradients(CalibrationData(line(), [inputs(1.0, 1.0, 1.0), inputs(5.0)], total))
+    statistics = mean_gradients(
+        CalibrationData(line(), [inputs(1.0, 1.0, 1.0), inputs(5.0)], total)
+    )
     # (1 + 1 + 1 + 5) / 4, not (1 + 5) / 2.
-    assert evidence["weight"].tolist() == [[2.0]]
+    assert statistics["weight"].tolist() == [[2.0]]
 
 
 def test_mean_is_given_sums_and_the_number_of_samples() -> None:
@@ -59,10 +61,12 @@ def test_mean_is_given_sums_and_the_number_of_samples() -> None:
         asked.append((float(sums["weight"]), samples))
         return {"weight": torch.tensor([[42.0]])}
 
-    evidence = mean_gradients(CalibrationData(line(), [inputs(1.0, 2.0), inputs(4.0)], total, mean))
+    statistics = mean_gradients(
+        CalibrationData(line(), [inputs(1.0, 2.0), inputs(4.0)], total, mean)
+    )
 
     assert asked == [(7.0, 3)]
-    assert evidence["weight"].tolist() == [[42.0]]
+    assert statistics["weight"].tolist() == [[42.0]]
 
 
 def test_a_rank_without_samples_still_takes_part_in_the_mean() -> None:
@@ -84,15 +88,15 @@ def test_no_calibration_samples_at_all_are_refused() -> None:
 def test_gradients_are_taken_in_eval_mode() -> None:
     # In training mode the output of a BatchNorm has mean 0, so this gradient would be 0.
     model = nn.Sequential(nn.Linear(1, 1, bias=False), nn.BatchNorm1d(1, eps=0.0))
-    evidence = mean_gradients(CalibrationData(model, [inputs(1.0, 3.0)], total))
-    assert evidence["0.weight"].tolist() == [[2.0]]
+    statistics = mean_gradients(CalibrationData(model, [inputs(1.0, 3.0)], total))
+    assert statistics["0.weight"].tolist() == [[2.0]]
 
 
 def test_gradients_are_taken_although_the_caller_turned_them_off() -> None:
     with torch.no_grad():
-        evidence = mean_gradients(CalibrationData(line(), [inputs(3.0)], total))
-    assert evidence["weight"].tolist() == [[3.0]]
-    assert not evidence["weight"].requires_grad
+        statistics = mean_gradients(CalibrationData(line(), [inputs(3.0)], total))
+    assert statistics["weight"].tolist() == [[3.0]]
+    assert not statistics["weight"].requires_grad
 
 
 def test_the_sum_of_the_split_batches_is_the_whole_batch() -> None:
@@ -131,16 +135,16 @@ def units_of(saliency: Saliency, model: nn.Module) -> dict[str, tuple[str, ...]]
     return structure.units(model, batches()[0][0].to(next(model.parameters()).dtype))
 
 
-def evidence_of(
+def statistics_of(
     saliency: Saliency, model: nn.Module, data: list[Batch], loss: Loss = cross_entropy
 ) -> Tensors:
     more = {} if saliency.granularity == "weight" else {"units": units_of(saliency, model)}
-    return saliency.evidence(CalibrationData(model, data, loss, **more))
+    return saliency.statistics(CalibrationData(model, data, loss, **more))
 
 
 def scores_of(saliency: Saliency, model: nn.Module, data: list[Batch]) -> Tensors:
     weights = {name: model.get_parameter(name).detach() for name in units_of(saliency, model)}
-    return saliency.score(weights, evidence_of(saliency, model, data))
+    return saliency.score(weights, statistics_of(saliency, model, data))
 
 
 @every("saliency")
@@ -173,11 +177,11 @@ def test_saliency_leaves_the_model_alone(saliency) -> None:
     model.norm.eval()
     before = everything(model)
     weights = {name: model.get_parameter(name).detach() for name in units_of(saliency, model)}
-    evidence = evidence_of(saliency, model, batches())
-    kept = copy.deepcopy(evidence)
-    saliency.score(weights, evidence)
+    statistics = statistics_of(saliency, model, batches())
+    kept = copy.deepcopy(statistics)
+    saliency.score(weights, statistics)
     check_same(everything(model), before)
-    check_same(evidence, kept)
+    check_same(statistics, kept)
 
 
 @every("saliency")
@@ -191,7 +195,7 @@ def test_saliency_leaves_the_model_alone_when_the_loss_fails(saliency) -> None:
 
     # A saliency that needs no data, or no loss, never meets the error.
     with suppress(ZeroDivisionError):
-        evidence_of(saliency, model, batches(), failing)
+        statistics_of(saliency, model, batches(), failing)
     check_same(everything(model), before)
 
 
@@ -203,7 +207,7 @@ def test_saliency_leaves_the_model_alone_when_the_model_fails(saliency) -> None:
     more = {} if saliency.granularity == "weight" else {"units": units}
     wrong: list[Batch] = [(torch.zeros(2, 1, 9, 9), torch.zeros(2, dtype=torch.int64))]
     with suppress(RuntimeError):
-        saliency.evidence(CalibrationData(model, wrong, cross_entropy, **more))
+        saliency.statistics(CalibrationData(model, wrong, cross_entropy, **more))
     check_same(everything(model), before)
 
 

@@ -27,11 +27,11 @@ def solved(
     return masks["w"], moved.get("w")
 
 
-def test_evidence_is_2_x_xt_per_sample() -> None:
-    evidence = SparseGpt().evidence(
+def test_statistics_are_2_x_xt_per_sample() -> None:
+    statistics = SparseGpt().statistics(
         CalibrationData(linear((1.0, 1.0)), [rows((1.0, 0.0), (1.0, 1.0))], total)
     )
-    assert evidence["weight"].tolist() == [[[[2.0, 1.0], [1.0, 1.0]]]]
+    assert statistics["weight"].tolist() == [[[[2.0, 1.0], [1.0, 1.0]]]]
 
 
 def test_the_score_is_the_squared_weight_over_the_squared_factor() -> None:
@@ -95,11 +95,11 @@ def reference(weight: Tensor, hessian: Tensor, keeps: list[int], block: int) -> 
 def test_solving_agrees_with_the_inverse_of_what_is_left(block, keeps) -> None:
     torch.manual_seed(0)
     weight, inputs = torch.randn(5, 7).double(), torch.randn(50, 7).double()
-    evidence = SparseGpt().evidence(
+    statistics = SparseGpt().statistics(
         CalibrationData(linear(*weight.tolist()), [(inputs, torch.zeros(50))], total)
     )
     # 19 of 35 in blocks of 15, 15 and 5: floor(19 * 15 / 35) = 8, floor(19 * 30 / 35) = 16.
-    masks, moved = SparseGpt(block=block).solve({"weight": weight}, {"weight": 19}, evidence)
+    masks, moved = SparseGpt(block=block).solve({"weight": weight}, {"weight": 19}, statistics)
     expected = reference(weight, 2 / 50 * inputs.T @ inputs, keeps, block)
     assert torch.equal(masks["weight"], expected != 0)
     torch.testing.assert_close(moved["weight"], expected, rtol=0, atol=1e-10)
@@ -109,10 +109,10 @@ def test_solving_leaves_less_output_error_than_removing_the_smallest() -> None:
     torch.manual_seed(1)
     weight = torch.randn(8, 10).double()
     inputs = torch.randn(60, 10).double() @ torch.randn(10, 10).double()
-    evidence = SparseGpt().evidence(
+    statistics = SparseGpt().statistics(
         CalibrationData(linear(*weight.tolist()), [(inputs, torch.zeros(60))], total)
     )
-    _, moved = SparseGpt().solve({"weight": weight}, {"weight": 40}, evidence)
+    _, moved = SparseGpt().solve({"weight": weight}, {"weight": 40}, statistics)
     smallest = torch.where(weight.abs() >= weight.abs().flatten().kthvalue(41).values, weight, 0.0)
     errors = [(inputs @ (weight - other).T).square().sum() for other in (moved["weight"], smallest)]
     assert errors[0] < errors[1] / 2
@@ -122,15 +122,15 @@ def test_groups_of_a_convolution_push_within_themselves() -> None:
     torch.manual_seed(2)
     layer = nn.Conv2d(4, 6, 3, groups=2, padding=1, bias=False).double()
     inputs = torch.randn(9, 4, 5, 5).double()
-    evidence = SparseGpt().evidence(CalibrationData(layer, [(inputs, torch.zeros(9))], total))
+    statistics = SparseGpt().statistics(CalibrationData(layer, [(inputs, torch.zeros(9))], total))
     weights = prunable_weights(layer)
-    masks, moved = SparseGpt().solve(weights, {"weight": 50}, evidence)
+    masks, moved = SparseGpt().solve(weights, {"weight": 50}, statistics)
     assert masks["weight"].sum() == 50
     for group in (0, 1):
         mine = slice(3 * group, 3 * group + 3)
         part = weights["weight"][mine].flatten(1)
         kept = int(masks["weight"][mine].sum())
-        expected = reference(part, evidence["weight"][group, 0], [kept], 18)
+        expected = reference(part, statistics["weight"][group, 0], [kept], 18)
         torch.testing.assert_close(moved["weight"][mine].flatten(1), expected, rtol=0, atol=1e-10)
 
 
@@ -138,10 +138,10 @@ def test_weights_pruned_before_stay_pruned_and_pass_on_what_they_are_given() -> 
     torch.manual_seed(3)
     weight, inputs = torch.randn(1, 4).double(), torch.randn(50, 4).double()
     weight[0, 1] = 0.0
-    evidence = SparseGpt().evidence(
+    statistics = SparseGpt().statistics(
         CalibrationData(linear(*weight.tolist()), [(inputs, torch.zeros(50))], total)
     )
-    masks, moved = SparseGpt().solve({"weight": weight}, {"weight": 2}, evidence)
+    masks, moved = SparseGpt().solve({"weight": weight}, {"weight": 2}, statistics)
     assert not masks["weight"][0, 1] and masks["weight"].sum() == 2
     expected = reference(weight, 2 / 50 * inputs.T @ inputs, [2], 4)
     torch.testing.assert_close(moved["weight"], expected, rtol=0, atol=1e-10)
@@ -163,8 +163,8 @@ def test_more_than_are_alive_cannot_be_kept() -> None:
 def test_exactly_so_many_are_kept_also_of_equal_and_of_dead_weights(keep, block) -> None:
     weights = {"w": torch.ones(4, 7)}
     weights["w"][:, 2] = weights["w"][1, 4:] = 0.0
-    evidence = {"w": torch.eye(7).double().view(1, 1, 7, 7)}
-    masks, moved = SparseGpt(block=block).solve(weights, {"w": keep}, evidence)
+    statistics = {"w": torch.eye(7).double().view(1, 1, 7, 7)}
+    masks, moved = SparseGpt(block=block).solve(weights, {"w": keep}, statistics)
     assert masks["w"].sum() == keep and not (masks["w"] & (weights["w"] == 0)).any()
     # No input says anything of another: what is kept stays as it was.
     assert torch.equal(moved["w"], masks["w"].float())
@@ -172,12 +172,12 @@ def test_exactly_so_many_are_kept_also_of_equal_and_of_dead_weights(keep, block)
 
 def test_weights_of_inputs_that_are_always_0_go_first_and_keep_their_values() -> None:
     model = linear((9.0, 1.0, 2.0), (8.0, 3.0, 4.0))
-    evidence = SparseGpt().evidence(
+    statistics = SparseGpt().statistics(
         CalibrationData(model, [rows((0.0, 1.0, 0.0), (0.0, 0.0, 1.0))], total)
     )
     weights = prunable_weights(model)
-    assert SparseGpt().score(weights, evidence)["weight"][:, 0].tolist() == [0.0, 0.0]
-    masks, moved = SparseGpt().solve(weights, {"weight": 5}, evidence)
+    assert SparseGpt().score(weights, statistics)["weight"][:, 0].tolist() == [0.0, 0.0]
+    masks, moved = SparseGpt().solve(weights, {"weight": 5}, statistics)
     assert masks["weight"].tolist() == [[True, True, True], [False, True, True]]
     assert moved["weight"].tolist() == [[9.0, 1.0, 2.0], [0.0, 3.0, 4.0]]
 
@@ -193,9 +193,9 @@ def test_solving_changes_none_of_its_arguments() -> None:
 def test_the_result_is_the_same_on_any_number_of_ranks() -> None:
     model, saliency = Small(), SparseGpt()
     weights = prunable_weights(model)
-    whole = saliency.evidence(CalibrationData(model, small_batches(), total))
+    whole = saliency.statistics(CalibrationData(model, small_batches(), total))
     parts = over_ranks(
-        lambda batches, mean: saliency.evidence(CalibrationData(model, batches, total, mean)),
+        lambda batches, mean: saliency.statistics(CalibrationData(model, batches, total, mean)),
         small_batches()[:1],
         [],
         small_batches()[1:],
@@ -234,7 +234,7 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
     model.register_forward_pre_hook(fail)
     # 100^2 + 200^2 entries, and ten copies of the larger: 8 * (50,000 + 400,000) bytes.
     with pytest.raises(ValueError, match=r"0.0036 GB .*1.weight.* is 0.002; use saliency=obs"):
-        SparseGpt(memory_limit_gb=0.002).evidence(
+        SparseGpt(memory_limit_gb=0.002).statistics(
             CalibrationData(model, [(torch.ones(1, 100), torch.zeros(1))], total)
         )
 

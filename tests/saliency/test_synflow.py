@@ -21,8 +21,8 @@ from harness.vocabulary.tensors import Batch, Tensors, prunable_weights
 
 def scores(model: nn.Module, batch: Batch, bias: str = "abs") -> Tensors:
     method = SynFlow(bias)
-    evidence = method.evidence(CalibrationData(model, [batch], cross_entropy))
-    return method.score(prunable_weights(model), evidence)
+    statistics = method.statistics(CalibrationData(model, [batch], cross_entropy))
+    return method.score(prunable_weights(model), statistics)
 
 
 def two_layers(bias: bool = False) -> nn.Module:
@@ -150,19 +150,19 @@ def test_one_batch_is_drawn_and_no_more() -> None:
         yield PAIR
         raise AssertionError("a second batch was asked for")
 
-    SynFlow().evidence(CalibrationData(two_layers(), only_one(), cross_entropy))
+    SynFlow().statistics(CalibrationData(two_layers(), only_one(), cross_entropy))
 
 
 @cases("shares", [[PAIR], []], [[], [PAIR]], [[PAIR, PAIR], [PAIR]])
 def test_ranks_with_and_without_a_batch_agree(shares) -> None:
-    alone = SynFlow().evidence(CalibrationData(two_layers(), [PAIR], cross_entropy))
-    for evidence in on_ranks(SynFlow(), two_layers(), shares, cross_entropy):
-        check_close(evidence, alone, rtol=0)
+    alone = SynFlow().statistics(CalibrationData(two_layers(), [PAIR], cross_entropy))
+    for statistics in on_ranks(SynFlow(), two_layers(), shares, cross_entropy):
+        check_close(statistics, alone, rtol=0)
 
 
 def test_no_batch_at_all_is_refused_with_the_reason() -> None:
     with pytest.raises(ValueError, match="SynFlow needs one batch.*shape.*no calibration samples"):
-        SynFlow().evidence(CalibrationData(two_layers(), [], cross_entropy))
+        SynFlow().statistics(CalibrationData(two_layers(), [], cross_entropy))
 
 
 def test_a_flow_that_overflows_is_refused_by_name() -> None:

@@ -77,13 +77,13 @@ def test_taylor_does_not_let_the_gradients_of_samples_cancel() -> None:
 
 def test_taylor_is_w_squared_times_the_empirical_fisher_diagonal() -> None:
     model = Net()
-    evidence = Taylor().evidence(CalibrationData(model, [samples()], cross_entropy))
+    statistics = Taylor().statistics(CalibrationData(model, [samples()], cross_entropy))
     gradients = per_sample(model, list(prunable_weights(model)))
     for name, weight in prunable_weights(model).items():
         fisher = torch.stack([g[name] ** 2 for g in gradients]).mean(0)
-        torch.testing.assert_close(evidence[name], fisher)
+        torch.testing.assert_close(statistics[name], fisher)
         torch.testing.assert_close(
-            Taylor().score({name: weight}, evidence)[name], weight**2 * fisher
+            Taylor().score({name: weight}, statistics)[name], weight**2 * fisher
         )
 
 
@@ -116,9 +116,9 @@ def test_the_gate_of_a_plain_layer_is_the_sum_over_its_weights_and_bias(name) ->
         changes.append(by_weight + model.get_parameter(bias) * gradients[bias])
     expected = torch.stack(changes).square().mean(0).detach()
 
-    evidence = TaylorUnit().evidence(CalibrationData(model, [samples()], cross_entropy))
+    statistics = TaylorUnit().statistics(CalibrationData(model, [samples()], cross_entropy))
 
-    torch.testing.assert_close(evidence[weight], expected)
+    torch.testing.assert_close(statistics[weight], expected)
 
 
 def test_the_gate_of_a_norm_is_the_sum_over_its_scale_and_shift() -> None:
@@ -129,11 +129,11 @@ def test_the_gate_of_a_norm_is_the_sum_over_its_scale_and_shift() -> None:
         for gradients in per_sample(model, names)
     ]
     units = {"conv1.weight": ("conv1.bias", *names)}
-    evidence = TaylorUnit().evidence(
+    statistics = TaylorUnit().statistics(
         CalibrationData(model, [samples()], cross_entropy, mean_alone, units)
     )
     torch.testing.assert_close(
-        evidence["conv1.weight"], torch.stack(changes).square().mean(0).detach()
+        statistics["conv1.weight"], torch.stack(changes).square().mean(0).detach()
     )
 
 
@@ -149,7 +149,7 @@ def test_removing_a_unit_from_a_linear_model_changes_the_loss_by_its_gate() -> N
 @pytest.mark.parametrize("saliency", [TaylorUnit(), BARE])
 def test_what_the_model_does_in_place_changes_no_gate(saliency) -> None:
     one, two = (
-        saliency.evidence(
+        saliency.statistics(
             CalibrationData(Net(inplace), [samples()], cross_entropy, mean_alone, units)
         )
         for inplace in (False, True)
@@ -162,7 +162,7 @@ def test_what_the_model_does_in_place_changes_no_gate(saliency) -> None:
 def test_frozen_parameters_have_gates_too(saliency) -> None:
     frozen = Net().requires_grad_(False)
     one, two = (
-        saliency.evidence(CalibrationData(m, [samples()], cross_entropy)) for m in (Net(), frozen)
+        saliency.statistics(CalibrationData(m, [samples()], cross_entropy)) for m in (Net(), frozen)
     )
     torch.testing.assert_close(one, two, rtol=0, atol=0)
     assert all(float(value.max()) > 0 for value in two.values())
@@ -179,8 +179,8 @@ def test_a_loss_that_no_unit_reaches_scores_0() -> None:
     def constant(outputs: Tensor, labels: Tensor) -> Tensor:
         return outputs.detach().sum()
 
-    evidence = TaylorUnit().evidence(CalibrationData(line(), [batch([[1.0]])], constant))
-    assert evidence["0.weight"].tolist() == [0.0, 0.0]
+    statistics = TaylorUnit().statistics(CalibrationData(line(), [batch([[1.0]])], constant))
+    assert statistics["0.weight"].tolist() == [0.0, 0.0]
 
 
 @pytest.mark.parametrize("saliency", [Taylor(), TaylorUnit(), TaylorActivation()])
@@ -189,12 +189,12 @@ def test_gradients_that_overflow_are_refused_with_their_tensor(saliency) -> None
         return outputs.sum() * torch.inf
 
     with pytest.raises(ValueError, match=r"gradient of 0.weight is not finite"):
-        saliency.evidence(CalibrationData(line(), [batch([[1.0]])], overflowing))
+        saliency.statistics(CalibrationData(line(), [batch([[1.0]])], overflowing))
 
 
 def test_squares_of_bfloat16_gradients_add_up_in_float32() -> None:
     # 1,000 gradients of 1: in bfloat16 the sum would stop growing at 256.
     model = nn.Linear(1, 1, bias=False).to(torch.bfloat16)
     data = [(torch.ones(1000, 1, dtype=torch.bfloat16), torch.zeros(1000))]
-    found = Taylor().evidence(CalibrationData(model, data, lambda outputs, labels: outputs.sum()))
+    found = Taylor().statistics(CalibrationData(model, data, lambda outputs, labels: outputs.sum()))
     assert found["weight"].dtype == torch.float32 and found["weight"].item() == 1.0

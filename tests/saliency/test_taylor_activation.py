@@ -23,16 +23,16 @@ def test_taylor_activation_takes_the_absolute_value_per_sample() -> None:
 
 
 def test_the_norm_of_a_layer_is_divided_out() -> None:
-    evidence = {"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([0.0, 0.3, 0.4]) * 1e-30}
-    scores = TaylorActivation().score(evidence, evidence)
+    statistics = {"a": torch.tensor([3.0, 4.0]), "b": torch.tensor([0.0, 0.3, 0.4]) * 1e-30}
+    scores = TaylorActivation().score(statistics, statistics)
     torch.testing.assert_close(scores["a"], torch.tensor([0.6, 0.8]))
     torch.testing.assert_close(scores["b"], torch.tensor([0.0, 0.6, 0.8]))
-    assert torch.equal(BARE.score(evidence, evidence)["a"], evidence["a"])
+    assert torch.equal(BARE.score(statistics, statistics)["a"], statistics["a"])
 
 
 def test_a_layer_without_any_effect_scores_0_and_not_nan() -> None:
-    evidence = {"a": torch.zeros(2)}
-    assert TaylorActivation().score(evidence, evidence)["a"].tolist() == [0.0, 0.0]
+    statistics = {"a": torch.zeros(2)}
+    assert TaylorActivation().score(statistics, statistics)["a"].tolist() == [0.0, 0.0]
 
 
 def test_taylor_activation_is_the_same_behind_relu_and_max_pool() -> None:
@@ -49,12 +49,14 @@ def test_taylor_activation_is_the_same_behind_relu_and_max_pool() -> None:
 
     units = {"0.weight": ("0.bias",)}
     one = TaylorActivation()
-    evidence = one.evidence(CalibrationData(model, [(xs, ys)], cross_entropy, mean_alone, units))
+    statistics = one.statistics(
+        CalibrationData(model, [(xs, ys)], cross_entropy, mean_alone, units)
+    )
 
     # 16 positions in place of 4.
-    torch.testing.assert_close(evidence["0.weight"] * 4, expected)
+    torch.testing.assert_close(statistics["0.weight"] * 4, expected)
     torch.testing.assert_close(
-        one.score(evidence, evidence)["0.weight"], expected / expected.norm()
+        one.score(statistics, statistics)["0.weight"], expected / expected.norm()
     )
 
 

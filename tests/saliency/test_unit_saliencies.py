@@ -67,7 +67,7 @@ def test_a_pruned_unit_has_no_effect_and_scores_0(saliency) -> None:
                 parameter[1] = 0.0
     scores = saliency.score(
         {name: model.get_parameter(name) for name in units},
-        saliency.evidence(CalibrationData(model, samples(3), cross_entropy, mean_alone, units)),
+        saliency.statistics(CalibrationData(model, samples(3), cross_entropy, mean_alone, units)),
     )
     assert [float(score[1]) for score in scores.values()] == [0.0, 0.0, 0.0]
     assert all(float(score.max()) > 0 for score in scores.values())
@@ -97,7 +97,7 @@ def test_cuts_into_batches_change_not_one_bit(saliency) -> None:
     model = network()
     more = {} if saliency == Taylor() else {"units": units_of(model)}
     one, *others = (
-        saliency.evidence(CalibrationData(model, samples(*sizes), cross_entropy, **more))
+        saliency.statistics(CalibrationData(model, samples(*sizes), cross_entropy, **more))
         for sizes in ((6,), (4, 2), (1, 5), (1, 1, 1, 1, 1, 1))
     )
     for other in others:
@@ -111,7 +111,7 @@ def recorded(saliency: Saliency, data: list[Batch], calls: list[tuple[Tensors, i
 
     model = network()
     more = {} if saliency == Taylor() else {"units": units_of(model)}
-    saliency.evidence(CalibrationData(model, data, cross_entropy, mean, **more))
+    saliency.statistics(CalibrationData(model, data, cross_entropy, mean, **more))
 
 
 @pytest.mark.parametrize("saliency", [*UNIT, Taylor()], ids=named)
@@ -146,7 +146,7 @@ def test_sums_of_two_ranks_are_those_of_one(saliency) -> None:
 @pytest.mark.parametrize("saliency", [*FROM_DATA, Taylor()], ids=named)
 def test_no_samples_at_all_are_refused(saliency) -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
-        saliency.evidence(CalibrationData(network(), [], cross_entropy))
+        saliency.statistics(CalibrationData(network(), [], cross_entropy))
 
 
 @pytest.mark.parametrize("saliency", UNIT, ids=named)
@@ -156,7 +156,7 @@ def test_only_the_weights_that_are_asked_for_are_scored(saliency) -> None:
     weights = {name: model.get_parameter(name).detach() for name in units}
     scores = saliency.score(
         weights,
-        saliency.evidence(CalibrationData(model, samples(3), cross_entropy, mean_alone, units)),
+        saliency.statistics(CalibrationData(model, samples(3), cross_entropy, mean_alone, units)),
     )
     assert {name: score.shape for name, score in scores.items()} == {"conv2.weight": (4,)}
 
@@ -164,6 +164,6 @@ def test_only_the_weights_that_are_asked_for_are_scored(saliency) -> None:
 @pytest.mark.parametrize("saliency", FROM_DATA, ids=named)
 def test_without_units_every_prunable_weight_is_measured(saliency) -> None:
     model = network()
-    evidence = saliency.evidence(CalibrationData(model, samples(3), cross_entropy))
+    statistics = saliency.statistics(CalibrationData(model, samples(3), cross_entropy))
     shapes = {name: weight.shape[:1] for name, weight in prunable_weights(model).items()}
-    assert {name: value.shape for name, value in evidence.items()} == shapes
+    assert {name: value.shape for name, value in statistics.items()} == shapes

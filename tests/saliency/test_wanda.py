@@ -26,9 +26,9 @@ def solved(
 def test_wanda_is_the_absolute_weight_times_the_norm_of_its_input() -> None:
     model = linear((1.0, -2.0), (3.0, 0.5))
     # ||X_j||^2 / n: (16 + 0) / 2 = 8 and (9 + 9) / 2 = 9; norms sqrt(8) and 3.
-    evidence = Wanda().evidence(CalibrationData(model, [rows((4.0, 3.0), (0.0, -3.0))], total))
-    assert evidence["weight"].tolist() == [[8.0, 9.0]]
-    scores = Wanda().score(prunable_weights(model), evidence)["weight"]
+    statistics = Wanda().statistics(CalibrationData(model, [rows((4.0, 3.0), (0.0, -3.0))], total))
+    assert statistics["weight"].tolist() == [[8.0, 9.0]]
+    scores = Wanda().score(prunable_weights(model), statistics)["weight"]
     expected = torch.tensor([[8**0.5, 6.0], [3 * 8**0.5, 1.5]], dtype=torch.float64)
     torch.testing.assert_close(scores, expected, rtol=0, atol=1e-12)
 
@@ -36,12 +36,12 @@ def test_wanda_is_the_absolute_weight_times_the_norm_of_its_input() -> None:
 def test_the_norm_of_a_grouped_convolution_is_of_its_unfolded_patches() -> None:
     layer = nn.Conv2d(4, 4, 3, stride=2, padding=1, groups=2).double()
     inputs = torch.randn(3, 4, 5, 5).double()
-    evidence = Wanda().evidence(CalibrationData(layer, [(inputs, torch.zeros(3))], total))
+    statistics = Wanda().statistics(CalibrationData(layer, [(inputs, torch.zeros(3))], total))
     for group in (0, 1):
         part = inputs[:, 2 * group : 2 * group + 2]
         unfolded = nn.functional.unfold(part, 3, stride=2, padding=1)
         norms = (unfolded.square().sum(dim=(0, 2)) / 3).sqrt()
-        scores = Wanda().score(prunable_weights(layer), evidence)["weight"]
+        scores = Wanda().score(prunable_weights(layer), statistics)["weight"]
         mine = slice(2 * group, 2 * group + 2)
         expected = layer.weight[mine].detach().abs() * norms.view(2, 3, 3)
         torch.testing.assert_close(scores[mine], expected, rtol=0, atol=1e-12)
@@ -107,9 +107,9 @@ def test_of_equal_scores_in_a_row_the_first_stay() -> None:
 
 def test_the_norms_are_the_same_on_any_number_of_ranks() -> None:
     model = Small()
-    whole = Wanda().evidence(CalibrationData(model, small_batches(), total))
+    whole = Wanda().statistics(CalibrationData(model, small_batches(), total))
     parts = over_ranks(
-        lambda batches, mean: Wanda().evidence(CalibrationData(model, batches, total, mean)),
+        lambda batches, mean: Wanda().statistics(CalibrationData(model, batches, total, mean)),
         small_batches()[:1],
         [],
         small_batches()[1:],

@@ -19,7 +19,7 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.saliency.base import CalibrationData
 from harness.saliency.shared import curvature
-from harness.saliency.shared.evidence import sample_gradients
+from harness.saliency.shared.gradient_statistics import sample_gradients
 from harness.saliency.woodfisher import WoodFisher
 from harness.vocabulary.tensors import Tensors, prunable_weights
 
@@ -32,14 +32,16 @@ def by_hand() -> Tensors:
     With 1/2 on the diagonal F = [[1.5, 0.5], [0.5, 1]], of determinant 1.25 and inverse
     [[0.8, -0.4], [-0.4, 1.2]].
     """
-    return HALF.evidence(CalibrationData(linear((2.0, 3.0)), [rows((1.0, 0.0), (1.0, 1.0))], total))
+    return HALF.statistics(
+        CalibrationData(linear((2.0, 3.0)), [rows((1.0, 0.0), (1.0, 1.0))], total)
+    )
 
 
 def weights(*row: float) -> Tensors:
     return {"weight": torch.tensor([row], dtype=torch.float64)}
 
 
-def test_evidence_is_the_mean_product_of_gradients_of_single_samples() -> None:
+def test_statistics_are_the_mean_product_of_gradients_of_single_samples() -> None:
     assert by_hand()["weight"].tolist() == [[[1.0, 0.5], [0.5, 0.5]]]
 
 
@@ -56,9 +58,9 @@ def test_a_pruned_weight_is_not_in_the_inverse() -> None:
 
 
 def test_a_weight_without_any_gradient_still_has_a_score() -> None:
-    evidence = {"weight": torch.zeros(1, 2, 2, dtype=torch.float64)}
+    statistics = {"weight": torch.zeros(1, 2, 2, dtype=torch.float64)}
     # F^-1 = I / damping: w^2 * damping.
-    scores = HALF.score(weights(2.0, 4.0), evidence)["weight"]
+    scores = HALF.score(weights(2.0, 4.0), statistics)["weight"]
     torch.testing.assert_close(scores, torch.tensor([[2.0, 8.0]]).double())
 
 
@@ -112,8 +114,8 @@ def test_blocks_agree_with_the_woodbury_formula(block, piece, monkeypatch) -> No
     model = Small().double()
     batches = [(inputs.double(), labels) for inputs, labels in small_batches(20)]
     saliency = WoodFisher(block=block, damping=1e-3)
-    evidence = saliency.evidence(CalibrationData(model, batches, cross_entropy))
-    scores = saliency.score(prunable_weights(model), evidence)
+    statistics = saliency.statistics(CalibrationData(model, batches, cross_entropy))
+    scores = saliency.score(prunable_weights(model), statistics)
     gradients = list(sample_gradients(CalibrationData(model, batches, cross_entropy)))
     for name, weight in prunable_weights(model).items():
         for start in range(0, weight.numel(), block):
@@ -136,9 +138,9 @@ def test_tensors_that_lose_nothing_do_not_move() -> None:
 
 def test_the_scores_are_the_same_on_any_number_of_ranks() -> None:
     model, saliency = Small(), WoodFisher()
-    whole = saliency.evidence(CalibrationData(model, small_batches(40), cross_entropy))
+    whole = saliency.statistics(CalibrationData(model, small_batches(40), cross_entropy))
     parts = over_ranks(
-        lambda batches, mean: saliency.evidence(
+        lambda batches, mean: saliency.statistics(
             CalibrationData(model, batches, cross_entropy, mean)
         ),
         small_batches(40)[:3],
@@ -173,14 +175,14 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
     model.register_forward_pre_hook(fail)
     # 100 blocks of 100 x 100: 8 * 10^6 bytes, once and in ten copies.
     with pytest.raises(ValueError, match=r"0.088 GB .*weight.* is 0.05; choose a block below 100"):
-        WoodFisher(memory_limit_gb=0.05).evidence(
+        WoodFisher(memory_limit_gb=0.05).statistics(
             CalibrationData(model, [(torch.ones(1, 100), torch.zeros(1))], total)
         )
 
 
 def test_woodfisher_needs_samples() -> None:
     with pytest.raises(ValueError, match="no calibration samples"):
-        HALF.evidence(CalibrationData(linear((1.0,)), [], total))
+        HALF.statistics(CalibrationData(linear((1.0,)), [], total))
 
 
 @cases(

@@ -13,7 +13,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from harness.saliency.base import CalibrationData, Grouping, Saliency
 from harness.saliency.shared.derivatives import gradients_of
-from harness.saliency.shared.evidence import checked, zeros
+from harness.saliency.shared.gradient_statistics import checked, zeros
 from harness.vocabulary.recomputation import differentiable_checkpoints
 from harness.vocabulary.tensors import PRUNABLE, Batch, Mean, Tensors, evaluating
 
@@ -26,12 +26,12 @@ OnCall = Callable[[str, Tensor, int], Tensor | None]
 
 
 class UnitSaliency(Saliency, ABC):
-    """Scores units by what was measured of them: the evidence is the scores, (units,) each."""
+    """Scores units by their statistics, which are the scores themselves, (units,) each."""
 
     granularity: ClassVar[str] = "unit"
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {name: evidence[name] for name in weights}
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
+        return {name: statistics[name] for name in weights}
 
 
 def mean_of_maps(data: CalibrationData, measure: OfMap) -> Tensors:

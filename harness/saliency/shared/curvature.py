@@ -28,7 +28,7 @@ def check_memory(
 ) -> None:
     """Logs the peak memory of float64 matrices of these shapes, beside model and activations.
 
-    The larger counts: sums, their copies for the ranks, and means at the end of evidence; or
+    The larger counts: sums, their copies for the ranks, and means at the end of statistics; or
     once the matrices and `work` numbers more.
 
     Raises:

@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from torch.nn.modules.conv import _ConvNd
 
 from harness.saliency.base import CalibrationData
-from harness.saliency.shared.evidence import checked
+from harness.saliency.shared.gradient_statistics import checked
 from harness.vocabulary.tensors import PRUNABLE, Mean, Tensors, evaluating, prunable_layers
 
 # Input vectors (groups, positions, columns) -> what is summed, of a shape without positions.
@@ -58,19 +58,19 @@ def measurable(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
     return {n: one for n, one in found.items() if not (isinstance(one, _ConvNd) and one.transposed)}
 
 
-def measured(name: str, evidence: Tensors) -> Tensor:
+def measured(name: str, statistics: Tensors) -> Tensor:
     """
     Raises:
         ValueError: the inputs of this weight's layer are unknown.
     """
-    if name not in evidence:
+    if name not in statistics:
         layer = name.removesuffix(".weight")
         raise ValueError(
             f"{name}: the inputs of its layer are unknown; the forward never calls it as a layer "
             "(such as out_proj of nn.MultiheadAttention), or it is a transposed convolution. "
             f"Leave it out with exclude=[{layer}], or use saliency=fisher or saliency=magnitude"
         )
-    return evidence[name]
+    return statistics[name]
 
 
 def patches(layer: nn.Module, inputs: Tensor) -> Tensor:

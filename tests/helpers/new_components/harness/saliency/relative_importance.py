@@ -28,11 +28,11 @@ class RelativeImportance(Saliency):
         if self.power < 0:
             raise ValueError(f"power must be at least 0, got {self.power!r}")
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         return mean_over_inputs(data, lambda inputs: inputs.square().sum(dim=1))
 
-    def score(self, weights: Tensors, evidence: Tensors) -> Tensors:
-        return {n: self._of(weight, measured(n, evidence)) for n, weight in weights.items()}
+    def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
+        return {n: self._of(weight, measured(n, statistics)) for n, weight in weights.items()}
 
     def _of(self, weight: Tensor, squares: Tensor) -> Tensor:
         rows = by_group(weight.abs().double(), squares)

@@ -19,7 +19,7 @@ from harness.vocabulary.recomputation import differentiable_checkpoints
 from harness.vocabulary.tensors import Tensors, evaluating, prunable_layers
 from harness.vocabulary.undisturbed import duplicate
 
-# What a BatchNorm divides by while evidence is taken: its running statistics, or those of the
+# What a BatchNorm divides by while gradients are taken: its running statistics, or those of the
 # batch, which then depend on how the samples are cut into batches.
 BATCH_NORM = ("eval", "train")
 
@@ -39,7 +39,7 @@ class OfMeanGradient(Saliency, ABC):
     def __post_init__(self) -> None:
         check_either("batch_norm", self.batch_norm, BATCH_NORM)
 
-    def evidence(self, data: CalibrationData) -> Tensors:
+    def statistics(self, data: CalibrationData) -> Tensors:
         return mean_gradients(data, self.batch_norm)
 
 
@@ -181,15 +181,15 @@ def zeros(weights: Mapping[str, Tensor]) -> Tensors:
     }
 
 
-def checked(evidence: Tensors, what: str) -> Tensors:
+def checked(statistics: Tensors, what: str) -> Tensors:
     """
     Raises:
         ValueError: an entry is not finite; it names the tensor.
     """
-    for name, value in evidence.items():
+    for name, value in statistics.items():
         if not is_finite(value):
             raise ValueError(
                 f"the {what} of {name} is not finite on the calibration samples; look for a loss "
                 "that overflows or a weight that is NaN"
             )
-    return evidence
+    return statistics
