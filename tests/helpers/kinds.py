@@ -17,6 +17,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 BENCHMARKS = "tests/test_benchmark.py"
 COPIES = "tests/test_new_components.py"
+DOCS = ("tests/docs/test_run_blocks.py", "tests/docs/test_site.py")
 # What they end and start anew is looked at elsewhere too: on ranks that are forked, in sweeps of
 # test_sweep.py, by runs in this process that are cut off.
 JOBS = (
@@ -31,12 +32,13 @@ KINDS = {
     "slurm": "needs the cluster",
     "browser": "needs a browser",
     "benchmark": "runs programs of scripts/benchmarks",
+    "docs": "runs the commands of the documentation, or builds it",
     "copy": "runs tests on a copy of the tree",
     "job": "a job of several real processes, which are killed, signalled or started twice",
     "everywhere": "one of many places at which a run is cut off; a few of them have no such mark",
 }
 # Left out by scripts/test, but for --all.
-SELDOM = ("everywhere", "benchmark", "browser", "slurm", "copy", "job")
+SELDOM = ("everywhere", "benchmark", "browser", "slurm", "docs", "copy", "job")
 _RANKS = "forked_ranks"
 _STARTERS = (
     "subprocess", "multiprocessing", "fork_server", "harness.launch.backends.local", _RANKS,
@@ -52,6 +54,8 @@ def of(item: pytest.Item) -> set[str]:
         found.add("benchmark")
     if item.nodeid.startswith(COPIES):
         found.add("copy")
+    if item.nodeid.startswith(DOCS):
+        found.add("docs")
     if item.nodeid.removeprefix("tests/").startswith(JOBS):
         found.add("job")
     if isinstance(item, pytest.Function):

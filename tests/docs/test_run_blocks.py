@@ -1,0 +1,49 @@
+"""Runs the commands of the blocks of class `run`, those of a page one after another in a folder."""
+
+import subprocess
+import sys
+from itertools import groupby
+
+import pytest
+from command import environment, python
+from doc_pages import blocks_of, name_of, split, words_of
+from reference.blocks import Block
+
+RUN = [
+    pytest.param([block for _, block in found], id=name_of(page))
+    for page, found in groupby(blocks_of("run"), key=lambda pair: pair[0])
+]
+TORCHRUN = ("-m", "torch.distributed.run")
+
+
+@pytest.mark.parametrize("blocks", RUN)
+def test_the_commands_of_a_page_run(blocks: list[Block], tmp_path) -> None:
+    for block in blocks:
+        if block.language == "python":
+            ran(python("-c", block.text, cwd=tmp_path), block.text)
+        else:
+            for command in block.commands():
+                ran(done(command, block.added, tmp_path), command)
+
+
+def ran(process: "subprocess.CompletedProcess[str]", command: str) -> None:
+    assert process.returncode == 0, f"{command}\n{process.stdout}{process.stderr}"
+
+
+def done(command: str, added: list[str], folder) -> "subprocess.CompletedProcess[str]":  # type: ignore[no-untyped-def]
+    words = words_of(command)
+    if words is not None:
+        name, _ = split(words)
+        trains = name in ("", "sensitivity") and "--help" not in words
+        return python("-m", "harness", *words, *(added if trains else ()), cwd=folder)
+    if command.startswith("torchrun "):
+        arguments = [*command.split()[1:], *added]
+        return subprocess.run(
+            [sys.executable, *TORCHRUN, *arguments], cwd=folder, env=environment(),
+            capture_output=True, text=True,
+        )  # fmt: skip
+    if command.startswith("python "):
+        return python(*command.split()[1:], cwd=folder)
+    return subprocess.run(
+        ["bash", "-c", command], cwd=folder, env=environment(), capture_output=True, text=True
+    )
