@@ -12,10 +12,10 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation, Facts
 from harness.launch.components import components
 from harness.launch.trust.stored_model import stored_network
-from harness.pruning.adhoc import Given, Request
+from harness.pruning.adhoc import FixedCounts, Request
 from harness.pruning.budget import Goal, round_goals
 from harness.pruning.masks import MaskStore, as_bool
-from harness.pruning.prunable import store_for, take_over
+from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import Event
 from harness.pruning.rounds import Rounds
@@ -149,13 +149,13 @@ def prune(
     check_rounds(rounds)
     counts = _whole(keep) if isinstance(keep, Mapping) else None
     parts = components(method, saliency, structure, allocation, seed)
-    shared = parts.allocation if counts is None else Given(counts=counts)
+    shared = parts.allocation if counts is None else FixedCounts(counts=counts)
     pruner = Pruner(parts.saliency, parts.structure, shared)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
     wide = in_float32(model)
     with naming_casts(model, wide):
         units, facts, data = request.units(wide), request.facts(wide), request.data(wide)
-    store = store_for(wide, units)
+    store = make_mask_store(wide, units)
     store.shrink_to(as_bool(masks or {}))
     alive, end, unit = _target(pruner, wide, store, units, facts, density, counts or keep)
     goals = round_goals(alive, end, unit, parts.rounds if rounds is None else rounds)
@@ -163,7 +163,7 @@ def prune(
         store.apply_to(wide)
         Rounds(pruner, units, data, facts).run(wide, store, Event.of(goals))
     if wide is not model:
-        take_over(model, {name: wide.get_parameter(name).detach() for name in store.masks})
+        copy_into(model, {name: wide.get_parameter(name).detach() for name in store.masks})
     if end > 0:
         _warn_of_empty(store.masks, [name for name in units if (counts or {}).get(name) != 0])
     return dict(store.masks)
@@ -175,7 +175,7 @@ def _restored_after_errors(model: nn.Module, store: MaskStore) -> Iterator[None]
     try:
         yield
     except BaseException:
-        take_over(model, before)
+        copy_into(model, before)
         raise
 
 
@@ -202,7 +202,7 @@ def _target(
         return sum(alive.values()), _total(keep, alive), "units"
     check_target("density", density, "density")
     account = pruner.account("density", model, units, facts)
-    end, counts = account.share_of(density) * account.removable, account.counts
+    end, counts = account.to_kept_fraction(density) * account.removable, account.counts
     pruner.check(Goal(round(end), counts), model, units, facts)
     return sum(pruner.alive(model, store, units, facts, counts).values()), end, counts
 

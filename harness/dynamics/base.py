@@ -14,7 +14,7 @@ class Dynamics(Protocol):
     """
 
     may_grow: ClassVar[bool] = True
-    releases: ClassVar[bool] = False
+    unmasks_between_levels: ClassVar[bool] = False
 
     def check(self, steps: int) -> None:
         """Asked before training.

@@ -14,7 +14,7 @@ class Soft:
     """
 
     may_grow: ClassVar[bool] = True
-    releases: ClassVar[bool] = True
+    unmasks_between_levels: ClassVar[bool] = True
 
     def check(self, steps: int) -> None:
         """Any training will do."""

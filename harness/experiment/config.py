@@ -22,7 +22,7 @@ from harness.schedule.base import Schedule
 from harness.schedule.shared.steps import Steps
 from harness.structure.base import Structure
 from harness.task.base import Task
-from harness.training.recipe_presets import Form, applied
+from harness.training.recipe_presets import ResolvedRecipe, applied
 from harness.training.trainer import Trainer
 from harness.vocabulary.checks import check_either, check_fields
 
@@ -119,14 +119,14 @@ class ExperimentConfig:
         return self.schedule.may_grow or (self.dynamics is not None and self.dynamics.may_grow)
 
     @property
-    def releases(self) -> bool:
+    def unmasks_between_levels(self) -> bool:
         """Whether pruned units may recover until the last level."""
-        return self.dynamics is not None and self.dynamics.releases
+        return self.dynamics is not None and self.dynamics.unmasks_between_levels
 
     @property
     def exchange(self) -> Exchange | None:
         """The dynamics, if they update masks at steps of their own."""
-        return None if self.releases else cast(Exchange | None, self.dynamics)
+        return None if self.unmasks_between_levels else cast(Exchange | None, self.dynamics)
 
     @property
     def pruner(self) -> Pruner:
@@ -137,7 +137,7 @@ class ExperimentConfig:
         """Prunings per level."""
         return self.schedule.rounds or self.pruner.saliency.rounds
 
-    def next_recipe(self, speedup: float, samples: int) -> Form | None:
+    def next_recipe(self, speedup: float, samples: int) -> ResolvedRecipe | None:
         """The retraining of a network with so many times fewer multiply-accumulates; None: there
         is none. samples: of the training data."""
         plan = self.finetune.plan(self.training.epochs, speedup)

@@ -10,10 +10,10 @@ from harness.distributed import Ranks
 from harness.experiment.config import DTYPES, WIRE, ExperimentConfig
 from harness.experiment.requested import Targets
 from harness.experiment.validation import check_steps
-from harness.experiment.workload import Subject
+from harness.experiment.workload import Workload
 from harness.metrics.macs import Macs, said_uncounted
 from harness.pruning.density import Scope
-from harness.pruning.prunable_network import prunable_of
+from harness.pruning.prunable_model import find_prunable
 from harness.run_folder.stage_keys import Shared
 from harness.structure.base import Units
 from harness.training.checkpointing import Journal
@@ -32,7 +32,7 @@ class RunContext:
     """
 
     experiment: ExperimentConfig
-    workload: Subject
+    workload: Workload
     macs: Macs
     units: Units
     scope: Scope
@@ -58,7 +58,7 @@ class RunContext:
 
 
 def context_of(
-    what: ExperimentConfig,
+    experiment: ExperimentConfig,
     ranks: Ranks,
     dense: Path,
     journal: Journal | None,
@@ -69,69 +69,72 @@ def context_of(
     Returns the network too, as it is before any training. The arguments are those of
     `runner.prepare`.
     """
-    workload = _workload(what, ranks)
+    workload = _workload(experiment, ranks)
     model = workload.initial()
     macs = workload.macs(model)
-    found = prunable_of(what.structure, model, what.exclude, workload.sample(), macs)
-    _check_lengths(what, macs)
+    found = find_prunable(experiment.structure, model, experiment.exclude, workload.sample(), macs)
+    _check_lengths(experiment, macs)
     # Before any training: what this model cannot reach, or no part can do, fails here.
     samples = len(workload.splits.train)
-    steps = steps_of(what.next_recipe(1.0, samples), samples)
-    check_steps(what, steps)
-    requested = Targets(what, model, found.units, found.facts, steps)
-    _check_network(what, model, steps, samples)
-    workload.check_sums(model, what.distillation)
-    trained = _dense_training(what, workload, dense, journal)
+    steps = steps_of(experiment.next_recipe(1.0, samples), samples)
+    check_steps(experiment, steps)
+    requested = Targets(experiment, model, found.units, found.facts, steps)
+    _check_network(experiment, model, steps, samples)
+    workload.check_sums(model, experiment.distillation)
+    trained = _dense_training(experiment, workload, dense, journal)
     context = RunContext(
-        experiment=what, workload=workload, macs=macs, units=found.units, scope=found.scope,
+        experiment=experiment, workload=workload, macs=macs, units=found.units, scope=found.scope,
         facts=found.facts, requested=requested, dense=trained, journal=journal, shared=shared,
     )  # fmt: skip
     return context, model
 
 
-def _workload(what: ExperimentConfig, ranks: Ranks) -> Subject:
-    for recipe in (what.training, what.retraining):
+def _workload(experiment: ExperimentConfig, ranks: Ranks) -> Workload:
+    for recipe in (experiment.training, experiment.retraining):
         recipe.check_ranks(ranks)
-    dtype = DTYPES[what.dtype]
-    workload = Subject(
-        model=what.model,
-        splits=what.data.load().to(ranks.device, dtype),
-        task=what.task,
+    dtype = DTYPES[experiment.dtype]
+    workload = Workload(
+        model=experiment.model,
+        splits=experiment.data.load().to(ranks.device, dtype),
+        task=experiment.task,
         ranks=ranks,
-        seed=what.seed,
+        seed=experiment.seed,
         dtype=dtype,
-        weights=what.weights,
-        sync_batch_norm=what.sync_batch_norm,
-        gradient_dtype=WIRE[what.gradient_dtype],
+        weights=experiment.weights,
+        sync_batch_norm=experiment.sync_batch_norm,
+        gradient_dtype=WIRE[experiment.gradient_dtype],
     )
     workload.check_labels()
-    workload.chosen(what.calibration)  # refuses too few samples
-    for recipe in (what.training, what.retraining):
+    workload.chosen(experiment.calibration)  # refuses too few samples
+    for recipe in (experiment.training, experiment.retraining):
         workload.check_smallest_batch(recipe.batch_size, recipe.accumulate)
         recipe.check_inputs(workload.sample())
     return workload
 
 
 def _dense_training(
-    what: ExperimentConfig, workload: Subject, folder: Path, journal: Journal | None
+    experiment: ExperimentConfig, workload: Workload, folder: Path, journal: Journal | None
 ) -> DenseTraining:
-    keep = [*map(Moment, what.keep_epochs), *what.finetune.moments(what.training.epochs)]
+    keep = [
+        *map(Moment, experiment.keep_epochs),
+        *experiment.finetune.dense_checkpoints_needed(experiment.training.epochs),
+    ]
     # The folder's name stands for the code that decides this training.
     common = journal and replace(journal, code=folder.name)
     dense = DenseTraining(
-        folder, what.training, workload.setting(0), workload.initial, keep, common
+        folder, experiment.training, workload.setting(0), workload.initial, keep, common
     )
     for moment in keep:
         dense.settled(moment)  # refuses one beyond it
     return dense
 
 
-def _check_lengths(what: ExperimentConfig, macs: Macs) -> None:
+def _check_lengths(experiment: ExperimentConfig, macs: Macs) -> None:
     """
     Raises:
         ValueError: a retraining's length follows from a speed-up that is not known.
     """
-    plan, epochs = what.finetune.plan, what.training.epochs
+    plan, epochs = experiment.finetune.plan, experiment.training.epochs
     if macs.uncounted and plan(epochs, 2.0) != plan(epochs, 1.0):
         raise ValueError(
             "finetune trains the longer the fewer multiply-accumulates are left, and "
@@ -139,20 +142,25 @@ def _check_lengths(what: ExperimentConfig, macs: Macs) -> None:
         )
 
 
-def _check_network(what: ExperimentConfig, network: nn.Module, steps: int, samples: int) -> None:
+def _check_network(
+    experiment: ExperimentConfig, network: nn.Module, steps: int, samples: int
+) -> None:
     """
     steps: of each retraining. samples: of the training data.
 
     Raises:
         ValueError: a part finds nothing to do in this network, or no room in this training.
     """
-    if what.dynamics:
-        what.dynamics.check(steps)
-    if what.penalty:
-        what.penalty.check(network)
-    if what.recalibration:
-        what.recalibration.check(network)
-        size, batch = min(what.recalibration.samples, samples), what.recalibration.batch_size
+    if experiment.dynamics:
+        experiment.dynamics.check(steps)
+    if experiment.penalty:
+        experiment.penalty.check(network)
+    if experiment.recalibration:
+        experiment.recalibration.check(network)
+        size, batch = (
+            min(experiment.recalibration.samples, samples),
+            experiment.recalibration.batch_size,
+        )
         if size % batch == 1:
             raise ValueError(
                 f"recalibration.batch_size={batch} leaves a last batch of one of {size} training "

@@ -13,7 +13,7 @@ from harness.experiment.state import RunState, live_macs, watch, whole
 from harness.pruning.budget import round_goals
 from harness.pruning.compaction import compacted, sliced
 from harness.pruning.layer_curves import Curves, measure_curves
-from harness.pruning.prunable import store_for, take_over
+from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruning_order import Event
 from harness.pruning.rounds import Rounds
 from harness.training.evaluation import Measured
@@ -87,19 +87,19 @@ def note_speedup(context: RunContext, state: RunState) -> None:
     state.speedup = context.macs.dense / live_macs(context, state)
 
 
-def release(context: RunContext, state: RunState, level: int) -> None:
+def unmask_if_soft(context: RunContext, state: RunState, level: int) -> None:
     """Where units may recover until the last level, all are free after any other one."""
-    if context.experiment.releases and level < len(context.shares):
-        let_go(state)
+    if context.experiment.unmasks_between_levels and level < len(context.shares):
+        unmask_all(state)
 
 
-def let_go(state: RunState) -> None:
+def unmask_all(state: RunState) -> None:
     """All weights return, from 0, and their units with the biases and norms that they had:
     without these a unit would pass no gradient back through its ReLU, and stay dead."""
     masks = state.masks.masks
     now = {name: state.model.get_parameter(name).detach() for name in state.unmasked}
     before = {name: now[name].where(masks[name], old) for name, old in state.unmasked.items()}
-    take_over(state.model, before)
+    copy_into(state.model, before)
     state.masks.replace({name: torch.ones_like(mask) for name, mask in masks.items()})
     state.kept_share = 1.0
 
@@ -112,9 +112,9 @@ def curves_of(context: RunContext, state: RunState, grid: Iterable[float]) -> Cu
     Raises:
         Stopped: a signal asked for it; the network is as it was.
     """
-    what, model, units = context.experiment, state.model, context.units
-    data = context.workload.calibration(what.calibration, what.training.batch_size)
-    scores = what.pruner.unit_scores(model, state.masks, units, data)
+    experiment, model, units = context.experiment, state.model, context.units
+    data = context.workload.calibration(experiment.calibration, experiment.training.batch_size)
+    scores = experiment.pruner.unit_scores(model, state.masks, units, data)
     weights = prunable_weights(model)
 
     def evaluate() -> Measured:
@@ -123,7 +123,7 @@ def curves_of(context: RunContext, state: RunState, grid: Iterable[float]) -> Cu
         return context.workload.validation(model)
 
     return measure_curves(
-        model, scores, lambda kept: what.pruner.masks_of(kept, units, weights), grid, evaluate
+        model, scores, lambda kept: experiment.pruner.masks_of(kept, units, weights), grid, evaluate
     )
 
 
@@ -131,27 +131,27 @@ def _ready(
     context: RunContext, state: RunState, level: int, save: Callable[[], None] = lambda: None
 ) -> Rounds:
     """What prunes this level, on ranks that are alike."""
-    ranks, what, journal = context.ranks, context.experiment, context.journal
+    ranks, experiment, journal = context.ranks, context.experiment, context.journal
     ranks.check_equal(state.masks.masks, "masks in force")
     ranks.check_replicas(state.model, "the network before a pruning")
     # For a part that draws from the global streams: alike on all ranks and after a restart.
-    torch.manual_seed(derive(what.seed, "prune", level))
+    torch.manual_seed(derive(experiment.seed, "prune", level))
     facts = _with_curves(context, state)
-    data = context.workload.calibration(what.calibration, what.training.batch_size)
+    data = context.workload.calibration(experiment.calibration, experiment.training.batch_size)
 
     def begin(number: int) -> None:
         if number:
-            torch.manual_seed(derive(what.seed, "prune", level, number))
+            torch.manual_seed(derive(experiment.seed, "prune", level, number))
         if journal:
             journal.stop_if_asked()
 
     def end(number: int) -> None:
-        if what.pruning_order and state.event and number < len(state.event.steps):
+        if experiment.pruning_order and state.event and number < len(state.event.steps):
             save()
 
-    order = what.pruning_order
+    order = experiment.pruning_order
     return Rounds(
-        what.pruner, context.units, data, facts, ranks.agree, ranks.send, begin, end, order
+        experiment.pruner, context.units, data, facts, ranks.agree, ranks.send, begin, end, order
     )
 
 
@@ -167,17 +167,19 @@ def _with_curves(context: RunContext, state: RunState) -> Facts:
 
 def _event(context: RunContext, state: RunState, share: float) -> Event:
     """Returns the steps from what is alive to this share."""
-    what, account = context.experiment, context.requested.account
-    held = what.pruner.alive(state.model, state.masks, context.units, context.facts, account.counts)
+    experiment, account = context.experiment, context.requested.account
+    held = experiment.pruner.alive(
+        state.model, state.masks, context.units, context.facts, account.counts
+    )
     end = share * account.removable
-    if what.pruning_order is None:
-        return Event.of(round_goals(sum(held.values()), end, account.counts, what.rounds))
-    parts = what.pruning_order.parts(state.model)
-    return Event.by_parts(parts, held, end, account.counts, what.rounds)
+    if experiment.pruning_order is None:
+        return Event.of(round_goals(sum(held.values()), end, account.counts, experiment.rounds))
+    parts = experiment.pruning_order.parts(state.model)
+    return Event.by_parts(parts, held, end, account.counts, experiment.rounds)
 
 
 def _take(context: RunContext, state: RunState, network: nn.Module, masks: Tensors) -> None:
-    state.model, state.masks = network, store_for(network, context.units)
+    state.model, state.masks = network, make_mask_store(network, context.units)
     state.masks.shrink_to(masks)
     watch(context, network)
 

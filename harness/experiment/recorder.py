@@ -18,7 +18,7 @@ from harness.run_folder.records import NOTHING, Identity, Record, Trained, place
 from harness.run_folder.sinks import Watcher
 from harness.system.names import visible
 from harness.training.context import Curve, LoopState, OnEpoch
-from harness.training.recipe_presets import Form
+from harness.training.recipe_presets import ResolvedRecipe
 from harness.vocabulary.bitpack import digest
 from harness.vocabulary.tensors import evaluating
 
@@ -75,7 +75,7 @@ class Recorder:
             self.watcher.found(record["level"], record["epoch_losses"], record["epoch_top1"])
         self.show(found)
 
-    def on_epoch(self, level: int, form: Form) -> OnEpoch:
+    def on_epoch(self, level: int, form: ResolvedRecipe) -> OnEpoch:
         """Shows each epoch of a training."""
         recipe, begin = form
 

@@ -7,12 +7,12 @@ from torch import nn
 from harness.allocation.base import Facts, Unreachable
 from harness.experiment.config import ExperimentConfig
 from harness.pruning.budget import Goal
-from harness.pruning.prunable import store_for
+from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import Event, check_parts, units_in
 from harness.structure.base import Units
 
 
-class Turn(NamedTuple):
+class PruneEvent(NamedTuple):
     """A change of masks inside a training, before its step `number`.
 
     level: counts the prunings; None where all weights return.
@@ -32,23 +32,28 @@ class Targets:
     """
 
     def __init__(
-        self, what: ExperimentConfig, network: nn.Module, units: Units, facts: Facts, steps: int
+        self,
+        experiment: ExperimentConfig,
+        network: nn.Module,
+        units: Units,
+        facts: Facts,
+        steps: int,
     ):
         """steps: of the one training, when masks shrink inside it."""
-        self.what, self.network, self.units, self.facts = what, network, units, facts
-        unit = what.schedule.unit
+        self.experiment, self.network, self.units, self.facts = experiment, network, units, facts
+        unit = experiment.schedule.unit
         # Asked for as a speed-up, density and compression count multiply-accumulates too.
         budget = "macs" if unit == "speedup" else None
         self.accounts = {
-            name: what.pruner.account(name, network, units, facts, budget)
+            name: experiment.pruner.account(name, network, units, facts, budget)
             for name in dict.fromkeys((unit, "density", "compression"))
         }
         self.account = self.accounts[unit]
-        self.turns = self._turns(steps) if what.when == "steps" else []
+        self.turns = self._turns(steps) if experiment.when == "steps" else []
         self.shares = [turn.share for turn in self.turns if turn.level]
-        if what.when != "steps":
-            self.shares = what.schedule.shares(self.account.share_of)
-        if what.releases and len(self.shares) < 2:
+        if experiment.when != "steps":
+            self.shares = experiment.schedule.shares(self.account.to_kept_fraction)
+        if experiment.unmasks_between_levels and len(self.shares) < 2:
             raise ValueError(
                 "dynamics=soft lets units recover until the last level, and there is one only; "
                 "use schedule=constant schedule.levels=5, or lower steps.every"
@@ -62,7 +67,7 @@ class Targets:
         """By the names of a record."""
         # 16.000000000000004 in a table would be noise of the way there and back.
         found = {
-            f"target_{unit}": round(self.accounts[unit].asked_of(share), 9)
+            f"target_{unit}": round(self.accounts[unit].from_kept_fraction(share), 9)
             for unit in ("density", "compression")
         }
         counts = self.accounts["compression"].counts
@@ -70,32 +75,32 @@ class Targets:
 
     def on_the_way(self, level: int) -> bool:
         """Whether a later level ends what this one is a part of."""
-        together = self.what.when == "steps" or self.what.releases
+        together = self.experiment.when == "steps" or self.experiment.unmasks_between_levels
         return together and 0 < level < len(self.shares)
 
-    def _turns(self, steps: int) -> list[Turn]:
+    def _turns(self, steps: int) -> list[PruneEvent]:
         """Without events that would change nothing."""
-        schedule, numbers = self.what.schedule, self.what.steps.events(steps)
-        shares = schedule.during(self.account.share_of, len(numbers) - 1)
-        turns: list[Turn] = []
+        schedule, numbers = self.experiment.schedule, self.experiment.steps.events(steps)
+        shares = schedule.during(self.account.to_kept_fraction, len(numbers) - 1)
+        turns: list[PruneEvent] = []
         before, level = 1.0, 0
         for number, share in zip(numbers, shares, strict=True):
             if share > before:
-                turns.append(Turn(number, share, None))
-            elif share < before or (self.what.releases and share < 1):
+                turns.append(PruneEvent(number, share, None))
+            elif share < before or (self.experiment.unmasks_between_levels and share < 1):
                 level += 1
-                turns.append(Turn(number, share, level))
+                turns.append(PruneEvent(number, share, level))
             before = share
-        return turns if level else [Turn(numbers[-1], shares[-1], 1)]
+        return turns if level else [PruneEvent(numbers[-1], shares[-1], 1)]
 
     def _left(self, goal: Goal) -> int:
         """How many units stay of all parts of the network."""
-        pruner, network, units, facts = self.what.pruner, self.network, self.units, self.facts
-        if self.what.pruning_order is None:
+        pruner, network, units, facts = self.experiment.pruner, self.network, self.units, self.facts
+        if self.experiment.pruning_order is None:
             return pruner.check(goal, network, units, facts)
-        parts = self.what.pruning_order.parts(network)
+        parts = self.experiment.pruning_order.parts(network)
         check_parts(parts, units)
-        held = pruner.alive(network, store_for(network, units), units, facts, goal.counts)
+        held = pruner.alive(network, make_mask_store(network, units), units, facts, goal.counts)
         event = Event.by_parts(parts, held, goal.keep, goal.counts, 1)
         inside = {step.part: units_in(step.part, units) for step in event.steps}
         found = (pruner.check(s.goal, network, inside[s.part], facts, s.part) for s in event.steps)

@@ -14,12 +14,12 @@ from harness.experiment import prune_stage, train_stage
 from harness.experiment.context import RunContext, context_of
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder
-from harness.experiment.requested import Turn
+from harness.experiment.requested import PruneEvent
 from harness.experiment.stage_cache import compute_once, stages_of
 from harness.experiment.state import RunState, watch
 from harness.experiment.train_hooks import Inside
 from harness.model_state.whole_state import load_into
-from harness.pruning.prunable import store_for
+from harness.pruning.prunable import make_mask_store
 from harness.run_folder.records import NOTHING, STAGES, Trained, place
 from harness.run_folder.stage_keys import Shared
 from harness.training.checkpointing import Journal
@@ -62,15 +62,15 @@ def _stages(recorder: Recorder, shared: ExitStack) -> Iterator[Stage]:
     ends = stages_of(context, state)
     for end in ends:
         shared.enter_context(compute_once(recorder, end))
-        yield from (stage for stage in _until(context, end) if _is_left(state, stage))
+        yield from (stage for stage in _stages_until(context, end) if _is_left(state, stage))
         shared.pop_all().close()
-    yield from (stage for stage in _until(context) if _is_left(state, stage))
+    yield from (stage for stage in _stages_until(context) if _is_left(state, stage))
 
 
-def _until(context: RunContext, end: tuple[int, str] | None = None) -> Iterator[Stage]:
-    what = context.experiment
-    yield Stage(0, "dense" if what.starts_trained else "initial")
-    if what.when == "steps":
+def _stages_until(context: RunContext, end: tuple[int, str] | None = None) -> Iterator[Stage]:
+    experiment = context.experiment
+    yield Stage(0, "dense" if experiment.starts_trained else "initial")
+    if experiment.when == "steps":
         yield Stage(len(context.shares), "finetuned", context.shares[-1])
         return
     for level, share in enumerate(context.shares, start=1):
@@ -101,7 +101,7 @@ def prepare(
     """
     context, model = context_of(experiment, ranks, dense, journal, shared)
     watch(context, model)
-    masks = store_for(model, context.units, experiment.may_grow)
+    masks = make_mask_store(model, context.units, experiment.may_grow)
     return Prepared(context, RunState(model, masks))
 
 
@@ -126,7 +126,7 @@ def _penalise(recorder: Recorder, stage: Stage) -> Trained | None:
     context, state, penalty = recorder.context, recorder.state, recorder.context.experiment.penalty
     if penalty is None:
         return None
-    if penalty.names_units and not state.training:
+    if penalty.needs_pending_masks and not state.training:
         prune_stage.foresee(context, state, stage.level, stage.share)
     going = {name: state.masks.masks[name] & ~mask for name, mask in state.pending_masks.items()}
     adder = penalty.adder(state.model, going)
@@ -148,8 +148,8 @@ def _recalibrate(recorder: Recorder, stage: Stage) -> Trained | None:
         return None
     batches = context.workload.inputs(part.samples, part.batch_size, "recalibration")
     part.apply(recorder.state.model, batches)
-    what = f"the network after recalibration by {type(part).__name__}"
-    context.ranks.check_replicas(recorder.state.model, what)
+    subject = f"the network after recalibration by {type(part).__name__}"
+    context.ranks.check_replicas(recorder.state.model, subject)
     return NOTHING
 
 
@@ -159,7 +159,7 @@ def _retrain(recorder: Recorder, stage: Stage) -> Trained | None:
     if form is None:
         return None
     if not state.training:
-        prune_stage.release(context, state, stage.level)
+        prune_stage.unmask_if_soft(context, state, stage.level)
         train_stage.load_start(context, state, stage.level)
     exchange = context.experiment.exchange
     return train_stage.train(recorder, stage.level, form, stage.level, exchange)
@@ -177,11 +177,11 @@ def _retrain_pruning(recorder: Recorder, stage: Stage) -> Trained | None:
     return train_stage.train(recorder, stage.level, form, 1, events=events)
 
 
-def _turn(recorder: Recorder, turn: Turn, inside: Inside, optimizer: Optimizer) -> None:
+def _turn(recorder: Recorder, turn: PruneEvent, inside: Inside, optimizer: Optimizer) -> None:
     """A pruning inside a training; or, where the schedule lets them, all weights return."""
     context, state = recorder.context, recorder.state
     if turn.level is None:
-        prune_stage.let_go(state)
+        prune_stage.unmask_all(state)
         inside.forget(optimizer)  # AC/DC's dense phases begin without momentum
         return
     # Inside an epoch each rank's forward has changed them by its own samples.
@@ -191,7 +191,7 @@ def _turn(recorder: Recorder, turn: Turn, inside: Inside, optimizer: Optimizer) 
         prune_stage.shrink(context, state, turn.level, turn.share, lambda: None)
     state.masks.apply_to(state.model, optimizer)
     recorder.record(turn.level, "pruned", inside.trained(inside.number), save=False)
-    prune_stage.release(context, state, turn.level)
+    prune_stage.unmask_if_soft(context, state, turn.level)
 
 
 STAGE: dict[str, Callable[[Recorder, Stage], Trained | None]] = {

@@ -12,7 +12,7 @@ from harness.model_state.whole_state import load_into, whole_state
 from harness.pruning.compaction import Kept, compacted, whole_masks, whole_network
 from harness.pruning.density import alive_units
 from harness.pruning.masks import MaskStore
-from harness.pruning.prunable import store_for
+from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import Event
 from harness.run_folder.checkpoints import State
 from harness.run_folder.records import STAGES, place
@@ -93,7 +93,7 @@ class RunState:
         if self.kept:
             assert context.experiment.compaction
             self.model = compacted(context.experiment.compaction, self.model, self.kept)
-        self.masks = store_for(self.model, context.units)
+        self.masks = make_mask_store(self.model, context.units)
         watch(context, self.model)
 
     def _unpacked(self, packed: Tensors) -> Tensors:

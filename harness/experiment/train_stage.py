@@ -18,7 +18,7 @@ from harness.run_folder.records import STAGES, Trained
 from harness.task.base import counts_of
 from harness.training.context import Curve, Fit
 from harness.training.cost_meter import Meter, trained
-from harness.training.recipe_presets import Form, steps_of
+from harness.training.recipe_presets import ResolvedRecipe, steps_of
 from harness.training.trainer import Trainer
 from harness.vocabulary.step_index import START, Moment
 
@@ -31,22 +31,22 @@ def dense(context: RunContext, curve: Curve) -> Trained:
     return trained(meter.take(), recipe.steps_per_epoch(context.samples), "reset", Fit(None, curve))
 
 
-def next_recipe(context: RunContext, state: RunState) -> Form | None:
+def next_recipe(context: RunContext, state: RunState) -> ResolvedRecipe | None:
     """Of the retraining that comes next, or is under way; None: there is none."""
     return context.experiment.next_recipe(state.speedup, context.samples)
 
 
-def penalty_recipe(context: RunContext, penalty: Penalty) -> Form:
+def penalty_recipe(context: RunContext, penalty: Penalty) -> ResolvedRecipe:
     return replace(context.experiment.retraining, epochs=penalty.epochs), START
 
 
 def load_start(context: RunContext, state: RunState, level: int) -> None:
     """Weights that retraining starts from, under the masks in force."""
-    what, workload = context.experiment, context.workload
-    weights = what.finetune.weights(
-        what.training.epochs, context.dense.at, lambda: workload.fresh(level)
+    experiment, workload = context.experiment, context.workload
+    weights = experiment.finetune.initial_weights(
+        experiment.training.epochs, context.dense.at, lambda: workload.fresh(level)
     )
-    if what.control == "reinitialised":
+    if experiment.control == "reinitialised":
         weights = workload.fresh(level)
     if weights is not None:
         load_into(state.model, sliced(weights, state.kept))
@@ -56,7 +56,7 @@ def load_start(context: RunContext, state: RunState, level: int) -> None:
 def train(
     recorder: Recorder,
     level: int,
-    form: Form,
+    form: ResolvedRecipe,
     streams: int | str,
     exchange: Exchange | None = None,
     events: Mapping[int, Event] | None = None,
@@ -94,15 +94,15 @@ def train(
 
 def epochs_left(context: RunContext, state: RunState) -> int:
     """Of all trainings to come, but for what they lose or win by what is pruned on the way."""
-    what, form = context.experiment, next_recipe(context, state)
+    experiment, form = context.experiment, next_recipe(context, state)
     retraining = form[0].epochs - form[1].epoch if form else 0
-    dense_epochs = what.training.epochs
-    if not what.starts_trained or state.done >= 0 or context.dense.has(context.dense.end):
+    dense_epochs = experiment.training.epochs
+    if not experiment.starts_trained or state.done >= 0 or context.dense.has(context.dense.end):
         dense_epochs = 0
-    if what.when == "steps":
+    if experiment.when == "steps":
         each, count = retraining, int(not state.is_finished(context))
     else:
-        each = retraining + (what.penalty.epochs if what.penalty else 0)
+        each = retraining + (experiment.penalty.epochs if experiment.penalty else 0)
         count = len(context.shares) - max(0, state.done) // len(STAGES)
     done = state.training["epoch"] - form[1].epoch if state.training and form else 0
     return dense_epochs + count * each - done

@@ -10,31 +10,23 @@ from harness.vocabulary.step_index import Moment
 _TRAINED = {"init": "when=trained", "steps": "steps.start=trained"}  # asks for a dense network
 
 
-def check_parts(what: ExperimentConfig) -> None:
-    """
-    Raises:
-        ValueError: two parts do not fit.
-    """
+def check_parts(experiment: ExperimentConfig) -> None:
+    """Raises ValueError for the first two parts that do not fit each other."""
     first = (_of_dynamics, _of_penalty, _of_steps, _of_batch_norm, _of_retraining)
     for rule in (*first, _of_initial, _of_order, _of_compaction):
-        for problem in rule(what):
+        for problem in rule(experiment):
             raise ValueError(problem)
 
 
-def check_steps(what: ExperimentConfig, steps: int) -> None:
-    """
-    steps: of each retraining.
-
-    Raises:
-        ValueError: a part acts in a retraining that has no steps.
-    """
-    if steps or not _retrains(what):
+def check_steps(experiment: ExperimentConfig, steps: int) -> None:
+    """Raises ValueError if a part acts in retraining, and a retraining has no `steps`."""
+    if steps or not _retrains(experiment):
         return
     acting = {
-        "dynamics": what.dynamics,
-        "distillation": what.distillation,
-        "when=steps": what.when == "steps",
-        "control=reinitialised": what.control == "reinitialised",
+        "dynamics": experiment.dynamics,
+        "distillation": experiment.distillation,
+        "when=steps": experiment.when == "steps",
+        "control=reinitialised": experiment.control == "reinitialised",
     }
     for name, part in acting.items():
         if part:
@@ -44,159 +36,166 @@ def check_steps(what: ExperimentConfig, steps: int) -> None:
             )
 
 
-def _of_dynamics(what: ExperimentConfig) -> Iterator[str]:
-    if what.dynamics is None:
+def _of_dynamics(experiment: ExperimentConfig) -> Iterator[str]:
+    if experiment.dynamics is None:
         return
-    name, schedule = _name(what.dynamics), _name(what.schedule)
-    if what.schedule.may_grow:
+    name, schedule = _name(experiment.dynamics), _name(experiment.schedule)
+    if experiment.schedule.may_grow:
         yield f"schedule={schedule} changes masks both ways itself; leave out dynamics={name}"
-    if not _retrains(what):
+    if not _retrains(experiment):
         yield f"dynamics={name} acts while the network trains, and finetune=none trains nothing"
-    if what.releases:
+    if experiment.unmasks_between_levels:
         return
-    if what.when == "steps":
+    if experiment.when == "steps":
         yield (
             f"when=steps changes masks by schedule={schedule}, and dynamics={name} by itself, at "
             "constant density; use when=init or trained with schedule=one_shot or constant"
         )
-    if what.schedule.varies:
+    if experiment.schedule.varies:
         yield (
             f"dynamics={name} grows as many weights as it drops, and schedule={schedule} only "
             "shrinks, from level to level; use schedule=one_shot or constant"
         )
-    if what.structure.granularity != "weight":
+    if experiment.structure.granularity != "weight":
         yield (
-            f"dynamics={name} exchanges single weights, and structure={_name(what.structure)} "
-            "prunes whole units; use structure=element"
+            f"dynamics={name} exchanges single weights, and "
+            f"structure={_name(experiment.structure)} prunes whole units; use structure=element"
         )
-    if "float16" in (what.training.autocast, what.retraining.autocast):
+    if "float16" in (experiment.training.autocast, experiment.retraining.autocast):
         yield (
             f"dynamics={name} looks at gradients that float16 may have made infinite; use "
             "autocast=bfloat16 or null"
         )
 
 
-def _of_penalty(what: ExperimentConfig) -> Iterator[str]:
-    if what.penalty and what.penalty.names_units and what.pruner.saliency.update:
+def _of_penalty(experiment: ExperimentConfig) -> Iterator[str]:
+    if (
+        experiment.penalty
+        and experiment.penalty.needs_pending_masks
+        and experiment.pruner.saliency.update
+    ):
         yield (
-            f"penalty={_name(what.penalty)} settles what goes before its training, and "
-            f"saliency={_name(what.saliency)} moves weights when they go; use "
+            f"penalty={_name(experiment.penalty)} settles what goes before its training, and "
+            f"saliency={_name(experiment.saliency)} moves weights when they go; use "
             "saliency.update=false, or another penalty"
         )
 
 
-def _of_steps(what: ExperimentConfig) -> Iterator[str]:
-    if what.when != "steps":
-        if what.steps != Steps():
-            yield f"steps acts with when=steps only, and when is {what.when}; use when=steps"
+def _of_steps(experiment: ExperimentConfig) -> Iterator[str]:
+    if experiment.when != "steps":
+        if experiment.steps != Steps():
+            yield f"steps acts with when=steps only, and when is {experiment.when}; use when=steps"
         return
-    if not _retrains(what):
+    if not _retrains(experiment):
         yield "when=steps prunes inside a training, and finetune=none has none; use finetune=keep"
-    if what.penalty:
+    if experiment.penalty:
         yield (
-            f"penalty={_name(what.penalty)} trains before a pruning, and when=steps prunes inside "
-            "a training; use when=trained or init"
+            f"penalty={_name(experiment.penalty)} trains before a pruning, and when=steps prunes "
+            "inside a training; use when=trained or init"
         )
-    epochs = what.training.epochs
-    if what.finetune.plan(epochs, 2.0) != what.finetune.plan(epochs, 1.0):
+    epochs = experiment.training.epochs
+    if experiment.finetune.plan(epochs, 2.0) != experiment.finetune.plan(epochs, 1.0):
         yield (
-            f"finetune={_name(what.finetune)} trains the longer the more was pruned, and "
+            f"finetune={_name(experiment.finetune)} trains the longer the more was pruned, and "
             "when=steps prunes only while it trains; use finetune=scratch_e or keep"
         )
-    if what.steps.start == "trained" and _starts_anew(what):
+    if experiment.steps.start == "trained" and _starts_anew(experiment):
         yield (
-            f"steps.start=trained trains a dense network that finetune={_name(what.finetune)} does "
-            "not start from; use steps.start=init, or finetune=keep"
+            "steps.start=trained trains a dense network that "
+            f"finetune={_name(experiment.finetune)} does not start from; use steps.start=init, or "
+            "finetune=keep"
         )
-    if what.control == "reinitialised":
+    if experiment.control == "reinitialised":
         yield (
             "control=reinitialised puts new weights under the method's mask, and when=steps finds "
             "the mask while it trains them; use finetune=reinit, or leave this control out"
         )
-    if what.recalibration:
+    if experiment.recalibration:
         yield (
             "recalibration measures statistics that training follows after when=steps; leave it out"
         )
 
 
-def _of_batch_norm(what: ExperimentConfig) -> Iterator[str]:
-    if what.sync_batch_norm and what.pruner.saliency.batch_norm == "train":
+def _of_batch_norm(experiment: ExperimentConfig) -> Iterator[str]:
+    if experiment.sync_batch_norm and experiment.pruner.saliency.batch_norm == "train":
         yield (
             "saliency.batch_norm=train takes statistics of each rank's own batches; with "
             "sync_batch_norm=true use saliency.batch_norm=eval"
         )
 
 
-def _of_order(what: ExperimentConfig) -> Iterator[str]:
-    if what.pruning_order is None:
+def _of_order(experiment: ExperimentConfig) -> Iterator[str]:
+    if experiment.pruning_order is None:
         return
-    name, pruner = _name(what.pruning_order), what.pruner
+    name, pruner = _name(experiment.pruning_order), experiment.pruner
     if pruner.saliency.needs_loss:
         yield (
-            f"saliency={_name(what.saliency)} takes gradients of the loss, and the parts that "
-            f"pruning_order={name} goes through have none; use saliency=sparsegpt, wanda or obs"
+            f"saliency={_name(experiment.saliency)} takes gradients of the loss, and the parts "
+            f"that pruning_order={name} goes through have none; use saliency=sparsegpt, wanda or "
+            "obs"
         )
-    if pruner.allocation.needs_curves or what.when == "steps":
+    if pruner.allocation.needs_curves or experiment.when == "steps":
         yield (
             f"pruning_order={name} prunes part by part after a training; use when=trained or init, "
             "and an allocation without curves of the whole network"
         )
 
 
-def _of_compaction(what: ExperimentConfig) -> Iterator[str]:
-    named = what.penalty is not None and what.penalty.names_units
-    if what.compaction and (what.may_grow or what.when == "steps" or named):
+def _of_compaction(experiment: ExperimentConfig) -> Iterator[str]:
+    named = experiment.penalty is not None and experiment.penalty.needs_pending_masks
+    if experiment.compaction and (experiment.may_grow or experiment.when == "steps" or named):
         yield (
-            f"compaction={_name(what.compaction)} removes what is pruned after a level's pruning: "
-            "leave out dynamics, when=steps, and penalties that name what will be pruned"
+            f"compaction={_name(experiment.compaction)} removes what is pruned after a level's "
+            "pruning: leave out dynamics, when=steps, and penalties that name what will be pruned"
         )
 
 
-def _of_retraining(what: ExperimentConfig) -> Iterator[str]:
-    if what.distillation and not what.starts_trained:
+def _of_retraining(experiment: ExperimentConfig) -> Iterator[str]:
+    if experiment.distillation and not experiment.starts_trained:
         yield (
-            f"distillation={_name(what.distillation)} learns from the dense network, and here is "
-            f"none: nothing is trained before pruning; use {_TRAINED[what.when]}"
+            f"distillation={_name(experiment.distillation)} learns from the dense network, and "
+            f"here is none: nothing is trained before pruning; use {_TRAINED[experiment.when]}"
         )
-    if what.distillation and what.training.epochs == 0 and what.weights is None:
+    if experiment.distillation and experiment.training.epochs == 0 and experiment.weights is None:
         yield (
-            f"distillation={_name(what.distillation)} learns from the dense network, and "
+            f"distillation={_name(experiment.distillation)} learns from the dense network, and "
             "training.epochs=0 leaves it untrained; raise training.epochs, or give weights"
         )
-    if what.distillation and not _retrains(what):
+    if experiment.distillation and not _retrains(experiment):
         yield (
-            f"distillation={_name(what.distillation)} acts while the network retrains, and "
+            f"distillation={_name(experiment.distillation)} acts while the network retrains, and "
             "finetune=none trains nothing"
         )
-    if what.control == "reinitialised" and not _retrains(what):
+    if experiment.control == "reinitialised" and not _retrains(experiment):
         yield (
             "control=reinitialised puts new weights under the mask before retraining, and this "
             "finetune mode has none; use another finetune, or leave this control out"
         )
-    epochs = what.training.epochs
-    rewinds = [moment for moment in what.finetune.moments(epochs) if any(moment)]
-    if rewinds and not what.starts_trained:
+    needed = experiment.finetune.dense_checkpoints_needed(experiment.training.epochs)
+    rewinds = [moment for moment in needed if any(moment)]
+    if rewinds and not experiment.starts_trained:
         yield (
-            f"when={what.when} prunes before any training, so finetune cannot rewind to epoch "
-            f"{max(rewinds).epoch}; use finetune=keep, or {_TRAINED[what.when]}"
+            f"when={experiment.when} prunes before any training, so finetune cannot rewind to "
+            f"epoch {max(rewinds).epoch}; use finetune=keep, or {_TRAINED[experiment.when]}"
         )
 
 
-def _of_initial(what: ExperimentConfig) -> Iterator[str]:
+def _of_initial(experiment: ExperimentConfig) -> Iterator[str]:
     """A method at initialisation scores what nobody has trained, or is called otherwise.
 
     Nobody can see whether given weights are trained, so they count as trained.
     """
-    if what.when != "init":
+    if experiment.when != "init":
         return
-    rounds = _trains(what) and (what.schedule.varies or what.releases)
-    rescored = what.penalty is not None or rounds or what.weights is not None
-    if rescored and not what.rescore_trained:
+    several = experiment.schedule.varies or experiment.unmasks_between_levels
+    rounds = several and _trains(experiment)
+    rescored = experiment.penalty is not None or rounds or experiment.weights is not None
+    if rescored and not experiment.rescore_trained:
         yield (
-            f"when=init scores the initial network, but {_trained_before(what)}, or "
+            f"when=init scores the initial network, but {_trained_before(experiment)}, or "
             "rescore_trained=true, which the method's label then says"
         )
-    if what.rescore_trained and not rescored:
+    if experiment.rescore_trained and not rescored:
         yield (
             "rescore_trained=true, but nothing is scored after a training here; leave it out, or "
             "give when=init weights, a penalty, or a schedule of several levels and a finetune "
@@ -204,47 +203,48 @@ def _of_initial(what: ExperimentConfig) -> Iterator[str]:
         )
 
 
-def _trained_before(what: ExperimentConfig) -> str:
+def _trained_before(experiment: ExperimentConfig) -> str:
     """What trains a network at initialisation before it is scored, and the way out."""
-    if what.weights is not None:
+    if experiment.weights is not None:
         return (
-            f"weights={what.weights} gives another one, which may be trained; leave the weights "
-            "out, use when=trained"
+            f"weights={experiment.weights} gives another one, which may be trained; leave the "
+            "weights out, use when=trained"
         )
-    if what.penalty:
+    if experiment.penalty:
         return (
-            f"penalty={_name(what.penalty)} trains it before the first pruning; leave the penalty "
-            "out, use when=trained"
+            f"penalty={_name(experiment.penalty)} trains it before the first pruning; leave the "
+            "penalty out, use when=trained"
         )
-    levels = getattr(what.schedule, "levels", None)
-    schedule = f"schedule={_name(what.schedule)}" + f" schedule.levels={levels}" * bool(levels)
+    levels = getattr(experiment.schedule, "levels", None)
+    schedule = f"schedule={_name(experiment.schedule)}"
+    schedule += f" schedule.levels={levels}" if levels else ""
     return (
-        f"{schedule} with finetune={_name(what.finetune)} scores trained weights from level 2 on; "
-        "use schedule=one_shot (schedule.rounds=N: new scores N times before any training)"
+        f"{schedule} with finetune={_name(experiment.finetune)} scores trained weights from level "
+        "2 on; use schedule=one_shot (schedule.rounds=N: new scores N times before any training)"
     )
 
 
-def _starts_anew(what: ExperimentConfig) -> bool:
-    """Whether retraining takes no weights that training has made."""
-    epochs = what.training.epochs
-    replaced = what.finetune.weights(epochs, lambda moment: {}, dict) is not None
-    return replaced and not any(any(moment) for moment in what.finetune.moments(epochs))
+def _starts_anew(experiment: ExperimentConfig) -> bool:
+    """True if retraining takes no weights that training has made."""
+    epochs, finetune = experiment.training.epochs, experiment.finetune
+    replaced = finetune.initial_weights(epochs, lambda moment: {}, dict) is not None
+    return replaced and not any(map(any, finetune.dense_checkpoints_needed(epochs)))
 
 
-def _trains(what: ExperimentConfig) -> bool:
-    """Whether its retrainings have an epoch at all."""
-    plan = what.finetune.plan(what.training.epochs, 1.0)
-    return plan is not None and (
-        plan.begin < Moment(applied(plan, what.training, what.retraining).epochs)
-    )
+def _trains(experiment: ExperimentConfig) -> bool:
+    """True if retraining has at least one epoch."""
+    plan = experiment.finetune.plan(experiment.training.epochs, 1.0)
+    if plan is None:
+        return False
+    return plan.begin < Moment(applied(plan, experiment.training, experiment.retraining).epochs)
 
 
-def _retrains(what: ExperimentConfig) -> bool:
-    return what.finetune.plan(what.training.epochs, 1.0) is not None
+def _retrains(experiment: ExperimentConfig) -> bool:
+    return experiment.finetune.plan(experiment.training.epochs, 1.0) is not None
 
 
 def _name(part: object) -> str:
-    """As one writes it on the command line: a part's module has the name of its file in conf/."""
+    """Returns a part's name on the command line: that of its module, and of its file in conf/."""
     kind = type(part)
     ours = kind.__module__.startswith("harness.")
     return kind.__module__.rpartition(".")[2] if ours else kind.__name__

@@ -39,7 +39,7 @@ class Whole(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Subject:
+class Workload:
     """
     weights: file whose tensors replace the initial random ones, or None.
     sync_batch_norm, gradient_dtype: as in Experiment.

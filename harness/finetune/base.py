@@ -17,7 +17,7 @@ Recipe = Literal["training", "retraining"]
 
 
 @dataclass(frozen=True)
-class Plan:
+class RetrainingPlan:
     """How a retraining goes; its optimizer is always a new one, without state.
 
     recipe: "training" (the dense recipe) or "retraining".
@@ -38,7 +38,7 @@ class Plan:
 class Finetune(Protocol):
     """Weights and plan of retraining, at every level; `epochs` is the length of dense training."""
 
-    def plan(self, epochs: int, speedup: float) -> Plan | None:
+    def plan(self, epochs: int, speedup: float) -> RetrainingPlan | None:
         """None: no retraining.
 
         speedup: dense / pruned multiply-accumulates of one example at this level, finite and at
@@ -48,11 +48,11 @@ class Finetune(Protocol):
             ValueError: the mode asks for what dense training of so many epochs does not have.
         """
 
-    def moments(self, epochs: int) -> tuple[Moment, ...]:
+    def dense_checkpoints_needed(self, epochs: int) -> tuple[Moment, ...]:
         """Of dense training, whose state `weights` asks for. Raises as `plan` does."""
         return ()
 
-    def weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State | None:
+    def initial_weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State | None:
         """Whole state to load before the masks are applied; None keeps the pruned network's.
 
         `dense(moment)`: state of dense training then; `fresh()`: of a new random network.

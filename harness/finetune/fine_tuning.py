@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import get_args
 
-from harness.finetune.base import Finetune, Plan, Recipe, check_whole
+from harness.finetune.base import Finetune, Recipe, RetrainingPlan, check_whole
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,12 @@ class FineTuning(Finetune):
         if self.recipe not in get_args(Recipe):
             raise ValueError(f"recipe must be training or retraining, got {self.recipe!r}")
 
-    def plan(self, epochs: int, speedup: float) -> Plan:
+    def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
         if self.recipe == "retraining":
-            return Plan("retraining", epochs=self.epochs)
+            return RetrainingPlan("retraining", epochs=self.epochs)
         if epochs == 0:
             raise ValueError(
                 "finetune.recipe=training goes on at the last learning rate of dense training, "
                 "which has 0 epochs; raise training.epochs or write finetune.recipe=retraining"
             )
-        return Plan("training", epochs=self.epochs, rate="last")
+        return RetrainingPlan("training", epochs=self.epochs, rate="last")

@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from harness.finetune.base import Finetune, Plan, check_whole, last_epochs
+from harness.finetune.base import Finetune, RetrainingPlan, check_whole, last_epochs
 
 
 @dataclass(frozen=True)
@@ -19,6 +19,6 @@ class LrRewind(Finetune):
     def __post_init__(self) -> None:
         check_whole("epochs", self.epochs, 1, "write finetune=none for no retraining")
 
-    def plan(self, epochs: int, speedup: float) -> Plan:
+    def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
         count = epochs if self.epochs is None else self.epochs
-        return Plan("training", begin=last_epochs(count, epochs))
+        return RetrainingPlan("training", begin=last_epochs(count, epochs))

@@ -15,5 +15,5 @@ class Reinit(FineTuning):
         ValueError: epochs is not a whole number of at least 1, or the recipe is unknown.
     """
 
-    def weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
+    def initial_weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
         return fresh()

@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from harness.finetune.base import Dense, Finetune, Fresh, Plan, State
+from harness.finetune.base import Dense, Finetune, Fresh, RetrainingPlan, State
 from harness.vocabulary.step_index import Moment
 
 
@@ -11,11 +11,11 @@ class RewindToInit(Finetune):
     Source: Frankle & Carbin 2019, The Lottery Ticket Hypothesis (arXiv:1803.03635).
     """
 
-    def plan(self, epochs: int, speedup: float) -> Plan:
-        return Plan("training")
+    def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
+        return RetrainingPlan("training")
 
-    def moments(self, epochs: int) -> tuple[Moment, ...]:
+    def dense_checkpoints_needed(self, epochs: int) -> tuple[Moment, ...]:
         return (Moment(0),)
 
-    def weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
+    def initial_weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
         return dense(Moment(0))

@@ -1,7 +1,7 @@
 import math
 from dataclasses import dataclass
 
-from harness.finetune.base import Dense, Finetune, Fresh, Plan, State
+from harness.finetune.base import Dense, Finetune, Fresh, RetrainingPlan, State
 from harness.vocabulary.checks import check
 
 
@@ -28,8 +28,8 @@ class ScratchB(Finetune):
         way_out = f"; {why}, write null for no limit"
         check("limit", self.limit, "a number of at least 1 or null", way_out)
 
-    def plan(self, epochs: int, speedup: float) -> Plan:
-        return Plan("training", stretch=min(speedup, self.limit or math.inf))
+    def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
+        return RetrainingPlan("training", stretch=min(speedup, self.limit or math.inf))
 
-    def weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
+    def initial_weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
         return fresh()

@@ -1,6 +1,6 @@
 from dataclasses import dataclass
 
-from harness.finetune.base import Dense, Finetune, Fresh, Plan, State
+from harness.finetune.base import Dense, Finetune, Fresh, RetrainingPlan, State
 
 
 @dataclass(frozen=True)
@@ -12,8 +12,8 @@ class ScratchE(Finetune):
     of it; ours is the model's own initialisation.
     """
 
-    def plan(self, epochs: int, speedup: float) -> Plan:
-        return Plan("training")
+    def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
+        return RetrainingPlan("training")
 
-    def weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
+    def initial_weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
         return fresh()

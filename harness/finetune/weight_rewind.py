@@ -1,6 +1,14 @@
 from dataclasses import dataclass
 
-from harness.finetune.base import Dense, Finetune, Fresh, Plan, State, check_whole, last_epochs
+from harness.finetune.base import (
+    Dense,
+    Finetune,
+    Fresh,
+    RetrainingPlan,
+    State,
+    check_whole,
+    last_epochs,
+)
 from harness.vocabulary.step_index import Moment
 
 
@@ -37,13 +45,13 @@ class WeightRewind(Finetune):
                 "each says where to rewind to, leave the others null"
             )
 
-    def plan(self, epochs: int, speedup: float) -> Plan:
-        return Plan("training", begin=self._begin(epochs))
+    def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
+        return RetrainingPlan("training", begin=self._begin(epochs))
 
-    def moments(self, epochs: int) -> tuple[Moment, ...]:
+    def dense_checkpoints_needed(self, epochs: int) -> tuple[Moment, ...]:
         return (self._begin(epochs),)
 
-    def weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
+    def initial_weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
         return dense(self._begin(epochs))
 
     def _begin(self, epochs: int) -> Moment:

@@ -17,7 +17,7 @@ class Penalty(Protocol):
     does to gradients it does to this part too; Adam scales it along with the rest.
     """
 
-    names_units: ClassVar[bool]  # whether it needs to know what will be pruned
+    needs_pending_masks: ClassVar[bool]  # whether it needs to know what will be pruned
 
     @property
     def epochs(self) -> int:
@@ -38,7 +38,7 @@ class Penalty(Protocol):
         and 0 where the parameter is 0: what is pruned stays so.
 
         going: bool by parameter name, True where the coming pruning removes; {} unless
-        names_units.
+        needs_pending_masks.
         """
 
 
@@ -63,7 +63,7 @@ class Lasso(ABC):
     epochs: int = 1
     strength: float = 1e-4
 
-    names_units: ClassVar[bool] = False
+    needs_pending_masks: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_epochs(self.epochs)

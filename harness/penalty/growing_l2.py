@@ -42,7 +42,7 @@ class GrowingL2:
     every: int = 10
     ceiling: float = 1.0
 
-    names_units: ClassVar[bool] = True
+    needs_pending_masks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_epochs(self.epochs)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from harness.allocation.base import Allocation, Facts, Layers, Places
 from harness.metrics.macs import count_macs
 from harness.pruning.coverage import check_alive_nowhere, tell_unseen, tell_untied_head
-from harness.pruning.prunable import known_to, places_in, units_of, without
+from harness.pruning.prunable import exclude_layers, known_to, places_in, units_of
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.structure.base import Units
@@ -23,7 +23,7 @@ from harness.vocabulary.apportion import apportion
 
 
 @dataclass(frozen=True)
-class Given(Allocation):
+class FixedCounts(Allocation):
     """The counts that were asked for; on the way there, and without one, what is alive."""
 
     counts: tensors.Counts = field(default_factory=dict)
@@ -59,7 +59,7 @@ class Request:
         units = units_of(structure, model, _first(model) if sample is None else sample, graph)
         places, known = places_in(model, graph), known_to(structure, model)
         exclude = [self.exclude] if isinstance(self.exclude, str) else self.exclude
-        kept = without(units, exclude, places, known)
+        kept = exclude_layers(units, exclude, places, known)
         if graph is None:
             tell_unseen(kept, model)
         else:

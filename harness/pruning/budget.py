@@ -16,7 +16,7 @@ SPAN = 128
 
 
 @dataclass(frozen=True)
-class Account:
+class SizeModel:
     """What a model has of a thing, and how much of it pruning can remove.
 
     A density is of what can be removed: the units that the structure may prune after `exclude`.
@@ -30,7 +30,7 @@ class Account:
     removable: int  # in the units that the structure prunes
     counts: str
 
-    def share_of(self, asked: float) -> float:
+    def to_kept_fraction(self, asked: float) -> float:
         """Kept share of the removable part at which the model reaches what is asked.
 
         asked: a density in (0, 1], which is that share, or a compression or speed-up >= 1.
@@ -51,8 +51,8 @@ class Account:
             )
         return max(0.0, left - fixed) / self.removable
 
-    def asked_of(self, share: float) -> float:
-        """The inverse of share_of: a density, or compression or speed-up of the whole model."""
+    def from_kept_fraction(self, share: float) -> float:
+        """Returns the inverse of to_kept_fraction: a density, compression or speed-up."""
         if self.unit == "density":
             return share
         left = self.total - self.removable + share * self.removable
@@ -61,11 +61,11 @@ class Account:
     def limit(self, share: float) -> str:
         """What asks for at least `share`, in six digits: the nearest that the model can reach.
 
-        >>> Account("speedup", 300, 180, "macs").limit(1 / 60)
+        >>> SizeModel("speedup", 300, 180, "macs").limit(1 / 60)
         '2.43902'
         """
         # Twelve digits first: 0.1 + 0.2 is 0.30000000000000004 in floating point.
-        asked = Decimal(f"{self.asked_of(share):.12g}")
+        asked = Decimal(f"{self.from_kept_fraction(share):.12g}")
         rounding = ROUND_CEILING if self.unit == "density" else ROUND_FLOOR
         return f"{Context(prec=6, rounding=rounding).plus(asked):f}"
 
@@ -75,7 +75,7 @@ class Goal:
     """How much the removable part may still hold after the event."""
 
     keep: int
-    counts: str  # as in Account
+    counts: str  # as in SizeModel
 
 
 def round_goals(alive: int, end: float, counts: str, rounds: int) -> list[Goal]:

@@ -20,12 +20,12 @@ OFFERS = {
     "structure": ("granularity", "units", "pool", "expand"),
     "allocation": ("allocate",),
     "schedule": ("unit", "shares", "during", "varies", "may_grow"),
-    "finetune": ("plan", "moments", "weights"),
+    "finetune": ("plan", "dense_checkpoints_needed", "initial_weights"),
 }
 OPTIONAL = {
-    "dynamics": ("may_grow", "releases", "check"),
+    "dynamics": ("may_grow", "unmasks_between_levels", "check"),
     "exchange": ("updates", "looks", "look", "swap"),
-    "penalty": ("epochs", "names_units", "check", "adder"),
+    "penalty": ("epochs", "needs_pending_masks", "check", "adder"),
     "recalibration": ("samples", "batch_size", "check", "apply"),
     "distillation": ("loss",),
     "compaction": ("kept", "compact"),

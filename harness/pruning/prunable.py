@@ -13,7 +13,7 @@ from harness.structure.shared.graph import Graph
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
-def store_for(model: nn.Module, units: Units, may_grow: bool = False) -> MaskStore:
+def make_mask_store(model: nn.Module, units: Units, may_grow: bool = False) -> MaskStore:
     """Masks, all True, of the units' weights and of what goes with them."""
     prunable = {name for weight, along in units.items() for name in (weight, *along)}
     parameters = {n: p for n, p in model.named_parameters() if n in prunable}
@@ -21,7 +21,7 @@ def store_for(model: nn.Module, units: Units, may_grow: bool = False) -> MaskSto
 
 
 @torch.no_grad()
-def take_over(model: nn.Module, values: Tensors) -> None:
+def copy_into(model: nn.Module, values: Tensors) -> None:
     """Copies new values of some parameters into the model."""
     for name, value in values.items():
         model.get_parameter(name).copy_(value)
@@ -73,7 +73,7 @@ def known_to(structure: Structure, model: nn.Module) -> list[str]:
     return [name for name, layer in layers.items() if isinstance(layer, structure.kinds)]
 
 
-def without(
+def exclude_layers(
     units: Units, exclude: Sequence[str], places: Places | None, known: Iterable[str] = ()
 ) -> Units:
     """The units less those of excluded weights: "first", "last", or names.

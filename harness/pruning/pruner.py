@@ -26,12 +26,12 @@ NOTHING = Facts()
 
 
 @dataclass(frozen=True)
-class Decision:
+class Proposal:
     """What one rank decided; the ranks have yet to agree."""
 
     masks: Tensors
     # Agreed masks -> new values of the weights that move with them; pruned ones may be anything.
-    moved: Callable[[Tensors], Tensors]
+    updated_weights: Callable[[Tensors], Tensors]
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class Pruner:
         units: Units,
         facts: Facts = NOTHING,
         budget: str | None = None,
-    ) -> budgets.Account:
+    ) -> budgets.SizeModel:
         """The budget of this model in one unit of asking; `budget`: instead of the allocation's.
 
         Raises:
@@ -84,7 +84,7 @@ class Pruner:
         total = (
             removable if unit == "density" else budgets.total_of(model, counts, facts.total_macs)
         )
-        return budgets.Account(unit, total, removable, counts)
+        return budgets.SizeModel(unit, total, removable, counts)
 
     def alive(
         self, model: nn.Module, store: MaskStore, units: Units, facts: Facts, counts: str
@@ -120,7 +120,7 @@ class Pruner:
             goal.keep if curves else sum(budgets.counts_for(self.allocation, layers, goal).values())
         )
 
-    def decide(
+    def propose(
         self,
         model: nn.Module,
         store: MaskStore,
@@ -128,7 +128,7 @@ class Pruner:
         goal: budgets.Goal,
         data: Calibration,
         facts: Facts = NOTHING,
-    ) -> Decision:
+    ) -> Proposal:
         """The next masks: of the units alive, those that reach the goal.
 
         Exactly `goal.keep` when every unit costs the same, the nearest reachable count
@@ -147,7 +147,7 @@ class Pruner:
             kept = top_each({name: layer.scores for name, layer in layers.items()}, counts)
             solved = {}
         masks = self.masks_of(kept, units, weights)
-        return Decision(
+        return Proposal(
             masks, lambda agreed: solved or self._compensated(read, weights, agreed, statistics)
         )
 
@@ -168,7 +168,7 @@ class Pruner:
     def unit_scores(
         self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
     ) -> Tensors:
-        """One score per unit, as `decide` ranks them; pruned units are -inf."""
+        """One score per unit, as `propose` ranks them; pruned units are -inf."""
         scores = self._pooled(self.scores(model, units, data))
         layers = layers_of(self.structure, scores, model, units, NOTHING, store.masks)
         return {name: layer.scores for name, layer in layers.items()}
@@ -198,8 +198,8 @@ class Pruner:
     ) -> Tensors:
         if self.saliency.compensate is None:
             return {}
-        moved: Tensors = read("compensate", weights, masks, statistics)
-        return moved
+        updated: Tensors = read("compensate", weights, masks, statistics)
+        return updated
 
     @property
     def _solves(self) -> bool:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from harness.allocation.base import Facts
 from harness.pruning.masks import MaskStore
-from harness.pruning.prunable import store_for, take_over
+from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import Event, PruningOrder, units_in
 from harness.pruning.reader import Calibration, Reader
@@ -53,7 +53,7 @@ class Rounds:
 
     def foreseen(self, model: nn.Module, store: MaskStore, event: Event) -> Tensors:
         """The masks that `run` would come to; model, store and event stay as they are."""
-        shadow, masks = duplicate(model), store_for(model, self.units)
+        shadow, masks = duplicate(model), make_mask_store(model, self.units)
         masks.shrink_to(store.masks)
         replace(self, end=_nothing)._go(shadow, masks, replace(event))
         if self.pruner.control == "none":
@@ -61,17 +61,17 @@ class Rounds:
         return self.pruner.controlled(masks.masks, model, store, self.units)
 
     def _go(self, model: nn.Module, store: MaskStore, event: Event) -> None:
-        walk = _Walk(self.order, model, self.data) if self.order else None
+        inputs = _Walk(self.order, model, self.data) if self.order else None
         while event.done < len(event.steps):
             step = event.steps[event.done]
             self.begin(event.done)
-            data = walk.to(step.part) if walk else self.data
+            data = inputs.to(step.part) if inputs else self.data
             units = units_in(step.part, self.units)
-            decision = self.pruner.decide(model, store, units, step.goal, data, self.facts)
-            store.shrink_to(self.agree(decision.masks))
-            moved = decision.moved(store.masks)
-            self.send(list(moved.values()))
-            take_over(model, moved)
+            proposal = self.pruner.propose(model, store, units, step.goal, data, self.facts)
+            store.shrink_to(self.agree(proposal.masks))
+            updated = proposal.updated_weights(store.masks)
+            self.send(list(updated.values()))
+            copy_into(model, updated)
             store.apply_to(model)
             event.done += 1
             self.end(event.done)

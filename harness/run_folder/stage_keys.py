@@ -29,8 +29,9 @@ READS = {
 UNREAD = ("keep_epochs", "rescore_trained")
 # Of a schedule that passes its values on: they say no more than the targets that it asks for.
 PATH = ("_target_", "final", "values", "levels")
-# Parts whose classes say that they foresee no pruning (Penalty.names_units) or let no mask go at
-# the levels before the last (Dynamics.releases); of others it is not known here.
+# Parts whose classes say that they foresee no pruning (Penalty.needs_pending_masks) or let no mask
+# go at the levels before the last (Dynamics.unmasks_between_levels); of others it is not known
+# here.
 BLIND = ("harness.penalty.l1.L1", "harness.penalty.bn_l1.BnL1")
 HOLDING = ("harness.dynamics.rigl.Rigl", "harness.dynamics.set.Set", "harness.dynamics.snfs.Snfs")
 TRAININGS = ("penalised", "finetuned")

@@ -2,17 +2,17 @@
 
 from dataclasses import replace
 
-from harness.finetune.base import Plan
+from harness.finetune.base import RetrainingPlan
 from harness.learning_rate.base import LearningRate
 from harness.learning_rate.held import Held
 from harness.learning_rate.stretched import Stretched
 from harness.training.trainer import Trainer
 from harness.vocabulary.step_index import Moment
 
-Form = tuple[Trainer, Moment]  # a recipe and where in it a training begins
+ResolvedRecipe = tuple[Trainer, Moment]  # a recipe and where in it a training begins
 
 
-def applied(plan: Plan, training: Trainer, retraining: Trainer) -> Trainer:
+def applied(plan: RetrainingPlan, training: Trainer, retraining: Trainer) -> Trainer:
     """The recipe that the plan names, with the plan's length and learning rate.
 
     Raises:
@@ -37,7 +37,7 @@ def stretched(epochs: int, stretch: float) -> int:
     return max(min(1, epochs), round(stretch * epochs))
 
 
-def steps_of(form: Form | None, samples: int) -> int:
+def steps_of(form: ResolvedRecipe | None, samples: int) -> int:
     """Steps of a training on so many samples; 0 of none."""
     if form is None:
         return 0

@@ -58,7 +58,7 @@ class Event:
         keep = round(density * sum(weight.numel() for weight in weights.values()))
         no_data = Calibration([], F.cross_entropy, self.ranks.mean)
         self.ranks.check_equal(self.store.masks, "masks in force")
-        masks = self.pruner.decide(
+        masks = self.pruner.propose(
             self.model, self.store, dict.fromkeys(weights, ()), Goal(keep, "parameters"), no_data
         ).masks
         self.store.shrink_to(self.ranks.agree(masks))

@@ -23,7 +23,7 @@ from harness.launch.paths import CONF
 from harness.models.lenet_5 import LeNet5
 from harness.models.mlp import Mlp
 from harness.pruning.budget import Goal
-from harness.pruning.prunable import store_for
+from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.vocabulary.tensors import Batch, mean_alone
@@ -77,7 +77,7 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
 def costs(case: Case, name: str, epoch: float, repeats: int) -> Iterator[Figure | Note]:
     try:
         event = Event(case, named("saliency", name, seed=0))
-        extra = extra_megabytes(event.decide)
+        extra = extra_megabytes(event.propose)
         times = [event.seconds() / epoch for _ in range(repeats)]
     except ValueError as error:  # no norm to score, or more memory than is allowed
         yield Note(f"{case.name}: {name}", str(error))
@@ -95,18 +95,18 @@ class Event:
         self.case = case
         self.pruner = Pruner(saliency, named("structure", structure, seed=0), GlobalRanking())
         self.units = self.pruner.structure.units(case.network, case.inputs[:2])
-        self.store = store_for(case.network, self.units)
+        self.store = make_mask_store(case.network, self.units)
         held = sum(case.network.get_parameter(name).numel() for name in self.units)
         self.goal = Goal(round(DENSITY * held), "parameters")
 
-    def decide(self) -> object:
+    def propose(self) -> object:
         data = Calibration(self.case.batches(), summed, mean_alone)
-        decision = self.pruner.decide(self.case.network, self.store, self.units, self.goal, data)
-        return decision.moved(decision.masks)
+        decision = self.pruner.propose(self.case.network, self.store, self.units, self.goal, data)
+        return decision.updated_weights(decision.masks)
 
     def seconds(self) -> float:
         since = time.perf_counter()
-        self.decide()
+        self.propose()
         return time.perf_counter() - since
 
 

@@ -17,7 +17,7 @@ KINDS = pytest.mark.parametrize("kind", [Rigl, Set, Snfs])
 
 @every("dynamics")
 def test_dynamics_give_back_all_masks_and_change_no_input(dynamics) -> None:
-    if dynamics.releases:
+    if dynamics.unmasks_between_levels:
         return  # updates nothing by itself
     torch.manual_seed(0)
     masks = {
@@ -46,7 +46,7 @@ def test_dynamics_give_back_all_masks_and_change_no_input(dynamics) -> None:
 def test_dynamics_may_grow_and_look_no_later_than_they_update(dynamics) -> None:
     assert dynamics.may_grow
     dynamics.check(1000)
-    if dynamics.releases:
+    if dynamics.unmasks_between_levels:
         return
     updates = [step for step in range(1000) if dynamics.updates(step, 1000)]
     looks = [step for step in range(1000) if dynamics.looks(step, 1000)]
@@ -56,7 +56,7 @@ def test_dynamics_may_grow_and_look_no_later_than_they_update(dynamics) -> None:
 
 def test_soft_lets_masks_go_and_never_updates_them() -> None:
     soft = component("dynamics", "soft")
-    assert soft == Soft() and Soft.releases and Soft.may_grow
+    assert soft == Soft() and Soft.unmasks_between_levels and Soft.may_grow
     soft.check(1)
     assert not hasattr(soft, "updates")
 

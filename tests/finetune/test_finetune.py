@@ -5,7 +5,7 @@ import pytest
 import torch
 from conftest import cases, every
 
-from harness.finetune.base import Finetune, Plan
+from harness.finetune.base import Finetune, RetrainingPlan
 from harness.finetune.keep import Keep
 from harness.finetune.lr_rewind import LrRewind
 from harness.finetune.none import NoFinetune
@@ -32,21 +32,21 @@ def fresh() -> Tensors:
 
 def rewound(finetune: Finetune, epochs: int) -> Moment:
     """Of which moment of dense training the weights are."""
-    weights = finetune.weights(epochs, dense, fresh)
+    weights = finetune.initial_weights(epochs, dense, fresh)
     assert weights is not None
     return Moment(*weights["w"].tolist())
 
 
 @cases("kind", Keep, Reinit)
 def test_fine_tuning_goes_by_the_retraining_recipe(kind) -> None:
-    assert kind().plan(10, 4.0) == Plan("retraining", Moment(0), None, "schedule", 1.0)
-    assert kind(epochs=7).plan(10, 4.0) == Plan("retraining", epochs=7)
+    assert kind().plan(10, 4.0) == RetrainingPlan("retraining", Moment(0), None, "schedule", 1.0)
+    assert kind(epochs=7).plan(10, 4.0) == RetrainingPlan("retraining", epochs=7)
 
 
 @cases("kind", Keep, Reinit)
 def test_fine_tuning_by_the_dense_recipe_stays_at_its_last_learning_rate(kind) -> None:
-    assert kind(recipe="training").plan(10, 4.0) == Plan("training", rate="last")
-    assert kind(epochs=7, recipe="training").plan(10, 4.0) == Plan(
+    assert kind(recipe="training").plan(10, 4.0) == RetrainingPlan("training", rate="last")
+    assert kind(epochs=7, recipe="training").plan(10, 4.0) == RetrainingPlan(
         "training", epochs=7, rate="last"
     )
 
@@ -55,12 +55,12 @@ def test_fine_tuning_by_the_dense_recipe_stays_at_its_last_learning_rate(kind) -
 def test_dense_training_of_no_epochs_has_no_last_learning_rate(kind) -> None:
     with pytest.raises(ValueError, match=r"finetune.recipe=training .*0 epochs; .*=retraining"):
         kind(recipe="training").plan(0, 1.0)
-    assert kind().plan(0, 1.0) == Plan("retraining")
+    assert kind().plan(0, 1.0) == RetrainingPlan("retraining")
 
 
 def test_fine_tuning_keeps_the_weights_and_its_control_takes_new_ones() -> None:
-    assert Keep().weights(10, dense, fresh) is None
-    assert Reinit().weights(10, dense, fresh) is FRESH
+    assert Keep().initial_weights(10, dense, fresh) is None
+    assert Reinit().initial_weights(10, dense, fresh) is FRESH
 
 
 @cases("kind", Keep, Reinit)
@@ -72,14 +72,14 @@ def test_a_recipe_that_there_is_not_is_refused(kind, recipe) -> None:
 
 def test_no_retraining_plans_nothing() -> None:
     assert NoFinetune().plan(10, 4.0) is None
-    assert NoFinetune().weights(10, dense, fresh) is None
+    assert NoFinetune().initial_weights(10, dense, fresh) is None
 
 
 def test_learning_rate_rewinding_runs_the_last_epochs_again_from_the_last_weights() -> None:
-    assert LrRewind(epochs=3).plan(10, 4.0) == Plan("training", begin=Moment(7))
-    assert LrRewind(epochs=10).plan(10, 4.0) == Plan("training")
-    assert LrRewind().plan(10, 4.0) == Plan("training")
-    assert LrRewind(epochs=3).weights(10, dense, fresh) is None
+    assert LrRewind(epochs=3).plan(10, 4.0) == RetrainingPlan("training", begin=Moment(7))
+    assert LrRewind(epochs=10).plan(10, 4.0) == RetrainingPlan("training")
+    assert LrRewind().plan(10, 4.0) == RetrainingPlan("training")
+    assert LrRewind(epochs=3).initial_weights(10, dense, fresh) is None
 
 
 @cases("finetune", LrRewind(epochs=11), WeightRewind(epochs=11))
@@ -97,8 +97,8 @@ def test_rewinding_by_more_epochs_than_there_are_is_refused(finetune) -> None:
     (WeightRewind(epochs=3), Moment(7)), (WeightRewind(epochs=10), Moment(0)),
 )  # fmt: skip
 def test_weights_and_learning_rate_go_back_to_the_same_moment(finetune, moment) -> None:
-    assert finetune.plan(10, 4.0) == Plan("training", begin=moment)
-    assert finetune.moments(10) == (moment,)
+    assert finetune.plan(10, 4.0) == RetrainingPlan("training", begin=moment)
+    assert finetune.dense_checkpoints_needed(10) == (moment,)
     assert rewound(finetune, 10) == moment
 
 
@@ -108,7 +108,7 @@ def test_rewinding_beyond_dense_training_is_refused_whatever_is_asked() -> None:
     with pytest.raises(ValueError, match=says):
         late.plan(10, 1.0)
     with pytest.raises(ValueError, match=says):
-        late.moments(10)
+        late.dense_checkpoints_needed(10)
     with pytest.raises(ValueError, match="names epoch 1, but dense training has epochs 0 to 0"):
         WeightRewind().plan(0, 1.0)
 
@@ -121,25 +121,25 @@ def test_rewinding_to_two_moments_is_refused(given) -> None:
 
 
 def test_rewinding_to_init_takes_the_first_weights_and_the_whole_dense_recipe() -> None:
-    assert RewindToInit().plan(10, 4.0) == Plan("training")
+    assert RewindToInit().plan(10, 4.0) == RetrainingPlan("training")
     assert rewound(RewindToInit(), 10) == Moment(0)
-    assert RewindToInit().moments(10) == (Moment(0),)
+    assert RewindToInit().dense_checkpoints_needed(10) == (Moment(0),)
 
 
 def test_training_from_scratch_for_the_same_epochs_is_the_dense_recipe() -> None:
-    assert ScratchE().plan(10, 4.0) == Plan("training")
-    assert ScratchE().weights(10, dense, fresh) is FRESH
+    assert ScratchE().plan(10, 4.0) == RetrainingPlan("training")
+    assert ScratchE().initial_weights(10, dense, fresh) is FRESH
 
 
 def test_training_from_scratch_for_the_same_compute_lasts_as_many_times_longer() -> None:
-    assert ScratchB().plan(10, 4.5) == Plan("training", stretch=4.5)
+    assert ScratchB().plan(10, 4.5) == RetrainingPlan("training", stretch=4.5)
     assert ScratchB().plan(10, 1.0) == ScratchE().plan(10, 1.0)
-    assert ScratchB().weights(10, dense, fresh) is FRESH
+    assert ScratchB().initial_weights(10, dense, fresh) is FRESH
 
 
 @cases("speedup, stretch", (1.5, 1.5), (2.0, 2.0), (4.5, 2.0))
 def test_a_limit_cuts_the_longer_training_off(speedup, stretch) -> None:
-    assert ScratchB(limit=2).plan(10, speedup) == Plan("training", stretch=stretch)
+    assert ScratchB(limit=2).plan(10, speedup) == RetrainingPlan("training", stretch=stretch)
 
 
 @cases("limit", 0.9, 0, -1, math.nan, math.inf, True, "2")
@@ -175,16 +175,20 @@ def test_finetune_asks_only_for_the_moments_that_it_announces(finetune) -> None:
         asked.append(moment)
         return dense(moment)
 
-    finetune.weights(3, watched, fresh)
+    finetune.initial_weights(3, watched, fresh)
 
-    assert asked == list(finetune.moments(3))
+    assert asked == list(finetune.dense_checkpoints_needed(3))
     assert all(0 <= moment.epoch <= 3 and moment.step == 0 for moment in asked)
 
 
 @every("finetune")
 def test_finetune_keeps_weights_or_gives_the_ones_asked_for(finetune) -> None:
-    given = finetune.weights(3, dense, fresh)
-    assert given is None or given is FRESH or rewound(finetune, 3) in finetune.moments(3)
+    given = finetune.initial_weights(3, dense, fresh)
+    assert (
+        given is None
+        or given is FRESH
+        or rewound(finetune, 3) in finetune.dense_checkpoints_needed(3)
+    )
 
 
 @every("finetune")
@@ -193,7 +197,7 @@ def test_the_plan_of_a_mode_depends_on_the_speedup_only_in_its_length(finetune) 
     assert (form is None) == (plan is None)
     if plan and form:
         assert replace(plan, stretch=1.0) == form and plan.stretch >= 1
-        assert set(finetune.moments(3)) <= {plan.begin}
+        assert set(finetune.dense_checkpoints_needed(3)) <= {plan.begin}
 
 
 @every("finetune")
@@ -207,5 +211,8 @@ def test_finetune_offers_what_an_experiment_asks_for(finetune) -> None:
 
 
 def test_an_experiment_names_what_a_finetune_mode_lacks() -> None:
-    with pytest.raises(ValueError, match="object has no plan; .* has plan, moments, weights"):
+    with pytest.raises(
+        ValueError,
+        match="object has no plan; .* has plan, dense_checkpoints_needed, initial_weights",
+    ):
         check_offers({"finetune": object()})

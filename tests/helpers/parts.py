@@ -120,7 +120,7 @@ class CountingPenalty:
     """A penalty of 0 whose adder counts its calls."""
 
     epochs: int = 1
-    names_units: ClassVar[bool] = False
+    needs_pending_masks: ClassVar[bool] = False
 
     def check(self, model: nn.Module) -> None: ...
 

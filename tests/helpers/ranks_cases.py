@@ -17,7 +17,7 @@ from harness.launch.execute import build
 from harness.launch.instantiate import named
 from harness.launch.paths import CONF
 from harness.pruning.budget import Goal
-from harness.pruning.prunable import store_for
+from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.structure.element import Element
@@ -47,12 +47,12 @@ def prune_with_every_saliency(ranks: Ranks) -> dict[str, Any]:
             )
             units = structure.units(network, inputs[:2])
             keep = sum(network.get_parameter(name).numel() for name in units) * 2 // 5
-            store = store_for(network, units)
-            decision = pruner.decide(network, store, units, Goal(keep, "parameters"), data)
+            store = make_mask_store(network, units)
+            decision = pruner.propose(network, store, units, Goal(keep, "parameters"), data)
             found[f"{file.stem} {str(dtype).removeprefix('torch.')}"] = {
                 "scores": pruner.scores(network, units, data),
                 "masks": ranks.agree(decision.masks),
-                "moved": decision.moved(decision.masks),
+                "moved": decision.updated_weights(decision.masks),
             }
     return found
 

@@ -92,7 +92,7 @@ class OddPenalty(L1):
 
     rank: int = 0
     hooks: bool = False
-    names_units: ClassVar[bool] = False
+    needs_pending_masks: ClassVar[bool] = False
 
     def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
         if self.hooks:
@@ -140,8 +140,8 @@ def pruned(ranks: Ranks, call: str) -> None:
     store = MaskStore({name: model.get_parameter(name) for name in units})
     batches = small_batches()[ranks.rank :: 2]
     data = Calibration(batches, cross_entropy, ranks.mean, ranks.check_digests)
-    decision = pruner.decide(model, store, units, Goal(98, "parameters"), data)
-    decision.moved(decision.masks)
+    decision = pruner.propose(model, store, units, Goal(98, "parameters"), data)
+    decision.updated_weights(decision.masks)
 
 
 def run(ranks: Ranks, out: Path, overrides: tuple[str, ...] = (), **parts: Any) -> None:

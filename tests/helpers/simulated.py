@@ -107,10 +107,10 @@ def check_prunes_exactly(saliency: Any, allocation: Allocation, *keeps: int) -> 
     data = Calibration(small_batches(), cross_entropy, mean_alone)
     for keep in keeps:
         before = store.masks
-        decision = pruner.decide(model, store, units, Goal(keep, "parameters"), data)
+        decision = pruner.propose(model, store, units, Goal(keep, "parameters"), data)
         store.shrink_to(decision.masks)  # refuses to revive
         with torch.no_grad():
-            for name, value in decision.moved(store.masks).items():
+            for name, value in decision.updated_weights(store.masks).items():
                 assert value.shape == model.get_parameter(name).shape
                 model.get_parameter(name).copy_(value)
         store.apply_to(model)

@@ -9,7 +9,7 @@ from harness.allocation.base import Allocation, Facts
 from harness.metrics.macs import count_macs, macs
 from harness.metrics.size import layer_densities, nonzero_share, parameters_left
 from harness.models.base import Model
-from harness.pruning.budget import Account, Goal
+from harness.pruning.budget import Goal, SizeModel
 from harness.pruning.density import Scope
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
@@ -46,13 +46,13 @@ class Pruning:
         self.store = MaskStore({n: p for n, p in network.named_parameters() if n in names})
 
     @property
-    def account(self) -> Account:
+    def account(self) -> SizeModel:
         return self.pruner.account(self.unit, self.network, self.units)
 
     def to(self, keep: int) -> None:
         goal = Goal(keep, self.account.counts)
         facts = Facts(curves=dict.fromkeys(self.units, ((1.0, 0.1), (0.1, 0.5))))
-        masks = self.pruner.decide(self.network, self.store, self.units, goal, DATA, facts).masks
+        masks = self.pruner.propose(self.network, self.store, self.units, goal, DATA, facts).masks
         self.store.shrink_to(masks)
         self.store.apply_to(self.network)
 
@@ -82,7 +82,7 @@ def test_parameters_left_are_exactly_what_compression_asked(model, allocation) -
     account = pruning.account
     assert parameters_left(network, pruning.store.masks) == account.total
     for compression in (1.0, 2.0, 10.0):
-        pruning.to(round(account.share_of(compression) * account.removable))
+        pruning.to(round(account.to_kept_fraction(compression) * account.removable))
         left = parameters_left(network, pruning.store.masks)
         assert abs(left - account.total / compression) <= 0.5
 
@@ -102,7 +102,7 @@ def test_whole_units_come_within_half_a_unit_of_what_was_asked(structure, unit) 
             wanted = share * account.total
         else:
             left = parameters_left(network, pruning.store.masks)
-            wanted = account.total / account.asked_of(share)
+            wanted = account.total / account.from_kept_fraction(share)
         assert abs(left - wanted) <= dearest / 2 + 0.5
 
 

@@ -12,7 +12,7 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.metrics.macs import count_macs, macs
 from harness.models.lenet_5 import LeNet5
-from harness.pruning.budget import Account, Goal, counted
+from harness.pruning.budget import Goal, SizeModel, counted
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -41,12 +41,12 @@ class Case(NamedTuple):
     facts: Facts
 
     @property
-    def account(self) -> Account:
+    def account(self) -> SizeModel:
         return self.pruner.account("speedup", self.model, self.units, self.facts)
 
     def goal(self, speedup: float) -> Goal:
         account = self.account
-        goal = Goal(round(account.share_of(speedup) * account.removable), account.counts)
+        goal = Goal(round(account.to_kept_fraction(speedup) * account.removable), account.counts)
         self.pruner.check(goal, self.model, self.units, self.facts)
         return goal
 
@@ -54,7 +54,7 @@ class Case(NamedTuple):
         """The masks of the goal; the model is left as it is."""
         names = [name for weight, along in self.units.items() for name in (weight, *along)]
         store = MaskStore({name: self.model.get_parameter(name) for name in names})
-        decision = self.pruner.decide(self.model, store, self.units, goal, NO_DATA, self.facts)
+        decision = self.pruner.propose(self.model, store, self.units, goal, NO_DATA, self.facts)
         store.shrink_to(decision.masks)
         return store
 
@@ -169,29 +169,29 @@ def test_another_budget_than_the_allocations_may_be_asked_for() -> None:
             for of, budget in ((which, "macs"), (other, None), (other, "params"), (which, None))
         ]
         whole = TOTAL - 405_000 if unit == "density" else TOTAL
-        assert counts[0] == counts[1] == Account(unit, whole, TOTAL - 405_000, "macs")
+        assert counts[0] == counts[1] == SizeModel(unit, whole, TOTAL - 405_000, "macs")
         assert counts[2] == counts[3]
         assert counts[3].counts == {"density": "units", "compression": "parameters"}[unit]
 
 
 def test_shares_by_hand() -> None:
     # Of 100 multiply-accumulates 80 may go: a quarter of the model is 5 of the 80.
-    account = Account("speedup", 100, 80, "macs")
-    assert account.share_of(4.0) == 5 / 80
-    assert account.asked_of(5 / 80) == 4.0
-    assert account.asked_of(0.0) == 5.0
-    assert Account("speedup", 100, 100, "macs").asked_of(0.0) == float("inf")
+    account = SizeModel("speedup", 100, 80, "macs")
+    assert account.to_kept_fraction(4.0) == 5 / 80
+    assert account.from_kept_fraction(5 / 80) == 4.0
+    assert account.from_kept_fraction(0.0) == 5.0
+    assert SizeModel("speedup", 100, 100, "macs").from_kept_fraction(0.0) == float("inf")
 
 
 def test_a_limit_is_rounded_to_the_side_that_can_be_reached() -> None:
-    assert Account("speedup", 5, 2, "macs").limit(0.0) == "1.66666"
-    assert Account("compression", 5, 2, "parameters").limit(0.0) == "1.66666"
-    assert Account("density", 3, 3, "parameters").limit(1 / 3) == "0.333334"
+    assert SizeModel("speedup", 5, 2, "macs").limit(0.0) == "1.66666"
+    assert SizeModel("compression", 5, 2, "parameters").limit(0.0) == "1.66666"
+    assert SizeModel("density", 3, 3, "parameters").limit(1 / 3) == "0.333334"
     # 0.1 + 0.2 and the like are no reason to round up.
-    assert Account("density", 10, 10, "parameters").limit(0.1 + 0.2) == "0.3"
+    assert SizeModel("density", 10, 10, "parameters").limit(0.1 + 0.2) == "0.3"
 
 
 def test_a_speed_up_of_a_model_whose_macs_are_unknown_is_refused() -> None:
     which = case(Element(), Uniform())
     with pytest.raises(ValueError, match="holds no macs"):
-        which.pruner.account("speedup", which.model, which.units).share_of(2)
+        which.pruner.account("speedup", which.model, which.units).to_kept_fraction(2)

@@ -186,7 +186,7 @@ def test_an_optimizer_is_named_for_what_its_state_does_not_hold(kind, said, caps
     )
 
 
-def adder_of(weight: Tensor) -> Callable[[], None]:
+def gradient_hook_of(weight: Tensor) -> Callable[[], None]:
     view, calls = weight.detach(), [0]
 
     def add() -> None:
@@ -202,7 +202,7 @@ def test_a_training_begins_with_its_own_parts_and_ends_with_them(capsys) -> None
     unsaved.begin_training(dense, {"optimizer": SGD(dense.parameters(), lr=0.1)})
     unsaved.look(dense)
     unsaved.look(model)  # trained by none yet
-    adders = [adder_of(model.weight), adder_of(model.weight)]
+    adders = [gradient_hook_of(model.weight), gradient_hook_of(model.weight)]
     adders[0]()
     for adder in adders:  # each begins with what it has by then
         unsaved.begin_training(model, {"penalty's adder": adder})

@@ -171,7 +171,7 @@ def test_growing_l2_adds_nothing_where_nothing_goes(going) -> None:
 
 
 def test_only_growing_l2_needs_to_know_what_goes() -> None:
-    assert [kind.names_units for kind in KINDS] == [False, False, True]
+    assert [kind.needs_pending_masks for kind in KINDS] == [False, False, True]
 
 
 @every("penalty")
@@ -184,7 +184,7 @@ def test_a_penalty_changes_gradients_alone_and_leaves_parameters_without_one_alo
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     penalty.check(model)
 
-    add = penalty.adder(model, everything(model) if penalty.names_units else {})
+    add = penalty.adder(model, everything(model) if penalty.needs_pending_masks else {})
     add(0)
 
     for name, tensor in model.state_dict().items():
@@ -197,7 +197,7 @@ def test_a_penalty_changes_gradients_alone_and_leaves_parameters_without_one_alo
 def test_a_penalty_pulls_towards_0_and_a_model_without_gradients_passes(penalty) -> None:
     torch.manual_seed(0)
     model = Mlp(hidden=[3], batch_norm=True).build((2,), 2).double()
-    add = penalty.adder(model, everything(model) if penalty.names_units else {})
+    add = penalty.adder(model, everything(model) if penalty.needs_pending_masks else {})
     add(0)
     assert gradients(model) == {}
 

@@ -129,9 +129,11 @@ def test_killed_between_two_blocks_it_goes_on_with_the_next_one(tmp_path, call) 
             run_main(monkeypatch, *run, f"runs={tmp_path / 'cut'}")
     decided = []
     with pytest.MonkeyPatch.context() as monkeypatch:
-        decide = Pruner.decide
+        propose = Pruner.propose
         monkeypatch.setattr(
-            Pruner, "decide", lambda self, *a: (decided.append(list(a[2])[0]), decide(self, *a))[1]
+            Pruner,
+            "propose",
+            lambda self, *a: (decided.append(list(a[2])[0]), propose(self, *a))[1],
         )
         assert run_main(monkeypatch, *run, f"runs={tmp_path / 'cut'}") == 0
     assert [name[:9] for name in decided] == [f"blocks.{n}." for n in range(call, BLOCKS)]

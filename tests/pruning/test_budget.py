@@ -7,7 +7,7 @@ from harness.allocation.base import Layer, Layers
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.models.mlp import Mlp
-from harness.pruning.budget import Account, Goal, counts_for
+from harness.pruning.budget import Goal, SizeModel, counts_for
 from harness.pruning.pruner import Pruner
 from harness.saliency.fpgm import FPGM
 from harness.saliency.magnitude import Magnitude
@@ -44,7 +44,7 @@ def test_of_two_equally_near_numbers_the_smaller_is_taken() -> None:
     assert counts_for(allocation, layers, Goal(7, "parameters")) == {"a": 1, "b": 1}
 
 
-def account_of(pruner: Pruner, unit: str) -> Account:
+def account_of(pruner: Pruner, unit: str) -> SizeModel:
     model = Mlp(hidden=[5, 4]).build((3,), 2)
     return pruner.account(unit, model, pruner.structure.units(model, torch.zeros(2, 3)))
 
@@ -52,18 +52,18 @@ def account_of(pruner: Pruner, unit: str) -> Account:
 def test_a_density_is_of_what_may_go_and_a_compression_of_the_whole_model() -> None:
     pruner = Pruner(Magnitude(), Neuron(), GlobalRanking())
     # fc1 5 x 3, fc2 4 x 5, fc3 2 x 4, and their biases; fc3 makes the outputs.
-    assert account_of(pruner, "density") == Account("density", 44, 44, "parameters")
-    assert account_of(pruner, "compression") == Account("compression", 54, 44, "parameters")
+    assert account_of(pruner, "density") == SizeModel("density", 44, 44, "parameters")
+    assert account_of(pruner, "compression") == SizeModel("compression", 54, 44, "parameters")
     # Where all layers keep the same share, a density is a number of units.
     uniform = Pruner(Magnitude(), Neuron(), Uniform())
-    assert account_of(uniform, "density") == Account("density", 9, 9, "units")
-    assert account_of(uniform, "compression") == Account("compression", 54, 44, "parameters")
+    assert account_of(uniform, "density") == SizeModel("density", 9, 9, "units")
+    assert account_of(uniform, "compression") == SizeModel("compression", 54, 44, "parameters")
 
 
 def test_a_budget_of_single_weights_leaves_biases_out() -> None:
     pruner = Pruner(Magnitude(), Element(), GlobalRanking())
-    assert account_of(pruner, "density") == Account("density", 43, 43, "parameters")
-    assert account_of(pruner, "compression") == Account("compression", 54, 43, "parameters")
+    assert account_of(pruner, "density") == SizeModel("density", 43, 43, "parameters")
+    assert account_of(pruner, "compression") == SizeModel("compression", 54, 43, "parameters")
 
 
 def test_a_saliency_of_units_has_the_budget_of_its_structure() -> None:
@@ -76,30 +76,30 @@ def test_a_saliency_of_units_has_the_budget_of_its_structure() -> None:
 
 
 def test_a_density_is_its_own_share() -> None:
-    account = Account("density", 43, 43, "parameters")
-    assert account.share_of(0.1) == account.asked_of(0.1) == 0.1
+    account = SizeModel("density", 43, 43, "parameters")
+    assert account.to_kept_fraction(0.1) == account.from_kept_fraction(0.1) == 0.1
 
 
 def test_shares_by_hand() -> None:
     # Of 100 parameters 80 may go: a quarter of the model is 5 of the 80.
-    assert Account("compression", 100, 80, "parameters").share_of(4.0) == 5 / 80
-    assert Account("compression", 100, 80, "parameters").asked_of(0.0) == 5.0
-    assert Account("compression", 100, 100, "parameters").asked_of(0.0) == float("inf")
+    assert SizeModel("compression", 100, 80, "parameters").to_kept_fraction(4.0) == 5 / 80
+    assert SizeModel("compression", 100, 80, "parameters").from_kept_fraction(0.0) == 5.0
+    assert SizeModel("compression", 100, 100, "parameters").from_kept_fraction(0.0) == float("inf")
 
 
 @pytest.mark.parametrize("unit", ["density", "compression"])
 @pytest.mark.parametrize("removable", [1, 17, 50, 99, 100])
 def test_what_is_asked_comes_back_from_its_share(unit, removable) -> None:
-    account = Account(unit, 100, removable, "parameters")
+    account = SizeModel(unit, 100, removable, "parameters")
     for share in (0.0, 0.01, 1 / 3, 0.5, 0.99, 1.0):
-        asked = account.asked_of(share)
+        asked = account.from_kept_fraction(share)
         if asked < float("inf"):
             # The limit itself may be a rounding error out of reach.
             inside = asked * (1 + 1e-12) if unit == "density" else asked * (1 - 1e-12)
-            assert account.share_of(inside) == pytest.approx(share, abs=1e-9)
-    assert account.share_of(1.0) == 1.0
+            assert account.to_kept_fraction(inside) == pytest.approx(share, abs=1e-9)
+    assert account.to_kept_fraction(1.0) == 1.0
 
 
 def test_an_unreachable_compression_is_refused_with_its_limit() -> None:
     with pytest.raises(ValueError, match=r"compression 6 .* 20 of 100 are never .*at most 5$"):
-        Account("compression", 100, 80, "parameters").share_of(6)
+        SizeModel("compression", 100, 80, "parameters").to_kept_fraction(6)

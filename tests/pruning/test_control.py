@@ -16,7 +16,7 @@ from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.pruning.budget import Goal
 from harness.pruning.controls import CONTROLS, controlled
-from harness.pruning.prunable import store_for
+from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import NOTHING, Pruner
 from harness.pruning.pruning_order import Event
 from harness.pruning.reader import Calibration
@@ -49,7 +49,7 @@ def masks_of(
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(20, 9), nn.ReLU(), nn.Linear(9, 8), nn.Linear(8, 3)).double()
     units = structure.units(model, torch.zeros(2, 20).double())
-    store = store_for(model, units)
+    store = make_mask_store(model, units)
     pruner = Pruner(saliency, structure, GlobalRanking(), control)
     goals = [Goal(round(keep), "parameters") for keep in path(200, 90, rounds)]
     Rounds(pruner, units, DATA, NOTHING).run(model, store, Event.of(goals))
@@ -112,7 +112,7 @@ def test_controls_leave_weights_that_a_method_would_move() -> None:
     before = model[0].weight.detach().clone()
     for control in ("random", "reinitialised", "none"):
         pruner = Pruner(Moving(0), Element(), GlobalRanking(), control)
-        store = store_for(model, units)
+        store = make_mask_store(model, units)
         with torch.no_grad():
             model[0].weight.copy_(before)
         Rounds(pruner, units, DATA, NOTHING).run(model, store, Event.of([Goal(2, "parameters")]))
@@ -151,7 +151,7 @@ def test_a_round_is_not_begun_after_a_stop() -> None:
 
     model = nn.Linear(20, 9).double()
     units = Element().units(model, INPUTS)
-    store = store_for(model, units)
+    store = make_mask_store(model, units)
     pruner = Pruner(NOISE, Element(), GlobalRanking())
     goals = [Goal(keep, "parameters") for keep in (100, 80, 60, 40)]
     with pytest.raises(KeyboardInterrupt):

@@ -13,7 +13,7 @@ import harness
 from harness.allocation.base import Facts
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.pruning.adhoc import Given
+from harness.pruning.adhoc import FixedCounts
 from harness.pruning.density import Scope, layers_of
 from harness.pruning.prunable import without
 from harness.structure.element import Element
@@ -68,7 +68,7 @@ def test_a_unit_of_a_layer_without_counted_macs_costs_none_also_where_it_is_the_
 
 def test_on_the_way_to_asked_counts_a_layer_keeps_what_the_goal_leaves_it() -> None:
     layers = {"a": SimpleNamespace(alive=5), "b": SimpleNamespace(alive=3)}
-    assert Given(counts={"a": 1}).share(layers, keep=6) == {"a": 3, "b": 3}
+    assert FixedCounts(counts={"a": 1}).share(layers, keep=6) == {"a": 3, "b": 3}
 
 
 @pytest.mark.parametrize("exclude", [[], ["last"], ["first"], ["0", "4"]])

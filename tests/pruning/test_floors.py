@@ -14,7 +14,7 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.metrics.macs import count_macs
 from harness.models.lenet_5 import LeNet5
-from harness.pruning.budget import Account, Goal, cost, counts_for, held
+from harness.pruning.budget import Goal, SizeModel, cost, counts_for, held
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -181,7 +181,7 @@ def test_a_budget_of_macs_without_any_is_refused() -> None:
     with pytest.raises(ValueError, match="holds no macs"):
         counts_for(Uniform(), found, Goal(1, "macs"))
     with pytest.raises(ValueError, match="holds no macs"):
-        Account("density", 0, 0, "macs").share_of(0.5)
+        SizeModel("density", 0, 0, "macs").to_kept_fraction(0.5)
 
 
 class Own:
@@ -199,7 +199,7 @@ def test_an_own_allocation_needs_no_more_than_allocate() -> None:
     assert counts_for(own, found, Goal(8, "macs")) == {"a": 1, "b": 1}
 
 
-def lenet_5(structure: Structure) -> tuple[Account, Layers]:
+def lenet_5(structure: Structure) -> tuple[SizeModel, Layers]:
     """Its account of multiply-accumulates, and its layers as an allocation sees them."""
     seen: Layers = {}
 
@@ -216,7 +216,7 @@ def lenet_5(structure: Structure) -> tuple[Account, Layers]:
     pruner = Pruner(Magnitude(), structure, Watching(budget="macs"))
     store = MaskStore({name: model.get_parameter(name) for name in units})
     data = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
-    pruner.decide(model, store, units, Goal(1000, "macs"), data, facts)
+    pruner.propose(model, store, units, Goal(1000, "macs"), data, facts)
     return pruner.account("compression", model, units, facts), seen
 
 

@@ -14,7 +14,7 @@ from harness.allocation.uniform import Uniform
 from harness.models.mlp import Mlp
 from harness.pruning.budget import Goal, counted
 from harness.pruning.masks import MaskStore
-from harness.pruning.prunable import store_for
+from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.saliency.base import CalibrationData
@@ -57,7 +57,7 @@ def network(*hidden: int, batch_norm: bool = False) -> nn.Module:
 def prune(pruner: Pruner, model: nn.Module, store: MaskStore, keep: int, unit: str) -> None:
     units = pruner.structure.units(model, SAMPLE)
     goal = Goal(keep, counted(unit, "params"))
-    store.shrink_to(pruner.decide(model, store, units, goal, NO_DATA).masks)
+    store.shrink_to(pruner.propose(model, store, units, goal, NO_DATA).masks)
     store.apply_to(model)
 
 
@@ -71,7 +71,7 @@ def kept(store: MaskStore) -> int:
 def test_single_weights_are_kept_exactly_as_many_as_asked(allocation, unit, keep) -> None:
     model = network(4, 2)
     pruner = Pruner(Magnitude(), Element(), allocation)
-    store = store_for(model, pruner.structure.units(model, SAMPLE))
+    store = make_mask_store(model, pruner.structure.units(model, SAMPLE))
     prune(pruner, model, store, keep, unit)
     assert kept(store) == keep
 
@@ -82,9 +82,9 @@ def test_the_smallest_weights_of_the_network_go() -> None:
         model[0].weight.copy_(torch.tensor([[5.0, -1.0], [2.0, 0.5]]))
         model[1].weight.copy_(torch.tensor([[-4.0, 0.1]]))
     pruner = Pruner(Magnitude(), Element(), GlobalRanking())
-    store = store_for(model, {"0.weight": (), "1.weight": ()})
+    store = make_mask_store(model, {"0.weight": (), "1.weight": ()})
     units = pruner.structure.units(model, torch.zeros(2, 2))
-    masks = pruner.decide(model, store, units, Goal(3, "parameters"), NO_DATA).masks
+    masks = pruner.propose(model, store, units, Goal(3, "parameters"), NO_DATA).masks
     assert masks["0.weight"].tolist() == [[True, False], [True, False]]
     assert masks["1.weight"].tolist() == [[True, False]]
 
@@ -93,9 +93,9 @@ def test_deciding_masks_changes_neither_model_nor_masks() -> None:
     model = network(4)
     pruner = Pruner(Magnitude(), Element(), GlobalRanking())
     units = pruner.structure.units(model, SAMPLE)
-    store = store_for(model, units)
+    store = make_mask_store(model, units)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    pruner.decide(model, store, units, Goal(3, "parameters"), NO_DATA)
+    pruner.propose(model, store, units, Goal(3, "parameters"), NO_DATA)
     assert kept(store) == 20
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -105,7 +105,7 @@ def test_deciding_masks_changes_neither_model_nor_masks() -> None:
 def test_pruning_again_and_again_never_revives_a_unit(allocation, structure) -> None:
     model = network(9, 8, batch_norm=True)
     units = structure.units(model, SAMPLE)
-    store = store_for(model, units)
+    store = make_mask_store(model, units)
     total = sum(model.get_parameter(name).numel() for name in units)
     before = {name: mask.clone() for name, mask in store.masks.items()}
     for level, keep in enumerate((total, total * 3 // 4, total // 2, total // 5, 0)):
@@ -118,18 +118,18 @@ def test_pruning_again_and_again_never_revives_a_unit(allocation, structure) -> 
 
 def test_dead_units_are_not_counted_when_the_living_ones_score_below_zero() -> None:
     model = nn.Sequential(nn.Linear(2, 2, bias=False))
-    store = store_for(model, {"0.weight": ()})
+    store = make_mask_store(model, {"0.weight": ()})
     store.shrink_to({"0.weight": torch.tensor([[False, True], [True, True]])})
     saliency = Given({"0.weight": [[9.0, -3.0], [-1.0, -2.0]]})
     pruner = Pruner(saliency, Element(), GlobalRanking())
-    masks = pruner.decide(model, store, {"0.weight": ()}, Goal(2, "parameters"), NO_DATA).masks
+    masks = pruner.propose(model, store, {"0.weight": ()}, Goal(2, "parameters"), NO_DATA).masks
     assert masks["0.weight"].tolist() == [[False, False], [True, True]]
 
 
 def test_a_goal_above_what_is_alive_keeps_all_that_is() -> None:
     model = network(4)
     pruner = Pruner(Magnitude(), Element(), GlobalRanking())
-    store = store_for(model, pruner.structure.units(model, SAMPLE))
+    store = make_mask_store(model, pruner.structure.units(model, SAMPLE))
     prune(pruner, model, store, 5, "density")
     prune(pruner, model, store, 11, "density")
     assert kept(store) == 5
@@ -139,7 +139,7 @@ def test_a_removed_neuron_takes_bias_and_norm_with_it() -> None:
     model = network(3, batch_norm=True)
     saliency = Given({"fc1.weight": [[1.0] * 3, [3.0] * 3, [2.0] * 3]})
     pruner = Pruner(saliency, Neuron(), GlobalRanking())
-    store = store_for(model, pruner.structure.units(model, SAMPLE))
+    store = make_mask_store(model, pruner.structure.units(model, SAMPLE))
     prune(pruner, model, store, 6, "density")
     for name in ("fc1.bias", "bn1.weight", "bn1.bias"):
         assert store.masks[name].tolist() == [False, True, False]
@@ -159,7 +159,7 @@ def test_a_score_that_is_not_finite_is_refused_with_its_tensor(bad) -> None:
     pruner = Pruner(saliency, Element(), GlobalRanking())
     units = pruner.structure.units(model, SAMPLE)
     with pytest.raises(ValueError, match="Given gave fc2.weight scores that are not finite"):
-        pruner.decide(model, store_for(model, units), units, Goal(2, "parameters"), NO_DATA)
+        pruner.propose(model, make_mask_store(model, units), units, Goal(2, "parameters"), NO_DATA)
 
 
 def test_an_allocation_sees_each_layer_as_it_is() -> None:
@@ -173,9 +173,9 @@ def test_an_allocation_sees_each_layer_as_it_is() -> None:
     model = network(4, 3)
     pruner = Pruner(Magnitude(), Neuron(), Watching())
     units = pruner.structure.units(model, SAMPLE)
-    store = store_for(model, units)
+    store = make_mask_store(model, units)
     store.shrink_to({"fc2.weight": torch.tensor([[True], [False], [True]]).expand(3, 4)})
-    pruner.decide(model, store, units, Goal(12, "parameters"), NO_DATA)
+    pruner.propose(model, store, units, Goal(12, "parameters"), NO_DATA)
 
     assert list(seen) == ["fc1.weight", "fc2.weight"]
     second = seen["fc2.weight"]
@@ -201,8 +201,8 @@ def test_a_saliency_is_given_the_calibration_data() -> None:
     batches: list[Batch] = []
     pruner = replace(Pruner(Magnitude(), Element(), Uniform()), saliency=Looking())
     units = pruner.structure.units(model, SAMPLE)
-    store = store_for(model, units)
-    pruner.decide(
+    store = make_mask_store(model, units)
+    pruner.propose(
         model, store, units, Goal(2, "parameters"), Calibration(batches, loss, mean_alone)
     )
     assert seen == [(batches, loss, mean_alone)]

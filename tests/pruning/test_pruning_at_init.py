@@ -48,7 +48,7 @@ def kept(saliency: Saliency, seed: int, rounds: int) -> Counts:
     store = MaskStore(prunable_weights(model))
     for share in path(1.0, 1 / COMPRESSION, rounds):
         goal = Goal(round(share * WEIGHTS), "parameters")
-        store.shrink_to(pruner.decide(model, store, units, goal, calibration(seed)).masks)
+        store.shrink_to(pruner.propose(model, store, units, goal, calibration(seed)).masks)
         store.apply_to(model)
     counts = {name: int(weight.count_nonzero()) for name, weight in prunable_weights(model).items()}
     # 430.5 to the even neighbour; no initial weight is 0, so what is not pruned is not 0.

@@ -13,7 +13,7 @@ from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
-from harness.pruning.pruner import Decision, Pruner
+from harness.pruning.pruner import Proposal, Pruner
 from harness.schedule.base import path
 from harness.vocabulary.tensors import Tensors
 
@@ -72,14 +72,14 @@ def test_a_level_has_the_rounds_of_its_schedule_or_else_of_its_saliency(
     overrides, goals, tmp_path, monkeypatch
 ) -> None:
     kept: list[int] = []
-    decide = Pruner.decide
+    propose = Pruner.propose
 
-    def counting(*arguments: object, **more: object) -> Decision:
-        decision = decide(*arguments, **more)  # type: ignore[arg-type]
+    def counting(*arguments: object, **more: object) -> Proposal:
+        decision = propose(*arguments, **more)  # type: ignore[arg-type]
         kept.append(sum(int(mask.sum()) for mask in decision.masks.values()))
         return decision
 
-    monkeypatch.setattr(Pruner, "decide", counting)
+    monkeypatch.setattr(Pruner, "propose", counting)
     levels = prepared(tmp_path, "finetune=none", *overrides)
     runner.run(Recorder(*levels, ME, Silent()))
 

@@ -41,7 +41,7 @@ def pruned(structure: Structure) -> tuple[nn.Module, Tensors]:
     gone = {name for weight, along in units.items() for name in (weight, *along)}
     store = MaskStore({n: p for n, p in model.named_parameters() if n in gone})
     data = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
-    store.shrink_to(pruner.decide(model, store, units, Goal(14, "parameters"), data).masks)
+    store.shrink_to(pruner.propose(model, store, units, Goal(14, "parameters"), data).masks)
     store.apply_to(model)
     return model, store.masks
 

@@ -116,12 +116,12 @@ def test_a_penalty_that_foresees_the_pruning_reads_what_it_reads(field) -> None:
 
 @every("penalty")
 def test_what_is_called_blind_says_so_itself(penalty) -> None:
-    assert _target(penalty) not in BLIND or not penalty.names_units
+    assert _target(penalty) not in BLIND or not penalty.needs_pending_masks
 
 
 @every("dynamics")
 def test_what_is_called_holding_says_so_itself(dynamics) -> None:
-    assert _target(dynamics) not in HOLDING or not dynamics.releases
+    assert _target(dynamics) not in HOLDING or not dynamics.unmasks_between_levels
 
 
 def _target(part: object) -> str:

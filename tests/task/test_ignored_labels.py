@@ -15,7 +15,7 @@ from harness.data.base import Split, Splits
 from harness.data.calibration import Samples
 from harness.distillation.hinton import Hinton
 from harness.distributed import Ranks
-from harness.experiment.workload import Subject
+from harness.experiment.workload import Workload
 from harness.models.mlp import Mlp
 from harness.task.base import IGNORED, Task, shares
 from harness.task.classification import Classification
@@ -134,7 +134,7 @@ def test_calibration_draws_only_samples_with_a_label_that_counts() -> None:
 def test_a_split_none_of_whose_labels_counts_is_refused_before_training() -> None:
     good = Split(torch.zeros(2, 1), torch.tensor([0, IGNORED]))
     bare = Split(torch.zeros(2, 1), torch.tensor([IGNORED, IGNORED]))
-    subject = Subject(
+    subject = Workload(
         Mlp(hidden=[2]), Splits(good, good, good, 2), Classification(), Ranks(), 0, torch.float32
     )
     subject.check_labels()

@@ -16,7 +16,7 @@ import harness
 from harness.data.base import Splits
 from harness.distillation.hinton import Hinton
 from harness.distributed import Ranks
-from harness.experiment.workload import Subject
+from harness.experiment.workload import Workload
 from harness.models.mlp import Mlp
 from harness.task.classification import Classification
 from harness.task.shared.sums import check_sums
@@ -193,7 +193,7 @@ class MeanTeacher(Hinton):
 def test_a_run_refuses_a_mean_before_it_trains(task, distillation, said) -> None:
     network = Mlp(hidden=[3]).build((4,), 3)
     every = Splits(blobs(9), blobs(9), blobs(9), 3)
-    subject = Subject(Mlp(hidden=[3]), every, task, Ranks(), 0, torch.float32)
+    subject = Workload(Mlp(hidden=[3]), every, task, Ranks(), 0, torch.float32)
     with pytest.raises(ValueError, match=said):
         subject.check_sums(network, distillation)
 
@@ -201,7 +201,7 @@ def test_a_run_refuses_a_mean_before_it_trains(task, distillation, said) -> None
 def test_a_run_of_sums_draws_nothing_and_leaves_its_network_alone() -> None:
     network = nn.Sequential(nn.Linear(4, 3), nn.BatchNorm1d(3), nn.Dropout(0.5))
     every = Splits(blobs(9), blobs(9), blobs(9), 3)
-    subject = Subject(Mlp(hidden=[3]), every, Classification(), Ranks(), 0, torch.float32)
+    subject = Workload(Mlp(hidden=[3]), every, Classification(), Ranks(), 0, torch.float32)
     before = {name: value.clone() for name, value in network.state_dict().items()}
     state = torch.get_rng_state()
     subject.check_sums(network, Hinton())

@@ -8,7 +8,7 @@ from harness.allocation.base import Facts
 from harness.metrics.macs import Macs
 from harness.pruning.coverage import check_alive_nowhere, tell_untied_head
 from harness.pruning.density import Scope
-from harness.pruning.prunable import known_to, places_in, units_of, without
+from harness.pruning.prunable import exclude_layers, known_to, places_in, units_of
 from harness.structure.base import Structure, Units
 from harness.structure.shared.graph import graph_of
 
@@ -22,7 +22,7 @@ class Prunable:
     facts: Facts
 
 
-def prunable_of(
+def find_prunable(
     structure: Structure, network: nn.Module, exclude: list[str], sample: Tensor, macs: Macs
 ) -> Prunable:
     """Reads the network's graph on `sample` (samples, ...), and names what no rule covers.
@@ -33,7 +33,7 @@ def prunable_of(
     graph = graph_of(network, sample)
     places = places_in(network, graph)
     every = units_of(structure, network, sample, graph)
-    units = without(every, exclude, places, known_to(structure, network))
+    units = exclude_layers(every, exclude, places, known_to(structure, network))
     check_alive_nowhere(units, graph)
     tell_untied_head(units, network, graph)
     facts = Facts(macs.weights, macs.activations, macs.uncounted, places=places)
