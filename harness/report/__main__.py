@@ -62,11 +62,11 @@ def _run(options: argparse.Namespace) -> int:
 
 def _claims(runs: Path, out: Path) -> int:
     from harness.report import claims
-    from harness.report.listing import say
+    from harness.report.console import print_text
     from harness.report.read.load import load
 
     for path in claims.report(load(runs), out):
-        say(str(path))
+        print_text(str(path))
     return 0
 
 
@@ -84,20 +84,20 @@ def _uncollected() -> Iterator[None]:
 
 @_uncollected()
 def _report(options: argparse.Namespace, out: Path) -> int:
-    from harness.report.published import asked_instead
+    from harness.report.published import parse_published_for
     from harness.report.read.load import load
     from harness.report.write import get_ready, write
 
     get_ready()
-    instead = asked_instead(options.published_for)
+    instead = parse_published_for(options.published_for)
     test = options.test or "t"
     survey = load(options.runs, options.against, test, options.published, instead)
-    from harness.report.listing import say
+    from harness.report.console import print_text
     from harness.report.tables import print_tables
 
     print_tables(survey)
     for path in write(survey, out):
-        say(str(path))
+        print_text(str(path))
     return 0
 
 

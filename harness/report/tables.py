@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.listing import plain_console, to_csv
+from harness.report.console import plain_console, to_csv
 from harness.report.read import cost, layer_curves
 from harness.report.read.survey import Section, Survey
 from harness.report.significance import paired
@@ -27,7 +27,7 @@ def print_tables(survey: Survey) -> None:
     console = plain_console()
     for section in survey.sections():
         console.print(Text(section.title, style="bold"))
-        console.print("top-1 accuracy in %: mean ± std (seeds), by asked compression")
+        console.print("top-1 accuracy in %: mean ± std (seeds), by requested compression")
         console.print("\n".join(dense_lines(section)) + "\n")
         _print(console, matrix(section))
         if not section.paired.empty:
@@ -59,7 +59,7 @@ def dense_lines(section: Section) -> list[str]:
 
 
 def matrix(section: Section) -> pd.DataFrame:
-    """Top-1 cells: a row per method in alphabetical order, a column per asked compression."""
+    """Top-1 cells: a row per method in alphabetical order, a column per requested compression."""
     cells = section.pruned.assign(cell=[cell(row) for _, row in section.pruned.iterrows()])
     wide = cells.pivot(index="label", columns="target_compression_ratio", values="cell")
     wide = wide.sort_index(key=lambda labels: labels.str.casefold())

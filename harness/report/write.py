@@ -41,7 +41,7 @@ def _pool() -> Any:
 
 
 @contextmanager
-def _beside() -> Iterator[Any]:
+def _worker_pool() -> Iterator[Any]:
     """A body that fails ends the processes, and what they are at.
 
     Raises:
@@ -68,7 +68,7 @@ def write(survey: Survey, out: Path) -> list[Path]:
     written.
     """
     out.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".report-", dir=out) as name, _beside() as pool:
+    with TemporaryDirectory(prefix=".report-", dir=out) as name, _worker_pool() as pool:
         script, new = pool.submit(library), Path(name)
         figures = pool.submit(_drawn, survey, new)
         tables = [*write_csv(survey, new), *write_latex(survey, new)]

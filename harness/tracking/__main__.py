@@ -7,7 +7,7 @@ from pathlib import Path
 
 from harness.system.command_line import Parser, answered
 from harness.tracking.report import send, sweeps
-from harness.tracking.sync import Kept, NoServer, kept, sync
+from harness.tracking.sync import NoServer, OfflineRun, offline_runs, sync
 
 LIMIT_S = 600.0
 
@@ -22,7 +22,7 @@ def _sync(options: argparse.Namespace) -> int:
     W&B run in their order."""
     if not options.limit > 0:
         raise ValueError(f"--limit must be above 0 seconds, got {options.limit:g}")
-    found = _ready(kept(options.runs))
+    found = _ready(offline_runs(options.runs))
     if not found:
         print(f"nothing to upload below {options.runs}")
         return 0
@@ -35,8 +35,8 @@ def _sync(options: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def _ready(found: Sequence[Kept]) -> list[Kept]:
-    ready = [one for one in found if not one.at_work]
+def _ready(found: Sequence[OfflineRun]) -> list[OfflineRun]:
+    ready = [one for one in found if not one.is_running]
     if busy := len(found) - len(ready):
         print(f"left for later: {busy} of {len(found)} W&B runs, which are at work")
     return ready
@@ -49,7 +49,7 @@ def _report(options: argparse.Namespace) -> int:
     return 0
 
 
-def _show(found: Sequence[Kept]) -> None:
+def _show(found: Sequence[OfflineRun]) -> None:
     for one in found:
         print(f"would upload {one.id}:")
         for folder in one.folders:

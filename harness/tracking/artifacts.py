@@ -13,7 +13,7 @@ import safetensors.numpy
 
 from harness.run_folder.outcome import MASKS
 from harness.tracking.base import RunInfo
-from harness.tracking.first import is_first
+from harness.tracking.run_lock import is_first
 
 if TYPE_CHECKING:
     import wandb
@@ -61,7 +61,7 @@ def _unpacked(bits: np.ndarray, shape: np.ndarray) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Leaving:
+class ArtifactLogger:
     """Logs the artifacts of one run.
 
     kinds: of KINDS. dense_weights: the dense training's artifact holds its network, else only what

@@ -1,4 +1,4 @@
-"""What a tracker is told about a run, and what it must offer."""
+"""What a tracker gets about a run, and what it must offer."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from harness.run_folder.sinks import Sink
 from harness.tracking.base import RunInfo
 
 
-class Silent:
+class NullSink:
     """A sink that drops everything."""
 
     def log(self, record: Record) -> None: ...
@@ -21,4 +21,4 @@ class Silent:
 class NoTracking:
     @contextmanager
     def open(self, info: RunInfo) -> Iterator[Sink]:
-        yield Silent()
+        yield NullSink()

@@ -70,7 +70,7 @@ def layer_rows(record: Record) -> list[list[float | str | None]]:
     ]
 
 
-def wanted_step(compression: float) -> int:
+def compression_step(compression: float) -> int:
     """round(1000 x compression): steps of trackers are integers, compressions are not."""
     return round(1000 * compression)
 
@@ -87,7 +87,7 @@ class Steps:
     free: int = 0
 
     def of(self, record: Record) -> int:
-        self.free = max(self.free, wanted_step(record.target_compression))
+        self.free = max(self.free, compression_step(record.target_compression))
         return self.next()
 
     def next(self) -> int:
@@ -118,7 +118,7 @@ class Epoch:
 
 
 @dataclass
-class Curve:
+class EpochCounter:
     """Learning curves of a run's trainings, one after the other.
 
     An epoch has the same number whether it is seen live or read from the record that ends its
@@ -161,7 +161,7 @@ def key(row_of: Record | Epoch) -> str:
     return f"level {row_of.level} {row_of.stage}"
 
 
-def in_order(curve: Curve, record: Record) -> Iterator[Record | Epoch]:
+def in_order(counter: EpochCounter, record: Record) -> Iterator[Record | Epoch]:
     """What a record brings: the epochs that led to it, then itself."""
-    yield from curve.end(record)
+    yield from counter.end(record)
     yield record

@@ -4,13 +4,22 @@ from typing import TYPE_CHECKING, Any
 
 from harness.run_folder.records import Record
 from harness.system.leases import check_leases
-from harness.tracking.artifacts import Leaving
+from harness.tracking.artifacts import ArtifactLogger
 from harness.tracking.base import RunInfo
-from harness.tracking.first import SHARED, is_first
+from harness.tracking.error_guard import ErrorGuard
 from harness.tracking.histograms import Counts, densities, live_weights
-from harness.tracking.outage import Attempts
-from harness.tracking.rows import LAYER_COLUMNS, Curve, Epoch, Steps, in_order, key, layer_rows, row
-from harness.tracking.sent import Sent
+from harness.tracking.rows import (
+    LAYER_COLUMNS,
+    Epoch,
+    EpochCounter,
+    Steps,
+    in_order,
+    key,
+    layer_rows,
+    row,
+)
+from harness.tracking.run_lock import SHARED, is_first
+from harness.tracking.sent_rows import SentRows
 
 if TYPE_CHECKING:
     import wandb
@@ -20,34 +29,34 @@ _DENSITIES = ("density", "density_of", "density_of_weights")
 
 
 class RunSink:
-    """Whatever W&B raises is told once and the caller goes on.
+    """Whatever W&B raises is reported once and the caller goes on.
 
     Rows that an earlier start of the run has sent are not sent again; those of level 0 are sent by
     one of the runs that share the id, since the dense network is the same in all.
     """
 
     def __init__(
-        self, run: "wandb.Run", info: RunInfo, leaving: Leaving, histograms: bool = True
+        self, run: "wandb.Run", info: RunInfo, artifacts: ArtifactLogger, histograms: bool = True
     ) -> None:
-        self._run, self._info, self._leaving, self._histograms = run, info, leaving, histograms
-        self._sent = Sent(info.folder / "wandb" / "sent")
+        self._run, self._info, self._artifacts, self._histograms = run, info, artifacts, histograms
+        self._sent = SentRows(info.folder / "wandb" / "sent")
         self._steps = Steps(max(run.starting_step, self._sent.free))
-        self._curve = Curve()
+        self._epochs = EpochCounter()
         self._layers: list[list[float | str | None]] = []
         self._last: Record | None = None
         self._first: bool | None = None
-        self._attempt = Attempts("W&B")
+        self._attempt = ErrorGuard("W&B")
         for record in info.earlier:
             self.log(record)
 
     def log(self, record: Record) -> None:
         self._last = record
         self._layers += layer_rows(record)
-        for one in in_order(self._curve, record):
+        for one in in_order(self._epochs, record):
             self._attempt(lambda one=one: self._send(one))  # type: ignore[misc]
 
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
-        live = self._curve.live(level, epoch, loss, accuracy)
+        live = self._epochs.live(level, epoch, loss, accuracy)
         self._attempt(lambda: self._send(live))
 
     def finish(self, exit_code: int) -> None:
@@ -57,7 +66,7 @@ class RunSink:
         if done and self._last:
             last = self._last
             facts = {name: getattr(last, name) for name in ("level", "compression", *_DENSITIES)}
-            self._attempt(lambda: self._leaving.log(self._run, self._info, facts))
+            self._attempt(lambda: self._artifacts.log(self._run, self._info, facts))
         self._attempt(lambda: self._run.finish(exit_code=exit_code))
         if done:
             self._attempt(self._sent.forget)

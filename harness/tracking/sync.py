@@ -14,7 +14,7 @@ import yaml
 
 from harness.system.locks import is_held
 from harness.system.redaction import refers, restored
-from harness.tracking.service import check_environment
+from harness.tracking.wandb_settings import check_environment
 
 CONNECT_S = 10.0
 # As `wandb sync` says it, and leaves with status 0.
@@ -26,20 +26,20 @@ class NoServer(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Kept:
+class OfflineRun:
     """The folders of one W&B run that are not uploaded yet, oldest first."""
 
     id: str
     folders: tuple[Path, ...]
 
     @property
-    def at_work(self) -> bool:
+    def is_running(self) -> bool:
         """Whether one of its folders is still written to; then all of it is left for later, or
         the rows would come in another order."""
-        return any(map(at_work, self.folders))
+        return any(map(is_running, self.folders))
 
 
-def kept(runs: Path) -> list[Kept]:
+def offline_runs(runs: Path) -> list[OfflineRun]:
     """Every W&B run below the folder with something to upload, by the time it was begun.
 
     Raises:
@@ -51,10 +51,10 @@ def kept(runs: Path) -> list[Kept]:
     for file in sorted(runs.glob("**/offline-run-*/run-*.wandb"), key=_begun):
         if not file.with_name(f"{file.name}.synced").exists():
             found.setdefault(file.stem.removeprefix("run-"), []).append(file.parent)
-    return [Kept(name, tuple(folders)) for name, folders in found.items()]
+    return [OfflineRun(name, tuple(folders)) for name, folders in found.items()]
 
 
-def at_work(folder: Path) -> bool:
+def is_running(folder: Path) -> bool:
     """Whether the run that this folder belongs to (RUN/wandb/offline-run-...) is going on."""
     return is_held(folder.parent.parent)
 
@@ -93,7 +93,7 @@ def server() -> str:
     return str(wandb.setup().settings.base_url)
 
 
-def upload(one: Kept, project: str | None, entity: str | None, limit_s: float) -> str:
+def upload(one: OfflineRun, project: str | None, entity: str | None, limit_s: float) -> str:
     """Why it failed, or "". A folder that is uploaded carries W&B's marker.
 
     Raises:
@@ -123,7 +123,9 @@ def upload(one: Kept, project: str | None, entity: str | None, limit_s: float) -
     return said[-1].removeprefix("wandb: ") if said else f"wandb sync left with {done.returncode}"
 
 
-def _address(one: Kept, project: str | None, entity: str | None) -> tuple[str | None, str | None]:
+def _address(
+    one: OfflineRun, project: str | None, entity: str | None
+) -> tuple[str | None, str | None]:
     """Where to, if it is not asked for: what the run's config reads from the environment."""
     try:
         said = yaml.safe_load((one.folders[0].parents[1] / "config.yaml").read_text())["tracking"]
@@ -149,7 +151,7 @@ def _environment() -> dict[str, str]:
 
 
 def sync(
-    found: Sequence[Kept], project: str | None, entity: str | None, limit_s: float
+    found: Sequence[OfflineRun], project: str | None, entity: str | None, limit_s: float
 ) -> list[str]:
     """Uploads one after the other, goes on after failures and says each; the ids that failed.
 

@@ -13,10 +13,10 @@ from harness.run_folder.records import Record
 from harness.run_folder.sinks import Sink
 from harness.system.deletion import Mark, delete_file, owned
 from harness.tracking.base import RunInfo
-from harness.tracking.none import Silent
-from harness.tracking.outage import Attempts, tell
-from harness.tracking.rows import Curve, Epoch, in_order, key, row, wanted_step
-from harness.tracking.sent import Sent
+from harness.tracking.error_guard import ErrorGuard, print_error
+from harness.tracking.none import NullSink
+from harness.tracking.rows import Epoch, EpochCounter, compression_step, in_order, key, row
+from harness.tracking.sent_rows import SentRows
 
 FOLDER = "tensorboard"
 PLAIN = (bool, int, float, str)
@@ -26,7 +26,7 @@ PLAIN = (bool, int, float, str)
 class TensorBoard:
     """Measurements over 1000 x target compression, learning curves over epochs.
 
-    An outage (a full disk) is told once and stops nothing.
+    An outage (a full disk) is reported once and stops nothing.
 
     Raises:
         ValueError: the package tensorboard is missing.
@@ -46,8 +46,8 @@ class TensorBoard:
         try:
             sink = BoardSink(info, self.layers)
         except Exception as error:
-            tell("TensorBoard cannot start, this run goes on without it", error)
-            yield Silent()
+            print_error("TensorBoard cannot start, this run goes on without it", error)
+            yield NullSink()
             return
         try:
             yield sink
@@ -67,12 +67,12 @@ class BoardSink:
 
         folder = info.folder / FOLDER
         folder.mkdir(parents=True, exist_ok=True)
-        self._sent = Sent(folder / "sent")
+        self._sent = SentRows(folder / "sent")
         if not self._sent.keys:
             _clear(folder)
         self._writer = SummaryWriter(str(folder))
         self._info, self._layers = info, layers
-        self._curve, self._attempt = Curve(), Attempts("TensorBoard")
+        self._epochs, self._attempt = EpochCounter(), ErrorGuard("TensorBoard")
         self._last: Record | None = None
         if not self._sent.keys:
             config = json.dumps(info.config, indent=1, sort_keys=True)
@@ -82,11 +82,11 @@ class BoardSink:
 
     def log(self, record: Record) -> None:
         self._last = record
-        for one in in_order(self._curve, record):
+        for one in in_order(self._epochs, record):
             self._attempt(lambda one=one: self._send(one))  # type: ignore[misc]
 
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
-        live = self._curve.live(level, epoch, loss, accuracy)
+        live = self._epochs.live(level, epoch, loss, accuracy)
         self._attempt(lambda: self._send(live))
 
     def finish(self, done: bool) -> None:
@@ -111,7 +111,7 @@ class BoardSink:
             return one.row, one.number
         layers = one.layers if self._layers else {}
         named = {f"{one.stage}/layers/{name}": density for name, density in layers.items()}
-        return row(one) | named, wanted_step(one.target_compression)
+        return row(one) | named, compression_step(one.target_compression)
 
     def _send_hyperparameters(self) -> None:
         assert self._last

@@ -12,14 +12,14 @@ from harness.run_folder.sinks import Sink
 from harness.system.locks import Busy, locked
 from harness.system.redaction import refers
 from harness.system.signals import INTERRUPTED, Stopped
-from harness.tracking.artifacts import KINDS, Leaving
+from harness.tracking.artifacts import KINDS, ArtifactLogger
 from harness.tracking.base import RunInfo
-from harness.tracking.first import SHARED
-from harness.tracking.none import Silent
-from harness.tracking.outage import tell
+from harness.tracking.error_guard import print_error
+from harness.tracking.none import NullSink
 from harness.tracking.rows import AXES
-from harness.tracking.service import check_environment, check_writable, free_id, settings
+from harness.tracking.run_lock import SHARED
 from harness.tracking.sink import RunSink
+from harness.tracking.wandb_settings import check_environment, check_writable, free_id, settings
 from harness.vocabulary.checks import check_fields, check_known
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ def run_id(info: RunInfo) -> str:
 
 @dataclass(frozen=True)
 class Wandb:
-    """Sends records and epochs to W&B; an outage of W&B is told once and stops nothing.
+    """Sends records and epochs to W&B; an outage of W&B is reported once and stops nothing.
 
     Offline, wandb/ in the run's folder holds everything for `python -m harness.tracking sync`.
     Of the runs that share an id (see run_id) one at a time is online, because W&B keeps the rows
@@ -87,10 +87,10 @@ class Wandb:
         with ExitStack() as stack:
             run = None if self.mode == "disabled" else self._start(info, stack)
             if run is None:
-                yield Silent()
+                yield NullSink()
                 return
-            leaving = Leaving(self.artifacts, self.dense_weights)
-            sink = RunSink(run, info, leaving, self.histograms)
+            artifacts = ArtifactLogger(self.artifacts, self.dense_weights)
+            sink = RunSink(run, info, artifacts, self.histograms)
             try:
                 yield sink
             except BaseException as error:
@@ -104,7 +104,7 @@ class Wandb:
         try:
             return self._init(info, "offline")
         except Exception as error:
-            tell("W&B cannot start, this run goes on without it", error)
+            print_error("W&B cannot start, this run goes on without it", error)
             return None
 
     def _start_online(self, info: RunInfo, stack: ExitStack) -> "wandb.Run | None":
@@ -120,10 +120,10 @@ class Wandb:
                 stack.push(held.pop_all())
             return run
         except Busy as busy:
-            tell("W&B has another run of the same id online, this one goes on offline", busy)
+            print_error("W&B has another run of the same id online, this one goes on offline", busy)
         except Exception as error:
             _online_failed = True
-            tell(
+            print_error(
                 "W&B cannot be reached, this process goes on offline "
                 "(`python -m harness.tracking sync` later)",
                 error,

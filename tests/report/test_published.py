@@ -5,7 +5,7 @@ import pytest
 from conftest import cases
 from published_figures import SAME, mine, write
 
-from harness.report.published import asked_instead, beside, load
+from harness.report.published import load, match_figures, parse_published_for
 from harness.report.published.convert import canonical, compression, dense_sizes, speedup
 from harness.report.published.read import FIGURES
 from harness.report.published.schema import COLUMNS, SIZES, SPEEDS
@@ -131,12 +131,12 @@ def test_a_file_of_a_spreadsheet_is_read_and_one_of_another_encoding_is_named(tm
 @cases("text", "mnist5k", "=mnist", "mnist5k=")
 def test_another_data_set_must_be_asked_for_in_full(text) -> None:
     with pytest.raises(ValueError, match="must be DATA=PUBLISHED"):
-        asked_instead([text])
+        parse_published_for([text])
 
 
 def test_names_are_compared_without_case_and_punctuation() -> None:
     assert canonical("LeNet-300-100") == canonical("lenet_300_100")
-    assert not beside("LeNet-300-100", "MNIST")[0].empty
+    assert not match_figures("LeNet-300-100", "MNIST")[0].empty
 
 
 def test_every_definition_has_words_and_a_range() -> None:

@@ -17,7 +17,7 @@ from harness.metrics.macs import macs
 from harness.models.lenet_5 import LeNet5
 from harness.models.lenet_300_100 import LeNet300100
 from harness.report import report
-from harness.report.published import Known, beside
+from harness.report.published import LiteratureNames, match_figures
 from harness.report.published.convert import compression, dense_sizes, speedup
 
 ONE = "method,size,accuracy,std,n\nA,0.1,98,0.2,3\n"
@@ -66,7 +66,7 @@ def test_sizes_of_cifar_resnets_follow_from_their_layers(layers) -> None:
 
 
 def test_a_density_of_weights_becomes_a_compression_of_all_parameters(tmp_path) -> None:
-    (row,) = beside("lenet_300_100", "mnist", mine(tmp_path, ONE))[0].to_dict("records")
+    (row,) = match_figures("lenet_300_100", "mnist", mine(tmp_path, ONE))[0].to_dict("records")
     # A tenth of 266,200 weights and all 410 biases are left.
     assert row["compression_ratio"] == pytest.approx(266_610 / (26_620 + 410))
     assert math.isnan(row["speedup_ratio"])
@@ -99,7 +99,7 @@ def test_each_speed_is_converted(definition, value, counting) -> None:
 
 def test_a_density_of_an_unknown_network_is_left_out_and_counted(tmp_path) -> None:
     figures = mine(tmp_path, ONE, SAME.replace("lenet_300_100", "my_net"))
-    rows, notes = beside("my_net", "mnist", figures)
+    rows, notes = match_figures("my_net", "mnist", figures)
     assert rows.empty
     assert notes == [
         "1 of 1 published figures of my_net on mnist are left out against compression: 1 x "
@@ -111,43 +111,43 @@ def test_a_density_of_an_unknown_network_is_left_out_and_counted(tmp_path) -> No
 
 def test_another_data_set_gets_no_figures_unless_asked_for(tmp_path) -> None:
     figures = mine(tmp_path, ONE)
-    rows, notes = beside("lenet_300_100", "mnist5k", figures)
+    rows, notes = match_figures("lenet_300_100", "mnist5k", figures)
     assert rows.empty
     assert len(notes) == 1 and "is another data set" in notes[0] and "mnist5k=mnist" in notes[0]
 
-    rows, notes = beside("lenet_300_100", "mnist5k", figures, instead={"mnist5k": "mnist"})
+    rows, notes = match_figures("lenet_300_100", "mnist5k", figures, instead={"mnist5k": "mnist"})
     assert rows["label"].tolist() == ["A (Me 2026) on mnist"]
-    assert "as asked" in notes[0]
-    rows, notes = beside("lenet_300_100", "mnist5k", figures, instead={"mnist5k": "minst"})
+    assert "as requested" in notes[0]
+    rows, notes = match_figures("lenet_300_100", "mnist5k", figures, instead={"mnist5k": "minst"})
     assert rows.empty and notes == ["there are no published figures of lenet_300_100 on minst"]
 
     none = ["there are no published figures of mlp on blobs"]
-    assert beside("mlp", "blobs", figures)[1] == none
+    assert match_figures("mlp", "blobs", figures)[1] == none
 
 
 def test_another_model_on_the_same_data_gets_no_figures(tmp_path) -> None:
-    rows, notes = beside("lenet_5", "mnist", mine(tmp_path, ONE))
+    rows, notes = match_figures("lenet_5", "mnist", mine(tmp_path, ONE))
     assert rows.empty and notes == ["there are no published figures of lenet_5 on mnist"]
 
 
 def test_a_config_of_the_same_name_gets_no_figures(tmp_path) -> None:
     figures, place = mine(tmp_path, ONE), ("lenet_300_100", "mnist")
     for known, missing in (
-        (Known("lenet_300_100", None), "data=mnist declares no published_as"),
-        (Known(None, "mnist"), "model=lenet_300_100 declares no published_as"),
-        (Known(None, None), "model=lenet_300_100 and data=mnist declare no published_as"),
+        (LiteratureNames("lenet_300_100", None), "data=mnist declares no published_as"),
+        (LiteratureNames(None, "mnist"), "model=lenet_300_100 declares no published_as"),
+        (LiteratureNames(None, None), "model=lenet_300_100 and data=mnist declare no published_as"),
     ):
-        rows, (note,) = beside(*place, figures, known=known)
+        rows, (note,) = match_figures(*place, figures, known=known)
         assert rows.empty and missing in note
 
 
 def test_a_config_of_another_name_gets_the_figures_of_what_it_declares(tmp_path) -> None:
-    known = Known("LeNet-300-100", "MNIST")
-    rows, _ = beside("my_net", "digits_of_mine", mine(tmp_path, ONE), known=known)
+    known = LiteratureNames("LeNet-300-100", "MNIST")
+    rows, _ = match_figures("my_net", "digits_of_mine", mine(tmp_path, ONE), known=known)
     assert rows["label"].tolist() == ["A (Me 2026)"]
     # Asked for by the name of the config, whatever it declares.
-    instead, none = {"digits_of_mine": "mnist"}, Known("lenet_300_100", None)
-    rows, _ = beside("my_net", "digits_of_mine", mine(tmp_path, ONE), instead, none)
+    instead, none = {"digits_of_mine": "mnist"}, LiteratureNames("lenet_300_100", None)
+    rows, _ = match_figures("my_net", "digits_of_mine", mine(tmp_path, ONE), instead, none)
     assert rows["label"].tolist() == ["A (Me 2026) on mnist"]
 
 
@@ -160,14 +160,14 @@ def test_components_declare_the_name_that_they_have_in_the_literature() -> None:
 
 
 def test_removed_channels_are_said_to_be_counted_otherwise() -> None:
-    rows, notes = beside("resnet_56", "cifar10")
+    rows, notes = match_figures("resnet_56", "cifar10")
     filters = (rows["structure"] == "filters").sum()
     assert 0 < filters < len(rows)
     assert notes[-1].startswith(f"{filters} published figures of resnet_56 on cifar10 are of")
 
 
 def test_li_2017_has_both_ratios_by_hand() -> None:
-    rows, _ = beside("resnet_56", "cifar10")
+    rows, _ = match_figures("resnet_56", "cifar10")
     row = rows[rows["label"] == "L1 filters B (Li 2017)"].iloc[0]
     assert row["compression_ratio"] == pytest.approx(0.85 / 0.73, rel=1e-5)
     assert row["speedup_ratio"] == pytest.approx(0.125 / 0.091, rel=1e-5)
@@ -177,7 +177,7 @@ def test_li_2017_has_both_ratios_by_hand() -> None:
 def test_figures_beside_are_a_table_for_every_shipped_section() -> None:
     sizes = dense_sizes()
     for model, data in zip(sizes["model"], sizes["data"], strict=True):
-        rows, _ = beside(model, data)
+        rows, _ = match_figures(model, data)
         assert isinstance(rows, pd.DataFrame)
         assert rows["compression_ratio"].dropna().ge(1).all()
 

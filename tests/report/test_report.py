@@ -12,7 +12,7 @@ from survey_records import dense, make, notes, only, pruned, write_run
 
 from harness.report import report
 from harness.report.__main__ import main
-from harness.report.figures.lines import looks, ticks
+from harness.report.figures.lines import line_styles, ticks
 from harness.report.read.load import load
 from harness.report.significance.summary import cell
 
@@ -233,7 +233,7 @@ def test_equal_records_give_equal_files(tmp_path) -> None:
 
 
 def test_ninety_methods_all_look_different() -> None:
-    styles = looks([str(number) for number in range(90)])
+    styles = line_styles([str(number) for number in range(90)])
     assert len(set(styles.values())) == 90
 
 

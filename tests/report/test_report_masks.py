@@ -11,7 +11,7 @@ from report_page import Page
 from survey_records import dense, make, write_run
 
 from harness.report import report
-from harness.report.page.details import details
+from harness.report.page.run_details import details
 from harness.report.read.load import load
 from harness.report.read.overlap import overlaps
 from harness.report.read.survey import Survey
@@ -55,7 +55,7 @@ def test_only_the_last_level_of_a_run_has_masks(tmp_path) -> None:
         later = make(label=label, setting=label, level=2, target_compression=8.0)
         path = folder / "records.jsonl"
         path.write_text(path.read_text() + json.dumps(vars(later)) + "\n")
-    assert load(tmp_path).overlap["asked"].tolist() == [8.0]
+    assert load(tmp_path).overlap["requested"].tolist() == [8.0]
 
 
 def test_a_damaged_mask_file_is_left_out_and_named(tmp_path) -> None:

@@ -14,7 +14,7 @@ from survey_records import dense, make, write_run
 
 from harness.report import report
 from harness.report.figures.lines import measured
-from harness.report.page.points import rows
+from harness.report.page.chart_rows import rows
 from harness.report.protocol.lint import check
 from harness.report.read.load import load
 

@@ -28,7 +28,7 @@ from harness.system.atomic_files import write_whole
 from harness.system.errors import LeaseLost, NotFinite
 from harness.system.leases import HOLDER, LOCK, holder_of
 from harness.system.locks import Busy, locked
-from harness.tracking.sent import Sent
+from harness.tracking.sent_rows import SentRows
 from harness.training.state_files import store
 
 FAKETIME = sorted(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"))
@@ -181,7 +181,7 @@ WRITERS: dict[str, Callable[[Path], object]] = {
     "no checkpoint": lambda folder: Checkpoints(folder / "checkpoints").clear(),
     "delivery": lambda folder: deliver(folder, Delivery({}, {}, (1,), 2)),
     "dense state": lambda folder: store(folder / "epoch-00001.safetensors", {"w": torch.ones(1)}),
-    "rows sent": lambda folder: Sent(folder / "sent").add("a", 1),
+    "rows sent": lambda folder: SentRows(folder / "sent").add("a", 1),
     "position": _position,
 }
 

@@ -10,7 +10,7 @@ from survey_records import dense, make, write_run
 from harness.launch.error_messages import one_line
 from harness.launch.sweeps.sweep import told
 from harness.report import report
-from harness.report.listing import to_csv
+from harness.report.console import to_csv
 from harness.run_folder.console import Progress
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import Standing

@@ -14,8 +14,8 @@ from tracking_fakes import info, record, track
 
 from harness.system.signals import Stopped
 from harness.tracking.none import NoTracking
-from harness.tracking.service import settings
 from harness.tracking.wandb import Wandb, run_id
+from harness.tracking.wandb_settings import settings
 
 pytest_plugins = ["wandb_fixtures"]
 pytestmark = pytest.mark.usefixtures("no_settings_of_the_user")

@@ -12,7 +12,7 @@ from tracking_fakes import FakeRun, fail, info, record, track
 from wandb_stub import Stub
 
 from harness.system.locks import locked
-from harness.tracking.artifacts import Leaving
+from harness.tracking.artifacts import ArtifactLogger
 from harness.tracking.sink import RunSink
 from harness.tracking.wandb import Wandb, run_id
 
@@ -164,7 +164,7 @@ def test_a_run_that_has_lost_its_id_or_its_folder_sends_nothing_more_and_says_so
     tmp_path, capsys, lost
 ) -> None:
     run, me = FakeRun(tmp_path), info(tmp_path)
-    sink = RunSink(run, me, Leaving((), False))  # type: ignore[arg-type]
+    sink = RunSink(run, me, ArtifactLogger((), False))  # type: ignore[arg-type]
     home = (me.sweep if lost != "." else me.folder) / lost
     home.mkdir(parents=True, exist_ok=True)
     with locked(home):

@@ -9,8 +9,8 @@ import wandb_log
 from tracking_fakes import FakeRun, info, record
 
 from harness.run_folder.records import Record
-from harness.tracking.rows import Curve, Steps
-from harness.tracking.sent import Sent
+from harness.tracking.rows import EpochCounter, Steps
+from harness.tracking.sent_rows import SentRows
 from harness.tracking.wandb import Wandb
 
 pytest_plugins = ["wandb_fixtures"]
@@ -39,49 +39,49 @@ def stages(folder: Path) -> list[str]:
 
 
 def test_epochs_are_counted_over_the_trainings_of_a_run() -> None:
-    curve = Curve()
-    assert [one.number for one in curve.end(dense(0.5, 0.4))] == [1, 2]
-    curve.end(record(1, "pruned"))
-    assert curve.live(1, 1, 0.3, 0.7).number == 3
-    assert [one.number for one in curve.end(finetuned(1, 0.3, 0.2, 0.1))] == [3, 4, 5]
-    assert curve.live(2, 1, 0.3, 0.7).number == 6
+    counter = EpochCounter()
+    assert [one.number for one in counter.end(dense(0.5, 0.4))] == [1, 2]
+    counter.end(record(1, "pruned"))
+    assert counter.live(1, 1, 0.3, 0.7).number == 3
+    assert [one.number for one in counter.end(finetuned(1, 0.3, 0.2, 0.1))] == [3, 4, 5]
+    assert counter.live(2, 1, 0.3, 0.7).number == 6
 
 
 def test_an_epoch_says_how_compressed_the_network_was_that_it_trained() -> None:
-    curve = Curve()
-    assert [one.compression for one in curve.end(dense(0.5))] == [1.0]
-    curve.end(record(1, "pruned"))
-    assert [one.compression for one in curve.end(finetuned(1, 0.3))] == [1.99]
+    counter = EpochCounter()
+    assert [one.compression for one in counter.end(dense(0.5))] == [1.0]
+    counter.end(record(1, "pruned"))
+    assert [one.compression for one in counter.end(finetuned(1, 0.3))] == [1.99]
 
 
 def test_a_training_without_a_curve_is_counted_by_its_epochs() -> None:
-    curve = Curve()
-    curve.end(replace(record(1, "dense"), epochs=2.5))
-    assert curve.live(1, 1, 0.3, 0.7).number == 4
+    counter = EpochCounter()
+    counter.end(replace(record(1, "dense"), epochs=2.5))
+    assert counter.live(1, 1, 0.3, 0.7).number == 4
 
 
 def test_a_curve_that_was_only_seen_live_is_counted_too() -> None:
-    curve = Curve()
+    counter = EpochCounter()
     for epoch in (1, 2, 3, 4):
-        curve.live(0, epoch, 0.5, 0.5)
-    curve.end(replace(record(1, "dense"), epochs=2))
-    assert curve.live(1, 1, 0.3, 0.7).number == 5
+        counter.live(0, epoch, 0.5, 0.5)
+    counter.end(replace(record(1, "dense"), epochs=2))
+    assert counter.live(1, 1, 0.3, 0.7).number == 5
 
 
 def test_levels_inside_one_training_do_not_end_it() -> None:
-    curve = Curve()
-    curve.live(1, 1, 0.5, 0.5)
-    curve.end(replace(record(1, "pruned"), epochs=1, on_the_way=True))
-    curve.end(replace(record(2, "pruned"), epochs=0.5))
-    assert curve.live(2, 2, 0.4, 0.6).number == 2
-    assert [one.number for one in curve.end(finetuned(2, 0.5, 0.4))] == [1, 2]
+    counter = EpochCounter()
+    counter.live(1, 1, 0.5, 0.5)
+    counter.end(replace(record(1, "pruned"), epochs=1, on_the_way=True))
+    counter.end(replace(record(2, "pruned"), epochs=0.5))
+    assert counter.live(2, 2, 0.4, 0.6).number == 2
+    assert [one.number for one in counter.end(finetuned(2, 0.5, 0.4))] == [1, 2]
 
 
 def test_a_training_goes_on_after_a_level_that_only_a_later_one_ends() -> None:
-    curve = Curve()
-    curve.live(1, 1, 0.5, 0.5)
-    curve.end(replace(record(1, "finetuned"), epochs=1, on_the_way=True))
-    assert curve.live(2, 2, 0.4, 0.6).number == 2
+    counter = EpochCounter()
+    counter.live(1, 1, 0.5, 0.5)
+    counter.end(replace(record(1, "finetuned"), epochs=1, on_the_way=True))
+    assert counter.live(2, 2, 0.4, 0.6).number == 2
 
 
 def test_a_record_gets_1000_times_its_compression_and_an_epoch_the_next_free_step() -> None:
@@ -98,14 +98,14 @@ def test_steps_rise_even_where_the_compression_does_not() -> None:
 
 def test_a_line_that_a_kill_cut_off_does_not_count_as_sent(tmp_path) -> None:
     (tmp_path / "sent").write_text("7 epoch 1\n8 epoch 1")
-    sent = Sent(tmp_path / "sent")
+    sent = SentRows(tmp_path / "sent")
     assert ("epoch 1" in sent, len(sent.keys), sent.free) == (True, 1, 8)
 
 
 def test_a_damaged_line_of_what_was_sent_is_left_out(tmp_path) -> None:
     # As a crash of the machine leaves it.
     (tmp_path / "sent").write_bytes(b"\0\0\0 level 1 pruned\n\xff\n7 level 1 finetuned\n")
-    sent = Sent(tmp_path / "sent")
+    sent = SentRows(tmp_path / "sent")
     assert (sent.keys, sent.free) == ({"level 1 finetuned"}, 8)
 
 

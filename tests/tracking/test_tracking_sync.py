@@ -13,7 +13,7 @@ from wandb_stub import Stub
 from harness.system.locks import locked
 from harness.tracking.__main__ import main
 from harness.tracking.base import RunInfo
-from harness.tracking.sync import kept
+from harness.tracking.sync import offline_runs
 from harness.tracking.wandb import Wandb, run_id
 
 pytest_plugins = ["wandb_fixtures"]
@@ -130,7 +130,9 @@ def test_sync_takes_the_oldest_first(tmp_path) -> None:
     ):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / f"run-{folder[-1]}.wandb").touch()
-    found = [(one.id, [path.parents[1].name for path in one.folders]) for one in kept(tmp_path)]
+    found = [
+        (one.id, [path.parents[1].name for path in one.folders]) for one in offline_runs(tmp_path)
+    ]
     assert found == [("y", ["c"]), ("x", ["b", "a"])]
 
 

@@ -19,7 +19,7 @@ class Claim:
     better, than, among: values of columns (treatments.GROUPS) that a result must have, to stand on
         either side, or to be looked at.
     differ: groups of the config that both sides may differ in.
-    least, most: of the asked compression, both included; 1x never counts as pruned.
+    least, most: of the requested compression, both included; 1x never counts as pruned.
     """
 
     key: str

@@ -7,17 +7,21 @@ import numpy as np
 import pandas as pd
 
 from harness.report.claims.claim import Claim
-from harness.report.claims.treatments import GROUPS, others
+from harness.report.claims.treatments import GROUPS, rest_of_config
 
 # Of a difference: what was compared, where, and how long both were trained.
 COLUMNS = ["comparison", "cell", "seed", "points", "epochs", "epochs_than"]
-_PLACE = ["model", "data", "seed", "target_counts"]
+_PAIR_KEYS = ["model", "data", "seed", "target_counts"]
 
 
 def differences(treated: pd.DataFrame, claim: Claim) -> pd.DataFrame:
-    """A row (COLUMNS) per comparison, cell (model, data, asked compression) and seed, in points."""
+    """A row (COLUMNS) per comparison, cell (model, data, compression) and seed, in points."""
     rows = treated[_match(treated, claim.among)]
-    beyond = (rows["asked"] > 1) & (rows["asked"] >= claim.least) & (rows["asked"] <= claim.most)
+    beyond = (
+        (rows["requested"] > 1)
+        & (rows["requested"] >= claim.least)
+        & (rows["requested"] <= claim.most)
+    )
     if claim.kind == "unpruned":
         return _unpruned(rows, beyond)
     rows = rows[beyond]
@@ -45,8 +49,8 @@ def _pairs(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
     """`better` beside `than` (its columns end in _than), which share all that may not differ."""
     rows = rows.assign(rest=_rest(rows, set(claim.differ)))
     # Of a schedule `rest` tells enough: SynFlow's rounds are its saliency's.
-    same = [*_PLACE, "rest", *(set(GROUPS) - {*claim.differ, "schedule", "grasp_absolute"})]
-    same += [] if claim.kind == "speedup" else ["asked"]
+    same = [*_PAIR_KEYS, "rest", *(set(GROUPS) - {*claim.differ, "schedule", "grasp_absolute"})]
+    same += [] if claim.kind == "speedup" else ["requested"]
     return rows[_match(rows, claim.better)].merge(
         rows[_match(rows, claim.than)], on=same, suffixes=("", "_than")
     )
@@ -54,7 +58,9 @@ def _pairs(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
 
 def _rest(rows: pd.DataFrame, differ: set[str]) -> "pd.Series[str]":
     settings = rows.drop_duplicates("line").set_index("line")["config"]
-    return rows["line"].map({line: others(config, differ) for line, config in settings.items()})
+    return rows["line"].map(
+        {line: rest_of_config(config, differ) for line, config in settings.items()}
+    )
 
 
 def _comparison(pairs: pd.DataFrame, name: str) -> "pd.Series[str]":
@@ -66,9 +72,9 @@ def _comparison(pairs: pd.DataFrame, name: str) -> "pd.Series[str]":
 
 
 def _shaped(rows: pd.DataFrame, comparison: "pd.Series[str]") -> pd.DataFrame:
-    asked = [f"{asked:.4g}x" for asked in rows["asked"]]
+    requested = [f"{requested:.4g}x" for requested in rows["requested"]]
     labels = rows["label"] + ("/" + rows["label_than"] if "label_than" in rows else "")
-    cell = rows["model"] + " " + rows["data"] + " " + asked + " " + labels
+    cell = rows["model"] + " " + rows["data"] + " " + requested + " " + labels
     epochs_than = rows["total_epochs_than"] if "total_epochs_than" in rows else rows["total_epochs"]
     shaped = rows.assign(
         comparison=comparison, cell=cell, epochs=rows["total_epochs"], epochs_than=epochs_than
@@ -85,7 +91,7 @@ def _retrained(rows: pd.DataFrame) -> pd.DataFrame:
 def _unpruned(rows: pd.DataFrame, beyond: "pd.Series[bool]") -> pd.DataFrame:
     """Against the same label and seed at 1x, or against the dense network where 1x was not run."""
     key = ["model", "data", "label", "setting", "seed"]
-    at_1 = rows[rows["asked"] == 1].set_index(key)[["top1", "total_epochs"]]
+    at_1 = rows[rows["requested"] == 1].set_index(key)[["top1", "total_epochs"]]
     found = rows[beyond].join(at_1.rename(columns=lambda name: f"{name}_than"), on=key)
     reference = found["top1_than"].fillna(found["dense_top1"])
     points = 100 * (found["top1"] - reference)
@@ -98,7 +104,7 @@ def _gone(pairs: pd.DataFrame, side: str = "") -> "pd.Series[bool]":
 
 def _in_a_cell(pairs: pd.DataFrame, gone: "pd.Series[bool]") -> "pd.Series[bool]":
     # Of all its seeds: single ones would be picked by their result.
-    cell = [pairs[name] for name in ("model", "data", "asked", "label", "label_than")]
+    cell = [pairs[name] for name in ("model", "data", "requested", "label", "label_than")]
     return gone.groupby(cell).transform("any").astype(bool)
 
 
@@ -110,13 +116,13 @@ def _at_equal_speedup(pairs: pd.DataFrame) -> pd.DataFrame:
     """
     measured = ["top1", "top1_than", "speedup", "speedup_than"]
     pairs = pairs.dropna(subset=measured).reset_index(drop=True)
-    numbers = pairs[["asked", "speedup", "speedup_than", "top1_than"]].to_numpy(float)
-    curves = pairs.groupby([*_PLACE, "label", "label_than", "rest"]).indices.values()
+    numbers = pairs[["requested", "speedup", "speedup_than", "top1_than"]].to_numpy(float)
+    curves = pairs.groupby([*_PAIR_KEYS, "label", "label_than", "rest"]).indices.values()
     at = np.full(len(pairs), np.nan)
     for places in curves:
-        asked, speedup, speedup_than, top1_than = numbers[places].T
+        requested, speedup, speedup_than, top1_than = numbers[places].T
         known, first = np.unique(speedup_than, return_index=True)
-        _, own = np.unique(asked, return_index=True)
+        _, own = np.unique(requested, return_index=True)
         inside = own[(known[0] <= speedup[own]) & (speedup[own] <= known[-1]) & (len(known) > 1)]
         at[places[inside]] = np.interp(np.log(speedup[inside]), np.log(known), top1_than[first])
     compared = pairs.assign(top1_than=at)

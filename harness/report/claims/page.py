@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.report.claims.check import check
 from harness.report.claims.verdict import UNTESTED, VERDICTS
-from harness.report.listing import show, to_csv
+from harness.report.console import print_table, to_csv
 from harness.report.read.survey import Survey
 
 _TEMPLATE = Path(__file__).with_name("claims.html")
@@ -23,7 +23,7 @@ def report(survey: Survey, out: Path) -> list[Path]:
     """Prints a line per claim, and writes claims.csv and claims.html into `out`."""
     found = check(survey)
     effects = [_effect(row) for row in rows_of(found)]
-    show(
+    print_table(
         pd.DataFrame(
             {
                 "Claim": found["claim"],

@@ -19,12 +19,12 @@ GROUPS = [
 # What the differences need of a result: a record has three times as many.
 _RESULT = [
     *LINE,
-    *("folder", "method", "seed", "asked", "target_counts", "stage", "speedup", "total_epochs"),
+    *("folder", "method", "seed", "requested", "target_counts", "stage", "speedup", "total_epochs"),
     *("top1", "pruned_top1", "dense_top1", "empty_layers", "effective_density", "dead_units"),
 ]
 # Keys of a config that say who or how far, not what was done.
-_ASIDE = {"seed", "keep_epochs", "calibration"}
-_INNER = {"schedule.final", "saliency.seed"}
+_IGNORED_KEYS = {"seed", "keep_epochs", "calibration"}
+_IGNORED_INNER_KEYS = {"schedule.final", "saliency.seed"}
 # Of a run without its config the method's name alone tells something.
 _BY_METHOD = {
     "random": ("random", "global_ranking", "trained"),
@@ -72,7 +72,7 @@ def _parts(folder: Path, method: str, setting: str) -> dict[str, Any]:
         found = {"saliency": saliency, "allocation": allocation, "when": when}
         by_name = {"structure": "element", "control": "none"} if saliency else {}
         return {**dict.fromkeys(GROUPS, ""), **found, **by_name, "config": {}}
-    return {**_named(config), "config": _told_apart(config, setting)}
+    return {**_named(config), "config": _mark_unresolved(config, setting)}
 
 
 def _named(config: Facts) -> dict[str, str]:
@@ -87,16 +87,16 @@ def _named(config: Facts) -> dict[str, str]:
     }
 
 
-def _told_apart(value: Any, setting: str) -> Any:
+def _mark_unresolved(value: Any, setting: str) -> Any:
     """What stands for a variable of the environment is not known to be equal in two settings.
 
-    >>> _told_apart({"hidden": ["${oc.env:WIDTH}", 4]}, "ab12")
+    >>> _mark_unresolved({"hidden": ["${oc.env:WIDTH}", 4]}, "ab12")
     {'hidden': ['${oc.env:WIDTH} of ab12', 4]}
     """
     if isinstance(value, dict):
-        return {key: _told_apart(inner, setting) for key, inner in value.items()}
+        return {key: _mark_unresolved(inner, setting) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_told_apart(inner, setting) for inner in value]
+        return [_mark_unresolved(inner, setting) for inner in value]
     return f"{value} of {setting}" if refers(value) else value
 
 
@@ -122,15 +122,15 @@ def _schedule(part: Facts) -> str:
     return "rounds" if (part.get("rounds") or 1) > 1 else "one_shot"
 
 
-def others(config: Facts, differ: set[str]) -> str:
+def rest_of_config(config: Facts, differ: set[str]) -> str:
     """A config without what lies aside and without the groups `differ`, to compare by.
 
-    >>> others({"seed": 1, "when": "init", "schedule": {"final": 2, "unit": "x"}}, {"when"})
+    >>> rest_of_config({"seed": 1, "when": "init", "schedule": {"final": 2, "unit": "x"}}, {"when"})
     '{"schedule": {"unit": "x"}}'
     """
-    gone = _ASIDE | differ | ({"steps"} if config.get("when") != "steps" else set())
+    gone = _IGNORED_KEYS | differ | ({"steps"} if config.get("when") != "steps" else set())
     kept = {
-        key: {k: v for k, v in value.items() if f"{key}.{k}" not in _INNER}
+        key: {k: v for k, v in value.items() if f"{key}.{k}" not in _IGNORED_INNER_KEYS}
         if isinstance(value, dict)
         else value
         for key, value in config.items()

@@ -3,13 +3,13 @@
 import numpy as np
 import pandas as pd
 
-KEYS = ["model", "data", "label", "asked"]
+KEYS = ["model", "data", "label", "requested"]
 # A line has no more points than a screen can show.
 MOST_POINTS = 200
 
 
 def curves(records: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """A row per label, asked compression of a run's last level, and epoch of the whole run.
+    """A row per label, requested compression of a run's last level, and epoch of the whole run.
 
     Epochs count from a run's first one, dense training included; loss as it was minimised,
     top1_percent on validation data. Empty where no record has measured them.

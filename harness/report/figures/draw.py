@@ -41,7 +41,7 @@ def write_figures(survey: Survey, out: Path) -> list[Path]:
     """Per model and data set accuracy-*.png|pdf, a panel per axis that is measured,
     change-*.png|pdf: points gained or lost against the dense network of the same seed, and
     ranks-*.png|pdf."""
-    styles = lines.looks(survey.labels())
+    styles = lines.line_styles(survey.labels())
     with matplotlib.rc_context(_SETTINGS):
         return [
             path
@@ -51,7 +51,7 @@ def write_figures(survey: Survey, out: Path) -> list[Path]:
         ]
 
 
-def _accuracy(section: Section, styles: dict[str, lines.Look], out: Path) -> list[Path]:
+def _accuracy(section: Section, styles: dict[str, lines.LineStyle], out: Path) -> list[Path]:
     axes = lines.measured(section.pruned)
     if not axes:
         return []
@@ -71,7 +71,7 @@ def _published(panel: Axes, section: Section, axis: lines.Axis) -> None:
     """Hollow markers; those of print are listed in published.csv."""
     if not axis.ratio or section.published.empty:
         return
-    for label, look in lines.looks(section.published_labels()).items():
+    for label, look in lines.line_styles(section.published_labels()).items():
         rows = section.published[section.published["label"] == label]
         x, y = rows[f"{axis.name}_ratio"], 100 * rows["top1_share_mean"]
         panel.plot(
@@ -85,7 +85,7 @@ def _published(panel: Axes, section: Section, axis: lines.Axis) -> None:
         )
 
 
-def _change(section: Section, styles: dict[str, lines.Look], out: Path) -> list[Path]:
+def _change(section: Section, styles: dict[str, lines.LineStyle], out: Path) -> list[Path]:
     axes = [axis for axis in lines.measured(section.pruned) if axis.ratio]
     if not axes or section.pruned["change_points_mean"].isna().all():
         return []
@@ -98,7 +98,7 @@ def _change(section: Section, styles: dict[str, lines.Look], out: Path) -> list[
     return _save(figure, panels[0], out / f"change-{section.slug}")
 
 
-def _ranks(section: Section, styles: dict[str, lines.Look], out: Path) -> list[Path]:
+def _ranks(section: Section, styles: dict[str, lines.LineStyle], out: Path) -> list[Path]:
     if section.ranks is None:
         return []
     figure = Figure(figsize=rank_figure.size(section.ranks))
@@ -144,7 +144,7 @@ def _draw(
     panel: Axes,
     section: Section,
     axis: lines.Axis,
-    styles: dict[str, lines.Look],
+    styles: dict[str, lines.LineStyle],
     what: tuple[str, float],
 ) -> None:
     for label, line in lines.lines(section.pruned, axis.column, *what):

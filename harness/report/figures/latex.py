@@ -33,7 +33,7 @@ def _write(section: Section, out: Path) -> Path:
 
 
 def table(section: Section) -> str:
-    """Top-1 in %, mean and std over seeds, methods by asked compression; the best means bold."""
+    """Top-1 in %, mean and std over seeds, a row per method; the best means are bold."""
     pruned = section.pruned
     best = pruned.groupby("target_compression_ratio")["top1_share_mean"].transform("max")
     cells = pruned.assign(
@@ -53,7 +53,7 @@ def _head(section: Section, wide: pd.DataFrame, seeds: str) -> list[str]:
         f"{escape(row['label'])}: {_cell(row, None)}" for _, row in section.dense.iterrows()
     )
     caption = f"Top-1 accuracy in \\% on {escape(section.data)} ({escape(section.model)}), mean "
-    caption += f"$\\pm$ standard deviation over seeds ($n$ = {seeds}), by asked compression. "
+    caption += f"$\\pm$ standard deviation over seeds ($n$ = {seeds}), by requested compression. "
     return [
         r"% \usepackage{booktabs}",
         r"\begin{table}",

@@ -63,19 +63,19 @@ def reached(axis: Axis, pruned: pd.DataFrame, published: pd.DataFrame) -> list[f
 
 
 @dataclass(frozen=True)
-class Look:
+class LineStyle:
     colour: str
     marker: tuple[str, str]
     dash: tuple[int, ...]
 
 
-def looks(labels: Sequence[str]) -> dict[str, Look]:
-    """The same method looks the same in every figure of a report."""
+def line_styles(labels: Sequence[str]) -> dict[str, LineStyle]:
+    """Gives each label its style, which is the same in every figure of a report."""
     return {label: _look(number) for number, label in enumerate(labels)}
 
 
-def _look(number: int) -> Look:
-    return Look(
+def _look(number: int) -> LineStyle:
+    return LineStyle(
         _COLOURS[number % len(_COLOURS)],
         _MARKERS[number % len(_MARKERS)],
         _DASHES[number % len(_DASHES)],
@@ -95,7 +95,7 @@ def lines(
     yield from sorted(((str(label), rows) for label, rows in by_label), key=_casefold)
 
 
-def each(rows: pd.DataFrame) -> Iterator[Any]:
+def iterate_rows(rows: pd.DataFrame) -> Iterator[Any]:
     """Rows with their columns as attributes."""
     yield from rows.itertuples()
 

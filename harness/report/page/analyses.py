@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report.figures.lines import Look, each, looks
+from harness.report.figures.lines import LineStyle, iterate_rows, line_styles
 from harness.report.page.charts import Spec, layers, number
 from harness.report.page.html import Cell, Row, table
 from harness.report.read.layer_curves import analyses, caption, wide
@@ -19,7 +19,7 @@ from harness.report.significance.summary import spread
 class Analysis:
     title: str
     caption: str
-    styles: dict[str, Look]
+    styles: dict[str, LineStyle]
     rows: dict[str, list[dict[str, Any]]]
     chart: Spec
     table: str
@@ -27,7 +27,7 @@ class Analysis:
 
 def analyses_of(summary: pd.DataFrame) -> Iterator[Analysis]:
     for title, rows in analyses(summary):
-        styles = looks(list(dict.fromkeys(map(str, rows["layer"]))))
+        styles = line_styles(list(dict.fromkeys(map(str, rows["layer"]))))
         dense = 100 * rows["dense_top1_share_mean"].iloc[0]
         chart = layers(rows["density"].tolist(), styles, dense)
         yield Analysis(title, caption(rows), styles, _rows(rows), chart, _table(rows))
@@ -45,7 +45,7 @@ def _rows(rows: pd.DataFrame) -> dict[str, list[dict[str, Any]]]:
                 "loss": number(row.loss_mean, digits=4),
                 "dense_loss": number(row.dense_loss_mean, digits=4),
             }
-            for row in each(rows)
+            for row in iterate_rows(rows)
         ]
     }
 

@@ -20,9 +20,9 @@ async function draw(place) {
   const id = place.dataset.section;
   const { rows, charts } = DATA.sections[id];
   const spec = { ...charts[place.dataset.chart], datasets: datasets(rows) };
-  const asked = place.parentElement.querySelector("select.asked");
-  const chosen = () => Number(asked.value);
-  if (asked) spec.params = spec.params.map((one) => (one.name === "asked" ? { ...one, value: chosen() } : one));
+  const requested = place.parentElement.querySelector("select.requested");
+  const chosen = () => Number(requested.value);
+  if (requested) spec.params = spec.params.map((one) => (one.name === "requested" ? { ...one, value: chosen() } : one));
   const options = { mode: "vega-lite", renderer: "svg", ast: true, actions: false, config: CONFIG,
     logLevel: 1, // errors: a chart with all methods hidden has no extent, and that is no fault
     tooltip: { disableDefaultStyle: true } };
@@ -30,7 +30,7 @@ async function draw(place) {
   view.addEventListener("click", (event, item) => item && item.datum && choose(id, item.datum));
   reachable(place, id);
   (views[id] ||= []).push(view);
-  if (asked) asked.addEventListener("change", () => view.signal("asked", chosen()).runAsync());
+  if (requested) requested.addEventListener("change", () => view.signal("requested", chosen()).runAsync());
   place.dataset.drawn = "yes";
 }
 
@@ -50,7 +50,7 @@ function choose(id, datum) {
   if (!DATA.sections[id].runs.some((run) => run.label === datum.label)) return; // published, a layer
   const section = document.getElementById(id);
   const find = section.querySelector(".runs-find");
-  find.value = `"${datum.label}"${datum.asked_text ? ` ${datum.asked_text}` : ""}`;
+  find.value = `"${datum.label}"${datum.requested_text ? ` ${datum.requested_text}` : ""}`;
   find.dispatchEvent(new Event("input"));
   find.scrollIntoView({ block: "center" });
   find.focus();

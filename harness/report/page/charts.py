@@ -8,7 +8,15 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-from harness.report.figures.lines import ACCURACY, CHANGE, DENSE_COLOUR, Axis, Look, span, ticks
+from harness.report.figures.lines import (
+    ACCURACY,
+    CHANGE,
+    DENSE_COLOUR,
+    Axis,
+    LineStyle,
+    span,
+    ticks,
+)
 
 Spec = dict[str, Any]
 
@@ -19,13 +27,13 @@ _HEIGHT = 320
 def accuracy(
     axis: Axis,
     values: Iterable[float],
-    styles: dict[str, Look],
+    styles: dict[str, LineStyle],
     dense: bool,
-    published: dict[str, Look],
+    published: dict[str, LineStyle],
 ) -> Spec:
     """Top-1 against an axis: a line per method with bars of one std over seeds.
 
-    dense: whether there are rows of it; published: the looks of published results.
+    dense: whether there are rows of it; published: the styles of published results.
     """
     x, y = _x(axis, values), _y("top1", ACCURACY)
     behind = [*([_dense("top1")] if dense else []), *([_front(x, y)] if axis.ratio else [])]
@@ -35,7 +43,7 @@ def accuracy(
     return _chart(f"Top-1 accuracy against {axis.title}, a line per method", layers)
 
 
-def change(axis: Axis, values: Iterable[float], styles: dict[str, Look]) -> Spec:
+def change(axis: Axis, values: Iterable[float], styles: dict[str, LineStyle]) -> Spec:
     """Change against the dense network of the same seed, in points."""
     x, y = _x(axis, values), _y("change", CHANGE)
     zero = {"data": {"values": [{"y": 0}]}, "mark": _rule(), "encoding": {"y": _q("y")}}
@@ -43,18 +51,18 @@ def change(axis: Axis, values: Iterable[float], styles: dict[str, Look]) -> Spec
     return _chart(f"{CHANGE}, against {axis.title}", layers)
 
 
-def curve(field: str, title: str, styles: dict[str, Look]) -> Spec:
-    """A learning curve per method at the compression that the reader has chosen (`asked`)."""
+def curve(field: str, title: str, styles: dict[str, LineStyle]) -> Spec:
+    """A learning curve per method at the compression that the reader has chosen (`requested`)."""
     x = {**_q("epoch"), "title": "Epoch of the whole run"}
     encoding = {"x": x, "y": _y(field, title), "tooltip": _tips("label", "epoch", field)}
     line = {"mark": {"type": "line"}, "encoding": {**encoding, **_look(styles, "line")}}
-    chosen = _rows("curves", "datum.asked === asked")
+    chosen = _rows("curves", "datum.requested === requested")
     drawn = _chart(f"{title} by epoch, a line per method", [{**chosen, **line}])
-    drawn["params"].append({"name": "asked", "value": None})
+    drawn["params"].append({"name": "requested", "value": None})
     return drawn
 
 
-def layers(values: list[float], styles: dict[str, Look], dense: float) -> Spec:
+def layers(values: list[float], styles: dict[str, LineStyle], dense: float) -> Spec:
     """A sensitivity analysis: top-1 against the density of the one layer that is pruned."""
     marks = [mark for mark in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01) if mark >= 0.9 * min(values)]
     x = {
@@ -90,8 +98,10 @@ def _rows(name: str, *conditions: str) -> Spec:
     }
 
 
-def _lines(x: Spec, y: Spec, styles: dict[str, Look], tips: list[Spec] | None = None) -> list[Spec]:
-    tips = tips or _tips("label", "text", "change_text", "x_text", "asked_text")
+def _lines(
+    x: Spec, y: Spec, styles: dict[str, LineStyle], tips: list[Spec] | None = None
+) -> list[Spec]:
+    tips = tips or _tips("label", "text", "change_text", "x_text", "requested_text")
     rows = _rows("points")
     line = {"x": x, "y": y, **_look(styles, "line"), "order": x}
     point = {"x": x, "y": y, **_look(styles, "point"), "tooltip": tips}
@@ -105,7 +115,7 @@ def _lines(x: Spec, y: Spec, styles: dict[str, Look], tips: list[Spec] | None = 
     ]
 
 
-def _bars(x: Spec, low: str, high: str, styles: dict[str, Look]) -> Spec:
+def _bars(x: Spec, low: str, high: str, styles: dict[str, LineStyle]) -> Spec:
     encoding = {"x": x, "y": _q(low), "y2": {"field": high}, "color": _look(styles, "bar")["color"]}
     return {
         "data": {"name": "points"},
@@ -123,7 +133,7 @@ def _front(x: Spec, y: Spec) -> Spec:
     }
 
 
-def _published(axis: Axis, x: Spec, y: Spec, styles: dict[str, Look]) -> list[Spec]:
+def _published(axis: Axis, x: Spec, y: Spec, styles: dict[str, LineStyle]) -> list[Spec]:
     """Hollow markers; there are none against latency and training cost."""
     if not (styles and axis.ratio):
         return []
@@ -172,7 +182,7 @@ _TITLES = {
     "text": "Top-1, %",
     "change_text": "Against dense, points",
     "x_text": "Measured",
-    "asked_text": "Asked compression",
+    "requested_text": "Requested compression",
     "epoch": "Epoch",
     "loss": "Loss",
     "top1_percent": "Validation top-1, %",
@@ -189,7 +199,7 @@ def _tips(*fields: str) -> list[Spec]:
     return [{"field": field, "title": _TITLES[field]} for field in fields]
 
 
-def _look(styles: dict[str, Look], mark: str) -> Spec:
+def _look(styles: dict[str, LineStyle], mark: str) -> Spec:
     """Colour, and dash or marker: no line is told by its colour alone."""
     channels = {"color": [look.colour for look in styles.values()]}
     if mark == "line":

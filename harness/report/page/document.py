@@ -11,13 +11,13 @@ from typing import Any
 import pandas as pd
 
 from harness.report.figures.curves import curves
-from harness.report.figures.lines import looks
+from harness.report.figures.lines import line_styles
 from harness.report.page import numbers
 from harness.report.page.analyses import Analysis, analyses_of
-from harness.report.page.details import details
 from harness.report.page.legend import legend
-from harness.report.page.part import CAPTIONS, Part, average_ranks
-from harness.report.read.survey import Survey, of_place
+from harness.report.page.run_details import details
+from harness.report.page.section import CAPTIONS, PageSection, average_ranks
+from harness.report.read.survey import Survey, of_section
 
 _HERE = Path(__file__).parent
 _SCRIPTS = ("charts.js", "tables.js", "page.js")
@@ -33,9 +33,9 @@ def write_page(
     """report.html, in `folder`; its links lead from `out`, where it will lie.
 
     diagrams, library: give the <svg> of average ranks by title, and the code of Vega-Lite, which
-    draws the charts; they are made elsewhere meanwhile, and asked for late.
+    draws the charts; they are made elsewhere meanwhile, and called late.
     """
-    parts = list(_parts(survey))
+    parts = list(_page_sections(survey))
     analyses = list(analyses_of(survey.sensitivity))
     data = _json(_data(survey, parts, analyses, out))
     sections = [
@@ -57,13 +57,13 @@ def write_page(
     return path
 
 
-def _parts(survey: Survey) -> Iterator[Part]:
-    styles = looks(survey.labels())
+def _page_sections(survey: Survey) -> Iterator[PageSection]:
+    styles = line_styles(survey.labels())
     learned = curves(survey.records, survey.results) if len(survey.results) else pd.DataFrame()
     for number, section in enumerate(survey.sections()):
         here = set(section.pruned["label"])
         own = {label: look for label, look in styles.items() if label in here}
-        yield Part(number, section, own, of_place(learned, section.model, section.data))
+        yield PageSection(number, section, own, of_section(learned, section.model, section.data))
 
 
 def _read(name: str) -> str:
@@ -90,7 +90,7 @@ def _json(data: Any) -> str:
 
 
 def _data(
-    survey: Survey, parts: Sequence[Part], analyses: Sequence[Analysis], out: Path
+    survey: Survey, parts: Sequence[PageSection], analyses: Sequence[Analysis], out: Path
 ) -> dict[str, Any]:
     """Everything that the script draws: by section the rows, the charts and the table of runs."""
     results = survey.results if len(parts) else survey.results.iloc[:0]

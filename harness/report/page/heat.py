@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from harness.report.figures.lines import each
+from harness.report.figures.lines import iterate_rows
 from harness.report.page.html import Cell, Row, details, table
 from harness.report.read.survey import Section
 from harness.report.significance.summary import times
@@ -16,7 +16,7 @@ _OVERLAP = (
 
 
 def densities(section: Section) -> Iterator[str]:
-    """Kept share of each layer in %, per method and asked compression."""
+    """Kept share of each layer in %, per method and requested compression."""
     found = layer_densities(section.results)
     if found.empty:
         return
@@ -28,19 +28,19 @@ def densities(section: Section) -> Iterator[str]:
 
 
 def layer_densities(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds: columns label, position (in the network), layer, asked, density."""
+    """Mean over seeds: columns label, position (in the network), layer, requested, density."""
     rows = [
-        (row.label, place, layer, row.asked, density)
-        for row in each(results[results["level"] > 0])
+        (row.label, place, layer, row.requested, density)
+        for row in iterate_rows(results[results["level"] > 0])
         for place, (layer, density) in enumerate(row.layers.items())
     ]
-    keys = ["label", "position", "layer", "asked"]
+    keys = ["label", "position", "layer", "requested"]
     frame = pd.DataFrame(rows, columns=[*keys, "density"])
     return frame.groupby(keys)["density"].mean().reset_index()
 
 
 def _map(label: str, rows: pd.DataFrame) -> str:
-    wide = rows.pivot(index=["position", "layer"], columns="asked", values="density")
+    wide = rows.pivot(index=["position", "layer"], columns="requested", values="density")
     lines = [
         Row(str(layer).removesuffix(".weight"), [_share(share) for share in shares], label)
         for (_, layer), shares in zip(wide.index, wide.to_numpy(), strict=True)
@@ -56,13 +56,15 @@ def _share(share: float) -> Cell:
 
 
 def overlaps(section: Section) -> Iterator[str]:
-    """A table of methods by methods for each asked compression at which masks can be read."""
+    """A table of methods by methods for each requested compression at which masks can be read."""
     if section.overlap.empty:
         return
     yield "<h3>Overlap of masks</h3>"
     yield f"<p>{_OVERLAP}.</p>"
-    for asked, rows in section.overlap.groupby("asked"):
-        yield details(f"At {times(float(str(asked)))}", _square(rows, times(float(str(asked)))))
+    for requested, rows in section.overlap.groupby("requested"):
+        yield details(
+            f"At {times(float(str(requested)))}", _square(rows, times(float(str(requested))))
+        )
 
 
 def _square(rows: pd.DataFrame, at: str) -> str:

@@ -2,11 +2,14 @@
 
 from html import escape
 
-from harness.report.figures.lines import Look
+from harness.report.figures.lines import LineStyle
 
 
 def legend(
-    title: str, styles: dict[str, Look], said: str, published: dict[str, Look] | None = None
+    title: str,
+    styles: dict[str, LineStyle],
+    said: str,
+    published: dict[str, LineStyle] | None = None,
 ) -> str:
     """Shows and hides what is drawn, in every figure and table of the section."""
     boxes = "".join(_box(label, _glyph(look)) for label, look in styles.items())
@@ -30,14 +33,14 @@ def _box(label: str, drawn: str) -> str:
     )
 
 
-def _hollow(look: Look) -> str:
+def _hollow(look: LineStyle) -> str:
     return (
         f'<svg viewBox="-18 -6 36 12" aria-hidden="true"><path d="{look.marker[1]}" '
         f'transform="scale(5)" fill="none" stroke="{look.colour}" stroke-width=".3"/></svg>'
     )
 
 
-def _glyph(look: Look) -> str:
+def _glyph(look: LineStyle) -> str:
     dash = f' stroke-dasharray="{" ".join(map(str, look.dash))}"' if look.dash else ""
     return (
         f'<svg viewBox="-18 -6 36 12" aria-hidden="true"><path d="M-18,0H18" stroke="{look.colour}"'

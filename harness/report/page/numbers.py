@@ -6,10 +6,10 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.figures.lines import AXES, each
+from harness.report.figures.lines import AXES, iterate_rows
+from harness.report.page.chart_rows import published_text
 from harness.report.page.charts import number
 from harness.report.page.html import Cell, Row, table
-from harness.report.page.points import published_text
 from harness.report.protocol import lint
 from harness.report.read import collapse, cost
 from harness.report.read.collapse import percent
@@ -23,7 +23,7 @@ __all__ = ["dense_lines", "protocol", "tables"]
 
 
 def tables(section: Section, against: str | None) -> Iterator[str]:
-    yield "<h3>Top-1 accuracy by asked compression</h3>"
+    yield "<h3>Top-1 accuracy by requested compression</h3>"
     yield _by_method("Top-1 in %: mean ± standard deviation (seeds)", matrix(section))
     if not section.paired.empty:
         said = paired.title(str(against))
@@ -42,7 +42,7 @@ def tables(section: Section, against: str | None) -> Iterator[str]:
 def _published(section: Section) -> Iterator[str]:
     if section.published.empty:
         return
-    rows = [_published_row(row) for row in each(section.published)]
+    rows = [_published_row(row) for row in iterate_rows(section.published)]
     yield "<h3>Published results</h3>"
     said = "Figures of other papers, in this page's ratios"
     yield table(said, _PUBLISHED, rows, "sorts numbers")
@@ -82,7 +82,7 @@ def _published_row(row: Any) -> Row:
 def protocol(survey: Survey) -> str:
     """What a reviewer would ask for, and whether the survey has it."""
     found = lint.check(survey)
-    rows = [Row(row.item, [row.verdict, row.evidence, row.way_out]) for row in each(found)]
+    rows = [Row(row.item, [row.verdict, row.evidence, row.way_out]) for row in iterate_rows(found)]
     counts = found["verdict"].value_counts()
     said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
     heads = ["Rule", "Verdict", "Evidence", "What to do"]
@@ -103,7 +103,7 @@ def _by_method(caption: str, cells: pd.DataFrame) -> str:
 
 _HEADS = [
     "Method",
-    "Asked compression",
+    "Requested compression",
     "Measured compression",
     "Theoretical speed-up",
     "Top-1, %",

@@ -35,7 +35,7 @@ const percent = (share) => (share === null ? "failed" : (100 * share).toFixed(2)
 const times = (ratio) => (ratio === null ? "-" : `${Number(ratio.toPrecision(4))}x`);
 const COLUMNS = [
   ["Method", (run) => run.label],
-  ["Asked", (run) => times(run.asked), (run) => run.asked],
+  ["Requested", (run) => times(run.requested), (run) => run.requested],
   ["Seed", (run) => String(run.seed), (run) => run.seed],
   ["Level", (run) => String(run.level), (run) => run.level],
   ["Top-1, %", (run) => percent(run.top1), (run) => run.top1 ?? -1],
@@ -49,12 +49,12 @@ function runsTable(section) {
   const { runs } = DATA.sections[section.id];
   const table = section.querySelector("table.runs");
   const find = section.querySelector(".runs-find");
-  const words = runs.map((run) => `"${run.label}" ${times(run.asked)} seed ${run.seed} ${run.folder} `.toLowerCase());
+  const words = runs.map((run) => `"${run.label}" ${times(run.requested)} seed ${run.seed} ${run.folder} `.toLowerCase());
   let by = null;
   let down = false;
   const fill = () => {
-    const asked = find.value.toLowerCase().match(/"[^"]*"?|\S+/g) || [];
-    const matches = (text) => asked.every((word) => text.includes(/^[\d.]+x$/.test(word) ? ` ${word} ` : word));
+    const requested = find.value.toLowerCase().match(/"[^"]*"?|\S+/g) || [];
+    const matches = (text) => requested.every((word) => text.includes(/^[\d.]+x$/.test(word) ? ` ${word} ` : word));
     let found = runs.filter((run, number) => matches(words[number]));
     if (by !== null) {
       const of = COLUMNS[by][2] || COLUMNS[by][1];
@@ -110,7 +110,7 @@ function runRow(run) {
 function showRun(run) {
   const made = DATA.runs[run.folder] || { own: {}, command: "", config: "" };
   const dialog = document.getElementById("run");
-  document.getElementById("run-title").textContent = `${run.label}, ${times(run.asked)}, seed ${run.seed}`;
+  document.getElementById("run-title").textContent = `${run.label}, ${times(run.requested)}, seed ${run.seed}`;
   const config = made.config ? element("a", made.config) : element("span", "not beside this page");
   if (made.config) config.href = made.config.split("/").map(encodeURIComponent).join("/");
   dialog.querySelector("div").replaceChildren(

@@ -1,4 +1,4 @@
-"""What a rule of the protocol finds, and the results that it looks at."""
+"""Holds the findings of the protocol's rules, and selects the results that the rules check."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ class Finding:
     way_out: str = ""
 
 
-def found(problems: list[str], good: str, way_out: str, verdict: str = "fail") -> Finding:
+def to_finding(problems: list[str], good: str, way_out: str, verdict: str = "fail") -> Finding:
     if not problems:
         return Finding("pass", good)
     more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from harness.report.listing import say, show, to_csv
+from harness.report.console import print_table, print_text, to_csv
 from harness.report.protocol.rules import CHECKS
 from harness.report.read.load import load
 from harness.report.read.survey import Survey
@@ -17,12 +17,12 @@ def lint(runs: Path, out: Path) -> int:
         ValueError: `runs` is no folder or holds no result of a pruned network.
     """
     table = check(load(runs))
-    show(table.rename(columns=str.capitalize).rename(columns={"Way_out": "Way out"}))
+    print_table(table.rename(columns=str.capitalize).rename(columns={"Way_out": "Way out"}))
     out.mkdir(parents=True, exist_ok=True)
     to_csv(table, out / "lint.csv")
     counts = table["verdict"].value_counts()
     said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
-    say(f"{said}\n{out / 'lint.csv'}")
+    print_text(f"{said}\n{out / 'lint.csv'}")
     return int((table["verdict"] != "pass").any())
 
 

@@ -7,10 +7,10 @@ recommendations and checklist; the rules on seeds, data and budgets are the harn
 from collections.abc import Callable
 
 from harness.report.protocol.baselines import labels_of
-from harness.report.protocol.finding import SECTION, Finding, found, pruned, sections
+from harness.report.protocol.finding import SECTION, Finding, pruned, sections, to_finding
 from harness.report.protocol.training_budget import retraining_budget
 from harness.report.read.folders import device, timings
-from harness.report.read.results import some
+from harness.report.read.results import name_some
 from harness.report.read.survey import Survey
 from harness.report.significance import stats
 
@@ -31,49 +31,51 @@ def operating_points(survey: Survey) -> Finding:
                 names = ", ".join(f"{point}x" for point in lacks)
                 problems.append(f"{label} ({where}) has no result at {names}")
     good = "every method has results at " + ", ".join(f"{point}x" for point in POINTS)
-    return found(problems, good, "sweep over schedule.final=2,4,8,16,32 (unit: compression)")
+    return to_finding(problems, good, "sweep over schedule.final=2,4,8,16,32 (unit: compression)")
 
 
 def seeds(survey: Survey) -> Finding:
-    counts = pruned(survey).groupby([*SECTION, "label", "asked"])["top1"].count()
+    counts = pruned(survey).groupby([*SECTION, "label", "requested"])["top1"].count()
     few = counts[counts < stats.FEW_SEEDS]
     problems = [
-        f"{label} ({model}, {data}) at {asked:g}x has {count}"
-        for model, data, label, asked, count in few.reset_index().itertuples(index=False)
+        f"{label} ({model}, {data}) at {requested:g}x has {count}"
+        for model, data, label, requested, count in few.reset_index().itertuples(index=False)
     ]
     good = f"{counts.min()} or more seeds in each of {len(counts)} results"
-    return found(problems, good, "add seed=0,1,2 to the sweep")
+    return to_finding(problems, good, "add seed=0,1,2 to the sweep")
 
 
 def same_seeds(survey: Survey) -> Finding:
     problems = []
     for where, rows in sections(pruned(survey)):
         every = set(rows["seed"])
-        for (label, asked), same in rows.groupby(["label", "asked"]):
+        for (label, requested), same in rows.groupby(["label", "requested"]):
             lacks = sorted(every - set(same["seed"]))
             if lacks:
                 names = ", ".join(map(str, lacks))
-                problems.append(f"{label} ({where}) at {asked:g}x lacks seeds {names}")
+                problems.append(f"{label} ({where}) at {requested:g}x lacks seeds {names}")
     good = "all results of a model and data set have the same seeds"
-    return found(problems, good, "run the seeds that are missing: the same sweep goes on")
+    return to_finding(problems, good, "run the seeds that are missing: the same sweep goes on")
 
 
 def both_ratios(survey: Survey) -> Finding:
     rows = pruned(survey)
     lacks = rows[rows[["compression", "speedup"]].isna().any(axis=1)]
     good = f"compression and theoretical speed-up are recorded in {len(rows)} results"
-    problems = [f"{len(lacks)} results lack one: {some(lacks['folder'])}"] if len(lacks) else []
+    problems = (
+        [f"{len(lacks)} results lack one: {name_some(lacks['folder'])}"] if len(lacks) else []
+    )
     way_out = "uncounted_operators of records.csv says why; a network without a weight has none"
-    return found(problems, good, way_out, "missing")
+    return to_finding(problems, good, way_out, "missing")
 
 
 def relative_accuracy(survey: Survey) -> Finding:
     rows = pruned(survey)
     lacks = rows[rows["dense_top1"].isna()]
     good = f"top-1 and its change against the dense network are known for {len(rows)} results"
-    problems = [f"{len(lacks)} of {len(rows)} results: {some(lacks['folder'])}"]
+    problems = [f"{len(lacks)} of {len(rows)} results: {name_some(lacks['folder'])}"]
     way_out = "train the dense network of the same model, data and seed: any run with when=trained"
-    return found(problems if len(lacks) else [], good, way_out, "missing")
+    return to_finding(problems if len(lacks) else [], good, way_out, "missing")
 
 
 def dense_baseline(survey: Survey) -> Finding:
@@ -83,7 +85,7 @@ def dense_baseline(survey: Survey) -> Finding:
     good = "dense networks of " + ", ".join(
         f"{rows['seed'].nunique()} seeds ({at})" for at, rows in there.items()
     )
-    return found(problems, good, "run a method with when=trained beside these", "missing")
+    return to_finding(problems, good, "run a method with when=trained beside these", "missing")
 
 
 def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
@@ -92,15 +94,15 @@ def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
         for where, rows in sections(pruned(survey)):
             labels = labels_of(kind, rows, survey.runs)
             mine = rows[rows["label"].isin(labels)]
-            gone = sorted(set(rows["asked"]) - set(mine["asked"]))
+            gone = sorted(set(rows["requested"]) - set(mine["requested"]))
             if not labels:
                 absent.append(f"none on {where}")
             elif gone:
-                names = ", ".join(f"{asked:g}x" for asked in gone)
+                names = ", ".join(f"{requested:g}x" for requested in gone)
                 lacking.append(f"{', '.join(labels)} ({where}) has no result at {names}")
         verdict = "missing" if absent else "fail"
         good = "at every compression of the other methods"
-        return found(absent + lacking, good, f"add {command} to the sweep", verdict)
+        return to_finding(absent + lacking, good, f"add {command} to the sweep", verdict)
 
     return check
 
@@ -119,23 +121,23 @@ def same_dense(survey: Survey) -> Finding:
         if count > 1
     ]
     good = f"one per seed, by accuracy, loss and training ({len(several)} in all)"
-    return found(problems, good, "run all methods in one sweep: they share dense training")
+    return to_finding(problems, good, "run all methods in one sweep: they share dense training")
 
 
 def validation_and_test(survey: Survey) -> Finding:
     rows = pruned(survey)
     lacks = rows[rows[["validation_top1", "validation_loss"]].isna().any(axis=1) & ~rows["failed"]]
     if len(lacks):
-        evidence = f"{len(lacks)} results have no validation metrics: {some(lacks['folder'])}"
+        evidence = f"{len(lacks)} results have no validation metrics: {name_some(lacks['folder'])}"
         return Finding("missing", evidence, "give the data set validation samples")
     # Losses of two sets of samples do not agree to the last digit, but for chance, or where a
     # network without a layer says the same of every sample: ln 10 of ten classes.
     alive = rows["empty_layers"].map(lambda layers: not layers)
     equal = rows[(rows["validation_loss"] == rows["loss"]) & alive]
-    problems = [f"{len(equal)} results have one loss on both: {some(equal['folder'])}"]
+    problems = [f"{len(equal)} results have one loss on both: {name_some(equal['folder'])}"]
     good = "both are recorded and differ; a level's last record counts, not its best"
     way_out = "validation samples must not be the test samples: check the data set's split"
-    return found(problems if len(equal) else [], good, way_out)
+    return to_finding(problems if len(equal) else [], good, way_out)
 
 
 def hardware(survey: Survey) -> Finding:
@@ -143,9 +145,9 @@ def hardware(survey: Survey) -> Finding:
     devices = {folder: device(survey.runs / folder) for folder in folders}
     lacks = [folder for folder, name in devices.items() if not name]
     good = "all runs name their device: " + ", ".join(sorted(set(devices.values())))
-    problems = [f"{len(lacks)} of {len(folders)} runs do not name a device: {some(lacks)}"]
+    problems = [f"{len(lacks)} of {len(folders)} runs do not name a device: {name_some(lacks)}"]
     way_out = "run them again, or copy environment.json beside their records"
-    return found(problems if lacks else [], good, way_out, "missing")
+    return to_finding(problems if lacks else [], good, way_out, "missing")
 
 
 def latency(survey: Survey) -> Finding:
@@ -158,8 +160,8 @@ def latency(survey: Survey) -> Finding:
     ]
     bare = [folder for folder, line in claims if not all(line.get(name) for name in _OF_LATENCY)]
     good = f"{len(claims)} measurements name theirs" if claims else "none is claimed"
-    problems = [f"{len(bare)} measurements lack one: {some(bare)}"]
-    return found(problems if bare else [], good, "measure again: latency=... of this harness")
+    problems = [f"{len(bare)} measurements lack one: {name_some(bare)}"]
+    return to_finding(problems if bare else [], good, "measure again: latency=... of this harness")
 
 
 CHECKS: dict[str, Callable[[Survey], Finding]] = {

@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import pandas as pd
 
-from harness.report.protocol.finding import Finding, found, pruned, sections
+from harness.report.protocol.finding import Finding, pruned, sections, to_finding
 from harness.report.read.cost import span
-from harness.report.read.results import some
+from harness.report.read.results import name_some
 from harness.report.read.survey import Survey
 
 
@@ -24,7 +24,7 @@ def retraining_budget(survey: Survey) -> Finding:
     spent = (rows[totals] - at_first).round(6).set_axis(units, axis="columns")
     lacks = rows[spent.isna().any(axis=1)]
     if len(lacks):
-        evidence = f"{len(lacks)} results lack epochs or steps: {some(lacks['folder'])}"
+        evidence = f"{len(lacks)} results lack epochs or steps: {name_some(lacks['folder'])}"
         return Finding("missing", evidence, "run them again")
     dense = at_first[:, 0] > 0
     rescored = ~dense & (_trained_before_pruning(rows, survey.records) > 0)
@@ -36,7 +36,7 @@ def retraining_budget(survey: Survey) -> Finding:
         problems += [f"{where}{apart}"] if _unequal_in_all(same, totals) else []
         whole += [apart] if same["total_epochs"].nunique() > 1 else []
     good = "equal epochs and steps of retraining at each compression" + "".join(whole)
-    return found(problems, good, "give all methods the same retraining.epochs and rounds")
+    return to_finding(problems, good, "give all methods the same retraining.epochs and rounds")
 
 
 def _trained_before_pruning(rows: pd.DataFrame, records: pd.DataFrame) -> "pd.Series[float]":
@@ -52,8 +52,8 @@ def _trained_before_pruning(rows: pd.DataFrame, records: pd.DataFrame) -> "pd.Se
 def _unequal_in_all(rows: pd.DataFrame, totals: Sequence[str]) -> bool:
     """Whether methods that score trained weights, one of them re-scored, differ in all."""
     trained = rows[rows["dense"] | rows["rescored"]] if rows["dense"].any() else rows
-    beside = trained[trained["asked"].isin(set(rows.loc[rows["rescored"], "asked"]))]
-    return bool((beside.round(6).groupby("asked")[list(totals)].nunique() > 1).any(axis=None))
+    beside = trained[trained["requested"].isin(set(rows.loc[rows["rescored"], "requested"]))]
+    return bool((beside.round(6).groupby("requested")[list(totals)].nunique() > 1).any(axis=None))
 
 
 def _in_all(rows: pd.DataFrame) -> str:
@@ -65,7 +65,7 @@ def _in_all(rows: pd.DataFrame) -> str:
 def _unusual(where: str, rows: pd.DataFrame, units: Sequence[str]) -> Iterator[str]:
     """Who was retrained otherwise than most at the same compression; each by the first unit."""
     for unit in units:
-        usual = rows.groupby("asked")[unit].transform(lambda spent: spent.mode().iloc[0])
+        usual = rows.groupby("requested")[unit].transform(lambda spent: spent.mode().iloc[0])
         odd = rows.assign(usual=usual)[rows[unit] != usual]
         for label, same in odd.groupby("label"):
             others = _span(same["usual"])

@@ -30,7 +30,7 @@ then column names, then a line per figure:
     Global Magnitude,0.1,98.2,0.1,5
 """
 
-from harness.report.published.beside import Known, asked_instead, beside
+from harness.report.published.match import LiteratureNames, match_figures, parse_published_for
 from harness.report.published.read import load
 
-__all__ = ["Known", "asked_instead", "beside", "load"]
+__all__ = ["LiteratureNames", "parse_published_for", "match_figures", "load"]

@@ -10,7 +10,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from harness.report.listing import plain_console, to_csv
+from harness.report.console import plain_console, to_csv
 from harness.report.read.folders import damaged
 from harness.run_folder.curve_records import FILE, read
 from harness.run_folder.outcome import below

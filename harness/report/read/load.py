@@ -14,7 +14,7 @@ from harness.report.read.folders import is_finished
 from harness.report.read.latency import with_latency
 from harness.report.read.overlap import overlaps
 from harness.report.read.records import NoResults, read
-from harness.report.read.survey import Survey, of_place
+from harness.report.read.survey import Survey, of_section
 from harness.report.significance import paired
 from harness.report.significance.ranks import rankings
 from harness.report.significance.summary import summarise, uncounted, warnings
@@ -66,7 +66,9 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
         )
         # A cut line may have been the result.
         raise NoResults("; ".join([why, *notes[:3]]), [*_no_results(records), *notes])
-    results = reading.beside_dense(pd.concat([dense.rows, pruned.rows], ignore_index=True), records)
+    results = reading.with_dense_change(
+        pd.concat([dense.rows, pruned.rows], ignore_index=True), records
+    )
     results, strange = with_latency(results, runs)
     overlap, unread = overlaps(runs, results)
     summary = summarise(results)
@@ -111,11 +113,13 @@ def _published(survey: Survey) -> pd.DataFrame:
     figures, found = published.load(*survey.figures), []
     for section in survey.sections():
         place = section.model, section.data
-        own = of_place(survey.records, *place)
+        own = of_section(survey.records, *place)
         names = (set(own[f"{kind}_published_as"].dropna()) for kind in ("model", "data"))
         # Nothing is known where records differ.
-        known = published.Known(*(each.pop() if len(each) == 1 else None for each in names))
-        rows, notes = published.beside(*place, figures, survey.instead, known)
+        known = published.LiteratureNames(
+            *(each.pop() if len(each) == 1 else None for each in names)
+        )
+        rows, notes = published.match_figures(*place, figures, survey.instead, known)
         found.append(rows.assign(model=section.model, data=section.data))
         survey.notes.extend(notes)
     return pd.concat(found)
@@ -130,7 +134,7 @@ def _no_results(records: pd.DataFrame) -> list[str]:
         "are on the way to their first result": under_way,
     }
     return [
-        f"{len(folders)} of {len(levels)} runs {what}: {reading.some(folders)}"
+        f"{len(folders)} of {len(levels)} runs {what}: {reading.name_some(folders)}"
         for what, folders in said.items()
         if len(folders)
     ]

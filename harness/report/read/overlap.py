@@ -14,22 +14,22 @@ from harness.report.read.folders import damaged
 FILE = "masks.safetensors"
 # Reading more would keep a report waiting; a ResNet-50 has 25 MB of masks.
 MOST_BYTES = 2**30
-PLACE = ["model", "data", "asked", "seed"]
+_PAIR_KEYS = ["model", "data", "requested", "seed"]
 
 
 def overlaps(runs: Path, results: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Intersection over union of the masks of each two labels at the same asked compression.
+    """Intersection over union of the masks of each two labels at the same requested compression.
 
     iou = |A and B| / |A or B| over all prunable weights, mean over the common seeds; independent
     random masks of density d have d / (2 - d). Of a run with several levels the last has masks.
-    Columns: model, data, asked, one, other, iou, seeds; and notes on what could not be read.
+    Columns: model, data, requested, one, other, iou, seeds; and notes on what could not be read.
     """
     last = results["level"] == results.groupby("folder")["level"].transform("max")
     rows = results[(results["level"] > 0) & last]
     files = {folder: runs / folder / FILE for folder in rows["folder"]}
     there = {folder: file.stat().st_size for folder, file in files.items() if file.exists()}
     rows, notes = _few(rows[rows["folder"].isin(there)], there)
-    found = [pair for _, same in rows.groupby(PLACE) for pair in _pairs(runs, same, notes)]
+    found = [pair for _, same in rows.groupby(_PAIR_KEYS) for pair in _pairs(runs, same, notes)]
     return _table(found), notes
 
 
@@ -47,7 +47,7 @@ def _few(rows: pd.DataFrame, size: dict[str, int]) -> tuple[pd.DataFrame, list[s
 
 
 def _pairs(runs: Path, rows: pd.DataFrame, notes: list[str]) -> Iterator[tuple[object, ...]]:
-    place = tuple(rows.iloc[0][PLACE])
+    place = tuple(rows.iloc[0][_PAIR_KEYS])
     masks = {}
     for label, folder in sorted(zip(rows["label"], rows["folder"], strict=True)):
         try:
@@ -77,7 +77,7 @@ def iou(
 
 
 def _table(found: list[tuple[object, ...]]) -> pd.DataFrame:
-    rows = pd.DataFrame(found, columns=[*PLACE, "one", "other", "iou"])
-    keys = ["model", "data", "asked", "one", "other"]
+    rows = pd.DataFrame(found, columns=[*_PAIR_KEYS, "one", "other", "iou"])
+    keys = ["model", "data", "requested", "one", "other"]
     means = rows.groupby(keys).agg(iou=("iou", "mean"), seeds=("seed", "count"))
     return means.reset_index()

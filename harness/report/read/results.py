@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 LINE = ["model", "data", "label", "setting"]
-POINT = [*LINE, "asked"]
+POINT = [*LINE, "requested"]
 # Stages that may be the last one of a level, from first to last.
 STAGES = ("pruned", "recalibrated", "finetuned")
 
@@ -22,14 +22,14 @@ class Selection:
     def without(self, gone: "pd.Series[bool]", why: str) -> "Selection":
         if not gone.any():
             return self
-        note = f"{gone.sum()} left out, {why}: {some(self.rows.loc[gone, 'folder'])}"
+        note = f"{gone.sum()} left out, {why}: {name_some(self.rows.loc[gone, 'folder'])}"
         return Selection(self.rows[~gone], [*self.notes, note])
 
 
-def some(folders: Iterable[str]) -> str:
+def name_some(folders: Iterable[str]) -> str:
     """The first three by name and how many more.
 
-    >>> some(["b", "a", "d", "c", "a"])
+    >>> name_some(["b", "a", "d", "c", "a"])
     'a, b, c and 1 more'
     """
     names = sorted(set(folders))
@@ -38,12 +38,12 @@ def some(folders: Iterable[str]) -> str:
 
 
 def pruned_results(records: pd.DataFrame, unfinished: Collection[str] = ()) -> Selection:
-    """The last stage of each run and level, once per (model, data, label, setting, asked, seed).
+    """The last stage of each run and level, once per POINT and seed.
 
     Levels that are on the way are no results: masks that shrink inside one training, or soft
     pruning, are one treatment, whose last level is its result.
 
-    Adds: asked (target compression, four digits), pruned_top1 (right after pruning), failed and
+    Adds: requested (target compression, four digits), pruned_top1 (right after pruning), failed and
     pruned_failed (accuracy or loss is not finite). The label of a method with several settings gets
     the start of its setting appended.
 
@@ -62,7 +62,7 @@ def pruned_results(records: pd.DataFrame, unfinished: Collection[str] = ()) -> S
     # Which twin is kept does not depend on the disk.
     ordered = selection.rows.sort_values("folder")
     selection = _without_twins(Selection(ordered, selection.notes))
-    rows, notes = _told_apart(selection.rows)
+    rows, notes = _with_distinct_labels(selection.rows)
     return Selection(rows, [*selection.notes, *notes])
 
 
@@ -98,7 +98,9 @@ def _last_stages(records: pd.DataFrame) -> pd.DataFrame:
         columns={"top1": "pruned_top1", "loss": "pruned_loss"}
     )[["folder", "level", "pruned_top1", "pruned_loss"]]
     rows = last.merge(right_after, how="left", on=["folder", "level"], indicator="has_pruned")
-    return rows.assign(asked=[float(f"{asked:.4g}") for asked in rows["target_compression"]])
+    return rows.assign(
+        requested=[float(f"{requested:.4g}") for requested in rows["target_compression"]]
+    )
 
 
 def _with_failures(rows: pd.DataFrame) -> pd.DataFrame:
@@ -137,7 +139,7 @@ def _passed(rows: pd.DataFrame) -> "pd.Series[bool]":
     return rows["level"] < rows.groupby(POINT)["level"].transform("max")
 
 
-def _told_apart(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+def _with_distinct_labels(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     """Labels that name one setting each; the notes say which run shows what a setting is."""
     notes, labels = [], rows["label"].copy()
     for (model, data, label), same in rows.groupby(["model", "data", "label"]):
@@ -182,7 +184,9 @@ def dense_results(records: pd.DataFrame) -> Selection:
             notes.append(f"{label} on {model}, {data} is what these started from: {users}")
         parts.append(rows.drop_duplicates("seed").assign(label=label, method="dense", setting=""))
     rows = pd.concat(parts) if parts else dense
-    rows = rows.assign(asked=1.0, pruned_top1=np.nan, pruned_loss=np.nan, has_pruned="left_only")
+    rows = rows.assign(
+        requested=1.0, pruned_top1=np.nan, pruned_loss=np.nan, has_pruned="left_only"
+    )
     return Selection(_with_failures(rows), notes)
 
 
@@ -204,7 +208,7 @@ def _shared(dense: pd.DataFrame) -> list[pd.DataFrame]:
     return [pd.concat(parts) for _, parts in groups]
 
 
-def beside_dense(results: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
+def with_dense_change(results: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
     """Adds dense_top1, the dense accuracy of the same seed, and change: top1 - dense_top1.
 
     That of the run itself; for a run without dense training (it prunes at initialisation) the

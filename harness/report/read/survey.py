@@ -85,10 +85,10 @@ class Survey:
                     str(data),
                     rows[pruned],
                     rows[~pruned],
-                    of_place(self.paired, model, data),
-                    of_place(self.results, model, data),
-                    of_place(self.overlap, model, data),
-                    of_place(self.published, model, data),
+                    of_section(self.paired, model, data),
+                    of_section(self.results, model, data),
+                    of_section(self.overlap, model, data),
+                    of_section(self.published, model, data),
                     next((each for each in self.ranks if each.title == title), None),
                     _slug(title, slugs),
                 )
@@ -136,7 +136,7 @@ def title_of(model: object, data: object) -> str:
     return f"{model} on {data}"
 
 
-def of_place(rows: pd.DataFrame, model: object, data: object) -> pd.DataFrame:
+def of_section(rows: pd.DataFrame, model: object, data: object) -> pd.DataFrame:
     return rows[(rows["model"] == model) & (rows["data"] == data)]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from harness.report.listing import say, show, to_csv
+from harness.report.console import print_table, print_text, to_csv
 from harness.report.read.folders import timings
 from harness.report.read.load import load
 from harness.report.read.survey import Survey
@@ -15,7 +15,7 @@ from harness.report.significance import stats
 from harness.report.significance.matched import identical_runs, with_lines
 from harness.report.significance.summary import spread, times
 
-_KEYS = ["model", "data", "line", "asked"]
+_KEYS = ["model", "data", "line", "requested"]
 
 
 def compare(runs: Path, other: Path, out: Path) -> int:
@@ -36,13 +36,13 @@ def compare(runs: Path, other: Path, out: Path) -> int:
     _print(table, left, right)
     out.mkdir(parents=True, exist_ok=True)
     to_csv(table, out / "compare.csv", float_format="%.8g")
-    say(str(out / "compare.csv"))
-    say(verdict(table, *identical_runs(left, right)))
+    print_text(str(out / "compare.csv"))
+    print_text(verdict(table, *identical_runs(left, right)))
     return int(table["differs"].any())
 
 
 def cells(left: Survey, right: Survey) -> pd.DataFrame:
-    """A row per model, data, method and asked compression of either survey.
+    """A row per model, data, method and requested compression of either survey.
 
     change_points: mean top-1 of the right one minus that of the left one, seed by seed where they
     have seeds in common. test: "paired t" over two and more common seeds, else "Welch" over all
@@ -63,8 +63,8 @@ def cells(left: Survey, right: Survey) -> pd.DataFrame:
 
 def _by_key(results: pd.DataFrame) -> dict[tuple[str, str, str, float], pd.DataFrame]:
     return {
-        (str(model), str(data), str(line), float(str(asked))): rows
-        for (model, data, line, asked), rows in results.groupby(_KEYS)
+        (str(model), str(data), str(line), float(str(requested))): rows
+        for (model, data, line, requested), rows in results.groupby(_KEYS)
     }
 
 
@@ -84,7 +84,7 @@ def _cell(left: pd.DataFrame, right: pd.DataFrame) -> dict[str, Any]:
     masked = pairs[(pairs["masks"] != "") & (pairs["masks_right"] != "")]
     return {
         **{key: shown[key] for key in ("model", "data", "label")},
-        "target_compression_ratio": shown["asked"],
+        "target_compression_ratio": shown["requested"],
         "found": "both" if len(left) and len(right) else "left" if len(left) else "right",
         "seeds_left": len(values[0]),
         "seeds_right": len(values[1]),
@@ -147,13 +147,15 @@ def verdict(table: pd.DataFrame, common: int, identical: int) -> str:
 def _print(table: pd.DataFrame, left: Survey, right: Survey) -> None:
     moved = table[~table["equal"] | table["differs"]]
     if len(moved):
-        show(pd.DataFrame([_shown(row) for _, row in moved.iterrows()]))
-    say(f"{len(table) - len(moved)} of {len(table)} cells have equal accuracies")
+        print_table(pd.DataFrame([_shown(row) for _, row in moved.iterrows()]))
+    print_text(f"{len(table) - len(moved)} of {len(table)} cells have equal accuracies")
     masks = table[["equal_masks", "masks"]].sum()
-    say(f"masks are equal in {masks['equal_masks']} of {masks['masks']} results of common seeds")
+    print_text(
+        f"masks are equal in {masks['equal_masks']} of {masks['masks']} results of common seeds"
+    )
     for survey in (left, right):
         folders = set(survey.records["folder"])
-        say(f"{survey.runs}: {len(folders)} runs, {_seconds(survey, folders):.1f} s")
+        print_text(f"{survey.runs}: {len(folders)} runs, {_seconds(survey, folders):.1f} s")
 
 
 def _shown(row: "pd.Series[Any]") -> dict[str, str]:
@@ -170,7 +172,7 @@ def _shown(row: "pd.Series[Any]") -> dict[str, str]:
     return {
         "Model, data": f"{row['model']}, {row['data']}",
         "Method": row["label"],
-        "Asked": times(row["target_compression_ratio"]),
+        "Requested": times(row["target_compression_ratio"]),
         **sides,
         "Change": "-" if np.isnan(row["change_points"]) else f"{row['change_points']:+z.2f}",
         "p (Holm)": "-" if np.isnan(p) else f"{p:.3g}{' *' if row['differs'] else ''}",

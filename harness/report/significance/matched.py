@@ -1,4 +1,4 @@
-"""Two surveys brought together: runs by their hash, results by what was asked for."""
+"""Two surveys brought together: runs by their hash, results by what was requested for."""
 
 import re
 from dataclasses import fields
@@ -9,9 +9,9 @@ import pandas as pd
 from harness.report.read.survey import Survey
 from harness.run_folder.records import Record
 
-_ASKED = ["model", "data", "asked"]
+_REQUESTED = ["model", "data", "requested"]
 _FIELDS = [field.name for field in fields(Record) if field.name != "version"]
-Place = tuple[int, str]
+StageKey = tuple[int, str]
 
 
 def identical_runs(one: Survey, other: Survey) -> tuple[int, int]:
@@ -21,8 +21,8 @@ def identical_runs(one: Survey, other: Survey) -> tuple[int, int]:
     return len(common), sum(_equal(left[run], right[run]) for run in common)
 
 
-def _by_run(records: pd.DataFrame) -> dict[str, dict[Place, dict[str, Any]]]:
-    found: dict[str, dict[Place, dict[str, Any]]] = {}
+def _by_run(records: pd.DataFrame) -> dict[str, dict[StageKey, dict[str, Any]]]:
+    found: dict[str, dict[StageKey, dict[str, Any]]] = {}
     # A run that lies in two folders counts once, as in the results.
     for row in records.sort_values("folder", kind="stable").to_dict("records"):
         stages = found.setdefault(str(row["run"]), {})
@@ -30,7 +30,7 @@ def _by_run(records: pd.DataFrame) -> dict[str, dict[Place, dict[str, Any]]]:
     return found
 
 
-def _equal(one: dict[Place, dict[str, Any]], other: dict[Place, dict[str, Any]]) -> bool:
+def _equal(one: dict[StageKey, dict[str, Any]], other: dict[StageKey, dict[str, Any]]) -> bool:
     return one.keys() == other.keys() and all(
         _same(value, other[place][name])
         for place, row in one.items()
@@ -58,7 +58,7 @@ def with_lines(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd
 def _with_line(results: pd.DataFrame, common: set[str]) -> pd.DataFrame:
     plain = [_plain(*pair) for pair in zip(results["label"], results["setting"], strict=True)]
     results = results.assign(label=plain)
-    alone = results.groupby([*_ASKED, "label"])["setting"].transform("nunique") == 1
+    alone = results.groupby([*_REQUESTED, "label"])["setting"].transform("nunique") == 1
     lines = [
         setting if setting in common else label if one else f"{label} [{setting}]"
         for setting, label, one in zip(results["setting"], plain, alone, strict=True)

@@ -9,7 +9,7 @@ from harness.report.significance.summary import few_seeds, spread, times
 from harness.vocabulary.checks import check_known
 
 NAMES = {"t": "paired t test", "wilcoxon": "Wilcoxon's signed-rank test"}
-_PLACE = ["model", "data", "target_counts", "asked"]
+_PAIR_KEYS = ["model", "data", "target_counts", "requested"]
 _SECTION = ["model", "data"]
 _POINTS = "top1_difference_points"
 
@@ -17,7 +17,7 @@ _POINTS = "top1_difference_points"
 def paired(results: pd.DataFrame, against: str, test: str = "t") -> pd.DataFrame:
     """Mean and std (ddof 1) over common seeds of (top-1 - that of `against`), in points.
 
-    One row per model, data, asked compression and other label, where `against` has any result
+    One row per model, data, requested compression and other label, where `against` has any result
     on that model and data. seeds counts common ones, none of the two failed; failed_seeds the
     others that are common. low and high: stats.intervals; p: stats.paired_p with this test;
     p_holm: corrected over all `comparisons` of the model and data that have a p; d_z:
@@ -27,17 +27,17 @@ def paired(results: pd.DataFrame, against: str, test: str = "t") -> pd.DataFrame
         ValueError: no result has the label `against`, or an unknown test.
     """
     _check(results, against, test)
-    reference = results.loc[results["label"] == against, [*_PLACE, "seed", "top1"]]
+    reference = results.loc[results["label"] == against, [*_PAIR_KEYS, "seed", "top1"]]
     others = results[results["label"] != against].merge(reference[_SECTION].drop_duplicates())
     pairs = others.merge(
         reference.rename(columns={"top1": "reference"}),
         how="left",
-        on=[*_PLACE, "seed"],
+        on=[*_PAIR_KEYS, "seed"],
         indicator="found",
     )
     pairs = pairs.assign(points=100 * (pairs["top1"] - pairs["reference"]))
     pairs = pairs.assign(failed=pairs["points"].isna() & (pairs["found"] == "both"))
-    table = pairs.groupby([*_SECTION, "label", "asked"]).agg(
+    table = pairs.groupby([*_SECTION, "label", "requested"]).agg(
         seeds=("points", "count"),
         failed_seeds=("failed", "sum"),
         mean=("points", "mean"),
@@ -45,7 +45,9 @@ def paired(results: pd.DataFrame, against: str, test: str = "t") -> pd.DataFrame
         differences=("points", lambda points: points.dropna().tolist()),
     )
     table = table.rename(columns={"mean": f"{_POINTS}_mean", "std": f"{_POINTS}_std"})
-    table = _tested(table.reset_index(), test).rename(columns={"asked": "target_compression_ratio"})
+    table = _tested(table.reset_index(), test).rename(
+        columns={"requested": "target_compression_ratio"}
+    )
     table.insert(3, "against", against)
     return table
 
@@ -82,7 +84,7 @@ def title(against: str) -> str:
 
 
 def matrix(rows: pd.DataFrame) -> pd.DataFrame:
-    """Cells such as "+0.12 ± 0.30 (5) *": a row per method, a column per asked compression."""
+    """Cells such as "+0.12 ± 0.30 (5) *": a row per method, a column per requested compression."""
     cells = rows.assign(cell=[_cell(row) for _, row in rows.iterrows()])
     wide = cells.pivot(index="label", columns="target_compression_ratio", values="cell")
     wide = wide.sort_index(key=lambda labels: labels.str.casefold())

@@ -1,10 +1,10 @@
-"""Mean, spread and interval over seeds: one row per method, setting and asked compression."""
+"""Mean, spread and interval over seeds: one row per method, setting and requested compression."""
 
 import pandas as pd
 
 from harness.report.read import collapse
 from harness.report.read.cost import TOTALS
-from harness.report.read.results import some
+from harness.report.read.results import name_some
 from harness.report.significance import stats
 
 # Columns of the results and how the summary calls them, with their unit.
@@ -23,7 +23,7 @@ MEASURES = {
 }
 # Those whose 95 % interval of the mean is reported.
 INTERVALS = ("top1", "change")
-_KEYS = ["model", "data", "label", "setting", "asked"]
+_KEYS = ["model", "data", "label", "setting", "requested"]
 
 
 def summarise(results: pd.DataFrame) -> pd.DataFrame:
@@ -64,7 +64,7 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
         **spread,
     )
     summary = _with_intervals(summary, results)
-    return summary.reset_index().rename(columns={"asked": "target_compression_ratio"})
+    return summary.reset_index().rename(columns={"requested": "target_compression_ratio"})
 
 
 def _with_intervals(summary: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
@@ -140,13 +140,13 @@ def warnings(summary: pd.DataFrame) -> list[str]:
     macs = pruned["target_counts"] == "macs"
     if macs.any():
         who = ", ".join(sorted(set(pruned.loc[macs, "label"])))
-        notes.append(f"asked for in multiply-accumulates, as a theoretical speed-up: {who}")
+        notes.append(f"requested for in multiply-accumulates, as a theoretical speed-up: {who}")
     measured = pruned["compression_ratio_mean"].where(~macs, pruned["speedup_ratio_mean"])
     missed = measured / pruned["target_compression_ratio"] - 1
     count = (missed.abs() > 0.05).sum()
     if count:
         notes.append(
-            f"measured compression is more than 5 % off the asked one in {count} of "
+            f"measured compression is more than 5 % off the requested one in {count} of "
             f"{len(pruned)} results: compare the measured columns of summary.csv"
         )
     fewer = pruned["change_seeds"].between(1, pruned["seeds"] - 1).sum()
@@ -168,7 +168,7 @@ def uncounted(results: pd.DataFrame) -> list[str]:
     operators = ", ".join(sorted({name for found in gone["uncounted_operators"] for name in found}))
     return [
         f"no theoretical speed-up in {len(gone)} of {len(pruned)} results, whose weights enter "
-        f"operators that are not counted ({operators}): {some(gone['folder'])}"
+        f"operators that are not counted ({operators}): {name_some(gone['folder'])}"
     ]
 
 

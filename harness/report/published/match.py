@@ -21,7 +21,7 @@ COLUMNS = [
 
 
 @dataclass(frozen=True)
-class Known:
+class LiteratureNames:
     """What the literature calls a model and a data set, as their classes declare it
     (`published_as`); None: they declare nothing, whatever the names of their configs are."""
 
@@ -29,12 +29,12 @@ class Known:
     data: str | None
 
 
-def beside(
+def match_figures(
     model: str,
     data: str,
     figures: pd.DataFrame | None = None,
     instead: Mapping[str, str] | None = None,
-    known: Known | None = None,
+    known: LiteratureNames | None = None,
 ) -> tuple[pd.DataFrame, list[str]]:
     """Figures of the same model on the same data set, a row each (COLUMNS), and notes on the rest,
     also where no figure applies.
@@ -47,19 +47,19 @@ def beside(
     known: by which figures are found; unless given, model and data are names of the literature.
     """
     figures = load() if figures is None else figures
-    known = known or Known(model, data)
-    asked = (instead or {}).get(data)
-    if why := _undeclared(model, data, known, asked):
+    known = known or LiteratureNames(model, data)
+    requested = (instead or {}).get(data)
+    if why := _undeclared(model, data, known, requested):
         return pd.DataFrame(columns=COLUMNS), [why]
-    shown = str(asked or known.data)
+    shown = str(requested or known.data)
     own = figures["model"].map(canonical) == canonical(str(known.model))
     found = figures[own & (figures["data"].map(canonical) == canonical(shown))]
-    notes = _other_data(figures[own], (model, data), str(known.data), asked)
+    notes = _other_data(figures[own], (model, data), str(known.data), requested)
     if found.empty:
-        parts = [] if asked else notes
+        parts = [] if requested else notes
         none = f"there are no published figures of {known.model} on {shown}"
         return pd.DataFrame(columns=COLUMNS), parts or [none]
-    rows = pd.DataFrame([_row(row, f" on {shown}" if asked else "") for row in _dicts(found)])
+    rows = pd.DataFrame([_row(row, f" on {shown}" if requested else "") for row in _dicts(found)])
     notes += _left_out(rows, f"{model} on {shown}")
     drawn = rows["compression_ratio"].notna() | rows["speedup_ratio"].notna()
     return rows.loc[drawn, COLUMNS].reset_index(drop=True), notes
@@ -94,10 +94,10 @@ def _row(row: dict[str, Any], on: str) -> dict[str, Any]:
     }
 
 
-def _undeclared(model: str, data: str, known: Known, asked: str | None) -> str:
+def _undeclared(model: str, data: str, known: LiteratureNames, requested: str | None) -> str:
     """Why nothing can be found, or ""."""
     missing = [f"model={model}"] * (known.model is None)
-    missing += [f"data={data}"] * (known.data is None and asked is None)
+    missing += [f"data={data}"] * (known.data is None and requested is None)
     if not missing:
         return ""
     return (
@@ -108,16 +108,16 @@ def _undeclared(model: str, data: str, known: Known, asked: str | None) -> str:
 
 
 def _other_data(
-    figures: pd.DataFrame, own: tuple[str, str], known: str, asked: str | None
+    figures: pd.DataFrame, own: tuple[str, str], known: str, requested: str | None
 ) -> list[str]:
     """own: names of model and data."""
     model, data = own
     whole, what = _PARTS.get(known, ("", ""))
     there = (figures["data"].map(canonical) == whole).sum() if whole else 0
-    if asked:
+    if requested:
         return [
-            f"published figures on {asked} are shown beside {model} on {data}, as asked: {data} "
-            "is another data set, so compare shapes, not heights"
+            f"published figures on {requested} are shown beside {model} on {data}, as requested: "
+            f"{data} is another data set, so compare shapes, not heights"
         ]
     if not there:
         return []
@@ -149,9 +149,9 @@ def _left_out(rows: pd.DataFrame, where: str) -> list[str]:
     return notes
 
 
-def asked_instead(texts: Iterable[str]) -> dict[str, str]:
+def parse_published_for(texts: Iterable[str]) -> dict[str, str]:
     """
-    >>> asked_instead(["mnist5k=mnist"])
+    >>> parse_published_for(["mnist5k=mnist"])
     {'mnist5k': 'mnist'}
 
     Raises:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.figures.lines import Axis, each, measured
+from harness.report.figures.lines import Axis, iterate_rows, measured
 from harness.report.page.charts import number
 from harness.report.read.survey import Section
 from harness.report.significance.pareto import front
@@ -26,16 +26,16 @@ def rows(section: Section, curves: pd.DataFrame) -> dict[str, Rows]:
             for (_, row), on in zip(section.pruned.iterrows(), flags, strict=True)
         ],
         "dense": [_dense(row) for _, row in section.dense.iterrows()],
-        "published": [_published(row) for row in each(section.published)],
+        "published": [_published(row) for row in iterate_rows(section.published)],
         "curves": [
             {
                 "label": row.label,
-                "asked": number(row.asked),
+                "requested": number(row.requested),
                 "epoch": row.epoch,
                 "loss": number(row.loss, digits=4),
                 "top1_percent": number(row.top1_percent, digits=4),
             }
-            for row in each(curves)
+            for row in iterate_rows(curves)
         ],
     }
 
@@ -44,8 +44,8 @@ def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
     top1, change = 100 * row["top1_share_mean"], row["change_points_mean"]
     return {
         "label": row["label"],
-        "asked": number(row["target_compression_ratio"]),
-        "asked_text": times(row["target_compression_ratio"]),
+        "requested": number(row["target_compression_ratio"]),
+        "requested_text": times(row["target_compression_ratio"]),
         "text": cell(row),
         "change_text": points(change),
         "x_text": f"{times(row['compression_ratio_mean'])} smaller, {_fewer(row)}",

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.figures.lines import AXES, Look, looks, measured, reached
+from harness.report.figures.lines import AXES, LineStyle, line_styles, measured, reached
 from harness.report.page import charts, heat, numbers
+from harness.report.page.chart_rows import rows
 from harness.report.page.charts import Spec
-from harness.report.page.details import run_rows
 from harness.report.page.legend import legend
-from harness.report.page.points import rows
+from harness.report.page.run_details import run_rows
 from harness.report.read.survey import Ranks, Section
 
 CAPTIONS = {
@@ -29,12 +29,12 @@ CAPTIONS = {
 
 
 @dataclass(frozen=True)
-class Part:
+class PageSection:
     """styles: of the section's methods. curves: learning curves of the section."""
 
     number: int
     section: Section
-    styles: dict[str, Look]
+    styles: dict[str, LineStyle]
     curves: pd.DataFrame
 
     @property
@@ -59,7 +59,7 @@ class Part:
         parts = [
             f"<h2>{escape(section.title)}</h2>",
             *(f"<p>{escape(line)}</p>" for line in numbers.dense_lines(section)),
-            legend("Methods", self.styles, _said(section), looks(section.published_labels())),
+            legend("Methods", self.styles, _said(section), line_styles(section.published_labels())),
             f'<div class="charts">{"".join(_figure(self, name) for name in self.charts)}</div>',
             *numbers.tables(section, against),
             *(average_ranks(section.ranks, diagrams) if section.ranks else ()),
@@ -70,10 +70,10 @@ class Part:
         return f'<section id="{self.id}">' + "\n".join(parts) + "</section>"
 
 
-def _charts(part: Part) -> Iterator[tuple[str, Spec]]:
+def _charts(part: PageSection) -> Iterator[tuple[str, Spec]]:
     section, styles = part.section, part.styles
     axes, dense = measured(section.pruned), not section.dense.empty
-    others = looks(section.published_labels())
+    others = line_styles(section.published_labels())
     for axis in axes:
         values = reached(axis, section.pruned, section.published)
         yield axis.name, charts.accuracy(axis, values, styles, dense, others)
@@ -84,7 +84,7 @@ def _charts(part: Part) -> Iterator[tuple[str, Spec]]:
         yield "learning", charts.curve("top1_percent", "Validation top-1, %", styles)
 
 
-def _figure(part: Part, name: str) -> str:
+def _figure(part: PageSection, name: str) -> str:
     chosen = _choice(part.curves) if name in ("loss", "learning") else ""
     return (
         f"<figure><figcaption>{escape(CAPTIONS[name])}</figcaption>{chosen}"
@@ -93,13 +93,13 @@ def _figure(part: Part, name: str) -> str:
 
 
 def _choice(curves: pd.DataFrame) -> str:
-    asked = sorted(set(curves["asked"]))
-    last = asked[-1]  # where methods differ most
+    requested = sorted(set(curves["requested"]))
+    last = requested[-1]  # where methods differ most
     options = "".join(
         f'<option value="{one:.6g}"{" selected" if one == last else ""}>{one:.4g}x</option>'
-        for one in asked
+        for one in requested
     )
-    return f'<label>Asked compression <select class="asked">{options}</select></label>'
+    return f'<label>Requested compression <select class="requested">{options}</select></label>'
 
 
 def _said(section: Section) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.figures.lines import each
+from harness.report.figures.lines import iterate_rows
 from harness.report.page.charts import number
 from harness.report.read.folders import Facts, environment, inside, science
 
@@ -89,14 +89,14 @@ def _common(configs: list[dict[str, str]]) -> dict[str, str]:
 
 def run_rows(results: pd.DataFrame) -> list[Facts]:
     """A row per result of a run, for the page's table of runs."""
-    pruned = results[results["level"] > 0].sort_values(["label", "asked", "seed"])
+    pruned = results[results["level"] > 0].sort_values(["label", "requested", "seed"])
     return [
         {
             **{name: getattr(row, name) for name in ("label", "seed", "level", "folder")},
             **{name: number(getattr(row, name)) for name in _MEASURED},
         }
-        for row in each(pruned)
+        for row in iterate_rows(pruned)
     ]
 
 
-_MEASURED = ("asked", "top1", "change", "compression", "speedup")
+_MEASURED = ("requested", "top1", "change", "compression", "speedup")

@@ -47,12 +47,12 @@ def _no_formula(value: Any) -> Any:
     return f"'{visible(value)}" if value.startswith(FORMULA) else visible(value)
 
 
-def say(text: str) -> None:
+def print_text(text: str) -> None:
     """A line or several, never folded."""
     plain_console().print(text, soft_wrap=True)
 
 
-def show(rows: pd.DataFrame) -> None:
+def print_table(rows: pd.DataFrame) -> None:
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in rows.columns:
         table.add_column(Text(str(name)), overflow="fold")

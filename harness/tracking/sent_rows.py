@@ -8,7 +8,7 @@ from harness.system.leases import check_leases
 
 
 @dataclass
-class Sent:
+class SentRows:
     """One line per row, "STEP KEY", so that a run that is started again sends no row twice.
 
     Written as soon as the tracker has the row: after a kill the tracker may lack what it had not

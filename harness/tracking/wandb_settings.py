@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from harness.tracking.outage import tell
+from harness.tracking.error_guard import print_error
 
 if TYPE_CHECKING:
     import wandb
@@ -80,7 +80,7 @@ def free_id() -> None:
 
         wandb.teardown()
     except Exception as error:
-        tell("W&B cannot stop its service", error)
+        print_error("W&B cannot stop its service", error)
 
 
 def check_writable(folder: Path) -> None:

@@ -16,11 +16,11 @@ def is_first(sweep: Path, what: str, folder: Path) -> bool:
         with claim.open("x") as file:
             file.write(me)
     except FileExistsError:
-        return _is_mine(claim, me, sweep)
+        return _is_owner(claim, me, sweep)
     return True
 
 
-def _is_mine(claim: Path, me: str, sweep: Path) -> bool:
+def _is_owner(claim: Path, me: str, sweep: Path) -> bool:
     # Empty: its owner is writing it.
     owner = claim.read_text()
     if owner and not (sweep / owner / "wandb").is_dir():
