@@ -71,7 +71,7 @@ def _announced(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def _come_to(ranks: Ranks, what: str, forms: dict[str, str]) -> None:
     # It need not come on all ranks, so it is no progress.
-    ranks.alive(alone=True)
+    ranks.heartbeat(alone=True)
     arrival = Arrival(what, place_of_caller(), forms)
     with ranks.waiting(str(arrival)):
         meet(arrival, ranks.control)

@@ -26,7 +26,7 @@ def synced(model: nn.Module, ranks: Ranks) -> nn.Module:
     Raises:
         ValueError: a norm is of a class of its own, whose forward would be lost.
     """
-    if ranks.count == 1:
+    if ranks.world_size == 1:
         return model
     norms = {name: m for name, m in model.named_modules() if isinstance(m, _BatchNorm)}
     for name, norm in norms.items():

@@ -47,12 +47,12 @@ def ranks_of_environment(
     watch = Watchdog(place, names, options.timeout_s)
     with watch.running():
         try:
-            with watch.explaining():
+            with watch.diagnosing():
                 groups = _joined(backend, store, place.rank, place.count, options)
                 ranks = Ranks(place.rank, place.count, chosen, options, *groups, watch)
                 with announcing(ranks):
                     yield ranks
-                ranks.wait()
+                ranks.barrier()
                 watch.leave()
         finally:
             _left()

@@ -38,7 +38,7 @@ class Ranks:
     """
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     options: Options = field(default_factory=Options)
     control: dist.ProcessGroup | None = None
@@ -49,21 +49,21 @@ class Ranks:
     def is_main(self) -> bool:
         return self.rank == 0
 
-    def alive(self, alone: bool = False, before: str = "") -> None:
+    def heartbeat(self, alone: bool = False, before: str = "") -> None:
         """Shows the other ranks that this one moves on; costs a count. All must call it equally
         often; where they do not, as in `on_main`, alone=True.
 
         before: a collective that comes without a word, which is told if it never ends.
         """
         if self.watch:
-            self.watch.alive(alone, f"{before} ({place_of_caller()})" if before else "")
+            self.watch.heartbeat(alone, f"{before} ({place_of_caller()})" if before else "")
 
-    def explained(self, error: BaseException) -> BaseException:
+    def diagnose(self, error: BaseException) -> BaseException:
         """RankLost, if another rank caused this error, else the error. May take seconds."""
-        return self.watch.explained(error) if self.watch else error
+        return self.watch.diagnose(error) if self.watch else error
 
     @contextmanager
-    def told_of_loss(self, callback: Callable[[str], None]) -> Iterator[None]:
+    def on_rank_loss(self, callback: Callable[[str], None]) -> Iterator[None]:
         """Inside, a rank that is lost while this one's main thread hangs calls `callback(why)`
         before the process ends."""
         if self.watch:
@@ -80,7 +80,7 @@ class Ranks:
         Raises:
             ValueError: no rank has a sample.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return mean_alone(sums, samples)
         everyone = torch.tensor(samples, device=self.device)
         # As they lie in memory a rank without a sample may hold them in another order.
@@ -92,43 +92,43 @@ class Ranks:
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Elementwise sum over ranks, in place; every rank gets the same result."""
-        if self.count > 1:
+        if self.world_size > 1:
             with self._together("sum of a tensor", layout([tensor])):
                 dist.all_reduce(tensor)
         return tensor
 
-    def largest(self, number: int) -> int:
+    def maximum(self, number: int) -> int:
         """The largest of all ranks' numbers."""
         found = torch.tensor(number)
-        if self.count > 1:
+        if self.world_size > 1:
             with self._together("largest number"):
                 dist.all_reduce(found, op=dist.ReduceOp.MAX, group=self.control)
         return int(found)
 
-    def share(self, indices: Tensor) -> Tensor:
+    def shard(self, indices: Tensor) -> Tensor:
         """This rank's part of a list: consecutive, sizes differ by one at most, may be empty."""
-        return indices.tensor_split(self.count)[self.rank]
+        return indices.tensor_split(self.world_size)[self.rank]
 
-    def send(self, tensors: list[Tensor]) -> None:
+    def broadcast(self, tensors: list[Tensor]) -> None:
         """Rank 0's values go to every rank, in place."""
-        if self.count > 1 and tensors:
+        if self.world_size > 1 and tensors:
             with self._together(f"{len(tensors)} tensors of rank 0", layout(tensors)):
                 for tensor in tensors:
                     dist.broadcast(tensor, src=0)
 
-    def send_object(self, value: T) -> T:
+    def broadcast_object(self, value: T) -> T:
         """Rank 0's picklable value, on every rank."""
         box = [value]
-        if self.count > 1:
+        if self.world_size > 1:
             with self._together("a value of rank 0"):
                 dist.broadcast_object_list(box, src=0, group=self.control)
         return box[0]
 
-    def gather(self, value: T) -> list[T]:
+    def all_gather_object(self, value: T) -> list[T]:
         """Every rank's picklable value, by rank, on every rank."""
-        if self.count == 1:
+        if self.world_size == 1:
             return [value]
-        every: list[Any] = [None] * self.count
+        every: list[Any] = [None] * self.world_size
         with self._together("a value of every rank"):
             dist.all_gather_object(every, value, group=self.control)
         return every
@@ -141,20 +141,20 @@ class Ranks:
         result: T | None = None
         error: Exception | None = None
         if self.is_main:
-            self.alive(alone=True)
+            self.heartbeat(alone=True)
             try:
                 result = work()
             except Exception as caught:
                 error = caught
-        if self.count > 1:
-            result, error = self.send_object((result, error))
+        if self.world_size > 1:
+            result, error = self.broadcast_object((result, error))
         if error is not None:
             raise error
         return result  # type: ignore[return-value]
 
-    def agree(self, masks: Tensors) -> Tensors:
+    def broadcast_masks(self, masks: Tensors) -> Tensors:
         """Rank 0's masks on every rank, sent as packed bits; the received ones are compared."""
-        if self.count == 1:
+        if self.world_size == 1:
             return masks
         bits = pack_all(masks)
         with self._together("masks of rank 0", layout(masks)):
@@ -169,7 +169,7 @@ class Ranks:
         Raises:
             RanksDisagree: on every rank, naming the tensors, and odd ranks if there is a majority.
         """
-        if self.count > 1:
+        if self.world_size > 1:
             self.check_digests(fingerprint(tensors), what)
 
     def check_digests(self, mine: Digests, what: str) -> None:
@@ -178,7 +178,7 @@ class Ranks:
             return
         with self._together(f"comparison of {what}", number=hashed(dict(mine))) as equal:
             pass
-        error = None if equal else disagreement(what, self.gather(mine))
+        error = None if equal else disagreement(what, self.all_gather_object(mine))
         if error:
             raise error
 
@@ -188,14 +188,14 @@ class Ranks:
 
         Inside a training they are equal at the end of each epoch, outside at any time.
         """
-        if self.count > 1:
+        if self.world_size > 1:
             digests = fingerprint({**everything(model), **(also or {})})
             self.check_digests({**digests, **manner(model)}, what)
 
-    def send_statistics(self, model: nn.Module) -> None:
+    def broadcast_running_statistics(self, model: nn.Module) -> None:
         """Rank 0's running statistics of norms, which a training lets each rank keep for itself,
         go to every rank."""
-        self.send(running_statistics(model))
+        self.broadcast(running_statistics(model))
 
     def wrap(
         self,
@@ -211,15 +211,15 @@ class Ranks:
         Raises:
             RanksDisagree: the networks are not equal. DDP would copy rank 0's over the others.
         """
-        if self.count == 1:
+        if self.world_size == 1:
             return model
-        self.send_statistics(model)
+        self.broadcast_running_statistics(model)
         self.check_replicas(model, "the network before a training")
         return replicate(model, self.device, rehearse, lambda new: install(new, exchange, live))
 
-    def wait(self) -> None:
+    def barrier(self) -> None:
         """Until all ranks are here."""
-        if self.count > 1:
+        if self.world_size > 1:
             with self._together("barrier"):
                 pass
 
@@ -240,9 +240,9 @@ class Ranks:
 
         forms: what else must be. Who has not come is behind those that wait.
         """
-        self.alive()
+        self.heartbeat()
         arrival = Arrival(what, place_of_caller(), forms or {})
         with self.waiting(str(arrival)):
             equal = meet(arrival, self.control, number)
         yield equal
-        self.alive()
+        self.heartbeat()

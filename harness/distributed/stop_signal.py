@@ -40,7 +40,7 @@ class Stop:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         for number, handler in self._before.items():
             # torchrun ends the last ranks while they leave, as soon as the first one has left.
-            leaving = error is not None and self._ranks.count > 1
+            leaving = error is not None and self._ranks.world_size > 1
             signal.signal(number, signal.SIG_IGN if leaving else handler)
 
     def poll(self) -> int:
@@ -49,7 +49,7 @@ class Stop:
         Costs a count; every few steps the answer to the question before is fetched and the next
         one asked, on the side.
         """
-        if self._ranks.count == 1:
+        if self._ranks.world_size == 1:
             return self._heard
         self._polls += 1
         if self._polls % STEPS_BETWEEN_POLLS:
@@ -63,10 +63,10 @@ class Stop:
 
     def settle(self) -> int:
         """The same, asked and answered now."""
-        if self._ranks.count == 1:
+        if self._ranks.world_size == 1:
             return self._heard
         before = self._answer()
-        return before or self._ranks.largest(self._heard)
+        return before or self._ranks.maximum(self._heard)
 
     def _answer(self) -> int:
         if self._asked is None:

@@ -54,7 +54,7 @@ class Watchdog:
         self._wake, self._told, self._closed, self._ending = Event(), Event(), Event(), Lock()
         self._threads = [Thread(target=work, daemon=True) for work in (self._watch, self._guard)]
 
-    def alive(self, alone: bool = False, place: str = "") -> None:
+    def heartbeat(self, alone: bool = False, place: str = "") -> None:
         """A mark of progress, which costs a count. All ranks must come by equally often.
 
         alone: where they do not: a sign of life, which makes nobody else look late. place: where
@@ -92,7 +92,7 @@ class Watchdog:
             self._at_end.close()
 
     @contextmanager
-    def explaining(self) -> Iterator[None]:
+    def diagnosing(self) -> Iterator[None]:
         """Tells the other ranks of an error that comes by.
 
         Raises:
@@ -101,13 +101,13 @@ class Watchdog:
         try:
             yield
         except BaseException as error:
-            found = self.explained(error)
+            found = self.diagnose(error)
             self.leave(found)
             if found is error:
                 raise
             raise found from error
 
-    def explained(self, error: BaseException) -> BaseException:
+    def diagnose(self, error: BaseException) -> BaseException:
         """RankLost, if another rank caused this error, else the error. May take seconds."""
         if not is_of_the_group(error):
             return error

@@ -151,7 +151,15 @@ def _ready(
 
     order = experiment.pruning_order
     return Rounds(
-        experiment.pruner, context.units, data, facts, ranks.agree, ranks.send, begin, end, order
+        experiment.pruner,
+        context.units,
+        data,
+        facts,
+        ranks.broadcast_masks,
+        ranks.broadcast,
+        begin,
+        end,
+        order,
     )
 
 

@@ -147,7 +147,7 @@ class Run:
     def _begin(self, files: Checkpoints, ranks: Ranks, again: bool) -> None:
         self._home.begin(files, ranks)
         if again:
-            Files(self.folder, ranks.count).note(event="restarted")
+            Files(self.folder, ranks.world_size).note(event="restarted")
 
     def _go_on(self, context: RunContext, state: RunState) -> None:
         ranks = context.ranks
@@ -156,7 +156,7 @@ class Run:
         self._restore(context, state, further=True)
         training = state.training
         at = {key: training[key] for key in ("epoch", "step")} if training else {}
-        Files(self.folder, ranks.count).note(
+        Files(self.folder, ranks.world_size).note(
             event="resumed", records=len(state.found), **at, numerics_key=numerics_key(ranks)
         )
 
@@ -179,7 +179,7 @@ class Run:
                 yield Watchers(progress)
                 return
             tracker = stack.enter_context(self.tracking.open(self._info(earlier)))
-            files, position = Files(self.folder, ranks.count), PositionFile(self.folder)
+            files, position = Files(self.folder, ranks.world_size), PositionFile(self.folder)
             stack.push(lambda kind, error, trace: position.close(done=error is None))
             last = earlier[-1] if earlier else None
             yield Watchers(progress, files, position, [tracker], last)
@@ -214,12 +214,12 @@ class Run:
     def _status(self, ranks: Ranks, files: Checkpoints) -> Iterator[bool]:
         again = ranks.on_main(lambda: self._start(files))
         try:
-            with ranks.told_of_loss(lambda why: self._told("failed", why)):
+            with ranks.on_rank_loss(lambda why: self._told("failed", why)):
                 yield again
                 ranks.on_main(lambda: self._home.settle(ranks))
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
-            found = ranks.explained(error)
+            found = ranks.diagnose(error)
             if ranks.is_main:
                 self._told(state, f"{type(found).__name__}: {found}")
             raise

@@ -185,7 +185,7 @@ def _turn(recorder: Recorder, turn: PruneEvent, inside: Inside, optimizer: Optim
         inside.forget(optimizer)  # AC/DC's dense phases begin without momentum
         return
     # Inside an epoch each rank's forward has changed them by its own samples.
-    context.ranks.send(list(state.model.buffers()))
+    context.ranks.broadcast(list(state.model.buffers()))
     device = context.ranks.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         prune_stage.shrink(context, state, turn.level, turn.share, lambda: None)

@@ -140,7 +140,7 @@ class Inside:
         masks = {name: run.masks.masks[name] for name in context.units}
         seed = derive(context.experiment.seed, "dynamics", self.level)
         found = exchange.swap(weights, masks, self.statistics, self.number, self.steps, seed)
-        run.masks.replace(context.ranks.agree(found))
+        run.masks.replace(context.ranks.broadcast_masks(found))
         run.masks.apply_to(run.model, optimizer)
         self.statistics = {}
 

@@ -92,7 +92,7 @@ class Workload:
                 none, which it cannot take part with in sync_batch_norm.
         """
         order = torch.arange(len(self.splits.train))
-        every = [Ranks(rank, self.ranks.count) for rank in range(self.ranks.count)]
+        every = [Ranks(rank, self.ranks.world_size) for rank in range(self.ranks.world_size)]
         plans = [list(portions(order, batch_size, ranks, accumulate)) for ranks in every]
         parts = [part for plan in plans for part in plan]
         # A rank without a sample takes part with one that does not count, or with fewer parts.
@@ -100,8 +100,8 @@ class Workload:
         if self.sync_batch_norm and uneven:
             raise ValueError(
                 f"batch_size={batch_size} leaves a rank without a sample: {len(order)} of them "
-                f"on {self.ranks.count} ranks in {accumulate} parts, and with sync_batch_norm each "
-                "needs one of every part; change batch_size, accumulate or the size of the "
+                f"on {self.ranks.world_size} ranks in {accumulate} parts, and with sync_batch_norm "
+                "each needs one of every part; change batch_size, accumulate or the size of the "
                 "training data"
             )
         if min(len(part.indices) for part in parts) > 1:
@@ -111,13 +111,13 @@ class Workload:
         except ValueError as error:
             raise ValueError(
                 f"batch_size={batch_size} leaves a batch or part of one sample of {len(order)} on "
-                f"{self.ranks.count} ranks, and the network's BatchNorm needs two; change "
+                f"{self.ranks.world_size} ranks, and the network's BatchNorm needs two; change "
                 "batch_size, accumulate or the size of the training data"
             ) from error
 
     def calibration(self, samples: Samples, batch_size: int) -> Calibration:
         """This rank's share of the calibration samples: the same set every time."""
-        mine = self.ranks.share(self.chosen(samples))
+        mine = self.ranks.shard(self.chosen(samples))
         batches = self.splits.train.batches(mine.split(batch_size))
         filled = [batch for batch in batches if len(batch[1])]
         return Calibration(filled, self.task.loss, self.ranks.mean, self.ranks.check_digests)

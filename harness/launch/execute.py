@@ -91,7 +91,9 @@ def check_same(point: Point, ranks: Ranks) -> None:
     """
     values = point.run if point.varies else ""
     code = " ".join([point.code, *sorted(unnamed().values())])
-    found = ranks.gather({"data": point.data_sha256, "code": code, "environment": values})
+    found = ranks.all_gather_object(
+        {"data": point.data_sha256, "code": code, "environment": values}
+    )
     for what in ("data", "code", "environment"):
         groups: dict[str | None, list[int]] = {}
         for rank, each in enumerate(found):

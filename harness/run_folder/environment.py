@@ -17,7 +17,7 @@ PACKAGES = ("pruning-harness", "torch", "torchvision", "hydra-core", "numpy", "w
 def numerics_key(ranks: Ranks) -> dict[str, Any]:
     """Records repeat bit for bit where all of this is equal."""
     return {
-        "world_size": ranks.count,
+        "world_size": ranks.world_size,
         "threads": torch.get_num_threads(),
         "device": device_name(ranks.device),
         "torch": str(torch.__version__),

@@ -49,9 +49,9 @@ def portions(
     mean. So do all ranks in a batch of which nothing counts.
     """
     for number, batch in enumerate(order.split(batch_size)):
-        mine = ranks.share(batch)
+        mine = ranks.shard(batch)
         size = len(batch) if sizes is None else sizes[number]
-        scale = ranks.count / size if len(mine) and size else 0.0
+        scale = ranks.world_size / size if len(mine) and size else 0.0
         parts = [part for part in mine.tensor_split(accumulate) if len(part)] or [batch[:1]]
         for index, part in enumerate(parts, start=1):
             yield Portion(part, scale, last=index == len(parts))

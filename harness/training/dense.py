@@ -96,14 +96,14 @@ class DenseTraining:
                 curve = fit.curve
                 self._complete(keeper, moment)
             state = whole_state(model)
-            ranks.send(list(state.values()))
+            ranks.broadcast(list(state.values()))
             return copied(state), curve
 
     def _load(self, model: nn.Module, moment: Moment) -> Curve | None:
         """Gives the model the state that is there, on rank 0; None: there is none."""
         ranks = self.setting.ranks
         found = self._stored(moment) if ranks.is_main else None
-        told = ranks.send_object(found and (found[1], _forms(found[0])))
+        told = ranks.broadcast_object(found and (found[1], _forms(found[0])))
         if told is None:
             return None
         # The other ranks make room: a forward pass may have set or replaced a buffer.

@@ -37,7 +37,7 @@ def settle_replicas(model: nn.Module, setting: Setting, hooks: Hooks, epoch: int
         RanksDisagree: on every rank.
     """
     ranks, done = setting.ranks, epoch + 1
-    ranks.send(list(model.buffers()))
+    ranks.broadcast(list(model.buffers()))
     if done % ranks.options.compare_weights_every == 0:
         kept = hooks.kept() if hooks.kept else {}
         ranks.check_replicas(

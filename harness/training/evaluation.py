@@ -31,7 +31,7 @@ def evaluate(
         ValueError: the split is empty, or none of its labels counts.
         RanksDisagree: the ranks' networks differ.
     """
-    ranks.send_statistics(model)
+    ranks.broadcast_running_statistics(model)
     ranks.check_replicas(model, "the network before a measurement")
     return measured(model, split, task, ranks, batch_size)
 
@@ -44,7 +44,7 @@ def measured(
     if len(split) == 0:
         raise ValueError("cannot evaluate on 0 samples; give the split at least 1")
     sums = torch.zeros(4, dtype=torch.float64, device=ranks.device)
-    mine = ranks.share(torch.arange(len(split)))
+    mine = ranks.shard(torch.arange(len(split)))
     with evaluating(model):
         for inputs, labels in split.batches(mine.split(batch_size)):
             if len(labels):

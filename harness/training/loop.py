@@ -70,7 +70,9 @@ class Loop:
             "norm": self.norm,
             "curve": asdict(self.curve),
             # What differs between ranks inside an epoch; the next one begins alike on all.
-            "own": self.setting.ranks.gather(own_of(self.model, self.total)) if self.step else None,
+            "own": self.setting.ranks.all_gather_object(own_of(self.model, self.total))
+            if self.step
+            else None,
         }
 
     @property
@@ -98,7 +100,7 @@ class Loop:
             begun = not portion.last
             if portion.last:
                 self._update()
-                ranks.alive()
+                ranks.heartbeat()
                 self.step += 1
                 self._save_if_due(steps)
         loss = finite_loss(self.model, self.total, self.setting, self.epoch)
@@ -166,7 +168,7 @@ class Loop:
                 loss = self._loss(inputs, labels)
                 scaled = loss * portion.scale
             if portion.last:
-                self.setting.ranks.alive(before="mean of gradients")  # others may wait in it
+                self.setting.ranks.heartbeat(before="mean of gradients")  # others may wait in it
             (self.scaler.scale(scaled) if self.scaler else scaled).backward()
         # Of a sample that does not count only what is not finite.
         return loss.detach() if portion.scale else loss.detach() * 0

@@ -50,11 +50,11 @@ class Recipe:
 
     def check_ranks(self, ranks: Ranks) -> None:
         """Raises ValueError unless every rank gets the same share of a full global batch."""
-        if self.batch_size % ranks.count:
-            below = self.batch_size - self.batch_size % ranks.count
+        if self.batch_size % ranks.world_size:
+            below = self.batch_size - self.batch_size % ranks.world_size
             raise ValueError(
-                f"batch_size={self.batch_size} is the global batch and {ranks.count} ranks do not "
-                f"divide it; use {below or ranks.count} or {below + ranks.count}"
+                f"batch_size={self.batch_size} is the global batch and {ranks.world_size} ranks do "
+                f"not divide it; use {below or ranks.world_size} or {below + ranks.world_size}"
             )
 
     def check_inputs(self, inputs: Tensor) -> None:

@@ -61,7 +61,7 @@ class Event:
         masks = self.pruner.propose(
             self.model, self.store, dict.fromkeys(weights, ()), Goal(keep, "parameters"), no_data
         ).masks
-        self.store.shrink_to(self.ranks.agree(masks))
+        self.store.shrink_to(self.ranks.broadcast_masks(masks))
         self.store.apply_to(self.model)
 
 
@@ -87,7 +87,7 @@ def measured(ranks: Ranks, rounds: int) -> dict[str, Any]:
 
 
 def _observed(ranks: Ranks, work: Callable[[], None]) -> dict[str, float]:
-    ranks.wait()
+    ranks.barrier()
     before, since = at_the_interface(), time.perf_counter()
     with counted(ranks) as received:
         work()
@@ -98,7 +98,7 @@ def _observed(ranks: Ranks, work: Callable[[], None]) -> dict[str, float]:
         "bytes": sum(received),
         "interface": at_the_interface() - before,
     }
-    every = ranks.gather(mine)
+    every = ranks.all_gather_object(mine)
     return {key: max(one[key] for one in every) for key in mine}
 
 
@@ -161,7 +161,7 @@ def _steps(ranks: Ranks, model: nn.Module, count: int) -> list[dict[str, float]]
             optimizer.zero_grad(set_to_none=True)
             _synchronised(ranks)
             found.append({"seconds": time.perf_counter() - since})
-    ranks.wait()
+    ranks.barrier()
     return found[WARM_UP:]
 
 

@@ -51,8 +51,8 @@ class Trial:
                 except RanksDisagree as error:
                     self.said = str(error)
         in_time = len(since) == self.due and self._checkpoints() == self.there
-        tensor = next(filter(None, self.ranks.gather(self.tensor)), "")
-        named = names(self.said, self.ranks.count, self.flip, tensor)
+        tensor = next(filter(None, self.ranks.all_gather_object(self.tensor)), "")
+        named = names(self.said, self.ranks.world_size, self.flip, tensor)
         return {"tensor": tensor, "said": self.said, "named": named, "at the next check": in_time}
 
     def _levels(self, stop: Stop) -> runner.Prepared:
@@ -78,10 +78,10 @@ def names(said: str, ranks: int, flip: Flip, tensor: str) -> bool:
 def measured(ranks: Ranks, trials: int, seed: int, folder: str) -> None:
     """Each rank writes its account of every trial to a file of its own: what is there stays there
     if a later trial hangs."""
-    draws = random.Random(f"{seed} {ranks.count}")
+    draws = random.Random(f"{seed} {ranks.world_size}")
     with Path(folder, f"rank-{ranks.rank}.jsonl").open("w") as file:
         for number in range(trials):
-            flip = Flip.drawn(draws, ranks.count, STEPS_UNDER_MASKS)
+            flip = Flip.drawn(draws, ranks.world_size, STEPS_UNDER_MASKS)
             exchange = EXCHANGES[number % len(EXCHANGES)]
             mine = replace(ranks, options=Options(exchange=exchange))
             found = Trial(mine, flip, Path(folder)).run()

@@ -42,7 +42,7 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> dict[str, Seconds]:
     def side(make: Callable[[], nn.Module], recipe: Trainer, store: MaskStore | None) -> Side:
         def prepare() -> Loop:
             loop = loop_of(ranks, make(), splits().train, recipe, store)
-            ranks.wait()
+            ranks.barrier()
             return loop
 
         return Side(prepare, epochs_of)

@@ -27,7 +27,7 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> Seconds:
     """Per side rank 0's seconds of one run of each method in each round; the warm-up trains the
     dense network, which the survey's runs share too."""
     with TemporaryDirectory(prefix="replicas-") as top:
-        dense = Path(ranks.send_object(top), "dense")
+        dense = Path(ranks.broadcast_object(top), "dense")
 
         def survey(_: None) -> None:
             for method in METHODS:
@@ -44,8 +44,8 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> Seconds:
             "inside only": without,
             "compared again": survey,
         }
-        found = in_turns({name: Side(ranks.wait, work) for name, work in works.items()}, rounds)
-        ranks.wait()
+        found = in_turns({name: Side(ranks.barrier, work) for name, work in works.items()}, rounds)
+        ranks.barrier()
         return found
 
 

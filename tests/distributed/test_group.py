@@ -68,8 +68,8 @@ def test_no_variables_are_a_group_of_one_which_nobody_watches(monkeypatch) -> No
     set_environment(monkeypatch, {})
 
     with ranks_of_environment("cpu") as ranks:
-        ranks.alive()
-        assert (ranks.rank, ranks.count, ranks.watch) == (0, 1, None)
+        ranks.heartbeat()
+        assert (ranks.rank, ranks.world_size, ranks.watch) == (0, 1, None)
 
 
 def test_a_group_of_one_that_a_launcher_started_comes_and_goes_twice(monkeypatch, capfd) -> None:

@@ -106,5 +106,5 @@ def test_the_mean_weighs_ranks_by_their_samples() -> None:
 
 
 def test_shares_are_consecutive_and_differ_by_one_at_most() -> None:
-    shares = [Ranks(rank, 4).share(torch.arange(10)).tolist() for rank in range(4)]
+    shares = [Ranks(rank, 4).shard(torch.arange(10)).tolist() for rank in range(4)]
     assert shares == [[0, 1, 2], [3, 4, 5], [6, 7], [8, 9]]

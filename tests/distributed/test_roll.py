@@ -51,11 +51,11 @@ def test_only_an_error_of_the_group_is_explained_by_another_rank() -> None:
     watch._roll.see([Sign(), Sign(left="ValueError: no")])
     own, closed = ValueError("own"), RuntimeError("[gloo/tcp/pair.cc] Connection closed by peer")
 
-    assert watch.explained(own) is own
-    explained = watch.explained(closed)
+    assert watch.diagnose(own) is own
+    explained = watch.diagnose(closed)
     assert isinstance(explained, RankLost)
     assert str(explained).startswith("rank 1 left with ValueError: no; the same command")
-    assert watch.explained(explained) is explained
+    assert watch.diagnose(explained) is explained
     watch._at_end.close()
 
 

@@ -44,20 +44,20 @@ def passes(
     norm = synced(norm, ranks)
     for _ in range(2):
         batch, weights = 3 * torch.randn(2, BATCH, *shape, dtype=dtype) + 7
-        mine = ranks.share(torch.arange(BATCH))
+        mine = ranks.shard(torch.arange(BATCH))
         inputs = batch[mine].requires_grad_()
         norm.zero_grad()
         outputs = norm(inputs)
         # The sum over samples of something that mean and variance do not leave unchanged.
-        loss = (weights[mine] * outputs.square()).sum() * ranks.count / BATCH
+        loss = (weights[mine] * outputs.square()).sum() * ranks.world_size / BATCH
         loss.backward()
     assert inputs.grad is not None
     averaged = {
-        f"gradient of {name}": ranks.sum(parameter.grad.clone()) / ranks.count
+        f"gradient of {name}": ranks.sum(parameter.grad.clone()) / ranks.world_size
         for name, parameter in norm.named_parameters()
         if parameter.grad is not None
     }
-    own = {"outputs": outputs.detach(), "gradient of inputs": inputs.grad / ranks.count}
+    own = {"outputs": outputs.detach(), "gradient of inputs": inputs.grad / ranks.world_size}
     return {**own, **averaged, **{name: b.clone() for name, b in norm.named_buffers()}}
 
 
@@ -97,7 +97,7 @@ def far_from_zero(ranks: Ranks) -> Found:
     torch.manual_seed(0)
     batch = 1e4 + torch.randn(4096, 8)
     norm = synced(nn.BatchNorm1d(8, momentum=1.0), ranks)
-    norm(ranks.share(batch))
+    norm(ranks.shard(batch))
     return {"found": norm.running_var, "true": batch.double().var(dim=0)}
 
 
@@ -108,7 +108,7 @@ def autocast(ranks: Ranks) -> dict[str, Found]:
         norm = synced(nn.BatchNorm2d(3), ranks)
         torch.manual_seed(0)
         batch = torch.randn(BATCH, 3, 4, 4).to(half)
-        inputs = ranks.share(torch.arange(BATCH))
+        inputs = ranks.shard(torch.arange(BATCH))
         share = batch[inputs].requires_grad_()
         with torch.autocast("cpu", half):
             outputs = norm(share)
@@ -176,5 +176,5 @@ TASKS = (one_norm, training, far_from_zero, autocast, collectives, classes)
 
 
 def all_cases(ranks: Ranks) -> dict[str, Any]:
-    cases = TASKS if ranks.count == 1 else (*TASKS, one_value)
+    cases = TASKS if ranks.world_size == 1 else (*TASKS, one_value)
     return {case.__name__: case(ranks) for case in cases}

@@ -66,7 +66,7 @@ def diverged(ranks: Ranks, out: Path) -> str:
 
     def flipping(inside: Inside, number: int, optimizer: torch.optim.Optimizer) -> None:
         real(inside, number, optimizer)
-        if number == 1 and ranks.rank == ranks.count - 1:
+        if number == 1 and ranks.rank == ranks.world_size - 1:
             mask = levels.state.masks.masks["fc2.weight"]
             mask.view(-1)[mask.view(-1).nonzero()[0]] = False
 
@@ -82,8 +82,8 @@ def diverged(ranks: Ranks, out: Path) -> str:
 
 def all_cases(ranks: Ranks, out: Path) -> dict[str, Any]:
     found = dict[str, Any]()
-    for exchange in ("dense", "sparse") if ranks.count == 2 else ("sparse",):
+    for exchange in ("dense", "sparse") if ranks.world_size == 2 else ("sparse",):
         asked = replace(ranks, options=Options(exchange=exchange))
-        for mode in MODES if ranks.count == 2 else ["rigl"]:
+        for mode in MODES if ranks.world_size == 2 else ["rigl"]:
             found[f"{mode} {exchange}"] = masks_by_step(asked, out, mode)
     return {**found, "said": diverged(asked, out)}

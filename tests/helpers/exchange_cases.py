@@ -118,7 +118,11 @@ def rounded(ranks: Ranks) -> dict[str, Tensors]:
     replica = replica_of(model := net(), EXCHANGES["dense bfloat16"], dict)
     with no_sync(replica):
         loss(replica, batch(ranks, 0)).backward()
-    own = {name: p.grad / ranks.count for name, p in model.named_parameters() if p.grad is not None}
+    own = {
+        name: p.grad / ranks.world_size
+        for name, p in model.named_parameters()
+        if p.grad is not None
+    }
     model.zero_grad(set_to_none=True)
     loss(replica, batch(ranks, 0)).backward()
     return {"own": own, "mean": {name: p.grad for name, p in model.named_parameters()}}

@@ -41,7 +41,7 @@ def prune_with_every_saliency(ranks: Ranks) -> dict[str, Any]:
             structure = Filter() if saliency.granularity == "unit" else Element()
             pruner = Pruner(saliency, structure, GlobalRanking())
             inputs, labels = calibration(dtype)
-            shares = ranks.share(torch.arange(len(labels))).split(16)
+            shares = ranks.shard(torch.arange(len(labels))).split(16)
             data = Calibration(
                 [(inputs[i], labels[i]) for i in shares if len(i)], summed, ranks.mean
             )
@@ -51,7 +51,7 @@ def prune_with_every_saliency(ranks: Ranks) -> dict[str, Any]:
             decision = pruner.propose(network, store, units, Goal(keep, "parameters"), data)
             found[f"{file.stem} {str(dtype).removeprefix('torch.')}"] = {
                 "scores": pruner.scores(network, units, data),
-                "masks": ranks.agree(decision.masks),
+                "masks": ranks.broadcast_masks(decision.masks),
                 "moved": decision.updated_weights(decision.masks),
             }
     return found
@@ -83,7 +83,7 @@ def run_levels(ranks: Ranks, out: Path) -> dict[str, Any]:
         "saliency=weight_gradient", "training.accumulate=2", "model.batch_norm=false",
         "finetune=weight_rewind", "finetune.epoch=1",
     ]  # fmt: skip
-    levels = runner.prepare(build(composed(overrides)), ranks, out / f"dense-{ranks.count}")
+    levels = runner.prepare(build(composed(overrides)), ranks, out / f"dense-{ranks.world_size}")
     watcher = Silent()
     runner.run(Recorder(*levels, ME, watcher))
     network, masks = levels.state.model, levels.state.masks.masks
@@ -93,7 +93,7 @@ def run_levels(ranks: Ranks, out: Path) -> dict[str, Any]:
 def diverge(ranks: Ranks, out: Path) -> str:
     """What each rank says when one bit of the masks in force differs on the last one."""
     levels = runner.prepare(build(composed(TINY)), ranks, out / "dense")
-    if ranks.rank == ranks.count - 1:
+    if ranks.rank == ranks.world_size - 1:
         levels.state.masks.masks["fc2.weight"][3, 5] = False
     try:
         runner.run(Recorder(*levels, ME, Silent()))
@@ -105,4 +105,4 @@ def diverge(ranks: Ranks, out: Path) -> str:
 def differ_in_decision(ranks: Ranks) -> list[int]:
     """Ranks decide different masks; where they agree to keep something."""
     mask = torch.arange(13) % (ranks.rank + 2) == 0
-    return ranks.agree({"w": mask})["w"].nonzero().flatten().tolist()
+    return ranks.broadcast_masks({"w": mask})["w"].nonzero().flatten().tolist()

@@ -183,18 +183,18 @@ def apart(ranks: Ranks) -> dict[str, str]:
             ranks, lambda: ranks.sum(torch.ones(3)), lambda: ranks.sum(torch.ones(1, 3))
         ),
         "fewer tensors": asked_for(
-            ranks, lambda: ranks.send([*pair.values()]), lambda: ranks.send([pair["b"]])
+            ranks, lambda: ranks.broadcast([*pair.values()]), lambda: ranks.broadcast([pair["b"]])
         ),
         "other masks": asked_for(
             ranks,
-            lambda: ranks.agree({"w": torch.ones(16, dtype=torch.bool)}),
-            lambda: ranks.agree({"v": torch.ones(16, dtype=torch.bool)}),
+            lambda: ranks.broadcast_masks({"w": torch.ones(16, dtype=torch.bool)}),
+            lambda: ranks.broadcast_masks({"v": torch.ones(16, dtype=torch.bool)}),
         ),
         "own of a part": asked_for(
             ranks, lambda: dist.all_reduce(torch.ones(7)), lambda: dist.all_reduce(torch.ones(5))
         ),
-        "own beside ours": asked_for(ranks, ranks.wait, lambda: dist.broadcast(pair["b"], 1)),
-        "one left": asked_for(ranks, ranks.wait, lambda: ranks.gather(1)),
+        "own beside ours": asked_for(ranks, ranks.barrier, lambda: dist.broadcast(pair["b"], 1)),
+        "one left": asked_for(ranks, ranks.barrier, lambda: ranks.all_gather_object(1)),
     }
 
 

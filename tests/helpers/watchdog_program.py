@@ -20,10 +20,10 @@ def train(ranks: Ranks, out: Path, hang: int = -1) -> None:
             (out / f"pid-{ranks.rank}").write_text(str(os.getpid()))
             if ranks.rank == hang:
                 time.sleep(1000)
-        ranks.alive()
+        ranks.heartbeat()
         if ranks.sum(torch.tensor(float((out / "stop").exists()))):
             return
-        ranks.alive()
+        ranks.heartbeat()
         time.sleep(0.01)
 
 
@@ -33,27 +33,27 @@ def hang_on_rank_1(ranks: Ranks, out: Path) -> None:
 
 def hold_the_interpreter_on_rank_1(ranks: Ranks, out: Path) -> None:
     """As C code does that never lets another thread run."""
-    ranks.wait()
+    ranks.barrier()
     (out / f"pid-{ranks.rank}").write_text(str(os.getpid()))
     if ranks.rank == 1:
         ctypes.PyDLL(None).sleep(1000)
-    ranks.wait()
+    ranks.barrier()
 
 
 def speak_past_the_ranks_on_rank_1(ranks: Ranks, out: Path) -> None:
     """By a collective that nobody announces; as often as the others ask for theirs."""
     if ranks.rank == 1:
-        ranks.alive()
+        ranks.heartbeat()
         distributed_c10d.all_reduce(torch.zeros(1))
     ranks.mean({"w": torch.ones(2)}, 1)
 
 
 def ask_torch_inside_a_training_on_rank_1(ranks: Ranks, out: Path) -> None:
     """A part does, and the others send their gradients meanwhile, which nobody announces."""
-    ranks.wait()
+    ranks.barrier()
     if ranks.rank == 1:
         torch.distributed.all_reduce(torch.zeros(1))
-    ranks.alive(before="mean of gradients")
+    ranks.heartbeat(before="mean of gradients")
     distributed_c10d.all_reduce(torch.ones(2))
 
 
@@ -63,14 +63,14 @@ def leave_with_fewer_collectives_on_rank_1(ranks: Ranks, out: Path) -> None:
 
 
 def fail_on_rank_1(ranks: Ranks, out: Path) -> None:
-    ranks.wait()
+    ranks.barrier()
     if ranks.rank == 1:
         raise ValueError("the batch\nis bad")
-    ranks.wait()
+    ranks.barrier()
 
 
 def fail_on_every_rank(ranks: Ranks, out: Path) -> None:
-    ranks.wait()
+    ranks.barrier()
     time.sleep(ranks.rank / 2)
     raise ValueError("every batch is bad")
 
@@ -80,9 +80,9 @@ def work_on_rank_0(ranks: Ranks, out: Path) -> None:
     until = time.monotonic() + 1.5 * ranks.options.timeout_s
     while ranks.is_main and time.monotonic() < until:
         time.sleep(0.1)
-        ranks.alive(alone=True)
-    ranks.alive()
-    ranks.wait()
+        ranks.heartbeat(alone=True)
+    ranks.heartbeat()
+    ranks.barrier()
     time.sleep(1.5 * ranks.options.timeout_s)
 
 

@@ -47,7 +47,7 @@ def test_ranks_count_every_sample_once() -> None:
         def sum(self, tensor: Tensor) -> Tensor:
             return tensor
 
-        def send(self, tensors: list[Tensor]) -> None: ...
+        def broadcast(self, tensors: list[Tensor]) -> None: ...
 
     seen: list[int] = []
     split = outputs_of(*[[0.0, float(number)] for number in range(11)])
@@ -62,7 +62,7 @@ def test_more_ranks_than_samples_is_fine() -> None:
             # What the rank with the sample adds: a hit, no loss, and a sample that counts.
             return tensor + torch.tensor([1.0, 1.0, 0.0, 1.0])
 
-        def send(self, tensors: list[Tensor]) -> None: ...
+        def broadcast(self, tensors: list[Tensor]) -> None: ...
 
     assert evaluate(nn.Identity(), outputs_of(RIGHT), TASK, Apart(3, 4)).top1 == 1.0
 
