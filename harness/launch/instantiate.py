@@ -1,6 +1,7 @@
 """The one place where configs become objects."""
 
 from collections.abc import Mapping
+from inspect import signature
 from types import MappingProxyType
 from typing import Any
 
@@ -8,13 +9,25 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from harness.launch.paths import CONF
+from harness.launch.trust.targets import allowed
 from harness.system.loaded_sources import aside
+
+# Hydra 1.4 warns of targets that are not listed, and its successor refuses them; 1.3 has no list.
+ALLOW_LIST = "_execution_whitelist_"
+_HAS_ALLOW_LIST = ALLOW_LIST in signature(hydra.utils.instantiate).parameters
 
 
 @aside()
 def build_part(node: DictConfig | Mapping[str, Any]) -> Any:
-    """Instantiates a config node and all inside it; lists and dicts become plain ones."""
-    return hydra.utils.instantiate(node, _convert_="all")
+    """Instantiates a config node and all inside it; lists and dicts become plain ones.
+
+    Raises:
+        ValueError: the node names a target that no config may build.
+    """
+    config = node if isinstance(node, DictConfig) else OmegaConf.create(dict(node))
+    targets = allowed(config)
+    known = {ALLOW_LIST: targets} if _HAS_ALLOW_LIST else {}
+    return hydra.utils.instantiate(config, _convert_="all", **known)
 
 
 def named(

@@ -4,14 +4,17 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import hydra
 import pytest
 from conftest import cases
 from omegaconf import OmegaConf
 from payload import Payload
 
 from harness import api
+from harness.launch import instantiate
 from harness.launch.instantiate import build_part
-from harness.launch.trust.stored_parts import check_parts, components, stored_part
+from harness.launch.trust.stored_parts import check_parts, stored_part
+from harness.launch.trust.targets import components
 from harness.run_folder.export import Delivery
 
 MLP = {"_target_": "harness.models.mlp.Mlp", "hidden": [4]}
@@ -71,6 +74,33 @@ def test_a_component_of_conf_is_built_and_the_environment_is_asked(monkeypatch) 
     stored = OmegaConf.create({"model": {**MLP, "hidden": ["${oc.decode:${oc.env:WIDTH}}", 3]}})
     assert build_part(stored_part(stored, "model", ())).hidden == [7, 3]
     assert {"harness.experiment.experiment.Experiment", "torch.optim.SGD"} <= components()
+
+
+@cases(
+    "target, why",
+    ("os.system", "is of os, whose functions no config may call"),
+    ("builtins.eval", "is of builtins"),
+    ("hydra.utils.get_method", "is of hydra"),
+    ("harness.system.atomic_files.write_whole", "is no component of the harness"),
+)
+def test_what_a_user_writes_builds_nothing_of_python_or_hydra_and_components_alone(
+    target, why
+) -> None:
+    for part in ({"_target_": target}, {**MLP, "hidden": [{"_target_": target}]}):
+        with pytest.raises(ValueError, match=rf"^model.*_target_={target} {why}"):
+            build_part({"model": part})
+        with pytest.raises(ValueError, match=rf"_target_={target} {why}"):
+            build_part(OmegaConf.create({"at": target, "model": {**part, "_target_": "${at}"}}))
+
+
+def test_a_hydra_that_takes_a_list_of_targets_is_given_those_of_the_config(monkeypatch) -> None:
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(instantiate, "_HAS_ALLOW_LIST", True)
+    monkeypatch.setattr(hydra.utils, "instantiate", lambda config, **known: given.update(known))
+
+    build_part({"model": MLP, "data": {"_target_": "my_pkg.Data", "inner": [MLP]}})
+
+    assert given["_execution_whitelist_"] == ["harness.models.mlp.Mlp", "my_pkg.Data"]
 
 
 def test_an_own_module_must_be_allowed_by_name() -> None:

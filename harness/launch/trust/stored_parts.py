@@ -13,23 +13,17 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from harness.launch.paths import CONF
 from harness.launch.trust.own_modules import check_own
+from harness.launch.trust.targets import components
 from harness.launch.variables import resolved
 from harness.system.atomic_files import CannotWrite, write_whole
 
-TARGET = re.compile(r"^\s*_target_:\s*(harness\.[\w.]+)\s*(?:#.*)?$", re.MULTILINE)
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
-OPTIMIZERS = (
-    "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "ASGD", "LBFGS", "NAdam", "RAdam", "RMSprop",
-    "Rprop", "SGD",
-)  # fmt: skip
 # The one interpolation that a stored config keeps, so that it holds no secret. What a default says
 # is not decoded: it is the config's, not this user's.
 _NAME = r"\s*[^\W\d]\w*\s*"
@@ -95,16 +89,6 @@ def modules(trust: str | Sequence[str]) -> tuple[str, ...]:
                 "need no trust, and nothing else of it is built from a folder"
             )
     return found
-
-
-@cache
-def components() -> frozenset[str]:
-    """What the shipped conf/ builds of the harness, and torch's optimizers.
-
-    Not whatever the harness has: some of its functions write files or start commands.
-    """
-    ours = {target for file in CONF.rglob("*.yaml") for target in TARGET.findall(file.read_text())}
-    return frozenset(ours | {f"torch.optim.{name}" for name in OPTIMIZERS})
 
 
 def vouch(plan: Path, content: bytes) -> None:
