@@ -83,7 +83,7 @@ def test_every_method_is_taken_or_says_that_it_takes_a_training(method) -> None:
         key.removeprefix("override /"): name for each in node.defaults for key, name in each.items()
     }
     if node.when == "steps" or parts.get("dynamics"):
-        with pytest.raises(ValueError, match=f"run it: python -m harness method={method}"):
+        with pytest.raises(ValueError, match=f"run it: pruning-harness method={method}"):
             harness.prune(convolutions(), 0.5, method=method, batches=data)
     elif getattr(component("allocation", parts["allocation"]), "needs_curves", False):
         with pytest.raises(ValueError, match="which only a run has"):

@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from conftest import cases
 from handlers import as_before
 
-import harness.clean
-import harness.report.__main__
-import harness.status
-import harness.sweep
+import harness.cli.clean
+import harness.cli.report
+import harness.cli.status
+import harness.cli.sweep
 
 EVIL = "\x1b[31mred\x07\u202e"
 SHOWN = r"\x1b[31mred\x07\u202e"
@@ -17,14 +17,14 @@ Main = Callable[[Sequence[str]], object]
 
 @cases(
     "main, given",
-    (harness.clean.main, [EVIL]),
-    (harness.clean.main, ["--free", EVIL]),
-    (harness.status.main, [EVIL]),
-    (harness.status.main, [".", f"--{EVIL}"]),
-    (harness.report.__main__.main, [EVIL]),
-    (harness.report.__main__.main, [".", "--published", EVIL]),
-    (harness.sweep.main, ["run", EVIL]),
-    (harness.sweep.main, ["retry", EVIL]),
+    (harness.cli.clean.main, [EVIL]),
+    (harness.cli.clean.main, ["--free", EVIL]),
+    (harness.cli.status.main, [EVIL]),
+    (harness.cli.status.main, [".", f"--{EVIL}"]),
+    (harness.cli.report.main, [EVIL]),
+    (harness.cli.report.main, [".", "--published", EVIL]),
+    (harness.cli.sweep.main, ["run", EVIL]),
+    (harness.cli.sweep.main, ["retry", EVIL]),
 )
 def test_control_characters_of_arguments_are_shown(main, given, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

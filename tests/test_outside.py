@@ -38,7 +38,8 @@ class Outside:
     def run(self, *command: str) -> "subprocess.CompletedProcess[str]":
         """The command in the example's folder; `python` and `torchrun` are this environment's."""
         env = {key: value for key, value in os.environ.items() if not _is_ours(key)}
-        env["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{env['PATH']}"
+        scripts = self.installed / "bin", Path(sys.executable).parent
+        env["PATH"] = os.pathsep.join([*map(str, scripts), env["PATH"]])
         # Before site-packages, where a development install of the checkout may be.
         env["PYTHONPATH"] = str(self.installed)
         env["CUDA_VISIBLE_DEVICES"] = ""
@@ -93,7 +94,7 @@ def swept(outside: Outside) -> Outside:
     return outside
 
 
-def test_wheel_holds_the_package_and_conf_and_nothing_else(wheel) -> None:
+def test_wheel_holds_the_package_conf_and_slurm_and_nothing_else(wheel) -> None:
     with zipfile.ZipFile(wheel) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
     inside = {
@@ -108,6 +109,9 @@ def test_wheel_holds_the_package_and_conf_and_nothing_else(wheel) -> None:
     }
     assert inside == conf
     assert "config.yaml" in inside
+    assert {name for name in files if name.startswith("harness/slurm/")} == {
+        f"harness/slurm/{file.name}" for file in (ROOT / "slurm").iterdir() if file.is_file()
+    }
     assert "harness/report/page/page.html" in files
     assert {name.split("/")[0].rpartition(".")[2] for name in files} == {"harness", "dist-info"}
 

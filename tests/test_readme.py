@@ -15,12 +15,14 @@ from harness.launch.paths import CONF
 from harness.saliency.base import CalibrationData
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
-COMMANDS = [
+LINES = [
     line.partition("#")[0].strip()
     for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
     for line in block.splitlines()
-    if "-m harness" in line and "-m harness." not in line
+    if "pruning-harness" in line or "-m harness" in line
 ]
+TOOLS = [line for line in LINES if re.match(r"pruning-harness (?!-|sensitivity)[a-z]+( |$)", line)]
+COMMANDS = [line for line in LINES if line not in TOOLS]
 GROUPS = sorted({str(file.parent.relative_to(CONF)) for file in CONF.glob("*/**/*.yaml")})
 
 
@@ -34,23 +36,13 @@ def test_a_command_composes(command) -> None:
     assert composed([re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in overrides])
 
 
-TOOLS = [
-    line.partition("#")[0].strip()
-    for block in re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-    for line in block.splitlines()
-    if re.match(r"python -m harness\.(report|status|tracking|clean|sweep) ", line)
-]
-
-
 @pytest.mark.parametrize("command", TOOLS)
 def test_a_command_of_a_tool_has_options_that_the_tool_knows(command) -> None:
-    _, _, name, *words = shlex.split(command)
+    _, name, *words = shlex.split(command)
     if words[0] == "plan":  # what follows is Hydra's
         assert composed(words[1:])
     else:
-        tool = {"report": "report.__main__", "tracking": "tracking.__main__"}
-        module = name.removeprefix("harness.")
-        importlib.import_module(f"harness.{tool.get(module, module)}")._parser().parse_args(words)
+        importlib.import_module(f"harness.cli.{name}")._parser().parse_args(words)
 
 
 def listed(group: str) -> set[str]:

@@ -70,7 +70,8 @@ class Data(Protocol):
     all splits are hashed, once. Of a set without `files` they are hashed at each start, for nobody
     knows what it reads. See harness/launch/digests/data.py.
 
-    It may declare `published_as`, as models do (harness/models/base.py).
+    It may declare `published_as`, as models do (harness/models/base.py). `fetch() -> Path` of a set
+    downloads its files and returns their folder; `pruning-harness data prepare NAME` calls it.
     """
 
     def load(self) -> Splits:

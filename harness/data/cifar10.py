@@ -1,4 +1,5 @@
 import pickle
+import socket
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ CLASSES = 10
 PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
 PIXELS = 3 * 32 * 32
 IMAGES_PER_FILE = 10_000
+SECONDS_WITHOUT_AN_ANSWER = 60
 
 # (images, 3072) and (images,), both uint8
 Rows = tuple[np.ndarray, np.ndarray]
@@ -22,7 +24,7 @@ Rows = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Cifar10:
-    """CIFAR-10 from files under `root`, which `scripts/prepare_data cifar10 ROOT` fetches.
+    """CIFAR-10 from files under `root`; `pruning-harness data prepare cifar10 ROOT` fetches them.
 
     Shape (3, 32, 32), normalised per channel. `validation` is the share of the training files
     held out, stratified. The official python layout is preferred to the binary one.
@@ -67,6 +69,27 @@ class Cifar10:
         parts = stratified(train, sizes, self.split_seed)
         return normalised(Splits(**parts, test=test, classes=CLASSES), per_channel=True)
 
+    def fetch(self) -> Path:
+        """Downloads the official python layout into `root`, if it is not there already.
+
+        Raises:
+            OSError: there is no network, or its answer takes longer than SECONDS_WITHOUT_AN_ANSWER.
+        """
+        from torchvision.datasets import CIFAR10
+
+        before = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(SECONDS_WITHOUT_AN_ANSWER)
+        try:
+            CIFAR10(self.root, download=True)
+        except (OSError, RuntimeError) as error:  # RuntimeError: a checksum differs
+            raise OSError(
+                f"could not fetch cifar10 into {self.root}: {error}; check the network, or unpack "
+                f"{CIFAR10.filename} there by hand"
+            ) from error
+        finally:
+            socket.setdefaulttimeout(before)
+        return Path(self.root) / PYTHON
+
     @property
     def published_as(self) -> str | None:
         """Other files of its layout are another data set."""
@@ -89,7 +112,7 @@ class Cifar10:
             return _Layout(root / BINARY, ".bin", _read_binary, _differs_by_size)
         raise ValueError(
             f"data.root={self.root}: no {PYTHON} or {BINARY} in {root.absolute()}; "
-            f"run scripts/prepare_data cifar10 {self.root}"
+            f"run pruning-harness data prepare cifar10 {self.root}"
         )
 
     def _chosen(self, layout: "_Layout") -> tuple[list[Path], Path]:
@@ -98,8 +121,8 @@ class Cifar10:
         if self.verify and (names := layout.differing(folder)):
             raise ValueError(
                 f"{folder}: missing or not the official CIFAR-10: {', '.join(names)}; "
-                f"run scripts/prepare_data cifar10 {self.root}, or write verify=false to use "
-                "other files of this layout"
+                f"run pruning-harness data prepare cifar10 {self.root}, or write verify=false to "
+                "use other files of this layout"
             )
         # Verified means the official files only, whatever lies beside them.
         pattern = "data_batch_[1-5]" if self.verify else "data_batch_*"
@@ -108,7 +131,7 @@ class Cifar10:
         if not train or not test.is_file():
             raise ValueError(
                 f"{folder}: needs data_batch_*{suffix} and test_batch{suffix}; "
-                f"run scripts/prepare_data cifar10 {self.root}"
+                f"run pruning-harness data prepare cifar10 {self.root}"
             )
         return train, test
 

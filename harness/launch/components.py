@@ -67,7 +67,7 @@ def _fixed(name: str, given: dict[str, Part]) -> dict[str, Any]:
     for key, value in trains.items():
         raise ValueError(
             f"method={name} has {key}={value}, which takes a training; "
-            f"run it: python -m harness method={name}"
+            f"run it: pruning-harness method={name}"
         )
     return fixed
 

@@ -1,4 +1,4 @@
-"""Where the configs lie that the harness brings along."""
+"""Paths of the files that the harness brings along beside its modules."""
 
 from pathlib import Path
 
@@ -6,5 +6,11 @@ import harness
 
 _PACKAGE = Path(str(harness.__file__)).parent
 
-# An installed wheel carries conf/ inside the package; in a checkout it stands beside it.
-CONF = next(folder for folder in (_PACKAGE / "conf", _PACKAGE.parent / "conf") if folder.is_dir())
+
+def shipped(name: str) -> Path:
+    """Returns the folder `name`: inside the package in a wheel, beside it in a checkout."""
+    folders = (_PACKAGE / name, _PACKAGE.parent / name)
+    return next(folder for folder in folders if folder.is_dir())
+
+
+CONF = shipped("conf")

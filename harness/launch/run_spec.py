@@ -102,8 +102,8 @@ class Point:
     @property
     def alone(self) -> list[str]:
         """The command that carries it out by itself, in the folder where it was given."""
-        module = "harness.sensitivity" if self.command == "analyse" else "harness"
-        return ["python", "-m", module, *self.options, *self.overrides]
+        command = ["sensitivity"] if self.command == "analyse" else []
+        return ["pruning-harness", *command, *self.options, *self.overrides]
 
     @cached_property
     def asked(self) -> list[float | None]:

@@ -72,7 +72,7 @@ class Request:
             name = type(self.pruner.allocation).__name__
             raise ValueError(
                 f"allocation {name} needs curves measured on validation data, which only a run "
-                "has: python -m harness allocation=sensitivity"
+                "has: pruning-harness allocation=sensitivity"
             )
         places, sample = places_in(model, self._graph(model)), self._sample(model)
         if self.pruner.allocation.needs_places:

@@ -1,4 +1,4 @@
-"""Records to tables, figures and one HTML page: `python -m harness.report RUNS`.
+"""Records to tables, figures and one HTML page: `pruning-harness report RUNS`.
 
 Reads records.jsonl files only, so it runs on a laptop years later, without torch or Hydra.
 The path of the data: read.py (lines), results.py (which record counts), summary.py (mean and

@@ -137,7 +137,7 @@ def _points(file: Path, sweep: Path) -> Iterator[tuple[str, str]]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{file} is no plan of a sweep ({error}); make one with "
-            "python -m harness.sweep plan sweep=NAME"
+            "pruning-harness sweep plan sweep=NAME"
         ) from error
 
 

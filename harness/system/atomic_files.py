@@ -59,7 +59,7 @@ def write_whole(path: Path, content: bytes | str) -> None:
 
 
 def temporary_name(path: Path) -> Path:
-    """Beside the path; it says whose it is, so that harness.clean may delete what is left of it."""
+    """Beside the path; it says whose it is, so that `clean` may delete what is left of it."""
     return path.with_name(f".{path.name}.{uuid4().hex[:8]}{SUFFIX}")
 
 

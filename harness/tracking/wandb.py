@@ -45,7 +45,7 @@ def run_id(info: RunInfo) -> str:
 class Wandb:
     """Sends records and epochs to W&B; an outage of W&B is reported once and stops nothing.
 
-    Offline, wandb/ in the run's folder holds everything for `python -m harness.tracking sync`.
+    Offline, wandb/ in the run's folder holds everything for `pruning-harness tracking sync`.
     Of the runs that share an id (see run_id) one at a time is online, because W&B keeps the rows
     of one of them only; the others go on offline, where they may be many.
 
@@ -125,7 +125,7 @@ class Wandb:
             _online_failed = True
             print_error(
                 "W&B cannot be reached, this process goes on offline "
-                "(`python -m harness.tracking sync` later)",
+                "(`pruning-harness tracking sync` later)",
                 error,
             )
             free_id()

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 from benchmarks.ranks_flip import Flip, flipping
-from harness.__main__ import main
+from harness.cli.main import main
 from harness.training.loop import Loop
 
 

@@ -39,7 +39,7 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
 
 
 def report(runs: Path) -> None:
-    command = [sys.executable, "-m", "harness.report", str(runs)]
+    command = [sys.executable, "-m", "harness", "report", str(runs)]
     subprocess.run(command, cwd=CHECKOUT, check=True, stdout=subprocess.DEVNULL)
 
 

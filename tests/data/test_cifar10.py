@@ -1,16 +1,13 @@
 """CIFAR-10: both layouts of its files, and files that are not it."""
 
-import os
 import pickle
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, cases
+from conftest import cases
 from same_splits import equal
 
 from harness.data.cifar10 import Cifar10
@@ -68,12 +65,12 @@ def test_cifar_images_are_read_channel_by_channel(tmp_path) -> None:
     assert test.labels.tolist() == [*range(10), *range(10)]
 
 
-def test_cifar_that_is_not_there_names_the_folder_and_the_script(tmp_path) -> None:
+def test_cifar_that_is_not_there_names_the_folder_and_the_command(tmp_path) -> None:
     with pytest.raises(ValueError) as caught:
         Cifar10(root=str(tmp_path)).load()
     assert str(caught.value) == (
         f"data.root={tmp_path}: no cifar-10-batches-py or cifar-10-batches-bin in {tmp_path}; "
-        f"run scripts/prepare_data cifar10 {tmp_path}"
+        f"run pruning-harness data prepare cifar10 {tmp_path}"
     )
 
 
@@ -123,19 +120,3 @@ def test_cifar_validation_share_with_too_few_images_is_refused(tmp_path) -> None
 
 def test_constructing_reads_no_file(tmp_path) -> None:
     assert Cifar10(root=str(tmp_path / "nothing")).root == str(tmp_path / "nothing")
-
-
-def test_prepare_data_without_network_is_one_line_and_exit_code_1(tmp_path) -> None:
-    script = ROOT / "scripts" / "prepare_data"
-    closed = {"https_proxy": "http://127.0.0.1:9", "HTTPS_PROXY": "http://127.0.0.1:9"}
-
-    ran = subprocess.run(
-        [sys.executable, script, "cifar10", tmp_path],
-        env=os.environ | closed | {"no_proxy": ""},
-        capture_output=True,
-        text=True,
-    )
-
-    assert ran.returncode == 1
-    (line,) = ran.stderr.splitlines()
-    assert line.startswith(f"could not fetch cifar10 into {tmp_path}: ")

@@ -11,7 +11,7 @@ from handlers import as_before
 from hydra._internal.hydra import Hydra
 from hydra.core.global_hydra import GlobalHydra
 
-from harness.__main__ import main
+from harness.cli.main import main
 from harness.run_folder import records
 from harness.run_folder.records import Record
 
@@ -24,7 +24,7 @@ TINY = (
 def harness(
     *arguments: str, ranks: int = 1, cwd: Path | None = None, timeout: float = 240
 ) -> subprocess.CompletedProcess[str]:
-    """python -m harness ARGUMENTS, under torchrun if there are several ranks."""
+    """pruning-harness ARGUMENTS, under torchrun if there are several ranks."""
     if ranks == 1:
         return python("-m", "harness", *arguments, cwd=cwd, timeout=timeout)
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
@@ -62,22 +62,21 @@ def records_of(folder: Path) -> list[Record]:
     return records.read(folder / "records.jsonl")
 
 
-def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str, command: str = "main") -> int:
+def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str, command: str = "run") -> int:
     """The exit status of the command line, in this process, which keeps its signal handlers.
 
-    command: as of harness.__main__.
+    command: of harness.cli.main.
     """
     GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", ["harness", *arguments])
+    monkeypatch.setattr(sys, "argv", ["harness"])
     monkeypatch.setenv("HYDRA_FULL_ERROR", "0")
     monkeypatch.delenv("HYDRA_FULL_ERROR")
     # It composes all once more, only to read hydra.mode, which nothing here sets.
     monkeypatch.setattr(Hydra, "get_mode", lambda *_, **__: None)
     try:
         with as_before():
-            main(command)
+            return main([command, *arguments])
     except SystemExit as leave:
         return int(leave.code or 0)
     finally:
         GlobalHydra.instance().clear()
-    return 0

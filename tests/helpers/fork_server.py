@@ -31,7 +31,7 @@ Variables = Mapping[str, str]
 
 PRELOADED = (
     "torch._dynamo",  # which the first optimizer imports
-    "joblib", "numpy", "submitit", "harness.launch.execute", "harness.launch.hydra_main",
+    "joblib", "numpy", "submitit", "harness.launch.execute", "harness.cli.hydra_main",
     "harness.launch.sweeps.hydra_plugins", "harness.launch.sweeps.sweep",
 )  # fmt: skip
 AT_START = ("PYTHON", "LD_", "OMP_", "MKL_", "OPENBLAS_")  # variables that are read once

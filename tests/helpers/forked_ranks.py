@@ -25,13 +25,13 @@ import torch
 from command import environment
 from ports import free_port
 
-from harness.__main__ import main
+from harness.cli.main import main
 from harness.distributed import ranks_of_environment
 
 # All that takes time to import in a whole run; torch._dynamo comes with the first optimizer.
 IMPORTED = [
     "forked_ranks", "harness.experiment.runner", "harness.launch.execute",
-    "harness.launch.hydra_main", "harness.launch.sweeps.hydra_plugins", "torch._dynamo",
+    "harness.cli.hydra_main", "harness.launch.sweeps.hydra_plugins", "torch._dynamo",
 ]  # fmt: skip
 TIMEOUT_S = 240.0
 
@@ -127,10 +127,10 @@ def results(ranks: list[Rank]) -> list[Any]:
     return found
 
 
-def harness_on_ranks(count: int, *arguments: str, command: str = "main") -> "CompletedProcess[str]":
-    """python -m harness ARGUMENTS on so many ranks that no torchrun has started; one is no group.
+def harness_on_ranks(count: int, *arguments: str, command: str = "run") -> "CompletedProcess[str]":
+    """pruning-harness ARGUMENTS on so many ranks that no torchrun has started; one is no group.
 
-    The status is 0 if that of all ranks is. command: as of harness.__main__.
+    The status is 0 if that of all ranks is. command: of harness.cli.main.
     """
     with forked(count, at_work, command, *arguments, group=count > 1) as ranks:
         deadline = time.monotonic() + TIMEOUT_S
@@ -141,8 +141,8 @@ def harness_on_ranks(count: int, *arguments: str, command: str = "main") -> "Com
 
 def at_work(command: str, *arguments: str) -> None:
     """The command line in a process that ends with its status."""
-    sys.argv = ["harness", *arguments]
-    main(command)
+    sys.argv = ["harness"]
+    sys.exit(main([command, *arguments]))
 
 
 @cache

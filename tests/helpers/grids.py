@@ -50,7 +50,7 @@ def points_of(batch: list[list[str]], command: str = "run") -> list[Point]:
 
 
 def planned_of(*grid: str) -> list[Planned]:
-    """As a sweep of `python -m harness -m GRID` plans them."""
+    """As a sweep of `pruning-harness -m GRID` plans them."""
     batch = batch_of(*grid)
     found = with_data(enumerate(points_of(batch)), lambda point: content_of(point.config))
     return planned(found, batch)

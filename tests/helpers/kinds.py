@@ -43,7 +43,7 @@ _RANKS = "forked_ranks"
 _STARTERS = (
     "subprocess", "multiprocessing", "fork_server", "harness.launch.backends.local", _RANKS,
 )  # fmt: skip
-_RUNNERS = ("harness.__main__", "harness.experiment.runner")
+_RUNNERS = ("harness.cli.main", "harness.experiment.runner")
 _SEVERAL = ("torch.distributed.run", "nproc")
 
 

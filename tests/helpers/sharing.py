@@ -19,8 +19,8 @@ from forked_ranks import forked, results
 from grids import content_of
 from omegaconf import DictConfig
 
-import harness.launch.hydra_main
-from harness.__main__ import main
+import harness.cli.hydra_main
+from harness.cli.main import main
 from harness.launch.compose import composed
 from harness.launch.instantiate import build_part
 from harness.launch.run_spec import Point as PlainPoint
@@ -79,7 +79,7 @@ def counting() -> Iterator[list[int | str]]:
 def start(runs: Path, point: Point, marks: Iterable[str] = ()) -> Path:
     """One run to its end, in this process; its folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.launch.hydra_main.point_of", partial(marking, list(marks)))
+        patch.setattr("harness.cli.hydra_main.point_of", partial(marking, list(marks)))
         assert run_main(patch, *point, f"runs={runs}") == 0
     return folder_of(runs, point)
 
@@ -122,7 +122,7 @@ def steps_on_ranks(count: int, runs: Path, point: Point, marks: Iterable[str]) -
 
 
 def _steps(marks: list[str], *arguments: str) -> int:
-    harness.launch.hydra_main.point_of = partial(marking, marks)  # type: ignore[assignment]
+    harness.cli.hydra_main.point_of = partial(marking, marks)  # type: ignore[assignment]
     trained, update, (step, _, name) = [], Loop._update, os.environ.get("VICTIM", "").partition(":")
 
     def counted(loop: Loop) -> None:

@@ -1,4 +1,4 @@
-"""`python -m harness` that sends itself a signal while it imports a module.
+"""`pruning-harness` that sends itself a signal while it imports a module.
 
     python tests/helpers/signalled_import.py MODULE SIGNAL [OVERRIDE ...]
 

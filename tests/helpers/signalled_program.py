@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import Any
 
-from harness.__main__ import main
+from harness.cli.main import main
 from harness.training.loop import Loop
 
 
@@ -31,7 +31,7 @@ def at_work(where: str, *arguments: str) -> None:
     rank, step, name = where.split(":")
     plan(int(rank), int(step), name)
     sys.argv = ["harness", *arguments]
-    main()
+    sys.exit(main())
 
 
 if __name__ == "__main__":

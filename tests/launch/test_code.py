@@ -153,7 +153,7 @@ def test_a_part_that_is_edited_after_its_import_keeps_the_code_that_runs(
 PROGRAM = """
 import contextlib, json, sys
 from pathlib import Path
-from harness.__main__ import main
+from harness.cli.main import main
 here = str(Path.cwd())
 with contextlib.suppress(SystemExit):
     main()

@@ -172,7 +172,7 @@ def test_a_finished_sweep_starts_again_without_composing_a_point(tmp_path) -> No
     program = f"""
 import json, sys
 sys.argv[1:] = {["-m", *TINY, f"runs={tmp_path}", "seed=0,1", "launch.only=plan"]!r}
-from harness.__main__ import main
+from harness.cli.main import main
 if {{broken}}:
     import harness.launch.sweeps.hydra_plugins as plugins
     plugins.points = None

@@ -27,7 +27,7 @@ def fixture_undisturbed(slurm, tmp_path_factory) -> dict[str, bytes]:
 
 def planned(folder: Path) -> str:
     """Path of the plan."""
-    command = [sys.executable, "-m", "harness.sweep", "plan", *GRID]
+    command = [sys.executable, "-m", "harness", "sweep", "plan", *GRID]
     done = subprocess.run(
         [*command, f"runs={folder}", f"sweep_name={NAME}"], cwd=ROOT, capture_output=True, text=True
     )

@@ -23,7 +23,7 @@ srun
 --cpu-bind=none
 bash
 -c
-exec $HARNESS_PYTHON -m harness.sweep run "$@"
+exec $HARNESS_PYTHON -m harness sweep run "$@"
 task
 runs/my sweep/.sweep/plan-1.jsonl
 --part
@@ -110,7 +110,7 @@ def test_a_task_with_a_failed_point_keeps_its_status(task, status) -> None:
 
 @cases(
     "arguments, variables, line",
-    ([], {}, "sweep.sbatch: give the plan, as python -m harness.sweep plan prints it: "),
+    ([], {}, "sweep.sbatch: give the plan, as pruning-harness sweep plan prints it: "),
     ([PLAN], {"SLURM_NNODES": "2"}, "sweep.sbatch: a task has 2 nodes and would use one; "),
 )
 def test_a_wrong_start_of_a_task_is_refused_in_one_line(task, arguments, variables, line) -> None:
@@ -122,7 +122,7 @@ def test_a_wrong_start_of_a_task_is_refused_in_one_line(task, arguments, variabl
 def test_the_report_job(tmp_path) -> None:
     report = StandIns(tmp_path, "report.sbatch")
     assert report.run(["runs/my sweep"], STATUS="2").returncode == 2
-    assert report.seen("python") == "-m|harness.report|runs/my sweep|\n"
+    assert report.seen("python") == "-m|harness|report|runs/my sweep|\n"
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
@@ -136,7 +136,7 @@ def test_elsewhere_than_in_the_checkout_a_job_says_where_to_go(tmp_path, script)
 def test_a_survey_is_dense_training_then_the_array_then_the_report(survey) -> None:
     done = survey.run(SAID=SAID)
     assert (done.returncode, done.stderr) == (0, "")
-    assert survey.seen("python") == "-m|harness.sweep|plan|sweep=survey|\n"
+    assert survey.seen("python") == "-m|harness|sweep|plan|sweep=survey|\n"
     assert survey.seen("calls") == SUBMITTED
     assert done.stdout == SAID.replace("\\n", "\n") + (
         "dense training: job 41\nsweep (0-9): job 42\nreport: job 43\n"
@@ -148,7 +148,7 @@ def test_arguments_of_a_survey_go_to_the_plan_or_to_sbatch(survey) -> None:
         ["--array=0-41%8", "sweep=smoke", "--partition=gpu", "seed=0,1", "--gpus-per-node=1"],
         SAID=SAID, CLUSTER=";west",
     )  # fmt: skip
-    assert survey.seen("python") == "-m|harness.sweep|plan|sweep=smoke|seed=0,1|\n"
+    assert survey.seen("python") == "-m|harness|sweep|plan|sweep=smoke|seed=0,1|\n"
     wanted = SUBMITTED.replace("0-9", "0-41%8")
     options = "--parsable --partition=gpu --gpus-per-node=1"
     assert survey.seen("calls") == wanted.replace("--parsable", options)
@@ -156,7 +156,7 @@ def test_arguments_of_a_survey_go_to_the_plan_or_to_sbatch(survey) -> None:
 
 def test_a_survey_plans_with_the_python_of_its_jobs(survey) -> None:
     survey.run(SAID=SAID, HARNESS_PYTHON="python -X dev")
-    assert survey.seen("python").startswith("-X|dev|-m|harness.sweep|plan|")
+    assert survey.seen("python").startswith("-X|dev|-m|harness|sweep|plan|")
 
 
 def test_a_survey_whose_plan_is_refused_submits_nothing(survey) -> None:

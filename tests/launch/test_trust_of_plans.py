@@ -9,7 +9,8 @@ import pytest
 from grids import TINY, planned_of
 from handlers import as_before
 
-import harness.sweep
+import harness.cli.run
+import harness.cli.sweep
 from harness.launch.sweeps import array_task
 from harness.launch.sweeps.earlier_plans import remembered
 from harness.launch.sweeps.plan import Plan
@@ -99,10 +100,10 @@ def test_a_plan_of_others_is_no_plan_of_an_earlier_start(tmp_path) -> None:
 def test_retrying_a_plan_of_others_does_not_give_its_command(tmp_path, tried, monkeypatch) -> None:
     plan = plan_in(tmp_path, own=False)
     given: list[Any] = []
-    monkeypatch.setattr(harness.sweep, "harness", lambda *_: given.append(None))
-    with as_before(), pytest.raises(SystemExit) as left:
-        harness.sweep.main(["retry", str(plan.folder)])
-    assert (left.value.code, tried, given) == (0, ["harness.models.mlp.Mlp"], [])
+    monkeypatch.setattr(harness.cli.run, "main", lambda *_: given.append(None))
+    with as_before():
+        status = harness.cli.sweep.main(["retry", str(plan.folder)])
+    assert (status, tried, given) == (0, ["harness.models.mlp.Mlp"], [])
 
 
 @pytest.mark.parametrize("changes", [{"name": "elsewhere"}, {"sweep_name": "other"}, {"seed": 5}])

@@ -51,7 +51,7 @@ def test_one_seed_tests_nothing_and_says_so(tmp_path) -> None:
     assert row["verdict"] == "not testable"
     assert math.isnan(row["effect_points"])
     assert row["detail"].startswith("1 cells with one seed only: mean difference +5.00")
-    assert row["way"] == "python -m harness -m sweep=retraining"
+    assert row["way"] == "pruning-harness -m sweep=retraining"
 
 
 def test_two_seeds_are_flagged(tmp_path) -> None:
@@ -130,7 +130,7 @@ def test_every_claim_has_its_words_and_only_known_columns() -> None:
         assert all((claim.claim, claim.source, claim.published, claim.fails, claim.way))
         assert {*claim.better, *claim.than, *claim.among} <= set(GROUPS)
         assert claim.name in {*GROUPS, "label"}
-        assert claim.way.startswith("python -m harness -m ")
+        assert claim.way.startswith("pruning-harness -m ")
 
 
 def test_a_claim_of_an_unknown_kind_is_refused() -> None:

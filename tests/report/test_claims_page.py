@@ -54,7 +54,7 @@ def test_the_page_shows_verdict_effect_source_and_command(tmp_path) -> None:
     assert "✓ </span>supported" in text
     assert "+1.10 [+0.85, +1.35]" in text
     assert "Renda et al. 2020" in text
-    assert "python -m harness -m sweep=scratch" in text
+    assert "pruning-harness -m sweep=scratch" in text
     assert "1 supported, 1 contradicted" in text
     assert "--claims" in text
 

@@ -10,8 +10,8 @@ from conftest import ROOT
 from report_page import Page
 from survey_records import dense, make, notes, only, pruned, write_run
 
+from harness.cli.report import main
 from harness.report import report
-from harness.report.__main__ import main
 from harness.report.figures.lines import line_styles, ticks
 from harness.report.read.load import load
 from harness.report.significance.summary import cell

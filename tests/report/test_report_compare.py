@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from survey_records import dense, make, write_run
 
-from harness.report.__main__ import main
+from harness.cli.report import main
 from harness.report.read.load import load
 from harness.report.significance.compare import cells
 

@@ -8,8 +8,8 @@ from conftest import cases
 from report_page import Page
 from survey_records import dense, make, only, pruned, write_run
 
+from harness.cli.report import main
 from harness.report import report
-from harness.report.__main__ import main
 from harness.report.read.cost import costs
 from harness.report.read.load import load
 from harness.run_folder.records import Record

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from fair_survey import DEVICE, Change, said, verdicts, write
 
-from harness.report.__main__ import main
+from harness.cli.report import main
 from harness.report.protocol.lint import check
 from harness.report.read.load import load
 from harness.run_folder.records import Record

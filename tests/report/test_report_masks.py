@@ -151,7 +151,7 @@ def test_details_name_command_versions_device_commit_and_what_differs(tmp_path) 
 
     assert found["common"] == {"training.epochs": "3", "training.betas": "[0.9, 0.99]"}
     assert found["runs"]["1"] == {
-        "command": "python -m harness 'name=a b'",
+        "command": "pruning-harness 'name=a b'",
         "config": "../1/config.yaml",
         "environment": 0,
         "own": {"seed": "1"},

@@ -1,4 +1,4 @@
-"""Options of `python -m harness.report` that choose what is shown."""
+"""Options of `pruning-harness report` that choose what is shown."""
 
 import io
 from pathlib import Path
@@ -9,7 +9,7 @@ from conftest import cases
 from report_page import Page
 from survey_records import dense, make, write_run
 
-from harness.report.__main__ import main
+from harness.cli.report import main
 
 OWN = """\
 # paper: me2026
@@ -121,7 +121,7 @@ def test_ctrl_c_ends_with_130_and_no_traceback(monkeypatch, tmp_path) -> None:
     def interrupted(*_: object) -> int:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harness.report.__main__._run", interrupted)
+    monkeypatch.setattr("harness.cli.report._run", interrupted)
     assert main([str(tmp_path)]) == 130
 
 

@@ -8,8 +8,8 @@ from paired_records import LRR, table, write
 from report_page import Page
 from survey_records import dense, make, write_run
 
+from harness.cli.report import main
 from harness.report import report
-from harness.report.__main__ import main
 from harness.report.read.load import load
 from harness.report.significance.paired import matrix
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from survey_records import dense, make, notes, only, write_run
 
-from harness.report.__main__ import main
+from harness.cli.report import main
 from harness.report.read.load import load
 from harness.report.significance.summary import cell
 from harness.run_folder.records import to_line

@@ -9,7 +9,7 @@ from conftest import cases
 from paired_records import LRR, table, write
 from survey_records import make, write_run
 
-from harness.report.__main__ import main
+from harness.cli.report import main
 from harness.report.read.load import load
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from survey_records import dense, make, notes, only, pruned, write_run
 
-from harness.report.__main__ import main
+from harness.cli.report import main
 from harness.report.read.load import load
 from harness.report.significance.summary import cell
 from harness.run_folder.records import Record

@@ -11,8 +11,8 @@ from conftest import cases
 from report_page import Page
 from survey_records import dense, make, write_run
 
+from harness.cli.report import main
 from harness.report import report
-from harness.report.__main__ import main
 from harness.report.read.layer_curves import analyses, load
 from harness.report.read.load import load as load_survey
 from harness.run_folder.curve_records import Sensitivity, to_lines

@@ -21,8 +21,8 @@ def about(folder: Path) -> dict[str, Any]:
 def again(folder: Path, runs: Path) -> Path:
     """What the command in a run's folder makes, in another folder of runs."""
     line = shlex.join([*about(folder)["command"], f"runs={runs}"])
-    assert line.startswith("python -m harness ")
-    done = python(*shlex.split(line)[1:])
+    assert line.startswith("pruning-harness ")
+    done = python("-m", "harness", *shlex.split(line)[1:])
     assert done.returncode == 0, done.stderr
     (sweep,) = runs.glob("[!.]*")
     return only_run(runs, sweep.name)
@@ -33,7 +33,7 @@ def test_the_command_of_a_run_makes_it_again(tmp_path) -> None:
     assert harness(*TINY, odd, f"runs={tmp_path}/a").returncode == 0
     run = only_run(tmp_path / "a")
 
-    assert about(run)["command"] == ["python", "-m", "harness", *TINY, odd, f"runs={tmp_path}/a"]
+    assert about(run)["command"] == ["pruning-harness", *TINY, odd, f"runs={tmp_path}/a"]
     assert again(run, tmp_path / "b").name == run.name
 
 

@@ -1,4 +1,4 @@
-"""How a sweep stands, and python -m harness.sweep."""
+"""How a sweep stands, and pruning-harness sweep."""
 
 import json
 import os
@@ -11,14 +11,14 @@ from handlers import as_before
 from left_locks import ELSEWHERE, Clock, lock_left_by, renew
 from planned_runs import finish, plan_in
 
-from harness import sweep as command
+from harness.cli import sweep as command
+from harness.cli.status import lines
 from harness.launch.sweeps import array_task
 from harness.launch.sweeps.failed_plans import failed_plans
 from harness.launch.sweeps.planned_run import Planned
 from harness.run_folder.outcome import RESULTS, Outcome
 from harness.run_folder.overview import of_folder, standing
 from harness.run_folder.status_file import Status
-from harness.status import lines
 from harness.system.locks import locked
 
 
@@ -115,10 +115,11 @@ def test_a_failed_point_is_tried_by_the_newest_plan_that_has_it(tmp_path) -> Non
 
 
 def _main(*arguments: str) -> int:
-    with pytest.raises(SystemExit) as left:
-        command.main(arguments)
-    assert isinstance(left.value.code, int)
-    return left.value.code
+    try:
+        return command.main(arguments)
+    except SystemExit as left:
+        assert isinstance(left.code, int)
+        return left.code
 
 
 def test_status_says_by_its_own_whether_a_point_failed(tmp_path, capsys) -> None:
@@ -202,15 +203,15 @@ def test_retry_gives_the_command_again_for_failed_points_only(tmp_path, monkeypa
     started: list[tuple[str, list[str]]] = []
     ends = iter([1, 0, 130])
 
-    def start(name: str) -> None:
-        started.append((name, sys.argv[1:]))
+    def start(arguments: list[str], name: str) -> None:
+        started.append((name, arguments))
         raise SystemExit(next(ends))
 
-    monkeypatch.setattr(command, "harness", start)
+    monkeypatch.setattr(command.run, "main", start)
     assert _main("retry", str(tmp_path / "single")) == 1
     assert started == [
-        ("main", ["seed=1", "launch.only=failed"]),
-        ("main", ["seed=0", "launch.only=failed"]),
+        ("run", ["seed=1", "launch.only=failed"]),
+        ("run", ["seed=0", "launch.only=failed"]),
     ]
     assert _main("retry", str(tmp_path / "single")) == 130
     assert len(started) == 3  # stopped, the second one does not begin

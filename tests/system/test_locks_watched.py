@@ -10,7 +10,7 @@ from left_locks import ELSEWHERE, Clock, lock_left_by, refused, renew
 from planned_runs import plan_in
 from test_clean import DENSE, STAGE, kinds, written
 
-from harness.clean import main
+from harness.cli.clean import main
 from harness.launch.backends import gpu_slots
 from harness.launch.backends.gpu_slots import VISIBLE, Devices
 from harness.launch.backends.local import Workers

@@ -171,7 +171,7 @@ def _wait_for(runs: Path, pattern: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGUSR1", "SIGINT"])
-@pytest.mark.parametrize("module", ["hydra", "torch.nn.functional", "harness.launch.hydra_main"])
+@pytest.mark.parametrize("module", ["hydra", "torch.nn.functional", "harness.cli.hydra_main"])
 def test_a_signal_in_the_middle_of_the_imports_has_its_status_too(module, name) -> None:
     done = subprocess.run(
         [sys.executable, "tests/helpers/signalled_import.py", module, name, *RUN],

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from survey_records import dense, make, write_run
 
+from harness.cli.status import _line
 from harness.launch.error_messages import one_line
 from harness.launch.sweeps.sweep import told
 from harness.report import report
@@ -14,7 +15,6 @@ from harness.report.console import to_csv
 from harness.run_folder.console import Progress
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import Standing
-from harness.status import _line
 from harness.system.names import visible
 
 NASTY = "=SNIP\x1b[2J\x1b]0;x\x07\n\r\u202e\u2028\x9b1m\u200b[red]"

@@ -1,4 +1,4 @@
-"""python -m harness.tracking report, against a W&B server on loopback."""
+"""pruning-harness tracking report, against a W&B server on loopback."""
 
 import json
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import pytest
 import wandb
 from wandb_stub_data import StubRun
 
-from harness.tracking.__main__ import main
+from harness.cli.tracking import main
 from harness.tracking.report import sweeps
 
 pytest_plugins = ["wandb_fixtures"]

@@ -1,4 +1,4 @@
-"""python -m harness.tracking sync, against a W&B server on loopback."""
+"""pruning-harness tracking sync, against a W&B server on loopback."""
 
 import time
 from pathlib import Path
@@ -10,8 +10,8 @@ from tracking_fakes import info, record
 from wandb_log import logs
 from wandb_stub import Stub
 
+from harness.cli.tracking import main
 from harness.system.locks import locked
-from harness.tracking.__main__ import main
 from harness.tracking.base import RunInfo
 from harness.tracking.sync import offline_runs
 from harness.tracking.wandb import Wandb, run_id
@@ -216,7 +216,7 @@ def test_sync_gives_up_on_a_slow_server_after_the_limit(runs, stub, capfd) -> No
     (["sink", "."], "error: argument COMMAND: invalid choice: 'sink'"),
 )
 def test_sync_refuses_wrong_input(arguments, message) -> None:
-    done = python("-m", "harness.tracking", *arguments)
+    done = python("-m", "harness", "tracking", *arguments)
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()
     assert line.startswith(message)

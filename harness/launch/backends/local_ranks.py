@@ -1,4 +1,4 @@
-"""Ranks of one run that it starts itself on this machine, as commands (harness/worker.py).
+"""Ranks of one run that it starts itself on this machine, as commands (harness/cli/worker.py).
 
 torch's own launchers would do, but for this: the starter would import torch too, workers would
 have 30 s to save themselves, and a signal between two starts would leave one of them behind.
@@ -127,7 +127,7 @@ class Processes:
         port = str(bound.getsockname()[1])
         place = {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_PORT": port}
         size = {key: str(self._count) for key in ("WORLD_SIZE", "LOCAL_WORLD_SIZE")}
-        command = [sys.executable, "-m", "harness.worker", str(self._folder)]
+        command = [sys.executable, "-m", "harness", "worker", str(self._folder)]
         with log_of(self._folder, rank).open("wb") as log, os.fdopen(os.dup(2), "wb") as terminal:
             keeps = [bound.fileno(), terminal.fileno()] if rank == 0 else []
             return subprocess.Popen(

@@ -17,10 +17,8 @@ ROOTS = ("harness.launch.execute", "harness.launch.instantiate")
 # What a run imports and no number depends on, packages with all that is in them.
 EXCEPT = {
     "harness.__main__": "reads the command line; what it says is in the config",
-    "harness.launch.hydra_main": "reads the command line; what it says is in the config",
-    "harness.worker": "starts a rank; what it carries out is in the config",
+    "harness.cli": "reads the command line; what it says is in the config",
     "harness.launch": "composes and starts runs; what it decides is in the config",
-    "harness.sweep": "starts sweeps of the same runs",
     "harness.system.command_line": "how commands print",
     "harness.system.git": "asks git who made a run",
     "harness.system.hardware": "says what a run ran on",
@@ -31,11 +29,9 @@ EXCEPT = {
     "harness.system.redaction": "hides values in what is said",
     "harness.run_folder.console": "draws on the terminal",
     "harness.run_folder.progress_file": "says how far a run has come",
-    "harness.status": "reads how far runs have come",
     "harness.run_folder.overview": "reads how far runs have come",
     "harness.tracking": "sends on what has been recorded",
     "harness.report": "reads what has been recorded",
-    "harness.clean": "frees the disk",
 }  # fmt: skip
 
 Stated = list[tuple[int, int] | None]

@@ -18,7 +18,7 @@ def plans(sweep: Path, trust: Sequence[str] = ()) -> list[Plan]:
     if not files:
         raise ValueError(
             f"{sweep} holds no plan of a sweep; give the folder of one, as runs/survey, or make a "
-            "plan with python -m harness.sweep plan sweep=NAME"
+            "plan with pruning-harness sweep plan sweep=NAME"
         )
     return [Plan.read(file, trust) for file in files]
 

@@ -39,7 +39,6 @@ from harness.system.atomic_files import write_json
 from harness.system.names import check_name
 
 PACKAGE = "hydra_plugins.pruning_harness"  # Hydra takes plugins of that root package only
-COMMANDS = {"main": "run", "analyse": "analyse"}  # by function of harness/launch/hydra_main.py
 
 
 class Grid(Sweeper):
@@ -52,7 +51,7 @@ class Grid(Sweeper):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         self.loader, self.master, self.values = hydra_context.config_loader, config, plain(config)
-        self.command = COMMANDS[task_function.__name__]
+        self.command = task_function.__name__  # of harness/cli/hydra_main.py
         launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -156,7 +155,7 @@ class Own(Launcher):
         self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig
     ) -> None:
         self.context, self.config = hydra_context, config
-        self.command = COMMANDS[task_function.__name__]
+        self.command = task_function.__name__  # of harness/cli/hydra_main.py
 
     def engine(self) -> Engine:
         raise NotImplementedError

@@ -111,7 +111,7 @@ class Plan:
         except (OSError, *DAMAGED) as error:
             raise ValueError(
                 f"{path} is no plan of a sweep ({error}); make one with "
-                "python -m harness.sweep plan sweep=NAME"
+                "pruning-harness sweep plan sweep=NAME"
             ) from error
         for config in configs:
             check_parts(config, trust, where=str(path))

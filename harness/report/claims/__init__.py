@@ -1,4 +1,4 @@
-"""Claims of the literature against a survey: `python -m harness.report RUNS --claims`.
+"""Claims of the literature against a survey: `pruning-harness report RUNS --claims`.
 
 claims.yaml holds the claims. treatments.py reads what was done to each result from its run's
 config, differences.py pairs results that differ in nothing but what a claim is about, verdict.py

@@ -48,7 +48,7 @@ def write_page(found: pd.DataFrame, runs: Path, out: Path) -> list[Path]:
     rows = rows_of(found)
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         style=_STYLE.read_text(encoding="utf-8"),
-        command=escape(shlex.join(["python", "-m", "harness.report", str(runs), "--claims"])),
+        command=escape(shlex.join(["pruning-harness", "report", str(runs), "--claims"])),
         counts=_counts(found),
         overview="\n".join(_line(row) for row in rows),
         claims="\n".join(_article(row) for row in rows),

@@ -81,7 +81,7 @@ def _command(survey: Survey, out: Path) -> str:
         for word in ("--published-for", f"{own}={shown}")
     ]
     options = [*where, *against, *test, *figures, *instead]
-    return shlex.join(["python", "-m", "harness.report", str(survey.runs), *options])
+    return shlex.join(["pruning-harness", "report", str(survey.runs), *options])
 
 
 def _json(data: Any) -> str:

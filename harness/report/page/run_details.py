@@ -38,8 +38,8 @@ def details(runs: Path, out: Path, folders: Iterable[str]) -> Facts:
 
 def command(words: Any) -> str:
     """
-    >>> command(["python", "-m", "harness", "name=a b"])
-    "python -m harness 'name=a b'"
+    >>> command(["pruning-harness", "name=a b"])
+    "pruning-harness 'name=a b'"
     """
     return shlex.join(map(str, words)) if isinstance(words, list) else ""
 

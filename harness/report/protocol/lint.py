@@ -1,4 +1,4 @@
-"""`python -m harness.report RUNS --lint`: would a reviewer accept this survey?"""
+"""`pruning-harness report RUNS --lint`: would a reviewer accept this survey?"""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""`python -m harness.report RUNS --compare OTHER`: did a change alter results?"""
+"""`pruning-harness report RUNS --compare OTHER`: did a change alter results?"""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -24,7 +24,7 @@ WRONG = {
     "calibration.samples=0": r"calibration.samples must be a whole number of at least 1, got 0",
     "calibration.samples=9999": r"calibration.samples=9999.*only 512 training samples",
     "structure=filter": r"structure=filter has nothing to prune.*use structure=element",
-    "data=cifar10 data.root=nowhere": r"data.root=nowhere.*scripts/prepare_data cifar10",
+    "data=cifar10 data.root=nowhere": r"data.root=nowhere.*pruning-harness data prepare cifar10",
     "schedule.unit=compression schedule.final=999": r"compression 999 cannot be .*at most",
     "training.optimizer.lr=-1": r"training: Invalid learning rate: -1",
     "training.batch_size=0": r"training.batch_size must be a whole number >= 1, got 0",

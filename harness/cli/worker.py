@@ -1,4 +1,4 @@
-"""python -m harness.worker FOLDER [SOCKET TERMINAL]: one rank of a run that started them itself.
+"""`python -m harness worker FOLDER [SOCKET TERMINAL]`: one rank of a run that started them itself.
 
 Reads the run's point from FOLDER and leaves there what became of it. For rank 0 descriptors: of a
 socket for the store, and of what sys.stderr writes to; descriptor 2, with what comes from below
@@ -9,15 +9,21 @@ harness/launch/backends/local_ranks.py.
 import os
 import signal
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 
 from harness.system.signals import leave_on_signals
 
 
-def main(folder: Path, socket: int | None = None, terminal: int | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """The exit status, as of a run in one process."""
     leave_on_signals()
+    folder, *descriptors = arguments
+    return _work(Path(folder), *map(int, descriptors))
+
+
+def _work(folder: Path, socket: int | None = None, terminal: int | None = None) -> int:
     Thread(target=_leave_after_starter, daemon=True).start()
     if terminal is not None:
         sys.stderr = os.fdopen(terminal, "w", buffering=1)
@@ -37,7 +43,3 @@ def _leave_after_starter() -> None:
     """As if asked to stop: nobody is there to hear the result."""
     os.read(0, 1)  # not sys.stdin: a thread that waits for it aborts the interpreter's end
     os.kill(os.getpid(), signal.SIGTERM)
-
-
-if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1]), *map(int, sys.argv[2:])))

@@ -9,7 +9,7 @@ from conftest import cases
 from left_locks import GONE, lock_left_by
 from test_clean import DENSE, STAGE, run_in, written
 
-from harness.clean import main
+from harness.cli.clean import main
 from harness.run_folder.checkpoints import STEP, Checkpoints
 from harness.system.atomic_files import CannotWrite
 from harness.system.deletion import CHECKPOINT, delete, opened, owned
@@ -135,7 +135,7 @@ def test_a_folder_that_becomes_a_link_after_it_was_listed_is_left(tmp_path, monk
         linked(runs / "survey", elsewhere / "survey")
         return True
 
-    monkeypatch.setattr("harness.clean._agreed", exchanged)
+    monkeypatch.setattr("harness.cli.clean._agreed", exchanged)
     before = contents(elsewhere)
     assert main([str(runs), "--free", "checkpoints"]) == 0
     assert contents(elsewhere) == before

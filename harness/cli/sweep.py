@@ -1,4 +1,4 @@
-"""python -m harness.sweep plan|run|status|retry: sweeps whose points others start, as jobs do."""
+"""`pruning-harness sweep plan|run|status|retry`: sweeps whose points others start, as jobs do."""
 
 import argparse
 import sys
@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from harness.__main__ import main as harness
-from harness.status import main as status
+from harness.cli import run, status
 from harness.system import signals
 from harness.system.command_line import Parser
 from harness.system.names import visible
@@ -17,45 +16,45 @@ if TYPE_CHECKING:
 
 PLAN = """\
 Writes the plan of a sweep without running it, and prints its path. Arguments are those of
-`python -m harness -m`: sweep=survey seed=0,1"""
+`pruning-harness -m`: sweep=survey seed=0,1"""
 RUN = """\
 Carries out points of a plan in this process, one after the other; finished ones are skipped.
 Jobs of an array take a part each: --part $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"""
-STATUS = "What became of every point, as python -m harness.status --once says it."
+STATUS = "What became of every point, as pruning-harness status --once says it."
 TRUST = "module that a plan which you have not made may build, beside the harness's own parts"
 RETRY = "Starts those points of a sweep again that have failed, as the sweep was started."
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Exit status: 0 done, 1 a point failed, 2 wrong input; 130 or 75 stopped by a signal."""
+def main(arguments: Sequence[str]) -> int:
+    """Returns 0 done, 1 a point failed, 2 wrong input; 130 or 75 stopped by a signal."""
     signals.leave_on_signals()
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = list(arguments)
     # Options after `plan` are Hydra's, as --config-dir.
     said = given[1:] if given[:1] == ["plan"] and not {"-h", "--help"} & set(given) else []
     asked = _parser().parse_args(given[: len(given) - len(said)])
     asked.overrides = said
     try:
-        sys.exit(asked.work(asked))
+        return int(asked.work(asked))
     except signals.Stopped as stopped:
         print(f"harness: {stopped.line}", file=sys.stderr)
-        sys.exit(stopped.status)
+        return stopped.status
     except ValueError as error:
         print(f"harness: {visible(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        return 2
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m harness.sweep", description=__doc__)
+    parser = Parser(prog="pruning-harness sweep", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="plan|run|status|retry")
     plan = commands.add_parser("plan", description=PLAN, help="write a plan, run nothing")
     plan.usage = "%(prog)s [KEY=VALUE ...]"
     plan.set_defaults(work=_plan)
-    run = commands.add_parser("run", description=RUN, help="carry out points of a plan")
-    run.add_argument("plan", type=Path, help="file that `plan` has written")
-    run.add_argument("--part", default="0/1", help="I/N: points I, I + N, ..., counted from 0")
-    run.add_argument("--dense", action="store_true", help="only dense trainings, for their cache")
-    _add_trust(run)
-    run.set_defaults(work=_run)
+    part = commands.add_parser("run", description=RUN, help="carry out points of a plan")
+    part.add_argument("plan", type=Path, help="file that `plan` has written")
+    part.add_argument("--part", default="0/1", help="I/N: points I, I + N, ..., counted from 0")
+    part.add_argument("--dense", action="store_true", help="only dense trainings, for their cache")
+    _add_trust(part)
+    part.set_defaults(work=_run)
     for name, work, text in (("status", _status, STATUS), ("retry", _retry, RETRY)):
         command = commands.add_parser(name, description=text, help=text)
         command.add_argument("folder", type=Path, help="of the sweep, as runs/survey")
@@ -70,9 +69,7 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(asked: argparse.Namespace) -> int:
-    sys.argv[1:] = ["-m", *asked.overrides, "launch.only=plan"]
-    harness()
-    return 0
+    return run.main(["-m", *asked.overrides, "launch.only=plan"])
 
 
 def _run(asked: argparse.Namespace) -> int:
@@ -83,7 +80,7 @@ def _run(asked: argparse.Namespace) -> int:
 
 
 def _status(asked: argparse.Namespace) -> int:
-    return status([str(asked.folder), "--once"])
+    return status.main([str(asked.folder), "--once"])
 
 
 def _retry(asked: argparse.Namespace) -> int:
@@ -109,16 +106,11 @@ def _again(plan: "Plan") -> int:
 
         signals.stop_on_signals()
         return one_by_one([point for point in plan.points if has_failed(point)])
-    sys.argv[1:] = [*plan.argv, "launch.only=failed"]
+    function = "analyse" if plan.points[0].point.command == "analyse" else "run"
     try:
-        harness("analyse" if plan.points[0].point.command == "analyse" else "main")
+        return run.main([*plan.argv, "launch.only=failed"], function)
     except SystemExit as left:
-        status = left.code if isinstance(left.code, int) else 1
-        if status in (signals.INTERRUPTED, signals.TRY_AGAIN):
+        code = left.code if isinstance(left.code, int) else 1
+        if code in (signals.INTERRUPTED, signals.TRY_AGAIN):
             raise
-        return status
-    return 0
-
-
-if __name__ == "__main__":
-    main()
+        return code

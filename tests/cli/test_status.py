@@ -1,4 +1,4 @@
-"""python -m harness.status: runs of a folder, with and without plans."""
+"""pruning-harness status: runs of a folder, with and without plans."""
 
 import json
 import os
@@ -15,7 +15,7 @@ import pytest
 from command import environment
 from planned_runs import finish, plan_in
 
-from harness import status
+from harness.cli import status
 from harness.run_folder import overview as standings
 from harness.run_folder.overview import HOME, Standing, seconds_left, standing
 from harness.run_folder.progress_file import FILE, Position, PositionFile
@@ -141,7 +141,7 @@ def test_time_left_of_a_sweep_is_what_is_left_shared_by_those_that_run(tmp_path)
 
 
 def _status(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "harness.status", *arguments]
+    return [sys.executable, "-m", "harness", "status", *arguments]
 
 
 def test_a_reader_may_leave_early(tmp_path) -> None:
@@ -215,7 +215,7 @@ def test_a_long_list_ends_with_how_many_more_there_are(monkeypatch) -> None:
 
 
 def test_the_command_loads_neither_torch_nor_hydra() -> None:
-    code = "import sys, harness.status; print({'torch', 'hydra', 'omegaconf'} & {*sys.modules})"
+    code = "import sys, harness.cli.status; print({'torch', 'hydra', 'omegaconf'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True)
     assert done.stdout == b"set()\n", done.stderr
 

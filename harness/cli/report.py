@@ -1,4 +1,4 @@
-"""`python -m harness.report RUNS`: a table in the terminal; CSV, PNG and HTML in a folder.
+"""`pruning-harness report RUNS`: a table in the terminal; CSV, PNG and HTML in a folder.
 
 Exit status: 0 done, 1 something failed (with --lint: a rule is not met; with --compare: results
 differ beyond seed noise), 2 wrong input, 130 after Ctrl-C.
@@ -6,7 +6,6 @@ differ beyond seed noise), 2 wrong input, 130 after Ctrl-C.
 
 import argparse
 import gc
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ from harness.system.command_line import Parser, answered
 from harness.system.deletion import check_no_link
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     return answered(lambda: _run(options))
 
@@ -103,7 +102,7 @@ def _report(options: argparse.Namespace, out: Path) -> int:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="python -m harness.report",
+        prog="pruning-harness report",
         description="Accuracy against compression and theoretical speed-up, over seeds.",
     )
     parser.add_argument(
@@ -154,7 +153,3 @@ def _add_published(parser: Parser) -> None:
         default=[],
         help="show published results of another data set: mnist5k=mnist",
     )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -13,7 +13,7 @@ COMMANDS = ("report", "status", "sweep", "tracking", "clean")
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_a_wrong_option_is_one_line_and_status_2(name) -> None:
-    done = python("-m", f"harness.{name}", "--no-such-option")
+    done = python("-m", "harness", name, "--no-such-option")
     assert done.returncode == 2
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 
@@ -24,7 +24,7 @@ def test_a_full_disk_is_one_line_and_status_1(name, tmp_path) -> None:
     (tmp_path / "ab" / "run" / "status.json").write_text('{"state": "finished"}')
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", f"harness.{name}", str(tmp_path)], env=environment(),
+            [sys.executable, "-m", "harness", name, str(tmp_path)], env=environment(),
             stdout=full, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
     assert done.returncode == 1

@@ -15,8 +15,8 @@ SHORT = (*TINY, "sensitivity.grid=[0.5,0.1]", "progress=plain")
 
 
 def analyse(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    """The exit status of `python -m harness.sensitivity`, in this process."""
-    return run_main(monkeypatch, *SHORT, *arguments, command="analyse")
+    """The exit status of `pruning-harness sensitivity`, in this process."""
+    return run_main(monkeypatch, *SHORT, *arguments, command="sensitivity")
 
 
 def found(runs: Path) -> list[Sensitivity]:
@@ -101,7 +101,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(wrong, said, tmp_path, monke
 def test_two_ranks_measure_the_curves_of_one_and_write_once(tmp_path) -> None:
     for count in (1, 2):
         asked = (*SHORT, "dtype=float64", "data.validation=129", f"runs={tmp_path}/{count}")
-        done = harness_on_ranks(count, *asked, command="analyse")
+        done = harness_on_ranks(count, *asked, command="sensitivity")
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("fc1.weight") == done.stdout.count("finished: ") == 1
 

@@ -1,5 +1,4 @@
-"""Command line: composes conf/ into a Point and has it carried out. With the rest of launch/ all
-that knows Hydra; no torch."""
+"""Composes conf/ into a Point and has it carried out; no torch."""
 
 from collections.abc import Callable
 
@@ -18,7 +17,7 @@ from harness.system.signals import speaks
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
-def main(cfg: DictConfig) -> Outcome:
+def run(cfg: DictConfig) -> Outcome:
     """One run of the command line."""
     with refusing():
         point, execute = _begun(cfg, "run")

@@ -1,4 +1,4 @@
-"""`python -m harness.clean [RUNS]`: what caches hold below a folder of runs, and room on disk."""
+"""`pruning-harness clean [RUNS]`: what caches hold below a folder of runs, and room on disk."""
 
 import argparse
 import sys
@@ -23,7 +23,7 @@ MEANINGS = {**KINDS, UNFINISHED: "checkpoints that runs go on from; never freed"
 SECONDS_A_DAY = 24 * 60 * 60
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     return answered(lambda: _clean(options), CannotWrite)
 
@@ -78,7 +78,7 @@ def _mib(size: int) -> str:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="python -m harness.clean",
+        prog="pruning-harness clean",
         description="Lists what caches hold below a folder of runs; frees what is asked for. "
         "Results stay, and so do what a living process works with, files that the harness has "
         "not made, and all that lies behind links.",
@@ -96,7 +96,3 @@ def _parser() -> Parser:
     )  # fmt: skip
     parser.add_argument("--yes", action="store_true", help="do not ask")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

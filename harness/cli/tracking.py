@@ -1,4 +1,4 @@
-"""`python -m harness.tracking`: what there is to do about W&B when the runs are done."""
+"""`pruning-harness tracking`: what there is to do about W&B when the runs are done."""
 
 import argparse
 import sys
@@ -12,7 +12,7 @@ from harness.tracking.sync import NoServer, OfflineRun, offline_runs, sync
 LIMIT_S = 600.0
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
     return answered(lambda: options.work(options), NoServer)
 
@@ -57,7 +57,7 @@ def _show(found: Sequence[OfflineRun]) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="python -m harness.tracking", description=__doc__)
+    parser = Parser(prog="pruning-harness tracking", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, work: Callable[[argparse.Namespace], int], brief: str) -> Parser:
@@ -76,7 +76,3 @@ def _parser() -> Parser:
     made = command("report", _report, "make a report at W&B")
     made.add_argument("--project", required=True, help="where the runs are at W&B")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -12,7 +12,7 @@ from command import environment
 from conftest import cases
 from left_locks import GONE, lock_left_by
 
-from harness.clean import KINDS, main
+from harness.cli.clean import KINDS, main
 from harness.launch.caches import entries
 from harness.system.locks import locked
 
@@ -216,7 +216,7 @@ def test_wrong_input_is_one_line_and_status_2(arguments, said, tmp_path, monkeyp
 
 
 def test_it_needs_no_torch(runs) -> None:
-    code = "import sys; from harness.clean import main; main(sys.argv[1:]); "
+    code = "import sys; from harness.cli.clean import main; main(sys.argv[1:]); "
     code += "assert 'torch' not in sys.modules and 'hydra' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", code, str(runs)], env=environment())
     assert done.returncode == 0

@@ -1,4 +1,4 @@
-"""python -m harness.status RUNS: runs that are done, at work (where), failed (why), missing."""
+"""pruning-harness status RUNS: runs that are done, at work (where), failed (why), missing."""
 
 import shutil
 import sys
@@ -16,7 +16,7 @@ SECONDS_BETWEEN = 2.0
 TOLD = ("running", "failed", "interrupted", "missing")  # those that are not done, in this order
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Exit status: 0, 1 if a run has failed, 2 wrong input. Ctrl-C is how one leaves a view that
     changes: it interrupts no work, so the status is the one of what was shown."""
     options = _parser().parse_args(arguments)
@@ -91,7 +91,7 @@ def _fitting(told: list[str]) -> list[str]:
 
 def _parser() -> Parser:
     parser = Parser(
-        prog="python -m harness.status",
+        prog="pruning-harness status",
         description="Which runs are done, running (where, how long still), failed (why), "
         "interrupted, missing. On a terminal it follows them until nothing runs any more.",
     )
@@ -100,7 +100,3 @@ def _parser() -> Parser:
     )
     parser.add_argument("--once", action="store_true", help="print it and leave")
     return parser
-
-
-if __name__ == "__main__":
-    sys.exit(main())

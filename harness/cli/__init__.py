@@ -1,0 +1,1 @@
+"""Commands of the shell: the only modules that read a command line."""

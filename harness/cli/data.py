@@ -1,0 +1,84 @@
+"""`pruning-harness data list|prepare`: the data sets of conf/data, and those to fetch."""
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from harness.launch.paths import CONF
+from harness.system.command_line import Parser, answered, say
+
+LIST = "Lists the data sets: samples, shape, classes, and where their files are."
+PREPARE = "Fetches a data set that is not part of a package, and checks it."
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns 0, 1 if a data set could not be fetched, 2 for wrong input."""
+    options = _parser().parse_args(arguments)
+    return answered(lambda: options.work(options))
+
+
+def names() -> list[str]:
+    return sorted(file.stem for file in (CONF / "data").glob("*.yaml"))
+
+
+def _list(options: argparse.Namespace) -> int:
+    say(_row("DATA", "TRAIN", "VALIDATION", "TEST", "SHAPE", "CLASSES", "WHERE"))
+    for name in names():
+        say(_described(name, options.root))
+    return 0
+
+
+def _described(name: str, root: str) -> str:
+    part = _built(name, root)
+    try:
+        splits = part.load()
+    except ValueError as error:
+        return f"{name:<10}not here: {error}"
+    sizes = (len(getattr(splits, split)) for split in ("train", "validation", "test"))
+    shape = "x".join(map(str, splits.shape))
+    return _row(name, *sizes, shape, splits.classes, _where(part))
+
+
+def _row(*cells: object) -> str:
+    widths = (10, 8, 12, 8, 10, 9, 0)
+    return "".join(f"{cell!s:<{width}}" for cell, width in zip(cells, widths, strict=True)).rstrip()
+
+
+def _where(part: Any) -> str:
+    files = list(part.files()) if hasattr(part, "files") else []
+    return str(files[0].parent) if files else "comes with the harness or a package it needs"
+
+
+def _prepare(options: argparse.Namespace) -> int:
+    if options.name not in names():
+        raise ValueError(f"{options.name}: no such data set; there are: {', '.join(names())}")
+    part = _built(options.name, options.root)
+    if not hasattr(part, "fetch"):
+        say(f"{options.name} needs no preparation")
+        return 0
+    say(f"{options.name} is in {part.fetch()}")
+    return 0
+
+
+def _built(name: str, root: str) -> Any:
+    # Here, not above: --help should not wait for torch.
+    from harness.launch.compose import composed
+    from harness.launch.instantiate import build_part
+
+    config = composed([f"data={name}"]).data
+    if "root" in config:
+        config.root = root
+    return build_part(config)
+
+
+def _parser() -> Parser:
+    parser = Parser(prog="pruning-harness data", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="list|prepare")
+    listed = commands.add_parser("list", description=LIST, help=LIST)
+    listed.set_defaults(work=_list)
+    listed.add_argument("--root", default="data", help="folder of fetched data sets (data)")
+    prepare = commands.add_parser("prepare", description=PREPARE, help=PREPARE)
+    prepare.set_defaults(work=_prepare)
+    prepare.add_argument("name", metavar="NAME", help="of a data set, as `list` shows it")
+    prepare.add_argument("root", metavar="ROOT", nargs="?", default="data", help="folder (data)")
+    return parser

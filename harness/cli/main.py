@@ -1,0 +1,102 @@
+"""Dispatches `pruning-harness COMMAND`: what follows the command goes to its module in this folder.
+
+Exit status: 0 done, 1 something failed, 2 wrong input (one line on stderr), 130 after Ctrl-C, 75
+after SIGTERM or SIGUSR1.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import version
+
+from harness.system.command_line import say
+from harness.system.names import visible
+
+# By module of this folder; `main(arguments)` of it returns the exit status.
+COMMANDS = {
+    "run": "train, prune and retrain; a sweep with -m (the default command)",
+    "status": "list the runs of a folder: done, running, failed, missing",
+    "report": "write tables, statistics, figures and a page from records",
+    "sweep": "write the plan of a sweep, run a part of a plan, retry failed runs",
+    "sensitivity": "prune each layer alone and measure the accuracy",
+    "clean": "list what caches hold and free them",
+    "tracking": "upload offline W&B runs, make a W&B report",
+    "data": "list the data sets, fetch one",
+    "slurm": "write the sbatch templates",
+}
+INTERNAL = {"worker": "one rank of a run that starts its ranks itself"}
+DEFAULT = "run"
+
+EXAMPLES = """\
+  pruning-harness                                   train, prune in 5 levels, retrain
+  pruning-harness saliency=random seed=1            with other parts
+  pruning-harness experiment=lottery_ticket         a published setting
+  pruning-harness --cfg job                         every key and its value
+  pruning-harness -m method=random,snip seed=0,1,2  a sweep over all cores or GPUs
+  pruning-harness -m sweep=survey                   the default survey
+  pruning-harness status runs/survey                what is done, running, failed
+  pruning-harness report runs/survey                table, figures, report.html
+  pruning-harness sweep retry runs/survey           failed runs again
+  pruning-harness sensitivity model=lenet_5         each layer pruned alone"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command line and returns its exit status; a command may also raise SystemExit."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    first = words[0] if words else ""
+    if first in ("-h", "--help"):
+        say(help_text())
+        return 0
+    if first == "--version":
+        say(f"pruning-harness {version('pruning-harness')}")
+        return 0
+    # Own parts are imported from the current folder, also where a script starts Python.
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    if first in COMMANDS or first in INTERNAL:
+        return _command(first, words[1:])
+    if first and not is_override(first):
+        print(f"harness: {visible(_refusal(first))}", file=sys.stderr)
+        return 2
+    return _command(DEFAULT, words)
+
+
+def is_override(word: str) -> bool:
+    """True if Hydra reads the word: KEY=VALUE, +KEY=VALUE, ~KEY, or a flag.
+
+    >>> [is_override(word) for word in ("seed=1", "~penalty", "-m", "status")]
+    [True, True, True, False]
+    """
+    return "=" in word or word.startswith(("+", "~", "-"))
+
+
+def help_text() -> str:
+    lines = [f"  {name:<13}{line}" for name, line in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: pruning-harness [COMMAND] [ARGUMENT ...]    (or: python -m harness ...)",
+            "",
+            "Without COMMAND the arguments are overrides of a run, KEY=VALUE, or flags of Hydra.",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "common commands:",
+            EXAMPLES,
+            "",
+            "`pruning-harness COMMAND --help` explains a command; `run --help` lists all parts.",
+        ]
+    )
+
+
+def _command(name: str, arguments: list[str]) -> int:
+    return int(import_module(f"harness.cli.{name}").main(arguments))
+
+
+def _refusal(word: str) -> str:
+    near = get_close_matches(word, COMMANDS, n=1)
+    hint = f"did you mean {near[0]}? " if near else ""
+    names = ", ".join(COMMANDS)
+    return f"{word}: no such command; {hint}use KEY=VALUE for a run, or one of {names}"

@@ -1,0 +1,123 @@
+"""The one entry point: its commands, what it refuses, what a first word means."""
+
+import re
+import shlex
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+from command import TINY, environment, harness, only_run, python, records_of, run_main
+from conftest import cases
+from handlers import as_before
+
+from harness import cli
+from harness.cli.main import COMMANDS, EXAMPLES, INTERNAL, help_text, is_override, main
+from harness.launch.compose import composed
+
+HOME = Path(str(cli.__file__)).parent
+EXAMPLE_LINES = [re.split(r"  +", line.strip())[0] for line in EXAMPLES.splitlines()]
+
+
+def test_help_lists_every_command_module_with_one_line(capsys) -> None:
+    modules = {file.stem for file in HOME.glob("*.py")} - {"__init__", "main", "hydra_main"}
+    assert modules == COMMANDS.keys() | INTERNAL.keys()
+    assert main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert said == f"{help_text()}\n"
+    for name, line in COMMANDS.items():
+        assert len(re.findall(rf"^  {name} +{re.escape(line)}$", said, re.MULTILINE)) == 1
+    assert len(EXAMPLE_LINES) == 10 and max(map(len, said.splitlines())) <= 100
+
+
+@cases("line", *EXAMPLE_LINES)
+def test_a_common_command_is_one_that_works(line) -> None:
+    _, *words = shlex.split(line)
+    overrides = [re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in words if "=" in word]
+    if not words or is_override(words[0]) or words[0] == "sensitivity":
+        assert composed(overrides)
+    else:
+        import_module(f"harness.cli.{words[0]}")._parser().parse_args(words[1:])
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name, monkeypatch, capsys) -> None:
+    assert run_main(monkeypatch, "--help", command=name) == 0
+    said = capsys.readouterr().out
+    assert "Override anything in the config" in said or f"usage: pruning-harness {name} " in said
+
+
+@cases(
+    "word, said",
+    ("staus", "staus: no such command; did you mean status? use KEY=VALUE for a run, or one of "),
+    ("magnitude", "magnitude: no such command; use KEY=VALUE for a run, or one of run, status, "),
+    ("a\x1b[2J", r"a\x1b[2J: no such command; use KEY=VALUE for a run, or one of "),
+)
+def test_an_unknown_command_is_one_line_that_names_the_commands(word, said, capsys) -> None:
+    assert main([word]) == 2
+    captured = capsys.readouterr()
+    assert captured.err.startswith(f"harness: {said}") and captured.err.count("\n") == 1
+    assert captured.out == "" and ", ".join(COMMANDS) in captured.err
+
+
+def test_the_version_is_that_of_the_package(capsys) -> None:
+    assert main(["--version"]) == 0
+    assert re.fullmatch(r"pruning-harness \d+\.\d+\.\d+\S*\n", capsys.readouterr().out)
+
+
+def test_run_said_explicitly_is_the_same_run_as_without(tmp_path, monkeypatch, capfd) -> None:
+    with as_before():
+        monkeypatch.setattr(sys, "argv", ["pruning-harness", *TINY, f"runs={tmp_path}"])
+        assert main() == 0
+    assert "finished: " in capfd.readouterr().out
+    assert run_main(monkeypatch, *TINY, f"runs={tmp_path}", command="run") == 0
+    assert "skipped: " in capfd.readouterr().out
+    assert len(records_of(only_run(tmp_path))) == 3
+
+
+def test_a_flag_of_hydra_alone_means_a_run(monkeypatch, capfd) -> None:
+    with as_before():
+        monkeypatch.setattr(sys, "argv", ["pruning-harness", "--cfg", "job", "seed=7"])
+        assert main() == 0
+    assert "seed: 7\n" in capfd.readouterr().out
+
+
+@cases("name", "main", "status", "report", "clean", "slurm")
+def test_a_small_command_loads_neither_torch_nor_hydra(name) -> None:
+    loaded = "{'torch', 'hydra', 'omegaconf'} & {*sys.modules}"
+    done = python_alone(f"import sys, harness.cli.{name}; print({loaded})")
+    assert done.stdout == "set()\n", done.stderr
+
+
+def python_alone(code: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-c", code]
+    return subprocess.run(command, env=environment(), capture_output=True, text=True)
+
+
+def test_the_module_and_the_script_are_one_program(tmp_path) -> None:
+    script = Path(sys.executable).with_name("pruning-harness")
+    done = subprocess.run(
+        [script, "status", "nowhere"], cwd=tmp_path, env=environment(), capture_output=True,
+        text=True,
+    )  # fmt: skip
+    same = python("-m", "harness", "status", "nowhere", cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (same.returncode, same.stderr)
+    assert done.returncode == 2 and "nowhere" in done.stderr
+
+
+def test_torchrun_starts_the_module_on_two_ranks(tmp_path) -> None:
+    done = harness(*TINY, "progress=plain", f"runs={tmp_path}", ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished: ") == 1
+
+
+def test_torchrun_starts_the_script_on_two_ranks(tmp_path) -> None:
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python"]
+    script = str(Path(sys.executable).with_name("pruning-harness"))
+    done = subprocess.run(
+        [sys.executable, *launcher, script, *TINY, f"runs={tmp_path}"], env=environment(),
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("finished: ") == 1 and len(records_of(only_run(tmp_path))) == 3
