@@ -4,15 +4,16 @@ import argparse
 import re
 from importlib import import_module
 
+from harness.cli.main import COMMANDS
 from reference.markdown import code, escaped, table
 
-NAMES = ("status", "sweep", "report", "tracking", "clean")
+# Hydra reads the arguments of the others.
+NAMES = tuple(name for name in COMMANDS if name not in ("run", "sensitivity"))
 
 
 def parser_of(name: str) -> argparse.ArgumentParser:
     """Returns the parser of a command."""
-    module = {"report": "report.__main__", "tracking": "tracking.__main__"}.get(name, name)
-    parser: argparse.ArgumentParser = import_module(f"harness.{module}")._parser()
+    parser: argparse.ArgumentParser = import_module(f"harness.cli.{name}")._parser()
     return parser
 
 
