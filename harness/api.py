@@ -19,7 +19,7 @@ from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import Event
 from harness.pruning.rounds import Rounds
-from harness.run_folder.export import put_into, read_delivery
+from harness.run_folder.export import load_exported, read_exported
 from harness.run_folder.outcome import CONFIG
 from harness.run_folder.records import no_weight_left
 from harness.saliency.base import Saliency
@@ -42,9 +42,9 @@ def load(run: str | Path, trust: str | Sequence[str] = ()) -> tuple[nn.Module, T
             cannot be built, or its files are of different networks.
     """
     folder = Path(run)
-    delivery = read_delivery(folder)
+    delivery = read_exported(folder)
     model = stored_network(folder / CONFIG, delivery.shape, delivery.classes, trust)
-    put_into(model, delivery)
+    load_exported(model, delivery)
     return model.eval(), delivery.masks
 
 

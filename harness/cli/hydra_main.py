@@ -13,7 +13,7 @@ from harness.launch.paths import CONF
 from harness.launch.run_spec import Point, point_of
 from harness.run_folder.outcome import Outcome
 from harness.system.names import visible
-from harness.system.signals import speaks
+from harness.system.signals import is_rank_zero
 
 
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
@@ -40,7 +40,7 @@ def _begun(cfg: DictConfig, command: str) -> tuple[Point, Callable[[Point], Outc
 
 
 def _told(cfg: DictConfig, outcome: Outcome) -> Outcome:
-    if speaks() and cfg.progress != "none" and not _is_of_a_sweep():
+    if is_rank_zero() and cfg.progress != "none" and not _is_of_a_sweep():
         why = f" ({outcome.reason}; rerun=always redoes it)" if outcome.reason else ""
         print(visible(f"{outcome.state}: {outcome.folder}{why}"))
     return outcome

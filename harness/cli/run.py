@@ -6,8 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import ModuleType
 
-from harness.launch.backends.rank_env import adopt, launcher
-from harness.system.signals import INTERRUPTED, Stopped, leave_on_signals, speaks, stop_on_signals
+from harness.launch.backends.rank_env import export_torchrun_env, launcher_name
+from harness.system.signals import (
+    INTERRUPTED,
+    Stopped,
+    is_rank_zero,
+    leave_on_signals,
+    stop_on_signals,
+)
 
 TRACEBACK = "HYDRA_FULL_ERROR"  # set by the user: errors keep their traceback
 
@@ -22,10 +28,10 @@ def main(arguments: Sequence[str], function: str = "run") -> int:
     leave_on_signals()
     sys.argv[1:] = arguments
     try:
-        adopt()
+        export_torchrun_env()
     except ValueError as error:
         _leave(str(error), 2)
-    if (name := launcher()) and {"-m", "--multirun"} & set(sys.argv[1:]):
+    if (name := launcher_name()) and {"-m", "--multirun"} & set(sys.argv[1:]):
         _leave(
             f"-m under {name} would run the sweep once per rank; leave {name} away and use "
             "hydra/launcher=slurm, or launch.nproc=N for several ranks per run",
@@ -82,6 +88,6 @@ def _wrong_input_told() -> Iterator[None]:
 
 
 def _leave(line: str, status: int, from_every_rank: bool = False) -> None:
-    if from_every_rank or speaks():
+    if from_every_rank or is_rank_zero():
         print(f"harness: {line}", file=sys.stderr)
     sys.exit(status)

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.run_folder.overview import STATES, Runs, Standing, seconds_left, standing
-from harness.run_folder.progress_file import Position, spoken
+from harness.run_folder.overview import STATES, RunsStatus, RunStatus, scan, seconds_left
+from harness.run_folder.progress_file import RunProgress, format_duration
 from harness.system.command_line import Parser, say
 from harness.system.names import visible
 
@@ -21,7 +21,7 @@ def main(arguments: Sequence[str]) -> int:
     changes: it interrupts no work, so the status is the one of what was shown."""
     options = _parser().parse_args(arguments)
     try:
-        found = standing(options.runs)
+        found = scan(options.runs)
         if sys.stdout.isatty() and not options.once:
             found = _follow(options.runs, found)
         else:
@@ -34,35 +34,35 @@ def main(arguments: Sequence[str]) -> int:
     return int(found.has_failed)
 
 
-def lines(runs: Runs) -> list[str]:
+def lines(runs: RunsStatus) -> list[str]:
     """Counts first; then every run that is not done."""
-    found = runs.found
+    found = runs.runs
     counts = Counter(each.state for each in found)
     said = ", ".join(f"{counts[state]} {state}" for state in STATES)
     left = seconds_left(found)
-    about = "" if left is None else f"; about {spoken(left)} left"
+    about = "" if left is None else f"; about {format_duration(left)} left"
     told = [each for state in TOLD for each in found if each.state == state]
     return [f"{len(found)} runs: {said}{about}", *map(_line, told)]
 
 
-def _line(each: Standing) -> str:
+def _line(each: RunStatus) -> str:
     why = f": {each.reason}" if each.reason else ""
     where = f"  {_where(each.position)}" if each.position else ""
     log = f" (see {each.log})" if each.log else ""
     return "  " + visible(f"{each.state}: {each.says}{where}{why}{log}")
 
 
-def _where(at: Position) -> str:
+def _where(at: RunProgress) -> str:
     parts = [f"level {at.level}/{at.levels}"]
     if at.epochs:  # else no epoch has ended yet
         parts.append(f"epoch {at.epoch}/{at.epochs}")
     if at.accuracy is not None:
         parts.append(f"validation {100 * at.accuracy:.2f} %")
     left = at.seconds_left(time.time())
-    return "  ".join(parts + ([] if left is None else [f"about {spoken(left)} left"]))
+    return "  ".join(parts + ([] if left is None else [f"about {format_duration(left)} left"]))
 
 
-def _follow(folder: Path, found: Runs) -> Runs:
+def _follow(folder: Path, found: RunsStatus) -> RunsStatus:
     """Shows it anew until nothing runs and nothing is awaited, or Ctrl-C."""
     from rich.console import Console
     from rich.live import Live
@@ -73,10 +73,10 @@ def _follow(folder: Path, found: Runs) -> Runs:
         with Live(console=console, auto_refresh=False) as live:
             while True:
                 live.update(Text("\n".join(_fitting(lines(found)))), refresh=True)
-                if not found.goes_on:
+                if not found.is_active:
                     return found
                 time.sleep(SECONDS_BETWEEN)
-                found = standing(folder)
+                found = scan(folder)
     except KeyboardInterrupt:
         return found
 

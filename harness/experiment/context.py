@@ -14,7 +14,7 @@ from harness.experiment.workload import Workload
 from harness.metrics.macs import Macs, said_uncounted
 from harness.pruning.density import Scope
 from harness.pruning.prunable_model import find_prunable
-from harness.run_folder.stage_keys import Shared
+from harness.run_folder.stage_keys import SharedStages
 from harness.structure.base import Units
 from harness.training.checkpointing import Journal
 from harness.training.dense import DenseTraining
@@ -40,7 +40,7 @@ class RunContext:
     requested: Targets
     dense: DenseTraining
     journal: Journal | None = None
-    shared: Shared | None = None
+    shared: SharedStages | None = None
 
     @property
     def ranks(self) -> Ranks:
@@ -62,7 +62,7 @@ def context_of(
     ranks: Ranks,
     dense: Path,
     journal: Journal | None,
-    shared: Shared | None,
+    shared: SharedStages | None,
 ) -> tuple[RunContext, nn.Module]:
     """Loads the data, builds the network and checks all that can be checked before training.
 

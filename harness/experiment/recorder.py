@@ -14,8 +14,8 @@ from harness.metrics.latency import Latency, Stopwatch
 from harness.model_state.unsaved import OPTIMIZER
 from harness.run_folder.checkpoints import STAGE, STEP, Checkpoints
 from harness.run_folder.environment import device_name
-from harness.run_folder.records import NOTHING, Identity, Record, Trained, place
-from harness.run_folder.sinks import Watcher
+from harness.run_folder.records import NOTHING, Identity, Record, Trained, stage_index
+from harness.run_folder.sinks import RunSink
 from harness.system.names import visible
 from harness.training.context import Curve, LoopState, OnEpoch
 from harness.training.recipe_presets import ResolvedRecipe
@@ -35,7 +35,7 @@ class Recorder:
     context: RunContext
     state: RunState
     identity: Identity
-    watcher: Watcher
+    watcher: RunSink
     files: Checkpoints | None = None
     latency: Latency | None = None
 
@@ -59,7 +59,7 @@ class Recorder:
         state.found.append({"share": state.kept_share, "record": found})
         self.show(state.found[-1])
         self.note_latency()
-        state.done = place(level, stage)
+        state.done = stage_index(level, stage)
         if save:
             self.save()
 
@@ -72,7 +72,7 @@ class Recorder:
         """The same of another run's stage, with the epochs that its training had."""
         record = found["record"]
         if record["level"]:  # dense training shows itself only to the run that trains it
-            self.watcher.found(record["level"], record["epoch_losses"], record["epoch_top1"])
+            self.watcher.replay(record["level"], record["epoch_losses"], record["epoch_top1"])
         self.show(found)
 
     def on_epoch(self, level: int, form: ResolvedRecipe) -> OnEpoch:
@@ -154,7 +154,7 @@ class Recorder:
             print(f"warning: {where}: latency was not measured: {visible(error)}", file=sys.stderr)
             return
         low, median, high = (round(1000 * seconds, 4) for seconds in watch.quartiles())
-        self.watcher.note(
+        self.watcher.log_timing(
             event="latency",
             **place,
             batch=how.batch,

@@ -20,14 +20,14 @@ from harness.run_folder import records
 from harness.run_folder.checkpoints import Checkpoints, Policy
 from harness.run_folder.console import MODES, Progress
 from harness.run_folder.environment import numerics_key
-from harness.run_folder.export import Delivery, deliver
-from harness.run_folder.followers import Files, Watchers
+from harness.run_folder.export import ExportedModel, export_model
+from harness.run_folder.followers import RecordWriter, Sinks
 from harness.run_folder.identity import Config
 from harness.run_folder.outcome import RERUN, RESULTS, Outcome, check_home, finished
 from harness.run_folder.own_files import RunFolder
-from harness.run_folder.progress_file import PositionFile
+from harness.run_folder.progress_file import ProgressFile
 from harness.run_folder.records import Identity, Record
-from harness.run_folder.stage_keys import Shared
+from harness.run_folder.stage_keys import SharedStages
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import CannotWrite
 from harness.system.errors import LeaseLost
@@ -68,7 +68,7 @@ class Run:
     rerun: str = "never"
     code: str = ""  # digest of the sources that decide its numbers
     command: tuple[str, ...] = ()  # that makes it alone, again
-    shared: Shared | None = None  # stages that other runs have too; None computes all of them
+    shared: SharedStages | None = None  # stages that other runs have too; None computes all of them
 
     def __post_init__(self) -> None:
         check_known("rerun", self.rerun, RERUN)
@@ -98,7 +98,7 @@ class Run:
                 run(Recorder(context, state, self.identity, watcher, files, self.latency))
                 splits, (network, masks) = context.workload.splits, whole(context, state)
                 masks = {name: masks[name] for name in state.masks.masks}
-                delivery = Delivery(whole_state(network), masks, splits.shape, splits.classes)
+                delivery = ExportedModel(whole_state(network), masks, splits.shape, splits.classes)
                 ranks.on_main(lambda: self._complete(context, state, delivery))
                 last = watcher.last  # None above rank 0
             # A tracker may have taken its time.
@@ -147,7 +147,7 @@ class Run:
     def _begin(self, files: Checkpoints, ranks: Ranks, again: bool) -> None:
         self._home.begin(files, ranks)
         if again:
-            Files(self.folder, ranks.world_size).note(event="restarted")
+            RecordWriter(self.folder, ranks.world_size).log_timing(event="restarted")
 
     def _go_on(self, context: RunContext, state: RunState) -> None:
         ranks = context.ranks
@@ -156,13 +156,13 @@ class Run:
         self._restore(context, state, further=True)
         training = state.training
         at = {key: training[key] for key in ("epoch", "step")} if training else {}
-        Files(self.folder, ranks.world_size).note(
+        RecordWriter(self.folder, ranks.world_size).log_timing(
             event="resumed", records=len(state.found), **at, numerics_key=numerics_key(ranks)
         )
 
-    def _complete(self, context: RunContext, state: RunState, delivery: Delivery) -> None:
+    def _complete(self, context: RunContext, state: RunState, delivery: ExportedModel) -> None:
         """All that the run ends in, from what it holds itself."""
-        deliver(self.folder, delivery)
+        export_model(self.folder, delivery)
         self._restore(context, state)
 
     def _restore(self, context: RunContext, state: RunState, further: bool = False) -> None:
@@ -170,19 +170,19 @@ class Run:
         self._home.restore(found, further=further)
 
     @contextmanager
-    def _watcher(self, ranks: Ranks) -> Iterator[Watchers]:
+    def _watcher(self, ranks: Ranks) -> Iterator[Sinks]:
         with ExitStack() as stack:
             progress = stack.enter_context(Progress(self.progress if ranks.is_main else "none"))
             path = self.folder / "records.jsonl"
             earlier = ranks.on_main(lambda: records.read(path, missing_ok=True))
             if not ranks.is_main:
-                yield Watchers(progress)
+                yield Sinks(progress)
                 return
             tracker = stack.enter_context(self.tracking.open(self._info(earlier)))
-            files, position = Files(self.folder, ranks.world_size), PositionFile(self.folder)
+            files, position = RecordWriter(self.folder, ranks.world_size), ProgressFile(self.folder)
             stack.push(lambda kind, error, trace: position.close(done=error is None))
             last = earlier[-1] if earlier else None
-            yield Watchers(progress, files, position, [tracker], last)
+            yield Sinks(progress, files, position, [tracker], last)
 
     def _info(self, earlier: list[Record]) -> RunInfo:
         me = self.identity

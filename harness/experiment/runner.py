@@ -20,8 +20,8 @@ from harness.experiment.state import RunState, watch
 from harness.experiment.train_hooks import Inside
 from harness.model_state.whole_state import load_into
 from harness.pruning.prunable import make_mask_store
-from harness.run_folder.records import NOTHING, STAGES, Trained, place
-from harness.run_folder.stage_keys import Shared
+from harness.run_folder.records import NOTHING, STAGES, Trained, stage_index
+from harness.run_folder.stage_keys import SharedStages
 from harness.training.checkpointing import Journal
 from harness.vocabulary.step_index import START
 
@@ -81,7 +81,7 @@ def _stages_until(context: RunContext, end: tuple[int, str] | None = None) -> It
 
 
 def _is_left(state: RunState, stage: Stage) -> bool:
-    return state.done < place(stage.level, stage.kind)
+    return state.done < stage_index(stage.level, stage.kind)
 
 
 def prepare(
@@ -89,7 +89,7 @@ def prepare(
     ranks: Ranks,
     dense: Path,
     journal: Journal | None = None,
-    shared: Shared | None = None,
+    shared: SharedStages | None = None,
 ) -> "Prepared":
     """Makes the context, which checks all that can be checked before training, and a fresh state.
 

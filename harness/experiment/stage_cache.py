@@ -11,8 +11,8 @@ from harness.experiment.context import RunContext
 from harness.experiment.recorder import Recorder
 from harness.experiment.state import RunState, checkpoint
 from harness.run_folder.checkpoints import State, packed, unpacked
-from harness.run_folder.records import place
-from harness.run_folder.stage_keys import Place
+from harness.run_folder.records import stage_index
+from harness.run_folder.stage_keys import LevelStage
 from harness.system.atomic_files import write_whole
 from harness.system.deletion import Mark, delete_file
 from harness.system.loaded_sources import admitted, unnamed
@@ -23,13 +23,13 @@ from harness.training.folder_lock import turn
 FILE = "state.stage"
 
 
-def stages_of(context: RunContext, state: RunState) -> list[Place]:
+def stages_of(context: RunContext, state: RunState) -> list[LevelStage]:
     """Those in common, in the run's order; none of a run that is not what its numerics say."""
     return [] if state.mixed or not context.shared else list(context.shared.keys)
 
 
 @contextmanager
-def compute_once(recorder: Recorder, end: Place) -> Iterator[None]:
+def compute_once(recorder: Recorder, end: LevelStage) -> Iterator[None]:
     """Around the stages up to `end`: after entering, the run stands where others have come already,
     perhaps beyond it. What the body computes is then there for them.
 
@@ -38,7 +38,7 @@ def compute_once(recorder: Recorder, end: Place) -> Iterator[None]:
     """
     context, state = recorder.context, recorder.state
     assert context.shared is not None
-    at, home = place(*end), context.shared.home(end)
+    at, home = stage_index(*end), context.shared.home(end)
     if not _is_beyond(state, at):
         _load(recorder)
     if _is_beyond(state, at):
@@ -66,7 +66,7 @@ def _keep(file: Path, context: RunContext, state: RunState) -> None:
 def _load(recorder: Recorder) -> None:
     """The furthest stage that is there, as if this run had come to it by itself."""
     context, state = recorder.context, recorder.state
-    ahead = [one for one in stages_of(context, state) if state.done < place(*one)]
+    ahead = [one for one in stages_of(context, state) if state.done < stage_index(*one)]
     homes = [context.shared.home(one) for one in reversed(ahead)] if context.shared else []
     found = context.ranks.on_main(lambda: _first_whole(homes))
     if found is None:

@@ -15,7 +15,7 @@ from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruning_order import Event
 from harness.run_folder.checkpoints import State
-from harness.run_folder.records import STAGES, place
+from harness.run_folder.records import STAGES, stage_index
 from harness.training.context import LoopState
 from harness.vocabulary.bitpack import pack, unpack
 from harness.vocabulary.tensors import Tensors, prunable_weights
@@ -51,7 +51,7 @@ class RunState:
     mixed: bool = False
 
     def is_finished(self, context: RunContext) -> bool:
-        return self.done >= place(len(context.shares), STAGES[-1])
+        return self.done >= stage_index(len(context.shares), STAGES[-1])
 
     def state_dict(self, training: LoopState | None = None) -> State:
         """Plain values and tensors, by field; the model is in `training`, if one is under way."""

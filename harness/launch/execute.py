@@ -28,7 +28,7 @@ from harness.run_folder.environment import numerics_key
 from harness.run_folder.identity import DENSE, OPERATIONAL, Config, dense_hash, setting_hash
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.records import Identity
-from harness.run_folder.stage_keys import Shared
+from harness.run_folder.stage_keys import SharedStages
 from harness.system.errors import RanksDisagree
 from harness.system.loaded_sources import aside, unnamed
 from harness.training.context import Hooks
@@ -173,9 +173,9 @@ def _run_of(point: Point, experiment: Experiment, ranks: Ranks) -> Run:
     )
 
 
-def _shared(point: Point, numerics: Config) -> Shared:
+def _shared(point: Point, numerics: Config) -> SharedStages:
     home = Path(point.values["runs"]) / ".stages"
-    return Shared.of(home, point.science, point.asked, point.marked, numerics, code_of)
+    return SharedStages.of(home, point.science, point.asked, point.marked, numerics, code_of)
 
 
 def _identity(point: Point, experiment: Experiment) -> Identity:

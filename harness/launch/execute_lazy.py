@@ -20,7 +20,7 @@ from harness.system.errors import LeaseLost
 from harness.system.loaded_sources import watch
 from harness.system.locks import Busy
 from harness.system.redaction import redacted
-from harness.system.signals import leaving_on_signals, speaks
+from harness.system.signals import is_rank_zero, leaving_on_signals
 
 
 def executor(point: Point) -> Callable[[Point], Outcome]:
@@ -73,10 +73,10 @@ def _failed(point: Point, error: Exception) -> Outcome:
         point.check_values()
         folder = point.folder
     except ValueError:  # by the environment here it is no run, or another one
-        return Outcome("failed", "", reason, again=again)
-    failed = Outcome("failed", str(folder), reason, again=again)
+        return Outcome("failed", "", reason, retryable=again)
+    failed = Outcome("failed", str(folder), reason, retryable=again)
     # A folder that is another process's is not to be written into.
-    if isinstance(error, (Busy, LeaseLost)) or not speaks():
+    if isinstance(error, (Busy, LeaseLost)) or not is_rank_zero():
         return failed
     log = folder / LOG
     with suppress(Exception):  # a full disk must not hide the reason

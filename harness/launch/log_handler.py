@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from harness.system.signals import speaks
+from harness.system.signals import is_rank_zero
 
 
 class _OnStderr(logging.Handler):
@@ -25,7 +25,7 @@ class _OnStderr(logging.Handler):
 @contextmanager
 def heard(progress: str) -> Iterator[None]:
     """Inside, rank 0 passes it on, unless progress is none."""
-    if not speaks() or progress == "none":
+    if not is_rank_zero() or progress == "none":
         yield
         return
     logger, handler = logging.getLogger("harness"), _OnStderr()

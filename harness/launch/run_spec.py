@@ -17,7 +17,7 @@ from harness.launch.variables import as_written, resolved
 from harness.run_folder.curve_records import FILE, analysed
 from harness.run_folder.identity import Config, run_hash, scientific
 from harness.run_folder.outcome import RESULTS
-from harness.run_folder.stage_keys import asked_of
+from harness.run_folder.stage_keys import requested_of
 from harness.system.names import check_name
 
 # What becomes of a point: a run, a sensitivity analysis, or dense training alone, for its cache.
@@ -112,7 +112,7 @@ class Point:
         if self.config["when"] == "steps":
             return []
         try:
-            return asked_of(build_part(self.config["schedule"]).shares)
+            return requested_of(build_part(self.config["schedule"]).shares)
         except Exception:
             return []
 

@@ -21,7 +21,7 @@ from harness.vocabulary.tensors import Tensors, copied
 
 
 @dataclass(frozen=True)
-class Delivery:
+class ExportedModel:
     """What a finished run leaves: enough to build its network again without its data."""
 
     state: Tensors
@@ -30,7 +30,7 @@ class Delivery:
     classes: int
 
 
-def deliver(folder: Path, delivery: Delivery) -> None:
+def export_model(folder: Path, delivery: ExportedModel) -> None:
     """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
     # As one entry: safetensors writes several in an order that changes from run to run.
     facts = {"network": json.dumps({"shape": delivery.shape, "classes": delivery.classes})}
@@ -39,7 +39,7 @@ def deliver(folder: Path, delivery: Delivery) -> None:
     write_whole(folder / MASKS, safetensors.torch.save(masks))
 
 
-def read_delivery(folder: Path) -> Delivery:
+def read_exported(folder: Path) -> ExportedModel:
     """The delivered network of a finished run, on the CPU; its files and config.yaml are as the
     run has written them.
 
@@ -68,7 +68,7 @@ def read_delivery(folder: Path) -> Delivery:
         raise ValueError(
             f"{MODEL} or {MASKS} in {folder} is damaged ({error}); run again with rerun=always"
         ) from error
-    return Delivery(state, masks, shape, classes)
+    return ExportedModel(state, masks, shape, classes)
 
 
 def _network(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
@@ -79,7 +79,7 @@ def _network(facts: dict[str, Any]) -> tuple[tuple[int, ...], int]:
     return tuple(shape), classes
 
 
-def put_into(model: nn.Module, delivery: Delivery) -> None:
+def load_exported(model: nn.Module, delivery: ExportedModel) -> None:
     """Gives a new model the delivered state, in the dtype of the delivered parameters.
 
     Buffers have dtypes of their own: BatchNorm counts batches in int64.

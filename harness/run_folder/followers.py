@@ -9,13 +9,13 @@ from typing import Any
 
 from harness.run_folder import records
 from harness.run_folder.console import Progress
-from harness.run_folder.progress_file import PositionFile
+from harness.run_folder.progress_file import ProgressFile
 from harness.run_folder.records import Record, no_weight_left
 from harness.run_folder.sinks import Sink
 from harness.system.atomic_files import write_whole, writing
 
 
-class Files:
+class RecordWriter:
     """records.jsonl, and beside it timings.jsonl with all that a clock decides."""
 
     def __init__(self, folder: Path, world_size: int):
@@ -32,12 +32,12 @@ class Files:
             records.append(path, record)
         now = time.perf_counter()
         seconds, self.since = now - self.since, now
-        self.note(level=record.level, stage=record.stage, seconds=round(seconds, 4))
+        self.log_timing(level=record.level, stage=record.stage, seconds=round(seconds, 4))
 
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
         """The level's record has them all."""
 
-    def note(self, **facts: Any) -> None:
+    def log_timing(self, **facts: Any) -> None:
         """A line of timings.jsonl, with the time and the number of ranks."""
         line = {**facts, "at_unix_s": round(time.time(), 3), "world_size": self.world_size}
         path = self.folder / "timings.jsonl"
@@ -48,7 +48,7 @@ class Files:
             write_whole(path, whole + f"{json.dumps(line)}\n".encode())
 
 
-class Watchers:
+class Sinks:
     """All that follow a run, as one; on ranks above 0 nobody does.
 
     files, position: rank 0's. sinks: where else its records go. last: the newest record, also if
@@ -58,8 +58,8 @@ class Watchers:
     def __init__(
         self,
         progress: Progress,
-        files: Files | None = None,
-        position: PositionFile | None = None,
+        files: RecordWriter | None = None,
+        position: ProgressFile | None = None,
         sinks: Sequence[Sink] = (),
         last: Record | None = None,
     ):
@@ -87,15 +87,15 @@ class Watchers:
         if self.position:
             self.position.epoch(level, epoch, epochs, accuracy)
 
-    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
+    def replay(self, level: int, losses: list[float], accuracies: list[float]) -> None:
         for epoch, (loss, accuracy) in enumerate(zip(losses, accuracies, strict=True), start=1):
             self._show(level, epoch, len(losses), loss, accuracy)
         if self.position:
-            self.position.found(len(losses))
+            self.position.skip_epochs(len(losses))
 
-    def note(self, **facts: object) -> None:
+    def log_timing(self, **facts: object) -> None:
         if self.files:
-            self.files.note(**facts)
+            self.files.log_timing(**facts)
             # What was measured in between is no part of the next record's seconds.
             self.files.since = time.perf_counter()
 

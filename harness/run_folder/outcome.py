@@ -35,7 +35,7 @@ class Outcome:
     top1: float | None = None
     validation: float | None = None
     log: str = ""
-    again: bool = False
+    retryable: bool = False
     seconds: float = 0.0
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.run_folder import progress_file, records
 from harness.run_folder.curve_records import FILE
 from harness.run_folder.outcome import RESULTS
-from harness.run_folder.progress_file import Position
+from harness.run_folder.progress_file import RunProgress
 from harness.system.atomic_files import read_object
 from harness.system.locks import is_held
 
@@ -23,7 +23,7 @@ SAMPLE = 50  # runs whose seconds say what one takes
 
 
 @dataclass(frozen=True)
-class Standing:
+class RunStatus:
     """says: what tells it from the others. state: one of STATES. reason: why it failed. log: file
     with more of it. position: where it is, while it runs."""
 
@@ -32,26 +32,26 @@ class Standing:
     state: str
     reason: str = ""
     log: str = ""
-    position: Position | None = None
+    position: RunProgress | None = None
 
 
 @dataclass(frozen=True)
-class Runs:
+class RunsStatus:
     """All that was found below a folder. awaited: a sweep is at work on those to come."""
 
-    found: list[Standing]
-    awaited: bool
+    runs: list[RunStatus]
+    sweep_is_running: bool
 
     @property
     def has_failed(self) -> bool:
-        return any(each.state == "failed" for each in self.found)
+        return any(each.state == "failed" for each in self.runs)
 
     @property
-    def goes_on(self) -> bool:
-        return self.awaited or any(each.state == "running" for each in self.found)
+    def is_active(self) -> bool:
+        return self.sweep_is_running or any(each.state == "running" for each in self.runs)
 
 
-def standing(folder: Path) -> Runs:
+def scan(folder: Path) -> RunsStatus:
     """Of a run's folder, a sweep's, or that of all runs; each run once.
 
     Raises:
@@ -72,24 +72,24 @@ def standing(folder: Path) -> Runs:
         raise ValueError(
             f"{folder} holds no run and no plan of a sweep; give the folder of one, as runs/survey"
         )
-    found = [of_folder(Path(path), text) for path, text in says.items()]
-    return Runs(found, any(is_held(home / HOME) for home in sweeps))
+    found = [run_status(Path(path), text) for path, text in says.items()]
+    return RunsStatus(found, any(is_held(home / HOME) for home in sweeps))
 
 
-def of_folder(folder: Path, says: str) -> Standing:
+def run_status(folder: Path, says: str) -> RunStatus:
     """Of one run, which need not have begun."""
     try:
         status = read_object(folder / "status.json")
         state = status.get("state", "missing")
     except (ValueError, OSError) as error:
-        return Standing(says, str(folder), "failed", str(error))
+        return RunStatus(says, str(folder), "failed", str(error))
     if state == "finished":
         state = "done" if _is_whole(folder) else "missing"
     elif state == "running" and not is_held(folder):
         state = "interrupted"
     reason = status.get("reason", "") if state in ("failed", "interrupted") else ""
     log = folder / LOG
-    return Standing(
+    return RunStatus(
         says,
         str(folder),
         state,
@@ -105,7 +105,7 @@ def plan_files(sweep: Path) -> list[Path]:
     return sorted(files, key=lambda file: file.stat().st_mtime)
 
 
-def seconds_left(found: Sequence[Standing], now: float | None = None) -> float | None:
+def seconds_left(found: Sequence[RunStatus], now: float | None = None) -> float | None:
     """Until all runs that are not done yet will be, if as many run at once as now; None where
     nobody can tell."""
     now = time.time() if now is None else now
@@ -162,7 +162,7 @@ def _is_whole(folder: Path) -> bool:
     return all((folder / name).exists() for name in results)
 
 
-def _sample(found: Sequence[Standing]) -> list[Standing]:
+def _sample(found: Sequence[RunStatus]) -> list[RunStatus]:
     done = [each for each in found if each.state == "done"]
     return done[:: -(-len(done) // SAMPLE) or 1]
 

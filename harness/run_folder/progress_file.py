@@ -17,7 +17,7 @@ SECONDS_BETWEEN = 1.0
 
 
 @dataclass(frozen=True)
-class Position:
+class RunProgress:
     """The epoch-th of a level's training has ended, counted from 1; 0: none yet.
 
     epochs: of this training. epochs_done, epochs_in_all: of those that this start of the run trains
@@ -37,7 +37,7 @@ class Position:
     def seconds_left(self, now: float) -> float | None:
         """If all epochs to come take as long as those so far; None: nobody can tell yet.
 
-        >>> halfway = Position(1, epochs_in_all=4, began_unix_s=10, at_unix_s=30, epochs_done=2)
+        >>> halfway = RunProgress(1, epochs_in_all=4, began_unix_s=10, at_unix_s=30, epochs_done=2)
         >>> halfway.seconds_left(now=35)
         15.0
         """
@@ -49,17 +49,17 @@ class Position:
         return max(0.0, left - max(0.0, now - self.at_unix_s))
 
 
-def read(folder: Path) -> Position | None:
+def read(folder: Path) -> RunProgress | None:
     """None if there is none that can be read: no run depends on it."""
     with suppress(OSError, ValueError, TypeError, KeyError):
         found = json.loads((folder / FILE).read_text())
-        return Position(**{field.name: found[field.name] for field in fields(Position)})
+        return RunProgress(**{field.name: found[field.name] for field in fields(RunProgress)})
     return None
 
 
-def spoken(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """
-    >>> spoken(31.2), spoken(700), spoken(20_000)
+    >>> format_duration(31.2), format_duration(700), format_duration(20_000)
     ('31 s', '12 min', '5.6 h')
     """
     if seconds < 90:
@@ -67,7 +67,7 @@ def spoken(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-class PositionFile:
+class ProgressFile:
     """Keeps it on disk, once a second at most: the first one, and in the end the last one too.
 
     What cannot be written is left out: no run fails for it.
@@ -75,12 +75,12 @@ class PositionFile:
 
     def __init__(self, folder: Path, clock: Callable[[], float] = time.time):
         self._file, self._clock = folder / FILE, clock
-        self._now: Position | None = None
+        self._now: RunProgress | None = None
         self._written_at = float("-inf")
 
     def begin(self, levels: int, epochs: int) -> None:
         now = self._clock()
-        self._now = Position(levels, epochs, round(now, 3), round(now, 3))
+        self._now = RunProgress(levels, epochs, round(now, 3), round(now, 3))
         self._write()
 
     def epoch(self, level: int, epoch: int, epochs: int, accuracy: float) -> None:
@@ -94,7 +94,7 @@ class PositionFile:
         if abs(now - self._written_at) >= SECONDS_BETWEEN:
             self._write()
 
-    def found(self, epochs: int) -> None:
+    def skip_epochs(self, epochs: int) -> None:
         """So many epochs need not be trained any more."""
         if self._now is not None:
             self._now = replace(self._now, epochs_in_all=self._now.epochs_in_all - epochs)

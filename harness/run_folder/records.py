@@ -33,7 +33,7 @@ def no_weight_left(layers: Sequence[str]) -> str:
     return f"{', '.join(names)} {'have' if len(names) > 1 else 'has'} no weight left"
 
 
-def place(level: int, stage: str) -> int:
+def stage_index(level: int, stage: str) -> int:
     """In the order of a run's stages; 0 is that of level 0.
 
     >>> place(0, "dense"), place(1, "penalised"), place(2, "finetuned")

@@ -17,7 +17,7 @@ class Sink(Protocol):
         """
 
 
-class Watcher(Protocol):
+class RunSink(Protocol):
     """Whatever follows a run: its files, W&B, the progress bar. Rank 0's alone does anything."""
 
     def begin(self, levels: int, epochs: int) -> None:
@@ -28,8 +28,8 @@ class Watcher(Protocol):
     def epoch(self, level: int, epoch: int, epochs: int, loss: float, accuracy: float) -> None:
         """As of Sink; epochs: of this training."""
 
-    def found(self, level: int, losses: list[float], accuracies: list[float]) -> None:
+    def replay(self, level: int, losses: list[float], accuracies: list[float]) -> None:
         """A training's epochs that another run has made."""
 
-    def note(self, **facts: object) -> None:
+    def log_timing(self, **facts: object) -> None:
         """What no record may hold, because a clock decides it."""

@@ -12,8 +12,8 @@ from typing import Any
 
 from harness.run_folder.identity import Config, run_hash
 
-Place = tuple[int, str]  # level, stage; as in a record
-Chain = dict[Place, str]  # in a run's order
+LevelStage = tuple[int, str]  # level, stage; as in a record
+StageKeys = dict[LevelStage, str]  # in a run's order
 
 # Keys of a config by the stage that first reads them; all others, also those that a later version
 # brings, decide every stage. Masks have digests in records, so whoever has masks reads structure.
@@ -41,7 +41,7 @@ class _Untouched(float):
     """A value that a schedule passes on as it is, and not a number that it made of it."""
 
 
-def asked_of(
+def requested_of(
     shares: Callable[[Callable[[float], float]], Sequence[float]],
 ) -> list[float | None]:
     """What a schedule asks for at level 1, 2, ..., in its unit, without a network.
@@ -51,17 +51,19 @@ def asked_of(
 
     >>> from harness.schedule.constant import Constant
     >>> from harness.schedule.geometric import Geometric
-    >>> asked_of(Constant(final=0.5, levels=2).shares), asked_of(Geometric(levels=2).shares)
-    ([0.5, 0.5], [None, None])
+    >>> requested_of(Constant(final=0.5, levels=2).shares)
+    [0.5, 0.5]
+    >>> requested_of(Geometric(levels=2).shares)
+    [None, None]
     """
     found = shares(_Untouched)
     return [float(one) if isinstance(one, _Untouched) else None for one in found]
 
 
-def reads(science: Config, asked: Sequence[float | None]) -> dict[Place, Config]:
+def config_by_stage(science: Config, asked: Sequence[float | None]) -> dict[LevelStage, Config]:
     """What of its config each stage of a run reads that no stage before it has read, in order.
 
-    science: as identity.scientific makes it. asked: as `asked_of` finds it; with when=steps it
+    science: as identity.scientific makes it. asked: as `requested_of` finds it; with when=steps it
     does not matter, for such a run has nothing in common with others after dense training.
 
     A schedule that passes its values on counts by the level's target; any other one whole, for the
@@ -73,7 +75,7 @@ def reads(science: Config, asked: Sequence[float | None]) -> dict[Place, Config]
     inside = science.get("when") == "steps"
     trained = "trained" in (science.get("when"), science.get("steps", {}).get("start"))
     first = {k: v for k, v in science.items() if inside or k not in late and k not in UNREAD}
-    found: dict[Place, Config] = {(0, "dense" if trained else "initial"): first}
+    found: dict[LevelStage, Config] = {(0, "dense" if trained else "initial"): first}
     for level, target in enumerate([] if inside else asked, start=1):
         for stage in _stages(science):
             names = [name for name in _names(science, stage) if name in late and name in science]
@@ -86,31 +88,31 @@ def reads(science: Config, asked: Sequence[float | None]) -> dict[Place, Config]
     return found
 
 
-def chain(science: Config, asked: Sequence[float | None]) -> Chain:
-    """One key per stage, SHA-256 in hex; arguments as of `reads`.
+def stage_keys(science: Config, asked: Sequence[float | None]) -> StageKeys:
+    """Returns one key per stage, SHA-256 in hex; arguments as for `config_by_stage`.
 
-    asked: `asked_of(schedule.shares)` of the schedule that the config's node describes, which needs
-    no torch to be built.
+    asked: `requested_of(schedule.shares)` of the schedule that the config's node describes. That
+    schedule is built without torch.
     """
-    keys: Chain = {}
+    keys: StageKeys = {}
     before = ""
-    for place, own in reads(science, asked).items():
+    for place, own in config_by_stage(science, asked).items():
         before = keys[place] = run_hash({"before": before, "place": place, "reads": own})
     return keys
 
 
-def worth_keeping(chains: Iterable[Chain]) -> set[str]:
+def stages_to_cache(chains: Iterable[StageKeys]) -> set[str]:
     """Keys of the stages that are worth their place on disk, of all runs of a sweep.
 
     At least two runs have it; and it is a training, or they part ways after it: what all of them
     share that share it is found in a later stage. Level 0 has a cache of its own.
 
     >>> pruned, kept, rewound = (1, "pruned"), (1, "finetuned"), (1, "finetuned")
-    >>> worth_keeping([{pruned: "p", kept: "k"}, {pruned: "p", rewound: "r"}])
+    >>> stages_to_cache([{pruned: "p", kept: "k"}, {pruned: "p", rewound: "r"}])
     {'p'}
     """
     runs: Counter[str] = Counter()
-    places: dict[str, Place] = {}
+    places: dict[str, LevelStage] = {}
     next_ones: dict[str, set[str | None]] = {}
     for one in chains:
         keys = list(one.values())
@@ -137,14 +139,14 @@ def is_ours(value: Any) -> bool:
 
 
 @dataclass(frozen=True)
-class Shared:
+class SharedStages:
     """The stages of a run that other runs have too, and where they lie.
 
     folder: of all stages, two levels above each. keys: full ones, in the run's order.
     """
 
     folder: Path
-    keys: Mapping[Place, str]
+    keys: Mapping[LevelStage, str]
 
     @classmethod
     def of(
@@ -155,16 +157,16 @@ class Shared:
         marked: Iterable[str],
         numerics: Config,
         code: Callable[[Config], str],
-    ) -> "Shared":
+    ) -> "SharedStages":
         """Of the stages whose keys in `chain` are marked.
 
         numerics: the key under which numbers repeat. code: digest of the sources behind the parts
         of a config; it is asked for what the stages up to this one read, so that a change in a
         part that comes later costs nothing.
         """
-        wanted, own = set(marked), reads(science, asked)
-        parts, codes, keys = Config(), dict[int, str](), Chain()
-        for place, key in chain(science, asked).items():
+        wanted, own = set(marked), config_by_stage(science, asked)
+        parts, codes, keys = Config(), dict[int, str](), StageKeys()
+        for place, key in stage_keys(science, asked).items():
             parts |= own[place]
             if key in wanted:
                 # Levels add no part, so that their sources are not read again for each.
@@ -172,7 +174,7 @@ class Shared:
                 keys[place] = run_hash({"key": key, "numerics": numerics, "code": digest})
         return cls(folder, keys)
 
-    def home(self, place: Place) -> Path:
+    def home(self, place: LevelStage) -> Path:
         key = self.keys[place][:24]
         return self.folder / key[:2] / key
 

@@ -71,7 +71,7 @@ class Status:
         write_json(self.folder / "status.json", facts)
 
 
-def lives(status: dict[str, Any]) -> bool:
+def is_alive(status: dict[str, Any]) -> bool:
     """Whether the process that wrote it may still be at work: on another host nobody can tell."""
     host, pid = status.get("host"), status.get("pid")
     return host != socket.gethostname() or (type(pid) is int and alive(pid))

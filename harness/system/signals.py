@@ -41,7 +41,7 @@ class Stopped(KeyboardInterrupt):
 
     def note(self) -> None:
         """Writes the status to the file that HARNESS_STOPPED names, if it names one."""
-        if STOPPED in os.environ and speaks():
+        if STOPPED in os.environ and is_rank_zero():
             try:
                 Path(os.environ[STOPPED]).write_text(f"{self.status}\n")
             except OSError as error:
@@ -82,7 +82,7 @@ def leaving_on_signals() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def speaks() -> bool:
+def is_rank_zero() -> bool:
     """All ranks of one command stop alike; one of them says so."""
     return os.environ.get("RANK", "0") == "0"
 
@@ -94,6 +94,6 @@ def _stop(number: int, frame: FrameType | None) -> None:
 def _leave(number: int, frame: FrameType | None) -> None:
     stopped = Stopped(number)
     stopped.note()
-    if speaks():
+    if is_rank_zero():
         os.write(2, f"harness: {stopped.line}\n".encode())
     os._exit(stopped.status)

@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from harness.models.lenet_300_100 import LeNet300100
-from harness.run_folder.export import Delivery, deliver
+from harness.run_folder.export import ExportedModel, export_model
 from harness.run_folder.records import Record
 from harness.tracking.base import RunInfo, Tracking
 from harness.tracking.none import NoTracking
@@ -48,7 +48,7 @@ def prepared(top: Path, name: str) -> RunInfo:
         for key, weight in model.named_parameters()
         if weight.dim() > 1
     }
-    deliver(folder, Delivery(model.state_dict(), masks, (1, 28, 28), 10))
+    export_model(folder, ExportedModel(model.state_dict(), masks, (1, 28, 28), 10))
     (folder / "records.jsonl").write_text("{}\n" * 3)
     (folder / "config.yaml").write_text("seed: 0\n" * 100)
     (folder / "environment.json").write_text("{}\n")

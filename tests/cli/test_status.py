@@ -17,8 +17,8 @@ from planned_runs import finish, plan_in
 
 from harness.cli import status
 from harness.run_folder import overview as standings
-from harness.run_folder.overview import HOME, Standing, seconds_left, standing
-from harness.run_folder.progress_file import FILE, Position, PositionFile
+from harness.run_folder.overview import HOME, RunStatus, scan, seconds_left
+from harness.run_folder.progress_file import FILE, ProgressFile, RunProgress
 from harness.run_folder.status_file import Status
 from harness.system.locks import locked
 
@@ -41,7 +41,7 @@ def shown(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, lis
 def test_a_running_run_is_told_with_where_it_is(tmp_path, capsys) -> None:
     folder = run(tmp_path / "single" / "ab" / "run-ab", "running")
     began = time.time() - 100
-    file = PositionFile(folder, clock=iter([began, began, began + 100, began + 100]).__next__)
+    file = ProgressFile(folder, clock=iter([began, began, began + 100, began + 100]).__next__)
     file.begin(levels=5, epochs=40)
     file.epoch(2, 3, 10, 0.875)
     with locked(folder):
@@ -70,30 +70,30 @@ def test_runs_of_plans_and_others_are_told_once_each(tmp_path, monkeypatch) -> N
     run(Path("runs/other/ab/run-ab"), "finished")
     run(Path("runs/single/ab/run-ab"), "interrupted", "Stopped: SIGTERM")
 
-    found = {each.says: each.state for each in standing(Path("runs")).found}
+    found = {each.says: each.state for each in scan(Path("runs")).runs}
     assert found == {
         "single: seed=0": "done", "single: seed=1": "missing", "single: seed=2": "missing",
         "runs/other/ab/run-ab": "done", "runs/single/ab/run-ab": "interrupted",
     }  # fmt: skip
     monkeypatch.chdir("runs/single")
-    assert [each.says for each in standing(Path(".")).found][:3] == ["seed=0", "seed=1", "seed=2"]
-    assert len(standing(Path(".")).found) == 4
+    assert [each.says for each in scan(Path(".")).runs][:3] == ["seed=0", "seed=1", "seed=2"]
+    assert len(scan(Path(".")).runs) == 4
 
 
 def test_a_sweeps_folder_that_was_moved_is_read_where_it_is(tmp_path) -> None:
     plan = plan_in(tmp_path / "runs", "seed=0,1")
     finish(plan.points[0])
     shutil.move(tmp_path / "runs" / "single", tmp_path / "elsewhere")
-    states = [each.state for each in standing(tmp_path / "elsewhere").found]
+    states = [each.state for each in scan(tmp_path / "elsewhere").runs]
     assert states == ["done", "missing"]
 
 
 def test_an_analysis_is_done_with_its_own_file(tmp_path) -> None:
     folder = run(tmp_path / "sensitivity" / "run-ab", "running")
     Status(folder, "code").set("finished")
-    assert [each.state for each in standing(tmp_path).found] == ["missing"]
+    assert [each.state for each in scan(tmp_path).runs] == ["missing"]
     (folder / "sensitivity.jsonl").touch()
-    assert [each.state for each in standing(tmp_path).found] == ["done"]
+    assert [each.state for each in scan(tmp_path).runs] == ["done"]
 
 
 def test_wrong_folders_are_refused_in_one_line(tmp_path, capsys) -> None:
@@ -114,24 +114,24 @@ def test_a_damaged_status_or_position_is_told_and_stops_nothing(tmp_path) -> Non
     (two / "status.json").write_text("[]\n[")
     (three / FILE).write_text("{")
     with locked(three):
-        found = standing(tmp_path).found
+        found = scan(tmp_path).runs
     assert [each.state for each in found] == ["failed", "failed", "running"]
     assert "is damaged" in found[0].reason and found[2].position is None
 
 
-def _done(folder: Path, *seconds: float) -> Standing:
+def _done(folder: Path, *seconds: float) -> RunStatus:
     folder.mkdir()
     lines = [json.dumps({"stage": "pruned", "seconds": each}) for each in seconds]
     event = json.dumps({"event": "latency", "milliseconds_median": 9})
     (folder / "timings.jsonl").write_text("\n".join([*lines, event, ""]))
-    return Standing("", str(folder), "done")
+    return RunStatus("", str(folder), "done")
 
 
 def test_time_left_of_a_sweep_is_what_is_left_shared_by_those_that_run(tmp_path) -> None:
     done = [_done(tmp_path / "a", 4, 6), _done(tmp_path / "b", 20)]  # 15 seconds each
-    at = Position(1, epochs_in_all=4, began_unix_s=0, at_unix_s=6, epochs_done=2)  # 6 left
-    running = [Standing("", "", "running", position=one) for one in (at, None)]
-    missing = [Standing("", "", "missing")] * 3
+    at = RunProgress(1, epochs_in_all=4, began_unix_s=0, at_unix_s=6, epochs_done=2)  # 6 left
+    running = [RunStatus("", "", "running", position=one) for one in (at, None)]
+    missing = [RunStatus("", "", "missing")] * 3
 
     assert seconds_left([*done, *running, *missing], now=6) == (6 + 15 + 3 * 15) / 2
     assert seconds_left([*done, running[0]], now=6) == 6
@@ -202,9 +202,9 @@ def test_ctrl_c_leaves_the_view_quietly(tmp_path) -> None:
 
 def test_a_sweep_at_work_is_awaited_also_when_no_run_is(tmp_path) -> None:
     plan_in(tmp_path, "seed=0,1")
-    assert not standing(tmp_path).goes_on
+    assert not scan(tmp_path).is_active
     with locked(tmp_path / "single" / HOME):
-        assert standing(tmp_path).goes_on
+        assert scan(tmp_path).is_active
 
 
 def test_a_long_list_ends_with_how_many_more_there_are(monkeypatch) -> None:
@@ -221,9 +221,9 @@ def test_the_command_loads_neither_torch_nor_hydra() -> None:
 
 
 def test_a_run_whose_first_epoch_has_not_ended_has_no_epoch() -> None:
-    at = Position(levels=3, epochs_in_all=8, began_unix_s=0, at_unix_s=0)
-    found = Standing("seed=0", "runs/a", "running", position=at)
+    at = RunProgress(levels=3, epochs_in_all=8, began_unix_s=0, at_unix_s=0)
+    found = RunStatus("seed=0", "runs/a", "running", position=at)
     assert (
-        status.lines(standings.Runs([found], awaited=False))[1].rstrip()
+        status.lines(standings.RunsStatus([found], sweep_is_running=False))[1].rstrip()
         == "  running: seed=0  level 0/3"
     )

@@ -10,7 +10,7 @@ from torch.nn.functional import cross_entropy
 from whole_runs import SMALL, TWO_LEVELS, differing, whole_run
 
 from harness.experiment import train_stage
-from harness.run_folder.export import read_delivery
+from harness.run_folder.export import read_exported
 
 DROPPING = "model._target_=parts.Dropping"
 HINTON = "distillation=hinton"
@@ -115,6 +115,6 @@ def test_two_ranks_penalise_recalibrate_and_distil_as_one(tmp_path) -> None:
         assert mine.training_flops == theirs.training_flops
         assert mine.loss == pytest.approx(theirs.loss, rel=1e-9)
         assert (mine.gradient_norm or 0) == pytest.approx(theirs.gradient_norm or 0, rel=1e-7)
-    state, other = read_delivery(one).state, read_delivery(two).state
+    state, other = read_exported(one).state, read_exported(two).state
     for name, tensor in state.items():
         torch.testing.assert_close(other[name], tensor, rtol=1e-9, atol=1e-12)

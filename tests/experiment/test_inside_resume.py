@@ -21,7 +21,7 @@ from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.experiment.state import resumed
 from harness.run_folder.checkpoints import Policy
-from harness.run_folder.export import read_delivery
+from harness.run_folder.export import read_exported
 from harness.run_folder.records import Record, to_line
 from harness.system.signals import Stopped
 from harness.training.checkpointing import Journal
@@ -167,6 +167,6 @@ def test_from_the_command_line_records_and_network_are_those_of_a_whole_run(tmp_
     one, other = only_run(tmp_path / "whole"), only_run(tmp_path / "cut")
     assert '"event": "resumed"' in (other / "timings.jsonl").read_text()
     assert (one / "records.jsonl").read_bytes() == (other / "records.jsonl").read_bytes()
-    delivered, again = read_delivery(one), read_delivery(other)
+    delivered, again = read_exported(one), read_exported(other)
     assert all(torch.equal(v, again.state[name]) for name, v in delivered.state.items())
     assert all(torch.equal(m, again.masks[name]) for name, m in delivered.masks.items())

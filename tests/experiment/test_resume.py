@@ -9,7 +9,7 @@ from cutting import EVERY_2, RUN, STEPS, counted, cut_and_restarted, cut_off, pl
 
 from harness.experiment.run import Run
 from harness.run_folder.checkpoints import Checkpoints
-from harness.run_folder.followers import Watchers
+from harness.run_folder.followers import Sinks
 from harness.training.loop import Loop
 
 
@@ -31,7 +31,7 @@ def test_cut_off_at_any_step(tmp_path, whole, step) -> None:
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("call", places(range(1, 6), few=2))
 def test_cut_off_around_any_record(tmp_path, whole, call, after) -> None:
-    folder = cut_and_restarted(tmp_path, Watchers, "log", call, after)
+    folder = cut_and_restarted(tmp_path, Sinks, "log", call, after)
     assert (folder / "records.jsonl").read_bytes() == whole
 
 
@@ -78,7 +78,7 @@ def test_cut_off_in_every_mode(tmp_path, mode) -> None:
 
 
 @pytest.mark.parametrize("after", [False, True])
-@pytest.mark.parametrize("name", ["deliver", "_finish"])
+@pytest.mark.parametrize("name", ["export_model", "_finish"])
 def test_cut_off_at_the_very_end_nothing_is_trained_again(tmp_path, whole, name, after) -> None:
     owner = Run if name == "_finish" else sys.modules["harness.experiment.run"]
     cut_off(tmp_path, owner, name, 1, after)

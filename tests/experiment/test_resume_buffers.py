@@ -10,7 +10,7 @@ from cutting import RUN, cut_and_restarted
 
 import harness
 from harness.run_folder.checkpoints import Checkpoints
-from harness.run_folder.export import read_delivery
+from harness.run_folder.export import read_exported
 from harness.training.loop import Loop
 
 BANKED = "model._target_=parts.Banked"
@@ -45,7 +45,7 @@ def test_cut_off_it_ends_in_equal_records_and_weights(tmp_path, plain, owner, na
 
 
 def test_its_buffers_are_delivered_and_loaded(plain) -> None:
-    state = read_delivery(plain).state
+    state = read_exported(plain).state
     model, _ = harness.load(plain, trust="parts")
     assert state["1.bank"].any() and torch.equal(model[1].bank, state["1.bank"])
     assert torch.equal(model[1].last, state["1.last"])

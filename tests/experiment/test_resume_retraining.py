@@ -9,7 +9,7 @@ from cutting import EVERY_2, Cut, cut
 from whole_runs import SMALL, TWO_LEVELS
 
 from harness.pruning.rounds import Rounds
-from harness.run_folder.followers import Watchers
+from harness.run_folder.followers import Sinks
 from harness.training.loop import Loop
 
 # 9 steps of dense training; then at each of 2 levels 6 of a penalty, if there is one, and 5 or more
@@ -65,7 +65,7 @@ def test_a_run_that_is_cut_off_again_and_again_ends_in_the_same_records(tmp_path
     # and inside the training that follows.
     cut_off(often, mode, Loop, "_update", 6, after=False)
     cut_off(often, mode, Loop, "_update", 7, after=True)
-    cut_off(often, mode, Watchers, "log", 1, after=True)
+    cut_off(often, mode, Sinks, "log", 1, after=True)
     cut_off(often, mode, Loop, "_update", 4, after=False)
     assert started(often, mode) == 0
     assert records(often) == records(whole)
@@ -77,9 +77,9 @@ def test_a_run_that_is_cut_off_around_each_of_its_records_ends_in_the_same_ones(
     # Dense; then penalised, pruned, recalibrated and finetuned, twice.
     for number in range(1, 10):
         # After a start that ended behind the last record, the next one is the first to be written.
-        cut_off(often, "all", Watchers, "log", 1, after=False)
+        cut_off(often, "all", Sinks, "log", 1, after=False)
         if number < 9:
-            cut_off(often, "all", Watchers, "log", 1, after=True)
+            cut_off(often, "all", Sinks, "log", 1, after=True)
     assert started(often, "all") == 0
     assert records(often) == records(whole)
     assert len(records(whole).splitlines()) == 9
@@ -87,7 +87,7 @@ def test_a_run_that_is_cut_off_around_each_of_its_records_ends_in_the_same_ones(
 
 def test_what_was_named_to_be_removed_is_still_named_after_a_cut(tmp_path) -> None:
     """Between "penalised" and "pruned" nothing is chosen anew: that would be other weights."""
-    cut_off(tmp_path, "growing_l2", Watchers, "log", 2, after=True)
+    cut_off(tmp_path, "growing_l2", Sinks, "log", 2, after=True)
     asked: list[Any] = []
     with pytest.MonkeyPatch.context() as monkeypatch:
         foreseen = Rounds.foreseen

@@ -9,7 +9,7 @@ import torch
 from command import TINY, only_run, records_of, run_main
 from wandb_log import logs
 
-from harness.run_folder.export import read_delivery
+from harness.run_folder.export import read_exported
 from harness.run_folder.status_file import Status
 from harness.system.errors import NotFinite
 from harness.system.locks import locked
@@ -170,7 +170,7 @@ def test_wandb_gets_config_group_method_and_every_stage(tmp_path, monkeypatch) -
 
 def test_weights_from_a_file_start_the_run_and_their_content_names_it(tmp_path, monkeypatch):
     run_main(monkeypatch, *TINY, f"runs={tmp_path}/a")
-    state = read_delivery(only_run(tmp_path / "a")).state
+    state = read_exported(only_run(tmp_path / "a")).state
     torch.save(state, tmp_path / "one.pt")
     (tmp_path / "two.pt").write_bytes((tmp_path / "one.pt").read_bytes())
 

@@ -6,7 +6,7 @@ import pytest
 from sharing import SMALL, SOFT, STEPS_PER_EPOCH, Point, chain_of, counting, left, marked, start
 
 from harness.run_folder.records import STAGES
-from harness.run_folder.stage_keys import Place
+from harness.run_folder.stage_keys import LevelStage
 
 LEVELS = ("schedule=constant", "schedule.levels=2")
 DEEPER = ("schedule=constant", "schedule.levels=3")
@@ -57,12 +57,12 @@ def test_a_run_without_a_plan_reads_and_writes_no_stage(tmp_path) -> None:
     assert not (tmp_path / "other" / ".stages").exists()
 
 
-def places(*points: Point) -> list[Place]:
+def places(*points: Point) -> list[LevelStage]:
     """Those that are marked of the last point."""
     return [place for place, key in chain_of(points[-1]).items() if key in marked(points)]
 
 
-def upto(level: int, stage: str) -> list[Place]:
+def upto(level: int, stage: str) -> list[LevelStage]:
     """Trainings up to here, without penalty; at the end what is in between."""
     trained = [(one, "finetuned") for one in range(1, level)]
     return [*trained, (level, stage)]
@@ -72,7 +72,7 @@ L1, GROWING = ("penalty=l1",), ("penalty=growing_l2", "penalty.step_size=0.5")
 RECALIBRATION = ("recalibration=batch_norm",)
 RIGL = ("when=init", "dynamics=rigl", "dynamics.every=1", "dynamics.until=1.0")
 EXPLICIT = ("schedule=explicit", "schedule.values=[0.5,0.25]")
-PAIRS: dict[str, tuple[Point, Point, list[Place]]] = {
+PAIRS: dict[str, tuple[Point, Point, list[LevelStage]]] = {
     "one shot": (("finetune=keep",), ("finetune=weight_rewind",), [(1, "pruned")]),
     "no retraining": (("finetune=none",), ("finetune=keep",), [(1, "pruned")]),
     "at initialisation": (("method=snip",), ("method=snip", "finetune=scratch_e"), [(1, "pruned")]),

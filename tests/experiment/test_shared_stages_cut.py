@@ -14,7 +14,7 @@ from sharing import STEPS_PER_EPOCH, Point, counting, left, marked, start
 from sharing_points import DEEP, KEEP, MARKS, REWIND, stages
 
 from harness.run_folder.checkpoints import Checkpoints
-from harness.run_folder.followers import Watchers
+from harness.run_folder.followers import Sinks
 from harness.training.loop import Loop
 
 STEPS = 4 * STEPS_PER_EPOCH  # of dense training's two epochs, and of two levels
@@ -63,7 +63,7 @@ def test_whoever_computes_is_cut_off_at_any_step(tmp_path, alone, step) -> None:
 @pytest.mark.parametrize("call", places(range(1, 7), few=2))
 def test_whoever_loads_is_cut_off_around_any_record(tmp_path, alone, call, after) -> None:
     start(tmp_path, KEEP, MARKS)
-    cut_off(tmp_path, DEEP, Watchers, "log", call, after)
+    cut_off(tmp_path, DEEP, Sinks, "log", call, after)
 
     assert left(start(tmp_path, DEEP, MARKS)) == alone[DEEP]
 
@@ -91,7 +91,7 @@ def test_a_stage_is_left_by_who_was_stopped_between_it_and_the_next(tmp_path) ->
 def test_what_was_loaded_is_the_runs_own_from_then_on(tmp_path, alone) -> None:
     start(tmp_path, KEEP, MARKS)
     # Before the first record of its own, after the five of both levels and of dense training.
-    cut_off(tmp_path, DEEP, Watchers, "log", 6, False)
+    cut_off(tmp_path, DEEP, Sinks, "log", 6, False)
     shutil.rmtree(tmp_path / ".stages")
 
     with counting() as steps:
@@ -115,7 +115,7 @@ def test_who_loads_shows_its_epochs_and_marks_the_stage_as_used(tmp_path) -> Non
         os.utime(file.parent, (0, 0))
     shown = list[tuple[int, int, int]]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Watchers, "_show", lambda _, *given: shown.append(given[:3]))
+        patch.setattr(Sinks, "_show", lambda _, *given: shown.append(given[:3]))
         start(tmp_path, DEEP, MARKS)
 
     assert shown == [(1, 1, 1), (2, 1, 1), (3, 1, 1)]

@@ -28,7 +28,7 @@ from harness.launch.run_spec import point_of
 from harness.launch.variables import plain
 from harness.run_folder.export import MASKS, MODEL
 from harness.run_folder.identity import Config, run_hash, scientific
-from harness.run_folder.stage_keys import Chain, asked_of, chain, worth_keeping
+from harness.run_folder.stage_keys import StageKeys, requested_of, stage_keys, stages_to_cache
 from harness.training.loop import Loop
 
 Point = tuple[str, ...]
@@ -48,16 +48,16 @@ def science_of(point: Point) -> Config:
 
 
 def asked(cfg: DictConfig) -> list[float | None]:
-    return asked_of(build_part(cfg.schedule).shares) if cfg.when != "steps" else []
+    return requested_of(build_part(cfg.schedule).shares) if cfg.when != "steps" else []
 
 
 @cache
-def chain_of(point: Point) -> Chain:
-    return chain(science_of(point), asked(composed(point)))
+def chain_of(point: Point) -> StageKeys:
+    return stage_keys(science_of(point), asked(composed(point)))
 
 
 def marked(points: Iterable[Point]) -> set[str]:
-    return worth_keeping(map(chain_of, points))
+    return stages_to_cache(map(chain_of, points))
 
 
 def marking(marks: list[str], *given: Any) -> PlainPoint:

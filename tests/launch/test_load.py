@@ -11,7 +11,14 @@ import torch
 
 import harness
 from harness.models.mlp import Mlp
-from harness.run_folder.export import CONFIG, MASKS, MODEL, Delivery, deliver, to_torch_prune
+from harness.run_folder.export import (
+    CONFIG,
+    MASKS,
+    MODEL,
+    ExportedModel,
+    export_model,
+    to_torch_prune,
+)
 from harness.run_folder.status_file import Status
 from harness.vocabulary.tensors import Tensors
 
@@ -22,7 +29,7 @@ MASK = torch.ones(4, 3, dtype=torch.bool)
 def run_with(folder: Path, config: str, masks: Tensors | None = None) -> Path:
     """A finished run with this config.yaml, whose sums are right."""
     state = Mlp([4]).build((3,), 2).state_dict()
-    deliver(folder, Delivery(state, masks or {"fc1.weight": MASK}, (3,), 2))
+    export_model(folder, ExportedModel(state, masks or {"fc1.weight": MASK}, (3,), 2))
     (folder / CONFIG).write_text(config)
     Status(folder, "").set("finished")
     return folder

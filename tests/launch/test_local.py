@@ -47,7 +47,7 @@ def test_only_the_point_whose_worker_is_killed_fails(tmp_path) -> None:
 
     # One that ended just before the other's death is found finished when it is looked at again.
     assert [each.state == "failed" for each in found] == [False, True, False, False]
-    assert found[1] == Outcome("failed", deadly[0].folder, LOST, again=True)
+    assert found[1] == Outcome("failed", deadly[0].folder, LOST, retryable=True)
     assert all(each.finished() for each in quiet)
 
 
@@ -65,7 +65,7 @@ def test_what_may_end_otherwise_is_told_from_wrong_input(tmp_path) -> None:
 
     found = _outcomes(points, n_jobs=1)
 
-    assert [each.again for each in found] == [True, False]
+    assert [each.retryable for each in found] == [True, False]
     assert found[0].reason == "RuntimeError: no luck" and found[1].reason == "wrong input"
     assert all("Traceback" in Path(each.log).read_text() for each in found)
     assert all(each.seconds > 0 for each in found)

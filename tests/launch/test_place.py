@@ -12,9 +12,9 @@ from conftest import cases
 from harness.launch.backends.rank_env import (
     FIRST_PORT,
     PORTS,
-    adopt,
+    export_torchrun_env,
     first_host,
-    launcher,
+    launcher_name,
     port,
     tasks_by_node,
 )
@@ -37,7 +37,7 @@ SUBMITIT = {
 def adopted(environ: dict[str, str]) -> dict[str, str]:
     """What adopt() adds to or changes in these variables."""
     after = dict(environ)
-    adopt(after)
+    export_torchrun_env(after)
     return {key: value for key, value in after.items() if environ.get(key) != value}
 
 
@@ -70,7 +70,7 @@ def test_the_last_node_may_have_fewer_tasks() -> None:
 )
 def test_one_process_stays_alone(alone) -> None:
     assert adopted(alone) == {}
-    assert launcher(alone) == ""
+    assert launcher_name(alone) == ""
 
 
 def test_a_second_call_and_a_rank_of_torchrun_change_nothing() -> None:
@@ -141,26 +141,26 @@ def test_what_is_no_count_of_tasks_is_refused(text) -> None:
 def test_a_missing_variable_of_srun_is_named_with_a_way_out(key) -> None:
     for lacking in ({**STEP, key: ""}, {k: v for k, v in STEP.items() if k != key}):
         with pytest.raises(ValueError, match=f"^{key} is missing or empty; start with srun"):
-            adopt(lacking)
+            export_torchrun_env(lacking)
 
 
 @pytest.mark.parametrize("key", sorted(SUBMITIT.keys() - {"SUBMITIT_LOCAL_NTASKS"}))
 def test_a_missing_variable_of_submitit_is_named_with_a_way_out(key) -> None:
     with pytest.raises(ValueError, match=f"^{key} is missing or empty; start with submitit"):
-        adopt({**SUBMITIT, key: ""})
+        export_torchrun_env({**SUBMITIT, key: ""})
 
 
 def test_a_wrong_variable_is_named_with_its_value() -> None:
     with pytest.raises(ValueError, match="SLURM_PROCID must be a whole number >= 0, got 'two'"):
-        adopt({**STEP, "SLURM_PROCID": "two"})
+        export_torchrun_env({**STEP, "SLURM_PROCID": "two"})
     with pytest.raises(ValueError, match=r"SLURM_NODEID=3, but .*=2\(x2\),1 is of 3 nodes"):
-        adopt({**STEP, "SLURM_NODEID": "3"})
+        export_torchrun_env({**STEP, "SLURM_NODEID": "3"})
 
 
 def test_nothing_is_set_where_something_is_missing() -> None:
     lacking = {**STEP, "SLURM_LOCALID": ""}
     with pytest.raises(ValueError):
-        adopt(lacking)
+        export_torchrun_env(lacking)
     assert lacking == {**STEP, "SLURM_LOCALID": ""}
 
 

@@ -57,7 +57,7 @@ def _plan(runs: Path, *grid: str, name: str = "") -> Plan:
 
 
 def _failed(point: Point, again: bool) -> Outcome:
-    return Outcome("failed", str(point.folder), "no luck", again=again)
+    return Outcome("failed", str(point.folder), "no luck", retryable=again)
 
 
 def test_every_point_is_carried_out_once_and_told_in_the_order_of_the_grid(tmp_path) -> None:

@@ -15,7 +15,7 @@ from harness.launch import instantiate
 from harness.launch.instantiate import build_part
 from harness.launch.trust.stored_parts import check_parts, stored_part
 from harness.launch.trust.targets import components
-from harness.run_folder.export import Delivery
+from harness.run_folder.export import ExportedModel
 
 MLP = {"_target_": "harness.models.mlp.Mlp", "hidden": [4]}
 
@@ -60,7 +60,7 @@ def test_what_a_stored_config_must_not_build_is_refused_and_not_built(
     file = tmp_path / "pwned"
     every = payloads(file)
     assert len(every) == 22
-    monkeypatch.setattr(api, "read_delivery", lambda folder: Delivery({}, {}, (3,), 2))
+    monkeypatch.setattr(api, "read_exported", lambda folder: ExportedModel({}, {}, (3,), 2))
     OmegaConf.save(OmegaConf.create({"model": every[number]}), tmp_path / "config.yaml")
 
     with pytest.raises(ValueError, match=r"^model\b") as caught:

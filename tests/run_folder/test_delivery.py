@@ -13,11 +13,11 @@ from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.run_folder.export import (
-    Delivery,
-    deliver,
+    ExportedModel,
+    export_model,
     from_torch_prune,
-    put_into,
-    read_delivery,
+    load_exported,
+    read_exported,
     to_torch_prune,
 )
 from harness.run_folder.outcome import CONFIG, MASKS, MODEL
@@ -51,13 +51,13 @@ def check_same(one: Tensors, other: Tensors) -> None:
     torch.testing.assert_close(dict(one), dict(other), rtol=0, atol=0)
 
 
-def delivery(model: nn.Module, masks: Tensors) -> Delivery:
-    return Delivery(model.state_dict(), masks, shape=(3,), classes=2)
+def delivery(model: nn.Module, masks: Tensors) -> ExportedModel:
+    return ExportedModel(model.state_dict(), masks, shape=(3,), classes=2)
 
 
 def finish(folder: Path, model: nn.Module, masks: Tensors) -> None:
     """As a run leaves its network."""
-    deliver(folder, delivery(model, masks))
+    export_model(folder, delivery(model, masks))
     (folder / CONFIG).touch()
     Status(folder, "").set("finished")
 
@@ -67,7 +67,7 @@ def test_what_is_delivered_is_read_back(tmp_path, structure) -> None:
     # Masks of a neuron's bias and norm are one tensor, which safetensors refuses as it is.
     model, masks = pruned(structure)
     finish(tmp_path, model, masks)
-    read = read_delivery(tmp_path)
+    read = read_exported(tmp_path)
     check_same(read.state, model.state_dict())
     check_same(read.masks, masks)
     assert (read.shape, read.classes) == ((3,), 2)
@@ -79,7 +79,7 @@ def test_shared_and_transposed_weights_are_delivered(tmp_path) -> None:
     model[1].weight = model[0].weight
     mask = torch.tensor([[True, False, False]] * 3).t()
     finish(tmp_path, model, {"0.weight": mask})
-    read = read_delivery(tmp_path)
+    read = read_exported(tmp_path)
     check_same(read.state, model.state_dict())
     assert torch.equal(read.masks["0.weight"], mask)
 
@@ -95,23 +95,23 @@ class Counting(nn.Linear):
 
 def test_a_delivered_state_is_put_into_a_new_network_in_the_dtype_of_its_parameters() -> None:
     model, again = Counting().double(), Counting()
-    put_into(again, delivery(model, {}))
+    load_exported(again, delivery(model, {}))
     check_same(again.state_dict(), model.state_dict())
 
 
 def test_a_delivery_of_another_network_is_not_put_into_this_one() -> None:
     model = nn.Linear(2, 1)
     with pytest.raises(ValueError, match="bias is in one only of the stored state and Linear"):
-        put_into(model, delivery(nn.Linear(2, 1, bias=False), {}))
+        load_exported(model, delivery(nn.Linear(2, 1, bias=False), {}))
     nn.init.ones_(model.weight)
     with pytest.raises(ValueError, match="weight has 1 weights that are not 0 where its mask"):
-        put_into(model, delivery(model, {"weight": torch.tensor([[True, False]])}))
+        load_exported(model, delivery(model, {"weight": torch.tensor([[True, False]])}))
 
 
 def test_a_second_delivery_replaces_the_first(tmp_path) -> None:
     for structure in STRUCTURES:
         finish(tmp_path, *pruned(structure))
-    check_same(read_delivery(tmp_path).masks, pruned(Neuron())[1])
+    check_same(read_exported(tmp_path).masks, pruned(Neuron())[1])
 
 
 @pytest.mark.parametrize("there", [[], ["model"], ["masks"]])
@@ -119,7 +119,7 @@ def test_a_folder_without_a_network_is_refused(tmp_path, there) -> None:
     for name in there:
         (tmp_path / f"{name}.safetensors").touch()
     with pytest.raises(ValueError, match=r"has no .*safetensors; name the folder of a finished"):
-        read_delivery(tmp_path)
+        read_exported(tmp_path)
 
 
 @pytest.mark.parametrize("structure", STRUCTURES)

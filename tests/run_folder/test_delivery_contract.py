@@ -14,8 +14,8 @@ from harness.models.base import Model
 from harness.run_folder.export import (
     MASKS,
     MODEL,
-    Delivery,
-    deliver,
+    ExportedModel,
+    export_model,
     from_torch_prune,
     to_torch_prune,
 )
@@ -65,7 +65,7 @@ def check_same(one: Tensors, other: Tensors) -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=["float32", "float64"])
 def test_a_delivered_network_is_loaded_as_it_was(tmp_path, model, structure, dtype) -> None:
     network, masks = pruned(model, structure, dtype)
-    deliver(tmp_path, Delivery(whole_state(network), masks, shape_of(model), CLASSES))
+    export_model(tmp_path, ExportedModel(whole_state(network), masks, shape_of(model), CLASSES))
     part = OmegaConf.load(CONF / "model" / f"{model}.yaml")
     OmegaConf.save({"model": part}, tmp_path / "config.yaml")
     Status(tmp_path, "").set("finished")
@@ -95,7 +95,7 @@ def test_a_pruned_network_is_copied_and_goes_to_torchs_form_and_back(model, stru
 
 def test_what_lies_beside_no_network_is_refused_by_name(tmp_path) -> None:
     network, masks = pruned("mlp", component("structure", "element"), torch.float32)
-    deliver(tmp_path, Delivery(whole_state(network), masks, (8,), CLASSES))
+    export_model(tmp_path, ExportedModel(whole_state(network), masks, (8,), CLASSES))
     (tmp_path / MODEL).write_bytes((tmp_path / MASKS).read_bytes())  # without shape and classes
     (tmp_path / "config.yaml").touch()
     Status(tmp_path, "").set("finished")

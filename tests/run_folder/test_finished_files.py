@@ -11,8 +11,8 @@ from cutting import RUN, STEPS, counted, cut_off
 
 import harness
 from harness.experiment.run import Run
-from harness.run_folder.export import MASKS, MODEL, deliver
-from harness.run_folder.followers import Watchers
+from harness.run_folder.export import MASKS, MODEL, export_model
+from harness.run_folder.followers import Sinks
 from harness.run_folder.outcome import RESULTS, finished
 from harness.run_folder.status_file import SUMMED, Status
 from harness.training.loop import Loop
@@ -168,14 +168,14 @@ def test_records_that_somebody_changes_while_the_run_works_are_whole_in_the_end(
     change,
     call,
 ) -> None:
-    log, calls = Watchers.log, iter(range(1, 9))
+    log, calls = Sinks.log, iter(range(1, 9))
 
-    def changing(watchers: Watchers, *record: object) -> None:
+    def changing(watchers: Sinks, *record: object) -> None:
         log(watchers, *record)
         if next(calls) == call:
             CHANGES[change](only_run(tmp_path) / "records.jsonl")
 
-    monkeypatch.setattr(Watchers, "log", changing)
+    monkeypatch.setattr(Sinks, "log", changing)
     assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 0
     folder = only_run(tmp_path)
     assert (folder / "records.jsonl").read_bytes() == whole
@@ -187,11 +187,11 @@ def test_a_network_that_goes_before_the_run_ends_makes_it_fail_and_the_next_star
     tmp_path, monkeypatch, capfd
 ) -> None:
     def lost(folder: Path, delivery: object) -> None:
-        deliver(folder, delivery)  # type: ignore[arg-type]
+        export_model(folder, delivery)  # type: ignore[arg-type]
         (folder / MASKS).unlink()
 
     with monkeypatch.context() as once:
-        once.setattr("harness.experiment.run.deliver", lost)
+        once.setattr("harness.experiment.run.export_model", lost)
         assert run_main(once, *COMMAND, f"runs={tmp_path}") == 1
     folder = only_run(tmp_path)
     last = capfd.readouterr().err.splitlines()[-1]

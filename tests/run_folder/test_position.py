@@ -6,8 +6,8 @@ import pytest
 from command import TINY, only_run, run_main
 
 from harness.run_folder import progress_file
-from harness.run_folder.followers import Watchers
-from harness.run_folder.progress_file import FILE, Position, PositionFile
+from harness.run_folder.followers import Sinks
+from harness.run_folder.progress_file import FILE, ProgressFile, RunProgress
 
 
 class Clock:
@@ -20,9 +20,9 @@ class Clock:
 
 def test_it_tells_level_epoch_and_accuracy_and_what_of_the_run_is_done(tmp_path) -> None:
     clock = Clock()
-    file = PositionFile(tmp_path, clock)
+    file = ProgressFile(tmp_path, clock)
     file.begin(levels=3, epochs=8)
-    assert progress_file.read(tmp_path) == Position(3, 8, began_unix_s=100, at_unix_s=100)
+    assert progress_file.read(tmp_path) == RunProgress(3, 8, began_unix_s=100, at_unix_s=100)
     clock.now = 110
     file.epoch(level=1, epoch=2, epochs=4, accuracy=0.75)
 
@@ -35,7 +35,7 @@ def test_it_tells_level_epoch_and_accuracy_and_what_of_the_run_is_done(tmp_path)
 
 def test_it_is_written_once_a_second_but_the_last_one_in_any_case(tmp_path) -> None:
     clock = Clock()
-    file = PositionFile(tmp_path, clock)
+    file = ProgressFile(tmp_path, clock)
     file.begin(levels=1, epochs=30)
     written = []
     for epoch in range(1, 31):
@@ -51,15 +51,15 @@ def test_it_is_written_once_a_second_but_the_last_one_in_any_case(tmp_path) -> N
 
 
 def test_nobody_knows_how_long_it_takes_before_the_first_epoch() -> None:
-    at = Position(1, epochs_in_all=10, began_unix_s=0, at_unix_s=0)
+    at = RunProgress(1, epochs_in_all=10, began_unix_s=0, at_unix_s=0)
     assert at.seconds_left(now=5) is None
 
 
 def test_found_epochs_are_no_longer_to_be_trained(tmp_path) -> None:
     clock = Clock()
-    file = PositionFile(tmp_path, clock)
+    file = ProgressFile(tmp_path, clock)
     file.begin(levels=2, epochs=10)
-    file.found(6)
+    file.skip_epochs(6)
     clock.now = 104
     file.epoch(2, 1, 4, 0.5)
     at = progress_file.read(tmp_path)
@@ -68,14 +68,14 @@ def test_found_epochs_are_no_longer_to_be_trained(tmp_path) -> None:
 
 
 def test_time_left_goes_on_between_two_epochs_and_is_never_negative() -> None:
-    at = Position(1, epochs_in_all=4, began_unix_s=0, at_unix_s=20, epochs_done=2)
+    at = RunProgress(1, epochs_in_all=4, began_unix_s=0, at_unix_s=20, epochs_done=2)
     assert [at.seconds_left(now) for now in (20, 25, 1000)] == [20, 15, 0]
     assert at.seconds_left(now=0) == 20  # a clock that is behind
 
 
 def test_a_clock_that_was_set_back_does_not_silence_it(tmp_path) -> None:
     clock = Clock()
-    file = PositionFile(tmp_path, clock)
+    file = ProgressFile(tmp_path, clock)
     file.begin(1, 2)
     clock.now = 10
     file.epoch(1, 1, 2, 0.5)
@@ -84,7 +84,7 @@ def test_a_clock_that_was_set_back_does_not_silence_it(tmp_path) -> None:
 
 
 def test_what_cannot_be_written_stops_nothing(tmp_path) -> None:
-    file = PositionFile(tmp_path / "gone")
+    file = ProgressFile(tmp_path / "gone")
     file.begin(1, 1)
     file.epoch(1, 1, 1, 0.5)
     file.close(done=False)
@@ -101,14 +101,14 @@ def test_what_cannot_be_read_is_no_position(tmp_path, content) -> None:
 def test_a_run_leaves_its_position_where_it_stopped_and_none_when_it_is_done(tmp_path, monkeypatch):
     asked = (*TINY, "retraining.epochs=2", f"runs={tmp_path}")
 
-    def failing(watchers: Watchers, level: int, epoch: int, *rest: float) -> None:
+    def failing(watchers: Sinks, level: int, epoch: int, *rest: float) -> None:
         show(watchers, level, epoch, *rest)
         if (level, epoch) == (1, 2):
             raise RuntimeError
 
-    show = Watchers.epoch
+    show = Sinks.epoch
     with monkeypatch.context() as patch:
-        patch.setattr(Watchers, "epoch", failing)
+        patch.setattr(Sinks, "epoch", failing)
         with pytest.raises(RuntimeError):
             run_main(monkeypatch, *asked)
     at = progress_file.read(only_run(tmp_path))

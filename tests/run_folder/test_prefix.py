@@ -14,12 +14,12 @@ from harness.run_folder.identity import Config, scientific
 from harness.run_folder.stage_keys import (
     BLIND,
     HOLDING,
-    Place,
-    Shared,
-    asked_of,
-    chain,
-    reads,
-    worth_keeping,
+    LevelStage,
+    SharedStages,
+    config_by_stage,
+    requested_of,
+    stage_keys,
+    stages_to_cache,
 )
 from harness.schedule.constant import Constant
 from harness.schedule.explicit import Explicit
@@ -36,11 +36,11 @@ FULL = scientific(
     )
 )
 ASKED = [0.5, 0.5]
-DENSE: Place = (0, "dense")
-LEVEL_1: list[Place] = [(1, "penalised"), (1, "pruned"), (1, "recalibrated"), (1, "finetuned")]
+DENSE: LevelStage = (0, "dense")
+LEVEL_1: list[LevelStage] = [(1, "penalised"), (1, "pruned"), (1, "recalibrated"), (1, "finetuned")]
 PENALISED, PRUNED, RECALIBRATED, FINETUNED = LEVEL_1
 # The first stage that reads each field of an experiment; None: no stage does.
-FIRST: dict[str, Place | None] = {
+FIRST: dict[str, LevelStage | None] = {
     **dict.fromkeys(("seed", "model", "data", "task", "training", "when", "steps"), DENSE),
     **dict.fromkeys(("dtype", "weights", "sync_batch_norm", "gradient_dtype"), DENSE),
     # Parts from outside: they may know more than their protocol says.
@@ -64,7 +64,7 @@ def without(config: Config, *keys: str) -> Config:
     return {key: value for key, value in config.items() if key not in keys}
 
 
-def first_other(one: dict[Place, str], other: dict[Place, str]) -> Place | None:
+def first_other(one: dict[LevelStage, str], other: dict[LevelStage, str]) -> LevelStage | None:
     """Where two chains part; from there on no key is equal again."""
     shared = [place for place, key in one.items() if other.get(place) == key]
     assert shared == list(one)[: len(shared)]
@@ -72,18 +72,21 @@ def first_other(one: dict[Place, str], other: dict[Place, str]) -> Place | None:
 
 
 def test_a_run_goes_through_its_stages_in_order() -> None:
-    assert list(chain(FULL, ASKED)) == [DENSE, *LEVEL_1, *((2, stage) for _, stage in LEVEL_1)]
+    assert list(stage_keys(FULL, ASKED)) == [DENSE, *LEVEL_1, *((2, stage) for _, stage in LEVEL_1)]
     less = without(FULL, "penalty", "recalibration")
-    assert list(chain(less, [0.5])) == [DENSE, PRUNED, FINETUNED]
+    assert list(stage_keys(less, [0.5])) == [DENSE, PRUNED, FINETUNED]
 
 
 @pytest.mark.parametrize("field", [field.name for field in fields(Experiment)])
 def test_a_field_changes_the_keys_from_the_first_stage_that_reads_it(field) -> None:
-    assert first_other(chain(FULL, ASKED), chain(changed(FULL, field), ASKED)) == FIRST[field]
+    assert (
+        first_other(stage_keys(FULL, ASKED), stage_keys(changed(FULL, field), ASKED))
+        == FIRST[field]
+    )
 
 
 def test_a_field_that_this_knows_nothing_of_changes_all_keys() -> None:
-    assert first_other(chain(FULL, ASKED), chain(changed(FULL, "new"), ASKED)) == DENSE
+    assert first_other(stage_keys(FULL, ASKED), stage_keys(changed(FULL, "new"), ASKED)) == DENSE
 
 
 @pytest.mark.parametrize(
@@ -91,27 +94,33 @@ def test_a_field_that_this_knows_nothing_of_changes_all_keys() -> None:
 )
 def test_a_part_from_outside_decides_every_stage(field) -> None:
     one, other = ({**FULL, field: {"_target_": "mine.Part", "value": value}} for value in (1, 2))
-    assert first_other(chain(one, ASKED), chain(other, ASKED)) == DENSE
+    assert first_other(stage_keys(one, ASKED), stage_keys(other, ASKED)) == DENSE
 
 
 def test_a_part_from_outside_inside_of_another_one_decides_every_stage() -> None:
     config = copy.deepcopy(FULL)
     config["retraining"]["augmentation"] = {"_target_": "mine.Shifting"}
-    assert first_other(chain(FULL, ASKED), chain(config, ASKED)) == DENSE
+    assert first_other(stage_keys(FULL, ASKED), stage_keys(config, ASKED)) == DENSE
 
 
 def test_without_a_penalty_the_retraining_is_read_later() -> None:
     less = without(FULL, "penalty")
-    assert first_other(chain(less, ASKED), chain(changed(less, "retraining"), ASKED)) == FINETUNED
-    assert first_other(chain(less, ASKED), chain(changed(less, "structure"), ASKED)) == PRUNED
+    assert (
+        first_other(stage_keys(less, ASKED), stage_keys(changed(less, "retraining"), ASKED))
+        == FINETUNED
+    )
+    assert (
+        first_other(stage_keys(less, ASKED), stage_keys(changed(less, "structure"), ASKED))
+        == PRUNED
+    )
 
 
 @cases("field", "saliency", "allocation", "calibration", "control", "schedule")
 def test_a_penalty_that_foresees_the_pruning_reads_what_it_reads(field) -> None:
     growing = {**FULL, "penalty": {"_target_": "harness.penalty.growing_l2.GrowingL2"}}
     other = changed(growing, field)
-    assert first_other(chain(growing, ASKED), chain(other, ASKED)) == PENALISED
-    assert first_other(chain(growing, ASKED), chain(growing, [0.25])) == PENALISED
+    assert first_other(stage_keys(growing, ASKED), stage_keys(other, ASKED)) == PENALISED
+    assert first_other(stage_keys(growing, ASKED), stage_keys(growing, [0.25])) == PENALISED
 
 
 @every("penalty")
@@ -129,35 +138,38 @@ def _target(part: object) -> str:
 
 
 def test_levels_of_a_shorter_run_are_those_of_a_longer_one() -> None:
-    assert first_other(chain(FULL, ASKED), chain(FULL, [0.5, 0.5, 0.5])) is None
-    assert first_other(chain(FULL, ASKED), chain(FULL, [0.5, 0.25])) == (2, "pruned")
+    assert first_other(stage_keys(FULL, ASKED), stage_keys(FULL, [0.5, 0.5, 0.5])) is None
+    assert first_other(stage_keys(FULL, ASKED), stage_keys(FULL, [0.5, 0.25])) == (2, "pruned")
 
 
 def test_where_masks_are_let_go_the_last_level_is_another() -> None:
     soft = {**FULL, "dynamics": {"_target_": "harness.dynamics.soft.Soft"}}
-    assert first_other(chain(soft, ASKED), chain(soft, [0.5] * 3)) == (2, "finetuned")
+    assert first_other(stage_keys(soft, ASKED), stage_keys(soft, [0.5] * 3)) == (2, "finetuned")
 
 
 def test_an_initial_network_is_another_than_a_trained_one() -> None:
-    assert next(iter(chain({**FULL, "when": "init"}, ASKED))) == (0, "initial")
+    assert next(iter(stage_keys({**FULL, "when": "init"}, ASKED))) == (0, "initial")
 
 
 @cases("start, stage", ("trained", "dense"), ("init", "initial"))
 def test_masks_that_shrink_inside_one_training_have_no_stages(start, stage) -> None:
     inside = {**FULL, "when": "steps", "steps": {"start": start}}
-    assert list(chain(inside, [])) == [(0, stage)]
+    assert list(stage_keys(inside, [])) == [(0, stage)]
     for field in FIRST:
-        assert first_other(chain(inside, []), chain(changed(inside, field), [])) == (0, stage)
+        assert first_other(stage_keys(inside, []), stage_keys(changed(inside, field), [])) == (
+            0,
+            stage,
+        )
 
 
 def test_no_retraining_is_no_stage() -> None:
     none = {**FULL, "finetune": {"_target_": "harness.finetune.none.NoFinetune"}}
-    assert list(chain(none, [0.5])) == [DENSE, PENALISED, PRUNED, RECALIBRATED]
+    assert list(stage_keys(none, [0.5])) == [DENSE, PENALISED, PRUNED, RECALIBRATED]
 
 
-def planned(schedule: Any, unit: str) -> dict[Place, str]:
+def planned(schedule: Any, unit: str) -> dict[LevelStage, str]:
     node = {"_target_": _target(schedule), **vars(schedule), "unit": unit}
-    return chain({**FULL, "schedule": node}, asked_of(schedule.shares))
+    return stage_keys({**FULL, "schedule": node}, requested_of(schedule.shares))
 
 
 def test_equal_targets_are_equal_whatever_the_schedule() -> None:
@@ -189,19 +201,22 @@ def test_the_way_to_an_end_point_is_its_own(curve) -> None:
 
 def test_a_schedule_from_outside_is_its_own() -> None:
     node = {"_target_": "mine.Schedule"}
-    chains = [chain({**FULL, "schedule": node | more}, ASKED) for more in ({}, {"final": 1})]
+    chains = [stage_keys({**FULL, "schedule": node | more}, ASKED) for more in ({}, {"final": 1})]
     assert first_other(*chains) == DENSE
-    assert first_other(chains[0], chain({**FULL, "schedule": node}, [0.5, 0.25])) == (2, "pruned")
+    assert first_other(chains[0], stage_keys({**FULL, "schedule": node}, [0.5, 0.25])) == (
+        2,
+        "pruned",
+    )
 
 
 def test_every_stage_reads_something_of_its_own() -> None:
-    found = reads(FULL, ASKED)
+    found = config_by_stage(FULL, ASKED)
     assert all(found.values())
     unread = {"keep_epochs", "rescore_trained"}
     assert set().union(*found.values()) - {"asked"} == set(FULL) - unread
 
 
-def line(*keys: str) -> dict[Place, str]:
+def line(*keys: str) -> dict[LevelStage, str]:
     """A run of one-letter keys: level 0, then pruned and finetuned in turn."""
     places = [(level, stage) for level in (1, 2) for stage in ("pruned", "finetuned")]
     return dict(zip([DENSE, *places], keys, strict=False))
@@ -223,15 +238,15 @@ def line(*keys: str) -> dict[Place, str]:
     (["dx", "dy"], ""),
 )
 def test_what_is_worth_its_place(runs, kept) -> None:
-    assert worth_keeping(line(*run) for run in runs) == set(kept)
+    assert stages_to_cache(line(*run) for run in runs) == set(kept)
 
 
 NUMERICS = {"world_size": 1}
 
 
 def shared(config: Config, code: Any = lambda parts: "", numerics: Config = NUMERICS) -> Any:
-    marks = chain(config, ASKED).values()
-    return Shared.of("stages", config, ASKED, marks, numerics, code).keys  # type: ignore[arg-type]
+    marks = stage_keys(config, ASKED).values()
+    return SharedStages.of("stages", config, ASKED, marks, numerics, code).keys  # type: ignore[arg-type]
 
 
 def test_other_numerics_and_other_code_have_other_stages() -> None:
@@ -248,6 +263,6 @@ def test_only_the_code_of_what_was_read_so_far_matters() -> None:
 
 
 def test_only_marked_stages_are_shared() -> None:
-    key = chain(FULL, ASKED)[PRUNED]
-    found = Shared.of("x", FULL, ASKED, {key, "other"}, NUMERICS, str)  # type: ignore[arg-type]
+    key = stage_keys(FULL, ASKED)[PRUNED]
+    found = SharedStages.of("x", FULL, ASKED, {key, "other"}, NUMERICS, str)  # type: ignore[arg-type]
     assert list(found.keys) == [PRUNED]

@@ -13,7 +13,7 @@ from tracking_fakes import record
 
 from harness.run_folder import records
 from harness.run_folder.console import Progress
-from harness.run_folder.followers import Files, Watchers, collapse
+from harness.run_folder.followers import RecordWriter, Sinks, collapse
 from harness.run_folder.records import Record
 from harness.tracking.rows import row
 
@@ -83,7 +83,7 @@ def test_other_networks_are_not_warned_of(lost) -> None:
 
 
 def test_the_warning_comes_once_a_level_after_pruning(capsys) -> None:
-    watchers = Watchers(Progress("none", StringIO()))
+    watchers = Sinks(Progress("none", StringIO()))
     watchers.log(replace(COLLAPSED, on_the_way=False))
     watchers.log(replace(COLLAPSED, on_the_way=False, stage="finetuned"))
     # Inside one training the last pruning speaks for all.
@@ -93,11 +93,11 @@ def test_the_warning_comes_once_a_level_after_pruning(capsys) -> None:
 
 
 def test_each_note_is_a_line_of_timings_and_half_a_line_before_it_is_dropped(tmp_path) -> None:
-    files = Files(tmp_path, world_size=2)
-    files.note(event="resumed")
+    files = RecordWriter(tmp_path, world_size=2)
+    files.log_timing(event="resumed")
     with (tmp_path / "timings.jsonl").open("a") as timings:
         timings.write('{"level": 2, "sta')
-    files.note(level=2)
+    files.log_timing(level=2)
     lines = [json.loads(line) for line in (tmp_path / "timings.jsonl").read_text().splitlines()]
     assert [(line.get("event"), line.get("level"), line["world_size"]) for line in lines] == [
         ("resumed", None, 2),

@@ -17,7 +17,7 @@ from harness.launch.sweeps import array_task
 from harness.launch.sweeps.failed_plans import failed_plans
 from harness.launch.sweeps.planned_run import Planned
 from harness.run_folder.outcome import RESULTS, Outcome
-from harness.run_folder.overview import of_folder, standing
+from harness.run_folder.overview import run_status, scan
 from harness.run_folder.status_file import Status
 from harness.system.locks import locked
 
@@ -31,7 +31,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _state(point: Planned) -> str:
-    return of_folder(Path(point.folder), point.says).state
+    return run_status(Path(point.folder), point.says).state
 
 
 def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path) -> None:
@@ -45,7 +45,7 @@ def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path) -> None:
     finish(stopped, "interrupted", "Stopped: SIGINT")
 
     with locked(Path(running.folder)):
-        said = lines(standing(tmp_path / "single"))
+        said = lines(scan(tmp_path / "single"))
 
     assert said == [
         "6 runs: 1 done, 1 running, 2 interrupted, 1 failed, 1 missing",
@@ -97,7 +97,7 @@ def test_a_damaged_status_is_one_failed_point(tmp_path) -> None:
     finish(second)
     (Path(first.folder) / "status.json").write_text("{")
 
-    found = standing(tmp_path / "single").found
+    found = scan(tmp_path / "single").runs
     assert [each.state for each in found] == ["failed", "done"]
     assert "status.json is damaged" in found[0].reason
     assert first.finished() is None

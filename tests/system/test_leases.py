@@ -19,9 +19,9 @@ from conftest import HELPERS
 from left_locks import ELSEWHERE, lock_left_by, renew
 
 from harness.run_folder.checkpoints import STEP, Checkpoints
-from harness.run_folder.export import Delivery, deliver
-from harness.run_folder.followers import Files
-from harness.run_folder.progress_file import PositionFile
+from harness.run_folder.export import ExportedModel, export_model
+from harness.run_folder.followers import RecordWriter
+from harness.run_folder.progress_file import ProgressFile
 from harness.run_folder.status_file import Status
 from harness.system import locks
 from harness.system.atomic_files import write_whole
@@ -170,16 +170,16 @@ def test_other_ranks_get_the_error_as_it_is() -> None:
 
 
 def _position(folder: Path) -> None:
-    PositionFile(folder).begin(1, 1)
+    ProgressFile(folder).begin(1, 1)
     raise LeaseLost("no run fails for it, but nothing is written either")
 
 
 WRITERS: dict[str, Callable[[Path], object]] = {
-    "timings": lambda folder: Files(folder, 1).note(event="restarted"),
+    "timings": lambda folder: RecordWriter(folder, 1).log_timing(event="restarted"),
     "status": lambda folder: Status(folder, "").set("failed", "why"),
     "checkpoint": lambda folder: Checkpoints(folder / "checkpoints").save("a", STEP, {}),
     "no checkpoint": lambda folder: Checkpoints(folder / "checkpoints").clear(),
-    "delivery": lambda folder: deliver(folder, Delivery({}, {}, (1,), 2)),
+    "delivery": lambda folder: export_model(folder, ExportedModel({}, {}, (1,), 2)),
     "dense state": lambda folder: store(folder / "epoch-00001.safetensors", {"w": torch.ones(1)}),
     "rows sent": lambda folder: SentRows(folder / "sent").add("a", 1),
     "position": _position,
@@ -201,9 +201,9 @@ def test_nothing_of_a_run_is_written_or_deleted_in_a_folder_that_was_lost(tmp_pa
 def test_a_run_that_loses_its_folder_ends_in_one_line_and_leaves_all_as_it_is(
     tmp_path, monkeypatch, capfd, why
 ) -> None:
-    log, there = Files.log, dict[Path, bytes]()
+    log, there = RecordWriter.log, dict[Path, bytes]()
 
-    def lost(files: Files, record: Any) -> None:
+    def lost(files: RecordWriter, record: Any) -> None:
         log(files, record)
         if record.level == 1 and not there:
             shutil.rmtree(files.folder / LOCK)
@@ -212,7 +212,7 @@ def test_a_run_that_loses_its_folder_ends_in_one_line_and_leaves_all_as_it_is(
             if why:
                 raise NotFinite(why)
 
-    monkeypatch.setattr(Files, "log", lost)
+    monkeypatch.setattr(RecordWriter, "log", lost)
     assert run_main(monkeypatch, *TINY, f"runs={tmp_path}") == 1
 
     folder = only_run(tmp_path)

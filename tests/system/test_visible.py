@@ -14,7 +14,7 @@ from harness.report import report
 from harness.report.console import to_csv
 from harness.run_folder.console import Progress
 from harness.run_folder.outcome import Outcome
-from harness.run_folder.overview import Standing
+from harness.run_folder.overview import RunStatus
 from harness.system.names import visible
 
 NASTY = "=SNIP\x1b[2J\x1b]0;x\x07\n\r\u202e\u2028\x9b1m\u200b[red]"
@@ -59,7 +59,7 @@ def test_lines_of_commands_are_lines() -> None:
     planned = type("Planned", (), {"says": NASTY})()
     lines = [
         told(planned, Outcome("failed", "", NASTY)),
-        _line(Standing(NASTY, "", "failed", reason=NASTY)),
+        _line(RunStatus(NASTY, "", "failed", reason=NASTY)),
         one_line(ValueError(NASTY)),
     ]
     assert all(line.isprintable() for line in lines), lines

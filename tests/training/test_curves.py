@@ -19,7 +19,7 @@ from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.run_folder.console import Progress
-from harness.run_folder.followers import Watchers
+from harness.run_folder.followers import Sinks
 from harness.run_folder.records import Record
 from harness.task.classification import Classification
 from harness.training.context import Curve, Fit, Hooks, Setting
@@ -213,7 +213,7 @@ class Epochs:
 def test_sinks_are_told_each_epoch_as_it_ends(tmp_path) -> None:
     sink = Epochs()
     levels = runner.prepare(build(composed([*SMALL, "retraining.epochs=3"])), Ranks(), tmp_path)
-    runner.run(Recorder(*levels, ME, Watchers(Progress("none"), sinks=[sink])))
+    runner.run(Recorder(*levels, ME, Sinks(Progress("none"), sinks=[sink])))
     told = [
         (record.level, epoch, loss, top1)
         for record in sink.records

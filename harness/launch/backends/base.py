@@ -8,7 +8,7 @@ from harness.launch.digests.data import read_aside
 from harness.launch.run_spec import Point
 from harness.launch.sweeps.run_cost import Cost
 from harness.run_folder.outcome import Outcome
-from harness.run_folder.status_file import Status, lives
+from harness.run_folder.status_file import Status, is_alive
 
 
 class Engine(Protocol):
@@ -58,9 +58,9 @@ def attempt_line(line: str) -> Outcome:
     return attempt(replace(point, config={**point.config, "progress": "none"}))
 
 
-def died(line: str) -> bool:
+def process_has_died(line: str) -> bool:
     """Whether the process that was at this point is no more."""
     with suppress(ValueError):
         status = Status(Point.of_line(line).folder, "").read()
-        return status.get("state") == "running" and not lives(status)
+        return status.get("state") == "running" and not is_alive(status)
     return False

@@ -17,7 +17,7 @@ from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from harness.launch.backends.base import Engine, attempt_line, died
+from harness.launch.backends.base import Engine, attempt_line, process_has_died
 from harness.launch.backends.gpu_slots import Devices
 from harness.launch.digests.data import readable
 from harness.launch.run_spec import Point
@@ -99,7 +99,7 @@ class Workers(Engine):
                     yield number, outcome
             except TerminatedWorkerError:
                 # All workers go with the one that died. Alone a point shows whether it was its own.
-                dead = [number for number, line in left.items() if died(line)]
+                dead = [number for number, line in left.items() if process_has_died(line)]
                 for number in dead or list(left)[:1]:
                     yield self._alone(number, left.pop(number))
 
@@ -127,7 +127,7 @@ class Workers(Engine):
             return told
         except TerminatedWorkerError:
             folder = str(Point.of_line(line).folder)
-            return number, Outcome("failed", folder, LOST, again=True)
+            return number, Outcome("failed", folder, LOST, retryable=True)
 
 
 def _executor(workers: int) -> Any:

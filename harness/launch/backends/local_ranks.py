@@ -16,7 +16,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, Self
 
-from harness.launch.backends.rank_env import launcher
+from harness.launch.backends.rank_env import launcher_name
 from harness.launch.backends.rank_results import POINT, log_of, result
 from harness.launch.run_spec import Point
 from harness.run_folder.outcome import Outcome
@@ -45,8 +45,8 @@ def count_of(config: dict[str, Any]) -> int:
         return count
     if count > 1 and there != str(count):
         raise ValueError(
-            f"launch.nproc={count}, but {launcher()} has started {there} ranks already; leave one "
-            "of the two away"
+            f"launch.nproc={count} conflicts with {launcher_name()}, which started {there} ranks; "
+            "remove launch.nproc"
         )
     return 1
 

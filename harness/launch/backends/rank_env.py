@@ -17,7 +17,7 @@ LAUNCHERS = {
 }
 
 
-def adopt(environ: MutableMapping[str, str] = os.environ) -> None:
+def export_torchrun_env(environ: MutableMapping[str, str] = os.environ) -> None:
     """In one of several tasks that srun or submitit started, sets what torchrun would: RANK,
     WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
 
@@ -40,7 +40,7 @@ def adopt(environ: MutableMapping[str, str] = os.environ) -> None:
     environ.update(found)
 
 
-def launcher(environ: Mapping[str, str] = os.environ) -> str:
+def launcher_name(environ: Mapping[str, str] = os.environ) -> str:
     """What started this process as one of several ranks; empty if nothing did."""
     if "RANK" not in environ:
         return ""
@@ -135,16 +135,16 @@ def _number(environ: Mapping[str, str], key: str, missing: int | None = None) ->
         return missing
     text = _text(environ, key)
     if not text.isdecimal():
-        raise ValueError(f"{key} must be a whole number >= 0, got {text!r}; {_way_out(key)}")
+        raise ValueError(f"{key} must be a whole number >= 0, got {text!r}; {_remedy(key)}")
     return int(text)
 
 
 def _text(environ: Mapping[str, str], key: str) -> str:
     if not environ.get(key):
-        raise ValueError(f"{key} is missing or empty; {_way_out(key)}")
+        raise ValueError(f"{key} is missing or empty; {_remedy(key)}")
     return environ[key]
 
 
-def _way_out(key: str) -> str:
+def _remedy(key: str) -> str:
     name = "srun" if key.startswith("SLURM") else "submitit"
     return f"start with {name}, which sets it, or set RANK and WORLD_SIZE yourself"

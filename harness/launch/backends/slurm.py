@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, ClassVar
 
 from harness.launch.backends import slurm_queue
 from harness.launch.backends.base import Engine, attempt_line
-from harness.launch.backends.rank_env import adopt
+from harness.launch.backends.rank_env import export_torchrun_env
 from harness.launch.backends.slurm_options import Asked
 from harness.launch.run_spec import Point
 from harness.run_folder.outcome import Outcome
 from harness.system.atomic_files import read_json, write_json
 from harness.system.deletion import Mark, delete
 from harness.system.names import check_line
-from harness.system.signals import SIGNALS, Stopped, speaks, stop_on_signals
+from harness.system.signals import SIGNALS, Stopped, is_rank_zero, stop_on_signals
 
 if TYPE_CHECKING:
     import submitit
@@ -180,7 +180,7 @@ class Pending:
         # Whoever cancels one job of a sweep does not want it back at once.
         again = "CANCELLED" not in end
         return Outcome(
-            "failed", str(folder), reason, log=str(self._first.paths.stderr), again=again
+            "failed", str(folder), reason, log=str(self._first.paths.stderr), retryable=again
         )
 
 
@@ -189,10 +189,10 @@ def work(line: str) -> Outcome:
     script puts the job back into the queue."""
     stop_on_signals()
     try:
-        adopt()
+        export_torchrun_env()
         return attempt_line(line)
     except Stopped as stopped:
-        if speaks():
+        if is_rank_zero():
             print(f"harness: {stopped.line}", file=sys.stderr)
         sys.exit(stopped.status)
 
@@ -224,7 +224,8 @@ def _result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
         raise UncompletedJobError(str(found))
     except Exception as error:  # a file that is damaged, or somebody else's, raises anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
-        return Outcome("failed", str(folder), f"job {job.job_id}: {reason}", log=log, again=True)
+        reason = f"job {job.job_id}: {reason}"
+        return Outcome("failed", str(folder), reason, log=log, retryable=True)
 
 
 def _does(line: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import Planned
 from harness.launch.sweeps.run_cost import Cost
-from harness.run_folder.progress_file import spoken
+from harness.run_folder.progress_file import format_duration
 from harness.system.atomic_files import read_json, write_json
 
 COSTS = ".costs.json"  # below the folder of all results
@@ -52,7 +52,7 @@ def _time_and_disk(costs: dict[str, Cost], left: Sequence[Planned], workers: int
     megabytes = sum(costs[point.kind].megabytes for point in left)
     places = min(workers, len(left))
     on = f"{places} workers" if places > 1 else "1 worker"
-    return f"about {spoken(seconds / places)} on {on}, {round(megabytes, 1):g} MB on disk"
+    return f"about {format_duration(seconds / places)} on {on}, {round(megabytes, 1):g} MB on disk"
 
 
 def _by_kind(points: Iterable[Planned]) -> dict[str, list[Planned]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import Planned
-from harness.run_folder.overview import of_folder, plan_files
+from harness.run_folder.overview import plan_files, run_status
 
 
 def plans(sweep: Path, trust: Sequence[str] = ()) -> list[Plan]:
@@ -35,4 +35,4 @@ def failed_plans(sweep: Path, trust: Sequence[str] = ()) -> list[Plan]:
 
 
 def has_failed(point: Planned) -> bool:
-    return of_folder(Path(point.folder), point.says).state == "failed"
+    return run_status(Path(point.folder), point.says).state == "failed"

@@ -11,7 +11,7 @@ from harness.launch.run_spec import Point
 from harness.launch.sweeps.run_cost import epochs_of, kind
 from harness.run_folder.identity import dense_hash
 from harness.run_folder.outcome import Outcome, finished
-from harness.run_folder.stage_keys import Chain, chain, worth_keeping
+from harness.run_folder.stage_keys import StageKeys, stage_keys, stages_to_cache
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ class Planned:
         results = self.point.results
         return finished(Path(self.folder), self.code, rerun, results) if results else None
 
-    def marking(self, own: Chain, marked: set[str]) -> "Planned":
+    def marking(self, own: StageKeys, marked: set[str]) -> "Planned":
         """With those stages of its own that are marked, if there are any."""
         shared = {place: key for place, key in own.items() if key in marked}
         if not shared:
@@ -108,12 +108,12 @@ def planned(
 def marked_of(found: Iterable[tuple[int, str, Point]], share: bool) -> list[Planned]:
     """found: (number, what tells it from the others, point)."""
     ordered: dict[int, Planned] = {}
-    chains: dict[str, Chain] = {}
+    chains: dict[str, StageKeys] = {}
     for number, says, point in found:
         each = ordered[number] = Planned.of(point, says)
         if share and point.command == "run":
-            chains[each.folder] = chain(point.science, point.asked)
-    marked = worth_keeping(chains.values())
+            chains[each.folder] = stage_keys(point.science, point.asked)
+    marked = stages_to_cache(chains.values())
     runs = {each.folder: each for _, each in sorted(ordered.items())}
     return [each.marking(chains.get(each.folder, {}), marked) for each in runs.values()]
 

@@ -13,7 +13,7 @@ from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import Planned
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import HOME
-from harness.run_folder.progress_file import spoken
+from harness.run_folder.progress_file import format_duration
 from harness.system.atomic_files import CannotWrite, make_writable, read_json, write_json
 from harness.system.deletion import ELSEWHERE, check_no_link
 from harness.system.leases import LOCK
@@ -84,7 +84,7 @@ class Sweep:
         ended: dict[str, Ended] = {}
         for attempt in range(1 + self.retries):
             if attempt:
-                points = [point for point, outcome in ended.values() if outcome.again]
+                points = [point for point, outcome in ended.values() if outcome.retryable]
             for phase in filter(None, self._phases(points)):
                 ended |= self._carried_out(phase)
         return list(ended.values())
@@ -111,7 +111,7 @@ class Sweep:
             for count, (number, outcome) in enumerate(outcomes, start=1):
                 point = points[number]
                 left = (time.monotonic() - began) / count * (len(points) - count)
-                about = f"; about {spoken(left)} left" if left >= 1 else ""
+                about = f"; about {format_duration(left)} left" if left >= 1 else ""
                 print(f"[{count}/{len(points)}] {told(point, outcome)}{about}", flush=True)
                 ended[point.folder] = point, outcome
         return ended
