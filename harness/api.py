@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from harness.allocation.base import Allocation, Facts
+from harness.allocation.base import Allocation, ModelInfo
 from harness.launch.components import components
 from harness.launch.trust.stored_model import stored_network
 from harness.pruning.adhoc import FixedCounts, Request
@@ -154,14 +154,14 @@ def prune(
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
     wide = in_float32(model)
     with naming_casts(model, wide):
-        units, facts, data = request.units(wide), request.facts(wide), request.data(wide)
+        units, model_info, data = request.units(wide), request.model_info(wide), request.data(wide)
     store = make_mask_store(wide, units)
     store.shrink_to(as_bool(masks or {}))
-    alive, end, unit = _target(pruner, wide, store, units, facts, density, counts or keep)
+    alive, end, unit = _target(pruner, wide, store, units, model_info, density, counts or keep)
     goals = round_goals(alive, end, unit, parts.rounds if rounds is None else rounds)
     with naming_casts(model, wide), _restored_after_errors(wide, store):
         store.apply_to(wide)
-        Rounds(pruner, units, data, facts).run(wide, store, Event.of(goals))
+        Rounds(pruner, units, data, model_info).run(wide, store, Event.of(goals))
     if wide is not model:
         copy_into(model, {name: wide.get_parameter(name).detach() for name in store.masks})
     if end > 0:
@@ -190,7 +190,7 @@ def _target(
     model: nn.Module,
     store: MaskStore,
     units: Units,
-    facts: Facts,
+    model_info: ModelInfo,
     density: float | None,
     keep: int | Mapping[str, int] | None,
 ) -> tuple[int, float, str]:
@@ -198,13 +198,13 @@ def _target(
     if (density is None) == (keep is None):
         raise ValueError(f"give one of density and keep, got density={density} and keep={keep}")
     if density is None:
-        alive = pruner.alive(model, store, units, facts, "units")
+        alive = pruner.alive(model, store, units, model_info, "units")
         return sum(alive.values()), _total(keep, alive), "units"
     check_target("density", density, "density")
-    account = pruner.account("density", model, units, facts)
+    account = pruner.account("density", model, units, model_info)
     end, counts = account.to_kept_fraction(density) * account.removable, account.counts
-    pruner.check(Goal(round(end), counts), model, units, facts)
-    return sum(pruner.alive(model, store, units, facts, counts).values()), end, counts
+    pruner.check(Goal(round(end), counts), model, units, model_info)
+    return sum(pruner.alive(model, store, units, model_info, counts).values()), end, counts
 
 
 def _total(keep: int | Mapping[str, int] | None, alive: Counts) -> int:

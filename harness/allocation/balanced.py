@@ -16,6 +16,6 @@ class Balanced(Allocation):
 
     nested: ClassVar[bool] = True
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         alive = {name: layer.alive for name, layer in layers.items()}
         return apportion(keep, dict.fromkeys(layers, 1), alive)

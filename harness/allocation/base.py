@@ -18,7 +18,7 @@ from harness.vocabulary.topk import check_keep
 BUDGETS = {"params": "parameters", "macs": "multiply-accumulates"}
 
 # (density, mean loss) of a network in which this layer alone is pruned, by falling density.
-Curve = tuple[tuple[float, float], ...]
+SensitivityCurve = tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,11 +32,11 @@ class Layer:
     scores: Tensor  # one per unit, higher stays; pruned units are -inf
     parameters_per_unit: int  # its weights, and the bias and norm parameters that go with them
     macs_per_unit: int = 0  # multiply-accumulates of one sample
-    depth: int = 0  # prunable layers of the model
+    layer_count: int = 0  # prunable layers of the model
     first: bool = False  # it reads nothing but the network's input; there may be several
     last: bool = False  # its units are network outputs, or are added into them; also several
     weight: Tensor | None = None  # the weight itself, 0 where pruned
-    curve: Curve | None = None  # where the allocation asks for one
+    curve: SensitivityCurve | None = None  # where the allocation asks for one
 
     @property
     def units(self) -> int:
@@ -56,7 +56,7 @@ Layers = dict[str, Layer]
 
 
 @dataclass(frozen=True)
-class Places:
+class LayerOrder:
     """Where a model's layers stand in a forward pass: by it, not by the order of registration.
 
     order: names of weights. first, last: as Layer.first and last, by name.
@@ -68,14 +68,14 @@ class Places:
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelInfo:
     """What the experiment knows of the network beside its scores; of weights by name."""
 
     macs: Counts = field(default_factory=dict)  # dense multiply-accumulates of one sample
     other_macs: int = 0  # of no weight: products of two activations
     uncounted: Mapping[str, Sequence[str]] = field(default_factory=dict)  # as in metrics.Macs
-    curves: Mapping[str, Curve] = field(default_factory=dict)
-    places: Places | None = None  # None: nobody looked, as no part asks
+    curves: Mapping[str, SensitivityCurve] = field(default_factory=dict)
+    layer_order: LayerOrder | None = None  # None: nobody looked, as no part asks
 
     @property
     def total_macs(self) -> int:
@@ -94,7 +94,7 @@ class Unreachable(ValueError):
             f"cannot keep {keep} of {whole} {counts}: the floors of {floors} hold {least}; the "
             f"smallest reachable density of what is pruned is {smallest_density(least, whole)}"
         )
-        self.share = least / whole
+        self.density = least / whole
 
 
 def smallest_density(least: int, whole: int) -> str:
@@ -107,7 +107,7 @@ def smallest_density(least: int, whole: int) -> str:
     return f"{share:f}"
 
 
-def check_share(key: str, value: object) -> None:
+def check_fraction(key: str, value: object) -> None:
     """
     Raises:
         ValueError: the value of this key is no number in [0, 1].
@@ -115,7 +115,7 @@ def check_share(key: str, value: object) -> None:
     check(key, value, "in [0, 1]", "; is it a percentage?")
 
 
-def matching(patterns: Iterable[str], name: str) -> str | None:
+def first_match(patterns: Iterable[str], name: str) -> str | None:
     """The first of the patterns that fits the weight `name`, or its layer, or None.
 
     A pattern is a name ("fc1" or "fc1.weight") or has the wildcards of a shell ("conv*").
@@ -131,7 +131,7 @@ def check_patterns(key: str, patterns: Iterable[str], layers: Layers) -> None:
         ValueError: a pattern of this key fits none of the layers.
     """
     for pattern in patterns:
-        if not any(matching([pattern], name) for name in layers):
+        if not any(first_match([pattern], name) for name in layers):
             raise ValueError(
                 f"{key} names {pattern!r}, which fits no layer that is pruned; there are: "
                 f"{', '.join(layers)}"
@@ -140,7 +140,7 @@ def check_patterns(key: str, patterns: Iterable[str], layers: Layers) -> None:
 
 @dataclass(frozen=True)
 class Allocation(ABC):
-    """Shares a total between layers; a rule implements `share`.
+    """Shares a total between layers; a rule implements `distribute`.
 
     min_units, min_density: no layer falls below so many of its units, or below that share of
     them (rounded up), as far as they are alive. A layer that a rule would leave below gets its
@@ -151,9 +151,10 @@ class Allocation(ABC):
 
     nested: one unit more never takes a unit from any layer. A rule that ranks units is nested; one
     that rounds proportions is not (the Alabama paradox of largest remainders).
-    needs_curves: the rule reads Layer.curve. needs_places: it reads Layer.position, first or last.
-    needs_sizes: scores must measure size; those that may be negative are refused.
-    equal_shares: every layer keeps the same share of its units, whatever they cost. A density is
+    needs_curves: the rule reads Layer.curve.
+    needs_layer_order: the rule reads Layer.position, first or last.
+    needs_unsigned_scores: scores must measure size; those that may be negative are refused.
+    equal_densities: every layer keeps the same share of its units, whatever they cost. A density is
     then a number of units, and one unit's cost never moves the other layers.
 
     Raises:
@@ -166,14 +167,14 @@ class Allocation(ABC):
 
     nested: ClassVar[bool] = False
     needs_curves: ClassVar[bool] = False
-    needs_places: ClassVar[bool] = False
-    needs_sizes: ClassVar[bool] = False
-    equal_shares: ClassVar[bool] = False
+    needs_layer_order: ClassVar[bool] = False
+    needs_unsigned_scores: ClassVar[bool] = False
+    equal_densities: ClassVar[bool] = False
     floor_keys: ClassVar[str] = "min_units and min_density"
 
     def __post_init__(self) -> None:
         check("min_units", self.min_units, "a whole number >= 0")
-        check_share("min_density", self.min_density)
+        check_fraction("min_density", self.min_density)
         check_either("budget", self.budget, BUDGETS)
 
     def allocate(self, layers: Layers, keep: int) -> Counts:
@@ -190,7 +191,7 @@ class Allocation(ABC):
             raise Unreachable(keep, sum(floors.values()), units, self.floor_keys)
         while True:
             free = {name: layer for name, layer in layers.items() if name not in fixed}
-            counts = self.share(free, keep - sum(fixed.values()))
+            counts = self.distribute(free, keep - sum(fixed.values()))
             low = {name: floors[name] for name in free if counts[name] < floors[name]}
             if not low:
                 return {name: fixed.get(name, counts.get(name, 0)) for name in layers}
@@ -210,7 +211,7 @@ class Allocation(ABC):
         }
 
     @abstractmethod
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         """As `allocate`, without floors.
 
         `layers` may be a part of the model's: those that are not fixed at their floor. A layer's

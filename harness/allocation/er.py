@@ -19,7 +19,7 @@ class Er(Allocation):
     for convolutions as in Evci et al. 2020 (arXiv:1911.11134).
     """
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         ratios = {
             name: Fraction(layer.units * sum(layer.shape[:2]), layer.shape[0] * layer.shape[1])
             for name, layer in layers.items()

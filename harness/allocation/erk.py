@@ -20,7 +20,7 @@ class Erk(Allocation):
     of zeros of each layer; here the total is exact.
     """
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         ratios = {
             name: Fraction(layer.units * sum(layer.shape), math.prod(layer.shape))
             for name, layer in layers.items()

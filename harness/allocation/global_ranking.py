@@ -16,5 +16,5 @@ class GlobalRanking(Allocation):
 
     nested: ClassVar[bool] = True
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         return top_counts({name: layer.scores for name, layer in layers.items()}, keep)

@@ -31,9 +31,9 @@ class Lamp(Allocation):
     """
 
     nested: ClassVar[bool] = True
-    needs_sizes: ClassVar[bool] = True
+    needs_unsigned_scores: ClassVar[bool] = True
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         return top_counts({name: _lamp(name, layer.scores) for name, layer in layers.items()}, keep)
 
 

@@ -5,7 +5,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from harness.allocation.base import Allocation, Layer, Layers, check_patterns, matching
+from harness.allocation.base import Allocation, Layer, Layers, check_patterns, first_match
 from harness.vocabulary.checks import follows
 from harness.vocabulary.tensors import Counts
 from harness.vocabulary.topk import top_counts
@@ -52,11 +52,11 @@ class LayerStd(Allocation):
         check_patterns("quality", self.quality, layers)
         return super().floors(layers)
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         return top_counts({name: self._scaled(name, layers[name]) for name in layers}, keep)
 
     def _scaled(self, name: str, layer: Layer) -> Tensor:
-        pattern = matching(self.quality, name)
+        pattern = first_match(self.quality, name)
         unit = _deviation(name, layer) * (1.0 if pattern is None else self.quality[pattern])
         scores = layer.scores.detach().double()
         if unit == 0:

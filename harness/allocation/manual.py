@@ -2,7 +2,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar
 
-from harness.allocation.base import Allocation, Layers, check_patterns, check_share, matching
+from harness.allocation.base import Allocation, Layers, check_fraction, check_patterns, first_match
 from harness.vocabulary.apportion import reserve
 from harness.vocabulary.tensors import Counts
 
@@ -36,7 +36,7 @@ class Manual(Allocation):
                 f"{self.densities!r}"
             )
         for pattern, density in self.densities.items():
-            check_share(f"densities: {pattern}", density)
+            check_fraction(f"densities: {pattern}", density)
 
     def floors(self, layers: Layers) -> Counts:
         check_patterns("densities", self.densities, layers)
@@ -45,13 +45,13 @@ class Manual(Allocation):
             name: max(least, named.get(name, 0)) for name, least in super().floors(layers).items()
         }
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         sizes = {name: layer.units for name, layer in layers.items()}
         alive = {name: layer.alive for name, layer in layers.items()}
         return reserve(keep, self._named(layers), sizes, alive)
 
     def _named(self, layers: Layers) -> Counts:
-        fits = {name: matching(self.densities, name) for name in layers}
+        fits = {name: first_match(self.densities, name) for name in layers}
         return {
             name: min(layers[name].alive, round(self.densities[pattern] * layers[name].units))
             for name, pattern in fits.items()

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise, takewhile
 from typing import ClassVar
 
-from harness.allocation.base import Allocation, Curve, Layer, Layers
+from harness.allocation.base import Allocation, Layer, Layers, SensitivityCurve
 from harness.vocabulary.apportion import apportion
 from harness.vocabulary.checks import is_number
 from harness.vocabulary.tensors import Counts
@@ -45,7 +45,7 @@ class Sensitivity(Allocation):
         super().__post_init__()
         _check_falling("grid", self.grid)
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         rises = {name: _Rise.of(name, layer.curve) for name, layer in layers.items()}
 
         def corner(place: tuple[float, bool]) -> Counts:
@@ -70,7 +70,7 @@ class _Rise:
     rises: list[float]  # not falling, from 0
 
     @classmethod
-    def of(cls, name: str, curve: Curve | None) -> "_Rise":
+    def of(cls, name: str, curve: SensitivityCurve | None) -> "_Rise":
         if not curve:
             raise ValueError(
                 f"{name} has no curve of the loss, which allocation=sensitivity reads; the "

@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.allocation.base import Allocation, Layers, check_share
+from harness.allocation.base import Allocation, Layers, check_fraction
 from harness.vocabulary.apportion import reserve
 from harness.vocabulary.tensors import Counts
 
@@ -31,16 +31,20 @@ class SmartRatio(Allocation):
 
     linear: float = 0.3
 
-    needs_places: ClassVar[bool] = True
+    needs_layer_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_share("linear", self.linear)
+        check_fraction("linear", self.linear)
 
-    def share(self, layers: Layers, keep: int) -> Counts:
-        depth = max((max(one.depth, one.position + 1) for one in layers.values()), default=0)
-        left = {name: depth - layer.position for name, layer in layers.items()}  # L - l + 1
-        sizes = {name: one.units * (left[name] ** 2 + left[name]) for name, one in layers.items()}
+    def distribute(self, layers: Layers, keep: int) -> Counts:
+        layer_count = max(
+            (max(layer.layer_count, layer.position + 1) for layer in layers.values()), default=0
+        )
+        left = {name: layer_count - layer.position for name, layer in layers.items()}  # L - l + 1
+        sizes = {
+            name: layer.units * (left[name] ** 2 + left[name]) for name, layer in layers.items()
+        }
         alive = {name: layer.alive for name, layer in layers.items()}
         held = {
             name: min(layer.alive, round(self.linear * layer.units))

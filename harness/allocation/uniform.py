@@ -14,9 +14,9 @@ class Uniform(Allocation):
     keeps d n, rounded up or down.
     """
 
-    equal_shares: ClassVar[bool] = True
+    equal_densities: ClassVar[bool] = True
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         sizes = {name: layer.units for name, layer in layers.items()}
         alive = {name: layer.alive for name, layer in layers.items()}
         return apportion(keep, sizes, alive)

@@ -3,7 +3,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import ClassVar
 
-from harness.allocation.base import Allocation, Layers, check_share
+from harness.allocation.base import Allocation, Layers, check_fraction
 from harness.vocabulary.apportion import reserve
 from harness.vocabulary.tensors import Counts
 
@@ -30,13 +30,13 @@ class UniformPlus(Allocation):
 
     classifier: float = 0.2
 
-    needs_places: ClassVar[bool] = True
+    needs_layer_order: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_share("classifier", self.classifier)
+        check_fraction("classifier", self.classifier)
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         sizes = {name: layer.units for name, layer in layers.items()}
         alive = {name: layer.alive for name, layer in layers.items()}
         held = {

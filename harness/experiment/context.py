@@ -5,7 +5,7 @@ from pathlib import Path
 
 from torch import nn
 
-from harness.allocation.base import Facts
+from harness.allocation.base import ModelInfo
 from harness.distributed import Ranks
 from harness.experiment.config import DTYPES, WIRE, ExperimentConfig
 from harness.experiment.requested import Targets
@@ -26,9 +26,9 @@ from harness.vocabulary.step_index import Moment
 class RunContext:
     """Made by `context_of`, which checks all that can be checked before any training.
 
-    units: those that are pruned. scope: what densities are of. facts: what allocations know of the
-    layers. macs: of the dense network. requested: the sizes of all levels. journal: None saves
-    nothing on the way. shared: stages that other runs have too; None computes all of them.
+    units: those that are pruned. scope: what densities are of. model_info: what allocations know
+    of the layers. macs: of the dense network. requested: the sizes of all levels. journal: None
+    saves nothing on the way. shared: stages that other runs have too; None computes all of them.
     """
 
     experiment: ExperimentConfig
@@ -36,7 +36,7 @@ class RunContext:
     macs: Macs
     units: Units
     scope: Scope
-    facts: Facts
+    model_info: ModelInfo
     requested: Targets
     dense: DenseTraining
     journal: Journal | None = None
@@ -78,13 +78,14 @@ def context_of(
     samples = len(workload.splits.train)
     steps = steps_of(experiment.next_recipe(1.0, samples), samples)
     check_steps(experiment, steps)
-    requested = Targets(experiment, model, found.units, found.facts, steps)
+    requested = Targets(experiment, model, found.units, found.model_info, steps)
     _check_network(experiment, model, steps, samples)
     workload.check_sums(model, experiment.distillation)
     trained = _dense_training(experiment, workload, dense, journal)
     context = RunContext(
         experiment=experiment, workload=workload, macs=macs, units=found.units, scope=found.scope,
-        facts=found.facts, requested=requested, dense=trained, journal=journal, shared=shared,
+        model_info=found.model_info, requested=requested, dense=trained, journal=journal,
+        shared=shared,
     )  # fmt: skip
     return context, model
 

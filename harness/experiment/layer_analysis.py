@@ -14,7 +14,7 @@ from harness.experiment.prune_stage import curves_of
 from harness.experiment.run import Run
 from harness.experiment.state import RunState
 from harness.model_state.whole_state import load_into
-from harness.pruning.layer_curves import Curves, check_grid
+from harness.pruning.layer_curves import SensitivityCurves, check_grid
 from harness.run_folder.console import Progress
 from harness.run_folder.curve_records import FILE, Sensitivity, analysed, to_lines
 from harness.run_folder.identity import run_hash, setting_hash
@@ -99,7 +99,7 @@ class Analysis(Run):
 
             load_into(state.model, dense.at(dense.end, on_epoch))
 
-    def _records(self, seed: int, curves: Curves) -> Iterator[Sensitivity]:
+    def _records(self, seed: int, curves: SensitivityCurves) -> Iterator[Sensitivity]:
         named = {each.name for each in fields(Sensitivity)}
         who = {key: value for key, value in vars(self.identity).items() if key in named}
         for layer, points in curves.items():

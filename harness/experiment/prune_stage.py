@@ -7,12 +7,12 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from harness.allocation.base import Facts
+from harness.allocation.base import ModelInfo
 from harness.experiment.context import RunContext
 from harness.experiment.state import RunState, live_macs, watch, whole
 from harness.pruning.budget import round_goals
 from harness.pruning.compaction import compacted, sliced
-from harness.pruning.layer_curves import Curves, measure_curves
+from harness.pruning.layer_curves import SensitivityCurves, measure_curves
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruning_order import Event
 from harness.pruning.rounds import Rounds
@@ -104,7 +104,7 @@ def unmask_all(state: RunState) -> None:
     state.kept_share = 1.0
 
 
-def curves_of(context: RunContext, state: RunState, grid: Iterable[float]) -> Curves:
+def curves_of(context: RunContext, state: RunState, grid: Iterable[float]) -> SensitivityCurves:
     """The curves of a run's network as it is now, on its validation data.
 
     Weights that the saliency would move to make up for pruned ones stay as they are.
@@ -136,7 +136,7 @@ def _ready(
     ranks.check_replicas(state.model, "the network before a pruning")
     # For a part that draws from the global streams: alike on all ranks and after a restart.
     torch.manual_seed(derive(experiment.seed, "prune", level))
-    facts = _with_curves(context, state)
+    model_info = _with_curves(context, state)
     data = context.workload.calibration(experiment.calibration, experiment.training.batch_size)
 
     def begin(number: int) -> None:
@@ -154,7 +154,7 @@ def _ready(
         experiment.pruner,
         context.units,
         data,
-        facts,
+        model_info,
         ranks.broadcast_masks,
         ranks.broadcast,
         begin,
@@ -163,21 +163,21 @@ def _ready(
     )
 
 
-def _with_curves(context: RunContext, state: RunState) -> Facts:
+def _with_curves(context: RunContext, state: RunState) -> ModelInfo:
     """What the run's allocation may know, with curves of the loss if it needs them."""
     allocation = context.experiment.pruner.allocation
     if not allocation.needs_curves:
-        return context.facts
+        return context.model_info
     curves = curves_of(context, state, cast(Any, allocation).grid)
     losses = {n: tuple((p.density, p.measured.loss) for p in curve) for n, curve in curves.items()}
-    return replace(context.facts, curves=losses)
+    return replace(context.model_info, curves=losses)
 
 
 def _event(context: RunContext, state: RunState, share: float) -> Event:
     """Returns the steps from what is alive to this share."""
     experiment, account = context.experiment, context.requested.account
     held = experiment.pruner.alive(
-        state.model, state.masks, context.units, context.facts, account.counts
+        state.model, state.masks, context.units, context.model_info, account.counts
     )
     end = share * account.removable
     if experiment.pruning_order is None:

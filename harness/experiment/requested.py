@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import nn
 
-from harness.allocation.base import Facts, Unreachable
+from harness.allocation.base import ModelInfo, Unreachable
 from harness.experiment.config import ExperimentConfig
 from harness.pruning.budget import Goal
 from harness.pruning.prunable import make_mask_store
@@ -36,16 +36,17 @@ class Targets:
         experiment: ExperimentConfig,
         network: nn.Module,
         units: Units,
-        facts: Facts,
+        model_info: ModelInfo,
         steps: int,
     ):
         """steps: of the one training, when masks shrink inside it."""
-        self.experiment, self.network, self.units, self.facts = experiment, network, units, facts
+        self.experiment, self.model_info = experiment, model_info
+        self.network, self.units = network, units
         unit = experiment.schedule.unit
         # Asked for as a speed-up, density and compression count multiply-accumulates too.
         budget = "macs" if unit == "speedup" else None
         self.accounts = {
-            name: experiment.pruner.account(name, network, units, facts, budget)
+            name: experiment.pruner.account(name, network, units, model_info, budget)
             for name in dict.fromkeys((unit, "density", "compression"))
         }
         self.account = self.accounts[unit]
@@ -95,15 +96,20 @@ class Targets:
 
     def _left(self, goal: Goal) -> int:
         """How many units stay of all parts of the network."""
-        pruner, network, units, facts = self.experiment.pruner, self.network, self.units, self.facts
+        pruner, model_info = self.experiment.pruner, self.model_info
+        network, units = self.network, self.units
         if self.experiment.pruning_order is None:
-            return pruner.check(goal, network, units, facts)
+            return pruner.check(goal, network, units, model_info)
         parts = self.experiment.pruning_order.parts(network)
         check_parts(parts, units)
-        held = pruner.alive(network, make_mask_store(network, units), units, facts, goal.counts)
+        held = pruner.alive(
+            network, make_mask_store(network, units), units, model_info, goal.counts
+        )
         event = Event.by_parts(parts, held, goal.keep, goal.counts, 1)
         inside = {step.part: units_in(step.part, units) for step in event.steps}
-        found = (pruner.check(s.goal, network, inside[s.part], facts, s.part) for s in event.steps)
+        found = (
+            pruner.check(s.goal, network, inside[s.part], model_info, s.part) for s in event.steps
+        )
         return sum(found)
 
     def _check(self, goal: Goal) -> None:
@@ -113,7 +119,7 @@ class Targets:
         except Unreachable as error:
             if account.unit == "density":
                 raise
-            limit = account.limit(error.share)
+            limit = account.limit(error.density)
             raise ValueError(f"{error}, a {account.unit} of {limit}") from error
         if left == 0 and account.removable == account.total:
             rule = "at least" if account.unit == "density" else "at most"

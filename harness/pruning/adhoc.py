@@ -8,10 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from harness.allocation.base import Allocation, Facts, Layers, Places
+from harness.allocation.base import Allocation, LayerOrder, Layers, ModelInfo
 from harness.metrics.macs import count_macs
 from harness.pruning.coverage import check_alive_nowhere, tell_unseen, tell_untied_head
-from harness.pruning.prunable import exclude_layers, known_to, places_in, units_of
+from harness.pruning.prunable import exclude_layers, known_to, layer_order_of, units_of
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.structure.base import Units
@@ -28,7 +28,7 @@ class FixedCounts(Allocation):
 
     counts: tensors.Counts = field(default_factory=dict)
 
-    def share(self, layers: Layers, keep: int) -> tensors.Counts:
+    def distribute(self, layers: Layers, keep: int) -> tensors.Counts:
         alive = {name: layer.alive for name, layer in layers.items()}
         asked = {name: self.counts.get(name, count) for name, count in alive.items()}
         room = {name: alive[name] - count for name, count in asked.items()}
@@ -57,9 +57,9 @@ class Request:
         graph = self._graph(model)
         # A structure of single weights does not look at the sample.
         units = units_of(structure, model, _first(model) if sample is None else sample, graph)
-        places, known = places_in(model, graph), known_to(structure, model)
+        layer_order, known = layer_order_of(model, graph), known_to(structure, model)
         exclude = [self.exclude] if isinstance(self.exclude, str) else self.exclude
-        kept = exclude_layers(units, exclude, places, known)
+        kept = exclude_layers(units, exclude, layer_order, known)
         if graph is None:
             tell_unseen(kept, model)
         else:
@@ -67,31 +67,31 @@ class Request:
             tell_untied_head(kept, model, graph)
         return kept
 
-    def facts(self, model: nn.Module) -> Facts:
+    def model_info(self, model: nn.Module) -> ModelInfo:
         if self.pruner.allocation.needs_curves:
             name = type(self.pruner.allocation).__name__
             raise ValueError(
                 f"allocation {name} needs curves measured on validation data, which only a run "
                 "has: pruning-harness allocation=sensitivity"
             )
-        places, sample = places_in(model, self._graph(model)), self._sample(model)
-        if self.pruner.allocation.needs_places:
-            self._check_places(places)
+        layer_order, sample = layer_order_of(model, self._graph(model)), self._sample(model)
+        if self.pruner.allocation.needs_layer_order:
+            self._check_layer_order(layer_order)
         if self.pruner.budget != "macs":
-            return Facts(places=places)
+            return ModelInfo(layer_order=layer_order)
         if sample is None:
             raise ValueError('budget="macs" runs the model once; give example_input or batches')
         found = count_macs(model, torch.zeros_like(sample[:1]))
-        return Facts(found.weights, found.activations, found.uncounted, places=places)
+        return ModelInfo(found.weights, found.activations, found.uncounted, layer_order=layer_order)
 
-    def _check_places(self, places: Places | None) -> None:
+    def _check_layer_order(self, layer_order: LayerOrder | None) -> None:
         asks = f"allocation {type(self.pruner.allocation).__name__} asks which layers are first and"
-        if places is None:
+        if layer_order is None:
             raise ValueError(
                 f"{asks} last, and that is found by running the model; give example_input, a batch "
                 "of inputs, or batches"
             )
-        if not places.last:
+        if not layer_order.last:
             raise ValueError(
                 f"{asks} last, and no tensor of the model's outputs is seen to come from a layer "
                 "(an object of its own, numbers, a step outside torch); let it return tensors"

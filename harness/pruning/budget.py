@@ -90,19 +90,19 @@ def round_goals(alive: int, end: float, counts: str, rounds: int) -> list[Goal]:
     return [Goal(round(keep), counts) for keep in path(alive, end, rounds)]
 
 
-def counted(unit: str, budget: str, equal_shares: bool = False) -> str:
+def counted(unit: str, budget: str, equal_densities: bool = False) -> str:
     """What a target in this unit counts under this budget of an allocation.
 
-    A speed-up counts multiply-accumulates under any. equal_shares: of the allocation.
+    A speed-up counts multiply-accumulates under any. equal_densities: of the allocation.
 
     >>> counted("density", "params"), counted("speedup", "params"), counted("density", "macs")
     ('parameters', 'macs', 'macs')
-    >>> counted("density", "params", equal_shares=True)
+    >>> counted("density", "params", equal_densities=True)
     'units'
     """
     if budget == "macs" or unit == "speedup":
         return "macs"
-    return "units" if unit == "density" and equal_shares else "parameters"
+    return "units" if unit == "density" and equal_densities else "parameters"
 
 
 def total_of(model: nn.Module, counts: str, macs: int) -> int:

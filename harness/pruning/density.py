@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
-from harness.allocation.base import Facts, Layer, Layers, Places
+from harness.allocation.base import Layer, LayerOrder, Layers, ModelInfo
 from harness.structure.base import Structure, Units
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
@@ -34,7 +34,7 @@ def layers_of(
     scores: Tensors,
     model: nn.Module,
     units: Units,
-    facts: Facts,
+    model_info: ModelInfo,
     masks: Tensors | None = None,
 ) -> Layers:
     """What an allocation may look at, of each weight that is pruned.
@@ -42,8 +42,8 @@ def layers_of(
     scores: one per unit. masks: in force; pruned units get -inf. None: all are alive.
     """
     modules = prunable_layers(model)
-    places = facts.places or Places(tuple(modules), frozenset(), frozenset())
-    standing = [name for name in places.order if name in modules]
+    layer_order = model_info.layer_order or LayerOrder(tuple(modules), frozenset(), frozenset())
+    standing = [name for name in layer_order.order if name in modules]
     positions = {name: number for number, name in enumerate(standing)}
     layers = {}
     for name, companions in units.items():
@@ -61,12 +61,12 @@ def layers_of(
             alive=count,
             scores=pooled,
             parameters_per_unit=parameters_per_unit(weight, pooled.numel(), companions),
-            macs_per_unit=facts.macs.get(name, 0) // pooled.numel(),
-            depth=len(standing),
-            first=name in places.first,
-            last=name in places.last,
+            macs_per_unit=model_info.macs.get(name, 0) // pooled.numel(),
+            layer_count=len(standing),
+            first=name in layer_order.first,
+            last=name in layer_order.last,
             weight=weight,
-            curve=facts.curves.get(name),
+            curve=model_info.curves.get(name),
         )
     return layers
 

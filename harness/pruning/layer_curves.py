@@ -22,7 +22,7 @@ class Point:
     measured: Measured
 
 
-Curves = dict[str, tuple[Point, ...]]  # prunable weight -> by falling density from 1
+SensitivityCurves = dict[str, tuple[Point, ...]]  # prunable weight -> by falling density from 1
 
 
 def check_grid(grid: Iterable[float]) -> None:
@@ -45,7 +45,7 @@ def measure_curves(
     expand: Callable[[Tensors], Tensors],
     grid: Iterable[float],
     evaluate: Callable[[], Measured],
-) -> Curves:
+) -> SensitivityCurves:
     """For each layer and density: what `evaluate` finds while that layer alone is pruned.
 
     round(density * units) of the layer's units stay, those of the highest scores; of equal

@@ -56,7 +56,7 @@ def check_fit(saliency: Saliency, structure: Structure, allocation: Allocation) 
     Raises:
         ValueError: the three do not go together in one pruning.
     """
-    if allocation.needs_sizes and saliency.signed:
+    if allocation.needs_unsigned_scores and saliency.signed:
         raise ValueError(
             f"allocation {type(allocation).__name__} needs scores that measure size, and "
             f"those of saliency {type(saliency).__name__} are signed; use another one"

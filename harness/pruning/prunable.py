@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor, nn
 
-from harness.allocation.base import Places
+from harness.allocation.base import LayerOrder
 from harness.pruning.coverage import in_use, tell_uncovered
 from harness.pruning.masks import MaskStore
 from harness.structure.base import Structure, Units
@@ -47,17 +47,17 @@ def units_of(structure: Structure, model: nn.Module, sample: Tensor, graph: Grap
     return units
 
 
-def places_in(model: nn.Module, graph: Graph | None) -> Places | None:
+def layer_order_of(model: nn.Module, graph: Graph | None) -> LayerOrder | None:
     """Where layers stand: by the graph, or without one by order in a plain chain of torch's layers.
 
     None: without a pass through this model nobody can tell.
     """
     if graph is not None:
-        return Places(graph.order, graph.first, graph.outputs)
+        return LayerOrder(graph.order, graph.first, graph.outputs)
     if not _is_chain(model):
         return None
     names = tuple(prunable_layers(model))
-    return Places(names, frozenset(names[:1]), frozenset(names[-1:]))
+    return LayerOrder(names, frozenset(names[:1]), frozenset(names[-1:]))
 
 
 def _is_chain(module: nn.Module) -> bool:
@@ -74,7 +74,7 @@ def known_to(structure: Structure, model: nn.Module) -> list[str]:
 
 
 def exclude_layers(
-    units: Units, exclude: Sequence[str], places: Places | None, known: Iterable[str] = ()
+    units: Units, exclude: Sequence[str], layer_order: LayerOrder | None, known: Iterable[str] = ()
 ) -> Units:
     """The units less those of excluded weights: "first", "last", or names.
 
@@ -90,11 +90,11 @@ def exclude_layers(
     names = list(dict.fromkeys([*units, *known]))
     meanings = {name: {name} for name in names}
     meanings |= {name.removesuffix(".weight"): {name} for name in names}
-    if places is not None:
-        meanings |= {"first": set(places.first), "last": set(places.last)}
+    if layer_order is not None:
+        meanings |= {"first": set(layer_order.first), "last": set(layer_order.last)}
     for word in exclude:
         if word in ("first", "last"):
-            _check_seen(word, places)
+            _check_seen(word, layer_order)
         elif word not in meanings:
             raise ValueError(
                 f"exclude names {word!r}, which is no layer that this structure prunes; "
@@ -107,13 +107,13 @@ def exclude_layers(
     return kept
 
 
-def _check_seen(word: str, places: Places | None) -> None:
-    if places is None:
+def _check_seen(word: str, layer_order: LayerOrder | None) -> None:
+    if layer_order is None:
         raise ValueError(
             f"exclude={word} is found by running the model, as it is no plain nn.Sequential; "
             "give example_input, a batch of inputs, or the layer's name"
         )
-    if word == "last" and not places.last:
+    if word == "last" and not layer_order.last:
         raise ValueError(
             "exclude=last finds no layer: no tensor of the model's outputs is seen to come from "
             "one (an object of its own, numbers, a step outside torch); give the layer's name"

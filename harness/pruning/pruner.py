@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from harness.allocation.base import Allocation, Facts
+from harness.allocation.base import Allocation, ModelInfo
 from harness.metrics.macs import said_uncounted
 from harness.pruning import budget as budgets
 from harness.pruning.controls import CONTROLS, controlled
@@ -22,7 +22,7 @@ from harness.vocabulary.finite import checked_scores, naming_broken, tell_zeros
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import top_each
 
-NOTHING = Facts()
+NOTHING = ModelInfo()
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Pruner:
         unit: str,
         model: nn.Module,
         units: Units,
-        facts: Facts = NOTHING,
+        model_info: ModelInfo = NOTHING,
         budget: str | None = None,
     ) -> budgets.SizeModel:
         """The budget of this model in one unit of asking; `budget`: instead of the allocation's.
@@ -72,26 +72,28 @@ class Pruner:
         Raises:
             ValueError: it counts multiply-accumulates, and those of a weight are not known.
         """
-        layers = layers_of(self.structure, self._ones(model, units), model, units, facts)
-        counts = budgets.counted(unit, budget or self.budget, self.allocation.equal_shares)
+        layers = layers_of(self.structure, self._ones(model, units), model, units, model_info)
+        counts = budgets.counted(unit, budget or self.budget, self.allocation.equal_densities)
         removable = budgets.held(layers, {name: one.units for name, one in layers.items()}, counts)
-        if counts == "macs" and facts.uncounted:
+        if counts == "macs" and model_info.uncounted:
             raise ValueError(
                 f"{unit} cannot be counted in multiply-accumulates: "
-                f"{said_uncounted(facts.uncounted)}; ask for a density or a compression, with "
+                f"{said_uncounted(model_info.uncounted)}; ask for a density or a compression, with "
                 "budget=params"
             )
         total = (
-            removable if unit == "density" else budgets.total_of(model, counts, facts.total_macs)
+            removable
+            if unit == "density"
+            else budgets.total_of(model, counts, model_info.total_macs)
         )
         return budgets.SizeModel(unit, total, removable, counts)
 
     def alive(
-        self, model: nn.Module, store: MaskStore, units: Units, facts: Facts, counts: str
+        self, model: nn.Module, store: MaskStore, units: Units, model_info: ModelInfo, counts: str
     ) -> Counts:
         """What the units in force hold, per weight."""
         layers = layers_of(
-            self.structure, self._ones(model, units), model, units, facts, store.masks
+            self.structure, self._ones(model, units), model, units, model_info, store.masks
         )
         return {name: layer.alive * budgets.cost(layer, counts) for name, layer in layers.items()}
 
@@ -100,7 +102,7 @@ class Pruner:
         goal: budgets.Goal,
         model: nn.Module,
         units: Units,
-        facts: Facts = NOTHING,
+        model_info: ModelInfo = NOTHING,
         part: str = "",
     ) -> int:
         """Refuses what can be before any training; returns how many units stay, or goal.keep.
@@ -113,7 +115,7 @@ class Pruner:
         """
         check_rows(self.saliency, self.structure, model, units)
         self.saliency.check(model.get_submodule(part), local(units, part))
-        layers = layers_of(self.structure, self._ones(model, units), model, units, facts)
+        layers = layers_of(self.structure, self._ones(model, units), model, units, model_info)
         budgets.least_units(self.allocation, layers, goal)
         curves = self.allocation.needs_curves
         return (
@@ -127,7 +129,7 @@ class Pruner:
         units: Units,
         goal: budgets.Goal,
         data: Calibration,
-        facts: Facts = NOTHING,
+        model_info: ModelInfo = NOTHING,
     ) -> Proposal:
         """The next masks: of the units alive, those that reach the goal.
 
@@ -137,7 +139,9 @@ class Pruner:
         weights = {name: model.get_parameter(name).detach() for name in units}
         read = Reader(self.saliency, model, data.compare)
         statistics, found = self._found(read, model, units, data)
-        layers = layers_of(self.structure, self._pooled(found), model, units, facts, store.masks)
+        layers = layers_of(
+            self.structure, self._pooled(found), model, units, model_info, store.masks
+        )
         counts = budgets.counts_for(self.allocation, layers, goal)
         if self._solves:
             alive = {name: store.masks[name] for name in units}

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from harness.allocation.base import Facts
+from harness.allocation.base import ModelInfo
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruner import Pruner
@@ -32,7 +32,7 @@ class Rounds:
     pruner: Pruner
     units: Units
     data: Calibration
-    facts: Facts
+    model_info: ModelInfo
     agree: Callable[[Tensors], Tensors] = lambda masks: masks
     send: Callable[[list[Tensor]], None] = lambda tensors: None
     begin: Callable[[int], None] = _nothing
@@ -67,7 +67,7 @@ class Rounds:
             self.begin(event.done)
             data = inputs.to(step.part) if inputs else self.data
             units = units_in(step.part, self.units)
-            proposal = self.pruner.propose(model, store, units, step.goal, data, self.facts)
+            proposal = self.pruner.propose(model, store, units, step.goal, data, self.model_info)
             store.shrink_to(self.agree(proposal.masks))
             updated = proposal.updated_weights(store.masks)
             self.send(list(updated.values()))

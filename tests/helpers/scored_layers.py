@@ -21,7 +21,7 @@ def layers(**scores: list[float]) -> Layers:
         alive = int((units > DEAD).sum())
         found[name] = Layer(
             (len(values), 1), "Linear", position, alive, units, 1,
-            depth=len(scores),
+            layer_count=len(scores),
             first=position == 0,
             last=position + 1 == len(scores),
             weight=units.masked_fill(units == DEAD, 0).view(-1, 1),
@@ -58,5 +58,7 @@ def network(shapes: dict[str, tuple[int, ...]], rows: bool = False) -> Layers:
         each = math.prod(shape) // units
         scores = torch.ones(units)
         ends = {"first": position == 0, "last": position + 1 == len(shapes)}
-        found[name] = Layer(shape, kind, position, units, scores, each, depth=len(shapes), **ends)
+        found[name] = Layer(
+            shape, kind, position, units, scores, each, layer_count=len(shapes), **ends
+        )
     return found

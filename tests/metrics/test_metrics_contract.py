@@ -5,7 +5,7 @@ import torch
 from conftest import component, every, shape_for
 from torch import nn
 
-from harness.allocation.base import Allocation, Facts
+from harness.allocation.base import Allocation, ModelInfo
 from harness.metrics.macs import count_macs, macs
 from harness.metrics.size import layer_densities, nonzero_share, parameters_left
 from harness.models.base import Model
@@ -51,7 +51,7 @@ class Pruning:
 
     def to(self, keep: int) -> None:
         goal = Goal(keep, self.account.counts)
-        facts = Facts(curves=dict.fromkeys(self.units, ((1.0, 0.1), (0.1, 0.5))))
+        facts = ModelInfo(curves=dict.fromkeys(self.units, ((1.0, 0.1), (0.1, 0.5))))
         masks = self.pruner.propose(self.network, self.store, self.units, goal, DATA, facts).masks
         self.store.shrink_to(masks)
         self.store.apply_to(self.network)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from harness.allocation.base import Allocation, Facts, Unreachable
+from harness.allocation.base import Allocation, ModelInfo, Unreachable
 from harness.allocation.erk import Erk
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
@@ -38,7 +38,7 @@ class Case(NamedTuple):
     pruner: Pruner
     model: nn.Module
     units: Units
-    facts: Facts
+    facts: ModelInfo
 
     @property
     def account(self) -> SizeModel:
@@ -69,7 +69,7 @@ def case(structure: Structure, allocation: Allocation) -> Case:
     torch.manual_seed(0)
     model = LeNet5().build(SHAPE, 10).double()
     units = structure.units(model, torch.zeros(2, *SHAPE, dtype=torch.float64))
-    facts = Facts(count_macs(model, torch.zeros(1, *SHAPE, dtype=torch.float64)).weights)
+    facts = ModelInfo(count_macs(model, torch.zeros(1, *SHAPE, dtype=torch.float64)).weights)
     return Case(Pruner(Magnitude(), structure, allocation), model, units, facts)
 
 
@@ -146,7 +146,7 @@ def test_the_largest_speed_up_that_floors_allow_is_accepted(structure, min_units
     which = case(structure, GlobalRanking(min_units=min_units))
     with pytest.raises(Unreachable, match="macs: the floors of min_units") as refusal:
         which.goal(float(which.account.limit(0.0)))
-    account, share = which.account, refusal.value.share
+    account, share = which.account, refusal.value.density
     least = account.total - account.removable + round(share * account.removable)
     assert which.left(which.goal(float(account.limit(share)))) == least
 

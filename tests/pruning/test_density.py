@@ -10,12 +10,12 @@ from conftest import component, every
 from torch import Tensor, nn
 
 import harness
-from harness.allocation.base import Facts
+from harness.allocation.base import ModelInfo
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.pruning.adhoc import FixedCounts
 from harness.pruning.density import Scope, layers_of
-from harness.pruning.prunable import without
+from harness.pruning.prunable import exclude_layers
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
@@ -61,14 +61,14 @@ def shares(masks: dict[str, Tensor]) -> dict[str, float]:
 def test_a_unit_of_a_layer_without_counted_macs_costs_none_also_where_it_is_the_only_one() -> None:
     model = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 3))
     weights = prunable_weights(model)
-    units, facts = {name: () for name in weights}, Facts(macs={"1.weight": 6})
+    units, facts = {name: () for name in weights}, ModelInfo(macs={"1.weight": 6})
     layers = layers_of(Element(), weights, model, units, facts)
     assert [layer.macs_per_unit for layer in layers.values()] == [0, 2]
 
 
 def test_on_the_way_to_asked_counts_a_layer_keeps_what_the_goal_leaves_it() -> None:
     layers = {"a": SimpleNamespace(alive=5), "b": SimpleNamespace(alive=3)}
-    assert FixedCounts(counts={"a": 1}).share(layers, keep=6) == {"a": 3, "b": 3}
+    assert FixedCounts(counts={"a": 1}).distribute(layers, keep=6) == {"a": 3, "b": 3}
 
 
 @pytest.mark.parametrize("exclude", [[], ["last"], ["first"], ["0", "4"]])
@@ -148,7 +148,7 @@ def test_a_density_by_hand() -> None:
 
 def test_a_density_says_what_it_is_of() -> None:
     every_unit = Filter().units(cnn(), IMAGE)
-    left = without(every_unit, ["0", "5"], None)
+    left = exclude_layers(every_unit, ["0", "5"], None)
     said = Scope(Filter(), left, every_unit).said()
     assert said == "filters by their parameters, without 0, 5"
     assert Scope(Element(), {"fc1.weight": ()}).said() == "weights"

@@ -9,7 +9,14 @@ import torch
 from conftest import cases, component, every
 from scored_layers import DEAD, alive, layers, random_layers
 
-from harness.allocation.base import Allocation, Facts, Layer, Layers, Unreachable, smallest_density
+from harness.allocation.base import (
+    Allocation,
+    Layer,
+    Layers,
+    ModelInfo,
+    Unreachable,
+    smallest_density,
+)
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.metrics.macs import count_macs
@@ -117,9 +124,11 @@ def test_floors_out_of_range_are_refused(allocation, floors, message) -> None:
 
 def test_a_layer_knows_whether_it_is_the_classifier() -> None:
     scores = torch.zeros(4)
-    assert Layer((2, 2), "Linear", 2, 4, scores, 1, depth=4, last=True).is_classifier
-    assert not Layer((2, 2), "Linear", 3, 4, scores, 1, depth=4).is_classifier
-    assert not Layer((2, 2, 1, 1), "Conv2d", 3, 4, scores, 1, depth=4, last=True).is_classifier
+    assert Layer((2, 2), "Linear", 2, 4, scores, 1, layer_count=4, last=True).is_classifier
+    assert not Layer((2, 2), "Linear", 3, 4, scores, 1, layer_count=4).is_classifier
+    assert not Layer(
+        (2, 2, 1, 1), "Conv2d", 3, 4, scores, 1, layer_count=4, last=True
+    ).is_classifier
     assert Layer((2, 2, 1), "OwnConvolution", 0, 4, scores, 1).is_convolution
 
 
@@ -150,7 +159,7 @@ def test_macs_come_as_near_as_any_number_of_units_does(allocation, seed, min_uni
 class Wavering(Uniform):
     """One unit more moves the dear layer's last unit away: the Alabama paradox at its worst."""
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         dear = 2 if keep in (3, 5) else 3 if keep > 5 else min(keep, 1)
         return {"a": dear, "b": keep - dear}
 
@@ -212,7 +221,7 @@ def lenet_5(structure: Structure) -> tuple[SizeModel, Layers]:
     model = LeNet5().build((1, 28, 28), 10)
     units = structure.units(model, torch.zeros(2, 1, 28, 28))
     curves = dict.fromkeys(units, ((1.0, 0.1), (0.5, 0.2), (0.05, 0.9)))
-    facts = Facts(count_macs(model, torch.zeros(1, 1, 28, 28)).weights, curves=curves)
+    facts = ModelInfo(count_macs(model, torch.zeros(1, 1, 28, 28)).weights, curves=curves)
     pruner = Pruner(Magnitude(), structure, Watching(budget="macs"))
     store = MaskStore({name: model.get_parameter(name) for name in units})
     data = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)

@@ -8,13 +8,13 @@ from conftest import cases
 from torch import Tensor, nn
 
 import harness
-from harness.allocation.base import Places
-from harness.pruning.prunable import places_in, without
+from harness.allocation.base import LayerOrder
+from harness.pruning.prunable import exclude_layers, layer_order_of
 from harness.structure.base import Units
 from harness.structure.shared.graph import graph_of
 
 UNITS: Units = {"conv.weight": ("conv.bias",), "fc1.weight": (), "fc2.weight": ()}
-PLACES = Places(tuple(UNITS), frozenset(["conv.weight"]), frozenset(["fc2.weight"]))
+PLACES = LayerOrder(tuple(UNITS), frozenset(["conv.weight"]), frozenset(["fc2.weight"]))
 
 
 @cases(
@@ -26,21 +26,21 @@ PLACES = Places(tuple(UNITS), frozenset(["conv.weight"]), frozenset(["fc2.weight
     (["fc1.weight", "last", "fc2"], ["conv.weight"]),
 )
 def test_layers_are_excluded_by_place_or_name(exclude, left) -> None:
-    assert list(without(UNITS, exclude, PLACES)) == left
+    assert list(exclude_layers(UNITS, exclude, PLACES)) == left
 
 
 def test_what_goes_along_with_a_layer_that_stays_in_is_kept() -> None:
-    assert without(UNITS, ["last"], PLACES)["conv.weight"] == ("conv.bias",)
+    assert exclude_layers(UNITS, ["last"], PLACES)["conv.weight"] == ("conv.bias",)
 
 
 def test_excluding_an_unknown_layer_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ValueError, match="exclude names 'fc9'.*first, last, conv.weight, fc1"):
-        without(UNITS, ["fc1", "fc9"], PLACES)
+        exclude_layers(UNITS, ["fc1", "fc9"], PLACES)
 
 
 def test_excluding_every_layer_is_refused() -> None:
     with pytest.raises(ValueError, match="leaves nothing to prune"):
-        without(UNITS, ["first", "fc1", "last"], PLACES)
+        exclude_layers(UNITS, ["first", "fc1", "last"], PLACES)
 
 
 class HeadFirst(nn.Module):
@@ -60,7 +60,7 @@ class HeadFirst(nn.Module):
 
 def test_first_and_last_are_found_in_the_graph() -> None:
     model, sample = HeadFirst(), torch.ones(2, 8)
-    assert places_in(model, graph_of(model, sample)) == Places(
+    assert layer_order_of(model, graph_of(model, sample)) == LayerOrder(
         ("left.weight", "right.weight", "middle.weight", "head.weight", "head2.weight"),
         frozenset(["left.weight", "right.weight"]),
         frozenset(["head.weight", "head2.weight"]),

@@ -9,14 +9,14 @@ from command import TINY
 from silent import ME, Silent
 from torch import Tensor, nn
 
-from harness.allocation.base import Curve, Layers
+from harness.allocation.base import Layers, SensitivityCurve
 from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
-from harness.pruning.layer_curves import Curves, check_grid, measure_curves
+from harness.pruning.layer_curves import SensitivityCurves, check_grid, measure_curves
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -49,7 +49,7 @@ def at_ones(network: nn.Module, inputs: int) -> Measured:
     return Measured(float(output > 0), 1.0, output)
 
 
-def points(curves: Curves, name: str) -> list[tuple[float, int, float]]:
+def points(curves: SensitivityCurves, name: str) -> list[tuple[float, int, float]]:
     return [(point.density, point.kept, point.measured.loss) for point in curves[name]]
 
 
@@ -155,11 +155,11 @@ class Spy(Uniform):
     needs_curves: ClassVar[bool] = True
 
     grid: tuple[float, ...] = (0.5, 0.1)
-    seen: list[dict[str, Curve | None]] = field(default_factory=list)
+    seen: list[dict[str, SensitivityCurve | None]] = field(default_factory=list)
 
-    def share(self, layers: Layers, keep: int) -> Counts:
+    def distribute(self, layers: Layers, keep: int) -> Counts:
         self.seen.append({name: layer.curve for name, layer in layers.items()})
-        return super().share(layers, keep)
+        return super().distribute(layers, keep)
 
 
 def test_an_allocation_that_needs_curves_gets_those_of_the_network_at_its_level(
