@@ -9,8 +9,8 @@ import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
 from importlib import import_module
-from importlib.metadata import version
 
+from harness import __version__
 from harness.system.command_line import say
 from harness.system.names import visible
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         say(help_text())
         return 0
     if first == "--version":
-        say(f"pruning-harness {version('pruning-harness')}")
+        say(f"pruning-harness {__version__}")
         return 0
     # Own parts are imported from the current folder, also where a script starts Python.
     if "" not in sys.path and os.getcwd() not in sys.path:

@@ -11,7 +11,7 @@ from harness.run_folder.identity import Config
 from harness.system.json_schema import Typed, finite
 
 FILE = "sensitivity.jsonl"
-VERSION = 1
+SCHEMA = 1
 
 # What of a run's config decides the curves.
 DECIDES = (
@@ -46,7 +46,7 @@ class Sensitivity:
     loss: float | None  # mean per sample
     dense_top1: float  # of the network in which nothing is pruned
     dense_loss: float | None
-    version: int = VERSION
+    schema: int = SCHEMA
 
 
 def to_lines(found: Iterable[Sensitivity]) -> str:
@@ -56,7 +56,7 @@ def to_lines(found: Iterable[Sensitivity]) -> str:
 def read(path: Path) -> list[Sensitivity]:
     """
     Raises:
-        ValueError: a line is of another version, or none of these records; it names file and line.
+        ValueError: a line is of another schema, or none of these records; it names file and line.
     """
     return [_parse(f"{path}, line {n}", line) for n, line in enumerate(records.lines(path), 1)]
 
@@ -66,12 +66,7 @@ def _parse(where: str, line: str) -> Sensitivity:
         row: Any = json.loads(line, parse_constant=records.no_number)
     except ValueError as error:
         raise ValueError(f"{where} is not JSON ({error}); redo the analysis") from error
-    found = row.get("version") if isinstance(row, dict) else None
-    if found != VERSION:
-        raise ValueError(
-            f"{where}: version {found}, this harness reads {VERSION}; "
-            "read it with the harness that wrote it"
-        )
+    records.check_schema(where, row, SCHEMA)
     names = {field.name for field in fields(Sensitivity)}
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ: {sorted(row.keys() ^ names)}")

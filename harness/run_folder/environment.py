@@ -7,11 +7,12 @@ from typing import Any
 
 import torch
 
+from harness import __version__
 from harness.distributed import Ranks
 from harness.system.git import commit
 from harness.system.hardware import GIB, driver_version, hardware
 
-PACKAGES = ("pruning-harness", "torch", "torchvision", "hydra-core", "numpy", "wandb")
+PACKAGES = ("torch", "torchvision", "hydra-core", "numpy", "wandb")
 
 
 def numerics_key(ranks: Ranks) -> dict[str, Any]:
@@ -33,7 +34,10 @@ def environment(ranks: Ranks, command: Sequence[str]) -> dict[str, Any]:
         "hardware": {**hardware(), **gpus(ranks.device)},
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "packages": {name: _version(name) for name in PACKAGES},
+        "packages": {
+            "pruning-harness": __version__,
+            **{name: _version(name) for name in PACKAGES},
+        },
     }
 
 

@@ -7,9 +7,11 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
+from harness import __version__
 from harness.system.json_schema import Typed, finite
 
-VERSION = 6
+# The schema of a line; CHANGELOG.md says what a new one changes.
+SCHEMA = 1
 # What the ratios count, of the whole network whatever is excluded.
 COMPRESSION_OF = "all parameters; weights by their non-zeros, biases and norms with their units"
 SPEEDUP_OF = "multiply-accumulates of one sample; weights by their non-zeros"
@@ -131,7 +133,7 @@ class Record:
     epoch_top1: list[float] | None = None
     # Operator -> weights that enter it; how often it multiplies them is not known.
     uncounted_operators: dict[str, list[str]] = field(default_factory=dict)
-    version: int = VERSION
+    schema: int = SCHEMA
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -185,7 +187,7 @@ def read(path: Path, missing_ok: bool = False) -> list[Record]:
     """Every whole record of one file; none if it is missing and may be.
 
     Raises:
-        ValueError: a line is of another version, or not a record; it names file and line.
+        ValueError: a line is of another schema, or not a record; it names file and line.
     """
     if not missing_ok:
         path.stat()
@@ -207,18 +209,34 @@ def _parse(path: Path, number: int, line: str) -> Record:
         raise ValueError(
             f"{where} is not JSON ({error}); delete the line or redo the run"
         ) from error
-    found = row.get("version") if isinstance(row, dict) else None
-    if type(found) is not int or found != VERSION:
-        raise ValueError(
-            f"{where}: record version {found}, this harness reads {VERSION}; redo the run, or read "
-            "it with the harness that wrote it"
-        )
+    check_schema(where, row, SCHEMA)
     names = {field.name for field in fields(Record)}
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ from Record: {sorted(row.keys() ^ names)}")
     if odd := _TYPED.odd(row):
         raise ValueError(f"{where}: {', '.join(odd)}; delete the line or redo the run")
     return Record(**row)
+
+
+def check_schema(where: str, row: Any, known: int) -> None:
+    """
+    >>> check_schema("records.jsonl, line 3", {"schema": 1}, known=1)
+    >>> check_schema("records.jsonl, line 3", {"schema": 2}, known=1)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    ValueError: records.jsonl, line 3: schema=2 is newer than schema=1, which pruning-harness ...
+
+    Raises:
+        ValueError: the row says another schema, or none.
+    """
+    schema = row.get("schema") if isinstance(row, dict) else None
+    reader = f"pruning-harness {__version__} reads"
+    if type(schema) is int and schema > known:
+        raise ValueError(
+            f"{where}: schema={schema} is newer than schema={known}, which {reader}; install the "
+            "version that wrote it, or a later one"
+        )
+    if type(schema) is not int or schema != known:
+        raise ValueError(f"{where}: schema={schema}, but {reader} schema={known}; redo the run")
 
 
 def no_number(word: str) -> None:

@@ -109,4 +109,4 @@ def test_two_ranks_measure_the_curves_of_one_and_write_once(tmp_path) -> None:
     for mine, theirs in zip(one, two, strict=True):
         assert replace(mine, loss=0, dense_loss=0) == replace(theirs, loss=0, dense_loss=0)
         assert mine.loss == pytest.approx(theirs.loss, rel=1e-9)
-    assert json.loads(json.dumps(vars(one[0])))["version"] == 1
+    assert json.loads(json.dumps(vars(one[0])))["schema"] == 1

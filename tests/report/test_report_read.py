@@ -12,8 +12,8 @@ from harness.run_folder.records import to_line
 
 BROKEN = {
     "damaged": (b"{broken\n", ", line 2 is not JSON"),
-    "of another version": (b'{"version": 99}\n', ", line 2: record version 99, this harness"),
-    "of other fields": (b'{"version": 6, "x": 1}\n', ", line 2: fields differ from Record"),
+    "of a newer schema": (b'{"schema": 99}\n', ", line 2: schema=99 is newer than schema=1"),
+    "of other fields": (b'{"schema": 1, "x": 1}\n', ", line 2: fields differ from Record"),
     "binary": (b"\xff\xfe\n", " is not UTF-8 text"),
 }
 

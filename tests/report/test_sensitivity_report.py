@@ -144,8 +144,8 @@ def test_runs_and_analyses_share_a_report(tmp_path) -> None:
 @cases(
     "line, said",
     ("{\n", "line 5 is not JSON"),
-    ('{"version": 9}\n', "line 5: version 9, this harness reads 1"),
-    ('{"version": 1, "top2": 0}\n', "line 5: fields differ.*top2"),
+    ('{"schema": 9}\n', "line 5: schema=9 is newer than schema=1"),
+    ('{"schema": 1, "top2": 0}\n', "line 5: fields differ.*top2"),
     (to_lines([point(top1=93.5)]), r"line 5: top1 must be a share in \[0, 1\], got 93.5; redo"),
     (to_lines([point(kept="all")]), "line 5: kept must not be 'all'; redo the analysis"),
 )

@@ -11,6 +11,7 @@ from command import TINY, harness, only_run, records_of
 from conftest import cases
 from tracking_fakes import record
 
+from harness import __version__
 from harness.run_folder import records
 from harness.run_folder.console import Progress
 from harness.run_folder.followers import RecordWriter, Sinks, collapse
@@ -42,13 +43,20 @@ def test_a_record_is_read_as_it_was_written(tmp_path) -> None:
     path = tmp_path / "records.jsonl"
     records.append(path, COLLAPSED)
     assert records.read(path) == [COLLAPSED]
-    assert COLLAPSED.version == records.VERSION == 6
+    assert COLLAPSED.schema == records.SCHEMA == 1
 
 
-@cases("version", 1, 5, 7, "6", None, 6.0, True, [6])
-def test_another_version_is_refused_by_file_and_line(version, tmp_path) -> None:
-    path = written(tmp_path, asdict(COLLAPSED) | {"version": version})
-    with pytest.raises(ValueError, match="line 1: record version .*, this harness reads 6; redo"):
+@cases("schema", 0, -1, "1", None, 1.0, True, [1])
+def test_what_is_no_schema_that_is_read_is_refused_by_file_and_line(schema, tmp_path) -> None:
+    path = written(tmp_path, asdict(COLLAPSED) | {"schema": schema})
+    with pytest.raises(ValueError, match=r"line 1: schema=.*, but .* reads schema=1; redo the run"):
+        records.read(path)
+
+
+def test_a_newer_schema_is_refused_by_file_line_and_both_numbers(tmp_path) -> None:
+    path = written(tmp_path, asdict(COLLAPSED) | {"schema": 2})
+    newer = rf"line 1: schema=2 is newer than schema=1, which pruning-harness {__version__} reads"
+    with pytest.raises(ValueError, match=newer):
         records.read(path)
 
 

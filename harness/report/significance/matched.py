@@ -10,7 +10,7 @@ from harness.report.read.survey import Survey
 from harness.run_folder.records import Record
 
 _REQUESTED = ["model", "data", "requested"]
-_FIELDS = [field.name for field in fields(Record) if field.name != "version"]
+_FIELDS = [field.name for field in fields(Record) if field.name != "schema"]
 StageKey = tuple[int, str]
 
 
