@@ -62,14 +62,14 @@ def _announced(function: Callable[..., Any]) -> Callable[..., Any]:
         if not _ranks or _is_known(sys._getframe(1)) or _is_of_some(more):
             return function(*arguments, **more)
         given = [one for one in (*arguments, *more.values()) if isinstance(one, Tensor)]
-        _come_to(_ranks[-1], f"{function.__name__}, {OF_A_PART}", layout(given))
+        _announce(_ranks[-1], f"{function.__name__}, {OF_A_PART}", layout(given))
         return function(*arguments, **more)
 
     setattr(call, OF_A_PART, True)
     return call
 
 
-def _come_to(ranks: Ranks, what: str, forms: dict[str, str]) -> None:
+def _announce(ranks: Ranks, what: str, forms: dict[str, str]) -> None:
     # It need not come on all ranks, so it is no progress.
     ranks.heartbeat(alone=True)
     arrival = Arrival(what, place_of_caller(), forms)

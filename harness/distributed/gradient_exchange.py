@@ -12,12 +12,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from harness.vocabulary.tensors import Tensors
 
-Live = Callable[[], Tensors]  # parameter name -> mask in force, True is live; no mask: all live
+MasksInForce = Callable[
+    [], Tensors
+]  # parameter name -> mask in force, True is live; no mask: all live
 Reduced = torch.futures.Future[torch.Tensor]
 
 
 @dataclass(frozen=True)
-class Exchange:
+class GradientExchange:
     """How gradients cross the wire.
 
     sparse: only those of live weights do; all others are 0 afterwards.
@@ -28,10 +30,12 @@ class Exchange:
     dtype: torch.dtype | None = None
 
 
-DENSE = Exchange()
+DENSE = GradientExchange()
 
 
-def install(replica: DistributedDataParallel, exchange: Exchange, live: Live | None = None) -> None:
+def install(
+    replica: DistributedDataParallel, exchange: GradientExchange, live: MasksInForce | None = None
+) -> None:
     """From now on the replica's backward averages gradients by this exchange.
 
     `live` is asked at every step, so masks may be replaced between steps, but not written to;
@@ -48,7 +52,7 @@ def install(replica: DistributedDataParallel, exchange: Exchange, live: Live | N
     replica.register_comm_hook(_Buckets(replica, exchange.dtype, masks), _average)
 
 
-class Packing:
+class SparseBucket:
     """One bucket on its way: `pack` what the wire gets, sum that in place, `unpack` it.
 
     live: where the bucket's live entries lie, ascending; None: everywhere.
@@ -86,19 +90,21 @@ class Packing:
 class _Known(NamedTuple):
     key: list[tuple[int, int]]  # per parameter: id, id of its mask
     masks: list[Tensor | None]  # held, so that their ids are not given to others
-    packing: Packing
+    packing: SparseBucket
 
 
 class _Buckets:
     """The packing of every bucket; made again when parameters move or a mask is replaced."""
 
-    def __init__(self, replica: DistributedDataParallel, dtype: torch.dtype | None, live: Live):
+    def __init__(
+        self, replica: DistributedDataParallel, dtype: torch.dtype | None, live: MasksInForce
+    ):
         self.group: dist.ProcessGroup = replica.process_group
         self._names = {id(p): name for name, p in replica.module.named_parameters()}
         self._dtype, self._live = dtype, live
         self._known: dict[int, _Known] = {}
 
-    def packing(self, bucket: GradBucket) -> Packing:
+    def packing(self, bucket: GradBucket) -> SparseBucket:
         masks, parameters = self._live(), bucket.parameters()
         mine = [masks.get(self._names[id(p)]) for p in parameters]
         # Not the masks' values: a bit flipped on one rank must not change how much it sends,
@@ -107,7 +113,7 @@ class _Buckets:
         known = self._known.get(bucket.index())
         if known is None or known.key != key:
             entries = _live_entries(parameters, mine)
-            packing = Packing(bucket.buffer(), entries, self._dtype, self.group.size())
+            packing = SparseBucket(bucket.buffer(), entries, self._dtype, self.group.size())
             known = self._known[bucket.index()] = _Known(key, mine, packing)
         return known.packing
 

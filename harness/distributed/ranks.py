@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.distributed.consistency import Arrival, Digests, disagreement
 from harness.distributed.ddp import Rehearsal, replicate, running_statistics
-from harness.distributed.gradient_exchange import DENSE, Exchange, Live, install
+from harness.distributed.gradient_exchange import DENSE, GradientExchange, MasksInForce, install
 from harness.distributed.header import hashed, layout, meet, place_of_caller
 from harness.distributed.options import Options
 from harness.distributed.watchdog import Watchdog
@@ -201,8 +201,8 @@ class Ranks:
         self,
         model: nn.Module,
         rehearse: Rehearsal,
-        exchange: Exchange = DENSE,
-        live: Live | None = None,
+        exchange: GradientExchange = DENSE,
+        live: MasksInForce | None = None,
     ) -> nn.Module:
         """The model whose backward averages gradients over ranks; buffers are never sent.
 

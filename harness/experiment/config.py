@@ -22,7 +22,7 @@ from harness.schedule.base import Schedule
 from harness.schedule.shared.steps import Steps
 from harness.structure.base import Structure
 from harness.task.base import Task
-from harness.training.recipe_presets import ResolvedRecipe, applied
+from harness.training.recipe_presets import ResolvedRecipe, resolve_recipe
 from harness.training.trainer import Trainer
 from harness.vocabulary.checks import check_either, check_fields
 
@@ -143,5 +143,5 @@ class ExperimentConfig:
         plan = self.finetune.plan(self.training.epochs, speedup)
         if plan is None:
             return None
-        recipe = applied(plan, self.training, self.retraining)
-        return recipe, plan.begin.settled(recipe.steps_per_epoch(samples))
+        recipe = resolve_recipe(plan, self.training, self.retraining)
+        return recipe, plan.begin.normalized(recipe.steps_per_epoch(samples))

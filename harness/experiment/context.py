@@ -16,10 +16,10 @@ from harness.pruning.density import Scope
 from harness.pruning.prunable_model import find_prunable
 from harness.run_folder.stage_keys import SharedStages
 from harness.structure.base import Units
-from harness.training.checkpointing import Journal
+from harness.training.checkpointing import Checkpointer
 from harness.training.dense import DenseTraining
 from harness.training.recipe_presets import steps_of
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ class RunContext:
     """Made by `context_of`, which checks all that can be checked before any training.
 
     units: those that are pruned. scope: what densities are of. model_info: what allocations know
-    of the layers. macs: of the dense network. requested: the sizes of all levels. journal: None
-    saves nothing on the way. shared: stages that other runs have too; None computes all of them.
+    of the layers. macs: of the dense network. requested: the sizes of all levels. checkpointer:
+    None saves nothing inside. shared: stages that other runs have too; None computes all of them.
     """
 
     experiment: ExperimentConfig
@@ -39,7 +39,7 @@ class RunContext:
     model_info: ModelInfo
     requested: Targets
     dense: DenseTraining
-    journal: Journal | None = None
+    checkpointer: Checkpointer | None = None
     shared: SharedStages | None = None
 
     @property
@@ -61,7 +61,7 @@ def context_of(
     experiment: ExperimentConfig,
     ranks: Ranks,
     dense: Path,
-    journal: Journal | None,
+    checkpointer: Checkpointer | None,
     shared: SharedStages | None,
 ) -> tuple[RunContext, nn.Module]:
     """Loads the data, builds the network and checks all that can be checked before training.
@@ -81,10 +81,10 @@ def context_of(
     requested = Targets(experiment, model, found.units, found.model_info, steps)
     _check_network(experiment, model, steps, samples)
     workload.check_sums(model, experiment.distillation)
-    trained = _dense_training(experiment, workload, dense, journal)
+    trained = _dense_training(experiment, workload, dense, checkpointer)
     context = RunContext(
         experiment=experiment, workload=workload, macs=macs, units=found.units, scope=found.scope,
-        model_info=found.model_info, requested=requested, dense=trained, journal=journal,
+        model_info=found.model_info, requested=requested, dense=trained, checkpointer=checkpointer,
         shared=shared,
     )  # fmt: skip
     return context, model
@@ -114,19 +114,22 @@ def _workload(experiment: ExperimentConfig, ranks: Ranks) -> Workload:
 
 
 def _dense_training(
-    experiment: ExperimentConfig, workload: Workload, folder: Path, journal: Journal | None
+    experiment: ExperimentConfig,
+    workload: Workload,
+    folder: Path,
+    checkpointer: Checkpointer | None,
 ) -> DenseTraining:
     keep = [
-        *map(Moment, experiment.keep_epochs),
+        *map(StepIndex, experiment.keep_epochs),
         *experiment.finetune.dense_checkpoints_needed(experiment.training.epochs),
     ]
     # The folder's name stands for the code that decides this training.
-    common = journal and replace(journal, code=folder.name)
+    common = checkpointer and replace(checkpointer, code=folder.name)
     dense = DenseTraining(
-        folder, experiment.training, workload.setting(0), workload.initial, keep, common
+        folder, experiment.training, workload.training_context(0), workload.initial, keep, common
     )
-    for moment in keep:
-        dense.settled(moment)  # refuses one beyond it
+    for index in keep:
+        dense.normalized(index)  # refuses one beyond it
     return dense
 
 

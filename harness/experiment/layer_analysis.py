@@ -22,7 +22,7 @@ from harness.run_folder.outcome import Outcome
 from harness.schedule.one_shot import OneShot
 from harness.schedule.shared.steps import Steps
 from harness.system.atomic_files import write_whole
-from harness.training.context import Curve
+from harness.training.context import TrainingCurve
 from harness.vocabulary.seeds import derive
 
 
@@ -94,7 +94,7 @@ class Analysis(Run):
         with Progress(self.progress if context.ranks.is_main else "none") as progress:
             progress.start(0, 0 if dense.has(dense.end) else epochs)
 
-            def on_epoch(done: int, curve: Curve) -> None:
+            def on_epoch(done: int, curve: TrainingCurve) -> None:
                 progress.epoch(0, done, epochs, curve.losses[-1], curve.top1[-1])
 
             load_into(state.model, dense.at(dense.end, on_epoch))

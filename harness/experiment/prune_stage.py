@@ -16,7 +16,7 @@ from harness.pruning.layer_curves import SensitivityCurves, measure_curves
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruning_order import Event
 from harness.pruning.rounds import Rounds
-from harness.training.evaluation import Measured
+from harness.training.evaluation import EvaluationResult
 from harness.vocabulary.nested import tensors_in
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, copied, evaluating, prunable_weights
@@ -117,9 +117,9 @@ def curves_of(context: RunContext, state: RunState, grid: Iterable[float]) -> Se
     scores = experiment.pruner.unit_scores(model, state.masks, units, data)
     weights = prunable_weights(model)
 
-    def evaluate() -> Measured:
-        if context.journal:
-            context.journal.stop_if_asked()
+    def evaluate() -> EvaluationResult:
+        if context.checkpointer:
+            context.checkpointer.raise_if_stopped()
         return context.workload.validation(model)
 
     return measure_curves(
@@ -131,7 +131,7 @@ def _ready(
     context: RunContext, state: RunState, level: int, save: Callable[[], None] = lambda: None
 ) -> Rounds:
     """What prunes this level, on ranks that are alike."""
-    ranks, experiment, journal = context.ranks, context.experiment, context.journal
+    ranks, experiment, checkpointer = context.ranks, context.experiment, context.checkpointer
     ranks.check_equal(state.masks.masks, "masks in force")
     ranks.check_replicas(state.model, "the network before a pruning")
     # For a part that draws from the global streams: alike on all ranks and after a restart.
@@ -142,8 +142,8 @@ def _ready(
     def begin(number: int) -> None:
         if number:
             torch.manual_seed(derive(experiment.seed, "prune", level, number))
-        if journal:
-            journal.stop_if_asked()
+        if checkpointer:
+            checkpointer.raise_if_stopped()
 
     def end(number: int) -> None:
         if experiment.pruning_order and state.event and number < len(state.event.steps):

@@ -14,10 +14,10 @@ from harness.metrics.latency import Latency, Stopwatch
 from harness.model_state.unsaved import OPTIMIZER
 from harness.run_folder.checkpoints import STAGE, STEP, Checkpoints
 from harness.run_folder.environment import device_name
-from harness.run_folder.records import NOTHING, Identity, Record, Trained, stage_index
+from harness.run_folder.records import NO_TRAINING, Identity, Record, Trained, stage_index
 from harness.run_folder.sinks import RunSink
 from harness.system.names import visible
-from harness.training.context import Curve, LoopState, OnEpoch
+from harness.training.context import LoopState, OnEpoch, TrainingCurve
 from harness.training.recipe_presets import ResolvedRecipe
 from harness.vocabulary.bitpack import digest
 from harness.vocabulary.tensors import evaluating
@@ -39,7 +39,9 @@ class Recorder:
     files: Checkpoints | None = None
     latency: Latency | None = None
 
-    def record(self, level: int, stage: str, trained: Trained = NOTHING, save: bool = True) -> None:
+    def record(
+        self, level: int, stage: str, trained: Trained = NO_TRAINING, save: bool = True
+    ) -> None:
         """save: this is no place inside a training.
 
         Raises:
@@ -79,7 +81,7 @@ class Recorder:
         """Shows each epoch of a training."""
         recipe, begin = form
 
-        def show(done: int, curve: Curve) -> None:
+        def show(done: int, curve: TrainingCurve) -> None:
             ended, epochs = done - begin.epoch, recipe.epochs - begin.epoch
             self.watcher.epoch(level, ended, epochs, curve.losses[-1], curve.top1[-1])
 
@@ -87,26 +89,28 @@ class Recorder:
 
     def save(self) -> None:
         """Saves the run at the end of its last stage."""
-        journal = self.context.journal
-        if journal and self.files:
+        checkpointer = self.context.checkpointer
+        if checkpointer and self.files:
             name = "level-{level:02d}-{stage}".format(**self.state.found[-1]["record"])
             saved = checkpoint(self.context, self.state)
-            journal.save(self.files, name, STAGE, saved, self.state.model)
+            checkpointer.save(self.files, name, STAGE, saved, self.state.model)
 
     def save_between(self, level: int) -> None:
         """Saves the run between two parts of a pruning."""
         context, state = self.context, self.state
-        if context.journal and self.files and state.event:
+        if context.checkpointer and self.files and state.event:
             context.ranks.check_equal(state.masks.masks, "masks in force")
             name = f"level-{level:02d}-part-{state.event.done:04d}"
-            context.journal.save(self.files, name, STEP, checkpoint(context, state), state.model)
+            context.checkpointer.save(
+                self.files, name, STEP, checkpoint(context, state), state.model
+            )
 
     def saver(
         self, level: int, inside: Callable[[], dict[str, Any]], adder: object
     ) -> "LevelSaver | None":
         """Saves a training of the run; inside: what it needs beside the loop's own state; adder:
         what adds a penalty's gradients, or None."""
-        ready = self.context.journal and self.files
+        ready = self.context.checkpointer and self.files
         return LevelSaver(self, level, inside, adder) if ready else None
 
     def note_latency(self) -> None:
@@ -122,7 +126,7 @@ class Recorder:
         how, record = self.latency, self.state.found[-1]["record"]
         if how is None or how.batch is None or not self._is_result(**_place(record)):
             return
-        ranks, journal = self.context.ranks, self.context.journal
+        ranks, checkpointer = self.context.ranks, self.context.checkpointer
         with (
             torch.random.fork_rng(devices=[ranks.device] if ranks.device.type == "cuda" else []),
             evaluating(self.state.model),
@@ -131,8 +135,8 @@ class Recorder:
             watch, done, error = self._stopwatch(how, how.batch), False, ""
             while not done:
                 done, error = ranks.on_main(lambda: _sitting(watch))
-                if journal:
-                    journal.stop_if_asked()
+                if checkpointer:
+                    checkpointer.raise_if_stopped()
         ranks.on_main(lambda: self._tell(how, watch, error))
 
     def _stopwatch(self, how: Latency, batch: int) -> Stopwatch:
@@ -200,21 +204,21 @@ class LevelSaver:
 
     def begin(self, optimizer: Optimizer) -> None:
         context = self.recorder.context
-        assert context.journal
+        assert context.checkpointer
         parts = {OPTIMIZER: optimizer, "penalty's adder": self.adder}
-        context.journal.unsaved.begin_training(self.recorder.state.model, parts)
+        context.checkpointer.unsaved.begin_training(self.recorder.state.model, parts)
 
-    def due(self, step: int) -> bool:
-        journal = self.recorder.context.journal
-        return journal is not None and journal.due(step)
+    def is_due(self, step: int) -> bool:
+        checkpointer = self.recorder.context.checkpointer
+        return checkpointer is not None and checkpointer.is_due(step)
 
     def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
         context, run, files = self.recorder.context, self.recorder.state, self.recorder.files
-        assert context.journal and files
+        assert context.checkpointer and files
         context.ranks.check_equal(run.masks.masks, "masks in force")
         name = f"level-{self.level:02d}-epoch-{epoch:05d}-step-{step:06d}"
         saved = checkpoint(context, run, {**state(), "inside": self.inside()})
-        context.journal.save(files, name, STEP, saved, run.model)
+        context.checkpointer.save(files, name, STEP, saved, run.model)
 
 
 def _sitting(watch: Stopwatch) -> tuple[bool, str]:

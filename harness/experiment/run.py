@@ -33,8 +33,8 @@ from harness.system.atomic_files import CannotWrite
 from harness.system.errors import LeaseLost
 from harness.system.redaction import redacted
 from harness.tracking.base import RunInfo, Tracking
-from harness.training.checkpointing import Journal
-from harness.training.folder_lock import alone_in
+from harness.training.checkpointing import Checkpointer
+from harness.training.folder_lock import run_folder_lock
 from harness.vocabulary.checks import check_known
 
 Entered = tuple[RunContext, RunState, Checkpoints]
@@ -114,17 +114,17 @@ class Run:
             yield done
             return
         with Stop(ranks) as stop, ExitStack() as stack:
-            journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
-            context, state = prepare(experiment, ranks, self.dense, journal, self.shared)
-            stack.enter_context(alone_in(self.folder, journal))
+            checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
+            context, state = prepare(experiment, ranks, self.dense, checkpointer, self.shared)
+            stack.enter_context(run_folder_lock(self.folder, checkpointer))
             # Another process may have finished it just before this one came in.
             done = ranks.on_main(self._finished)
             if done:
                 yield done
                 return
-            files = journal.files(self.folder)
+            files = checkpointer.checkpoints(self.folder)
             again = stack.enter_context(self._status(ranks, files))
-            saved = journal.newest(files)
+            saved = checkpointer.latest(files)
             if saved:
                 context = resumed(context, state, saved)
                 ranks.on_main(lambda: self._go_on(context, state))
@@ -135,8 +135,8 @@ class Run:
     def train_dense(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """Only what all runs that share its dense training begin with, for their cache."""
         with Stop(ranks) as stop:
-            journal = Journal(ranks, stop, self.policy, numerics_key(ranks), self.code)
-            dense = prepare(experiment, ranks, self.dense, journal).context.dense
+            checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
+            dense = prepare(experiment, ranks, self.dense, checkpointer).context.dense
             dense.at(dense.end)
         return Outcome("finished", str(self.dense))
 

@@ -20,9 +20,9 @@ from harness.experiment.state import RunState, watch
 from harness.experiment.train_hooks import Inside
 from harness.model_state.whole_state import load_into
 from harness.pruning.prunable import make_mask_store
-from harness.run_folder.records import NOTHING, STAGES, Trained, stage_index
+from harness.run_folder.records import NO_TRAINING, STAGES, Trained, stage_index
 from harness.run_folder.stage_keys import SharedStages
-from harness.training.checkpointing import Journal
+from harness.training.checkpointing import Checkpointer
 from harness.vocabulary.step_index import START
 
 
@@ -88,18 +88,18 @@ def prepare(
     experiment: Experiment,
     ranks: Ranks,
     dense: Path,
-    journal: Journal | None = None,
+    checkpointer: Checkpointer | None = None,
     shared: SharedStages | None = None,
 ) -> "Prepared":
     """Makes the context, which checks all that can be checked before training, and a fresh state.
 
-    dense: folder of this dense training's cache; nothing is written yet. journal: None if nothing
-    shall be saved on the way.
+    dense: folder of this dense training's cache; nothing is written yet. checkpointer: None if
+    nothing shall be saved on the way.
 
     Raises:
         ValueError: data, model, target, batch size or calibration do not fit each other.
     """
-    context, model = context_of(experiment, ranks, dense, journal, shared)
+    context, model = context_of(experiment, ranks, dense, checkpointer, shared)
     watch(context, model)
     masks = make_mask_store(model, context.units, experiment.may_grow)
     return Prepared(context, RunState(model, masks))
@@ -111,13 +111,13 @@ class Prepared(NamedTuple):
 
 
 def _initial(recorder: Recorder, stage: Stage) -> Trained:
-    return NOTHING
+    return NO_TRAINING
 
 
 def _dense(recorder: Recorder, stage: Stage) -> Trained:
     context, state = recorder.context, recorder.state
     on_epoch = recorder.on_epoch(0, (context.experiment.training, START))
-    found, curve = context.dense.come_to(context.dense.end, on_epoch)
+    found, curve = context.dense.load_or_train(context.dense.end, on_epoch)
     load_into(state.model, found)
     return train_stage.dense(context, curve)
 
@@ -139,7 +139,7 @@ def _prune(recorder: Recorder, stage: Stage) -> Trained:
     save = partial(recorder.save_between, stage.level)
     prune_stage.shrink(context, state, stage.level, stage.share, save)
     prune_stage.note_speedup(context, state)
-    return NOTHING
+    return NO_TRAINING
 
 
 def _recalibrate(recorder: Recorder, stage: Stage) -> Trained | None:
@@ -150,7 +150,7 @@ def _recalibrate(recorder: Recorder, stage: Stage) -> Trained | None:
     part.apply(recorder.state.model, batches)
     subject = f"the network after recalibration by {type(part).__name__}"
     context.ranks.check_replicas(recorder.state.model, subject)
-    return NOTHING
+    return NO_TRAINING
 
 
 def _retrain(recorder: Recorder, stage: Stage) -> Trained | None:

@@ -17,7 +17,7 @@ from harness.system.atomic_files import write_whole
 from harness.system.deletion import Mark, delete_file
 from harness.system.loaded_sources import admitted, unnamed
 from harness.system.names import visible
-from harness.training.folder_lock import turn
+from harness.training.folder_lock import folder_lock
 
 # A file holds all that was found since level 0: one that is whole needs no other.
 FILE = "state.stage"
@@ -44,7 +44,7 @@ def compute_once(recorder: Recorder, end: LevelStage) -> Iterator[None]:
     if _is_beyond(state, at):
         yield
         return
-    with turn(home, context.ranks, context.journal):
+    with folder_lock(home, context.ranks, context.checkpointer):
         if state.done < at:
             _load(recorder)  # what others have made while this one waited
         yield

@@ -122,9 +122,9 @@ def live_macs(context: RunContext, state: RunState) -> int:
 
 def watch(context: RunContext, model: nn.Module) -> None:
     """From now on names what this network and the parts keep where no checkpoint holds it."""
-    if context.journal:
+    if context.checkpointer:
         parts = {**vars(context.experiment), "splits": context.workload.splits}
-        context.journal.unsaved.begin(model, parts)
+        context.checkpointer.unsaved.begin(model, parts)
 
 
 def checkpoint(context: RunContext, state: RunState, training: LoopState | None = None) -> State:
@@ -139,7 +139,9 @@ def resumed(context: RunContext, state: RunState, saved: State) -> RunContext:
     of ranks, which is read where it lies, and not trained again.
     """
     state.load_state_dict(saved, context)
-    state.mixed |= context.journal is not None and saved["numerics"] != context.journal.numerics
+    state.mixed |= (
+        context.checkpointer is not None and saved["numerics"] != context.checkpointer.numerics
+    )
     dense = context.dense
     if saved["dense"] == dense.folder.name:
         return context

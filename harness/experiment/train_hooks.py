@@ -11,8 +11,8 @@ from harness.dynamics.base import Exchange
 from harness.experiment.context import RunContext
 from harness.experiment.state import RunState
 from harness.run_folder.records import Trained
-from harness.training.context import ONGOING, Fit, Hooks, OnEpoch, Saver
-from harness.training.cost_meter import Meter, trained
+from harness.training.context import UNFINISHED, FitResult, Hooks, OnEpoch, Saver
+from harness.training.cost_meter import CostMeter, trained
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, held
 
@@ -33,7 +33,7 @@ class Inside:
         context: RunContext,
         run: RunState,
         level: int,
-        meter: Meter,
+        meter: CostMeter,
         steps: int,
         steps_per_epoch: int,
         exchange: Exchange | None = None,
@@ -57,30 +57,30 @@ class Inside:
             takes_step=self.takes_step if self.exchange else None,
             after_backward=self.after_backward,
             epoch_end=epoch_end,
-            live=self.live,
-            kept=self.kept,
+            masks_in_force=self.live,
+            per_weight_state=self.kept,
             saver=saver,
         )
 
     def state(self) -> dict[str, Any]:
         """What a resumed training needs of this, beside the loop's own state."""
         return {
-            "meter": self.meter.state(),
+            "meter": self.meter.state_dict(),
             "statistics": self.statistics,
             "recorded": self.recorded,
         }
 
     def load(self, state: dict[str, Any]) -> None:
-        self.meter.load(state["meter"])
+        self.meter.load_state_dict(state["meter"])
         device = self.context.ranks.device
         self.statistics = {name: value.to(device) for name, value in state["statistics"].items()}
         self.recorded = state["recorded"]
 
-    def trained(self, number: int, ended: Fit = ONGOING) -> Trained:
+    def trained(self, number: int, ended: FitResult = UNFINISHED) -> Trained:
         """What was trained since the record before, up to step `number`."""
-        self.meter.until(number)
+        self.meter.count_until(number)
         state = "kept" if self.recorded else "reset"
-        found = trained(self.meter.take(), self.steps_per_epoch, state, ended)
+        found = trained(self.meter.pop(), self.steps_per_epoch, state, ended)
         self.recorded = self.recorded or found.steps > 0
         return found
 
@@ -112,7 +112,7 @@ class Inside:
     def before_step(self, number: int, optimizer: Optimizer) -> None:
         self.number = number
         if number in self.events:
-            self.meter.until(number)
+            self.meter.count_until(number)
             self.events[number](self, optimizer)
         self.looks = self.exchange is not None and self.exchange.looks(number, self.steps)
 
@@ -120,11 +120,11 @@ class Inside:
         exchange = self.exchange
         assert exchange is not None
         if self.looks:
-            self.meter.looked(self.number)
+            self.meter.count_dense_gradients(self.number)
             self.statistics = exchange.look(self.statistics, self._gradients())
         if not exchange.updates(self.number, self.steps):
             return False
-        self.meter.until(self.number + 1)
+        self.meter.count_until(self.number + 1)
         self._swap(exchange, optimizer)
         return True
 

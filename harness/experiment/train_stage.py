@@ -16,19 +16,21 @@ from harness.penalty.base import Penalty
 from harness.pruning.compaction import sliced
 from harness.run_folder.records import STAGES, Trained
 from harness.task.base import counts_of
-from harness.training.context import Curve, Fit
-from harness.training.cost_meter import Meter, trained
+from harness.training.context import FitResult, TrainingCurve
+from harness.training.cost_meter import CostMeter, trained
 from harness.training.recipe_presets import ResolvedRecipe, steps_of
 from harness.training.trainer import Trainer
-from harness.vocabulary.step_index import START, Moment
+from harness.vocabulary.step_index import START, StepIndex
 
 
-def dense(context: RunContext, curve: Curve) -> Trained:
+def dense(context: RunContext, curve: TrainingCurve) -> Trained:
     """What dense training has cost, whoever paid for it, and how it went."""
     recipe = context.experiment.training
     meter = _meter(context, recipe, START, lambda: context.macs.dense)
-    meter.until(steps_of((recipe, START), context.samples))
-    return trained(meter.take(), recipe.steps_per_epoch(context.samples), "reset", Fit(None, curve))
+    meter.count_until(steps_of((recipe, START), context.samples))
+    return trained(
+        meter.pop(), recipe.steps_per_epoch(context.samples), "reset", FitResult(None, curve)
+    )
 
 
 def next_recipe(context: RunContext, state: RunState) -> ResolvedRecipe | None:
@@ -87,8 +89,8 @@ def train(
         inside.load(resumed["inside"])
     saver = recorder.saver(level, inside.state, adder)
     hooks = inside.hooks(recorder.on_epoch(level, form), saver)
-    setting = context.workload.setting(streams)
-    fit = recipe.fit(state.model, setting, hooks, begin, resumed=resumed)
+    training = context.workload.training_context(streams)
+    fit = recipe.fit(state.model, training, hooks, begin, resumed=resumed)
     return inside.trained(inside.steps, fit)
 
 
@@ -111,12 +113,12 @@ def epochs_left(context: RunContext, state: RunState) -> int:
 def _meter(
     context: RunContext,
     recipe: Trainer,
-    begin: Moment,
+    begin: StepIndex,
     macs: Callable[[], int],
     taught: bool = False,
-) -> Meter:
+) -> CostMeter:
     first = begin.steps(recipe.steps_per_epoch(context.samples))
-    return Meter(context.samples, recipe.batch_size, first, context.macs.dense, macs, taught)
+    return CostMeter(context.samples, recipe.batch_size, first, context.macs.dense, macs, taught)
 
 
 def _student(context: RunContext) -> Teach:

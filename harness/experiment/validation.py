@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from harness.experiment.config import ExperimentConfig
 from harness.schedule.shared.steps import Steps
-from harness.training.recipe_presets import applied
-from harness.vocabulary.step_index import Moment
+from harness.training.recipe_presets import resolve_recipe
+from harness.vocabulary.step_index import StepIndex
 
 _TRAINED = {"init": "when=trained", "steps": "steps.start=trained"}  # asks for a dense network
 
@@ -172,7 +172,7 @@ def _of_retraining(experiment: ExperimentConfig) -> Iterator[str]:
             "finetune mode has none; use another finetune, or leave this control out"
         )
     needed = experiment.finetune.dense_checkpoints_needed(experiment.training.epochs)
-    rewinds = [moment for moment in needed if any(moment)]
+    rewinds = [index for index in needed if any(index)]
     if rewinds and not experiment.starts_trained:
         yield (
             f"when={experiment.when} prunes before any training, so finetune cannot rewind to "
@@ -227,7 +227,7 @@ def _trained_before(experiment: ExperimentConfig) -> str:
 def _starts_anew(experiment: ExperimentConfig) -> bool:
     """True if retraining takes no weights that training has made."""
     epochs, finetune = experiment.training.epochs, experiment.finetune
-    replaced = finetune.initial_weights(epochs, lambda moment: {}, dict) is not None
+    replaced = finetune.initial_weights(epochs, lambda index: {}, dict) is not None
     return replaced and not any(map(any, finetune.dense_checkpoints_needed(epochs)))
 
 
@@ -236,7 +236,9 @@ def _trains(experiment: ExperimentConfig) -> bool:
     plan = experiment.finetune.plan(experiment.training.epochs, 1.0)
     if plan is None:
         return False
-    return plan.begin < Moment(applied(plan, experiment.training, experiment.retraining).epochs)
+    return plan.begin < StepIndex(
+        resolve_recipe(plan, experiment.training, experiment.retraining).epochs
+    )
 
 
 def _retrains(experiment: ExperimentConfig) -> bool:

@@ -23,9 +23,9 @@ from harness.pruning.density import Scope
 from harness.pruning.reader import Calibration
 from harness.task.base import Task, check_labels, counts_of
 from harness.task.shared.sums import FEW, TRIES, Totals, check_sums
-from harness.training.batching import epoch_order, portions
-from harness.training.context import Setting
-from harness.training.evaluation import Measured, evaluate, measured
+from harness.training.batching import epoch_order, micro_batches
+from harness.training.context import TrainingContext
+from harness.training.evaluation import EvaluationResult, evaluate, evaluate_compared
 from harness.training.state_files import build_seeded, load_weights
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, prunable_weights
@@ -70,8 +70,8 @@ class Workload:
         """The state of a new random network, another one at every level."""
         return whole_state(self._build(derive(self.seed, "reinit", level)))
 
-    def setting(self, level: int | str) -> Setting:
-        return Setting(
+    def training_context(self, level: int | str) -> TrainingContext:
+        return TrainingContext(
             self.splits.train,
             self.task,
             self.ranks,
@@ -93,7 +93,7 @@ class Workload:
         """
         order = torch.arange(len(self.splits.train))
         every = [Ranks(rank, self.ranks.world_size) for rank in range(self.ranks.world_size)]
-        plans = [list(portions(order, batch_size, ranks, accumulate)) for ranks in every]
+        plans = [list(micro_batches(order, batch_size, ranks, accumulate)) for ranks in every]
         parts = [part for plan in plans for part in plan]
         # A rank without a sample takes part with one that does not count, or with fewer parts.
         uneven = len({len(plan) for plan in plans}) > 1 or any(part.scale == 0 for part in parts)
@@ -128,7 +128,7 @@ class Workload:
         Raises:
             ValueError: there are too few.
         """
-        shares = self.setting(0).shares
+        shares = self.training_context(0).shares
         return samples.of(self.splits.train, self.splits.classes, self.seed, shares)
 
     def check_labels(self) -> None:
@@ -146,7 +146,7 @@ class Workload:
         Raises:
             ValueError: the task's loss or measures, or the distillation's loss, are means.
         """
-        shares = self.setting(0).shares
+        shares = self.training_context(0).shares
         known = torch.arange(len(self.splits.train)) if shares is None else shares.nonzero()
         some = known.flatten()[: FEW * TRIES]
         check_sums(self._totals(distillation), network, self.splits.train.batches([some]))
@@ -172,7 +172,7 @@ class Workload:
         chosen = order[:samples].to(self.ranks.device)
         return (inputs for inputs, _ in self.splits.train.batches(chosen.split(batch_size)))
 
-    def validation(self, network: nn.Module) -> Measured:
+    def validation(self, network: nn.Module) -> EvaluationResult:
         return evaluate(network, self.splits.validation, self.task, self.ranks)
 
     def macs(self, network: nn.Module) -> Macs:
@@ -191,7 +191,7 @@ class Workload:
             PrunedWeightAlive: a weight is not 0 where its mask says that it is pruned.
         """
         test = evaluate(network, self.splits.test, self.task, self.ranks)
-        validation = measured(network, self.splits.validation, self.task, self.ranks)
+        validation = evaluate_compared(network, self.splits.validation, self.task, self.ranks)
         whole, masks = dense
         weights = prunable_weights(whole)
         left = parameters_left(whole, masks)

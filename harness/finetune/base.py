@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from harness.vocabulary.checks import check
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 State = dict[str, "Tensor"]  # of a network, by name; told so without importing torch
-Dense = Callable[[Moment], State]
+Dense = Callable[[StepIndex], State]
 Fresh = Callable[[], State]
 Recipe = Literal["training", "retraining"]
 
@@ -29,7 +29,7 @@ class RetrainingPlan:
     """
 
     recipe: Recipe
-    begin: Moment = Moment(0)
+    begin: StepIndex = StepIndex(0)
     epochs: int | None = None
     rate: Literal["schedule", "last"] = "schedule"
     stretch: float = 1.0
@@ -48,14 +48,14 @@ class Finetune(Protocol):
             ValueError: the mode asks for what dense training of so many epochs does not have.
         """
 
-    def dense_checkpoints_needed(self, epochs: int) -> tuple[Moment, ...]:
+    def dense_checkpoints_needed(self, epochs: int) -> tuple[StepIndex, ...]:
         """Of dense training, whose state `weights` asks for. Raises as `plan` does."""
         return ()
 
     def initial_weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State | None:
         """Whole state to load before the masks are applied; None keeps the pruned network's.
 
-        `dense(moment)`: state of dense training then; `fresh()`: of a new random network.
+        `dense(index)`: state of dense training then; `fresh()`: of a new random network.
         """
         return None
 
@@ -68,11 +68,11 @@ def check_whole(key: str, value: int | None, least: int, way_out: str) -> None:
     check(key, value, f"a whole number of at least {least} or null", f"; {way_out}")
 
 
-def last_epochs(count: int, epochs: int) -> Moment:
+def last_epochs(count: int, epochs: int) -> StepIndex:
     """Where the last `count` of `epochs` begin.
 
     >>> last_epochs(3, epochs=10)
-    Moment(epoch=7, step=0)
+    StepIndex(epoch=7, step=0)
 
     Raises:
         ValueError: there are fewer.
@@ -82,4 +82,4 @@ def last_epochs(count: int, epochs: int) -> Moment:
             f"finetune.epochs={count} goes back further than dense training, which has {epochs} "
             "epochs; write fewer or raise training.epochs"
         )
-    return Moment(epochs - count)
+    return StepIndex(epochs - count)

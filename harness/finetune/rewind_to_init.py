@@ -1,7 +1,7 @@
 from dataclasses import dataclass
 
 from harness.finetune.base import Dense, Finetune, Fresh, RetrainingPlan, State
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 
 
 @dataclass(frozen=True)
@@ -14,8 +14,8 @@ class RewindToInit(Finetune):
     def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
         return RetrainingPlan("training")
 
-    def dense_checkpoints_needed(self, epochs: int) -> tuple[Moment, ...]:
-        return (Moment(0),)
+    def dense_checkpoints_needed(self, epochs: int) -> tuple[StepIndex, ...]:
+        return (StepIndex(0),)
 
     def initial_weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
-        return dense(Moment(0))
+        return dense(StepIndex(0))

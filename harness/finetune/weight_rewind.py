@@ -9,7 +9,7 @@ from harness.finetune.base import (
     check_whole,
     last_epochs,
 )
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 
 
 @dataclass(frozen=True)
@@ -48,22 +48,22 @@ class WeightRewind(Finetune):
     def plan(self, epochs: int, speedup: float) -> RetrainingPlan:
         return RetrainingPlan("training", begin=self._begin(epochs))
 
-    def dense_checkpoints_needed(self, epochs: int) -> tuple[Moment, ...]:
+    def dense_checkpoints_needed(self, epochs: int) -> tuple[StepIndex, ...]:
         return (self._begin(epochs),)
 
     def initial_weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State:
         return dense(self._begin(epochs))
 
-    def _begin(self, epochs: int) -> Moment:
+    def _begin(self, epochs: int) -> StepIndex:
         if self.epochs is not None:
             return last_epochs(self.epochs, epochs)
         if self.step is not None:
             # Whether dense training has so many is known where the data are.
-            return Moment(0, self.step)
+            return StepIndex(0, self.step)
         epoch = 1 if self.epoch is None else self.epoch
         if epoch > epochs:
             raise ValueError(
                 f"finetune names epoch {epoch}, but dense training has epochs 0 to {epochs}; "
                 "choose one of them or raise training.epochs"
             )
-        return Moment(epoch)
+        return StepIndex(epoch)

@@ -33,7 +33,7 @@ from harness.system.errors import RanksDisagree
 from harness.system.loaded_sources import aside, unnamed
 from harness.training.context import Hooks
 from harness.vocabulary.checks import check
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 
 GAUGED = 16  # steps
 ONE_SHOT = {"_target_": "harness.schedule.one_shot.OneShot", "final": 1.0}
@@ -113,11 +113,11 @@ def gauge(point: Point) -> Cost:
     experiment = build(point.config)
     with ranks_of_environment(values["device"], _part(point.config, "ranks")) as ranks:
         context, state = prepare(experiment, ranks, Path())
-        recipe, setting = experiment.training, context.workload.setting(0)
-        steps = recipe.steps_per_epoch(len(setting.split))
-        recipe.fit(state.model, setting, Hooks(), stop=Moment(0, 1))  # the first ones import
+        recipe, training = experiment.training, context.workload.training_context(0)
+        steps = recipe.steps_per_epoch(len(training.split))
+        recipe.fit(state.model, training, Hooks(), stop=StepIndex(0, 1))  # the first ones import
         began = time.perf_counter()
-        recipe.fit(state.model, setting, Hooks(), stop=Moment(0, min(steps, GAUGED)))
+        recipe.fit(state.model, training, Hooks(), stop=StepIndex(0, min(steps, GAUGED)))
         seconds = (time.perf_counter() - began) * steps / min(steps, GAUGED)
     whole, masks = whole_state(state.model).values(), state.masks.masks.values()
     size = sum(each.nbytes for each in whole) + sum(mask.numel() for mask in masks)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.pruning.masks import MaskStore
-from harness.training.evaluation import Measured
+from harness.training.evaluation import EvaluationResult
 from harness.vocabulary.tensors import Tensors
 from harness.vocabulary.topk import top
 
@@ -19,7 +19,7 @@ class Point:
 
     density: float  # asked, of the layer's units
     kept: int  # units of the layer
-    measured: Measured
+    measured: EvaluationResult
 
 
 SensitivityCurves = dict[str, tuple[Point, ...]]  # prunable weight -> by falling density from 1
@@ -44,7 +44,7 @@ def measure_curves(
     scores: Tensors,
     expand: Callable[[Tensors], Tensors],
     grid: Iterable[float],
-    evaluate: Callable[[], Measured],
+    evaluate: Callable[[], EvaluationResult],
 ) -> SensitivityCurves:
     """For each layer and density: what `evaluate` finds while that layer alone is pruned.
 

@@ -155,7 +155,7 @@ class Trained:
     epoch_top1: list[float] = field(default_factory=list)
 
 
-NOTHING = Trained()
+NO_TRAINING = Trained()
 
 
 @dataclass(frozen=True)

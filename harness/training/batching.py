@@ -11,7 +11,7 @@ from harness.vocabulary.seeds import derive
 
 
 @dataclass(frozen=True)
-class Portion:
+class MicroBatch:
     """What one rank computes between two all-reduces or, accumulating, between two backwards."""
 
     indices: Tensor  # int64, never empty
@@ -35,13 +35,13 @@ def batch_sizes(order: Tensor, batch_size: int, shares: Tensor | None) -> list[f
     return [len(one) if shares is None else float(shares[one].sum()) for one in batches]
 
 
-def portions(
+def micro_batches(
     order: Tensor,
     batch_size: int,
     ranks: Ranks,
     accumulate: int,
     sizes: Sequence[float] | None = None,
-) -> Iterator[Portion]:
+) -> Iterator[MicroBatch]:
     """This rank's part of every global batch; the last batch may be partial.
 
     sizes: as of `batch_sizes`; None: the number of samples. A rank without a sample of the last
@@ -54,12 +54,12 @@ def portions(
         scale = ranks.world_size / size if len(mine) and size else 0.0
         parts = [part for part in mine.tensor_split(accumulate) if len(part)] or [batch[:1]]
         for index, part in enumerate(parts, start=1):
-            yield Portion(part, scale, last=index == len(parts))
+            yield MicroBatch(part, scale, last=index == len(parts))
 
 
-def between(first: int, last: int, plan: list[Portion]) -> list[Portion]:
+def slice_steps(first: int, last: int, plan: list[MicroBatch]) -> list[MicroBatch]:
     """What an epoch's optimizer steps from `first` up to `last` compute."""
-    ends = [0, *(number for number, portion in enumerate(plan, start=1) if portion.last)]
+    ends = [0, *(number for number, micro_batch in enumerate(plan, start=1) if micro_batch.last)]
     return plan[ends[first] : ends[last]]
 
 

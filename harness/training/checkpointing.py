@@ -16,7 +16,7 @@ from harness.system.signals import Stopped
 
 
 @dataclass(frozen=True)
-class Journal:
+class Checkpointer:
     """What dense training and the levels share: policy, signals, and under which circumstances.
 
     numerics, code: what must be equal for a training to go on bit for bit; code also for all
@@ -30,10 +30,10 @@ class Journal:
     code: str
     unsaved: Unsaved = field(default_factory=Unsaved)
 
-    def files(self, folder: Path) -> Checkpoints:
+    def checkpoints(self, folder: Path) -> Checkpoints:
         return Checkpoints(folder / "checkpoints", self.policy.keep)
 
-    def due(self, step: int) -> bool:
+    def is_due(self, step: int) -> bool:
         """Whether to save after this step of an epoch; the same on every rank, which all ask."""
         asked = self.stop.poll()
         every = self.policy.every_steps
@@ -53,9 +53,9 @@ class Journal:
         self.ranks.on_main(lambda: files.save(name, kind, {**state, **circumstances}))
         if self.ranks.is_main:
             self.unsaved.look(network)
-        self.stop_if_asked()
+        self.raise_if_stopped()
 
-    def stop_if_asked(self) -> None:
+    def raise_if_stopped(self) -> None:
         """
         Raises:
             Stopped: on every rank, if a signal reached any of them.
@@ -64,7 +64,7 @@ class Journal:
         if asked:
             raise Stopped(asked)
 
-    def newest(
+    def latest(
         self, files: Checkpoints, fits: Callable[[State], str] = lambda state: ""
     ) -> State | None:
         """Rank 0's newest state that fits, on every rank."""

@@ -18,7 +18,7 @@ LoopState = dict[str, Any]  # plain values and tensors
 
 
 @dataclass(frozen=True)
-class Curve:
+class TrainingCurve:
     """After each whole epoch of a training so far.
 
     losses: mean over what counts as it was minimised, over the epoch's steps. top1: on validation
@@ -28,21 +28,23 @@ class Curve:
     losses: list[float] = field(default_factory=list)
     top1: list[float] = field(default_factory=list)
 
-    def extended(self, loss: float, top1: float | None) -> "Curve":
+    def extended(self, loss: float, top1: float | None) -> "TrainingCurve":
         more = [] if top1 is None else [top1]
-        return Curve([*self.losses, loss], [*self.top1, *more])
+        return TrainingCurve([*self.losses, loss], [*self.top1, *more])
 
 
-class Fit(NamedTuple):
+class FitResult(NamedTuple):
     """norm: of the live gradients, not clipped, at the last step of the last whole epoch; None
     without one."""
 
     norm: float | None
-    curve: Curve
+    curve: TrainingCurve
 
 
-ONGOING = Fit(None, Curve())  # of a training, what its end alone has
-OnEpoch = Callable[[int, Curve], None]  # number of the recipe's epochs done, the curve up to there
+UNFINISHED = FitResult(None, TrainingCurve())  # of a training, what its end alone has
+OnEpoch = Callable[
+    [int, TrainingCurve], None
+]  # number of the recipe's epochs done, the curve up to there
 
 
 class Saver(Protocol):
@@ -51,7 +53,7 @@ class Saver(Protocol):
     def begin(self, optimizer: Optimizer) -> None:
         """Called before the first step."""
 
-    def due(self, step: int) -> bool:
+    def is_due(self, step: int) -> bool:
         """Asked after each step but an epoch's last; `step` of them are done in this epoch."""
 
     def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
@@ -71,14 +73,16 @@ class Hooks:
     takes_step: Callable[[Optimizer], bool] | None = None
     after_backward: Callable[[], None] | None = None  # after that: masks the gradients
     epoch_end: OnEpoch | None = None
-    live: Callable[[], Tensors] | None = None  # bool by name: whose gradients are used at all
+    masks_in_force: Callable[[], Tensors] | None = (
+        None  # bool by name: whose gradients are used at all
+    )
     # What they keep per weight from step to step: at an epoch's end it is compared over ranks.
-    kept: Callable[[], Tensors] | None = None
+    per_weight_state: Callable[[], Tensors] | None = None
     saver: Saver | None = None
 
 
 @dataclass(frozen=True)
-class Setting:
+class TrainingContext:
     """Everything that a training recipe does not decide itself.
 
     validation: measured after every epoch; None: nothing is.

@@ -1,71 +1,92 @@
-"""Adds up what one training costs while its masks change."""
+"""Adds up the cost of one training while its masks change."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
-from harness.run_folder.records import NOTHING, Trained
-from harness.training.context import ONGOING, Fit
-from harness.vocabulary.flops import Cost, cost_of, examples_until
+from harness.run_folder.records import NO_TRAINING, Trained
+from harness.training.context import UNFINISHED, FitResult
+from harness.vocabulary.flops import TrainingCost, examples_until, training_cost
 
 
 @dataclass
-class Meter:
-    """
-    first: the recipe's step that this training begins at; numbers of steps count from there.
-    dense: multiply-accumulates of one example, forward; live: those under the masks in force.
-    taught: a dense teacher looks at every example too.
+class CostMeter:
+    """Adds up the cost of one training.
+
+    Args:
+        samples: Number of training samples.
+        batch_size: Global batch size.
+        first: Step of the recipe at which this training begins. Steps are counted from there.
+        dense_macs: Multiply-accumulates of one example, forward.
+        live_macs: Returns the same under the masks in force.
+        has_teacher: True if a dense teacher processes every example too.
+        done: Number of steps that are counted.
+        dense_gradient_examples: Number of examples since then whose gradients were computed for
+            pruned weights too.
+        cost: Cost that is not popped yet.
     """
 
     samples: int
     batch_size: int
     first: int
-    dense: int
-    live: Callable[[], int]
-    taught: bool = False
+    dense_macs: int
+    live_macs: Callable[[], int]
+    has_teacher: bool = False
     done: int = 0
-    seen: int = 0  # examples since then whose gradients were computed for pruned weights too
-    cost: Cost = Cost()
+    dense_gradient_examples: int = 0
+    cost: TrainingCost = TrainingCost()
 
-    def until(self, number: int) -> None:
-        """Steps before `number` are done, under the masks in force: call it before they change."""
+    def count_until(self, number: int) -> None:
+        """Counts the steps before `number` under the masks in force. Call it before they change."""
         if number <= self.done:
             return
         examples = self._examples(number) - self._examples(self.done)
-        self.cost += cost_of(
+        self.cost += training_cost(
             steps=number - self.done,
             examples=examples,
-            live=self.live(),
-            dense=self.dense,
-            seen=self.seen,
-            taught=examples if self.taught else 0,
+            live_macs=self.live_macs(),
+            dense_macs=self.dense_macs,
+            dense_gradient_examples=self.dense_gradient_examples,
+            teacher_examples=examples if self.has_teacher else 0,
         )
-        self.done, self.seen = number, 0
+        self.done, self.dense_gradient_examples = number, 0
 
-    def looked(self, number: int) -> None:
-        """Step `number` computed the gradients of pruned weights too; counted by the next `until`
-        beyond it, because counting what lives costs as much as such a look."""
-        self.seen += self._examples(number + 1) - self._examples(number)
+    def count_dense_gradients(self, number: int) -> None:
+        """Notes that step `number` computed the gradients of pruned weights too.
 
-    def take(self) -> Cost:
-        """What was added up since the last call."""
-        cost, self.cost = self.cost, Cost()
+        The next `count_until` beyond that step adds their cost, because `live_macs` is expensive.
+        """
+        self.dense_gradient_examples += self._examples(number + 1) - self._examples(number)
+
+    def pop(self) -> TrainingCost:
+        """Returns the cost since the last call."""
+        cost, self.cost = self.cost, TrainingCost()
         return cost
 
-    def state(self) -> dict[str, object]:
-        return {"done": self.done, "seen": self.seen, "cost": asdict(self.cost)}
+    def state_dict(self) -> dict[str, object]:
+        return {"done": self.done, "seen": self.dense_gradient_examples, "cost": asdict(self.cost)}
 
-    def load(self, state: dict[str, object]) -> None:
-        self.done, self.seen = (int(str(state[key])) for key in ("done", "seen"))
-        self.cost = Cost(**state["cost"])  # type: ignore[arg-type]
+    def load_state_dict(self, state: dict[str, object]) -> None:
+        self.done = int(str(state["done"]))
+        self.dense_gradient_examples = int(str(state["seen"]))
+        self.cost = TrainingCost(**state["cost"])  # type: ignore[arg-type]
 
     def _examples(self, number: int) -> int:
         return examples_until(self.first + number, self.samples, self.batch_size)
 
 
-def trained(cost: Cost, steps_per_epoch: int, state: str, ended: Fit = ONGOING) -> Trained:
-    """A record's view of a stretch of training; state: its optimizer's."""
+def trained(
+    cost: TrainingCost, steps_per_epoch: int, state: str, ended: FitResult = UNFINISHED
+) -> Trained:
+    """Returns the fields of a record that describe a part of a training.
+
+    Args:
+        cost: Cost of that part.
+        steps_per_epoch: Optimizer steps of an epoch.
+        state: Start of the optimizer, as in `Trained.optimizer_state`.
+        ended: Result of the training if this part ends it.
+    """
     if not cost.steps:
-        return NOTHING
+        return NO_TRAINING
     epochs = cost.steps / steps_per_epoch
     return Trained(
         epochs=int(epochs) if epochs.is_integer() else epochs,

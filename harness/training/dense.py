@@ -14,12 +14,12 @@ from harness.model_state.unsaved import OPTIMIZER
 from harness.model_state.whole_state import load_buffers, load_into, whole_state
 from harness.run_folder.checkpoints import STEP, Checkpoints
 from harness.system.loaded_sources import admitted, unnamed
-from harness.training.checkpointing import Journal
-from harness.training.context import Curve, Hooks, LoopState, OnEpoch, Setting
-from harness.training.folder_lock import turn
+from harness.training.checkpointing import Checkpointer
+from harness.training.context import Hooks, LoopState, OnEpoch, TrainingContext, TrainingCurve
+from harness.training.folder_lock import folder_lock
 from harness.training.state_files import store, stored
 from harness.training.trainer import Trainer
-from harness.vocabulary.step_index import START, Moment
+from harness.vocabulary.step_index import START, StepIndex
 from harness.vocabulary.tensors import Tensors, copied
 
 Forms = dict[str, tuple[tuple[int, ...], torch.dtype]]  # shape and dtype by name
@@ -27,134 +27,138 @@ Forms = dict[str, tuple[tuple[int, ...], torch.dtype]]  # shape and dtype by nam
 
 @dataclass(frozen=True)
 class DenseTraining:
-    """State of the network at any moment of dense training.
+    """State of the network at any index of dense training.
 
     folder: named by the hash of all that decides the training (model, data, recipe, seed,
     numerics key). What is missing there is trained by whoever needs it first; others wait, and
     go on where it stopped if it was interrupted.
     keep: moments that are stored on the way, for later rewinding.
-    journal: None saves nothing before the end.
+    checkpointer: None saves nothing before the end.
     foreign: the folder was made under another numerics key; it is read, nothing is trained.
     """
 
     folder: Path
     trainer: Trainer
-    setting: Setting
+    context: TrainingContext
     build: Callable[[], nn.Module]
-    keep: Collection[Moment]
-    journal: Journal | None = None
+    keep: Collection[StepIndex]
+    checkpointer: Checkpointer | None = None
     foreign: bool = False
 
     @property
-    def end(self) -> Moment:
-        return Moment(self.trainer.epochs)
+    def end(self) -> StepIndex:
+        return StepIndex(self.trainer.epochs)
 
-    def settled(self, moment: Moment) -> Moment:
+    def normalized(self, index: StepIndex) -> StepIndex:
         """
         Raises:
-            ValueError: the moment is not in the recipe.
+            ValueError: the index is not in the recipe.
         """
-        steps = self.trainer.steps_per_epoch(len(self.setting.split))
-        found = moment.settled(steps)
+        steps = self.trainer.steps_per_epoch(len(self.context.split))
+        found = index.normalized(steps)
         if not START <= found <= self.end:
             epochs = self.trainer.epochs
-            asked = f"step {moment.step}" if moment.step else f"epoch {moment.epoch}"
+            asked = f"step {index.step}" if index.step else f"epoch {index.epoch}"
             raise ValueError(
                 f"{asked} is not in dense training, which has {epochs} epochs of {steps} steps, "
                 f"{epochs * steps} in all; rewind to an earlier one or raise training.epochs"
             )
         return found
 
-    def has(self, moment: Moment) -> bool:
-        """Whether `at(moment)` will find it without training."""
-        return moment == START or self._file(moment).exists()
+    def has(self, index: StepIndex) -> bool:
+        """Whether `at(index)` will find it without training."""
+        return index == START or self._file(index).exists()
 
-    def at(self, moment: Moment, on_epoch: OnEpoch | None = None) -> Tensors:
-        """Parameters and buffers at a moment of the training, START being the initial network.
+    def at(self, index: StepIndex, on_epoch: OnEpoch | None = None) -> Tensors:
+        """Parameters and buffers at a index of the training, START being the initial network.
 
         A missing one is trained from the start again, bit for bit. `on_epoch(done, curve)` is
         called while training.
 
         Raises:
-            ValueError: the moment is beyond the recipe, or missing in a foreign folder.
+            ValueError: the index is beyond the recipe, or missing in a foreign folder.
             Stopped: a signal asked for it; what was trained is saved.
         """
-        return self.come_to(moment, on_epoch)[0]
+        return self.load_or_train(index, on_epoch)[0]
 
-    def come_to(self, moment: Moment, on_epoch: OnEpoch | None = None) -> tuple[Tensors, Curve]:
-        """As `at`; with the curve of the whole epochs up to a moment at an epoch's end."""
-        moment, ranks = self.settled(moment), self.setting.ranks
+    def load_or_train(
+        self, index: StepIndex, on_epoch: OnEpoch | None = None
+    ) -> tuple[Tensors, TrainingCurve]:
+        """As `at`; with the curve of the whole epochs up to a index at an epoch's end."""
+        index, ranks = self.normalized(index), self.context.ranks
         model = self.build()
-        if moment == START:
-            return copied(whole_state(model)), Curve()
-        with turn(self.folder, ranks, self.journal):
-            curve = self._load(model, moment)
+        if index == START:
+            return copied(whole_state(model)), TrainingCurve()
+        with folder_lock(self.folder, ranks, self.checkpointer):
+            curve = self._load(model, index)
             if curve is None:
-                keeper = self._keeper(model, moment)
-                hooks, resumed = self._hooks(keeper, moment, on_epoch)
-                fit = self.trainer.fit(model, self.setting, hooks, stop=moment, resumed=resumed)
+                writer = self._writer(model, index)
+                hooks, resumed = self._hooks(writer, index, on_epoch)
+                fit = self.trainer.fit(model, self.context, hooks, stop=index, resumed=resumed)
                 curve = fit.curve
-                self._complete(keeper, moment)
+                self._complete(writer, index)
             state = whole_state(model)
             ranks.broadcast(list(state.values()))
             return copied(state), curve
 
-    def _load(self, model: nn.Module, moment: Moment) -> Curve | None:
+    def _load(self, model: nn.Module, index: StepIndex) -> TrainingCurve | None:
         """Gives the model the state that is there, on rank 0; None: there is none."""
-        ranks = self.setting.ranks
-        found = self._stored(moment) if ranks.is_main else None
+        ranks = self.context.ranks
+        found = self._stored(index) if ranks.is_main else None
         told = ranks.broadcast_object(found and (found[1], _forms(found[0])))
         if told is None:
             return None
         # The other ranks make room: a forward pass may have set or replaced a buffer.
         load_into(model, found[0]) if found else load_buffers(model, _empty(told[1]))
-        return Curve(**told[0])
+        return TrainingCurve(**told[0])
 
-    def _stored(self, moment: Moment) -> tuple[Tensors, dict[str, Any]] | None:
+    def _stored(self, index: StepIndex) -> tuple[Tensors, dict[str, Any]] | None:
         """The state and its curve; None if there is none, or one of other code."""
-        found = stored(self._file(moment))
+        found = stored(self._file(index))
         note = json.loads(found[1]) if found else {}
         return (found[0], note["curve"]) if found and admitted(note["unnamed"]) else None
 
-    def _keeper(self, model: nn.Module, stop: Moment) -> "Keeper":
+    def _writer(self, model: nn.Module, stop: StepIndex) -> "DenseStateWriter":
         if self.foreign:
             raise ValueError(
                 f"epoch {stop.epoch} of dense training is not on disk, and this run's was made "
                 "under other numerics (ranks, threads, device or torch); start it as it was "
                 "started, or delete its folder"
             )
-        return Keeper(self, model, {self.settled(moment) for moment in self.keep} | {stop})
+        return DenseStateWriter(
+            self, model, {self.normalized(index) for index in self.keep} | {stop}
+        )
 
     def _hooks(
-        self, keeper: "Keeper", stop: Moment, on_epoch: OnEpoch | None
+        self, writer: "DenseStateWriter", stop: StepIndex, on_epoch: OnEpoch | None
     ) -> tuple[Hooks, LoopState | None]:
         """What keeps states on the way, and the state from which the training goes on."""
 
-        def epoch_end(done: int, curve: Curve) -> None:
-            keeper.at(Moment(done), curve)
+        def epoch_end(done: int, curve: TrainingCurve) -> None:
+            writer.at(StepIndex(done), curve)
             if on_epoch:
                 on_epoch(done, curve)
 
-        before_step = keeper.before_step if any(m.step for m in keeper.wanted) else None
+        before_step = writer.before_step if any(m.step for m in writer.wanted) else None
         hooks = Hooks(epoch_end=epoch_end, before_step=before_step)
-        if not self.journal:
+        if not self.checkpointer:
             return hooks, None
-        files = self.journal.files(self.folder)
-        saver = DenseSaver(self.journal, files, keeper.model)
-        resumed = self.journal.newest(files, lambda state: _beyond(state, stop))
+        files = self.checkpointer.checkpoints(self.folder)
+        saver = DenseSaver(self.checkpointer, files, writer.model)
+        resumed = self.checkpointer.latest(files, lambda state: _beyond(state, stop))
         return replace(hooks, saver=saver), resumed
 
-    def _complete(self, keeper: "Keeper", stop: Moment) -> None:
+    def _complete(self, writer: "DenseStateWriter", stop: StepIndex) -> None:
         if stop.step:  # no step follows it
-            keeper.at(stop)
-        if self.journal:
-            files = self.journal.files(self.folder)
+            writer.at(stop)
+        if self.checkpointer:
+            files = self.checkpointer.checkpoints(self.folder)
             # Once it is whole nobody goes on with it.
-            self.setting.ranks.on_main(lambda: files.clear() if self.has(self.end) else None)
+            self.context.ranks.on_main(lambda: files.clear() if self.has(self.end) else None)
 
-    def _file(self, moment: Moment) -> Path:
-        inside = f"-step-{moment.step:06d}" if moment.step else ""
-        return self.folder / f"epoch-{moment.epoch:05d}{inside}.safetensors"
+    def _file(self, index: StepIndex) -> Path:
+        inside = f"-step-{index.step:06d}" if index.step else ""
+        return self.folder / f"epoch-{index.epoch:05d}{inside}.safetensors"
 
 
 def _forms(state: Tensors) -> Forms:
@@ -166,49 +170,49 @@ def _empty(forms: Forms) -> Tensors:
 
 
 @dataclass(frozen=True)
-class Keeper:
+class DenseStateWriter:
     """Stores the states that are wanted, on rank 0, as the training comes by; those at an epoch's
     end with the curve up to there."""
 
     dense: DenseTraining
     model: nn.Module
-    wanted: Collection[Moment]
+    wanted: Collection[StepIndex]
 
-    def at(self, moment: Moment, curve: Curve | None = None) -> None:
-        if moment in self.wanted:
-            self.dense.setting.ranks.on_main(lambda: self._store(moment, curve))
+    def at(self, index: StepIndex, curve: TrainingCurve | None = None) -> None:
+        if index in self.wanted:
+            self.dense.context.ranks.on_main(lambda: self._store(index, curve))
 
-    def _store(self, moment: Moment, curve: Curve | None) -> None:
+    def _store(self, index: StepIndex, curve: TrainingCurve | None) -> None:
         note = {"curve": asdict(curve) if curve else {}, "unnamed": unnamed()}
-        store(self.dense._file(moment), whole_state(self.model), json.dumps(note))
+        store(self.dense._file(index), whole_state(self.model), json.dumps(note))
 
     def before_step(self, number: int, optimizer: Optimizer) -> None:
-        steps = self.dense.trainer.steps_per_epoch(len(self.dense.setting.split))
+        steps = self.dense.trainer.steps_per_epoch(len(self.dense.context.split))
         if number % steps:  # an epoch's end is kept at its end
-            self.at(Moment(0, number).settled(steps))
+            self.at(StepIndex(0, number).normalized(steps))
 
 
 @dataclass(frozen=True)
 class DenseSaver:
     """Keeps dense training's state in its cache, where any job may take it up."""
 
-    journal: Journal
+    checkpointer: Checkpointer
     files: Checkpoints
     model: nn.Module
 
     def begin(self, optimizer: Optimizer) -> None:
-        self.journal.unsaved.begin_training(self.model, {OPTIMIZER: optimizer})
+        self.checkpointer.unsaved.begin_training(self.model, {OPTIMIZER: optimizer})
 
-    def due(self, step: int) -> bool:
-        return self.journal.due(step)
+    def is_due(self, step: int) -> bool:
+        return self.checkpointer.is_due(step)
 
     def save(self, epoch: int, step: int, state: Callable[[], LoopState]) -> None:
         name = f"epoch-{epoch:05d}-step-{step:06d}"
-        self.journal.save(self.files, name, STEP, state(), self.model)
+        self.checkpointer.save(self.files, name, STEP, state(), self.model)
 
 
-def _beyond(state: LoopState, stop: Moment) -> str:
-    at = Moment(state["epoch"], state["step"])
+def _beyond(state: LoopState, stop: StepIndex) -> str:
+    at = StepIndex(state["epoch"], state["step"])
     if at < stop:
         return ""
     return f"is of epoch {at.epoch}, step {at.step}, not before epoch {stop.epoch}, {stop.step}"

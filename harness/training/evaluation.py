@@ -12,7 +12,7 @@ from harness.vocabulary.tensors import evaluating
 
 
 @dataclass(frozen=True)
-class Measured:
+class EvaluationResult:
     top1: float  # share of the samples (or positions) that count, in [0, 1]
     top5: float
     loss: float  # mean over them
@@ -21,7 +21,7 @@ class Measured:
 @torch.no_grad()
 def evaluate(
     model: nn.Module, split: Split, task: Task, ranks: Ranks, batch_size: int = 1000
-) -> Measured:
+) -> EvaluationResult:
     """Every sample counts once, whatever the batches and ranks; full precision, eval mode.
 
     Each rank takes its share; a last partial batch weighs by its size. BatchNorm statistics are
@@ -33,13 +33,13 @@ def evaluate(
     """
     ranks.broadcast_running_statistics(model)
     ranks.check_replicas(model, "the network before a measurement")
-    return measured(model, split, task, ranks, batch_size)
+    return evaluate_compared(model, split, task, ranks, batch_size)
 
 
 @torch.no_grad()
-def measured(
+def evaluate_compared(
     model: nn.Module, split: Split, task: Task, ranks: Ranks, batch_size: int = 1000
-) -> Measured:
+) -> EvaluationResult:
     """As `evaluate`, of networks that were compared already."""
     if len(split) == 0:
         raise ValueError("cannot evaluate on 0 samples; give the split at least 1")
@@ -55,4 +55,4 @@ def measured(
     if not counted:
         raise ValueError(f"no label of these {len(split)} samples counts; give them labels")
     top1, top5, loss = (torch.stack(totals) / counted).tolist()
-    return Measured(top1, top5, loss)
+    return EvaluationResult(top1, top5, loss)

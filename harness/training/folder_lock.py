@@ -9,13 +9,13 @@ from harness.distributed.ranks import Ranks
 from harness.system.atomic_files import make_writable
 from harness.system.deletion import ELSEWHERE, check_no_link
 from harness.system.locks import HEARTBEAT_S, LEASE_S, Busy, locked
-from harness.training.checkpointing import Journal
+from harness.training.checkpointing import Checkpointer
 
 SECONDS_BETWEEN_TRIES, SECONDS_BETWEEN_LOOKS = 0.1, 1.0
 
 
 @contextmanager
-def turn(folder: Path, ranks: Ranks, journal: Journal | None) -> Iterator[None]:
+def folder_lock(folder: Path, ranks: Ranks, checkpointer: Checkpointer | None) -> Iterator[None]:
     """While no other job is in the folder. Ranks ask again and again: a collective in which all
     others waited for rank 0 would time out.
 
@@ -24,14 +24,14 @@ def turn(folder: Path, ranks: Ranks, journal: Journal | None) -> Iterator[None]:
     """
     with ExitStack() as stack:
         while not ranks.on_main(lambda: _enter(folder, stack)):
-            if journal:
-                journal.stop_if_asked()
+            if checkpointer:
+                checkpointer.raise_if_stopped()
             time.sleep(SECONDS_BETWEEN_TRIES)
         yield
 
 
 @contextmanager
-def alone_in(folder: Path, journal: Journal) -> Iterator[None]:
+def run_folder_lock(folder: Path, checkpointer: Checkpointer) -> Iterator[None]:
     """While this job alone is in the folder of its results.
 
     A lock of another host is waited for until it counts as stale: a run that is started again
@@ -44,8 +44,8 @@ def alone_in(folder: Path, journal: Journal) -> Iterator[None]:
     """
     deadline = time.monotonic() + LEASE_S + HEARTBEAT_S
     with ExitStack() as stack:
-        while not journal.ranks.on_main(lambda: _enter_alone(folder, stack, deadline)):
-            journal.stop_if_asked()
+        while not checkpointer.ranks.on_main(lambda: _enter_alone(folder, stack, deadline)):
+            checkpointer.raise_if_stopped()
             time.sleep(SECONDS_BETWEEN_LOOKS)
         yield
 

@@ -8,16 +8,22 @@ import torch
 from torch import Tensor, nn
 
 from harness.distributed.ddp import no_sync
-from harness.distributed.gradient_exchange import Exchange
+from harness.distributed.gradient_exchange import GradientExchange
 from harness.model_state.whole_state import load_into, whole_state
-from harness.training.batching import Portion, batch_sizes, between, epoch_order, portions
-from harness.training.context import Curve, Hooks, LoopState, Setting
-from harness.training.epoch_end import finite_loss, settle_replicas, validation_top1
-from harness.training.rank_state import own_of, take_up_own
+from harness.training.batching import (
+    MicroBatch,
+    batch_sizes,
+    epoch_order,
+    micro_batches,
+    slice_steps,
+)
+from harness.training.context import Hooks, LoopState, TrainingContext, TrainingCurve
+from harness.training.epoch_end import finite_loss, sync_replicas, validation_top1
+from harness.training.rank_state import load_rank_state, rank_state
 from harness.training.recipe import AUTOCAST, Recipe
 from harness.vocabulary.counter_rng import uniforms
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import Batch
 
 
@@ -33,29 +39,33 @@ class Loop:
         self,
         recipe: Recipe,
         model: nn.Module,
-        setting: Setting,
+        context: TrainingContext,
         hooks: Hooks,
-        begin: Moment,
+        begin: StepIndex,
         resumed: LoopState | None,
     ):
-        self.recipe, self.model, self.setting, self.hooks = recipe, model, setting, hooks
+        self.recipe, self.model, self.context, self.hooks = recipe, model, context, hooks
         if resumed:
             load_into(model, resumed["model"])
-        self.exchange = Exchange(setting.ranks.options.exchange == "sparse", setting.gradient_dtype)
-        self.replica = setting.ranks.wrap(model, self._rehearse, self.exchange, hooks.live)
+        self.exchange = GradientExchange(
+            context.ranks.options.exchange == "sparse", context.gradient_dtype
+        )
+        self.replica = context.ranks.wrap(
+            model, self._rehearse, self.exchange, hooks.masks_in_force
+        )
         self.optimizer = recipe.optimizer(model.parameters())
         self.optimizer.zero_grad(set_to_none=True)  # of whatever the caller did before
         self.rates = [group["lr"] for group in self.optimizer.param_groups]
-        device = setting.ranks.device
+        device = context.ranks.device
         self.scaler = torch.amp.GradScaler(device.type) if recipe.autocast == "float16" else None
-        self.steps = recipe.steps_per_epoch(len(setting.split))
+        self.steps = recipe.steps_per_epoch(len(context.split))
         self.first = begin.steps(self.steps)
         self.epoch, self.step = begin
         self.norm: float | None = None
         self.own: dict[str, Any] | None = None  # of this rank, until the epoch is taken up
         self.total = torch.zeros((), dtype=torch.float64, device=device)
         self.sizes: list[float] = []  # what each batch of the epoch under way is divided by
-        self.curve = Curve()
+        self.curve = TrainingCurve()
         if resumed:
             self._take_up(resumed)
 
@@ -70,44 +80,44 @@ class Loop:
             "norm": self.norm,
             "curve": asdict(self.curve),
             # What differs between ranks inside an epoch; the next one begins alike on all.
-            "own": self.setting.ranks.all_gather_object(own_of(self.model, self.total))
+            "own": self.context.ranks.all_gather_object(rank_state(self.model, self.total))
             if self.step
             else None,
         }
 
     @property
-    def at(self) -> Moment:
-        return Moment(self.epoch, self.step)
+    def at(self) -> StepIndex:
+        return StepIndex(self.epoch, self.step)
 
-    def run_epoch(self, stop: Moment) -> None:
+    def run_epoch(self, stop: StepIndex) -> None:
         """What is left of the epoch, or of it up to `stop`.
 
         Raises:
             NotFinite: at its end, if loss or weights became NaN or infinite.
             RanksDisagree: at its end, if the replicas differ.
         """
-        ranks = self.setting.ranks
+        ranks = self.context.ranks
         steps = stop.step if self.epoch == stop.epoch else self.steps
-        plan = self._portions(steps)
+        plan = self._micro_batches(steps)
         self._begin_streams()
         self.replica.train()
-        batches = self.setting.split.batches(portion.indices for portion in plan)
+        batches = self.context.split.batches(micro_batch.indices for micro_batch in plan)
         begun = False
-        for portion, batch in zip(plan, batches, strict=True):
+        for micro_batch, batch in zip(plan, batches, strict=True):
             if not begun and self.hooks.before_step:
                 self.hooks.before_step(self._number, self.optimizer)
-            self.total += self._backward(portion, batch)
-            begun = not portion.last
-            if portion.last:
+            self.total += self._backward(micro_batch, batch)
+            begun = not micro_batch.last
+            if micro_batch.last:
                 self._update()
                 ranks.heartbeat()
                 self.step += 1
                 self._save_if_due(steps)
-        loss = finite_loss(self.model, self.total, self.setting, self.epoch)
+        loss = finite_loss(self.model, self.total, self.context, self.epoch)
         if self.step < self.steps:
             return
-        settle_replicas(self.model, self.setting, self.hooks, self.epoch)
-        top1 = validation_top1(self.model, self.setting)
+        sync_replicas(self.model, self.context, self.hooks, self.epoch)
+        top1 = validation_top1(self.model, self.context)
         # This training may have begun inside the epoch.
         counted = sum(self.sizes[max(0, self.first - self.epoch * self.steps) :])
         self.curve = self.curve.extended(loss / (counted or 1), top1)
@@ -119,14 +129,16 @@ class Loop:
         """Of the next step, from 0 at this training's first."""
         return self.at.steps(self.steps) - self.first
 
-    def _portions(self, steps: int) -> list[Portion]:
+    def _micro_batches(self, steps: int) -> list[MicroBatch]:
         """Of this epoch's steps from the next one up to `steps` of them."""
-        setting, recipe = self.setting, self.recipe
-        order = epoch_order(len(setting.split), setting.seed, setting.level, self.epoch)
-        self.sizes = batch_sizes(order, recipe.batch_size, setting.shares)
-        order = order.to(setting.ranks.device)
-        every = portions(order, recipe.batch_size, setting.ranks, recipe.accumulate, self.sizes)
-        return between(self.step, steps, list(every))
+        context, recipe = self.context, self.recipe
+        order = epoch_order(len(context.split), context.seed, context.level, self.epoch)
+        self.sizes = batch_sizes(order, recipe.batch_size, context.shares)
+        order = order.to(context.ranks.device)
+        every = micro_batches(
+            order, recipe.batch_size, context.ranks, recipe.accumulate, self.sizes
+        )
+        return slice_steps(self.step, steps, list(every))
 
     def save(self) -> None:
         if self.hooks.saver:
@@ -135,56 +147,56 @@ class Loop:
     def _save_if_due(self, steps: int) -> None:
         # Not after the last step: the epoch's end is saved in any case.
         saver = self.hooks.saver
-        if saver and self.step < steps and saver.due(self.step):
+        if saver and self.step < steps and saver.is_due(self.step):
             self.save()
 
     def _take_up(self, state: LoopState) -> None:
         self.epoch, self.step, self.norm = state["epoch"], state["step"], state["norm"]
-        self.curve = Curve(**state["curve"])
-        self.own = state["own"] and state["own"][self.setting.ranks.rank]
+        self.curve = TrainingCurve(**state["curve"])
+        self.own = state["own"] and state["own"][self.context.ranks.rank]
         self.optimizer.load_state_dict(state["optimizer"])
         if self.scaler:
             self.scaler.load_state_dict(state["scaler"])
 
     def _begin_streams(self) -> None:
         # Dropout alone differs between ranks.
-        ranks = self.setting.ranks
+        ranks = self.context.ranks
         torch.manual_seed(
-            derive(self.setting.seed, "dropout", self.setting.level, self.epoch, ranks.rank)
+            derive(self.context.seed, "dropout", self.context.level, self.epoch, ranks.rank)
         )
         if self.own is not None:
-            take_up_own(self.own, self.model, self.total)
+            load_rank_state(self.own, self.model, self.total)
             self.own = None
 
     def _rehearse(self, replica: nn.Module) -> Tensor:
-        few = torch.arange(min(2, len(self.setting.split)))
-        inputs, labels = next(iter(self.setting.split.batches([few])))
-        return self.setting.task.loss(replica(inputs), labels)
+        few = torch.arange(min(2, len(self.context.split)))
+        inputs, labels = next(iter(self.context.split.batches([few])))
+        return self.context.task.loss(replica(inputs), labels)
 
-    def _backward(self, portion: Portion, batch: Batch) -> Tensor:
-        inputs, labels = self._augmented(portion, batch[0]), batch[1]
-        with nullcontext() if portion.last else no_sync(self.replica):
+    def _backward(self, micro_batch: MicroBatch, batch: Batch) -> Tensor:
+        inputs, labels = self._augmented(micro_batch, batch[0]), batch[1]
+        with nullcontext() if micro_batch.last else no_sync(self.replica):
             with self._autocast():
                 loss = self._loss(inputs, labels)
-                scaled = loss * portion.scale
-            if portion.last:
-                self.setting.ranks.heartbeat(before="mean of gradients")  # others may wait in it
+                scaled = loss * micro_batch.scale
+            if micro_batch.last:
+                self.context.ranks.heartbeat(before="mean of gradients")  # others may wait in it
             (self.scaler.scale(scaled) if self.scaler else scaled).backward()
         # Of a sample that does not count only what is not finite.
-        return loss.detach() if portion.scale else loss.detach() * 0
+        return loss.detach() if micro_batch.scale else loss.detach() * 0
 
     def _loss(self, inputs: Tensor, labels: Tensor) -> Tensor:
         outputs = self.replica(inputs)
-        loss = self.setting.task.loss(outputs, labels)
+        loss = self.context.task.loss(outputs, labels)
         term = self.hooks.loss_term
         return term(inputs, outputs, labels, loss) if term else loss
 
-    def _augmented(self, portion: Portion, inputs: Tensor) -> Tensor:
+    def _augmented(self, micro_batch: MicroBatch, inputs: Tensor) -> Tensor:
         augmentation = self.recipe.augmentation
         if augmentation is None:
             return inputs
-        seed = derive(self.setting.seed, "augmentation", self.setting.level, self.epoch)
-        indices = portion.indices.to(inputs.device)
+        seed = derive(self.context.seed, "augmentation", self.context.level, self.epoch)
+        indices = micro_batch.indices.to(inputs.device)
         return augmentation.apply(inputs, uniforms(seed, indices, augmentation.draws))
 
     def _update(self) -> None:
@@ -220,7 +232,7 @@ class Loop:
 
     def _drop_pruned(self) -> None:
         """Else an overflow in a gradient that nobody uses would skip the step."""
-        for name, mask in self.hooks.live().items() if self.hooks.live else ():
+        for name, mask in self.hooks.masks_in_force().items() if self.hooks.masks_in_force else ():
             gradient = self.model.get_parameter(name).grad
             if gradient is not None:
                 gradient.masked_fill_(~mask, 0)
@@ -228,5 +240,5 @@ class Loop:
     def _autocast(self) -> AbstractContextManager[object]:
         if self.recipe.autocast is None:
             return nullcontext()
-        device = self.setting.ranks.device.type
+        device = self.context.ranks.device.type
         return torch.autocast(device, AUTOCAST[self.recipe.autocast])

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from harness.model_state.whole_state import buffers_of, load_buffers
 
 
-def own_of(model: nn.Module, total: Tensor) -> dict[str, Any]:
+def rank_state(model: nn.Module, total: Tensor) -> dict[str, Any]:
     """Random streams, the sum of losses so far, and buffers; `total` names the device."""
     device = total.device
     return {
@@ -19,8 +19,8 @@ def own_of(model: nn.Module, total: Tensor) -> dict[str, Any]:
     }
 
 
-def take_up_own(own: dict[str, Any], model: nn.Module, total: Tensor) -> None:
-    """The inverse of own_of, in place."""
+def load_rank_state(own: dict[str, Any], model: nn.Module, total: Tensor) -> None:
+    """The inverse of rank_state, in place."""
     torch.set_rng_state(own["cpu"])
     if own["cuda"] is not None:
         torch.cuda.set_rng_state(own["cuda"], total.device)

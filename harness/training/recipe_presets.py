@@ -7,12 +7,12 @@ from harness.learning_rate.base import LearningRate
 from harness.learning_rate.held import Held
 from harness.learning_rate.stretched import Stretched
 from harness.training.trainer import Trainer
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 
-ResolvedRecipe = tuple[Trainer, Moment]  # a recipe and where in it a training begins
+ResolvedRecipe = tuple[Trainer, StepIndex]  # a recipe and where in it a training begins
 
 
-def applied(plan: RetrainingPlan, training: Trainer, retraining: Trainer) -> Trainer:
+def resolve_recipe(plan: RetrainingPlan, training: Trainer, retraining: Trainer) -> Trainer:
     """The recipe that the plan names, with the plan's length and learning rate.
 
     Raises:

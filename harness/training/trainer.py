@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from harness.training.context import ONGOING, Fit, Hooks, LoopState, Setting
+from harness.training.context import UNFINISHED, FitResult, Hooks, LoopState, TrainingContext
 from harness.training.loop import Loop
 from harness.training.recipe import Recipe
-from harness.vocabulary.step_index import START, Moment
+from harness.vocabulary.step_index import START, StepIndex
 
 
 @dataclass(frozen=True)
@@ -17,12 +17,12 @@ class Trainer(Recipe):
     def fit(
         self,
         model: nn.Module,
-        setting: Setting,
+        context: TrainingContext,
         hooks: Hooks,
-        begin: Moment = START,
-        stop: Moment | None = None,
+        begin: StepIndex = START,
+        stop: StepIndex | None = None,
         resumed: LoopState | None = None,
-    ) -> Fit:
+    ) -> FitResult:
         """Trains the model in place from `begin` to `stop`, by default the recipe's end.
 
         resumed: a state that hooks.saver was given in the same training; it goes on from there.
@@ -30,13 +30,13 @@ class Trainer(Recipe):
         Raises:
             NotFinite: at the end of the epoch in which loss or weights became NaN or infinite.
         """
-        self.check_ranks(setting.ranks)
-        steps = self.steps_per_epoch(len(setting.split))
-        first = begin.settled(steps)
-        last = Moment(self.epochs) if stop is None else stop.settled(steps)
+        self.check_ranks(context.ranks)
+        steps = self.steps_per_epoch(len(context.split))
+        first = begin.normalized(steps)
+        last = StepIndex(self.epochs) if stop is None else stop.normalized(steps)
         if first >= last:
-            return ONGOING
-        loop = Loop(self, model, setting, hooks, first, resumed)
+            return UNFINISHED
+        loop = Loop(self, model, context, hooks, first, resumed)
         if hooks.saver:
             hooks.saver.begin(loop.optimizer)
         while loop.at < last:
@@ -44,4 +44,4 @@ class Trainer(Recipe):
             if hooks.epoch_end and loop.step == 0:
                 hooks.epoch_end(loop.epoch, loop.curve)
             loop.save()
-        return Fit(loop.norm, loop.curve)
+        return FitResult(loop.norm, loop.curve)

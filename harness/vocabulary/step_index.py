@@ -3,11 +3,11 @@
 from typing import NamedTuple
 
 
-class Moment(NamedTuple):
+class StepIndex(NamedTuple):
     """After `epoch` whole epochs and `step` further optimizer steps.
 
-    >>> Moment(0, 70).settled(steps_per_epoch=32), Moment(2).steps(32)
-    (Moment(epoch=2, step=6), 64)
+    >>> StepIndex(0, 70).normalized(steps_per_epoch=32), StepIndex(2).steps(32)
+    (StepIndex(epoch=2, step=6), 64)
     """
 
     epoch: int
@@ -17,9 +17,9 @@ class Moment(NamedTuple):
         """Optimizer steps from the beginning of the training."""
         return self.epoch * steps_per_epoch + self.step
 
-    def settled(self, steps_per_epoch: int) -> "Moment":
+    def normalized(self, steps_per_epoch: int) -> "StepIndex":
         """The same point with fewer steps than an epoch has."""
-        return Moment(*divmod(self.steps(steps_per_epoch), steps_per_epoch))
+        return StepIndex(*divmod(self.steps(steps_per_epoch), steps_per_epoch))
 
 
-START = Moment(0)
+START = StepIndex(0)

@@ -14,9 +14,9 @@ from benchmarks.task import (
     OPTIMIZERS,
     SEED,
     checked_difference,
+    context,
     network,
     recipe,
-    setting,
     splits,
 )
 from harness.data.base import Split
@@ -64,7 +64,7 @@ def compared(optimizer: str, epochs: int) -> float:
 
 def train(model: nn.Module, optimizer: str, epochs: int) -> list[float]:
     """Validation accuracy after every epoch, by the harness."""
-    return recipe(optimizer, epochs).fit(model, setting(validates=True), Hooks()).curve.top1
+    return recipe(optimizer, epochs).fit(model, context(validates=True), Hooks()).curve.top1
 
 
 def train_bare(model: nn.Module, optimizer: str, epochs: int) -> list[float]:

@@ -7,7 +7,7 @@ from torch import nn
 from torch.nn.utils import prune
 
 from benchmarks.figure import Figure, Side, in_turns, ratio
-from benchmarks.task import OPTIMIZERS, checked_difference, network, recipe, setting
+from benchmarks.task import OPTIMIZERS, checked_difference, context, network, recipe
 from harness.metrics.size import nonzero_share
 from harness.pruning.masks import MaskStore
 from harness.training.context import Hooks
@@ -66,7 +66,7 @@ def compared(store: MaskStore, optimizer: str) -> float:
 
 def train(model: nn.Module, optimizer: str, epochs: int, store: MaskStore | None = None) -> None:
     hooks = Hooks(after_backward=store.gradient_masker(model) if store else None)
-    recipe(optimizer, epochs).fit(model, setting(), hooks)
+    recipe(optimizer, epochs).fit(model, context(), hooks)
 
 
 def global_magnitude(model: nn.Module) -> MaskStore:

@@ -18,7 +18,7 @@ from harness.launch.execute import build
 from harness.run_folder.checkpoints import Checkpoints, Policy
 from harness.run_folder.environment import numerics_key
 from harness.system.errors import RanksDisagree
-from harness.training.checkpointing import Journal
+from harness.training.checkpointing import Checkpointer
 from harness.training.loop import Loop
 
 # 4 steps an epoch: 8 of dense training, then 2 levels of 8 under masks.
@@ -57,9 +57,9 @@ class Trial:
 
     def _levels(self, stop: Stop) -> runner.Prepared:
         policy = Policy(every_steps=EVERY_STEPS)
-        journal = Journal(self.ranks, stop, policy, numerics_key(self.ranks), "flips")
+        checkpointer = Checkpointer(self.ranks, stop, policy, numerics_key(self.ranks), "flips")
         self.ranks.on_main(self.files.clear)
-        return runner.prepare(build(composed(RUN)), self.ranks, self.folder / "dense", journal)
+        return runner.prepare(build(composed(RUN)), self.ranks, self.folder / "dense", checkpointer)
 
     def _at_flip(self, loop: Loop, tensor: str) -> None:
         self.tensor, self.there = tensor, self._checkpoints()

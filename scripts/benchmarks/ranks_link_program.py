@@ -46,7 +46,7 @@ def measured(
 def _rested(loop: Loop, rest_s: float) -> Loop:
     # TCP opens its window anew after a pause; without one a side inherits that of the side before.
     time.sleep(rest_s)
-    loop.setting.ranks.barrier()
+    loop.context.ranks.barrier()
     return loop
 
 

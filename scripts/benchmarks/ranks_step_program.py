@@ -13,12 +13,12 @@ from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.learning_rate.constant import Constant
 from harness.pruning.masks import MaskStore
-from harness.training.context import Hooks, Setting
+from harness.training.context import Hooks, TrainingContext
 from harness.training.loop import Loop
 from harness.training.trainer import Trainer
-from harness.vocabulary.step_index import START, Moment
+from harness.vocabulary.step_index import START, StepIndex
 
-NO_END = Moment(10**6)  # whoever has the loop decides
+NO_END = StepIndex(10**6)  # whoever has the loop decides
 
 
 def loop_of(
@@ -27,8 +27,10 @@ def loop_of(
     """A training under way, as a level's retraining if there are masks."""
     hooks = Hooks()
     if store:
-        hooks = Hooks(after_backward=store.gradient_masker(model), live=lambda: store.masks)
-    return Loop(recipe, model, Setting(split, TASK, ranks, SEED, LEVEL), hooks, START, None)
+        hooks = Hooks(
+            after_backward=store.gradient_masker(model), masks_in_force=lambda: store.masks
+        )
+    return Loop(recipe, model, TrainingContext(split, TASK, ranks, SEED, LEVEL), hooks, START, None)
 
 
 def measured(ranks: Ranks, rounds: int, epochs: int) -> dict[str, Seconds]:

@@ -12,7 +12,7 @@ from harness.distributed import Ranks
 from harness.learning_rate.constant import Constant
 from harness.models.lenet_300_100 import LeNet300100
 from harness.task.classification import Classification
-from harness.training.context import Setting
+from harness.training.context import TrainingContext
 from harness.training.state_files import build_seeded
 from harness.training.trainer import Trainer
 from harness.vocabulary.tensors import Tensors
@@ -38,9 +38,9 @@ def network() -> nn.Module:
     return build_seeded(lambda: LeNet300100().build(data.shape, data.classes), SEED)
 
 
-def setting(validates: bool = False) -> Setting:
+def context(validates: bool = False) -> TrainingContext:
     validation = splits().validation if validates else None
-    return Setting(splits().train, TASK, RANKS, SEED, LEVEL, validation=validation)
+    return TrainingContext(splits().train, TASK, RANKS, SEED, LEVEL, validation=validation)
 
 
 def recipe(optimizer: str, epochs: int) -> Trainer:

@@ -20,9 +20,9 @@ from harness.experiment.recorder import Recorder
 from harness.experiment.workload import Subject
 from harness.metrics.macs import Macs
 from harness.pruning.density import Scope
-from harness.training.context import Fit, Hooks, LoopState, Setting
+from harness.training.context import FitResult, Hooks, LoopState, TrainingContext
 from harness.training.trainer import Trainer
-from harness.vocabulary.step_index import START, Moment
+from harness.vocabulary.step_index import START, StepIndex
 from harness.vocabulary.tensors import Tensors
 
 # The optimizer's step; one that looks at dense gradients too; an exchange of weights; a pruning,
@@ -40,19 +40,19 @@ class WatchedTrainer(Trainer):
     def fit(
         self,
         model: nn.Module,
-        setting: Setting,
+        context: TrainingContext,
         hooks: Hooks,
-        begin: Moment = START,
-        stop: Moment | None = None,
+        begin: StepIndex = START,
+        stop: StepIndex | None = None,
         resumed: LoopState | None = None,
-    ) -> Fit:
+    ) -> FitResult:
         def before_step(number: int, optimizer: Optimizer) -> None:
             self.starts.append(time.process_time())
             if hooks.before_step:
                 hooks.before_step(number, optimizer)
 
         return super().fit(
-            model, setting, replace(hooks, before_step=before_step), begin, stop, resumed
+            model, context, replace(hooks, before_step=before_step), begin, stop, resumed
         )
 
 

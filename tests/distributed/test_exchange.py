@@ -11,7 +11,7 @@ from forked_ranks import on_ranks
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from harness.distributed.gradient_exchange import Exchange, Packing, install
+from harness.distributed.gradient_exchange import GradientExchange, SparseBucket, install
 from harness.vocabulary.tensors import Tensors
 
 COUNTS = (1, 2, 3, 4)
@@ -154,7 +154,7 @@ def test_a_replica_with_a_hook_dies_with_its_last_reference(found) -> None:
 
 def test_packing_sends_this_ranks_share_of_live_entries() -> None:
     bucket = torch.tensor([1.0, 2.0, 3.0, 4.0])
-    packing = Packing(bucket, torch.tensor([0, 2]), None, ranks=2)
+    packing = SparseBucket(bucket, torch.tensor([0, 2]), None, ranks=2)
 
     packed = packing.pack(bucket)
     assert packed.tolist() == [0.5, 1.5]
@@ -166,7 +166,7 @@ def test_packing_sends_this_ranks_share_of_live_entries() -> None:
 
 def test_packing_keeps_its_memory_from_step_to_step() -> None:
     bucket = torch.ones(4)
-    packing = Packing(bucket, torch.tensor([0, 2]), torch.bfloat16, ranks=2)
+    packing = SparseBucket(bucket, torch.tensor([0, 2]), torch.bfloat16, ranks=2)
 
     assert packing.pack(bucket).data_ptr() == packing.pack(bucket).data_ptr()
 
@@ -179,4 +179,4 @@ def test_packing_keeps_its_memory_from_step_to_step() -> None:
 def test_masks_of_another_model_are_refused_by_name(masks, said) -> None:
     replica = cast(DistributedDataParallel, SimpleNamespace(module=nn.Linear(3, 3)))
     with pytest.raises(ValueError, match=said.replace("(", r"\(").replace(")", r"\)")):
-        install(replica, Exchange(sparse=True), lambda: masks)
+        install(replica, GradientExchange(sparse=True), lambda: masks)

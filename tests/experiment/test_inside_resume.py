@@ -24,7 +24,7 @@ from harness.run_folder.checkpoints import Policy
 from harness.run_folder.export import read_exported
 from harness.run_folder.records import Record, to_line
 from harness.system.signals import Stopped
-from harness.training.checkpointing import Journal
+from harness.training.checkpointing import Checkpointer
 from harness.training.loop import Loop
 from harness.vocabulary.tensors import Tensors
 
@@ -87,10 +87,10 @@ def start(folder: Path, mode: str, every: int | None, lines: list[str]) -> End:
     with Stop(ranks := Ranks()) as stop, pytest.MonkeyPatch.context() as patch:
         steps, update = list[int](), Loop._update
         patch.setattr(Loop, "_update", lambda loop: (steps.append(1), update(loop))[1])
-        journal = Journal(ranks, stop, Policy(every), {"world_size": 1}, "code")
-        levels = runner.prepare(method(mode), ranks, folder / "ab" / "dense", journal)
-        files = journal.files(folder)
-        saved = journal.newest(files)
+        checkpointer = Checkpointer(ranks, stop, Policy(every), {"world_size": 1}, "code")
+        levels = runner.prepare(method(mode), ranks, folder / "ab" / "dense", checkpointer)
+        files = checkpointer.checkpoints(folder)
+        saved = checkpointer.latest(files)
         context, state = levels
         if saved:
             context = resumed(context, state, saved)

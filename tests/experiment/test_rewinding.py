@@ -6,7 +6,7 @@ from conftest import cases
 from whole_runs import BATCH_NORM, PER_EPOCH, TWO_LEVELS, Whole, differing, plain, under, whole_run
 
 from harness.training.batching import epoch_order
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 
 # Batch statistics, dropout and augmentation: all that a replayed training could get wrong.
 DROPPING = ("model._target_=parts.Dropping", "+training.augmentation._target_=parts.Shifting")
@@ -87,7 +87,7 @@ def test_a_retraining_sees_the_samples_of_its_level_and_epoch(tmp_path) -> None:
     whole = whole_run(tmp_path, "finetune=weight_rewind", "finetune.step=4")
     inputs = whole.levels.context.workload.splits.train.inputs
     order = epoch_order(40, 0, 1, epoch=1).split(16)
-    assert [step.at for step in whole.of(1)] == [Moment(1, 1), Moment(1, 2)]
+    assert [step.at for step in whole.of(1)] == [StepIndex(1, 1), StepIndex(1, 2)]
     for step, indices in zip(whole.of(1), order[1:], strict=True):
         assert step.batches[0][0].equal(inputs[indices])
 

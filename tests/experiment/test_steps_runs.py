@@ -23,7 +23,7 @@ from watched import (
 from harness.experiment import runner
 from harness.experiment.train_hooks import Inside
 from harness.training.batching import epoch_order
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import Tensors, copied
 
 CUBIC = (*STEPS, "schedule=cubic")
@@ -146,10 +146,10 @@ def test_an_event_before_the_first_step_has_no_training_and_the_optimizer_is_new
 
 @cases(
     "finetune, begins_at, steps",
-    (("finetune=keep",), Moment(2), 8),
-    (("finetune=weight_rewind", "finetune.epoch=1"), Moment(1), 4),
-    (("finetune=weight_rewind", "finetune.step=2"), Moment(0, 2), 6),
-    (("finetune=lr_rewind", "finetune.epochs=1"), Moment(2), 4),
+    (("finetune=keep",), StepIndex(2), 8),
+    (("finetune=weight_rewind", "finetune.epoch=1"), StepIndex(1), 4),
+    (("finetune=weight_rewind", "finetune.step=2"), StepIndex(0, 2), 6),
+    (("finetune=lr_rewind", "finetune.epochs=1"), StepIndex(2), 4),
 )
 def test_the_one_training_may_follow_a_dense_one_in_any_mode(
     tmp_path, monkeypatch, finetune, begins_at, steps

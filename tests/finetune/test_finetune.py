@@ -15,13 +15,13 @@ from harness.finetune.scratch_b import ScratchB
 from harness.finetune.scratch_e import ScratchE
 from harness.finetune.weight_rewind import WeightRewind
 from harness.pruning.part_protocols import check_offers
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import Tensors
 
 FRESH = {"w": torch.tensor([-1.0])}
 
 
-def dense(moment: Moment) -> Tensors:
+def dense(moment: StepIndex) -> Tensors:
     """A state that says of which moment it is."""
     return {"w": torch.tensor(moment)}
 
@@ -30,16 +30,16 @@ def fresh() -> Tensors:
     return FRESH
 
 
-def rewound(finetune: Finetune, epochs: int) -> Moment:
+def rewound(finetune: Finetune, epochs: int) -> StepIndex:
     """Of which moment of dense training the weights are."""
     weights = finetune.initial_weights(epochs, dense, fresh)
     assert weights is not None
-    return Moment(*weights["w"].tolist())
+    return StepIndex(*weights["w"].tolist())
 
 
 @cases("kind", Keep, Reinit)
 def test_fine_tuning_goes_by_the_retraining_recipe(kind) -> None:
-    assert kind().plan(10, 4.0) == RetrainingPlan("retraining", Moment(0), None, "schedule", 1.0)
+    assert kind().plan(10, 4.0) == RetrainingPlan("retraining", StepIndex(0), None, "schedule", 1.0)
     assert kind(epochs=7).plan(10, 4.0) == RetrainingPlan("retraining", epochs=7)
 
 
@@ -76,7 +76,7 @@ def test_no_retraining_plans_nothing() -> None:
 
 
 def test_learning_rate_rewinding_runs_the_last_epochs_again_from_the_last_weights() -> None:
-    assert LrRewind(epochs=3).plan(10, 4.0) == RetrainingPlan("training", begin=Moment(7))
+    assert LrRewind(epochs=3).plan(10, 4.0) == RetrainingPlan("training", begin=StepIndex(7))
     assert LrRewind(epochs=10).plan(10, 4.0) == RetrainingPlan("training")
     assert LrRewind().plan(10, 4.0) == RetrainingPlan("training")
     assert LrRewind(epochs=3).initial_weights(10, dense, fresh) is None
@@ -91,10 +91,10 @@ def test_rewinding_by_more_epochs_than_there_are_is_refused(finetune) -> None:
 
 @cases(
     "finetune, moment",
-    (WeightRewind(), Moment(1)), (WeightRewind(epoch=3), Moment(3)),
-    (WeightRewind(epoch=10), Moment(10)), (WeightRewind(epoch=0), Moment(0)),
-    (WeightRewind(step=500), Moment(0, 500)), (WeightRewind(step=0), Moment(0)),
-    (WeightRewind(epochs=3), Moment(7)), (WeightRewind(epochs=10), Moment(0)),
+    (WeightRewind(), StepIndex(1)), (WeightRewind(epoch=3), StepIndex(3)),
+    (WeightRewind(epoch=10), StepIndex(10)), (WeightRewind(epoch=0), StepIndex(0)),
+    (WeightRewind(step=500), StepIndex(0, 500)), (WeightRewind(step=0), StepIndex(0)),
+    (WeightRewind(epochs=3), StepIndex(7)), (WeightRewind(epochs=10), StepIndex(0)),
 )  # fmt: skip
 def test_weights_and_learning_rate_go_back_to_the_same_moment(finetune, moment) -> None:
     assert finetune.plan(10, 4.0) == RetrainingPlan("training", begin=moment)
@@ -122,8 +122,8 @@ def test_rewinding_to_two_moments_is_refused(given) -> None:
 
 def test_rewinding_to_init_takes_the_first_weights_and_the_whole_dense_recipe() -> None:
     assert RewindToInit().plan(10, 4.0) == RetrainingPlan("training")
-    assert rewound(RewindToInit(), 10) == Moment(0)
-    assert RewindToInit().dense_checkpoints_needed(10) == (Moment(0),)
+    assert rewound(RewindToInit(), 10) == StepIndex(0)
+    assert RewindToInit().dense_checkpoints_needed(10) == (StepIndex(0),)
 
 
 def test_training_from_scratch_for_the_same_epochs_is_the_dense_recipe() -> None:
@@ -169,9 +169,9 @@ def test_epochs_and_steps_are_whole_numbers(kind, key, wrong) -> None:
 
 @every("finetune")
 def test_finetune_asks_only_for_the_moments_that_it_announces(finetune) -> None:
-    asked: list[Moment] = []
+    asked: list[StepIndex] = []
 
-    def watched(moment: Moment) -> Tensors:
+    def watched(moment: StepIndex) -> Tensors:
         asked.append(moment)
         return dense(moment)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import SyncedBatchNorm, synced
-from harness.training.batching import portions
+from harness.training.batching import micro_batches
 
 Found = dict[str, Tensor]
 BATCH = 13  # 7 + 6 on two ranks, 4 + 3 + 3 + 3 on four
@@ -84,9 +84,9 @@ def trained(dtype: torch.dtype, ranks: Ranks) -> Found:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     for epoch in range(2):
         order = torch.randperm(57, generator=torch.Generator().manual_seed(epoch))
-        for portion in portions(order, 12, ranks, accumulate=1):
-            chosen = portion.indices
-            (loss(replica(images[chosen]), labels[chosen]) * portion.scale).backward()
+        for micro_batch in micro_batches(order, 12, ranks, accumulate=1):
+            chosen = micro_batch.indices
+            (loss(replica(images[chosen]), labels[chosen]) * micro_batch.scale).backward()
             optimizer.step()
             optimizer.zero_grad()
     return {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -13,11 +13,11 @@ from harness.distributed import Ranks
 from harness.learning_rate.cosine import Cosine
 from harness.models.mlp import Mlp
 from harness.task.classification import Classification
-from harness.training.context import Setting
+from harness.training.context import TrainingContext
 from harness.training.dense import DenseTraining
 from harness.training.state_files import build_seeded
 from harness.training.trainer import Trainer
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 
 RECIPE = Trainer(partial(SGD, lr=0.1, momentum=0.9), Cosine(), epochs=4, batch_size=8)
 
@@ -34,11 +34,11 @@ def split() -> Split:
     return Split(torch.randn(26, 4, generator=random), torch.arange(26) % 3)
 
 
-SETTING = Setting(split(), Classification(), Ranks(), seed=0, level=0)
+CONTEXT = TrainingContext(split(), Classification(), Ranks(), seed=0, level=0)
 
 
-def dense(folder: Path, *keep: int, setting: Setting = SETTING) -> DenseTraining:
+def dense(folder: Path, *keep: int, context: TrainingContext = CONTEXT) -> DenseTraining:
     return DenseTraining(
-        folder / "ab" / "cache", RECIPE, setting, lambda: copy.deepcopy(FIRST),
-        list(map(Moment, keep)),
+        folder / "ab" / "cache", RECIPE, context, lambda: copy.deepcopy(FIRST),
+        list(map(StepIndex, keep)),
     )  # fmt: skip

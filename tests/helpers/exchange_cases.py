@@ -13,15 +13,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from harness.distributed import Ranks, gradient_exchange
 from harness.distributed.ddp import NO_BUFFERS, no_sync
-from harness.distributed.gradient_exchange import DENSE, Exchange, Live, install
+from harness.distributed.gradient_exchange import DENSE, GradientExchange, MasksInForce, install
 from harness.pruning.masks import MaskStore
 from harness.vocabulary.tensors import Tensors, copied
 
 EXCHANGES = {
     "dense": DENSE,
-    "sparse": Exchange(sparse=True),
-    "dense bfloat16": Exchange(dtype=torch.bfloat16),
-    "sparse bfloat16": Exchange(sparse=True, dtype=torch.bfloat16),
+    "sparse": GradientExchange(sparse=True),
+    "dense bfloat16": GradientExchange(dtype=torch.bfloat16),
+    "sparse bfloat16": GradientExchange(sparse=True, dtype=torch.bfloat16),
 }
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
@@ -71,7 +71,7 @@ def loss(model: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def replica_of(
-    model: nn.Module, how: Exchange, live: Live, **switches: Any
+    model: nn.Module, how: GradientExchange, live: MasksInForce, **switches: Any
 ) -> DistributedDataParallel:
     made = DistributedDataParallel(model, bucket_cap_mb=BUCKET, **NO_BUFFERS, **switches)
     install(made, how, live)
@@ -88,7 +88,7 @@ def gradients(ranks: Ranks) -> dict[str, dict[str, Any]]:
     }
 
 
-def _steps(ranks: Ranks, variant: str, how: Exchange) -> dict[str, Any]:
+def _steps(ranks: Ranks, variant: str, how: GradientExchange) -> dict[str, Any]:
     model = net(variant)
     masks = random_masks(model)
     replica = replica_of(model, how, lambda: masks, **VARIANTS[variant])
@@ -207,7 +207,7 @@ def training(ranks: Ranks) -> dict[str, dict[str, Tensors]]:
     }
 
 
-def _trained(ranks: Ranks, model: Net, how: Exchange) -> Tensors:
+def _trained(ranks: Ranks, model: Net, how: GradientExchange) -> Tensors:
     masks = random_masks(model)
     store = MaskStore({name: model.get_parameter(name) for name in masks})
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, weight_decay=0.01)

@@ -3,7 +3,7 @@
 import torch
 
 from harness.distributed import Ranks
-from harness.training.batching import Portion, portions
+from harness.training.batching import MicroBatch, micro_batches
 
 
 def group(count: int) -> list[Ranks]:
@@ -16,12 +16,12 @@ def steps(
     ranks: Ranks,
     accumulate: int,
     sizes: list[float] | None = None,
-) -> list[list[Portion]]:
-    """This rank's portions, one list per optimizer step."""
-    found: list[list[Portion]] = [[]]
-    for portion in portions(order, batch_size, ranks, accumulate, sizes):
-        found[-1].append(portion)
-        if portion.last:
+) -> list[list[MicroBatch]]:
+    """This rank's micro_batches, one list per optimizer step."""
+    found: list[list[MicroBatch]] = [[]]
+    for micro_batch in micro_batches(order, batch_size, ranks, accumulate, sizes):
+        found[-1].append(micro_batch)
+        if micro_batch.last:
             found.append([])
     assert not found[-1]
     return found[:-1]

@@ -71,7 +71,7 @@ def counting() -> Iterator[list[int | str]]:
     steps, update = list[int | str](), Loop._update
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
-            Loop, "_update", lambda loop: (steps.append(loop.setting.level), update(loop))[1]
+            Loop, "_update", lambda loop: (steps.append(loop.context.level), update(loop))[1]
         )
         yield steps
 
@@ -126,7 +126,7 @@ def _steps(marks: list[str], *arguments: str) -> int:
     trained, update, (step, _, name) = [], Loop._update, os.environ.get("VICTIM", "").partition(":")
 
     def counted(loop: Loop) -> None:
-        trained.append(loop.setting.level)
+        trained.append(loop.context.level)
         if str(len(trained)) == step:
             os.kill(os.getpid(), signal.Signals[name])
         update(loop)

@@ -15,7 +15,7 @@ from harness.learning_rate.base import LearningRate
 from harness.learning_rate.constant import Constant
 from harness.models.mlp import Mlp
 from harness.task.classification import Classification
-from harness.training.context import Hooks, Setting
+from harness.training.context import Hooks, TrainingContext
 from harness.training.trainer import Trainer
 
 PLAIN = partial(SGD, lr=1.0)
@@ -69,13 +69,13 @@ def trainer(learning_rate: LearningRate | None = None, **changes: Any) -> Traine
     return Trainer(learning_rate=learning_rate or Constant(), **values)
 
 
-def setting(split: Split, task: Classification | None = None, level: int = 0) -> Setting:
-    return Setting(split, task or Summing(), Ranks(), seed=0, level=level)
+def context(split: Split, task: Classification | None = None, level: int = 0) -> TrainingContext:
+    return TrainingContext(split, task or Summing(), Ranks(), seed=0, level=level)
 
 
 def trained(model: nn.Module, split: Split, seed: int = 0, **changes: Any) -> nn.Module:
     recipe = trainer(**({"batch_size": 8, "epochs": 2} | changes))
-    recipe.fit(model, Setting(split, Classification(), Ranks(), seed, level=0), Hooks())
+    recipe.fit(model, TrainingContext(split, Classification(), Ranks(), seed, level=0), Hooks())
     return model
 
 

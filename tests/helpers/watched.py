@@ -84,10 +84,10 @@ def run(folder: Path, what: Experiment, levels: runner.Prepared | None = None) -
     def watching(loop: Loop) -> None:
         start, before, number = parameters(levels), copied(levels.state.masks.masks), loop._number
         update(loop)
-        if loop.setting.level != 0:
+        if loop.context.level != 0:
             states = {name: shaped(loop, name) for name in start}
             now = parameters(levels), copied(levels.state.masks.masks)
-            steps.append(Step(loop.setting.level, number, start, now[0], before, now[1], states))
+            steps.append(Step(loop.context.level, number, start, now[0], before, now[1], states))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loop, "_update", watching)

@@ -17,7 +17,7 @@ from harness.launch.execute import build
 from harness.run_folder.records import Record
 from harness.training.context import Hooks
 from harness.training.loop import Loop
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import Batch, Tensors, copied
 
 # 40 samples in batches of 16, 16 and 8: 3 steps an epoch, 2 epochs of dense training. The network
@@ -41,7 +41,7 @@ class Step(NamedTuple):
     """
 
     streams: int | str
-    at: Moment
+    at: StepIndex
     rate: float
     new: bool
     weights: Tensors
@@ -57,7 +57,7 @@ class Whole(Silent):
         super().__init__()
         self.levels = levels
         self.steps: list[Step] = []
-        self.starts: dict[int | str, tuple[Moment, Tensors]] = {}
+        self.starts: dict[int | str, tuple[StepIndex, Tensors]] = {}
         self.networks: dict[tuple[int, str], Tensors] = {}
         self.masks: dict[tuple[int, str], Tensors] = {}
         self.batches: list[Batch] = []  # of the step that is under way, part by part
@@ -84,7 +84,7 @@ class Whole(Silent):
         weights = copied({name: p.detach() for name, p in named.items()})
         self.steps.append(
             Step(
-                loop.setting.level,
+                loop.context.level,
                 loop.at,
                 group["lr"],
                 not loop.optimizer.state,
@@ -109,9 +109,9 @@ def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Wh
     levels = runner.prepare(build(composed([*small, *overrides])), Ranks(), folder)
     whole = Whole(levels)
 
-    def run_epoch(loop: Loop, stop: Moment) -> None:
+    def run_epoch(loop: Loop, stop: StepIndex) -> None:
         start = loop.at, copied(loop.model.state_dict())
-        whole.starts.setdefault(loop.setting.level, start)
+        whole.starts.setdefault(loop.context.level, start)
         handle = loop.optimizer.register_step_pre_hook(lambda *_: whole.step(loop))
         methods["run_epoch"](loop, stop)
         handle.remove()
@@ -135,7 +135,9 @@ def plain(levels: runner.Prepared) -> list[Tensors]:
     """State of dense training before each of its steps, and at its end; trained anew."""
     model, states = levels.context.workload.initial(), []
     hooks = Hooks(before_step=lambda *_: states.append(copied(model.state_dict())))
-    levels.context.experiment.training.fit(model, levels.context.workload.setting(0), hooks)
+    levels.context.experiment.training.fit(
+        model, levels.context.workload.training_context(0), hooks
+    )
     return [*states, copied(model.state_dict())]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import harness
 from harness.model_state.whole_state import load_into, whole_state
-from harness.training.rank_state import own_of, take_up_own
+from harness.training.rank_state import load_rank_state, rank_state
 from harness.training.state_files import load_weights
 
 NAMES = ["0.weight", "0.bias", "1.bank", "1.last", "2.weight", "2.bias"]
@@ -54,9 +54,9 @@ def test_what_holds_a_parameter_or_a_buffer_sees_what_is_loaded() -> None:
 
 def test_inside_an_epoch_each_rank_takes_up_its_own_buffers_of_any_shape() -> None:
     model, total = banked(0, batches=2), torch.zeros((), dtype=torch.float64)
-    saved = own_of(copy.deepcopy(model), total)
+    saved = rank_state(copy.deepcopy(model), total)
     fresh = banked(0)
-    take_up_own(saved, fresh, total)
+    load_rank_state(saved, fresh, total)
     assert torch.equal(fresh[1].bank, model[1].bank) and torch.equal(fresh[1].last, model[1].last)
 
 

@@ -23,7 +23,7 @@ from harness.pruning.reader import Calibration
 from harness.saliency.magnitude import Magnitude
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
-from harness.training.evaluation import Measured
+from harness.training.evaluation import EvaluationResult
 from harness.vocabulary.tensors import Counts, mean_alone
 
 NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
@@ -42,11 +42,11 @@ def two_layers() -> nn.Module:
     return nn.Sequential(linear([[1.0, -2.0], [3.0, 4.0]]), linear([[5.0, 6.0]]))
 
 
-def at_ones(network: nn.Module, inputs: int) -> Measured:
+def at_ones(network: nn.Module, inputs: int) -> EvaluationResult:
     """The single output for inputs of ones, as the loss; top-1 says that it is positive."""
     with torch.no_grad():
         output = float(network(torch.ones(1, inputs)))
-    return Measured(float(output > 0), 1.0, output)
+    return EvaluationResult(float(output > 0), 1.0, output)
 
 
 def points(curves: SensitivityCurves, name: str) -> list[tuple[float, int, float]]:
@@ -79,7 +79,7 @@ def test_a_density_above_what_is_alive_prunes_nothing_and_is_not_measured_again(
     store.shrink_to({"0.weight": torch.tensor([[False, False], [True, True]])})
     store.apply_to(network)
 
-    def evaluate() -> Measured:
+    def evaluate() -> EvaluationResult:
         nonlocal calls
         calls += 1
         return at_ones(network, 2)
@@ -129,12 +129,12 @@ def test_the_network_comes_back_bit_for_bit_also_after_an_error(fails_at) -> Non
         network[0].weight[0, 1] = torch.nan
     before, scores = bits(network), {n: torch.rand(p.shape) for n, p in network.named_parameters()}
 
-    def evaluate() -> Measured:
+    def evaluate() -> EvaluationResult:
         nonlocal calls
         calls += 1
         if calls == fails_at:
             raise RuntimeError("out of memory")
-        return Measured(0.0, 0.0, 0.0)
+        return EvaluationResult(0.0, 0.0, 0.0)
 
     try:
         measure_curves(network, scores, dict, [0.5, 0.25], evaluate)

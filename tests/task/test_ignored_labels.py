@@ -21,15 +21,15 @@ from harness.task.base import IGNORED, Task, shares
 from harness.task.classification import Classification
 from harness.task.language_modelling import LanguageModelling
 from harness.training.batching import batch_sizes
-from harness.training.context import Hooks, Setting
+from harness.training.context import Hooks, TrainingContext
 from harness.training.evaluation import evaluate
 
 LN3 = math.log(3)
 SENTENCES = torch.tensor([[0, 1, IGNORED, IGNORED], [1, 1, 1, IGNORED], [0, 1, 0, 1]])
 
 
-def setting(split: Split, task: Task) -> Setting:
-    return Setting(split, task, Ranks(), seed=0, level=0)
+def context(split: Split, task: Task) -> TrainingContext:
+    return TrainingContext(split, task, Ranks(), seed=0, level=0)
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 1000])
@@ -75,7 +75,7 @@ def test_a_task_that_does_not_say_what_counts_counts_all() -> None:
             return dict.fromkeys(("top1", "top5", "loss"), outputs.sum())
 
     split = Split(torch.ones(2, 1), torch.tensor([3, IGNORED]))
-    assert setting(split, Own()).shares is None
+    assert context(split, Own()).shares is None
     assert evaluate(nn.Identity(), split, Own(), Ranks()).loss == 1.0
 
 
@@ -89,8 +89,8 @@ def test_every_label_that_counts_weighs_the_same_on_any_number_of_ranks(world, a
     weight = torch.zeros(11)
     for ranks in group(world):
         for step in steps(order, 4, ranks, accumulate, sizes):
-            for portion in step:
-                weight[portion.indices] += portion.scale / world
+            for micro_batch in step:
+                weight[micro_batch.indices] += micro_batch.scale / world
     assert torch.equal(weight[counts > 0], torch.full((4,), 0.5))
     assert not weight[[8, 9, 10]].any()  # of a batch in which nothing counts
 
@@ -107,7 +107,7 @@ def test_a_step_goes_along_torchs_own_mean_over_the_labels_that_count(task, accu
     (wanted,) = torch.autograd.grad(loss, model.weight)
     before = model.weight.detach().clone()
 
-    fit = trainer(accumulate=accumulate).fit(model, setting(Split(inputs, labels), task), Hooks())
+    fit = trainer(accumulate=accumulate).fit(model, context(Split(inputs, labels), task), Hooks())
 
     assert torch.allclose(before - model.weight, wanted, atol=1e-6)
     assert fit.curve.losses == [pytest.approx(loss.item())]
@@ -117,14 +117,14 @@ def test_a_batch_without_a_label_moves_nothing() -> None:
     model = nn.Linear(2, 2)
     before = model.weight.detach().clone()
     split = Split(torch.ones(2, 2), torch.tensor([IGNORED, IGNORED]))
-    fit = trainer().fit(model, setting(split, Classification()), Hooks())
+    fit = trainer().fit(model, context(split, Classification()), Hooks())
     assert torch.equal(model.weight, before) and fit.curve.losses == [0.0]
 
 
 def test_calibration_draws_only_samples_with_a_label_that_counts() -> None:
     labels = torch.tensor([0, IGNORED, 1, IGNORED, 1, 0, IGNORED])
     split, counted = Split(torch.zeros(7, 1), labels), {0, 2, 4, 5}
-    some = setting(split, Classification()).shares
+    some = context(split, Classification()).shares
     for samples in (Samples(4), Samples(4, balanced=False), Samples(None, per_class=2)):
         assert set(samples.of(split, 2, 0, some).tolist()) == counted
     with pytest.raises(ValueError, match="samples=5, but there are only 4 training samples with a"):

@@ -8,7 +8,7 @@ import torch
 from cached_training import dense
 from command import TINY, only_run, records_of, run_main
 from silent import ME
-from small_training import blobs, points, setting, trainer
+from small_training import blobs, context, points, trainer
 from torch import Tensor, nn
 from torch.optim import SGD
 from whole_runs import PER_EPOCH, SMALL, whole_run
@@ -22,8 +22,8 @@ from harness.run_folder.console import Progress
 from harness.run_folder.followers import Sinks
 from harness.run_folder.records import Record
 from harness.task.classification import Classification
-from harness.training.context import Curve, Fit, Hooks, Setting
-from harness.vocabulary.step_index import Moment
+from harness.training.context import FitResult, Hooks, TrainingContext, TrainingCurve
+from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import copied
 
 STILL = partial(SGD, lr=0.0)
@@ -53,9 +53,9 @@ def test_the_loss_is_a_mean_over_samples_not_over_batches(accumulate) -> None:
     split = points([3.0], [6.0], [15.0])
     recipe = trainer(optimizer=STILL, batch_size=2, epochs=2, accumulate=accumulate)
 
-    fit = recipe.fit(passing(), setting(split, InputAsLoss()), Hooks())
+    fit = recipe.fit(passing(), context(split, InputAsLoss()), Hooks())
 
-    assert fit.curve == Curve([8.0, 8.0], [])
+    assert fit.curve == TrainingCurve([8.0, 8.0], [])
 
 
 def test_a_training_that_begins_inside_an_epoch_has_the_loss_of_what_is_left_of_it() -> None:
@@ -68,7 +68,7 @@ def test_a_training_that_begins_inside_an_epoch_has_the_loss_of_what_is_left_of_
             return super().loss(outputs, labels)
 
     recipe = trainer(optimizer=STILL, batch_size=2, epochs=2)
-    fit = recipe.fit(passing(), setting(split, Probe()), Hooks(), begin=Moment(0, 1))
+    fit = recipe.fit(passing(), context(split, Probe()), Hooks(), begin=StepIndex(0, 1))
 
     assert fit.curve.losses == [sum(seen[:3]) / 3, 31 / 5]
 
@@ -77,7 +77,7 @@ def test_the_loss_is_the_one_that_was_minimised() -> None:
     hooks = Hooks(loss_term=lambda inputs, outputs, labels, loss: 10 * loss)
     split = points([1.0], [2.0])
 
-    fit = trainer(optimizer=STILL).fit(passing(), setting(split, InputAsLoss()), hooks)
+    fit = trainer(optimizer=STILL).fit(passing(), context(split, InputAsLoss()), hooks)
 
     assert fit.curve.losses == [15.0]
 
@@ -88,9 +88,9 @@ def test_validation_follows_every_epoch() -> None:
     nn.init.constant_(model.weight, 0.0)
     model.weight.data[0] = 1.0
     there = replace(
-        setting(points([1.0]), Classification()), validation=points([1.0], [2.0], [3.0], [-1.0])
+        context(points([1.0]), Classification()), validation=points([1.0], [2.0], [3.0], [-1.0])
     )
-    seen: list[tuple[int, Curve]] = []
+    seen: list[tuple[int, TrainingCurve]] = []
     hooks = Hooks(epoch_end=lambda done, curve: seen.append((done, curve)))
 
     fit = trainer(optimizer=STILL, epochs=2).fit(model, there, hooks)
@@ -118,7 +118,7 @@ def test_measuring_changes_nothing_that_is_learned() -> None:
         model = Drawing()
         model.head.eval()  # frozen there by its maker; the loop wakes it up
         validation = blobs(9) if measures else None
-        there = Setting(blobs(32), Classification(), Ranks(), 0, 0, validation=validation)
+        there = TrainingContext(blobs(32), Classification(), Ranks(), 0, 0, validation=validation)
         trainer(optimizer=partial(SGD, lr=0.1), batch_size=8, epochs=3).fit(model, there, Hooks())
         return (
             copied(model.state_dict()),
@@ -134,19 +134,19 @@ def test_measuring_changes_nothing_that_is_learned() -> None:
 
 
 def test_a_dense_trainings_curve_is_loaded_with_it_and_ends_where_it_does(tmp_path) -> None:
-    there = replace(dense(tmp_path).setting, validation=blobs(9))
-    whole = dense(tmp_path, 2, setting=there).come_to(Moment(4))[1]
+    there = replace(dense(tmp_path).context, validation=blobs(9))
+    whole = dense(tmp_path, 2, context=there).load_or_train(StepIndex(4))[1]
     assert (len(whole.losses), len(whole.top1)) == (4, 4)
 
-    again = dense(tmp_path, setting=there)
-    assert again.come_to(Moment(4), lambda done, curve: pytest.fail("trained"))[1] == whole
-    part = again.come_to(Moment(2), lambda done, curve: pytest.fail("trained"))[1]
-    assert part == Curve(whole.losses[:2], whole.top1[:2])
-    assert again.come_to(Moment(0))[1] == Curve()
+    again = dense(tmp_path, context=there)
+    assert again.load_or_train(StepIndex(4), lambda done, curve: pytest.fail("trained"))[1] == whole
+    part = again.load_or_train(StepIndex(2), lambda done, curve: pytest.fail("trained"))[1]
+    assert part == TrainingCurve(whole.losses[:2], whole.top1[:2])
+    assert again.load_or_train(StepIndex(0))[1] == TrainingCurve()
 
 
 def test_a_stored_state_whose_curve_is_damaged_is_trained_again(tmp_path) -> None:
-    whole = dense(tmp_path).come_to(Moment(4))[1]
+    whole = dense(tmp_path).load_or_train(StepIndex(4))[1]
     (file,) = (tmp_path / "ab" / "cache").iterdir()
     digit = str(whole.losses[0])[2].encode()
     other = b"1" if digit != b"1" else b"2"
@@ -155,7 +155,7 @@ def test_a_stored_state_whose_curve_is_damaged_is_trained_again(tmp_path) -> Non
     file.write_bytes(content[:at] + other + content[at + 1 :])
 
     again: list[int] = []
-    found = dense(tmp_path).come_to(Moment(4), lambda done, curve: again.append(done))[1]
+    found = dense(tmp_path).load_or_train(StepIndex(4), lambda done, curve: again.append(done))[1]
     assert (found, again) == (whole, [1, 2, 3, 4])
 
 
@@ -192,8 +192,8 @@ def test_a_second_runs_dense_record_has_the_curve_of_the_first_ones_training(tmp
 
 
 def test_no_training_has_an_empty_curve() -> None:
-    fit = trainer(epochs=0).fit(passing(), setting(points([1.0])), Hooks())
-    assert fit == Fit(None, Curve([], []))
+    fit = trainer(epochs=0).fit(passing(), context(points([1.0])), Hooks())
+    assert fit == FitResult(None, TrainingCurve([], []))
 
 
 class Epochs:

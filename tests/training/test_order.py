@@ -5,7 +5,7 @@ import torch
 from portioned import group, steps
 
 from harness.distributed import Ranks
-from harness.training.batching import epoch_order, portions, steps_per_epoch
+from harness.training.batching import epoch_order, micro_batches, steps_per_epoch
 
 SAMPLES = 23
 
@@ -25,10 +25,10 @@ def test_every_global_batch_is_seen_once_with_equal_weight_for_each_sample(
     for number, batch in enumerate(batches):
         weight = {int(index): Fraction(0) for index in batch}
         for rank in every_rank:
-            for portion in rank[number]:
-                for index in portion.indices.tolist():
+            for micro_batch in rank[number]:
+                for index in micro_batch.indices.tolist():
                     # DDP divides the sum over ranks by their number.
-                    weight[index] += Fraction(portion.scale).limit_denominator(1000) / world
+                    weight[index] += Fraction(micro_batch.scale).limit_denominator(1000) / world
         assert set(weight.values()) == {Fraction(1, len(batch))}
 
 
@@ -36,17 +36,17 @@ def test_every_global_batch_is_seen_once_with_equal_weight_for_each_sample(
 def test_no_rank_is_ever_without_a_sample(world) -> None:
     order = torch.arange(9)
     for ranks in group(world):
-        assert all(len(portion.indices) for portion in portions(order, 4, ranks, 3))
+        assert all(len(micro_batch.indices) for micro_batch in micro_batches(order, 4, ranks, 3))
 
 
 def test_a_rank_without_a_share_of_the_last_batch_does_not_count() -> None:
-    first, second = (list(portions(torch.arange(5), 4, ranks, 1)) for ranks in group(2))
+    first, second = (list(micro_batches(torch.arange(5), 4, ranks, 1)) for ranks in group(2))
     assert [(p.indices.tolist(), p.scale) for p in first] == [([0, 1], 0.5), ([4], 2.0)]
     assert [(p.indices.tolist(), p.scale) for p in second] == [([2, 3], 0.5), ([4], 0.0)]
 
 
 def test_accumulation_cuts_a_share_and_steps_after_its_last_part() -> None:
-    found = list(portions(torch.arange(5), 5, Ranks(), accumulate=2))
+    found = list(micro_batches(torch.arange(5), 5, Ranks(), accumulate=2))
     assert [(p.indices.tolist(), p.scale, p.last) for p in found] == [
         ([0, 1, 2], 0.2, False),
         ([3, 4], 0.2, True),

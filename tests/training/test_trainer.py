@@ -10,10 +10,10 @@ from small_training import (
     Steps,
     Summing,
     blobs,
+    context,
     line,
     mlp,
     points,
-    setting,
     trained,
     trainer,
     weights,
@@ -27,19 +27,19 @@ from harness.system.errors import NotFinite
 from harness.task.classification import Classification
 from harness.training.batching import epoch_order
 from harness.training.context import Hooks
-from harness.vocabulary.step_index import Moment
+from harness.vocabulary.step_index import StepIndex
 
 
 def test_one_step_goes_down_the_mean_gradient() -> None:
     model = line()
-    trainer().fit(model, setting(points([1.0, 2.0], [3.0, -4.0])), Hooks())
+    trainer().fit(model, context(points([1.0, 2.0], [3.0, -4.0])), Hooks())
     assert weights(model) == [-2.0, 1.0]
 
 
 def test_a_partial_last_batch_takes_the_mean_of_its_own_samples() -> None:
     model = line()
     split = points([1.0, 0.0], [1.0, 0.0], [1.0, 0.0])
-    trainer(batch_size=2).fit(model, setting(split), Hooks())
+    trainer(batch_size=2).fit(model, context(split), Hooks())
     assert weights(model) == [-2.0, 0.0]
 
 
@@ -52,7 +52,7 @@ def test_samples_are_seen_in_the_order_of_their_epoch() -> None:
             return outputs.sum()
 
     split = Split(torch.zeros(7, 2), torch.arange(7))
-    trainer(batch_size=3, epochs=2).fit(line(), setting(split, Probe(), level=4), Hooks())
+    trainer(batch_size=3, epochs=2).fit(line(), context(split, Probe(), level=4), Hooks())
     expected = [epoch_order(7, seed=0, level=4, epoch=epoch).tolist() for epoch in (0, 1)]
     assert seen == expected[0] + expected[1]
 
@@ -60,7 +60,7 @@ def test_samples_are_seen_in_the_order_of_their_epoch() -> None:
 def test_learning_rate_is_the_optimizers_own_times_the_factor() -> None:
     model, steps = line(), Steps(rule=lambda step: [1.0, 0.5, 0.25][step])
     recipe = trainer(steps, optimizer=partial(SGD, lr=4.0), batch_size=1)
-    recipe.fit(model, setting(points(*[[1.0, 0.0]] * 3)), Hooks())
+    recipe.fit(model, context(points(*[[1.0, 0.0]] * 3)), Hooks())
     # 4 x 1 + 4 x 1/2 + 4 x 1/4: the factors do not multiply up.
     assert weights(model) == [-7.0, 0.0]
 
@@ -74,7 +74,7 @@ def test_every_parameter_group_keeps_its_own_learning_rate() -> None:
     nn.init.zeros_(model.weight)
     nn.init.zeros_(model.bias)
     recipe = trainer(Steps(rule=lambda step: 0.5), optimizer=two_groups)
-    recipe.fit(model, setting(points([1.0, 0.0])), Hooks())
+    recipe.fit(model, context(points([1.0, 0.0])), Hooks())
     assert weights(model) == [-0.5, 0.0, -2.0]
 
 
@@ -83,31 +83,31 @@ def test_a_later_first_epoch_goes_on_with_the_schedule_and_the_order_of_that_epo
     recipe = trainer(steps, batch_size=2, epochs=3)
     done: list[int] = []
     hooks = Hooks(epoch_end=lambda epoch, _: done.append(epoch))
-    recipe.fit(line(), setting(points(*[[0.0, 0.0]] * 5)), hooks, begin=Moment(2))
+    recipe.fit(line(), context(points(*[[0.0, 0.0]] * 5)), hooks, begin=StepIndex(2))
     assert steps.asked == [(6, 3, 3), (7, 3, 3), (8, 3, 3)]
     assert done == [3]
 
 
 def test_training_may_stop_before_the_recipes_end_without_changing_its_schedule() -> None:
     steps = Steps()
-    trainer(steps, epochs=5).fit(line(), setting(points([1.0, 0.0])), Hooks(), stop=Moment(2))
+    trainer(steps, epochs=5).fit(line(), context(points([1.0, 0.0])), Hooks(), stop=StepIndex(2))
     assert steps.asked == [(0, 1, 5), (1, 1, 5)]
 
 
 def test_no_epochs_leave_the_model_alone() -> None:
     model = line()
-    trainer(epochs=0).fit(model, setting(points([1.0, 0.0])), Hooks())
-    trainer(epochs=3).fit(model, setting(points([1.0, 0.0])), Hooks(), begin=Moment(3))
+    trainer(epochs=0).fit(model, context(points([1.0, 0.0])), Hooks())
+    trainer(epochs=3).fit(model, context(points([1.0, 0.0])), Hooks(), begin=StepIndex(3))
     assert weights(model) == [0.0, 0.0]
 
 
 def test_stop_and_restart_would_not_change_a_stateless_optimizers_result() -> None:
     whole, parts = mlp(), mlp()
     recipe = trainer(epochs=4, batch_size=8, optimizer=partial(SGD, lr=0.1))
-    there = setting(blobs(), Classification())
+    there = context(blobs(), Classification())
     recipe.fit(whole, there, Hooks())
-    recipe.fit(parts, there, Hooks(), stop=Moment(3))
-    recipe.fit(parts, there, Hooks(), begin=Moment(3))
+    recipe.fit(parts, there, Hooks(), stop=StepIndex(3))
+    recipe.fit(parts, there, Hooks(), begin=StepIndex(3))
     assert weights(parts) == weights(whole)
 
 
@@ -148,7 +148,7 @@ def test_accumulated_gradients_train_like_whole_batches(optimizer, accumulate) -
 
 def test_gradients_are_clipped_to_their_norm() -> None:
     model = line()
-    trainer(clip_norm=2.5).fit(model, setting(points([3.0, 4.0])), Hooks())
+    trainer(clip_norm=2.5).fit(model, context(points([3.0, 4.0])), Hooks())
     assert weights(model) == pytest.approx([-1.5, -2.0], rel=1e-5)
 
 
@@ -157,7 +157,7 @@ def test_a_loss_that_is_not_finite_ends_training_and_names_level_and_epoch() -> 
     with pytest.raises(
         NotFinite, match=r"epoch 1 of level 3: loss nan .*not finite in weight; low"
     ):
-        trainer().fit(line(), setting(split, level=3), Hooks())
+        trainer().fit(line(), context(split, level=3), Hooks())
 
 
 def test_weights_that_explode_end_training_in_that_epoch_before_it_is_reported() -> None:
@@ -165,7 +165,7 @@ def test_weights_that_explode_end_training_in_that_epoch_before_it_is_reported()
     steps = Steps(rule=lambda step: 1.0 if step == 0 else float("inf"))
     with pytest.raises(NotFinite, match=r"epoch 2 of level 0: .* not finite in weight"):
         hooks = Hooks(epoch_end=lambda epoch, _: done.append(epoch))
-        trainer(steps, epochs=3).fit(line(), setting(points([1.0, 1.0])), hooks)
+        trainer(steps, epochs=3).fit(line(), context(points([1.0, 1.0])), hooks)
     assert done == [1]
 
 
@@ -197,9 +197,9 @@ def test_steps_count_partial_batches() -> None:
 
 
 def test_a_training_goes_on_from_the_middle_of_an_epoch() -> None:
-    recipe, there = trainer(batch_size=8, epochs=3), setting(blobs(), Classification())
+    recipe, there = trainer(batch_size=8, epochs=3), context(blobs(), Classification())
     whole, parts = mlp(), mlp()
     recipe.fit(whole, there, Hooks())
-    recipe.fit(parts, there, Hooks(), stop=Moment(1, 2))
-    recipe.fit(parts, there, Hooks(), begin=Moment(0, 7))
+    recipe.fit(parts, there, Hooks(), stop=StepIndex(1, 2))
+    recipe.fit(parts, there, Hooks(), begin=StepIndex(0, 7))
     assert all(map(torch.equal, whole.state_dict().values(), parts.state_dict().values()))

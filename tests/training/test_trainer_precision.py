@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 import torch
-from small_training import blobs, line, mlp, points, setting, trainer, weights
+from small_training import blobs, context, line, mlp, points, trainer, weights
 from torch import Tensor
 from torch.optim import SGD, Adam
 
@@ -27,7 +27,7 @@ def test_lower_precision_computes_in_it_and_keeps_float32_weights(autocast, opti
     split, task, model = blobs(), Probe(), mlp()
     before = evaluate(model, split, Classification(), Ranks()).loss
     recipe = trainer(optimizer=optimizer, autocast=autocast, epochs=5, batch_size=8)
-    recipe.fit(model, setting(split, task), Hooks())
+    recipe.fit(model, context(split, task), Hooks())
 
     assert seen == {getattr(torch, autocast)}
     assert all(p.dtype == torch.float32 for p in model.parameters())
@@ -43,7 +43,7 @@ def test_float16_gradients_are_handed_on_without_their_loss_scale() -> None:
         seen.append(model.weight.grad.flatten().tolist())
 
     recipe = trainer(autocast="float16")
-    recipe.fit(model, setting(points([0.25, 0.5], [0.75, 0.5])), Hooks(after_backward=look))
+    recipe.fit(model, context(points([0.25, 0.5], [0.75, 0.5])), Hooks(after_backward=look))
     assert seen == [[0.5, 0.5]]
 
 
@@ -53,5 +53,5 @@ def test_a_float16_step_that_overflows_is_left_out() -> None:
     recipe = trainer(autocast="float16", epochs=2)
     done: list[list[float]] = []
     hooks = Hooks(epoch_end=lambda *_: done.append(weights(model)))
-    recipe.fit(model, setting(points([1.0, 0.5])), hooks)
+    recipe.fit(model, context(points([1.0, 0.5])), hooks)
     assert done == [[0.0, 0.0], [-1.0, -0.5]]

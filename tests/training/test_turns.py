@@ -5,8 +5,8 @@ from pathlib import Path
 
 from harness.distributed import Ranks
 from harness.system.locks import locked
-from harness.training import folder_lock
-from harness.training.folder_lock import turn
+from harness.training import folder_lock as locking
+from harness.training.folder_lock import folder_lock
 
 
 def test_a_turn_comes_when_the_one_before_is_over(tmp_path, monkeypatch) -> None:
@@ -19,8 +19,8 @@ def test_a_turn_comes_when_the_one_before_is_over(tmp_path, monkeypatch) -> None
         if len(waits) == 3:
             first.__exit__(None, None, None)
 
-    monkeypatch.setattr(folder_lock.time, "sleep", sleep)
-    with turn(tmp_path, Ranks(), None):
+    monkeypatch.setattr(locking.time, "sleep", sleep)
+    with folder_lock(tmp_path, Ranks(), None):
         assert (tmp_path / ".lock").is_dir()
     assert len(waits) == 3 and not (tmp_path / ".lock").exists()
 
@@ -35,7 +35,7 @@ def test_a_folder_that_is_cleared_away_just_then_is_made_again(tmp_path, monkeyp
         calls.append(home)
         return locked(home, wait)
 
-    monkeypatch.setattr(folder_lock, "locked", cleared)
-    with turn(folder, Ranks(), None):
+    monkeypatch.setattr(locking, "locked", cleared)
+    with folder_lock(folder, Ranks(), None):
         assert (folder / ".lock").is_dir()
     assert len(calls) == 2
