@@ -1,5 +1,4 @@
-"""What a finished run leaves, as W&B artifacts: its masks, its records, the dense training it began
-with."""
+"""Logs what a finished run leaves as W&B artifacts: masks, records and the dense training."""
 
 import json
 import shutil
@@ -29,8 +28,9 @@ Masks = dict[str, np.ndarray]
 def write_masks(folder: Path, masks: Masks) -> Path:
     """Packs masks into folder/masks.npz, one bit per weight and compressed.
 
-    A NumPy archive: per tensor NAME, its elements in C order as np.packbits packs them (the first
-    is the highest bit, zeros fill the last byte), and NAME//shape, its shape.
+    The file is a NumPy archive. Its entry NAME holds the elements of a tensor in C order, packed by
+    np.packbits: the first element is the highest bit, and zeros fill the last byte. Its entry
+    NAME//shape holds the tensor's shape.
     """
     content: dict[str, Any] = {}
     for name, mask in masks.items():
@@ -41,16 +41,14 @@ def write_masks(folder: Path, masks: Masks) -> Path:
 
 
 def read_masks(folder: Path) -> Masks:
-    """The masks (bool, True stays) of a downloaded artifact of type "masks".
+    """Reads the masks (bool, True: kept) of a downloaded artifact of type "masks".
 
     Raises:
-        ValueError: the folder holds none.
+        ValueError: the folder has no masks.npz.
     """
     path = folder / PACKED
     if not path.exists():
-        raise ValueError(
-            f"{folder} has no {PACKED}; name the folder of a downloaded masks artifact"
-        )
+        raise ValueError(f"no {PACKED} in {folder}: pass the folder of a downloaded masks artifact")
     with np.load(path) as file:
         names = [name for name in file.files if not name.endswith(SHAPE)]
         return {name: _unpacked(file[name], file[name + SHAPE]) for name in names}
@@ -64,15 +62,18 @@ def _unpacked(bits: np.ndarray, shape: np.ndarray) -> np.ndarray:
 class ArtifactLogger:
     """Logs the artifacts of one run.
 
-    kinds: of KINDS. dense_weights: the dense training's artifact holds its network, else only what
-    it was. All files lie in the W&B run's own folder, until they are uploaded.
+    All files lie in the W&B run's own folder until they are uploaded.
+
+    Args:
+        kinds: Which of KINDS to log.
+        dense_weights: Adds the weights of the dense model to the dense training's artifact.
     """
 
     kinds: Sequence[str] = KINDS
     dense_weights: bool = False
 
     def log(self, run: "wandb.Run", info: RunInfo, facts: dict[str, Any]) -> None:
-        """facts: of the run's last record, for the metadata."""
+        """Logs the artifacts; `facts` are fields of the last record, for the metadata."""
         home = Path(run.dir).parent / "artifacts"
         home.mkdir(parents=True, exist_ok=True)
         about = {"method": info.method, "model": info.model, "data": info.data, "seed": info.seed}
@@ -97,17 +98,17 @@ class ArtifactLogger:
             "seed": info.seed,
             "epochs": training.get("epochs"),
         }
-        # The same content from every run: to W&B it is one version, whoever brings it.
-        what = json.dumps(about | {"hash": info.dense.name}, indent=1, sort_keys=True)
-        (home / "dense.json").write_text(f"{what}\n")
+        # Every run writes the same content, so that W&B keeps one version of the artifact.
+        content = json.dumps(about | {"hash": info.dense.name}, indent=1, sort_keys=True)
+        (home / "dense.json").write_text(f"{content}\n")
         weights = sorted(info.dense.glob("*.safetensors"))[-1:] if self.dense_weights else []
         files = [home / "dense.json", *weights]
         artifact = _artifact(f"dense-{info.dense.name}", "dense-training", about, files)
         if is_first(info.sweep, f"dense-{info.dense.name}", info.folder):
             run.log_artifact(artifact)
         else:
-            # run.use_artifact refuses to work offline; this is what it does online with an
-            # artifact that this process has made, but for waiting until it is uploaded.
+            # run.use_artifact refuses to work offline. Online it makes this call for an artifact
+            # of this process, and waits for the upload.
             run._log_artifact(artifact, is_user_created=True, use_after_commit=True)
 
 
@@ -118,7 +119,7 @@ def _artifact(
 
     artifact = wandb.Artifact(name, type=kind, metadata=json.loads(json.dumps(metadata)))
     for file in files:
-        # As they lie: a copy in W&B's cache would outlive the run's folder.
+        # No copy in W&B's cache, because the copy would outlive the run folder.
         artifact.add_file(str(file), policy="immutable", skip_cache=True)
     return artifact
 

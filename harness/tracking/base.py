@@ -1,4 +1,4 @@
-"""What a tracker gets about a run, and what it must offer."""
+"""Declares what a tracker gets about a run, and what a tracker must implement."""
 
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,25 +11,30 @@ from harness.run_folder.sinks import Sink
 
 @dataclass(frozen=True)
 class RunInfo:
+    """Describes one run to a tracker."""
+
     id: str  # first 12 hex digits of the run's hash, as in its records
     folder: Path
     method: str
-    label: str  # as the field writes the method: "Global Magnitude"
-    setting: str  # hash of the config without seed and end point: one line in a figure
+    label: str  # the method's name as papers write it: "Global Magnitude"
+    setting: str  # hash of the config without seed and schedule.final: one line in a figure
     model: str
     data: str
     seed: int
     group: str  # name of the sweep
     job_type: str
-    config: dict[str, Any]  # plain values, environment variables as they are written
+    config: dict[str, Any]  # plain values; environment variables are not resolved
     sweep: Path  # folder of all runs of the group
-    dense: Path  # cache of its dense training, named by the hash of what decides it
-    earlier: tuple[Record, ...] = ()  # what an interrupted start of the run has logged
+    dense: Path  # cache of its dense training, named by the hash of its config
+    earlier: tuple[Record, ...] = ()  # logged before the run was interrupted
 
 
 class Tracking(Protocol):
-    """Shows records somewhere else than in records.jsonl; only rank 0 opens it."""
+    """Sends records to a tracker, beside records.jsonl. Only rank 0 opens it."""
 
     def open(self, info: RunInfo) -> AbstractContextManager[Sink]:
-        """A sink for the run's records; leaving it ends the run there: done, or failed if an
-        exception passes. The tracker's own troubles never reach the caller."""
+        """Opens a sink for the run's records.
+
+        Leaving the context ends the tracker's run: finished, or failed if an exception passes.
+        Errors of the tracker itself never reach the caller.
+        """

@@ -1,4 +1,4 @@
-"""A tracker that fails: said once, and the training goes on."""
+"""Catches the errors of a tracker: the first is reported, and the training continues."""
 
 import sys
 from collections.abc import Callable
@@ -7,15 +7,18 @@ from dataclasses import dataclass
 from harness.system.redaction import redacted
 
 
-def print_error(what: str, error: BaseException) -> None:
-    """what: beginning with the tracker's name."""
+def print_error(message: str, error: BaseException) -> None:
+    """Prints message and error on stderr in one line, without secrets.
+
+    message: begins with the tracker's name.
+    """
     reason = " ".join(redacted(str(error)).split()) or type(error).__name__
-    print(f"{what}: {reason}", file=sys.stderr)
+    print(f"{message}: {reason}", file=sys.stderr)
 
 
 @dataclass
 class ErrorGuard:
-    """What one run sends to a tracker; the first of its failures is reported."""
+    """Calls a tracker for one run, and reports the first of its errors."""
 
     tracker: str
     reported: bool = False
@@ -25,7 +28,6 @@ class ErrorGuard:
             send()
         except Exception as error:
             if not self.reported:
-                print_error(
-                    f"{self.tracker} did not get all of this run (records.jsonl has it)", error
-                )
+                message = f"{self.tracker} lacks data of this run (records.jsonl is complete)"
+                print_error(message, error)
             self.reported = True

@@ -1,4 +1,4 @@
-"""No tracking: records.jsonl alone."""
+"""Implements tracking=none: records.jsonl is all that a run leaves."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +10,7 @@ from harness.tracking.base import RunInfo
 
 
 class NullSink:
-    """A sink that drops everything."""
+    """Drops everything that is logged."""
 
     def log(self, record: Record) -> None: ...
 
@@ -19,6 +19,8 @@ class NullSink:
 
 @dataclass(frozen=True)
 class NoTracking:
+    """Opens a sink that drops everything."""
+
     @contextmanager
     def open(self, info: RunInfo) -> Iterator[Sink]:
         yield NullSink()

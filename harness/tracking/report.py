@@ -1,4 +1,4 @@
-"""A report at W&B, made from code: the survey's charts over the runs of its sweeps."""
+"""Makes a W&B report by code: the survey's charts over the runs of its sweeps."""
 
 from collections.abc import Sequence
 from importlib import import_module
@@ -13,40 +13,43 @@ TITLE = "Pruning survey"
 
 
 def sweeps(runs: Path) -> list[str]:
-    """Names of the sweeps (the runs' groups at W&B) with records below the folder.
+    """Returns the names of the sweeps (the runs' groups at W&B) with records below the folder.
 
     Raises:
-        ValueError: there is no such folder, or nothing in it.
+        ValueError: the folder does not exist, or has no records.
     """
     if not runs.is_dir():
-        raise ValueError(f"RUNS={runs} is no folder; name that of a run, a sweep or all runs")
+        raise ValueError(
+            f"RUNS={runs} is not a folder: pass that of a run, of a sweep or of all runs"
+        )
     # runs/SWEEP/XX/NAME-HASH/records.jsonl
-    found = sorted({file.absolute().parents[2].name for file in below(runs, "records.jsonl")})
-    if not found:
-        raise ValueError(f"RUNS={runs} has no records; a report is made of runs that were tracked")
-    return found
+    names = sorted({file.absolute().parents[2].name for file in below(runs, "records.jsonl")})
+    if not names:
+        raise ValueError(f"RUNS={runs} has no records: pass a folder of runs tracked by W&B")
+    return names
 
 
 def check_installed() -> None:
-    """
+    """Checks that the package wandb-workspaces is installed.
+
     Raises:
-        ValueError: the package wandb-workspaces is missing.
+        ValueError: the package is missing.
     """
     if find_spec("wandb_workspaces") is None:
         raise ValueError(
-            "a report at W&B needs the package wandb-workspaces; "
+            "a report at W&B needs the package wandb-workspaces: "
             "pip install 'pruning-harness[wandb-report]'"
         )
 
 
 def send(project: str, entity: str | None, groups: Sequence[str]) -> str:
-    """Saves the report at W&B; its address.
+    """Saves the report at W&B, and returns its address.
 
     Raises:
         ValueError: the package wandb-workspaces is missing, or W&B refuses a variable of the
             environment.
-        NoServer: nothing answers, nobody is logged in, or W&B refuses it, as for a project that
-            it does not have.
+        NoServer: the server does not answer, no user is logged in, or W&B refuses the report (a
+            project that does not exist, for instance).
     """
     check_installed()
     check_server(server())
@@ -54,25 +57,28 @@ def send(project: str, entity: str | None, groups: Sequence[str]) -> str:
         return str(report(project, entity, groups).save().url)
     except Exception as error:
         reason = " ".join(str(error).split())
-        raise NoServer(f"W&B took no report on project {project}: {reason}") from error
+        raise NoServer(f"W&B refused the report on project {project}: {reason}") from error
 
 
 def report(project: str, entity: str | None, groups: Sequence[str]) -> Any:
-    """The report, not sent yet: accuracy over density and compression, learning curves, cost; one
-    colour per method, its seeds as mean and standard error."""
-    # Optional, and typed for other versions of pydantic than its own.
+    """Builds the report without sending it: accuracy, learning curves and cost.
+
+    Accuracy is drawn over density and over compression. Each method has one colour; its seeds are
+    shown as mean and standard error.
+    """
+    # An optional package, typed for other versions of pydantic than its own.
     wr: Any = import_module("wandb_workspaces.reports.v2")
-    whose = {"entity": entity} if entity else {}
+    owner = {"entity": entity} if entity else {}
     names = ", ".join(f'"{group}"' for group in groups)
-    shown = wr.Runset(
-        project=project, name="methods", groupby=["JobType"], filters=f"Group in [{names}]", **whose
+    runs = wr.Runset(
+        project=project, name="methods", groupby=["JobType"], filters=f"Group in [{names}]", **owner
     )
     return wr.Report(
         project=project,
         title=f"{TITLE}: {', '.join(groups)}",
         description="Runs of the same method are grouped; test data throughout.",
-        blocks=[wr.PanelGrid(runsets=[shown], panels=_panels(wr))],
-        **whose,
+        blocks=[wr.PanelGrid(runsets=[runs], panels=_panels(wr))],
+        **owner,
     )
 
 

@@ -1,4 +1,4 @@
-"""Records and epochs as a tracker wants them: flat rows, named; no tracker here."""
+"""Turns records and epochs into the flat rows of a tracker; imports no tracker."""
 
 import math
 from collections.abc import Iterator
@@ -26,20 +26,20 @@ METRICS = (
 )
 LAYER_COLUMNS = ("compression", "level", "stage", "layer", "density")
 
-# What a row's measurements are drawn over, by the beginning of their names. Not `density`, which
-# is of something else in a run of another structure or with excluded layers.
+# The x axis of a row's measurements, by the first part of their names. `density` is no axis: it
+# counts other weights in a run of another structure or with excluded layers.
 AXES = {"training": "epoch", "weights": "density_of_weights"} | {
     stage: "density_of_weights" for stage in ("initial", "dense", *STAGES)
 }
 
-# A training ends with these, unless another level goes on with it.
+# The stages that end a training, unless another level continues the training.
 TRAINED = frozenset({"dense", "penalised", "finetuned"})
 
 
 def row(record: Record) -> dict[str, float]:
-    """Measurements as "stage/metric", beside what they are drawn over.
+    """Returns a record's measurements as "stage/metric", and the values of their x axes.
 
-    Where it was not measured, there is no such row rather than a gap that looks like one.
+    A metric that was not measured has no entry.
     """
     measured = {name: getattr(record, name) for name in METRICS} | _connected(record)
     named = {f"{record.stage}/{name}": value for name, value in measured.items()} | {
@@ -63,7 +63,7 @@ def _connected(record: Record) -> dict[str, float]:
 
 
 def layer_rows(record: Record) -> list[list[float | str | None]]:
-    """One row of LAYER_COLUMNS per prunable tensor."""
+    """Returns one row of LAYER_COLUMNS per prunable tensor."""
     return [
         [record.compression, record.level, record.stage, layer, density]
         for layer, density in record.layers.items()
@@ -71,17 +71,17 @@ def layer_rows(record: Record) -> list[list[float | str | None]]:
 
 
 def compression_step(compression: float) -> int:
-    """round(1000 x compression): steps of trackers are integers, compressions are not."""
+    """Returns round(1000 x compression), because a tracker's steps are integers."""
     return round(1000 * compression)
 
 
 @dataclass
 class Steps:
-    """Hands out W&B steps, which must rise or W&B drops the row.
+    """Hands out W&B steps, which must rise: W&B drops a row with a lower step.
 
-    A record gets 1000 x its target compression, an epoch the next free step; a step that is taken
-    or has been passed becomes the next free one, as `wandb sync` does it too when it merges the
-    folders of one id. Every chart has an axis of its own (AXES), so no step misplaces a point.
+    A record gets 1000 x its target compression, an epoch the next free step. A step that is not
+    free becomes the next free one, as in `wandb sync`, which merges the folders of one id. Every
+    chart has an x axis of its own (AXES), so that no step misplaces a point.
     """
 
     free: int = 0
@@ -97,7 +97,10 @@ class Steps:
 
 @dataclass(frozen=True)
 class Epoch:
-    """number: over the whole run, from 1. compression: of the network that was trained."""
+    """Holds the measurements of one epoch.
+
+    number: counted over the whole run, from 1. compression: of the model that was trained.
+    """
 
     number: int
     level: int
@@ -119,49 +122,49 @@ class Epoch:
 
 @dataclass
 class EpochCounter:
-    """Learning curves of a run's trainings, one after the other.
+    """Numbers the epochs of a run's trainings, one training after the other.
 
-    An epoch has the same number whether it is seen live or read from the record that ends its
-    training, and also in a later start of the run.
+    An epoch has the same number whether it is logged live or read from the record that ends its
+    training, and also after the run is resumed.
     """
 
-    ended: int = 0  # epochs of the trainings before
-    newest: int = 0  # of this training, seen live
+    ended: int = 0  # epochs of the earlier trainings
+    newest: int = 0  # the last epoch of this training that was logged live
     compression: float | None = 1.0
 
     def live(self, level: int, epoch: int, loss: float | None, accuracy: float | None) -> Epoch:
-        """epoch: of this training, from 1."""
+        """Returns the Epoch for `epoch` of this training, counted from 1."""
         self.newest = max(self.newest, epoch)
         return Epoch(self.ended + epoch, level, loss, accuracy, self.compression)
 
     def end(self, record: Record) -> list[Epoch]:
-        """All epochs of the training that this record ends; what follows is another training."""
+        """Returns all epochs of the training that this record ends, and ends the training."""
         losses, top1 = record.epoch_losses or [], record.epoch_top1 or []
         pairs = enumerate(zip_longest(losses, top1), start=self.ended + 1)
-        found = [
+        epochs = [
             Epoch(number, record.level, loss, accuracy, self.compression)
             for number, (loss, accuracy) in pairs
         ]
-        self._count(record, len(found))
+        self._count(record, len(epochs))
         self.compression = record.compression
-        return found
+        return epochs
 
     def _count(self, record: Record, measured: int) -> None:
-        goes_on = record.on_the_way or record.stage not in TRAINED
-        if not measured and goes_on:
+        continues = record.on_the_way or record.stage not in TRAINED
+        if not measured and continues:
             return
         self.ended += measured or max(self.newest, math.ceil(record.epochs))
         self.newest = 0
 
 
-def key(row_of: Record | Epoch) -> str:
-    """What tells a row from the other rows of its run, in every start of it."""
-    if isinstance(row_of, Epoch):
-        return f"epoch {row_of.number}"
-    return f"level {row_of.level} {row_of.stage}"
+def key(item: Record | Epoch) -> str:
+    """Returns the name of a row, unique in its run and the same after the run is resumed."""
+    if isinstance(item, Epoch):
+        return f"epoch {item.number}"
+    return f"level {item.level} {item.stage}"
 
 
 def in_order(counter: EpochCounter, record: Record) -> Iterator[Record | Epoch]:
-    """What a record brings: the epochs that led to it, then itself."""
+    """Yields the epochs of the training that a record ends, then the record."""
     yield from counter.end(record)
     yield record

@@ -1,4 +1,4 @@
-"""What the runs of a sweep do once between them, each in a process of its own."""
+"""Decides which run of a sweep does what one run does for all of them, across processes."""
 
 from pathlib import Path
 
@@ -7,23 +7,26 @@ from harness.system.atomic_files import write_whole
 SHARED = ".tracking"  # in the sweep's folder
 
 
-def is_first(sweep: Path, what: str, folder: Path) -> bool:
-    """Whether the run in this folder is the one that does it: the first that asked, and again
-    when it is started again. One whose W&B files are gone no longer counts."""
-    claim, me = sweep / SHARED / what, str(folder.relative_to(sweep))
-    claim.parent.mkdir(parents=True, exist_ok=True)
+def is_first(sweep: Path, task: str, folder: Path) -> bool:
+    """True if the run in this folder is the one that does the task for its sweep.
+
+    The first run that calls this gets the task, and keeps it when that run is started again. A
+    run whose W&B files are gone loses the task to the next caller.
+    """
+    lock, name = sweep / SHARED / task, str(folder.relative_to(sweep))
+    lock.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with claim.open("x") as file:
-            file.write(me)
+        with lock.open("x") as file:
+            file.write(name)
     except FileExistsError:
-        return _is_owner(claim, me, sweep)
+        return _is_owner(lock, name, sweep)
     return True
 
 
-def _is_owner(claim: Path, me: str, sweep: Path) -> bool:
-    # Empty: its owner is writing it.
-    owner = claim.read_text()
+def _is_owner(lock: Path, name: str, sweep: Path) -> bool:
+    # An empty file is being written by its owner.
+    owner = lock.read_text()
     if owner and not (sweep / owner / "wandb").is_dir():
-        write_whole(claim, me)
+        write_whole(lock, name)
         return True
-    return owner == me
+    return owner == name

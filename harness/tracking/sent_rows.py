@@ -1,4 +1,4 @@
-"""Which rows of a run a tracker has, kept beside its own files."""
+"""Lists the rows of a run that its tracker has, in a file beside the tracker's own files."""
 
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -9,22 +9,22 @@ from harness.system.leases import check_leases
 
 @dataclass
 class SentRows:
-    """One line per row, "STEP KEY", so that a run that is started again sends no row twice.
+    """Holds the keys of the rows sent, so that a resumed run sends no row twice.
 
-    Written as soon as the tracker has the row: after a kill the tracker may lack what it had not
-    flushed, which records.jsonl has.
+    The file has one line per row, "STEP KEY", written when the tracker has the row. After a kill,
+    the tracker may lack rows that it had not flushed. records.jsonl has all rows.
     """
 
     path: Path
     keys: set[str] = field(default_factory=set)
-    free: int = 0  # step after the last one
+    free: int = 0  # the step after the last one used
 
     def __post_init__(self) -> None:
         with suppress(FileNotFoundError):
             text = self.path.read_text(errors="replace")
             for line in text.splitlines(keepends=True):
                 step, _, key = line.partition(" ")
-                # A kill may have cut off the last one, a crash of the machine have lost others.
+                # A kill may cut off the last line. A crash of the machine may lose other lines.
                 if step.isdecimal() and key.endswith("\n"):
                     self.keys.add(key.rstrip("\n"))
                     self.free = max(self.free, int(step) + 1)
@@ -39,5 +39,5 @@ class SentRows:
             file.write(f"{step} {key}\n")
 
     def forget(self) -> None:
-        """A finished run that is done again is sent again, as a whole."""
+        """Deletes the file: if a finished run is repeated, all of its rows are sent again."""
         self.path.unlink(missing_ok=True)

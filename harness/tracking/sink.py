@@ -1,4 +1,4 @@
-"""One open W&B run, as a sink for records and epochs."""
+"""Logs the records and epochs of a run to an open W&B run."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -24,15 +24,15 @@ from harness.tracking.sent_rows import SentRows
 if TYPE_CHECKING:
     import wandb
 
-# What a run ends with, beside its level and compression.
+# Fields of the last record in a run's summary, beside level and compression.
 _DENSITIES = ("density", "density_of", "density_of_weights")
 
 
 class RunSink:
-    """Whatever W&B raises is reported once and the caller goes on.
+    """Sends the rows of one run to W&B; the first error is reported, and the caller continues.
 
-    Rows that an earlier start of the run has sent are not sent again; those of level 0 are sent by
-    one of the runs that share the id, since the dense network is the same in all.
+    Rows that were sent before the run was interrupted are not sent again. The rows of level 0 are
+    sent by one of the runs that share the id, because their dense model is the same.
     """
 
     def __init__(
@@ -52,15 +52,15 @@ class RunSink:
     def log(self, record: Record) -> None:
         self._last = record
         self._layers += layer_rows(record)
-        for one in in_order(self._epochs, record):
-            self._attempt(lambda one=one: self._send(one))  # type: ignore[misc]
+        for item in in_order(self._epochs, record):
+            self._attempt(lambda item=item: self._send(item))  # type: ignore[misc]
 
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
         live = self._epochs.live(level, epoch, loss, accuracy)
         self._attempt(lambda: self._send(live))
 
     def finish(self, exit_code: int) -> None:
-        """exit_code: 0 of a run that is done, whose network and masks lie in its folder."""
+        """Ends the W&B run; exit_code 0 means that model and masks are in the run folder."""
         done = exit_code == 0
         self._attempt(lambda: self._send_layers(with_weights=done and self._histograms))
         if done and self._last:
@@ -71,22 +71,24 @@ class RunSink:
         if done:
             self._attempt(self._sent.forget)
 
-    def _send(self, one: Record | Epoch) -> None:
-        if key(one) in self._sent or (one.level == 0 and not self._brings_dense()):
+    def _send(self, item: Record | Epoch) -> None:
+        if key(item) in self._sent or (item.level == 0 and not self._sends_dense()):
             return
         check_leases(self._sent.path)
         check_leases(self._info.sweep / SHARED / self._run.id / "online")  # one process at a time
-        step, values = self._row(one)
+        step, values = self._row(item)
         self._run.log(values, step=step, commit=True)
-        self._sent.add(key(one), step)
+        self._sent.add(key(item), step)
 
-    def _row(self, one: Record | Epoch) -> tuple[int, dict[str, Any]]:
-        if isinstance(one, Epoch):
-            return self._steps.next(), one.row
-        shown = {f"{one.stage}/layer_densities": _histogram(densities(one))} if one.layers else {}
-        return self._steps.of(one), row(one) | shown | {"density_of": one.density_of}
+    def _row(self, item: Record | Epoch) -> tuple[int, dict[str, Any]]:
+        if isinstance(item, Epoch):
+            return self._steps.next(), item.row
+        values = row(item) | {"density_of": item.density_of}
+        if item.layers:
+            values[f"{item.stage}/layer_densities"] = _histogram(densities(item))
+        return self._steps.of(item), values
 
-    def _brings_dense(self) -> bool:
+    def _sends_dense(self) -> bool:
         if self._first is None:
             self._first = is_first(self._info.sweep, f"{self._run.id}/dense", self._info.folder)
         return self._first
@@ -101,8 +103,8 @@ class RunSink:
             **{name: getattr(self._last, name) for name in ("level", "compression", *_DENSITIES)},
         }
         if with_weights:
-            found = live_weights(self._info.folder)
-            values |= {f"weights/{name}": _histogram(counts) for name, counts in found}
+            weights = live_weights(self._info.folder)
+            values |= {f"weights/{name}": _histogram(counts) for name, counts in weights}
         self._run.log(values, step=self._steps.next(), commit=True)
 
 

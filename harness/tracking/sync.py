@@ -1,4 +1,4 @@
-"""Uploads what W&B has kept offline, with W&B's own `wandb sync`."""
+"""Uploads the offline folders of W&B with `wandb sync`."""
 
 import os
 import subprocess
@@ -17,57 +17,62 @@ from harness.system.redaction import refers, restored
 from harness.tracking.wandb_settings import check_environment
 
 CONNECT_S = 10.0
-# As `wandb sync` says it, and leaves with status 0.
+# Parts of the message of `wandb sync`, whose exit status is 0 all the same.
 NOT_LOGGED_IN = ("not authenticated", "no api key", "not logged in", "wandb login")
 
 
 class NoServer(RuntimeError):
-    """Nothing can be uploaded at all."""
+    """Raised where no upload is possible: no server answers, or no user is logged in."""
 
 
 @dataclass(frozen=True)
 class OfflineRun:
-    """The folders of one W&B run that are not uploaded yet, oldest first."""
+    """Holds the folders of one W&B run that are not uploaded yet, oldest first."""
 
     id: str
     folders: tuple[Path, ...]
 
     @property
     def is_running(self) -> bool:
-        """Whether one of its folders is still written to; then all of it is left for later, or
-        the rows would come in another order."""
+        """True if the run of one of the folders is running.
+
+        All folders then wait for a later upload, because rows must arrive in order.
+        """
         return any(map(is_running, self.folders))
 
 
 def offline_runs(runs: Path) -> list[OfflineRun]:
-    """Every W&B run below the folder with something to upload, by the time it was begun.
+    """Returns the W&B runs below the folder that are not uploaded, in the order of their starts.
 
     Raises:
-        ValueError: there is no such folder.
+        ValueError: the folder does not exist.
     """
     if not runs.is_dir():
-        raise ValueError(f"RUNS={runs} is no folder; name that of a run, a sweep or all runs")
-    found: dict[str, list[Path]] = {}
+        raise ValueError(
+            f"RUNS={runs} is not a folder: pass that of a run, of a sweep or of all runs"
+        )
+    folders: dict[str, list[Path]] = {}
     for file in sorted(runs.glob("**/offline-run-*/run-*.wandb"), key=_begun):
         if not file.with_name(f"{file.name}.synced").exists():
-            found.setdefault(file.stem.removeprefix("run-"), []).append(file.parent)
-    return [OfflineRun(name, tuple(folders)) for name, folders in found.items()]
+            folders.setdefault(file.stem.removeprefix("run-"), []).append(file.parent)
+    return [OfflineRun(name, tuple(paths)) for name, paths in folders.items()]
 
 
 def is_running(folder: Path) -> bool:
-    """Whether the run that this folder belongs to (RUN/wandb/offline-run-...) is going on."""
+    """True if the run of this folder (RUN/wandb/offline-run-...) is running."""
     return is_held(folder.parent.parent)
 
 
 def _begun(file: Path) -> tuple[str, int]:
-    # "offline-run-20261123_105112-ID": to a second, so the file's own time decides between equals.
+    # "offline-run-20261123_105112-ID" counts seconds; the file's own time decides between equals.
     return file.parent.name.split("-")[2], file.stat().st_mtime_ns
 
 
 def check_server(url: str) -> None:
-    """
+    """Checks that a server answers; any answer counts.
+
     Raises:
-        NoServer: nothing answers there in CONNECT_S seconds; any answer will do.
+        NoServer: no answer in CONNECT_S seconds.
     """
     try:
         urllib.request.urlopen(url, timeout=CONNECT_S).close()
@@ -75,37 +80,39 @@ def check_server(url: str) -> None:
         return
     except (OSError, ValueError) as error:
         raise NoServer(
-            f"{url} does not answer ({error}); look at the network and WANDB_BASE_URL"
+            f"{url} does not answer ({error}): check the network and WANDB_BASE_URL"
         ) from error
 
 
 def server() -> str:
-    """Where W&B is: of WANDB_BASE_URL, its settings file or its default.
+    """Returns W&B's address from WANDB_BASE_URL, W&B's settings file or its default.
 
     Raises:
         ValueError: W&B refuses a variable of the environment.
     """
     check_environment()
-    if said := os.environ.get("WANDB_BASE_URL"):
-        return said
+    if url := os.environ.get("WANDB_BASE_URL"):
+        return url
     import wandb
 
     return str(wandb.setup().settings.base_url)
 
 
-def upload(one: OfflineRun, project: str | None, entity: str | None, limit_s: float) -> str:
-    """Why it failed, or "". A folder that is uploaded carries W&B's marker.
+def upload(run: OfflineRun, project: str | None, entity: str | None, limit_s: float) -> str:
+    """Uploads a run's folders; returns "" or the reason of the failure.
+
+    `wandb sync` leaves a marker in each folder that it has uploaded.
 
     Raises:
-        NoServer: nobody is logged in.
+        NoServer: no user is logged in.
     """
-    folders = [str(folder.absolute()) for folder in one.folders]
+    folders = [str(folder.absolute()) for folder in run.folders]
     try:
-        # Its log goes into wandb/ where it is started.
-        with TemporaryDirectory() as here:
+        # `wandb sync` writes its log into wandb/ of the working directory.
+        with TemporaryDirectory() as folder:
             done = subprocess.run(
-                [*_command(*_address(one, project, entity)), *folders],
-                cwd=here,
+                [*_command(*_address(run, project, entity)), *folders],
+                cwd=folder,
                 env=_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -114,26 +121,31 @@ def upload(one: OfflineRun, project: str | None, entity: str | None, limit_s: fl
                 timeout=limit_s,
             )
     except subprocess.TimeoutExpired:
-        return f"not uploaded in {limit_s:g} s; try again, or give it more with --limit"
-    said = done.stdout.strip().splitlines()
-    if all(any(folder.glob("*.wandb.synced")) for folder in one.folders):
+        return f"not uploaded in {limit_s:g} s: run the command again, with a larger --limit"
+    lines = done.stdout.strip().splitlines()
+    if all(any(path.glob("*.wandb.synced")) for path in run.folders):
         return ""
     if any(text in done.stdout.lower() for text in NOT_LOGGED_IN):
-        raise NoServer("nobody is logged in to W&B; run `wandb login` or set WANDB_API_KEY")
-    return said[-1].removeprefix("wandb: ") if said else f"wandb sync left with {done.returncode}"
+        raise NoServer("no user is logged in to W&B: run `wandb login` or set WANDB_API_KEY")
+    return (
+        lines[-1].removeprefix("wandb: ") if lines else f"wandb sync: exit status {done.returncode}"
+    )
 
 
 def _address(
-    one: OfflineRun, project: str | None, entity: str | None
+    run: OfflineRun, project: str | None, entity: str | None
 ) -> tuple[str | None, str | None]:
-    """Where to, if it is not asked for: what the run's config reads from the environment."""
+    """Returns project and entity; what is None is read from the run's config.
+
+    Only a config that names a variable of the environment is read.
+    """
     try:
-        said = yaml.safe_load((one.folders[0].parents[1] / "config.yaml").read_text())["tracking"]
-        found = {key: str(said[key]) for key in ("project", "entity") if refers(said.get(key))}
+        config = yaml.safe_load((run.folders[0].parents[1] / "config.yaml").read_text())["tracking"]
+        texts = {key: str(config[key]) for key in ("project", "entity") if refers(config.get(key))}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return project, entity
-    where = {key: restored(text) for key, text in found.items()}
-    return project or where.get("project"), entity or where.get("entity")
+    values = {key: restored(text) for key, text in texts.items()}
+    return project or values.get("project"), entity or values.get("entity")
 
 
 def _command(project: str | None, entity: str | None) -> Iterator[str]:
@@ -145,25 +157,25 @@ def _command(project: str | None, entity: str | None) -> Iterator[str]:
 
 
 def _environment() -> dict[str, str]:
-    # A mode or a run id that was meant for training would turn the upload off or elsewhere.
+    # A mode or a run id meant for the training would disable or redirect the upload.
     unwanted = {"WANDB_MODE", "WANDB_RUN_ID", "WANDB_DIR", "WANDB_SILENT"}
     return {name: value for name, value in os.environ.items() if name not in unwanted}
 
 
 def sync(
-    found: Sequence[OfflineRun], project: str | None, entity: str | None, limit_s: float
+    runs: Sequence[OfflineRun], project: str | None, entity: str | None, limit_s: float
 ) -> list[str]:
-    """Uploads one after the other, goes on after failures and says each; the ids that failed.
+    """Uploads runs one after the other, prints each result, and returns the ids that failed.
 
     Raises:
-        NoServer: nobody is logged in, or nothing answers.
+        NoServer: no user is logged in, or the server does not answer.
         ValueError: W&B refuses a variable of the environment.
     """
     check_server(server())
     failed = []
-    for number, one in enumerate(found, start=1):
-        why = upload(one, project, entity, limit_s)
-        print(f"[{number}/{len(found)}] {one.id}: {why or 'uploaded'}", flush=True)
-        if why:
-            failed.append(one.id)
+    for number, run in enumerate(runs, start=1):
+        reason = upload(run, project, entity, limit_s)
+        print(f"[{number}/{len(runs)}] {run.id}: {reason or 'uploaded'}", flush=True)
+        if reason:
+            failed.append(run.id)
     return failed

@@ -1,5 +1,4 @@
-"""TensorBoard: records, learning curves and layer densities of each run in tensorboard/ of its
-folder."""
+"""Writes records, learning curves and layer densities to tensorboard/ in the run folder."""
 
 import json
 from collections.abc import Iterator
@@ -24,20 +23,20 @@ PLAIN = (bool, int, float, str)
 
 @dataclass(frozen=True)
 class TensorBoard:
-    """Measurements over 1000 x target compression, learning curves over epochs.
+    """Logs measurements over 1000 x target compression, and learning curves over epochs.
 
-    An outage (a full disk) is reported once and stops nothing.
+    An error, such as a full disk, is reported once and stops nothing.
 
     Raises:
         ValueError: the package tensorboard is missing.
     """
 
-    layers: bool = True  # the density of every layer, beside those of the network
+    layers: bool = True  # the density of every layer, beside that of the model
 
     def __post_init__(self) -> None:
         if find_spec("tensorboard") is None:
             raise ValueError(
-                "tracking=tensorboard needs the package tensorboard; "
+                "tracking=tensorboard needs the package tensorboard: "
                 "pip install 'pruning-harness[tensorboard]'"
             )
 
@@ -46,7 +45,7 @@ class TensorBoard:
         try:
             sink = BoardSink(info, self.layers)
         except Exception as error:
-            print_error("TensorBoard cannot start, this run goes on without it", error)
+            print_error("TensorBoard cannot start; this run continues without it", error)
             yield NullSink()
             return
         try:
@@ -58,11 +57,13 @@ class TensorBoard:
 
 
 class BoardSink:
-    """One run's event files. Rows of an earlier start are not written again: SummaryWriter's own
-    purge_step knows one axis, and epochs and compressions are two."""
+    """Writes one run's event files; a resumed run writes no row twice.
+
+    SummaryWriter's purge_step would not do: it knows one axis, and epochs and compressions are two.
+    """
 
     def __init__(self, info: RunInfo, layers: bool) -> None:
-        # Two seconds that a run without TensorBoard does not need.
+        # Imported here: it takes two seconds, which a run without TensorBoard does not need.
         from torch.utils.tensorboard.writer import SummaryWriter
 
         folder = info.folder / FOLDER
@@ -82,8 +83,8 @@ class BoardSink:
 
     def log(self, record: Record) -> None:
         self._last = record
-        for one in in_order(self._epochs, record):
-            self._attempt(lambda one=one: self._send(one))  # type: ignore[misc]
+        for item in in_order(self._epochs, record):
+            self._attempt(lambda item=item: self._send(item))  # type: ignore[misc]
 
     def epoch(self, level: int, epoch: int, loss: float, accuracy: float) -> None:
         live = self._epochs.live(level, epoch, loss, accuracy)
@@ -96,41 +97,41 @@ class BoardSink:
         if done:
             self._attempt(self._sent.forget)
 
-    def _send(self, one: Record | Epoch) -> None:
-        if key(one) in self._sent:
+    def _send(self, item: Record | Epoch) -> None:
+        if key(item) in self._sent:
             return
-        values, step = self._row(one)
+        values, step = self._row(item)
         for name, value in values.items():
             if "/" in name:
                 self._writer.add_scalar(name, value, step)
         self._writer.flush()
-        self._sent.add(key(one), step)
+        self._sent.add(key(item), step)
 
-    def _row(self, one: Record | Epoch) -> tuple[dict[str, float], int]:
-        if isinstance(one, Epoch):
-            return one.row, one.number
-        layers = one.layers if self._layers else {}
-        named = {f"{one.stage}/layers/{name}": density for name, density in layers.items()}
-        return row(one) | named, compression_step(one.target_compression)
+    def _row(self, item: Record | Epoch) -> tuple[dict[str, float], int]:
+        if isinstance(item, Epoch):
+            return item.row, item.number
+        layers = item.layers if self._layers else {}
+        named = {f"{item.stage}/layers/{name}": density for name, density in layers.items()}
+        return row(item) | named, compression_step(item.target_compression)
 
     def _send_hyperparameters(self) -> None:
         assert self._last
-        found = {name: getattr(self._last, name) for name in ("top1", "compression")}
-        result = {f"hparam/{name}": value for name, value in found.items() if value is not None}
-        # Into this folder: else TensorBoard shows a second run beside it.
+        metrics = {name: getattr(self._last, name) for name in ("top1", "compression")}
+        result = {f"hparam/{name}": value for name, value in metrics.items() if value is not None}
+        # run_name=".": in a subfolder, TensorBoard would show a second run.
         self._writer.add_hparams(dict(_flat(self._info.config)), result, run_name=".")
 
 
-def _flat(values: dict[str, Any], above: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
         if isinstance(value, dict):
-            yield from _flat(value, f"{above}{name}.")
+            yield from _flat(value, f"{prefix}{name}.")
         else:
-            yield f"{above}{name}", value if isinstance(value, PLAIN) else json.dumps(value)
+            yield f"{prefix}{name}", value if isinstance(value, PLAIN) else json.dumps(value)
 
 
 def _clear(folder: Path) -> None:
-    """What lies there is of a finished run that is done again."""
+    """Deletes the event files of a finished run that is repeated."""
     mark = Mark(r"events\.out\.tfevents\..*")
     for file in owned(folder.parent, folder, [mark]):
         delete_file(folder.parent, folder / file.name, [mark])

@@ -1,4 +1,4 @@
-"""Weights & Biases: one W&B run per sweep, method, seed and setting, over compression."""
+"""Logs runs to Weights & Biases: one W&B run per sweep, method, seed and setting."""
 
 import hashlib
 import json
@@ -28,14 +28,14 @@ if TYPE_CHECKING:
 MODES = ("online", "offline", "disabled")
 TAG_LENGTH = 64
 
-# Kept for the process: a sweep of 126 runs must not wait for the same dead server 126 times.
+# True for the whole process: a sweep of 126 runs must not wait for a dead server 126 times.
 _online_failed = False
 
 
 def run_id(info: RunInfo) -> str:
-    """First 16 hex digits of SHA-256 over the JSON list [group, method, seed, setting].
+    """Returns 16 hex digits of SHA-256 over the JSON list [group, method, seed, setting].
 
-    The runs of a survey differ in compression only, so they continue one W&B run.
+    Runs that differ in compression only share an id: they continue one W&B run.
     """
     identity = json.dumps([info.group, info.method, info.seed, info.setting])
     return hashlib.sha256(identity.encode()).hexdigest()[:16]
@@ -43,14 +43,14 @@ def run_id(info: RunInfo) -> str:
 
 @dataclass(frozen=True)
 class Wandb:
-    """Sends records and epochs to W&B; an outage of W&B is reported once and stops nothing.
+    """Sends records and epochs to W&B; an error of W&B is reported once and stops nothing.
 
-    Offline, wandb/ in the run's folder holds everything for `pruning-harness tracking sync`.
-    Of the runs that share an id (see run_id) one at a time is online, because W&B keeps the rows
-    of one of them only; the others go on offline, where they may be many.
+    Offline, wandb/ in the run folder holds everything for `pruning-harness tracking sync`. Of the
+    runs that share an id (see run_id), one at a time is online: W&B keeps the rows of only one.
+    The other runs log offline.
 
     Raises:
-        ValueError: a field, or a variable of the environment, that W&B would refuse later.
+        ValueError: W&B would refuse a field, or a variable of the environment, later.
     """
 
     project: str = "pruning-harness"
@@ -66,16 +66,16 @@ class Wandb:
 
     def __post_init__(self) -> None:
         _check_kinds(self)
-        check_known("mode", self.mode, MODES, "; to track nothing choose tracking=none")
+        check_known("mode", self.mode, MODES, "; for no tracking, set tracking=none")
         if not 0 < len(self.project) <= 128 or set(self.project) & set("/\\#?%:"):
             raise ValueError(
-                f"project must have 1 to 128 characters, none of /\\#?%:, got {self.project!r}; "
-                "a team goes into entity"
+                f"project must have 1 to 128 characters, none of /\\#?%:, got {self.project!r}: "
+                "set a team as entity"
             )
         if not self.init_timeout_s > 0:
             raise ValueError(
-                f"init_timeout_s must be above 0 seconds, got {self.init_timeout_s}; "
-                "to wait for no server choose mode=offline"
+                f"init_timeout_s must be above 0 seconds, got {self.init_timeout_s}: "
+                "to use no server, set mode=offline"
             )
         if self.mode != "disabled":
             check_environment()
@@ -104,7 +104,7 @@ class Wandb:
         try:
             return self._init(info, "offline")
         except Exception as error:
-            print_error("W&B cannot start, this run goes on without it", error)
+            print_error("W&B cannot start; this run continues without it", error)
             return None
 
     def _start_online(self, info: RunInfo, stack: ExitStack) -> "wandb.Run | None":
@@ -114,17 +114,19 @@ class Wandb:
         home = info.sweep / SHARED / run_id(info)
         try:
             home.mkdir(parents=True, exist_ok=True)
-            with ExitStack() as held:
-                held.enter_context(locked(home, wait=False))
+            with ExitStack() as locks:
+                locks.enter_context(locked(home, wait=False))
                 run = self._init(info, "online")
-                stack.push(held.pop_all())
+                stack.push(locks.pop_all())
             return run
         except Busy as busy:
-            print_error("W&B has another run of the same id online, this one goes on offline", busy)
+            print_error(
+                "W&B has another run of the same id online; this run continues offline", busy
+            )
         except Exception as error:
             _online_failed = True
             print_error(
-                "W&B cannot be reached, this process goes on offline "
+                "W&B cannot be reached; this process continues offline "
                 "(`pruning-harness tracking sync` later)",
                 error,
             )
@@ -132,12 +134,12 @@ class Wandb:
         return None
 
     def _init(self, info: RunInfo, mode: Literal["online", "offline"]) -> "wandb.Run":
-        # Half a second, and 55 MB that a run without tracking does not need.
+        # Imported here: it takes half a second and 55 MB, which other runs do not need.
         import wandb
 
         check_writable(info.folder / "wandb")
-        # Not left to init: it checks each setting twice more, and online asks a terminal for its
-        # key before it looks at them, and waits for ever.
+        # Not left to init, which checks each setting twice more. Online, init asks for the key on
+        # a terminal before it reads the settings, and waits for ever.
         wandb.setup(settings(self.init_timeout_s, self.system_metrics))
         run = wandb.init(
             id=run_id(info),
@@ -150,7 +152,7 @@ class Wandb:
             job_type=info.job_type,
             name=f"{info.label} seed {info.seed}",
             tags=self._tags(info),
-            notes=_as_written(info, "notes", self.notes),
+            notes=_unresolved(info, "notes", self.notes),
             config=info.config,
         )
         for axis in ("density_of_weights", "compression", "epoch"):
@@ -161,23 +163,26 @@ class Wandb:
 
     def _tags(self, info: RunInfo) -> list[str]:
         own = [tag[:TAG_LENGTH] for tag in (info.method, info.model, info.data) if tag]
-        return list(dict.fromkeys([*own, *_as_written(info, "tags", self.tags)]))
+        return list(dict.fromkeys([*own, *_unresolved(info, "tags", self.tags)]))
 
     def _address(self, info: RunInfo, mode: str) -> dict[str, Any]:
-        """Offline the run's folder keeps it: one of the environment is left to `sync`."""
+        """Returns project and entity; offline, None for a variable that `sync` resolves."""
         address = {"project": self.project, "entity": self.entity}
         if mode == "online":
             return address
-        return {key: None if refers(_said(info, key)) else of for key, of in address.items()}
+        return {
+            key: None if refers(_config_value(info, key)) else value
+            for key, value in address.items()
+        }
 
 
-def _said(info: RunInfo, key: str) -> Any:
+def _config_value(info: RunInfo, key: str) -> Any:
     return (info.config.get("tracking") or {}).get(key)
 
 
-def _as_written(info: RunInfo, key: str, value: Any) -> Any:
-    said = _said(info, key)
-    return said if refers(said) else value
+def _unresolved(info: RunInfo, key: str, value: Any) -> Any:
+    written = _config_value(info, key)
+    return written if refers(written) else value
 
 
 def _exit_code(error: BaseException) -> int:
@@ -186,20 +191,20 @@ def _exit_code(error: BaseException) -> int:
     return INTERRUPTED if isinstance(error, KeyboardInterrupt) else 1
 
 
-def _check_kinds(asked: Wandb) -> None:
+def _check_kinds(tracker: Wandb) -> None:
     for name in ("project", "entity", "notes"):
-        if not isinstance(value := getattr(asked, name), str) and (
+        if not isinstance(value := getattr(tracker, name), str) and (
             value is not None or name == "project"
         ):
-            raise ValueError(f"{name} must be a text, got {value!r}; quote a number twice")
-    check_fields(asked, "true or false", "histograms", "dense_weights")
-    if asked.init_timeout_s != math.inf:
-        check_fields(asked, "a number", "init_timeout_s")
+            raise ValueError(f"{name} must be a text, got {value!r}: quote a number twice")
+    check_fields(tracker, "true or false", "histograms", "dense_weights")
+    if tracker.init_timeout_s != math.inf:
+        check_fields(tracker, "a number", "init_timeout_s")
 
 
 def _check_tags(tags: tuple[str, ...]) -> None:
     if isinstance(tags, str):
-        raise ValueError(f"tags must be a list, got the text {tags!r}; write [{tags}]")
+        raise ValueError(f"tags must be a list, got the text {tags!r}: write [{tags}]")
     for tag in tags:
         if not isinstance(tag, str) or not 0 < len(tag) <= TAG_LENGTH:
             raise ValueError(f"tags must be texts of 1 to {TAG_LENGTH} characters, got {tag!r}")
@@ -208,6 +213,6 @@ def _check_tags(tags: tuple[str, ...]) -> None:
 def _check_artifacts(kinds: tuple[str, ...]) -> None:
     if isinstance(kinds, str) or any(kind not in KINDS for kind in kinds):
         raise ValueError(
-            f"artifacts must be a list with any of {', '.join(KINDS)}, got {kinds!r}; "
-            "for none of them write []"
+            f"artifacts must be a list with any of {', '.join(KINDS)}, got {kinds!r}: "
+            "write [] for none"
         )

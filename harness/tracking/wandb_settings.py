@@ -1,4 +1,4 @@
-"""How W&B is started: quietly and without waiting for long."""
+"""Starts W&B quietly, with short waits, and checks its environment first."""
 
 import os
 from functools import cache
@@ -13,9 +13,10 @@ if TYPE_CHECKING:
 
 
 def settings(timeout_s: float, system_metrics: bool = True) -> "wandb.Settings":
+    """Returns W&B's settings; those that the installed version lacks are left out."""
     import wandb
 
-    wishes: dict[str, Any] = {
+    wanted: dict[str, Any] = {
         "silent": True,
         "console": "off",
         "disable_git": True,
@@ -23,32 +24,33 @@ def settings(timeout_s: float, system_metrics: bool = True) -> "wandb.Settings":
         "save_code": False,
         "init_timeout": timeout_s,
         "login_timeout": timeout_s,
-        # Else the end of a run waits for as long as the server is gone.
+        # By default, the end of a run waits until the server is back.
         "finish_timeout": timeout_s,
         "finish_timeout_raises": True,
-        # A killed run loses what was not flushed; the default is 15 s.
+        # A killed run loses the rows that were not flushed; the default is 15 s.
         "x_transaction_log_flush_interval": 0.5,
-        # Listing the installed packages is most of a start; environment.json has them.
+        # Listing the packages takes most of a start; environment.json lists them too.
         "x_save_requirements": False,
-        # latest-run and the like, of a folder that has one run.
+        # Links such as latest-run are useless in a folder of one run.
         "symlink": False,
-        # A process of its own in every run, which tiny runs can do without.
+        # Statistics need one more process per run.
         "x_disable_stats": not system_metrics,
     }
-    # Settings come and go with W&B's versions, and it refuses unknown ones.
+    # W&B refuses settings that its version does not know.
     known = wandb.Settings.model_fields
-    return wandb.Settings(**{name: value for name, value in wishes.items() if name in known})
+    return wandb.Settings(**{name: value for name, value in wanted.items() if name in known})
 
 
 def check_environment() -> None:
-    """
+    """Checks the variables WANDB_* of the environment.
+
     Raises:
-        ValueError: W&B refuses one of its variables in the environment, and would not start.
+        ValueError: W&B refuses one of them, and would not start.
     """
-    _check(frozenset(one for one in os.environ.items() if one[0].startswith("WANDB_")))
+    _check(frozenset(item for item in os.environ.items() if item[0].startswith("WANDB_")))
 
 
-# Once per process: every point of a sweep asks.
+# Cached: every run of a sweep checks the same variables.
 @cache
 def _check(variables: frozenset[tuple[str, str]]) -> None:
     if not variables:
@@ -59,22 +61,22 @@ def _check(variables: frozenset[tuple[str, str]]) -> None:
         try:
             wandb.Settings().update_from_env_vars({name: value})
         except (ValueError, wandb.Error) as error:
-            # A key must not be shown.
-            said = name if name.endswith(("KEY", "TOKEN")) else f"{name}={value}"
+            # A secret must not be printed.
+            shown = name if name.endswith(("KEY", "TOKEN")) else f"{name}={value}"
             raise ValueError(
-                f"{said} in the environment is refused by W&B: {_reason(error)}; correct it, "
-                "unset it, or choose tracking=none"
+                f"{shown} in the environment is refused by W&B: {_reason(error)}; correct or "
+                "unset it, or set tracking=none"
             ) from None
 
 
 def _reason(error: Exception) -> str:
-    # str() of pydantic's has the value too, and a link.
+    # str() of a pydantic error would contain the value and a link.
     errors = getattr(error, "errors", None)
     return " ".join(str(errors()[0]["msg"] if errors else error).split())
 
 
 def free_id() -> None:
-    """Ends W&B's service, for which the id of a run that failed to start stays in use."""
+    """Ends W&B's service, which still holds the id of a run that failed to start."""
     try:
         import wandb
 
@@ -84,9 +86,10 @@ def free_id() -> None:
 
 
 def check_writable(folder: Path) -> None:
-    """
+    """Checks that a folder is writable; W&B would silently write into /tmp instead.
+
     Raises:
-        OSError: files cannot be written there; W&B would silently write into /tmp instead.
+        OSError: files cannot be written there.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with TemporaryFile(dir=folder) as probe:

@@ -186,14 +186,14 @@ def test_no_tracking_lets_an_exception_pass(tmp_path) -> None:
     ({"project": ""}, "project must have 1 to 128 characters"),
     ({"init_timeout_s": 0}, "init_timeout_s must be above 0 seconds, got 0"),
     ({"init_timeout_s": "x"}, "init_timeout_s must be a number, got 'x'"),
-    ({"notes": 2026}, "notes must be a text, got 2026; quote a number twice"),
+    ({"notes": 2026}, "notes must be a text, got 2026: quote a number twice"),
     ({"entity": 0}, "entity must be a text, got 0"),
     ({"project": None}, "project must be a text, got None"),
     ({"histograms": 7}, "histograms must be true or false, got 7"),
     ({"dense_weights": "maybe"}, "dense_weights must be true or false, got 'maybe'"),
-    ({"tags": "mine"}, r"tags must be a list, got the text 'mine'; write \[mine\]"),
+    ({"tags": "mine"}, r"tags must be a list, got the text 'mine': write \[mine\]"),
     ({"tags": ["x" * 65]}, "tags must be texts of 1 to 64 characters"),
-    ({"artifacts": "masks"}, "artifacts must be a list .* got 'masks'; for none of them write"),
+    ({"artifacts": "masks"}, "artifacts must be a list .* got 'masks': write"),
     ({"artifacts": ["weights"]}, "any of dense, masks, records, got .'weights'."),
 )
 def test_wandb_refuses_what_would_fail_later(wrong, message) -> None:

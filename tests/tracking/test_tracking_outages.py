@@ -19,7 +19,7 @@ from harness.tracking.wandb import Wandb, run_id
 pytest_plugins = ["wandb_fixtures"]
 pytestmark = pytest.mark.usefixtures("no_settings_of_the_user")
 
-GONE = "W&B cannot be reached, this process goes on offline"
+GONE = "W&B cannot be reached; this process continues offline"
 
 
 def reach(monkeypatch: pytest.MonkeyPatch, stub: Stub) -> None:
@@ -34,7 +34,7 @@ def test_wandb_that_cannot_start_stops_nothing_and_says_so_once(tmp_path, monkey
 
     track(Wandb(), tmp_path)
 
-    expected = "W&B cannot start, this run goes on without it: the server is gone\n"
+    expected = "W&B cannot start; this run continues without it: the server is gone\n"
     assert capsys.readouterr().err == expected
     assert not list((tmp_path / "wandb").iterdir())
 
@@ -70,7 +70,7 @@ def test_wandb_refuses_an_environment_with_which_it_would_not_start(
 
     message = str(error.value)
     assert message.startswith(f"{shown} in the environment is refused by W&B: ")
-    assert message.endswith("; correct it, unset it, or choose tracking=none")
+    assert message.endswith("; correct or unset it, or set tracking=none")
     assert "\n" not in message and "secret" not in message
     Wandb(mode="disabled")
 
@@ -93,7 +93,7 @@ def test_wandb_without_room_stops_nothing_and_says_so_once(tmp_path, monkeypatch
     track(Wandb(), tmp_path)
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("W&B cannot start, this run goes on without it: ")
+    assert line.startswith("W&B cannot start; this run continues without it: ")
 
 
 def test_wandb_whose_disk_fills_up_stops_nothing_and_says_so_once(tmp_path, monkeypatch, capsys):
@@ -106,7 +106,7 @@ def test_wandb_whose_disk_fills_up_stops_nothing_and_says_so_once(tmp_path, monk
     track(Wandb(), tmp_path)
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("W&B did not get all of this run (records.jsonl has it): [Errno 28]")
+    assert line.startswith("W&B lacks data of this run (records.jsonl is complete): [Errno 28]")
 
 
 def test_wandb_without_its_server_goes_on_offline_and_asks_once_a_process(
@@ -153,7 +153,7 @@ def test_wandb_run_whose_id_is_online_elsewhere_goes_on_offline_and_says_so(
         track(Wandb(mode="online"), tmp_path)
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("W&B has another run of the same id online, this one goes on offline")
+    assert line.startswith("W&B has another run of the same id online; this run continues offline")
     assert not stub.runs
     (log,) = wandb_log.logs(tmp_path)
     assert len(log.history) == 5
@@ -210,4 +210,4 @@ def test_wandb_whose_server_is_lost_in_the_middle_stops_nothing_and_says_so(
         wandb.teardown()
 
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("W&B did not get all of this run (records.jsonl has it)")
+    assert line.startswith("W&B lacks data of this run (records.jsonl is complete)")

@@ -197,7 +197,7 @@ def test_sync_says_when_nobody_is_logged_in(runs, stub, monkeypatch, capfd) -> N
     assert main(["sync", str(runs)]) == 1
 
     (line,) = capfd.readouterr().err.splitlines()
-    assert line == "error: nobody is logged in to W&B; run `wandb login` or set WANDB_API_KEY"
+    assert line == "error: no user is logged in to W&B: run `wandb login` or set WANDB_API_KEY"
 
 
 def test_sync_gives_up_on_a_slow_server_after_the_limit(runs, stub, capfd) -> None:
@@ -211,7 +211,7 @@ def test_sync_gives_up_on_a_slow_server_after_the_limit(runs, stub, capfd) -> No
 
 @cases(
     "arguments, message",
-    (["sync", "nowhere"], "error: RUNS=nowhere is no folder"),
+    (["sync", "nowhere"], "error: RUNS=nowhere is not a folder"),
     (["sync", ".", "--limit", "0"], "error: --limit must be above 0 seconds, got 0"),
     (["sink", "."], "error: argument COMMAND: invalid choice: 'sink'"),
 )
