@@ -83,7 +83,7 @@ class RunSink:
     def _row(self, item: Record | Epoch) -> tuple[int, dict[str, Any]]:
         if isinstance(item, Epoch):
             return self._steps.next(), item.row
-        values = row(item) | {"density_of": item.density_of}
+        values: dict[str, Any] = row(item) | {"density_of": item.density_of}
         if item.layers:
             values[f"{item.stage}/layer_densities"] = _histogram(densities(item))
         return self._steps.of(item), values
