@@ -13,11 +13,11 @@ from harness.allocation.base import Allocation, ModelInfo
 from harness.launch.components import components
 from harness.launch.trust.stored_model import stored_network
 from harness.pruning.adhoc import FixedCounts, Request
-from harness.pruning.budget import Goal, round_goals
+from harness.pruning.budget import RequestedSize, round_sizes
 from harness.pruning.masks import MaskStore, as_bool
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruner import Pruner
-from harness.pruning.pruning_order import Event
+from harness.pruning.pruning_order import PruningProgress
 from harness.pruning.rounds import Rounds
 from harness.run_folder.export import load_exported, read_exported
 from harness.run_folder.outcome import CONFIG
@@ -158,10 +158,10 @@ def prune(
     store = make_mask_store(wide, units)
     store.shrink_to(as_bool(masks or {}))
     alive, end, unit = _target(pruner, wide, store, units, model_info, density, counts or keep)
-    goals = round_goals(alive, end, unit, parts.rounds if rounds is None else rounds)
+    sizes = round_sizes(alive, end, unit, parts.rounds if rounds is None else rounds)
     with naming_casts(model, wide), _restored_after_errors(wide, store):
         store.apply_to(wide)
-        Rounds(pruner, units, data, model_info).run(wide, store, Event.of(goals))
+        Rounds(pruner, units, data, model_info).run(wide, store, PruningProgress.of(sizes))
     if wide is not model:
         copy_into(model, {name: wide.get_parameter(name).detach() for name in store.masks})
     if end > 0:
@@ -198,13 +198,13 @@ def _target(
     if (density is None) == (keep is None):
         raise ValueError(f"give one of density and keep, got density={density} and keep={keep}")
     if density is None:
-        alive = pruner.alive(model, store, units, model_info, "units")
+        alive = pruner.alive_sizes(model, store, units, model_info, "units")
         return sum(alive.values()), _total(keep, alive), "units"
     check_target("density", density, "density")
-    account = pruner.account("density", model, units, model_info)
-    end, counts = account.to_kept_fraction(density) * account.removable, account.counts
-    pruner.check(Goal(round(end), counts), model, units, model_info)
-    return sum(pruner.alive(model, store, units, model_info, counts).values()), end, counts
+    size_model = pruner.size_model("density", model, units, model_info)
+    end, counts = size_model.to_kept_fraction(density) * size_model.removable, size_model.counts
+    pruner.check(RequestedSize(round(end), counts), model, units, model_info)
+    return sum(pruner.alive_sizes(model, store, units, model_info, counts).values()), end, counts
 
 
 def _total(keep: int | Mapping[str, int] | None, alive: Counts) -> int:

@@ -17,7 +17,7 @@ from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
-from harness.pruning.budget import round_goals
+from harness.pruning.budget import round_sizes
 
 METHODS = sorted(file.stem for file in (CONF / "method").glob("*.yaml"))
 UNTRAINED = ("schedule=one_shot", "finetune=none", "training.epochs=0", "calibration.samples=40")
@@ -60,7 +60,7 @@ def test_a_call_makes_the_masks_of_a_run(method, density, tmp_path) -> None:
 
 def test_rounds_end_before_the_target_is_rounded() -> None:
     # 102 x 0.04^(k / 5) is 53.58 at first; on the way to the rounded 4 it would be 53.37.
-    goals = round_goals(102, 4.08, "weights", rounds=5)
+    goals = round_sizes(102, 4.08, "weights", rounds=5)
     assert [goal.keep for goal in goals] == [54, 28, 15, 8, 4]
 
 

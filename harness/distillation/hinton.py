@@ -58,15 +58,15 @@ class Hinton:
     def _divergence(
         self, outputs: Tensor, teacher_outputs: Tensor, counts: Tensor | None
     ) -> Tensor:
-        found = F.kl_div(
+        divergence = F.kl_div(
             self._log_shares(outputs),
             self._log_shares(teacher_outputs),
             reduction="none",
             log_target=True,
         ).sum(dim=-1)
         if counts is not None:
-            found = torch.where(counts, found, 0.0)
-        return found.sum() if found.ndim == 1 else found.mean(dim=1).sum()
+            divergence = torch.where(counts, divergence, 0.0)
+        return divergence.sum() if divergence.ndim == 1 else divergence.mean(dim=1).sum()
 
     def _log_shares(self, outputs: Tensor) -> Tensor:
         wide = outputs.to(torch.promote_types(outputs.dtype, torch.float32))

@@ -8,7 +8,7 @@ from torch import nn
 from harness.allocation.base import ModelInfo
 from harness.distributed import Ranks
 from harness.experiment.config import DTYPES, WIRE, ExperimentConfig
-from harness.experiment.requested import Targets
+from harness.experiment.requested import RequestedLevels
 from harness.experiment.validation import check_steps
 from harness.experiment.workload import Workload
 from harness.metrics.macs import Macs, said_uncounted
@@ -37,7 +37,7 @@ class RunContext:
     units: Units
     scope: Scope
     model_info: ModelInfo
-    requested: Targets
+    requested: RequestedLevels
     dense: DenseTraining
     checkpointer: Checkpointer | None = None
     shared: SharedStages | None = None
@@ -47,9 +47,9 @@ class RunContext:
         return self.workload.ranks
 
     @property
-    def shares(self) -> list[float]:
+    def kept_fractions(self) -> list[float]:
         """Kept shares of what can be removed, at level 1, 2, ..."""
-        return self.requested.shares
+        return self.requested.kept_fractions
 
     @property
     def samples(self) -> int:
@@ -70,22 +70,24 @@ def context_of(
     `runner.prepare`.
     """
     workload = _workload(experiment, ranks)
-    model = workload.initial()
+    model = workload.initial_model()
     macs = workload.macs(model)
-    found = find_prunable(experiment.structure, model, experiment.exclude, workload.sample(), macs)
+    prunable = find_prunable(
+        experiment.structure, model, experiment.exclude, workload.sample(), macs
+    )
     _check_lengths(experiment, macs)
     # Before any training: what this model cannot reach, or no part can do, fails here.
     samples = len(workload.splits.train)
     steps = steps_of(experiment.next_recipe(1.0, samples), samples)
     check_steps(experiment, steps)
-    requested = Targets(experiment, model, found.units, found.model_info, steps)
+    requested = RequestedLevels(experiment, model, prunable.units, prunable.model_info, steps)
     _check_network(experiment, model, steps, samples)
     workload.check_sums(model, experiment.distillation)
     trained = _dense_training(experiment, workload, dense, checkpointer)
     context = RunContext(
-        experiment=experiment, workload=workload, macs=macs, units=found.units, scope=found.scope,
-        model_info=found.model_info, requested=requested, dense=trained, checkpointer=checkpointer,
-        shared=shared,
+        experiment=experiment, workload=workload, macs=macs, units=prunable.units,
+        scope=prunable.scope, model_info=prunable.model_info, requested=requested, dense=trained,
+        checkpointer=checkpointer, shared=shared,
     )  # fmt: skip
     return context, model
 
@@ -106,7 +108,7 @@ def _workload(experiment: ExperimentConfig, ranks: Ranks) -> Workload:
         gradient_dtype=WIRE[experiment.gradient_dtype],
     )
     workload.check_labels()
-    workload.chosen(experiment.calibration)  # refuses too few samples
+    workload.calibration_indices(experiment.calibration)  # refuses too few samples
     for recipe in (experiment.training, experiment.retraining):
         workload.check_smallest_batch(recipe.batch_size, recipe.accumulate)
         recipe.check_inputs(workload.sample())
@@ -126,7 +128,12 @@ def _dense_training(
     # The folder's name stands for the code that decides this training.
     common = checkpointer and replace(checkpointer, code=folder.name)
     dense = DenseTraining(
-        folder, experiment.training, workload.training_context(0), workload.initial, keep, common
+        folder,
+        experiment.training,
+        workload.training_context(0),
+        workload.initial_model,
+        keep,
+        common,
     )
     for index in keep:
         dense.normalized(index)  # refuses one beyond it
@@ -147,7 +154,7 @@ def _check_lengths(experiment: ExperimentConfig, macs: Macs) -> None:
 
 
 def _check_network(
-    experiment: ExperimentConfig, network: nn.Module, steps: int, samples: int
+    experiment: ExperimentConfig, model: nn.Module, steps: int, samples: int
 ) -> None:
     """
     steps: of each retraining. samples: of the training data.
@@ -158,9 +165,9 @@ def _check_network(
     if experiment.dynamics:
         experiment.dynamics.check(steps)
     if experiment.penalty:
-        experiment.penalty.check(network)
+        experiment.penalty.check(model)
     if experiment.recalibration:
-        experiment.recalibration.check(network)
+        experiment.recalibration.check(model)
         size, batch = (
             min(experiment.recalibration.samples, samples),
             experiment.recalibration.batch_size,

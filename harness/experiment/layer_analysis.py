@@ -10,7 +10,7 @@ from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
 from harness.experiment.context import RunContext
 from harness.experiment.experiment import Experiment
-from harness.experiment.prune_stage import curves_of
+from harness.experiment.prune_stage import measure_layer_curves
 from harness.experiment.run import Run
 from harness.experiment.state import RunState
 from harness.model_state.whole_state import load_into
@@ -59,9 +59,16 @@ class Analysis(Run):
         home = run.folder.parents[1] / "sensitivity"
         folder = home / f"{run.folder.name.rpartition('-')[0]}-{identity.run}"
         written = analysed(run.written, run.config["sensitivity"]["grid"])
-        mine = {"folder": folder, "science": science, "written": written, "identity": identity}
-        same = {field.name: getattr(run, field.name) for field in fields(run)}
-        return cls(**{**same, **mine}, grid=tuple(grid), saliency=saliency, structure=structure)
+        own_fields = {
+            "folder": folder,
+            "science": science,
+            "written": written,
+            "identity": identity,
+        }
+        run_fields = {field.name: getattr(run, field.name) for field in fields(run)}
+        return cls(
+            **{**run_fields, **own_fields}, grid=tuple(grid), saliency=saliency, structure=structure
+        )
 
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """As of Run."""
@@ -73,17 +80,17 @@ class Analysis(Run):
             "steps": Steps(),
             **dict.fromkeys(("dynamics", "penalty", "recalibration", "distillation")),
         }
-        alone = replace(experiment, **changes)
-        with self._under_way(alone, ranks) as entered:
+        dense_only = replace(experiment, **changes)
+        with self._entered(dense_only, ranks) as entered:
             if isinstance(entered, Outcome):
                 return entered
             context, state, _ = entered
             self._train(context, state)
             # For a part that draws from the global streams: as before the first pruning.
             torch.manual_seed(derive(context.experiment.seed, "prune", 1))
-            curves = curves_of(context, state, self.grid)
-            found = to_lines(self._records(context.experiment.seed, curves))
-            ranks.on_main(lambda: write_whole(self.folder / FILE, found))
+            curves = measure_layer_curves(context, state, self.grid)
+            lines = to_lines(self._records(context.experiment.seed, curves))
+            ranks.on_main(lambda: write_whole(self.folder / FILE, lines))
         return Outcome("finished", str(self.folder))
 
     def _train(self, context: RunContext, state: RunState) -> None:
@@ -100,14 +107,14 @@ class Analysis(Run):
             load_into(state.model, dense.at(dense.end, on_epoch))
 
     def _records(self, seed: int, curves: SensitivityCurves) -> Iterator[Sensitivity]:
-        named = {each.name for each in fields(Sensitivity)}
-        who = {key: value for key, value in vars(self.identity).items() if key in named}
+        names = {record_field.name for record_field in fields(Sensitivity)}
+        identity = {key: value for key, value in vars(self.identity).items() if key in names}
         for layer, points in curves.items():
             # Density 1: the network as it is.
             dense = points[0].measured
             for point in points:
                 yield Sensitivity(
-                    **who,
+                    **identity,
                     saliency=self.saliency,
                     structure=self.structure,
                     seed=seed,

@@ -9,7 +9,7 @@ import torch
 from torch.optim import Optimizer
 
 from harness.experiment.context import RunContext
-from harness.experiment.state import Found, RunState, checkpoint, whole
+from harness.experiment.state import RunState, StageRecord, checkpoint, in_dense_shapes
 from harness.metrics.latency import Latency, Stopwatch
 from harness.model_state.unsaved import OPTIMIZER
 from harness.run_folder.checkpoints import STAGE, STEP, Checkpoints
@@ -51,35 +51,35 @@ class Recorder:
         context, state = self.context, self.state
         # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
         context.ranks.check_equal(state.masks.masks, "masks in force")
-        dense = whole(context, state)
+        dense = in_dense_shapes(context, state)
         measured = context.workload.measure(state.model, dense, context.macs, context.scope)
         in_force = {name: dense.masks[name] for name in state.masks.masks}
         masks = digest(in_force) if level else ""
-        found = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}
+        fields = {"level": level, "stage": stage, "masks": masks, **measured, **vars(trained)}
         if context.macs.uncounted:
-            found |= {"training_flops": None, "training_flops_dense": None}
-        state.found.append({"share": state.kept_share, "record": found})
-        self.show(state.found[-1])
-        self.note_latency()
+            fields |= {"training_flops": None, "training_flops_dense": None}
+        state.found_records.append({"kept_fraction": state.kept_fraction, "record": fields})
+        self.show(state.found_records[-1])
+        self.measure_latency()
         state.done = stage_index(level, stage)
         if save:
             self.save()
 
-    def show(self, found: Found) -> None:
+    def show(self, stage_record: StageRecord) -> None:
         """Records what this run found, or another one that came the same way."""
-        record = record_of(self.context, found, self.identity)
+        record = record_of(self.context, stage_record, self.identity)
         self.context.ranks.on_main(lambda: self.watcher.log(record))
 
-    def replay(self, found: Found) -> None:
+    def replay(self, stage_record: StageRecord) -> None:
         """The same of another run's stage, with the epochs that its training had."""
-        record = found["record"]
+        record = stage_record["record"]
         if record["level"]:  # dense training shows itself only to the run that trains it
             self.watcher.replay(record["level"], record["epoch_losses"], record["epoch_top1"])
-        self.show(found)
+        self.show(stage_record)
 
-    def on_epoch(self, level: int, form: ResolvedRecipe) -> OnEpoch:
+    def on_epoch(self, level: int, resolved: ResolvedRecipe) -> OnEpoch:
         """Shows each epoch of a training."""
-        recipe, begin = form
+        recipe, begin = resolved
 
         def show(done: int, curve: TrainingCurve) -> None:
             ended, epochs = done - begin.epoch, recipe.epochs - begin.epoch
@@ -91,29 +91,29 @@ class Recorder:
         """Saves the run at the end of its last stage."""
         checkpointer = self.context.checkpointer
         if checkpointer and self.files:
-            name = "level-{level:02d}-{stage}".format(**self.state.found[-1]["record"])
+            name = "level-{level:02d}-{stage}".format(**self.state.found_records[-1]["record"])
             saved = checkpoint(self.context, self.state)
             checkpointer.save(self.files, name, STAGE, saved, self.state.model)
 
     def save_between(self, level: int) -> None:
         """Saves the run between two parts of a pruning."""
         context, state = self.context, self.state
-        if context.checkpointer and self.files and state.event:
+        if context.checkpointer and self.files and state.pruning:
             context.ranks.check_equal(state.masks.masks, "masks in force")
-            name = f"level-{level:02d}-part-{state.event.done:04d}"
+            name = f"level-{level:02d}-part-{state.pruning.done:04d}"
             context.checkpointer.save(
                 self.files, name, STEP, checkpoint(context, state), state.model
             )
 
     def saver(
-        self, level: int, inside: Callable[[], dict[str, Any]], adder: object
+        self, level: int, hooks_state: Callable[[], dict[str, Any]], gradient_hook: object
     ) -> "LevelSaver | None":
         """Saves a training of the run; inside: what it needs beside the loop's own state; adder:
         what adds a penalty's gradients, or None."""
         ready = self.context.checkpointer and self.files
-        return LevelSaver(self, level, inside, adder) if ready else None
+        return LevelSaver(self, level, hooks_state, gradient_hook) if ready else None
 
-    def note_latency(self) -> None:
+    def measure_latency(self) -> None:
         """Measures the forward pass of the network as it is, if the newest record is a result.
 
         As it is: pruned weights are zeros in dense tensors, so that no mask makes it faster. That
@@ -123,8 +123,8 @@ class Recorder:
         Rank 0 measures alone. What cannot be measured (a batch beyond the memory) is told, and the
         run goes on.
         """
-        how, record = self.latency, self.state.found[-1]["record"]
-        if how is None or how.batch is None or not self._is_result(**_place(record)):
+        latency, record = self.latency, self.state.found_records[-1]["record"]
+        if latency is None or latency.batch is None or not self._is_result(**_stage_of(record)):
             return
         ranks, checkpointer = self.context.ranks, self.context.checkpointer
         with (
@@ -132,36 +132,36 @@ class Recorder:
             evaluating(self.state.model),
             torch.no_grad(),
         ):
-            watch, done, error = self._stopwatch(how, how.batch), False, ""
+            watch, done, error = self._stopwatch(latency, latency.batch), False, ""
             while not done:
-                done, error = ranks.on_main(lambda: _sitting(watch))
+                done, error = ranks.on_main(lambda: _measure_some(watch))
                 if checkpointer:
                     checkpointer.raise_if_stopped()
-        ranks.on_main(lambda: self._tell(how, watch, error))
+        ranks.on_main(lambda: self._report_latency(latency, watch, error))
 
-    def _stopwatch(self, how: Latency, batch: int) -> Stopwatch:
+    def _stopwatch(self, latency: Latency, batch: int) -> Stopwatch:
         train, device = self.context.workload.splits.train, self.context.ranks.device
-        chosen = torch.arange(batch, device=device) % len(train)
+        indices = torch.arange(batch, device=device) % len(train)
 
         def forward() -> None:
             self.state.model(inputs)
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
 
-        inputs = next(iter(train.batches([chosen])))[0]
-        return Stopwatch(forward, how.repeats, how.warm_up)
+        inputs = next(iter(train.batches([indices])))[0]
+        return Stopwatch(forward, latency.repeats, latency.warm_up)
 
-    def _tell(self, how: Latency, watch: Stopwatch, error: str) -> None:
-        place = _place(self.state.found[-1]["record"])
+    def _report_latency(self, latency: Latency, watch: Stopwatch, error: str) -> None:
+        stage = _stage_of(self.state.found_records[-1]["record"])
         if error:
-            where = "level {level} {stage}".format(**place)
+            where = "level {level} {stage}".format(**stage)
             print(f"warning: {where}: latency was not measured: {visible(error)}", file=sys.stderr)
             return
         low, median, high = (round(1000 * seconds, 4) for seconds in watch.quartiles())
         self.watcher.log_timing(
-            event="latency",
-            **place,
-            batch=how.batch,
+            pruning="latency",
+            **stage,
+            batch=latency.batch,
             milliseconds_median=median,
             milliseconds_low=low,
             milliseconds_high=high,
@@ -182,14 +182,14 @@ class Recorder:
         return stage == ("recalibrated" if context.experiment.recalibration else "pruned")
 
 
-def record_of(context: RunContext, found: Found, identity: Identity) -> Record:
-    requested: dict[str, Any] = context.requested.asked(found["share"])
+def record_of(context: RunContext, stage_record: StageRecord, identity: Identity) -> Record:
+    requested: dict[str, Any] = context.requested.record_fields(stage_record["kept_fraction"])
     return Record(
         **vars(identity),
-        **found["record"],
+        **stage_record["record"],
         **requested,
         seed=context.experiment.seed,
-        on_the_way=context.requested.on_the_way(found["record"]["level"]),
+        on_the_way=context.requested.on_the_way(stage_record["record"]["level"]),
     )
 
 
@@ -199,13 +199,13 @@ class LevelSaver:
 
     recorder: Recorder
     level: int
-    inside: Callable[[], dict[str, Any]]
-    adder: object
+    hooks_state: Callable[[], dict[str, Any]]
+    gradient_hook: object
 
     def begin(self, optimizer: Optimizer) -> None:
         context = self.recorder.context
         assert context.checkpointer
-        parts = {OPTIMIZER: optimizer, "penalty's adder": self.adder}
+        parts = {OPTIMIZER: optimizer, "penalty's adder": self.gradient_hook}
         context.checkpointer.unsaved.begin_training(self.recorder.state.model, parts)
 
     def is_due(self, step: int) -> bool:
@@ -217,11 +217,11 @@ class LevelSaver:
         assert context.checkpointer and files
         context.ranks.check_equal(run.masks.masks, "masks in force")
         name = f"level-{self.level:02d}-epoch-{epoch:05d}-step-{step:06d}"
-        saved = checkpoint(context, run, {**state(), "inside": self.inside()})
+        saved = checkpoint(context, run, {**state(), "inside": self.hooks_state()})
         context.checkpointer.save(files, name, STEP, saved, run.model)
 
 
-def _sitting(watch: Stopwatch) -> tuple[bool, str]:
+def _measure_some(watch: Stopwatch) -> tuple[bool, str]:
     """Whether it was the last one, and why it failed."""
     try:
         return watch.go_on(SECONDS_AT_ONCE), ""
@@ -229,5 +229,5 @@ def _sitting(watch: Stopwatch) -> tuple[bool, str]:
         return True, str(error).splitlines()[0]
 
 
-def _place(record: dict[str, Any]) -> dict[str, Any]:
+def _stage_of(record: dict[str, Any]) -> dict[str, Any]:
     return {key: record[key] for key in ("level", "stage")}

@@ -6,9 +6,9 @@ from torch import nn
 
 from harness.allocation.base import ModelInfo, Unreachable
 from harness.experiment.config import ExperimentConfig
-from harness.pruning.budget import Goal
+from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
-from harness.pruning.pruning_order import Event, check_parts, units_in
+from harness.pruning.pruning_order import PruningProgress, check_parts, units_in
 from harness.structure.base import Units
 
 
@@ -19,11 +19,11 @@ class PruneEvent(NamedTuple):
     """
 
     number: int
-    share: float  # kept, after it
+    kept_fraction: float  # kept, after it
     level: int | None
 
 
-class Targets:
+class RequestedLevels:
     """
     shares: of level 1, 2, ...; turns: where in the one training they are come to, if it is one.
 
@@ -34,98 +34,111 @@ class Targets:
     def __init__(
         self,
         experiment: ExperimentConfig,
-        network: nn.Module,
+        model: nn.Module,
         units: Units,
         model_info: ModelInfo,
         steps: int,
     ):
         """steps: of the one training, when masks shrink inside it."""
-        self.experiment, self.model_info = experiment, model_info
-        self.network, self.units = network, units
+        self.experiment, self.model, self.units, self.model_info = (
+            experiment,
+            model,
+            units,
+            model_info,
+        )
         unit = experiment.schedule.unit
         # Asked for as a speed-up, density and compression count multiply-accumulates too.
         budget = "macs" if unit == "speedup" else None
-        self.accounts = {
-            name: experiment.pruner.account(name, network, units, model_info, budget)
+        self.size_models = {
+            name: experiment.pruner.size_model(name, model, units, model_info, budget)
             for name in dict.fromkeys((unit, "density", "compression"))
         }
-        self.account = self.accounts[unit]
-        self.turns = self._turns(steps) if experiment.when == "steps" else []
-        self.shares = [turn.share for turn in self.turns if turn.level]
+        self.size_model = self.size_models[unit]
+        self.prune_events = self._prune_events(steps) if experiment.when == "steps" else []
+        self.kept_fractions = [event.kept_fraction for event in self.prune_events if event.level]
         if experiment.when != "steps":
-            self.shares = experiment.schedule.shares(self.account.to_kept_fraction)
-        if experiment.unmasks_between_levels and len(self.shares) < 2:
+            self.kept_fractions = experiment.schedule.shares(self.size_model.to_kept_fraction)
+        if experiment.unmasks_between_levels and len(self.kept_fractions) < 2:
             raise ValueError(
                 "dynamics=soft lets units recover until the last level, and there is one only; "
                 "use schedule=constant schedule.levels=5, or lower steps.every"
             )
-        self._check(self.goal(min(self.shares)))
+        self._check(self.requested_size(min(self.kept_fractions)))
 
-    def goal(self, share: float) -> Goal:
-        return Goal(round(share * self.account.removable), self.account.counts)
+    def requested_size(self, kept_fraction: float) -> RequestedSize:
+        return RequestedSize(
+            round(kept_fraction * self.size_model.removable), self.size_model.counts
+        )
 
-    def asked(self, share: float) -> dict[str, float | str]:
+    def record_fields(self, kept_fraction: float) -> dict[str, float | str]:
         """By the names of a record."""
         # 16.000000000000004 in a table would be noise of the way there and back.
         found = {
-            f"target_{unit}": round(self.accounts[unit].from_kept_fraction(share), 9)
+            f"target_{unit}": round(self.size_models[unit].from_kept_fraction(kept_fraction), 9)
             for unit in ("density", "compression")
         }
-        counts = self.accounts["compression"].counts
+        counts = self.size_models["compression"].counts
         return {**found, "target_counts": counts}
 
     def on_the_way(self, level: int) -> bool:
         """Whether a later level ends what this one is a part of."""
         together = self.experiment.when == "steps" or self.experiment.unmasks_between_levels
-        return together and 0 < level < len(self.shares)
+        return together and 0 < level < len(self.kept_fractions)
 
-    def _turns(self, steps: int) -> list[PruneEvent]:
+    def _prune_events(self, steps: int) -> list[PruneEvent]:
         """Without events that would change nothing."""
         schedule, numbers = self.experiment.schedule, self.experiment.steps.events(steps)
-        shares = schedule.during(self.account.to_kept_fraction, len(numbers) - 1)
-        turns: list[PruneEvent] = []
-        before, level = 1.0, 0
-        for number, share in zip(numbers, shares, strict=True):
-            if share > before:
-                turns.append(PruneEvent(number, share, None))
-            elif share < before or (self.experiment.unmasks_between_levels and share < 1):
+        kept_fractions = schedule.during(self.size_model.to_kept_fraction, len(numbers) - 1)
+        prune_events: list[PruneEvent] = []
+        previous, level = 1.0, 0
+        for number, kept_fraction in zip(numbers, kept_fractions, strict=True):
+            if kept_fraction > previous:
+                prune_events.append(PruneEvent(number, kept_fraction, None))
+            elif kept_fraction < previous or (
+                self.experiment.unmasks_between_levels and kept_fraction < 1
+            ):
                 level += 1
-                turns.append(PruneEvent(number, share, level))
-            before = share
-        return turns if level else [PruneEvent(numbers[-1], shares[-1], 1)]
+                prune_events.append(PruneEvent(number, kept_fraction, level))
+            previous = kept_fraction
+        return prune_events if level else [PruneEvent(numbers[-1], kept_fractions[-1], 1)]
 
-    def _left(self, goal: Goal) -> int:
+    def _units_left(self, requested: RequestedSize) -> int:
         """How many units stay of all parts of the network."""
-        pruner, model_info = self.experiment.pruner, self.model_info
-        network, units = self.network, self.units
+        pruner, model, units, model_info = (
+            self.experiment.pruner,
+            self.model,
+            self.units,
+            self.model_info,
+        )
         if self.experiment.pruning_order is None:
-            return pruner.check(goal, network, units, model_info)
-        parts = self.experiment.pruning_order.parts(network)
+            return pruner.check(requested, model, units, model_info)
+        parts = self.experiment.pruning_order.parts(model)
         check_parts(parts, units)
-        held = pruner.alive(
-            network, make_mask_store(network, units), units, model_info, goal.counts
+        sizes = pruner.alive_sizes(
+            model, make_mask_store(model, units), units, model_info, requested.counts
         )
-        event = Event.by_parts(parts, held, goal.keep, goal.counts, 1)
+        event = PruningProgress.by_parts(parts, sizes, requested.keep, requested.counts, 1)
         inside = {step.part: units_in(step.part, units) for step in event.steps}
-        found = (
-            pruner.check(s.goal, network, inside[s.part], model_info, s.part) for s in event.steps
+        counts = (
+            pruner.check(s.requested, model, inside[s.part], model_info, s.part)
+            for s in event.steps
         )
-        return sum(found)
+        return sum(counts)
 
-    def _check(self, goal: Goal) -> None:
-        account = self.account
+    def _check(self, requested: RequestedSize) -> None:
+        size_model = self.size_model
         try:
-            left = self._left(goal)
+            units = self._units_left(requested)
         except Unreachable as error:
-            if account.unit == "density":
+            if size_model.unit == "density":
                 raise
-            limit = account.limit(error.density)
-            raise ValueError(f"{error}, a {account.unit} of {limit}") from error
-        if left == 0 and account.removable == account.total:
-            rule = "at least" if account.unit == "density" else "at most"
-            way_out = f"ask for {rule} {account.limit(1 / account.total)}"
+            limit = size_model.limit(error.density)
+            raise ValueError(f"{error}, a {size_model.unit} of {limit}") from error
+        if units == 0 and size_model.removable == size_model.total:
+            rule = "at least" if size_model.unit == "density" else "at most"
+            way_out = f"ask for {rule} {size_model.limit(1 / size_model.total)}"
             raise ValueError(
-                f"the {account.unit} that schedule asks for cannot be reached: it leaves nothing "
-                f"of {account.total} {account.counts}; "
-                + ("set allocation.min_units=1, or keep more" if goal.keep else way_out)
+                f"the {size_model.unit} that schedule asks for cannot be reached: it leaves "
+                f"nothing of {size_model.total} {size_model.counts}; "
+                + ("set allocation.min_units=1, or keep more" if requested.keep else way_out)
             )

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from harness.distributed import Ranks
 from harness.distributed.stop_signal import Stop
@@ -13,7 +13,7 @@ from harness.experiment.context import RunContext
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder, record_of
 from harness.experiment.runner import prepare, run
-from harness.experiment.state import RunState, resumed, whole
+from harness.experiment.state import RunState, in_dense_shapes, resume
 from harness.metrics.latency import Latency
 from harness.model_state.whole_state import whole_state
 from harness.run_folder import records
@@ -90,24 +90,24 @@ class Run:
             Busy: another process is in the folder.
             Stopped: a signal asked for it, and the run has saved itself.
         """
-        with self._under_way(experiment, ranks) as entered:
+        with self._entered(experiment, ranks) as entered:
             if isinstance(entered, Outcome):
                 return entered
             context, state, files = entered
             with self._watcher(ranks) as watcher:
                 run(Recorder(context, state, self.identity, watcher, files, self.latency))
-                splits, (network, masks) = context.workload.splits, whole(context, state)
+                splits, (model, masks) = context.workload.splits, in_dense_shapes(context, state)
                 masks = {name: masks[name] for name in state.masks.masks}
-                delivery = ExportedModel(whole_state(network), masks, splits.shape, splits.classes)
-                ranks.on_main(lambda: self._complete(context, state, delivery))
+                exported = ExportedModel(whole_state(model), masks, splits.shape, splits.classes)
+                ranks.on_main(lambda: self._complete(context, state, exported))
                 last = watcher.last  # None above rank 0
             # A tracker may have taken its time.
             ranks.on_main(lambda: self._restore(context, state))
-        measured = (last.top1, last.validation_top1) if last else ()
-        return Outcome("finished", str(self.folder), "", *measured)
+        accuracies = (last.top1, last.validation_top1) if last else ()
+        return Outcome("finished", str(self.folder), "", *accuracies)
 
     @contextmanager
-    def _under_way(self, experiment: Experiment, ranks: Ranks) -> Iterator[Outcome | Entered]:
+    def _entered(self, experiment: Experiment, ranks: Ranks) -> Iterator[Outcome | Entered]:
         """The run ready to go on, alone in its folder; or what became of it before."""
         done = ranks.on_main(self._finished)
         if done:
@@ -123,13 +123,13 @@ class Run:
                 yield done
                 return
             files = checkpointer.checkpoints(self.folder)
-            again = stack.enter_context(self._status(ranks, files))
+            restarted = stack.enter_context(self._status(ranks, files))
             saved = checkpointer.latest(files)
             if saved:
-                context = resumed(context, state, saved)
-                ranks.on_main(lambda: self._go_on(context, state))
+                context = resume(context, state, saved)
+                ranks.on_main(lambda: self._log_resumed(context, state))
             else:
-                ranks.on_main(lambda: self._begin(files, ranks, again))
+                ranks.on_main(lambda: self._begin(files, ranks, restarted))
             yield context, state, files
 
     def train_dense(self, experiment: Experiment, ranks: Ranks) -> Outcome:
@@ -144,30 +144,32 @@ class Run:
     def _home(self) -> RunFolder:
         return RunFolder(self.folder, self.RESULTS, self.written, self.yaml, self.command)
 
-    def _begin(self, files: Checkpoints, ranks: Ranks, again: bool) -> None:
+    def _begin(self, files: Checkpoints, ranks: Ranks, restarted: bool) -> None:
         self._home.begin(files, ranks)
-        if again:
+        if restarted:
             RecordWriter(self.folder, ranks.world_size).log_timing(event="restarted")
 
-    def _go_on(self, context: RunContext, state: RunState) -> None:
+    def _log_resumed(self, context: RunContext, state: RunState) -> None:
         ranks = context.ranks
         self._home.describe(ranks)
         # What was recorded after the checkpoint is measured again, with the same result.
         self._restore(context, state, further=True)
         training = state.training
-        at = {key: training[key] for key in ("epoch", "step")} if training else {}
-        RecordWriter(self.folder, ranks.world_size).log_timing(
-            event="resumed", records=len(state.found), **at, numerics_key=numerics_key(ranks)
-        )
+        facts: dict[str, Any] = {"records": len(state.found_records)}
+        facts |= {key: training[key] for key in ("epoch", "step")} if training else {}
+        facts["numerics_key"] = numerics_key(ranks)
+        RecordWriter(self.folder, ranks.world_size).log_timing(event="resumed", **facts)
 
-    def _complete(self, context: RunContext, state: RunState, delivery: ExportedModel) -> None:
+    def _complete(self, context: RunContext, state: RunState, exported: ExportedModel) -> None:
         """All that the run ends in, from what it holds itself."""
-        export_model(self.folder, delivery)
+        export_model(self.folder, exported)
         self._restore(context, state)
 
     def _restore(self, context: RunContext, state: RunState, further: bool = False) -> None:
-        found = [record_of(context, one, self.identity) for one in state.found]
-        self._home.restore(found, further=further)
+        run_records = [
+            record_of(context, stage_record, self.identity) for stage_record in state.found_records
+        ]
+        self._home.restore(run_records, further=further)
 
     @contextmanager
     def _watcher(self, ranks: Ranks) -> Iterator[Sinks]:
@@ -185,18 +187,18 @@ class Run:
             yield Sinks(progress, files, position, [tracker], last)
 
     def _info(self, earlier: list[Record]) -> RunInfo:
-        me = self.identity
+        identity = self.identity
         return RunInfo(
-            id=me.run,
+            id=identity.run,
             folder=self.folder,
-            method=me.method,
-            label=me.label,
-            setting=me.setting,
-            model=me.model,
-            data=me.data,
+            method=identity.method,
+            label=identity.label,
+            setting=identity.setting,
+            model=identity.model,
+            data=identity.data,
             seed=int(self.science.get("seed", 0)),
             group=self.sweep_name,
-            job_type=me.method,
+            job_type=identity.method,
             config=self.config,
             sweep=self.folder.parents[1],
             dense=self.dense,
@@ -212,20 +214,20 @@ class Run:
 
     @contextmanager
     def _status(self, ranks: Ranks, files: Checkpoints) -> Iterator[bool]:
-        again = ranks.on_main(lambda: self._start(files))
+        restarted = ranks.on_main(lambda: self._start(files))
         try:
-            with ranks.on_rank_loss(lambda why: self._told("failed", why)):
-                yield again
+            with ranks.on_rank_loss(lambda why: self._set_state("failed", why)):
+                yield restarted
                 ranks.on_main(lambda: self._home.settle(ranks))
         except BaseException as error:
             state = "failed" if isinstance(error, Exception) else "interrupted"
-            found = ranks.diagnose(error)
+            cause = ranks.diagnose(error)
             if ranks.is_main:
-                self._told(state, f"{type(found).__name__}: {found}")
+                self._set_state(state, f"{type(cause).__name__}: {cause}")
             raise
         ranks.on_main(lambda: self._finish(files))
 
-    def _told(self, state: str, reason: str) -> None:
+    def _set_state(self, state: str, reason: str) -> None:
         # On a full disk the reason must not be hidden by a second failure to write; and a folder
         # that was lost is another process's.
         with suppress(CannotWrite, LeaseLost):
@@ -233,14 +235,14 @@ class Run:
 
     def _start(self, files: Checkpoints) -> bool:
         """Whether an earlier start was cut off."""
-        before = self._file.read().get("state")
+        previous = self._file.read().get("state")
         if damage := self._file.damage(results=self.RESULTS):
             print(f"warning: {damage}; doing the run again", file=sys.stderr)
-        if before == "finished":  # and is to be done again from the beginning
+        if previous == "finished":  # and is to be done again from the beginning
             files.clear()
             (self.folder / "timings.jsonl").unlink(missing_ok=True)
         self._file.set("running")
-        return before not in (None, "finished")
+        return previous not in (None, "finished")
 
     def _finish(self, files: Checkpoints) -> None:
         # In this order: cut off in between, the run has nothing left to do.

@@ -16,8 +16,8 @@ from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder
 from harness.experiment.requested import PruneEvent
 from harness.experiment.stage_cache import compute_once, stages_of
-from harness.experiment.state import RunState, watch
-from harness.experiment.train_hooks import Inside
+from harness.experiment.state import RunState, watch_unsaved
+from harness.experiment.train_hooks import TrainHooks
 from harness.model_state.whole_state import load_into
 from harness.pruning.prunable import make_mask_store
 from harness.run_folder.records import NO_TRAINING, STAGES, Trained, stage_index
@@ -31,7 +31,7 @@ class Stage(NamedTuple):
 
     level: int
     kind: str
-    share: float = 1.0
+    kept_fraction: float = 1.0
 
 
 def run(recorder: Recorder) -> None:
@@ -42,12 +42,14 @@ def run(recorder: Recorder) -> None:
         Stopped: a signal asked for it, and all is saved.
     """
     context, state = recorder.context, recorder.state
-    recorder.watcher.begin(len(context.shares), train_stage.epochs_left(context, state))
-    inside = context.experiment.when == "steps"
-    acts = {**STAGE, "finetuned": _retrain_pruning} if inside else STAGE
+    recorder.watcher.begin(len(context.kept_fractions), train_stage.epochs_left(context, state))
+    during_training = context.experiment.when == "steps"
+    stage_functions = (
+        {**STAGE_FUNCTIONS, "finetuned": _retrain_pruning} if during_training else STAGE_FUNCTIONS
+    )
     with ExitStack() as shared:
         for stage in _stages(recorder, shared):
-            trained = acts[stage.kind](recorder, stage)
+            trained = stage_functions[stage.kind](recorder, stage)
             if trained is not None:
                 recorder.record(stage.level, stage.kind, trained)
 
@@ -71,11 +73,11 @@ def _stages_until(context: RunContext, end: tuple[int, str] | None = None) -> It
     experiment = context.experiment
     yield Stage(0, "dense" if experiment.starts_trained else "initial")
     if experiment.when == "steps":
-        yield Stage(len(context.shares), "finetuned", context.shares[-1])
+        yield Stage(len(context.kept_fractions), "finetuned", context.kept_fractions[-1])
         return
-    for level, share in enumerate(context.shares, start=1):
+    for level, kept_fraction in enumerate(context.kept_fractions, start=1):
         for kind in STAGES:
-            yield Stage(level, kind, share)
+            yield Stage(level, kind, kept_fraction)
             if end == (level, kind):
                 return
 
@@ -100,7 +102,7 @@ def prepare(
         ValueError: data, model, target, batch size or calibration do not fit each other.
     """
     context, model = context_of(experiment, ranks, dense, checkpointer, shared)
-    watch(context, model)
+    watch_unsaved(context, model)
     masks = make_mask_store(model, context.units, experiment.may_grow)
     return Prepared(context, RunState(model, masks))
 
@@ -117,8 +119,8 @@ def _initial(recorder: Recorder, stage: Stage) -> Trained:
 def _dense(recorder: Recorder, stage: Stage) -> Trained:
     context, state = recorder.context, recorder.state
     on_epoch = recorder.on_epoch(0, (context.experiment.training, START))
-    found, curve = context.dense.load_or_train(context.dense.end, on_epoch)
-    load_into(state.model, found)
+    dense_state, curve = context.dense.load_or_train(context.dense.end, on_epoch)
+    load_into(state.model, dense_state)
     return train_stage.dense(context, curve)
 
 
@@ -127,18 +129,20 @@ def _penalise(recorder: Recorder, stage: Stage) -> Trained | None:
     if penalty is None:
         return None
     if penalty.needs_pending_masks and not state.training:
-        prune_stage.foresee(context, state, stage.level, stage.share)
-    going = {name: state.masks.masks[name] & ~mask for name, mask in state.pending_masks.items()}
-    adder = penalty.adder(state.model, going)
-    form = train_stage.penalty_recipe(context, penalty)
-    return train_stage.train(recorder, stage.level, form, f"{stage.level}/penalty", adder=adder)
+        prune_stage.preview_masks(context, state, stage.level, stage.kept_fraction)
+    to_prune = {name: state.masks.masks[name] & ~mask for name, mask in state.pending_masks.items()}
+    gradient_hook = penalty.make_gradient_hook(state.model, to_prune)
+    recipe = train_stage.penalty_recipe(context, penalty)
+    return train_stage.train(
+        recorder, stage.level, recipe, f"{stage.level}/penalty", gradient_hook=gradient_hook
+    )
 
 
 def _prune(recorder: Recorder, stage: Stage) -> Trained:
     context, state = recorder.context, recorder.state
     save = partial(recorder.save_between, stage.level)
-    prune_stage.shrink(context, state, stage.level, stage.share, save)
-    prune_stage.note_speedup(context, state)
+    prune_stage.prune(context, state, stage.level, stage.kept_fraction, save)
+    prune_stage.update_speedup(context, state)
     return NO_TRAINING
 
 
@@ -155,46 +159,51 @@ def _recalibrate(recorder: Recorder, stage: Stage) -> Trained | None:
 
 def _retrain(recorder: Recorder, stage: Stage) -> Trained | None:
     context, state = recorder.context, recorder.state
-    form = train_stage.next_recipe(context, state)
-    if form is None:
+    recipe = train_stage.next_recipe(context, state)
+    if recipe is None:
         return None
     if not state.training:
         prune_stage.unmask_if_soft(context, state, stage.level)
-        train_stage.load_start(context, state, stage.level)
+        train_stage.load_initial_weights(context, state, stage.level)
     exchange = context.experiment.exchange
-    return train_stage.train(recorder, stage.level, form, stage.level, exchange)
+    return train_stage.train(recorder, stage.level, recipe, stage.level, exchange)
 
 
 def _retrain_pruning(recorder: Recorder, stage: Stage) -> Trained | None:
     """The one training in which masks change."""
     context, state = recorder.context, recorder.state
-    form = train_stage.next_recipe(context, state)
-    if form is None:
+    recipe = train_stage.next_recipe(context, state)
+    if recipe is None:
         return None
     if not state.training:
-        train_stage.load_start(context, state, 1)
-    events = {turn.number: partial(_turn, recorder, turn) for turn in context.requested.turns}
-    return train_stage.train(recorder, stage.level, form, 1, events=events)
+        train_stage.load_initial_weights(context, state, 1)
+    events = {
+        event.number: partial(_apply_event, recorder, event)
+        for event in context.requested.prune_events
+    }
+    return train_stage.train(recorder, stage.level, recipe, 1, events=events)
 
 
-def _turn(recorder: Recorder, turn: PruneEvent, inside: Inside, optimizer: Optimizer) -> None:
+def _apply_event(
+    recorder: Recorder, event: PruneEvent, hooks: TrainHooks, optimizer: Optimizer
+) -> None:
     """A pruning inside a training; or, where the schedule lets them, all weights return."""
     context, state = recorder.context, recorder.state
-    if turn.level is None:
+    if event.level is None:
         prune_stage.unmask_all(state)
-        inside.forget(optimizer)  # AC/DC's dense phases begin without momentum
+        hooks.forget(optimizer)  # AC/DC's dense phases begin without momentum
         return
     # Inside an epoch each rank's forward has changed them by its own samples.
     context.ranks.broadcast(list(state.model.buffers()))
     device = context.ranks.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        prune_stage.shrink(context, state, turn.level, turn.share, lambda: None)
+        prune_stage.prune(context, state, event.level, event.kept_fraction, lambda: None)
     state.masks.apply_to(state.model, optimizer)
-    recorder.record(turn.level, "pruned", inside.trained(inside.number), save=False)
-    prune_stage.unmask_if_soft(context, state, turn.level)
+    recorder.record(event.level, "pruned", hooks.trained(hooks.number), save=False)
+    prune_stage.unmask_if_soft(context, state, event.level)
 
 
-STAGE: dict[str, Callable[[Recorder, Stage], Trained | None]] = {
+STAGE_FUNCTIONS: dict[str, Callable[[Recorder, Stage], Trained | None]] = {
     "initial": _initial,
     "dense": _dense,
     "penalised": _penalise,

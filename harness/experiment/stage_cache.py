@@ -25,7 +25,7 @@ FILE = "state.stage"
 
 def stages_of(context: RunContext, state: RunState) -> list[LevelStage]:
     """Those in common, in the run's order; none of a run that is not what its numerics say."""
-    return [] if state.mixed or not context.shared else list(context.shared.keys)
+    return [] if state.mixed_numerics or not context.shared else list(context.shared.keys)
 
 
 @contextmanager
@@ -38,26 +38,26 @@ def compute_once(recorder: Recorder, end: LevelStage) -> Iterator[None]:
     """
     context, state = recorder.context, recorder.state
     assert context.shared is not None
-    at, home = stage_index(*end), context.shared.home(end)
-    if not _is_beyond(state, at):
+    end_ordinal, home = stage_index(*end), context.shared.home(end)
+    if not _is_beyond(state, end_ordinal):
         _load(recorder)
-    if _is_beyond(state, at):
+    if _is_beyond(state, end_ordinal):
         yield
         return
     with folder_lock(home, context.ranks, context.checkpointer):
-        if state.done < at:
+        if state.done < end_ordinal:
             _load(recorder)  # what others have made while this one waited
         yield
-        if state.done == at:
-            context.ranks.on_main(lambda: _keep(home / FILE, context, state))
+        if state.done == end_ordinal:
+            context.ranks.on_main(lambda: _store(home / FILE, context, state))
 
 
-def _is_beyond(state: RunState, at: int) -> bool:
-    inside_the_next = state.done == at and (state.training or state.event) is not None
-    return state.done > at or inside_the_next
+def _is_beyond(state: RunState, ordinal: int) -> bool:
+    in_next_stage = state.done == ordinal and (state.training or state.pruning) is not None
+    return state.done > ordinal or in_next_stage
 
 
-def _keep(file: Path, context: RunContext, state: RunState) -> None:
+def _store(file: Path, context: RunContext, state: RunState) -> None:
     # It is there where this run loaded it, and not where it was stopped before it came to this.
     if not file.exists():
         write_whole(file, packed({**checkpoint(context, state), "unnamed": unnamed()}))
@@ -66,20 +66,20 @@ def _keep(file: Path, context: RunContext, state: RunState) -> None:
 def _load(recorder: Recorder) -> None:
     """The furthest stage that is there, as if this run had come to it by itself."""
     context, state = recorder.context, recorder.state
-    ahead = [one for one in stages_of(context, state) if state.done < stage_index(*one)]
-    homes = [context.shared.home(one) for one in reversed(ahead)] if context.shared else []
-    found = context.ranks.on_main(lambda: _first_whole(homes))
-    if found is None:
+    ahead = [stage for stage in stages_of(context, state) if state.done < stage_index(*stage)]
+    homes = [context.shared.home(stage) for stage in reversed(ahead)] if context.shared else []
+    cached = context.ranks.on_main(lambda: _first_intact(homes))
+    if cached is None:
         return
-    before = len(state.found)
-    state.load_state_dict(found, context)
-    for one in state.found[before:]:
-        recorder.replay(one)
-    recorder.note_latency()  # of the last of them: of the others there is no network here
+    count = len(state.found_records)
+    state.load_state_dict(cached, context)
+    for stage in state.found_records[count:]:
+        recorder.replay(stage)
+    recorder.measure_latency()  # of the last of them: of the others there is no network here
     recorder.save()
 
 
-def _first_whole(homes: Iterable[Path]) -> State | None:
+def _first_intact(homes: Iterable[Path]) -> State | None:
     for home in homes:
         file = home / FILE
         try:
@@ -98,8 +98,8 @@ def _first_whole(homes: Iterable[Path]) -> State | None:
     return None
 
 
-def _discard(file: Path, why: str) -> None:
-    said = f"stage {visible(str(file))} {visible(why)}; computing it again"
-    print(said, file=sys.stderr)
+def _discard(file: Path, reason: str) -> None:
+    message = f"stage {visible(str(file))} {visible(reason)}; computing it again"
+    print(message, file=sys.stderr)
     # Two levels above each entry lies the folder of all stages, in that of all runs.
     delete_file(file.parents[3], file, [Mark(re.escape(FILE))])

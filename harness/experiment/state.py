@@ -7,13 +7,13 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.experiment.context import RunContext
-from harness.experiment.workload import Whole
+from harness.experiment.workload import DenseShaped
 from harness.model_state.whole_state import load_into, whole_state
 from harness.pruning.compaction import Kept, compacted, whole_masks, whole_network
 from harness.pruning.density import alive_units
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
-from harness.pruning.pruning_order import Event
+from harness.pruning.pruning_order import PruningProgress
 from harness.run_folder.checkpoints import State
 from harness.run_folder.records import STAGES, stage_index
 from harness.training.context import LoopState
@@ -21,14 +21,14 @@ from harness.vocabulary.bitpack import pack, unpack
 from harness.vocabulary.tensors import Tensors, prunable_weights
 
 # Of a stage: the kept share in force, and what its record says that is not of this run alone.
-Found = dict[str, Any]
+StageRecord = dict[str, Any]
 
 
 @dataclass
 class RunState:
     """All that the levels to come depend on. Each field has one writer.
 
-    By the stages: model, masks; by prune_stage: kept_share (of what can be removed, in force),
+    By the stages: model, masks; by prune_stage: kept_fraction (of what can be removed, in force),
     speedup (dense / live MACs that the next retraining begins with), event (a pruning under way),
     kept (of each tensor, what a compaction has left), pending_masks (of the coming
     pruning, where a penalty had to know them), unmasked (biases and norms as they were before
@@ -40,18 +40,18 @@ class RunState:
     model: nn.Module
     masks: MaskStore
     done: int = -1
-    found: list[Found] = field(default_factory=list)
-    kept_share: float = 1.0
+    found_records: list[StageRecord] = field(default_factory=list)
+    kept_fraction: float = 1.0
     speedup: float = 1.0
     pending_masks: Tensors = field(default_factory=dict)
-    unmasked: Tensors = field(default_factory=dict)
-    event: Event | None = None
+    unmasked_params: Tensors = field(default_factory=dict)
+    pruning: PruningProgress | None = None
     kept: Kept = field(default_factory=dict)
     training: LoopState | None = None
-    mixed: bool = False
+    mixed_numerics: bool = False
 
     def is_finished(self, context: RunContext) -> bool:
-        return self.done >= stage_index(len(context.shares), STAGES[-1])
+        return self.done >= stage_index(len(context.kept_fractions), STAGES[-1])
 
     def state_dict(self, training: LoopState | None = None) -> State:
         """Plain values and tensors, by field; the model is in `training`, if one is under way."""
@@ -59,29 +59,31 @@ class RunState:
             "model": None if training else whole_state(self.model),
             "masks": _packed(self.masks.masks),
             "done": self.done,
-            "found": json.dumps(self.found),
-            "kept_share": self.kept_share,
+            "found_records": json.dumps(self.found_records),
+            "kept_fraction": self.kept_fraction,
             "speedup": self.speedup,
             "pending_masks": _packed(self.pending_masks),
-            "unmasked": self.unmasked,
-            "event": self.event and self.event.state_dict(),
+            "unmasked_params": self.unmasked_params,
+            "pruning": self.pruning and self.pruning.state_dict(),
             "kept": {name: list(dims) for name, dims in self.kept.items()},
             "training": training,
-            "mixed": self.mixed,
+            "mixed_numerics": self.mixed_numerics,
         }
 
     def load_state_dict(self, state: State, context: RunContext) -> None:
         """Brings the state to what was saved, whatever it is by now."""
         device, may_grow = context.ranks.device, context.experiment.may_grow
         self._reshape(state["kept"], context)
-        for name in ("done", "kept_share", "speedup", "training", "mixed"):
+        for name in ("done", "kept_fraction", "speedup", "training", "mixed_numerics"):
             setattr(self, name, state[name])
-        self.found = json.loads(state["found"])
-        self.event = state["event"] and Event.load(state["event"])
+        self.found_records = json.loads(state["found_records"])
+        self.pruning = state["pruning"] and PruningProgress.load(state["pruning"])
         masks = self._unpacked(state["masks"])
         (self.masks.replace if may_grow else self.masks.shrink_to)(masks)
         self.pending_masks = self._unpacked(state["pending_masks"])
-        self.unmasked = {name: value.to(device) for name, value in state["unmasked"].items()}
+        self.unmasked_params = {
+            name: value.to(device) for name, value in state["unmasked_params"].items()
+        }
         if state["model"]:
             load_into(self.model, state["model"])
 
@@ -89,38 +91,38 @@ class RunState:
         if not kept and not self.kept:
             return
         self.kept = {name: tuple(dims) for name, dims in kept.items()}
-        self.model = context.workload.initial()
+        self.model = context.workload.initial_model()
         if self.kept:
             assert context.experiment.compaction
             self.model = compacted(context.experiment.compaction, self.model, self.kept)
         self.masks = make_mask_store(self.model, context.units)
-        watch(context, self.model)
+        watch_unsaved(context, self.model)
 
     def _unpacked(self, packed: Tensors) -> Tensors:
         masks = self.masks.masks
         return {n: unpack(p.to(masks[n].device), masks[n].shape) for n, p in packed.items()}
 
 
-def whole(context: RunContext, state: RunState) -> Whole:
+def in_dense_shapes(context: RunContext, state: RunState) -> DenseShaped:
     """The network and masks themselves where nothing was removed, else copies."""
     if not state.kept:
-        return Whole(state.model, state.masks.masks)
-    dense = context.workload.initial()
+        return DenseShaped(state.model, state.masks.masks)
+    dense = context.workload.initial_model()
     masks = whole_masks(state.masks.masks, state.kept, whole_state(dense))
     structure = context.experiment.structure
     # Of a unit that stays, what read the removed ones is 0, and no part of its own mask.
     alive = {name: alive_units(structure, masks[name]) for name in context.units}
     masks |= context.experiment.pruner.masks_of(alive, context.units, prunable_weights(dense))
-    return Whole(whole_network(dense, state.model, state.kept), masks)
+    return DenseShaped(whole_network(dense, state.model, state.kept), masks)
 
 
-def live_macs(context: RunContext, state: RunState) -> int:
+def macs_left(context: RunContext, state: RunState) -> int:
     """Multiply-accumulates of one example that the masks in force leave, at least 1."""
     macs = context.workload.macs(state.model) if state.kept else context.macs
     return max(1, macs.left(state.masks.masks))
 
 
-def watch(context: RunContext, model: nn.Module) -> None:
+def watch_unsaved(context: RunContext, model: nn.Module) -> None:
     """From now on names what this network and the parts keep where no checkpoint holds it."""
     if context.checkpointer:
         parts = {**vars(context.experiment), "splits": context.workload.splits}
@@ -132,14 +134,14 @@ def checkpoint(context: RunContext, state: RunState, training: LoopState | None 
     return {**state.state_dict(training), "dense": context.dense.folder.name}
 
 
-def resumed(context: RunContext, state: RunState, saved: State) -> RunContext:
+def resume(context: RunContext, state: RunState, saved: State) -> RunContext:
     """Brings the state to where an earlier start of the run has saved it.
 
     Returns the context with the dense training that it goes back to: perhaps one of another number
     of ranks, which is read where it lies, and not trained again.
     """
     state.load_state_dict(saved, context)
-    state.mixed |= (
+    state.mixed_numerics |= (
         context.checkpointer is not None and saved["numerics"] != context.checkpointer.numerics
     )
     dense = context.dense

@@ -16,12 +16,12 @@ from harness.training.cost_meter import CostMeter, trained
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, held
 
-Event = Callable[["Inside", Optimizer], None]
+Event = Callable[["TrainHooks", Optimizer], None]
 # inputs, outputs, labels, own loss -> loss
-Teach = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
+DistillationLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
-class Inside:
+class TrainHooks:
     """
     steps: of this training. exchange: what updates masks by itself in it, or None. events: prunings
     by the number of the step before which they happen. adder: adds a penalty's gradients.
@@ -38,22 +38,22 @@ class Inside:
         steps_per_epoch: int,
         exchange: Exchange | None = None,
         events: Mapping[int, Event] | None = None,
-        adder: Callable[[int], None] | None = None,
-        teach: Teach | None = None,
+        gradient_hook: Callable[[int], None] | None = None,
+        distillation_loss: DistillationLoss | None = None,
     ):
         self.context, self.run, self.level, self.meter = context, run, level, meter
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
         self.exchange, self.events = exchange, events or {}
-        self.adder, self.teach = adder, teach
+        self.gradient_hook, self.distillation_loss = gradient_hook, distillation_loss
         self.mask_gradients = run.masks.gradient_masker(run.model)
         self.number, self.looks, self.recorded = 0, False, False
         self.statistics: Tensors = {}
 
     def hooks(self, epoch_end: OnEpoch, saver: Saver | None) -> Hooks:
-        acts = self.exchange or self.events or self.adder
+        acts = self.exchange or self.events or self.gradient_hook
         return Hooks(
             before_step=self.before_step if acts else None,
-            loss_term=self.teach,
+            loss_term=self.distillation_loss,
             takes_step=self.takes_step if self.exchange else None,
             after_backward=self.after_backward,
             epoch_end=epoch_end,
@@ -80,9 +80,9 @@ class Inside:
         """What was trained since the record before, up to step `number`."""
         self.meter.count_until(number)
         state = "kept" if self.recorded else "reset"
-        found = trained(self.meter.pop(), self.steps_per_epoch, state, ended)
-        self.recorded = self.recorded or found.steps > 0
-        return found
+        summary = trained(self.meter.pop(), self.steps_per_epoch, state, ended)
+        self.recorded = self.recorded or summary.steps > 0
+        return summary
 
     def forget(self, optimizer: Optimizer) -> None:
         """From now on the optimizer is without state, as a new one."""
@@ -97,17 +97,17 @@ class Inside:
         """What decides masks and gradients of the steps to come, beside the network: masks,
         statistics, and all tensors that a penalty or the dynamics hold."""
         run = self.run
-        found = {f"mask of {name}": mask for name, mask in run.masks.masks.items()}
-        for what, tensors in (
+        tensors_by_name = {f"mask of {name}": mask for name, mask in run.masks.masks.items()}
+        for kind, tensors in (
             ("statistics", self.statistics),
             ("mask to come", run.pending_masks),
-            ("value to return", run.unmasked),
+            ("value to return", run.unmasked_params),
         ):
-            found |= {f"{what} of {name}": tensor for name, tensor in tensors.items()}
-        for part in (self.exchange, self.context.experiment.penalty, self.adder):
+            tensors_by_name |= {f"{kind} of {name}": tensor for name, tensor in tensors.items()}
+        for part in (self.exchange, self.context.experiment.penalty, self.gradient_hook):
             if part is not None:
-                found |= held(part)
-        return found
+                tensors_by_name |= held(part)
+        return tensors_by_name
 
     def before_step(self, number: int, optimizer: Optimizer) -> None:
         self.number = number
@@ -129,8 +129,8 @@ class Inside:
         return True
 
     def after_backward(self) -> None:
-        if self.adder:
-            self.adder(self.number)
+        if self.gradient_hook:
+            self.gradient_hook(self.number)
         self.mask_gradients()
 
     def _swap(self, exchange: Exchange, optimizer: Optimizer) -> None:
@@ -139,8 +139,8 @@ class Inside:
         weights = {name: run.model.get_parameter(name).detach() for name in context.units}
         masks = {name: run.masks.masks[name] for name in context.units}
         seed = derive(context.experiment.seed, "dynamics", self.level)
-        found = exchange.swap(weights, masks, self.statistics, self.number, self.steps, seed)
-        run.masks.replace(context.ranks.broadcast_masks(found))
+        masks_after = exchange.swap(weights, masks, self.statistics, self.number, self.steps, seed)
+        run.masks.replace(context.ranks.broadcast_masks(masks_after))
         run.masks.apply_to(run.model, optimizer)
         self.statistics = {}
 

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from harness.dynamics.base import Exchange
 from harness.experiment.context import RunContext
 from harness.experiment.recorder import Recorder
-from harness.experiment.state import RunState, live_macs
-from harness.experiment.train_hooks import Event, Inside, Teach
+from harness.experiment.state import RunState, macs_left
+from harness.experiment.train_hooks import DistillationLoss, Event, TrainHooks
 from harness.model_state.whole_state import load_into
 from harness.penalty.base import Penalty
 from harness.pruning.compaction import sliced
@@ -42,14 +42,14 @@ def penalty_recipe(context: RunContext, penalty: Penalty) -> ResolvedRecipe:
     return replace(context.experiment.retraining, epochs=penalty.epochs), START
 
 
-def load_start(context: RunContext, state: RunState, level: int) -> None:
+def load_initial_weights(context: RunContext, state: RunState, level: int) -> None:
     """Weights that retraining starts from, under the masks in force."""
     experiment, workload = context.experiment, context.workload
     weights = experiment.finetune.initial_weights(
-        experiment.training.epochs, context.dense.at, lambda: workload.fresh(level)
+        experiment.training.epochs, context.dense.at, lambda: workload.random_state(level)
     )
     if experiment.control == "reinitialised":
-        weights = workload.fresh(level)
+        weights = workload.random_state(level)
     if weights is not None:
         load_into(state.model, sliced(weights, state.kept))
     state.masks.apply_to(state.model)
@@ -58,56 +58,56 @@ def load_start(context: RunContext, state: RunState, level: int) -> None:
 def train(
     recorder: Recorder,
     level: int,
-    form: ResolvedRecipe,
+    resolved: ResolvedRecipe,
     streams: int | str,
     exchange: Exchange | None = None,
     events: Mapping[int, Event] | None = None,
-    adder: Callable[[int], None] | None = None,
+    gradient_hook: Callable[[int], None] | None = None,
 ) -> Trained:
     """Trains the network, or goes on with the training that was cut off.
 
     streams: names the random streams; the rest as in Inside.
     """
-    context, state, (recipe, begin) = recorder.context, recorder.state, form
-    taught = context.experiment.distillation is not None and not adder
+    context, state, (recipe, begin) = recorder.context, recorder.state, resolved
+    distills = context.experiment.distillation is not None and not gradient_hook
     # Here, not at the first step: it may have to be trained.
-    student = _student(context) if taught else None
-    inside = Inside(
+    student = _student(context) if distills else None
+    train_hooks = TrainHooks(
         context,
         state,
         level,
-        _meter(context, recipe, begin, lambda: live_macs(context, state), taught),
-        steps=steps_of(form, context.samples),
+        _meter(context, recipe, begin, lambda: macs_left(context, state), distills),
+        steps=steps_of(resolved, context.samples),
         steps_per_epoch=recipe.steps_per_epoch(context.samples),
         exchange=exchange,
         events=events,
-        adder=adder,
-        teach=student,
+        gradient_hook=gradient_hook,
+        distillation_loss=student,
     )
     resumed, state.training = state.training, None
     if resumed:
-        inside.load(resumed["inside"])
-    saver = recorder.saver(level, inside.state, adder)
-    hooks = inside.hooks(recorder.on_epoch(level, form), saver)
+        train_hooks.load(resumed["inside"])
+    saver = recorder.saver(level, train_hooks.state, gradient_hook)
+    hooks = train_hooks.hooks(recorder.on_epoch(level, resolved), saver)
     training = context.workload.training_context(streams)
     fit = recipe.fit(state.model, training, hooks, begin, resumed=resumed)
-    return inside.trained(inside.steps, fit)
+    return train_hooks.trained(train_hooks.steps, fit)
 
 
 def epochs_left(context: RunContext, state: RunState) -> int:
     """Of all trainings to come, but for what they lose or win by what is pruned on the way."""
-    experiment, form = context.experiment, next_recipe(context, state)
-    retraining = form[0].epochs - form[1].epoch if form else 0
+    experiment, resolved = context.experiment, next_recipe(context, state)
+    retraining = resolved[0].epochs - resolved[1].epoch if resolved else 0
     dense_epochs = experiment.training.epochs
     if not experiment.starts_trained or state.done >= 0 or context.dense.has(context.dense.end):
         dense_epochs = 0
     if experiment.when == "steps":
-        each, count = retraining, int(not state.is_finished(context))
+        per_level, count = retraining, int(not state.is_finished(context))
     else:
-        each = retraining + (experiment.penalty.epochs if experiment.penalty else 0)
-        count = len(context.shares) - max(0, state.done) // len(STAGES)
-    done = state.training["epoch"] - form[1].epoch if state.training and form else 0
-    return dense_epochs + count * each - done
+        per_level = retraining + (experiment.penalty.epochs if experiment.penalty else 0)
+        count = len(context.kept_fractions) - max(0, state.done) // len(STAGES)
+    done = state.training["epoch"] - resolved[1].epoch if state.training and resolved else 0
+    return dense_epochs + count * per_level - done
 
 
 def _meter(
@@ -121,21 +121,21 @@ def _meter(
     return CostMeter(context.samples, recipe.batch_size, first, context.macs.dense, macs, taught)
 
 
-def _student(context: RunContext) -> Teach:
+def _student(context: RunContext) -> DistillationLoss:
     distillation, teacher = context.experiment.distillation, _teacher(context)
     assert distillation is not None
 
     def loss(inputs: Tensor, outputs: Tensor, labels: Tensor, own: Tensor) -> Tensor:
         with torch.no_grad():
-            found = teacher(inputs)
+            teacher_outputs = teacher(inputs)
         counts = counts_of(context.experiment.task, labels)
-        return distillation.loss(outputs, found, own, counts)
+        return distillation.loss(outputs, teacher_outputs, own, counts)
 
     return loss
 
 
 def _teacher(context: RunContext) -> nn.Module:
     """The dense network, in eval mode."""
-    network = context.workload.initial()
-    load_into(network, context.dense.at(context.dense.end))
-    return network.eval().requires_grad_(False)
+    model = context.workload.initial_model()
+    load_into(model, context.dense.at(context.dense.end))
+    return model.eval().requires_grad_(False)

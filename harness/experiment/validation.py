@@ -234,11 +234,8 @@ def _starts_anew(experiment: ExperimentConfig) -> bool:
 def _trains(experiment: ExperimentConfig) -> bool:
     """True if retraining has at least one epoch."""
     plan = experiment.finetune.plan(experiment.training.epochs, 1.0)
-    if plan is None:
-        return False
-    return plan.begin < StepIndex(
-        resolve_recipe(plan, experiment.training, experiment.retraining).epochs
-    )
+    recipe = plan and resolve_recipe(plan, experiment.training, experiment.retraining)
+    return bool(plan and recipe and plan.begin < StepIndex(recipe.epochs))
 
 
 def _retrains(experiment: ExperimentConfig) -> bool:

@@ -31,10 +31,10 @@ from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, prunable_weights
 
 
-class Whole(NamedTuple):
+class DenseShaped(NamedTuple):
     """A run's network and its masks in the shapes of the dense one."""
 
-    network: nn.Module
+    model: nn.Module
     masks: Tensors
 
 
@@ -55,18 +55,18 @@ class Workload:
     sync_batch_norm: bool = False
     gradient_dtype: torch.dtype | None = None
 
-    def initial(self) -> nn.Module:
+    def initial_model(self) -> nn.Module:
         """The network before any training.
 
         Raises:
             ValueError: the model cannot take the data, or the weights file is not the model's.
         """
-        network = self._build(derive(self.seed, "init"))
+        model = self._build(derive(self.seed, "init"))
         if self.weights is not None:
-            load_weights(network, Path(self.weights))
-        return network
+            load_weights(model, Path(self.weights))
+        return model
 
-    def fresh(self, level: int) -> Tensors:
+    def random_state(self, level: int) -> Tensors:
         """The state of a new random network, another one at every level."""
         return whole_state(self._build(derive(self.seed, "reinit", level)))
 
@@ -92,8 +92,10 @@ class Workload:
                 none, which it cannot take part with in sync_batch_norm.
         """
         order = torch.arange(len(self.splits.train))
-        every = [Ranks(rank, self.ranks.world_size) for rank in range(self.ranks.world_size)]
-        plans = [list(micro_batches(order, batch_size, ranks, accumulate)) for ranks in every]
+        ranks_of_run = [Ranks(rank, self.ranks.world_size) for rank in range(self.ranks.world_size)]
+        plans = [
+            list(micro_batches(order, batch_size, ranks, accumulate)) for ranks in ranks_of_run
+        ]
         parts = [part for plan in plans for part in plan]
         # A rank without a sample takes part with one that does not count, or with fewer parts.
         uneven = len({len(plan) for plan in plans}) > 1 or any(part.scale == 0 for part in parts)
@@ -107,7 +109,7 @@ class Workload:
         if min(len(part.indices) for part in parts) > 1:
             return
         try:
-            self.initial().train()(self.sample()[:1])
+            self.initial_model().train()(self.sample()[:1])
         except ValueError as error:
             raise ValueError(
                 f"batch_size={batch_size} leaves a batch or part of one sample of {len(order)} on "
@@ -117,12 +119,12 @@ class Workload:
 
     def calibration(self, samples: Samples, batch_size: int) -> Calibration:
         """This rank's share of the calibration samples: the same set every time."""
-        mine = self.ranks.shard(self.chosen(samples))
-        batches = self.splits.train.batches(mine.split(batch_size))
-        filled = [batch for batch in batches if len(batch[1])]
-        return Calibration(filled, self.task.loss, self.ranks.mean, self.ranks.check_digests)
+        indices = self.ranks.shard(self.calibration_indices(samples))
+        batches = self.splits.train.batches(indices.split(batch_size))
+        non_empty = [batch for batch in batches if len(batch[1])]
+        return Calibration(non_empty, self.task.loss, self.ranks.mean, self.ranks.check_digests)
 
-    def chosen(self, samples: Samples) -> Tensor:
+    def calibration_indices(self, samples: Samples) -> Tensor:
         """Indices of the calibration samples, on all ranks.
 
         Raises:
@@ -141,46 +143,50 @@ class Workload:
             if isinstance(labels, Tensor):
                 check_labels(self.task, labels, f"the {part} data")
 
-    def check_sums(self, network: nn.Module, distillation: Distillation | None) -> None:
+    def check_sums(self, model: nn.Module, distillation: Distillation | None) -> None:
         """
         Raises:
             ValueError: the task's loss or measures, or the distillation's loss, are means.
         """
         shares = self.training_context(0).shares
-        known = torch.arange(len(self.splits.train)) if shares is None else shares.nonzero()
-        some = known.flatten()[: FEW * TRIES]
-        check_sums(self._totals(distillation), network, self.splits.train.batches([some]))
+        indices = torch.arange(len(self.splits.train)) if shares is None else shares.nonzero()
+        few = indices.flatten()[: FEW * TRIES]
+        check_sums(self._totals(distillation), model, self.splits.train.batches([few]))
 
     def _totals(self, distillation: Distillation | None) -> Totals:
         def totals(outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
             task, name = self.task, type(self.task).__name__
-            measured = task.measure(outputs, labels)
-            found = {f'measure()["{key}"] of task {name}': value for key, value in measured.items()}
-            found[f"loss() of task {name}"] = task.loss(outputs, labels)
+            measures = task.measure(outputs, labels)
+            totals_by_name = {
+                f'measure()["{key}"] of task {name}': value for key, value in measures.items()
+            }
+            totals_by_name[f"loss() of task {name}"] = task.loss(outputs, labels)
             if distillation:
                 none, counts = outputs.new_zeros(()), counts_of(task, labels)
                 # The teacher's part alone.
-                part = distillation.loss(outputs, outputs.flip(-1), none, counts)
-                found[f"loss() of distillation {type(distillation).__name__}"] = part
-            return found
+                teacher_loss = distillation.loss(outputs, outputs.flip(-1), none, counts)
+                totals_by_name[f"loss() of distillation {type(distillation).__name__}"] = (
+                    teacher_loss
+                )
+            return totals_by_name
 
         return totals
 
     def inputs(self, samples: int, batch_size: int, purpose: str) -> Iterator[Tensor]:
         """Batches of training inputs, of at most so many samples, the same on every rank."""
         order = epoch_order(len(self.splits.train), self.seed, purpose, 0)
-        chosen = order[:samples].to(self.ranks.device)
-        return (inputs for inputs, _ in self.splits.train.batches(chosen.split(batch_size)))
+        indices = order[:samples].to(self.ranks.device)
+        return (inputs for inputs, _ in self.splits.train.batches(indices.split(batch_size)))
 
-    def validation(self, network: nn.Module) -> EvaluationResult:
-        return evaluate(network, self.splits.validation, self.task, self.ranks)
+    def validation(self, model: nn.Module) -> EvaluationResult:
+        return evaluate(model, self.splits.validation, self.task, self.ranks)
 
-    def macs(self, network: nn.Module) -> Macs:
+    def macs(self, model: nn.Module) -> Macs:
         """Counted once: they follow from shapes, not from the weights' values."""
-        return count_macs(network, torch.zeros_like(self.sample()[:1]))
+        return count_macs(model, torch.zeros_like(self.sample()[:1]))
 
     def measure(
-        self, network: nn.Module, dense: Whole, macs: Macs, scope: Scope
+        self, model: nn.Module, dense: DenseShaped, macs: Macs, scope: Scope
     ) -> dict[str, object]:
         """Everything a record says about the network's size and accuracy, by the record's names.
 
@@ -190,26 +196,26 @@ class Workload:
         Raises:
             PrunedWeightAlive: a weight is not 0 where its mask says that it is pruned.
         """
-        test = evaluate(network, self.splits.test, self.task, self.ranks)
-        validation = evaluate_compared(network, self.splits.validation, self.task, self.ranks)
+        test = evaluate(model, self.splits.test, self.task, self.ranks)
+        validation = evaluate_compared(model, self.splits.validation, self.task, self.ranks)
         whole, masks = dense
         weights = prunable_weights(whole)
-        left = parameters_left(whole, masks)
+        parameters = parameters_left(whole, masks)
         macs_left = None if macs.uncounted else macs.left(weights)
         connected = reach(whole, self.splits.shape)
         return {
             "density": scope.density(weights),
             "density_of_masks": scope.density(masks),
             "density_of_weights": nonzero_share(weights),
-            "density_of": scope.said(),
+            "density_of": scope.describe(),
             "layers": layer_densities(weights),
             "effective_density": connected.effective_density,
             "empty_layers": connected.empty,
             "dead_units": connected.dead_units,
             "effective_density_unknown": connected.unknown,
-            "compression": ratio(parameters_left(whole, {}), left),
+            "compression": ratio(parameters_left(whole, {}), parameters),
             "speedup": None if macs_left is None else ratio(macs.dense, macs_left),
-            "parameters": left,
+            "parameters": parameters,
             "macs": macs_left,
             "uncounted_operators": macs.uncounted,
             "top1": test.top1,
@@ -217,17 +223,17 @@ class Workload:
             "loss": test.loss,
             "validation_top1": validation.top1,
             "validation_loss": validation.loss,
-            "batch_norm": self._batch_norm(network),
+            "batch_norm": self._batch_norm(model),
         }
 
     def _build(self, seed: int) -> nn.Module:
         shape, classes = self.splits.shape, self.splits.classes
-        network = build_seeded(lambda: self.model.build(shape, classes), seed)
-        network = network.to(self.ranks.device, self.dtype)
-        whole_state(network)  # what no file can hold is refused before any training
-        return synced(network, self.ranks) if self.sync_batch_norm else network
+        model = build_seeded(lambda: self.model.build(shape, classes), seed)
+        model = model.to(self.ranks.device, self.dtype)
+        whole_state(model)  # what no file can hold is refused before any training
+        return synced(model, self.ranks) if self.sync_batch_norm else model
 
-    def _batch_norm(self, network: nn.Module) -> str:
-        if not any(isinstance(module, _BatchNorm) for module in network.modules()):
+    def _batch_norm(self, model: nn.Module) -> str:
+        if not any(isinstance(module, _BatchNorm) for module in model.modules()):
             return "none"
         return "all_ranks" if self.sync_batch_norm else "per_rank"

@@ -38,11 +38,11 @@ class WeightRewind(Finetune):
         check_whole("epoch", self.epoch, 0, "0 is the initial network")
         check_whole("step", self.step, 0, "0 is the initial network")
         check_whole("epochs", self.epochs, 1, "write finetune=none for no retraining")
-        given = [f"{key}={value}" for key, value in vars(self).items() if value is not None]
-        if len(given) > 1:
+        given_fields = [f"{key}={value}" for key, value in vars(self).items() if value is not None]
+        if len(given_fields) > 1:
             raise ValueError(
-                f"at most one of epoch, step and epochs may be given, got {' and '.join(given)}; "
-                "each says where to rewind to, leave the others null"
+                "at most one of epoch, step and epochs may be given, got "
+                f"{' and '.join(given_fields)}; each says where to rewind to, leave the others null"
             )
 
     def plan(self, epochs: int, speedup: float) -> RetrainingPlan:

@@ -30,7 +30,7 @@ class Penalty(Protocol):
             ValueError: the model has nothing to penalise.
         """
 
-    def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
+    def make_gradient_hook(self, model: nn.Module, to_prune: Tensors) -> Callable[[int], None]:
         """A function that adds the penalty's gradient at a step (0-based, of this training).
 
         It is called when gradients are averaged over ranks and unscaled, before they are clipped
@@ -73,7 +73,7 @@ class Lasso(ABC):
     def penalised(self, model: nn.Module) -> list[nn.Parameter]:
         """Names what is made small."""
 
-    def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
+    def make_gradient_hook(self, model: nn.Module, to_prune: Tensors) -> Callable[[int], None]:
         penalised = self.penalised(model)
 
         @torch.no_grad()

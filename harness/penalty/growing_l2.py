@@ -57,10 +57,10 @@ class GrowingL2:
     def check(self, model: nn.Module) -> None:
         prunable_layers(model)
 
-    def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
+    def make_gradient_hook(self, model: nn.Module, to_prune: Tensors) -> Callable[[int], None]:
         """As of Penalty; where nothing goes, nothing is added."""
-        parameters = {n: model.get_parameter(n) for n, gone in going.items() if gone.any()}
-        factors = {name: going[name].to(parameter) for name, parameter in parameters.items()}
+        parameters = {n: model.get_parameter(n) for n, mask in to_prune.items() if mask.any()}
+        factors = {name: to_prune[name].to(parameter) for name, parameter in parameters.items()}
 
         @torch.no_grad()
         def add(step: int) -> None:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, LayerOrder, Layers, ModelInfo
 from harness.metrics.macs import count_macs
-from harness.pruning.coverage import check_alive_nowhere, tell_unseen, tell_untied_head
-from harness.pruning.prunable import exclude_layers, known_to, layer_order_of, units_of
+from harness.pruning.coverage import check_not_recomputed, warn_unseen, warn_untied_head
+from harness.pruning.prunable import exclude_layers, layer_order_of, layers_known_to, units_of
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.structure.base import Units
@@ -30,10 +30,10 @@ class FixedCounts(Allocation):
 
     def distribute(self, layers: Layers, keep: int) -> tensors.Counts:
         alive = {name: layer.alive for name, layer in layers.items()}
-        asked = {name: self.counts.get(name, count) for name, count in alive.items()}
-        room = {name: alive[name] - count for name, count in asked.items()}
-        more = apportion(max(0, keep - sum(asked.values())), room, room)
-        return {name: count + more[name] for name, count in asked.items()}
+        requested = {name: self.counts.get(name, count) for name, count in alive.items()}
+        room = {name: alive[name] - count for name, count in requested.items()}
+        more = apportion(max(0, keep - sum(requested.values())), room, room)
+        return {name: count + more[name] for name, count in requested.items()}
 
 
 @dataclass(frozen=True)
@@ -57,15 +57,15 @@ class Request:
         graph = self._graph(model)
         # A structure of single weights does not look at the sample.
         units = units_of(structure, model, _first(model) if sample is None else sample, graph)
-        layer_order, known = layer_order_of(model, graph), known_to(structure, model)
+        layer_order, known_layers = layer_order_of(model, graph), layers_known_to(structure, model)
         exclude = [self.exclude] if isinstance(self.exclude, str) else self.exclude
-        kept = exclude_layers(units, exclude, layer_order, known)
+        included = exclude_layers(units, exclude, layer_order, known_layers)
         if graph is None:
-            tell_unseen(kept, model)
+            warn_unseen(included, model)
         else:
-            check_alive_nowhere(kept, graph)
-            tell_untied_head(kept, model, graph)
-        return kept
+            check_not_recomputed(included, graph)
+            warn_untied_head(included, model, graph)
+        return included
 
     def model_info(self, model: nn.Module) -> ModelInfo:
         if self.pruner.allocation.needs_curves:
@@ -81,8 +81,8 @@ class Request:
             return ModelInfo(layer_order=layer_order)
         if sample is None:
             raise ValueError('budget="macs" runs the model once; give example_input or batches')
-        found = count_macs(model, torch.zeros_like(sample[:1]))
-        return ModelInfo(found.weights, found.activations, found.uncounted, layer_order=layer_order)
+        macs = count_macs(model, torch.zeros_like(sample[:1]))
+        return ModelInfo(macs.weights, macs.activations, macs.uncounted, layer_order=layer_order)
 
     def _check_layer_order(self, layer_order: LayerOrder | None) -> None:
         asks = f"allocation {type(self.pruner.allocation).__name__} asks which layers are first and"
@@ -152,13 +152,13 @@ def _labels_of_samples(
     by_sample = []
     for inputs, labels in batches:
         samples, count = len(inputs), len(labels) if labels.ndim else 1
-        each = count // samples if samples else 1
-        if not each or count != each * samples:
+        labels_per_sample = count // samples if samples else 1
+        if not labels_per_sample or count != labels_per_sample * samples:
             raise ValueError(
                 f"batches: labels {tuple(labels.shape)} are {count} for {samples} inputs "
                 f"{tuple(inputs.shape)}; give each sample one label, or equally many in a row"
             )
-        by_sample.append((inputs, labels.reshape(samples, each, *labels.shape[1:])))
+        by_sample.append((inputs, labels.reshape(samples, labels_per_sample, *labels.shape[1:])))
     if all(labels.shape[:1] == inputs.shape[:1] for inputs, labels in batches):
         return list(batches), lambda labels: labels
     return by_sample, lambda labels: labels.flatten(0, 1)

@@ -30,7 +30,7 @@ class SizeModel:
     removable: int  # in the units that the structure prunes
     counts: str
 
-    def to_kept_fraction(self, asked: float) -> float:
+    def to_kept_fraction(self, requested: float) -> float:
         """Kept share of the removable part at which the model reaches what is asked.
 
         asked: a density in (0, 1], which is that share, or a compression or speed-up >= 1.
@@ -42,62 +42,64 @@ class SizeModel:
         if self.removable == 0:
             raise ValueError(_nothing_to_remove(self.counts))
         if self.unit == "density":
-            return asked
-        fixed, left = self.total - self.removable, self.total / asked
-        if left < fixed - ROUNDING * self.total:
+            return requested
+        fixed, remaining = self.total - self.removable, self.total / requested
+        if remaining < fixed - ROUNDING * self.total:
             raise ValueError(
-                f"{self.unit} {asked} cannot be reached: {fixed} of {self.total} are never removed "
-                f"by this structure; ask for at most {self.limit(0.0)}"
+                f"{self.unit} {requested} cannot be reached: {fixed} of {self.total} are never "
+                f"removed by this structure; ask for at most {self.limit(0.0)}"
             )
-        return max(0.0, left - fixed) / self.removable
+        return max(0.0, remaining - fixed) / self.removable
 
-    def from_kept_fraction(self, share: float) -> float:
+    def from_kept_fraction(self, kept_fraction: float) -> float:
         """Returns the inverse of to_kept_fraction: a density, compression or speed-up."""
         if self.unit == "density":
-            return share
-        left = self.total - self.removable + share * self.removable
-        return self.total / left if left else float("inf")
+            return kept_fraction
+        remaining = self.total - self.removable + kept_fraction * self.removable
+        return self.total / remaining if remaining else float("inf")
 
-    def limit(self, share: float) -> str:
+    def limit(self, kept_fraction: float) -> str:
         """What asks for at least `share`, in six digits: the nearest that the model can reach.
 
         >>> SizeModel("speedup", 300, 180, "macs").limit(1 / 60)
         '2.43902'
         """
         # Twelve digits first: 0.1 + 0.2 is 0.30000000000000004 in floating point.
-        asked = Decimal(f"{self.from_kept_fraction(share):.12g}")
+        requested = Decimal(f"{self.from_kept_fraction(kept_fraction):.12g}")
         rounding = ROUND_CEILING if self.unit == "density" else ROUND_FLOOR
-        return f"{Context(prec=6, rounding=rounding).plus(asked):f}"
+        return f"{Context(prec=6, rounding=rounding).plus(requested):f}"
 
 
 @dataclass(frozen=True)
-class Goal:
+class RequestedSize:
     """How much the removable part may still hold after the event."""
 
     keep: int
     counts: str  # as in SizeModel
 
 
-def round_goals(alive: int, end: float, counts: str, rounds: int) -> list[Goal]:
+def round_sizes(alive: int, end: float, counts: str, rounds: int) -> list[RequestedSize]:
     """Returns the goal of each round from what is alive to `end`, both in what `counts` names.
 
     Round k keeps round(alive (end / alive)^(k / rounds)), the last one round(end). `end` is not
     rounded before, so that a run and a call of the Python API go through the same counts.
 
-    >>> [goal.keep for goal in round_goals(1000, 40.4, "parameters", rounds=4)]
+    >>> [goal.keep for goal in round_sizes(1000, 40.4, "parameters", rounds=4)]
     [448, 201, 90, 40]
     """
-    return [Goal(round(keep), counts) for keep in path(alive, end, rounds)]
+    return [RequestedSize(round(keep), counts) for keep in path(alive, end, rounds)]
 
 
-def counted(unit: str, budget: str, equal_densities: bool = False) -> str:
+def count_unit(unit: str, budget: str, equal_densities: bool = False) -> str:
     """What a target in this unit counts under this budget of an allocation.
 
     A speed-up counts multiply-accumulates under any. equal_densities: of the allocation.
 
-    >>> counted("density", "params"), counted("speedup", "params"), counted("density", "macs")
-    ('parameters', 'macs', 'macs')
-    >>> counted("density", "params", equal_densities=True)
+    >>> [count_unit("density", budget) for budget in ("params", "macs")]
+    ['parameters', 'macs']
+    >>> count_unit("speedup", "params")
+    'macs'
+    >>> count_unit("density", "params", equal_densities=True)
     'units'
     """
     if budget == "macs" or unit == "speedup":
@@ -121,11 +123,11 @@ def cost(layer: Layer, counts: str) -> int:
     }[counts]
 
 
-def held(layers: Layers, units: Counts, counts: str) -> int:
+def size_of(layers: Layers, units: Counts, counts: str) -> int:
     return sum(units[name] * cost(layer, counts) for name, layer in layers.items())
 
 
-def counts_for(allocation: Allocation, layers: Layers, goal: Goal) -> Counts:
+def counts_for(allocation: Allocation, layers: Layers, requested: RequestedSize) -> Counts:
     """Units to keep per tensor so that they hold `goal.keep` of what it counts.
 
     Exactly, when every unit costs the same. Else the allocation shares numbers of units, and the
@@ -137,18 +139,18 @@ def counts_for(allocation: Allocation, layers: Layers, goal: Goal) -> Counts:
         ValueError: the allocation cannot keep so few, or no unit holds anything of the kind.
     """
     alive = sum(layer.alive for layer in layers.values())
-    costs = {cost(layer, goal.counts) for layer in layers.values()}
+    costs = {cost(layer, requested.counts) for layer in layers.values()}
     if costs == {0}:
-        raise ValueError(_nothing_to_remove(goal.counts))
+        raise ValueError(_nothing_to_remove(requested.counts))
     if len(costs) == 1:
-        each = costs.pop()
-        nearest = -(-(2 * goal.keep - each) // (2 * each))  # the smaller on a tie
+        unit_cost = costs.pop()
+        nearest = -(-(2 * requested.keep - unit_cost) // (2 * unit_cost))  # the smaller on a tie
         return allocation.allocate(layers, min(nearest, alive))
 
     def off_by(keep: int) -> int:
-        return held(layers, allocation.allocate(layers, keep), goal.counts) - goal.keep
+        return size_of(layers, allocation.allocate(layers, keep), requested.counts) - requested.keep
 
-    least = least_units(allocation, layers, goal)
+    least = least_units(allocation, layers, requested)
     low, high = least, alive
     while high - low > 1:
         middle = (low + high) // 2
@@ -159,18 +161,18 @@ def counts_for(allocation: Allocation, layers: Layers, goal: Goal) -> Counts:
     return allocation.allocate(layers, min(offs, key=lambda keep: (abs(offs[keep]), offs[keep])))
 
 
-def least_units(allocation: Allocation, layers: Layers, goal: Goal) -> int:
+def least_units(allocation: Allocation, layers: Layers, requested: RequestedSize) -> int:
     """The least units that can be kept.
 
     Raises:
         Unreachable: they hold more than the goal.
     """
     units = allocation.floors(layers)
-    least = held(layers, units, goal.counts)
-    if least > goal.keep:
+    least = size_of(layers, units, requested.counts)
+    if least > requested.keep:
         dense = {name: layer.units for name, layer in layers.items()}
-        whole = held(layers, dense, goal.counts)
-        raise Unreachable(goal.keep, least, whole, allocation.floor_keys, goal.counts)
+        whole = size_of(layers, dense, requested.counts)
+        raise Unreachable(requested.keep, least, whole, allocation.floor_keys, requested.counts)
     return sum(units.values())
 
 

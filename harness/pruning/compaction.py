@@ -49,13 +49,13 @@ def spread(values: Tensors, kept: Kept, onto: Tensors) -> Tensors:
     >>> small["w"].tolist(), spread(small, kept, {"w": torch.zeros(2, 3)})["w"].tolist()
     ([[4.0, 6.0]], [[0.0, 0.0, 0.0], [4.0, 0.0, 6.0]])
     """
-    found = {}
+    spread_values = {}
     for name, value in values.items():
-        found[name] = value
+        spread_values[name] = value
         if name in kept:
-            found[name] = onto[name].clone()
-            found[name][_index(onto[name].shape, kept[name])] = value
-    return found
+            spread_values[name] = onto[name].clone()
+            spread_values[name][_index(onto[name].shape, kept[name])] = value
+    return spread_values
 
 
 def compacted(part: Compaction, model: nn.Module, kept: Kept) -> nn.Module:
@@ -64,10 +64,10 @@ def compacted(part: Compaction, model: nn.Module, kept: Kept) -> nn.Module:
     Raises:
         ValueError: a tensor of it has another shape than what is left.
     """
-    left = sliced(whole_state(model), kept)
-    small = part.compact(model, kept)
-    load_into(small, left)  # refuses other names and shapes
-    return small
+    values = sliced(whole_state(model), kept)
+    smaller = part.compact(model, kept)
+    load_into(smaller, values)  # refuses other names and shapes
+    return smaller
 
 
 def whole_network(dense: nn.Module, model: nn.Module, kept: Kept) -> nn.Module:
@@ -96,6 +96,6 @@ def _sizes(tensor: Tensor, kept: tuple[Tensor | None, ...]) -> list[int]:
 
 def _index(shape: torch.Size, kept: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
     """Picks out what is left of a tensor of this shape: an index that is broadcast for each dim."""
-    every = [torch.arange(n) if i is None else i for n, i in zip(shape, kept, strict=False)]
-    ends = [[1] * (len(every) - dim - 1) for dim in range(len(every))]
-    return tuple(index.view(-1, *end) for index, end in zip(every, ends, strict=True))
+    indices = [torch.arange(n) if i is None else i for n, i in zip(shape, kept, strict=False)]
+    ends = [[1] * (len(indices) - dim - 1) for dim in range(len(indices))]
+    return tuple(index.view(-1, *end) for index, end in zip(indices, ends, strict=True))

@@ -18,7 +18,7 @@ CONTROLS = {
 }
 
 
-def controlled(
+def apply_control(
     control: str, kept: Tensors, alive: Tensors, magnitudes: Mapping[str, Tensor], seed: int
 ) -> Tensors:
     """Unit masks in place of `kept`, with as many units of each tensor.

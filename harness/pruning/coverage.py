@@ -19,7 +19,7 @@ LEAST = 0.01  # share of the model's parameters from which on one that no rule c
 BY_RULE = (*TABLES, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
-def check_alive_nowhere(units: Units, graph: Graph) -> None:
+def check_not_recomputed(units: Units, graph: Graph) -> None:
     """
     Raises:
         ValueError: the network computes a weight anew from the parameter, in a way that makes
@@ -35,8 +35,8 @@ def check_alive_nowhere(units: Units, graph: Graph) -> None:
             )
 
 
-def in_use(
-    units: Units, known: Iterable[str], model: nn.Module, sample: Tensor, graph: Graph
+def units_in_use(
+    units: Units, known_layers: Iterable[str], model: nn.Module, sample: Tensor, graph: Graph
 ) -> Units:
     """The units less those of layers that work in training only, such as an auxiliary head.
 
@@ -44,7 +44,7 @@ def in_use(
     that this pass did not call. Where no pass in training mode runs, nobody can tell the two apart:
     layers that this pass did not call then stay whole.
     """
-    idle = [name for name in known if name not in graph.order]
+    idle = [name for name in known_layers if name not in graph.order]
     training, failure = _used_in_training(model, sample) if idle else (set[str](), None)
     helpers = [name for name in idle if failure or name in training]
     if helpers:
@@ -53,28 +53,28 @@ def in_use(
             if failure
             else "used in training only, no part of the network that is measured"
         )
-        LOG.warning("%s left whole: %s (%s)", _layers(helpers), why, _share(model, helpers))
+        LOG.warning("%s left whole: %s (%s)", _layers(helpers), why, _percentage(model, helpers))
     uncalled = [name for name in idle if name not in helpers]
-    for names, what in (
+    for names, outcome in (
         ([n for n in uncalled if n in units], "pruned although a forward pass of a sample calls"),
         ([n for n in uncalled if n not in units], "left whole: a forward pass of a sample calls"),
     ):
         if names:
-            LOG.warning("%s %s them not (%s)", _layers(names), what, _share(model, names))
-    return {name: along for name, along in units.items() if name not in helpers}
+            LOG.warning("%s %s them not (%s)", _layers(names), outcome, _percentage(model, names))
+    return {name: companions for name, companions in units.items() if name not in helpers}
 
 
-def tell_uncovered(model: nn.Module, covered: Container[str]) -> None:
+def warn_uncovered(model: nn.Module, covered: Container[str]) -> None:
     """Names in the log what no rule covers, together: families of parameters and their shares.
 
     covered: weights that the structure prunes, or leaves whole by a rule or a reason of its own.
     """
-    found = ", ".join(_uncovered(model, covered))
-    if found:
-        LOG.warning("no rule prunes these parameters, which stay dense: %s", found)
+    families = ", ".join(_uncovered(model, covered))
+    if families:
+        LOG.warning("no rule prunes these parameters, which stay dense: %s", families)
 
 
-def tell_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
+def warn_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
     """Names in the log a language head that is pruned, as it is not the embedding itself."""
     tables = {m.weight.shape for m in model.modules() if isinstance(m, nn.Embedding)}
     heads = [n for n in units if n in graph.outputs and model.get_parameter(n).shape in tables]
@@ -82,11 +82,11 @@ def tell_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
         LOG.info(
             "%s is pruned too (%s): a head that is not tied to its embedding is a linear layer; "
             "exclude=[last] leaves it whole",
-            _layers(heads), _share(model, heads),
+            _layers(heads), _percentage(model, heads),
         )  # fmt: skip
 
 
-def tell_unseen(units: Units, model: nn.Module) -> None:
+def warn_unseen(units: Units, model: nn.Module) -> None:
     """Names in the log layers of classes that are not torch's own, where no pass was run."""
     layers = prunable_layers(model)
     own = [n for n in units if not type(layers[n]).__module__.startswith("torch.")]
@@ -103,24 +103,24 @@ def _uncovered(model: nn.Module, covered: Container[str]) -> Iterator[str]:
         if not _is_large(model, names):
             small += names
             continue
-        one = names[0] if len(names) == 1 else family
+        label = names[0] if len(names) == 1 else family
         kind = type(model.get_submodule(names[0].rpartition(".")[0])).__name__
-        yield f"{one} of {kind} ({_share(model, names)})"
+        yield f"{label} of {kind} ({_percentage(model, names)})"
     if _is_large(model, small):
-        yield f"{len(small)} smaller ones, such as {small[0]} ({_share(model, small)})"
+        yield f"{len(small)} smaller ones, such as {small[0]} ({_percentage(model, small)})"
 
 
 def _families(model: nn.Module, covered: Container[str]) -> dict[str, list[str]]:
     """Parameters that no rule covers, by their name without its numbers."""
     by_rule = {id(p) for m in model.modules() if isinstance(m, BY_RULE) for p in m.parameters()}
     widths = {size for p in model.parameters() if _is_wide(p) for size in p.shape}
-    found: dict[str, list[str]] = {}
+    families: dict[str, list[str]] = {}
     for name, parameter in model.named_parameters():
         # One entry for each channel: a bias or the scale of a norm, whatever class holds it.
         by_channel = not _is_wide(parameter) and parameter.numel() in widths | {1}
         if not (name in covered or id(parameter) in by_rule or by_channel):
-            found.setdefault(re.sub(r"\d+", "*", name), []).append(name)
-    return found
+            families.setdefault(re.sub(r"\d+", "*", name), []).append(name)
+    return families
 
 
 def _is_wide(parameter: Tensor) -> bool:
@@ -136,7 +136,7 @@ def _count(model: nn.Module, names: Iterable[str]) -> int:
     return sum(model.get_parameter(name).numel() for name in names)
 
 
-def _share(model: nn.Module, names: Iterable[str]) -> str:
+def _percentage(model: nn.Module, names: Iterable[str]) -> str:
     whole = sum(parameter.numel() for parameter in model.parameters())
     return f"{100 * _count(model, names) / whole:.3g} % of the model's parameters"
 

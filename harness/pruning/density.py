@@ -16,17 +16,17 @@ def alive_units(structure: Structure, kept: Tensor) -> Tensor:
 
     kept: a mask, or the weight itself.
     """
-    there = kept != 0
+    nonzero = kept != 0
     # Pooling the mask says so for any structure.
-    return there if structure.granularity == "weight" else structure.pool(there.float()) > 0
+    return nonzero if structure.granularity == "weight" else structure.pool(nonzero.float()) > 0
 
 
-def parameters_per_unit(weight: Tensor, units: int, along: Sequence[str]) -> int:
+def parameters_per_unit(weight: Tensor, units: int, companions: Sequence[str]) -> int:
     """Counts what one unit owns in the layer that produces it: weights, bias, norm parameters.
 
     units: of the weight. along: the parameters of one entry per unit that go with them.
     """
-    return weight.numel() // units + len(along)
+    return weight.numel() // units + len(companions)
 
 
 def layers_of(
@@ -43,8 +43,8 @@ def layers_of(
     """
     modules = prunable_layers(model)
     layer_order = model_info.layer_order or LayerOrder(tuple(modules), frozenset(), frozenset())
-    standing = [name for name in layer_order.order if name in modules]
-    positions = {name: number for number, name in enumerate(standing)}
+    ordered = [name for name in layer_order.order if name in modules]
+    positions = {name: number for number, name in enumerate(ordered)}
     layers = {}
     for name, companions in units.items():
         weight, pooled = model.get_parameter(name).detach(), scores[name]
@@ -57,12 +57,12 @@ def layers_of(
         layers[name] = Layer(
             shape=tuple(weight.shape),
             kind=type(modules[name]).__name__,
-            position=positions.get(name, len(standing)),
+            position=positions.get(name, len(ordered)),
             alive=count,
             scores=pooled,
             parameters_per_unit=parameters_per_unit(weight, pooled.numel(), companions),
             macs_per_unit=model_info.macs.get(name, 0) // pooled.numel(),
-            layer_count=len(standing),
+            layer_count=len(ordered),
             first=name in layer_order.first,
             last=name in layer_order.last,
             weight=weight,
@@ -90,19 +90,19 @@ class Scope:
 
         kept: by name at least the weights in scope, as masks or as the weights themselves.
         """
-        left = whole = 0
-        for name, along in self.units.items():
+        remaining = total = 0
+        for name, companions in self.units.items():
             alive = alive_units(self.structure, kept[name].detach())
-            cost = parameters_per_unit(kept[name], alive.numel(), along)
-            left += cost * int(alive.count_nonzero())
-            whole += cost * alive.numel()
-        return left / whole
+            cost = parameters_per_unit(kept[name], alive.numel(), companions)
+            remaining += cost * int(alive.count_nonzero())
+            total += cost * alive.numel()
+        return remaining / total
 
-    def said(self) -> str:
+    def describe(self) -> str:
         """Returns what the density is of in words, as in "weights, without fc3"."""
         noun = self.structure.noun or type(self.structure).__name__.lower()
         whole = self.structure.granularity == "unit"
         kinds = f"{noun}s by their parameters" if whole else f"{noun}s"
         names = (name.removesuffix(".weight") for name in self.every if name not in self.units)
-        spared = ", ".join(names)
-        return f"{kinds}, without {spared}" if spared else kinds
+        excluded = ", ".join(names)
+        return f"{kinds}, without {excluded}" if excluded else kinds

@@ -14,7 +14,7 @@ from harness.vocabulary.topk import top
 
 
 @dataclass(frozen=True)
-class Point:
+class CurvePoint:
     """The network with one layer pruned alone."""
 
     density: float  # asked, of the layer's units
@@ -22,7 +22,9 @@ class Point:
     measured: EvaluationResult
 
 
-SensitivityCurves = dict[str, tuple[Point, ...]]  # prunable weight -> by falling density from 1
+SensitivityCurves = dict[
+    str, tuple[CurvePoint, ...]
+]  # prunable weight -> by falling density from 1
 
 
 def check_grid(grid: Iterable[float]) -> None:
@@ -40,7 +42,7 @@ def check_grid(grid: Iterable[float]) -> None:
 
 
 def measure_curves(
-    network: nn.Module,
+    model: nn.Module,
     scores: Tensors,
     expand: Callable[[Tensors], Tensors],
     grid: Iterable[float],
@@ -57,30 +59,30 @@ def measure_curves(
     of all parameters that go with them. `evaluate` is called once per count of units kept, as
     often on every rank if scores are equal there.
     """
-    densities, whole = sorted({1.0, *grid}, reverse=True), evaluate()
+    densities, unpruned = sorted({1.0, *grid}, reverse=True), evaluate()
 
-    def points(name: str, score: Tensor) -> Iterator[Point]:
+    def points(name: str, score: Tensor) -> Iterator[CurvePoint]:
         alive = int((score != -torch.inf).count_nonzero())
-        found = {alive: whole}
+        measured = {alive: unpruned}
         for density in densities:
             keep = min(round(density * score.numel()), alive)
-            if keep not in found:
-                with pruned(network, expand({name: top(score, keep)})):
-                    found[keep] = evaluate()
-            yield Point(density, keep, found[keep])
+            if keep not in measured:
+                with temporarily_pruned(model, expand({name: top(score, keep)})):
+                    measured[keep] = evaluate()
+            yield CurvePoint(density, keep, measured[keep])
 
     return {name: tuple(points(name, score)) for name, score in scores.items()}
 
 
 @contextmanager
-def pruned(network: nn.Module, masks: Tensors) -> Iterator[None]:
+def temporarily_pruned(model: nn.Module, masks: Tensors) -> Iterator[None]:
     """Inside, the parameters are 0 outside their masks; outside they are what they were."""
-    before = {name: network.get_parameter(name).detach().clone() for name in masks}
-    store = MaskStore(before)
+    originals = {name: model.get_parameter(name).detach().clone() for name in masks}
+    store = MaskStore(originals)
     store.shrink_to(masks)
     try:
-        store.apply_to(network)
+        store.apply_to(model)
         yield
     finally:
-        for name, value in before.items():
-            network.get_parameter(name).detach().copy_(value)
+        for name, value in originals.items():
+            model.get_parameter(name).detach().copy_(value)

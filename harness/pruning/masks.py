@@ -68,7 +68,7 @@ class MaskStore:
                     f"{name}: the new mask revives {revived} pruned weights; "
                     "keep no more units than are alive"
                 )
-        self._take(masks)
+        self._set(masks)
 
     def replace(self, masks: Tensors) -> None:
         """Takes over masks that may revive what is pruned; revived entries are 0 until they train.
@@ -82,19 +82,21 @@ class MaskStore:
                 "that do, e.g. dynamics=rigl"
             )
         self._check_names(masks)
-        self._take(masks)
+        self._set(masks)
 
     def _check_names(self, masks: Tensors) -> None:
         for name, mask in masks.items():
-            mine = self._masks.get(name)
-            if mine is None or mine.shape != mask.shape:
-                there = "there is none" if mine is None else f"it has shape {tuple(mine.shape)}"
+            in_force = self._masks.get(name)
+            if in_force is None or in_force.shape != mask.shape:
+                problem = (
+                    "there is none" if in_force is None else f"it has shape {tuple(in_force.shape)}"
+                )
                 raise ValueError(
                     f"{name}: a mask of shape {tuple(mask.shape)} needs one of that name and shape "
-                    f"in force, {there}; is it of another model?"
+                    f"in force, {problem}; is it of another model?"
                 )
 
-    def _take(self, masks: Tensors) -> None:
+    def _set(self, masks: Tensors) -> None:
         self._masks.update(masks)
         self._factors = None
 

@@ -25,7 +25,7 @@ OFFERS = {
 OPTIONAL = {
     "dynamics": ("may_grow", "unmasks_between_levels", "check"),
     "exchange": ("updates", "looks", "look", "swap"),
-    "penalty": ("epochs", "needs_pending_masks", "check", "adder"),
+    "penalty": ("epochs", "needs_pending_masks", "check", "make_gradient_hook"),
     "recalibration": ("samples", "batch_size", "check", "apply"),
     "distillation": ("loss",),
     "compaction": ("kept", "compact"),
@@ -38,8 +38,8 @@ def check_offers(parts: Mapping[str, object]) -> None:
     Raises:
         ValueError: a part lacks something of its protocol.
     """
-    chosen = {key: names for key, names in OPTIONAL.items() if parts.get(key) is not None}
-    for key, names in (OFFERS | chosen).items():
+    required = {key: names for key, names in OPTIONAL.items() if parts.get(key) is not None}
+    for key, names in (OFFERS | required).items():
         if key not in parts:
             continue
         part = parts[key]
@@ -79,12 +79,12 @@ def check_rows(saliency: Saliency, structure: Structure, model: nn.Module, units
         return
     for name in units:
         shape = tuple(model.get_parameter(name).shape)
-        found = structure.pool(torch.ones(shape)).numel()
-        if found != shape[0] or not _are_rows(structure, shape):
+        units_found = structure.pool(torch.ones(shape)).numel()
+        if units_found != shape[0] or not _are_rows(structure, shape):
             raise ValueError(
                 f"saliency {type(saliency).__name__} scores the {shape[0]} rows of {name}, and the "
-                f"{found} units of structure {type(structure).__name__} are not these rows; use "
-                "structure=filter, neuron or row, or a saliency of single weights, such as "
+                f"{units_found} units of structure {type(structure).__name__} are not these rows; "
+                "use structure=filter, neuron or row, or a saliency of single weights, such as "
                 "magnitude"
             )
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import LayerOrder
-from harness.pruning.coverage import in_use, tell_uncovered
+from harness.pruning.coverage import units_in_use, warn_uncovered
 from harness.pruning.masks import MaskStore
 from harness.structure.base import Structure, Units
 from harness.structure.shared.graph import Graph
@@ -15,7 +15,7 @@ from harness.vocabulary.tensors import Tensors, prunable_layers
 
 def make_mask_store(model: nn.Module, units: Units, may_grow: bool = False) -> MaskStore:
     """Masks, all True, of the units' weights and of what goes with them."""
-    prunable = {name for weight, along in units.items() for name in (weight, *along)}
+    prunable = {name for weight, companions in units.items() for name in (weight, *companions)}
     parameters = {n: p for n, p in model.named_parameters() if n in prunable}
     return MaskStore(parameters, may_grow)
 
@@ -35,13 +35,13 @@ def units_of(structure: Structure, model: nn.Module, sample: Tensor, graph: Grap
     Raises:
         ValueError: there are none.
     """
-    known = known_to(structure, model)
+    known_layers = layers_known_to(structure, model)
     # A structure of whole units never removes an output, whatever the kind of its layer.
     spared = graph.outputs if graph and structure.granularity == "unit" else ()
     units = structure.units(model, sample)  # refuses a network that has none
-    tell_uncovered(model, {*known, *spared})
+    warn_uncovered(model, {*known_layers, *spared})
     if graph is not None:
-        units = in_use(units, known, model, sample, graph)
+        units = units_in_use(units, known_layers, model, sample, graph)
     if not units:
         raise ValueError("nothing to prune: all layers that this structure prunes are idle")
     return units
@@ -67,14 +67,17 @@ def _is_chain(module: nn.Module) -> bool:
     return type(module).__module__.startswith("torch.nn.") and not list(module.children())
 
 
-def known_to(structure: Structure, model: nn.Module) -> list[str]:
+def layers_known_to(structure: Structure, model: nn.Module) -> list[str]:
     """Weights of the layers of the structure's kinds, those too that it leaves whole."""
     layers = prunable_layers(model)
     return [name for name, layer in layers.items() if isinstance(layer, structure.kinds)]
 
 
 def exclude_layers(
-    units: Units, exclude: Sequence[str], layer_order: LayerOrder | None, known: Iterable[str] = ()
+    units: Units,
+    exclude: Sequence[str],
+    layer_order: LayerOrder | None,
+    known_layers: Iterable[str] = (),
 ) -> Units:
     """The units less those of excluded weights: "first", "last", or names.
 
@@ -87,7 +90,7 @@ def exclude_layers(
         ValueError: a name is no prunable layer's, nothing is left to prune, or nobody can tell
             which layers are first and last.
     """
-    names = list(dict.fromkeys([*units, *known]))
+    names = list(dict.fromkeys([*units, *known_layers]))
     meanings = {name: {name} for name in names}
     meanings |= {name.removesuffix(".weight"): {name} for name in names}
     if layer_order is not None:
@@ -100,11 +103,11 @@ def exclude_layers(
                 f"exclude names {word!r}, which is no layer that this structure prunes; "
                 f"there are: first, last, {', '.join(names)}"
             )
-    spared = set[str]().union(*(meanings[word] for word in exclude))
-    kept = {name: along for name, along in units.items() if name not in spared}
-    if not kept:
+    excluded = set[str]().union(*(meanings[word] for word in exclude))
+    included = {name: companions for name, companions in units.items() if name not in excluded}
+    if not included:
         raise ValueError(f"exclude={list(exclude)} leaves nothing to prune; exclude fewer layers")
-    return kept
+    return included
 
 
 def _check_seen(word: str, layer_order: LayerOrder | None) -> None:

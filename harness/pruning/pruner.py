@@ -9,7 +9,7 @@ from torch import nn
 from harness.allocation.base import Allocation, ModelInfo
 from harness.metrics.macs import said_uncounted
 from harness.pruning import budget as budgets
-from harness.pruning.controls import CONTROLS, controlled
+from harness.pruning.controls import CONTROLS, apply_control
 from harness.pruning.density import alive_units, layers_of
 from harness.pruning.masks import MaskStore
 from harness.pruning.part_protocols import check_fit, check_rows
@@ -59,7 +59,7 @@ class Pruner:
     def budget(self) -> str:
         return self.allocation.budget
 
-    def account(
+    def size_model(
         self,
         unit: str,
         model: nn.Module,
@@ -73,8 +73,10 @@ class Pruner:
             ValueError: it counts multiply-accumulates, and those of a weight are not known.
         """
         layers = layers_of(self.structure, self._ones(model, units), model, units, model_info)
-        counts = budgets.counted(unit, budget or self.budget, self.allocation.equal_densities)
-        removable = budgets.held(layers, {name: one.units for name, one in layers.items()}, counts)
+        counts = budgets.count_unit(unit, budget or self.budget, self.allocation.equal_densities)
+        removable = budgets.size_of(
+            layers, {name: layer.units for name, layer in layers.items()}, counts
+        )
         if counts == "macs" and model_info.uncounted:
             raise ValueError(
                 f"{unit} cannot be counted in multiply-accumulates: "
@@ -88,7 +90,7 @@ class Pruner:
         )
         return budgets.SizeModel(unit, total, removable, counts)
 
-    def alive(
+    def alive_sizes(
         self, model: nn.Module, store: MaskStore, units: Units, model_info: ModelInfo, counts: str
     ) -> Counts:
         """What the units in force hold, per weight."""
@@ -99,7 +101,7 @@ class Pruner:
 
     def check(
         self,
-        goal: budgets.Goal,
+        requested: budgets.RequestedSize,
         model: nn.Module,
         units: Units,
         model_info: ModelInfo = NOTHING,
@@ -116,10 +118,12 @@ class Pruner:
         check_rows(self.saliency, self.structure, model, units)
         self.saliency.check(model.get_submodule(part), local(units, part))
         layers = layers_of(self.structure, self._ones(model, units), model, units, model_info)
-        budgets.least_units(self.allocation, layers, goal)
+        budgets.least_units(self.allocation, layers, requested)
         curves = self.allocation.needs_curves
         return (
-            goal.keep if curves else sum(budgets.counts_for(self.allocation, layers, goal).values())
+            requested.keep
+            if curves
+            else sum(budgets.counts_for(self.allocation, layers, requested).values())
         )
 
     def propose(
@@ -127,7 +131,7 @@ class Pruner:
         model: nn.Module,
         store: MaskStore,
         units: Units,
-        goal: budgets.Goal,
+        requested: budgets.RequestedSize,
         data: Calibration,
         model_info: ModelInfo = NOTHING,
     ) -> Proposal:
@@ -138,11 +142,11 @@ class Pruner:
         """
         weights = {name: model.get_parameter(name).detach() for name in units}
         read = Reader(self.saliency, model, data.compare)
-        statistics, found = self._found(read, model, units, data)
+        statistics, scores = self._statistics_and_scores(read, model, units, data)
         layers = layers_of(
-            self.structure, self._pooled(found), model, units, model_info, store.masks
+            self.structure, self._pooled(scores), model, units, model_info, store.masks
         )
-        counts = budgets.counts_for(self.allocation, layers, goal)
+        counts = budgets.counts_for(self.allocation, layers, requested)
         if self._solves:
             alive = {name: store.masks[name] for name in units}
             kept, solved = read("solve", weights, counts, statistics, alive)
@@ -155,7 +159,7 @@ class Pruner:
             masks, lambda agreed: solved or self._compensated(read, weights, agreed, statistics)
         )
 
-    def controlled(
+    def apply_control(
         self, masks: Tensors, model: nn.Module, store: MaskStore, units: Units
     ) -> Tensors:
         """The control's masks in place of those of the method, as many units of each weight.
@@ -166,8 +170,8 @@ class Pruner:
         both = (masks, store.masks)
         kept, alive = ({n: alive_units(self.structure, of[n]) for n in units} for of in both)
         magnitudes = {name: self.structure.pool(weights[name].abs()) for name in units}
-        chosen = controlled(self.control, kept, alive, magnitudes, self.seed)
-        return self.masks_of(chosen, units, weights)
+        control_masks = apply_control(self.control, kept, alive, magnitudes, self.seed)
+        return self.masks_of(control_masks, units, weights)
 
     def unit_scores(
         self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
@@ -179,21 +183,23 @@ class Pruner:
 
     def scores(self, model: nn.Module, units: Units, data: Calibration) -> Tensors:
         """As the saliency gives them, one per weight or per unit; all are finite."""
-        return self._found(Reader(self.saliency, model, data.compare), model, units, data)[1]
+        return self._statistics_and_scores(
+            Reader(self.saliency, model, data.compare), model, units, data
+        )[1]
 
-    def _found(
+    def _statistics_and_scores(
         self, read: Reader, model: nn.Module, units: Units, data: Calibration
     ) -> tuple[Tensors, Tensors]:
         """Statistics and scores."""
         check_rows(self.saliency, self.structure, model, units)
-        asked = data.on(model, units)
-        names = dict(zip(asked.asked, units, strict=True))
-        statistics = read("statistics", asked)
+        calibration = data.on(model, units)
+        names = dict(zip(calibration.asked, units, strict=True))
+        statistics = read("statistics", calibration)
         statistics = {names.get(name, name): value for name, value in statistics.items()}
         weights = {name: model.get_parameter(name).detach() for name in units}
-        found = read("score", weights, statistics)
+        scores = read("score", weights, statistics)
         with naming_broken(model):
-            scores = checked_scores(self.saliency, found, list(units))
+            scores = checked_scores(self.saliency, scores, list(units))
         tell_zeros(self.saliency, scores, weights)
         return statistics, scores
 
@@ -213,7 +219,7 @@ class Pruner:
         """One score per unit."""
         if self.saliency.granularity == "unit":
             return scores
-        return {name: self.structure.pool(one) for name, one in scores.items()}
+        return {name: self.structure.pool(score) for name, score in scores.items()}
 
     def _ones(self, model: nn.Module, units: Units) -> Tensors:
         """Equal scores, one per unit."""

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from harness.pruning.budget import Goal, round_goals
+from harness.pruning.budget import RequestedSize, round_sizes
 from harness.structure.base import Units
 from harness.vocabulary.apportion import apportion
 from harness.vocabulary.tensors import Counts
@@ -43,12 +43,12 @@ class Step(NamedTuple):
     counts: str
 
     @property
-    def goal(self) -> Goal:
-        return Goal(self.keep, self.counts)
+    def requested(self) -> RequestedSize:
+        return RequestedSize(self.keep, self.counts)
 
 
 @dataclass
-class Event:
+class PruningProgress:
     """One pruning: its steps, and how many of them are done. A run saves both between two steps.
 
     What a part is given is not saved: it follows from the network, and is another on each rank.
@@ -58,31 +58,37 @@ class Event:
     done: int = 0
 
     @classmethod
-    def load(cls, state: State) -> "Event":
+    def load(cls, state: State) -> "PruningProgress":
         return cls([Step(*step) for step in state["steps"]], state["done"])
 
     def state_dict(self) -> State:
         return {"steps": [list(step) for step in self.steps], "done": self.done}
 
     @classmethod
-    def of(cls, goals: Sequence[Goal]) -> "Event":
+    def of(cls, sizes: Sequence[RequestedSize]) -> "PruningProgress":
         """Of the network as a whole, which comes to these goals one after the other."""
-        return cls([Step("", goal.keep, goal.counts) for goal in goals])
+        return cls([Step("", requested.keep, requested.counts) for requested in sizes])
 
     @classmethod
     def by_parts(
-        cls, parts: Sequence[str], held: Counts, end: float, counts: str, rounds: int
-    ) -> "Event":
+        cls, parts: Sequence[str], alive_sizes: Counts, end: float, counts: str, rounds: int
+    ) -> "PruningProgress":
         """Each round goes through all parts. They share what is kept in proportion to what they
         hold, so that the sum over them is the whole network's goal.
 
         held: by prunable weight, of what `counts` names. end: what stays of all that is held.
         """
-        sizes = {part: sum(n for name, n in held.items() if is_in(part, name)) for part in parts}
+        sizes = {
+            part: sum(n for name, n in alive_sizes.items() if is_in(part, name)) for part in parts
+        }
         sizes = {part: size for part, size in sizes.items() if size}
         ends = apportion(round(end), sizes, sizes)
-        ways = {p: round_goals(size, ends[p], counts, rounds) for p, size in sizes.items()}
-        steps = [Step(p, ways[p][turn].keep, counts) for turn in range(rounds) for p in sizes]
+        sizes_by_part = {p: round_sizes(size, ends[p], counts, rounds) for p, size in sizes.items()}
+        steps = [
+            Step(p, sizes_by_part[p][round_number].keep, counts)
+            for round_number in range(rounds)
+            for p in sizes
+        ]
         return cls(steps)
 
 
@@ -91,7 +97,7 @@ def is_in(part: str, name: str) -> bool:
 
 
 def units_in(part: str, units: Units) -> Units:
-    return {name: along for name, along in units.items() if is_in(part, name)}
+    return {name: companions for name, companions in units.items() if is_in(part, name)}
 
 
 def check_parts(parts: Sequence[str], units: Units) -> None:
@@ -100,17 +106,17 @@ def check_parts(parts: Sequence[str], units: Units) -> None:
         ValueError: a weight that is pruned is in none of the parts or in several, or what goes with
             its units is in another part.
     """
-    for name, along in units.items():
-        homes = [part for part in parts if is_in(part, name)]
-        if len(homes) != 1:
-            found = f"in {' and in '.join(homes)}" if homes else "in none of them"
+    for name, companions in units.items():
+        parts_with = [part for part in parts if is_in(part, name)]
+        if len(parts_with) != 1:
+            where = f"in {' and in '.join(parts_with)}" if parts_with else "in none of them"
             raise ValueError(
-                f"pruning_order goes through {', '.join(parts)}, and {name} is {found}; let each "
+                f"pruning_order goes through {', '.join(parts)}, and {name} is {where}; let each "
                 f"weight be in one part, or exclude={name.removesuffix('.weight')}"
             )
-        apart = [other for other in along if not is_in(homes[0], other)]
-        if apart:
+        outside = [companion for companion in companions if not is_in(parts_with[0], companion)]
+        if outside:
             raise ValueError(
-                f"{apart[0]} goes with the units of {name}, and is outside of its part {homes[0]} "
-                "of pruning_order; choose larger parts, or structure=element"
+                f"{outside[0]} goes with the units of {name}, and is outside of its part "
+                f"{parts_with[0]} of pruning_order; choose larger parts, or structure=element"
             )

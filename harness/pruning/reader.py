@@ -15,7 +15,7 @@ Compare = Callable[[dict[str, str], str], None]  # digests by name, what they ar
 NAMED = 5  # of the things that a part has changed
 
 
-def alone(digests: dict[str, str], what: str) -> None:
+def compare_nothing(digests: dict[str, str], subject: str) -> None:
     """Compares nothing: there is no other rank."""
 
 
@@ -30,7 +30,7 @@ class Calibration:
     batches: Iterable[Batch]
     loss: Loss | None
     mean: Mean
-    compare: Compare = alone
+    compare: Compare = compare_nothing
     part: str = ""
 
     def on(self, model: nn.Module, units: Grouping) -> CalibrationData:
@@ -42,7 +42,9 @@ class Calibration:
 def local(units: Grouping, part: str) -> Grouping:
     """The units by their names in a submodule."""
     start = len(part) + 1 if part else 0
-    return {name[start:]: tuple(n[start:] for n in along) for name, along in units.items()}
+    return {
+        name[start:]: tuple(n[start:] for n in companions) for name, companions in units.items()
+    }
 
 
 class Reader:
@@ -51,9 +53,9 @@ class Reader:
     compare: raises unless the digests are equal on all ranks; called after each call.
     """
 
-    def __init__(self, part: Any, network: nn.Module, compare: Compare = alone):
-        self._part, self._network, self._compare = part, network, compare
-        self._before = Condition.of(network)
+    def __init__(self, part: Any, model: nn.Module, compare: Compare = compare_nothing):
+        self._part, self._model, self._compare = part, model, compare
+        self._original = Condition.of(model)
 
     def __call__(self, call: str, *arguments: Any, **more: Any) -> Any:
         """What the part's method `call` returns.
@@ -64,20 +66,20 @@ class Reader:
             RanksDisagree: it is not equal on all ranks.
         """
         modes = modes_of_torch()
-        with naming_broken(self._network):
-            found = getattr(self._part, call)(*arguments, **more)
-        left = [what for what, value in modes_of_torch().items() if value != modes[what]]
-        after, name = Condition.of(self._network), type(self._part).__name__
-        changed = [*self._before.unlike(after), *left]
+        with naming_broken(self._model):
+            result = getattr(self._part, call)(*arguments, **more)
+        left_modes = [kind for kind, value in modes_of_torch().items() if value != modes[kind]]
+        condition, name = Condition.of(self._model), type(self._part).__name__
+        changed = [*self._original.unlike(condition), *left_modes]
         # Values are told by their digests.
-        told = after.digests | {what: "changed" for what in changed if VALUES not in what}
+        digests = condition.digests | {kind: "changed" for kind in changed if VALUES not in kind}
         # Before the error of one rank, for which the others would wait.
-        self._compare(told, f"the network after {call} of {name}")
+        self._compare(digests, f"the network after {call} of {name}")
         if changed:
-            more_of_it = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
+            others = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
             raise ValueError(
                 f"{name} left the network changed by its {call}: {', '.join(changed[:NAMED])}"
-                f"{more_of_it}; a part that looks at the network must leave it as it was: work on "
+                f"{others}; a part that looks at the network must leave it as it was: work on "
                 "copies, or undo what you do"
             )
-        return found
+        return result

@@ -79,16 +79,16 @@ class BatchNormStatistics:
         """
         self.check(model)
         norms = _norms(model)
-        with evaluating(model), _measuring(norms) as found:
+        with evaluating(model), _measuring(norms) as measured:
             for inputs in batches:
                 model(inputs)
-        if not found:
+        if not measured:
             raise ValueError(
                 "recalibration: no BatchNorm was given any input; give batches of at least 2 "
                 "training samples"
             )
-        _check_finite(found)
-        for name, moments in found.items():
+        _check_finite(measured)
+        for name, moments in measured.items():
             _write(norms[name], moments.mean, moments.squares / (moments.values - 1))
 
 
@@ -126,7 +126,7 @@ def _measuring(norms: Norms) -> Iterator[dict[str, Moments]]:
     statistics are back outside, also after an error.
     """
     own = {name: [tensor.clone() for tensor in _statistics(norm)] for name, norm in norms.items()}
-    found: dict[str, Moments] = {}
+    measured: dict[str, Moments] = {}
 
     def measure(name: str, norm: _BatchNorm, arguments: tuple[Any, ...]) -> None:
         inputs = arguments[0]
@@ -136,12 +136,12 @@ def _measuring(norms: Norms) -> Iterator[dict[str, Moments]]:
                 "channel in a batch, and needs at least 2; use batches of more samples"
             )
         batch = Moments.of(inputs)
-        found[name] = found[name].merged(batch) if name in found else batch
+        measured[name] = measured[name].merged(batch) if name in measured else batch
         _write(norm, batch.mean, batch.squares / batch.values)
 
     hooks = [norm.register_forward_pre_hook(partial(measure, name)) for name, norm in norms.items()]
     try:
-        yield found
+        yield measured
     finally:
         for hook in hooks:
             hook.remove()
@@ -154,8 +154,8 @@ def _values(inputs: Tensor) -> int:
     return inputs.numel() // inputs.shape[1]
 
 
-def _check_finite(found: dict[str, Moments]) -> None:
-    for name, moments in found.items():
+def _check_finite(measured: dict[str, Moments]) -> None:
+    for name, moments in measured.items():
         # A value that is not finite leaves no finite sum of squares about the mean.
         if not is_finite(moments.squares):
             raise ValueError(

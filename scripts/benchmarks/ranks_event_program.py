@@ -18,7 +18,7 @@ from torchvision.models import resnet50
 from benchmarks.ranks_jobs import answer
 from harness.allocation.global_ranking import GlobalRanking
 from harness.distributed import Ranks
-from harness.pruning.budget import Goal
+from harness.pruning.budget import RequestedSize
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -59,7 +59,11 @@ class Event:
         no_data = Calibration([], F.cross_entropy, self.ranks.mean)
         self.ranks.check_equal(self.store.masks, "masks in force")
         masks = self.pruner.propose(
-            self.model, self.store, dict.fromkeys(weights, ()), Goal(keep, "parameters"), no_data
+            self.model,
+            self.store,
+            dict.fromkeys(weights, ()),
+            RequestedSize(keep, "parameters"),
+            no_data,
         ).masks
         self.store.shrink_to(self.ranks.broadcast_masks(masks))
         self.store.apply_to(self.model)

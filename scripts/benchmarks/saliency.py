@@ -22,7 +22,7 @@ from harness.launch.instantiate import named
 from harness.launch.paths import CONF
 from harness.models.lenet_5 import LeNet5
 from harness.models.mlp import Mlp
-from harness.pruning.budget import Goal
+from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -97,7 +97,7 @@ class Event:
         self.units = self.pruner.structure.units(case.network, case.inputs[:2])
         self.store = make_mask_store(case.network, self.units)
         held = sum(case.network.get_parameter(name).numel() for name in self.units)
-        self.goal = Goal(round(DENSITY * held), "parameters")
+        self.goal = RequestedSize(round(DENSITY * held), "parameters")
 
     def propose(self) -> object:
         data = Calibration(self.case.batches(), summed, mean_alone)

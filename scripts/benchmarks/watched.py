@@ -17,7 +17,7 @@ from benchmarks.task import RANKS
 from harness.experiment import runner
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder
-from harness.experiment.workload import Subject
+from harness.experiment.workload import Workload
 from harness.metrics.macs import Macs
 from harness.pruning.density import Scope
 from harness.training.context import FitResult, Hooks, LoopState, TrainingContext
@@ -57,7 +57,7 @@ class WatchedTrainer(Trainer):
 
 
 @dataclass(frozen=True)
-class WatchedSubject(Subject):
+class WatchedSubject(Workload):
     """Notes how long each measurement for a record takes."""
 
     seconds: list[float] = field(default_factory=list)
@@ -106,7 +106,7 @@ class Watched:
         dynamics = self.levels.context.experiment.dynamics
         if number == 0 or (number + 1) % each == 0:
             return EDGE
-        if number in {turn.number for turn in self.levels.context.requested.turns}:
+        if number in {turn.number for turn in self.levels.context.requested.prune_events}:
             return PRUNING
         if dynamics and dynamics.updates(number, steps):
             return UPDATE

@@ -25,7 +25,7 @@ DIFFER = {
     ),
     "penalty": (
         "the replicas after epoch 1 of level 1/penalty: ranks 0 and 1 differ "
-        "(OddPenalty.adder.<locals>.<lambda>.0.fc1.weight);"
+        "(OddPenalty.make_gradient_hook.<locals>.<lambda>.0.fc1.weight);"
     ),
 }
 MANNERS = {

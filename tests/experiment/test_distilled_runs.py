@@ -44,8 +44,8 @@ def test_the_first_loss_of_every_level_by_hand(tmp_path, temperature, weight) ->
         f"distillation.weight={weight}",
     )  # fmt: skip
     student, teacher = (
-        whole.levels.context.workload.initial(),
-        whole.levels.context.workload.initial(),
+        whole.levels.context.workload.initial_model(),
+        whole.levels.context.workload.initial_model(),
     )
     teacher.load_state_dict(whole.networks[0, "dense"])
     for level in (1, 2):

@@ -19,7 +19,7 @@ from watched import (
     run,
 )
 
-from harness.experiment.train_hooks import Inside
+from harness.experiment.train_hooks import TrainHooks
 from harness.vocabulary.tensors import Tensors, copied
 
 KINDS = ["rigl", "set", "snfs"]
@@ -91,7 +91,7 @@ def test_an_update_takes_the_place_of_the_optimizers_step(tmp_path, kind) -> Non
 def test_adam_counts_no_step_for_an_update(tmp_path, monkeypatch) -> None:
     taken: list[set[float]] = []
 
-    def look(inside: Inside, number: int, optimizer: torch.optim.Optimizer) -> None:
+    def look(inside: TrainHooks, number: int, optimizer: torch.optim.Optimizer) -> None:
         taken.append({float(state["step"]) for state in optimizer.state.values()})
 
     before_steps(monkeypatch, look)

@@ -19,7 +19,7 @@ from harness.distributed import Ranks
 from harness.distributed.stop_signal import Stop
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.experiment.state import resumed
+from harness.experiment.state import resume
 from harness.run_folder.checkpoints import Policy
 from harness.run_folder.export import read_exported
 from harness.run_folder.records import Record, to_line
@@ -93,8 +93,8 @@ def start(folder: Path, mode: str, every: int | None, lines: list[str]) -> End:
         saved = checkpointer.latest(files)
         context, state = levels
         if saved:
-            context = resumed(context, state, saved)
-        del lines[len(state.found) :]
+            context = resume(context, state, saved)
+        del lines[len(state.found_records) :]
         runner.run(Recorder(context, state, ME, Written(lines), files))
         return End(lines, state.model.state_dict(), state.masks.masks, len(steps))
 

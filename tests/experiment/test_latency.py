@@ -166,7 +166,7 @@ def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(recorder) ->
     network.train()
     streams = torch.get_rng_state()
 
-    replace(recorder, latency=more_than_there_are).note_latency()
+    replace(recorder, latency=more_than_there_are).measure_latency()
 
     assert network.seen == [(64, False, False)] * 5
     assert network.training and network.inner.training
@@ -180,7 +180,7 @@ def test_what_cannot_be_measured_is_told_and_the_run_goes_on(recorder, capsys) -
             raise torch.OutOfMemoryError("out of memory\nand so on")
 
     recorder.state.model = Full()
-    replace(recorder, latency=Latency(batch=4)).note_latency()
+    replace(recorder, latency=Latency(batch=4)).measure_latency()
     said = "warning: level 1 finetuned: latency was not measured: out of memory\n"
     assert capsys.readouterr().err == said
 

@@ -16,7 +16,7 @@ EXACT = "dtype=float64"
 
 def gradients(whole: Whole, step: Step) -> Tensors:
     """Of the mean loss at these weights, in training, without mask or penalty."""
-    network = whole.levels.context.workload.initial()
+    network = whole.levels.context.workload.initial_model()
     network.load_state_dict({**network.state_dict(), **step.weights})
     ((inputs, labels),) = step.batches
     cross_entropy(network.train()(inputs), labels).backward()
@@ -88,7 +88,7 @@ def test_pruned_weights_stay_exactly_0_while_the_next_level_is_penalised(tmp_pat
 def fixture_named(monkeypatch) -> list[Tensors]:
     """What growing_l2 was told to press down, level by level."""
     told: list[Tensors] = []
-    adder = GrowingL2.adder
+    adder = GrowingL2.make_gradient_hook
 
     def telling(self: GrowingL2, model: Any, going: Tensors) -> Callable[[int], None]:
         told.append(copied(going))

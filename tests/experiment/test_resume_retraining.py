@@ -90,9 +90,9 @@ def test_what_was_named_to_be_removed_is_still_named_after_a_cut(tmp_path) -> No
     cut_off(tmp_path, "growing_l2", Sinks, "log", 2, after=True)
     asked: list[Any] = []
     with pytest.MonkeyPatch.context() as monkeypatch:
-        foreseen = Rounds.foreseen
+        foreseen = Rounds.preview_masks
         monkeypatch.setattr(
-            Rounds, "foreseen", lambda *given: (asked.append(1), foreseen(*given))[1]
+            Rounds, "preview_masks", lambda *given: (asked.append(1), foreseen(*given))[1]
         )
         assert started(tmp_path, "growing_l2") == 0
     assert len(asked) == 1  # for level 2

@@ -12,7 +12,7 @@ from harness.experiment import prune_stage, train_stage
 from harness.experiment.context import RunContext
 from harness.experiment.recorder import Recorder
 from harness.experiment.state import RunState
-from harness.experiment.train_hooks import Inside
+from harness.experiment.train_hooks import TrainHooks
 from harness.run_folder.records import Trained
 from harness.vocabulary.tensors import Tensors, copied
 
@@ -27,13 +27,13 @@ NEURONS = ("structure=neuron", "allocation=uniform", "schedule.final=0.4")
 def chosen(patch: pytest.MonkeyPatch) -> list[Tensors]:
     """The masks that each pruning comes to, before any are let go."""
     found: list[Tensors] = []
-    shrink = prune_stage.shrink
+    shrink = prune_stage.prune
 
     def shrinking(context: RunContext, state: RunState, *more: Any) -> None:
         shrink(context, state, *more)
         found.append(copied(state.masks.masks))
 
-    patch.setattr(prune_stage, "shrink", shrinking)
+    patch.setattr(prune_stage, "prune", shrinking)
     return found
 
 
@@ -61,7 +61,7 @@ def test_a_neuron_that_went_at_level_1_can_return_at_level_2(tmp_path, monkeypat
     levels = run(tmp_path, what).levels
 
     one, two = masks
-    biases = dict(levels.context.workload.initial().named_parameters())
+    biases = dict(levels.context.workload.initial_model().named_parameters())
     back = {n: two[n] & ~one[n] for n in one if n.endswith("bias")}
     assert sum(int(mask.sum()) for mask in back.values()) > 2
     # With its weights at 0 a neuron passes a gradient back only where its own bias is above 0.
@@ -86,7 +86,7 @@ def test_soft_neurons_begin_again_at_0_with_the_biases_and_norms_that_they_had(
     norm = f"model.batch_norm={batch_norm}"
     levels = run(tmp_path, experiment(*SOFT, "structure=neuron", norm)).levels
 
-    for name, initial in levels.context.workload.initial().named_parameters():
+    for name, initial in levels.context.workload.initial_model().named_parameters():
         mask = masks[0].get(name, torch.ones(()))
         expected = initial * mask if name.endswith("weight") and "bn" not in name else initial
         assert torch.equal(starts[0][name], expected)
@@ -102,7 +102,7 @@ def test_soft_pruning_inside_a_training_lets_go_after_each_event_but_the_last(
 ) -> None:
     gone: dict[int, tuple[int, float]] = {}
 
-    def look(inside: Inside, number: int, optimizer: Optimizer) -> None:
+    def look(inside: TrainHooks, number: int, optimizer: Optimizer) -> None:
         at_0, momentum = 0, 0.0
         for name in inside.context.units:
             weight = inside.run.model.get_parameter(name)
@@ -162,7 +162,7 @@ def test_neurons_return_in_a_dense_phase_with_their_biases(tmp_path, monkeypatch
 
     gone = ~masks[0]["fc1.bias"]
     compressed, dense = found.steps[2], found.steps[3]
-    biases = found.levels.context.workload.initial().get_parameter("fc1.bias").detach()
+    biases = found.levels.context.workload.initial_model().get_parameter("fc1.bias").detach()
     assert torch.equal(dense.start["fc1.bias"][gone], biases[gone])
     assert torch.equal(dense.start["fc1.bias"][~gone], compressed.weights["fc1.bias"][~gone])
     assert not torch.equal(compressed.weights["fc1.bias"][~gone], biases[~gone])

@@ -26,7 +26,7 @@ def test_accuracy_right_after_removal_is_recorded_in_every_mode(tmp_path, mode) 
     test = whole.levels.context.workload.splits.test
     for level, before in ((1, (0, "dense")), (2, (1, stages[-1]))):
         clipped = under(whole.masks[level, "pruned"], whole.networks[before])
-        network = whole.levels.context.workload.initial()
+        network = whole.levels.context.workload.initial_model()
         network.load_state_dict(clipped)
         outputs = network(test.inputs).detach()
         record = whole.record(level, "pruned")

@@ -15,8 +15,8 @@ from harness.launch.execute import build
 
 # One value for each field that is plain, other than that of a fresh run.
 CHANGED: dict[str, Any] = {
-    "done": 4, "found": [{"share": 0.5, "record": {"level": 1}}], "kept_share": 0.5,
-    "speedup": 2.5, "mixed": True,
+    "done": 4, "found_records": [{"kept_fraction": 0.5, "record": {"level": 1}}],
+    "kept_fraction": 0.5, "speedup": 2.5, "mixed_numerics": True,
 }  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def test_every_field_of_the_state_is_saved_and_loaded(tmp_path) -> None:
     one.pending_masks = {
         name: mask & (torch.rand(mask.shape) < 0.5) for name, mask in masks.items()
     }
-    one.unmasked = {"fc1.bias": torch.rand(3)}
+    one.unmasked_params = {"fc1.bias": torch.rand(3)}
     with torch.no_grad():
         next(one.model.parameters()).add_(1)
 
@@ -47,7 +47,7 @@ def test_every_field_of_the_state_is_saved_and_loaded(tmp_path) -> None:
         (other.model.state_dict(), one.model.state_dict()),
         (other.masks.masks, one.masks.masks),
         (other.pending_masks, one.pending_masks),
-        (other.unmasked, one.unmasked),
+        (other.unmasked_params, one.unmasked_params),
     ):
         assert found.keys() == wanted.keys()
         assert all(torch.equal(found[name], value) for name, value in wanted.items())

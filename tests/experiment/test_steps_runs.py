@@ -21,7 +21,7 @@ from watched import (
 )
 
 from harness.experiment import runner
-from harness.experiment.train_hooks import Inside
+from harness.experiment.train_hooks import TrainHooks
 from harness.training.batching import epoch_order
 from harness.vocabulary.step_index import StepIndex
 from harness.vocabulary.tensors import Tensors, copied
@@ -74,7 +74,7 @@ def by_hand(
 
     Returns the network and its test loss right after each pruning.
     """
-    network, splits = levels.context.workload.initial(), levels.context.workload.splits
+    network, splits = levels.context.workload.initial_model(), levels.context.workload.splits
     weights = {n: p for n, p in network.named_parameters() if n.endswith("weight")}
     masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
     losses, number = {}, 0
@@ -156,7 +156,7 @@ def test_the_one_training_may_follow_a_dense_one_in_any_mode(
 ) -> None:
     begun: list[Tensors] = []
 
-    def look(inside: Inside, number: int, optimizer: torch.optim.Optimizer) -> None:
+    def look(inside: TrainHooks, number: int, optimizer: torch.optim.Optimizer) -> None:
         if number == 0:
             begun.append(copied(inside.run.model.state_dict()))
 
@@ -168,7 +168,7 @@ def test_the_one_training_may_follow_a_dense_one_in_any_mode(
 
     levels = found.levels
     start = (
-        levels.context.workload.fresh(1)
+        levels.context.workload.random_state(1)
         if begins_at is None
         else levels.context.dense.at(begins_at)
     )
@@ -207,9 +207,9 @@ def test_an_event_that_removes_nothing_disturbs_no_step_after_it(tmp_path, salie
     states = []
     for events in (True, False):
         levels = levels_of(tmp_path, what)
-        assert [turn.number for turn in levels.context.requested.turns] == [5]
+        assert [turn.number for turn in levels.context.requested.prune_events] == [5]
         if not events:
-            levels.context.requested.turns.clear()
+            levels.context.requested.prune_events.clear()
         found = run(tmp_path, what, levels)
         assert len(found.records) == 2 + events
         states.append(levels.state.model.state_dict())

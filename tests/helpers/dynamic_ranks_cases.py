@@ -15,7 +15,7 @@ from harness.distributed.options import Options
 from harness.experiment import runner
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder
-from harness.experiment.train_hooks import Inside
+from harness.experiment.train_hooks import TrainHooks
 from harness.run_folder.records import to_line
 from harness.system.errors import RanksDisagree
 from harness.vocabulary.tensors import copied
@@ -39,18 +39,18 @@ def masks_by_step(ranks: Ranks, out: Path, mode: str) -> dict[str, Any]:
     """Digest of the masks after every step, and what the run ends with."""
     levels = runner.prepare(method(*MODES[mode]), ranks, out)
     digests: list[str] = []
-    real = Inside.after_backward
+    real = TrainHooks.after_backward
 
-    def noting(inside: Inside) -> None:
+    def noting(inside: TrainHooks) -> None:
         real(inside)
         digests.append(levels.state.masks.digest)
 
-    Inside.after_backward = noting  # type: ignore[method-assign]
+    TrainHooks.after_backward = noting  # type: ignore[method-assign]
     try:
         runner.run(Recorder(*levels, ME, watcher := Silent()))
         network, masks = levels.state.model, levels.state.masks.masks
     finally:
-        Inside.after_backward = real  # type: ignore[method-assign]
+        TrainHooks.after_backward = real  # type: ignore[method-assign]
     return {
         "digests": digests,
         "masks": copied(masks),
@@ -62,21 +62,21 @@ def masks_by_step(ranks: Ranks, out: Path, mode: str) -> dict[str, Any]:
 def diverged(ranks: Ranks, out: Path) -> str:
     """What every rank says when a mask of the last one loses a bit before the first update."""
     levels = runner.prepare(method(*RIGL), ranks, out)
-    real = Inside.before_step
+    real = TrainHooks.before_step
 
-    def flipping(inside: Inside, number: int, optimizer: torch.optim.Optimizer) -> None:
+    def flipping(inside: TrainHooks, number: int, optimizer: torch.optim.Optimizer) -> None:
         real(inside, number, optimizer)
         if number == 1 and ranks.rank == ranks.world_size - 1:
             mask = levels.state.masks.masks["fc2.weight"]
             mask.view(-1)[mask.view(-1).nonzero()[0]] = False
 
-    Inside.before_step = flipping  # type: ignore[method-assign]
+    TrainHooks.before_step = flipping  # type: ignore[method-assign]
     try:
         runner.run(Recorder(*levels, ME, Silent()))
     except RanksDisagree as error:
         return str(error)
     finally:
-        Inside.before_step = real  # type: ignore[method-assign]
+        TrainHooks.before_step = real  # type: ignore[method-assign]
     return ""
 
 

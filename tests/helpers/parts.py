@@ -124,7 +124,9 @@ class CountingPenalty:
 
     def check(self, model: nn.Module) -> None: ...
 
-    def adder(self, model: nn.Module, going: dict[str, Tensor]) -> Callable[[int], None]:
+    def make_gradient_hook(
+        self, model: nn.Module, to_prune: dict[str, Tensor]
+    ) -> Callable[[int], None]:
         calls = [0.0]
 
         def add(step: int) -> None:

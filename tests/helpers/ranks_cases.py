@@ -16,7 +16,7 @@ from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.launch.instantiate import named
 from harness.launch.paths import CONF
-from harness.pruning.budget import Goal
+from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -48,7 +48,9 @@ def prune_with_every_saliency(ranks: Ranks) -> dict[str, Any]:
             units = structure.units(network, inputs[:2])
             keep = sum(network.get_parameter(name).numel() for name in units) * 2 // 5
             store = make_mask_store(network, units)
-            decision = pruner.propose(network, store, units, Goal(keep, "parameters"), data)
+            decision = pruner.propose(
+                network, store, units, RequestedSize(keep, "parameters"), data
+            )
             found[f"{file.stem} {str(dtype).removeprefix('torch.')}"] = {
                 "scores": pruner.scores(network, units, data),
                 "masks": ranks.broadcast_masks(decision.masks),

@@ -22,7 +22,7 @@ from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.penalty.l1 import L1
-from harness.pruning.budget import Goal
+from harness.pruning.budget import RequestedSize
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -94,7 +94,7 @@ class OddPenalty(L1):
     hooks: bool = False
     needs_pending_masks: ClassVar[bool] = False
 
-    def adder(self, model: nn.Module, going: Tensors) -> Callable[[int], None]:
+    def make_gradient_hook(self, model: nn.Module, to_prune: Tensors) -> Callable[[int], None]:
         if self.hooks:
             return lambda step: hook(model) if self.rank == 1 and step == 0 else None
         strengths = {"fc1.weight": torch.full((2,), float(self.rank))}
@@ -140,7 +140,7 @@ def pruned(ranks: Ranks, call: str) -> None:
     store = MaskStore({name: model.get_parameter(name) for name in units})
     batches = small_batches()[ranks.rank :: 2]
     data = Calibration(batches, cross_entropy, ranks.mean, ranks.check_digests)
-    decision = pruner.propose(model, store, units, Goal(98, "parameters"), data)
+    decision = pruner.propose(model, store, units, RequestedSize(98, "parameters"), data)
     decision.updated_weights(decision.masks)
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation
-from harness.pruning.budget import Goal
+from harness.pruning.budget import RequestedSize
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -107,7 +107,7 @@ def check_prunes_exactly(saliency: Any, allocation: Allocation, *keeps: int) -> 
     data = Calibration(small_batches(), cross_entropy, mean_alone)
     for keep in keeps:
         before = store.masks
-        decision = pruner.propose(model, store, units, Goal(keep, "parameters"), data)
+        decision = pruner.propose(model, store, units, RequestedSize(keep, "parameters"), data)
         store.shrink_to(decision.masks)  # refuses to revive
         with torch.no_grad():
             for name, value in decision.updated_weights(store.masks).items():

@@ -17,7 +17,7 @@ from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder
-from harness.experiment.train_hooks import Inside
+from harness.experiment.train_hooks import TrainHooks
 from harness.launch.compose import composed
 from harness.launch.execute import build
 from harness.run_folder.records import Record
@@ -105,15 +105,17 @@ def shaped(loop: Loop, name: str) -> list[torch.Tensor]:
     return [s.clone() for s in states if torch.is_tensor(s) and s.shape == parameter.shape]
 
 
-def before_steps(patch: pytest.MonkeyPatch, look: Callable[[Inside, int, Optimizer], None]) -> None:
+def before_steps(
+    patch: pytest.MonkeyPatch, look: Callable[[TrainHooks, int, Optimizer], None]
+) -> None:
     """Calls `look` when a step of a retraining begins, after what happens to masks before it."""
-    real = Inside.before_step
+    real = TrainHooks.before_step
 
-    def looking(inside: Inside, number: int, optimizer: Optimizer) -> None:
+    def looking(inside: TrainHooks, number: int, optimizer: Optimizer) -> None:
         real(inside, number, optimizer)
         look(inside, number, optimizer)
 
-    patch.setattr(Inside, "before_step", looking)
+    patch.setattr(TrainHooks, "before_step", looking)
 
 
 def gradients(levels: runner.Prepared, weights: Tensors, level: int | str, number: int) -> Tensors:

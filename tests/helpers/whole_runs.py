@@ -133,7 +133,7 @@ def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Wh
 
 def plain(levels: runner.Prepared) -> list[Tensors]:
     """State of dense training before each of its steps, and at its end; trained anew."""
-    model, states = levels.context.workload.initial(), []
+    model, states = levels.context.workload.initial_model(), []
     hooks = Hooks(before_step=lambda *_: states.append(copied(model.state_dict())))
     levels.context.experiment.training.fit(
         model, levels.context.workload.training_context(0), hooks

@@ -181,4 +181,7 @@ def test_a_compression_is_solved_to_an_exact_keep_count(compression, keep) -> No
     )
     levels = runner.prepare(build(cfg), Ranks(), Path("unused"))
 
-    assert round(levels.context.shares[0] * levels.context.requested.account.removable) == keep
+    assert (
+        round(levels.context.kept_fractions[0] * levels.context.requested.size_model.removable)
+        == keep
+    )

@@ -9,7 +9,7 @@ from harness.allocation.base import Allocation, ModelInfo
 from harness.metrics.macs import count_macs, macs
 from harness.metrics.size import layer_densities, nonzero_share, parameters_left
 from harness.models.base import Model
-from harness.pruning.budget import Goal, SizeModel
+from harness.pruning.budget import RequestedSize, SizeModel
 from harness.pruning.density import Scope
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
@@ -46,13 +46,15 @@ class Pruning:
         self.store = MaskStore({n: p for n, p in network.named_parameters() if n in names})
 
     @property
-    def account(self) -> SizeModel:
-        return self.pruner.account(self.unit, self.network, self.units)
+    def size_model(self) -> SizeModel:
+        return self.pruner.size_model(self.unit, self.network, self.units)
 
     def to(self, keep: int) -> None:
-        goal = Goal(keep, self.account.counts)
-        facts = ModelInfo(curves=dict.fromkeys(self.units, ((1.0, 0.1), (0.1, 0.5))))
-        masks = self.pruner.propose(self.network, self.store, self.units, goal, DATA, facts).masks
+        goal = RequestedSize(keep, self.size_model.counts)
+        model_info = ModelInfo(curves=dict.fromkeys(self.units, ((1.0, 0.1), (0.1, 0.5))))
+        masks = self.pruner.propose(
+            self.network, self.store, self.units, goal, DATA, model_info
+        ).masks
         self.store.shrink_to(masks)
         self.store.apply_to(self.network)
 
@@ -62,7 +64,7 @@ class Pruning:
 def test_density_is_exactly_what_was_asked(model, allocation) -> None:
     network = whole(model)
     pruning = Pruning(network, Element(), allocation, "density")
-    total = pruning.account.total
+    total = pruning.size_model.total
     assert total == sum(weight.numel() for weight in prunable_weights(network).values())
     for share in (1.0, 0.3, 0.05):
         keep = round(share * total)
@@ -79,12 +81,12 @@ def test_density_is_exactly_what_was_asked(model, allocation) -> None:
 def test_parameters_left_are_exactly_what_compression_asked(model, allocation) -> None:
     network = whole(model)
     pruning = Pruning(network, Element(), allocation, "compression")
-    account = pruning.account
-    assert parameters_left(network, pruning.store.masks) == account.total
+    size_model = pruning.size_model
+    assert parameters_left(network, pruning.store.masks) == size_model.total
     for compression in (1.0, 2.0, 10.0):
-        pruning.to(round(account.to_kept_fraction(compression) * account.removable))
+        pruning.to(round(size_model.to_kept_fraction(compression) * size_model.removable))
         left = parameters_left(network, pruning.store.masks)
-        assert abs(left - account.total / compression) <= 0.5
+        assert abs(left - size_model.total / compression) <= 0.5
 
 
 @pytest.mark.parametrize("structure", [Neuron(), Filter()], ids=["neuron", "filter"])
@@ -92,17 +94,17 @@ def test_parameters_left_are_exactly_what_compression_asked(model, allocation) -
 def test_whole_units_come_within_half_a_unit_of_what_was_asked(structure, unit) -> None:
     network = whole(component("model", "lenet_5"))
     pruning = Pruning(network, structure, component("allocation", "global_ranking"), unit)
-    account = pruning.account
+    size_model = pruning.size_model
     dearest = max(network.get_parameter(name)[0].numel() + 1 for name in pruning.units)
     for share in (0.7, 0.25):
-        pruning.to(round(share * account.removable))
+        pruning.to(round(share * size_model.removable))
         if unit == "density":
             scope = Scope(structure, pruning.units)
-            left = scope.density(prunable_weights(network)) * account.total
-            wanted = share * account.total
+            left = scope.density(prunable_weights(network)) * size_model.total
+            wanted = share * size_model.total
         else:
             left = parameters_left(network, pruning.store.masks)
-            wanted = account.total / account.from_kept_fraction(share)
+            wanted = size_model.total / size_model.from_kept_fraction(share)
         assert abs(left - wanted) <= dearest / 2 + 0.5
 
 
@@ -112,7 +114,7 @@ def test_macs_fall_with_the_weights_and_end_at_those_of_activations(model) -> No
     pruning = Pruning(network, Element(), component("allocation", "uniform"), "density")
     counts = [macs(network, shape_for(model))]
     for share in (0.5, 0.1, 0.0):
-        pruning.to(round(share * pruning.account.total))
+        pruning.to(round(share * pruning.size_model.total))
         counts.append(macs(network, shape_for(model)))
     assert counts == sorted(counts, reverse=True) and len(set(counts)) == 4
     inputs = torch.zeros(1, *shape_for(model))
@@ -123,5 +125,5 @@ def test_macs_of_uniform_pruning_fall_like_the_density() -> None:
     network = whole(component("model", "lenet_5"))
     before = macs(network, SHAPE)
     pruning = Pruning(network, Element(), component("allocation", "uniform"), "density")
-    pruning.to(round(0.1 * pruning.account.total))
+    pruning.to(round(0.1 * pruning.size_model.total))
     assert macs(network, SHAPE) == pytest.approx(before / 10, rel=1e-3)

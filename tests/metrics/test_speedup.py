@@ -12,7 +12,7 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.metrics.macs import count_macs, macs
 from harness.models.lenet_5 import LeNet5
-from harness.pruning.budget import Goal, SizeModel, counted
+from harness.pruning.budget import RequestedSize, SizeModel, count_unit
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -38,27 +38,31 @@ class Case(NamedTuple):
     pruner: Pruner
     model: nn.Module
     units: Units
-    facts: ModelInfo
+    model_info: ModelInfo
 
     @property
-    def account(self) -> SizeModel:
-        return self.pruner.account("speedup", self.model, self.units, self.facts)
+    def size_model(self) -> SizeModel:
+        return self.pruner.size_model("speedup", self.model, self.units, self.model_info)
 
-    def goal(self, speedup: float) -> Goal:
-        account = self.account
-        goal = Goal(round(account.to_kept_fraction(speedup) * account.removable), account.counts)
-        self.pruner.check(goal, self.model, self.units, self.facts)
+    def goal(self, speedup: float) -> RequestedSize:
+        size_model = self.size_model
+        goal = RequestedSize(
+            round(size_model.to_kept_fraction(speedup) * size_model.removable), size_model.counts
+        )
+        self.pruner.check(goal, self.model, self.units, self.model_info)
         return goal
 
-    def pruned(self, goal: Goal) -> MaskStore:
+    def pruned(self, goal: RequestedSize) -> MaskStore:
         """The masks of the goal; the model is left as it is."""
         names = [name for weight, along in self.units.items() for name in (weight, *along)]
         store = MaskStore({name: self.model.get_parameter(name) for name in names})
-        decision = self.pruner.propose(self.model, store, self.units, goal, NO_DATA, self.facts)
+        decision = self.pruner.propose(
+            self.model, store, self.units, goal, NO_DATA, self.model_info
+        )
         store.shrink_to(decision.masks)
         return store
 
-    def left(self, goal: Goal) -> int:
+    def left(self, goal: RequestedSize) -> int:
         """What the masks of the goal leave, by hand."""
         masks = self.pruned(goal).masks
         gone = sum(cost * int((~masks[n]).sum()) for n, cost in COSTS.items() if n in masks)
@@ -69,8 +73,8 @@ def case(structure: Structure, allocation: Allocation) -> Case:
     torch.manual_seed(0)
     model = LeNet5().build(SHAPE, 10).double()
     units = structure.units(model, torch.zeros(2, *SHAPE, dtype=torch.float64))
-    facts = ModelInfo(count_macs(model, torch.zeros(1, *SHAPE, dtype=torch.float64)).weights)
-    return Case(Pruner(Magnitude(), structure, allocation), model, units, facts)
+    model_info = ModelInfo(count_macs(model, torch.zeros(1, *SHAPE, dtype=torch.float64)).weights)
+    return Case(Pruner(Magnitude(), structure, allocation), model, units, model_info)
 
 
 def named(one: object) -> str:
@@ -93,7 +97,7 @@ def test_the_network_has_the_macs_of_its_masks(structure, allocation) -> None:
 def test_no_number_of_units_comes_nearer_to_the_speed_up(structure, allocation) -> None:
     which = case(structure, allocation)
     units = sum(which.model.get_parameter(name).shape[0] for name in which.units)
-    reachable = [which.left(Goal(keep, "units")) for keep in range(units + 1)]
+    reachable = [which.left(RequestedSize(keep, "units")) for keep in range(units + 1)]
     for speedup in (1, 1.5, 2, 4):
         # The goal itself is rounded to a whole number.
         off = min(abs(other - TOTAL / speedup) for other in reachable) + 1
@@ -118,7 +122,7 @@ def test_of_single_weights_shared_by_a_rule_none_more_or_less_comes_nearer(alloc
     kept = sum(int(mask.sum()) for mask in which.pruned(goal).masks.values())
     off = abs(which.left(goal) - goal.keep)
     for other in range(kept - 30, kept + 31):
-        assert abs(which.left(Goal(other, "units")) - goal.keep) >= off
+        assert abs(which.left(RequestedSize(other, "units")) - goal.keep) >= off
 
 
 @pytest.mark.parametrize(
@@ -145,19 +149,19 @@ def test_a_speed_up_out_of_reach_is_refused_with_the_largest_one(structure, neve
 def test_the_largest_speed_up_that_floors_allow_is_accepted(structure, min_units) -> None:
     which = case(structure, GlobalRanking(min_units=min_units))
     with pytest.raises(Unreachable, match="macs: the floors of min_units") as refusal:
-        which.goal(float(which.account.limit(0.0)))
-    account, share = which.account, refusal.value.density
-    least = account.total - account.removable + round(share * account.removable)
-    assert which.left(which.goal(float(account.limit(share)))) == least
+        which.goal(float(which.size_model.limit(0.0)))
+    size_model, share = which.size_model, refusal.value.density
+    least = size_model.total - size_model.removable + round(share * size_model.removable)
+    assert which.left(which.goal(float(size_model.limit(share)))) == least
 
 
 def test_a_speed_up_of_1_prunes_nothing() -> None:
     which = case(Element(), GlobalRanking())
-    assert which.goal(1) == Goal(TOTAL, "macs")
+    assert which.goal(1) == RequestedSize(TOTAL, "macs")
 
 
 def test_a_speed_up_counts_macs_under_any_budget() -> None:
-    assert [counted("speedup", budget) for budget in ("params", "macs")] == ["macs", "macs"]
+    assert [count_unit("speedup", budget) for budget in ("params", "macs")] == ["macs", "macs"]
 
 
 def test_another_budget_than_the_allocations_may_be_asked_for() -> None:
@@ -165,7 +169,7 @@ def test_another_budget_than_the_allocations_may_be_asked_for() -> None:
     other = case(Filter(), Uniform(budget="macs"))
     for unit in ("density", "compression"):
         counts = [
-            of.pruner.account(unit, of.model, of.units, of.facts, budget)
+            of.pruner.size_model(unit, of.model, of.units, of.model_info, budget)
             for of, budget in ((which, "macs"), (other, None), (other, "params"), (which, None))
         ]
         whole = TOTAL - 405_000 if unit == "density" else TOTAL
@@ -176,10 +180,10 @@ def test_another_budget_than_the_allocations_may_be_asked_for() -> None:
 
 def test_shares_by_hand() -> None:
     # Of 100 multiply-accumulates 80 may go: a quarter of the model is 5 of the 80.
-    account = SizeModel("speedup", 100, 80, "macs")
-    assert account.to_kept_fraction(4.0) == 5 / 80
-    assert account.from_kept_fraction(5 / 80) == 4.0
-    assert account.from_kept_fraction(0.0) == 5.0
+    size_model = SizeModel("speedup", 100, 80, "macs")
+    assert size_model.to_kept_fraction(4.0) == 5 / 80
+    assert size_model.from_kept_fraction(5 / 80) == 4.0
+    assert size_model.from_kept_fraction(0.0) == 5.0
     assert SizeModel("speedup", 100, 100, "macs").from_kept_fraction(0.0) == float("inf")
 
 
@@ -194,4 +198,4 @@ def test_a_limit_is_rounded_to_the_side_that_can_be_reached() -> None:
 def test_a_speed_up_of_a_model_whose_macs_are_unknown_is_refused() -> None:
     which = case(Element(), Uniform())
     with pytest.raises(ValueError, match="holds no macs"):
-        which.pruner.account("speedup", which.model, which.units).to_kept_fraction(2)
+        which.pruner.size_model("speedup", which.model, which.units).to_kept_fraction(2)

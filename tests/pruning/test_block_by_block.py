@@ -74,7 +74,7 @@ def finished(folder: Path, *overrides: str) -> Path:
 def test_each_block_is_solved_on_the_inputs_that_the_pruned_ones_before_leave(tmp_path) -> None:
     whole = whole_run(tmp_path, *IN_ORDER, *SPARSEGPT, small=())
     context = whole.levels.context
-    model = context.workload.initial().eval()
+    model = context.workload.initial_model().eval()
     model.load_state_dict(whole.networks[0, "dense"])
     data = context.workload.calibration(
         context.experiment.calibration, context.experiment.training.batch_size

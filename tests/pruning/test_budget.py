@@ -7,7 +7,7 @@ from harness.allocation.base import Layer, Layers
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.models.mlp import Mlp
-from harness.pruning.budget import Goal, SizeModel, counts_for
+from harness.pruning.budget import RequestedSize, SizeModel, counts_for
 from harness.pruning.pruner import Pruner
 from harness.saliency.fpgm import FPGM
 from harness.saliency.magnitude import Magnitude
@@ -31,7 +31,7 @@ def test_neurons_of_unequal_cost_reach_the_nearest_number_there_is(allocation) -
 
     reachable = [held(allocation.allocate(layers, keep)) for keep in range(5 + 4 + 6 + 1)]
     for goal in range(reachable[-1] + 1):
-        got = held(counts_for(allocation, layers, Goal(goal, "parameters")))
+        got = held(counts_for(allocation, layers, RequestedSize(goal, "parameters")))
         assert abs(got - goal) == min(abs(other - goal) for other in reachable)
 
 
@@ -39,14 +39,14 @@ def test_of_two_equally_near_numbers_the_smaller_is_taken() -> None:
     layers: Layers = {"a": layer(1, 3, best=2.0), "b": layer(3, 1, best=1.0)}
     allocation = GlobalRanking()
     # a holds 4, a and one of b 6, a and two of b 8.
-    assert counts_for(allocation, layers, Goal(5, "parameters")) == {"a": 1, "b": 0}
-    assert counts_for(allocation, layers, Goal(6, "parameters")) == {"a": 1, "b": 1}
-    assert counts_for(allocation, layers, Goal(7, "parameters")) == {"a": 1, "b": 1}
+    assert counts_for(allocation, layers, RequestedSize(5, "parameters")) == {"a": 1, "b": 0}
+    assert counts_for(allocation, layers, RequestedSize(6, "parameters")) == {"a": 1, "b": 1}
+    assert counts_for(allocation, layers, RequestedSize(7, "parameters")) == {"a": 1, "b": 1}
 
 
 def account_of(pruner: Pruner, unit: str) -> SizeModel:
     model = Mlp(hidden=[5, 4]).build((3,), 2)
-    return pruner.account(unit, model, pruner.structure.units(model, torch.zeros(2, 3)))
+    return pruner.size_model(unit, model, pruner.structure.units(model, torch.zeros(2, 3)))
 
 
 def test_a_density_is_of_what_may_go_and_a_compression_of_the_whole_model() -> None:
@@ -76,8 +76,8 @@ def test_a_saliency_of_units_has_the_budget_of_its_structure() -> None:
 
 
 def test_a_density_is_its_own_share() -> None:
-    account = SizeModel("density", 43, 43, "parameters")
-    assert account.to_kept_fraction(0.1) == account.from_kept_fraction(0.1) == 0.1
+    size_model = SizeModel("density", 43, 43, "parameters")
+    assert size_model.to_kept_fraction(0.1) == size_model.from_kept_fraction(0.1) == 0.1
 
 
 def test_shares_by_hand() -> None:
@@ -90,14 +90,14 @@ def test_shares_by_hand() -> None:
 @pytest.mark.parametrize("unit", ["density", "compression"])
 @pytest.mark.parametrize("removable", [1, 17, 50, 99, 100])
 def test_what_is_asked_comes_back_from_its_share(unit, removable) -> None:
-    account = SizeModel(unit, 100, removable, "parameters")
+    size_model = SizeModel(unit, 100, removable, "parameters")
     for share in (0.0, 0.01, 1 / 3, 0.5, 0.99, 1.0):
-        asked = account.from_kept_fraction(share)
+        asked = size_model.from_kept_fraction(share)
         if asked < float("inf"):
             # The limit itself may be a rounding error out of reach.
             inside = asked * (1 + 1e-12) if unit == "density" else asked * (1 - 1e-12)
-            assert account.to_kept_fraction(inside) == pytest.approx(share, abs=1e-9)
-    assert account.to_kept_fraction(1.0) == 1.0
+            assert size_model.to_kept_fraction(inside) == pytest.approx(share, abs=1e-9)
+    assert size_model.to_kept_fraction(1.0) == 1.0
 
 
 def test_an_unreachable_compression_is_refused_with_its_limit() -> None:

@@ -14,11 +14,11 @@ from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.launch.compose import composed
 from harness.launch.execute import build
-from harness.pruning.budget import Goal
-from harness.pruning.controls import CONTROLS, controlled
+from harness.pruning.budget import RequestedSize
+from harness.pruning.controls import CONTROLS, apply_control
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import NOTHING, Pruner
-from harness.pruning.pruning_order import Event
+from harness.pruning.pruning_order import PruningProgress
 from harness.pruning.reader import Calibration
 from harness.pruning.rounds import Rounds
 from harness.saliency.base import Saliency
@@ -51,14 +51,14 @@ def masks_of(
     units = structure.units(model, torch.zeros(2, 20).double())
     store = make_mask_store(model, units)
     pruner = Pruner(saliency, structure, GlobalRanking(), control)
-    goals = [Goal(round(keep), "parameters") for keep in path(200, 90, rounds)]
-    Rounds(pruner, units, DATA, NOTHING).run(model, store, Event.of(goals))
+    goals = [RequestedSize(round(keep), "parameters") for keep in path(200, 90, rounds)]
+    Rounds(pruner, units, DATA, NOTHING).run(model, store, PruningProgress.of(goals))
     assert all((model.get_parameter(n)[~mask] == 0).all() for n, mask in store.masks.items())
     return store.masks
 
 
 def test_magnitude_keeps_the_largest_alive_of_each_tensor() -> None:
-    found = controlled("magnitude", KEPT, ALIVE, SIZES, seed=0)
+    found = apply_control("magnitude", KEPT, ALIVE, SIZES, seed=0)
     assert found["a"].tolist() == [False, True, True, False, False]  # 9 is dead
     assert found["b"].tolist() == [False, True]
 
@@ -87,8 +87,8 @@ def check_matched(own: Tensors, other: Tensors) -> None:
 
 @pytest.mark.parametrize("control", ["random", "shuffled"])
 def test_draws_follow_from_the_seed_and_never_revive(control) -> None:
-    one, again = (controlled(control, KEPT, ALIVE, SIZES, seed=1) for _ in range(2))
-    others = [controlled(control, KEPT, ALIVE, SIZES, seed=seed) for seed in range(40)]
+    one, again = (apply_control(control, KEPT, ALIVE, SIZES, seed=1) for _ in range(2))
+    others = [apply_control(control, KEPT, ALIVE, SIZES, seed=seed) for seed in range(40)]
     assert all(torch.equal(one[name], again[name]) for name in one)
     assert {tuple(found["a"].tolist()) for found in others} == {
         # Every pair of the four alive comes up.
@@ -115,7 +115,9 @@ def test_controls_leave_weights_that_a_method_would_move() -> None:
         store = make_mask_store(model, units)
         with torch.no_grad():
             model[0].weight.copy_(before)
-        Rounds(pruner, units, DATA, NOTHING).run(model, store, Event.of([Goal(2, "parameters")]))
+        Rounds(pruner, units, DATA, NOTHING).run(
+            model, store, PruningProgress.of([RequestedSize(2, "parameters")])
+        )
         moved = 1.0 if control == "none" else 0.0
         wanted = torch.where(store.masks["0.weight"], before + moved, 0.0)
         assert torch.equal(model[0].weight, wanted)
@@ -153,9 +155,11 @@ def test_a_round_is_not_begun_after_a_stop() -> None:
     units = Element().units(model, INPUTS)
     store = make_mask_store(model, units)
     pruner = Pruner(NOISE, Element(), GlobalRanking())
-    goals = [Goal(keep, "parameters") for keep in (100, 80, 60, 40)]
+    goals = [RequestedSize(keep, "parameters") for keep in (100, 80, 60, 40)]
     with pytest.raises(KeyboardInterrupt):
-        Rounds(pruner, units, DATA, NOTHING, begin=stop).run(model, store, Event.of(goals))
+        Rounds(pruner, units, DATA, NOTHING, begin=stop).run(
+            model, store, PruningProgress.of(goals)
+        )
     assert len(set(begun)) == 3
     assert int(store.masks["weight"].sum()) == 80
 

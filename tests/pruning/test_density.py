@@ -61,8 +61,8 @@ def shares(masks: dict[str, Tensor]) -> dict[str, float]:
 def test_a_unit_of_a_layer_without_counted_macs_costs_none_also_where_it_is_the_only_one() -> None:
     model = nn.Sequential(nn.Linear(1, 1), nn.Linear(1, 3))
     weights = prunable_weights(model)
-    units, facts = {name: () for name in weights}, ModelInfo(macs={"1.weight": 6})
-    layers = layers_of(Element(), weights, model, units, facts)
+    units, model_info = {name: () for name in weights}, ModelInfo(macs={"1.weight": 6})
+    layers = layers_of(Element(), weights, model, units, model_info)
     assert [layer.macs_per_unit for layer in layers.values()] == [0, 2]
 
 
@@ -149,9 +149,9 @@ def test_a_density_by_hand() -> None:
 def test_a_density_says_what_it_is_of() -> None:
     every_unit = Filter().units(cnn(), IMAGE)
     left = exclude_layers(every_unit, ["0", "5"], None)
-    said = Scope(Filter(), left, every_unit).said()
-    assert said == "filters by their parameters, without 0, 5"
-    assert Scope(Element(), {"fc1.weight": ()}).said() == "weights"
+    describe = Scope(Filter(), left, every_unit).describe()
+    assert describe == "filters by their parameters, without 0, 5"
+    assert Scope(Element(), {"fc1.weight": ()}).describe() == "weights"
 
 
 def test_a_floor_names_the_smallest_density_of_what_is_pruned() -> None:

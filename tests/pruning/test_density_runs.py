@@ -15,7 +15,7 @@ def test_a_run_records_what_its_density_is_of_and_prunes_as_a_call_does(tmp_path
     assert pruned.density_of == "weights, without fc2"
     assert pruned.layers == {"fc1.weight": 0.5, "fc2.weight": 1.0}
     assert (pruned.density_of_weights, pruned.compression) == (48 / 72, 82 / 58)
-    network = whole.levels.context.workload.initial()
+    network = whole.levels.context.workload.initial_model()
     network.load_state_dict(whole.networks[0, "dense"])
     masks = harness.prune(network, 0.5, allocation="uniform", exclude=["fc2"])
     assert torch.equal(masks["fc1.weight"], whole.masks[1, "pruned"]["fc1.weight"])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from harness import prune
 from harness.allocation.uniform import Uniform
-from harness.pruning.budget import Goal
+from harness.pruning.budget import RequestedSize
 from harness.pruning.pruner import Pruner
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.fpgm import FPGM
@@ -93,7 +93,7 @@ def test_what_a_bare_saliency_has_is_its_own() -> None:
     pruner, model = Pruner(signed, Element(), Uniform()), nn.Linear(2, 2)
     assert (pruner.saliency.signed, pruner.saliency.rounds) == (True, 7)
     with pytest.raises(ValueError, match="refused weight"):
-        pruner.check(Goal(1, "parameters"), model, {"weight": ()})
+        pruner.check(RequestedSize(1, "parameters"), model, {"weight": ()})
 
 
 @pytest.mark.parametrize("structure", [Blocks(9), Blocks(2), Columns(1)])
@@ -104,7 +104,7 @@ def test_units_that_are_no_rows_are_refused_before_a_saliency_of_rows_scores(str
     named = rf"units of structure {type(structure).__name__} are not these rows"
     message = rf"saliency FPGM scores the \d rows of .*weight, and the \d+ {named}; use structure="
     with pytest.raises(ValueError, match=message):
-        pruner.check(Goal(1, "units"), model, units)
+        pruner.check(RequestedSize(1, "units"), model, units)
 
 
 def test_rows_in_another_order_are_refused_too() -> None:
@@ -117,11 +117,15 @@ def test_rows_in_another_order_are_refused_too() -> None:
 
     model = convolution()
     with pytest.raises(ValueError, match="4 units of structure Backwards are not these rows"):
-        Pruner(FPGM(), Backwards(), Uniform()).check(Goal(1, "units"), model, {"0.weight": ()})
-    assert Pruner(FPGM(), Filter(), Uniform()).check(Goal(1, "units"), model, {"0.weight": ()})
+        Pruner(FPGM(), Backwards(), Uniform()).check(
+            RequestedSize(1, "units"), model, {"0.weight": ()}
+        )
+    assert Pruner(FPGM(), Filter(), Uniform()).check(
+        RequestedSize(1, "units"), model, {"0.weight": ()}
+    )
     # A saliency of single weights is pooled by any structure.
     assert Pruner(Magnitude(), Backwards(), Uniform()).check(
-        Goal(1, "units"), model, {"0.weight": ()}
+        RequestedSize(1, "units"), model, {"0.weight": ()}
     )
 
 

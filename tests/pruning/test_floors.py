@@ -21,7 +21,7 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
 from harness.metrics.macs import count_macs
 from harness.models.lenet_5 import LeNet5
-from harness.pruning.budget import Goal, SizeModel, cost, counts_for, held
+from harness.pruning.budget import RequestedSize, SizeModel, cost, counts_for, size_of
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -148,11 +148,11 @@ def test_macs_come_as_near_as_any_number_of_units_does(allocation, seed, min_uni
     floored = with_floors(allocation, min_units=min_units)
     least = sum(floored.floors(found).values())
     reachable = {
-        held(found, floored.allocate(found, keep), "macs")
+        size_of(found, floored.allocate(found, keep), "macs")
         for keep in range(least, alive(found) + 1)
     }
     for goal in range(min(reachable), max(reachable) + 50, 71):
-        got = held(found, counts_for(floored, found, Goal(goal, "macs")), "macs")
+        got = size_of(found, counts_for(floored, found, RequestedSize(goal, "macs")), "macs")
         assert abs(got - goal) == min(abs(other - goal) for other in reachable)
 
 
@@ -167,28 +167,31 @@ class Wavering(Uniform):
 def test_a_rule_that_wavers_is_searched_around_the_crossing() -> None:
     found = dear(layers(a=[1.0] * 3, b=[1.0] * 9), 10, 1)
     # keep 0 to 8 hold 0, 10, 11, 21, 13, 23, 33, ...: bisection alone ends at 11 and 21 or beside.
-    got = counts_for(Wavering(), found, Goal(14, "macs"))
-    assert held(found, got, "macs") == 13
+    got = counts_for(Wavering(), found, RequestedSize(14, "macs"))
+    assert size_of(found, got, "macs") == 13
 
 
 def test_of_equally_near_macs_the_smaller_are_taken() -> None:
     found = dear(layers(a=[9.0], b=[8.0, 7.0]), 4, 2)
-    assert counts_for(GlobalRanking(), found, Goal(5, "macs")) == {"a": 1, "b": 0}
-    assert counts_for(GlobalRanking(), found, Goal(7, "macs")) == {"a": 1, "b": 1}
+    assert counts_for(GlobalRanking(), found, RequestedSize(5, "macs")) == {"a": 1, "b": 0}
+    assert counts_for(GlobalRanking(), found, RequestedSize(7, "macs")) == {"a": 1, "b": 1}
 
 
 def test_macs_that_floors_hold_are_named_in_macs() -> None:
     found = dear(layers(a=[9.0] * 3, b=[8.0, 7.0]), 4, 2)
     # The floors hold 4 + 2 of 16.
     with pytest.raises(Unreachable, match=r"keep 5 of 16 macs: .* hold 6; .* is 0.375$"):
-        counts_for(GlobalRanking(min_units=1), found, Goal(5, "macs"))
-    assert counts_for(GlobalRanking(min_units=1), found, Goal(6, "macs")) == {"a": 1, "b": 1}
+        counts_for(GlobalRanking(min_units=1), found, RequestedSize(5, "macs"))
+    assert counts_for(GlobalRanking(min_units=1), found, RequestedSize(6, "macs")) == {
+        "a": 1,
+        "b": 1,
+    }
 
 
 def test_a_budget_of_macs_without_any_is_refused() -> None:
     found = layers(a=[1.0], b=[1.0])
     with pytest.raises(ValueError, match="holds no macs"):
-        counts_for(Uniform(), found, Goal(1, "macs"))
+        counts_for(Uniform(), found, RequestedSize(1, "macs"))
     with pytest.raises(ValueError, match="holds no macs"):
         SizeModel("density", 0, 0, "macs").to_kept_fraction(0.5)
 
@@ -205,7 +208,7 @@ class Own:
 def test_an_own_allocation_needs_no_more_than_allocate() -> None:
     found = dear(layers(a=[9.0] * 3, b=[8.0, 7.0]), 4, 2)
     own: Any = with_defaults(Allocation, Own())
-    assert counts_for(own, found, Goal(8, "macs")) == {"a": 1, "b": 1}
+    assert counts_for(own, found, RequestedSize(8, "macs")) == {"a": 1, "b": 1}
 
 
 def lenet_5(structure: Structure) -> tuple[SizeModel, Layers]:
@@ -221,30 +224,30 @@ def lenet_5(structure: Structure) -> tuple[SizeModel, Layers]:
     model = LeNet5().build((1, 28, 28), 10)
     units = structure.units(model, torch.zeros(2, 1, 28, 28))
     curves = dict.fromkeys(units, ((1.0, 0.1), (0.5, 0.2), (0.05, 0.9)))
-    facts = ModelInfo(count_macs(model, torch.zeros(1, 1, 28, 28)).weights, curves=curves)
+    model_info = ModelInfo(count_macs(model, torch.zeros(1, 1, 28, 28)).weights, curves=curves)
     pruner = Pruner(Magnitude(), structure, Watching(budget="macs"))
     store = MaskStore({name: model.get_parameter(name) for name in units})
     data = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
-    pruner.propose(model, store, units, Goal(1000, "macs"), data, facts)
-    return pruner.account("compression", model, units, facts), seen
+    pruner.propose(model, store, units, RequestedSize(1000, "macs"), data, model_info)
+    return pruner.size_model("compression", model, units, model_info), seen
 
 
 @every("allocation")
 @cases("structure", Element(), Filter(), ids=["element", "filter"])
 @cases("share", 0.5, 0.1)
 def test_lenet_5_keeps_the_macs_that_are_asked(allocation, structure, share) -> None:
-    account, found = lenet_5(structure)
+    size_model, found = lenet_5(structure)
     # conv1 500 weights x 24 x 24, conv2 25,000 x 8 x 8, fc1 400,000, fc2 5,000.
-    assert account.total == 288_000 + 1_600_000 + 400_000 + 5_000
-    goal = Goal(round(share * account.removable), account.counts)
+    assert size_model.total == 288_000 + 1_600_000 + 400_000 + 5_000
+    goal = RequestedSize(round(share * size_model.removable), size_model.counts)
 
     counts = counts_for(replace(allocation, budget="macs"), found, goal)
 
-    off = abs(held(found, counts, "macs") - goal.keep)
+    off = abs(size_of(found, counts, "macs") - goal.keep)
     assert off <= max(cost(layer, "macs") for layer in found.values()) / 2
     keep = sum(counts.values())
     for other in (keep - 2, keep - 1, keep + 1, keep + 2):
-        assert abs(held(found, allocation.allocate(found, other), "macs") - goal.keep) >= off
+        assert abs(size_of(found, allocation.allocate(found, other), "macs") - goal.keep) >= off
 
 
 def test_a_budget_of_macs_is_a_field_of_every_allocation() -> None:

@@ -12,7 +12,7 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.manual import Manual
 from harness.allocation.uniform import Uniform
 from harness.models.mlp import Mlp
-from harness.pruning.budget import Goal, counted
+from harness.pruning.budget import RequestedSize, count_unit
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
@@ -56,7 +56,7 @@ def network(*hidden: int, batch_norm: bool = False) -> nn.Module:
 
 def prune(pruner: Pruner, model: nn.Module, store: MaskStore, keep: int, unit: str) -> None:
     units = pruner.structure.units(model, SAMPLE)
-    goal = Goal(keep, counted(unit, "params"))
+    goal = RequestedSize(keep, count_unit(unit, "params"))
     store.shrink_to(pruner.propose(model, store, units, goal, NO_DATA).masks)
     store.apply_to(model)
 
@@ -84,7 +84,7 @@ def test_the_smallest_weights_of_the_network_go() -> None:
     pruner = Pruner(Magnitude(), Element(), GlobalRanking())
     store = make_mask_store(model, {"0.weight": (), "1.weight": ()})
     units = pruner.structure.units(model, torch.zeros(2, 2))
-    masks = pruner.propose(model, store, units, Goal(3, "parameters"), NO_DATA).masks
+    masks = pruner.propose(model, store, units, RequestedSize(3, "parameters"), NO_DATA).masks
     assert masks["0.weight"].tolist() == [[True, False], [True, False]]
     assert masks["1.weight"].tolist() == [[True, False]]
 
@@ -95,7 +95,7 @@ def test_deciding_masks_changes_neither_model_nor_masks() -> None:
     units = pruner.structure.units(model, SAMPLE)
     store = make_mask_store(model, units)
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    pruner.propose(model, store, units, Goal(3, "parameters"), NO_DATA)
+    pruner.propose(model, store, units, RequestedSize(3, "parameters"), NO_DATA)
     assert kept(store) == 20
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
@@ -122,7 +122,9 @@ def test_dead_units_are_not_counted_when_the_living_ones_score_below_zero() -> N
     store.shrink_to({"0.weight": torch.tensor([[False, True], [True, True]])})
     saliency = Given({"0.weight": [[9.0, -3.0], [-1.0, -2.0]]})
     pruner = Pruner(saliency, Element(), GlobalRanking())
-    masks = pruner.propose(model, store, {"0.weight": ()}, Goal(2, "parameters"), NO_DATA).masks
+    masks = pruner.propose(
+        model, store, {"0.weight": ()}, RequestedSize(2, "parameters"), NO_DATA
+    ).masks
     assert masks["0.weight"].tolist() == [[False, False], [True, True]]
 
 
@@ -159,7 +161,9 @@ def test_a_score_that_is_not_finite_is_refused_with_its_tensor(bad) -> None:
     pruner = Pruner(saliency, Element(), GlobalRanking())
     units = pruner.structure.units(model, SAMPLE)
     with pytest.raises(ValueError, match="Given gave fc2.weight scores that are not finite"):
-        pruner.propose(model, make_mask_store(model, units), units, Goal(2, "parameters"), NO_DATA)
+        pruner.propose(
+            model, make_mask_store(model, units), units, RequestedSize(2, "parameters"), NO_DATA
+        )
 
 
 def test_an_allocation_sees_each_layer_as_it_is() -> None:
@@ -175,7 +179,7 @@ def test_an_allocation_sees_each_layer_as_it_is() -> None:
     units = pruner.structure.units(model, SAMPLE)
     store = make_mask_store(model, units)
     store.shrink_to({"fc2.weight": torch.tensor([[True], [False], [True]]).expand(3, 4)})
-    pruner.propose(model, store, units, Goal(12, "parameters"), NO_DATA)
+    pruner.propose(model, store, units, RequestedSize(12, "parameters"), NO_DATA)
 
     assert list(seen) == ["fc1.weight", "fc2.weight"]
     second = seen["fc2.weight"]
@@ -203,7 +207,7 @@ def test_a_saliency_is_given_the_calibration_data() -> None:
     units = pruner.structure.units(model, SAMPLE)
     store = make_mask_store(model, units)
     pruner.propose(
-        model, store, units, Goal(2, "parameters"), Calibration(batches, loss, mean_alone)
+        model, store, units, RequestedSize(2, "parameters"), Calibration(batches, loss, mean_alone)
     )
     assert seen == [(batches, loss, mean_alone)]
 
@@ -212,7 +216,7 @@ def test_what_a_saliency_cannot_score_is_refused_before_any_training() -> None:
     model = network(5)
     units = Neuron().units(model, SAMPLE)
     with pytest.raises(ValueError, match="needs a BatchNorm with a scale that fc1 alone feeds"):
-        Pruner(BNScale(), Neuron(), Uniform()).check(Goal(3, "parameters"), model, units)
+        Pruner(BNScale(), Neuron(), Uniform()).check(RequestedSize(3, "parameters"), model, units)
 
 
 def test_a_goal_that_floors_forbid_is_refused_before_any_training() -> None:
@@ -220,9 +224,9 @@ def test_a_goal_that_floors_forbid_is_refused_before_any_training() -> None:
     units = Element().units(model, SAMPLE)
     pruner = Pruner(Magnitude(), Element(), Uniform(min_density=0.4))
     # 15 weights in fc1 and 10 in fc2: 6 and 4 stay.
-    pruner.check(Goal(10, "parameters"), model, units)
+    pruner.check(RequestedSize(10, "parameters"), model, units)
     with pytest.raises(ValueError, match=r"cannot keep 9 of 25 .* hold 10; .* pruned is 0\.4"):
-        pruner.check(Goal(9, "parameters"), model, units)
+        pruner.check(RequestedSize(9, "parameters"), model, units)
 
 
 def test_an_allocation_that_cannot_meet_the_goal_is_refused_before_any_training() -> None:
@@ -230,4 +234,4 @@ def test_an_allocation_that_cannot_meet_the_goal_is_refused_before_any_training(
     units = Element().units(model, SAMPLE)
     pruner = Pruner(Magnitude(), Element(), Manual(densities={"fc9": 0.5}))
     with pytest.raises(ValueError, match="fc9"):
-        pruner.check(Goal(9, "parameters"), model, units)
+        pruner.check(RequestedSize(9, "parameters"), model, units)

@@ -11,7 +11,7 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.data.base import Split
 from harness.data.calibration import Samples
 from harness.models.lenet_5 import LeNet5
-from harness.pruning.budget import Goal
+from harness.pruning.budget import RequestedSize
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -47,7 +47,7 @@ def kept(saliency: Saliency, seed: int, rounds: int) -> Counts:
     pruner = Pruner(saliency, Element(), GlobalRanking())
     store = MaskStore(prunable_weights(model))
     for share in path(1.0, 1 / COMPRESSION, rounds):
-        goal = Goal(round(share * WEIGHTS), "parameters")
+        goal = RequestedSize(round(share * WEIGHTS), "parameters")
         store.shrink_to(pruner.propose(model, store, units, goal, calibration(seed)).masks)
         store.apply_to(model)
     counts = {name: int(weight.count_nonzero()) for name, weight in prunable_weights(model).items()}

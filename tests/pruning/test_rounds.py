@@ -85,4 +85,6 @@ def test_a_level_has_the_rounds_of_its_schedule_or_else_of_its_saliency(
 
     assert len(kept) == goals
     assert kept == sorted(kept, reverse=True)
-    assert kept[-1] == round(levels.context.shares[-1] * levels.context.requested.account.removable)
+    assert kept[-1] == round(
+        levels.context.kept_fractions[-1] * levels.context.requested.size_model.removable
+    )

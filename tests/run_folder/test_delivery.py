@@ -8,7 +8,7 @@ from torch.nn.utils import prune
 
 from harness.allocation.uniform import Uniform
 from harness.models.mlp import Mlp
-from harness.pruning.budget import Goal
+from harness.pruning.budget import RequestedSize
 from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -41,7 +41,9 @@ def pruned(structure: Structure) -> tuple[nn.Module, Tensors]:
     gone = {name for weight, along in units.items() for name in (weight, *along)}
     store = MaskStore({n: p for n, p in model.named_parameters() if n in gone})
     data = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
-    store.shrink_to(pruner.propose(model, store, units, Goal(14, "parameters"), data).masks)
+    store.shrink_to(
+        pruner.propose(model, store, units, RequestedSize(14, "parameters"), data).masks
+    )
     store.apply_to(model)
     return model, store.masks
 

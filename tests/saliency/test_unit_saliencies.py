@@ -7,7 +7,7 @@ from unit_network import IMAGES, named, network, samples, units_of
 
 from harness.allocation.global_ranking import GlobalRanking
 from harness.allocation.uniform import Uniform
-from harness.pruning.budget import Goal
+from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
@@ -47,7 +47,7 @@ def test_exactly_as_many_units_stay_as_asked_and_none_comes_back(
     for count in (6, keep):
         # shrink_to refuses a mask that revives a unit.
         store.shrink_to(
-            pruner.propose(model, store, units, Goal(count, "units"), calibration()).masks
+            pruner.propose(model, store, units, RequestedSize(count, "units"), calibration()).masks
         )
         store.apply_to(model)
     kept = {name: store.masks[name].flatten(1).all(1) for name in units}
@@ -85,7 +85,11 @@ def test_taylor_scores_single_weights_and_is_pooled() -> None:
         pruner = Pruner(Taylor(), structure, GlobalRanking())
         units = structure.units(model, IMAGES)
         store = make_mask_store(model, units)
-        goal = Goal(size, "parameters") if structure == Element() else Goal(3, "units")
+        goal = (
+            RequestedSize(size, "parameters")
+            if structure == Element()
+            else RequestedSize(3, "units")
+        )
         masks = pruner.propose(model, store, units, goal, calibration()).masks
         kept = sum(int(masks[n].sum()) for n in units)
         rows = sum(int(masks[n].flatten(1).any(1).sum()) for n in units)
