@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, ModelInfo
-from harness.launch.components import components
+from harness.launch.components import build_components
 from harness.launch.trust.stored_model import stored_network
 from harness.pruning.adhoc import FixedCounts, Request
 from harness.pruning.budget import RequestedSize, round_sizes
@@ -87,7 +87,7 @@ def score(
             model has nothing to prune, a score is not finite, or the saliency left the model
             changed.
     """
-    parts = components(None, saliency, structure, None, seed)
+    parts = build_components(None, saliency, structure, None, seed)
     pruner = Pruner(parts.saliency, parts.structure, parts.allocation)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
     wide = in_float32(model)
@@ -148,7 +148,7 @@ def prune(
     """
     check_rounds(rounds)
     counts = _whole(keep) if isinstance(keep, Mapping) else None
-    parts = components(method, saliency, structure, allocation, seed)
+    parts = build_components(method, saliency, structure, allocation, seed)
     shared = parts.allocation if counts is None else FixedCounts(counts=counts)
     pruner = Pruner(parts.saliency, parts.structure, shared)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)

@@ -15,7 +15,7 @@ import harness
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.pruning.budget import round_sizes
 
@@ -24,7 +24,7 @@ UNTRAINED = ("schedule=one_shot", "finetune=none", "training.epochs=0", "calibra
 
 
 def prepared(folder: Path, *overrides: str) -> runner.Prepared:
-    return runner.prepare(build(composed([*TINY, *UNTRAINED, *overrides])), Ranks(), folder)
+    return runner.prepare(build(compose_config([*TINY, *UNTRAINED, *overrides])), Ranks(), folder)
 
 
 def network() -> nn.Sequential:

@@ -10,7 +10,7 @@ import torch
 from omegaconf import OmegaConf
 from torch import nn
 
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.paths import CONF
 from harness.saliency.base import CalibrationData
 
@@ -33,14 +33,14 @@ def test_a_command_composes(command) -> None:
 
     # Of a sweep the first point, of a search a number.
     overrides = [re.sub(r"=(tag|int|interval)\(.*", "=1", word) for word in overrides]
-    assert composed([re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in overrides])
+    assert compose_config([re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in overrides])
 
 
 @pytest.mark.parametrize("command", TOOLS)
 def test_a_command_of_a_tool_has_options_that_the_tool_knows(command) -> None:
     _, name, *words = shlex.split(command)
     if words[0] == "plan":  # what follows is Hydra's
-        assert composed(words[1:])
+        assert compose_config(words[1:])
     else:
         importlib.import_module(f"harness.cli.{name}")._parser().parse_args(words)
 
@@ -68,7 +68,7 @@ def test_the_saliency_survey_has_every_saliency_and_allocation_of_the_table() ->
     names = [name.strip() for name in survey["method"].split(",")]
     assert len(names) == len(set(names)) and f"({len(names)} methods" in README
     # network_slimming needs BatchNorm: the README's second command of that sweep.
-    chosen = [composed([f"method={name}", "model=lenet_5"]) for name in names]
+    chosen = [compose_config([f"method={name}", "model=lenet_5"]) for name in names]
     for group, missing in (("saliency", {"bn_scale"}), ("allocation", set())):
         modules = {cfg[group]._target_.split(".")[2] for cfg in chosen}
         assert (listed(group) & choices(group)) - modules == missing

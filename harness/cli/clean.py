@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from harness.launch.caches import UNFINISHED, Entry, entries, free, locks_out_of_sight
+from harness.launch.caches import UNFINISHED, CacheEntry, cache_entries, free, unverifiable_locks
 from harness.system.atomic_files import CannotWrite
-from harness.system.command_line import Parser, answered
+from harness.system.command_line import Parser, run_command
 from harness.system.locks import LEASE_S, Busy, watch
 from harness.system.names import visible
 
@@ -25,7 +25,7 @@ SECONDS_A_DAY = 24 * 60 * 60
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    return answered(lambda: _clean(options), CannotWrite)
+    return run_command(lambda: _clean(options), CannotWrite)
 
 
 def _clean(options: argparse.Namespace) -> int:
@@ -34,12 +34,12 @@ def _clean(options: argparse.Namespace) -> int:
         raise ValueError(f"RUNS={runs} is no folder; name that of all runs, as in runs=PATH")
     if not 0 <= days < float("inf"):
         raise ValueError(f"--unused-for must be a number of days of at least 0, got {days:g}")
-    if options.free and (locks := locks_out_of_sight(runs)):
+    if options.free and (locks := unverifiable_locks(runs)):
         # One look at a lock of another host does not tell a dead holder from a living one.
         print(f"watching {len(locks)} locks of other hosts, {LEASE_S:g} s at most", flush=True)
         watch(locks)
     before = time.time() - days * SECONDS_A_DAY
-    found = [entry for entry in entries(runs) if entry.used <= before]
+    found = [entry for entry in cache_entries(runs) if entry.used <= before]
     _list(found)
     wanted = KINDS if "all" in options.free else options.free
     going = [entry for entry in found if entry.kind in wanted]
@@ -48,8 +48,8 @@ def _clean(options: argparse.Namespace) -> int:
     return 0
 
 
-def _free_all(going: Sequence[Entry]) -> None:
-    freed: list[Entry] = []
+def _free_all(going: Sequence[CacheEntry]) -> None:
+    freed: list[CacheEntry] = []
     for entry in going:
         try:
             free(entry)
@@ -59,14 +59,14 @@ def _free_all(going: Sequence[Entry]) -> None:
     print(f"freed {len(freed)} entries, {_mib(sum(entry.size for entry in freed))}")
 
 
-def _agreed(going: Sequence[Entry]) -> bool:
+def _agreed(going: Sequence[CacheEntry]) -> bool:
     if not sys.stdin.isatty():
         raise ValueError("--free asks before it removes, and here is nobody to ask; add --yes")
     size = _mib(sum(entry.size for entry in going))
     return input(f"free {len(going)} entries, {size}? [y/N] ").strip().lower() in ("y", "yes")
 
 
-def _list(found: Sequence[Entry]) -> None:
+def _list(found: Sequence[CacheEntry]) -> None:
     for kind, meaning in MEANINGS.items():
         mine = [entry.size for entry in found if entry.kind == kind]
         print(f"{kind:<12}{len(mine):>7}{_mib(sum(mine)):>14}  {meaning}")

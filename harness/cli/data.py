@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from harness.launch.paths import CONF
-from harness.system.command_line import Parser, answered, say
+from harness.system.command_line import Parser, print_text, run_command
 
 LIST = "Lists the data sets: samples, shape, classes, and where their files are."
 PREPARE = "Fetches a data set that is not part of a package, and checks it."
@@ -14,7 +14,7 @@ PREPARE = "Fetches a data set that is not part of a package, and checks it."
 def main(arguments: Sequence[str]) -> int:
     """Returns 0, 1 if a data set could not be fetched, 2 for wrong input."""
     options = _parser().parse_args(arguments)
-    return answered(lambda: options.work(options))
+    return run_command(lambda: options.work(options))
 
 
 def names() -> list[str]:
@@ -22,9 +22,9 @@ def names() -> list[str]:
 
 
 def _list(options: argparse.Namespace) -> int:
-    say(_row("DATA", "TRAIN", "VALIDATION", "TEST", "SHAPE", "CLASSES", "WHERE"))
+    print_text(_row("DATA", "TRAIN", "VALIDATION", "TEST", "SHAPE", "CLASSES", "WHERE"))
     for name in names():
-        say(_described(name, options.root))
+        print_text(_described(name, options.root))
     return 0
 
 
@@ -54,18 +54,18 @@ def _prepare(options: argparse.Namespace) -> int:
         raise ValueError(f"{options.name}: no such data set; there are: {', '.join(names())}")
     part = _built(options.name, options.root)
     if not hasattr(part, "fetch"):
-        say(f"{options.name} needs no preparation")
+        print_text(f"{options.name} needs no preparation")
         return 0
-    say(f"{options.name} is in {part.fetch()}")
+    print_text(f"{options.name} is in {part.fetch()}")
     return 0
 
 
 def _built(name: str, root: str) -> Any:
     # Here, not above: --help should not wait for torch.
-    from harness.launch.compose import composed
+    from harness.launch.compose import compose_config
     from harness.launch.instantiate import build_part
 
-    config = composed([f"data={name}"]).data
+    config = compose_config([f"data={name}"]).data
     if "root" in config:
         config.root = root
     return build_part(config)

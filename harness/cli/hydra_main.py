@@ -7,10 +7,10 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from harness.launch.error_messages import refusing
-from harness.launch.execute_lazy import attempt, executor
+from harness.launch.error_messages import exit_on_expected_errors
+from harness.launch.execute_lazy import executor, try_execute
 from harness.launch.paths import CONF
-from harness.launch.run_spec import Point, point_of
+from harness.launch.run_spec import RunSpec, build_run_spec
 from harness.run_folder.outcome import Outcome
 from harness.system.names import visible
 from harness.system.signals import is_rank_zero
@@ -19,7 +19,7 @@ from harness.system.signals import is_rank_zero
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def run(cfg: DictConfig) -> Outcome:
     """One run of the command line."""
-    with refusing():
+    with exit_on_expected_errors():
         point, execute = _begun(cfg, "run")
         outcome = execute(point)
     return _told(cfg, outcome)
@@ -28,15 +28,15 @@ def run(cfg: DictConfig) -> Outcome:
 @hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")
 def analyse(cfg: DictConfig) -> Outcome:
     """One sensitivity analysis of the command line."""
-    with refusing():
+    with exit_on_expected_errors():
         point, execute = _begun(cfg, "analyse")
         outcome = execute(point)
     return _told(cfg, outcome)
 
 
-def _begun(cfg: DictConfig, command: str) -> tuple[Point, Callable[[Point], Outcome]]:
-    point = point_of(cfg, HydraConfig.get(), command)
-    return point, attempt if _is_of_a_sweep() else executor(point)
+def _begun(cfg: DictConfig, command: str) -> tuple[RunSpec, Callable[[RunSpec], Outcome]]:
+    point = build_run_spec(cfg, HydraConfig.get(), command)
+    return point, try_execute if _is_of_a_sweep() else executor(point)
 
 
 def _told(cfg: DictConfig, outcome: Outcome) -> Outcome:

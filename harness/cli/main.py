@@ -11,7 +11,7 @@ from difflib import get_close_matches
 from importlib import import_module
 
 from harness import __version__
-from harness.system.command_line import say
+from harness.system.command_line import print_text
 from harness.system.names import visible
 
 # By module of this folder; `main(arguments)` of it returns the exit status.
@@ -47,10 +47,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = words[0] if words else ""
     if first in ("-h", "--help"):
-        say(help_text())
+        print_text(help_text())
         return 0
     if first == "--version":
-        say(f"pruning-harness {__version__}")
+        print_text(f"pruning-harness {__version__}")
         return 0
     # Own parts are imported from the current folder, also where a script starts Python.
     if "" not in sys.path and os.getcwd() not in sys.path:

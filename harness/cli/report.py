@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from harness.system.command_line import Parser, answered
+from harness.system.command_line import Parser, run_command
 from harness.system.deletion import check_no_link
 
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    return answered(lambda: _run(options))
+    return run_command(lambda: _run(options))
 
 
 def _check(options: argparse.Namespace) -> None:

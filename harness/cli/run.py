@@ -30,64 +30,70 @@ def main(arguments: Sequence[str], function: str = "run") -> int:
     try:
         export_torchrun_env()
     except ValueError as error:
-        _leave(str(error), 2)
+        _exit(str(error), 2)
     if (name := launcher_name()) and {"-m", "--multirun"} & set(sys.argv[1:]):
-        _leave(
+        _exit(
             f"-m under {name} would run the sweep once per rank; leave {name} away and use "
             "hydra/launcher=slurm, or launch.nproc=N for several ranks per run",
             2,
         )
-    with _told_in_one_line() as functions:
+    with _errors_in_one_line() as functions:
         getattr(functions, function)()
     return 0
 
 
 @contextmanager
-def _told_in_one_line() -> Iterator[ModuleType]:
+def _errors_in_one_line() -> Iterator[ModuleType]:
     """Around a function of harness/cli/hydra_main.py, which comes from here: importing it takes
     time, in which Ctrl-C is heard too."""
     try:
-        with _wrong_input_told():
+        with _wrong_input_in_one_line():
             yield _commands()
     except Stopped as stopped:
         stopped.note()
-        _leave(stopped.line, stopped.status)
+        _exit(stopped.line, stopped.status)
     except KeyboardInterrupt:
-        _leave("stopped at once; the same command goes on from the last checkpoint", INTERRUPTED)
+        _exit("stopped at once; the same command goes on from the last checkpoint", INTERRUPTED)
 
 
 def _commands() -> ModuleType:
     from harness.cli import hydra_main
-    from harness.launch.compose import check_names, own_folders, without_nulls
+    from harness.launch.compose import check_config_names, config_dirs, nulls_as_deletions
     from harness.launch.sweeps.hydra_plugins import register
 
-    sys.argv[1:] = without_nulls(sys.argv[1:])
+    sys.argv[1:] = nulls_as_deletions(sys.argv[1:])
     register()
     stop_on_signals()
     # Also where Hydra only shows a config.
-    check_names(own_folders(sys.argv[1:]))
+    check_config_names(config_dirs(sys.argv[1:]))
     return hydra_main
 
 
 @contextmanager
-def _wrong_input_told() -> Iterator[None]:
+def _wrong_input_in_one_line() -> Iterator[None]:
     wants_traceback = TRACEBACK in os.environ
     # Else Hydra prints its own, longer account and leaves.
     os.environ[TRACEBACK] = "1"
-    from harness.launch.compose import defaults
-    from harness.launch.error_messages import OF_ONE_RANK, WRONG_INPUT, Refused, one_line, status_of
+    from harness.launch.compose import compose_choices
+    from harness.launch.error_messages import (
+        PRINTED_BY_EVERY_RANK,
+        WRONG_INPUT,
+        ExpectedError,
+        exit_status,
+        one_line,
+    )
 
     try:
         yield
-    except (Refused, *WRONG_INPUT) as error:
-        cause = error.error if isinstance(error, Refused) else error
+    except (ExpectedError, *WRONG_INPUT) as error:
+        cause = error.error if isinstance(error, ExpectedError) else error
         if wants_traceback:
             raise cause from None
-        line = one_line(cause, defaults(sys.argv[1:]))
-        _leave(line, status_of(cause), isinstance(cause, OF_ONE_RANK))
+        line = one_line(cause, compose_choices(sys.argv[1:]))
+        _exit(line, exit_status(cause), isinstance(cause, PRINTED_BY_EVERY_RANK))
 
 
-def _leave(line: str, status: int, from_every_rank: bool = False) -> None:
+def _exit(line: str, status: int, from_every_rank: bool = False) -> None:
     if from_every_rank or is_rank_zero():
         print(f"harness: {line}", file=sys.stderr)
     sys.exit(status)

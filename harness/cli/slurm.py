@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.launch.paths import shipped
 from harness.system.atomic_files import CannotWrite, write_whole, writing
-from harness.system.command_line import Parser, answered, say
+from harness.system.command_line import Parser, print_text, run_command
 from harness.system.names import visible
 
 INIT = (
@@ -20,7 +20,7 @@ LOGS = {"logs/.gitignore": b"*\n!.gitignore\n"}  # sbatch needs the folder
 def main(arguments: Sequence[str]) -> int:
     """Returns 0, 1 if the disk cannot be written to, 2 for wrong input."""
     options = _parser().parse_args(arguments)
-    return answered(lambda: options.work(options), CannotWrite)
+    return run_command(lambda: options.work(options), CannotWrite)
 
 
 def templates() -> dict[str, bytes]:
@@ -44,7 +44,7 @@ def _init(options: argparse.Namespace) -> int:
     for name in sorted(content.keys() - present):
         _write(home / name, content[name])
     written = len(content) - len(present)
-    say(visible(f"{home}: {written} files written, {len(present)} were there already"))
+    print_text(visible(f"{home}: {written} files written, {len(present)} were there already"))
     return 0
 
 

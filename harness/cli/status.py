@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.run_folder.overview import STATES, RunsStatus, RunStatus, scan, seconds_left
 from harness.run_folder.progress_file import RunProgress, format_duration
-from harness.system.command_line import Parser, say
+from harness.system.command_line import Parser, print_text
 from harness.system.names import visible
 
 SECONDS_BETWEEN = 2.0
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str]) -> int:
         if sys.stdout.isatty() and not options.once:
             found = _follow(options.runs, found)
         else:
-            say("\n".join(lines(found)))
+            print_text("\n".join(lines(found)))
     except (ValueError, OSError) as error:
         print(f"error: {visible(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1

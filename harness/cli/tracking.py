@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from harness.system.command_line import Parser, answered
+from harness.system.command_line import Parser, run_command
 from harness.tracking.report import send, sweeps
 from harness.tracking.sync import NoServer, OfflineRun, offline_runs, sync
 
@@ -14,7 +14,7 @@ LIMIT_S = 600.0
 
 def main(arguments: Sequence[str]) -> int:
     options = _parser().parse_args(arguments)
-    return answered(lambda: options.work(options), NoServer)
+    return run_command(lambda: options.work(options), NoServer)
 
 
 def _sync(options: argparse.Namespace) -> int:

@@ -29,12 +29,12 @@ def _work(folder: Path, socket: int | None = None, terminal: int | None = None) 
         sys.stderr = os.fdopen(terminal, "w", buffering=1)
     from harness.distributed.store_server import keep_store
     from harness.launch.backends.rank_results import POINT, tell
-    from harness.launch.execute_lazy import carry_out
-    from harness.launch.run_spec import Point
+    from harness.launch.execute_lazy import execute_spec
+    from harness.launch.run_spec import RunSpec
 
-    point = Point.of_line((folder / POINT).read_text())
+    point = RunSpec.from_json((folder / POINT).read_text())
     kept = keep_store(socket, int(os.environ["MASTER_PORT"])) if socket is not None else None
-    status = tell(folder, int(os.environ["RANK"]), point, lambda: carry_out(point))
+    status = tell(folder, int(os.environ["RANK"]), point, lambda: execute_spec(point))
     del kept
     return status
 

@@ -29,7 +29,7 @@ CACHES = {"dense": (".dense", deletion.DENSE), "stages": (".stages", deletion.ST
 
 
 @dataclass(frozen=True)
-class Entry:
+class CacheEntry:
     """What can go as one: files by folder and mark, or a lock or a single file at `path`.
 
     runs: the folder that the user has named. home: whose lock says that it is in use. used: unix
@@ -45,10 +45,10 @@ class Entry:
     parts: tuple[tuple[Path, deletion.Mark], ...] = ()
 
 
-def entries(runs: Path) -> Iterator[Entry]:
+def cache_entries(runs: Path) -> Iterator[CacheEntry]:
     """All that can be freed, and the checkpoints that cannot."""
     for kind, (name, mark) in CACHES.items():
-        for home in _homes(runs / name):
+        for home in _entry_folders(runs / name):
             yield from _entry(
                 kind, runs, home, [(home / CHECKPOINTS, deletion.CHECKPOINT), (home, mark)]
             )
@@ -59,18 +59,18 @@ def entries(runs: Path) -> Iterator[Entry]:
             yield from _dead_lock(runs, here / LOCK)
         for name in files:
             yield from _leftover(runs, here / name)
-        kind = _kind(here.parent) if here.name == CHECKPOINTS else ""
+        kind = _checkpoints_kind(here.parent) if here.name == CHECKPOINTS else ""
         if kind and here.relative_to(runs).parts[0] not in {name for name, _ in CACHES.values()}:
             yield from _entry(kind, runs, here.parent, [(here, deletion.CHECKPOINT)])
 
 
-def locks_out_of_sight(runs: Path) -> list[Path]:
+def unverifiable_locks(runs: Path) -> list[Path]:
     """Those of which only watching can tell whether their holders are dead."""
     every = (Path(folder) / LOCK for folder, below, _ in os.walk(runs) if LOCK in below)
     return [lock for lock in every if locks.is_out_of_sight(lock)]
 
 
-def free(entry: Entry) -> None:
+def free(entry: CacheEntry) -> None:
     """Removes it, unless a living process works in its home.
 
     Raises:
@@ -94,7 +94,7 @@ def free(entry: Entry) -> None:
             deletion.delete_empty(entry.runs, entry.home.parent)
 
 
-def _homes(cache: Path) -> Iterator[Path]:
+def _entry_folders(cache: Path) -> Iterator[Path]:
     """Folders named by a hash, as "12/1234..."; an unreadable one is nobody's."""
     for first in _real_folders(cache):
         for home in _real_folders(first):
@@ -111,7 +111,7 @@ def _real_folders(folder: Path) -> list[Path]:
 
 def _entry(
     kind: str, runs: Path, home: Path, parts: Sequence[tuple[Path, deletion.Mark]]
-) -> Iterator[Entry]:
+) -> Iterator[CacheEntry]:
     """Of the files that are there; none of a folder that holds other files only."""
     found = [
         one
@@ -123,16 +123,16 @@ def _entry(
             size = sum(one.size for one in found)
             # Whoever takes an entry's lock writes into its folder.
             used = max([home.stat().st_mtime, *(one.changed for one in found)])
-            yield Entry(kind, runs, home, home, size, used, tuple(parts))
+            yield CacheEntry(kind, runs, home, home, size, used, tuple(parts))
 
 
-def _dead_lock(runs: Path, lock: Path) -> Iterator[Entry]:
+def _dead_lock(runs: Path, lock: Path) -> Iterator[CacheEntry]:
     if holder_of(lock) and locks.is_stale(lock):
         size = sum(one.size for one in deletion.owned(runs, lock, locks.OF_LOCK))
-        yield Entry("locks", runs, lock, lock.parent, size, lock.stat().st_mtime)
+        yield CacheEntry("locks", runs, lock, lock.parent, size, lock.stat().st_mtime)
 
 
-def _leftover(runs: Path, file: Path) -> Iterator[Entry]:
+def _leftover(runs: Path, file: Path) -> Iterator[CacheEntry]:
     if not deletion.HALF_WRITTEN.is_on(file.name, b"") or file.is_symlink():
         return
     folder = file.parent
@@ -140,12 +140,12 @@ def _leftover(runs: Path, file: Path) -> Iterator[Entry]:
     facts = file.stat()
     # Where nobody works nothing is being written.
     if time.time() - facts.st_mtime > PATIENCE_S and not locks.is_held(home):
-        yield Entry("leftovers", runs, file, home, facts.st_size, facts.st_mtime)
+        yield CacheEntry("leftovers", runs, file, home, facts.st_size, facts.st_mtime)
 
 
-def _kind(run: Path) -> str:
+def _checkpoints_kind(run: Path) -> str:
     """Of its checkpoints; empty where it is no run's folder."""
-    identity, status = (_object(run / name) for name in ("identity.json", "status.json"))
+    identity, status = (_json_object(run / name) for name in ("identity.json", "status.json"))
     if status is None or identity is None:  # damaged
         return UNFINISHED
     if "science" not in identity and "state" not in status:
@@ -153,7 +153,7 @@ def _kind(run: Path) -> str:
     return "checkpoints" if status.get("state", "finished") == "finished" else UNFINISHED
 
 
-def _object(file: Path) -> dict[str, Any] | None:
+def _json_object(file: Path) -> dict[str, Any] | None:
     """Empty if there is none, None if it is damaged."""
     try:
         found = read_json(file)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from harness.allocation.base import Allocation
-from harness.launch.instantiate import named
-from harness.launch.method_name import EXTRAS, check_kept, shipped_method
+from harness.launch.instantiate import build_named
+from harness.launch.method_name import EXTRAS, check_method_kept, shipped_method
 from harness.pruning.part_protocols import check_offers
 from harness.saliency.base import Saliency, default_allocation
 from harness.structure.base import Structure
@@ -27,7 +27,7 @@ class Components:
     rounds: int
 
 
-def components(
+def build_components(
     method: str | None,
     saliency: str | Saliency | None,
     structure: str | Structure | None,
@@ -60,7 +60,7 @@ def _fixed(name: str, given: dict[str, Part]) -> dict[str, Any]:
     method = shipped_method(name)
     fixed = method.fixed
     asked = {group: _name(part) for group, part in given.items() if part is not None}
-    check_kept(method, {**fixed, **asked})
+    check_method_kept(method, {**fixed, **asked})
     trains = {key: fixed.get(key) for key in EXTRAS if fixed.get(key) not in (None, EXTRAS[key])}
     if fixed["when"] == "steps":
         trains["when"] = "steps"
@@ -81,4 +81,4 @@ def _build(group: str, given: Part, fixed: dict[str, Any], default: str, seed: i
         return given
     own = f"{group}."
     changes = {k.removeprefix(own): value for k, value in fixed.items() if k.startswith(own)}
-    return named(group, given or fixed.get(group, default), seed, changes)
+    return build_named(group, given or fixed.get(group, default), seed, changes)

@@ -21,26 +21,26 @@ OPTIONAL = (
 ENDINGS = (".yaml", ".yml")
 
 
-def composed(overrides: Sequence[str] = ()) -> DictConfig:
+def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
     """The whole config with these overrides, without the `hydra` node."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(overrides))
 
 
-def defaults(arguments: Sequence[str]) -> DictConfig | None:
+def compose_choices(arguments: Sequence[str]) -> DictConfig | None:
     """The config with those arguments that choose existing group options, or None."""
-    own = own_folders(arguments)
+    own = config_dirs(arguments)
     groups = {part.name for folder in (CONF, *own) for part in folder.glob("*/")}
     choices = [text for text in arguments if text.split("=")[0].split("@")[0] in groups]
     paths = ",".join(f"file://{folder.absolute()}" for folder in own)
     try:
-        return composed([*choices, *([f"hydra.searchpath=[{paths}]"] if own else [])])
+        return compose_config([*choices, *([f"hydra.searchpath=[{paths}]"] if own else [])])
     except HydraException:
         return None
 
 
-def check_names(folders: Iterable[Path]) -> None:
+def check_config_names(folders: Iterable[Path]) -> None:
     """
     Raises:
         ValueError: a config in one of these folders has the name of one that comes with the
@@ -60,7 +60,7 @@ def check_names(folders: Iterable[Path]) -> None:
                 )
 
 
-def sources_of(hydra: HydraConf) -> list[Path]:
+def config_folders(hydra: HydraConf) -> list[Path]:
     """Folders of configs, however they were given (file://, pkg://), without Hydra's own."""
     sources = (one for one in hydra.runtime.config_sources if one.provider != "hydra")
     found = (_folder(source.schema, source.path) for source in sources)
@@ -78,17 +78,17 @@ def _folder(schema: str, path: str) -> Path | None:
     return None
 
 
-def without_nulls(arguments: Sequence[str]) -> list[str]:
+def nulls_as_deletions(arguments: Sequence[str]) -> list[str]:
     """`GROUP=null` as Hydra wants it for a group that may be left out: `~GROUP`.
 
-    >>> without_nulls(["dynamics=null", "weights=null", "seed=1"])
+    >>> nulls_as_deletions(["dynamics=null", "weights=null", "seed=1"])
     ['~dynamics', 'weights=null', 'seed=1']
     """
     off = {f"{group}=null": f"~{group}" for group in OPTIONAL}
     return [off.get(text, text) for text in arguments]
 
 
-def own_folders(arguments: Sequence[str]) -> list[Path]:
+def config_dirs(arguments: Sequence[str]) -> list[Path]:
     """What --config-dir names."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)

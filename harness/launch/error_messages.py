@@ -25,34 +25,34 @@ from harness.system.redaction import redacted
 
 WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
 # Of all else rank 0 speaks for all.
-OF_ONE_RANK = (RankLost, WrongEnvironment)
+PRINTED_BY_EVERY_RANK = (RankLost, WrongEnvironment)
 # Exit status 1.
 FAILURES = (Busy, CannotWrite, LeaseLost, NotFinite, RankLost, RanksDisagree, WorkersFailed)
 
 
-class PointFailed(HydraException):
+class RunFailed(HydraException):
     """Of a run in another sweeper's sweep: that is what Hydra's sweepers expect."""
 
 
-class Refused(SystemExit):
+class ExpectedError(SystemExit):
     """Carries an expected error through Hydra, which would print its own account of it."""
 
     def __init__(self, error: Exception):
-        super().__init__(status_of(error))
+        super().__init__(exit_status(error))
         self.error = error
 
 
 @contextmanager
-def refusing() -> Iterator[None]:
-    """Expected errors inside come out as Refused; an unexpected one keeps its traceback."""
+def exit_on_expected_errors() -> Iterator[None]:
+    """Expected errors inside come out as ExpectedError; an unexpected one keeps its traceback."""
     try:
         yield
     except (*WRONG_INPUT, *FAILURES) as error:
-        raise Refused(error) from error
+        raise ExpectedError(error) from error
 
 
-def status_of(error: Exception) -> int:
-    wrong = isinstance(error, WRONG_INPUT) and not isinstance(error, PointFailed)
+def exit_status(error: Exception) -> int:
+    wrong = isinstance(error, WRONG_INPUT) and not isinstance(error, RunFailed)
     return 2 if wrong else 1
 
 
@@ -68,16 +68,16 @@ def _one_line(error: BaseException, config: DictConfig | None) -> str:
     if isinstance(error, MissingConfigException) and error.options is not None:
         return _unknown_choice(error)
     text, cause = str(error), error.__cause__
-    node = _found(r"full_key: (\S+)", text) or ""
-    key = _found(r"Could not override '([^']+)'", text)
-    surplus = _found(r"unexpected keyword argument '(\w+)'", str(cause or error))
+    node = _first_group(r"full_key: (\S+)", text) or ""
+    key = _first_group(r"Could not override '([^']+)'", text)
+    surplus = _first_group(r"unexpected keyword argument '(\w+)'", str(cause or error))
     if surplus:
         key = f"{node}.{surplus}".removeprefix(".")
     if key and "Did you mean to override" not in text:  # a group that stands in several places
         return _unknown_key(key, config)
     if isinstance(error, HydraException) and isinstance(cause, Exception):
-        return _at(node, _flat(cause), config)
-    return _flat(error) or type(error).__name__
+        return _with_key(node, _in_one_line(cause), config)
+    return _in_one_line(error) or type(error).__name__
 
 
 def _unknown_choice(error: MissingConfigException) -> str:
@@ -99,11 +99,11 @@ def _unknown_key(key: str, config: DictConfig | None) -> str:
     return f"{key}: there is no such key; {hint}"
 
 
-def _at(node: str, message: str, config: DictConfig | None) -> str:
+def _with_key(node: str, message: str, config: DictConfig | None) -> str:
     """The message with the place in the config: "schedule.final must be ..."."""
     if not node:
         return message
-    first = _found(r"^(\w+)", message)
+    first = _first_group(r"^(\w+)", message)
     here = OmegaConf.select(config, node) if config is not None else None
     is_key = isinstance(here, DictConfig) and first in here
     return f"{node}.{message}" if is_key else f"{node}: {message}"
@@ -118,12 +118,12 @@ def _dotted(value: object, prefix: str = "") -> list[str]:
     return found
 
 
-def _found(pattern: str, text: str) -> str | None:
+def _first_group(pattern: str, text: str) -> str | None:
     match = re.search(pattern, text)
     return match.group(1) if match else None
 
 
-def _flat(error: BaseException) -> str:
+def _in_one_line(error: BaseException) -> str:
     text = visible(" ".join(redacted(str(error)).split()))
     if isinstance(error, (*WRONG_INPUT, *FAILURES)):
         return text

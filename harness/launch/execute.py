@@ -19,10 +19,10 @@ from harness.experiment.runner import prepare
 from harness.launch.digests.code import code_of
 from harness.launch.digests.data import named
 from harness.launch.instantiate import build_part
-from harness.launch.log_handler import heard
-from harness.launch.run_spec import Point
+from harness.launch.log_handler import print_log_messages
+from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.run_cost import Cost
-from harness.launch.variables import as_written
+from harness.launch.variables import unresolved
 from harness.model_state.whole_state import whole_state
 from harness.run_folder.environment import numerics_key
 from harness.run_folder.identity import DENSE, OPERATIONAL, Config, dense_hash, setting_hash
@@ -35,12 +35,12 @@ from harness.training.context import Hooks
 from harness.vocabulary.checks import check
 from harness.vocabulary.step_index import StepIndex
 
-GAUGED = 16  # steps
+BENCHMARK_STEPS = 16  # steps
 ONE_SHOT = {"_target_": "harness.schedule.one_shot.OneShot", "final": 1.0}
 
 
 @aside()
-def carry_out(point: Point) -> Outcome:
+def execute_run(point: RunSpec) -> Outcome:
     """On as many ranks as a launcher started, of which this process is one.
 
     Raises:
@@ -54,12 +54,12 @@ def carry_out(point: Point) -> Outcome:
     torch.set_num_threads(threads)
     if "RANK" in os.environ:
         listen()  # before parts are imported
-    with heard(values["progress"]):
+    with print_log_messages(values["progress"]):
         experiment = build(_alone(config) if point.command == "analyse" else config)
         point = named(point, experiment.data)
         options = _part(config, "ranks")
         with ranks_of_environment(values["device"], options) as ranks:
-            check_same(point, ranks)
+            check_same_on_ranks(point, ranks)
             run = _run_of(point, experiment, ranks)
             if point.command == "dense":
                 return run.train_dense(experiment, ranks)
@@ -83,13 +83,13 @@ def _show(folder: Path) -> None:
     print_tables(load(folder))
 
 
-def check_same(point: Point, ranks: Ranks) -> None:
+def check_same_on_ranks(point: RunSpec, ranks: Ranks) -> None:
     """
     Raises:
         RanksDisagree: on every rank, if they read different data, have loaded different code, or
             see other values of variables that the config names.
     """
-    values = point.run if point.varies else ""
+    values = point.run if point.reads_environment else ""
     code = " ".join([point.code, *sorted(unnamed().values())])
     found = ranks.all_gather_object(
         {"data": point.data_sha256, "code": code, "environment": values}
@@ -106,7 +106,7 @@ def check_same(point: Point, ranks: Ranks) -> None:
             )
 
 
-def gauge(point: Point) -> Cost:
+def benchmark_run(point: RunSpec) -> Cost:
     """By some steps of dense training in one process; evaluations and prunings come on top."""
     values = point.values
     torch.set_num_threads(values["threads"])
@@ -117,8 +117,8 @@ def gauge(point: Point) -> Cost:
         steps = recipe.steps_per_epoch(len(training.split))
         recipe.fit(state.model, training, Hooks(), stop=StepIndex(0, 1))  # the first ones import
         began = time.perf_counter()
-        recipe.fit(state.model, training, Hooks(), stop=StepIndex(0, min(steps, GAUGED)))
-        seconds = (time.perf_counter() - began) * steps / min(steps, GAUGED)
+        recipe.fit(state.model, training, Hooks(), stop=StepIndex(0, min(steps, BENCHMARK_STEPS)))
+        seconds = (time.perf_counter() - began) * steps / min(steps, BENCHMARK_STEPS)
     whole, masks = whole_state(state.model).values(), state.masks.masks.values()
     size = sum(each.nbytes for each in whole) + sum(mask.numel() for mask in masks)
     return Cost(round(seconds, 4), round(size / 1e6 + 0.1, 3))
@@ -137,7 +137,7 @@ def _alone(config: Config) -> Config:
 
 def build(config: DictConfig | Config) -> Experiment:
     """Instantiates every part once; an unknown or missing key fails here, with its full name."""
-    whole: Config = as_written(config) if isinstance(config, DictConfig) else config
+    whole: Config = unresolved(config) if isinstance(config, DictConfig) else config
     science = {key: value for key, value in whole.items() if key not in OPERATIONAL}
     experiment: Experiment = build_part(science)
     return experiment
@@ -148,7 +148,7 @@ def _part(config: Config, key: str) -> Any:
     return build_part({key: config[key]})[key]
 
 
-def _run_of(point: Point, experiment: Experiment, ranks: Ranks) -> Run:
+def _run_of(point: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
     config, values, science = point.config, point.values, point.science
     numerics = numerics_key(ranks)
     code = code_of({key: science.get(key) for key in DENSE})
@@ -168,17 +168,19 @@ def _run_of(point: Point, experiment: Experiment, ranks: Ranks) -> Run:
         latency=_part(config, "latency"),
         rerun=values["rerun"],
         code=point.code,
-        command=tuple(point.alone),
-        shared=_shared(point, numerics) if point.marked else None,
+        command=tuple(point.command_line),
+        shared=_shared(point, numerics) if point.shared_stages else None,
     )
 
 
-def _shared(point: Point, numerics: Config) -> SharedStages:
+def _shared(point: RunSpec, numerics: Config) -> SharedStages:
     home = Path(point.values["runs"]) / ".stages"
-    return SharedStages.of(home, point.science, point.asked, point.marked, numerics, code_of)
+    return SharedStages.of(
+        home, point.science, point.requested, point.shared_stages, numerics, code_of
+    )
 
 
-def _identity(point: Point, experiment: Experiment) -> Identity:
+def _identity(point: RunSpec, experiment: Experiment) -> Identity:
     return Identity(
         run=point.run,
         setting=setting_hash(point.science),
@@ -205,7 +207,7 @@ def _published_as(part: object) -> str | None:
     return name
 
 
-def _analysis(run: Run, point: Point) -> Analysis:
+def _analysis(run: Run, point: RunSpec) -> Analysis:
     grid = point.values["sensitivity"]["grid"]
     choices = point.choices
     analysis = Analysis.of(run, grid, choices["saliency"], choices["structure"])

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from harness.launch.backends import local_ranks
 from harness.launch.error_messages import WRONG_INPUT, one_line
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import LOG
 from harness.run_folder.status_file import Status
@@ -23,31 +23,31 @@ from harness.system.redaction import redacted
 from harness.system.signals import is_rank_zero, leaving_on_signals
 
 
-def executor(point: Point) -> Callable[[Point], Outcome]:
-    """Returns what carries out the point: harness.launch.execute.carry_out, where torch may not be
-    imported yet; on ranks of its own if launch.nproc asks for them."""
+def executor(point: RunSpec) -> Callable[[RunSpec], Outcome]:
+    """Returns the function that executes the run: harness.launch.execute.execute_run, for which
+    torch is imported now, or one that starts ranks if launch.nproc is above 1."""
     point.check_values()
     count = local_ranks.count_of(point.values)
     if count > 1:
         return partial(local_ranks.carry_out, count=count)
-    import_work()
+    import_execute()
     from harness.launch import execute
 
-    return execute.carry_out
+    return execute.execute_run
 
 
-def carry_out(point: Point) -> Outcome:
+def execute_spec(point: RunSpec) -> Outcome:
     return executor(point)(point)
 
 
-def import_work() -> None:
+def import_execute() -> None:
     """Takes seconds, once."""
     watch()
     with leaving_on_signals():
         import harness.launch.execute  # noqa: F401
 
 
-def attempt(point: Point) -> Outcome:
+def try_execute(point: RunSpec) -> Outcome:
     """One point of a sweep: an error becomes a failed outcome, told in the run's folder too.
 
     Raises:
@@ -56,18 +56,18 @@ def attempt(point: Point) -> Outcome:
     began = time.perf_counter()
     try:
         if local_ranks.count_of(point.values) == 1:
-            import_work()
+            import_execute()
             from harness.launch.digests.data import named
 
             point = point if point.data_sha256 else named(point)
             began = time.perf_counter()
-        outcome = carry_out(point)
+        outcome = execute_spec(point)
     except Exception as error:
         outcome = _failed(point, error)
     return replace(outcome, seconds=time.perf_counter() - began)
 
 
-def _failed(point: Point, error: Exception) -> Outcome:
+def _failed(point: RunSpec, error: Exception) -> Outcome:
     reason, again = one_line(error), not isinstance(error, WRONG_INPUT)
     try:
         point.check_values()
@@ -80,12 +80,12 @@ def _failed(point: Point, error: Exception) -> Outcome:
         return failed
     log = folder / LOG
     with suppress(Exception):  # a full disk must not hide the reason
-        _tell(point, reason, log)
+        _write_failure(point, reason, log)
         return replace(failed, log=str(log))
     return failed
 
 
-def _tell(point: Point, reason: str, log: Path) -> None:
+def _write_failure(point: RunSpec, reason: str, log: Path) -> None:
     for own in (log.parent.parent, log.parent):
         check_no_link(own, ELSEWHERE)
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -30,7 +30,7 @@ def build_part(node: DictConfig | Mapping[str, Any]) -> Any:
     return hydra.utils.instantiate(config, _convert_="all", **known)
 
 
-def named(
+def build_named(
     group: str, name: str, seed: int, changes: Mapping[str, Any] = MappingProxyType({})
 ) -> Any:
     """Builds what conf/<group>/<name>.yaml describes, for a run of this seed.

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from harness.system.signals import is_rank_zero
 
 
-class _OnStderr(logging.Handler):
+class _StderrHandler(logging.Handler):
     """Each thing once."""
 
     def __init__(self) -> None:
@@ -23,12 +23,12 @@ class _OnStderr(logging.Handler):
 
 
 @contextmanager
-def heard(progress: str) -> Iterator[None]:
+def print_log_messages(progress: str) -> Iterator[None]:
     """Inside, rank 0 passes it on, unless progress is none."""
     if not is_rank_zero() or progress == "none":
         yield
         return
-    logger, handler = logging.getLogger("harness"), _OnStderr()
+    logger, handler = logging.getLogger("harness"), _StderrHandler()
     level = logger.level
     logger.setLevel(logging.INFO)
     logger.addHandler(handler)

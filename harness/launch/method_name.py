@@ -9,7 +9,7 @@ from typing import Any
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from harness.launch.compose import sources_of
+from harness.launch.compose import config_folders
 from harness.launch.paths import CONF
 
 # Groups that every method chooses from; they name a run that is no method's.
@@ -37,7 +37,7 @@ class Method:
     label: str
     fixed: dict[str, Any]
 
-    def changed(self, actual: dict[str, Any]) -> dict[str, Any]:
+    def differing_parts(self, actual: dict[str, Any]) -> dict[str, Any]:
         """What the method fixes and the config has otherwise."""
         return {key: value for key, value in self.fixed.items() if actual.get(key) != value}
 
@@ -58,7 +58,9 @@ class Method:
         return [choice for choice in said if choice]
 
 
-def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf) -> tuple[str, str]:
+def method_name(
+    choices: dict[str, str], config: dict[str, Any], hydra: HydraConf
+) -> tuple[str, str]:
     """(name, label) for the records: "snip-lr_rewind-random", "SNIP (lr_rewind) (random)".
 
     A method that was asked for by name must keep its parts. Otherwise the run has the name of
@@ -73,23 +75,25 @@ def method_of(choices: dict[str, str], config: dict[str, Any], hydra: HydraConf)
         ValueError: method=... was asked for together with a part that it does not have.
     """
     chosen = {group: None if name == "None" else name for group, name in choices.items()}
-    actual = {**_flat(config), **chosen}
-    method = _method(actual, {file.stem: file for file in _files(hydra)}, hydra)
+    actual = {**_flatten(config), **chosen}
+    method = _method(actual, {file.stem: file for file in _method_files(hydra)}, hydra)
     name, label = method.name, method.label
-    scored = [_scored(config)] if config["rescore_trained"] and config["when"] == "init" else []
+    scored = (
+        [_scored_weights(config)] if config["rescore_trained"] and config["when"] == "init" else []
+    )
     control = [] if config["control"] == "none" else [config["control"]]
-    for said in filter(None, (method.extras(actual), _own(config), scored, control)):
+    for said in filter(None, (method.extras(actual), _own_part_names(config), scored, control)):
         name, label = "-".join([name, *said]).replace(" ", "_"), f"{label} ({', '.join(said)})"
     return name, label
 
 
-def _own(config: dict[str, Any]) -> list[str]:
+def _own_part_names(config: dict[str, Any]) -> list[str]:
     """Own parts of seams that have no component in conf/, by the names of their classes."""
     parts = (config.get(key) for key in ("pruning_order", "compaction"))
     return [part["_target_"].rpartition(".")[2] for part in parts if part]
 
 
-def _scored(config: dict[str, Any]) -> str:
+def _scored_weights(config: dict[str, Any]) -> str:
     """Which trained weights a method at initialisation scores."""
     return "re-scored while training" if config.get("weights") is None else "scores given weights"
 
@@ -103,43 +107,43 @@ def shipped_method(name: str) -> Method:
     files = {file.stem: file for file in (CONF / "method").glob("*.yaml")}
     if name not in files:
         raise ValueError(f"there is no method {name!r}; there are: {', '.join(sorted(files))}")
-    return _read(files[name])
+    return _read_method(files[name])
 
 
 def _method(actual: dict[str, Any], files: dict[str, Path], hydra: HydraConf) -> Method:
-    known = [_read(files[name]) for name in sorted(files)]
+    known = [_read_method(files[name]) for name in sorted(files)]
     if actual["method"] is not None:
-        chosen = _read(files[actual["method"]])
+        chosen = _read_method(files[actual["method"]])
         asked = any(text.startswith("method=") for text in hydra.overrides.task)
         if asked:
-            check_kept(chosen, actual)
-        if asked or not (chosen.changed(actual) or chosen.extras(actual)):
+            check_method_kept(chosen, actual)
+        if asked or not (chosen.differing_parts(actual) or chosen.extras(actual)):
             return chosen
         known = [chosen, *known]
-    same = [method for method in known if not method.changed(actual)]
-    return min(same, key=lambda method: len(method.extras(actual)), default=_of_parts(actual))
+    same = [method for method in known if not method.differing_parts(actual)]
+    return min(same, key=lambda method: len(method.extras(actual)), default=_unnamed_method(actual))
 
 
-def check_kept(method: Method, actual: dict[str, Any]) -> None:
+def check_method_kept(method: Method, actual: dict[str, Any]) -> None:
     """
     Raises:
         ValueError: something else was asked for than what the method fixes.
     """
-    for key, fixed in method.changed(actual).items():
+    for key, fixed in method.differing_parts(actual).items():
         raise ValueError(
             f"method={method.name} has {key}={fixed}, but {key}={actual.get(key)} was asked for; "
             "leave out one of the two (without method= the run is named by its parts)"
         )
 
 
-def _of_parts(actual: dict[str, Any]) -> Method:
+def _unnamed_method(actual: dict[str, Any]) -> Method:
     when = _WHEN.get(actual["when"], actual["when"])
     named = [actual[part] for part in PARTS] + ([when] if when else [])
     return Method("-".join(named).replace(" ", "_"), " / ".join(named), fixed={})
 
 
 @cache
-def _read(file: Path) -> Method:
+def _read_method(file: Path) -> Method:
     loaded = OmegaConf.load(file)
     assert isinstance(loaded, DictConfig)
     content = OmegaConf.to_container(loaded)
@@ -151,17 +155,17 @@ def _read(file: Path) -> Method:
         for key, choice in entry.items()
     }
     label = str(own.pop("method")["label"])
-    return Method(file.stem, label, {"when": "trained", **parts, **_flat(own)})
+    return Method(file.stem, label, {"when": "trained", **parts, **_flatten(own)})
 
 
-def _files(hydra: HydraConf) -> Iterator[Path]:
-    for folder in sources_of(hydra):
+def _method_files(hydra: HydraConf) -> Iterator[Path]:
+    for folder in config_folders(hydra):
         yield from (folder / "method").glob("*.yaml")
 
 
-def _flat(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(value: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, inner in value.items():
         name = f"{prefix}.{key}".strip(".")
-        flat |= _flat(inner, name) if isinstance(inner, dict) else {name: inner}
+        flat |= _flatten(inner, name) if isinstance(inner, dict) else {name: inner}
     return flat

@@ -9,11 +9,11 @@ from pathlib import Path
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
-from harness.launch.compose import check_names, sources_of
+from harness.launch.compose import check_config_names, config_folders
 from harness.launch.digests.code import code_of
 from harness.launch.instantiate import build_part
-from harness.launch.method_name import method_of
-from harness.launch.variables import as_written, resolved
+from harness.launch.method_name import method_name
+from harness.launch.variables import resolved, unresolved
 from harness.run_folder.curve_records import FILE, analysed
 from harness.run_folder.identity import Config, run_hash, scientific
 from harness.run_folder.outcome import RESULTS
@@ -25,7 +25,7 @@ COMMANDS = ("run", "analyse", "dense")
 
 
 @dataclass(frozen=True)
-class Point:
+class RunSpec:
     """It travels to worker processes, jobs and plan files as a line of JSON.
 
     config: plain values, environment variables as they are written. choices: group -> chosen file.
@@ -43,10 +43,10 @@ class Point:
     label: str
     overrides: list[str] = field(default_factory=list)
     command: str = "run"
-    marked: list[str] = field(default_factory=list)
+    shared_stages: list[str] = field(default_factory=list)
     options: list[str] = field(default_factory=list)
     data_sha256: str | None = None
-    values_at: str | None = None
+    planned_hash: str | None = None
 
     @cached_property
     def values(self) -> Config:
@@ -73,7 +73,7 @@ class Point:
         return _sha256_of(self.values["weights"])
 
     @property
-    def decides(self) -> Config:
+    def identity_config(self) -> Config:
         """What of it decides the results of its command."""
         if self.command != "analyse":
             return self.science
@@ -81,10 +81,10 @@ class Point:
 
     @property
     def run(self) -> str:
-        return run_hash(self.decides)[:12]
+        return run_hash(self.identity_config)[:12]
 
     @property
-    def sweep(self) -> Path:
+    def sweep_folder(self) -> Path:
         """The folder of all runs of its sweep."""
         return sweep_folder(self.values)
 
@@ -92,21 +92,21 @@ class Point:
     def folder(self) -> Path:
         # All other folders there have two hex digits for a name.
         below = "sensitivity" if self.command == "analyse" else self.run[:2]
-        return self.sweep / below / f"{check_name('name', self.values['name'])}-{self.run}"
+        return self.sweep_folder / below / f"{check_name('name', self.values['name'])}-{self.run}"
 
     @property
-    def results(self) -> tuple[str, ...]:
+    def result_files(self) -> tuple[str, ...]:
         """Files that a finished one has left; none for dense training alone."""
         return {"run": RESULTS, "analyse": (FILE,), "dense": ()}[self.command]
 
     @property
-    def alone(self) -> list[str]:
+    def command_line(self) -> list[str]:
         """The command that carries it out by itself, in the folder where it was given."""
         command = ["sensitivity"] if self.command == "analyse" else []
         return ["pruning-harness", *command, *self.options, *self.overrides]
 
     @cached_property
-    def asked(self) -> list[float | None]:
+    def requested(self) -> list[float | None]:
         """By its schedule at level 1, 2, ..., as harness.run_folder.stage_keys has it; empty for
         one that no run can have, which the run itself will say."""
         if self.config["when"] == "steps":
@@ -119,61 +119,61 @@ class Point:
     @cached_property
     def code(self) -> str:
         """Digest of the sources that decide its numbers."""
-        return code_of(self.decides)
+        return code_of(self.identity_config)
 
     @property
-    def varies(self) -> bool:
+    def reads_environment(self) -> bool:
         """Whether environment variables decide its config."""
         return bool(self.config != self.values)
 
-    def planned(self) -> "Point":
+    def for_plan(self) -> "RunSpec":
         """As it travels elsewhere, where variables may have other values."""
-        known = self.varies and self.data_sha256
-        return replace(self, values_at=run_hash(self.science)[:12] if known else None)
+        known = self.reads_environment and self.data_sha256
+        return replace(self, planned_hash=run_hash(self.science)[:12] if known else None)
 
     def check_values(self) -> None:
         """
         Raises:
             ValueError: variables have other values than where it was planned.
         """
-        if self.values_at not in (None, run_hash(self.science)[:12]):
+        if self.planned_hash not in (None, run_hash(self.science)[:12]):
             raise ValueError(
                 "environment variables that the config names have other values here than where "
                 "this run was planned, and would make it another run; set them to the same values"
             )
 
-    def line(self) -> str:
+    def to_json(self) -> str:
         return json.dumps(asdict(self))
 
     @classmethod
-    def of_line(cls, line: str) -> "Point":
+    def from_json(cls, line: str) -> "RunSpec":
         return cls(**json.loads(line))
 
 
-def point_of(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> Point:
+def build_run_spec(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> RunSpec:
     """
     Raises:
         ValueError: method=... was asked for together with a part that it does not have, or a name
             of the run or its sweep is none.
     """
-    config = as_written(cfg)
+    config = unresolved(cfg)
     values = resolved(config)
     for key in ("name", "sweep_name"):
         check_name(key, values[key])
     choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
-    name, label = method_of(choices, values, hydra)
+    name, label = method_name(choices, values, hydra)
     # As they were written: an interpolation in them is the config's, not Hydra's.
     said = OmegaConf.to_container(hydra.overrides, resolve=False)
     assert isinstance(said, dict)
-    _checked(tuple(sources_of(hydra)))  # once for all points of a sweep
+    _checked(tuple(config_folders(hydra)))  # once for all points of a sweep
     given = [one.path for one in hydra.runtime.config_sources if one.provider == "command-line"]
     options = [f"--config-dir={path}" for path in given]
-    return Point(config, choices, name, label, list(said["task"]), command, options=options)
+    return RunSpec(config, choices, name, label, list(said["task"]), command, options=options)
 
 
 @cache
 def _checked(folders: tuple[Path, ...]) -> None:
-    check_names(folders)
+    check_config_names(folders)
 
 
 def sweep_folder(config: Config) -> Path:

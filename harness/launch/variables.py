@@ -25,13 +25,13 @@ VARIABLE = re.compile(r"\$\{oc\.env:\s*([^\W\d]\w*)\s*(,)?")
 UNSET = object()
 
 
-def _noted(name: str, *default: Any) -> Any:
+def _env_resolver(name: str, *default: Any) -> Any:
     """oc.env, wherever it is read: also for what is chosen of a group, and in Hydra's own keys."""
     note(str(name))
     return oc.env(name, *default)
 
 
-OmegaConf.register_new_resolver("oc.env", _noted, replace=True)
+OmegaConf.register_new_resolver("oc.env", _env_resolver, replace=True)
 
 
 def plain(cfg: DictConfig) -> Config:
@@ -39,7 +39,7 @@ def plain(cfg: DictConfig) -> Config:
     return {str(key): _value_of(cfg, str(key)) for key in cfg if key != "hydra"}
 
 
-def as_written(cfg: DictConfig) -> Config:
+def unresolved(cfg: DictConfig) -> Config:
     """The same with references to environment variables in the place of their values.
 
     Raises:
@@ -126,7 +126,7 @@ def _references() -> Iterator[list[str]]:
         OmegaConf.register_new_resolver("oc.decode", decode, replace=True)
         yield met
     finally:
-        OmegaConf.register_new_resolver("oc.env", _noted, replace=True)
+        OmegaConf.register_new_resolver("oc.env", _env_resolver, replace=True)
         OmegaConf.register_new_resolver("oc.decode", oc.decode, replace=True)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from harness.system.command_line import unheard
+from harness.system.command_line import discard_output
 from harness.system.names import visible
 
 _PLAIN_WIDTH = 120
@@ -20,7 +20,7 @@ class _Heard(Console):
     def on_broken_pipe(self) -> None:
         """Whoever reads has enough, as head; the files are still to be written."""
         self.quiet = True
-        unheard()
+        discard_output()
 
 
 def plain_console() -> Console:

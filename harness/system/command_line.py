@@ -17,7 +17,7 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"error: {visible(message)}\n")
 
 
-def answered(work: Callable[[], int], also: type[Exception] = OSError) -> int:
+def run_command(work: Callable[[], int], also: type[Exception] = OSError) -> int:
     """Does the work of a command and returns its exit status; an error is said in one line.
 
     2 for wrong input, a ValueError; 1 for an OSError and what else is named; 130 after Ctrl-C.
@@ -31,13 +31,13 @@ def answered(work: Callable[[], int], also: type[Exception] = OSError) -> int:
         return INTERRUPTED
 
 
-def say(text: str) -> None:
+def print_text(text: str) -> None:
     try:
         print(text, flush=True)
     except BrokenPipeError:
-        unheard()
+        discard_output()
 
 
-def unheard() -> None:
+def discard_output() -> None:
     """Whoever read the output has enough, as head: what is printed from now on goes nowhere."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

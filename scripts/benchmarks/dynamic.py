@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 from benchmarks.figure import Figure, Seconds, Side, in_turns, ratio
 from benchmarks.watched import LOOK, MEASURING, PLAIN, PRUNING, UPDATE, Watched
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 
 DENSITY = 0.1
@@ -76,7 +76,7 @@ class Group:
     def _side(self, name: str, overrides: list[str], top: Path, found: Seconds) -> Side:
         penalised = any(override.startswith("penalty=") for override in overrides)
         length = "penalty.epochs" if penalised else "retraining.epochs"
-        what = build(composed([*overrides, f"{length}={self.epochs}", "tracking=none"]))
+        what = build(compose_config([*overrides, f"{length}={self.epochs}", "tracking=none"]))
 
         def work(watched: Watched) -> None:
             watched.run()

@@ -13,7 +13,7 @@ from harness.distributed import Options, Ranks
 from harness.distributed.stop_signal import Stop
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.run_folder.checkpoints import Checkpoints, Policy
 from harness.run_folder.environment import numerics_key
@@ -59,7 +59,9 @@ class Trial:
         policy = Policy(every_steps=EVERY_STEPS)
         checkpointer = Checkpointer(self.ranks, stop, policy, numerics_key(self.ranks), "flips")
         self.ranks.on_main(self.files.clear)
-        return runner.prepare(build(composed(RUN)), self.ranks, self.folder / "dense", checkpointer)
+        return runner.prepare(
+            build(compose_config(RUN)), self.ranks, self.folder / "dense", checkpointer
+        )
 
     def _at_flip(self, loop: Loop, tensor: str) -> None:
         self.tensor, self.there = tensor, self._checkpoints()

@@ -15,7 +15,7 @@ from benchmarks.silent import ME, Silent
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.pruning.reader import Reader
 from harness.vocabulary.tensors import Tensors
@@ -32,7 +32,7 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> Seconds:
         def survey(_: None) -> None:
             for method in METHODS:
                 overrides = [f"method={method}", f"retraining.epochs={epochs}", "tracking=none"]
-                what = build(composed(["sweep=survey", *overrides]))
+                what = build(compose_config(["sweep=survey", *overrides]))
                 runner.run(Recorder(*runner.prepare(what, ranks, dense), ME, Silent()))
 
         def without(_: None) -> None:

@@ -18,7 +18,7 @@ from benchmarks.memory import extra_megabytes
 from benchmarks.resnet20 import resnet20
 from benchmarks.task import splits
 from harness.allocation.global_ranking import GlobalRanking
-from harness.launch.instantiate import named
+from harness.launch.instantiate import build_named
 from harness.launch.paths import CONF
 from harness.models.lenet_5 import LeNet5
 from harness.models.mlp import Mlp
@@ -76,7 +76,7 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
 
 def costs(case: Case, name: str, epoch: float, repeats: int) -> Iterator[Figure | Note]:
     try:
-        event = Event(case, named("saliency", name, seed=0))
+        event = Event(case, build_named("saliency", name, seed=0))
         extra = extra_megabytes(event.propose)
         times = [event.seconds() / epoch for _ in range(repeats)]
     except ValueError as error:  # no norm to score, or more memory than is allowed
@@ -93,7 +93,7 @@ class Event:
     def __init__(self, case: Case, saliency: Any):
         structure = "row" if saliency.granularity == "unit" else "element"
         self.case = case
-        self.pruner = Pruner(saliency, named("structure", structure, seed=0), GlobalRanking())
+        self.pruner = Pruner(saliency, build_named("structure", structure, seed=0), GlobalRanking())
         self.units = self.pruner.structure.units(case.network, case.inputs[:2])
         self.store = make_mask_store(case.network, self.units)
         held = sum(case.network.get_parameter(name).numel() for name in self.units)

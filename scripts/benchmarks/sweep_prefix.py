@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from harness.launch.backends.base import attempt_line
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.digests.data import readable, with_data
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.planned_run import planned
 from harness.launch.variables import plain
 from harness.training.trainer import Trainer
@@ -50,6 +50,6 @@ def epochs(runs: Path, share: bool, quick: bool) -> int:
     return sum(trained)
 
 
-def _point(overrides: list[str]) -> Point:
+def _point(overrides: list[str]) -> RunSpec:
     choices = dict(text.split("=") for text in overrides)
-    return Point(plain(composed(overrides)), choices, choices["finetune"], "", overrides)
+    return RunSpec(plain(compose_config(overrides)), choices, choices["finetune"], "", overrides)

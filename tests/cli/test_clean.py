@@ -13,7 +13,7 @@ from conftest import cases
 from left_locks import GONE, lock_left_by
 
 from harness.cli.clean import KINDS, main
-from harness.launch.caches import entries
+from harness.launch.caches import cache_entries
 from harness.system.locks import locked
 
 HALF = ".records.jsonl.0a1b2c3d.harness-part"
@@ -64,7 +64,7 @@ def fixture_runs(tmp_path) -> Path:
 
 
 def kinds(runs: Path) -> dict[str, int]:
-    found = [entry.kind for entry in entries(runs)]
+    found = [entry.kind for entry in cache_entries(runs)]
     return {kind: found.count(kind) for kind in found}
 
 

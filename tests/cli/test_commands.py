@@ -14,7 +14,7 @@ from handlers import as_before
 
 from harness import cli
 from harness.cli.main import COMMANDS, EXAMPLES, INTERNAL, help_text, is_override, main
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 
 HOME = Path(str(cli.__file__)).parent
 EXAMPLE_LINES = [re.split(r"  +", line.strip())[0] for line in EXAMPLES.splitlines()]
@@ -36,7 +36,7 @@ def test_a_common_command_is_one_that_works(line) -> None:
     _, *words = shlex.split(line)
     overrides = [re.sub(r"=([^\[,]+),.*", r"=\1", word) for word in words if "=" in word]
     if not words or is_override(words[0]) or words[0] == "sensitivity":
-        assert composed(overrides)
+        assert compose_config(overrides)
     else:
         import_module(f"harness.cli.{words[0]}")._parser().parse_args(words[1:])
 

@@ -9,7 +9,7 @@ from conftest import cases
 from harness.data.base import Split, Splits
 from harness.data.calibration import Samples
 from harness.data.topics import CLASSES, OTHER, VOCABULARY, Topics, encoded, read_topics, windows
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 
 LETTERS = "abcdefghijklmnop"  # ids 65 to 80
@@ -109,7 +109,7 @@ def test_every_load_gives_the_same_and_draws_nothing() -> None:
 
 
 def test_the_run_is_named_by_the_python_version_whose_text_it_reads() -> None:
-    cfg = composed(["data=topics"])
+    cfg = compose_config(["data=topics"])
     assert cfg.data.python == platform.python_version()
     assert build(cfg).data == Topics(python=platform.python_version())
 

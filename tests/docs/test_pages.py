@@ -11,7 +11,7 @@ from doc_pages import PAGES, blocks_of, name_of, overrides_of, split, words_of
 from reference import commands
 from reference.blocks import FENCE, Block, problems
 
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 
 COMPOSED = [
     pytest.param(command, id=f"{name_of(page)}:{block.line}:{number}")
@@ -66,7 +66,7 @@ def test_a_command_composes_or_has_options_that_it_knows(command) -> None:
     if name == "sweep" and words[0] == "plan":
         name, words = "", words[1:]
     if name in ("", "sensitivity"):
-        assert composed([*_own_folders(words), *overrides_of(words)])
+        assert compose_config([*_own_folders(words), *overrides_of(words)])
     else:
         commands.parser_of(name).parse_args(words)
 

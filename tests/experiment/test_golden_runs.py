@@ -15,7 +15,7 @@ from silent import ME, Silent
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 
 TINY = (
@@ -36,7 +36,7 @@ def test_two_ranks_come_to_the_same(name, tmp_path) -> None:
 
 
 def found(ranks: Ranks, name: str, dense: Path) -> list[str]:
-    experiment = build(composed([*TINY.split(), *RUNS[name]["overrides"].split()]))
+    experiment = build(compose_config([*TINY.split(), *RUNS[name]["overrides"].split()]))
     watcher = Silent()
     runner.run(Recorder(*runner.prepare(experiment, ranks, dense), ME, watcher))
     return [

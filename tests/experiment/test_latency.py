@@ -19,7 +19,7 @@ from whole_runs import SMALL, TWO_LEVELS
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.metrics.latency import Latency, Stopwatch
 
@@ -152,7 +152,7 @@ class Watched(nn.Module):
 @pytest.fixture(name="recorder")
 def fixture_recorder(tmp_path) -> Recorder:
     """Of a run that has ended."""
-    ready = runner.prepare(build(composed([*SMALL])), Ranks(), tmp_path)
+    ready = runner.prepare(build(compose_config([*SMALL])), Ranks(), tmp_path)
     recorder = Recorder(*ready, ME, Silent())
     runner.run(recorder)
     return recorder

@@ -4,9 +4,9 @@ import pytest
 from conftest import CONF, cases
 from hydra import compose, initialize_config_dir
 
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
-from harness.launch.run_spec import point_of
+from harness.launch.run_spec import build_run_spec
 from harness.run_folder.identity import scientific
 
 LEVELS = ("method=snip", "schedule.levels=3")
@@ -37,8 +37,8 @@ def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_
     if any(text.startswith(("structure", "saliency")) for text in overrides):
         asked = ("when=init", *overrides)
     with pytest.raises(Exception, match=rf"when=init scores the initial network.*{said}"):
-        build(composed(asked))
-    assert build(composed((*asked, LEAVE))).rescore_trained
+        build(compose_config(asked))
+    assert build(compose_config((*asked, LEAVE))).rescore_trained
 
 
 @cases(
@@ -51,17 +51,17 @@ def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_
     ("method=rigl", "schedule=constant", "schedule.levels=3"),  # prunes at level 1 only
 )
 def test_rounds_and_levels_without_training_are_no_second_score_of_trained_weights(overrides):
-    build(composed(overrides))
+    build(compose_config(overrides))
     with pytest.raises(Exception, match="rescore_trained=true, but nothing is scored after"):
-        build(composed((*overrides, LEAVE)))
+        build(compose_config((*overrides, LEAVE)))
 
 
 def test_the_leave_counts_for_nothing_where_none_is_needed() -> None:
     trained = ("schedule.levels=3", "finetune=lr_rewind")
-    build(composed((*trained, LEAVE)))
-    build(composed(("when=steps", LEAVE)))
+    build(compose_config((*trained, LEAVE)))
+    build(compose_config(("when=steps", LEAVE)))
     with pytest.raises(Exception, match="rescore_trained must be true or false, got 1"):
-        build(composed((*LEVELS, "rescore_trained=1")))
+        build(compose_config((*LEVELS, "rescore_trained=1")))
 
 
 @cases(
@@ -80,7 +80,7 @@ def test_the_leave_counts_for_nothing_where_none_is_needed() -> None:
 def test_the_label_says_that_trained_weights_are_scored(overrides, label) -> None:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         cfg = compose("config", list(overrides), return_hydra_config=True)
-    assert point_of(cfg, cfg.hydra).label == label
+    assert build_run_spec(cfg, cfg.hydra).label == label
 
 
 def test_the_leave_names_only_runs_that_need_it() -> None:

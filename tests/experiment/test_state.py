@@ -10,7 +10,7 @@ from whole_runs import SMALL
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.state import RunState
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 
 # One value for each field that is plain, other than that of a fresh run.
@@ -21,7 +21,7 @@ CHANGED: dict[str, Any] = {
 
 
 def prepared(folder: Path) -> runner.Prepared:
-    return runner.prepare(build(composed([*SMALL])), Ranks(), folder)
+    return runner.prepare(build(compose_config([*SMALL])), Ranks(), folder)
 
 
 def test_every_field_of_the_state_is_saved_and_loaded(tmp_path) -> None:

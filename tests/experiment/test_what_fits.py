@@ -6,14 +6,14 @@ import pytest
 from command import TINY, only_run, records_of, run_main
 from whole_runs import BATCH_NORM, whole_run
 
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.run_folder.records import Record
 
 
 def refusal(*overrides: str) -> str:
     with pytest.raises(Exception, match=".") as error:
-        build(composed([*TINY, *overrides]))
+        build(compose_config([*TINY, *overrides]))
     return str(error.value.__cause__)
 
 
@@ -21,7 +21,7 @@ def refusal(*overrides: str) -> str:
 def test_a_penalty_that_settles_what_goes_refuses_weights_that_move_then(saliency) -> None:
     wanted = (f"saliency={saliency}", "penalty=growing_l2")
     assert f"saliency={saliency} moves weights when they go" in refusal(*wanted)
-    assert build(composed([*TINY, *wanted, "saliency.update=false"])).penalty
+    assert build(compose_config([*TINY, *wanted, "saliency.update=false"])).penalty
 
 
 def test_a_penalty_that_settles_what_goes_sees_the_curves_of_sensitivity(tmp_path) -> None:

@@ -11,11 +11,11 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 
 from harness.data.shared.digest import digest
-from harness.launch.compose import without_nulls
+from harness.launch.compose import nulls_as_deletions
 from harness.launch.digests.data import with_data
 from harness.launch.instantiate import build_part
 from harness.launch.paths import CONF
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.grid import effective, points
 from harness.launch.sweeps.hydra_plugins import register
 from harness.launch.sweeps.planned_run import Planned, planned
@@ -40,10 +40,10 @@ def batch_of(*grid: str) -> list[list[str]]:
     """Lists of overrides, one for each point."""
     said = effective(OverridesParser.create().parse_overrides(list(grid)))
     (batch,) = BasicSweeper.split_arguments(said, None)
-    return [without_nulls(overrides) for overrides in batch]
+    return [nulls_as_deletions(overrides) for overrides in batch]
 
 
-def points_of(batch: list[list[str]], command: str = "run") -> list[Point]:
+def points_of(batch: list[list[str]], command: str = "run") -> list[RunSpec]:
     with loading() as loader:
         master = loader.load_configuration("config", [], RunMode.MULTIRUN)
         return [point for _, point in sorted(points(batch, master, loader, command))]

@@ -12,9 +12,9 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
-from harness.launch.instantiate import named
+from harness.launch.instantiate import build_named
 from harness.launch.paths import CONF
 from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
@@ -37,7 +37,7 @@ def prune_with_every_saliency(ranks: Ranks) -> dict[str, Any]:
     for file in sorted((CONF / "saliency").glob("*.yaml")):
         for dtype in (torch.float32, torch.float64):
             network = convolutional().to(dtype)
-            saliency = named("saliency", file.stem, seed=0, changes=FEWER.get(file.stem, {}))
+            saliency = build_named("saliency", file.stem, seed=0, changes=FEWER.get(file.stem, {}))
             structure = Filter() if saliency.granularity == "unit" else Element()
             pruner = Pruner(saliency, structure, GlobalRanking())
             inputs, labels = calibration(dtype)
@@ -85,7 +85,9 @@ def run_levels(ranks: Ranks, out: Path) -> dict[str, Any]:
         "saliency=weight_gradient", "training.accumulate=2", "model.batch_norm=false",
         "finetune=weight_rewind", "finetune.epoch=1",
     ]  # fmt: skip
-    levels = runner.prepare(build(composed(overrides)), ranks, out / f"dense-{ranks.world_size}")
+    levels = runner.prepare(
+        build(compose_config(overrides)), ranks, out / f"dense-{ranks.world_size}"
+    )
     watcher = Silent()
     runner.run(Recorder(*levels, ME, watcher))
     network, masks = levels.state.model, levels.state.masks.masks
@@ -94,7 +96,7 @@ def run_levels(ranks: Ranks, out: Path) -> dict[str, Any]:
 
 def diverge(ranks: Ranks, out: Path) -> str:
     """What each rank says when one bit of the masks in force differs on the last one."""
-    levels = runner.prepare(build(composed(TINY)), ranks, out / "dense")
+    levels = runner.prepare(build(compose_config(TINY)), ranks, out / "dense")
     if ranks.rank == ranks.world_size - 1:
         levels.state.masks.masks["fc2.weight"][3, 5] = False
     try:

@@ -19,7 +19,7 @@ from harness.distributed import Ranks
 from harness.distributed.gradient_exchange import DENSE
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.penalty.l1 import L1
 from harness.pruning.budget import RequestedSize
@@ -145,7 +145,7 @@ def pruned(ranks: Ranks, call: str) -> None:
 
 
 def run(ranks: Ranks, out: Path, overrides: tuple[str, ...] = (), **parts: Any) -> None:
-    what = replace(build(composed([*TINY, "training.epochs=1", *overrides])), **parts)
+    what = replace(build(compose_config([*TINY, "training.epochs=1", *overrides])), **parts)
     runner.run(Recorder(*runner.prepare(what, ranks, out / "dense"), ME, Silent()))
 
 

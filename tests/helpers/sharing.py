@@ -21,10 +21,10 @@ from omegaconf import DictConfig
 
 import harness.cli.hydra_main
 from harness.cli.main import main
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.instantiate import build_part
-from harness.launch.run_spec import Point as PlainPoint
-from harness.launch.run_spec import point_of
+from harness.launch.run_spec import RunSpec as PlainPoint
+from harness.launch.run_spec import build_run_spec
 from harness.launch.variables import plain
 from harness.run_folder.export import MASKS, MODEL
 from harness.run_folder.identity import Config, run_hash, scientific
@@ -43,7 +43,7 @@ SOFT = ("dynamics=soft", "structure=neuron", "allocation=uniform")
 
 @cache
 def science_of(point: Point) -> Config:
-    config = plain(composed(point))
+    config = plain(compose_config(point))
     return scientific(config, data_sha256=content_of(config))
 
 
@@ -53,7 +53,7 @@ def asked(cfg: DictConfig) -> list[float | None]:
 
 @cache
 def chain_of(point: Point) -> StageKeys:
-    return stage_keys(science_of(point), asked(composed(point)))
+    return stage_keys(science_of(point), asked(compose_config(point)))
 
 
 def marked(points: Iterable[Point]) -> set[str]:
@@ -62,7 +62,7 @@ def marked(points: Iterable[Point]) -> set[str]:
 
 def marking(marks: list[str], *given: Any) -> PlainPoint:
     """The point of a command line, as a sweep would have marked it."""
-    return replace(point_of(*given), marked=marks)
+    return replace(build_run_spec(*given), shared_stages=marks)
 
 
 @contextmanager
@@ -79,7 +79,7 @@ def counting() -> Iterator[list[int | str]]:
 def start(runs: Path, point: Point, marks: Iterable[str] = ()) -> Path:
     """One run to its end, in this process; its folder."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("harness.cli.hydra_main.point_of", partial(marking, list(marks)))
+        patch.setattr("harness.cli.hydra_main.build_run_spec", partial(marking, list(marks)))
         assert run_main(patch, *point, f"runs={runs}") == 0
     return folder_of(runs, point)
 
@@ -122,7 +122,7 @@ def steps_on_ranks(count: int, runs: Path, point: Point, marks: Iterable[str]) -
 
 
 def _steps(marks: list[str], *arguments: str) -> int:
-    harness.cli.hydra_main.point_of = partial(marking, marks)  # type: ignore[assignment]
+    harness.cli.hydra_main.build_run_spec = partial(marking, marks)  # type: ignore[assignment]
     trained, update, (step, _, name) = [], Loop._update, os.environ.get("VICTIM", "").partition(":")
 
     def counted(loop: Loop) -> None:

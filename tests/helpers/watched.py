@@ -18,7 +18,7 @@ from harness.experiment import runner
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder
 from harness.experiment.train_hooks import TrainHooks
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.run_folder.records import Record
 from harness.training.batching import epoch_order
@@ -64,7 +64,7 @@ class Run:
 
 @cache
 def experiment(*overrides: str) -> Experiment:
-    return build(composed([*SMALL, *overrides]))
+    return build(compose_config([*SMALL, *overrides]))
 
 
 def optimized(what: Experiment, optimizer: Callable[..., Optimizer], **more: Any) -> Experiment:

@@ -12,7 +12,7 @@ from torch import Tensor
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.run_folder.records import Record
 from harness.training.context import Hooks
@@ -106,7 +106,7 @@ class Whole(Silent):
 
 def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Whole:
     """folder: of the cache of dense training. small: what the overrides are added to."""
-    levels = runner.prepare(build(composed([*small, *overrides])), Ranks(), folder)
+    levels = runner.prepare(build(compose_config([*small, *overrides])), Ranks(), folder)
     whole = Whole(levels)
 
     def run_epoch(loop: Loop, stop: StepIndex) -> None:

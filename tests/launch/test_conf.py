@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from harness.experiment import runner
 from harness.experiment.config import WHEN
 from harness.experiment.experiment import Experiment
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.launch.method_name import EXTRAS, PARTS
 from harness.launch.paths import CONF
@@ -53,7 +53,7 @@ def test_every_file_composes_and_builds(file) -> None:
 def built(choice: str) -> tuple[DictConfig, object]:
     """The config and what it builds, with the first of SUITED that the choice does not refuse."""
     for suited in SUITED:
-        cfg = composed([choice, *suited])
+        cfg = compose_config([choice, *suited])
         try:
             return cfg, build(cfg)
         except (InstantiationException, ValueError) as error:
@@ -68,7 +68,8 @@ def test_every_recipe_takes_every_learning_rate(role, optimizer, rate) -> None:
     key = role.rpartition("@")[2]
 
     recipe = getattr(
-        build(composed([f"{role}={optimizer}", f"learning_rate@{key}.learning_rate={rate}"])), key
+        build(compose_config([f"{role}={optimizer}", f"learning_rate@{key}.learning_rate={rate}"])),
+        key,
     )
 
     wanted = {"sgd": "SGD", "adam": "Adam", "adamw": "AdamW"}[optimizer]
@@ -90,7 +91,7 @@ def test_a_components_config_has_the_name_of_its_module(group) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_has_the_name_of_its_file(name) -> None:
-    assert composed([f"experiment={name}"]).name == name
+    assert compose_config([f"experiment={name}"]).name == name
 
 
 @pytest.mark.parametrize("name", METHODS)
@@ -106,7 +107,7 @@ def test_a_method_says_its_label_and_all_its_parts(name) -> None:
 
 
 def test_every_key_is_a_field_of_the_experiment_or_known_to_be_operational() -> None:
-    keys = set(composed()) - {"_target_"}
+    keys = set(compose_config()) - {"_target_"}
 
     chosen = set(EXTRAS) - {"finetune"}  # null, unless a file of the group is chosen
     assert keys - set(OPERATIONAL) == set(Experiment.__dataclass_fields__) - chosen
@@ -129,7 +130,7 @@ def fixture_cifar(tmp_path) -> Path:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_runs_one_short_level(name, tmp_path, cifar, monkeypatch) -> None:
-    cfg = composed([f"experiment={name}"])
+    cfg = compose_config([f"experiment={name}"])
     data = cfg.data._target_.split(".")[2]
     levels = [] if cfg.schedule.get("levels") is None else ["schedule.levels=1"]
     root = [f"data.root={cifar}"] if data == "cifar10" else []
@@ -176,7 +177,7 @@ def test_a_compression_is_solved_to_an_exact_keep_count(compression, keep) -> No
     # LeNet-300-100 has 266,610 parameters, 410 of them biases: 266,610 / c - 410 weights stay.
     from harness.distributed import Ranks
 
-    cfg = composed(
+    cfg = compose_config(
         ["schedule=one_shot", "schedule.unit=compression", f"schedule.final={compression}"]
     )
     levels = runner.prepare(build(cfg), Ranks(), Path("unused"))

@@ -14,7 +14,7 @@ from grids import points_of
 from harness.data.base import Split, Splits
 from harness.data.shared.digest import digest
 from harness.launch.digests.data import digest_of, kept_digest, named, with_data
-from harness.launch.execute import check_same
+from harness.launch.execute import check_same_on_ranks
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import planned
 from harness.run_folder.overview import HOME
@@ -187,9 +187,9 @@ class Told:
 def test_ranks_with_different_files_leave_together(what) -> None:
     (point,) = points_of([[*TINY]])
     same = {"data": "da7a", "code": "c0de", "environment": ""}
-    check_same(point, Told([same, same]))  # type: ignore[arg-type]
+    check_same_on_ranks(point, Told([same, same]))  # type: ignore[arg-type]
     with pytest.raises(RanksDisagree, match=rf"{what}: ranks \[0, 2\] and ranks \[1\] have"):
-        check_same(point, Told([same, {**same, what: "odd"}, same]))  # type: ignore[arg-type]
+        check_same_on_ranks(point, Told([same, {**same, what: "odd"}, same]))  # type: ignore[arg-type]
 
 
 def plan_of(place: Path) -> Plan:

@@ -7,7 +7,7 @@ import pytest
 
 from harness.launch.backends import gpu_slots, local
 from harness.launch.backends.gpu_slots import Devices, devices_of
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.system.locks import Busy, locked
 
 
@@ -42,7 +42,7 @@ def test_a_worker_measures_on_the_device_that_its_runs_will_have(tmp_path, monke
     seen: list[str] = []
     monkeypatch.setattr(local, "_follow", lambda parent: None)
     monkeypatch.setattr(
-        "harness.launch.execute.gauge",
+        "harness.launch.execute.benchmark_run",
         lambda point: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]),
     )
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
@@ -50,6 +50,6 @@ def test_a_worker_measures_on_the_device_that_its_runs_will_have(tmp_path, monke
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     with ExitStack() as held:
         monkeypatch.setattr(gpu_slots, "_held", held)
-        local._gauged(Point({}, {}, "", "").line(), Devices(("2",)), os.getpid())
+        local._gauged(RunSpec({}, {}, "", "").to_json(), Devices(("2",)), os.getpid())
 
     assert seen == ["2"]

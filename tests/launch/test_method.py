@@ -9,7 +9,7 @@ from conftest import CONF, cases
 from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 
-from harness.launch.method_name import EXTRAS, method_of
+from harness.launch.method_name import EXTRAS, method_name
 
 MAGNITUDE = {"saliency": "magnitude", "structure": "element", "allocation": "global_ranking"}
 CHOICES = {**MAGNITUDE, "method": "global_magnitude", "finetune": "keep"}
@@ -50,7 +50,7 @@ def named(conf: Path, config: dict[str, Any] | None = None, **choices: str) -> t
             config_sources=[SimpleNamespace(schema="file", provider="main", path=str(conf))]
         ),
     )
-    return method_of(CHOICES | choices, CONFIG | (config or {}), hydra)
+    return method_name(CHOICES | choices, CONFIG | (config or {}), hydra)
 
 
 def test_the_plain_case_has_the_bare_name(methods) -> None:
@@ -169,7 +169,7 @@ def test_choices_of_hydra_are_read_as_the_command_line_does(overrides, label) ->
     config: Any = OmegaConf.to_container(
         OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"]), resolve=False
     )
-    assert method_of(choices, config, cfg.hydra)[1] == label
+    assert method_name(choices, config, cfg.hydra)[1] == label
 
 
 def test_own_parts_of_seams_without_components_are_said_before_the_control(methods) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from command import TINY, run_main
 
-from harness.launch.compose import check_names
+from harness.launch.compose import check_config_names
 from harness.launch.paths import CONF
 
 
@@ -19,7 +19,7 @@ def fixture_own(tmp_path) -> Path:
 def test_another_name_and_an_equal_file_are_fine(own) -> None:
     (own / "model" / "mine.yaml").write_text("width: 3\n")
     (own / "model" / "mlp.yaml").write_bytes((CONF / "model" / "mlp.yaml").read_bytes())
-    check_names([own, CONF])
+    check_config_names([own, CONF])
 
 
 @pytest.mark.parametrize("name", ["model/mlp", "config", "sweep/survey"])
@@ -27,7 +27,7 @@ def test_a_shipped_name_is_refused_with_both_files(own, name) -> None:
     (own / f"{name}.yaml").parent.mkdir(exist_ok=True)
     (own / f"{name}.yaml").write_text("hidden: [3]\n")
     with pytest.raises(ValueError) as refused:
-        check_names([own])
+        check_config_names([own])
     assert str(own / f"{name}.yaml") in str(refused.value)
     assert str(CONF / f"{name}.yaml") in str(refused.value)
 
@@ -36,10 +36,10 @@ def test_a_shipped_name_is_refused_with_both_files(own, name) -> None:
 def test_another_ending_than_the_one_that_is_read_is_refused(own, ending) -> None:
     (own / "data").mkdir()
     (own / "data" / f"mine.{ending}").write_text("no config that anybody could mean\n")
-    check_names([own])
+    check_config_names([own])
     (own / "model" / f"mlp.{ending}").write_text("hidden: [3]\n")
     with pytest.raises(ValueError, match=rf"mlp\.{ending} would not be read.*rename it to \.yaml"):
-        check_names([own])
+        check_config_names([own])
 
 
 WAYS = ["--config-dir={}", "hydra.searchpath=[file://{}]", "hydra.searchpath=[pkg://conf]"]

@@ -7,7 +7,7 @@ import pytest
 from conftest import cases
 from left_locks import GONE, lock_left_by
 
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps import array_task
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import Planned
@@ -20,7 +20,7 @@ Attempt = Callable[[Path], Outcome]
 
 
 def _line(name: str) -> str:
-    return Point({"name": name, "rerun": "never"}, {}, "", "", data_sha256="da7a").line()
+    return RunSpec({"name": name, "rerun": "never"}, {}, "", "", data_sha256="da7a").to_json()
 
 
 def plan_of(folder: Path, names: str) -> Path:
@@ -45,7 +45,7 @@ def fixture_tried(monkeypatch) -> list[str]:
     tried: list[str] = []
 
     def attempt(line: str) -> Outcome:
-        point = Point.of_line(line)
+        point = RunSpec.from_json(line)
         tried.append(f"{point.command} {point.config['name']}")
         return Outcome("finished", "")
 
@@ -117,7 +117,7 @@ def test_a_point_that_another_process_takes_first_is_looked_at_again(tmp_path, m
     other = locked(tmp_path / "a")
 
     def attempt(line: str) -> Outcome:
-        tries.append(Point.of_line(line).config["name"])
+        tries.append(RunSpec.from_json(line).config["name"])
         if tries == ["a"]:
             other.__enter__()
             return Outcome("failed", "", "in use")

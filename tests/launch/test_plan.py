@@ -12,7 +12,7 @@ from conftest import HELPERS
 from grids import TINY, batch_of, planned_of, points_of
 
 import harness
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.earlier_plans import key_of, remembered
 from harness.launch.sweeps.plan import Plan, inside
 from harness.launch.sweeps.planned_run import Planned, planned
@@ -136,7 +136,7 @@ def test_files_of_a_point_are_its_own_parts_and_its_weights(tmp_path) -> None:
 
 def test_points_of_another_folder_are_refused() -> None:
     (each,) = planned_of(*TINY, "sweep_name=a")
-    found: list[tuple[int, Point]] = [(0, each.point)]
+    found: list[tuple[int, RunSpec]] = [(0, each.point)]
 
     assert list(inside(Path("runs/a"), found)) == found
     with pytest.raises(ValueError, match="would be in runs/a and not in runs/b; start a sweep"):
@@ -162,7 +162,7 @@ def test_what_runs_share_is_marked_unless_it_is_not_wanted() -> None:
     two = planned_of(*grid)
 
     assert all(point.shared for point in two)
-    assert two[0].point.marked == list(two[0].shared) == two[1].point.marked
+    assert two[0].point.shared_stages == list(two[0].shared) == two[1].point.shared_stages
     alone = planned(enumerate(p.point for p in two), [[], []], share=False)
     assert not any(point.shared or point.folder == "" for point in alone)
 

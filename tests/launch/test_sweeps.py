@@ -9,7 +9,7 @@ import pytest
 from grids import TINY, planned_of
 from planned_runs import finish
 
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps import sweep as module
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.run_cost import Cost
@@ -25,7 +25,7 @@ from harness.system.signals import Stopped
 class Said:
     """Says of each point what `tell` says; last ones end first."""
 
-    tell: Callable[[Point], Outcome] = lambda point: Outcome("finished", str(point.folder))
+    tell: Callable[[RunSpec], Outcome] = lambda point: Outcome("finished", str(point.folder))
     in_order: bool = True
     begun: list[list[str]] = field(default_factory=list)
     closed: int = 0
@@ -41,7 +41,7 @@ class Said:
     def close(self) -> None: ...
 
     def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
-        points = [Point.of_line(line) for line in lines]
+        points = [RunSpec.from_json(line) for line in lines]
         self.begun.append([f"{p.command} {p.method} {p.config['seed']}" for p in points])
         try:
             for number in reversed(range(len(points))):
@@ -56,7 +56,7 @@ def _plan(runs: Path, *grid: str, name: str = "") -> Plan:
     return Plan(folder / HOME / "plan-a.jsonl", name, folder, [], points)
 
 
-def _failed(point: Point, again: bool) -> Outcome:
+def _failed(point: RunSpec, again: bool) -> Outcome:
     return Outcome("failed", str(point.folder), "no luck", retryable=again)
 
 
@@ -91,7 +91,7 @@ def test_what_is_finished_is_not_begun_and_what_is_new_is(tmp_path) -> None:
 def test_failed_points_are_tried_again_unless_their_input_is_wrong(tmp_path) -> None:
     tries: dict[int, int] = {}
 
-    def tell(point: Point) -> Outcome:
+    def tell(point: RunSpec) -> Outcome:
         seed = point.config["seed"]
         tries[seed] = tries.get(seed, 0) + 1
         if seed == 0 or seed == 1 and tries[1] == 1 or seed == 2:
@@ -163,7 +163,7 @@ def test_two_sweeps_at_once_are_refused_with_who_is_there(tmp_path) -> None:
 
 
 def test_a_device_that_is_taken_is_no_other_sweep(tmp_path) -> None:
-    def tell(point: Point) -> Outcome:
+    def tell(point: RunSpec) -> Outcome:
         raise Busy("all 1 places on devices 0 are taken")
 
     with pytest.raises(Busy, match="^all 1 places"):

@@ -24,7 +24,7 @@ def plan_in(runs: Path, own: bool, model: Any = None, **changes: Any) -> Plan:
     folder = runs / "grid"
     (point,) = planned_of(*TINY, f"runs={runs}", "sweep_name=grid", "seed=0")
     changed = replace(point.point, config=point.point.config | ({"model": model} if model else {}))
-    line = replace(changed, config=changed.config | changes).line()
+    line = replace(changed, config=changed.config | changes).to_json()
     home = folder / HOME
     home.mkdir(parents=True, exist_ok=True)
     argv = ["-m", "seed=0", "hydra.sweeper._target_=os.mknod"]

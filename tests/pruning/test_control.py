@@ -12,7 +12,7 @@ from harness.allocation.global_ranking import GlobalRanking
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.pruning.budget import RequestedSize
 from harness.pruning.controls import CONTROLS, apply_control
@@ -129,7 +129,7 @@ def test_an_unknown_control_is_refused_with_those_there_are() -> None:
 
 
 def trained(tmp_path: Path, *overrides: str) -> Tensors:
-    experiment = build(composed([*TINY, "when=init", *overrides]))
+    experiment = build(compose_config([*TINY, "when=init", *overrides]))
     ready = runner.prepare(experiment, Ranks(), tmp_path)
     runner.run(Recorder(*ready, ME, Silent()))
     return ready.state.model.state_dict()

@@ -11,7 +11,7 @@ from silent import ME, Silent
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.pruning.pruner import Proposal, Pruner
 from harness.schedule.base import path
@@ -19,7 +19,9 @@ from harness.vocabulary.tensors import Tensors
 
 
 def prepared(tmp_path: Path, *overrides: str) -> runner.Prepared:
-    return runner.prepare(build(composed([*TINY, "when=init", *overrides])), Ranks(), tmp_path)
+    return runner.prepare(
+        build(compose_config([*TINY, "when=init", *overrides])), Ranks(), tmp_path
+    )
 
 
 def masks_after(tmp_path: Path, *overrides: str) -> Tensors:

@@ -14,7 +14,7 @@ from harness.allocation.uniform import Uniform
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.pruning.layer_curves import SensitivityCurves, check_grid, measure_curves
 from harness.pruning.masks import MaskStore
@@ -166,7 +166,9 @@ def test_an_allocation_that_needs_curves_gets_those_of_the_network_at_its_level(
     tmp_path, monkeypatch
 ) -> None:
     spy, watcher = Spy(), Silent()
-    what = build(composed([*TINY, "schedule=geometric", "schedule.levels=2", "schedule.rounds=2"]))
+    what = build(
+        compose_config([*TINY, "schedule=geometric", "schedule.levels=2", "schedule.rounds=2"])
+    )
     levels = runner.prepare(replace(what, allocation=spy), Ranks(), tmp_path)
     runner.run(Recorder(*levels, ME, watcher))
 

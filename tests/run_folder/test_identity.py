@@ -5,7 +5,7 @@ import pytest
 from conftest import cases
 from omegaconf import OmegaConf
 
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.run_folder.identity import dense_hash, differences, run_hash, scientific, setting_hash
 
 ONE_SHOT: dict[str, Any] = {
@@ -87,7 +87,7 @@ COMPOSED = {
 
 @pytest.mark.parametrize("overrides", COMPOSED)
 def test_names_of_composed_runs_never_change(overrides) -> None:
-    config = OmegaConf.to_container(composed(overrides), resolve=True)
+    config = OmegaConf.to_container(compose_config(overrides), resolve=True)
     assert isinstance(config, dict)
     assert named(cast(dict[str, Any], config))[:12] == COMPOSED[overrides]
 

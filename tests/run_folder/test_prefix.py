@@ -8,7 +8,7 @@ import pytest
 from conftest import cases, every
 
 from harness.experiment.experiment import Experiment
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.variables import plain
 from harness.run_folder.identity import Config, scientific
 from harness.run_folder.stage_keys import (
@@ -29,7 +29,7 @@ from harness.schedule.one_shot import OneShot
 
 FULL = scientific(
     plain(
-        composed(
+        compose_config(
             ["penalty=l1", "recalibration=batch_norm", "distillation=hinton", "dynamics=rigl"]
             + ["schedule=constant", "schedule.levels=2", "finetune=keep"]
         )

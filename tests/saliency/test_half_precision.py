@@ -9,7 +9,7 @@ from conftest import CONF
 from torch import Tensor, nn
 
 import harness
-from harness.launch.instantiate import named
+from harness.launch.instantiate import build_named
 from harness.saliency.base import CalibrationData
 from harness.saliency.fisher import Fisher
 from harness.saliency.shared.gradient_statistics import in_float32, zeros
@@ -31,7 +31,7 @@ def data() -> list[tuple[Tensor, Tensor]]:
 
 
 def given(name: str) -> dict[str, Any]:
-    unit = named("saliency", name, 0).granularity == "unit"
+    unit = build_named("saliency", name, 0).granularity == "unit"
     last = {"bn_scale": ["3"]}.get(name, ["last"])
     more = {"structure": "row", "exclude": last} if unit else {}
     return {"saliency": name, "batches": data(), **more}

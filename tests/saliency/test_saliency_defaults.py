@@ -4,8 +4,8 @@ import pytest
 from conftest import CONF, ROOT, component
 from omegaconf import OmegaConf
 
-from harness.launch.components import components
-from harness.launch.compose import composed
+from harness.launch.components import build_components
+from harness.launch.compose import compose_config
 from harness.saliency.base import default_allocation
 
 PAGE = ROOT / "docs" / "reference" / "saliencies.md"
@@ -56,15 +56,15 @@ def test_a_file_holds_the_defaults_of_its_class_and_the_seed_of_the_run(name) ->
 @pytest.mark.parametrize("name", SALIENCIES)
 def test_a_run_and_a_call_share_the_budget_alike(name) -> None:
     structure = "row" if component("saliency", name).granularity == "unit" else "element"
-    call = components(None, name, structure, None, seed=0)
-    run = composed([f"saliency={name}", f"structure={structure}"])
+    call = build_components(None, name, structure, None, seed=0)
+    run = compose_config([f"saliency={name}", f"structure={structure}"])
     assert run.allocation._target_.endswith(type(call.allocation).__qualname__)
 
 
 def test_what_is_asked_for_wins_over_the_default() -> None:
-    asked = composed(["saliency=obs", "allocation=lamp"])
+    asked = compose_config(["saliency=obs", "allocation=lamp"])
     assert asked.allocation._target_ == "harness.allocation.lamp.Lamp"
-    call = components(None, "obs", None, "lamp", seed=0)
+    call = build_components(None, "obs", None, "lamp", seed=0)
     assert type(call.allocation).__name__ == "Lamp"
     # A method, too, is asked for.
-    assert composed(["method=wanda"]).allocation._target_.endswith("Uniform")
+    assert compose_config(["method=wanda"]).allocation._target_.endswith("Uniform")

@@ -11,7 +11,7 @@ from simulated import cross_entropy
 from torch import Tensor, nn
 
 from harness.experiment.experiment import Experiment
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.models.lenet_5 import LeNet5
 from harness.saliency.base import CalibrationData
@@ -180,12 +180,12 @@ def test_an_unknown_treatment_of_biases_is_refused() -> None:
 
 @cases("more, rounds", ([], 100), (["schedule.rounds=3"], 3))
 def test_a_level_takes_the_authors_hundred_rounds_if_none_are_asked_for(more, rounds) -> None:
-    experiment = build(composed(["method=synflow", "schedule=one_shot", *more]))
+    experiment = build(compose_config(["method=synflow", "schedule=one_shot", *more]))
     assert isinstance(experiment, Experiment)
     assert experiment.rounds == rounds
-    snip = build(composed(["method=snip", "schedule=one_shot", *more]))
+    snip = build(compose_config(["method=snip", "schedule=one_shot", *more]))
     assert snip.rounds == (1 if rounds == 100 else 3)
-    assert build(composed(["method=iterative_snip", "schedule=one_shot"])).rounds == 100
+    assert build(compose_config(["method=iterative_snip", "schedule=one_shot"])).rounds == 100
 
 
 def test_it_scores_a_shipped_model() -> None:

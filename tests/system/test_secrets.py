@@ -18,7 +18,7 @@ from harness.launch.backends.base import attempt_line
 from harness.launch.backends.slurm_options import lines_of_shell
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import Planned
-from harness.launch.variables import as_written, resolved
+from harness.launch.variables import resolved, unresolved
 from harness.run_folder.overview import HOME
 from harness.system.redaction import note, redacted
 from harness.tracking.sync import _address, kept
@@ -184,7 +184,7 @@ def test_what_is_stored_and_read_again_is_the_value(text, stored, monkeypatch) -
     monkeypatch.setenv("KEY", "a${b}'q")  # read again it must not become an interpolation
     monkeypatch.setenv("WIDTH", "12")
     config = OmegaConf.create({"key": text, "other": "pre ${oc.env:KEY}"})
-    found = as_written(config)
+    found = unresolved(config)
     assert found["key"] == stored
     assert resolved(found) == OmegaConf.to_container(config, resolve=True)
 
@@ -193,7 +193,7 @@ def test_what_is_stored_and_read_again_is_the_value(text, stored, monkeypatch) -
 def test_what_cannot_be_stored_as_it_is_written_is_refused(text, monkeypatch) -> None:
     monkeypatch.setenv("WIDTH", "12")
     with pytest.raises(ValueError, match=r"hidden: the environment may be read as \$\{oc.env:NAME"):
-        as_written(OmegaConf.create({"hidden": text}))
+        unresolved(OmegaConf.create({"hidden": text}))
 
 
 def test_values_are_hidden_in_every_form_and_short_ones_as_whole_words(monkeypatch) -> None:

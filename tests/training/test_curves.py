@@ -16,7 +16,7 @@ from whole_runs import PER_EPOCH, SMALL, whole_run
 from harness.distributed import Ranks
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
-from harness.launch.compose import composed
+from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.run_folder.console import Progress
 from harness.run_folder.followers import Sinks
@@ -212,7 +212,9 @@ class Epochs:
 
 def test_sinks_are_told_each_epoch_as_it_ends(tmp_path) -> None:
     sink = Epochs()
-    levels = runner.prepare(build(composed([*SMALL, "retraining.epochs=3"])), Ranks(), tmp_path)
+    levels = runner.prepare(
+        build(compose_config([*SMALL, "retraining.epochs=3"])), Ranks(), tmp_path
+    )
     runner.run(Recorder(*levels, ME, Sinks(Progress("none"), sinks=[sink])))
     told = [
         (record.level, epoch, loss, top1)

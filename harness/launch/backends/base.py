@@ -5,7 +5,7 @@ from contextlib import suppress
 from typing import ClassVar, Protocol
 
 from harness.launch.digests.data import read_aside
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.run_cost import Cost
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.status_file import Status, is_alive
@@ -52,15 +52,15 @@ def attempt_line(line: str) -> Outcome:
     """In a worker process: one point, without a word on the terminal."""
     from dataclasses import replace
 
-    from harness.launch.execute_lazy import attempt
+    from harness.launch.execute_lazy import try_execute
 
-    point = Point.of_line(line)
-    return attempt(replace(point, config={**point.config, "progress": "none"}))
+    point = RunSpec.from_json(line)
+    return try_execute(replace(point, config={**point.config, "progress": "none"}))
 
 
 def process_has_died(line: str) -> bool:
     """Whether the process that was at this point is no more."""
     with suppress(ValueError):
-        status = Status(Point.of_line(line).folder, "").read()
+        status = Status(RunSpec.from_json(line).folder, "").read()
         return status.get("state") == "running" and not is_alive(status)
     return False

@@ -20,7 +20,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from harness.launch.backends.base import Engine, attempt_line, process_has_died
 from harness.launch.backends.gpu_slots import Devices
 from harness.launch.digests.data import readable
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.run_cost import Cost
 from harness.run_folder.outcome import Outcome
 from harness.system.loaded_sources import watch
@@ -126,7 +126,7 @@ class Workers(Engine):
             (told,) = self._together({number: line})
             return told
         except TerminatedWorkerError:
-            folder = str(Point.of_line(line).folder)
+            folder = str(RunSpec.from_json(line).folder)
             return number, Outcome("failed", folder, LOST, retryable=True)
 
 
@@ -184,15 +184,15 @@ def _gauged(line: str, devices: Devices, parent: int) -> Cost | None:
     with suppress(Exception):  # the run itself will say what is wrong
         _prepare(parent)
         devices.take()  # before torch sees others: this worker carries out runs later
-        from harness.launch.execute import gauge
+        from harness.launch.execute import benchmark_run
 
-        return gauge(Point.of_line(line))
+        return benchmark_run(RunSpec.from_json(line))
     return None
 
 
 def _read(line: str, parent: int) -> str | None:
     _prepare(parent)
-    return readable(Point.of_line(line))
+    return readable(RunSpec.from_json(line))
 
 
 def _told(number: int, line: str, devices: Devices, parent: int) -> Told:

@@ -18,7 +18,7 @@ from typing import Any, Self
 
 from harness.launch.backends.rank_env import launcher_name
 from harness.launch.backends.rank_results import POINT, log_of, result
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.run_folder.outcome import Outcome
 from harness.system.atomic_files import write_whole
 from harness.system.signals import SIGNALS, Stopped
@@ -51,7 +51,7 @@ def count_of(config: dict[str, Any]) -> int:
     return 1
 
 
-def carry_out(point: Point, count: int) -> Outcome:
+def carry_out(point: RunSpec, count: int) -> Outcome:
     """
     Raises:
         WorkersFailed: a rank was killed or ended without a word.
@@ -60,7 +60,7 @@ def carry_out(point: Point, count: int) -> Outcome:
     """
     with tempfile.TemporaryDirectory(prefix="pruning-harness-") as home:
         folder = Path(home)
-        write_whole(folder / POINT, point.line())
+        write_whole(folder / POINT, point.to_json())
         with Processes(folder, count) as processes:
             processes.start()
             first = processes.wait()

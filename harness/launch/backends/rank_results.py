@@ -9,8 +9,8 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from harness.launch.error_messages import FAILURES, WRONG_INPUT, one_line, status_of
-from harness.launch.run_spec import Point
+from harness.launch.error_messages import FAILURES, WRONG_INPUT, exit_status, one_line
+from harness.launch.run_spec import RunSpec
 from harness.run_folder.outcome import Outcome
 from harness.system.atomic_files import read_json, write_json
 from harness.system.errors import RankLost, WorkersFailed
@@ -27,7 +27,7 @@ def log_of(folder: Path, rank: int) -> Path:
     return folder / f"rank-{rank}.log"
 
 
-def tell(folder: Path, rank: int, point: Point, work: Callable[[], Outcome]) -> int:
+def tell(folder: Path, rank: int, point: RunSpec, work: Callable[[], Outcome]) -> int:
     """Leaves there what becomes of the work; the exit status that goes with it."""
     said, status = _said(point, work)
     write_json(_file(folder, rank), said)
@@ -62,7 +62,7 @@ def result(
     raise _without_a_word(folder, rank, *ended[rank])
 
 
-def _said(point: Point, work: Callable[[], Outcome]) -> tuple[dict[str, Any], int]:
+def _said(point: RunSpec, work: Callable[[], Outcome]) -> tuple[dict[str, Any], int]:
     try:
         return {"outcome": asdict(work())}, 0
     except Stopped as stopped:
@@ -76,7 +76,7 @@ def _said(point: Point, work: Callable[[], Outcome]) -> tuple[dict[str, Any], in
             "line": one_line(error, OmegaConf.create(point.config)),
             "traceback": redacted(traceback.format_exc()),
         }
-        return said, status_of(error)
+        return said, exit_status(error)
 
 
 def _file(folder: Path, rank: int) -> Path:

@@ -17,7 +17,7 @@ from harness.launch.backends import slurm_queue
 from harness.launch.backends.base import Engine, attempt_line
 from harness.launch.backends.rank_env import export_torchrun_env
 from harness.launch.backends.slurm_options import Asked
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.run_folder.outcome import Outcome
 from harness.system.atomic_files import read_json, write_json
 from harness.system.deletion import Mark, delete
@@ -202,7 +202,7 @@ def _ends(left: dict[int, Pending], lines: Sequence[str]) -> Iterator[Told]:
     queue = slurm_queue.in_queue(each.id for each in left.values())
     for number, each in list(left.items()):
         queued = queue is None or each.id in queue
-        outcome = each.outcome(Point.of_line(lines[number]).folder, queued)
+        outcome = each.outcome(RunSpec.from_json(lines[number]).folder, queued)
         if outcome:
             del left[number]
             yield number, outcome
@@ -229,7 +229,7 @@ def _result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
 
 
 def _does(line: str) -> str:
-    point = Point.of_line(line)
+    point = RunSpec.from_json(line)
     return f"{point.command} {point.folder.absolute()}"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.launch.digests.code import code_of_part
 from harness.launch.instantiate import build_part
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.launch.variables import resolved
 from harness.run_folder.identity import Config
 from harness.run_folder.stage_keys import is_ours
@@ -24,7 +24,7 @@ from harness.system.loaded_sources import Record, stands, unnamed
 from harness.system.locks import locked
 from harness.system.manifest import Manifest, folders_of, names_below
 
-DigestOf = Callable[[Point], str | None]
+DigestOf = Callable[[RunSpec], str | None]
 
 HOME = ".data"  # below the folder of all results
 # What the harness's own sets in memory are made by.
@@ -57,7 +57,7 @@ def digest_of(config: Config, part: Any = None) -> str:
     return _of_tensors(config, part, keep=computed or is_ours(config["data"]))
 
 
-def named(point: Point, part: Any = None) -> Point:
+def named(point: RunSpec, part: Any = None) -> RunSpec:
     """With the digest of its data.
 
     Raises:
@@ -72,7 +72,9 @@ def named(point: Point, part: Any = None) -> Point:
     return replace(point, data_sha256=found)
 
 
-def with_data(found: Iterable[tuple[int, Point]], digest: DigestOf) -> Iterator[tuple[int, Point]]:
+def with_data(
+    found: Iterable[tuple[int, RunSpec]], digest: DigestOf
+) -> Iterator[tuple[int, RunSpec]]:
     """The points with the digests of their data, each data set asked for once."""
     known: dict[str, str | None] = {}
     for number, point in found:
@@ -82,7 +84,7 @@ def with_data(found: Iterable[tuple[int, Point]], digest: DigestOf) -> Iterator[
         yield number, replace(point, data_sha256=known[key])
 
 
-def readable(point: Point) -> str | None:
+def readable(point: RunSpec) -> str | None:
     """As `digest_of`; None for data that cannot be read, of which the run itself will say why."""
     try:
         return digest_of(point.config)
@@ -204,6 +206,6 @@ def _version(package: str) -> str:
 
 
 if __name__ == "__main__":
-    if (found := readable(Point.of_line(sys.stdin.read()))) is None:
+    if (found := readable(RunSpec.from_json(sys.stdin.read()))) is None:
         sys.exit(1)
     print(found)

@@ -9,14 +9,14 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import ChoiceSweep, Override
 from omegaconf import DictConfig, OmegaConf
 
-from harness.launch.run_spec import Point, point_of
+from harness.launch.run_spec import RunSpec, build_run_spec
 
 Overrides = Sequence[str]
 
 
 def points(
     batch: Sequence[Overrides], master: DictConfig, loader: ConfigLoader, command: str = "run"
-) -> Iterator[tuple[int, Point]]:
+) -> Iterator[tuple[int, RunSpec]]:
     """(number in the batch, point) for each list of overrides, those of one shape together.
 
     Whether a config composes, and from which files, depends on the choices of groups and on the
@@ -38,7 +38,7 @@ def points(
             for each in _free(parsed[number], is_group):
                 OmegaConf.update(composed, each.key_or_group, each.value(), merge=True)
             composed.hydra.overrides.task = list(batch[number])
-            yield number, point_of(composed, composed.hydra, command)
+            yield number, build_run_spec(composed, composed.hydra, command)
 
 
 def shape(overrides: Sequence[Override], is_group: Callable[[str], bool]) -> tuple[str, ...]:

@@ -23,16 +23,16 @@ from harness.launch.backends.local import Workers
 from harness.launch.backends.local_ranks import count_of
 from harness.launch.backends.slurm import Jobs
 from harness.launch.backends.slurm_options import Asked, lines_of_shell
-from harness.launch.compose import check_names, sources_of, without_nulls
+from harness.launch.compose import check_config_names, config_folders, nulls_as_deletions
 from harness.launch.digests.data import DigestOf, kept_digest, with_data
-from harness.launch.error_messages import PointFailed, refusing
-from harness.launch.run_spec import Point, sweep_folder
+from harness.launch.error_messages import RunFailed, exit_on_expected_errors
+from harness.launch.run_spec import RunSpec, sweep_folder
 from harness.launch.sweeps import optuna_search, sweep
 from harness.launch.sweeps.earlier_plans import key_of, remembered
 from harness.launch.sweeps.grid import effective, points
 from harness.launch.sweeps.plan import Plan, inside
 from harness.launch.sweeps.planned_run import planned
-from harness.launch.variables import as_written, plain
+from harness.launch.variables import plain, unresolved
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import HOME
 from harness.system.atomic_files import write_json
@@ -59,7 +59,7 @@ class Grid(Sweeper):
 
     def sweep(self, arguments: list[str]) -> None:
         launch = self.values["launch"]
-        with refusing():
+        with exit_on_expected_errors():
             plan = self._planned(_without_only(arguments))
             found = sweep.Sweep(plan, self.engine, launch["retries"], launch["only"])
             status = sweep.end(found.run()) if launch["only"] != "plan" else found.write()
@@ -78,8 +78,8 @@ class Grid(Sweeper):
         said = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
         folder = sweep_folder(self.values)
         hydra = self.master.hydra
-        sources = sources_of(hydra)
-        check_names(sources)
+        sources = config_folders(hydra)
+        check_config_names(sources)
         key = key_of([*hydra.overrides.hydra, *said], self.command, sources)
         file = folder / HOME / f"plan-{key}.jsonl"
         plan = remembered(file, lambda: self._new(file, folder, said))
@@ -89,12 +89,14 @@ class Grid(Sweeper):
         """Data that have not been read are read now, but not for a plan alone."""
         if self.values["launch"]["only"] == "plan":
             return lambda point: kept_digest(point.config)
-        return lambda point: kept_digest(point.config) or self.engine.digest(point.line(), points)
+        return lambda point: (
+            kept_digest(point.config) or self.engine.digest(point.to_json(), points)
+        )
 
     def _new(self, file: Path, folder: Path, said: list[str]) -> Plan:
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(said)
         (lists,) = BasicSweeper.split_arguments(effective(overrides), None)
-        batch = [without_nulls(each) for each in lists]
+        batch = [nulls_as_deletions(each) for each in lists]
         if not self.values["launch"]["only"]:
             self.engine.warm(len(batch))
         found = points(batch, self.master, self.loader, self.command)
@@ -102,7 +104,7 @@ class Grid(Sweeper):
         return self._plan(file, folder, inside(folder, read), batch)
 
     def _plan(
-        self, file: Path, folder: Path, found: Iterable[tuple[int, Point]], batch: list[list[str]]
+        self, file: Path, folder: Path, found: Iterable[tuple[int, RunSpec]], batch: list[list[str]]
     ) -> Plan:
         name = self.master.hydra.runtime.choices.get("sweep")
         argv = _without_only(sys.argv[1:])
@@ -125,7 +127,7 @@ class Search(Grid):
         self.size = trials, at_once, seed
 
     def sweep(self, arguments: list[str]) -> None:
-        with refusing():
+        with exit_on_expected_errors():
             folder = sweep_folder(self.values)
             if self.command != "run" or self.values["launch"]["only"]:
                 raise ValueError("a search is of runs, and starts failed ones again by itself")
@@ -163,15 +165,15 @@ class Own(Launcher):
     def launch(
         self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int
     ) -> Sequence[JobReturn]:
-        with refusing():
+        with exit_on_expected_errors():
             found = points(job_overrides, self.config, self.context.config_loader, self.command)
             engine, count = self.engine(), len(job_overrides)
             read = with_data(
-                found, lambda p: kept_digest(p.config) or engine.digest(p.line(), count)
+                found, lambda p: kept_digest(p.config) or engine.digest(p.to_json(), count)
             )
-            lines = [point.line() for _, point in sorted(read, key=lambda pair: pair[0])]
+            lines = [point.to_json() for _, point in sorted(read, key=lambda pair: pair[0])]
             ended = dict(engine.outcomes(lines))
-        return [_returned(Point.of_line(line), ended[n]) for n, line in enumerate(lines)]
+        return [_returned(RunSpec.from_json(line), ended[n]) for n, line in enumerate(lines)]
 
 
 class Local(Own):
@@ -180,7 +182,7 @@ class Local(Own):
 
     def engine(self) -> Engine:
         config = plain(self.config)
-        with refusing():
+        with exit_on_expected_errors():
             devices, ranks = devices_of(config), count_of(config)
             cores = self.n_jobs == -1 and ranks > 1 and not devices.places
             return Workers(max(1, cpu_count() // ranks) if cores else self.n_jobs, devices)
@@ -194,7 +196,7 @@ class Slurm(Own):
 
     def engine(self) -> Engine:
         values = plain(self.config)
-        setup = as_written(self.config.hydra.launcher).get("setup")
+        setup = unresolved(self.config.hydra.launcher).get("setup")
         asked = Asked.of({**self.fields, "setup": lines_of_shell(setup)})
         count = values["launch"]["nproc"]
         if asked.ranks > 1 and count not in (1, asked.ranks):
@@ -218,7 +220,7 @@ class Other(Engine):
         return 1
 
     def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
-        batch = [Point.of_line(line).overrides for line in lines]
+        batch = [RunSpec.from_json(line).overrides for line in lines]
         for number, job in enumerate(self.launcher.launch(batch, 0)):
             yield number, job.return_value
 
@@ -237,9 +239,9 @@ def register() -> None:
         Plugins.instance().register(named)
 
 
-def _returned(point: Point, outcome: Outcome) -> JobReturn:
+def _returned(point: RunSpec, outcome: Outcome) -> JobReturn:
     failed = outcome.state == "failed"
     job = JobReturn(list(point.overrides), OmegaConf.create(point.config))
     job.status = JobStatus.FAILED if failed else JobStatus.COMPLETED
-    job.return_value = PointFailed(outcome.reason) if failed else outcome.validation
+    job.return_value = RunFailed(outcome.reason) if failed else outcome.validation
     return job

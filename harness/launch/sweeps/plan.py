@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from harness.launch.digests.data import DigestOf, with_data
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.planned_run import Planned, marked_of
 from harness.launch.trust.stored_parts import check_parts, is_vouched, modules, vouch
 from harness.system.atomic_files import write_whole
@@ -61,7 +61,7 @@ class Plan:
             if old.data_sha256 is None and new.data_sha256:
                 _move(Path(planned.folder), new.folder)
         said = [point.says for point in self.points]
-        plain = [replace(point, marked=[]) for point in after]
+        plain = [replace(point, shared_stages=[]) for point in after]
         found = zip(range(len(said)), said, plain, strict=True)
         return replace(self, points=marked_of(found, plain[0].values["launch"]["share"]))
 
@@ -118,17 +118,17 @@ class Plan:
         return plan
 
 
-def inside(folder: Path, found: Iterable[tuple[int, Point]]) -> Iterator[tuple[int, Point]]:
+def inside(folder: Path, found: Iterable[tuple[int, RunSpec]]) -> Iterator[tuple[int, RunSpec]]:
     """The points, once it is clear that they are of this sweep.
 
     Raises:
         ValueError: one of them lies in another folder.
     """
     for number, point in found:
-        if point.sweep != folder:
+        if point.sweep_folder != folder:
             raise ValueError(
                 f"runs and sweep_name are those of a whole sweep, but one of its runs would be in "
-                f"{point.sweep} and not in {folder}; start a sweep for each"
+                f"{point.sweep_folder} and not in {folder}; start a sweep for each"
             )
         yield number, point
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness.launch.digests.code import own_files
-from harness.launch.run_spec import Point
+from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.run_cost import epochs_of, kind
 from harness.run_folder.identity import dense_hash
 from harness.run_folder.outcome import Outcome, finished
@@ -37,7 +37,7 @@ class Planned:
     line: str
 
     @classmethod
-    def of(cls, point: Point, says: str) -> "Planned":
+    def of(cls, point: RunSpec, says: str) -> "Planned":
         config, trained = point.values, _starts_trained(point)
         return cls(
             folder=str(point.folder),
@@ -49,12 +49,12 @@ class Planned:
             kind=kind(point.config),
             shared={},
             files=_files(point),
-            line=point.planned().line(),
+            line=point.for_plan().to_json(),
         )
 
     @property
-    def point(self) -> Point:
-        return Point.of_line(self.line)
+    def point(self) -> RunSpec:
+        return RunSpec.from_json(self.line)
 
     def finished(self) -> Outcome | None:
         """The outcome, if there is nothing left to do."""
@@ -69,7 +69,7 @@ class Planned:
         Raises:
             ValueError: status.json is damaged.
         """
-        results = self.point.results
+        results = self.point.result_files
         return finished(Path(self.folder), self.code, rerun, results) if results else None
 
     def marking(self, own: StageKeys, marked: set[str]) -> "Planned":
@@ -77,18 +77,18 @@ class Planned:
         shared = {place: key for place, key in own.items() if key in marked}
         if not shared:
             return self
-        line = replace(self.point, marked=list(shared.values())).line()
+        line = replace(self.point, shared_stages=list(shared.values())).to_json()
         each = epochs_of(self.point.values)
         return replace(self, line=line, shared={k: each.get(p[1], 0) for p, k in shared.items()})
 
     def dense_alone(self) -> "Planned":
         """Of its run only the dense training, for the cache of those that share it."""
-        line = replace(self.point, command="dense").line()
+        line = replace(self.point, command="dense").to_json()
         return replace(self, line=line, says=f"dense training of {self.says}")
 
 
 def planned(
-    found: Iterable[tuple[int, Point]], batch: Sequence[Sequence[str]], share: bool = True
+    found: Iterable[tuple[int, RunSpec]], batch: Sequence[Sequence[str]], share: bool = True
 ) -> list[Planned]:
     """Each run once, in the order of the batch; told apart by those overrides that not all have.
 
@@ -97,7 +97,7 @@ def planned(
     """
     counts = Counter(text for overrides in batch for text in set(overrides))
 
-    def said() -> Iterator[tuple[int, str, Point]]:
+    def said() -> Iterator[tuple[int, str, RunSpec]]:
         for number, point in found:
             apart = [text for text in point.overrides if counts[text] < len(batch)]
             yield number, " ".join(apart or point.overrides), point
@@ -105,31 +105,31 @@ def planned(
     return marked_of(said(), share)
 
 
-def marked_of(found: Iterable[tuple[int, str, Point]], share: bool) -> list[Planned]:
+def marked_of(found: Iterable[tuple[int, str, RunSpec]], share: bool) -> list[Planned]:
     """found: (number, what tells it from the others, point)."""
     ordered: dict[int, Planned] = {}
     chains: dict[str, StageKeys] = {}
     for number, says, point in found:
         each = ordered[number] = Planned.of(point, says)
         if share and point.command == "run":
-            chains[each.folder] = stage_keys(point.science, point.asked)
+            chains[each.folder] = stage_keys(point.science, point.requested)
     marked = stages_to_cache(chains.values())
     runs = {each.folder: each for _, each in sorted(ordered.items())}
     return [each.marking(chains.get(each.folder, {}), marked) for each in runs.values()]
 
 
-def _starts_trained(point: Point) -> bool:
+def _starts_trained(point: RunSpec) -> bool:
     config = point.values
     inside = config["when"] == "steps" and config["steps"]["start"] == "trained"
     return bool(config["when"] == "trained" or inside)
 
 
-def _epochs(point: Point) -> int:
+def _epochs(point: RunSpec) -> int:
     """After dense training: of its levels; an analysis has none."""
     each = sum(epochs_of(point.values).values())
-    return each * max(1, len(point.asked)) if point.command == "run" else 0
+    return each * max(1, len(point.requested)) if point.command == "run" else 0
 
 
-def _files(point: Point) -> list[str]:
+def _files(point: RunSpec) -> list[str]:
     weights = point.config["weights"]
     return [*map(str, own_files(point.science)), *([weights] if weights else [])]
