@@ -97,4 +97,4 @@ def test_a_sweep_folder_is_a_folder_below_runs(tmp_path) -> None:
         with pytest.raises(ValueError, match="sweep_name must be a name"):
             points_of([[f"runs={tmp_path}", f"sweep_name='{wrong}'"]])
     (point,) = points_of([[f"runs={tmp_path}", "sweep_name=2024"]])
-    assert point.sweep == tmp_path / "2024"
+    assert point.sweep_folder == tmp_path / "2024"
