@@ -1,4 +1,4 @@
-"""Composes conf/ into a Point and has it carried out; no torch."""
+"""Composes conf/ into a RunSpec and has it carried out; no torch."""
 
 from collections.abc import Callable
 

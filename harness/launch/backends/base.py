@@ -38,7 +38,7 @@ class Engine(Protocol):
         return None
 
     def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
-        """(number of the point, what became of it), as they end; lines are those of Point.
+        """(number of the point, what became of it), as they end; lines are those of RunSpec.
 
         A process that dies is a failed outcome too. Whoever closes it ends what is under way.
 
