@@ -175,7 +175,7 @@ class Recorder:
         if level == 0:
             return True
         context = self.context
-        if context.requested.on_the_way(level):
+        if context.requested.is_intermediate(level):
             return False
         if context.experiment.next_recipe(self.state.speedup, context.samples) is not None:
             return stage == "finetuned"
@@ -189,7 +189,7 @@ def record_of(context: RunContext, stage_record: StageRecord, identity: Identity
         **stage_record["record"],
         **requested,
         seed=context.experiment.seed,
-        on_the_way=context.requested.on_the_way(stage_record["record"]["level"]),
+        is_intermediate=context.requested.is_intermediate(stage_record["record"]["level"]),
     )
 
 

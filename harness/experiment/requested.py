@@ -80,7 +80,7 @@ class RequestedLevels:
         counts = self.size_models["compression"].counts
         return {**found, "target_counts": counts}
 
-    def on_the_way(self, level: int) -> bool:
+    def is_intermediate(self, level: int) -> bool:
         """Whether a later level ends what this one is a part of."""
         together = self.experiment.when == "steps" or self.experiment.unmasks_between_levels
         return together and 0 < level < len(self.kept_fractions)

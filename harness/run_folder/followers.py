@@ -77,7 +77,7 @@ class Sinks:
         for sink in self.sinks:
             sink.log(record)
         self.progress.log(record)
-        final = record.stage == "pruned" and not record.on_the_way
+        final = record.stage == "pruned" and not record.is_intermediate
         warning = collapse(record) if final else ""
         if warning:
             print(f"warning: {warning}", file=sys.stderr)

@@ -115,9 +115,9 @@ class Record:
     optimizer_state: str | None = None
     # L2 norm of the live gradients at a retraining's last step, not clipped; else None.
     gradient_norm: float | None = None
-    # Of a treatment that only a later level ends, whose result is then the run's (masks that shrink
-    # inside one training, soft pruning): no result of its own.
-    on_the_way: bool = False
+    # True for a level whose accuracy is no result of the run: masks that shrink inside one
+    # training, or soft pruning, before the last level.
+    is_intermediate: bool = False
     # `density` by the masks; that is less where a kept weight is 0, as one that was grown and never
     # got a gradient.
     density_of_masks: float | None = None

@@ -150,7 +150,7 @@ class EpochCounter:
         return epochs
 
     def _count(self, record: Record, measured: int) -> None:
-        continues = record.on_the_way or record.stage not in TRAINED
+        continues = record.is_intermediate or record.stage not in TRAINED
         if not measured and continues:
             return
         self.ended += measured or max(self.newest, math.ceil(record.epochs))

@@ -43,7 +43,7 @@ def test_soft_weights_are_free_between_levels_and_fixed_after_the_last(tmp_path)
     assert [step.live for step in found.of(1)] == [WEIGHTS] * 8
     assert [step.live for step in found.of(2)] == [QUARTER] * 8
     records = found.records
-    assert [(r.level, r.stage, r.on_the_way) for r in records] == [
+    assert [(r.level, r.stage, r.is_intermediate) for r in records] == [
         (0, "initial", False), (1, "pruned", True), (1, "finetuned", True),
         (2, "pruned", False), (2, "finetuned", False),
     ]  # fmt: skip
@@ -122,7 +122,7 @@ def test_soft_pruning_inside_a_training_lets_go_after_each_event_but_the_last(
     numbers = (0, 2, 4, 6)[-len(kept) :]
     pruned = [record for record in found.records if record.stage == "pruned"]
     assert [round(record.density * WEIGHTS) for record in pruned] == kept
-    assert [record.on_the_way for record in pruned] == [True] * (len(kept) - 1) + [False]
+    assert [record.is_intermediate for record in pruned] == [True] * (len(kept) - 1) + [False]
     # What returns begins at 0 and without momentum.
     assert [gone[number] for number in numbers] == [(WEIGHTS - keep, 0.0) for keep in kept]
 
@@ -137,7 +137,7 @@ def test_ac_dc_trains_all_weights_in_dense_phases_and_ends_compressed(tmp_path) 
     # All but those at a neuron that no sample of the batch wakes.
     assert len(trained) == WEIGHTS - QUARTER and trained.count_nonzero() > 0.4 * len(trained)
     assert found.records[-1].density == 0.25
-    assert [(r.stage, r.density, r.on_the_way, r.steps) for r in found.records[1:]] == [
+    assert [(r.stage, r.density, r.is_intermediate, r.steps) for r in found.records[1:]] == [
         ("pruned", 0.25, True, 0), ("pruned", 0.25, False, 4), ("finetuned", 0.25, False, 4),
     ]  # fmt: skip
     # Two compressed and two dense steps of 128 examples, then four compressed ones.

@@ -117,7 +117,7 @@ def test_records_have_an_event_each_and_add_up_to_the_whole_training(tmp_path) -
     # Batches of 128, 128, 128 and 116.
     records = run(tmp_path, experiment(*CUBIC, "data.train=500", *asked(2, 6, 2))).records
 
-    assert [(r.level, r.stage, r.on_the_way) for r in records] == [
+    assert [(r.level, r.stage, r.is_intermediate) for r in records] == [
         (0, "initial", False), (1, "pruned", True), (2, "pruned", False), (2, "finetuned", False),
     ]  # fmt: skip
     assert [r.density for r in records] == [1, 484 / 1408, 0.25, 0.25]

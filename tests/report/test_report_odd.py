@@ -78,7 +78,7 @@ def test_what_cost_no_training_has_no_place_on_a_logarithmic_axis(tmp_path) -> N
 
 @cases(
     "field, value",
-    ("level", "1"), ("seed", None), ("top1", "high"), ("on_the_way", 1), ("layers", []),
+    ("level", "1"), ("seed", None), ("top1", "high"), ("is_intermediate", 1), ("layers", []),
     ("layers", {"fc.weight": "1"}), ("epoch_losses", ["high"]), ("empty_layers", [1]),
 )  # fmt: skip
 def test_a_record_of_another_type_is_named_and_left_out(field, value, tmp_path) -> None:

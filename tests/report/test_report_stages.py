@@ -107,7 +107,8 @@ def test_a_level_that_a_penalty_goes_on_from_is_a_result_without_fine_tuning(tmp
 def steps(seed: int, levels: int = 4, finetuned: bool = True) -> list[Record]:
     """Pruned inside one training at 2x, 4x, 8x and 16x; the last level trains on to the end."""
     rows = [
-        at(n, "pruned", 0.1 * n, 2.0**n, seed=seed, on_the_way=n < 4) for n in range(1, levels + 1)
+        at(n, "pruned", 0.1 * n, 2.0**n, seed=seed, is_intermediate=n < 4)
+        for n in range(1, levels + 1)
     ]
     return [*rows, at(4, "finetuned", 0.9, 16.0, seed=seed)] if finetuned else rows
 
@@ -137,7 +138,7 @@ def test_a_training_stopped_while_it_prunes_is_told_and_not_averaged_in(levels, 
 
 def test_masks_that_were_released_on_the_way_are_no_results_at_1x(tmp_path) -> None:
     soft = [
-        at(n, stage, 0.8, 1.0 if stage == "finetuned" else 4.0, on_the_way=True)
+        at(n, stage, 0.8, 1.0 if stage == "finetuned" else 4.0, is_intermediate=True)
         for n in (1, 2)
         for stage in ("pruned", "finetuned")
     ]

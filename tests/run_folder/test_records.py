@@ -21,14 +21,16 @@ from harness.tracking.rows import row
 MEASURED = {"effective_density": None, "empty_layers": None, "dead_units": None}
 TRAINED = {
     "examples": None, "training_flops": None, "training_flops_dense": None,
-    "optimizer_state": None, "gradient_norm": None, "on_the_way": False, "density_of_masks": None,
+    ""
+    "optimizer_state": None, "gradient_norm": None, "is_intermediate": False,
+    "density_of_masks": None,
     "target_counts": "parameters",
 }  # fmt: skip
 COLLAPSED = replace(
     record(1, "pruned"), density=0.003, density_of_weights=0.003, effective_density=0.001,
     empty_layers=["fc1.weight"], dead_units={"fc1.weight": 500, "fc2.weight": 7}, examples=4000,
     training_flops=3_000_000, training_flops_dense=9_000_000, optimizer_state="kept",
-    gradient_norm=0.5, on_the_way=True, density_of_masks=0.004, target_counts="macs",
+    gradient_norm=0.5, is_intermediate=True, density_of_masks=0.004, target_counts="macs",
     epoch_losses=[1.5, 0.25], epoch_top1=[0.5, 0.875],
 )  # fmt: skip
 
@@ -92,8 +94,8 @@ def test_other_networks_are_not_warned_of(lost) -> None:
 
 def test_the_warning_comes_once_a_level_after_pruning(capsys) -> None:
     watchers = Sinks(Progress("none", StringIO()))
-    watchers.log(replace(COLLAPSED, on_the_way=False))
-    watchers.log(replace(COLLAPSED, on_the_way=False, stage="finetuned"))
+    watchers.log(replace(COLLAPSED, is_intermediate=False))
+    watchers.log(replace(COLLAPSED, is_intermediate=False, stage="finetuned"))
     # Inside one training the last pruning speaks for all.
     watchers.log(COLLAPSED)
     shown = capsys.readouterr()
@@ -114,7 +116,7 @@ def test_each_note_is_a_line_of_timings_and_half_a_line_before_it_is_dropped(tmp
 
 
 def test_a_record_is_a_result_unless_it_says_otherwise() -> None:
-    assert not record(1, "pruned").on_the_way
+    assert not record(1, "pruned").is_intermediate
 
 
 def test_trackers_get_the_numbers_where_they_were_measured() -> None:

@@ -71,7 +71,7 @@ def test_a_curve_that_was_only_seen_live_is_counted_too() -> None:
 def test_levels_inside_one_training_do_not_end_it() -> None:
     counter = EpochCounter()
     counter.live(1, 1, 0.5, 0.5)
-    counter.end(replace(record(1, "pruned"), epochs=1, on_the_way=True))
+    counter.end(replace(record(1, "pruned"), epochs=1, is_intermediate=True))
     counter.end(replace(record(2, "pruned"), epochs=0.5))
     assert counter.live(2, 2, 0.4, 0.6).number == 2
     assert [one.number for one in counter.end(finetuned(2, 0.5, 0.4))] == [1, 2]
@@ -80,7 +80,7 @@ def test_levels_inside_one_training_do_not_end_it() -> None:
 def test_a_training_goes_on_after_a_level_that_only_a_later_one_ends() -> None:
     counter = EpochCounter()
     counter.live(1, 1, 0.5, 0.5)
-    counter.end(replace(record(1, "finetuned"), epochs=1, on_the_way=True))
+    counter.end(replace(record(1, "finetuned"), epochs=1, is_intermediate=True))
     assert counter.live(2, 2, 0.4, 0.6).number == 2
 
 
@@ -195,7 +195,7 @@ def test_wandb_dense_rows_are_sent_again_where_the_first_runs_files_are_gone(tmp
 
 
 def test_wandb_levels_inside_one_training_get_a_row_each(tmp_path) -> None:
-    shrinking = [replace(record(level, "pruned"), on_the_way=level < 3) for level in (1, 2, 3)]
+    shrinking = [replace(record(level, "pruned"), is_intermediate=level < 3) for level in (1, 2, 3)]
     with Wandb().open(info(tmp_path)) as sink:
         for one in [*shrinking, record(3, "finetuned")]:
             sink.log(one)

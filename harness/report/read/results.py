@@ -84,7 +84,7 @@ def written_last(records: pd.DataFrame) -> pd.DataFrame:
 def candidates(records: pd.DataFrame) -> pd.DataFrame:
     """Records of pruned networks that may be results."""
     pruned = (records["level"] > 0) & records["stage"].isin(STAGES)
-    return records[pruned & ~records["on_the_way"]]
+    return records[pruned & ~records["is_intermediate"]]
 
 
 def _last_stages(records: pd.DataFrame) -> pd.DataFrame:
