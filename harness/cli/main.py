@@ -13,6 +13,7 @@ from importlib import import_module
 from harness import __version__
 from harness.system.command_line import print_text
 from harness.system.names import visible
+from harness.system.platforms import refusal
 
 # By module of this folder; `main(arguments)` of it returns the exit status.
 COMMANDS = {
@@ -46,6 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command line and returns its exit status; a command may also raise SystemExit."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     first = words[0] if words else ""
+    if why := refusal():
+        print(f"harness: {why}", file=sys.stderr)
+        return 2
     if first in ("-h", "--help"):
         print_text(help_text())
         return 0

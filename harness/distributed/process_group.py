@@ -120,6 +120,11 @@ def _backend(asked: str, device: torch.device) -> str:
 
 
 def _device(asked: str) -> torch.device:
+    if asked == "mps":
+        raise ValueError(
+            "device=mps: losses and statistics are summed in float64, which mps lacks; use "
+            "device=cpu"
+        )
     if asked not in ("auto", "cpu", "cuda"):
         raise ValueError(f"device must be auto, cpu or cuda, got {asked!r}")
     if asked == "cuda" and not torch.cuda.is_available():

@@ -111,6 +111,8 @@ def test_a_device_that_is_unknown_or_not_there_is_refused(monkeypatch) -> None:
 
     with pytest.raises(ValueError, match="device must be auto, cpu or cuda, got 'tpu'"):
         join(monkeypatch, "tpu")
+    with pytest.raises(ValueError, match="device=mps: losses .* float64, which mps lacks; use"):
+        join(monkeypatch, "mps")
     with pytest.raises(ValueError, match="device=cuda, but torch finds no CUDA device; use"):
         join(monkeypatch, "cuda")
     with (
