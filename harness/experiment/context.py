@@ -81,7 +81,7 @@ def context_of(
     steps = steps_of(experiment.next_recipe(1.0, samples), samples)
     check_steps(experiment, steps)
     requested = RequestedLevels(experiment, model, prunable.units, prunable.model_info, steps)
-    _check_network(experiment, model, steps, samples)
+    _check_model(experiment, model, steps, samples)
     workload.check_sums(model, experiment.distillation)
     trained = _dense_training(experiment, workload, dense, checkpointer)
     context = RunContext(
@@ -153,9 +153,7 @@ def _check_lengths(experiment: ExperimentConfig, macs: Macs) -> None:
         )
 
 
-def _check_network(
-    experiment: ExperimentConfig, model: nn.Module, steps: int, samples: int
-) -> None:
+def _check_model(experiment: ExperimentConfig, model: nn.Module, steps: int, samples: int) -> None:
     """
     steps: of each retraining. samples: of the training data.
 

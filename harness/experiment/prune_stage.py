@@ -11,7 +11,7 @@ from harness.allocation.base import ModelInfo
 from harness.experiment.context import RunContext
 from harness.experiment.state import RunState, in_dense_shapes, macs_left, watch_unsaved
 from harness.pruning.budget import round_sizes
-from harness.pruning.compaction import compacted, sliced
+from harness.pruning.compaction import compact_model, slice_tensors
 from harness.pruning.layer_curves import SensitivityCurves, measure_curves
 from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruning_order import PruningProgress
@@ -42,7 +42,7 @@ def prune(
         state.masks.apply_to(state.model)
     else:
         rounds = _prepare_rounds(context, state, level, save)
-        state.pruning = state.pruning or _event(context, state, kept_fraction)
+        state.pruning = state.pruning or _begin_pruning(context, state, kept_fraction)
         rounds.run(state.model, state.masks, state.pruning)
     state.pending_masks, state.kept_fraction, state.pruning = {}, kept_fraction, None
     compact(context, state)
@@ -51,16 +51,18 @@ def prune(
 def preview_masks(context: RunContext, state: RunState, level: int, kept_fraction: float) -> None:
     """Decides the masks of the coming pruning, for a penalty that must know them."""
     rounds = _prepare_rounds(context, state, level)
-    masks = rounds.preview_masks(state.model, state.masks, _event(context, state, kept_fraction))
+    masks = rounds.preview_masks(
+        state.model, state.masks, _begin_pruning(context, state, kept_fraction)
+    )
     state.pending_masks = rounds.broadcast_masks(masks)
 
 
 def restore_dense_shapes(context: RunContext, state: RunState) -> None:
     """Gives the network its dense shapes back, pruned where something was removed."""
-    if state.kept:
+    if state.kept_indices:
         model, masks = in_dense_shapes(context, state)
         _replace_model(context, state, model, {name: masks[name] for name in state.masks.masks})
-        state.kept = {}
+        state.kept_indices = {}
 
 
 def compact(context: RunContext, state: RunState) -> None:
@@ -73,13 +75,18 @@ def compact(context: RunContext, state: RunState) -> None:
     compaction = context.experiment.compaction
     if compaction is None:
         return
-    kept = compaction.kept(state.model, state.masks.masks)
-    flat = {f"{n}, {d}": i for n, dims in kept.items() for d, i in enumerate(dims) if i is not None}
+    kept_indices = compaction.kept_indices(state.model, state.masks.masks)
+    flat = {
+        f"{n}, {d}": i
+        for n, dims in kept_indices.items()
+        for d, i in enumerate(dims)
+        if i is not None
+    }
     context.ranks.check_equal(flat, "what is left of the network")
-    small = compacted(compaction, duplicate(state.model), kept)
+    small = compact_model(compaction, duplicate(state.model), kept_indices)
     _check_same_outputs(context, state.model, small)
-    _replace_model(context, state, small, sliced(state.masks.masks, kept))
-    state.kept = kept
+    _replace_model(context, state, small, slice_tensors(state.masks.masks, kept_indices))
+    state.kept_indices = kept_indices
 
 
 def update_speedup(context: RunContext, state: RunState) -> None:
@@ -182,7 +189,7 @@ def _model_info_with_curves(context: RunContext, state: RunState) -> ModelInfo:
     return replace(context.model_info, curves=losses)
 
 
-def _event(context: RunContext, state: RunState, kept_fraction: float) -> PruningProgress:
+def _begin_pruning(context: RunContext, state: RunState, kept_fraction: float) -> PruningProgress:
     """Returns the steps from what is alive to this share."""
     experiment, size_model = context.experiment, context.requested.size_model
     sizes = experiment.pruner.alive_sizes(

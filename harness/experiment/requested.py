@@ -73,12 +73,12 @@ class RequestedLevels:
     def record_fields(self, kept_fraction: float) -> dict[str, float | str]:
         """By the names of a record."""
         # 16.000000000000004 in a table would be noise of the way there and back.
-        found = {
+        sizes = {
             f"target_{unit}": round(self.size_models[unit].from_kept_fraction(kept_fraction), 9)
             for unit in ("density", "compression")
         }
         counts = self.size_models["compression"].counts
-        return {**found, "target_counts": counts}
+        return {**sizes, "target_counts": counts}
 
     def is_intermediate(self, level: int) -> bool:
         """Whether a later level ends what this one is a part of."""

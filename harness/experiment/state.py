@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from harness.experiment.context import RunContext
 from harness.experiment.workload import DenseShaped
 from harness.model_state.whole_state import load_into, whole_state
-from harness.pruning.compaction import Kept, compacted, whole_masks, whole_network
+from harness.pruning.compaction import KeptIndices, compact_model, expand_masks, expand_model
 from harness.pruning.density import alive_units
 from harness.pruning.masks import MaskStore
 from harness.pruning.prunable import make_mask_store
@@ -46,7 +46,7 @@ class RunState:
     pending_masks: Tensors = field(default_factory=dict)
     unmasked_params: Tensors = field(default_factory=dict)
     pruning: PruningProgress | None = None
-    kept: Kept = field(default_factory=dict)
+    kept_indices: KeptIndices = field(default_factory=dict)
     training: LoopState | None = None
     mixed_numerics: bool = False
 
@@ -65,7 +65,7 @@ class RunState:
             "pending_masks": _packed(self.pending_masks),
             "unmasked_params": self.unmasked_params,
             "pruning": self.pruning and self.pruning.state_dict(),
-            "kept": {name: list(dims) for name, dims in self.kept.items()},
+            "kept_indices": {name: list(dims) for name, dims in self.kept_indices.items()},
             "training": training,
             "mixed_numerics": self.mixed_numerics,
         }
@@ -73,7 +73,7 @@ class RunState:
     def load_state_dict(self, state: State, context: RunContext) -> None:
         """Brings the state to what was saved, whatever it is by now."""
         device, may_grow = context.ranks.device, context.experiment.may_grow
-        self._reshape(state["kept"], context)
+        self._reshape(state["kept_indices"], context)
         for name in ("done", "kept_fraction", "speedup", "training", "mixed_numerics"):
             setattr(self, name, state[name])
         self.found_records = json.loads(state["found_records"])
@@ -87,14 +87,14 @@ class RunState:
         if state["model"]:
             load_into(self.model, state["model"])
 
-    def _reshape(self, kept: dict[str, list[Tensor | None]], context: RunContext) -> None:
-        if not kept and not self.kept:
+    def _reshape(self, kept_indices: dict[str, list[Tensor | None]], context: RunContext) -> None:
+        if not kept_indices and not self.kept_indices:
             return
-        self.kept = {name: tuple(dims) for name, dims in kept.items()}
+        self.kept_indices = {name: tuple(dims) for name, dims in kept_indices.items()}
         self.model = context.workload.initial_model()
-        if self.kept:
+        if self.kept_indices:
             assert context.experiment.compaction
-            self.model = compacted(context.experiment.compaction, self.model, self.kept)
+            self.model = compact_model(context.experiment.compaction, self.model, self.kept_indices)
         self.masks = make_mask_store(self.model, context.units)
         watch_unsaved(context, self.model)
 
@@ -105,20 +105,20 @@ class RunState:
 
 def in_dense_shapes(context: RunContext, state: RunState) -> DenseShaped:
     """The network and masks themselves where nothing was removed, else copies."""
-    if not state.kept:
+    if not state.kept_indices:
         return DenseShaped(state.model, state.masks.masks)
     dense = context.workload.initial_model()
-    masks = whole_masks(state.masks.masks, state.kept, whole_state(dense))
+    masks = expand_masks(state.masks.masks, state.kept_indices, whole_state(dense))
     structure = context.experiment.structure
     # Of a unit that stays, what read the removed ones is 0, and no part of its own mask.
     alive = {name: alive_units(structure, masks[name]) for name in context.units}
     masks |= context.experiment.pruner.masks_of(alive, context.units, prunable_weights(dense))
-    return DenseShaped(whole_network(dense, state.model, state.kept), masks)
+    return DenseShaped(expand_model(dense, state.model, state.kept_indices), masks)
 
 
 def macs_left(context: RunContext, state: RunState) -> int:
     """Multiply-accumulates of one example that the masks in force leave, at least 1."""
-    macs = context.workload.macs(state.model) if state.kept else context.macs
+    macs = context.workload.macs(state.model) if state.kept_indices else context.macs
     return max(1, macs.left(state.masks.masks))
 
 

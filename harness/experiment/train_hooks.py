@@ -16,7 +16,7 @@ from harness.training.cost_meter import CostMeter, trained
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, held
 
-Event = Callable[["TrainHooks", Optimizer], None]
+StepAction = Callable[["TrainHooks", Optimizer], None]
 # inputs, outputs, labels, own loss -> loss
 DistillationLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
@@ -37,7 +37,7 @@ class TrainHooks:
         steps: int,
         steps_per_epoch: int,
         exchange: Exchange | None = None,
-        events: Mapping[int, Event] | None = None,
+        events: Mapping[int, StepAction] | None = None,
         gradient_hook: Callable[[int], None] | None = None,
         distillation_loss: DistillationLoss | None = None,
     ):

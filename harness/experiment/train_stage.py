@@ -10,10 +10,10 @@ from harness.dynamics.base import Exchange
 from harness.experiment.context import RunContext
 from harness.experiment.recorder import Recorder
 from harness.experiment.state import RunState, macs_left
-from harness.experiment.train_hooks import DistillationLoss, Event, TrainHooks
+from harness.experiment.train_hooks import DistillationLoss, StepAction, TrainHooks
 from harness.model_state.whole_state import load_into
 from harness.penalty.base import Penalty
-from harness.pruning.compaction import sliced
+from harness.pruning.compaction import slice_tensors
 from harness.run_folder.records import STAGES, Trained
 from harness.task.base import counts_of
 from harness.training.context import FitResult, TrainingCurve
@@ -51,7 +51,7 @@ def load_initial_weights(context: RunContext, state: RunState, level: int) -> No
     if experiment.control == "reinitialised":
         weights = workload.random_state(level)
     if weights is not None:
-        load_into(state.model, sliced(weights, state.kept))
+        load_into(state.model, slice_tensors(weights, state.kept_indices))
     state.masks.apply_to(state.model)
 
 
@@ -61,7 +61,7 @@ def train(
     resolved: ResolvedRecipe,
     streams: int | str,
     exchange: Exchange | None = None,
-    events: Mapping[int, Event] | None = None,
+    events: Mapping[int, StepAction] | None = None,
     gradient_hook: Callable[[int], None] | None = None,
 ) -> Trained:
     """Trains the network, or goes on with the training that was cut off.

@@ -80,7 +80,7 @@ class Scope:
 
     structure: Structure
     units: Units
-    every: Units = field(default_factory=dict)
+    all_units: Units = field(default_factory=dict)
 
     def density(self, kept: Tensors) -> float:
         """Returns sum of (cost x units that stay) / sum of (cost x units), in [0, 1].
@@ -103,6 +103,6 @@ class Scope:
         noun = self.structure.noun or type(self.structure).__name__.lower()
         whole = self.structure.granularity == "unit"
         kinds = f"{noun}s by their parameters" if whole else f"{noun}s"
-        names = (name.removesuffix(".weight") for name in self.every if name not in self.units)
+        names = (name.removesuffix(".weight") for name in self.all_units if name not in self.units)
         excluded = ", ".join(names)
         return f"{kinds}, without {excluded}" if excluded else kinds

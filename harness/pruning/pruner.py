@@ -144,7 +144,7 @@ class Pruner:
         read = Reader(self.saliency, model, data.compare)
         statistics, scores = self._statistics_and_scores(read, model, units, data)
         layers = layers_of(
-            self.structure, self._pooled(scores), model, units, model_info, store.masks
+            self.structure, self._pool(scores), model, units, model_info, store.masks
         )
         counts = budgets.counts_for(self.allocation, layers, requested)
         if self._solves:
@@ -156,7 +156,7 @@ class Pruner:
             solved = {}
         masks = self.masks_of(kept, units, weights)
         return Proposal(
-            masks, lambda agreed: solved or self._compensated(read, weights, agreed, statistics)
+            masks, lambda agreed: solved or self._compensate(read, weights, agreed, statistics)
         )
 
     def apply_control(
@@ -177,7 +177,7 @@ class Pruner:
         self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
     ) -> Tensors:
         """One score per unit, as `propose` ranks them; pruned units are -inf."""
-        scores = self._pooled(self.scores(model, units, data))
+        scores = self._pool(self.scores(model, units, data))
         layers = layers_of(self.structure, scores, model, units, NOTHING, store.masks)
         return {name: layer.scores for name, layer in layers.items()}
 
@@ -203,7 +203,7 @@ class Pruner:
         tell_zeros(self.saliency, scores, weights)
         return statistics, scores
 
-    def _compensated(
+    def _compensate(
         self, read: Reader, weights: Tensors, masks: Tensors, statistics: Tensors
     ) -> Tensors:
         if self.saliency.compensate is None:
@@ -215,7 +215,7 @@ class Pruner:
     def _solves(self) -> bool:
         return self.structure.granularity == "weight" and self.saliency.solve is not None
 
-    def _pooled(self, scores: Tensors) -> Tensors:
+    def _pool(self, scores: Tensors) -> Tensors:
         """One score per unit."""
         if self.saliency.granularity == "unit":
             return scores

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from whole_runs import SMALL, Whole, whole_run
 
 from harness import load
-from harness.pruning.compaction import Kept
+from harness.pruning.compaction import KeptIndices
 from harness.training.loop import Loop
 from harness.vocabulary.tensors import Tensors
 
@@ -27,7 +27,7 @@ LEFT = {1: (4, 3), 2: (2, 2)}
 class CutNeurons:
     """Neurons of a chain of linear layers, fc1, fc2, ..., whose masks are False."""
 
-    def kept(self, model: nn.Module, masks: Tensors) -> Kept:
+    def kept_indices(self, model: nn.Module, masks: Tensors) -> KeptIndices:
         found: dict[str, tuple[Tensor | None, ...]] = {}
         columns = None
         for name in self._layers(model):
@@ -37,7 +37,7 @@ class CutNeurons:
             columns = rows
         return found
 
-    def compact(self, model: nn.Module, kept: Kept) -> nn.Module:
+    def compact(self, model: nn.Module, kept: KeptIndices) -> nn.Module:
         for name in self._layers(model):
             layer = model.get_submodule(name)
             old, dims = layer.get_parameter("weight"), kept[f"{name}.weight"]
@@ -54,11 +54,13 @@ class CutNeurons:
 class CutTooMuch(CutNeurons):
     """Takes the first neuron too, whatever its mask says."""
 
-    def kept(self, model: nn.Module, masks: Tensors) -> Kept:
+    def kept_indices(self, model: nn.Module, masks: Tensors) -> KeptIndices:
         first = masks["fc1.bias"].nonzero().flatten()[1:]
-        return {**super().kept(model, masks), "fc1.weight": (first, None), "fc1.bias": (first,)} | {
-            "fc2.weight": (super().kept(model, masks)["fc2.weight"][0], first)
-        }
+        return {
+            **super().kept_indices(model, masks),
+            "fc1.weight": (first, None),
+            "fc1.bias": (first,),
+        } | {"fc2.weight": (super().kept_indices(model, masks)["fc2.weight"][0], first)}
 
 
 @pytest.fixture(scope="module", name="narrow")

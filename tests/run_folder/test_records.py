@@ -21,7 +21,6 @@ from harness.tracking.rows import row
 MEASURED = {"effective_density": None, "empty_layers": None, "dead_units": None}
 TRAINED = {
     "examples": None, "training_flops": None, "training_flops_dense": None,
-    ""
     "optimizer_state": None, "gradient_norm": None, "is_intermediate": False,
     "density_of_masks": None,
     "target_counts": "parameters",
