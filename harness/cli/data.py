@@ -1,4 +1,4 @@
-"""`pruning-harness data list|prepare`: the data sets of conf/data, and those to fetch."""
+"""Runs `pruning-harness data list|prepare`, which list and fetch data sets of conf/data."""
 
 import argparse
 from collections.abc import Sequence
@@ -61,7 +61,7 @@ def _prepare(options: argparse.Namespace) -> int:
 
 
 def _built(name: str, root: str) -> Any:
-    # Here, not above: --help should not wait for torch.
+    # Imported late: --help needs no torch.
     from harness.launch.compose import compose_config
     from harness.launch.instantiate import build_part
 
@@ -72,13 +72,19 @@ def _built(name: str, root: str) -> Any:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="pruning-harness data", description=__doc__)
+    parser = Parser(prog="pruning-harness data", description="Lists data sets, and fetches one.")
     commands = parser.add_subparsers(required=True, metavar="list|prepare")
     listed = commands.add_parser("list", description=LIST, help=LIST)
     listed.set_defaults(work=_list)
-    listed.add_argument("--root", default="data", help="folder of fetched data sets (data)")
+    listed.add_argument(
+        "--root", default="data", help="folder of fetched data sets (default: data)"
+    )
     prepare = commands.add_parser("prepare", description=PREPARE, help=PREPARE)
     prepare.set_defaults(work=_prepare)
-    prepare.add_argument("name", metavar="NAME", help="of a data set, as `list` shows it")
-    prepare.add_argument("root", metavar="ROOT", nargs="?", default="data", help="folder (data)")
+    prepare.add_argument(
+        "name", metavar="NAME", help="name of a data set, as `data list` prints it"
+    )
+    prepare.add_argument(
+        "root", metavar="ROOT", nargs="?", default="data", help="folder to fill (default: data)"
+    )
     return parser

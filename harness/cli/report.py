@@ -1,7 +1,7 @@
-"""`pruning-harness report RUNS`: a table in the terminal; CSV, PNG and HTML in a folder.
+"""Runs `pruning-harness report RUNS`: prints tables, and writes CSV, PNG and HTML into a folder.
 
-Exit status: 0 done, 1 something failed (with --lint: a rule is not met; with --compare: results
-differ beyond seed noise), 2 wrong input, 130 after Ctrl-C.
+Exit status: 0 done, 1 an error (with --lint: a rule is not met; with --compare: results differ
+beyond seed noise), 2 wrong input, 130 after Ctrl-C.
 """
 
 import argparse
@@ -15,27 +15,29 @@ from harness.system.deletion import check_no_link
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Returns the exit status."""
     options = _parser().parse_args(arguments)
     return run_command(lambda: _run(options))
 
 
 def _check(options: argparse.Namespace) -> None:
-    """
+    """Checks options for files, folders and combinations.
+
     Raises:
-        ValueError: options that do not go together, or name no file or folder, by name.
+        ValueError: an option names no file or folder, or two options exclude each other.
     """
     for file in options.published:
         if not file.is_file():
-            raise ValueError(f"--published {file} is no file; name one of published figures")
+            raise ValueError(f"--published {file} is no file; give a file of published figures")
     if options.out and options.out.exists() and not options.out.is_dir():
-        raise ValueError(f"--out {options.out} is no folder; name one, or one that is to be made")
+        raise ValueError(f"--out {options.out} is no folder; give an existing folder or a new path")
     given = [
         name
         for name in ("lint", "compare", "claims", "against", "test", "published", "published_for")
         if getattr(options, name) not in (None, False, [])
     ]
     if "test" in given and "against" not in given:
-        raise ValueError("--test says how --against compares: give --against LABEL too")
+        raise ValueError("--test names the test of --against; give --against LABEL too")
     alone = [name for name in given if name in ("lint", "compare", "claims")]
     if alone and len(given) > 1:
         names = " and ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -47,7 +49,7 @@ def _run(options: argparse.Namespace) -> int:
     out = options.out or options.runs / "report"
     if not options.out:
         check_no_link(out, "name its target with --out")
-    # Here, not above: --help should not wait for pandas, nor a wrong folder for matplotlib.
+    # Imported late: --help needs no pandas, and a wrong folder is found before matplotlib loads.
     if options.lint:
         from harness.report.protocol.lint import lint
 
@@ -70,18 +72,18 @@ def _claims(runs: Path, out: Path) -> int:
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the cyclic garbage collector: it takes a tenth of the time and finds little."""
-    was = gc.isenabled()
+def _without_garbage_collection() -> Iterator[None]:
+    """Disables the cyclic garbage collector, which takes a tenth of the time and frees little."""
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if was:
+        if was_enabled:
             gc.enable()
 
 
-@_uncollected()
+@_without_garbage_collection()
 def _report(options: argparse.Namespace, out: Path) -> int:
     from harness.report.published import parse_published_for
     from harness.report.read.load import load
@@ -114,10 +116,12 @@ def _parser() -> Parser:
     _add_comparisons(parser)
     _add_published(parser)
     parser.add_argument(
-        "--lint", action="store_true", help="check the survey's protocol; 1 if a rule is not met"
+        "--lint",
+        action="store_true",
+        help="check the survey's protocol; exit status 1 if a rule is not met",
     )
     parser.add_argument(
-        "--claims", action="store_true", help="what these runs say to claims of the literature"
+        "--claims", action="store_true", help="test claims of the literature with these runs"
     )
     return parser
 
@@ -127,13 +131,15 @@ def _add_comparisons(parser: Parser) -> None:
         "--against", metavar="LABEL", help="compare every other method with this one, seed by seed"
     )
     parser.add_argument(
-        "--test", choices=("t", "wilcoxon"), help="of --against: paired t (default) or signed-rank"
+        "--test",
+        choices=("t", "wilcoxon"),
+        help="test of --against: paired t (default) or signed-rank",
     )
     parser.add_argument(
         "--compare",
         metavar="OTHER",
         type=Path,
-        help="has a change altered results? 1 if they differ beyond seed noise",
+        help="compare with other runs; exit status 1 if results differ beyond seed noise",
     )
 
 
@@ -144,7 +150,7 @@ def _add_published(parser: Parser) -> None:
         type=Path,
         action="append",
         default=[],
-        help="published results of your own beside those that come along",
+        help="a file of published results, beside those of the harness",
     )
     parser.add_argument(
         "--published-for",

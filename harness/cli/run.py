@@ -1,4 +1,4 @@
-"""`pruning-harness [run] [KEY=VALUE ...]`: one run; with -m a sweep over comma-separated values."""
+"""Runs `pruning-harness [run] [KEY=VALUE ...]`: one run, or with -m a sweep over several values."""
 
 import os
 import sys
@@ -15,15 +15,15 @@ from harness.system.signals import (
     stop_on_signals,
 )
 
-TRACEBACK = "HYDRA_FULL_ERROR"  # set by the user: errors keep their traceback
+TRACEBACK = "HYDRA_FULL_ERROR"  # a user who sets it gets tracebacks
 
 
 def main(arguments: Sequence[str], function: str = "run") -> int:
-    """Runs a function of harness/cli/hydra_main.py with these arguments and returns 0.
+    """Calls a function of harness/cli/hydra_main.py with these arguments and returns 0.
 
     Raises:
-        SystemExit: 1 a run failed, 2 wrong input (one line on stderr); saved and stopped: 130
-            after Ctrl-C, 75 after SIGTERM or SIGUSR1.
+        SystemExit: with status 1 if a run failed, 2 for wrong input (one line on stderr), 130
+            after Ctrl-C, and 75 after SIGTERM or SIGUSR1. A stopped run has saved itself.
     """
     leave_on_signals()
     sys.argv[1:] = arguments
@@ -33,8 +33,8 @@ def main(arguments: Sequence[str], function: str = "run") -> int:
         _exit(str(error), 2)
     if (name := launcher_name()) and {"-m", "--multirun"} & set(sys.argv[1:]):
         _exit(
-            f"-m under {name} would run the sweep once per rank; leave {name} away and use "
-            "hydra/launcher=slurm, or launch.nproc=N for several ranks per run",
+            f"-m under {name} would run the sweep once per rank. Start it without {name}: with "
+            "hydra/launcher=slurm, or with launch.nproc=N for several ranks per run",
             2,
         )
     with _errors_in_one_line() as functions:
@@ -44,19 +44,23 @@ def main(arguments: Sequence[str], function: str = "run") -> int:
 
 @contextmanager
 def _errors_in_one_line() -> Iterator[ModuleType]:
-    """Around a function of harness/cli/hydra_main.py, which comes from here: importing it takes
-    time, in which Ctrl-C is heard too."""
+    """Yields harness/cli/hydra_main.py; ends the command with one line after an expected error.
+
+    The import is inside, because it takes seconds in which signals must be handled too.
+    """
     try:
         with _wrong_input_in_one_line():
-            yield _commands()
+            yield _import_hydra_main()
     except Stopped as stopped:
         stopped.note()
         _exit(stopped.line, stopped.status)
     except KeyboardInterrupt:
-        _exit("stopped at once; the same command goes on from the last checkpoint", INTERRUPTED)
+        _exit(
+            "stopped at once; run the same command to resume from the last checkpoint", INTERRUPTED
+        )
 
 
-def _commands() -> ModuleType:
+def _import_hydra_main() -> ModuleType:
     from harness.cli import hydra_main
     from harness.launch.compose import check_config_names, config_dirs, nulls_as_deletions
     from harness.launch.sweeps.hydra_plugins import register
@@ -64,7 +68,7 @@ def _commands() -> ModuleType:
     sys.argv[1:] = nulls_as_deletions(sys.argv[1:])
     register()
     stop_on_signals()
-    # Also where Hydra only shows a config.
+    # Before Hydra reads configs, so that --cfg and --info are covered too.
     check_config_names(config_dirs(sys.argv[1:]))
     return hydra_main
 
@@ -72,7 +76,7 @@ def _commands() -> ModuleType:
 @contextmanager
 def _wrong_input_in_one_line() -> Iterator[None]:
     wants_traceback = TRACEBACK in os.environ
-    # Else Hydra prints its own, longer account and leaves.
+    # Without it Hydra prints a longer message of its own and exits.
     os.environ[TRACEBACK] = "1"
     from harness.launch.compose import compose_choices
     from harness.launch.error_messages import (

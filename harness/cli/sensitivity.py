@@ -1,5 +1,4 @@
-"""`pruning-harness sensitivity [KEY=VALUE ...]`: each layer pruned alone; the keys are those of a
-run."""
+"""Runs `pruning-harness sensitivity [KEY=VALUE ...]`, which prunes each layer alone."""
 
 from collections.abc import Sequence
 
@@ -7,5 +6,5 @@ from harness.cli import run
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns the exit status, as harness.cli.run does."""
+    """Returns the exit status; the keys and the statuses are those of a run."""
     return run.main(arguments, "analyse")

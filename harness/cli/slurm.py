@@ -1,4 +1,4 @@
-"""`pruning-harness slurm init`: the sbatch templates, beside the user's files."""
+"""Runs `pruning-harness slurm init`, which writes the sbatch templates beside the user's files."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,8 +10,8 @@ from harness.system.command_line import Parser, print_text, run_command
 from harness.system.names import visible
 
 INIT = (
-    "Writes the sbatch templates into FOLDER/slurm. A file that was changed there is never "
-    "overwritten: then nothing is written."
+    "Writes the sbatch templates into FOLDER/slurm. If a file there differs from its template, "
+    "nothing is written."
 )
 FOLDER = "slurm"  # the templates find each other by this name
 LOGS = {"logs/.gitignore": b"*\n!.gitignore\n"}  # sbatch needs the folder
@@ -31,20 +31,20 @@ def templates() -> dict[str, bytes]:
 
 def _init(options: argparse.Namespace) -> int:
     if not options.folder.is_dir():
-        raise ValueError(f"FOLDER={options.folder} is no folder; make it first")
+        raise ValueError(f"FOLDER={options.folder} is no folder; create it first")
     home = options.folder / FOLDER
     content = templates()
     present = {name for name in content if (home / name).exists()}
     changed = sorted(name for name in present if (home / name).read_bytes() != content[name])
     if changed:
         raise ValueError(
-            f"{home}: {', '.join(changed)} differ from the templates; nothing was written. Move "
-            "them away first"
+            f"{home}: changed files ({', '.join(changed)}); nothing was written. Move them to "
+            "another place first"
         )
     for name in sorted(content.keys() - present):
         _write(home / name, content[name])
     written = len(content) - len(present)
-    print_text(visible(f"{home}: {written} files written, {len(present)} were there already"))
+    print_text(visible(f"{home}: {written} files written, {len(present)} existed"))
     return 0
 
 
@@ -57,7 +57,7 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="pruning-harness slurm", description=__doc__)
+    parser = Parser(prog="pruning-harness slurm", description="Writes the sbatch templates.")
     commands = parser.add_subparsers(required=True, metavar="init")
     init = commands.add_parser("init", description=INIT, help="write the sbatch templates")
     init.set_defaults(work=_init)

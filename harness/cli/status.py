@@ -1,4 +1,4 @@
-"""pruning-harness status RUNS: runs that are done, at work (where), failed (why), missing."""
+"""Prints `pruning-harness status RUNS`: which runs are done, running, failed (why), missing."""
 
 import shutil
 import sys
@@ -13,57 +13,58 @@ from harness.system.command_line import Parser, print_text
 from harness.system.names import visible
 
 SECONDS_BETWEEN = 2.0
-TOLD = ("running", "failed", "interrupted", "missing")  # those that are not done, in this order
+LISTED = ("running", "failed", "interrupted", "missing")  # one by one, in this order
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Exit status: 0, 1 if a run has failed, 2 wrong input. Ctrl-C is how one leaves a view that
-    changes: it interrupts no work, so the status is the one of what was shown."""
+    """Returns 1 if a run has failed, 2 for wrong input, else 0.
+
+    Ctrl-C ends the live view without interrupting a run, and does not change the status.
+    """
     options = _parser().parse_args(arguments)
     try:
-        found = scan(options.runs)
+        runs = scan(options.runs)
         if sys.stdout.isatty() and not options.once:
-            found = _follow(options.runs, found)
+            runs = _follow(options.runs, runs)
         else:
-            print_text("\n".join(lines(found)))
+            print_text("\n".join(lines(runs)))
     except (ValueError, OSError) as error:
         print(f"error: {visible(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
         return 0
-    return int(found.has_failed)
+    return int(runs.has_failed)
 
 
 def lines(runs: RunsStatus) -> list[str]:
-    """Counts first; then every run that is not done."""
-    found = runs.runs
-    counts = Counter(each.state for each in found)
-    said = ", ".join(f"{counts[state]} {state}" for state in STATES)
-    left = seconds_left(found)
+    """Returns a line of counts, then a line for every run that is not done."""
+    counts = Counter(run.state for run in runs.runs)
+    states = ", ".join(f"{counts[state]} {state}" for state in STATES)
+    left = seconds_left(runs.runs)
     about = "" if left is None else f"; about {format_duration(left)} left"
-    told = [each for state in TOLD for each in found if each.state == state]
-    return [f"{len(found)} runs: {said}{about}", *map(_line, told)]
+    listed = [run for state in LISTED for run in runs.runs if run.state == state]
+    return [f"{len(runs.runs)} runs: {states}{about}", *map(_line, listed)]
 
 
-def _line(each: RunStatus) -> str:
-    why = f": {each.reason}" if each.reason else ""
-    where = f"  {_where(each.position)}" if each.position else ""
-    log = f" (see {each.log})" if each.log else ""
-    return "  " + visible(f"{each.state}: {each.says}{where}{why}{log}")
+def _line(run: RunStatus) -> str:
+    reason = f": {run.reason}" if run.reason else ""
+    progress = f"  {_progress(run.position)}" if run.position else ""
+    log = f" (see {run.log})" if run.log else ""
+    return "  " + visible(f"{run.state}: {run.says}{progress}{reason}{log}")
 
 
-def _where(at: RunProgress) -> str:
-    parts = [f"level {at.level}/{at.levels}"]
-    if at.epochs:  # else no epoch has ended yet
-        parts.append(f"epoch {at.epoch}/{at.epochs}")
-    if at.accuracy is not None:
-        parts.append(f"validation {100 * at.accuracy:.2f} %")
-    left = at.seconds_left(time.time())
+def _progress(run: RunProgress) -> str:
+    parts = [f"level {run.level}/{run.levels}"]
+    if run.epochs:  # 0 until the first epoch has ended
+        parts.append(f"epoch {run.epoch}/{run.epochs}")
+    if run.accuracy is not None:
+        parts.append(f"validation {100 * run.accuracy:.2f} %")
+    left = run.seconds_left(time.time())
     return "  ".join(parts + ([] if left is None else [f"about {format_duration(left)} left"]))
 
 
-def _follow(folder: Path, found: RunsStatus) -> RunsStatus:
-    """Shows it anew until nothing runs and nothing is awaited, or Ctrl-C."""
+def _follow(folder: Path, runs: RunsStatus) -> RunsStatus:
+    """Updates the view until no run is active, or Ctrl-C; returns the last status."""
     from rich.console import Console
     from rich.live import Live
     from rich.text import Text
@@ -72,31 +73,30 @@ def _follow(folder: Path, found: RunsStatus) -> RunsStatus:
     try:
         with Live(console=console, auto_refresh=False) as live:
             while True:
-                live.update(Text("\n".join(_fitting(lines(found)))), refresh=True)
-                if not found.is_active:
-                    return found
+                live.update(Text("\n".join(_fit_terminal(lines(runs)))), refresh=True)
+                if not runs.is_active:
+                    return runs
                 time.sleep(SECONDS_BETWEEN)
-                found = scan(folder)
+                runs = scan(folder)
     except KeyboardInterrupt:
-        return found
+        return runs
 
 
-def _fitting(told: list[str]) -> list[str]:
-    """As many lines as the terminal has room for."""
+def _fit_terminal(text: list[str]) -> list[str]:
     room = shutil.get_terminal_size().lines - 2
-    if len(told) <= room:
-        return told
-    return [*told[: room - 1], f"  and {len(told) - room + 1} more; --once lists them all"]
+    if len(text) <= room:
+        return text
+    return [*text[: room - 1], f"  and {len(text) - room + 1} more; --once lists them all"]
 
 
 def _parser() -> Parser:
     parser = Parser(
         prog="pruning-harness status",
-        description="Which runs are done, running (where, how long still), failed (why), "
-        "interrupted, missing. On a terminal it follows them until nothing runs any more.",
+        description="Lists which runs are done, running (level, epoch, time left), failed (why), "
+        "interrupted or missing. On a terminal the list is updated until no run is active.",
     )
     parser.add_argument(
         "runs", metavar="RUNS", type=Path, help="folder of a run, of a sweep or of all runs"
     )
-    parser.add_argument("--once", action="store_true", help="print it and leave")
+    parser.add_argument("--once", action="store_true", help="print the list once and exit")
     return parser

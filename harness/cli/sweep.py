@@ -1,4 +1,4 @@
-"""`pruning-harness sweep plan|run|status|retry`: sweeps whose points others start, as jobs do."""
+"""Handles `pruning-harness sweep plan|run|status|retry`: sweeps whose runs jobs of yours start."""
 
 import argparse
 import sys
@@ -15,26 +15,26 @@ if TYPE_CHECKING:
     from harness.launch.sweeps.plan import Plan
 
 PLAN = """\
-Writes the plan of a sweep without running it, and prints its path. Arguments are those of
-`pruning-harness -m`: sweep=survey seed=0,1"""
+Writes the plan of a sweep without running it, and prints the plan's path. The arguments are those
+of `pruning-harness -m`: sweep=survey seed=0,1"""
 RUN = """\
-Carries out points of a plan in this process, one after the other; finished ones are skipped.
-Jobs of an array take a part each: --part $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"""
-STATUS = "What became of every point, as pruning-harness status --once says it."
-TRUST = "module that a plan which you have not made may build, beside the harness's own parts"
-RETRY = "Starts those points of a sweep again that have failed, as the sweep was started."
+Executes runs of a plan in this process, one after the other. Finished runs are skipped. Each job of
+an array executes one part: --part $SLURM_ARRAY_TASK_ID/$SLURM_ARRAY_TASK_COUNT"""
+STATUS = "Lists the runs of a sweep, as `pruning-harness status --once` does."
+TRUST = "module from which a plan of somebody else may build parts, beside the harness's own"
+RETRY = "Starts the failed runs of a sweep again, in the way in which the sweep was started."
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Returns 0 done, 1 a point failed, 2 wrong input; 130 or 75 stopped by a signal."""
+    """Returns 0, 1 if a run failed, 2 for wrong input, 130 or 75 if a signal stopped it."""
     signals.leave_on_signals()
-    given = list(arguments)
-    # Options after `plan` are Hydra's, as --config-dir.
-    said = given[1:] if given[:1] == ["plan"] and not {"-h", "--help"} & set(given) else []
-    asked = _parser().parse_args(given[: len(given) - len(said)])
-    asked.overrides = said
+    words = list(arguments)
+    # Hydra reads all options after `plan`, such as --config-dir.
+    overrides = words[1:] if words[:1] == ["plan"] and not {"-h", "--help"} & set(words) else []
+    options = _parser().parse_args(words[: len(words) - len(overrides)])
+    options.overrides = overrides
     try:
-        return int(asked.work(asked))
+        return int(options.work(options))
     except signals.Stopped as stopped:
         print(f"harness: {stopped.line}", file=sys.stderr)
         return stopped.status
@@ -44,20 +44,22 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="pruning-harness sweep", description=__doc__)
+    parser = Parser(prog="pruning-harness sweep", description="Plans and executes sweeps.")
     commands = parser.add_subparsers(required=True, metavar="plan|run|status|retry")
     plan = commands.add_parser("plan", description=PLAN, help="write a plan, run nothing")
     plan.usage = "%(prog)s [KEY=VALUE ...]"
     plan.set_defaults(work=_plan)
-    part = commands.add_parser("run", description=RUN, help="carry out points of a plan")
-    part.add_argument("plan", type=Path, help="file that `plan` has written")
-    part.add_argument("--part", default="0/1", help="I/N: points I, I + N, ..., counted from 0")
-    part.add_argument("--dense", action="store_true", help="only dense trainings, for their cache")
+    part = commands.add_parser("run", description=RUN, help="execute runs of a plan")
+    part.add_argument("plan", type=Path, help="file that `sweep plan` wrote")
+    part.add_argument("--part", default="0/1", help="I/N: runs I, I + N, ..., counted from 0")
+    part.add_argument(
+        "--dense", action="store_true", help="train the dense models only, for the cache"
+    )
     _add_trust(part)
     part.set_defaults(work=_run)
     for name, work, text in (("status", _status, STATUS), ("retry", _retry, RETRY)):
         command = commands.add_parser(name, description=text, help=text)
-        command.add_argument("folder", type=Path, help="of the sweep, as runs/survey")
+        command.add_argument("folder", type=Path, help="folder of the sweep, such as runs/survey")
         command.set_defaults(work=work)
         if name == "retry":
             _add_trust(command)
@@ -68,37 +70,38 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trust", action="append", default=[], metavar="MODULE", help=TRUST)
 
 
-def _plan(asked: argparse.Namespace) -> int:
-    return run.main(["-m", *asked.overrides, "launch.only=plan"])
+def _plan(options: argparse.Namespace) -> int:
+    return run.main(["-m", *options.overrides, "launch.only=plan"])
 
 
-def _run(asked: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace) -> int:
     from harness.launch.sweeps.array_task import carry_out
 
     signals.stop_on_signals()
-    return carry_out(asked.plan, asked.part, asked.dense, asked.trust)
+    return carry_out(options.plan, options.part, options.dense, options.trust)
 
 
-def _status(asked: argparse.Namespace) -> int:
-    return status.main([str(asked.folder), "--once"])
+def _status(options: argparse.Namespace) -> int:
+    return status.main([str(options.folder), "--once"])
 
 
-def _retry(asked: argparse.Namespace) -> int:
+def _retry(options: argparse.Namespace) -> int:
     from harness.launch.sweeps.failed_plans import failed_plans
 
-    plans = failed_plans(asked.folder, asked.trust)
+    plans = failed_plans(options.folder, options.trust)
     for plan in plans:
         plan.check_home()
     if not plans:
-        print(f"no point of {asked.folder} has failed")
-    return max((_again(plan) for plan in plans), default=0)
+        print(f"no run of {options.folder} has failed")
+    return max((_retry_plan(plan) for plan in plans), default=0)
 
 
-def _again(plan: "Plan") -> int:
-    """Exit status of the command that made the plan, for its points that have failed.
+def _retry_plan(plan: "Plan") -> int:
+    """Executes the failed runs of a plan and returns the exit status.
 
-    In this process: a signal then stops it as it would stop that command. The command of a plan
-    that this user has not made is somebody else's: its points are carried out here, one by one.
+    The command that made the plan runs again in this process, so that signals stop it as usual.
+    The command of a plan that this user has not made is not run: its runs are executed here, one
+    by one.
     """
     if not plan.own:
         from harness.launch.sweeps.array_task import one_by_one
@@ -109,8 +112,8 @@ def _again(plan: "Plan") -> int:
     function = "analyse" if plan.points[0].point.command == "analyse" else "run"
     try:
         return run.main([*plan.argv, "launch.only=failed"], function)
-    except SystemExit as left:
-        code = left.code if isinstance(left.code, int) else 1
+    except SystemExit as exit_:
+        code = exit_.code if isinstance(exit_.code, int) else 1
         if code in (signals.INTERRUPTED, signals.TRY_AGAIN):
             raise
         return code

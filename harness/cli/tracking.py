@@ -1,4 +1,4 @@
-"""`pruning-harness tracking`: what there is to do about W&B when the runs are done."""
+"""Runs `pruning-harness tracking sync|report`, which upload offline runs and a report to W&B."""
 
 import argparse
 import sys
@@ -13,66 +13,74 @@ LIMIT_S = 600.0
 
 
 def main(arguments: Sequence[str]) -> int:
+    """Returns 0, 1 if an upload failed, 2 for wrong input, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     return run_command(lambda: options.work(options), NoServer)
 
 
 def _sync(options: argparse.Namespace) -> int:
-    """Uploads what W&B has kept offline below RUNS and has not uploaded yet; the folders of one
-    W&B run in their order."""
+    """Uploads the offline data of W&B below RUNS that are not uploaded yet. Folders of one W&B run
+    are uploaded in their order."""
     if not options.limit > 0:
         raise ValueError(f"--limit must be above 0 seconds, got {options.limit:g}")
-    found = _ready(offline_runs(options.runs))
-    if not found:
+    runs = _finished(offline_runs(options.runs))
+    if not runs:
         print(f"nothing to upload below {options.runs}")
         return 0
     if options.dry_run:
-        _show(found)
+        _show(runs)
         return 0
-    failed = sync(found, options.project, options.entity, options.limit)
+    failed = sync(runs, options.project, options.entity, options.limit)
     if failed:
         print(f"not uploaded: {', '.join(failed)}; the same command tries again", file=sys.stderr)
     return 1 if failed else 0
 
 
-def _ready(found: Sequence[OfflineRun]) -> list[OfflineRun]:
-    ready = [one for one in found if not one.is_running]
-    if busy := len(found) - len(ready):
-        print(f"left for later: {busy} of {len(found)} W&B runs, which are at work")
-    return ready
+def _finished(runs: Sequence[OfflineRun]) -> list[OfflineRun]:
+    finished = [run for run in runs if not run.is_running]
+    if running := len(runs) - len(finished):
+        print(f"left for later: {running} of {len(runs)} W&B runs, which are running")
+    return finished
 
 
 def _report(options: argparse.Namespace) -> int:
-    """Makes a report at W&B over the uploaded runs of the sweeps below RUNS, grouped by method;
-    prints its address."""
+    """Makes a report at W&B over the uploaded runs of the sweeps below RUNS, grouped by method, and
+    prints the address of the report."""
     print(send(options.project, options.entity, sweeps(options.runs)))
     return 0
 
 
-def _show(found: Sequence[OfflineRun]) -> None:
-    for one in found:
-        print(f"would upload {one.id}:")
-        for folder in one.folders:
+def _show(runs: Sequence[OfflineRun]) -> None:
+    for run in runs:
+        print(f"would upload {run.id}:")
+        for folder in run.folders:
             print(f"  {folder}")
 
 
 def _parser() -> Parser:
-    parser = Parser(prog="pruning-harness tracking", description=__doc__)
+    about = "Uploads offline runs and makes a report at W&B."
+    parser = Parser(prog="pruning-harness tracking", description=about)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     def command(name: str, work: Callable[[argparse.Namespace], int], brief: str) -> Parser:
         added = commands.add_parser(name, help=brief, description=work.__doc__)
         added.set_defaults(work=work)
         added.add_argument("runs", metavar="RUNS", type=Path, help="folder of runs, at any depth")
-        added.add_argument("--entity", help="user or team (default: of the runs or the account)")
+        added.add_argument(
+            "--entity", help="user or team (default: that of the runs or the account)"
+        )
         return added
 
-    upload = command("sync", _sync, "upload what W&B has kept offline")
-    upload.add_argument("--project", help="into this project (default: the one of the runs)")
-    upload.add_argument("--dry-run", action="store_true", help="only say what would be uploaded")
+    upload = command("sync", _sync, "upload the offline data of W&B")
+    upload.add_argument("--project", help="project to upload to (default: that of the runs)")
+    upload.add_argument("--dry-run", action="store_true", help="only list what would be uploaded")
     upload.add_argument(
-        "--limit", metavar="SECONDS", type=float, default=LIMIT_S, help="per W&B run (600)"
+        "--limit",
+        metavar="SECONDS",
+        type=float,
+        default=LIMIT_S,
+        help="time limit of a W&B run (default: 600)",
     )
     made = command("report", _report, "make a report at W&B")
-    made.add_argument("--project", required=True, help="where the runs are at W&B")
+    made.add_argument("--project", required=True, help="project of the runs at W&B")
     return parser

@@ -1,9 +1,8 @@
-"""`python -m harness worker FOLDER [SOCKET TERMINAL]`: one rank of a run that started them itself.
+"""Runs `python -m harness worker FOLDER [SOCKET TERMINAL]`: one rank of launch.nproc.
 
-Reads the run's point from FOLDER and leaves there what became of it. For rank 0 descriptors: of a
-socket for the store, and of what sys.stderr writes to; descriptor 2, with what comes from below
-Python and a watchdog's last word, is a log of the starter's. See
-harness/launch/backends/local_ranks.py.
+The rank reads the RunSpec from FOLDER and writes its result there. Rank 0 is given two descriptors:
+SOCKET of the store, and TERMINAL for sys.stderr. Descriptor 2 is a log of the parent process, for
+output from below Python. harness/launch/backends/local_ranks.py starts the ranks.
 """
 
 import os
@@ -17,14 +16,14 @@ from harness.system.signals import leave_on_signals
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The exit status, as of a run in one process."""
+    """Returns the exit status, as of a run in one process."""
     leave_on_signals()
     folder, *descriptors = arguments
     return _work(Path(folder), *map(int, descriptors))
 
 
 def _work(folder: Path, socket: int | None = None, terminal: int | None = None) -> int:
-    Thread(target=_leave_after_starter, daemon=True).start()
+    Thread(target=_stop_with_parent, daemon=True).start()
     if terminal is not None:
         sys.stderr = os.fdopen(terminal, "w", buffering=1)
     from harness.distributed.store_server import keep_store
@@ -32,14 +31,14 @@ def _work(folder: Path, socket: int | None = None, terminal: int | None = None) 
     from harness.launch.execute_lazy import execute_spec
     from harness.launch.run_spec import RunSpec
 
-    point = RunSpec.from_json((folder / POINT).read_text())
+    spec = RunSpec.from_json((folder / POINT).read_text())
     kept = keep_store(socket, int(os.environ["MASTER_PORT"])) if socket is not None else None
-    status = tell(folder, int(os.environ["RANK"]), point, lambda: execute_spec(point))
+    status = tell(folder, int(os.environ["RANK"]), spec, lambda: execute_spec(spec))
     del kept
     return status
 
 
-def _leave_after_starter() -> None:
-    """As if asked to stop: nobody is there to hear the result."""
-    os.read(0, 1)  # not sys.stdin: a thread that waits for it aborts the interpreter's end
+def _stop_with_parent() -> None:
+    """Sends SIGTERM to this process when its parent has exited, which closes stdin."""
+    os.read(0, 1)  # sys.stdin in a waiting thread would abort the interpreter's exit
     os.kill(os.getpid(), signal.SIGTERM)

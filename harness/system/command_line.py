@@ -1,4 +1,4 @@
-"""What the small commands of the harness have in common: errors in one line, readers that leave."""
+"""Parses command lines and prints: errors take one line, and a closed pipe is no error."""
 
 import argparse
 import os
@@ -11,16 +11,17 @@ from harness.system.signals import INTERRUPTED
 
 
 class Parser(argparse.ArgumentParser):
-    """Says in one line what is wrong, and ends with 2."""
+    """Prints wrong arguments in one line and exits with status 2."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"error: {visible(message)}\n")
 
 
 def run_command(work: Callable[[], int], also: type[Exception] = OSError) -> int:
-    """Does the work of a command and returns its exit status; an error is said in one line.
+    """Returns the exit status of `work`; an expected error is printed in one line.
 
-    2 for wrong input, a ValueError; 1 for an OSError and what else is named; 130 after Ctrl-C.
+    The status is 2 for a ValueError (wrong input), 1 for an OSError and for errors of type `also`,
+    and 130 after Ctrl-C.
     """
     try:
         return work()
@@ -32,6 +33,7 @@ def run_command(work: Callable[[], int], also: type[Exception] = OSError) -> int
 
 
 def print_text(text: str) -> None:
+    """Prints to stdout; does nothing if the reader of a pipe has closed it."""
     try:
         print(text, flush=True)
     except BrokenPipeError:
@@ -39,5 +41,5 @@ def print_text(text: str) -> None:
 
 
 def discard_output() -> None:
-    """Whoever read the output has enough, as head: what is printed from now on goes nowhere."""
+    """Sends further output to /dev/null, after a reader such as `head` has closed the pipe."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

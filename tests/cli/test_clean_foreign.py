@@ -135,7 +135,7 @@ def test_a_folder_that_becomes_a_link_after_it_was_listed_is_left(tmp_path, monk
         linked(runs / "survey", elsewhere / "survey")
         return True
 
-    monkeypatch.setattr("harness.cli.clean._agreed", exchanged)
+    monkeypatch.setattr("harness.cli.clean._confirmed", exchanged)
     before = contents(elsewhere)
     assert main([str(runs), "--free", "checkpoints"]) == 0
     assert contents(elsewhere) == before

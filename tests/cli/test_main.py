@@ -86,7 +86,7 @@ def test_a_sweep_under_torchrun_is_refused(monkeypatch, capfd) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
 
     assert run_main(monkeypatch, "-m", *TINY, "seed=0,1") == 2
-    assert "leave torchrun away" in capfd.readouterr().err
+    assert "Start it without torchrun" in capfd.readouterr().err
 
 
 def test_parts_without_a_method_name_the_run(tmp_path, monkeypatch) -> None:

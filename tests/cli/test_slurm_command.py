@@ -27,7 +27,7 @@ def test_an_empty_folder_gets_every_template_as_it_is_and_a_folder_for_logs(
     for name, file in written.items():
         assert file.read_bytes() == TEMPLATES[name].read_bytes()
         assert os.access(file, os.X_OK) == os.access(TEMPLATES[name], os.X_OK)
-    assert capsys.readouterr().out == "slurm: 7 files written, 0 were there already\n"
+    assert capsys.readouterr().out == "slurm: 7 files written, 0 existed\n"
     done = subprocess.run(["bash", "-n", "slurm/survey.sh"], capture_output=True)
     assert done.returncode == 0
 
@@ -39,7 +39,7 @@ def test_a_second_time_writes_nothing_and_restores_what_is_gone(tmp_path, capsys
 
     assert main(["init", str(tmp_path)]) == main(["init", str(tmp_path)]) == 0
     last, *_ = capsys.readouterr().out.splitlines()[::-1]
-    assert last == f"{tmp_path}/slurm: 0 files written, 7 were there already"
+    assert last == f"{tmp_path}/slurm: 0 files written, 7 existed"
     assert (tmp_path / "slurm" / "job.sh").stat().st_mtime_ns == before
     assert os.access(tmp_path / "slurm" / "survey.sh", os.X_OK)
 
@@ -50,7 +50,7 @@ def test_a_changed_file_is_named_and_nothing_is_written(tmp_path, capsys) -> Non
 
     assert main(["init", str(tmp_path)]) == 2
     said = capsys.readouterr().err
-    assert f"{tmp_path}/slurm: train.sbatch differ from the templates; nothing was written" in said
+    assert f"{tmp_path}/slurm: changed files (train.sbatch); nothing was written" in said
     assert said.count("\n") == 1
     assert [file.name for file in (tmp_path / "slurm").iterdir()] == ["train.sbatch"]
     assert (tmp_path / "slurm" / "train.sbatch").read_text() == "mine"
@@ -62,5 +62,5 @@ def test_what_is_no_folder_is_refused(tmp_path, capsys, present) -> None:
         (tmp_path / "there").touch()
     assert main(["init", str(tmp_path / "there")]) == 2
     assert (
-        capsys.readouterr().err == f"error: FOLDER={tmp_path}/there is no folder; make it first\n"
+        capsys.readouterr().err == f"error: FOLDER={tmp_path}/there is no folder; create it first\n"
     )

@@ -90,7 +90,7 @@ def test_figures_of_ones_own_are_shown_beside_them(tmp_path) -> None:
     (["--claims", "--published-for", "a=b"], "do not go together"),
     (["--published", "missing.csv"], "--published missing.csv is no file"),
     (["--published", "."], "--published . is no file"),
-    (["--out", __file__], "is no folder; name one"),
+    (["--out", __file__], "is no folder; give an existing folder"),
 )
 def test_options_that_make_no_sense_are_one_line_and_write_nothing(options, said, tmp_path, capsys):
     run(tmp_path / "0")

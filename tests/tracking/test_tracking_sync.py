@@ -114,7 +114,7 @@ def test_sync_leaves_runs_that_are_at_work_for_later_and_says_how_many(runs, cap
     with locked(me.folder):
         assert main(["sync", str(runs), "--dry-run"]) == 0
     said = capfd.readouterr().out.splitlines()
-    assert said[0] == "left for later: 1 of 2 W&B runs, which are at work"
+    assert said[0] == "left for later: 1 of 2 W&B runs, which are running"
     assert [line for line in said if line.startswith("would")] == ["would upload other:"]
 
     assert main(["sync", str(runs), "--dry-run"]) == 0
