@@ -200,8 +200,8 @@ def test_on_a_terminal_it_asks(runs, monkeypatch, answer, left) -> None:
     (["nowhere"], "RUNS=nowhere is no folder"),
     ([".", "--free", "dens"], "invalid choice: 'dens'"),
     ([".", "--free"], "expected at least one argument"),
-    ([".", "--unused-for", "-1"], "at least 0, got -1"),
-    ([".", "--unused-for", "nan"], "at least 0, got nan"),
+    ([".", "--unused-for", "-1"], ">= 0, got -1"),
+    ([".", "--unused-for", "nan"], ">= 0, got nan"),
     ([".", "--unused-for", "week"], "invalid float value: 'week'"),
 )
 def test_wrong_input_is_one_line_and_status_2(arguments, said, tmp_path, monkeypatch, capsys):

@@ -210,8 +210,8 @@ def test_a_sweep_at_work_is_awaited_also_when_no_run_is(tmp_path) -> None:
 def test_a_long_list_ends_with_how_many_more_there_are(monkeypatch) -> None:
     monkeypatch.setenv("LINES", "6")
     told = [str(number) for number in range(10)]
-    assert status._fitting(told) == [*"012", "  and 7 more; --once lists them all"]
-    assert status._fitting(told[:4]) == told[:4]
+    assert status._fit_terminal(told) == [*"012", "  and 7 more; --once lists them all"]
+    assert status._fit_terminal(told[:4]) == told[:4]
 
 
 def test_the_command_loads_neither_torch_nor_hydra() -> None:
