@@ -82,7 +82,7 @@ def test_every_method_is_taken_or_says_that_it_takes_a_training(method) -> None:
     parts = {
         key.removeprefix("override /"): name for each in node.defaults for key, name in each.items()
     }
-    if node.when == "steps" or parts.get("dynamics"):
+    if node.prune_at == "during_training" or parts.get("mask_updates"):
         with pytest.raises(ValueError, match=f"run it: pruning-harness method={method}"):
             harness.prune(convolutions(), 0.5, method=method, batches=data)
     elif getattr(component("allocation", parts["allocation"]), "needs_curves", False):

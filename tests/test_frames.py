@@ -34,11 +34,16 @@ def own_frames(trace: TracebackType | None) -> list[str]:
     return found
 
 
-@cases("when", ("when=trained",), ("when=init",), ("when=steps", "steps.every=1"))
+@cases(
+    "when",
+    ("prune_at=after_training",),
+    ("prune_at=init",),
+    ("prune_at=during_training", "gradual.interval=1"),
+)
 def test_few_frames_lie_between_the_command_line_and_a_step(tmp_path, monkeypatch, when) -> None:
     monkeypatch.setattr(SGD, "step", stop)
     with pytest.raises(Reached) as caught:
-        run_main(monkeypatch, *TINY, *SGDS, *when, f"runs={tmp_path}")
+        run_main(monkeypatch, *TINY, *SGDS, *when, f"output_dir={tmp_path}")
     found = own_frames(caught.tb)
     assert found[0] == "main" and len(found) <= MOST, found
 
@@ -46,6 +51,8 @@ def test_few_frames_lie_between_the_command_line_and_a_step(tmp_path, monkeypatc
 def test_a_saliency_is_asked_not_far_from_the_command_line(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(Magnitude, "score", stop)
     with pytest.raises(Reached) as caught:
-        run_main(monkeypatch, *TINY, "when=init", "saliency=magnitude", f"runs={tmp_path}")
+        run_main(
+            monkeypatch, *TINY, "prune_at=init", "saliency=magnitude", f"output_dir={tmp_path}"
+        )
     found = own_frames(caught.tb)
     assert len(found) <= MOST + 4, found

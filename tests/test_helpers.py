@@ -25,7 +25,7 @@ def test_a_command_in_this_process_leaves_its_signal_handlers_as_they_were(
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, lambda number, frame: None)
         before = handlers()
-        run_main(monkeypatch, *TINY, last, f"runs={tmp_path}")
+        run_main(monkeypatch, *TINY, last, f"output_dir={tmp_path}")
         assert handlers() == before
 
 

@@ -196,7 +196,7 @@ def test_report_of_the_wheel_has_its_page(swept) -> None:
     ids=["target_that_is_not_there", "weights_of_another_model"],
 )
 def test_wrong_part_is_one_line_and_writes_nothing(outside, change, line) -> None:
-    done = outside.run(*ONE, change, "runs=refused")
+    done = outside.run(*ONE, change, "output_dir=refused")
     assert done.returncode == 2
     assert re.fullmatch(line, done.stderr), done.stderr
     assert not (outside.folder / "refused").exists()

@@ -35,7 +35,9 @@ def main(arguments: Sequence[str]) -> int:
 def _clean(options: argparse.Namespace) -> int:
     runs, days = options.runs, options.unused_for
     if not runs.is_dir():
-        raise ValueError(f"RUNS={runs} is no folder; give the folder of all runs, as in runs=PATH")
+        raise ValueError(
+            f"RUNS={runs} is no folder; give the folder of all runs, as in output_dir=PATH"
+        )
     if not 0 <= days < float("inf"):
         raise ValueError(f"--unused-for must be a number of days >= 0, got {days:g}")
     if options.free and (locks := unverifiable_locks(runs)):

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str], function: str = "run") -> int:
     if (name := launcher_name()) and {"-m", "--multirun"} & set(sys.argv[1:]):
         _exit(
             f"-m under {name} would run the sweep once per rank. Start it without {name}: with "
-            "hydra/launcher=slurm, or with launch.nproc=N for several ranks per run",
+            "hydra/launcher=slurm, or with launch.ranks_per_run=N for several ranks per run",
             2,
         )
     with _errors_in_one_line() as functions:

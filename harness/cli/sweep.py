@@ -71,7 +71,7 @@ def _add_trust(parser: argparse.ArgumentParser) -> None:
 
 
 def _plan(options: argparse.Namespace) -> int:
-    return run.main(["-m", *options.overrides, "launch.only=plan"])
+    return run.main(["-m", *options.overrides, "launch.action=plan"])
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -111,7 +111,7 @@ def _retry_plan(plan: "Plan") -> int:
         return one_by_one([point for point in plan.points if has_failed(point)])
     function = "analyse" if plan.points[0].point.command == "analyse" else "run"
     try:
-        return run.main([*plan.argv, "launch.only=failed"], function)
+        return run.main([*plan.argv, "launch.action=retry_failed"], function)
     except SystemExit as exit_:
         code = exit_.code if isinstance(exit_.code, int) else 1
         if code in (signals.INTERRUPTED, signals.TRY_AGAIN):

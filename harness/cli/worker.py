@@ -1,4 +1,4 @@
-"""Runs `python -m harness worker FOLDER [SOCKET TERMINAL]`: one rank of launch.nproc.
+"""Runs `python -m harness worker FOLDER [SOCKET TERMINAL]`: one rank of launch.ranks_per_run.
 
 The rank reads the RunSpec from FOLDER and writes its result there. Rank 0 is given two descriptors:
 SOCKET of the store, and TERMINAL for sys.stderr. Descriptor 2 is a log of the parent process, for

@@ -12,7 +12,7 @@ EXCHANGES = ("dense", "sparse")
 class Options:
     """
     backend: "auto" is nccl on CUDA and gloo on the CPU.
-    exchange: of gradients: "dense" sends all, "sparse" those of live weights only.
+    gradient_exchange:: "dense" sends all, "sparse" those of live weights only.
     compare_weights_every: epochs between two comparisons of replicas inside a training.
     timeout_s: a rank that is behind the others for so long ends the run, by name; one that gives
         no sign of life does after 20 s at the latest. Also how long ranks wait for the last to
@@ -23,12 +23,12 @@ class Options:
     """
 
     backend: str = "auto"
-    exchange: str = "dense"
+    gradient_exchange: str = "dense"
     compare_weights_every: int = 1
     timeout_s: float = 300.0
 
     def __post_init__(self) -> None:
         check_known("backend", self.backend, BACKENDS)
-        check_known("exchange", self.exchange, EXCHANGES)
+        check_known("gradient_exchange", self.gradient_exchange, EXCHANGES)
         check_fields(self, "a whole number >= 1", "compare_weights_every")
         check_fields(self, "a number of seconds above 0", "timeout_s")

@@ -9,8 +9,8 @@ from harness.allocation.base import Allocation
 from harness.data.base import Data
 from harness.data.calibration import Samples
 from harness.distillation.base import Distillation
-from harness.dynamics.base import Dynamics, Exchange
 from harness.finetune.base import Finetune
+from harness.mask_updates.base import Exchange, MaskUpdates
 from harness.models.base import Model
 from harness.penalty.base import Penalty
 from harness.pruning.compaction import Compaction
@@ -19,7 +19,7 @@ from harness.pruning.pruning_order import PruningOrder
 from harness.recalibration.base import Recalibration
 from harness.saliency.base import Saliency
 from harness.schedule.base import Schedule
-from harness.schedule.shared.steps import Steps
+from harness.schedule.shared.gradual import Gradual
 from harness.structure.base import Structure
 from harness.task.base import Task
 from harness.training.recipe_presets import ResolvedRecipe, resolve_recipe
@@ -27,7 +27,7 @@ from harness.training.trainer import Trainer
 from harness.vocabulary.checks import check_either, check_fields
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-WHEN = ("trained", "init", "steps")
+PRUNE_AT = ("after_training", "init", "during_training")
 WIRE = {None: None, "bfloat16": torch.bfloat16}
 
 
@@ -36,11 +36,11 @@ class ExperimentConfig:
     """One method on one task; every field is a part that conf/ names and main.py builds.
 
     exclude: layers that are never pruned: "first", "last", or names.
-    when: "trained" prunes after dense training, "init" prunes the initial network instead;
-        "steps" prunes inside one training, at the events of `steps`.
+    prune_at: "after_training" prunes after dense training, "init" prunes the initial network;
+        "during_training" prunes inside one training, at the events of `gradual`.
     rescore_trained: whether "init" may score given weights, or weights again after a level has
         trained them.
-    dynamics: what masks do by themselves while the network retrains; None: they hold.
+    mask_updates: what masks do by themselves while the network retrains; None: they hold.
     penalty: a training with a penalty before each pruning, or None.
     recalibration: what is measured anew after each pruning, or None.
     distillation: how retraining learns from the dense network, or None.
@@ -48,7 +48,7 @@ class ExperimentConfig:
     compaction: makes the network physically smaller after each pruning, or None.
     calibration: training samples that a saliency may look at, the same at every level.
     control: a matched control in place of the method's own choice; see harness/pruning/controls.py.
-    keep_epochs: epochs of dense training that stay on disk for rewinding.
+    dense_checkpoints: epochs of dense training that stay on disk for rewinding.
     dtype: of weights and inputs, float32 or float64.
     weights: file (.safetensors, .pt) whose tensors replace the initial ones, or null.
     sync_batch_norm: BatchNorm takes its statistics over the samples of all ranks.
@@ -70,10 +70,10 @@ class ExperimentConfig:
     schedule: Schedule
     finetune: Finetune
     exclude: list[str] = field(default_factory=list)
-    when: str = "trained"
+    prune_at: str = "after_training"
     rescore_trained: bool = False
-    steps: Steps = field(default_factory=Steps)
-    dynamics: Dynamics | None = None
+    gradual: Gradual = field(default_factory=Gradual)
+    mask_updates: MaskUpdates | None = None
     penalty: Penalty | None = None
     recalibration: Recalibration | None = None
     distillation: Distillation | None = None
@@ -81,7 +81,7 @@ class ExperimentConfig:
     compaction: Compaction | None = None
     calibration: Samples = field(default_factory=Samples)
     control: str = "none"
-    keep_epochs: list[int] = field(default_factory=list)
+    dense_checkpoints: list[int] = field(default_factory=list)
     dtype: str = "float32"
     weights: str | None = None
     sync_batch_norm: bool = False
@@ -90,43 +90,47 @@ class ExperimentConfig:
     def check_values(self) -> None:
         check_fields(self, "a whole number", "seed")
         check_fields(self, "true or false", "sync_batch_norm", "rescore_trained")
-        for key in ("exclude", "keep_epochs"):
+        for key in ("exclude", "dense_checkpoints"):
             if not isinstance(getattr(self, key), list | tuple):
                 value = getattr(self, key)
                 raise ValueError(f"{key} must be a list, got {value!r}; write {key}=[{value}]")
-        if self.when not in WHEN:
-            raise ValueError(f"when must be {', '.join(WHEN)}, got {self.when!r}")
+        if self.prune_at not in PRUNE_AT:
+            raise ValueError(f"prune_at must be {', '.join(PRUNE_AT)}, got {self.prune_at!r}")
         check_either("dtype", self.dtype, DTYPES)
         if self.gradient_dtype not in WIRE:
             raise ValueError(
                 f"gradient_dtype must be null or bfloat16, got {self.gradient_dtype!r}"
             )
-        for epoch in self.keep_epochs:
+        for epoch in self.dense_checkpoints:
             if not 0 <= epoch <= self.training.epochs:
                 raise ValueError(
-                    f"keep_epochs names epoch {epoch}, but dense training has epochs 0 to "
+                    f"dense_checkpoints names epoch {epoch}, but dense training has epochs 0 to "
                     f"{self.training.epochs}; choose one of them or raise training.epochs"
                 )
 
     @property
     def starts_trained(self) -> bool:
         """Whether dense training comes before pruning."""
-        return self.when == "trained" or (self.when == "steps" and self.steps.start == "trained")
+        return self.prune_at == "after_training" or (
+            self.prune_at == "during_training" and self.gradual.start_from == "trained"
+        )
 
     @property
     def may_grow(self) -> bool:
         """Whether a part has declared that pruned weights may return."""
-        return self.schedule.may_grow or (self.dynamics is not None and self.dynamics.may_grow)
+        return self.schedule.may_grow or (
+            self.mask_updates is not None and self.mask_updates.may_grow
+        )
 
     @property
     def unmasks_between_levels(self) -> bool:
         """Whether pruned units may recover until the last level."""
-        return self.dynamics is not None and self.dynamics.unmasks_between_levels
+        return self.mask_updates is not None and self.mask_updates.unmasks_between_levels
 
     @property
     def exchange(self) -> Exchange | None:
-        """The dynamics, if they update masks at steps of their own."""
-        return None if self.unmasks_between_levels else cast(Exchange | None, self.dynamics)
+        """The mask_updates, if they update masks at steps of their own."""
+        return None if self.unmasks_between_levels else cast(Exchange | None, self.mask_updates)
 
     @property
     def pruner(self) -> Pruner:

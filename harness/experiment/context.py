@@ -122,7 +122,7 @@ def _dense_training(
     checkpointer: Checkpointer | None,
 ) -> DenseTraining:
     keep = [
-        *map(StepIndex, experiment.keep_epochs),
+        *map(StepIndex, experiment.dense_checkpoints),
         *experiment.finetune.dense_checkpoints_needed(experiment.training.epochs),
     ]
     # The folder's name stands for the code that decides this training.
@@ -160,8 +160,8 @@ def _check_model(experiment: ExperimentConfig, model: nn.Module, steps: int, sam
     Raises:
         ValueError: a part finds nothing to do in this network, or no room in this training.
     """
-    if experiment.dynamics:
-        experiment.dynamics.check(steps)
+    if experiment.mask_updates:
+        experiment.mask_updates.check(steps)
     if experiment.penalty:
         experiment.penalty.check(model)
     if experiment.recalibration:

@@ -20,7 +20,7 @@ from harness.run_folder.curve_records import FILE, Sensitivity, analysed, to_lin
 from harness.run_folder.identity import run_hash, setting_hash
 from harness.run_folder.outcome import Outcome
 from harness.schedule.one_shot import OneShot
-from harness.schedule.shared.steps import Steps
+from harness.schedule.shared.gradual import Gradual
 from harness.system.atomic_files import write_whole
 from harness.training.context import TrainingCurve
 from harness.vocabulary.seeds import derive
@@ -46,12 +46,12 @@ class Analysis(Run):
     def of(cls, run: Run, grid: Any, saliency: str, structure: str) -> "Analysis":
         """The analysis of the network that this run starts from; `code` is still the run's."""
         check_grid(grid)
-        science = analysed(run.science, grid)
-        parts = [saliency, structure] + (["at init"] if science["when"] == "init" else [])
+        hashed_config = analysed(run.hashed_config, grid)
+        parts = [saliency, structure] + (["at init"] if hashed_config["prune_at"] == "init" else [])
         identity = replace(
             run.identity,
-            run=run_hash(science)[:12],
-            setting=setting_hash(science),
+            run=run_hash(hashed_config)[:12],
+            setting=setting_hash(hashed_config),
             method="-".join(parts).replace(" ", "_"),
             label=" / ".join(parts),
         )
@@ -61,7 +61,7 @@ class Analysis(Run):
         written = analysed(run.written, run.config["sensitivity"]["grid"])
         own_fields = {
             "folder": folder,
-            "science": science,
+            "hashed_config": hashed_config,
             "written": written,
             "identity": identity,
         }
@@ -76,9 +76,9 @@ class Analysis(Run):
         changes: dict[str, Any] = {
             "schedule": OneShot(final=1.0),
             "allocation": Uniform(),
-            "when": "trained" if experiment.starts_trained else "init",
-            "steps": Steps(),
-            **dict.fromkeys(("dynamics", "penalty", "recalibration", "distillation")),
+            "prune_at": "after_training" if experiment.starts_trained else "init",
+            "gradual": Gradual(),
+            **dict.fromkeys(("mask_updates", "penalty", "recalibration", "distillation")),
         }
         dense_only = replace(experiment, **changes)
         with self._entered(dense_only, ranks) as entered:

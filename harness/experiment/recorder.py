@@ -124,7 +124,11 @@ class Recorder:
         run goes on.
         """
         latency, record = self.latency, self.state.found_records[-1]["record"]
-        if latency is None or latency.batch is None or not self._is_result(**_stage_of(record)):
+        if (
+            latency is None
+            or latency.batch_size is None
+            or not self._is_result(**_stage_of(record))
+        ):
             return
         ranks, checkpointer = self.context.ranks, self.context.checkpointer
         with (
@@ -132,7 +136,7 @@ class Recorder:
             evaluating(self.state.model),
             torch.no_grad(),
         ):
-            watch, done, error = self._stopwatch(latency, latency.batch), False, ""
+            watch, done, error = self._stopwatch(latency, latency.batch_size), False, ""
             while not done:
                 done, error = ranks.on_main(lambda: _measure_some(watch))
                 if checkpointer:
@@ -161,7 +165,7 @@ class Recorder:
         self.watcher.log_timing(
             pruning="latency",
             **stage,
-            batch=latency.batch,
+            batch=latency.batch_size,
             milliseconds_median=median,
             milliseconds_low=low,
             milliseconds_high=high,

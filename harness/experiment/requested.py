@@ -54,14 +54,16 @@ class RequestedLevels:
             for name in dict.fromkeys((unit, "density", "compression"))
         }
         self.size_model = self.size_models[unit]
-        self.prune_events = self._prune_events(steps) if experiment.when == "steps" else []
+        self.prune_events = (
+            self._prune_events(steps) if experiment.prune_at == "during_training" else []
+        )
         self.kept_fractions = [event.kept_fraction for event in self.prune_events if event.level]
-        if experiment.when != "steps":
+        if experiment.prune_at != "during_training":
             self.kept_fractions = experiment.schedule.shares(self.size_model.to_kept_fraction)
         if experiment.unmasks_between_levels and len(self.kept_fractions) < 2:
             raise ValueError(
-                "dynamics=soft lets units recover until the last level, and there is one only; "
-                "use schedule=constant schedule.levels=5, or lower steps.every"
+                "mask_updates=soft lets units recover until the last level, and there is one only; "
+                "use schedule=constant schedule.levels=5, or lower gradual.interval"
             )
         self._check(self.requested_size(min(self.kept_fractions)))
 
@@ -82,12 +84,14 @@ class RequestedLevels:
 
     def is_intermediate(self, level: int) -> bool:
         """Whether a later level ends what this one is a part of."""
-        together = self.experiment.when == "steps" or self.experiment.unmasks_between_levels
+        together = (
+            self.experiment.prune_at == "during_training" or self.experiment.unmasks_between_levels
+        )
         return together and 0 < level < len(self.kept_fractions)
 
     def _prune_events(self, steps: int) -> list[PruneEvent]:
         """Without events that would change nothing."""
-        schedule, numbers = self.experiment.schedule, self.experiment.steps.events(steps)
+        schedule, numbers = self.experiment.schedule, self.experiment.gradual.events(steps)
         kept_fractions = schedule.during(self.size_model.to_kept_fraction, len(numbers) - 1)
         prune_events: list[PruneEvent] = []
         previous, level = 1.0, 0

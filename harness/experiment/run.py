@@ -44,8 +44,8 @@ Entered = tuple[RunContext, RunState, Checkpoints]
 class Run:
     """One run and its place on disk.
 
-    config: plain values, environment variables as written. science: the part that names the run, as
-    values; written: the same as it may be stored.
+    config: plain values, environment variables as written. hashed_config: the part that
+    names the run, as values; written: the same as it may be stored.
 
     Raises:
         ValueError: rerun or progress is unknown.
@@ -57,7 +57,7 @@ class Run:
     dense: Path
     identity: Identity
     config: Config
-    science: Config
+    hashed_config: Config
     written: Config
     yaml: str
     tracking: Tracking
@@ -196,7 +196,7 @@ class Run:
             setting=identity.setting,
             model=identity.model,
             data=identity.data,
-            seed=int(self.science.get("seed", 0)),
+            seed=int(self.hashed_config.get("seed", 0)),
             group=self.sweep_name,
             job_type=identity.method,
             config=self.config,

@@ -43,7 +43,7 @@ def run(recorder: Recorder) -> None:
     """
     context, state = recorder.context, recorder.state
     recorder.watcher.begin(len(context.kept_fractions), train_stage.epochs_left(context, state))
-    during_training = context.experiment.when == "steps"
+    during_training = context.experiment.prune_at == "during_training"
     stage_functions = (
         {**STAGE_FUNCTIONS, "finetuned": _retrain_pruning} if during_training else STAGE_FUNCTIONS
     )
@@ -72,7 +72,7 @@ def _stages(recorder: Recorder, shared: ExitStack) -> Iterator[Stage]:
 def _stages_until(context: RunContext, end: tuple[int, str] | None = None) -> Iterator[Stage]:
     experiment = context.experiment
     yield Stage(0, "dense" if experiment.starts_trained else "initial")
-    if experiment.when == "steps":
+    if experiment.prune_at == "during_training":
         yield Stage(len(context.kept_fractions), "finetuned", context.kept_fractions[-1])
         return
     for level, kept_fraction in enumerate(context.kept_fractions, start=1):

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from harness.dynamics.base import Exchange
 from harness.experiment.context import RunContext
 from harness.experiment.state import RunState
+from harness.mask_updates.base import Exchange
 from harness.run_folder.records import Trained
 from harness.training.context import UNFINISHED, FitResult, Hooks, OnEpoch, Saver
 from harness.training.cost_meter import CostMeter, trained
@@ -95,7 +95,7 @@ class TrainHooks:
 
     def kept(self) -> Tensors:
         """What decides masks and gradients of the steps to come, beside the network: masks,
-        statistics, and all tensors that a penalty or the dynamics hold."""
+        statistics, and all tensors that a penalty or the mask_updates hold."""
         run = self.run
         tensors_by_name = {f"mask of {name}": mask for name, mask in run.masks.masks.items()}
         for kind, tensors in (

@@ -6,11 +6,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from harness.dynamics.base import Exchange
 from harness.experiment.context import RunContext
 from harness.experiment.recorder import Recorder
 from harness.experiment.state import RunState, macs_left
 from harness.experiment.train_hooks import DistillationLoss, StepAction, TrainHooks
+from harness.mask_updates.base import Exchange
 from harness.model_state.whole_state import load_into
 from harness.penalty.base import Penalty
 from harness.pruning.compaction import slice_tensors
@@ -101,7 +101,7 @@ def epochs_left(context: RunContext, state: RunState) -> int:
     dense_epochs = experiment.training.epochs
     if not experiment.starts_trained or state.done >= 0 or context.dense.has(context.dense.end):
         dense_epochs = 0
-    if experiment.when == "steps":
+    if experiment.prune_at == "during_training":
         per_level, count = retraining, int(not state.is_finished(context))
     else:
         per_level = retraining + (experiment.penalty.epochs if experiment.penalty else 0)

@@ -3,16 +3,19 @@
 from collections.abc import Iterator
 
 from harness.experiment.config import ExperimentConfig
-from harness.schedule.shared.steps import Steps
+from harness.schedule.shared.gradual import Gradual
 from harness.training.recipe_presets import resolve_recipe
 from harness.vocabulary.step_index import StepIndex
 
-_TRAINED = {"init": "when=trained", "steps": "steps.start=trained"}  # asks for a dense network
+_TRAINED = {
+    "init": "prune_at=after_training",
+    "during_training": "gradual.start_from=trained",
+}  # asks for a dense network
 
 
 def check_parts(experiment: ExperimentConfig) -> None:
     """Raises ValueError for the first two parts that do not fit each other."""
-    first = (_of_dynamics, _of_penalty, _of_steps, _of_batch_norm, _of_retraining)
+    first = (_of_mask_updates, _of_penalty, _of_steps, _of_batch_norm, _of_retraining)
     for rule in (*first, _of_initial, _of_order, _of_compaction):
         for problem in rule(experiment):
             raise ValueError(problem)
@@ -23,9 +26,9 @@ def check_steps(experiment: ExperimentConfig, steps: int) -> None:
     if steps or not _retrains(experiment):
         return
     acting = {
-        "dynamics": experiment.dynamics,
+        "mask_updates": experiment.mask_updates,
         "distillation": experiment.distillation,
-        "when=steps": experiment.when == "steps",
+        "prune_at=during_training": experiment.prune_at == "during_training",
         "control=reinitialised": experiment.control == "reinitialised",
     }
     for name, part in acting.items():
@@ -36,34 +39,35 @@ def check_steps(experiment: ExperimentConfig, steps: int) -> None:
             )
 
 
-def _of_dynamics(experiment: ExperimentConfig) -> Iterator[str]:
-    if experiment.dynamics is None:
+def _of_mask_updates(experiment: ExperimentConfig) -> Iterator[str]:
+    if experiment.mask_updates is None:
         return
-    name, schedule = _name(experiment.dynamics), _name(experiment.schedule)
+    name, schedule = _name(experiment.mask_updates), _name(experiment.schedule)
     if experiment.schedule.may_grow:
-        yield f"schedule={schedule} changes masks both ways itself; leave out dynamics={name}"
+        yield f"schedule={schedule} changes masks both ways itself; leave out mask_updates={name}"
     if not _retrains(experiment):
-        yield f"dynamics={name} acts while the network trains, and finetune=none trains nothing"
+        yield f"mask_updates={name} acts while the network trains, and finetune=none trains nothing"
     if experiment.unmasks_between_levels:
         return
-    if experiment.when == "steps":
+    if experiment.prune_at == "during_training":
         yield (
-            f"when=steps changes masks by schedule={schedule}, and dynamics={name} by itself, at "
-            "constant density; use when=init or trained with schedule=one_shot or constant"
+            f"prune_at=during_training changes masks by schedule={schedule}, and "
+            f"mask_updates={name} by itself, at "
+            "constant density; use prune_at=init or trained with schedule=one_shot or constant"
         )
     if experiment.schedule.varies:
         yield (
-            f"dynamics={name} grows as many weights as it drops, and schedule={schedule} only "
+            f"mask_updates={name} grows as many weights as it drops, and schedule={schedule} only "
             "shrinks, from level to level; use schedule=one_shot or constant"
         )
     if experiment.structure.granularity != "weight":
         yield (
-            f"dynamics={name} exchanges single weights, and "
+            f"mask_updates={name} exchanges single weights, and "
             f"structure={_name(experiment.structure)} prunes whole units; use structure=element"
         )
     if "float16" in (experiment.training.autocast, experiment.retraining.autocast):
         yield (
-            f"dynamics={name} looks at gradients that float16 may have made infinite; use "
+            f"mask_updates={name} looks at gradients that float16 may have made infinite; use "
             "autocast=bfloat16 or null"
         )
 
@@ -72,47 +76,56 @@ def _of_penalty(experiment: ExperimentConfig) -> Iterator[str]:
     if (
         experiment.penalty
         and experiment.penalty.needs_pending_masks
-        and experiment.pruner.saliency.update
+        and experiment.pruner.saliency.update_weights
     ):
         yield (
             f"penalty={_name(experiment.penalty)} settles what goes before its training, and "
             f"saliency={_name(experiment.saliency)} moves weights when they go; use "
-            "saliency.update=false, or another penalty"
+            "saliency.update_weights=false, or another penalty"
         )
 
 
 def _of_steps(experiment: ExperimentConfig) -> Iterator[str]:
-    if experiment.when != "steps":
-        if experiment.steps != Steps():
-            yield f"steps acts with when=steps only, and when is {experiment.when}; use when=steps"
+    if experiment.prune_at != "during_training":
+        if experiment.gradual != Gradual():
+            yield (
+                f"gradual.* needs prune_at=during_training, got prune_at={experiment.prune_at}; "
+                "use prune_at=during_training, or leave gradual.* out"
+            )
         return
     if not _retrains(experiment):
-        yield "when=steps prunes inside a training, and finetune=none has none; use finetune=keep"
+        yield (
+            "prune_at=during_training prunes inside a training, and finetune=none has none; "
+            "use finetune=keep"
+        )
     if experiment.penalty:
         yield (
-            f"penalty={_name(experiment.penalty)} trains before a pruning, and when=steps prunes "
-            "inside a training; use when=trained or init"
+            f"penalty={_name(experiment.penalty)} trains before a pruning, and "
+            "prune_at=during_training prunes "
+            "inside a training; use prune_at=after_training or init"
         )
     epochs = experiment.training.epochs
     if experiment.finetune.plan(epochs, 2.0) != experiment.finetune.plan(epochs, 1.0):
         yield (
             f"finetune={_name(experiment.finetune)} trains the longer the more was pruned, and "
-            "when=steps prunes only while it trains; use finetune=scratch_e or keep"
+            "prune_at=during_training prunes only while it trains; use finetune=scratch_e or keep"
         )
-    if experiment.steps.start == "trained" and _starts_anew(experiment):
+    if experiment.gradual.start_from == "trained" and _starts_anew(experiment):
         yield (
-            "steps.start=trained trains a dense network that "
-            f"finetune={_name(experiment.finetune)} does not start from; use steps.start=init, or "
-            "finetune=keep"
+            "gradual.start_from=trained trains a dense network that "
+            f"finetune={_name(experiment.finetune)} does not start from; use "
+            "gradual.start_from=init, or finetune=keep"
         )
     if experiment.control == "reinitialised":
         yield (
-            "control=reinitialised puts new weights under the method's mask, and when=steps finds "
+            "control=reinitialised puts new weights under the method's mask, and "
+            "prune_at=during_training finds "
             "the mask while it trains them; use finetune=reinit, or leave this control out"
         )
     if experiment.recalibration:
         yield (
-            "recalibration measures statistics that training follows after when=steps; leave it out"
+            "recalibration measures statistics that training follows after "
+            "prune_at=during_training; leave it out"
         )
 
 
@@ -134,19 +147,23 @@ def _of_order(experiment: ExperimentConfig) -> Iterator[str]:
             f"that pruning_order={name} goes through have none; use saliency=sparsegpt, wanda or "
             "obs"
         )
-    if pruner.allocation.needs_curves or experiment.when == "steps":
+    if pruner.allocation.needs_curves or experiment.prune_at == "during_training":
         yield (
-            f"pruning_order={name} prunes part by part after a training; use when=trained or init, "
+            f"pruning_order={name} prunes part by part after a training; use "
+            "prune_at=after_training or init, "
             "and an allocation without curves of the whole network"
         )
 
 
 def _of_compaction(experiment: ExperimentConfig) -> Iterator[str]:
     named = experiment.penalty is not None and experiment.penalty.needs_pending_masks
-    if experiment.compaction and (experiment.may_grow or experiment.when == "steps" or named):
+    if experiment.compaction and (
+        experiment.may_grow or experiment.prune_at == "during_training" or named
+    ):
         yield (
             f"compaction={_name(experiment.compaction)} removes what is pruned after a level's "
-            "pruning: leave out dynamics, when=steps, and penalties that name what will be pruned"
+            "pruning: leave out mask_updates, prune_at=during_training, and penalties that name "
+            "what will be pruned"
         )
 
 
@@ -154,7 +171,7 @@ def _of_retraining(experiment: ExperimentConfig) -> Iterator[str]:
     if experiment.distillation and not experiment.starts_trained:
         yield (
             f"distillation={_name(experiment.distillation)} learns from the dense network, and "
-            f"here is none: nothing is trained before pruning; use {_TRAINED[experiment.when]}"
+            f"here is none: nothing is trained before pruning; use {_TRAINED[experiment.prune_at]}"
         )
     if experiment.distillation and experiment.training.epochs == 0 and experiment.weights is None:
         yield (
@@ -175,8 +192,8 @@ def _of_retraining(experiment: ExperimentConfig) -> Iterator[str]:
     rewinds = [index for index in needed if any(index)]
     if rewinds and not experiment.starts_trained:
         yield (
-            f"when={experiment.when} prunes before any training, so finetune cannot rewind to "
-            f"epoch {max(rewinds).epoch}; use finetune=keep, or {_TRAINED[experiment.when]}"
+            f"prune_at={experiment.prune_at} prunes before any training, so finetune cannot rewind "
+            f"to epoch {max(rewinds).epoch}; use finetune=keep, or {_TRAINED[experiment.prune_at]}"
         )
 
 
@@ -185,20 +202,20 @@ def _of_initial(experiment: ExperimentConfig) -> Iterator[str]:
 
     Nobody can see whether given weights are trained, so they count as trained.
     """
-    if experiment.when != "init":
+    if experiment.prune_at != "init":
         return
     several = experiment.schedule.varies or experiment.unmasks_between_levels
     rounds = several and _trains(experiment)
     rescored = experiment.penalty is not None or rounds or experiment.weights is not None
     if rescored and not experiment.rescore_trained:
         yield (
-            f"when=init scores the initial network, but {_trained_before(experiment)}, or "
+            f"prune_at=init scores the initial network, but {_trained_before(experiment)}, or "
             "rescore_trained=true, which the method's label then says"
         )
     if experiment.rescore_trained and not rescored:
         yield (
             "rescore_trained=true, but nothing is scored after a training here; leave it out, or "
-            "give when=init weights, a penalty, or a schedule of several levels and a finetune "
+            "give prune_at=init weights, a penalty, or a schedule of several levels and a finetune "
             "that trains"
         )
 
@@ -208,12 +225,12 @@ def _trained_before(experiment: ExperimentConfig) -> str:
     if experiment.weights is not None:
         return (
             f"weights={experiment.weights} gives another one, which may be trained; leave the "
-            "weights out, use when=trained"
+            "weights out, use prune_at=after_training"
         )
     if experiment.penalty:
         return (
             f"penalty={_name(experiment.penalty)} trains it before the first pruning; leave the "
-            "penalty out, use when=trained"
+            "penalty out, use prune_at=after_training"
         )
     levels = getattr(experiment.schedule, "levels", None)
     schedule = f"schedule={_name(experiment.schedule)}"

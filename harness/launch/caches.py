@@ -25,7 +25,8 @@ CHECKPOINTS = "checkpoints"
 # clocks of hosts and file servers may differ.
 PATIENCE_S = 3600.0
 HASH = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{22}")  # two levels above each entry lies its cache
-CACHES = {"dense": (".dense", deletion.DENSE), "stages": (".stages", deletion.STAGE)}
+CACHE = ".cache"  # below the folder of all results
+CACHES = {"dense": deletion.DENSE, "stages": deletion.STAGE}  # its folders
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,8 @@ class CacheEntry:
 
 def cache_entries(runs: Path) -> Iterator[CacheEntry]:
     """All that can be freed, and the checkpoints that cannot."""
-    for kind, (name, mark) in CACHES.items():
-        for home in _entry_folders(runs / name):
+    for kind, mark in CACHES.items():
+        for home in _entry_folders(runs / CACHE / kind):
             yield from _entry(
                 kind, runs, home, [(home / CHECKPOINTS, deletion.CHECKPOINT), (home, mark)]
             )
@@ -60,7 +61,7 @@ def cache_entries(runs: Path) -> Iterator[CacheEntry]:
         for name in files:
             yield from _leftover(runs, here / name)
         kind = _checkpoints_kind(here.parent) if here.name == CHECKPOINTS else ""
-        if kind and here.relative_to(runs).parts[0] not in {name for name, _ in CACHES.values()}:
+        if kind and here.relative_to(runs).parts[0] != CACHE:
             yield from _entry(kind, runs, here.parent, [(here, deletion.CHECKPOINT)])
 
 
@@ -96,7 +97,7 @@ def free(entry: CacheEntry) -> None:
 
 def _entry_folders(cache: Path) -> Iterator[Path]:
     """Folders named by a hash, as "12/1234..."; an unreadable one is nobody's."""
-    for first in _real_folders(cache):
+    for first in _real_folders(cache) if deletion.is_real_folder(cache.parent) else ():
         for home in _real_folders(first):
             if HASH.fullmatch(f"{first.name}/{home.name}"):
                 yield home
@@ -148,7 +149,7 @@ def _checkpoints_kind(run: Path) -> str:
     identity, status = (_json_object(run / name) for name in ("identity.json", "status.json"))
     if status is None or identity is None:  # damaged
         return UNFINISHED
-    if "science" not in identity and "state" not in status:
+    if "hashed_config" not in identity and "state" not in status:
         return ""
     return "checkpoints" if status.get("state", "finished") == "finished" else UNFINISHED
 

@@ -62,8 +62,8 @@ def _fixed(name: str, given: dict[str, Part]) -> dict[str, Any]:
     asked = {group: _name(part) for group, part in given.items() if part is not None}
     check_method_kept(method, {**fixed, **asked})
     trains = {key: fixed.get(key) for key in EXTRAS if fixed.get(key) not in (None, EXTRAS[key])}
-    if fixed["when"] == "steps":
-        trains["when"] = "steps"
+    if fixed["prune_at"] == "during_training":
+        trains["prune_at"] = "during_training"
     for key, value in trains.items():
         raise ValueError(
             f"method={name} has {key}={value}, which takes a training; "

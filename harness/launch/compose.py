@@ -16,7 +16,7 @@ from harness.launch.paths import CONF
 
 # Groups of which nothing is chosen by default.
 OPTIONAL = (
-    "dynamics", "penalty", "recalibration", "distillation", "method", "experiment", "sweep",
+    "mask_updates", "penalty", "recalibration", "distillation", "method", "experiment", "sweep",
 )  # fmt: skip
 ENDINGS = (".yaml", ".yml")
 
@@ -81,8 +81,8 @@ def _folder(schema: str, path: str) -> Path | None:
 def nulls_as_deletions(arguments: Sequence[str]) -> list[str]:
     """`GROUP=null` as Hydra wants it for a group that may be left out: `~GROUP`.
 
-    >>> nulls_as_deletions(["dynamics=null", "weights=null", "seed=1"])
-    ['~dynamics', 'weights=null', 'seed=1']
+    >>> nulls_as_deletions(["mask_updates=null", "weights=null", "seed=1"])
+    ['~mask_updates', 'weights=null', 'seed=1']
     """
     off = {f"{group}=null": f"~{group}" for group in OPTIONAL}
     return [off.get(text, text) for text in arguments]

@@ -138,8 +138,8 @@ def _alone(config: Config) -> Config:
 def build(config: DictConfig | Config) -> Experiment:
     """Instantiates every part once; an unknown or missing key fails here, with its full name."""
     whole: Config = unresolved(config) if isinstance(config, DictConfig) else config
-    science = {key: value for key, value in whole.items() if key not in OPERATIONAL}
-    experiment: Experiment = build_part(science)
+    hashed_config = {key: value for key, value in whole.items() if key not in OPERATIONAL}
+    experiment: Experiment = build_part(hashed_config)
     return experiment
 
 
@@ -149,16 +149,16 @@ def _part(config: Config, key: str) -> Any:
 
 
 def _run_of(point: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
-    config, values, science = point.config, point.values, point.science
+    config, values, hashed_config = point.config, point.values, point.hashed_config
     numerics = numerics_key(ranks)
-    code = code_of({key: science.get(key) for key in DENSE})
-    dense = dense_hash(science, {**numerics, "code": code})
+    code = code_of({key: hashed_config.get(key) for key in DENSE})
+    dense = dense_hash(hashed_config, {**numerics, "code": code})
     return Run(
         folder=point.folder,
-        dense=Path(values["runs"]) / ".dense" / dense[:2] / dense,
+        dense=Path(values["output_dir"]) / ".cache/dense" / dense[:2] / dense,
         identity=_identity(point, experiment),
         config=config,
-        science=science,
+        hashed_config=hashed_config,
         written=point.written,
         yaml=OmegaConf.to_yaml(OmegaConf.create(config)),
         tracking=_part(config, "tracking"),
@@ -174,16 +174,16 @@ def _run_of(point: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
 
 
 def _shared(point: RunSpec, numerics: Config) -> SharedStages:
-    home = Path(point.values["runs"]) / ".stages"
+    home = Path(point.values["output_dir"]) / ".cache/stages"
     return SharedStages.of(
-        home, point.science, point.requested, point.shared_stages, numerics, code_of
+        home, point.hashed_config, point.requested, point.shared_stages, numerics, code_of
     )
 
 
 def _identity(point: RunSpec, experiment: Experiment) -> Identity:
     return Identity(
         run=point.run,
-        setting=setting_hash(point.science),
+        setting=setting_hash(point.hashed_config),
         method=point.method,
         label=point.label,
         model=point.choices["model"],
@@ -211,4 +211,4 @@ def _analysis(run: Run, point: RunSpec) -> Analysis:
     grid = point.values["sensitivity"]["grid"]
     choices = point.choices
     analysis = Analysis.of(run, grid, choices["saliency"], choices["structure"])
-    return replace(analysis, code=code_of(analysis.science))
+    return replace(analysis, code=code_of(analysis.hashed_config))

@@ -25,7 +25,7 @@ from harness.system.signals import is_rank_zero, leaving_on_signals
 
 def executor(point: RunSpec) -> Callable[[RunSpec], Outcome]:
     """Returns the function that executes the run: harness.launch.execute.execute_run, for which
-    torch is imported now, or one that starts ranks if launch.nproc is above 1."""
+    torch is imported now, or one that starts ranks if launch.ranks_per_run is above 1."""
     point.check_values()
     count = local_ranks.count_of(point.values)
     if count > 1:

@@ -17,20 +17,20 @@ PARTS = ("saliency", "structure", "allocation")
 # Groups that it may choose from, with the plain choice of those that do not.
 EXTRAS = {
     "finetune": "keep",
-    "dynamics": None,
+    "mask_updates": None,
     "distillation": None,
     "penalty": None,
     "recalibration": None,
 }
 # What a run without a method says of the time at which it prunes.
-_WHEN = {"trained": None, "init": "at init", "steps": "while training"}
+_WHEN = {"after_training": None, "init": "at init", "during_training": "while training"}
 
 
 @dataclass(frozen=True)
 class Method:
     """A file of conf/method/, or the parts of a run that no file has.
 
-    fixed: {"saliency": "magnitude", ..., "when": "trained", "structure.pool_by": "sum"}
+    fixed: {"saliency": "magnitude", ..., "prune_at": "after_training", "structure.pool_by": "sum"}
     """
 
     name: str
@@ -79,7 +79,9 @@ def method_name(
     method = _method(actual, {file.stem: file for file in _method_files(hydra)}, hydra)
     name, label = method.name, method.label
     scored = (
-        [_scored_weights(config)] if config["rescore_trained"] and config["when"] == "init" else []
+        [_scored_weights(config)]
+        if config["rescore_trained"] and config["prune_at"] == "init"
+        else []
     )
     control = [] if config["control"] == "none" else [config["control"]]
     for said in filter(None, (method.extras(actual), _own_part_names(config), scored, control)):
@@ -137,7 +139,7 @@ def check_method_kept(method: Method, actual: dict[str, Any]) -> None:
 
 
 def _unnamed_method(actual: dict[str, Any]) -> Method:
-    when = _WHEN.get(actual["when"], actual["when"])
+    when = _WHEN.get(actual["prune_at"], actual["prune_at"])
     named = [actual[part] for part in PARTS] + ([when] if when else [])
     return Method("-".join(named).replace(" ", "_"), " / ".join(named), fixed={})
 
@@ -155,7 +157,7 @@ def _read_method(file: Path) -> Method:
         for key, choice in entry.items()
     }
     label = str(own.pop("method")["label"])
-    return Method(file.stem, label, {"when": "trained", **parts, **_flatten(own)})
+    return Method(file.stem, label, {"prune_at": "after_training", **parts, **_flatten(own)})
 
 
 def _method_files(hydra: HydraConf) -> Iterator[Path]:

@@ -15,7 +15,7 @@ from harness.launch.instantiate import build_part
 from harness.launch.method_name import method_name
 from harness.launch.variables import resolved, unresolved
 from harness.run_folder.curve_records import FILE, analysed
-from harness.run_folder.identity import Config, run_hash, scientific
+from harness.run_folder.identity import Config, hashed_config_of, run_hash
 from harness.run_folder.outcome import RESULTS
 from harness.run_folder.stage_keys import requested_of
 from harness.system.names import check_name
@@ -59,14 +59,14 @@ class RunSpec:
         return found
 
     @cached_property
-    def science(self) -> Config:
+    def hashed_config(self) -> Config:
         """The part of the config that decides numbers, as values."""
-        return scientific(self.values, self._weights_sha256, self.data_sha256)
+        return hashed_config_of(self.values, self._weights_sha256, self.data_sha256)
 
     @property
     def written(self) -> Config:
         """The same as it may be stored."""
-        return scientific(self.config, self._weights_sha256, self.data_sha256)
+        return hashed_config_of(self.config, self._weights_sha256, self.data_sha256)
 
     @cached_property
     def _weights_sha256(self) -> str | None:
@@ -76,8 +76,8 @@ class RunSpec:
     def identity_config(self) -> Config:
         """What of it decides the results of its command."""
         if self.command != "analyse":
-            return self.science
-        return analysed(self.science, self.values["sensitivity"]["grid"])
+            return self.hashed_config
+        return analysed(self.hashed_config, self.values["sensitivity"]["grid"])
 
     @property
     def run(self) -> str:
@@ -109,7 +109,7 @@ class RunSpec:
     def requested(self) -> list[float | None]:
         """By its schedule at level 1, 2, ..., as harness.run_folder.stage_keys has it; empty for
         one that no run can have, which the run itself will say."""
-        if self.config["when"] == "steps":
+        if self.config["prune_at"] == "during_training":
             return []
         try:
             return requested_of(build_part(self.config["schedule"]).shares)
@@ -129,14 +129,14 @@ class RunSpec:
     def for_plan(self) -> "RunSpec":
         """As it travels elsewhere, where variables may have other values."""
         known = self.reads_environment and self.data_sha256
-        return replace(self, planned_hash=run_hash(self.science)[:12] if known else None)
+        return replace(self, planned_hash=run_hash(self.hashed_config)[:12] if known else None)
 
     def check_values(self) -> None:
         """
         Raises:
             ValueError: variables have other values than where it was planned.
         """
-        if self.planned_hash not in (None, run_hash(self.science)[:12]):
+        if self.planned_hash not in (None, run_hash(self.hashed_config)[:12]):
             raise ValueError(
                 "environment variables that the config names have other values here than where "
                 "this run was planned, and would make it another run; set them to the same values"
@@ -158,7 +158,7 @@ def build_run_spec(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> R
     """
     config = unresolved(cfg)
     values = resolved(config)
-    for key in ("name", "sweep_name"):
+    for key in ("run_name", "sweep_name"):
         check_name(key, values[key])
     choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
     name, label = method_name(choices, values, hydra)
@@ -179,9 +179,9 @@ def _checked(folders: tuple[Path, ...]) -> None:
 def sweep_folder(config: Config) -> Path:
     """
     Raises:
-        ValueError: sweep_name is no name of a folder of its own below `runs`.
+        ValueError: sweep_name is no name of a folder of its own below `output_dir`.
     """
-    return Path(config["runs"]) / check_name("sweep_name", config["sweep_name"])
+    return Path(config["output_dir"]) / check_name("sweep_name", config["sweep_name"])
 
 
 def _sha256_of(weights: str | None) -> str | None:

@@ -12,19 +12,19 @@ from harness.vocabulary.checks import check_fields
 class Latency:
     """Whether and how a run measures its forward pass; operational, no record depends on it.
 
-    batch: samples at once, null: nothing is measured. repeats: timed passes. warm_up: passes
+    batch_size: samples at once, null: nothing is measured. repeats: timed passes. warm_up: passes
     before them, which are not timed.
 
     Raises:
         ValueError: a value is no count.
     """
 
-    batch: int | None = None
+    batch_size: int | None = None
     repeats: int = 50
     warm_up: int = 5
 
     def __post_init__(self) -> None:
-        check_fields(self, "a whole number >= 1 or null", "batch")
+        check_fields(self, "a whole number >= 1 or null", "batch_size")
         check_fields(self, "a whole number >= 1", "repeats")
         check_fields(self, "a whole number >= 0", "warm_up")
 

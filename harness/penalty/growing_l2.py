@@ -14,10 +14,11 @@ from harness.vocabulary.tensors import Tensors, prunable_layers
 class GrowingL2:
     """strength(t) / 2 x sum w^2 over what goes at the coming level: adds strength(t) x w there.
 
-    strength(t) = min(ceiling, step_size x (t // every + 1)) at step t: already step_size at the
-    first step, and a step more every `every` steps. Counts anew before each pruning.
+    strength(t) = min(max_strength, step_size x (t // interval + 1)) at step t: already
+    step_size at the first step, and a step more every `interval` steps. Counts anew before each
+    pruning.
 
-    >>> growing = GrowingL2(step_size=0.5, every=2, ceiling=1.2)
+    >>> growing = GrowingL2(step_size=0.5, interval=2, max_strength=1.2)
     >>> [growing.strength(step) for step in range(6)]
     [0.5, 0.5, 1.0, 1.0, 1.2, 1.2]
 
@@ -25,34 +26,35 @@ class GrowingL2:
     GReg-1; the authors' code raises the strength before it applies it, by 1e-4 up to 1, as this
     does. We differ: the run's saliency, structure and allocation choose what goes, where theirs
     is the L1 norm in given layers; biases and norm parameters that go along with a unit are
-    penalised with it; a strength never passes the ceiling, theirs may by one step; it neither
+    penalised with it; a strength never passes the max_strength, theirs may by one step; it neither
     stops growing once the mean kept weight is 1000 times the mean one to go, nor is followed by
-    steps at a constant strength, but for those after the ceiling is reached.
+    steps at a constant strength, but for those after the max_strength is reached.
 
-    epochs: it takes every x ceiling / step_size steps to the ceiling, 100,000 by default;
+    epochs: it takes interval x max_strength / step_size steps to max_strength, 100,000 by default;
     with fewer, raise step_size.
 
     Raises:
-        ValueError: epochs or every is not a whole number of at least 1, or step_size or ceiling
+        ValueError: epochs or interval is not a whole number of at least 1, or step_size or
+            max_strength
             not a finite number above 0.
     """
 
     epochs: int = 1
     step_size: float = 1e-4
-    every: int = 10
-    ceiling: float = 1.0
+    interval: int = 10
+    max_strength: float = 1.0
 
     needs_pending_masks: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         check_epochs(self.epochs)
         check("step_size", self.step_size, "a finite number above 0", "; e.g. 1e-4")
-        check("ceiling", self.ceiling, "a finite number above 0", "; e.g. 1.0")
+        check("max_strength", self.max_strength, "a finite number above 0", "; e.g. 1.0")
         way_out = "; write 1 to grow at every step"
-        check("every", self.every, "a whole number of at least 1", way_out)
+        check("interval", self.interval, "a whole number of at least 1", way_out)
 
     def strength(self, step: int) -> float:
-        return min(self.ceiling, self.step_size * (step // self.every + 1))
+        return min(self.max_strength, self.step_size * (step // self.interval + 1))
 
     def check(self, model: nn.Module) -> None:
         prunable_layers(model)

@@ -78,8 +78,8 @@ class MaskStore:
         """
         if not self._may_grow:
             raise ValueError(
-                "masks only shrink here: no dynamics of this run declares may_grow; choose some "
-                "that do, e.g. dynamics=rigl"
+                "masks only shrink here: this run has no mask_updates that declare may_grow; "
+                "choose some that do, e.g. mask_updates=rigl"
             )
         self._check_names(masks)
         self._set(masks)

@@ -23,7 +23,7 @@ OFFERS = {
     "finetune": ("plan", "dense_checkpoints_needed", "initial_weights"),
 }
 OPTIONAL = {
-    "dynamics": ("may_grow", "unmasks_between_levels", "check"),
+    "mask_updates": ("may_grow", "unmasks_between_levels", "check"),
     "exchange": ("updates", "looks", "look", "swap"),
     "penalty": ("epochs", "needs_pending_masks", "check", "make_gradient_hook"),
     "recalibration": ("samples", "batch_size", "check", "apply"),

@@ -68,7 +68,7 @@ class Checkpoints:
         if self.folder.is_symlink():
             raise CannotWrite(
                 f"checkpoint {name}: {self.folder} is a link, and checkpoints are kept in a folder "
-                "of their own; delete the link, or choose another place with runs=PATH"
+                "of their own; delete the link, or choose another place with output_dir=PATH"
             )
         there = self._files()
         content = packed(state)

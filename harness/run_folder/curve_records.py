@@ -16,7 +16,8 @@ SCHEMA = 1
 # What of a run's config decides the curves.
 DECIDES = (
     "seed", "model", "data", "data_sha256", "task", "training", "dtype", "weights",
-    "sync_batch_norm", "gradient_dtype", "when", "calibration", "saliency", "structure", "exclude",
+    "sync_batch_norm", "gradient_dtype", "prune_at", "calibration", "saliency", "structure",
+    "exclude",
 )  # fmt: skip
 
 
@@ -78,9 +79,9 @@ def _parse(where: str, line: str) -> Sensitivity:
 _TYPED = Typed(Sensitivity, ("density", "top1", "dense_top1"))
 
 
-def analysed(science: Config, grid: Any) -> Config:
+def analysed(hashed_config: Config, grid: Any) -> Config:
     """What of a run's config decides the curves, with each density of the grid once; a grid that
     is none is left as it is, for `check_grid` to name."""
-    kept = {key: value for key, value in science.items() if key in DECIDES}
+    kept = {key: value for key, value in hashed_config.items() if key in DECIDES}
     proper = isinstance(grid, list) and all(isinstance(one, int | float) for one in grid)
     return {**kept, "sensitivity": {"grid": sorted(set(grid), reverse=True) if proper else grid}}

@@ -8,9 +8,10 @@ from typing import Any
 Config = dict[str, Any]
 
 # Where and how a run happens. None of it names a run; none of it changes a number, but for the
-# last bits that ranks.exchange decides with more than two ranks.
+# last bits that ranks.gradient_exchange decides with more than two ranks.
 OPERATIONAL = (
-    "name", "method", "runs", "sweep_name", "rerun", "device", "threads", "progress", "tracking",
+    "run_name", "method", "output_dir", "sweep_name", "rerun", "device", "threads", "progress",
+    "tracking",
     "ranks", "checkpoint", "sensitivity", "launch", "latency",
 )  # fmt: skip
 # Of data whose content is known.
@@ -24,7 +25,7 @@ DENSE = (
 )  # fmt: skip
 
 
-def scientific(
+def hashed_config_of(
     config: Config, weights_sha256: str | None = None, data_sha256: str | None = None
 ) -> Config:
     """The config without operational keys, paths, nulls and options at their neutral value.
@@ -38,7 +39,7 @@ def scientific(
     for path, neutral in ADDED.items():
         if value_at(kept, path) == neutral:
             _drop(kept, path)
-    if kept.get("when") != "init":
+    if kept.get("prune_at") != "init":
         kept.pop("rescore_trained", None)  # a leave that only methods at initialisation need
     kept["weights"], kept["data_sha256"] = weights_sha256, data_sha256
     cleaned: Config = _without_nulls(kept)
@@ -46,7 +47,7 @@ def scientific(
 
 
 def run_hash(config: Config) -> str:
-    """SHA-256 of a scientific config, in hex; a run is named by the first 12 digits."""
+    """SHA-256 of a hashed config, in hex; a run is named by the first 12 digits."""
     return _sha256(config)
 
 
@@ -61,7 +62,7 @@ def setting_hash(config: Config) -> str:
     for part in kept.values():
         if isinstance(part, dict):
             part.pop("seed", None)
-    if kept.get("when") == "steps":
+    if kept.get("prune_at") == "during_training":
         kept["schedule"].pop("levels", None)  # does not matter there
     if "levels" not in kept.get("schedule", {}):
         kept.get("schedule", {}).pop("final", None)

@@ -42,7 +42,7 @@ class Outcome:
 def below(runs: Path, file: str) -> Iterator[Path]:
     """Every file of this name in the folder of a run, at any depth, in a fixed order."""
     for folder, inner, names in os.walk(runs):
-        # In place, so that walk does not enter them: .dense holds no results of its own, and
+        # In place, so that walk does not enter them: .cache holds no results of its own, and
         # what lies in a run's folder, as copies for W&B, is no further run.
         inner[:] = [] if file in names else sorted(n for n in inner if not n.startswith("."))
         if file in names:
@@ -87,7 +87,7 @@ def _measured(records: Path) -> tuple[float | None, float | None]:
     return None, None
 
 
-def check_home(folder: Path, science: Config, records: str = RESULTS[0]) -> None:
+def check_home(folder: Path, hashed_config: Config, records: str = RESULTS[0]) -> None:
     """
     Raises:
         ValueError: the folder holds results of another config, or of nobody knows which.
@@ -95,21 +95,23 @@ def check_home(folder: Path, science: Config, records: str = RESULTS[0]) -> None
     before = read_json(folder / "identity.json")
     if before is None and not (folder / records).exists():
         return
-    if not isinstance(before, dict) or "science" not in before:
+    if not isinstance(before, dict) or "hashed_config" not in before:
         raise ValueError(
             f"{folder} holds records, but its identity.json is missing or damaged; "
             "delete the folder and run again"
         )
-    now = json.loads(json.dumps(science))
+    now = json.loads(json.dumps(hashed_config))
     # Of what the environment says only the run's hash can tell, and that is the folder's name.
-    found = [key for key in differences(before["science"], now) if not _refers(before, now, key)]
+    found = [
+        key for key in differences(before["hashed_config"], now) if not _refers(before, now, key)
+    ]
     if found:
         keys = ", ".join(found)
         raise ValueError(
             f"{folder} holds results of another config (it differs in {keys}); "
-            "choose another folder with runs=PATH, or delete it"
+            "choose another folder with output_dir=PATH, or delete it"
         )
 
 
 def _refers(before: Config, now: Config, key: str) -> bool:
-    return any(refers(value_at(config, key)) for config in (before["science"], now))
+    return any(refers(value_at(config, key)) for config in (before["hashed_config"], now))

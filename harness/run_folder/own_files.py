@@ -20,13 +20,13 @@ ENVIRONMENT = "environment.json"
 class RunFolder:
     """The memory of the run decides, never a file that somebody else may have changed meanwhile.
 
-    science: Run.written. yaml, command: as of Run. results: names of the files that
+    hashed_config: Run.written. yaml, command: as of Run. results: names of the files that
     the run ends in.
     """
 
     path: Path
     results: Sequence[str]
-    science: Config
+    hashed_config: Config
     yaml: str
     command: tuple[str, ...]
 
@@ -40,7 +40,9 @@ class RunFolder:
     def describe(self, ranks: Ranks) -> None:
         """Config and identity are those of this start, the environment that of the first one."""
         _keep(self.path / "config.yaml", self.yaml)
-        identity = json.dumps({"science": self.science}, indent=1, sort_keys=True) + "\n"
+        identity = (
+            json.dumps({"hashed_config": self.hashed_config}, indent=1, sort_keys=True) + "\n"
+        )
         _keep(self.path / "identity.json", identity)
         try:
             there = read_json(self.path / ENVIRONMENT)

@@ -17,23 +17,35 @@ StageKeys = dict[LevelStage, str]  # in a run's order
 
 # Keys of a config by the stage that first reads them; all others, also those that a later version
 # brings, decide every stage. Masks have digests in records, so whoever has masks reads structure.
-DECIDES = ("saliency", "structure", "exclude", "allocation", "calibration", "control", "dynamics")
+DECIDES = (
+    "saliency",
+    "structure",
+    "exclude",
+    "allocation",
+    "calibration",
+    "control",
+    "mask_updates",
+)
 READS = {
     "penalised": ("penalty", "retraining", "structure", "exclude"),
     "pruned": DECIDES,
     "recalibrated": ("recalibration",),
-    "finetuned": ("finetune", "retraining", "distillation", "dynamics"),
+    "finetuned": ("finetune", "retraining", "distillation", "mask_updates"),
 }
 # Which states of dense training stay on disk: a missing one is trained again, bit for bit. And a
 # leave to score trained weights, that changes no number.
-UNREAD = ("keep_epochs", "rescore_trained")
+UNREAD = ("dense_checkpoints", "rescore_trained")
 # Of a schedule that passes its values on: they say no more than the targets that it asks for.
 PATH = ("_target_", "final", "values", "levels")
 # Parts whose classes say that they foresee no pruning (Penalty.needs_pending_masks) or let no mask
-# go at the levels before the last (Dynamics.unmasks_between_levels); of others it is not known
+# go at the levels before the last (MaskUpdates.unmasks_between_levels); of others it is not known
 # here.
 BLIND = ("harness.penalty.l1.L1", "harness.penalty.bn_l1.BnL1")
-HOLDING = ("harness.dynamics.rigl.Rigl", "harness.dynamics.set.Set", "harness.dynamics.snfs.Snfs")
+HOLDING = (
+    "harness.mask_updates.rigl.Rigl",
+    "harness.mask_updates.set.Set",
+    "harness.mask_updates.snfs.Snfs",
+)
 TRAININGS = ("penalised", "finetuned")
 
 
@@ -60,35 +72,43 @@ def requested_of(
     return [float(one) if isinstance(one, _Untouched) else None for one in found]
 
 
-def config_by_stage(science: Config, asked: Sequence[float | None]) -> dict[LevelStage, Config]:
+def config_by_stage(
+    hashed_config: Config, asked: Sequence[float | None]
+) -> dict[LevelStage, Config]:
     """What of its config each stage of a run reads that no stage before it has read, in order.
 
-    science: as identity.scientific makes it. asked: as `requested_of` finds it; with when=steps it
-    does not matter, for such a run has nothing in common with others after dense training.
+    hashed_config: as identity.hashed_config_of makes it. asked: as `requested_of` finds it; with
+    prune_at=during_training it does not matter, for such a run has nothing in common
+    with others after dense training.
 
     A schedule that passes its values on counts by the level's target; any other one whole, for the
     way to an end point depends on it. Parts from outside the harness may know more than their
     protocol says, so they decide every stage, as unknown keys do.
     """
     late = {name for names in READS.values() for name in names} | {"schedule"}
-    late = {name for name in late if is_ours(science.get(name))}
-    inside = science.get("when") == "steps"
-    trained = "trained" in (science.get("when"), science.get("steps", {}).get("start"))
-    first = {k: v for k, v in science.items() if inside or k not in late and k not in UNREAD}
+    late = {name for name in late if is_ours(hashed_config.get(name))}
+    inside = hashed_config.get("prune_at") == "during_training"
+    start = hashed_config.get("gradual", {}).get("start_from")
+    trained = hashed_config.get("prune_at") == "after_training" or start == "trained"
+    first = {k: v for k, v in hashed_config.items() if inside or k not in late and k not in UNREAD}
     found: dict[LevelStage, Config] = {(0, "dense" if trained else "initial"): first}
     for level, target in enumerate([] if inside else asked, start=1):
-        for stage in _stages(science):
-            names = [name for name in _names(science, stage) if name in late and name in science]
-            own = {name: science[name] for name in names}
-            if "saliency" in _names(science, stage):
-                own |= _goal(science, target) if "schedule" in late else {"asked": target}
-            if stage == "finetuned" and _may_release(science):
+        for stage in _stages(hashed_config):
+            names = [
+                name
+                for name in _names(hashed_config, stage)
+                if name in late and name in hashed_config
+            ]
+            own = {name: hashed_config[name] for name in names}
+            if "saliency" in _names(hashed_config, stage):
+                own |= _goal(hashed_config, target) if "schedule" in late else {"asked": target}
+            if stage == "finetuned" and _may_release(hashed_config):
                 own |= {"last": level == len(asked)}
             found[level, stage] = own
     return found
 
 
-def stage_keys(science: Config, asked: Sequence[float | None]) -> StageKeys:
+def stage_keys(hashed_config: Config, asked: Sequence[float | None]) -> StageKeys:
     """Returns one key per stage, SHA-256 in hex; arguments as for `config_by_stage`.
 
     asked: `requested_of(schedule.shares)` of the schedule that the config's node describes. That
@@ -96,7 +116,7 @@ def stage_keys(science: Config, asked: Sequence[float | None]) -> StageKeys:
     """
     keys: StageKeys = {}
     before = ""
-    for place, own in config_by_stage(science, asked).items():
+    for place, own in config_by_stage(hashed_config, asked).items():
         before = keys[place] = run_hash({"before": before, "place": place, "reads": own})
     return keys
 
@@ -152,7 +172,7 @@ class SharedStages:
     def of(
         cls,
         folder: Path,
-        science: Config,
+        hashed_config: Config,
         asked: Sequence[float | None],
         marked: Iterable[str],
         numerics: Config,
@@ -164,9 +184,9 @@ class SharedStages:
         of a config; it is asked for what the stages up to this one read, so that a change in a
         part that comes later costs nothing.
         """
-        wanted, own = set(marked), config_by_stage(science, asked)
+        wanted, own = set(marked), config_by_stage(hashed_config, asked)
         parts, codes, keys = Config(), dict[int, str](), StageKeys()
-        for place, key in stage_keys(science, asked).items():
+        for place, key in stage_keys(hashed_config, asked).items():
             parts |= own[place]
             if key in wanted:
                 # Levels add no part, so that their sources are not read again for each.
@@ -179,24 +199,27 @@ class SharedStages:
         return self.folder / key[:2] / key
 
 
-def _stages(science: Config) -> list[str]:
+def _stages(hashed_config: Config) -> list[str]:
     there = {"penalised": "penalty", "recalibrated": "recalibration"}
-    none = str(science["finetune"].get("_target_")).endswith(".NoFinetune")
-    found = [stage for stage in READS if stage not in there or there[stage] in science]
+    none = str(hashed_config["finetune"].get("_target_")).endswith(".NoFinetune")
+    found = [stage for stage in READS if stage not in there or there[stage] in hashed_config]
     return [stage for stage in found if stage != "finetuned" or not none]
 
 
-def _names(science: Config, stage: str) -> tuple[str, ...]:
-    foresees = stage == "penalised" and science["penalty"].get("_target_") not in BLIND
+def _names(hashed_config: Config, stage: str) -> tuple[str, ...]:
+    foresees = stage == "penalised" and hashed_config["penalty"].get("_target_") not in BLIND
     return READS[stage] + (DECIDES if foresees else ())
 
 
-def _goal(science: Config, target: float | None) -> Config:
+def _goal(hashed_config: Config, target: float | None) -> Config:
     if target is None:
-        return {"schedule": science["schedule"]}
-    rest = {key: value for key, value in science["schedule"].items() if key not in PATH}
+        return {"schedule": hashed_config["schedule"]}
+    rest = {key: value for key, value in hashed_config["schedule"].items() if key not in PATH}
     return {"asked": target, "schedule": rest}
 
 
-def _may_release(science: Config) -> bool:
-    return "dynamics" in science and science["dynamics"].get("_target_") not in HOLDING
+def _may_release(hashed_config: Config) -> bool:
+    return (
+        "mask_updates" in hashed_config
+        and hashed_config["mask_updates"].get("_target_") not in HOLDING
+    )

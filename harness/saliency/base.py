@@ -85,7 +85,7 @@ class Saliency(ABC):
     needs_loss: it takes gradients of the loss, so it scores networks, not parts of them.
     rounds: prunings, each with new scores, in which its authors reach a level.
     signed: scores may be negative; allocations that need scores that measure size refuse it.
-    update: weights that stay may move.
+    update_weights: weights that stay may move.
     batch_norm: what a BatchNorm divides by meanwhile: "eval", its running statistics, or "train".
     compensate(weights, masks, statistics), or None: new values of the weights that move to make up
         for the pruned ones, after the masks are agreed; {} if none does. weights: as they were
@@ -110,7 +110,7 @@ class Saliency(ABC):
         return False
 
     @property
-    def update(self) -> bool:
+    def update_weights(self) -> bool:
         return False
 
     @property

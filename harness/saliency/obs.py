@@ -30,7 +30,7 @@ class Obs(curvature.SecondOrder):
 
     block: columns of a diagonal block; the memory grows with block x columns.
     damping: share of the mean diagonal of H that is added to its diagonal.
-    update: whether the kept weights move.
+    update_weights: whether the kept weights move.
     memory_limit_gb: what this may take beside the model, in GB (10^9 bytes).
 
     Raises:
@@ -73,7 +73,7 @@ class Obs(curvature.SecondOrder):
         Raises:
             ValueError: a layer's inputs are unknown, or its H is singular without damping.
         """
-        gone = curvature.newly_pruned(weights, masks) if self.update else {}
+        gone = curvature.newly_pruned(weights, masks) if self.update_weights else {}
         return {
             name: self._compensated(name, weights[name], masks[name], measured(name, statistics))
             for name in gone

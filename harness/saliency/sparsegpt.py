@@ -36,7 +36,7 @@ class SparseGpt(curvature.SecondOrder):
 
     block: columns whose weights compete with each other.
     damping: share of the mean diagonal of H that is added to its diagonal.
-    update: whether weights move; False: the same rule of masks, on weights that stay.
+    update_weights: whether weights move; False: the same rule of masks, on weights that stay.
     memory_limit_gb: what this may take beside the model, in GB (10^9 bytes).
 
     Raises:
@@ -91,14 +91,14 @@ class SparseGpt(curvature.SecondOrder):
             check_keep(keep[name], int(live.count_nonzero()))
             hessian = measured(name, statistics)
             masks[name], moved[name] = self._solved(name, weight, keep[name], live, hessian)
-        return masks, moved if self.update else {}
+        return masks, moved if self.update_weights else {}
 
     def _solved(
         self, name: str, weight: Tensor, keep: int, live: Tensor, hessian: Tensor
     ) -> tuple[Tensor, Tensor]:
         root = self._root(name, weight, hessian)
         importance = _importance(hessian, root)
-        upper = _inverted(root) if self.update else None
+        upper = _inverted(root) if self.update_weights else None
         alive = by_group(live, hessian)
         rows = torch.where(alive, by_group(weight.double(), hessian), 0.0)
         mask = torch.zeros_like(alive)

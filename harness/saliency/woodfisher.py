@@ -33,7 +33,7 @@ class WoodFisher(curvature.SecondOrder):
         memory grows with block x weights.
     damping: what is added to the diagonal, above 0: F alone is singular when there are fewer
         samples than weights in a block.
-    update: whether the kept weights move.
+    update_weights: whether the kept weights move.
     memory_limit_gb: what this may take beside the model, in GB (10^9 bytes).
 
     Raises:
@@ -90,7 +90,7 @@ class WoodFisher(curvature.SecondOrder):
         return {n: self._score(n, weight, statistics[n]) for n, weight in weights.items()}
 
     def compensate(self, weights: Tensors, masks: Tensors, statistics: Tensors) -> Tensors:
-        gone = curvature.newly_pruned(weights, masks) if self.update else {}
+        gone = curvature.newly_pruned(weights, masks) if self.update_weights else {}
         return {
             name: self._compensated(name, weights[name], these, statistics[name])
             for name, these in gone.items()

@@ -12,8 +12,9 @@ class AcDc(Target):
     >>> AcDc(final=0.25).during(lambda density: density, events=4)
     [0.25, 1.0, 0.25, 1.0, 0.25]
 
-    Source: Peste et al. 2021, AC/DC (arXiv:2106.12379). `steps.begin` is their dense warm-up,
-    `steps.every` the length of a phase, and what follows `steps.end` the last, compressed one.
+    Source: Peste et al. 2021, AC/DC (arXiv:2106.12379). `gradual.first_step` is their dense
+    warm-up, `gradual.interval` the length of a phase, and what follows `gradual.last_step` the
+    last, compressed one.
     On ImageNet (100 epochs) theirs are 10, 5 and 15 epochs, and their last dense phase is longer,
     10 epochs; here all phases before the last are equally long.
 
@@ -32,7 +33,9 @@ class AcDc(Target):
         Raises:
             ValueError: always: between trainings nothing grows back.
         """
-        raise ValueError("schedule=ac_dc alternates inside one training; use when=steps")
+        raise ValueError(
+            "schedule=ac_dc alternates inside one training; use prune_at=during_training"
+        )
 
     def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
         """
@@ -42,8 +45,8 @@ class AcDc(Target):
         if events < 2 or events % 2:
             raise ValueError(
                 "schedule=ac_dc begins and ends compressed: it needs an even number of events, at "
-                f"least 2, after the one at steps.begin, and steps names {events}; change "
-                "steps.end or steps.every"
+                f"least 2, after the one at gradual.first_step, and gradual names {events}; change "
+                "gradual.last_step or gradual.interval"
             )
         end = share_of(self.final)
         return [1.0 if k % 2 else end for k in range(events + 1)]

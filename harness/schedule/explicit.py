@@ -62,7 +62,8 @@ class Explicit:
         listed = len(self.values)
         if listed != events + 1:
             raise ValueError(
-                f"values has {listed} entries, one per event, and steps names {events + 1} events; "
-                f"steps.end = steps.begin + {listed - 1} * steps.every would fit"
+                f"values has {listed} entries, one per event, and gradual names {events + 1} "
+                "events; "
+                f"gradual.last_step = gradual.first_step + {listed - 1} * gradual.interval fits"
             )
         return self.shares(share_of)

@@ -17,7 +17,7 @@ class OneCycle(Curve):
 
     Source: Hubens et al. 2021, One-Cycle Pruning (arXiv:2107.02086), with their a and b. Their
     library fasterai has b = 6, a little later. They prune from the first to the last step of one
-    training, where steps.end leaves the last quarter by default.
+    training, where gradual.last_step leaves the last quarter by default.
 
     Raises:
         ValueError: as Curve, alpha is not in (0, 100], or beta not in (0, alpha].

@@ -19,7 +19,7 @@ class CannotWrite(RuntimeError):
     def of(cls, path: Path, error: OSError) -> Self:
         return cls(
             f"cannot write {path} ({error.strerror}); make room or choose another folder with "
-            "runs=PATH, then the same command goes on"
+            "output_dir=PATH, then the same command goes on"
         )
 
 
@@ -110,5 +110,6 @@ def make_writable(folder: Path) -> None:
         probe.unlink()
     except OSError as error:
         raise ValueError(
-            f"cannot write into {folder} ({error.strerror}); choose another folder with runs=PATH"
+            f"cannot write into {folder} ({error.strerror}); choose another folder with "
+            "output_dir=PATH"
         ) from error

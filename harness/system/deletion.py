@@ -1,10 +1,10 @@
 """Deleting files: only those that carry our mark, only inside the named folder, through no link.
 
-The folder that a user names (RUNS, runs=PATH, --out) may itself be a link: that is the user's own
-word. Below it every step is opened with O_NOFOLLOW, from descriptor to descriptor, so that a folder
-that is exchanged for a link meanwhile leads nowhere either. A link is never ours: it stays, and so
-does what it points to. For the same reason a run and a report write through no link: see
-check_no_link.
+The folder that a user names (RUNS, output_dir=PATH, --out) may itself be a link: that is the
+user's own word. Below it every step is opened with O_NOFOLLOW, from descriptor to descriptor, so
+that a folder that is exchanged for a link meanwhile leads nowhere either. A link is never ours: it
+stays, and so does what it points to. For the same reason a run and a report write through no link:
+see check_no_link.
 """
 
 import os
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BEGINNING = 64  # bytes
-ELSEWHERE = "choose another place with runs=PATH"
+ELSEWHERE = "choose another place with output_dir=PATH"
 # As `opened` raises them: Linux tells a link that is not to be followed as no folder.
 NOT_THERE = (FileNotFoundError, NotADirectoryError)
 # As temporary_name in harness/system/atomic_files.py makes them.

@@ -40,7 +40,7 @@ def check_name(key: str, value: object) -> str:
     if not isinstance(name, str) or not NAME.fullmatch(name) or len(name) > LONGEST:
         raise ValueError(
             f"{key} must be a name, got {_short(value)}: {RULE}; other places are chosen with "
-            "runs=PATH"
+            "output_dir=PATH"
         )
     return name
 

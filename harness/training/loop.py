@@ -48,7 +48,7 @@ class Loop:
         if resumed:
             load_into(model, resumed["model"])
         self.exchange = GradientExchange(
-            context.ranks.options.exchange == "sparse", context.gradient_dtype
+            context.ranks.options.gradient_exchange == "sparse", context.gradient_dtype
         )
         self.replica = context.ranks.wrap(
             model, self._rehearse, self.exchange, hooks.masks_in_force

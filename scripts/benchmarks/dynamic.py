@@ -1,4 +1,4 @@
-"""Steps under dynamics, of students and of penalised networks, over plain steps."""
+"""Steps under mask_updates, of students and of penalised networks, over plain steps."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +31,8 @@ MASKS = {
     "static again": (*PRUNED, "method=static_sparse"),
     **{name: (*PRUNED, f"method={name}") for name in DYNAMICS},
     "pruning": (
-        *PRUNED, "schedule=linear", "schedule.levels=1", "method=global_magnitude", "when=steps",
+        *PRUNED, "schedule=linear", "schedule.levels=1", "method=global_magnitude",
+        "prune_at=during_training",
     ),
 }  # fmt: skip
 TEACHING = {
@@ -39,11 +40,11 @@ TEACHING = {
     "teacher": (*PRUNED, "training.epochs=1", "distillation=hinton"),
 }
 # Penalties come before a pruning, when the network is dense; so is what they are held against.
-DENSE = {"dense": (*ALL, "schedule.final=1.0", "when=init")}
+DENSE = {"dense": (*ALL, "schedule.final=1.0", "prune_at=init")}
 
 
 # No training comes first: the penalty's own steps are what is measured.
-PENALISED = (*PRUNED, "when=init", "rescore_trained=true", "finetune=none")
+PENALISED = (*PRUNED, "prune_at=init", "rescore_trained=true", "finetune=none")
 
 
 def with_penalties(names: Sequence[str]) -> dict[str, tuple[str, ...]]:

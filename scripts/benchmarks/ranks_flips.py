@@ -100,7 +100,7 @@ def alone(ranks: int, seed: int, top: Path) -> dict[str, Any]:
 def _command(ranks: int, flip: Flip, folder: Path) -> list[str]:
     arguments = [json.dumps(asdict(flip)), str(folder / NOTE), "--", *program.RUN, *OPERATIONAL]
     start = torchrun(ranks, "-m", "benchmarks.ranks_flipped_program")
-    return [*start, *arguments, f"runs={folder}/runs"]
+    return [*start, *arguments, f"output_dir={folder}/runs"]
 
 
 def _happened(folder: Path) -> tuple[float, str]:

@@ -85,7 +85,7 @@ def measured(ranks: Ranks, trials: int, seed: int, folder: str) -> None:
         for number in range(trials):
             flip = Flip.drawn(draws, ranks.world_size, STEPS_UNDER_MASKS)
             exchange = EXCHANGES[number % len(EXCHANGES)]
-            mine = replace(ranks, options=Options(exchange=exchange))
+            mine = replace(ranks, options=Options(gradient_exchange=exchange))
             found = Trial(mine, flip, Path(folder)).run()
             line = {"trial": number, "exchange": exchange, **asdict(flip), **found}
             file.write(json.dumps(line) + "\n")

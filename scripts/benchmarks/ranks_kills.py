@@ -168,7 +168,7 @@ def _restarted(ranks: int, folder: Path) -> int:
 
 def _started(ranks: int, folder: Path) -> AbstractContextManager[Job]:
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = ["-m", "harness", *RUN, f"runs={folder}/runs"]
+    arguments = ["-m", "harness", *RUN, f"output_dir={folder}/runs"]
     command = torchrun(ranks, *arguments) if ranks > 1 else [sys.executable, *arguments]
     return running(command, folder / LOG)
 

@@ -24,7 +24,7 @@ from harness.vocabulary.tensors import prunable_weights
 from harness.vocabulary.topk import top_counts, top_each
 
 SHAPE, CLASSES, BATCH = (784,), 10, 64
-# Side -> density, what is asked for as `ranks.exchange`.
+# Side -> density, what is asked for as `ranks.gradient_exchange`.
 SIDES = {
     "sparse": (0.1, "sparse"),
     "dense": (0.1, "dense"),
@@ -60,7 +60,7 @@ def _loop(ranks: Ranks, density: float, exchange: str, steps: int, hidden: list[
     recipe = Trainer(
         partial(SGD, lr=0.01, momentum=0.9, fused=True), Constant(), NO_END.epoch, BATCH
     )
-    asked = replace(ranks, options=Options(exchange=exchange))
+    asked = replace(ranks, options=Options(gradient_exchange=exchange))
     return loop_of(asked, model, _made_up(steps * BATCH), recipe, store)
 
 

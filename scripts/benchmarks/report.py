@@ -53,8 +53,8 @@ def write(
         folder.mkdir(parents=True)
         lines = [to_line(record) for record in _records(label, setting, power, seed, levels)]
         (folder / "records.jsonl").write_text("".join(lines))
-        science = {"seed": seed, "saliency": label, "training": {"epochs": EPOCHS}}
-        (folder / "identity.json").write_text(json.dumps({"science": science}))
+        hashed_config = {"seed": seed, "saliency": label, "training": {"epochs": EPOCHS}}
+        (folder / "identity.json").write_text(json.dumps({"hashed_config": hashed_config}))
         made = {"command": ["python", "-m", "harness", f"seed={seed}"], "commit": "0" * 12}
         (folder / "environment.json").write_text(json.dumps(made))
         if masks:

@@ -83,7 +83,7 @@ def tiny(runs: str, count: int) -> Spent:
 
 
 def sweep(said: Sequence[str], runs: str, cores: int) -> Spent:
-    command = [sys.executable, "-m", "harness", "-m", *said, f"runs={runs}"]
+    command = [sys.executable, "-m", "harness", "-m", *said, f"output_dir={runs}"]
     began, most = time.perf_counter(), 0
     log = Path(runs) / "benchmark.log"
     with log.open("wb") as out:

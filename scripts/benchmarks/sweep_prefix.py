@@ -23,7 +23,8 @@ def epochs(runs: Path, share: bool, quick: bool) -> int:
         [
             "data=blobs", "model=mlp", "schedule=constant", "schedule.final=0.8",
             "calibration.samples=64", "training.epochs=4", "retraining.epochs=4", "tracking=none",
-            f"finetune={mode}", f"schedule.levels={depth}", f"runs={runs}", "sweep_name=prefix",
+            f"finetune={mode}", f"schedule.levels={depth}", f"output_dir={runs}",
+            "sweep_name=prefix",
         ]
         for mode in MODES
         for depth in depths

@@ -39,7 +39,7 @@ def main(top: Path, runs: int) -> None:
 
 def prepared(top: Path, name: str) -> RunInfo:
     """A run's folder with all that its end finds there."""
-    folder, dense = top / "sweep" / name[:2] / name, top / ".dense" / "de" / "de15e"
+    folder, dense = top / "sweep" / name[:2] / name, top / ".cache/dense" / "de" / "de15e"
     folder.mkdir(parents=True)
     dense.mkdir(parents=True, exist_ok=True)
     model = LeNet300100().build((1, 28, 28), 10)

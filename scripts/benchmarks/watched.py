@@ -103,11 +103,11 @@ class Watched:
 
     def _kind(self, number: int, steps: int) -> str:
         each = self.recipe.steps_per_epoch(len(self.subject.splits.train))
-        dynamics = self.levels.context.experiment.dynamics
+        mask_updates = self.levels.context.experiment.mask_updates
         if number == 0 or (number + 1) % each == 0:
             return EDGE
         if number in {turn.number for turn in self.levels.context.requested.prune_events}:
             return PRUNING
-        if dynamics and dynamics.updates(number, steps):
+        if mask_updates and mask_updates.updates(number, steps):
             return UPDATE
-        return LOOK if dynamics and dynamics.looks(number, steps) else PLAIN
+        return LOOK if mask_updates and mask_updates.looks(number, steps) else PLAIN

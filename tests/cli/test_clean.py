@@ -20,7 +20,7 @@ HALF = ".records.jsonl.0a1b2c3d.harness-part"
 HOUR = 3600.0
 
 
-DENSE, STAGE = ".dense/12/12" + 22 * "0", ".stages/56/56" + 22 * "f"
+DENSE, STAGE = ".cache/dense/12/12" + 22 * "0", ".cache/stages/56/56" + 22 * "f"
 BEGINS = {
     ".safetensors": b'00000000{"__metadata__":{"sha256, note":"',
     ".stage": b"pruning-harness checkpoint 1\n",
@@ -43,7 +43,7 @@ def run_in(runs: Path, name: str, state: str | None) -> Path:
     written(folder / "checkpoints" / "000001-x.stage")
     for result in ("records.jsonl", "model.safetensors", "masks.safetensors"):
         written(folder / result, 10)
-    (folder / "identity.json").write_text(json.dumps({"science": {}}))
+    (folder / "identity.json").write_text(json.dumps({"hashed_config": {}}))
     if state:
         (folder / "status.json").write_text(json.dumps({"state": state}))
     return folder
@@ -112,7 +112,7 @@ def test_all_frees_all_but_what_runs_go_on_from_and_leaves_no_empty_folders(runs
     assert main([str(runs), "--free", "all", "--yes"]) == 0
 
     assert kinds(runs) == {"unfinished": 1}
-    assert list((runs / ".dense").iterdir()) == list((runs / ".stages").iterdir()) == []
+    assert list((runs / ".cache/dense").iterdir()) == list((runs / ".cache/stages").iterdir()) == []
     assert not (runs / "survey" / "ab" / "finished" / "checkpoints").exists()
     assert (runs / "survey" / "ab" / "gone" / "records.jsonl").exists()
 
@@ -152,7 +152,7 @@ def test_checkpoints_of_dense_training_go_with_it_only(runs) -> None:
     assert not half.exists()
 
 
-OLD = ".dense/12/12" + 22 * "a"
+OLD = ".cache/dense/12/12" + 22 * "a"
 
 
 def test_what_was_used_lately_stays(runs) -> None:

@@ -45,9 +45,16 @@ def a_link_is_inside(runs: Path, elsewhere: Path) -> None:
 
 def a_cache_is_a_link(runs: Path, elsewhere: Path) -> None:
     for entry, file in ((DENSE, "epoch-00002.safetensors"), (STAGE, "state.stage")):
-        written(elsewhere / Path(entry).relative_to(Path(entry).parts[0]) / file)
-    linked(runs / ".dense", elsewhere)
-    linked(runs / ".stages", elsewhere)
+        written(elsewhere / Path(entry).relative_to(Path(entry).parents[1]) / file)
+    linked(runs / ".cache/dense", elsewhere)
+    linked(runs / ".cache/stages", elsewhere)
+
+
+def the_folder_of_caches_is_a_link(runs: Path, elsewhere: Path) -> None:
+    for entry, file in ((DENSE, "epoch-00002.safetensors"), (STAGE, "state.stage")):
+        written(elsewhere / Path(entry).relative_to(".cache") / file)
+    (elsewhere / "stages" / "57" / ("57" + 22 * "f")).mkdir(parents=True)  # empty
+    linked(runs / ".cache", elsewhere)
 
 
 def an_entry_of_a_cache_is_a_link(runs: Path, elsewhere: Path) -> None:
@@ -71,7 +78,8 @@ def a_sweep_is_a_link(runs: Path, elsewhere: Path) -> None:
     "plant",
     [
         checkpoints_are_a_link, checkpoints_are_a_relative_link, a_link_is_inside,
-        a_cache_is_a_link, an_entry_of_a_cache_is_a_link, a_lock_is_a_link, a_sweep_is_a_link,
+        the_folder_of_caches_is_a_link, a_cache_is_a_link,
+        an_entry_of_a_cache_is_a_link, a_lock_is_a_link, a_sweep_is_a_link,
     ],
 )  # fmt: skip
 def test_nothing_behind_a_link_is_deleted(tmp_path, plant) -> None:
@@ -99,7 +107,7 @@ def test_the_folder_that_is_named_may_be_a_link(tmp_path) -> None:
     "survey/ab/own/checkpoints/best.pt",
     "survey/ab/own/checkpoints/000001-x.pt",
     "survey/ab/own/checkpoints/000002-x.step/data",
-    ".dense/12/mine/epoch-00001.safetensors",
+    ".cache/dense/12/mine/epoch-00001.safetensors",
     f"{DENSE}/notes.txt",
     f"{STAGE}/state.stage.bak",
     "survey/.lock/mine",

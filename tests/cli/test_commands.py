@@ -68,10 +68,10 @@ def test_the_version_is_that_of_the_package(capsys) -> None:
 
 def test_run_said_explicitly_is_the_same_run_as_without(tmp_path, monkeypatch, capfd) -> None:
     with as_before():
-        monkeypatch.setattr(sys, "argv", ["pruning-harness", *TINY, f"runs={tmp_path}"])
+        monkeypatch.setattr(sys, "argv", ["pruning-harness", *TINY, f"output_dir={tmp_path}"])
         assert main() == 0
     assert "finished: " in capfd.readouterr().out
-    assert run_main(monkeypatch, *TINY, f"runs={tmp_path}", command="run") == 0
+    assert run_main(monkeypatch, *TINY, f"output_dir={tmp_path}", command="run") == 0
     assert "skipped: " in capfd.readouterr().out
     assert len(records_of(only_run(tmp_path))) == 3
 
@@ -107,7 +107,7 @@ def test_the_module_and_the_script_are_one_program(tmp_path) -> None:
 
 
 def test_torchrun_starts_the_module_on_two_ranks(tmp_path) -> None:
-    done = harness(*TINY, "progress=plain", f"runs={tmp_path}", ranks=2)
+    done = harness(*TINY, "progress=plain", f"output_dir={tmp_path}", ranks=2)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("finished: ") == 1
 
@@ -116,7 +116,7 @@ def test_torchrun_starts_the_script_on_two_ranks(tmp_path) -> None:
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--no-python"]
     script = str(Path(sys.executable).with_name("pruning-harness"))
     done = subprocess.run(
-        [sys.executable, *launcher, script, *TINY, f"runs={tmp_path}"], env=environment(),
+        [sys.executable, *launcher, script, *TINY, f"output_dir={tmp_path}"], env=environment(),
         capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

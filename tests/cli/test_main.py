@@ -30,13 +30,13 @@ WRONG = {
     "training.batch_size=0": r"training.batch_size must be a whole number >= 1, got 0",
     "method=snip saliency=random": r"method=snip has saliency=weight_gradient",
     "finetune=weight_rewind finetune.epoch=99": r"finetune names epoch 99.*raise training.epochs",
-    "when=init finetune=weight_rewind": r"when=init .*cannot rewind to epoch 1",
-    "keep_epochs=[7]": r"keep_epochs names epoch 7",
+    "prune_at=init finetune=weight_rewind": r"prune_at=init .*cannot rewind to epoch 1",
+    "dense_checkpoints=[7]": r"dense_checkpoints names epoch 7",
     "exclude=[fc9]": r"exclude names 'fc9'.*there are: first, last",
     "weights=nowhere.pt": r"weights=nowhere.pt: there is no such file",
     "model=lenet_5": r"lenet_5 needs images",
     "exclude=last": r"exclude must be a list, got 'last'; write exclude=\[last\]",
-    "keep_epochs=1": r"keep_epochs must be a list, got 1",
+    "dense_checkpoints=1": r"dense_checkpoints must be a list, got 1",
     "seed=abc": r"seed must be a whole number, got 'abc'",
     "dtype=int8": r"dtype must be float32 or float64, got 'int8'",
     "threads=0": r"threads must be a whole number >= 1, got 0",
@@ -64,14 +64,14 @@ def test_wrong_input_is_one_line_with_status_2_and_writes_nothing(arguments, ref
 def test_a_results_folder_that_cannot_be_written_is_named(tmp_path, monkeypatch, capfd) -> None:
     (tmp_path / "file").touch()
 
-    status = run_main(monkeypatch, *TINY, f"runs={tmp_path}/file/runs")
+    status = run_main(monkeypatch, *TINY, f"output_dir={tmp_path}/file/runs")
 
     assert status == 2
     assert f"cannot write into {tmp_path}/file/runs" in capfd.readouterr().err
 
 
 def test_two_ranks_must_divide_the_global_batch(tmp_path) -> None:
-    done = harness_on_ranks(2, *TINY, "training.batch_size=33", f"runs={tmp_path}/runs")
+    done = harness_on_ranks(2, *TINY, "training.batch_size=33", f"output_dir={tmp_path}/runs")
 
     ours = [line for line in done.stderr.splitlines() if line.startswith("harness: ")]
     assert done.returncode != 0
@@ -90,7 +90,7 @@ def test_a_sweep_under_torchrun_is_refused(monkeypatch, capfd) -> None:
 
 
 def test_parts_without_a_method_name_the_run(tmp_path, monkeypatch) -> None:
-    run_main(monkeypatch, *TINY, "saliency=gradient", "when=init", f"runs={tmp_path}")
+    run_main(monkeypatch, *TINY, "saliency=gradient", "prune_at=init", f"output_dir={tmp_path}")
 
     last = records_of(only_run(tmp_path))[-1]
     assert last.label == "gradient / element / global_ranking / at init"
@@ -98,7 +98,7 @@ def test_parts_without_a_method_name_the_run(tmp_path, monkeypatch) -> None:
 
 
 def test_a_method_gives_its_label_and_parts(tmp_path, monkeypatch) -> None:
-    run_main(monkeypatch, *TINY, "method=snip", f"runs={tmp_path}")
+    run_main(monkeypatch, *TINY, "method=snip", f"output_dir={tmp_path}")
 
     stages = records_of(only_run(tmp_path))
     assert {r.label for r in stages} == {"SNIP"}
@@ -106,7 +106,7 @@ def test_a_method_gives_its_label_and_parts(tmp_path, monkeypatch) -> None:
 
 
 def test_a_run_whose_parts_are_a_methods_has_its_name(tmp_path, monkeypatch) -> None:
-    run_main(monkeypatch, *TINY, "saliency=random", f"runs={tmp_path}")
+    run_main(monkeypatch, *TINY, "saliency=random", f"output_dir={tmp_path}")
 
     assert records_of(only_run(tmp_path))[-1].label == "Random"
 
@@ -114,7 +114,7 @@ def test_a_run_whose_parts_are_a_methods_has_its_name(tmp_path, monkeypatch) -> 
 def test_a_setting_that_a_method_fixes_must_not_be_changed_under_its_name(
     tmp_path, monkeypatch, capfd
 ) -> None:
-    lenet = ("model=lenet_5", "data=mnist5k", "structure.pool_by=mean", f"runs={tmp_path}")
+    lenet = ("model=lenet_5", "data=mnist5k", "structure.pool_by=mean", f"output_dir={tmp_path}")
 
     assert run_main(monkeypatch, *TINY, "method=l1_filters", *lenet) == 2
     assert "method=l1_filters has structure.pool_by=sum" in capfd.readouterr().err
@@ -127,14 +127,14 @@ def test_a_part_without_what_its_group_needs_is_named(tmp_path, monkeypatch, cap
         "saliency._target_=harness.allocation.uniform.Uniform",
     )
 
-    assert run_main(monkeypatch, *TINY, *target, f"runs={tmp_path}") == 2
+    assert run_main(monkeypatch, *TINY, *target, f"output_dir={tmp_path}") == 2
     assert "saliency: Uniform has no granularity; every saliency has" in capfd.readouterr().err
 
 
 def test_a_batch_of_one_sample_is_refused_before_training_where_batch_norm_needs_two(
     tmp_path, monkeypatch, capfd
 ) -> None:
-    odd = ("data.train=513", f"runs={tmp_path}/runs")
+    odd = ("data.train=513", f"output_dir={tmp_path}/runs")
 
     assert run_main(monkeypatch, *TINY, *odd) == 0
     assert run_main(monkeypatch, *TINY, *odd, "model.batch_norm=true") == 2
@@ -142,7 +142,7 @@ def test_a_batch_of_one_sample_is_refused_before_training_where_batch_norm_needs
 
 
 def test_two_ranks_print_and_write_once(tmp_path) -> None:
-    done = harness_on_ranks(2, *TINY, "tracking=wandb", f"runs={tmp_path}")
+    done = harness_on_ranks(2, *TINY, "tracking=wandb", f"output_dir={tmp_path}")
 
     folder = only_run(tmp_path)
     assert done.returncode == 0, done.stderr
@@ -154,7 +154,7 @@ def test_two_ranks_print_and_write_once(tmp_path) -> None:
 def test_a_run_says_what_memory_a_second_order_saliency_takes(tmp_path, monkeypatch, capfd) -> None:
     for progress, said in (("plain", True), ("none", False)):
         overrides = (*TINY, "saliency=woodfisher", "schedule.final=0.5", f"progress={progress}")
-        assert run_main(monkeypatch, *overrides, f"runs={tmp_path}/{progress}") == 0
+        assert run_main(monkeypatch, *overrides, f"output_dir={tmp_path}/{progress}") == 0
         # Once, though it is checked before the training and again at the pruning.
         lines = capfd.readouterr().err.count("harness: saliency woodfisher needs up to")
         assert lines == said

@@ -25,9 +25,9 @@ def found(runs: Path) -> list[Sensitivity]:
 
 
 def test_the_command_shares_the_dense_network_of_a_run_and_is_no_run(tmp_path, monkeypatch, capfd):
-    assert analyse(monkeypatch, f"runs={tmp_path}") == 0
+    assert analyse(monkeypatch, f"output_dir={tmp_path}") == 0
     said = capfd.readouterr().out
-    assert run_main(monkeypatch, *SHORT, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *SHORT, f"output_dir={tmp_path}") == 0
 
     (dense, *_), lines = records_of(only_run_among(tmp_path)), found(tmp_path)
     assert [(line.layer, line.density) for line in lines] == [
@@ -40,7 +40,7 @@ def test_the_command_shares_the_dense_network_of_a_run_and_is_no_run(tmp_path, m
         ("magnitude / element", "magnitude-element")
     }
     assert [(line.kept, line.units) for line in lines[:3]] == [(256, 256), (128, 256), (26, 256)]
-    assert len(list(tmp_path.glob(".dense/*/*"))) == 1
+    assert len(list(tmp_path.glob(".cache/dense/*/*"))) == 1
     assert f"{100 * lines[2].top1:.1f}" in next(row for row in said.splitlines() if "fc1" in row)
 
 
@@ -50,7 +50,7 @@ def only_run_among(runs: Path) -> Path:
 
 
 def test_a_finished_analysis_is_skipped_whatever_else_a_run_would_do(tmp_path, monkeypatch, capfd):
-    here = f"runs={tmp_path}"
+    here = f"output_dir={tmp_path}"
     analyse(monkeypatch, here)
     (file,) = tmp_path.rglob("sensitivity.jsonl")
     before, content = file.stat().st_mtime_ns, file.read_bytes()
@@ -67,8 +67,8 @@ def test_a_finished_analysis_is_skipped_whatever_else_a_run_would_do(tmp_path, m
 
 
 def test_what_decides_the_curves_names_another_analysis(tmp_path, monkeypatch) -> None:
-    for other in ("seed=0", "seed=1", "saliency=random", "when=init", "sensitivity.grid=[0.5]"):
-        assert analyse(monkeypatch, f"runs={tmp_path}", other) == 0
+    for other in ("seed=0", "seed=1", "saliency=random", "prune_at=init", "sensitivity.grid=[0.5]"):
+        assert analyse(monkeypatch, f"output_dir={tmp_path}", other) == 0
 
     lines = [read(file)[0] for file in tmp_path.rglob("sensitivity.jsonl")]
     assert len({line.run for line in lines}) == 5
@@ -78,7 +78,7 @@ def test_what_decides_the_curves_names_another_analysis(tmp_path, monkeypatch) -
 
 
 def test_a_target_out_of_reach_does_not_stop_an_analysis(tmp_path, monkeypatch) -> None:
-    out_of_reach = ("structure=neuron", "schedule.final=0.001", f"runs={tmp_path}")
+    out_of_reach = ("structure=neuron", "schedule.final=0.001", f"output_dir={tmp_path}")
     assert run_main(monkeypatch, *SHORT, *out_of_reach) == 2
     assert analyse(monkeypatch, *out_of_reach) == 0
     assert {line.layer for line in found(tmp_path)} == {"fc1.weight", "fc2.weight"}
@@ -100,7 +100,7 @@ def test_wrong_input_is_one_line_and_writes_nothing(wrong, said, tmp_path, monke
 
 def test_two_ranks_measure_the_curves_of_one_and_write_once(tmp_path) -> None:
     for count in (1, 2):
-        asked = (*SHORT, "dtype=float64", "data.validation=129", f"runs={tmp_path}/{count}")
+        asked = (*SHORT, "dtype=float64", "data.validation=129", f"output_dir={tmp_path}/{count}")
         done = harness_on_ranks(count, *asked, command="sensitivity")
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("fc1.weight") == done.stdout.count("finished: ") == 1

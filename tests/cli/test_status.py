@@ -56,7 +56,7 @@ def test_a_running_run_is_told_with_where_it_is(tmp_path, capsys) -> None:
 @pytest.mark.parametrize("folder", ["", "single", "single/ab/run-ab"])
 def test_a_folder_of_all_runs_of_a_sweep_or_of_one_run_is_read(tmp_path, folder, capsys) -> None:
     run(tmp_path / "single" / "ab" / "run-ab", "failed", "ValueError: too small")
-    run(tmp_path / ".dense" / "cd" / "cache", "failed")
+    run(tmp_path / ".cache/dense" / "cd" / "cache", "failed")
     code, lines, _ = shown(capsys, str(tmp_path / folder))
     assert code == 1
     assert lines[0] == "1 runs: 0 done, 0 running, 0 interrupted, 1 failed, 0 missing"

@@ -22,9 +22,9 @@ GRID = ("-m", *TINY, "schedule.unit=compression", "schedule.final=2,4", "sweep_n
 
 
 def test_a_sweep_runs_every_point_and_a_second_start_skips_them(tmp_path) -> None:
-    first = harness(*GRID, "seed=0,1", f"runs={tmp_path}")
+    first = harness(*GRID, "seed=0,1", f"output_dir={tmp_path}")
     before = {f: (f / "records.jsonl").stat().st_mtime_ns for f in run_folders(tmp_path, "grid")}
-    second = harness(*GRID, "seed=0,1,2", f"runs={tmp_path}")
+    second = harness(*GRID, "seed=0,1,2", f"output_dir={tmp_path}")
 
     assert first.returncode == second.returncode == 0, first.stderr
     assert "sweep: 4 runs: 4 finished, 0 skipped, 0 failed" in first.stdout
@@ -35,18 +35,18 @@ def test_a_sweep_runs_every_point_and_a_second_start_skips_them(tmp_path) -> Non
 
 def test_methods_of_a_sweep_start_from_the_same_dense_weights_trained_once(tmp_path) -> None:
     done = harness(
-        *GRID, "method=random,global_magnitude", f"runs={tmp_path}", "hydra.launcher.n_jobs=2"
+        *GRID, "method=random,global_magnitude", f"output_dir={tmp_path}", "hydra.launcher.n_jobs=2"
     )
 
     dense = {records_of(folder)[0].loss for folder in run_folders(tmp_path, "grid")}
     assert done.returncode == 0, done.stderr
     assert len(run_folders(tmp_path, "grid")) == 4
     assert len(dense) == 1
-    assert len(list((tmp_path / ".dense").glob("*/*/*.safetensors"))) == 1
+    assert len(list((tmp_path / ".cache/dense").glob("*/*/*.safetensors"))) == 1
 
 
 def test_one_failing_point_does_not_stop_the_others_and_is_listed_with_its_reason(tmp_path) -> None:
-    done = harness(*GRID, "calibration.samples=64,9999", f"runs={tmp_path}")
+    done = harness(*GRID, "calibration.samples=64,9999", f"output_dir={tmp_path}")
 
     assert done.returncode == 1
     assert "sweep: 4 runs: 2 finished, 0 skipped, 2 failed" in done.stdout
@@ -61,7 +61,7 @@ def test_one_failing_point_does_not_stop_the_others_and_is_listed_with_its_reaso
 
 
 def test_a_misspelt_value_in_a_grid_is_told_before_any_run(tmp_path) -> None:
-    done = harness(*GRID, "method=random,globl_magnitude", f"runs={tmp_path}")
+    done = harness(*GRID, "method=random,globl_magnitude", f"output_dir={tmp_path}")
 
     assert done.returncode == 2
     assert "harness: method=globl_magnitude: there is no such method; did you mean" in done.stderr
@@ -70,7 +70,7 @@ def test_a_misspelt_value_in_a_grid_is_told_before_any_run(tmp_path) -> None:
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 75)])
 def test_a_signal_stops_a_sweep_and_the_same_command_goes_on(tmp_path, number, status) -> None:
-    points = [*GRID, "seed=0,1,2,3,4,5", f"runs={tmp_path}", "training.epochs=40"]
+    points = [*GRID, "seed=0,1,2,3,4,5", f"output_dir={tmp_path}", "training.epochs=40"]
     command = [sys.executable, "-m", "harness", *points]
     sweep = subprocess.Popen(
         command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -117,7 +117,7 @@ def test_a_grid_is_composed_once_for_every_combination_of_group_choices() -> Non
 
 
 def test_a_misspelt_key_in_a_grid_is_told_before_any_run(tmp_path) -> None:
-    done = harness(*GRID, "sed=0,1", f"runs={tmp_path}")
+    done = harness(*GRID, "sed=0,1", f"output_dir={tmp_path}")
 
     assert done.returncode == 2
     assert "sed: there is no such key; did you mean seed" in done.stderr

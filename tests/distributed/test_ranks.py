@@ -91,7 +91,7 @@ def test_rank_0_decides_the_masks() -> None:
 
 def test_torchrun_gives_the_masks_of_one_process(tmp_path) -> None:
     for ranks in (1, 2):
-        done = harness(*TINY, "dtype=float64", f"runs={tmp_path}/{ranks}", ranks=ranks)
+        done = harness(*TINY, "dtype=float64", f"output_dir={tmp_path}/{ranks}", ranks=ranks)
         assert done.returncode == 0, done.stderr
 
     one, two = (records_of(only_run(tmp_path / str(ranks))) for ranks in (1, 2))

@@ -40,13 +40,13 @@ def torchrun(hosts: tuple[Host, Host], *arguments: str) -> list[tuple[int, str]]
 def fixture_together(tmp_path_factory) -> bytes:
     """Records of two ranks on one host."""
     runs = tmp_path_factory.mktemp("together")
-    assert harness_on_ranks(2, *RUN, f"runs={runs}").returncode == 0
+    assert harness_on_ranks(2, *RUN, f"output_dir={runs}").returncode == 0
     return (only_run(runs) / "records.jsonl").read_bytes()
 
 
 def test_two_hosts_make_the_records_of_two_ranks_on_one(tmp_path, together) -> None:
     with two_hosts() as hosts:
-        ended = torchrun(hosts, "-m", "harness", *RUN, f"runs={tmp_path}")
+        ended = torchrun(hosts, "-m", "harness", *RUN, f"output_dir={tmp_path}")
     assert [status for status, _ in ended] == [0, 0], ended
 
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == together
@@ -55,9 +55,9 @@ def test_two_hosts_make_the_records_of_two_ranks_on_one(tmp_path, together) -> N
 def test_a_job_on_two_hosts_goes_on_after_a_worker_was_killed(tmp_path, together) -> None:
     program = str(HELPERS / "signalled_program.py")
     with two_hosts() as hosts:
-        ended = torchrun(hosts, program, "1:14:SIGKILL", "--", *RUN, f"runs={tmp_path}")
+        ended = torchrun(hosts, program, "1:14:SIGKILL", "--", *RUN, f"output_dir={tmp_path}")
         assert all(status != 0 for status, _ in ended), ended
-        ended = torchrun(hosts, "-m", "harness", *RUN, f"runs={tmp_path}")
+        ended = torchrun(hosts, "-m", "harness", *RUN, f"output_dir={tmp_path}")
     assert [status for status, _ in ended] == [0, 0], ended
 
     apart = only_run(tmp_path)

@@ -25,7 +25,7 @@ def fixture_whole(tmp_path_factory) -> Iterator[Path]:
     """The folder of a run that nothing interrupted, of one rank."""
     runs = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *RUN, "model.dropout=0.1", f"runs={runs}") == 0
+        assert run_main(monkeypatch, *RUN, "model.dropout=0.1", f"output_dir={runs}") == 0
     yield only_run(runs)
 
 
@@ -51,7 +51,7 @@ def test_a_run_prunes_to_the_asked_density_and_counts_every_position(whole) -> N
 def test_a_run_that_was_cut_off_ends_in_the_same_records(tmp_path, whole, step) -> None:
     from harness.training.loop import Loop
 
-    run = (*RUN, "model.dropout=0.1", "checkpoint.every_steps=1", f"runs={tmp_path}")
+    run = (*RUN, "model.dropout=0.1", "checkpoint.every_steps=1", f"output_dir={tmp_path}")
     with pytest.MonkeyPatch.context() as monkeypatch:
         cut(monkeypatch, Loop, "_update", step, False)
         with pytest.raises(Cut):
@@ -64,7 +64,7 @@ def test_a_run_that_was_cut_off_ends_in_the_same_records(tmp_path, whole, step) 
 
 def test_two_ranks_give_the_masks_and_the_loss_of_one(tmp_path) -> None:
     for ranks in (1, 2):
-        done = harness_on_ranks(ranks, *RUN, f"runs={tmp_path}/{ranks}")
+        done = harness_on_ranks(ranks, *RUN, f"output_dir={tmp_path}/{ranks}")
         assert done.returncode == 0, done.stderr
     one, two = (last(only_run(tmp_path / f"{ranks}")) for ranks in (1, 2))
     assert one.masks == two.masks
@@ -78,6 +78,6 @@ def test_saliencies_that_look_at_text_prune_weights_and_neurons(
 ) -> None:
     # The classifier has half of the weights, and no neuron of it goes.
     parts = (f"saliency={saliency}", f"structure={structure}", "schedule.final=0.75")
-    status = run_main(monkeypatch, *RUN, *parts, "finetune=none", f"runs={tmp_path}")
+    status = run_main(monkeypatch, *RUN, *parts, "finetune=none", f"output_dir={tmp_path}")
     assert status == 0
     assert last(only_run(tmp_path)).density == pytest.approx(0.75, abs=0.02)

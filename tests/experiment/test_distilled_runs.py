@@ -102,7 +102,7 @@ def test_two_ranks_penalise_recalibrate_and_distil_as_one(tmp_path) -> None:
         "schedule.final=0.5", "finetune=weight_rewind", "finetune.step=4", "training.epochs=3",
     )  # fmt: skip
     for ranks in (1, 2):
-        done = harness_on_ranks(ranks, *arguments, f"runs={tmp_path}/{ranks}")
+        done = harness_on_ranks(ranks, *arguments, f"output_dir={tmp_path}/{ranks}")
         assert done.returncode == 0, done.stderr
     one, two = (only_run(tmp_path / str(ranks)) for ranks in (1, 2))
     assert [(r.level, r.stage) for r in records_of(one)] == [

@@ -23,12 +23,13 @@ from harness.experiment.train_hooks import TrainHooks
 from harness.vocabulary.tensors import Tensors, copied
 
 KINDS = ["rigl", "set", "snfs"]
-EVERY_2 = "dynamics.every=2"  # of 8 steps masks hold from step 6 on: updates are steps 2 and 4
+# Of 8 steps masks hold from step 6 on: updates are steps 2 and 4.
+EVERY_2 = "mask_updates.update_interval=2"
 
 
 def of(kind: str, *more: str) -> tuple[str, ...]:
-    history = ("dynamics.history=2",) if kind == "snfs" else ()
-    return (f"dynamics={kind}", EVERY_2, *history, *more)
+    history = ("mask_updates.history=2",) if kind == "snfs" else ()
+    return (f"mask_updates={kind}", EVERY_2, *history, *more)
 
 
 def counts(masks: Tensors) -> dict[str, int]:
@@ -47,7 +48,7 @@ def grown(step: Step) -> Tensors:
 @cases("allocation", "erk", "uniform")
 @pytest.mark.parametrize("kind", KINDS)
 def test_density_is_constant_and_masks_change_at_updates_alone(tmp_path, kind, allocation, until):
-    overrides = of(kind, f"allocation={allocation}", f"dynamics.until={until}")
+    overrides = of(kind, f"allocation={allocation}", f"mask_updates.stop_fraction={until}")
     steps = run(tmp_path, experiment(*overrides)).steps
 
     updates = [2, 4] if until == 0.75 else [2, 4, 6]
@@ -117,8 +118,13 @@ def test_rigl_grows_where_the_dense_gradient_of_the_whole_batch_is_highest(tmp_p
 def test_the_mean_gradient_of_snfs_is_dense_and_begins_anew_after_an_update(tmp_path, monkeypatch):
     means: list[Tensors] = []
     before_steps(monkeypatch, lambda inside, number, _: means.append(copied(inside.statistics)))
-    every_3 = ("dynamics.every=3", "dynamics.history=2", "dynamics.until=1", "dtype=float64")
-    found = run(tmp_path, experiment("dynamics=snfs", *every_3))
+    every_3 = (
+        "mask_updates.update_interval=3",
+        "mask_updates.history=2",
+        "mask_updates.stop_fraction=1",
+        "dtype=float64",
+    )
+    found = run(tmp_path, experiment("mask_updates=snfs", *every_3))
 
     # It looks at steps 2 and 3, then at 5 and 6.
     assert [number for number, mean in enumerate(means) if mean] == [3, 6]
@@ -129,7 +135,7 @@ def test_the_mean_gradient_of_snfs_is_dense_and_begins_anew_after_an_update(tmp_
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_after_dense_training_two_levels_of_equal_density_go_on_from_each_other(tmp_path, kind):
-    two = ("when=trained", "schedule=constant", "schedule.levels=2")
+    two = ("prune_at=after_training", "schedule=constant", "schedule.levels=2")
     found = run(tmp_path, experiment(*of(kind, *two)))
 
     assert [(r.level, r.stage) for r in found.records] == [
@@ -148,10 +154,18 @@ def test_after_dense_training_two_levels_of_equal_density_go_on_from_each_other(
 def test_masks_only_grow_in_runs_whose_parts_say_so(tmp_path) -> None:
     for overrides, grows in (
         ((), False),
-        (("when=steps", "schedule=cubic", "steps.every=2"), False),
+        (("prune_at=during_training", "schedule=cubic", "gradual.interval=2"), False),
         (of("rigl"), True),
-        (("dynamics=soft", "schedule=geometric", "rescore_trained=true"), True),
-        (("when=steps", "schedule=ac_dc", "steps.every=2", "steps.end=4"), True),
+        (("mask_updates=soft", "schedule=geometric", "rescore_trained=true"), True),
+        (
+            (
+                "prune_at=during_training",
+                "schedule=ac_dc",
+                "gradual.interval=2",
+                "gradual.last_step=4",
+            ),
+            True,
+        ),
     ):
         store = levels_of(tmp_path, experiment(*overrides)).state.masks
         if grows:
@@ -167,8 +181,8 @@ def test_masks_only_grow_in_runs_whose_parts_say_so(tmp_path) -> None:
     "kind, more, looks",
     ("set", (), 0),
     ("rigl", (), 2),
-    ("rigl", ("dynamics.until=1.0",), 3),
-    ("snfs", ("dynamics.every=4",), 2),  # steps 3 and 4
+    ("rigl", ("mask_updates.stop_fraction=1.0",), 3),
+    ("snfs", ("mask_updates.update_interval=4",), 2),  # steps 3 and 4
     ("snfs", (), 4),  # steps 1 to 4
 )
 def test_the_cost_has_dense_gradients_at_the_steps_that_look_at_them(tmp_path, kind, more, looks):

@@ -17,15 +17,20 @@ OPTIMIZERS: dict[str, Callable[..., Optimizer]] = {
     "adam": partial(Adam, lr=0.01, weight_decay=0.1),
     "adamw": partial(AdamW, lr=0.01, weight_decay=0.1),
 }
-EVERY_2 = "dynamics.every=2"  # of 8 steps masks hold from step 6 on
+EVERY_2 = "mask_updates.update_interval=2"  # of 8 steps masks hold from step 6 on
 MODES = {
     "retraining": ("schedule=one_shot",),
     "cubic": (*STEPS, "schedule=cubic"),
-    "rigl": ("dynamics=rigl", EVERY_2),
-    "set": ("dynamics=set", EVERY_2),
-    "snfs": ("dynamics=snfs", EVERY_2, "dynamics.history=1"),
-    "ac_dc": (*STEPS, "steps.end=4", "schedule=ac_dc"),
-    "soft": ("dynamics=soft", "schedule=geometric", "schedule.levels=2", "rescore_trained=true"),
+    "rigl": ("mask_updates=rigl", EVERY_2),
+    "set": ("mask_updates=set", EVERY_2),
+    "snfs": ("mask_updates=snfs", EVERY_2, "mask_updates.history=1"),
+    "ac_dc": (*STEPS, "gradual.last_step=4", "schedule=ac_dc"),
+    "soft": (
+        "mask_updates=soft",
+        "schedule=geometric",
+        "schedule.levels=2",
+        "rescore_trained=true",
+    ),
 }
 # Live weights after each step. Cubic: s + (1 - s)(1 - k/3)^3 of 1,408 weights at s = 1/4, with
 # events before steps 0, 2, 4 and 6: all, 664.9, 391.1 and 352.
@@ -70,16 +75,19 @@ def moved(step: Step) -> float:
 @cases(
     "mode",
     MODES["retraining"], MODES["cubic"], MODES["ac_dc"], MODES["rigl"],
-    ("dynamics=snfs", "dynamics.every=3", "dynamics.history=3", "dynamics.until=1.0"),
+    (
+        "mask_updates=snfs", "mask_updates.update_interval=3", "mask_updates.history=3",
+        "mask_updates.stop_fraction=1.0",
+    ),
 )  # fmt: skip
 def test_clipping_sees_the_gradients_of_live_weights_alone(tmp_path, mode) -> None:
     """Else a clipped step of plain SGD would be shorter than clip_norm, by what it never takes."""
     what = optimized(experiment("dtype=float64", *mode), partial(SGD, lr=1.0), clip_norm=1e-3)
     found = run(tmp_path, what)
 
-    dynamics = what.dynamics
-    taken = [s for s in found.steps if not (dynamics and dynamics.updates(s.number, 8))]
-    assert len(taken) == (6 if dynamics else 8)
+    mask_updates = what.mask_updates
+    taken = [s for s in found.steps if not (mask_updates and mask_updates.updates(s.number, 8))]
+    assert len(taken) == (6 if mask_updates else 8)
     assert [moved(step) for step in taken] == pytest.approx([1e-3] * len(taken), rel=1e-3)
 
 
@@ -88,9 +96,11 @@ def norm(found: Tensors, masks: Tensors) -> float:
     return float(torch.cat([g.flatten() for g in live]).norm())
 
 
-@cases("dynamics", "rigl", "snfs")
-def test_the_norm_of_an_update_is_that_of_the_weights_which_are_live_after_it(tmp_path, dynamics):
-    found = run(tmp_path, experiment(*ends_in_an_update(dynamics)))
+@cases("mask_updates", "rigl", "snfs")
+def test_the_norm_of_an_update_is_that_of_the_weights_which_are_live_after_it(
+    tmp_path, mask_updates
+):
+    found = run(tmp_path, experiment(*ends_in_an_update(mask_updates)))
 
     last = found.steps[3]
     dense = gradients(found.levels, last.start, 1, 3)
@@ -99,16 +109,17 @@ def test_the_norm_of_an_update_is_that_of_the_weights_which_are_live_after_it(tm
     assert norm(dense, last.masks) < 0.99 * norm(dense, {})
 
 
-def ends_in_an_update(dynamics: str) -> tuple[str, ...]:
+def ends_in_an_update(mask_updates: str) -> tuple[str, ...]:
     one = ("retraining.epochs=1", "dtype=float64")
     return (
-        *one, f"dynamics={dynamics}", "dynamics.every=3", "dynamics.until=1", "dynamics.drop=.9",
+        *one, f"mask_updates={mask_updates}", "mask_updates.update_interval=3",
+        "mask_updates.stop_fraction=1", "mask_updates.drop_fraction=.9",
     )  # fmt: skip
 
 
 @cases("end", 2, 3)
 def test_the_norm_of_a_training_in_which_masks_shrink_is_of_its_last_masks(tmp_path, end) -> None:
-    overrides = (*STEPS, "schedule=cubic", "steps.every=1", f"steps.end={end}")
+    overrides = (*STEPS, "schedule=cubic", "gradual.interval=1", f"gradual.last_step={end}")
     found: Run = run(tmp_path, experiment("retraining.epochs=1", "dtype=float64", *overrides))
 
     last = found.steps[3]

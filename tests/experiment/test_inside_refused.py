@@ -9,35 +9,57 @@ pytest_plugins = ["refusals"]
 
 # Retraining has 2 epochs of 4 steps.
 RUN = (*TINY, "retraining.epochs=2")
-STEPS = "when=steps schedule=cubic"
-EVERY = "dynamics.every=2"
+STEPS = "prune_at=during_training schedule=cubic"
+EVERY = "mask_updates.update_interval=2"
 WRONG = {
-    f"{STEPS} steps.begin=4 steps.end=2": r"steps.end must not be before begin, got end=2 and beg",
-    f"{STEPS} steps.every=9": r"steps.every must be at most 8, got 9: the training has 8 optimizer",
-    f"{STEPS} steps.every=2 steps.end=8": r"steps.end must be at most 7, .*got 8: the training has",
-    f"{STEPS} steps.every=2 steps.begin=7": r"steps.begin must be at most 6, three quarters of the",
-    f"{STEPS} steps.start=nonsense": r"steps.start must be init \(.*or trained.*got 'nonsense'",
-    f"{STEPS} finetune=none": r"when=steps prunes inside a training, and finetune=none has none",
-    f"{STEPS} steps.every=2 penalty=l1": r"penalty=l1 trains before a pruning, and when=steps",
-    f"{STEPS} steps.every=2 finetune=weight_rewind": r"when=steps prunes before any training, so",
-    f"{STEPS} steps.every=2 finetune=scratch_b": r"finetune=scratch_b trains the longer",
-    f"{STEPS} steps.every=2 steps.start=trained finetune=scratch_e": r"steps.start=trained .*not",
-    f"{STEPS} steps.every=2 control=reinitialised": r"control=reinitialised puts new .*reinit",
-    f"{STEPS} steps.every=2 retraining.epochs=0": r"when=steps acts while .*0 steps here; raise",
-    "dynamics=soft schedule=constant schedule.levels=2 retraining.epochs=0": r"dynamics acts .* 0",
-    "steps.every=2": r"steps acts with when=steps only, and when is trained; use when=steps",
-    "schedule=ac_dc": r"schedule=ac_dc alternates inside one training; use when=steps",
-    f"{STEPS} schedule=ac_dc steps.every=2": r"even number of events.*names 3; change steps.end or",
-    f"{STEPS} schedule=ac_dc steps.every=3 dynamics=soft": r"schedule=ac_dc .*leave out dynamics=",
-    "dynamics=rigl": r"dynamics.every=100 is longer than a training of 8 steps",
-    f"dynamics=rigl {EVERY} schedule=geometric": r"schedule=geometric only shrinks, from level to",
-    f"{STEPS} dynamics=rigl {EVERY}": r"when=steps changes masks by schedule=cubic, and dynamics=",
-    f"dynamics=rigl {EVERY} structure=neuron": r"dynamics=rigl exchanges single weights, .*neuron",
-    f"dynamics=rigl {EVERY} finetune=none": r"dynamics=rigl acts while the network trains, and fin",
-    f"dynamics=rigl {EVERY} retraining.autocast=float16": r"dynamics=rigl .*float16.*autocast=bflo",
-    "dynamics=soft": r"dynamics=soft lets units recover until the last level, and .*one only; use",
-    f"{STEPS} dynamics=soft steps.every=2 steps.end=0": r"steps.every .*all would go at once",
-    "dynamics=soft schedule=constant schedule.levels=2 finetune=none": r"dynamics=soft acts while",
+    f"{STEPS} gradual.first_step=4 gradual.last_step=2": (
+        r"gradual.last_step must not be before first_step"
+    ),
+    f"{STEPS} gradual.interval=9": r"gradual.interval must be at most 8, got 9: the training has",
+    f"{STEPS} gradual.interval=2 gradual.last_step=8": (
+        r"gradual.last_step must be at most 7, .*got 8: "
+    ),
+    f"{STEPS} gradual.interval=2 gradual.first_step=7": (
+        r"gradual.first_step must be at most 6, three quar"
+    ),
+    f"{STEPS} gradual.start_from=nonsense": (
+        r"gradual.start_from must be init .*or trained.*'nonsense'"
+    ),
+    f"{STEPS} finetune=none": r"prune_at=during_training .* finetune=none has none",
+    f"{STEPS} gradual.interval=2 penalty=l1": r"penalty=l1 trains before a pruning, and prune_",
+    f"{STEPS} gradual.interval=2 finetune=weight_rewind": (
+        r"prune_at=.* prunes before any training, so"
+    ),
+    f"{STEPS} gradual.interval=2 finetune=scratch_b": r"finetune=scratch_b trains the longer",
+    f"{STEPS} gradual.interval=2 gradual.start_from=trained finetune=scratch_e": (
+        r"gradual.start_.*not"
+    ),
+    f"{STEPS} gradual.interval=2 control=reinitialised": r"control=reinitialised puts new .*reinit",
+    f"{STEPS} gradual.interval=2 retraining.epochs=0": (
+        r"prune_at=.* acts while .*0 steps here; raise"
+    ),
+    "mask_updates=soft schedule=constant schedule.levels=2 retraining.epochs=0": r"dates acts .* 0",
+    "gradual.interval=2": (
+        r"gradual.\* needs prune_at=during_training, got prune_at=after_training; use"
+    ),
+    "schedule=ac_dc": r"schedule=ac_dc alternates inside one training; use prune_at=dur",
+    f"{STEPS} schedule=ac_dc gradual.interval=2": r"even number of events.*names 3; change grad",
+    f"{STEPS} schedule=ac_dc gradual.interval=3 mask_updates=soft": (
+        r"schedule=ac_dc .*leave out mask_"
+    ),
+    "mask_updates=rigl": r"mask_updates.update_interval=100 is longer than a training of 8 steps",
+    f"mask_updates=rigl {EVERY} schedule=geometric": r"schedule=geometric only shrinks, from",
+    f"{STEPS} mask_updates=rigl {EVERY}": (
+        r"prune_at=during_training changes masks by schedule=cubic"
+    ),
+    f"mask_updates=rigl {EVERY} structure=neuron": r"mask_updates=rigl exchanges single w.*neuron",
+    f"mask_updates=rigl {EVERY} finetune=none": r"mask_updates=rigl acts while .* trains, and fin",
+    f"mask_updates=rigl {EVERY} retraining.autocast=float16": r"mask_updates=rigl .*float16.*bflo",
+    "mask_updates=soft": r"mask_updates=soft lets units recover until the last level, .*only; use",
+    f"{STEPS} mask_updates=soft gradual.interval=2 gradual.last_step=0": (
+        r"gradual.interval .*all would"
+    ),
+    "mask_updates=soft schedule=constant schedule.levels=2 finetune=none": r"mask_updates=soft act",
 }  # fmt: skip
 
 
@@ -50,13 +72,13 @@ def test_what_does_not_fit_is_refused_before_any_training_by_name(arguments, ref
 @pytest.mark.parametrize(
     "arguments",
     [
-        f"{STEPS} steps.every=2 steps.begin=4",
-        f"dynamics=rigl {EVERY} schedule=geometric schedule.levels=1",
-        "dynamics=soft schedule=explicit schedule.values=[0.5,0.5]",
+        f"{STEPS} gradual.interval=2 gradual.first_step=4",
+        f"mask_updates=rigl {EVERY} schedule=geometric schedule.levels=1",
+        "mask_updates=soft schedule=explicit schedule.values=[0.5,0.5]",
     ],
 )
 def test_what_just_fits_is_not_refused(arguments, tmp_path, monkeypatch) -> None:
     overrides = (*RUN, "training.epochs=1", "schedule.final=0.25", *arguments.split())
     if "explicit" in arguments:
         overrides = tuple(o for o in overrides if not o.startswith("schedule.final"))
-    assert run_main(monkeypatch, *overrides, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *overrides, f"output_dir={tmp_path}") == 0

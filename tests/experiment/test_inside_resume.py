@@ -34,19 +34,23 @@ RUN = (
     "model._target_=parts.Dropping", "model.hidden=[16]", "schedule.final=0.5", "data.train=500",
     "learning_rate@retraining.learning_rate=cosine", "saliency=weight_gradient",
 )  # fmt: skip
-STEPS = ("when=steps", "steps.every=2", "steps.end=6")
+STEPS = ("prune_at=during_training", "gradual.interval=2", "gradual.last_step=6")
 LEVELS = ("schedule=geometric", "schedule.levels=2", "structure=neuron", "retraining.epochs=1")
 MODES: dict[str, tuple[str, ...]] = {
-    "cubic": (*STEPS, "schedule=cubic", "steps.begin=1", "steps.end=7"),
-    "rigl": ("dynamics=rigl", "dynamics.every=2", "dynamics.until=1.0"),
+    "cubic": (*STEPS, "schedule=cubic", "gradual.first_step=1", "gradual.last_step=7"),
+    "rigl": (
+        "mask_updates=rigl",
+        "mask_updates.update_interval=2",
+        "mask_updates.stop_fraction=1.0",
+    ),
     # Looks from step 2 on, updates at 4: a checkpoint inside has a running mean gradient.
-    "snfs": ("dynamics=snfs", "dynamics.every=4", "dynamics.history=3"),
-    "ac_dc": (*STEPS, "steps.end=4", "schedule=ac_dc", "structure=neuron"),
-    "soft": (*STEPS, "dynamics=soft", "schedule=linear"),
-    "soft levels": ("dynamics=soft", "rescore_trained=true", *LEVELS),
+    "snfs": ("mask_updates=snfs", "mask_updates.update_interval=4", "mask_updates.history=3"),
+    "ac_dc": (*STEPS, "gradual.last_step=4", "schedule=ac_dc", "structure=neuron"),
+    "soft": (*STEPS, "mask_updates=soft", "schedule=linear"),
+    "soft levels": ("mask_updates=soft", "rescore_trained=true", *LEVELS),
     # How long it trains follows from the masks before they were let go.
     "scratch_b": (
-        *("dynamics=soft", *LEVELS, "finetune=scratch_b", "training.epochs=1"),
+        *("mask_updates=soft", *LEVELS, "finetune=scratch_b", "training.epochs=1"),
         "rescore_trained=true",
     ),
 }
@@ -160,9 +164,9 @@ def test_from_the_command_line_records_and_network_are_those_of_a_whole_run(tmp_
         with pytest.MonkeyPatch.context() as patch, suppress(Cut):
             if place == "cut":
                 cut(patch, Loop, "_update", 4, False)
-            assert run_main(patch, *overrides, f"runs={tmp_path}/{place}") == 0
+            assert run_main(patch, *overrides, f"output_dir={tmp_path}/{place}") == 0
     with pytest.MonkeyPatch.context() as patch:
-        assert run_main(patch, *overrides, f"runs={tmp_path}/cut") == 0
+        assert run_main(patch, *overrides, f"output_dir={tmp_path}/cut") == 0
 
     one, other = only_run(tmp_path / "whole"), only_run(tmp_path / "cut")
     assert '"event": "resumed"' in (other / "timings.jsonl").read_text()

@@ -64,9 +64,9 @@ def test_one_step_is_its_own_quartiles() -> None:
 
 @cases(
     "wrong, said",
-    ({"batch": 0}, "batch must be a whole number >= 1 or null, got 0"),
-    ({"batch": "64"}, "batch must be a whole number >= 1 or null, got '64'"),
-    ({"batch": True}, "batch must be a whole number >= 1 or null, got True"),
+    ({"batch_size": 0}, "batch_size must be a whole number >= 1 or null, got 0"),
+    ({"batch_size": "64"}, "batch_size must be a whole number >= 1 or null, got '64'"),
+    ({"batch_size": True}, "batch_size must be a whole number >= 1 or null, got True"),
     ({"repeats": 0}, "repeats must be a whole number >= 1, got 0"),
     ({"repeats": None}, "repeats must be a whole number >= 1, got None"),
     ({"warm_up": -1}, "warm_up must be a whole number >= 0, got -1"),
@@ -79,8 +79,10 @@ def test_wrong_values_are_refused_by_name(wrong, said) -> None:
 
 
 def test_a_wrong_value_is_refused_before_anything_is_written(tmp_path, monkeypatch, capsys) -> None:
-    assert run_main(monkeypatch, *TINY, f"runs={tmp_path}/runs", "latency.batch=0") == 2
-    assert "latency.batch must be a whole number >= 1 or null, got 0" in capsys.readouterr().err
+    assert run_main(monkeypatch, *TINY, f"output_dir={tmp_path}/runs", "latency.batch_size=0") == 2
+    assert (
+        "latency.batch_size must be a whole number >= 1 or null, got 0" in capsys.readouterr().err
+    )
     assert not (tmp_path / "runs").exists()
 
 
@@ -94,13 +96,13 @@ def latencies(runs: Path) -> list[dict[str, Any]]:
 
 
 GEOMETRIC = ("schedule=geometric", "schedule.levels=2", "model.batch_norm=true")
-MEASURED = ("latency.batch=32", "latency.repeats=3")
+MEASURED = ("latency.batch_size=32", "latency.repeats=3")
 
 
 @cases("count", 1, 2)
 def test_each_result_is_measured_once_and_no_record_changes(tmp_path, count) -> None:
     for name, more in (("plain", ()), ("measured", MEASURED)):
-        asked = (*TINY, *GEOMETRIC, *more, "data.train=516", f"runs={tmp_path / name}")
+        asked = (*TINY, *GEOMETRIC, *more, "data.train=516", f"output_dir={tmp_path / name}")
         done = harness_on_ranks(count, *asked)
         assert done.returncode == 0, done.stderr
 
@@ -125,14 +127,14 @@ def test_each_result_is_measured_once_and_no_record_changes(tmp_path, count) -> 
         ("finetune=none", "recalibration=batch_norm", "model.batch_norm=true"),
         [(0, "dense"), (1, "recalibrated")],
     ),
-    (("when=init",), [(0, "initial"), (1, "finetuned")]),
-    (("when=steps", "steps.every=1"), [(0, "initial"), (1, "finetuned")]),
+    (("prune_at=init",), [(0, "initial"), (1, "finetuned")]),
+    (("prune_at=during_training", "gradual.interval=1"), [(0, "initial"), (1, "finetuned")]),
     (("penalty=l1",), [(0, "dense"), (1, "finetuned")]),
     # Soft pruning: only the last level's result is the run's.
     ((*TWO_LEVELS, *SOFT, "schedule.final=0.5"), [(0, "dense"), (2, "finetuned")]),
 )
 def test_the_last_stage_of_a_level_is_its_result(tmp_path, monkeypatch, more, places) -> None:
-    assert run_main(monkeypatch, *SMALL, *more, *MEASURED, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *SMALL, *more, *MEASURED, f"output_dir={tmp_path}") == 0
     assert [(line["level"], line["stage"]) for line in latencies(tmp_path)] == places
 
 
@@ -161,7 +163,7 @@ def fixture_recorder(tmp_path) -> Recorder:
 def test_it_looks_at_whole_batches_in_eval_mode_and_leaves_no_trace(recorder) -> None:
     notes: list[dict[str, Any]] = []
     recorder.watcher.note = lambda **facts: notes.append(facts)  # type: ignore[method-assign]
-    more_than_there_are = Latency(batch=64, repeats=3, warm_up=2)
+    more_than_there_are = Latency(batch_size=64, repeats=3, warm_up=2)
     network = recorder.state.model = Watched(recorder.state.model)
     network.train()
     streams = torch.get_rng_state()

@@ -136,13 +136,13 @@ def test_a_narrow_run_that_was_cut_off_ends_in_the_same_bytes(tmp_path, step) ->
     # 3 steps an epoch: 6 dense, 6 of level 1, 6 of level 2.
     run = (*SMALL, *RUN, *CUT, "checkpoint.every_steps=1")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *run, f"runs={tmp_path / 'whole'}") == 0
+        assert run_main(monkeypatch, *run, f"output_dir={tmp_path / 'whole'}") == 0
     with pytest.MonkeyPatch.context() as monkeypatch:
         cut(monkeypatch, Loop, "_update", step, after=True)
         with pytest.raises(Cut):
-            run_main(monkeypatch, *run, f"runs={tmp_path / 'cut'}")
+            run_main(monkeypatch, *run, f"output_dir={tmp_path / 'cut'}")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *run, f"runs={tmp_path / 'cut'}") == 0
+        assert run_main(monkeypatch, *run, f"output_dir={tmp_path / 'cut'}") == 0
     one, other = only_run(tmp_path / "whole"), only_run(tmp_path / "cut")
     for file in ("records.jsonl", "masks.safetensors", "model.safetensors"):
         assert (one / file).read_bytes() == (other / file).read_bytes()
@@ -150,7 +150,7 @@ def test_a_narrow_run_that_was_cut_off_ends_in_the_same_bytes(tmp_path, step) ->
 
 def test_what_is_delivered_computes_as_the_narrow_network_did(tmp_path, capsys) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *SMALL, *RUN, *CUT, f"runs={tmp_path}") == 0
+        assert run_main(monkeypatch, *SMALL, *RUN, *CUT, f"output_dir={tmp_path}") == 0
     assert "no checkpoint holds it" not in capsys.readouterr().err
     network, _ = load(only_run(tmp_path))
     assert int(network.get_parameter("fc1.weight").count_nonzero()) == 2 * 8
@@ -166,7 +166,9 @@ def test_a_compaction_that_cuts_what_counts_is_refused(tmp_path) -> None:
 
 
 @pytest.mark.parametrize(
-    "override", ["dynamics=soft", "penalty=growing_l2", "when=steps"], ids=lambda o: o
+    "override",
+    ["mask_updates=soft", "penalty=growing_l2", "prune_at=during_training"],
+    ids=lambda o: o,
 )
 def test_what_needs_the_removed_units_again_is_refused_before_training(tmp_path, override) -> None:
     with pytest.raises(

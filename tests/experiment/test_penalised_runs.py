@@ -47,7 +47,7 @@ def test_a_penalty_trains_before_each_pruning_and_is_recorded(tmp_path) -> None:
 
 
 def test_a_penalty_before_pruning_at_initialisation_is_the_only_training_before_it(tmp_path):
-    whole = whole_run(tmp_path, "when=init", "penalty=l1", "rescore_trained=true")
+    whole = whole_run(tmp_path, "prune_at=init", "penalty=l1", "rescore_trained=true")
     assert [stage for _, stage in whole.stages] == ["initial", "penalised", "pruned", "finetuned"]
     assert list(whole.starts) == ["1/penalty", 1]
 
@@ -142,7 +142,7 @@ def test_growing_l2_names_what_goes_before_it_trains(tmp_path) -> None:
 def test_growing_l2_adds_its_strength_times_what_goes_and_nothing_else(tmp_path) -> None:
     whole = whole_run(
         tmp_path, EXACT, "penalty=growing_l2", "penalty.epochs=2", "penalty.step_size=0.5",
-        "penalty.every=2", "penalty.ceiling=1.2",
+        "penalty.interval=2", "penalty.max_strength=1.2",
     )  # fmt: skip
     masks = whole.masks[1, "pruned"]
     strengths = [0.5, 0.5, 1.0, 1.0, 1.2, 1.2]

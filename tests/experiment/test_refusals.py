@@ -33,7 +33,9 @@ WRONG = {
     "finetune=keep finetune.epochs=0": r"finetune.epochs .*least 1 .*got 0; .*finetune=none",
     "finetune=lr_rewnd": r"finetune=lr_rewnd: .*did you mean lr_rewind",
     "finetune=keep finetune.epoch=1": r"finetune.epoch: there is no such key; .*finetune.epochs",
-    "when=init finetune=weight_rewind finetune.step=2": r"when=init .*cannot rewind .*when=trained",
+    "prune_at=init finetune=weight_rewind finetune.step=2": (
+        r"prune_at=init .*cannot rewind .*after_t"
+    ),
     "schedule.unit=speedup schedule.final=9999": r"the speedup that schedule asks "
     r"for cannot be reached: it leaves nothing of 1408 macs; ask for at most 1408$",
     "schedule.unit=speedup schedule.final=12 structure=row": r"speedup 12 .* 128 of 1408 .*most 11",
@@ -41,22 +43,22 @@ WRONG = {
     "penalty=bn_l1": r"penalty=bn_l1 needs a BatchNorm .*use a model with one, .*or penalty=l1",
     "penalty=l1 penalty.epochs=0": r"penalty.epochs .*at least 1, got 0; .*leave the penalty out",
     "penalty=l1 penalty.strength=0": r"penalty.strength must be .*above 0, got 0; e.g. 1e-4",
-    "penalty=growing_l2 penalty.every=0": r"penalty.every .*at least 1, got 0; write 1",
-    "penalty=growing_l2 penalty.ceiling=-1": r"penalty.ceiling .*above 0, got -1; e.g.",
+    "penalty=growing_l2 penalty.interval=0": r"penalty.interval .*at least 1, got 0; write 1",
+    "penalty=growing_l2 penalty.max_strength=-1": r"penalty.max_strength .*above 0, got -1; e.g.",
     "penalty=l2": r"penalty=l2: there is no such penalty; there are: .*growing_l2, l1",
     "recalibration=batch_norm": r"recalibration=batch_norm needs a BatchNorm .*leave recalibration",
     "recalibration=batch_norm model.batch_norm=true recalibration.samples=1": r"recalibration"
     r".samples must be a whole number of at least 2, got 1",
     "recalibration=batch_norm model.batch_norm=true recalibration.batch_size=341": r"samples=1024 "
     r"in batches of batch_size=341 leave .*one sample.*use samples=1023",
-    "distillation=hinton when=init": r"distillation=hinton .*dense network.*use when=trained",
+    "distillation=hinton prune_at=init": r"distillation=hinton .*dense network.*use prune_at=after",
     "distillation=hinton finetune=none": r"distillation=hinton .*finetune=none trains nothing",
     "distillation=hinton distillation.temperature=0": r"distillation.temperature .*above 0, got 0",
     "distillation=hinton distillation.weight=2": r"distillation.weight must be in \[0, 1\], got 2",
     "control=reinitialised finetune=none": r"control=reinitialised .*use another finetune, or",
     "rerun=maybe": r"rerun must be one of never, changed, always, got 'maybe'",
     "progress=loud": r"progress must be one of auto.*got 'loud'",
-    "steps.every=5": r"steps acts with when=steps only, and when is trained; use when=steps",
+    "gradual.interval=5": r"gradual.\* needs prune_at=during_training, got prune_at=after_training",
 }  # fmt: skip
 
 
@@ -80,7 +82,7 @@ RIGHT = [
 
 @pytest.mark.parametrize("arguments", RIGHT)
 def test_the_last_value_before_a_refusal_is_run(arguments, tmp_path, monkeypatch) -> None:
-    assert run_main(monkeypatch, *TINY, *arguments.split(), f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *TINY, *arguments.split(), f"output_dir={tmp_path}") == 0
 
 
 @pytest.mark.parametrize("group", ["penalty", "recalibration", "distillation"])

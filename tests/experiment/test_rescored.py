@@ -7,7 +7,7 @@ from hydra import compose, initialize_config_dir
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.launch.run_spec import build_run_spec
-from harness.run_folder.identity import scientific
+from harness.run_folder.identity import hashed_config_of
 
 LEVELS = ("method=snip", "schedule.levels=3")
 GIVEN = "weights=dense.pt"
@@ -21,12 +21,15 @@ LEAVE = "rescore_trained=true"
     (("finetune=rewind_to_init",), "with finetune=rewind_to_init"),
     (("finetune=reinit",), "with finetune=reinit"),
     (("finetune=none", "penalty=l1"), "penalty=l1 trains it before the first pruning"),
-    (("schedule=one_shot", "penalty=l1"), "leave the penalty out, use when=trained, or resc"),
+    (
+        ("schedule=one_shot", "penalty=l1"),
+        "leave the penalty out, use prune_at=after_training, or resc",
+    ),
     (("schedule=one_shot", "finetune=none", "penalty=growing_l2"), "penalty=growing_l2 trains"),
     (("method=iterative_snip",), "schedule.rounds=N"),
     (("schedule=one_shot", GIVEN), "weights=dense.pt gives another one, which may be trained"),
     (("schedule=one_shot", "finetune=none", "saliency=random", GIVEN), "leave the weights out"),
-    (("schedule=constant", "schedule.levels=3", "dynamics=soft", "structure=row"), "rescore"),
+    (("schedule=constant", "schedule.levels=3", "mask_updates=soft", "structure=row"), "rescore"),
 )
 def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_for(
     overrides, said
@@ -35,8 +38,8 @@ def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_
     if "schedule=one_shot" in overrides:
         asked = ("method=snip", *overrides)
     if any(text.startswith(("structure", "saliency")) for text in overrides):
-        asked = ("when=init", *overrides)
-    with pytest.raises(Exception, match=rf"when=init scores the initial network.*{said}"):
+        asked = ("prune_at=init", *overrides)
+    with pytest.raises(Exception, match=rf"prune_at=init scores the initial network.*{said}"):
         build(compose_config(asked))
     assert build(compose_config((*asked, LEAVE))).rescore_trained
 
@@ -59,7 +62,7 @@ def test_rounds_and_levels_without_training_are_no_second_score_of_trained_weigh
 def test_the_leave_counts_for_nothing_where_none_is_needed() -> None:
     trained = ("schedule.levels=3", "finetune=lr_rewind")
     build(compose_config((*trained, LEAVE)))
-    build(compose_config(("when=steps", LEAVE)))
+    build(compose_config(("prune_at=during_training", LEAVE)))
     with pytest.raises(Exception, match="rescore_trained must be true or false, got 1"):
         build(compose_config((*LEVELS, "rescore_trained=1")))
 
@@ -84,6 +87,6 @@ def test_the_label_says_that_trained_weights_are_scored(overrides, label) -> Non
 
 
 def test_the_leave_names_only_runs_that_need_it() -> None:
-    init, trained = {"when": "init"}, {"when": "trained"}
-    assert scientific({**trained, "rescore_trained": True}) == scientific(trained)
-    assert scientific({**init, "rescore_trained": True}) != scientific(init)
+    init, trained = {"prune_at": "init"}, {"prune_at": "after_training"}
+    assert hashed_config_of({**trained, "rescore_trained": True}) == hashed_config_of(trained)
+    assert hashed_config_of({**init, "rescore_trained": True}) != hashed_config_of(init)

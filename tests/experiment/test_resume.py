@@ -18,7 +18,7 @@ def fixture_whole(tmp_path_factory) -> bytes:
     """Records of a run that nothing interrupted."""
     runs = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *RUN, f"runs={runs}") == 0
+        assert run_main(monkeypatch, *RUN, f"output_dir={runs}") == 0
     return (only_run(runs) / "records.jsonl").read_bytes()
 
 
@@ -43,7 +43,7 @@ def test_cut_off_around_any_checkpoint(tmp_path, whole, call, after) -> None:
 
 
 MODES: dict[str, tuple[str, ...]] = {
-    "init": ("when=init", "rescore_trained=true"),
+    "init": ("prune_at=init", "rescore_trained=true"),
     "no retraining": ("finetune=none",),
     "reinit": ("finetune=reinit",),
     "rewind to init": ("finetune=rewind_to_init",),
@@ -62,7 +62,7 @@ MODES: dict[str, tuple[str, ...]] = {
 @pytest.mark.parametrize("mode", places(MODES, few=4))
 def test_cut_off_in_every_mode(tmp_path, mode) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *RUN, *MODES[mode], f"runs={tmp_path}/whole") == 0
+        assert run_main(monkeypatch, *RUN, *MODES[mode], f"output_dir={tmp_path}/whole") == 0
     whole = (only_run(tmp_path / "whole") / "records.jsonl").read_bytes()
 
     for step in (3, 7):  # in dense training if there is one, else in level 1's
@@ -135,7 +135,7 @@ def test_a_full_disk_stops_the_run_and_leaves_the_checkpoint_before_whole(tmp_pa
             save(self, *arguments)
 
         monkeypatch.setattr(Checkpoints, "save", full)
-        assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 1
+        assert run_main(monkeypatch, *RUN, f"output_dir={tmp_path}") == 1
     last = capfd.readouterr().err.splitlines()[-1]
     assert "No space left on device" in last
     assert "level-01-epoch-00002-step-000000: " in last and "is whole)" in last

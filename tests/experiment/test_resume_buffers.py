@@ -19,7 +19,7 @@ REWIND = ("finetune=weight_rewind", "finetune.epoch=1")
 
 def whole(runs: Path, *more: str) -> Path:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *RUN, BANKED, *more, f"runs={runs}") == 0
+        assert run_main(monkeypatch, *RUN, BANKED, *more, f"output_dir={runs}") == 0
     return only_run(runs)
 
 

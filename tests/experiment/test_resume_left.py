@@ -65,7 +65,7 @@ def test_checkpoints_of_other_code_are_not_used(tmp_path, named, capfd) -> None:
     with pytest.MonkeyPatch.context() as monkeypatch:
         if named:
             monkeypatch.setattr("harness.launch.run_spec.code_of", lambda parts: "changed")
-        assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 0
+        assert run_main(monkeypatch, *RUN, f"output_dir={tmp_path}") == 0
     assert "was made by other code" in capfd.readouterr().err
 
 
@@ -91,7 +91,7 @@ def test_under_other_numerics_it_goes_on_from_the_last_stage_and_the_same_dense_
     # All of level 2's retraining, nothing of dense training.
     assert counted(tmp_path, *REWIND, "threads=2") == 4
     assert "inside a training on other numerics (threads 1 -> 2)" in capfd.readouterr().err
-    assert len(list(tmp_path.glob(".dense/*/*"))) == 1
+    assert len(list(tmp_path.glob(".cache/dense/*/*"))) == 1
 
 
 def test_under_other_numerics_dense_weights_that_are_gone_are_not_trained_again(
@@ -101,7 +101,7 @@ def test_under_other_numerics_dense_weights_that_are_gone_are_not_trained_again(
     (gone,) = tmp_path.rglob("epoch-00001.safetensors")
     gone.unlink()
 
-    assert run_main(monkeypatch, *RUN, *REWIND, "threads=2", f"runs={tmp_path}") == 2
+    assert run_main(monkeypatch, *RUN, *REWIND, "threads=2", f"output_dir={tmp_path}") == 2
     assert "epoch 1 of dense training is not on disk" in capfd.readouterr().err
 
 

@@ -18,7 +18,7 @@ RUN = (
     *SMALL, *TWO_LEVELS, "training.epochs=3", "retraining.epochs=2",
     "model._target_=parts.Dropping",
 )  # fmt: skip
-GROWING = ("penalty=growing_l2", "penalty.epochs=2", "penalty.step_size=0.1", "penalty.every=2")
+GROWING = ("penalty=growing_l2", "penalty.epochs=2", "penalty.step_size=0.1", "penalty.interval=2")
 RECALIBRATION = ("recalibration=batch_norm", "recalibration.samples=40")
 
 MODES: dict[str, tuple[str, ...]] = {
@@ -42,7 +42,7 @@ MODES: dict[str, tuple[str, ...]] = {
 def started(runs: Path, mode: str) -> int:
     with pytest.MonkeyPatch.context() as monkeypatch:
         final = ("schedule.final=0.5",) if "structure=row" in MODES[mode] else ()
-        return run_main(monkeypatch, *RUN, *MODES[mode], *final, EVERY_2, f"runs={runs}")
+        return run_main(monkeypatch, *RUN, *MODES[mode], *final, EVERY_2, f"output_dir={runs}")
 
 
 def cut_off(runs: Path, mode: str, owner: type, name: str, call: int, after: bool) -> None:

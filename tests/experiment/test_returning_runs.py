@@ -17,9 +17,9 @@ from harness.run_folder.records import Trained
 from harness.vocabulary.tensors import Tensors, copied
 
 MOMENTUM = partial(SGD, lr=0.1, momentum=0.9)
-SOFT = ("dynamics=soft", "schedule=geometric", "schedule.levels=2", "rescore_trained=true")
+SOFT = ("mask_updates=soft", "schedule=geometric", "schedule.levels=2", "rescore_trained=true")
 # Of 8 steps 2 and 3 are dense.
-AC_DC = (*STEPS, "steps.end=4", "schedule=ac_dc")
+AC_DC = (*STEPS, "gradual.last_step=4", "schedule=ac_dc")
 
 NEURONS = ("structure=neuron", "allocation=uniform", "schedule.final=0.4")
 
@@ -113,7 +113,7 @@ def test_soft_pruning_inside_a_training_lets_go_after_each_event_but_the_last(
         gone[number] = at_0, momentum
 
     before_steps(monkeypatch, look)
-    overrides = (*STEPS, "dynamics=soft", f"schedule={schedule}")
+    overrides = (*STEPS, "mask_updates=soft", f"schedule={schedule}")
     found = run(tmp_path, optimized(experiment(*overrides), MOMENTUM))
 
     assert [step.live for step in found.steps] == [WEIGHTS] * 6 + [QUARTER] * 2
@@ -157,7 +157,7 @@ def test_ac_dcs_dense_phases_begin_without_momentum(tmp_path, monkeypatch) -> No
 def test_neurons_return_in_a_dense_phase_with_their_biases(tmp_path, monkeypatch) -> None:
     """Else none would: at weights and bias 0 a ReLU passes nothing back."""
     masks = chosen(monkeypatch)
-    neurons = (*AC_DC, *NEURONS, "steps.end=6", "steps.every=3")
+    neurons = (*AC_DC, *NEURONS, "gradual.last_step=6", "gradual.interval=3")
     found = run(tmp_path, optimized(experiment(*neurons), MOMENTUM))
 
     gone = ~masks[0]["fc1.bias"]
@@ -170,14 +170,16 @@ def test_neurons_return_in_a_dense_phase_with_their_biases(tmp_path, monkeypatch
     assert back.any() and found.steps[4].weights["fc1.weight"][back].any(1).all()
 
 
-@pytest.mark.parametrize("when", ["trained", "init"])
-def test_ac_dc_between_trainings_is_refused(tmp_path, when) -> None:
-    leave = ("rescore_trained=true",) if when == "init" else ()
-    with pytest.raises(ValueError, match="schedule=ac_dc alternates .*; use when=steps"):
-        levels_of(tmp_path, experiment(f"when={when}", "schedule=ac_dc", *leave))
+@pytest.mark.parametrize("prune_at", ["after_training", "init"])
+def test_ac_dc_between_trainings_is_refused(tmp_path, prune_at) -> None:
+    leave = ("rescore_trained=true",) if prune_at == "init" else ()
+    with pytest.raises(
+        ValueError, match="schedule=ac_dc alternates .*; use prune_at=during_training"
+    ):
+        levels_of(tmp_path, experiment(f"prune_at={prune_at}", "schedule=ac_dc", *leave))
 
 
 def test_an_odd_number_of_phases_is_refused(tmp_path) -> None:
-    what = experiment(*STEPS, "steps.end=6", "schedule=ac_dc")
+    what = experiment(*STEPS, "gradual.last_step=6", "schedule=ac_dc")
     with pytest.raises(ValueError, match="needs an even number of events.* names 3; change steps"):
         levels_of(tmp_path, what)

@@ -60,7 +60,7 @@ def test_weights_that_nobody_stored_are_trained_again_to_the_same_bits(tmp_path,
 
 def test_epochs_that_were_kept_are_not_trained_again(tmp_path) -> None:
     shared = (*DROPPING, SIX_EPOCHS, *TWO_LEVELS)
-    whole_run(tmp_path, *shared, "finetune=none", "keep_epochs=[2]")
+    whole_run(tmp_path, *shared, "finetune=none", "dense_checkpoints=[2]")
     whole = whole_run(tmp_path, *shared, "finetune=weight_rewind", "finetune.epoch=2")
     check_starts(whole, 6)
     assert whole.of(0) == []

@@ -18,12 +18,12 @@ from harness.training.trainer import Trainer
 
 @pytest.fixture(name="finished")
 def fixture_finished(tmp_path, monkeypatch) -> Path:
-    assert run_main(monkeypatch, *TINY, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *TINY, f"output_dir={tmp_path}") == 0
     return only_run(tmp_path)
 
 
 def again(folder: Path, monkeypatch: pytest.MonkeyPatch, *more: str) -> int:
-    return run_main(monkeypatch, *TINY, f"runs={folder.parents[2]}", *more)
+    return run_main(monkeypatch, *TINY, f"output_dir={folder.parents[2]}", *more)
 
 
 def test_a_run_leaves_config_records_timings_environment_and_network(finished) -> None:
@@ -63,7 +63,7 @@ def test_clock_times_are_beside_the_records_not_in_them(finished) -> None:
 
 
 def test_the_same_run_elsewhere_has_the_same_records_bit_for_bit(finished, tmp_path, monkeypatch):
-    run_main(monkeypatch, *TINY, f"runs={tmp_path}/other")
+    run_main(monkeypatch, *TINY, f"output_dir={tmp_path}/other")
 
     other = only_run(tmp_path / "other")
     assert other.name == finished.name
@@ -71,7 +71,7 @@ def test_the_same_run_elsewhere_has_the_same_records_bit_for_bit(finished, tmp_p
 
 
 def test_another_seed_has_other_records(finished, tmp_path, monkeypatch) -> None:
-    run_main(monkeypatch, *TINY, "seed=1", f"runs={tmp_path}/other")
+    run_main(monkeypatch, *TINY, "seed=1", f"output_dir={tmp_path}/other")
 
     assert records_of(only_run(tmp_path / "other"))[0].loss != records_of(finished)[0].loss
 
@@ -100,7 +100,7 @@ def test_rerun_decides_what_is_done_again(finished, monkeypatch, rerun, made_by,
 
 def test_a_folder_with_another_config_is_refused(finished, monkeypatch, capfd) -> None:
     identity = json.loads((finished / "identity.json").read_text())
-    identity["science"]["training"]["epochs"] = 99
+    identity["hashed_config"]["training"]["epochs"] = 99
     (finished / "identity.json").write_text(json.dumps(identity))
     Status(finished, "").set("finished")  # as if that other config had been run here
 
@@ -137,7 +137,7 @@ def test_a_failing_run_says_why_in_one_line_and_in_its_folder(tmp_path, monkeypa
         raise NotFinite("epoch 1 of level 0: loss nan")
 
     monkeypatch.setattr(Trainer, "fit", burst)
-    status = run_main(monkeypatch, *TINY, "tracking=wandb", f"runs={tmp_path}")
+    status = run_main(monkeypatch, *TINY, "tracking=wandb", f"output_dir={tmp_path}")
 
     folder = only_run(tmp_path)
     assert status == 1
@@ -156,7 +156,7 @@ def test_a_second_process_in_the_folder_is_told_who_is_there(finished, monkeypat
 
 
 def test_wandb_gets_config_group_method_and_every_stage(tmp_path, monkeypatch) -> None:
-    run_main(monkeypatch, *TINY, "tracking=wandb", f"runs={tmp_path}", "sweep_name=mine")
+    run_main(monkeypatch, *TINY, "tracking=wandb", f"output_dir={tmp_path}", "sweep_name=mine")
 
     folder = only_run(tmp_path, "mine")
     (log,) = logs(folder)
@@ -169,14 +169,14 @@ def test_wandb_gets_config_group_method_and_every_stage(tmp_path, monkeypatch) -
 
 
 def test_weights_from_a_file_start_the_run_and_their_content_names_it(tmp_path, monkeypatch):
-    run_main(monkeypatch, *TINY, f"runs={tmp_path}/a")
+    run_main(monkeypatch, *TINY, f"output_dir={tmp_path}/a")
     state = read_exported(only_run(tmp_path / "a")).state
     torch.save(state, tmp_path / "one.pt")
     (tmp_path / "two.pt").write_bytes((tmp_path / "one.pt").read_bytes())
 
     for name in ("one", "two"):
         weights = f"weights={tmp_path}/{name}.pt"
-        run_main(monkeypatch, *TINY, "training.epochs=0", weights, f"runs={tmp_path}/{name}")
+        run_main(monkeypatch, *TINY, "training.epochs=0", weights, f"output_dir={tmp_path}/{name}")
 
     one, two = only_run(tmp_path / "one"), only_run(tmp_path / "two")
     assert one.name == two.name
@@ -187,7 +187,7 @@ def test_weights_from_a_file_start_the_run_and_their_content_names_it(tmp_path, 
 def test_a_damaged_dense_network_is_trained_again_to_the_same_records(
     finished, monkeypatch, damage
 ) -> None:
-    (cached,) = finished.parents[2].glob(".dense/*/*/*.safetensors")
+    (cached,) = finished.parents[2].glob(".cache/dense/*/*/*.safetensors")
     before, whole = (finished / "records.jsonl").read_bytes(), cached.read_bytes()
     cached.write_bytes(whole[:100] if damage == "cut" else whole[:-1] + bytes([whole[-1] ^ 1]))
 

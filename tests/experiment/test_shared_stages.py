@@ -13,7 +13,7 @@ DEEPER = ("schedule=constant", "schedule.levels=3")
 WAYS = ("keep", "weight_rewind", "lr_rewind")
 POINTS: dict[tuple[str, int], Point] = {
     (way, depth): (
-        *SMALL, "keep_epochs=[1]", f"finetune={way}", "schedule=constant",
+        *SMALL, "dense_checkpoints=[1]", f"finetune={way}", "schedule=constant",
         f"schedule.levels={depth}",
     ) for depth in (2, 3) for way in WAYS
 }  # fmt: skip
@@ -43,7 +43,7 @@ def test_an_earlier_run_leaves_what_the_plan_marked_and_nothing_else(tmp_path) -
     start(tmp_path, POINTS["keep", 3], marked(points))
 
     # Its masks of level 1, which other ways take from there, and the levels of keep at depth 2.
-    assert len(list(tmp_path.glob(".stages/??/*/state.stage"))) == 3
+    assert len(list(tmp_path.glob(".cache/stages/??/*/state.stage"))) == 3
 
 
 def test_a_run_without_a_plan_reads_and_writes_no_stage(tmp_path) -> None:
@@ -54,7 +54,7 @@ def test_a_run_without_a_plan_reads_and_writes_no_stage(tmp_path) -> None:
 
     assert Counter(steps) == {1: 4, 2: 4}
     start(tmp_path / "other", POINTS["keep", 2])
-    assert not (tmp_path / "other" / ".stages").exists()
+    assert not (tmp_path / "other" / ".cache/stages").exists()
 
 
 def places(*points: Point) -> list[LevelStage]:
@@ -70,7 +70,12 @@ def upto(level: int, stage: str) -> list[LevelStage]:
 
 L1, GROWING = ("penalty=l1",), ("penalty=growing_l2", "penalty.step_size=0.5")
 RECALIBRATION = ("recalibration=batch_norm",)
-RIGL = ("when=init", "dynamics=rigl", "dynamics.every=1", "dynamics.until=1.0")
+RIGL = (
+    "prune_at=init",
+    "mask_updates=rigl",
+    "mask_updates.update_interval=1",
+    "mask_updates.stop_fraction=1.0",
+)
 EXPLICIT = ("schedule=explicit", "schedule.values=[0.5,0.25]")
 PAIRS: dict[str, tuple[Point, Point, list[LevelStage]]] = {
     "one shot": (("finetune=keep",), ("finetune=weight_rewind",), [(1, "pruned")]),
@@ -142,7 +147,7 @@ def test_two_runs_that_share_a_beginning(tmp_path, name) -> None:
 
 
 def test_runs_share_no_more_than_dense_training_where_masks_shrink_inside_one(tmp_path) -> None:
-    steps = (*SMALL, "when=steps", "steps.every=1", "retraining.epochs=2")
+    steps = (*SMALL, "prune_at=during_training", "gradual.interval=1", "retraining.epochs=2")
     assert places(steps, (*steps, "schedule.final=0.25")) == []
     assert list(chain_of(steps)) == [(0, "initial")]
 

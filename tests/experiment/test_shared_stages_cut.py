@@ -92,7 +92,7 @@ def test_what_was_loaded_is_the_runs_own_from_then_on(tmp_path, alone) -> None:
     start(tmp_path, KEEP, MARKS)
     # Before the first record of its own, after the five of both levels and of dense training.
     cut_off(tmp_path, DEEP, Sinks, "log", 6, False)
-    shutil.rmtree(tmp_path / ".stages")
+    shutil.rmtree(tmp_path / ".cache/stages")
 
     with counting() as steps:
         assert left(start(tmp_path, DEEP, MARKS)) == alone[DEEP]
@@ -102,7 +102,7 @@ def test_what_was_loaded_is_the_runs_own_from_then_on(tmp_path, alone) -> None:
 def test_inside_a_training_the_stage_before_it_is_not_left_any_more(tmp_path, alone) -> None:
     # In level 1's retraining; what others take from here are its masks before it.
     cut_off(tmp_path, KEEP, Loop, "_update", 12, False)
-    shutil.rmtree(tmp_path / ".stages")
+    shutil.rmtree(tmp_path / ".cache/stages")
     start(tmp_path, KEEP, MARKS)
 
     assert len(stages(tmp_path)) == 2
@@ -160,7 +160,12 @@ def test_a_run_that_was_on_other_numerics_takes_and_leaves_nothing(tmp_path) -> 
 
 
 def test_masks_that_grow_are_taken_over_in_the_middle_of_a_run(tmp_path) -> None:
-    rigl = ("when=init", "dynamics=rigl", "dynamics.every=1", "dynamics.until=1.0")
+    rigl = (
+        "prune_at=init",
+        "mask_updates=rigl",
+        "mask_updates.update_interval=1",
+        "mask_updates.stop_fraction=1.0",
+    )
     keep, deep = (*KEEP, *rigl), (*DEEP, *rigl)
     marks = marked([keep, deep])
     cut_off(tmp_path, keep, Loop, "_update", STEPS_PER_EPOCH + 3, False, marks)

@@ -1,4 +1,4 @@
-"""when=steps in whole runs: masks shrink inside one training, at the steps that were asked for."""
+"""prune_at=during_training in whole runs: masks shrink inside one training, at given steps."""
 
 from functools import partial
 
@@ -30,7 +30,7 @@ CUBIC = (*STEPS, "schedule=cubic")
 
 
 def asked(begin: int, end: int | str, every: int) -> tuple[str, ...]:
-    return (f"steps.begin={begin}", f"steps.end={end}", f"steps.every={every}")
+    return (f"gradual.first_step={begin}", f"gradual.last_step={end}", f"gradual.interval={every}")
 
 
 # Live weights after each of 8 steps; 1,408 (s + (1 - s)(1 - k/n)^3) at s = 1/4.
@@ -52,7 +52,7 @@ def asked(begin: int, end: int | str, every: int) -> tuple[str, ...]:
 def test_events_come_before_the_steps_asked_for_with_zhu_and_guptas_density(
     tmp_path, schedule, when, live
 ) -> None:
-    found = run(tmp_path, experiment("when=steps", f"schedule={schedule}", *when))
+    found = run(tmp_path, experiment("prune_at=during_training", f"schedule={schedule}", *when))
 
     assert [step.live for step in found.steps] == live
     # Before the forward pass of the step, not after it.
@@ -163,7 +163,13 @@ def test_the_one_training_may_follow_a_dense_one_in_any_mode(
     before_steps(monkeypatch, look)
     found: Run = run(
         tmp_path,
-        experiment(*CUBIC, "steps.start=trained", "steps.every=1", "steps.end=2", *finetune),
+        experiment(
+            *CUBIC,
+            "gradual.start_from=trained",
+            "gradual.interval=1",
+            "gradual.last_step=2",
+            *finetune,
+        ),
     )
 
     levels = found.levels

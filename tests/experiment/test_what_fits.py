@@ -21,7 +21,7 @@ def refusal(*overrides: str) -> str:
 def test_a_penalty_that_settles_what_goes_refuses_weights_that_move_then(saliency) -> None:
     wanted = (f"saliency={saliency}", "penalty=growing_l2")
     assert f"saliency={saliency} moves weights when they go" in refusal(*wanted)
-    assert build(compose_config([*TINY, *wanted, "saliency.update=false"])).penalty
+    assert build(compose_config([*TINY, *wanted, "saliency.update_weights=false"])).penalty
 
 
 def test_a_penalty_that_settles_what_goes_sees_the_curves_of_sensitivity(tmp_path) -> None:
@@ -36,7 +36,7 @@ def test_a_student_of_an_untrained_network_is_refused() -> None:
 
 def test_a_last_batch_of_one_sample_of_all_there_are_is_refused(tmp_path, monkeypatch, capfd):
     few = ("data.train=129", "recalibration=batch_norm", BATCH_NORM, "training.batch_size=43")
-    overrides = (*TINY, *few, "retraining.batch_size=43", f"runs={tmp_path / 'runs'}")
+    overrides = (*TINY, *few, "retraining.batch_size=43", f"output_dir={tmp_path / 'runs'}")
     assert run_main(monkeypatch, *overrides) == 2
     assert (
         "recalibration.batch_size=128 leaves a last batch of one of 129" in capfd.readouterr().err
@@ -45,12 +45,12 @@ def test_a_last_batch_of_one_sample_of_all_there_are_is_refused(tmp_path, monkey
 
 
 def recorded(monkeypatch: pytest.MonkeyPatch, runs: Path, *overrides: str) -> list[Record]:
-    assert run_main(monkeypatch, *TINY, *overrides, f"runs={runs}") == 0
+    assert run_main(monkeypatch, *TINY, *overrides, f"output_dir={runs}") == 0
     return records_of(only_run(runs))
 
 
 def test_only_its_own_schedule_is_called_ac_dc(tmp_path, monkeypatch) -> None:
-    steps = ("when=steps", "steps.every=1", "steps.end=2")
+    steps = ("prune_at=during_training", "gradual.interval=1", "gradual.last_step=2")
     gradual = recorded(monkeypatch, tmp_path / "cubic", *steps, "schedule=cubic")[-1]
     alternating = recorded(monkeypatch, tmp_path / "ac_dc", *steps, "schedule=ac_dc")
     assert (gradual.label, alternating[-1].label) == (
@@ -70,18 +70,23 @@ def test_a_target_says_that_it_counts_multiply_accumulates(tmp_path, monkeypatch
 
 
 def test_masks_keep_what_a_grown_weight_that_never_learns_does_not(tmp_path, monkeypatch) -> None:
-    wanted = ("method=set", "dynamics.every=2", "dynamics.until=1", "schedule.final=0.1")
+    wanted = (
+        "method=set",
+        "mask_updates.update_interval=2",
+        "mask_updates.stop_fraction=1",
+        "schedule.final=0.1",
+    )
     last = recorded(monkeypatch, tmp_path, *wanted, "retraining.epochs=3")[-1]
     assert last.density_of_masks == pytest.approx(141 / 1408)
     assert last.density <= last.density_of_masks
 
 
 def test_a_group_is_switched_off_by_null(tmp_path, monkeypatch) -> None:
-    records = recorded(monkeypatch, tmp_path, "dynamics=null", "penalty=null")
+    records = recorded(monkeypatch, tmp_path, "mask_updates=null", "penalty=null")
     assert records[-1].label == "Global Magnitude"
 
 
 def test_a_key_of_a_group_of_which_nothing_is_chosen_says_so(tmp_path, monkeypatch, capfd) -> None:
-    assert run_main(monkeypatch, *TINY, "penalty.epochs=2", f"runs={tmp_path}") == 2
+    assert run_main(monkeypatch, *TINY, "penalty.epochs=2", f"output_dir={tmp_path}") == 2
     said = capfd.readouterr().err
     assert "penalty.epochs: nothing is chosen of penalty; add penalty=NAME" in said

@@ -11,11 +11,15 @@ from harness.run_folder.records import Record
 
 
 def last_record(runs: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Record:
-    assert run_main(monkeypatch, *TINY, *overrides, f"runs={runs}") == 0
+    assert run_main(monkeypatch, *TINY, *overrides, f"output_dir={runs}") == 0
     return records_of(only_run(runs))[-1]
 
 
-@cases("before, inside", ("when=init", "steps.start=init"), ("when=trained", "steps.start=trained"))
+@cases(
+    "before, inside",
+    ("prune_at=init", "gradual.start_from=init"),
+    ("prune_at=after_training", "gradual.start_from=trained"),
+)
 @cases("saliency", "random", "weight_gradient")
 def test_a_pruning_at_step_0_is_one_before_the_training(
     before, inside, saliency, tmp_path, monkeypatch
@@ -23,7 +27,12 @@ def test_a_pruning_at_step_0_is_one_before_the_training(
     shared = (f"saliency={saliency}", "schedule.final=0.3", "retraining.epochs=2")
     one = last_record(tmp_path / "one", monkeypatch, *shared, before)
     other = last_record(
-        tmp_path / "other", monkeypatch, *shared, "when=steps", "steps.every=1", inside
+        tmp_path / "other",
+        monkeypatch,
+        *shared,
+        "prune_at=during_training",
+        "gradual.interval=1",
+        inside,
     )
 
     names = {name: getattr(one, name) for name in ("run", "setting", "method", "label")}

@@ -29,7 +29,7 @@ def run(runs: Path, name: str, top1: list[float], **changes: Any) -> None:
     extra = changes.pop("extra", {})
     parts = {**PARTS, **{key: changes.pop(key) for key in PARTS if key in changes}}
     config = {group: {"_target_": TARGETS[group].format(part)} for group, part in parts.items()}
-    when, control = changes.pop("when", "trained"), changes.pop("control", "none")
+    prune_at, control = changes.pop("prune_at", "after_training"), changes.pop("control", "none")
     before = changes.pop("before", None)
     for seed, share in enumerate(top1):
         same = {"seed": seed, "label": name, "setting": name, **changes}
@@ -38,8 +38,8 @@ def run(runs: Path, name: str, top1: list[float], **changes: Any) -> None:
         if before is not None:
             rows.append(make(**same, stage="pruned", top1=before))
         write_run(folder, *rows, make(**same, top1=share))
-        asides = {"seed": seed, "when": when, "control": control}
-        text = json.dumps({"science": {**config, **asides, **extra}})
+        asides = {"seed": seed, "prune_at": prune_at, "control": control}
+        text = json.dumps({"hashed_config": {**config, **asides, **extra}})
         (folder / "identity.json").write_text(text)
 
 

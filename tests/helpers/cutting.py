@@ -57,7 +57,7 @@ def cut_off(runs: Path, owner: Any, name: str, call: int, after: bool, *more: st
     with pytest.MonkeyPatch.context() as monkeypatch:
         cut(monkeypatch, owner, name, call, after)
         with pytest.raises(Cut):
-            run_main(monkeypatch, *RUN, *more, f"runs={runs}")
+            run_main(monkeypatch, *RUN, *more, f"output_dir={runs}")
 
 
 def cut_and_restarted(
@@ -66,7 +66,7 @@ def cut_and_restarted(
     """The folder of a run that was cut off once and started again."""
     cut_off(runs, owner, name, call, after, *more)
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *RUN, *more, f"runs={runs}") == 0
+        assert run_main(monkeypatch, *RUN, *more, f"output_dir={runs}") == 0
     return only_run(runs)
 
 
@@ -76,5 +76,5 @@ def counted(runs: Path, *more: str) -> int:
     with pytest.MonkeyPatch.context() as monkeypatch:
         update = Loop._update
         monkeypatch.setattr(Loop, "_update", lambda self: (steps.append(1), update(self))[1])
-        assert run_main(monkeypatch, *RUN, *more, f"runs={runs}") == 0
+        assert run_main(monkeypatch, *RUN, *more, f"output_dir={runs}") == 0
     return len(steps)

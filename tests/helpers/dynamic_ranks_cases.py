@@ -22,11 +22,16 @@ from harness.vocabulary.tensors import copied
 
 # 10 steps: masks change before steps 2, 4 and 6. Ranks share the last batch of 3 samples unequally.
 SHARED = ("dtype=float64", "data.train=515", "retraining.accumulate=2", "retraining.epochs=2")
-RIGL = ("dynamics=rigl", "dynamics.every=2")
+RIGL = ("mask_updates=rigl", "mask_updates.update_interval=2")
 MODES = {
     "rigl": RIGL,
-    "snfs": ("dynamics=snfs", "dynamics.every=2", "dynamics.history=2"),
-    "cubic": ("when=steps", "schedule=cubic", "steps.every=2", "saliency=weight_gradient"),
+    "snfs": ("mask_updates=snfs", "mask_updates.update_interval=2", "mask_updates.history=2"),
+    "cubic": (
+        "prune_at=during_training",
+        "schedule=cubic",
+        "gradual.interval=2",
+        "saliency=weight_gradient",
+    ),
 }
 
 
@@ -83,7 +88,7 @@ def diverged(ranks: Ranks, out: Path) -> str:
 def all_cases(ranks: Ranks, out: Path) -> dict[str, Any]:
     found = dict[str, Any]()
     for exchange in ("dense", "sparse") if ranks.world_size == 2 else ("sparse",):
-        asked = replace(ranks, options=Options(exchange=exchange))
+        asked = replace(ranks, options=Options(gradient_exchange=exchange))
         for mode in MODES if ranks.world_size == 2 else ["rigl"]:
             found[f"{mode} {exchange}"] = masks_by_step(asked, out, mode)
     return {**found, "said": diverged(asked, out)}

@@ -12,7 +12,7 @@ from harness.run_folder.status_file import Status
 
 
 def plan_in(runs: Path, *grid: str, file: str = "plan-a.jsonl") -> Plan:
-    points = planned_of(*TINY, f"runs={runs}", *grid)
+    points = planned_of(*TINY, f"output_dir={runs}", *grid)
     plan = Plan(runs / "single" / HOME / file, "", runs / "single", [*grid], points)
     plan.file.parent.mkdir(parents=True, exist_ok=True)
     plan.write()

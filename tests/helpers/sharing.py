@@ -27,7 +27,7 @@ from harness.launch.run_spec import RunSpec as PlainPoint
 from harness.launch.run_spec import build_run_spec
 from harness.launch.variables import plain
 from harness.run_folder.export import MASKS, MODEL
-from harness.run_folder.identity import Config, run_hash, scientific
+from harness.run_folder.identity import Config, hashed_config_of, run_hash
 from harness.run_folder.stage_keys import StageKeys, requested_of, stage_keys, stages_to_cache
 from harness.training.loop import Loop
 
@@ -38,17 +38,19 @@ SMALL: Point = (
     *TINY, "model.hidden=[8]", "model.batch_norm=true", "progress=none", "schedule.final=0.5",
 )  # fmt: skip
 STEPS_PER_EPOCH = 4
-SOFT = ("dynamics=soft", "structure=neuron", "allocation=uniform")
+SOFT = ("mask_updates=soft", "structure=neuron", "allocation=uniform")
 
 
 @cache
 def science_of(point: Point) -> Config:
     config = plain(compose_config(point))
-    return scientific(config, data_sha256=content_of(config))
+    return hashed_config_of(config, data_sha256=content_of(config))
 
 
 def asked(cfg: DictConfig) -> list[float | None]:
-    return requested_of(build_part(cfg.schedule).shares) if cfg.when != "steps" else []
+    return (
+        requested_of(build_part(cfg.schedule).shares) if cfg.prune_at != "during_training" else []
+    )
 
 
 @cache
@@ -80,7 +82,7 @@ def start(runs: Path, point: Point, marks: Iterable[str] = ()) -> Path:
     """One run to its end, in this process; its folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.cli.hydra_main.build_run_spec", partial(marking, list(marks)))
-        assert run_main(patch, *point, f"runs={runs}") == 0
+        assert run_main(patch, *point, f"output_dir={runs}") == 0
     return folder_of(runs, point)
 
 
@@ -107,7 +109,7 @@ def command(
     file = runs / "marked.json"
     file.write_text(json.dumps(sorted(marks)))
     return subprocess.Popen(
-        [sys.executable, __file__, str(file), "--", *point, f"runs={runs}"],
+        [sys.executable, __file__, str(file), "--", *point, f"output_dir={runs}"],
         env={**environment(), "VICTIM": victim},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -117,7 +119,7 @@ def command(
 
 def steps_on_ranks(count: int, runs: Path, point: Point, marks: Iterable[str]) -> list[int]:
     """The same on several ranks, to its end: the steps after dense training that each made."""
-    with forked(count, _steps, sorted(marks), *point, f"runs={runs}") as ranks:
+    with forked(count, _steps, sorted(marks), *point, f"output_dir={runs}") as ranks:
         return results(ranks)
 
 

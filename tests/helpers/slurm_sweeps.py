@@ -47,7 +47,7 @@ class Sweep:
         return {does: job for job, does in json.loads(file.read_text()).items()}[f"run {point}"]
 
     def command(self, *arguments: str) -> list[str]:
-        place = (f"runs={self.folder}", f"sweep_name={NAME}", "hydra/launcher=slurm")
+        place = (f"output_dir={self.folder}", f"sweep_name={NAME}", "hydra/launcher=slurm")
         return [*HARNESS, "-m", *RUN, *place, *arguments]
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":

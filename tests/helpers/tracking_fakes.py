@@ -33,7 +33,7 @@ def info(folder: Path, sweep: Path | None = None) -> RunInfo:
         id="0123456789ab", folder=folder, method="global_magnitude", label="Global Magnitude",
         setting="5e77", model="lenet", data="digits", seed=7, group="survey", job_type="prune",
         config={"seed": 7, "schedule": {"levels": 2, "densities": [0.5, 0.25]}},
-        sweep=sweep or folder, dense=folder / ".dense" / "de15e",
+        sweep=sweep or folder, dense=folder / ".cache/dense" / "de15e",
     )  # fmt: skip
 
 

@@ -27,8 +27,8 @@ from harness.vocabulary.tensors import Tensors, copied
 
 # mlp on blobs: 8*32 + 32*32 + 32*4 weights, of which a quarter stays; 4 steps an epoch.
 WEIGHTS, QUARTER = 1408, 352
-SMALL = (*TINY, "when=init", "schedule.final=0.25", "retraining.epochs=2")
-STEPS = ("when=steps", "steps.every=2")
+SMALL = (*TINY, "prune_at=init", "schedule.final=0.25", "retraining.epochs=2")
+STEPS = ("prune_at=during_training", "gradual.interval=2")
 
 
 @dataclass(frozen=True)

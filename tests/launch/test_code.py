@@ -134,7 +134,7 @@ def test_a_part_that_is_edited_after_its_import_keeps_the_code_that_runs(
     own, tmp_path, monkeypatch
 ) -> None:
     own.write_text(NET.replace("Net", "Own"))
-    run = (*TINY, "model._target_=own_for_code_test.Own", f"runs={tmp_path}/runs")
+    run = (*TINY, "model._target_=own_for_code_test.Own", f"output_dir={tmp_path}/runs")
 
     codes = []
     for seed in (0, 1):
@@ -146,7 +146,7 @@ def test_a_part_that_is_edited_after_its_import_keeps_the_code_that_runs(
 
     sys.modules.pop("own_for_code_test")  # as in a new process
     folder = run_folders(tmp_path / "runs")[0]
-    assert code_of(json.loads((folder / "identity.json").read_text())["science"]) not in codes
+    assert code_of(json.loads((folder / "identity.json").read_text())["hashed_config"]) not in codes
 
 
 # Runs in a copy of the harness: a run, and then a changed byte in each module it has imported.
@@ -161,9 +161,9 @@ from harness.run_folder.identity import DENSE
 from harness.launch.digests import code
 from harness.system import loaded_sources
 (identity,) = Path("runs").rglob("identity.json")
-science = json.loads(identity.read_text())["science"]
-dense = {key: science.get(key) for key in DENSE}
-before, started = code.code_of(science), code.code_of(dense)
+hashed_config = json.loads(identity.read_text())["hashed_config"]
+dense = {key: hashed_config.get(key) for key in DENSE}
+before, started = code.code_of(hashed_config), code.code_of(dense)
 same = []
 files = {n: getattr(m, "__file__", None) for n, m in sys.modules.items() if n[:2] != "__"}
 ours = {n: Path(f) for n, f in files.items() if f and f.startswith(here)}
@@ -171,7 +171,7 @@ for name, file in ours.items():
     content = file.read_bytes()
     file.write_bytes(content + b"#")
     loaded_sources._loaded.clear()  # as in a new process
-    same += [name] if code.code_of(science) == before else []
+    same += [name] if code.code_of(hashed_config) == before else []
     if name in ("harness.data.shared.prepare", "own_net", "own_helper"):
         assert code.code_of(dense) != started, name
     file.write_bytes(content)

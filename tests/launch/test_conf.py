@@ -11,7 +11,7 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from harness.experiment import runner
-from harness.experiment.config import WHEN
+from harness.experiment.config import PRUNE_AT
 from harness.experiment.experiment import Experiment
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
@@ -29,9 +29,19 @@ SHORT = {
 }
 # What an experiment names in steps or levels has no room in one short epoch.
 FEW_STEPS = {
-    "gradual_magnitude": ("steps.begin=0", "steps.end=6", "steps.every=2", "retraining.epochs=3"),
-    "ac_dc": ("steps.begin=0", "steps.end=4", "steps.every=2", "retraining.epochs=3"),
-    "rigl": ("dynamics.every=5",),
+    "gradual_magnitude": (
+        "gradual.first_step=0",
+        "gradual.last_step=6",
+        "gradual.interval=2",
+        "retraining.epochs=3",
+    ),
+    "ac_dc": (
+        "gradual.first_step=0",
+        "gradual.last_step=4",
+        "gradual.interval=2",
+        "retraining.epochs=3",
+    ),
+    "rigl": ("mask_updates.update_interval=5",),
     "soft_filters": ("schedule.levels=2",),
 }
 # What a component may ask of the others: the first with which it is not refused is taken.
@@ -103,7 +113,7 @@ def test_a_method_says_its_label_and_all_its_parts(name) -> None:
     more = {"override /schedule", *(f"override /{extra}" for extra in EXTRAS)}
     assert parts <= overridden <= parts | more
     assert method.method.label
-    assert method.when in WHEN
+    assert method.prune_at in PRUNE_AT
 
 
 def test_every_key_is_a_field_of_the_experiment_or_known_to_be_operational() -> None:
@@ -137,7 +147,7 @@ def test_every_experiment_runs_one_short_level(name, tmp_path, cifar, monkeypatc
     status = run_main(
         monkeypatch, f"experiment={name}", *levels, *root, *SHORT.get(data, ()),
         "calibration.samples=50",
-        "training.epochs=1", "retraining.epochs=1", "tracking=none", f"runs={tmp_path}/runs",
+        "training.epochs=1", "retraining.epochs=1", "tracking=none", f"output_dir={tmp_path}/runs",
         *FEW_STEPS.get(name, ()),
     )  # fmt: skip
 
@@ -152,7 +162,7 @@ def test_every_experiment_runs_one_short_level(name, tmp_path, cifar, monkeypatc
 
 @pytest.mark.parametrize("finetune", sorted(f.stem for f in (CONF / "finetune").glob("*.yaml")))
 def test_every_finetune_mode_runs(finetune, tmp_path, monkeypatch) -> None:
-    assert run_main(monkeypatch, *TINY, f"finetune={finetune}", f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *TINY, f"finetune={finetune}", f"output_dir={tmp_path}") == 0
 
     last = records_of(only_run(tmp_path))[-1]
     dense = dict.fromkeys(("rewind_to_init", "lr_rewind", "scratch_e"), 2)

@@ -61,7 +61,7 @@ def fixture_place(tmp_path, monkeypatch) -> Path:
 
 def config_of(place: Path, root: str, kind: str = "InFiles") -> dict[str, Any]:
     data = {"_target_": f"own_data_sets.{kind}", "root": str(place / root)}
-    return {"runs": str(place / "runs"), "data": data, "progress": "none"}
+    return {"output_dir": str(place / "runs"), "data": data, "progress": "none"}
 
 
 def change_a_byte(file: Path) -> None:
@@ -153,15 +153,15 @@ def test_runs_on_other_bytes_share_nothing_and_on_equal_ones_all(place, monkeypa
     def run(root: str) -> str:
         keys = ("data._target_=own_data_sets.InFiles", f"+data.root={place / root}")
         tiny = (*TINY, "calibration.samples=8", "training.batch_size=8", "retraining.batch_size=8")
-        assert run_main(monkeypatch, *tiny, *keys, f"runs={runs}") == 0
+        assert run_main(monkeypatch, *tiny, *keys, f"output_dir={runs}") == 0
         return capfd.readouterr().out
 
     assert "finished:" in run("one") and "skipped:" in run("two")
     change_a_byte(place / "two" / "values.bin")
     assert "finished:" in run("two")
-    assert len(run_folders(runs)) == 2 and len(list(runs.glob(".dense/*/*"))) == 2
-    (science, _) = [json.loads((f / "identity.json").read_text()) for f in run_folders(runs)]
-    assert len(science["science"]["data_sha256"]) == 64
+    assert len(run_folders(runs)) == 2 and len(list(runs.glob(".cache/dense/*/*"))) == 2
+    (hashed_config, _) = [json.loads((f / "identity.json").read_text()) for f in run_folders(runs)]
+    assert len(hashed_config["hashed_config"]["data_sha256"]) == 64
 
 
 def test_a_run_whose_data_have_changed_since_it_was_planned_is_refused(place) -> None:

@@ -43,7 +43,7 @@ def fixture_base(tmp_path, monkeypatch) -> Path:
 
 def config_of(base: Path, kind: str = "Below", **said: str) -> dict[str, Any]:
     data = {"_target_": f"own_places.{kind}", **said}
-    return {"runs": str(base / "runs"), "data": data, "progress": "none"}
+    return {"output_dir": str(base / "runs"), "data": data, "progress": "none"}
 
 
 @pytest.mark.parametrize("key", ["root", "place"])

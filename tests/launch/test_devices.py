@@ -29,9 +29,9 @@ sys.stdin.read()
 """
 
 
-def _take(home: Path, names: str, per_device: int) -> "subprocess.Popen[str]":
+def _take(home: Path, names: str, runs_per_gpu: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(
-        [sys.executable, "-c", TAKE, names, str(per_device), str(home)],
+        [sys.executable, "-c", TAKE, names, str(runs_per_gpu), str(home)],
         env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -79,9 +79,9 @@ def test_without_devices_nothing_is_taken(tmp_path) -> None:
 
 
 def _config(
-    devices: object = None, per_device: object = 1, device: str = "auto"
+    devices: object = None, runs_per_gpu: object = 1, device: str = "auto"
 ) -> dict[str, object]:
-    launch = {"nproc": 1, "devices": devices, "per_device": per_device}
+    launch = {"ranks_per_run": 1, "devices": devices, "runs_per_gpu": runs_per_gpu}
     return {"device": device, "launch": launch}
 
 
@@ -101,10 +101,10 @@ def test_wrong_values_name_the_key_and_the_rule() -> None:
     for config, message in (
         (_config(devices=0), r"launch.devices must be a list or null, got 0; write .*=\[0\]"),
         (_config(devices=[]), r"launch.devices=\[\] names no device; write device=cpu"),
-        (_config(devices=[0, "0"]), "launch.devices names a device twice: 0, 0; .*per_device"),
-        (_config(per_device=0), "launch.per_device must be a whole number >= 1, got 0"),
-        (_config(per_device=True), "launch.per_device must be a whole number >= 1, got True"),
-        (_config(per_device="2"), "launch.per_device must be a whole number >= 1, got '2'"),
+        (_config(devices=[0, "0"]), "launch.devices names a device twice: 0, 0; .*runs_per_gpu"),
+        (_config(runs_per_gpu=0), "launch.runs_per_gpu must be a whole number >= 1, got 0"),
+        (_config(runs_per_gpu=True), "launch.runs_per_gpu must be a whole number >= 1, got True"),
+        (_config(runs_per_gpu="2"), "launch.runs_per_gpu must be a whole number >= 1, got '2'"),
         ({"device": "cpu", "launch": None}, "launch must hold keys and values, got None"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -112,7 +112,7 @@ def test_wrong_values_name_the_key_and_the_rule() -> None:
 
 
 def test_there_are_as_many_workers_as_places_and_no_more() -> None:
-    two = Devices(("0", "1"), per_device=2)
+    two = Devices(("0", "1"), runs_per_gpu=2)
 
     assert Workers(-1, two).workers() == 4
     assert Workers(3, two).workers() == 3

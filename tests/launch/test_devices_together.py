@@ -13,14 +13,14 @@ from harness.system.locks import Busy, locked
 
 def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(tmp_path, monkeypatch) -> None:
     def of(nproc: int, *names: int) -> Devices:
-        launch = {"nproc": nproc, "devices": list(names) or None, "per_device": 1}
+        launch = {"ranks_per_run": nproc, "devices": list(names) or None, "runs_per_gpu": 1}
         return devices_of({"device": "auto" if names else "cpu", "launch": launch})
 
     assert of(1, 4, 5).names == ("4", "5")
     assert of(2, 4, 5, 6, 7, 8).names == ("4,5", "6,7")
     assert of(2).names == ()
     with pytest.raises(
-        ValueError, match=r"launch.nproc=3, but a sweep's runs have 2 GPUs \(4, 5\)"
+        ValueError, match=r"launch.ranks_per_run=3, but a sweep's runs have 2 GPUs \(4, 5\)"
     ):
         of(3, 4, 5)
     # Another sweep has device 5, so the first pair is not free.

@@ -34,17 +34,17 @@ def test_a_sample_of_every_sweep_of_conf_is_what_hydra_composes(sweep) -> None:
     ("seed=range(0,3)",), ("seed=choice(2,0,2)",), ("weights='a b','a=b','null'",),
     ("weights=null,1,1.5,true,x",), ("weights=null", "seed=0,1"),
     ("exclude=[],[first],[first,last]",), ("sensitivity.grid=[0.5,0.25],[1.0]", "seed=0,1"),
-    ("steps={every: 7},{begin: 3}", "seed=0,1"),
+    ("gradual={interval: 7},{first_step: 3}", "seed=0,1"),
     ("training.optimizer={lr: 0.5}", "training.optimizer.lr=0.1,0.2"),
     ("training.optimizer.lr=0.1,0.2", "training.optimizer={lr: 0.5}"), ("+extra=1,2", "seed=0,1"),
-    ("++seed=4,5", "name=a,b"), ("seed=1,2", "++seed=7"),
+    ("++seed=4,5", "run_name=a,b"), ("seed=1,2", "++seed=7"),
     ("+extra={a: 1}", "+extra.b=2,3", "++extra.a=4,5"), ("~calibration", "seed=0,1"),
     ("~calibration.samples", "seed=0,1"), ("calibration.samples=3,4", "~calibration.samples"),
-    ("~dynamics", "seed=0,1"), ("dynamics=null,set,rigl", "seed=0,1"),
+    ("~mask_updates", "seed=0,1"), ("mask_updates=null,set,rigl", "seed=0,1"),
     ("+penalty@extra=l1", "seed=0,1"),
     ("learning_rate@training.learning_rate=cosine,constant", "seed=0,1"),
     ("training@retraining=sgd,adam", "retraining.epochs=3,4"),
-    ("name='${seed}','x${seed}'", "seed=0,1"),
+    ("run_name='${seed}','x${seed}'", "seed=0,1"),
     ("steps='${calibration}','${checkpoint}'", "calibration.samples=3,4"), ("seed=0,1", "seed=2,3"),
     ("finetune=weight_rewind,keep", "seed=0,1"), ("method=random,snip", "seed=0,1"),
     ("experiment=null",), ("checkpoint=null,3", "seed=0,1"), ids=" ".join,
@@ -73,7 +73,7 @@ def _effective(*grid: str) -> list[str | None]:
 
 
 def test_a_value_said_again_takes_the_place_of_the_one_before() -> None:
-    assert _effective("seed=0,1,2", "name=a", "seed=5") == ["name=a", "seed=5"]
+    assert _effective("seed=0,1,2", "run_name=a", "seed=5") == ["run_name=a", "seed=5"]
     assert batch_of("method=random,snip", "seed=0,1,2", "method=grasp", "seed=7") == [
         ["method=grasp", "seed=7"]
     ]
@@ -81,8 +81,8 @@ def test_a_value_said_again_takes_the_place_of_the_one_before() -> None:
 
 def test_what_is_merged_added_or_deleted_takes_no_place() -> None:
     for grid in (
-        ("steps={every: 7}", "steps={begin: 3}"),
-        ("steps=null", "steps={begin: 3},{end: 4}"),
+        ("gradual={interval: 7}", "gradual={first_step: 3}"),
+        ("gradual=null", "gradual={first_step: 3},{last_step: 4}"),
         ("seed=0,1", "+seed=5"),
         ("seed=0,1", "++seed=5"),
         ("~seed", "seed=5"),
@@ -93,8 +93,8 @@ def test_what_is_merged_added_or_deleted_takes_no_place() -> None:
 
 
 def test_a_sweep_folder_is_a_folder_below_runs(tmp_path) -> None:
-    for wrong in ("", "..", ".dense", "a/b", "/tmp/x"):
+    for wrong in ("", "..", ".cache", "a/b", "/tmp/x"):
         with pytest.raises(ValueError, match="sweep_name must be a name"):
-            points_of([[f"runs={tmp_path}", f"sweep_name='{wrong}'"]])
-    (point,) = points_of([[f"runs={tmp_path}", "sweep_name=2024"]])
+            points_of([[f"output_dir={tmp_path}", f"sweep_name='{wrong}'"]])
+    (point,) = points_of([[f"output_dir={tmp_path}", "sweep_name=2024"]])
     assert point.sweep_folder == tmp_path / "2024"

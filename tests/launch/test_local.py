@@ -39,7 +39,7 @@ def _outcomes(points: list[Planned], n_jobs: int, devices: Devices | None = None
 
 
 def test_only_the_point_whose_worker_is_killed_fails(tmp_path) -> None:
-    common = (*TINY, f"runs={tmp_path}", "progress=none")
+    common = (*TINY, f"output_dir={tmp_path}", "progress=none")
     quiet = planned_of(*common, "seed=0,1,2")
     deadly = planned_of(*common, UNRULY)
 
@@ -53,7 +53,7 @@ def test_only_the_point_whose_worker_is_killed_fails(tmp_path) -> None:
 
 def test_a_worker_that_is_killed_once_costs_nothing(tmp_path) -> None:
     points = planned_of(
-        *TINY, f"runs={tmp_path}", UNRULY, f"+saliency.once={tmp_path}/once", "seed=0,1"
+        *TINY, f"output_dir={tmp_path}", UNRULY, f"+saliency.once={tmp_path}/once", "seed=0,1"
     )
 
     assert [each.state for each in _outcomes(points, n_jobs=1)] == ["finished", "finished"]
@@ -61,7 +61,9 @@ def test_a_worker_that_is_killed_once_costs_nothing(tmp_path) -> None:
 
 
 def test_what_may_end_otherwise_is_told_from_wrong_input(tmp_path) -> None:
-    points = planned_of(*TINY, f"runs={tmp_path}", UNRULY, "+saliency.how=raise,wrong", "seed=0")
+    points = planned_of(
+        *TINY, f"output_dir={tmp_path}", UNRULY, "+saliency.how=raise,wrong", "seed=0"
+    )
 
     found = _outcomes(points, n_jobs=1)
 
@@ -77,7 +79,7 @@ def test_no_worker_begins_where_all_devices_are_taken(tmp_path, monkeypatch) -> 
     monkeypatch.setattr("tempfile.tempdir", None)
     place = tmp_path / f"pruning-harness-devices-{os.getuid()}" / "7-0"
     place.mkdir(parents=True)
-    points = planned_of(*TINY, f"runs={tmp_path}", "seed=0,1")
+    points = planned_of(*TINY, f"output_dir={tmp_path}", "seed=0,1")
 
     with locked(place), pytest.raises(Busy, match="all 1 places on devices 7 are taken"):
         _outcomes(points, n_jobs=1, devices=Devices(("7",)))
@@ -87,7 +89,7 @@ def test_no_worker_begins_where_all_devices_are_taken(tmp_path, monkeypatch) -> 
 
 
 def test_closing_lets_what_is_under_way_save_itself_and_ends_the_workers(tmp_path) -> None:
-    points = planned_of(*TINY, f"runs={tmp_path}", "seed=0,1", "retraining.epochs=2,5000")
+    points = planned_of(*TINY, f"output_dir={tmp_path}", "seed=0,1", "retraining.epochs=2,5000")
     short, long = points[0], points[1]
     others = _workers_of_others()
     outcomes = Workers(2, Devices()).outcomes([long.line, short.line])
@@ -103,7 +105,7 @@ def test_closing_lets_what_is_under_way_save_itself_and_ends_the_workers(tmp_pat
 
 
 def test_workers_of_a_sweep_that_is_killed_leave(tmp_path) -> None:
-    said = ["-m", *TINY, f"runs={tmp_path}", "seed=0,1", "hydra.launcher.n_jobs=2"]
+    said = ["-m", *TINY, f"output_dir={tmp_path}", "seed=0,1", "hydra.launcher.n_jobs=2"]
     sweep = subprocess.Popen(
         [sys.executable, "-m", "harness", *said, "training.epochs=5000"],
         env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,

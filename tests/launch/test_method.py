@@ -13,7 +13,7 @@ from harness.launch.method_name import EXTRAS, method_name
 
 MAGNITUDE = {"saliency": "magnitude", "structure": "element", "allocation": "global_ranking"}
 CHOICES = {**MAGNITUDE, "method": "global_magnitude", "finetune": "keep"}
-CONFIG = {"when": "trained", "control": "none", "rescore_trained": False}
+CONFIG = {"prune_at": "after_training", "control": "none", "rescore_trained": False}
 
 FILES = {
     "global_magnitude": "Global Magnitude",
@@ -21,7 +21,7 @@ FILES = {
     "rewound": "Rewound",
     "slimming": "Slimming",
 }
-FIXED = {"rigl": ("dynamics", "rigl"), "rewound": ("finetune", "weight_rewind")}
+FIXED = {"rigl": ("mask_updates", "rigl"), "rewound": ("finetune", "weight_rewind")}
 
 
 @pytest.fixture(name="methods")
@@ -34,7 +34,7 @@ def fixture_methods(tmp_path) -> Path:
             "defaults": [{f"override /{group}": choice} for group, choice in parts.items()],
             "method": {"label": label},
             **({"penalty": {"strength": 0.1}} if name == "slimming" else {}),
-            **({} if name == "rewound" else {"when": "trained"}),
+            **({} if name == "rewound" else {"prune_at": "after_training"}),
         }
         if name == "slimming":
             own["defaults"].append({"override /penalty": "bn_l1"})
@@ -55,7 +55,7 @@ def named(conf: Path, config: dict[str, Any] | None = None, **choices: str) -> t
 
 def test_the_plain_case_has_the_bare_name(methods) -> None:
     bare = ("global_magnitude", "Global Magnitude")
-    nothing = dict.fromkeys(("dynamics", "distillation", "penalty", "recalibration"), "None")
+    nothing = dict.fromkeys(("mask_updates", "distillation", "penalty", "recalibration"), "None")
     assert named(methods) == named(methods, **nothing) == bare
     assert named(methods, method="global_magnitude", **nothing) == bare
 
@@ -65,7 +65,7 @@ def test_the_plain_case_has_the_bare_name(methods) -> None:
     ({"finetune": "lr_rewind"}, "Global Magnitude (lr_rewind)"),
     ({"finetune": "rewind_to_init"}, "Global Magnitude (rewind_to_init)"),
     ({"finetune": "none"}, "Global Magnitude (no finetune)"),
-    ({"dynamics": "soft"}, "Global Magnitude (keep, soft)"),
+    ({"mask_updates": "soft"}, "Global Magnitude (keep, soft)"),
     ({"distillation": "hinton"}, "Global Magnitude (keep, hinton)"),
     ({"penalty": "l1"}, "Global Magnitude (keep, l1)"),
     ({"recalibration": "batch_norm"}, "Global Magnitude (keep, batch_norm)"),
@@ -96,7 +96,7 @@ def test_no_two_combinations_of_extras_share_a_name_or_label(methods) -> None:
 
 @cases(
     "choices, bare",
-    ({"dynamics": "rigl"}, ("rigl", "RigL")),
+    ({"mask_updates": "rigl"}, ("rigl", "RigL")),
     ({"finetune": "weight_rewind"}, ("rewound", "Rewound")),
 )
 def test_a_run_with_what_a_method_fixes_has_its_bare_name(choices, bare, methods) -> None:
@@ -105,7 +105,7 @@ def test_a_run_with_what_a_method_fixes_has_its_bare_name(choices, bare, methods
 
 
 def test_a_method_that_does_not_say_when_prunes_after_training(methods) -> None:
-    _, label = named(methods, {"when": "init"}, finetune="weight_rewind")
+    _, label = named(methods, {"prune_at": "init"}, finetune="weight_rewind")
     assert label == "magnitude / element / global_ranking / at init (weight_rewind)"
 
 
@@ -117,7 +117,7 @@ def test_a_method_is_named_for_all_that_it_fixes_of_a_group(methods) -> None:
 
 
 def test_what_a_method_leaves_open_is_said_beside_what_it_fixes(methods) -> None:
-    assert named(methods, dynamics="rigl", recalibration="batch_norm") == (
+    assert named(methods, mask_updates="rigl", recalibration="batch_norm") == (
         "rigl-keep-batch_norm",
         "RigL (keep, batch_norm)",
     )
@@ -126,24 +126,31 @@ def test_what_a_method_leaves_open_is_said_beside_what_it_fixes(methods) -> None
 
 
 def test_a_method_asked_for_by_name_keeps_its_name_where_another_says_more(methods) -> None:
-    found = named(methods, method="global_magnitude", dynamics="rigl")
+    found = named(methods, method="global_magnitude", mask_updates="rigl")
     assert found == ("global_magnitude-keep-rigl", "Global Magnitude (keep, rigl)")
 
 
-@cases("dynamics, said", ("None", "None"), ("soft", "soft"))
-def test_a_method_asked_for_without_what_it_fixes_is_refused(dynamics, said, methods) -> None:
-    with pytest.raises(ValueError, match=f"method=rigl has dynamics=rigl, but dynamics={said} was"):
-        named(methods, method="rigl", dynamics=dynamics)
+@cases("mask_updates, said", ("None", "None"), ("soft", "soft"))
+def test_a_method_asked_for_without_what_it_fixes_is_refused(mask_updates, said, methods) -> None:
+    with pytest.raises(
+        ValueError, match=f"method=rigl has mask_updates=rigl, but mask_updates={said} was"
+    ):
+        named(methods, method="rigl", mask_updates=mask_updates)
 
 
 def test_a_group_that_hydra_does_not_list_was_not_chosen(methods) -> None:
-    with pytest.raises(ValueError, match="dynamics=rigl, but dynamics=None was asked for"):
+    with pytest.raises(ValueError, match="mask_updates=rigl, but mask_updates=None was asked for"):
         named(methods, method="rigl")
 
 
-@cases("when, end", ("trained", ""), ("init", " / at init"), ("steps", " / while training"))
-def test_parts_of_no_method_are_named_with_the_time_of_pruning(when, end, methods) -> None:
-    name, label = named(methods, {"when": when}, saliency="gradient", distillation="hinton")
+@cases(
+    "prune_at, end",
+    ("after_training", ""),
+    ("init", " / at init"),
+    ("during_training", " / while training"),
+)
+def test_parts_of_no_method_are_named_with_the_time_of_pruning(prune_at, end, methods) -> None:
+    name, label = named(methods, {"prune_at": prune_at}, saliency="gradient", distillation="hinton")
     assert label == f"gradient / element / global_ranking{end} (keep, hinton)"
     assert name == label.replace(" / ", "-").replace(" (keep, ", "-keep-")[:-1].replace(" ", "_")
 

@@ -53,6 +53,6 @@ def test_a_run_and_a_sweep_do_not_start(own, way, more, monkeypatch, capfd) -> N
     monkeypatch.syspath_prepend(own.parent)
     monkeypatch.delitem(sys.modules, "conf", raising=False)
     runs = own.parent / "runs"
-    assert run_main(monkeypatch, *more, way.format(own), *TINY, f"runs={runs}") == 2
+    assert run_main(monkeypatch, *more, way.format(own), *TINY, f"output_dir={runs}") == 2
     (line,) = capfd.readouterr().err.splitlines()
     assert "mlp.yaml would not be read" in line and not runs.exists()

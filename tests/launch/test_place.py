@@ -179,11 +179,11 @@ def started(*arguments: str, **variables: str) -> "subprocess.CompletedProcess[s
     ({"RANK": "0", "WORLD_SIZE": "2"}, "a launcher that sets RANK"),
 )
 def test_a_sweep_in_one_of_several_ranks_is_refused(variables, name, tmp_path) -> None:
-    refused = started("-m", "seed=0,1", f"runs={tmp_path}/runs", **variables)
+    refused = started("-m", "seed=0,1", f"output_dir={tmp_path}/runs", **variables)
     assert (refused.returncode, refused.stdout) == (2, "")
     assert refused.stderr == (
         f"harness: -m under {name} would run the sweep once per rank; leave {name} away and use "
-        "hydra/launcher=slurm, or launch.nproc=N for several ranks per run\n"
+        "hydra/launcher=slurm, or launch.ranks_per_run=N for several ranks per run\n"
     )
     assert not (tmp_path / "runs").exists()
 

@@ -23,7 +23,7 @@ from harness.run_folder.status_file import Status
 
 def _plan(runs: Path, *grid: str) -> Plan:
     folder = runs / "grid"
-    points = planned_of(*TINY, f"runs={runs}", "sweep_name=grid", *grid)
+    points = planned_of(*TINY, f"output_dir={runs}", "sweep_name=grid", *grid)
     (folder / HOME).mkdir(parents=True, exist_ok=True)
     return Plan(folder / HOME / "plan-x.jsonl", "mine", folder, ["-m", "seed=0"], points)
 
@@ -48,9 +48,9 @@ def test_a_run_that_a_grid_names_twice_is_planned_once() -> None:
 
 
 def test_a_point_is_called_by_what_not_all_points_have(tmp_path) -> None:
-    points = planned_of(*TINY, "seed=0,1,2", "name=a,b", "seed=5,6")
+    points = planned_of(*TINY, "seed=0,1,2", "run_name=a,b", "seed=5,6")
 
-    assert [p.says for p in points] == [f"name={n} seed={s}" for n in "ab" for s in (5, 6)]
+    assert [p.says for p in points] == [f"run_name={n} seed={s}" for n in "ab" for s in (5, 6)]
 
 
 def test_a_plan_with_a_file_that_changed_is_made_again(tmp_path) -> None:
@@ -104,16 +104,16 @@ def test_the_key_is_of_arguments_configs_code_and_the_variables_that_they_name(
         return new
 
     assert changed() and not changed()
-    assert changed("name=x") and changed(command="analyse")
+    assert changed("run_name=x") and changed(command="analyse")
     (conf / "own.yaml").write_text("a: ${oc.env:OWN_DATA}\n")
     assert changed() and not changed()
     monkeypatch.setenv("OWN_DATA", "x")
     assert changed()
     monkeypatch.setenv("ANOTHER", "x")
     assert not changed()
-    assert changed("name=${oc.env:ANOTHER}")
+    assert changed("run_name=${oc.env:ANOTHER}")
     monkeypatch.setenv("ANOTHER", "y")
-    assert changed("name=${oc.env:ANOTHER}")
+    assert changed("run_name=${oc.env:ANOTHER}")
     (home / "own.py").write_text("1\n")
     assert changed()
     (home / "own.py").write_text("2\n")
@@ -171,7 +171,7 @@ def test_a_finished_sweep_starts_again_without_composing_a_point(tmp_path) -> No
     """And without torch in the process that plans."""
     program = f"""
 import json, sys
-sys.argv[1:] = {["-m", *TINY, f"runs={tmp_path}", "seed=0,1", "launch.only=plan"]!r}
+sys.argv[1:] = {["-m", *TINY, f"output_dir={tmp_path}", "seed=0,1", "launch.action=plan"]!r}
 from harness.cli.main import main
 if {{broken}}:
     import harness.launch.sweeps.hydra_plugins as plugins
@@ -187,12 +187,12 @@ assert "torch" not in sys.modules
         assert done.returncode == 0, done.stderr
         assert "sweep: 2 runs, 2 of them to do: 2 dense trainings, 6 epochs in all" in done.stdout
     head = json.loads(next(tmp_path.glob("single/.sweep/plan-*")).read_text().splitlines()[0])
-    assert head["argv"][0] == "-m" and "launch.only=plan" not in head["argv"]
+    assert head["argv"][0] == "-m" and "launch.action=plan" not in head["argv"]
 
 
 def test_analyses_of_other_grids_are_other_points_in_the_folder_of_analyses(tmp_path) -> None:
     grids = "sensitivity.grid=[0.5],[0.5,0.25],[0.25,0.5],7"
-    points = points_of(batch_of(*TINY, f"runs={tmp_path}", grids), command="analyse")
+    points = points_of(batch_of(*TINY, f"output_dir={tmp_path}", grids), command="analyse")
     first, other, same, wrong = points
 
     assert len({point.folder for point in points}) == 3 and other.folder == same.folder
@@ -201,7 +201,7 @@ def test_analyses_of_other_grids_are_other_points_in_the_folder_of_analyses(tmp_
 
 
 def test_a_finished_analysis_is_not_planned_again(tmp_path) -> None:
-    (point,) = points_of(batch_of(*TINY, f"runs={tmp_path}"), command="analyse")
+    (point,) = points_of(batch_of(*TINY, f"output_dir={tmp_path}"), command="analyse")
     planned = Planned.of(point, "")
     assert planned.finished() is None
     point.folder.mkdir(parents=True)

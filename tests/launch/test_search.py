@@ -17,16 +17,16 @@ from harness.run_folder.status_file import Status
 RATE = "rate=tag(log,interval(0.0001,1))"
 
 
-def searched(*overrides: str, trials: int = 30, at_once: int = 3, seed: int = 0) -> Search:
+def searched(*overrides: str, trials: int = 30, batch_size: int = 3, seed: int = 0) -> Search:
     """Where the accuracy is best at a rate of 0.01, and 0.03 and more diverge."""
 
     def carry_out(batch: list[list[str]]) -> list[Outcome]:
         return [_outcome(dict(text.split("=") for text in each)) for each in batch]
 
-    search = Search(trials, at_once, seed)
+    search = Search(trials, batch_size, seed)
     parsed = OverridesParser.create().parse_overrides(list(overrides))
     sizes = [len(search.done) for _ in search.batches(parsed, carry_out)]
-    assert sizes == [*range(at_once, trials, at_once), trials]
+    assert sizes == [*range(batch_size, trials, batch_size), trials]
     return search
 
 
@@ -69,7 +69,7 @@ def test_whole_numbers_choices_and_the_last_word_on_a_key() -> None:
 
 
 def test_without_a_result_there_is_no_best() -> None:
-    search = searched("rate=0.5,0.7", trials=4, at_once=4)
+    search = searched("rate=0.5,0.7", trials=4, batch_size=4)
 
     assert search.result()["best"] is None
     assert search.line() == "search: 4 trials, 4 failed; none has a result"
@@ -88,9 +88,9 @@ def test_ranges_that_cannot_be_searched_are_refused(overrides, message) -> None:
         searched(*overrides)
 
 
-@cases("key, value", ("trials", 0), ("at_once", "two"), ("seed", -1))
+@cases("key, value", ("trials", 0), ("batch_size", "two"), ("seed", -1))
 def test_sizes_out_of_range_are_refused_by_name(key, value) -> None:
-    sizes = {"trials": 1, "at_once": 1, "seed": 0, key: value}
+    sizes = {"trials": 1, "batch_size": 1, "seed": 0, key: value}
 
     with pytest.raises(ValueError, match=f"hydra.sweeper.{key} must be a whole number >= "):
         Search(**sizes)
@@ -121,8 +121,8 @@ def test_a_run_that_was_finished_before_still_says_what_it_measured(tmp_path) ->
 def test_a_second_start_of_a_search_trains_nothing_again(tmp_path) -> None:
     command = (
         "-m", "hydra/sweeper=finetune_lr", *TINY, "retraining.epochs=2", "seed=3",
-        "calibration.samples=64,9999", "hydra.sweeper.trials=4", "hydra.sweeper.at_once=2",
-        "hydra.sweeper.seed=2", "sweep_name=rates", f"runs={tmp_path}",
+        "calibration.samples=64,9999", "hydra.sweeper.trials=4", "hydra.sweeper.batch_size=2",
+        "hydra.sweeper.seed=2", "sweep_name=rates", f"output_dir={tmp_path}",
     )  # fmt: skip
     first = harness(*command)
     file = tmp_path / "rates" / "search.json"
@@ -145,7 +145,7 @@ def test_a_second_start_of_a_search_trains_nothing_again(tmp_path) -> None:
 
 def test_only_runs_are_searched(tmp_path) -> None:
     done = harness(
-        "-m", "hydra/sweeper=finetune_lr", *TINY, "launch.only=plan", f"runs={tmp_path}"
+        "-m", "hydra/sweeper=finetune_lr", *TINY, "launch.action=plan", f"output_dir={tmp_path}"
     )  # fmt: skip
 
     assert done.returncode == 2

@@ -18,8 +18,8 @@ TWO_NODES = (METHODS, "hydra.launcher.nodes=2")
 def fixture_undisturbed(slurm, tmp_path_factory) -> dict[str, bytes]:
     """Records of two local ranks, by run."""
     local = Sweep(slurm, tmp_path_factory.mktemp("undisturbed"))
-    place = (f"runs={local.folder}", f"sweep_name={NAME}")
-    done = harness("-m", *RUN, *place, METHODS, "launch.nproc=2", "hydra.launcher.n_jobs=1")
+    place = (f"output_dir={local.folder}", f"sweep_name={NAME}")
+    done = harness("-m", *RUN, *place, METHODS, "launch.ranks_per_run=2", "hydra.launcher.n_jobs=1")
     assert done.returncode == 0, done.stderr
     return local.records
 
@@ -36,7 +36,7 @@ def test_a_sweep_of_jobs_on_two_nodes_trains_dense_once_and_lists_what_fails(swe
     assert "sweep: 4 runs: 2 finished, 0 skipped, 2 failed" in out
     # One job for what all points share, then one for each of them.
     assert len(sweep.arrays) == 2 and out.count(": dense training of ") == 1
-    assert len(list(sweep.folder.glob(".dense/*/*/*.safetensors"))) == 1
+    assert len(list(sweep.folder.glob(".cache/dense/*/*/*.safetensors"))) == 1
     reason = "calibration.samples=9999, but "
     (listed, _) = [line for line in out.splitlines() if line.startswith("  failed:")]
     assert reason in listed

@@ -19,11 +19,11 @@ echo >> {folder}/calls
 case $(wc -l < {folder}/calls) in {numbers}) echo "sbatch: error: limit" >&2; exit 1;; esac
 exec {sbatch} "$@"
 """
-SHORT = ("when=init", "retraining.epochs=1")
+SHORT = ("prune_at=init", "retraining.epochs=1")
 
 
 def refused(runs: Path, *arguments: str, **variables: str) -> "subprocess.CompletedProcess[str]":
-    place = (f"runs={runs}", f"sweep_name={NAME}", "hydra/launcher=slurm")
+    place = (f"output_dir={runs}", f"sweep_name={NAME}", "hydra/launcher=slurm")
     return subprocess.run(
         [sys.executable, "-m", "harness", "-m", *TINY, *place, *arguments],
         env={**environment(), **variables}, capture_output=True, text=True, timeout=PATIENCE_S,
@@ -66,8 +66,8 @@ def fixture_stand_in(tmp_path) -> str:
     (["hydra.launcher.node=2"], "hydra.launcher.node: there is no such key; "),
     (["+hydra.launcher.node=2"], "hydra.launcher.node: there is no such key; there are: part"),
     (
-        ["hydra.launcher.nodes=2", "launch.nproc=4"],
-        "launch.nproc=4, but a job has 2 ranks (hydra.launcher.nodes x hydra.launcher.tasks",
+        ["hydra.launcher.nodes=2", "launch.ranks_per_run=4"],
+        "launch.ranks_per_run=4, but a job has 2 ranks (hydra.launcher.nodes x hydra.launcher.t",
     ),
     (["method=random,globl_magnitude"], "method=globl_magnitude: there is no such method; "),
 )
@@ -101,7 +101,7 @@ def queued(slurm: Slurm) -> set[str]:
 
 
 def test_a_sweep_under_srun_is_refused_once(slurm, tmp_path) -> None:
-    command = [sys.executable, "-m", "harness", "-m", *TINY, "seed=0,1", f"runs={tmp_path}"]
+    command = [sys.executable, "-m", "harness", "-m", *TINY, "seed=0,1", f"output_dir={tmp_path}"]
     done = slurm.call("srun", "-N2", "-n2", *command)
 
     assert done.returncode == 2

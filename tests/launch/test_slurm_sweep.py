@@ -20,7 +20,7 @@ GRID = (*RUN, "method=global_magnitude,random,snip")
 @pytest.fixture(scope="module", name="undisturbed")
 def fixture_undisturbed(slurm, tmp_path_factory) -> dict[str, bytes]:
     local = Sweep(slurm, tmp_path_factory.mktemp("undisturbed"))
-    done = harness("-m", *GRID, f"runs={local.folder}", f"sweep_name={NAME}")
+    done = harness("-m", *GRID, f"output_dir={local.folder}", f"sweep_name={NAME}")
     assert done.returncode == 0, done.stderr
     return local.records
 
@@ -29,7 +29,10 @@ def planned(folder: Path) -> str:
     """Path of the plan."""
     command = [sys.executable, "-m", "harness", "sweep", "plan", *GRID]
     done = subprocess.run(
-        [*command, f"runs={folder}", f"sweep_name={NAME}"], cwd=ROOT, capture_output=True, text=True
+        [*command, f"output_dir={folder}", f"sweep_name={NAME}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout.rpartition("plan: ")[2].strip()
@@ -79,7 +82,7 @@ def test_a_survey_goes_from_plan_to_report_also_with_a_failing_point(slurm, tmp_
         [
             ROOT / "slurm" / "survey.sh", "--array=0-1", "--cpus-per-task=1",
             f"--output={tmp_path}/%j", "sweep=smoke", "seed=0", "method=random",
-            "calibration.samples=64,9999", "tracking=none", f"runs={tmp_path}",
+            "calibration.samples=64,9999", "tracking=none", f"output_dir={tmp_path}",
         ],
         env={**slurm.environment, "HARNESS_PYTHON": sys.executable}, cwd=ROOT,
         capture_output=True, text=True,
@@ -91,7 +94,7 @@ def test_a_survey_goes_from_plan_to_report_also_with_a_failing_point(slurm, tmp_
     assert slurm.wait(dense)["JobState"] == "COMPLETED"
     ends = [slurm.wait(f"{array}_{task}")["JobState"] for task in (0, 1)]
     assert sorted(ends) == ["COMPLETED", "FAILED"]
-    assert len(list(tmp_path.glob(".dense/*/*/*.safetensors"))) == 1
+    assert len(list(tmp_path.glob(".cache/dense/*/*/*.safetensors"))) == 1
     assert len(run_folders(tmp_path, "smoke")) == 4
     assert (tmp_path / "smoke" / "report" / "report.html").exists(), os.listdir(tmp_path / "smoke")
 

@@ -80,7 +80,7 @@ def submitted(
     arguments = (
         "--nodes=2", "--cpus-per-task=1", f"--output={folder}/output", f"--chdir={ROOT}",
         *options, SCRIPT, *RUN,
-        f"runs={folder}/runs",
+        f"output_dir={folder}/runs",
     )  # fmt: skip
     return Job(slurm, folder, slurm.submit(*arguments, **variables))
 
@@ -89,7 +89,7 @@ def submitted(
 def fixture_undisturbed(slurm, tmp_path_factory) -> bytes:
     """Records of two ranks on this machine, without SLURM."""
     runs = tmp_path_factory.mktemp("undisturbed")
-    done = harness_on_ranks(2, *RUN, f"runs={runs}")
+    done = harness_on_ranks(2, *RUN, f"output_dir={runs}")
     assert done.returncode == 0, done.stderr
     return (only_run(runs) / "records.jsonl").read_bytes()
 
@@ -105,7 +105,7 @@ def test_a_job_on_two_nodes_makes_the_records_of_two_local_ranks(slurm, tmp_path
 
 
 def test_ranks_that_srun_starts_without_torchrun_are_one_run(slurm, tmp_path, undisturbed) -> None:
-    done = slurm.call("srun", "-N2", "-n2", *HARNESS, *RUN, f"runs={tmp_path}/runs")
+    done = slurm.call("srun", "-N2", "-n2", *HARNESS, *RUN, f"output_dir={tmp_path}/runs")
 
     assert done.returncode == 0, done.stderr
     assert (only_run(tmp_path / "runs") / "records.jsonl").read_bytes() == undisturbed

@@ -51,7 +51,7 @@ class Said:
 
 
 def _plan(runs: Path, *grid: str, name: str = "") -> Plan:
-    points = planned_of(*TINY, f"runs={runs}", *grid)
+    points = planned_of(*TINY, f"output_dir={runs}", *grid)
     folder = runs / "single"
     return Plan(folder / HOME / "plan-a.jsonl", name, folder, [], points)
 
@@ -110,7 +110,7 @@ def test_only_failed_points_are_begun_where_that_is_asked(tmp_path) -> None:
     finish(plan.points[1], "failed")
     engine = Said()
 
-    ended = Sweep(plan, engine, only="failed").run()
+    ended = Sweep(plan, engine, action="retry_failed").run()
 
     assert engine.begun == [["run global_magnitude 1"]]
     assert [point.says for point, _ in ended] == ["seed=1"]
@@ -227,15 +227,17 @@ def test_wrong_settings_name_the_key(tmp_path) -> None:
     for retries in (-1, 1.0, True, None, "1"):
         with pytest.raises(ValueError, match="launch.retries must be a whole number >= 0"):
             Sweep(plan, Said(), retries)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="launch.only must be plan, failed or null, got 'all'"):
-        Sweep(plan, Said(), only="all")
+    with pytest.raises(
+        ValueError, match="launch.action must be one of run, plan, retry_failed, got 'all'"
+    ):
+        Sweep(plan, Said(), action="all")
 
 
 def test_only_the_plan_is_written_where_that_is_asked(tmp_path) -> None:
     engine = Said()
     plan = _plan(tmp_path, "seed=0", name="mine")
 
-    assert Sweep(plan, engine, only="plan").write() == 0
+    assert Sweep(plan, engine, action="plan").write() == 0
     assert Plan.read(plan.file) == plan
     assert engine.begun == []
     assert read_json(plan.file.with_name("sweep.json")) == {"sweep": "mine"}

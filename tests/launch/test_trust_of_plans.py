@@ -22,7 +22,7 @@ from harness.run_folder.status_file import Status
 def plan_in(runs: Path, own: bool, model: Any = None, **changes: Any) -> Plan:
     """One failed point, as the user or somebody else has made it; changes: behind its folder."""
     folder = runs / "grid"
-    (point,) = planned_of(*TINY, f"runs={runs}", "sweep_name=grid", "seed=0")
+    (point,) = planned_of(*TINY, f"output_dir={runs}", "sweep_name=grid", "seed=0")
     changed = replace(point.point, config=point.point.config | ({"model": model} if model else {}))
     line = replace(changed, config=changed.config | changes).to_json()
     home = folder / HOME

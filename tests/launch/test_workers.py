@@ -1,4 +1,4 @@
-"""launch.nproc: a run starts its ranks itself, and ends as a run in one process does."""
+"""launch.ranks_per_run: a run starts its ranks itself, and ends as a run in one process does."""
 
 import os
 import re
@@ -21,7 +21,7 @@ LONG = (
     *TINY, "schedule.final=0.5", "training.epochs=1", "retraining.epochs=40",
     "checkpoint.every_steps=5",
 )  # fmt: skip
-TWO = "launch.nproc=2"
+TWO = "launch.ranks_per_run=2"
 SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
 
 
@@ -29,7 +29,7 @@ SAVED = {"SIGINT": 130, "SIGTERM": 75, "SIGUSR1": 75}
 def fixture_whole(tmp_path_factory) -> bytes:
     """Records of LONG under torchrun with two ranks."""
     runs = tmp_path_factory.mktemp("whole")
-    done = harness(*LONG, f"runs={runs}", ranks=2)
+    done = harness(*LONG, f"output_dir={runs}", ranks=2)
     assert done.returncode == 0, done.stderr
     return (only_run(runs) / "records.jsonl").read_bytes()
 
@@ -78,7 +78,7 @@ def assert_none_is_left(ranks: dict[int, int], temporary: Path) -> None:
 
 
 def test_two_runs_at_once_have_the_records_of_torchrun_byte_for_byte(tmp_path, whole, temporary):
-    both = [started(*LONG, TWO, f"runs={tmp_path}/{name}") for name in ("a", "b")]
+    both = [started(*LONG, TWO, f"output_dir={tmp_path}/{name}") for name in ("a", "b")]
     said = [run.communicate(timeout=240) for run in both]
 
     assert [run.returncode for run in both] == [0, 0], said
@@ -93,7 +93,7 @@ def test_two_runs_at_once_have_the_records_of_torchrun_byte_for_byte(tmp_path, w
 
 
 def test_every_point_of_a_sweep_has_its_ranks_and_a_second_start_skips_it(tmp_path) -> None:
-    sweep = ("-m", *TINY, TWO, "seed=0,1", "sweep_name=two", f"runs={tmp_path}")
+    sweep = ("-m", *TINY, TWO, "seed=0,1", "sweep_name=two", f"output_dir={tmp_path}")
     first, second = harness(*sweep), harness(*sweep)
 
     assert "sweep: 2 runs: 2 finished, 0 skipped, 0 failed" in first.stdout, first.stderr
@@ -107,7 +107,7 @@ def test_every_point_of_a_sweep_has_its_ranks_and_a_second_start_skips_it(tmp_pa
 def test_a_signal_saves_all_ranks_and_the_same_command_goes_on(
     tmp_path, whole, temporary, name, to_all
 ) -> None:
-    run = started(*LONG, TWO, f"runs={tmp_path}")
+    run = started(*LONG, TWO, f"output_dir={tmp_path}")
     wait_for_checkpoint(tmp_path)
     ranks = ranks_of(run.pid)
     (os.killpg if to_all else os.kill)(run.pid, signal.Signals[name])  # a terminal's; kill's
@@ -119,14 +119,14 @@ def test_a_signal_saves_all_ranks_and_the_same_command_goes_on(
     assert_none_is_left(ranks, temporary)
     folder = only_run(tmp_path)
     assert Status(folder, "").read()["state"] == "interrupted"
-    assert harness(*LONG, TWO, f"runs={tmp_path}").returncode == 0
+    assert harness(*LONG, TWO, f"output_dir={tmp_path}").returncode == 0
     assert (folder / "records.jsonl").read_bytes() == whole
     assert '"event": "resumed"' in (folder / "timings.jsonl").read_text()
 
 
 @cases("victim", 0, 1)
 def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(tmp_path, temporary, victim) -> None:
-    run = started(*LONG, TWO, f"runs={tmp_path}")
+    run = started(*LONG, TWO, f"output_dir={tmp_path}")
     wait_for_checkpoint(tmp_path)
     ranks = ranks_of(run.pid)
     os.kill(ranks[victim], signal.SIGKILL)
@@ -141,7 +141,7 @@ def test_a_killed_rank_fails_the_run_in_one_line_that_names_it(tmp_path, tempora
 
 
 def test_ranks_save_themselves_when_their_starter_is_killed(tmp_path) -> None:
-    run = started(*LONG, TWO, f"runs={tmp_path}")
+    run = started(*LONG, TWO, f"output_dir={tmp_path}")
     wait_for_checkpoint(tmp_path)
     ranks = ranks_of(run.pid)
     run.kill()
@@ -153,7 +153,7 @@ def test_ranks_save_themselves_when_their_starter_is_killed(tmp_path) -> None:
 
 def test_a_point_whose_rank_is_killed_fails_alone(tmp_path) -> None:
     sweep = started(
-        "-m", *LONG, TWO, "seed=0,1", "hydra.launcher.n_jobs=1", f"runs={tmp_path}"
+        "-m", *LONG, TWO, "seed=0,1", "hydra.launcher.n_jobs=1", f"output_dir={tmp_path}"
     )  # fmt: skip
     wait_for_checkpoint(tmp_path)
     rank_0 = Status(only_run(tmp_path), "").read()["pid"]
@@ -172,7 +172,9 @@ def test_a_point_whose_rank_is_killed_fails_alone(tmp_path) -> None:
     ("schedule.final=7", "schedule.final must be in (0, 1]"),
 )
 def test_what_is_wrong_is_told_by_the_ranks_as_by_one_process(tmp_path, wrong, message) -> None:
-    one, two = (harness(*TINY, wrong, n, f"runs={tmp_path}") for n in ("launch.nproc=1", TWO))
+    one, two = (
+        harness(*TINY, wrong, n, f"output_dir={tmp_path}") for n in ("launch.ranks_per_run=1", TWO)
+    )
 
     assert one.returncode == two.returncode == 2
     assert message in two.stderr
@@ -187,7 +189,7 @@ def test_an_error_that_nobody_expects_keeps_its_traceback(tmp_path) -> None:
         "    def build(self, shape, classes):\n"
         "        raise OSError('of an own part')\n"
     )  # fmt: skip
-    done = harness(*TINY, TWO, "model._target_=own.Model", "runs=.", cwd=tmp_path)
+    done = harness(*TINY, TWO, "model._target_=own.Model", "output_dir=.", cwd=tmp_path)
 
     assert done.returncode == 1
     assert "RuntimeError: rank 0: OSError: of an own part" in done.stderr
@@ -196,8 +198,8 @@ def test_an_error_that_nobody_expects_keeps_its_traceback(tmp_path) -> None:
 
 @cases("wrong", 0, -1, "two", 1.5, True, None)
 def test_nproc_that_is_no_count_is_refused(wrong) -> None:
-    with pytest.raises(ValueError, match="launch.nproc must be a whole number >= 1, got "):
-        count_of({"launch": {"nproc": wrong}})
+    with pytest.raises(ValueError, match="launch.ranks_per_run must be a whole number >= 1, got "):
+        count_of({"launch": {"ranks_per_run": wrong}})
 
 
 def test_ranks_that_are_there_already_win(monkeypatch) -> None:
@@ -205,9 +207,13 @@ def test_ranks_that_are_there_already_win(monkeypatch) -> None:
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
 
-    assert count_of({"launch": {"nproc": 1}}) == count_of({"launch": {"nproc": 2}}) == 1
-    with pytest.raises(ValueError, match="launch.nproc=3, but torchrun has started 2"):
-        count_of({"launch": {"nproc": 3}})
+    assert (
+        count_of({"launch": {"ranks_per_run": 1}})
+        == count_of({"launch": {"ranks_per_run": 2}})
+        == 1
+    )
+    with pytest.raises(ValueError, match="launch.ranks_per_run=3, but torchrun has started 2"):
+        count_of({"launch": {"ranks_per_run": 3}})
 
 
 def test_a_rank_stopped_from_outside_stops_the_run_and_a_lost_one_hides_nothing(tmp_path) -> None:

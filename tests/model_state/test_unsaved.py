@@ -164,7 +164,7 @@ def test_a_run_names_what_its_network_its_optimizer_and_its_parts_count(
         *("training.optimizer._target_=parts.CountingAdam", "penalty=l1"),
         *("penalty._target_=parts.CountingPenalty", "~penalty.strength"),
     )
-    assert run_main(monkeypatch, *RUN, *counting, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *RUN, *counting, f"output_dir={tmp_path}") == 0
     lines = [line for line in capfd.readouterr().err.splitlines() if "changed since" in line]
     assert [line.split(" changed")[0] for line in lines] == [
         "warning: network.1.calls",
@@ -174,5 +174,5 @@ def test_a_run_names_what_its_network_its_optimizer_and_its_parts_count(
 
 
 def test_a_run_of_parts_that_keep_nothing_is_quiet(tmp_path, monkeypatch, capfd) -> None:
-    assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *RUN, f"output_dir={tmp_path}") == 0
     assert "changed since" not in capfd.readouterr().err

@@ -74,7 +74,7 @@ def test_one_step_of_sgd_with_l1_by_hand() -> None:
 
 
 @pytest.mark.parametrize("make", [torch.optim.SGD, torch.optim.AdamW])
-@pytest.mark.parametrize("penalty", [L1(strength=0.5), GrowingL2(step_size=0.5, every=1)])
+@pytest.mark.parametrize("penalty", [L1(strength=0.5), GrowingL2(step_size=0.5, interval=1)])
 def test_pruned_weights_stay_exactly_0(penalty, make) -> None:
     model = line(0.0, 0.5, -0.0)
     optimizer, add = (
@@ -156,7 +156,7 @@ def test_two_steps_of_sgd_with_growing_l2_by_hand() -> None:
 
 
 def test_the_strength_is_a_step_at_first_grows_every_so_many_steps_and_stops_at_the_ceiling():
-    growing = GrowingL2(step_size=0.25, every=3, ceiling=0.6)
+    growing = GrowingL2(step_size=0.25, interval=3, max_strength=0.6)
     found = [growing.strength(step) for step in range(8)]
     assert found == [0.25, 0.25, 0.25, 0.5, 0.5, 0.5, 0.6, 0.6]
 
@@ -225,7 +225,7 @@ def test_epochs_must_be_a_whole_number(kind, epochs) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "key"),
-    [(L1, "strength"), (BnL1, "strength"), (GrowingL2, "step_size"), (GrowingL2, "ceiling")],
+    [(L1, "strength"), (BnL1, "strength"), (GrowingL2, "step_size"), (GrowingL2, "max_strength")],
 )
 @pytest.mark.parametrize("value", [0, -1e-4, math.nan, math.inf, True, "1"])
 def test_strengths_must_be_finite_and_above_0(kind, key, value) -> None:
@@ -235,5 +235,5 @@ def test_strengths_must_be_finite_and_above_0(kind, key, value) -> None:
 
 @pytest.mark.parametrize("value", [0, -1, 2.0, True])
 def test_steps_between_growths_must_be_a_whole_number(value) -> None:
-    with pytest.raises(ValueError, match="every must be a whole number of at least 1, got"):
-        GrowingL2(every=value)
+    with pytest.raises(ValueError, match="interval must be a whole number of at least 1, got"):
+        GrowingL2(interval=value)

@@ -67,7 +67,7 @@ class Halves(BlockByBlock):
 
 def finished(folder: Path, *overrides: str) -> Path:
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *overrides, f"runs={folder}") == 0
+        assert run_main(monkeypatch, *overrides, f"output_dir={folder}") == 0
     return only_run(folder)
 
 
@@ -113,8 +113,8 @@ def test_a_saliency_is_asked_for_each_block_alone_with_the_inputs_of_that_block(
 
 def test_only_the_first_block_comes_out_as_if_all_had_been_measured_at_once(tmp_path) -> None:
     one, other = (whole_run(tmp_path, *run, *SPARSEGPT, small=()) for run in (IN_ORDER, RUN))
-    values, at_once = (run.networks[1, "pruned"] for run in (one, other))
-    equal = {name: value.equal(at_once[name]) for name, value in values.items()}
+    values, batch_size = (run.networks[1, "pruned"] for run in (one, other))
+    equal = {name: value.equal(batch_size[name]) for name, value in values.items()}
     for name in one.masks[1, "pruned"]:
         assert equal[name] == (name.startswith("blocks.0.") or "bias" in name)
 
@@ -126,7 +126,7 @@ def test_killed_between_two_blocks_it_goes_on_with_the_next_one(tmp_path, call) 
     with pytest.MonkeyPatch.context() as monkeypatch:
         cut(monkeypatch, Recorder, "save_between", call, after=True)
         with pytest.raises(Cut):
-            run_main(monkeypatch, *run, f"runs={tmp_path / 'cut'}")
+            run_main(monkeypatch, *run, f"output_dir={tmp_path / 'cut'}")
     decided = []
     with pytest.MonkeyPatch.context() as monkeypatch:
         propose = Pruner.propose
@@ -135,7 +135,7 @@ def test_killed_between_two_blocks_it_goes_on_with_the_next_one(tmp_path, call) 
             "propose",
             lambda self, *a: (decided.append(list(a[2])[0]), propose(self, *a))[1],
         )
-        assert run_main(monkeypatch, *run, f"runs={tmp_path / 'cut'}") == 0
+        assert run_main(monkeypatch, *run, f"output_dir={tmp_path / 'cut'}") == 0
     assert [name[:9] for name in decided] == [f"blocks.{n}." for n in range(call, BLOCKS)]
     again = only_run(tmp_path / "cut")
     for file in ("records.jsonl", MASKS, MODEL):
@@ -178,7 +178,7 @@ def test_what_cannot_go_part_by_part_is_refused_before_training(tmp_path, overri
 
 
 def test_two_ranks_measure_each_block_on_what_they_have_themselves(tmp_path) -> None:
-    run = (*IN_ORDER, *SPARSEGPT, f"runs={tmp_path}", "training.epochs=0")
+    run = (*IN_ORDER, *SPARSEGPT, f"output_dir={tmp_path}", "training.epochs=0")
     done = harness_on_ranks(2, *run)
     assert done.returncode == 0, done.stderr
     two = records_of(only_run(tmp_path))

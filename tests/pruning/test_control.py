@@ -129,7 +129,7 @@ def test_an_unknown_control_is_refused_with_those_there_are() -> None:
 
 
 def trained(tmp_path: Path, *overrides: str) -> Tensors:
-    experiment = build(compose_config([*TINY, "when=init", *overrides]))
+    experiment = build(compose_config([*TINY, "prune_at=init", *overrides]))
     ready = runner.prepare(experiment, Ranks(), tmp_path)
     runner.run(Recorder(*ready, ME, Silent()))
     return ready.state.model.state_dict()

@@ -24,7 +24,7 @@ def test_a_run_records_what_its_density_is_of_and_prunes_as_a_call_does(tmp_path
 def test_transformer_wanda_keeps_half_of_every_layer_but_the_last(tmp_path, monkeypatch) -> None:
     small = ("model.width=8", "model.heads=2", "model.depth=1", "data.context=16")
     parts = ("data.train=0.02", "data.validation=0.01", "data.test=0.01", "training.epochs=0")
-    rest = ("calibration.samples=32", "tracking=none", f"runs={tmp_path}")
+    rest = ("calibration.samples=32", "tracking=none", f"output_dir={tmp_path}")
     assert run_main(monkeypatch, "experiment=transformer_wanda", *small, *parts, *rest) == 0
     *layers, last = records_of(only_run(tmp_path))[-1].layers.values()
     assert len(layers) == 6 and set(layers) == {0.5} and last == 1.0

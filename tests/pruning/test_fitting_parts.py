@@ -78,7 +78,7 @@ def test_what_a_bare_saliency_lacks_has_the_value_of_the_base_class() -> None:
     bare: Any = Bare()
     found = Pruner(bare, Element(), Uniform()).saliency
     assert (found.signed, found.layer_local, found.rounds, found.solve) == (False, False, 1, None)
-    assert (found.update, found.batch_norm, type(found).__name__) == (False, "eval", "Bare")
+    assert (found.update_weights, found.batch_norm, type(found).__name__) == (False, "eval", "Bare")
 
 
 def test_what_a_bare_saliency_has_is_its_own() -> None:

@@ -20,7 +20,7 @@ from harness.vocabulary.tensors import Tensors
 
 def prepared(tmp_path: Path, *overrides: str) -> runner.Prepared:
     return runner.prepare(
-        build(compose_config([*TINY, "when=init", *overrides])), Ranks(), tmp_path
+        build(compose_config([*TINY, "prune_at=init", *overrides])), Ranks(), tmp_path
     )
 
 

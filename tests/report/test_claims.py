@@ -75,9 +75,9 @@ def test_results_that_differ_in_more_than_the_claim_are_not_compared(tmp_path, o
 
 
 def test_what_a_run_keeps_and_does_not_use_does_not_matter(tmp_path) -> None:
-    run(tmp_path, "FT", [0.80, 0.80, 0.80], extra={"keep_epochs": [2]})
+    run(tmp_path, "FT", [0.80, 0.80, 0.80], extra={"dense_checkpoints": [2]})
     # steps is of pruning inside a training only.
-    there = {"keep_epochs": [], "steps": {"every": 50}}
+    there = {"dense_checkpoints": [], "gradual": {"interval": 50}}
     run(tmp_path, "LRR", [0.85, 0.85, 0.85], finetune="lr_rewind", extra=there)
     assert verdict(tmp_path, LRR) == "supported"
 
@@ -109,7 +109,13 @@ def test_without_configs_methods_are_known_by_name(tmp_path) -> None:
     assert verdict(tmp_path, LRR) == "not testable"
 
 
-@cases("identity", "{", "5", '{"science": 5}', '{"science": {"saliency": 5, "schedule": null}}')
+@cases(
+    "identity",
+    "{",
+    "5",
+    '{"hashed_config": 5}',
+    '{"hashed_config": {"saliency": 5, "schedule": null}}',
+)
 def test_a_damaged_identity_tells_nothing(tmp_path, identity) -> None:
     run(tmp_path, "FT", [0.8])
     (tmp_path / "FT 4 0" / "identity.json").write_text(identity)

@@ -12,7 +12,7 @@ from harness.report.claims.verdict import interval, judge
 
 
 def init(runs: Path, name: str, saliency: str, top1: list[float], **changes: Any) -> None:
-    run(runs, name, top1, saliency=saliency, when="init", **changes)
+    run(runs, name, top1, saliency=saliency, prune_at="init", **changes)
 
 
 def test_random_is_worst_only_if_no_method_is_below_it(tmp_path) -> None:

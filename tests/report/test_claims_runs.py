@@ -14,7 +14,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("claims")
     grid = ("seed=0,1", "method=global_magnitude,random", "finetune=keep,lr_rewind")
     budget = ("finetune.epochs=1", "schedule.unit=compression", "schedule.final=6")
-    done = harness("-m", *TINY, *grid, *budget, f"runs={folder}", "sweep_name=claims", cwd=folder)
+    done = harness(
+        "-m", *TINY, *grid, *budget, f"output_dir={folder}", "sweep_name=claims", cwd=folder
+    )
     assert done.returncode == 0, done.stderr
     return folder / "claims"
 

@@ -21,7 +21,7 @@ def fixture_runs(tmp_path) -> Path:
     for seed in (0, 1):
         folder = tmp_path / f"{seed}"
         write_run(folder, dense(seed=seed), make(seed=seed))
-        (folder / "identity.json").write_text('{"science": {"rate": 0.9}}')
+        (folder / "identity.json").write_text('{"hashed_config": {"rate": 0.9}}')
         Status(folder, "").set("finished")
     return tmp_path
 

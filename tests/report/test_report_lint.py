@@ -172,7 +172,7 @@ def test_a_baseline_is_known_by_its_parts_but_a_control_is_none(tmp_path) -> Non
     for name, control in (("own", {}), ("control", {"control": "random"})):
         write(tmp_path / name, other)
         for run in (tmp_path / name).glob("random-*"):
-            (run / "identity.json").write_text(json.dumps({"science": {**parts, **control}}))
+            (run / "identity.json").write_text(json.dumps({"hashed_config": {**parts, **control}}))
     assert verdicts(tmp_path / "own") == {}
     assert verdicts(tmp_path / "control") == {"random baseline": "missing"}
 

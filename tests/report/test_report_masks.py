@@ -127,12 +127,12 @@ def test_latencies_of_several_devices_are_not_averaged(tmp_path) -> None:
     assert "batch 1, dtype float32" in note and "batch 64" in note
 
 
-def made(runs: Path, name: str, **science: Any) -> None:
+def made(runs: Path, name: str, **hashed_config: Any) -> None:
     folder = runs / name
     folder.mkdir(parents=True)
-    (folder / "identity.json").write_text(json.dumps({"science": science}))
+    (folder / "identity.json").write_text(json.dumps({"hashed_config": hashed_config}))
     environment = {
-        "command": ["python", "-m", "harness", "name=a b"],
+        "command": ["python", "-m", "harness", "run_name=a b"],
         "commit": "0123456789ab",
         "numerics_key": {"device": "cpu x86_64", "threads": 1, "torch": "2.6", "world_size": 2},
         "packages": {"torch": "2.6.0", "wandb": None},
@@ -151,7 +151,7 @@ def test_details_name_command_versions_device_commit_and_what_differs(tmp_path) 
 
     assert found["common"] == {"training.epochs": "3", "training.betas": "[0.9, 0.99]"}
     assert found["runs"]["1"] == {
-        "command": "pruning-harness 'name=a b'",
+        "command": "pruning-harness 'run_name=a b'",
         "config": "../1/config.yaml",
         "environment": 0,
         "own": {"seed": "1"},

@@ -32,7 +32,7 @@ def test_a_survey_in_which_all_has_failed_is_reported_and_checked(tmp_path) -> N
 
 DAMAGED = {
     "environment.json": b'{"numerics_key": null, "packages": null, "hardware": 1, "command": 2}',
-    "identity.json": b'{"science": null}',
+    "identity.json": b'{"hashed_config": null}',
     "timings.jsonl": b'{"event": "latency", "level": 1} \xff\n',
     "masks.safetensors": safetensors.numpy.save({}),
 }

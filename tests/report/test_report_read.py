@@ -124,7 +124,7 @@ def test_runs_that_have_not_pruned_yet_are_named(tmp_path) -> None:
 
 
 def test_the_dense_cache_is_not_read(tmp_path) -> None:
-    write_run(tmp_path / ".dense" / "0", make(label="Cached"))
+    write_run(tmp_path / ".cache/dense" / "0", make(label="Cached"))
     write_run(tmp_path / "sweep" / "a1" / "snip-0", make())
     assert load(tmp_path).labels() == ["SNIP"]
 

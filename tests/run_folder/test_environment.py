@@ -20,7 +20,7 @@ def about(folder: Path) -> dict[str, Any]:
 
 def again(folder: Path, runs: Path) -> Path:
     """What the command in a run's folder makes, in another folder of runs."""
-    line = shlex.join([*about(folder)["command"], f"runs={runs}"])
+    line = shlex.join([*about(folder)["command"], f"output_dir={runs}"])
     assert line.startswith("pruning-harness ")
     done = python("-m", "harness", *shlex.split(line)[1:])
     assert done.returncode == 0, done.stderr
@@ -30,16 +30,16 @@ def again(folder: Path, runs: Path) -> Path:
 
 def test_the_command_of_a_run_makes_it_again(tmp_path) -> None:
     odd = "model.hidden=[16, 8]"  # a shell would cut it
-    assert harness(*TINY, odd, f"runs={tmp_path}/a").returncode == 0
+    assert harness(*TINY, odd, f"output_dir={tmp_path}/a").returncode == 0
     run = only_run(tmp_path / "a")
 
-    assert about(run)["command"] == ["pruning-harness", *TINY, odd, f"runs={tmp_path}/a"]
+    assert about(run)["command"] == ["pruning-harness", *TINY, odd, f"output_dir={tmp_path}/a"]
     assert again(run, tmp_path / "b").name == run.name
 
 
 def test_a_point_of_a_sweep_has_the_command_of_its_own_run(tmp_path) -> None:
     grid = ("saliency=random,magnitude", "allocation=uniform", "sweep_name=s")
-    assert harness("-m", *TINY, *grid, f"runs={tmp_path}/a").returncode == 0
+    assert harness("-m", *TINY, *grid, f"output_dir={tmp_path}/a").returncode == 0
     for number, run in enumerate(run_folders(tmp_path / "a", "s")):
         made = again(run, tmp_path / str(number))
         assert made.name == run.name
@@ -50,8 +50,8 @@ def test_a_point_of_a_sweep_has_the_command_of_its_own_run(tmp_path) -> None:
 def test_ranks_that_a_run_starts_and_configs_of_ones_own_are_in_the_command(tmp_path) -> None:
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     (tmp_path / "conf" / "experiment" / "mine.yaml").write_text("# @package _global_\nseed: 7\n")
-    asked = (f"--config-dir={tmp_path}/conf", *TINY, "experiment=mine", "launch.nproc=2")
-    assert harness(*asked, f"runs={tmp_path}/a").returncode == 0
+    asked = (f"--config-dir={tmp_path}/conf", *TINY, "experiment=mine", "launch.ranks_per_run=2")
+    assert harness(*asked, f"output_dir={tmp_path}/a").returncode == 0
     run = only_run(tmp_path / "a")
     assert {*asked} <= {*about(run)["command"]}
     assert again(run, tmp_path / "b").name == run.name

@@ -42,7 +42,7 @@ def fixture_done(tmp_path_factory) -> Path:
     """The folder of a finished run; tests take copies."""
     runs = tmp_path_factory.mktemp("done")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *COMMAND, f"runs={runs}") == 0
+        assert run_main(monkeypatch, *COMMAND, f"output_dir={runs}") == 0
     return only_run(runs)
 
 
@@ -123,7 +123,7 @@ def test_a_damaged_run_is_done_again_and_says_so(done, tmp_path, monkeypatch, ca
     folder = only_run(runs)
     (folder / name).write_bytes(flipped((folder / name).read_bytes()))
 
-    assert run_main(monkeypatch, *COMMAND, f"runs={runs}") == 0
+    assert run_main(monkeypatch, *COMMAND, f"output_dir={runs}") == 0
     assert f"warning: {folder / name} is damaged" in capfd.readouterr().err
     for result in RESULTS:
         assert (folder / result).read_bytes() == (done / result).read_bytes()
@@ -135,7 +135,7 @@ def test_a_damaged_run_is_done_again_and_says_so(done, tmp_path, monkeypatch, ca
 def fixture_whole(tmp_path_factory) -> bytes:
     runs = tmp_path_factory.mktemp("whole")
     with pytest.MonkeyPatch.context() as monkeypatch:
-        assert run_main(monkeypatch, *RUN, f"runs={runs}") == 0
+        assert run_main(monkeypatch, *RUN, f"output_dir={runs}") == 0
     return (only_run(runs) / "records.jsonl").read_bytes()
 
 
@@ -176,7 +176,7 @@ def test_records_that_somebody_changes_while_the_run_works_are_whole_in_the_end(
             CHANGES[change](only_run(tmp_path) / "records.jsonl")
 
     monkeypatch.setattr(Sinks, "log", changing)
-    assert run_main(monkeypatch, *RUN, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *RUN, f"output_dir={tmp_path}") == 0
     folder = only_run(tmp_path)
     assert (folder / "records.jsonl").read_bytes() == whole
     assert f"warning: {folder / 'records.jsonl'} " in capfd.readouterr().err
@@ -192,25 +192,25 @@ def test_a_network_that_goes_before_the_run_ends_makes_it_fail_and_the_next_star
 
     with monkeypatch.context() as once:
         once.setattr("harness.experiment.run.export_model", lost)
-        assert run_main(once, *COMMAND, f"runs={tmp_path}") == 1
+        assert run_main(once, *COMMAND, f"output_dir={tmp_path}") == 1
     folder = only_run(tmp_path)
     last = capfd.readouterr().err.splitlines()[-1]
     assert f"{folder / MASKS} has gone while the run worked" in last
     assert Status(folder, "").read()["state"] == "failed"
 
-    assert run_main(monkeypatch, *COMMAND, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *COMMAND, f"output_dir={tmp_path}") == 0
     assert (folder / MASKS).exists() and not (folder / "checkpoints").exists()
 
 
 def test_a_run_folder_is_described_by_what_the_run_holds(tmp_path, monkeypatch) -> None:
     finish = Run._finish
     monkeypatch.setattr(Run, "_finish", lambda *given: None)
-    assert run_main(monkeypatch, *COMMAND, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *COMMAND, f"output_dir={tmp_path}") == 0
     folder = only_run(tmp_path)
     before = {name: (folder / name).read_bytes() for name in FILES}
     for name in ("config.yaml", "environment.json"):
         (folder / name).write_bytes(DAMAGES["cut"](before[name]))
 
     monkeypatch.setattr(Run, "_finish", finish)
-    assert run_main(monkeypatch, *COMMAND, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *COMMAND, f"output_dir={tmp_path}") == 0
     assert {name: (folder / name).read_bytes() for name in FILES} == before

@@ -6,7 +6,13 @@ from conftest import cases
 from omegaconf import OmegaConf
 
 from harness.launch.compose import compose_config
-from harness.run_folder.identity import dense_hash, differences, run_hash, scientific, setting_hash
+from harness.run_folder.identity import (
+    dense_hash,
+    differences,
+    hashed_config_of,
+    run_hash,
+    setting_hash,
+)
 
 ONE_SHOT: dict[str, Any] = {
     "seed": 0,
@@ -41,7 +47,7 @@ DATA = "da7a" * 16
 
 
 def science_of(config: dict[str, Any], data: str = DATA) -> dict[str, Any]:
-    return scientific(config, data_sha256=data)
+    return hashed_config_of(config, data_sha256=data)
 
 
 def named(config: dict[str, Any]) -> str:
@@ -62,26 +68,26 @@ def test_hashes_of_two_known_configs_never_change() -> None:
 
 # As users compose them, with all that conf/ says of the parts.
 COMPOSED = {
-    (): "787627ad2e1b",
-    ("method=rigl", "schedule=one_shot", "model=lenet_5", "data=mnist5k"): "082217ab81a1",
+    (): "7505b7c0d7c0",
+    ("method=rigl", "schedule=one_shot", "model=lenet_5", "data=mnist5k"): "8fd1418bd3c2",
     (
         "schedule=geometric",
         "finetune=weight_rewind",
         "structure=neuron",
         "penalty=l1",
-    ): "36c64eba0c09",
+    ): "8f7ff3a26ab1",
     (
-        "when=steps",
+        "prune_at=during_training",
         "schedule=cubic",
         "distillation=hinton",
         "recalibration=batch_norm",
-    ): "e55f1c6f0d69",
+    ): "284c28cefec5",
     (
         "model=char_transformer",
         "data=topics",
         "task=language_modelling",
         "method=sparsegpt",
-    ): "4ff3813ab776",
+    ): "0526cdcde1cc",
 }
 
 
@@ -94,7 +100,17 @@ def test_names_of_composed_runs_never_change(overrides) -> None:
 
 @pytest.mark.parametrize(
     "key",
-    ["name", "method", "runs", "sweep_name", "rerun", "device", "threads", "progress", "tracking"],
+    [
+        "run_name",
+        "method",
+        "output_dir",
+        "sweep_name",
+        "rerun",
+        "device",
+        "threads",
+        "progress",
+        "tracking",
+    ],
 )
 def test_where_and_how_a_run_happens_does_not_rename_it(key) -> None:
     assert named(changed(ONE_SHOT, key, "anything")) == named(ONE_SHOT)
@@ -113,7 +129,7 @@ def test_the_content_of_the_data_names_a_run_and_its_dense_training() -> None:
 
 def test_two_places_are_two_runs_until_their_data_are_read() -> None:
     there = changed(ONE_SHOT, "data.root", "/scratch/x")
-    assert run_hash(scientific(there)) != run_hash(scientific(ONE_SHOT))
+    assert run_hash(hashed_config_of(there)) != run_hash(hashed_config_of(ONE_SHOT))
     assert named(there) == named(ONE_SHOT)
 
 
@@ -138,17 +154,17 @@ def test_what_decides_numbers_renames_a_run(path, value) -> None:
 
 def test_a_weights_file_counts_by_content_and_not_by_path() -> None:
     one, two = (changed(ONE_SHOT, "weights", path) for path in ("a.pt", "b.pt"))
-    assert scientific(one, "c0ffee") == scientific(two, "c0ffee")
-    assert run_hash(scientific(one, "c0ffee")) != run_hash(scientific(one, "bad"))
-    assert run_hash(scientific(one, "c0ffee", DATA)) != named(ONE_SHOT)
+    assert hashed_config_of(one, "c0ffee") == hashed_config_of(two, "c0ffee")
+    assert run_hash(hashed_config_of(one, "c0ffee")) != run_hash(hashed_config_of(one, "bad"))
+    assert run_hash(hashed_config_of(one, "c0ffee", DATA)) != named(ONE_SHOT)
 
 
 def test_naming_a_run_leaves_its_config_alone() -> None:
     config = changed(ONE_SHOT, "data.root", "there")
-    science = science_of(config)
-    setting_hash(science)
+    hashed_config = science_of(config)
+    setting_hash(hashed_config)
     assert config == changed(ONE_SHOT, "data.root", "there")
-    assert config["data"]["root"] == "there" and science["seed"] == 0
+    assert config["data"]["root"] == "there" and hashed_config["seed"] == 0
 
 
 def test_an_option_added_later_at_its_neutral_value_does_not_rename_a_run(monkeypatch) -> None:
@@ -191,8 +207,8 @@ def test_dense_training_is_not_shared_when_it_differs(path) -> None:
 
 @pytest.mark.parametrize("key", list(NUMERICS))
 def test_dense_training_is_not_shared_between_machines_that_round_differently(key) -> None:
-    science = science_of(ONE_SHOT)
-    assert dense_hash(science, NUMERICS | {key: "x"}) != dense_hash(science, NUMERICS)
+    hashed_config = science_of(ONE_SHOT)
+    assert dense_hash(hashed_config, NUMERICS | {key: "x"}) != dense_hash(hashed_config, NUMERICS)
 
 
 def test_differences_are_named_by_dotted_keys() -> None:
@@ -202,6 +218,6 @@ def test_differences_are_named_by_dotted_keys() -> None:
 
 
 def test_inside_one_training_levels_make_no_other_setting() -> None:
-    inside = ITERATIVE | {"when": "steps"}
+    inside = ITERATIVE | {"prune_at": "during_training"}
     assert lined(changed(inside, "schedule.levels", 9)) == lined(inside)
     assert lined(changed(inside, "schedule.final", 0.5)) == lined(inside)

@@ -10,7 +10,7 @@ from conftest import cases, every
 from harness.experiment.experiment import Experiment
 from harness.launch.compose import compose_config
 from harness.launch.variables import plain
-from harness.run_folder.identity import Config, scientific
+from harness.run_folder.identity import Config, hashed_config_of
 from harness.run_folder.stage_keys import (
     BLIND,
     HOLDING,
@@ -27,10 +27,10 @@ from harness.schedule.geometric import Geometric
 from harness.schedule.linear import Linear
 from harness.schedule.one_shot import OneShot
 
-FULL = scientific(
+FULL = hashed_config_of(
     plain(
         compose_config(
-            ["penalty=l1", "recalibration=batch_norm", "distillation=hinton", "dynamics=rigl"]
+            ["penalty=l1", "recalibration=batch_norm", "distillation=hinton", "mask_updates=rigl"]
             + ["schedule=constant", "schedule.levels=2", "finetune=keep"]
         )
     )
@@ -41,22 +41,22 @@ LEVEL_1: list[LevelStage] = [(1, "penalised"), (1, "pruned"), (1, "recalibrated"
 PENALISED, PRUNED, RECALIBRATED, FINETUNED = LEVEL_1
 # The first stage that reads each field of an experiment; None: no stage does.
 FIRST: dict[str, LevelStage | None] = {
-    **dict.fromkeys(("seed", "model", "data", "task", "training", "when", "steps"), DENSE),
+    **dict.fromkeys(("seed", "model", "data", "task", "training", "prune_at", "steps"), DENSE),
     **dict.fromkeys(("dtype", "weights", "sync_batch_norm", "gradient_dtype"), DENSE),
     # Parts from outside: they may know more than their protocol says.
     **dict.fromkeys(("pruning_order", "compaction"), DENSE),
     **dict.fromkeys(("penalty", "retraining", "structure", "exclude"), PENALISED),
     **dict.fromkeys(("saliency", "allocation", "calibration", "control", "schedule"), PRUNED),
-    "dynamics": PRUNED,
+    "mask_updates": PRUNED,
     "recalibration": RECALIBRATED,
     "finetune": FINETUNED,
     "distillation": FINETUNED,
-    **dict.fromkeys(("keep_epochs", "rescore_trained"), None),
+    **dict.fromkeys(("dense_checkpoints", "rescore_trained"), None),
 }
 
 
 def changed(config: Config, key: str, value: Any = "changed") -> Config:
-    part = config.get(key, {} if key == "steps" else None)
+    part = config.get(key, {} if key == "gradual" else None)
     return {**config, key: {**part, "changed": value} if isinstance(part, dict) else value}
 
 
@@ -128,9 +128,9 @@ def test_what_is_called_blind_says_so_itself(penalty) -> None:
     assert _target(penalty) not in BLIND or not penalty.needs_pending_masks
 
 
-@every("dynamics")
-def test_what_is_called_holding_says_so_itself(dynamics) -> None:
-    assert _target(dynamics) not in HOLDING or not dynamics.unmasks_between_levels
+@every("mask_updates")
+def test_what_is_called_holding_says_so_itself(mask_updates) -> None:
+    assert _target(mask_updates) not in HOLDING or not mask_updates.unmasks_between_levels
 
 
 def _target(part: object) -> str:
@@ -143,17 +143,17 @@ def test_levels_of_a_shorter_run_are_those_of_a_longer_one() -> None:
 
 
 def test_where_masks_are_let_go_the_last_level_is_another() -> None:
-    soft = {**FULL, "dynamics": {"_target_": "harness.dynamics.soft.Soft"}}
+    soft = {**FULL, "mask_updates": {"_target_": "harness.mask_updates.soft.Soft"}}
     assert first_other(stage_keys(soft, ASKED), stage_keys(soft, [0.5] * 3)) == (2, "finetuned")
 
 
 def test_an_initial_network_is_another_than_a_trained_one() -> None:
-    assert next(iter(stage_keys({**FULL, "when": "init"}, ASKED))) == (0, "initial")
+    assert next(iter(stage_keys({**FULL, "prune_at": "init"}, ASKED))) == (0, "initial")
 
 
 @cases("start, stage", ("trained", "dense"), ("init", "initial"))
 def test_masks_that_shrink_inside_one_training_have_no_stages(start, stage) -> None:
-    inside = {**FULL, "when": "steps", "steps": {"start": start}}
+    inside = {**FULL, "prune_at": "steps", "steps": {"start": start}}
     assert list(stage_keys(inside, [])) == [(0, stage)]
     for field in FIRST:
         assert first_other(stage_keys(inside, []), stage_keys(changed(inside, field), [])) == (
@@ -212,7 +212,7 @@ def test_a_schedule_from_outside_is_its_own() -> None:
 def test_every_stage_reads_something_of_its_own() -> None:
     found = config_by_stage(FULL, ASKED)
     assert all(found.values())
-    unread = {"keep_epochs", "rescore_trained"}
+    unread = {"dense_checkpoints", "rescore_trained"}
     assert set().union(*found.values()) - {"asked"} == set(FULL) - unread
 
 

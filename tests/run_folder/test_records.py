@@ -134,7 +134,7 @@ def test_trackers_get_no_gradient_norm_of_a_stage_without_training() -> None:
 
 
 def test_a_run_that_prunes_a_layer_away_warns_and_records_it(tmp_path) -> None:
-    done = harness(*TINY, "schedule.final=0.002", f"runs={tmp_path}")
+    done = harness(*TINY, "schedule.final=0.002", f"output_dir={tmp_path}")
 
     assert done.returncode == 0, done.stderr
     dense, pruned, finetuned = records_of(only_run(tmp_path))
@@ -147,7 +147,7 @@ def test_a_run_that_prunes_a_layer_away_warns_and_records_it(tmp_path) -> None:
 
 
 def test_a_run_that_leaves_weights_everywhere_does_not_warn(tmp_path) -> None:
-    done = harness(*TINY, "schedule.final=0.3", f"runs={tmp_path}")
+    done = harness(*TINY, "schedule.final=0.3", f"output_dir={tmp_path}")
     assert done.returncode == 0 and "warning" not in done.stderr
     *_, last = records_of(only_run(tmp_path))
     assert (

@@ -210,8 +210,8 @@ def test_retry_gives_the_command_again_for_failed_points_only(tmp_path, monkeypa
     monkeypatch.setattr(command.run, "main", start)
     assert _main("retry", str(tmp_path / "single")) == 1
     assert started == [
-        ("run", ["seed=1", "launch.only=failed"]),
-        ("run", ["seed=0", "launch.only=failed"]),
+        ("run", ["seed=1", "launch.action=retry_failed"]),
+        ("run", ["seed=0", "launch.action=retry_failed"]),
     ]
     assert _main("retry", str(tmp_path / "single")) == 130
     assert len(started) == 3  # stopped, the second one does not begin

@@ -171,7 +171,7 @@ def test_weights_stay_where_update_is_off() -> None:
     weights = {"weight": torch.tensor([[3.0, 4.0]]).double()}
     statistics = EXACT.statistics(CalibrationData(linear((3.0, 4.0)), [CORRELATED], total))
     masks = {"weight": torch.tensor([[True, False]])}
-    assert Obs(update=False).compensate(weights, masks, statistics) == {}
+    assert Obs(update_weights=False).compensate(weights, masks, statistics) == {}
 
 
 def test_compensating_changes_none_of_its_arguments() -> None:
@@ -201,7 +201,7 @@ def test_obs_prunes_exactly_and_moves_the_rest(allocation, block) -> None:
 
 
 def test_obs_without_update_prunes_exactly_and_moves_nothing() -> None:
-    one, _ = check_prunes_exactly(Obs(update=False), Uniform(), 150, 71)
+    one, _ = check_prunes_exactly(Obs(update_weights=False), Uniform(), 150, 71)
     for name, weight in prunable_weights(Small()).items():
         assert torch.equal(one[name], torch.where(one[name] != 0, weight, 0.0))
 
@@ -234,7 +234,7 @@ def test_too_much_memory_is_refused_before_the_forward() -> None:
     ("block", 2.0, "block must be a whole number >= 1, got 2.0"),
     ("damping", -0.1, "damping must be a number >= 0, got -0.1"),
     ("damping", float("nan"), "damping must be a number >= 0, got nan"),
-    ("update", "yes", "update must be true or false, got 'yes'"),
+    ("update_weights", "yes", "update_weights must be true or false, got 'yes'"),
     ("memory_limit_gb", 0, "memory_limit_gb must be a number above 0, got 0"),
     ("memory_limit_gb", None, "memory_limit_gb must be a number above 0, got None"),
 )

@@ -66,7 +66,7 @@ def test_a_later_block_chooses_among_moved_weights() -> None:
 
 
 def test_without_update_a_later_block_chooses_among_the_weights_as_they_are() -> None:
-    saliency = SparseGpt(block=1, damping=0.0, update=False)
+    saliency = SparseGpt(block=1, damping=0.0, update_weights=False)
     mask, moved = solved([[3.0, 2.5], [1.0, 2.0]], 2, saliency)
     assert mask.tolist() == [[True, True], [False, False]]
     assert moved is None
@@ -217,7 +217,7 @@ def test_sparsegpt_prunes_exactly_and_moves_the_rest(allocation, block) -> None:
 
 
 def test_sparsegpt_without_update_prunes_exactly_and_moves_nothing() -> None:
-    one, _ = check_prunes_exactly(SparseGpt(update=False), Uniform(), 150, 71)
+    one, _ = check_prunes_exactly(SparseGpt(update_weights=False), Uniform(), 150, 71)
     for name, weight in prunable_weights(Small()).items():
         assert torch.equal(one[name], torch.where(one[name] != 0, weight, 0.0))
 

@@ -127,7 +127,7 @@ def test_blocks_agree_with_the_woodbury_formula(block, piece, monkeypatch) -> No
 
 def test_weights_stay_where_update_is_off() -> None:
     masks = {"weight": torch.tensor([[False, True]])}
-    off = WoodFisher(damping=0.5, update=False)
+    off = WoodFisher(damping=0.5, update_weights=False)
     assert off.compensate(weights(2.0, 3.0), masks, by_hand()) == {}
 
 
@@ -162,7 +162,7 @@ def test_woodfisher_prunes_exactly_and_moves_the_rest(allocation, block) -> None
 
 
 def test_woodfisher_without_update_prunes_exactly_and_moves_nothing() -> None:
-    one, _ = check_prunes_exactly(WoodFisher(update=False), Uniform(), 150, 71)
+    one, _ = check_prunes_exactly(WoodFisher(update_weights=False), Uniform(), 150, 71)
     for name, weight in prunable_weights(Small()).items():
         assert torch.equal(one[name], torch.where(one[name] != 0, weight, 0.0))
 
@@ -189,7 +189,7 @@ def test_woodfisher_needs_samples() -> None:
     "field, value, rule",
     ("block", -1, "block must be a whole number >= 1, got -1"),
     ("damping", 0, "damping must be above 0, got 0"),
-    ("update", 1, "update must be true or false, got 1"),
+    ("update_weights", 1, "update_weights must be true or false, got 1"),
     ("memory_limit_gb", -8.0, "memory_limit_gb must be a number above 0, got -8.0"),
 )
 def test_a_field_out_of_range_is_refused(field, value, rule) -> None:

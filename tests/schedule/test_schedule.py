@@ -52,7 +52,9 @@ def test_constant_asks_for_the_same_at_every_level() -> None:
 
 
 def test_ac_dc_has_no_levels() -> None:
-    with pytest.raises(ValueError, match="schedule=ac_dc alternates .*; use when=steps"):
+    with pytest.raises(
+        ValueError, match="schedule=ac_dc alternates .*; use prune_at=during_training"
+    ):
         AcDc().shares(identity)
 
 

@@ -213,7 +213,7 @@ def test_a_run_that_loses_its_folder_ends_in_one_line_and_leaves_all_as_it_is(
                 raise NotFinite(why)
 
     monkeypatch.setattr(RecordWriter, "log", lost)
-    assert run_main(monkeypatch, *TINY, f"runs={tmp_path}") == 1
+    assert run_main(monkeypatch, *TINY, f"output_dir={tmp_path}") == 1
 
     folder = only_run(tmp_path)
     assert {f: f.read_bytes() for f in folder.rglob("*") if f.is_file()} == there

@@ -64,16 +64,16 @@ def test_a_finished_run_and_a_dense_network_of_other_code_are_told_and_not_used(
     runs = late.parent / "runs"
     for _ in range(2):
         capsys.readouterr()
-        assert run_main(monkeypatch, *RUN, f"runs={runs}") == 0
+        assert run_main(monkeypatch, *RUN, f"output_dir={runs}") == 0
         forget(monkeypatch)
     assert "other code" not in capsys.readouterr().out
     edit(late, monkeypatch)
-    assert run_main(monkeypatch, *RUN, f"runs={runs}") == 0
+    assert run_main(monkeypatch, *RUN, f"output_dir={runs}") == 0
     assert "finished before, by other code" in capsys.readouterr().out
 
     for each in (runs, late.parent / "fresh"):
         more = ("schedule.final=0.4", "sweep_name=more")
-        assert run_main(monkeypatch, *RUN, *more, f"runs={each}") == 0
+        assert run_main(monkeypatch, *RUN, *more, f"output_dir={each}") == 0
     found, fresh = (only_run(each, "more") for each in (runs, late.parent / "fresh"))
     assert records_of(found) == records_of(fresh)
 
@@ -96,7 +96,7 @@ def test_what_own_parts_add_to_the_search_path_leaves_the_digest_as_it_was_plann
 
 
 def test_of_a_run_whose_parts_are_ours_nothing_is_recorded_as_unnamed(tmp_path) -> None:
-    assert harness(*TINY, f"runs={tmp_path}").returncode == 0
+    assert harness(*TINY, f"output_dir={tmp_path}").returncode == 0
     status = json.loads((only_run(tmp_path) / "status.json").read_text())
     assert status["state"] == "finished" and status["unnamed"] == {}
 

@@ -73,13 +73,13 @@ def test_watching_ends_with_a_sign_of_life_or_after_a_lease(tmp_path, monkeypatc
 
 
 def test_a_run_on_a_lock_of_another_host_waits_for_a_lease_before_it_goes_on(tmp_path, monkeypatch):
-    assert run_main(monkeypatch, *TINY, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *TINY, f"output_dir={tmp_path}") == 0
     folder = only_run(tmp_path)
     records = (folder / "records.jsonl").read_bytes()
     (folder / "status.json").unlink()
     lock_left_by(ELSEWHERE, folder)
     clock = Clock(monkeypatch)
-    assert run_main(monkeypatch, *TINY, f"runs={tmp_path}") == 0
+    assert run_main(monkeypatch, *TINY, f"output_dir={tmp_path}") == 0
     assert 60 <= clock.now - 1000 < 62
     assert not is_held(folder) and (folder / "records.jsonl").read_bytes() == records
 

@@ -108,7 +108,7 @@ def test_the_batch_script_quotes_every_value_and_path(tmp_path, text, monkeypatc
 def test_a_folder_that_slurm_would_read_as_another_is_refused(tmp_path, folder, monkeypatch):
     StandIns(tmp_path, "survey.sh")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    with pytest.raises(ValueError, match="runs=PATH|control characters"):
+    with pytest.raises(ValueError, match="output_dir=PATH|control characters"):
         Jobs(tmp_path / folder, Asked(), "survey")
     assert not (tmp_path / folder).exists()
 

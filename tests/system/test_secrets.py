@@ -57,7 +57,7 @@ def fixture_run(tmp_path, monkeypatch) -> list[str]:
     monkeypatch.setenv("HIDDEN", "[5]")
     kept = [said for said in TINY if not said.startswith(("model=", "tracking="))]
     mine = ["--config-dir=conf", "model=own_net", "tracking=tensorboard"]
-    return [*mine, *kept, "runs=runs", "progress=none", "device=cpu"]
+    return [*mine, *kept, "output_dir=runs", "progress=none", "device=cpu"]
 
 
 def holding(folder: Path, text: str) -> list[Path]:
@@ -108,7 +108,7 @@ def test_a_run_is_loaded_with_its_variables_and_names_the_one_that_is_missing(ru
 
 def test_neither_a_plan_nor_what_is_said_of_a_failed_run_holds_the_value(run, monkeypatch, capsys):
     tokens = "model.token='refused ${oc.env:KEY}','${oc.env:KEY}'"
-    assert run_main(monkeypatch, "-m", *run, tokens, "launch.only=plan") == 0
+    assert run_main(monkeypatch, "-m", *run, tokens, "launch.action=plan") == 0
     (file,) = (Path("runs") / "single" / HOME).glob("plan-*.jsonl")
     refused, fine = Plan.read(file).points
     outcome = attempt_line(refused.line)
@@ -144,7 +144,7 @@ def test_a_choice_and_a_folder_of_the_environment_are_told_in_one_line(run, monk
         said.startswith("harness: saliency=${oc.env:KEY}: there is no such") and SECRET not in said
     )
     monkeypatch.setenv("PLACE", "two\nlines")
-    tell = [*run, "tracking=none", "progress=plain", "runs=${oc.env:PLACE}"]
+    tell = [*run, "tracking=none", "progress=plain", "output_dir=${oc.env:PLACE}"]
     assert run_main(monkeypatch, *tell) == 0
     assert "finished: two\\nlines/single/" in capsys.readouterr().out
 

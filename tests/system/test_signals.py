@@ -56,7 +56,7 @@ def fixture_whole(tmp_path_factory) -> dict[int, bytes]:
     found = {}
     for ranks in (1, 2, 4):
         runs = tmp_path_factory.mktemp(f"whole-{ranks}")
-        done = on(ranks, f"runs={runs}")
+        done = on(ranks, f"output_dir={runs}")
         assert done.returncode == 0, done.stderr
         found[ranks] = (only_run(runs) / "records.jsonl").read_bytes()
     return found
@@ -68,10 +68,10 @@ def fixture_whole(tmp_path_factory) -> dict[int, bytes]:
 def test_after_sigkill_the_records_are_those_of_a_run_that_nothing_interrupted(
     tmp_path, whole, ranks, victim, step
 ) -> None:
-    killed = statuses(f"{victim}:{step}:SIGKILL", f"runs={tmp_path}", ranks=ranks)
+    killed = statuses(f"{victim}:{step}:SIGKILL", f"output_dir={tmp_path}", ranks=ranks)
     assert killed == [-signal.SIGKILL if rank == victim else 1 for rank in range(ranks)]
 
-    done = on(ranks, f"runs={tmp_path}")
+    done = on(ranks, f"output_dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     folder = only_run(tmp_path)
     assert (folder / "records.jsonl").read_bytes() == whole[ranks]
@@ -81,7 +81,7 @@ def test_after_sigkill_the_records_are_those_of_a_run_that_nothing_interrupted(
 
 @pytest.mark.parametrize("name", list(SAVED))
 def test_a_signal_saves_and_leaves_with_its_status(tmp_path, whole, name) -> None:
-    stopped = signalled(f"0:14:{name}", f"runs={tmp_path}")
+    stopped = signalled(f"0:14:{name}", f"output_dir={tmp_path}")
 
     assert stopped.returncode == SAVED[name]
     assert stopped.stderr.splitlines()[-1] == (
@@ -93,30 +93,30 @@ def test_a_signal_saves_and_leaves_with_its_status(tmp_path, whole, name) -> Non
     assert [f.name[7:] for f in sorted((folder / "checkpoints").glob("*.step"))][-1] == (
         "level-01-epoch-00001-step-000002.step"
     )
-    assert harness(*RUN, f"runs={tmp_path}").returncode == 0
+    assert harness(*RUN, f"output_dir={tmp_path}").returncode == 0
     assert (folder / "records.jsonl").read_bytes() == whole[1]
 
 
 @pytest.mark.parametrize("victim", [0, 1])
 def test_a_signal_to_one_rank_stops_all_at_one_step(tmp_path, whole, victim) -> None:
-    assert statuses(f"{victim}:11:SIGUSR1", f"runs={tmp_path}", ranks=2) == [75, 75]
+    assert statuses(f"{victim}:11:SIGUSR1", f"output_dir={tmp_path}", ranks=2) == [75, 75]
 
-    assert on(2, f"runs={tmp_path}").returncode == 0
+    assert on(2, f"output_dir={tmp_path}").returncode == 0
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole[2]
 
 
 def test_torchrun_that_sees_one_rank_stop_leaves_the_others_time_to_save(tmp_path, whole) -> None:
-    stopped = signalled("1:11:SIGUSR1", f"runs={tmp_path}", ranks=2)
+    stopped = signalled("1:11:SIGUSR1", f"output_dir={tmp_path}", ranks=2)
 
     assert stopped.returncode == 1  # torchrun's, whatever its workers return
     assert stopped.stderr.count("exitcode  : 75") == 2
-    assert on(2, f"runs={tmp_path}").returncode == 0
+    assert on(2, f"output_dir={tmp_path}").returncode == 0
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole[2]
 
 
 def test_ctrl_c_of_torchrun_saves_and_the_same_command_goes_on(tmp_path, whole) -> None:
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node=2", "-m", "harness", *RUN, f"runs={tmp_path}"]
+    command += ["--nproc-per-node=2", "-m", "harness", *RUN, f"output_dir={tmp_path}"]
     with subprocess.Popen(
         command, env=environment(), start_new_session=True, stderr=subprocess.PIPE, text=True
     ) as job:
@@ -130,12 +130,12 @@ def test_ctrl_c_of_torchrun_saves_and_the_same_command_goes_on(tmp_path, whole) 
     assert job.returncode != 0
     assert "Traceback" not in errors.split("torch/distributed")[0], errors
 
-    assert on(2, f"runs={tmp_path}").returncode == 0
+    assert on(2, f"output_dir={tmp_path}").returncode == 0
     assert (only_run(tmp_path) / "records.jsonl").read_bytes() == whole[2]
 
 
 def test_torchrun_replaces_a_killed_worker_and_the_run_goes_on(tmp_path, whole) -> None:
-    done = signalled("1:14:SIGKILL", f"runs={tmp_path}", ranks=2, restarts=1)
+    done = signalled("1:14:SIGKILL", f"output_dir={tmp_path}", ranks=2, restarts=1)
 
     assert done.returncode == 0, done.stderr
     folder = only_run(tmp_path)
@@ -148,9 +148,9 @@ def test_another_number_of_ranks_goes_on_between_levels_and_is_noted(
     tmp_path, whole, before, after
 ) -> None:
     # In the second epoch of level 2's retraining.
-    assert statuses("0:22:SIGKILL", f"runs={tmp_path}", ranks=before)[0] == -signal.SIGKILL
+    assert statuses("0:22:SIGKILL", f"output_dir={tmp_path}", ranks=before)[0] == -signal.SIGKILL
 
-    done = on(after, f"runs={tmp_path}")
+    done = on(after, f"output_dir={tmp_path}")
     assert done.returncode == 0, done.stderr
     assert f"inside a training on other numerics (world_size {before} -> {after})" in done.stderr
     folder = only_run(tmp_path)
@@ -185,12 +185,12 @@ def test_a_signal_in_the_middle_of_the_imports_has_its_status_too(module, name) 
 
 def test_synced_norms_sparse_exchange_and_parts_of_batches_go_on_too(tmp_path) -> None:
     more = (
-        "sync_batch_norm=true", "ranks.exchange=sparse", "gradient_dtype=bfloat16",
+        "sync_batch_norm=true", "ranks.gradient_exchange=sparse", "gradient_dtype=bfloat16",
         "checkpoint.every_steps=2",
     )  # fmt: skip
-    assert on(4, *more, f"runs={tmp_path}/whole").returncode == 0
-    assert statuses("2:18:SIGKILL", *more, f"runs={tmp_path}/cut", ranks=4) == [1, 1, -9, 1]
-    done = on(4, *more, f"runs={tmp_path}/cut")
+    assert on(4, *more, f"output_dir={tmp_path}/whole").returncode == 0
+    assert statuses("2:18:SIGKILL", *more, f"output_dir={tmp_path}/cut", ranks=4) == [1, 1, -9, 1]
+    done = on(4, *more, f"output_dir={tmp_path}/cut")
 
     assert done.returncode == 0, done.stderr
     whole, cut = (only_run(tmp_path / name) / "records.jsonl" for name in ("whole", "cut"))

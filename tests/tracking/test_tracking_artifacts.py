@@ -27,7 +27,7 @@ MASKS = {
 
 def finish(folder: Path, tracking: Wandb, sweep: Path | None = None) -> RunInfo:
     """A run that leaves its results and ends."""
-    dense = folder / ".dense" / "de15e"
+    dense = folder / ".cache/dense" / "de15e"
     dense.mkdir(parents=True)
     (dense / "epoch-00012.safetensors").write_bytes(b"weights")
     me = info(folder, sweep)

@@ -78,7 +78,7 @@ def test_wandb_refuses_an_environment_with_which_it_would_not_start(
 def test_a_wrong_environment_ends_the_command_before_anything_is_trained(tmp_path, monkeypatch):
     monkeypatch.setenv("WANDB_MODE", "bogus")
 
-    done = harness(*TINY, "tracking=wandb", f"runs={tmp_path}/runs")
+    done = harness(*TINY, "tracking=wandb", f"output_dir={tmp_path}/runs")
 
     assert done.returncode == 2
     (line,) = done.stderr.splitlines()

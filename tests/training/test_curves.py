@@ -170,7 +170,12 @@ def test_curves_belong_to_the_records_that_end_a_training(tmp_path) -> None:
 
 
 def test_a_training_with_prunings_inside_has_its_whole_curve_at_the_end(tmp_path) -> None:
-    more = ("when=steps", "steps.every=1", "retraining.epochs=4", "schedule.levels=3")
+    more = (
+        "prune_at=during_training",
+        "gradual.interval=1",
+        "retraining.epochs=4",
+        "schedule.levels=3",
+    )
     whole = whole_run(tmp_path, *more, "schedule=geometric")
     assert sum(record.steps for record in whole.records) == 4 * PER_EPOCH
     assert [stage for _, stage in whole.stages][-2:] == ["pruned", "finetuned"]
@@ -183,7 +188,12 @@ def test_a_training_with_prunings_inside_has_its_whole_curve_at_the_end(tmp_path
 
 def test_a_second_runs_dense_record_has_the_curve_of_the_first_ones_training(tmp_path, monkeypatch):
     for name, method in (("a", "random"), ("b", "global_magnitude")):
-        more = (f"method={method}", f"sweep_name={name}", f"runs={tmp_path}", "keep_epochs=[1]")
+        more = (
+            f"method={method}",
+            f"sweep_name={name}",
+            f"output_dir={tmp_path}",
+            "dense_checkpoints=[1]",
+        )
         assert run_main(monkeypatch, *TINY, *more) == 0
     one, other = (records_of(only_run(tmp_path, name))[0] for name in ("a", "b"))
     assert one.epoch_losses == other.epoch_losses and len(one.epoch_losses or []) == 2

@@ -88,7 +88,7 @@ def test_a_dense_training_that_was_found_in_the_cache_has_cost_the_same(tmp_path
 
 
 def test_a_run_that_prunes_at_initialisation_has_no_dense_training(tmp_path) -> None:
-    whole = whole_run(tmp_path, "when=init", "training.epochs=2")
+    whole = whole_run(tmp_path, "prune_at=init", "training.epochs=2")
     assert cost(whole, 0, "initial") == NOTHING
     assert cost(whole, 1, "finetuned") == (1, 3, 40, 8_640, 17_280, "reset")
 

@@ -22,24 +22,24 @@ _taken: list[str] = []
 @dataclass(frozen=True)
 class Devices:
     """names: as CUDA_VISIBLE_DEVICES has them, each of one device or, for runs of several ranks,
-    of several; none where runs use the CPU. per_device: runs on one of them at once."""
+    of several; none where runs use the CPU. runs_per_gpu: runs on one of them at once."""
 
     names: tuple[str, ...] = ()
-    per_device: int = 1
+    runs_per_gpu: int = 1
 
     def __post_init__(self) -> None:
         for device in ",".join(self.names).split(",") if self.names else []:
             check_name("launch.devices", _file_of(device))
-        check("launch.per_device", self.per_device, "a whole number >= 1")
+        check("launch.runs_per_gpu", self.runs_per_gpu, "a whole number >= 1")
         if len(set(self.names)) < len(self.names):
             raise ValueError(
                 f"launch.devices names a device twice: {', '.join(self.names)}; for several runs "
-                "on each raise launch.per_device"
+                "on each raise launch.runs_per_gpu"
             )
 
     @property
     def places(self) -> int:
-        return len(self.names) * self.per_device
+        return len(self.names) * self.runs_per_gpu
 
     def take(self, home: Path | None = None) -> None:
         """Makes the devices of one name this process's only ones, for as long as it lives.
@@ -57,12 +57,12 @@ class Devices:
             if not self._took_one(home):
                 raise Busy(
                     f"all {self.places} places on devices {', '.join(self.names)} are taken; wait "
-                    "for the runs there, raise launch.per_device, or name other devices in "
+                    "for the runs there, raise launch.runs_per_gpu, or name other devices in "
                     "launch.devices"
                 )
 
     def _took_one(self, home: Path) -> bool:
-        for place in range(self.per_device):
+        for place in range(self.runs_per_gpu):
             for name in self.names:
                 if _hold([home / f"{_file_of(device)}-{place}" for device in name.split(",")]):
                     _taken.append(name)
@@ -80,7 +80,7 @@ def devices_of(config: dict[str, object]) -> Devices:
     launch = config["launch"]
     if not isinstance(launch, dict):
         raise ValueError(f"launch must hold keys and values, got {launch!r}; see conf/config.yaml")
-    names, each, together = launch["devices"], launch["per_device"], count_of(config)
+    names, each, together = launch["devices"], launch["runs_per_gpu"], count_of(config)
     if names is not None and not isinstance(names, list):
         raise ValueError(
             f"launch.devices must be a list or null, got {names!r}; write launch.devices=[{names}]"
@@ -92,7 +92,7 @@ def devices_of(config: dict[str, object]) -> Devices:
         return Devices((), each)
     if len(found) < together:
         raise ValueError(
-            f"launch.nproc={together}, but a sweep's runs have {len(found)} GPUs "
+            f"launch.ranks_per_run={together}, but a sweep's runs have {len(found)} GPUs "
             f"({', '.join(found)}); start fewer ranks, or name more in launch.devices"
         )
     ends = range(together, len(found) + 1, together)

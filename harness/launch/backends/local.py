@@ -51,7 +51,7 @@ class Workers(Engine):
         if places and self.n_jobs > places:
             raise ValueError(
                 f"hydra.launcher.n_jobs={self.n_jobs}, but devices {', '.join(self.devices.names)} "
-                f"have places for {places}; raise launch.per_device or write n_jobs=-1"
+                f"have places for {places}; raise launch.runs_per_gpu or write n_jobs=-1"
             )
 
     def workers(self) -> int:

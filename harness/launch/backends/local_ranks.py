@@ -33,20 +33,20 @@ AT_ONCE_S = 5.0  # after a second Ctrl-C
 
 
 def count_of(config: dict[str, Any]) -> int:
-    """Ranks to start: launch.nproc, or 1 where this process is a rank already.
+    """Ranks to start: launch.ranks_per_run, or 1 where this process is a rank already.
 
     Raises:
-        ValueError: launch.nproc is no count, or contradicts who started this process.
+        ValueError: launch.ranks_per_run is no count, or contradicts who started this process.
     """
-    count: int = config["launch"]["nproc"]
-    check("launch.nproc", count, "a whole number >= 1")
+    count: int = config["launch"]["ranks_per_run"]
+    check("launch.ranks_per_run", count, "a whole number >= 1")
     there = os.environ.get("WORLD_SIZE", "")
     if "RANK" not in os.environ:
         return count
     if count > 1 and there != str(count):
         raise ValueError(
-            f"launch.nproc={count} conflicts with {launcher_name()}, which started {there} ranks; "
-            "remove launch.nproc"
+            f"launch.ranks_per_run={count} conflicts with {launcher_name()}, which started "
+            f"{there} ranks; remove launch.ranks_per_run"
         )
     return 1
 

@@ -61,11 +61,11 @@ class Jobs(Engine):
                 "a login node of the cluster, or leave hydra/launcher away to run here"
             )
 
-        check_line("runs", self.folder)
+        check_line("output_dir", self.folder)
         if PATTERN & set(str(self.folder)):
             raise ValueError(
                 f"{self.folder}: SLURM reads % and \\ in the path of a log as patterns; choose "
-                "another folder with runs=PATH"
+                "another folder with output_dir=PATH"
             )
 
     def workers(self) -> int:

@@ -189,7 +189,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _runs(config: Config) -> Path:
-    return Path(resolved(config["runs"], "runs"))
+    return Path(resolved(config["output_dir"], "output_dir"))
 
 
 def _code(config: Config) -> str:

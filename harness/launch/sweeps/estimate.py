@@ -10,7 +10,7 @@ from harness.launch.sweeps.run_cost import Cost
 from harness.run_folder.progress_file import format_duration
 from harness.system.atomic_files import read_json, write_json
 
-COSTS = ".costs.json"  # below the folder of all results
+COSTS = ".cache/costs.json"  # below the folder of all results
 
 
 def stated(
@@ -83,7 +83,9 @@ def learn(sweep: Path, found: Iterable[tuple[Planned, float]]) -> None:
         for name, points in _by_kind(point for point, _ in ended).items()
     }
     if costs:
-        write_json(sweep.parent / COSTS, {n: vars(c) for n, c in (known(sweep) | costs).items()})
+        file = sweep.parent / COSTS
+        file.parent.mkdir(exist_ok=True)
+        write_json(file, {n: vars(c) for n, c in (known(sweep) | costs).items()})
 
 
 def _bytes(folder: Path) -> int:

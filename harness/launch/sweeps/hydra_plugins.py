@@ -60,9 +60,9 @@ class Grid(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         launch = self.values["launch"]
         with exit_on_expected_errors():
-            plan = self._planned(_without_only(arguments))
-            found = sweep.Sweep(plan, self.engine, launch["retries"], launch["only"])
-            status = sweep.end(found.run()) if launch["only"] != "plan" else found.write()
+            plan = self._planned(_without_action(arguments))
+            found = sweep.Sweep(plan, self.engine, launch["retries"], launch["action"])
+            status = sweep.end(found.run()) if launch["action"] != "plan" else found.write()
         if status:
             sys.exit(status)
 
@@ -87,7 +87,7 @@ class Grid(Sweeper):
 
     def _digest(self, points: int) -> DigestOf:
         """Data that have not been read are read now, but not for a plan alone."""
-        if self.values["launch"]["only"] == "plan":
+        if self.values["launch"]["action"] == "plan":
             return lambda point: kept_digest(point.config)
         return lambda point: (
             kept_digest(point.config) or self.engine.digest(point.to_json(), points)
@@ -97,7 +97,7 @@ class Grid(Sweeper):
         overrides = OverridesParser.create(config_loader=self.loader).parse_overrides(said)
         (lists,) = BasicSweeper.split_arguments(effective(overrides), None)
         batch = [nulls_as_deletions(each) for each in lists]
-        if not self.values["launch"]["only"]:
+        if self.values["launch"]["action"] == "run":
             self.engine.warm(len(batch))
         found = points(batch, self.master, self.loader, self.command)
         read = with_data(found, self._digest(len(batch)))
@@ -107,8 +107,8 @@ class Grid(Sweeper):
         self, file: Path, folder: Path, found: Iterable[tuple[int, RunSpec]], batch: list[list[str]]
     ) -> Plan:
         name = self.master.hydra.runtime.choices.get("sweep")
-        argv = _without_only(sys.argv[1:])
-        points = planned(found, batch, self.values["launch"]["share"])
+        argv = _without_action(sys.argv[1:])
+        points = planned(found, batch, self.values["launch"]["share_stages"])
         return Plan(file, name or "", folder, argv, points)
 
 
@@ -120,16 +120,16 @@ class Search(Grid):
         max_batch_size: int | None = None,
         params: dict[str, str] | None = None,
         trials: int = 20,
-        at_once: int = 4,
+        batch_size: int = 4,
         seed: int = 0,
     ):
         super().__init__(max_batch_size, params)
-        self.size = trials, at_once, seed
+        self.size = trials, batch_size, seed
 
     def sweep(self, arguments: list[str]) -> None:
         with exit_on_expected_errors():
             folder = sweep_folder(self.values)
-            if self.command != "run" or self.values["launch"]["only"]:
+            if self.command != "run" or self.values["launch"]["action"] != "run":
                 raise ValueError("a search is of runs, and starts failed ones again by itself")
             found = optuna_search.Search(*self.size)
             said = [*(f"{key}={value}" for key, value in self.params.items()), *arguments]
@@ -198,14 +198,15 @@ class Slurm(Own):
         values = plain(self.config)
         setup = unresolved(self.config.hydra.launcher).get("setup")
         asked = Asked.of({**self.fields, "setup": lines_of_shell(setup)})
-        count = values["launch"]["nproc"]
+        count = values["launch"]["ranks_per_run"]
         if asked.ranks > 1 and count not in (1, asked.ranks):
             raise ValueError(
-                f"launch.nproc={count}, but a job has {asked.ranks} ranks (hydra.launcher.nodes x "
+                f"launch.ranks_per_run={count}, but a job has {asked.ranks} ranks "
+                "(hydra.launcher.nodes x "
                 "hydra.launcher.tasks_per_node); leave one of the two away"
             )
         folder = sweep_folder(values) / HOME / "jobs"
-        return Jobs(folder.absolute(), asked, check_name("name", values["name"]))
+        return Jobs(folder.absolute(), asked, check_name("run_name", values["run_name"]))
 
 
 @dataclass(frozen=True)
@@ -225,9 +226,9 @@ class Other(Engine):
             yield number, job.return_value
 
 
-def _without_only(arguments: Sequence[str]) -> list[str]:
+def _without_action(arguments: Sequence[str]) -> list[str]:
     """A plan is the same whatever shall be done with it."""
-    return [text for text in arguments if not text.startswith("launch.only=")]
+    return [text for text in arguments if not text.startswith("launch.action=")]
 
 
 def register() -> None:

@@ -33,7 +33,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """trials: in all; at_once: proposed together, before any of them is known, so that as many
+    """trials: in all; batch_size: proposed together, before any of them is known, so that as many
     workers have something to do. seed: of the sampler (TPE: Bergstra et al. 2011).
 
     Raises:
@@ -41,13 +41,13 @@ class Search:
     """
 
     trials: int
-    at_once: int
+    batch_size: int
     seed: int
     done: list[Trial] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         where = "hydra.sweeper."
-        check_fields(self, "a whole number >= 1", "trials", "at_once", where=where)
+        check_fields(self, "a whole number >= 1", "trials", "batch_size", where=where)
         check_fields(self, "a whole number >= 0", "seed", where=where)
 
     def batches(
@@ -66,7 +66,7 @@ class Search:
         if not ranges:
             raise ValueError(f"a search has nothing to choose; {WAYS} for at least one key")
         while left := self.trials - len(self.done):
-            asked = [study.ask(ranges) for _ in range(min(self.at_once, left))]
+            asked = [study.ask(ranges) for _ in range(min(self.batch_size, left))]
             chosen = [[f"{key}={trial.params[key]}" for key in ranges] for trial in asked]
             outcomes = carry_out([[*fixed, *values] for values in chosen])
             for trial, values, outcome in zip(asked, chosen, outcomes, strict=True):

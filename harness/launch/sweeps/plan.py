@@ -63,7 +63,7 @@ class Plan:
         said = [point.says for point in self.points]
         plain = [replace(point, shared_stages=[]) for point in after]
         found = zip(range(len(said)), said, plain, strict=True)
-        return replace(self, points=marked_of(found, plain[0].values["launch"]["share"]))
+        return replace(self, points=marked_of(found, plain[0].values["launch"]["share_stages"]))
 
     @property
     def unread(self) -> int:

@@ -43,7 +43,7 @@ class Planned:
             folder=str(point.folder),
             code=point.code,
             says=says,
-            dense=dense_hash(point.science, {}) if trained else "",
+            dense=dense_hash(point.hashed_config, {}) if trained else "",
             dense_epochs=config["training"]["epochs"] if trained else 0,
             epochs=_epochs(point),
             kind=kind(point.config),
@@ -112,7 +112,7 @@ def marked_of(found: Iterable[tuple[int, str, RunSpec]], share: bool) -> list[Pl
     for number, says, point in found:
         each = ordered[number] = Planned.of(point, says)
         if share and point.command == "run":
-            chains[each.folder] = stage_keys(point.science, point.requested)
+            chains[each.folder] = stage_keys(point.hashed_config, point.requested)
     marked = stages_to_cache(chains.values())
     runs = {each.folder: each for _, each in sorted(ordered.items())}
     return [each.marking(chains.get(each.folder, {}), marked) for each in runs.values()]
@@ -120,8 +120,10 @@ def marked_of(found: Iterable[tuple[int, str, RunSpec]], share: bool) -> list[Pl
 
 def _starts_trained(point: RunSpec) -> bool:
     config = point.values
-    inside = config["when"] == "steps" and config["steps"]["start"] == "trained"
-    return bool(config["when"] == "trained" or inside)
+    inside = (
+        config["prune_at"] == "during_training" and config["gradual"]["start_from"] == "trained"
+    )
+    return bool(config["prune_at"] == "after_training" or inside)
 
 
 def _epochs(point: RunSpec) -> int:
@@ -132,4 +134,4 @@ def _epochs(point: RunSpec) -> int:
 
 def _files(point: RunSpec) -> list[str]:
     weights = point.config["weights"]
-    return [*map(str, own_files(point.science)), *([weights] if weights else [])]
+    return [*map(str, own_files(point.hashed_config)), *([weights] if weights else [])]

@@ -21,7 +21,7 @@ class Cost:
 def kind(config: Config) -> str:
     """Equal for runs whose epochs take about as long, and whose results are about as large."""
     batch = config["training"]["batch_size"]
-    decides = [*(config[key] for key in DECIDES), batch, config["launch"].get("nproc", 1)]
+    decides = [*(config[key] for key in DECIDES), batch, config["launch"].get("ranks_per_run", 1)]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 

@@ -19,17 +19,17 @@ from harness.system.deletion import ELSEWHERE, check_no_link
 from harness.system.leases import LOCK
 from harness.system.locks import LEASE_S, Busy, is_out_of_sight, locked, watch
 from harness.system.names import visible
-from harness.vocabulary.checks import check
+from harness.vocabulary.checks import check, check_known
 
 Ended = tuple[Planned, Outcome]
 
-ONLY = ("plan", "failed", None)
+ACTIONS = ("run", "plan", "retry_failed")
 
 
 @dataclass(frozen=True)
 class Sweep:
-    """retries: how often a point that failed is tried again, unless its input is wrong. only:
-    "failed" leaves out all that have not failed before.
+    """retries: how often a point that failed is tried again, unless its input is wrong. action:
+    "retry_failed" leaves out all that have not failed before.
 
     Raises:
         ValueError: a value is out of range.
@@ -38,12 +38,11 @@ class Sweep:
     plan: Plan
     engine: Engine
     retries: int = 0
-    only: str | None = None
+    action: str = "run"
 
     def __post_init__(self) -> None:
         check("launch.retries", self.retries, "a whole number >= 0")
-        if self.only not in ONLY:
-            raise ValueError(f"launch.only must be plan, failed or null, got {self.only!r}")
+        check_known("launch.action", self.action, ACTIONS)
 
     def run(self) -> list[Ended]:
         """Every point and what became of it; while no other sweep is in the folder.
@@ -55,7 +54,8 @@ class Sweep:
         """
         with alone(self.plan):
             self.plan.write()
-            points = [point for point in self.plan.points if not self.only or has_failed(point)]
+            failed_only = self.action == "retry_failed"
+            points = [point for point in self.plan.points if not failed_only or has_failed(point)]
             done = {point.folder: point.finished() for point in points}
             left = [point for point in points if not done[point.folder]]
             engine = self.engine

@@ -7,13 +7,13 @@ from typing import Any
 import pandas as pd
 
 from harness.report.read import collapse
-from harness.report.read.folders import Facts, inside, science
+from harness.report.read.folders import Facts, hashed_config, inside
 from harness.report.read.results import LINE
 from harness.report.read.survey import Survey
 from harness.system.redaction import refers
 
 GROUPS = [
-    *("saliency", "structure", "allocation", "when", "finetune", "control", "schedule"),
+    *("saliency", "structure", "allocation", "prune_at", "finetune", "control", "schedule"),
     "grasp_absolute",
 ]
 # What the differences need of a result: a record has three times as many.
@@ -23,23 +23,23 @@ _RESULT = [
     *("top1", "pruned_top1", "dense_top1", "empty_layers", "effective_density", "dead_units"),
 ]
 # Keys of a config that say who or how far, not what was done.
-_IGNORED_KEYS = {"seed", "keep_epochs", "calibration"}
+_IGNORED_KEYS = {"seed", "dense_checkpoints", "calibration"}
 _IGNORED_INNER_KEYS = {"schedule.final", "saliency.seed"}
 # Of a run without its config the method's name alone tells something.
 _BY_METHOD = {
-    "random": ("random", "global_ranking", "trained"),
+    "random": ("random", "global_ranking", "after_training"),
     "random_at_init": ("random", "global_ranking", "init"),
     "magnitude_at_init": ("magnitude", "global_ranking", "init"),
     "snip": ("weight_gradient", "global_ranking", "init"),
     "grasp": ("grasp", "global_ranking", "init"),
     "synflow": ("synflow", "global_ranking", "init"),
-    "global_magnitude": ("magnitude", "global_ranking", "trained"),
-    "layerwise_magnitude": ("magnitude", "uniform", "trained"),
-    "global_gradient": ("weight_gradient", "global_ranking", "trained"),
-    "layerwise_gradient": ("weight_gradient", "uniform", "trained"),
-    "erk_magnitude": ("magnitude", "erk", "trained"),
-    "uniform_plus_magnitude": ("magnitude", "uniform_plus", "trained"),
-    "lamp": ("magnitude", "lamp", "trained"),
+    "global_magnitude": ("magnitude", "global_ranking", "after_training"),
+    "layerwise_magnitude": ("magnitude", "uniform", "after_training"),
+    "global_gradient": ("weight_gradient", "global_ranking", "after_training"),
+    "layerwise_gradient": ("weight_gradient", "uniform", "after_training"),
+    "erk_magnitude": ("magnitude", "erk", "after_training"),
+    "uniform_plus_magnitude": ("magnitude", "uniform_plus", "after_training"),
+    "lamp": ("magnitude", "lamp", "after_training"),
 }
 
 
@@ -66,10 +66,10 @@ def treated(survey: Survey) -> pd.DataFrame:
 
 
 def _parts(folder: Path, method: str, setting: str) -> dict[str, Any]:
-    config = science(folder)
+    config = hashed_config(folder)
     if not config:
-        saliency, allocation, when = _BY_METHOD.get(method, ("", "", ""))
-        found = {"saliency": saliency, "allocation": allocation, "when": when}
+        saliency, allocation, prune_at = _BY_METHOD.get(method, ("", "", ""))
+        found = {"saliency": saliency, "allocation": allocation, "prune_at": prune_at}
         by_name = {"structure": "element", "control": "none"} if saliency else {}
         return {**dict.fromkeys(GROUPS, ""), **found, **by_name, "config": {}}
     return {**_named(config), "config": _mark_unresolved(config, setting)}
@@ -79,7 +79,7 @@ def _named(config: Facts) -> dict[str, str]:
     groups = ("saliency", "structure", "allocation")
     return {
         **{name: _module(inside(config, name)) for name in groups},
-        "when": str(config.get("when", "")),
+        "prune_at": str(config.get("prune_at", "")),
         "control": str(config.get("control", "none")),
         "finetune": _finetune(inside(config, "finetune")),
         "schedule": _schedule(inside(config, "schedule")),
@@ -125,10 +125,15 @@ def _schedule(part: Facts) -> str:
 def rest_of_config(config: Facts, differ: set[str]) -> str:
     """A config without what lies aside and without the groups `differ`, to compare by.
 
-    >>> rest_of_config({"seed": 1, "when": "init", "schedule": {"final": 2, "unit": "x"}}, {"when"})
+    >>> config = {"seed": 1, "prune_at": "init", "schedule": {"final": 2, "unit": "x"}}
+    >>> rest_of_config(config, {"prune_at"})
     '{"schedule": {"unit": "x"}}'
     """
-    gone = _IGNORED_KEYS | differ | ({"steps"} if config.get("when") != "steps" else set())
+    gone = (
+        _IGNORED_KEYS
+        | differ
+        | ({"gradual"} if config.get("prune_at") != "during_training" else set())
+    )
     kept = {
         key: {k: v for k, v in value.items() if f"{key}.{k}" not in _IGNORED_INNER_KEYS}
         if isinstance(value, dict)

@@ -11,7 +11,7 @@ import pandas as pd
 
 from harness.report.figures.lines import iterate_rows
 from harness.report.page.charts import number
-from harness.report.read.folders import Facts, environment, inside, science
+from harness.report.read.folders import Facts, environment, hashed_config, inside
 
 
 def details(runs: Path, out: Path, folders: Iterable[str]) -> Facts:
@@ -21,7 +21,7 @@ def details(runs: Path, out: Path, folders: Iterable[str]) -> Facts:
     and the config's keys that are not the same in all of them. environments, common: written once.
     """
     names = list(folders)
-    configs = {name: _flat(science(runs / name)) for name in names}
+    configs = {name: _flat(hashed_config(runs / name)) for name in names}
     common = _common(list(configs.values()))
     environments: list[Facts] = []
     found = {}
@@ -38,8 +38,8 @@ def details(runs: Path, out: Path, folders: Iterable[str]) -> Facts:
 
 def command(words: Any) -> str:
     """
-    >>> command(["pruning-harness", "name=a b"])
-    "pruning-harness 'name=a b'"
+    >>> command(["pruning-harness", "run_name=a b"])
+    "pruning-harness 'run_name=a b'"
     """
     return shlex.join(map(str, words)) if isinstance(words, list) else ""
 

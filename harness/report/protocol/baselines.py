@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from harness.report.read.folders import science
+from harness.report.read.folders import hashed_config
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def labels_of(kind: str, results: pd.DataFrame, runs: Path) -> list[str]:
     return [
         str(row["label"])
         for _, row in firsts.iterrows()
-        if _is(BASELINES[kind], str(row["method"]), science(runs / str(row["folder"])))
+        if _is(BASELINES[kind], str(row["method"]), hashed_config(runs / str(row["folder"])))
     ]
 
 

@@ -74,7 +74,9 @@ def relative_accuracy(survey: Survey) -> Finding:
     lacks = rows[rows["dense_top1"].isna()]
     good = f"top-1 and its change against the dense network are known for {len(rows)} results"
     problems = [f"{len(lacks)} of {len(rows)} results: {name_some(lacks['folder'])}"]
-    way_out = "train the dense network of the same model, data and seed: any run with when=trained"
+    way_out = (
+        "train the dense model of the same data and seed: any run with prune_at=after_training"
+    )
     return to_finding(problems if len(lacks) else [], good, way_out, "missing")
 
 
@@ -85,7 +87,9 @@ def dense_baseline(survey: Survey) -> Finding:
     good = "dense networks of " + ", ".join(
         f"{rows['seed'].nunique()} seeds ({at})" for at, rows in there.items()
     )
-    return to_finding(problems, good, "run a method with when=trained beside these", "missing")
+    return to_finding(
+        problems, good, "run a method with prune_at=after_training beside these", "missing"
+    )
 
 
 def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
@@ -110,7 +114,9 @@ def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
 def same_dense(survey: Survey) -> Finding:
     dense = survey.records[survey.records["stage"] == "dense"]
     if dense.empty:
-        return Finding("missing", "no dense network is recorded", "run a method with when=trained")
+        return Finding(
+            "missing", "no dense network is recorded", "run a method with prune_at=after_training"
+        )
     measured = dense[["epochs", "steps", "top1", "loss", "validation_loss"]].astype(float).round(12)
     # NaN is equal to NaN here, as in networks that failed.
     alike = measured.groupby(list(measured), dropna=False).ngroup()

@@ -9,9 +9,9 @@ from harness.run_folder.status_file import damage
 Facts = dict[str, Any]
 
 
-def science(folder: Path) -> Facts:
-    """The run's resolved scientific config, of identity.json."""
-    return inside(_read(folder / "identity.json"), "science")
+def hashed_config(folder: Path) -> Facts:
+    """The run's resolved hashed config, of identity.json."""
+    return inside(_read(folder / "identity.json"), "hashed_config")
 
 
 def environment(folder: Path) -> Facts:

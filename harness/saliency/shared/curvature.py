@@ -51,7 +51,7 @@ class SecondOrder(Saliency, ABC):
 
     block: numbers of a diagonal block.
     damping: what is added to the diagonal.
-    update: whether the kept weights move.
+    update_weights: whether the kept weights move.
     memory_limit_gb: what this may take beside the model, in GB (10^9 bytes).
 
     Raises:
@@ -60,14 +60,14 @@ class SecondOrder(Saliency, ABC):
 
     block: int = 128
     damping: float = 0.01
-    update: bool = True
+    update_weights: bool = True
     memory_limit_gb: float = 8.0
 
     def __post_init__(self) -> None:
         check_limit(self.memory_limit_gb)
         check_fields(self, "a whole number >= 1", "block")
         check_fields(self, "a number >= 0", "damping")
-        check_fields(self, "true or false", "update")
+        check_fields(self, "true or false", "update_weights")
 
 
 def check_limit(limit_gb: float) -> None:

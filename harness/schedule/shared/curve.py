@@ -38,8 +38,9 @@ class Curve(Target, ABC):
         """
         if events == 0:
             raise ValueError(
-                "steps.every is longer than the time from steps.begin to steps.end: all would go "
-                "at once; lower steps.every, or use schedule=one_shot"
+                "gradual.interval is longer than the time from gradual.first_step to "
+                "gradual.last_step: all would go "
+                "at once; lower gradual.interval, or use schedule=one_shot"
             )
         end = share_of(self.final)
         return [self.left(end, k / events) for k in range(events + 1)]

@@ -1,4 +1,4 @@
-"""When masks are updated and by how much, and what all dynamics keep to."""
+"""When masks are updated and by how much, and what all mask_updates keep to."""
 
 import math
 
@@ -6,18 +6,18 @@ import pytest
 import torch
 from conftest import cases, component, every
 
-from harness.dynamics.rigl import Rigl
-from harness.dynamics.set import Set
-from harness.dynamics.snfs import Snfs
-from harness.dynamics.soft import Soft
+from harness.mask_updates.rigl import Rigl
+from harness.mask_updates.set import Set
+from harness.mask_updates.snfs import Snfs
+from harness.mask_updates.soft import Soft
 from harness.vocabulary.tensors import copied
 
 KINDS = pytest.mark.parametrize("kind", [Rigl, Set, Snfs])
 
 
-@every("dynamics")
-def test_dynamics_give_back_all_masks_and_change_no_input(dynamics) -> None:
-    if dynamics.unmasks_between_levels:
+@every("mask_updates")
+def test_mask_updates_give_back_all_masks_and_change_no_input(mask_updates) -> None:
+    if mask_updates.unmasks_between_levels:
         return  # updates nothing by itself
     torch.manual_seed(0)
     masks = {
@@ -30,9 +30,9 @@ def test_dynamics_give_back_all_masks_and_change_no_input(dynamics) -> None:
     given = (masks, weights, gradients)
     before = [copied(tensors) for tensors in given]
 
-    statistics = dynamics.look({}, gradients)
+    statistics = mask_updates.look({}, gradients)
     seen = copied(statistics)
-    new = dynamics.swap(weights, masks, statistics, step=100, steps=1000, seed=0)
+    new = mask_updates.swap(weights, masks, statistics, step=100, steps=1000, seed=0)
 
     assert new is not masks and list(new) == list(masks)
     assert all(new[n].shape == m.shape and new[n].dtype == torch.bool for n, m in masks.items())
@@ -42,28 +42,28 @@ def test_dynamics_give_back_all_masks_and_change_no_input(dynamics) -> None:
         assert all(torch.equal(tensors[name], copy) for name, copy in copies.items())
 
 
-@every("dynamics")
-def test_dynamics_may_grow_and_look_no_later_than_they_update(dynamics) -> None:
-    assert dynamics.may_grow
-    dynamics.check(1000)
-    if dynamics.unmasks_between_levels:
+@every("mask_updates")
+def test_mask_updates_may_grow_and_look_no_later_than_they_update(mask_updates) -> None:
+    assert mask_updates.may_grow
+    mask_updates.check(1000)
+    if mask_updates.unmasks_between_levels:
         return
-    updates = [step for step in range(1000) if dynamics.updates(step, 1000)]
-    looks = [step for step in range(1000) if dynamics.looks(step, 1000)]
+    updates = [step for step in range(1000) if mask_updates.updates(step, 1000)]
+    looks = [step for step in range(1000) if mask_updates.looks(step, 1000)]
     assert updates
     assert max(looks, default=0) <= max(updates, default=0)
 
 
 def test_soft_lets_masks_go_and_never_updates_them() -> None:
-    soft = component("dynamics", "soft")
+    soft = component("mask_updates", "soft")
     assert soft == Soft() and Soft.unmasks_between_levels and Soft.may_grow
     soft.check(1)
     assert not hasattr(soft, "updates")
 
 
 def test_the_exchanged_share_falls_along_a_cosine_to_0() -> None:
-    dynamics = Rigl(drop=0.4, until=0.5)
-    shares = [dynamics.fraction(step, 120) for step in (0, 20, 30, 40, 60, 119)]
+    mask_updates = Rigl(drop_fraction=0.4, stop_fraction=0.5)
+    shares = [mask_updates.fraction(step, 120) for step in (0, 20, 30, 40, 60, 119)]
     # cos(pi / 3) = 1/2 and cos(2 pi / 3) = -1/2
     assert shares == pytest.approx([0.4, 0.3, 0.2, 0.1, 0, 0])
 
@@ -77,34 +77,47 @@ def test_the_exchanged_share_falls_along_a_cosine_to_0() -> None:
     (0.07, 10_000, [100, 200, 300, 400, 500, 600]),  # 0.07 * 10000 is above 700
 )
 def test_updates_fall_on_multiples_before_masks_hold(until, steps, updates) -> None:
-    dynamics = Rigl(until=until)
-    assert [step for step in range(steps) if dynamics.updates(step, steps)] == updates
-    assert [step for step in range(steps) if dynamics.looks(step, steps)] == updates
-    assert not any(Set(until=until).looks(step, steps) for step in range(steps))
+    mask_updates = Rigl(stop_fraction=until)
+    assert [step for step in range(steps) if mask_updates.updates(step, steps)] == updates
+    assert [step for step in range(steps) if mask_updates.looks(step, steps)] == updates
+    assert not any(Set(stop_fraction=until).looks(step, steps) for step in range(steps))
 
 
 @KINDS
 def test_an_interval_longer_than_the_training_is_refused(kind) -> None:
-    with pytest.raises(ValueError, match=r"dynamics.every=100 is longer than a training of 99 st"):
+    with pytest.raises(
+        ValueError, match=r"mask_updates.update_interval=100 is longer than a training of 99 st"
+    ):
         kind().check(99)
 
 
 @KINDS
 def test_an_interval_without_an_update_before_masks_hold_is_refused(kind) -> None:
-    with pytest.raises(ValueError, match=r"every=75: no update falls before step 75, .* 100 steps"):
-        kind(every=75).check(100)
-    kind(every=74).check(100)
+    with pytest.raises(
+        ValueError, match=r"update_interval=75: no update falls before step 75, .* 100 steps"
+    ):
+        kind(update_interval=75).check(100)
+    kind(update_interval=74).check(100)
 
 
 @KINDS
 @cases(
     "field, value, says",
-    *(("drop", drop, r"drop must be a number in \(0, 1\)") for drop in (0, 1, -0.1, 30, math.nan)),
-    *(("drop", drop, "write e.g. 0.3") for drop in ("0.3", True, None)),
-    *(("until", until, r"until must be a number in \(0, 1\]") for until in (0, 1.1, math.nan)),
-    *(("until", until, "until must be") for until in ("1", True)),
-    *(("every", every, "every must be a whole number of at least 1") for every in (0, -1, 1.5)),
-    *(("every", every, "write e.g. 100") for every in (True, "100", None)),
+    *(
+        ("drop_fraction", drop, r"drop_fraction must be a number in \(0, 1\)")
+        for drop in (0, 1, -0.1, 30, math.nan)
+    ),
+    *(("drop_fraction", drop, "write e.g. 0.3") for drop in ("0.3", True, None)),
+    *(
+        ("stop_fraction", until, r"stop_fraction must be a number in \(0, 1\]")
+        for until in (0, 1.1, math.nan)
+    ),
+    *(("stop_fraction", until, "stop_fraction must be") for until in ("1", True)),
+    *(
+        ("update_interval", every, "update_interval must be a whole number of at least 1")
+        for every in (0, -1, 1.5)
+    ),
+    *(("update_interval", every, "write e.g. 100") for every in (True, "100", None)),
 )
 def test_fields_out_of_range_are_refused(kind, field, value, says) -> None:
     with pytest.raises(ValueError, match=says) as error:

@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from harness.dynamics.base import Exchange
+from harness.mask_updates.base import Exchange
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import array, positions, top
@@ -23,11 +23,11 @@ STEPS = "a whole number of at least 1 (optimizer steps)"
 class DropGrow(Exchange, ABC):
     """Every so many steps the live weights of smallest |w| go and those that score best return.
 
-    drop: share of each layer's live weights that is exchanged at first, in (0, 1). At step t of T
-    it is drop / 2 (1 + cos(pi t / (until T))), and 0 from step until T on. int(share x live) of
-    them go, so a small layer may hold still.
-    every: steps from one update to the next; the first falls on step `every`.
-    until: share of the training after which masks hold, in (0, 1].
+    drop_fraction: share of each layer's live weights that is exchanged at first, in (0, 1). At
+    step t of T it is drop_fraction / 2 (1 + cos(pi t / (stop_fraction T))), and 0 from step
+    stop_fraction T on. int(share x live) of them go, so a small layer may hold still.
+    update_interval: steps from one update to the next; the first falls on step `update_interval`.
+    stop_fraction: share of the training after which masks hold, in (0, 1].
 
     An update takes the place of an optimizer step: Evci et al. 2020 (arXiv:1911.11134), Algorithm
     1. As in their code, weights just dropped compete for growth and, if they return, keep value
@@ -41,30 +41,34 @@ class DropGrow(Exchange, ABC):
         ValueError: a field is out of range.
     """
 
-    drop: float = 0.3
-    every: int = 100
-    until: float = 0.75
+    drop_fraction: float = 0.3
+    update_interval: int = 100
+    stop_fraction: float = 0.75
 
     def __post_init__(self) -> None:
-        check_fields(self, "a number in (0, 1); write e.g. 0.3", "drop")
-        check_fields(self, STEPS, "every", way_out="; write e.g. 100")
-        check_fields(self, "a number in (0, 1]; write e.g. 0.75", "until")
+        check_fields(self, "a number in (0, 1); write e.g. 0.3", "drop_fraction")
+        check_fields(self, STEPS, "update_interval", way_out="; write e.g. 100")
+        check_fields(self, "a number in (0, 1]; write e.g. 0.75", "stop_fraction")
 
     def check(self, steps: int) -> None:
-        if self.every > steps:
+        if self.update_interval > steps:
             raise ValueError(
-                f"dynamics.every={self.every} is longer than a training of {steps} steps, whose "
-                "masks would never change; lower dynamics.every or train longer"
+                f"mask_updates.update_interval={self.update_interval} is longer than a training of "
+                f"{steps} steps, whose masks would never change; lower "
+                "mask_updates.update_interval or train longer"
             )
-        if self.every >= end(self.until, steps):
+        if self.update_interval >= end(self.stop_fraction, steps):
             raise ValueError(
-                f"dynamics.every={self.every}: no update falls before step "
-                f"{end(self.until, steps)}, from which masks hold (dynamics.until={self.until} of "
-                f"{steps} steps); lower dynamics.every or raise dynamics.until"
+                f"mask_updates.update_interval={self.update_interval}: no update falls before step "
+                f"{end(self.stop_fraction, steps)}, from which masks hold "
+                f"(mask_updates.stop_fraction={self.stop_fraction} of {steps} steps); lower "
+                "mask_updates.update_interval or raise mask_updates.stop_fraction"
             )
 
     def updates(self, step: int, steps: int) -> bool:
-        return step > 0 and step % self.every == 0 and step < end(self.until, steps)
+        return (
+            step > 0 and step % self.update_interval == 0 and step < end(self.stop_fraction, steps)
+        )
 
     def fraction(self, step: int, steps: int) -> float:
         """Share of a layer's live weights that is exchanged at this step.
@@ -72,12 +76,14 @@ class DropGrow(Exchange, ABC):
         >>> class Still(DropGrow):
         ...     def growth(self, name, weight, statistics, step, seed):
         ...         return weight
-        >>> [round(Still(drop=0.4, until=0.5).fraction(t, 8), 3) for t in range(6)]
+        >>> [round(Still(drop_fraction=0.4, stop_fraction=0.5).fraction(t, 8), 3) for t in range(6)]
         [0.4, 0.341, 0.2, 0.059, 0.0, 0.0]
         """
-        if step >= end(self.until, steps):
+        if step >= end(self.stop_fraction, steps):
             return 0.0
-        return self.drop / 2 * (1 + math.cos(math.pi * step / (self.until * steps)))
+        return (
+            self.drop_fraction / 2 * (1 + math.cos(math.pi * step / (self.stop_fraction * steps)))
+        )
 
     def swap(
         self,

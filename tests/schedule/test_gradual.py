@@ -13,7 +13,7 @@ from harness.schedule.geometric import Geometric
 from harness.schedule.linear import Linear
 from harness.schedule.one_cycle import OneCycle
 from harness.schedule.one_shot import OneShot
-from harness.schedule.shared.steps import Steps
+from harness.schedule.shared.gradual import Gradual
 
 FROM_ONE = [Linear, Geometric, Cubic, Exponential, Cosine]
 ENDS = [0.05, 0.1, 0.3, 0.7, 0.9, 1.0, 1e-6]
@@ -28,37 +28,40 @@ def inverse(compression: float) -> float:
 
 
 def test_events_lie_from_begin_to_end_with_both_ends() -> None:
-    assert Steps(begin=5, end=25, every=10).events(100) == [5, 15, 25]
+    assert Gradual(first_step=5, last_step=25, interval=10).events(100) == [5, 15, 25]
 
 
 def test_the_last_event_is_not_beyond_the_end() -> None:
-    assert Steps(begin=5, end=24, every=10).events(100) == [5, 15]
-    assert Steps(begin=5, end=26, every=10).events(100) == [5, 15, 25]
+    assert Gradual(first_step=5, last_step=24, interval=10).events(100) == [5, 15]
+    assert Gradual(first_step=5, last_step=26, interval=10).events(100) == [5, 15, 25]
 
 
 def test_without_an_end_the_last_quarter_has_no_event() -> None:
-    assert Steps(every=25).events(100) == [0, 25, 50, 75]
-    assert Steps(every=25).events(99) == [0, 25, 50]
-    assert Steps(begin=70, every=2).events(99) == [70, 72, 74]
-    assert Steps(begin=10, every=20).events(100) == [10, 30, 50, 70]
+    assert Gradual(interval=25).events(100) == [0, 25, 50, 75]
+    assert Gradual(interval=25).events(99) == [0, 25, 50]
+    assert Gradual(first_step=70, interval=2).events(99) == [70, 72, 74]
+    assert Gradual(first_step=10, interval=20).events(100) == [10, 30, 50, 70]
 
 
 def test_one_event_is_enough() -> None:
-    assert Steps(begin=7, end=7).events(100) == [7]
-    assert Steps(every=1).events(1) == [0]
+    assert Gradual(first_step=7, last_step=7).events(100) == [7]
+    assert Gradual(interval=1).events(1) == [0]
 
 
 def test_the_last_step_of_a_training_may_have_an_event() -> None:
-    assert Steps(end=99, every=99).events(100) == [0, 99]
-    assert Steps(begin=99, end=99).events(100) == [99]
+    assert Gradual(last_step=99, interval=99).events(100) == [0, 99]
+    assert Gradual(first_step=99, last_step=99).events(100) == [99]
 
 
 @cases(
     "steps, says",
-    (Steps(every=101), "steps.every must be at most 100, got 101"),
-    (Steps(begin=100, every=10), "steps.begin must be at most 99, got 100"),
-    (Steps(end=100), "steps.end must be at most 99, so that a step .* follows .* got 100"),
-    (Steps(begin=76), "steps.begin must be at most 75, three quarters .* got 76"),
+    (Gradual(interval=101), "gradual.interval must be at most 100, got 101"),
+    (Gradual(first_step=100, interval=10), "gradual.first_step must be at most 99, got 100"),
+    (
+        Gradual(last_step=100),
+        "gradual.last_step must be at most 99, so that a step .* follows .* got 100",
+    ),
+    (Gradual(first_step=76), "gradual.first_step must be at most 75, three quarters .* got 76"),
 )
 def test_events_that_a_training_does_not_have_are_refused(steps, says) -> None:
     with pytest.raises(ValueError, match=f"{says}: the training has 100 optimizer steps"):
@@ -66,31 +69,34 @@ def test_events_that_a_training_does_not_have_are_refused(steps, says) -> None:
 
 
 def test_a_training_without_a_step_has_no_events() -> None:
-    with pytest.raises(ValueError, match="steps.every must be at most 0"):
-        Steps(every=1).events(0)
+    with pytest.raises(ValueError, match="gradual.interval must be at most 0"):
+        Gradual(interval=1).events(0)
 
 
 @cases(
     "fields, says",
     ({"begin": -1}, "begin must be a whole number of at least 0, got -1"),
     ({"begin": 1.0}, "begin must be a whole number of at least 0, got 1.0"),
-    ({"begin": None}, "begin must be a whole number of at least 0, got None"),
-    ({"every": 0}, "every must be a whole number of at least 1, got 0"),
-    ({"every": True}, "every must be a whole number of at least 1, got True"),
-    ({"end": -1}, "end must be a whole number of at least 0, got -1"),
-    ({"end": "9"}, "end must be a whole number of at least 0, got '9'"),
-    ({"begin": 6, "end": 5}, "end must not be before begin, got end=5 and begin=6"),
-    ({"start": "dense"}, r"start must be init \(.*\) or trained \(.*\), got 'dense'"),
-    ({"start": ["init"]}, r"start must be .* got \['init'\]"),
+    ({"first_step": None}, "first_step must be a whole number of at least 0, got None"),
+    ({"interval": 0}, "interval must be a whole number of at least 1, got 0"),
+    ({"interval": True}, "interval must be a whole number of at least 1, got True"),
+    ({"last_step": -1}, "last_step must be a whole number of at least 0, got -1"),
+    ({"last_step": "9"}, "last_step must be a whole number of at least 0, got '9'"),
+    (
+        {"first_step": 6, "last_step": 5},
+        "last_step must not be before first_step, got last_step=5 and first_step=6",
+    ),
+    ({"start_from": "dense"}, r"start_from must be init \(.*\) or trained \(.*\), got 'dense'"),
+    ({"start_from": ["init"]}, r"start_from must be .* got \['init'\]"),
 )
 def test_fields_that_make_no_sense_are_refused(fields, says) -> None:
     with pytest.raises(ValueError, match=says):
-        Steps(**fields)  # type: ignore[arg-type]
+        Gradual(**fields)  # type: ignore[arg-type]
 
 
 def test_the_initial_network_is_pruned_every_100_steps_unless_said_otherwise() -> None:
-    assert Steps() == Steps(begin=0, end=None, every=100, start="init")
-    assert Steps(start="trained").start == "trained"
+    assert Gradual() == Gradual(first_step=0, last_step=None, interval=100, start_from="init")
+    assert Gradual(start_from="trained").start_from == "trained"
 
 
 def test_gradual_pruning_is_the_cubic_of_its_authors() -> None:
@@ -135,7 +141,9 @@ def test_a_single_event_asks_for_the_end(kind) -> None:
 
 @cases("kind", *FROM_ONE, OneCycle)
 def test_a_curve_of_a_single_event_is_refused(kind) -> None:
-    with pytest.raises(ValueError, match=r"steps.every is longer .* all would go at once; lower"):
+    with pytest.raises(
+        ValueError, match=r"gradual.interval is longer .* all would go at once; lower"
+    ):
         kind().during(identity, events=0)
 
 
@@ -158,13 +166,13 @@ def test_explicit_values_need_one_event_each(events) -> None:
     with pytest.raises(ValueError) as caught:
         Explicit(values=[0.5, 0.25, 0.125]).during(identity, events)
     assert str(caught.value) == (
-        f"values has 3 entries, one per event, and steps names {events + 1} events; "
-        "steps.end = steps.begin + 2 * steps.every would fit"
+        f"values has 3 entries, one per event, and gradual names {events + 1} events; "
+        "gradual.last_step = gradual.first_step + 2 * gradual.interval fits"
     )
 
 
 def test_what_the_refusal_of_explicit_values_calls_fitting_fits() -> None:
-    events = Steps(begin=3, end=3 + 2 * 7, every=7).events(40)
+    events = Gradual(first_step=3, last_step=3 + 2 * 7, interval=7).events(40)
     values = [0.5, 0.25, 0.125]
     assert Explicit(values=values).during(identity, len(events) - 1) == values
 
@@ -177,7 +185,7 @@ def test_ac_dc_alternates_and_ends_compressed() -> None:
 
 @cases("events", 0, 1, 3)
 def test_ac_dc_must_end_compressed(events) -> None:
-    says = f"an even number of events, at least 2, .* steps names {events}; change steps.end or"
+    says = f"an even number of events, at least 2, .* gradual names {events}; change"
     with pytest.raises(ValueError, match=says):
         AcDc().during(identity, events)
 

@@ -1,12 +1,12 @@
-"""What dynamics are: how masks change between two prunings, while the network trains."""
+"""What mask_updates are: how masks change between two prunings, while the network trains."""
 
 from typing import ClassVar, Protocol
 
 from harness.vocabulary.tensors import Tensors
 
 
-class Dynamics(Protocol):
-    """Without dynamics masks hold between prunings: static sparse training.
+class MaskUpdates(Protocol):
+    """Without mask_updates masks hold between prunings: static sparse training.
 
     may_grow: masks may revive what was pruned.
     releases: between two prunings all masks are let go, which the run does; the others are an
@@ -24,8 +24,8 @@ class Dynamics(Protocol):
         """
 
 
-class Exchange(Dynamics, Protocol):
-    """Dynamics that update masks at steps of their own.
+class Exchange(MaskUpdates, Protocol):
+    """MaskUpdates that update masks at steps of their own.
 
     Steps are counted from 0 within one training of `steps` optimizer steps. Weights are detached;
     gradients are dense and those of the whole batch, averaged over ranks, so that every rank comes

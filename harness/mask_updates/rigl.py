@@ -2,7 +2,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from harness.dynamics.drop_grow import DropGrow
+from harness.mask_updates.drop_grow import DropGrow
 from harness.vocabulary.tensors import Tensors
 
 

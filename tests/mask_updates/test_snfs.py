@@ -9,7 +9,7 @@ import torch
 from conftest import cases
 from torch import Tensor
 
-from harness.dynamics.snfs import Snfs, shared
+from harness.mask_updates.snfs import Snfs, shared
 from harness.vocabulary.tensors import Tensors
 
 
@@ -62,19 +62,19 @@ def test_the_mean_gradient_is_float32_or_wider(given, kept) -> None:
 
 
 def test_it_looks_at_the_steps_before_an_update_and_at_its_own() -> None:
-    snfs = Snfs(every=10, until=0.75, history=3)
+    snfs = Snfs(update_interval=10, stop_fraction=0.75, history=3)
     looks = [step for step in range(40) if snfs.looks(step, 40)]
     assert looks == [8, 9, 10, 18, 19, 20]  # step 30 is 0.75 of 40: masks hold from there on
 
 
 def test_a_history_of_one_looks_at_the_update_alone() -> None:
-    snfs = Snfs(every=10, until=1.0, history=1)
+    snfs = Snfs(update_interval=10, stop_fraction=1.0, history=1)
     assert [step for step in range(40) if snfs.looks(step, 40)] == [10, 20, 30]
 
 
 @cases("history", 10, 11, 500)
 def test_a_history_over_the_whole_interval_looks_at_every_step_up_to_the_last_update(history):
-    snfs = Snfs(every=10, until=0.75, history=history)
+    snfs = Snfs(update_interval=10, stop_fraction=0.75, history=history)
     # A history of exactly `every` steps ends before step 0, which no update reaches.
     first = 1 if history == 10 else 0
     assert [step for step in range(40) if snfs.looks(step, 40)] == list(range(first, 21))
@@ -83,7 +83,7 @@ def test_a_history_over_the_whole_interval_looks_at_every_step_up_to_the_last_up
 def test_a_lone_layer_exchanges_as_rigl_does_by_its_mean_gradient() -> None:
     weight = [1.0, -2.0, 3.0, -4.0, 0.0, 0.0, 0.0]
     mean = [0.0, 7.0, 99.0, 99.0, 1.0, -8.0, 2.0]
-    assert swapped({"w": (weight, "1111000", mean)}, drop=0.5) == {"w": "0111010"}
+    assert swapped({"w": (weight, "1111000", mean)}, drop_fraction=0.5) == {"w": "0111010"}
 
 
 def test_layers_grow_in_proportion_to_the_mean_gradient_of_their_live_weights() -> None:
@@ -101,7 +101,7 @@ def test_layers_grow_in_proportion_to_the_mean_gradient_of_their_live_weights() 
             [1.0, 1.0, 1.0, 1.0, 50.0, 50.0, 60.0],
         ),
     }
-    assert swapped(layers, drop=0.5) == {"a": "0011111", "b": "1100001"}
+    assert swapped(layers, drop_fraction=0.5) == {"a": "0011111", "b": "1100001"}
 
 
 def test_the_mean_counts_live_weights_alone_so_a_wider_layer_gets_no_more() -> None:
@@ -110,7 +110,7 @@ def test_the_mean_counts_live_weights_alone_so_a_wider_layer_gets_no_more() -> N
         "wide": ([float(n) for n in range(1, 9)] + [0.0] * 8, "1" * 8 + "0" * 8, [1.0] * 16),
         "thin": ([float(n) for n in range(1, 5)] + [0.0] * 8, "1" * 4 + "0" * 8, [1.0] * 12),
     }
-    new = swapped(layers, drop=0.5)
+    new = swapped(layers, drop_fraction=0.5)
     assert {name: bits.count("1") for name, bits in new.items()} == {"wide": 4 + 3, "thin": 2 + 3}
 
 
@@ -120,7 +120,7 @@ def test_what_a_layer_has_no_room_for_goes_to_the_others() -> None:
         "a": ([1.0, 2.0], "11", [5.0, 5.0]),
         "b": ([4.0, 3.0, 2.0, 1.0, 0.0], "11110", [0.0, 0.0, 0.0, 0.0, 0.0]),
     }
-    assert swapped(layers, drop=0.5) == {"a": "11", "b": "11110"}
+    assert swapped(layers, drop_fraction=0.5) == {"a": "11", "b": "11110"}
 
 
 def test_an_empty_layer_stays_empty_while_others_have_room() -> None:
@@ -128,7 +128,7 @@ def test_an_empty_layer_stays_empty_while_others_have_room() -> None:
         "empty": ([0.0] * 4, "0000", [9.0] * 4),
         "b": ([2.0, 1.0, 0.0, 0.0], "1100", [1.0, 1.0, 0.0, 2.0]),
     }
-    assert swapped(layers, drop=0.5) == {"empty": "0000", "b": "1001"}
+    assert swapped(layers, drop_fraction=0.5) == {"empty": "0000", "b": "1001"}
 
 
 @cases(
@@ -178,6 +178,6 @@ def test_history_must_be_a_number_of_steps(history) -> None:
         Snfs(history=history)
 
 
-def test_fields_of_all_dynamics_are_checked_too() -> None:
-    with pytest.raises(ValueError, match="drop must be"):
-        Snfs(drop=2)
+def test_fields_of_all_mask_updates_are_checked_too() -> None:
+    with pytest.raises(ValueError, match="drop_fraction must be"):
+        Snfs(drop_fraction=2)

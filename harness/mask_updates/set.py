@@ -3,7 +3,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harness.dynamics.drop_grow import DropGrow
+from harness.mask_updates.drop_grow import DropGrow
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors
 

@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from harness.dynamics.drop_grow import DropGrow
-from harness.dynamics.rigl import Rigl
-from harness.dynamics.set import Set
-from harness.dynamics.snfs import Snfs
+from harness.mask_updates.drop_grow import DropGrow
+from harness.mask_updates.rigl import Rigl
+from harness.mask_updates.set import Set
+from harness.mask_updates.snfs import Snfs
 from harness.pruning.masks import MaskStore
 
 
@@ -22,10 +22,10 @@ def bits(of: Tensor) -> str:
 
 
 def swapped(
-    dynamics: DropGrow, weight: list[float], live: str, gradient: list[float], step: int = 1
+    mask_updates: DropGrow, weight: list[float], live: str, gradient: list[float], step: int = 1
 ) -> str:
     """The mask of a lone layer after an update at this step of 1000."""
-    new = dynamics.swap(
+    new = mask_updates.swap(
         weights={"w": torch.tensor(weight)},
         masks={"w": mask(live)},
         statistics={"w": torch.tensor(gradient)},
@@ -39,7 +39,7 @@ def swapped(
 def test_rigl_drops_the_smallest_and_grows_where_the_gradient_is_highest() -> None:
     # 0.5 of 4 live weights: 1 and -2 go; of what is not kept, gradients 9 and -8 are highest.
     after = swapped(
-        Rigl(drop=0.5),
+        Rigl(drop_fraction=0.5),
         weight=[1.0, -2.0, 3.0, -4.0, 0.0, 0.0, 0.0, 0.0],
         live="11110000",
         gradient=[0.0, 0.0, 99.0, 99.0, 1.0, -8.0, 2.0, 9.0],
@@ -50,7 +50,7 @@ def test_rigl_drops_the_smallest_and_grows_where_the_gradient_is_highest() -> No
 
 def test_a_weight_just_dropped_returns_where_its_gradient_is_high() -> None:
     after = swapped(
-        Rigl(drop=0.5),
+        Rigl(drop_fraction=0.5),
         weight=[1.0, -2.0, 3.0, -4.0, 0.0, 0.0],
         live="111100",
         gradient=[9.0, 0.0, 0.0, 0.0, 1.0, 5.0],
@@ -76,7 +76,9 @@ def test_a_weight_that_returns_at_once_keeps_value_and_momentum_and_others_start
     ):
         seen = {"weight": torch.tensor(gradient)}
         held = {"weight": model.weight.detach()}
-        store.replace(Rigl(drop=0.6).swap(held, store.masks, seen, step=0, steps=9, seed=0))
+        store.replace(
+            Rigl(drop_fraction=0.6).swap(held, store.masks, seen, step=0, steps=9, seed=0)
+        )
         store.apply_to(model, optimizer)
         assert model.weight.tolist() == [pytest.approx(row) for row in weights]
         assert optimizer.state[model.weight]["momentum_buffer"].tolist() == momentum
@@ -84,8 +86,11 @@ def test_a_weight_that_returns_at_once_keeps_value_and_momentum_and_others_start
 
 
 def test_of_equal_weights_and_equal_gradients_the_first_index_stays_and_returns() -> None:
-    assert swapped(Rigl(drop=0.5), [1.0] * 8, "00110011", [0.0] * 8, step=0) == "11110000"
-    assert swapped(Rigl(drop=0.5), [1.0] * 8, "00110011", [0.0] * 4 + [1.0] * 4, 0) == "00111100"
+    assert swapped(Rigl(drop_fraction=0.5), [1.0] * 8, "00110011", [0.0] * 8, step=0) == "11110000"
+    assert (
+        swapped(Rigl(drop_fraction=0.5), [1.0] * 8, "00110011", [0.0] * 4 + [1.0] * 4, 0)
+        == "00111100"
+    )
 
 
 def test_the_number_that_goes_is_rounded_down() -> None:
@@ -98,9 +103,9 @@ def test_the_share_decides_how_many_go() -> None:
     weight = [float(size) for size in range(10, 0, -1)] + [0.0] * 10
     gradient = [0.0] * 10 + [1.0] * 10
     live = "1" * 10 + "0" * 10
-    dynamics = Rigl(drop=0.8)
-    assert swapped(dynamics, weight, live, gradient, step=375) == "11111100001111000000"
-    assert swapped(dynamics, weight, live, gradient, step=750) == live
+    mask_updates = Rigl(drop_fraction=0.8)
+    assert swapped(mask_updates, weight, live, gradient, step=375) == "11111100001111000000"
+    assert swapped(mask_updates, weight, live, gradient, step=750) == live
 
 
 @pytest.mark.parametrize("kind", [Rigl, Set, Snfs])
@@ -112,11 +117,11 @@ def test_counts_are_constant_whatever_the_layers(kind, seed) -> None:
     masks = {n: torch.rand(s, generator=stream) < chances[n] for n, s in shapes.items()}
     weights = {n: torch.randn(s, generator=stream) * masks[n] for n, s in shapes.items()}
     gradients = {n: torch.randn(s, generator=stream) for n, s in shapes.items()}
-    dynamics = kind(drop=0.9, every=1)
+    mask_updates = kind(drop_fraction=0.9, update_interval=1)
     moved = 0
     for step in range(1, 20):
-        statistics = dynamics.look({}, gradients)
-        new = dynamics.swap(weights, masks, statistics, step, steps=30, seed=seed)
+        statistics = mask_updates.look({}, gradients)
+        new = mask_updates.swap(weights, masks, statistics, step, steps=30, seed=seed)
         if kind is not Snfs:
             assert {n: m.sum() for n, m in new.items()} == {n: m.sum() for n, m in masks.items()}
         assert sum(int(m.sum()) for m in new.values()) == sum(int(m.sum()) for m in masks.values())
@@ -145,7 +150,7 @@ def test_set_grows_the_same_for_the_same_seed_and_another_way_at_other_steps_and
     weights = {name: torch.arange(1000.0) for name in masks}
 
     def grown(step: int, seed: int, name: str = "a") -> str:
-        return bits(Set(drop=0.5).swap(weights, masks, {}, step, 10_000, seed)[name])
+        return bits(Set(drop_fraction=0.5).swap(weights, masks, {}, step, 10_000, seed)[name])
 
     assert grown(100, seed=0) == grown(100, seed=0)
     others = [grown(200, seed=0), grown(100, seed=1), grown(100, seed=0, name="b")]
@@ -155,7 +160,7 @@ def test_set_grows_the_same_for_the_same_seed_and_another_way_at_other_steps_and
 def test_set_drops_the_smallest_and_grows_anywhere_with_the_same_chance() -> None:
     masks = {str(layer): torch.arange(100) < 40 for layer in range(200)}
     weights = dict.fromkeys(masks, torch.arange(100.0) * (torch.arange(100) < 40))
-    new = Set(drop=0.5).swap(weights, masks, {}, step=0, steps=100, seed=3)
+    new = Set(drop_fraction=0.5).swap(weights, masks, {}, step=0, steps=100, seed=3)
     often = torch.stack(list(new.values())).sum(0)
     assert often[20:40].tolist() == [200] * 20
     # 20 of 80 places grow in each of 200 layers: 50 times each on average, sigma 6.1.
@@ -174,4 +179,4 @@ def test_nan_names_the_layer(broken) -> None:
     numbers = {"weight": [1.0, 2.0, 3.0, 0.0], "gradient": [0.0] * 4}
     numbers[broken] = [math.nan] * 4
     with pytest.raises(ValueError, match="w: .* are NaN, so its mask .* lower its learning rate"):
-        swapped(Rigl(drop=0.5), live="1110", **numbers)
+        swapped(Rigl(drop_fraction=0.5), live="1110", **numbers)

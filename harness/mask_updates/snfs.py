@@ -4,7 +4,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from harness.dynamics.drop_grow import STEPS, DropGrow, at, naming
+from harness.mask_updates.drop_grow import STEPS, DropGrow, at, naming
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
 
@@ -30,7 +30,7 @@ class Snfs(DropGrow):
 
     Raises:
         ValueError: momentum is not in [0, 1), history not a whole number of at least 1, or a field
-            of all such dynamics is out of range.
+            of all such mask_updates is out of range.
     """
 
     momentum: float = 0.9
@@ -42,7 +42,9 @@ class Snfs(DropGrow):
         check_fields(self, STEPS, "history", way_out="; write e.g. 100")
 
     def looks(self, step: int, steps: int) -> bool:
-        ahead = -step % self.every if step else self.every  # to the next multiple of `every`
+        ahead = (
+            -step % self.update_interval if step else self.update_interval
+        )  # to the next multiple of `update_interval`
         return ahead < self.history and self.updates(step + ahead, steps)
 
     def look(self, statistics: Tensors, gradients: Tensors) -> Tensors:
