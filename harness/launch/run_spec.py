@@ -92,7 +92,7 @@ class RunSpec:
     def folder(self) -> Path:
         # All other folders there have two hex digits for a name.
         below = "sensitivity" if self.command == "analyse" else self.run[:2]
-        return self.sweep_folder / below / f"{check_name('name', self.values['name'])}-{self.run}"
+        return self.sweep_folder / below / f"{check_name('run_name', self.values['run_name'])}-{self.run}"
 
     @property
     def result_files(self) -> tuple[str, ...]:
