@@ -101,7 +101,7 @@ def test_a_components_config_has_the_name_of_its_module(group) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_an_experiment_has_the_name_of_its_file(name) -> None:
-    assert compose_config([f"experiment={name}"]).name == name
+    assert compose_config([f"experiment={name}"]).run_name == name
 
 
 @pytest.mark.parametrize("name", METHODS)

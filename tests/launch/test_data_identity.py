@@ -179,7 +179,7 @@ class Told:
 
     found: list[dict[str, str]]
 
-    def gather(self, own: object) -> list[dict[str, str]]:
+    def all_gather_object(self, own: object) -> list[dict[str, str]]:
         return self.found
 
 

@@ -96,7 +96,7 @@ def _ended(points: list[Planned], seconds: float, size: int) -> list[tuple[Plann
 
 
 def test_time_and_disk_are_learned_from_runs_that_have_finished(tmp_path) -> None:
-    points = _points("schedule.final=4", "seed=0,1", output_dir=tmp_path)
+    points = _points("schedule.final=4", "seed=0,1", runs=tmp_path)
     plan = _plan(points, tmp_path)
     assert stated(plan, points, 2).endswith("once runs like these have finished")
 
@@ -104,19 +104,19 @@ def test_time_and_disk_are_learned_from_runs_that_have_finished(tmp_path) -> Non
     learn(plan.folder, _ended(points, seconds=16, size=2_000_000))
     assert known(plan.folder) == {points[0].kind: Cost(2.0, 2.0)}
 
-    more = _points("schedule.final=4", "seed=2,3,4", output_dir=tmp_path)
+    more = _points("schedule.final=4", "seed=2,3,4", runs=tmp_path)
     assert stated(_plan(more, tmp_path), more, 2).endswith("about 24 s on 2 workers, 6 MB on disk")
     assert stated(_plan(more, tmp_path), more, 1).endswith("about 48 s on 1 worker, 6 MB on disk")
     assert stated(_plan(more, tmp_path), more[:1], 9).endswith(
         "about 16 s on 1 worker, 2 MB on disk"
     )
-    other = _points("schedule.final=4", "data=digits", output_dir=tmp_path)
+    other = _points("schedule.final=4", "data=digits", runs=tmp_path)
     assert stated(_plan(other, tmp_path), other, 2).endswith("once runs like these have finished")
 
 
 def test_a_cost_that_is_learned_leaves_those_of_other_kinds(tmp_path) -> None:
-    one = _points("schedule.final=4", output_dir=tmp_path)
-    two = _points("schedule.final=4", "training.batch_size=7", output_dir=tmp_path)
+    one = _points("schedule.final=4", runs=tmp_path)
+    two = _points("schedule.final=4", "training.batch_size=7", runs=tmp_path)
     sweep = tmp_path / "single"
     learn(sweep, _ended(one, 8, 0))
     learn(sweep, _ended(two, 16, 0))
@@ -136,8 +136,8 @@ def test_damaged_costs_are_not_known(damage, tmp_path) -> None:
 
 
 def test_kinds_that_have_never_finished_are_measured_once_each_before_the_sweep(tmp_path) -> None:
-    new = _points("schedule.final=4", "seed=0,1", output_dir=tmp_path)
-    other = _points("schedule.final=4", "training.batch_size=7", output_dir=tmp_path)
+    new = _points("schedule.final=4", "seed=0,1", runs=tmp_path)
+    other = _points("schedule.final=4", "training.batch_size=7", runs=tmp_path)
     asked: list[str] = []
 
     def gauge(line: str, points: int) -> Cost:
@@ -155,8 +155,8 @@ def test_kinds_that_have_never_finished_are_measured_once_each_before_the_sweep(
 
 
 def test_a_worker_measures_an_epoch_and_counts_the_bytes_of_network_and_masks(tmp_path) -> None:
-    (good,) = _points("schedule.final=4", "model.hidden=[8]", output_dir=tmp_path)
-    (wrong,) = _points("schedule.final=4", "training.batch_size=0", output_dir=tmp_path)
+    (good,) = _points("schedule.final=4", "model.hidden=[8]", runs=tmp_path)
+    (wrong,) = _points("schedule.final=4", "training.batch_size=0", runs=tmp_path)
     workers = Workers(1, Devices())
 
     cost = workers.gauge(good.line, 1)

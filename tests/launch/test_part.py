@@ -20,7 +20,7 @@ Attempt = Callable[[Path], Outcome]
 
 
 def _line(name: str) -> str:
-    return RunSpec({"name": name, "rerun": "never"}, {}, "", "", data_sha256="da7a").to_json()
+    return RunSpec({"run_name": name, "rerun": "never"}, {}, "", "", data_sha256="da7a").to_json()
 
 
 def plan_of(folder: Path, names: str) -> Path:
@@ -46,7 +46,7 @@ def fixture_tried(monkeypatch) -> list[str]:
 
     def attempt(line: str) -> Outcome:
         point = RunSpec.from_json(line)
-        tried.append(f"{point.command} {point.config['name']}")
+        tried.append(f"{point.command} {point.config['run_name']}")
         return Outcome("finished", "")
 
     monkeypatch.setattr(array_task, "attempt_line", attempt)
@@ -117,7 +117,7 @@ def test_a_point_that_another_process_takes_first_is_looked_at_again(tmp_path, m
     other = locked(tmp_path / "a")
 
     def attempt(line: str) -> Outcome:
-        tries.append(RunSpec.from_json(line).config["name"])
+        tries.append(RunSpec.from_json(line).config["run_name"])
         if tries == ["a"]:
             other.__enter__()
             return Outcome("failed", "", "in use")

@@ -188,7 +188,7 @@ def test_a_signal_between_two_outcomes_ends_the_engine(tmp_path, monkeypatch) ->
 def test_results_that_cannot_be_written_are_refused_before_the_first_point(tmp_path, monkeypatch):
     engine = Said()
     (tmp_path / "file").touch()
-    with pytest.raises(ValueError, match="cannot write into .*file/single.*runs=PATH"):
+    with pytest.raises(ValueError, match="cannot write into .*file/single.*output_dir=PATH"):
         Sweep(_plan(tmp_path / "file", "seed=0"), engine).run()
 
     def full(_: int) -> None:
