@@ -92,7 +92,8 @@ class RunSpec:
     def folder(self) -> Path:
         # All other folders there have two hex digits for a name.
         below = "sensitivity" if self.command == "analyse" else self.run[:2]
-        return self.sweep_folder / below / f"{check_name('run_name', self.values['run_name'])}-{self.run}"
+        name = check_name("run_name", self.values["run_name"])
+        return self.sweep_folder / below / f"{name}-{self.run}"
 
     @property
     def result_files(self) -> tuple[str, ...]:

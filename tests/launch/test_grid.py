@@ -45,7 +45,8 @@ def test_a_sample_of_every_sweep_of_conf_is_what_hydra_composes(sweep) -> None:
     ("learning_rate@training.learning_rate=cosine,constant", "seed=0,1"),
     ("training@retraining=sgd,adam", "retraining.epochs=3,4"),
     ("run_name='${seed}','x${seed}'", "seed=0,1"),
-    ("gradual='${calibration}','${checkpoint}'", "calibration.samples=3,4"), ("seed=0,1", "seed=2,3"),
+    ("gradual='${calibration}','${checkpoint}'", "calibration.samples=3,4"),
+    ("seed=0,1", "seed=2,3"),
     ("finetune=weight_rewind,keep", "seed=0,1"), ("method=random,snip", "seed=0,1"),
     ("experiment=null",), ("checkpoint=null,3", "seed=0,1"), ids=" ".join,
 )  # fmt: skip
