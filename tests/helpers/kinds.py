@@ -17,6 +17,7 @@ import pytest
 TESTS = Path(__file__).parents[1]
 BENCHMARKS = "tests/test_benchmark.py"
 COPIES = "tests/test_new_components.py"
+PACKAGES = "tests/test_packages.py"
 DOCS = ("tests/docs/test_run_blocks.py", "tests/docs/test_site.py")
 # What they end and start anew is looked at elsewhere too: on ranks that are forked, in sweeps of
 # test_sweep.py, by runs in this process that are cut off.
@@ -34,11 +35,13 @@ KINDS = {
     "benchmark": "runs programs of scripts/benchmarks",
     "docs": "runs the commands of the documentation, or builds it",
     "copy": "runs tests on a copy of the tree",
+    "package": "builds wheel and sdist, and runs what they install",
+    "pipeline": "a whole run inside the test's process",
     "job": "a job of several real processes, which are killed, signalled or started twice",
     "everywhere": "one of many places at which a run is cut off; a few of them have no such mark",
 }
 # Left out by scripts/test, but for --all.
-SELDOM = ("everywhere", "benchmark", "browser", "slurm", "docs", "copy", "job")
+SELDOM = ("everywhere", "benchmark", "browser", "slurm", "docs", "copy", "package", "job")
 _RANKS = "forked_ranks"
 _STARTERS = (
     "subprocess", "multiprocessing", "fork_server", "harness.launch.backends.local", _RANKS,
@@ -54,13 +57,17 @@ def of(item: pytest.Item) -> set[str]:
         found.add("benchmark")
     if item.nodeid.startswith(COPIES):
         found.add("copy")
+    if item.nodeid.startswith(PACKAGES):
+        found.add("package")
     if item.nodeid.startswith(DOCS):
         found.add("docs")
     if item.nodeid.removeprefix("tests/").startswith(JOBS):
         found.add("job")
     if isinstance(item, pytest.Function):
-        found |= started(item.function, *_fixtures(item))
-    return found | ({"process"} if found else set())
+        found |= started(*_functions(item))
+    if found:
+        return found | {"process"}
+    return {"pipeline"} if _runs_all(*_functions(item)) else set()
 
 
 @cache  # the cases of a test have one function
@@ -75,8 +82,7 @@ def rough_cost(item: pytest.Item) -> int:
     """Tells tests that start processes, and those of a whole pipeline, from the quick others."""
     if item.get_closest_marker("process"):
         return 10
-    functions = (item.function, *_fixtures(item)) if isinstance(item, pytest.Function) else ()
-    return int(_runs_all(*functions))
+    return int(item.get_closest_marker("pipeline") is not None)
 
 
 @cache
@@ -84,9 +90,12 @@ def _runs_all(*functions: object) -> bool:
     return any(_home(each) in _RUNNERS for each in _reached(functions))
 
 
-def _fixtures(item: pytest.Function) -> Iterator[object]:
-    for fixtures in item._fixtureinfo.name2fixturedefs.values():
-        yield from (fixture.func for fixture in fixtures)
+def _functions(item: pytest.Item) -> Iterator[object]:
+    """Yields the function of a test and those of its fixtures; of a doctest nothing."""
+    if isinstance(item, pytest.Function):
+        yield item.function
+        for fixtures in item._fixtureinfo.name2fixturedefs.values():
+            yield from (fixture.func for fixture in fixtures)
 
 
 def _reached(start: Iterable[object]) -> Iterator[object]:
