@@ -1,9 +1,8 @@
-"""What caches and dead processes hold below a folder of runs, and freeing it.
+"""Lists and frees what caches and dead processes hold below a folder of runs.
 
-Only files that carry our mark (harness/system/deletion.py) in folders that carry it too: an entry
-of a cache is named by a hash, a run's folder holds its identity.json or status.json, a lock says
-whose it is. Links are passed over; whoever keeps runs behind one names the folder that it points
-to.
+Only files with a mark of the harness (harness/system/deletion.py) are freed, in folders that are
+the harness's too. An entry of a cache is named by a hash, a run's folder holds identity.json or
+status.json, and a lock names its holder. Links are not followed: give the folder of the runs itself.
 """
 
 import os
@@ -19,10 +18,10 @@ from harness.system import deletion, locks
 from harness.system.atomic_files import read_json
 from harness.system.leases import LOCK, holder_of
 
-UNFINISHED = "unfinished"  # checkpoints that a run goes on from
+UNFINISHED = "unfinished"  # checkpoints from which a run can resume
 CHECKPOINTS = "checkpoints"
-# Seconds for which a half-written file may belong to somebody who takes no lock; so many that
-# clocks of hosts and file servers may differ.
+# Age in seconds below which a half-written file may be in use by a process that takes no lock.
+# Clocks of hosts and file servers may differ by less than this.
 PATIENCE_S = 3600.0
 HASH = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{22}")  # two levels above each entry lies its cache
 CACHE = ".cache"  # below the folder of all results
@@ -31,17 +30,23 @@ CACHES = {"dense": deletion.DENSE, "stages": deletion.STAGE}  # its folders
 
 @dataclass(frozen=True)
 class CacheEntry:
-    """What can go as one: files by folder and mark, or a lock or a single file at `path`.
+    """Describes what is freed together: marked files of folders, or a lock or file at `path`.
 
-    runs: the folder that the user has named. home: whose lock says that it is in use. used: unix
-    seconds.
+    Args:
+        kind: dense, stages, checkpoints, unfinished, leftovers or locks
+        runs: the folder of runs that the user names
+        path: the entry itself
+        home: the folder whose lock shows that the entry is in use
+        size: bytes
+        used: time of the last use, in Unix seconds
+        parts: folders and the marks of their files
     """
 
     kind: str
     runs: Path
     path: Path
     home: Path
-    size: int  # bytes
+    size: int
     used: float
     parts: tuple[tuple[Path, deletion.Mark], ...] = ()
 
@@ -53,30 +58,30 @@ def cache_entries(runs: Path) -> Iterator[CacheEntry]:
             yield from _entry(
                 kind, runs, home, [(home / CHECKPOINTS, deletion.CHECKPOINT), (home, mark)]
             )
-    for folder, below, files in os.walk(runs):  # which follows no links
-        here = Path(folder)
+    for name, below, files in os.walk(runs):  # follows no links
+        folder = Path(name)
         if LOCK in below:
             below.remove(LOCK)
-            yield from _dead_lock(runs, here / LOCK)
-        for name in files:
-            yield from _leftover(runs, here / name)
-        kind = _checkpoints_kind(here.parent) if here.name == CHECKPOINTS else ""
-        if kind and here.relative_to(runs).parts[0] != CACHE:
-            yield from _entry(kind, runs, here.parent, [(here, deletion.CHECKPOINT)])
+            yield from _dead_lock(runs, folder / LOCK)
+        for file in files:
+            yield from _leftover(runs, folder / file)
+        kind = _checkpoints_kind(folder.parent) if folder.name == CHECKPOINTS else ""
+        if kind and folder.relative_to(runs).parts[0] != CACHE:
+            yield from _entry(kind, runs, folder.parent, [(folder, deletion.CHECKPOINT)])
 
 
 def unverifiable_locks(runs: Path) -> list[Path]:
-    """Those of which only watching can tell whether their holders are dead."""
-    every = (Path(folder) / LOCK for folder, below, _ in os.walk(runs) if LOCK in below)
-    return [lock for lock in every if locks.is_out_of_sight(lock)]
+    """Returns locks of other hosts; only watching them shows whether their holders are dead."""
+    paths = (Path(folder) / LOCK for folder, below, _ in os.walk(runs) if LOCK in below)
+    return [lock for lock in paths if locks.is_out_of_sight(lock)]
 
 
 def free(entry: CacheEntry) -> None:
-    """Removes it, unless a living process works in its home.
+    """Removes an entry, unless a living process uses its folder.
 
     Raises:
-        Busy: one does.
-        OSError: the system refuses it, or there is a link where a folder was.
+        Busy: a living process uses the folder.
+        OSError: the system refuses the removal, or a folder has become a link.
     """
     with deletion.opened(entry.runs, entry.home):
         if entry.kind == "locks":
@@ -90,7 +95,7 @@ def free(entry: CacheEntry) -> None:
             for folder, mark in entry.parts:
                 deletion.delete(entry.runs, folder, [mark, deletion.HALF_WRITTEN])
         if entry.kind in CACHES:
-            # Others may have come in meanwhile, and then it is not empty.
+            # Not empty if another process has written into the folder meanwhile.
             deletion.delete_empty(entry.runs, entry.home)
             deletion.delete_empty(entry.runs, entry.home.parent)
 
@@ -106,30 +111,30 @@ def _entry_folders(cache: Path) -> Iterator[Path]:
 def _real_folders(folder: Path) -> list[Path]:
     with suppress(OSError):
         if deletion.is_real_folder(folder):
-            return [one for one in sorted(folder.iterdir()) if deletion.is_real_folder(one)]
+            return [path for path in sorted(folder.iterdir()) if deletion.is_real_folder(path)]
     return []
 
 
 def _entry(
     kind: str, runs: Path, home: Path, parts: Sequence[tuple[Path, deletion.Mark]]
 ) -> Iterator[CacheEntry]:
-    """Of the files that are there; none of a folder that holds other files only."""
-    found = [
-        one
+    """Yields the entry of a folder, unless the folder holds no file of the harness but others."""
+    files = [
+        file
         for folder, mark in parts
-        for one in deletion.owned(runs, folder, [mark, deletion.HALF_WRITTEN])
+        for file in deletion.owned(runs, folder, [mark, deletion.HALF_WRITTEN])
     ]
-    with suppress(OSError):  # a living process may remove its own
-        if found or not any(home.iterdir()):
-            size = sum(one.size for one in found)
-            # Whoever takes an entry's lock writes into its folder.
-            used = max([home.stat().st_mtime, *(one.changed for one in found)])
+    with suppress(OSError):  # a living process may remove its own files
+        if files or not any(home.iterdir()):
+            size = sum(file.size for file in files)
+            # Taking the lock of an entry changes the time of its folder.
+            used = max([home.stat().st_mtime, *(file.changed for file in files)])
             yield CacheEntry(kind, runs, home, home, size, used, tuple(parts))
 
 
 def _dead_lock(runs: Path, lock: Path) -> Iterator[CacheEntry]:
     if holder_of(lock) and locks.is_stale(lock):
-        size = sum(one.size for one in deletion.owned(runs, lock, locks.OF_LOCK))
+        size = sum(file.size for file in deletion.owned(runs, lock, locks.OF_LOCK))
         yield CacheEntry("locks", runs, lock, lock.parent, size, lock.stat().st_mtime)
 
 
@@ -139,13 +144,13 @@ def _leftover(runs: Path, file: Path) -> Iterator[CacheEntry]:
     folder = file.parent
     home = folder.parent if folder.name == CHECKPOINTS else folder
     facts = file.stat()
-    # Where nobody works nothing is being written.
+    # Without a lock on the folder no process writes into it.
     if time.time() - facts.st_mtime > PATIENCE_S and not locks.is_held(home):
         yield CacheEntry("leftovers", runs, file, home, facts.st_size, facts.st_mtime)
 
 
 def _checkpoints_kind(run: Path) -> str:
-    """Of its checkpoints; empty where it is no run's folder."""
+    """Returns the kind of a run's checkpoints, or "" if the folder is not that of a run."""
     identity, status = (_json_object(run / name) for name in ("identity.json", "status.json"))
     if status is None or identity is None:  # damaged
         return UNFINISHED
@@ -155,9 +160,9 @@ def _checkpoints_kind(run: Path) -> str:
 
 
 def _json_object(file: Path) -> dict[str, Any] | None:
-    """Empty if there is none, None if it is damaged."""
+    """Returns the JSON object of a file: {} if there is no file, None if the file is damaged."""
     try:
-        found = read_json(file)
+        value = read_json(file)
     except (ValueError, OSError):
         return None
-    return {} if found is None else found if isinstance(found, dict) else None
+    return {} if value is None else value if isinstance(value, dict) else None

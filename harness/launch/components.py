@@ -16,9 +16,9 @@ Part = str | Saliency | Structure | Allocation | None
 
 @dataclass(frozen=True)
 class Components:
-    """What decides the masks of one call.
+    """Holds the components that decide the masks of one call.
 
-    rounds: prunings with new scores, in which the target is reached.
+    `rounds` is the number of prunings, each with new scores, by which the target is reached.
     """
 
     saliency: Saliency
@@ -34,12 +34,14 @@ def build_components(
     allocation: str | Allocation | None,
     seed: int,
 ) -> Components:
-    """Builds what is given; else what the method fixes; else magnitude of single weights, with
-    the allocation that is the saliency's default.
+    """Builds the components of a call.
+
+    Of each component the given one is taken, else that of the method, else the default:
+    magnitude, element, and the saliency's default allocation.
 
     Raises:
-        ValueError: there is no such method or component, a component is given that the method
-            has otherwise, or the method is more than one pruning of a given model.
+        ValueError: there is no such method or component, a given component is not that of the
+            method, or the method does more than prune a given model.
     """
     given: dict[str, Part] = {
         "saliency": saliency, "structure": structure, "allocation": allocation,
@@ -50,8 +52,8 @@ def build_components(
         for group, default in (("saliency", "magnitude"), ("structure", "element"))
     }
     scores = with_defaults(Saliency, built["saliency"])
-    usual = default_allocation(scores)
-    built["allocation"] = _build("allocation", given["allocation"], fixed, usual, seed)
+    default = default_allocation(scores)
+    built["allocation"] = _build("allocation", given["allocation"], fixed, default, seed)
     check_offers(built)
     return Components(**built, rounds=int(fixed.get("schedule.rounds") or scores.rounds))
 
@@ -59,14 +61,14 @@ def build_components(
 def _fixed(name: str, given: dict[str, Part]) -> dict[str, Any]:
     method = shipped_method(name)
     fixed = method.fixed
-    asked = {group: _name(part) for group, part in given.items() if part is not None}
-    check_method_kept(method, {**fixed, **asked})
+    requested = {group: _name(part) for group, part in given.items() if part is not None}
+    check_method_kept(method, {**fixed, **requested})
     trains = {key: fixed.get(key) for key in EXTRAS if fixed.get(key) not in (None, EXTRAS[key])}
     if fixed["prune_at"] == "during_training":
         trains["prune_at"] = "during_training"
     for key, value in trains.items():
         raise ValueError(
-            f"method={name} has {key}={value}, which takes a training; "
+            f"method={name} has {key}={value}, which needs a training; "
             f"run it: pruning-harness method={name}"
         )
     return fixed

@@ -1,4 +1,4 @@
-"""Composes configs outside a run: to check them, to explain errors, to build parts in notebooks."""
+"""Composes configs outside a run: for checks, error messages and notebooks."""
 
 from argparse import ArgumentParser
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 
 from harness.launch.paths import CONF
 
-# Groups of which nothing is chosen by default.
+# Groups without a choice by default.
 OPTIONAL = (
     "mask_updates", "penalty", "recalibration", "distillation", "method", "experiment", "sweep",
 )  # fmt: skip
@@ -22,16 +22,16 @@ ENDINGS = (".yaml", ".yml")
 
 
 def compose_config(overrides: Sequence[str] = ()) -> DictConfig:
-    """The whole config with these overrides, without the `hydra` node."""
+    """Returns the whole config with these overrides, without the `hydra` node."""
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return compose("config", list(overrides))
 
 
 def compose_choices(arguments: Sequence[str]) -> DictConfig | None:
-    """The config with those arguments that choose existing group options, or None."""
+    """Returns the config with the group choices among the arguments, or None if one is wrong."""
     own = config_dirs(arguments)
-    groups = {part.name for folder in (CONF, *own) for part in folder.glob("*/")}
+    groups = {group.name for folder in (CONF, *own) for group in folder.glob("*/")}
     choices = [text for text in arguments if text.split("=")[0].split("@")[0] in groups]
     paths = ",".join(f"file://{folder.absolute()}" for folder in own)
     try:
@@ -41,45 +41,45 @@ def compose_choices(arguments: Sequence[str]) -> DictConfig | None:
 
 
 def check_config_names(folders: Iterable[Path]) -> None:
-    """
+    """Checks that Hydra reads every config of these folders.
+
     Raises:
-        ValueError: a config in one of these folders has the name of one that comes with the
-            harness, which Hydra would take instead, and is not equal to it; .yml counts as .yaml,
-            though Hydra does not read it.
+        ValueError: a config has the name of a shipped one, which Hydra would read instead, and
+            differs from it. A .yml file counts as .yaml, although Hydra does not read .yml.
     """
     for folder in {folder.resolve() for folder in folders} - {CONF.resolve()}:
         for file in sorted(each for each in folder.rglob("*") if each.suffix.lower() in ENDINGS):
             shipped = CONF / file.relative_to(folder).with_suffix(".yaml")
             if shipped.is_file() and shipped.read_bytes() != file.read_bytes():
                 is_read = file.suffix == ".yaml"
-                ending = "" if is_read else f" and {file.suffix}, which is not looked for"
-                rename = "give it" if is_read else "rename it to .yaml, with"
+                ending = "" if is_read else f" and {file.suffix}, which Hydra does not read"
+                way_out = "rename it" if is_read else "rename it, to a name with .yaml"
                 raise ValueError(
-                    f"{file} would not be read: it has the name of {shipped}, which comes with the "
-                    f"harness{ending}; {rename} a name of its own, and choose that"
+                    f"{file} would not be read: it has the name of the harness's own {shipped}"
+                    f"{ending}; {way_out}, and choose the new name"
                 )
 
 
 def config_folders(hydra: HydraConf) -> list[Path]:
-    """Folders of configs, however they were given (file://, pkg://), without Hydra's own."""
-    sources = (one for one in hydra.runtime.config_sources if one.provider != "hydra")
-    found = (_folder(source.schema, source.path) for source in sources)
-    return [folder for folder in found if folder is not None]
+    """Returns the folders of configs that Hydra reads (file://, pkg://), without Hydra's own."""
+    sources = (source for source in hydra.runtime.config_sources if source.provider != "hydra")
+    folders = (_folder(source.schema, source.path) for source in sources)
+    return [folder for folder in folders if folder is not None]
 
 
 def _folder(schema: str, path: str) -> Path | None:
     if schema == "file":
         return Path(path)
-    if schema != "pkg":  # of classes, which are no files
+    if schema != "pkg":  # structured configs have no folder
         return None
-    with suppress(ImportError, ValueError, TypeError):  # Hydra says that it is not there
+    with suppress(ImportError, ValueError, TypeError):  # Hydra reports the error
         folder = Path(str(resources.files(path.replace("/", "."))))
         return folder if folder.is_dir() else None
     return None
 
 
 def nulls_as_deletions(arguments: Sequence[str]) -> list[str]:
-    """`GROUP=null` as Hydra wants it for a group that may be left out: `~GROUP`.
+    """Rewrites `GROUP=null` as `~GROUP`, which Hydra expects for an optional group.
 
     >>> nulls_as_deletions(["mask_updates=null", "weights=null", "seed=1"])
     ['~mask_updates', 'weights=null', 'seed=1']
@@ -89,8 +89,8 @@ def nulls_as_deletions(arguments: Sequence[str]) -> list[str]:
 
 
 def config_dirs(arguments: Sequence[str]) -> list[Path]:
-    """What --config-dir names."""
+    """Returns the folder that --config-dir names, if any."""
     parser = ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)
-    found = parser.parse_known_args(arguments)[0].config_dir
-    return [found] if found else []
+    folder = parser.parse_known_args(arguments)[0].config_dir
+    return [folder] if folder else []

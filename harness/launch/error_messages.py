@@ -1,4 +1,4 @@
-"""What went wrong, as one line that names the key, the value, the rule and the way out."""
+"""Formats errors as one line that names the key, the value, the rule and what to do."""
 
 import re
 from collections.abc import Iterator
@@ -24,18 +24,18 @@ from harness.system.names import visible
 from harness.system.redaction import redacted
 
 WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
-# Of all else rank 0 speaks for all.
+# Rank 0 prints all other errors for every rank.
 PRINTED_BY_EVERY_RANK = (RankLost, WrongEnvironment)
 # Exit status 1.
 FAILURES = (Busy, CannotWrite, LeaseLost, NotFinite, RankLost, RanksDisagree, WorkersFailed)
 
 
 class RunFailed(HydraException):
-    """Of a run in another sweeper's sweep: that is what Hydra's sweepers expect."""
+    """Is the failure of a run under another sweeper, for which Hydra expects an exception."""
 
 
 class ExpectedError(SystemExit):
-    """Carries an expected error through Hydra, which would print its own account of it."""
+    """Carries an expected error through Hydra, which would print other exceptions itself."""
 
     def __init__(self, error: Exception):
         super().__init__(exit_status(error))
@@ -44,7 +44,7 @@ class ExpectedError(SystemExit):
 
 @contextmanager
 def exit_on_expected_errors() -> Iterator[None]:
-    """Expected errors inside come out as ExpectedError; an unexpected one keeps its traceback."""
+    """Turns expected errors inside into ExpectedError; other errors keep their traceback."""
     try:
         yield
     except (*WRONG_INPUT, *FAILURES) as error:
@@ -57,9 +57,9 @@ def exit_status(error: Exception) -> int:
 
 
 def one_line(error: BaseException, config: DictConfig | None = None) -> str:
-    """The error as one line, without values of environment variables.
+    """Returns the error as one line, without values of environment variables.
 
-    config: the composed defaults, to name keys like a wrong one.
+    `config` holds the composed defaults, whose keys are suggested for a wrong key.
     """
     return redacted(_one_line(error, config))
 
@@ -73,7 +73,7 @@ def _one_line(error: BaseException, config: DictConfig | None) -> str:
     surplus = _first_group(r"unexpected keyword argument '(\w+)'", str(cause or error))
     if surplus:
         key = f"{node}.{surplus}".removeprefix(".")
-    if key and "Did you mean to override" not in text:  # a group that stands in several places
+    if key and "Did you mean to override" not in text:  # a group at several places of the config
         return _unknown_key(key, config)
     if isinstance(error, HydraException) and isinstance(cause, Exception):
         return _with_key(node, _in_one_line(cause), config)
@@ -91,8 +91,8 @@ def _unknown_choice(error: MissingConfigException) -> str:
 def _unknown_key(key: str, config: DictConfig | None) -> str:
     group = key.partition(".")[0]
     if group in OPTIONAL and (config is None or config.get(group) is None):
-        return f"{key}: nothing is chosen of {group}; add {group}=NAME, see conf/{group}/"
-    keys = _dotted(OmegaConf.to_container(config, resolve=False)) if config is not None else []
+        return f"{key}: no {group} is chosen; add {group}=NAME, see conf/{group}/"
+    keys = _dotted_keys(OmegaConf.to_container(config, resolve=False)) if config is not None else []
     last = key.rpartition(".")[2]
     near = get_close_matches(key, keys, n=3) or get_close_matches(last, keys, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(near)}?" if near else "--cfg job lists all keys"
@@ -100,22 +100,22 @@ def _unknown_key(key: str, config: DictConfig | None) -> str:
 
 
 def _with_key(node: str, message: str, config: DictConfig | None) -> str:
-    """The message with the place in the config: "schedule.final must be ..."."""
+    """Returns the message with the key before it: "schedule.final must be ..."."""
     if not node:
         return message
     first = _first_group(r"^(\w+)", message)
-    here = OmegaConf.select(config, node) if config is not None else None
-    is_key = isinstance(here, DictConfig) and first in here
+    at_node = OmegaConf.select(config, node) if config is not None else None
+    is_key = isinstance(at_node, DictConfig) and first in at_node
     return f"{node}.{message}" if is_key else f"{node}: {message}"
 
 
-def _dotted(value: object, prefix: str = "") -> list[str]:
+def _dotted_keys(value: object, prefix: str = "") -> list[str]:
     if not isinstance(value, dict):
         return []
-    found = []
+    keys = []
     for key, inner in value.items():
-        found += [f"{prefix}{key}", *_dotted(inner, f"{prefix}{key}.")]
-    return found
+        keys += [f"{prefix}{key}", *_dotted_keys(inner, f"{prefix}{key}.")]
+    return keys
 
 
 def _first_group(pattern: str, text: str) -> str | None:

@@ -1,5 +1,7 @@
-"""Carries out a point: where plain data become parts, and parts a run. The part of launch/ that
-needs torch; the others import it where the work is done, not before."""
+"""Executes a RunSpec: builds the experiment from plain data and runs it.
+
+This module imports torch. The other modules of launch/ import it late, where a run is executed.
+"""
 
 import os
 import time
@@ -40,93 +42,96 @@ ONE_SHOT = {"_target_": "harness.schedule.one_shot.OneShot", "final": 1.0}
 
 
 @aside()
-def execute_run(point: RunSpec) -> Outcome:
-    """On as many ranks as a launcher started, of which this process is one.
+def execute_run(spec: RunSpec) -> Outcome:
+    """Executes the command of a RunSpec on this rank, one of those that a launcher started.
 
     Raises:
         ValueError, OmegaConfBaseException, HydraException: wrong input.
-        harness.launch.error_messages.FAILURES: what else is told in one line.
-        Stopped: a signal asked for it, and the run has saved itself.
+        harness.launch.error_messages.FAILURES: other errors that are printed in one line.
+        Stopped: a signal has stopped the run, which has saved itself.
     """
-    config, values = point.config, point.values
+    config, values = spec.config, spec.values
     threads = values["threads"]
     check("threads", threads, "a whole number >= 1")
     torch.set_num_threads(threads)
     if "RANK" in os.environ:
-        listen()  # before parts are imported
+        listen()  # before components are imported
     with print_log_messages(values["progress"]):
-        experiment = build(_alone(config) if point.command == "analyse" else config)
-        point = named(point, experiment.data)
+        experiment = build(_analysis_config(config) if spec.command == "analyse" else config)
+        spec = named(spec, experiment.data)
         options = _part(config, "ranks")
         with ranks_of_environment(values["device"], options) as ranks:
-            check_same_on_ranks(point, ranks)
-            run = _run_of(point, experiment, ranks)
-            if point.command == "dense":
+            check_same_on_ranks(spec, ranks)
+            run = _run_of(spec, experiment, ranks)
+            if spec.command == "dense":
                 return run.train_dense(experiment, ranks)
-            if point.command == "analyse":
-                return _analyse(_analysis(run, point), experiment, ranks)
+            if spec.command == "analyse":
+                return _analyse(_analysis(run, spec), experiment, ranks)
             return run.execute(experiment, ranks)
 
 
 def _analyse(analysis: Analysis, experiment: Experiment, ranks: Ranks) -> Outcome:
-    """Rank 0 prints the table, also if the analysis was finished before."""
+    """Executes the analysis; rank 0 prints the table, also if the analysis was finished before."""
     outcome = analysis.execute(experiment, ranks)
     if analysis.progress != "none":
-        ranks.on_main(lambda: _show(analysis.folder))
+        ranks.on_main(lambda: _print_curves(analysis.folder))
     return outcome
 
 
-def _show(folder: Path) -> None:
-    # Here, not above: every other command would wait for pandas too.
+def _print_curves(folder: Path) -> None:
+    # Imported late, because it imports pandas.
     from harness.report.read.layer_curves import load, print_tables
 
     print_tables(load(folder))
 
 
-def check_same_on_ranks(point: RunSpec, ranks: Ranks) -> None:
-    """
+def check_same_on_ranks(spec: RunSpec, ranks: Ranks) -> None:
+    """Checks that all ranks have the same data, code and environment.
+
     Raises:
-        RanksDisagree: on every rank, if they read different data, have loaded different code, or
-            see other values of variables that the config names.
+        RanksDisagree: on every rank, if ranks read different data, have loaded different code, or
+            have other values of environment variables that the config names.
     """
-    values = point.run if point.reads_environment else ""
-    code = " ".join([point.code, *sorted(unnamed().values())])
-    found = ranks.all_gather_object(
-        {"data": point.data_sha256, "code": code, "environment": values}
-    )
-    for what in ("data", "code", "environment"):
+    values = spec.run if spec.reads_environment else ""
+    code = " ".join([spec.code, *sorted(unnamed().values())])
+    digests = {"data": spec.data_sha256, "code": code, "environment": values}
+    gathered = ranks.all_gather_object(digests)
+    for key in digests:
         groups: dict[str | None, list[int]] = {}
-        for rank, each in enumerate(found):
-            groups.setdefault(each[what], []).append(rank)
+        for rank, of_rank in enumerate(gathered):
+            groups.setdefault(of_rank[key], []).append(rank)
         if len(groups) > 1:
             differ = " and ".join(f"ranks {ranks}" for ranks in groups.values())
-            of = "values of variables" if what == "environment" else "files"
-            raise RanksDisagree(
-                f"{what}: {differ} have different {of}; give all of them the same ones"
-            )
+            kind = "values of variables" if key == "environment" else "files"
+            raise RanksDisagree(f"{key}: {differ} have different {kind}; give all ranks the same")
 
 
-def benchmark_run(point: RunSpec) -> Cost:
-    """By some steps of dense training in one process; evaluations and prunings come on top."""
-    values = point.values
+def benchmark_run(spec: RunSpec) -> Cost:
+    """Measures seconds per epoch by some steps of dense training, without evaluation."""
+    values = spec.values
     torch.set_num_threads(values["threads"])
-    experiment = build(point.config)
-    with ranks_of_environment(values["device"], _part(point.config, "ranks")) as ranks:
+    experiment = build(spec.config)
+    with ranks_of_environment(values["device"], _part(spec.config, "ranks")) as ranks:
         context, state = prepare(experiment, ranks, Path())
         recipe, training = experiment.training, context.workload.training_context(0)
         steps = recipe.steps_per_epoch(len(training.split))
-        recipe.fit(state.model, training, Hooks(), stop=StepIndex(0, 1))  # the first ones import
+        recipe.fit(
+            state.model, training, Hooks(), stop=StepIndex(0, 1)
+        )  # the first step imports modules
         began = time.perf_counter()
         recipe.fit(state.model, training, Hooks(), stop=StepIndex(0, min(steps, BENCHMARK_STEPS)))
         seconds = (time.perf_counter() - began) * steps / min(steps, BENCHMARK_STEPS)
     whole, masks = whole_state(state.model).values(), state.masks.masks.values()
-    size = sum(each.nbytes for each in whole) + sum(mask.numel() for mask in masks)
+    size = sum(tensor.nbytes for tensor in whole) + sum(mask.numel() for mask in masks)
     return Cost(round(seconds, 4), round(size / 1e6 + 0.1, 3))
 
 
-def _alone(config: Config) -> Config:
-    """An analysis prunes each layer of one network: whatever the schedule, it comes to no level 2,
-    so that "init" can score no trained weights but given ones."""
+def _analysis_config(config: Config) -> Config:
+    """Returns the config of an analysis, which prunes each layer alone, at level 1.
+
+    There is no level 2. With pruning at initialisation, trained weights are therefore scored
+    only if `weights` gives them.
+    """
     given = config["weights"] is not None
     return {
         **config,
@@ -136,7 +141,7 @@ def _alone(config: Config) -> Config:
 
 
 def build(config: DictConfig | Config) -> Experiment:
-    """Instantiates every part once; an unknown or missing key fails here, with its full name."""
+    """Builds every component once; an unknown or missing key is an error with its full name."""
     whole: Config = unresolved(config) if isinstance(config, DictConfig) else config
     hashed_config = {key: value for key, value in whole.items() if key not in OPERATIONAL}
     experiment: Experiment = build_part(hashed_config)
@@ -144,22 +149,22 @@ def build(config: DictConfig | Config) -> Experiment:
 
 
 def _part(config: Config, key: str) -> Any:
-    """Below its key, which errors name."""
+    # Nested below its key, so that errors name the key.
     return build_part({key: config[key]})[key]
 
 
-def _run_of(point: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
-    config, values, hashed_config = point.config, point.values, point.hashed_config
+def _run_of(spec: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
+    config, values, hashed_config = spec.config, spec.values, spec.hashed_config
     numerics = numerics_key(ranks)
     code = code_of({key: hashed_config.get(key) for key in DENSE})
     dense = dense_hash(hashed_config, {**numerics, "code": code})
     return Run(
-        folder=point.folder,
+        folder=spec.folder,
         dense=Path(values["output_dir"]) / ".cache/dense" / dense[:2] / dense,
-        identity=_identity(point, experiment),
+        identity=_identity(spec, experiment),
         config=config,
         hashed_config=hashed_config,
-        written=point.written,
+        written=spec.written,
         yaml=OmegaConf.to_yaml(OmegaConf.create(config)),
         tracking=_part(config, "tracking"),
         progress=values["progress"],
@@ -167,48 +172,49 @@ def _run_of(point: RunSpec, experiment: Experiment, ranks: Ranks) -> Run:
         policy=_part(config, "checkpoint"),
         latency=_part(config, "latency"),
         rerun=values["rerun"],
-        code=point.code,
-        command=tuple(point.command_line),
-        shared=_shared(point, numerics) if point.shared_stages else None,
+        code=spec.code,
+        command=tuple(spec.command_line),
+        shared=_shared(spec, numerics) if spec.shared_stages else None,
     )
 
 
-def _shared(point: RunSpec, numerics: Config) -> SharedStages:
-    home = Path(point.values["output_dir"]) / ".cache/stages"
+def _shared(spec: RunSpec, numerics: Config) -> SharedStages:
+    home = Path(spec.values["output_dir"]) / ".cache/stages"
     return SharedStages.of(
-        home, point.hashed_config, point.requested, point.shared_stages, numerics, code_of
+        home, spec.hashed_config, spec.requested, spec.shared_stages, numerics, code_of
     )
 
 
-def _identity(point: RunSpec, experiment: Experiment) -> Identity:
+def _identity(spec: RunSpec, experiment: Experiment) -> Identity:
     return Identity(
-        run=point.run,
-        setting=setting_hash(point.hashed_config),
-        method=point.method,
-        label=point.label,
-        model=point.choices["model"],
-        data=point.choices["data"],
+        run=spec.run,
+        setting=setting_hash(spec.hashed_config),
+        method=spec.method,
+        label=spec.label,
+        model=spec.choices["model"],
+        data=spec.choices["data"],
         model_published_as=_published_as(experiment.model),
         data_published_as=_published_as(experiment.data),
     )
 
 
 def _published_as(part: object) -> str | None:
-    """
+    """Returns the name of a model or data set in the literature, or None.
+
     Raises:
-        ValueError: the part declares something else than a name.
+        ValueError: the component's published_as is neither a name nor None.
     """
     name = getattr(part, "published_as", None)
     if name is not None and (not isinstance(name, str) or not name):
         raise ValueError(
-            f"{type(part).__name__}.published_as must be the name in the literature, as mnist, or "
-            f"None, got {name!r}"
+            f"{type(part).__name__}.published_as must be a name in the literature such as mnist, "
+            f"or None, got {name!r}"
         )
     return name
 
 
-def _analysis(run: Run, point: RunSpec) -> Analysis:
-    grid = point.values["sensitivity"]["grid"]
-    choices = point.choices
+def _analysis(run: Run, spec: RunSpec) -> Analysis:
+    grid = spec.values["sensitivity"]["grid"]
+    choices = spec.choices
     analysis = Analysis.of(run, grid, choices["saliency"], choices["structure"])
     return replace(analysis, code=code_of(analysis.hashed_config))

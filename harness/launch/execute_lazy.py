@@ -1,4 +1,4 @@
-"""Starts the work on a point in this process, and makes an Outcome of whatever happens to it."""
+"""Executes a RunSpec in this process and returns an Outcome; imports torch as late as possible."""
 
 import time
 import traceback
@@ -23,11 +23,11 @@ from harness.system.redaction import redacted
 from harness.system.signals import is_rank_zero, leaving_on_signals
 
 
-def executor(point: RunSpec) -> Callable[[RunSpec], Outcome]:
+def executor(spec: RunSpec) -> Callable[[RunSpec], Outcome]:
     """Returns the function that executes the run: harness.launch.execute.execute_run, for which
     torch is imported now, or one that starts ranks if launch.ranks_per_run is above 1."""
-    point.check_values()
-    count = local_ranks.count_of(point.values)
+    spec.check_values()
+    count = local_ranks.count_of(spec.values)
     if count > 1:
         return partial(local_ranks.carry_out, count=count)
     import_execute()
@@ -36,60 +36,60 @@ def executor(point: RunSpec) -> Callable[[RunSpec], Outcome]:
     return execute.execute_run
 
 
-def execute_spec(point: RunSpec) -> Outcome:
-    return executor(point)(point)
+def execute_spec(spec: RunSpec) -> Outcome:
+    return executor(spec)(spec)
 
 
 def import_execute() -> None:
-    """Takes seconds, once."""
+    """Imports harness.launch.execute, and torch with it, which takes seconds."""
     watch()
     with leaving_on_signals():
         import harness.launch.execute  # noqa: F401
 
 
-def try_execute(point: RunSpec) -> Outcome:
-    """One point of a sweep: an error becomes a failed outcome, told in the run's folder too.
+def try_execute(spec: RunSpec) -> Outcome:
+    """Executes a run of a sweep; returns an error as a failed outcome and writes it to the folder.
 
     Raises:
-        Stopped: a signal asked for it, and the run has saved itself.
+        Stopped: a signal has stopped the run, which has saved itself.
     """
     began = time.perf_counter()
     try:
-        if local_ranks.count_of(point.values) == 1:
+        if local_ranks.count_of(spec.values) == 1:
             import_execute()
             from harness.launch.digests.data import named
 
-            point = point if point.data_sha256 else named(point)
+            spec = spec if spec.data_sha256 else named(spec)
             began = time.perf_counter()
-        outcome = execute_spec(point)
+        outcome = execute_spec(spec)
     except Exception as error:
-        outcome = _failed(point, error)
+        outcome = _failed(spec, error)
     return replace(outcome, seconds=time.perf_counter() - began)
 
 
-def _failed(point: RunSpec, error: Exception) -> Outcome:
+def _failed(spec: RunSpec, error: Exception) -> Outcome:
     reason, again = one_line(error), not isinstance(error, WRONG_INPUT)
     try:
-        point.check_values()
-        folder = point.folder
-    except ValueError:  # by the environment here it is no run, or another one
+        spec.check_values()
+        folder = spec.folder
+    except ValueError:  # in this environment it is another run, or none
         return Outcome("failed", "", reason, retryable=again)
     failed = Outcome("failed", str(folder), reason, retryable=again)
-    # A folder that is another process's is not to be written into.
+    # The folder belongs to another process.
     if isinstance(error, (Busy, LeaseLost)) or not is_rank_zero():
         return failed
     log = folder / LOG
     with suppress(Exception):  # a full disk must not hide the reason
-        _write_failure(point, reason, log)
+        _write_failure(spec, reason, log)
         return replace(failed, log=str(log))
     return failed
 
 
-def _write_failure(point: RunSpec, reason: str, log: Path) -> None:
-    for own in (log.parent.parent, log.parent):
-        check_no_link(own, ELSEWHERE)
+def _write_failure(spec: RunSpec, reason: str, log: Path) -> None:
+    for folder in (log.parent.parent, log.parent):
+        check_no_link(folder, ELSEWHERE)
     log.parent.mkdir(parents=True, exist_ok=True)
     write_whole(log, redacted(traceback.format_exc()))
-    status = Status(point.folder, point.code)
+    status = Status(spec.folder, spec.code)
     if status.read().get("state") not in ("failed", "finished"):
         status.set("failed", reason)

@@ -1,4 +1,4 @@
-"""The one place where configs become objects."""
+"""Builds objects from configs; no other module instantiates a config."""
 
 from collections.abc import Mapping
 from inspect import signature
@@ -19,7 +19,7 @@ _HAS_ALLOW_LIST = ALLOW_LIST in signature(hydra.utils.instantiate).parameters
 
 @aside()
 def build_part(node: DictConfig | Mapping[str, Any]) -> Any:
-    """Instantiates a config node and all inside it; lists and dicts become plain ones.
+    """Builds what a config node describes, with all nodes inside; lists and dicts become plain.
 
     Raises:
         ValueError: the node names a target that no config may build.
@@ -33,20 +33,24 @@ def build_part(node: DictConfig | Mapping[str, Any]) -> Any:
 def build_named(
     group: str, name: str, seed: int, changes: Mapping[str, Any] = MappingProxyType({})
 ) -> Any:
-    """Builds what conf/<group>/<name>.yaml describes, for a run of this seed.
+    """Builds the component that conf/<group>/<name>.yaml describes.
 
-    changes: other values of its keys, dotted where they lie deeper.
+    Args:
+        group: folder of conf/
+        name: file of the folder, without .yaml
+        seed: seed of the run, to which the file may refer
+        changes: other values of keys, with dots in nested keys
 
     Raises:
         ValueError: there is no such file.
     """
     file = CONF / group / f"{name}.yaml"
     if not file.is_file():
-        there = ", ".join(sorted(one.stem for one in (CONF / group).glob("*.yaml")))
-        raise ValueError(f"there is no {group} {name!r}; there are: {there}; or give an object")
+        names = ", ".join(sorted(path.stem for path in (CONF / group).glob("*.yaml")))
+        raise ValueError(f"there is no {group} {name!r}; there are: {names}; or give an object")
     part = OmegaConf.load(file)
     assert isinstance(part, DictConfig)
-    part.pop("defaults", None)  # what goes with it in a composed config
+    part.pop("defaults", None)  # they are for composed configs
     for key, value in changes.items():
         OmegaConf.update(part, key, value)
     return build_part(OmegaConf.create({"seed": seed, "part": part}).part)

@@ -1,4 +1,4 @@
-"""What parts say of themselves while they work, such as the memory that a saliency needs."""
+"""Prints log messages of components on stderr, such as the memory that a saliency needs."""
 
 import logging
 import sys
@@ -9,22 +9,22 @@ from harness.system.signals import is_rank_zero
 
 
 class _StderrHandler(logging.Handler):
-    """Each thing once."""
+    """Prints every message once."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self.said: set[str] = set()
+        self.printed: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         line = record.getMessage()
-        if line not in self.said:
+        if line not in self.printed:
             print(f"harness: {line}", file=sys.stderr)
-        self.said.add(line)
+        self.printed.add(line)
 
 
 @contextmanager
 def print_log_messages(progress: str) -> Iterator[None]:
-    """Inside, rank 0 passes it on, unless progress is none."""
+    """Prints log messages of the harness inside, on rank 0, unless `progress` is "none"."""
     if not is_rank_zero() or progress == "none":
         yield
         return

@@ -1,4 +1,4 @@
-"""Which named method a config is: the name must not lie about the parts."""
+"""Finds the method of conf/method/ that a config describes, so that names agree with components."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from harness.launch.compose import config_folders
 from harness.launch.paths import CONF
 
-# Groups that every method chooses from; they name a run that is no method's.
+# Groups in which every method has a choice; the choices name a run without a method.
 PARTS = ("saliency", "structure", "allocation")
-# Groups that it may choose from, with the plain choice of those that do not.
+# Groups in which a method may have a choice, with the choice of methods that have none.
 EXTRAS = {
     "finetune": "keep",
     "mask_updates": None,
@@ -28,7 +28,7 @@ _WHEN = {"after_training": None, "init": "at init", "during_training": "while tr
 
 @dataclass(frozen=True)
 class Method:
-    """A file of conf/method/, or the parts of a run that no file has.
+    """Holds a file of conf/method/, or the components of a run that no file describes.
 
     fixed: {"saliency": "magnitude", ..., "prune_at": "after_training", "structure.pool_by": "sum"}
     """
@@ -38,11 +38,11 @@ class Method:
     fixed: dict[str, Any]
 
     def differing_parts(self, actual: dict[str, Any]) -> dict[str, Any]:
-        """What the method fixes and the config has otherwise."""
+        """Returns what the method sets and the config has otherwise, with the method's values."""
         return {key: value for key, value in self.fixed.items() if actual.get(key) != value}
 
     def extras(self, actual: dict[str, Any]) -> list[str]:
-        """Choices that the method leaves open, all of them if one is not the plain one.
+        """Returns the choices that the method leaves open, or [] if all are those of EXTRAS.
 
         >>> snip = Method("snip", "SNIP", fixed={"saliency": "weight_gradient"})
         >>> snip.extras({"finetune": "keep"}), snip.extras({"finetune": "lr_rewind"})
@@ -53,26 +53,29 @@ class Method:
         free = {group: actual.get(group) for group in EXTRAS if group not in self.fixed}
         if all(choice == EXTRAS[group] for group, choice in free.items()):
             return []
-        # "none" alone would not say of what.
-        said = ("no finetune" if choice == "none" else choice for choice in free.values())
-        return [choice for choice in said if choice]
+        # "none" alone would not name the group.
+        names = ("no finetune" if choice == "none" else choice for choice in free.values())
+        return [name for name in names if name]
 
 
 def method_name(
     choices: dict[str, str], config: dict[str, Any], hydra: HydraConf
 ) -> tuple[str, str]:
-    """(name, label) for the records: "snip-lr_rewind-random", "SNIP (lr_rewind) (random)".
+    """Returns (name, label) for records: "snip-lr_rewind-random", "SNIP (lr_rewind) (random)".
 
-    A method that was asked for by name must keep its parts. Otherwise the run has the name of
-    the method in conf/method/ that has its parts (of several, the one that leaves least to say),
-    or that of the parts themselves. What it chooses of EXTRAS beyond the method follows in
-    brackets, then own parts of pruning_order and compaction, then whether a method at
-    initialisation scores trained or given weights, then its matched control.
+    A method that the command line names must have the components of the config. Otherwise the
+    method in conf/method/ with these components is taken (of several, the one with the fewest
+    extras), or the names of the components. In brackets follow the extras, own classes of
+    pruning_order and compaction, which weights a method at initialisation scores, and the matched
+    control.
 
-    choices: group -> chosen file; "None" where nothing is chosen, as Hydra's None reads as text.
+    Args:
+        choices: group -> chosen file; "None", Hydra's None as text, without a choice
+        config: the values of the config
+        hydra: Hydra's node, with its overrides and folders of configs
 
     Raises:
-        ValueError: method=... was asked for together with a part that it does not have.
+        ValueError: method=... is given together with a component that the method does not have.
     """
     chosen = {group: None if name == "None" else name for group, name in choices.items()}
     actual = {**_flatten(config), **chosen}
@@ -84,19 +87,19 @@ def method_name(
         else []
     )
     control = [] if config["control"] == "none" else [config["control"]]
-    for said in filter(None, (method.extras(actual), _own_part_names(config), scored, control)):
-        name, label = "-".join([name, *said]).replace(" ", "_"), f"{label} ({', '.join(said)})"
+    for words in filter(None, (method.extras(actual), _own_part_names(config), scored, control)):
+        name, label = "-".join([name, *words]).replace(" ", "_"), f"{label} ({', '.join(words)})"
     return name, label
 
 
 def _own_part_names(config: dict[str, Any]) -> list[str]:
-    """Own parts of seams that have no component in conf/, by the names of their classes."""
+    """Returns the class names of own components in groups that conf/ does not have."""
     parts = (config.get(key) for key in ("pruning_order", "compaction"))
     return [part["_target_"].rpartition(".")[2] for part in parts if part]
 
 
 def _scored_weights(config: dict[str, Any]) -> str:
-    """Which trained weights a method at initialisation scores."""
+    """Returns which trained weights a method at initialisation scores."""
     return "re-scored while training" if config.get("weights") is None else "scores given weights"
 
 
@@ -116,10 +119,10 @@ def _method(actual: dict[str, Any], files: dict[str, Path], hydra: HydraConf) ->
     known = [_read_method(files[name]) for name in sorted(files)]
     if actual["method"] is not None:
         chosen = _read_method(files[actual["method"]])
-        asked = any(text.startswith("method=") for text in hydra.overrides.task)
-        if asked:
+        requested = any(text.startswith("method=") for text in hydra.overrides.task)
+        if requested:
             check_method_kept(chosen, actual)
-        if asked or not (chosen.differing_parts(actual) or chosen.extras(actual)):
+        if requested or not (chosen.differing_parts(actual) or chosen.extras(actual)):
             return chosen
         known = [chosen, *known]
     same = [method for method in known if not method.differing_parts(actual)]
@@ -127,14 +130,15 @@ def _method(actual: dict[str, Any], files: dict[str, Path], hydra: HydraConf) ->
 
 
 def check_method_kept(method: Method, actual: dict[str, Any]) -> None:
-    """
+    """Checks that the config has what the method sets.
+
     Raises:
-        ValueError: something else was asked for than what the method fixes.
+        ValueError: another component or value is requested.
     """
     for key, fixed in method.differing_parts(actual).items():
         raise ValueError(
-            f"method={method.name} has {key}={fixed}, but {key}={actual.get(key)} was asked for; "
-            "leave out one of the two (without method= the run is named by its parts)"
+            f"method={method.name} has {key}={fixed}, but {key}={actual.get(key)} is requested; "
+            "remove one of them (without method= the components name the run)"
         )
 
 

@@ -1,4 +1,4 @@
-"""One run as plain data: what its config came to, what it is called, where it lies."""
+"""Describes one run as plain data: its config, its name and its folder."""
 
 import hashlib
 import json
@@ -20,21 +20,28 @@ from harness.run_folder.outcome import RESULTS
 from harness.run_folder.stage_keys import requested_of
 from harness.system.names import check_name
 
-# What becomes of a point: a run, a sensitivity analysis, or dense training alone, for its cache.
+# A run, a sensitivity analysis, or dense training alone, which fills the cache.
 COMMANDS = ("run", "analyse", "dense")
 
 
 @dataclass(frozen=True)
 class RunSpec:
-    """It travels to worker processes, jobs and plan files as a line of JSON.
+    """Holds one run as plain data, which travels to workers, jobs and plan files as JSON.
 
-    config: plain values, environment variables as they are written. choices: group -> chosen file.
-    overrides: of the command line. command: one of COMMANDS. marked: keys of its stages
-    (harness/run_folder/stage_keys.py) that other runs of its sweep have too, in their order.
-    options: Hydra's own, that say where configs are.
-    data_sha256: of the content of its data (harness/launch/digests/data.py); None until they are
-    read, and until then the point has another name. values_at: hash of the values where it was
-    planned, if environment variables decide them.
+    Args:
+        config: plain values; environment variables as references (harness/launch/variables.py)
+        choices: group -> chosen file
+        method: name of the method, for records and names of files
+        label: the method's name in tables and figures
+        overrides: overrides of the command line
+        command: one of COMMANDS
+        shared_stages: keys (harness/run_folder/stage_keys.py) of stages that other runs of the
+            sweep have too, in the order of the stages
+        options: Hydra's options that name folders of configs
+        data_sha256: digest of the data (harness/launch/digests/data.py); None until the data are
+            read, and until then the run has another name
+        planned_hash: hash of the config in the process that planned the run, if environment
+            variables decide the config
     """
 
     config: Config
@@ -50,13 +57,13 @@ class RunSpec:
 
     @cached_property
     def values(self) -> Config:
-        """The config with what the environment says here; never to be stored.
+        """Returns the config with values of environment variables, which are never stored.
 
         Raises:
-            ValueError: a variable that it names is not set.
+            ValueError: a variable that the config names is not set.
         """
-        found: Config = resolved(self.config)
-        return found
+        values: Config = resolved(self.config)
+        return values
 
     @cached_property
     def hashed_config(self) -> Config:
@@ -74,7 +81,7 @@ class RunSpec:
 
     @property
     def identity_config(self) -> Config:
-        """What of it decides the results of its command."""
+        """Returns the part of the config that decides the results of the command."""
         if self.command != "analyse":
             return self.hashed_config
         return analysed(self.hashed_config, self.values["sensitivity"]["grid"])
@@ -85,24 +92,24 @@ class RunSpec:
 
     @property
     def sweep_folder(self) -> Path:
-        """The folder of all runs of its sweep."""
+        """Returns the folder of all runs of the sweep."""
         return sweep_folder(self.values)
 
     @property
     def folder(self) -> Path:
-        # All other folders there have two hex digits for a name.
+        # Folders of runs are two hex digits there, so that the name is free.
         below = "sensitivity" if self.command == "analyse" else self.run[:2]
         name = check_name("run_name", self.values["run_name"])
         return self.sweep_folder / below / f"{name}-{self.run}"
 
     @property
     def result_files(self) -> tuple[str, ...]:
-        """Files that a finished one has left; none for dense training alone."""
+        """Returns the files that a finished command has written; none for dense training alone."""
         return {"run": RESULTS, "analyse": (FILE,), "dense": ()}[self.command]
 
     @property
     def command_line(self) -> list[str]:
-        """The command that carries it out by itself, in the folder where it was given."""
+        """Returns the command line that executes this run alone, in the same current folder."""
         command = ["sensitivity"] if self.command == "analyse" else []
         return ["pruning-harness", *command, *self.options, *self.overrides]
 
@@ -119,28 +126,29 @@ class RunSpec:
 
     @cached_property
     def code(self) -> str:
-        """Digest of the sources that decide its numbers."""
+        """Returns the digest of the sources that decide the numbers of the command."""
         return code_of(self.identity_config)
 
     @property
     def reads_environment(self) -> bool:
-        """Whether environment variables decide its config."""
+        """True if environment variables decide the config."""
         return bool(self.config != self.values)
 
     def for_plan(self) -> "RunSpec":
-        """As it travels elsewhere, where variables may have other values."""
+        """Returns the same with `planned_hash`, for processes whose environment may differ."""
         known = self.reads_environment and self.data_sha256
         return replace(self, planned_hash=run_hash(self.hashed_config)[:12] if known else None)
 
     def check_values(self) -> None:
-        """
+        """Checks that the environment is that of the process which planned the run.
+
         Raises:
-            ValueError: variables have other values than where it was planned.
+            ValueError: variables have other values.
         """
         if self.planned_hash not in (None, run_hash(self.hashed_config)[:12]):
             raise ValueError(
                 "environment variables that the config names have other values here than where "
-                "this run was planned, and would make it another run; set them to the same values"
+                "this run was planned, so that it would be another run; set the same values"
             )
 
     def to_json(self) -> str:
@@ -152,10 +160,11 @@ class RunSpec:
 
 
 def build_run_spec(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> RunSpec:
-    """
+    """Builds the RunSpec of a composed config.
+
     Raises:
-        ValueError: method=... was asked for together with a part that it does not have, or a name
-            of the run or its sweep is none.
+        ValueError: method=... is given together with a part that the method does not have, or
+            the name of the run or of the sweep is not allowed.
     """
     config = unresolved(cfg)
     values = resolved(config)
@@ -163,22 +172,23 @@ def build_run_spec(cfg: DictConfig, hydra: HydraConf, command: str = "run") -> R
         check_name(key, values[key])
     choices = {str(group): str(name) for group, name in hydra.runtime.choices.items()}
     name, label = method_name(choices, values, hydra)
-    # As they were written: an interpolation in them is the config's, not Hydra's.
-    said = OmegaConf.to_container(hydra.overrides, resolve=False)
-    assert isinstance(said, dict)
-    _checked(tuple(config_folders(hydra)))  # once for all points of a sweep
-    given = [one.path for one in hydra.runtime.config_sources if one.provider == "command-line"]
-    options = [f"--config-dir={path}" for path in given]
-    return RunSpec(config, choices, name, label, list(said["task"]), command, options=options)
+    # Unresolved: an interpolation in an override belongs to the config, not to Hydra's node.
+    overrides = OmegaConf.to_container(hydra.overrides, resolve=False)
+    assert isinstance(overrides, dict)
+    _check_config_names(tuple(config_folders(hydra)))
+    sources = hydra.runtime.config_sources
+    options = [f"--config-dir={s.path}" for s in sources if s.provider == "command-line"]
+    return RunSpec(config, choices, name, label, list(overrides["task"]), command, options=options)
 
 
-@cache
-def _checked(folders: tuple[Path, ...]) -> None:
+@cache  # once for all runs of a sweep
+def _check_config_names(folders: tuple[Path, ...]) -> None:
     check_config_names(folders)
 
 
 def sweep_folder(config: Config) -> Path:
-    """
+    """Returns the folder of a sweep.
+
     Raises:
         ValueError: sweep_name is no name of a folder of its own below `output_dir`.
     """

@@ -1,10 +1,9 @@
-"""Environment variables in a config: kept as they are written, read where their values are used.
+"""Keeps environment variables in a config as references, and resolves them where they are used.
 
-What is stored of a run (config, identity, plan, what goes to a tracker) holds ${oc.env:NAME} and
-never the value; the hash of a run is over the values. A stored value is a text with such references
-in it, or ${oc.decode:${oc.env:NAME}} for a number, list or truth value. A default counts where the
-variable is not set: then it is the config's own word and is stored as it is. A `_target_` names
-code, and is stored as it was read.
+Stored configs, identities, plans and what a tracker receives hold ${oc.env:NAME}, never the value.
+The hash of a run is over the values. A stored value is a text with such references, or
+${oc.decode:${oc.env:NAME}} for a number, list or truth value. If a variable is not set, its default
+is stored as a plain value. A `_target_` names code and is stored with values.
 """
 
 import json
@@ -26,7 +25,7 @@ UNSET = object()
 
 
 def _env_resolver(name: str, *default: Any) -> Any:
-    """oc.env, wherever it is read: also for what is chosen of a group, and in Hydra's own keys."""
+    """Resolves oc.env, also in group choices and Hydra's keys; notes the name for redaction."""
     note(str(name))
     return oc.env(name, *default)
 
@@ -35,36 +34,36 @@ OmegaConf.register_new_resolver("oc.env", _env_resolver, replace=True)
 
 
 def plain(cfg: DictConfig) -> Config:
-    """Values, without the `hydra` node."""
+    """Returns the config as plain values, without the `hydra` node."""
     return {str(key): _value_of(cfg, str(key)) for key in cfg if key != "hydra"}
 
 
 def unresolved(cfg: DictConfig) -> Config:
-    """The same with references to environment variables in the place of their values.
+    """Returns the config as plain values, with references in place of environment variables.
 
     Raises:
-        ValueError: a variable is not set, or its value is used in another way than a stored config
-            can say.
+        ValueError: a variable is not set, or the config uses it in a way that cannot be stored.
     """
-    with _references() as met:
-        found: Config = _with_targets(plain(cfg))
-    if not (met or refers(found)):
-        return found
-    values, wanted = resolved(found), plain(cfg)
+    with _references() as names:
+        stored: Config = _with_targets(plain(cfg))
+    if not (names or refers(stored)):
+        return stored
+    values, wanted = resolved(stored), plain(cfg)
     if json.dumps(values, sort_keys=True, default=str) != json.dumps(
         wanted, sort_keys=True, default=str
     ):
         keys = ", ".join(differences(values, wanted))
         raise ValueError(
-            f"{keys}: the environment may be read as ${{oc.env:NAME}} within a text or as "
-            "${oc.decode:${oc.env:NAME}} for a number or a list, for so it is stored; write one of "
-            "the two"
+            f"{keys}: an environment variable can be stored as ${{oc.env:NAME}} within a text, or "
+            "as ${oc.decode:${oc.env:NAME}} for a number or a list; write one of these"
         )
-    return found
+    return stored
 
 
 def resolved(value: Any, key: str = "") -> Any:
-    """Plain values with what the environment says now; key: where they lie, for errors.
+    """Returns plain values with the current values of environment variables.
+
+    `key` is where the value is in the config, for error messages.
 
     Raises:
         ValueError: a variable is not set, or its value cannot be read.
@@ -83,16 +82,16 @@ def _read(key: str, text: str) -> Any:
         note(name)
         if name not in os.environ and not default:
             raise ValueError(
-                f"{key}={text}: the environment variable {name} is not set here; set it to what it "
-                "was where the run was begun"
+                f"{key}={text}: the environment variable {name} is not set; set it to its value "
+                "where the run was started"
             )
     try:
-        found = OmegaConf.to_container(OmegaConf.create({"value": text}), resolve=True)
+        value = OmegaConf.to_container(OmegaConf.create({"value": text}), resolve=True)
     except OmegaConfBaseException:
-        found = None
-    if not isinstance(found, dict):
+        value = None
+    if not isinstance(value, dict):
         raise ValueError(f"{key}={text}: the value in the environment cannot be read as one")
-    return found["value"]
+    return value["value"]
 
 
 def _value_of(cfg: DictConfig, key: str) -> Any:
@@ -104,11 +103,11 @@ def _value_of(cfg: DictConfig, key: str) -> Any:
 
 @contextmanager
 def _references() -> Iterator[list[str]]:
-    """OmegaConf reads references for values; yields the names of the variables that it meets."""
-    met: list[str] = []
+    """Lets OmegaConf resolve variables to references; yields the names of those variables."""
+    names: list[str] = []
 
     def env(name: str, default: Any = UNSET) -> Any:
-        met.append(name)
+        names.append(name)
         if name not in os.environ and default is not UNSET:
             return None if default is None else str(default)
         if not REFERENCE.fullmatch(f"${{oc.env:{name}}}"):
@@ -124,7 +123,7 @@ def _references() -> Iterator[list[str]]:
     try:
         OmegaConf.register_new_resolver("oc.env", env, replace=True)
         OmegaConf.register_new_resolver("oc.decode", decode, replace=True)
-        yield met
+        yield names
     finally:
         OmegaConf.register_new_resolver("oc.env", _env_resolver, replace=True)
         OmegaConf.register_new_resolver("oc.decode", oc.decode, replace=True)

@@ -89,4 +89,4 @@ def test_a_group_is_switched_off_by_null(tmp_path, monkeypatch) -> None:
 def test_a_key_of_a_group_of_which_nothing_is_chosen_says_so(tmp_path, monkeypatch, capfd) -> None:
     assert run_main(monkeypatch, *TINY, "penalty.epochs=2", f"output_dir={tmp_path}") == 2
     said = capfd.readouterr().err
-    assert "penalty.epochs: nothing is chosen of penalty; add penalty=NAME" in said
+    assert "penalty.epochs: no penalty is chosen; add penalty=NAME" in said

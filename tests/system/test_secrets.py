@@ -120,7 +120,7 @@ def test_neither_a_plan_nor_what_is_said_of_a_failed_run_holds_the_value(run, mo
         assert harness.cli.sweep.main(["status", "runs/single"]) == 1
     assert "1 failed" in "".join(capsys.readouterr())
     # As a job does whose environment is another one.
-    assert "KEY is not set here" in attempt_line(fine.line).reason
+    assert "the environment variable KEY is not set;" in attempt_line(fine.line).reason
     monkeypatch.setenv("KEY", OTHER)
     assert "have other values here" in attempt_line(planned_again(fine).line).reason
 
@@ -192,7 +192,9 @@ def test_what_is_stored_and_read_again_is_the_value(text, stored, monkeypatch) -
 @cases("text", "${oc.decode:'[${oc.env:WIDTH},2]'}", r"\${oc.env:WIDTH}")
 def test_what_cannot_be_stored_as_it_is_written_is_refused(text, monkeypatch) -> None:
     monkeypatch.setenv("WIDTH", "12")
-    with pytest.raises(ValueError, match=r"hidden: the environment may be read as \$\{oc.env:NAME"):
+    with pytest.raises(
+        ValueError, match=r"hidden: an environment variable can be stored as \$\{oc.env:NAME"
+    ):
         unresolved(OmegaConf.create({"hidden": text}))
 
 
