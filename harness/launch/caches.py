@@ -1,8 +1,8 @@
 """Lists and frees what caches and dead processes hold below a folder of runs.
 
-Only files with a mark of the harness (harness/system/deletion.py) are freed, in folders that are
-the harness's too. An entry of a cache is named by a hash, a run's folder holds identity.json or
-status.json, and a lock names its holder. Links are not followed: give the folder of the runs itself.
+Only files with a mark of the harness (harness/system/deletion.py) are freed, and only in
+folders of the harness. An entry of a cache is named by a hash, a run's folder holds identity.json or
+status.json, and a lock names its holder. Links are not followed; give the folder itself.
 """
 
 import os

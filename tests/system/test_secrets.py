@@ -21,7 +21,7 @@ from harness.launch.sweeps.planned_run import Planned
 from harness.launch.variables import resolved, unresolved
 from harness.run_folder.overview import HOME
 from harness.system.redaction import note, redacted
-from harness.tracking.sync import _address, kept
+from harness.tracking.sync import _address, offline_runs
 from harness.tracking.wandb import Wandb
 
 SECRET, OTHER = "hunter2-s3cr3t", "another-s3cr3t"
@@ -167,7 +167,7 @@ def test_w_and_b_keeps_no_value_offline_and_syncs_to_where_the_environment_says(
         pass
     assert holding(tmp_path, "of ${oc.env:TEAM}") and not holding(tmp_path, SECRET)
     OmegaConf.save(OmegaConf.create({"tracking": written}), tmp_path / "config.yaml")
-    (offline,) = kept(tmp_path)
+    (offline,) = offline_runs(tmp_path)
     assert _address(offline, None, None) == (None, SECRET)
     assert _address(offline, "nets", "mine") == ("nets", "mine")
 
