@@ -1,1 +1,1 @@
-"""How the command line starts runs: where conf/ lies, what a method is, sweeps, plain errors."""
+"""Turns a config into running processes: composes configs, names methods, starts runs and sweeps."""

@@ -1,7 +1,7 @@
 """Lists and frees what caches and dead processes hold below a folder of runs.
 
-Only files with a mark of the harness (harness/system/deletion.py) are freed, and only in
-folders of the harness. An entry of a cache is named by a hash, a run's folder holds identity.json or
+Only files with a mark of the harness (harness/system/deletion.py) are freed, and only in folders
+of the harness. An entry of a cache is named by a hash, a run's folder holds identity.json or
 status.json, and a lock names its holder. Links are not followed; give the folder itself.
 """
 
@@ -23,8 +23,8 @@ CHECKPOINTS = "checkpoints"
 # Age in seconds below which a half-written file may be in use by a process that takes no lock.
 # Clocks of hosts and file servers may differ by less than this.
 PATIENCE_S = 3600.0
-HASH = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{22}")  # two levels above each entry lies its cache
-CACHE = ".cache"  # below the folder of all results
+HASH = re.compile(r"([0-9a-f]{2})/\1[0-9a-f]{22}")  # the cache is two levels above an entry
+CACHE = ".cache"  # below the folder of all runs
 CACHES = {"dense": deletion.DENSE, "stages": deletion.STAGE}  # its folders
 
 
@@ -52,7 +52,7 @@ class CacheEntry:
 
 
 def cache_entries(runs: Path) -> Iterator[CacheEntry]:
-    """All that can be freed, and the checkpoints that cannot."""
+    """Yields all entries that can be freed, and the checkpoints that cannot."""
     for kind, mark in CACHES.items():
         for home in _entry_folders(runs / CACHE / kind):
             yield from _entry(
@@ -101,7 +101,7 @@ def free(entry: CacheEntry) -> None:
 
 
 def _entry_folders(cache: Path) -> Iterator[Path]:
-    """Folders named by a hash, as "12/1234..."; an unreadable one is nobody's."""
+    """Yields the folders of a cache that are named by a hash, as "12/1234...", and readable."""
     for first in _real_folders(cache) if deletion.is_real_folder(cache.parent) else ():
         for home in _real_folders(first):
             if HASH.fullmatch(f"{first.name}/{home.name}"):

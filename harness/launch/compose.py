@@ -48,7 +48,7 @@ def check_config_names(folders: Iterable[Path]) -> None:
             differs from it. A .yml file counts as .yaml, although Hydra does not read .yml.
     """
     for folder in {folder.resolve() for folder in folders} - {CONF.resolve()}:
-        for file in sorted(each for each in folder.rglob("*") if each.suffix.lower() in ENDINGS):
+        for file in sorted(f for f in folder.rglob("*") if f.suffix.lower() in ENDINGS):
             shipped = CONF / file.relative_to(folder).with_suffix(".yaml")
             if shipped.is_file() and shipped.read_bytes() != file.read_bytes():
                 is_read = file.suffix == ".yaml"

@@ -24,8 +24,11 @@ from harness.system.signals import is_rank_zero, leaving_on_signals
 
 
 def executor(spec: RunSpec) -> Callable[[RunSpec], Outcome]:
-    """Returns the function that executes the run: harness.launch.execute.execute_run, for which
-    torch is imported now, or one that starts ranks if launch.ranks_per_run is above 1."""
+    """Returns the function that executes the run.
+
+    For one rank it is harness.launch.execute.execute_run, and torch is imported now. With
+    launch.ranks_per_run > 1 it is a function that starts the ranks.
+    """
     spec.check_values()
     count = local_ranks.count_of(spec.values)
     if count > 1:

@@ -22,7 +22,7 @@ EXTRAS = {
     "penalty": None,
     "recalibration": None,
 }
-# What a run without a method says of the time at which it prunes.
+# How the label of a run without a method names the time of pruning.
 _WHEN = {"after_training": None, "init": "at init", "during_training": "while training"}
 
 
@@ -30,7 +30,7 @@ _WHEN = {"after_training": None, "init": "at init", "during_training": "while tr
 class Method:
     """Holds a file of conf/method/, or the components of a run that no file describes.
 
-    fixed: {"saliency": "magnitude", ..., "prune_at": "after_training", "structure.pool_by": "sum"}
+    `fixed` is what the file sets: {"saliency": "magnitude", ..., "structure.pool_by": "sum"}.
     """
 
     name: str

@@ -67,12 +67,12 @@ class RunSpec:
 
     @cached_property
     def hashed_config(self) -> Config:
-        """The part of the config that decides numbers, as values."""
+        """Returns the part of the config that decides numbers, as values."""
         return hashed_config_of(self.values, self._weights_sha256, self.data_sha256)
 
     @property
     def written(self) -> Config:
-        """The same as it may be stored."""
+        """Returns the part of the config that decides numbers, as it is stored."""
         return hashed_config_of(self.config, self._weights_sha256, self.data_sha256)
 
     @cached_property
@@ -115,8 +115,11 @@ class RunSpec:
 
     @cached_property
     def requested(self) -> list[float | None]:
-        """By its schedule at level 1, 2, ..., as harness.run_folder.stage_keys has it; empty for
-        one that no run can have, which the run itself will say."""
+        """Returns the requested values of the schedule at level 1, 2, ...
+
+        The list is empty for gradual pruning, and for a schedule that cannot be built: the run
+        itself reports the error.
+        """
         if self.config["prune_at"] == "during_training":
             return []
         try:
@@ -190,7 +193,7 @@ def sweep_folder(config: Config) -> Path:
     """Returns the folder of a sweep.
 
     Raises:
-        ValueError: sweep_name is no name of a folder of its own below `output_dir`.
+        ValueError: sweep_name is not allowed as the name of a folder below `output_dir`.
     """
     return Path(config["output_dir"]) / check_name("sweep_name", config["sweep_name"])
 
@@ -200,5 +203,5 @@ def _sha256_of(weights: str | None) -> str | None:
         return None
     path = Path(weights)
     if not path.is_file():
-        raise ValueError(f"weights={weights}: there is no such file; give a path or null")
+        raise ValueError(f"weights={weights}: no such file; give a path or null")
     return hashlib.sha256(path.read_bytes()).hexdigest()

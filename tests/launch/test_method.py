@@ -139,7 +139,7 @@ def test_a_method_asked_for_without_what_it_fixes_is_refused(mask_updates, said,
 
 
 def test_a_group_that_hydra_does_not_list_was_not_chosen(methods) -> None:
-    with pytest.raises(ValueError, match="mask_updates=rigl, but mask_updates=None was asked for"):
+    with pytest.raises(ValueError, match="mask_updates=rigl, but mask_updates=None is requested"):
         named(methods, method="rigl")
 
 
