@@ -1,1 +1,1 @@
-"""Turns a config into running processes: composes configs, names methods, starts runs and sweeps."""
+"""Turns a config into running processes: composes configs, names methods, starts sweeps."""
