@@ -203,5 +203,5 @@ def _sha256_of(weights: str | None) -> str | None:
         return None
     path = Path(weights)
     if not path.is_file():
-        raise ValueError(f"weights={weights}: no such file; give a path or null")
+        raise ValueError(f"weights={weights}: there is no such file; give a path or null")
     return hashlib.sha256(path.read_bytes()).hexdigest()
