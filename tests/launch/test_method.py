@@ -133,7 +133,7 @@ def test_a_method_asked_for_by_name_keeps_its_name_where_another_says_more(metho
 @cases("mask_updates, said", ("None", "None"), ("soft", "soft"))
 def test_a_method_asked_for_without_what_it_fixes_is_refused(mask_updates, said, methods) -> None:
     with pytest.raises(
-        ValueError, match=f"method=rigl has mask_updates=rigl, but mask_updates={said} was"
+        ValueError, match=f"method=rigl has mask_updates=rigl, but mask_updates={said} is"
     ):
         named(methods, method="rigl", mask_updates=mask_updates)
 
