@@ -23,7 +23,9 @@ from harness.saliency.base import CalibrationData
 ROOT = Path(__file__).parents[1]
 EXAMPLE = ROOT / "examples" / "own_parts"
 WEIGHTS = 2 * 32 + 4 * 32 * 32 + 32 * 3  # of ResidualMlp on Spirals that can be pruned
-(README,) = re.findall(r"```sh\n(.*?)```", (EXAMPLE / "README.md").read_text(), re.DOTALL)
+(README,) = re.findall(
+    r"```bash \{\.compose\}\n(.*?)```", (EXAMPLE / "README.md").read_text(), re.DOTALL
+)
 PRETRAIN, ONE, SWEEP, TWO_RANKS, REPORT = (line.split() for line in README.splitlines())
 FIRST, LAST = 0.5 * WEIGHTS, 0.25 * WEIGHTS  # kept by geometric(final=0.25, levels=2)
 

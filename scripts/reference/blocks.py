@@ -34,12 +34,12 @@ class Block:
         return " ".join(ADDED.findall(self.text)).split()
 
     def commands(self) -> list[str]:
-        """Returns its commands, one a line, without comments.
+        r"""Returns its commands, one a line, without comments.
 
-        >>> Block("bash", "run", "a b \\\\\\n  c  # all\\n# none\\n", 1).commands()
-        ['a b   c']
+        >>> Block("bash", "run", "a b \\\n  c  # all\n# none\n", 1).commands()
+        ['a b c']
         """
-        lines = self.text.replace("\\\n", " ").splitlines()
+        lines = re.sub(r"\s*\\\n\s*", " ", self.text).splitlines()
         return [line for raw in lines if (line := re.sub(r"(^|\s+)#.*", "", raw).strip())]
 
 
@@ -51,6 +51,17 @@ def blocks(markdown: str) -> Iterator[Block]:
             kind = re.fullmatch(r"\{\.(\w+)\}", rest.strip())
             line = markdown.count("\n", 0, fence.start()) + 1
             yield Block(language, kind.group(1) if kind else "", fence.group(3), line)
+
+
+def files(markdown: str) -> Iterator[tuple[str, str]]:
+    """Yields (path, text) of the blocks that are files: their first line is a comment with a path.
+
+    >>> list(files("```yaml\\n# conf/a.yaml\\nb: 1\\n```\\n"))
+    [('conf/a.yaml', '# conf/a.yaml\\nb: 1\\n')]
+    """
+    for fence in FENCE.finditer(markdown):
+        if path := re.match(r"# ([\w./]+\.(?:py|yaml))\n", fence.group(3)):
+            yield path.group(1), fence.group(3)
 
 
 def problems(markdown: str) -> list[str]:

@@ -31,14 +31,20 @@ def paragraphs(docstring: str) -> list[list[str]]:
 
 def prose(docstring: str) -> str:
     """Returns a docstring as Markdown: doctests as code, blocks such as `Args:` as lists."""
-    return "\n\n".join(map(_paragraph, paragraphs(docstring)))
+    return "\n\n".join(map(paragraph, paragraphs(docstring)))
 
 
-def _paragraph(lines: list[str]) -> str:
+def paragraph(lines: list[str]) -> str:
     if lines[0].lstrip().startswith(">>>"):
         return "\n".join(["```pycon", *(line.rstrip() for line in lines), "```"])
     if re.fullmatch(r"\w+:", lines[0].strip()) and len(lines) > 1:
         return f"{lines[0].strip()}\n\n{_items(lines[1:])}"
+    first = [number for number, line in enumerate(lines) if line.lstrip().startswith("- ")]
+    if first and first[0]:
+        return f"{paragraph(lines[: first[0]])}\n\n{paragraph(lines[first[0] :])}"
+    if first:
+        joined = " ".join(line.strip() for line in lines)[2:]
+        return "\n".join(f"- {escaped(item)}" for item in joined.split(" - "))
     return escaped(" ".join(line.strip() for line in lines))
 
 

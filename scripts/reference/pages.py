@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from reference.configs import CONF, Config, keys_of, kind_of, read, rule_in, shown
-from reference.markdown import code, escaped, paragraphs, prose, table
+from reference.markdown import code, escaped, paragraph, paragraphs, prose, table
 from reference.sources import class_of, fields_of, parsed
 
 # Named combinations of parts, not parts.
@@ -56,8 +56,8 @@ def _groups(groups: Iterable[Path]) -> str:
             "# Groups",
             "",
             "Every group is a folder of `conf/`; `GROUP=NAME` on the command line chooses a part. "
-            "A part of your own is chosen in the same way. Named combinations are on "
-            "[Methods](methods.md).",
+            "A part of your own is chosen in the same way: see [Add your own "
+            "part](../guides/own_parts.md). Named combinations are on [Methods](methods.md).",
             "",
             table(["group", "choices"], rows),
         ]
@@ -90,9 +90,8 @@ def _part(group: Path, config: Config) -> list[str]:
     found = class_of(config.target) if config.target else None
     doc = ast.get_docstring(found[1]) if found else None
     for number, lines in enumerate(paragraphs(doc or "")):
-        text = escaped(" ".join(line.strip() for line in lines))
-        if number == 0 or text.startswith("Source:"):
-            texts.append(text)
+        if number == 0 or lines[0].startswith("Source:"):
+            texts.append(paragraph(lines))
     if config.target:
         texts.append(f"Class: `{config.target}`.")
     return texts

@@ -140,9 +140,23 @@ def _rules(module: str, node: ast.ClassDef) -> dict[str, str]:
             rules[plain[0]] = plain[1]
         elif call.func.id in CHOICES and plain and (known := _known(module, call.args[2])):
             rules[plain[0]] = " / ".join(map(str, known))
-        elif call.func.id == "check_share" and plain:
-            rules[plain[0]] = "in [0, 1]"
+        elif plain and (rule := _rule_of(module, call.func.id)):
+            rules[plain[0]] = rule
     return {key: rule.partition(";")[0] for key, rule in rules.items()}
+
+
+@cache
+def _rule_of(module: str, function: str) -> str:
+    """Returns the rule in plain words with which a function of the harness calls `check`, or ""."""
+    for node in parsed(module).body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            for call in ast.walk(node):
+                if isinstance(call, ast.Call) and ast.unparse(call.func) == "check":
+                    rule = call.args[2]
+                    return str(rule.value) if isinstance(rule, ast.Constant) else ""
+        if function in _imported(node) and str(getattr(node, "module", "")).startswith("harness."):
+            return _rule_of(str(getattr(node, "module", "")), function)
+    return ""
 
 
 def _known(module: str, value: ast.expr) -> list[object]:

@@ -1,6 +1,7 @@
 """What holds for every page: classes of its blocks, alt texts, commands that compose."""
 
 import ast
+import doctest
 import shlex
 import subprocess
 
@@ -8,7 +9,7 @@ import pytest
 import yaml
 from conftest import ROOT, cases
 from doc_pages import PAGES, blocks_of, name_of, overrides_of, split, words_of
-from reference import commands
+from reference import blocks, commands, configs, markdown, pages, sources
 from reference.blocks import FENCE, Block, problems
 
 from harness.launch.compose import compose_config
@@ -76,6 +77,11 @@ def _own_folders(words: list[str]) -> list[str]:
         return []
     folder = ROOT / "examples" / "own_parts" / words[words.index("--config-dir") + 1]
     return [f"hydra.searchpath=[file://{folder}]"]
+
+
+@pytest.mark.parametrize("module", (blocks, configs, markdown, pages, sources))
+def test_the_examples_of_the_generator_are_so(module) -> None:
+    assert doctest.testmod(module).failed == 0
 
 
 def test_commands_are_split_as_a_shell_splits_them() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 from reference.blocks import Block, blocks
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted((ROOT / "docs").rglob("*.md"))
+BESIDE = ("README.md", "CONTRIBUTING.md", "slurm/README.md", "examples/own_parts/README.md")
+PAGES = [*map(ROOT.joinpath, BESIDE), *sorted((ROOT / "docs").rglob("*.md"))]
 COMMANDS = ("status", "sweep", "report", "tracking", "clean", "sensitivity", "data", "slurm")
 ENTRIES = ("pruning-harness", "python -m harness")
 OVERRIDE = re.compile(r"[+~]{0,2}[\w.@/]+=")
@@ -20,6 +21,8 @@ def name_of(page: Path) -> str:
 
 def blocks_of(kind: str) -> Iterator[tuple[Path, Block]]:
     for page in PAGES:
+        if page == ROOT / "docs" / "guides" / "slurm.md":
+            continue  # slurm/README.md once more
         yield from ((page, block) for block in blocks(page.read_text()) if block.kind == kind)
 
 

@@ -171,7 +171,7 @@ def test_every_finetune_mode_runs(finetune, tmp_path, monkeypatch) -> None:
     assert last.epochs == epochs.get(finetune, last.epochs)
 
 
-def test_the_survey_is_the_grid_that_the_readme_names() -> None:
+def test_the_survey_is_the_grid_that_the_documentation_names() -> None:
     survey = OmegaConf.load(CONF / "sweep" / "survey.yaml").hydra.sweeper.params
 
     assert survey["schedule.final"] == "1,2,4,8,16,32,64"

@@ -1,0 +1,30 @@
+"""The README is short; what pages name is there."""
+
+import re
+
+import pytest
+from conftest import ROOT
+from doc_pages import PAGES, name_of
+
+README = ROOT / "README.md"
+OUTSIDE = [page for page in PAGES if "docs" not in page.relative_to(ROOT).parts]
+LINK = re.compile(r"\]\(([^)#]+)(?:#[\w-]+)?\)")
+NAMED = re.compile(r"`((?:harness|scripts|tests|examples|slurm|docs)/[a-z_\d./]+)`")
+TO_BE_WRITTEN = {"harness/saliency/squared.py"}
+
+
+def test_the_readme_is_read_in_some_minutes() -> None:
+    text = README.read_text()
+    assert len(text.splitlines()) <= 150 and len(text.split()) <= 1500
+
+
+@pytest.mark.parametrize("page", OUTSIDE, ids=name_of)
+def test_links_lead_to_a_file(page) -> None:
+    links = [link for link in LINK.findall(page.read_text()) if "://" not in link]
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_files_that_a_page_names_are_there(page) -> None:
+    named = set(NAMED.findall(page.read_text())) - TO_BE_WRITTEN
+    assert sorted(name for name in named if not (ROOT / name).exists()) == []
