@@ -37,7 +37,7 @@ def test_a_name(value) -> None:
     assert check_name("name", value) == str(value)
 
 
-@pytest.mark.parametrize("key", ["name", "sweep_name"])
+@pytest.mark.parametrize("key", ["run_name", "sweep_name"])
 def test_a_run_of_a_wrong_name_writes_nothing(key, tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     for arguments in ([f"{key}=../../x"], ["-m", "seed=0,1", f"{key}='a\nb'"]):
@@ -49,8 +49,8 @@ def test_a_run_of_a_wrong_name_writes_nothing(key, tmp_path, monkeypatch, capsys
 
 def test_a_name_in_a_plan_of_others_leads_nowhere_either() -> None:
     (point,) = points_of([[]])
-    for key in ("name", "sweep_name"):
-        config = {**point.config, "name": "run", "sweep_name": "single", key: "../../x"}
+    for key in ("run_name", "sweep_name"):
+        config = {**point.config, "run_name": "run", "sweep_name": "single", key: "../../x"}
         with pytest.raises(ValueError, match=f"{key} must be a name"):
             _ = replace(point, config=config).folder
     with pytest.raises(ValueError):
