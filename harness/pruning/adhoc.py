@@ -1,4 +1,4 @@
-"""What one call of the Python API is given: parts, data, and counts per tensor."""
+"""Reads the arguments of one call of the Python API: parts, data, and counts per tensor."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +24,11 @@ from harness.vocabulary.apportion import apportion
 
 @dataclass(frozen=True)
 class FixedCounts(Allocation):
-    """The counts that were asked for; on the way there, and without one, what is alive."""
+    """keep(layer) = the given count, or the alive units of a layer without a given count.
+
+    While more than the sum of these counts has to stay, the surplus is shared in proportion to
+    alive - count.
+    """
 
     counts: tensors.Counts = field(default_factory=dict)
 
@@ -38,7 +42,7 @@ class FixedCounts(Allocation):
 
 @dataclass(frozen=True)
 class Request:
-    """What `score` and `prune` are asked with."""
+    """Holds the arguments that `score` and `prune` have in common."""
 
     pruner: Pruner
     batches: list[tensors.Batch]
@@ -55,7 +59,7 @@ class Request:
                 "give example_input, a batch of inputs, or batches"
             )
         graph = self._graph(model)
-        # A structure of single weights does not look at the sample.
+        # A structure of single weights does not read the sample.
         units = units_of(structure, model, _first(model) if sample is None else sample, graph)
         layer_order, known_layers = layer_order_of(model, graph), layers_known_to(structure, model)
         exclude = [self.exclude] if isinstance(self.exclude, str) else self.exclude
@@ -131,7 +135,7 @@ class Request:
 
 @dataclass(frozen=True)
 class _Copies:
-    """Batches whose inputs are new ones in each pass: some networks write into their inputs."""
+    """Yields batches with cloned inputs, because some models write into their inputs."""
 
     batches: list[tensors.Batch]
 
@@ -142,9 +146,10 @@ class _Copies:
 def _labels_of_samples(
     batches: Sequence[tensors.Batch],
 ) -> tuple[list[tensors.Batch], Callable[[Tensor], Tensor]]:
-    """The batches with one entry of labels per sample, and what makes the labels again that a
-    loss was written for: a network may flatten its positions, so that those of a sample are k
-    labels one after the other.
+    """Returns the batches with one row of labels per sample, and the inverse function.
+
+    A model may flatten its positions, so that k labels in a row belong to one sample. The inverse
+    restores the labels that the loss was written for.
 
     Raises:
         ValueError: there are not k labels for each sample, k a whole number of at least 1.
@@ -165,7 +170,7 @@ def _labels_of_samples(
 
 
 def _counted(inputs: Tensor, labels: Tensor) -> tensors.Batch:
-    """The samples with a label that counts; as in a run, the others are no samples at all."""
+    """Returns the samples with a label that counts. As in a run, all other samples are left out."""
     if labels.is_floating_point() or not labels.numel():
         return inputs, labels
     counts = (labels != IGNORED).reshape(len(labels), -1).any(dim=1)
@@ -177,13 +182,14 @@ def _first(model: nn.Module) -> Tensor:
 
 
 def _like(model: nn.Module, inputs: Tensor) -> Tensor:
-    """On the model's device; in its dtype, if they are not whole numbers."""
+    """Moves inputs to the model's device, and floating-point inputs to the model's dtype."""
     first = _first(model)
     return inputs.to(first.device, first.dtype if inputs.is_floating_point() else inputs.dtype)
 
 
 def _cross_entropy(outputs: Any, labels: Tensor) -> Tensor:
-    """
+    """Returns the cross-entropy, summed over the samples.
+
     Raises:
         ValueError: there are no classes to choose from.
     """

@@ -1,4 +1,4 @@
-"""What a target counts (parameters, multiply-accumulates), and counts that meet it."""
+"""Counts parameters or multiply-accumulates, and finds units per layer for a requested size."""
 
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
@@ -9,35 +9,40 @@ from harness.allocation.base import Allocation, Layer, Layers, Unreachable
 from harness.schedule.base import path
 from harness.vocabulary.tensors import Counts
 
-# Who asks for a limit of reach in six digits, rounded to either side, gets the limit.
+# A requested value that is the reachable limit in six digits, rounded up or down, is accepted.
 ROUNDING = 1e-5
-# Rounding moves a count by less than one unit, so what a rule holds wavers by a few units' cost.
+# Rounding moves a count by less than one unit, so the size of a rule's counts varies by a few
+# units' cost.
 SPAN = 128
 
 
 @dataclass(frozen=True)
 class SizeModel:
-    """What a model has of a thing, and how much of it pruning can remove.
+    """Holds the total size of a model, and how much of the total pruning can remove.
 
-    A density is of what can be removed: the units that the structure may prune after `exclude`.
-    Compression and speed-up are of the whole model.
+    A density refers to the removable part: the units that the structure may prune after `exclude`.
+    Compression and speed-up refer to the whole model.
 
-    counts: "parameters", "macs" (of one sample), or "units".
+    Args:
+        unit: the unit of the request: "density", "compression" or "speedup".
+        total: the size of the whole model; for a density, the removable size.
+        removable: the size of the units that the structure prunes.
+        counts: what sizes count: "parameters", "macs" (of one sample), or "units".
     """
 
-    unit: str  # of what is asked: "density", "compression" or "speedup"
-    total: int  # of the whole model; for a density, what is removable
-    removable: int  # in the units that the structure prunes
+    unit: str
+    total: int
+    removable: int
     counts: str
 
     def to_kept_fraction(self, requested: float) -> float:
-        """Kept share of the removable part at which the model reaches what is asked.
+        """Returns the kept fraction of the removable part that gives the requested size.
 
-        asked: a density in (0, 1], which is that share, or a compression or speed-up >= 1.
+        requested: a density in (0, 1], which is that fraction, or a compression or speed-up >= 1.
 
         Raises:
-            ValueError: what is never removed alone exceeds it; it names the reachable limit. Or
-                nothing can be removed.
+            ValueError: the part that is never removed exceeds the requested size (the error names
+                the reachable limit), or nothing can be removed.
         """
         if self.removable == 0:
             raise ValueError(_nothing_to_remove(self.counts))
@@ -52,14 +57,17 @@ class SizeModel:
         return max(0.0, remaining - fixed) / self.removable
 
     def from_kept_fraction(self, kept_fraction: float) -> float:
-        """Returns the inverse of to_kept_fraction: a density, compression or speed-up."""
+        """Returns the density, or the compression or speed-up of the whole model.
+
+        This is the inverse of `to_kept_fraction`.
+        """
         if self.unit == "density":
             return kept_fraction
         remaining = self.total - self.removable + kept_fraction * self.removable
         return self.total / remaining if remaining else float("inf")
 
     def limit(self, kept_fraction: float) -> str:
-        """What asks for at least `share`, in six digits: the nearest that the model can reach.
+        """Returns the nearest reachable value that keeps at least `kept_fraction`, in six digits.
 
         >>> SizeModel("speedup", 300, 180, "macs").limit(1 / 60)
         '2.43902'
@@ -72,28 +80,35 @@ class SizeModel:
 
 @dataclass(frozen=True)
 class RequestedSize:
-    """How much the removable part may still hold after the event."""
+    """Says how much the removable part may still contain after a pruning.
+
+    Args:
+        keep: the size to keep.
+        counts: what `keep` counts, as in SizeModel.
+    """
 
     keep: int
-    counts: str  # as in SizeModel
+    counts: str
 
 
 def round_sizes(alive: int, end: float, counts: str, rounds: int) -> list[RequestedSize]:
-    """Returns the goal of each round from what is alive to `end`, both in what `counts` names.
+    """Returns the requested size of each round, from the alive size to `end`; `counts` names both.
 
-    Round k keeps round(alive (end / alive)^(k / rounds)), the last one round(end). `end` is not
-    rounded before, so that a run and a call of the Python API go through the same counts.
+    Round k keeps round(alive (end / alive)^(k / rounds)), and the last round keeps round(end).
+    `end` is not rounded before, so that a run and a call of the Python API use the same counts.
 
-    >>> [goal.keep for goal in round_sizes(1000, 40.4, "parameters", rounds=4)]
+    >>> [size.keep for size in round_sizes(1000, 40.4, "parameters", rounds=4)]
     [448, 201, 90, 40]
     """
     return [RequestedSize(round(keep), counts) for keep in path(alive, end, rounds)]
 
 
 def count_unit(unit: str, budget: str, equal_densities: bool = False) -> str:
-    """What a target in this unit counts under this budget of an allocation.
+    """Returns what a request in this unit counts under this budget of an allocation.
 
-    A speed-up counts multiply-accumulates under any. equal_densities: of the allocation.
+    A speed-up counts multiply-accumulates under any budget.
+
+    equal_densities: the attribute of the allocation.
 
     >>> [count_unit("density", budget) for budget in ("params", "macs")]
     ['parameters', 'macs']
@@ -108,14 +123,17 @@ def count_unit(unit: str, budget: str, equal_densities: bool = False) -> str:
 
 
 def total_of(model: nn.Module, counts: str, macs: int) -> int:
-    """What the model has, prunable or not; macs: of the whole dense network, one sample."""
+    """Returns the size of the whole model, prunable or not.
+
+    macs: multiply-accumulates of the dense model for one sample.
+    """
     if counts == "macs":
         return macs
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def cost(layer: Layer, counts: str) -> int:
-    """Of one unit of the layer."""
+    """Returns the size of one unit of the layer."""
     return {
         "parameters": layer.parameters_per_unit,
         "macs": layer.macs_per_unit,
@@ -128,15 +146,15 @@ def size_of(layers: Layers, units: Counts, counts: str) -> int:
 
 
 def counts_for(allocation: Allocation, layers: Layers, requested: RequestedSize) -> Counts:
-    """Units to keep per tensor so that they hold `goal.keep` of what it counts.
+    """Returns the units to keep per tensor, so that their size is `requested.keep`.
 
-    Exactly, when every unit costs the same. Else the allocation shares numbers of units, and the
-    one whose counts come nearest is taken, of two equally near ones that which holds less.
-    Bisection finds it where one unit more always holds more (Allocation.nested); for other rules
-    it finds a crossing, and the numbers within SPAN of it are tried too.
+    The size is exact if all units cost the same. Otherwise the allocation distributes numbers of
+    units, and the number with the nearest size is chosen; of two equally near sizes the smaller.
+    Bisection finds that number where one unit more always has a larger size (Allocation.nested).
+    For other rules bisection finds a crossing, and all numbers within SPAN of it are tried too.
 
     Raises:
-        ValueError: the allocation cannot keep so few, or no unit holds anything of the kind.
+        ValueError: the allocation cannot keep so few, or every unit has size 0.
     """
     alive = sum(layer.alive for layer in layers.values())
     costs = {cost(layer, requested.counts) for layer in layers.values()}
@@ -162,10 +180,10 @@ def counts_for(allocation: Allocation, layers: Layers, requested: RequestedSize)
 
 
 def least_units(allocation: Allocation, layers: Layers, requested: RequestedSize) -> int:
-    """The least units that can be kept.
+    """Returns the smallest number of units that can be kept.
 
     Raises:
-        Unreachable: they hold more than the goal.
+        Unreachable: the size of these units exceeds the requested size.
     """
     units = allocation.floors(layers)
     least = size_of(layers, units, requested.counts)

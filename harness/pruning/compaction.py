@@ -1,7 +1,7 @@
-"""A network that is physically smaller: which indices of its tensors are left, and the way back.
+"""Makes a model physically smaller, and expands it again to the dense shapes.
 
-Prunings, schedules and records go on in the names and shapes of the dense network: what was removed
-counts as pruned there, and is 0.
+Prunings, schedules and records use the names and shapes of the dense model. An entry that was
+removed counts there as pruned, and is 0.
 """
 
 from collections.abc import Mapping
@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from harness.model_state.whole_state import load_into, whole_state
 from harness.vocabulary.tensors import Tensors
 
-# Parameter or buffer -> by dimension the indices that are left; None: all of them. A tensor that
-# is whole has no entry.
+# Name of a parameter or buffer -> for each dimension the indices that are left, or None for all.
+# A tensor without removed entries is not listed.
 KeptIndices = Mapping[str, tuple[Tensor | None, ...]]
 
 
@@ -22,22 +22,22 @@ class Compaction(Protocol):
     """Makes a network smaller after each pruning; retraining goes on in the smaller one."""
 
     def kept_indices(self, model: nn.Module, masks: Tensors) -> KeptIndices:
-        """What can be removed while the network computes the same: the rest of each tensor.
+        """Returns the indices that must stay for the model to compute the same function.
 
-        model: of the dense shapes, pruned. masks: in force, True stays.
+        model: in dense shapes, pruned. masks: the masks in force; True stays.
         """
         ...
 
     def compact(self, model: nn.Module, kept_indices: KeptIndices) -> nn.Module:
-        """A network of the same parameter and buffer names, of the shapes that `kept` leaves.
+        """Returns a model with the same tensor names, in the shapes of `kept_indices`.
 
-        model: of the dense shapes; it may be changed and returned. Values are put in later.
+        model: in dense shapes; the method may change and return it. Values are copied in later.
         """
         ...
 
 
 def slice_tensors(values: Tensors, kept_indices: KeptIndices) -> Tensors:
-    """What is left of tensors of dense shapes."""
+    """Returns the entries at the kept indices of tensors in dense shapes."""
     return {
         name: value[_index(value.shape, kept_indices.get(name, ()))]
         for name, value in values.items()
@@ -45,11 +45,13 @@ def slice_tensors(values: Tensors, kept_indices: KeptIndices) -> Tensors:
 
 
 def scatter_tensors(values: Tensors, kept_indices: KeptIndices, onto: Tensors) -> Tensors:
-    """The inverse of `slice_tensors`: tensors of dense shapes, as `onto` where some were removed.
+    """Returns tensors in dense shapes, with the entries of `onto` where entries were removed.
+
+    This is the inverse of `slice_tensors`.
 
     >>> kept = {"w": (torch.tensor([1]), torch.tensor([0, 2]))}
     >>> small = slice_tensors({"w": torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])}, kept)
-    >>> small["w"].tolist(), spread(small, kept, {"w": torch.zeros(2, 3)})["w"].tolist()
+    >>> small["w"].tolist(), scatter_tensors(small, kept, {"w": torch.zeros(2, 3)})["w"].tolist()
     ([[4.0, 6.0]], [[0.0, 0.0, 0.0], [4.0, 0.0, 6.0]])
     """
     spread_values = {}
@@ -62,10 +64,10 @@ def scatter_tensors(values: Tensors, kept_indices: KeptIndices, onto: Tensors) -
 
 
 def compact_model(part: Compaction, model: nn.Module, kept_indices: KeptIndices) -> nn.Module:
-    """The smaller network, with the values that the model has.
+    """Returns the smaller model, with the values of the given model.
 
     Raises:
-        ValueError: a tensor of it has another shape than what is left.
+        ValueError: a tensor of the smaller model has another shape than its kept indices.
     """
     values = slice_tensors(whole_state(model), kept_indices)
     smaller = part.compact(model, kept_indices)
@@ -74,7 +76,10 @@ def compact_model(part: Compaction, model: nn.Module, kept_indices: KeptIndices)
 
 
 def expand_model(dense: nn.Module, model: nn.Module, kept_indices: KeptIndices) -> nn.Module:
-    """The network in dense shapes, 0 where parameters were removed. dense: a fresh one."""
+    """Returns the model in dense shapes, with 0 where parameters were removed.
+
+    dense: a new model, which is filled and returned.
+    """
     with torch.no_grad():
         for name, parameter in dense.named_parameters():
             if name in kept_indices:
@@ -84,9 +89,9 @@ def expand_model(dense: nn.Module, model: nn.Module, kept_indices: KeptIndices) 
 
 
 def expand_masks(masks: Tensors, kept_indices: KeptIndices, dense: Tensors) -> Tensors:
-    """Masks of dense shapes: of what masks are of and of what something was removed from.
+    """Returns masks in dense shapes, of all masked tensors and of all tensors with removed entries.
 
-    masks: of the network as it is. dense: tensors of the dense shapes, by name.
+    masks: in the shapes of the smaller model. dense: tensors in dense shapes, by name.
     """
     none = {
         name: torch.zeros_like(dense[name], dtype=torch.bool)
@@ -105,7 +110,7 @@ def _sizes(tensor: Tensor, kept_indices: tuple[Tensor | None, ...]) -> list[int]
 
 
 def _index(shape: torch.Size, kept_indices: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
-    """Picks out what is left of a tensor of this shape: an index that is broadcast for each dim."""
+    """Returns one broadcastable index per dimension, which picks the kept entries of a tensor."""
     indices = [
         torch.arange(n) if i is None else i for n, i in zip(shape, kept_indices, strict=False)
     ]

@@ -1,4 +1,4 @@
-"""Matched controls: other weights than the method's, but as many of each layer as it chose."""
+"""Builds matched controls: other weights than the method's, with equal numbers in each layer."""
 
 from collections.abc import Mapping
 
@@ -21,12 +21,18 @@ CONTROLS = {
 def apply_control(
     control: str, kept: Tensors, alive: Tensors, magnitudes: Mapping[str, Tensor], seed: int
 ) -> Tensors:
-    """Unit masks in place of `kept`, with as many units of each tensor.
+    """Returns unit masks in place of `kept`, with as many units of each tensor.
 
-    kept: the method's unit masks; alive: units in force; magnitudes: pooled |weight| per unit.
-    A shuffled mask is a random one of the same count; it is drawn from a stream of its own.
-    Frankle et al. 2021 (arXiv:2009.08576) shuffle and reinitialise to ask whether a method at
+    A shuffled mask is a random mask of the same count, drawn from a stream of its own.
+    Frankle et al. 2021 (arXiv:2009.08576) shuffle and reinitialise to test whether a method at
     initialisation has found weights or only layer densities.
+
+    Args:
+        control: a key of CONTROLS.
+        kept: the method's unit masks.
+        alive: the unit masks in force.
+        magnitudes: pooled |weight| per unit.
+        seed: the seed of the control's random streams.
     """
     if control == "shuffled":
         return {name: _shuffled(mask, alive[name], seed, name) for name, mask in kept.items()}

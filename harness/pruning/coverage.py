@@ -1,4 +1,4 @@
-"""Which parameters a pruning covers: what no rule prunes is named, what it cannot prune refused."""
+"""Names parameters that no rule prunes, and refuses weights that cannot be pruned."""
 
 import logging
 import re
@@ -14,16 +14,17 @@ from harness.structure.shared.trace import trace_of
 from harness.vocabulary.tensors import TABLES, keeping_parameters, prunable_layers
 
 LOG = logging.getLogger(__name__)
-LEAST = 0.01  # share of the model's parameters from which on one that no rule covers is named
-# Look-ups and norms stay dense by rule; so does what has one entry for each channel.
+LEAST = 0.01  # smallest fraction of the model's parameters at which uncovered ones are named
+# Embeddings and norms stay dense by rule, as do parameters with one entry for each channel.
 BY_RULE = (*TABLES, _NormBase, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm)
 
 
 def check_not_recomputed(units: Units, graph: Graph) -> None:
-    """
+    """Refuses a weight that the forward pass recomputes from a parameter.
+
     Raises:
-        ValueError: the network computes a weight anew from the parameter, in a way that makes
-            something else of a 0.
+        ValueError: the model computes a weight from the parameter in a way that maps 0 to another
+            value.
     """
     for name in units:
         if name in graph.computed:
@@ -38,11 +39,11 @@ def check_not_recomputed(units: Units, graph: Graph) -> None:
 def units_in_use(
     units: Units, known_layers: Iterable[str], model: nn.Module, sample: Tensor, graph: Graph
 ) -> Units:
-    """The units less those of layers that work in training only, such as an auxiliary head.
+    """Returns the units without those of layers that work in training only (an auxiliary head).
 
-    Those of the `known` layers are named in the log, whatever the size of the sample; so are others
-    that this pass did not call. Where no pass in training mode runs, nobody can tell the two apart:
-    layers that this pass did not call then stay whole.
+    The log names such layers among `known_layers`, whatever the size of the sample, and other
+    layers that this pass did not call. If no pass in training mode runs, the two cases cannot be
+    told apart: all layers that this pass did not call are then left whole.
     """
     idle = [name for name in known_layers if name not in graph.order]
     training, failure = _used_in_training(model, sample) if idle else (set[str](), None)
@@ -65,7 +66,7 @@ def units_in_use(
 
 
 def warn_uncovered(model: nn.Module, covered: Container[str]) -> None:
-    """Names in the log what no rule covers, together: families of parameters and their shares.
+    """Logs the families of parameters that no rule covers, with their fractions of the model.
 
     covered: weights that the structure prunes, or leaves whole by a rule or a reason of its own.
     """
@@ -75,7 +76,7 @@ def warn_uncovered(model: nn.Module, covered: Container[str]) -> None:
 
 
 def warn_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
-    """Names in the log a language head that is pruned, as it is not the embedding itself."""
+    """Logs a language head that is pruned because it is not tied to the embedding."""
     tables = {m.weight.shape for m in model.modules() if isinstance(m, nn.Embedding)}
     heads = [n for n in units if n in graph.outputs and model.get_parameter(n).shape in tables]
     if heads:
@@ -87,7 +88,7 @@ def warn_untied_head(units: Units, model: nn.Module, graph: Graph) -> None:
 
 
 def warn_unseen(units: Units, model: nn.Module) -> None:
-    """Names in the log layers of classes that are not torch's own, where no pass was run."""
+    """Logs layers of classes outside torch, if the model was not run."""
     layers = prunable_layers(model)
     own = [n for n in units if not type(layers[n]).__module__.startswith("torch.")]
     if own:
@@ -111,12 +112,12 @@ def _uncovered(model: nn.Module, covered: Container[str]) -> Iterator[str]:
 
 
 def _families(model: nn.Module, covered: Container[str]) -> dict[str, list[str]]:
-    """Parameters that no rule covers, by their name without its numbers."""
+    """Groups the parameters that no rule covers by their name without its numbers."""
     by_rule = {id(p) for m in model.modules() if isinstance(m, BY_RULE) for p in m.parameters()}
     widths = {size for p in model.parameters() if _is_wide(p) for size in p.shape}
     families: dict[str, list[str]] = {}
     for name, parameter in model.named_parameters():
-        # One entry for each channel: a bias or the scale of a norm, whatever class holds it.
+        # One entry for each channel: a bias or the scale of a norm, in a module of any class.
         by_channel = not _is_wide(parameter) and parameter.numel() in widths | {1}
         if not (name in covered or id(parameter) in by_rule or by_channel):
             families.setdefault(re.sub(r"\d+", "*", name), []).append(name)
@@ -146,14 +147,14 @@ def _layers(names: Iterable[str]) -> str:
 
 
 def _used_in_training(model: nn.Module, sample: Tensor) -> tuple[set[str], str | None]:
-    """Weights that a forward pass in training mode uses, or why none runs."""
+    """Returns the weights used by a forward pass in training mode, or why no such pass runs."""
     failure = None
-    # Norms over a batch need two samples; what is made for one sample takes no more.
+    # Norms over a batch need two samples; some models take one sample only.
     for inputs in [sample] if len(sample) != 1 else [torch.cat([sample, sample]), sample]:
         try:
             with keeping_parameters(model):
                 trace = trace_of(model, inputs, training=True)
-        except Exception as error:  # whatever a foreign forward raises (an assertion, a KeyError)
+        except Exception as error:  # a user's forward may raise anything
             failure = failure or f"{type(error).__name__}: {error}".splitlines()[0]
         else:
             return {use.weight for use in trace.uses}, None

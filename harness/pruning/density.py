@@ -1,4 +1,4 @@
-"""Units and layers by number and cost; what a density is of, and the rule by which it counts."""
+"""Counts units and layers by number and cost, and defines densities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,19 +12,20 @@ from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
 def alive_units(structure: Structure, kept: Tensor) -> Tensor:
-    """Says of each unit of a weight whether it stays: whether any of its elements is not 0.
+    """Returns for each unit of a weight whether any of its elements is not 0.
 
     kept: a mask, or the weight itself.
     """
     nonzero = kept != 0
-    # Pooling the mask says so for any structure.
+    # Pooling the mask works for any structure.
     return nonzero if structure.granularity == "weight" else structure.pool(nonzero.float()) > 0
 
 
 def parameters_per_unit(weight: Tensor, units: int, companions: Sequence[str]) -> int:
-    """Counts what one unit owns in the layer that produces it: weights, bias, norm parameters.
+    """Counts the parameters of one unit in its own layer: weights, bias, norm parameters.
 
-    units: of the weight. along: the parameters of one entry per unit that go with them.
+    units: the number of units of the weight. companions: names of parameters with one entry per
+    unit, which are pruned with the unit.
     """
     return weight.numel() // units + len(companions)
 
@@ -37,9 +38,15 @@ def layers_of(
     model_info: ModelInfo,
     masks: Tensors | None = None,
 ) -> Layers:
-    """What an allocation may look at, of each weight that is pruned.
+    """Returns what an allocation may read of each weight that is pruned.
 
-    scores: one per unit. masks: in force; pruned units get -inf. None: all are alive.
+    Args:
+        structure: defines the units of a weight.
+        scores: one per unit, by weight.
+        model: holds the weights.
+        units: the prunable weights, with the companions of their units.
+        model_info: multiply-accumulates, layer order and curves, as far as they are known.
+        masks: the masks in force, whose pruned units get the score -inf; None if all are alive.
     """
     modules = prunable_layers(model)
     layer_order = model_info.layer_order or LayerOrder(tuple(modules), frozenset(), frozenset())
@@ -73,9 +80,12 @@ def layers_of(
 
 @dataclass(frozen=True)
 class Scope:
-    """What a structure may prune of a network after `exclude`; a density is a kept share of it.
+    """Defines what a structure may prune after `exclude`; a density is a kept fraction of it.
 
-    units: less those of excluded layers. every: theirs too; without, none is excluded.
+    Args:
+        structure: defines the units.
+        units: the units of the layers that are not excluded.
+        all_units: the units including those of excluded layers; empty if no layer is excluded.
     """
 
     structure: Structure
@@ -85,10 +95,10 @@ class Scope:
     def density(self, kept: Tensors) -> float:
         """Returns sum of (cost x units that stay) / sum of (cost x units), in [0, 1].
 
-        Both sums are over the layers in scope, and a layer's cost is `parameters_per_unit`, 1 for
-        single weights. If every layer keeps the share d of its units, the density is d.
+        Both sums are over the layers in scope. A layer's cost is `parameters_per_unit`, and 1 for
+        single weights. If every layer keeps a fraction d of its units, the density is d.
 
-        kept: by name at least the weights in scope, as masks or as the weights themselves.
+        kept: the weights in scope by name, as masks or as the weights themselves; may contain more.
         """
         remaining = total = 0
         for name, companions in self.units.items():
@@ -99,7 +109,7 @@ class Scope:
         return remaining / total
 
     def describe(self) -> str:
-        """Returns what the density is of in words, as in "weights, without fc3"."""
+        """Returns what the density refers to in words, as in "weights, without fc3"."""
         noun = self.structure.noun or type(self.structure).__name__.lower()
         whole = self.structure.granularity == "unit"
         kinds = f"{noun}s by their parameters" if whole else f"{noun}s"

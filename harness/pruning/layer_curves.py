@@ -1,4 +1,4 @@
-"""Each layer pruned alone to a grid of densities, and what that costs on validation data."""
+"""Prunes each layer alone to a grid of densities, and measures the model on validation data."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -15,10 +15,10 @@ from harness.vocabulary.topk import top
 
 @dataclass(frozen=True)
 class CurvePoint:
-    """The network with one layer pruned alone."""
+    """Holds a measurement of the model with one layer pruned alone."""
 
-    density: float  # asked, of the layer's units
-    kept: int  # units of the layer
+    density: float  # requested, of the layer's units
+    kept: int  # number of the layer's units
     measured: EvaluationResult
 
 
@@ -28,9 +28,10 @@ SensitivityCurves = dict[
 
 
 def check_grid(grid: Iterable[float]) -> None:
-    """
+    """Checks a grid of densities.
+
     Raises:
-        ValueError: no densities, or one that is not in (0, 1].
+        ValueError: there is no density, or one is not in (0, 1].
     """
     values = list(grid) if isinstance(grid, list | tuple) else []
     wrong = [v for v in values if type(v) not in (int, float) or not 0 < v <= 1]
@@ -48,16 +49,20 @@ def measure_curves(
     grid: Iterable[float],
     evaluate: Callable[[], EvaluationResult],
 ) -> SensitivityCurves:
-    """For each layer and density: what `evaluate` finds while that layer alone is pruned.
+    """Returns for each layer and density the result of `evaluate` with that layer pruned alone.
 
-    round(density * units) of the layer's units stay, those of the highest scores; of equal
-    scores the first. If fewer are alive nothing is pruned. Density 1, the network as it is, is
-    always the first point. BatchNorm keeps its statistics: nothing adapts to the pruning.
-    The network comes back bit for bit, also after an error in `evaluate`.
+    round(density * units) of the layer's units stay: those with the highest scores, and of equal
+    scores the first. If fewer units are alive, nothing is pruned. The first point is always density
+    1, the model as it is. BatchNorm keeps its statistics, so nothing adapts to the pruning. The
+    model is restored bit for bit, also after an error in `evaluate`.
 
-    scores: one per unit by weight, pruned units -inf. expand: masks of units by weight -> masks
-    of all parameters that go with them. `evaluate` is called once per count of units kept, as
-    often on every rank if scores are equal there.
+    Args:
+        model: the model to measure.
+        scores: one per unit, by weight; pruned units have -inf.
+        expand: turns masks of units by weight into masks of all parameters pruned with them.
+        grid: the densities.
+        evaluate: called once per count of kept units; equally often on all ranks if scores are
+            equal.
     """
     densities, unpruned = sorted({1.0, *grid}, reverse=True), evaluate()
 
@@ -76,7 +81,7 @@ def measure_curves(
 
 @contextmanager
 def temporarily_pruned(model: nn.Module, masks: Tensors) -> Iterator[None]:
-    """Inside, the parameters are 0 outside their masks; outside they are what they were."""
+    """Sets the parameters to 0 outside their masks, and restores them at exit."""
     originals = {name: model.get_parameter(name).detach().clone() for name in masks}
     store = MaskStore(originals)
     store.shrink_to(masks)

@@ -1,4 +1,4 @@
-"""Masks: which parameters stay. Knows tensors and names, nothing of training or ranks."""
+"""Keeps masks by parameter name; independent of training and ranks."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,14 +9,15 @@ from torch.optim import Optimizer
 from harness.vocabulary.bitpack import digest
 from harness.vocabulary.tensors import Tensors
 
-INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}  # by bytes each
+# Integer type of the same width, by bytes per element.
+INTEGERS = {1: torch.int8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 def as_bool(masks: Mapping[str, Tensor]) -> Tensors:
-    """Masks of 0 and 1 in any dtype, as torch.nn.utils.prune keeps them, as bool.
+    """Converts masks of 0 and 1 in any dtype, as torch.nn.utils.prune stores them, to bool.
 
     Raises:
-        ValueError: a mask holds another value.
+        ValueError: a mask contains another value.
     """
     for name, mask in masks.items():
         if not ((mask == 0) | (mask == 1)).all():
@@ -28,13 +29,12 @@ def as_bool(masks: Mapping[str, Tensor]) -> Tensors:
 
 
 class MaskStore:
-    """The masks in force, by parameter name; they only shrink, unless they may grow.
+    """Keeps the masks in force by parameter name. Masks only shrink, unless `may_grow` is set.
 
-    They live outside the module: as buffers DDP would send rank 0's copy before every forward
-    and hide that ranks differ. A pruned weight is zeroed once, and its gradient at every step;
-    with its optimizer state zeroed too, SGD (momentum, Nesterov) and Adam(W), weight decay
-    included, then leave it at exactly 0. So a weight that is revived starts at 0, and without
-    momentum.
+    Masks are not module buffers: DDP would broadcast rank 0's buffers before every forward pass and
+    hide differing masks. A pruned weight is zeroed once, and its gradient at every step. Its
+    optimizer state is zeroed too. SGD (momentum, Nesterov) and Adam(W), weight decay included, then
+    leave the weight at exactly 0. A revived weight therefore starts at 0, and without momentum.
 
     may_grow: `replace` may revive pruned weights.
     """
@@ -42,20 +42,20 @@ class MaskStore:
     def __init__(self, dense: Mapping[str, Tensor], may_grow: bool = False):
         self._may_grow = may_grow
         self._masks = {name: torch.ones_like(p, dtype=torch.bool) for name, p in dense.items()}
-        self._factors: Tensors | None = None  # made at the first step after a change
+        self._factors: Tensors | None = None  # computed at the first step after a change
 
     @property
     def masks(self) -> Tensors:
-        """The masks themselves, True stays; do not write to them."""
+        """Returns the masks themselves, True stays. Callers must not write to them."""
         return self._masks
 
     @property
     def digest(self) -> str:
-        """SHA-256 over names and packed bits, first 16 hex digits."""
+        """Returns SHA-256 over names and packed bits, first 16 hex digits."""
         return digest(self._masks)
 
     def shrink_to(self, masks: Tensors) -> None:
-        """Takes over smaller masks.
+        """Replaces masks by smaller ones.
 
         Raises:
             ValueError: a mask would revive a pruned weight, or names an unknown parameter.
@@ -71,10 +71,10 @@ class MaskStore:
         self._set(masks)
 
     def replace(self, masks: Tensors) -> None:
-        """Takes over masks that may revive what is pruned; revived entries are 0 until they train.
+        """Replaces masks by ones that may revive pruned weights; these are 0 until they train.
 
         Raises:
-            ValueError: masks may not grow here, or a mask is of another name or shape.
+            ValueError: masks may not grow here, or a mask has an unknown name or another shape.
         """
         if not self._may_grow:
             raise ValueError(
@@ -102,7 +102,7 @@ class MaskStore:
 
     @torch.no_grad()
     def apply_to(self, model: nn.Module, optimizer: Optimizer | None = None) -> None:
-        """Zeroes what is pruned: parameters, and every optimizer state of a parameter's shape."""
+        """Zeroes pruned parameters, and every optimizer state of a parameter's shape."""
         for name, mask in self._masks.items():
             parameter = model.get_parameter(name)
             _zero_outside(mask, parameter)
@@ -110,9 +110,10 @@ class MaskStore:
                 _zero_outside(mask, state)
 
     def gradient_masker(self, model: nn.Module) -> Callable[[], None]:
-        """A function that zeroes the pruned entries of the model's gradients, for every step.
+        """Returns a function that zeroes the gradients of pruned weights, to call at every step.
 
-        One fused multiplication with masks in the gradients' dtype, cached until masks change.
+        The function makes one fused multiplication with masks in the gradients' dtype, which are
+        cached until masks change.
         """
         parameters = {name: model.get_parameter(name) for name in self._masks}
 
@@ -136,8 +137,8 @@ class MaskStore:
 
 
 def _zero_outside(mask: Tensor, tensor: Tensor) -> None:
-    # Their bits are multiplied, several times as fast as masked_fill_; a product of the numbers
-    # themselves would be NaN for 0 * inf, and -0 for 0 * -1.
+    # Multiplying the bits is several times as fast as masked_fill_. A product of the numbers
+    # would be NaN for 0 * inf, and -0 for 0 * -1.
     tensor.detach().view(INTEGERS[tensor.element_size()]).mul_(mask)
 
 
