@@ -10,7 +10,7 @@ from harness.data.base import Data
 from harness.data.calibration import Samples
 from harness.distillation.base import Distillation
 from harness.finetune.base import Finetune
-from harness.mask_updates.base import Exchange, MaskUpdates
+from harness.mask_updates.base import MaskUpdater, MaskUpdates
 from harness.models.base import Model
 from harness.penalty.base import Penalty
 from harness.pruning.compaction import Compaction
@@ -128,9 +128,9 @@ class ExperimentConfig:
         return self.mask_updates is not None and self.mask_updates.unmasks_between_levels
 
     @property
-    def exchange(self) -> Exchange | None:
+    def mask_updater(self) -> MaskUpdater | None:
         """The mask_updates, if they update masks at steps of their own."""
-        return None if self.unmasks_between_levels else cast(Exchange | None, self.mask_updates)
+        return None if self.unmasks_between_levels else cast(MaskUpdater | None, self.mask_updates)
 
     @property
     def pruner(self) -> Pruner:

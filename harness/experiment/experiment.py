@@ -17,7 +17,7 @@ class Experiment(ExperimentConfig):
 
     def __post_init__(self) -> None:
         check_offers({name: getattr(self, name) for name in self.__dataclass_fields__})
-        check_offers({"exchange": self.exchange})
+        check_offers({"mask_updater": self.mask_updater})
         self.check_values()
         check_parts(self)
         _ = self.pruner  # refuses a saliency that does not fit the structure

@@ -165,8 +165,8 @@ def _retrain(recorder: Recorder, stage: Stage) -> Trained | None:
     if not state.training:
         prune_stage.unmask_if_soft(context, state, stage.level)
         train_stage.load_initial_weights(context, state, stage.level)
-    exchange = context.experiment.exchange
-    return train_stage.train(recorder, stage.level, recipe, stage.level, exchange)
+    mask_updater = context.experiment.mask_updater
+    return train_stage.train(recorder, stage.level, recipe, stage.level, mask_updater)
 
 
 def _retrain_pruning(recorder: Recorder, stage: Stage) -> Trained | None:

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 
 from harness.experiment.context import RunContext
 from harness.experiment.state import RunState
-from harness.mask_updates.base import Exchange
+from harness.mask_updates.base import MaskUpdater
 from harness.run_folder.records import Trained
 from harness.training.context import UNFINISHED, FitResult, Hooks, OnEpoch, Saver
 from harness.training.cost_meter import CostMeter, trained
@@ -36,25 +36,25 @@ class TrainHooks:
         meter: CostMeter,
         steps: int,
         steps_per_epoch: int,
-        exchange: Exchange | None = None,
+        mask_updater: MaskUpdater | None = None,
         events: Mapping[int, StepAction] | None = None,
         gradient_hook: Callable[[int], None] | None = None,
         distillation_loss: DistillationLoss | None = None,
     ):
         self.context, self.run, self.level, self.meter = context, run, level, meter
         self.steps, self.steps_per_epoch = steps, steps_per_epoch
-        self.exchange, self.events = exchange, events or {}
+        self.mask_updater, self.events = mask_updater, events or {}
         self.gradient_hook, self.distillation_loss = gradient_hook, distillation_loss
         self.mask_gradients = run.masks.gradient_masker(run.model)
-        self.number, self.looks, self.recorded = 0, False, False
+        self.number, self.needs_dense_gradients, self.recorded = 0, False, False
         self.statistics: Tensors = {}
 
     def hooks(self, epoch_end: OnEpoch, saver: Saver | None) -> Hooks:
-        acts = self.exchange or self.events or self.gradient_hook
+        acts = self.mask_updater or self.events or self.gradient_hook
         return Hooks(
             before_step=self.before_step if acts else None,
             loss_term=self.distillation_loss,
-            takes_step=self.takes_step if self.exchange else None,
+            takes_step=self.takes_step if self.mask_updater else None,
             after_backward=self.after_backward,
             epoch_end=epoch_end,
             masks_in_force=self.live,
@@ -91,7 +91,7 @@ class TrainHooks:
 
     def live(self) -> Tensors:
         """Whose gradients this step needs; without a mask: of all entries."""
-        return {} if self.looks else self.run.masks.masks
+        return {} if self.needs_dense_gradients else self.run.masks.masks
 
     def kept(self) -> Tensors:
         """What decides masks and gradients of the steps to come, beside the network: masks,
@@ -104,7 +104,7 @@ class TrainHooks:
             ("value to return", run.unmasked_params),
         ):
             tensors_by_name |= {f"{kind} of {name}": tensor for name, tensor in tensors.items()}
-        for part in (self.exchange, self.context.experiment.penalty, self.gradient_hook):
+        for part in (self.mask_updater, self.context.experiment.penalty, self.gradient_hook):
             if part is not None:
                 tensors_by_name |= held(part)
         return tensors_by_name
@@ -114,18 +114,21 @@ class TrainHooks:
         if number in self.events:
             self.meter.count_until(number)
             self.events[number](self, optimizer)
-        self.looks = self.exchange is not None and self.exchange.looks(number, self.steps)
+        self.needs_dense_gradients = (
+            self.mask_updater is not None
+            and self.mask_updater.needs_dense_gradients(number, self.steps)
+        )
 
     def takes_step(self, optimizer: Optimizer) -> bool:
-        exchange = self.exchange
-        assert exchange is not None
-        if self.looks:
+        mask_updater = self.mask_updater
+        assert mask_updater is not None
+        if self.needs_dense_gradients:
             self.meter.count_dense_gradients(self.number)
-            self.statistics = exchange.look(self.statistics, self._gradients())
-        if not exchange.updates(self.number, self.steps):
+            self.statistics = mask_updater.accumulate(self.statistics, self._gradients())
+        if not mask_updater.updates(self.number, self.steps):
             return False
         self.meter.count_until(self.number + 1)
-        self._swap(exchange, optimizer)
+        self._update_masks(mask_updater, optimizer)
         return True
 
     def after_backward(self) -> None:
@@ -133,13 +136,15 @@ class TrainHooks:
             self.gradient_hook(self.number)
         self.mask_gradients()
 
-    def _swap(self, exchange: Exchange, optimizer: Optimizer) -> None:
+    def _update_masks(self, mask_updater: MaskUpdater, optimizer: Optimizer) -> None:
         context, run = self.context, self.run
         context.ranks.check_equal(run.masks.masks, "masks in force")
         weights = {name: run.model.get_parameter(name).detach() for name in context.units}
         masks = {name: run.masks.masks[name] for name in context.units}
         seed = derive(context.experiment.seed, "dynamics", self.level)
-        masks_after = exchange.swap(weights, masks, self.statistics, self.number, self.steps, seed)
+        masks_after = mask_updater.update_masks(
+            weights, masks, self.statistics, self.number, self.steps, seed
+        )
         run.masks.replace(context.ranks.broadcast_masks(masks_after))
         run.masks.apply_to(run.model, optimizer)
         self.statistics = {}

@@ -10,7 +10,7 @@ from harness.experiment.context import RunContext
 from harness.experiment.recorder import Recorder
 from harness.experiment.state import RunState, macs_left
 from harness.experiment.train_hooks import DistillationLoss, StepAction, TrainHooks
-from harness.mask_updates.base import Exchange
+from harness.mask_updates.base import MaskUpdater
 from harness.model_state.whole_state import load_into
 from harness.penalty.base import Penalty
 from harness.pruning.compaction import slice_tensors
@@ -60,7 +60,7 @@ def train(
     level: int,
     resolved: ResolvedRecipe,
     streams: int | str,
-    exchange: Exchange | None = None,
+    mask_updater: MaskUpdater | None = None,
     events: Mapping[int, StepAction] | None = None,
     gradient_hook: Callable[[int], None] | None = None,
 ) -> Trained:
@@ -79,7 +79,7 @@ def train(
         _meter(context, recipe, begin, lambda: macs_left(context, state), distills),
         steps=steps_of(resolved, context.samples),
         steps_per_epoch=recipe.steps_per_epoch(context.samples),
-        exchange=exchange,
+        mask_updater=mask_updater,
         events=events,
         gradient_hook=gradient_hook,
         distillation_loss=student,

@@ -24,7 +24,7 @@ class MaskUpdates(Protocol):
         """
 
 
-class Exchange(MaskUpdates, Protocol):
+class MaskUpdater(MaskUpdates, Protocol):
     """MaskUpdates that update masks at steps of their own.
 
     Steps are counted from 0 within one training of `steps` optimizer steps. Weights are detached;
@@ -35,11 +35,11 @@ class Exchange(MaskUpdates, Protocol):
     def updates(self, step: int, steps: int) -> bool:
         """Whether masks are updated in place of this optimizer step."""
 
-    def looks(self, step: int, steps: int) -> bool:
+    def needs_dense_gradients(self, step: int, steps: int) -> bool:
         """Whether the gradients of ALL weights are needed at this step, before any are masked."""
         return False
 
-    def look(self, statistics: Tensors, gradients: Tensors) -> Tensors:
+    def accumulate(self, statistics: Tensors, gradients: Tensors) -> Tensors:
         """Statistics after the gradients of a step that it looks at.
 
         `statistics` is {} at first and after every update; its memory may be reused. It is part of
@@ -48,7 +48,7 @@ class Exchange(MaskUpdates, Protocol):
         """
         return {}
 
-    def swap(
+    def update_masks(
         self,
         weights: Tensors,
         masks: Tensors,

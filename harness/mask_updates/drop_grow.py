@@ -11,7 +11,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from harness.mask_updates.base import Exchange
+from harness.mask_updates.base import MaskUpdater
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import array, positions, top
@@ -20,7 +20,7 @@ STEPS = "a whole number of at least 1 (optimizer steps)"
 
 
 @dataclass(frozen=True)
-class DropGrow(Exchange, ABC):
+class DropGrow(MaskUpdater, ABC):
     """Every so many steps the live weights of smallest |w| go and those that score best return.
 
     drop_fraction: share of each layer's live weights that is exchanged at first, in (0, 1). At
@@ -57,35 +57,37 @@ class DropGrow(Exchange, ABC):
                 f"{steps} steps, whose masks would never change; lower "
                 "mask_updates.update_interval or train longer"
             )
-        if self.update_interval >= end(self.stop_fraction, steps):
+        if self.update_interval >= stop_step(self.stop_fraction, steps):
             raise ValueError(
                 f"mask_updates.update_interval={self.update_interval}: no update falls before step "
-                f"{end(self.stop_fraction, steps)}, from which masks hold "
+                f"{stop_step(self.stop_fraction, steps)}, from which masks hold "
                 f"(mask_updates.stop_fraction={self.stop_fraction} of {steps} steps); lower "
                 "mask_updates.update_interval or raise mask_updates.stop_fraction"
             )
 
     def updates(self, step: int, steps: int) -> bool:
         return (
-            step > 0 and step % self.update_interval == 0 and step < end(self.stop_fraction, steps)
+            step > 0
+            and step % self.update_interval == 0
+            and step < stop_step(self.stop_fraction, steps)
         )
 
     def fraction(self, step: int, steps: int) -> float:
         """Share of a layer's live weights that is exchanged at this step.
 
         >>> class Still(DropGrow):
-        ...     def growth(self, name, weight, statistics, step, seed):
+        ...     def growth_scores(self, name, weight, statistics, step, seed):
         ...         return weight
         >>> [round(Still(drop_fraction=0.4, stop_fraction=0.5).fraction(t, 8), 3) for t in range(6)]
         [0.4, 0.341, 0.2, 0.059, 0.0, 0.0]
         """
-        if step >= end(self.stop_fraction, steps):
+        if step >= stop_step(self.stop_fraction, steps):
             return 0.0
         return (
             self.drop_fraction / 2 * (1 + math.cos(math.pi * step / (self.stop_fraction * steps)))
         )
 
-    def swap(
+    def update_masks(
         self,
         weights: Tensors,
         masks: Tensors,
@@ -98,21 +100,23 @@ class DropGrow(Exchange, ABC):
         Raises:
             ValueError: a weight or one of its statistics is NaN.
         """
-        share = self.fraction(step, steps)
+        fraction = self.fraction(step, steps)
         live = {name: torch.as_tensor(positions(array(masks[name].flatten()))) for name in weights}
-        dropped = {name: int(share * len(places)) for name, places in live.items()}
-        new = dict(masks)
-        for name, count in self.grown(dropped, live, masks, statistics).items():
-            with naming(name):
-                sizes = at(live[name], weights[name]).abs()
+        dropped = {name: int(fraction * len(indices)) for name, indices in live.items()}
+        updated = dict(masks)
+        for name, count in self.growth_counts(dropped, live, masks, statistics).items():
+            with naming_layer(name):
+                sizes = entries_at(live[name], weights[name]).abs()
                 kept = live[name][top(sizes, len(sizes) - dropped[name])]
-                scores = self.growth(name, weights[name], statistics, step, seed).flatten()
+                scores = self.growth_scores(name, weights[name], statistics, step, seed).flatten()
                 # Only what is kept is written: several times as fast as torch.where over all.
                 mask = top(scores.index_fill_(0, kept, -math.inf), count).index_fill_(0, kept, True)
-                new[name] = mask.view(masks[name].shape)
-        return new
+                updated[name] = mask.view(masks[name].shape)
+        return updated
 
-    def grown(self, dropped: Counts, live: Tensors, masks: Tensors, statistics: Tensors) -> Counts:
+    def growth_counts(
+        self, dropped: Counts, live: Tensors, masks: Tensors, statistics: Tensors
+    ) -> Counts:
         """How many weights return to each layer, as many in total as were dropped.
 
         live: flat indices of the live weights, ascending.
@@ -120,7 +124,7 @@ class DropGrow(Exchange, ABC):
         return dropped
 
     @abstractmethod
-    def growth(
+    def growth_scores(
         self, name: str, weight: Tensor, statistics: Tensors, step: int, seed: int
     ) -> Tensor:
         """One score per weight of this layer; of those not kept the highest return.
@@ -130,19 +134,19 @@ class DropGrow(Exchange, ABC):
 
 
 @lru_cache
-def end(until: float, steps: int) -> int:
+def stop_step(until: float, steps: int) -> int:
     """The first step from which masks hold."""
     # The decimal that was written: 0.07 * 100 is above 7 in floating point.
     return math.ceil(Fraction(str(until)) * steps)
 
 
-def at(places: Tensor, tensor: Tensor) -> Tensor:
+def entries_at(indices: Tensor, tensor: Tensor) -> Tensor:
     """The entries at these flat indices."""
-    return tensor.flatten()[places]
+    return tensor.flatten()[indices]
 
 
 @contextmanager
-def naming(name: str) -> Iterator[None]:
+def naming_layer(name: str) -> Iterator[None]:
     """An error inside names this layer, whose numbers no longer make sense."""
     try:
         yield

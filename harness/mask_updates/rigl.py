@@ -16,13 +16,13 @@ class Rigl(DropGrow):
     defaults.
     """
 
-    def looks(self, step: int, steps: int) -> bool:
+    def needs_dense_gradients(self, step: int, steps: int) -> bool:
         return self.updates(step, steps)
 
-    def look(self, statistics: Tensors, gradients: Tensors) -> Tensors:
+    def accumulate(self, statistics: Tensors, gradients: Tensors) -> Tensors:
         return gradients
 
-    def growth(
+    def growth_scores(
         self, name: str, weight: Tensor, statistics: Tensors, step: int, seed: int
     ) -> Tensor:
         return statistics[name].abs()

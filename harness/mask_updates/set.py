@@ -23,7 +23,7 @@ class Set(DropGrow):
     2020 (arXiv:1911.11134), whose code updates SET after the optimizer's step.
     """
 
-    def growth(
+    def growth_scores(
         self, name: str, weight: Tensor, statistics: Tensors, step: int, seed: int
     ) -> Tensor:
         stream = torch.Generator().manual_seed(derive(seed, "grow", step, name))

@@ -4,7 +4,7 @@ from fractions import Fraction
 import torch
 from torch import Tensor
 
-from harness.mask_updates.drop_grow import STEPS, DropGrow, at, naming
+from harness.mask_updates.drop_grow import STEPS, DropGrow, entries_at, naming_layer
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
 
@@ -41,35 +41,40 @@ class Snfs(DropGrow):
         check_fields(self, "a number in [0, 1); write e.g. 0.9", "momentum")
         check_fields(self, STEPS, "history", way_out="; write e.g. 100")
 
-    def looks(self, step: int, steps: int) -> bool:
+    def needs_dense_gradients(self, step: int, steps: int) -> bool:
         ahead = (
             -step % self.update_interval if step else self.update_interval
         )  # to the next multiple of `update_interval`
         return ahead < self.history and self.updates(step + ahead, steps)
 
-    def look(self, statistics: Tensors, gradients: Tensors) -> Tensors:
+    def accumulate(self, statistics: Tensors, gradients: Tensors) -> Tensors:
         if not statistics:
             statistics = {n: torch.zeros_like(g, dtype=_wide(g)) for n, g in gradients.items()}
         fresh = [gradients[name].to(mean.dtype) for name, mean in statistics.items()]
         torch._foreach_lerp_(list(statistics.values()), fresh, 1 - self.momentum)
         return statistics
 
-    def growth(
+    def growth_scores(
         self, name: str, weight: Tensor, statistics: Tensors, step: int, seed: int
     ) -> Tensor:
         return statistics[name].abs()
 
-    def grown(self, dropped: Counts, live: Tensors, masks: Tensors, statistics: Tensors) -> Counts:
+    def growth_counts(
+        self, dropped: Counts, live: Tensors, masks: Tensors, statistics: Tensors
+    ) -> Counts:
         """
         Raises:
             ValueError: the mean gradient of a layer is not finite.
         """
-        sizes = {name: _mean(name, at(places, statistics[name])) for name, places in live.items()}
-        room = {n: masks[n].numel() - len(places) + dropped[n] for n, places in live.items()}
-        return shared(sum(dropped.values()), sizes, room)
+        sizes = {
+            name: _mean(name, entries_at(indices, statistics[name]))
+            for name, indices in live.items()
+        }
+        room = {n: masks[n].numel() - len(indices) + dropped[n] for n, indices in live.items()}
+        return split_total(sum(dropped.values()), sizes, room)
 
 
-def shared(total: int, sizes: dict[str, Fraction], room: Counts) -> Counts:
+def split_total(total: int, sizes: dict[str, Fraction], room: Counts) -> Counts:
     """`total` in proportion to sizes, by largest remainder, never beyond room[name].
 
     What a full layer cannot take goes to the others in proportion; where all of these are of size
@@ -87,7 +92,7 @@ def shared(total: int, sizes: dict[str, Fraction], room: Counts) -> Counts:
     full = {name: room[name] for name, part in parts.items() if part > room[name]}
     if full:
         others = {name: size for name, size in sizes.items() if name not in full}
-        rest = shared(total - sum(full.values()), others, room)
+        rest = split_total(total - sum(full.values()), others, room)
         return {name: (full | rest)[name] for name in sizes}
     counts = {name: int(part) for name, part in parts.items()}
     by_remainder = sorted(parts, key=lambda name: counts[name] - parts[name])
@@ -98,7 +103,7 @@ def shared(total: int, sizes: dict[str, Fraction], room: Counts) -> Counts:
 
 def _mean(name: str, means: Tensor) -> Fraction:
     """Mean |mean gradient|, exactly as its sum was rounded; 0 of none."""
-    with naming(name):
+    with naming_layer(name):
         return Fraction(float(means.abs().sum(dtype=torch.float64))) / max(len(means), 1)
 
 

@@ -24,7 +24,7 @@ OFFERS = {
 }
 OPTIONAL = {
     "mask_updates": ("may_grow", "unmasks_between_levels", "check"),
-    "exchange": ("updates", "looks", "look", "swap"),
+    "mask_updater": ("updates", "needs_dense_gradients", "accumulate", "update_masks"),
     "penalty": ("epochs", "needs_pending_masks", "check", "make_gradient_hook"),
     "recalibration": ("samples", "batch_size", "check", "apply"),
     "distillation": ("loss",),

@@ -110,4 +110,4 @@ class Watched:
             return PRUNING
         if mask_updates and mask_updates.updates(number, steps):
             return UPDATE
-        return LOOK if mask_updates and mask_updates.looks(number, steps) else PLAIN
+        return LOOK if mask_updates and mask_updates.needs_dense_gradients(number, steps) else PLAIN

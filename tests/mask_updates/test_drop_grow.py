@@ -25,7 +25,7 @@ def swapped(
     mask_updates: DropGrow, weight: list[float], live: str, gradient: list[float], step: int = 1
 ) -> str:
     """The mask of a lone layer after an update at this step of 1000."""
-    new = mask_updates.swap(
+    new = mask_updates.update_masks(
         weights={"w": torch.tensor(weight)},
         masks={"w": mask(live)},
         statistics={"w": torch.tensor(gradient)},
@@ -77,7 +77,7 @@ def test_a_weight_that_returns_at_once_keeps_value_and_momentum_and_others_start
         seen = {"weight": torch.tensor(gradient)}
         held = {"weight": model.weight.detach()}
         store.replace(
-            Rigl(drop_fraction=0.6).swap(held, store.masks, seen, step=0, steps=9, seed=0)
+            Rigl(drop_fraction=0.6).update_masks(held, store.masks, seen, step=0, steps=9, seed=0)
         )
         store.apply_to(model, optimizer)
         assert model.weight.tolist() == [pytest.approx(row) for row in weights]
@@ -120,8 +120,8 @@ def test_counts_are_constant_whatever_the_layers(kind, seed) -> None:
     mask_updates = kind(drop_fraction=0.9, update_interval=1)
     moved = 0
     for step in range(1, 20):
-        statistics = mask_updates.look({}, gradients)
-        new = mask_updates.swap(weights, masks, statistics, step, steps=30, seed=seed)
+        statistics = mask_updates.accumulate({}, gradients)
+        new = mask_updates.update_masks(weights, masks, statistics, step, steps=30, seed=seed)
         if kind is not Snfs:
             assert {n: m.sum() for n, m in new.items()} == {n: m.sum() for n, m in masks.items()}
         assert sum(int(m.sum()) for m in new.values()) == sum(int(m.sum()) for m in masks.values())
@@ -137,7 +137,7 @@ def test_the_memory_layout_of_a_weight_changes_nothing() -> None:
 
     def after(layout: torch.memory_format) -> Tensor:
         w, m, g = (t.contiguous(memory_format=layout) for t in (weight, live, gradient))
-        return Rigl().swap({"w": w}, {"w": m}, {"w": g}, step=100, steps=1000, seed=0)["w"]
+        return Rigl().update_masks({"w": w}, {"w": m}, {"w": g}, step=100, steps=1000, seed=0)["w"]
 
     plain = after(torch.contiguous_format)
     assert torch.equal(plain, after(torch.channels_last))
@@ -150,17 +150,23 @@ def test_set_grows_the_same_for_the_same_seed_and_another_way_at_other_steps_and
     weights = {name: torch.arange(1000.0) for name in masks}
 
     def grown(step: int, seed: int, name: str = "a") -> str:
-        return bits(Set(drop_fraction=0.5).swap(weights, masks, {}, step, 10_000, seed)[name])
+        return bits(
+            Set(drop_fraction=0.5).update_masks(weights, masks, {}, step, 10_000, seed)[name]
+        )
 
     assert grown(100, seed=0) == grown(100, seed=0)
-    others = [grown(200, seed=0), grown(100, seed=1), grown(100, seed=0, name="b")]
+    others = [
+        grown(200, seed=0),
+        grown(100, seed=1),
+        grown(100, seed=0, name="b"),
+    ]
     assert len({grown(100, seed=0), *others}) == 4
 
 
 def test_set_drops_the_smallest_and_grows_anywhere_with_the_same_chance() -> None:
     masks = {str(layer): torch.arange(100) < 40 for layer in range(200)}
     weights = dict.fromkeys(masks, torch.arange(100.0) * (torch.arange(100) < 40))
-    new = Set(drop_fraction=0.5).swap(weights, masks, {}, step=0, steps=100, seed=3)
+    new = Set(drop_fraction=0.5).update_masks(weights, masks, {}, step=0, steps=100, seed=3)
     often = torch.stack(list(new.values())).sum(0)
     assert often[20:40].tolist() == [200] * 20
     # 20 of 80 places grow in each of 200 layers: 50 times each on average, sigma 6.1.

@@ -30,9 +30,9 @@ def test_mask_updates_give_back_all_masks_and_change_no_input(mask_updates) -> N
     given = (masks, weights, gradients)
     before = [copied(tensors) for tensors in given]
 
-    statistics = mask_updates.look({}, gradients)
+    statistics = mask_updates.accumulate({}, gradients)
     seen = copied(statistics)
-    new = mask_updates.swap(weights, masks, statistics, step=100, steps=1000, seed=0)
+    new = mask_updates.update_masks(weights, masks, statistics, step=100, steps=1000, seed=0)
 
     assert new is not masks and list(new) == list(masks)
     assert all(new[n].shape == m.shape and new[n].dtype == torch.bool for n, m in masks.items())
@@ -49,7 +49,7 @@ def test_mask_updates_may_grow_and_look_no_later_than_they_update(mask_updates) 
     if mask_updates.unmasks_between_levels:
         return
     updates = [step for step in range(1000) if mask_updates.updates(step, 1000)]
-    looks = [step for step in range(1000) if mask_updates.looks(step, 1000)]
+    looks = [step for step in range(1000) if mask_updates.needs_dense_gradients(step, 1000)]
     assert updates
     assert max(looks, default=0) <= max(updates, default=0)
 
@@ -79,8 +79,12 @@ def test_the_exchanged_share_falls_along_a_cosine_to_0() -> None:
 def test_updates_fall_on_multiples_before_masks_hold(until, steps, updates) -> None:
     mask_updates = Rigl(stop_fraction=until)
     assert [step for step in range(steps) if mask_updates.updates(step, steps)] == updates
-    assert [step for step in range(steps) if mask_updates.looks(step, steps)] == updates
-    assert not any(Set(stop_fraction=until).looks(step, steps) for step in range(steps))
+    assert [
+        step for step in range(steps) if mask_updates.needs_dense_gradients(step, steps)
+    ] == updates
+    assert not any(
+        Set(stop_fraction=until).needs_dense_gradients(step, steps) for step in range(steps)
+    )
 
 
 @KINDS

@@ -9,7 +9,7 @@ import torch
 from conftest import cases
 from torch import Tensor
 
-from harness.mask_updates.snfs import Snfs, shared
+from harness.mask_updates.snfs import Snfs, split_total
 from harness.vocabulary.tensors import Tensors
 
 
@@ -17,7 +17,7 @@ def swapped(
     layers: dict[str, tuple[list[float], str, list[float]]], **fields: Any
 ) -> dict[str, str]:
     """Masks after an update at step 0; layers hold weights, mask and mean gradients."""
-    new = Snfs(**fields).swap(
+    new = Snfs(**fields).update_masks(
         weights={name: torch.tensor(weight) for name, (weight, _, _) in layers.items()},
         masks={name: live_of(live) for name, (_, live, _) in layers.items()},
         statistics={name: torch.tensor(mean) for name, (_, _, mean) in layers.items()},
@@ -35,18 +35,18 @@ def live_of(bits: str) -> Tensor:
 def test_the_mean_gradient_runs_from_0() -> None:
     snfs, statistics = Snfs(momentum=0.5), dict[str, Tensor]()
     for gradient in (8.0, 4.0, -2.0):
-        statistics = snfs.look(statistics, {"w": torch.tensor([gradient, -gradient])})
+        statistics = snfs.accumulate(statistics, {"w": torch.tensor([gradient, -gradient])})
     # 4, then 4, then 1
     assert statistics["w"].tolist() == [1.0, -1.0]
 
 
 def test_the_mean_gradient_holds_no_gradient_and_reuses_its_own_memory() -> None:
     gradients: Tensors = {"w": torch.ones(3)}
-    first = Snfs(momentum=0.0).look({}, gradients)
+    first = Snfs(momentum=0.0).accumulate({}, gradients)
     there = first["w"].data_ptr()
     gradients["w"].zero_()
     assert first["w"].tolist() == [1.0] * 3
-    assert Snfs().look(first, gradients)["w"].data_ptr() == there
+    assert Snfs().accumulate(first, gradients)["w"].data_ptr() == there
 
 
 @pytest.mark.parametrize(
@@ -54,22 +54,22 @@ def test_the_mean_gradient_holds_no_gradient_and_reuses_its_own_memory() -> None
     [(torch.bfloat16, torch.float32), (torch.float16, torch.float32), (torch.float64,) * 2],
 )
 def test_the_mean_gradient_is_float32_or_wider(given, kept) -> None:
-    statistics = Snfs(momentum=0.75).look({}, {"w": torch.ones(2, dtype=given)})
+    statistics = Snfs(momentum=0.75).accumulate({}, {"w": torch.ones(2, dtype=given)})
     assert statistics["w"].dtype == kept
-    assert Snfs(momentum=0.0).look(statistics, {"w": torch.full((2,), 3, dtype=given)})[
+    assert Snfs(momentum=0.0).accumulate(statistics, {"w": torch.full((2,), 3, dtype=given)})[
         "w"
     ].tolist() == [3.0, 3.0]
 
 
 def test_it_looks_at_the_steps_before_an_update_and_at_its_own() -> None:
     snfs = Snfs(update_interval=10, stop_fraction=0.75, history=3)
-    looks = [step for step in range(40) if snfs.looks(step, 40)]
+    looks = [step for step in range(40) if snfs.needs_dense_gradients(step, 40)]
     assert looks == [8, 9, 10, 18, 19, 20]  # step 30 is 0.75 of 40: masks hold from there on
 
 
 def test_a_history_of_one_looks_at_the_update_alone() -> None:
     snfs = Snfs(update_interval=10, stop_fraction=1.0, history=1)
-    assert [step for step in range(40) if snfs.looks(step, 40)] == [10, 20, 30]
+    assert [step for step in range(40) if snfs.needs_dense_gradients(step, 40)] == [10, 20, 30]
 
 
 @cases("history", 10, 11, 500)
@@ -77,7 +77,9 @@ def test_a_history_over_the_whole_interval_looks_at_every_step_up_to_the_last_up
     snfs = Snfs(update_interval=10, stop_fraction=0.75, history=history)
     # A history of exactly `every` steps ends before step 0, which no update reaches.
     first = 1 if history == 10 else 0
-    assert [step for step in range(40) if snfs.looks(step, 40)] == list(range(first, 21))
+    assert [step for step in range(40) if snfs.needs_dense_gradients(step, 40)] == list(
+        range(first, 21)
+    )
 
 
 def test_a_lone_layer_exchanges_as_rigl_does_by_its_mean_gradient() -> None:
@@ -143,7 +145,7 @@ def test_an_empty_layer_stays_empty_while_others_have_room() -> None:
     (8, {"a": 1, "b": 0}, {"a": 6, "b": 2}, {"a": 6, "b": 2}),
 )
 def test_shares_are_by_largest_remainder_within_the_room(total, sizes, room, counts) -> None:
-    found = shared(total, {name: Fraction(size) for name, size in sizes.items()}, room)
+    found = split_total(total, {name: Fraction(size) for name, size in sizes.items()}, room)
     assert found == counts and list(found) == list(sizes)
 
 
@@ -155,7 +157,7 @@ def test_shares_sum_to_the_total_and_fit(seed) -> None:
     room = torch.randint(0, 50, (len(many),), generator=stream).tolist()
     there = dict(zip(many, room, strict=True))
     for total in range(sum(room) + 1):
-        counts = shared(total, dict(zip(many, map(Fraction, sizes), strict=True)), there)
+        counts = split_total(total, dict(zip(many, map(Fraction, sizes), strict=True)), there)
         assert sum(counts.values()) == total
         assert all(0 <= counts[name] <= there[name] for name in many)
 
