@@ -1,1 +1,1 @@
-"""What masks may do between prunings, while the network trains."""
+"""Updates masks between prunings, while the model trains."""

@@ -1,4 +1,4 @@
-"""What mask_updates are: how masks change between two prunings, while the network trains."""
+"""Defines mask updates: how masks change between two prunings, while the model trains."""
 
 from typing import ClassVar, Protocol
 
@@ -6,18 +6,19 @@ from harness.vocabulary.tensors import Tensors
 
 
 class MaskUpdates(Protocol):
-    """Without mask_updates masks hold between prunings: static sparse training.
+    """Changes masks between prunings. Without it masks stay fixed: static sparse training.
 
-    may_grow: masks may revive what was pruned.
-    releases: between two prunings all masks are let go, which the run does; the others are an
-        Exchange.
+    Args:
+        may_grow: masks may revive pruned weights.
+        unmasks_between_levels: the run unmasks all weights between two prunings. If False, the
+            object is a MaskUpdater.
     """
 
     may_grow: ClassVar[bool] = True
     unmasks_between_levels: ClassVar[bool] = False
 
     def check(self, steps: int) -> None:
-        """Asked before training.
+        """Checks a training before any training runs.
 
         Raises:
             ValueError: a training of so many steps never updates its masks.
@@ -25,26 +26,26 @@ class MaskUpdates(Protocol):
 
 
 class MaskUpdater(MaskUpdates, Protocol):
-    """MaskUpdates that update masks at steps of their own.
+    """Updates masks at steps of its own.
 
-    Steps are counted from 0 within one training of `steps` optimizer steps. Weights are detached;
-    gradients are dense and those of the whole batch, averaged over ranks, so that every rank comes
-    to the same masks.
+    Steps are counted from 0 within one training of `steps` optimizer steps. Weights are detached.
+    Gradients are dense, of the whole batch, and averaged over ranks, so that every rank computes
+    the same masks.
     """
 
     def updates(self, step: int, steps: int) -> bool:
-        """Whether masks are updated in place of this optimizer step."""
+        """True if masks are updated in place of this optimizer step."""
 
     def needs_dense_gradients(self, step: int, steps: int) -> bool:
-        """Whether the gradients of ALL weights are needed at this step, before any are masked."""
+        """True if this step needs the gradients of ALL weights, before any are masked."""
         return False
 
     def accumulate(self, statistics: Tensors, gradients: Tensors) -> Tensors:
-        """Statistics after the gradients of a step that it looks at.
+        """Returns the statistics after the gradients of a step that needs dense gradients.
 
-        `statistics` is {} at first and after every update; its memory may be reused. It is part of
-        a training's state. The result may hold the gradients themselves only at a step that
-        updates, whose end it does not outlive.
+        `statistics` is {} at first and after every update. The method may reuse its memory.
+        Statistics are saved with a training's state. The result may hold the gradients themselves
+        only at a step that updates masks, and is dropped at the end of that step.
         """
         return {}
 
@@ -57,8 +58,13 @@ class MaskUpdater(MaskUpdates, Protocol):
         steps: int,
         seed: int,
     ) -> Tensors:
-        """All masks after the update; inputs are left unchanged.
+        """Returns all masks after the update; inputs are left unchanged.
 
-        Layers are the names in `weights`; masks of other names stay as they are. `seed` is that
-        of this training: each level has its own.
+        Args:
+            weights: by name; these are the layers whose masks may change.
+            masks: all masks in force; masks of other names stay as they are.
+            statistics: the result of the last `accumulate`.
+            step: the step in whose place the update happens.
+            steps: the number of steps of this training.
+            seed: the seed of this training; each level has its own.
         """

@@ -1,4 +1,4 @@
-"""What RigL, SET and SNFS share: small weights go, as many others return."""
+"""Implements what RigL, SET and SNFS share: small weights are dropped, and as many others grow."""
 
 import math
 from abc import ABC, abstractmethod
@@ -21,21 +21,24 @@ STEPS = "a whole number of at least 1 (optimizer steps)"
 
 @dataclass(frozen=True)
 class DropGrow(MaskUpdater, ABC):
-    """Every so many steps the live weights of smallest |w| go and those that score best return.
+    """drop(t) = drop_fraction / 2 (1 + cos(pi t / (stop_fraction T))), at step t of T.
 
-    drop_fraction: share of each layer's live weights that is exchanged at first, in (0, 1). At
-    step t of T it is drop_fraction / 2 (1 + cos(pi t / (stop_fraction T))), and 0 from step
-    stop_fraction T on. int(share x live) of them go, so a small layer may hold still.
-    update_interval: steps from one update to the next; the first falls on step `update_interval`.
-    stop_fraction: share of the training after which masks hold, in (0, 1].
+    drop(t) is the fraction of the live weights that an update drops. At every update the live weights with the smallest |w| are dropped, and as many weights with the
+    highest growth scores grow. From step stop_fraction T on, drop(t) is 0. Each layer drops
+    int(drop(t) x live) weights, so the masks of a small layer may not change.
 
     An update takes the place of an optimizer step: Evci et al. 2020 (arXiv:1911.11134), Algorithm
-    1. As in their code, weights just dropped compete for growth and, if they return, keep value
-    and optimizer state. All others that return start at 0 and without momentum, because what is
-    pruned is held at 0 with its optimizer state. Their code adds noise (sigma = 1e-5) to |w|
-    against ties; here the first flat index wins. Masks hold exactly as many weights after an
-    update as before; one that returns where no gradient arrives stays 0, and the density that is
-    recorded, read from the weights, is lower by it.
+    1. As in their code, weights just dropped compete for growth and, if they grow again, keep their
+    value and optimizer state. All other grown weights start at 0 and without momentum, because
+    pruned weights are held at 0 with their optimizer state. Their code adds noise (sigma = 1e-5) to
+    |w| against ties; here the first flat index wins. Masks hold exactly as many weights after an
+    update as before. A grown weight without a gradient stays 0; the recorded density is read from
+    the weights, and is lower by such weights.
+
+    Args:
+        drop_fraction: fraction of each layer's live weights that is dropped at first, in (0, 1).
+        update_interval: steps from one update to the next; the first is at step `update_interval`.
+        stop_fraction: fraction of the training after which masks stay fixed, in (0, 1].
 
     Raises:
         ValueError: a field is out of range.
@@ -73,12 +76,13 @@ class DropGrow(MaskUpdater, ABC):
         )
 
     def fraction(self, step: int, steps: int) -> float:
-        """Share of a layer's live weights that is exchanged at this step.
+        """Returns the fraction of a layer's live weights that is dropped at this step.
 
         >>> class Still(DropGrow):
         ...     def growth_scores(self, name, weight, statistics, step, seed):
         ...         return weight
-        >>> [round(Still(drop_fraction=0.4, stop_fraction=0.5).fraction(t, 8), 3) for t in range(6)]
+        >>> still = Still(drop_fraction=0.4, stop_fraction=0.5)
+        >>> [round(still.fraction(t, 8), 3) for t in range(6)]
         [0.4, 0.341, 0.2, 0.059, 0.0, 0.0]
         """
         if step >= stop_step(self.stop_fraction, steps):
@@ -96,9 +100,10 @@ class DropGrow(MaskUpdater, ABC):
         steps: int,
         seed: int,
     ) -> Tensors:
-        """
+        """Returns all masks after the update.
+
         Raises:
-            ValueError: a weight or one of its statistics is NaN.
+            ValueError: a weight or its statistics are NaN.
         """
         fraction = self.fraction(step, steps)
         live = {name: torch.as_tensor(positions(array(masks[name].flatten()))) for name in weights}
@@ -109,7 +114,7 @@ class DropGrow(MaskUpdater, ABC):
                 sizes = entries_at(live[name], weights[name]).abs()
                 kept = live[name][top(sizes, len(sizes) - dropped[name])]
                 scores = self.growth_scores(name, weights[name], statistics, step, seed).flatten()
-                # Only what is kept is written: several times as fast as torch.where over all.
+                # Writing the kept entries only is several times as fast as torch.where.
                 mask = top(scores.index_fill_(0, kept, -math.inf), count).index_fill_(0, kept, True)
                 updated[name] = mask.view(masks[name].shape)
         return updated
@@ -117,7 +122,7 @@ class DropGrow(MaskUpdater, ABC):
     def growth_counts(
         self, dropped: Counts, live: Tensors, masks: Tensors, statistics: Tensors
     ) -> Counts:
-        """How many weights return to each layer, as many in total as were dropped.
+        """Returns how many weights grow in each layer, as many in total as were dropped.
 
         live: flat indices of the live weights, ascending.
         """
@@ -127,27 +132,27 @@ class DropGrow(MaskUpdater, ABC):
     def growth_scores(
         self, name: str, weight: Tensor, statistics: Tensors, step: int, seed: int
     ) -> Tensor:
-        """One score per weight of this layer; of those not kept the highest return.
+        """Returns one score per weight of this layer; the highest of those not kept grow.
 
-        A new tensor, which the caller may overwrite.
+        The result is a new tensor, which the caller may overwrite.
         """
 
 
 @lru_cache
 def stop_step(until: float, steps: int) -> int:
-    """The first step from which masks hold."""
-    # The decimal that was written: 0.07 * 100 is above 7 in floating point.
+    """Returns the first step from which masks stay fixed."""
+    # A Fraction of the decimal as written: 0.07 * 100 is above 7 in floating point.
     return math.ceil(Fraction(str(until)) * steps)
 
 
 def entries_at(indices: Tensor, tensor: Tensor) -> Tensor:
-    """The entries at these flat indices."""
+    """Returns the entries at these flat indices."""
     return tensor.flatten()[indices]
 
 
 @contextmanager
 def naming_layer(name: str) -> Iterator[None]:
-    """An error inside names this layer, whose numbers no longer make sense."""
+    """Adds the layer's name to an error about numbers that are not finite."""
     try:
         yield
     except (OverflowError, ValueError) as error:

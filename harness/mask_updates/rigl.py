@@ -8,7 +8,7 @@ from harness.vocabulary.tensors import Tensors
 
 @dataclass(frozen=True)
 class Rigl(DropGrow):
-    """Of the weights not kept those of highest |gradient| return, as many as the layer dropped.
+    """score = |gradient|: of the weights not kept the highest grow, as many as the layer dropped.
 
     The gradient is the dense one of the step whose place the update takes.
 

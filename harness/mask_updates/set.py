@@ -10,17 +10,17 @@ from harness.vocabulary.tensors import Tensors
 
 @dataclass(frozen=True)
 class Set(DropGrow):
-    """Of the weights not kept random ones return, as many as the layer dropped.
+    """score = uniform random: random weights grow, as many as the layer dropped.
 
-    Drawn on the CPU from (seed, step, parameter name), so that they are the same on every rank and
-    device. No gradient is looked at.
+    Scores are drawn on the CPU from (seed, step, parameter name), so that they are the same on
+    every rank and device. No gradient is used.
 
-    Source: Mocanu et al. 2018, Scalable training of artificial neural networks with adaptive
-    sparse connectivity (arXiv:1707.04780). They exchange zeta = 0.3 of the weights at the end of
-    every epoch, without decay and beside the optimizer's steps; they drop that share of the
-    smallest positive and of the largest negative weights apart, and give new ones random values.
-    Here all goes as for RigL but the choice of what grows, as in the comparison of Evci et al.
-    2020 (arXiv:1911.11134), whose code updates SET after the optimizer's step.
+    Source: Mocanu et al. 2018, Scalable training of artificial neural networks with adaptive sparse
+    connectivity (arXiv:1707.04780). They exchange zeta = 0.3 of the weights at the end of every
+    epoch, without decay and beside the optimizer's steps. They drop that fraction of the smallest
+    positive and of the largest negative weights apart, and give new weights random values. Here
+    only the choice of grown weights differs from RigL, as in the comparison of Evci et al. 2020
+    (arXiv:1911.11134), whose code updates SET after the optimizer's step.
     """
 
     def growth_scores(

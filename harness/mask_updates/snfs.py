@@ -11,26 +11,25 @@ from harness.vocabulary.tensors import Counts, Tensors
 
 @dataclass(frozen=True)
 class Snfs(DropGrow):
-    """Of the weights not kept those of highest |mean gradient| return, where gradients are high.
+    """score = |m|, m = momentum m + (1 - momentum) gradient: the weights of highest |m| grow.
 
-    Every layer drops the same share of its live weights. What was dropped in total is shared
-    between layers in proportion to the mean |mean gradient| of the weights that were live, never
-    more than a layer has room for; so layers change their density, and the total is constant.
+    Every layer drops the same fraction of its live weights. The total that was dropped is shared
+    between layers in proportion to the mean |m| of the weights that were live, never more than a
+    layer has room for. Layers thus change their density, and the total is constant.
 
-    The mean gradient is an exponential running mean m = momentum m + (1 - momentum) g of dense
-    gradients, from 0 over the last `history` steps before an update, its own step included; from
-    the last update on if that is later. It is not corrected for starting at 0: a constant factor
-    changes neither ranks nor proportions. At 0.9 what is older than 50 steps would weigh below
-    0.6 %, and all other steps stay sparse.
+    m starts at 0 and runs over the dense gradients of the last `history` steps before an update,
+    the step of the update included, or from the last update on if that is later. m is not corrected
+    for starting at 0: a constant factor changes neither ranks nor proportions. At momentum 0.9
+    steps older than 50 would weigh below 0.6 %, and all other steps stay sparse.
 
     Source: Dettmers & Zettlemoyer 2019, Sparse Networks from Scratch (arXiv:1907.04840). They take
     the optimizer's own momentum over all steps (with Adam divided by the root of its second
     moment), update after the last step of an epoch, and set the momentum of pruned weights to the
-    mean of that of live ones. Their counts are rounded layer by layer, so their total wavers.
+    mean of that of live ones. They round counts layer by layer, so that their total varies.
 
     Raises:
         ValueError: momentum is not in [0, 1), history not a whole number of at least 1, or a field
-            of all such mask_updates is out of range.
+            of DropGrow is out of range.
     """
 
     momentum: float = 0.9
@@ -62,7 +61,8 @@ class Snfs(DropGrow):
     def growth_counts(
         self, dropped: Counts, live: Tensors, masks: Tensors, statistics: Tensors
     ) -> Counts:
-        """
+        """Returns how many weights grow in each layer, in proportion to its mean |mean gradient|.
+
         Raises:
             ValueError: the mean gradient of a layer is not finite.
         """
@@ -75,13 +75,14 @@ class Snfs(DropGrow):
 
 
 def split_total(total: int, sizes: dict[str, Fraction], room: Counts) -> Counts:
-    """`total` in proportion to sizes, by largest remainder, never beyond room[name].
+    """Splits `total` in proportion to sizes, by largest remainder, never beyond room[name].
 
-    What a full layer cannot take goes to the others in proportion; where all of these are of size
-    0, in proportion to their room. Of equal remainders the first layer wins. `total` is at most
-    all room.
+    The surplus of a full layer goes to the other layers in proportion. If all of these have size 0,
+    it goes to them in proportion to their room. Of equal remainders the first layer wins. `total`
+    is at most the sum of all room.
 
-    >>> shared(8, {"a": Fraction(2), "b": Fraction(1), "c": Fraction(1)}, {"a": 9, "b": 1, "c": 9})
+    >>> sizes = {"a": Fraction(2), "b": Fraction(1), "c": Fraction(1)}
+    >>> split_total(8, sizes, {"a": 9, "b": 1, "c": 9})
     {'a': 5, 'b': 1, 'c': 2}
     """
     if not total:
@@ -102,7 +103,7 @@ def split_total(total: int, sizes: dict[str, Fraction], room: Counts) -> Counts:
 
 
 def _mean(name: str, means: Tensor) -> Fraction:
-    """Mean |mean gradient|, exactly as its sum was rounded; 0 of none."""
+    """Returns the mean |mean gradient|, exactly as its sum was rounded; 0 for no entries."""
     with naming_layer(name):
         return Fraction(float(means.abs().sum(dtype=torch.float64))) / max(len(means), 1)
 
