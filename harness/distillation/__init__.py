@@ -1,1 +1,1 @@
-"""Learning from the dense network while retraining."""
+"""Trains the pruned model on the dense model's outputs while it retrains."""

@@ -1,10 +1,12 @@
+"""Defines distillation."""
+
 from typing import Protocol
 
 from torch import Tensor
 
 
 class Distillation(Protocol):
-    """What the dense network's outputs add to the loss of retraining."""
+    """Adds a term of the dense model's outputs to the loss of retraining."""
 
     def loss(
         self,
@@ -13,9 +15,12 @@ class Distillation(Protocol):
         loss: Tensor,
         counts: Tensor | None = None,
     ) -> Tensor:
-        """Differentiable training loss, summed over the samples (a scalar).
+        """Returns a differentiable training loss, summed over the samples (a scalar).
 
-        teacher_outputs: the dense network's on the same inputs; no gradient flows into them.
-        loss: the task's, of these outputs, summed over the samples too.
-        counts: bool, of the labels' shape: which of them count, others add 0; None: all.
+        Args:
+            outputs: of the model that retrains.
+            teacher_outputs: of the dense model on the same inputs; no gradient flows into them.
+            loss: the task's loss of `outputs`, summed over the samples too.
+            counts: bool, of the labels' shape: True for labels that count, others add 0; None for
+                all.
         """

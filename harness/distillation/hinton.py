@@ -12,15 +12,15 @@ class Hinton:
     """(1 - weight) x loss + weight x T^2 x sum over samples of KL(p || q), T = temperature.
 
     p = softmax(teacher_outputs / T), q = softmax(outputs / T). Outputs are logits, (samples,
-    classes) or (samples, positions, classes); of the latter the mean over a sample's positions
-    counts, as in the loss of task=language_modelling. What the task does not count, such as
-    padding, adds 0 to the sum.
+    classes) or (samples, positions, classes); for the latter the mean over a sample's positions
+    counts, as in the loss of task=language_modelling. Labels that the task does not count, such as
+    padding, add 0 to the sum.
 
     Source: Hinton et al. 2015, Distilling the Knowledge in a Neural Network (arXiv:1503.02531):
     a weighted average of both terms, T^2 because the soft term's gradients shrink with 1/T^2,
     and considerably less weight on the labels; they give no numbers for all cases. We differ:
     KL(p || q), where they have the cross-entropy -sum p ln q. It is less by the entropy of p, so
-    it has the same gradients, and is 0 where both networks agree.
+    it has the same gradients, and is 0 where both models agree.
 
     Half-precision outputs (autocast) are computed in float32. weight 0 gives `loss` itself.
 
@@ -44,9 +44,10 @@ class Hinton:
         loss: Tensor,
         counts: Tensor | None = None,
     ) -> Tensor:
-        """
+        """Returns the weighted sum of both losses.
+
         Raises:
-            ValueError: the outputs of both networks differ in shape, or have another number of
+            ValueError: the outputs of both models differ in shape, or have another number of
                 dimensions.
         """
         _check_shapes(outputs, teacher_outputs)

@@ -1,1 +1,1 @@
-"""Where retraining starts from: which weights, and which recipe from which epoch."""
+"""Chooses the weights, the recipe and the first epoch of retraining."""

@@ -1,4 +1,4 @@
-"""What retraining is: which weights it starts from, by which recipe, from where and how long."""
+"""Defines retraining: its initial weights, its recipe, and where in the recipe it starts."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from harness.vocabulary.step_index import StepIndex
 if TYPE_CHECKING:
     from torch import Tensor
 
-State = dict[str, "Tensor"]  # of a network, by name; told so without importing torch
+State = dict[str, "Tensor"]  # tensors of a model by name; typed without importing torch
 Dense = Callable[[StepIndex], State]
 Fresh = Callable[[], State]
 Recipe = Literal["training", "retraining"]
@@ -18,14 +18,16 @@ Recipe = Literal["training", "retraining"]
 
 @dataclass(frozen=True)
 class RetrainingPlan:
-    """How a retraining goes; its optimizer is always a new one, without state.
+    """Describes a retraining, whose optimizer always starts without state.
 
-    recipe: "training" (the dense recipe) or "retraining".
-    begin: where in that recipe it begins: weights may be of that moment, the learning rate is.
-    epochs: length of the recipe in place of its own; None: its own.
-    rate: "schedule", or "last": the learning rate of the recipe's last step throughout.
-    stretch: the recipe lasts round(stretch x epochs) epochs, and its learning-rate schedule is
-        stretched with it.
+    Args:
+        recipe: "training" (the dense recipe) or "retraining".
+        begin: the position in that recipe at which retraining starts. The learning rate is the one
+            at this position; a mode may also load weights of this position.
+        epochs: replaces the recipe's length; None keeps it.
+        rate: "schedule", or "last" for the learning rate of the recipe's last step throughout.
+        stretch: the recipe lasts round(stretch x epochs) epochs, and its learning-rate schedule is
+            stretched with it.
     """
 
     recipe: Recipe
@@ -36,46 +38,52 @@ class RetrainingPlan:
 
 
 class Finetune(Protocol):
-    """Weights and plan of retraining, at every level; `epochs` is the length of dense training."""
+    """Chooses weights and plan of retraining; `epochs` is the length of dense training."""
 
     def plan(self, epochs: int, speedup: float) -> RetrainingPlan | None:
-        """None: no retraining.
+        """Returns the plan of retraining, or None for no retraining.
 
         speedup: dense / pruned multiply-accumulates of one example at this level, finite and at
-        least 1; 1.0 where only the form of the plan matters: all but the stretch.
+            least 1; 1.0 if only the form of the plan matters (everything but the stretch).
 
         Raises:
-            ValueError: the mode asks for what dense training of so many epochs does not have.
+            ValueError: the mode needs more epochs than dense training has.
         """
 
     def dense_checkpoints_needed(self, epochs: int) -> tuple[StepIndex, ...]:
-        """Of dense training, whose state `weights` asks for. Raises as `plan` does."""
+        """Returns the positions in dense training whose state `initial_weights` needs.
+
+        Raises the errors of `plan`.
+        """
         return ()
 
     def initial_weights(self, epochs: int, dense: Dense, fresh: Fresh) -> State | None:
-        """Whole state to load before the masks are applied; None keeps the pruned network's.
+        """Returns the whole state to load before masks are applied; None keeps the pruned model's.
 
-        `dense(index)`: state of dense training then; `fresh()`: of a new random network.
+        dense(index): the state of dense training at this position. fresh(): the state of a new
+        random
+            model.
         """
         return None
 
 
 def check_whole(key: str, value: int | None, least: int, way_out: str) -> None:
-    """
+    """Checks that a value is None or a whole number of at least `least`.
+
     Raises:
-        ValueError: value is neither None nor a whole number (True is none) of at least `least`.
+        ValueError: value is neither (True is no number).
     """
     check(key, value, f"a whole number of at least {least} or null", f"; {way_out}")
 
 
 def last_epochs(count: int, epochs: int) -> StepIndex:
-    """Where the last `count` of `epochs` begin.
+    """Returns the position at which the last `count` of `epochs` begin.
 
     >>> last_epochs(3, epochs=10)
     StepIndex(epoch=7, step=0)
 
     Raises:
-        ValueError: there are fewer.
+        ValueError: there are fewer epochs.
     """
     if count > epochs:
         raise ValueError(

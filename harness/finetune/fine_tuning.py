@@ -1,4 +1,4 @@
-"""Fine-tuning, whatever the weights: how long, and by whose learning rate."""
+"""Retrains for a number of epochs by one of the two recipes, from any weights."""
 
 from dataclasses import dataclass
 from typing import get_args
@@ -8,11 +8,14 @@ from harness.finetune.base import Finetune, Recipe, RetrainingPlan, check_whole
 
 @dataclass(frozen=True)
 class FineTuning(Finetune):
-    """recipe: "retraining", with its own learning rate; or "training": the dense recipe at the
-    learning rate of its last step throughout, as Renda et al. 2020 (arXiv:2003.02389) fine-tune.
-    Theirs falls in steps; a cosine that ends at 0 leaves next to nothing to go on with.
+    """weights = any; learning rate = that of `recipe`, for `epochs` epochs.
 
-    epochs: of retraining; None: as many as the recipe has.
+    Args:
+        epochs: epochs of retraining; None for as many as the recipe has.
+        recipe: "retraining", with its own learning rate; or "training", the dense recipe at the
+            learning rate of its last step throughout, as Renda et al. 2020 (arXiv:2003.02389)
+            fine-tune. Their learning rate falls in steps; a cosine that ends at 0 leaves almost
+            nothing.
 
     Raises:
         ValueError: epochs is not a whole number of at least 1, or the recipe is unknown.

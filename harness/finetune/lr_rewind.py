@@ -5,9 +5,10 @@ from harness.finetune.base import Finetune, RetrainingPlan, check_whole, last_ep
 
 @dataclass(frozen=True)
 class LrRewind(Finetune):
-    """Keeps the weights that are left; the last `epochs` epochs of the dense recipe run again.
+    """weights = the remaining ones; recipe = the last `epochs` epochs of the dense one.
 
-    epochs: None is all of dense training.
+    epochs: the number of epochs to run again; None is all of dense training.
+
     Source: Renda et al. 2020, learning-rate rewinding (arXiv:2003.02389).
 
     Raises:

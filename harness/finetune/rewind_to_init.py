@@ -6,7 +6,7 @@ from harness.vocabulary.step_index import StepIndex
 
 @dataclass(frozen=True)
 class RewindToInit(Finetune):
-    """Weights go back to their first values; the whole dense recipe runs again.
+    """weights = the initial ones under the mask, retrained by the whole dense recipe.
 
     Source: Frankle & Carbin 2019, The Lottery Ticket Hypothesis (arXiv:1803.03635).
     """

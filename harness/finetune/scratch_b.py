@@ -7,13 +7,15 @@ from harness.vocabulary.checks import check
 
 @dataclass(frozen=True)
 class ScratchB(Finetune):
-    """New random weights under the same mask, by the dense recipe times the theoretical speed-up:
-    the compute of dense training, to half an epoch.
+    """weights = new random ones under the mask; epochs = round(dense epochs x speed-up).
 
-    The learning-rate schedule is stretched with the recipe. The speed-up is that of the record:
-    inputs that vanish with the units of the layer before are not counted, so that of whole units
-    it is less than what Liu et al. count on the small network.
-    limit: it is never longer than so many times the dense recipe; None: however long.
+    That is the compute of dense training, to half an epoch. The learning-rate schedule is stretched
+    with the recipe. The speed-up is the record's theoretical one: inputs that vanish with the units
+    of the layer before are not counted, so that for whole units it is less than the speed-up that
+    Liu et al. count on the small network.
+
+    limit: the recipe is at most so many times as long as the dense one; None for no limit.
+
     Source: Liu et al. 2019, Scratch-B (arXiv:1810.05270), who take at most twice the epochs on
     ImageNet; their code cuts a broken epoch off where we round.
 

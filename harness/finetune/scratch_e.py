@@ -5,9 +5,9 @@ from harness.finetune.base import Dense, Finetune, Fresh, RetrainingPlan, State
 
 @dataclass(frozen=True)
 class ScratchE(Finetune):
-    """New random weights under the same mask, by the whole dense recipe: the same epochs.
+    """weights = new random ones under the mask; epochs = those of the whole dense recipe.
 
-    New ones at every level, from the run's seed. Source: Liu et al. 2019, Scratch-E
+    They are drawn anew at every level, from the run's seed. Source: Liu et al. 2019, Scratch-E
     (arXiv:1810.05270), whose code draws a sparse layer's new weights at a scale for what is left
     of it; ours is the model's own initialisation.
     """

@@ -14,16 +14,19 @@ from harness.vocabulary.step_index import StepIndex
 
 @dataclass(frozen=True)
 class WeightRewind(Finetune):
-    """Weights and learning-rate schedule go back to a moment of dense training.
+    """weights and learning rate = those of dense training at a position, under the mask.
 
-    Trains the rest of the dense recipe from there; masks come from the end of training. One of
-    the three says where, or none: the end of epoch 1.
-    epoch: end of that epoch; 0 is the initial network.
-    step: after so many optimizer steps, counted over all of dense training.
-    epochs: the last so many run again.
+    Trains the rest of the dense recipe from there; masks are those of the end of training. At most
+    one of the three fields sets the position; without any, it is the end of epoch 1.
+
+    Args:
+        epoch: the end of that epoch; 0 is the initial model.
+        step: after so many optimizer steps, counted over all of dense training.
+        epochs: the last so many epochs run again.
+
     Source: Frankle et al. 2019 (arXiv:1903.01611) and 2020 (arXiv:1912.05671) to a step, Renda et
-    al. 2020 (arXiv:2003.02389) by the last epochs. Moments that are not on disk are trained again
-    from the start, bit for bit.
+    al. 2020 (arXiv:2003.02389) by the last epochs. Positions whose weights are not on disk are
+    trained again from the start, bit for bit.
 
     Raises:
         ValueError: more than one is given, epoch or step is not a whole number of at least 0, or
@@ -58,7 +61,7 @@ class WeightRewind(Finetune):
         if self.epochs is not None:
             return last_epochs(self.epochs, epochs)
         if self.step is not None:
-            # Whether dense training has so many is known where the data are.
+            # Whether dense training has so many steps is checked where the data are known.
             return StepIndex(0, self.step)
         epoch = 1 if self.epoch is None else self.epoch
         if epoch > epochs:

@@ -23,9 +23,9 @@ STEPS = "a whole number of at least 1 (optimizer steps)"
 class DropGrow(MaskUpdater, ABC):
     """drop(t) = drop_fraction / 2 (1 + cos(pi t / (stop_fraction T))), at step t of T.
 
-    drop(t) is the fraction of the live weights that an update drops. At every update the live weights with the smallest |w| are dropped, and as many weights with the
-    highest growth scores grow. From step stop_fraction T on, drop(t) is 0. Each layer drops
-    int(drop(t) x live) weights, so the masks of a small layer may not change.
+    An update drops this fraction of the live weights, those with the smallest |w|, and as many
+    weights with the highest growth scores grow. From step stop_fraction T on, drop(t) is 0. Each
+    layer drops int(drop(t) x live) weights, so the masks of a small layer may not change.
 
     An update takes the place of an optimizer step: Evci et al. 2020 (arXiv:1911.11134), Algorithm
     1. As in their code, weights just dropped compete for growth and, if they grow again, keep their

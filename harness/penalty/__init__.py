@@ -1,1 +1,1 @@
-"""What a training before a pruning adds to the gradients."""
+"""Adds a penalty to the gradients, in a training before a pruning."""

@@ -1,3 +1,5 @@
+"""Defines penalties, and what penalties of |w| share."""
+
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,39 +13,40 @@ from harness.vocabulary.tensors import Tensors
 
 
 class Penalty(Protocol):
-    """What a training before each pruning adds to the gradients, so that what goes gets small.
+    """Adds a term to the gradients before each pruning, so that weights to prune get small.
 
-    Added to the gradients, not to the loss: recorded losses stay the task's. What the optimizer
-    does to gradients it does to this part too; Adam scales it along with the rest.
+    The term is added to the gradients, not to the loss: recorded losses stay the task's. The
+    optimizer treats the term like any gradient; Adam scales it along with the rest.
     """
 
-    needs_pending_masks: ClassVar[bool]  # whether it needs to know what will be pruned
+    needs_pending_masks: ClassVar[bool]  # True if it must know what will be pruned
 
     @property
     def epochs(self) -> int:
-        """Of training before each pruning, at least 1."""
+        """Returns the epochs of training before each pruning, at least 1."""
 
     def check(self, model: nn.Module) -> None:
-        """Before any training.
+        """Checks the model before any training.
 
         Raises:
             ValueError: the model has nothing to penalise.
         """
 
     def make_gradient_hook(self, model: nn.Module, to_prune: Tensors) -> Callable[[int], None]:
-        """A function that adds the penalty's gradient at a step (0-based, of this training).
+        """Returns a function that adds the penalty's gradient at a step (0-based).
 
-        It is called when gradients are averaged over ranks and unscaled, before they are clipped
-        and masked; a parameter without a gradient is left alone. It adds the same on every rank,
-        and 0 where the parameter is 0: what is pruned stays so.
+        The function is called after gradients are averaged over ranks and unscaled, before they are
+        clipped and masked. A parameter without a gradient is left alone. The term is equal on every
+        rank, and 0 where the parameter is 0, so that pruned weights stay 0.
 
-        going: bool by parameter name, True where the coming pruning removes; {} unless
-        needs_pending_masks.
+        to_prune: bool by parameter name, True where the coming pruning removes; {} unless
+            needs_pending_masks.
         """
 
 
 def check_epochs(epochs: int) -> None:
-    """
+    """Checks the epochs of a penalty.
+
     Raises:
         ValueError: epochs is not a whole number of at least 1.
     """
@@ -53,7 +56,7 @@ def check_epochs(epochs: int) -> None:
 
 @dataclass(frozen=True)
 class Lasso(ABC):
-    """Adds strength x sign(w), the gradient of strength x |w|, and 0 at w = 0; at every step.
+    """gradient += strength x sign(w), that of strength x |w|, and 0 at w = 0; at every step.
 
     Raises:
         ValueError: epochs is not a whole number of at least 1, or strength not a finite number
@@ -71,7 +74,7 @@ class Lasso(ABC):
 
     @abstractmethod
     def penalised(self, model: nn.Module) -> list[nn.Parameter]:
-        """Names what is made small."""
+        """Returns the parameters that are made small."""
 
     def make_gradient_hook(self, model: nn.Module, to_prune: Tensors) -> Callable[[int], None]:
         penalised = self.penalised(model)

@@ -10,13 +10,13 @@ from harness.penalty.base import Lasso
 class BnL1(Lasso):
     """strength x sum |gamma| over the scales of all BatchNorm layers: adds strength x sign(gamma).
 
-    0 at gamma = 0; shifts and weights are spared. Goes with saliency=bn_scale, which prunes the
-    units of the smallest |gamma|.
+    The gradient is 0 at gamma = 0; shifts and weights are spared. Goes with saliency=bn_scale,
+    which prunes the units of the smallest |gamma|.
 
     Source: Liu et al. 2017, Network Slimming (arXiv:1708.06519), whose code adds the same
     subgradient, with strength 1e-4 (VGG) or 1e-5 (ResNet). They train so from the initial
-    network on, through all epochs; here it is a phase of `epochs` before each pruning. As there,
-    the scales of norms count too that belong to no unit that can go.
+    model on, through all epochs; here it is a phase of `epochs` before each pruning. As there,
+    the scales of norms whose units cannot be pruned count too.
 
     Raises:
         ValueError: epochs is not a whole number of at least 1, or strength not a finite number
@@ -24,7 +24,7 @@ class BnL1(Lasso):
     """
 
     def check(self, model: nn.Module) -> None:
-        """Before any training.
+        """Checks the model before any training.
 
         Raises:
             ValueError: the model has no BatchNorm with a scale.
@@ -38,6 +38,6 @@ class BnL1(Lasso):
 
     def penalised(self, model: nn.Module) -> list[nn.Parameter]:
         norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
-        # Each once, also where norms share a scale. torch's types hide that a scale may be None.
+        # Each scale once, also where norms share one. torch's types hide that it may be None.
         scales: list[nn.Parameter | None] = [norm.weight for norm in norms]
         return [scale for scale in dict.fromkeys(scales) if scale is not None]

@@ -12,31 +12,29 @@ from harness.vocabulary.tensors import Tensors, prunable_layers
 
 @dataclass(frozen=True)
 class GrowingL2:
-    """strength(t) / 2 x sum w^2 over what goes at the coming level: adds strength(t) x w there.
+    """strength(t) / 2 x sum w^2 over the weights to prune: adds strength(t) x w to their gradients.
 
-    strength(t) = min(max_strength, step_size x (t // interval + 1)) at step t: already
-    step_size at the first step, and a step more every `interval` steps. Counts anew before each
-    pruning.
+    strength(t) = min(max_strength, step_size x (t // interval + 1)) at step t: step_size at the
+    first step, and step_size more every `interval` steps. t starts at 0 before each pruning.
 
     >>> growing = GrowingL2(step_size=0.5, interval=2, max_strength=1.2)
     >>> [growing.strength(step) for step in range(6)]
     [0.5, 0.5, 1.0, 1.0, 1.2, 1.2]
 
-    Source: Wang et al. 2021, Neural Pruning via Growing Regularization (arXiv:2012.09243),
-    GReg-1; the authors' code raises the strength before it applies it, by 1e-4 up to 1, as this
-    does. We differ: the run's saliency, structure and allocation choose what goes, where theirs
-    is the L1 norm in given layers; biases and norm parameters that go along with a unit are
-    penalised with it; a strength never passes the max_strength, theirs may by one step; it neither
-    stops growing once the mean kept weight is 1000 times the mean one to go, nor is followed by
-    steps at a constant strength, but for those after the max_strength is reached.
+    Source: Wang et al. 2021, Neural Pruning via Growing Regularization (arXiv:2012.09243), GReg-1;
+    the authors' code raises the strength before it applies it, by 1e-4 up to 1, as this does. We
+    differ: the run's saliency, structure and allocation choose the weights to prune, where theirs
+    is the L1 norm in given layers. Biases and norm parameters that are pruned with a unit are
+    penalised too. Our strength never exceeds max_strength, theirs may by one step. We neither stop
+    the growth once the mean kept weight is 1000 times the mean one to prune, nor add steps at a
+    constant strength, except those after max_strength is reached.
 
-    epochs: it takes interval x max_strength / step_size steps to max_strength, 100,000 by default;
-    with fewer, raise step_size.
+    epochs: strength needs interval x max_strength / step_size steps to reach max_strength, 100,000
+    by default; with fewer steps, raise step_size.
 
     Raises:
         ValueError: epochs or interval is not a whole number of at least 1, or step_size or
-            max_strength
-            not a finite number above 0.
+            max_strength not a finite number above 0.
     """
 
     epochs: int = 1
@@ -60,7 +58,7 @@ class GrowingL2:
         prunable_layers(model)
 
     def make_gradient_hook(self, model: nn.Module, to_prune: Tensors) -> Callable[[int], None]:
-        """As of Penalty; where nothing goes, nothing is added."""
+        """Returns the function of Penalty, which adds nothing where nothing will be pruned."""
         parameters = {n: model.get_parameter(n) for n, mask in to_prune.items() if mask.any()}
         factors = {name: to_prune[name].to(parameter) for name, parameter in parameters.items()}
 

@@ -10,12 +10,12 @@ from harness.vocabulary.tensors import prunable_layers
 class L1(Lasso):
     """strength x sum |w| over all prunable weights: adds strength x sign(w), 0 at w = 0.
 
-    It stands beside the mean loss per sample, so strength means the same at every batch size.
-    Biases and norms are spared, layers that are excluded from pruning are not.
+    The term is added beside the mean loss per sample, so strength means the same at every batch
+    size. Biases and norms are spared; layers that are excluded from pruning are not.
 
     Source: Tibshirani 1996, the lasso; before pruning as in Han et al. 2015 (arXiv:1506.02626),
     who compare L1 and L2. We differ: the plain subgradient by the recipe's optimizer, so a weight
-    comes close to 0 and seldom to exactly 0 (no proximal step); pruning then cuts it.
+    gets close to 0 and seldom to exactly 0 (no proximal step); pruning then cuts it.
 
     Raises:
         ValueError: epochs is not a whole number of at least 1, or strength not a finite number

@@ -1,5 +1,7 @@
-"""What each part of an experiment must offer, and which do not go together; a protocol's own check
-would not name the key."""
+"""Checks what each part of an experiment must offer, and which parts do not go together.
+
+A protocol's own check would not name the config key.
+"""
 
 from collections.abc import Mapping
 
@@ -34,9 +36,10 @@ OPTIONAL = {
 
 
 def check_offers(parts: Mapping[str, object]) -> None:
-    """
+    """Checks that each part has the attributes of its protocol.
+
     Raises:
-        ValueError: a part lacks something of its protocol.
+        ValueError: a part lacks an attribute of its protocol.
     """
     required = {key: names for key, names in OPTIONAL.items() if parts.get(key) is not None}
     for key, names in (OFFERS | required).items():
@@ -52,9 +55,10 @@ def check_offers(parts: Mapping[str, object]) -> None:
 
 
 def check_fit(saliency: Saliency, structure: Structure, allocation: Allocation) -> None:
-    """
+    """Checks that saliency, structure and allocation go together in one pruning.
+
     Raises:
-        ValueError: the three do not go together in one pruning.
+        ValueError: two of the three do not fit each other.
     """
     if allocation.needs_unsigned_scores and saliency.signed:
         raise ValueError(
@@ -90,7 +94,7 @@ def check_rows(saliency: Saliency, structure: Structure, model: nn.Module, units
 
 
 def _are_rows(structure: Structure, shape: tuple[int, ...]) -> bool:
-    """Whether unit i is row i: a mask of each binary digit of i goes to the rows of its units."""
+    """True if unit i is row i: masks of each binary digit of i expand to the same rows."""
     rows = torch.arange(shape[0])
     digits: list[Tensor] = [(rows >> digit) % 2 == 0 for digit in range(shape[0].bit_length())]
     ends = (len(rows), *[1] * (len(shape) - 1))

@@ -1,4 +1,4 @@
-"""What of a network is pruned: the weights of a structure's units, less those excluded."""
+"""Finds what of a model is pruned: the weights of a structure's units without excluded layers."""
 
 from collections.abc import Iterable, Sequence
 
@@ -14,7 +14,7 @@ from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
 def make_mask_store(model: nn.Module, units: Units, may_grow: bool = False) -> MaskStore:
-    """Masks, all True, of the units' weights and of what goes with them."""
+    """Returns masks, all True, of the units' weights and of the companions of their units."""
     prunable = {name for weight, companions in units.items() for name in (weight, *companions)}
     parameters = {n: p for n, p in model.named_parameters() if n in prunable}
     return MaskStore(parameters, may_grow)
@@ -28,15 +28,15 @@ def copy_into(model: nn.Module, values: Tensors) -> None:
 
 
 def units_of(structure: Structure, model: nn.Module, sample: Tensor, graph: Graph | None) -> Units:
-    """The structure's units of layers that are in use; what no rule covers is named in the log.
+    """Returns the structure's units of layers in use, and logs parameters that no rule covers.
 
-    graph: None where there is no sample to run the model with.
+    graph: None if there is no sample to run the model with.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no units.
     """
     known_layers = layers_known_to(structure, model)
-    # A structure of whole units never removes an output, whatever the kind of its layer.
+    # A structure of whole units never removes a unit of the model's outputs.
     spared = graph.outputs if graph and structure.granularity == "unit" else ()
     units = structure.units(model, sample)  # refuses a network that has none
     warn_uncovered(model, {*known_layers, *spared})
@@ -48,9 +48,9 @@ def units_of(structure: Structure, model: nn.Module, sample: Tensor, graph: Grap
 
 
 def layer_order_of(model: nn.Module, graph: Graph | None) -> LayerOrder | None:
-    """Where layers stand: by the graph, or without one by order in a plain chain of torch's layers.
+    """Returns the order of layers from the graph, or from a plain chain of torch's layers.
 
-    None: without a pass through this model nobody can tell.
+    The result is None if the order is unknown without a forward pass.
     """
     if graph is not None:
         return LayerOrder(graph.order, graph.first, graph.outputs)
@@ -61,14 +61,14 @@ def layer_order_of(model: nn.Module, graph: Graph | None) -> LayerOrder | None:
 
 
 def _is_chain(module: nn.Module) -> bool:
-    """nn.Sequential of layers of torch's own, in which order of registration is that of calls."""
+    """True for an nn.Sequential of torch's own layers, where registration order is call order."""
     if type(module) is nn.Sequential:
         return len(set(module)) == len(module) and all(map(_is_chain, module))
     return type(module).__module__.startswith("torch.nn.") and not list(module.children())
 
 
 def layers_known_to(structure: Structure, model: nn.Module) -> list[str]:
-    """Weights of the layers of the structure's kinds, those too that it leaves whole."""
+    """Returns the weights of all layers of the structure's kinds, also of those it leaves whole."""
     layers = prunable_layers(model)
     return [name for name, layer in layers.items() if isinstance(layer, structure.kinds)]
 

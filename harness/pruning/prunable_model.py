@@ -1,4 +1,4 @@
-"""What a run prunes of its network, and what it knows of the network before any training."""
+"""Reads what a run prunes of its model, and what is known of the model before training."""
 
 from dataclasses import dataclass
 
@@ -15,7 +15,13 @@ from harness.structure.shared.graph import graph_of
 
 @dataclass(frozen=True)
 class Prunable:
-    """units: those that are pruned. scope: what densities are of. model_info: for allocations."""
+    """Holds what can be pruned of one model.
+
+    Args:
+        units: the units that are pruned.
+        scope: what densities refer to.
+        model_info: what allocations may read.
+    """
 
     units: Units
     scope: Scope
@@ -25,10 +31,11 @@ class Prunable:
 def find_prunable(
     structure: Structure, model: nn.Module, exclude: list[str], sample: Tensor, macs: Macs
 ) -> Prunable:
-    """Reads the network's graph on `sample` (samples, ...), and names what no rule covers.
+    """Reads the model's graph on `sample` (samples, ...), and logs parameters that no rule covers.
 
     Raises:
-        ValueError: there is nothing to prune, or a pruned weight would be alive in use.
+        ValueError: there is nothing to prune, or the forward pass would use another value than 0
+            for a pruned weight.
     """
     graph = graph_of(model, sample)
     layer_order = layer_order_of(model, graph)

@@ -1,4 +1,4 @@
-"""One pruning event: statistics -> scores -> units -> counts -> masks; no levels, no files."""
+"""Computes one pruning: statistics -> scores -> units -> counts -> masks."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,19 +27,21 @@ NOTHING = ModelInfo()
 
 @dataclass(frozen=True)
 class Proposal:
-    """What one rank decided; the ranks have yet to agree."""
+    """Holds what one rank computed, before the ranks agree."""
 
     masks: Tensors
-    # Agreed masks -> new values of the weights that move with them; pruned ones may be anything.
+    # Agreed masks -> new values of the remaining weights; values of pruned weights are ignored.
     updated_weights: Callable[[Tensors], Tensors]
 
 
 @dataclass(frozen=True)
 class Pruner:
-    """What decides masks: saliency, structure and allocation; seed: of a control's draws.
+    """Computes masks from a saliency, a structure and an allocation.
+
+    seed: the seed of a control's random streams.
 
     Raises:
-        ValueError: the parts do not fit, or there is no such control.
+        ValueError: the parts do not fit each other, or the control is unknown.
     """
 
     saliency: Saliency
@@ -67,10 +69,12 @@ class Pruner:
         model_info: ModelInfo = NOTHING,
         budget: str | None = None,
     ) -> budgets.SizeModel:
-        """The budget of this model in one unit of asking; `budget`: instead of the allocation's.
+        """Returns the size model of this model in the given unit.
+
+        budget: replaces the allocation's budget.
 
         Raises:
-            ValueError: it counts multiply-accumulates, and those of a weight are not known.
+            ValueError: sizes count multiply-accumulates, and those of a weight are unknown.
         """
         layers = layers_of(self.structure, self._ones(model, units), model, units, model_info)
         counts = budgets.count_unit(unit, budget or self.budget, self.allocation.equal_densities)
@@ -93,7 +97,7 @@ class Pruner:
     def alive_sizes(
         self, model: nn.Module, store: MaskStore, units: Units, model_info: ModelInfo, counts: str
     ) -> Counts:
-        """What the units in force hold, per weight."""
+        """Returns the size of the alive units, per weight."""
         layers = layers_of(
             self.structure, self._ones(model, units), model, units, model_info, store.masks
         )
@@ -107,13 +111,16 @@ class Pruner:
         model_info: ModelInfo = NOTHING,
         part: str = "",
     ) -> int:
-        """Refuses what can be before any training; returns how many units stay, or goal.keep.
+        """Checks a requested size before any training, and returns how many units would stay.
 
-        part: the submodule in which the saliency scores these weights; "" is the network.
+        The result is `requested.keep` if the allocation needs sensitivity curves.
+
+        part: the submodule in which the saliency scores these weights; "" is the whole model.
 
         Raises:
-            Unreachable: floors forbid the goal; with the smallest reachable density.
-            ValueError: the saliency cannot score this model, or the goal cannot be met otherwise.
+            Unreachable: floors forbid the requested size; names the smallest reachable density.
+            ValueError: the saliency cannot score this model, or the size cannot be reached
+                otherwise.
         """
         check_rows(self.saliency, self.structure, model, units)
         self.saliency.check(model.get_submodule(part), local(units, part))
@@ -135,10 +142,10 @@ class Pruner:
         data: Calibration,
         model_info: ModelInfo = NOTHING,
     ) -> Proposal:
-        """The next masks: of the units alive, those that reach the goal.
+        """Returns the next masks: of the alive units those that reach the requested size.
 
-        Exactly `goal.keep` when every unit costs the same, the nearest reachable count
-        otherwise. Reads the model; changes nothing.
+        The size is exactly `requested.keep` if every unit costs the same, and the nearest reachable
+        size otherwise. Reads the model and changes nothing.
         """
         weights = {name: model.get_parameter(name).detach() for name in units}
         read = Reader(self.saliency, model, data.compare)
@@ -162,9 +169,9 @@ class Pruner:
     def apply_control(
         self, masks: Tensors, model: nn.Module, store: MaskStore, units: Units
     ) -> Tensors:
-        """The control's masks in place of those of the method, as many units of each weight.
+        """Returns the control's masks in place of the method's, with as many units of each weight.
 
-        masks: those that the method came to from the ones in `store`, whatever its rounds.
+        masks: the method's masks after all rounds, which began with those in `store`.
         """
         weights = {name: model.get_parameter(name).detach() for name in units}
         both = (masks, store.masks)
@@ -176,13 +183,13 @@ class Pruner:
     def unit_scores(
         self, model: nn.Module, store: MaskStore, units: Units, data: Calibration
     ) -> Tensors:
-        """One score per unit, as `propose` ranks them; pruned units are -inf."""
+        """Returns one score per unit, as `propose` ranks them; pruned units have -inf."""
         scores = self._pool(self.scores(model, units, data))
         layers = layers_of(self.structure, scores, model, units, NOTHING, store.masks)
         return {name: layer.scores for name, layer in layers.items()}
 
     def scores(self, model: nn.Module, units: Units, data: Calibration) -> Tensors:
-        """As the saliency gives them, one per weight or per unit; all are finite."""
+        """Returns the saliency's scores, one per weight or per unit; all are finite."""
         return self._statistics_and_scores(
             Reader(self.saliency, model, data.compare), model, units, data
         )[1]
@@ -190,7 +197,7 @@ class Pruner:
     def _statistics_and_scores(
         self, read: Reader, model: nn.Module, units: Units, data: Calibration
     ) -> tuple[Tensors, Tensors]:
-        """Statistics and scores."""
+        """Returns the saliency's statistics and scores."""
         check_rows(self.saliency, self.structure, model, units)
         calibration = data.on(model, units)
         names = dict(zip(calibration.asked, units, strict=True))
@@ -216,18 +223,18 @@ class Pruner:
         return self.structure.granularity == "weight" and self.saliency.solve is not None
 
     def _pool(self, scores: Tensors) -> Tensors:
-        """One score per unit."""
+        """Returns one score per unit."""
         if self.saliency.granularity == "unit":
             return scores
         return {name: self.structure.pool(score) for name, score in scores.items()}
 
     def _ones(self, model: nn.Module, units: Units) -> Tensors:
-        """Equal scores, one per unit."""
+        """Returns equal scores, one per unit."""
         weights = {name: model.get_parameter(name).detach() for name in units}
         return {name: self.structure.pool(torch.ones_like(w)) for name, w in weights.items()}
 
     def masks_of(self, kept: Tensors, units: Units, weights: Tensors) -> Tensors:
-        """Masks of units by weight -> masks of these weights and of what goes along."""
+        """Expands masks of units to masks of their weights and of the companions of their units."""
         masks = {}
         for weight, mask in kept.items():
             masks[weight] = self.structure.expand(mask, tuple(weights[weight].shape))

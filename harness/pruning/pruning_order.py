@@ -1,4 +1,4 @@
-"""A pruning as steps: of the network as a whole, or part by part; and how far it has come."""
+"""Splits a pruning into steps, of the whole model or part by part, and keeps its progress."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,28 +15,33 @@ State = dict[str, Any]
 
 
 class PruningOrder(Protocol):
-    """Parts of a network that are pruned one after the other, such as the blocks of a transformer.
+    """Names parts of a model that are pruned in order, such as the blocks of a transformer.
 
-    A saliency then measures each part by itself, on the inputs that it has behind those parts
-    that are pruned already. The network is in eval mode, without gradients, and must be left as it
-    was.
+    A saliency then measures each part by itself, on the part's inputs behind the parts that are
+    already pruned. The model is in eval mode, without gradients, and must be left unchanged.
     """
 
     def parts(self, model: nn.Module) -> Sequence[str]:
-        """Names of submodules, in their order; each weight that is pruned is in one of them."""
+        """Returns names of submodules in order; each prunable weight is in exactly one of them."""
         ...
 
     def first_inputs(self, model: nn.Module, inputs: list[Tensor]) -> list[Tensor]:
-        """What the first part is given while the model is given these batches of inputs."""
+        """Returns the inputs of the first part for these batches of model inputs."""
         ...
 
     def next_inputs(self, model: nn.Module, part: str, inputs: list[Tensor]) -> list[Tensor]:
-        """What the part after this one is given, if this one is given these."""
+        """Returns the inputs of the next part, given the inputs of this part."""
         ...
 
 
 class Step(NamedTuple):
-    """part: name of a submodule; "" is the network. keep, counts: as in Goal, for its weights."""
+    """Describes one step of a pruning.
+
+    Args:
+        part: name of a submodule; "" is the whole model.
+        keep: the size of the part's weights to keep.
+        counts: what `keep` counts, as in RequestedSize.
+    """
 
     part: str
     keep: int
@@ -49,9 +54,9 @@ class Step(NamedTuple):
 
 @dataclass
 class PruningProgress:
-    """One pruning: its steps, and how many of them are done. A run saves both between two steps.
+    """Keeps one pruning: its steps, and how many are done. A run saves both between two steps.
 
-    What a part is given is not saved: it follows from the network, and is another on each rank.
+    The inputs of a part are not saved: they follow from the model, and differ between ranks.
     """
 
     steps: list[Step]
@@ -66,17 +71,24 @@ class PruningProgress:
 
     @classmethod
     def of(cls, sizes: Sequence[RequestedSize]) -> "PruningProgress":
-        """Of the network as a whole, which comes to these goals one after the other."""
+        """Returns the steps of a pruning of the whole model through these sizes."""
         return cls([Step("", requested.keep, requested.counts) for requested in sizes])
 
     @classmethod
     def by_parts(
         cls, parts: Sequence[str], alive_sizes: Counts, end: float, counts: str, rounds: int
     ) -> "PruningProgress":
-        """Each round goes through all parts. They share what is kept in proportion to what they
-        hold, so that the sum over them is the whole network's goal.
+        """Returns the steps of a pruning in which each round goes through all parts.
 
-        held: by prunable weight, of what `counts` names. end: what stays of all that is held.
+        The parts divide the requested size in proportion to their alive sizes, so that the sum over
+        the parts is the requested size of the whole model.
+
+        Args:
+            parts: names of the parts, in order.
+            alive_sizes: by prunable weight, in what `counts` names.
+            end: the total size to keep.
+            counts: what sizes count.
+            rounds: the number of rounds.
         """
         sizes = {
             part: sum(n for name, n in alive_sizes.items() if is_in(part, name)) for part in parts
@@ -101,10 +113,11 @@ def units_in(part: str, units: Units) -> Units:
 
 
 def check_parts(parts: Sequence[str], units: Units) -> None:
-    """
+    """Checks that the parts of a pruning order cover the units.
+
     Raises:
-        ValueError: a weight that is pruned is in none of the parts or in several, or what goes with
-            its units is in another part.
+        ValueError: a prunable weight is in none of the parts or in several, or a companion of its
+            units is in another part.
     """
     for name, companions in units.items():
         parts_with = [part for part in parts if is_in(part, name)]

@@ -1,4 +1,4 @@
-"""The one way in which a part looks at a network: it comes back as it was, on every rank."""
+"""Calls parts that read a model, and checks that each call leaves it unchanged on every rank."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,20 +11,24 @@ from harness.saliency.base import CalibrationData, Grouping
 from harness.vocabulary.finite import naming_broken
 from harness.vocabulary.tensors import Batch, Loss, Mean
 
-Compare = Callable[[dict[str, str], str], None]  # digests by name, what they are of
-NAMED = 5  # of the things that a part has changed
+Compare = Callable[[dict[str, str], str], None]  # digests by name, what the digests describe
+NAMED = 5  # changes that an error names
 
 
 def compare_nothing(digests: dict[str, str], subject: str) -> None:
-    """Compares nothing: there is no other rank."""
+    """Compares nothing: there is only one rank."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a saliency may look at: this rank's batches, the loss, and the mean over ranks.
+    """Holds what a saliency may read: this rank's batches, the loss, and the mean over ranks.
 
-    compare: of the network over ranks, after each call of the saliency. part: the submodule that
-    the batches are given to; "" is the network.
+    Args:
+        batches: this rank's shard of the calibration samples.
+        loss: the task's loss, summed over samples; None where batches are inputs of a part.
+        mean: averages sums over ranks.
+        compare: compares the model over ranks, after each call of the saliency.
+        part: the submodule that receives the batches; "" is the whole model.
     """
 
     batches: Iterable[Batch]
@@ -34,13 +38,13 @@ class Calibration:
     part: str = ""
 
     def on(self, model: nn.Module, units: Grouping) -> CalibrationData:
-        """What a saliency may measure, of these weights of the network, which are in the part."""
+        """Returns the data with which a saliency measures these weights, which are in the part."""
         module, inside = model.get_submodule(self.part), local(units, self.part)
         return CalibrationData(module, self.batches, self.loss, self.mean, inside)
 
 
 def local(units: Grouping, part: str) -> Grouping:
-    """The units by their names in a submodule."""
+    """Returns the units, named relative to a submodule."""
     start = len(part) + 1 if part else 0
     return {
         name[start:]: tuple(n[start:] for n in companions) for name, companions in units.items()
@@ -48,9 +52,12 @@ def local(units: Grouping, part: str) -> Grouping:
 
 
 class Reader:
-    """A part that is asked about a network, which every call must leave as it was.
+    """Calls methods of a part that reads a model. Every call must leave the model unchanged.
 
-    compare: raises unless the digests are equal on all ranks; called after each call.
+    Args:
+        part: the part whose methods are called.
+        model: the model that must not change.
+        compare: called after each call; raises unless the digests are equal on all ranks.
     """
 
     def __init__(self, part: Any, model: nn.Module, compare: Compare = compare_nothing):
@@ -58,12 +65,12 @@ class Reader:
         self._original = Condition.of(model)
 
     def __call__(self, call: str, *arguments: Any, **more: Any) -> Any:
-        """What the part's method `call` returns.
+        """Returns the result of the part's method `call`.
 
         Raises:
-            ValueError: the network is not as it was: parameters, buffers, gradients, what is
-                trained, modes, hooks, modules and what they compute with, modes of torch.
-            RanksDisagree: it is not equal on all ranks.
+            ValueError: the call changed the model: parameters, buffers, gradients, requires_grad,
+                modes, hooks, modules and their attributes, or modes of torch.
+            RanksDisagree: the model is not equal on all ranks.
         """
         modes = modes_of_torch()
         with naming_broken(self._model):
@@ -71,9 +78,9 @@ class Reader:
         left_modes = [kind for kind, value in modes_of_torch().items() if value != modes[kind]]
         condition, name = Condition.of(self._model), type(self._part).__name__
         changed = [*self._original.unlike(condition), *left_modes]
-        # Values are told by their digests.
+        # Changed values show in their digests.
         digests = condition.digests | {kind: "changed" for kind in changed if VALUES not in kind}
-        # Before the error of one rank, for which the others would wait.
+        # Compare before raising: the other ranks would wait for a rank that raises.
         self._compare(digests, f"the network after {call} of {name}")
         if changed:
             others = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""

@@ -1,4 +1,4 @@
-"""One level's prunings: steps of decision, agreement, masks and moved weights; then a control."""
+"""Runs the prunings of one level: proposal, agreement, masks and new weights; then a control."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -23,10 +23,18 @@ def _nothing(number: int) -> None:
 
 @dataclass(frozen=True)
 class Rounds:
-    """
-    agree: rank 0's masks, on every rank. send: rank 0's values to every rank, in place.
-    begin: called before each step with its number; what it raises ends the level. end: after it.
-    order: of the parts that are pruned one after the other; None: the network as a whole.
+    """Runs the steps of one level's pruning.
+
+    Args:
+        pruner: computes masks.
+        units: the units that are pruned.
+        data: calibration data.
+        model_info: what the allocation may read.
+        broadcast_masks: returns rank 0's masks on every rank.
+        broadcast: copies rank 0's values to every rank, in place.
+        begin: called before each step with its number; an exception ends the level.
+        end: called after each step with its number.
+        order: the order of parts; None prunes the model as a whole.
     """
 
     pruner: Pruner
@@ -40,10 +48,10 @@ class Rounds:
     order: PruningOrder | None = None
 
     def run(self, model: nn.Module, store: MaskStore, progress: PruningProgress) -> None:
-        """Prunes model and store by the steps that are left, with new scores for each.
+        """Prunes model and store by the remaining steps, with new scores for each.
 
-        A control takes part in no step: the method goes through all of them on a copy, and the
-        control then has as many units of each weight as the method ended with.
+        A control takes part in no step. The method goes through all steps on a copy of the model;
+        the control then keeps as many units of each weight as the method.
         """
         if self.pruner.control == "none":
             self._run_steps(model, store, progress)
@@ -54,7 +62,7 @@ class Rounds:
     def preview_masks(
         self, model: nn.Module, store: MaskStore, progress: PruningProgress
     ) -> Tensors:
-        """The masks that `run` would come to; model, store and event stay as they are."""
+        """Returns the masks that `run` would end with; model, store and progress stay unchanged."""
         copy, masks = duplicate(model), make_mask_store(model, self.units)
         masks.shrink_to(store.masks)
         replace(self, end=_nothing)._run_steps(copy, masks, replace(progress))
@@ -82,7 +90,7 @@ class Rounds:
 
 
 class _PartInputs:
-    """What the parts of a network are given, one after the other, each behind those before it."""
+    """Computes the inputs of the parts of a model, each behind the parts before."""
 
     def __init__(self, order: PruningOrder, model: nn.Module, data: Calibration):
         self._order, self._model, self._data = order, model, data
@@ -90,7 +98,7 @@ class _PartInputs:
         self._position, self._inputs = len(self._parts), list[Tensor]()
 
     def to(self, part: str) -> Calibration:
-        """Goes on to this part, or begins anew if it lies behind."""
+        """Advances to this part, or starts again from the first part if the part lies behind."""
         requested = self._parts.index(part)
         with evaluating(self._model), torch.no_grad():
             read = Reader(self._order, self._model, self._data.compare)

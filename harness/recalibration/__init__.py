@@ -1,1 +1,1 @@
-"""What is measured anew after a pruning, without training."""
+"""Measures statistics anew after a pruning, without training."""

@@ -1,3 +1,5 @@
+"""Defines recalibration."""
+
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -5,25 +7,25 @@ from torch import Tensor, nn
 
 
 class Recalibration(Protocol):
-    """What is measured anew on training inputs after a pruning, without any training."""
+    """Measures statistics anew on training inputs after a pruning, without any training."""
 
     @property
     def samples(self) -> int:
-        """Inputs asked for, in all."""
+        """Returns the number of inputs to measure on."""
 
     @property
     def batch_size(self) -> int:
-        """Inputs in each batch but the last."""
+        """Returns the number of inputs in each batch but the last."""
 
     def check(self, model: nn.Module) -> None:
-        """Before any training.
+        """Checks the model before any training.
 
         Raises:
             ValueError: the model has nothing to recalibrate.
         """
 
     def apply(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
-        """Measures in place. Every rank is given the same batches, so that none need be asked.
+        """Measures in place. Every rank gets the same batches, so no communication is needed.
 
         Raises:
             ValueError: there is no batch.

@@ -17,19 +17,19 @@ Norms = dict[str, _BatchNorm]  # module name -> norm that keeps running statisti
 
 @dataclass(frozen=True)
 class BatchNormStatistics:
-    """Running mean and variance of every BatchNorm, taken anew over `samples` training inputs.
+    """mean, variance = those of each BatchNorm's inputs over `samples` training inputs.
 
-    As training does, a norm normalises each batch by the batch's own mean and variance, and so
-    the later norms see what they see in training. It then keeps the mean of its inputs over all
-    samples (and positions) and their unbiased variance about that mean, as one batch of all
-    samples would give it: every sample counts the same, also in a smaller last batch.
-    torch's cumulative average (momentum=None) would count batches the same, and would leave the
-    spread between batches out of the variance.
+    As in training, a norm normalises each batch by the batch's own mean and variance, so that later
+    norms receive the same inputs as in training. The norm then keeps the mean of its inputs over
+    all samples (and positions) and their unbiased variance about that mean, as one batch of all
+    samples would give them. Every sample counts the same, also in a smaller last batch. torch's
+    cumulative average (momentum=None) would count batches the same, and would leave the spread
+    between batches out of the variance.
 
     Source: Li et al. 2020, EagleEye (arXiv:2007.02491), adaptive batch normalisation. We differ:
     their code lets some 50 training batches move the old statistics by the norms' momentum, in
-    train mode throughout; here nothing of the old ones is left, and all else (dropout) is in
-    eval mode.
+    train mode throughout. Here the old statistics are replaced, and all other modules (dropout) are
+    in eval mode.
 
     Raises:
         ValueError: samples or batch_size is not a whole number of at least 2, or the last batch
@@ -49,7 +49,7 @@ class BatchNormStatistics:
             )
 
     def check(self, model: nn.Module) -> None:
-        """Before any training.
+        """Checks the model before any training.
 
         Raises:
             ValueError: the model has no BatchNorm that keeps running statistics.
@@ -63,15 +63,15 @@ class BatchNormStatistics:
 
     @torch.no_grad()
     def apply(self, model: nn.Module, batches: Iterable[Tensor]) -> None:
-        """Writes the statistics; all else, modes included, comes back bit for bit.
+        """Writes the statistics; everything else, modes included, is restored bit for bit.
 
-        num_batches_tracked too: it counts steps of training, and none is done here. Norms in eval
-        mode are measured as well: the network that they were frozen for is another one now, and
-        an evaluation before this leaves every norm in that mode. A norm that is never called
-        keeps its statistics. After an error all do.
+        num_batches_tracked is restored too: it counts steps of training, and none happens here.
+        Norms in eval mode are measured as well: they were frozen for another model, and an
+        evaluation before this leaves every norm in eval mode. A norm that is never called keeps its
+        statistics. After an error all norms keep theirs.
 
-        Ranks do not speak with each other, SyncBatchNorm included: equal batches give equal
-        statistics on all of them.
+        Ranks do not communicate, SyncBatchNorm included: equal batches give equal statistics on all
+        ranks.
 
         Raises:
             ValueError: the model has no such norm, there is no batch (or none reaches a norm), a
@@ -93,7 +93,7 @@ class BatchNormStatistics:
 
 
 class Moments(NamedTuple):
-    """Of the values in each channel: how many, their mean, and summed squares about it."""
+    """Holds count, mean and summed squares about the mean of the values in each channel."""
 
     values: int
     mean: Tensor
@@ -101,7 +101,7 @@ class Moments(NamedTuple):
 
     @classmethod
     def of(cls, inputs: Tensor) -> "Moments":
-        """Of inputs (samples, channels, ...), in float64: they are merged over many batches."""
+        """Returns the moments of inputs (samples, channels, ...), in float64 for many merges."""
         wide = inputs.to(torch.promote_types(inputs.dtype, torch.float32))
         over = [0, *range(2, wide.dim())]
         variance, mean = torch.var_mean(wide, dim=over, correction=0)
@@ -109,7 +109,7 @@ class Moments(NamedTuple):
         return cls(values, mean.double(), variance.double() * values)
 
     def merged(self, other: "Moments") -> "Moments":
-        """Of both sets of values together (Chan et al. 1983)."""
+        """Returns the moments of both sets of values together (Chan et al. 1983)."""
         values = self.values + other.values
         gap = other.mean - self.mean
         mean = self.mean + gap * (other.values / values)
@@ -119,11 +119,11 @@ class Moments(NamedTuple):
 
 @contextmanager
 def _measuring(norms: Norms) -> Iterator[dict[str, Moments]]:
-    """Moments of all that the norms are given inside, where each uses those of its batch.
+    """Yields the moments of all inputs of the norms inside, where each norm uses its batch's.
 
-    Norms must be in eval mode, where their statistics are what they normalise by: these are set
-    before each call, so that a synchronised norm has nothing to ask other ranks. Their own
-    statistics are back outside, also after an error.
+    Norms must be in eval mode, where they normalise by their running statistics. These are set
+    before each call, so that a synchronised norm does not communicate. The original statistics are
+    restored at exit, also after an error.
     """
     own = {name: [tensor.clone() for tensor in _statistics(norm)] for name, norm in norms.items()}
     measured: dict[str, Moments] = {}
@@ -150,7 +150,7 @@ def _measuring(norms: Norms) -> Iterator[dict[str, Moments]]:
 
 
 def _values(inputs: Tensor) -> int:
-    """In each channel."""
+    """Returns the number of values in each channel."""
     return inputs.numel() // inputs.shape[1]
 
 
@@ -179,6 +179,6 @@ def _statistics(norm: _BatchNorm) -> tuple[Tensor, Tensor]:
 
 
 def _write(norm: _BatchNorm, mean: Tensor, variance: Tensor) -> None:
-    # In place: others hold the buffers too.
+    # In place: other objects hold the buffers too.
     for statistic, value in zip(_statistics(norm), (mean, variance), strict=True):
         statistic.copy_(value)
