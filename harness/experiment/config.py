@@ -1,4 +1,4 @@
-"""The parts of an experiment, as the config names them, and what follows from them."""
+"""Defines the parts and values of an experiment, as the config names them."""
 
 from dataclasses import dataclass, field
 from typing import cast
@@ -33,26 +33,26 @@ WIRE = {None: None, "bfloat16": torch.bfloat16}
 
 @dataclass(frozen=True)
 class ExperimentConfig:
-    """One method on one task; every field is a part that conf/ names and main.py builds.
+    """Holds one method on one task; every field is a key of conf/, built by harness/launch.
 
-    exclude: layers that are never pruned: "first", "last", or names.
-    prune_at: "after_training" prunes after dense training, "init" prunes the initial network;
-        "during_training" prunes inside one training, at the events of `gradual`.
-    rescore_trained: whether "init" may score given weights, or weights again after a level has
-        trained them.
-    mask_updates: what masks do by themselves while the network retrains; None: they hold.
-    penalty: a training with a penalty before each pruning, or None.
-    recalibration: what is measured anew after each pruning, or None.
-    distillation: how retraining learns from the dense network, or None.
-    pruning_order: parts of the network that are pruned one after the other, or None.
-    compaction: makes the network physically smaller after each pruning, or None.
-    calibration: training samples that a saliency may look at, the same at every level.
-    control: a matched control in place of the method's own choice; see harness/pruning/controls.py.
-    dense_checkpoints: epochs of dense training that stay on disk for rewinding.
-    dtype: of weights and inputs, float32 or float64.
-    weights: file (.safetensors, .pt) whose tensors replace the initial ones, or null.
-    sync_batch_norm: BatchNorm takes its statistics over the samples of all ranks.
-    gradient_dtype: gradients are rounded to it before ranks sum them: bfloat16, or null.
+    Args:
+        exclude: layers that are never pruned: "first", "last", or names.
+        prune_at: "after_training" prunes after dense training, "init" prunes the initial model,
+            "during_training" prunes inside one training, at the events of `gradual`.
+        rescore_trained: "init" may score given weights, or weights again after a level has trained.
+        mask_updates: changes masks while the model retrains; None keeps masks fixed.
+        penalty: a training with a penalty before each pruning, or None.
+        recalibration: measures statistics anew after each pruning, or None.
+        distillation: trains on outputs of the dense model while retraining, or None.
+        pruning_order: parts of the model that are pruned one after the other, or None.
+        compaction: makes the model physically smaller after each pruning, or None.
+        calibration: training samples that a saliency may read, the same at every level.
+        control: a matched control in place of the method's masks; see harness/pruning/controls.py.
+        dense_checkpoints: epochs of dense training that stay on disk for rewinding.
+        dtype: of weights and inputs, float32 or float64.
+        weights: file (.safetensors, .pt) whose tensors replace the initial ones, or null.
+        sync_batch_norm: BatchNorm takes its statistics over the samples of all ranks.
+        gradient_dtype: gradients are rounded to it before ranks sum them: bfloat16, or null.
 
     Raises:
         ValueError: a value is out of range, or two parts do not fit.
@@ -110,26 +110,26 @@ class ExperimentConfig:
 
     @property
     def starts_trained(self) -> bool:
-        """Whether dense training comes before pruning."""
+        """True if dense training comes before pruning."""
         return self.prune_at == "after_training" or (
             self.prune_at == "during_training" and self.gradual.start_from == "trained"
         )
 
     @property
     def may_grow(self) -> bool:
-        """Whether a part has declared that pruned weights may return."""
+        """True if a part may revive pruned weights."""
         return self.schedule.may_grow or (
             self.mask_updates is not None and self.mask_updates.may_grow
         )
 
     @property
     def unmasks_between_levels(self) -> bool:
-        """Whether pruned units may recover until the last level."""
+        """True if pruned units may recover until the last level."""
         return self.mask_updates is not None and self.mask_updates.unmasks_between_levels
 
     @property
     def mask_updater(self) -> MaskUpdater | None:
-        """The mask_updates, if they update masks at steps of their own."""
+        """Returns the mask updates, if they update masks at steps of their own."""
         return None if self.unmasks_between_levels else cast(MaskUpdater | None, self.mask_updates)
 
     @property
@@ -138,12 +138,14 @@ class ExperimentConfig:
 
     @property
     def rounds(self) -> int:
-        """Prunings per level."""
+        """Returns the number of prunings per level."""
         return self.schedule.rounds or self.pruner.saliency.rounds
 
     def next_recipe(self, speedup: float, samples: int) -> ResolvedRecipe | None:
-        """The retraining of a network with so many times fewer multiply-accumulates; None: there
-        is none. samples: of the training data."""
+        """Returns the recipe of retraining at this speed-up, or None for no retraining.
+
+        speedup: dense / pruned multiply-accumulates. samples: the number of training samples.
+        """
         plan = self.finetune.plan(self.training.epochs, speedup)
         if plan is None:
             return None

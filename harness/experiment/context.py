@@ -1,4 +1,4 @@
-"""What a run has from its beginning to its end, and nothing changes."""
+"""Holds everything of a run that does not change from its beginning to its end."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,11 +24,19 @@ from harness.vocabulary.step_index import StepIndex
 
 @dataclass(frozen=True)
 class RunContext:
-    """Made by `context_of`, which checks all that can be checked before any training.
+    """Holds a run's constants. `context_of` builds it, and makes all checks before any training.
 
-    units: those that are pruned. scope: what densities are of. model_info: what allocations know
-    of the layers. macs: of the dense network. requested: the sizes of all levels. checkpointer:
-    None saves nothing inside. shared: stages that other runs have too; None computes all of them.
+    Args:
+        experiment: the parts of the experiment.
+        workload: model, data, task and seed on one device.
+        macs: multiply-accumulates of the dense model.
+        units: the units that are pruned.
+        scope: what densities refer to.
+        model_info: what allocations may read.
+        requested: the requested sizes of all levels.
+        dense: the cached dense training.
+        checkpointer: saves the run between stages; None saves nothing.
+        shared: stages in common with other runs; None computes all stages.
     """
 
     experiment: ExperimentConfig
@@ -48,12 +56,12 @@ class RunContext:
 
     @property
     def kept_fractions(self) -> list[float]:
-        """Kept shares of what can be removed, at level 1, 2, ..."""
+        """Returns the kept fraction of what can be removed, at level 1, 2, ..."""
         return self.requested.kept_fractions
 
     @property
     def samples(self) -> int:
-        """Of the training data."""
+        """Returns the number of training samples."""
         return len(self.workload.splits.train)
 
 
@@ -64,9 +72,9 @@ def context_of(
     checkpointer: Checkpointer | None,
     shared: SharedStages | None,
 ) -> tuple[RunContext, nn.Module]:
-    """Loads the data, builds the network and checks all that can be checked before training.
+    """Loads the data, builds the model and makes all checks that are possible before training.
 
-    Returns the network too, as it is before any training. The arguments are those of
+    Returns the context and the model before any training. The arguments are those of
     `runner.prepare`.
     """
     workload = _workload(experiment, ranks)
@@ -76,7 +84,7 @@ def context_of(
         experiment.structure, model, experiment.exclude, workload.sample(), macs
     )
     _check_lengths(experiment, macs)
-    # Before any training: what this model cannot reach, or no part can do, fails here.
+    # Before any training: an unreachable size, or a part that does not fit the model, fails here.
     samples = len(workload.splits.train)
     steps = steps_of(experiment.next_recipe(1.0, samples), samples)
     check_steps(experiment, steps)
@@ -141,9 +149,10 @@ def _dense_training(
 
 
 def _check_lengths(experiment: ExperimentConfig, macs: Macs) -> None:
-    """
+    """Checks that the length of every retraining is known.
+
     Raises:
-        ValueError: a retraining's length follows from a speed-up that is not known.
+        ValueError: the length depends on a speed-up that is not known.
     """
     plan, epochs = experiment.finetune.plan, experiment.training.epochs
     if macs.uncounted and plan(epochs, 2.0) != plan(epochs, 1.0):
@@ -154,11 +163,16 @@ def _check_lengths(experiment: ExperimentConfig, macs: Macs) -> None:
 
 
 def _check_model(experiment: ExperimentConfig, model: nn.Module, steps: int, samples: int) -> None:
-    """
-    steps: of each retraining. samples: of the training data.
+    """Checks parts against the model.
+
+    Args:
+        experiment: the parts of the experiment.
+        model: the model before any training.
+        steps: the number of steps of each retraining.
+        samples: the number of training samples.
 
     Raises:
-        ValueError: a part finds nothing to do in this network, or no room in this training.
+        ValueError: a part has nothing to do in this model, or no step in this training.
     """
     if experiment.mask_updates:
         experiment.mask_updates.check(steps)

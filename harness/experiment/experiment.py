@@ -1,4 +1,4 @@
-"""One method on one task: the parts that the config names, which fit each other."""
+"""Defines an experiment: one method on one task, whose parts fit each other."""
 
 from dataclasses import dataclass
 

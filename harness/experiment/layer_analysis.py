@@ -1,4 +1,4 @@
-"""A sensitivity analysis of its own: a network at level 0, and its curves in a folder."""
+"""Runs a sensitivity analysis: prunes each layer alone, and writes curves to a folder."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
@@ -28,9 +28,12 @@ from harness.vocabulary.seeds import derive
 
 @dataclass(frozen=True)
 class Analysis(Run):
-    """Locked, skipped and redone as a run is; it starts from the same dense training.
+    """Measures sensitivity curves of the model that a run starts from; locked as a run is.
 
-    grid: densities to which each layer is pruned; saliency, structure: how conf/ names them.
+    Args:
+        grid: densities to which each layer is pruned.
+        saliency: its name in conf/.
+        structure: its name in conf/.
 
     Raises:
         ValueError: grid is no list of densities in (0, 1].
@@ -44,7 +47,7 @@ class Analysis(Run):
 
     @classmethod
     def of(cls, run: Run, grid: Any, saliency: str, structure: str) -> "Analysis":
-        """The analysis of the network that this run starts from; `code` is still the run's."""
+        """Returns the analysis of the model that this run starts from, with the run's `code`."""
         check_grid(grid)
         hashed_config = analysed(run.hashed_config, grid)
         parts = [saliency, structure] + (["at init"] if hashed_config["prune_at"] == "init" else [])
@@ -55,7 +58,7 @@ class Analysis(Run):
             method="-".join(parts).replace(" ", "_"),
             label=" / ".join(parts),
         )
-        # All other folders there have two hex digits for a name.
+        # All other folders in that folder have two hex digits for a name.
         home = run.folder.parents[1] / "sensitivity"
         folder = home / f"{run.folder.name.rpartition('-')[0]}-{identity.run}"
         written = analysed(run.written, run.config["sensitivity"]["grid"])
@@ -71,8 +74,8 @@ class Analysis(Run):
         )
 
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
-        """As of Run."""
-        # A target that the run could not reach must not stop what asks for none.
+        """Measures the curves unless they are complete; see Run.execute."""
+        # A size that the run could not reach must not stop an analysis, which requests none.
         changes: dict[str, Any] = {
             "schedule": OneShot(final=1.0),
             "allocation": Uniform(),
@@ -86,7 +89,7 @@ class Analysis(Run):
                 return entered
             context, state, _ = entered
             self._train(context, state)
-            # For a part that draws from the global streams: as before the first pruning.
+            # For a part that draws from the global streams: seeded as before the first pruning.
             torch.manual_seed(derive(context.experiment.seed, "prune", 1))
             curves = measure_layer_curves(context, state, self.grid)
             lines = to_lines(self._records(context.experiment.seed, curves))
@@ -94,7 +97,7 @@ class Analysis(Run):
         return Outcome("finished", str(self.folder))
 
     def _train(self, context: RunContext, state: RunState) -> None:
-        """Brings the network to where the run would first prune it."""
+        """Trains the model up to where the run would first prune it."""
         if not context.experiment.starts_trained:
             return
         dense, epochs = context.dense, context.experiment.training.epochs
@@ -110,7 +113,7 @@ class Analysis(Run):
         names = {record_field.name for record_field in fields(Sensitivity)}
         identity = {key: value for key, value in vars(self.identity).items() if key in names}
         for layer, points in curves.items():
-            # Density 1: the network as it is.
+            # Density 1: the model as it is.
             dense = points[0].measured
             for point in points:
                 yield Sensitivity(

@@ -1,4 +1,4 @@
-"""The prunings of a run: each level's rounds, on ranks that are alike, and what they let go."""
+"""Prunes one level of a run: rounds on equal ranks, compaction, and unmasking."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
@@ -22,16 +22,16 @@ from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, copied, evaluating, prunable_weights
 from harness.vocabulary.undisturbed import duplicate
 
-CLOSE = 1e-4  # of outputs, to the largest of them
-ENOUGH = 256  # samples, to see that a removed unit counts: on few of them it may be off
+CLOSE = 1e-4  # largest difference between outputs, as a fraction of the largest output
+ENOUGH = 256  # samples to compare; on few samples a unit may be inactive
 
 
 def prune(
     context: RunContext, state: RunState, level: int, kept_fraction: float, save: Callable[[], None]
 ) -> None:
-    """Prunes the network and its masks to this share of what can be removed.
+    """Prunes the model and its masks to this kept fraction of what can be removed.
 
-    save: called between two parts of a network that is pruned part by part.
+    save: called between two parts of a model that is pruned part by part.
     """
     restore_dense_shapes(context, state)
     if context.experiment.may_grow and not state.pruning:
@@ -49,7 +49,7 @@ def prune(
 
 
 def preview_masks(context: RunContext, state: RunState, level: int, kept_fraction: float) -> None:
-    """Decides the masks of the coming pruning, for a penalty that must know them."""
+    """Computes the masks of the coming pruning, for a penalty that needs them."""
     rounds = _prepare_rounds(context, state, level)
     masks = rounds.preview_masks(
         state.model, state.masks, _begin_pruning(context, state, kept_fraction)
@@ -58,7 +58,7 @@ def preview_masks(context: RunContext, state: RunState, level: int, kept_fractio
 
 
 def restore_dense_shapes(context: RunContext, state: RunState) -> None:
-    """Gives the network its dense shapes back, pruned where something was removed."""
+    """Gives the model its dense shapes back, with 0 where entries were removed."""
     if state.kept_indices:
         model, masks = in_dense_shapes(context, state)
         _replace_model(context, state, model, {name: masks[name] for name in state.masks.masks})
@@ -66,11 +66,11 @@ def restore_dense_shapes(context: RunContext, state: RunState) -> None:
 
 
 def compact(context: RunContext, state: RunState) -> None:
-    """Removes what the run's compaction can remove of what is pruned.
+    """Removes the pruned entries that the run's compaction can remove.
 
     Raises:
-        RanksDisagree: something else on another rank.
-        ValueError: the smaller network computes something else.
+        RanksDisagree: another rank removes other entries.
+        ValueError: the smaller model computes another function.
     """
     compaction = context.experiment.compaction
     if compaction is None:
@@ -90,19 +90,21 @@ def compact(context: RunContext, state: RunState) -> None:
 
 
 def update_speedup(context: RunContext, state: RunState) -> None:
-    """Dense / live multiply-accumulates, of the masks in force."""
+    """Sets the speed-up to dense / remaining multiply-accumulates under the masks in force."""
     state.speedup = context.macs.dense / macs_left(context, state)
 
 
 def unmask_if_soft(context: RunContext, state: RunState, level: int) -> None:
-    """Where units may recover until the last level, all are free after any other one."""
+    """With soft pruning, unmasks all units after every level but the last."""
     if context.experiment.unmasks_between_levels and level < len(context.kept_fractions):
         unmask_all(state)
 
 
 def unmask_all(state: RunState) -> None:
-    """All weights return, from 0, and their units with the biases and norms that they had:
-    without these a unit would pass no gradient back through its ReLU, and stay dead."""
+    """Sets all masks to True. Weights restart at 0; biases and norms get their saved values back.
+
+    Without these values a unit would pass no gradient back through its ReLU, and never recover.
+    """
     masks = state.masks.masks
     current = {name: state.model.get_parameter(name).detach() for name in state.unmasked_params}
     values = {
@@ -117,12 +119,12 @@ def unmask_all(state: RunState) -> None:
 def measure_layer_curves(
     context: RunContext, state: RunState, grid: Iterable[float]
 ) -> SensitivityCurves:
-    """The curves of a run's network as it is now, on its validation data.
+    """Measures the sensitivity curves of a run's model as it is now, on its validation data.
 
-    Weights that the saliency would move to make up for pruned ones stay as they are.
+    Weights that the saliency would change to compensate for pruned ones stay unchanged.
 
     Raises:
-        Stopped: a signal asked for it; the network is as it was.
+        Stopped: a signal arrived; the model is unchanged.
     """
     experiment, model, units = context.experiment, state.model, context.units
     data = context.workload.calibration(experiment.calibration, experiment.training.batch_size)
@@ -146,11 +148,11 @@ def measure_layer_curves(
 def _prepare_rounds(
     context: RunContext, state: RunState, level: int, save: Callable[[], None] = lambda: None
 ) -> Rounds:
-    """What prunes this level, on ranks that are alike."""
+    """Returns the rounds that prune this level, after checking that ranks are equal."""
     ranks, experiment, checkpointer = context.ranks, context.experiment, context.checkpointer
     ranks.check_equal(state.masks.masks, "masks in force")
     ranks.check_replicas(state.model, "the network before a pruning")
-    # For a part that draws from the global streams: alike on all ranks and after a restart.
+    # For a part that draws from the global streams: equal on all ranks and after a restart.
     torch.manual_seed(derive(experiment.seed, "prune", level))
     model_info = _model_info_with_curves(context, state)
     data = context.workload.calibration(experiment.calibration, experiment.training.batch_size)
@@ -180,7 +182,7 @@ def _prepare_rounds(
 
 
 def _model_info_with_curves(context: RunContext, state: RunState) -> ModelInfo:
-    """What the run's allocation may know, with curves of the loss if it needs them."""
+    """Returns what the run's allocation may read, with sensitivity curves if it needs them."""
     allocation = context.experiment.pruner.allocation
     if not allocation.needs_curves:
         return context.model_info
@@ -190,7 +192,7 @@ def _model_info_with_curves(context: RunContext, state: RunState) -> ModelInfo:
 
 
 def _begin_pruning(context: RunContext, state: RunState, kept_fraction: float) -> PruningProgress:
-    """Returns the steps from what is alive to this share."""
+    """Returns the steps from the alive sizes to this kept fraction."""
     experiment, size_model = context.experiment, context.requested.size_model
     sizes = experiment.pruner.alive_sizes(
         state.model, state.masks, context.units, context.model_info, size_model.counts

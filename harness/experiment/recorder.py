@@ -1,4 +1,4 @@
-"""From a run's state to its records: measured, shown, saved."""
+"""Measures a run's state, writes its records, and saves it."""
 
 import sys
 from collections.abc import Callable
@@ -22,14 +22,20 @@ from harness.training.recipe_presets import ResolvedRecipe
 from harness.vocabulary.bitpack import digest
 from harness.vocabulary.tensors import evaluating
 
-SECONDS_AT_ONCE = 1.0  # after which the other ranks are told that they wait for a living one
+SECONDS_AT_ONCE = 1.0  # between two heartbeats to the ranks that wait
 
 
 @dataclass(frozen=True)
 class Recorder:
-    """Writes a run's records, and its state after each of them.
+    """Writes a run's records, and saves its state after each record.
 
-    files: where the run saves itself, or None. latency: how that of its results is measured.
+    Args:
+        context: the run's constants.
+        state: the run's state.
+        identity: names the run in its records.
+        watcher: receives records and progress.
+        files: the run's checkpoints, or None to save nothing.
+        latency: how latency is measured, or None.
     """
 
     context: RunContext
@@ -42,14 +48,17 @@ class Recorder:
     def record(
         self, level: int, stage: str, trained: Trained = NO_TRAINING, save: bool = True
     ) -> None:
-        """save: this is no place inside a training.
+        """Measures the model, appends a record, and saves the run.
+
+        save: False inside a training, where the run cannot be saved between stages.
 
         Raises:
-            RanksDisagree: masks or networks differ between ranks.
-            Stopped: a signal asked for it, and all is saved.
+            RanksDisagree: masks or models differ between ranks.
+            Stopped: a signal arrived, and the run is saved.
         """
         context, state = self.context, self.state
-        # Before measuring: a rank that finds a live pruned weight would leave the others waiting.
+        # Compare before measuring: a rank that raises for a nonzero pruned weight would leave the
+        # others waiting.
         context.ranks.check_equal(state.masks.masks, "masks in force")
         dense = in_dense_shapes(context, state)
         measured = context.workload.measure(state.model, dense, context.macs, context.scope)
@@ -66,19 +75,19 @@ class Recorder:
             self.save()
 
     def show(self, stage_record: StageRecord) -> None:
-        """Records what this run found, or another one that came the same way."""
+        """Logs the record of a stage of this run, or of a run that shares the stage."""
         record = record_of(self.context, stage_record, self.identity)
         self.context.ranks.on_main(lambda: self.watcher.log(record))
 
     def replay(self, stage_record: StageRecord) -> None:
-        """The same of another run's stage, with the epochs that its training had."""
+        """Logs a stage that another run computed, with the epochs of its training."""
         record = stage_record["record"]
-        if record["level"]:  # dense training shows itself only to the run that trains it
+        if record["level"]:  # epochs of dense training are shown by the run that trains it
             self.watcher.replay(record["level"], record["epoch_losses"], record["epoch_top1"])
         self.show(stage_record)
 
     def on_epoch(self, level: int, resolved: ResolvedRecipe) -> OnEpoch:
-        """Shows each epoch of a training."""
+        """Returns the function that shows each epoch of a training."""
         recipe, begin = resolved
 
         def show(done: int, curve: TrainingCurve) -> None:
@@ -108,20 +117,24 @@ class Recorder:
     def saver(
         self, level: int, hooks_state: Callable[[], dict[str, Any]], gradient_hook: object
     ) -> "LevelSaver | None":
-        """Saves a training of the run; inside: what it needs beside the loop's own state; adder:
-        what adds a penalty's gradients, or None."""
+        """Returns what saves a training of the run, or None.
+
+        Args:
+            level: the level of the training.
+            hooks_state: returns the state of the hooks, which is saved beside the loop's own.
+            gradient_hook: adds a penalty's gradients, or None.
+        """
         ready = self.context.checkpointer and self.files
         return LevelSaver(self, level, hooks_state, gradient_hook) if ready else None
 
     def measure_latency(self) -> None:
-        """Measures the forward pass of the network as it is, if the newest record is a result.
+        """Measures the forward pass of the model, if the newest record is a result.
 
-        As it is: pruned weights are zeros in dense tensors, so that no mask makes it faster. That
-        takes a network that is physically smaller, which whole units leave and single weights do
-        not.
+        Pruned weights are zeros in dense tensors, so no mask makes the pass faster. A physically
+        smaller model is faster, which whole units allow and single weights do not.
 
-        Rank 0 measures alone. What cannot be measured (a batch beyond the memory) is told, and the
-        run goes on.
+        Rank 0 measures alone. If a measurement fails (a batch beyond the memory), a warning says so
+        and the run continues.
         """
         latency, record = self.latency, self.state.found_records[-1]["record"]
         if (
@@ -175,7 +188,7 @@ class Recorder:
         )
 
     def _is_result(self, level: int, stage: str) -> bool:
-        """Whether it is the last stage of its level, or level 0; not on the way to a later one."""
+        """True for level 0, and for the last stage of a level that is not intermediate."""
         if level == 0:
             return True
         context = self.context
@@ -199,7 +212,7 @@ def record_of(context: RunContext, stage_record: StageRecord, identity: Identity
 
 @dataclass(frozen=True)
 class LevelSaver:
-    """Keeps a training in the run's checkpoints, after the replicas were compared."""
+    """Saves a training in the run's checkpoints, after comparing the replicas."""
 
     recorder: Recorder
     level: int
@@ -226,7 +239,7 @@ class LevelSaver:
 
 
 def _measure_some(watch: Stopwatch) -> tuple[bool, str]:
-    """Whether it was the last one, and why it failed."""
+    """Returns whether the measurement is complete, and why it failed."""
     try:
         return watch.go_on(SECONDS_AT_ONCE), ""
     except RuntimeError as error:  # as torch calls a lack of memory

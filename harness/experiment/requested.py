@@ -1,4 +1,4 @@
-"""What a run's schedule asks of its network: kept shares of what can be removed, and goals."""
+"""Computes the requested sizes of all levels: kept fractions of what can be removed."""
 
 from typing import NamedTuple
 
@@ -13,22 +13,24 @@ from harness.structure.base import Units
 
 
 class PruneEvent(NamedTuple):
-    """A change of masks inside a training, before its step `number`.
+    """Describes a change of masks inside a training, before its step `number`.
 
-    level: counts the prunings; None where all weights return.
+    Args:
+        number: the optimizer step.
+        kept_fraction: the kept fraction after the event.
+        level: counts the prunings; None if the event unmasks all weights.
     """
 
     number: int
-    kept_fraction: float  # kept, after it
+    kept_fraction: float
     level: int | None
 
 
 class RequestedLevels:
-    """
-    shares: of level 1, 2, ...; turns: where in the one training they are come to, if it is one.
+    """Holds the kept fraction of level 1, 2, ..., and the prune events if one training has several.
 
     Raises:
-        ValueError: the model cannot reach what is asked for, or not in this training.
+        ValueError: the model cannot reach the requested size, or not in this training.
     """
 
     def __init__(
@@ -39,7 +41,10 @@ class RequestedLevels:
         model_info: ModelInfo,
         steps: int,
     ):
-        """steps: of the one training, when masks shrink inside it."""
+        """Computes and checks all levels.
+
+        steps: the number of steps of the one training in which masks shrink.
+        """
         self.experiment, self.model, self.units, self.model_info = (
             experiment,
             model,
@@ -47,7 +52,7 @@ class RequestedLevels:
             model_info,
         )
         unit = experiment.schedule.unit
-        # Asked for as a speed-up, density and compression count multiply-accumulates too.
+        # If a speed-up is requested, density and compression count multiply-accumulates too.
         budget = "macs" if unit == "speedup" else None
         self.size_models = {
             name: experiment.pruner.size_model(name, model, units, model_info, budget)
@@ -73,8 +78,8 @@ class RequestedLevels:
         )
 
     def record_fields(self, kept_fraction: float) -> dict[str, float | str]:
-        """By the names of a record."""
-        # 16.000000000000004 in a table would be noise of the way there and back.
+        """Returns the requested sizes by their names in a record."""
+        # Rounded, because 16.000000000000004 in a table would be noise of two conversions.
         sizes = {
             f"target_{unit}": round(self.size_models[unit].from_kept_fraction(kept_fraction), 9)
             for unit in ("density", "compression")
@@ -83,14 +88,14 @@ class RequestedLevels:
         return {**sizes, "target_counts": counts}
 
     def is_intermediate(self, level: int) -> bool:
-        """Whether a later level ends what this one is a part of."""
+        """True for intermediate levels, whose accuracy is not a result of the run."""
         together = (
             self.experiment.prune_at == "during_training" or self.experiment.unmasks_between_levels
         )
         return together and 0 < level < len(self.kept_fractions)
 
     def _prune_events(self, steps: int) -> list[PruneEvent]:
-        """Without events that would change nothing."""
+        """Returns the events of the training, without those that would change nothing."""
         schedule, numbers = self.experiment.schedule, self.experiment.gradual.events(steps)
         kept_fractions = schedule.during(self.size_model.to_kept_fraction, len(numbers) - 1)
         prune_events: list[PruneEvent] = []
@@ -107,7 +112,7 @@ class RequestedLevels:
         return prune_events if level else [PruneEvent(numbers[-1], kept_fractions[-1], 1)]
 
     def _units_left(self, requested: RequestedSize) -> int:
-        """How many units stay of all parts of the network."""
+        """Returns how many units stay, in all parts of the model."""
         pruner, model, units, model_info = (
             self.experiment.pruner,
             self.model,

@@ -1,4 +1,4 @@
-"""A run's folder: what is written when, whether it is done already, and how it failed."""
+"""Executes a run in its folder: lock, resume, results and status."""
 
 import sys
 from collections.abc import Iterator
@@ -79,16 +79,15 @@ class Run:
         return Status(self.folder, self.code)
 
     def execute(self, experiment: Experiment, ranks: Ranks) -> Outcome:
-        """Runs the experiment in its folder unless it is finished there; an interrupted run goes
-        on from its newest checkpoint.
+        """Runs the experiment unless it is complete; resumes from the latest checkpoint.
 
-        Everything is checked before anything is written.
+        All checks happen before anything is written.
 
         Raises:
             ValueError: the experiment cannot run, or the folder cannot be written or holds
                 another config.
-            Busy: another process is in the folder.
-            Stopped: a signal asked for it, and the run has saved itself.
+            Busy: another process holds the folder's lock.
+            Stopped: a signal arrived, and the run is saved.
         """
         with self._entered(experiment, ranks) as entered:
             if isinstance(entered, Outcome):
@@ -108,7 +107,7 @@ class Run:
 
     @contextmanager
     def _entered(self, experiment: Experiment, ranks: Ranks) -> Iterator[Outcome | Entered]:
-        """The run ready to go on, alone in its folder; or what became of it before."""
+        """Yields the run under its folder's lock, ready to start or resume; or its outcome."""
         done = ranks.on_main(self._finished)
         if done:
             yield done
@@ -117,7 +116,7 @@ class Run:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
             context, state = prepare(experiment, ranks, self.dense, checkpointer, self.shared)
             stack.enter_context(run_folder_lock(self.folder, checkpointer))
-            # Another process may have finished it just before this one came in.
+            # Another process may have finished the run just before this one got the lock.
             done = ranks.on_main(self._finished)
             if done:
                 yield done
@@ -133,7 +132,7 @@ class Run:
             yield context, state, files
 
     def train_dense(self, experiment: Experiment, ranks: Ranks) -> Outcome:
-        """Only what all runs that share its dense training begin with, for their cache."""
+        """Trains the dense model into the cache that several runs share."""
         with Stop(ranks) as stop:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
             dense = prepare(experiment, ranks, self.dense, checkpointer).context.dense
@@ -152,7 +151,7 @@ class Run:
     def _log_resumed(self, context: RunContext, state: RunState) -> None:
         ranks = context.ranks
         self._home.describe(ranks)
-        # What was recorded after the checkpoint is measured again, with the same result.
+        # Records after the checkpoint are measured again, with the same result.
         self._restore(context, state, further=True)
         training = state.training
         facts: dict[str, Any] = {"records": len(state.found_records)}
@@ -161,7 +160,7 @@ class Run:
         RecordWriter(self.folder, ranks.world_size).log_timing(event="resumed", **facts)
 
     def _complete(self, context: RunContext, state: RunState, exported: ExportedModel) -> None:
-        """All that the run ends in, from what it holds itself."""
+        """Writes the run's results from its own state."""
         export_model(self.folder, exported)
         self._restore(context, state)
 
@@ -206,8 +205,8 @@ class Run:
         )
 
     def _finished(self) -> Outcome | None:
-        """The outcome, if there is nothing left to do; checks that the folder is this run's."""
-        # Of a damaged identity nobody can tell; the folder's name is the run's hash.
+        """Returns the outcome of a complete run; checks that the folder is this run's."""
+        # A damaged identity cannot be checked; the folder's name contains the run's hash.
         if not self._file.damage(["identity.json"]):
             check_home(self.folder, self.written, self.RESULTS[0])
         return finished(self.folder, self.code, self.rerun, self.RESULTS)
@@ -228,23 +227,23 @@ class Run:
         ranks.on_main(lambda: self._finish(files))
 
     def _set_state(self, state: str, reason: str) -> None:
-        # On a full disk the reason must not be hidden by a second failure to write; and a folder
-        # that was lost is another process's.
+        # A second failure to write (a full disk) must not hide the reason. If the lease was lost,
+        # the folder belongs to another process.
         with suppress(CannotWrite, LeaseLost):
             self._file.set(state, reason=redacted(reason))
 
     def _start(self, files: Checkpoints) -> bool:
-        """Whether an earlier start was cut off."""
+        """Returns True if an earlier start was interrupted."""
         previous = self._file.read().get("state")
         if damage := self._file.damage(results=self.RESULTS):
             print(f"warning: {damage}; doing the run again", file=sys.stderr)
-        if previous == "finished":  # and is to be done again from the beginning
+        if previous == "finished":  # the run is done again from the beginning
             files.clear()
             (self.folder / "timings.jsonl").unlink(missing_ok=True)
         self._file.set("running")
         return previous not in (None, "finished")
 
     def _finish(self, files: Checkpoints) -> None:
-        # In this order: cut off in between, the run has nothing left to do.
+        # In this order: if interrupted in between, the run is complete.
         self._file.set("finished")
         files.clear()

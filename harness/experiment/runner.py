@@ -1,4 +1,4 @@
-"""A run, top to bottom: dense training; then per level prune, measure, retrain, measure."""
+"""Runs an experiment: dense training; then per level prune, measure, retrain, measure."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -27,7 +27,13 @@ from harness.vocabulary.step_index import START
 
 
 class Stage(NamedTuple):
-    """share: kept, of what can be removed, after the level's pruning."""
+    """Names one stage of a run.
+
+    Args:
+        level: 0 for the dense model, then 1, 2, ...
+        kind: a key of STAGE_FUNCTIONS.
+        kept_fraction: kept of what can be removed, after the level's pruning.
+    """
 
     level: int
     kind: str
@@ -35,11 +41,11 @@ class Stage(NamedTuple):
 
 
 def run(recorder: Recorder) -> None:
-    """Carries out and records every stage that is left of a run.
+    """Computes and records all remaining stages of a run.
 
     Raises:
         RanksDisagree: masks or weights differ between ranks.
-        Stopped: a signal asked for it, and all is saved.
+        Stopped: a signal arrived, and the run is saved.
     """
     context, state = recorder.context, recorder.state
     recorder.watcher.begin(len(context.kept_fractions), train_stage.epochs_left(context, state))
@@ -55,10 +61,9 @@ def run(recorder: Recorder) -> None:
 
 
 def _stages(recorder: Recorder, shared: ExitStack) -> Iterator[Stage]:
-    """Those that are left, in their order. While others may need what leads to the end of one, they
-    wait for this run, or this run loads what they have made.
+    """Yields the remaining stages in order. Shared stages are computed by one run only.
 
-    shared: is left at the end of each stage that runs have in common.
+    shared: closed at the end of each shared stage.
     """
     context, state = recorder.context, recorder.state
     ends = stages_of(context, state)
@@ -93,13 +98,17 @@ def prepare(
     checkpointer: Checkpointer | None = None,
     shared: SharedStages | None = None,
 ) -> "Prepared":
-    """Makes the context, which checks all that can be checked before training, and a fresh state.
+    """Builds the context, with all checks that are possible before training, and a new state.
 
-    dense: folder of this dense training's cache; nothing is written yet. checkpointer: None if
-    nothing shall be saved on the way.
+    Args:
+        experiment: the experiment to run.
+        ranks: this process and its peers.
+        dense: folder of the cache of this dense training; nothing is written yet.
+        checkpointer: saves the run between stages; None saves nothing.
+        shared: stages in common with other runs; None computes all stages.
 
     Raises:
-        ValueError: data, model, target, batch size or calibration do not fit each other.
+        ValueError: data, model, requested size, batch size or calibration do not fit each other.
     """
     context, model = context_of(experiment, ranks, dense, checkpointer, shared)
     watch_unsaved(context, model)
@@ -170,7 +179,7 @@ def _retrain(recorder: Recorder, stage: Stage) -> Trained | None:
 
 
 def _retrain_pruning(recorder: Recorder, stage: Stage) -> Trained | None:
-    """The one training in which masks change."""
+    """Runs the one training in which masks change."""
     context, state = recorder.context, recorder.state
     recipe = train_stage.next_recipe(context, state)
     if recipe is None:
@@ -187,13 +196,13 @@ def _retrain_pruning(recorder: Recorder, stage: Stage) -> Trained | None:
 def _apply_event(
     recorder: Recorder, event: PruneEvent, hooks: TrainHooks, optimizer: Optimizer
 ) -> None:
-    """A pruning inside a training; or, where the schedule lets them, all weights return."""
+    """Prunes inside a training, or unmasks all weights if the schedule says so."""
     context, state = recorder.context, recorder.state
     if event.level is None:
         prune_stage.unmask_all(state)
         hooks.forget(optimizer)  # AC/DC's dense phases begin without momentum
         return
-    # Inside an epoch each rank's forward has changed them by its own samples.
+    # Inside an epoch each rank's forward passes have changed buffers by its own samples.
     context.ranks.broadcast(list(state.model.buffers()))
     device = context.ranks.device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):

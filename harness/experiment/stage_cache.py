@@ -1,4 +1,4 @@
-"""Stages that runs have in common: whoever comes to one first computes it, the others load it."""
+"""Caches stages that several runs share: the first run computes a stage, the others load it."""
 
 import os
 import re
@@ -19,22 +19,21 @@ from harness.system.loaded_sources import admitted, unnamed
 from harness.system.names import visible
 from harness.training.folder_lock import folder_lock
 
-# A file holds all that was found since level 0: one that is whole needs no other.
+# A file holds all records since level 0, so one intact file is enough.
 FILE = "state.stage"
 
 
 def stages_of(context: RunContext, state: RunState) -> list[LevelStage]:
-    """Those in common, in the run's order; none of a run that is not what its numerics say."""
+    """Returns the shared stages in the run's order; none if the run's numerics are mixed."""
     return [] if state.mixed_numerics or not context.shared else list(context.shared.keys)
 
 
 @contextmanager
 def compute_once(recorder: Recorder, end: LevelStage) -> Iterator[None]:
-    """Around the stages up to `end`: after entering, the run stands where others have come already,
-    perhaps beyond it. What the body computes is then there for them.
+    """Loads the latest cached stage up to `end` or beyond; otherwise caches what the body computes.
 
     Raises:
-        Stopped: a signal asked for it; nothing is lost but what was trained since the last save.
+        Stopped: a signal arrived; only training since the last checkpoint is lost.
     """
     context, state = recorder.context, recorder.state
     assert context.shared is not None
@@ -46,7 +45,7 @@ def compute_once(recorder: Recorder, end: LevelStage) -> Iterator[None]:
         return
     with folder_lock(home, context.ranks, context.checkpointer):
         if state.done < end_ordinal:
-            _load(recorder)  # what others have made while this one waited
+            _load(recorder)  # another run may have computed it while this one waited
         yield
         if state.done == end_ordinal:
             context.ranks.on_main(lambda: _store(home / FILE, context, state))
@@ -58,13 +57,14 @@ def _is_beyond(state: RunState, ordinal: int) -> bool:
 
 
 def _store(file: Path, context: RunContext, state: RunState) -> None:
-    # It is there where this run loaded it, and not where it was stopped before it came to this.
+    # The file exists if this run loaded the stage. It is missing if an earlier start of the run
+    # was stopped before it wrote the file.
     if not file.exists():
         write_whole(file, packed({**checkpoint(context, state), "unnamed": unnamed()}))
 
 
 def _load(recorder: Recorder) -> None:
-    """The furthest stage that is there, as if this run had come to it by itself."""
+    """Loads the latest cached stage, as if this run had computed it."""
     context, state = recorder.context, recorder.state
     ahead = [stage for stage in stages_of(context, state) if state.done < stage_index(*stage)]
     homes = [context.shared.home(stage) for stage in reversed(ahead)] if context.shared else []
@@ -75,7 +75,7 @@ def _load(recorder: Recorder) -> None:
     state.load_state_dict(cached, context)
     for stage in state.found_records[count:]:
         recorder.replay(stage)
-    recorder.measure_latency()  # of the last of them: of the others there is no network here
+    recorder.measure_latency()  # for the last stage only: models of earlier stages are not loaded
     recorder.save()
 
 
@@ -101,5 +101,5 @@ def _first_intact(homes: Iterable[Path]) -> State | None:
 def _discard(file: Path, reason: str) -> None:
     message = f"stage {visible(str(file))} {visible(reason)}; computing it again"
     print(message, file=sys.stderr)
-    # Two levels above each entry lies the folder of all stages, in that of all runs.
+    # The folder of all stages is two levels above each entry.
     delete_file(file.parents[3], file, [Mark(re.escape(FILE))])

@@ -1,4 +1,4 @@
-"""What of a run changes, in one place, saved and loaded beside its fields."""
+"""Holds everything of a run that changes, and saves and loads it."""
 
 import json
 from dataclasses import dataclass, field, replace
@@ -20,21 +20,23 @@ from harness.training.context import LoopState
 from harness.vocabulary.bitpack import pack, unpack
 from harness.vocabulary.tensors import Tensors, prunable_weights
 
-# Of a stage: the kept share in force, and what its record says that is not of this run alone.
+# Of a stage: the kept fraction in force, and the fields of its record that shared runs have in
+# common.
 StageRecord = dict[str, Any]
 
 
 @dataclass
 class RunState:
-    """All that the levels to come depend on. Each field has one writer.
+    """Holds everything that later levels depend on. Each field has one writer.
 
-    By the stages: model, masks; by prune_stage: kept_fraction (of what can be removed, in force),
-    speedup (dense / live MACs that the next retraining begins with), event (a pruning under way),
-    kept (of each tensor, what a compaction has left), pending_masks (of the coming
-    pruning, where a penalty had to know them), unmasked (biases and norms as they were before
-    their units were pruned, if these may recover); by train_stage: training (of one that was cut
-    off); by the recorder: done (the last stage that is recorded; -1 none, 0 dense or initial, then
-    four per level) and found (at each of them); by the run: mixed (made on several numerics).
+    Written by the stages: model, masks. By prune_stage: kept_fraction (of what can be removed, in
+    force), speedup (dense / remaining MACs, for the next retraining), pruning (the progress of one
+    under way), kept_indices (the entries that a compaction has left), pending_masks (of the coming
+    pruning, for a penalty that needs them), unmasked_params (biases and norms from before their
+    units were pruned, if these may recover). By train_stage: training (an interrupted one). By the
+    recorder: done (index of the last recorded stage; -1 none, 0 dense or initial, then four per
+    level) and found_records (one per stage). By the run: mixed_numerics (computed on several
+    numerics).
     """
 
     model: nn.Module
@@ -54,7 +56,7 @@ class RunState:
         return self.done >= stage_index(len(context.kept_fractions), STAGES[-1])
 
     def state_dict(self, training: LoopState | None = None) -> State:
-        """Plain values and tensors, by field; the model is in `training`, if one is under way."""
+        """Returns plain values and tensors; inside a training the model is in `training`."""
         return {
             "model": None if training else whole_state(self.model),
             "masks": _packed(self.masks.masks),
@@ -71,7 +73,7 @@ class RunState:
         }
 
     def load_state_dict(self, state: State, context: RunContext) -> None:
-        """Brings the state to what was saved, whatever it is by now."""
+        """Replaces the state by a saved one."""
         device, may_grow = context.ranks.device, context.experiment.may_grow
         self._reshape(state["kept_indices"], context)
         for name in ("done", "kept_fraction", "speedup", "training", "mixed_numerics"):
@@ -104,41 +106,41 @@ class RunState:
 
 
 def in_dense_shapes(context: RunContext, state: RunState) -> DenseShaped:
-    """The network and masks themselves where nothing was removed, else copies."""
+    """Returns the model and masks themselves if nothing was removed, otherwise copies."""
     if not state.kept_indices:
         return DenseShaped(state.model, state.masks.masks)
     dense = context.workload.initial_model()
     masks = expand_masks(state.masks.masks, state.kept_indices, whole_state(dense))
     structure = context.experiment.structure
-    # Of a unit that stays, what read the removed ones is 0, and no part of its own mask.
+    # Weights of kept units that read removed units are 0, and do not belong to the units' masks.
     alive = {name: alive_units(structure, masks[name]) for name in context.units}
     masks |= context.experiment.pruner.masks_of(alive, context.units, prunable_weights(dense))
     return DenseShaped(expand_model(dense, state.model, state.kept_indices), masks)
 
 
 def macs_left(context: RunContext, state: RunState) -> int:
-    """Multiply-accumulates of one example that the masks in force leave, at least 1."""
+    """Returns the multiply-accumulates of one example under the masks in force, at least 1."""
     macs = context.workload.macs(state.model) if state.kept_indices else context.macs
     return max(1, macs.left(state.masks.masks))
 
 
 def watch_unsaved(context: RunContext, model: nn.Module) -> None:
-    """From now on names what this network and the parts keep where no checkpoint holds it."""
+    """Starts to name values of this model and of the parts that no checkpoint holds."""
     if context.checkpointer:
         parts = {**vars(context.experiment), "splits": context.workload.splits}
         context.checkpointer.unsaved.begin(model, parts)
 
 
 def checkpoint(context: RunContext, state: RunState, training: LoopState | None = None) -> State:
-    """The state, and where the dense training lies that it goes back to."""
+    """Returns the state, and the folder of the dense training that the run rewinds to."""
     return {**state.state_dict(training), "dense": context.dense.folder.name}
 
 
 def resume(context: RunContext, state: RunState, saved: State) -> RunContext:
-    """Brings the state to where an earlier start of the run has saved it.
+    """Restores the state of an earlier start of the run.
 
-    Returns the context with the dense training that it goes back to: perhaps one of another number
-    of ranks, which is read where it lies, and not trained again.
+    Returns the context with the dense training that the run rewinds to. It may be one of another
+    number of ranks, which is read from its folder and not trained again.
     """
     state.load_state_dict(saved, context)
     state.mixed_numerics |= (

@@ -1,4 +1,4 @@
-"""One training of a run: what happens inside the loop, between the loop and the masks."""
+"""Connects the training loop to masks: prune events, mask updates, penalties and costs."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -17,15 +17,24 @@ from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, held
 
 StepAction = Callable[["TrainHooks", Optimizer], None]
-# inputs, outputs, labels, own loss -> loss
+# inputs, outputs, labels, task's loss -> loss
 DistillationLoss = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
 
 
 class TrainHooks:
-    """
-    steps: of this training. exchange: what updates masks by itself in it, or None. events: prunings
-    by the number of the step before which they happen. adder: adds a penalty's gradients.
-    teach: the loss of a student.
+    """Holds the callbacks of one training of a run.
+
+    Args:
+        context: the run's constants.
+        run: the run's state.
+        level: the level of the training.
+        meter: counts the training's cost.
+        steps: the number of steps of this training.
+        steps_per_epoch: the number of steps of one epoch.
+        mask_updater: updates masks at steps of its own, or None.
+        events: prunings by the number of the step before which they happen.
+        gradient_hook: adds a penalty's gradients, or None.
+        distillation_loss: the loss of a student, or None.
     """
 
     def __init__(
@@ -63,7 +72,7 @@ class TrainHooks:
         )
 
     def state(self) -> dict[str, Any]:
-        """What a resumed training needs of this, beside the loop's own state."""
+        """Returns what a resumed training needs of the hooks, beside the loop's own state."""
         return {
             "meter": self.meter.state_dict(),
             "statistics": self.statistics,
@@ -77,7 +86,7 @@ class TrainHooks:
         self.recorded = state["recorded"]
 
     def trained(self, number: int, ended: FitResult = UNFINISHED) -> Trained:
-        """What was trained since the record before, up to step `number`."""
+        """Returns what was trained since the record before, up to step `number`."""
         self.meter.count_until(number)
         state = "kept" if self.recorded else "reset"
         summary = trained(self.meter.pop(), self.steps_per_epoch, state, ended)
@@ -85,17 +94,19 @@ class TrainHooks:
         return summary
 
     def forget(self, optimizer: Optimizer) -> None:
-        """From now on the optimizer is without state, as a new one."""
+        """Clears the optimizer's state."""
         optimizer.state.clear()
         self.recorded = False
 
     def live(self) -> Tensors:
-        """Whose gradients this step needs; without a mask: of all entries."""
+        """Returns the masks of gradients that this step needs; {} if it needs dense gradients."""
         return {} if self.needs_dense_gradients else self.run.masks.masks
 
     def kept(self) -> Tensors:
-        """What decides masks and gradients of the steps to come, beside the network: masks,
-        statistics, and all tensors that a penalty or the mask_updates hold."""
+        """Returns the tensors beside the model that decide later masks and gradients.
+
+        These are masks, statistics, and all tensors that a penalty or the mask updates hold.
+        """
         run = self.run
         tensors_by_name = {f"mask of {name}": mask for name, mask in run.masks.masks.items()}
         for kind, tensors in (

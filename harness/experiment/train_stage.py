@@ -1,4 +1,4 @@
-"""The trainings of a run after its dense one: by which recipe, from where, and what they cost."""
+"""Runs the trainings of a run after its dense one: recipe, initial weights and cost."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,7 +24,7 @@ from harness.vocabulary.step_index import START, StepIndex
 
 
 def dense(context: RunContext, curve: TrainingCurve) -> Trained:
-    """What dense training has cost, whoever paid for it, and how it went."""
+    """Returns the cost and the curve of dense training, whichever run computed it."""
     recipe = context.experiment.training
     meter = _meter(context, recipe, START, lambda: context.macs.dense)
     meter.count_until(steps_of((recipe, START), context.samples))
@@ -34,7 +34,7 @@ def dense(context: RunContext, curve: TrainingCurve) -> Trained:
 
 
 def next_recipe(context: RunContext, state: RunState) -> ResolvedRecipe | None:
-    """Of the retraining that comes next, or is under way; None: there is none."""
+    """Returns the recipe and start of the current or next retraining, or None for no retraining."""
     return context.experiment.next_recipe(state.speedup, context.samples)
 
 
@@ -43,7 +43,7 @@ def penalty_recipe(context: RunContext, penalty: Penalty) -> ResolvedRecipe:
 
 
 def load_initial_weights(context: RunContext, state: RunState, level: int) -> None:
-    """Weights that retraining starts from, under the masks in force."""
+    """Loads the weights that retraining starts from, under the masks in force."""
     experiment, workload = context.experiment, context.workload
     weights = experiment.finetune.initial_weights(
         experiment.training.epochs, context.dense.at, lambda: workload.random_state(level)
@@ -64,13 +64,13 @@ def train(
     events: Mapping[int, StepAction] | None = None,
     gradient_hook: Callable[[int], None] | None = None,
 ) -> Trained:
-    """Trains the network, or goes on with the training that was cut off.
+    """Trains the model, or resumes an interrupted training.
 
-    streams: names the random streams; the rest as in Inside.
+    streams: names the random streams. The other arguments are those of TrainHooks.
     """
     context, state, (recipe, begin) = recorder.context, recorder.state, resolved
     distills = context.experiment.distillation is not None and not gradient_hook
-    # Here, not at the first step: it may have to be trained.
+    # Before the first step, because the dense model may have to be trained.
     student = _student(context) if distills else None
     train_hooks = TrainHooks(
         context,
@@ -95,7 +95,7 @@ def train(
 
 
 def epochs_left(context: RunContext, state: RunState) -> int:
-    """Of all trainings to come, but for what they lose or win by what is pruned on the way."""
+    """Returns the number of epochs still to train, without Scratch-B's longer recipes."""
     experiment, resolved = context.experiment, next_recipe(context, state)
     retraining = resolved[0].epochs - resolved[1].epoch if resolved else 0
     dense_epochs = experiment.training.epochs
@@ -135,7 +135,7 @@ def _student(context: RunContext) -> DistillationLoss:
 
 
 def _teacher(context: RunContext) -> nn.Module:
-    """The dense network, in eval mode."""
+    """Returns the dense model, in eval mode."""
     model = context.workload.initial_model()
     load_into(model, context.dense.at(context.dense.end))
     return model.eval().requires_grad_(False)

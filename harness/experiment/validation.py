@@ -1,4 +1,4 @@
-"""What can be refused before any training: parts of an experiment that do not fit each other."""
+"""Checks before any training that the parts of an experiment fit each other."""
 
 from collections.abc import Iterator
 
@@ -198,9 +198,9 @@ def _of_retraining(experiment: ExperimentConfig) -> Iterator[str]:
 
 
 def _of_initial(experiment: ExperimentConfig) -> Iterator[str]:
-    """A method at initialisation scores what nobody has trained, or is called otherwise.
+    """Checks that a method at initialisation scores untrained weights, or is labelled.
 
-    Nobody can see whether given weights are trained, so they count as trained.
+    Given weights count as trained, because nothing shows whether they are.
     """
     if experiment.prune_at != "init":
         return
@@ -221,7 +221,7 @@ def _of_initial(experiment: ExperimentConfig) -> Iterator[str]:
 
 
 def _trained_before(experiment: ExperimentConfig) -> str:
-    """What trains a network at initialisation before it is scored, and the way out."""
+    """Says what trains a model at initialisation before it is scored, and what to do."""
     if experiment.weights is not None:
         return (
             f"weights={experiment.weights} gives another one, which may be trained; leave the "

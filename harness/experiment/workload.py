@@ -1,4 +1,4 @@
-"""What a run works on: the network and its data, on one device, all randomness from one seed."""
+"""Holds model, data and task of a run, on one device, with all randomness from one seed."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,7 +32,7 @@ from harness.vocabulary.tensors import Tensors, prunable_weights
 
 
 class DenseShaped(NamedTuple):
-    """A run's network and its masks in the shapes of the dense one."""
+    """Holds a run's model and its masks in the shapes of the dense model."""
 
     model: nn.Module
     masks: Tensors
@@ -40,9 +40,12 @@ class DenseShaped(NamedTuple):
 
 @dataclass(frozen=True)
 class Workload:
-    """
-    weights: file whose tensors replace the initial random ones, or None.
-    sync_batch_norm, gradient_dtype: as in Experiment.
+    """Holds model, data, task and seed of a run on one device.
+
+    Args:
+        weights: file whose tensors replace the initial random ones, or None.
+        sync_batch_norm: as in ExperimentConfig.
+        gradient_dtype: as in ExperimentConfig.
     """
 
     model: Model
@@ -56,7 +59,7 @@ class Workload:
     gradient_dtype: torch.dtype | None = None
 
     def initial_model(self) -> nn.Module:
-        """The network before any training.
+        """Returns the model before any training.
 
         Raises:
             ValueError: the model cannot take the data, or the weights file is not the model's.
@@ -67,7 +70,7 @@ class Workload:
         return model
 
     def random_state(self, level: int) -> Tensors:
-        """The state of a new random network, another one at every level."""
+        """Returns the state of a new random model, another one at every level."""
         return whole_state(self._build(derive(self.seed, "reinit", level)))
 
     def training_context(self, level: int | str) -> TrainingContext:
@@ -82,14 +85,15 @@ class Workload:
         )
 
     def sample(self) -> Tensor:
-        """Inputs (2, ...) to trace the network with."""
+        """Returns inputs (2, ...) to trace the model with."""
         return self.splits.train.inputs[:2]
 
     def check_smallest_batch(self, batch_size: int, accumulate: int) -> None:
-        """
+        """Checks the smallest part of a batch on every rank.
+
         Raises:
-            ValueError: on some rank a part of a batch is one sample, which BatchNorm refuses, or
-                none, which it cannot take part with in sync_batch_norm.
+            ValueError: a part of a batch has one sample on some rank, which BatchNorm refuses; or
+                none, with which the rank cannot take part in sync_batch_norm.
         """
         order = torch.arange(len(self.splits.train))
         ranks_of_run = [Ranks(rank, self.ranks.world_size) for rank in range(self.ranks.world_size)]
@@ -97,7 +101,7 @@ class Workload:
             list(micro_batches(order, batch_size, ranks, accumulate)) for ranks in ranks_of_run
         ]
         parts = [part for plan in plans for part in plan]
-        # A rank without a sample takes part with one that does not count, or with fewer parts.
+        # A rank without a sample gets one that does not count, or fewer parts.
         uneven = len({len(plan) for plan in plans}) > 1 or any(part.scale == 0 for part in parts)
         if self.sync_batch_norm and uneven:
             raise ValueError(
@@ -118,25 +122,26 @@ class Workload:
             ) from error
 
     def calibration(self, samples: Samples, batch_size: int) -> Calibration:
-        """This rank's share of the calibration samples: the same set every time."""
+        """Returns this rank's shard of the calibration samples: the same samples every time."""
         indices = self.ranks.shard(self.calibration_indices(samples))
         batches = self.splits.train.batches(indices.split(batch_size))
         non_empty = [batch for batch in batches if len(batch[1])]
         return Calibration(non_empty, self.task.loss, self.ranks.mean, self.ranks.check_digests)
 
     def calibration_indices(self, samples: Samples) -> Tensor:
-        """Indices of the calibration samples, on all ranks.
+        """Returns the indices of the calibration samples, on all ranks.
 
         Raises:
-            ValueError: there are too few.
+            ValueError: there are too few samples.
         """
         shares = self.training_context(0).shares
         return samples.of(self.splits.train, self.splits.classes, self.seed, shares)
 
     def check_labels(self) -> None:
-        """
+        """Checks the labels of all splits.
+
         Raises:
-            ValueError: of the training, validation or test data no label counts.
+            ValueError: no label of the training, validation or test data counts.
         """
         for part in ("train", "validation", "test"):
             labels = getattr(getattr(self.splits, part), "labels", None)
@@ -144,7 +149,8 @@ class Workload:
                 check_labels(self.task, labels, f"the {part} data")
 
     def check_sums(self, model: nn.Module, distillation: Distillation | None) -> None:
-        """
+        """Checks that losses and measures are sums over samples.
+
         Raises:
             ValueError: the task's loss or measures, or the distillation's loss, are means.
         """
@@ -163,7 +169,7 @@ class Workload:
             totals_by_name[f"loss() of task {name}"] = task.loss(outputs, labels)
             if distillation:
                 none, counts = outputs.new_zeros(()), counts_of(task, labels)
-                # The teacher's part alone.
+                # The teacher's term alone.
                 teacher_loss = distillation.loss(outputs, outputs.flip(-1), none, counts)
                 totals_by_name[f"loss() of distillation {type(distillation).__name__}"] = (
                     teacher_loss
@@ -173,7 +179,7 @@ class Workload:
         return totals
 
     def inputs(self, samples: int, batch_size: int, purpose: str) -> Iterator[Tensor]:
-        """Batches of training inputs, of at most so many samples, the same on every rank."""
+        """Returns batches of at most `samples` training inputs, the same on every rank."""
         order = epoch_order(len(self.splits.train), self.seed, purpose, 0)
         indices = order[:samples].to(self.ranks.device)
         return (inputs for inputs, _ in self.splits.train.batches(indices.split(batch_size)))
@@ -182,16 +188,19 @@ class Workload:
         return evaluate(model, self.splits.validation, self.task, self.ranks)
 
     def macs(self, model: nn.Module) -> Macs:
-        """Counted once: they follow from shapes, not from the weights' values."""
+        """Counts multiply-accumulates, which follow from shapes, not from weights."""
         return count_macs(model, torch.zeros_like(self.sample()[:1]))
 
     def measure(
         self, model: nn.Module, dense: DenseShaped, macs: Macs, scope: Scope
     ) -> dict[str, object]:
-        """Everything a record says about the network's size and accuracy, by the record's names.
+        """Returns the size and accuracy of the model, by the record's field names.
 
-        dense: the same network and its masks in dense shapes. macs: of it, whatever is
-        pruned. scope: what its densities are of.
+        Args:
+            model: the model to measure.
+            dense: the same model and its masks in dense shapes.
+            macs: of the dense model, whatever is pruned.
+            scope: what densities refer to.
 
         Raises:
             PrunedWeightAlive: a weight is not 0 where its mask says that it is pruned.
