@@ -1,1 +1,1 @@
-"""One run, top to bottom; start reading at runner.py."""
+"""Runs one experiment, top to bottom; start reading at runner.py."""

@@ -95,7 +95,7 @@ def update_speedup(context: RunContext, state: RunState) -> None:
 
 
 def unmask_if_soft(context: RunContext, state: RunState, level: int) -> None:
-    """With soft pruning, unmasks all units after every level but the last."""
+    """Unmasks all units after every level but the last, with soft pruning."""
     if context.experiment.unmasks_between_levels and level < len(context.kept_fractions):
         unmask_all(state)
 

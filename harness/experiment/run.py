@@ -42,10 +42,10 @@ Entered = tuple[RunContext, RunState, Checkpoints]
 
 @dataclass(frozen=True)
 class Run:
-    """One run and its place on disk.
+    """Describes one run and its folder.
 
-    config: plain values, environment variables as written. hashed_config: the part that
-    names the run, as values; written: the same as it may be stored.
+    config holds plain values, environment variables as written; hashed_config the values that name
+    the run; written the same values, as they may be stored.
 
     Raises:
         ValueError: rerun or progress is unknown.

@@ -1,1 +1,1 @@
-"""One pruning event: what may go, how much, what goes. Knows no levels and no files."""
+"""Prunes a model once: what may be pruned, how much, and which weights."""

@@ -79,16 +79,16 @@ def exclude_layers(
     layer_order: LayerOrder | None,
     known_layers: Iterable[str] = (),
 ) -> Units:
-    """The units less those of excluded weights: "first", "last", or names.
+    """Returns the units without those of excluded weights: "first", "last", or names.
 
-    "first" are the layers that read nothing but the network's input, "last" those that make its
-    outputs, whatever their order of registration; where they have no units, they spare nothing.
-    A name is that of the layer ("fc1") or of its weight ("fc1.weight"); one of `known` may be left
+    "first" are the layers that read nothing but the model's input, "last" those that compute its
+    outputs, in any order of registration. If they have no units, nothing is excluded. A name is
+    that of the layer ("fc1") or of its weight ("fc1.weight"). A name in `known_layers` may be left
     whole anyway, such as a head that works in training only.
 
     Raises:
-        ValueError: a name is no prunable layer's, nothing is left to prune, or nobody can tell
-            which layers are first and last.
+        ValueError: a name is no prunable layer's, nothing is left to prune, or first and last
+            layers are unknown.
     """
     names = list(dict.fromkeys([*units, *known_layers]))
     meanings = {name: {name} for name in names}
