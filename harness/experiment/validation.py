@@ -7,16 +7,14 @@ from harness.schedule.shared.gradual import Gradual
 from harness.training.recipe_presets import resolve_recipe
 from harness.vocabulary.step_index import StepIndex
 
-_TRAINED = {
-    "init": "prune_at=after_training",
-    "during_training": "gradual.start_from=trained",
-}  # asks for a dense network
+# Per value of prune_at: what gives the run a trained dense model.
+_TRAINED = {"init": "prune_at=after_training", "during_training": "gradual.start_from=trained"}
 
 
 def check_parts(experiment: ExperimentConfig) -> None:
     """Raises ValueError for the first two parts that do not fit each other."""
-    first = (_of_mask_updates, _of_penalty, _of_steps, _of_batch_norm, _of_retraining)
-    for rule in (*first, _of_initial, _of_order, _of_compaction):
+    first = (_mask_updates, _penalty, _during_training, _batch_norm, _retraining)
+    for rule in (*first, _initial, _order, _compaction):
         for problem in rule(experiment):
             raise ValueError(problem)
 
@@ -34,189 +32,176 @@ def check_steps(experiment: ExperimentConfig, steps: int) -> None:
     for name, part in acting.items():
         if part:
             raise ValueError(
-                f"{name} acts while the network retrains, and that is for 0 steps here; raise "
-                "retraining.epochs, or training.epochs where finetune goes back to that recipe"
+                f"{name} acts while the model retrains, but retraining has 0 steps. Raise "
+                "retraining.epochs, or training.epochs if finetune uses that recipe."
             )
 
 
-def _of_mask_updates(experiment: ExperimentConfig) -> Iterator[str]:
+def _mask_updates(experiment: ExperimentConfig) -> Iterator[str]:
     if experiment.mask_updates is None:
         return
-    name, schedule = _name(experiment.mask_updates), _name(experiment.schedule)
+    name = f"mask_updates={_name(experiment.mask_updates)}"
+    schedule, structure = _name(experiment.schedule), _name(experiment.structure)
     if experiment.schedule.may_grow:
-        yield f"schedule={schedule} changes masks both ways itself; leave out mask_updates={name}"
+        yield f"schedule={schedule} grows masks too. Leave {name} out."
     if not _retrains(experiment):
-        yield f"mask_updates={name} acts while the network trains, and finetune=none trains nothing"
+        yield f"{name} acts while the model retrains, but finetune=none does not retrain."
     if experiment.unmasks_between_levels:
         return
     if experiment.prune_at == "during_training":
         yield (
-            f"prune_at=during_training changes masks by schedule={schedule}, and "
-            f"mask_updates={name} by itself, at "
-            "constant density; use prune_at=init or trained with schedule=one_shot or constant"
+            f"prune_at=during_training changes masks by schedule={schedule}, but {name} changes "
+            "them at constant density. Use prune_at=init or after_training with schedule=one_shot "
+            "or constant."
         )
     if experiment.schedule.varies:
         yield (
-            f"mask_updates={name} grows as many weights as it drops, and schedule={schedule} only "
-            "shrinks, from level to level; use schedule=one_shot or constant"
+            f"{name} grows as many weights as it drops, but schedule={schedule} only shrinks masks "
+            "from level to level. Use schedule=one_shot or constant."
         )
     if experiment.structure.granularity != "weight":
         yield (
-            f"mask_updates={name} exchanges single weights, and "
-            f"structure={_name(experiment.structure)} prunes whole units; use structure=element"
+            f"{name} exchanges single weights, but structure={structure} prunes whole units. Use "
+            "structure=element."
         )
     if "float16" in (experiment.training.autocast, experiment.retraining.autocast):
         yield (
-            f"mask_updates={name} looks at gradients that float16 may have made infinite; use "
-            "autocast=bfloat16 or null"
+            f"{name} needs finite gradients, but autocast=float16 may make them infinite. Use "
+            "autocast=bfloat16 or null."
         )
 
 
-def _of_penalty(experiment: ExperimentConfig) -> Iterator[str]:
-    if (
-        experiment.penalty
-        and experiment.penalty.needs_pending_masks
-        and experiment.pruner.saliency.update_weights
-    ):
+def _penalty(experiment: ExperimentConfig) -> Iterator[str]:
+    penalty, saliency = experiment.penalty, experiment.pruner.saliency
+    if penalty and penalty.needs_pending_masks and saliency.update_weights:
         yield (
-            f"penalty={_name(experiment.penalty)} settles what goes before its training, and "
-            f"saliency={_name(experiment.saliency)} moves weights when they go; use "
-            "saliency.update_weights=false, or another penalty"
+            f"penalty={_name(penalty)} must know the pruned weights before its training, but "
+            f"saliency={_name(experiment.saliency)} changes weights while pruning. Set "
+            "saliency.update_weights=false, or use another penalty."
         )
 
 
-def _of_steps(experiment: ExperimentConfig) -> Iterator[str]:
+def _during_training(experiment: ExperimentConfig) -> Iterator[str]:
     if experiment.prune_at != "during_training":
         if experiment.gradual != Gradual():
             yield (
-                f"gradual.* needs prune_at=during_training, got prune_at={experiment.prune_at}; "
-                "use prune_at=during_training, or leave gradual.* out"
+                f"gradual.* needs prune_at=during_training, got prune_at={experiment.prune_at}. "
+                "Use prune_at=during_training, or leave gradual.* out."
             )
         return
+    during, finetune = "prune_at=during_training", _name(experiment.finetune)
     if not _retrains(experiment):
-        yield (
-            "prune_at=during_training prunes inside a training, and finetune=none has none; "
-            "use finetune=keep"
-        )
+        yield f"{during} prunes inside a training, but finetune=none has none. Use finetune=keep."
     if experiment.penalty:
         yield (
-            f"penalty={_name(experiment.penalty)} trains before a pruning, and "
-            "prune_at=during_training prunes "
-            "inside a training; use prune_at=after_training or init"
+            f"penalty={_name(experiment.penalty)} trains before a pruning, but {during} prunes "
+            "inside a training. Use prune_at=after_training or init."
         )
     epochs = experiment.training.epochs
     if experiment.finetune.plan(epochs, 2.0) != experiment.finetune.plan(epochs, 1.0):
         yield (
-            f"finetune={_name(experiment.finetune)} trains the longer the more was pruned, and "
-            "prune_at=during_training prunes only while it trains; use finetune=scratch_e or keep"
+            f"finetune={finetune} has a length that depends on the speed-up, but {during} prunes "
+            "only while it trains. Use finetune=scratch_e or keep."
         )
     if experiment.gradual.start_from == "trained" and _starts_anew(experiment):
         yield (
-            "gradual.start_from=trained trains a dense network that "
-            f"finetune={_name(experiment.finetune)} does not start from; use "
-            "gradual.start_from=init, or finetune=keep"
+            f"gradual.start_from=trained trains a dense model, but finetune={finetune} does not "
+            "start from it. Use gradual.start_from=init, or finetune=keep."
         )
     if experiment.control == "reinitialised":
         yield (
-            "control=reinitialised puts new weights under the method's mask, and "
-            "prune_at=during_training finds "
-            "the mask while it trains them; use finetune=reinit, or leave this control out"
+            f"control=reinitialised trains new weights under the method's mask, but {during} finds "
+            "the mask while it trains. Use finetune=reinit, or leave this control out."
         )
     if experiment.recalibration:
         yield (
-            "recalibration measures statistics that training follows after "
-            "prune_at=during_training; leave it out"
+            "recalibration measures statistics after a pruning, but training follows and changes "
+            f"them with {during}. Leave recalibration out."
         )
 
 
-def _of_batch_norm(experiment: ExperimentConfig) -> Iterator[str]:
+def _batch_norm(experiment: ExperimentConfig) -> Iterator[str]:
     if experiment.sync_batch_norm and experiment.pruner.saliency.batch_norm == "train":
         yield (
-            "saliency.batch_norm=train takes statistics of each rank's own batches; with "
-            "sync_batch_norm=true use saliency.batch_norm=eval"
+            "saliency.batch_norm=train takes statistics of each rank's own batches, but "
+            "sync_batch_norm=true takes them over all ranks. Use saliency.batch_norm=eval."
         )
 
 
-def _of_order(experiment: ExperimentConfig) -> Iterator[str]:
+def _order(experiment: ExperimentConfig) -> Iterator[str]:
     if experiment.pruning_order is None:
         return
-    name, pruner = _name(experiment.pruning_order), experiment.pruner
+    order, pruner = f"pruning_order={_name(experiment.pruning_order)}", experiment.pruner
     if pruner.saliency.needs_loss:
         yield (
-            f"saliency={_name(experiment.saliency)} takes gradients of the loss, and the parts "
-            f"that pruning_order={name} goes through have none; use saliency=sparsegpt, wanda or "
-            "obs"
+            f"saliency={_name(experiment.saliency)} takes gradients of the loss, but the parts of "
+            f"{order} have no loss. Use saliency=sparsegpt, wanda or obs."
         )
     if pruner.allocation.needs_curves or experiment.prune_at == "during_training":
         yield (
-            f"pruning_order={name} prunes part by part after a training; use "
-            "prune_at=after_training or init, "
-            "and an allocation without curves of the whole network"
+            f"{order} prunes part by part after a training. Use prune_at=after_training or init, "
+            "and an allocation without curves of the whole model."
         )
 
 
-def _of_compaction(experiment: ExperimentConfig) -> Iterator[str]:
-    named = experiment.penalty is not None and experiment.penalty.needs_pending_masks
-    if experiment.compaction and (
-        experiment.may_grow or experiment.prune_at == "during_training" or named
-    ):
+def _compaction(experiment: ExperimentConfig) -> Iterator[str]:
+    pending = experiment.penalty is not None and experiment.penalty.needs_pending_masks
+    during = experiment.prune_at == "during_training"
+    if experiment.compaction and (experiment.may_grow or during or pending):
         yield (
-            f"compaction={_name(experiment.compaction)} removes what is pruned after a level's "
-            "pruning: leave out mask_updates, prune_at=during_training, and penalties that name "
-            "what will be pruned"
+            f"compaction={_name(experiment.compaction)} removes pruned units after a level's "
+            "pruning. Leave out mask_updates, prune_at=during_training, and penalties that must "
+            "know the pruned weights."
         )
 
 
-def _of_retraining(experiment: ExperimentConfig) -> Iterator[str]:
-    if experiment.distillation and not experiment.starts_trained:
+def _retraining(experiment: ExperimentConfig) -> Iterator[str]:
+    prune_at, retrains = experiment.prune_at, _retrains(experiment)
+    if experiment.distillation:
+        name = f"distillation={_name(experiment.distillation)}"
+        if not experiment.starts_trained:
+            yield (
+                f"{name} needs a dense model, but prune_at={prune_at} prunes "
+                f"before any training. Use {_TRAINED[prune_at]}."
+            )
+        if experiment.training.epochs == 0 and experiment.weights is None:
+            yield (
+                f"{name} needs a trained dense model, but training.epochs=0 leaves it untrained. "
+                "Raise training.epochs, or give weights."
+            )
+        if not retrains:
+            yield f"{name} acts while the model retrains, but finetune=none trains nothing."
+    if experiment.control == "reinitialised" and not retrains:
         yield (
-            f"distillation={_name(experiment.distillation)} learns from the dense network, and "
-            f"here is none: nothing is trained before pruning; use {_TRAINED[experiment.prune_at]}"
-        )
-    if experiment.distillation and experiment.training.epochs == 0 and experiment.weights is None:
-        yield (
-            f"distillation={_name(experiment.distillation)} learns from the dense network, and "
-            "training.epochs=0 leaves it untrained; raise training.epochs, or give weights"
-        )
-    if experiment.distillation and not _retrains(experiment):
-        yield (
-            f"distillation={_name(experiment.distillation)} acts while the network retrains, and "
-            "finetune=none trains nothing"
-        )
-    if experiment.control == "reinitialised" and not _retrains(experiment):
-        yield (
-            "control=reinitialised puts new weights under the mask before retraining, and this "
-            "finetune mode has none; use another finetune, or leave this control out"
+            "control=reinitialised trains new weights under the mask, but this finetune mode does "
+            "not retrain. Use another finetune, or leave this control out."
         )
     needed = experiment.finetune.dense_checkpoints_needed(experiment.training.epochs)
     rewinds = [index for index in needed if any(index)]
     if rewinds and not experiment.starts_trained:
         yield (
-            f"prune_at={experiment.prune_at} prunes before any training, so finetune cannot rewind "
-            f"to epoch {max(rewinds).epoch}; use finetune=keep, or {_TRAINED[experiment.prune_at]}"
+            f"prune_at={prune_at} prunes before any training, so finetune cannot rewind to epoch "
+            f"{max(rewinds).epoch}. Use finetune=keep, or {_TRAINED[prune_at]}."
         )
 
 
-def _of_initial(experiment: ExperimentConfig) -> Iterator[str]:
-    """Checks that a method at initialisation scores untrained weights, or is labelled.
-
-    Given weights count as trained, because nothing shows whether they are.
-    """
+def _initial(experiment: ExperimentConfig) -> Iterator[str]:
+    """Checks that prune_at=init scores untrained weights; given weights count as trained."""
     if experiment.prune_at != "init":
         return
     several = experiment.schedule.varies or experiment.unmasks_between_levels
-    rounds = several and _trains(experiment)
-    rescored = experiment.penalty is not None or rounds or experiment.weights is not None
+    given = experiment.penalty is not None or experiment.weights is not None
+    rescored = given or (several and _trains(experiment))
     if rescored and not experiment.rescore_trained:
         yield (
-            f"prune_at=init scores the initial network, but {_trained_before(experiment)}, or "
-            "rescore_trained=true, which the method's label then says"
+            f"prune_at=init scores the initial model, but {_trained_before(experiment)}, or "
+            "rescore_trained=true, which the method's label then mentions."
         )
     if experiment.rescore_trained and not rescored:
         yield (
-            "rescore_trained=true, but nothing is scored after a training here; leave it out, or "
-            "give prune_at=init weights, a penalty, or a schedule of several levels and a finetune "
-            "that trains"
+            "rescore_trained=true, but nothing is scored after a training. Leave it out, or give "
+            "prune_at=init weights, a penalty, or a schedule of several levels and a finetune "
+            "that trains."
         )
 
 
@@ -224,20 +209,20 @@ def _trained_before(experiment: ExperimentConfig) -> str:
     """Says what trains a model at initialisation before it is scored, and what to do."""
     if experiment.weights is not None:
         return (
-            f"weights={experiment.weights} gives another one, which may be trained; leave the "
+            f"weights={experiment.weights} replaces it by one that may be trained. Leave the "
             "weights out, use prune_at=after_training"
         )
     if experiment.penalty:
         return (
-            f"penalty={_name(experiment.penalty)} trains it before the first pruning; leave the "
+            f"penalty={_name(experiment.penalty)} trains it before the first pruning. Leave the "
             "penalty out, use prune_at=after_training"
         )
     levels = getattr(experiment.schedule, "levels", None)
-    schedule = f"schedule={_name(experiment.schedule)}"
-    schedule += f" schedule.levels={levels}" if levels else ""
+    more = f" schedule.levels={levels}" if levels else ""
     return (
-        f"{schedule} with finetune={_name(experiment.finetune)} scores trained weights from level "
-        "2 on; use schedule=one_shot (schedule.rounds=N: new scores N times before any training)"
+        f"schedule={_name(experiment.schedule)}{more} with finetune={_name(experiment.finetune)} "
+        "scores trained weights from level 2 on. Use schedule=one_shot (schedule.rounds=N: new "
+        "scores N times before any training)"
     )
 
 
@@ -260,7 +245,6 @@ def _retrains(experiment: ExperimentConfig) -> bool:
 
 
 def _name(part: object) -> str:
-    """Returns a part's name on the command line: that of its module, and of its file in conf/."""
-    kind = type(part)
-    ours = kind.__module__.startswith("harness.")
-    return kind.__module__.rpartition(".")[2] if ours else kind.__name__
+    """Returns a part's name in conf/, which is that of its module."""
+    kind, (package, _, module) = type(part), type(part).__module__.rpartition(".")
+    return module if package.startswith("harness.") else kind.__name__

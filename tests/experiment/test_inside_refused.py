@@ -26,34 +26,36 @@ WRONG = {
         r"gradual.start_from must be init .*or trained.*'nonsense'"
     ),
     f"{STEPS} finetune=none": r"prune_at=during_training .* finetune=none has none",
-    f"{STEPS} gradual.interval=2 penalty=l1": r"penalty=l1 trains before a pruning, and prune_",
+    f"{STEPS} gradual.interval=2 penalty=l1": r"penalty=l1 trains before a pruning, but prune_",
     f"{STEPS} gradual.interval=2 finetune=weight_rewind": (
         r"prune_at=.* prunes before any training, so"
     ),
-    f"{STEPS} gradual.interval=2 finetune=scratch_b": r"finetune=scratch_b trains the longer",
+    f"{STEPS} gradual.interval=2 finetune=scratch_b": r"finetune=scratch_b has a length that",
     f"{STEPS} gradual.interval=2 gradual.start_from=trained finetune=scratch_e": (
         r"gradual.start_.*not"
     ),
-    f"{STEPS} gradual.interval=2 control=reinitialised": r"control=reinitialised puts new .*reinit",
+    f"{STEPS} gradual.interval=2 "
+    "control=reinitialised": r"control=reinitialised trains new .*reinit",
     f"{STEPS} gradual.interval=2 retraining.epochs=0": (
-        r"prune_at=.* acts while .*0 steps here; raise"
+        r"prune_at=.* acts while .*has 0 steps\. Raise"
     ),
     "mask_updates=soft schedule=constant schedule.levels=2 retraining.epochs=0": r"dates acts .* 0",
     "gradual.interval=2": (
-        r"gradual.\* needs prune_at=during_training, got prune_at=after_training; use"
+        r"gradual.\* needs prune_at=during_training, got prune_at=after_training\. Use"
     ),
     "schedule=ac_dc": r"schedule=ac_dc alternates inside one training; use prune_at=dur",
     f"{STEPS} schedule=ac_dc gradual.interval=2": r"even number of events.*names 3; change grad",
     f"{STEPS} schedule=ac_dc gradual.interval=3 mask_updates=soft": (
-        r"schedule=ac_dc .*leave out mask_"
+        r"schedule=ac_dc .*Leave mask_updates=soft"
     ),
     "mask_updates=rigl": r"mask_updates.update_interval=100 is longer than a training of 8 steps",
-    f"mask_updates=rigl {EVERY} schedule=geometric": r"schedule=geometric only shrinks, from",
+    f"mask_updates=rigl {EVERY} schedule=geometric": r"schedule=geometric only shrinks masks",
     f"{STEPS} mask_updates=rigl {EVERY}": (
         r"prune_at=during_training changes masks by schedule=cubic"
     ),
     f"mask_updates=rigl {EVERY} structure=neuron": r"mask_updates=rigl exchanges single w.*neuron",
-    f"mask_updates=rigl {EVERY} finetune=none": r"mask_updates=rigl acts while .* trains, and fin",
+    f"mask_updates=rigl {EVERY} "
+    "finetune=none": r"mask_updates=rigl acts while .*, but finetune=none",
     f"mask_updates=rigl {EVERY} retraining.autocast=float16": r"mask_updates=rigl .*float16.*bflo",
     "mask_updates=soft": r"mask_updates=soft lets units recover until the last level, .*only; use",
     f"{STEPS} mask_updates=soft gradual.interval=2 gradual.last_step=0": (

@@ -172,7 +172,7 @@ def test_a_compaction_that_cuts_what_counts_is_refused(tmp_path) -> None:
 )
 def test_what_needs_the_removed_units_again_is_refused_before_training(tmp_path, override) -> None:
     with pytest.raises(
-        (ValueError, InstantiationException), match="compaction=CutNeurons removes what is pruned"
+        (ValueError, InstantiationException), match="compaction=CutNeurons removes pruned units"
     ):
         whole_run(tmp_path, *RUN, *CUT, "retraining.epochs=20", override)
     assert not list(tmp_path.iterdir())

@@ -51,11 +51,11 @@ WRONG = {
     r".samples must be a whole number of at least 2, got 1",
     "recalibration=batch_norm model.batch_norm=true recalibration.batch_size=341": r"samples=1024 "
     r"in batches of batch_size=341 leave .*one sample.*use samples=1023",
-    "distillation=hinton prune_at=init": r"distillation=hinton .*dense network.*use prune_at=after",
+    "distillation=hinton prune_at=init": r"distillation=hinton .*dense model.*Use prune_at=after",
     "distillation=hinton finetune=none": r"distillation=hinton .*finetune=none trains nothing",
     "distillation=hinton distillation.temperature=0": r"distillation.temperature .*above 0, got 0",
     "distillation=hinton distillation.weight=2": r"distillation.weight must be in \[0, 1\], got 2",
-    "control=reinitialised finetune=none": r"control=reinitialised .*use another finetune, or",
+    "control=reinitialised finetune=none": r"control=reinitialised .*Use another finetune, or",
     "rerun=maybe": r"rerun must be one of never, changed, always, got 'maybe'",
     "progress=loud": r"progress must be one of auto.*got 'loud'",
     "gradual.interval=5": r"gradual.\* needs prune_at=during_training, got prune_at=after_training",

@@ -23,12 +23,12 @@ LEAVE = "rescore_trained=true"
     (("finetune=none", "penalty=l1"), "penalty=l1 trains it before the first pruning"),
     (
         ("schedule=one_shot", "penalty=l1"),
-        "leave the penalty out, use prune_at=after_training, or resc",
+        "Leave the penalty out, use prune_at=after_training, or resc",
     ),
     (("schedule=one_shot", "finetune=none", "penalty=growing_l2"), "penalty=growing_l2 trains"),
     (("method=iterative_snip",), "schedule.rounds=N"),
-    (("schedule=one_shot", GIVEN), "weights=dense.pt gives another one, which may be trained"),
-    (("schedule=one_shot", "finetune=none", "saliency=random", GIVEN), "leave the weights out"),
+    (("schedule=one_shot", GIVEN), "weights=dense.pt replaces it by one that may be trained"),
+    (("schedule=one_shot", "finetune=none", "saliency=random", GIVEN), "Leave the weights out"),
     (("schedule=constant", "schedule.levels=3", "mask_updates=soft", "structure=row"), "rescore"),
 )
 def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_for(
@@ -39,7 +39,7 @@ def test_levels_of_training_at_initialisation_are_refused_unless_they_are_asked_
         asked = ("method=snip", *overrides)
     if any(text.startswith(("structure", "saliency")) for text in overrides):
         asked = ("prune_at=init", *overrides)
-    with pytest.raises(Exception, match=rf"prune_at=init scores the initial network.*{said}"):
+    with pytest.raises(Exception, match=rf"prune_at=init scores the initial model.*{said}"):
         build(compose_config(asked))
     assert build(compose_config((*asked, LEAVE))).rescore_trained
 

@@ -165,10 +165,10 @@ SIZES = {
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("saliency=gradient", "saliency=gradient takes gradients of the loss, and the parts"),
+        ("saliency=gradient", "saliency=gradient takes gradients of the loss, but the parts"),
         ("exclude=[]", "and classifier.weight is in none of them; let each weight be in one part"),
         (f"pruning_order._target_={__name__}.Halves", r"blocks.2.*weight is in none of them"),
-        ("allocation=sensitivity", "an allocation without curves of the whole network"),
+        ("allocation=sensitivity", "an allocation without curves of the whole model"),
     ],
 )
 def test_what_cannot_go_part_by_part_is_refused_before_training(tmp_path, override, message):
