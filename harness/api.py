@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from harness.allocation.base import Allocation, ModelInfo
 from harness.launch.components import build_components
-from harness.launch.trust.stored_model import stored_network
+from harness.launch.trust.stored_model import build_stored_model
 from harness.pruning.adhoc import FixedCounts, Request
 from harness.pruning.budget import RequestedSize, round_sizes
 from harness.pruning.masks import MaskStore, as_bool
@@ -43,7 +43,7 @@ def load(run: str | Path, trust: str | Sequence[str] = ()) -> tuple[nn.Module, T
     """
     folder = Path(run)
     delivery = read_exported(folder)
-    model = stored_network(folder / CONFIG, delivery.shape, delivery.classes, trust)
+    model = build_stored_model(folder / CONFIG, delivery.shape, delivery.classes, trust)
     load_exported(model, delivery)
     return model.eval(), delivery.masks
 

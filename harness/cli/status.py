@@ -50,7 +50,7 @@ def _line(run: RunStatus) -> str:
     reason = f": {run.reason}" if run.reason else ""
     progress = f"  {_progress(run.position)}" if run.position else ""
     log = f" (see {run.log})" if run.log else ""
-    return "  " + visible(f"{run.state}: {run.says}{progress}{reason}{log}")
+    return "  " + visible(f"{run.state}: {run.label}{progress}{reason}{log}")
 
 
 def _progress(run: RunProgress) -> str:

@@ -75,10 +75,10 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from harness.launch.sweeps.array_task import carry_out
+    from harness.launch.sweeps.array_task import run_array_task
 
     signals.stop_on_signals()
-    return carry_out(options.plan, options.part, options.dense, options.trust)
+    return run_array_task(options.plan, options.part, options.dense, options.trust)
 
 
 def _status(options: argparse.Namespace) -> int:
@@ -104,11 +104,11 @@ def _retry_plan(plan: "Plan") -> int:
     by one.
     """
     if not plan.own:
-        from harness.launch.sweeps.array_task import one_by_one
+        from harness.launch.sweeps.array_task import run_one_by_one
         from harness.launch.sweeps.failed_plans import has_failed
 
         signals.stop_on_signals()
-        return one_by_one([point for point in plan.points if has_failed(point)])
+        return run_one_by_one([point for point in plan.points if has_failed(point)])
     function = "analyse" if plan.points[0].point.command == "analyse" else "run"
     try:
         return run.main([*plan.argv, "launch.action=retry_failed"], function)

@@ -16,7 +16,7 @@ from harness.experiment.state import RunState
 from harness.model_state.whole_state import load_into
 from harness.pruning.layer_curves import SensitivityCurves, check_grid
 from harness.run_folder.console import Progress
-from harness.run_folder.curve_records import FILE, Sensitivity, analysed, to_lines
+from harness.run_folder.curve_records import FILE, Sensitivity, curve_config, to_lines
 from harness.run_folder.identity import run_hash, setting_hash
 from harness.run_folder.outcome import Outcome
 from harness.schedule.one_shot import OneShot
@@ -49,7 +49,7 @@ class Analysis(Run):
     def of(cls, run: Run, grid: Any, saliency: str, structure: str) -> "Analysis":
         """Returns the analysis of the model that this run starts from, with the run's `code`."""
         check_grid(grid)
-        hashed_config = analysed(run.hashed_config, grid)
+        hashed_config = curve_config(run.hashed_config, grid)
         parts = [saliency, structure] + (["at init"] if hashed_config["prune_at"] == "init" else [])
         identity = replace(
             run.identity,
@@ -61,7 +61,7 @@ class Analysis(Run):
         # All other folders in that folder have two hex digits for a name.
         home = run.folder.parents[1] / "sensitivity"
         folder = home / f"{run.folder.name.rpartition('-')[0]}-{identity.run}"
-        written = analysed(run.written, run.config["sensitivity"]["grid"])
+        written = curve_config(run.written, run.config["sensitivity"]["grid"])
         own_fields = {
             "folder": folder,
             "hashed_config": hashed_config,

@@ -19,7 +19,7 @@ from harness.experiment.layer_analysis import Analysis
 from harness.experiment.run import Run
 from harness.experiment.runner import prepare
 from harness.launch.digests.code import code_of
-from harness.launch.digests.data import named
+from harness.launch.digests.data import with_data_digest
 from harness.launch.instantiate import build_part
 from harness.launch.log_handler import print_log_messages
 from harness.launch.run_spec import RunSpec
@@ -58,7 +58,7 @@ def execute_run(spec: RunSpec) -> Outcome:
         listen()  # before components are imported
     with print_log_messages(values["progress"]):
         experiment = build(_analysis_config(config) if spec.command == "analyse" else config)
-        spec = named(spec, experiment.data)
+        spec = with_data_digest(spec, experiment.data)
         options = _part(config, "ranks")
         with ranks_of_environment(values["device"], options) as ranks:
             check_same_on_ranks(spec, ranks)

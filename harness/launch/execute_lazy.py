@@ -30,9 +30,9 @@ def executor(spec: RunSpec) -> Callable[[RunSpec], Outcome]:
     launch.ranks_per_run > 1 it is a function that starts the ranks.
     """
     spec.check_values()
-    count = local_ranks.count_of(spec.values)
+    count = local_ranks.rank_count(spec.values)
     if count > 1:
-        return partial(local_ranks.carry_out, count=count)
+        return partial(local_ranks.spawn_ranks, count=count)
     import_execute()
     from harness.launch import execute
 
@@ -58,11 +58,11 @@ def try_execute(spec: RunSpec) -> Outcome:
     """
     began = time.perf_counter()
     try:
-        if local_ranks.count_of(spec.values) == 1:
+        if local_ranks.rank_count(spec.values) == 1:
             import_execute()
-            from harness.launch.digests.data import named
+            from harness.launch.digests.data import with_data_digest
 
-            spec = spec if spec.data_sha256 else named(spec)
+            spec = spec if spec.data_sha256 else with_data_digest(spec)
             began = time.perf_counter()
         outcome = execute_spec(spec)
     except Exception as error:

@@ -14,7 +14,7 @@ from harness.launch.digests.code import code_of
 from harness.launch.instantiate import build_part
 from harness.launch.method_name import method_name
 from harness.launch.variables import resolved, unresolved
-from harness.run_folder.curve_records import FILE, analysed
+from harness.run_folder.curve_records import FILE, curve_config
 from harness.run_folder.identity import Config, hashed_config_of, run_hash
 from harness.run_folder.outcome import RESULTS
 from harness.run_folder.stage_keys import requested_of
@@ -84,7 +84,7 @@ class RunSpec:
         """Returns the part of the config that decides the results of the command."""
         if self.command != "analyse":
             return self.hashed_config
-        return analysed(self.hashed_config, self.values["sensitivity"]["grid"])
+        return curve_config(self.hashed_config, self.values["sensitivity"]["grid"])
 
     @property
     def run(self) -> str:

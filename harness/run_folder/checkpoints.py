@@ -70,16 +70,16 @@ class Checkpoints:
                 f"checkpoint {name}: {self.folder} is a link, and checkpoints are kept in a folder "
                 "of their own; delete the link, or choose another place with output_dir=PATH"
             )
-        there = self._files()
+        present = self._files()
         content = packed(state)
-        if not any(file.suffix == kind for file in there):
+        if not any(file.suffix == kind for file in present):
             _check_loads(content)
-        number = _number(there[-1]) + 1 if there else 1
+        number = _number(present[-1]) + 1 if present else 1
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_whole(self.folder / f"{number:06d}-{name}{kind}", content)
         except (OSError, CannotWrite) as error:
-            kept = f"{there[-1].name} is whole" if there else "there is none before it"
+            kept = f"{present[-1].name} is whole" if present else "there is none before it"
             raise CannotWrite(f"checkpoint {name}: {error} ({kept})") from error
         for file in [file for file in self._files() if file.suffix == kind][: -self.keep]:
             delete_file(self.folder.parent, file, [NUMBERED])
@@ -116,8 +116,8 @@ class Checkpoints:
             delete(self.folder.parent, self.folder, [NUMBERED, HALF_WRITTEN])
 
     def _files(self) -> list[Path]:
-        found = owned(self.folder.parent, self.folder, [NUMBERED])
-        return sorted(self.folder / one.name for one in found)
+        files = owned(self.folder.parent, self.folder, [NUMBERED])
+        return sorted(self.folder / file.name for file in files)
 
 
 def packed(state: State) -> bytes:

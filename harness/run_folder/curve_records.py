@@ -50,8 +50,8 @@ class Sensitivity:
     schema: int = SCHEMA
 
 
-def to_lines(found: Iterable[Sensitivity]) -> str:
-    return "".join(json.dumps(finite(asdict(one)), allow_nan=False) + "\n" for one in found)
+def to_lines(curves: Iterable[Sensitivity]) -> str:
+    return "".join(json.dumps(finite(asdict(curve)), allow_nan=False) + "\n" for curve in curves)
 
 
 def read(path: Path) -> list[Sensitivity]:
@@ -64,24 +64,24 @@ def read(path: Path) -> list[Sensitivity]:
 
 def _parse(where: str, line: str) -> Sensitivity:
     try:
-        row: Any = json.loads(line, parse_constant=records.no_number)
+        row: Any = json.loads(line, parse_constant=records.refuse_constant)
     except ValueError as error:
         raise ValueError(f"{where} is not JSON ({error}); redo the analysis") from error
     records.check_schema(where, row, SCHEMA)
     names = {field.name for field in fields(Sensitivity)}
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ: {sorted(row.keys() ^ names)}")
-    if odd := _TYPED.odd(row):
-        raise ValueError(f"{where}: {', '.join(odd)}; redo the analysis")
+    if wrong_fields := _TYPED.odd(row):
+        raise ValueError(f"{where}: {', '.join(wrong_fields)}; redo the analysis")
     return Sensitivity(**row)
 
 
 _TYPED = Typed(Sensitivity, ("density", "top1", "dense_top1"))
 
 
-def analysed(hashed_config: Config, grid: Any) -> Config:
+def curve_config(hashed_config: Config, grid: Any) -> Config:
     """What of a run's config decides the curves, with each density of the grid once; a grid that
     is none is left as it is, for `check_grid` to name."""
     kept = {key: value for key, value in hashed_config.items() if key in DECIDES}
-    proper = isinstance(grid, list) and all(isinstance(one, int | float) for one in grid)
+    proper = isinstance(grid, list) and all(isinstance(density, int | float) for density in grid)
     return {**kept, "sensitivity": {"grid": sorted(set(grid), reverse=True) if proper else grid}}

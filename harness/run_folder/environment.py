@@ -52,8 +52,11 @@ def gpus(device: torch.device) -> dict[str, Any]:
     if device.type != "cuda":
         return {"gpus": []}
     every = map(torch.cuda.get_device_properties, range(torch.cuda.device_count()))
-    found = [{"name": one.name, "memory_gib": round(one.total_memory / GIB, 1)} for one in every]
-    return {"gpus": found, "cuda": torch.version.cuda, "driver": driver_version()}
+    devices = [
+        {"name": properties.name, "memory_gib": round(properties.total_memory / GIB, 1)}
+        for properties in every
+    ]
+    return {"gpus": devices, "cuda": torch.version.cuda, "driver": driver_version()}
 
 
 def _version(package: str) -> str | None:

@@ -133,22 +133,22 @@ def from_torch_prune(model: nn.Module) -> Tensors:
         ValueError: nothing in the model is in that form, or a tied parameter is masked otherwise
             in one of its modules than in another: as one parameter it cannot be both.
     """
-    found = {
+    found_masks = {
         name: model.get_buffer(f"{name}_mask").bool()
         for names in _owners(model).values()
         for name in names
         if _is_masked(model, name)
     }
-    if not found:
+    if not found_masks:
         raise ValueError(
             f"{type(model).__name__} has no *_orig parameter with its *_mask buffer; "
             "prune it with torch.nn.utils.prune first"
         )
     for names in _owners(model).values():
-        if any(name in found for name in names):
-            _check_alike(names, {name: found.get(name) for name in names})
-    masks = _once(model, found)
-    for name in found:
+        if any(name in found_masks for name in names):
+            _check_alike(names, {name: found_masks.get(name) for name in names})
+    masks = _once(model, found_masks)
+    for name in found_masks:
         path, _, parameter = name.rpartition(".")
         prune.remove(model.get_submodule(path), parameter)
     return masks
@@ -205,13 +205,15 @@ def _once(model: nn.Module, masks: Tensors) -> Tensors:
 
 def _check_alike(names: list[str], masks: Mapping[str, Tensor | None]) -> None:
     """None: this name's module has no mask."""
-    for one, other in pairwise(names):
-        here, there = masks[one], masks[other]
-        alike = here is there or (
-            here is not None and there is not None and torch.equal(here.bool(), there.bool())
+    for first, second in pairwise(names):
+        first_mask, second_mask = masks[first], masks[second]
+        alike = first_mask is second_mask or (
+            first_mask is not None
+            and second_mask is not None
+            and torch.equal(first_mask.bool(), second_mask.bool())
         )
         if not alike:
             raise ValueError(
-                f"{one} and {other} are one tied parameter and are masked differently; give both "
-                "the same mask, or untie them"
+                f"{first} and {second} are one tied parameter and are masked differently; give "
+                "both the same mask, or untie them"
             )

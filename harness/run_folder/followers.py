@@ -43,8 +43,8 @@ class RecordWriter:
         path = self.folder / "timings.jsonl"
         with writing(path):
             # A kill may have cut off the line before.
-            there = path.read_bytes() if path.exists() else b""
-            whole = there[: there.rfind(b"\n") + 1]
+            content = path.read_bytes() if path.exists() else b""
+            whole = content[: content.rfind(b"\n") + 1]
             write_whole(path, whole + f"{json.dumps(line)}\n".encode())
 
 
@@ -112,9 +112,9 @@ def collapse(record: Record) -> str:
     """
     if not record.empty_layers and record.effective_density != 0:
         return ""
-    what = no_weight_left(record.empty_layers) if record.empty_layers else "no path is left"
-    said = f"{record.label} seed {record.seed}  level {record.level}: {what}; "
-    said += f"{100 * record.density_of_weights:.3g} % of the weights are kept"
+    cause = no_weight_left(record.empty_layers) if record.empty_layers else "no path is left"
+    text = f"{record.label} seed {record.seed}  level {record.level}: {cause}; "
+    text += f"{100 * record.density_of_weights:.3g} % of the weights are kept"
     if record.effective_density is None:
-        return said
-    return f"{said}, {100 * record.effective_density:.3g} % still connect input and output"
+        return text
+    return f"{text}, {100 * record.effective_density:.3g} % still connect input and output"

@@ -74,16 +74,16 @@ def dense_hash(config: Config, numerics: Config) -> str:
     return _sha256({**{key: config.get(key) for key in DENSE}, "numerics": numerics})[:24]
 
 
-def differences(one: Config, other: Config, prefix: str = "") -> list[str]:
+def differences(first: Config, second: Config, prefix: str = "") -> list[str]:
     """Dotted keys whose values differ."""
-    found = []
-    for key in sorted(one.keys() | other.keys()):
-        a, b = one.get(key), other.get(key)
+    keys = []
+    for key in sorted(first.keys() | second.keys()):
+        a, b = first.get(key), second.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += differences(a, b, f"{prefix}{key}.")
+            keys += differences(a, b, f"{prefix}{key}.")
         elif a != b:
-            found.append(f"{prefix}{key}")
-    return found
+            keys.append(f"{prefix}{key}")
+    return keys
 
 
 def _sha256(value: Any) -> str:

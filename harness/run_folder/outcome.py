@@ -102,11 +102,11 @@ def check_home(folder: Path, hashed_config: Config, records: str = RESULTS[0]) -
         )
     now = json.loads(json.dumps(hashed_config))
     # Of what the environment says only the run's hash can tell, and that is the folder's name.
-    found = [
+    changed = [
         key for key in differences(before["hashed_config"], now) if not _refers(before, now, key)
     ]
-    if found:
-        keys = ", ".join(found)
+    if changed:
+        keys = ", ".join(changed)
         raise ValueError(
             f"{folder} holds results of another config (it differs in {keys}); "
             "choose another folder with output_dir=PATH, or delete it"

@@ -27,7 +27,7 @@ class RunStatus:
     """says: what tells it from the others. state: one of STATES. reason: why it failed. log: file
     with more of it. position: where it is, while it runs."""
 
-    says: str
+    label: str
     folder: str
     state: str
     reason: str = ""
@@ -44,11 +44,11 @@ class RunsStatus:
 
     @property
     def has_failed(self) -> bool:
-        return any(each.state == "failed" for each in self.runs)
+        return any(run.state == "failed" for run in self.runs)
 
     @property
     def is_active(self) -> bool:
-        return self.sweep_is_running or any(each.state == "running" for each in self.runs)
+        return self.sweep_is_running or any(run.state == "running" for run in self.runs)
 
 
 def scan(folder: Path) -> RunsStatus:
@@ -61,28 +61,28 @@ def scan(folder: Path) -> RunsStatus:
         raise ValueError(f"{folder} is no folder; give that of a run, of a sweep or of all runs")
     sweeps = [home for home in (folder, *_below(folder)) if (home / HOME).is_dir()]
     several = folder not in sweeps
-    says = {
+    labels = {
         path: f"{home.name}: {text}" if several else text
         for home in sweeps
         for path, text in _planned(home).items()
     }
-    alone = [run for run in _runs(folder, DEEPEST) if str(run) not in says]
-    says |= {str(run): str(run.relative_to(folder.parent)) for run in alone}
-    if not says:
+    alone = [run for run in _runs(folder, DEEPEST) if str(run) not in labels]
+    labels |= {str(run): str(run.relative_to(folder.parent)) for run in alone}
+    if not labels:
         raise ValueError(
             f"{folder} holds no run and no plan of a sweep; give the folder of one, as runs/survey"
         )
-    found = [run_status(Path(path), text) for path, text in says.items()]
-    return RunsStatus(found, any(is_held(home / HOME) for home in sweeps))
+    runs = [run_status(Path(path), text) for path, text in labels.items()]
+    return RunsStatus(runs, any(is_held(home / HOME) for home in sweeps))
 
 
-def run_status(folder: Path, says: str) -> RunStatus:
+def run_status(folder: Path, label: str) -> RunStatus:
     """Of one run, which need not have begun."""
     try:
         status = read_object(folder / "status.json")
         state = status.get("state", "missing")
     except (ValueError, OSError) as error:
-        return RunStatus(says, str(folder), "failed", str(error))
+        return RunStatus(label, str(folder), "failed", str(error))
     if state == "finished":
         state = "done" if _is_whole(folder) else "missing"
     elif state == "running" and not is_held(folder):
@@ -90,7 +90,7 @@ def run_status(folder: Path, says: str) -> RunStatus:
     reason = status.get("reason", "") if state in ("failed", "interrupted") else ""
     log = folder / LOG
     return RunStatus(
-        says,
+        label,
         str(folder),
         state,
         reason,
@@ -105,24 +105,24 @@ def plan_files(sweep: Path) -> list[Path]:
     return sorted(files, key=lambda file: file.stat().st_mtime)
 
 
-def seconds_left(found: Sequence[RunStatus], now: float | None = None) -> float | None:
+def seconds_left(runs: Sequence[RunStatus], now: float | None = None) -> float | None:
     """Until all runs that are not done yet will be, if as many run at once as now; None where
     nobody can tell."""
     now = time.time() if now is None else now
-    running = [each.position for each in found if each.state == "running"]
-    waiting = sum(each.state in ("interrupted", "missing") for each in found)
-    each = _mean(_seconds(Path(one.folder)) for one in _sample(found))
-    left = [at.seconds_left(now) if at else None for at in running]
-    own = [each if one is None else one for one in left]
-    if not own or None in own or (waiting and each is None):
+    running = [run.position for run in runs if run.state == "running"]
+    waiting = sum(run.state in ("interrupted", "missing") for run in runs)
+    mean = _mean(_seconds(Path(run.folder)) for run in _sample(runs))
+    left = [progress.seconds_left(now) if progress else None for progress in running]
+    known = [seconds for seconds in (mean if own is None else own for own in left)]
+    if not known or None in known or (waiting and mean is None):
         return None
-    known = [one for one in own if one is not None]
-    return max(max(known), (sum(known) + waiting * (each or 0.0)) / len(running))
+    numbers = [seconds for seconds in known if seconds is not None]
+    return max(max(numbers), (sum(numbers) + waiting * (mean or 0.0)) / len(running))
 
 
 def _planned(sweep: Path) -> dict[str, str]:
     """Folder -> what tells it from the others, of every point of the sweep's plans."""
-    return {path: says for file in plan_files(sweep) for path, says in _points(file, sweep)}
+    return {path: label for file in plan_files(sweep) for path, label in _points(file, sweep)}
 
 
 def _points(file: Path, sweep: Path) -> Iterator[tuple[str, str]]:
@@ -133,7 +133,7 @@ def _points(file: Path, sweep: Path) -> Iterator[tuple[str, str]]:
             point = json.loads(line)
             # Also where the sweep's folder was moved since.
             below = os.path.relpath(point["folder"], planned_in)
-            yield str(sweep / below), point["says"]
+            yield str(sweep / below), point["label"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(
             f"{file} is no plan of a sweep ({error}); make one with "
@@ -152,8 +152,8 @@ def _runs(folder: Path, deepest: int) -> Iterator[Path]:
 def _below(folder: Path) -> list[Path]:
     """Caches have hidden names."""
     with suppress(OSError):  # gone meanwhile
-        there = [one for one in os.scandir(folder) if not one.name.startswith(".")]
-        return sorted(Path(one.path) for one in there if one.is_dir())
+        entries = [entry for entry in os.scandir(folder) if not entry.name.startswith(".")]
+        return sorted(Path(entry.path) for entry in entries if entry.is_dir())
     return []
 
 
@@ -162,8 +162,8 @@ def _is_whole(folder: Path) -> bool:
     return all((folder / name).exists() for name in results)
 
 
-def _sample(found: Sequence[RunStatus]) -> list[RunStatus]:
-    done = [each for each in found if each.state == "done"]
+def _sample(runs: Sequence[RunStatus]) -> list[RunStatus]:
+    done = [run for run in runs if run.state == "done"]
     return done[:: -(-len(done) // SAMPLE) or 1]
 
 
@@ -176,6 +176,6 @@ def _seconds(folder: Path) -> float | None:
         return None
 
 
-def _mean(found: Iterable[float | None]) -> float | None:
-    known = [one for one in found if one is not None]
+def _mean(values: Iterable[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None

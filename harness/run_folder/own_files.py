@@ -45,10 +45,10 @@ class RunFolder:
         )
         _keep(self.path / "identity.json", identity)
         try:
-            there = read_json(self.path / ENVIRONMENT)
+            present = read_json(self.path / ENVIRONMENT)
         except ValueError:
-            there = None
-        if there is None:
+            present = None
+        if present is None:
             write_json(self.path / ENVIRONMENT, environment(ranks, self.command))
 
     def settle(self, ranks: Ranks) -> None:
@@ -72,12 +72,12 @@ class RunFolder:
         """
         file = self.path / "records.jsonl"
         lines = [to_line(record).encode() for record in held]
-        there = file.read_bytes() if file.exists() else b""
+        content = file.read_bytes() if file.exists() else b""
         whole = b"".join(lines)
-        if there == whole:
+        if content == whole:
             return
-        if not (further and there.startswith(whole)):
-            print(f"warning: {file} {_difference(there, lines)}; written anew", file=sys.stderr)
+        if not (further and content.startswith(whole)):
+            print(f"warning: {file} {_difference(content, lines)}; written anew", file=sys.stderr)
         write_whole(file, whole)
 
 
@@ -86,9 +86,9 @@ def _keep(file: Path, content: str) -> None:
         write_whole(file, content)
 
 
-def _difference(there: bytes, lines: Sequence[bytes]) -> str:
-    found = there.splitlines(keepends=True)
-    for number, (one, other) in enumerate(zip(found, lines, strict=False), start=1):
-        if one != other:
+def _difference(content: bytes, lines: Sequence[bytes]) -> str:
+    present = content.splitlines(keepends=True)
+    for number, (line, expected) in enumerate(zip(present, lines, strict=False), start=1):
+        if line != expected:
             return f"is not what the run holds: line {number} differs"
-    return f"has {len(found)} lines, and the run holds {len(lines)}"
+    return f"has {len(present)} lines, and the run holds {len(lines)}"

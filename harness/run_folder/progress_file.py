@@ -43,8 +43,8 @@ class RunProgress:
         """
         if self.epochs_done < 1:
             return None
-        each = max(0.0, self.at_unix_s - self.began_unix_s) / self.epochs_done
-        left = max(0, self.epochs_in_all - self.epochs_done) * each
+        seconds_per_epoch = max(0.0, self.at_unix_s - self.began_unix_s) / self.epochs_done
+        left = max(0, self.epochs_in_all - self.epochs_done) * seconds_per_epoch
         # Another host's clock may be behind.
         return max(0.0, left - max(0.0, now - self.at_unix_s))
 
@@ -52,8 +52,8 @@ class RunProgress:
 def read(folder: Path) -> RunProgress | None:
     """None if there is none that can be read: no run depends on it."""
     with suppress(OSError, ValueError, TypeError, KeyError):
-        found = json.loads((folder / FILE).read_text())
-        return RunProgress(**{field.name: found[field.name] for field in fields(RunProgress)})
+        content = json.loads((folder / FILE).read_text())
+        return RunProgress(**{field.name: content[field.name] for field in fields(RunProgress)})
     return None
 
 
@@ -87,9 +87,9 @@ class ProgressFile:
         before, now = self._now, self._clock()
         if before is None:
             return
-        place = {"level": level, "epoch": epoch, "epochs": epochs, "accuracy": accuracy}
+        changes = {"level": level, "epoch": epoch, "epochs": epochs, "accuracy": accuracy}
         done = before.epochs_done + 1
-        self._now = replace(before, **place, epochs_done=done, at_unix_s=round(now, 3))  # type: ignore[arg-type]
+        self._now = replace(before, **changes, epochs_done=done, at_unix_s=round(now, 3))  # type: ignore[arg-type]
         # A clock that was set back must not silence it.
         if abs(now - self._written_at) >= SECONDS_BETWEEN:
             self._write()

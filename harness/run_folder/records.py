@@ -204,7 +204,7 @@ def lines(path: Path) -> list[str]:
 def _parse(path: Path, number: int, line: str) -> Record:
     where = f"{path}, line {number}"
     try:
-        row: Any = json.loads(line, parse_constant=no_number)
+        row: Any = json.loads(line, parse_constant=refuse_constant)
     except ValueError as error:
         raise ValueError(
             f"{where} is not JSON ({error}); delete the line or redo the run"
@@ -213,8 +213,8 @@ def _parse(path: Path, number: int, line: str) -> Record:
     names = {field.name for field in fields(Record)}
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ from Record: {sorted(row.keys() ^ names)}")
-    if odd := _TYPED.odd(row):
-        raise ValueError(f"{where}: {', '.join(odd)}; delete the line or redo the run")
+    if wrong_fields := _TYPED.odd(row):
+        raise ValueError(f"{where}: {', '.join(wrong_fields)}; delete the line or redo the run")
     return Record(**row)
 
 
@@ -239,7 +239,7 @@ def check_schema(where: str, row: Any, known: int) -> None:
         raise ValueError(f"{where}: schema={schema}, but {reader} schema={known}; redo the run")
 
 
-def no_number(word: str) -> None:
+def refuse_constant(word: str) -> None:
     """
     Raises:
         ValueError: always; json has met NaN or Infinity.

@@ -40,8 +40,8 @@ PATH = ("_target_", "final", "values", "levels")
 # Parts whose classes say that they foresee no pruning (Penalty.needs_pending_masks) or let no mask
 # go at the levels before the last (MaskUpdates.unmasks_between_levels); of others it is not known
 # here.
-BLIND = ("harness.penalty.l1.L1", "harness.penalty.bn_l1.BnL1")
-HOLDING = (
+NEED_NO_MASKS = ("harness.penalty.l1.L1", "harness.penalty.bn_l1.BnL1")
+KEEP_MASKS = (
     "harness.mask_updates.rigl.Rigl",
     "harness.mask_updates.set.Set",
     "harness.mask_updates.snfs.Snfs",
@@ -49,7 +49,7 @@ HOLDING = (
 TRAININGS = ("penalised", "finetuned")
 
 
-class _Untouched(float):
+class _Unchanged(float):
     """A value that a schedule passes on as it is, and not a number that it made of it."""
 
 
@@ -68,12 +68,12 @@ def requested_of(
     >>> requested_of(Geometric(levels=2).shares)
     [None, None]
     """
-    found = shares(_Untouched)
-    return [float(one) if isinstance(one, _Untouched) else None for one in found]
+    values = shares(_Unchanged)
+    return [float(value) if isinstance(value, _Unchanged) else None for value in values]
 
 
 def config_by_stage(
-    hashed_config: Config, asked: Sequence[float | None]
+    hashed_config: Config, requested: Sequence[float | None]
 ) -> dict[LevelStage, Config]:
     """What of its config each stage of a run reads that no stage before it has read, in order.
 
@@ -91,8 +91,8 @@ def config_by_stage(
     start = hashed_config.get("gradual", {}).get("start_from")
     trained = hashed_config.get("prune_at") == "after_training" or start == "trained"
     first = {k: v for k, v in hashed_config.items() if inside or k not in late and k not in UNREAD}
-    found: dict[LevelStage, Config] = {(0, "dense" if trained else "initial"): first}
-    for level, target in enumerate([] if inside else asked, start=1):
+    by_stage: dict[LevelStage, Config] = {(0, "dense" if trained else "initial"): first}
+    for level, target in enumerate([] if inside else requested, start=1):
         for stage in _stages(hashed_config):
             names = [
                 name
@@ -101,14 +101,18 @@ def config_by_stage(
             ]
             own = {name: hashed_config[name] for name in names}
             if "saliency" in _names(hashed_config, stage):
-                own |= _goal(hashed_config, target) if "schedule" in late else {"asked": target}
-            if stage == "finetuned" and _may_release(hashed_config):
-                own |= {"last": level == len(asked)}
-            found[level, stage] = own
-    return found
+                own |= (
+                    _requested_config(hashed_config, target)
+                    if "schedule" in late
+                    else {"asked": target}
+                )
+            if stage == "finetuned" and _may_unmask(hashed_config):
+                own |= {"last": level == len(requested)}
+            by_stage[level, stage] = own
+    return by_stage
 
 
-def stage_keys(hashed_config: Config, asked: Sequence[float | None]) -> StageKeys:
+def stage_keys(hashed_config: Config, requested: Sequence[float | None]) -> StageKeys:
     """Returns one key per stage, SHA-256 in hex; arguments as for `config_by_stage`.
 
     asked: `requested_of(schedule.shares)` of the schedule that the config's node describes. That
@@ -116,8 +120,8 @@ def stage_keys(hashed_config: Config, asked: Sequence[float | None]) -> StageKey
     """
     keys: StageKeys = {}
     before = ""
-    for place, own in config_by_stage(hashed_config, asked).items():
-        before = keys[place] = run_hash({"before": before, "place": place, "reads": own})
+    for stage, own in config_by_stage(hashed_config, requested).items():
+        before = keys[stage] = run_hash({"before": before, "place": stage, "reads": own})
     return keys
 
 
@@ -132,18 +136,20 @@ def stages_to_cache(chains: Iterable[StageKeys]) -> set[str]:
     {'p'}
     """
     runs: Counter[str] = Counter()
-    places: dict[str, LevelStage] = {}
+    stages: dict[str, LevelStage] = {}
     next_ones: dict[str, set[str | None]] = {}
-    for one in chains:
-        keys = list(one.values())
+    for chain in chains:
+        keys = list(chain.values())
         runs.update(keys)
-        places |= {key: place for place, key in one.items()}
+        stages |= {key: stage for stage, key in chain.items()}
         for key, follower in zip(keys, [*keys[1:], None], strict=True):
             next_ones.setdefault(key, set()).add(follower)
-    parting = {key for key, found in next_ones.items() if len(found) > 1 or None in found}
+    parting = {
+        key for key, followers in next_ones.items() if len(followers) > 1 or None in followers
+    }
     return {
         key
-        for key, (level, stage) in places.items()
+        for key, (level, stage) in stages.items()
         if level and runs[key] > 1 and (stage in TRAININGS or key in parting)
     }
 
@@ -173,7 +179,7 @@ class SharedStages:
         cls,
         folder: Path,
         hashed_config: Config,
-        asked: Sequence[float | None],
+        requested: Sequence[float | None],
         marked: Iterable[str],
         numerics: Config,
         code: Callable[[Config], str],
@@ -184,42 +190,44 @@ class SharedStages:
         of a config; it is asked for what the stages up to this one read, so that a change in a
         part that comes later costs nothing.
         """
-        wanted, own = set(marked), config_by_stage(hashed_config, asked)
+        wanted, own = set(marked), config_by_stage(hashed_config, requested)
         parts, codes, keys = Config(), dict[int, str](), StageKeys()
-        for place, key in stage_keys(hashed_config, asked).items():
-            parts |= own[place]
+        for stage, key in stage_keys(hashed_config, requested).items():
+            parts |= own[stage]
             if key in wanted:
                 # Levels add no part, so that their sources are not read again for each.
                 digest = codes[len(parts)] = codes.get(len(parts)) or code(parts)
-                keys[place] = run_hash({"key": key, "numerics": numerics, "code": digest})
+                keys[stage] = run_hash({"key": key, "numerics": numerics, "code": digest})
         return cls(folder, keys)
 
-    def home(self, place: LevelStage) -> Path:
-        key = self.keys[place][:24]
+    def home(self, stage: LevelStage) -> Path:
+        key = self.keys[stage][:24]
         return self.folder / key[:2] / key
 
 
 def _stages(hashed_config: Config) -> list[str]:
-    there = {"penalised": "penalty", "recalibrated": "recalibration"}
+    parts = {"penalised": "penalty", "recalibrated": "recalibration"}
     none = str(hashed_config["finetune"].get("_target_")).endswith(".NoFinetune")
-    found = [stage for stage in READS if stage not in there or there[stage] in hashed_config]
-    return [stage for stage in found if stage != "finetuned" or not none]
+    stages = [stage for stage in READS if stage not in parts or parts[stage] in hashed_config]
+    return [stage for stage in stages if stage != "finetuned" or not none]
 
 
 def _names(hashed_config: Config, stage: str) -> tuple[str, ...]:
-    foresees = stage == "penalised" and hashed_config["penalty"].get("_target_") not in BLIND
+    foresees = (
+        stage == "penalised" and hashed_config["penalty"].get("_target_") not in NEED_NO_MASKS
+    )
     return READS[stage] + (DECIDES if foresees else ())
 
 
-def _goal(hashed_config: Config, target: float | None) -> Config:
+def _requested_config(hashed_config: Config, target: float | None) -> Config:
     if target is None:
         return {"schedule": hashed_config["schedule"]}
     rest = {key: value for key, value in hashed_config["schedule"].items() if key not in PATH}
     return {"asked": target, "schedule": rest}
 
 
-def _may_release(hashed_config: Config) -> bool:
+def _may_unmask(hashed_config: Config) -> bool:
     return (
         "mask_updates" in hashed_config
-        and hashed_config["mask_updates"].get("_target_") not in HOLDING
+        and hashed_config["mask_updates"].get("_target_") not in KEEP_MASKS
     )

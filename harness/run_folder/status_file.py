@@ -47,8 +47,8 @@ class Status:
         status = self.read()
         if status.get("state") != "finished":
             return ""
-        found = status.get("sha256")
-        written = found if isinstance(found, dict) else {}
+        recorded = status.get("sha256")
+        written = recorded if isinstance(recorded, dict) else {}
         return damage(self.folder, written, names or dict.fromkeys([*results, *written]))
 
     def set(self, state: str, reason: str = "") -> None:

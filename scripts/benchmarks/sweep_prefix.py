@@ -4,11 +4,11 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from harness.launch.backends.base import attempt_line
+from harness.launch.backends.base import try_execute_line
 from harness.launch.compose import compose_config
-from harness.launch.digests.data import readable, with_data
+from harness.launch.digests.data import digest_if_readable, with_data_digests
 from harness.launch.run_spec import RunSpec
-from harness.launch.sweeps.planned_run import planned
+from harness.launch.sweeps.planned_run import plan_runs
 from harness.launch.variables import plain
 from harness.training.trainer import Trainer
 
@@ -29,8 +29,8 @@ def epochs(runs: Path, share: bool, quick: bool) -> int:
         for mode in MODES
         for depth in depths
     ]  # fmt: skip
-    named = with_data(enumerate(map(_point, batch)), readable)
-    points = planned(named, batch, share)
+    named = with_data_digests(enumerate(map(_point, batch)), digest_if_readable)
+    points = plan_runs(named, batch, share)
     trained: list[int] = []
     fit = Trainer.fit
 
@@ -43,9 +43,9 @@ def epochs(runs: Path, share: bool, quick: bool) -> int:
     Trainer.fit = counted  # type: ignore[method-assign]
     try:
         for point in sorted(points, key=lambda one: -len(one.shared)):
-            outcome = attempt_line(point.line)
+            outcome = try_execute_line(point.line)
             if outcome.state != "finished":
-                raise RuntimeError(f"{point.says}: {outcome.reason}")
+                raise RuntimeError(f"{point.label}: {outcome.reason}")
     finally:
         Trainer.fit = fit  # type: ignore[method-assign]
     return sum(trained)

@@ -70,13 +70,13 @@ def test_runs_of_plans_and_others_are_told_once_each(tmp_path, monkeypatch) -> N
     run(Path("runs/other/ab/run-ab"), "finished")
     run(Path("runs/single/ab/run-ab"), "interrupted", "Stopped: SIGTERM")
 
-    found = {each.says: each.state for each in scan(Path("runs")).runs}
+    found = {each.label: each.state for each in scan(Path("runs")).runs}
     assert found == {
         "single: seed=0": "done", "single: seed=1": "missing", "single: seed=2": "missing",
         "runs/other/ab/run-ab": "done", "runs/single/ab/run-ab": "interrupted",
     }  # fmt: skip
     monkeypatch.chdir("runs/single")
-    assert [each.says for each in scan(Path(".")).runs][:3] == ["seed=0", "seed=1", "seed=2"]
+    assert [each.label for each in scan(Path(".")).runs][:3] == ["seed=0", "seed=1", "seed=2"]
     assert len(scan(Path(".")).runs) == 4
 
 

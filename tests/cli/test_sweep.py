@@ -13,7 +13,7 @@ from command import TINY, environment, harness, records_of, run_folders
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from harness.launch.sweeps.grid import shape
-from harness.launch.sweeps.planned_run import Planned
+from harness.launch.sweeps.planned_run import PlannedRun
 from harness.launch.sweeps.sweep import summary
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.status_file import Status
@@ -96,7 +96,7 @@ def test_a_signal_stops_a_sweep_and_the_same_command_goes_on(tmp_path, number, s
 
 
 def test_the_summary_names_runs_of_another_commit() -> None:
-    point = Planned("f", "", "seed=0", "", 0, 1, kind="", shared={}, files=[], line="")
+    point = PlannedRun("f", "", "seed=0", "", 0, 1, kind="", shared={}, files=[], line="")
 
     lines = summary([(point, Outcome("skipped", "f", "finished before, by commit abc"))])
 

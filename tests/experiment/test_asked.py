@@ -6,12 +6,14 @@ import pytest
 from conftest import cases
 from sbatch_stand_ins import StandIns
 
-from harness.launch.backends.slurm_options import Asked
+from harness.launch.backends.slurm_options import SlurmOptions
 from harness.launch.backends.slurm_queue import refusal
 
 
 def test_what_is_null_is_left_to_slurm() -> None:
-    options = Asked(nodes=2, partition="gpu", setup=["module load cuda"]).options("survey")
+    options = SlurmOptions(
+        nodes=2, partition="gpu", setup=["module load cuda"]
+    ).submitit_parameters("survey")
     assert options["name"] == "survey"
     assert options["nodes"] == 2
     assert options["slurm_partition"] == "gpu"
@@ -20,13 +22,13 @@ def test_what_is_null_is_left_to_slurm() -> None:
 
 
 def test_a_task_has_its_cpus_in_the_step_too() -> None:
-    options = Asked(cpus_per_task=8).options("survey")
+    options = SlurmOptions(cpus_per_task=8).submitit_parameters("survey")
     assert options["cpus_per_task"] == 8
     assert options["slurm_srun_args"] == ["--kill-on-bad-exit=0", "--wait=100", "--cpus-per-task=8"]
 
 
 def test_as_many_jobs_of_an_array_run_at_once_as_asked() -> None:
-    assert Asked(parallel=7).options("survey")["slurm_array_parallelism"] == 7
+    assert SlurmOptions(parallel=7).submitit_parameters("survey")["slurm_array_parallelism"] == 7
 
 
 TASK = {"SLURM_ARRAY_JOB_ID": "1005", "SLURM_ARRAY_TASK_ID": "2", "JOB": "1005_2"}
@@ -42,7 +44,7 @@ def test_a_job_that_was_stopped_goes_back_into_the_queue_alone(
     tmp_path, status, variables, requeued
 ) -> None:
     script = tmp_path / "script"
-    teardown = Asked(restarts=7).options("survey")["slurm_teardown"]
+    teardown = SlurmOptions(restarts=7).submitit_parameters("survey")["slurm_teardown"]
     script.write_text("\n".join([f"(exit {status})", "", "# teardown", *teardown]))
 
     done = StandIns(tmp_path, str(script)).run(**variables)
@@ -51,7 +53,7 @@ def test_a_job_that_was_stopped_goes_back_into_the_queue_alone(
 
 
 def test_a_job_is_warned_by_usr1_and_requeued_by_its_script() -> None:
-    options = Asked(signal_delay_s=30, restarts=7).options("survey")
+    options = SlurmOptions(signal_delay_s=30, restarts=7).submitit_parameters("survey")
     assert options["slurm_additional_parameters"] == {"signal": "USR1@30", "requeue": True}
     script = "\n".join(options["slurm_teardown"])
     assert '"${SLURM_RESTART_COUNT:-0}" -lt 7 ]' in script
@@ -59,13 +61,15 @@ def test_a_job_is_warned_by_usr1_and_requeued_by_its_script() -> None:
 
 
 def test_without_requeue_neither_slurm_nor_the_script_requeues() -> None:
-    options = Asked(requeue=False).options("survey")
+    options = SlurmOptions(requeue=False).submitit_parameters("survey")
     assert options["slurm_additional_parameters"] == {"signal": "USR1@120", "no-requeue": True}
     assert "slurm_teardown" not in options
 
 
 def test_other_options_of_sbatch_win() -> None:
-    options = Asked(extra={"constraint": "a100", "signal": "USR1@5"}).options("survey")
+    options = SlurmOptions(extra={"constraint": "a100", "signal": "USR1@5"}).submitit_parameters(
+        "survey"
+    )
     assert options["slurm_additional_parameters"] == {
         "signal": "USR1@5", "requeue": True, "constraint": "a100"
     }  # fmt: skip
@@ -96,7 +100,7 @@ def test_other_options_of_sbatch_win() -> None:
 def test_a_wrong_value_is_refused_by_its_full_name(key, value, rule) -> None:
     line = f"hydra.launcher.{key} must be {rule}, got {value!r}"
     with pytest.raises(ValueError, match=f"^{re.escape(line)}$"):
-        Asked.of({key: value})
+        SlurmOptions.of({key: value})
 
 
 @cases(
@@ -105,12 +109,12 @@ def test_a_wrong_value_is_refused_by_its_full_name(key, value, rule) -> None:
     {"mem_gb": 0.5, "timeout_min": 1, "signal_delay_s": 59},
 )
 def test_the_least_values(values) -> None:
-    assert Asked.of(values) == Asked(**values)
+    assert SlurmOptions.of(values) == SlurmOptions(**values)
 
 
 def test_a_field_that_there_is_not_is_refused_by_its_full_name() -> None:
     with pytest.raises(ValueError, match=r"^hydra.launcher.partitoin: there is no such key; "):
-        Asked.of({"partitoin": "gpu"})
+        SlurmOptions.of({"partitoin": "gpu"})
 
 
 def test_what_sbatch_says_is_told_once() -> None:

@@ -12,13 +12,13 @@ from hydra.types import RunMode
 
 from harness.data.shared.digest import digest
 from harness.launch.compose import nulls_as_deletions
-from harness.launch.digests.data import with_data
+from harness.launch.digests.data import with_data_digests
 from harness.launch.instantiate import build_part
 from harness.launch.paths import CONF
 from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.grid import effective, points
 from harness.launch.sweeps.hydra_plugins import register
-from harness.launch.sweeps.planned_run import Planned, planned
+from harness.launch.sweeps.planned_run import PlannedRun, plan_runs
 from harness.launch.variables import plain
 from harness.run_folder.identity import Config
 
@@ -49,11 +49,11 @@ def points_of(batch: list[list[str]], command: str = "run") -> list[RunSpec]:
         return [point for _, point in sorted(points(batch, master, loader, command))]
 
 
-def planned_of(*grid: str) -> list[Planned]:
+def planned_of(*grid: str) -> list[PlannedRun]:
     """As a sweep of `pruning-harness -m GRID` plans them."""
     batch = batch_of(*grid)
-    found = with_data(enumerate(points_of(batch)), lambda point: content_of(point.config))
-    return planned(found, batch)
+    found = with_data_digests(enumerate(points_of(batch)), lambda point: content_of(point.config))
+    return plan_runs(found, batch)
 
 
 def content_of(config: Config) -> str:

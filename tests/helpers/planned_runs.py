@@ -5,7 +5,7 @@ from pathlib import Path
 from grids import TINY, planned_of
 
 from harness.launch.sweeps.plan import Plan
-from harness.launch.sweeps.planned_run import Planned
+from harness.launch.sweeps.planned_run import PlannedRun
 from harness.run_folder.outcome import RESULTS
 from harness.run_folder.overview import HOME
 from harness.run_folder.status_file import Status
@@ -19,7 +19,7 @@ def plan_in(runs: Path, *grid: str, file: str = "plan-a.jsonl") -> Plan:
     return plan
 
 
-def finish(point: Planned, state: str = "finished", reason: str = "") -> None:
+def finish(point: PlannedRun, state: str = "finished", reason: str = "") -> None:
     folder = Path(point.folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name in RESULTS:

@@ -13,10 +13,15 @@ from grids import points_of
 
 from harness.data.base import Split, Splits
 from harness.data.shared.digest import digest
-from harness.launch.digests.data import digest_of, kept_digest, named, with_data
+from harness.launch.digests.data import (
+    cached_digest,
+    digest_of,
+    with_data_digest,
+    with_data_digests,
+)
 from harness.launch.execute import check_same_on_ranks
 from harness.launch.sweeps.plan import Plan
-from harness.launch.sweeps.planned_run import planned
+from harness.launch.sweeps.planned_run import plan_runs
 from harness.run_folder.overview import HOME
 from harness.system.errors import RanksDisagree
 from harness.system.manifest import Manifest
@@ -89,13 +94,13 @@ def test_files_are_hashed_once_and_again_only_where_they_have_changed(place, mon
     (place / "one" / "deep").mkdir()
     (place / "one" / "deep" / "more.bin").write_bytes(b"0" * 8)
     config = config_of(place, "one")
-    assert kept_digest(config) is None
+    assert cached_digest(config) is None
 
     first = digest_of(config)
-    assert len(hashed) == 2 and digest_of(config) == kept_digest(config) == first
+    assert len(hashed) == 2 and digest_of(config) == cached_digest(config) == first
     assert len(hashed) == 2
     change_a_byte(place / "one" / "values.bin")
-    assert kept_digest(config) is None and digest_of(config) != first
+    assert cached_digest(config) is None and digest_of(config) != first
     assert len(hashed) == 3
     # A file that nobody has seen yet is noticed, and one that goes too.
     (place / "one" / "deep" / "new.bin").write_bytes(b"0" * 8)
@@ -118,15 +123,15 @@ def test_names_of_files_and_their_bytes_count_apart(tmp_path) -> None:
 def test_what_a_set_of_ours_reads_is_kept_and_what_others_read_is_not_known(place) -> None:
     blobs = {"_target_": "harness.data.blobs.Blobs", "classes": 2, "train": 4}
     config = {**config_of(place, "one"), "data": {**blobs, "validation": 2, "test": 2}}
-    assert digest_of(config) and kept_digest(config) is None
+    assert digest_of(config) and cached_digest(config) is None
     (place / "runs").mkdir()
-    assert digest_of(config) == kept_digest(config)
+    assert digest_of(config) == cached_digest(config)
     mine = config_of(place, "one", "InMemory")
-    assert digest_of(mine) and kept_digest(mine) is None
+    assert digest_of(mine) and cached_digest(mine) is None
     # But for one that says that it reads nothing.
     data = {"_target_": "own_data_sets.Computed", "place": str(place / "one")}
     computed = {**config_of(place, "one"), "data": data}
-    assert digest_of(computed) == kept_digest(computed) == digest_of(mine)
+    assert digest_of(computed) == cached_digest(computed) == digest_of(mine)
 
 
 @pytest.mark.parametrize("what", ["inputs", "labels", "shape", "classes", "dtype", "order"])
@@ -166,11 +171,11 @@ def test_runs_on_other_bytes_share_nothing_and_on_equal_ones_all(place, monkeypa
 
 def test_a_run_whose_data_have_changed_since_it_was_planned_is_refused(place) -> None:
     (point,) = points_of([[*TINY]])
-    point = named(replace(point, config={**point.config, **config_of(place, "one")}))
-    assert named(point) == point
+    point = with_data_digest(replace(point, config={**point.config, **config_of(place, "one")}))
+    assert with_data_digest(point) == point
     change_a_byte(place / "one" / "values.bin")
     with pytest.raises(ValueError, match="data=blobs has changed since this run was planned"):
-        named(point)
+        with_data_digest(point)
 
 
 @dataclass(frozen=True)
@@ -198,7 +203,7 @@ def plan_of(place: Path) -> Plan:
         replace(point, config={**point.config, **config_of(place, root)})
         for point, root in zip(points_of([[*TINY]] * 2), ("one", "two"), strict=True)
     ]
-    found = planned(enumerate(points), [[*TINY]] * 2)
+    found = plan_runs(enumerate(points), [[*TINY]] * 2)
     return Plan(place / "runs" / "single" / HOME / "plan-x.jsonl", "", place / "runs", [], found)
 
 
@@ -206,7 +211,7 @@ def test_a_plan_reads_no_data_and_its_runs_are_named_once_they_are_read(place) -
     plan = plan_of(place)
     asked: list[str] = []
     assert plan.unread == 2 == len({point.folder for point in plan.points})
-    assert plan.with_data(lambda point: kept_digest(point.config)) is plan
+    assert plan.with_data(lambda point: cached_digest(point.config)) is plan
     # What became of a run whose data could not be read stays known.
     before = Path(plan.points[1].folder)
     before.mkdir(parents=True)
@@ -224,5 +229,5 @@ def test_a_plan_reads_no_data_and_its_runs_are_named_once_they_are_read(place) -
 def test_data_are_asked_for_once_for_all_points_that_have_them(place) -> None:
     asked: list[int] = []
     points = points_of([[*TINY, f"seed={seed}"] for seed in range(3)])
-    found = dict(with_data(enumerate(points), lambda point: asked.append(1) or "da7a"))
+    found = dict(with_data_digests(enumerate(points), lambda point: asked.append(1) or "da7a"))
     assert asked == [1] and {point.data_sha256 for point in found.values()} == {"da7a"}

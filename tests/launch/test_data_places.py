@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from harness.launch.digests.data import digest_of, kept_digest
+from harness.launch.digests.data import cached_digest, digest_of
 from harness.system.manifest import folders_of
 
 OWN = """
@@ -51,11 +51,11 @@ def config_of(base: Path, kind: str = "Below", **said: str) -> dict[str, Any]:
 def test_a_file_more_is_noticed_in_any_folder(base, key, folder) -> None:
     config = config_of(base, **{key: str(base / "one" / "set")})
     first = digest_of(config)
-    assert kept_digest(config) == first
+    assert cached_digest(config) == first
     (base / "one" / "set" / folder / "b.bin").write_bytes(b"3")
-    assert kept_digest(config) is None
+    assert cached_digest(config) is None
     second = digest_of(config)
-    assert second == kept_digest(config) != first
+    assert second == cached_digest(config) != first
 
 
 @pytest.mark.parametrize("key", ["root", "place"])
@@ -63,12 +63,12 @@ def test_one_text_names_other_data_in_another_working_directory(base, key, monke
     config, found = config_of(base, **{key: "set"}), []
     for name in ("one", "two"):
         monkeypatch.chdir(base / name)
-        assert kept_digest(config) is None
+        assert cached_digest(config) is None
         found.append(digest_of(config))
-        assert kept_digest(config) == found[-1]
+        assert cached_digest(config) == found[-1]
     assert found[0] != found[1]
     monkeypatch.chdir(base)
-    assert kept_digest(config) is None
+    assert cached_digest(config) is None
 
 
 def test_a_place_that_the_config_does_not_name_is_asked_for_each_time(base, monkeypatch) -> None:
@@ -76,7 +76,7 @@ def test_a_place_that_the_config_does_not_name_is_asked_for_each_time(base, monk
     for name in ("one", "two", "one"):
         monkeypatch.setenv("OWN_DATA_PLACE", str(base / name))
         found.append(digest_of(config))
-        assert kept_digest(config) is None
+        assert cached_digest(config) is None
     assert found[0] == found[2] != found[1]
 
 
@@ -104,7 +104,7 @@ def test_a_link_to_equal_data_is_no_other_place_and_a_changed_one_is(base, key) 
 
     link.unlink()
     link.symlink_to(base / "two" / "set")
-    assert kept_digest(config_of(base, **{key: str(link)})) is None
+    assert cached_digest(config_of(base, **{key: str(link)})) is None
     assert digest_of(config_of(base, **{key: str(link)})) not in plain
 
 
@@ -128,13 +128,13 @@ def test_a_link_to_another_file_of_the_same_size_and_time_is_noticed(base) -> No
     times = [os.stat(file.parent), os.stat(file)]
     config = config_of(base, root=str(base / "one" / "set"))
     first = digest_of(config)
-    assert kept_digest(config) == first
+    assert cached_digest(config) == first
 
     file.unlink()
     file.symlink_to(other)
     os.utime(file.parent, ns=(times[0].st_atime_ns, times[0].st_mtime_ns))
     assert os.stat(file).st_mtime_ns == times[1].st_mtime_ns
-    assert kept_digest(config) is None
+    assert cached_digest(config) is None
     assert digest_of(config) != first
 
 
@@ -144,5 +144,5 @@ def test_a_file_that_is_changed_in_place_and_whose_time_is_set_back_is_noticed(b
     first, before = digest_of(config), os.stat(file)
     file.write_bytes(b"9")
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert kept_digest(config) is None
+    assert cached_digest(config) is None
     assert digest_of(config) != first

@@ -11,7 +11,7 @@ from command import environment
 
 from harness.launch.backends import gpu_slots as module
 from harness.launch.backends.gpu_slots import VISIBLE, Devices, devices_of
-from harness.launch.backends.local import Workers
+from harness.launch.backends.local import LocalBackend
 
 TAKE = """
 import os, sys
@@ -20,8 +20,8 @@ from harness.system.locks import Busy
 from harness.launch.backends.gpu_slots import Devices
 names, each, home = sys.argv[1].split(","), int(sys.argv[2]), Path(sys.argv[3])
 try:
-    Devices(tuple(names), each).take(home)
-    Devices(tuple(names), each).take(home)  # again, as for the next run of this worker
+    Devices(tuple(names), each).acquire(home)
+    Devices(tuple(names), each).acquire(home)  # again, as for the next run of this worker
     print(os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
 except Busy as busy:
     print(f"Busy: {busy}", flush=True)
@@ -46,7 +46,7 @@ def test_every_place_is_handed_out_once_also_after_a_holder_was_killed(tmp_path)
     try:
         assert sorted(map(_said, holders)) == ["0", "0", "1", "1"]
         holders.append(_take(tmp_path, "0,1", 2))
-        assert "all 4 places on devices 0, 1 are taken" in _said(holders[-1])
+        assert "all 4 slots on devices 0, 1 are taken" in _said(holders[-1])
 
         holders[1].kill()
         holders[1].wait()
@@ -73,7 +73,7 @@ def test_a_second_device_is_used_before_a_second_place_on_the_first(tmp_path) ->
 
 
 def test_without_devices_nothing_is_taken(tmp_path) -> None:
-    Devices().take(tmp_path)
+    Devices().acquire(tmp_path)
 
     assert list(tmp_path.iterdir()) == []
 
@@ -114,21 +114,21 @@ def test_wrong_values_name_the_key_and_the_rule() -> None:
 def test_there_are_as_many_workers_as_places_and_no_more() -> None:
     two = Devices(("0", "1"), runs_per_gpu=2)
 
-    assert Workers(-1, two).workers() == 4
-    assert Workers(3, two).workers() == 3
-    with pytest.raises(ValueError, match="n_jobs=5, but devices 0, 1 have places for 4; raise"):
-        Workers(5, two)
+    assert LocalBackend(-1, two).workers() == 4
+    assert LocalBackend(3, two).workers() == 3
+    with pytest.raises(ValueError, match="n_jobs=5, but devices 0, 1 have 4 slots; raise"):
+        LocalBackend(5, two)
     for wrong in (0, -2, True, 1.0, "2"):
         with pytest.raises(ValueError, match="n_jobs must be a whole number >= 1 or -1"):
-            Workers(wrong, Devices())  # type: ignore[arg-type]
+            LocalBackend(wrong, Devices())  # type: ignore[arg-type]
 
 
 def test_the_default_home_of_locks_is_of_this_machine_and_user(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(module.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(module, "_taken", [])
+    monkeypatch.setattr(module, "_acquired", [])
     monkeypatch.setenv(VISIBLE, "7")
     try:
-        Devices(("7",)).take()
+        Devices(("7",)).acquire()
         (home,) = tmp_path.iterdir()
         assert home.name == f"pruning-harness-devices-{os.getuid()}"
         holder = json.loads((home / "7-0" / ".lock" / "holder.json").read_text())

@@ -24,13 +24,13 @@ def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(tmp_path, monkeypatch) -> N
     ):
         of(3, 4, 5)
     # Another sweep has device 5, so the first pair is not free.
-    monkeypatch.setattr(gpu_slots, "_taken", [])
+    monkeypatch.setattr(gpu_slots, "_acquired", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     for name in ("4-0", "5-0"):
         (tmp_path / name).mkdir()
     with ExitStack() as held, locked(tmp_path / "5-0", wait=False):
         monkeypatch.setattr(gpu_slots, "_held", held)
-        of(2, 4, 5, 6, 7).take(tmp_path)
+        of(2, 4, 5, 6, 7).acquire(tmp_path)
         assert os.environ["CUDA_VISIBLE_DEVICES"] == "6,7"
         with pytest.raises(Busy), locked(tmp_path / "7-0", wait=False):
             pass
@@ -40,16 +40,16 @@ def test_a_place_of_a_sweep_has_a_gpu_for_every_rank(tmp_path, monkeypatch) -> N
 
 def test_a_worker_measures_on_the_device_that_its_runs_will_have(tmp_path, monkeypatch) -> None:
     seen: list[str] = []
-    monkeypatch.setattr(local, "_follow", lambda parent: None)
+    monkeypatch.setattr(local, "_exit_with_parent", lambda parent: None)
     monkeypatch.setattr(
         "harness.launch.execute.benchmark_run",
         lambda point: seen.append(os.environ["CUDA_VISIBLE_DEVICES"]),
     )
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    monkeypatch.setattr(gpu_slots, "_taken", [])
+    monkeypatch.setattr(gpu_slots, "_acquired", [])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     with ExitStack() as held:
         monkeypatch.setattr(gpu_slots, "_held", held)
-        local._gauged(RunSpec({}, {}, "", "").to_json(), Devices(("2",)), os.getpid())
+        local._benchmark(RunSpec({}, {}, "", "").to_json(), Devices(("2",)), os.getpid())
 
     assert seen == ["2"]

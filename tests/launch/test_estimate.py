@@ -8,22 +8,22 @@ from conftest import cases
 from grids import TINY, planned_of
 
 from harness.launch.backends.gpu_slots import Devices
-from harness.launch.backends.local import Workers
-from harness.launch.sweeps.estimate import COSTS, known, learn, stated
+from harness.launch.backends.local import LocalBackend
+from harness.launch.sweeps.estimate import COSTS, estimate_line, read_costs, write_costs
 from harness.launch.sweeps.plan import Plan
-from harness.launch.sweeps.planned_run import Planned
+from harness.launch.sweeps.planned_run import PlannedRun
 from harness.launch.sweeps.run_cost import Cost
 
 FIVE_AND_THREE = ("training.epochs=5", "retraining.epochs=3")
 
 
-def _points(*grid: str, runs: Path = Path("runs")) -> list[Planned]:
+def _points(*grid: str, runs: Path = Path("runs")) -> list[PlannedRun]:
     return planned_of(
         *TINY, *FIVE_AND_THREE, "schedule.unit=compression", f"output_dir={runs}", *grid
     )
 
 
-def _plan(points: list[Planned], runs: Path = Path("runs")) -> Plan:
+def _plan(points: list[PlannedRun], runs: Path = Path("runs")) -> Plan:
     return Plan(runs / "single" / ".sweep" / "plan", "", runs / "single", [], points)
 
 
@@ -73,22 +73,22 @@ def test_what_no_run_can_have_counts_for_nothing() -> None:
 
 def test_the_line_counts_dense_trainings_once_and_shared_stages_once() -> None:
     points = _points("schedule.final=4", "finetune=keep,none", "seed=0,1")
-    assert "4 runs, 4 of them to do: 2 dense trainings, 16 epochs in all" in stated(
+    assert "4 runs, 4 of them to do: 2 dense trainings, 16 epochs in all" in estimate_line(
         _plan(points), points, 2
     )
     # Its first level is the other's: 5 dense epochs, 3 of the first level, 3 of the second.
     ways = _points("schedule=constant", "schedule.final=4", "schedule.levels=1,2")
     assert [point.epochs for point in ways] == [3, 6]
-    assert "2 runs, 2 of them to do: 1 dense training, 11 epochs in all" in stated(
+    assert "2 runs, 2 of them to do: 1 dense training, 11 epochs in all" in estimate_line(
         _plan(ways), ways, 2
     )
-    assert "2 runs, 1 of them to do: 1 dense training, 11 epochs" in stated(
+    assert "2 runs, 1 of them to do: 1 dense training, 11 epochs" in estimate_line(
         _plan(ways), ways[1:], 2
     )
-    assert stated(_plan(ways), [], 2) == "sweep: 2 runs, 0 of them to do"
+    assert estimate_line(_plan(ways), [], 2) == "sweep: 2 runs, 0 of them to do"
 
 
-def _ended(points: list[Planned], seconds: float, size: int) -> list[tuple[Planned, float]]:
+def _ended(points: list[PlannedRun], seconds: float, size: int) -> list[tuple[PlannedRun, float]]:
     for point in points:
         Path(point.folder).mkdir(parents=True, exist_ok=True)
         (Path(point.folder) / "model").write_bytes(b"0" * size)
@@ -98,32 +98,38 @@ def _ended(points: list[Planned], seconds: float, size: int) -> list[tuple[Plann
 def test_time_and_disk_are_learned_from_runs_that_have_finished(tmp_path) -> None:
     points = _points("schedule.final=4", "seed=0,1", runs=tmp_path)
     plan = _plan(points, tmp_path)
-    assert stated(plan, points, 2).endswith("once runs like these have finished")
+    assert estimate_line(plan, points, 2).endswith("once runs like these have finished")
 
     # 2 x 8 epochs in 2 x 16 s, 2 MB each.
-    learn(plan.folder, _ended(points, seconds=16, size=2_000_000))
-    assert known(plan.folder) == {points[0].kind: Cost(2.0, 2.0)}
+    write_costs(plan.folder, _ended(points, seconds=16, size=2_000_000))
+    assert read_costs(plan.folder) == {points[0].kind: Cost(2.0, 2.0)}
 
     more = _points("schedule.final=4", "seed=2,3,4", runs=tmp_path)
-    assert stated(_plan(more, tmp_path), more, 2).endswith("about 24 s on 2 workers, 6 MB on disk")
-    assert stated(_plan(more, tmp_path), more, 1).endswith("about 48 s on 1 worker, 6 MB on disk")
-    assert stated(_plan(more, tmp_path), more[:1], 9).endswith(
+    assert estimate_line(_plan(more, tmp_path), more, 2).endswith(
+        "about 24 s on 2 workers, 6 MB on disk"
+    )
+    assert estimate_line(_plan(more, tmp_path), more, 1).endswith(
+        "about 48 s on 1 worker, 6 MB on disk"
+    )
+    assert estimate_line(_plan(more, tmp_path), more[:1], 9).endswith(
         "about 16 s on 1 worker, 2 MB on disk"
     )
     other = _points("schedule.final=4", "data=digits", runs=tmp_path)
-    assert stated(_plan(other, tmp_path), other, 2).endswith("once runs like these have finished")
+    assert estimate_line(_plan(other, tmp_path), other, 2).endswith(
+        "once runs like these have finished"
+    )
 
 
 def test_a_cost_that_is_learned_leaves_those_of_other_kinds(tmp_path) -> None:
     one = _points("schedule.final=4", runs=tmp_path)
     two = _points("schedule.final=4", "training.batch_size=7", runs=tmp_path)
     sweep = tmp_path / "single"
-    learn(sweep, _ended(one, 8, 0))
-    learn(sweep, _ended(two, 16, 0))
-    learn(sweep, [])
-    learn(sweep, [(replace(one[0], epochs=0), 5.0)])
+    write_costs(sweep, _ended(one, 8, 0))
+    write_costs(sweep, _ended(two, 16, 0))
+    write_costs(sweep, [])
+    write_costs(sweep, [(replace(one[0], epochs=0), 5.0)])
 
-    costs = {kind: cost.seconds_per_epoch for kind, cost in known(sweep).items()}
+    costs = {kind: cost.seconds_per_epoch for kind, cost in read_costs(sweep).items()}
     assert costs == {one[0].kind: 1.0, two[0].kind: 2.0}
 
 
@@ -132,7 +138,7 @@ def test_damaged_costs_are_not_known(damage, tmp_path) -> None:
     (tmp_path / COSTS).parent.mkdir()
     (tmp_path / COSTS).write_text(damage)
 
-    assert known(tmp_path / "single") == {}
+    assert read_costs(tmp_path / "single") == {}
 
 
 def test_kinds_that_have_never_finished_are_measured_once_each_before_the_sweep(tmp_path) -> None:
@@ -144,25 +150,25 @@ def test_kinds_that_have_never_finished_are_measured_once_each_before_the_sweep(
         asked.append(line)
         return Cost(seconds_per_epoch=2.0, megabytes=0.25)
 
-    said = stated(_plan([*new, *other], tmp_path), [*new, *other], 2, gauge)
+    said = estimate_line(_plan([*new, *other], tmp_path), [*new, *other], 2, gauge)
 
     # 3 x 8 epochs at 2 s each, on 2 workers
     assert said.endswith("about 24 s on 2 workers, 0.8 MB on disk")
     assert asked == [new[0].line, other[0].line] or asked == [other[0].line, new[0].line]
-    learn(tmp_path / "single", _ended(new, 8, 0))
-    stated(_plan(new, tmp_path), new, 2, gauge)
+    write_costs(tmp_path / "single", _ended(new, 8, 0))
+    estimate_line(_plan(new, tmp_path), new, 2, gauge)
     assert len(asked) == 2
 
 
 def test_a_worker_measures_an_epoch_and_counts_the_bytes_of_network_and_masks(tmp_path) -> None:
     (good,) = _points("schedule.final=4", "model.hidden=[8]", runs=tmp_path)
     (wrong,) = _points("schedule.final=4", "training.batch_size=0", runs=tmp_path)
-    workers = Workers(1, Devices())
+    workers = LocalBackend(1, Devices())
 
-    cost = workers.gauge(good.line, 1)
+    cost = workers.benchmark(good.line, 1)
 
     assert cost is not None and cost.seconds_per_epoch > 0
     # 8 x 8 + 8 and 4 x 8 + 4 numbers of 4 bytes, masks of 96 weights, and 0.1 MB of records.
     assert cost.megabytes == pytest.approx(0.1 + (108 * 4 + 96) / 1e6, abs=1e-3)
-    assert workers.gauge(wrong.line, 1) is None
+    assert workers.benchmark(wrong.line, 1) is None
     assert list(tmp_path.iterdir()) == []

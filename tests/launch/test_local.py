@@ -15,8 +15,8 @@ from handlers import as_before
 from joblib.externals.loky import get_reusable_executor
 
 from harness.launch.backends.gpu_slots import Devices
-from harness.launch.backends.local import LOST, Workers, _held_signals
-from harness.launch.sweeps.planned_run import Planned
+from harness.launch.backends.local import LOST, LocalBackend, _deferred_signals
+from harness.launch.sweeps.planned_run import PlannedRun
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.status_file import Status
 from harness.system.locks import Busy, locked
@@ -31,9 +31,11 @@ def _until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def _outcomes(points: list[Planned], n_jobs: int, devices: Devices | None = None) -> list[Outcome]:
+def _outcomes(
+    points: list[PlannedRun], n_jobs: int, devices: Devices | None = None
+) -> list[Outcome]:
     lines = [point.line for point in points]
-    ended = dict(Workers(n_jobs, devices or Devices()).outcomes(lines))
+    ended = dict(LocalBackend(n_jobs, devices or Devices()).run(lines))
     assert sorted(ended) == list(range(len(points)))
     return [ended[number] for number in range(len(points))]
 
@@ -81,7 +83,7 @@ def test_no_worker_begins_where_all_devices_are_taken(tmp_path, monkeypatch) -> 
     place.mkdir(parents=True)
     points = planned_of(*TINY, f"output_dir={tmp_path}", "seed=0,1")
 
-    with locked(place), pytest.raises(Busy, match="all 1 places on devices 7 are taken"):
+    with locked(place), pytest.raises(Busy, match="all 1 slots on devices 7 are taken"):
         _outcomes(points, n_jobs=1, devices=Devices(("7",)))
 
     assert not (tmp_path / "single").exists()
@@ -92,7 +94,7 @@ def test_closing_lets_what_is_under_way_save_itself_and_ends_the_workers(tmp_pat
     points = planned_of(*TINY, f"output_dir={tmp_path}", "seed=0,1", "retraining.epochs=2,5000")
     short, long = points[0], points[1]
     others = _workers_of_others()
-    outcomes = Workers(2, Devices()).outcomes([long.line, short.line])
+    outcomes = LocalBackend(2, Devices()).run([long.line, short.line])
 
     number, outcome = next(outcomes)
     status = Status(Path(long.folder), "")
@@ -127,7 +129,7 @@ def test_a_signal_in_the_middle_of_starting_workers_comes_when_they_have_started
     heard: list[int] = []
     with as_before():
         signal.signal(signal.SIGTERM, lambda number, _: heard.append(number))
-        with _held_signals():
+        with _deferred_signals():
             os.kill(os.getpid(), signal.SIGTERM)
             blocked = signal.pthread_sigmask(signal.SIG_BLOCK, [])
             assert heard == []

@@ -10,7 +10,7 @@ from left_locks import GONE, lock_left_by
 from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps import array_task
 from harness.launch.sweeps.plan import Plan
-from harness.launch.sweeps.planned_run import Planned
+from harness.launch.sweeps.planned_run import PlannedRun
 from harness.run_folder.outcome import RESULTS, Outcome
 from harness.run_folder.overview import HOME
 from harness.run_folder.status_file import Status
@@ -26,7 +26,7 @@ def _line(name: str) -> str:
 def plan_of(folder: Path, names: str) -> Path:
     """A plan with a point for each letter; the first half shares a dense training."""
     points = [
-        Planned(
+        PlannedRun(
             str(folder / name), "", name, "ab"[2 * i >= len(names)], 1, 1, kind="", shared={},
             files=[], line=_line(name),
         )
@@ -49,26 +49,26 @@ def fixture_tried(monkeypatch) -> list[str]:
         tried.append(f"{point.command} {point.config['run_name']}")
         return Outcome("finished", "")
 
-    monkeypatch.setattr(array_task, "attempt_line", attempt)
+    monkeypatch.setattr(array_task, "try_execute_line", attempt)
     return tried
 
 
 @cases("asked, names", ("0/1", "abcdef"), ("0/4", "ae"), ("1/4", "bf"), ("3/4", "d"), ("7/8", ""))
 def test_parts_take_points_in_turn(tmp_path, tried, asked, names) -> None:
-    assert array_task.carry_out(plan_of(tmp_path, "abcdef"), asked) == 0
+    assert array_task.run_array_task(plan_of(tmp_path, "abcdef"), asked) == 0
     assert tried == [f"run {name}" for name in names]
 
 
 def test_dense_trains_once_for_all_that_share_it(tmp_path, tried) -> None:
-    assert array_task.carry_out(plan_of(tmp_path, "abcdef"), "0/1", dense=True) == 0
+    assert array_task.run_array_task(plan_of(tmp_path, "abcdef"), "0/1", dense=True) == 0
     assert sorted(tried) == ["dense a", "dense d"]
 
 
 def test_a_part_with_a_failed_point_goes_on_and_ends_with_1(tmp_path, monkeypatch, capsys) -> None:
     outcomes = iter([Outcome("failed", "", "too hot"), Outcome("finished", "")])
-    monkeypatch.setattr(array_task, "attempt_line", lambda line: next(outcomes))
+    monkeypatch.setattr(array_task, "try_execute_line", lambda line: next(outcomes))
 
-    assert array_task.carry_out(plan_of(tmp_path, "ab"), "0/1") == 1
+    assert array_task.run_array_task(plan_of(tmp_path, "ab"), "0/1") == 1
     said = capsys.readouterr().out
     assert "failed in 0.0 s: a: too hot\n" in said and "finished in 0.0 s: b\n" in said
     assert "sweep: 2 runs: 1 finished, 0 skipped, 1 failed\n  failed: a: too hot\n" in said
@@ -88,7 +88,7 @@ def test_a_point_at_which_another_process_works_comes_last_and_is_waited_for(
         other.__exit__(None, None, None)
 
     monkeypatch.setattr(array_task.time, "sleep", wait)
-    assert array_task.carry_out(plan, "0/1") == 0
+    assert array_task.run_array_task(plan, "0/1") == 0
     assert waits == [["run b", "run c"]]
     assert tried == ["run b", "run c", "run a"]
 
@@ -96,7 +96,7 @@ def test_a_point_at_which_another_process_works_comes_last_and_is_waited_for(
 def test_a_lock_that_a_dead_process_left_behind_holds_nobody_up(tmp_path, tried) -> None:
     plan = plan_of(tmp_path, "ab")
     lock_left_by(GONE, tmp_path / "a")
-    assert array_task.carry_out(plan, "0/1") == 0
+    assert array_task.run_array_task(plan, "0/1") == 0
     assert tried == ["run a", "run b"]
 
 
@@ -106,7 +106,7 @@ def test_a_finished_point_is_skipped(tmp_path, tried, capsys) -> None:
     for name in RESULTS:
         (tmp_path / "a" / name).touch()
     Status(tmp_path / "a", "").set("finished")
-    assert array_task.carry_out(plan, "0/1") == 0
+    assert array_task.run_array_task(plan, "0/1") == 0
     assert tried == ["run b"]
     assert "sweep: 2 runs: 1 finished, 1 skipped, 0 failed" in capsys.readouterr().out
 
@@ -125,8 +125,8 @@ def test_a_point_that_another_process_takes_first_is_looked_at_again(tmp_path, m
             other.__exit__(None, None, None)
         return Outcome("finished", "")
 
-    monkeypatch.setattr(array_task, "attempt_line", attempt)
-    assert array_task.carry_out(plan_of(tmp_path, "ab"), "0/1") == 0
+    monkeypatch.setattr(array_task, "try_execute_line", attempt)
+    assert array_task.run_array_task(plan_of(tmp_path, "ab"), "0/1") == 0
     assert tries == ["a", "b", "a"]
     assert "in use" not in capsys.readouterr().out
 
@@ -134,5 +134,5 @@ def test_a_point_that_another_process_takes_first_is_looked_at_again(tmp_path, m
 @cases("asked", "4/4", "-1/4", "0", "a/b", "0/0", "1/4 ")
 def test_a_part_that_there_is_not_is_refused(tmp_path, tried, asked) -> None:
     with pytest.raises(ValueError, match=r"^--part must be I/N with I from 0 to N - 1, got "):
-        array_task.carry_out(plan_of(tmp_path, "ab"), asked)
+        array_task.run_array_task(plan_of(tmp_path, "ab"), asked)
     assert tried == []

@@ -13,9 +13,9 @@ from grids import TINY, batch_of, planned_of, points_of
 
 import harness
 from harness.launch.run_spec import RunSpec
-from harness.launch.sweeps.earlier_plans import key_of, remembered
-from harness.launch.sweeps.plan import Plan, inside
-from harness.launch.sweeps.planned_run import Planned, planned
+from harness.launch.sweeps.earlier_plans import load_or_create, plan_key
+from harness.launch.sweeps.plan import Plan, check_same_sweep
+from harness.launch.sweeps.planned_run import PlannedRun, plan_runs
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import HOME
 from harness.run_folder.status_file import Status
@@ -37,20 +37,20 @@ def test_a_plan_is_read_as_it_was_written(tmp_path) -> None:
     plan.write()
 
     assert Plan.read(plan.file) == plan
-    assert remembered(plan.file, _never) == plan
-    assert [point.says for point in plan.points][0] == "seed=0 method=random"
+    assert load_or_create(plan.file, _never) == plan
+    assert [point.label for point in plan.points][0] == "seed=0 method=random"
     assert [point.point.config["seed"] for point in plan.points] == [0, 0, 1, 1]
 
 
 def test_a_run_that_a_grid_names_twice_is_planned_once() -> None:
-    assert [point.says[-6:] for point in planned_of(*TINY, "seed=0,0")] == ["seed=0"]
+    assert [point.label[-6:] for point in planned_of(*TINY, "seed=0,0")] == ["seed=0"]
     assert len(planned_of(*TINY, "seed=0,1,0", "threads=1,2")) == 2
 
 
 def test_a_point_is_called_by_what_not_all_points_have(tmp_path) -> None:
     points = planned_of(*TINY, "seed=0,1,2", "run_name=a,b", "seed=5,6")
 
-    assert [p.says for p in points] == [f"run_name={n} seed={s}" for n in "ab" for s in (5, 6)]
+    assert [p.label for p in points] == [f"run_name={n} seed={s}" for n in "ab" for s in (5, 6)]
 
 
 def test_a_plan_with_a_file_that_changed_is_made_again(tmp_path) -> None:
@@ -59,13 +59,13 @@ def test_a_plan_with_a_file_that_changed_is_made_again(tmp_path) -> None:
     weights.write_bytes(b"1")
     own = replace(plan, points=[replace(plan.points[0], files=[str(weights)])])
     own.write()
-    assert remembered(own.file, _never) == own
+    assert load_or_create(own.file, _never) == own
 
     weights.write_bytes(b"2")
-    assert remembered(own.file, lambda: plan) is plan
+    assert load_or_create(own.file, lambda: plan) is plan
     own.write()
     weights.unlink()
-    assert remembered(own.file, lambda: plan) is plan
+    assert load_or_create(own.file, lambda: plan) is plan
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", "{}", '{"files": {}}', "\n\n", '{"files": 3}'])
@@ -73,7 +73,7 @@ def test_a_damaged_plan_is_made_again_and_named_by_who_only_reads(damage, tmp_pa
     plan = _plan(tmp_path, "seed=0")
     plan.file.write_text(damage)
 
-    assert remembered(plan.file, lambda: plan) is plan
+    assert load_or_create(plan.file, lambda: plan) is plan
     with pytest.raises(ValueError, match=f"{plan.file} is no plan of a sweep .*make one with"):
         Plan.read(plan.file)
 
@@ -83,7 +83,7 @@ def test_a_plan_that_was_cut_short_is_made_again(tmp_path) -> None:
     plan.write()
     plan.file.write_text(plan.file.read_text()[:-30])
 
-    assert remembered(plan.file, lambda: plan) is plan
+    assert load_or_create(plan.file, lambda: plan) is plan
 
 
 def test_the_key_is_of_arguments_configs_code_and_the_variables_that_they_name(
@@ -98,7 +98,7 @@ def test_the_key_is_of_arguments_configs_code_and_the_variables_that_they_name(
     seen = set[str]()
 
     def changed(*arguments: str, command: str = "run") -> bool:
-        key = key_of(["seed=0", *arguments], command, [tmp_path / "conf"])
+        key = plan_key(["seed=0", *arguments], command, [tmp_path / "conf"])
         new = key not in seen
         seen.add(key)
         return new
@@ -138,9 +138,9 @@ def test_points_of_another_folder_are_refused() -> None:
     (each,) = planned_of(*TINY, "sweep_name=a")
     found: list[tuple[int, RunSpec]] = [(0, each.point)]
 
-    assert list(inside(Path("runs/a"), found)) == found
+    assert list(check_same_sweep(Path("runs/a"), found)) == found
     with pytest.raises(ValueError, match="would be in runs/a and not in runs/b; start a sweep"):
-        list(inside(Path("runs/b"), found))
+        list(check_same_sweep(Path("runs/b"), found))
 
 
 def test_a_plan_is_read_from_any_folder_and_started_where_it_was_made(tmp_path, monkeypatch):
@@ -163,7 +163,7 @@ def test_what_runs_share_is_marked_unless_it_is_not_wanted() -> None:
 
     assert all(point.shared for point in two)
     assert two[0].point.shared_stages == list(two[0].shared) == two[1].point.shared_stages
-    alone = planned(enumerate(p.point for p in two), [[], []], share=False)
+    alone = plan_runs(enumerate(p.point for p in two), [[], []], share_stages=False)
     assert not any(point.shared or point.folder == "" for point in alone)
 
 
@@ -197,12 +197,12 @@ def test_analyses_of_other_grids_are_other_points_in_the_folder_of_analyses(tmp_
 
     assert len({point.folder for point in points}) == 3 and other.folder == same.folder
     assert first.folder.parent == wrong.folder.parent == tmp_path / "single" / "sensitivity"
-    assert Planned.of(first, "").epochs == 0
+    assert PlannedRun.of(first, "").epochs == 0
 
 
 def test_a_finished_analysis_is_not_planned_again(tmp_path) -> None:
     (point,) = points_of(batch_of(*TINY, f"output_dir={tmp_path}"), command="analyse")
-    planned = Planned.of(point, "")
+    planned = PlannedRun.of(point, "")
     assert planned.finished() is None
     point.folder.mkdir(parents=True)
     Status(point.folder, point.code).set("finished")
@@ -211,4 +211,4 @@ def test_a_finished_analysis_is_not_planned_again(tmp_path) -> None:
     Status(point.folder, point.code).set("finished")
 
     assert planned.finished() == Outcome("skipped", str(point.folder), "finished before")
-    assert planned.dense_alone().finished() is None
+    assert planned.only_dense().finished() is None

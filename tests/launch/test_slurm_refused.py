@@ -67,7 +67,7 @@ def fixture_stand_in(tmp_path) -> str:
     (["+hydra.launcher.node=2"], "hydra.launcher.node: there is no such key; there are: part"),
     (
         ["hydra.launcher.nodes=2", "launch.ranks_per_run=4"],
-        "launch.ranks_per_run=4, but a job has 2 ranks (hydra.launcher.nodes x hydra.launcher.t",
+        "launch.ranks_per_run=4 conflicts with the 2 ranks of a job (hydra.launcher.nodes x t",
     ),
     (["method=random,globl_magnitude"], "method=globl_magnitude: there is no such method; "),
 )

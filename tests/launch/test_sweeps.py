@@ -13,7 +13,7 @@ from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps import sweep as module
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.run_cost import Cost
-from harness.launch.sweeps.sweep import Sweep, end
+from harness.launch.sweeps.sweep import Sweep, print_summary
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import HOME
 from harness.system.atomic_files import CannotWrite, read_json
@@ -33,14 +33,14 @@ class Said:
     def workers(self) -> int:
         return 2
 
-    def warm(self, points: int) -> None: ...
+    def prestart(self, points: int) -> None: ...
 
-    def gauge(self, line: str, points: int) -> Cost:
+    def benchmark(self, line: str, points: int) -> Cost:
         return Cost(seconds_per_epoch=2.0, megabytes=3.0)
 
     def close(self) -> None: ...
 
-    def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
+    def run(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
         points = [RunSpec.from_json(line) for line in lines]
         self.begun.append([f"{p.command} {p.method} {p.config['seed']}" for p in points])
         try:
@@ -67,7 +67,7 @@ def test_every_point_is_carried_out_once_and_told_in_the_order_of_the_grid(tmp_p
     assert engine.begun == [
         ["run global_magnitude 0", "run global_magnitude 1", "run global_magnitude 2"]
     ]
-    assert [point.says for point, _ in ended] == ["seed=0", "seed=1", "seed=2"]
+    assert [point.label for point, _ in ended] == ["seed=0", "seed=1", "seed=2"]
     assert [outcome.folder for _, outcome in ended] == [point.folder for point, _ in ended]
 
 
@@ -113,7 +113,7 @@ def test_only_failed_points_are_begun_where_that_is_asked(tmp_path) -> None:
     ended = Sweep(plan, engine, action="retry_failed").run()
 
     assert engine.begun == [["run global_magnitude 1"]]
-    assert [point.says for point, _ in ended] == ["seed=1"]
+    assert [point.label for point, _ in ended] == ["seed=1"]
 
 
 def test_where_points_begin_in_no_order_dense_trainings_come_first(tmp_path) -> None:
@@ -164,9 +164,9 @@ def test_two_sweeps_at_once_are_refused_with_who_is_there(tmp_path) -> None:
 
 def test_a_device_that_is_taken_is_no_other_sweep(tmp_path) -> None:
     def tell(point: RunSpec) -> Outcome:
-        raise Busy("all 1 places on devices 0 are taken")
+        raise Busy("all 1 slots on devices 0 are taken")
 
-    with pytest.raises(Busy, match="^all 1 places"):
+    with pytest.raises(Busy, match="^all 1 slots"):
         Sweep(_plan(tmp_path, "seed=0"), Said(tell)).run()
 
 
@@ -174,7 +174,7 @@ def test_a_signal_between_two_outcomes_ends_the_engine(tmp_path, monkeypatch) ->
     def stop(*_: object) -> str:
         raise Stopped()
 
-    monkeypatch.setattr(module, "told", stop)
+    monkeypatch.setattr(module, "format_result", stop)
     engine = Said()
     try:
         Sweep(_plan(tmp_path, "seed=0,1"), engine).run()
@@ -204,7 +204,7 @@ def test_costs_that_cannot_be_written_down_cost_no_result(tmp_path, monkeypatch)
     def full(*_: object) -> None:
         raise CannotWrite("full")
 
-    monkeypatch.setattr(module, "learn", full)
+    monkeypatch.setattr(module, "write_costs", full)
 
     assert len(Sweep(_plan(tmp_path, "seed=0"), Said()).run()) == 1
 
@@ -213,8 +213,8 @@ def test_the_summary_lists_what_failed_and_decides_the_status(tmp_path, capsys) 
     first, second = _plan(tmp_path, "seed=0,1").points
     good, bad = Outcome("finished", "f"), Outcome("failed", "g", "no luck", log="g/error.log")
 
-    assert end([(first, good)]) == 0
-    assert end([(first, good), (second, bad)]) == 1
+    assert print_summary([(first, good)]) == 0
+    assert print_summary([(first, good), (second, bad)]) == 1
     said = capsys.readouterr().out.splitlines()
     assert said[1:] == [
         "sweep: 2 runs: 1 finished, 0 skipped, 1 failed",

@@ -12,7 +12,7 @@ from handlers import as_before
 import harness.cli.run
 import harness.cli.sweep
 from harness.launch.sweeps import array_task
-from harness.launch.sweeps.earlier_plans import remembered
+from harness.launch.sweeps.earlier_plans import load_or_create
 from harness.launch.sweeps.plan import Plan
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import HOME
@@ -28,7 +28,7 @@ def plan_in(runs: Path, own: bool, model: Any = None, **changes: Any) -> Plan:
     home = folder / HOME
     home.mkdir(parents=True, exist_ok=True)
     argv = ["-m", "seed=0", "hydra.sweeper._target_=os.mknod"]
-    point = replace(point, line=line, says="seed=0", folder=str(changed.folder))
+    point = replace(point, line=line, label="seed=0", folder=str(changed.folder))
     points = [point]
     plan = Plan(home / "plan-x.jsonl", "mine", folder, argv, points, own)
     plan.write()
@@ -45,7 +45,7 @@ def fixture_tried(monkeypatch) -> list[str]:
         tried.append(json.loads(line)["config"]["model"]["_target_"])
         return Outcome("finished", "")
 
-    monkeypatch.setattr(array_task, "attempt_line", attempted)
+    monkeypatch.setattr(array_task, "try_execute_line", attempted)
     return tried
 
 
@@ -54,23 +54,23 @@ OWN = {"_target_": "my_pkg.nets.Small"}
 
 def test_a_plan_that_the_user_has_made_carries_the_trust(tmp_path, tried) -> None:
     plan = plan_in(tmp_path, own=True, model=OWN)
-    assert array_task.carry_out(plan.file, "0/1") == 0
+    assert array_task.run_array_task(plan.file, "0/1") == 0
     assert tried == ["my_pkg.nets.Small"]
 
 
 def test_a_plan_of_others_builds_what_is_allowed(tmp_path, tried) -> None:
     plan = plan_in(tmp_path, own=False, model=OWN)
     with pytest.raises(ValueError, match=r"model\._target_=my_pkg\.nets\.Small is no component"):
-        array_task.carry_out(plan.file, "0/1")
+        array_task.run_array_task(plan.file, "0/1")
     assert tried == []
-    assert array_task.carry_out(plan.file, "0/1", trust=["my_pkg"]) == 0
+    assert array_task.run_array_task(plan.file, "0/1", trust=["my_pkg"]) == 0
 
 
 @pytest.mark.parametrize("target", ["my_pkg.nets.torch.load", "my_pkg.nets.Path.unlink"])
 def test_a_plan_of_others_builds_nothing_that_an_allowed_module_imports(tmp_path, tried, target):
     plan = plan_in(tmp_path, own=False, model={"_target_": target})
     with pytest.raises(ValueError, match=rf"model\._target_={target}: .* is not defined in my_pkg"):
-        array_task.carry_out(plan.file, "0/1", trust=["my_pkg"])
+        array_task.run_array_task(plan.file, "0/1", trust=["my_pkg"])
     assert tried == []
 
 
@@ -79,7 +79,7 @@ def test_a_plan_that_was_changed_or_moved_is_the_users_no_more(tmp_path, tried) 
     content = plan.file.read_bytes()
     plan.file.write_bytes(content.replace(b"my_pkg", b"torch"))
     with pytest.raises(ValueError, match="is no component"):
-        array_task.carry_out(plan.file, "0/1")
+        array_task.run_array_task(plan.file, "0/1")
     plan.file.write_bytes(content)
     assert Plan.read(plan.file).own
     other = plan.file.with_name("plan-y.jsonl")
@@ -92,9 +92,9 @@ def test_a_plan_that_was_changed_or_moved_is_the_users_no_more(tmp_path, tried) 
 def test_a_plan_of_others_is_no_plan_of_an_earlier_start(tmp_path) -> None:
     plan = plan_in(tmp_path, own=False)
     mine = replace(plan, own=True)
-    assert remembered(plan.file, lambda: mine) is mine
+    assert load_or_create(plan.file, lambda: mine) is mine
     mine.write()
-    assert remembered(plan.file, lambda: plan) == mine
+    assert load_or_create(plan.file, lambda: plan) == mine
 
 
 def test_retrying_a_plan_of_others_does_not_give_its_command(tmp_path, tried, monkeypatch) -> None:
@@ -110,7 +110,7 @@ def test_retrying_a_plan_of_others_does_not_give_its_command(tmp_path, tried, mo
 def test_a_plan_of_others_leads_to_no_other_folder(tmp_path, changes, tried) -> None:
     plan = plan_in(tmp_path, False, **changes)
     with pytest.raises(ValueError, match="somebody has changed this plan"):
-        array_task.carry_out(plan.file, "0/1")
+        array_task.run_array_task(plan.file, "0/1")
     assert tried == []
 
 

@@ -12,8 +12,8 @@ import pytest
 from command import TINY, environment, harness, only_run, records_of, run_folders
 from conftest import cases
 
-from harness.launch.backends.local_ranks import count_of
-from harness.launch.backends.rank_results import result
+from harness.launch.backends.local_ranks import rank_count
+from harness.launch.backends.rank_results import read_result
 from harness.run_folder.status_file import Status
 from harness.system.signals import Stopped
 
@@ -199,7 +199,7 @@ def test_an_error_that_nobody_expects_keeps_its_traceback(tmp_path) -> None:
 @cases("wrong", 0, -1, "two", 1.5, True, None)
 def test_nproc_that_is_no_count_is_refused(wrong) -> None:
     with pytest.raises(ValueError, match="launch.ranks_per_run must be a whole number >= 1, got "):
-        count_of({"launch": {"ranks_per_run": wrong}})
+        rank_count({"launch": {"ranks_per_run": wrong}})
 
 
 def test_ranks_that_are_there_already_win(monkeypatch) -> None:
@@ -208,12 +208,14 @@ def test_ranks_that_are_there_already_win(monkeypatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
 
     assert (
-        count_of({"launch": {"ranks_per_run": 1}})
-        == count_of({"launch": {"ranks_per_run": 2}})
+        rank_count({"launch": {"ranks_per_run": 1}})
+        == rank_count({"launch": {"ranks_per_run": 2}})
         == 1
     )
-    with pytest.raises(ValueError, match="launch.ranks_per_run=3, but torchrun has started 2"):
-        count_of({"launch": {"ranks_per_run": 3}})
+    with pytest.raises(
+        ValueError, match="launch.ranks_per_run=3 conflicts with torchrun, which started 2"
+    ):
+        rank_count({"launch": {"ranks_per_run": 3}})
 
 
 def test_a_rank_stopped_from_outside_stops_the_run_and_a_lost_one_hides_nothing(tmp_path) -> None:
@@ -224,15 +226,15 @@ def test_a_rank_stopped_from_outside_stops_the_run_and_a_lost_one_hides_nothing(
     ended = [(7, 1), (8, 1), (9, 3)]
 
     with pytest.raises(Exception, match="lost") as found:
-        result(tmp_path, ended, [0], None)
+        read_result(tmp_path, ended, [0], None)
     assert type(found.value).__name__ == "NotFinite"
     (tmp_path / "rank-1.json").write_text('{"stopped": 15}')
     with pytest.raises(Stopped, match="SIGINT"):
-        result(tmp_path, ended, [0], Stopped(signal.SIGINT))
+        read_result(tmp_path, ended, [0], Stopped(signal.SIGINT))
     (tmp_path / "rank-0.json").unlink()
     with pytest.raises(Stopped) as stopped:
-        result(tmp_path, ended, [0], None)
+        read_result(tmp_path, ended, [0], None)
     assert stopped.value.status == 75
     (tmp_path / "rank-1.json").unlink()
     with pytest.raises(RuntimeError, match=r"rank 2 \(pid 9\) ended with status 3.*: the last wo"):
-        result(tmp_path, ended, [2], None)
+        read_result(tmp_path, ended, [2], None)

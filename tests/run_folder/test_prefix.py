@@ -12,8 +12,8 @@ from harness.launch.compose import compose_config
 from harness.launch.variables import plain
 from harness.run_folder.identity import Config, hashed_config_of
 from harness.run_folder.stage_keys import (
-    BLIND,
-    HOLDING,
+    KEEP_MASKS,
+    NEED_NO_MASKS,
     LevelStage,
     SharedStages,
     config_by_stage,
@@ -125,12 +125,12 @@ def test_a_penalty_that_foresees_the_pruning_reads_what_it_reads(field) -> None:
 
 @every("penalty")
 def test_what_is_called_blind_says_so_itself(penalty) -> None:
-    assert _target(penalty) not in BLIND or not penalty.needs_pending_masks
+    assert _target(penalty) not in NEED_NO_MASKS or not penalty.needs_pending_masks
 
 
 @every("mask_updates")
 def test_what_is_called_holding_says_so_itself(mask_updates) -> None:
-    assert _target(mask_updates) not in HOLDING or not mask_updates.unmasks_between_levels
+    assert _target(mask_updates) not in KEEP_MASKS or not mask_updates.unmasks_between_levels
 
 
 def _target(part: object) -> str:

@@ -15,7 +15,7 @@ from harness.cli import sweep as command
 from harness.cli.status import lines
 from harness.launch.sweeps import array_task
 from harness.launch.sweeps.failed_plans import failed_plans
-from harness.launch.sweeps.planned_run import Planned
+from harness.launch.sweeps.planned_run import PlannedRun
 from harness.run_folder.outcome import RESULTS, Outcome
 from harness.run_folder.overview import run_status, scan
 from harness.run_folder.status_file import Status
@@ -30,8 +30,8 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def _state(point: Planned) -> str:
-    return run_status(Path(point.folder), point.says).state
+def _state(point: PlannedRun) -> str:
+    return run_status(Path(point.folder), point.label).state
 
 
 def test_every_state_is_told_and_all_but_done_ones_by_name(tmp_path) -> None:
@@ -146,7 +146,7 @@ def test_parts_cover_every_point_once(tmp_path, monkeypatch) -> None:
         begun.append(line)
         return Outcome("finished", "f")
 
-    monkeypatch.setattr(array_task, "attempt_line", begin)
+    monkeypatch.setattr(array_task, "try_execute_line", begin)
     counts = []
     for number in range(3):
         before = len(begun)
@@ -166,7 +166,7 @@ def test_dense_training_alone_is_done_once_for_those_that_share_it(tmp_path, mon
         begun.append(json.loads(line)["command"])
         return Outcome("failed", "f", "no disk")
 
-    monkeypatch.setattr(array_task, "attempt_line", begin)
+    monkeypatch.setattr(array_task, "try_execute_line", begin)
     assert _main("run", str(plan.file), "--dense") == 1
     assert begun == ["dense", "dense"]
     assert "failed: dense training of seed=0 method=" in capsys.readouterr().out

@@ -13,7 +13,7 @@ from test_clean import DENSE, STAGE, kinds, written
 from harness.cli.clean import main
 from harness.launch.backends import gpu_slots
 from harness.launch.backends.gpu_slots import VISIBLE, Devices
-from harness.launch.backends.local import Workers
+from harness.launch.backends.local import LocalBackend
 from harness.launch.sweeps.sweep import Sweep
 from harness.run_folder.overview import HOME
 from harness.system.locks import is_held, is_stale, locked, watch
@@ -90,7 +90,7 @@ def test_a_sweep_of_another_host_that_gives_no_sign_for_a_lease_is_over(
     home = tmp_path / "single" / HOME
     lock_left_by(ELSEWHERE, home)
     clock, plan = Clock(monkeypatch), plan_in(tmp_path, "seed=0")
-    assert Sweep(plan, Workers(1, Devices())).write() == 0
+    assert Sweep(plan, LocalBackend(1, Devices())).write() == 0
     assert 1060 <= clock.now < 1062
     assert f"{home} is locked by another host: watching it, 60 s at" in capsys.readouterr().out
 
@@ -122,11 +122,11 @@ def test_a_lock_of_another_host_is_freed_only_after_it_was_watched_for_a_lease(
 def test_a_place_that_was_held_before_the_machine_started_anew_is_free_after_a_while(
     tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(gpu_slots, "_taken", [])
+    monkeypatch.setattr(gpu_slots, "_acquired", [])
     monkeypatch.setenv(VISIBLE, "0")
     lock_left_by(replace(this_process(), boot="before"), tmp_path / "0-0")
     clock = Clock(monkeypatch)
     with ExitStack() as held:
         monkeypatch.setattr(gpu_slots, "_held", held)
-        Devices(("0",)).take(tmp_path)
+        Devices(("0",)).acquire(tmp_path)
         assert 1060 <= clock.now < 1062

@@ -12,8 +12,8 @@ from grids import points_of
 from sbatch_stand_ins import StandIns
 
 from harness.launch.backends.gpu_slots import Devices
-from harness.launch.backends.slurm import Jobs
-from harness.launch.backends.slurm_options import Asked
+from harness.launch.backends.slurm import SlurmBackend
+from harness.launch.backends.slurm_options import SlurmOptions
 from harness.launch.run_spec import sweep_folder
 from harness.system.names import check_name
 
@@ -69,10 +69,10 @@ def test_a_name_in_a_plan_of_others_leads_nowhere_either() -> None:
 def test_a_value_that_is_more_than_a_line_of_the_batch_script_is_refused(values) -> None:
     # A list is written as repr() has it, where a newline is two characters.
     if values == {"extra": {"comment": ["a\n"]}}:
-        assert Asked.of(values).extra == values["extra"]
+        assert SlurmOptions.of(values).extra == values["extra"]
         return
     with pytest.raises(ValueError, match=r"^hydra\.launcher\.\w+") as caught:
-        Asked.of(values)
+        SlurmOptions.of(values)
     assert str(caught.value).isprintable()
 
 
@@ -83,10 +83,10 @@ NASTY = ["two words", "it's", 'a"b', "$(touch pwned)", "`touch pwned`", "-x", "a
 def test_the_batch_script_quotes_every_value_and_path(tmp_path, text, monkeypatch) -> None:
     stand_ins = StandIns(tmp_path, str(tmp_path / "script"))
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
-    asked = Asked(partition=text, account=text, extra={"comment": text})
-    jobs = Jobs(tmp_path / text / "jobs", asked, "survey")
-    executor = submitit.SlurmExecutor(jobs._place)
-    options = asked.options("survey")
+    asked = SlurmOptions(partition=text, account=text, extra={"comment": text})
+    jobs = SlurmBackend(tmp_path / text / "jobs", asked, "survey")
+    executor = submitit.SlurmExecutor(jobs._log_folder)
+    options = asked.submitit_parameters("survey")
     parameters = {key.removeprefix("slurm_"): value for key, value in options.items()}
     renamed = {"name": "job_name", "timeout_min": "time", "tasks_per_node": "ntasks_per_node"}
     executor.update_parameters(**{renamed.get(key, key): v for key, v in parameters.items()})
@@ -94,7 +94,7 @@ def test_the_batch_script_quotes_every_value_and_path(tmp_path, text, monkeypatc
     Path(stand_ins.script).write_text(script)
 
     said = stand_ins.run(cwd=tmp_path).stdout.splitlines()
-    assert str(jobs._place) in said
+    assert str(jobs._log_folder) in said
     assert not list(tmp_path.rglob("pwned"))
     flags = [line for line in script.splitlines() if line.startswith("#SBATCH --comment=")]
     words = subprocess.run(
@@ -109,7 +109,7 @@ def test_a_folder_that_slurm_would_read_as_another_is_refused(tmp_path, folder, 
     StandIns(tmp_path, "survey.sh")
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.environ['PATH']}")
     with pytest.raises(ValueError, match="output_dir=PATH|control characters"):
-        Jobs(tmp_path / folder, Asked(), "survey")
+        SlurmBackend(tmp_path / folder, SlurmOptions(), "survey")
     assert not (tmp_path / folder).exists()
 
 
@@ -120,14 +120,14 @@ def test_a_device_that_could_be_another_file_is_refused(device) -> None:
 
 
 def test_a_part_of_a_gpu_has_a_lock_of_its_own(tmp_path) -> None:
-    Devices(("MIG-GPU-5d5b/1/0",)).take(tmp_path)
+    Devices(("MIG-GPU-5d5b/1/0",)).acquire(tmp_path)
     try:
         assert [place.name for place in tmp_path.iterdir()] == ["MIG-GPU-5d5b_1_0-0"]
     finally:
         from harness.launch.backends import gpu_slots
 
         gpu_slots._held.close()
-        gpu_slots._taken.clear()
+        gpu_slots._acquired.clear()
         os.environ.pop(gpu_slots.VISIBLE, None)
 
 

@@ -14,10 +14,10 @@ from tracking_fakes import info
 
 import harness.cli.sweep
 from harness import api
-from harness.launch.backends.base import attempt_line
-from harness.launch.backends.slurm_options import lines_of_shell
+from harness.launch.backends.base import try_execute_line
+from harness.launch.backends.slurm_options import shell_lines
 from harness.launch.sweeps.plan import Plan
-from harness.launch.sweeps.planned_run import Planned
+from harness.launch.sweeps.planned_run import PlannedRun
 from harness.launch.variables import resolved, unresolved
 from harness.run_folder.overview import HOME
 from harness.system.redaction import note, redacted
@@ -111,7 +111,7 @@ def test_neither_a_plan_nor_what_is_said_of_a_failed_run_holds_the_value(run, mo
     assert run_main(monkeypatch, "-m", *run, tokens, "launch.action=plan") == 0
     (file,) = (Path("runs") / "single" / HOME).glob("plan-*.jsonl")
     refused, fine = Plan.read(file).points
-    outcome = attempt_line(refused.line)
+    outcome = try_execute_line(refused.line)
     assert outcome.reason == "model: RuntimeError: no access with 'refused ${oc.env:KEY}'"
     assert "'refused ${oc.env:KEY}'" in Path(outcome.log).read_text()
     assert not holding(Path("runs"), SECRET)
@@ -120,9 +120,9 @@ def test_neither_a_plan_nor_what_is_said_of_a_failed_run_holds_the_value(run, mo
         assert harness.cli.sweep.main(["status", "runs/single"]) == 1
     assert "1 failed" in "".join(capsys.readouterr())
     # As a job does whose environment is another one.
-    assert "the environment variable KEY is not set;" in attempt_line(fine.line).reason
+    assert "the environment variable KEY is not set;" in try_execute_line(fine.line).reason
     monkeypatch.setenv("KEY", OTHER)
-    assert "have other values here" in attempt_line(planned_again(fine).line).reason
+    assert "have other values here" in try_execute_line(planned_again(fine).line).reason
 
 
 def test_what_others_print_of_an_error_holds_no_value_and_short_numbers_stay(monkeypatch, capsys):
@@ -149,11 +149,11 @@ def test_a_choice_and_a_folder_of_the_environment_are_told_in_one_line(run, monk
     assert "finished: two\\nlines/single/" in capsys.readouterr().out
 
 
-def planned_again(point: Planned) -> Planned:
+def planned_again(point: PlannedRun) -> PlannedRun:
     """As a sweep plans it whose data have been read, where KEY says SECRET."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("KEY", SECRET)
-        return Planned.of(replace(point.point, data_sha256="da7a"), point.says)
+        return PlannedRun.of(replace(point.point, data_sha256="da7a"), point.label)
 
 
 def test_w_and_b_keeps_no_value_offline_and_syncs_to_where_the_environment_says(
@@ -209,6 +209,6 @@ def test_values_are_hidden_in_every_form_and_short_ones_as_whole_words(monkeypat
 
 
 def test_lines_of_a_slurm_script_name_the_variable_and_the_job_reads_it() -> None:
-    assert lines_of_shell(["login ${oc.env:KEY}", "ls"]) == ["login ${KEY:?}", "ls"]
+    assert shell_lines(["login ${oc.env:KEY}", "ls"]) == ["login ${KEY:?}", "ls"]
     with pytest.raises(ValueError, match="setup: echo '.*between single quotes"):
-        lines_of_shell(["echo '${oc.env:KEY}'"])
+        shell_lines(["echo '${oc.env:KEY}'"])

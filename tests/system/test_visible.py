@@ -9,7 +9,7 @@ from survey_records import dense, make, write_run
 
 from harness.cli.status import _line
 from harness.launch.error_messages import one_line
-from harness.launch.sweeps.sweep import told
+from harness.launch.sweeps.sweep import format_result
 from harness.report import report
 from harness.report.console import to_csv
 from harness.run_folder.console import Progress
@@ -56,9 +56,9 @@ def test_a_text_that_a_spreadsheet_would_compute_is_text_and_numbers_stay(tmp_pa
 
 
 def test_lines_of_commands_are_lines() -> None:
-    planned = type("Planned", (), {"says": NASTY})()
+    planned = type("Planned", (), {"label": NASTY})()
     lines = [
-        told(planned, Outcome("failed", "", NASTY)),
+        format_result(planned, Outcome("failed", "", NASTY)),
         _line(RunStatus(NASTY, "", "failed", reason=NASTY)),
         one_line(ValueError(NASTY)),
     ]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from payload import Payload
 
-from harness.launch.backends.slurm import _result
+from harness.launch.backends.slurm import _read_result
 from harness.run_folder.outcome import Outcome
 from harness.vocabulary.unpickling import ARRAYS, load_only
 
@@ -31,9 +31,9 @@ def test_a_jobs_result_is_read_as_data(tmp_path) -> None:
         ((), "failed"),
     ):
         file.write_bytes(pickle.dumps(content))
-        assert _result(Job(file), tmp_path).state == state  # type: ignore[arg-type]
+        assert _read_result(Job(file), tmp_path).state == state  # type: ignore[arg-type]
     file.write_bytes(b"not a pickle")
-    assert _result(Job(file), tmp_path).state == "failed"
+    assert _read_result(Job(file), tmp_path).state == "failed"
     assert not (tmp_path / "pwned").exists()
 
 

@@ -1,1 +1,1 @@
-"""What carries runs out: processes of this machine, ranks of one run, jobs of a cluster."""
+"""Execute runs: in worker processes of this machine, on ranks of one run, in jobs of a cluster."""

@@ -1,55 +1,58 @@
-"""What hands points to processes: worker processes of this machine, or jobs of a cluster."""
+"""Defines the interface of backends, which execute the runs of a sweep."""
 
 from collections.abc import Generator, Sequence
 from contextlib import suppress
 from typing import ClassVar, Protocol
 
-from harness.launch.digests.data import read_aside
+from harness.launch.digests.data import digest_in_subprocess
 from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.run_cost import Cost
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.status_file import Status, is_alive
 
 
-class Engine(Protocol):
-    """in_order: points begin in the order in which they are given, as workers come free."""
+class Backend(Protocol):
+    """Executes runs in worker processes of this machine or in jobs of a cluster.
+
+    in_order: runs begin in the order in which they are given, as soon as a worker is free.
+    """
 
     in_order: ClassVar[bool]
 
     def workers(self) -> int:
-        """How many points are under way at once."""
+        """Returns how many runs are executed at once."""
 
-    def warm(self, points: int) -> None:
-        """Starts what takes long to start, on the side, while so many points are planned."""
+    def prestart(self, points: int) -> None:
+        """Starts workers in the background while this many runs are planned."""
         return None
 
-    def gauge(self, line: str, points: int) -> Cost | None:
-        """What the point of this line, one of so many, would cost, measured; None if nobody
-        knows."""
+    def benchmark(self, line: str, points: int) -> Cost | None:
+        """Measures the cost of one of `points` runs; None if the backend cannot measure it."""
         return None
 
     def digest(self, line: str, points: int) -> str | None:
-        """Of the data of this line's point, one of so many, which are read; None if they cannot
-        be."""
-        return read_aside(line)
+        """Returns the digest of a run's data, which are read; None if they cannot be read."""
+        return digest_in_subprocess(line)
 
     def close(self) -> None:
-        """Ends what `warm` has started, for no point will come."""
+        """Ends the workers that `prestart` has started; called if no run follows."""
         return None
 
-    def outcomes(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
-        """(number of the point, what became of it), as they end; lines are those of RunSpec.
+    def run(self, lines: Sequence[str]) -> Generator[tuple[int, Outcome], None, None]:
+        """Yields (index of the run, its outcome) as runs end.
 
-        A process that dies is a failed outcome too. Whoever closes it ends what is under way.
+        A process that dies counts as a failed run. Closing the generator stops all active runs.
+
+        lines: runs as JSON.
 
         Raises:
-            ValueError: the engine cannot do it, before the first point begins.
-            Stopped, KeyboardInterrupt: a signal came; what was under way has been told to stop.
+            ValueError: the backend cannot execute the runs; raised before the first one begins.
+            Stopped, KeyboardInterrupt: a signal came. Active runs have been asked to stop.
         """
 
 
-def attempt_line(line: str) -> Outcome:
-    """In a worker process: one point, without a word on the terminal."""
+def try_execute_line(line: str) -> Outcome:
+    """Executes one run in a worker process, without progress output."""
     from dataclasses import replace
 
     from harness.launch.execute_lazy import try_execute
@@ -59,7 +62,7 @@ def attempt_line(line: str) -> Outcome:
 
 
 def process_has_died(line: str) -> bool:
-    """Whether the process that was at this point is no more."""
+    """True if the process that executed this run has ended without a final status."""
     with suppress(ValueError):
         status = Status(RunSpec.from_json(line).folder, "").read()
         return status.get("state") == "running" and not is_alive(status)

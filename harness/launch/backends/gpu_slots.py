@@ -1,4 +1,4 @@
-"""GPUs of this machine, handed out to worker processes by lock files."""
+"""Assigns GPUs of this machine to worker processes by lock files."""
 
 import os
 import tempfile
@@ -7,29 +7,32 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
-from harness.launch.backends.local_ranks import count_of
+from harness.launch.backends.local_ranks import rank_count
 from harness.system.leases import LOCK
 from harness.system.locks import Busy, locked, watch
 from harness.system.names import check_name
 from harness.vocabulary.checks import check
 
 VISIBLE = "CUDA_VISIBLE_DEVICES"
-# The places that this process holds, until it ends.
+# Locks of the slots that this process holds until it ends, and the names of their devices.
 _held = ExitStack()
-_taken: list[str] = []
+_acquired: list[str] = []
 
 
 @dataclass(frozen=True)
 class Devices:
-    """names: as CUDA_VISIBLE_DEVICES has them, each of one device or, for runs of several ranks,
-    of several; none where runs use the CPU. runs_per_gpu: runs on one of them at once."""
+    """Describes the GPUs of a sweep, each with `runs_per_gpu` slots for runs.
+
+    names: as in CUDA_VISIBLE_DEVICES. A name joins several devices ("0,1") for runs of several
+    ranks. No names: runs use the CPU.
+    """
 
     names: tuple[str, ...] = ()
     runs_per_gpu: int = 1
 
     def __post_init__(self) -> None:
         for device in ",".join(self.names).split(",") if self.names else []:
-            check_name("launch.devices", _file_of(device))
+            check_name("launch.devices", _lock_name(device))
         check("launch.runs_per_gpu", self.runs_per_gpu, "a whole number >= 1")
         if len(set(self.names)) < len(self.names):
             raise ValueError(
@@ -38,89 +41,97 @@ class Devices:
             )
 
     @property
-    def places(self) -> int:
+    def slots(self) -> int:
         return len(self.names) * self.runs_per_gpu
 
-    def take(self, home: Path | None = None) -> None:
-        """Makes the devices of one name this process's only ones, for as long as it lives.
+    def acquire(self, home: Path | None = None) -> None:
+        """Locks a free slot and makes its devices the only visible ones of this process.
 
-        Before torch touches CUDA. home: folder of the locks; theirs is this machine alone.
+        The lock is held until the process ends. Must be called before torch initializes CUDA.
+
+        home: folder of the locks, which count on this machine only.
 
         Raises:
-            Busy: all places are taken, by this sweep or another.
+            Busy: all slots are taken, by this sweep or another one.
         """
-        if not self.names or _taken:
+        if not self.names or _acquired:
             return
         home = home or Path(tempfile.gettempdir()) / f"pruning-harness-devices-{os.getuid()}"
-        if not self._took_one(home):
-            watch(home.glob(f"*/{LOCK}"))  # of those before the machine's last start
-            if not self._took_one(home):
+        if not self._acquire_slot(home):
+            watch(home.glob(f"*/{LOCK}"))  # finds locks left from before the last boot
+            if not self._acquire_slot(home):
                 raise Busy(
-                    f"all {self.places} places on devices {', '.join(self.names)} are taken; wait "
+                    f"all {self.slots} slots on devices {', '.join(self.names)} are taken; wait "
                     "for the runs there, raise launch.runs_per_gpu, or name other devices in "
                     "launch.devices"
                 )
 
-    def _took_one(self, home: Path) -> bool:
-        for place in range(self.runs_per_gpu):
+    def _acquire_slot(self, home: Path) -> bool:
+        for slot in range(self.runs_per_gpu):
             for name in self.names:
-                if _hold([home / f"{_file_of(device)}-{place}" for device in name.split(",")]):
-                    _taken.append(name)
+                if _lock_all([home / f"{_lock_name(device)}-{slot}" for device in name.split(",")]):
+                    _acquired.append(name)
                     os.environ[VISIBLE] = name
                     return True
         return False
 
 
 def devices_of(config: dict[str, object]) -> Devices:
-    """What a config's `device` and `launch` node say.
+    """Returns the devices that `device` and `launch` of a config select.
 
     Raises:
-        ValueError: launch.devices is neither null nor a list of devices, or a count is none.
+        ValueError: launch.devices is neither null nor a list of devices, or a count is invalid.
     """
     launch = config["launch"]
     if not isinstance(launch, dict):
         raise ValueError(f"launch must hold keys and values, got {launch!r}; see conf/config.yaml")
-    names, each, together = launch["devices"], launch["runs_per_gpu"], count_of(config)
+    names, runs_per_gpu, ranks = launch["devices"], launch["runs_per_gpu"], rank_count(config)
     if names is not None and not isinstance(names, list):
         raise ValueError(
             f"launch.devices must be a list or null, got {names!r}; write launch.devices=[{names}]"
         )
     if names == []:
         raise ValueError("launch.devices=[] names no device; write device=cpu to use none")
-    found = _visible() if names is None else tuple(str(name) for name in names)
-    if config["device"] == "cpu" or not found:
-        return Devices((), each)
-    if len(found) < together:
+    visible = _visible() if names is None else tuple(str(name) for name in names)
+    if config["device"] == "cpu" or not visible:
+        return Devices((), runs_per_gpu)
+    if len(visible) < ranks:
         raise ValueError(
-            f"launch.ranks_per_run={together}, but a sweep's runs have {len(found)} GPUs "
-            f"({', '.join(found)}); start fewer ranks, or name more in launch.devices"
+            f"launch.ranks_per_run={ranks}, but a sweep's runs have {len(visible)} GPUs "
+            f"({', '.join(visible)}); start fewer ranks, or name more in launch.devices"
         )
-    ends = range(together, len(found) + 1, together)
-    return Devices(tuple(",".join(found[end - together : end]) for end in ends), each)
+    ends = range(ranks, len(visible) + 1, ranks)
+    return Devices(tuple(",".join(visible[end - ranks : end]) for end in ends), runs_per_gpu)
 
 
-def _file_of(device: str) -> str:
-    """Of its lock: a part of a GPU is called MIG-GPU-5d5b/1/0 by older drivers."""
+def _lock_name(device: str) -> str:
+    """Returns the folder name of a device's lock.
+
+    Older drivers name a part of a GPU MIG-GPU-5d5b/1/0, and a folder name holds no slash.
+    """
     return device.strip().replace("/", "_")
 
 
 def _visible() -> tuple[str, ...]:
-    """Of CUDA, without asking torch, which would take a second and a part of every device."""
+    """Returns the GPUs that CUDA can use, without torch.
+
+    torch would take a second and some memory of every device.
+    """
     if VISIBLE in os.environ:
         named = (name.strip() for name in os.environ[VISIBLE].split(","))
-        # CUDA, too, sees none from the first that does not exist.
+        # CUDA also ignores all names from the first invalid one on.
         return tuple(takewhile(lambda name: name and not name.startswith("-"), named))
     cards = Path("/proc/driver/nvidia/gpus")
     return tuple(map(str, range(len(list(cards.iterdir()))))) if cards.is_dir() else ()
 
 
-def _hold(places: list[Path]) -> bool:
-    """All of them or none."""
+def _lock_all(folders: list[Path]) -> bool:
+    """Locks all folders or none; True if they are locked."""
     with ExitStack() as held:
-        for place in places:
-            place.mkdir(parents=True, exist_ok=True)
+        for folder in folders:
+            folder.mkdir(parents=True, exist_ok=True)
             try:
-                held.enter_context(locked(place, wait=False))
+                held.enter_context(locked(folder, wait=False))
             except Busy:
                 return False
         _held.enter_context(held.pop_all())

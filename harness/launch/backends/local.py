@@ -1,4 +1,4 @@
-"""Worker processes on this machine, one for each core or for each place on a GPU."""
+"""Executes runs in worker processes of this machine, one per core or per GPU slot."""
 
 import gc
 import os
@@ -17,9 +17,9 @@ from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from harness.launch.backends.base import Engine, attempt_line, process_has_died
+from harness.launch.backends.base import Backend, process_has_died, try_execute_line
 from harness.launch.backends.gpu_slots import Devices
-from harness.launch.digests.data import readable
+from harness.launch.digests.data import digest_if_readable
 from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.run_cost import Cost
 from harness.run_folder.outcome import Outcome
@@ -27,17 +27,20 @@ from harness.system.loaded_sources import watch
 from harness.system.signals import SIGNALS, TRY_AGAIN
 from harness.vocabulary.checks import check
 
-Told = tuple[int, Outcome]
-_warmed: list[Any] = []  # executors whose workers import while points are planned
+NumberedOutcome = tuple[int, Outcome]
+_prestarted: list[Any] = []  # executors whose workers import while points are planned
 LOST = "its worker process was killed (out of memory?)"
-IDLE_S = 600.0  # after which a worker process leaves
-SAVING_S = 30.0  # that a run which is told to stop may take
-LOOK_S = 0.3  # between two looks of a worker for its parent
+IDLE_S = 600.0  # after this time without a run a worker process exits
+SAVING_S = 30.0  # time for a stopped run to save its checkpoint
+PARENT_POLL_S = 0.3  # between two checks of a worker that its parent is alive
 
 
 @dataclass(frozen=True)
-class Workers(Engine):
-    """n_jobs: worker processes; -1: as many as there are places on devices, or cores."""
+class LocalBackend(Backend):
+    """Executes runs in worker processes (loky).
+
+    n_jobs: worker processes; -1: as many as there are slots on devices, or cores without devices.
+    """
 
     n_jobs: int
     devices: Devices
@@ -47,70 +50,71 @@ class Workers(Engine):
     def __post_init__(self) -> None:
         if self.n_jobs != -1:
             check("hydra.launcher.n_jobs", self.n_jobs, "a whole number >= 1 or -1")
-        places = self.devices.places
-        if places and self.n_jobs > places:
+        slots = self.devices.slots
+        if slots and self.n_jobs > slots:
             raise ValueError(
                 f"hydra.launcher.n_jobs={self.n_jobs}, but devices {', '.join(self.devices.names)} "
-                f"have places for {places}; raise launch.runs_per_gpu or write n_jobs=-1"
+                f"have {slots} slots; raise launch.runs_per_gpu or write n_jobs=-1"
             )
 
     def workers(self) -> int:
-        return self.n_jobs if self.n_jobs > 0 else self.devices.places or cpu_count()
+        return self.n_jobs if self.n_jobs > 0 else self.devices.slots or cpu_count()
 
-    def warm(self, points: int) -> None:
+    def prestart(self, points: int) -> None:
         count = min(self.workers(), points)
-        with _held_signals():
-            _warmed.append(_executor(count))
+        with _deferred_signals():
+            _prestarted.append(_executor(count))
             for _ in range(count):
-                _warmed[-1].submit(_prepare, os.getpid())
+                _prestarted[-1].submit(_prepare_worker, os.getpid())
 
-    def gauge(self, line: str, points: int) -> Cost | None:
-        found: Cost | None = self._ask(points, _gauged, line, self.devices, os.getpid())
-        return found
+    def benchmark(self, line: str, points: int) -> Cost | None:
+        cost: Cost | None = self._call(points, _benchmark, line, self.devices, os.getpid())
+        return cost
 
     def digest(self, line: str, points: int) -> str | None:
-        found: str | None = self._ask(points, _read, line, os.getpid())
-        return found
+        digest: str | None = self._call(points, _digest, line, os.getpid())
+        return digest
 
-    def _ask(self, points: int, function: Callable[..., Any], *arguments: Any) -> Any:
-        """What a worker's call returns; None if it dies."""
+    def _call(self, points: int, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls the function in a worker and returns its result; None if the worker dies."""
         executor: Any = None
         try:
-            with _held_signals():
+            with _deferred_signals():
                 executor = _executor(min(self.workers(), points))
                 job = executor.submit(function, *arguments)
             return job.result()
         except TerminatedWorkerError:
             return None
         except BaseException:
-            _end(executor)
+            _terminate(executor)
             raise
 
     def close(self) -> None:
-        for executor in _warmed:
+        for executor in _prestarted:
             executor.shutdown(wait=False, kill_workers=True)
 
-    def outcomes(self, lines: Sequence[str]) -> Generator[Told, None, None]:
+    def run(self, lines: Sequence[str]) -> Generator[NumberedOutcome, None, None]:
         left = dict(enumerate(lines))
         while left:
             try:
-                for number, outcome in self._together(left):
+                for number, outcome in self._run_together(left):
                     del left[number]
                     yield number, outcome
             except TerminatedWorkerError:
-                # All workers go with the one that died. Alone a point shows whether it was its own.
+                # loky ends all workers with the one that died. Each suspect run is repeated
+                # alone, which shows whether it kills its worker.
                 dead = [number for number, line in left.items() if process_has_died(line)]
                 for number in dead or list(left)[:1]:
-                    yield self._alone(number, left.pop(number))
+                    yield self._run_alone(number, left.pop(number))
 
-    def _together(self, left: Mapping[int, str]) -> Iterator[Told]:
+    def _run_together(self, left: Mapping[int, str]) -> Iterator[NumberedOutcome]:
         executor: Any = None
-        jobs: list[Future[Told]] = []
+        jobs: list[Future[NumberedOutcome]] = []
         try:
-            with _held_signals():
+            with _deferred_signals():
                 executor = _executor(min(self.workers(), len(left)))
                 for number, line in left.items():
-                    jobs.append(executor.submit(_told, number, line, self.devices, os.getpid()))
+                    jobs.append(executor.submit(_execute, number, line, self.devices, os.getpid()))
             for job in as_completed(jobs):
                 yield job.result()
         except TerminatedWorkerError:
@@ -118,13 +122,13 @@ class Workers(Engine):
         except BaseException:
             for job in jobs:
                 job.cancel()
-            _end(executor)
+            _terminate(executor)
             raise
 
-    def _alone(self, number: int, line: str) -> Told:
+    def _run_alone(self, number: int, line: str) -> NumberedOutcome:
         try:
-            (told,) = self._together({number: line})
-            return told
+            (result,) = self._run_together({number: line})
+            return result
         except TerminatedWorkerError:
             folder = str(RunSpec.from_json(line).folder)
             return number, Outcome("failed", folder, LOST, retryable=True)
@@ -134,22 +138,22 @@ def _executor(workers: int) -> Any:
     return get_reusable_executor(
         max_workers=workers,
         timeout=IDLE_S,
-        initializer=_begin,
+        initializer=_initialize_worker,
         env={"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"},
     )
 
 
 @contextmanager
-def _held_signals() -> Iterator[None]:
-    """They come at the end of it; in processes that are started inside, when they are ready."""
+def _deferred_signals() -> Iterator[None]:
+    """Defers signals to the end of the block; processes that it starts block them at first."""
     if threading.current_thread() is not threading.main_thread():
-        yield  # Python allows no handlers there
+        yield  # Python sets handlers in the main thread only
         return
     caught: list[int] = []
     handlers = {number: signal.getsignal(number) for number in SIGNALS}
     for number in SIGNALS:
         signal.signal(number, lambda number, _: caught.append(number))
-    # Handlers are not passed on to a process, blocked signals are; other threads still take them.
+    # A child process inherits blocked signals, but no handlers. Other threads still take signals.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
         yield
@@ -161,67 +165,65 @@ def _held_signals() -> Iterator[None]:
         signal.raise_signal(caught[0])
 
 
-def _begin() -> None:
-    """In a new worker. Outside runs, which save themselves, a signal ends it without a word: the
-    parent speaks."""
+def _initialize_worker() -> None:
+    """Makes a signal between runs end the worker silently; the parent prints the message."""
     for number in SIGNALS:
-        signal.signal(number, _leave)
+        signal.signal(number, _exit_at_once)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
 
 
-def _leave(number: int, frame: FrameType | None) -> None:
+def _exit_at_once(number: int, frame: FrameType | None) -> None:
     os._exit(TRY_AGAIN)
 
 
-def _prepare(parent: int) -> None:
-    _follow(parent)
+def _prepare_worker(parent: int) -> None:
+    _exit_with_parent(parent)
     watch()
-    with suppress(Exception):  # comes again where it is told
+    with suppress(Exception):  # the run itself raises the error again and reports it
         import harness.launch.execute  # noqa: F401
 
 
-def _gauged(line: str, devices: Devices, parent: int) -> Cost | None:
-    with suppress(Exception):  # the run itself will say what is wrong
-        _prepare(parent)
-        devices.take()  # before torch sees others: this worker carries out runs later
+def _benchmark(line: str, devices: Devices, parent: int) -> Cost | None:
+    with suppress(Exception):  # the run itself reports the error
+        _prepare_worker(parent)
+        devices.acquire()  # before torch sees other devices: this worker executes runs later
         from harness.launch.execute import benchmark_run
 
         return benchmark_run(RunSpec.from_json(line))
     return None
 
 
-def _read(line: str, parent: int) -> str | None:
-    _prepare(parent)
-    return readable(RunSpec.from_json(line))
+def _digest(line: str, parent: int) -> str | None:
+    _prepare_worker(parent)
+    return digest_if_readable(RunSpec.from_json(line))
 
 
-def _told(number: int, line: str, devices: Devices, parent: int) -> Told:
+def _execute(number: int, line: str, devices: Devices, parent: int) -> NumberedOutcome:
     try:
-        _prepare(parent)
-        devices.take()
-        told = number, attempt_line(line)
-        _settle()
-        return told
+        _prepare_worker(parent)
+        devices.acquire()
+        result = number, try_execute_line(line)
+        _freeze_imports()
+        return result
     except KeyboardInterrupt:
-        # The run has saved itself. This process must not begin with the next point.
+        # The run has saved a checkpoint. This process must not begin with the next run.
         os._exit(TRY_AGAIN)
 
 
 @cache
-def _settle() -> None:
-    """What a first point has imported stays: else every point waits for the garbage collector to
-    look through it, a fifth of a tiny one's time."""
+def _freeze_imports() -> None:
+    """Excludes imported objects from garbage collection: a fifth of a tiny run's time."""
     gc.collect()
     gc.freeze()
 
 
 @cache
-def _follow(parent: int) -> None:
-    """A sweep that is killed cannot tell its workers to stop; they see it themselves."""
+def _exit_with_parent(parent: int) -> None:
+    """Starts a thread that ends this worker when its parent has died, e.g. by SIGKILL."""
 
     def look() -> None:
         while os.getppid() == parent:
-            time.sleep(LOOK_S)
+            time.sleep(PARENT_POLL_S)
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(SAVING_S)
         os._exit(TRY_AGAIN)
@@ -229,8 +231,8 @@ def _follow(parent: int) -> None:
     threading.Thread(target=look, daemon=True).start()
 
 
-def _end(executor: Any) -> None:
-    """Lets the runs that are under way save themselves; a second signal does not wait for them."""
+def _terminate(executor: Any) -> None:
+    """Stops active runs and waits for their checkpoints; a second signal ends the wait."""
     processes = list((getattr(executor, "_processes", None) or {}).values())
     try:
         for process in processes:

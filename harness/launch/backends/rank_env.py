@@ -1,11 +1,11 @@
-"""A process's rank among the tasks of a SLURM step or of a local submitit job; no torch."""
+"""Reads the rank of a process in a SLURM step or a local submitit job; needs no torch."""
 
 import os
 import re
 from collections.abc import Iterator, Mapping, MutableMapping
 
-# Below the ports that Linux gives to outgoing connections (net.ipv4.ip_local_port_range starts at
-# 32768), so that none of them is in the way.
+# Below the ports of outgoing connections on Linux (net.ipv4.ip_local_port_range starts at 32768),
+# which could occupy the port.
 FIRST_PORT, PORTS = 20000, 12768
 # Primes that do not divide PORTS.
 BETWEEN_STEPS, BETWEEN_RESTARTS = 1009, 7919
@@ -18,10 +18,10 @@ LAUNCHERS = {
 
 
 def export_torchrun_env(environ: MutableMapping[str, str] = os.environ) -> None:
-    """In one of several tasks that srun or submitit started, sets what torchrun would: RANK,
-    WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT.
+    """Sets the variables of torchrun in one of several tasks of srun or submitit.
 
-    Where RANK is set, nothing changes; a MASTER_ADDR or MASTER_PORT that is set stays.
+    These are RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT. Where
+    RANK is set, nothing changes. A MASTER_ADDR or MASTER_PORT that is set stays.
 
     Raises:
         ValueError: a variable of the launcher is missing or wrong.
@@ -30,18 +30,18 @@ def export_torchrun_env(environ: MutableMapping[str, str] = os.environ) -> None:
         return
     # A batch script has SLURM_PROCID too, but is no step.
     if "SLURM_STEP_ID" in environ and _number(environ, "SLURM_STEP_NUM_TASKS") > 1:
-        found = _of_slurm(environ)
+        variables = _of_slurm(environ)
     elif _number(environ, "SUBMITIT_LOCAL_NTASKS", 1) > 1:
-        found = _of_submitit(environ)
+        variables = _of_submitit(environ)
     else:
         return
     for key in ("MASTER_ADDR", "MASTER_PORT"):
-        found[key] = environ.get(key) or found[key]
-    environ.update(found)
+        variables[key] = environ.get(key) or variables[key]
+    environ.update(variables)
 
 
 def launcher_name(environ: Mapping[str, str] = os.environ) -> str:
-    """What started this process as one of several ranks; empty if nothing did."""
+    """Returns the launcher of this process, one of several ranks; "" if it is no rank."""
     if "RANK" not in environ:
         return ""
     known = (name for key, name in LAUNCHERS.items() if key in environ)
@@ -49,7 +49,7 @@ def launcher_name(environ: Mapping[str, str] = os.environ) -> str:
 
 
 def first_host(nodes: str) -> str:
-    """The first name of a list of hosts as SLURM writes it.
+    """Returns the first name of a list of hosts in SLURM's notation.
 
     >>> first_host("rack[2-3]n[007-009,12],login")
     'rack2n007'
@@ -64,7 +64,7 @@ def first_host(nodes: str) -> str:
 
 
 def tasks_by_node(text: str) -> Iterator[int]:
-    """Tasks of each node, from what SLURM writes.
+    """Yields the number of tasks of each node, from SLURM's notation.
 
     >>> list(tasks_by_node("2(x3),1"))
     [2, 2, 2, 1]
@@ -80,10 +80,10 @@ def tasks_by_node(text: str) -> Iterator[int]:
 
 
 def port(job: int, step: int = 0, restarts: int = 0) -> int:
-    """20000 + (job + 1009 step + 7919 restarts) mod 12768.
+    """Returns 20000 + (job + 1009 step + 7919 restarts) mod 12768.
 
-    The same for all ranks of a step; another one for each of the 12767 next jobs, for a job's next
-    step and for its next start, while the last may still hold its own.
+    All ranks of a step have the same port. Each of the next 12767 jobs has another one, as have a
+    job's next step and next start, while the previous one may still hold its port.
 
     >>> port(7), port(8), port(7, step=1), port(7, restarts=1)
     (20007, 20008, 21016, 27926)
@@ -111,14 +111,20 @@ def _of_slurm(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def _has_own_gpu(environ: Mapping[str, str]) -> bool:
-    """With --gpus-per-task a task sees fewer GPUs than its step has on the node, counted from 0."""
+    """True under --gpus-per-task: fewer GPUs are visible than the step has on the node.
+
+    The visible ones are counted from 0.
+    """
     visible = environ.get("CUDA_VISIBLE_DEVICES", "")
     on_node = _number(environ, "SLURM_GPUS_ON_NODE", 0)
     return visible != "" and len(visible.split(",")) < on_node
 
 
 def _of_submitit(environ: Mapping[str, str]) -> dict[str, str]:
-    """Its local executor keeps to one host; on SLURM its tasks are those of a step."""
+    """Returns the variables for submitit's local executor, which uses one host.
+
+    On SLURM the tasks of submitit are those of a step.
+    """
     count = str(_number(environ, "SUBMITIT_LOCAL_NTASKS"))
     return {
         "RANK": str(_number(environ, "SUBMITIT_LOCAL_GLOBALID")),

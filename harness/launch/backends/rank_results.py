@@ -1,4 +1,4 @@
-"""What the ranks of a run that started them say to it, as files in a folder of their own."""
+"""Passes the results of spawned ranks to the parent process, as JSON files in one folder."""
 
 import signal
 import traceback
@@ -19,50 +19,59 @@ from harness.system.signals import INTERRUPTED, Stopped
 
 POINT = "point.jsonl"
 RAISED = {kind.__name__: kind for kind in FAILURES}
-GOES_ON = "the same command goes on from the last checkpoint"
+RESUMES = "the same command goes on from the last checkpoint"
 
 
 def log_of(folder: Path, rank: int) -> Path:
-    """What it writes to descriptor 2, and above rank 0 to descriptor 1."""
+    """Returns the log of a rank's descriptor 2, and above rank 0 also of descriptor 1."""
     return folder / f"rank-{rank}.log"
 
 
-def tell(folder: Path, rank: int, point: RunSpec, work: Callable[[], Outcome]) -> int:
-    """Leaves there what becomes of the work; the exit status that goes with it."""
-    said, status = _said(point, work)
-    write_json(_file(folder, rank), said)
+def write_result(folder: Path, rank: int, point: RunSpec, work: Callable[[], Outcome]) -> int:
+    """Does the work, writes its result into the folder and returns the exit status."""
+    content, status = _execute(point, work)
+    write_json(_file(folder, rank), content)
     return status
 
 
-def result(
+def read_result(
     folder: Path,
     ended: Sequence[tuple[int, int]],
     first: Sequence[int],
-    asked: KeyboardInterrupt | None,
+    stop_request: KeyboardInterrupt | None,
 ) -> Outcome:
-    """ended: pid and status by rank, below 0 after a signal. first: ranks that failed first.
-    asked: how the starter was asked to stop, if it was.
+    """Returns the outcome of rank 0.
+
+    Args:
+        folder: holds the results and logs of the ranks.
+        ended: pid and status by rank; a status below 0 is a signal.
+        first: ranks that failed first.
+        stop_request: the signal that stopped the parent process, if one came.
 
     Raises:
-        Exception: what ended the run, if there is no outcome.
+        Exception: the error that ended the run, if there is no outcome.
     """
-    said = [read_json(_file(folder, rank)) or {} for rank in range(len(ended))]
-    if "outcome" in said[0]:
-        return Outcome(**said[0]["outcome"])
-    errors = [_error(rank, one) for rank, one in enumerate(said) if "error" in one]
-    # Who lost another rank says less than that one does.
+    results = [read_json(_file(folder, rank)) or {} for rank in range(len(ended))]
+    if "outcome" in results[0]:
+        return Outcome(**results[0]["outcome"])
+    errors = [_error(rank, result) for rank, result in enumerate(results) if "error" in result]
+    # The error of a rank that failed explains more than that of a rank that lost it.
     errors.sort(key=lambda error: isinstance(error, RankLost))
-    dead = [rank for rank in first if ended[rank][1] < 0 and not said[rank]]
-    killed = [] if asked else [_killed(rank, *ended[rank]) for rank in dead]
-    lost = asked and errors and isinstance(errors[0], RankLost)
-    stopped = [Stopped(one["stopped"]) for one in said if "stopped" in one]
-    for error in (*killed, *([] if lost else errors), *([asked] if asked else stopped)):
+    dead = [rank for rank in first if ended[rank][1] < 0 and not results[rank]]
+    killed = [] if stop_request else [_killed(rank, *ended[rank]) for rank in dead]
+    lost = stop_request and errors and isinstance(errors[0], RankLost)
+    stopped = [Stopped(result["stopped"]) for result in results if "stopped" in result]
+    for error in (
+        *killed,
+        *([] if lost else errors),
+        *([stop_request] if stop_request else stopped),
+    ):
         raise error
-    rank = _last_word(folder, [*first, *range(len(ended))])
-    raise _without_a_word(folder, rank, *ended[rank])
+    rank = _rank_that_explains(folder, [*first, *range(len(ended))])
+    raise _no_result(folder, rank, *ended[rank])
 
 
-def _said(point: RunSpec, work: Callable[[], Outcome]) -> tuple[dict[str, Any], int]:
+def _execute(point: RunSpec, work: Callable[[], Outcome]) -> tuple[dict[str, Any], int]:
     try:
         return {"outcome": asdict(work())}, 0
     except Stopped as stopped:
@@ -70,13 +79,13 @@ def _said(point: RunSpec, work: Callable[[], Outcome]) -> tuple[dict[str, Any], 
     except KeyboardInterrupt:
         return {"stopped": signal.SIGINT}, INTERRUPTED
     except Exception as error:
-        said = {
+        content = {
             "error": type(error).__name__,
             "is_wrong_input": isinstance(error, WRONG_INPUT),
             "line": one_line(error, OmegaConf.create(point.config)),
             "traceback": redacted(traceback.format_exc()),
         }
-        return said, exit_status(error)
+        return content, exit_status(error)
 
 
 def _file(folder: Path, rank: int) -> Path:
@@ -92,30 +101,33 @@ def _killed(rank: int, pid: int, status: int) -> WorkersFailed:
             "than come; another rank may be the cause: look for code that sends on some ranks only"
         )
     why = " (out of memory?)" if by == "SIGKILL" else ""
-    return WorkersFailed(f"{killed}{why}; {GOES_ON}")
+    return WorkersFailed(f"{killed}{why}; {RESUMES}")
 
 
-def _error(rank: int, said: dict[str, Any]) -> Exception:
-    """As the rank raised it, as far as it is one that commands tell in one line."""
+def _error(rank: int, result: dict[str, Any]) -> Exception:
+    """Rebuilds the error of a rank; an unexpected one becomes a RuntimeError."""
     error: Exception
-    if said["is_wrong_input"]:
-        error = ValueError(said["line"])
-    elif said["error"] in RAISED:
-        error = RAISED[said["error"]](said["line"])
+    if result["is_wrong_input"]:
+        error = ValueError(result["line"])
+    elif result["error"] in RAISED:
+        error = RAISED[result["error"]](result["line"])
     else:
-        error = RuntimeError(f"rank {rank}: {said['line']}")
-    error.add_note(said["traceback"])
+        error = RuntimeError(f"rank {rank}: {result['line']}")
+    error.add_note(result["traceback"])
     return error
 
 
-def _last_word(folder: Path, ranks: Sequence[int]) -> int:
-    """The first of these ranks whose watchdog has said why it ends; one of them says it for all."""
+def _rank_that_explains(folder: Path, ranks: Sequence[int]) -> int:
+    """Returns the first of these ranks whose log has a message of its watchdog, else the first.
+
+    The watchdog of one rank prints the message for all ranks.
+    """
     logs = {rank: log_of(folder, rank) for rank in ranks}
-    said = (r for r, log in logs.items() if log.exists() and b"harness: " in log.read_bytes())
-    return next(said, ranks[0])
+    explained = (r for r, log in logs.items() if log.exists() and b"harness: " in log.read_bytes())
+    return next(explained, ranks[0])
 
 
-def _without_a_word(folder: Path, rank: int, pid: int, status: int) -> WorkersFailed:
+def _no_result(folder: Path, rank: int, pid: int, status: int) -> WorkersFailed:
     lines = log_of(folder, rank).read_text(errors="replace").splitlines()
     last = f": {lines[-1].removeprefix('harness: ')}" if lines else ""
     error = WorkersFailed(f"rank {rank} (pid {pid}) ended with status {status} and no result{last}")

@@ -1,4 +1,4 @@
-"""Jobs of a SLURM cluster, one for each point, submitted as arrays through submitit."""
+"""Executes runs as jobs of a SLURM cluster, submitted as arrays through submitit."""
 
 import os
 import shutil
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from harness.launch.backends import slurm_queue
-from harness.launch.backends.base import Engine, attempt_line
+from harness.launch.backends.base import Backend, try_execute_line
 from harness.launch.backends.rank_env import export_torchrun_env
-from harness.launch.backends.slurm_options import Asked
+from harness.launch.backends.slurm_options import SlurmOptions
 from harness.launch.run_spec import RunSpec
 from harness.run_folder.outcome import Outcome
 from harness.system.atomic_files import read_json, write_json
@@ -27,29 +27,29 @@ from harness.system.signals import SIGNALS, Stopped, is_rank_zero, stop_on_signa
 if TYPE_CHECKING:
     import submitit
 
-Told = tuple[int, Outcome]
-Numbers = Sequence[int]
-# A result may be seen so much later than the end of its job, over a network file system.
+NumberedOutcome = tuple[int, Outcome]
+Jobs = dict[int, "PendingJob"]  # by index of their run
+# A network file system may show a result this much later than its job ends.
 LATE_S = 15.0
 PATTERN = {"%", "\\"}
-POINTS = "points.json"  # job id -> what it does, in the folder of each array
-# By the id that submitit gives them until SLURM has given one.
+POINTS = "points.json"  # job id -> key of its run, in the folder of each array
+# Files of jobs that SLURM has given no id yet, named by submitit's own id.
 OF_SUBMITIT = (Mark(r"[0-9a-f]{32}\.pkl"), Mark(r"\.submission_file_[0-9a-f]{32}\.sh"))
-# What describes the job in which a sweep was started must not reach the jobs that it submits.
+# Variables of the job in which a sweep was started must not reach the jobs that it submits.
 OUTER = ("SLURM_", "SRUN_")
 OF_CLUSTER = ("SLURM_CONF", "SLURM_CLUSTERS")
 
 
 @dataclass(frozen=True)
-class Jobs(Engine):
-    """folder: for submitit's files and the jobs' logs.
+class SlurmBackend(Backend):
+    """Executes each run as a job of SLURM; `folder` holds submitit's files and the jobs' logs.
 
     Raises:
-        ValueError: this machine has no sbatch, or SLURM would read the folder as another one.
+        ValueError: this machine has no sbatch, or the path holds a pattern of SLURM.
     """
 
     folder: Path
-    asked: Asked
+    options: SlurmOptions
     name: str
 
     in_order: ClassVar[bool] = False
@@ -69,88 +69,92 @@ class Jobs(Engine):
             )
 
     def workers(self) -> int:
-        return self.asked.parallel
+        return self.options.parallel
 
-    def outcomes(self, lines: Sequence[str]) -> Generator[Told, None, None]:
-        """Points whose jobs an earlier start of the sweep has left in the queue are waited for,
-        not submitted again. More than an array holds are submitted as jobs end."""
-        left = self._there(lines)
+    def run(self, lines: Sequence[str]) -> Generator[NumberedOutcome, None, None]:
+        """Submits runs, those beyond an array as jobs end, and yields their outcomes.
+
+        Jobs of an earlier start that are in the queue are waited for, not submitted again.
+        """
+        left = self._jobs_in_queue(lines)
         if left:
             print(f"sweep: {len(left)} jobs of an earlier start are waited for", flush=True)
         waiting = [number for number in range(len(lines)) if number not in left]
         refused = False
         try:
             while left or waiting:
-                if waiting and (not left or (len(left) < self.asked.parallel and not refused)):
-                    refused = not self._submit(waiting[: self.asked.array], lines, left)
+                if waiting and (not left or (len(left) < self.options.parallel and not refused)):
+                    refused = not self._submit(waiting[: self.options.array], lines, left)
                     waiting = [number for number in waiting if number not in left]
                 time.sleep(slurm_queue.POLL_S)
-                yield from _ends(left, lines)
+                yield from _pop_ended(left, lines)
         except (KeyboardInterrupt, GeneratorExit):
             print(
                 f"sweep: {len(left)} jobs are cancelled; those under way save themselves",
                 flush=True,
             )
-            slurm_queue.cancel(each.id for each in left.values())
+            slurm_queue.cancel(job.id for job in left.values())
             raise
 
-    def _submit(self, numbers: Numbers, lines: Sequence[str], left: "dict[int, Pending]") -> bool:
-        """Adds their jobs to those left; False if SLURM refuses them while others are left, as a
-        limit on the number of jobs does.
+    def _submit(self, numbers: Sequence[int], lines: Sequence[str], left: Jobs) -> bool:
+        """Adds jobs for these runs to `left`; False if SLURM refuses them and `left` is not empty.
+
+        A limit on the number of jobs has that effect.
 
         Raises:
-            ValueError: SLURM refuses the jobs; it says why.
+            ValueError: SLURM refuses the jobs; the message holds its reason.
         """
         import submitit
 
         self.folder.mkdir(parents=True, exist_ok=True)
-        executor = submitit.AutoExecutor(self._place, cluster="slurm")
-        executor.update_parameters(**self.asked.options(self.name))
+        executor = submitit.AutoExecutor(self._log_folder, cluster="slurm")
+        executor.update_parameters(**self.options.submitit_parameters(self.name))
         try:
-            # stderr: what submitit passes on is in the error too.
-            with _undisturbed(), redirect_stderr(StringIO()):
-                jobs = executor.map_array(work, [lines[number] for number in numbers])
-                left.update(zip(numbers, map(Pending, jobs), strict=True))
-                does = {job.job_id: _does(lines[n]) for n, job in zip(numbers, jobs, strict=True)}
-                write_json(self.folder / slurm_queue.array_of(jobs[0].job_id) / POINTS, does)
+            # stderr: the error holds submitit's output too.
+            with _outside_jobs(), redirect_stderr(StringIO()):
+                jobs = executor.map_array(run_task, [lines[number] for number in numbers])
+                left.update(zip(numbers, map(PendingJob, jobs), strict=True))
+                keys = {job.job_id: _key(lines[n]) for n, job in zip(numbers, jobs, strict=True)}
+                write_json(self.folder / slurm_queue.array_of(jobs[0].job_id) / POINTS, keys)
         except (submitit.core.utils.FailedJobError, subprocess.CalledProcessError) as error:
-            self._tidy()
+            self._delete_refused()
             if left:
                 return False
             raise ValueError(f"SLURM refuses the jobs: {slurm_queue.refusal(error)}") from error
         return True
 
     @property
-    def _place(self) -> Path:
+    def _log_folder(self) -> Path:
         return self.folder / "%A" / "%j"
 
-    def _tidy(self) -> None:
-        """Removes what submitit leaves of jobs that were refused."""
+    def _delete_refused(self) -> None:
+        """Deletes submitit's files of refused jobs."""
         sweep = self.folder.parents[1]
         delete(sweep, self.folder, OF_SUBMITIT)
 
-    def _there(self, lines: Sequence[str]) -> "dict[int, Pending]":
-        """Jobs of an earlier start that wait or run, by number of their point."""
+    def _jobs_in_queue(self, lines: Sequence[str]) -> Jobs:
+        """Returns waiting and running jobs of an earlier start, by index of their run."""
         import submitit
 
-        found = (read_json(file) for file in self.folder.glob(f"*/{POINTS}"))
-        known = {job: does for each in found for job, does in each.items()}
-        queue = slurm_queue.in_queue(known) or set()
+        recorded = (read_json(file) for file in self.folder.glob(f"*/{POINTS}"))
+        keys = {job: key for content in recorded for job, key in content.items()}
+        queue = slurm_queue.in_queue(keys) or set()
         jobs = {
-            does: Pending(submitit.SlurmJob(self._place, job))
-            for job, does in known.items()
+            key: PendingJob(submitit.SlurmJob(self._log_folder, job))
+            for job, key in keys.items()
             if job in queue
         }
-        at_it = {does: each for does, each in jobs.items() if not each.has_result}
-        return {n: at_it[_does(line)] for n, line in enumerate(lines) if _does(line) in at_it}
+        unfinished = {key: job for key, job in jobs.items() if not job.has_result}
+        numbered = ((number, _key(line)) for number, line in enumerate(lines))
+        return {number: unfinished[key] for number, key in numbered if key in unfinished}
 
 
 @dataclass
-class Pending:
-    """A job whose result is not there yet."""
+class PendingJob:
+    """Follows a job whose result has not been read yet."""
 
     job: "submitit.Job[Outcome]"
-    gone_at: float | None = field(default=None)  # when it was seen to be in the queue no more
+    gone_at: float | None = field(default=None)  # when it was first missing in the queue
 
     @property
     def id(self) -> str:
@@ -162,13 +166,13 @@ class Pending:
 
     @property
     def _first(self) -> "submitit.Job[Outcome]":
-        """Rank 0."""
+        """Returns the task of rank 0."""
         return self.job.task(0) if self.job.num_tasks > 1 else self.job
 
     def outcome(self, folder: Path, queued: bool) -> Outcome | None:
-        """What the job left, or that it left nothing; None while it may still come."""
+        """Returns the job's outcome, a failed one if it left none; None while it may still come."""
         if self.has_result:
-            return _result(self._first, folder)
+            return _read_result(self._first, folder)
         if queued:
             self.gone_at = None
             return None
@@ -177,72 +181,70 @@ class Pending:
         if not slurm_queue.has_failed(end) and now - self.gone_at < LATE_S:
             return None
         reason = f"job {self.id} ended without a result{f' ({end})' if end else ''}"
-        # Whoever cancels one job of a sweep does not want it back at once.
-        again = "CANCELLED" not in end
+        # A job that the user has cancelled is not retried.
+        retryable = "CANCELLED" not in end
         return Outcome(
-            "failed", str(folder), reason, log=str(self._first.paths.stderr), retryable=again
+            "failed", str(folder), reason, log=str(self._first.paths.stderr), retryable=retryable
         )
 
 
-def work(line: str) -> Outcome:
-    """What each task of a job does; submitit calls it. Stopped, it leaves no result: the batch
-    script puts the job back into the queue."""
+def run_task(line: str) -> Outcome:
+    """Executes a run in a task of a job; a stopped one leaves no result and is requeued."""
     stop_on_signals()
     try:
         export_torchrun_env()
-        return attempt_line(line)
+        return try_execute_line(line)
     except Stopped as stopped:
         if is_rank_zero():
             print(f"harness: {stopped.line}", file=sys.stderr)
         sys.exit(stopped.status)
 
 
-def _ends(left: dict[int, Pending], lines: Sequence[str]) -> Iterator[Told]:
-    """Those of the jobs left that have ended, taken out of them."""
-    queue = slurm_queue.in_queue(each.id for each in left.values())
-    for number, each in list(left.items()):
-        queued = queue is None or each.id in queue
-        outcome = each.outcome(RunSpec.from_json(lines[number]).folder, queued)
+def _pop_ended(left: Jobs, lines: Sequence[str]) -> Iterator[NumberedOutcome]:
+    """Removes ended jobs from `left` and yields their outcomes."""
+    queue = slurm_queue.in_queue(job.id for job in left.values())
+    for number, job in list(left.items()):
+        queued = queue is None or job.id in queue
+        outcome = job.outcome(RunSpec.from_json(lines[number]).folder, queued)
         if outcome:
             del left[number]
             yield number, outcome
 
 
-def _result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
-    """What it left. The file lies in a folder of runs, so that it is read as data."""
+def _read_result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
+    """Reads a job's result; only as data, because its file lies in a folder of runs."""
     from submitit.core.utils import UncompletedJobError
 
-    # Here: a run that imports it otherwise has data that are read by it.
+    # Imported late: at the top it would count as code that reads the data of every run.
     from harness.vocabulary.unpickling import load_only
 
     log = str(job.paths.stderr)
     try:
         with job.paths.result_pickle.open("rb") as file:
-            ended, found = load_only(file, {(Outcome.__module__, Outcome.__name__)})
-        if ended == "success" and isinstance(found, Outcome):
-            return found
-        raise UncompletedJobError(str(found))
-    except Exception as error:  # a file that is damaged, or somebody else's, raises anything
+            status, outcome = load_only(file, {(Outcome.__module__, Outcome.__name__)})
+        if status == "success" and isinstance(outcome, Outcome):
+            return outcome
+        raise UncompletedJobError(str(outcome))
+    except Exception as error:  # a damaged or foreign file may raise anything
         reason = (str(error).strip().splitlines() or [type(error).__name__])[-1]
         reason = f"job {job.job_id}: {reason}"
         return Outcome("failed", str(folder), reason, log=log, retryable=True)
 
 
-def _does(line: str) -> str:
+def _key(line: str) -> str:
     point = RunSpec.from_json(line)
     return f"{point.command} {point.folder.absolute()}"
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Signals come afterwards: a job that is submitted and not noted would be lost. Without
-    variables of the job in which this process may be."""
+def _outside_jobs() -> Iterator[None]:
+    """Hides variables of a surrounding job, and defers signals: one would lose a new job's id."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
-    inside = "SLURM_JOB_ID" in os.environ
+    in_job = "SLURM_JOB_ID" in os.environ
     names = [key for key in os.environ if key.startswith(OUTER) and key not in OF_CLUSTER]
-    outer = {key: os.environ.pop(key) for key in names if inside}
+    variables = {key: os.environ.pop(key) for key in names if in_job}
     try:
         yield
     finally:
-        os.environ.update(outer)
+        os.environ.update(variables)
         signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,4 +1,4 @@
-"""What a user asks of SLURM for each run of a sweep: fields of conf/hydra/launcher/slurm.yaml."""
+"""Checks the SLURM options for each run of a sweep, from conf/hydra/launcher/slurm.yaml."""
 
 import re
 from dataclasses import dataclass, field, fields
@@ -8,7 +8,7 @@ from harness.system.names import check_line
 from harness.system.redaction import REFERENCE, refers
 from harness.vocabulary.checks import check_fields, follows
 
-# As submitit calls them; the others it knows under their own name after "slurm_".
+# Names shared with submitit; it has all other options under "slurm_" and their own name.
 SHARED = ("nodes", "tasks_per_node", "gpus_per_node", "cpus_per_task", "mem_gb", "timeout_min")
 PLAIN = (*SHARED, "partition", "account", "qos", "setup")
 COUNTS = ("nodes", "tasks_per_node", "cpus_per_task", "timeout_min", "parallel", "array")
@@ -17,8 +17,8 @@ TEXTS = ("partition", "account", "qos")
 WHERE = "hydra.launcher"
 
 # The batch script's last lines. 75: saved and stopped. 138, 143: a signal came before Python could
-# handle it. A job that has been cancelled or is out of time is RUNNING no more. An array's last
-# task has the array's id as its own, by which SLURM would requeue all tasks.
+# handle it. A job that was cancelled or is out of time is no longer RUNNING. The last task of an
+# array has the array's id as its own, by which SLURM would requeue all tasks.
 REQUEUE = """\
 status=$?
 job=${{SLURM_ARRAY_JOB_ID:+${{SLURM_ARRAY_JOB_ID}}_$SLURM_ARRAY_TASK_ID}}
@@ -33,8 +33,9 @@ exit $status"""
 
 
 @dataclass(frozen=True)
-class Asked:
-    """
+class SlurmOptions:
+    """Holds the fields of conf/hydra/launcher/slurm.yaml, which explains them.
+
     Raises:
         ValueError: a value is out of range.
     """
@@ -68,18 +69,18 @@ class Asked:
         self._need("gpus_per_node", count, "a whole number or null")
         check_fields(self, "above 0 or null", "mem_gb", where=where)
         check_fields(self, "true or false", "requeue", where=where)
-        lines = isinstance(self.setup, list) and all(isinstance(each, str) for each in self.setup)
+        lines = isinstance(self.setup, list) and all(isinstance(line, str) for line in self.setup)
         self._need("setup", lines, "a list of shell lines")
         self._need("extra", _are_options(self.extra), "options of sbatch, {constraint: a100}")
         for key, value in self.extra.items():
             check_line(f"{WHERE}.extra.{key}", value)
-        # Else a job is told to leave as it begins, for ever.
+        # Otherwise every start of the job would receive the signal at once.
         in_time = self.signal_delay_s < 60 * self.timeout_min
         self._need("signal_delay_s", in_time, f"below the time limit, {60 * self.timeout_min} s")
 
     @classmethod
-    def of(cls, values: dict[str, Any]) -> "Asked":
-        known = [each.name for each in fields(cls)]
+    def of(cls, values: dict[str, Any]) -> "SlurmOptions":
+        known = [option.name for option in fields(cls)]
         for key in set(values) - set(known):
             raise ValueError(
                 f"{WHERE}.{key}: there is no such key; there are: {', '.join(known)}; other "
@@ -95,41 +96,41 @@ class Asked:
     def ranks(self) -> int:
         return self.nodes * self.tasks_per_node
 
-    def options(self, name: str) -> dict[str, Any]:
-        """For submitit's executor; what is null is left to SLURM."""
-        found: dict[str, Any] = {"name": name, "slurm_array_parallelism": self.parallel}
+    def submitit_parameters(self, name: str) -> dict[str, Any]:
+        """Returns the parameters for submitit's executor, without null ones."""
+        parameters: dict[str, Any] = {"name": name, "slurm_array_parallelism": self.parallel}
         for key in PLAIN:
             value = getattr(self, key)
             if value not in (None, []):
-                found[key if key in SHARED else f"slurm_{key}"] = value
+                parameters[key if key in SHARED else f"slurm_{key}"] = value
         if self.requeue:
-            found["slurm_teardown"] = REQUEUE.format(restarts=self.restarts).splitlines()
-        # Ranks agree on when they stop; whoever leaves first must not take the others down. srun
+            parameters["slurm_teardown"] = REQUEUE.format(restarts=self.restarts).splitlines()
+        # Ranks agree on when they stop, so srun must not kill the others when one has ended. srun
         # does not inherit the CPUs of a task (since SLURM 22.05).
-        found["slurm_srun_args"] = [
+        parameters["slurm_srun_args"] = [
             "--kill-on-bad-exit=0", "--wait=100", f"--cpus-per-task={self.cpus_per_task}"
         ]  # fmt: skip
-        found["slurm_additional_parameters"] = {
+        parameters["slurm_additional_parameters"] = {
             "signal": f"USR1@{self.signal_delay_s}",
             "requeue" if self.requeue else "no-requeue": True,
             **self.extra,
         }
-        return found
+        return parameters
 
 
-def lines_of_shell(setup: Any) -> Any:
-    """Environment variables become the shell's own, so that no script holds their values.
+def shell_lines(setup: Any) -> Any:
+    """Returns shell lines in which ${oc.env:NAME} is ${NAME:?}, so that no script holds values.
 
     >>> lines_of_shell(["export TOKEN=${oc.env:TOKEN}"])
     ['export TOKEN=${TOKEN:?}']
 
     Raises:
-        ValueError: the shell would not read one, as it stands in single quotes.
+        ValueError: a variable is in single quotes, where the shell does not expand it.
     """
-    return [_line_of_shell(line) for line in setup] if isinstance(setup, list) else setup
+    return [_shell_line(line) for line in setup] if isinstance(setup, list) else setup
 
 
-def _line_of_shell(line: Any) -> Any:
+def _shell_line(line: Any) -> Any:
     if not isinstance(line, str) or not refers(line):
         return line
     if "'" in line:
@@ -141,7 +142,7 @@ def _line_of_shell(line: Any) -> Any:
 
 
 def _are_options(extra: object) -> bool:
-    """The key becomes text of the batch script as it is; a value is quoted there."""
+    """True for options that are safe in a batch script, which quotes values but no keys."""
     return isinstance(extra, dict) and all(
         isinstance(key, str) and re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", key) for key in extra
     )

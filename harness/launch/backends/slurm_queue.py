@@ -1,4 +1,4 @@
-"""What SLURM's commands say of jobs, and do to them; jobs of arrays are named ARRAY_TASK."""
+"""Calls SLURM's commands for jobs; a job of an array is named ARRAY_TASK."""
 
 import subprocess
 import time
@@ -6,23 +6,25 @@ from collections.abc import Iterable
 
 POLL_S = 2.0
 FAILED = ("FAILED", "CANCELLED", "TIMEOUT", "NODE_FAIL", "OUT_OF_MEMORY", "BOOT_FAIL", "DEADLINE")
-LEAVING_S = 60.0  # SLURM's KillWait, for which a cancelled job may save itself, is 30 by default
+LEAVING_S = 60.0  # SLURM kills a cancelled job after its KillWait, 30 s by default
 
 
 def in_queue(jobs: Iterable[str]) -> set[str] | None:
-    """Of these jobs and arrays what waits or runs, each job of an array by itself; None if SLURM
-    does not answer."""
-    asked = ",".join(sorted({array_of(job) for job in jobs}))
-    if not asked:
+    """Returns those of the jobs that wait or run; None if SLURM does not answer.
+
+    An array is replaced by its single jobs.
+    """
+    names = ",".join(sorted({array_of(job) for job in jobs}))
+    if not names:
         return set()
-    done = _call("squeue", "--noheader", "--array", "--format=%i", f"--jobs={asked}")
+    done = _call("squeue", "--noheader", "--array", "--format=%i", f"--jobs={names}")
     if done.returncode and "Invalid job id" not in done.stderr:
         return None
     return set(done.stdout.split())
 
 
 def cancel(jobs: Iterable[str]) -> None:
-    """Waits for a while until they have left: what begins next finds nobody in their folders."""
+    """Cancels jobs and waits until they have left their run folders, LEAVING_S at most."""
     arrays = sorted({array_of(job) for job in jobs})
     if not arrays:
         return
@@ -33,14 +35,13 @@ def cancel(jobs: Iterable[str]) -> None:
 
 
 def end_of(job: str) -> str:
-    """How SLURM calls its end, as in "JobState=FAILED ExitCode=137:0"; empty if it does not know
-    any more."""
+    """Returns how a job ended, such as "JobState=FAILED ExitCode=137:0"; "" if SLURM forgot it."""
     text = _call("scontrol", "--oneliner", "show", "job", job).stdout
     return " ".join(word for word in text.split() if word.startswith(("JobState=", "ExitCode=")))
 
 
 def has_failed(end: str) -> bool:
-    """Whether there is no result to wait for.
+    """True if the job leaves no result.
 
     >>> has_failed("JobState=FAILED ExitCode=137:0"), has_failed("JobState=COMPLETED ExitCode=0:0")
     (True, False)
@@ -49,7 +50,8 @@ def has_failed(end: str) -> bool:
 
 
 def array_of(job: str) -> str:
-    """
+    """Returns the id of a job's array, or of the job itself.
+
     >>> array_of("12_3"), array_of("12")
     ('12', '12')
     """
@@ -57,7 +59,7 @@ def array_of(job: str) -> str:
 
 
 def refusal(error: Exception) -> str:
-    """What sbatch said, each thing once."""
+    """Returns sbatch's messages, each once."""
     text = getattr(error, "stderr", None) or str(error)
     text = text.decode(errors="replace") if isinstance(text, bytes) else text
     lines = [line.removeprefix("sbatch: ").removeprefix("error: ") for line in text.splitlines()]

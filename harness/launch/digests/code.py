@@ -34,9 +34,9 @@ EXCEPT = {
     "harness.report": "reads what has been recorded",
 }  # fmt: skip
 
-Stated = list[tuple[int, int] | None]
+FileTimes = list[tuple[int, int] | None]
 # By targets and where they are searched: how the files stood, which they are, and their digest.
-_known: dict[tuple[object, ...], tuple[Stated, tuple[Path, ...], str]] = {}
+_cache: dict[tuple[object, ...], tuple[FileTimes, tuple[Path, ...], str]] = {}
 
 
 def code_of(parts: dict[str, Any]) -> str:
@@ -59,12 +59,12 @@ def code_of_part(node: Mapping[str, Any]) -> str:
 
 def _code_of(targets: frozenset[str], roots: tuple[str, ...]) -> str:
     key = targets, roots, tuple(sys.path)
-    known = _known.get(key)
-    if known is None or known[0] != _stated(known[1]):
+    known = _cache.get(key)
+    if known is None or known[0] != _file_times(known[1]):
         sources = _sources(targets, roots)
         files = tuple(sources.values())
         named(files)
-        known = _known[key] = _stated(files), files, _digest(sources, targets)
+        known = _cache[key] = _file_times(files), files, _digest(sources, targets)
     return known[2]
 
 
@@ -79,17 +79,17 @@ def _sources(targets: frozenset[str], roots: tuple[str, ...]) -> dict[str, Path]
     return closure([*roots, *modules], _is_excepted, source_of)
 
 
-def _stated(files: Iterable[Path]) -> Stated:
+def _file_times(files: Iterable[Path]) -> FileTimes:
     """Time of change (ns) and size of each; None of one that has gone."""
-    found: Stated = []
+    times: FileTimes = []
     for file in files:
         try:
-            at = os.stat(file)
+            stat = os.stat(file)
         except FileNotFoundError:
-            found.append(None)
+            times.append(None)
             continue
-        found.append((at.st_mtime_ns, at.st_size))
-    return found
+        times.append((stat.st_mtime_ns, stat.st_size))
+    return times
 
 
 def _digest(sources: Mapping[str, Path], targets: Iterable[str]) -> str:
@@ -105,7 +105,7 @@ def _digest(sources: Mapping[str, Path], targets: Iterable[str]) -> str:
 def _is_excepted(name: str) -> bool:
     if name in ROOTS or name == "harness.launch":
         return False
-    return any(name == each or name.startswith(f"{each}.") for each in EXCEPT)
+    return any(name == excepted or name.startswith(f"{excepted}.") for excepted in EXCEPT)
 
 
 def _targets(value: Any) -> Iterator[str]:

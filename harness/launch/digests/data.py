@@ -31,14 +31,18 @@ HOME = ".data"  # below the folder of all results
 MAKERS = ("numpy", "scikit-learn", "mlxtend", "pandas", "torch")
 
 
-def kept_digest(config: Config) -> str | None:
+def cached_digest(config: Config) -> str | None:
     """Of the data that a run's config names, without reading them; None if they have changed
     since they were read, or were not read yet, or if the config does not say where they lie.
 
     No torch.
     """
-    found = Manifest.read(_file(config))
-    return found.sha256 if found and _stands(found, config) and found.is_whole else None
+    manifest = Manifest.read(_manifest_file(config))
+    return (
+        manifest.sha256
+        if manifest and _is_current(manifest, config) and manifest.is_whole
+        else None
+    )
 
 
 def digest_of(config: Config, part: Any = None) -> str:
@@ -57,34 +61,34 @@ def digest_of(config: Config, part: Any = None) -> str:
     return _of_tensors(config, part, keep=computed or is_ours(config["data"]))
 
 
-def named(point: RunSpec, part: Any = None) -> RunSpec:
+def with_data_digest(point: RunSpec, part: Any = None) -> RunSpec:
     """With the digest of its data.
 
     Raises:
         ValueError: the data cannot be read, or are others than when the point was planned.
     """
-    found = digest_of(point.config, part)
-    if point.data_sha256 not in (None, found):
+    sha256 = digest_of(point.config, part)
+    if point.data_sha256 not in (None, sha256):
         raise ValueError(
             f"data={point.choices.get('data')} has changed since this run was planned, and would "
             "be another run; start the command again, which plans it anew"
         )
-    return replace(point, data_sha256=found)
+    return replace(point, data_sha256=sha256)
 
 
-def with_data(
-    found: Iterable[tuple[int, RunSpec]], digest: DigestOf
+def with_data_digests(
+    numbered: Iterable[tuple[int, RunSpec]], digest: DigestOf
 ) -> Iterator[tuple[int, RunSpec]]:
     """The points with the digests of their data, each data set asked for once."""
     known: dict[str, str | None] = {}
-    for number, point in found:
+    for number, point in numbered:
         key = json.dumps(point.config["data"], sort_keys=True)
         if key not in known:
             known[key] = digest(point)
         yield number, replace(point, data_sha256=known[key])
 
 
-def readable(point: RunSpec) -> str | None:
+def digest_if_readable(point: RunSpec) -> str | None:
     """As `digest_of`; None for data that cannot be read, of which the run itself will say why."""
     try:
         return digest_of(point.config)
@@ -92,7 +96,7 @@ def readable(point: RunSpec) -> str | None:
         return None
 
 
-def read_aside(line: str) -> str | None:
+def digest_in_subprocess(line: str) -> str | None:
     """`readable` for the point of this line, in a process of its own, as it takes torch."""
     command = [sys.executable, "-m", "harness.launch.digests.data"]
     done = subprocess.run(command, input=line, stdout=subprocess.PIPE, text=True)
@@ -100,28 +104,28 @@ def read_aside(line: str) -> str | None:
 
 
 def _of_files(config: Config, paths: list[Path]) -> str:
-    root = _root(config, paths)
-    names, place = names_below(root, paths), os.path.realpath(root)
-    file, shows = _file(config), resolved(config.get("progress")) != "none"
+    root = _root_of(config, paths)
+    names, folder = names_below(root, paths), os.path.realpath(root)
+    file, shows = _manifest_file(config), resolved(config.get("progress")) != "none"
 
     def kept() -> Manifest | None:
-        found = Manifest.read(file)
-        stands = found and found.lists(place, names) and _stands(found, config)
-        return found if stands else None
+        manifest = Manifest.read(file)
+        stands = manifest and manifest.lists(folder, names) and _is_current(manifest, config)
+        return manifest if stands else None
 
-    if found := kept():
-        return found.sha256
+    if manifest := kept():
+        return manifest.sha256
     with ExitStack() as stack:
         with suppress(
             OSError, CannotWrite
         ):  # where nothing can be written, each process reads for itself
             file.parent.mkdir(parents=True, exist_ok=True)
             stack.enter_context(locked(file.parent))
-        if found := kept():  # by whoever had the lock
-            return found.sha256
-        watched = folders_of(_places(config), os.path.realpath(_runs(config)))
+        if manifest := kept():  # by whoever had the lock
+            return manifest.sha256
+        watched = folders_of(_data_paths(config), os.path.realpath(_output_dir(config)))
         before = Manifest.read(file)
-        manifest = Manifest.of(place, names, _code(config), watched, before, shows)
+        manifest = Manifest.of(folder, names, _reader_digest(config), watched, before, shows)
         replace(manifest, unnamed=_unnamed(config)).write(file)
     return manifest.sha256
 
@@ -129,44 +133,46 @@ def _of_files(config: Config, paths: list[Path]) -> str:
 def _of_tensors(config: Config, part: Any, keep: bool) -> str:
     from harness.data.shared.digest import digest
 
-    found = Manifest.read(_file(config)) if keep else None
-    if found and not found.files and _stands(found, config):
-        return found.sha256
+    manifest = Manifest.read(_manifest_file(config)) if keep else None
+    if manifest and not manifest.files and _is_current(manifest, config):
+        return manifest.sha256
     read = digest(part.load())
     # A folder of results that is not there yet is made by a run that can run, not by this.
-    if keep and _runs(config).is_dir():
-        Manifest(read, _code(config), unnamed=_unnamed(config)).write(_file(config))
+    if keep and _output_dir(config).is_dir():
+        Manifest(read, _reader_digest(config), unnamed=_unnamed(config)).write(
+            _manifest_file(config)
+        )
     return read
 
 
-def _stands(found: Manifest, config: Config) -> bool:
-    return found.code == _code(config) and found.holds and stands(found.unnamed)
+def _is_current(manifest: Manifest, config: Config) -> bool:
+    return manifest.code == _reader_digest(config) and manifest.holds and stands(manifest.unnamed)
 
 
 def _unnamed(config: Config) -> Record:
     return {} if is_ours(config["data"]) else unnamed()
 
 
-def _root(config: Config, paths: list[Path]) -> Path:
+def _root_of(config: Config, paths: list[Path]) -> Path:
     """Of the files' names."""
-    said = resolved(config["data"].get("root"), "data.root")
-    if isinstance(said, str) and os.path.isdir(said):
-        return Path(said)
+    root = resolved(config["data"].get("root"), "data.root")
+    if isinstance(root, str) and os.path.isdir(root):
+        return Path(root)
     return Path(os.path.commonpath([path.absolute().parent for path in paths]))
 
 
-def _file(config: Config) -> Path:
-    key = hashlib.sha256(json.dumps(_data(config), sort_keys=True).encode()).hexdigest()[:24]
-    return _runs(config) / HOME / key / "manifest.json"
+def _manifest_file(config: Config) -> Path:
+    key = hashlib.sha256(json.dumps(_data_config(config), sort_keys=True).encode()).hexdigest()[:24]
+    return _output_dir(config) / HOME / key / "manifest.json"
 
 
-def _places(config: Config) -> list[str]:
+def _data_paths(config: Config) -> list[str]:
     """What the config of the data names on the disk, the whole of which is no place of data."""
-    texts = (text for text in _texts(_data(config)) if os.path.isabs(text))
+    texts = (text for text in _texts(_data_config(config)) if os.path.isabs(text))
     return [text for text in texts if os.path.exists(text) and text != os.sep]
 
 
-def _data(config: Config) -> Any:
+def _data_config(config: Config) -> Any:
     """The values, with each text that names something on the disk as its path without links, for
     the same text names another place elsewhere, as does a link that has been changed."""
     return _with_paths(resolved(dict(config["data"]), "data"))
@@ -188,11 +194,11 @@ def _texts(value: Any) -> Iterator[str]:
             yield from _texts(inner)
 
 
-def _runs(config: Config) -> Path:
+def _output_dir(config: Config) -> Path:
     return Path(resolved(config["output_dir"], "output_dir"))
 
 
-def _code(config: Config) -> str:
+def _reader_digest(config: Config) -> str:
     """Of what reads the data."""
     versions = [python_version(), *(f"{name} {_version(name)}" for name in MAKERS)]
     return hashlib.sha256(" ".join([code_of_part(config["data"]), *versions]).encode()).hexdigest()
@@ -206,6 +212,6 @@ def _version(package: str) -> str:
 
 
 if __name__ == "__main__":
-    if (found := readable(RunSpec.from_json(sys.stdin.read()))) is None:
+    if (digest := digest_if_readable(RunSpec.from_json(sys.stdin.read()))) is None:
         sys.exit(1)
-    print(found)
+    print(digest)

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.launch.digests.imports import imported, is_ours, paths, with_packages
 from harness.system.loaded_sources import is_library, is_loaded, searched
 
-Place = tuple[Path | None, tuple[str, ...]]  # file to read, folders of its submodules
+Location = tuple[Path | None, tuple[str, ...]]  # file to read, folders of its submodules
 Source = Callable[[str, Path], bytes]
 
 
@@ -20,7 +20,7 @@ def closure(roots: Iterable[str], skip: Callable[[str], bool], source: Source) -
 
     skip: modules that are left out and not followed. source: content of (module, file).
     """
-    found: dict[str, Path] = {}
+    files: dict[str, Path] = {}
     seen: set[str] = set()
     left = [parent for root in roots for parent in with_packages(root)]
     while left:
@@ -28,22 +28,22 @@ def closure(roots: Iterable[str], skip: Callable[[str], bool], source: Source) -
         if name in seen:
             continue
         seen.add(name)
-        file = found.get(name) or file_of(name)
+        file = files.get(name) or file_of(name)
         if file is None or skip(name):
             continue
-        found[name] = file
+        files[name] = file
         if file.suffix == ".py":
             content = source(name, file)
             left += imported(name, file.name == "__init__.py", content)
-            beside = dict(_beside(name, file, content))
-            found |= beside
-            left += beside
-    return found
+            named = dict(_files_by_path(name, file, content))
+            files |= named
+            left += named
+    return files
 
 
 def file_of(name: str) -> Path | None:
     """The module's file; None for a library's, a package without one, or if there is none."""
-    return _place(name)[0]
+    return _locate(name)[0]
 
 
 def module_of(target: str) -> str:
@@ -53,18 +53,25 @@ def module_of(target: str) -> str:
     return next((head for head in heads if file_of(head)), "")
 
 
-def _beside(name: str, file: Path, content: bytes) -> Iterator[tuple[str, Path]]:
+def _files_by_path(name: str, file: Path, content: bytes) -> Iterator[tuple[str, Path]]:
     """Files that it names by a path, from here or from its own folder, by what they are called."""
     if is_ours(name):
         return
     for path in paths(content):
-        there = (home / path for home in (Path.cwd(), file.parent))
-        known = next((each for each in there if each.is_file() and not is_library(str(each))), None)
+        candidates = (home / path for home in (Path.cwd(), file.parent))
+        known = next(
+            (
+                candidate
+                for candidate in candidates
+                if candidate.is_file() and not is_library(str(candidate))
+            ),
+            None,
+        )
         if known and known != file:
             yield f"{path} of {name}".replace(".", "/"), known
 
 
-def _place(name: str) -> Place:
+def _locate(name: str) -> Location:
     if name == "__main__":  # another one in each process, and a command if it is ours
         return None, ()
     spec = getattr(sys.modules.get(name), "__spec__", None)
@@ -72,7 +79,7 @@ def _place(name: str) -> Place:
         return _of_spec(spec)
     head, _, last = name.rpartition(".")
     if head:
-        return _below(_place(head)[1], last)
+        return _below(_locate(head)[1], last)
     if isinstance(spec, ModuleSpec) and _is_searched(spec):
         return _of_spec(spec)
     if name in sys.builtin_module_names or name in sys.stdlib_module_names:
@@ -82,7 +89,7 @@ def _place(name: str) -> Place:
     return _of_spec(next((spec for spec in specs if spec is not None), None))
 
 
-def _of_spec(spec: ModuleSpec | None) -> Place:
+def _of_spec(spec: ModuleSpec | None) -> Location:
     if spec is None or (spec.origin and is_library(spec.origin)):
         return None, ()
     file = Path(spec.origin) if spec.has_location and spec.origin else None
@@ -97,28 +104,28 @@ def _is_searched(spec: ModuleSpec) -> bool:
         return True
     file = Path(spec.origin)
     home = file.parent.parent if spec.submodule_search_locations else file.parent
-    return home in _homes(tuple(searched()), os.getcwd())
+    return home in _search_folders(tuple(searched()), os.getcwd())
 
 
 @cache
-def _homes(entries: tuple[str, ...], here: str) -> set[Path]:
-    return {Path(here, entry) for entry in entries}
+def _search_folders(entries: tuple[str, ...], folder: str) -> set[Path]:
+    return {Path(folder, entry) for entry in entries}
 
 
-def _is_there(file: str) -> bool:
+def _exists(file: str) -> bool:
     return os.path.isfile(file) or is_loaded(file)
 
 
-def _below(folders: Iterable[str], last: str) -> Place:
+def _below(folders: Iterable[str], last: str) -> Location:
     """As Python looks: in each folder a package, then a file; a folder alone if nowhere is any."""
     portions = []
     for folder in folders:
         home = os.path.join(folder, last)
         package = os.path.join(home, "__init__.py")
-        if _is_there(package):
+        if _exists(package):
             return Path(package), (home,)
         for suffix in (*EXTENSION_SUFFIXES, ".py"):
-            if _is_there(home + suffix):
+            if _exists(home + suffix):
                 return Path(home + suffix), ()
         portions += [home] if os.path.isdir(home) else []
     return None, tuple(portions)

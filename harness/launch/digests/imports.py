@@ -27,10 +27,10 @@ def imported(name: str, is_package: bool, source: bytes) -> tuple[str, ...]:
     """Dotted names that may be modules: of `from a import b` both a and a.b."""
     package = name if is_package else name.rpartition(".")[0]
     if is_ours(name):
-        found = _of_statements(statements_of_ours(source), package)
+        names = _statement_names(statements_of_ours(source), package)
     else:
-        found = _of_others(source, package)
-    return tuple({each for one in found for each in with_packages(one)})
+        names = _names_in(source, package)
+    return tuple({module for name in names for module in with_packages(name)})
 
 
 def is_ours(module: str) -> bool:
@@ -71,29 +71,35 @@ def statements_of_ours(source: bytes) -> Iterator[Statement]:
         yield from (node for node in body.body if isinstance(node, Statement))
 
 
-def _of_others(source: bytes, package: str) -> set[str]:
+def _names_in(source: bytes, package: str) -> set[str]:
     body = _parsed(source)
     if body is None:
         return set()
-    said = [node for node in ast.walk(body) if isinstance(node, Statement)]
+    statements_in = [node for node in ast.walk(body) if isinstance(node, Statement)]
     texts = set(_texts(body))
     inner = (text.encode(errors="replace") for text in texts if "import" in text)
-    found = _of_statements(said, package) | _of_texts(texts, package)
-    return found.union(_chains(body, said, package), *(_of_others(one, package) for one in inner))
+    names = _statement_names(statements_in, package) | _text_names(texts, package)
+    return names.union(
+        _attribute_names(body, statements_in, package),
+        *(_names_in(text, package) for text in inner),
+    )
 
 
-def _of_statements(said: Iterable[Statement], package: str) -> set[str]:
-    found = set[str]()
-    for node in said:
+def _statement_names(statements: Iterable[Statement], package: str) -> set[str]:
+    names = set[str]()
+    for node in statements:
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         else:
-            home = _home(node, package)
-            found |= {home, *(f"{home}.{alias.name}" for alias in node.names if alias.name != "*")}
-    return found - {""}
+            module = _imported_from(node, package)
+            names |= {
+                module,
+                *(f"{module}.{alias.name}" for alias in node.names if alias.name != "*"),
+            }
+    return names - {""}
 
 
-def _of_texts(texts: Iterable[str], package: str) -> set[str]:
+def _text_names(texts: Iterable[str], package: str) -> set[str]:
     """Names below the package too, as those of `__all__`, and relative ones below each other."""
     names = {match[1] for text in texts if (match := NAME.fullmatch(text))}
     tops = {name for name in names if not name.startswith(".")}
@@ -102,10 +108,10 @@ def _of_texts(texts: Iterable[str], package: str) -> set[str]:
     return tops | relative | ({f"{package}.{name}" for name in tops} if package else set())
 
 
-def _chains(body: ast.Module, said: Iterable[Statement], package: str) -> set[str]:
+def _attribute_names(body: ast.Module, statements: Iterable[Statement], package: str) -> set[str]:
     """`a.b.c` of an imported name a, which may stand for another one."""
-    bound = dict(_bound(said, package))
-    found = set[str]()
+    bound = dict(_bindings(statements, package))
+    names = set[str]()
     for node in ast.walk(body):
         parts: list[str] = []
         at: ast.expr | ast.AST = node
@@ -113,19 +119,19 @@ def _chains(body: ast.Module, said: Iterable[Statement], package: str) -> set[st
             parts.append(at.attr)
             at = at.value
         if parts and isinstance(at, ast.Name) and at.id in bound:
-            found.add(".".join([bound[at.id], *reversed(parts)]))
-    return found
+            names.add(".".join([bound[at.id], *reversed(parts)]))
+    return names
 
 
-def _bound(said: Iterable[Statement], package: str) -> Iterator[tuple[str, str]]:
-    for node in said:
-        home = "" if isinstance(node, ast.Import) else f"{_home(node, package)}."
+def _bindings(statements: Iterable[Statement], package: str) -> Iterator[tuple[str, str]]:
+    for node in statements:
+        home = "" if isinstance(node, ast.Import) else f"{_imported_from(node, package)}."
         for alias in node.names:
             top = alias.name if alias.asname or home else alias.name.partition(".")[0]
             yield alias.asname or top, f"{home}{top}"
 
 
-def _home(node: ast.ImportFrom, package: str) -> str:
+def _imported_from(node: ast.ImportFrom, package: str) -> str:
     return _absolute("." * node.level + (node.module or ""), package)
 
 

@@ -1,1 +1,1 @@
-"""Many runs: plans, grids, searches, costs."""
+"""Plan and execute many runs: grids, searches, their plans and costs."""

@@ -1,51 +1,62 @@
-"""A part of a plan in this process, for jobs that others start."""
+"""Executes a part of a plan in this process, for jobs that a user submits."""
 
 import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from harness.launch.backends.base import attempt_line
-from harness.launch.digests.data import readable
+from harness.launch.backends.base import try_execute_line
+from harness.launch.digests.data import digest_if_readable
 from harness.launch.sweeps.plan import Plan
-from harness.launch.sweeps.planned_run import Planned
-from harness.launch.sweeps.sweep import Ended, end, first_of_each_dense, told
+from harness.launch.sweeps.planned_run import PlannedRun
+from harness.launch.sweeps.sweep import (
+    RunOutcome,
+    format_result,
+    one_per_dense_training,
+    print_summary,
+)
 from harness.system.locks import is_held
 
 POLL_S = 1.0
 
 
-def carry_out(file: Path, part: str, dense: bool = False, trust: Sequence[str] = ()) -> int:
-    """Points I, I + N, ... of the plan, one after the other; 1 if any failed, else 0.
+def run_array_task(file: Path, part: str, dense: bool = False, trust: Sequence[str] = ()) -> int:
+    """Executes runs I, I + N, ... of the plan in turn; returns 1 if any failed, else 0.
 
-    part: "I/N". dense: only the dense trainings that points share. trust: as of Plan.read.
+    Args:
+        file: of the plan.
+        part: "I/N".
+        dense: only the dense trainings that runs share.
+        trust: as in Plan.read.
 
     Raises:
-        ValueError: there is no such plan or part, it was made elsewhere, or it builds what is not
-            allowed.
-        Stopped: a signal asked for it; the run under way has saved itself.
+        ValueError: there is no such plan or part, the plan was made elsewhere, or it builds a part
+            that is not allowed.
+        Stopped: a signal came. The active run has saved a checkpoint.
     """
     plan = Plan.read(file, trust)
     plan.check_home()
     if plan.unread:
-        plan = plan.with_data(lambda point: point.data_sha256 or readable(point))
+        plan = plan.with_data(lambda point: point.data_sha256 or digest_if_readable(point))
         plan.write()
-    points = [p.dense_alone() for p in first_of_each_dense(plan.points)] if dense else plan.points
-    return one_by_one(points[_slice(part)])
+    points = [p.only_dense() for p in one_per_dense_training(plan.points)] if dense else plan.points
+    return run_one_by_one(points[_slice(part)])
 
 
-def one_by_one(points: Sequence[Planned]) -> int:
-    """1 if any failed, else 0."""
+def run_one_by_one(points: Sequence[PlannedRun]) -> int:
+    """Executes runs in turn and prints a summary; returns 1 if any failed, else 0."""
     ended = []
-    for point, outcome in _ends(points):
-        print(told(point, outcome), flush=True)
+    for point, outcome in _outcomes(points):
+        print(format_result(point, outcome), flush=True)
         ended.append((point, outcome))
-    return end(ended)
+    return print_summary(ended)
 
 
-def _ends(points: Sequence[Planned]) -> Iterator[Ended]:
-    """Points at which another process works come last, and are waited for: a plan may have been
-    submitted twice, or a sweep's parent be lost and its jobs go on."""
+def _outcomes(points: Sequence[PlannedRun]) -> Iterator[RunOutcome]:
+    """Yields the outcome of every run; runs that another process executes come last.
+
+    Those exist if a plan was submitted twice, or if a sweep's parent died and its jobs run on.
+    """
     left = list(points)
     while left:
         point = next((point for point in left if not _is_taken(point)), None)
@@ -53,19 +64,20 @@ def _ends(points: Sequence[Planned]) -> Iterator[Ended]:
             time.sleep(POLL_S)
             continue
         left.remove(point)
-        outcome = point.finished() or attempt_line(point.line)
+        outcome = point.finished() or try_execute_line(point.line)
         if outcome.state == "failed" and _is_taken(point):
             left.append(point)
         else:
             yield point, outcome
 
 
-def _is_taken(point: Planned) -> bool:
+def _is_taken(point: PlannedRun) -> bool:
     return is_held(Path(point.folder))
 
 
 def _slice(part: str) -> slice:
-    """
+    """Returns the slice of runs for "I/N".
+
     >>> _slice("1/4")
     slice(1, None, 4)
     """

@@ -1,4 +1,4 @@
-"""A sweep's plan of an earlier start, found by all that decides it."""
+"""Loads the plan of an earlier start of a sweep, found by a key over its inputs."""
 
 import hashlib
 import json
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import harness
 from harness.launch.sweeps.plan import DAMAGED, Plan, sha256_of
-from harness.launch.trust.stored_parts import is_vouched
+from harness.launch.trust.stored_parts import is_own_plan
 
 VARIABLE = re.compile(rb"oc\.env:\s*(\w+)")
 
 
-def remembered(path: Path, make: Callable[[], Plan]) -> Plan:
-    """The plan of that file, or a new one if there is none of this user's that still holds."""
+def load_or_create(path: Path, make: Callable[[], Plan]) -> Plan:
+    """Loads the plan of this file, or calls `make` if it is missing, outdated or not the user's."""
     with suppress(OSError, *DAMAGED):
-        if not is_vouched(path, path.read_bytes()):
+        if not is_own_plan(path, path.read_bytes()):
             return make()
         files = json.loads(_first_line(path))["files"]
         if all(sha256_of(file) == sha for file, sha in files.items()):
@@ -26,21 +26,21 @@ def remembered(path: Path, make: Callable[[], Plan]) -> Plan:
     return make()
 
 
-def key_of(arguments: Sequence[str], command: str, sources: Iterable[Path]) -> str:
-    """12 hex digits over all that decides a plan: arguments, configs, variables of the environment
-    that they name, and the harness's code.
+def plan_key(arguments: Sequence[str], command: str, sources: Iterable[Path]) -> str:
+    """Returns 12 hex digits over all inputs of a plan.
 
-    sources: folders of configs.
+    These are the arguments, the configs in the folders `sources`, the environment variables that
+    both name, and the harness's code.
     """
     digest = hashlib.sha256(json.dumps([command, *arguments]).encode())
     code = Path(str(harness.__file__)).parent.rglob("*.py")
     configs = (file for folder in sources for file in folder.rglob("*.yaml"))
-    said = [text.encode() for text in arguments]
+    texts = [text.encode() for text in arguments]
     for file in sorted({*code, *configs}):
         content = file.read_bytes()
         digest.update(f"{file}\n".encode() + content)
-        said += [content] if file.suffix == ".yaml" else []
-    for name in sorted({name.decode() for text in said for name in VARIABLE.findall(text)}):
+        texts += [content] if file.suffix == ".yaml" else []
+    for name in sorted({name.decode() for text in texts for name in VARIABLE.findall(text)}):
         digest.update(f"{name}={os.environ.get(name)}\n".encode())
     return digest.hexdigest()[:12]
 

@@ -1,18 +1,18 @@
-"""The plans of a sweep, and those of their points that have failed."""
+"""Reads the plans of a sweep and finds their failed runs."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from harness.launch.sweeps.plan import Plan
-from harness.launch.sweeps.planned_run import Planned
+from harness.launch.sweeps.planned_run import PlannedRun
 from harness.run_folder.overview import plan_files, run_status
 
 
 def plans(sweep: Path, trust: Sequence[str] = ()) -> list[Plan]:
-    """Oldest first; trust: as of Plan.read.
+    """Returns the plans of a sweep, oldest first; trust: as in Plan.read.
 
     Raises:
-        ValueError: there is none, or one that is damaged or builds what is not allowed.
+        ValueError: there is no plan, or one is damaged or builds a part that is not allowed.
     """
     files = plan_files(sweep)
     if not files:
@@ -24,15 +24,15 @@ def plans(sweep: Path, trust: Sequence[str] = ()) -> list[Plan]:
 
 
 def failed_plans(sweep: Path, trust: Sequence[str] = ()) -> list[Plan]:
-    """Those with points that have failed; of plans that share such a point, the newest."""
-    found: list[Plan] = []
+    """Returns the plans with failed runs; of plans that share such a run, the newest."""
+    plans_left: list[Plan] = []
     seen = set[str]()
     for plan in reversed(plans(sweep, trust)):
         failed = {point.folder for point in plan.points if has_failed(point)} - seen
-        found += [plan] if failed else []
+        plans_left += [plan] if failed else []
         seen |= failed
-    return found
+    return plans_left
 
 
-def has_failed(point: Planned) -> bool:
-    return run_status(Path(point.folder), point.says).state == "failed"
+def has_failed(point: PlannedRun) -> bool:
+    return run_status(Path(point.folder), point.label).state == "failed"

@@ -35,60 +35,66 @@ def points(
     for numbers in alike.values():
         composed = loader.load_sweep_config(master, list(batch[numbers[0]]))
         for number in numbers:
-            for each in _free(parsed[number], is_group):
-                OmegaConf.update(composed, each.key_or_group, each.value(), merge=True)
+            for override in _free(parsed[number], is_group):
+                OmegaConf.update(composed, override.key_or_group, override.value(), merge=True)
             composed.hydra.overrides.task = list(batch[number])
             yield number, build_run_spec(composed, composed.hydra, command)
 
 
 def shape(overrides: Sequence[Override], is_group: Callable[[str], bool]) -> tuple[str, ...]:
-    """The overrides, without the values of keys that `points` sets by itself."""
+    """Returns the overrides, without the values of keys that `points` sets itself."""
     free = _free(overrides, is_group)
     return tuple(
-        str(each.key_or_group) if each in free else str(each.input_line) for each in overrides
+        str(override.key_or_group) if override in free else str(override.input_line)
+        for override in overrides
     )
 
 
 def effective(overrides: Sequence[Override]) -> list[Override]:
-    """Without those that a later one replaces, so that a grid's values can be narrowed."""
+    """Drops overrides that a later one replaces, so that a grid can be narrowed."""
     return [
-        each
-        for number, each in enumerate(overrides)
-        if not any(_replaces(later, each) for later in overrides[number + 1 :])
+        override
+        for number, override in enumerate(overrides)
+        if not any(_replaces(later, override) for later in overrides[number + 1 :])
     ]
 
 
-def _replaces(later: Override, each: Override) -> bool:
-    where = [(one.key_or_group, one.package) for one in (later, each)]
-    plain = not any(_is_odd(one) for one in (later, each))
-    return plain and where[0] == where[1] and not _merges(later)
+def _replaces(later: Override, earlier: Override) -> bool:
+    targets = [(override.key_or_group, override.package) for override in (later, earlier)]
+    plain = not any(_adds_or_deletes(override) for override in (later, earlier))
+    return plain and targets[0] == targets[1] and not _merges(later)
 
 
 def _free(overrides: Sequence[Override], is_group: Callable[[str], bool]) -> list[Override]:
-    """Whose value takes the place of another and decides nothing else.
+    """Returns the overrides that only replace a value: no group choice, no `+` or `~`.
 
-    Not those of a node that another one adds, deletes or merges into: there the order counts.
+    Overrides below a node that another one adds, deletes or merges into are left out, because
+    there the order counts.
     """
-    nodes = [each for each in overrides if not is_group(each.key_or_group) and not each.package]
-    moving = [each for each in nodes if _is_odd(each) or _merges(each)]
+    nodes = [
+        override
+        for override in overrides
+        if not is_group(override.key_or_group) and not override.package
+    ]
+    moving = [override for override in nodes if _adds_or_deletes(override) or _merges(override)]
     return [
-        each
-        for each in nodes
-        if each not in moving and not any(_overlap(each, other) for other in moving)
+        override
+        for override in nodes
+        if override not in moving and not any(_overlap(override, other) for other in moving)
     ]
 
 
-def _is_odd(override: Override) -> bool:
+def _adds_or_deletes(override: Override) -> bool:
     return override.is_add() or override.is_force_add() or override.is_delete()
 
 
 def _merges(override: Override) -> bool:
-    """Whether its value goes into what was there."""
+    """True if the override merges a dict into the present value."""
     value = override.value()
     values = value.list if isinstance(value, ChoiceSweep) else [value]
-    return any(isinstance(one, dict) for one in values)
+    return any(isinstance(item, dict) for item in values)
 
 
-def _overlap(one: Override, other: Override) -> bool:
-    first, second = (f"{each.key_or_group}." for each in (one, other))
+def _overlap(override_a: Override, override_b: Override) -> bool:
+    first, second = (f"{override.key_or_group}." for override in (override_a, override_b))
     return first.startswith(second) or second.startswith(first)

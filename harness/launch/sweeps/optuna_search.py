@@ -1,7 +1,7 @@
-"""A search instead of a grid: Optuna proposes values, by the validation accuracy of earlier runs.
+"""Searches values with Optuna, by the validation accuracy of earlier runs.
 
-Nothing is kept but runs and their records: the sampler is seeded, so a second start proposes the
-same values, finds their runs finished, and goes on where the first one stopped.
+Only the runs and their records are stored. The sampler is seeded, so a second start proposes the
+same values, skips their finished runs and continues after them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -23,7 +23,10 @@ WAYS = "write interval(low,high), tag(log,interval(low,high)), int(interval(low,
 
 @dataclass(frozen=True)
 class Trial:
-    """One proposal. validation: accuracy in [0, 1], None of a run that failed."""
+    """Holds one proposal and its result.
+
+    validation: accuracy in [0, 1], None for a failed run.
+    """
 
     overrides: list[str]
     validation: float | None
@@ -33,8 +36,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Search:
-    """trials: in all; batch_size: proposed together, before any of them is known, so that as many
-    workers have something to do. seed: of the sampler (TPE: Bergstra et al. 2011).
+    """Proposes values by TPE and stores the results of the trials (TPE: Bergstra et al. 2011).
+
+    trials: number of all trials, >= 1.
+    batch_size: trials proposed together, before any of their results; as many workers are busy.
+    seed: of the sampler, >= 0.
 
     Raises:
         ValueError: a value is out of range.
@@ -51,27 +57,38 @@ class Search:
         check_fields(self, "a whole number >= 0", "seed", where=where)
 
     def batches(
-        self, overrides: Sequence[Override], carry_out: Callable[[list[list[str]]], list[Outcome]]
+        self, overrides: Sequence[Override], execute: Callable[[list[list[str]]], list[Outcome]]
     ) -> Iterator[None]:
-        """Adds to `done`, batch by batch. carry_out: one outcome for each list of overrides, in
-        the same order.
+        """Executes the trials batch by batch and adds them to `done`; yields after each batch.
+
+        execute: returns one outcome per list of overrides, in the same order.
 
         Raises:
-            ValueError: optuna is missing, or nothing is left open, or a range is wrong.
+            ValueError: optuna is missing, no key has a range, or a range is wrong.
         """
         study = _study(self.seed)
-        last = {each.get_key_element(): each for each in overrides}  # of those of one key
-        fixed = [str(each.input_line) for each in last.values() if not each.is_sweep_override()]
-        ranges = {key: range_of(each) for key, each in last.items() if each.is_sweep_override()}
+        last = {
+            override.get_key_element(): override for override in overrides
+        }  # the last override of each key
+        fixed = [
+            str(override.input_line)
+            for override in last.values()
+            if not override.is_sweep_override()
+        ]
+        ranges = {
+            key: range_of(override)
+            for key, override in last.items()
+            if override.is_sweep_override()
+        }
         if not ranges:
             raise ValueError(f"a search has nothing to choose; {WAYS} for at least one key")
         while left := self.trials - len(self.done):
-            asked = [study.ask(ranges) for _ in range(min(self.batch_size, left))]
-            chosen = [[f"{key}={trial.params[key]}" for key in ranges] for trial in asked]
-            outcomes = carry_out([[*fixed, *values] for values in chosen])
-            for trial, values, outcome in zip(asked, chosen, outcomes, strict=True):
+            trials = [study.ask(ranges) for _ in range(min(self.batch_size, left))]
+            chosen = [[f"{key}={trial.params[key]}" for key in ranges] for trial in trials]
+            outcomes = execute([[*fixed, *values] for values in chosen])
+            for trial, values, outcome in zip(trials, chosen, outcomes, strict=True):
                 self.done.append(Trial(values, outcome.validation, outcome.folder, outcome.reason))
-                # Optuna does not learn from failures, and would go where runs diverge.
+                # Optuna ignores failed trials and would propose more values that diverge.
                 study.tell(trial, outcome.validation or 0.0)
             yield
 
@@ -81,7 +98,7 @@ class Search:
 
     @property
     def best(self) -> Trial | None:
-        """The first of the best; None if all have failed."""
+        """Returns the first of the best trials; None if all have failed."""
         measured = [trial for trial in self.done if trial.validation is not None]
         return max(measured, key=lambda trial: trial.validation or 0.0, default=None)
 
@@ -95,17 +112,18 @@ class Search:
         }
 
     def line(self) -> str:
-        said = f"search: {len(self.done)} trials, {self.failed} failed"
+        counts = f"search: {len(self.done)} trials, {self.failed} failed"
         if self.best is None:
-            return f"{said}; none has a result"
-        share, values = 100 * (self.best.validation or 0.0), " ".join(self.best.overrides)
-        return f"{said}; best {values}: {share:.2f} % on validation data: {self.best.folder}"
+            return f"{counts}; none has a result"
+        accuracy, values = 100 * (self.best.validation or 0.0), " ".join(self.best.overrides)
+        return f"{counts}; best {values}: {accuracy:.2f} % on validation data: {self.best.folder}"
 
 
 def range_of(override: Override) -> "BaseDistribution":
-    """
+    """Returns Optuna's distribution for an override.
+
     Raises:
-        ValueError: it is no range that can be searched.
+        ValueError: the override has no range that can be searched.
     """
     from optuna import distributions
 

@@ -1,4 +1,4 @@
-"""A point of a sweep as its plan keeps it, and which stages several of them have in common."""
+"""Describes a run of a sweep for its plan, and finds the stages that several runs share."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,19 +15,20 @@ from harness.run_folder.stage_keys import StageKeys, stage_keys, stages_to_cache
 
 
 @dataclass(frozen=True)
-class Planned:
-    """What a sweep must know of a point that it does not carry out itself.
+class PlannedRun:
+    """Holds the facts about a run that its sweep needs without composing the run.
 
-    says: what tells it from the others. dense: equal for points that share their dense training,
-    empty without one; dense_epochs: its length. epochs: of all that follows it. kind: see
-    harness.launch.sweeps.run_cost. shared: stages that other runs have too, and their epochs.
-    files: that decide it too, beside the harness's own: modules of its parts, and initial weights
-    as they are written.
+    label: the overrides that distinguish the run from the others of its sweep.
+    dense: equal for runs that share their dense training, empty without one.
+    dense_epochs, epochs: length of the dense training, and of all later trainings.
+    kind: see harness.launch.sweeps.run_cost.
+    shared: stages that other runs have too, and their epochs.
+    files: other inputs of the plan: modules of own parts, and initial weights as written.
     """
 
     folder: str
     code: str
-    says: str
+    label: str
     dense: str
     dense_epochs: int
     epochs: int
@@ -37,12 +38,12 @@ class Planned:
     line: str
 
     @classmethod
-    def of(cls, point: RunSpec, says: str) -> "Planned":
-        config, trained = point.values, _starts_trained(point)
+    def of(cls, point: RunSpec, label: str) -> "PlannedRun":
+        config, trained = point.values, _trains_dense(point)
         return cls(
             folder=str(point.folder),
             code=point.code,
-            says=says,
+            label=label,
             dense=dense_hash(point.hashed_config, {}) if trained else "",
             dense_epochs=config["training"]["epochs"] if trained else 0,
             epochs=_epochs(point),
@@ -57,14 +58,15 @@ class Planned:
         return RunSpec.from_json(self.line)
 
     def finished(self) -> Outcome | None:
-        """The outcome, if there is nothing left to do."""
-        with suppress(ValueError):  # of a damaged status.json; the run itself will name it
-            return self.found(self.point.values["rerun"])
+        """Returns the outcome of a finished run, None if the run is to be done."""
+        with suppress(ValueError):  # a damaged status.json; the run itself reports it
+            return self.finished_before(self.point.values["rerun"])
         return None
 
-    def found(self, rerun: str) -> Outcome | None:
-        """As harness.run_folder.outcome.finished; None for dense training alone, of which only
-        torch knows.
+    def finished_before(self, rerun: str) -> Outcome | None:
+        """Returns the result of harness.run_folder.outcome.finished.
+
+        None for dense training alone: its cache can be read with torch only.
 
         Raises:
             ValueError: status.json is damaged.
@@ -72,53 +74,59 @@ class Planned:
         results = self.point.result_files
         return finished(Path(self.folder), self.code, rerun, results) if results else None
 
-    def marking(self, own: StageKeys, marked: set[str]) -> "Planned":
-        """With those stages of its own that are marked, if there are any."""
-        shared = {place: key for place, key in own.items() if key in marked}
+    def with_shared_stages(self, own: StageKeys, marked: set[str]) -> "PlannedRun":
+        """Returns the run with those of its own stages that are marked."""
+        shared = {stage: key for stage, key in own.items() if key in marked}
         if not shared:
             return self
         line = replace(self.point, shared_stages=list(shared.values())).to_json()
-        each = epochs_of(self.point.values)
-        return replace(self, line=line, shared={k: each.get(p[1], 0) for p, k in shared.items()})
+        epochs = epochs_of(self.point.values)
+        return replace(self, line=line, shared={k: epochs.get(p[1], 0) for p, k in shared.items()})
 
-    def dense_alone(self) -> "Planned":
-        """Of its run only the dense training, for the cache of those that share it."""
+    def only_dense(self) -> "PlannedRun":
+        """Returns the run's dense training alone, which fills the cache."""
         line = replace(self.point, command="dense").to_json()
-        return replace(self, line=line, says=f"dense training of {self.says}")
+        return replace(self, line=line, label=f"dense training of {self.label}")
 
 
-def planned(
-    found: Iterable[tuple[int, RunSpec]], batch: Sequence[Sequence[str]], share: bool = True
-) -> list[Planned]:
-    """Each run once, in the order of the batch; told apart by those overrides that not all have.
+def plan_runs(
+    numbered: Iterable[tuple[int, RunSpec]],
+    batch: Sequence[Sequence[str]],
+    share_stages: bool = True,
+) -> list[PlannedRun]:
+    """Returns each run once, in the order of the batch; overrides that not all have label it.
 
-    found: (number in the batch, point); one at a time, because a thousand configs are large.
-    share: stages that several runs have in common are marked, to be computed once.
+    Args:
+        numbered: (index in the batch, run), an iterator because a thousand configs are large.
+        batch: the overrides of every run.
+        share: stages that several runs have in common are marked, to be computed once.
     """
     counts = Counter(text for overrides in batch for text in set(overrides))
 
-    def said() -> Iterator[tuple[int, str, RunSpec]]:
-        for number, point in found:
+    def labelled() -> Iterator[tuple[int, str, RunSpec]]:
+        for number, point in numbered:
             apart = [text for text in point.overrides if counts[text] < len(batch)]
             yield number, " ".join(apart or point.overrides), point
 
-    return marked_of(said(), share)
+    return mark_shared_stages(labelled(), share_stages)
 
 
-def marked_of(found: Iterable[tuple[int, str, RunSpec]], share: bool) -> list[Planned]:
-    """found: (number, what tells it from the others, point)."""
-    ordered: dict[int, Planned] = {}
+def mark_shared_stages(
+    labelled: Iterable[tuple[int, str, RunSpec]], share_stages: bool
+) -> list[PlannedRun]:
+    """Returns the runs of (index, label, run), with their shared stages if `share` is set."""
+    ordered: dict[int, PlannedRun] = {}
     chains: dict[str, StageKeys] = {}
-    for number, says, point in found:
-        each = ordered[number] = Planned.of(point, says)
-        if share and point.command == "run":
-            chains[each.folder] = stage_keys(point.hashed_config, point.requested)
+    for number, label, point in labelled:
+        run = ordered[number] = PlannedRun.of(point, label)
+        if share_stages and point.command == "run":
+            chains[run.folder] = stage_keys(point.hashed_config, point.requested)
     marked = stages_to_cache(chains.values())
-    runs = {each.folder: each for _, each in sorted(ordered.items())}
-    return [each.marking(chains.get(each.folder, {}), marked) for each in runs.values()]
+    runs = {run.folder: run for _, run in sorted(ordered.items())}
+    return [run.with_shared_stages(chains.get(run.folder, {}), marked) for run in runs.values()]
 
 
-def _starts_trained(point: RunSpec) -> bool:
+def _trains_dense(point: RunSpec) -> bool:
     config = point.values
     inside = (
         config["prune_at"] == "during_training" and config["gradual"]["start_from"] == "trained"
@@ -127,9 +135,9 @@ def _starts_trained(point: RunSpec) -> bool:
 
 
 def _epochs(point: RunSpec) -> int:
-    """After dense training: of its levels; an analysis has none."""
-    each = sum(epochs_of(point.values).values())
-    return each * max(1, len(point.requested)) if point.command == "run" else 0
+    """Returns the epochs after dense training, of all levels; an analysis has none."""
+    per_level = sum(epochs_of(point.values).values())
+    return per_level * max(1, len(point.requested)) if point.command == "run" else 0
 
 
 def _files(point: RunSpec) -> list[str]:

@@ -1,4 +1,4 @@
-"""What one run costs, by its config: epochs, and which runs are alike in time and size."""
+"""Reads from a run's config how many epochs it trains and which runs cost about the same."""
 
 import hashlib
 import json
@@ -12,22 +12,24 @@ DECIDES = ("model", "data", "dtype", "threads", "device")
 
 @dataclass(frozen=True)
 class Cost:
-    """Of runs that are alike in time and size."""
+    """Holds the cost of runs of one kind."""
 
     seconds_per_epoch: float
     megabytes: float  # of one run's folder
 
 
 def kind(config: Config) -> str:
-    """Equal for runs whose epochs take about as long, and whose results are about as large."""
+    """Returns 12 hex digits, equal for runs with about the same time per epoch and size."""
     batch = config["training"]["batch_size"]
     decides = [*(config[key] for key in DECIDES), batch, config["launch"].get("ranks_per_run", 1)]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def epochs_of(config: Config) -> dict[str, int]:
-    """Of one level's trainings, by stage. Speed-ups, which Scratch-B's length depends on, count as
-    1; nothing for a config that no run can have."""
+    """Returns the epochs of one level's trainings, by stage; empty for an invalid config.
+
+    Scratch-B's length depends on the speed-up, which counts as 1 here.
+    """
     try:
         plan = build_part(config["finetune"]).plan(config["training"]["epochs"], 1.0)
         penalty = (config.get("penalty") or {}).get("epochs", 0)
@@ -35,5 +37,5 @@ def epochs_of(config: Config) -> dict[str, int]:
             return {"penalised": penalty}
         whole = config[plan.recipe]["epochs"] if plan.epochs is None else plan.epochs
         return {"penalised": penalty, "finetuned": int(whole - plan.begin.epoch)}
-    except Exception:  # the run itself will say what is wrong
+    except Exception:  # the run itself reports the error
         return {}

@@ -14,7 +14,7 @@ from harness.system.names import visible
 CALLABLES = (type, FunctionType, BuiltinFunctionType)
 
 
-def check_own(key: str, target: str, trust: Sequence[str]) -> None:
+def check_defined_in(key: str, target: str, trust: Sequence[str]) -> None:
     """Imports the trusted module and those below it on the way, as Hydra would.
 
     The name must lead through modules and classes that are the trusted modules' own, by their
@@ -24,12 +24,12 @@ def check_own(key: str, target: str, trust: Sequence[str]) -> None:
     Raises:
         ValueError: it does not.
     """
-    found, path = _imported(key, target.partition(".")[0]), target.partition(".")[0]
+    value, path = _imported(key, target.partition(".")[0]), target.partition(".")[0]
     for name in target.split(".")[1:]:
-        found = _step(key, found, path, name)
+        value = _step(key, value, path, name)
         path = f"{path}.{name}"
-        _check_of(key, target, found, path, trust)
-    if not isinstance(found, CALLABLES):
+        _check_definition(key, target, value, path, trust)
+    if not isinstance(value, CALLABLES):
         raise ValueError(f"{key}={target} is no class or function; name one of {trust[0]}")
 
 
@@ -41,13 +41,13 @@ def _step(key: str, holder: Any, path: str, name: str) -> Any:
             return getattr(holder, name)
         except AttributeError:
             return _imported(key, f"{path}.{name}")
-    there = vars(holder) if isinstance(holder, type) else {}
-    if name not in there:
+    members = vars(holder) if isinstance(holder, type) else {}
+    if name not in members:
         raise ValueError(
             f"{key}={path}.{name}: {path} defines no {name}; name a class or function, or a "
             "method where it is defined"
         )
-    method = there[name]
+    method = members[name]
     return method.__func__ if isinstance(method, (staticmethod, classmethod)) else method
 
 
@@ -61,13 +61,15 @@ def _imported(key: str, module: str) -> ModuleType:
         ) from error
 
 
-def _check_of(key: str, target: str, found: Any, path: str, trust: Sequence[str]) -> None:
+def _check_definition(key: str, target: str, value: Any, path: str, trust: Sequence[str]) -> None:
     """A package above the trusted module is on the way to it."""
-    module = str(found.__name__ if isinstance(found, ModuleType) else _module_of(found))
-    above = isinstance(found, ModuleType) and any(one.startswith(f"{module}.") for one in trust)
-    if above or any(f"{module}.".startswith(f"{one}.") for one in trust):
+    module = str(value.__name__ if isinstance(value, ModuleType) else _module_of(value))
+    above = isinstance(value, ModuleType) and any(
+        allowed.startswith(f"{module}.") for allowed in trust
+    )
+    if above or any(f"{module}.".startswith(f"{allowed}.") for allowed in trust):
         return
-    if module == "None" or not isinstance(found, (ModuleType, *CALLABLES)):
+    if module == "None" or not isinstance(value, (ModuleType, *CALLABLES)):
         raise ValueError(f"{key}={target}: {path} is no module, class or function of {trust[0]}")
     raise ValueError(
         f"{key}={target}: {path} is not defined in {' or '.join(trust)} but in {module}; write a "
@@ -75,5 +77,5 @@ def _check_of(key: str, target: str, found: Any, path: str, trust: Sequence[str]
     )
 
 
-def _module_of(found: Any) -> Any:
-    return found.__module__ if isinstance(found, CALLABLES) else None
+def _module_of(value: Any) -> Any:
+    return value.__module__ if isinstance(value, CALLABLES) else None

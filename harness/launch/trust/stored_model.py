@@ -13,7 +13,7 @@ from harness.launch.instantiate import build_part
 from harness.launch.trust.stored_parts import stored_part
 
 
-def stored_network(
+def build_stored_model(
     file: Path, shape: tuple[int, ...], classes: int, trust: str | Sequence[str]
 ) -> nn.Module:
     """A fresh network of the `model` in a run's config.yaml.
@@ -30,15 +30,15 @@ def stored_network(
         ) from error
     part = stored_part(config, "model", trust)
     try:
-        network = build_part(part).build(shape, classes)
+        model = build_part(part).build(shape, classes)
     except Exception as error:  # whatever a model does, its own or with keys that it does not know
         raise ValueError(
             f"{file}: its model cannot be built ({one_line(error)}); load the run with the code "
             "that made it"
         ) from error
-    if not isinstance(network, nn.Module):
+    if not isinstance(model, nn.Module):
         raise ValueError(
-            f"{file}: its model builds {type(network).__name__}, and no torch.nn.Module; load the "
+            f"{file}: its model builds {type(model).__name__}, and no torch.nn.Module; load the "
             "run with the code that made it"
         )
-    return network
+    return model

@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from harness.launch.trust.own_modules import check_own
+from harness.launch.trust.own_modules import check_defined_in
 from harness.launch.trust.targets import components
 from harness.launch.variables import resolved
 from harness.system.atomic_files import CannotWrite, write_whole
@@ -39,7 +39,7 @@ def check_parts(config: Any, trust: str | Sequence[str] = (), where: str = "conf
         ValueError: a `_target_` is neither a component of conf/ nor defined in a module of
             `trust`, or an interpolation could make one.
     """
-    allowed = modules(trust)
+    allowed = trusted_modules(trust)
     for key, value in _leaves(config, where):
         if key.endswith("._target_"):
             _check_target(key, value, allowed)
@@ -68,9 +68,9 @@ def stored_part(
     return OmegaConf.create(part)
 
 
-def modules(trust: str | Sequence[str]) -> tuple[str, ...]:
+def trusted_modules(trust: str | Sequence[str]) -> tuple[str, ...]:
     """
-    >>> modules("my_pkg"), modules(["a.b", "c"])
+    >>> trusted_modules("my_pkg"), trusted_modules(["a.b", "c"])
     (('my_pkg',), ('a.b', 'c'))
 
     Raises:
@@ -78,20 +78,20 @@ def modules(trust: str | Sequence[str]) -> tuple[str, ...]:
     """
     if not isinstance(trust, (str, Sequence)):
         raise ValueError(f"trust must name modules, as in ['my_pkg'], got {trust!r}")
-    found = (trust,) if isinstance(trust, str) else tuple(trust)
-    for one in found:
-        if not isinstance(one, str) or not MODULE.fullmatch(one):
-            raise ValueError(f"trust must name modules, as in my_pkg or my_pkg.nets, got {one!r}")
-        if one.partition(".")[0] == "harness":
+    names = (trust,) if isinstance(trust, str) else tuple(trust)
+    for name in names:
+        if not isinstance(name, str) or not MODULE.fullmatch(name):
+            raise ValueError(f"trust must name modules, as in my_pkg or my_pkg.nets, got {name!r}")
+        if name.partition(".")[0] == "harness":
             # Some of its functions write files or start commands.
             raise ValueError(
-                f"trust must name modules of your own, got {one!r}; the components of the harness "
+                f"trust must name modules of your own, got {name!r}; the components of the harness "
                 "need no trust, and nothing else of it is built from a folder"
             )
-    return found
+    return names
 
 
-def vouch(plan: Path, content: bytes) -> None:
+def record_own_plan(plan: Path, content: bytes) -> None:
     """Remembers that this user has made the plan; where it cannot, the plan needs --trust."""
     with suppress(CannotWrite, OSError, RuntimeError):
         file = _fingerprint(plan, content)
@@ -99,7 +99,7 @@ def vouch(plan: Path, content: bytes) -> None:
         write_whole(file, "")
 
 
-def is_vouched(plan: Path, content: bytes) -> bool:
+def is_own_plan(plan: Path, content: bytes) -> bool:
     """Whether this user has made the plan, in this place and to the byte."""
     with suppress(OSError, RuntimeError):
         return _fingerprint(plan, content).is_file()
@@ -107,14 +107,14 @@ def is_vouched(plan: Path, content: bytes) -> bool:
 
 
 def _fingerprint(plan: Path, content: bytes) -> Path:
-    place = f"{plan.resolve()}\n".encode(errors="surrogateescape")
-    return _state() / "plans" / hashlib.sha256(place + content).hexdigest()
+    path = f"{plan.resolve()}\n".encode(errors="surrogateescape")
+    return _state_folder() / "plans" / hashlib.sha256(path + content).hexdigest()
 
 
-def _state() -> Path:
-    said = Path(os.environ.get("XDG_STATE_HOME") or "")
+def _state_folder() -> Path:
+    configured = Path(os.environ.get("XDG_STATE_HOME") or "")
     # As the XDG specification has it, a relative one is passed over.
-    home = said if said.is_absolute() else Path.home() / ".local" / "state"
+    home = configured if configured.is_absolute() else Path.home() / ".local" / "state"
     return home / "pruning-harness"
 
 
@@ -122,8 +122,8 @@ def _check_target(key: str, target: Any, trust: Sequence[str]) -> None:
     if isinstance(target, str) and MODULE.fullmatch(target):
         if target in components():
             return
-        if any(target.startswith(f"{one}.") for one in trust):
-            return check_own(key, target, trust)
+        if any(target.startswith(f"{allowed}.") for allowed in trust):
+            return check_defined_in(key, target, trust)
         module = target.partition(".")[0]
         raise ValueError(
             f"{key}={target} is no component of the harness, and what a folder of runs holds is "
