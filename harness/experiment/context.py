@@ -11,7 +11,7 @@ from harness.experiment.config import DTYPES, WIRE, ExperimentConfig
 from harness.experiment.requested import RequestedLevels
 from harness.experiment.validation import check_steps
 from harness.experiment.workload import Workload
-from harness.metrics.macs import Macs, said_uncounted
+from harness.metrics.macs import Macs, describe_uncounted
 from harness.pruning.density import Scope
 from harness.pruning.prunable_model import find_prunable
 from harness.run_folder.stage_keys import SharedStages
@@ -158,7 +158,7 @@ def _check_lengths(experiment: ExperimentConfig, macs: Macs) -> None:
     if macs.uncounted and plan(epochs, 2.0) != plan(epochs, 1.0):
         raise ValueError(
             "finetune trains the longer the fewer multiply-accumulates are left, and "
-            f"{said_uncounted(macs.uncounted)}; use finetune=scratch_e or keep"
+            f"{describe_uncounted(macs.uncounted)}; use finetune=scratch_e or keep"
         )
 
 

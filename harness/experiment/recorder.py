@@ -176,7 +176,7 @@ class Recorder:
             return
         low, median, high = (round(1000 * seconds, 4) for seconds in watch.quartiles())
         self.watcher.log_timing(
-            pruning="latency",
+            event="latency",
             **stage,
             batch=latency.batch_size,
             milliseconds_median=median,
@@ -241,7 +241,7 @@ class LevelSaver:
 def _measure_some(watch: Stopwatch) -> tuple[bool, str]:
     """Returns whether the measurement is complete, and why it failed."""
     try:
-        return watch.go_on(SECONDS_AT_ONCE), ""
+        return watch.run_for(SECONDS_AT_ONCE), ""
     except RuntimeError as error:  # as torch calls a lack of memory
         return True, str(error).splitlines()[0]
 

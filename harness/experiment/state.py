@@ -121,7 +121,7 @@ def in_dense_shapes(context: RunContext, state: RunState) -> DenseShaped:
 def macs_left(context: RunContext, state: RunState) -> int:
     """Returns the multiply-accumulates of one example under the masks in force, at least 1."""
     macs = context.workload.macs(state.model) if state.kept_indices else context.macs
-    return max(1, macs.left(state.masks.masks))
+    return max(1, macs.remaining(state.masks.masks))
 
 
 def watch_unsaved(context: RunContext, model: nn.Module) -> None:

@@ -14,9 +14,9 @@ from harness.data.calibration import Samples
 from harness.distillation.base import Distillation
 from harness.distributed import Ranks
 from harness.distributed.batch_norm import synced
+from harness.metrics.connectivity import connectivity
 from harness.metrics.macs import Macs, count_macs
-from harness.metrics.reach import reach
-from harness.metrics.size import layer_densities, nonzero_share, parameters_left, ratio
+from harness.metrics.size import layer_densities, nonzero_fraction, parameters_left, ratio
 from harness.model_state.whole_state import whole_state
 from harness.models.base import Model
 from harness.pruning.density import Scope
@@ -210,12 +210,12 @@ class Workload:
         whole, masks = dense
         weights = prunable_weights(whole)
         parameters = parameters_left(whole, masks)
-        macs_left = None if macs.uncounted else macs.left(weights)
-        connected = reach(whole, self.splits.shape)
+        macs_left = None if macs.uncounted else macs.remaining(weights)
+        connected = connectivity(whole, self.splits.shape)
         return {
             "density": scope.density(weights),
             "density_of_masks": scope.density(masks),
-            "density_of_weights": nonzero_share(weights),
+            "density_of_weights": nonzero_fraction(weights),
             "density_of": scope.describe(),
             "layers": layer_densities(weights),
             "effective_density": connected.effective_density,

@@ -10,12 +10,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from harness.metrics import operators
-from harness.metrics.following import Following, has_others, has_packed, tensors_of
 from harness.metrics.operators import Products
-from harness.metrics.origins import Origins
+from harness.metrics.parameter_flow import ParameterFlow, has_others, has_packed, tensors_of
+from harness.metrics.storages import Storages
 
 
-class Counter(TorchDispatchMode):
+class MacCounter(TorchDispatchMode):
     """Adds up what is multiplied while a model runs inside.
 
     uses: parameter -> how often each entry is multiplied: one number if all are equally often.
@@ -28,9 +28,9 @@ class Counter(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]
         self.uses: dict[str, int | Tensor] = dict.fromkeys(parameters, 0)
         self.activations = 0
-        self._origins = Origins(parameters)
-        self._following = Following(self._origins, prunable)
-        self._dependent = {self._origins.key(inputs)}  # storages whose values the input decides
+        self._storages = Storages(parameters)
+        self._flow = ParameterFlow(self._storages, prunable)
+        self._dependent = {self._storages.key(inputs)}  # storages whose values the input decides
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -38,7 +38,7 @@ class Counter(TorchDispatchMode):
         named = kwargs or {}
         if not isinstance(func, OpOverload):
             # It runs functions that nobody sees into.
-            self._following.uncounted.setdefault(str(func), set())
+            self._flow.uncounted.setdefault(str(func), set())
             return func(*args, **named)
         known = operators.base_name(func) in operators.FORMULAS
         if not known and operators.is_composite(func) and not _nested((args, named)):
@@ -47,66 +47,66 @@ class Counter(TorchDispatchMode):
             if found is not NotImplemented:
                 return found
         out = func(*args, **named)
-        self._see(func, args, named, out)
+        self._count(func, args, named, out)
         return out
 
     def uncounted(self) -> dict[str, list[str]]:
         """Operator -> weights that it hides, when the model has run."""
-        self._following.end()
-        return {by: sorted(names) for by, names in sorted(self._following.uncounted.items())}
+        self._flow.finish()
+        return {by: sorted(names) for by, names in sorted(self._flow.uncounted.items())}
 
-    def _see(self, func: Any, args: Sequence[Any], named: Any, out: Any) -> None:
+    def _count(self, func: Any, args: Sequence[Any], named: Any, out: Any) -> None:
         tensors, outs = tensors_of((args, named)), tensors_of(out)
-        keys = set(map(self._origins.key, tensors))
+        keys = set(map(self._storages.key, tensors))
         unseen = has_others((args, named, out))
         if unseen:
-            self._following.lose(str(func), tensors)
+            self._flow.add_untracked(str(func), tensors)
         # What lies otherwise is not followed: it may hold the input.
         dependent = unseen or not keys.isdisjoint(self._dependent)
         if has_packed((args, named)):
-            self._following.uncounted.setdefault(str(func), set())
-        held = any(map(self._origins.of, tensors))
+            self._flow.uncounted.setdefault(str(func), set())
+        held = any(map(self._storages.contents, tensors))
         name = operators.base_name(func)
         if name in operators.FORMULAS:
             if held or dependent:
                 for products in operators.FORMULAS[name](args, out):
                     self._multiply(str(func), products)
-        elif name in operators.SUMS and held and self._following.holds_products(tensors[0]):
-            self._sum(tensors[0], [*args[1:], named.get("dim")])
+        elif name in operators.SUMS and held and self._flow.holds_products(tensors[0]):
+            self._count_sum(tensors[0], [*args[1:], named.get("dim")])
         elif (
             held
             and not unseen
-            and (func._schema.is_mutable or keys.isdisjoint(map(self._origins.key, outs)))
+            and (func._schema.is_mutable or keys.isdisjoint(map(self._storages.key, outs)))
         ):
-            self._following.through(func, args, named, outs, dependent)
+            self._flow.propagate(func, args, named, outs, dependent)
         if dependent and name not in operators.SHAPED:
-            self._dependent.update(map(self._origins.key, outs))
+            self._dependent.update(map(self._storages.key, outs))
 
     def _multiply(self, by: str, products: Products) -> None:
-        weight = self._following.weight_among(by, products.operands)
+        weight = self._flow.select_weight(by, products.operands)
         if weight is None:
             self.activations += products.total
             return
         times, rest = divmod(products.total, weight.numel())
         if rest:
-            self._following.hide(by, self._origins.names(weight))
-        self._use(weight, times)
+            self._flow.add_uncounted(by, self._storages.names(weight))
+        self._add_uses(weight, times)
 
-    def _sum(self, products: Tensor, arguments: Sequence[Any]) -> None:
+    def _count_sum(self, products: Tensor, arguments: Sequence[Any]) -> None:
         """A sum over dimensions, which may be one number, several, or all (None)."""
         dims = next((one for one in arguments if isinstance(one, int | list | tuple)), [])
         dims = [dims] if isinstance(dims, int) else dims
-        if self._following.takes_up(products, dims):
-            self._use(products, 1)
+        if self._flow.sums_products(products, dims):
+            self._add_uses(products, 1)
 
-    def _use(self, weight: Tensor, times: int) -> None:
+    def _add_uses(self, weight: Tensor, times: int) -> None:
         """Every place of the tensor is multiplied so often."""
-        whole = self._origins.whole(weight)
+        whole = self._storages.whole_parameter(weight)
         if whole is not None:
             self.uses[whole] += times
             return
-        ids = self._origins.entries(weight)()
-        for name, counts in self._origins.counts(ids).items():
+        ids = self._storages.entry_numbers(weight)()
+        for name, counts in self._storages.entry_counts(ids).items():
             self.uses[name] = self.uses[name] + counts * times
         self.activations += times * int((ids == 0).count_nonzero())
 

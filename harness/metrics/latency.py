@@ -42,10 +42,10 @@ class Stopwatch:
     clock: Callable[[], float] = time.perf_counter
     seconds: list[float] = field(default_factory=list)
 
-    def go_on(self, at_most_s: float) -> bool:
+    def run_for(self, at_most_s: float) -> bool:
         """One step at least, then more for so long; whether all are timed."""
         began = self.clock()
-        while self._next() and self.clock() - began < at_most_s:
+        while self._step() and self.clock() - began < at_most_s:
             pass
         return len(self.seconds) >= self.repeats
 
@@ -60,7 +60,7 @@ class Stopwatch:
         low, middle, high = statistics.quantiles(self.seconds, n=4, method="inclusive")
         return low, middle, high
 
-    def _next(self) -> bool:
+    def _step(self) -> bool:
         """Whether another step is to come."""
         began = self.clock()
         self.step()

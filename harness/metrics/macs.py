@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from harness.metrics.counter import Counter
+from harness.metrics.counter import MacCounter
 from harness.vocabulary import tensors
 
 
@@ -31,10 +31,10 @@ class Macs:
     def dense(self) -> int:
         return sum(self.weights.values()) + self.activations
 
-    def left(self, alive: tensors.Tensors) -> int:
+    def remaining(self, alive: tensors.Tensors) -> int:
         """With the non-zero entries of these weights or masks alone; other parameters whole."""
         return self.activations + sum(
-            _left(self.uses[name], alive[name]) if name in alive else count
+            _remaining(self.uses[name], alive[name]) if name in alive else count
             for name, count in self.weights.items()
         )
 
@@ -66,7 +66,7 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
     """
     parameters, prunable = dict(model.named_parameters()), tensors.prunable_layers(model)
     devices = [inputs.device] if inputs.device.type == "cuda" else []
-    counter = Counter(parameters, prunable, inputs)
+    counter = MacCounter(parameters, prunable, inputs)
     with (
         tensors.evaluating(model),
         torch.random.fork_rng(devices),
@@ -76,7 +76,7 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
     ):
         model(inputs)
     uses = {name: _one_number(one) for name, one in counter.uses.items()}
-    dense = {name: _whole(uses[name], one.numel()) for name, one in parameters.items()}
+    dense = {name: _dense_count(uses[name], one.numel()) for name, one in parameters.items()}
     return Macs(
         weights={name: count for name, count in dense.items() if count or name in prunable},
         uses=uses,
@@ -98,11 +98,11 @@ def macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> int:
     first = next(iter(weights.values()))
     found = count_macs(model, torch.zeros(1, *shape, dtype=first.dtype, device=first.device))
     if found.uncounted:
-        raise ValueError(f"{type(model).__name__}: {said_uncounted(found.uncounted)}")
-    return found.dense if whole else found.left(weights)
+        raise ValueError(f"{type(model).__name__}: {describe_uncounted(found.uncounted)}")
+    return found.dense if whole else found.remaining(weights)
 
 
-def said_uncounted(uncounted: Mapping[str, Sequence[str]]) -> str:
+def describe_uncounted(uncounted: Mapping[str, Sequence[str]]) -> str:
     """
     >>> said_uncounted({"aten._cdist_forward.default": ["fc.weight"]})
     'how often aten._cdist_forward.default multiplies fc.weight is not known'
@@ -111,11 +111,11 @@ def said_uncounted(uncounted: Mapping[str, Sequence[str]]) -> str:
     return f"how often {first} multiplies {', '.join(names) or 'weights'} is not known"
 
 
-def _whole(uses: int | Tensor, size: int) -> int:
+def _dense_count(uses: int | Tensor, size: int) -> int:
     return uses * size if isinstance(uses, int) else int(uses.sum())
 
 
-def _left(uses: int | Tensor, alive: Tensor) -> int:
+def _remaining(uses: int | Tensor, alive: Tensor) -> int:
     if isinstance(uses, int):
         return uses * int(alive.count_nonzero())
     return int(uses[(alive != 0).cpu()].sum())

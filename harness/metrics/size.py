@@ -9,7 +9,7 @@ class PrunedWeightAlive(RuntimeError):
     """A weight is not 0 although its mask says that it is pruned."""
 
 
-def nonzero_share(weights: Tensors) -> float:
+def nonzero_fraction(weights: Tensors) -> float:
     """Non-zero share of all weights together, in [0, 1].
 
     Raises:
@@ -23,7 +23,7 @@ def nonzero_share(weights: Tensors) -> float:
 
 def layer_densities(weights: Tensors) -> dict[str, float]:
     """Non-zero share of each tensor, in [0, 1]."""
-    return {name: nonzero_share({name: weight}) for name, weight in weights.items()}
+    return {name: nonzero_fraction({name: weight}) for name, weight in weights.items()}
 
 
 def parameters_left(model: nn.Module, masks: Tensors) -> int:

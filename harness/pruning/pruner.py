@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from harness.allocation.base import Allocation, ModelInfo
-from harness.metrics.macs import said_uncounted
+from harness.metrics.macs import describe_uncounted
 from harness.pruning import budget as budgets
 from harness.pruning.controls import CONTROLS, apply_control
 from harness.pruning.density import alive_units, layers_of
@@ -84,8 +84,8 @@ class Pruner:
         if counts == "macs" and model_info.uncounted:
             raise ValueError(
                 f"{unit} cannot be counted in multiply-accumulates: "
-                f"{said_uncounted(model_info.uncounted)}; ask for a density or a compression, with "
-                "budget=params"
+                f"{describe_uncounted(model_info.uncounted)}; ask for a density or compression, "
+                "with budget=params"
             )
         total = (
             removable

@@ -8,7 +8,7 @@ from torch.nn.utils import prune
 
 from benchmarks.figure import Figure, Side, in_turns, ratio
 from benchmarks.task import OPTIMIZERS, checked_difference, context, network, recipe
-from harness.metrics.size import nonzero_share
+from harness.metrics.size import nonzero_fraction
 from harness.pruning.masks import MaskStore
 from harness.training.context import Hooks
 from harness.vocabulary.tensors import prunable_layers, prunable_weights
@@ -58,7 +58,7 @@ def compared(store: MaskStore, optimizer: str) -> float:
     train(theirs, optimizer, 1)
     for layer in prunable_layers(ours):
         prune.remove(theirs.get_submodule(layer.removesuffix(".weight")), "weight")
-    left = nonzero_share(prunable_weights(ours))
+    left = nonzero_fraction(prunable_weights(ours))
     if left > DENSITY:
         raise RuntimeError(f"density is {left} after training, not {DENSITY}; the masks leak")
     return checked_difference(ours.state_dict(), theirs.state_dict(), "network pruned by torch")

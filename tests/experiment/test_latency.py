@@ -40,7 +40,7 @@ class Clock:
 def test_the_first_steps_warm_up_and_the_others_are_timed() -> None:
     clock = Clock(9, 9, 1, 2, 3, 4, 5)
     watch = Stopwatch(clock.step, repeats=5, warm_up=2, clock=clock)
-    assert watch.go_on(1000)
+    assert watch.run_for(1000)
     assert watch.seconds == [1, 2, 3, 4, 5]
     assert watch.quartiles() == (2, 3, 4)
 
@@ -49,7 +49,7 @@ def test_a_sitting_ends_after_its_time_and_the_next_one_goes_on() -> None:
     clock = Clock(9, 1, 1, 1, 1)
     watch = Stopwatch(clock.step, repeats=4, warm_up=1, clock=clock)
     sittings = []
-    while not watch.go_on(2):
+    while not watch.run_for(2):
         sittings.append(list(watch.seconds))
     assert sittings == [[], [1, 1]]
     assert watch.seconds == [1, 1, 1, 1]
@@ -58,7 +58,7 @@ def test_a_sitting_ends_after_its_time_and_the_next_one_goes_on() -> None:
 def test_one_step_is_its_own_quartiles() -> None:
     clock = Clock(3)
     watch = Stopwatch(clock.step, repeats=1, clock=clock)
-    assert watch.go_on(0)
+    assert watch.run_for(0)
     assert watch.quartiles() == (3, 3, 3)
 
 

@@ -103,7 +103,7 @@ def test_a_product_with_a_weight_belongs_to_the_weight_however_it_is_called(way)
     assert (found.weights, found.activations, found.uncounted) == ({"layer.weight": 32}, 0, {})
     pruned = torch.ones(8, 4)
     pruned[0] = 0
-    assert found.left({"layer.weight": pruned}) == 28
+    assert found.remaining({"layer.weight": pruned}) == 28
 
 
 def test_a_part_of_a_weight_costs_its_own_non_zeros_only() -> None:
@@ -112,7 +112,7 @@ def test_a_part_of_a_weight_costs_its_own_non_zeros_only() -> None:
     alive = torch.ones(8, 4)
     alive[1] = 0  # both take it
     alive[7] = 0  # no one does
-    assert found.left({"layer.weight": alive}) == 8
+    assert found.remaining({"layer.weight": alive}) == 8
 
 
 def test_a_weight_that_is_spread_over_several_samples_costs_as_often() -> None:
@@ -151,7 +151,7 @@ def test_products_of_activations_stay_however_much_is_pruned() -> None:
     }  # fmt: skip
     assert found.activations == 2 * 25 * 8
     gone = {"attention.out_proj.weight": torch.zeros(8, 8)}
-    assert found.left(gone) == 5 * 192 + 2 * 25 * 8
+    assert found.remaining(gone) == 5 * 192 + 2 * 25 * 8
 
 
 def test_what_multiplies_no_weight_costs_nothing() -> None:

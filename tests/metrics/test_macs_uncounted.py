@@ -91,7 +91,7 @@ def test_a_weight_under_a_learned_scale_counts_as_itself(made, scale) -> None:
     with torch.no_grad():
         network.layer.weight[0, :3] = 0
     # A pruned entry is 0 under any scale.
-    assert found.left({"layer.weight": network.layer.weight}) == 29
+    assert found.remaining({"layer.weight": network.layer.weight}) == 29
 
 
 @cases("made, scale", (lambda w, g: g / w, (8, 1)), (lambda w, g: w * g, (8, 4)))

@@ -7,7 +7,7 @@ from harness.metrics.macs import macs
 from harness.metrics.size import (
     PrunedWeightAlive,
     layer_densities,
-    nonzero_share,
+    nonzero_fraction,
     parameters_left,
     ratio,
 )
@@ -51,13 +51,13 @@ def pruned_linear() -> tuple[nn.Module, dict[str, Tensor]]:
 
 def test_the_non_zero_share_is_of_all_weights_together() -> None:
     weights = {"a": torch.tensor([1.0, 0.0, 0.0, 0.0]), "b": torch.tensor([[1.0, -2.0]])}
-    assert nonzero_share(weights) == 3 / 6
+    assert nonzero_fraction(weights) == 3 / 6
     assert layer_densities(weights) == {"a": 0.25, "b": 1.0}
 
 
 def test_a_share_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="give the prunable weights"):
-        nonzero_share({})
+        nonzero_fraction({})
 
 
 def test_without_masks_all_parameters_are_left() -> None:

@@ -7,7 +7,7 @@ from torch import nn
 
 from harness.allocation.base import Allocation, ModelInfo
 from harness.metrics.macs import count_macs, macs
-from harness.metrics.size import layer_densities, nonzero_share, parameters_left
+from harness.metrics.size import layer_densities, nonzero_fraction, parameters_left
 from harness.models.base import Model
 from harness.pruning.budget import RequestedSize, SizeModel
 from harness.pruning.density import Scope
@@ -70,7 +70,7 @@ def test_density_is_exactly_what_was_asked(model, allocation) -> None:
         keep = round(share * total)
         pruning.to(keep)
         weights = prunable_weights(network)
-        assert nonzero_share(weights) == keep / total
+        assert nonzero_fraction(weights) == keep / total
         sizes = {name: weight.numel() for name, weight in weights.items()}
         layers = layer_densities(weights)
         assert sum(layers[name] * sizes[name] for name in sizes) == pytest.approx(keep)

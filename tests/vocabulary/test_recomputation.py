@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import CheckpointFunction, checkpoint
 
 import harness
-from harness.metrics.reach import reachable
+from harness.metrics.connectivity import connected_weights
 from harness.saliency.taylor_activation import TaylorActivation
 
 BY_GRADIENTS = ["gradient", "grasp", "synflow", "hutchinson", "fisher", "woodfisher", "movement"]
@@ -72,10 +72,10 @@ def test_what_is_reached_does_not_depend_on_checkpoints(reentrant) -> None:
     torch.manual_seed(0)
     net = Net(nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 5), nn.Linear(5, 2))
     masks = harness.prune(net, 0.2)
-    plain = reachable(net, (4,))
+    plain = connected_weights(net, (4,))
     assert any(not plain[name].equal(masks[name]) for name in masks)  # some weights are cut off
     net.kind = reentrant
-    found = reachable(net, (4,))
+    found = connected_weights(net, (4,))
     assert all(plain[name].equal(found[name]) for name in masks)
 
 

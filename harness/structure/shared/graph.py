@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from harness.structure.shared.trace import INPUT, Affine, Trace, Use, trace_of
+from harness.structure.shared.trace import INPUT, Affine, Trace, WeightProduct, trace_of
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class Graph:
     order: tuple[str, ...]
     first: frozenset[str]
     outputs: frozenset[str]
-    along: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    companions: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pinned: Mapping[str, str] = field(default_factory=dict)
     computed: Mapping[str, str] = field(default_factory=dict)
-    sending: frozenset[str] = frozenset()
+    nonzero_after_removal: frozenset[str] = frozenset()
 
 
 def graph_of(model: nn.Module, sample: Tensor) -> Graph:
@@ -43,29 +43,31 @@ def graph_of(model: nn.Module, sample: Tensor) -> Graph:
     uses = _by_weight(trace.uses)
     units = {name: model.get_parameter(name).shape[0] for name in uses}
     one_each = _one_entry_per_unit(model, trace, units)
-    along = {
+    companions = {
         name: _distinct(
-            [*(n for use in found for n in use.along if _is_vector(model, n, units[name]))]
+            [*(n for use in found for n in use.companions if _is_vector(model, n, units[name]))]
             + one_each.get(name, [])
         )
         for name, found in uses.items()
     }
     return Graph(
         order=tuple(uses),
-        first=frozenset(n for n, found in uses.items() if all(use.fed == {INPUT} for use in found)),
+        first=frozenset(
+            n for n, found in uses.items() if all(use.feeders == {INPUT} for use in found)
+        ),
         outputs=trace.outputs - {INPUT},
-        along=along,
-        pinned=_behind_shared_norms(trace, along)
+        companions=companions,
+        pinned=_behind_shared_norms(trace, companions)
         | _behind_norms(trace, units)
         | _used_otherwise(trace, uses)
         | _lost(trace, uses),
         computed=trace.computed,
-        sending=frozenset(_sending(trace, along)),
+        nonzero_after_removal=frozenset(_nonzero_after_removal(trace, companions)),
     )
 
 
-def _by_weight(uses: Iterable[Use]) -> dict[str, list[Use]]:
-    found: dict[str, list[Use]] = {}
+def _by_weight(uses: Iterable[WeightProduct]) -> dict[str, list[WeightProduct]]:
+    found: dict[str, list[WeightProduct]] = {}
     for use in uses:
         found.setdefault(use.weight, []).append(use)
     return found
@@ -99,10 +101,10 @@ def _one_entry_per_unit(
 
 
 def _only_feeder(affines: Sequence[Affine]) -> str | None:
-    if any(each.joined for each in affines):
+    if any(each.mixed for each in affines):
         return None
-    fed = frozenset().union(*(each.fed for each in affines))
-    return next(iter(fed)) if len(fed) == 1 and INPUT not in fed else None
+    feeders = frozenset().union(*(each.feeders for each in affines))
+    return next(iter(feeders)) if len(feeders) == 1 and INPUT not in feeders else None
 
 
 def _behind_norms(trace: Trace, units: Mapping[str, int]) -> dict[str, str]:
@@ -114,12 +116,12 @@ def _behind_norms(trace: Trace, units: Mapping[str, int]) -> dict[str, str]:
         feeder: f"units reach {affine.parameters[-1]} by a way that does not keep them in their "
         "places (a concatenation, a shuffle, a reshaping), and a removed one would go on sending it"
         for affine in trace.affine
-        for feeder in affine.fed - {INPUT}
+        for feeder in affine.feeders - {INPUT}
         if affine.shifts and affine.parameters and not affine.fits(units[feeder])
     }
 
 
-def _behind_shared_norms(trace: Trace, along: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+def _behind_shared_norms(trace: Trace, companions: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
     """Weights whose units alone reach a shift that does not go along, as others reach it too.
 
     A removed unit would go on sending that shift.
@@ -129,37 +131,42 @@ def _behind_shared_norms(trace: Trace, along: Mapping[str, tuple[str, ...]]) -> 
         "removed one would go on sending it"
         for affine in trace.affine
         if (feeder := _only_feeder([affine])) and affine.shifts and affine.parameters
-        if not set(affine.parameters) <= set(along[feeder])
+        if not set(affine.parameters) <= set(companions[feeder])
     }
 
 
-def _sending(trace: Trace, along: Mapping[str, tuple[str, ...]]) -> Iterator[str]:
+def _nonzero_after_removal(
+    trace: Trace, companions: Mapping[str, tuple[str, ...]]
+) -> Iterator[str]:
     """Weights that alone feed a norm without parameters and no scale that goes along behind it."""
-    for place, affine in enumerate(trace.affine):
+    for index, affine in enumerate(trace.affine):
         feeder = _only_feeder([affine])
         if feeder is None or affine.parameters or not affine.shifts:
             continue
-        behind = [each for each in trace.affine[place + 1 :] if each.fed == affine.fed]
-        if not any(each.parameters and {*each.parameters} <= {*along[feeder]} for each in behind):
+        behind = [each for each in trace.affine[index + 1 :] if each.feeders == affine.feeders]
+        if not any(
+            each.parameters and {*each.parameters} <= {*companions[feeder]} for each in behind
+        ):
             yield feeder
 
 
-def _used_otherwise(trace: Trace, uses: Mapping[str, list[Use]]) -> dict[str, str]:
+def _used_otherwise(trace: Trace, uses: Mapping[str, list[WeightProduct]]) -> dict[str, str]:
     """Weights of which not every use makes the same units."""
     return {
         name: "the weight is used elsewhere too, where its rows are not output units (a tied "
         "embedding, a transposed use)"
         for name, found in uses.items()
-        if name in trace.elsewhere or (len(found) > 1 and not all(use.own for use in found))
+        if name in trace.other_uses
+        or (len(found) > 1 and not all(use.rows_are_units for use in found))
     }
 
 
-def _lost(trace: Trace, uses: Mapping[str, list[Use]]) -> dict[str, str]:
+def _lost(trace: Trace, uses: Mapping[str, list[WeightProduct]]) -> dict[str, str]:
     """Weights from which no way leads to the outputs: the pass left torch on it, or ended there."""
     seen, todo = set[str](), set(trace.outputs - {INPUT})
     while todo:
         seen |= todo
-        todo = {n for name in todo for use in uses[name] for n in use.fed} - seen - {INPUT}
+        todo = {n for name in todo for use in uses[name] for n in use.feeders} - seen - {INPUT}
     return {
         name: "no way is seen from there to the network's outputs (they are computed outside "
         "torch, or do not need it)"

@@ -43,21 +43,25 @@ class Rows(Structure):
     def units(self, model: nn.Module, sample: Tensor) -> Units:
         layers = prunable_layers(model)
         graph = graph_of(model, sample)
-        mine = [name for name, layer in layers.items() if isinstance(layer, self.kinds)]
-        inner = [name for name in mine if name in graph.along and name not in graph.outputs]
+        of_kinds = [name for name, layer in layers.items() if isinstance(layer, self.kinds)]
+        inner = [
+            name for name in of_kinds if name in graph.companions and name not in graph.outputs
+        ]
         pinned = {name: graph.pinned[name] for name in inner if name in graph.pinned}
-        _tell(self.noun, pinned)
+        _log_pinned(self.noun, pinned)
         free = [name for name in inner if name not in pinned]
         if not free:
-            raise ValueError(self._nothing(layers, pinned))
-        if sending := [name.removesuffix(".weight") for name in free if name in graph.sending]:
+            raise ValueError(self._nothing_to_prune(layers, pinned))
+        if nonzero_after_removal := [
+            name.removesuffix(".weight") for name in free if name in graph.nonzero_after_removal
+        ]:
             LOG.warning(
                 "structure=%s: removed units of %s go on sending what a norm or a shift without "
-                "parameters makes of a 0", self.noun, ", ".join(sending),
+                "parameters makes of a 0", self.noun, ", ".join(nonzero_after_removal),
             )  # fmt: skip
-        return {name: graph.along[name] for name in free}
+        return {name: graph.companions[name] for name in free}
 
-    def _nothing(self, layers: dict[str, nn.Module], pinned: dict[str, str]) -> str:
+    def _nothing_to_prune(self, layers: dict[str, nn.Module], pinned: dict[str, str]) -> str:
         if pinned:
             name, reason = next(iter(pinned.items()))
             return (
@@ -80,7 +84,7 @@ class Rows(Structure):
         return units.view(-1, *[1] * (len(shape) - 1)).expand(shape).contiguous()
 
 
-def _tell(noun: str, pinned: dict[str, str]) -> None:
+def _log_pinned(noun: str, pinned: dict[str, str]) -> None:
     """One line per reason."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in pinned.items():

@@ -1,17 +1,18 @@
 """What is added to units channel by channel: biases, shifts of norms, constants like them."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.structure.shared.call import OTHER, Call
-from harness.structure.shared.positions import Track
+from harness.structure.shared.operator_call import OTHER, OperatorCall
+from harness.structure.shared.unit_layout import UnitLayout
 
 SHIFTING = {"add", "sub", "rsub"}  # what they add to units stays when the units are gone
 
 
-def wide(tensor: Tensor) -> list[int]:
+def varying_dims(tensor: Tensor) -> list[int]:
     """Its dimensions of different entries, counted from the right: -1 is the last."""
     # A dimension that is expanded repeats one entry.
     steps = tensor.stride() if tensor.layout == torch.strided else [1] * tensor.dim()
@@ -19,21 +20,23 @@ def wide(tensor: Tensor) -> list[int]:
     return [dim - tensor.dim() for dim, (size, step) in sizes if size > 1 and step]
 
 
-def counted(known: Iterable[Tensor], out: Tensor) -> int:
+def counted_dim(known: Iterable[Tensor], out: Tensor) -> int:
     """The dimension of `out` that tensors of one dimension count; else the last one."""
-    found = {dim for tensor in known for dim in wide(tensor)}
+    found = {dim for tensor in known for dim in varying_dims(tensor)}
     return out.dim() + (found.pop() if len(found) == 1 else -1)
 
 
-def per_unit(constant: Tensor, out: Tensor, track: Track | None) -> bool:
+def one_per_unit(constant: Tensor, out: Tensor, layout: UnitLayout | None) -> bool:
     """Whether it has one number for each of the units in `out`, where that is."""
-    dims = wide(constant)
+    dims = varying_dims(constant)
     if not constant.is_floating_point() or len(dims) != 1 or constant.dim() > out.dim():
         return False
-    return track is None or track == Track.along(out.shape, out.dim() + dims[0])
+    return layout is None or layout == UnitLayout.of_dimension(out.shape, out.dim() + dims[0])
 
 
-def sends(call: Call, units: list[Tensor], parameters: Sequence[Tensor] = ()) -> bool:
+def changes_zero_units(
+    call: OperatorCall, units: list[Tensor], parameters: Sequence[Tensor] = ()
+) -> bool:
     """Whether the operator makes something else of units that are 0, whatever the parameters."""
 
     def value(each: Tensor) -> Tensor:
@@ -42,3 +45,12 @@ def sends(call: Call, units: list[Tensor], parameters: Sequence[Tensor] = ()) ->
         return torch.full_like(each, OTHER) if any(each is p for p in parameters) else each.clone()
 
     return not call.gives_zero(value)
+
+
+def subtracts_mean(name: str, args: Sequence[Any]) -> bool:
+    """Whether it is a norm by a mean of other channels or of earlier batches.
+
+    The mean of a channel that is 0 is 0, where the batch's own is taken.
+    """
+    kinds = ("batch_norm", "layer_norm", "group_norm")
+    return any(kind in name for kind in kinds) and not any(each is True for each in args)

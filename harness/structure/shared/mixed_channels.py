@@ -5,16 +5,16 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.structure.shared.derived import Origins
-from harness.structure.shared.place import storage
-from harness.structure.shared.positions import Track
+from harness.structure.shared.parameter_tensors import ParameterTensors
+from harness.structure.shared.tensor_keys import storage_key
+from harness.structure.shared.unit_layout import UnitLayout
 
 ADDING = {"add", "sub", "rsub", "maximum", "minimum", "where"}  # a number may be among them
 # They put one tensor beside another, or over a part of it.
 WRITING = {"cat", "stack", "copy", "index_put", "index_copy", "slice_scatter", "select_scatter"}
 
 
-class Joined:
+class MixedChannels:
     """Tensors of units to which something that no layer makes was added, or put beside it.
 
     That is a parameter other than a bias (a table of positions, a class token), a buffer or a
@@ -22,51 +22,51 @@ class Joined:
     it is not the unit's alone. A factor joins nothing: its channel is 0 where the unit is.
     """
 
-    def __init__(self, origins: Origins):
-        self._origins = origins
+    def __init__(self, parameters: ParameterTensors):
+        self._parameters = parameters
         self._storages: set[int] = set()
 
-    def of(self, tensor: Tensor) -> bool:
-        return storage(tensor) in self._storages
+    def contains(self, tensor: Tensor) -> bool:
+        return storage_key(tensor) in self._storages
 
-    def put(self, outs: Iterable[Tensor], joined: bool) -> None:
-        if joined:
-            self._storages |= {storage(out) for out in outs}
+    def add(self, outs: Iterable[Tensor], mixed: bool) -> None:
+        if mixed:
+            self._storages |= {storage_key(out) for out in outs}
 
-    def after(
+    def are_mixed(
         self,
         name: str,
         args: Sequence[Any],
         units: list[Tensor],
         free: list[Tensor],
         known: list[Tensor],
-        tracks: Sequence[Track | None],
+        layouts: Sequence[UnitLayout | None],
     ) -> bool:
         """Whether this operator's outputs are joined.
 
         units: its inputs that layers made; free: those that neither layers nor the network's input
         made, of which `known` are made of parameters. tracks: of its outputs.
         """
-        before = [self.of(tensor) for tensor in units]
+        before = [self.contains(tensor) for tensor in units]
         if name == "mul" and units:
             return all(before)
         if name == "div" and units and args[0] is units[0]:
             return before[0]
         if any(before) or name not in ADDING | WRITING:
             return any(before)
-        sizes = {track.units for track in tracks if track}
+        sizes = {layout.units for layout in layouts if layout}
         if not all(self._is_bias(tensor, sizes) for tensor in known):
             return True
         # What is written over does not stay.
         over = args[0] if name == "copy" else None
-        constants = [each for each in free if each is not over and not self._origins.of(each)]
+        constants = [each for each in free if each is not over and not self._parameters.names(each)]
         numbers = args if name in ADDING else ()
         return any(map(_is_alive, constants)) or any(map(_is_number, numbers))
 
     def _is_bias(self, tensor: Tensor, sizes: set[int]) -> bool:
         """Whether it is made of parameters of one entry per unit, which go along with the units."""
-        names = self._origins.of(tensor)
-        return tensor.numel() in sizes and all(self._origins.dims[name] == 1 for name in names)
+        names = self._parameters.names(tensor)
+        return tensor.numel() in sizes and all(self._parameters.dims[name] == 1 for name in names)
 
 
 def _is_alive(constant: Tensor) -> bool:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from harness.metrics.walk import Draw, Walk, meeting
+from harness.metrics.open_pass import OpenPass, UniformDraws, meets_input
 from harness.vocabulary.recomputation import no_checkpoints
 from harness.vocabulary.tensors import Tensors, evaluating, prunable_weights
 
@@ -17,11 +17,11 @@ from harness.vocabulary.tensors import Tensors, evaluating, prunable_weights
 EQUAL = 1e-12
 
 # Network -> shape of its input -> the dense network's reach.
-_DENSE: WeakKeyDictionary[nn.Module, "dict[tuple[int, ...], Reach]"] = WeakKeyDictionary()
+_DENSE: WeakKeyDictionary[nn.Module, "dict[tuple[int, ...], Connectivity]"] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
-class Reach:
+class Connectivity:
     """
     effective_density: share of all prunable weights that are on a path, in [0, 1]; None where the
         probe does not understand the network, for the reason that `unknown` says.
@@ -36,10 +36,10 @@ class Reach:
     unknown: str | None = None
 
 
-def reach(model: nn.Module, shape: tuple[int, ...]) -> Reach:
+def connectivity(model: nn.Module, shape: tuple[int, ...]) -> Connectivity:
     """What of the network still connects its input (of `shape`, without the batch) to its output.
 
-    A weight that is 0 is on no path; of others see `reachable`.
+    A weight that is 0 is on no path; of others see `connected_weights`.
     In the dense network, where nothing is cut, every weight is on a path but those that meet
     nothing but padding, and those of layers that no pass calls, which count as dead in every
     network. A probe that finds others without a path there does not see through the network
@@ -53,42 +53,44 @@ def reach(model: nn.Module, shape: tuple[int, ...]) -> Reach:
     weights = prunable_weights(model)
     if all(bool(weight.all()) for weight in weights.values()):
         dense = _dense(model, shape)
-        return Reach(1.0, [], {}) if dense.unknown else dense
-    masks, dense = reachable(model, shape), _dense(model, shape)
+        return Connectivity(1.0, [], {}) if dense.unknown else dense
+    masks, dense = connected_weights(model, shape), _dense(model, shape)
     empty = [name for name, weight in weights.items() if not weight.any()]
     if dense.unknown:
-        return Reach(None, empty, None, dense.unknown)
-    return Reach(_share(masks), empty, _dead_units(masks))
+        return Connectivity(None, empty, None, dense.unknown)
+    return Connectivity(_connected_fraction(masks), empty, _dead_units(masks))
 
 
-def _dense(model: nn.Module, shape: tuple[int, ...]) -> Reach:
+def _dense(model: nn.Module, shape: tuple[int, ...]) -> Connectivity:
     """The dense network's; found once per network, as it does not depend on the weights."""
     known = _DENSE.setdefault(model, {})
     if shape not in known:
-        ones = {name: torch.ones_like(one) for name, one in prunable_weights(model).items()}
+        ones = {name: torch.ones_like(weight) for name, weight in prunable_weights(model).items()}
         probe = _probe(model, shape, ones)
-        unknown = _not_understood(probe)
-        share, dead = (None, None) if unknown else (_share(probe.masks), _dead_units(probe.masks))
-        known[shape] = Reach(share, [], dead, unknown)
+        unknown = _reason_unknown(probe)
+        fraction = None if unknown else _connected_fraction(probe.masks)
+        dead = None if unknown else _dead_units(probe.masks)
+        known[shape] = Connectivity(fraction, [], dead, unknown)
     return known[shape]
 
 
-def _not_understood(probe: "_Probe") -> str | None:
+def _reason_unknown(probe: "_Probe") -> str | None:
     """What the probe does not see of the dense network; None if it sees through it."""
-    uses = {name: probe.walk.uses.get(id(one), []) for name, one in probe.stand_ins.items()}
-    missed = [name for name, mask in probe.masks.items() if not uses[name] and not mask.any()]
-    if missed and probe.walk.reads_values:
+    found = probe.open_pass.layer_calls
+    calls = {name: found.get(id(weight), []) for name, weight in probe.stand_ins.items()}
+    missed = [name for name, mask in probe.masks.items() if not calls[name] and not mask.any()]
+    if missed and probe.open_pass.reads_values:
         return f"values decide what is called, and the probe has not called {_layers(missed)}"
     blind = [
         name
         for name, mask in probe.masks.items()
-        if uses[name] and not mask.all()
-        if bool((meeting(probe.stand_ins[name], uses[name]) & ~mask).any())
+        if calls[name] and not mask.all()
+        if bool((meets_input(probe.stand_ins[name], calls[name]) & ~mask).any())
     ]
     return f"no path is found through {_layers(blind)} of the dense network" if blind else None
 
 
-def _share(masks: Tensors) -> float:
+def _connected_fraction(masks: Tensors) -> float:
     connected = sum(int(mask.count_nonzero()) for mask in masks.values())
     return connected / sum(mask.numel() for mask in masks.values())
 
@@ -103,7 +105,7 @@ def _dead_units(masks: Tensors) -> dict[str, int]:
     return {name: count for name, count in dead.items() if count}
 
 
-def reachable(model: nn.Module, shape: tuple[int, ...]) -> Tensors:
+def connected_weights(model: nn.Module, shape: tuple[int, ...]) -> Tensors:
     """Per prunable weight a bool tensor, True where it lies on a path of non-zero weights.
 
     Forward passes of two samples find the layer inputs that change with the network's input (a
@@ -130,25 +132,25 @@ def reachable(model: nn.Module, shape: tuple[int, ...]) -> Tensors:
 
 @dataclass(frozen=True, eq=False)
 class _Probe:
-    """masks: what `reachable` returns. walk: the third pass, which multiplied by the stand-ins."""
+    """masks: what `connected_weights` returns. open_pass: the third pass."""
 
     masks: Tensors
     stand_ins: Tensors
-    walk: Walk
+    open_pass: OpenPass
 
 
 def _probe(model: nn.Module, shape: tuple[int, ...], weights: Tensors) -> _Probe:
     """weights: of the prunable layers; only where they are 0 counts."""
-    draw = Draw(next(iter(weights.values())).device)
+    draw = UniformDraws(next(iter(weights.values())).device)
     stand_ins = _stand_ins(model, draw, weights)
     before: list[_Call] = []
     live: list[Tensor] = []
     with torch.no_grad():
-        _run(model, stand_ins, shape, Walk(draw, _remember(before)))
-        _run(model, stand_ins, shape, Walk(draw, _compare(before, live)))
+        _run(model, stand_ins, shape, OpenPass(draw, _remember(before)))
+        _run(model, stand_ins, shape, OpenPass(draw, _compare(before, live)))
     trained = {name: stand_ins[name].requires_grad_() for name in weights}
     with torch.enable_grad():
-        last = Walk(draw, _renew(live, draw))
+        last = OpenPass(draw, _randomise(live, draw))
         outputs = _run(model, stand_ins, shape, last)
         # Not the plain sum, which is constant after a softmax.
         total = (outputs * draw(*outputs.shape)).sum()
@@ -158,7 +160,7 @@ def _probe(model: nn.Module, shape: tuple[int, ...], weights: Tensors) -> _Probe
     return _Probe(masks, stand_ins, last)
 
 
-def _stand_ins(model: nn.Module, draw: Draw, prunable: Tensors) -> Tensors:
+def _stand_ins(model: nn.Module, draw: UniformDraws, prunable: Tensors) -> Tensors:
     """Parameters of mean inputs: rows are positive where the weight is not pruned and sum to 1."""
     found = {}
     for name, parameter in model.named_parameters():
@@ -174,14 +176,16 @@ def _stand_ins(model: nn.Module, draw: Draw, prunable: Tensors) -> Tensors:
     return found
 
 
-def _run(model: nn.Module, stand_ins: Tensors, shape: tuple[int, ...], walk: Walk) -> Tensor:
+def _run(
+    model: nn.Module, stand_ins: Tensors, shape: tuple[int, ...], open_pass: OpenPass
+) -> Tensor:
     # Copies, because a model may write into its buffers.
     buffers = {
         name: buffer.to(torch.float64 if buffer.is_floating_point() else buffer.dtype, copy=True)
         for name, buffer in model.named_buffers()
     }
-    inputs = (walk.draw(1, *shape),)
-    with evaluating(model), no_checkpoints(), walk:
+    inputs = (open_pass.draw(1, *shape),)
+    with evaluating(model), no_checkpoints(), open_pass:
         outputs: Tensor = functional_call(model, {**stand_ins, **buffers}, inputs)
     return outputs
 
@@ -217,16 +221,16 @@ def _compare(before: list[_Call], live: list[Tensor]) -> Callable[[int, Tensor],
     return at
 
 
-def _renew(live: list[Tensor], draw: Draw) -> Callable[[int, Tensor], Tensor]:
+def _randomise(live: list[Tensor], draw: UniformDraws) -> Callable[[int, Tensor], Tensor]:
     def at(number: int, inputs: Tensor) -> Tensor:
         known = number < len(live) and live[number].shape == inputs.shape
         mask = live[number] if known else inputs != 0
-        return _Renew.apply(inputs, mask, draw(*inputs.shape))  # type: ignore[no-any-return]
+        return _FreshValues.apply(inputs, mask, draw(*inputs.shape))  # type: ignore[no-any-return]
 
     return at
 
 
-class _Renew(torch.autograd.Function):
+class _FreshValues(torch.autograd.Function):
     """The fresh values where live, else 0; backward the gradient's sign, of a fresh size too.
 
     Gradients of equal size would cancel in whatever subtracts a mean (a norm written by hand).

@@ -24,7 +24,7 @@ PRODUCTS = {"mm": 0, "addmm": 1, "bmm": 0, "baddbmm": 1, "mv": 0, "addmv": 1}
 
 
 @dataclass(frozen=True)
-class Track:
+class UnitLayout:
     """The element at flat place p is of unit (p // stride) % units.
 
     A view keeps places, so it keeps the track, whatever it splits or joins.
@@ -41,45 +41,47 @@ class Track:
         return None
 
     @classmethod
-    def along(cls, shape: Sequence[int], dim: int) -> "Track":
+    def of_dimension(cls, shape: Sequence[int], dim: int) -> "UnitLayout":
         return cls(shape[dim], prod(shape[dim + 1 :]))
 
 
-Tracked = tuple[Tensor, Track | None]
+LaidOut = tuple[Tensor, UnitLayout | None]
 
 
 def pointwise(func: Any) -> bool:
     return torch.Tag.pointwise in func.tags
 
 
-def moved(name: str, func: Any, args: Sequence[Any], read: list[Tracked], out: Tensor) -> Any:
+def output_layout(
+    name: str, func: Any, args: Sequence[Any], inputs: list[LaidOut], out: Tensor
+) -> Any:
     """The track of an operator's output, or None where it is not known.
 
     read: the operator's inputs that hold units. name: the operator's, without its overload.
     """
     if pointwise(func) or name in ("expand", "masked_fill"):
-        return _aligned(read, out.shape)
-    if any(track is None for _, track in read):
+        return _broadcast_layout(inputs, out.shape)
+    if any(layout is None for _, layout in inputs):
         return None
     if name == "copy":
-        return _aligned(read[-1:], out.shape)
+        return _broadcast_layout(inputs[-1:], out.shape)
     if name == "cat":
-        return _common(read, out.shape)
-    (first, track), shape = read[0], out.shape
-    assert track is not None
+        return _concatenated_layout(inputs, out.shape)
+    (first, layout), shape = inputs[0], out.shape
+    assert layout is not None
     if name in SAME_ORDER or ("norm" in name and shape == first.shape):
-        return track if out.numel() == first.numel() else None
+        return layout if out.numel() == first.numel() else None
     if name == "as_strided":
-        return track if _same_strides(first, out) else None
+        return layout if _same_strides(first, out) else None
     if name == "repeat":
-        return track if first.dim() == out.dim() == 1 else None
-    dim = track.dimension(first.shape)
+        return layout if first.dim() == out.dim() == 1 else None
+    dim = layout.dimension(first.shape)
     if dim is None:
         return None
     after = _dimension_after(name, args, first, dim, out)
-    if after is None or not after < out.dim() or shape[after] != track.units:
+    if after is None or not after < out.dim() or shape[after] != layout.units:
         return None
-    return Track.along(shape, after)
+    return UnitLayout.of_dimension(shape, after)
 
 
 def _same_strides(one: Tensor, other: Tensor) -> bool:
@@ -95,10 +97,10 @@ def _dimension_after(
     if name in ("t", "transpose", "permute"):
         return _permutation(name, args, first.dim()).index(dim)
     if name == "roll":
-        touched = _dims(args[2:3], first.dim())
+        touched = _dimensions(args[2:3], first.dim())
         return None if not touched or dim in touched else dim
     if name in OF_DIMENSIONS:
-        touched = _dims(_of(name, args), first.dim())
+        touched = _dimensions(_dimension_arguments(name, args), first.dim())
         if dim in touched or not touched:
             return None
         gone = touched if out.dim() < first.dim() else []
@@ -107,7 +109,7 @@ def _dimension_after(
     return dim if resized and out.dim() == first.dim() else None
 
 
-def _of(name: str, args: Sequence[Any]) -> Sequence[Any]:
+def _dimension_arguments(name: str, args: Sequence[Any]) -> Sequence[Any]:
     """The argument that names dimensions; a default of 0 may be left out."""
     if name in ("split", "split_with_sizes", "chunk"):
         return args[2:3] or [0]
@@ -116,7 +118,7 @@ def _of(name: str, args: Sequence[Any]) -> Sequence[Any]:
     return args[1:2] or ([0] if name in ("slice", "unbind", "select") else [])
 
 
-def _dims(found: Sequence[Any], count: int) -> list[int]:
+def _dimensions(found: Sequence[Any], count: int) -> list[int]:
     named = [dim for each in found for dim in (each if isinstance(each, list | tuple) else [each])]
     return [dim % count for dim in named if isinstance(dim, int)]
 
@@ -130,32 +132,32 @@ def _permutation(name: str, args: Sequence[Any], count: int) -> list[int]:
     return order
 
 
-def _aligned(read: list[Tracked], shape: Sequence[int]) -> Track | None:
+def _broadcast_layout(inputs: list[LaidOut], shape: Sequence[int]) -> UnitLayout | None:
     """Of tensors that are broadcast to this shape."""
-    if all(tensor.shape == shape for tensor, _ in read):
-        found: Track | None = _only({track for _, track in read})
+    if all(tensor.shape == shape for tensor, _ in inputs):
+        found: UnitLayout | None = _only({layout for _, layout in inputs})
         return found
-    right = _only({_from_right(tensor, track) for tensor, track in read if track})
+    right = _only({_from_right(tensor, layout) for tensor, layout in inputs if layout})
     if right is None:
         return None
     # One value for all units, such as their mean, moves none.
-    others = [tensor for tensor, track in read if track is None and tensor.dim() >= right]
+    others = [tensor for tensor, layout in inputs if layout is None and tensor.dim() >= right]
     if any(tensor.shape[tensor.dim() - right] != 1 for tensor in others):
         return None
-    return Track.along(shape, len(shape) - right)
+    return UnitLayout.of_dimension(shape, len(shape) - right)
 
 
-def _common(read: list[Tracked], shape: Sequence[int]) -> Track | None:
+def _concatenated_layout(inputs: list[LaidOut], shape: Sequence[int]) -> UnitLayout | None:
     """Of tensors that are joined: the units' dimension is as long as before."""
-    right = _only({_from_right(tensor, track) for tensor, track in read})
-    units = _only({track.units for _, track in read if track})
+    right = _only({_from_right(tensor, layout) for tensor, layout in inputs})
+    units = _only({layout.units for _, layout in inputs if layout})
     if right is None or shape[len(shape) - right] != units:
         return None
-    return Track.along(shape, len(shape) - right)
+    return UnitLayout.of_dimension(shape, len(shape) - right)
 
 
-def _from_right(tensor: Tensor, track: Track | None) -> int | None:
-    dim = track.dimension(tensor.shape) if track else None
+def _from_right(tensor: Tensor, layout: UnitLayout | None) -> int | None:
+    dim = layout.dimension(tensor.shape) if layout else None
     return None if dim is None else tensor.dim() - dim
 
 
@@ -163,24 +165,26 @@ def _only(found: set[Any]) -> Any:
     return next(iter(found)) if len(found) == 1 else None
 
 
-def product(name: str, args: Sequence[Any], weight: Tensor, track: Track, out: Tensor) -> Any:
+def product_layout(
+    name: str, args: Sequence[Any], weight: Tensor, layout: UnitLayout, out: Tensor
+) -> Any:
     """The track of the units that this weight makes in a product, or None: it makes none.
 
     None too where the weight is read the other way round, as in the second half of a tied
     autoencoder, or where the operator is not known.
     """
-    dim = track.dimension(weight.shape)
+    dim = layout.dimension(weight.shape)
     if dim is None:
         return None
     if name == "linear" or ("conv" in name and not _transposed(args)):
         after = out.dim() - 1 if name == "linear" else 1
-        return Track.along(out.shape, after) if dim == 0 else None
+        return UnitLayout.of_dimension(out.shape, after) if dim == 0 else None
     if name not in PRODUCTS:
         return None
     right = args[PRODUCTS[name] + 1] is weight
     if dim != weight.dim() - (1 if right else 2):
         return None
-    return Track.along(out.shape, out.dim() - (1 if right or out.dim() == 1 else 2))
+    return UnitLayout.of_dimension(out.shape, out.dim() - (1 if right or out.dim() == 1 else 2))
 
 
 def _transposed(args: Sequence[Any]) -> bool:

@@ -37,11 +37,12 @@ READING = {
     "item", "tolist", "numpy", "__int", "__float", "__bool", "__index", "nonzero", "argwhere",
     "masked_select",
 }  # fmt: skip
-Use = Callable[[Tensor], Tensor]  # a layer's weight -> what the call gives if all its inputs are 1
+# A layer's weight -> outputs of the call if all its inputs are 1.
+LayerCall = Callable[[Tensor], Tensor]
 
 
-class Draw:
-    """draw(*shape): uniform in [0.5, 1], float64, the same numbers in every call of `reachable`."""
+class UniformDraws:
+    """draw(*shape): uniform in [0.5, 1], float64, the same numbers each time."""
 
     def __init__(self, device: torch.device):
         self.generator = torch.Generator(device).manual_seed(SEED)
@@ -51,18 +52,18 @@ class Draw:
         return drawn.uniform_(0.5, 1, generator=self.generator)
 
 
-class Walk(TorchFunctionMode):
-    """Inside, torch's functions let every path through, and layers see what `renewed` returns.
+class OpenPass(TorchFunctionMode):
+    """Inside, torch's functions let every path through, layers see what `replace_inputs` gives.
 
     renewed: (number of the layer's call, its inputs) -> inputs.
     uses: id of a layer's weight -> its calls. reads_values: whether Python has read a tensor's.
     """
 
-    def __init__(self, draw: Draw, renewed: Callable[[int, Tensor], Tensor]):
+    def __init__(self, draw: UniformDraws, replace_inputs: Callable[[int, Tensor], Tensor]):
         super().__init__()
-        self.draw, self.renewed = draw, renewed
-        self.calls = 0
-        self.uses: dict[int, list[Use]] = {}
+        self.draw, self.replace_inputs = draw, replace_inputs
+        self.call_count = 0
+        self.layer_calls: dict[int, list[LayerCall]] = {}
         self.reads_values = False
         # By id, which is a tensor's own while it is held: what padding left of ones.
         self._padded: dict[int, tuple[Tensor, Tensor]] = {}
@@ -79,9 +80,10 @@ class Walk(TorchFunctionMode):
         if name in PRODUCTS:
             return func(*map(_double, args), **named)
         if name in LAYERS:
-            self.calls += 1
-            self._note(func, args, named)
-            return func(self.renewed(self.calls - 1, first.double()), *args[1:], **named)
+            self.call_count += 1
+            self._record_call(func, args, named)
+            replaced = self.replace_inputs(self.call_count - 1, first.double())
+            return func(replaced, *args[1:], **named)
         if name == "pad":
             found = func(*args, **named)
             self._padded[id(found)] = found, func(self._ones(first), *args[1:], **named)
@@ -97,11 +99,13 @@ class Walk(TorchFunctionMode):
             return _mean(name, func, args, named)
         return func(*args, **named)
 
-    def _note(self, func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
+    def _record_call(self, func: Any, args: tuple[Any, ...], named: dict[str, Any]) -> None:
         weight = args[1] if len(args) > 1 else named["weight"]
         others = {key: value for key, value in named.items() if key != "weight"}
         ones = self._ones(args[0])
-        self.uses.setdefault(id(weight), []).append(lambda by: func(ones, by, *args[2:], **others))
+        self.layer_calls.setdefault(id(weight), []).append(
+            lambda by: func(ones, by, *args[2:], **others)
+        )
 
     def _ones(self, tensor: Tensor) -> Tensor:
         """In its place; 0 where it was padded with 0."""
@@ -111,10 +115,10 @@ class Walk(TorchFunctionMode):
 
 
 @torch.enable_grad()
-def meeting(weight: Tensor, uses: Sequence[Use]) -> Tensor:
+def meets_input(weight: Tensor, layer_calls: Sequence[LayerCall]) -> Tensor:
     """Where the entries of a layer's weight meet more than padding in any of its calls."""
     ones = torch.ones_like(weight, requires_grad=True)
-    total = torch.stack([use(ones).sum() for use in uses]).sum()
+    total = torch.stack([call(ones).sum() for call in layer_calls]).sum()
     (gradient,) = torch.autograd.grad(total, ones)
     return gradient != 0
 

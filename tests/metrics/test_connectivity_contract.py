@@ -6,7 +6,7 @@ from conftest import every, shape_for
 from random_masks import pruned
 from torch import Tensor, nn
 
-from harness.metrics.reach import reach, reachable
+from harness.metrics.connectivity import connected_weights, connectivity
 from harness.vocabulary.tensors import prunable_weights
 
 
@@ -18,8 +18,8 @@ def test_a_dense_network_of_conf_is_wholly_reachable(model) -> None:
     with torch.no_grad():
         for weight in prunable_weights(network).values():
             weight[weight == 0] = 0.01
-    assert all(mask.all() for mask in reachable(network, shape).values())
-    assert reach(network, shape).effective_density == 1.0
+    assert all(mask.all() for mask in connected_weights(network, shape).values())
+    assert connectivity(network, shape).effective_density == 1.0
 
 
 @every("model")
@@ -32,7 +32,7 @@ def test_the_model_and_the_random_streams_come_back_as_they_were(model, dtype) -
     parameters = [(id(p), p.requires_grad) for p in network.parameters()]
     modes, stream = [m.training for m in network.modules()], torch.get_rng_state()
 
-    first, second = reachable(network, shape), reachable(network, shape)
+    first, second = connected_weights(network, shape), connected_weights(network, shape)
 
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
@@ -58,7 +58,7 @@ def test_buffers_that_the_forward_writes_to_come_back_as_they_were() -> None:
     network = Counting()
     with torch.no_grad():
         network.weight[0] = 0
-    assert reach(network, (3,)).dead_units == {"weight": 1}
+    assert connectivity(network, (3,)).dead_units == {"weight": 1}
     assert network.seen == 0 and network.largest == 0
 
 
@@ -68,10 +68,10 @@ def test_after_an_error_the_model_is_as_it_was() -> None:
         network[0].weight[0] = 0  # type: ignore
     own = network[0].weight
     with pytest.raises(RuntimeError, match="shape"):
-        reach(network, (3,))
+        connectivity(network, (3,))
     assert network.training and network[0].weight is own
 
 
 def test_without_a_layer_to_prune_there_is_an_error() -> None:
     with pytest.raises(ValueError, match="no Conv or Linear layer"):
-        reach(nn.ReLU(), (3,))
+        connectivity(nn.ReLU(), (3,))

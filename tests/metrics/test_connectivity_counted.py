@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from random_masks import pruned
 from torch import Tensor, nn
 
-from harness.metrics.reach import reachable
+from harness.metrics.connectivity import connected_weights
 from harness.vocabulary.tensors import Tensors, prunable_weights
 
 
@@ -43,7 +43,7 @@ def check(build: Callable[[bool], nn.Module], shape: tuple[int, ...], share: flo
         linear = build(False)
         state = {name: network.state_dict()[name] for name in linear.state_dict()}
         linear.load_state_dict(state)
-        expected, found = on_counted_paths(linear.eval(), shape), reachable(network, shape)
+        expected, found = on_counted_paths(linear.eval(), shape), connected_weights(network, shape)
         assert found.keys() == expected.keys()
         for name, mask in expected.items():
             assert torch.equal(found[name], mask), (seed, name)

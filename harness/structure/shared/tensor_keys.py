@@ -6,13 +6,13 @@ import torch
 from torch import Tensor
 
 
-def storage(tensor: Tensor) -> int:
+def storage_key(tensor: Tensor) -> int:
     """Of all tensors that share memory the same, while one of them lives."""
     return tensor.untyped_storage()._cdata if tensor.layout == torch.strided else id(tensor)
 
 
-def place(tensor: Tensor) -> Any:
+def view_key(tensor: Tensor) -> Any:
     """Of all tensors that are the same view of the same memory the same."""
     if tensor.layout != torch.strided:
         return id(tensor)
-    return storage(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()
+    return storage_key(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()

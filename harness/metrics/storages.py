@@ -11,7 +11,7 @@ Ids = Tensor  # int64; the entries of all parameters are numbered from 1, and 0 
 
 
 @dataclass(frozen=True)
-class Origin:
+class Contents:
     """What a storage holds of the parameters.
 
     names: of the parameters. kind: "weight" (their entries, moved or multiplied by constants, so
@@ -30,7 +30,7 @@ class Origin:
     ids: Callable[[torch.device], Ids] | None = None
 
 
-class Origins:
+class Storages:
     """The parameters of a model, and what of them lies in the tensors of one forward pass.
 
     Views need no rule: they share their storage. A storage is known by its address, which no
@@ -39,12 +39,12 @@ class Origins:
 
     def __init__(self, parameters: Mapping[str, Tensor]):
         self.parameters = parameters
-        self.first: dict[str, int] = {}  # number of a parameter's first entry
-        self._held: dict[int, Origin] = {}
+        self.first_entry: dict[str, int] = {}  # number of a parameter's first entry
+        self._held: dict[int, Contents] = {}
         self._references: dict[int, StorageWeakRef] = {}
         number = 1
         for name, parameter in parameters.items():
-            self.first[name] = number
+            self.first_entry[name] = number
             number += parameter.numel()
         sharing: dict[int, list[str]] = {}
         for name, parameter in parameters.items():
@@ -59,38 +59,38 @@ class Origins:
             self._references[key] = StorageWeakRef(storage)
         return key
 
-    def of(self, tensor: Tensor) -> Origin | None:
+    def contents(self, tensor: Tensor) -> Contents | None:
         if tensor.layout is not torch.strided:
             return None
-        origin = self._held.get(self.key(tensor))
-        if origin and origin.itemsize not in (0, tensor.element_size()):
+        contents = self._held.get(self.key(tensor))
+        if contents and contents.itemsize not in (0, tensor.element_size()):
             # Its memory read as another dtype: as complex numbers, as bits.
-            return replace(origin, kind="derived", by=f"view as {tensor.dtype}")
-        return origin
+            return replace(contents, kind="derived", by=f"view as {tensor.dtype}")
+        return contents
 
-    def hold(self, tensor: Tensor, origin: Origin) -> None:
-        self._held[self.key(tensor)] = origin
+    def set_contents(self, tensor: Tensor, contents: Contents) -> None:
+        self._held[self.key(tensor)] = contents
 
-    def whole(self, tensor: Tensor) -> str | None:
+    def whole_parameter(self, tensor: Tensor) -> str | None:
         """The parameter that the tensor holds, every entry once."""
-        origin = self.of(tensor)
-        if origin is None or origin.kind == "derived" or not _is_dense(tensor):
+        contents = self.contents(tensor)
+        if contents is None or contents.kind == "derived" or not _is_dense(tensor):
             return None
-        return origin.whole.get((_offset(tensor), tensor.numel()))
+        return contents.whole.get((_offset(tensor), tensor.numel()))
 
-    def entries(self, tensor: Tensor) -> Callable[[], Ids]:
+    def entry_numbers(self, tensor: Tensor) -> Callable[[], Ids]:
         """Makes the number of the entry in each place of the tensor, as it is now."""
-        origin, device = self.of(tensor), tensor.device
+        contents, device = self.contents(tensor), tensor.device
         shape, stride, offset = tensor.shape, tensor.stride(), _offset(tensor)
-        make = None if origin is None else origin.ids
+        make = None if contents is None else contents.ids
         if make is None:
             return lambda: torch.zeros(shape, dtype=torch.int64, device=device)
         return lambda: make(device).as_strided(shape, stride, offset)
 
-    def moved(
-        self, out: Tensor, origin: Origin, whole: str | None, ids: Callable[[], Ids]
-    ) -> Origin:
-        """`origin` as it lies in `out`, whose places have the entries that `ids` makes.
+    def relocated(
+        self, out: Tensor, contents: Contents, whole: str | None, ids: Callable[[], Ids]
+    ) -> Contents:
+        """`contents` as it lies in `out`, whose places have the entries that `ids` makes.
 
         whole: the parameter whose every entry it holds once, if it is one.
         """
@@ -104,42 +104,46 @@ class Origins:
 
         kept = whole is not None and _is_dense(out) and self._size(whole) == out.numel()
         block = {(offset, out.numel()): whole} if kept and whole else {}
-        return Origin(origin.names, origin.kind, origin.by, out.element_size(), block, laid_out)
+        return Contents(
+            contents.names, contents.kind, contents.by, out.element_size(), block, laid_out
+        )
 
     def names(self, tensor: Tensor) -> frozenset[str]:
-        origin = self.of(tensor)
-        return frozenset() if origin is None else origin.names
+        contents = self.contents(tensor)
+        return frozenset() if contents is None else contents.names
 
-    def counts(self, ids: Ids) -> dict[str, Tensor]:
+    def entry_counts(self, ids: Ids) -> dict[str, Tensor]:
         """Of each parameter among them how often each entry occurs, in the parameter's shape."""
         found = {}
-        for name, first in self.first.items():
+        for name, first_entry in self.first_entry.items():
             size = self._size(name)
-            mine = ids[(ids >= first) & (ids < first + size)] - first
-            if mine.numel():
-                counts = torch.bincount(mine.flatten(), minlength=size).cpu()
+            own = ids[(ids >= first_entry) & (ids < first_entry + size)] - first_entry
+            if own.numel():
+                counts = torch.bincount(own.flatten(), minlength=size).cpu()
                 found[name] = counts.view(self.parameters[name].shape)
         return found
 
     def _size(self, name: str) -> int:
         return self.parameters[name].numel()
 
-    def _of_parameters(self, names: list[str]) -> Origin:
+    def _of_parameters(self, names: list[str]) -> Contents:
         parameters = [self.parameters[name] for name in names]
         itemsize = parameters[0].element_size()
         size = parameters[0].untyped_storage().nbytes() // itemsize
 
         def ids(device: torch.device) -> Ids:
             flat = torch.zeros(size, dtype=torch.int64, device=device)
-            for name, one in zip(names, parameters, strict=True):
-                numbers = torch.arange(one.numel(), device=device) + self.first[name]
-                place = flat.as_strided(one.shape, one.stride(), _offset(one))
-                place.copy_(numbers.view(one.shape))
+            for name, parameter in zip(names, parameters, strict=True):
+                numbers = torch.arange(parameter.numel(), device=device) + self.first_entry[name]
+                view = flat.as_strided(parameter.shape, parameter.stride(), _offset(parameter))
+                view.copy_(numbers.view(parameter.shape))
             return flat
 
         dense = [(n, p) for n, p in zip(names, parameters, strict=True) if _is_dense(p)]
-        whole = {(_offset(one), one.numel()): name for name, one in reversed(dense)}
-        return Origin(frozenset(names), "weight", "", itemsize, whole, ids)
+        whole = {
+            (_offset(parameter), parameter.numel()): name for name, parameter in reversed(dense)
+        }
+        return Contents(frozenset(names), "weight", "", itemsize, whole, ids)
 
 
 def _offset(tensor: Tensor) -> int:

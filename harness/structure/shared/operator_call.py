@@ -6,14 +6,14 @@ from typing import Any
 
 from torch import Tensor
 
-from harness.structure.shared.positions import pointwise
+from harness.structure.shared.unit_layout import pointwise
 from harness.vocabulary.nested import tensors_in
 
 OTHER = 0.7  # of what is not tried as a 0, in a trial: no 0, and no 1 that a product would not show
 
 
 @dataclass(frozen=True)
-class Call:
+class OperatorCall:
     func: Any
     args: Sequence[Any]
     kwargs: Mapping[str, Any]
@@ -38,12 +38,12 @@ class Call:
         it.
         """
 
-        def tried(each: Any) -> Any:
-            return value(each) if isinstance(each, Tensor) else each
+        def substituted(argument: Any) -> Any:
+            return value(argument) if isinstance(argument, Tensor) else argument
 
         outs = self.func(
-            *[tried(each) for each in self.args],
-            **{key: tried(each) for key, each in self.kwargs.items()},
+            *[substituted(argument) for argument in self.args],
+            **{key: substituted(argument) for key, argument in self.kwargs.items()},
         )
         made = next(tensors_in(outs), None)  # before a mask, such as that of a quantisation
         return made is not None and not bool(made.count_nonzero())
