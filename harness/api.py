@@ -23,8 +23,8 @@ from harness.run_folder.export import load_exported, read_exported
 from harness.run_folder.outcome import CONFIG
 from harness.run_folder.records import no_weight_left
 from harness.saliency.base import Saliency
-from harness.saliency.shared.gradient_statistics import in_float32, naming_casts
-from harness.schedule.base import check_rounds, check_target
+from harness.saliency.shared.gradient_statistics import explain_dtype_errors, in_float32
+from harness.schedule.base import check_rounds, check_size
 from harness.structure.base import Structure, Units
 from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors, copied, mean_alone
 
@@ -91,7 +91,7 @@ def score(
     pruner = Pruner(parts.saliency, parts.structure, parts.allocation)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
     wide = in_float32(model)
-    with naming_casts(model, wide):
+    with explain_dtype_errors(model, wide):
         return pruner.scores(wide, request.units(wide), request.data(wide))
 
 
@@ -153,13 +153,13 @@ def prune(
     pruner = Pruner(parts.saliency, parts.structure, shared)
     request = Request(pruner, list(batches or ()), loss, mean, example_input, exclude)
     wide = in_float32(model)
-    with naming_casts(model, wide):
+    with explain_dtype_errors(model, wide):
         units, model_info, data = request.units(wide), request.model_info(wide), request.data(wide)
     store = make_mask_store(wide, units)
     store.shrink_to(as_bool(masks or {}))
     alive, end, unit = _target(pruner, wide, store, units, model_info, density, counts or keep)
     sizes = round_sizes(alive, end, unit, parts.rounds if rounds is None else rounds)
-    with naming_casts(model, wide), _restored_after_errors(wide, store):
+    with explain_dtype_errors(model, wide), _restored_after_errors(wide, store):
         store.apply_to(wide)
         Rounds(pruner, units, data, model_info).run(wide, store, PruningProgress.of(sizes))
     if wide is not model:
@@ -200,7 +200,7 @@ def _target(
     if density is None:
         alive = pruner.alive_sizes(model, store, units, model_info, "units")
         return sum(alive.values()), _total(keep, alive), "units"
-    check_target("density", density, "density")
+    check_size("density", density, "density")
     size_model = pruner.size_model("density", model, units, model_info)
     end, counts = size_model.to_kept_fraction(density) * size_model.removable, size_model.counts
     pruner.check(RequestedSize(round(end), counts), model, units, model_info)

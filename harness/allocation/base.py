@@ -103,8 +103,8 @@ def smallest_density(least: int, whole: int) -> str:
     >>> smallest_density(1, 3)
     '0.333334'
     """
-    share = Context(prec=6, rounding=ROUND_CEILING).divide(Decimal(least), Decimal(whole))
-    return f"{share:f}"
+    fraction = Context(prec=6, rounding=ROUND_CEILING).divide(Decimal(least), Decimal(whole))
+    return f"{fraction:f}"
 
 
 def check_fraction(key: str, value: object) -> None:

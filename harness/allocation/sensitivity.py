@@ -48,18 +48,20 @@ class Sensitivity(Allocation):
     def distribute(self, layers: Layers, keep: int) -> Counts:
         rises = {name: _Rise.of(name, layer.curve) for name, layer in layers.items()}
 
-        def corner(place: tuple[float, bool]) -> Counts:
-            return {name: _units(rises[name].least(*place), one) for name, one in layers.items()}
+        def counts_at(point: tuple[float, bool]) -> Counts:
+            return {
+                name: _units(rises[name].least(*point), layer) for name, layer in layers.items()
+            }
 
         # Each corner keeps no more than the one before; from one to the next all is linear.
-        steps = sorted({rise for one in rises.values() for rise in one.rises})
-        places = [(step, reached) for step in steps for reached in (False, True)]
-        below = bisect_left(places, -keep, key=lambda place: -sum(corner(place).values()))
-        fewer = corner(places[below]) if below < len(places) else dict.fromkeys(layers, 0)
-        more = corner(places[max(0, below - 1)]) if places else {}
+        steps = sorted({rise for curve in rises.values() for rise in curve.rises})
+        points = [(step, reached) for step in steps for reached in (False, True)]
+        below = bisect_left(points, -keep, key=lambda point: -sum(counts_at(point).values()))
+        fewer = counts_at(points[below]) if below < len(points) else dict.fromkeys(layers, 0)
+        more = counts_at(points[max(0, below - 1)]) if points else {}
         gaps = {name: more[name] - fewer[name] for name in layers}
-        shares = apportion(keep - sum(fewer.values()), gaps, gaps)
-        return {name: fewer[name] + shares[name] for name in layers}
+        extra = apportion(keep - sum(fewer.values()), gaps, gaps)
+        return {name: fewer[name] + extra[name] for name in layers}
 
 
 @dataclass(frozen=True)

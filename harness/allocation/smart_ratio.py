@@ -46,9 +46,9 @@ class SmartRatio(Allocation):
             name: layer.units * (left[name] ** 2 + left[name]) for name, layer in layers.items()
         }
         alive = {name: layer.alive for name, layer in layers.items()}
-        held = {
+        reserved = {
             name: min(layer.alive, round(self.linear * layer.units))
             for name, layer in layers.items()
             if layer.is_classifier
         }
-        return reserve(keep, held, sizes, alive)
+        return reserve(keep, reserved, sizes, alive)

@@ -39,17 +39,17 @@ class UniformPlus(Allocation):
     def distribute(self, layers: Layers, keep: int) -> Counts:
         sizes = {name: layer.units for name, layer in layers.items()}
         alive = {name: layer.alive for name, layer in layers.items()}
-        held = {
+        reserved = {
             name: layer.alive
             for name, layer in layers.items()
             if layer.first and layer.is_convolution
         }
-        counts = reserve(keep, held, sizes, alive)
-        share = Fraction(str(self.classifier))
+        counts = reserve(keep, reserved, sizes, alive)
+        fraction = Fraction(str(self.classifier))
         least = {
-            name: min(layer.alive, math.ceil(share * layer.units))
+            name: min(layer.alive, math.ceil(fraction * layer.units))
             for name, layer in layers.items()
             if layer.is_classifier
         }
         low = {name: count for name, count in least.items() if counts[name] < count}
-        return reserve(keep, held | low, sizes, alive) if low else counts
+        return reserve(keep, reserved | low, sizes, alive) if low else counts

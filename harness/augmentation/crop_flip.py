@@ -43,11 +43,11 @@ class CropFlip:
         columns = torch.arange(width, device=inputs.device).expand(len(inputs), -1)
         if self.flip:
             columns = torch.where(draws[:, 2:] < 0.5, columns.flip(1), columns)
-        return self._taken(inputs, rows, columns + left)
+        return self._gather(inputs, rows, columns + left)
 
-    def _taken(self, inputs: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    def _gather(self, inputs: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         """Pixels of the padded images; rows: (samples, height), columns: (samples, width)."""
         padded = F.pad(inputs, [self.padding] * 4)
-        places = rows.unsqueeze(2) * padded.shape[3] + columns.unsqueeze(1)
-        every = places.flatten(1).unsqueeze(1).expand(-1, inputs.shape[1], -1)
-        return padded.flatten(2).gather(2, every).view(inputs.shape)
+        flat_indices = rows.unsqueeze(2) * padded.shape[3] + columns.unsqueeze(1)
+        per_channel = flat_indices.flatten(1).unsqueeze(1).expand(-1, inputs.shape[1], -1)
+        return padded.flatten(2).gather(2, per_channel).view(inputs.shape)

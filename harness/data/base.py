@@ -30,8 +30,8 @@ class Split:
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
         """One batch per tensor of sample indices, in that order, on the split's own device."""
         for chosen in indices:
-            here = chosen.to(self.inputs.device)
-            yield self.inputs.index_select(0, here), self.labels.index_select(0, here)
+            local = chosen.to(self.inputs.device)
+            yield self.inputs.index_select(0, local), self.labels.index_select(0, local)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Split":
         """The same samples there; `dtype` is that of the inputs, labels stay int64."""

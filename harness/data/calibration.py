@@ -39,7 +39,9 @@ class Samples:
         check_fields(self, "a whole number of at least 1", given, way_out=why)
         check_fields(self, "true or false", "balanced")
 
-    def of(self, split: Split, classes: int, seed: int, shares: Tensor | None = None) -> Tensor:
+    def indices(
+        self, split: Split, classes: int, seed: int, sample_weights: Tensor | None = None
+    ) -> Tensor:
         """Indices into the split, in a seeded order in which classes are mixed.
 
         shares: how much of each sample counts, on the CPU; None: all of each.
@@ -49,8 +51,8 @@ class Samples:
         """
         stream = torch.Generator().manual_seed(derive(seed, "calibration"))
         order = torch.randperm(len(split), generator=stream)
-        if shares is not None:
-            order = order[shares[order] > 0]
+        if sample_weights is not None:
+            order = order[sample_weights[order] > 0]
         if self.samples is not None and self.samples > len(order):
             labelled = "" if len(order) == len(split) else " with a label that counts"
             raise ValueError(
@@ -62,21 +64,21 @@ class Samples:
         if self.per_class is None and (not self.balanced or split.labels.dim() > 1):
             return order[: self.samples]
         labels = split.labels.cpu()[order]
-        there = {str(one): int((labels == one).sum()) for one in range(classes)}
-        quota = self._quota(there)
+        available = {str(label): int((labels == label).sum()) for label in range(classes)}
+        quota = self._quota(available)
         chosen = torch.zeros(len(order), dtype=torch.bool)
-        for one, count in quota.items():
-            chosen[(labels == int(one)).nonzero().flatten()[:count]] = True
+        for label, count in quota.items():
+            chosen[(labels == int(label)).nonzero().flatten()[:count]] = True
         return order[chosen]
 
-    def _quota(self, there: dict[str, int]) -> dict[str, int]:
+    def _quota(self, available: dict[str, int]) -> dict[str, int]:
         if self.samples is not None:
-            return apportion(self.samples, dict.fromkeys(there, 1), there)
+            return apportion(self.samples, dict.fromkeys(available, 1), available)
         assert self.per_class is not None
-        few = min(there, key=lambda one: there[one])
-        if there[few] < self.per_class:
+        few = min(available, key=lambda label: available[label])
+        if available[few] < self.per_class:
             raise ValueError(
-                f"calibration.per_class={self.per_class}, but class {few} has only {there[few]} "
-                "training samples; ask for at most as many"
+                f"calibration.per_class={self.per_class}, but class {few} has only "
+                f"{available[few]} training samples; ask for at most as many"
             )
-        return dict.fromkeys(there, self.per_class)
+        return dict.fromkeys(available, self.per_class)

@@ -70,10 +70,10 @@ class Topics:
                 f"train + validation + test must be at most 1, got {total:g}; "
                 "make one of them smaller"
             )
-        if self.python not in (None, here := platform.python_version()):
+        if self.python not in (None, running := platform.python_version()):
             raise ValueError(
-                f"python={self.python}, but this is Python {here}, whose text is another one; "
-                f"start it with that Python, or write data.python={here}"
+                f"python={self.python}, but this is Python {running}, whose text is another one; "
+                f"start it with that Python, or write data.python={running}"
             )
 
     @property

@@ -64,7 +64,8 @@ class RequestedLevels:
         )
         self.kept_fractions = [event.kept_fraction for event in self.prune_events if event.level]
         if experiment.prune_at != "during_training":
-            self.kept_fractions = experiment.schedule.shares(self.size_model.to_kept_fraction)
+            convert = self.size_model.to_kept_fraction
+            self.kept_fractions = experiment.schedule.kept_fractions(convert)
         if experiment.unmasks_between_levels and len(self.kept_fractions) < 2:
             raise ValueError(
                 "mask_updates=soft lets units recover until the last level, and there is one only; "
@@ -97,7 +98,8 @@ class RequestedLevels:
     def _prune_events(self, steps: int) -> list[PruneEvent]:
         """Returns the events of the training, without those that would change nothing."""
         schedule, numbers = self.experiment.schedule, self.experiment.gradual.events(steps)
-        kept_fractions = schedule.during(self.size_model.to_kept_fraction, len(numbers) - 1)
+        convert = self.size_model.to_kept_fraction
+        kept_fractions = schedule.event_fractions(convert, len(numbers) - 1)
         prune_events: list[PruneEvent] = []
         previous, level = 1.0, 0
         for number, kept_fraction in zip(numbers, kept_fractions, strict=True):

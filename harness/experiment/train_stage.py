@@ -15,7 +15,7 @@ from harness.model_state.whole_state import load_into
 from harness.penalty.base import Penalty
 from harness.pruning.compaction import slice_tensors
 from harness.run_folder.records import STAGES, Trained
-from harness.task.base import counts_of
+from harness.task.base import label_mask_of
 from harness.training.context import FitResult, TrainingCurve
 from harness.training.cost_meter import CostMeter, trained
 from harness.training.recipe_presets import ResolvedRecipe, steps_of
@@ -128,7 +128,7 @@ def _student(context: RunContext) -> DistillationLoss:
     def loss(inputs: Tensor, outputs: Tensor, labels: Tensor, own: Tensor) -> Tensor:
         with torch.no_grad():
             teacher_outputs = teacher(inputs)
-        counts = counts_of(context.experiment.task, labels)
+        counts = label_mask_of(context.experiment.task, labels)
         return distillation.loss(outputs, teacher_outputs, own, counts)
 
     return loss

@@ -21,7 +21,7 @@ from harness.model_state.whole_state import whole_state
 from harness.models.base import Model
 from harness.pruning.density import Scope
 from harness.pruning.reader import Calibration
-from harness.task.base import Task, check_labels, counts_of
+from harness.task.base import Task, check_labels, label_mask_of
 from harness.task.shared.sums import FEW, TRIES, Totals, check_sums
 from harness.training.batching import epoch_order, micro_batches
 from harness.training.context import TrainingContext
@@ -134,8 +134,8 @@ class Workload:
         Raises:
             ValueError: there are too few samples.
         """
-        shares = self.training_context(0).shares
-        return samples.of(self.splits.train, self.splits.classes, self.seed, shares)
+        sample_weights = self.training_context(0).sample_weights
+        return samples.indices(self.splits.train, self.splits.classes, self.seed, sample_weights)
 
     def check_labels(self) -> None:
         """Checks the labels of all splits.
@@ -154,8 +154,12 @@ class Workload:
         Raises:
             ValueError: the task's loss or measures, or the distillation's loss, are means.
         """
-        shares = self.training_context(0).shares
-        indices = torch.arange(len(self.splits.train)) if shares is None else shares.nonzero()
+        sample_weights = self.training_context(0).sample_weights
+        indices = (
+            torch.arange(len(self.splits.train))
+            if sample_weights is None
+            else sample_weights.nonzero()
+        )
         few = indices.flatten()[: FEW * TRIES]
         check_sums(self._totals(distillation), model, self.splits.train.batches([few]))
 
@@ -168,7 +172,7 @@ class Workload:
             }
             totals_by_name[f"loss() of task {name}"] = task.loss(outputs, labels)
             if distillation:
-                none, counts = outputs.new_zeros(()), counts_of(task, labels)
+                none, counts = outputs.new_zeros(()), label_mask_of(task, labels)
                 # The teacher's term alone.
                 teacher_loss = distillation.loss(outputs, outputs.flip(-1), none, counts)
                 totals_by_name[f"loss() of distillation {type(distillation).__name__}"] = (

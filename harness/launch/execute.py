@@ -23,7 +23,7 @@ from harness.launch.digests.data import with_data_digest
 from harness.launch.instantiate import build_part
 from harness.launch.log_handler import print_log_messages
 from harness.launch.run_spec import RunSpec
-from harness.launch.sweeps.run_cost import Cost
+from harness.launch.sweeps.run_cost import RunCost
 from harness.launch.variables import unresolved
 from harness.model_state.whole_state import whole_state
 from harness.run_folder.environment import numerics_key
@@ -106,7 +106,7 @@ def check_same_on_ranks(spec: RunSpec, ranks: Ranks) -> None:
             raise RanksDisagree(f"{key}: {differ} have different {kind}; give all ranks the same")
 
 
-def benchmark_run(spec: RunSpec) -> Cost:
+def benchmark_run(spec: RunSpec) -> RunCost:
     """Measures seconds per epoch by some steps of dense training, without evaluation."""
     values = spec.values
     torch.set_num_threads(values["threads"])
@@ -123,7 +123,7 @@ def benchmark_run(spec: RunSpec) -> Cost:
         seconds = (time.perf_counter() - began) * steps / min(steps, BENCHMARK_STEPS)
     whole, masks = whole_state(state.model).values(), state.masks.masks.values()
     size = sum(tensor.nbytes for tensor in whole) + sum(mask.numel() for mask in masks)
-    return Cost(round(seconds, 4), round(size / 1e6 + 0.1, 3))
+    return RunCost(round(seconds, 4), round(size / 1e6 + 0.1, 3))
 
 
 def _analysis_config(config: Config) -> Config:

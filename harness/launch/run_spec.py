@@ -123,7 +123,7 @@ class RunSpec:
         if self.config["prune_at"] == "during_training":
             return []
         try:
-            return requested_of(build_part(self.config["schedule"]).shares)
+            return requested_of(build_part(self.config["schedule"]).kept_fractions)
         except Exception:
             return []
 

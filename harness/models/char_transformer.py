@@ -89,7 +89,7 @@ class Embedding(nn.Module):
         context, length = self.positions.num_embeddings, inputs.shape[1]
         if length > context:
             raise ValueError(f"inputs must have at most {context} positions, got {length}")
-        places = torch.arange(length, device=inputs.device)
+        indices = torch.arange(length, device=inputs.device)
         try:
             tokens: Tensor = self.tokens(inputs.long())
         except IndexError as error:
@@ -97,7 +97,7 @@ class Embedding(nn.Module):
                 f"char_transformer takes ids from 0 to {self.tokens.num_embeddings - 1}, got "
                 f"{inputs.min():g} to {inputs.max():g}; use data=topics"
             ) from error
-        positions: Tensor = self.positions(places)
+        positions: Tensor = self.positions(indices)
         return tokens + positions
 
 
@@ -124,8 +124,8 @@ class Attention(nn.Module):
         length = x.shape[1]
         later = torch.ones(length, length, dtype=torch.bool, device=x.device).triu(1)
         weights = self.dropout(scores.masked_fill(later, -math.inf).softmax(dim=-1))
-        joined: Tensor = self.output((weights @ v).transpose(1, 2).flatten(2))
-        return joined
+        merged: Tensor = self.output((weights @ v).transpose(1, 2).flatten(2))
+        return merged
 
     def _split(self, x: Tensor) -> Tensor:
         return x.view(*x.shape[:2], self.heads, -1).transpose(1, 2)

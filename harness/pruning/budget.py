@@ -6,7 +6,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 from torch import nn
 
 from harness.allocation.base import Allocation, Layer, Layers, Unreachable
-from harness.schedule.base import path
+from harness.schedule.base import round_fractions
 from harness.vocabulary.tensors import Counts
 
 # A requested value that is the reachable limit in six digits, rounded up or down, is accepted.
@@ -100,7 +100,7 @@ def round_sizes(alive: int, end: float, counts: str, rounds: int) -> list[Reques
     >>> [size.keep for size in round_sizes(1000, 40.4, "parameters", rounds=4)]
     [448, 201, 90, 40]
     """
-    return [RequestedSize(round(keep), counts) for keep in path(alive, end, rounds)]
+    return [RequestedSize(round(keep), counts) for keep in round_fractions(alive, end, rounds)]
 
 
 def count_unit(unit: str, budget: str, equal_densities: bool = False) -> str:

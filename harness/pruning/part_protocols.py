@@ -21,7 +21,7 @@ OFFERS = {
     "saliency": ("granularity", "statistics", "score"),
     "structure": ("granularity", "units", "pool", "expand"),
     "allocation": ("allocate",),
-    "schedule": ("unit", "shares", "during", "varies", "may_grow"),
+    "schedule": ("unit", "kept_fractions", "event_fractions", "varies", "may_grow"),
     "finetune": ("plan", "dense_checkpoints_needed", "initial_weights"),
 }
 OPTIONAL = {

@@ -200,7 +200,7 @@ class Pruner:
         """Returns the saliency's statistics and scores."""
         check_rows(self.saliency, self.structure, model, units)
         calibration = data.on(model, units)
-        names = dict(zip(calibration.asked, units, strict=True))
+        names = dict(zip(calibration.weight_names, units, strict=True))
         statistics = read("statistics", calibration)
         statistics = {names.get(name, name): value for name, value in statistics.items()}
         weights = {name: model.get_parameter(name).detach() for name in units}

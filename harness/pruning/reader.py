@@ -7,7 +7,7 @@ from typing import Any
 from torch import nn
 
 from harness.model_state.condition import VALUES, Condition, modes_of_torch
-from harness.saliency.base import CalibrationData, Grouping
+from harness.saliency.base import CalibrationData, Units
 from harness.vocabulary.finite import naming_broken
 from harness.vocabulary.tensors import Batch, Loss, Mean
 
@@ -37,13 +37,13 @@ class Calibration:
     compare: Compare = compare_nothing
     part: str = ""
 
-    def on(self, model: nn.Module, units: Grouping) -> CalibrationData:
+    def on(self, model: nn.Module, units: Units) -> CalibrationData:
         """Returns the data with which a saliency measures these weights, which are in the part."""
         module, inside = model.get_submodule(self.part), local(units, self.part)
         return CalibrationData(module, self.batches, self.loss, self.mean, inside)
 
 
-def local(units: Grouping, part: str) -> Grouping:
+def local(units: Units, part: str) -> Units:
     """Returns the units, named relative to a submodule."""
     start = len(part) + 1 if part else 0
     return {

@@ -63,9 +63,9 @@ def requested_of(
 
     >>> from harness.schedule.constant import Constant
     >>> from harness.schedule.geometric import Geometric
-    >>> requested_of(Constant(final=0.5, levels=2).shares)
+    >>> requested_of(Constant(final=0.5, levels=2).kept_fractions)
     [0.5, 0.5]
-    >>> requested_of(Geometric(levels=2).shares)
+    >>> requested_of(Geometric(levels=2).kept_fractions)
     [None, None]
     """
     values = shares(_Unchanged)
@@ -115,8 +115,8 @@ def config_by_stage(
 def stage_keys(hashed_config: Config, requested: Sequence[float | None]) -> StageKeys:
     """Returns one key per stage, SHA-256 in hex; arguments as for `config_by_stage`.
 
-    asked: `requested_of(schedule.shares)` of the schedule that the config's node describes. That
-    schedule is built without torch.
+    asked: `requested_of(schedule.kept_fractions)` of the schedule that the config's node describes.
+    That schedule is built without torch.
     """
     keys: StageKeys = {}
     before = ""

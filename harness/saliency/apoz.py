@@ -23,9 +23,9 @@ class APoZ(UnitSaliency):
     layer_local: ClassVar[bool] = True
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        return mean_of_maps(data, _share_on)
+        return mean_of_maps(data, _fraction_active)
 
 
-def _share_on(z: Tensor) -> Tensor:
+def _fraction_active(z: Tensor) -> Tensor:
     # A NaN, which would count as off, is passed on and refused with the layer's name.
     return torch.where(z.isfinite(), (z > 0).to(z.dtype), torch.nan).flatten(1).mean(1)

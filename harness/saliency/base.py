@@ -17,7 +17,7 @@ from harness.vocabulary.tensors import (
     prunable_layers,
 )
 
-Grouping = Mapping[str, tuple[str, ...]]  # prunable weight -> parameters that go with its units
+Units = Mapping[str, tuple[str, ...]]  # prunable weight -> parameters that go with its units
 
 # Weights, masks, statistics -> new values of weights.
 Compensate = Callable[[Tensors, Tensors, Tensors], Tensors]
@@ -45,21 +45,21 @@ class CalibrationData:
     batches: Iterable[Batch] = ()
     loss: Loss | None = None
     mean: Mean = mean_alone
-    units: Grouping | None = None
+    units: Units | None = None
     names: Sequence[str] = ()
 
     @property
-    def asked(self) -> tuple[str, ...]:
+    def weight_names(self) -> tuple[str, ...]:
         """Names of the weights that are asked for."""
         return tuple(self.names or self.units or prunable_layers(self.module))
 
     @property
-    def grouping(self) -> Grouping:
+    def selected_units(self) -> Units:
         """The weights that are asked for, with what goes with their units."""
-        return {name: (self.units or {}).get(name, ()) for name in self.asked}
+        return {name: (self.units or {}).get(name, ()) for name in self.weight_names}
 
     @property
-    def whole_loss(self) -> Loss:
+    def required_loss(self) -> Loss:
         """
         Raises:
             ValueError: there is no loss.
@@ -117,7 +117,7 @@ class Saliency(ABC):
     def batch_norm(self) -> str:
         return "eval"
 
-    def check(self, model: nn.Module, units: Grouping) -> None:  # noqa: B027
+    def check(self, model: nn.Module, units: Units) -> None:  # noqa: B027
         """Before any training.
 
         Raises:

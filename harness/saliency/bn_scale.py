@@ -4,7 +4,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from harness.saliency.base import CalibrationData, Grouping, Saliency
+from harness.saliency.base import CalibrationData, Saliency, Units
 from harness.saliency.shared.activations import norms_of
 from harness.vocabulary.tensors import Tensors, copied
 
@@ -21,7 +21,7 @@ class BNScale(Saliency):
 
     granularity: ClassVar[str] = "unit"
 
-    def check(self, model: nn.Module, units: Grouping) -> None:
+    def check(self, model: nn.Module, units: Units) -> None:
         """Before any training.
 
         Raises:
@@ -41,7 +41,7 @@ class BNScale(Saliency):
                 "bn_scale scores units by the norm that goes with them, and no units are given; "
                 "use structure=filter or structure=neuron"
             )
-        scales = {n: _scale(data.module, n, along) for n, along in data.grouping.items()}
+        scales = {n: _scale(data.module, n, along) for n, along in data.selected_units.items()}
         return copied(scales)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:

@@ -2,7 +2,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.gradient_statistics import mean_squared_gradients, wide
+from harness.saliency.shared.gradient_statistics import at_least_float32, mean_squared_gradients
 from harness.vocabulary.tensors import Tensors
 
 
@@ -25,5 +25,6 @@ class Fisher(Saliency):
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {
-            name: wide(weight).square() * statistics[name] / 2 for name, weight in weights.items()
+            name: at_least_float32(weight).square() * statistics[name] / 2
+            for name, weight in weights.items()
         }

@@ -1,11 +1,11 @@
 from dataclasses import dataclass
 
-from harness.saliency.shared.gradient_statistics import OfMeanGradient
+from harness.saliency.shared.gradient_statistics import MeanGradientSaliency
 from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class Gradient(OfMeanGradient):
+class Gradient(MeanGradientSaliency):
     """|mean gradient of the loss|: weights that the loss hardly feels go first.
 
     The mean over all calibration samples of all ranks comes before the absolute value.

@@ -7,10 +7,10 @@ from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared import derivatives
 from harness.saliency.shared.gradient_statistics import (
     BATCH_NORM,
-    checked,
+    check_finite,
+    differentiable_weights,
     mean_gradients,
-    probing,
-    zeros,
+    zero_sums,
 )
 from harness.vocabulary.checks import check_either, check_fields
 from harness.vocabulary.nested import tensors_in, with_tensors
@@ -72,12 +72,12 @@ class GraSP(Saliency):
         def softened(outputs: Any, labels: Tensor) -> Tensor:
             return loss(self._softened(outputs), labels)
 
-        loss, every = data.whole_loss, tuple(prunable_layers(data.module))
-        softly = replace(data, batches=list(data.batches), loss=softened, names=every)
+        loss, names = data.required_loss, tuple(prunable_layers(data.module))
+        softened_data = replace(data, batches=list(data.batches), loss=softened, names=names)
         # g is that of all ranks before H is applied to it: the mean of the ranks' own products
         # would be another quantity.
-        gradient = mean_gradients(softly, self.batch_norm)
-        return mean_hessian_product(softly, gradient, self.batch_norm)
+        gradient = mean_gradients(softened_data, self.batch_norm)
+        return mean_hessian_product(softened_data, gradient, self.batch_norm)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         scores = {name: weight * statistics[name] for name, weight in weights.items()}
@@ -87,7 +87,7 @@ class GraSP(Saliency):
         if isinstance(outputs, Tensor):
             return outputs / self.temperature
         if self.temperature != 1 and not any(
-            one.is_floating_point() for one in tensors_in(outputs)
+            tensor.is_floating_point() for tensor in tensors_in(outputs)
         ):
             raise ValueError(
                 f"GraSP divides the network's outputs by temperature={self.temperature:g}, and in "
@@ -95,7 +95,8 @@ class GraSP(Saliency):
                 "lists, tuples, dictionaries or dataclasses of them, or take temperature=1"
             )
         return with_tensors(
-            outputs, lambda one: one / self.temperature if one.is_floating_point() else one
+            outputs,
+            lambda tensor: tensor / self.temperature if tensor.is_floating_point() else tensor,
         )
 
 
@@ -104,15 +105,16 @@ def mean_hessian_product(
 ) -> Tensors:
     """Hessian of the mean loss over all samples of all ranks times `vector`, per weight asked for.
 
-    vector: one entry per weight asked for, equal on all ranks. batch_norm as in `probing`.
+    vector: one entry per weight asked for, equal on all ranks. batch_norm as in
+    `differentiable_weights`.
 
     Raises:
         ValueError: there are no calibration samples on any rank (by `mean`), or a product is not
             finite.
     """
-    loss = data.whole_loss
-    with probing(data.module, data.asked, batch_norm) as parameters:
-        sums = zeros(dict(parameters))
+    loss = data.required_loss
+    with differentiable_weights(data.module, data.weight_names, batch_norm) as parameters:
+        sums = zero_sums(dict(parameters))
         samples = 0
         for inputs, labels in data.batches:
             with derivatives.differentiable_attention():
@@ -122,4 +124,4 @@ def mean_hessian_product(
             for name, product in products.items():
                 sums[name] += product
             samples += len(labels)
-    return checked(data.mean(sums, samples), "Hessian-vector product")
+    return check_finite(data.mean(sums, samples), "Hessian-vector product")

@@ -5,10 +5,15 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import CalibrationData, Grouping, Saliency
+from harness.saliency.base import CalibrationData, Saliency, Units
 from harness.saliency.shared import derivatives
 from harness.saliency.shared.curvature import check_limit, check_memory
-from harness.saliency.shared.gradient_statistics import checked, probing, wide, zeros
+from harness.saliency.shared.gradient_statistics import (
+    at_least_float32,
+    check_finite,
+    differentiable_weights,
+    zero_sums,
+)
 from harness.vocabulary.checks import check_fields, check_known
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Tensors, prunable_weights
@@ -62,16 +67,19 @@ class Hutchinson(Saliency):
             ValueError: there are no calibration samples on any rank (by `mean`), or the diagonal
                 is not finite.
         """
-        self.check(data.module, data.grouping)
-        loss, samples = data.whole_loss, 0
-        with probing(data.module) as parameters, derivatives.differentiable_attention():
-            sums = zeros(dict(parameters))
+        self.check(data.module, data.selected_units)
+        loss, samples = data.required_loss, 0
+        with (
+            differentiable_weights(data.module) as parameters,
+            derivatives.differentiable_attention(),
+        ):
+            sums = zero_sums(dict(parameters))
             for inputs, labels in data.batches:
                 self._add(sums, loss(data.module(inputs), labels), parameters)
                 samples += len(labels)
-        return checked(data.mean(sums, samples), "diagonal of the Hessian")
+        return check_finite(data.mean(sums, samples), "diagonal of the Hessian")
 
-    def check(self, model: nn.Module, units: Grouping) -> None:
+    def check(self, model: nn.Module, units: Units) -> None:
         """Says what memory it takes before it starts: sums, gradients, a probe and products of
         the weights' shapes; the graph of a batch's gradients comes on top.
 
@@ -84,7 +92,10 @@ class Hutchinson(Saliency):
         check_memory("saliency hutchinson", shapes, work, self.memory_limit_gb, way_out)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
-        changes = {n: wide(weight).square() * statistics[n] / 2 for n, weight in weights.items()}
+        changes = {
+            n: at_least_float32(weight).square() * statistics[n] / 2
+            for n, weight in weights.items()
+        }
         if self.negative == "absolute":
             return {name: change.abs() for name, change in changes.items()}
         if self.negative == "subtract_min":

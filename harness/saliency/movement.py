@@ -2,7 +2,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.gradient_statistics import checked, mean_gradients, zeros
+from harness.saliency.shared.gradient_statistics import check_finite, mean_gradients, zero_sums
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Tensors, prunable_weights
 from harness.vocabulary.undisturbed import duplicate
@@ -49,14 +49,14 @@ class Movement(Saliency):
         weights = prunable_weights(moving)
         data = replace(data, module=moving, batches=list(data.batches), names=tuple(weights))
         alive = {name: weight != 0 for name, weight in weights.items()}
-        scores = zeros(weights)
+        scores = zero_sums(weights)
         for step in range(self.steps):
             gradients = self._gradients(step, data)
             for name, weight in weights.items():
                 move = gradients[name] * alive[name] * -self.lr
                 scores[name] += move * weight
                 weight += move
-        return checked(scores, "movement")
+        return check_finite(scores, "movement")
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {name: statistics[name] for name in weights}

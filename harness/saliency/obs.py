@@ -6,9 +6,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import CalibrationData, Grouping
+from harness.saliency.base import CalibrationData, Units
 from harness.saliency.shared import curvature
-from harness.saliency.shared.layer_inputs import mean_over_inputs, measurable, measured
+from harness.saliency.shared.layer_inputs import (
+    layer_statistics,
+    layers_with_inputs,
+    mean_over_inputs,
+)
 from harness.vocabulary.tensors import Tensors
 
 
@@ -45,19 +49,21 @@ class Obs(curvature.SecondOrder):
         Raises:
             ValueError: it takes more than memory_limit_gb; or as `mean_over_inputs`.
         """
-        self.check(data.module, data.grouping)
+        self.check(data.module, data.selected_units)
         measure = partial(curvature.input_products, block=self.block)
         return mean_over_inputs(data, measure)
 
-    def check(self, model: nn.Module, units: Grouping) -> None:
+    def check(self, model: nn.Module, units: Units) -> None:
         """Says what memory it takes, for all layers, before it starts.
 
         Raises:
             ValueError: it is more than memory_limit_gb.
         """
-        layers = measurable(model, units)
+        layers = layers_with_inputs(model, units)
         shapes = {n: curvature.matrix_shape(layer, self.block) for n, layer in layers.items()}
-        work = max((_at_work(layer, shapes[name]) for name, layer in layers.items()), default=0)
+        work = max(
+            (_work_entries(layer, shapes[name]) for name, layer in layers.items()), default=0
+        )
         way_out = f"choose a block below {self.block}"
         curvature.check_memory("saliency obs", shapes, work, self.memory_limit_gb, way_out)
 
@@ -66,17 +72,19 @@ class Obs(curvature.SecondOrder):
         Raises:
             ValueError: a layer's inputs are unknown, or its H is singular without damping.
         """
-        return {n: self._score(n, w, measured(n, statistics)) for n, w in weights.items()}
+        return {n: self._score(n, w, layer_statistics(n, statistics)) for n, w in weights.items()}
 
     def compensate(self, weights: Tensors, masks: Tensors, statistics: Tensors) -> Tensors:
         """
         Raises:
             ValueError: a layer's inputs are unknown, or its H is singular without damping.
         """
-        gone = curvature.newly_pruned(weights, masks) if self.update_weights else {}
+        removed = curvature.newly_pruned(weights, masks) if self.update_weights else {}
         return {
-            name: self._compensated(name, weights[name], masks[name], measured(name, statistics))
-            for name in gone
+            name: self._compensated(
+                name, weights[name], masks[name], layer_statistics(name, statistics)
+            )
+            for name in removed
         }
 
     def _score(self, name: str, weight: Tensor, hessian: Tensor) -> Tensor:
@@ -86,13 +94,15 @@ class Obs(curvature.SecondOrder):
             live = live[:, :, :1]  # one inverse serves all rows
 
         def diagonal(live: Tensor) -> Tensor:
-            inverse = curvature.inverse(curvature.restricted(matrices.unsqueeze(2), live), name)
+            inverse = curvature.inverse(
+                curvature.restrict_to_live(matrices.unsqueeze(2), live), name
+            )
             return inverse.diagonal(dim1=-2, dim2=-1)
 
-        diagonals = curvature.in_pieces(diagonal, 2, matrices.numel(), live)
+        diagonals = curvature.in_chunks(diagonal, 2, matrices.numel(), live)
         seen = hessian.diagonal(dim1=-2, dim2=-1).unsqueeze(2) > 0
         scores = curvature.unblocked(rows.square() * seen / (2 * diagonals), columns)
-        return curvature.wide(scores.reshape(weight.shape), weight)
+        return curvature.to_score_dtype(scores.reshape(weight.shape), weight)
 
     def _compensated(self, name: str, weight: Tensor, mask: Tensor, hessian: Tensor) -> Tensor:
         rows, matrices, columns = self._rows(weight, hessian)
@@ -100,11 +110,11 @@ class Obs(curvature.SecondOrder):
 
         def optimum(rows: Tensor, kept: Tensor) -> Tensor:
             pull = torch.where(kept, 0.0, rows) @ matrices
-            lower = curvature.factor(curvature.restricted(matrices.unsqueeze(2), kept), name)
+            lower = curvature.factor(curvature.restrict_to_live(matrices.unsqueeze(2), kept), name)
             moves = torch.cholesky_solve(pull.unsqueeze(-1), lower).squeeze(-1)
             return torch.where(kept, rows + moves, 0.0)
 
-        moved = curvature.in_pieces(optimum, 2, matrices.numel(), rows, kept)
+        moved = curvature.in_chunks(optimum, 2, matrices.numel(), rows, kept)
         return curvature.unblocked(moved, columns).reshape(weight.shape).to(weight.dtype)
 
     def _rows(self, weight: Tensor, hessian: Tensor) -> tuple[Tensor, Tensor, int]:
@@ -113,7 +123,7 @@ class Obs(curvature.SecondOrder):
         return rows, curvature.damped(hessian, columns, self.damping), columns
 
 
-def _at_work(layer: nn.Module, shape: tuple[int, ...]) -> int:
+def _work_entries(layer: nn.Module, shape: tuple[int, ...]) -> int:
     """Numbers that are held while rows of this layer are scored or moved."""
     rows = layer.get_parameter("weight").shape[0] // shape[0]
-    return curvature.COPIES * prod(shape) * min(rows, curvature.slices(prod(shape)))
+    return curvature.COPIES * prod(shape) * min(rows, curvature.chunk_length(prod(shape)))

@@ -5,10 +5,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import CalibrationData, Grouping
+from harness.saliency.base import CalibrationData, Units
 from harness.saliency.shared import curvature
 from harness.saliency.shared.curvature import by_group, damped
-from harness.saliency.shared.layer_inputs import mean_over_inputs, measurable, measured
+from harness.saliency.shared.layer_inputs import (
+    layer_statistics,
+    layers_with_inputs,
+    mean_over_inputs,
+)
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import check_keep, top
 
@@ -51,16 +55,19 @@ class SparseGpt(curvature.SecondOrder):
         Raises:
             ValueError: it takes more than memory_limit_gb; or as `mean_over_inputs`.
         """
-        self.check(data.module, data.grouping)
+        self.check(data.module, data.selected_units)
         return mean_over_inputs(data, curvature.input_products)
 
-    def check(self, model: nn.Module, units: Grouping) -> None:
+    def check(self, model: nn.Module, units: Units) -> None:
         """Says what memory it takes, for all layers, before it starts.
 
         Raises:
             ValueError: it is more than memory_limit_gb.
         """
-        shapes = {n: curvature.matrix_shape(layer) for n, layer in measurable(model, units).items()}
+        shapes = {
+            n: curvature.matrix_shape(layer)
+            for n, layer in layers_with_inputs(model, units).items()
+        }
         work = curvature.COPIES * max((prod(shape) for shape in shapes.values()), default=0)
         way_out = "use saliency=obs, whose matrices are blocks"
         curvature.check_memory("saliency sparsegpt", shapes, work, self.memory_limit_gb, way_out)
@@ -72,10 +79,12 @@ class SparseGpt(curvature.SecondOrder):
         """
         scores = {}
         for name, weight in weights.items():
-            hessian = measured(name, statistics)
+            hessian = layer_statistics(name, statistics)
             importance = _importance(hessian, self._root(name, weight, hessian))
             squares = by_group(weight.double().square(), hessian)
-            scores[name] = curvature.wide((squares * importance).reshape(weight.shape), weight)
+            scores[name] = curvature.to_score_dtype(
+                (squares * importance).reshape(weight.shape), weight
+            )
         return scores
 
     def solve(
@@ -89,7 +98,7 @@ class SparseGpt(curvature.SecondOrder):
         for name, weight in weights.items():
             live = weight != 0 if alive is None else alive[name]
             check_keep(keep[name], int(live.count_nonzero()))
-            hessian = measured(name, statistics)
+            hessian = layer_statistics(name, statistics)
             masks[name], moved[name] = self._solved(name, weight, keep[name], live, hessian)
         return masks, moved if self.update_weights else {}
 
@@ -104,10 +113,10 @@ class SparseGpt(curvature.SecondOrder):
         mask = torch.zeros_like(alive)
         starts = range(0, rows.shape[-1], self.block)
         spans = [slice(start, min(start + self.block, rows.shape[-1])) for start in starts]
-        shares = _shares(keep, [int(alive[..., span].count_nonzero()) for span in spans])
-        for span, share in zip(spans, shares, strict=True):
+        counts = _block_counts(keep, [int(alive[..., span].count_nonzero()) for span in spans])
+        for span, count in zip(spans, counts, strict=True):
             scores = rows[..., span].square() * importance[..., span]
-            mask[..., span] = top(torch.where(alive[..., span], scores, -torch.inf), share)
+            mask[..., span] = top(torch.where(alive[..., span], scores, -torch.inf), count)
             if upper is not None:
                 _remove(rows, ~mask[..., span], upper, span)
         moved = torch.where(mask, rows, 0.0).reshape(weight.shape).to(weight.dtype)
@@ -131,24 +140,24 @@ def _inverted(root: Tensor) -> Tensor:
     return upper
 
 
-def _shares(keep: int, alive: list[int]) -> list[int]:
+def _block_counts(keep: int, alive: list[int]) -> list[int]:
     """keep, in proportion to what is alive in each block: exact in sum, none above its own."""
-    whole, before, shares = max(1, sum(alive)), 0, []
+    whole, before, counts = max(1, sum(alive)), 0, []
     for count in alive:
-        shares.append(keep * (before + count) // whole - keep * before // whole)
+        counts.append(keep * (before + count) // whole - keep * before // whole)
         before += count
-    return shares
+    return counts
 
 
-def _remove(rows: Tensor, gone: Tensor, upper: Tensor, span: slice) -> None:
+def _remove(rows: Tensor, removed: Tensor, upper: Tensor, span: slice) -> None:
     """Removes these weights of the columns in span; their errors go to all columns right of them.
 
     rows: (groups, rows, columns), changed in place. gone: of the span.
     """
-    errors = torch.zeros_like(gone, dtype=rows.dtype)
+    errors = torch.zeros_like(removed, dtype=rows.dtype)
     for offset, column in enumerate(range(span.start, span.stop)):
         scaled = rows[..., column] / upper[:, None, column, column]
-        errors[..., offset] = torch.where(gone[..., offset], scaled, 0.0)
+        errors[..., offset] = torch.where(removed[..., offset], scaled, 0.0)
         within = upper[:, None, column, column : span.stop]
         rows[..., column : span.stop] -= errors[..., offset, None] * within
     rows[..., span.stop :] -= errors @ upper[:, span, span.stop :]

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
-from harness.saliency.shared.gradient_statistics import probing
+from harness.saliency.shared.gradient_statistics import differentiable_weights
 from harness.vocabulary.checks import check_either
 from harness.vocabulary.nested import tensors_in
 from harness.vocabulary.tensors import Tensors, prunable_weights
@@ -95,13 +95,13 @@ def flow_gradients(model: nn.Module, inputs: Tensor) -> Tensors:
     """
     dtype = torch.float64 if inputs.is_floating_point() else inputs.dtype
     ones = torch.ones(1, *inputs.shape[1:], dtype=dtype, device=inputs.device)
-    with probing(model) as parameters:
+    with differentiable_weights(model) as parameters:
         return gradients_of(_flow(model(ones)), parameters)
 
 
 def _flow(outputs: Any) -> Tensor:
     """Sum over all floating-point tensors that a network returns."""
-    found = [one.sum() for one in tensors_in(outputs) if one.is_floating_point()]
+    found = [tensor.sum() for tensor in tensors_in(outputs) if tensor.is_floating_point()]
     if not found:
         raise ValueError(
             f"SynFlow adds up the network's outputs, and in {type(outputs).__name__} it finds no "

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor
 
 from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.curvature import by_group, wide
-from harness.saliency.shared.layer_inputs import mean_over_inputs, measured
+from harness.saliency.shared.curvature import by_group, to_score_dtype
+from harness.saliency.shared.layer_inputs import layer_statistics, mean_over_inputs
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
 from harness.vocabulary.topk import check_keep, top
@@ -48,7 +48,10 @@ class Wanda(Saliency):
         Raises:
             ValueError: the inputs of a weight's layer are unknown.
         """
-        return {n: _times_norms(weight, measured(n, statistics)) for n, weight in weights.items()}
+        return {
+            n: _times_norms(weight, layer_statistics(n, statistics))
+            for n, weight in weights.items()
+        }
 
     def solve(
         self, weights: Tensors, keep: Counts, statistics: Tensors, alive: Tensors | None = None
@@ -68,7 +71,7 @@ class Wanda(Saliency):
 
 def _times_norms(weight: Tensor, squares: Tensor) -> Tensor:
     rows = by_group(weight.abs().double(), squares)
-    return wide((rows * squares.sqrt()[:, None]).reshape(weight.shape), weight)
+    return to_score_dtype((rows * squares.sqrt()[:, None]).reshape(weight.shape), weight)
 
 
 def best_of_rows(scores: Tensor, keep: int) -> Tensor:
@@ -83,16 +86,16 @@ def best_of_rows(scores: Tensor, keep: int) -> Tensor:
     """
     rows = scores.flatten(1)
     room = rows.isfinite().sum(dim=1)
-    each = _level(room.tolist(), keep)
+    per_row = _equal_count(room.tolist(), keep)
     # place[i, j]: how many of row i come before its weight j.
-    place = rows.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
-    mask = place < room.clamp(max=each)[:, None]
-    following = torch.where(place == each, rows, -torch.inf)
-    mask |= top(following, keep - int(mask.count_nonzero()))
+    position = rows.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
+    mask = position < room.clamp(max=per_row)[:, None]
+    next_scores = torch.where(position == per_row, rows, -torch.inf)
+    mask |= top(next_scores, keep - int(mask.count_nonzero()))
     return mask.view(scores.shape)
 
 
-def _level(room: list[int], keep: int) -> int:
+def _equal_count(room: list[int], keep: int) -> int:
     """The largest number that all rows can keep, as far as they have so many."""
     low, high = 0, max(room) + 1
     while high - low > 1:

@@ -1,11 +1,11 @@
 from dataclasses import dataclass
 
-from harness.saliency.shared.gradient_statistics import OfMeanGradient
+from harness.saliency.shared.gradient_statistics import MeanGradientSaliency
 from harness.vocabulary.tensors import Tensors
 
 
 @dataclass(frozen=True)
-class WeightGradient(OfMeanGradient):
+class WeightGradient(MeanGradientSaliency):
     """|weight x mean gradient|: first-order estimate of the loss change if the weight goes.
 
     At initialisation this is SNIP (Lee et al. 2019, arXiv:1810.02340); on a trained network it

@@ -5,14 +5,14 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from harness.saliency.base import CalibrationData, Grouping
+from harness.saliency.base import CalibrationData, Units
 from harness.saliency.shared import curvature
-from harness.saliency.shared.curvature import in_pieces, restricted
-from harness.saliency.shared.gradient_statistics import checked, sample_gradients
+from harness.saliency.shared.curvature import in_chunks, restrict_to_live
+from harness.saliency.shared.gradient_statistics import check_finite, sample_gradients
 from harness.vocabulary.tensors import Tensors
 
 # Gradients of samples that are added at once: a product instead of many outer ones.
-TOGETHER = 16
+SAMPLES_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
@@ -57,23 +57,25 @@ class WoodFisher(curvature.SecondOrder):
             ValueError: it takes more than memory_limit_gb, there are no calibration samples on
                 any rank (by `mean`), or an entry is not finite.
         """
-        self.check(data.module, data.grouping)
-        weights = {name: data.module.get_parameter(name) for name in data.asked}
+        self.check(data.module, data.selected_units)
+        weights = {name: data.module.get_parameter(name) for name in data.weight_names}
         sums = {
             name: torch.zeros(self._shape(weight), dtype=torch.float64, device=weight.device)
             for name, weight in weights.items()
         }
         gradients = sample_gradients(data)
         samples = 0
-        while some := list(islice(gradients, TOGETHER)):
+        while chunk := list(islice(gradients, SAMPLES_AT_ONCE)):
             for name, products in sums.items():
-                stack = torch.stack([one[name].flatten() for one in some], dim=1).double()
-                cut = _cut(stack, products.shape[-1])
+                stack = torch.stack(
+                    [gradient[name].flatten() for gradient in chunk], dim=1
+                ).double()
+                cut = _to_blocks(stack, products.shape[-1])
                 products.baddbmm_(cut, cut.transpose(1, 2))
-            samples += len(some)
-        return checked(data.mean(sums, samples), "product of gradients")
+            samples += len(chunk)
+        return check_finite(data.mean(sums, samples), "product of gradients")
 
-    def check(self, model: nn.Module, units: Grouping) -> None:
+    def check(self, model: nn.Module, units: Units) -> None:
         """Says what memory it takes, for all layers, before it starts.
 
         Raises:
@@ -81,8 +83,8 @@ class WoodFisher(curvature.SecondOrder):
         """
         weights = {name: model.get_parameter(name) for name in units}
         shapes = {name: self._shape(weight) for name, weight in weights.items()}
-        work = max(_at_work(shape) for shape in shapes.values())
-        work = max(work, 2 * TOGETHER * sum(weight.numel() for weight in weights.values()))
+        work = max(_work_entries(shape) for shape in shapes.values())
+        work = max(work, 2 * SAMPLES_AT_ONCE * sum(weight.numel() for weight in weights.values()))
         way_out = f"choose a block below {self.block}"
         curvature.check_memory("saliency woodfisher", shapes, work, self.memory_limit_gb, way_out)
 
@@ -90,54 +92,56 @@ class WoodFisher(curvature.SecondOrder):
         return {n: self._score(n, weight, statistics[n]) for n, weight in weights.items()}
 
     def compensate(self, weights: Tensors, masks: Tensors, statistics: Tensors) -> Tensors:
-        gone = curvature.newly_pruned(weights, masks) if self.update_weights else {}
+        removed = curvature.newly_pruned(weights, masks) if self.update_weights else {}
         return {
-            name: self._compensated(name, weights[name], these, statistics[name])
-            for name, these in gone.items()
+            name: self._compensated(name, weights[name], mask, statistics[name])
+            for name, mask in removed.items()
         }
 
     def _score(self, name: str, weight: Tensor, products: Tensor) -> Tensor:
         def diagonal(products: Tensor, live: Tensor) -> Tensor:
             return self._inverse(name, products, live).diagonal(dim1=-2, dim2=-1)
 
-        flat = _cut(weight.double().flatten(), products.shape[-1])
-        diagonals = in_pieces(diagonal, 0, products[0].numel(), products, flat != 0)
-        return curvature.wide(_joined(flat.square() / (diagonals + 1e-10), weight), weight)
+        flat = _to_blocks(weight.double().flatten(), products.shape[-1])
+        diagonals = in_chunks(diagonal, 0, products[0].numel(), products, flat != 0)
+        return curvature.to_score_dtype(
+            _from_blocks(flat.square() / (diagonals + 1e-10), weight), weight
+        )
 
-    def _compensated(self, name: str, weight: Tensor, gone: Tensor, products: Tensor) -> Tensor:
-        def change(products: Tensor, flat: Tensor, gone: Tensor) -> Tensor:
+    def _compensated(self, name: str, weight: Tensor, removed: Tensor, products: Tensor) -> Tensor:
+        def change(products: Tensor, flat: Tensor, removed: Tensor) -> Tensor:
             inverse = self._inverse(name, products, flat != 0)
-            scaled = torch.where(gone, flat / inverse.diagonal(dim1=-2, dim2=-1), 0.0)
+            scaled = torch.where(removed, flat / inverse.diagonal(dim1=-2, dim2=-1), 0.0)
             return -(inverse @ scaled.unsqueeze(-1)).squeeze(-1)
 
         size = products.shape[-1]
-        flat = _cut(weight.double().flatten(), size)
-        moves = in_pieces(
-            change, 0, products[0].numel(), products, flat, _cut(gone.flatten(), size)
+        flat = _to_blocks(weight.double().flatten(), size)
+        moves = in_chunks(
+            change, 0, products[0].numel(), products, flat, _to_blocks(removed.flatten(), size)
         )
-        return torch.where(gone, 0.0, _joined(flat + moves, weight)).to(weight.dtype)
+        return torch.where(removed, 0.0, _from_blocks(flat + moves, weight)).to(weight.dtype)
 
     def _inverse(self, name: str, products: Tensor, live: Tensor) -> Tensor:
         identity = torch.eye(products.shape[-1]).to(products)
-        return curvature.inverse(restricted(products + self.damping * identity, live), name)
+        return curvature.inverse(restrict_to_live(products + self.damping * identity, live), name)
 
     def _shape(self, weight: Tensor) -> tuple[int, int, int]:
         size = min(self.block, weight.numel())
         return -(-weight.numel() // size), size, size
 
 
-def _at_work(shape: tuple[int, int, int]) -> int:
+def _work_entries(shape: tuple[int, int, int]) -> int:
     """Numbers that are held while blocks of a tensor are inverted."""
     blocks, size, _ = shape
-    return curvature.COPIES * size * size * min(blocks, curvature.slices(size * size))
+    return curvature.COPIES * size * size * min(blocks, curvature.chunk_length(size * size))
 
 
-def _cut(flat: Tensor, size: int) -> Tensor:
+def _to_blocks(flat: Tensor, size: int) -> Tensor:
     """(n, ...) -> (blocks, size, ...), the last block filled with 0."""
     missing = -len(flat) % size
     filled = torch.cat([flat, flat.new_zeros(missing, *flat.shape[1:])]) if missing else flat
     return filled.reshape(-1, size, *flat.shape[1:])
 
 
-def _joined(blocks: Tensor, weight: Tensor) -> Tensor:
+def _from_blocks(blocks: Tensor, weight: Tensor) -> Tensor:
     return blocks.flatten()[: weight.numel()].view(weight.shape)

@@ -2,14 +2,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.schedule.shared.target import Target
+from harness.schedule.shared.final_size import FinalSize
 
 
 @dataclass(frozen=True)
-class AcDc(Target):
+class AcDc(FinalSize):
     """Compressed to the final share at even events, dense again at odd ones; compressed at last.
 
-    >>> AcDc(final=0.25).during(lambda density: density, events=4)
+    >>> AcDc(final=0.25).event_fractions(lambda density: density, events=4)
     [0.25, 1.0, 0.25, 1.0, 0.25]
 
     Source: Peste et al. 2021, AC/DC (arXiv:2106.12379). `gradual.first_step` is their dense
@@ -19,7 +19,7 @@ class AcDc(Target):
     10 epochs; here all phases before the last are equally long.
 
     Raises:
-        ValueError: as Target.
+        ValueError: as FinalSize.
     """
 
     may_grow: ClassVar[bool] = True
@@ -28,7 +28,7 @@ class AcDc(Target):
     def varies(self) -> bool:
         return True
 
-    def shares(self, share_of: Callable[[float], float]) -> list[float]:
+    def kept_fractions(self, to_kept_fraction: Callable[[float], float]) -> list[float]:
         """
         Raises:
             ValueError: always: between trainings nothing grows back.
@@ -37,7 +37,9 @@ class AcDc(Target):
             "schedule=ac_dc alternates inside one training; use prune_at=during_training"
         )
 
-    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
+    def event_fractions(
+        self, to_kept_fraction: Callable[[float], float], events: int
+    ) -> list[float]:
         """
         Raises:
             ValueError: events is odd, or 0.
@@ -48,5 +50,5 @@ class AcDc(Target):
                 f"least 2, after the one at gradual.first_step, and gradual names {events}; change "
                 "gradual.last_step or gradual.interval"
             )
-        end = share_of(self.final)
-        return [1.0 if k % 2 else end for k in range(events + 1)]
+        final = to_kept_fraction(self.final)
+        return [1.0 if k % 2 else final for k in range(events + 1)]

@@ -17,7 +17,7 @@ UNITS = {
 class Schedule(Protocol):
     """How much is left at level 1, 2, ..., or at the events of one training; level 0 is dense."""
 
-    # Whether what `during` gives may rise.
+    # Whether what `event_fractions` gives may rise.
     may_grow: ClassVar[bool]
 
     @property
@@ -33,17 +33,19 @@ class Schedule(Protocol):
     def varies(self) -> bool:
         """Whether it can ask for different shares at different levels."""
 
-    def shares(self, share_of: Callable[[float], float]) -> list[float]:
+    def kept_fractions(self, to_kept_fraction: Callable[[float], float]) -> list[float]:
         """The kept share of the prunable part at level 1, 2, ..., in (0, 1], never rising.
 
-        `share_of` turns one value in `unit` into such a share, or raises ValueError for a value
-        that the model cannot reach. For a density it is the identity.
+        `to_kept_fraction` turns one value in `unit` into such a fraction. It raises ValueError for
+        a value that the model cannot reach. For a density it is the identity.
 
         Raises:
             ValueError: a value cannot be reached, or the schedule has no levels.
         """
 
-    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
+    def event_fractions(
+        self, to_kept_fraction: Callable[[float], float], events: int
+    ) -> list[float]:
         """The kept share at each event inside one training: events + 1 values, number k at
         progress k / events. With no event after the first it is the final share alone.
 
@@ -52,24 +54,24 @@ class Schedule(Protocol):
         """
 
 
-def path(before: float, after: float, rounds: int) -> list[float]:
+def round_fractions(before: float, after: float, rounds: int) -> list[float]:
     """Kept shares of the rounds between two levels: before (after / before)^(k / rounds).
 
     The same fraction of what remains goes in every round, as in SynFlow (Tanaka et al. 2020,
     arXiv:2006.05467) and iterative SNIP; the last share is `after` exactly. Towards nothing at
     all the steps are equal instead.
 
-    >>> path(1.0, 0.25, rounds=2), path(0.5, 0.0, rounds=2)
+    >>> round_fractions(1.0, 0.25, rounds=2), round_fractions(0.5, 0.0, rounds=2)
     ([0.5, 0.25], [0.25, 0.0])
     """
 
-    def share(k: int) -> float:
+    def fraction(k: int) -> float:
         if k == rounds:
             return after
         part = k / rounds
         return before * (after / before) ** part if after else before * (1 - part)
 
-    return [share(k) for k in range(1, rounds + 1)]
+    return [fraction(k) for k in range(1, rounds + 1)]
 
 
 def check_rounds(rounds: int | None) -> None:
@@ -94,7 +96,7 @@ def check_unit(unit: str) -> None:
     raise ValueError(f"unit must be {known}, got {unit!r}; did you mean {nearest}?")
 
 
-def check_target(key: str, value: float, unit: str) -> None:
+def check_size(key: str, value: float, unit: str) -> None:
     """
     Raises:
         ValueError: value is not a finite number, or outside (0, 1] as density, below 1 as
@@ -103,7 +105,7 @@ def check_target(key: str, value: float, unit: str) -> None:
     check(key, value, "a finite number", f"; write e.g. {key}=0.05")
     if unit == "density" and not 0 < value <= 1:
         raise ValueError(
-            f"{key} must be in (0, 1] when unit is density, got {value}; {_way_out(value)}"
+            f"{key} must be in (0, 1] when unit is density, got {value}; {_hint(value)}"
         )
     if unit != "density" and value < 1:
         raise ValueError(
@@ -122,7 +124,7 @@ def check_positive(key: str, value: float, hint: str, most: float = math.inf) ->
         raise ValueError(f"{key} must be a finite number above 0{limit}, got {value!r}; {hint}")
 
 
-def _way_out(value: float) -> str:
+def _hint(value: float) -> str:
     if value <= 0:
         return "write the share to keep, e.g. 0.05"
     if value <= 100:

@@ -2,20 +2,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.schedule.base import check_levels
-from harness.schedule.shared.target import Target
+from harness.schedule.shared.final_size import FinalSize
 
 
 @dataclass(frozen=True)
-class Constant(Target):
+class Constant(FinalSize):
     """The same share at every level: all goes at level 1, and later levels retrain.
 
-    >>> Constant(final=0.25, levels=3).shares(lambda density: density)
+    >>> Constant(final=0.25, levels=3).kept_fractions(lambda density: density)
     [0.25, 0.25, 0.25]
 
     For modes that move a fixed number of weights about, such as dynamic sparse training.
 
     Raises:
-        ValueError: as Target, or levels < 1.
+        ValueError: as FinalSize, or levels < 1.
     """
 
     levels: int = 1
@@ -24,5 +24,5 @@ class Constant(Target):
         super().__post_init__()
         check_levels(self.levels)
 
-    def shares(self, share_of: Callable[[float], float]) -> list[float]:
-        return [share_of(self.final)] * self.levels
+    def kept_fractions(self, to_kept_fraction: Callable[[float], float]) -> list[float]:
+        return [to_kept_fraction(self.final)] * self.levels

@@ -1,21 +1,21 @@
 import math
 from dataclasses import dataclass
 
-from harness.schedule.shared.curve import Curve
+from harness.schedule.shared.interpolation import Interpolation
 
 
 @dataclass(frozen=True)
-class Cosine(Curve):
+class Cosine(Interpolation):
     """s + (1 - s)(1 + cos(pi l/n)) / 2: little goes at first and at the end, at level l of n.
 
     s is the share that `final` stands for.
 
-    >>> [round(share, 9) for share in Cosine(final=0.5, levels=3).shares(float)]
+    >>> [round(kept, 9) for kept in Cosine(final=0.5, levels=3).kept_fractions(float)]
     [0.875, 0.625, 0.5]
 
     Source: the schedule `cos` of fasterai (github.com/nathanhubens/fasterai), which follows it
     over the batches of one training.
     """
 
-    def left(self, end: float, progress: float) -> float:
-        return end + (1 - end) * (1 + math.cos(math.pi * progress)) / 2
+    def kept_fraction(self, final: float, progress: float) -> float:
+        return final + (1 - final) * (1 + math.cos(math.pi * progress)) / 2

@@ -3,14 +3,14 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import ClassVar
 
-from harness.schedule.base import check_rounds, check_target, check_unit
+from harness.schedule.base import check_rounds, check_size, check_unit
 
 
 @dataclass(frozen=True)
 class Explicit:
     """The listed values, one per level or event, each converted on its own.
 
-    >>> Explicit(values=[2, 4, 8], unit="compression").shares(lambda times: 1 / times)
+    >>> Explicit(values=[2, 4, 8], unit="compression").kept_fractions(lambda times: 1 / times)
     [0.5, 0.25, 0.125]
 
     Two equal neighbours are a level that retrains without pruning.
@@ -34,7 +34,7 @@ class Explicit:
         if not self.values:
             raise ValueError("values must name at least one level, got []; write values=[0.05]")
         for level, value in enumerate(self.values):
-            check_target(f"values[{level}]", value, self.unit)
+            check_size(f"values[{level}]", value, self.unit)
         self._check_never_rises()
 
     def _check_never_rises(self) -> None:
@@ -50,10 +50,12 @@ class Explicit:
     def varies(self) -> bool:
         return len(set(self.values)) > 1
 
-    def shares(self, share_of: Callable[[float], float]) -> list[float]:
-        return [share_of(value) for value in self.values]
+    def kept_fractions(self, to_kept_fraction: Callable[[float], float]) -> list[float]:
+        return [to_kept_fraction(value) for value in self.values]
 
-    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
+    def event_fractions(
+        self, to_kept_fraction: Callable[[float], float], events: int
+    ) -> list[float]:
         """The values, one per event.
 
         Raises:
@@ -66,4 +68,4 @@ class Explicit:
                 "events; "
                 f"gradual.last_step = gradual.first_step + {listed - 1} * gradual.interval fits"
             )
-        return self.shares(share_of)
+        return self.kept_fractions(to_kept_fraction)

@@ -1,18 +1,18 @@
 from dataclasses import dataclass
 
-from harness.schedule.shared.curve import Curve
+from harness.schedule.shared.interpolation import Interpolation
 
 
 @dataclass(frozen=True)
-class Linear(Curve):
+class Linear(Interpolation):
     """s + (1 - s)(1 - l/n): the same NUMBER of weights goes at every level l of n.
 
     s is the share that `final` stands for.
 
-    >>> Linear(final=0.25, levels=3).shares(lambda density: density)
+    >>> Linear(final=0.25, levels=3).kept_fractions(lambda density: density)
     [0.75, 0.5, 0.25]
     """
 
-    def left(self, end: float, progress: float) -> float:
+    def kept_fraction(self, final: float, progress: float) -> float:
         # In this form, unlike 1 - (1 - end) * progress, the last share is end exactly.
-        return end + (1 - end) * (1 - progress)
+        return final + (1 - final) * (1 - progress)

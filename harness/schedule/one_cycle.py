@@ -2,17 +2,17 @@ import math
 from dataclasses import dataclass
 
 from harness.schedule.base import check_positive
-from harness.schedule.shared.curve import Curve
+from harness.schedule.shared.interpolation import Interpolation
 
 
 @dataclass(frozen=True)
-class OneCycle(Curve):
+class OneCycle(Interpolation):
     """1 - (1 - s)(1 + e^(-a + b)) / (1 + e^(-a l/n + b)): an S, steepest at b/a of the way.
 
     s is the share that `final` stands for, l the level or event of n, a = alpha, b = beta. The S
     does not begin at 0: event 0 of a training removes (1 - s) / 149 already.
 
-    >>> [round(share, 3) for share in OneCycle(final=0.1, levels=4).shares(float)]
+    >>> [round(kept, 3) for kept in OneCycle(final=0.1, levels=4).kept_fractions(float)]
     [0.836, 0.207, 0.104, 0.1]
 
     Source: Hubens et al. 2021, One-Cycle Pruning (arXiv:2107.02086), with their a and b. Their
@@ -20,7 +20,7 @@ class OneCycle(Curve):
     training, where gradual.last_step leaves the last quarter by default.
 
     Raises:
-        ValueError: as Curve, alpha is not in (0, 100], or beta not in (0, alpha].
+        ValueError: as Interpolation, alpha is not in (0, 100], or beta not in (0, alpha].
     """
 
     alpha: float = 14.0
@@ -31,7 +31,7 @@ class OneCycle(Curve):
         check_positive("alpha", self.alpha, "the authors have 14", most=100)
         check_positive("beta", self.beta, "beta / alpha is the steepest point", most=self.alpha)
 
-    def left(self, end: float, progress: float) -> float:
+    def kept_fraction(self, final: float, progress: float) -> float:
         # 1 - (1 + e^(b - a)) / (1 + e^(b - ap)) in a form that is exactly 0 at p = 1.
-        still = -math.expm1(-self.alpha * (1 - progress))
-        return end + (1 - end) * still / (1 + math.exp(self.alpha * progress - self.beta))
+        remaining = -math.expm1(-self.alpha * (1 - progress))
+        return final + (1 - final) * remaining / (1 + math.exp(self.alpha * progress - self.beta))

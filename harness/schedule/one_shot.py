@@ -1,19 +1,19 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.schedule.shared.target import Target
+from harness.schedule.shared.final_size import FinalSize
 
 
 @dataclass(frozen=True)
-class OneShot(Target):
+class OneShot(FinalSize):
     """Everything goes at level 1.
 
-    >>> OneShot(final=0.25).shares(lambda density: density)
+    >>> OneShot(final=0.25).kept_fractions(lambda density: density)
     [0.25]
 
     Raises:
-        ValueError: as Target.
+        ValueError: as FinalSize.
     """
 
-    def shares(self, share_of: Callable[[float], float]) -> list[float]:
-        return [share_of(self.final)]
+    def kept_fractions(self, to_kept_fraction: Callable[[float], float]) -> list[float]:
+        return [to_kept_fraction(self.final)]

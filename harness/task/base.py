@@ -11,7 +11,7 @@ class Task(Protocol):
     """Loss and measures, always as SUMS over the samples, so that ranks can add them up.
 
     A sample of several labels (a sequence) adds the mean over its labels. A method
-    `counts(labels) -> Tensor`, if it has one, tells which labels count: bool, in the labels'
+    `label_mask(labels) -> Tensor`, if it has one, tells which labels count: bool, in the labels'
     shape. Those that do not add 0 to every sum. All means, the training loss's too, are then over
     the labels that count: a sample weighs as much as the share of its labels that do. Without the
     method all count.
@@ -24,23 +24,23 @@ class Task(Protocol):
         """Sums over the samples of "top1", "top5" (hits) and "loss", as scalars."""
 
 
-def counts_of(task: Task, labels: Tensor) -> Tensor | None:
+def label_mask_of(task: Task, labels: Tensor) -> Tensor | None:
     """Which labels count, in their shape; None: all."""
-    own = getattr(task, "counts", None)
+    own = getattr(task, "label_mask", None)
     found: Tensor | None = None if own is None else own(labels)
     return found
 
 
-def shares(task: Task, labels: Tensor) -> Tensor:
+def sample_weights(task: Task, labels: Tensor) -> Tensor:
     """The share of each sample's labels that count: (samples,), float64, on the labels' device.
 
     Sums over samples are divided by the sum of these. It is the number of samples, exactly, where
     all labels count.
     """
-    counts = counts_of(task, labels)
-    if counts is None or counts.numel() == 0:
+    mask = label_mask_of(task, labels)
+    if mask is None or mask.numel() == 0:
         return torch.ones(len(labels), dtype=torch.float64, device=labels.device)
-    by_sample = counts.reshape(len(labels), -1)
+    by_sample = mask.reshape(len(labels), -1)
     return by_sample.sum(dim=1, dtype=torch.float64) / by_sample.shape[1]
 
 
@@ -49,7 +49,7 @@ def check_labels(task: Task, labels: Tensor, what: str) -> None:
     Raises:
         ValueError: there are labels, and none of them counts.
     """
-    if len(labels) and not shares(task, labels).any():
+    if len(labels) and not sample_weights(task, labels).any():
         raise ValueError(
             f"no label of {what} counts: all of {len(labels)} samples are labelled {IGNORED}, "
             f"which task {type(task).__name__} leaves out; give them labels"

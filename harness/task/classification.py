@@ -24,7 +24,7 @@ class Classification:
     def __post_init__(self) -> None:
         check("label_smoothing", self.label_smoothing, "in [0, 1)", "; 0 turns it off")
 
-    def counts(self, labels: Tensor) -> Tensor:
+    def label_mask(self, labels: Tensor) -> Tensor:
         return labels != IGNORED
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ class LanguageModelling:
         ValueError: outputs or labels have another shape.
     """
 
-    def counts(self, labels: Tensor) -> Tensor:
+    def label_mask(self, labels: Tensor) -> Tensor:
         return labels != IGNORED
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from harness.data.base import Split
 from harness.distributed import Ranks
-from harness.task.base import Task, shares
+from harness.task.base import Task, sample_weights
 from harness.vocabulary.tensors import Tensors
 
 LoopState = dict[str, Any]  # plain values and tensors
@@ -97,11 +97,11 @@ class TrainingContext:
     validation: Split | None = None
 
     @cached_property
-    def shares(self) -> Tensor | None:
+    def sample_weights(self) -> Tensor | None:
         """How much of each sample counts, on the CPU; None: all of each, as far as is known.
 
         A split that does not hold its labels as one tensor has none that are left out.
         """
         labels = getattr(self.split, "labels", None)
-        found = shares(self.task, labels).cpu() if isinstance(labels, Tensor) else None
+        found = sample_weights(self.task, labels).cpu() if isinstance(labels, Tensor) else None
         return None if found is None or bool((found == 1).all()) else found

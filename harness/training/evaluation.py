@@ -7,7 +7,7 @@ from torch import nn
 
 from harness.data.base import Split
 from harness.distributed import Ranks
-from harness.task.base import Task, shares
+from harness.task.base import Task, sample_weights
 from harness.vocabulary.tensors import evaluating
 
 
@@ -50,7 +50,7 @@ def evaluate_compared(
             if len(labels):
                 found = task.measure(model(inputs), labels)
                 parts = [found[key].double() for key in ("top1", "top5", "loss")]
-                sums += torch.stack([*parts, shares(task, labels).sum()])
+                sums += torch.stack([*parts, sample_weights(task, labels).sum()])
     *totals, counted = ranks.sum(sums)
     if not counted:
         raise ValueError(f"no label of these {len(split)} samples counts; give them labels")

@@ -133,7 +133,7 @@ class Loop:
         """Of this epoch's steps from the next one up to `steps` of them."""
         context, recipe = self.context, self.recipe
         order = epoch_order(len(context.split), context.seed, context.level, self.epoch)
-        self.sizes = batch_sizes(order, recipe.batch_size, context.shares)
+        self.sizes = batch_sizes(order, recipe.batch_size, context.sample_weights)
         order = order.to(context.ranks.device)
         every = micro_batches(
             order, recipe.batch_size, context.ranks, recipe.accumulate, self.sizes

@@ -156,8 +156,8 @@ def test_a_stretch_shorter_than_a_window_and_the_next_character_is_refused() -> 
 
 def test_calibration_draws_windows_at_random_and_has_no_classes_to_balance() -> None:
     splits = Topics().load()
-    chosen = Samples(samples=40, balanced=True).of(splits.train, splits.classes, seed=0)
+    chosen = Samples(samples=40, balanced=True).indices(splits.train, splits.classes, seed=0)
     assert len(set(chosen.tolist())) == 40
-    assert torch.equal(chosen, Samples(40, balanced=False).of(splits.train, CLASSES, seed=0))
+    assert torch.equal(chosen, Samples(40, balanced=False).indices(splits.train, CLASSES, seed=0))
     with pytest.raises(ValueError, match="per_class needs one class per sample"):
-        Samples(samples=None, per_class=2).of(splits.train, splits.classes, seed=0)
+        Samples(samples=None, per_class=2).indices(splits.train, splits.classes, seed=0)

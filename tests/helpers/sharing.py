@@ -49,7 +49,9 @@ def science_of(point: Point) -> Config:
 
 def asked(cfg: DictConfig) -> list[float | None]:
     return (
-        requested_of(build_part(cfg.schedule).shares) if cfg.prune_at != "during_training" else []
+        requested_of(build_part(cfg.schedule).kept_fractions)
+        if cfg.prune_at != "during_training"
+        else []
     )
 
 

@@ -4,7 +4,7 @@ import torch
 from simulated import total
 from torch import nn
 
-from harness.saliency.base import CalibrationData, Grouping
+from harness.saliency.base import CalibrationData, Units
 from harness.vocabulary.tensors import Batch, mean_alone
 
 
@@ -22,7 +22,7 @@ def filled(layer: nn.Module, weight: object, bias: object = None) -> nn.Module:
 
 
 def measured(
-    saliency: object, model: nn.Module, inputs: object, units: Grouping | None = None
+    saliency: object, model: nn.Module, inputs: object, units: Units | None = None
 ) -> list[float]:
     """Scores of the first layer."""
     statistics = saliency.statistics(

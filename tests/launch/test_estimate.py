@@ -12,7 +12,7 @@ from harness.launch.backends.local import LocalBackend
 from harness.launch.sweeps.estimate import COSTS, estimate_line, read_costs, write_costs
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import PlannedRun
-from harness.launch.sweeps.run_cost import Cost
+from harness.launch.sweeps.run_cost import RunCost
 
 FIVE_AND_THREE = ("training.epochs=5", "retraining.epochs=3")
 
@@ -102,7 +102,7 @@ def test_time_and_disk_are_learned_from_runs_that_have_finished(tmp_path) -> Non
 
     # 2 x 8 epochs in 2 x 16 s, 2 MB each.
     write_costs(plan.folder, _ended(points, seconds=16, size=2_000_000))
-    assert read_costs(plan.folder) == {points[0].kind: Cost(2.0, 2.0)}
+    assert read_costs(plan.folder) == {points[0].kind: RunCost(2.0, 2.0)}
 
     more = _points("schedule.final=4", "seed=2,3,4", runs=tmp_path)
     assert estimate_line(_plan(more, tmp_path), more, 2).endswith(
@@ -146,9 +146,9 @@ def test_kinds_that_have_never_finished_are_measured_once_each_before_the_sweep(
     other = _points("schedule.final=4", "training.batch_size=7", runs=tmp_path)
     asked: list[str] = []
 
-    def gauge(line: str, points: int) -> Cost:
+    def gauge(line: str, points: int) -> RunCost:
         asked.append(line)
-        return Cost(seconds_per_epoch=2.0, megabytes=0.25)
+        return RunCost(seconds_per_epoch=2.0, megabytes=0.25)
 
     said = estimate_line(_plan([*new, *other], tmp_path), [*new, *other], 2, gauge)
 

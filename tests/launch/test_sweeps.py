@@ -12,7 +12,7 @@ from planned_runs import finish
 from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps import sweep as module
 from harness.launch.sweeps.plan import Plan
-from harness.launch.sweeps.run_cost import Cost
+from harness.launch.sweeps.run_cost import RunCost
 from harness.launch.sweeps.sweep import Sweep, print_summary
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import HOME
@@ -35,8 +35,8 @@ class Said:
 
     def prestart(self, points: int) -> None: ...
 
-    def benchmark(self, line: str, points: int) -> Cost:
-        return Cost(seconds_per_epoch=2.0, megabytes=3.0)
+    def benchmark(self, line: str, points: int) -> RunCost:
+        return RunCost(seconds_per_epoch=2.0, megabytes=3.0)
 
     def close(self) -> None: ...
 

@@ -86,7 +86,7 @@ def test_each_block_is_solved_on_the_inputs_that_the_pruned_ones_before_leave(tm
             block, name = blocks[number], f"blocks.{number}."
             labels = [labels for _, labels in data.batches]
             asked = CalibrationData(block, list(zip(hidden, labels, strict=True)))
-            weights = {n: block.get_parameter(n).detach() for n in asked.asked}
+            weights = {n: block.get_parameter(n).detach() for n in asked.weight_names}
             keep = {n: int(masks[name + n].sum()) for n in weights}
             assert sum(keep.values()) == round(sum(w.numel() for w in weights.values()) / 2)
             found, moved = SparseGpt().solve(weights, keep, SparseGpt().statistics(asked))
@@ -107,7 +107,9 @@ def test_a_saliency_is_asked_for_each_block_alone_with_the_inputs_of_that_block(
     blocks = whole.levels.state.model.get_submodule("blocks")
     assert [data.module for data in seen] == list(blocks.children())
     for data in seen:
-        assert data.loss is None and data.asked == tuple(n.split(".", 2)[2] for n in SIZES)[:6]
+        assert (
+            data.loss is None and data.weight_names == tuple(n.split(".", 2)[2] for n in SIZES)[:6]
+        )
         assert {inputs.shape[1:] for inputs, _ in data.batches} == {(8, 8)}
 
 

@@ -27,7 +27,7 @@ from harness.saliency.sparsegpt import SparseGpt
 from harness.saliency.synflow import SynFlow
 from harness.saliency.wanda import Wanda
 from harness.saliency.weight_gradient import WeightGradient
-from harness.schedule.base import path
+from harness.schedule.base import round_fractions
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
 from harness.vocabulary.tensors import Tensors, mean_alone
@@ -51,7 +51,7 @@ def masks_of(
     units = structure.units(model, torch.zeros(2, 20).double())
     store = make_mask_store(model, units)
     pruner = Pruner(saliency, structure, GlobalRanking(), control)
-    goals = [RequestedSize(round(keep), "parameters") for keep in path(200, 90, rounds)]
+    goals = [RequestedSize(round(keep), "parameters") for keep in round_fractions(200, 90, rounds)]
     Rounds(pruner, units, DATA, NOTHING).run(model, store, PruningProgress.of(goals))
     assert all((model.get_parameter(n)[~mask] == 0).all() for n, mask in store.masks.items())
     return store.masks

@@ -28,7 +28,7 @@ class Bare:
     granularity = "weight"
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        return dict.fromkeys(data.asked, torch.zeros(()))
+        return dict.fromkeys(data.weight_names, torch.zeros(()))
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {name: weight.abs() + statistics[name] for name, weight in weights.items()}
@@ -142,4 +142,4 @@ def test_a_bare_saliency_of_units_learns_which_are_asked_for() -> None:
 
     prune(convolution(), 0.5, saliency=Looking(), exclude="last")
     (data,) = seen
-    assert data.asked == ("0.weight",) and data.grouping == {"0.weight": ()}
+    assert data.weight_names == ("0.weight",) and data.selected_units == {"0.weight": ()}

@@ -16,7 +16,7 @@ from harness.pruning.masks import MaskStore
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.saliency.base import Saliency
-from harness.schedule.base import path
+from harness.schedule.base import round_fractions
 from harness.structure.element import Element
 from harness.task.classification import Classification
 from harness.training.state_files import build_seeded
@@ -34,7 +34,7 @@ def training_images() -> Split:
 
 
 def calibration(seed: int) -> Calibration:
-    chosen = Samples(samples=100).of(training_images(), 10, seed)
+    chosen = Samples(samples=100).indices(training_images(), 10, seed)
     batches = list(training_images().batches([chosen]))
     assert batches[0][1].bincount().tolist() == [10] * 10
     return Calibration(batches, Classification().loss, mean_alone)
@@ -46,7 +46,7 @@ def kept(saliency: Saliency, seed: int, rounds: int) -> Counts:
     units = Element().units(model, training_images().inputs[:2])
     pruner = Pruner(saliency, Element(), GlobalRanking())
     store = MaskStore(prunable_weights(model))
-    for share in path(1.0, 1 / COMPRESSION, rounds):
+    for share in round_fractions(1.0, 1 / COMPRESSION, rounds):
         goal = RequestedSize(round(share * WEIGHTS), "parameters")
         store.shrink_to(pruner.propose(model, store, units, goal, calibration(seed)).masks)
         store.apply_to(model)

@@ -14,7 +14,7 @@ from harness.experiment.recorder import Recorder
 from harness.launch.compose import compose_config
 from harness.launch.execute import build
 from harness.pruning.pruner import Proposal, Pruner
-from harness.schedule.base import path
+from harness.schedule.base import round_fractions
 from harness.vocabulary.tensors import Tensors
 
 
@@ -32,10 +32,10 @@ def masks_after(tmp_path: Path, *overrides: str) -> Tensors:
 
 def test_the_same_fraction_of_what_remains_goes_in_every_round() -> None:
     # 1 -> 0.001 in 3 rounds: a tenth is left of the round before.
-    assert path(1.0, 0.001, 3) == pytest.approx([0.1, 0.01, 0.001])
-    assert path(0.5, 0.125, 2) == pytest.approx([0.25, 0.125])
-    assert path(0.7, 0.3, 1) == [0.3]
-    assert path(1.0, 0.1, 100)[-1] == 0.1
+    assert round_fractions(1.0, 0.001, 3) == pytest.approx([0.1, 0.01, 0.001])
+    assert round_fractions(0.5, 0.125, 2) == pytest.approx([0.25, 0.125])
+    assert round_fractions(0.7, 0.3, 1) == [0.3]
+    assert round_fractions(1.0, 0.1, 100)[-1] == 0.1
 
 
 @cases("rounds", 0, -1, 1.5, True, "2")

@@ -169,7 +169,7 @@ def test_no_retraining_is_no_stage() -> None:
 
 def planned(schedule: Any, unit: str) -> dict[LevelStage, str]:
     node = {"_target_": _target(schedule), **vars(schedule), "unit": unit}
-    return stage_keys({**FULL, "schedule": node}, requested_of(schedule.shares))
+    return stage_keys({**FULL, "schedule": node}, requested_of(schedule.kept_fractions))
 
 
 def test_equal_targets_are_equal_whatever_the_schedule() -> None:

@@ -12,7 +12,7 @@ import harness
 from harness.launch.instantiate import build_named
 from harness.saliency.base import CalibrationData
 from harness.saliency.fisher import Fisher
-from harness.saliency.shared.gradient_statistics import in_float32, zeros
+from harness.saliency.shared.gradient_statistics import in_float32, zero_sums
 from harness.vocabulary.tensors import prunable_weights
 
 SALIENCIES = sorted(file.stem for file in (CONF / "saliency").glob("*.yaml"))
@@ -103,7 +103,7 @@ def test_other_models_are_not_copied_and_parts_in_float64_stay() -> None:
     model[5].weight = model[3].weight = nn.Parameter(torch.ones(2, 2).half())
     wide = in_float32(model)
     assert wide[5].weight is wide[3].weight and model[3].weight.dtype == torch.float16
-    assert zeros({"w": torch.ones(1).half()})["w"].dtype == torch.float32
+    assert zero_sums({"w": torch.ones(1).half()})["w"].dtype == torch.float32
 
 
 class Casting(nn.Module):

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 from harness.saliency.base import CalibrationData
 from harness.saliency.shared import layer_inputs
-from harness.saliency.shared.layer_inputs import mean_over_inputs, measured, patches
+from harness.saliency.shared.layer_inputs import layer_statistics, mean_over_inputs, patches
 from harness.vocabulary.tensors import Batch, Mean, Tensors
 
 CONVOLUTIONS = {
@@ -99,7 +99,7 @@ def test_calls_of_a_layer_add_up_and_so_do_layers_that_share_a_weight() -> None:
 def test_cutting_the_inputs_into_pieces_changes_nothing(piece, monkeypatch) -> None:
     model = Small()
     whole = sums(model, *small_batches())
-    monkeypatch.setattr(layer_inputs, "PIECE", piece)
+    monkeypatch.setattr(layer_inputs, "CHUNK", piece)
     for name, value in sums(model, *small_batches()).items():
         torch.testing.assert_close(value, whole[name], rtol=0, atol=1e-10)
 
@@ -140,7 +140,7 @@ def test_a_layer_whose_inputs_are_unknown_is_refused_by_name(name) -> None:
     assert set(statistics) == {"block.linear1.weight", "block.linear2.weight"}
     layer = name.removesuffix(".weight")
     with pytest.raises(ValueError, match=rf"^{name}: the inputs.*exclude=\[{layer}\]"):
-        measured(name, statistics)
+        layer_statistics(name, statistics)
 
 
 def test_inputs_that_are_not_finite_name_their_layer() -> None:

@@ -93,7 +93,7 @@ def test_a_score_is_what_the_best_other_weights_leave_as_output_error() -> None:
 
 @cases("piece", 1, 100, 2**22)
 def test_compensation_is_the_least_squares_fit_of_all_removals(piece, monkeypatch) -> None:
-    monkeypatch.setattr(curvature, "PIECE", piece)
+    monkeypatch.setattr(curvature, "CHUNK", piece)
     torch.manual_seed(1)
     inputs, weight = torch.randn(30, 6).double(), torch.randn(5, 6).double()
     weight[0, 2] = 0.0

@@ -110,7 +110,7 @@ def woodbury(gradients: list[Tensor], damping: float) -> Tensor:
 @cases("block", 7, 80, 1000)
 @cases("piece", 1, 2**22)
 def test_blocks_agree_with_the_woodbury_formula(block, piece, monkeypatch) -> None:
-    monkeypatch.setattr(curvature, "PIECE", piece)
+    monkeypatch.setattr(curvature, "CHUNK", piece)
     model = Small().double()
     batches = [(inputs.double(), labels) for inputs, labels in small_batches(20)]
     saliency = WoodFisher(block=block, damping=1e-3)

@@ -101,18 +101,18 @@ def test_the_initial_network_is_pruned_every_100_steps_unless_said_otherwise() -
 
 def test_gradual_pruning_is_the_cubic_of_its_authors() -> None:
     # s_t = s_f + (0 - s_f)(1 - k/n)^3 with s_f = 1/2, n = 2: sparsity 0, 7/16, 1/2.
-    assert Cubic(final=0.5).during(identity, events=2) == [1.0, 9 / 16, 0.5]
+    assert Cubic(final=0.5).event_fractions(identity, events=2) == [1.0, 9 / 16, 0.5]
 
 
 @pytest.mark.parametrize("kind", FROM_ONE)
 @pytest.mark.parametrize("end", ENDS)
 def test_the_first_event_of_a_curve_removes_nothing(kind, end) -> None:
-    assert kind(final=end).during(identity, events=3)[0] == 1.0
+    assert kind(final=end).event_fractions(identity, events=3)[0] == 1.0
 
 
 def test_the_first_event_of_one_cycle_removes_a_little() -> None:
     # (1 + e^-9) / (1 + e^5) of what is to go.
-    first = OneCycle(final=0.5).during(identity, events=4)[0]
+    first = OneCycle(final=0.5).event_fractions(identity, events=4)[0]
     assert first == pytest.approx(1 - 0.5 * 0.0066936769)
 
 
@@ -120,23 +120,23 @@ def test_the_first_event_of_one_cycle_removes_a_little() -> None:
 @pytest.mark.parametrize("end", ENDS)
 @cases("events", 1, 3, 7, 100)
 def test_a_curve_over_steps_ends_exactly_and_never_rises(kind, end, events) -> None:
-    shares = kind(final=end).during(identity, events)
+    kept_fractions = kind(final=end).event_fractions(identity, events)
 
-    assert len(shares) == events + 1
-    assert shares[-1] == end
-    assert shares == sorted(shares, reverse=True)
-    assert all(0 < share <= 1 for share in shares)
+    assert len(kept_fractions) == events + 1
+    assert kept_fractions[-1] == end
+    assert kept_fractions == sorted(kept_fractions, reverse=True)
+    assert all(0 < share <= 1 for share in kept_fractions)
 
 
 @cases("kind", *FROM_ONE, OneCycle)
 def test_over_steps_a_curve_has_the_shares_of_as_many_levels(kind) -> None:
-    over_levels = kind(final=0.1, levels=6).shares(identity)
-    assert kind(final=0.1, levels=2).during(identity, events=6)[1:] == over_levels
+    over_levels = kind(final=0.1, levels=6).kept_fractions(identity)
+    assert kind(final=0.1, levels=2).event_fractions(identity, events=6)[1:] == over_levels
 
 
 @cases("kind", OneShot, Constant)
 def test_a_single_event_asks_for_the_end(kind) -> None:
-    assert kind().during(identity, events=0) == [0.05]
+    assert kind().event_fractions(identity, events=0) == [0.05]
 
 
 @cases("kind", *FROM_ONE, OneCycle)
@@ -144,27 +144,31 @@ def test_a_curve_of_a_single_event_is_refused(kind) -> None:
     with pytest.raises(
         ValueError, match=r"gradual.interval is longer .* all would go at once; lower"
     ):
-        kind().during(identity, events=0)
+        kind().event_fractions(identity, events=0)
 
 
 def test_an_explicit_list_of_one_value_is_a_single_event() -> None:
-    assert Explicit(values=[0.2]).during(identity, events=0) == [0.2]
+    assert Explicit(values=[0.2]).event_fractions(identity, events=0) == [0.2]
 
 
 @cases("kind", OneShot, Constant)
 def test_one_shot_and_constant_ask_for_the_end_at_every_event(kind) -> None:
-    assert kind(final=4, unit="compression").during(inverse, events=2) == [0.25, 0.25, 0.25]
+    assert kind(final=4, unit="compression").event_fractions(inverse, events=2) == [
+        0.25,
+        0.25,
+        0.25,
+    ]
 
 
 def test_explicit_values_are_those_of_the_events() -> None:
     schedule = Explicit(values=[1, 2, 4], unit="compression")
-    assert schedule.during(inverse, events=2) == [1.0, 0.5, 0.25]
+    assert schedule.event_fractions(inverse, events=2) == [1.0, 0.5, 0.25]
 
 
 @cases("events", 1, 4)
 def test_explicit_values_need_one_event_each(events) -> None:
     with pytest.raises(ValueError) as caught:
-        Explicit(values=[0.5, 0.25, 0.125]).during(identity, events)
+        Explicit(values=[0.5, 0.25, 0.125]).event_fractions(identity, events)
     assert str(caught.value) == (
         f"values has 3 entries, one per event, and gradual names {events + 1} events; "
         "gradual.last_step = gradual.first_step + 2 * gradual.interval fits"
@@ -174,20 +178,20 @@ def test_explicit_values_need_one_event_each(events) -> None:
 def test_what_the_refusal_of_explicit_values_calls_fitting_fits() -> None:
     events = Gradual(first_step=3, last_step=3 + 2 * 7, interval=7).events(40)
     values = [0.5, 0.25, 0.125]
-    assert Explicit(values=values).during(identity, len(events) - 1) == values
+    assert Explicit(values=values).event_fractions(identity, len(events) - 1) == values
 
 
 def test_ac_dc_alternates_and_ends_compressed() -> None:
     schedule = AcDc(final=4, unit="compression")
-    assert schedule.during(inverse, events=2) == [0.25, 1.0, 0.25]
-    assert schedule.during(inverse, events=4) == [0.25, 1.0, 0.25, 1.0, 0.25]
+    assert schedule.event_fractions(inverse, events=2) == [0.25, 1.0, 0.25]
+    assert schedule.event_fractions(inverse, events=4) == [0.25, 1.0, 0.25, 1.0, 0.25]
 
 
 @cases("events", 0, 1, 3)
 def test_ac_dc_must_end_compressed(events) -> None:
     says = f"an even number of events, at least 2, .* gradual names {events}; change"
     with pytest.raises(ValueError, match=says):
-        AcDc().during(identity, events)
+        AcDc().event_fractions(identity, events)
 
 
 @every("schedule")
@@ -196,4 +200,4 @@ def test_a_value_out_of_reach_is_refused_over_steps_too(schedule) -> None:
         raise ValueError(f"{value} cannot be reached")
 
     with pytest.raises(ValueError, match="cannot be reached"):
-        schedule.during(out_of_reach, events=2)
+        schedule.event_fractions(out_of_reach, events=2)

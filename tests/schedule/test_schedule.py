@@ -28,34 +28,34 @@ def half_of_the_inverse(compression: float) -> float:
 
 
 def test_one_shot_has_one_level() -> None:
-    assert OneShot(final=0.1).shares(identity) == [0.1]
+    assert OneShot(final=0.1).kept_fractions(identity) == [0.1]
 
 
 def test_linear_removes_the_same_number_at_each_level() -> None:
-    assert Linear(final=0.5, levels=4).shares(identity) == [0.875, 0.75, 0.625, 0.5]
+    assert Linear(final=0.5, levels=4).kept_fractions(identity) == [0.875, 0.75, 0.625, 0.5]
 
 
 def test_geometric_removes_the_same_fraction_of_what_remains() -> None:
-    assert Geometric(final=0.0625, levels=2).shares(identity) == [0.25, 0.0625]
+    assert Geometric(final=0.0625, levels=2).kept_fractions(identity) == [0.25, 0.0625]
 
 
 def test_cubic_removes_most_at_first() -> None:
     # 1 - l/n is 3/4, 1/2, 1/4, 0; the half that goes is scaled by its cube.
     wanted = [0.5 + 0.5 * 27 / 64, 0.5 + 0.5 / 8, 0.5 + 0.5 / 64, 0.5]
-    assert Cubic(final=0.5, levels=4).shares(identity) == wanted
+    assert Cubic(final=0.5, levels=4).kept_fractions(identity) == wanted
 
 
 def test_constant_asks_for_the_same_at_every_level() -> None:
-    assert Constant(final=0.1).shares(identity) == [0.1]
+    assert Constant(final=0.1).kept_fractions(identity) == [0.1]
     schedule = Constant(final=4, unit="compression", levels=3)
-    assert schedule.shares(half_of_the_inverse) == [0.125, 0.125, 0.125]
+    assert schedule.kept_fractions(half_of_the_inverse) == [0.125, 0.125, 0.125]
 
 
 def test_ac_dc_has_no_levels() -> None:
     with pytest.raises(
         ValueError, match="schedule=ac_dc alternates .*; use prune_at=during_training"
     ):
-        AcDc().shares(identity)
+        AcDc().kept_fractions(identity)
 
 
 @every("schedule")
@@ -63,7 +63,7 @@ def test_a_schedule_falls_where_levels_may_ask_for_different_shares(schedule) ->
     if schedule.may_grow:  # at all levels nothing
         assert schedule.varies
     else:
-        assert schedule.varies == (len(set(schedule.shares(identity))) > 1)
+        assert schedule.varies == (len(set(schedule.kept_fractions(identity))) > 1)
 
 
 @pytest.mark.parametrize("kind", CURVES)
@@ -79,8 +79,8 @@ def test_equal_values_do_not_fall() -> None:
 @every("schedule")
 def test_a_schedule_says_whether_it_may_grow(schedule) -> None:
     events = len(schedule.values) - 1 if isinstance(schedule, Explicit) else 4
-    shares = schedule.during(identity, events)
-    assert schedule.may_grow == any(later > one for one, later in pairwise(shares))
+    kept_fractions = schedule.event_fractions(identity, events)
+    assert schedule.may_grow == any(later > one for one, later in pairwise(kept_fractions))
 
 
 @every("schedule")
@@ -92,30 +92,30 @@ def test_a_file_has_the_defaults_of_its_class(schedule) -> None:
 
 def test_explicit_converts_each_value_on_its_own() -> None:
     schedule = Explicit(values=[2, 4], unit="compression")
-    assert schedule.shares(half_of_the_inverse) == [0.25, 0.125]
+    assert schedule.kept_fractions(half_of_the_inverse) == [0.25, 0.125]
 
 
 def test_compression_is_converted_before_the_levels_are_laid() -> None:
     schedule = Geometric(final=8, unit="compression", levels=2)
-    assert schedule.shares(half_of_the_inverse) == [0.25, 0.0625]
+    assert schedule.kept_fractions(half_of_the_inverse) == [0.25, 0.0625]
 
 
 @pytest.mark.parametrize("kind", CURVES)
 @cases("final", 0.05, 0.1, 0.3, 0.7, 0.9, 1.0, 1e-6)
 @cases("levels", 1, 3, 7, 20)
 def test_last_share_is_exactly_the_final_one_and_none_rises(kind, final, levels) -> None:
-    shares = kind(final=final, levels=levels).shares(identity)
+    kept_fractions = kind(final=final, levels=levels).kept_fractions(identity)
 
-    assert len(shares) == levels
-    assert shares[-1] == final
-    assert shares == sorted(shares, reverse=True)
-    assert all(0 < share <= 1 for share in shares)
+    assert len(kept_fractions) == levels
+    assert kept_fractions[-1] == final
+    assert kept_fractions == sorted(kept_fractions, reverse=True)
+    assert all(0 < share <= 1 for share in kept_fractions)
 
 
 @cases("kind", OneShot, Constant, *CURVES, Explicit)
 def test_every_schedule_has_a_default_and_names_its_unit(kind) -> None:
     assert kind().unit == "density"
-    assert kind().shares(identity)
+    assert kind().kept_fractions(identity)
 
 
 @cases("kind", OneShot, Constant, AcDc, *CURVES)
@@ -180,6 +180,6 @@ def test_explicit_values_that_make_no_sense_are_refused(values, unit, says) -> N
 
 
 def test_equal_neighbours_are_a_level_without_pruning() -> None:
-    assert Explicit(values=[0.5, 0.5]).shares(identity) == [0.5, 0.5]
+    assert Explicit(values=[0.5, 0.5]).kept_fractions(identity) == [0.5, 0.5]
     twice = Explicit(values=[2, 2], unit="compression")
-    assert twice.shares(half_of_the_inverse) == [0.25, 0.25]
+    assert twice.kept_fractions(half_of_the_inverse) == [0.25, 0.25]

@@ -17,7 +17,7 @@ from harness.distillation.hinton import Hinton
 from harness.distributed import Ranks
 from harness.experiment.workload import Workload
 from harness.models.mlp import Mlp
-from harness.task.base import IGNORED, Task, shares
+from harness.task.base import IGNORED, Task, sample_weights
 from harness.task.classification import Classification
 from harness.task.language_modelling import LanguageModelling
 from harness.training.batching import batch_sizes
@@ -62,8 +62,8 @@ def test_a_network_that_is_right_wherever_there_is_a_label_has_a_top_1_of_1(pad)
 
 
 def test_one_sample_is_worth_the_share_of_its_labels_that_count() -> None:
-    assert shares(LanguageModelling(), SENTENCES).tolist() == [0.5, 0.75, 1.0]
-    assert shares(Classification(), torch.tensor([3, IGNORED])).tolist() == [1.0, 0.0]
+    assert sample_weights(LanguageModelling(), SENTENCES).tolist() == [0.5, 0.75, 1.0]
+    assert sample_weights(Classification(), torch.tensor([3, IGNORED])).tolist() == [1.0, 0.0]
 
 
 def test_a_task_that_does_not_say_what_counts_counts_all() -> None:
@@ -75,7 +75,7 @@ def test_a_task_that_does_not_say_what_counts_counts_all() -> None:
             return dict.fromkeys(("top1", "top5", "loss"), outputs.sum())
 
     split = Split(torch.ones(2, 1), torch.tensor([3, IGNORED]))
-    assert context(split, Own()).shares is None
+    assert context(split, Own()).sample_weights is None
     assert evaluate(nn.Identity(), split, Own(), Ranks()).loss == 1.0
 
 
@@ -124,11 +124,11 @@ def test_a_batch_without_a_label_moves_nothing() -> None:
 def test_calibration_draws_only_samples_with_a_label_that_counts() -> None:
     labels = torch.tensor([0, IGNORED, 1, IGNORED, 1, 0, IGNORED])
     split, counted = Split(torch.zeros(7, 1), labels), {0, 2, 4, 5}
-    some = context(split, Classification()).shares
+    some = context(split, Classification()).sample_weights
     for samples in (Samples(4), Samples(4, balanced=False), Samples(None, per_class=2)):
-        assert set(samples.of(split, 2, 0, some).tolist()) == counted
+        assert set(samples.indices(split, 2, 0, some).tolist()) == counted
     with pytest.raises(ValueError, match="samples=5, but there are only 4 training samples with a"):
-        Samples(5).of(split, 2, 0, some)
+        Samples(5).indices(split, 2, 0, some)
 
 
 def test_a_split_none_of_whose_labels_counts_is_refused_before_training() -> None:

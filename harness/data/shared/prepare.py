@@ -72,11 +72,11 @@ def check_sizes(sizes: Mapping[str, int], samples: int, classes: int) -> None:
     """
     for name, size in sizes.items():
         check_integer(name, size, classes, "a sample per class at least")
-    asked = sum(sizes.values())
-    if asked > samples or 0 < samples - asked < classes:
+    requested = sum(sizes.values())
+    if requested > samples or 0 < samples - requested < classes:
         raise ValueError(
-            f"{' + '.join(sizes)} must be {samples} or at most {samples - classes}, got {asked}; "
-            "make one of them smaller"
+            f"{' + '.join(sizes)} must be {samples} or at most {samples - classes}, got "
+            f"{requested}; make one of them smaller"
         )
 
 

@@ -6,7 +6,7 @@ from typing import ClassVar, Protocol
 
 from harness.launch.digests.data import digest_in_subprocess
 from harness.launch.run_spec import RunSpec
-from harness.launch.sweeps.run_cost import Cost
+from harness.launch.sweeps.run_cost import RunCost
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.status_file import Status, is_alive
 
@@ -26,7 +26,7 @@ class Backend(Protocol):
         """Starts workers in the background while this many runs are planned."""
         return None
 
-    def benchmark(self, line: str, points: int) -> Cost | None:
+    def benchmark(self, line: str, points: int) -> RunCost | None:
         """Measures the cost of one of `points` runs; None if the backend cannot measure it."""
         return None
 

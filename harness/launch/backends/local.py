@@ -21,7 +21,7 @@ from harness.launch.backends.base import Backend, process_has_died, try_execute_
 from harness.launch.backends.gpu_slots import Devices
 from harness.launch.digests.data import digest_if_readable
 from harness.launch.run_spec import RunSpec
-from harness.launch.sweeps.run_cost import Cost
+from harness.launch.sweeps.run_cost import RunCost
 from harness.run_folder.outcome import Outcome
 from harness.system.loaded_sources import watch
 from harness.system.signals import SIGNALS, TRY_AGAIN
@@ -67,8 +67,8 @@ class LocalBackend(Backend):
             for _ in range(count):
                 _prestarted[-1].submit(_prepare_worker, os.getpid())
 
-    def benchmark(self, line: str, points: int) -> Cost | None:
-        cost: Cost | None = self._call(points, _benchmark, line, self.devices, os.getpid())
+    def benchmark(self, line: str, points: int) -> RunCost | None:
+        cost: RunCost | None = self._call(points, _benchmark, line, self.devices, os.getpid())
         return cost
 
     def digest(self, line: str, points: int) -> str | None:
@@ -183,7 +183,7 @@ def _prepare_worker(parent: int) -> None:
         import harness.launch.execute  # noqa: F401
 
 
-def _benchmark(line: str, devices: Devices, parent: int) -> Cost | None:
+def _benchmark(line: str, devices: Devices, parent: int) -> RunCost | None:
     with suppress(Exception):  # the run itself reports the error
         _prepare_worker(parent)
         devices.acquire()  # before torch sees other devices: this worker executes runs later

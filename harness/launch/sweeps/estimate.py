@@ -6,7 +6,7 @@ from pathlib import Path
 
 from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import PlannedRun
-from harness.launch.sweeps.run_cost import Cost
+from harness.launch.sweeps.run_cost import RunCost
 from harness.run_folder.progress_file import format_duration
 from harness.system.atomic_files import read_json, write_json
 
@@ -17,7 +17,7 @@ def estimate_line(
     plan: Plan,
     left: Sequence[PlannedRun],
     workers: int,
-    benchmark: Callable[[str, int], Cost | None] = lambda line, points: None,
+    benchmark: Callable[[str, int], RunCost | None] = lambda line, points: None,
 ) -> str:
     """Returns one line about the runs that are left to do.
 
@@ -44,7 +44,7 @@ def count_epochs(points: Sequence[PlannedRun]) -> int:
     return sum(point.epochs for point in points) + sum(dense.values()) - saved
 
 
-def _time_and_disk(costs: dict[str, Cost], left: Sequence[PlannedRun], workers: int) -> str:
+def _time_and_disk(costs: dict[str, RunCost], left: Sequence[PlannedRun], workers: int) -> str:
     alike = _by_kind(left)
     if not costs.keys() >= alike.keys():
         return "time and disk are known once runs like these have finished"
@@ -66,11 +66,11 @@ def _by_kind(points: Iterable[PlannedRun]) -> dict[str, list[PlannedRun]]:
     return alike
 
 
-def read_costs(sweep: Path) -> dict[str, Cost]:
+def read_costs(sweep: Path) -> dict[str, RunCost]:
     """Returns costs by kind, from earlier sweeps into the same output folder."""
     try:
         costs = read_json(sweep.parent / COSTS) or {}
-        return {name: Cost(**cost) for name, cost in costs.items()}
+        return {name: RunCost(**cost) for name, cost in costs.items()}
     except (ValueError, TypeError, AttributeError):  # damaged: no reason to refuse a sweep
         return {}
 
@@ -80,7 +80,7 @@ def write_costs(sweep: Path, finished: Iterable[tuple[PlannedRun, float]]) -> No
     ended = [(point, seconds) for point, seconds in finished if point.epochs]
     spent = {point.folder: seconds for point, seconds in ended}
     costs = {
-        name: Cost(
+        name: RunCost(
             round(sum(spent[point.folder] for point in points) / count_epochs(points), 4),
             round(_bytes(Path(points[0].folder)) / 1e6, 3),
         )

@@ -11,7 +11,7 @@ DECIDES = ("model", "data", "dtype", "threads", "device")
 
 
 @dataclass(frozen=True)
-class Cost:
+class RunCost:
     """Holds the cost of runs of one kind."""
 
     seconds_per_epoch: float

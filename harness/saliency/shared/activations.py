@@ -11,18 +11,18 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
-from harness.saliency.base import CalibrationData, Grouping, Saliency
+from harness.saliency.base import CalibrationData, Saliency, Units
 from harness.saliency.shared.derivatives import gradients_of
-from harness.saliency.shared.gradient_statistics import checked, zeros
+from harness.saliency.shared.gradient_statistics import check_finite, zero_sums
 from harness.vocabulary.recomputation import differentiable_checkpoints
 from harness.vocabulary.tensors import PRUNABLE, Batch, Mean, Tensors, evaluating
 
 # One call's maps of a layer's units (units, ...) -> one value per unit.
-OfMap = Callable[[Tensor], Tensor]
+MapMeasure = Callable[[Tensor], Tensor]
 # One sample's (dL/dgate of each unit, positions that the gate acts on) -> one value per unit.
-OfGate = Callable[[Tensor, int], Tensor]
+GateMeasure = Callable[[Tensor, int], Tensor]
 # A weight's name, its module's output, and that output's dimension of units -> another output.
-OnCall = Callable[[str, Tensor, int], Tensor | None]
+OutputHook = Callable[[str, Tensor, int], Tensor | None]
 
 
 class UnitSaliency(Saliency, ABC):
@@ -34,7 +34,7 @@ class UnitSaliency(Saliency, ABC):
         return {name: statistics[name] for name in weights}
 
 
-def mean_of_maps(data: CalibrationData, measure: OfMap) -> Tensors:
+def mean_of_maps(data: CalibrationData, measure: MapMeasure) -> Tensors:
     """Mean over samples of `measure` of each unit's map, per weight: (units,).
 
     measure gets the map of one sample, units first: (units, 1, H, W) of a Conv2d, (units, 1, T)
@@ -50,35 +50,35 @@ def mean_of_maps(data: CalibrationData, measure: OfMap) -> Tensors:
         ValueError: the forward pass never calls a layer, it is a transposed convolution, there
             are no calibration samples on any rank (by `mean`), or a measure is not finite.
     """
-    model, sources = data.module, sources_of(data.module, data.grouping)
+    model, sources = data.module, sources_of(data.module, data.selected_units)
     tally = _Tally.of(sources)
     found: dict[str, list[Tensor]] = {}
 
-    def look(name: str, output: Tensor, dim: int) -> None:
+    def measure_output(name: str, output: Tensor, dim: int) -> None:
         found.setdefault(name, []).append(measure(output.movedim(dim, 0)))
 
-    with evaluating(model), torch.no_grad(), hooked(sources, look):
-        for inputs, _ in _one_by_one(data.batches):
+    with evaluating(model), torch.no_grad(), hooked(sources, measure_output):
+        for inputs, _ in _single_samples(data.batches):
             found.clear()
             model(inputs)
             tally.add({n: torch.stack(calls).mean(0) for n, calls in found.items()})
-    return checked(tally.mean(data.mean), "activation")
+    return check_finite(tally.mean(data.mean), "activation")
 
 
-def mean_of_gates(data: CalibrationData, measure: OfGate) -> Tensors:
+def mean_of_gates(data: CalibrationData, measure: GateMeasure) -> Tensors:
     """Mean over samples of `measure` of each unit's gate gradient, per weight: (units,).
 
     A gate is a factor 1 on a unit's map z, so that dL/dgate = sum over positions of z dL/dz; one
     gate and all positions for all calls of a layer. Maps, samples and errors as of
     `mean_of_maps`. Parameters need no gradients and get none.
     """
-    model, loss = data.module, data.whole_loss
-    sources = sources_of(model, data.grouping)
+    model, loss = data.module, data.required_loss
+    sources = sources_of(model, data.selected_units)
     tally = _Tally.of(sources)
     gates = {n: torch.ones_like(s.like).requires_grad_() for n, s in sources.items()}
     positions: dict[str, int] = {}
 
-    def gated(name: str, output: Tensor, dim: int) -> Tensor:
+    def apply_gate(name: str, output: Tensor, dim: int) -> Tensor:
         gate = gates[name].to(output.dtype)
         positions[name] = positions.get(name, 0) + output.numel() // gate.numel()
         # A product of its own, so that what the model does in place later leaves the map alone.
@@ -88,26 +88,26 @@ def mean_of_gates(data: CalibrationData, measure: OfGate) -> Tensors:
         evaluating(model),
         torch.enable_grad(),
         differentiable_checkpoints(),
-        hooked(sources, gated),
+        hooked(sources, apply_gate),
     ):
-        for inputs, labels in _one_by_one(data.batches):
+        for inputs, labels in _single_samples(data.batches):
             positions.clear()
             value = loss(model(inputs), labels)
             seen = dict(positions)  # a checkpoint calls its layers once more for the gradients
             gradients = _gradients(value, gates)
             tally.add({name: measure(gradients[name], count) for name, count in seen.items()})
-    return checked(tally.mean(data.mean), "gate gradient")
+    return check_finite(tally.mean(data.mean), "gate gradient")
 
 
 @dataclass(frozen=True)
-class Source:
+class MapSource:
     """The modules whose outputs are the maps of a weight's units; like: zeros (units,)."""
 
     modules: tuple[nn.Module, ...]
     like: Tensor
 
 
-def sources_of(model: nn.Module, units: Grouping) -> dict[str, Source]:
+def sources_of(model: nn.Module, units: Units) -> dict[str, MapSource]:
     """Weight name -> where its units' maps come from.
 
     Raises:
@@ -125,7 +125,7 @@ def sources_of(model: nn.Module, units: Grouping) -> dict[str, Source]:
             )
         norms = norms_of(model, companions)
         modules = tuple(norms[:1] or layers)
-        sources[name] = Source(modules, weight.detach().new_zeros(weight.shape[0]))
+        sources[name] = MapSource(modules, weight.detach().new_zeros(weight.shape[0]))
     return sources
 
 
@@ -143,7 +143,7 @@ def norms_of(model: nn.Module, companions: Iterable[str]) -> list[nn.Module]:
 
 
 @contextmanager
-def hooked(sources: dict[str, Source], on_call: OnCall) -> Iterator[None]:
+def hooked(sources: dict[str, MapSource], on_call: OutputHook) -> Iterator[None]:
     """Inside, on_call sees every output of the sources and may return another in its place.
 
     Raises:
@@ -158,7 +158,7 @@ def hooked(sources: dict[str, Source], on_call: OnCall) -> Iterator[None]:
 
 
 def _hook(
-    name: str, source: Source, on_call: OnCall
+    name: str, source: MapSource, on_call: OutputHook
 ) -> Callable[[nn.Module, tuple[Tensor, ...], Tensor], Tensor | None]:
     def hook(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor | None:
         dim = _units_dim(module) % output.dim()
@@ -184,10 +184,10 @@ def _units_dim(module: nn.Module) -> int:
     return -1 if isinstance(module, nn.Linear | nn.LayerNorm | nn.RMSNorm) else 1
 
 
-def _one_by_one(batches: Iterable[Batch]) -> Iterator[Batch]:
+def _single_samples(batches: Iterable[Batch]) -> Iterator[Batch]:
     for inputs, labels in batches:
-        for one in range(len(labels)):
-            yield inputs[one : one + 1], labels[one : one + 1]
+        for index in range(len(labels)):
+            yield inputs[index : index + 1], labels[index : index + 1]
 
 
 def _gradients(value: Tensor, gates: Tensors) -> Tensors:
@@ -205,8 +205,8 @@ class _Tally:
     seen: set[str] = field(default_factory=set)
 
     @classmethod
-    def of(cls, sources: dict[str, Source]) -> "_Tally":
-        return cls(zeros({name: source.like for name, source in sources.items()}))
+    def of(cls, sources: dict[str, MapSource]) -> "_Tally":
+        return cls(zero_sums({name: source.like for name, source in sources.items()}))
 
     def add(self, values: Tensors) -> None:
         for name, value in values.items():

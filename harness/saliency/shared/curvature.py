@@ -16,7 +16,7 @@ from harness.vocabulary.tensors import Tensors
 GB = 10**9
 DOUBLE = 8  # bytes of a float64
 # Numbers of matrix entries that are worked on at once: 32 MiB in float64.
-PIECE = 2**22
+CHUNK = 2**22
 # Copies of a matrix while it is restricted, factored and solved with, as measured.
 COPIES = 10
 # The sums, what the ranks add up, and the means.
@@ -122,12 +122,12 @@ def damped(matrices: Tensor, columns: int, damping: float) -> Tensor:
     """
     diagonal = matrices.diagonal(dim1=-2, dim2=-1)
     filled = torch.where(diagonal == 0, 1.0, diagonal)
-    there = filled.flatten(1)[:, :columns]
-    added = filled - diagonal + damping * there.mean(dim=1)[:, None, None]
+    real = filled.flatten(1)[:, :columns]
+    added = filled - diagonal + damping * real.mean(dim=1)[:, None, None]
     return matrices + added.diag_embed()
 
 
-def restricted(matrix: Tensor, live: Tensor) -> Tensor:
+def restrict_to_live(matrix: Tensor, live: Tensor) -> Tensor:
     """The live block of a matrix, the identity elsewhere: (..., b, b) and bool (..., b)."""
     both = live.unsqueeze(-1) & live.unsqueeze(-2)
     return torch.where(both, matrix, (~live).to(matrix).diag_embed())
@@ -160,23 +160,23 @@ def inverse(matrix: Tensor, name: str) -> Tensor:
     return torch.cholesky_inverse(factor(matrix, name))
 
 
-def in_pieces(work: Callable[..., Tensor], dim: int, entries: int, *parts: Tensor) -> Tensor:
+def in_chunks(work: Callable[..., Tensor], dim: int, entries: int, *parts: Tensor) -> Tensor:
     """work(*parts), a few slices of dimension `dim` at once; entries: of a slice's matrices."""
-    cut = [part.split(slices(entries), dim) for part in parts]
-    return torch.cat([work(*pieces) for pieces in zip(*cut, strict=True)], dim)
+    cut = [part.split(chunk_length(entries), dim) for part in parts]
+    return torch.cat([work(*chunk) for chunk in zip(*cut, strict=True)], dim)
 
 
-def slices(entries: int) -> int:
+def chunk_length(entries: int) -> int:
     """How many slices of so many matrix entries are worked on at once."""
-    return max(1, PIECE // max(1, entries))
+    return max(1, CHUNK // max(1, entries))
 
 
-def wide(score: Tensor, weight: Tensor) -> Tensor:
+def to_score_dtype(score: Tensor, weight: Tensor) -> Tensor:
     """The score in the weight's dtype, in float32 at least."""
     return score.to(torch.promote_types(weight.dtype, torch.float32))
 
 
 def newly_pruned(weights: Tensors, masks: Tensors) -> dict[str, Tensor]:
     """True where a weight that is not 0 has to go; tensors that lose none are left out."""
-    gone = {name: (weight != 0) & ~masks[name] for name, weight in weights.items()}
-    return {name: these for name, these in gone.items() if these.any()}
+    newly = {name: (weight != 0) & ~masks[name] for name, weight in weights.items()}
+    return {name: removed for name, removed in newly.items() if removed.any()}

@@ -25,7 +25,7 @@ BATCH_NORM = ("eval", "train")
 
 
 @dataclass(frozen=True)
-class OfMeanGradient(Saliency, ABC):
+class MeanGradientSaliency(Saliency, ABC):
     """Scores weights by the mean gradient over all calibration samples of all ranks.
 
     Raises:
@@ -58,7 +58,7 @@ def in_float32(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def naming_casts(model: nn.Module, whole: nn.Module) -> Iterator[None]:
+def explain_dtype_errors(model: nn.Module, whole: nn.Module) -> Iterator[None]:
     """An error of torch inside, of a copy `whole` that casts by itself, names the cast instead.
 
     Raises:
@@ -80,13 +80,13 @@ def _is_narrow(tensor: Tensor) -> bool:
     return tensor.dtype in (torch.float16, torch.bfloat16)
 
 
-def wide(tensor: Tensor) -> Tensor:
+def at_least_float32(tensor: Tensor) -> Tensor:
     """In float32 at least; itself if it is."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
 @contextmanager
-def probing(
+def differentiable_weights(
     model: nn.Module, names: Iterable[str] = (), batch_norm: str = "eval"
 ) -> Iterator[dict[str, nn.Parameter]]:
     """These weights by name, or all prunable ones, ready for gradients; frozen ones too.
@@ -98,8 +98,8 @@ def probing(
     Raises:
         ValueError: a weight is complex.
     """
-    asked = tuple(names) or prunable_layers(model)
-    parameters = {name: model.get_parameter(name) for name in asked}
+    requested = tuple(names) or prunable_layers(model)
+    parameters = {name: model.get_parameter(name) for name in requested}
     for name, parameter in parameters.items():
         if parameter.is_complex():
             raise ValueError(
@@ -123,22 +123,22 @@ def probing(
 def mean_gradients(data: CalibrationData, batch_norm: str = "eval") -> Tensors:
     """Gradient of the mean loss over all calibration samples of all ranks, per weight asked for.
 
-    Dropout is off; batch_norm as in `probing`. Signed: the sum over batches comes before any
-    absolute value. A weight that the loss does not depend on has gradient 0.
+    Dropout is off; batch_norm as in `differentiable_weights`. Signed: the sum over batches comes
+    before any absolute value. A weight that the loss does not depend on has gradient 0.
 
     Raises:
         ValueError: there are no calibration samples on any rank (by `mean`), or a gradient is
             not finite.
     """
-    loss = data.whole_loss
-    with probing(data.module, data.asked, batch_norm) as parameters:
-        sums = zeros(dict(parameters))
+    loss = data.required_loss
+    with differentiable_weights(data.module, data.weight_names, batch_norm) as parameters:
+        sums = zero_sums(dict(parameters))
         samples = 0
         for inputs, labels in data.batches:
             gradients = gradients_of(loss(data.module(inputs), labels), parameters)
             torch._foreach_add_(list(sums.values()), list(gradients.values()))
             samples += len(labels)
-    return checked(data.mean(sums, samples), "gradient")
+    return check_finite(data.mean(sums, samples), "gradient")
 
 
 def sample_gradients(data: CalibrationData) -> Iterator[dict[str, Tensor]]:
@@ -146,11 +146,11 @@ def sample_gradients(data: CalibrationData) -> Iterator[dict[str, Tensor]]:
 
     For what is squared per sample: the same whatever the batches and ranks.
     """
-    loss = data.whole_loss
-    with probing(data.module, data.asked) as parameters:
+    loss = data.required_loss
+    with differentiable_weights(data.module, data.weight_names) as parameters:
         for inputs, labels in data.batches:
-            for one in range(len(labels)):
-                value = loss(data.module(inputs[one : one + 1]), labels[one : one + 1])
+            for index in range(len(labels)):
+                value = loss(data.module(inputs[index : index + 1]), labels[index : index + 1])
                 yield gradients_of(value, parameters)
 
 
@@ -164,16 +164,16 @@ def mean_squared_gradients(data: CalibrationData) -> Tensors:
         ValueError: there are no calibration samples on any rank (by `mean`), or a square is not
             finite.
     """
-    sums = zeros({name: data.module.get_parameter(name) for name in data.asked})
+    sums = zero_sums({name: data.module.get_parameter(name) for name in data.weight_names})
     samples = 0
     for gradients in sample_gradients(data):
         for name, gradient in gradients.items():
-            sums[name].addcmul_(wide(gradient), wide(gradient))
+            sums[name].addcmul_(at_least_float32(gradient), at_least_float32(gradient))
         samples += 1
-    return checked(data.mean(sums, samples), "squared gradient")
+    return check_finite(data.mean(sums, samples), "squared gradient")
 
 
-def zeros(weights: Mapping[str, Tensor]) -> Tensors:
+def zero_sums(weights: Mapping[str, Tensor]) -> Tensors:
     """Of the weights' shapes, in float32 at least."""
     return {
         name: weight.new_zeros(weight.shape, dtype=torch.promote_types(weight.dtype, torch.float32))
@@ -181,7 +181,7 @@ def zeros(weights: Mapping[str, Tensor]) -> Tensors:
     }
 
 
-def checked(statistics: Tensors, what: str) -> Tensors:
+def check_finite(statistics: Tensors, what: str) -> Tensors:
     """
     Raises:
         ValueError: an entry is not finite; it names the tensor.

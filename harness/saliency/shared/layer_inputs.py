@@ -11,14 +11,14 @@ from torch.nn.functional import pad
 from torch.nn.modules.conv import _ConvNd
 
 from harness.saliency.base import CalibrationData
-from harness.saliency.shared.gradient_statistics import checked
+from harness.saliency.shared.gradient_statistics import check_finite
 from harness.vocabulary.tensors import PRUNABLE, Mean, Tensors, evaluating, prunable_layers
 
 # Input vectors (groups, positions, columns) -> what is summed, of a shape without positions.
 Measure = Callable[[Tensor], Tensor]
 
 # Numbers of input vectors that are held at once: 32 MiB in float64.
-PIECE = 2**22
+CHUNK = 2**22
 CALLS = "calls"  # no name of a weight
 
 
@@ -28,37 +28,43 @@ def mean_over_inputs(data: CalibrationData, measure: Measure) -> Tensors:
     In eval mode, in float64. measure must be additive over positions; it is given the input
     vectors that a row of the weight is multiplied with, as `patches` has them. A weight that
     several layers share gets the sum over them. A weight whose layer the forward never calls
-    has no entry, nor has a transposed convolution; `measured` refuses it when it is scored.
+    has no entry, nor has a transposed convolution; `layer_statistics` refuses it when it is scored.
 
     Raises:
         ValueError: there are no calibration samples on any rank (by `mean`), or a sum is not
             finite.
     """
-    model, layers = data.module, measurable(data.module, data.asked)
+    model, layers = data.module, layers_with_inputs(data.module, data.weight_names)
     sums = {name: measure(_no_inputs(layer)) for name, layer in layers.items()}
     calls = dict.fromkeys(layers, 0)
     samples = 0
 
     def add(name: str, layer: nn.Module, inputs: Tensor) -> None:
         calls[name] += 1
-        for piece in _pieces(layer, inputs):
-            sums[name] += measure(patches(layer, piece.double()))
+        for chunk in _chunks(layer, inputs):
+            sums[name] += measure(patches(layer, chunk.double()))
 
-    with evaluating(model), torch.no_grad(), _listening(model, set(layers), add):
+    with evaluating(model), torch.no_grad(), _input_hooks(model, set(layers), add):
         for inputs, labels in data.batches:
             model(inputs)
             samples += len(labels)
-    return checked(_of_called(data.mean, sums, calls, samples), "sum over inputs of the layer")
+    return check_finite(
+        _called_means(data.mean, sums, calls, samples), "sum over inputs of the layer"
+    )
 
 
-def measurable(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
+def layers_with_inputs(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
     """Weight -> layer, of those of the names that are no transposed convolution's."""
     layers = prunable_layers(model)
     found = {name: layers[name] for name in names}
-    return {n: one for n, one in found.items() if not (isinstance(one, _ConvNd) and one.transposed)}
+    return {
+        n: layer
+        for n, layer in found.items()
+        if not (isinstance(layer, _ConvNd) and layer.transposed)
+    }
 
 
-def measured(name: str, statistics: Tensors) -> Tensor:
+def layer_statistics(name: str, statistics: Tensors) -> Tensor:
     """
     Raises:
         ValueError: the inputs of this weight's layer are unknown.
@@ -110,11 +116,11 @@ def _batched(layer: nn.Module, inputs: Tensor) -> Tensor:
     return inputs.reshape(-1, inputs.shape[-1])
 
 
-def _pieces(layer: nn.Module, inputs: Tensor) -> Iterator[Tensor]:
+def _chunks(layer: nn.Module, inputs: Tensor) -> Iterator[Tensor]:
     whole = _batched(layer, inputs)
     kernel = math.prod(layer.kernel_size) if isinstance(layer, _ConvNd) else 1
-    each = max(1, whole.shape[1:].numel() * kernel)
-    yield from whole.split(max(1, PIECE // each))
+    size = max(1, whole.shape[1:].numel() * kernel)
+    yield from whole.split(max(1, CHUNK // size))
 
 
 def _no_inputs(layer: nn.Module) -> Tensor:
@@ -124,25 +130,25 @@ def _no_inputs(layer: nn.Module) -> Tensor:
 
 
 @contextmanager
-def _listening(
+def _input_hooks(
     model: nn.Module, names: set[str], add: Callable[[str, nn.Module, Tensor], None]
 ) -> Iterator[None]:
     """Inside, each call of a layer of these weights is told: add(name, layer, inputs)."""
     owners = {id(model.get_parameter(name)): name for name in names}
     layers = [m for m in model.modules() if isinstance(m, PRUNABLE) and id(m.weight) in owners]
 
-    def hear(layer: nn.Module, args: tuple[Any, ...], more: dict[str, Any]) -> None:
+    def hook(layer: nn.Module, args: tuple[Any, ...], more: dict[str, Any]) -> None:
         add(owners[id(layer.weight)], layer, args[0] if args else more["input"])
 
-    hooks = [layer.register_forward_pre_hook(hear, with_kwargs=True) for layer in layers]
+    handles = [layer.register_forward_pre_hook(hook, with_kwargs=True) for layer in layers]
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
 
 
-def _of_called(mean: Mean, sums: Tensors, calls: dict[str, int], samples: int) -> Tensors:
+def _called_means(mean: Mean, sums: Tensors, calls: dict[str, int], samples: int) -> Tensors:
     # A rank without samples calls no layer: which ones are called is known after the mean only.
     device = next(iter(sums.values())).device if sums else None
     counts = torch.tensor(list(calls.values()), dtype=torch.float64, device=device)

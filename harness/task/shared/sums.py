@@ -20,7 +20,7 @@ TRIES = 4
 TOLERANCE = 0.02
 
 
-def check_sums(totals: Totals, network: nn.Module, batches: Iterable[Batch]) -> None:
+def check_sums(totals: Totals, model: nn.Module, batches: Iterable[Batch]) -> None:
     """Compares the totals of a few samples with those of the same samples twice.
 
     The network makes both outputs, in eval mode, so that they may be of any kind; it is left as it
@@ -31,10 +31,10 @@ def check_sums(totals: Totals, network: nn.Module, batches: Iterable[Batch]) -> 
     Raises:
         ValueError: a total is a mean, or is no single number.
     """
-    with undisturbed(network), evaluating(network), torch.no_grad():
+    with undisturbed(model), evaluating(model), torch.no_grad():
         for inputs, labels in islice(_few(batches), TRIES):
             try:
-                problem = _problem(totals, network, inputs, labels)
+                problem = _problem(totals, model, inputs, labels)
             except Exception:  # whatever they make of samples that nobody promised them
                 return
             if problem:
@@ -48,27 +48,27 @@ def _few(batches: Iterable[Batch]) -> Iterator[Batch]:
         yield from zip(inputs.split(FEW), labels.split(FEW), strict=True)
 
 
-def _problem(totals: Totals, network: nn.Module, inputs: Tensor, labels: Tensor) -> str | None:
+def _problem(totals: Totals, model: nn.Module, inputs: Tensor, labels: Tensor) -> str | None:
     """What is wrong, "" if nothing is; None: these samples cannot tell."""
-    told, known = set[str](), True
-    for outputs, twice in _outputs(network, inputs):
+    conclusive, known = set[str](), True
+    for outputs, twice in _outputs(model, inputs):
         once = totals(outputs, labels.clone())
         doubled = totals(twice, _doubled(labels))
         for name, value in once.items():
             problem = _as_of_a_mean(name, value, doubled[name])
             if problem:
                 return problem
-        told |= {name for name, value in once.items() if value}
+        conclusive |= {name for name, value in once.items() if value}
         known = not any(bool(value.isnan()) for value in once.values())
-        if len(told) == len(once):
+        if len(conclusive) == len(once):
             break
-    return "" if told and known else None
+    return "" if conclusive and known else None
 
 
-def _outputs(network: nn.Module, inputs: Tensor) -> Iterator[tuple[Any, Any]]:
+def _outputs(model: nn.Module, inputs: Tensor) -> Iterator[tuple[Any, Any]]:
     """Outputs of the samples, and of the samples twice: the network's own, then random ones."""
-    outputs = network(inputs.clone())  # a network may write into its inputs
-    yield outputs, network(_doubled(inputs))
+    outputs = model(inputs.clone())  # a network may write into its inputs
+    yield outputs, model(_doubled(inputs))
     if isinstance(outputs, Tensor):
         stream = torch.Generator().manual_seed(0)
         drawn = torch.randn(outputs.shape, generator=stream).to(outputs)

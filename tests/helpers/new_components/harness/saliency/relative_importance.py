@@ -4,8 +4,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from harness.saliency.base import CalibrationData, Saliency
-from harness.saliency.shared.curvature import by_group, wide
-from harness.saliency.shared.layer_inputs import mean_over_inputs, measured
+from harness.saliency.shared.curvature import by_group, to_score_dtype
+from harness.saliency.shared.layer_inputs import layer_statistics, mean_over_inputs
 from harness.vocabulary.tensors import Tensors
 
 
@@ -32,10 +32,14 @@ class RelativeImportance(Saliency):
         return mean_over_inputs(data, lambda inputs: inputs.square().sum(dim=1))
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
-        return {n: self._of(weight, measured(n, statistics)) for n, weight in weights.items()}
+        return {
+            n: self._of(weight, layer_statistics(n, statistics)) for n, weight in weights.items()
+        }
 
     def _of(self, weight: Tensor, squares: Tensor) -> Tensor:
         rows = by_group(weight.abs().double(), squares)
         # A row or a column without a weight left has no share to give.
         shares = sum(rows / rows.sum(dim, keepdim=True).clamp(min=1e-30) for dim in (-1, -2))
-        return wide((shares * squares[:, None] ** (self.power / 2)).reshape(weight.shape), weight)
+        return to_score_dtype(
+            (shares * squares[:, None] ** (self.power / 2)).reshape(weight.shape), weight
+        )

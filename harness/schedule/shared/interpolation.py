@@ -5,15 +5,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from harness.schedule.base import check_levels
-from harness.schedule.shared.target import Target
+from harness.schedule.shared.final_size import FinalSize
 
 
 @dataclass(frozen=True)
-class Curve(Target, ABC):
+class Interpolation(FinalSize, ABC):
     """final: what is left after the last level or event, in `unit`.
 
     Raises:
-        ValueError: as Target, or levels < 1.
+        ValueError: as FinalSize, or levels < 1.
     """
 
     levels: int = 5
@@ -26,12 +26,14 @@ class Curve(Target, ABC):
     def varies(self) -> bool:
         return self.levels > 1
 
-    def shares(self, share_of: Callable[[float], float]) -> list[float]:
-        end = share_of(self.final)
-        return [self.left(end, n / self.levels) for n in range(1, self.levels + 1)]
+    def kept_fractions(self, to_kept_fraction: Callable[[float], float]) -> list[float]:
+        final = to_kept_fraction(self.final)
+        return [self.kept_fraction(final, n / self.levels) for n in range(1, self.levels + 1)]
 
-    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
-        """`left` at progress k / events, k = 0..events; `levels` does not matter.
+    def event_fractions(
+        self, to_kept_fraction: Callable[[float], float], events: int
+    ) -> list[float]:
+        """`kept_fraction` at progress k / events, k = 0..events; `levels` does not matter.
 
         Raises:
             ValueError: there is but one event: all would go at once.
@@ -42,9 +44,9 @@ class Curve(Target, ABC):
                 "gradual.last_step: all would go "
                 "at once; lower gradual.interval, or use schedule=one_shot"
             )
-        end = share_of(self.final)
-        return [self.left(end, k / events) for k in range(events + 1)]
+        final = to_kept_fraction(self.final)
+        return [self.kept_fraction(final, k / events) for k in range(events + 1)]
 
     @abstractmethod
-    def left(self, end: float, progress: float) -> float:
-        """Kept share at `progress` in [0, 1] on the way from 1 to `end`; exactly `end` at 1."""
+    def kept_fraction(self, final: float, progress: float) -> float:
+        """Kept share at `progress` in [0, 1] on the way from 1 to `final`; exactly `final` at 1."""

@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
-from harness.schedule.base import check_rounds, check_target, check_unit
+from harness.schedule.base import check_rounds, check_size, check_unit
 
 
 @dataclass(frozen=True)
-class Target:
+class FinalSize:
     """
     final: what is left at the end, in `unit`.
 
@@ -25,12 +25,14 @@ class Target:
     def __post_init__(self) -> None:
         check_unit(self.unit)
         check_rounds(self.rounds)
-        check_target("final", self.final, self.unit)
+        check_size("final", self.final, self.unit)
 
     @property
     def varies(self) -> bool:
         return False
 
-    def during(self, share_of: Callable[[float], float], events: int) -> list[float]:
+    def event_fractions(
+        self, to_kept_fraction: Callable[[float], float], events: int
+    ) -> list[float]:
         """The final share at every event: everything goes at the first."""
-        return [share_of(self.final)] * (events + 1)
+        return [to_kept_fraction(self.final)] * (events + 1)
