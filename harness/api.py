@@ -1,4 +1,4 @@
-"""What notebooks and scripts use: scores and masks of any module, the pruned network of a run."""
+"""Serves notebooks and scripts: scores and masks of any module, the pruned model of a run."""
 
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -30,16 +30,19 @@ from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors, copie
 
 
 def load(run: str | Path, trust: str | Sequence[str] = ()) -> tuple[nn.Module, Tensors]:
-    """(model, masks) of a finished run, on the CPU: pruned weights are 0, masks True where kept.
+    """Returns (model, masks) of a finished run; pruned weights are 0, masks are True where kept.
 
-    run: the run's folder, as the command line prints it. The model is in eval mode and in the
-    run's dtype; it is built by the config beside it.
-    trust: modules that it may be built from, beside the harness's own models; what is loaded from
-    them runs. An own model must be importable.
+    The model is on the CPU, in eval mode and in the run's dtype. It is built by the config in the
+    run's folder. The module of an own model must be importable.
+
+    Args:
+        run: the run's folder, which the command line prints
+        trust: own modules from which the model may be built, beside the harness's models; their
+            code is executed
 
     Raises:
-        ValueError: the folder holds no delivered network, its model is of another module or
-            cannot be built, or its files are of different networks.
+        ValueError: the folder holds no exported model, the model is of another module or cannot
+            be built, or the files are of different models.
     """
     folder = Path(run)
     delivery = read_exported(folder)
@@ -60,17 +63,22 @@ def score(
     exclude: str | Sequence[str] = (),
     seed: int = 0,
 ) -> Tensors:
-    """How much each prunable weight is worth, by parameter name; the model is left as it was.
+    """Returns a score for each prunable weight, by parameter name; the model does not change.
 
-    saliency: an object, or the name of a file in conf/saliency/. batches: (inputs, labels), for
-    those that look at data; samples all of whose whole-number labels are -100 are left out, as in
-    a run. A network that flattens positions has k labels in a row for each sample. loss: (outputs,
-    labels) -> loss SUMMED over the samples; None is cross-entropy of (samples, classes, ...).
-    mean: the mean over processes, where there are several. structure: for a saliency of whole
-    units ("filter", "neuron", "row"), whose scores have one entry per unit. example_input: a
-    batch of inputs for such a structure; None takes it from batches. exclude: layers that are left
-    out: "first", "last", or names. seed: of what is drawn. A model in float16 or bfloat16 is scored
-    in float32, on a copy that holds its rounded weights.
+    A model in float16 or bfloat16 is scored in float32, on a copy that holds its rounded weights.
+
+    Args:
+        saliency: an object, or the name of a file in conf/saliency/
+        batches: (inputs, labels) for a saliency that reads data; samples whose whole-number labels
+            are all -100 are left out, as in a run; a model that flattens its k positions takes k
+            consecutive labels per sample
+        loss: (outputs, labels) -> loss SUMMED over the samples; None is cross-entropy of
+            (samples, classes, ...)
+        mean: the mean over processes, if there are several
+        structure: for a saliency of whole units ("filter", "neuron", "row"): one score per unit
+        example_input: a batch of inputs for such a structure; None takes it from batches
+        exclude: layers that are not scored: "first", "last", or names
+        seed: seed of random draws
 
     >>> import harness, torch
     >>> model = torch.nn.Linear(2, 1, bias=False)
@@ -113,21 +121,27 @@ def prune(
     rounds: int | None = None,
     seed: int = 0,
 ) -> Tensors:
-    """Prunes the model in place, pruned weights become 0; returns the masks, True where kept.
+    """Prunes the model in place and returns the masks; pruned weights become 0, True is kept.
 
-    density: kept share of what the structure may prune after `exclude`, in (0, 1]. Of n single
-    weights exactly round(density * n) stay, or all that are alive, if that is less; a unit counts
-    by the parameters that it owns: weights, bias and norm. Or keep: how many units stay (single
-    weights with structure "element"), one total or one count per tensor by parameter name; tensors
-    that are not named lose nothing. method: the name of a file in conf/method/, whose components
-    and rounds are taken. Components are objects or names of files in conf/; without a method they
-    are magnitude, element and the saliency's own default: uniform where its scores do not compare
-    between layers, else global_ranking. batches, loss, mean, exclude, seed: as in `score`.
-    example_input: also for budget="macs". masks: in force already, of the same structure; what
-    they prune is zeroed and stays pruned. Without them an earlier call is forgotten. rounds: in how
-    many steps, with new scores at each; None: as many as the method or the saliency's authors take.
-    A tensor that is left without a weight, and was not asked to be, is warned of (UserWarning).
-    After an error the model is as it was.
+    Give either density or keep. Without a method the components are magnitude, element and the
+    saliency's default allocation: uniform if scores do not compare between layers, else
+    global_ranking. A tensor that loses its last weight without being asked to is warned of
+    (UserWarning). After an error the model is as before.
+
+    Args:
+        density: kept fraction of what the structure may prune after `exclude`, in (0, 1]; of n
+            single weights exactly round(density * n) stay, or all live ones if these are fewer; a
+            unit counts with its weights, bias and norm
+        keep: number of units that stay (single weights with structure "element"): one total, or
+            one count per tensor by parameter name; other tensors lose nothing
+        method: name of a file in conf/method/, whose components and rounds are taken
+        saliency, structure, allocation: objects, or names of files in conf/
+        batches, loss, mean, exclude, seed: as in `score`
+        example_input: as in `score`; also for budget="macs"
+        masks: masks of an earlier call, of the same structure; what they prune is zeroed and stays
+            pruned; None forgets earlier calls
+        rounds: number of steps, each with new scores; None takes that of the method or of the
+            saliency's authors
 
     >>> import harness, torch
     >>> from torch import nn
@@ -143,8 +157,8 @@ def prune(
     1
 
     Raises:
-        ValueError: neither or both of density and keep are given, they cannot be met, two parts
-            do not fit, or as in `score`.
+        ValueError: neither or both of density and keep are given, they cannot be reached, two
+            components do not fit, or as in `score`.
     """
     check_rounds(rounds)
     counts = _whole(keep) if isinstance(keep, Mapping) else None
@@ -194,7 +208,7 @@ def _target(
     density: float | None,
     keep: int | Mapping[str, int] | None,
 ) -> tuple[int, float, str]:
-    """Returns how much is alive, what shall be left of it, and what both count."""
+    """Returns the live amount, the amount to keep, and the unit in which both are counted."""
     if (density is None) == (keep is None):
         raise ValueError(f"give one of density and keep, got density={density} and keep={keep}")
     if density is None:
@@ -221,7 +235,7 @@ def _total(keep: int | Mapping[str, int] | None, alive: Counts) -> int:
 
 
 def _whole(counts: Mapping[str, Any]) -> Counts:
-    """Whole numbers of any kind (numpy's too) as int."""
+    """Converts whole numbers of any kind, also numpy's, to int."""
     for name, count in counts.items():
         if isinstance(count, bool) or not hasattr(count, "__index__"):
             raise ValueError(f"keep must be a whole number of units, got {count!r} ({name})")
@@ -231,5 +245,5 @@ def _whole(counts: Mapping[str, Any]) -> Counts:
 def _check_count(key: str, count: int, alive: int) -> None:
     if not 0 <= count <= alive:
         raise ValueError(
-            f"{key} must be a whole number in [0, {alive}], the units that are alive, got {count}"
+            f"{key} must be a whole number in [0, {alive}], the number of live units, got {count}"
         )
