@@ -1,10 +1,12 @@
-"""Records to tables, figures and one HTML page: `pruning-harness report RUNS`.
+"""Turns records into tables, figures and one HTML page: `pruning-harness report RUNS`.
 
-Reads records.jsonl files only, so it runs on a laptop years later, without torch or Hydra.
-The path of the data: read.py (lines), results.py (which record counts), summary.py (mean and
-std over seeds), then tables.py, figures.py, latex.py and page/ show the same summary. stats.py has
-the tests; paired.py and ranks.py make them over seeds and settings, lint.py checks the protocol,
-claims/ the literature's claims, and compare.py sets two folders side by side.
+A report reads files of run folders only, so it needs neither torch nor Hydra. The data goes
+through read/ (records.py reads, results.py selects), significance/summary.py (mean and std over
+seeds), and then to tables.py, figures/ and page/, which show the same summary.
+
+significance/ has the statistical tests (stats.py), their use over seeds and settings (paired.py,
+ranks.py), and the comparison of two folders (compare.py). protocol/ checks the rules of a fair
+survey, claims/ tests claims of the literature, and published/ has published figures.
 """
 
 from pathlib import Path
@@ -13,16 +15,18 @@ from pathlib import Path
 def report(
     runs: Path, out: Path | None = None, against: str | None = None, test: str = "t"
 ) -> list[Path]:
-    """Writes the report of every run under `runs` and returns the files written.
+    """Writes the report of all runs below a folder, and returns the files written.
 
-    `runs`: one run's folder, a sweep's or the folder of all runs; `out`: "report" inside it
-    unless given; `against`: the label that every other is compared with, seed by seed, by this
-    test: "t" or "wilcoxon".
+    Args:
+        runs: Folder of a run, of a sweep or of all runs.
+        out: Folder of the report; by default runs/report.
+        against: The label with which all other labels are compared, seed by seed.
+        test: The test of this comparison, "t" or "wilcoxon".
 
     Raises:
-        ValueError: `runs` is no folder or holds no result (of that label); nothing is written.
+        ValueError: `runs` is not a folder, or has no result (of that label). Nothing is written.
     """
-    # Here, not above: pandas is slow to import, and `import harness.report` should not be.
+    # Imported here, because pandas is slow to import.
     from harness.report.read.load import load
     from harness.report.write import write
 

@@ -1,4 +1,4 @@
-"""A table of sentences in the terminal: long ones are folded, names keep their brackets."""
+"""Prints texts and tables in the terminal, and writes CSV files."""
 
 from pathlib import Path
 from typing import Any
@@ -13,28 +13,28 @@ from harness.system.command_line import discard_output
 from harness.system.names import visible
 
 _PLAIN_WIDTH = 120
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # as spreadsheets know one
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a formula in a spreadsheet
 
 
-class _Heard(Console):
+class _PipeConsole(Console):
     def on_broken_pipe(self) -> None:
-        """Whoever reads has enough, as head; the files are still to be written."""
+        """Stops printing when the reader, such as head, has closed the pipe; files follow."""
         self.quiet = True
         discard_output()
 
 
 def plain_console() -> Console:
-    """Text as it is, 120 wide when not on a terminal."""
-    console = _Heard(highlight=False, markup=False, emoji=False)
+    """Returns a console without markup, 120 columns wide when not on a terminal."""
+    console = _PipeConsole(highlight=False, markup=False, emoji=False)
     if not console.is_terminal:
         console.width = _PLAIN_WIDTH
     return console
 
 
 def to_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) -> None:
-    """Writes a table that a spreadsheet reads as text and numbers only.
+    """Writes a table as CSV without formulas for spreadsheets.
 
-    A text that it would take for a formula gets an apostrophe in front; numbers stay as they are.
+    A text that begins like a formula gets an apostrophe in front. Numbers stay as they are.
     """
     texts = table.select_dtypes(exclude="number").columns
     safe = table.assign(**{name: table[name].map(_no_formula) for name in texts})
@@ -48,11 +48,12 @@ def _no_formula(value: Any) -> Any:
 
 
 def print_text(text: str) -> None:
-    """A line or several, never folded."""
+    """Prints one or several lines without folding them."""
     plain_console().print(text, soft_wrap=True)
 
 
 def print_table(rows: pd.DataFrame) -> None:
+    """Prints a table, and folds long cells."""
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
     for name in rows.columns:
         table.add_column(Text(str(name)), overflow="fold")

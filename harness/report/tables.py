@@ -1,4 +1,4 @@
-"""The terminal's table and the CSV files."""
+"""Prints the tables of a report in the terminal, and writes its CSV files."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ _GAP = 2
 
 
 def print_tables(survey: Survey) -> None:
-    """Every section's table and the notes; plain text 120 wide when not on a terminal."""
+    """Prints the tables of all sections and the notes, 120 columns wide when not on a terminal."""
     console = plain_console()
     for section in survey.sections():
         console.print(Text(section.title, style="bold"))
@@ -35,8 +35,8 @@ def print_tables(survey: Survey) -> None:
             _print(console, paired.matrix(section.paired))
         if section.ranks:
             console.print(section.ranks.caption(), soft_wrap=True)
-            said = [f"{name} {rank:.2f}" for name, rank in section.ranks.mean.items()]
-            console.print(", ".join(said) + "\n", soft_wrap=True)
+            ranks = [f"{name} {rank:.2f}" for name, rank in section.ranks.mean.items()]
+            console.print(", ".join(ranks) + "\n", soft_wrap=True)
         costs = cost.costs(section.dense, section.pruned)
         if not costs.empty:
             console.print(cost.TITLE)
@@ -59,7 +59,7 @@ def dense_lines(section: Section) -> list[str]:
 
 
 def matrix(section: Section) -> pd.DataFrame:
-    """Top-1 cells: a row per method in alphabetical order, a column per requested compression."""
+    """Returns top-1 as texts: methods in alphabetical order x requested compressions."""
     cells = section.pruned.assign(cell=[cell(row) for _, row in section.pruned.iterrows()])
     wide = cells.pivot(index="label", columns="target_compression_ratio", values="cell")
     wide = wide.sort_index(key=lambda labels: labels.str.casefold())
@@ -67,7 +67,7 @@ def matrix(section: Section) -> pd.DataFrame:
 
 
 def _tables(cells: pd.DataFrame, width: int) -> Iterator[Table]:
-    """As few tables as fit, with about as many columns each."""
+    """Yields as few tables as fit into the width, with similar numbers of columns."""
     count = len(cells.columns)
     sizes = (-(-count // tables) for tables in range(1, count))
     size = next((size for size in sizes if _fit(cells, size, width)), 1)
@@ -88,7 +88,7 @@ def _table(cells: pd.DataFrame) -> Table:
     for compression in cells.columns:
         table.add_column(Text(compression), justify="right", no_wrap=True)
     for label, *texts in cells.itertuples():
-        # As Text: "SNIP [3f2a]" would otherwise be read as markup.
+        # As Text, because rich would read "SNIP [3f2a]" as markup.
         table.add_row(Text(label), *texts)
     return table
 
@@ -103,17 +103,17 @@ def write_csv(survey: Survey, out: Path) -> list[Path]:
     nested = {name: rows[name].map(_json) for name in ("layers", "empty_layers", "dead_units")}
     to_csv(rows.assign(**nested), records)
     ranks = [rank.table().reset_index().assign(over=rank.title) for rank in survey.ranks]
-    others = {
+    optional = {
         "paired": survey.paired if survey.against is not None else None,
         "ranks": pd.concat(ranks) if ranks else None,
         "published": survey.published if not survey.published.empty else None,
     }
-    written = {out / f"{name}.csv": table for name, table in others.items() if table is not None}
+    written = {out / f"{name}.csv": table for name, table in optional.items() if table is not None}
     for path, table in written.items():
         to_csv(table, path, float_format="%.8g")
     return [summary, records, *written, *analyses]
 
 
 def _json(value: object) -> str:
-    # An empty cell where a record has not measured it.
+    # The cell is empty where a record has no value.
     return json.dumps(value) if isinstance(value, list | dict) else ""

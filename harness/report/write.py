@@ -1,4 +1,4 @@
-"""All files of a report, from a survey that is already read and summarised."""
+"""Writes all files of a report from a survey."""
 
 import hashlib
 import signal
@@ -20,32 +20,32 @@ from harness.report.read.survey import Survey
 from harness.report.tables import write_csv
 from harness.system.atomic_files import write_whole
 
-# Imported in a process beside this one only: matplotlib takes long.
+# Imported in a worker process only, because matplotlib is slow to import.
 _FIGURES = "harness.report.figures.draw"
-_DEAF = (signal.SIGINT, signal.SIG_IGN)
-# SHA-256 and name of each file of a report, a line each.
+_IGNORE_SIGINT = (signal.SIGINT, signal.SIG_IGN)
+# The file that lists SHA-256 and name of each file of a report, a line each.
 _LIST = ".files"
 
 
 def get_ready() -> None:
-    """Optional: before the records are read, so that nobody waits for matplotlib and Vega-Lite."""
+    """Starts loading matplotlib and Vega-Lite in worker processes; optional, saves time."""
     _pool().submit(_import_figures)
     _pool().submit(library)
 
 
 @cache
 def _pool() -> Any:
-    """Two processes for what takes longest. Those of loky need no guard in the caller's script."""
-    # Ctrl-C is for the report, which then ends them.
-    return ProcessPoolExecutor(2, initializer=signal.signal, initargs=_DEAF)
+    """Returns two worker processes; loky's need no `if __name__` guard in the caller's script."""
+    # The workers ignore Ctrl-C; this process ends them.
+    return ProcessPoolExecutor(2, initializer=signal.signal, initargs=_IGNORE_SIGINT)
 
 
 @contextmanager
 def _worker_pool() -> Iterator[Any]:
-    """A body that fails ends the processes, and what they are at.
+    """Yields the worker processes, and kills them if the body fails.
 
     Raises:
-        OSError: one of them has gone.
+        OSError: a worker process ended early.
     """
     try:
         yield _pool()
@@ -54,18 +54,17 @@ def _worker_pool() -> Iterator[Any]:
         _pool.cache_clear()
         if isinstance(error, BrokenProcessPool):
             raise OSError(
-                "a process that draws figures ended before its work was done; see what it said "
-                "above, and whether there is memory left"
+                "a process that draws figures ended before its work was done; read its output "
+                "above, and check the free memory"
             ) from error
         raise
 
 
 def write(survey: Survey, out: Path) -> list[Path]:
-    """CSV, LaTeX, PNG and PDF files, and report.html; makes `out`.
+    """Writes CSV, LaTeX, PNG and PDF files and report.html into `out`, and makes `out`.
 
-    Each comes whole into its place when all are written: what stops it leaves the old ones. Those
-    of an earlier report in `out` that this one does not have are removed, if they are as they were
-    written.
+    The files are moved to `out` when all are written, so that an interrupted report leaves the old
+    files. Files of an earlier report that this one lacks are removed if they are unchanged.
     """
     out.mkdir(parents=True, exist_ok=True)
     with TemporaryDirectory(prefix=".report-", dir=out) as name, _worker_pool() as pool:
@@ -86,25 +85,27 @@ def _drawn(survey: Survey, out: Path) -> Any:
 
 
 def _into_place(files: list[Path], out: Path) -> list[Path]:
-    """Moves them, and removes what an earlier report had and this one has not: tables of another
-    model, or of --against, would be taken for today's."""
+    """Moves the files to `out`, and removes the files of an earlier report that this one lacks.
+
+    Such files, like tables of another model or of --against, would look current.
+    """
     listed = out / _LIST
     earlier = listed.read_text(errors="replace").splitlines() if listed.is_file() else []
-    ours = [f"{_sha256(file)} {file.name}" for file in files]
-    # First, so that what stops this forgets no file.
-    write_whole(listed, "\n".join(dict.fromkeys([*earlier, *ours])))
+    current = [f"{_sha256(file)} {file.name}" for file in files]
+    # The list is written first, so that an interruption forgets no file.
+    write_whole(listed, "\n".join(dict.fromkeys([*earlier, *current])))
     placed = [file.replace(out / file.name) for file in files]
-    for line in set(earlier) - set(ours):
-        _remove_as_written(out, line, {file.name for file in files})
-    write_whole(listed, "\n".join(ours))
+    for line in set(earlier) - set(current):
+        _remove_unchanged(out, line, {file.name for file in files})
+    write_whole(listed, "\n".join(current))
     return placed
 
 
-def _remove_as_written(out: Path, line: str, today: set[str]) -> None:
-    """The list may come from anybody: a file is ours only with the content that we gave it."""
+def _remove_unchanged(out: Path, line: str, current: set[str]) -> None:
+    """Removes a listed file if its checksum agrees, because the list may come from elsewhere."""
     written, _, name = line.partition(" ")
     file = out / name
-    if name in today or file.parent != out or file.is_symlink() or not file.is_file():
+    if name in current or file.parent != out or file.is_symlink() or not file.is_file():
         return
     if _sha256(file) == written:
         file.unlink()

@@ -1,8 +1,8 @@
-"""Claims of the literature against a survey: `pruning-harness report RUNS --claims`.
+"""Tests claims of the literature on a survey: `pruning-harness report RUNS --claims`.
 
-claims.yaml holds the claims. treatments.py reads what was done to each result from its run's
-config, differences.py pairs results that differ in nothing but what a claim is about, verdict.py
-judges the differences, page.py shows them beside what was published.
+claims.yaml has the claims. treatments.py reads the treatment of each result from its run's config.
+differences.py pairs results that differ only in the subject of a claim. verdict.py judges the
+differences, and page.py shows them beside the published values.
 """
 
 from harness.report.claims.check import check

@@ -1,4 +1,4 @@
-"""Every claim against a survey: a row each, with verdict, effect, and how to test it."""
+"""Tests every claim on a survey: a row each, with verdict, effect, and the command to test it."""
 
 from math import nan
 from typing import Any
@@ -7,7 +7,7 @@ import pandas as pd
 
 from harness.report.claims.claim import Claim, claims
 from harness.report.claims.differences import COLUMNS as DIFFERENCES
-from harness.report.claims.differences import differences, trained_longer
+from harness.report.claims.differences import differences, mean_epochs
 from harness.report.claims.treatments import treated
 from harness.report.claims.verdict import UNTESTED, Effect, judge
 from harness.report.read.survey import Survey
@@ -20,26 +20,26 @@ _MOST_NAMED = 8
 
 
 def check(survey: Survey) -> pd.DataFrame:
-    """COLUMNS, a row per claim of claims.yaml, in its order.
+    """Returns a row (COLUMNS) per claim of claims.yaml, in its order.
 
-    effect_points, low and high: of the comparison that decides, in points of top-1, with its
-    95 % interval over seeds; NaN where the claim is not testable with these runs.
+    effect_points, low and high are the effect of the deciding comparison in points of top-1, and
+    its 95 % interval over seeds. They are NaN where these runs cannot test the claim.
     """
-    # A folder of sensitivity analyses alone has no results, and not their columns.
+    # A folder with sensitivity analyses only has no results and no columns.
     rows = survey.results if survey.results.empty else treated(survey)
     return pd.DataFrame([judged(rows, claim) for claim in claims()], columns=COLUMNS)
 
 
 def judged(rows: pd.DataFrame, claim: Claim) -> dict[str, Any]:
-    """The row (COLUMNS) of one claim; `rows` are treated results."""
-    found = pd.DataFrame(columns=DIFFERENCES) if rows.empty else differences(rows, claim)
-    verdict = judge(found, claim.tolerance, claim.mode)
-    said = {name: getattr(claim, name) for name in ("key", "claim", "source", "published", "fails")}
-    row = {**said, "verdict": verdict.verdict, "way": claim.way}
+    """Returns the row (COLUMNS) of one claim; `rows` are results with their treatments."""
+    pairs = pd.DataFrame(columns=DIFFERENCES) if rows.empty else differences(rows, claim)
+    verdict = judge(pairs, claim.tolerance, claim.mode)
+    names = ("key", "claim", "source", "published", "fails", "way")
+    row = {name: getattr(claim, name) for name in names} | {"verdict": verdict.verdict}
     if verdict.verdict == UNTESTED:
-        gap = dict.fromkeys(("effect_points", "low", "high"), nan)
-        counts = {name: found[name[:-1]].nunique() for name in ("seeds", "cells")}
-        return {**row, **gap, **counts, "detail": _untested(found, claim)}
+        effect = dict.fromkeys(("effect_points", "low", "high"), nan)
+        counts = {name: pairs[name[:-1]].nunique() for name in ("seeds", "cells")}
+        return {**row, **effect, **counts, "detail": _untested(pairs, claim)}
     first = verdict.effects[0]
     return {
         **row,
@@ -48,22 +48,22 @@ def judged(rows: pd.DataFrame, claim: Claim) -> dict[str, Any]:
         "high": first.high,
         "seeds": first.seeds,
         "cells": first.cells,
-        "detail": _detail(verdict.effects, found),
+        "detail": _detail(verdict.effects, pairs),
     }
 
 
-def _untested(found: pd.DataFrame, claim: Claim) -> str:
-    if not found.empty:
+def _untested(pairs: pd.DataFrame, claim: Claim) -> str:
+    if not pairs.empty:
         return (
-            f"{found['cell'].nunique()} cells with one seed only: mean difference "
-            f"{found['points'].mean():+.2f}; it takes two seeds at least, better three or more"
+            f"{pairs['cell'].nunique()} cells with one seed only: mean difference "
+            f"{pairs['points'].mean():+.2f}; run two seeds at least, better three or more"
         )
     if claim.kind == "collapsed":
-        return "no pair of such runs in which a network has lost a layer"
+        return "no pair of such runs in which a model has an empty layer"
     return "no two results that differ in this and in nothing else"
 
 
-def _detail(effects: list[Effect], found: pd.DataFrame) -> str:
+def _detail(effects: list[Effect], pairs: pd.DataFrame) -> str:
     named = [_words(effect) for effect in effects[:_MOST_NAMED]]
     more = len(effects) - len(named)
     parts = [f"the first of {len(effects)} comparisons decides"] if len(effects) > 1 else []
@@ -71,16 +71,17 @@ def _detail(effects: list[Effect], found: pd.DataFrame) -> str:
     seeds = min(effect.seeds for effect in effects)
     if seeds < 3:
         parts.append(f"only {seeds} seeds: the interval is wide")
-    epochs = trained_longer(found)
+    epochs = mean_epochs(pairs)
     if epochs:
         parts.append(
-            f"trained for {epochs['better']:.3g} epochs in all against {epochs['than']:.3g}"
+            f"{epochs['better']:.3g} epochs of training in all against {epochs['than']:.3g}"
         )
     return "; ".join(parts)
 
 
 def _words(effect: Effect) -> str:
-    """
+    """Formats an effect.
+
     >>> _words(Effect("A against B", 1.234, 0.5, 2.0, 0, 0, 3, 4))
     'A against B +1.23 [+0.50, +2.00] (3 seeds, 4 cells)'
     """

@@ -1,4 +1,4 @@
-"""The claims as data: what is said, by whom, how large it was, and what of a survey tests it."""
+"""Loads the claims: text, source, published effect, and the results that test a claim."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,11 +15,25 @@ MODES = ("all", "any")
 
 @dataclass(frozen=True)
 class Claim:
-    """
-    better, than, among: values of columns (treatments.GROUPS) that a result must have, to stand on
-        either side, or to be looked at.
-    differ: groups of the config that both sides may differ in.
-    least, most: of the requested compression, both included; 1x never counts as pruned.
+    """Holds a claim, and selects the results that test it.
+
+    Args:
+        key: Unique name.
+        claim: The claim as a sentence.
+        source: The papers that make it.
+        published: The published effect.
+        fails: Where the claim is known to fail.
+        way: The command that tests it.
+        better: Values of columns (treatments.GROUPS) of the results on the better side.
+        than: The same for the results on the other side.
+        among: The same for all results.
+        differ: Groups of the config in which both sides may differ.
+        name: The column that names a comparison.
+        kind: One of KINDS, see claims.yaml.
+        mode: "all" comparisons must hold, or "any".
+        tolerance: A loss up to this many points does not count.
+        least: The least requested compression.
+        most: The greatest requested compression; 1x never counts as pruned.
     """
 
     key: str
@@ -54,7 +68,7 @@ def claims() -> tuple[Claim, ...]:
 
 
 def _words(entry: dict[str, Any]) -> dict[str, dict[str, list[str]]]:
-    # YAML reads true and none as other things than the words that the columns hold.
+    # YAML reads true as a bool, where the columns have words.
     sides = ("better", "than", "among")
     return {
         side: {name: [_word(value) for value in values] for name, values in entry[side].items()}

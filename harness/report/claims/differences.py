@@ -1,4 +1,4 @@
-"""Results against results: paired differences in top-1 accuracy, seed by seed, for a claim."""
+"""Computes paired differences in top-1 accuracy for a claim, seed by seed."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,46 +9,49 @@ import pandas as pd
 from harness.report.claims.claim import Claim
 from harness.report.claims.treatments import GROUPS, rest_of_config
 
-# Of a difference: what was compared, where, and how long both were trained.
+# Columns of a difference: the comparison, its cell and seed, and the epochs of both sides.
 COLUMNS = ["comparison", "cell", "seed", "points", "epochs", "epochs_than"]
 _PAIR_KEYS = ["model", "data", "seed", "target_counts"]
 
 
 def differences(treated: pd.DataFrame, claim: Claim) -> pd.DataFrame:
-    """A row (COLUMNS) per comparison, cell (model, data, compression) and seed, in points."""
+    """Returns a row (COLUMNS) per comparison, cell (model, data, compression) and seed."""
     rows = treated[_match(treated, claim.among)]
-    beyond = (
+    is_pruned = (
         (rows["requested"] > 1)
         & (rows["requested"] >= claim.least)
         & (rows["requested"] <= claim.most)
     )
     if claim.kind == "unpruned":
-        return _unpruned(rows, beyond)
-    rows = rows[beyond]
+        return _unpruned(rows, is_pruned)
+    rows = rows[is_pruned]
     if claim.kind == "retrained":
         return _retrained(rows)
     pairs = _pairs(rows, claim)
     if claim.kind == "speedup":
         pairs = _at_equal_speedup(pairs)
     elif claim.kind == "collapsed":
-        pairs = pairs[_in_a_cell(pairs, _gone(pairs) | _gone(pairs, "_than"))]
+        pairs = pairs[_any_in_cell(pairs, _collapsed(pairs) | _collapsed(pairs, "_than"))]
     elif claim.kind == "alive":
-        pairs = pairs[~_in_a_cell(pairs, _gone(pairs))]
+        pairs = pairs[~_any_in_cell(pairs, _collapsed(pairs))]
     points = 100 * (pairs["top1"] - pairs["top1_than"])
     return _shaped(pairs.assign(points=points), _comparison(pairs, claim.name))
 
 
 def _match(rows: pd.DataFrame, wanted: Mapping[str, Sequence[str]]) -> "pd.Series[bool]":
-    found = pd.Series(True, index=rows.index)
+    matches = pd.Series(True, index=rows.index)
     for name, values in wanted.items():
-        found &= rows[name].isin(values)
-    return found
+        matches &= rows[name].isin(values)
+    return matches
 
 
 def _pairs(rows: pd.DataFrame, claim: Claim) -> pd.DataFrame:
-    """`better` beside `than` (its columns end in _than), which share all that may not differ."""
+    """Merges rows of `better` and `than` that agree in all that may not differ.
+
+    The columns of `than` end in _than.
+    """
     rows = rows.assign(rest=_rest(rows, set(claim.differ)))
-    # Of a schedule `rest` tells enough: SynFlow's rounds are its saliency's.
+    # `rest` contains the schedule. SynFlow's rounds belong to its saliency.
     same = [*_PAIR_KEYS, "rest", *(set(GROUPS) - {*claim.differ, "schedule", "grasp_absolute"})]
     same += [] if claim.kind == "speedup" else ["requested"]
     return rows[_match(rows, claim.better)].merge(
@@ -88,28 +91,28 @@ def _retrained(rows: pd.DataFrame) -> pd.DataFrame:
     return _shaped(done.assign(points=points), done["label"])
 
 
-def _unpruned(rows: pd.DataFrame, beyond: "pd.Series[bool]") -> pd.DataFrame:
-    """Against the same label and seed at 1x, or against the dense network where 1x was not run."""
+def _unpruned(rows: pd.DataFrame, is_pruned: "pd.Series[bool]") -> pd.DataFrame:
+    """Compares with the same label and seed at 1x, or with the dense model without a run at 1x."""
     key = ["model", "data", "label", "setting", "seed"]
     at_1 = rows[rows["requested"] == 1].set_index(key)[["top1", "total_epochs"]]
-    found = rows[beyond].join(at_1.rename(columns=lambda name: f"{name}_than"), on=key)
-    reference = found["top1_than"].fillna(found["dense_top1"])
-    points = 100 * (found["top1"] - reference)
-    return _shaped(found.assign(points=points), found["label"])
+    joined = rows[is_pruned].join(at_1.rename(columns=lambda name: f"{name}_than"), on=key)
+    reference = joined["top1_than"].fillna(joined["dense_top1"])
+    points = 100 * (joined["top1"] - reference)
+    return _shaped(joined.assign(points=points), joined["label"])
 
 
-def _gone(pairs: pd.DataFrame, side: str = "") -> "pd.Series[bool]":
+def _collapsed(pairs: pd.DataFrame, side: str = "") -> "pd.Series[bool]":
     return pairs[f"collapsed{side}"] | pairs[f"cut{side}"]
 
 
-def _in_a_cell(pairs: pd.DataFrame, gone: "pd.Series[bool]") -> "pd.Series[bool]":
-    # Of all its seeds: single ones would be picked by their result.
+def _any_in_cell(pairs: pd.DataFrame, flags: "pd.Series[bool]") -> "pd.Series[bool]":
+    # For all seeds of a cell: choosing single seeds would select by result.
     cell = [pairs[name] for name in ("model", "data", "requested", "label", "label_than")]
-    return gone.groupby(cell).transform("any").astype(bool)
+    return flags.groupby(cell).transform("any").astype(bool)
 
 
 def _at_equal_speedup(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Each result of `better` that lies between two of `than` by its speed-up.
+    """Keeps the results of `better` whose speed-up is between two results of `than`.
 
     The accuracy of `than` is interpolated linearly over the logarithm of the speed-up, within
     model, data, seed and pair of labels.
@@ -117,20 +120,22 @@ def _at_equal_speedup(pairs: pd.DataFrame) -> pd.DataFrame:
     measured = ["top1", "top1_than", "speedup", "speedup_than"]
     pairs = pairs.dropna(subset=measured).reset_index(drop=True)
     numbers = pairs[["requested", "speedup", "speedup_than", "top1_than"]].to_numpy(float)
-    curves = pairs.groupby([*_PAIR_KEYS, "label", "label_than", "rest"]).indices.values()
-    at = np.full(len(pairs), np.nan)
-    for places in curves:
-        requested, speedup, speedup_than, top1_than = numbers[places].T
+    groups = pairs.groupby([*_PAIR_KEYS, "label", "label_than", "rest"]).indices.values()
+    interpolated = np.full(len(pairs), np.nan)
+    for indices in groups:
+        requested, speedup, speedup_than, top1_than = numbers[indices].T
         known, first = np.unique(speedup_than, return_index=True)
         _, own = np.unique(requested, return_index=True)
         inside = own[(known[0] <= speedup[own]) & (speedup[own] <= known[-1]) & (len(known) > 1)]
-        at[places[inside]] = np.interp(np.log(speedup[inside]), np.log(known), top1_than[first])
-    compared = pairs.assign(top1_than=at)
+        interpolated[indices[inside]] = np.interp(
+            np.log(speedup[inside]), np.log(known), top1_than[first]
+        )
+    compared = pairs.assign(top1_than=interpolated)
     return compared.dropna(subset="top1_than")
 
 
-def trained_longer(pairs: pd.DataFrame) -> dict[str, Any]:
-    """Mean epochs in all of both sides, where they differ; empty otherwise."""
+def mean_epochs(pairs: pd.DataFrame) -> dict[str, Any]:
+    """Returns the mean total epochs of both sides where they differ, else an empty dict."""
     means = pairs[["epochs", "epochs_than"]].mean()
     if means.isna().any() or means["epochs"] == means["epochs_than"]:
         return {}

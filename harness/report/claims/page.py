@@ -1,4 +1,4 @@
-"""claims.html and claims.csv: what the literature says beside what these runs say."""
+"""Writes claims.html and claims.csv: published claims beside the verdicts of these runs."""
 
 import shlex
 from html import escape
@@ -15,41 +15,41 @@ from harness.report.read.survey import Survey
 
 _TEMPLATE = Path(__file__).with_name("claims.html")
 _STYLE = Path(__file__).parents[1] / "page" / "style.css"
-# Told apart without colour.
+# Marks differ without colour.
 _MARKS = dict(zip(VERDICTS, "✓✗≈–", strict=True))
 
 
 def report(survey: Survey, out: Path) -> list[Path]:
     """Prints a line per claim, and writes claims.csv and claims.html into `out`."""
-    found = check(survey)
-    effects = [_effect(row) for row in rows_of(found)]
+    table = check(survey)
+    effects = [_effect(row) for row in rows_of(table)]
     print_table(
         pd.DataFrame(
             {
-                "Claim": found["claim"],
-                "These runs": found["verdict"],
+                "Claim": table["claim"],
+                "These runs": table["verdict"],
                 "Effect, points": effects,
-                "Seeds": found["seeds"],
-                "Cells": found["cells"],
+                "Seeds": table["seeds"],
+                "Cells": table["cells"],
             }
         )
     )
-    return write_page(found, survey.runs, out)
+    return write_page(table, survey.runs, out)
 
 
-def rows_of(found: pd.DataFrame) -> list[dict[str, Any]]:
-    return [{str(name): value for name, value in row.items()} for row in found.to_dict("records")]
+def rows_of(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def write_page(found: pd.DataFrame, runs: Path, out: Path) -> list[Path]:
-    """claims.csv, and claims.html, which needs no script and nothing else."""
+def write_page(table: pd.DataFrame, runs: Path, out: Path) -> list[Path]:
+    """Writes claims.csv and claims.html, a page without scripts."""
     out.mkdir(parents=True, exist_ok=True)
-    to_csv(found, out / "claims.csv", float_format="%.8g")
-    rows = rows_of(found)
+    to_csv(table, out / "claims.csv", float_format="%.8g")
+    rows = rows_of(table)
     page = Template(_TEMPLATE.read_text(encoding="utf-8")).substitute(
         style=_STYLE.read_text(encoding="utf-8"),
         command=escape(shlex.join(["pruning-harness", "report", str(runs), "--claims"])),
-        counts=_counts(found),
+        counts=_counts(table),
         overview="\n".join(_line(row) for row in rows),
         claims="\n".join(_article(row) for row in rows),
     )
@@ -58,8 +58,8 @@ def write_page(found: pd.DataFrame, runs: Path, out: Path) -> list[Path]:
     return [out / "claims.csv", path]
 
 
-def _counts(found: pd.DataFrame) -> str:
-    counts = found["verdict"].value_counts()
+def _counts(table: pd.DataFrame) -> str:
+    counts = table["verdict"].value_counts()
     return ", ".join(f"{counts.get(name, 0)} {name}" for name in VERDICTS)
 
 
@@ -79,7 +79,8 @@ def _badge(verdict: str) -> str:
 
 
 def _effect(row: dict[str, Any]) -> str:
-    """
+    """Formats the effect of a claim and its interval.
+
     >>> _effect({"verdict": "supported", "effect_points": 1.0, "low": 0.5, "high": 1.5})
     '+1.00 [+0.50, +1.50]'
     """
@@ -95,6 +96,6 @@ def _article(row: dict[str, Any]) -> str:
         "Where it fails": escape(row["fails"]),
         "To test it": f"<code>{escape(row['way'])}</code>",
     }
-    items = "".join(f"<dt>{name}</dt><dd>{what}</dd>" for name, what in facts.items())
+    items = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in facts.items())
     title = escape(row["claim"])
     return f'<article id="{row["key"]}"><h2>{title}</h2><dl>{items}</dl></article>'

@@ -1,4 +1,4 @@
-"""What was done to each result: the parts of its run's config, as columns beside the results."""
+"""Adds the treatment of each result: the components of its run's config, as columns."""
 
 import json
 from pathlib import Path
@@ -16,16 +16,16 @@ GROUPS = [
     *("saliency", "structure", "allocation", "prune_at", "finetune", "control", "schedule"),
     "grasp_absolute",
 ]
-# What the differences need of a result: a record has three times as many.
+# Columns of a result that differences.py uses, a third of all.
 _RESULT = [
     *LINE,
     *("folder", "method", "seed", "requested", "target_counts", "stage", "speedup", "total_epochs"),
     *("top1", "pruned_top1", "dense_top1", "empty_layers", "effective_density", "dead_units"),
 ]
-# Keys of a config that say who or how far, not what was done.
+# Keys of a config that do not belong to the treatment.
 _IGNORED_KEYS = {"seed", "dense_checkpoints", "calibration"}
 _IGNORED_INNER_KEYS = {"schedule.final", "saliency.seed"}
-# Of a run without its config the method's name alone tells something.
+# Components by method name, for runs without a config.
 _BY_METHOD = {
     "random": ("random", "global_ranking", "after_training"),
     "random_at_init": ("random", "global_ranking", "init"),
@@ -44,11 +44,11 @@ _BY_METHOD = {
 
 
 def treated(survey: Survey) -> pd.DataFrame:
-    """Results of pruned networks with a column for each of GROUPS, config (all of it) and line.
+    """Returns the results of pruned models with the columns GROUPS, config (all of it) and line.
 
-    All runs of a setting share their config but for seed and end point, so one of them is read;
-    a setting without it (identity.json) is known by its method's name, or not at all ("").
-    Results of a setting have the same line, a number. collapsed and cut: as in collapse.counted.
+    All runs of a setting share their config except seed and schedule.final, so one config is read.
+    Without identity.json, components are known by the method's name, or are "". line is a number
+    per setting. collapsed and cut are those of collapse.counted.
     """
     rows = collapse.counted(survey.results.loc[survey.results["level"] > 0, _RESULT])
     firsts = rows.sort_values("folder").drop_duplicates(LINE)
@@ -69,9 +69,9 @@ def _parts(folder: Path, method: str, setting: str) -> dict[str, Any]:
     config = hashed_config(folder)
     if not config:
         saliency, allocation, prune_at = _BY_METHOD.get(method, ("", "", ""))
-        found = {"saliency": saliency, "allocation": allocation, "prune_at": prune_at}
-        by_name = {"structure": "element", "control": "none"} if saliency else {}
-        return {**dict.fromkeys(GROUPS, ""), **found, **by_name, "config": {}}
+        by_method = {"saliency": saliency, "allocation": allocation, "prune_at": prune_at}
+        defaults = {"structure": "element", "control": "none"} if saliency else {}
+        return {**dict.fromkeys(GROUPS, ""), **by_method, **defaults, "config": {}}
     return {**_named(config), "config": _mark_unresolved(config, setting)}
 
 
@@ -88,7 +88,7 @@ def _named(config: Facts) -> dict[str, str]:
 
 
 def _mark_unresolved(value: Any, setting: str) -> Any:
-    """What stands for a variable of the environment is not known to be equal in two settings.
+    """Adds the setting to values that name environment variables, which may differ in value.
 
     >>> _mark_unresolved({"hidden": ["${oc.env:WIDTH}", 4]}, "ab12")
     {'hidden': ['${oc.env:WIDTH} of ab12', 4]}
@@ -101,7 +101,8 @@ def _mark_unresolved(value: Any, setting: str) -> Any:
 
 
 def _module(part: Facts) -> str:
-    """
+    """Returns the module of a component.
+
     >>> _module({"_target_": "harness.finetune.keep.Keep"})
     'keep'
     """
@@ -116,29 +117,27 @@ def _finetune(part: Facts) -> str:
 
 
 def _schedule(part: Facts) -> str:
-    """one_shot, rounds (several prunings, no training between), or several (levels)."""
+    """Returns one_shot, rounds (several prunings without training between), or several (levels)."""
     if _module(part) != "one_shot":
         return "several"
     return "rounds" if (part.get("rounds") or 1) > 1 else "one_shot"
 
 
 def rest_of_config(config: Facts, differ: set[str]) -> str:
-    """A config without what lies aside and without the groups `differ`, to compare by.
+    """Returns a config without ignored keys and without the groups `differ`, as text.
 
     >>> config = {"seed": 1, "prune_at": "init", "schedule": {"final": 2, "unit": "x"}}
     >>> rest_of_config(config, {"prune_at"})
     '{"schedule": {"unit": "x"}}'
     """
-    gone = (
-        _IGNORED_KEYS
-        | differ
-        | ({"gradual"} if config.get("prune_at") != "during_training" else set())
-    )
+    dropped = _IGNORED_KEYS | differ
+    if config.get("prune_at") != "during_training":
+        dropped |= {"gradual"}
     kept = {
         key: {k: v for k, v in value.items() if f"{key}.{k}" not in _IGNORED_INNER_KEYS}
         if isinstance(value, dict)
         else value
         for key, value in config.items()
-        if key not in gone
+        if key not in dropped
     }
     return json.dumps(kept, sort_keys=True, default=str)

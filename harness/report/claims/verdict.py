@@ -1,4 +1,4 @@
-"""What paired differences say of a claim: an effect, its interval over seeds, and a word."""
+"""Judges a claim by paired differences: effect, interval over seeds, and verdict."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,11 +16,13 @@ LEVEL = 0.95
 
 @dataclass(frozen=True)
 class Effect:
+    """Holds the effect of one comparison."""
+
     comparison: str
     points: float  # mean over seeds of each seed's mean over cells
     low: float
     high: float
-    # The interval that one of several comparisons must clear to speak alone.
+    # The interval for a decision by one of several comparisons.
     strict_low: float
     strict_high: float
     seeds: int
@@ -29,12 +31,14 @@ class Effect:
 
 @dataclass(frozen=True)
 class Verdict:
+    """Holds the verdict on a claim, and its effects."""
+
     verdict: str
-    effects: list[Effect]  # the deciding one first
+    effects: list[Effect]  # the deciding effect first
 
 
 def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:
-    """Student's t interval of the mean; NaN for fewer than two values.
+    """Returns Student's t interval of the mean; NaN for fewer than two values.
 
     >>> [round(end, 3) for end in interval([1.0, 2.0, 3.0])]
     [-0.484, 4.484]
@@ -49,16 +53,18 @@ def interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, floa
 
 
 def judge(differences: pd.DataFrame, tolerance: float, mode: str) -> Verdict:
-    """Supported: the interval lies above -tolerance; contradicted: below it; else within noise.
+    """Supported: interval > -tolerance; contradicted: interval < -tolerance; else within noise.
 
-    all: every comparison must be above, and one that is below contradicts. any: one above
-    supports, and all must be below to contradict. The one that decides comes first. Where one of
-    k comparisons speaks for all, its interval is of level 1 - 0.05 / k (Bonferroni).
-    Seeds are the independent units: the cells of a seed share its dense network and data order.
+    In mode "all", every comparison must be above to support, and one below contradicts. In mode
+    "any", one above supports, and all must be below to contradict. The deciding effect is first.
+    Where one of k comparisons decides, its interval has level 1 - 0.05 / k (Bonferroni). Seeds are
+    the independent units, because the cells of a seed share its dense model and data order.
     """
     count = differences["comparison"].nunique()
-    found = [_effect(str(name), rows, count) for name, rows in differences.groupby("comparison")]
-    effects = [effect for effect in found if effect.seeds > 1]
+    all_effects = [
+        _effect(str(name), rows, count) for name, rows in differences.groupby("comparison")
+    ]
+    effects = [effect for effect in all_effects if effect.seeds > 1]
     if not effects:
         return Verdict(UNTESTED, [])
     if mode == "all":

@@ -1,4 +1,4 @@
-"""Learning curves: training loss and validation accuracy per epoch, means over seeds."""
+"""Averages learning curves over seeds: training loss and validation accuracy per epoch."""
 
 import numpy as np
 import pandas as pd
@@ -9,10 +9,10 @@ MOST_POINTS = 200
 
 
 def curves(records: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
-    """A row per label, requested compression of a run's last level, and epoch of the whole run.
+    """Returns a row per label, requested compression of the last level, and epoch of the whole run.
 
-    Epochs count from a run's first one, dense training included; loss as it was minimised,
-    top1_percent on validation data. Empty where no record has measured them.
+    Epochs count from the first epoch of the run, dense training included. loss is the minimised
+    loss, top1_percent is measured on validation data. The table is empty if no record has them.
     """
     last = results["level"] == results.groupby("folder")["level"].transform("max")
     ends = results.loc[last & (results["level"] > 0), ["folder", *KEYS]]
@@ -22,7 +22,7 @@ def curves(records: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
 
 
 def _points(records: pd.DataFrame) -> pd.DataFrame:
-    """A row per run and epoch: folder, epoch, loss, top1_percent."""
+    """Returns a row per run and epoch: folder, epoch, loss, top1_percent."""
     measured = zip(records["epoch_losses"], records["epoch_top1"], strict=True)
     pairs = [list(zip(losses or (), top1 or (), strict=False)) for losses, top1 in measured]
     loss, top1 = np.array([pair for epochs in pairs for pair in epochs], float).reshape(-1, 2).T

@@ -1,4 +1,4 @@
-"""Figures for print, PNG and PDF: accuracy, its change against dense, and what training cost."""
+"""Draws the figures for print, as PNG and PDF: accuracy, its change against dense, and ranks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,13 +13,13 @@ from matplotlib.figure import Figure
 from harness.report.figures import lines, rank_figure
 from harness.report.read.survey import Section, Survey
 
-# Letters stay letters in a PDF, and equal records give equal bytes.
+# Text stays text in a PDF, and equal records give equal bytes.
 _SETTINGS: dict[Any, object] = {
     "pdf.fonttype": 42,
     "svg.fonttype": "none",
     "svg.hashsalt": "pruning",
 }
-# In inches: a row of the legend, what stands beside a name, and a letter of it.
+# In inches: a row of the legend, the space beside a name, and a letter of a name.
 _ROW, _BESIDE, _LETTER = 0.21, 0.7, 0.09
 _MOST_COLUMNS = 4
 _METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer": None}}
@@ -27,20 +27,24 @@ _METADATA = {"png": {"Software": None}, "pdf": {"CreationDate": None, "Producer"
 
 @dataclass(frozen=True)
 class Drawn:
+    """Holds the files written, and the diagrams for the page."""
+
     files: list[Path]
     diagrams: dict[str, str]  # <svg> of average ranks, by their title
 
 
 def draw_all(survey: Survey, out: Path) -> Drawn:
-    """In a process of its own: matplotlib takes long to import and to draw."""
+    """Draws all figures; called in a process of its own, because matplotlib is slow."""
     files = write_figures(survey, out)
     return Drawn(files, {ranks.title: rank_figure.to_svg(ranks) for ranks in survey.ranks})
 
 
 def write_figures(survey: Survey, out: Path) -> list[Path]:
-    """Per model and data set accuracy-*.png|pdf, a panel per axis that is measured,
-    change-*.png|pdf: points gained or lost against the dense network of the same seed, and
-    ranks-*.png|pdf."""
+    """Writes the figures of each model and data set as PNG and PDF.
+
+    accuracy-* has a panel per measured axis. change-* shows points gained or lost against the dense
+    model of the same seed. ranks-* is the critical-difference diagram.
+    """
     styles = lines.line_styles(survey.labels())
     with matplotlib.rc_context(_SETTINGS):
         return [
@@ -68,7 +72,7 @@ def _accuracy(section: Section, styles: dict[str, lines.LineStyle], out: Path) -
 
 
 def _published(panel: Axes, section: Section, axis: lines.Axis) -> None:
-    """Hollow markers; those of print are listed in published.csv."""
+    """Draws published results as hollow markers; published.csv lists them."""
     if not axis.ratio or section.published.empty:
         return
     for label, look in lines.line_styles(section.published_labels()).items():
@@ -107,7 +111,7 @@ def _ranks(section: Section, styles: dict[str, lines.LineStyle], out: Path) -> l
 
 
 def _panels(section: Section, count: int) -> tuple[Figure, list[Axes]]:
-    # A Figure of its own: pyplot would keep every figure alive and look for a screen.
+    # Not pyplot, which would keep every figure alive and need a screen.
     figure = Figure(figsize=(5.5 * count, 4.6), layout="constrained")
     figure.suptitle(_plain(f"{section.title}: mean ± std over seeds"))
     return figure, list(figure.subplots(1, count, sharey=True, squeeze=False)[0])
@@ -123,7 +127,7 @@ def _save(figure: Figure, first: Axes, path: Path) -> list[Path]:
 
 
 def _columns(labels: list[str], width: float) -> int:
-    """How many names fit beside each other.
+    """Returns the number of names that fit into one row.
 
     >>> _columns(["SNIP", "Global Magnitude"], 5.5), _columns(["SNIP" * 20], 5.5)
     (2, 1)
@@ -136,7 +140,7 @@ def _write(figure: Figure, path: Path) -> list[Path]:
     files = [path.with_name(f"{path.name}.{kind}") for kind in _METADATA]
     for file, metadata in zip(files, _METADATA.values(), strict=True):
         figure.savefig(file, dpi=150, metadata=metadata)
-        figure.set_layout_engine("none")  # what the first has settled holds for all
+        figure.set_layout_engine("none")  # the layout of the first file is kept
     return files
 
 
@@ -145,9 +149,9 @@ def _draw(
     section: Section,
     axis: lines.Axis,
     styles: dict[str, lines.LineStyle],
-    what: tuple[str, float],
+    measure: tuple[str, float],
 ) -> None:
-    for label, line in lines.lines(section.pruned, axis.column, *what):
+    for label, line in lines.lines(section.pruned, axis.column, *measure):
         look = styles[label]
         panel.errorbar(
             line["x"],

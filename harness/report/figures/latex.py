@@ -1,4 +1,4 @@
-"""Accuracy by compression as a LaTeX table (package booktabs), a file per model and data set."""
+"""Writes accuracy by compression as a LaTeX table (booktabs), a file per model and data set."""
 
 import re
 from pathlib import Path
@@ -9,13 +9,13 @@ from harness.report.read.survey import Section, Survey
 from harness.report.significance.summary import times
 
 _SPECIAL = re.compile(r"[\\&%$#_{}~^\[|<>]")
-# A row that begins with [ would be read as the length of the line before it.
+# LaTeX would read a [ at the start of a row as an argument of the row before.
 _ESCAPED = {
     "[": "{[}",
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
-    # In LaTeX's first encoding of fonts, OT1, these are a dash and Spanish marks.
+    # In LaTeX's default font encoding, OT1, these print as a dash and Spanish marks.
     "|": r"\textbar{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
@@ -33,7 +33,7 @@ def _write(section: Section, out: Path) -> Path:
 
 
 def table(section: Section) -> str:
-    """Top-1 in %, mean and std over seeds, a row per method; the best means are bold."""
+    """Returns top-1 in %, mean and std over seeds, a row per method; the best means are bold."""
     pruned = section.pruned
     best = pruned.groupby("target_compression_ratio")["top1_share_mean"].transform("max")
     cells = pruned.assign(
@@ -85,8 +85,9 @@ def _cell(row: "pd.Series[float]", best: float | None) -> str:
 
 
 def escape(text: str) -> str:
-    r"""
+    r"""Escapes LaTeX's special characters.
+
     >>> print(escape("50% of a_b"))
     50\% of a\_b
     """
-    return _SPECIAL.sub(lambda found: _ESCAPED.get(found[0], "\\" + found[0]), text)
+    return _SPECIAL.sub(lambda match: _ESCAPED.get(match[0], "\\" + match[0]), text)

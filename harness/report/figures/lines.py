@@ -1,4 +1,4 @@
-"""What both kinds of figures draw: lines, axes, and a look that does not rest on colour alone."""
+"""Defines lines, axes and styles of all figures; styles differ in more than colour."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# Each stands out from white and from near-black by at least 3:1.
+# Each has a contrast of at least 3:1 to white and to near-black.
 _COLOURS = (
     *("#0072b2", "#d55e00", "#009e73", "#b4559b", "#a87b00"),
     *("#8a63d2", "#c2334d", "#2391a8", "#6b8e23", "#7f7f7f"),
 )
-# Nine, so that colour and marker repeat together only after 90 methods: matplotlib's name, and an
-# SVG path in the square from -1 to 1.
+# matplotlib's name, and an SVG path in the square from -1 to 1. There are nine, so that the pair of
+# colour and marker repeats only after 90 methods.
 _MARKERS = (
     ("o", "M.9,0A.9,.9,0,1,1,-.9,0A.9,.9,0,1,1,.9,0Z"),
     ("s", "M-.8,-.8H.8V.8H-.8Z"),
@@ -25,7 +25,7 @@ _MARKERS = (
     ("*", "M0,-1L.29,-.4L.95,-.31L.48,.15L.59,.81L0,.5L-.59,.81L-.48,.15L-.95,-.31L-.29,-.4Z"),
     ("<", "M-1,0L.8,-1V1Z"),
 )
-# Lengths of stroke and gap; none is a whole line.
+# Lengths of stroke and gap; () is a solid line.
 _DASHES = ((), (6, 3), (2, 2), (6, 2, 2, 2), (12, 4))
 
 DENSE_COLOUR = "#808080"
@@ -35,7 +35,7 @@ CHANGE = "Change of top-1 against dense, points"
 
 @dataclass(frozen=True)
 class Axis:
-    """What accuracy is drawn against: a column of the summary. ratio: shown as 2x, 4x, ..."""
+    """Describes an x axis: a column of the summary. ratio: its ticks are 2x, 4x, ..."""
 
     name: str
     column: str
@@ -52,18 +52,20 @@ AXES = (
 
 
 def measured(pruned: pd.DataFrame) -> list[Axis]:
-    """Those of AXES that the results have numbers for; all are logarithmic, so 0 is none."""
+    """Returns the AXES with positive values in the results, because all are logarithmic."""
     return [axis for axis in AXES if axis.column in pruned and (pruned[axis.column] > 0).any()]
 
 
 def reached(axis: Axis, pruned: pd.DataFrame, published: pd.DataFrame) -> list[float]:
-    """All values on the axis, those of published results too, which may lie far beyond."""
-    others = published[f"{axis.name}_ratio"].tolist() if axis.ratio and len(published) else []
-    return [*pruned[axis.column].tolist(), *others]
+    """Returns all values on the axis, those of published results included."""
+    ratios = published[f"{axis.name}_ratio"].tolist() if axis.ratio and len(published) else []
+    return [*pruned[axis.column].tolist(), *ratios]
 
 
 @dataclass(frozen=True)
 class LineStyle:
+    """Holds colour, marker and dash of one method."""
+
     colour: str
     marker: tuple[str, str]
     dash: tuple[int, ...]
@@ -71,10 +73,10 @@ class LineStyle:
 
 def line_styles(labels: Sequence[str]) -> dict[str, LineStyle]:
     """Gives each label its style, which is the same in every figure of a report."""
-    return {label: _look(number) for number, label in enumerate(labels)}
+    return {label: _line_style(number) for number, label in enumerate(labels)}
 
 
-def _look(number: int) -> LineStyle:
+def _line_style(number: int) -> LineStyle:
     return LineStyle(
         _COLOURS[number % len(_COLOURS)],
         _MARKERS[number % len(_MARKERS)],
@@ -83,20 +85,22 @@ def _look(number: int) -> LineStyle:
 
 
 def lines(
-    pruned: pd.DataFrame, x: str, what: str = "top1_share", factor: float = 100
+    pruned: pd.DataFrame, x: str, measure: str = "top1_share", factor: float = 100
 ) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Per method the points that can be drawn, from left to right; y and error are factor times
-    mean and std of `what`."""
-    drawn = pruned[np.isfinite(pruned[x]) & (pruned[x] > 0) & pruned[f"{what}_mean"].notna()]
+    """Yields each method with its points from left to right, in the columns x, y and error.
+
+    y and error are factor times mean and std of `measure`.
+    """
+    drawn = pruned[np.isfinite(pruned[x]) & (pruned[x] > 0) & pruned[f"{measure}_mean"].notna()]
     drawn = drawn.assign(
-        x=drawn[x], y=factor * drawn[f"{what}_mean"], error=factor * drawn[f"{what}_std"]
+        x=drawn[x], y=factor * drawn[f"{measure}_mean"], error=factor * drawn[f"{measure}_std"]
     )
     by_label = drawn.sort_values("x").groupby("label")
     yield from sorted(((str(label), rows) for label, rows in by_label), key=_casefold)
 
 
 def iterate_rows(rows: pd.DataFrame) -> Iterator[Any]:
-    """Rows with their columns as attributes."""
+    """Yields rows with their columns as attributes."""
     yield from rows.itertuples()
 
 
@@ -105,20 +109,20 @@ def _casefold(line: tuple[str, pd.DataFrame]) -> str:
 
 
 def ticks(values: Iterable[float]) -> list[float]:
-    """Powers of two around the finite values.
+    """Returns the powers of two around the finite values.
 
     >>> ticks([1.9, 15.0])
     [1.0, 2.0, 4.0, 8.0, 16.0]
     """
-    found = np.asarray(list(values), float)
-    exponents = np.log2(found[np.isfinite(found) & (found > 0)])
+    numbers = np.asarray(list(values), float)
+    exponents = np.log2(numbers[np.isfinite(numbers) & (numbers > 0)])
     if not exponents.size:
         return [1.0, 2.0]
-    # A hair beyond a power, as measured compression is, needs no further tick.
+    # A measured compression is often slightly above a power of two, which needs no further tick.
     low, high = np.floor(exponents.min() + 0.05), np.ceil(exponents.max() - 0.05)
     return [float(2**exponent) for exponent in np.arange(low, max(high, low + 1) + 1)]
 
 
 def span(marks: list[float]) -> tuple[float, float]:
-    """Both ends of the x axis: a little more than the ticks, so that no marker is cut."""
+    """Returns both ends of the x axis: a little beyond the ticks, so that no marker is cut."""
     return marks[0] / 1.1, marks[-1] * 1.1

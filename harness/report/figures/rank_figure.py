@@ -1,4 +1,4 @@
-"""The critical-difference diagram: methods on an axis of ranks, bars over those that are equal."""
+"""Draws the critical-difference diagram: an axis of ranks, and bars over equal methods."""
 
 import io
 import re
@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 
 from harness.report.read.survey import Ranks
 
-# In inches: the axis, what stands beside a name, and a letter of it.
+# In inches: the axis, the space beside a name, and a letter of a name.
 _AXIS, _BESIDE, _LETTER = 3.8, 0.7, 0.085
-# In rows of text: from one name to the next, from one bar to the next, ruler above the axis.
+# In rows of text: distance of names, distance of bars, height of the ruler above the axis.
 _ROW, _BAR, _RULER = 1.0, 0.45, 1.6
 _INK = "#000000"
 _TEXT_POINTS = 9
-# What a page must not get: rules for all its elements, ids twice, fonts of matplotlib's own.
+# Parts of the SVG that a page must not get: global styles, duplicate ids, matplotlib's fonts.
 _FOREIGN = (
     *(r"<metadata>.*?</metadata>", r"<defs>.*?</defs>", r"<!--.*?-->"),
     *(r' id="[^"]*"', r"font-family: [^;]*; ", r' transform="rotate\(-0 [^"]*"'),
@@ -25,16 +25,16 @@ _FOREIGN = (
 
 
 def size(ranks: Ranks) -> tuple[float, float]:
-    """Width and height in inches that the drawing needs."""
+    """Returns width and height of the drawing in inches."""
     return _AXIS + 2 * _side(ranks), 0.26 * (_depth(ranks) + _RULER + 1.4)
 
 
 def draw(axes: Axes, ranks: Ranks) -> None:
-    """Fills the axes: best rank on the left, names at both sides, one colour only.
+    """Draws the diagram: best rank on the left, names at both sides, one colour only.
 
     Source of the drawing: Demsar 2006, JMLR 7, figure 1.
     """
-    # Whole ranks around the methods, and a ruler that fits.
+    # The axis reaches over whole ranks, and has room for the ruler.
     low, high = floor(min(ranks.mean.values())), ceil(max(ranks.mean.values()))
     high = max(high, low + ceil(ranks.critical_difference))
     side = _side(ranks) / _AXIS * (high - low)
@@ -79,10 +79,10 @@ def _ruler(axes: Axes, low: int, distance: float) -> None:
 
 def _names(axes: Axes, ranks: Ranks, left: float, right: float) -> None:
     top, half = -_BAR * (len(ranks.groups) + 1), ceil(len(ranks.mean) / 2)
-    for place, (name, rank) in enumerate(ranks.mean.items()):
-        first = place < half
-        # The outermost methods are written highest, so that no two leaders cross.
-        row = top - _ROW * (place if first else len(ranks.mean) - 1 - place) - 0.5
+    for index, (name, rank) in enumerate(ranks.mean.items()):
+        first = index < half
+        # The outermost names are highest, so that no two leader lines cross.
+        row = top - _ROW * (index if first else len(ranks.mean) - 1 - index) - 0.5
         end, align = (left, "right") if first else (right, "left")
         _line(axes, [rank, rank, end], [0, row, row])
         text = f"{name}  {rank:.2f}" if first else f"{rank:.2f}  {name}"
@@ -99,9 +99,9 @@ def _text(axes: Axes, x: float, y: float, text: str, align: str, vertical: str) 
 
 
 def to_svg(ranks: Ranks) -> str:
-    """The diagram as <svg> for an HTML page: its text is text, its colour is the page's.
+    """Returns the diagram as <svg> for an HTML page, in the page's text colour.
 
-    Without ids, styles or scripts, so that several fit on one page; equal ranks, equal bytes.
+    It has no ids, styles or scripts, so that several fit on one page. Equal ranks give equal bytes.
     """
     figure = Figure(figsize=size(ranks))
     figure.patch.set_visible(False)
@@ -116,8 +116,8 @@ def to_svg(ranks: Ranks) -> str:
 def _for_a_page(svg: str, ranks: Ranks) -> str:
     box = re.findall(r'viewBox="([^"]*)"', svg)[0]
     inner = svg[svg.index(">", svg.index("<svg")) + 1 :]
-    for gone in _FOREIGN:
-        inner = re.sub(gone, "", inner, flags=re.DOTALL)
+    for pattern in _FOREIGN:
+        inner = re.sub(pattern, "", inner, flags=re.DOTALL)
     inner = inner.replace(_INK, "currentColor")
     title = escape(f"Critical-difference diagram, {ranks.title}: {ranks.caption()}")
     style = f"width:100%;max-width:{size(ranks)[0] * 96:.0f}px;height:auto"

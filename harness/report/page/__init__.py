@@ -1,5 +1,5 @@
-"""report.html: one self-contained page with interactive figures and tables.
+"""Builds report.html: one self-contained page with interactive figures and tables.
 
-document.py puts it together from tables (numbers.py, heat.py) and from plain data (points.py,
-details.py) that charts.js draws as charts.py says and tables.js shows.
+document.py combines tables (numbers.py, heat.py) and plain data (chart_rows.py, run_details.py).
+charts.js draws the data as specified by charts.py, and tables.js shows it in tables.
 """

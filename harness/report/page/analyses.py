@@ -1,4 +1,4 @@
-"""Sensitivity analyses on the page: a curve per layer, and a heat map of layers by densities."""
+"""Shows sensitivity analyses on the page: a curve per layer, and a heat map over densities."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,12 +11,14 @@ from harness.report.figures.lines import LineStyle, iterate_rows, line_styles
 from harness.report.page.charts import Spec, layers, number
 from harness.report.page.html import Cell, Row, table
 from harness.report.read.layer_curves import analyses, caption, wide
-from harness.report.read.layer_curves import number as shown
+from harness.report.read.layer_curves import number as number_text
 from harness.report.significance.summary import spread
 
 
 @dataclass(frozen=True)
 class Analysis:
+    """Holds one sensitivity analysis as the page shows it."""
+
     title: str
     caption: str
     styles: dict[str, LineStyle]
@@ -63,9 +65,11 @@ def _table(rows: pd.DataFrame) -> str:
         for layer, values in zip(changes.index, changes.to_numpy(), strict=True)
     ]
     heads = ["Layer, density", *(f"{density:g}" for density in changes.columns)]
-    said = "Change of top-1 against the network with nothing pruned, in points"
-    return f"<h3>{said}</h3>{table(said, heads, lines, 'heat')}"
+    title = "Change of top-1 against the unpruned model, in points"
+    return f"<h3>{title}</h3>{table(title, heads, lines, 'heat')}"
 
 
 def _change(value: float, most: float) -> Cell:
-    return Cell(shown(value, "+.1f"), heat=None if np.isnan(value) else min(1, abs(value) / most))
+    return Cell(
+        number_text(value, "+.1f"), heat=None if np.isnan(value) else min(1, abs(value) / most)
+    )

@@ -1,4 +1,4 @@
-"""The rows that a section's charts draw, as plain data for the page."""
+"""Builds the rows that a section's charts draw, as plain data for the page."""
 
 from typing import Any
 
@@ -14,16 +14,16 @@ Rows = list[dict[str, Any]]
 
 
 def rows(section: Section, curves: pd.DataFrame) -> dict[str, Rows]:
-    """By the names that harness.report.page.charts gives them."""
+    """Returns the rows of a section by the names that harness.report.page.charts uses."""
     axes = measured(section.pruned)
     fronts = {axis.name: front(section.pruned, axis.column) for axis in axes if axis.ratio}
-    columns = {f"front_{name}": on for name, on in fronts.items()}
+    columns = {f"front_{name}": is_on for name, is_on in fronts.items()}
     marked = pd.DataFrame(columns, index=section.pruned.index)
     flags = marked.to_dict("records")
     return {
         "points": [
-            {**_point(row, axes), **on}
-            for (_, row), on in zip(section.pruned.iterrows(), flags, strict=True)
+            {**_point(row, axes), **on_fronts}
+            for (_, row), on_fronts in zip(section.pruned.iterrows(), flags, strict=True)
         ],
         "dense": [_dense(row) for _, row in section.dense.iterrows()],
         "published": [_published(row) for row in iterate_rows(section.published)],
@@ -49,7 +49,7 @@ def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
         "text": cell(row),
         "change_text": points(change),
         "x_text": f"{times(row['compression_ratio_mean'])} smaller, {_fewer(row)}",
-        # No axis has a place for 0.
+        # The axes are logarithmic: 0 cannot be drawn.
         **{axis.name: number(row[axis.column]) or None for axis in axes},
         "top1": number(top1),
         **_around("top1", top1, 100 * row["top1_share_std"]),
@@ -61,7 +61,7 @@ def _point(row: "pd.Series[Any]", axes: list[Axis]) -> dict[str, Any]:
 def _fewer(row: "pd.Series[Any]") -> str:
     speedup = row["speedup_ratio_mean"]
     if pd.isna(speedup):
-        return "multiply-accumulates not known"
+        return "multiply-accumulates unknown"
     return f"{times(speedup)} fewer multiply-accumulates"
 
 

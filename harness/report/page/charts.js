@@ -1,4 +1,4 @@
-// The charts: drawn, filtered by method, and led from to the runs of a point.
+// Draws the charts, filters them by method, and leads from a point to its runs.
 
 const INK = "currentColor";
 const LINE = "rgba(128, 128, 128, 0.35)";
@@ -9,45 +9,45 @@ const CONFIG = {
   axis: { labelColor: INK, titleColor: INK, tickColor: LINE, domainColor: LINE, gridColor: LINE,
     labelFontSize: 12, titleFontSize: 13, titleFontWeight: "normal" },
 };
-const views = {}; // by section: the charts that are drawn
+const views = {}; // the drawn charts by section
 
 function datasets(rows) {
   return Object.fromEntries(["points", "dense", "published", "curves"].map(
     (name) => [name, (rows[name] || []).map((row) => ({ ...row }))]));
 }
 
-async function draw(place) {
-  const id = place.dataset.section;
+async function draw(container) {
+  const id = container.dataset.section;
   const { rows, charts } = DATA.sections[id];
-  const spec = { ...charts[place.dataset.chart], datasets: datasets(rows) };
-  const requested = place.parentElement.querySelector("select.requested");
+  const spec = { ...charts[container.dataset.chart], datasets: datasets(rows) };
+  const requested = container.parentElement.querySelector("select.requested");
   const chosen = () => Number(requested.value);
-  if (requested) spec.params = spec.params.map((one) => (one.name === "requested" ? { ...one, value: chosen() } : one));
+  if (requested) spec.params = spec.params.map((param) => (param.name === "requested" ? { ...param, value: chosen() } : param));
   const options = { mode: "vega-lite", renderer: "svg", ast: true, actions: false, config: CONFIG,
-    logLevel: 1, // errors: a chart with all methods hidden has no extent, and that is no fault
+    logLevel: 1, // errors only: a chart with all methods hidden warns that it has no extent
     tooltip: { disableDefaultStyle: true } };
-  const { view } = await vegaEmbed(place, spec, options);
+  const { view } = await vegaEmbed(container, spec, options);
   view.addEventListener("click", (event, item) => item && item.datum && choose(id, item.datum));
-  reachable(place, id);
+  reachable(container, id);
   (views[id] ||= []).push(view);
   if (requested) requested.addEventListener("change", () => view.signal("requested", chosen()).runAsync());
-  place.dataset.drawn = "yes";
+  container.dataset.drawn = "yes";
 }
 
 async function drawAll() {
-  // One after the other, so that the page can be read and scrolled meanwhile.
-  for (const place of document.querySelectorAll(".chart")) {
+  // One after the other, so that the page can be scrolled meanwhile.
+  for (const container of document.querySelectorAll(".chart")) {
     try {
-      await draw(place);
+      await draw(container);
     } catch (error) {
-      place.textContent = `This chart could not be drawn: ${error.message}`;
+      container.textContent = `This chart could not be drawn: ${error.message}`;
     }
   }
   document.body.dataset.drawn = "all";
 }
 
 function choose(id, datum) {
-  if (!DATA.sections[id].runs.some((run) => run.label === datum.label)) return; // published, a layer
+  if (!DATA.sections[id].runs.some((run) => run.label === datum.label)) return; // a published result or a layer has no runs
   const section = document.getElementById(id);
   const find = section.querySelector(".runs-find");
   find.value = `"${datum.label}"${datum.requested_text ? ` ${datum.requested_text}` : ""}`;
@@ -56,17 +56,17 @@ function choose(id, datum) {
   find.focus();
 }
 
-// ---- points by keyboard: a stop of the tab key per chart, arrows from point to point
+// ---- points by keyboard: Tab goes to a chart, arrow keys go from point to point
 
-function reachable(place, id) {
-  if (!place.querySelector(".mark-symbol")) return; // learning curves
-  const caption = place.parentElement.querySelector("figcaption").textContent;
-  place.tabIndex = 0;
-  place.setAttribute("role", "group");
-  place.setAttribute("aria-label", `${caption}: arrow keys lead from point to point, Enter shows its runs`);
-  place.addEventListener("keydown", (event) => {
-    // Drawn anew whenever methods are hidden or shown.
-    const points = [...place.querySelectorAll(".mark-symbol path[d]")];
+function reachable(container, id) {
+  if (!container.querySelector(".mark-symbol")) return; // learning curves
+  const caption = container.parentElement.querySelector("figcaption").textContent;
+  container.tabIndex = 0;
+  container.setAttribute("role", "group");
+  container.setAttribute("aria-label", `${caption}: arrow keys go from point to point, Enter shows the runs of a point`);
+  container.addEventListener("keydown", (event) => {
+    // Read again each time, because hiding methods redraws the points.
+    const points = [...container.querySelectorAll(".mark-symbol path[d]")];
     const at = points.indexOf(document.activeElement);
     const to = { ArrowRight: at + 1, ArrowLeft: Math.max(at, 0) - 1, Home: 0, End: -1 }[event.key];
     if (points.length && to !== undefined) visit(points.at(to % points.length));
@@ -74,7 +74,7 @@ function reachable(place, id) {
     else return;
     event.preventDefault();
   });
-  place.addEventListener("focusout", (event) => hover(event.target, "mouseout"));
+  container.addEventListener("focusout", (event) => hover(event.target, "mouseout"));
 }
 
 function visit(point) {
@@ -83,13 +83,13 @@ function visit(point) {
   hover(point, "pointermove");
 }
 
-// As Vega listens to the mouse: it shows the point's text, or takes it away.
+// Sends the mouse event on which Vega shows or hides the tooltip of a point.
 function hover(point, type) {
   const { x, y, width, height } = point.getBoundingClientRect();
   point.dispatchEvent(new PointerEvent(type, { bubbles: true, clientX: x + width / 2, clientY: y + height / 2 }));
 }
 
-// ---- methods shown and hidden
+// ---- methods that are shown or hidden
 
 function legend(section) {
   const boxes = [...section.querySelectorAll(".boxes input")];

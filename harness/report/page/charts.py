@@ -1,7 +1,7 @@
-"""Interactive figures as Vega-Lite specifications: plain data, which the page's script draws.
+"""Specifies interactive figures in Vega-Lite: plain data, which the page's script draws.
 
-A chart names its rows ("points", "dense", ...); the page holds them once per section. Every chart
-has the parameter `hidden`, the labels that the reader has switched off.
+A chart names its rows ("points", "dense", ...), which the page holds once per section. Every chart
+has the parameter `hidden`: the labels that the reader has switched off.
 """
 
 import math
@@ -31,20 +31,20 @@ def accuracy(
     dense: bool,
     published: dict[str, LineStyle],
 ) -> Spec:
-    """Top-1 against an axis: a line per method with bars of one std over seeds.
+    """Specifies top-1 against an axis: a line per method with bars of one std over seeds.
 
-    dense: whether there are rows of it; published: the styles of published results.
+    dense: True if the section has dense rows. published: the styles of published results.
     """
     x, y = _x(axis, values), _y("top1", ACCURACY)
     behind = [*([_dense("top1")] if dense else []), *([_front(x, y)] if axis.ratio else [])]
     bars = _bars(x, "top1_less", "top1_more", styles)
-    # Bars behind: a point must be there for the mouse.
+    # Bars are behind the points, which react to the mouse.
     layers = [*behind, bars, *_lines(x, y, styles), *_published(axis, x, y, published)]
     return _chart(f"Top-1 accuracy against {axis.title}, a line per method", layers)
 
 
 def change(axis: Axis, values: Iterable[float], styles: dict[str, LineStyle]) -> Spec:
-    """Change against the dense network of the same seed, in points."""
+    """Specifies the change against the dense model of the same seed, in points."""
     x, y = _x(axis, values), _y("change", CHANGE)
     zero = {"data": {"values": [{"y": 0}]}, "mark": _rule(), "encoding": {"y": _q("y")}}
     layers = [zero, _bars(x, "change_less", "change_more", styles), *_lines(x, y, styles)]
@@ -52,10 +52,10 @@ def change(axis: Axis, values: Iterable[float], styles: dict[str, LineStyle]) ->
 
 
 def curve(field: str, title: str, styles: dict[str, LineStyle]) -> Spec:
-    """A learning curve per method at the compression that the reader has chosen (`requested`)."""
+    """Specifies a learning curve per method; the reader chooses the compression (`requested`)."""
     x = {**_q("epoch"), "title": "Epoch of the whole run"}
     encoding = {"x": x, "y": _y(field, title), "tooltip": _tips("label", "epoch", field)}
-    line = {"mark": {"type": "line"}, "encoding": {**encoding, **_look(styles, "line")}}
+    line = {"mark": {"type": "line"}, "encoding": {**encoding, **_style_channels(styles, "line")}}
     chosen = _rows("curves", "datum.requested === requested")
     drawn = _chart(f"{title} by epoch, a line per method", [{**chosen, **line}])
     drawn["params"].append({"name": "requested", "value": None})
@@ -63,7 +63,7 @@ def curve(field: str, title: str, styles: dict[str, LineStyle]) -> Spec:
 
 
 def layers(values: list[float], styles: dict[str, LineStyle], dense: float) -> Spec:
-    """A sensitivity analysis: top-1 against the density of the one layer that is pruned."""
+    """Specifies a sensitivity analysis: top-1 against the density of the one layer pruned."""
     marks = [mark for mark in (1, 0.5, 0.2, 0.1, 0.05, 0.02, 0.01) if mark >= 0.9 * min(values)]
     x = {
         **_q("density"),
@@ -91,7 +91,10 @@ def _chart(description: str, layers: list[Spec]) -> Spec:
 
 
 def _rows(name: str, *conditions: str) -> Spec:
-    """Those that the reader has not switched off; a layer with data of its own inherits nothing."""
+    """Returns the rows that the reader has not switched off.
+
+    A layer with own data inherits nothing, so each layer repeats this.
+    """
     return {
         "data": {"name": name},
         "transform": [{"filter": condition} for condition in (_SHOWN, *conditions)],
@@ -103,8 +106,8 @@ def _lines(
 ) -> list[Spec]:
     tips = tips or _tips("label", "text", "change_text", "x_text", "requested_text")
     rows = _rows("points")
-    line = {"x": x, "y": y, **_look(styles, "line"), "order": x}
-    point = {"x": x, "y": y, **_look(styles, "point"), "tooltip": tips}
+    line = {"x": x, "y": y, **_style_channels(styles, "line"), "order": x}
+    point = {"x": x, "y": y, **_style_channels(styles, "point"), "tooltip": tips}
     return [
         {**rows, "mark": {"type": "line", "aria": False}, "encoding": line},
         {
@@ -116,7 +119,12 @@ def _lines(
 
 
 def _bars(x: Spec, low: str, high: str, styles: dict[str, LineStyle]) -> Spec:
-    encoding = {"x": x, "y": _q(low), "y2": {"field": high}, "color": _look(styles, "bar")["color"]}
+    encoding = {
+        "x": x,
+        "y": _q(low),
+        "y2": {"field": high},
+        "color": _style_channels(styles, "bar")["color"],
+    }
     return {
         "data": {"name": "points"},
         "mark": {"type": "rule", "aria": False},
@@ -125,7 +133,7 @@ def _bars(x: Spec, low: str, high: str, styles: dict[str, LineStyle]) -> Spec:
 
 
 def _front(x: Spec, y: Spec) -> Spec:
-    """A broad band behind the lines."""
+    """Specifies the Pareto front as a broad band behind the lines."""
     return {
         **_rows("points", f"datum.front_{x['field']}"),
         "mark": {"type": "line", "strokeWidth": 9, "opacity": 0.25, "color": DENSE_COLOUR},
@@ -134,7 +142,7 @@ def _front(x: Spec, y: Spec) -> Spec:
 
 
 def _published(axis: Axis, x: Spec, y: Spec, styles: dict[str, LineStyle]) -> list[Spec]:
-    """Hollow markers; there are none against latency and training cost."""
+    """Specifies published results as hollow markers; none against latency and training cost."""
     if not (styles and axis.ratio):
         return []
     points = {
@@ -143,7 +151,7 @@ def _published(axis: Axis, x: Spec, y: Spec, styles: dict[str, LineStyle]) -> li
         "encoding": {
             "x": x,
             "y": y,
-            **_look(styles, "point"),
+            **_style_channels(styles, "point"),
             "tooltip": _tips("label", "text", "definition", "where"),
         },
     }
@@ -199,8 +207,8 @@ def _tips(*fields: str) -> list[Spec]:
     return [{"field": field, "title": _TITLES[field]} for field in fields]
 
 
-def _look(styles: dict[str, LineStyle], mark: str) -> Spec:
-    """Colour, and dash or marker: no line is told by its colour alone."""
+def _style_channels(styles: dict[str, LineStyle], mark: str) -> Spec:
+    """Returns colour, and dash or marker, so that lines differ in more than colour."""
     channels = {"color": [look.colour for look in styles.values()]}
     if mark == "line":
         channels["strokeDash"] = [look.dash or (1, 0) for look in styles.values()]  # type: ignore[misc]
@@ -215,7 +223,7 @@ def _scale(labels: list[str], values: list[Any]) -> Spec:
 
 
 def number(value: float, factor: float = 1, digits: int = 6) -> float | None:
-    """For JSON: rounded to significant digits, null where it is no number.
+    """Rounds to significant digits for JSON; None where the value is not finite.
 
     >>> number(0.93123456789, 100), number(math.nan)
     (93.1235, None)

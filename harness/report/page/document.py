@@ -1,4 +1,4 @@
-"""One self-contained HTML page: interactive figures, tables, notes; nothing from the network."""
+"""Writes one self-contained HTML page with interactive figures, tables and notes."""
 
 import json
 import shlex
@@ -30,18 +30,22 @@ def write_page(
     library: Callable[[], str],
     folder: Path,
 ) -> Path:
-    """report.html, in `folder`; its links lead from `out`, where it will lie.
+    """Writes report.html into `folder`, from which it is moved to `out`.
 
-    diagrams, library: give the <svg> of average ranks by title, and the code of Vega-Lite, which
-    draws the charts; they are made elsewhere meanwhile, and called late.
+    Args:
+        survey: The survey to show.
+        out: The final folder, to which links are relative.
+        diagrams: Returns the <svg> of average ranks by title; called late.
+        library: Returns the code of Vega-Lite, which draws the charts; called late.
+        folder: A temporary folder.
     """
-    parts = list(_page_sections(survey))
+    page_sections = list(_page_sections(survey))
     analyses = list(analyses_of(survey.sensitivity))
-    data = _json(_data(survey, parts, analyses, out))
+    data = _json(_data(survey, page_sections, analyses, out))
     sections = [
-        *(part.html(survey.against, diagrams()) for part in parts),
+        *(section.html(survey.against, diagrams()) for section in page_sections),
         *_over_everything(survey, diagrams()),
-        *(_analysis(number, one) for number, one in enumerate(analyses)),
+        *(_analysis(number, analysis) for number, analysis in enumerate(analyses)),
     ]
     page = Template(_read("page.html")).substitute(
         style=_read("style.css") + _read("page.css"),
@@ -61,8 +65,8 @@ def _page_sections(survey: Survey) -> Iterator[PageSection]:
     styles = line_styles(survey.labels())
     learned = curves(survey.records, survey.results) if len(survey.results) else pd.DataFrame()
     for number, section in enumerate(survey.sections()):
-        here = set(section.pruned["label"])
-        own = {label: look for label, look in styles.items() if label in here}
+        labels = set(section.pruned["label"])
+        own = {label: style for label, style in styles.items() if label in labels}
         yield PageSection(number, section, own, of_section(learned, section.model, section.data))
 
 
@@ -90,14 +94,14 @@ def _json(data: Any) -> str:
 
 
 def _data(
-    survey: Survey, parts: Sequence[PageSection], analyses: Sequence[Analysis], out: Path
+    survey: Survey, sections: Sequence[PageSection], analyses: Sequence[Analysis], out: Path
 ) -> dict[str, Any]:
-    """Everything that the script draws: by section the rows, the charts and the table of runs."""
-    results = survey.results if len(parts) else survey.results.iloc[:0]
+    """Returns the data of the script: rows, charts and the table of runs by section."""
+    results = survey.results if len(sections) else survey.results.iloc[:0]
     folders = dict.fromkeys(results["folder"]) if len(results) else {}
-    drawn = {part.id: part.data for part in parts} | {
-        f"analysis-{number}": {"rows": one.rows, "charts": {"layers": one.chart}, "runs": []}
-        for number, one in enumerate(analyses)
+    drawn = {section.id: section.data for section in sections} | {
+        f"analysis-{number}": {"rows": item.rows, "charts": {"layers": item.chart}, "runs": []}
+        for number, item in enumerate(analyses)
     }
     return {"sections": drawn, **details(survey.runs, out, folders)}
 
@@ -112,13 +116,14 @@ def _over_everything(survey: Survey, diagrams: Mapping[str, str]) -> Iterator[st
         yield numbers.protocol(survey)
 
 
-def _analysis(number: int, one: Analysis) -> str:
+def _analysis(number: int, analysis: Analysis) -> str:
     return (
-        f'<section id="analysis-{number}"><h2>{escape(one.title)}</h2><p>{escape(one.caption)}.</p>'
-        f"{legend('Layers', one.styles, 'Grey line: nothing pruned.')}"
+        f'<section id="analysis-{number}"><h2>{escape(analysis.title)}</h2>'
+        f"<p>{escape(analysis.caption)}.</p>"
+        f"{legend('Layers', analysis.styles, 'Grey line: nothing pruned.')}"
         f'<div class="charts"><figure><figcaption>{CAPTIONS["layers"]}</figcaption>'
         f'<div class="chart" data-chart="layers" data-section="analysis-{number}"></div></figure>'
-        f"</div>{one.table}</section>"
+        f"</div>{analysis.table}</section>"
     )
 
 

@@ -1,4 +1,4 @@
-"""Heat maps as tables: every cell holds its number, the shade only helps the eye."""
+"""Builds heat maps as tables; every cell has its number, and a shade."""
 
 from collections.abc import Iterator
 
@@ -10,17 +10,19 @@ from harness.report.read.survey import Section
 from harness.report.significance.summary import times
 
 _OVERLAP = (
-    "Intersection over union of the masks of two methods, mean over seeds; of independent random "
-    "masks at density d it would be d / (2 - d)"
+    "Intersection over union of the masks of two methods, mean over seeds; independent random "
+    "masks of density d have d / (2 - d)"
 )
 
 
 def densities(section: Section) -> Iterator[str]:
-    """Kept share of each layer in %, per method and requested compression."""
-    found = layer_densities(section.results)
-    if found.empty:
+    """Yields heat maps of the density of each layer in %, per method and requested compression."""
+    layers = layer_densities(section.results)
+    if layers.empty:
         return
-    maps = "".join(f"<div>{_map(str(label), rows)}</div>" for label, rows in found.groupby("label"))
+    maps = "".join(
+        f"<div>{_map(str(label), rows)}</div>" for label, rows in layers.groupby("label")
+    )
     yield "<h3>Density of each layer</h3>"
     yield details(
         "Heat map per method: kept weights in %", f'<div class="maps">{maps}</div>', opened=True
@@ -28,11 +30,11 @@ def densities(section: Section) -> Iterator[str]:
 
 
 def layer_densities(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds: columns label, position (in the network), layer, requested, density."""
+    """Returns means over seeds in the columns label, position, layer, requested, density."""
     rows = [
-        (row.label, place, layer, row.requested, density)
+        (row.label, position, layer, row.requested, density)
         for row in iterate_rows(results[results["level"] > 0])
-        for place, (layer, density) in enumerate(row.layers.items())
+        for position, (layer, density) in enumerate(row.layers.items())
     ]
     keys = ["label", "position", "layer", "requested"]
     frame = pd.DataFrame(rows, columns=[*keys, "density"])
@@ -42,21 +44,25 @@ def layer_densities(results: pd.DataFrame) -> pd.DataFrame:
 def _map(label: str, rows: pd.DataFrame) -> str:
     wide = rows.pivot(index=["position", "layer"], columns="requested", values="density")
     lines = [
-        Row(str(layer).removesuffix(".weight"), [_share(share) for share in shares], label)
-        for (_, layer), shares in zip(wide.index, wide.to_numpy(), strict=True)
+        Row(
+            str(layer).removesuffix(".weight"),
+            [_density_cell(density) for density in densities],
+            label,
+        )
+        for (_, layer), densities in zip(wide.index, wide.to_numpy(), strict=True)
     ]
     return table(label, ["Layer", *map(times, wide.columns.astype(float))], lines, "heat")
 
 
-def _share(share: float) -> Cell:
-    if pd.isna(share):
+def _density_cell(density: float) -> Cell:
+    if pd.isna(density):
         return Cell("-")
-    # The square root tells 1 % from 5 %.
-    return Cell(f"{100 * share:.3g}", heat=float(share) ** 0.5)
+    # With the square root, 1 % and 5 % have different shades.
+    return Cell(f"{100 * density:.3g}", heat=float(density) ** 0.5)
 
 
 def overlaps(section: Section) -> Iterator[str]:
-    """A table of methods by methods for each requested compression at which masks can be read."""
+    """Yields a table of methods x methods per requested compression with readable masks."""
     if section.overlap.empty:
         return
     yield "<h3>Overlap of masks</h3>"
@@ -68,8 +74,8 @@ def overlaps(section: Section) -> Iterator[str]:
 
 
 def _square(rows: pd.DataFrame, at: str) -> str:
-    turned = rows.rename(columns={"one": "other", "other": "one"})
-    wide = pd.concat([rows, turned]).pivot(index="one", columns="other", values="iou")
+    swapped = rows.rename(columns={"first": "second", "second": "first"})
+    wide = pd.concat([rows, swapped]).pivot(index="first", columns="second", values="iou")
     lines = [
         Row(str(label), [_overlap(value) for value in values], str(label))
         for label, values in zip(wide.index, wide.to_numpy(), strict=True)

@@ -1,4 +1,4 @@
-"""Pieces of HTML: tables that a keyboard can scroll and a script may sort, and escaped text."""
+"""Builds HTML tables that a keyboard can scroll and a script can sort, with escaped text."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from html import escape
 
 @dataclass(frozen=True)
 class Cell:
-    """text: as shown; sorts: by what a column is sorted, if not by the text; heat: 0 to 1."""
+    """Holds a cell: its text, the number that sorts it (else the text), and a heat of 0 to 1."""
 
     text: str
     sorts: float | None = None
@@ -21,7 +21,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Row:
-    """head: its first cell; label: the method that it belongs to, which hides it."""
+    """Holds a row: its first cell `head`, and the `label` of the method that hides the row."""
 
     head: str
     cells: Sequence[Cell | str]
@@ -37,11 +37,11 @@ class Row:
 
 
 def table(caption: str, heads: Sequence[str], rows: Iterable[Row], kind: str = "") -> str:
-    """kind: CSS classes; "sorts" lets the reader sort it."""
+    """Returns a table; `kind` has its CSS classes, of which "sorts" lets the reader sort."""
     caption = caption[:1].upper() + caption[1:]
     columns = "".join(f'<th scope="col">{escape(head)}</th>' for head in heads)
     body = "\n".join(row.html() for row in rows)
-    # tabindex: a keyboard can scroll it sideways.
+    # tabindex, so that a keyboard can scroll the table sideways.
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">'
         f'<table class="{kind}"><caption>{escape(caption)}</caption>'

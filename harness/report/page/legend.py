@@ -1,4 +1,4 @@
-"""The boxes that show and hide methods, each with the line or marker that stands for it."""
+"""Builds the check boxes that show and hide methods, with their lines and markers."""
 
 from html import escape
 
@@ -8,13 +8,13 @@ from harness.report.figures.lines import LineStyle
 def legend(
     title: str,
     styles: dict[str, LineStyle],
-    said: str,
+    note: str,
     published: dict[str, LineStyle] | None = None,
 ) -> str:
-    """Shows and hides what is drawn, in every figure and table of the section."""
+    """Returns the legend, which shows and hides methods in all figures and tables of a section."""
     boxes = "".join(_box(label, _glyph(look)) for label, look in styles.items())
     boxes += "".join(_box(label, _hollow(look)) for label, look in (published or {}).items())
-    # A tall one would cover the charts.
+    # A tall legend does not stay in view, because it would cover the charts.
     stays = " stays" if len(styles) + len(published or ()) <= 12 else ""
     return (
         f'<fieldset class="legend{stays}"><legend>{title}</legend>'
@@ -22,7 +22,7 @@ def legend(
         '<button type="button" data-check="all">All</button>'
         '<button type="button" data-check="none">None</button>'
         f'<div class="boxes">{boxes}</div>'
-        f"<p>{said}</p></fieldset>"
+        f"<p>{note}</p></fieldset>"
     )
 
 

@@ -1,14 +1,14 @@
-"""The charts' library, Vega-Lite, as one script for the page."""
+"""Bundles Vega-Lite, the library of the charts, as one script for the page."""
 
 from functools import cache
 
 
 @cache
 def library() -> str:
-    """Takes a second, in which the interpreter's lock is held.
+    """Returns the code of Vega-Lite; takes a second, during which it holds the GIL.
 
     Raises:
-        OSError: vl-convert is not there or does not work.
+        OSError: vl-convert is missing or does not work.
     """
     try:
         import vl_convert

@@ -1,4 +1,4 @@
-"""The tables of a section on the page."""
+"""Builds the tables of a section on the page."""
 
 from collections.abc import Iterator
 from html import escape
@@ -26,9 +26,9 @@ def tables(section: Section, against: str | None) -> Iterator[str]:
     yield "<h3>Top-1 accuracy by requested compression</h3>"
     yield _by_method("Top-1 in %: mean ± standard deviation (seeds)", matrix(section))
     if not section.paired.empty:
-        said = paired.title(str(against))
+        caption = paired.title(str(against))
         yield f"<h3>Against {escape(str(against))}</h3>"
-        yield _by_method(said, paired.matrix(section.paired))
+        yield _by_method(caption, paired.matrix(section.paired))
     costs = cost.costs(section.dense, section.pruned)
     if not costs.empty:
         yield "<h3>Training cost</h3>"
@@ -44,8 +44,8 @@ def _published(section: Section) -> Iterator[str]:
         return
     rows = [_published_row(row) for row in iterate_rows(section.published)]
     yield "<h3>Published results</h3>"
-    said = "Figures of other papers, in this page's ratios"
-    yield table(said, _PUBLISHED, rows, "sorts numbers")
+    caption = "Figures of other papers, in the ratios of this page"
+    yield table(caption, _PUBLISHED, rows, "sorts numbers")
 
 
 _PUBLISHED = [
@@ -80,20 +80,22 @@ def _published_row(row: Any) -> Row:
 
 
 def protocol(survey: Survey) -> str:
-    """What a reviewer would ask for, and whether the survey has it."""
-    found = lint.check(survey)
-    rows = [Row(row.item, [row.verdict, row.evidence, row.way_out]) for row in iterate_rows(found)]
-    counts = found["verdict"].value_counts()
-    said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
+    """Returns the table of the protocol's rules and their findings."""
+    findings = lint.check(survey)
+    rows = [
+        Row(row.item, [row.verdict, row.evidence, row.way_out]) for row in iterate_rows(findings)
+    ]
+    counts = findings["verdict"].value_counts()
+    verdicts = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
     heads = ["Rule", "Verdict", "Evidence", "What to do"]
     shown = table("Protocol of a comparison", heads, rows, "sentences")
-    return f'<section id="protocol"><h2>Protocol: {said}</h2>{shown}</section>'
+    return f'<section id="protocol"><h2>Protocol: {verdicts}</h2>{shown}</section>'
 
 
 def _collapse(section: Section) -> Iterator[str]:
-    found = "".join(f"<li>{escape(note)}</li>" for note in collapse.notes(section.pruned))
-    if found:
-        yield f"<h3>Collapse</h3><ul>{found}</ul>"
+    items = "".join(f"<li>{escape(note)}</li>" for note in collapse.notes(section.pruned))
+    if items:
+        yield f"<h3>Collapse</h3><ul>{items}</ul>"
 
 
 def _by_method(caption: str, cells: pd.DataFrame) -> str:
@@ -122,9 +124,9 @@ _HEADS = [
 
 
 def _all(section: Section) -> str:
-    on = front(section.pruned, AXES[0].column).tolist()
+    flags = front(section.pruned, AXES[0].column).tolist()
     pruned = (row for _, row in section.pruned.iterrows())
-    rows = [_row(row, best) for row, best in zip(pruned, on, strict=True)]
+    rows = [_row(row, on_front) for row, on_front in zip(pruned, flags, strict=True)]
     return table("Means over seeds; click a heading to sort", _HEADS, rows, "sorts numbers")
 
 

@@ -1,4 +1,4 @@
-// The start: what the page holds, and all that acts on it.
+// Starts the page: reads its data, and makes legends, tables and charts work.
 
 const DATA = JSON.parse(document.getElementById("data").textContent);
 

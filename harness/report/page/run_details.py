@@ -1,4 +1,4 @@
-"""How each run was made: its command, versions, device, commit, and what sets its config apart."""
+"""Collects how each run was made: command, versions, device, commit, and own config keys."""
 
 import json
 import os
@@ -15,29 +15,31 @@ from harness.report.read.folders import Facts, environment, hashed_config, insid
 
 
 def details(runs: Path, out: Path, folders: Iterable[str]) -> Facts:
-    """Plain data for the page, from environment.json and identity.json; what is missing is "".
+    """Returns plain data for the page, from environment.json and identity.json; "" if missing.
 
-    runs: by folder, the command, a link from `out` to config.yaml, the number of its environment,
-    and the config's keys that are not the same in all of them. environments, common: written once.
+    runs maps a folder to the command, a link from `out` to config.yaml, the index of the
+    environment, and the config keys that differ between runs. environments and common are
+    written once.
     """
     names = list(folders)
     configs = {name: _flat(hashed_config(runs / name)) for name in names}
     common = _common(list(configs.values()))
     environments: list[Facts] = []
-    found = {}
+    runs_data = {}
     for name in names:
         made = environment(runs / name)
-        found[name] = {
+        runs_data[name] = {
             "command": command(made.get("command")),
             "config": _link(runs / name / "config.yaml", out),
             "environment": _number(_environment(made), environments),
             "own": {key: value for key, value in configs[name].items() if key not in common},
         }
-    return {"runs": found, "environments": environments, "common": common}
+    return {"runs": runs_data, "environments": environments, "common": common}
 
 
 def command(words: Any) -> str:
-    """
+    """Joins the words of a command for a shell.
+
     >>> command(["pruning-harness", "run_name=a b"])
     "pruning-harness 'run_name=a b'"
     """
@@ -70,25 +72,26 @@ def _number(environment: dict[str, str], known: list[Facts]) -> int:
 
 
 def _flat(value: Any, path: str = "") -> dict[str, str]:
-    """
+    """Flattens a config to dotted keys.
+
     >>> _flat({"training": {"epochs": 12, "betas": [0.9, 0.99]}})
     {'training.epochs': '12', 'training.betas': '[0.9, 0.99]'}
     """
     if not isinstance(value, dict):
         return {path: value if isinstance(value, str) else json.dumps(value)}
-    inner = (_flat(of, f"{path}.{key}" if path else str(key)) for key, of in value.items())
+    inner = (_flat(item, f"{path}.{key}" if path else str(key)) for key, item in value.items())
     return {key: text for part in inner for key, text in part.items()}
 
 
 def _common(configs: list[dict[str, str]]) -> dict[str, str]:
     if not configs:
         return {}
-    first, *others = configs
-    return {k: v for k, v in first.items() if all(other.get(k) == v for other in others)}
+    first, *rest = configs
+    return {k: v for k, v in first.items() if all(config.get(k) == v for config in rest)}
 
 
 def run_rows(results: pd.DataFrame) -> list[Facts]:
-    """A row per result of a run, for the page's table of runs."""
+    """Returns a row per result of a run, for the page's table of runs."""
     pruned = results[results["level"] > 0].sort_values(["label", "requested", "seed"])
     return [
         {

@@ -1,4 +1,4 @@
-"""One model and data set on the page: its charts, tables and drawings."""
+"""Builds the section of one model and data set: its charts, tables and drawings."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ CAPTIONS = {
         axis.name: f"Top-1 accuracy against {axis.title[0].lower()}{axis.title[1:]}"
         for axis in AXES
     },
-    "change": "Change of top-1 against the dense network of the same seed",
+    "change": "Change of top-1 against the dense model of the same seed",
     "loss": "Training loss by epoch",
     "learning": "Validation accuracy by epoch",
     "layers": "One layer pruned alone",
@@ -30,7 +30,10 @@ CAPTIONS = {
 
 @dataclass(frozen=True)
 class PageSection:
-    """styles: of the section's methods. curves: learning curves of the section."""
+    """Builds one section of the page.
+
+    styles: of the section's methods. curves: learning curves of the section.
+    """
 
     number: int
     section: Section
@@ -47,7 +50,7 @@ class PageSection:
 
     @property
     def data(self) -> dict[str, Any]:
-        """What the script draws, and the table of runs that it fills."""
+        """Returns the data of the section's charts and of its table of runs."""
         return {
             "rows": rows(self.section, self.curves),
             "charts": self.charts,
@@ -59,7 +62,12 @@ class PageSection:
         parts = [
             f"<h2>{escape(section.title)}</h2>",
             *(f"<p>{escape(line)}</p>" for line in numbers.dense_lines(section)),
-            legend("Methods", self.styles, _said(section), line_styles(section.published_labels())),
+            legend(
+                "Methods",
+                self.styles,
+                _legend_note(section),
+                line_styles(section.published_labels()),
+            ),
             f'<div class="charts">{"".join(_figure(self, name) for name in self.charts)}</div>',
             *numbers.tables(section, against),
             *(average_ranks(section.ranks, diagrams) if section.ranks else ()),
@@ -70,25 +78,25 @@ class PageSection:
         return f'<section id="{self.id}">' + "\n".join(parts) + "</section>"
 
 
-def _charts(part: PageSection) -> Iterator[tuple[str, Spec]]:
-    section, styles = part.section, part.styles
+def _charts(page_section: PageSection) -> Iterator[tuple[str, Spec]]:
+    section, styles = page_section.section, page_section.styles
     axes, dense = measured(section.pruned), not section.dense.empty
-    others = line_styles(section.published_labels())
+    published = line_styles(section.published_labels())
     for axis in axes:
         values = reached(axis, section.pruned, section.published)
-        yield axis.name, charts.accuracy(axis, values, styles, dense, others)
+        yield axis.name, charts.accuracy(axis, values, styles, dense, published)
     if section.pruned["change_points_mean"].notna().any():
         yield "change", charts.change(AXES[0], section.pruned[AXES[0].column], styles)
-    if not part.curves.empty:
+    if not page_section.curves.empty:
         yield "loss", charts.curve("loss", "Training loss", styles)
         yield "learning", charts.curve("top1_percent", "Validation top-1, %", styles)
 
 
-def _figure(part: PageSection, name: str) -> str:
-    chosen = _choice(part.curves) if name in ("loss", "learning") else ""
+def _figure(page_section: PageSection, name: str) -> str:
+    chosen = _choice(page_section.curves) if name in ("loss", "learning") else ""
     return (
         f"<figure><figcaption>{escape(CAPTIONS[name])}</figcaption>{chosen}"
-        f'<div class="chart" data-chart="{name}" data-section="{part.id}"></div></figure>'
+        f'<div class="chart" data-chart="{name}" data-section="{page_section.id}"></div></figure>'
     )
 
 
@@ -96,13 +104,13 @@ def _choice(curves: pd.DataFrame) -> str:
     requested = sorted(set(curves["requested"]))
     last = requested[-1]  # where methods differ most
     options = "".join(
-        f'<option value="{one:.6g}"{" selected" if one == last else ""}>{one:.4g}x</option>'
-        for one in requested
+        f'<option value="{ratio:.6g}"{" selected" if ratio == last else ""}>{ratio:.4g}x</option>'
+        for ratio in requested
     )
     return f'<label>Requested compression <select class="requested">{options}</select></label>'
 
 
-def _said(section: Section) -> str:
+def _legend_note(section: Section) -> str:
     dense = " Grey line: dense." if len(section.dense) else ""
     return (
         f"Broad grey band: Pareto front; bars: one standard deviation over seeds.{dense} "
@@ -111,14 +119,14 @@ def _said(section: Section) -> str:
 
 
 def average_ranks(ranks: Ranks, diagrams: Mapping[str, str]) -> Iterator[str]:
-    said = ranks.caption()
+    caption = ranks.caption()
     yield "<h3>Average ranks</h3>"
-    yield f"<p>{escape(said[:1].upper() + said[1:])}.</p>"
+    yield f"<p>{escape(caption[:1].upper() + caption[1:])}.</p>"
     yield f'<div class="diagram">{diagrams[ranks.title]}</div>'
 
 
 def _runs(number: int) -> str:
-    """Filled by the script: a survey may have thousands."""
+    """Returns an empty table of runs; the script fills it, because a survey may have thousands."""
     return (
         f'<h3 id="runs-{number}">Runs</h3><label>Filter <input type="search" class="runs-find" '
         'placeholder="method, 16x, seed 0"></label> <output></output>'

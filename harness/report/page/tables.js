@@ -1,4 +1,4 @@
-// Tables that sort, and the one of single runs, which leads to how each was made.
+// Makes tables sort, and fills the table of runs, which shows how each run was made.
 
 const MOST_ROWS = 200;
 
@@ -14,7 +14,7 @@ function sortable(table) {
 
 function sort(table, column, head) {
   const down = head.getAttribute("aria-sort") === "ascending";
-  for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+  for (const header of table.querySelectorAll("[aria-sort]")) header.removeAttribute("aria-sort");
   head.setAttribute("aria-sort", down ? "descending" : "ascending");
   const rows = [...table.tBodies[0].rows].map((row) => [key(row.cells[column]), row]);
   rows.sort(([a], [b]) => compare(a, b) * (down ? -1 : 1));
@@ -31,7 +31,7 @@ function compare(a, b) {
 
 // ---- runs
 
-const percent = (share) => (share === null ? "failed" : (100 * share).toFixed(2));
+const percent = (fraction) => (fraction === null ? "failed" : (100 * fraction).toFixed(2));
 const times = (ratio) => (ratio === null ? "-" : `${Number(ratio.toPrecision(4))}x`);
 const COLUMNS = [
   ["Method", (run) => run.label],
@@ -53,26 +53,26 @@ function runsTable(section) {
   let by = null;
   let down = false;
   const fill = () => {
-    const requested = find.value.toLowerCase().match(/"[^"]*"?|\S+/g) || [];
-    const matches = (text) => requested.every((word) => text.includes(/^[\d.]+x$/.test(word) ? ` ${word} ` : word));
-    let found = runs.filter((run, number) => matches(words[number]));
+    const wanted = find.value.toLowerCase().match(/"[^"]*"?|\S+/g) || [];
+    const matches = (text) => wanted.every((word) => text.includes(/^[\d.]+x$/.test(word) ? ` ${word} ` : word));
+    let matching = runs.filter((run, number) => matches(words[number]));
     if (by !== null) {
-      const of = COLUMNS[by][2] || COLUMNS[by][1];
-      found = [...found].sort((a, b) => compare(of(a), of(b)) * (down ? -1 : 1));
+      const value = COLUMNS[by][2] || COLUMNS[by][1];
+      matching = [...matching].sort((a, b) => compare(value(a), value(b)) * (down ? -1 : 1));
     }
-    const more = found.length > MOST_ROWS ? `, the first ${MOST_ROWS} shown` : "";
-    section.querySelector("output").textContent = `${found.length} of ${runs.length} results${more}`;
-    table.tBodies[0].replaceChildren(...found.slice(0, MOST_ROWS).map(runRow));
+    const more = matching.length > MOST_ROWS ? `, the first ${MOST_ROWS} shown` : "";
+    section.querySelector("output").textContent = `${matching.length} of ${runs.length} results${more}`;
+    table.tBodies[0].replaceChildren(...matching.slice(0, MOST_ROWS).map(runRow));
   };
   table.createTHead().append(headRow((column, head) => {
     down = by === column && !down;
     by = column;
-    for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
+    for (const header of table.querySelectorAll("[aria-sort]")) header.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     fill();
   }));
   table.createTBody();
-  table.createCaption().textContent = "Results of single runs; the last column shows how each was made";
+  table.createCaption().textContent = "Results of single runs; the last column shows how a run was made";
   find.addEventListener("input", fill);
   fill();
 }
@@ -111,7 +111,7 @@ function showRun(run) {
   const made = DATA.runs[run.folder] || { own: {}, command: "", config: "" };
   const dialog = document.getElementById("run");
   document.getElementById("run-title").textContent = `${run.label}, ${times(run.requested)}, seed ${run.seed}`;
-  const config = made.config ? element("a", made.config) : element("span", "not beside this page");
+  const config = made.config ? element("a", made.config) : element("span", "not found beside this page");
   if (made.config) config.href = made.config.split("/").map(encodeURIComponent).join("/");
   dialog.querySelector("div").replaceChildren(
     list([["Folder", run.folder], ["Command", element("code", made.command || "not recorded")], ["config.yaml", config]]),
@@ -122,17 +122,17 @@ function showRun(run) {
 }
 
 function list(pairs) {
-  const found = document.createElement("dl");
+  const terms = document.createElement("dl");
   for (const [name, value] of pairs) {
     const shown = element("dd");
     shown.append(value);
-    found.append(element("dt", name), shown);
+    terms.append(element("dt", name), shown);
   }
-  return found;
+  return terms;
 }
 
 function element(tag, text = "") {
-  const found = document.createElement(tag);
-  found.textContent = text;
-  return found;
+  const node = document.createElement(tag);
+  node.textContent = text;
+  return node;
 }

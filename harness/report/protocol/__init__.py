@@ -1,1 +1,1 @@
-"""The rules of a fair survey, checked."""
+"""Checks the rules of a fair survey."""

@@ -1,4 +1,4 @@
-"""Which methods are the baselines that every survey needs."""
+"""Finds the baselines that every survey needs."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +11,10 @@ from harness.report.read.folders import hashed_config
 
 @dataclass(frozen=True)
 class Baseline:
-    """names: of conf/method/. saliency, allocation: ends of the classes of a run without such a
-    name; an allocation of "" is any.
+    """Describes a baseline.
+
+    names: files of conf/method/. saliency, allocation: ends of the class names that identify a run
+    with another name; "" is any allocation.
     """
 
     names: tuple[str, ...]
@@ -32,9 +34,9 @@ BASELINES = {
 
 
 def labels_of(kind: str, results: pd.DataFrame, runs: Path) -> list[str]:
-    """Labels of the results that are this baseline, by their records' method or their parts.
+    """Returns the labels of the results that are this baseline, by method name or by components.
 
-    Not a matched control (control=random): it has the layer densities of another method.
+    A matched control (control=random) is no baseline: it has the layer densities of another method.
     """
     firsts = results.drop_duplicates("label")
     return [
@@ -47,7 +49,7 @@ def labels_of(kind: str, results: pd.DataFrame, runs: Path) -> list[str]:
 def _is(baseline: Baseline, method: str, parts: dict[str, Any]) -> bool:
     if parts.get("control", "none") != "none":
         return False
-    # What follows the first part is how it is retrained: "random-lr_rewind".
+    # The rest of a name is the retraining: "random-lr_rewind".
     if method.split("-")[0] in baseline.names:
         return True
     saliency, allocation = _class(parts, "saliency"), _class(parts, "allocation")
@@ -55,5 +57,5 @@ def _is(baseline: Baseline, method: str, parts: dict[str, Any]) -> bool:
 
 
 def _class(parts: dict[str, Any], part: str) -> str:
-    found = parts.get(part)
-    return str(found.get("_target_", "")) if isinstance(found, dict) else ""
+    config = parts.get(part)
+    return str(config.get("_target_", "")) if isinstance(config, dict) else ""

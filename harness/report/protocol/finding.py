@@ -12,7 +12,10 @@ SECTION = ["model", "data"]
 
 @dataclass(frozen=True)
 class Finding:
-    """verdict: pass, fail, or missing (the records do not hold what is needed to tell)."""
+    """Holds what a rule found.
+
+    verdict: pass, fail, or missing (the records lack what the rule needs).
+    """
 
     verdict: str
     evidence: str

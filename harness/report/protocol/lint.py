@@ -1,4 +1,4 @@
-"""`pruning-harness report RUNS --lint`: would a reviewer accept this survey?"""
+"""`pruning-harness report RUNS --lint`: checks the protocol of a survey."""
 
 from pathlib import Path
 
@@ -11,27 +11,29 @@ from harness.report.read.survey import Survey
 
 
 def lint(runs: Path, out: Path) -> int:
-    """Prints every rule's verdict and writes lint.csv; 0 if all pass, else 1.
+    """Prints every rule's verdict and writes lint.csv; returns 0 if all pass, else 1.
 
     Raises:
-        ValueError: `runs` is no folder or holds no result of a pruned network.
+        ValueError: `runs` is not a folder, or has no result of a pruned model.
     """
     table = check(load(runs))
     print_table(table.rename(columns=str.capitalize).rename(columns={"Way_out": "Way out"}))
     out.mkdir(parents=True, exist_ok=True)
     to_csv(table, out / "lint.csv")
     counts = table["verdict"].value_counts()
-    said = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
-    print_text(f"{said}\n{out / 'lint.csv'}")
+    verdicts = ", ".join(f"{counts.get(name, 0)} {name}" for name in ("pass", "fail", "missing"))
+    print_text(f"{verdicts}\n{out / 'lint.csv'}")
     return int((table["verdict"] != "pass").any())
 
 
 def check(survey: Survey) -> pd.DataFrame:
-    """A row per rule: item, verdict (pass, fail, missing), evidence, way_out ("" if it passes).
+    """Returns a row per rule: item, verdict (pass, fail, missing), evidence, way_out ("" if pass).
 
     Raises:
-        ValueError: the survey has no result of a pruned network.
+        ValueError: the survey has no result of a pruned model.
     """
     if survey.summary.empty:
-        raise ValueError(f"{survey.runs} holds sensitivity analyses only: no result to check")
+        raise ValueError(
+            f"{survey.runs} has only sensitivity analyses: pass a folder with runs to check"
+        )
     return pd.DataFrame({"item": item, **vars(rule(survey))} for item, rule in CHECKS.items())

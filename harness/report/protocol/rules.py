@@ -1,7 +1,7 @@
-"""The rules of a fair survey, each as a check of a survey's records and folders.
+"""Checks the rules of a fair survey on its records and folders, a function per rule.
 
 Source: Blalock et al. 2020, What is the State of Neural Network Pruning? (arXiv:2003.03033), its
-recommendations and checklist; the rules on seeds, data and budgets are the harness's own.
+recommendations and checklist. The rules on seeds, data and budgets are ours.
 """
 
 from collections.abc import Callable
@@ -15,9 +15,9 @@ from harness.report.read.survey import Survey
 from harness.report.significance import stats
 
 POINTS = (2, 4, 8, 16, 32)
-# How far a measured compression may be from an operating point.
+# Greatest relative distance of a measured compression from an operating point.
 TOLERANCE = 0.05
-# Without these a latency says nothing.
+# A latency without these conditions says nothing.
 _OF_LATENCY = ("device", "batch", "dtype")
 
 
@@ -26,9 +26,9 @@ def operating_points(survey: Survey) -> Finding:
     for where, rows in sections(pruned(survey)):
         for label, same in rows.groupby("label"):
             measured = same["compression"].to_numpy(dtype=float)
-            lacks = [p for p in POINTS if not (abs(measured / p - 1) <= TOLERANCE).any()]
-            if lacks:
-                names = ", ".join(f"{point}x" for point in lacks)
+            absent = [p for p in POINTS if not (abs(measured / p - 1) <= TOLERANCE).any()]
+            if absent:
+                names = ", ".join(f"{point}x" for point in absent)
                 problems.append(f"{label} ({where}) has no result at {names}")
     good = "every method has results at " + ", ".join(f"{point}x" for point in POINTS)
     return to_finding(problems, good, "sweep over schedule.final=2,4,8,16,32 (unit: compression)")
@@ -48,14 +48,14 @@ def seeds(survey: Survey) -> Finding:
 def same_seeds(survey: Survey) -> Finding:
     problems = []
     for where, rows in sections(pruned(survey)):
-        every = set(rows["seed"])
+        all_seeds = set(rows["seed"])
         for (label, requested), same in rows.groupby(["label", "requested"]):
-            lacks = sorted(every - set(same["seed"]))
-            if lacks:
-                names = ", ".join(map(str, lacks))
+            absent = sorted(all_seeds - set(same["seed"]))
+            if absent:
+                names = ", ".join(map(str, absent))
                 problems.append(f"{label} ({where}) at {requested:g}x lacks seeds {names}")
     good = "all results of a model and data set have the same seeds"
-    return to_finding(problems, good, "run the seeds that are missing: the same sweep goes on")
+    return to_finding(problems, good, "run the same sweep again: it runs the missing seeds")
 
 
 def both_ratios(survey: Survey) -> Finding:
@@ -65,14 +65,14 @@ def both_ratios(survey: Survey) -> Finding:
     problems = (
         [f"{len(lacks)} results lack one: {name_some(lacks['folder'])}"] if len(lacks) else []
     )
-    way_out = "uncounted_operators of records.csv says why; a network without a weight has none"
+    way_out = "see uncounted_operators of records.csv; a model without a weight has no ratio"
     return to_finding(problems, good, way_out, "missing")
 
 
 def relative_accuracy(survey: Survey) -> Finding:
     rows = pruned(survey)
     lacks = rows[rows["dense_top1"].isna()]
-    good = f"top-1 and its change against the dense network are known for {len(rows)} results"
+    good = f"top-1 and its change against the dense model are known for {len(rows)} results"
     problems = [f"{len(lacks)} of {len(rows)} results: {name_some(lacks['folder'])}"]
     way_out = (
         "train the dense model of the same data and seed: any run with prune_at=after_training"
@@ -82,14 +82,13 @@ def relative_accuracy(survey: Survey) -> Finding:
 
 def dense_baseline(survey: Survey) -> Finding:
     dense = survey.results[survey.results["level"] == 0]
-    there = {where: rows for where, rows in sections(dense)}
-    problems = [f"none on {at}" for at, _ in sections(pruned(survey)) if at not in there]
-    good = "dense networks of " + ", ".join(
-        f"{rows['seed'].nunique()} seeds ({at})" for at, rows in there.items()
+    by_section = {where: rows for where, rows in sections(dense)}
+    problems = [f"none on {at}" for at, _ in sections(pruned(survey)) if at not in by_section]
+    good = "dense models of " + ", ".join(
+        f"{rows['seed'].nunique()} seeds ({at})" for at, rows in by_section.items()
     )
-    return to_finding(
-        problems, good, "run a method with prune_at=after_training beside these", "missing"
-    )
+    way_out = "add a method with prune_at=after_training to the sweep"
+    return to_finding(problems, good, way_out, "missing")
 
 
 def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
@@ -97,12 +96,12 @@ def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
         absent, lacking = [], []
         for where, rows in sections(pruned(survey)):
             labels = labels_of(kind, rows, survey.runs)
-            mine = rows[rows["label"].isin(labels)]
-            gone = sorted(set(rows["requested"]) - set(mine["requested"]))
+            own = rows[rows["label"].isin(labels)]
+            missing = sorted(set(rows["requested"]) - set(own["requested"]))
             if not labels:
                 absent.append(f"none on {where}")
-            elif gone:
-                names = ", ".join(f"{requested:g}x" for requested in gone)
+            elif missing:
+                names = ", ".join(f"{requested:g}x" for requested in missing)
                 lacking.append(f"{', '.join(labels)} ({where}) has no result at {names}")
         verdict = "missing" if absent else "fail"
         good = "at every compression of the other methods"
@@ -114,11 +113,10 @@ def _baseline(kind: str, command: str) -> Callable[[Survey], Finding]:
 def same_dense(survey: Survey) -> Finding:
     dense = survey.records[survey.records["stage"] == "dense"]
     if dense.empty:
-        return Finding(
-            "missing", "no dense network is recorded", "run a method with prune_at=after_training"
-        )
+        way_out = "run a method with prune_at=after_training"
+        return Finding("missing", "no dense model is recorded", way_out)
     measured = dense[["epochs", "steps", "top1", "loss", "validation_loss"]].astype(float).round(12)
-    # NaN is equal to NaN here, as in networks that failed.
+    # NaN equals NaN here, as in models that failed.
     alike = measured.groupby(list(measured), dropna=False).ngroup()
     several = alike.groupby([dense[key] for key in [*SECTION, "seed"]]).nunique()
     problems = [
@@ -127,7 +125,7 @@ def same_dense(survey: Survey) -> Finding:
         if count > 1
     ]
     good = f"one per seed, by accuracy, loss and training ({len(several)} in all)"
-    return to_finding(problems, good, "run all methods in one sweep: they share dense training")
+    return to_finding(problems, good, "run all methods in one sweep, which shares dense training")
 
 
 def validation_and_test(survey: Survey) -> Finding:
@@ -136,13 +134,13 @@ def validation_and_test(survey: Survey) -> Finding:
     if len(lacks):
         evidence = f"{len(lacks)} results have no validation metrics: {name_some(lacks['folder'])}"
         return Finding("missing", evidence, "give the data set validation samples")
-    # Losses of two sets of samples do not agree to the last digit, but for chance, or where a
-    # network without a layer says the same of every sample: ln 10 of ten classes.
+    # Losses of two sets of samples do not agree to the last digit, except by chance, or where a
+    # model with an empty layer has one output for all samples: ln 10 for ten classes.
     alive = rows["empty_layers"].map(lambda layers: not layers)
     equal = rows[(rows["validation_loss"] == rows["loss"]) & alive]
-    problems = [f"{len(equal)} results have one loss on both: {name_some(equal['folder'])}"]
-    good = "both are recorded and differ; a level's last record counts, not its best"
-    way_out = "validation samples must not be the test samples: check the data set's split"
+    problems = [f"{len(equal)} results have the same loss on both: {name_some(equal['folder'])}"]
+    good = "both are recorded and differ; the last record of a level counts, not the best"
+    way_out = "check the split of the data set: no test sample may be a validation sample"
     return to_finding(problems if len(equal) else [], good, way_out)
 
 
@@ -152,22 +150,22 @@ def hardware(survey: Survey) -> Finding:
     lacks = [folder for folder, name in devices.items() if not name]
     good = "all runs name their device: " + ", ".join(sorted(set(devices.values())))
     problems = [f"{len(lacks)} of {len(folders)} runs do not name a device: {name_some(lacks)}"]
-    way_out = "run them again, or copy environment.json beside their records"
+    way_out = "repeat these runs, or copy environment.json beside their records"
     return to_finding(problems if lacks else [], good, way_out, "missing")
 
 
 def latency(survey: Survey) -> Finding:
     folders = sorted(set(pruned(survey)["folder"]))
-    claims = [
+    measurements = [
         (folder, line)
         for folder in folders
         for line in timings(survey.runs / folder)
         if line.get("event") == "latency"
     ]
-    bare = [folder for folder, line in claims if not all(line.get(name) for name in _OF_LATENCY)]
-    good = f"{len(claims)} measurements name theirs" if claims else "none is claimed"
+    bare = [path for path, line in measurements if not all(map(line.get, _OF_LATENCY))]
+    good = f"{len(measurements)} measurements name theirs" if measurements else "no measurement"
     problems = [f"{len(bare)} measurements lack one: {name_some(bare)}"]
-    return to_finding(problems if bare else [], good, "measure again: latency=... of this harness")
+    return to_finding(problems if bare else [], good, "measure again with latency=...")
 
 
 CHECKS: dict[str, Callable[[Survey], Finding]] = {

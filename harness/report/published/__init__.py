@@ -1,14 +1,14 @@
-"""Figures typed from the literature, shown beside one's own for the same model and data set.
+"""Shows figures typed from the literature beside own results of the same model and data set.
 
-figures/*.csv hold a paper each (two files where a paper has two recipes); schema.py says what
-their columns mean. read.py checks every row, convert.py turns the published ratio into this
-project's (all parameters, and MACs, before / after) or says why it cannot, beside.py picks what
-belongs to a section of a report. Each row says where it was read and how it was counted.
+figures/*.csv hold one paper each (two files where a paper has two recipes). schema.py defines the
+columns, and read.py checks every row. convert.py converts the published ratio to the ratios of this
+project (all parameters, and MACs, before / after), or gives the reason why it cannot. match.py
+selects the figures of a section. Each row names its place in the paper and how it was counted.
 
-Figures are found by the name in the literature that the classes of the model and the data set
-declare, as `published_as: ClassVar[str] = "mnist"`, and not by the names of their configs.
+Figures are matched by the name in the literature that the classes of the model and the data set
+declare, as `published_as: ClassVar[str] = "mnist"`. The names of configs do not matter.
 
-A file of one's own has the same columns: lines "# name: value" first, for what all rows share,
+An own file has the same columns. First come lines "# name: value" for values that all rows share,
 then column names, then a line per figure:
 
     # paper: me2026

@@ -1,4 +1,4 @@
-"""Ratios as papers define them to this project's: all parameters, and MACs, before / after."""
+"""Converts ratios of papers to those of this project: all parameters, and MACs, before / after."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -14,12 +14,13 @@ _SIZES = Path(__file__).with_name("sizes.csv")
 
 @cache
 def dense_sizes() -> pd.DataFrame:
-    """Columns model, data, weights (prunable), parameters (all), macs; NaN where not known."""
+    """Returns the columns model, data, weights (prunable), parameters (all), macs; NaN: unknown."""
     return pd.read_csv(_SIZES, comment="#")
 
 
 def canonical(name: str) -> str:
-    """
+    """Removes case and punctuation from a name.
+
     >>> canonical("ResNet-20"), canonical("resnet_20"), canonical("CIFAR-10")
     ('resnet20', 'resnet20', 'cifar10')
     """
@@ -27,10 +28,10 @@ def canonical(name: str) -> str:
 
 
 def compression(row: Mapping[str, Any]) -> tuple[float, str]:
-    """All parameters before / after and how it was found; NaN and why where it cannot be.
+    """parameters / (d weights + parameters - weights) for a kept fraction d of prunable weights.
 
-    Of prunable weights a share d is left: parameters / (d weights + parameters - weights), with
-    the biases and norms of removed filters taken as kept.
+    Returns all parameters before / after, and a text on the source; or NaN and the reason. Biases
+    and norms of removed filters count as kept.
     """
     definition, value = row["size_definition"], row["size"]
     if not definition:
@@ -40,25 +41,26 @@ def compression(row: Mapping[str, Any]) -> tuple[float, str]:
         return _times(definition, value), f"compression from {words}"
     weights, parameters = _counts(row["model"], row["data"])
     if weights != weights:
-        return float("nan"), f"{words}: parameters of the network not known"
+        return float("nan"), f"{words}: parameters of the model not known"
     left = 1 / _times(definition, value)
     ratio = parameters / (left * weights + parameters - weights)
     return ratio, f"compression from {words}: {weights:,.0f} of {parameters:,.0f} parameters"
 
 
 def speedup(row: Mapping[str, Any]) -> tuple[float, str]:
-    """MACs before / after and how it was found; NaN and why where it cannot be.
+    """Returns MACs before / after and a text on the source; or NaN and the reason.
 
-    A density does not give it: layers differ in positions per weight.
+    A density does not determine MACs: layers differ in positions per weight.
     """
     definition, value = row["speed_definition"], row["speed"]
     if not definition:
-        return float("nan"), "no MACs published, and a share of weights does not give them"
+        return float("nan"), "no MACs published, and a density of weights does not determine them"
     return _times(definition, value), f"speed-up from {SPEEDS[definition][0]}"
 
 
 def _times(definition: str, value: float) -> float:
-    """
+    """Converts a value of any definition to before / after.
+
     >>> _times("sparsity_all", 0.75), _times("macs_left_channels", 0.25), _times("speedup_x", 4.0)
     (4.0, 4.0, 4.0)
     """
@@ -76,5 +78,5 @@ def _counts(model: str, data: str) -> tuple[float, float]:
     )
     if not same.any():
         return float("nan"), float("nan")
-    found = sizes[same].iloc[0]
-    return float(found["weights"]), float(found["parameters"])
+    row = sizes[same].iloc[0]
+    return float(row["weights"]), float(row["parameters"])

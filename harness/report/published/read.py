@@ -1,4 +1,4 @@
-"""Files of published figures to one table; a row that breaks the schema is an error by its line."""
+"""Reads files of published figures into one table; an error names file and line."""
 
 import csv
 from collections.abc import Iterator, Mapping
@@ -14,7 +14,7 @@ _SAME = ["paper", "model", "data", "method", "size", "speed", "size_definition",
 
 
 def load(*files: Path) -> pd.DataFrame:
-    """The published figures that come with the harness, then those of `files`: a row each.
+    """Returns the published figures that come with the harness, then those of `files`: a row each.
 
     Columns: those of schema.COLUMNS with their types, label ("SNIP (Lee 2019)"), file, line.
 
@@ -31,7 +31,7 @@ def _readable(path: Path) -> list[dict[str, Any]]:
     try:
         return _rows(path)
     except UnicodeDecodeError as error:
-        raise ValueError(f"{path} is not UTF-8 text ({error.reason}); save it as such") from error
+        raise ValueError(f"{path} is not UTF-8 text ({error.reason}): save it as UTF-8") from error
 
 
 def _rows(path: Path) -> list[dict[str, Any]]:
@@ -44,21 +44,23 @@ def _rows(path: Path) -> list[dict[str, Any]]:
             raise ValueError(f"{path}, line {line}: {error}") from None
         first = seen.setdefault(tuple(str(row[name]) for name in _SAME), line)
         if first != line:
-            raise ValueError(f"{path}, line {line}: the same figure as in line {first}")
+            raise ValueError(f"{path}, line {line}: the same figure as in line {first}; remove one")
         rows.append({**row, "label": label(row), "file": path.name, "line": line})
     if not rows:
-        raise ValueError(f"{path} holds no figures: a line of column names and a line for each")
+        raise ValueError(
+            f"{path} has no figures: write a line of column names and a line per figure"
+        )
     if max(row["accuracy"] for row in rows) <= 1:
-        raise ValueError(f"{path}: no accuracy is above 1; top-1 must be in %, not a share")
+        raise ValueError(f"{path}: no accuracy is above 1; write top-1 in %, not as a fraction")
     return rows
 
 
 def cells_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
-    """Each row with its line in the file, counted from 1.
+    """Yields each row with its line in the file, counted from 1.
 
     Before the line of column names, "# name: value" gives a column the same value in every row.
     """
-    # Spreadsheets begin a file of UTF-8 with a mark of its own.
+    # utf-8-sig, because spreadsheets write a byte order mark.
     with path.open(encoding="utf-8-sig", newline="") as file:
         same: dict[str, str] = {}
         lines = 0
@@ -77,7 +79,7 @@ def cells_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             if len(cells) != len(names):
                 raise ValueError(
                     f"{path}, line {number}: {len(cells)} cells for {len(names)} columns; "
-                    "a text with commas needs quotes"
+                    "put a text with commas into quotes"
                 )
             yield number, {**same, **dict(zip(names, cells, strict=True))}
 
@@ -85,12 +87,14 @@ def cells_of(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
 def _typed(cells: Mapping[str, str]) -> dict[str, Any]:
     unknown = cells.keys() - COLUMNS.keys()
     if unknown:
-        raise ValueError(f"no column is called {sorted(unknown)[0]!r}; there are: {_names()}")
+        raise ValueError(f"unknown column {sorted(unknown)[0]!r}; use: {_names()}")
     row = {name: _value(name, cells.get(name, "").strip()) for name in COLUMNS}
     if not any([check_ratio(row, "size"), check_ratio(row, "speed")]):
-        raise ValueError("a figure needs size, speed or both, each with its definition")
+        raise ValueError(
+            "size and speed are missing: give one of them with its definition, or both"
+        )
     if row["statistic"] == "single" and row["n"] == row["n"] and row["n"] > 1:
-        raise ValueError("statistic is single, but n is more than 1")
+        raise ValueError("statistic=single, but n is above 1: write n=1, or statistic=mean")
     return row
 
 
@@ -111,7 +115,8 @@ def _value(name: str, cell: str) -> Any:
 
 
 def label(row: Mapping[str, Any]) -> str:
-    """
+    """Returns the label of a figure.
+
     >>> label({"method": "SNIP", "authors": "Lee, Ajanthan, Torr", "year": 2019})
     'SNIP (Lee 2019)'
     """

@@ -1,32 +1,32 @@
-"""What a file of published figures may hold: its columns, their units, ranges and words."""
+"""Defines the columns of a file of published figures: units, ranges and words."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 KEPT, CUT, TIMES = "(0, 1]", "[0, 1)", "[1, 1000000]"
-# How a paper counts what is left, each with its words and the range of the number.
+# Definitions of a paper's ratio, each with its words and its range.
 SIZES = {
     "density_prunable": ("density of prunable weights", KEPT),
     "sparsity_prunable": ("sparsity of prunable weights", CUT),
     "compression_prunable": ("compression of prunable weights", TIMES),
-    "parameters_left": ("share of all parameters left", KEPT),
+    "parameters_left": ("fraction of all parameters left", KEPT),
     "sparsity_all": ("sparsity of all parameters", CUT),
     "compression_all": ("compression of all parameters", TIMES),
 }
 SPEEDS = {
     "speedup_weights": ("MAC speed-up by non-zero weights", TIMES),
-    "macs_left_weights": ("share of MACs left by non-zero weights", KEPT),
-    "macs_cut_weights": ("share of MACs cut by non-zero weights", CUT),
+    "macs_left_weights": ("fraction of MACs left by non-zero weights", KEPT),
+    "macs_cut_weights": ("fraction of MACs cut by non-zero weights", CUT),
     "speedup_channels": ("MAC speed-up by removed channels", TIMES),
-    "macs_left_channels": ("share of MACs left by removed channels", KEPT),
-    "macs_cut_channels": ("share of MACs cut by removed channels", CUT),
+    "macs_left_channels": ("fraction of MACs left by removed channels", KEPT),
+    "macs_cut_channels": ("fraction of MACs cut by removed channels", CUT),
 }
 SOURCES = {
     "data": "the authors' raw data file",
     "repo": "a table in the authors' repository",
     "text": "the paper's text",
-    "coll": "as collected by others, second hand",
+    "coll": "a collection by other authors, second hand",
     "abs": "the abstract",
     "own": "your own figures",
 }
@@ -41,6 +41,8 @@ STATISTICS = {"mean", "median", "best", "single"}
 
 @dataclass(frozen=True)
 class Column:
+    """Describes a column: the function that reads a cell, and whether a cell may be empty."""
+
     read: Callable[[str], Any]
     required: bool = True
 
@@ -58,15 +60,15 @@ def one_of(words: Mapping[str, object] | set[str]) -> Callable[[str], str]:
     return read
 
 
-def number(span: str, what: str) -> Callable[[str], float]:
+def number(span: str, unit: str) -> Callable[[str], float]:
     def read(value: str) -> float:
         try:
-            found = float(value)
+            parsed = float(value)
         except ValueError:
-            found = float("nan")
-        if not inside(found, span):
-            raise ValueError(f"must be {what} in {span}")
-        return found
+            parsed = float("nan")
+        if not inside(parsed, span):
+            raise ValueError(f"must be {unit} in {span}")
+        return parsed
 
     return read
 
@@ -88,7 +90,7 @@ COLUMNS = {
     "title": Column(text),
     "venue": Column(text),
     "source": Column(one_of(SOURCES)),
-    "where": Column(text),  # table, figure or file that the figure was read from
+    "where": Column(text),  # the table, figure or file in the paper
     "model": Column(text),
     "data": Column(text),
     "method": Column(text),
@@ -112,14 +114,14 @@ NUMBERS = {"year", "size", "speed", "accuracy", "std", "n", "dense"}
 
 
 def check_ratio(row: Mapping[str, Any], name: str) -> bool:
-    """Whether the row has this ratio ("size" or "speed").
+    """True if the row has this ratio ("size" or "speed").
 
     Raises:
-        ValueError: it has a number without a definition or the reverse, or one out of its range.
+        ValueError: number or definition is missing, or the number is out of its range.
     """
     value, definition = row[name], row[f"{name}_definition"]
     if (value != value) != (definition == ""):
-        raise ValueError(f"{name} and {name}_definition go together: give both or neither")
+        raise ValueError(f"{name} and {name}_definition belong together: give both or neither")
     if definition == "":
         return False
     words, span = {**SIZES, **SPEEDS}[definition]
@@ -129,7 +131,8 @@ def check_ratio(row: Mapping[str, Any], name: str) -> bool:
 
 
 def inside(value: float, span: str) -> bool:
-    """
+    """True if a value is in an interval written as a text.
+
     >>> inside(1, "(0, 1]"), inside(1, "[0, 1)"), inside(float("nan"), "[0, 1)")
     (True, False, False)
     """

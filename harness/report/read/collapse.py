@@ -1,4 +1,4 @@
-"""Layer collapse in the report: empty layers, dead units, weights that connect nothing."""
+"""Reports layer collapse: empty layers, dead units, weights that connect nothing."""
 
 from collections.abc import Iterable
 
@@ -7,9 +7,10 @@ import pandas as pd
 
 
 def counted(results: pd.DataFrame) -> pd.DataFrame:
-    """Numbers per result in place of lists and dicts; NaN where a record has not measured them.
+    """Replaces lists and dicts by numbers per result; NaN where a record has not measured them.
 
-    Adds: dead (units in all layers), collapsed (a layer is empty) and cut (no path is left).
+    Adds the columns dead (units in all layers), collapsed (a layer is empty) and cut (no path from
+    input to output is left).
     """
     dead = [_total(units) for units in results["dead_units"]]
     density = results["effective_density"].astype(float)
@@ -30,7 +31,7 @@ def _names(layers: object) -> list[str]:
 
 
 def union(seeds: Iterable[object]) -> str:
-    """Layers that are empty in any seed, in the network's order of the first that has them.
+    """Returns the layers that are empty in any seed, in the order of their first occurrence.
 
     >>> union([["fc1.weight"], [], None, ["conv.weight", "fc1.weight"]])
     'fc1, conv'
@@ -40,7 +41,9 @@ def union(seeds: Iterable[object]) -> str:
 
 
 def percent(share: float) -> str:
-    """In %, "-" where it was not measured; four digits, because a collapsed network has few.
+    """Formats a fraction in %, "-" where it was not measured.
+
+    Four digits tell even the few weights of a collapsed model.
 
     >>> percent(0.25), percent(0.000123), percent(float("nan"))
     ('25', '0.0123', '-')
@@ -49,21 +52,21 @@ def percent(share: float) -> str:
 
 
 def notes(summary: pd.DataFrame) -> list[str]:
-    """One per result that has an empty layer, or no path from input to output, in some seed."""
-    gone = summary[(summary["collapsed_seeds"] > 0) | (summary["cut_seeds"] > 0)]
-    return [_note(row) for _, row in gone.iterrows()]
+    """Returns a note per result with an empty layer, or without a path, in some seed."""
+    collapsed = summary[(summary["collapsed_seeds"] > 0) | (summary["cut_seeds"] > 0)]
+    return [_note(row) for _, row in collapsed.iterrows()]
 
 
 def _note(row: "pd.Series[float]") -> str:
     seeds, layers = int(row["seeds"] + row["failed_seeds"]), str(row["empty_layers"])
-    found = []
+    facts = []
     if layers:
-        found.append(f"no weight is left in {layers} ({row['collapsed_seeds']} of {seeds} seeds)")
+        facts.append(f"no weight is left in {layers} ({row['collapsed_seeds']} of {seeds} seeds)")
     if row["cut_seeds"]:
-        found.append(f"no path from input to output ({row['cut_seeds']} of {seeds} seeds)")
+        facts.append(f"no path from input to output ({row['cut_seeds']} of {seeds} seeds)")
     return (
         f"{row['label']} on {row['model']}, {row['data']} at "
-        f"{row['target_compression_ratio']:.4g}x: {'; '.join(found)}; of all weights "
+        f"{row['target_compression_ratio']:.4g}x: {'; '.join(facts)}; of all weights "
         f"{percent(row['density_of_weights_share_mean'])} % are kept and "
         f"{percent(row['effective_density_share_mean'])} % connect input and output"
     )

@@ -1,11 +1,11 @@
-"""What training has cost: totals of a run up to each record, and a line per method."""
+"""Adds up the cost of training: totals of a run up to each record, and a line per method."""
 
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 
-# What a record holds since the record before, and the sum from the run's beginning.
+# Fields of a record (since the previous record), and their sums from the beginning of the run.
 TOTALS = {
     "epochs": "total_epochs",
     "steps": "total_steps",
@@ -19,9 +19,9 @@ _UNITS = {"EFLOP": 1e18, "PFLOP": 1e15, "TFLOP": 1e12, "GFLOP": 1e9, "MFLOP": 1e
 
 
 def with_totals(records: pd.DataFrame) -> pd.DataFrame:
-    """Adds TOTALS over all stages, the dense training too, in the order of each run's records.
+    """Adds TOTALS over all stages, dense training included, in the order of each run's records.
 
-    NaN from the first record on that has not measured it: a part of the cost is no total.
+    A total is NaN from the first record that has not measured its field.
     """
     numbers = records[list(TOTALS)].astype(float)
     sums = numbers.groupby(records["folder"]).cumsum(skipna=False)
@@ -29,11 +29,11 @@ def with_totals(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def costs(dense: pd.DataFrame, pruned: pd.DataFrame) -> pd.DataFrame:
-    """Texts, a row per label, of epochs, FLOPs under the masks, and these against dense training.
+    """Returns texts per label: epochs, FLOPs under the masks, FLOPs relative to dense training.
 
-    Rows of a summary in; a range goes from the least to the most expensive compression. The
-    reference is dense training where there is one of it, not several or none. Empty if no
-    record has measured FLOPs.
+    dense and pruned are rows of a summary. A range goes from the cheapest to the most expensive
+    compression. The reference is the dense training where the section has exactly one. The table is
+    empty if no record has measured FLOPs.
     """
     rows = pd.concat([dense, pruned])
     if not rows[_FLOPS].notna().any():
@@ -57,7 +57,8 @@ def _ranges(rows: pd.DataFrame, of: Callable[["pd.Series[float]"], float]) -> di
 
 
 def span(least: float, most: float) -> str:
-    """
+    """Formats a range, or one number if both ends print alike.
+
     >>> span(12, 12), span(0.1, 1.25), span(float("nan"), float("nan"))
     ('12', '0.1 to 1.25', '-')
     """

@@ -1,4 +1,4 @@
-"""What a run's folder says beside its records; empty where it does not say it."""
+"""Reads the files of a run folder beside its records; what is missing or damaged is empty."""
 
 import json
 from pathlib import Path
@@ -10,17 +10,17 @@ Facts = dict[str, Any]
 
 
 def hashed_config(folder: Path) -> Facts:
-    """The run's resolved hashed config, of identity.json."""
+    """Returns the run's resolved config that names it, from identity.json."""
     return inside(_read(folder / "identity.json"), "hashed_config")
 
 
 def environment(folder: Path) -> Facts:
-    """environment.json: what the run was made with."""
+    """Returns environment.json: the machine and the versions of the run."""
     return _read(folder / "environment.json")
 
 
 def device(folder: Path) -> str:
-    """What the run ran on, of environment.json: the GPU, or the CPU with its model if it says."""
+    """Returns the run's device from environment.json: the GPU, or the CPU with its model."""
     facts = environment(folder)
     name = str(inside(facts, "numerics_key").get("device") or "")
     model = inside(facts, "hardware").get("cpu") if name.startswith("cpu") else None
@@ -28,33 +28,33 @@ def device(folder: Path) -> str:
 
 
 def is_finished(folder: Path) -> bool:
-    """By status.json; a folder without it is taken as a copy of finished records."""
+    """True if status.json says so, or is missing, as in a copy of finished records."""
     return bool(_read(folder / "status.json").get("state", "finished") == "finished")
 
 
 def damaged(folder: Path, *names: str) -> str:
-    """Says which of these files is not as the finished run has written it; "" if all are.
+    """Returns the message on the first of these files that differs from its checksum, or "".
 
-    A file that is not there was not copied with the others, and a folder without sums has none to
-    compare.
+    A file that is missing was not copied, and is not damaged. A folder without checksums is not
+    checked.
     """
     file = folder / "status.json"
     status = _read(file)
     if file.exists() and not status:
-        return f"{file} is damaged: it is no JSON object"
+        return f"{file} is damaged: it is not a JSON object"
     written = inside(status, "sha256")
-    there = [name for name in names if name in written and (folder / name).exists()]
-    return damage(folder, written, there)
+    present = [name for name in names if name in written and (folder / name).exists()]
+    return damage(folder, written, present)
 
 
 def inside(facts: Facts, key: str) -> Facts:
-    """The facts below a key; none where something else lies there."""
-    found = facts.get(key)
-    return found if isinstance(found, dict) else {}
+    """Returns the facts below a key; empty where its value is not a dict."""
+    value = facts.get(key)
+    return value if isinstance(value, dict) else {}
 
 
 def timings(folder: Path) -> list[Facts]:
-    """Whole lines of timings.jsonl: what a clock decides."""
+    """Returns the whole lines of timings.jsonl."""
     try:
         lines = (folder / "timings.jsonl").read_bytes().splitlines()
     except OSError:
@@ -70,9 +70,9 @@ def _read(file: Path) -> Facts:
 
 
 def _parsed(text: bytes) -> Facts:
-    # Cut off by a kill, or damaged.
+    # A line may be cut off by a kill, or damaged.
     try:
-        found = json.loads(text)
+        value = json.loads(text)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return value if isinstance(value, dict) else {}

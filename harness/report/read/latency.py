@@ -1,4 +1,4 @@
-"""Measured latency, from the timings.jsonl of the runs."""
+"""Reads the measured latency from the timings.jsonl of the runs."""
 
 from pathlib import Path
 from typing import Any
@@ -8,19 +8,19 @@ import pandas as pd
 
 from harness.report.read.folders import timings
 
-# What must be equal for two latencies to be compared.
+# Conditions that must be equal for two latencies to be compared.
 WHERE = ("device", "batch", "dtype", "threads")
 
 
 def with_latency(results: pd.DataFrame, runs: Path) -> tuple[pd.DataFrame, list[str]]:
     """Adds latency_ms, the median milliseconds of a forward pass, and latency_where.
 
-    NaN and "" where a run has measured none, or where runs of a model and data set have measured
-    under several conditions (device, batch, dtype, threads): then a note says so.
+    They are NaN and "" where a run has measured no latency. latency_ms is NaN, with a note, where
+    runs of one model and data set have measured under several conditions (WHERE).
     """
-    found = {folder: _measured(runs / folder) for folder in set(results["folder"])}
+    events_of = {folder: _measured(runs / folder) for folder in set(results["folder"])}
     events = [
-        found[folder].get(level, {})
+        events_of[folder].get(level, {})
         for folder, level in zip(results["folder"], results["level"], strict=True)
     ]
     rows = results.assign(
@@ -31,13 +31,14 @@ def with_latency(results: pd.DataFrame, runs: Path) -> tuple[pd.DataFrame, list[
 
 
 def _measured(folder: Path) -> dict[int, dict[str, Any]]:
-    """The newest event of each level."""
+    """Returns the newest event of each level."""
     events = [line for line in timings(folder) if line.get("event") == "latency"]
     return {event["level"]: event for event in events if "level" in event}
 
 
 def conditions(event: dict[str, Any]) -> str:
-    """
+    """Formats the conditions of a measurement.
+
     >>> conditions({"device": "cpu", "batch": 64, "dtype": "float32", "threads": 1})
     'device cpu, batch 64, dtype float32, threads 1'
     """

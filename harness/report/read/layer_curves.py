@@ -1,4 +1,4 @@
-"""Sensitivity analyses: read, averaged over seeds, as a table and a CSV."""
+"""Reads sensitivity analyses, averages them over seeds, and writes a table and a CSV file."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,38 +21,39 @@ _POINT = [*_KEYS, "position", "layer", "density"]
 
 
 def load(runs: Path, notes: list[str] | None = None) -> pd.DataFrame:
-    """A row per analysis, layer and density: means over the seeds; empty if there is none.
+    """Returns a row per analysis, layer and density: means over the seeds, or an empty table.
 
-    An analysis whose file is not as it was written is left out; notes are told of it.
+    An analysis whose file is not as it was written is left out, and `notes` gets a note.
 
-    top1_share and loss are of validation data, change_points is top-1 less the dense network's.
-    A seed whose loss is null does not count.
+    top1_share and loss are measured on validation data. change_points is top-1 minus that of the
+    dense model. A seed whose loss is null does not count.
 
     Raises:
         ValueError: a line of a file cannot be read.
     """
     files = {path: damaged(path.parent, FILE) for path in below(runs, FILE)}
-    told = notes if notes is not None else []
-    again = "give its command again, which does it anew"
-    told += [f"analysis left out: {why}; {again}" for why in files.values() if why]
-    rows = [row for path, why in files.items() if not why for row in _rows(path)]
+    if notes is not None:
+        left_out = [f"analysis left out: {text}" for text in files.values() if text]
+        notes += [f"{text}; repeat the analysis with its command" for text in left_out]
+    rows = [row for path, text in files.items() if not text for row in _rows(path)]
     return _summarised(pd.DataFrame(rows)) if rows else pd.DataFrame(columns=_POINT)
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any]]:
     points = read(path)
-    positions = {layer: at for at, layer in enumerate(dict.fromkeys(one.layer for one in points))}
-    for one in points:
-        failed = one.loss is None
-        change = 100 * (one.top1 - one.dense_top1)
-        # A network whose outputs are NaN still "hits" the class that argmax falls back to.
+    layers = dict.fromkeys(point.layer for point in points)
+    positions = {layer: position for position, layer in enumerate(layers)}
+    for point in points:
+        failed = point.loss is None
+        change = 100 * (point.top1 - point.dense_top1)
+        # The outputs of a failed model are NaN: argmax returns a class, which is right by chance.
         measured = {"top1": None, "loss": None, "change": None} if failed else {"change": change}
-        texts = {key: visible(text) for key, text in vars(one).items() if type(text) is str}
-        yield {**vars(one), **texts, **measured, "position": positions[one.layer]}
+        texts = {key: visible(text) for key, text in vars(point).items() if type(text) is str}
+        yield {**vars(point), **texts, **measured, "position": positions[point.layer]}
 
 
 def _summarised(rows: pd.DataFrame) -> pd.DataFrame:
-    # The same analysis in two sweeps is one measurement.
+    # The same analysis in two sweeps counts once.
     once = rows.drop_duplicates([*_POINT, "seed"])
     means = once.astype({"top1": float, "loss": float, "change": float}).groupby(_POINT)
     return means.agg(
@@ -73,7 +74,7 @@ def _summarised(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def analyses(summary: pd.DataFrame) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Title and rows of each: the layers in model order, by falling density."""
+    """Yields title and rows of each analysis: layers in model order, densities falling."""
     if summary.empty:
         return
     for (model, data, label), same in summary.groupby(["model", "data", "label"]):
@@ -94,7 +95,7 @@ def write_csv(summary: pd.DataFrame, out: Path) -> list[Path]:
 
 
 def print_tables(summary: pd.DataFrame) -> None:
-    """Per analysis: top-1 in %, a row per layer, a column per density."""
+    """Prints a table per analysis: top-1 in %, a row per layer, a column per density."""
     console = plain_console()
     for title, rows in analyses(summary):
         console.print(Text(title, style="bold"))
@@ -123,7 +124,7 @@ def _table(rows: pd.DataFrame) -> Table:
 
 
 def wide(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Layers in model order x densities, falling."""
+    """Returns a column as a table: layers in model order x falling densities."""
     cells = rows.pivot(index=["position", "layer"], columns="density", values=column)
     return cells.sort_index().droplevel("position").sort_index(axis=1, ascending=False)
 

@@ -1,4 +1,4 @@
-"""From a folder of runs to a survey: read, choose what counts, summarise, compare."""
+"""Turns a folder of runs into a survey: reads, selects results, summarises, compares."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -27,15 +27,19 @@ def load(
     figures: Sequence[Path] = (),
     instead: Mapping[str, str] | None = None,
 ) -> Survey:
-    """
-    against: the label that all others are compared with, seed by seed. test: one of stats.TESTS.
-    figures: files of published results beside those that come with the harness; instead: another
-    data set per own one whose published results are shown.
+    """Loads the survey of all runs below a folder.
+
+    Args:
+        runs: Folder of a run, of a sweep or of all runs.
+        against: The label with which all other labels are compared, seed by seed.
+        test: One of stats.TESTS.
+        figures: Files of published results, in addition to those of the harness.
+        instead: Maps an own data set to the one whose published results are shown.
 
     Raises:
-        ValueError: `runs` is no folder, or holds no result of a pruned network and no
-            sensitivity analysis, or no result has the label `against` or is on a data set of
-            `instead`, or an unknown test.
+        ValueError: `runs` is not a folder, or has neither a result of a pruned model nor a
+            sensitivity analysis. No result has the label `against`, or is on a data set of
+            `instead`. The test is unknown.
     """
     left_out: list[str] = []
     analyses = layer_curves.load(runs, left_out)
@@ -48,8 +52,8 @@ def load(
     except NoResults as error:
         if analyses.empty or against:
             raise
-        nothing = pd.DataFrame(columns=["model", "data", "level", "label"])
-        survey = Survey(runs, nothing, nothing, nothing, [*error.notes, *left_out])
+        empty = pd.DataFrame(columns=["model", "data", "level", "label"])
+        survey = Survey(runs, empty, empty, empty, [*error.notes, *left_out])
     return replace(survey, sensitivity=analyses)
 
 
@@ -59,18 +63,18 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
     pruned = reading.pruned_results(records, _unfinished(runs, records))
     dense = reading.dense_results(records)
     if pruned.rows.empty:
-        why = (
-            f"{runs} holds no pruned network yet: looked for a result at level 1 or more, found "
-            f"{len(records)} records of {records['folder'].nunique()} runs at level 0 or on the "
-            "way; wait for the runs to prune, or give another folder"
+        message = (
+            f"{runs} has no result of a pruned model: its {len(records)} records of "
+            f"{records['folder'].nunique()} runs are of level 0 or of intermediate levels; wait "
+            "for the runs to prune, or pass another folder"
         )
-        # A cut line may have been the result.
-        raise NoResults("; ".join([why, *notes[:3]]), [*_no_results(records), *notes])
+        # The notes matter: a line that was cut off may have been the result.
+        raise NoResults("; ".join([message, *notes[:3]]), [*_no_results(records), *notes])
     results = reading.with_dense_change(
         pd.concat([dense.rows, pruned.rows], ignore_index=True), records
     )
-    results, strange = with_latency(results, runs)
-    overlap, unread = overlaps(runs, results)
+    results, latency_notes = with_latency(results, runs)
+    overlap, overlap_notes = overlaps(runs, results)
     summary = summarise(results)
     notes += [
         *_no_results(records),
@@ -78,8 +82,8 @@ def _load_runs(runs: Path, against: str | None, test: str) -> Survey:
         *pruned.notes,
         *warnings(summary),
         *uncounted(results),
-        *strange,
-        *unread,
+        *latency_notes,
+        *overlap_notes,
     ]
     ranks = rankings(summary)
     survey = Survey(runs, records, results, summary, notes, overlap=overlap, ranks=ranks)
@@ -93,7 +97,7 @@ def _compared(survey: Survey, pruned: pd.DataFrame, against: str, test: str) -> 
 
 
 def _unfinished(runs: Path, records: pd.DataFrame) -> list[str]:
-    # A run that ends in fine-tuning has nothing open: of 10,000 runs few files are opened.
+    # A run that ends in fine-tuning is complete; only the files of other runs are opened.
     last = records.drop_duplicates("folder", keep="last")
     open_ended = last.loc[last["stage"] != reading.STAGES[-1], "folder"]
     return [folder for folder in open_ended if not is_finished(runs / folder)]
@@ -104,37 +108,38 @@ def _check_instead(survey: Survey) -> None:
     for own, other in survey.instead.items():
         if own not in data:
             raise ValueError(
-                f"--published-for {own}={other}: no result is on {own}; there are: "
+                f"--published-for {own}={other}: no result is on data={own}; use one of: "
                 f"{', '.join(data)}"
             )
 
 
 def _published(survey: Survey) -> pd.DataFrame:
-    figures, found = published.load(*survey.figures), []
+    figures, tables = published.load(*survey.figures), []
     for section in survey.sections():
-        place = section.model, section.data
-        own = of_section(survey.records, *place)
+        own = of_section(survey.records, section.model, section.data)
         names = (set(own[f"{kind}_published_as"].dropna()) for kind in ("model", "data"))
-        # Nothing is known where records differ.
+        # Where records differ, there is no name.
         known = published.LiteratureNames(
-            *(each.pop() if len(each) == 1 else None for each in names)
+            *(values.pop() if len(values) == 1 else None for values in names)
         )
-        rows, notes = published.match_figures(*place, figures, survey.instead, known)
-        found.append(rows.assign(model=section.model, data=section.data))
+        rows, notes = published.match_figures(
+            section.model, section.data, figures, survey.instead, known
+        )
+        tables.append(rows.assign(model=section.model, data=section.data))
         survey.notes.extend(notes)
-    return pd.concat(found)
+    return pd.concat(tables)
 
 
 def _no_results(records: pd.DataFrame) -> list[str]:
     levels = records.groupby("folder")["level"].max()
     waiting = levels.index[levels == 0]
     under_way = levels.index.difference([*waiting, *reading.candidates(records)["folder"]])
-    said = {
+    by_reason = {
         "have records of level 0 only (dense, or not yet pruned)": waiting,
-        "are on the way to their first result": under_way,
+        "have records of intermediate levels only": under_way,
     }
     return [
-        f"{len(folders)} of {len(levels)} runs {what}: {reading.name_some(folders)}"
-        for what, folders in said.items()
+        f"{len(folders)} of {len(levels)} runs {reason}: {reading.name_some(folders)}"
+        for reason, folders in by_reason.items()
         if len(folders)
     ]

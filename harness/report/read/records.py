@@ -1,4 +1,4 @@
-"""records.jsonl files to one table: a row per record, and what a reader should know of them."""
+"""Reads records.jsonl files into one table with a row per record, and notes on what is missing."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,14 +11,14 @@ from harness.run_folder import records
 from harness.run_folder.outcome import below
 from harness.system.names import visible
 
-# What a report takes from a run's folder beside its records; masks are looked at by their reader.
+# Files of a run folder that a report reads, beside records; overlap.py checks the masks.
 BESIDE = ("identity.json", "environment.json")
 
 
 class NoResults(ValueError):
-    """There are no records of runs, or none yet that a report could show.
+    """Raised where a folder has no records, or none yet that a report could show.
 
-    notes: what a report of something else in the same folder should say of them.
+    notes: for a report on sensitivity analyses in the same folder.
     """
 
     def __init__(self, message: str, notes: Sequence[str] = ()) -> None:
@@ -27,29 +27,27 @@ class NoResults(ValueError):
 
 
 def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
-    """Every whole record under `runs` with the folder it lies in, and notes on what is missing.
+    """Reads every whole record below `runs`, with its folder, and notes what is missing.
 
-    A run whose file cannot be read (damaged, of another version) or is not as the run has written
-    it is left out with a note.
+    A run is left out with a note if its file cannot be read (damaged, or of another version), or is
+    not as the run wrote it.
 
     Raises:
-        ValueError: `runs` is no folder, holds no record, or none of its files can be read.
+        ValueError: `runs` is not a folder, has no record, or none of its files can be read.
     """
     if not runs.is_dir():
-        raise ValueError(
-            f"{runs} is not a folder; give the folder of a run, of a sweep or of all runs"
-        )
+        raise ValueError(f"{runs} is not a folder: pass that of a run, of a sweep or of all runs")
     files, rows, notes = list(below(runs, "records.jsonl")), list[dict[str, Any]](), list[str]()
     problems = []
     for path in files:
         try:
-            if why := damaged(path.parent, path.name, *BESIDE):
-                raise ValueError(f"{why}; give the run's command again, which does it anew")
+            if reason := damaged(path.parent, path.name, *BESIDE):
+                raise ValueError(f"{reason}; repeat the run with its command")
             folder = path.parent.relative_to(runs).as_posix()
             rows += [{"folder": folder, **_shown(vars(record))} for record in records.read(path)]
             notes += _cut(path, runs)
         except (ValueError, OSError) as error:
-            problems.append(_said(path, error))
+            problems.append(_problem(path, error))
     if rows:
         return pd.DataFrame(rows).astype(dict.fromkeys(_MAY_BE_NULL, float)), notes + [
             f"run left out: {problem}" for problem in problems
@@ -57,25 +55,25 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
     if problems:
         raise ValueError(_none_left(problems))
     raise NoResults(
-        f"{runs} holds no records: looked for records.jsonl at any depth (outside folders that "
-        f'start with "."), found {f"{len(files)} without a whole line" if files else "none"}; run '
-        "an experiment first, or give the folder that its runs were written to",
+        f"{runs} has no records: {f'{len(files)} files' if files else 'no file'} records.jsonl at "
+        f'any depth{" without a whole line" if files else ""} (folders that start with "." are not '
+        "searched); run an experiment first, or pass the folder of its runs",
         notes,
     )
 
 
 def _shown(record: dict[str, Any]) -> dict[str, Any]:
-    """Its texts go to terminals, LaTeX and pages; anybody may have written them."""
+    """Returns a record with printable texts, because its file may come from anywhere."""
     return {key: visible(value) if type(value) is str else value for key, value in record.items()}
 
 
 _MAY_BE_NULL = ("compression", "speedup", "loss", "validation_loss", "top1", "top5")
 
 
-def _said(path: Path, error: ValueError | OSError) -> str:
-    # Neither names the file on its own.
+def _problem(path: Path, error: ValueError | OSError) -> str:
+    # These errors do not name the file.
     if isinstance(error, UnicodeDecodeError):
-        return f"{path} is not UTF-8 text ({error.reason}); redo the run"
+        return f"{path} is not UTF-8 text ({error.reason}); repeat the run"
     return f"{path}: {error.strerror}" if isinstance(error, OSError) else str(error)
 
 
@@ -89,4 +87,4 @@ def _cut(path: Path, runs: Path) -> list[str]:
     if not text or text.endswith(b"\n"):
         return []
     line = text.count(b"\n") + 1
-    return [f"{path.relative_to(runs)}: line {line} is cut off (the run was stopped): skipped"]
+    return [f"{path.relative_to(runs)}: line {line} is cut off (the run was stopped), and skipped"]

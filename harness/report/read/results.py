@@ -1,4 +1,4 @@
-"""Which record is the result of a run at a level; one row per method, compression and seed."""
+"""Selects the record that is the result of a run at a level, per method, compression and seed."""
 
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
@@ -14,20 +14,21 @@ STAGES = ("pruned", "recalibrated", "finetuned")
 
 @dataclass(frozen=True)
 class Selection:
-    """Rows that still count, and why the others do not; each step drops some with a note."""
+    """Holds the rows selected so far, and a note for each step that dropped rows."""
 
     rows: pd.DataFrame
     notes: list[str] = field(default_factory=list)
 
-    def without(self, gone: "pd.Series[bool]", why: str) -> "Selection":
-        if not gone.any():
+    def without(self, dropped: "pd.Series[bool]", reason: str) -> "Selection":
+        if not dropped.any():
             return self
-        note = f"{gone.sum()} left out, {why}: {name_some(self.rows.loc[gone, 'folder'])}"
-        return Selection(self.rows[~gone], [*self.notes, note])
+        folders = name_some(self.rows.loc[dropped, "folder"])
+        note = f"{dropped.sum()} results left out, {reason}: {folders}"
+        return Selection(self.rows[~dropped], [*self.notes, note])
 
 
 def name_some(folders: Iterable[str]) -> str:
-    """The first three by name and how many more.
+    """Names the first three folders, and counts the rest.
 
     >>> name_some(["b", "a", "d", "c", "a"])
     'a, b, c and 1 more'
@@ -38,51 +39,51 @@ def name_some(folders: Iterable[str]) -> str:
 
 
 def pruned_results(records: pd.DataFrame, unfinished: Collection[str] = ()) -> Selection:
-    """The last stage of each run and level, once per POINT and seed.
+    """Selects the last stage of each run and level, once per POINT and seed.
 
-    Levels that are on the way are no results: masks that shrink inside one training, or soft
-    pruning, are one treatment, whose last level is its result.
+    Intermediate levels are no results. Masks that shrink inside one training, or soft pruning, are
+    one treatment, and its last level is its result.
 
-    Adds: requested (target compression, four digits), pruned_top1 (right after pruning), failed and
-    pruned_failed (accuracy or loss is not finite). The label of a method with several settings gets
-    the start of its setting appended.
+    Adds the columns requested (target compression, four digits), pruned_top1 (right after pruning),
+    failed and pruned_failed (accuracy or loss is not finite). The label of a method with several
+    settings gets the start of its setting appended.
 
-    unfinished: folders of runs that may go on; what they have reached right after pruning or
-    recalibration at their last level is no result yet.
+    unfinished: folders of runs that may continue. At their last level, a record right after pruning
+    or recalibration is no result yet.
     """
     selection = Selection(_with_failures(_last_stages(records)))
     selection = selection.without(
-        _on_its_way(selection.rows, unfinished), "their run has not finished that level"
+        _incomplete(selection.rows, unfinished), "their run has not finished that level"
     )
-    for stage, done in (("finetuned", "fine-tuned"), ("recalibrated", "recalibrated")):
-        selection = selection.without(_unfinished(selection.rows, stage), f"not yet {done}")
+    for stage, word in (("finetuned", "fine-tuned"), ("recalibrated", "recalibrated")):
+        selection = selection.without(_unfinished(selection.rows, stage), f"not yet {word}")
     selection = selection.without(
-        _passed(selection.rows), "a run with more levels reached the same compression"
+        _repeated(selection.rows), "a run with more levels reached the same compression"
     )
-    # Which twin is kept does not depend on the disk.
+    # Sorted, so that the duplicate that is kept does not depend on the file system.
     ordered = selection.rows.sort_values("folder")
-    selection = _without_twins(Selection(ordered, selection.notes))
+    selection = _without_duplicates(Selection(ordered, selection.notes))
     rows, notes = _with_distinct_labels(selection.rows)
     return Selection(rows, [*selection.notes, *notes])
 
 
-def _without_twins(selection: Selection) -> Selection:
+def _without_duplicates(selection: Selection) -> Selection:
     rows = selection.rows
-    twin = rows.duplicated([*POINT, "seed"])
-    # One setting and seed decide a result on one machine: another result is no mere copy.
-    differs = twin & ~rows.duplicated([*POINT, "seed", "top1", "loss"])
-    why = "duplicates of the same setting, seed and compression"
-    copies = selection.without(twin & ~differs, why)
-    return copies.without(differs[copies.rows.index], f"{why} that have other results")
+    duplicate = rows.duplicated([*POINT, "seed"])
+    # On one machine, setting and seed decide a result: a duplicate that differs is no copy.
+    differs = duplicate & ~rows.duplicated([*POINT, "seed", "top1", "loss"])
+    reason = "duplicates of the same setting, seed and compression"
+    copies = selection.without(duplicate & ~differs, reason)
+    return copies.without(differs[copies.rows.index], f"{reason} with different values")
 
 
 def written_last(records: pd.DataFrame) -> pd.DataFrame:
-    """Without what the same run wrote anew."""
+    """Returns the last record of each run, level and stage."""
     return records.drop_duplicates(["folder", "level", "stage"], keep="last", ignore_index=True)
 
 
 def candidates(records: pd.DataFrame) -> pd.DataFrame:
-    """Records of pruned networks that may be results."""
+    """Returns the records of pruned models that may be results."""
     pruned = (records["level"] > 0) & records["stage"].isin(STAGES)
     return records[pruned & ~records["is_intermediate"]]
 
@@ -104,7 +105,7 @@ def _last_stages(records: pd.DataFrame) -> pd.DataFrame:
 
 
 def _with_failures(rows: pd.DataFrame) -> pd.DataFrame:
-    # A network whose outputs are NaN still "hits" the class that argmax falls back to.
+    # The outputs of a failed model are NaN: argmax returns a class, which is right by chance.
     failed = _not_finite(rows, "top1", "loss")
     pruned_failed = _not_finite(rows, "pruned_top1", "pruned_loss")
     return rows.assign(
@@ -116,9 +117,9 @@ def _with_failures(rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _on_its_way(rows: pd.DataFrame, unfinished: Collection[str]) -> "pd.Series[bool]":
-    goes_on = rows["folder"].isin(unfinished) & (rows["level"] == rows["reached"])
-    return goes_on & (rows["stage"] != STAGES[-1])
+def _incomplete(rows: pd.DataFrame, unfinished: Collection[str]) -> "pd.Series[bool]":
+    continues = rows["folder"].isin(unfinished) & (rows["level"] == rows["reached"])
+    return continues & (rows["stage"] != STAGES[-1])
 
 
 def _not_finite(rows: pd.DataFrame, *columns: str) -> "pd.Series[bool]":
@@ -126,21 +127,21 @@ def _not_finite(rows: pd.DataFrame, *columns: str) -> "pd.Series[bool]":
 
 
 def _unfinished(rows: pd.DataFrame, stage: str) -> "pd.Series[bool]":
-    # Where others of the line are fine-tuned, accuracy right after pruning is not a result; but
-    # a level that the run went on from was left without fine-tuning on purpose.
+    # Where other results of the line are fine-tuned, accuracy right after pruning is no result.
+    # A level that the run continued from was left without fine-tuning on purpose.
     done = (rows["rank"] >= STAGES.index(stage)).rename("done")
     point_has = done.groupby([rows[key] for key in POINT]).transform("any")
     line_has = done.groupby([rows[key] for key in LINE]).transform("any")
     return ~done & (point_has | (line_has & (rows["level"] == rows["reached"])))
 
 
-def _passed(rows: pd.DataFrame) -> "pd.Series[bool]":
-    # 4x as level 2 of a longer run and as the last of 4 levels are two treatments: one counts.
+def _repeated(rows: pd.DataFrame) -> "pd.Series[bool]":
+    # 4x at level 2 and 4x at level 4 are two treatments; the one with more levels counts.
     return rows["level"] < rows.groupby(POINT)["level"].transform("max")
 
 
 def _with_distinct_labels(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """Labels that name one setting each; the notes say which run shows what a setting is."""
+    """Makes each label name one setting; the notes name a run with each setting."""
     notes, labels = [], rows["label"].copy()
     for (model, data, label), same in rows.groupby(["model", "data", "label"]):
         settings = sorted(set(same["setting"]))
@@ -162,26 +163,26 @@ def _digits_that_differ(settings: list[str]) -> int:
 
 
 def dense_results(records: pd.DataFrame) -> Selection:
-    """Level 0 after dense training, once per seed, in the shape of `pruned_results`.
+    """Selects level 0 after dense training, once per seed, in the shape of `pruned_results`.
 
-    All methods of a sweep share it; where their dense networks differ (other epochs), each
-    different one is a reference of its own: "Dense 1", "Dense 2". Stage "initial" is an untrained
-    network and no reference.
+    All methods of a sweep share their dense models. Where dense models differ (in epochs, say),
+    each kind is a reference of its own: "Dense 1", "Dense 2". Stage "initial" is an untrained model
+    and no reference.
     """
     dense = records[records["stage"] == "dense"]
-    found = [
+    references = [
         (pair, shared)
         for pair, rows in dense.groupby(["model", "data"])
         for shared in _shared(rows)
     ]
     parts, notes = [], []
-    pairs = [pair for pair, _ in found]
-    for index, ((model, data), rows) in enumerate(found):
+    pairs = [pair for pair, _ in references]
+    for index, ((model, data), rows) in enumerate(references):
         label = "Dense"
         if pairs.count((model, data)) > 1:
             label = f"Dense {pairs[:index].count((model, data)) + 1}"
             users = ", ".join(sorted(set(rows["label"])))
-            notes.append(f"{label} on {model}, {data} is what these started from: {users}")
+            notes.append(f"{label} on {model}, {data} is the dense model of: {users}")
         parts.append(rows.drop_duplicates("seed").assign(label=label, method="dense", setting=""))
     rows = pd.concat(parts) if parts else dense
     rows = rows.assign(
@@ -191,37 +192,37 @@ def dense_results(records: pd.DataFrame) -> Selection:
 
 
 def _shared(dense: pd.DataFrame) -> list[pd.DataFrame]:
-    """Rows of settings whose dense networks agree on every seed that they share."""
+    """Groups the settings whose dense models agree on every common seed."""
     groups: list[tuple[dict[int, str], list[pd.DataFrame]]] = []
     by_size = sorted(dense.groupby(["label", "setting"]), key=lambda item: -len(item[1]))
     for _, rows in by_size:
         measured = zip(rows["epochs"], rows["steps"], rows["top1"], rows["loss"], strict=True)
-        mine = dict(zip(rows["seed"], map(str, measured), strict=True))
-        for seen, parts in groups:
-            common = seen.keys() & mine.keys()
-            if common and all(seen[seed] == mine[seed] for seed in common):
-                seen.update(mine)
+        by_seed = dict(zip(rows["seed"], map(str, measured), strict=True))
+        for group, parts in groups:
+            common = group.keys() & by_seed.keys()
+            if common and all(group[seed] == by_seed[seed] for seed in common):
+                group.update(by_seed)
                 parts.append(rows)
                 break
         else:
-            groups.append((mine, [rows]))
+            groups.append((by_seed, [rows]))
     return [pd.concat(parts) for _, parts in groups]
 
 
 def with_dense_change(results: pd.DataFrame, records: pd.DataFrame) -> pd.DataFrame:
     """Adds dense_top1, the dense accuracy of the same seed, and change: top1 - dense_top1.
 
-    That of the run itself; for a run without dense training (it prunes at initialisation) the
-    one that all others of its model, data and seed share, NaN where theirs differ. One that
-    failed is none.
+    The dense accuracy is that of the run itself. A run without dense training (it prunes at
+    initialisation) gets the value shared by all runs of its model, data and seed, or NaN where
+    their values differ. A dense model that failed does not count.
     """
     dense = records[(records["stage"] == "dense") & ~_not_finite(records, "top1", "loss")]
     own = dense.set_index("folder")["top1"]
-    place = ["model", "data", "seed"]
-    shared = dense.groupby(place)["top1"].agg(_only).rename("shared").reset_index()
-    others = results[place].merge(shared, how="left", on=place)["shared"].to_numpy()
-    found = results["folder"].map(own).fillna(pd.Series(others, index=results.index))
-    return results.assign(dense_top1=found, change=results["top1"] - found)
+    keys = ["model", "data", "seed"]
+    shared = dense.groupby(keys)["top1"].agg(_only).rename("shared").reset_index()
+    fallback = results[keys].merge(shared, how="left", on=keys)["shared"].to_numpy()
+    dense_top1 = results["folder"].map(own).fillna(pd.Series(fallback, index=results.index))
+    return results.assign(dense_top1=dense_top1, change=results["top1"] - dense_top1)
 
 
 def _only(values: "pd.Series[float]") -> float:

@@ -1,6 +1,6 @@
-"""Everything a report shows, as tables: the records, their summary, and notes for the reader.
+"""Holds everything that a report shows: records, summary, notes and comparisons, as tables.
 
-Light to import: processes that only draw need neither scipy nor what reads records.
+It imports little: processes that only draw need neither scipy nor the readers of records.
 """
 
 import itertools
@@ -15,12 +15,17 @@ import pandas as pd
 
 @dataclass(frozen=True)
 class Ranks:
-    """
-    mean: method -> mean rank, best (1) first. settings: how many the mean is over.
-    friedman_p: could all methods be equal? NaN for two methods or one setting.
-    critical_difference: mean ranks of two methods that differ lie at least so far apart.
-    groups: methods that are not told apart, best first; only groups of two and more.
-    left_out: method -> settings in which it has no result. alpha: level of all tests.
+    """Holds the average ranks of methods over settings, and which of them differ.
+
+    Args:
+        mean: Mean rank of each method, best (1) first.
+        settings: Number of settings that the mean is over.
+        friedman_p: p of the hypothesis that all methods are equal; NaN for two methods or one
+            setting.
+        critical_difference: The least distance of two mean ranks that differ significantly.
+        groups: Groups of two or more methods that do not differ significantly, best first.
+        left_out: Number of settings without a result, by method.
+        alpha: Level of all tests.
     """
 
     title: str
@@ -33,7 +38,7 @@ class Ranks:
     alpha: float = 0.05
 
     def table(self) -> pd.DataFrame:
-        """A row per method: average_rank, and groups: the numbers of those that it belongs to."""
+        """Returns a row per method: average_rank, and the numbers of its groups."""
         numbered = list(enumerate(self.groups, start=1))
         member = {
             name: ", ".join(str(number) for number, group in numbered if name in group)
@@ -42,7 +47,8 @@ class Ranks:
         return pd.DataFrame({"average_rank": self.mean, "groups": member}).rename_axis("label")
 
     def caption(self) -> str:
-        """
+        """Returns one line for terminal and page.
+
         >>> two = Ranks("t", {"A": 1.2, "B": 1.8}, 5, 0.03, 0.88, [["A", "B"]], {"C": 2})
         >>> two.caption()
         'average rank over 5 settings, 1 is best; Friedman p = 0.03; critical difference 0.88 \
@@ -59,23 +65,25 @@ class Ranks:
 
 @dataclass(frozen=True)
 class Survey:
+    """Holds the tables of a report."""
+
     runs: Path
     records: pd.DataFrame
-    results: pd.DataFrame  # a row per seed, the dense networks at level 0
+    results: pd.DataFrame  # a row per seed; dense models have level 0
     summary: pd.DataFrame
     notes: list[str]
     sensitivity: pd.DataFrame = field(default_factory=pd.DataFrame)
     against: str | None = None
     test: str = "t"
-    paired: pd.DataFrame = field(default_factory=lambda: _none())
-    overlap: pd.DataFrame = field(default_factory=lambda: _none())
-    published: pd.DataFrame = field(default_factory=lambda: _none())
+    paired: pd.DataFrame = field(default_factory=lambda: _empty())
+    overlap: pd.DataFrame = field(default_factory=lambda: _empty())
+    published: pd.DataFrame = field(default_factory=lambda: _empty())
     ranks: list[Ranks] = field(default_factory=list)
     figures: Sequence[Path] = ()
     instead: Mapping[str, str] = field(default_factory=dict)
 
     def sections(self) -> Iterator["Section"]:
-        """One per model and data set with results: they never share a table or figure."""
+        """Yields a section per model and data set; sections share no table and no figure."""
         slugs = set[str]()
         for (model, data), rows in self.summary.groupby(["model", "data"]):
             pruned, title = rows["level"] > 0, title_of(model, data)
@@ -89,7 +97,7 @@ class Survey:
                     of_section(self.results, model, data),
                     of_section(self.overlap, model, data),
                     of_section(self.published, model, data),
-                    next((each for each in self.ranks if each.title == title), None),
+                    next((ranks for ranks in self.ranks if ranks.title == title), None),
                     _slug(title, slugs),
                 )
 
@@ -99,6 +107,8 @@ class Survey:
 
 @dataclass(frozen=True)
 class Section:
+    """Holds the rows of one model and data set."""
+
     model: str
     data: str
     pruned: pd.DataFrame
@@ -119,7 +129,7 @@ class Section:
 
 
 def _slug(title: str, taken: set[str]) -> str:
-    """Of its own, also where two names differ in marks alone.
+    """Returns a file name that is not in `taken`, and adds it there.
 
     >>> taken = set()
     >>> _slug("a b on c", taken), _slug("a_b on c", taken)
@@ -127,9 +137,9 @@ def _slug(title: str, taken: set[str]) -> str:
     """
     plain = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", name)[:60] for name in title.rsplit(" on ", 1))
     numbered = (f"{plain}-{number}" for number in itertools.count(2))
-    found = next(slug for slug in itertools.chain([plain], numbered) if slug not in taken)
-    taken.add(found)
-    return found
+    slug = next(name for name in itertools.chain([plain], numbered) if name not in taken)
+    taken.add(slug)
+    return slug
 
 
 def title_of(model: object, data: object) -> str:
@@ -140,5 +150,5 @@ def of_section(rows: pd.DataFrame, model: object, data: object) -> pd.DataFrame:
     return rows[(rows["model"] == model) & (rows["data"] == data)]
 
 
-def _none() -> pd.DataFrame:
+def _empty() -> pd.DataFrame:
     return pd.DataFrame(columns=["model", "data"])

@@ -1,1 +1,1 @@
-"""From results to statements: spread over seeds, comparisons, ranks."""
+"""Turns results into statements: spread over seeds, comparisons, ranks."""

@@ -1,4 +1,4 @@
-"""`pruning-harness report RUNS --compare OTHER`: did a change alter results?"""
+"""`pruning-harness report RUNS --compare OTHER`: compares two folders of runs."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,19 +19,19 @@ _KEYS = ["model", "data", "line", "requested"]
 
 
 def compare(runs: Path, other: Path, out: Path) -> int:
-    """Prints what differs, writes compare.csv (a row per cell); the last line is the verdict.
+    """Prints the cells that differ and a verdict, and writes compare.csv with a row per cell.
 
-    0 if nothing differs beyond seed noise, else 1.
+    Returns 0 if nothing differs beyond seed noise, else 1.
 
     Raises:
-        ValueError: a folder holds no results, or the two have no cell in common.
+        ValueError: a folder has no results, or the two have no cell in common.
     """
     left, right = load(runs), load(other)
     table = cells(left, right)
     if not (table["found"] == "both").any():
         raise ValueError(
-            f"{runs} and {other} have no result in common (model, data, method and compression); "
-            "give two folders of one survey"
+            f"{runs} and {other} have no result in common (model, data, method and compression): "
+            "pass two folders of one survey"
         )
     _print(table, left, right)
     out.mkdir(parents=True, exist_ok=True)
@@ -42,20 +42,24 @@ def compare(runs: Path, other: Path, out: Path) -> int:
 
 
 def cells(left: Survey, right: Survey) -> pd.DataFrame:
-    """A row per model, data, method and requested compression of either survey.
+    """Returns a row per model, data, method and requested compression of either survey.
 
-    change_points: mean top-1 of the right one minus that of the left one, seed by seed where they
-    have seeds in common. test: "paired t" over two and more common seeds, else "Welch" over all
-    (also where all differences are equal), "" if there is no p. p_holm: corrected over all cells.
-    failed_left, failed_right: seeds. equal: all seeds have the same top-1. equal_masks: of `masks`
-    pairs with one seed.
-    differs: p_holm < 0.05, or a common seed failed on one side only.
+    Columns:
+        change_points: Mean top-1 of the right survey minus that of the left one, seed by seed where
+            they have common seeds.
+        test: "paired t" over two or more common seeds, else "Welch" over all seeds (also where all
+            differences are equal); "" if there is no p.
+        p_holm: p, corrected over all cells.
+        failed_left, failed_right: Numbers of failed seeds.
+        equal: True if all seeds have the same top-1.
+        masks, equal_masks: Pairs of one seed with masks, and those whose masks are equal.
+        differs: True if p_holm < 0.05, or if a common seed failed on one side only.
     """
-    one, other = with_lines(_usable(left), _usable(right))
-    sides = [_by_key(one), _by_key(other)]
+    left_results, right_results = with_lines(_usable(left), _usable(right))
+    sides = [_by_key(left_results), _by_key(right_results)]
     keys = sorted({*sides[0], *sides[1]})
-    nothing = one.iloc[:0]
-    table = pd.DataFrame(_cell(*(side.get(key, nothing) for side in sides)) for key in keys)
+    empty = left_results.iloc[:0]
+    table = pd.DataFrame(_cell(*(side.get(key, empty) for side in sides)) for key in keys)
     corrected = stats.holm(table["p"])
     alone = table.pop("failed_alone")
     return table.assign(p_holm=corrected, differs=(corrected < stats.ALPHA) | (alone > 0))
@@ -70,7 +74,9 @@ def _by_key(results: pd.DataFrame) -> dict[tuple[str, str, str, float], pd.DataF
 
 def _usable(survey: Survey) -> pd.DataFrame:
     if survey.results.empty:
-        raise ValueError(f"{survey.runs} holds sensitivity analyses only: no result to compare")
+        raise ValueError(
+            f"{survey.runs} has only sensitivity analyses: pass a folder with runs to compare"
+        )
     return survey.results
 
 
@@ -131,24 +137,24 @@ def _tested(differences: Array, left: Array, right: Array) -> tuple[str, float]:
 
 
 def verdict(table: pd.DataFrame, common: int, identical: int) -> str:
-    """The last line: one sentence on all cells that both have, and how many have no twin."""
-    both, apart = table[table["found"] == "both"], table[table["differs"]]
-    said = f"identical records in {identical} of {common} runs; " if common else ""
+    """Returns the last line: a sentence on the cells of both surveys, and the rest as a count."""
+    both, different = table[table["found"] == "both"], table[table["differs"]]
+    start = f"identical records in {identical} of {common} runs; " if common else ""
     alone = len(table) - len(both)
-    beside = f"; {alone} more in one folder only" if alone else ""
-    if len(apart):
-        return f"{said}{len(apart)} of {len(both)} cells differ beyond seed noise{beside}"
+    end = f"; {alone} more in one folder only" if alone else ""
+    if len(different):
+        return f"{start}{len(different)} of {len(both)} cells differ beyond seed noise{end}"
     untested = both["p"].isna() & ~both["equal"]
     more = f" ({untested.sum()} more differ, too few seeds to tell)" if untested.any() else ""
     tested = len(both) - untested.sum()
-    return f"{said}no difference beyond seed noise in {tested} cells{more}{beside}"
+    return f"{start}no difference beyond seed noise in {tested} cells{more}{end}"
 
 
 def _print(table: pd.DataFrame, left: Survey, right: Survey) -> None:
-    moved = table[~table["equal"] | table["differs"]]
-    if len(moved):
-        print_table(pd.DataFrame([_shown(row) for _, row in moved.iterrows()]))
-    print_text(f"{len(table) - len(moved)} of {len(table)} cells have equal accuracies")
+    changed = table[~table["equal"] | table["differs"]]
+    if len(changed):
+        print_table(pd.DataFrame([_shown(row) for _, row in changed.iterrows()]))
+    print_text(f"{len(table) - len(changed)} of {len(table)} cells have equal accuracies")
     masks = table[["equal_masks", "masks"]].sum()
     print_text(
         f"masks are equal in {masks['equal_masks']} of {masks['masks']} results of common seeds"

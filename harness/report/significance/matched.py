@@ -1,4 +1,4 @@
-"""Two surveys brought together: runs by their hash, results by what was requested for."""
+"""Matches two surveys: runs by their hash, results by method and requested compression."""
 
 import re
 from dataclasses import fields
@@ -14,63 +14,61 @@ _FIELDS = [field.name for field in fields(Record) if field.name != "schema"]
 StageKey = tuple[int, str]
 
 
-def identical_runs(one: Survey, other: Survey) -> tuple[int, int]:
-    """How many runs (by hash) are in both, and of how many all records are equal."""
-    left, right = _by_run(one.records), _by_run(other.records)
-    common = left.keys() & right.keys()
-    return len(common), sum(_equal(left[run], right[run]) for run in common)
+def identical_runs(left: Survey, right: Survey) -> tuple[int, int]:
+    """Counts the runs (by hash) that are in both surveys, and those with equal records."""
+    left_runs, right_runs = _by_run(left.records), _by_run(right.records)
+    common = left_runs.keys() & right_runs.keys()
+    return len(common), sum(_equal(left_runs[run], right_runs[run]) for run in common)
 
 
 def _by_run(records: pd.DataFrame) -> dict[str, dict[StageKey, dict[str, Any]]]:
-    found: dict[str, dict[StageKey, dict[str, Any]]] = {}
-    # A run that lies in two folders counts once, as in the results.
+    runs: dict[str, dict[StageKey, dict[str, Any]]] = {}
+    # A run that is in two folders counts once, as in the results.
     for row in records.sort_values("folder", kind="stable").to_dict("records"):
-        stages = found.setdefault(str(row["run"]), {})
+        stages = runs.setdefault(str(row["run"]), {})
         stages.setdefault((row["level"], row["stage"]), {name: row[name] for name in _FIELDS})
-    return found
+    return runs
 
 
-def _equal(one: dict[StageKey, dict[str, Any]], other: dict[StageKey, dict[str, Any]]) -> bool:
-    return one.keys() == other.keys() and all(
-        _same(value, other[place][name])
-        for place, row in one.items()
-        for name, value in row.items()
+def _equal(left: dict[StageKey, dict[str, Any]], right: dict[StageKey, dict[str, Any]]) -> bool:
+    return left.keys() == right.keys() and all(
+        _same(value, right[key][name]) for key, row in left.items() for name, value in row.items()
     )
 
 
-def _same(one: Any, other: Any) -> bool:
-    gone = [not isinstance(value, dict | list) and bool(pd.isna(value)) for value in (one, other)]
-    if any(gone):
-        return all(gone)
-    return bool(one == other)
+def _same(left: Any, right: Any) -> bool:
+    nulls = [not isinstance(value, dict | list) and bool(pd.isna(value)) for value in (left, right)]
+    if any(nulls):
+        return all(nulls)
+    return bool(left == right)
 
 
-def with_lines(one: pd.DataFrame, other: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Results of both with `line`: equal where they are one method's under comparison.
+def with_lines(left: pd.DataFrame, right: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Adds the column line to both results; rows of one method have equal lines.
 
-    Settings that both have are one line each; otherwise it is the label, where it has one setting
-    on each side. Dense networks go by their label.
+    A setting that both have is a line. Any other line is a label that has one setting on each side.
+    Dense models are matched by their label.
     """
-    common = set(one["setting"]) & set(other["setting"]) - {""}
-    return _with_line(one, common), _with_line(other, common)
+    common = set(left["setting"]) & set(right["setting"]) - {""}
+    return _with_line(left, common), _with_line(right, common)
 
 
 def _with_line(results: pd.DataFrame, common: set[str]) -> pd.DataFrame:
     plain = [_plain(*pair) for pair in zip(results["label"], results["setting"], strict=True)]
     results = results.assign(label=plain)
-    alone = results.groupby([*_REQUESTED, "label"])["setting"].transform("nunique") == 1
+    single = results.groupby([*_REQUESTED, "label"])["setting"].transform("nunique") == 1
     lines = [
-        setting if setting in common else label if one else f"{label} [{setting}]"
-        for setting, label, one in zip(results["setting"], plain, alone, strict=True)
+        setting if setting in common else label if is_single else f"{label} [{setting}]"
+        for setting, label, is_single in zip(results["setting"], plain, single, strict=True)
     ]
     return results.assign(line=lines)
 
 
 def _plain(label: str, setting: str) -> str:
-    """Without the start of the setting that tells several settings of one label apart.
+    """Removes the start of the setting, which distinguishes several settings of one label.
 
     >>> _plain("SNIP [aaaa]", "aaaab1"), _plain("SNIP [2]", "aaaab1")
     ('SNIP', 'SNIP [2]')
     """
-    found = re.fullmatch(r"(.*) \[([0-9a-z]{4,})\]", label, flags=re.DOTALL)
-    return found[1] if found and setting.startswith(found[2]) else label
+    match = re.fullmatch(r"(.*) \[([0-9a-z]{4,})\]", label, flags=re.DOTALL)
+    return match[1] if match and setting.startswith(match[2]) else label

@@ -1,4 +1,4 @@
-"""Methods against one of them, seed by seed: what seeds have in common then cancels out."""
+"""Compares methods with one of them seed by seed, so that the effect of a seed cancels out."""
 
 from collections.abc import Iterator
 
@@ -15,16 +15,21 @@ _POINTS = "top1_difference_points"
 
 
 def paired(results: pd.DataFrame, against: str, test: str = "t") -> pd.DataFrame:
-    """Mean and std (ddof 1) over common seeds of (top-1 - that of `against`), in points.
+    """Returns mean and std (ddof 1) of top-1 minus that of `against`, in points, over seeds.
 
-    One row per model, data, requested compression and other label, where `against` has any result
-    on that model and data. seeds counts common ones, none of the two failed; failed_seeds the
-    others that are common. low and high: stats.intervals; p: stats.paired_p with this test;
-    p_holm: corrected over all `comparisons` of the model and data that have a p; d_z:
-    stats.effect_size.
+    There is a row per model, data, requested compression and other label, wherever `against` has a
+    result on that model and data.
+
+    Columns:
+        seeds: Number of common seeds of which neither failed.
+        failed_seeds: Number of the other common seeds.
+        low, high: See stats.intervals.
+        p: See stats.paired_p.
+        p_holm: p, corrected over all `comparisons` of the model and data that have a p.
+        d_z: See stats.effect_size.
 
     Raises:
-        ValueError: no result has the label `against`, or an unknown test.
+        ValueError: no result has the label `against`, or the test is unknown.
     """
     _check(results, against, test)
     reference = results.loc[results["label"] == against, [*_PAIR_KEYS, "seed", "top1"]]
@@ -56,7 +61,7 @@ def _check(results: pd.DataFrame, against: str, test: str) -> None:
     labels = sorted(set(results["label"]), key=str.casefold)
     if against not in labels:
         known = ", ".join(map(repr, labels))
-        raise ValueError(f"--against {against!r}: no result has this label; there are: {known}")
+        raise ValueError(f"--against {against!r}: no result has this label; use one of: {known}")
     check_known("--test", test, stats.TESTS)
 
 
@@ -84,7 +89,7 @@ def title(against: str) -> str:
 
 
 def matrix(rows: pd.DataFrame) -> pd.DataFrame:
-    """Cells such as "+0.12 ± 0.30 (5) *": a row per method, a column per requested compression."""
+    """Returns cells such as "+0.12 ± 0.30 (5) *": methods x requested compressions."""
     cells = rows.assign(cell=[_cell(row) for _, row in rows.iterrows()])
     wide = cells.pivot(index="label", columns="target_compression_ratio", values="cell")
     wide = wide.sort_index(key=lambda labels: labels.str.casefold())
@@ -100,7 +105,7 @@ def _cell(row: "pd.Series[float]") -> str:
 
 
 def missing(results: pd.DataFrame, against: str) -> list[str]:
-    """A note per model and data set on which `against` has no result."""
+    """Returns a note per model and data set on which `against` has no result."""
     has = results.groupby(_SECTION)["label"].agg(lambda labels: against in set(labels))
     return [
         f"{against} has no result on {model}, {data}: nothing to compare there"
@@ -109,11 +114,11 @@ def missing(results: pd.DataFrame, against: str) -> list[str]:
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    """Per model and data set which test was made, over how many comparisons, and its limits."""
+    """Returns notes per model and data set on the test, its comparisons and its limits."""
     return [
-        f"against {rows['against'].iloc[0]} on {model}, {data}: {said}"
+        f"against {rows['against'].iloc[0]} on {model}, {data}: {limit}"
         for (model, data), rows in table.groupby(_SECTION)
-        for said in _limits(rows)
+        for limit in _limits(rows)
     ]
 
 
@@ -122,20 +127,20 @@ def _limits(rows: pd.DataFrame) -> Iterator[str]:
     yield f"{NAMES[test]}, Holm's correction over {len(tested)} comparisons"
     equal = ((rows["seeds"] > 1) & rows["p"].isna()).sum()
     if equal:
-        yield f"no p in {equal} comparisons, all differences are equal: --test wilcoxon has one"
+        yield f"no p in {equal} comparisons with equal differences; --test wilcoxon gives one"
     least = [stats.least_wilcoxon_p(n) for n in tested["seeds"]] if test == "wilcoxon" else []
     weak = [p >= stats.ALPHA for p in least]
     if any(weak):
         fewest = tested["seeds"].min()
         yield (
             f"in {sum(weak)} of {len(tested)} comparisons Wilcoxon's test cannot reach "
-            f"{stats.ALPHA:g}: of {fewest} seeds its smallest p is "
-            f"{stats.least_wilcoxon_p(fewest):.4g}; six seeds and more can, before the correction"
+            f"{stats.ALPHA:g}: with {fewest} seeds its smallest p is "
+            f"{stats.least_wilcoxon_p(fewest):.4g}; use six or more seeds"
         )
     # Holm multiplies the smallest p by the number of comparisons.
     if not all(weak) and min(least) * len(least) >= stats.ALPHA:
         yield (
             f"after the correction none of {len(least)} comparisons can reach {stats.ALPHA:g} by "
-            f"Wilcoxon's test: {len(least)} x {min(least):.4g}; more seeds or fewer methods can"
+            f"Wilcoxon's test: {len(least)} x {min(least):.4g}; use more seeds or fewer methods"
         )
     yield from few_seeds(rows)

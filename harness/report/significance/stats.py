@@ -1,7 +1,7 @@
-"""Statistics over seeds and settings, through scipy; plain numbers in and out.
+"""Computes statistics over seeds and settings with scipy; plain numbers in and out.
 
-Differences smaller than a billionth of a point are rounding of floating-point numbers: no test set
-is large enough to show them, so `exact` takes them away before ties and zeros are looked for.
+Differences smaller than a billionth of a point are floating-point rounding: no test set is large
+enough to show them. `exact` removes them before ties and zeros are counted.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,14 +17,14 @@ CONFIDENCE = 0.95
 ALPHA = 0.05
 RESAMPLES = 9999
 TESTS = ("t", "wilcoxon")
-# Fewer give a mean and a spread that say little; they are shown and flagged.
+# Mean and spread of fewer seeds say little; such results are shown and marked.
 FEW_SEEDS = 3
-# Cells whose resamples are in memory at once.
+# Number of cells whose resamples are in memory at once.
 _CHUNK = 500
 
 
 def exact(values: ArrayLike) -> Values:
-    """Rounded to nine digits after the point, so that equal differences are equal.
+    """Rounds to nine digits after the point, so that equal differences are equal.
 
     >>> 0.3 - 0.2 == 0.2 - 0.1, exact([0.3 - 0.2, 0.2 - 0.1]).tolist()
     (False, [0.1, 0.1])
@@ -33,19 +33,21 @@ def exact(values: ArrayLike) -> Values:
 
 
 def intervals(cells: Sequence[ArrayLike]) -> Values:
-    """95 % bootstrap interval of the mean of each cell: (low, high) in a row; NaN for n < 2.
+    """Returns the 95 % bootstrap interval of each cell's mean, a row (low, high); NaN for n < 2.
 
-    Percentile method, 9999 resamples, always the same: a cell's interval depends neither on other
-    cells nor on the order of its values. Not BCa: it estimates bias and skewness from the same few
-    values, and has no answer for equal ones. With few seeds the interval is too narrow: up to
-    three it reaches from the least value to the greatest, which misses the centre of a symmetric
-    distribution with chance 2 x 0.5^n, 1 in 4 at n = 3.
+    The method is the percentile method with 9999 resamples, which are always the same. A cell's
+    interval depends neither on other cells nor on the order of its values. BCa is not used: it
+    estimates bias and skewness from the same few values, and has no answer for equal values.
+
+    With few seeds the interval is too narrow. Up to three seeds, it reaches from the least value to
+    the greatest. That misses the centre of a symmetric distribution with chance 2 x 0.5^n, 1 in 4
+    at n = 3.
 
     Values must be finite. Source: Efron & Tibshirani 1993, An Introduction to the Bootstrap, 13.
     """
-    sorted_ones = [np.sort(np.asarray(cell, dtype=float)) for cell in cells]
-    found = np.full((len(cells), 2), nan)
-    for places, same in _by_size(sorted_ones):
+    sorted_cells = [np.sort(np.asarray(cell, dtype=float)) for cell in cells]
+    ends = np.full((len(cells), 2), nan)
+    for indices, same in _by_size(sorted_cells):
         bounds = stats.bootstrap(
             (same,),
             np.mean,
@@ -57,25 +59,26 @@ def intervals(cells: Sequence[ArrayLike]) -> Values:
             method="percentile",
             rng=np.random.default_rng(0),
         ).confidence_interval
-        # A mean of equal values may miss them by a last digit.
-        found[places] = np.clip(np.stack(bounds, axis=-1), same[:, :1], same[:, -1:])
-    return found
+        # The mean of equal values may differ from them by a last digit.
+        ends[indices] = np.clip(np.stack(bounds, axis=-1), same[:, :1], same[:, -1:])
+    return ends
 
 
 def _by_size(cells: list[Values]) -> Iterator[tuple[list[int], Values]]:
     for size in sorted({len(cell) for cell in cells} - {0, 1}):
-        places = [place for place, cell in enumerate(cells) if len(cell) == size]
-        for start in range(0, len(places), _CHUNK):
-            chunk = places[start : start + _CHUNK]
-            yield chunk, np.stack([cells[place] for place in chunk])
+        indices = [index for index, cell in enumerate(cells) if len(cell) == size]
+        for start in range(0, len(indices), _CHUNK):
+            chunk = indices[start : start + _CHUNK]
+            yield chunk, np.stack([cells[index] for index in chunk])
 
 
 def paired_p(differences: ArrayLike, test: str = "t") -> float:
-    """Two-sided p of paired differences: could their centre be 0?
+    """Returns the two-sided p of the hypothesis that paired differences have centre 0.
 
-    "t": paired t test. "wilcoxon": signed-rank test without the zeros; exact without ties up to
-    n = 50 and with ties or zeros up to 13, a normal approximation beyond. NaN for n < 2, 1 where
-    all are 0, and NaN for t where all are equal but not 0: without a spread it has no answer.
+    "t" is the paired t test. "wilcoxon" is the signed-rank test without the zeros. It is exact up
+    to n = 50 without ties, and up to n = 13 with ties or zeros; beyond, it is a normal
+    approximation. The result is NaN for n < 2, and 1 where all differences are 0. For "t" it is NaN
+    where all differences are equal but not 0, because they have no spread.
 
     Source: Demsar 2006, JMLR 7, section 3.1.
     """
@@ -89,23 +92,24 @@ def paired_p(differences: ArrayLike, test: str = "t") -> float:
     return nan if np.ptp(values) == 0 else float(stats.ttest_rel(values, np.zeros_like(values))[1])
 
 
-def unpaired_p(one: ArrayLike, other: ArrayLike) -> float:
-    """Two-sided p of Welch's t test: could two means be equal, each with its own spread?
+def unpaired_p(first: ArrayLike, second: ArrayLike) -> float:
+    """Returns the two-sided p of Welch's t test, which allows each mean its own spread.
 
-    NaN where one has n < 2; where neither has a spread, 1 for equal means, else NaN.
+    The result is NaN where a side has n < 2. Where neither side has a spread, it is 1 for equal
+    means, else NaN.
     """
-    left, right = exact(one), exact(other)
+    left, right = exact(first), exact(second)
     if min(len(left), len(right)) < 2:
         return nan
     if np.ptp(left) == np.ptp(right) == 0:
         return 1.0 if left[0] == right[0] else nan
-    # Not ttest_ind: it warns where one of the two has no spread.
+    # Not ttest_ind, which warns where one side has no spread.
     numbers = [f(side) for side in (left, right) for f in (np.mean, _std, len)]
     return float(stats.ttest_ind_from_stats(*numbers, equal_var=False).pvalue)
 
 
 def least_wilcoxon_p(count: int) -> float:
-    """The smallest two-sided p that Wilcoxon's test can give for so many differences.
+    """Returns 2^(1 - count): the least two-sided p of Wilcoxon's test for `count` differences.
 
     >>> least_wilcoxon_p(5), least_wilcoxon_p(6)
     (0.0625, 0.03125)
@@ -114,13 +118,15 @@ def least_wilcoxon_p(count: int) -> float:
 
 
 def holm(p: ArrayLike) -> Values:
-    """p of several comparisons, corrected so that they hold together; NaN ones do not count.
+    """Corrects the p of several comparisons by Holm's method; NaN does not count.
 
     >>> holm([0.01, 0.04, 0.03, 0.005]).round(3).tolist()
     [0.03, 0.06, 0.06, 0.02]
 
-    Source: Holm 1979, Scandinavian Journal of Statistics 6: the i-th smallest of m is multiplied
-    by m - i + 1, and none becomes less than the one before it. scipy has none.
+    The i-th smallest of m is multiplied by m - i + 1, and is at least its predecessor. scipy does
+    not implement this.
+
+    Source: Holm 1979, Scandinavian Journal of Statistics 6.
     """
     values = np.asarray(p, dtype=float)
     order = np.argsort(values)[: np.isfinite(values).sum()]
@@ -133,7 +139,7 @@ def holm(p: ArrayLike) -> Values:
 def effect_size(differences: ArrayLike) -> float:
     """d_z = mean / std (ddof 1) of paired differences.
 
-    NaN for n < 2; where all are equal, 0 if they are 0, else NaN.
+    The result is NaN for n < 2. Where all differences are equal, it is 0 if they are 0, else NaN.
 
     Source: Cohen 1988, Statistical Power Analysis for the Behavioral Sciences, 2.3.5.
     """
@@ -150,22 +156,22 @@ def _std(values: Values) -> float:
 
 
 def ranks(scores: ArrayLike) -> Values:
-    """Rank of each method (column) in each setting (row): 1 is the highest score, NaN is last.
+    """Ranks the methods (columns) in each setting (row): 1 is the highest score, NaN is last.
 
-    Equal scores share the mean of their ranks.
+    Equal scores get the mean of their ranks.
 
     >>> ranks([[0.9, 0.8, 0.9], [0.7, float("nan"), 0.6]]).tolist()
     [[1.5, 3.0, 1.5], [1.0, 3.0, 2.0]]
     """
     values = exact(scores)
-    found: Values = stats.rankdata(-np.where(np.isnan(values), -inf, values), axis=1)
-    return found
+    ranked: Values = stats.rankdata(-np.where(np.isnan(values), -inf, values), axis=1)
+    return ranked
 
 
 def friedman_p(ranked: Values) -> float:
-    """p of Friedman's test on `ranks`: could all methods be equal?
+    """Returns the p of Friedman's test on `ranks`: the hypothesis is that all methods are equal.
 
-    NaN for fewer than three methods or two settings, 1 where all ranks are equal.
+    The result is NaN for fewer than three methods or two settings, and 1 where all ranks are equal.
     """
     settings, methods = ranked.shape
     if methods < 3 or settings < 2:
@@ -174,10 +180,10 @@ def friedman_p(ranked: Values) -> float:
 
 
 def critical_difference(methods: int, settings: int) -> float:
-    """Nemenyi: mean ranks that lie further apart differ, at alpha = 0.05 over all pairs.
+    """q sqrt(k (k + 1) / (6 N)) for k methods in N settings (Nemenyi).
 
-    q sqrt(k (k + 1) / (6 N)) of k methods in N settings; q is that of the studentized range for
-    infinite degrees of freedom, divided by sqrt 2.
+    Two mean ranks that are further apart differ, at alpha = 0.05 over all pairs. q is the quantile
+    of the studentized range for infinite degrees of freedom, divided by sqrt 2.
 
     >>> round(critical_difference(methods=4, settings=14), 2)
     1.25

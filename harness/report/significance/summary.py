@@ -1,4 +1,4 @@
-"""Mean, spread and interval over seeds: one row per method, setting and requested compression."""
+"""Summarises results over seeds: mean, spread and interval per setting and compression."""
 
 import pandas as pd
 
@@ -7,7 +7,7 @@ from harness.report.read.cost import TOTALS
 from harness.report.read.results import name_some
 from harness.report.significance import stats
 
-# Columns of the results and how the summary calls them, with their unit.
+# Columns of the results, and their names with units in the summary.
 MEASURES = {
     "top1": "top1_share",
     "top5": "top5_share",
@@ -21,29 +21,33 @@ MEASURES = {
     "latency_ms": "latency_ms",
     "change": "change_points",
 }
-# Those whose 95 % interval of the mean is reported.
+# Measures whose 95 % interval of the mean is reported.
 INTERVALS = ("top1", "change")
 _KEYS = ["model", "data", "label", "setting", "requested"]
 
 
 def summarise(results: pd.DataFrame) -> pd.DataFrame:
-    """Mean and std (ddof 1; NaN for one seed) of each measure over the seeds that did not fail.
+    """Returns mean and std (ddof 1; NaN for one seed) of each measure over seeds that did not fail.
 
-    low and high are the ends of INTERVALS (stats.intervals). change is against the dense network
-    of the same seed, in points; relative_top1 is top-1 / that of the dense network. Of it and of
-    the costs of training (TOTALS) the mean only: seeds hardly differ in them.
-    seeds counts the finite ones of top1, few_seeds says that these are fewer than three, and
-    failed_seeds counts the others; change_seeds those whose dense network is known; level 0 is
-    dense. Seeds that collapsed are those with an empty layer, and empty_layers names the layers of
-    any of them; cut_seeds have no path from input to output.
+    Columns:
+        *_low, *_high: The ends of the intervals of INTERVALS (stats.intervals).
+        change_points: top-1 minus that of the dense model of the same seed.
+        relative_top1_ratio: top-1 / that of the dense model. As for the costs of training (TOTALS),
+            only the mean is given, because seeds hardly differ.
+        seeds, failed_seeds: Numbers of seeds with a finite top-1, and of the other seeds.
+        few_seeds: True for fewer than three seeds.
+        change_seeds: Number of seeds whose dense model is known.
+        level: 0 for dense models.
+        collapsed_seeds: Number of seeds with an empty layer; empty_layers names the layers.
+        cut_seeds: Number of seeds without a path from input to output.
     """
     results = collapse.counted(results)
     relative = results["top1"] / results["dense_top1"]
     results = results.assign(change=100 * results["change"], relative_top1=relative)
     spread = {
-        f"{name}_{what}": (column, what)
+        f"{name}_{statistic}": (column, statistic)
         for column, name in MEASURES.items()
-        for what in ("mean", "std")
+        for statistic in ("mean", "std")
     } | {f"{name}_mean": (name, "mean") for name in TOTALS.values()}
     grouped = results.sort_values([*_KEYS, "seed"]).groupby(_KEYS)
     summary = grouped.agg(
@@ -70,17 +74,17 @@ def summarise(results: pd.DataFrame) -> pd.DataFrame:
 def _with_intervals(summary: pd.DataFrame, results: pd.DataFrame) -> pd.DataFrame:
     ends = dict[str, stats.Values]()
     for column in INTERVALS:
-        values = results.dropna(subset=column).groupby(_KEYS)[column].agg(list)
-        cells = values.reindex(summary.index).map(
+        lists = results.dropna(subset=column).groupby(_KEYS)[column].agg(list)
+        cells = lists.reindex(summary.index).map(
             lambda cell: cell if isinstance(cell, list) else []
         )
-        name, found = MEASURES[column], stats.intervals(cells.tolist())
-        ends |= {f"{name}_low": found[:, 0], f"{name}_high": found[:, 1]}
+        name, values = MEASURES[column], stats.intervals(cells.tolist())
+        ends |= {f"{name}_low": values[:, 0], f"{name}_high": values[:, 1]}
     return summary.assign(**ends, few_seeds=summary["seeds"] < stats.FEW_SEEDS)
 
 
 def cell(row: "pd.Series[float]", measure: str = "top1_share") -> str:
-    """ "93.12 ± 0.21 (3)": mean, std and number of seeds, in %; failures are spelled out.
+    """Formats mean, std and number of seeds in %, and failed seeds, as in "93.12 ± 0.21 (3)".
 
     Fewer than three seeds are written with n=, as in "93.12 ± 0.21 (n=2)".
     """
@@ -91,7 +95,8 @@ def cell(row: "pd.Series[float]", measure: str = "top1_share") -> str:
 
 
 def spread(mean: str, std: float, seeds: int, failed: int) -> str:
-    """
+    """Formats a mean with its std and its numbers of seeds and of failed seeds.
+
     >>> spread("93.12", 0.21, seeds=3, failed=0), spread("93.12", 0.21, seeds=2, failed=0)
     ('93.12 ± 0.21 (3)', '93.12 ± 0.21 (n=2)')
     >>> spread("93.12", 0.0, seeds=1, failed=2)
@@ -105,7 +110,8 @@ def spread(mean: str, std: float, seeds: int, failed: int) -> str:
 
 
 def points(change: float) -> str:
-    """
+    """Formats a change in points, with its sign.
+
     >>> points(-0.004), points(1.5), points(float("nan"))
     ('+0.00', '+1.50', '-')
     """
@@ -114,7 +120,7 @@ def points(change: float) -> str:
 
 
 def times(ratio: float) -> str:
-    """How a compression is printed.
+    """Formats a compression.
 
     >>> times(16.0), times(2.8284), times(float("nan"))
     ('16x', '2.828x', '-')
@@ -123,13 +129,13 @@ def times(ratio: float) -> str:
 
 
 def warnings(summary: pd.DataFrame) -> list[str]:
-    """What the means alone would hide: failed seeds, collapse, no fine-tuning, a missed target."""
+    """Returns notes on failed seeds, collapse, missing fine-tuning and missed compressions."""
     pruned = summary[summary["level"] > 0]
     notes = [
         f"{row['label']} on {row['model']}, {row['data']} at "
         f"{times(row['target_compression_ratio'])}: {row['failed_seeds']} of "
         f"{row['seeds'] + row['failed_seeds']} seeds failed (accuracy or loss is not finite); "
-        "the mean is over the others"
+        "the mean is over the rest"
         for _, row in summary[summary["failed_seeds"] > 0].iterrows()
     ]
     notes += collapse.notes(pruned)
@@ -139,41 +145,41 @@ def warnings(summary: pd.DataFrame) -> list[str]:
             notes.append(f"no fine-tuning recorded, accuracy is right after {after}: {bare}")
     macs = pruned["target_counts"] == "macs"
     if macs.any():
-        who = ", ".join(sorted(set(pruned.loc[macs, "label"])))
-        notes.append(f"requested for in multiply-accumulates, as a theoretical speed-up: {who}")
+        labels = ", ".join(sorted(set(pruned.loc[macs, "label"])))
+        notes.append(f"the requested ratio is a theoretical speed-up (MACs) of: {labels}")
     measured = pruned["compression_ratio_mean"].where(~macs, pruned["speedup_ratio_mean"])
     missed = measured / pruned["target_compression_ratio"] - 1
     count = (missed.abs() > 0.05).sum()
     if count:
         notes.append(
-            f"measured compression is more than 5 % off the requested one in {count} of "
-            f"{len(pruned)} results: compare the measured columns of summary.csv"
+            f"measured and requested compression differ by more than 5 % in {count} of "
+            f"{len(pruned)} results: see the measured columns of summary.csv"
         )
     fewer = pruned["change_seeds"].between(1, pruned["seeds"] - 1).sum()
     if fewer:
         notes.append(
-            f"the change against the dense network is over fewer seeds than top-1 in {fewer} of "
-            f"{len(pruned)} results (change_seeds of summary.csv): other dense networks failed or "
-            "are missing"
+            f"the change against the dense model is over fewer seeds than top-1 in {fewer} of "
+            f"{len(pruned)} results (change_seeds of summary.csv): some dense models failed or are "
+            "missing"
         )
     return notes + few_seeds(pruned)
 
 
 def uncounted(results: pd.DataFrame) -> list[str]:
-    """A note on results without a speed-up because an operator was not counted, if there are."""
+    """Returns a note on results without a speed-up because an operator was not counted."""
     pruned = results[results["level"] > 0]
-    gone = pruned[pruned["uncounted_operators"].map(bool)]
-    if gone.empty:
+    rows = pruned[pruned["uncounted_operators"].map(bool)]
+    if rows.empty:
         return []
-    operators = ", ".join(sorted({name for found in gone["uncounted_operators"] for name in found}))
+    operators = ", ".join(sorted({name for names in rows["uncounted_operators"] for name in names}))
     return [
-        f"no theoretical speed-up in {len(gone)} of {len(pruned)} results, whose weights enter "
-        f"operators that are not counted ({operators}): {name_some(gone['folder'])}"
+        f"no theoretical speed-up in {len(rows)} of {len(pruned)} results, whose weights enter "
+        f"operators that are not counted ({operators}): {name_some(rows['folder'])}"
     ]
 
 
 def few_seeds(rows: pd.DataFrame) -> list[str]:
-    """A note on how many rows have a value from fewer than three seeds, if any."""
+    """Returns a note with the number of rows that have fewer than three seeds, if any."""
     few = ((rows["seeds"] > 0) & (rows["seeds"] < stats.FEW_SEEDS)).sum()
     if not few:
         return []
