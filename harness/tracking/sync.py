@@ -22,7 +22,7 @@ NOT_LOGGED_IN = ("not authenticated", "no api key", "not logged in", "wandb logi
 
 
 class NoServer(RuntimeError):
-    """Raised where no upload is possible: no server answers, or no user is logged in."""
+    """Signals that no upload is possible: no server answers, or no user is logged in."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""`pruning-harness report RUNS --lint`: checks the protocol of a survey."""
+"""Checks the protocol of a survey: `pruning-harness report RUNS --lint`."""
 
 from pathlib import Path
 

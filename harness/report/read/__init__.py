@@ -1,1 +1,1 @@
-"""From the files of runs to tables of results."""
+"""Reads the files of runs into tables of results."""

@@ -16,7 +16,7 @@ BESIDE = ("identity.json", "environment.json")
 
 
 class NoResults(ValueError):
-    """Raised where a folder has no records, or none yet that a report could show.
+    """Signals that a folder has no records, or none yet that a report can show.
 
     notes: for a report on sensitivity analyses in the same folder.
     """

@@ -1,4 +1,4 @@
-"""`pruning-harness report RUNS --compare OTHER`: compares two folders of runs."""
+"""Compares two folders of runs: `pruning-harness report RUNS --compare OTHER`."""
 
 from collections.abc import Callable
 from pathlib import Path
