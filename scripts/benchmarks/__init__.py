@@ -1,1 +1,1 @@
-"""What scripts/benchmark measures."""
+"""Implements the measurements of scripts/benchmark."""

@@ -15,11 +15,11 @@ DENSITY = 0.1
 REPEATS = 11
 NETWORKS = {"LeNet-300-100": "lenet_300_100", "LeNet-5": "lenet_5"}
 OPTIMIZERS = {
-    # At 0.1 LeNet-5 would diverge.
+    # LeNet-5 would diverge at 0.1.
     "SGD": ("training@retraining=sgd", "retraining.optimizer.lr=0.01"),
     "Adam": ("training@retraining=adam",),
 }
-# Of 28 steps; one update, at step 100, comes before the last quarter.
+# Runs of 28 steps; one update, at step 100, comes before the last quarter.
 EPOCHS, QUICK_EPOCHS = 8, 5
 SHORT_EPOCHS, QUICK_SHORT_EPOCHS = 3, 1
 
@@ -39,11 +39,11 @@ TEACHING = {
     "alone": (*PRUNED, "training.epochs=1"),
     "teacher": (*PRUNED, "training.epochs=1", "distillation=hinton"),
 }
-# Penalties come before a pruning, when the network is dense; so is what they are held against.
+# Penalties come before a pruning, when the model is dense. Their reference is dense too.
 DENSE = {"dense": (*ALL, "schedule.final=1.0", "prune_at=init")}
 
 
-# No training comes first: the penalty's own steps are what is measured.
+# No dense training: the steps of the penalty are measured.
 PENALISED = (*PRUNED, "prune_at=init", "rescore_trained=true", "finetune=none")
 
 
@@ -64,7 +64,7 @@ class Group:
     repeats: int
 
     def seconds(self, *common: str) -> Seconds:
-        """Per run and kind of step ("rigl update"), in each round the median step."""
+        """Returns the median step of each round, per run and kind of step ("rigl update")."""
         found: Seconds = {}
         with TemporaryDirectory(prefix="dynamic-") as top:
             sides = {

@@ -9,7 +9,7 @@ from typing import Any
 Seconds = dict[str, list[float]]  # side -> one time per round
 
 HEAD = f"{'figure':<44} {'median':>8} {'min':>8} {'max':>8}  target"
-# Digits after the point, and what stands behind the number.
+# Digits after the point, and the suffix of the number.
 UNITS = {
     "ratio": (3, ""),
     "s": (1, " s"),
@@ -22,15 +22,18 @@ UNITS = {
 
 @dataclass(frozen=True)
 class Side:
-    """One way to do the work; only `work` is timed, on what `prepare` made for this round."""
+    """Describes one way to do the work. Only `work` is timed, on the result of `prepare`."""
 
     prepare: Callable[[], Any]
     work: Callable[[Any], object]
 
 
 def in_turns(sides: Mapping[str, Side], repeats: int, warm_up: bool = True) -> Seconds:
-    """Rounds of A B C, C B A, B C A, A C B, ...: what the machine does else meets all, and what a
-    side leaves behind, as in caches and connections, meets both of its neighbours."""
+    """Times the sides in rounds of A B C, C B A, B C A, A C B, ...
+
+    Other load of the machine then affects all sides. Whatever a side leaves in caches and
+    connections affects both of its neighbours.
+    """
     seconds: Seconds = {name: [] for name in sides}
     if warm_up:
         for side in sides.values():
@@ -49,7 +52,7 @@ def in_turns(sides: Mapping[str, Side], repeats: int, warm_up: bool = True) -> S
 
 @dataclass(frozen=True)
 class Figure:
-    """A median with the extremes over the rounds; `seconds` holds what it is made of."""
+    """Holds a median with the extremes over the rounds; `seconds` has the raw measurements."""
 
     name: str
     unit: str  # of UNITS
@@ -78,7 +81,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Note:
-    """A row that is no figure: what was chosen or drawn, or why a figure is not there."""
+    """Holds a row without a figure: a choice, a random draw, or why a figure is missing."""
 
     name: str
     text: str
@@ -88,7 +91,7 @@ class Note:
 
 
 def ratio(name: str, seconds: Seconds, over: str, under: str, **more: float) -> Figure:
-    """Median of `over` / median of `under`; min and max of the ratios within one round."""
+    """Returns median of `over` / median of `under`, with min and max of the ratios of a round."""
     rounds = [a / b for a, b in zip(seconds[over], seconds[under], strict=True)]
     value = median(seconds[over]) / median(seconds[under])
     chosen = {side: seconds[side] for side in (over, under)}
@@ -107,7 +110,7 @@ def spread(name: str, unit: str, values: Sequence[float], **more: float) -> Figu
 
 
 def count(name: str, cases: list[dict[str, Any]], good: str) -> Figure:
-    """How many cases are `good`; the target is all of them."""
+    """Counts the cases that are `good`; the target is all of them."""
     number = sum(bool(case[good]) for case in cases)
     of_all = f"{name}, of {len(cases)}"
     return Figure(of_all, "count", number, number, number, {}, at_least=len(cases), cases=cases)

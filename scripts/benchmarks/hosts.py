@@ -1,4 +1,4 @@
-"""Two hosts on this one: network namespaces joined by a virtual cable. Needs root and iproute2."""
+"""Simulates two hosts by network namespaces and a virtual cable; needs root and iproute2."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ from typing import IO
 
 @dataclass(frozen=True)
 class Host:
-    """A network namespace with a loopback and one end of the cable."""
+    """Describes a network namespace with a loopback and one end of the cable."""
 
     namespace: str
     address: str
@@ -19,8 +19,8 @@ class Host:
     def popen(
         self, *command: str, env: dict[str, str], output: IO[str] | int = subprocess.PIPE
     ) -> "subprocess.Popen[str]":
-        """The command on this host, as the head of its own process group."""
-        # Else gloo takes the address of the host's name, which is the loopback's.
+        """Starts a command on this host, as the leader of its own process group."""
+        # By default gloo uses the address of the host name, which is the loopback's.
         wired = {**env, "GLOO_SOCKET_IFNAME": self.interface}
         return subprocess.Popen(
             ["ip", "netns", "exec", self.namespace, *command],
@@ -34,11 +34,11 @@ class Host:
 
 @contextmanager
 def two_hosts(rate: str | None = None) -> Iterator[tuple[Host, Host]]:
-    """Both hosts, the cable limited to `rate` (of tc: "100mbit") in each direction.
+    """Yields both hosts, with a cable limited to `rate` (of tc: "100mbit") in each direction.
 
     Raises:
-        subprocess.CalledProcessError: no root, or no network namespaces.
-        OSError: no iproute2.
+        subprocess.CalledProcessError: the user is not root, or has no network namespaces.
+        OSError: iproute2 is missing.
     """
     first, second = (
         Host(f"harness-{os.getpid()}-{n}", f"10.99.0.{n}", f"cable{n}") for n in (1, 2)

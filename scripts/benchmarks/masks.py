@@ -15,17 +15,17 @@ from harness.vocabulary.tensors import prunable_layers, prunable_weights
 from harness.vocabulary.topk import top_counts, top_each
 
 DENSITY = 0.1
-# Short blocks in many rounds: what disturbs the machine then rarely meets one side alone.
+# Short blocks in many rounds, so that other load rarely disturbs one side alone.
 REPEATS, EPOCHS, QUICK_EPOCHS = 81, 2, 1
 
 
 def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
-    """Three figures per optimizer; every side runs in the harness's loop.
+    """Returns three figures per optimizer; every side runs in the harness's loop.
 
     Dense over dense again should be 1: its distance from 1 is the noise of the other two.
 
     Raises:
-        RuntimeError: the two ways of masking do not end in the same network.
+        RuntimeError: the two ways of masking do not give the same model.
     """
     store = global_magnitude(network())
     for optimizer in OPTIMIZERS:
@@ -48,10 +48,10 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
 
 
 def compared(store: MaskStore, optimizer: str) -> float:
-    """Largest difference between the weights after an epoch with the harness's masks and torch's.
+    """Returns the largest difference of weights after an epoch with our masks and with torch's.
 
     Raises:
-        RuntimeError: it is more than rounding, or the pruned weights are alive.
+        RuntimeError: the difference is more than rounding, or pruned weights are not 0.
     """
     ours, theirs = by_harness(store), by_torch(store)
     train(ours, optimizer, 1, store)
@@ -85,7 +85,7 @@ def by_harness(store: MaskStore) -> nn.Module:
 
 
 def by_torch(store: MaskStore) -> nn.Module:
-    """The same number of weights pruned by torch's own global magnitude."""
+    """Prunes the same number of weights by torch's own global magnitude."""
     model = network()
     layers = [(layer, "weight") for layer in prunable_layers(model).values()]
     gone = sum(int((~mask).sum()) for mask in store.masks.values())

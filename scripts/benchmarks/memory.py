@@ -1,4 +1,4 @@
-"""Peak extra memory of a call, from the kernel's own high-water mark."""
+"""Measures the peak extra memory of a call by the kernel's high-water mark."""
 
 import ctypes
 import gc
@@ -10,7 +10,7 @@ PROCESS = Path("/proc/self")
 
 
 def extra_megabytes(work: Callable[[], object]) -> float:
-    """Peak of resident memory during the call beyond what there was; NaN where it is not told."""
+    """Returns the peak of resident memory during a call, minus that before; NaN if unknown."""
     gc.collect()
     try:
         ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is freed but kept would hide what is taken

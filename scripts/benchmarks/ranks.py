@@ -1,4 +1,4 @@
-"""What several ranks cost, and whether they stand kills and flipped bits."""
+"""Measures the cost of several ranks, and their behaviour under kills and flipped bits."""
 
 import random
 import subprocess
@@ -17,7 +17,7 @@ RATE = "100mbit"
 EVENTS = ("first", "later")  # of a dense network, of a pruned one
 EVENT_ROUNDS, QUICK_EVENT_ROUNDS = 11, 2
 STEP_ROUNDS, STEP_EPOCHS, QUICK_STEP_EPOCHS = 81, 2, 1
-# Live entries against all, on the slow link and on the loopback.
+# Unpruned entries against all entries, on the slow link and on the loopback.
 LINK_SIDES = ["sparse", "dense", "sparse, all live", "dense, all live"]
 SLOW = {"rounds": 7, "steps": 2}
 FAST = {"rounds": 31, "steps": 4}
@@ -29,10 +29,10 @@ Rows = Iterator[Figure | Note]
 
 
 def figures(repeats: int | None, quick: bool) -> Rows:
-    """Agreement on masks, steps, the exchange of gradients; then kills and flips.
+    """Measures agreement on masks, steps and gradient exchange; then kills and flips.
 
     Raises:
-        JobFailed: a job ended with an error that nobody asked for.
+        JobFailed: a job ended with an error that is not part of the test.
     """
     seed = random.SystemRandom().randrange(10**6)
     yield from agreement(repeats, quick)
@@ -45,7 +45,7 @@ def figures(repeats: int | None, quick: bool) -> Rows:
 
 
 def agreement(repeats: int | None, quick: bool) -> Rows:
-    """What a rank receives in a pruning event, and how long that takes, on two ranks."""
+    """Measures the bytes that a rank receives in a pruning event, and their time, on two ranks."""
     rounds = repeats or (QUICK_EVENT_ROUNDS if quick else EVENT_ROUNDS)
     found = asked("ranks_event_program", rounds=rounds)
     yield spread("agreement: received in collectives", "MB", _all(found, "bytes"), at_most=3.2)
@@ -66,12 +66,12 @@ def _received_on_the_wire(rounds: int) -> Rows:
 
 
 def _all(found: dict[str, list[dict[str, float]]], key: str) -> list[float]:
-    """Of all events, in millions."""
+    """Returns the numbers of all events, in millions."""
     return [one[key] / 1e6 for one in chain.from_iterable(found.values())]
 
 
 def agreement_on_cuda(repeats: int | None, quick: bool) -> Rows:
-    """The same on CUDA, over a training step of a batch of 32 there."""
+    """Measures the same on CUDA, relative to a training step with a batch of 32."""
     if not torch.cuda.is_available():
         yield Note("agreement on CUDA: first event / step", NO_CUDA)
         return
@@ -98,7 +98,7 @@ def steps(repeats: int | None, quick: bool) -> Rows:
 
 
 def slow_link(repeats: int | None, quick: bool) -> Rows:
-    """On a cable of 100 Mbit/s between two namespaces."""
+    """Measures gradient exchanges on a cable of 100 Mbit/s between two namespaces."""
     if _no_hosts():
         yield Note(f"link: {RATE}", _no_hosts())
         return
@@ -134,7 +134,7 @@ def _exchanges(link: str, seconds: Seconds, target: dict[str, float]) -> Rows:
 
 @cache
 def _no_hosts() -> str:
-    """Why there cannot be two hosts here; empty if there can."""
+    """Returns the reason why two hosts cannot be simulated here, or ""."""
     try:
         with two_hosts(RATE):
             return ""

@@ -1,4 +1,4 @@
-"""One pruning event on the 25.5 M prunable weights of ResNet-50, with scores given."""
+"""Runs one pruning event on the 25.5 M prunable weights of ResNet-50, with given scores."""
 
 import os
 import time
@@ -46,7 +46,7 @@ class Given:
 
 @dataclass
 class Event:
-    """What a run does between scores and retraining, on a network of this size."""
+    """Does what a run does between scores and retraining, on a model of this size."""
 
     ranks: Ranks
     model: nn.Module
@@ -70,8 +70,11 @@ class Event:
 
 
 def measured(ranks: Ranks, rounds: int) -> dict[str, Any]:
-    """Per event "first" (of a dense network) and "later", in each round: seconds, and the bytes
-    received, both of the rank that has most; on CUDA also seconds of a training step."""
+    """Returns seconds and received bytes of each round, per event.
+
+    Events are "first" (of a dense model) and "later". Both numbers are those of the rank that has
+    most; on CUDA there are also seconds of a training step.
+    """
     torch.manual_seed(0)
     model = resnet50(weights=None).to(ranks.device)
     weights = prunable_weights(model)
@@ -107,7 +110,7 @@ def _observed(ranks: Ranks, work: Callable[[], None]) -> dict[str, float]:
 
 
 def at_the_interface() -> int:
-    """Bytes that this host has received on the interface that gloo was told to use, or 0."""
+    """Returns the bytes that this host has received on the interface that gloo uses, or 0."""
     name = os.environ.get("GLOO_SOCKET_IFNAME", "")
     for line in Path("/proc/net/dev").read_text().splitlines() if name else []:
         interface, _, numbers = line.partition(":")
@@ -125,7 +128,7 @@ def counted(ranks: Ranks) -> Iterator[list[int]]:
         "all_reduce": lambda tensor, *_, **__: tensor.nbytes,
         "all_gather": lambda every, mine, *_, **__: (len(every) - 1) * mine.nbytes,
     }
-    # Both: those for objects call those for tensors by the names in their own module.
+    # Both, because functions for objects call functions for tensors in their own module.
     places = (dist, dist.distributed_c10d)
     real = {name: getattr(dist, name) for name in shares}
     for name, share in shares.items():
@@ -150,8 +153,10 @@ def _counting(
 
 
 def _steps(ranks: Ranks, model: nn.Module, count: int) -> list[dict[str, float]]:
-    """Seconds of rank 0's steps, without an exchange; the others wait, for they may share its
-    device."""
+    """Returns seconds of rank 0's steps without a gradient exchange.
+
+    The other ranks wait, because they may share the device of rank 0.
+    """
     found = []
     if ranks.is_main:
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)

@@ -1,4 +1,4 @@
-"""A flipped bit in the masks of one rank: where, when, and that it happens."""
+"""Flips a bit in the masks of one rank, at a given step and place."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -13,10 +13,13 @@ from harness.vocabulary.tensors import Tensors
 
 @dataclass(frozen=True)
 class Flip:
-    """
-    step: optimizer step under masks before which it happens, counted from 1.
-    place: which byte of the masks, as a share of all.
-    bit: of that byte; 0 makes True False and False True, the others make it no bool at all.
+    """Describes a flip.
+
+    Args:
+        step: Optimizer step under masks before which it happens, counted from 1.
+        place: Position of the byte in the masks, as a fraction of all bytes.
+        bit: Bit of that byte. Bit 0 makes True False and False True; another bit leaves no valid
+            bool.
     """
 
     rank: int
@@ -26,16 +29,16 @@ class Flip:
 
     @classmethod
     def drawn(cls, draws: random.Random, ranks: int, steps: int) -> "Flip":
-        """Half of them are of bit 0."""
+        """Draws a flip; half of all flips are of bit 0."""
         bit = draws.choice([0, draws.randrange(1, 8)])
         return cls(draws.randrange(ranks), draws.randrange(steps) + 1, draws.random(), bit)
 
     def happen(self, masks: Tensors) -> str:
-        """The name of the tensor that it happened in."""
+        """Flips the bit, and returns the name of its tensor."""
         index = int(self.place * sum(mask.numel() for mask in masks.values()))
         for name, mask in masks.items():
             if index < mask.numel():
-                # Past torch, which would count a change: a fault of the memory does not tell it.
+                # Not through torch, which counts changes: torch does not notice a memory fault.
                 mask.view(torch.uint8).view(-1).numpy()[index] ^= 1 << self.bit
                 return name
             index -= mask.numel()
@@ -44,10 +47,10 @@ class Flip:
 
 @contextmanager
 def flipping(flip: Flip, rank: int, at_flip: Callable[[Loop, str], None]) -> Iterator[list[int]]:
-    """The flip happens inside, on its rank; yields the numbers of the steps from then on.
+    """Makes the flip happen inside the context, on its rank; yields the numbers of later steps.
 
-    at_flip: called on every rank with the loop, and on the flip's rank with the name of the
-    tensor, elsewhere "".
+    at_flip: called on every rank with the loop, and on the flip's rank with the name of the tensor,
+    elsewhere "".
     """
     update, number, since = Loop._update, 0, list[int]()
 

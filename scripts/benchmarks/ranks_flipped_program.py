@@ -1,6 +1,6 @@
-"""The command line, on whose masks one bit flips: ranks_flipped_program FLIP NOTE -- ARGUMENTS.
+"""Runs the command line with one flipped bit: ranks_flipped_program FLIP NOTE -- ARGUMENTS.
 
-FLIP: fields of Flip, as JSON. NOTE: the flip's rank writes there when it happened, and to what.
+FLIP: fields of Flip, as JSON. NOTE: file in which the flip's rank writes time and tensor.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Single bits flipped in the masks of one rank: how many are caught, in time and by name."""
+"""Counts the flipped bits that are detected in time, with the right names."""
 
 import json
 import random
@@ -17,14 +17,14 @@ from benchmarks.ranks_jobs import JobFailed, asked, await_end, living, running, 
 
 Cases = list[dict[str, Any]]
 
-# Ranks -> flips, in runs one after the other in one job; and each in a job of its own.
+# Number of flips by number of ranks: in one job with several runs, and in a job per flip.
 IN_ONE_JOB, ALONE = {2: 23, 4: 23}, {2: 2, 4: 2}
 QUICK_IN_ONE_JOB = {2: 2}  # tests/distributed/test_flips.py has some alone
 OPERATIONAL = ("tracking=none", f"checkpoint.every_steps={program.EVERY_STEPS}")
 LOG, NOTE = "log", "note"
 JOB_S = 600.0
-# From the flip to the end of all processes. The launcher looks ten times a second, and whoever
-# waits for a rank that left is told within a second or two.
+# Seconds from the flip to the end of all processes. The launcher polls ten times a second. A rank
+# that waits for a dead rank gets an error within two seconds.
 GONE_S = 20.0
 
 
@@ -44,10 +44,10 @@ def figures(quick: bool, seed: int) -> Iterator[Figure | Note]:
 
 
 def in_one_job(ranks: int, trials: int, seed: int, top: Path) -> Cases:
-    """One case per trial; caught if every rank raised the error in time, with the right names.
+    """Returns a case per trial; caught if every rank raised the right error in time.
 
     Raises:
-        JobFailed: all were caught, but the job did not end well after that.
+        JobFailed: all were caught, but the job failed afterwards.
     """
     folder = top / f"{ranks}-ranks"
     folder.mkdir()
@@ -80,8 +80,11 @@ def _lines(file: Path) -> Cases:
 
 
 def alone(ranks: int, seed: int, top: Path) -> dict[str, Any]:
-    """A flip under the command line; caught if all processes are gone soon after it, the status
-    is not 0 and the output names rank and tensor."""
+    """Runs a flip under the command line.
+
+    It is caught if all processes end soon after it, the status is not 0 and the output names rank
+    and tensor.
+    """
     flip = Flip.drawn(random.Random(f"{seed} alone"), ranks, program.STEPS_UNDER_MASKS)
     folder = top / f"alone-{ranks}-{seed}"
     folder.mkdir()
@@ -104,7 +107,7 @@ def _command(ranks: int, flip: Flip, folder: Path) -> list[str]:
 
 
 def _happened(folder: Path) -> tuple[float, str]:
-    """When the flip happened, and in which tensor; at 0 in none if the run did not come to it."""
+    """Returns time and tensor of the flip; 0 and "" if the run did not reach it."""
     note = folder / NOTE
     said = json.loads(note.read_text()) if note.exists() else {"at": 0.0, "tensor": ""}
     return said["at"], said["tensor"]

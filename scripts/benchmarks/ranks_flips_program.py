@@ -21,7 +21,7 @@ from harness.system.errors import RanksDisagree
 from harness.training.checkpointing import Checkpointer
 from harness.training.loop import Loop
 
-# 4 steps an epoch: 8 of dense training, then 2 levels of 8 under masks.
+# 4 steps per epoch: 8 of dense training, then 2 levels of 8 under masks.
 RUN = (
     "data=blobs", "model=mlp", "model.hidden=[16]", "model.batch_norm=true",
     "training.epochs=2", "retraining.epochs=2", "schedule=geometric", "schedule.levels=2",
@@ -33,7 +33,7 @@ EXCHANGES = ("dense", "sparse")
 
 
 class Trial:
-    """One run with a flip, and what came of it on this rank."""
+    """Holds one run with a flip, and its result on this rank."""
 
     def __init__(self, ranks: Ranks, flip: Flip, folder: Path):
         self.ranks, self.flip, self.folder = ranks, flip, folder
@@ -72,14 +72,17 @@ class Trial:
 
 
 def names(said: str, ranks: int, flip: Flip, tensor: str) -> bool:
-    """Whether an error names the tensor, and the odd rank; of two ranks none is accused."""
+    """True if an error names the tensor and the wrong rank. With two ranks no rank is named."""
     odd = f"rank {flip.rank} differs from the others" if ranks > 2 else "ranks 0 and 1 differ"
     return any(odd in line and tensor in line for line in said.splitlines())
 
 
 def measured(ranks: Ranks, trials: int, seed: int, folder: str) -> None:
-    """Each rank writes its account of every trial to a file of its own: what is there stays there
-    if a later trial hangs."""
+    """Runs all trials.
+
+    Each rank writes its result of every trial to a file of its own, which is kept if a later trial
+    hangs.
+    """
     draws = random.Random(f"{seed} {ranks.world_size}")
     with Path(folder, f"rank-{ranks.rank}.jsonl").open("w") as file:
         for number in range(trials):

@@ -26,13 +26,13 @@ Job = subprocess.Popen[str]
 
 
 class JobFailed(RuntimeError):
-    """A job ended with an error, or not in time."""
+    """Signals that a job ended with an error, or not in time."""
 
 
 def answer(task: Callable[..., Any]) -> None:
-    """The main function of a program that `asked` starts: task(ranks, **wishes) on every rank.
+    """Runs the main function of a program that `asked` starts: task(ranks, **wishes) on every rank.
 
-    A wish named `device` or `options` is for the group itself.
+    A wish named `device` or `options` is for the process group itself.
     """
     torch.set_num_threads(1)
     out, wishes = Path(sys.argv[1]), json.loads(sys.argv[2])
@@ -50,10 +50,12 @@ def asked(
     within_s: float = TIME_OUT_S,
     **wishes: Any,
 ) -> Any:
-    """What rank 0 of a program of this package answers; one rank on each host, if given.
+    """Runs a program of this package on several ranks, and returns the answer of rank 0.
+
+    With `hosts`, each has one rank.
 
     Raises:
-        JobFailed: with the job's last words.
+        JobFailed: with the last lines of the job's output.
     """
     with TemporaryDirectory(prefix="ranks-") as top, ExitStack() as stack:
         out = Path(top, "answer.json")
@@ -79,8 +81,11 @@ def torchrun(count: int, *arguments: str) -> list[str]:
 
 
 def agent(number: int, hosts: Sequence[Host]) -> list[str]:
-    """A torchrun agent with one rank. Static rendezvous: with c10d it must guess from names
-    whether it is on the host of the store."""
+    """Returns the command of a torchrun agent with one rank.
+
+    The rendezvous is static: c10d would have to guess from names whether it is on the host of the
+    store.
+    """
     start = [sys.executable, "-m", "torch.distributed.run", f"--nnodes={len(hosts)}"]
     place = [f"--node-rank={number}", f"--master-addr={hosts[0].address}", "--master-port=29400"]
     return [*start, *place, "--nproc-per-node=1"]
@@ -88,9 +93,9 @@ def agent(number: int, hosts: Sequence[Host]) -> list[str]:
 
 @contextmanager
 def running(command: Sequence[str], log: Path, host: Host | None = None) -> Iterator[Job]:
-    """The command under way, all that it prints in a file; ended with its children afterwards."""
+    """Yields the running command, with its output in a file; then ends it and its children."""
     with log.open("w") as output:
-        # A session of its own: Ctrl-C reaches this process only, which then ends all others.
+        # In a session of its own, so that Ctrl-C reaches this process only, which ends the others.
         job = (
             host.popen(*command, env=environment(), output=output)
             if host
@@ -106,18 +111,19 @@ def running(command: Sequence[str], log: Path, host: Host | None = None) -> Iter
 
 
 def environment() -> dict[str, str]:
-    """One thread, this checkout's harness, and the parts that its tests define."""
+    """Returns an environment with one thread, this checkout, and the parts of its tests."""
     kept = {key: value for key, value in os.environ.items() if key not in OF_A_LAUNCHER}
     path = os.pathsep.join(str(CHECKOUT / folder) for folder in ("", "scripts", "tests/helpers"))
     return {**kept, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
 
 
 def await_end(jobs: Sequence[Job], within_s: float, seen: set[int] | None = None) -> None:
-    """
-    seen: is given the ids of all that descend from the jobs. Listing them takes time from them.
+    """Waits until all jobs have ended.
+
+    seen: gets the ids of all descendants of the jobs. Listing them takes time from the jobs.
 
     Raises:
-        JobFailed: they are still there then.
+        JobFailed: a job is still running after `within_s` seconds.
     """
     deadline = time.monotonic() + within_s
     while any(job.poll() is None for job in jobs):
@@ -129,9 +135,10 @@ def await_end(jobs: Sequence[Job], within_s: float, seen: set[int] | None = None
 
 
 def check(job: Job, log: Path) -> None:
-    """
+    """Checks the exit status of a job.
+
     Raises:
-        JobFailed: the job's status is not 0.
+        JobFailed: the status is not 0.
     """
     if job.returncode:
         said = log.read_text()[-3000:]
@@ -142,7 +149,7 @@ def end(job: Job) -> None:
     """Ends a job that is still there, and all that it started, each by its id."""
     if job.poll() is not None:
         return
-    # Stopped first: it could start others while these are listed.
+    # Stopped first, because it could start processes while they are listed.
     _signal(job.pid, signal.SIGSTOP)
     for pid in family(job.pid):
         _signal(pid, signal.SIGKILL)
@@ -150,7 +157,7 @@ def end(job: Job) -> None:
 
 
 def family(head: int) -> list[int]:
-    """The process and all that descend from it, as far as they live. Linux only."""
+    """Returns the ids of a process and of its running descendants; Linux only."""
     parents = {pid: found[1] for pid, found in _processes().items() if found[0] != "Z"}
     found = [head] if head in parents else []
     for pid in found:
@@ -159,13 +166,13 @@ def family(head: int) -> list[int]:
 
 
 def living(pids: Iterable[int]) -> list[int]:
-    """Those that still run; one that nobody waited for is no more."""
+    """Returns the ids of processes that still run; a zombie does not count."""
     there = _processes()
     return [pid for pid in pids if pid in there and there[pid][0] != "Z"]
 
 
 def variable(pid: int, name: str) -> str | None:
-    """A variable of the environment that a process was started with; None once it is gone."""
+    """Returns a variable of a process's initial environment, or None if the process has ended."""
     with suppress(OSError):
         for line in Path(f"/proc/{pid}/environ").read_bytes().split(b"\0"):
             key, _, value = line.decode(errors="replace").partition("=")
@@ -175,10 +182,10 @@ def variable(pid: int, name: str) -> str | None:
 
 
 def _processes() -> dict[int, tuple[str, int]]:
-    """By id: state and parent."""
+    """Returns state and parent of every process, by id."""
     found = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
-        # It may be gone by now.
+        # The process may have ended.
         with suppress(OSError):
             state, parent, *_ = file.read_text().rpartition(")")[2].split()
             found[int(file.parent.name)] = (state, int(parent))

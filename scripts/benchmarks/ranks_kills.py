@@ -27,7 +27,7 @@ from benchmarks.ranks_jobs import (
     variable,
 )
 
-# 4 steps an epoch, in all 68 epochs, and dropout and an augmentation whose streams must go on.
+# 4 steps per epoch, 68 epochs in all; dropout and an augmentation must continue their streams.
 RUN = (
     "data=blobs", "model=mlp", "model._target_=parts.Dropping", "model.hidden=[16]",
     "training.epochs=8", "retraining.epochs=15", "schedule=geometric", "schedule.levels=4",
@@ -43,16 +43,17 @@ JOB_S, GONE_S, POLL_S = 300.0, 90.0, 0.005
 
 @dataclass(frozen=True)
 class Whole:
-    """What a run is that nothing interrupts."""
+    """Holds the result of a run without interruption."""
 
     records: str
     seconds: float  # from its first file to its last
 
 
 def figures(quick: bool, seed: int) -> Iterator[Figure | Note]:
-    """
+    """Returns the figures of killed runs.
+
     Raises:
-        JobFailed: a run that nothing interrupts fails.
+        JobFailed: a run without interruption fails.
     """
     yield Note("kills: seed", str(seed))
     draws = random.Random(f"{seed} kills")
@@ -75,10 +76,10 @@ def _cases(kills: int, draws: random.Random, top: Path) -> Iterator[dict[str, An
 
 
 def whole(ranks: int, folder: Path) -> Whole:
-    """Of a run that nothing interrupts.
+    """Runs without interruption, and returns the result.
 
     Raises:
-        JobFailed: it ended with an error, or not in time.
+        JobFailed: the run ended with an error, or not in time.
     """
     with _started(ranks, folder) as job:
         _await_state(job, folder, "running")
@@ -93,7 +94,7 @@ def whole(ranks: int, folder: Path) -> Whole:
 def killed_and_restarted(
     ranks: int, whole: Whole, draws: random.Random, folder: Path
 ) -> dict[str, Any]:
-    """Who was killed and when, and what came of it."""
+    """Kills a run and starts it again; returns the victim, the time and the outcome."""
     found = None
     while not found:
         place = folder / f"{draws.randrange(10**9):09}"
@@ -109,8 +110,10 @@ def killed_and_restarted(
 def _killed(
     ranks: int, after_s: float, draws: random.Random, folder: Path
 ) -> dict[str, Any] | None:
-    """Who was killed, and how many processes were still there a good while later; None if the run
-    was finished by then."""
+    """Returns the victim, and the number of processes that are left a while later.
+
+    Returns None if the run had finished before.
+    """
     with _started(ranks, folder) as job:
         _await_state(job, folder, "running")
         time.sleep(after_s)
@@ -126,7 +129,7 @@ def _killed(
 
 
 def _drawn(job: Job, draws: random.Random, there: list[int]) -> tuple[str, list[int]]:
-    """A rank in most cases; else the launcher, which leaves ranks alone, or all at once."""
+    """Draws the victim: a rank in most cases, else the launcher alone, or all processes."""
     ranks: dict[str, int] = {}
     for pid in there:
         rank = variable(pid, "RANK")
@@ -142,7 +145,7 @@ def _drawn(job: Job, draws: random.Random, there: list[int]) -> tuple[str, list[
 
 
 def _still_there(job: Job, pids: list[int]) -> list[int]:
-    """Those that have not ended a good while later; they are ended then."""
+    """Returns the processes that have not ended a while later, and kills them."""
     deadline = time.monotonic() + GONE_S
     while left := living(pids):
         job.poll()
@@ -156,7 +159,7 @@ def _still_there(job: Job, pids: list[int]) -> list[int]:
 
 
 def _restarted(ranks: int, folder: Path) -> int:
-    """How often the same command was needed until it finished; one more than allowed if never."""
+    """Counts the starts of the same command until it finished; one more than the limit if never."""
     for number in range(1, RESTARTS + 1):
         with _started(ranks, folder) as job:
             with suppress(JobFailed):
@@ -183,11 +186,11 @@ def _await_state(job: Job, folder: Path, state: str) -> None:
 
 
 def _state(folder: Path) -> str:
-    """Of the run, by its status.json; it is always whole."""
+    """Returns the state of the run from its status.json, which is always whole."""
     return str(json.loads(_text(folder, "status.json") or "{}").get("state", ""))
 
 
 def _text(folder: Path, name: str) -> str:
-    """A file of the one run below the folder; empty if it is not there."""
+    """Reads a file of the only run below the folder; "" if the file is missing."""
     found = list(folder.glob(f"runs/single/*/*/{name}"))
     return found[0].read_text() if found else ""

@@ -24,7 +24,7 @@ from harness.vocabulary.tensors import prunable_weights
 from harness.vocabulary.topk import top_counts, top_each
 
 SHAPE, CLASSES, BATCH = (784,), 10, 64
-# Side -> density, what is asked for as `ranks.gradient_exchange`.
+# Density and value of `ranks.gradient_exchange` by side.
 SIDES = {
     "sparse": (0.1, "sparse"),
     "dense": (0.1, "dense"),
@@ -36,7 +36,7 @@ SIDES = {
 def measured(
     ranks: Ranks, sides: list[str], rounds: int, steps: int, hidden: list[int], rest_s: float
 ) -> Seconds:
-    """Per side rank 0's seconds of a step, the mean of `steps` of them, in each round."""
+    """Returns rank 0's seconds per step of each round and side, a mean over `steps` steps."""
     loops = {side: _loop(ranks, *SIDES[side], steps, hidden) for side in sides}
     epochs = {side: Side(partial(_rested, loop, rest_s), _epoch_of) for side, loop in loops.items()}
     seconds = in_turns(epochs, rounds)
@@ -44,7 +44,7 @@ def measured(
 
 
 def _rested(loop: Loop, rest_s: float) -> Loop:
-    # TCP opens its window anew after a pause; without one a side inherits that of the side before.
+    # A pause makes TCP restart its window; otherwise a side inherits the window of the last side.
     time.sleep(rest_s)
     loop.context.ranks.barrier()
     return loop
@@ -65,7 +65,7 @@ def _loop(ranks: Ranks, density: float, exchange: str, steps: int, hidden: list[
 
 
 def _pruned_to(density: float, model: nn.Module) -> MaskStore:
-    """The masks of a global ranking of magnitudes, applied to the model."""
+    """Returns the masks of a global ranking of magnitudes, applied to the model."""
     weights = prunable_weights(model)
     scores = {name: weight.abs() for name, weight in weights.items()}
     keep = round(density * sum(weight.numel() for weight in weights.values()))

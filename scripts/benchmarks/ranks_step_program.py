@@ -24,7 +24,7 @@ NO_END = StepIndex(10**6)  # whoever has the loop decides
 def loop_of(
     ranks: Ranks, model: nn.Module, split: Split, recipe: Trainer, store: MaskStore | None = None
 ) -> Loop:
-    """A training under way, as a level's retraining if there are masks."""
+    """Returns a started training; with masks, it is the retraining of a level."""
     hooks = Hooks()
     if store:
         hooks = Hooks(
@@ -34,7 +34,7 @@ def loop_of(
 
 
 def measured(ranks: Ranks, rounds: int, epochs: int) -> dict[str, Seconds]:
-    """Per optimizer and side rank 0's seconds of some epochs in each round."""
+    """Returns rank 0's seconds of some epochs in each round, per optimizer and side."""
     store = global_magnitude(network())
 
     def epochs_of(loop: Loop) -> None:

@@ -1,4 +1,4 @@
-"""What comparisons of replicas cost: one of ResNet-50's size, and all of the survey's runs."""
+"""Measures the cost of comparing replicas: once for ResNet-50, and in all runs of the survey."""
 
 import hashlib
 from collections.abc import Iterator
@@ -21,9 +21,9 @@ NO_CUDA = "not measured: torch finds no CUDA device"
 
 
 def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
-    """Fingerprints of all weights and buffers (25.6 M numbers), and a hash of these.
+    """Measures fingerprints of all weights and buffers (25.6 M numbers), and a hash of these.
 
-    Beside it the same again, whose distance is the noise, and SHA-256 of the same bytes.
+    The same measurement again gives the noise, and SHA-256 of the same bytes is a reference.
     """
     rounds = repeats or (QUICK_REPEATS if quick else REPEATS)
     network = (resnet18 if quick else resnet50)()
@@ -36,8 +36,10 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
 
 
 def survey(rounds: int, quick: bool) -> Iterator[Figure]:
-    """Runs of the default survey on two ranks, over the same ones compared inside trainings only,
-    at the ends of epochs."""
+    """Compares runs of the default survey on two ranks with runs that compare less.
+
+    The latter compare replicas inside trainings only, at the ends of epochs.
+    """
     epochs = QUICK_EPOCHS if quick else SURVEY_EPOCHS
     seconds = asked("replicas_survey_program", rounds=rounds, epochs=epochs)
     name = "replicas: survey on two ranks"

@@ -24,8 +24,10 @@ METHODS = ("global_magnitude", "layerwise_gradient", "snip")
 
 
 def measured(ranks: Ranks, rounds: int, epochs: int) -> Seconds:
-    """Per side rank 0's seconds of one run of each method in each round; the warm-up trains the
-    dense network, which the survey's runs share too."""
+    """Returns rank 0's seconds of one run of each method in each round, per side.
+
+    The warm-up trains the dense model, which the survey's runs share too.
+    """
     with TemporaryDirectory(prefix="replicas-") as top:
         dense = Path(ranks.broadcast_object(top), "dense")
 
@@ -51,8 +53,11 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> Seconds:
 
 @contextmanager
 def uncompared() -> Iterator[None]:
-    """No networks are compared but at the ends of epochs: neither over ranks before measurements
-    and trainings, nor before and after a part looks at one."""
+    """Compares models at the ends of epochs only.
+
+    It turns off the comparisons over ranks before measurements and trainings, and those before and
+    after a component reads a model.
+    """
     compare = Ranks.check_replicas
 
     def inside(ranks: Ranks, model: nn.Module, what: str, also: Tensors | None = None) -> None:

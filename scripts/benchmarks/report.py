@@ -1,4 +1,4 @@
-"""The report as a command: of the default survey's shape, and of 10,000 records."""
+"""Measures the report command on runs like the default survey's, and on 10,000 records."""
 
 import itertools
 import json

@@ -1,4 +1,4 @@
-"""ResNet-20 for CIFAR (He et al. 2016) with 1x1 shortcuts: 270,896 prunable weights."""
+"""Builds ResNet-20 for CIFAR (He et al. 2016) with 1x1 shortcuts: 270,896 prunable weights."""
 
 from torch import Tensor, nn
 

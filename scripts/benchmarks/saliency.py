@@ -1,4 +1,4 @@
-"""What each saliency costs on LeNet-5 and on ResNet-20: time in training epochs, memory in MB."""
+"""Measures each saliency on LeNet-5 and ResNet-20: time in training epochs, memory in MB."""
 
 import math
 import time
@@ -33,7 +33,7 @@ DENSITY, BATCH, STEPS, REPEATS = 0.1, 128, 20, 3
 
 @dataclass(frozen=True)
 class Case:
-    """A network and the samples that a saliency looks at and that an epoch consists of."""
+    """Holds a model, the samples of a saliency, and the samples of an epoch."""
 
     name: str
     network: nn.Module
@@ -45,7 +45,7 @@ class Case:
         return list(zip(self.inputs.split(BATCH), self.labels.split(BATCH), strict=True))
 
     def epoch_seconds(self) -> float:
-        """Of SGD with momentum in batches of 128, from the median step of some."""
+        """Returns seconds per epoch of SGD with momentum, batch size 128, by the median step."""
         model = self.network
         optimizer = SGD(model.parameters(), lr=1e-6, momentum=0.9)
         inputs, labels = self.batches()[0]
@@ -61,9 +61,9 @@ class Case:
 
 
 def figures(repeats: int | None, quick: bool) -> Iterator[Figure | Note]:
-    """Per saliency: statistics, scores, masks and moved weights of one event at density 0.1.
+    """Measures statistics, scores, masks and moved weights of each saliency at density 0.1.
 
-    First what all share: exact selection over 25.5 M scores.
+    The first figure is common to all: exact selection over 25.5 M scores.
     """
     yield from selection.figures(repeats, quick)
     for case in cases(quick):
@@ -88,7 +88,7 @@ def costs(case: Case, name: str, epoch: float, repeats: int) -> Iterator[Figure 
 
 
 class Event:
-    """One pruning of a copy of the network, down to the weights that move."""
+    """Prunes a copy of the model once, including the weights that a saliency updates."""
 
     def __init__(self, case: Case, saliency: Any):
         structure = "row" if saliency.granularity == "unit" else "element"
@@ -124,6 +124,6 @@ def cases(quick: bool) -> Iterator[Case]:
         return
     lenet = LeNet5().build(data.shape, data.classes)
     yield Case("LeNet-5", lenet, train.inputs[:512], train.labels[:512], len(train))
-    # Of CIFAR-10's size; the time of a step does not depend on what the pixels show.
+    # Of CIFAR-10's size; the time of a step does not depend on the values of pixels.
     inputs, labels = torch.randn(128, 3, 32, 32), torch.arange(128) % 10
     yield Case("ResNet-20", resnet20(), inputs, labels, 50_000)

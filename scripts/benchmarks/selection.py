@@ -45,7 +45,7 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
 
 
 def done(result: object) -> object:
-    """After the device has done it."""
+    """Waits until the device has computed the result."""
     if torch.cuda.is_available():
         torch.cuda.synchronize()
     return result
@@ -56,7 +56,7 @@ def selected(scores: Tensors, keep: int) -> Tensors:
 
 
 def random_scores(divisor: int) -> Tensors:
-    """Of ResNet-50's shapes, each `divisor` times smaller."""
+    """Returns random scores in the shapes of ResNet-50, each `divisor` times smaller."""
     with torch.device("meta"):
         model = resnet50(weights=None)
     stream = torch.Generator().manual_seed(0)

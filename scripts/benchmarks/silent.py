@@ -1,4 +1,4 @@
-"""Who runs that nobody follows."""
+"""Follows runs of the benchmarks without any output."""
 
 from harness.run_folder.records import Identity, Record
 
@@ -6,7 +6,7 @@ ME = Identity("run", "setting", "method", "label", "model", "data")
 
 
 class Silent:
-    """Follows a run and says nothing."""
+    """Follows a run without any output."""
 
     def begin(self, levels: int, epochs: int) -> None: ...
 

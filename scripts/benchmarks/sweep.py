@@ -1,5 +1,8 @@
-"""Sweeps as whole commands: the default survey on two cores and on one, its second start, what
-prefix sharing saves, and what a thousand tiny points cost beside their training."""
+"""Measures sweeps as whole commands.
+
+The figures are the default survey on two cores and on one, its second start, the gain of prefix
+sharing, and the cost of a thousand tiny runs beside their training.
+"""
 
 import os
 import subprocess
@@ -25,7 +28,8 @@ POINTS, FEW = 1000, 20
 
 
 def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
-    """
+    """Returns the figures of all sweeps.
+
     Raises:
         RuntimeError: a sweep failed.
     """
@@ -106,7 +110,7 @@ def _keep_to(cores: int) -> None:
 
 
 def _kb(pid: int) -> int:
-    """Of the process alone, the most that it ever had in memory."""
+    """Returns the peak memory of the process alone."""
     try:
         lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     except OSError:

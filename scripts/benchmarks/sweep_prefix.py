@@ -1,4 +1,4 @@
-"""Training epochs of an iterative sweep, counted where they are trained."""
+"""Counts the training epochs of an iterative sweep in its training loops."""
 
 from inspect import signature
 from pathlib import Path
@@ -17,7 +17,7 @@ MODES = ("keep", "weight_rewind", "lr_rewind")
 
 
 def epochs(runs: Path, share: bool, quick: bool) -> int:
-    """Of the sweep keep, weight_rewind, lr_rewind x depths 3, 5, 7, dense training included."""
+    """Counts epochs of the sweep keep, weight_rewind, lr_rewind x depths 3, 5, 7, with dense."""
     depths = (2, 3) if quick else (3, 5, 7)
     batch = [
         [

@@ -1,4 +1,4 @@
-"""What is trained in every measurement: LeNet-300-100 on mnist5k in batches of 128."""
+"""Defines the training of all measurements: LeNet-300-100 on mnist5k, batch size 128."""
 
 from collections.abc import Callable
 from functools import cache, partial
@@ -20,7 +20,7 @@ from harness.vocabulary.tensors import Tensors
 BATCH, SEED, LEVEL = 128, 0, 0
 TOLERANCE = 1e-4
 RANKS, TASK = Ranks(), Classification()
-# As in conf/training/.
+# The same as in conf/training/.
 OPTIMIZERS: dict[str, Callable[..., SGD | Adam]] = {
     "SGD momentum": partial(SGD, lr=0.1, momentum=0.9, fused=True),
     "Adam": partial(Adam, lr=0.001, fused=True),
@@ -33,7 +33,7 @@ def splits() -> Splits:
 
 
 def network() -> nn.Module:
-    """The same initial weights at every call."""
+    """Builds the model with the same initial weights at every call."""
     data = splits()
     return build_seeded(lambda: LeNet300100().build(data.shape, data.classes), SEED)
 
@@ -48,10 +48,10 @@ def recipe(optimizer: str, epochs: int) -> Trainer:
 
 
 def checked_difference(ours: Tensors, others: Tensors, who: str) -> float:
-    """Largest difference between two networks that the same work should have made.
+    """Returns the largest difference of two models that should be equal.
 
     Raises:
-        RuntimeError: it is more than rounding.
+        RuntimeError: the difference is more than rounding.
     """
     difference = max(float((ours[name] - others[name]).abs().max()) for name in ours)
     if not difference <= TOLERANCE:

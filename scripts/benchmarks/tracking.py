@@ -1,4 +1,4 @@
-"""What W&B offline costs a worker of a sweep: once, with imports and service, then per run."""
+"""Measures the cost of W&B offline for a worker of a sweep: once for its start, and per run."""
 
 import json
 import os
@@ -16,7 +16,8 @@ WORKERS, RUNS = 7, 15
 
 
 def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
-    """
+    """Returns the figures of tracking.
+
     Raises:
         RuntimeError: a worker failed.
     """

@@ -1,7 +1,7 @@
-"""One worker of a sweep, as far as its tracker goes: prints what each run cost, as JSON.
+"""Runs the tracking of one sweep worker, and prints the cost of each run as JSON.
 
 PROGRAM FOLDER RUNS: a run of the default survey's size (LeNet-300-100, level 1, 12 epochs before
-and 8 after pruning) with W&B offline and without a tracker, in turns; the training is left out.
+and 8 after pruning) with W&B offline and without a tracker, in alternation. Nothing is trained.
 """
 
 import json
@@ -38,7 +38,7 @@ def main(top: Path, runs: int) -> None:
 
 
 def prepared(top: Path, name: str) -> RunInfo:
-    """A run's folder with all that its end finds there."""
+    """Makes a run folder with all files that the end of a run reads."""
     folder, dense = top / "sweep" / name[:2] / name, top / ".cache/dense" / "de" / "de15e"
     folder.mkdir(parents=True)
     dense.mkdir(parents=True, exist_ok=True)

@@ -1,7 +1,7 @@
-"""A whole run that notes when each step of its retraining begins, and how long it measures.
+"""Times the steps of a retraining in a whole run, and the duration of measurements.
 
-Seconds are those of the CPU, which one thread has to itself: what other jobs do meanwhile on a
-shared machine would be longer than a step.
+Seconds are CPU seconds of one thread: on a shared machine, other jobs would take longer than a
+step.
 """
 
 import time
@@ -25,8 +25,8 @@ from harness.training.trainer import Trainer
 from harness.vocabulary.step_index import START, StepIndex
 from harness.vocabulary.tensors import Tensors
 
-# The optimizer's step; one that looks at dense gradients too; an exchange of weights; a pruning,
-# without the step after it and without the measurements of its record; these.
+# Kinds of steps: the optimizer's step; one that also accumulates dense gradients; a mask update; a
+# pruning without the next step and without the measurements of its record; these measurements.
 PLAIN, LOOK, UPDATE, PRUNING, MEASURING = "plain", "look", "update", "pruning", "measuring"
 EDGE = "edge"  # an epoch ends after it, or a training begins with it
 
@@ -72,9 +72,9 @@ class WatchedSubject(Workload):
 
 
 class Watched:
-    """One run from its beginning to its end.
+    """Holds one run from its beginning to its end.
 
-    dense: folder of the dense training, which the first such run trains, if it needs one.
+    dense: folder of the dense training, which the first such run trains if needed.
     """
 
     def __init__(self, what: Experiment, dense: Path):
@@ -87,7 +87,7 @@ class Watched:
         runner.run(Recorder(*self.levels, ME, Silent()))
 
     def seconds(self) -> dict[str, float]:
-        """Of the median step of each kind."""
+        """Returns the median step of each kind."""
         starts = self.recipe.starts
         times = [after - before for before, after in zip(starts, starts[1:], strict=False)]
         kinds = [self._kind(number, len(starts)) for number in range(len(times))]

@@ -1,4 +1,4 @@
-"""The unmutated tests: what each file reaches, its seconds, and which tests fail by themselves."""
+"""Runs the unmutated tests: records what each file reaches, its seconds, and its failed tests."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
@@ -15,18 +15,21 @@ HOURS = 3 * 3600.0
 
 @dataclass
 class Baseline:
-    """seconds: by test file. reached: test files by "source file:function". failed: tests."""
+    """Holds the result of the unmutated tests.
+
+    seconds: by test file. reached: test files by "source file:function". failed: names of tests.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     reached: dict[str, list[str]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
 
     def ordered(self, mutant: Mutant, area: Area, texts: Mapping[str, str]) -> list[str]:
-        """Test files of the area, those that notice the mutant likeliest and quickest first.
+        """Returns the test files of the area, likeliest and quickest detectors first.
 
-        First those that reach the changed function and name its module, then those that reach
-        it, then those that name it, then the rest; of each those of its own folder first, from
-        the quickest to the slowest.
+        First are files that reach the changed function and name its module. Then come files that
+        reach the function, files that name the module, and the rest. Within each kind, files of the
+        module's own folder are first, and quicker files before slower ones.
         """
         own = f"tests/{mutant.file.split('/')[1]}/"
         parent, _, name = mutant.file.removesuffix(".py").replace("/", ".").rpartition(".")
@@ -45,7 +48,7 @@ class Baseline:
         return self.seconds.get(file, 0.0)
 
     def fitting(self, files: list[str], box: float) -> list[str]:
-        """Those that take `box` seconds together, in their order: what is too long is left out."""
+        """Returns the files that fit into `box` seconds together, in order; skips the rest."""
         spent, chosen = 0.0, []
         for file in files:
             if spent + self.took(file) <= box:
@@ -55,7 +58,7 @@ class Baseline:
 
 
 def measured(copy: Copy, work: Path, areas: Iterable[str]) -> Baseline:
-    """All tests of the areas, run once a folder; what an earlier start left in `work` is taken."""
+    """Runs all tests of the areas, once per folder; reads results of an earlier start in `work`."""
     folders = sorted({folder for area in areas for folder in AREAS[area].tests})
     return read("".join(_of_folder(copy, work, folder) for folder in folders))
 
@@ -75,7 +78,7 @@ def _of_folder(copy: Copy, work: Path, folder: str) -> str:
         raise RuntimeError(f"the unmutated tests did not run: {ended.output[-2000:]}")
     text = lines.read_text()
     if failed := read(text).failed:
-        # Not for being traced, perhaps: only what fails without it counts.
+        # Tracing may cause a failure: only a test that fails without it counts.
         output = copy.tests(*failed, timeout=HOURS).output
         fine = [f"failed\t{test}\n" for test in failed if f" {test}" not in output]
         for line in fine:

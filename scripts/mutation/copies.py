@@ -10,8 +10,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-# A cluster, a browser and what is measured are no tests of one folder. By -k, which takes markers
-# too: -m refuses those that an older commit does not have.
+# Tests with a cluster or a browser, and benchmarks, do not belong to one folder. -k also matches
+# markers; -m would refuse markers that an older commit lacks.
 LEFT_OUT = "not (slurm or browser or benchmark)"
 PYTEST = (
     "-m", "pytest", "-q", "-rfE", "--no-header", "--tb=no",
@@ -21,7 +21,7 @@ PYTEST = (
 
 @dataclass(frozen=True)
 class Ended:
-    """How tests ended; rc is None where they took too long."""
+    """Holds how tests ended; rc is None after a timeout."""
 
     rc: int | None
     output: str
@@ -30,24 +30,24 @@ class Ended:
 
 @dataclass(frozen=True)
 class Copy:
-    """A checkout of a commit that nothing else uses."""
+    """Holds a checkout of a commit for one worker."""
 
     top: Path
 
     @classmethod
     def made(cls, checkout: Path, commit: str, top: Path) -> "Copy":
-        """A clone that borrows the objects of the checkout, made anew."""
+        """Makes a new clone that borrows the objects of the checkout."""
         shutil.rmtree(top, ignore_errors=True)
         _git("clone", "-q", "--shared", "--no-checkout", str(checkout), str(top))
         _git("-C", str(top), "checkout", "-q", "--detach", commit)
-        # A mutant is often as long as what it replaces, and as young: only a hash tells them apart.
+        # A mutant often has the size and the time of its original: only a hash tells them apart.
         compiled = ["-m", "compileall", "-q", "--invalidation-mode", "checked-hash", "harness"]
         subprocess.run([sys.executable, *compiled], cwd=top, check=True)
         return cls(top)
 
     @property
     def scratch(self) -> Path:
-        """The TMPDIR of its tests, by which all that they started is known."""
+        """Returns the TMPDIR of its tests, by which their processes are found."""
         return self.top.with_name(f"{self.top.name}-scratch")
 
     def tests(self, *arguments: str, timeout: float, **variables: str) -> Ended:

@@ -1,4 +1,4 @@
-"""Which mutants are tried: so many from each area, all kinds in turn, the same for a seed."""
+"""Draws the mutants: a number per area, all kinds in turn, the same for a seed."""
 
 import ast
 import subprocess
@@ -17,14 +17,17 @@ KINDS = (
 
 @dataclass(frozen=True)
 class Area:
-    """sources: folders of harness/ that are changed. tests: folders of tests/ that must notice."""
+    """Describes an area.
+
+    sources: folders of harness/ that are changed. tests: folders of tests/ that must notice.
+    """
 
     sources: tuple[str, ...]
     tests: tuple[str, ...]
 
 
 AREAS = {name: Area((name,), (name,)) for name in ("pruning", "schedule", "saliency", "experiment")}
-# What a training leaves on disk, most of it noticed where a run is cut and goes on.
+# Files of a training; most faults are noticed by tests that interrupt and resume a run.
 AREAS["checkpointing"] = Area(("training", "run_folder"), ("training", "run_folder", "experiment"))
 
 Sources = Mapping[str, str]  # text of every source file by its path below the checkout
@@ -32,10 +35,10 @@ Placed = tuple[str, Mutant]  # with the name of its area
 
 
 def drawn(sources: Sources, count: int, seed: int) -> list[Placed]:
-    """Each with its area. Who draws fewer with the same seed gets the first of the same ones.
+    """Draws `count` mutants per area, each with its area; fewer are the first of more.
 
-    A change of the sources elsewhere leaves a drawn line in: each place has a random number of
-    its own, made of its text, and the lowest of each kind are taken in turn, one a line.
+    A change elsewhere in the sources does not change a draw: each line has a random number made of
+    its own text. The lowest of each kind are taken in turn, one per line.
     """
     share, rest = divmod(count, len(AREAS))
     sizes = {name: share + (number < rest) for number, name in enumerate(AREAS)}
@@ -43,7 +46,7 @@ def drawn(sources: Sources, count: int, seed: int) -> list[Placed]:
 
 
 def standing(sources: Sources, wanted: Collection[tuple[str, str, str]]) -> list[Placed]:
-    """Those of these keys whose line is still there."""
+    """Returns the mutants with these keys whose line still exists."""
     every = [(name, each) for name in AREAS for each in _possible(sources, name)]
     return [placed for placed in every if placed[1].key in wanted]
 
@@ -67,7 +70,7 @@ def _of_area(sources: Sources, area: str, count: int, seed: int) -> list[Mutant]
 
 
 def compiles(mutant: Mutant, text: str) -> bool:
-    """Whether it is Python, and another program than before."""
+    """True if the mutant is valid Python and a different program."""
     try:
         tree = ast.parse(mutant.applied(text))
     except SyntaxError:
@@ -83,6 +86,6 @@ def sources_of(checkout: Path, folder: str = "harness") -> dict[str, str]:
 
 
 def commit_of(checkout: Path, name: str) -> str:
-    """The full name of a commit."""
+    """Returns the full hash of a commit."""
     command = ["git", "-C", str(checkout), "rev-parse", "--verify", f"{name}^{{commit}}"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()

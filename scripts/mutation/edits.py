@@ -1,4 +1,4 @@
-"""What a mutant is: a source file with one line changed, and how such a line is written."""
+"""Defines a mutant, a source file with one changed line, and makes such lines."""
 
 import ast
 import re
@@ -11,7 +11,7 @@ SWAPPED = {
     "+": "-", "-": "+", "*": "/", "/": "*", "//": "*", "%": "//", "**": "*",
     "&": "|", "|": "&", "^": "|", "and": "or", "or": "and",
 }  # fmt: skip
-# Longest first, and no letter beside a word.
+# Longest first; words are matched whole.
 OPERATOR = re.compile(
     "|".join(
         rf"\b{re.escape(o)}\b" if o.isalpha() or " " in o else re.escape(o)
@@ -25,7 +25,7 @@ OPPOSITE |= {there: here for here, there in OPPOSITE.items()}
 
 @dataclass(frozen=True)
 class Mutant:
-    """One line of one file, before and after; function is a qualified name, "" at the top."""
+    """Holds one line of a file, before and after; function is a qualified name, "" at the top."""
 
     file: str
     function: str
@@ -36,18 +36,18 @@ class Mutant:
 
     @property
     def key(self) -> tuple[str, str, str]:
-        """What it is known by when lines have moved."""
+        """Returns a key that stays the same when lines move."""
         return self.file, self.before.strip(), self.after.strip()
 
     def priority(self, seed: int) -> float:
-        """In [0, 1). Hangs on its own text alone, so that other edits do not change a draw."""
+        """Returns a random number in [0, 1) of its own text, so that other edits keep the draw."""
         return Random(f"{seed} {self.function} {self.key}").random()
 
     def applied(self, text: str) -> str:
-        """The source with its line changed.
+        """Returns the source with the changed line.
 
         Raises:
-            ValueError: the line is another one now.
+            ValueError: the line has changed since.
         """
         lines = text.split("\n")
         if lines[self.line - 1] != self.before:
@@ -57,7 +57,7 @@ class Mutant:
 
 
 def spliced(line: str, start: int, end: int, new: str) -> str:
-    """The line with its bytes from start to end replaced: columns of `ast` count bytes."""
+    """Replaces bytes from start to end of a line, because columns of `ast` count bytes."""
     raw = line.encode()
     return (raw[:start] + new.encode() + raw[end:]).decode()
 
@@ -67,7 +67,7 @@ def within(line: str, start: int, end: int) -> str:
 
 
 def swapped(gap: str) -> str | None:
-    """The gap between two operands with its operator swapped, if there is one to swap.
+    """Returns the text between two operands with another operator, or None.
 
     >>> swapped(") is not ("), swapped(" @ ")
     (') is (', None)
@@ -79,7 +79,7 @@ def swapped(gap: str) -> str | None:
 
 
 def changed_constant(value: object) -> str | None:
-    """Another number: one more, twice as much, the other truth.
+    """Returns another constant: one more, twice as much, or the other truth value.
 
     >>> [changed_constant(value) for value in (0, 0.5, 0.0, True, "text")]
     ['1', '1.0', '1.0', 'False', None]
@@ -94,7 +94,7 @@ def changed_constant(value: object) -> str | None:
 
 
 def one_more(bound: str, node: ast.expr) -> str:
-    """The text of a bound, off by one."""
+    """Returns the text of a bound, off by one."""
     if isinstance(node, ast.Constant) and type(node.value) is int:
         return str(node.value + 1)
     simple = isinstance(node, (ast.Name, ast.Attribute, ast.Call, ast.Subscript, ast.UnaryOp))

@@ -1,9 +1,9 @@
-"""Which functions of harness/ each test file reaches, and how long it takes.
+"""Records the functions of harness/ that each test file reaches, and its time.
 
-Copied as sitecustomize.py into the top of the copy that is tested, so that every Python process
-started there has it, and loaded as a plugin by pytest itself. Lines of the file that
-MUTATION_REACHED names, divided by tabs: reached, test file, source file, function; or took, test
-file, seconds; or failed, test. PYTEST_DONT_REWRITE: it is imported before pytest.
+This file is copied as sitecustomize.py into the tested copy, so that every Python process started
+there loads it. pytest loads it as a plugin. It writes lines to the file named by MUTATION_REACHED,
+divided by tabs: reached, test file, source file, function; or took, test file, seconds; or failed,
+test. PYTEST_DONT_REWRITE: it is imported before pytest.
 """
 
 import inspect
@@ -19,7 +19,7 @@ HOME = str(Path(__file__).parent)
 SOURCES = f"{HOME}/harness/"
 
 seen: dict[int, CodeType] = {}  # kept, so that no other code gets the same id
-# Of a process that a test started: the test that pytest was at.
+# In a process started by a test: the test that pytest was running.
 now = {"file": os.environ.get("PYTEST_CURRENT_TEST", "").split("::")[0]}
 
 
@@ -29,12 +29,12 @@ def note(*fields: object) -> None:
 
 
 def on_call(frame: FrameType, event: str, argument: Any) -> None:
-    """Told of every call; returns None, so that lines are not traced."""
+    """Handles every call; returns None, so that lines are not traced."""
     code = frame.f_code
     if id(code) in seen:
         return
     seen[id(code)] = code
-    # Not the bodies of modules and classes, which run once however many use them.
+    # Bodies of modules and classes do not count: they run once for all tests.
     function = code.co_flags & inspect.CO_OPTIMIZED
     if function and code.co_filename.startswith(SOURCES) and now["file"]:
         note("reached", now["file"], code.co_filename[len(HOME) + 1 :], code.co_qualname)

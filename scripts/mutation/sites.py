@@ -1,4 +1,4 @@
-"""Every place of a source file where one line can be changed into a plausible fault."""
+"""Finds every line of a source file that can be changed into a plausible fault."""
 
 import ast
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ class _Finder(ast.NodeVisitor):
         self.found: list[Mutant] = []
 
     def replace(self, kind: str, node: Node, new: str | None) -> None:
-        """A mutant that has `new` in the place of a node on one line."""
+        """Makes a mutant that replaces a node on one line by `new`."""
         line, end = _end(node)
         if node.lineno == line:
             self.splice(kind, line, node.col_offset, end, new)
@@ -42,17 +42,17 @@ class _Finder(ast.NodeVisitor):
         self.found.append(Mutant(self.file, function, kind, line, before, after))
 
     def text(self, node: ast.expr) -> str:
-        """Of a node on one line."""
+        """Returns the text of a node on one line."""
         return within(self.lines[node.lineno - 1], node.col_offset, _end(node)[1])
 
     def between(self, kind: str, left: ast.expr, right: ast.expr) -> None:
-        """A mutant that has another operator between two operands."""
+        """Makes a mutant with another operator between two operands."""
         line, start = _end(left)
         if line == right.lineno:
             gap = within(self.lines[line - 1], start, right.col_offset)
             self.splice(kind, line, start, right.col_offset, swapped(gap))
 
-    # What is passed over.
+    # Nodes that are skipped.
 
     def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
         if node.name in UNSEEN or _words_only(node):
@@ -199,7 +199,7 @@ class _Finder(ast.NodeVisitor):
 
 
 def _end(node: Node) -> tuple[int, int]:
-    """Line and column behind it."""
+    """Returns the line and the column after a node."""
     assert node.end_lineno is not None and node.end_col_offset is not None  # of what was parsed
     return node.end_lineno, node.end_col_offset
 
@@ -212,7 +212,7 @@ def _called(node: ast.Call) -> str:
 
 
 def _first_of_its_name(node: ast.Assign) -> bool:
-    """Whether it only gives a new local name, without which the function would fail at once."""
+    """True if a statement only assigns a new local name; without it the function fails at once."""
     mine = {target.id for target in node.targets if isinstance(target, ast.Name)}
     read = {each.id for each in ast.walk(node.value) if isinstance(each, ast.Name)}
     return len(mine) == len(node.targets) and not mine & read
@@ -230,7 +230,7 @@ def _is_text(node: ast.expr) -> bool:
 
 
 def _words_only(node: ast.FunctionDef) -> bool:
-    """Whether a function only words a message: it returns written texts, and decides nothing."""
+    """True if a function only builds a message: it returns written texts, and decides nothing."""
     if not (isinstance(node.returns, ast.Name) and node.returns.id == "str"):
         return False
     inside = [each for statement in node.body for each in ast.walk(statement)]

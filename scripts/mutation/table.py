@@ -1,4 +1,4 @@
-"""What is printed: a row per area, and every survivor with the reason why nothing can notice it."""
+"""Prints a row per area, and every survivor with the reason why no test can notice it."""
 
 import tomllib
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ HEAD = f"{'area':<14} {'drawn':>5} {'killed':>6} {'survived':>8} {'equivalent':>
 
 
 def equivalent(file: Path) -> Equivalent:
-    """The survivors that compute the same as the original, by their text, and why."""
+    """Reads the survivors that compute the same as the original, by their text, with reasons."""
     tables = tomllib.loads(file.read_text()).get("equivalent", [])
     return {(each["file"], each["before"], each["after"]): each["because"] for each in tables}
 
@@ -32,7 +32,7 @@ def _row(area: str, verdicts: list[Verdict], known: Equivalent) -> str:
 
 
 def told(verdict: Verdict, known: Equivalent) -> str:
-    """A mutant as a difference, and how it ended."""
+    """Formats a mutant as a difference, with how it ended."""
     mutant = verdict.mutant
     how = f"killed by {verdict.killer}" if verdict.killer else "survived"
     if not verdict.killer and verdict.left_out:

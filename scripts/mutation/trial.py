@@ -1,4 +1,4 @@
-"""One mutant after another through its tests, several at a time, and the lines that are kept."""
+"""Runs the mutants through their tests, several at a time, and keeps the results."""
 
 import json
 import re
@@ -13,16 +13,17 @@ from mutation.copies import Copy, Ended
 from mutation.draw import AREAS, Placed
 from mutation.edits import Mutant
 
-# What takes so many times as long as without the mutant, and this many seconds more, hangs.
+# A test hangs if it takes this many times as long as without the mutant, plus these seconds.
 TIMES, GRACE = 3, 120
 UNIMPORTABLE = "raise SystemError('this copy is not the one that is tested')\n"
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """How one mutant ended. killer: the test that failed, "" of a survivor.
+    """Holds how one mutant ended.
 
-    left_out: test files of its area that the time box had no room for.
+    killer: the test that failed, "" for a survivor. left_out: test files of its area for which the
+    time box had no room.
     """
 
     commit: str
@@ -35,7 +36,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all trials share."""
+    """Holds what all trials share."""
 
     commit: str
     copies: list[Copy]
@@ -44,7 +45,7 @@ class Bench:
     box: float
 
     def verdicts(self, mutants: list[Placed]) -> Iterator[Verdict]:
-        """Of each mutant with its area, as they end; as many at a time as there are copies."""
+        """Yields the verdict of each mutant with its area, as they end; one at a time per copy."""
         free: Queue[Copy] = Queue()
         for copy in self.copies:
             free.put(copy)
@@ -92,14 +93,14 @@ class Bench:
         skipped = [f"--deselect={test}" for test in self.baseline.failed]
         source.write_text(text)
         try:
-            # The examples in the docstrings of the file itself are tests too.
+            # The examples in the docstrings of the file are tests too.
             return copy.tests("-x", *skipped, file, *tests, timeout=TIMES * expected + GRACE)
         finally:
             source.write_text(whole)
 
 
 def killer(ended: Ended) -> str:
-    """The first test that failed, or what else ended them; "" if all passed.
+    """Returns the first test that failed, or another end of the tests; "" if all passed.
 
     Raises:
         RuntimeError: pytest was called wrongly, or found no test.

@@ -27,7 +27,7 @@ def test_a_real_sweep_is_compared_by_what_its_configs_differ_in(runs) -> None:
     rewinding = found.loc["lr_rewinding_beats_fine_tuning"]
     # Both methods, each with both ways back.
     assert (rewinding["seeds"], rewinding["cells"]) == (2, 2)
-    assert "trained for" not in rewinding["detail"]
+    assert "of training" not in rewinding["detail"]
 
     random = found.loc["random_is_worst"]
     # Each way back by itself: fine-tuning is not set against rewinding.

@@ -74,7 +74,7 @@ def test_a_file_of_ones_own_is_read_with_its_types(tmp_path) -> None:
     (",0.1,98", "method is missing"),
     ("A,10,98", "size is a density of prunable weights, which must be in (0, 1], got 10"),
     ("A,0,98", "size is a density of prunable weights, which must be in (0, 1], got 0"),
-    ("A,,98", "size and size_definition go together"),
+    ("A,,98", "size and size_definition belong together"),
     ("A,0.1", "2 cells for 3 columns"),
     ("A,0.1,98\nA,0.1,97", "line 18: the same figure as in line 17"),
 )
@@ -92,9 +92,9 @@ def test_a_bad_row_is_named_by_file_and_line(tmp_path, row, said) -> None:
         ("source: own", "source: hearsay", "source must be one of abs, coll, data, own"),
         ("density_prunable", "density", "size_definition must be one of compression_all"),
         ("year: 2026", "year: 26", "year must be a whole number from 1980 to 2100, got '26'"),
-        ("# recipe", "# receipt", "no column is called 'receipt'; there are: paper"),
-        ("# size_definition: density_prunable\n", "", "size and size_definition go together"),
-        ("statistic: mean", "statistic: single\n# n: 3", "statistic is single, but n is more"),
+        ("# recipe", "# receipt", "unknown column 'receipt'; use: paper"),
+        ("# size_definition: density_prunable\n", "", "size and size_definition belong together"),
+        ("statistic: mean", "statistic: single\n# n: 3", "statistic=single, but n is above 1"),
     ],
 )
 def test_a_bad_value_for_all_rows_is_named_too(tmp_path, old, new, said) -> None:
@@ -107,14 +107,14 @@ def test_a_bad_value_for_all_rows_is_named_too(tmp_path, old, new, said) -> None
 
 def test_a_figure_without_any_ratio_is_refused(tmp_path) -> None:
     same = SAME.replace("# size_definition: density_prunable\n", "")
-    with pytest.raises(ValueError, match="needs size, speed or both"):
+    with pytest.raises(ValueError, match="size and speed are missing"):
         load(write(tmp_path, "method,accuracy\nA,98\n", same))
 
 
 def test_shares_for_percent_and_an_empty_file_are_refused(tmp_path) -> None:
-    with pytest.raises(ValueError, match="top-1 must be in %, not a share"):
+    with pytest.raises(ValueError, match="write top-1 in %, not as a fraction"):
         load(write(tmp_path, "method,size,accuracy\nA,0.1,0.98\n"))
-    with pytest.raises(ValueError, match="holds no figures"):
+    with pytest.raises(ValueError, match="has no figures"):
         load(write(tmp_path, ""))
 
 
@@ -130,7 +130,7 @@ def test_a_file_of_a_spreadsheet_is_read_and_one_of_another_encoding_is_named(tm
 
 @cases("text", "mnist5k", "=mnist", "mnist5k=")
 def test_another_data_set_must_be_asked_for_in_full(text) -> None:
-    with pytest.raises(ValueError, match="must be DATA=PUBLISHED"):
+    with pytest.raises(ValueError, match="write DATA=PUBLISHED"):
         parse_published_for([text])
 
 

@@ -103,9 +103,9 @@ def test_a_density_of_an_unknown_network_is_left_out_and_counted(tmp_path) -> No
     assert rows.empty
     assert notes == [
         "1 of 1 published figures of my_net on mnist are left out against compression: 1 x "
-        "density of prunable weights: parameters of the network not known",
+        "density of prunable weights: parameters of the model not known",
         "1 of 1 published figures of my_net on mnist are left out against theoretical speed-up: "
-        "1 x no MACs published, and a share of weights does not give them",
+        "1 x no MACs published, and a density of weights does not determine them",
     ]
 
 

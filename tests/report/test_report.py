@@ -91,7 +91,7 @@ def test_a_duplicate_counts_once_and_is_told(tmp_path) -> None:
     survey = load(tmp_path)
     assert cell(only(survey)) == "90.00 (n=1)"
     left_out = "1 left out, duplicates of the same setting, seed and compression"
-    assert notes(survey) == [f"{left_out}: second", f"{left_out} that have other results: third"]
+    assert notes(survey) == [f"{left_out}: second", f"{left_out} with different values: third"]
 
 
 def test_settings_with_one_label_are_never_averaged(tmp_path) -> None:
@@ -141,7 +141,7 @@ def test_dense_networks_trained_differently_are_two_references(tmp_path) -> None
     survey = load(tmp_path)
     (section,) = survey.sections()
     assert section.dense["label"].tolist() == ["Dense 1", "Dense 2"]
-    assert "Dense 1 on lenet5, digits is what these started from: GraSP" in survey.notes
+    assert "Dense 1 on lenet5, digits is the dense model of: GraSP" in survey.notes
 
 
 def test_an_untrained_network_is_no_dense_reference(tmp_path) -> None:
@@ -170,7 +170,7 @@ def test_a_network_without_operations_left_is_still_reported(tmp_path) -> None:
     assert report(tmp_path, tmp_path / "out")
     row = pd.read_csv(tmp_path / "out" / "summary.csv").iloc[-1]
     assert pd.isna(row["speedup_ratio_mean"]) and row["compression_ratio_mean"] == 4
-    assert "multiply-accumulates not known" in (tmp_path / "out" / "report.html").read_text()
+    assert "multiply-accumulates unknown" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_speed_ups_that_are_not_known_are_told_with_the_operator(tmp_path) -> None:

@@ -21,7 +21,7 @@ def test_equal_epochs_of_more_steps_are_another_budget(tmp_path) -> None:
     write(tmp_path, smaller_batches)
     assert verdicts(tmp_path) == {"same retraining budget": "fail"}
     evidence = said(tmp_path, "same retraining budget")
-    assert evidence == "Random (lenet5, digits): 320 to 640 steps where others have 10"
+    assert evidence == "Random (lenet5, digits): 320 to 640 steps where most have 10"
 
 
 def test_more_epochs_of_more_steps_are_told_once(tmp_path) -> None:
@@ -31,7 +31,7 @@ def test_more_epochs_of_more_steps_are_told_once(tmp_path) -> None:
 
     write(tmp_path, longer)
     evidence = said(tmp_path, "same retraining budget")
-    assert evidence == "Random (lenet5, digits): 2 epochs where others have 1"
+    assert evidence == "Random (lenet5, digits): 2 epochs where most have 1"
 
 
 def test_a_budget_that_nobody_recorded_is_not_called_equal(tmp_path) -> None:

@@ -78,8 +78,8 @@ def test_more_masks_than_can_be_read_in_time_are_left_out_and_told(tmp_path, mon
         monkeypatch.setattr("harness.report.read.overlap.MOST_BYTES", most)
         found, notes = overlaps(tmp_path, results)
         assert found["seeds"].sum() == seeds
-        assert [note[:35] for note in notes] == (
-            [] if seeds == 2 else [f"overlap of masks is of {seeds} of 2 seeds"[:35]]
+        assert [note[:45] for note in notes] == (
+            [] if seeds == 2 else [f"the overlap of masks uses the first {seeds} of 2 seeds"[:45]]
         )
 
 

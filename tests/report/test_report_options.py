@@ -84,8 +84,8 @@ def test_figures_of_ones_own_are_shown_beside_them(tmp_path) -> None:
 
 @cases(
     "options, said",
-    (["--published-for", "mnist5k"], "must be DATA=PUBLISHED"),
-    (["--published-for", "a=b"], "no result is on a; there are: mnist"),
+    (["--published-for", "mnist5k"], "write DATA=PUBLISHED"),
+    (["--published-for", "a=b"], "no result is on data=a; use one of: mnist"),
     (["--claims", "--lint"], "do not go together"),
     (["--claims", "--published-for", "a=b"], "do not go together"),
     (["--published", "missing.csv"], "--published missing.csv is no file"),

@@ -91,7 +91,7 @@ def test_a_cut_line_that_was_the_only_result_is_told(tmp_path, capsys) -> None:
     path.write_text(path.read_text() + to_line(make())[:50])
     assert main([str(tmp_path)]) == 2
     error = capsys.readouterr().err
-    assert "holds no pruned network yet" in error
+    assert "has no result of a pruned model" in error
     assert "0/records.jsonl: line 2 is cut off" in error
 
 
@@ -136,7 +136,11 @@ def test_one_run_alone_can_be_reported(tmp_path) -> None:
 
 @pytest.mark.parametrize(
     "folder, problem",
-    [("missing", "is not a folder"), ("empty", "no records"), ("level0", "no pruned network yet")],
+    [
+        ("missing", "is not a folder"),
+        ("empty", "no records"),
+        ("level0", "no result of a pruned model"),
+    ],
 )
 def test_a_folder_without_results_is_one_line_and_writes_nothing(folder, problem, tmp_path, capsys):
     (tmp_path / "empty").mkdir()

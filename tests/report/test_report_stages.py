@@ -124,10 +124,10 @@ def test_of_masks_that_shrink_inside_one_training_only_the_end_is_a_result(tmp_p
     assert cell(row) == "90.00 ± 0.00 (n=2)"
     # Right after the last removal, within the training.
     assert cell(row, "pruned_top1_share") == "40.00 ± 0.00 (n=2)"
-    assert survey.notes[0].startswith("measured compression")
+    assert survey.notes[0].startswith("measured and requested compression")
 
 
-@pytest.mark.parametrize("levels, said", [(2, "first result: b"), (4, "not yet fine-tuned: b")])
+@pytest.mark.parametrize("levels, said", [(2, "no result yet: b"), (4, "not yet fine-tuned: b")])
 def test_a_training_stopped_while_it_prunes_is_told_and_not_averaged_in(levels, said, tmp_path):
     write_run(tmp_path / "a", *steps(0))
     write_run(tmp_path / "b", *steps(1, levels, finetuned=False))

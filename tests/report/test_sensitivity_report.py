@@ -164,7 +164,7 @@ def test_runs_without_a_result_beside_analyses_are_told(tmp_path) -> None:
     cut = write_run(tmp_path / "cut", make())
     cut.write_text(cut.read_text()[:50])
     assert load_survey(tmp_path).notes == [
-        "cut/records.jsonl: line 1 is cut off (the run was stopped): skipped"
+        "cut/records.jsonl: line 1 is cut off (the run was stopped), and skipped"
     ]
     write_run(tmp_path / "begun", dense())
     assert load_survey(tmp_path).notes[0] == (
@@ -173,7 +173,7 @@ def test_runs_without_a_result_beside_analyses_are_told(tmp_path) -> None:
 
 
 def test_an_empty_folder_is_still_refused(tmp_path) -> None:
-    with pytest.raises(ValueError, match=r"holds no records"):
+    with pytest.raises(ValueError, match=r"has no records"):
         load_survey(tmp_path)
 
 

@@ -136,7 +136,7 @@ def _no_results(records: pd.DataFrame) -> list[str]:
     under_way = levels.index.difference([*waiting, *reading.candidates(records)["folder"]])
     by_reason = {
         "have records of level 0 only (dense, or not yet pruned)": waiting,
-        "have records of intermediate levels only": under_way,
+        "have no result yet": under_way,
     }
     return [
         f"{len(folders)} of {len(levels)} runs {reason}: {reading.name_some(folders)}"

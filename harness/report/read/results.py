@@ -23,7 +23,7 @@ class Selection:
         if not dropped.any():
             return self
         folders = name_some(self.rows.loc[dropped, "folder"])
-        note = f"{dropped.sum()} results left out, {reason}: {folders}"
+        note = f"{dropped.sum()} left out, {reason}: {folders}"
         return Selection(self.rows[~dropped], [*self.notes, note])
 
 
