@@ -1,4 +1,4 @@
-"""What test_batch_norm.py runs on several ranks."""
+"""Runs the cases of test_batch_norm.py on several ranks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -26,7 +26,7 @@ CASES: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {
 
 
 def one_norm(ranks: Ranks) -> dict[str, Found]:
-    """Per case and dtype: two forwards and backwards of a norm alone, on this rank's share."""
+    """Runs two forwards and backwards of a norm on this rank's shard, per case and dtype."""
     return {
         f"{case} {dtype}".replace("torch.", ""): passes(make, shape, dtype, ranks)
         for case, (make, shape) in CASES.items()
@@ -69,7 +69,7 @@ def network() -> nn.Module:
 
 
 def training(ranks: Ranks) -> dict[str, Found]:
-    """Per dtype: the state after ten steps through DDP with momentum and partial last batches."""
+    """Returns the state after ten DDP steps, per dtype, with momentum and partial last batches."""
     return {str(dtype): trained(dtype, ranks) for dtype in (torch.float32, torch.float64)}
 
 
@@ -93,7 +93,7 @@ def trained(dtype: torch.dtype, ranks: Ranks) -> Found:
 
 
 def far_from_zero(ranks: Ranks) -> Found:
-    """Running variance of float32 samples whose mean is 10,000 standard deviations."""
+    """Returns the running variance of float32 samples with a mean of 10,000 standard deviations."""
     torch.manual_seed(0)
     batch = 1e4 + torch.randn(4096, 8)
     norm = synced(nn.BatchNorm1d(8, momentum=1.0), ranks)
@@ -102,7 +102,7 @@ def far_from_zero(ranks: Ranks) -> Found:
 
 
 def autocast(ranks: Ranks) -> dict[str, Found]:
-    """Outputs of half precision through norms whose parameters are float32."""
+    """Returns outputs of half precision through norms with float32 parameters."""
     found = {}
     for half in (torch.bfloat16, torch.float16):
         norm = synced(nn.BatchNorm2d(3), ranks)
@@ -122,7 +122,7 @@ def autocast(ranks: Ranks) -> dict[str, Found]:
 
 @contextmanager
 def counted() -> Iterator[list[str]]:
-    """The names of the collectives that are called inside."""
+    """Yields the list of collectives that are called inside."""
     called: list[str] = []
     real = {name: getattr(dist, name) for name in ("all_reduce", "all_gather", "broadcast")}
 
@@ -143,7 +143,7 @@ def counted() -> Iterator[list[str]]:
 
 
 def collectives(ranks: Ranks) -> dict[str, list[str]]:
-    """The collectives of a forward and backward in eval mode, and of one in training mode."""
+    """Returns the collectives of a forward and backward in eval mode, and in training mode."""
     norm = synced(nn.BatchNorm1d(4), ranks)
     found = {}
     for mode in ("eval", "train"):
@@ -155,7 +155,7 @@ def collectives(ranks: Ranks) -> dict[str, list[str]]:
 
 
 def one_value(ranks: Ranks) -> dict[str, str]:
-    """What is said of one sample on all ranks together; two samples on all together are enough."""
+    """Returns the error on one sample over all ranks; two samples over all ranks are enough."""
     norm = synced(nn.BatchNorm1d(4), ranks)
     said = ""
     try:

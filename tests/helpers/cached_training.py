@@ -1,4 +1,4 @@
-"""Dense training of a small network, whose states stay in a folder."""
+"""Runs dense training of a small model, whose states stay in a folder."""
 
 import copy
 from functools import partial

@@ -1,4 +1,4 @@
-"""Runs about which a claim can be made by hand, and what is said of it."""
+"""Writes runs for which a claim can be judged by hand, and reads the verdict."""
 
 import json
 from pathlib import Path
@@ -25,7 +25,10 @@ PARTS = {
 
 
 def run(runs: Path, name: str, top1: list[float], **changes: Any) -> None:
-    """A run per seed with its config; `changes`: its parts, config keys (extra), or of a record."""
+    """Writes a run per seed with its config.
+
+    `changes`: components, config keys (extra), or fields of a record.
+    """
     extra = changes.pop("extra", {})
     parts = {**PARTS, **{key: changes.pop(key) for key in PARTS if key in changes}}
     config = {group: {"_target_": TARGETS[group].format(part)} for group, part in parts.items()}

@@ -24,7 +24,7 @@ TINY = (
 def harness(
     *arguments: str, ranks: int = 1, cwd: Path | None = None, timeout: float = 240
 ) -> subprocess.CompletedProcess[str]:
-    """pruning-harness ARGUMENTS, under torchrun if there are several ranks."""
+    """Runs pruning-harness ARGUMENTS, under torchrun if there are several ranks."""
     if ranks == 1:
         return python("-m", "harness", *arguments, cwd=cwd, timeout=timeout)
     torchrun = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={ranks}"]
@@ -37,7 +37,7 @@ def harness(
 def python(
     *arguments: str | Path, cwd: Path | None = None, timeout: float = 240, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """python ARGUMENTS, a process that finds torch and the harness imported (fork_server)."""
+    """Runs python ARGUMENTS in a process that has torch and the harness imported (fork_server)."""
     return fork_server.run([*map(str, arguments)], environment() | variables, cwd, timeout)
 
 
@@ -49,7 +49,7 @@ def environment() -> dict[str, str]:
 
 
 def only_run(runs: Path, sweep: str = "single") -> Path:
-    """The folder of the one run below runs/<sweep>."""
+    """Returns the folder of the only run below runs/<sweep>."""
     (folder,) = run_folders(runs, sweep)
     return folder
 
@@ -63,7 +63,9 @@ def records_of(folder: Path) -> list[Record]:
 
 
 def run_main(monkeypatch: pytest.MonkeyPatch, *arguments: str, command: str = "run") -> int:
-    """The exit status of the command line, in this process, which keeps its signal handlers.
+    """Returns a function that runs the command line in this process and gives its exit status.
+
+    The process keeps its signal handlers.
 
     command: of harness.cli.main.
     """

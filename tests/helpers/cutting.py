@@ -20,8 +20,10 @@ EVERY_2 = "checkpoint.every_steps=2"
 
 
 def places(cases: Iterable[Any], few: int) -> list[Any]:
-    """Cases of a test at which a run is cut off; all but a few, the same each time, are only run
-    where a test shall be everywhere."""
+    """Parametrizes the points at which a run is cut off.
+
+    All but a few, the same each time, run only where a test must hold everywhere.
+    """
     every = list(cases)
     chosen = Random(0).sample(range(len(every)), few)
     everywhere = pytest.mark.everywhere
@@ -32,7 +34,7 @@ def places(cases: Iterable[Any], few: int) -> list[Any]:
 
 
 class Cut(BaseException):
-    """The process ends here, as far as the run can tell."""
+    """Simulates the end of the process, as far as the run can tell."""
 
 
 def cut(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, after: bool) -> None:
@@ -53,7 +55,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, call: int, after
 
 
 def cut_off(runs: Path, owner: Any, name: str, call: int, after: bool, *more: str) -> None:
-    """A start of the run that ends there."""
+    """Starts the run, and cuts it off at that call."""
     with pytest.MonkeyPatch.context() as monkeypatch:
         cut(monkeypatch, owner, name, call, after)
         with pytest.raises(Cut):
@@ -63,7 +65,7 @@ def cut_off(runs: Path, owner: Any, name: str, call: int, after: bool, *more: st
 def cut_and_restarted(
     runs: Path, owner: type, name: str, call: int, after: bool, *more: str
 ) -> Path:
-    """The folder of a run that was cut off once and started again."""
+    """Returns the folder of a run that was cut off once and started again."""
     cut_off(runs, owner, name, call, after, *more)
     with pytest.MonkeyPatch.context() as monkeypatch:
         assert run_main(monkeypatch, *RUN, *more, f"output_dir={runs}") == 0
@@ -71,7 +73,7 @@ def cut_and_restarted(
 
 
 def counted(runs: Path, *more: str) -> int:
-    """Optimizer steps that a start of the run makes until it is finished."""
+    """Counts the optimizer steps that a start of the run makes until the run is finished."""
     steps = []
     with pytest.MonkeyPatch.context() as monkeypatch:
         update = Loop._update

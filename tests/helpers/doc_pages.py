@@ -1,4 +1,4 @@
-"""The pages of the documentation, and their blocks of commands."""
+"""Reads the pages of the documentation, and their blocks of commands."""
 
 import re
 import shlex

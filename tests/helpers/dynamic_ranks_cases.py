@@ -1,4 +1,4 @@
-"""What test_dynamic_ranks.py runs on several ranks."""
+"""Runs the cases of test_dynamic_ranks.py on several ranks."""
 
 from dataclasses import replace
 from functools import partial
@@ -41,7 +41,7 @@ def method(*overrides: str) -> Experiment:
 
 
 def masks_by_step(ranks: Ranks, out: Path, mode: str) -> dict[str, Any]:
-    """Digest of the masks after every step, and what the run ends with."""
+    """Returns a digest of the masks after every step, and the final state of the run."""
     levels = runner.prepare(method(*MODES[mode]), ranks, out)
     digests: list[str] = []
     real = TrainHooks.after_backward
@@ -65,7 +65,7 @@ def masks_by_step(ranks: Ranks, out: Path, mode: str) -> dict[str, Any]:
 
 
 def diverged(ranks: Ranks, out: Path) -> str:
-    """What every rank says when a mask of the last one loses a bit before the first update."""
+    """Returns all ranks' errors when a mask of the last one loses a bit before the first update."""
     levels = runner.prepare(method(*RIGL), ranks, out)
     real = TrainHooks.before_step
 

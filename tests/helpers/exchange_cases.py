@@ -1,4 +1,4 @@
-"""What the tests of the exchange run on several ranks."""
+"""Runs the cases of the tests of the gradient exchange on several ranks."""
 
 import gc
 import weakref
@@ -55,7 +55,7 @@ def net(variant: str = "") -> Net:
 
 
 def random_masks(model: nn.Module) -> Tensors:
-    """Three in ten weights live, of `dead` none; biases and norms have no mask."""
+    """Keeps three in ten weights, and none of `dead`; biases and norms have no mask."""
     seeded = torch.Generator().manual_seed(1)
     weights = {name: p for name, p in model.named_parameters() if p.dim() > 1}
     masks = {name: torch.rand(p.shape, generator=seeded) < 0.3 for name, p in weights.items()}
@@ -79,7 +79,7 @@ def replica_of(
 
 
 def gradients(ranks: Ranks) -> dict[str, dict[str, Any]]:
-    """Per case, exchange and step: the gradients as the backward leaves them, and masks."""
+    """Returns gradients after the backward and masks, per case, exchange and step."""
     return {
         variant + dtype: {
             name: _steps(ranks, variant, EXCHANGES[name + dtype]) for name in ("dense", "sparse")
@@ -129,7 +129,7 @@ def rounded(ranks: Ranks) -> dict[str, Tensors]:
 
 
 def messages(ranks: Ranks) -> dict[str, Any]:
-    """Three layers, each its own bucket: live, half live, dead. What is sent, and listed anew."""
+    """Returns the messages of three layers, each its own bucket: unpruned, half pruned, pruned."""
     torch.manual_seed(0)
     model = nn.Sequential(*(nn.Linear(64, 64, bias=False) for _ in range(3)))
     masks = {f"{i}.weight": torch.ones(64, 64, dtype=torch.bool) for i in range(3)}
@@ -159,7 +159,7 @@ def messages(ranks: Ranks) -> dict[str, Any]:
 
 
 class Turned(nn.Module):
-    """DDP first lays its one bucket out as listed here, then as gradients come: the reverse."""
+    """Has one bucket that DDP lays out in this order first, then in that of gradients, reversed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -172,7 +172,7 @@ class Turned(nn.Module):
 
 
 def turned(ranks: Ranks) -> list[Tensor]:
-    """The weight's gradients before and after; the one mask among two parameters without is it."""
+    """Returns the weight's gradients before and after. The weight has the only mask."""
     model, mask = Turned(), torch.arange(15).view(5, 3) % 2 == 0
     replica = replica_of(model, EXCHANGES["sparse"], lambda: {"weight": mask})
     found = []
@@ -185,7 +185,7 @@ def turned(ranks: Ranks) -> list[Tensor]:
 
 @contextmanager
 def watched(name: str, module: Any) -> Iterator[list[tuple[Any, ...]]]:
-    """The arguments of every call of module.name meanwhile."""
+    """Yields the arguments of every call of module.name inside the context."""
     calls, real = [], getattr(module, name)
 
     def watching(*arguments: Any, **named: Any) -> Any:
@@ -227,7 +227,7 @@ def _trained(ranks: Ranks, model: Net, how: GradientExchange) -> Tensors:
 
 
 def leftovers(ranks: Ranks) -> bool:
-    """Whether a replica with a hook outlives its last reference."""
+    """True if a replica with a hook outlives its last reference."""
     replica = replica_of(net(), EXCHANGES["sparse"], lambda: random_masks(net()))
     loss(replica, batch(ranks, 0)).backward()
     remembered = weakref.ref(replica)

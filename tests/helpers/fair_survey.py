@@ -1,4 +1,4 @@
-"""A survey that keeps the protocol but for what a test changes, and what the linter says of it."""
+"""Writes a survey that keeps the protocol except for a change, and reads the linter's verdicts."""
 
 import json
 from collections.abc import Callable
@@ -22,7 +22,7 @@ DEVICE = {"numerics_key": {"device": "cpu x86_64"}}
 
 
 def write(folder: Path, change: Change = lambda record: record, device: Any = DEVICE) -> None:
-    """Three methods x five points x three seeds, each record as `change` makes it (None: not)."""
+    """Writes three methods x five points x three seeds; `change` edits a record, None drops it."""
     for method, label in METHODS.items():
         for asked in POINTS:
             for seed in range(3):

@@ -1,9 +1,9 @@
-"""Python programs as processes of their own that find torch and the harness imported.
+"""Runs Python programs as processes that have torch and the harness imported.
 
-One server for each process that asks, started with its first program. It has one thread, imports
-what a run needs and runs nothing; each program is a child that it forks, with arguments, variables,
-folder and outputs of its own. A real process is needed where imports are tested, or what Python
-reads when it starts; other variables of that kind lead to one by themselves.
+Each process has one server, started with its first program. The server has one thread, imports what
+a run needs and runs nothing. Each program is a forked child of the server, with its own arguments,
+variables, folder and outputs. A real process is needed where imports are tested, or settings that
+Python reads at its start; variables for such settings select it automatically.
 """
 
 import atexit
@@ -81,7 +81,7 @@ class Program(NamedTuple):
 
 
 class Server:
-    """The server as the process that has started it sees it; it ends with that process."""
+    """Represents the server in the process that has started it, and ends with that process."""
 
     def __init__(self, env: Variables):
         self.read = _read_at_start(env)

@@ -39,7 +39,7 @@ Work = Callable[[], object]
 
 
 class Rank:
-    """A process with the variables of one rank, and what it writes to stdout and stderr."""
+    """Holds a process with the variables of one rank, and its outputs."""
 
     def __init__(self, variables: dict[str, str], log: Path, work: Work):
         self._log = log
@@ -51,10 +51,10 @@ class Rank:
         sender.close()
 
     def result(self, deadline: float) -> Any:
-        """What its work returned.
+        """Returns the result of the process.
 
         Raises:
-            AssertionError: the process ended before, as by an error of its work, or took too long.
+            AssertionError: the process ended early, by an error for instance, or took too long.
         """
         try:
             if self._answer.poll(max(deadline - time.monotonic(), 0)):
@@ -65,17 +65,17 @@ class Rank:
         raise AssertionError(f"{why}\n{self.said(2)}")
 
     def ends(self, deadline: float) -> int:
-        """The exit status, of a signal below 0.
+        """Waits for the end, and returns the exit status, below 0 for a signal.
 
         Raises:
-            AssertionError: it took too long.
+            AssertionError: the process took too long.
         """
         self._process.join(max(deadline - time.monotonic(), 0))
         assert self._process.exitcode is not None, f"took too long\n{self.said(2)}"
         return self._process.exitcode
 
     def said(self, number: int) -> str:
-        """What it wrote to stdout (1) or stderr (2)."""
+        """Returns what the process wrote to stdout (1) or stderr (2)."""
         return Path(f"{self._log}-{number}").read_text()
 
     def end(self) -> None:
@@ -89,9 +89,9 @@ class Rank:
 def forked(
     count: int, work: Callable[..., object], *arguments: Any, group: bool = True
 ) -> Iterator[list[Rank]]:
-    """So many processes at work, none of which is left; they have not yet met as a group.
+    """Yields `count` running processes, and ends them all; they are not yet a process group.
 
-    group: they have the variables of one, as of a launcher.
+    group: they have the variables of a group, as set by a launcher.
     """
     port = free_port()
     with ExitStack() as stack:
@@ -105,17 +105,17 @@ def forked(
 
 
 def on_ranks(count: int, case: Callable[..., Any], *arguments: Any) -> list[Any]:
-    """By rank, what case(Ranks, *arguments) returned on it; all is sent by pickle.
+    """Returns the result of case(Ranks, *arguments) on each rank; all is sent by pickle.
 
     Raises:
-        AssertionError: naming the ranks that did not come to an end, with what they said.
+        AssertionError: names the ranks that did not finish, with their outputs.
     """
     with forked(count, _in_group, case, *arguments) as ranks:
         return results(ranks)
 
 
 def results(ranks: list[Rank]) -> list[Any]:
-    """By rank, what its work returned; raises as `on_ranks`."""
+    """Returns the result of each rank; raises like `on_ranks`."""
     deadline = time.monotonic() + TIMEOUT_S
     found, failed = [], []
     for number, rank in enumerate(ranks):
@@ -128,9 +128,9 @@ def results(ranks: list[Rank]) -> list[Any]:
 
 
 def harness_on_ranks(count: int, *arguments: str, command: str = "run") -> "CompletedProcess[str]":
-    """pruning-harness ARGUMENTS on so many ranks that no torchrun has started; one is no group.
+    """Runs pruning-harness ARGUMENTS on `count` ranks without torchrun; one rank is no group.
 
-    The status is 0 if that of all ranks is. command: of harness.cli.main.
+    The status is 0 if the status of all ranks is 0. command: of harness.cli.main.
     """
     with forked(count, at_work, command, *arguments, group=count > 1) as ranks:
         deadline = time.monotonic() + TIMEOUT_S
@@ -140,7 +140,7 @@ def harness_on_ranks(count: int, *arguments: str, command: str = "run") -> "Comp
 
 
 def at_work(command: str, *arguments: str) -> None:
-    """The command line in a process that ends with its status."""
+    """Runs the command line, and ends the process with its status."""
     sys.argv = ["harness"]
     sys.exit(main([command, *arguments]))
 

@@ -20,7 +20,7 @@ def line() -> nn.Module:
 
 
 def kernel() -> nn.Module:
-    """One filter, z = 2 x + 1 at each of two positions."""
+    """Returns one filter, z = 2 x + 1 at each of two positions."""
     return nn.Sequential(units_by_hand.kernel())
 
 

@@ -1,4 +1,4 @@
-"""Signal handlers of this process, which a command line that runs in it takes over."""
+"""Restores the signal handlers of this process, which a command line replaces."""
 
 import signal
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ def handlers() -> Handlers:
 
 
 def changed(before: Handlers) -> list[str]:
-    """Names the signals whose handlers are others now, and puts those of before back."""
+    """Names the signals whose handlers have changed, and restores the handlers."""
     odd = [number for number, handler in handlers().items() if handler != before[number]]
     for number in odd:
         signal.signal(number, before[number])  # type: ignore[arg-type]
@@ -22,7 +22,7 @@ def changed(before: Handlers) -> list[str]:
 
 @contextmanager
 def as_before() -> Iterator[None]:
-    """Whatever happens inside, the handlers of before are in force afterwards."""
+    """Restores all signal handlers at the end of the context."""
     before = handlers()
     try:
         yield

@@ -1,4 +1,4 @@
-"""Kinds of tests, told from what their code reaches; one without a kind is a unit test.
+"""Derives the kinds of tests from what their code reaches; a test without a kind is a unit test.
 
 Only "everywhere" is given by hand, to single cases.
 """
@@ -79,7 +79,7 @@ def started(*functions: object) -> set[str]:
 
 
 def rough_cost(item: pytest.Item) -> int:
-    """Tells tests that start processes, and those of a whole pipeline, from the quick others."""
+    """Sorts tests by cost: those that start processes, whole pipelines, and quick ones."""
     if item.get_closest_marker("process"):
         return 10
     return int(item.get_closest_marker("pipeline") is not None)

@@ -1,4 +1,4 @@
-"""All of a model that looking at it might disturb, and that nothing of it changed."""
+"""Checks that reading a model has changed nothing of it."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,7 +8,7 @@ from torch import nn
 
 
 def everything(model: nn.Module) -> dict[str, Any]:
-    """All of a model that a saliency might disturb, and the global random stream."""
+    """Returns all of a model that a saliency might change, and the global random state."""
     return {
         "state": {name: value.clone() for name, value in model.state_dict().items()},
         "grads": {n: None if p.grad is None else p.grad.clone() for n, p in named(model)},

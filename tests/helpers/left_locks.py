@@ -18,7 +18,7 @@ GONE = replace(this_process(), pid=NOBODY)
 
 
 def lock_left_by(process: Process, folder: Path) -> Path:
-    """As old as a file can be: no clock must read anything out of that."""
+    """Writes the lock of a dead process, as old as a file can be: its age must not matter."""
     lock = folder / LOCK
     lock.mkdir(parents=True)
     (lock / HOLDER).write_text(json.dumps(Holder(process, "another").json))
@@ -32,7 +32,7 @@ def renew(lock: Path, at_unix_s: float) -> None:
 
 
 class Clock:
-    """The monotonic one of whoever watches locks; it goes on only when it is told to."""
+    """Replaces the monotonic clock of a process that watches locks; a test moves it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0

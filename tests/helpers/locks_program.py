@@ -1,5 +1,7 @@
-"""HOST FOLDER LEASE SKEW wait|once: takes the folder as a process of that host, whose clock is so
-many seconds ahead, and writes into FOLDER/file what it is told, line by line."""
+"""Locks a folder as a process of another host: HOST FOLDER LEASE SKEW wait|once.
+
+The host's clock is SKEW seconds ahead. The program writes each line of stdin to FOLDER/file.
+"""
 
 import socket
 import sys

@@ -1,4 +1,4 @@
-"""Several ranks in one process and without threads, for what they ask a `Mean` for."""
+"""Simulates several ranks in one process without threads, for calls of `Mean`."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from harness.vocabulary.tensors import Batch, Loss, Tensors, mean_alone
 
 
 class Asked(Exception):
-    """A rank reached a mean whose result is not known yet."""
+    """Signals that a rank has reached a mean whose result is not known yet."""
 
     def __init__(self, sums: Tensors, samples: int):
         self.sums, self.samples = sums, samples
@@ -19,7 +19,7 @@ class Asked(Exception):
 def on_ranks(
     saliency: Saliency, model: nn.Module, shares: Sequence[list[Batch]], loss: Loss
 ) -> list[Tensors]:
-    """The statistics of every rank, of which each has a share; all must ask for the same means."""
+    """Returns the statistics of every rank with its shard; all must compute the same means."""
     known: list[Tensors] = []
     while True:
         asked, done = [], []

@@ -1,4 +1,4 @@
-"""What decides how a network computes beside its tensors, changed on one rank."""
+"""Changes what decides how a model computes, apart from its tensors, on one rank."""
 
 from collections.abc import Callable
 from functools import partial
@@ -8,7 +8,7 @@ from torch import nn
 
 
 class Line(nn.Linear):
-    """Another class that computes the same."""
+    """Computes the same as nn.Linear in another class."""
 
 
 def hook(model: nn.Module) -> None:
@@ -31,7 +31,7 @@ MANNERS: dict[str, Callable[[nn.Module], object]] = {
 
 
 def holding(model: nn.Module) -> nn.Module:
-    """With attributes of all kinds, equal on all ranks though not the same objects."""
+    """Adds attributes of all kinds, equal on all ranks but not the same objects."""
     model[1].act, model[1].gains = torch.relu, [1.0, 1.0]
     model[1].gain, model[1].device = torch.zeros(2), f"cuda:{id(model)}"
     model[0].register_forward_hook(lambda module, inputs, outputs: outputs)

@@ -1,4 +1,4 @@
-"""A page as a reader meets it, in headless Chromium; what lies under it is worked out by hand."""
+"""Opens a page in headless Chromium, over runs with numbers worked out by hand."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def browser_path() -> str:
 
 
 def write_page(runs: Path) -> Path:
-    """Two methods, three compressions, two seeds, with learning curves."""
+    """Writes the page of two methods, three compressions and two seeds, with learning curves."""
     trained = {"examples": 10, "training_flops": 10**9, "training_flops_dense": 10**9}
     curve = {"epoch_losses": [1.0, 0.5], "epoch_top1": [0.8, 0.9]}
     for label, worse in METHODS.items():
@@ -45,7 +45,7 @@ def write_page(runs: Path) -> Path:
 
 
 class Reader:
-    """One open page, and what it has said and asked for."""
+    """Holds one open page, its messages and its requests."""
 
     def __init__(self, browser: Any, file: Path, width: int = 1280, scheme: str = "light"):
         size = {"width": width, "height": 900}
@@ -60,7 +60,7 @@ class Reader:
         self.page.wait_for_selector("body[data-drawn=all]", timeout=60_000)
 
     def marks(self, chart: str, kind: str = "symbol") -> int:
-        """Visible marks of a chart: one per point, or per line."""
+        """Returns the visible marks of a chart: one per point, or per line."""
         where = f'[data-chart="{chart}"] .mark-{kind} path'
         return int(self.page.eval_on_selector_all(where, _COUNT))
 

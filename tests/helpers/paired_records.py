@@ -11,7 +11,7 @@ LRR = {"label": "Magnitude (lr_rewind)", "setting": "bbbb"}
 
 
 def write(folder: Path, accuracies: dict[int, float], **changes: object) -> None:
-    """A run per seed."""
+    """Writes a run per seed."""
     for seed, top1 in accuracies.items():
         name = "-".join(f"{key}={value}" for key, value in {**changes, "seed": seed}.items())
         write_run(folder / name.replace("/", "_"), make(seed=seed, top1=top1, **changes))

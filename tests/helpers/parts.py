@@ -1,4 +1,4 @@
-"""Own parts that tests name by their _target_: parts.NAME."""
+"""Defines components that tests name by their _target_: parts.NAME."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,7 +28,7 @@ class Centred(nn.Module):
 
 @dataclass(frozen=True)
 class Dropping:
-    """All that a resumed training could lose: batch statistics and dropout, beside weights."""
+    """Contains all that a resumed training could lose: batch statistics, dropout and weights."""
 
     hidden: list[int]
     batch_norm: bool = True
@@ -46,8 +46,10 @@ class Dropping:
 
 
 class Bank(nn.Module):
-    """Subtracts a running mean that no state_dict holds, and puts a new tensor in its place; and
-    the mean of the last batch, which begins as None."""
+    """Subtracts a running mean that no state_dict has, and replaces it by a new tensor.
+
+    It also keeps the mean of the last batch, which is None at first.
+    """
 
     def __init__(self, width: int):
         super().__init__()
@@ -63,7 +65,7 @@ class Bank(nn.Module):
 
 @dataclass(frozen=True)
 class Banked:
-    """A network whose state_dict is not its whole state."""
+    """Has a state beside its state_dict."""
 
     hidden: list[int]
     batch_norm: bool = True
@@ -95,7 +97,7 @@ class Counted:
 
 @dataclass
 class Counting:
-    """An augmentation that changes nothing but itself."""
+    """Changes no sample, only its own state."""
 
     draws: int = 1
     calls: int = 0
@@ -106,7 +108,7 @@ class Counting:
 
 
 class CountingAdam(torch.optim.Adam):
-    """An optimizer with a counter beside its state."""
+    """Keeps a counter beside the optimizer's state."""
 
     calls = 0
 
@@ -117,7 +119,7 @@ class CountingAdam(torch.optim.Adam):
 
 @dataclass(frozen=True)
 class CountingPenalty:
-    """A penalty of 0 whose adder counts its calls."""
+    """Adds a penalty of 0, and counts the calls of its gradient hook."""
 
     epochs: int = 1
     needs_pending_masks: ClassVar[bool] = False
@@ -146,7 +148,7 @@ class Shifting:
 
 
 class Recurrent(nn.Module):
-    """Two small linear layers around an LSTM, which costs nearly all there is; 8 inputs."""
+    """Has two small linear layers around an LSTM, which causes nearly all of the cost; 8 inputs."""
 
     def __init__(self, classes: int):
         super().__init__()

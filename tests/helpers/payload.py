@@ -1,4 +1,4 @@
-"""What a pickle may do to whoever reads it."""
+"""Executes code when it is unpickled."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""The steps of an epoch on every rank of a group, without a group."""
+"""Returns the steps of an epoch on every rank of a group, without a group."""
 
 import torch
 

@@ -12,7 +12,7 @@ Way = Callable[[Tensor, Tensor], Any]
 
 
 class By(nn.Module):
-    """A layer of 8 x 4 weights that is used in one's own way."""
+    """Has a layer of 8 x 4 weights, used by a given function."""
 
     def __init__(self, way: Way):
         super().__init__()
@@ -24,7 +24,7 @@ class By(nn.Module):
 
 
 class Net(nn.Module):
-    """Two norms, of which one is frozen in eval mode; dropout, a frozen bias, an old gradient."""
+    """Has two norms, one frozen in eval mode, dropout, a frozen bias and an old gradient."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ def batches() -> list[Batch]:
 
 
 def line() -> nn.Linear:
-    """y = 2 x; the gradient of the sum of outputs is the sum of inputs."""
+    """Returns y = 2 x; the gradient of the sum of outputs is the sum of inputs."""
     model = nn.Linear(1, 1, bias=False)
     nn.init.constant_(model.weight, 2.0)
     return model

@@ -1,4 +1,4 @@
-"""Published figures of a paper of one's own."""
+"""Writes published figures of an own paper."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Networks whose layers are pruned by chance."""
+"""Prunes the layers of models at random."""
 
 import torch
 from torch import nn
@@ -7,7 +7,7 @@ from harness.vocabulary.tensors import prunable_weights
 
 
 def pruned(model: nn.Module, share: float, seed: int) -> nn.Module:
-    """Random masks, each layer's own; the kept weights are left as they are."""
+    """Prunes each layer by a random mask; the kept weights do not change."""
     random = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in prunable_weights(model).values():

@@ -1,4 +1,4 @@
-"""What test_ranks.py runs on several ranks."""
+"""Runs the cases of test_ranks.py on several ranks."""
 
 from pathlib import Path
 from typing import Any
@@ -29,9 +29,9 @@ FEWER = {"hutchinson": {"probes": 8}}  # each is a mean over ranks
 
 
 def prune_with_every_saliency(ranks: Ranks) -> dict[str, Any]:
-    """Per saliency and dtype: masks of one event on equal weights, and the scores behind them.
+    """Returns the masks of one event on equal weights, and their scores, per saliency and dtype.
 
-    51 samples in batches of 16: shares and last batches differ between ranks.
+    51 samples in batches of 16: shards and last batches differ between ranks.
     """
     found: dict[str, Any] = {}
     for file in sorted((CONF / "saliency").glob("*.yaml")):
@@ -79,7 +79,7 @@ def summed(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def run_levels(ranks: Ranks, out: Path) -> dict[str, Any]:
-    """Three levels in float64, through training, with a last batch that ranks share unequally."""
+    """Runs three levels in float64, with a last batch that is sharded unequally."""
     overrides = [
         *TINY, "dtype=float64", "schedule=geometric", "schedule.levels=3", "data.train=515",
         "saliency=weight_gradient", "training.accumulate=2", "model.batch_norm=false",
@@ -95,7 +95,7 @@ def run_levels(ranks: Ranks, out: Path) -> dict[str, Any]:
 
 
 def diverge(ranks: Ranks, out: Path) -> str:
-    """What each rank says when one bit of the masks in force differs on the last one."""
+    """Returns each rank's error when one bit of the masks differs on the last rank."""
     levels = runner.prepare(build(compose_config(TINY)), ranks, out / "dense")
     if ranks.rank == ranks.world_size - 1:
         levels.state.masks.masks["fc2.weight"][3, 5] = False

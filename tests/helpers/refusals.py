@@ -1,4 +1,4 @@
-"""The command line in an empty folder, asked for what cannot be; a plugin for pytest_plugins."""
+"""Runs the command line in an empty folder with invalid input; a plugin for pytest_plugins."""
 
 from collections.abc import Callable
 

@@ -1,4 +1,4 @@
-"""What the tests of replicas run on two ranks, of which rank 1 differs in each case."""
+"""Runs the cases of the tests of replicas on two ranks; rank 1 differs in each case."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
@@ -39,7 +39,7 @@ CALLS = ("statistics", "score", "solve", "compensate")
 
 
 class Odd(Magnitude):
-    """On rank 1 its `call` moves a weight of the network; it solves or compensates where asked."""
+    """Changes a weight of the model on rank 1 in its `call`; can solve or compensate."""
 
     network: nn.Module | None = None
 
@@ -72,7 +72,7 @@ class Odd(Magnitude):
 
 @dataclass(frozen=True)
 class OddStatistics:
-    """A recalibration that does something else to the network on rank 1."""
+    """Recalibrates the model differently on rank 1."""
 
     change: Callable[[nn.Module], object]
     rank: int
@@ -199,7 +199,7 @@ def apart(ranks: Ranks) -> dict[str, str]:
 
 
 def alike() -> str:
-    """Own collectives on all ranks, and one of a part of them."""
+    """Returns own collectives of all ranks, and one of a part of the ranks."""
     ones, alone = torch.ones(2), dist.new_group([0])
     dist.all_reduce(ones)
     if dist.get_rank() == 0:
@@ -208,7 +208,7 @@ def alike() -> str:
 
 
 def all_cases(ranks: Ranks, out: Path) -> dict[str, str]:
-    """By case, what this rank says."""
+    """Returns this rank's errors by case."""
     torch.manual_seed(0)
     none = ("finetune=none",)
     found = {

@@ -48,7 +48,10 @@ class _Tables(HTMLParser):
 
 
 class Page:
-    """text: the source; tables: rows of cells by caption, the heading first; data: for charts."""
+    """Holds a page.
+
+    text: the source. tables: rows of cells by caption, heading first. data: of the charts.
+    """
 
     def __init__(self, path: Path) -> None:
         self.text = path.read_text(encoding="utf-8")
@@ -59,6 +62,6 @@ class Page:
 
     @property
     def numbers(self) -> list[dict[str, str]]:
-        """The table of all numbers, a dict per row."""
+        """Returns the table of all numbers, a dict per row."""
         head, *rows = self.tables["Means over seeds; click a heading to sort"]
         return [dict(zip(head, row, strict=True)) for row in rows]

@@ -1,4 +1,4 @@
-"""Whether two data sets hold the same samples in the same order."""
+"""Checks whether two data sets have the same samples in the same order."""
 
 import torch
 

@@ -1,4 +1,4 @@
-"""Stand-ins for SLURM's commands, and slurm/'s files run with them."""
+"""Replaces SLURM's commands, and runs the files of slurm/ with the replacements."""
 
 import os
 import subprocess
@@ -46,7 +46,10 @@ JOB = {
 
 
 class StandIns:
-    """script: a file of slurm/. folder: has the stand-ins, and what they saw."""
+    """Holds the replacements.
+
+    script: a file of slurm/. folder: has the replacements and their logs.
+    """
 
     def __init__(self, folder: Path, script: str):
         self.folder, self.script = folder, ROOT / "slurm" / script  # or an absolute path
@@ -60,7 +63,7 @@ class StandIns:
     def run(
         self, arguments: Sequence[str] = (), cwd: Path = ROOT, **variables: str
     ) -> "subprocess.CompletedProcess[str]":
-        """The script in a job of two nodes, from the checkout's root."""
+        """Runs the script as a job of two nodes, from the root of the checkout."""
         path = os.pathsep.join((str(self.folder / "bin"), os.environ["PATH"]))
         own = {"PATH": path, "TMPDIR": str(self.folder / "tmp"), "SEEN": str(self.folder)}
         return subprocess.run(

@@ -11,9 +11,9 @@ DEAD = -torch.inf
 
 
 def layers(**scores: list[float]) -> Layers:
-    """Linear layers of units of one weight each; -inf is a unit that is pruned already.
+    """Returns linear layers with units of one weight each; -inf marks a pruned unit.
 
-    The weights are the scores, and the loss rises the sooner the later the layer.
+    The weights are the scores. The later the layer, the sooner the loss rises.
     """
     found = {}
     for position, (name, values) in enumerate(scores.items()):
@@ -31,7 +31,7 @@ def layers(**scores: list[float]) -> Layers:
 
 
 def random_layers(seed: int) -> Layers:
-    """A convolution and three linear layers of 1 to 30 units, full of ties, a third dead."""
+    """Returns a convolution and three linear layers of 1 to 30 units, with ties, a third pruned."""
     random = torch.Generator().manual_seed(seed)
 
     def units() -> list[float]:

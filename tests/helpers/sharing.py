@@ -65,13 +65,13 @@ def marked(points: Iterable[Point]) -> set[str]:
 
 
 def marking(marks: list[str], *given: Any) -> PlainPoint:
-    """The point of a command line, as a sweep would have marked it."""
+    """Returns the run of a command line, with the marks that a sweep would set."""
     return replace(build_run_spec(*given), shared_stages=marks)
 
 
 @contextmanager
 def counting() -> Iterator[list[int | str]]:
-    """The level of every optimizer step that is made inside; 0 is dense training."""
+    """Yields the levels of all optimizer steps made inside; 0 is dense training."""
     steps, update = list[int | str](), Loop._update
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -81,7 +81,7 @@ def counting() -> Iterator[list[int | str]]:
 
 
 def start(runs: Path, point: Point, marks: Iterable[str] = ()) -> Path:
-    """One run to its end, in this process; its folder."""
+    """Runs one run to its end in this process, and returns its folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("harness.cli.hydra_main.build_run_spec", partial(marking, list(marks)))
         assert run_main(patch, *point, f"output_dir={runs}") == 0
@@ -106,7 +106,10 @@ def left(folder: Path) -> dict[str, bytes]:
 def command(
     runs: Path, point: Point, marks: Iterable[str], victim: str = ""
 ) -> "subprocess.Popen[str]":
-    """The same as a process. victim: STEP:SIGNAL, sent to itself before its step so-and-so."""
+    """Runs the same as a process.
+
+    victim: STEP:SIGNAL, which it sends to itself before that step.
+    """
     runs.mkdir(exist_ok=True)
     file = runs / "marked.json"
     file.write_text(json.dumps(sorted(marks)))
@@ -120,7 +123,7 @@ def command(
 
 
 def steps_on_ranks(count: int, runs: Path, point: Point, marks: Iterable[str]) -> list[int]:
-    """The same on several ranks, to its end: the steps after dense training that each made."""
+    """Runs the same on several ranks; returns the steps after dense training that each made."""
     with forked(count, _steps, sorted(marks), *point, f"output_dir={runs}") as ranks:
         return results(ranks)
 

@@ -1,8 +1,8 @@
-"""`pruning-harness` that sends itself a signal while it imports a module.
+"""Runs `pruning-harness`, which sends itself a signal while it imports a module.
 
     python tests/helpers/signalled_import.py MODULE SIGNAL [OVERRIDE ...]
 
-As some packages do, the importer then swallows every exception.
+Like some packages, the importer then ignores every exception.
 """
 
 import contextlib
@@ -13,7 +13,7 @@ import sys
 
 
 class Signalling:
-    """A finder of modules that finds none."""
+    """Searches modules and finds none."""
 
     def __init__(self, module: str, number: int):
         self.module, self.number = module, number

@@ -1,7 +1,7 @@
-"""The command line, which sends itself signals: signalled_program.py PLAN -- ARGUMENTS.
+"""Runs the command line, which sends itself signals: signalled_program.py PLAN -- ARGUMENTS.
 
-PLAN: RANK:STEP:SIGNAL, e.g. 1:7:SIGKILL: rank 1 gets it before its 7th optimizer step (counted
-anew in every process), once: after a restart by the launcher it is left in peace.
+PLAN: RANK:STEP:SIGNAL, e.g. 1:7:SIGKILL: rank 1 gets the signal before its 7th optimizer step,
+once. Steps count from 1 in every process; after a restart by the launcher there is no signal.
 """
 
 import os

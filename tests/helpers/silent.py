@@ -1,4 +1,4 @@
-"""A watcher of a run that says nothing, and the run's name."""
+"""Follows a run without any output, and names the run."""
 
 from harness.run_folder.records import Identity, Record
 

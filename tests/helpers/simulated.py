@@ -1,4 +1,4 @@
-"""Ranks without processes, and an iterative pruning of a small network, for tests of saliencies."""
+"""Simulates ranks without processes, and prunes a small model iteratively, to test saliencies."""
 
 import copy
 from collections.abc import Callable
@@ -30,12 +30,12 @@ def cross_entropy(outputs: Tensor, labels: Tensor) -> Tensor:
 
 
 def rows(*inputs: tuple[float, ...]) -> Batch:
-    """A batch with these samples, in float64."""
+    """Returns a batch with these samples, in float64."""
     return torch.tensor(inputs).double(), torch.zeros(len(inputs), dtype=torch.int64)
 
 
 def linear(*weight: tuple[float, ...]) -> nn.Linear:
-    """A layer with these rows and no bias, in float64; its weight is called "weight"."""
+    """Returns a layer with these rows and no bias, in float64; its weight is called "weight"."""
     values = torch.tensor(weight).double()
     layer = nn.Linear(values.shape[1], values.shape[0], bias=False).double()
     layer.weight.data.copy_(values)
@@ -43,7 +43,7 @@ def linear(*weight: tuple[float, ...]) -> nn.Linear:
 
 
 def over_ranks(statistics: Callable[[list[Batch], Mean], Tensors], *shares: list[Batch]) -> Tensors:
-    """The statistics of ranks that have these batches; all must ask once, for the same tensors."""
+    """Returns the statistics of ranks with these batches; all compute one mean of them."""
     asked: list[tuple[Tensors, int]] = []
 
     def record(sums: Tensors, samples: int) -> Tensors:
@@ -60,7 +60,7 @@ def over_ranks(statistics: Callable[[list[Batch], Mean], Tensors], *shares: list
 
 
 class Small(nn.Module):
-    """A grouped convolution, a strided one and two linear layers; 196 weights."""
+    """Has a grouped convolution, a strided one and two linear layers; 196 weights."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -95,10 +95,10 @@ def alone_and_shared(saliency: Any, model: nn.Module, loss: Loss) -> tuple[Tenso
 
 
 def check_prunes_exactly(saliency: Any, allocation: Allocation, *keeps: int) -> list[Tensors]:
-    """Prunes a network to these counts, one after the other, and checks counts and zeros.
+    """Prunes a model to these counts, one after the other, and checks counts and zeros.
 
-    Returns the weights after each event. Between events all weights alive change a little, as
-    if trained.
+    Returns the weights after each event. Between events all unpruned weights change a little, as if
+    trained.
     """
     model, after = Small(), []
     pruner = Pruner(saliency, Element(), allocation)

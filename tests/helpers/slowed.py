@@ -1,4 +1,4 @@
-"""A part that slows a training down for as long as a test wants: slowed.Shifting."""
+"""Slows a training down until a test ends the delay: slowed.Shifting."""
 
 import os
 import time

@@ -1,4 +1,4 @@
-"""A real SLURM cluster of two nodes on this machine, for as long as the tests want it."""
+"""Starts a real SLURM cluster of two nodes on this machine for the tests."""
 
 import os
 import shutil
@@ -64,7 +64,7 @@ NodeName={nodes[1]} Name=gpu File=/dev/zero
 
 
 def missing() -> str:
-    """Why no cluster can be started here; empty if one can."""
+    """Returns the reason why no cluster can be started here, or ""."""
     lacking = [name for name in DAEMONS if not shutil.which(name, path=_path())]
     if lacking:
         return f"no {', '.join(lacking)} here; Debian has them in slurm-wlm and munge"
@@ -72,7 +72,7 @@ def missing() -> str:
 
 
 class Slurm:
-    """Started and ended as a context. environment: of its clients, and so of its jobs."""
+    """Starts and ends the cluster as a context. environment: of its clients, and so of its jobs."""
 
     def __init__(self, base: Path):
         self.base = base
@@ -98,25 +98,25 @@ class Slurm:
         self._stack.close()
 
     def call(self, *command: str | Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """A client of SLURM with its output; whatever it returns."""
+        """Runs a client of SLURM, and returns its output, whatever its status."""
         return subprocess.run(
             list(map(str, command)), env={**self.environment, **variables}, timeout=PATIENCE_S,
             capture_output=True, text=True, cwd=self.base,
         )  # fmt: skip
 
     def submit(self, *arguments: str | Path, **variables: str) -> str:
-        """Job id of sbatch ARGUMENTS."""
+        """Returns the job id of sbatch ARGUMENTS."""
         done = self.call("sbatch", "--parsable", *arguments, **variables)
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
     def show(self, job: str) -> Mapping[str, str]:
-        """JobState, Restarts, ExitCode ... of a job."""
+        """Returns JobState, Restarts, ExitCode ... of a job."""
         shown = self.call("scontrol", "--oneliner", "show", "job", job).stdout
         return dict(word.split("=", 1) for word in shown.split() if "=" in word)
 
     def wait(self, job: str, state: str = "", seconds: float = PATIENCE_S) -> Mapping[str, str]:
-        """What `show` says once the job is in this state, or has ended if none is given."""
+        """Waits until the job is in this state, or has ended, and returns the result of `show`."""
         going = ("PENDING", "RUNNING", "COMPLETING", "CONFIGURING", "REQUEUED", "SUSPENDED")
 
         def there() -> bool:
@@ -153,8 +153,7 @@ class Slurm:
         return ["munged", "--foreground", "--force", *options]
 
     def _start(self, stack: ExitStack, name: str, *command: str) -> None:
-        """In the foreground of a process of ours, which ends with this one even if that is
-        killed."""
+        """Starts a daemon in the foreground of a child, which ends even if this process dies."""
         with (self.base / f"{name}.out").open("w") as output:
             daemon = subprocess.Popen(
                 ["setpriv", "--pdeathsig", "TERM", *command],
@@ -191,7 +190,7 @@ def _is_of(process: Path, job: str, ours: Mapping[str, str]) -> bool:
 
 
 def _content(file: Path) -> bytes:
-    """Empty where the process has ended."""
+    """Reads a file of a process; empty if the process has ended."""
     try:
         return file.read_bytes()
     except OSError:

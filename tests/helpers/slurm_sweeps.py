@@ -1,4 +1,4 @@
-"""Sweeps whose points are jobs of the tests' cluster, started as a user does."""
+"""Starts sweeps like a user, with runs as jobs of the tests' cluster."""
 
 import json
 import subprocess
@@ -21,7 +21,7 @@ HARNESS = [sys.executable, "-m", "harness"]
 
 @dataclass(frozen=True)
 class Sweep:
-    """folder: of what it writes."""
+    """Holds a sweep; folder: of its files."""
 
     slurm: Slurm
     folder: Path
@@ -42,7 +42,7 @@ class Sweep:
         return sorted((file.parent.name for file in jobs.glob("*/points.json")), key=int)
 
     def job_of(self, point: str) -> str:
-        """The newest job of that point of the newest array."""
+        """Returns the newest job of that run in the newest array."""
         file = self.folder / NAME / ".sweep" / "jobs" / self.arrays[-1] / "points.json"
         return {does: job for job, does in json.loads(file.read_text()).items()}[f"run {point}"]
 
@@ -51,7 +51,7 @@ class Sweep:
         return [*HARNESS, "-m", *RUN, *place, *arguments]
 
     def start(self, *arguments: str) -> "subprocess.Popen[str]":
-        """Training is slow until `hurry`."""
+        """Starts the sweep; training is slow until `hurry`."""
         self.slow.touch()
         return self.go_on(*arguments)
 
@@ -67,7 +67,7 @@ class Sweep:
 
     @contextmanager
     def in_its_middle(self, count: int) -> Iterator[None]:
-        """Inside, so many runs have left a checkpoint and are slow."""
+        """Waits until `count` runs have left a checkpoint; the runs are slow inside the context."""
         saved = f"{NAME}/*/*/checkpoints"
         wait_until(
             lambda: len([f for f in self.folder.glob(saved) if _is_retraining(f)]) == count, saved
@@ -79,13 +79,13 @@ class Sweep:
 
 
 def ended(sweep: "subprocess.Popen[str]") -> tuple[int, str, str]:
-    """(status, stdout, stderr)"""
+    """Returns (status, stdout, stderr)."""
     out, err = sweep.communicate(timeout=PATIENCE_S)
     return sweep.returncode, out, err
 
 
 def resumed(run: Path) -> int:
-    """How often it went on after a stop."""
+    """Counts how often the run was resumed."""
     lines = (run / "timings.jsonl").read_text().splitlines()
     return [json.loads(line).get("event") for line in lines].count("resumed")
 

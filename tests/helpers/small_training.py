@@ -1,4 +1,4 @@
-"""Small recipes, data and networks, whose training can be followed by hand."""
+"""Defines small recipes, data and models, whose training can be followed by hand."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -23,7 +23,7 @@ PLAIN = partial(SGD, lr=1.0)
 
 @dataclass(frozen=True)
 class Summing(Classification):
-    """The loss is the sum of outputs: a linear network's gradient is its mean input."""
+    """Has the sum of outputs as its loss: a linear model's gradient is its mean input."""
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
         return outputs.float().sum()
@@ -31,7 +31,7 @@ class Summing(Classification):
 
 @dataclass
 class Steps:
-    """A learning rate that remembers what it was asked, and answers by `rule`."""
+    """Records its arguments, and returns the learning rate of `rule`."""
 
     rule: Callable[[int], float] = lambda step: 1.0
     asked: list[tuple[int, int, int]] = field(default_factory=list)
@@ -42,7 +42,7 @@ class Steps:
 
 
 def line() -> nn.Linear:
-    """y = 0 x1 + 0 x2."""
+    """Returns y = 0 x1 + 0 x2."""
     model = nn.Linear(2, 1, bias=False)
     nn.init.zeros_(model.weight)
     return model

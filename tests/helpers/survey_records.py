@@ -1,4 +1,4 @@
-"""Records of small surveys, and what a report says of them."""
+"""Writes records of small surveys, and reads the notes of their report."""
 
 from pathlib import Path
 from typing import Any
@@ -57,6 +57,6 @@ def only(survey: Survey) -> "pd.Series[Any]":
 
 
 def notes(survey: Survey) -> list[str]:
-    """Without those that say how few seeds these small examples have, or what papers have."""
+    """Returns the notes, without those on few seeds and on published figures."""
     said = ("fewer than 3 seeds", "published figures")
     return [note for note in survey.notes if not any(text in note for text in said)]

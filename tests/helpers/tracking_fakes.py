@@ -1,4 +1,4 @@
-"""A run and its records, made up; a W&B run that only remembers."""
+"""Fakes a run, its records, and a W&B run that records its calls."""
 
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ def record(level: int, stage: str) -> Record:
 
 
 def info(folder: Path, sweep: Path | None = None) -> RunInfo:
-    """sweep: the folder that it shares with other runs; None: it is alone."""
+    """Returns a RunInfo. sweep: the folder shared with other runs; None: the run is alone."""
     return RunInfo(
         id="0123456789ab", folder=folder, method="global_magnitude", label="Global Magnitude",
         setting="5e77", model="lenet", data="digits", seed=7, group="survey", job_type="prune",
@@ -45,14 +45,14 @@ def track(tracking: Tracking, folder: Path) -> None:
 
 
 def forget_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No settings of whoever runs the tests, and nothing that a test before has found out."""
+    """Removes the settings of the user, and the state that an earlier test has left."""
     for name in ("WANDB_MODE", "WANDB_DIR", "WANDB_RUN_ID", "WANDB_API_KEY", "WANDB_PROJECT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tracked, "_online_failed", False)
 
 
 class FakeRun:
-    """A W&B run that only remembers."""
+    """Records the calls of a W&B run."""
 
     id = "f" * 16
     starting_step = 0

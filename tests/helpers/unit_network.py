@@ -1,4 +1,4 @@
-"""A network with units of every kind, and its calibration samples."""
+"""Defines a model with units of every kind, and its calibration samples."""
 
 from collections import OrderedDict
 
@@ -18,7 +18,7 @@ def named(saliency: object) -> str:
 
 
 def network() -> nn.Sequential:
-    """5 + 4 filters of 9 and 45 weights, 7 neurons of 16 weights, each layer with a norm."""
+    """Returns 5 + 4 filters of 9 and 45 weights, 7 neurons of 16, each layer with a norm."""
     torch.manual_seed(0)
     layers = OrderedDict(
         conv1=nn.Conv2d(1, 5, 3), bn1=nn.BatchNorm2d(5), relu1=nn.ReLU(inplace=True),

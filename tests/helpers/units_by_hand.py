@@ -1,4 +1,4 @@
-"""Layers whose units can be computed by hand, and what a saliency says of them."""
+"""Defines layers whose units can be computed by hand, and computes their scores."""
 
 import torch
 from simulated import total
@@ -38,12 +38,12 @@ def line() -> nn.Module:
 
 
 def kernel() -> nn.Module:
-    """One filter, z = 2 x + 1 at each position."""
+    """Returns one filter, z = 2 x + 1 at each position."""
     return filled(nn.Conv2d(1, 1, 1), [2.0], [1.0])
 
 
 def same(layer: type[nn.Module]) -> nn.Module:
-    """Two filters, z = (x, -x) at each position."""
+    """Returns two filters, z = (x, -x) at each position."""
     return filled(layer(1, 2, 1, bias=False), [1.0, -1.0])
 
 

@@ -11,7 +11,10 @@ from harness.vocabulary.tensors import Tensors
 
 @dataclass(frozen=True)
 class Unruly(Magnitude):
-    """how: kill, raise or wrong. once: a file that says it has happened; null: every time."""
+    """Fails in a given way.
+
+    how: kill, raise or wrong. once: a file that marks that it has happened; null: every time.
+    """
 
     how: str = "kill"
     once: str | None = None

@@ -1,4 +1,4 @@
-"""A W&B that nobody has set up, and its server on loopback; pytest_plugins names this module."""
+"""Provides a W&B without settings, and a server on loopback; pytest_plugins names this module."""
 
 from collections.abc import Iterator
 
@@ -19,7 +19,7 @@ def nobody_logged_in(no_settings_of_the_user, monkeypatch, tmp_path) -> None:
 
 @pytest.fixture
 def stub(nobody_logged_in: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    """A server that the environment names, with a key for it."""
+    """Starts a server that the environment names, with a key."""
     with Stub() as stub:
         for name, value in stub.environment.items():
             monkeypatch.setenv(name, value)

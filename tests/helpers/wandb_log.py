@@ -52,7 +52,7 @@ class WandbLog:
 
 
 def logs(folder: Path, name: str = "wandb") -> list[WandbLog]:
-    """Every finished run below the folder, oldest first."""
+    """Returns every finished run below the folder, oldest first."""
     return [_finished(path) for path in sorted(folder.glob(f"{name}/*run-*/*.wandb"), key=_begun)]
 
 

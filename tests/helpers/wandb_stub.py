@@ -1,6 +1,6 @@
-"""A W&B server on loopback that remembers what it is sent: runs, rows, artifacts.
+"""Runs a W&B server on loopback that records what it gets: runs, rows, artifacts.
 
-As much of the GraphQL and file-stream interfaces as wandb 0.31.0 asks for, seen in its requests.
+It implements the parts of the GraphQL and file-stream interfaces that wandb 0.31.0 requests.
 """
 
 import gzip
@@ -24,13 +24,13 @@ class Quiet(ThreadingHTTPServer):
     daemon_threads = True
 
     def handle_error(self, *_: Any) -> None:
-        """A client that has what it wants hangs up."""
+        """Ignores a client that closes the connection early."""
 
 
 class Stub:
-    """`with Stub() as stub`: listens on stub.url until the block ends.
+    """Listens on stub.url until the block `with Stub() as stub` ends.
 
-    delay_s: of every answer. broken: refuses everything with this status.
+    delay_s: of every answer. broken: refuses every request with this status.
     """
 
     def __init__(self, delay_s: float = 0, broken: int | None = None):

@@ -1,4 +1,4 @@
-"""What the W&B server of the tests remembers."""
+"""Holds what the W&B server of the tests records."""
 
 import json
 from dataclasses import dataclass, field

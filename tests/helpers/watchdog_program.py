@@ -1,4 +1,4 @@
-"""What the tests of the watchdog run on several ranks: watchdog_program.py TASK OUT TIMEOUT_S."""
+"""Runs the tasks of the watchdog's tests: watchdog_program.py TASK OUT TIMEOUT_S."""
 
 import ctypes
 import os
@@ -32,7 +32,7 @@ def hang_on_rank_1(ranks: Ranks, out: Path) -> None:
 
 
 def hold_the_interpreter_on_rank_1(ranks: Ranks, out: Path) -> None:
-    """As C code does that never lets another thread run."""
+    """Holds the interpreter like C code that never lets another thread run."""
     ranks.barrier()
     (out / f"pid-{ranks.rank}").write_text(str(os.getpid()))
     if ranks.rank == 1:
@@ -41,7 +41,7 @@ def hold_the_interpreter_on_rank_1(ranks: Ranks, out: Path) -> None:
 
 
 def speak_past_the_ranks_on_rank_1(ranks: Ranks, out: Path) -> None:
-    """By a collective that nobody announces; as often as the others ask for theirs."""
+    """Calls a collective without announcing it, as often as the other ranks call theirs."""
     if ranks.rank == 1:
         ranks.heartbeat()
         distributed_c10d.all_reduce(torch.zeros(1))
@@ -49,7 +49,7 @@ def speak_past_the_ranks_on_rank_1(ranks: Ranks, out: Path) -> None:
 
 
 def ask_torch_inside_a_training_on_rank_1(ranks: Ranks, out: Path) -> None:
-    """A part does, and the others send their gradients meanwhile, which nobody announces."""
+    """Calls torch from a component, while the other ranks send unannounced gradients."""
     ranks.barrier()
     if ranks.rank == 1:
         torch.distributed.all_reduce(torch.zeros(1))
@@ -76,7 +76,7 @@ def fail_on_every_rank(ranks: Ranks, out: Path) -> None:
 
 
 def work_on_rank_0(ranks: Ranks, out: Path) -> None:
-    """Longer than a rank may hang, but it shows that it lives; later all ranks are busy so."""
+    """Works longer than a rank may hang, but sends heartbeats; later all ranks do so."""
     until = time.monotonic() + 1.5 * ranks.options.timeout_s
     while ranks.is_main and time.monotonic() < until:
         time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Whole runs in this process, every step of which a test may look at."""
+"""Runs whole runs in this process, with every step open to tests."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -33,10 +33,10 @@ STEPS = ("prune_at=during_training", "gradual.interval=2")
 
 @dataclass(frozen=True)
 class Step:
-    """One step of a retraining, as it left parameters, masks and optimizer; all are copies.
+    """Holds copies of parameters, masks and optimizer after one step of a retraining.
 
-    start: parameters when it began, after what happened to masks before it. states: of the
-    optimizer, by parameter, those of its shape.
+    start: parameters before the step, after changes of masks. states: of the optimizer, by
+    parameter, those of its shape.
     """
 
     level: int | str
@@ -68,7 +68,7 @@ def experiment(*overrides: str) -> Experiment:
 
 
 def optimized(what: Experiment, optimizer: Callable[..., Optimizer], **more: Any) -> Experiment:
-    """Retrained by this optimizer."""
+    """Returns an experiment that retrains with this optimizer."""
     return replace(what, retraining=replace(what.retraining, optimizer=optimizer, **more))
 
 
@@ -119,7 +119,7 @@ def before_steps(
 
 
 def gradients(levels: runner.Prepared, weights: Tensors, level: int | str, number: int) -> Tensors:
-    """Of the mean loss of a step's batch, by torch alone; all steps are in the first epoch."""
+    """Returns gradients of the mean loss of a step's batch, by torch alone, in the first epoch."""
     batch = epoch_order(512, 0, level, 0).split(128)[number]
     inputs, labels = (
         levels.context.workload.splits.train.inputs,

@@ -1,4 +1,4 @@
-"""Whole runs in this process, too small to take time, and what happened at each of their steps."""
+"""Runs tiny whole runs in this process, and records each of their steps."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -33,11 +33,11 @@ BATCH_NORM = "model.batch_norm=true"
 
 
 class Step(NamedTuple):
-    """One optimizer step.
+    """Holds one optimizer step.
 
     streams: names its training: 0 is dense, 1 retraining at level 1, "1/penalty". at: in its
     recipe. new: the optimizer has no state yet. weights: before the step. gradients: as the
-    optimizer gets them. batches, losses: of what the step looked at, part by part.
+    optimizer gets them. batches, losses: of the step, per micro batch.
     """
 
     streams: int | str
@@ -51,7 +51,7 @@ class Step(NamedTuple):
 
 
 class Whole(Silent):
-    """A run, and what it went through; networks and masks by level and stage."""
+    """Holds a run, its steps, and its models and masks by level and stage."""
 
     def __init__(self, levels: runner.Prepared):
         super().__init__()
@@ -105,7 +105,10 @@ class Whole(Silent):
 
 
 def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Whole:
-    """folder: of the cache of dense training. small: what the overrides are added to."""
+    """Runs a whole run.
+
+    folder: of the cache of dense training. small: the overrides that come first.
+    """
     levels = runner.prepare(build(compose_config([*small, *overrides])), Ranks(), folder)
     whole = Whole(levels)
 
@@ -132,7 +135,7 @@ def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Wh
 
 
 def plain(levels: runner.Prepared) -> list[Tensors]:
-    """State of dense training before each of its steps, and at its end; trained anew."""
+    """Returns the state of a new dense training before each of its steps, and at its end."""
     model, states = levels.context.workload.initial_model(), []
     hooks = Hooks(before_step=lambda *_: states.append(copied(model.state_dict())))
     levels.context.experiment.training.fit(

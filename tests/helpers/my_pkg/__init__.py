@@ -1,3 +1,3 @@
-"""An own package, as one that a user allows by name: some of it is its own, some of others."""
+"""Stands for a package that a user allows by name, with own and imported contents."""
 
 from my_pkg.nets import Small as Small

@@ -7,7 +7,7 @@ from harness.models.base import check_task
 
 @dataclass(frozen=True)
 class ResidualCnn:
-    """A stem, a residual block with BatchNorm, global pooling and a classifier, for images.
+    """Classifies images: stem, residual block with BatchNorm, global pooling, linear layer.
 
     Raises:
         ValueError: width is below 1.

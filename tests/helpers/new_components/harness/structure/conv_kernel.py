@@ -9,10 +9,11 @@ from harness.vocabulary.tensors import prunable_layers
 
 @dataclass(frozen=True)
 class ConvKernel(Structure):
-    """The spatial kernels of a convolution, one of each pair (output, input) of channels.
+    """Prunes the spatial kernels of a convolution, one of each pair (output, input) of channels.
 
-    Nothing goes along; linear layers stay dense. Source: Mao et al. 2017, Exploring the Regularity
-    of Sparse Structure in Convolutional Neural Networks (arXiv:1705.08922), 2-D granularity.
+    No other parameter is removed with them; linear layers stay dense. Source: Mao et al. 2017,
+    Exploring the Regularity of Sparse Structure in Convolutional Neural Networks
+    (arXiv:1705.08922), 2-D granularity.
     """
 
     granularity: ClassVar[str] = "unit"
