@@ -65,26 +65,26 @@ class Group:
 
     def seconds(self, *common: str) -> Seconds:
         """Returns the median step of each round, per run and kind of step ("rigl update")."""
-        found: Seconds = {}
+        times_by_side: Seconds = {}
         with TemporaryDirectory(prefix="dynamic-") as top:
             sides = {
-                name: self._side(name, [*common, *own], Path(top), found)
+                name: self._side(name, [*common, *own], Path(top), times_by_side)
                 for name, own in self.runs.items()
             }
             in_turns(sides, self.repeats)
-        return {side: times[1:] for side, times in found.items()}  # the first one warmed up
+        return {side: times[1:] for side, times in times_by_side.items()}  # the first one warmed up
 
-    def _side(self, name: str, overrides: list[str], top: Path, found: Seconds) -> Side:
+    def _side(self, name: str, overrides: list[str], top: Path, times_by_side: Seconds) -> Side:
         penalised = any(override.startswith("penalty=") for override in overrides)
         length = "penalty.epochs" if penalised else "retraining.epochs"
-        what = build(compose_config([*overrides, f"{length}={self.epochs}", "tracking=none"]))
+        experiment = build(compose_config([*overrides, f"{length}={self.epochs}", "tracking=none"]))
 
         def work(watched: Watched) -> None:
             watched.run()
             for kind, seconds in watched.seconds().items():
-                found.setdefault(f"{name} {kind}", []).append(seconds)
+                times_by_side.setdefault(f"{name} {kind}", []).append(seconds)
 
-        return Side(partial(Watched, what, top), work)
+        return Side(partial(Watched, experiment, top), work)
 
 
 def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:

@@ -13,7 +13,7 @@ def extra_megabytes(work: Callable[[], object]) -> float:
     """Returns the peak of resident memory during a call, minus that before; NaN if unknown."""
     gc.collect()
     try:
-        ctypes.CDLL("libc.so.6").malloc_trim(0)  # what is freed but kept would hide what is taken
+        ctypes.CDLL("libc.so.6").malloc_trim(0)  # freed memory that is kept would hide new memory
         (PROCESS / "clear_refs").write_text("5")  # the mark begins anew
         before = _megabytes("VmRSS")
         result = work()
@@ -25,5 +25,5 @@ def extra_megabytes(work: Callable[[], object]) -> float:
 
 def _megabytes(field: str) -> float:
     lines = (PROCESS / "status").read_text().splitlines()
-    (found,) = (line for line in lines if line.startswith(f"{field}:"))
-    return int(found.split()[1]) * 1024 / 1e6
+    (entry,) = (line for line in lines if line.startswith(f"{field}:"))
+    return int(entry.split()[1]) * 1024 / 1e6

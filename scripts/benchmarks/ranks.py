@@ -8,13 +8,13 @@ from itertools import chain
 
 import torch
 
-from benchmarks import ranks_flips, ranks_kills
+from benchmarks import flip_trials, ranks_kills
 from benchmarks.figure import Figure, Note, Seconds, ratio, spread
 from benchmarks.hosts import Host, two_hosts
-from benchmarks.ranks_jobs import asked
+from benchmarks.ranks_jobs import answer_of
 
 RATE = "100mbit"
-EVENTS = ("first", "later")  # of a dense network, of a pruned one
+EVENTS = ("first", "later")  # of a dense model, of a pruned one
 EVENT_ROUNDS, QUICK_EVENT_ROUNDS = 11, 2
 STEP_ROUNDS, STEP_EPOCHS, QUICK_STEP_EPOCHS = 81, 2, 1
 # Unpruned entries against all entries, on the slow link and on the loopback.
@@ -41,17 +41,17 @@ def figures(repeats: int | None, quick: bool) -> Rows:
     yield from slow_link(repeats, quick)
     yield from loopback(repeats, quick)
     yield from ranks_kills.figures(quick, seed)
-    yield from ranks_flips.figures(quick, seed)
+    yield from flip_trials.figures(quick, seed)
 
 
 def agreement(repeats: int | None, quick: bool) -> Rows:
     """Measures the bytes that a rank receives in a pruning event, and their time, on two ranks."""
     rounds = repeats or (QUICK_EVENT_ROUNDS if quick else EVENT_ROUNDS)
-    found = asked("ranks_event_program", rounds=rounds)
-    yield spread("agreement: received in collectives", "MB", _all(found, "bytes"), at_most=3.2)
+    answer = answer_of("ranks_event_program", rounds=rounds)
+    yield spread("agreement: received in collectives", "MB", _all(answer, "bytes"), at_most=3.2)
     yield from _received_on_the_wire(rounds)
     for event in EVENTS:
-        times = [1000 * one["seconds"] for one in found[event]]
+        times = [1000 * event["seconds"] for event in answer[event]]
         yield spread(f"agreement: {event} event", "ms", times, at_most=250.0)
 
 
@@ -61,13 +61,13 @@ def _received_on_the_wire(rounds: int) -> Rows:
         yield Note(name, _no_hosts())
         return
     with two_hosts() as hosts:
-        found = asked("ranks_event_program", hosts, rounds=rounds)
-    yield spread(name, "MB", _all(found, "interface"))
+        answer = answer_of("ranks_event_program", hosts, rounds=rounds)
+    yield spread(name, "MB", _all(answer, "interface"))
 
 
-def _all(found: dict[str, list[dict[str, float]]], key: str) -> list[float]:
+def _all(answer: dict[str, list[dict[str, float]]], key: str) -> list[float]:
     """Returns the numbers of all events, in millions."""
-    return [one[key] / 1e6 for one in chain.from_iterable(found.values())]
+    return [event[key] / 1e6 for event in chain.from_iterable(answer.values())]
 
 
 def agreement_on_cuda(repeats: int | None, quick: bool) -> Rows:
@@ -78,20 +78,20 @@ def agreement_on_cuda(repeats: int | None, quick: bool) -> Rows:
     # nccl refuses two ranks on one device.
     options = {"backend": "auto" if torch.cuda.device_count() > 1 else "gloo"}
     rounds = repeats or (QUICK_EVENT_ROUNDS if quick else EVENT_ROUNDS)
-    found = asked("ranks_event_program", rounds=rounds, device="cuda", options=options)
-    seconds: Seconds = {side: [one["seconds"] for one in found[side]] for side in found}
+    answer = answer_of("ranks_event_program", rounds=rounds, device="cuda", options=options)
+    seconds: Seconds = {side: [event["seconds"] for event in answer[side]] for side in answer}
     for event in EVENTS:
         yield ratio(f"agreement on CUDA: {event} event / step", seconds, event, "step", at_most=2.0)
 
 
 def steps(repeats: int | None, quick: bool) -> Rows:
     """Steps with masks over steps without, on two ranks."""
-    found = asked(
+    answer = answer_of(
         "ranks_step_program",
         rounds=repeats or STEP_ROUNDS,
         epochs=QUICK_STEP_EPOCHS if quick else STEP_EPOCHS,
     )
-    for optimizer, seconds in found.items():
+    for optimizer, seconds in answer.items():
         name = f"ranks: masked / dense step, {optimizer}"
         yield ratio(name, seconds, "masked", "dense", at_most=1.03)
         yield ratio(f"ranks: dense / dense (noise), {optimizer}", seconds, "dense again", "dense")
@@ -103,8 +103,8 @@ def slow_link(repeats: int | None, quick: bool) -> Rows:
         yield Note(f"link: {RATE}", _no_hosts())
         return
     with two_hosts(RATE) as hosts:
-        found = _exchanged(SLOW, repeats, quick, hosts=hosts)
-    yield from _exchanges(RATE, found, {"at_most": 0.15})
+        answer = _exchanged(SLOW, repeats, quick, hosts=hosts)
+    yield from _exchanges(RATE, answer, {"at_most": 0.15})
 
 
 def loopback(repeats: int | None, quick: bool) -> Rows:
@@ -114,7 +114,7 @@ def loopback(repeats: int | None, quick: bool) -> Rows:
 def _exchanged(
     much: dict[str, int], repeats: int | None, quick: bool, hosts: Sequence[Host] = ()
 ) -> Seconds:
-    found: Seconds = asked(
+    answer: Seconds = answer_of(
         "ranks_link_program",
         hosts,
         sides=LINK_SIDES,
@@ -123,7 +123,7 @@ def _exchanged(
         hidden=QUICK_HIDDEN if quick else HIDDEN,
         rest_s=0.0 if quick else REST_S,
     )
-    return found
+    return answer
 
 
 def _exchanges(link: str, seconds: Seconds, target: dict[str, float]) -> Rows:

@@ -81,16 +81,16 @@ def measured(ranks: Ranks, rounds: int) -> dict[str, Any]:
     pruner = Pruner(
         Given({name: weight.abs() for name, weight in weights.items()}), Element(), GlobalRanking()
     )
-    found: dict[str, Any] = {name: [] for name in DENSITIES}
+    results: dict[str, Any] = {name: [] for name in DENSITIES}
     for number in range(rounds + 1):
         event = Event(ranks, model, MaskStore(weights), pruner)
         for name, density in DENSITIES.items():
-            one = _observed(ranks, partial(event, density))
+            result = _observed(ranks, partial(event, density))
             # The first round warms up.
-            found[name] += [one] if number else []
+            results[name] += [result] if number else []
     if ranks.device.type == "cuda":
-        found["step"] = _steps(ranks, model, len(found["first"]))
-    return found
+        results["step"] = _steps(ranks, model, len(results["first"]))
+    return results
 
 
 def _observed(ranks: Ranks, work: Callable[[], None]) -> dict[str, float]:
@@ -100,13 +100,13 @@ def _observed(ranks: Ranks, work: Callable[[], None]) -> dict[str, float]:
         work()
         _synchronised(ranks)
     seconds = time.perf_counter() - since
-    mine = {
+    own = {
         "seconds": seconds,
         "bytes": sum(received),
         "interface": at_the_interface() - before,
     }
-    every = ranks.all_gather_object(mine)
-    return {key: max(one[key] for one in every) for key in mine}
+    every = ranks.all_gather_object(own)
+    return {key: max(other[key] for other in every) for key in own}
 
 
 def at_the_interface() -> int:
@@ -126,7 +126,7 @@ def counted(ranks: Ranks) -> Iterator[list[int]]:
     shares: dict[str, Callable[..., int]] = {
         "broadcast": lambda tensor, src=0, **_: tensor.nbytes if ranks.rank != src else 0,
         "all_reduce": lambda tensor, *_, **__: tensor.nbytes,
-        "all_gather": lambda every, mine, *_, **__: (len(every) - 1) * mine.nbytes,
+        "all_gather": lambda every, own, *_, **__: (len(every) - 1) * own.nbytes,
     }
     # Both, because functions for objects call functions for tensors in their own module.
     places = (dist, dist.distributed_c10d)
@@ -157,7 +157,7 @@ def _steps(ranks: Ranks, model: nn.Module, count: int) -> list[dict[str, float]]
 
     The other ranks wait, because they may share the device of rank 0.
     """
-    found = []
+    results = []
     if ranks.is_main:
         optimizer = torch.optim.SGD(model.parameters(), lr=1e-4, momentum=0.9)
         inputs = torch.randn(BATCH, 3, 224, 224, device=ranks.device)
@@ -169,9 +169,9 @@ def _steps(ranks: Ranks, model: nn.Module, count: int) -> list[dict[str, float]]
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             _synchronised(ranks)
-            found.append({"seconds": time.perf_counter() - since})
+            results.append({"seconds": time.perf_counter() - since})
     ranks.barrier()
-    return found[WARM_UP:]
+    return results[WARM_UP:]
 
 
 def _synchronised(ranks: Ranks) -> None:

@@ -30,7 +30,7 @@ class JobFailed(RuntimeError):
 
 
 def answer(task: Callable[..., Any]) -> None:
-    """Runs the main function of a program that `asked` starts: task(ranks, **wishes) on every rank.
+    """Runs a program that `answer_of` starts: calls task(ranks, **wishes) on every rank.
 
     A wish named `device` or `options` is for the process group itself.
     """
@@ -38,12 +38,12 @@ def answer(task: Callable[..., Any]) -> None:
     out, wishes = Path(sys.argv[1]), json.loads(sys.argv[2])
     options = Options(**wishes.pop("options", {}))
     with ranks_of_environment(wishes.pop("device", "cpu"), options) as ranks:
-        found = task(ranks, **wishes)
+        result = task(ranks, **wishes)
         if ranks.is_main:
-            out.write_text(json.dumps(found))
+            out.write_text(json.dumps(result))
 
 
-def asked(
+def answer_of(
     program: str,
     hosts: Sequence[Host] = (),
     count: int = 2,
@@ -141,8 +141,10 @@ def check(job: Job, log: Path) -> None:
         JobFailed: the status is not 0.
     """
     if job.returncode:
-        said = log.read_text()[-3000:]
-        raise JobFailed(f"{_command(job)} ended with status {job.returncode}; it said:\n{said}")
+        output = log.read_text()[-3000:]
+        raise JobFailed(
+            f"{_command(job)} ended with status {job.returncode}; its output:\n{output}"
+        )
 
 
 def end(job: Job) -> None:
@@ -158,17 +160,17 @@ def end(job: Job) -> None:
 
 def family(head: int) -> list[int]:
     """Returns the ids of a process and of its running descendants; Linux only."""
-    parents = {pid: found[1] for pid, found in _processes().items() if found[0] != "Z"}
-    found = [head] if head in parents else []
-    for pid in found:
-        found += [child for child, parent in parents.items() if parent == pid]
-    return found
+    parents = {pid: parent for pid, (state, parent) in _processes().items() if state != "Z"}
+    pids = [head] if head in parents else []
+    for pid in pids:
+        pids += [child for child, parent in parents.items() if parent == pid]
+    return pids
 
 
 def living(pids: Iterable[int]) -> list[int]:
     """Returns the ids of processes that still run; a zombie does not count."""
-    there = _processes()
-    return [pid for pid in pids if pid in there and there[pid][0] != "Z"]
+    processes = _processes()
+    return [pid for pid in pids if pid in processes and processes[pid][0] != "Z"]
 
 
 def variable(pid: int, name: str) -> str | None:
@@ -183,13 +185,13 @@ def variable(pid: int, name: str) -> str | None:
 
 def _processes() -> dict[int, tuple[str, int]]:
     """Returns state and parent of every process, by id."""
-    found = {}
+    processes = {}
     for file in Path("/proc").glob("[0-9]*/stat"):
         # The process may have ended.
         with suppress(OSError):
             state, parent, *_ = file.read_text().rpartition(")")[2].split()
-            found[int(file.parent.name)] = (state, int(parent))
-    return found
+            processes[int(file.parent.name)] = (state, int(parent))
+    return processes
 
 
 def _signal(pid: int, number: int) -> None:

@@ -95,16 +95,16 @@ def killed_and_restarted(
     ranks: int, whole: Whole, draws: random.Random, folder: Path
 ) -> dict[str, Any]:
     """Kills a run and starts it again; returns the victim, the time and the outcome."""
-    found = None
-    while not found:
+    outcome = None
+    while not outcome:
         place = folder / f"{draws.randrange(10**9):09}"
-        found = _killed(ranks, draws.uniform(0, whole.seconds), draws, place)
+        outcome = _killed(ranks, draws.uniform(0, whole.seconds), draws, place)
     restarts = _restarted(ranks, place)
     same = _text(place, "records.jsonl") == whole.records
     resumed = '"event": "resumed"' in _text(place, "timings.jsonl")
-    good = same and not found["left"] and restarts <= RESTARTS
-    said = {} if good else {"said": (place / LOG).read_text()[-2000:]}
-    return {**found, "restarts": restarts, "resumed": resumed, "identical": good, **said}
+    good = same and not outcome["left"] and restarts <= RESTARTS
+    output = {} if good else {"output": (place / LOG).read_text()[-2000:]}
+    return {**outcome, "restarts": restarts, "resumed": resumed, "identical": good, **output}
 
 
 def _killed(
@@ -118,28 +118,28 @@ def _killed(
         _await_state(job, folder, "running")
         time.sleep(after_s)
         all_of_them = family(job.pid)
-        who, victims = _drawn(job, draws, all_of_them)
+        name, victims = _drawn(job, draws, all_of_them)
         for pid in victims:
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         left = _still_there(job, all_of_them)
     if _state(folder) == "finished":
         return None
-    return {"ranks": ranks, "killed": who, "after_s": round(after_s, 3), "left": len(left)}
+    return {"ranks": ranks, "killed": name, "after_s": round(after_s, 3), "left": len(left)}
 
 
-def _drawn(job: Job, draws: random.Random, there: list[int]) -> tuple[str, list[int]]:
+def _drawn(job: Job, draws: random.Random, pids: list[int]) -> tuple[str, list[int]]:
     """Draws the victim: a rank in most cases, else the launcher alone, or all processes."""
     ranks: dict[str, int] = {}
-    for pid in there:
+    for pid in pids:
         rank = variable(pid, "RANK")
         if rank:
-            ranks.setdefault(rank, pid)  # what a rank has started comes after it
+            ranks.setdefault(rank, pid)  # children of a rank come after it
     if not ranks:
         return "the process", [job.pid]
     kind = draws.choice(["a rank", "a rank", "the launcher", "all"])
     if kind != "a rank":
-        return kind, [job.pid] if kind == "the launcher" else there
+        return kind, [job.pid] if kind == "the launcher" else pids
     victim = draws.choice(sorted(ranks))
     return f"rank {victim}", [ranks[victim]]
 
@@ -180,8 +180,8 @@ def _await_state(job: Job, folder: Path, state: str) -> None:
     deadline = time.monotonic() + JOB_S
     while _state(folder) not in (state, "finished"):
         if job.poll() is not None or time.monotonic() > deadline:
-            said = (folder / LOG).read_text()[-3000:]
-            raise JobFailed(f"the run in {folder} never was {state!r}; it said:\n{said}")
+            output = (folder / LOG).read_text()[-3000:]
+            raise JobFailed(f"the run in {folder} never was {state!r}; its output:\n{output}")
         time.sleep(POLL_S)
 
 
@@ -192,5 +192,5 @@ def _state(folder: Path) -> str:
 
 def _text(folder: Path, name: str) -> str:
     """Reads a file of the only run below the folder; "" if the file is missing."""
-    found = list(folder.glob(f"runs/single/*/*/{name}"))
-    return found[0].read_text() if found else ""
+    files = list(folder.glob(f"runs/single/*/*/{name}"))
+    return files[0].read_text() if files else ""

@@ -60,8 +60,8 @@ def _loop(ranks: Ranks, density: float, exchange: str, steps: int, hidden: list[
     recipe = Trainer(
         partial(SGD, lr=0.01, momentum=0.9, fused=True), Constant(), NO_END.epoch, BATCH
     )
-    asked = replace(ranks, options=Options(gradient_exchange=exchange))
-    return loop_of(asked, model, _made_up(steps * BATCH), recipe, store)
+    side = replace(ranks, options=Options(gradient_exchange=exchange))
+    return loop_of(side, model, _made_up(steps * BATCH), recipe, store)
 
 
 def _pruned_to(density: float, model: nn.Module) -> MaskStore:

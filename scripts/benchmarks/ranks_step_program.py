@@ -49,7 +49,7 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> dict[str, Seconds]:
 
         return Side(prepare, epochs_of)
 
-    found = {}
+    seconds = {}
     for name, optimizer in OPTIMIZERS.items():
         recipe = Trainer(optimizer, Constant(), NO_END.epoch, BATCH)
         sides = {
@@ -57,8 +57,8 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> dict[str, Seconds]:
             "masked": side(partial(by_harness, store), recipe, store),
             "dense again": side(network, recipe, None),
         }
-        found[name] = in_turns(sides, rounds)
-    return found
+        seconds[name] = in_turns(sides, rounds)
+    return seconds
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from torch import nn
 from torchvision.models import resnet18, resnet50
 
 from benchmarks.figure import Figure, Note, Side, duration, in_turns, ratio
-from benchmarks.ranks_jobs import asked
+from benchmarks.ranks_jobs import answer_of
 from harness.distributed.header import hashed
 from harness.model_state.fingerprints import fingerprint
 from harness.vocabulary.tensors import Tensors, everything
@@ -41,7 +41,7 @@ def survey(rounds: int, quick: bool) -> Iterator[Figure]:
     The latter compare replicas inside trainings only, at the ends of epochs.
     """
     epochs = QUICK_EPOCHS if quick else SURVEY_EPOCHS
-    seconds = asked("replicas_survey_program", rounds=rounds, epochs=epochs)
+    seconds = answer_of("replicas_survey_program", rounds=rounds, epochs=epochs)
     name = "replicas: survey on two ranks"
     yield ratio(f"{name} / itself (noise)", seconds, "compared again", "compared")
     yield ratio(

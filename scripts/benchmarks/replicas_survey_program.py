@@ -34,8 +34,8 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> Seconds:
         def survey(_: None) -> None:
             for method in METHODS:
                 overrides = [f"method={method}", f"retraining.epochs={epochs}", "tracking=none"]
-                what = build(compose_config(["sweep=survey", *overrides]))
-                runner.run(Recorder(*runner.prepare(what, ranks, dense), ME, Silent()))
+                experiment = build(compose_config(["sweep=survey", *overrides]))
+                runner.run(Recorder(*runner.prepare(experiment, ranks, dense), ME, Silent()))
 
         def without(_: None) -> None:
             with uncompared():
@@ -46,9 +46,11 @@ def measured(ranks: Ranks, rounds: int, epochs: int) -> Seconds:
             "inside only": without,
             "compared again": survey,
         }
-        found = in_turns({name: Side(ranks.barrier, work) for name, work in works.items()}, rounds)
+        seconds = in_turns(
+            {name: Side(ranks.barrier, work) for name, work in works.items()}, rounds
+        )
         ranks.barrier()
-        return found
+        return seconds
 
 
 @contextmanager

@@ -65,12 +65,12 @@ def random_scores(divisor: int) -> Tensors:
 
 
 def modules(scores: Tensors) -> list[tuple[nn.Module, str]]:
-    def one(score: Tensor) -> nn.Module:
+    def module(score: Tensor) -> nn.Module:
         module = nn.Module()
         module.weight = nn.Parameter(score)
         return module
 
-    return [(one(score), "weight") for score in scores.values()]
+    return [(module(score), "weight") for score in scores.values()]
 
 
 def globally(parameters: list[tuple[nn.Module, str]], gone: int) -> None:

@@ -39,7 +39,7 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
         yield from _tiny(top, FEW * 2 if quick else POINTS)
 
 
-def _survey(top: str, repeats: int, said: Sequence[str], quick: bool) -> Iterator[Figure]:
+def _survey(top: str, repeats: int, overrides: Sequence[str], quick: bool) -> Iterator[Figure]:
     made: list[str] = []
 
     def prepare() -> str:
@@ -47,14 +47,14 @@ def _survey(top: str, repeats: int, said: Sequence[str], quick: bool) -> Iterato
         return made[-1]
 
     sides = {
-        name: Side(prepare, partial(sweep, said, cores=cores))
+        name: Side(prepare, partial(sweep, overrides, cores=cores))
         for name, cores in (("2 cores", 2), ("1 core", 1))
     }
     seconds = in_turns(sides, repeats, warm_up=False)
     target = {} if quick else {"at_most": 180.0}
     yield duration("sweep: default survey, 2 cores", seconds, "2 cores", **target)
     yield ratio("sweep: survey, 1 core / 2 cores", seconds, "1 core", "2 cores", at_least=1.8)
-    again = Side(lambda: made[0], partial(sweep, said, cores=2))
+    again = Side(lambda: made[0], partial(sweep, overrides, cores=2))
     second = in_turns({"again": again}, max(3, repeats), warm_up=False)
     yield duration("sweep: second start, all finished", second, "again", at_most=3.0)
 
@@ -66,7 +66,7 @@ def _prefixes(top: Path, quick: bool) -> Iterator[Figure]:
 
 
 def _tiny(top: str, count: int) -> Iterator[Figure]:
-    few, many = (tiny(mkdtemp(dir=top), each) for each in (FEW, count))
+    few, many = (tiny(mkdtemp(dir=top), points) for points in (FEW, count))
     more = count - FEW
     workers = os.cpu_count() or 1
     seconds = (many.seconds - few.seconds) * workers / more
@@ -86,8 +86,8 @@ def tiny(runs: str, count: int) -> Spent:
     return sweep((*TINY, "schedule.final=2,4", seeds), runs, os.cpu_count() or 1)
 
 
-def sweep(said: Sequence[str], runs: str, cores: int) -> Spent:
-    command = [sys.executable, "-m", "harness", "-m", *said, f"output_dir={runs}"]
+def sweep(overrides: Sequence[str], runs: str, cores: int) -> Spent:
+    command = [sys.executable, "-m", "harness", "-m", *overrides, f"output_dir={runs}"]
     began, most = time.perf_counter(), 0
     log = Path(runs) / "benchmark.log"
     with log.open("wb") as out:

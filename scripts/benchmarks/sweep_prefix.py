@@ -42,7 +42,7 @@ def epochs(runs: Path, share: bool, quick: bool) -> int:
 
     Trainer.fit = counted  # type: ignore[method-assign]
     try:
-        for point in sorted(points, key=lambda one: -len(one.shared)):
+        for point in sorted(points, key=lambda point: -len(point.shared)):
             outcome = try_execute_line(point.line)
             if outcome.state != "finished":
                 raise RuntimeError(f"{point.label}: {outcome.reason}")

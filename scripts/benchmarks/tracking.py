@@ -23,8 +23,8 @@ def figures(repeats: int | None, quick: bool) -> Iterator[Figure]:
     """
     workers = [worker(3 if quick else RUNS) for _ in range(repeats or WORKERS)]
     extra = [[a - b for a, b in zip(*sides.values(), strict=True)] for sides in workers]
-    first = [1000 * each[0] for each in extra]
-    later = [1000 * seconds for each in extra for seconds in each[1:]]
+    first = [1000 * seconds[0] for seconds in extra]
+    later = [1000 * later_s for seconds in extra for later_s in seconds[1:]]
     yield spread("tracking: W&B offline, once per worker", "ms", first, at_most=2500)
     yield spread("tracking: W&B offline, per run after that", "ms", later, at_most=60)
 

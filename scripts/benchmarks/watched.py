@@ -66,9 +66,9 @@ class WatchedSubject(Workload):
         self, network: nn.Module, masks: Tensors, macs: Macs, scope: Scope
     ) -> dict[str, object]:
         since = time.process_time()
-        found = super().measure(network, masks, macs, scope)
+        result = super().measure(network, masks, macs, scope)
         self.seconds.append(time.process_time() - since)
-        return found
+        return result
 
 
 class Watched:
@@ -77,9 +77,9 @@ class Watched:
     dense: folder of the dense training, which the first such run trains if needed.
     """
 
-    def __init__(self, what: Experiment, dense: Path):
-        self.recipe = WatchedTrainer(**vars(what.retraining))
-        context, state = runner.prepare(replace(what, retraining=self.recipe), RANKS, dense)
+    def __init__(self, experiment: Experiment, dense: Path):
+        self.recipe = WatchedTrainer(**vars(experiment.retraining))
+        context, state = runner.prepare(replace(experiment, retraining=self.recipe), RANKS, dense)
         self.subject = WatchedSubject(**vars(context.workload))
         self.levels = runner.Prepared(replace(context, workload=self.subject), state)
 
@@ -91,20 +91,20 @@ class Watched:
         starts = self.recipe.starts
         times = [after - before for before, after in zip(starts, starts[1:], strict=False)]
         kinds = [self._kind(number, len(starts)) for number in range(len(times))]
-        found = {
+        seconds = {
             kind: median(time for time, own in zip(times, kinds, strict=True) if own == kind)
             for kind in set(kinds) - {EDGE}
         }
-        if PRUNING in found:
+        if PRUNING in seconds:
             # The first record is of the initial network, the last of the trained one.
-            found[MEASURING] = median(self.subject.seconds[1:-1])
-            found[PRUNING] -= found[MEASURING] + found[PLAIN]
-        return found
+            seconds[MEASURING] = median(self.subject.seconds[1:-1])
+            seconds[PRUNING] -= seconds[MEASURING] + seconds[PLAIN]
+        return seconds
 
     def _kind(self, number: int, steps: int) -> str:
-        each = self.recipe.steps_per_epoch(len(self.subject.splits.train))
+        per_epoch = self.recipe.steps_per_epoch(len(self.subject.splits.train))
         mask_updates = self.levels.context.experiment.mask_updates
-        if number == 0 or (number + 1) % each == 0:
+        if number == 0 or (number + 1) % per_epoch == 0:
             return EDGE
         if number in {turn.number for turn in self.levels.context.requested.prune_events}:
             return PRUNING

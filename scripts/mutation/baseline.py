@@ -36,8 +36,8 @@ class Baseline:
         reaching = self.reached.get(f"{mutant.file}:{mutant.function}", [])
 
         def rank(file: str) -> tuple[bool, bool, bool, float]:
-            said = (f"{parent}.{name}", f"from {parent} import {name}")
-            names = any(each in texts[file] for each in said) or f"_{name}" in file
+            imports = (f"{parent}.{name}", f"from {parent} import {name}")
+            names = any(text in texts[file] for text in imports) or f"_{name}" in file
             return file not in reaching, not names, not file.startswith(own), self.took(file)
 
         folders = tuple(f"tests/{folder}/test_" for folder in area.tests)
@@ -95,10 +95,10 @@ def read(text: str) -> Baseline:
     seconds: dict[str, float] = defaultdict(float)
     reach: dict[str, dict[str, None]] = defaultdict(dict)
     failed: list[str] = []
-    for what, test, *rest in (line.split("\t") for line in text.splitlines()):
-        if what == "took":
+    for kind, test, *rest in (line.split("\t") for line in text.splitlines()):
+        if kind == "took":
             seconds[test] += float(rest[0])
-        elif what == "reached":
+        elif kind == "reached":
             reach[f"{rest[0]}:{rest[1]}"][test] = None
         else:
             failed.append(test)

@@ -42,27 +42,29 @@ def drawn(sources: Sources, count: int, seed: int) -> list[Placed]:
     """
     share, rest = divmod(count, len(AREAS))
     sizes = {name: share + (number < rest) for number, name in enumerate(AREAS)}
-    return [(name, each) for name in AREAS for each in _of_area(sources, name, sizes[name], seed)]
+    return [
+        (name, mutant) for name in AREAS for mutant in _of_area(sources, name, sizes[name], seed)
+    ]
 
 
 def standing(sources: Sources, wanted: Collection[tuple[str, str, str]]) -> list[Placed]:
     """Returns the mutants with these keys whose line still exists."""
-    every = [(name, each) for name in AREAS for each in _possible(sources, name)]
+    every = [(name, mutant) for name in AREAS for mutant in _possible(sources, name)]
     return [placed for placed in every if placed[1].key in wanted]
 
 
 def _possible(sources: Sources, area: str) -> list[Mutant]:
     inside = tuple(f"harness/{folder}/" for folder in AREAS[area].sources)
-    here = {file: text for file, text in sources.items() if file.startswith(inside)}
-    return [mutant for file, text in here.items() for mutant in sites(file, text)]
+    own = {file: text for file, text in sources.items() if file.startswith(inside)}
+    return [mutant for file, text in own.items() for mutant in sites(file, text)]
 
 
 def _of_area(sources: Sources, area: str, count: int, seed: int) -> list[Mutant]:
-    found = _possible(sources, area)
-    found.sort(key=lambda mutant: (mutant.priority(seed), mutant.line))
-    by_kind = [[mutant for mutant in found if mutant.kind == kind] for kind in KINDS]
+    possible = _possible(sources, area)
+    possible.sort(key=lambda mutant: (mutant.priority(seed), mutant.line))
+    by_kind = [[mutant for mutant in possible if mutant.kind == kind] for kind in KINDS]
     chosen: dict[tuple[str, int], Mutant] = {}
-    for mutant in (each for round_ in zip_longest(*by_kind) for each in round_ if each):
+    for mutant in (drawn for round_ in zip_longest(*by_kind) for drawn in round_ if drawn):
         place = mutant.file, mutant.line
         if len(chosen) < count and place not in chosen and compiles(mutant, sources[mutant.file]):
             chosen[place] = mutant

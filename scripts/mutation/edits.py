@@ -20,7 +20,7 @@ OPERATOR = re.compile(
 )
 OPPOSITE = {"floor": "ceil"} | {a: a.replace("min", "max") for a in ("min", "amin", "argmin")}
 OPPOSITE |= {"any": "all", "cummin": "cummax", "minimum": "maximum"}
-OPPOSITE |= {there: here for here, there in OPPOSITE.items()}
+OPPOSITE |= {new: old for old, new in OPPOSITE.items()}
 
 
 @dataclass(frozen=True)
@@ -72,10 +72,10 @@ def swapped(gap: str) -> str | None:
     >>> swapped(") is not ("), swapped(" @ ")
     (') is (', None)
     """
-    found = OPERATOR.search(gap)
-    if found is None:
+    match = OPERATOR.search(gap)
+    if match is None:
         return None
-    return gap[: found.start()] + SWAPPED[found.group()] + gap[found.end() :]
+    return gap[: match.start()] + SWAPPED[match.group()] + gap[match.end() :]
 
 
 def changed_constant(value: object) -> str | None:

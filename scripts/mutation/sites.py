@@ -19,14 +19,14 @@ def sites(file: str, text: str) -> list[Mutant]:
     """
     finder = _Finder(file, text)
     finder.visit(ast.parse(text))
-    return finder.found
+    return finder.mutants
 
 
 class _Finder(ast.NodeVisitor):
     def __init__(self, file: str, text: str):
         self.file, self.lines = file, text.split("\n")
         self.scope: list[str] = []
-        self.found: list[Mutant] = []
+        self.mutants: list[Mutant] = []
 
     def replace(self, kind: str, node: Node, new: str | None) -> None:
         """Makes a mutant that replaces a node on one line by `new`."""
@@ -39,7 +39,7 @@ class _Finder(ast.NodeVisitor):
         if new is None or (after := spliced(before, start, end, new)) == before:
             return
         function = ".".join(self.scope).removesuffix(".<locals>")
-        self.found.append(Mutant(self.file, function, kind, line, before, after))
+        self.mutants.append(Mutant(self.file, function, kind, line, before, after))
 
     def text(self, node: ast.expr) -> str:
         """Returns the text of a node on one line."""
@@ -142,7 +142,7 @@ class _Finder(ast.NodeVisitor):
             self.replace("condition", test, f"not ({self.text(test)})")
 
     def visit_If(self, node: ast.If) -> None:
-        names = {each.id for each in ast.walk(node.test) if isinstance(each, ast.Name)}
+        names = {item.id for item in ast.walk(node.test) if isinstance(item, ast.Name)}
         if not names & FOR_TYPES:
             self.negate(node.test)
             self.generic_visit(node)
@@ -213,9 +213,9 @@ def _called(node: ast.Call) -> str:
 
 def _first_of_its_name(node: ast.Assign) -> bool:
     """True if a statement only assigns a new local name; without it the function fails at once."""
-    mine = {target.id for target in node.targets if isinstance(target, ast.Name)}
-    read = {each.id for each in ast.walk(node.value) if isinstance(each, ast.Name)}
-    return len(mine) == len(node.targets) and not mine & read
+    own = {target.id for target in node.targets if isinstance(target, ast.Name)}
+    read = {item.id for item in ast.walk(node.value) if isinstance(item, ast.Name)}
+    return len(own) == len(node.targets) and not own & read
 
 
 def _is_text(node: ast.expr) -> bool:
@@ -233,7 +233,7 @@ def _words_only(node: ast.FunctionDef) -> bool:
     """True if a function only builds a message: it returns written texts, and decides nothing."""
     if not (isinstance(node.returns, ast.Name) and node.returns.id == "str"):
         return False
-    inside = [each for statement in node.body for each in ast.walk(statement)]
-    ends = [each.value for each in inside if isinstance(each, ast.Return) and each.value]
+    inside = [item for statement in node.body for item in ast.walk(statement)]
+    ends = [item.value for item in inside if isinstance(item, ast.Return) and item.value]
     decides = (ast.If, ast.For, ast.While, ast.Try, ast.With, ast.Raise)
-    return all(map(_is_text, ends)) and not any(isinstance(each, decides) for each in inside)
+    return all(map(_is_text, ends)) and not any(isinstance(item, decides) for item in inside)

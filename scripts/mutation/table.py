@@ -14,7 +14,7 @@ HEAD = f"{'area':<14} {'drawn':>5} {'killed':>6} {'survived':>8} {'equivalent':>
 def equivalent(file: Path) -> Equivalent:
     """Reads the survivors that compute the same as the original, by their text, with reasons."""
     tables = tomllib.loads(file.read_text()).get("equivalent", [])
-    return {(each["file"], each["before"], each["after"]): each["because"] for each in tables}
+    return {(entry["file"], entry["before"], entry["after"]): entry["because"] for entry in tables}
 
 
 def rows(verdicts: list[Verdict], known: Equivalent) -> list[str]:
@@ -31,7 +31,7 @@ def _row(area: str, verdicts: list[Verdict], known: Equivalent) -> str:
     return f"{area:<14} {len(verdicts):>5} {killed:>6} {len(alive):>8} {same:>10} {seconds:>7.0f}"
 
 
-def told(verdict: Verdict, known: Equivalent) -> str:
+def format_verdict(verdict: Verdict, known: Equivalent) -> str:
     """Formats a mutant as a difference, with how it ended."""
     mutant = verdict.mutant
     how = f"killed by {verdict.killer}" if verdict.killer else "survived"
@@ -47,7 +47,9 @@ def told(verdict: Verdict, known: Equivalent) -> str:
 
 
 def unexplained(verdicts: list[Verdict], known: Equivalent) -> list[Verdict]:
-    return [each for each in verdicts if not each.killer and each.mutant.key not in known]
+    return [
+        verdict for verdict in verdicts if not verdict.killer and verdict.mutant.key not in known
+    ]
 
 
 def gone(known: Equivalent, sources: Mapping[str, str]) -> list[str]:

@@ -50,17 +50,17 @@ class Bench:
         for copy in self.copies:
             free.put(copy)
 
-        def try_one(one: Placed) -> Verdict:
+        def try_one(placed: Placed) -> Verdict:
             copy = free.get()
             try:
-                return self.verdict(copy, *one)
+                return self.verdict(copy, *placed)
             finally:
                 free.put(copy)
 
         with ThreadPoolExecutor(len(self.copies)) as pool:
             try:
                 yield from pool.map(try_one, mutants)
-            finally:  # as after Ctrl-C, which the tests themselves do not hear
+            finally:  # also after Ctrl-C, which the tests ignore
                 for copy in self.copies:
                     copy.end()
 

@@ -4,8 +4,8 @@ import random
 
 import pytest
 import torch
-from benchmarks.ranks_flip import Flip
-from benchmarks.ranks_flips import alone, in_one_job
+from benchmarks.bit_flip import Flip
+from benchmarks.flip_trials import alone, in_one_job
 from conftest import cases
 
 

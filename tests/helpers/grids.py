@@ -50,14 +50,14 @@ def points_of(batch: list[list[str]], command: str = "run") -> list[RunSpec]:
 
 
 def planned_of(*grid: str) -> list[PlannedRun]:
-    """As a sweep of `pruning-harness -m GRID` plans them."""
+    """Returns the runs that a sweep `pruning-harness -m GRID` plans."""
     batch = batch_of(*grid)
     found = with_data_digests(enumerate(points_of(batch)), lambda point: content_of(point.config))
     return plan_runs(found, batch)
 
 
 def content_of(config: Config) -> str:
-    """The digest of its data, of which nothing is kept."""
+    """Returns the digest of a config's data; nothing is cached."""
     return digest(build_part(config["data"]).load())
 
 

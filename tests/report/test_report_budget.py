@@ -75,5 +75,5 @@ def test_what_scores_trained_weights_without_a_dense_network_must_equal_the_othe
 ) -> None:
     found = whole(tmp_path, epochs, first)
     assert found.verdict == verdict
-    totals = f"in all, dense training too: Global Magnitude 6, SNIP {sum(epochs)}"
+    totals = f"in all, dense training included: Global Magnitude 6, SNIP {sum(epochs)}"
     assert found.verdict == "pass" or totals in found.evidence

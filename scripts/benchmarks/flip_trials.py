@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks import ranks_flips_program as program
+from benchmarks import flip_trials_program as program
+from benchmarks.bit_flip import Flip
 from benchmarks.figure import Figure, Note, count
-from benchmarks.ranks_flip import Flip
-from benchmarks.ranks_jobs import JobFailed, asked, await_end, living, running, torchrun
+from benchmarks.ranks_jobs import JobFailed, answer_of, await_end, living, running, torchrun
 
 Cases = list[dict[str, Any]]
 
@@ -54,7 +54,7 @@ def in_one_job(ranks: int, trials: int, seed: int, top: Path) -> Cases:
     wishes: dict[str, Any] = {"trials": trials, "seed": seed, "folder": str(folder)}
     failed: JobFailed | None = None
     try:
-        asked("ranks_flips_program", count=ranks, within_s=JOB_S, **wishes)
+        answer_of("flip_trials_program", count=ranks, within_s=JOB_S, **wishes)
     except JobFailed as error:
         failed = error
     accounts = [_lines(folder / f"rank-{rank}.jsonl") for rank in range(ranks)]
@@ -70,9 +70,9 @@ def in_one_job(ranks: int, trials: int, seed: int, top: Path) -> Cases:
 def _case(number: int, accounts: Cases, ranks: int, failed: JobFailed | None) -> dict[str, Any]:
     good = [account["named"] and account["at the next check"] for account in accounts]
     complete = len(good) == ranks
-    said = {} if complete else {"why": str(failed)}
+    reason = {} if complete else {"why": str(failed)}
     caught = complete and all(good)
-    return {"ranks": ranks, "trial": number, "caught": caught, **said, "accounts": accounts}
+    return {"ranks": ranks, "trial": number, "caught": caught, **reason, "accounts": accounts}
 
 
 def _lines(file: Path) -> Cases:
@@ -96,18 +96,18 @@ def alone(ranks: int, seed: int, top: Path) -> dict[str, Any]:
     at, tensor = _happened(folder)
     named = program.names((folder / LOG).read_text(), ranks, flip, tensor)
     caught = bool(status) and named and not left and now - at <= GONE_S
-    found = {"caught": caught, "status": status, "named": named, "left": left}
-    return {"ranks": ranks, **asdict(flip), **found, "seconds": round(now - at, 1)}
+    outcome = {"caught": caught, "status": status, "named": named, "left": left}
+    return {"ranks": ranks, **asdict(flip), **outcome, "seconds": round(now - at, 1)}
 
 
 def _command(ranks: int, flip: Flip, folder: Path) -> list[str]:
     arguments = [json.dumps(asdict(flip)), str(folder / NOTE), "--", *program.RUN, *OPERATIONAL]
-    start = torchrun(ranks, "-m", "benchmarks.ranks_flipped_program")
+    start = torchrun(ranks, "-m", "benchmarks.flipped_run_program")
     return [*start, *arguments, f"output_dir={folder}/runs"]
 
 
 def _happened(folder: Path) -> tuple[float, str]:
     """Returns time and tensor of the flip; 0 and "" if the run did not reach it."""
     note = folder / NOTE
-    said = json.loads(note.read_text()) if note.exists() else {"at": 0.0, "tensor": ""}
-    return said["at"], said["tensor"]
+    flip = json.loads(note.read_text()) if note.exists() else {"at": 0.0, "tensor": ""}
+    return flip["at"], flip["tensor"]

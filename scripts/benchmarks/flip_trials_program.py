@@ -6,7 +6,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.ranks_flip import Flip, flipping
+from benchmarks.bit_flip import Flip, flipping
 from benchmarks.ranks_jobs import answer
 from benchmarks.silent import ME, Silent
 from harness.distributed import Options, Ranks
@@ -39,8 +39,8 @@ class Trial:
         self.ranks, self.flip, self.folder = ranks, flip, folder
         self.files = Checkpoints(folder / "run" / "checkpoints")
         self.due = 0  # steps from the flip's to the one that a checkpoint follows
-        self.there = list[str]()
-        self.tensor = self.said = ""
+        self.checkpoints = list[str]()
+        self.tensor = self.message = ""
 
     def run(self) -> dict[str, Any]:
         with Stop(self.ranks) as stop:
@@ -49,11 +49,16 @@ class Trial:
                 try:
                     runner.run(Recorder(*levels, ME, Silent(), self.files))
                 except RanksDisagree as error:
-                    self.said = str(error)
-        in_time = len(since) == self.due and self._checkpoints() == self.there
+                    self.message = str(error)
+        in_time = len(since) == self.due and self._checkpoints() == self.checkpoints
         tensor = next(filter(None, self.ranks.all_gather_object(self.tensor)), "")
-        named = names(self.said, self.ranks.world_size, self.flip, tensor)
-        return {"tensor": tensor, "said": self.said, "named": named, "at the next check": in_time}
+        named = names(self.message, self.ranks.world_size, self.flip, tensor)
+        return {
+            "tensor": tensor,
+            "said": self.message,
+            "named": named,
+            "at the next check": in_time,
+        }
 
     def _levels(self, stop: Stop) -> runner.Prepared:
         policy = Policy(every_steps=EVERY_STEPS)
@@ -64,17 +69,17 @@ class Trial:
         )
 
     def _at_flip(self, loop: Loop, tensor: str) -> None:
-        self.tensor, self.there = tensor, self._checkpoints()
+        self.tensor, self.checkpoints = tensor, self._checkpoints()
         self.due = min(EVERY_STEPS - loop.step % EVERY_STEPS, loop.steps - loop.step)
 
     def _checkpoints(self) -> list[str]:
         return sorted(file.name for file in self.files.folder.glob("*"))
 
 
-def names(said: str, ranks: int, flip: Flip, tensor: str) -> bool:
+def names(message: str, ranks: int, flip: Flip, tensor: str) -> bool:
     """True if an error names the tensor and the wrong rank. With two ranks no rank is named."""
     odd = f"rank {flip.rank} differs from the others" if ranks > 2 else "ranks 0 and 1 differ"
-    return any(odd in line and tensor in line for line in said.splitlines())
+    return any(odd in line and tensor in line for line in message.splitlines())
 
 
 def measured(ranks: Ranks, trials: int, seed: int, folder: str) -> None:
@@ -88,9 +93,9 @@ def measured(ranks: Ranks, trials: int, seed: int, folder: str) -> None:
         for number in range(trials):
             flip = Flip.drawn(draws, ranks.world_size, STEPS_UNDER_MASKS)
             exchange = EXCHANGES[number % len(EXCHANGES)]
-            mine = replace(ranks, options=Options(gradient_exchange=exchange))
-            found = Trial(mine, flip, Path(folder)).run()
-            line = {"trial": number, "exchange": exchange, **asdict(flip), **found}
+            own = replace(ranks, options=Options(gradient_exchange=exchange))
+            result = Trial(own, flip, Path(folder)).run()
+            line = {"trial": number, "exchange": exchange, **asdict(flip), **result}
             file.write(json.dumps(line) + "\n")
             file.flush()
 

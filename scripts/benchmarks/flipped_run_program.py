@@ -1,4 +1,4 @@
-"""Runs the command line with one flipped bit: ranks_flipped_program FLIP NOTE -- ARGUMENTS.
+"""Runs the command line with one flipped bit: flipped_run_program FLIP NOTE -- ARGUMENTS.
 
 FLIP: fields of Flip, as JSON. NOTE: file in which the flip's rank writes time and tensor.
 """
@@ -9,7 +9,7 @@ import sys
 import time
 from pathlib import Path
 
-from benchmarks.ranks_flip import Flip, flipping
+from benchmarks.bit_flip import Flip, flipping
 from harness.cli.main import main
 from harness.training.loop import Loop
 
