@@ -116,7 +116,9 @@ def test_pruning_at_initialisation_has_an_equal_budget_and_its_whole_cost_is_tol
     write(tmp_path, at_init)
     assert verdicts(tmp_path) == {}
     evidence = said(tmp_path, "same retraining budget")
-    assert "dense training too: Global Magnitude 2, Layerwise Magnitude 2, Random 1" in evidence
+    assert (
+        "dense training included: Global Magnitude 2, Layerwise Magnitude 2, Random 1" in evidence
+    )
 
 
 def test_a_collapsed_network_that_loses_the_same_on_both_is_no_fault(tmp_path) -> None:

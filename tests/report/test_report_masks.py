@@ -30,7 +30,7 @@ def test_overlap_is_intersection_over_union_of_all_tensors_together(tmp_path) ->
     (row,) = load(tmp_path).overlap.to_dict("records")
 
     # In common: x[1], y[0]; in any: x[0], x[1], x[2], y[0].
-    assert (row["one"], row["other"], row["iou"], row["seeds"]) == ("A", "B", 0.5, 1)
+    assert (row["first"], row["second"], row["iou"], row["seeds"]) == ("A", "B", 0.5, 1)
 
 
 def test_overlap_is_the_mean_over_seeds_that_both_have(tmp_path) -> None:
@@ -63,7 +63,7 @@ def test_a_damaged_mask_file_is_left_out_and_named(tmp_path) -> None:
         masked(tmp_path / label, {"x": [1, 0]}, label=label, setting=label)
     (tmp_path / "B" / "masks.safetensors").write_bytes(b"cut off")
     survey = load(tmp_path)
-    assert survey.overlap[["one", "other"]].to_numpy().tolist() == [["A", "C"]]
+    assert survey.overlap[["first", "second"]].to_numpy().tolist() == [["A", "C"]]
     assert any(note.startswith("B/masks.safetensors cannot be read") for note in survey.notes)
 
 
@@ -132,7 +132,7 @@ def made(runs: Path, name: str, **hashed_config: Any) -> None:
     folder.mkdir(parents=True)
     (folder / "identity.json").write_text(json.dumps({"hashed_config": hashed_config}))
     environment = {
-        "command": ["python", "-m", "harness", "run_name=a b"],
+        "command": ["pruning-harness", "run_name=a b"],
         "commit": "0123456789ab",
         "numerics_key": {"device": "cpu x86_64", "threads": 1, "torch": "2.6", "world_size": 2},
         "packages": {"torch": "2.6.0", "wandb": None},

@@ -155,7 +155,10 @@ def test_masks_that_were_released_on_the_way_are_no_results_at_1x(tmp_path) -> N
 def test_runs_that_are_all_on_the_way_give_no_report(tmp_path, capsys) -> None:
     write_run(tmp_path / "0", dense(), *steps(0, 2, finetuned=False))
     assert main([str(tmp_path)]) == 2
-    assert "found 3 records of 1 runs at level 0 or on the way" in capsys.readouterr().err
+    assert (
+        "its 3 records of 1 runs are of level 0 or of intermediate levels"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_stage_that_was_written_anew_counts_once(tmp_path) -> None:

@@ -55,9 +55,9 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
     if problems:
         raise ValueError(_none_left(problems))
     raise NoResults(
-        f"{runs} has no records: {f'{len(files)} files' if files else 'no file'} records.jsonl at "
-        f'any depth{" without a whole line" if files else ""} (folders that start with "." are not '
-        "searched); run an experiment first, or pass the folder of its runs",
+        f"{runs} has no records: looked for records.jsonl at any depth (outside folders that "
+        f'start with "."), found {f"{len(files)} without a whole line" if files else "none"}; run '
+        "an experiment first, or pass the folder of its runs",
         notes,
     )
 
