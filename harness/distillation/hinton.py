@@ -32,9 +32,9 @@ class Hinton:
     weight: float = 0.9
 
     def __post_init__(self) -> None:
-        way_out = "; write 1 for the networks' own probabilities"
+        way_out = "; write 1 for the models' own probabilities"
         check("temperature", self.temperature, "a finite number above 0", way_out)
-        way_out = "; it is the teacher's share, the labels have the rest"
+        way_out = "; it weighs the teacher's term against the task's loss"
         check("weight", self.weight, "in [0, 1]", way_out)
 
     def loss(
@@ -77,8 +77,9 @@ class Hinton:
 def _check_shapes(outputs: Tensor, teacher_outputs: Tensor) -> None:
     if outputs.shape != teacher_outputs.shape:
         raise ValueError(
-            f"distillation needs equal outputs of both networks, got {tuple(outputs.shape)} and "
-            f"{tuple(teacher_outputs.shape)} of the teacher; is it of another model or data set?"
+            f"distillation needs outputs of equal shapes, got {tuple(outputs.shape)} of the model "
+            f"and {tuple(teacher_outputs.shape)} of the teacher; use a teacher of the same model "
+            "and data set"
         )
     if outputs.ndim not in (2, 3):
         raise ValueError(

@@ -157,7 +157,7 @@ def _check_lengths(experiment: ExperimentConfig, macs: Macs) -> None:
     plan, epochs = experiment.finetune.plan, experiment.training.epochs
     if macs.uncounted and plan(epochs, 2.0) != plan(epochs, 1.0):
         raise ValueError(
-            "finetune trains the longer the fewer multiply-accumulates are left, and "
+            "finetune has a length that depends on the multiply-accumulates, but "
             f"{describe_uncounted(macs.uncounted)}; use finetune=scratch_e or keep"
         )
 
@@ -187,5 +187,6 @@ def _check_model(experiment: ExperimentConfig, model: nn.Module, steps: int, sam
         if size % batch == 1:
             raise ValueError(
                 f"recalibration.batch_size={batch} leaves a last batch of one of {size} training "
-                "samples, which has no variance; change it, or recalibration.samples"
+                "samples, which has no variance; change recalibration.batch_size or "
+                "recalibration.samples"
             )

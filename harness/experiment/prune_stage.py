@@ -82,7 +82,7 @@ def compact(context: RunContext, state: RunState) -> None:
         for d, i in enumerate(dims)
         if i is not None
     }
-    context.ranks.check_equal(flat, "what is left of the network")
+    context.ranks.check_equal(flat, "the kept indices of the model")
     small = compact_model(compaction, duplicate(state.model), kept_indices)
     _check_same_outputs(context, state.model, small)
     _replace_model(context, state, small, slice_tensors(state.masks.masks, kept_indices))
@@ -151,7 +151,7 @@ def _prepare_rounds(
     """Returns the rounds that prune this level, after checking that ranks are equal."""
     ranks, experiment, checkpointer = context.ranks, context.experiment, context.checkpointer
     ranks.check_equal(state.masks.masks, "masks in force")
-    ranks.check_replicas(state.model, "the network before a pruning")
+    ranks.check_replicas(state.model, "the model before a pruning")
     # For a part that draws from the global streams: equal on all ranks and after a restart.
     torch.manual_seed(derive(experiment.seed, "prune", level))
     model_info = _model_info_with_curves(context, state)
@@ -222,7 +222,7 @@ def _check_same_outputs(context: RunContext, larger: nn.Module, smaller: nn.Modu
             )
             if not difference <= CLOSE:
                 raise ValueError(
-                    f"compaction {type(context.experiment.compaction).__name__} removed something "
-                    f"that counts: outputs on training samples differ by {difference:.1e} of the "
-                    f"largest, and {CLOSE:.0e} is rounding; leave out what other layers still use"
+                    f"compaction {type(context.experiment.compaction).__name__} changes the model: "
+                    f"outputs on training samples differ by {difference:.1e} of the largest, more "
+                    f"than rounding ({CLOSE:.0e}); do not remove entries that other layers use"
                 )

@@ -13,15 +13,15 @@ from harness.structure.base import Units
 
 
 class PruneEvent(NamedTuple):
-    """Describes a change of masks inside a training, before its step `number`.
+    """Describes a change of masks inside a training, before its step `step`.
 
     Args:
-        number: the optimizer step.
+        step: the optimizer step, counted from 0.
         kept_fraction: the kept fraction after the event.
         level: counts the prunings; None if the event unmasks all weights.
     """
 
-    number: int
+    step: int
     kept_fraction: float
     level: int | None
 
@@ -45,13 +45,9 @@ class RequestedLevels:
 
         steps: the number of steps of the one training in which masks shrink.
         """
-        self.experiment, self.model, self.units, self.model_info = (
-            experiment,
-            model,
-            units,
-            model_info,
-        )
-        unit = experiment.schedule.unit
+        self.experiment, self.model = experiment, model
+        self.units, self.model_info = units, model_info
+        unit, during = experiment.schedule.unit, experiment.prune_at == "during_training"
         # If a speed-up is requested, density and compression count multiply-accumulates too.
         budget = "macs" if unit == "speedup" else None
         self.size_models = {
@@ -59,17 +55,15 @@ class RequestedLevels:
             for name in dict.fromkeys((unit, "density", "compression"))
         }
         self.size_model = self.size_models[unit]
-        self.prune_events = (
-            self._prune_events(steps) if experiment.prune_at == "during_training" else []
-        )
+        self.prune_events = self._prune_events(steps) if during else []
         self.kept_fractions = [event.kept_fraction for event in self.prune_events if event.level]
-        if experiment.prune_at != "during_training":
+        if not during:
             convert = self.size_model.to_kept_fraction
             self.kept_fractions = experiment.schedule.kept_fractions(convert)
         if experiment.unmasks_between_levels and len(self.kept_fractions) < 2:
             raise ValueError(
-                "mask_updates=soft lets units recover until the last level, and there is one only; "
-                "use schedule=constant schedule.levels=5, or lower gradual.interval"
+                "mask_updates=soft lets units recover until the last level, but there is one level "
+                "only; use schedule=constant schedule.levels=5, or lower gradual.interval"
             )
         self._check(self.requested_size(min(self.kept_fractions)))
 
@@ -97,30 +91,26 @@ class RequestedLevels:
 
     def _prune_events(self, steps: int) -> list[PruneEvent]:
         """Returns the events of the training, without those that would change nothing."""
-        schedule, numbers = self.experiment.schedule, self.experiment.gradual.events(steps)
+        schedule, step_numbers = self.experiment.schedule, self.experiment.gradual.events(steps)
         convert = self.size_model.to_kept_fraction
-        kept_fractions = schedule.event_fractions(convert, len(numbers) - 1)
+        kept_fractions = schedule.event_fractions(convert, len(step_numbers) - 1)
         prune_events: list[PruneEvent] = []
         previous, level = 1.0, 0
-        for number, kept_fraction in zip(numbers, kept_fractions, strict=True):
+        for step, kept_fraction in zip(step_numbers, kept_fractions, strict=True):
             if kept_fraction > previous:
-                prune_events.append(PruneEvent(number, kept_fraction, None))
+                prune_events.append(PruneEvent(step, kept_fraction, None))
             elif kept_fraction < previous or (
                 self.experiment.unmasks_between_levels and kept_fraction < 1
             ):
                 level += 1
-                prune_events.append(PruneEvent(number, kept_fraction, level))
+                prune_events.append(PruneEvent(step, kept_fraction, level))
             previous = kept_fraction
-        return prune_events if level else [PruneEvent(numbers[-1], kept_fractions[-1], 1)]
+        return prune_events if level else [PruneEvent(step_numbers[-1], kept_fractions[-1], 1)]
 
     def _units_left(self, requested: RequestedSize) -> int:
         """Returns how many units stay, in all parts of the model."""
-        pruner, model, units, model_info = (
-            self.experiment.pruner,
-            self.model,
-            self.units,
-            self.model_info,
-        )
+        pruner, model = self.experiment.pruner, self.model
+        units, model_info = self.units, self.model_info
         if self.experiment.pruning_order is None:
             return pruner.check(requested, model, units, model_info)
         parts = self.experiment.pruning_order.parts(model)
@@ -128,13 +118,12 @@ class RequestedLevels:
         sizes = pruner.alive_sizes(
             model, make_mask_store(model, units), units, model_info, requested.counts
         )
-        event = PruningProgress.by_parts(parts, sizes, requested.keep, requested.counts, 1)
-        inside = {step.part: units_in(step.part, units) for step in event.steps}
-        counts = (
-            pruner.check(s.requested, model, inside[s.part], model_info, s.part)
-            for s in event.steps
+        steps = PruningProgress.by_parts(parts, sizes, requested.keep, requested.counts, 1).steps
+        inside = {step.part: units_in(step.part, units) for step in steps}
+        return sum(
+            pruner.check(step.requested, model, inside[step.part], model_info, step.part)
+            for step in steps
         )
-        return sum(counts)
 
     def _check(self, requested: RequestedSize) -> None:
         size_model = self.size_model
@@ -149,7 +138,7 @@ class RequestedLevels:
             rule = "at least" if size_model.unit == "density" else "at most"
             way_out = f"ask for {rule} {size_model.limit(1 / size_model.total)}"
             raise ValueError(
-                f"the {size_model.unit} that schedule asks for cannot be reached: it leaves "
-                f"nothing of {size_model.total} {size_model.counts}; "
+                f"schedule: the requested {size_model.unit} cannot be reached, it leaves nothing "
+                f"of {size_model.total} {size_model.counts}; "
                 + ("set allocation.min_units=1, or keep more" if requested.keep else way_out)
             )

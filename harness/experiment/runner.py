@@ -161,7 +161,7 @@ def _recalibrate(recorder: Recorder, stage: Stage) -> Trained | None:
         return None
     batches = context.workload.inputs(part.samples, part.batch_size, "recalibration")
     part.apply(recorder.state.model, batches)
-    subject = f"the network after recalibration by {type(part).__name__}"
+    subject = f"the model after recalibration by {type(part).__name__}"
     context.ranks.check_replicas(recorder.state.model, subject)
     return NO_TRAINING
 
@@ -187,7 +187,7 @@ def _retrain_pruning(recorder: Recorder, stage: Stage) -> Trained | None:
     if not state.training:
         train_stage.load_initial_weights(context, state, 1)
     events = {
-        event.number: partial(_apply_event, recorder, event)
+        event.step: partial(_apply_event, recorder, event)
         for event in context.requested.prune_events
     }
     return train_stage.train(recorder, stage.level, recipe, 1, events=events)
@@ -208,7 +208,7 @@ def _apply_event(
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         prune_stage.prune(context, state, event.level, event.kept_fraction, lambda: None)
     state.masks.apply_to(state.model, optimizer)
-    recorder.record(event.level, "pruned", hooks.trained(hooks.number), save=False)
+    recorder.record(event.level, "pruned", hooks.trained(hooks.step), save=False)
     prune_stage.unmask_if_soft(context, state, event.level)
 
 

@@ -55,7 +55,7 @@ class TrainHooks:
         self.mask_updater, self.events = mask_updater, events or {}
         self.gradient_hook, self.distillation_loss = gradient_hook, distillation_loss
         self.mask_gradients = run.masks.gradient_masker(run.model)
-        self.number, self.needs_dense_gradients, self.recorded = 0, False, False
+        self.step, self.needs_dense_gradients, self.recorded = 0, False, False
         self.statistics: Tensors = {}
 
     def hooks(self, epoch_end: OnEpoch, saver: Saver | None) -> Hooks:
@@ -85,9 +85,9 @@ class TrainHooks:
         self.statistics = {name: value.to(device) for name, value in state["statistics"].items()}
         self.recorded = state["recorded"]
 
-    def trained(self, number: int, ended: FitResult = UNFINISHED) -> Trained:
+    def trained(self, step: int, ended: FitResult = UNFINISHED) -> Trained:
         """Returns what was trained since the record before, up to step `number`."""
-        self.meter.count_until(number)
+        self.meter.count_until(step)
         state = "kept" if self.recorded else "reset"
         summary = trained(self.meter.pop(), self.steps_per_epoch, state, ended)
         self.recorded = self.recorded or summary.steps > 0
@@ -120,31 +120,31 @@ class TrainHooks:
                 tensors_by_name |= held(part)
         return tensors_by_name
 
-    def before_step(self, number: int, optimizer: Optimizer) -> None:
-        self.number = number
-        if number in self.events:
-            self.meter.count_until(number)
-            self.events[number](self, optimizer)
+    def before_step(self, step: int, optimizer: Optimizer) -> None:
+        self.step = step
+        if step in self.events:
+            self.meter.count_until(step)
+            self.events[step](self, optimizer)
         self.needs_dense_gradients = (
             self.mask_updater is not None
-            and self.mask_updater.needs_dense_gradients(number, self.steps)
+            and self.mask_updater.needs_dense_gradients(step, self.steps)
         )
 
     def takes_step(self, optimizer: Optimizer) -> bool:
         mask_updater = self.mask_updater
         assert mask_updater is not None
         if self.needs_dense_gradients:
-            self.meter.count_dense_gradients(self.number)
+            self.meter.count_dense_gradients(self.step)
             self.statistics = mask_updater.accumulate(self.statistics, self._gradients())
-        if not mask_updater.updates(self.number, self.steps):
+        if not mask_updater.updates(self.step, self.steps):
             return False
-        self.meter.count_until(self.number + 1)
+        self.meter.count_until(self.step + 1)
         self._update_masks(mask_updater, optimizer)
         return True
 
     def after_backward(self) -> None:
         if self.gradient_hook:
-            self.gradient_hook(self.number)
+            self.gradient_hook(self.step)
         self.mask_gradients()
 
     def _update_masks(self, mask_updater: MaskUpdater, optimizer: Optimizer) -> None:
@@ -154,7 +154,7 @@ class TrainHooks:
         masks = {name: run.masks.masks[name] for name in context.units}
         seed = derive(context.experiment.seed, "dynamics", self.level)
         masks_after = mask_updater.update_masks(
-            weights, masks, self.statistics, self.number, self.steps, seed
+            weights, masks, self.statistics, self.step, self.steps, seed
         )
         run.masks.replace(context.ranks.broadcast_masks(masks_after))
         run.masks.apply_to(run.model, optimizer)

@@ -105,9 +105,9 @@ class Workload:
         uneven = len({len(plan) for plan in plans}) > 1 or any(part.scale == 0 for part in parts)
         if self.sync_batch_norm and uneven:
             raise ValueError(
-                f"batch_size={batch_size} leaves a rank without a sample: {len(order)} of them "
-                f"on {self.ranks.world_size} ranks in {accumulate} parts, and with sync_batch_norm "
-                "each needs one of every part; change batch_size, accumulate or the size of the "
+                f"batch_size={batch_size} leaves a rank without a sample: {len(order)} samples on "
+                f"{self.ranks.world_size} ranks in {accumulate} parts, but sync_batch_norm needs a "
+                "sample per rank and part; change batch_size, accumulate or the size of the "
                 "training data"
             )
         if min(len(part.indices) for part in parts) > 1:
@@ -117,7 +117,7 @@ class Workload:
         except ValueError as error:
             raise ValueError(
                 f"batch_size={batch_size} leaves a batch or part of one sample of {len(order)} on "
-                f"{self.ranks.world_size} ranks, and the network's BatchNorm needs two; change "
+                f"{self.ranks.world_size} ranks, but the model's BatchNorm needs two; change "
                 "batch_size, accumulate or the size of the training data"
             ) from error
 

@@ -34,7 +34,7 @@ class FineTuning(Finetune):
             return RetrainingPlan("retraining", epochs=self.epochs)
         if epochs == 0:
             raise ValueError(
-                "finetune.recipe=training goes on at the last learning rate of dense training, "
-                "which has 0 epochs; raise training.epochs or write finetune.recipe=retraining"
+                "finetune.recipe=training uses the last learning rate of dense training, which has "
+                "0 epochs; raise training.epochs or write finetune.recipe=retraining"
             )
         return RetrainingPlan("training", epochs=self.epochs, rate="last")

@@ -38,14 +38,14 @@ class WeightRewind(Finetune):
     epochs: int | None = None
 
     def __post_init__(self) -> None:
-        check_whole("epoch", self.epoch, 0, "0 is the initial network")
-        check_whole("step", self.step, 0, "0 is the initial network")
+        check_whole("epoch", self.epoch, 0, "0 is the initial model")
+        check_whole("step", self.step, 0, "0 is the initial model")
         check_whole("epochs", self.epochs, 1, "write finetune=none for no retraining")
         given_fields = [f"{key}={value}" for key, value in vars(self).items() if value is not None]
         if len(given_fields) > 1:
             raise ValueError(
                 "at most one of epoch, step and epochs may be given, got "
-                f"{' and '.join(given_fields)}; each says where to rewind to, leave the others null"
+                f"{' and '.join(given_fields)}; leave the others null"
             )
 
     def plan(self, epochs: int, speedup: float) -> RetrainingPlan:

@@ -31,9 +31,9 @@ class BnL1(Lasso):
         """
         if not self.penalised(model):
             raise ValueError(
-                f"penalty=bn_l1 needs a BatchNorm with a scale (affine), and "
-                f"{type(model).__name__} has none; use a model with one, e.g. model=lenet_5_bn, "
-                "or penalty=l1"
+                "penalty=bn_l1 needs a BatchNorm with a scale (affine), but "
+                f"{type(model).__name__} has none; use a model with one, e.g. model=lenet_5_bn, or "
+                "penalty=l1"
             )
 
     def penalised(self, model: nn.Module) -> list[nn.Parameter]:

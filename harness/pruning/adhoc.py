@@ -55,8 +55,8 @@ class Request:
         structure, sample = self.pruner.structure, self._sample(model)
         if sample is None and structure.granularity == "unit":
             raise ValueError(
-                f"structure {type(structure).__name__} runs the model to see what its units feed; "
-                "give example_input, a batch of inputs, or batches"
+                f"structure {type(structure).__name__} runs the model to find the layers that read "
+                "its units; give example_input, a batch of inputs, or batches"
             )
         graph = self._graph(model)
         # A structure of single weights does not read the sample.
@@ -76,7 +76,7 @@ class Request:
             name = type(self.pruner.allocation).__name__
             raise ValueError(
                 f"allocation {name} needs curves measured on validation data, which only a run "
-                "has: pruning-harness allocation=sensitivity"
+                "has; run pruning-harness allocation=sensitivity"
             )
         layer_order, sample = layer_order_of(model, self._graph(model)), self._sample(model)
         if self.pruner.allocation.needs_layer_order:
@@ -89,16 +89,19 @@ class Request:
         return ModelInfo(macs.weights, macs.activations, macs.uncounted, layer_order=layer_order)
 
     def _check_layer_order(self, layer_order: LayerOrder | None) -> None:
-        asks = f"allocation {type(self.pruner.allocation).__name__} asks which layers are first and"
+        needs = (
+            f"allocation {type(self.pruner.allocation).__name__} needs the first and last layers"
+        )
         if layer_order is None:
             raise ValueError(
-                f"{asks} last, and that is found by running the model; give example_input, a batch "
+                f"{needs}, which are found by running the model; give example_input, a batch "
                 "of inputs, or batches"
             )
         if not layer_order.last:
             raise ValueError(
-                f"{asks} last, and no tensor of the model's outputs is seen to come from a layer "
-                "(an object of its own, numbers, a step outside torch); let it return tensors"
+                f"{needs}, but no tensor of the model's outputs comes from a layer (the "
+                "outputs are another object, numbers, or computed outside torch); let the model "
+                "return tensors"
             )
 
     def data(self, model: nn.Module) -> Calibration:
@@ -197,8 +200,8 @@ def _cross_entropy(outputs: Any, labels: Tensor) -> Tensor:
     fits = tuple(labels.shape) in (shape, shape[:1] + shape[2:])
     if len(shape) < 2 or shape[1] < 2 or not fits:
         raise ValueError(
-            "without loss= it is cross-entropy, of outputs (samples, classes, ...) with 2 classes "
-            f"or more; the model gives {shape or type(outputs).__name__} for labels "
+            "loss is cross-entropy by default, which needs outputs (samples, classes, ...) with 2 "
+            f"classes or more; the model gives {shape or type(outputs).__name__} for labels "
             f"{tuple(labels.shape)}; give a loss, summed over the samples, such as "
             'binary_cross_entropy_with_logits(..., reduction="sum")'
         )

@@ -195,4 +195,6 @@ def least_units(allocation: Allocation, layers: Layers, requested: RequestedSize
 
 
 def _nothing_to_remove(counts: str) -> str:
-    return f"what shall be pruned holds no {counts}: one forward pass multiplies by none of it"
+    return (
+        f"the prunable layers have no {counts}; a forward pass multiplies by none of their weights"
+    )

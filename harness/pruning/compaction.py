@@ -19,7 +19,7 @@ KeptIndices = Mapping[str, tuple[Tensor | None, ...]]
 
 
 class Compaction(Protocol):
-    """Makes a network smaller after each pruning; retraining goes on in the smaller one."""
+    """Makes a model smaller after each pruning; retraining trains the smaller model."""
 
     def kept_indices(self, model: nn.Module, masks: Tensors) -> KeptIndices:
         """Returns the indices that must stay for the model to compute the same function.

@@ -13,7 +13,7 @@ CONTROLS = {
     "none": "the method itself",
     "random": "units drawn with equal chance",
     "magnitude": "units of the largest pooled |weight|",
-    "shuffled": "the method's mask with its places permuted among the units alive",
+    "shuffled": "the method's mask, permuted among the alive units",
     "reinitialised": "the method's mask on new initial weights",
 }
 

@@ -30,9 +30,9 @@ def check_not_recomputed(units: Units, graph: Graph) -> None:
         if name in graph.computed:
             layer = name.removesuffix(".weight")
             raise ValueError(
-                f"the forward pass does not use {name} itself but what {graph.computed[name]} "
-                "makes of it (weight standardisation, a low-rank update), where a pruned weight is "
-                f"alive; exclude {layer}, or make its weight plain"
+                f"{name}: the forward pass uses a value that {graph.computed[name]} computes from "
+                "it (weight standardisation, a low-rank update), which is not 0 where the weight "
+                f"is pruned; exclude {layer}, or use the weight itself"
             )
 
 
@@ -50,18 +50,25 @@ def units_in_use(
     helpers = [name for name in idle if failure or name in training]
     if helpers:
         why = (
-            f"a forward pass of a sample calls them not, and one in training mode fails: {failure}"
+            "a forward pass of a sample does not call them, and a pass in training mode fails: "
+            f"{failure}"
             if failure
-            else "used in training only, no part of the network that is measured"
+            else "used in training only, not part of the model that is measured"
         )
         LOG.warning("%s left whole: %s (%s)", _layers(helpers), why, _percentage(model, helpers))
     uncalled = [name for name in idle if name not in helpers]
     for names, outcome in (
-        ([n for n in uncalled if n in units], "pruned although a forward pass of a sample calls"),
-        ([n for n in uncalled if n not in units], "left whole: a forward pass of a sample calls"),
+        (
+            [n for n in uncalled if n in units],
+            "pruned although a forward pass of a sample does not call",
+        ),
+        (
+            [n for n in uncalled if n not in units],
+            "left whole: a forward pass of a sample does not call",
+        ),
     ):
         if names:
-            LOG.warning("%s %s them not (%s)", _layers(names), outcome, _percentage(model, names))
+            LOG.warning("%s %s them (%s)", _layers(names), outcome, _percentage(model, names))
     return {name: companions for name, companions in units.items() if name not in helpers}
 
 
@@ -93,7 +100,7 @@ def warn_unseen(units: Units, model: nn.Module) -> None:
     own = [n for n in units if not type(layers[n]).__module__.startswith("torch.")]
     if own:
         LOG.warning(
-            "%s: how a %s uses its weight was not looked at; give example_input, a batch of inputs",
+            "%s: how a %s uses its weight was not checked; give example_input, a batch of inputs",
             _layers(own), type(layers[own[0]]).__name__,
         )  # fmt: skip
 

@@ -65,8 +65,8 @@ class MaskStore:
             revived = int((mask & ~self._masks[name]).count_nonzero())
             if revived:
                 raise ValueError(
-                    f"{name}: the new mask revives {revived} pruned weights; "
-                    "keep no more units than are alive"
+                    f"{name}: the new mask revives {revived} pruned weights; keep at most as many "
+                    "units as are alive"
                 )
         self._set(masks)
 

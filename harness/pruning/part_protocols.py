@@ -62,14 +62,13 @@ def check_fit(saliency: Saliency, structure: Structure, allocation: Allocation) 
     """
     if allocation.needs_unsigned_scores and saliency.signed:
         raise ValueError(
-            f"allocation {type(allocation).__name__} needs scores that measure size, and "
-            f"those of saliency {type(saliency).__name__} are signed; use another one"
+            f"allocation {type(allocation).__name__} needs unsigned scores, but those of saliency "
+            f"{type(saliency).__name__} are signed; use another saliency"
         )
     if saliency.granularity == "unit" and structure.granularity == "weight":
         raise ValueError(
-            f"saliency {type(saliency).__name__} scores whole units and structure "
-            f"{type(structure).__name__} prunes single weights; "
-            "use structure=filter, neuron or row"
+            f"saliency {type(saliency).__name__} scores whole units, but structure "
+            f"{type(structure).__name__} prunes single weights; use structure=filter, neuron or row"
         )
 
 
@@ -86,7 +85,7 @@ def check_rows(saliency: Saliency, structure: Structure, model: nn.Module, units
         units_found = structure.pool(torch.ones(shape)).numel()
         if units_found != shape[0] or not _are_rows(structure, shape):
             raise ValueError(
-                f"saliency {type(saliency).__name__} scores the {shape[0]} rows of {name}, and the "
+                f"saliency {type(saliency).__name__} scores the {shape[0]} rows of {name}, but the "
                 f"{units_found} units of structure {type(structure).__name__} are not these rows; "
                 "use structure=filter, neuron or row, or a saliency of single weights, such as "
                 "magnitude"

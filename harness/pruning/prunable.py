@@ -38,12 +38,14 @@ def units_of(structure: Structure, model: nn.Module, sample: Tensor, graph: Grap
     known_layers = layers_known_to(structure, model)
     # A structure of whole units never removes a unit of the model's outputs.
     spared = graph.outputs if graph and structure.granularity == "unit" else ()
-    units = structure.units(model, sample)  # refuses a network that has none
+    units = structure.units(model, sample)  # refuses a model that has none
     warn_uncovered(model, {*known_layers, *spared})
     if graph is not None:
         units = units_in_use(units, known_layers, model, sample, graph)
     if not units:
-        raise ValueError("nothing to prune: all layers that this structure prunes are idle")
+        raise ValueError(
+            "nothing to prune: the model uses none of the layers that this structure prunes"
+        )
     return units
 
 

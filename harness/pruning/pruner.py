@@ -246,4 +246,4 @@ def _check_solved(masks: Tensors, counts: Counts) -> None:
     for name, count in counts.items():
         kept = int(masks[name].count_nonzero())
         if kept != count:
-            raise ValueError(f"{name}: solve kept {kept} weights where {count} were asked for")
+            raise ValueError(f"{name}: solve kept {kept} weights where {count} were requested")

@@ -124,12 +124,12 @@ def check_parts(parts: Sequence[str], units: Units) -> None:
         if len(parts_with) != 1:
             where = f"in {' and in '.join(parts_with)}" if parts_with else "in none of them"
             raise ValueError(
-                f"pruning_order goes through {', '.join(parts)}, and {name} is {where}; let each "
+                f"pruning_order has the parts {', '.join(parts)}, but {name} is {where}; let each "
                 f"weight be in one part, or exclude={name.removesuffix('.weight')}"
             )
         outside = [companion for companion in companions if not is_in(parts_with[0], companion)]
         if outside:
             raise ValueError(
-                f"{outside[0]} goes with the units of {name}, and is outside of its part "
+                f"{outside[0]} is pruned with the units of {name}, but lies outside of their part "
                 f"{parts_with[0]} of pruning_order; choose larger parts, or structure=element"
             )

@@ -81,12 +81,12 @@ class Reader:
         # Changed values show in their digests.
         digests = condition.digests | {kind: "changed" for kind in changed if VALUES not in kind}
         # Compare before raising: the other ranks would wait for a rank that raises.
-        self._compare(digests, f"the network after {call} of {name}")
+        self._compare(digests, f"the model after {call} of {name}")
         if changed:
             others = f" and {len(changed) - NAMED} more" if len(changed) > NAMED else ""
             raise ValueError(
-                f"{name} left the network changed by its {call}: {', '.join(changed[:NAMED])}"
-                f"{others}; a part that looks at the network must leave it as it was: work on "
-                "copies, or undo what you do"
+                f"{name} changed the model in its {call}: {', '.join(changed[:NAMED])}{others}; a "
+                "part that reads the model must leave it unchanged: work on copies, or undo the "
+                "changes"
             )
         return result

@@ -56,7 +56,7 @@ class BatchNormStatistics:
         """
         if not _norms(model):
             raise ValueError(
-                "recalibration=batch_norm needs a BatchNorm that keeps running statistics, and "
+                "recalibration=batch_norm needs a BatchNorm that keeps running statistics, but "
                 f"{type(model).__name__} has none; leave recalibration out, or use a model with "
                 "one, e.g. model=lenet_5_bn"
             )
@@ -132,8 +132,8 @@ def _measuring(norms: Norms) -> Iterator[dict[str, Moments]]:
         inputs = arguments[0]
         if (values := _values(inputs)) < 2:
             raise ValueError(
-                f"recalibration: norm {name or 'the model itself'} got {values} values per "
-                "channel in a batch, and needs at least 2; use batches of more samples"
+                f"recalibration: norm {name or 'the model itself'} got {values} values per channel "
+                "in a batch, but needs at least 2; use batches of more samples"
             )
         batch = Moments.of(inputs)
         measured[name] = measured[name].merged(batch) if name in measured else batch

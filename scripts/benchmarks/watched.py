@@ -106,7 +106,7 @@ class Watched:
         mask_updates = self.levels.context.experiment.mask_updates
         if number == 0 or (number + 1) % per_epoch == 0:
             return EDGE
-        if number in {turn.number for turn in self.levels.context.requested.prune_events}:
+        if number in {turn.step for turn in self.levels.context.requested.prune_events}:
             return PRUNING
         if mask_updates and mask_updates.updates(number, steps):
             return UPDATE

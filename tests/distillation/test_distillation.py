@@ -133,7 +133,7 @@ def test_a_rank_without_a_sample_adds_nothing(distillation, shape) -> None:
 
 @every("distillation")
 def test_outputs_of_another_shape_are_refused(distillation) -> None:
-    says = r"equal outputs of both networks, got \(4, 3\) and \(4, 1\) of the teacher"
+    says = r"outputs of equal shapes, got \(4, 3\) of the model and \(4, 1\) of the teacher"
     with pytest.raises(ValueError, match=says):
         distillation.loss(torch.zeros(4, 3), torch.zeros(4, 1), LOSS)
 

@@ -8,16 +8,16 @@ DIFFER = {
     "measured": "the network before a measurement: ranks 0 and 1 differ (1.fc1.weight);",
     "constant": "the network before a measurement: ranks 0 and 1 differ (scale);",
     "wrapped": "the network before a training: ranks 0 and 1 differ (1.fc1.weight);",
-    "statistics": "the network after statistics of Odd: ranks 0 and 1 differ (conv.weight);",
-    "score": "the network after score of Odd: ranks 0 and 1 differ (conv.weight);",
-    "solve": "the network after solve of Odd: ranks 0 and 1 differ (conv.weight);",
-    "compensate": "the network after compensate of Odd: ranks 0 and 1 differ (conv.weight);",
-    "run": "the network after statistics of Odd: ranks 0 and 1 differ (fc1.weight);",
+    "statistics": "the model after statistics of Odd: ranks 0 and 1 differ (conv.weight);",
+    "score": "the model after score of Odd: ranks 0 and 1 differ (conv.weight);",
+    "solve": "the model after solve of Odd: ranks 0 and 1 differ (conv.weight);",
+    "compensate": "the model after compensate of Odd: ranks 0 and 1 differ (conv.weight);",
+    "run": "the model after statistics of Odd: ranks 0 and 1 differ (fc1.weight);",
     "recalibration": (
-        "the network after recalibration by OddStatistics: ranks 0 and 1 differ (fc1.weight);"
+        "the model after recalibration by OddStatistics: ranks 0 and 1 differ (fc1.weight);"
     ),
     "recalibration hooks": (
-        "the network after recalibration by OddStatistics: ranks 0 and 1 differ "
+        "the model after recalibration by OddStatistics: ranks 0 and 1 differ "
         "(hooks of module fc1);"
     ),
     "penalty hooks": (
@@ -69,7 +69,7 @@ def test_so_is_what_decides_how_a_network_computes_beside_its_tensors(said) -> N
 
 
 def test_statistics_that_ranks_keep_for_themselves_and_equal_runs_are_no_difference(said) -> None:
-    assert (said["statistics"], said["nothing"], said["alike"]) == ("", "", "[2.0, 2.0]")
+    assert (said["statistics of a norm"], said["nothing"], said["alike"]) == ("", "", "[2.0, 2.0]")
 
 
 @pytest.mark.parametrize("case", APART)

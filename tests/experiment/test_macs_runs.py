@@ -50,7 +50,7 @@ def test_what_an_unknown_operator_multiplies_is_told_and_not_guessed(tmp_path) -
     "asked, says",
     (("schedule.unit=speedup", "schedule.final=2"), "speedup cannot be counted in multiply-"),
     (("allocation.budget=macs",), "cannot be counted in multiply-accumulates: how often aten."),
-    (("finetune=scratch_b",), "finetune trains the longer the fewer multiply-accumulates"),
+    (("finetune=scratch_b",), "finetune has a length that depends on the multiply-accumulates"),
 )
 def test_what_counts_on_unknown_multiplications_is_refused_before_any_training(
     asked, says, tmp_path

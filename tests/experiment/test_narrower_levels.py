@@ -161,7 +161,7 @@ def test_what_is_delivered_computes_as_the_narrow_network_did(tmp_path, capsys) 
 
 def test_a_compaction_that_cuts_what_counts_is_refused(tmp_path) -> None:
     too_much = f"+compaction._target_={__name__}.CutTooMuch"
-    with pytest.raises(ValueError, match="CutTooMuch removed something that counts: outputs"):
+    with pytest.raises(ValueError, match="CutTooMuch changes the model: outputs"):
         whole_run(tmp_path, *RUN, too_much)
 
 

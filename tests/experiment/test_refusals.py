@@ -36,8 +36,8 @@ WRONG = {
     "prune_at=init finetune=weight_rewind finetune.step=2": (
         r"prune_at=init .*cannot rewind .*after_t"
     ),
-    "schedule.unit=speedup schedule.final=9999": r"the speedup that schedule asks "
-    r"for cannot be reached: it leaves nothing of 1408 macs; ask for at most 1408$",
+    "schedule.unit=speedup schedule.final=9999": r"schedule: the requested speedup "
+    r"cannot be reached, it leaves nothing of 1408 macs; ask for at most 1408$",
     "schedule.unit=speedup schedule.final=12 structure=row": r"speedup 12 .* 128 of 1408 .*most 11",
     "schedule.unit=speedup schedule.final=0.5": r"schedule.final .*at least 1.*got 0.5",
     "penalty=bn_l1": r"penalty=bn_l1 needs a BatchNorm .*use a model with one, .*or penalty=l1",

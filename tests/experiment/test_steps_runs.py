@@ -213,7 +213,7 @@ def test_an_event_that_removes_nothing_disturbs_no_step_after_it(tmp_path, salie
     states = []
     for events in (True, False):
         levels = levels_of(tmp_path, what)
-        assert [turn.number for turn in levels.context.requested.prune_events] == [5]
+        assert [turn.step for turn in levels.context.requested.prune_events] == [5]
         if not events:
             levels.context.requested.prune_events.clear()
         found = run(tmp_path, what, levels)

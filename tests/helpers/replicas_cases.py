@@ -215,7 +215,7 @@ def all_cases(ranks: Ranks, out: Path) -> dict[str, str]:
         "measured": said(lambda: evaluated(ranks, nudged)),
         "constant": said(lambda: evaluated(ranks, lambda m: m.scale.add_(1))),
         "wrapped": said(lambda: wrapped(ranks)),
-        "statistics": said(lambda: sent(ranks)),
+        "statistics of a norm": said(lambda: sent(ranks)),
         **{call: said(lambda call=call: pruned(ranks, call)) for call in CALLS},
         "run": said(lambda: run(ranks, out, none, saliency=Odd(ranks.rank, "statistics"))),
         "recalibration": said(

@@ -197,5 +197,5 @@ def test_a_limit_is_rounded_to_the_side_that_can_be_reached() -> None:
 
 def test_a_speed_up_of_a_model_whose_macs_are_unknown_is_refused() -> None:
     which = case(Element(), Uniform())
-    with pytest.raises(ValueError, match="holds no macs"):
+    with pytest.raises(ValueError, match="prunable layers have no macs"):
         which.pruner.size_model("speedup", which.model, which.units).to_kept_fraction(2)

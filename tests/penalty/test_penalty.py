@@ -115,7 +115,7 @@ def test_a_scale_that_stands_in_two_norms_is_penalised_once() -> None:
 
 @pytest.mark.parametrize("norm", [nn.BatchNorm1d(3, affine=False), nn.LayerNorm(3)])
 def test_bn_l1_refuses_a_model_without_scales_by_name(norm) -> None:
-    says = r"bn_l1 needs a BatchNorm with a scale \(affine\), and Sequential has none; .*penalty=l1"
+    says = r"bn_l1 needs a BatchNorm with a scale \(affine\), but Sequential has none; .*penalty=l1"
     with pytest.raises(ValueError, match=says):
         BnL1().check(nn.Sequential(nn.Linear(3, 3), norm))
 
@@ -135,7 +135,7 @@ def test_growing_l2_adds_strength_times_weight_where_it_goes() -> None:
     model.weight.grad.fill_(1.0)
     going = {"weight": torch.tensor([[True, False, True]]), "bias": torch.tensor([True])}
 
-    GrowingL2(step_size=0.25, every=1, ceiling=1.0).make_gradient_hook(model, going)(1)
+    GrowingL2(step_size=0.25, interval=1, max_strength=1.0).make_gradient_hook(model, going)(1)
 
     # At step 1 the strength is 0.5: 1 + 0.5 x (2, -, 8) and 0.5 x 6.
     assert gradients(model) == {"weight": [[2.0, 1.0, 5.0]], "bias": [3.0]}
@@ -146,7 +146,7 @@ def test_two_steps_of_sgd_with_growing_l2_by_hand() -> None:
     model = line(8.0, 8.0)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.5)
     going = {"weight": torch.tensor([[True, False]])}
-    add = GrowingL2(step_size=0.5, every=1).make_gradient_hook(model, going)
+    add = GrowingL2(step_size=0.5, interval=1).make_gradient_hook(model, going)
     for step in range(2):
         zero_gradients(model)
         add(step)

@@ -102,7 +102,7 @@ def test_units_that_are_no_rows_are_refused_before_a_saliency_of_rows_scores(str
     model: nn.Module = nn.Linear(6, 6) if isinstance(structure, Columns) else convolution()
     units = structure.units(model, IMAGES)
     named = rf"units of structure {type(structure).__name__} are not these rows"
-    message = rf"saliency FPGM scores the \d rows of .*weight, and the \d+ {named}; use structure="
+    message = rf"saliency FPGM scores the \d rows of .*weight, but the \d+ {named}; use structure="
     with pytest.raises(ValueError, match=message):
         pruner.check(RequestedSize(1, "units"), model, units)
 

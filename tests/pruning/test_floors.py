@@ -190,9 +190,9 @@ def test_macs_that_floors_hold_are_named_in_macs() -> None:
 
 def test_a_budget_of_macs_without_any_is_refused() -> None:
     found = layers(a=[1.0], b=[1.0])
-    with pytest.raises(ValueError, match="holds no macs"):
+    with pytest.raises(ValueError, match="prunable layers have no macs"):
         counts_for(Uniform(), found, RequestedSize(1, "macs"))
-    with pytest.raises(ValueError, match="holds no macs"):
+    with pytest.raises(ValueError, match="prunable layers have no macs"):
         SizeModel("density", 0, 0, "macs").to_kept_fraction(0.5)
 
 

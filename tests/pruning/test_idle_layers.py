@@ -28,7 +28,7 @@ def test_a_head_that_works_in_training_only_is_left_whole_and_named(caplog) -> N
     assert "aux.weight" not in harness.prune(
         Auxiliary().train(), 0.5, example_input=INPUTS, exclude=["aux"]
     )
-    assert "idle pruned although a forward pass of a sample calls them not" in caplog.text
+    assert "idle pruned although a forward pass of a sample does not call them" in caplog.text
 
 
 def test_a_head_stays_whole_whatever_the_sample_and_what_a_module_keeps(caplog) -> None:
@@ -69,8 +69,8 @@ def test_layers_stay_whole_where_no_pass_in_training_mode_tells_what_is_a_head(c
     masks = harness.prune(model, 0.5, example_input=INPUTS)
     assert sorted(masks) == ["i.weight", "o.weight"]
     assert (
-        "aux, idle left whole: a forward pass of a sample calls them not, and one in training "
-        "mode fails: AssertionError: targets are missing" in caplog.text
+        "aux, idle left whole: a forward pass of a sample does not call them, and a pass in "
+        "training mode fails: AssertionError: targets are missing" in caplog.text
     )
 
 
@@ -86,8 +86,8 @@ def test_what_a_structure_does_not_prune_is_named(caplog) -> None:
     harness.prune(Auxiliary(), 0.5, structure="neuron", example_input=INPUTS)
     # 81 in all: 36 and three times 15.
     assert caplog.messages == [
-        "aux left whole: used in training only, no part of the network that is measured "
+        "aux left whole: used in training only, not part of the model that is measured "
         "(14.8 % of the model's parameters)",
-        "idle left whole: a forward pass of a sample calls them not "
+        "idle left whole: a forward pass of a sample does not call them "
         "(14.8 % of the model's parameters)",
     ]

@@ -113,7 +113,7 @@ def test_a_last_layer_that_no_output_shows_is_not_guessed() -> None:
     model, sample = Own(nn.Linear(4, 4), nn.Linear(4, 2)), torch.zeros(1, 4)
     with pytest.raises(ValueError, match="exclude=last finds no layer.*give the layer's name"):
         harness.score(model, exclude=["last"], example_input=sample)
-    with pytest.raises(ValueError, match="UniformPlus asks .* let it return tensors"):
+    with pytest.raises(ValueError, match="UniformPlus needs .* let the model return tensors"):
         harness.prune(model, 0.5, allocation="uniform_plus", example_input=sample)
     assert list(harness.score(model, exclude=["1"], example_input=sample)) == ["0.weight"]
 
@@ -149,7 +149,7 @@ def test_in_other_models_first_and_last_need_inputs_and_names_do_not() -> None:
     ):
         harness.score(HeadFirst(), exclude=["last"])
     assert "head.weight" not in harness.score(HeadFirst(), exclude=["head"])
-    with pytest.raises(ValueError, match="UniformPlus asks which layers are first and last"):
+    with pytest.raises(ValueError, match="UniformPlus needs the first and last layers"):
         harness.prune(HeadFirst(), 0.5, allocation="uniform_plus")
 
 

@@ -150,7 +150,7 @@ def test_a_removed_neuron_takes_bias_and_norm_with_it() -> None:
 
 
 def test_unit_scores_and_single_weights_are_refused() -> None:
-    with pytest.raises(ValueError, match="PerUnit scores whole units and structure Element"):
+    with pytest.raises(ValueError, match="PerUnit scores whole units, but structure Element"):
         Pruner(PerUnit({}), Element(), Uniform())
 
 

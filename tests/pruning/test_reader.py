@@ -135,19 +135,15 @@ def fixture_modes_of_torch() -> Iterator[None]:
 @pytest.mark.parametrize("case", CHANGES)
 def test_a_saliency_that_leaves_something_changed_is_named_with_it(case) -> None:
     change, named = CHANGES[case]
-    with pytest.raises(
-        ValueError, match="Meddling left the network changed by its statistics"
-    ) as no:
+    with pytest.raises(ValueError, match="Meddling changed the model in its statistics") as no:
         harness.score(Normed().train(), Meddling(change), batches=small_batches())
     assert named in str(no.value)
 
 
 def test_prune_names_it_too_and_in_score_as_in_statistics() -> None:
-    with pytest.raises(
-        ValueError, match="Meddling left the network changed by its statistics: val"
-    ):
+    with pytest.raises(ValueError, match="Meddling changed the model in its statistics: val"):
         harness.prune(Small(), 0.5, saliency=Meddling(nudge), batches=small_batches())
-    with pytest.raises(ValueError, match="Scaling left the network changed by its score: values "):
+    with pytest.raises(ValueError, match="Scaling changed the model in its score: values "):
         harness.prune(Small(), 0.5, saliency=Scaling())
 
 
@@ -155,7 +151,7 @@ def test_a_weight_that_a_saliency_makes_infinite_is_its_fault_and_not_the_traini
     def overflow(model: nn.Module) -> None:
         model.fc1.weight.data[0, 0] = torch.inf
 
-    with pytest.raises(ValueError, match="Meddling left the network changed"):
+    with pytest.raises(ValueError, match="Meddling changed the model"):
         harness.score(Small(), Meddling(overflow), batches=small_batches())
 
 
@@ -166,9 +162,9 @@ def test_every_call_is_looked_after_and_compared_over_ranks(call) -> None:
     setattr(part, call, lambda *_: nudge(model))
 
     read = Reader(part, model, lambda digests, what: compared.append(what))
-    with pytest.raises(ValueError, match=f"left the network changed by its {call}"):
+    with pytest.raises(ValueError, match=f"changed the model in its {call}"):
         read(call, {}, {})
-    assert compared == [f"the network after {call} of Meddling"]
+    assert compared == [f"the model after {call} of Meddling"]
 
 
 def test_what_one_rank_alone_has_changed_is_told_to_the_others() -> None:

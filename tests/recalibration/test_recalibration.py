@@ -198,7 +198,7 @@ def test_after_an_error_all_is_as_it_was() -> None:
 @cases(
     "batches, says",
     ([], "no BatchNorm was given any input; give batches of at least 2 training samples"),
-    ([inputs(8), inputs(1)], "norm 1 got 1 values per channel in a batch, and needs at least"),
+    ([inputs(8), inputs(1)], "norm 1 got 1 values per channel in a batch, but needs at least"),
     ([inputs(8), inputs(0)], "norm 1 got 0 values per channel in a batch"),
     ([inputs(8), inputs(8) / 0], "inputs of norm 1 are not finite; did the training diverge"),
 )
@@ -219,7 +219,7 @@ def test_recalibration_suits_a_network_with_batch_norm_and_asks_for_samples(reca
 @cases("norm", nn.BatchNorm1d(3, track_running_stats=False), nn.LayerNorm(3), nn.InstanceNorm1d(3))
 def test_a_model_without_running_statistics_is_refused_by_name(norm) -> None:
     model = nn.Sequential(nn.Linear(3, 3), norm)
-    says = "needs a BatchNorm that keeps running statistics, and Sequential has none"
+    says = "needs a BatchNorm that keeps running statistics, but Sequential has none"
     for refused in (BatchNormStatistics().check, recalibrated):
         with pytest.raises(ValueError, match=says):
             refused(model)
