@@ -96,17 +96,16 @@ class Workload:
                 none, with which the rank cannot take part in sync_batch_norm.
         """
         order = torch.arange(len(self.splits.train))
-        ranks_of_run = [Ranks(rank, self.ranks.world_size) for rank in range(self.ranks.world_size)]
-        plans = [
-            list(micro_batches(order, batch_size, ranks, accumulate)) for ranks in ranks_of_run
-        ]
+        size = self.ranks.world_size
+        all_ranks = [Ranks(rank, size) for rank in range(size)]
+        plans = [[*micro_batches(order, batch_size, ranks, accumulate)] for ranks in all_ranks]
         parts = [part for plan in plans for part in plan]
         # A rank without a sample gets one that does not count, or fewer parts.
         uneven = len({len(plan) for plan in plans}) > 1 or any(part.scale == 0 for part in parts)
         if self.sync_batch_norm and uneven:
             raise ValueError(
                 f"batch_size={batch_size} leaves a rank without a sample: {len(order)} samples on "
-                f"{self.ranks.world_size} ranks in {accumulate} parts, but sync_batch_norm needs a "
+                f"{size} ranks in {accumulate} parts, but sync_batch_norm needs a "
                 "sample per rank and part; change batch_size, accumulate or the size of the "
                 "training data"
             )
@@ -117,7 +116,7 @@ class Workload:
         except ValueError as error:
             raise ValueError(
                 f"batch_size={batch_size} leaves a batch or part of one sample of {len(order)} on "
-                f"{self.ranks.world_size} ranks, but the model's BatchNorm needs two; change "
+                f"{size} ranks, but the model's BatchNorm needs two; change "
                 "batch_size, accumulate or the size of the training data"
             ) from error
 

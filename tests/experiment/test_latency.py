@@ -182,7 +182,7 @@ def test_what_cannot_be_measured_is_told_and_the_run_goes_on(recorder, capsys) -
             raise torch.OutOfMemoryError("out of memory\nand so on")
 
     recorder.state.model = Full()
-    replace(recorder, latency=Latency(batch=4)).measure_latency()
+    replace(recorder, latency=Latency(batch_size=4)).measure_latency()
     said = "warning: level 1 finetuned: latency was not measured: out of memory\n"
     assert capsys.readouterr().err == said
 
