@@ -173,10 +173,9 @@ class Workload:
             if distillation:
                 none, counts = outputs.new_zeros(()), label_mask_of(task, labels)
                 # The teacher's term alone.
-                teacher_loss = distillation.loss(outputs, outputs.flip(-1), none, counts)
-                totals_by_name[f"loss() of distillation {type(distillation).__name__}"] = (
-                    teacher_loss
-                )
+                name = f"distillation {type(distillation).__name__}"
+                loss = distillation.loss(outputs, outputs.flip(-1), none, counts)
+                totals_by_name[f"loss() of {name}"] = loss
             return totals_by_name
 
         return totals
