@@ -133,7 +133,7 @@ def _dense_training(
         *map(StepIndex, experiment.dense_checkpoints),
         *experiment.finetune.dense_checkpoints_needed(experiment.training.epochs),
     ]
-    # The folder's name stands for the code that decides this training.
+    # The folder's name identifies the code that decides this training.
     common = checkpointer and replace(checkpointer, code=folder.name)
     dense = DenseTraining(
         folder,
@@ -144,7 +144,7 @@ def _dense_training(
         common,
     )
     for index in keep:
-        dense.normalized(index)  # refuses one beyond it
+        dense.normalized(index)  # refuses a position beyond the training
     return dense
 
 

@@ -22,7 +22,7 @@ from harness.training.recipe_presets import ResolvedRecipe
 from harness.vocabulary.bitpack import digest
 from harness.vocabulary.tensors import evaluating
 
-SECONDS_AT_ONCE = 1.0  # between two heartbeats to the ranks that wait
+SECONDS_AT_ONCE = 1.0  # of measuring per call; waiting ranks get an answer after each
 
 
 @dataclass(frozen=True)
@@ -242,7 +242,7 @@ def _measure_some(watch: Stopwatch) -> tuple[bool, str]:
     """Returns whether the measurement is complete, and why it failed."""
     try:
         return watch.run_for(SECONDS_AT_ONCE), ""
-    except RuntimeError as error:  # as torch calls a lack of memory
+    except RuntimeError as error:  # torch's type for a lack of memory
         return True, str(error).splitlines()[0]
 
 

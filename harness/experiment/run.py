@@ -66,9 +66,9 @@ class Run:
     policy: Policy = field(default_factory=Policy)
     latency: Latency | None = None
     rerun: str = "never"
-    code: str = ""  # digest of the sources that decide its numbers
-    command: tuple[str, ...] = ()  # that makes it alone, again
-    shared: SharedStages | None = None  # stages that other runs have too; None computes all of them
+    code: str = ""  # digest of the sources that decide the run's numbers
+    command: tuple[str, ...] = ()  # command line that repeats this run alone
+    shared: SharedStages | None = None  # None computes all stages
 
     def __post_init__(self) -> None:
         check_known("rerun", self.rerun, RERUN)
@@ -100,7 +100,7 @@ class Run:
                 exported = ExportedModel(whole_state(model), masks, splits.shape, splits.classes)
                 ranks.on_main(lambda: self._complete(context, state, exported))
                 last = watcher.last  # None above rank 0
-            # A tracker may have taken its time.
+            # Again, because a tracker may have run for long in between.
             ranks.on_main(lambda: self._restore(context, state))
         accuracies = (last.top1, last.validation_top1) if last else ()
         return Outcome("finished", str(self.folder), "", *accuracies)

@@ -93,7 +93,7 @@ def _first_intact(homes: Iterable[Path]) -> State | None:
             _discard(file, "was made by other code")
             continue
         with suppress(OSError):
-            os.utime(home)  # when it was used last, for pruning-harness clean
+            os.utime(home)  # time of the last use, for pruning-harness clean
         return state
     return None
 

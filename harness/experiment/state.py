@@ -112,7 +112,7 @@ def in_dense_shapes(context: RunContext, state: RunState) -> DenseShaped:
     dense = context.workload.initial_model()
     masks = expand_masks(state.masks.masks, state.kept_indices, whole_state(dense))
     structure = context.experiment.structure
-    # Weights of kept units that read removed units are 0, and do not belong to the units' masks.
+    # In a kept unit, weights that read removed units are 0, but the unit's own mask is True there.
     alive = {name: alive_units(structure, masks[name]) for name in context.units}
     masks |= context.experiment.pruner.masks_of(alive, context.units, prunable_weights(dense))
     return DenseShaped(expand_model(dense, state.model, state.kept_indices), masks)

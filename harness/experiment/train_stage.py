@@ -95,7 +95,10 @@ def train(
 
 
 def epochs_left(context: RunContext, state: RunState) -> int:
-    """Returns the number of epochs still to train, without Scratch-B's longer recipes."""
+    """Returns the number of epochs still to train.
+
+    Ignores changes in length that depend on later prunings (Scratch-B).
+    """
     experiment, resolved = context.experiment, next_recipe(context, state)
     retraining = resolved[0].epochs - resolved[1].epoch if resolved else 0
     dense_epochs = experiment.training.epochs

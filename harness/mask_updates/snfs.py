@@ -41,9 +41,8 @@ class Snfs(DropGrow):
         check_fields(self, STEPS, "history", way_out="; write e.g. 100")
 
     def needs_dense_gradients(self, step: int, steps: int) -> bool:
-        ahead = (
-            -step % self.update_interval if step else self.update_interval
-        )  # to the next multiple of `update_interval`
+        # Steps to the next multiple of update_interval.
+        ahead = -step % self.update_interval if step else self.update_interval
         return ahead < self.history and self.updates(step + ahead, steps)
 
     def accumulate(self, statistics: Tensors, gradients: Tensors) -> Tensors:

@@ -22,9 +22,8 @@ class CurvePoint:
     measured: EvaluationResult
 
 
-SensitivityCurves = dict[
-    str, tuple[CurvePoint, ...]
-]  # prunable weight -> by falling density from 1
+# Name of a prunable weight -> points by falling density from 1.
+SensitivityCurves = dict[str, tuple[CurvePoint, ...]]
 
 
 def check_grid(grid: Iterable[float]) -> None:
