@@ -1,1 +1,1 @@
-"""How a budget of units is shared between layers. Pure functions of scores and sizes."""
+"""Divides a budget of units between layers, by pure functions of scores and sizes."""

@@ -1,4 +1,4 @@
-"""What an allocation is: a rule that shares a total between layers, with a floor for each."""
+"""Defines what an allocation is: a rule that divides a total between layers, with floors."""
 
 import math
 from abc import ABC, abstractmethod
@@ -23,7 +23,7 @@ SensitivityCurve = tuple[tuple[float, float], ...]
 
 @dataclass(frozen=True, eq=False)
 class Layer:
-    """What an allocation may look at: one prunable tensor and its units."""
+    """Holds what an allocation may read of one prunable tensor and its units."""
 
     shape: tuple[int, ...]  # of the weight
     kind: str  # class of the layer: "Linear", "Conv2d"
@@ -57,7 +57,7 @@ Layers = dict[str, Layer]
 
 @dataclass(frozen=True)
 class LayerOrder:
-    """Where a model's layers stand in a forward pass: by it, not by the order of registration.
+    """Holds the order of a model's layers in a forward pass, not in registration.
 
     order: names of weights. first, last: as Layer.first and last, by name.
     """
@@ -69,7 +69,7 @@ class LayerOrder:
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What the experiment knows of the network beside its scores; of weights by name."""
+    """Holds what an allocation may read of the model beside its scores, by name of weight."""
 
     macs: Counts = field(default_factory=dict)  # dense multiply-accumulates of one sample
     other_macs: int = 0  # of no weight: products of two activations
@@ -83,7 +83,7 @@ class ModelInfo:
 
 
 class Unreachable(ValueError):
-    """The floors alone hold more than what shall be kept.
+    """Says that the floors alone hold more than the number to keep.
 
     keep, least, whole: of what `counts` names; what is asked for, what the floors hold, and the
     dense layers.
@@ -98,7 +98,7 @@ class Unreachable(ValueError):
 
 
 def smallest_density(least: int, whole: int) -> str:
-    """least / whole in six digits, rounded up: whoever asks for it gets at least `least`.
+    """Returns least / whole in six digits, rounded up, so that it keeps at least `least`.
 
     >>> smallest_density(1, 3)
     '0.333334'
@@ -108,7 +108,8 @@ def smallest_density(least: int, whole: int) -> str:
 
 
 def check_fraction(key: str, value: object) -> None:
-    """
+    """Checks that the value of this key is in [0, 1].
+
     Raises:
         ValueError: the value of this key is no number in [0, 1].
     """
@@ -116,7 +117,7 @@ def check_fraction(key: str, value: object) -> None:
 
 
 def first_match(patterns: Iterable[str], name: str) -> str | None:
-    """The first of the patterns that fits the weight `name`, or its layer, or None.
+    """Returns the first of the patterns that fits the weight `name`, or its layer, or None.
 
     A pattern is a name ("fc1" or "fc1.weight") or has the wildcards of a shell ("conv*").
     """
@@ -126,7 +127,8 @@ def first_match(patterns: Iterable[str], name: str) -> str | None:
 
 
 def check_patterns(key: str, patterns: Iterable[str], layers: Layers) -> None:
-    """
+    """Checks that every pattern of this key fits a layer.
+
     Raises:
         ValueError: a pattern of this key fits none of the layers.
     """
@@ -140,7 +142,7 @@ def check_patterns(key: str, patterns: Iterable[str], layers: Layers) -> None:
 
 @dataclass(frozen=True)
 class Allocation(ABC):
-    """Shares a total between layers; a rule implements `distribute`.
+    """Divides a total between layers; a rule implements `distribute`.
 
     min_units, min_density: no layer falls below so many of its units, or below that share of
     them (rounded up), as far as they are alive. A layer that a rule would leave below gets its
@@ -178,7 +180,7 @@ class Allocation(ABC):
         check_either("budget", self.budget, BUDGETS)
 
     def allocate(self, layers: Layers, keep: int) -> Counts:
-        """Units to keep per tensor: they sum to exactly `keep`, none exceeds what is alive.
+        """Returns units to keep per tensor: they sum to `keep`, none exceeds what is alive.
 
         Raises:
             Unreachable: the floors alone hold more.
@@ -198,7 +200,9 @@ class Allocation(ABC):
             fixed |= low
 
     def floors(self, layers: Layers) -> Counts:
-        """Units that a layer keeps in any case. `layers`: all that are pruned.
+        """Returns the units that a layer keeps in any case.
+
+        layers: all that are pruned.
 
         Raises:
             ValueError: the rule does not fit these layers.
@@ -212,8 +216,8 @@ class Allocation(ABC):
 
     @abstractmethod
     def distribute(self, layers: Layers, keep: int) -> Counts:
-        """As `allocate`, without floors.
+        """Returns the same as `allocate`, without floors.
 
-        `layers` may be a part of the model's: those that are not fixed at their floor. A layer's
-        place is its `position`, not its place among them.
+        layers: may be a part of the model's, those that are not fixed at their floor. A layer's
+        `position` is its position in the model, not among them.
         """

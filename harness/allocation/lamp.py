@@ -38,7 +38,7 @@ class Lamp(Allocation):
 
 
 def _lamp(name: str, scores: Tensor) -> Tensor:
-    """Of the units alive, by falling score."""
+    """Returns the LAMP scores of the live units, by falling score."""
     falling = _falling(scores.detach().flatten().to(widest([scores]))).double()
     if falling.numel() == 0 or falling[0] == 0 == falling[-1]:
         return falling

@@ -66,7 +66,7 @@ class Sensitivity(Allocation):
 
 @dataclass(frozen=True)
 class _Rise:
-    """How the loss rises as a layer's density falls from 1."""
+    """Holds how the loss rises as a layer's density falls from 1."""
 
     densities: list[float]  # falling
     rises: list[float]  # not falling, from 0
@@ -88,8 +88,9 @@ class _Rise:
         return cls([density for density, _ in measured], rises)
 
     def least(self, budget: float, reached: bool) -> float:
-        """The least density whose rise is within the budget; if not reached, what the least
-        densities within smaller budgets tend to.
+        """Returns the least density whose rise is within the budget.
+
+        reached: False returns the limit of the least densities within smaller budgets.
         """
         passed = (bisect_right if reached else bisect_left)(self.rises, budget)
         if passed in (0, len(self.rises)):
@@ -104,7 +105,8 @@ def _units(density: float, layer: Layer) -> int:
 
 
 def _check_falling(key: str, densities: Iterable[float]) -> None:
-    """
+    """Checks that densities fall from 1.
+
     Raises:
         ValueError: not densities that fall from 1.
     """

@@ -1,4 +1,4 @@
-"""What an augmentation is: a pure function of inputs and of numbers drawn for each sample."""
+"""Defines what an augmentation is: a pure function of inputs and random numbers per sample."""
 
 from typing import Protocol
 
@@ -6,15 +6,17 @@ from torch import Tensor
 
 
 class Augmentation(Protocol):
-    """Changes training inputs at random: harness.vocabulary.counter_rng says which way, by sample
-    and epoch."""
+    """Changes training inputs at random, as harness.vocabulary.counter_rng draws it.
+
+    The draw depends on the sample and the epoch.
+    """
 
     @property
     def draws(self) -> int:
-        """How many random numbers a sample needs."""
+        """Returns how many random numbers a sample needs."""
 
     def apply(self, inputs: Tensor, draws: Tensor) -> Tensor:
-        """New inputs of the same shape, dtype and device; its arguments are left unchanged.
+        """Returns new inputs of the same shape, dtype and device; its arguments are unchanged.
 
         `inputs`: (samples, ...). `draws`: (samples, self.draws), in [0, 1), float64, on the same
         device. Equal arguments give equal results, and a sample's depends on its own row only.

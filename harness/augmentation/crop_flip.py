@@ -46,7 +46,10 @@ class CropFlip:
         return self._gather(inputs, rows, columns + left)
 
     def _gather(self, inputs: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-        """Pixels of the padded images; rows: (samples, height), columns: (samples, width)."""
+        """Gathers pixels of the padded images.
+
+        rows: (samples, height), columns: (samples, width).
+        """
         padded = F.pad(inputs, [self.padding] * 4)
         flat_indices = rows.unsqueeze(2) * padded.shape[3] + columns.unsqueeze(1)
         per_channel = flat_indices.flatten(1).unsqueeze(1).expand(-1, inputs.shape[1], -1)

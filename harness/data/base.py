@@ -1,4 +1,4 @@
-"""What a data set is: three splits of tensors, and batches of them by sample index."""
+"""Defines what a data set is: three splits of tensors, and batches by sample index."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -12,7 +12,7 @@ from harness.vocabulary.tensors import Batch
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """Samples held as one tensor; another kind of split implements the same three methods."""
+    """Holds samples as one tensor; another kind of split implements the same three methods."""
 
     inputs: Tensor  # (samples, *shape)
     labels: Tensor  # int64: (samples,), or (samples, positions) of sequences
@@ -28,13 +28,13 @@ class Split:
         return len(self.labels)
 
     def batches(self, indices: Iterable[Tensor]) -> Iterator[Batch]:
-        """One batch per tensor of sample indices, in that order, on the split's own device."""
+        """Yields one batch per tensor of sample indices, in that order, on the split's device."""
         for chosen in indices:
             local = chosen.to(self.inputs.device)
             yield self.inputs.index_select(0, local), self.labels.index_select(0, local)
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Split":
-        """The same samples there; `dtype` is that of the inputs, labels stay int64."""
+        """Returns the same samples on `device`; inputs become `dtype`, labels stay int64."""
         return Split(self.inputs.to(device, dtype), self.labels.to(device))
 
 
@@ -47,7 +47,7 @@ class Splits:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Of one sample, without the batch."""
+        """Returns the shape of one sample, without the batch."""
         return tuple(self.train.inputs.shape[1:])
 
     def to(self, device: torch.device | str, dtype: torch.dtype) -> "Splits":
@@ -60,7 +60,7 @@ class Splits:
 
 
 class Data(Protocol):
-    """A run is named by the content of its data, so that two places with equal bytes are one run.
+    """Loads three splits; a run is named by their content, so equal bytes are one run.
 
     A set that lies in files may say which, so that their bytes are hashed, and only once:
     `files() -> Iterable[Path]` names every file that `load` reads; names count below `root`, if
@@ -75,7 +75,7 @@ class Data(Protocol):
     """
 
     def load(self) -> Splits:
-        """The same splits at every call, whatever the run's seed; float32 on the CPU.
+        """Returns the same splits at every call, whatever the run's seed; float32 on the CPU.
 
         Validation data chooses, test data reports once.
 

@@ -1,4 +1,4 @@
-"""Which training samples a saliency may look at: a fixed, seeded, class-balanced set."""
+"""Chooses the training samples that a saliency may read: fixed, seeded, class-balanced."""
 
 from dataclasses import dataclass
 
@@ -42,9 +42,9 @@ class Samples:
     def indices(
         self, split: Split, classes: int, seed: int, sample_weights: Tensor | None = None
     ) -> Tensor:
-        """Indices into the split, in a seeded order in which classes are mixed.
+        """Returns indices into the split, in a seeded order in which classes are mixed.
 
-        shares: how much of each sample counts, on the CPU; None: all of each.
+        sample_weights: how much of each sample counts, on the CPU; None: all of each.
 
         Raises:
             ValueError: the split has too few samples.

@@ -51,7 +51,8 @@ class Cifar10:
         check_seed(self.split_seed)
 
     def load(self) -> Splits:
-        """
+        """Returns the splits.
+
         Raises:
             ValueError: files are missing, differ from the official ones while `verify` is set,
                 or do not hold CIFAR-10 images.
@@ -92,11 +93,12 @@ class Cifar10:
 
     @property
     def published_as(self) -> str | None:
-        """Other files of its layout are another data set."""
+        """Returns the name in the literature, or None for other files of the same layout."""
         return "cifar10" if self.verify else None
 
     def files(self) -> list[Path]:
-        """
+        """Returns the files that `load` reads.
+
         Raises:
             ValueError: as of `load`, which reads them.
         """
@@ -116,7 +118,7 @@ class Cifar10:
         )
 
     def _chosen(self, layout: "_Layout") -> tuple[list[Path], Path]:
-        """Files of training and of test images."""
+        """Returns the files of training images, and the file of test images."""
         folder, suffix = layout.folder, layout.suffix
         if self.verify and (names := layout.differing(folder)):
             raise ValueError(

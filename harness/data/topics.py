@@ -21,7 +21,7 @@ PARTS = ("train", "validation", "test")
 # Once per process: a sweep's worker loads it for each of its runs.
 @cache
 def read_topics() -> str:
-    """The text of the help topics, by topic name, each paragraph where it appears first.
+    """Returns the text of the help topics, by topic name, each paragraph at its first position.
 
     Topics contain one another: without this, a sixth of the test windows would be in the training
     text word for word.
@@ -78,11 +78,12 @@ class Topics:
 
     @property
     def digest(self) -> str:
-        """SHA-256 of the text, in hex."""
+        """Returns the SHA-256 of the text, in hex."""
         return hashlib.sha256(self.read().encode()).hexdigest()
 
     def load(self) -> Splits:
-        """
+        """Returns the splits.
+
         Raises:
             ValueError: a share of the text is shorter than one window and the character after it.
         """
@@ -105,7 +106,7 @@ class Topics:
 
 
 def encoded(text: str) -> Tensor:
-    """Character ids (characters,), int64: 0 to 94 printable ASCII, 95 newline, 96 all others.
+    """Returns character ids (characters,), int64: 0 to 94 printable ASCII, 95 newline, 96 others.
 
     >>> encoded(" A~\\n\\u201c").tolist()
     [0, 33, 94, 95, 96]
@@ -115,7 +116,7 @@ def encoded(text: str) -> Tensor:
 
 
 def windows(ids: Tensor, context: int) -> Split:
-    """Samples of `context` ids, end to end, each labelled with the ids one place later.
+    """Returns samples of `context` ids, end to end, labelled with the ids one position later.
 
     >>> split = windows(torch.arange(8), context=3)
     >>> split.inputs.tolist(), split.labels.tolist()

@@ -1,4 +1,4 @@
-"""What a learning-rate schedule is, and the warm-up that all of them share; no torch."""
+"""Defines what a learning-rate schedule is, and the warm-up of all of them; no torch."""
 
 from typing import Protocol
 
@@ -7,7 +7,7 @@ from harness.vocabulary.checks import check
 
 class LearningRate(Protocol):
     def factor(self, step: int, steps_per_epoch: int, epochs: int) -> float:
-        """Multiplies the optimizer's base learning rate at `step`.
+        """Returns the factor of the optimizer's base learning rate at `step`.
 
         `step` is 0-based and counted from epoch 0 of the whole recipe, so that a model rewound
         to epoch 3 goes on with the learning rate of epoch 3. `epochs` is the recipe's length.
@@ -19,7 +19,9 @@ def warmup_steps(warmup_epochs: float, steps_per_epoch: int) -> int:
 
 
 def warmup_factor(step: int, steps: int) -> float:
-    """(step + 1) / steps up to 1, so linear from 1/n to 1; 1 when there is no warm-up.
+    """Returns (step + 1) / steps up to 1, so linear from 1/n to 1.
+
+    It is 1 when there is no warm-up.
 
     >>> [warmup_factor(step, 4) for step in range(6)]
     [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
@@ -28,7 +30,8 @@ def warmup_factor(step: int, steps: int) -> float:
 
 
 def check_warmup(warmup_epochs: float) -> None:
-    """
+    """Checks the length of the warm-up.
+
     Raises:
         ValueError: warmup_epochs is not a finite number >= 0.
     """

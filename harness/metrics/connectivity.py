@@ -1,4 +1,4 @@
-"""Which weights still connect input and output: layer collapse that a density does not show."""
+"""Finds the weights that connect input and output: density does not show layer collapse."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -22,12 +22,13 @@ _DENSE: WeakKeyDictionary[nn.Module, "dict[tuple[int, ...], Connectivity]"] = We
 
 @dataclass(frozen=True)
 class Connectivity:
-    """
-    effective_density: share of all prunable weights that are on a path, in [0, 1]; None where the
-        probe does not understand the network, for the reason that `unknown` says.
+    """Holds how much of a model still connects its input to its output.
+
+    effective_density: fraction of all prunable weights that are on a path, in [0, 1]; None where
+    the probe does not understand the model, for the reason in `unknown`.
     empty: prunable tensors without a non-zero weight.
     dead_units: per tensor that has any, its rows (first dimension: neurons, filters; inputs of a
-        transposed convolution) without a weight on a path.
+    transposed convolution) without a weight on a path.
     """
 
     effective_density: float | None
@@ -37,15 +38,15 @@ class Connectivity:
 
 
 def connectivity(model: nn.Module, shape: tuple[int, ...]) -> Connectivity:
-    """What of the network still connects its input (of `shape`, without the batch) to its output.
+    """Returns how much of the model still connects its input, of `shape`, to its output.
 
-    A weight that is 0 is on no path; of others see `connected_weights`.
-    In the dense network, where nothing is cut, every weight is on a path but those that meet
-    nothing but padding, and those of layers that no pass calls, which count as dead in every
-    network. A probe that finds others without a path there does not see through the network
-    (spikes hide whether an input changes), nor does one that has not called all layers of a network
-    in which values decide what is called (a mixture of experts). Nothing that it says of such a
-    network counts; without any zero weight that counts as connected.
+    A weight that is 0 is on no path; for other weights see `connected_weights`. In the dense model
+    every weight is on a path, with two exceptions: weights that meet nothing but padding, and
+    weights of layers that no pass calls. The latter count as dead in every model. The probe does
+    not understand a model if it finds other weights without a path in the dense one (spikes hide
+    whether an input changes). Nor does it if values decide what is called (a mixture of experts)
+    and it has not called all layers. Its result for such a model does not count; without any zero
+    weight the model counts as connected.
 
     Raises:
         ValueError: the model has no Conv or Linear layer.
@@ -62,7 +63,7 @@ def connectivity(model: nn.Module, shape: tuple[int, ...]) -> Connectivity:
 
 
 def _dense(model: nn.Module, shape: tuple[int, ...]) -> Connectivity:
-    """The dense network's; found once per network, as it does not depend on the weights."""
+    """Returns the dense model's; computed once per model, as it does not depend on the weights."""
     known = _DENSE.setdefault(model, {})
     if shape not in known:
         ones = {name: torch.ones_like(weight) for name, weight in prunable_weights(model).items()}
@@ -75,7 +76,7 @@ def _dense(model: nn.Module, shape: tuple[int, ...]) -> Connectivity:
 
 
 def _reason_unknown(probe: "_Probe") -> str | None:
-    """What the probe does not see of the dense network; None if it sees through it."""
+    """Returns what the probe misses in the dense model, or None if it misses nothing."""
     found = probe.open_pass.layer_calls
     calls = {name: found.get(id(weight), []) for name, weight in probe.stand_ins.items()}
     missed = [name for name, mask in probe.masks.items() if not calls[name] and not mask.any()]
@@ -100,13 +101,13 @@ def _layers(names: list[str]) -> str:
 
 
 def _dead_units(masks: Tensors) -> dict[str, int]:
-    """Rows without a True, of each tensor that has any."""
+    """Returns the number of rows without a True, of each tensor that has any."""
     dead = {name: int((~mask.flatten(1).any(1)).count_nonzero()) for name, mask in masks.items()}
     return {name: count for name, count in dead.items() if count}
 
 
 def connected_weights(model: nn.Module, shape: tuple[int, ...]) -> Tensors:
-    """Per prunable weight a bool tensor, True where it lies on a path of non-zero weights.
+    """Returns per prunable weight a mask, True where it lies on a path of non-zero weights.
 
     Forward passes of two samples find the layer inputs that change with the network's input (a
     unit that only a bias or sigmoid(0) feeds does not); a third one and its backward pass find the
@@ -132,7 +133,7 @@ def connected_weights(model: nn.Module, shape: tuple[int, ...]) -> Tensors:
 
 @dataclass(frozen=True, eq=False)
 class _Probe:
-    """masks: what `connected_weights` returns. open_pass: the third pass."""
+    """Holds the result of `connected_weights`, and the third pass, with its stand-ins."""
 
     masks: Tensors
     stand_ins: Tensors
@@ -140,7 +141,7 @@ class _Probe:
 
 
 def _probe(model: nn.Module, shape: tuple[int, ...], weights: Tensors) -> _Probe:
-    """weights: of the prunable layers; only where they are 0 counts."""
+    """Runs the three passes; of the prunable `weights` only where they are 0 counts."""
     draw = UniformDraws(next(iter(weights.values())).device)
     stand_ins = _stand_ins(model, draw, weights)
     before: list[_Call] = []
@@ -161,7 +162,7 @@ def _probe(model: nn.Module, shape: tuple[int, ...], weights: Tensors) -> _Probe
 
 
 def _stand_ins(model: nn.Module, draw: UniformDraws, prunable: Tensors) -> Tensors:
-    """Parameters of mean inputs: rows are positive where the weight is not pruned and sum to 1."""
+    """Returns parameters that average inputs: live entries are positive, rows sum to 1."""
     found = {}
     for name, parameter in model.named_parameters():
         drawn = draw(*parameter.shape)
@@ -192,7 +193,7 @@ def _run(
 
 @dataclass(frozen=True)
 class _Call:
-    """A layer's inputs in the first pass, divided by the largest: at most 1."""
+    """Holds a layer's inputs in the first pass, divided by the largest: at most 1."""
 
     inputs: Tensor
     largest: Tensor
@@ -231,9 +232,10 @@ def _randomise(live: list[Tensor], draw: UniformDraws) -> Callable[[int, Tensor]
 
 
 class _FreshValues(torch.autograd.Function):
-    """The fresh values where live, else 0; backward the gradient's sign, of a fresh size too.
+    """Returns the fresh values where live, else 0.
 
-    Gradients of equal size would cancel in whatever subtracts a mean (a norm written by hand).
+    Backward it returns the gradient's sign times the fresh values. Gradients of equal size would
+    cancel in whatever subtracts a mean (a norm written by hand).
     """
 
     @staticmethod

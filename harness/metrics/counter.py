@@ -1,4 +1,4 @@
-"""Multiply-accumulates of one forward pass, operator by operator, as torch dispatches them."""
+"""Counts multiply-accumulates of one forward pass, operator by operator."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -16,7 +16,7 @@ from harness.metrics.storages import Storages
 
 
 class MacCounter(TorchDispatchMode):
-    """Adds up what is multiplied while a model runs inside.
+    """Counts what is multiplied while a model runs inside.
 
     uses: parameter -> how often each entry is multiplied: one number if all are equally often.
     activations: multiply-accumulates without a parameter.
@@ -51,7 +51,7 @@ class MacCounter(TorchDispatchMode):
         return out
 
     def uncounted(self) -> dict[str, list[str]]:
-        """Operator -> weights that it hides, when the model has run."""
+        """Returns by operator the weights that it hides, after the model has run."""
         self._flow.finish()
         return {by: sorted(names) for by, names in sorted(self._flow.uncounted.items())}
 
@@ -93,14 +93,14 @@ class MacCounter(TorchDispatchMode):
         self._add_uses(weight, times)
 
     def _count_sum(self, products: Tensor, arguments: Sequence[Any]) -> None:
-        """A sum over dimensions, which may be one number, several, or all (None)."""
+        """Counts a sum over dimensions, which may be one number, several, or all (None)."""
         dims = next((one for one in arguments if isinstance(one, int | list | tuple)), [])
         dims = [dims] if isinstance(dims, int) else dims
         if self._flow.sums_products(products, dims):
             self._add_uses(products, 1)
 
     def _add_uses(self, weight: Tensor, times: int) -> None:
-        """Every place of the tensor is multiplied so often."""
+        """Adds that every entry of the tensor is multiplied `times` times."""
         whole = self._storages.whole_parameter(weight)
         if whole is not None:
             self.uses[whole] += times
@@ -112,6 +112,6 @@ class MacCounter(TorchDispatchMode):
 
 
 def _nested(tree: Any) -> bool:
-    """Nested tensors answer each operator by operators of their own, without end."""
+    """True for nested tensors, which answer each operator by operators of their own, endlessly."""
     leaves = (leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor))
     return any(leaf.layout is torch.jagged for leaf in leaves)

@@ -1,4 +1,4 @@
-"""Measured time of a forward pass: pure measurement, of whatever a step is."""
+"""Measures the time of a forward pass, or of any other step."""
 
 import statistics
 import time
@@ -10,10 +10,11 @@ from harness.vocabulary.checks import check_fields
 
 @dataclass(frozen=True)
 class Latency:
-    """Whether and how a run measures its forward pass; operational, no record depends on it.
+    """Says whether and how a run measures its forward pass; no record depends on it.
 
-    batch_size: samples at once, null: nothing is measured. repeats: timed passes. warm_up: passes
-    before them, which are not timed.
+    batch_size: samples at once; null: nothing is measured.
+    repeats: timed passes.
+    warm_up: passes before them, which are not timed.
 
     Raises:
         ValueError: a value is no count.
@@ -31,7 +32,7 @@ class Latency:
 
 @dataclass
 class Stopwatch:
-    """Times a step again and again, in as many sittings as one likes.
+    """Times a step repeatedly, over any number of calls of `run_for`.
 
     step: returns when all is done that it started, on a GPU too.
     """
@@ -43,14 +44,14 @@ class Stopwatch:
     seconds: list[float] = field(default_factory=list)
 
     def run_for(self, at_most_s: float) -> bool:
-        """One step at least, then more for so long; whether all are timed."""
+        """Runs at least one step, then more for this time; True if all are timed."""
         began = self.clock()
         while self._step() and self.clock() - began < at_most_s:
             pass
         return len(self.seconds) >= self.repeats
 
     def quartiles(self) -> tuple[float, float, float]:
-        """Of a step's seconds: a quarter of them was faster, half, three quarters.
+        """Returns the quartiles of a step's seconds: a quarter of the steps was faster, and so on.
 
         >>> Stopwatch(print, 5, seconds=[4.0, 1.0, 2.0, 3.0, 100.0]).quartiles()
         (2.0, 3.0, 4.0)
@@ -61,7 +62,7 @@ class Stopwatch:
         return low, middle, high
 
     def _step(self) -> bool:
-        """Whether another step is to come."""
+        """Runs one step; True if another one is left."""
         began = self.clock()
         self.step()
         if self.warm_up > 0:

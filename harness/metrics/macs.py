@@ -1,4 +1,4 @@
-"""Multiply-accumulates of one sample: of the whole network, and of what pruning leaves of it."""
+"""Counts multiply-accumulates of one sample: of the whole model, and of what pruning leaves."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from harness.vocabulary import tensors
 
 @dataclass(frozen=True, eq=False)
 class Macs:
-    """What one forward pass of one sample multiplies and adds up; `count_macs` makes it.
+    """Holds what one forward pass of one sample multiplies and adds; `count_macs` makes it.
 
     weights: multiply-accumulates by parameter, none pruned. uses: by parameter how often each
     entry is multiplied: positions, the same for all entries or a tensor of the parameter's shape.
@@ -32,7 +32,7 @@ class Macs:
         return sum(self.weights.values()) + self.activations
 
     def remaining(self, alive: tensors.Tensors) -> int:
-        """With the non-zero entries of these weights or masks alone; other parameters whole."""
+        """Returns the MACs of non-zero entries of these weights or masks, others whole."""
         return self.activations + sum(
             _remaining(self.uses[name], alive[name]) if name in alive else count
             for name, count in self.weights.items()
@@ -86,7 +86,7 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
 
 
 def macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> int:
-    """Of one sample of `shape`, whose inputs are 0: non-zero prunable weights count, or all.
+    """Returns the MACs of one sample of zeros of `shape`: of non-zero prunable weights, or of all.
 
     whole: zeros count too. That is the dense network's number: torch's default init draws an
     exact 0 once in 2**24 weights, so one LeNet-5 in 40 has one before any pruning.
@@ -103,8 +103,9 @@ def macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> int:
 
 
 def describe_uncounted(uncounted: Mapping[str, Sequence[str]]) -> str:
-    """
-    >>> said_uncounted({"aten._cdist_forward.default": ["fc.weight"]})
+    """Returns the part of a message that names an operator whose count is unknown.
+
+    >>> describe_uncounted({"aten._cdist_forward.default": ["fc.weight"]})
     'how often aten._cdist_forward.default multiplies fc.weight is not known'
     """
     first, names = next(iter(uncounted.items()))
@@ -130,7 +131,7 @@ def _one_number(uses: int | Tensor) -> int | Tensor:
 
 @contextmanager
 def _slow_path() -> Iterator[None]:
-    """nn.MultiheadAttention and nn.TransformerEncoderLayer call their operators one by one."""
+    """Makes attention and encoder layers of torch.nn call their operators one by one."""
     before = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:

@@ -1,4 +1,4 @@
-"""A forward pass in which every path through torch's functions is open."""
+"""Runs a forward pass in which every path through torch's functions is open."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,7 +42,7 @@ LayerCall = Callable[[Tensor], Tensor]
 
 
 class UniformDraws:
-    """draw(*shape): uniform in [0.5, 1], float64, the same numbers each time."""
+    """Draws uniform numbers in [0.5, 1] of a shape, float64, the same numbers each time."""
 
     def __init__(self, device: torch.device):
         self.generator = torch.Generator(device).manual_seed(SEED)
@@ -53,10 +53,11 @@ class UniformDraws:
 
 
 class OpenPass(TorchFunctionMode):
-    """Inside, torch's functions let every path through, layers see what `replace_inputs` gives.
+    """Opens every path through torch's functions; layers get what `replace_inputs` returns.
 
-    renewed: (number of the layer's call, its inputs) -> inputs.
-    uses: id of a layer's weight -> its calls. reads_values: whether Python has read a tensor's.
+    replace_inputs: (number of the layer's call, its inputs) -> inputs.
+    layer_calls: id of a layer's weight -> its calls.
+    reads_values: True if Python has read the values of a tensor.
     """
 
     def __init__(self, draw: UniformDraws, replace_inputs: Callable[[int, Tensor], Tensor]):
@@ -108,7 +109,7 @@ class OpenPass(TorchFunctionMode):
         )
 
     def _ones(self, tensor: Tensor) -> Tensor:
-        """In its place; 0 where it was padded with 0."""
+        """Returns ones in place of the tensor; 0 where it was padded with 0."""
         known = self._padded.get(id(tensor))
         one = torch.ones((), dtype=torch.float64, device=tensor.device)
         return known[1] if known else one.expand(tensor.shape)
@@ -116,7 +117,7 @@ class OpenPass(TorchFunctionMode):
 
 @torch.enable_grad()
 def meets_input(weight: Tensor, layer_calls: Sequence[LayerCall]) -> Tensor:
-    """Where the entries of a layer's weight meet more than padding in any of its calls."""
+    """Returns True where entries of a layer's weight meet more than padding in any of its calls."""
     ones = torch.ones_like(weight, requires_grad=True)
     total = torch.stack([call(ones).sum() for call in layer_calls]).sum()
     (gradient,) = torch.autograd.grad(total, ones)

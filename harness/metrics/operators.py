@@ -1,4 +1,4 @@
-"""What torch's operators multiply: sums of products by formula, and who passes entries on."""
+"""Says what torch's operators multiply, as formulas, and which operators pass entries on."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -13,15 +13,17 @@ from harness.vocabulary.tensors import dense_parts
 
 @dataclass(frozen=True)
 class Products:
-    """`total` multiply-accumulates, each with one entry of every operand."""
+    """Holds `total` multiply-accumulates, each with one entry of every operand."""
 
     total: int
     operands: Sequence[Tensor]
 
 
 def _matrices(left: Tensor, right: Tensor) -> list[Products]:
-    """(..., m, k) x (..., k, n) or (..., k): m k n for each of the batch; of a sparse matrix the
-    entries that it holds."""
+    """Counts m k n for each of the batch, of (..., m, k) x (..., k, n) or (..., k).
+
+    Of a sparse matrix only the entries that it holds count.
+    """
     columns = right.shape[-1] if right.dim() > 1 else 1
     if right.layout is not torch.strided:
         return [Products(_entries(right) * left.shape[-2], (right, left))]
@@ -37,7 +39,10 @@ def _outer(left: Tensor, right: Tensor) -> list[Products]:
 
 
 def _convolution(args: Sequence[Any], out: Any) -> list[Products]:
-    """Weights x pixels of the output, those over padding too; of the input, if transposed."""
+    """Counts weights x pixels of the output, those over padding too.
+
+    For a transposed convolution, pixels of the input count.
+    """
     inputs, weight, transposed = args[0], args[1], args[6]
     channels_first = inputs if transposed else out
     batch = channels_first.dim() == weight.dim()
@@ -46,7 +51,10 @@ def _convolution(args: Sequence[Any], out: Any) -> list[Products]:
 
 
 def _attention(args: Sequence[Any], out: Any) -> list[Products]:
-    """Q K^T and attention x V over all positions, masked ones too: (batch, heads, positions, e)."""
+    """Counts Q K^T and attention x V over all positions, masked ones too.
+
+    Shapes are (batch, heads, positions, e).
+    """
     query, key, value = args[:3]
     pairs = math.prod(query.shape[:-1]) * key.shape[-2]
     return [
@@ -56,13 +64,13 @@ def _attention(args: Sequence[Any], out: Any) -> list[Products]:
 
 
 def _recurrent(inputs: Tensor, weights: Sequence[Tensor]) -> list[Products]:
-    """Every matrix of a recurrent layer, once at each step of each sequence."""
+    """Counts every matrix of a recurrent layer, once at each step of each sequence."""
     steps = inputs.numel() // inputs.shape[-1]
     return [Products(one.numel() * steps, (one,)) for one in weights if one.dim() > 1]
 
 
 def _trilinear(args: Sequence[Any], out: Any) -> list[Products]:
-    """Of nn.Bilinear: weights x samples; multiplying by the second input comes free."""
+    """Counts weights x samples of nn.Bilinear; multiplying by the second input comes free."""
     factors = [_with_ones(one, where) for one, where in zip(args[:3], args[3:6], strict=True)]
     total = math.prod(torch.broadcast_shapes(*(tuple(one.shape) for one in factors)))
     return [Products(total, (args[1], args[0], args[2]))]
@@ -137,7 +145,7 @@ SHAPED = {
 
 
 def base_name(func: Any) -> str:
-    """Of an operator, in place or not: "add" of aten.add_.Tensor.
+    """Returns the name of an operator, in place or not: "add" of aten.add_.Tensor.
 
     >>> base_name(torch.ops.aten.add_.Tensor)
     'add'
@@ -153,7 +161,7 @@ def is_elementwise(func: Any) -> bool:
 
 
 def is_composite(func: Any) -> bool:
-    """Whether it is made of other operators, which inference mode does not show by itself."""
+    """True if it is made of other operators, which inference mode does not show by itself."""
     found: bool = torch._C._dispatch_has_kernel_for_dispatch_key(
         func.name(), "CompositeImplicitAutograd"
     )

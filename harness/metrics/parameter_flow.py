@@ -1,4 +1,4 @@
-"""What becomes of a model's parameters on their way to the operators that multiply by them."""
+"""Follows a model's parameters to the operators that multiply by them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -13,7 +13,7 @@ from harness.metrics.storages import Contents, Ids, Storages
 
 
 class ParameterFlow:
-    """Notes of each operator's outputs what they hold of the parameters that came in.
+    """Records what each operator's outputs hold of the parameters that entered it.
 
     uncounted: operator -> parameters whose multiply-accumulates it hides.
     """
@@ -28,14 +28,14 @@ class ParameterFlow:
             self.uncounted[by] = self.uncounted.get(by, set()) | found
 
     def finish(self) -> None:
-        """A prunable weight's products that no sum has taken up have no count."""
+        """Adds prunable weights whose products were never summed to the uncounted ones."""
         for product in self._unsummed.values():
             self.add_uncounted(product.by, product.names & self.prunable)
 
     def select_weight(self, by: str, operands: Sequence[Tensor]) -> Tensor | None:
-        """The operand whose products these are: a prunable weight before others, then by size.
+        """Returns the weight whose products these are: prunable ones first, then the largest.
 
-        Two prunable ones, or one that was changed so that its zeros are none, are hidden by it.
+        Two prunable weights, or one that was changed so that its zeros are none, are uncounted.
         """
         held = [
             (tensor, contents)
@@ -56,9 +56,9 @@ class ParameterFlow:
     def propagate(
         self, func: Any, args: Sequence[Any], named: Any, outs: list[Tensor], dependent: bool
     ) -> None:
-        """After an operator without a formula, on some parameter or what was made of one.
+        """Records an operator without a formula, on some parameter or what was made of one.
 
-        dependent: the network's input decides something that came in.
+        dependent: the model's input decides one of the operator's inputs.
         """
         name, by = operators.base_name(func), str(func)
         held = [tensor for tensor in tensors_of((args, named)) if self.storages.contents(tensor)]
@@ -87,7 +87,7 @@ class ParameterFlow:
             self.add_uncounted(by, filter(self.is_weight, self._names(*held)))
 
     def add_untracked(self, by: str, tensors: Iterable[Tensor]) -> None:
-        """After an operator of which a tensor, which came in or out, has no memory to follow."""
+        """Records an operator with an input or output that has no memory to follow."""
         names = self._names(*(tensor for tensor in tensors if self.storages.contents(tensor)))
         self.add_uncounted(by, filter(self.is_weight, names))
 
@@ -96,7 +96,7 @@ class ParameterFlow:
         return contents is not None and contents.kind == "product"
 
     def sums_products(self, products: Tensor, dims: Sequence[int]) -> bool:
-        """Whether a sum over these dimensions adds up over different entries of a weight."""
+        """True if a sum over these dimensions adds over different entries of a weight."""
         ids = self.storages.entry_numbers(products)()
         over = tuple(dims) or tuple(range(ids.dim()))
         if not ids.numel() or not bool((ids.amax(over) != ids.amin(over)).any()):
@@ -105,11 +105,11 @@ class ParameterFlow:
         return True
 
     def is_weight(self, name: str) -> bool:
-        """Not the scale of a norm or of a layer, which varies along one dimension only."""
+        """False for the scale of a norm or a layer, which varies along one dimension only."""
         return name in self.prunable or is_matrix(self.storages.parameters[name])
 
     def _scale(self, by: str, name: str, args: Sequence[Any], out: Tensor, dependent: bool) -> None:
-        """A weight times constants is that weight; times activations it is products to sum."""
+        """Records a weight times constants as that weight, times activations as products."""
         held = [tensor for tensor in tensors_of(args) if self.storages.contents(tensor)]
         weights = [tensor for tensor in held if self._contents(tensor).kind != "derived"]
         if name not in operators.COMMUTE:
@@ -130,7 +130,7 @@ class ParameterFlow:
             self._copy_entries(first, out, replace(self._contents(first), kind="product", by=by))
 
     def _copy_entries(self, source: Tensor, out: Tensor, contents: Contents) -> None:
-        """`out` holds the entries of `source`, broadcast to its shape."""
+        """Records that `out` holds the entries of `source`, broadcast to its shape."""
         make, shape = self.storages.entry_numbers(source), out.shape
         whole = self.storages.whole_parameter(source)
         moved = self.storages.relocated(out, contents, whole, lambda: make().expand(shape))
@@ -139,7 +139,7 @@ class ParameterFlow:
     def _move_entries(
         self, func: Any, args: Sequence[Any], named: Any, held: list[Tensor], out: Tensor
     ) -> None:
-        """Does to the numbers of the entries what is done to the entries."""
+        """Applies the operator to the numbers of the entries, as it was to the entries."""
         filled = operators.FILLS.get(operators.base_name(func), ())
         args = [0 if n in filled and _is_number(arg) else arg for n, arg in enumerate(args)]
         recipe = tree_map(self._numbers_of, (args, named))
@@ -154,7 +154,7 @@ class ParameterFlow:
         self._set(held, out, self.storages.relocated(out, contents, None, ids))
 
     def _numbers_of(self, leaf: Any) -> Any:
-        """In place of a tensor what makes the numbers of its entries; indices and masks stay."""
+        """Returns for a tensor what makes the numbers of its entries; indices and masks stay."""
         is_tensor = isinstance(leaf, Tensor) and _is_data(leaf)
         return self.storages.entry_numbers(leaf) if is_tensor else leaf
 
@@ -185,22 +185,22 @@ class ParameterFlow:
 
 
 def is_matrix(tensor: Tensor) -> bool:
-    """Whether it varies along more than one dimension."""
+    """True if it varies along more than one dimension."""
     return sum(size > 1 for size in tensor.shape) > 1
 
 
 def tensors_of(tree: Any) -> list[Tensor]:
-    """Those that have memory of their own."""
+    """Returns the strided tensors, which have memory of their own."""
     return [leaf for leaf in tree_leaves(tree) if isinstance(leaf, Tensor) and is_strided(leaf)]
 
 
 def has_others(tree: Any) -> bool:
-    """Whether a tensor is among them that lies otherwise: sparse, nested."""
+    """True if one of the tensors is not strided: sparse, nested."""
     return any(isinstance(leaf, Tensor) and not is_strided(leaf) for leaf in tree_leaves(tree))
 
 
 def has_packed(tree: Any) -> bool:
-    """Whether weights are among them that only their operator can read, such as quantised ones."""
+    """True if there are weights that only their operator can read, such as quantised ones."""
     return any(isinstance(leaf, torch.ScriptObject) for leaf in tree_leaves(tree))
 
 

@@ -1,4 +1,4 @@
-"""Shares of non-zero weights and parameter counts, read from the weights, checked against masks."""
+"""Computes densities and parameter counts from the weights, and checks them against masks."""
 
 from torch import Tensor, nn
 
@@ -6,11 +6,11 @@ from harness.vocabulary.tensors import Tensors, prunable_weights
 
 
 class PrunedWeightAlive(RuntimeError):
-    """A weight is not 0 although its mask says that it is pruned."""
+    """Says that a weight is not 0 although its mask says that it is pruned."""
 
 
 def nonzero_fraction(weights: Tensors) -> float:
-    """Non-zero share of all weights together, in [0, 1].
+    """Returns the fraction of all weights together that are not 0, in [0, 1].
 
     Raises:
         ValueError: there are no weights.
@@ -22,12 +22,12 @@ def nonzero_fraction(weights: Tensors) -> float:
 
 
 def layer_densities(weights: Tensors) -> dict[str, float]:
-    """Non-zero share of each tensor, in [0, 1]."""
+    """Returns the fraction of each tensor that is not 0, in [0, 1]."""
     return {name: nonzero_fraction({name: weight}) for name, weight in weights.items()}
 
 
 def parameters_left(model: nn.Module, masks: Tensors) -> int:
-    """Parameters that the pruned model still needs; with no masks, all of them.
+    """Counts the parameters that the pruned model still needs; with no masks, all of them.
 
     A tensor without a mask counts whole, a prunable weight by its non-zeros. Another tensor with
     a mask (bias or norm of a removed unit) counts by its mask, because such a value may be 0 while
@@ -52,7 +52,7 @@ def parameters_left(model: nn.Module, masks: Tensors) -> int:
 
 
 def ratio(before: int, after: int) -> float | None:
-    """before / after: compression of parameters, speed-up of multiply-accumulates; None of 0 left.
+    """Returns before / after: compression of parameters, speed-up of MACs; None if 0 are left.
 
     >>> ratio(266_610, 26_661)
     10.0

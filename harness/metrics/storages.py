@@ -1,4 +1,4 @@
-"""Which entries of which parameters a tensor holds, however they came there."""
+"""Tracks which entries of which parameters a tensor holds."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -12,7 +12,7 @@ Ids = Tensor  # int64; the entries of all parameters are numbered from 1, and 0 
 
 @dataclass(frozen=True)
 class Contents:
-    """What a storage holds of the parameters.
+    """Holds which parameters a storage contains.
 
     names: of the parameters. kind: "weight" (their entries, moved or multiplied by constants, so
     that a pruned one is 0 here too), "product" (entries times activations, not yet summed) or
@@ -31,7 +31,7 @@ class Contents:
 
 
 class Storages:
-    """The parameters of a model, and what of them lies in the tensors of one forward pass.
+    """Tracks the parameters of a model through the tensors of one forward pass.
 
     Views need no rule: they share their storage. A storage is known by its address, which no
     other one can take while a weak reference to it is held.
@@ -72,14 +72,14 @@ class Storages:
         self._held[self.key(tensor)] = contents
 
     def whole_parameter(self, tensor: Tensor) -> str | None:
-        """The parameter that the tensor holds, every entry once."""
+        """Returns the parameter of which the tensor holds every entry once, or None."""
         contents = self.contents(tensor)
         if contents is None or contents.kind == "derived" or not _is_dense(tensor):
             return None
         return contents.whole.get((_offset(tensor), tensor.numel()))
 
     def entry_numbers(self, tensor: Tensor) -> Callable[[], Ids]:
-        """Makes the number of the entry in each place of the tensor, as it is now."""
+        """Returns a function that makes the number of the entry at each position of the tensor."""
         contents, device = self.contents(tensor), tensor.device
         shape, stride, offset = tensor.shape, tensor.stride(), _offset(tensor)
         make = None if contents is None else contents.ids
@@ -90,7 +90,7 @@ class Storages:
     def relocated(
         self, out: Tensor, contents: Contents, whole: str | None, ids: Callable[[], Ids]
     ) -> Contents:
-        """`contents` as it lies in `out`, whose places have the entries that `ids` makes.
+        """Returns `contents` as they are in `out`, whose positions hold the entries of `ids`.
 
         whole: the parameter whose every entry it holds once, if it is one.
         """
@@ -113,7 +113,7 @@ class Storages:
         return frozenset() if contents is None else contents.names
 
     def entry_counts(self, ids: Ids) -> dict[str, Tensor]:
-        """Of each parameter among them how often each entry occurs, in the parameter's shape."""
+        """Counts how often each entry occurs, in the shape of its parameter."""
         found = {}
         for name, first_entry in self.first_entry.items():
             size = self._size(name)
@@ -151,7 +151,7 @@ def _offset(tensor: Tensor) -> int:
 
 
 def _is_dense(tensor: Tensor) -> bool:
-    """Whether its entries fill one block of memory, in whatever order."""
+    """True if its entries fill one block of memory, in whatever order."""
     expected = 1
     for stride, size in sorted(zip(tensor.stride(), tensor.shape, strict=True)):
         if size != 1:

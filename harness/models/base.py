@@ -1,4 +1,4 @@
-"""What a model component is, and the rules for what it is built for."""
+"""Defines what a model component is, and checks the task that it is built for."""
 
 from collections.abc import Sequence
 from typing import Protocol
@@ -7,13 +7,16 @@ from torch import nn
 
 
 class Model(Protocol):
-    """A class may declare `published_as`, the name in the literature: published figures of that
-    name are then shown beside its results."""
+    """Builds a model for samples of a shape and a number of classes.
+
+    A class may declare `published_as`, the model's name in the literature. Published figures of
+    that name are then shown beside its results.
+    """
 
     def build(self, shape: tuple[int, ...], classes: int) -> nn.Module:
-        """A fresh network in training mode; its weights come from torch's global random stream.
+        """Returns a fresh model in training mode, with weights from torch's global random stream.
 
-        `shape` is that of one sample without the batch; the network answers (batch, classes).
+        `shape` is that of one sample without the batch; the model returns (batch, classes).
 
         Raises:
             ValueError: the architecture cannot take such samples.
@@ -21,7 +24,8 @@ class Model(Protocol):
 
 
 def check_task(name: str, shape: Sequence[int], classes: int) -> None:
-    """
+    """Checks the shape of a sample and the number of classes.
+
     Raises:
         ValueError: a size is below 1, there is none, or there are fewer than 2 classes.
     """

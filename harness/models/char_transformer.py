@@ -81,7 +81,8 @@ class Embedding(nn.Module):
             nn.init.normal_(table.weight, std=0.02)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        """
+        """Returns the sum of token and position vectors.
+
         Raises:
             ValueError: more positions than the network was built for, or (on the CPU; CUDA has
                 an error of its own) an input is not an id.

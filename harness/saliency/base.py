@@ -1,4 +1,4 @@
-"""What a saliency is: how much each weight, or each unit, is worth keeping."""
+"""Defines what a saliency is: it scores how much each weight, or unit, is worth keeping."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -27,7 +27,7 @@ Solve = Callable[[Tensors, Counts, Tensors, Tensors | None], tuple[Tensors, Tens
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """What a saliency may measure on: weights of a module, and samples for which it is called.
+    """Holds what a saliency may measure: weights of a module, and samples to call it with.
 
     module: the network, or a part of it, such as a block.
     batches: (inputs of the module, labels), this rank's.
@@ -50,17 +50,18 @@ class CalibrationData:
 
     @property
     def weight_names(self) -> tuple[str, ...]:
-        """Names of the weights that are asked for."""
+        """Returns the names of the weights to score."""
         return tuple(self.names or self.units or prunable_layers(self.module))
 
     @property
     def selected_units(self) -> Units:
-        """The weights that are asked for, with what goes with their units."""
+        """Returns the weights to score, each with the parameters that go with its units."""
         return {name: (self.units or {}).get(name, ()) for name in self.weight_names}
 
     @property
     def required_loss(self) -> Loss:
-        """
+        """Returns the loss.
+
         Raises:
             ValueError: there is no loss.
         """
@@ -74,7 +75,7 @@ class CalibrationData:
 
 
 class Saliency(ABC):
-    """How much each weight is worth keeping: the higher its score, the longer it stays.
+    """Scores how much each weight is worth keeping: the higher the score, the longer it stays.
 
     A part needs not inherit from this: what it lacks of the attributes below has the value here.
 
@@ -118,14 +119,14 @@ class Saliency(ABC):
         return "eval"
 
     def check(self, model: nn.Module, units: Units) -> None:  # noqa: B027
-        """Before any training.
+        """Checks the saliency against the model, before any training.
 
         Raises:
             ValueError: it cannot score these weights of the model.
         """
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        """What the scores need from data, averaged over ranks by `data.mean`; {} if nothing.
+        """Returns what the scores need from data, averaged over ranks by `data.mean`, or {}.
 
         How the samples are cut into batches changes nothing: squares are taken per sample.
         The module comes back bit for bit as it was: weights, gradients, mode, statistics.
@@ -134,7 +135,7 @@ class Saliency(ABC):
 
     @abstractmethod
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
-        """One score per weight, in the weight's shape, or per unit: (weight.shape[0],).
+        """Returns one score per weight, in its shape, or one per unit: (weight.shape[0],).
 
         Reads its arguments only. A weight that is exactly 0 counts as pruned.
         """

@@ -22,7 +22,7 @@ class BNScale(Saliency):
     granularity: ClassVar[str] = "unit"
 
     def check(self, model: nn.Module, units: Units) -> None:
-        """Before any training.
+        """Checks that every layer has a BatchNorm, before any training.
 
         Raises:
             ValueError: a layer has no BatchNorm among its companions.
@@ -31,7 +31,7 @@ class BNScale(Saliency):
             _scale(model, name, along)
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        """Copies of gamma; the same on every rank, so `data.mean` is not asked.
+        """Returns copies of gamma, which are equal on all ranks, so that `data.mean` is not called.
 
         Raises:
             ValueError: data.units is None, or a layer has no BatchNorm among its companions.

@@ -62,7 +62,7 @@ class GraSP(Saliency):
         check_either("batch_norm", self.batch_norm, BATCH_NORM)
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        """H g per prunable weight.
+        """Returns H g per prunable weight.
 
         Raises:
             ValueError: there are no calibration samples on any rank (by `mean`), g or H g is
@@ -103,7 +103,7 @@ class GraSP(Saliency):
 def mean_hessian_product(
     data: CalibrationData, vector: Tensors, batch_norm: str = "eval"
 ) -> Tensors:
-    """Hessian of the mean loss over all samples of all ranks times `vector`, per weight asked for.
+    """Returns H v per weight to score, H the Hessian of the mean loss over samples of all ranks.
 
     vector: one entry per weight asked for, equal on all ranks. batch_norm as in
     `differentiable_weights`.

@@ -62,7 +62,8 @@ class Hutchinson(Saliency):
         check_limit(self.memory_limit_gb)
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        """
+        """Returns the estimated diagonal of the Hessian, by weight.
+
         Raises:
             ValueError: there are no calibration samples on any rank (by `mean`), or the diagonal
                 is not finite.
@@ -80,8 +81,10 @@ class Hutchinson(Saliency):
         return check_finite(data.mean(sums, samples), "diagonal of the Hessian")
 
     def check(self, model: nn.Module, units: Units) -> None:
-        """Says what memory it takes before it starts: sums, gradients, a probe and products of
-        the weights' shapes; the graph of a batch's gradients comes on top.
+        """Logs the memory that it takes for all layers, before any training.
+
+        It takes sums, gradients, a probe and products of the weights' shapes. The graph of a
+        batch's gradients comes on top.
 
         Raises:
             ValueError: it is more than memory_limit_gb.

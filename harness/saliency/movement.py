@@ -39,7 +39,7 @@ class Movement(Saliency):
         check_fields(self, "a finite number above 0", "lr", way_out="; e.g. 0.1")
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        """The scores themselves.
+        """Returns the scores themselves.
 
         Raises:
             ValueError: there are no calibration samples on any rank (by `mean`), or a gradient

@@ -44,7 +44,7 @@ class Obs(curvature.SecondOrder):
     layer_local: ClassVar[bool] = True
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        """H in diagonal blocks, without damping, by weight: (groups, blocks, b, b), float64.
+        """Returns H by weight in diagonal blocks, undamped: (groups, blocks, b, b), float64.
 
         Raises:
             ValueError: it takes more than memory_limit_gb; or as `mean_over_inputs`.
@@ -54,7 +54,7 @@ class Obs(curvature.SecondOrder):
         return mean_over_inputs(data, measure)
 
     def check(self, model: nn.Module, units: Units) -> None:
-        """Says what memory it takes, for all layers, before it starts.
+        """Logs the memory that it takes for all layers, before any training.
 
         Raises:
             ValueError: it is more than memory_limit_gb.
@@ -68,14 +68,16 @@ class Obs(curvature.SecondOrder):
         curvature.check_memory("saliency obs", shapes, work, self.memory_limit_gb, way_out)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
-        """
+        """Returns w_q^2 / (2 [H^-1]_qq) by weight.
+
         Raises:
             ValueError: a layer's inputs are unknown, or its H is singular without damping.
         """
         return {n: self._score(n, w, layer_statistics(n, statistics)) for n, w in weights.items()}
 
     def compensate(self, weights: Tensors, masks: Tensors, statistics: Tensors) -> Tensors:
-        """
+        """Returns the kept weights at the joint optimum of all removals.
+
         Raises:
             ValueError: a layer's inputs are unknown, or its H is singular without damping.
         """
@@ -124,6 +126,6 @@ class Obs(curvature.SecondOrder):
 
 
 def _work_entries(layer: nn.Module, shape: tuple[int, ...]) -> int:
-    """Numbers that are held while rows of this layer are scored or moved."""
+    """Returns how many numbers are held while rows of this layer are scored or moved."""
     rows = layer.get_parameter("weight").shape[0] // shape[0]
     return curvature.COPIES * prod(shape) * min(rows, curvature.chunk_length(prod(shape)))

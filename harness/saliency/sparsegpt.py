@@ -50,7 +50,7 @@ class SparseGpt(curvature.SecondOrder):
     layer_local: ClassVar[bool] = True
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        """H without damping, by weight: (groups, 1, columns, columns), float64.
+        """Returns H by weight, without damping: (groups, 1, columns, columns), float64.
 
         Raises:
             ValueError: it takes more than memory_limit_gb; or as `mean_over_inputs`.
@@ -59,7 +59,7 @@ class SparseGpt(curvature.SecondOrder):
         return mean_over_inputs(data, curvature.input_products)
 
     def check(self, model: nn.Module, units: Units) -> None:
-        """Says what memory it takes, for all layers, before it starts.
+        """Logs the memory that it takes for all layers, before any training.
 
         Raises:
             ValueError: it is more than memory_limit_gb.
@@ -73,7 +73,8 @@ class SparseGpt(curvature.SecondOrder):
         curvature.check_memory("saliency sparsegpt", shapes, work, self.memory_limit_gb, way_out)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
-        """
+        """Returns w^2 / U_ii^2 by weight, before any weight moves.
+
         Raises:
             ValueError: a layer's inputs are unknown, or its H is singular without damping.
         """
@@ -90,7 +91,8 @@ class SparseGpt(curvature.SecondOrder):
     def solve(
         self, weights: Tensors, keep: Counts, statistics: Tensors, alive: Tensors | None = None
     ) -> tuple[Tensors, Tensors]:
-        """
+        """Returns masks that keep exactly keep[name], and the moved weights.
+
         Raises:
             ValueError: a tensor has fewer alive than it shall keep; or as `score`.
         """
@@ -123,13 +125,16 @@ class SparseGpt(curvature.SecondOrder):
         return mask.reshape(weight.shape), moved
 
     def _root(self, name: str, weight: Tensor, hessian: Tensor) -> Tensor:
-        """R = U^-1, upper triangular, H = R R^T: (groups, columns, columns)."""
+        """Returns R = U^-1, upper triangular, H = R R^T: (groups, columns, columns)."""
         matrices = damped(hessian, weight.shape[1:].numel(), self.damping)[:, 0]
         return curvature.factor(matrices.flip(-1, -2), name).flip(-1, -2)
 
 
 def _importance(hessian: Tensor, root: Tensor) -> Tensor:
-    """1 / U_ii^2 by group and column, 0 where the input is always 0: (groups, 1, columns)."""
+    """Returns 1 / U_ii^2 by group and column: (groups, 1, columns).
+
+    It is 0 where the input is always 0.
+    """
     seen = hessian[:, 0].diagonal(dim1=-2, dim2=-1) > 0
     return (root.diagonal(dim1=-2, dim2=-1).square() * seen).unsqueeze(1)
 
@@ -141,7 +146,10 @@ def _inverted(root: Tensor) -> Tensor:
 
 
 def _block_counts(keep: int, alive: list[int]) -> list[int]:
-    """keep, in proportion to what is alive in each block: exact in sum, none above its own."""
+    """Divides `keep` in proportion to the live weights of each block.
+
+    The sum is exact, and no block keeps more than it has.
+    """
     whole, before, counts = max(1, sum(alive)), 0, []
     for count in alive:
         counts.append(keep * (before + count) // whole - keep * before // whole)
@@ -150,9 +158,9 @@ def _block_counts(keep: int, alive: list[int]) -> list[int]:
 
 
 def _remove(rows: Tensor, removed: Tensor, upper: Tensor, span: slice) -> None:
-    """Removes these weights of the columns in span; their errors go to all columns right of them.
+    """Removes these weights of the columns in span, and moves all columns right of them.
 
-    rows: (groups, rows, columns), changed in place. gone: of the span.
+    rows: (groups, rows, columns), changed in place. removed: of the span.
     """
     errors = torch.zeros_like(removed, dtype=rows.dtype)
     for offset, column in enumerate(range(span.start, span.stop)):

@@ -48,7 +48,7 @@ class SynFlow(Saliency):
         check_either("bias", self.bias, BIAS)
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        """dR/d|w| per prunable weight, float64.
+        """Returns dR/d|w| per prunable weight, float64.
 
         Raises:
             ValueError: no rank has a batch, or the flow is not finite.
@@ -73,7 +73,7 @@ class SynFlow(Saliency):
 
 
 def positive_copy(model: nn.Module, bias: str = "abs") -> nn.Module:
-    """A float64 copy of the model whose state is made positive, or 0, as `SynFlow.bias` says."""
+    """Returns a float64 copy whose state is made positive, or 0, as `SynFlow.bias` says."""
     positive = duplicate(model).double()
     for name, value in positive.state_dict().items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
@@ -89,7 +89,9 @@ def positive_copy(model: nn.Module, bias: str = "abs") -> nn.Module:
 
 
 def flow_gradients(model: nn.Module, inputs: Tensor) -> Tensors:
-    """d(sum of outputs)/dw per prunable weight, for one sample of ones shaped as those given.
+    """Returns d(sum of outputs)/dw per prunable weight, for one sample of ones.
+
+    The sample has the shape of those given.
 
     Whole-number inputs stay of their dtype, the others become float64.
     """
@@ -100,7 +102,7 @@ def flow_gradients(model: nn.Module, inputs: Tensor) -> Tensors:
 
 
 def _flow(outputs: Any) -> Tensor:
-    """Sum over all floating-point tensors that a network returns."""
+    """Returns the sum over all floating-point tensors that a model returns."""
     found = [tensor.sum() for tensor in tensors_in(outputs) if tensor.is_floating_point()]
     if not found:
         raise ValueError(

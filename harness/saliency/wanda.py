@@ -40,11 +40,16 @@ class Wanda(Saliency):
         check_fields(self, "true or false", "per_output")
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        """||X_j||^2 by weight: (groups, columns). Raises as `mean_over_inputs`."""
+        """Returns ||X_j||^2 by weight: (groups, columns).
+
+        Raises:
+            ValueError: as `mean_over_inputs`.
+        """
         return mean_over_inputs(data, lambda inputs: inputs.square().sum(dim=1))
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
-        """
+        """Returns |w_ij| x ||X_j|| by weight.
+
         Raises:
             ValueError: the inputs of a weight's layer are unknown.
         """
@@ -56,7 +61,8 @@ class Wanda(Saliency):
     def solve(
         self, weights: Tensors, keep: Counts, statistics: Tensors, alive: Tensors | None = None
     ) -> tuple[Tensors, Tensors]:
-        """
+        """Returns masks that keep exactly keep[name] weights; no weight moves.
+
         Raises:
             ValueError: a tensor has fewer alive than it shall keep.
         """
@@ -75,7 +81,7 @@ def _times_norms(weight: Tensor, squares: Tensor) -> Tensor:
 
 
 def best_of_rows(scores: Tensor, keep: int) -> Tensor:
-    """True at exactly `keep` scores: in each row the same number of its highest, within one.
+    """Returns True at exactly `keep` scores: in each row equally many of its highest, within one.
 
     A score of -inf is never taken; rows with fewer others take all of them, and the rest is
     shared by the others. The odd ones go to the rows whose next score is highest. Of equal
@@ -96,7 +102,7 @@ def best_of_rows(scores: Tensor, keep: int) -> Tensor:
 
 
 def _equal_count(room: list[int], keep: int) -> int:
-    """The largest number that all rows can keep, as far as they have so many."""
+    """Returns the largest number that all rows can keep, as far as they have so many."""
     low, high = 0, max(room) + 1
     while high - low > 1:
         middle = (low + high) // 2

@@ -51,7 +51,7 @@ class WoodFisher(curvature.SecondOrder):
             raise ValueError("damping must be above 0, got 0: F may be singular without it")
 
     def statistics(self, data: CalibrationData) -> Tensors:
-        """Mean of g g^T, without damping, by weight: (blocks, b, b), float64.
+        """Returns the mean of g g^T by weight, undamped: (blocks, b, b), float64.
 
         Raises:
             ValueError: it takes more than memory_limit_gb, there are no calibration samples on
@@ -76,7 +76,7 @@ class WoodFisher(curvature.SecondOrder):
         return check_finite(data.mean(sums, samples), "product of gradients")
 
     def check(self, model: nn.Module, units: Units) -> None:
-        """Says what memory it takes, for all layers, before it starts.
+        """Logs the memory that it takes for all layers, before any training.
 
         Raises:
             ValueError: it is more than memory_limit_gb.
@@ -131,13 +131,13 @@ class WoodFisher(curvature.SecondOrder):
 
 
 def _work_entries(shape: tuple[int, int, int]) -> int:
-    """Numbers that are held while blocks of a tensor are inverted."""
+    """Returns how many numbers are held while blocks of a tensor are inverted."""
     blocks, size, _ = shape
     return curvature.COPIES * size * size * min(blocks, curvature.chunk_length(size * size))
 
 
 def _to_blocks(flat: Tensor, size: int) -> Tensor:
-    """(n, ...) -> (blocks, size, ...), the last block filled with 0."""
+    """Cuts (n, ...) into (blocks, size, ...), the last block filled with 0."""
     missing = -len(flat) % size
     filled = torch.cat([flat, flat.new_zeros(missing, *flat.shape[1:])]) if missing else flat
     return filled.reshape(-1, size, *flat.shape[1:])

@@ -29,7 +29,8 @@ class AcDc(FinalSize):
         return True
 
     def kept_fractions(self, to_kept_fraction: Callable[[float], float]) -> list[float]:
-        """
+        """Refuses levels.
+
         Raises:
             ValueError: always: between trainings nothing grows back.
         """
@@ -40,7 +41,8 @@ class AcDc(FinalSize):
     def event_fractions(
         self, to_kept_fraction: Callable[[float], float], events: int
     ) -> list[float]:
-        """
+        """Returns the final fraction at even events and 1 at odd ones.
+
         Raises:
             ValueError: events is odd, or 0.
         """

@@ -1,4 +1,4 @@
-"""What a schedule is, and the rules that every schedule's fields obey; plain numbers, no torch."""
+"""Defines what a schedule is, and checks the fields of schedules; plain numbers, no torch."""
 
 import math
 from collections.abc import Callable
@@ -15,26 +15,33 @@ UNITS = {
 
 
 class Schedule(Protocol):
-    """How much is left at level 1, 2, ..., or at the events of one training; level 0 is dense."""
+    """Says how much is kept at level 1, 2, ..., or at the events of one training.
+
+    Level 0 is dense.
+    """
 
     # Whether what `event_fractions` gives may rise.
     may_grow: ClassVar[bool]
 
     @property
     def unit(self) -> str:
-        """What the schedule's own numbers mean: a key of UNITS."""
+        """Returns what the schedule's own numbers mean: a key of UNITS."""
 
     @property
     def rounds(self) -> int | None:
-        """A level is reached in so many prunings, each with new scores, without training between;
-        None: as many as the saliency's authors take, mostly 1."""
+        """Returns in how many prunings a level is reached, each with new scores.
+
+        There is no training between them. None: as many as the saliency's authors take, mostly 1.
+        """
 
     @property
     def varies(self) -> bool:
-        """Whether it can ask for different shares at different levels."""
+        """True if it can give different fractions at different levels."""
 
     def kept_fractions(self, to_kept_fraction: Callable[[float], float]) -> list[float]:
-        """The kept share of the prunable part at level 1, 2, ..., in (0, 1], never rising.
+        """Returns the kept fraction of the prunable part at level 1, 2, ..., never rising.
+
+        Values are in (0, 1].
 
         `to_kept_fraction` turns one value in `unit` into such a fraction. It raises ValueError for
         a value that the model cannot reach. For a density it is the identity.
@@ -46,8 +53,10 @@ class Schedule(Protocol):
     def event_fractions(
         self, to_kept_fraction: Callable[[float], float], events: int
     ) -> list[float]:
-        """The kept share at each event inside one training: events + 1 values, number k at
-        progress k / events. With no event after the first it is the final share alone.
+        """Returns the kept fraction at each event inside one training.
+
+        There are events + 1 values, number k at progress k / events. With no event after the first
+        it is the final fraction alone.
 
         Raises:
             ValueError: a value cannot be reached, or the schedule does not fit so many events.
@@ -55,11 +64,11 @@ class Schedule(Protocol):
 
 
 def round_fractions(before: float, after: float, rounds: int) -> list[float]:
-    """Kept shares of the rounds between two levels: before (after / before)^(k / rounds).
+    """Returns before (after / before)^(k / rounds), the kept fractions of rounds 1, 2, ...
 
-    The same fraction of what remains goes in every round, as in SynFlow (Tanaka et al. 2020,
-    arXiv:2006.05467) and iterative SNIP; the last share is `after` exactly. Towards nothing at
-    all the steps are equal instead.
+    They lead from one level to the next. The same fraction of what remains is pruned in every
+    round, as in SynFlow (Tanaka et al. 2020, arXiv:2006.05467) and iterative SNIP; the last value
+    is `after` exactly. If `after` is 0 the steps are equal instead.
 
     >>> round_fractions(1.0, 0.25, rounds=2), round_fractions(0.5, 0.0, rounds=2)
     ([0.5, 0.25], [0.25, 0.0])
@@ -75,7 +84,8 @@ def round_fractions(before: float, after: float, rounds: int) -> list[float]:
 
 
 def check_rounds(rounds: int | None) -> None:
-    """
+    """Checks the number of rounds.
+
     Raises:
         ValueError: rounds is neither None nor a whole number of at least 1.
     """
@@ -85,7 +95,8 @@ def check_rounds(rounds: int | None) -> None:
 
 
 def check_unit(unit: str) -> None:
-    """
+    """Checks the unit.
+
     Raises:
         ValueError: unit is not a key of UNITS.
     """
@@ -97,7 +108,8 @@ def check_unit(unit: str) -> None:
 
 
 def check_size(key: str, value: float, unit: str) -> None:
-    """
+    """Checks a value of a schedule against its unit.
+
     Raises:
         ValueError: value is not a finite number, or outside (0, 1] as density, below 1 as
             compression or speedup.
@@ -115,7 +127,8 @@ def check_size(key: str, value: float, unit: str) -> None:
 
 
 def check_positive(key: str, value: float, hint: str, most: float = math.inf) -> None:
-    """
+    """Checks that a value is above 0.
+
     Raises:
         ValueError: value is not a finite number above 0, or it is above `most`.
     """
@@ -133,7 +146,8 @@ def _hint(value: float) -> str:
 
 
 def check_levels(levels: int) -> None:
-    """
+    """Checks the number of levels.
+
     Raises:
         ValueError: levels is not an integer (True is none), or below 1.
     """

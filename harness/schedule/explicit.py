@@ -56,7 +56,7 @@ class Explicit:
     def event_fractions(
         self, to_kept_fraction: Callable[[float], float], events: int
     ) -> list[float]:
-        """The values, one per event.
+        """Returns the values, one per event.
 
         Raises:
             ValueError: there is not one value per event.

@@ -1,1 +1,1 @@
-"""What unit goes: a weight, a neuron, a filter. Scores are pooled to units, masks expanded."""
+"""Defines the units that are pruned: a weight, a neuron, a filter."""

@@ -1,4 +1,4 @@
-"""What a structure is: the units in which weights are kept or removed."""
+"""Defines what a structure is: the units in which weights are kept or removed."""
 
 from abc import ABC, abstractmethod
 from typing import ClassVar
@@ -9,7 +9,7 @@ Units = dict[str, tuple[str, ...]]  # prunable weight -> parameters that go with
 
 
 class Structure(ABC):
-    """How the weights of a model fall into the units that are kept or removed whole.
+    """Divides the weights of a model into units that are kept or removed whole.
 
     A part needs not inherit from this: what it lacks of the attributes has the value here.
 
@@ -24,10 +24,10 @@ class Structure(ABC):
 
     @abstractmethod
     def units(self, model: nn.Module, sample: Tensor) -> Units:
-        """The weights this structure prunes, in model order, with what goes along.
+        """Returns the weights that this structure prunes, in model order, with their companions.
 
-        A parameter that goes along (bias, norm scale and shift) has one entry per unit, so the
-        unit mask is its mask. Units whose removal would remove a network output are left out.
+        A companion (bias, norm scale and shift) has one entry per unit, so the unit mask is its
+        mask. Units whose removal would remove a model output are left out.
 
         Raises:
             ValueError: the model has nothing that this structure may prune.
@@ -35,8 +35,8 @@ class Structure(ABC):
 
     @abstractmethod
     def pool(self, scores: Tensor) -> Tensor:
-        """Scores of a weight's elements -> one score per unit."""
+        """Pools scores of a weight's elements to one score per unit."""
 
     @abstractmethod
     def expand(self, units: Tensor, shape: tuple[int, ...]) -> Tensor:
-        """Mask of a weight's units -> mask of its elements, in the weight's shape."""
+        """Expands the mask of a weight's units to its elements, in the weight's shape."""

@@ -1,1 +1,1 @@
-"""What the network is trained for: the loss, and what counts as a hit."""
+"""Defines what a model is trained for: the loss, and what counts as a hit."""

@@ -8,7 +8,7 @@ IGNORED = -100
 
 
 class Task(Protocol):
-    """Loss and measures, always as SUMS over the samples, so that ranks can add them up.
+    """Computes loss and measures as SUMS over the samples, so that ranks can add them up.
 
     A sample of several labels (a sequence) adds the mean over its labels. A method
     `label_mask(labels) -> Tensor`, if it has one, tells which labels count: bool, in the labels'
@@ -18,21 +18,21 @@ class Task(Protocol):
     """
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """Differentiable training loss, summed over the samples (a scalar)."""
+        """Returns the differentiable training loss, summed over the samples (a scalar)."""
 
     def measure(self, outputs: Tensor, labels: Tensor) -> dict[str, Tensor]:
-        """Sums over the samples of "top1", "top5" (hits) and "loss", as scalars."""
+        """Returns sums over the samples of "top1", "top5" (hits) and "loss", as scalars."""
 
 
 def label_mask_of(task: Task, labels: Tensor) -> Tensor | None:
-    """Which labels count, in their shape; None: all."""
+    """Returns which labels count, in their shape, or None if all count."""
     own = getattr(task, "label_mask", None)
     found: Tensor | None = None if own is None else own(labels)
     return found
 
 
 def sample_weights(task: Task, labels: Tensor) -> Tensor:
-    """The share of each sample's labels that count: (samples,), float64, on the labels' device.
+    """Returns the fraction of each sample's labels that count: (samples,), float64.
 
     Sums over samples are divided by the sum of these. It is the number of samples, exactly, where
     all labels count.
@@ -45,7 +45,8 @@ def sample_weights(task: Task, labels: Tensor) -> Tensor:
 
 
 def check_labels(task: Task, labels: Tensor, what: str) -> None:
-    """
+    """Checks that a label counts.
+
     Raises:
         ValueError: there are labels, and none of them counts.
     """

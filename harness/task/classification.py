@@ -28,7 +28,8 @@ class Classification:
         return labels != IGNORED
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:
-        """
+        """Returns the cross-entropy, summed over the samples.
+
         Raises:
             ValueError: there is not one label per sample.
         """

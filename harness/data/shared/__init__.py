@@ -1,1 +1,1 @@
-"""What data sets share."""
+"""Implements what data sets have in common."""

@@ -1,4 +1,4 @@
-"""The digest of data in memory: of every tensor of all splits."""
+"""Computes the digest of data in memory, over every tensor of all splits."""
 
 import hashlib
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ CHUNK = 1024  # samples
 
 
 def digest(splits: Splits) -> str:
-    """SHA-256, in hex, of the classes and of dtype, shape and bytes of inputs and labels."""
+    """Returns the SHA-256, in hex, of classes and of dtype, shape, bytes of inputs and labels."""
     found = hashlib.sha256(f"{splits.classes}".encode())
     for name in ("train", "validation", "test"):
         split = getattr(splits, name)
@@ -25,7 +25,7 @@ def digest(splits: Splits) -> str:
 
 
 def _tensors(split: Split) -> Iterator[Tensor]:
-    """In the order of samples, whatever kind of split it is."""
+    """Yields inputs and labels in the order of samples, for any kind of split."""
     for inputs, labels in split.batches(torch.arange(len(split)).split(CHUNK)):
         yield inputs
         yield labels

@@ -1,4 +1,4 @@
-"""What data sets share: stratified parts, one normalisation, and the rules of their fields."""
+"""Divides data into stratified parts, normalises them, and checks fields of data sets."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ from harness.vocabulary.checks import check
 
 
 def stratified(samples: Split, sizes: Mapping[str, int], seed: int) -> dict[str, Split]:
-    """Disjoint random parts of the named sizes, each with the classes in equal proportion.
+    """Returns disjoint random parts of the named sizes, with classes in equal proportion.
 
     Parts are drawn in the order of `sizes`; samples beyond their sum are left out. The draw
     depends on `seed` and the labels only.
@@ -36,7 +36,7 @@ def stratified(samples: Split, sizes: Mapping[str, int], seed: int) -> dict[str,
 
 
 def normalised(splits: Splits, per_channel: bool = False) -> Splits:
-    """(x - mean) / std of the TRAINING inputs, the same for all three splits.
+    """Returns (x - mean) / std of the TRAINING inputs, the same for all three splits.
 
     Inputs are float32, or uint8 (kept so until here: a quarter of the memory); float32 comes out.
 
@@ -65,7 +65,8 @@ def _mean_and_std(inputs: Tensor, per_channel: bool) -> tuple[Tensor, Tensor]:
 
 
 def check_sizes(sizes: Mapping[str, int], samples: int, classes: int) -> None:
-    """
+    """Checks that the parts fit into the samples.
+
     Raises:
         ValueError: a size is not an integer with room for one sample per class, or there are not
             so many samples, or a remainder is too small to be drawn by class.
@@ -81,7 +82,8 @@ def check_sizes(sizes: Mapping[str, int], samples: int, classes: int) -> None:
 
 
 def check_integer(name: str, value: int, least: int, why: str) -> None:
-    """
+    """Checks that a value is an integer of at least `least`.
+
     Raises:
         ValueError: value is not an integer (True is none) of at least `least`.
     """
@@ -89,7 +91,8 @@ def check_integer(name: str, value: int, least: int, why: str) -> None:
 
 
 def check_seed(split_seed: int) -> None:
-    """
+    """Checks the seed of the splits.
+
     Raises:
         ValueError: split_seed is not an integer in [0, 2**32), the range of scikit-learn.
     """

@@ -1,1 +1,1 @@
-"""What saliencies measure: gradients, inputs of layers, feature maps, curvature."""
+"""Measures what saliencies share: gradients, inputs of layers, feature maps, curvature."""

@@ -1,4 +1,4 @@
-"""What saliencies of units measure on feature maps: the maps themselves, and gates on them."""
+"""Measures feature maps of units, and the gradients of gates on them."""
 
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator
@@ -35,7 +35,7 @@ class UnitSaliency(Saliency, ABC):
 
 
 def mean_of_maps(data: CalibrationData, measure: MapMeasure) -> Tensors:
-    """Mean over samples of `measure` of each unit's map, per weight: (units,).
+    """Returns the mean over samples of `measure` of each unit's map, per weight: (units,).
 
     measure gets the map of one sample, units first: (units, 1, H, W) of a Conv2d, (units, 1, T)
     of a Linear on (N, T, F). A unit's map is the output of the norm that goes with it (a
@@ -66,7 +66,7 @@ def mean_of_maps(data: CalibrationData, measure: MapMeasure) -> Tensors:
 
 
 def mean_of_gates(data: CalibrationData, measure: GateMeasure) -> Tensors:
-    """Mean over samples of `measure` of each unit's gate gradient, per weight: (units,).
+    """Returns the mean over samples of `measure` of each unit's gate gradient: (units,).
 
     A gate is a factor 1 on a unit's map z, so that dL/dgate = sum over positions of z dL/dz; one
     gate and all positions for all calls of a layer. Maps, samples and errors as of
@@ -101,14 +101,17 @@ def mean_of_gates(data: CalibrationData, measure: GateMeasure) -> Tensors:
 
 @dataclass(frozen=True)
 class MapSource:
-    """The modules whose outputs are the maps of a weight's units; like: zeros (units,)."""
+    """Holds the modules whose outputs are the maps of a weight's units.
+
+    like: zeros (units,).
+    """
 
     modules: tuple[nn.Module, ...]
     like: Tensor
 
 
 def sources_of(model: nn.Module, units: Units) -> dict[str, MapSource]:
-    """Weight name -> where its units' maps come from.
+    """Returns by weight name where its units' maps come from.
 
     Raises:
         ValueError: a layer is a transposed convolution.
@@ -130,7 +133,7 @@ def sources_of(model: nn.Module, units: Units) -> dict[str, MapSource]:
 
 
 def norms_of(model: nn.Module, companions: Iterable[str]) -> list[nn.Module]:
-    """The norms whose scales are among the companions, in their order.
+    """Returns the norms whose scales are among the companions, in their order.
 
     The structures name the norm nearest to the model's output first.
     """
@@ -144,7 +147,7 @@ def norms_of(model: nn.Module, companions: Iterable[str]) -> list[nn.Module]:
 
 @contextmanager
 def hooked(sources: dict[str, MapSource], on_call: OutputHook) -> Iterator[None]:
-    """Inside, on_call sees every output of the sources and may return another in its place.
+    """Calls on_call with every output of the sources; on_call may return a replacement.
 
     Raises:
         ValueError: an output does not have as many channels as there are units.
@@ -198,7 +201,7 @@ def _gradients(value: Tensor, gates: Tensors) -> Tensors:
 
 @dataclass
 class _Tally:
-    """Sums per unit, the number of samples that they are of, and the layers seen at work."""
+    """Keeps sums per unit, their number of samples, and the layers that were called."""
 
     sums: Tensors
     samples: int = 0

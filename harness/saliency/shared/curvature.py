@@ -1,4 +1,4 @@
-"""Second-order matrices of weights: their size in memory, their live blocks, their factors."""
+"""Computes with second-order matrices of weights: memory, live blocks, factors."""
 
 import logging
 from abc import ABC
@@ -71,7 +71,8 @@ class SecondOrder(Saliency, ABC):
 
 
 def check_limit(limit_gb: float) -> None:
-    """
+    """Checks memory_limit_gb.
+
     Raises:
         ValueError: it is no number above 0.
     """
@@ -80,14 +81,16 @@ def check_limit(limit_gb: float) -> None:
 
 
 def matrix_shape(layer: nn.Module, block: int | None = None) -> tuple[int, int, int, int]:
-    """(groups, blocks, b, b) of `input_products`, for the rows of this layer's weight."""
+    """Returns (groups, blocks, b, b) of `input_products`, for the rows of this layer's weight."""
     columns = layer.get_parameter("weight").shape[1:].numel()
     size = min(block or columns, columns)
     return getattr(layer, "groups", 1), -(-columns // size), size, size
 
 
 def input_products(inputs: Tensor, block: int | None = None) -> Tensor:
-    """2 X X^T of inputs (groups, positions, columns), in diagonal blocks: (groups, blocks, b, b).
+    """Returns 2 X X^T in diagonal blocks, for inputs (groups, positions, columns).
+
+    The result is (groups, blocks, b, b).
 
     A block has `block` columns, or all (None). If they do not divide, the last block ends in
     columns of zeros.
@@ -98,7 +101,10 @@ def input_products(inputs: Tensor, block: int | None = None) -> Tensor:
 
 
 def blocked(rows: Tensor, size: int) -> Tensor:
-    """(groups, rows, columns) -> (groups, blocks, rows, size), the last block filled with 0."""
+    """Cuts (groups, rows, columns) into (groups, blocks, rows, size).
+
+    The last block is filled with 0.
+    """
     missing = -rows.shape[-1] % size
     padded = torch.nn.functional.pad(rows, (0, missing))
     cut: Tensor = padded.unflatten(-1, (-1, size))
@@ -106,17 +112,19 @@ def blocked(rows: Tensor, size: int) -> Tensor:
 
 
 def unblocked(blocks: Tensor, columns: int) -> Tensor:
-    """The inverse of `blocked`."""
+    """Returns the inverse of `blocked`."""
     return blocks.transpose(1, 2).flatten(2)[..., :columns]
 
 
 def by_group(weight: Tensor, matrices: Tensor) -> Tensor:
-    """weight -> (groups, rows of a group, columns), for matrices (groups, ...)."""
+    """Reshapes a weight to (groups, rows of a group, columns), for matrices (groups, ...)."""
     return weight.reshape(matrices.shape[0], -1, weight.shape[1:].numel())
 
 
 def damped(matrices: Tensor, columns: int, damping: float) -> Tensor:
-    """Inputs that are always 0 get 1 on the diagonal; then damping x its mean is added to it.
+    """Adds damping x (mean of the diagonal) to the diagonal.
+
+    Inputs that are always 0 get 1 on the diagonal first.
 
     matrices: (groups, blocks, b, b); the mean is over the `columns` of each group that there are.
     """
@@ -128,13 +136,13 @@ def damped(matrices: Tensor, columns: int, damping: float) -> Tensor:
 
 
 def restrict_to_live(matrix: Tensor, live: Tensor) -> Tensor:
-    """The live block of a matrix, the identity elsewhere: (..., b, b) and bool (..., b)."""
+    """Returns the live block of a matrix, the identity elsewhere: (..., b, b), bool (..., b)."""
     both = live.unsqueeze(-1) & live.unsqueeze(-2)
     return torch.where(both, matrix, (~live).to(matrix).diag_embed())
 
 
 def factor(matrix: Tensor, name: str) -> Tensor:
-    """Lower Cholesky factor of (..., b, b).
+    """Returns the lower Cholesky factor of (..., b, b).
 
     Raises:
         ValueError: the matrix is not positive definite, or so nearly that rounding decides.
@@ -152,7 +160,7 @@ def factor(matrix: Tensor, name: str) -> Tensor:
 
 
 def inverse(matrix: Tensor, name: str) -> Tensor:
-    """Of a positive definite matrix.
+    """Returns the inverse of a positive definite matrix.
 
     Raises:
         ValueError: the matrix is not positive definite.
@@ -161,22 +169,28 @@ def inverse(matrix: Tensor, name: str) -> Tensor:
 
 
 def in_chunks(work: Callable[..., Tensor], dim: int, entries: int, *parts: Tensor) -> Tensor:
-    """work(*parts), a few slices of dimension `dim` at once; entries: of a slice's matrices."""
+    """Returns work(*parts), computed for a few slices of dimension `dim` at once.
+
+    entries: of a slice's matrices.
+    """
     cut = [part.split(chunk_length(entries), dim) for part in parts]
     return torch.cat([work(*chunk) for chunk in zip(*cut, strict=True)], dim)
 
 
 def chunk_length(entries: int) -> int:
-    """How many slices of so many matrix entries are worked on at once."""
+    """Returns how many slices of `entries` matrix entries are computed at once."""
     return max(1, CHUNK // max(1, entries))
 
 
 def to_score_dtype(score: Tensor, weight: Tensor) -> Tensor:
-    """The score in the weight's dtype, in float32 at least."""
+    """Returns the score in the weight's dtype, in float32 at least."""
     return score.to(torch.promote_types(weight.dtype, torch.float32))
 
 
 def newly_pruned(weights: Tensors, masks: Tensors) -> dict[str, Tensor]:
-    """True where a weight that is not 0 has to go; tensors that lose none are left out."""
+    """Returns True where a weight that is not 0 is pruned.
+
+    Tensors that lose none are left out.
+    """
     newly = {name: (weight != 0) & ~masks[name] for name, weight in weights.items()}
     return {name: removed for name, removed in newly.items() if removed.any()}

@@ -1,4 +1,4 @@
-"""First and second derivatives of a loss by weights, as saliencies ask torch for them."""
+"""Computes first and second derivatives of a loss by weights."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from harness.vocabulary.tensors import Tensors
 def gradients_of(
     loss: Tensor, parameters: Mapping[str, Tensor], create_graph: bool = False
 ) -> Tensors:
-    """d loss / d parameter, by name; 0 where the loss does not depend on the parameter.
+    """Returns d loss / d parameter by name, 0 where the loss does not depend on the parameter.
 
     Raises:
         ValueError: the loss is no tensor with a graph behind it, or a checkpoint that is not
@@ -38,7 +38,7 @@ def gradients_of(
 
 
 def hessian_times(gradients: Tensors, vector: Tensors, parameters: Mapping[str, Tensor]) -> Tensors:
-    """H v by parameter, from gradients that were taken with create_graph.
+    """Returns H v by parameter, from gradients that were taken with create_graph.
 
     The graph is kept for further vectors. 0 where the loss is linear in all the parameters.
     """
@@ -57,9 +57,10 @@ def hessian_times(gradients: Tensors, vector: Tensors, parameters: Mapping[str, 
 
 @contextmanager
 def differentiable_attention() -> Iterator[None]:
-    """Around a forward whose gradient is differentiated: fused attention cannot.
+    """Disables fused attention, whose gradient cannot be differentiated.
 
-    Around its gradients too, in which a checkpoint repeats the forward.
+    It is entered around the forward and around its gradients, in which a checkpoint repeats the
+    forward.
     """
     with sdpa_kernel(SDPBackend.MATH):
         yield

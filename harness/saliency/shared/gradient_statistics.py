@@ -1,4 +1,4 @@
-"""What saliencies measure on data. Sums and sample counts, so that ranks can average them."""
+"""Measures gradients on data, as sums and sample counts, so that ranks can average them."""
 
 from abc import ABC
 from collections.abc import Iterable, Iterator, Mapping
@@ -44,7 +44,7 @@ class MeanGradientSaliency(Saliency, ABC):
 
 
 def in_float32(model: nn.Module) -> nn.Module:
-    """The model itself; or, if it holds float16 or bfloat16, a copy in which that is float32.
+    """Returns the model, or a copy in float32 if it holds float16 or bfloat16.
 
     The one rule of half precision: a model is scored in float32, by its own weights as they are
     rounded. In half precision small gradients and squares would be 0, and sums would stop to
@@ -59,7 +59,9 @@ def in_float32(model: nn.Module) -> nn.Module:
 
 @contextmanager
 def explain_dtype_errors(model: nn.Module, whole: nn.Module) -> Iterator[None]:
-    """An error of torch inside, of a copy `whole` that casts by itself, names the cast instead.
+    """Replaces torch's error about two dtypes by one that names the cast.
+
+    Such an error comes from a forward that casts by itself, inside a float32 copy `whole`.
 
     Raises:
         ValueError: in place of what torch says of two dtypes.
@@ -81,7 +83,7 @@ def _is_narrow(tensor: Tensor) -> bool:
 
 
 def at_least_float32(tensor: Tensor) -> Tensor:
-    """In float32 at least; itself if it is."""
+    """Returns the tensor in float32, or the tensor itself if it is as wide."""
     return tensor.to(torch.promote_types(tensor.dtype, torch.float32))
 
 
@@ -89,7 +91,9 @@ def at_least_float32(tensor: Tensor) -> Tensor:
 def differentiable_weights(
     model: nn.Module, names: Iterable[str] = (), batch_norm: str = "eval"
 ) -> Iterator[dict[str, nn.Parameter]]:
-    """These weights by name, or all prunable ones, ready for gradients; frozen ones too.
+    """Yields these weights by name, or all prunable ones, ready for gradients.
+
+    Frozen weights are included.
 
     Inside, gradients are on and the model is in eval mode, but for BatchNorm when batch_norm is
     "train". Outside, modes, requires_grad and buffers are as they were, also after an error.
@@ -121,7 +125,7 @@ def differentiable_weights(
 
 
 def mean_gradients(data: CalibrationData, batch_norm: str = "eval") -> Tensors:
-    """Gradient of the mean loss over all calibration samples of all ranks, per weight asked for.
+    """Returns the gradient of the mean loss over all samples of all ranks, per weight to score.
 
     Dropout is off; batch_norm as in `differentiable_weights`. Signed: the sum over batches comes
     before any absolute value. A weight that the loss does not depend on has gradient 0.
@@ -142,9 +146,9 @@ def mean_gradients(data: CalibrationData, batch_norm: str = "eval") -> Tensors:
 
 
 def sample_gradients(data: CalibrationData) -> Iterator[dict[str, Tensor]]:
-    """The gradient of each sample's own loss, one sample after the other, in eval mode.
+    """Yields the gradient of each sample's own loss, one sample after the other, in eval mode.
 
-    For what is squared per sample: the same whatever the batches and ranks.
+    It serves what is squared per sample, which then does not depend on batches and ranks.
     """
     loss = data.required_loss
     with differentiable_weights(data.module, data.weight_names) as parameters:
@@ -155,7 +159,9 @@ def sample_gradients(data: CalibrationData) -> Iterator[dict[str, Tensor]]:
 
 
 def mean_squared_gradients(data: CalibrationData) -> Tensors:
-    """Mean over samples of (gradient of the sample's own loss)^2, in float32 at least.
+    """Returns the mean over samples of (gradient of the sample's own loss)^2.
+
+    The result is in float32 at least.
 
     The diagonal of the empirical Fisher matrix, in the shape of each weight asked for. The
     square of a batch's mean gradient would be another quantity, about 1 / batch size of it.
@@ -174,7 +180,7 @@ def mean_squared_gradients(data: CalibrationData) -> Tensors:
 
 
 def zero_sums(weights: Mapping[str, Tensor]) -> Tensors:
-    """Of the weights' shapes, in float32 at least."""
+    """Returns zeros of the weights' shapes, in float32 at least."""
     return {
         name: weight.new_zeros(weight.shape, dtype=torch.promote_types(weight.dtype, torch.float32))
         for name, weight in weights.items()
@@ -182,7 +188,8 @@ def zero_sums(weights: Mapping[str, Tensor]) -> Tensors:
 
 
 def check_finite(statistics: Tensors, what: str) -> Tensors:
-    """
+    """Returns the statistics if all entries are finite.
+
     Raises:
         ValueError: an entry is not finite; it names the tensor.
     """

@@ -1,4 +1,4 @@
-"""What the convolution and linear layers of a model are given: sums over their input vectors."""
+"""Sums over the input vectors of convolution and linear layers."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator
@@ -23,7 +23,9 @@ CALLS = "calls"  # no name of a weight
 
 
 def mean_over_inputs(data: CalibrationData, measure: Measure) -> Tensors:
-    """measure(inputs of a layer), summed over calls and positions, per sample; by weight asked for.
+    """Returns measure(inputs of a layer), summed over calls and positions, per sample.
+
+    The result is keyed by the weights to score.
 
     In eval mode, in float64. measure must be additive over positions; it is given the input
     vectors that a row of the weight is multiplied with, as `patches` has them. A weight that
@@ -54,7 +56,7 @@ def mean_over_inputs(data: CalibrationData, measure: Measure) -> Tensors:
 
 
 def layers_with_inputs(model: nn.Module, names: Iterable[str]) -> dict[str, nn.Module]:
-    """Weight -> layer, of those of the names that are no transposed convolution's."""
+    """Returns by weight the layers of these names that are no transposed convolutions."""
     layers = prunable_layers(model)
     found = {name: layers[name] for name in names}
     return {
@@ -65,7 +67,8 @@ def layers_with_inputs(model: nn.Module, names: Iterable[str]) -> dict[str, nn.M
 
 
 def layer_statistics(name: str, statistics: Tensors) -> Tensor:
-    """
+    """Returns the statistics of this weight.
+
     Raises:
         ValueError: the inputs of this weight's layer are unknown.
     """
@@ -80,7 +83,7 @@ def layer_statistics(name: str, statistics: Tensors) -> Tensor:
 
 
 def patches(layer: nn.Module, inputs: Tensor) -> Tensor:
-    """(groups, positions, columns): the vectors that rows of weight.flatten(1) multiply.
+    """Returns the vectors that rows of weight.flatten(1) multiply: (groups, positions, columns).
 
     A linear layer has one group, and its positions are all but the last dimension. A convolution
     has a position for each output pixel of each sample; padding counts as input, as it is
@@ -110,7 +113,7 @@ def _padding(layer: _ConvNd) -> list[int]:
 
 
 def _batched(layer: nn.Module, inputs: Tensor) -> Tensor:
-    """With one first dimension over which inputs can be cut into pieces."""
+    """Returns inputs with one first dimension, along which they can be cut into chunks."""
     if isinstance(layer, _ConvNd):
         return inputs if inputs.dim() == len(layer.kernel_size) + 2 else inputs.unsqueeze(0)
     return inputs.reshape(-1, inputs.shape[-1])
@@ -133,7 +136,7 @@ def _no_inputs(layer: nn.Module) -> Tensor:
 def _input_hooks(
     model: nn.Module, names: set[str], add: Callable[[str, nn.Module, Tensor], None]
 ) -> Iterator[None]:
-    """Inside, each call of a layer of these weights is told: add(name, layer, inputs)."""
+    """Calls add(name, layer, inputs) at each call of a layer of these weights."""
     owners = {id(model.get_parameter(name)): name for name in names}
     layers = [m for m in model.modules() if isinstance(m, PRUNABLE) and id(m.weight) in owners]
 

@@ -1,1 +1,1 @@
-"""What schedules share."""
+"""Implements what schedules have in common."""

@@ -1,4 +1,4 @@
-"""Schedules with one end point."""
+"""Defines the fields of schedules with one final size."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ from harness.schedule.base import check_rounds, check_size, check_unit
 
 @dataclass(frozen=True)
 class FinalSize:
-    """
-    final: what is left at the end, in `unit`.
+    """Has the fields of schedules with one final size.
+
+    final: what is kept at the end, in `unit`.
 
     Raises:
         ValueError: final is outside the range of its unit, the unit is unknown, or rounds < 1.
@@ -34,5 +35,5 @@ class FinalSize:
     def event_fractions(
         self, to_kept_fraction: Callable[[float], float], events: int
     ) -> list[float]:
-        """The final share at every event: everything goes at the first."""
+        """Returns the final fraction at every event, so that all is pruned at the first."""
         return [to_kept_fraction(self.final)] * (events + 1)

@@ -1,4 +1,4 @@
-"""When a schedule acts inside one training."""
+"""Computes when a schedule prunes inside one training."""
 
 from dataclasses import dataclass
 
@@ -52,7 +52,7 @@ class Gradual:
             raise ValueError(f"start_from must be {known}, got {self.start_from!r}")
 
     def events(self, steps: int) -> list[int]:
-        """The steps (0-based) before which a training of so many steps has an event.
+        """Returns the steps (0-based) before which a training of so many steps has an event.
 
         Raises:
             ValueError: a field lies beyond the training, or first_step beyond its last

@@ -1,4 +1,4 @@
-"""Schedules that go from everything to one end point over a number of levels, or of events."""
+"""Implements schedules given by a formula of progress over levels or events."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
@@ -10,7 +10,9 @@ from harness.schedule.shared.final_size import FinalSize
 
 @dataclass(frozen=True)
 class Interpolation(FinalSize, ABC):
-    """final: what is left after the last level or event, in `unit`.
+    """Goes from 1 to the final kept fraction by a formula of progress.
+
+    final: what is kept after the last level or event, in `unit`.
 
     Raises:
         ValueError: as FinalSize, or levels < 1.
@@ -33,7 +35,9 @@ class Interpolation(FinalSize, ABC):
     def event_fractions(
         self, to_kept_fraction: Callable[[float], float], events: int
     ) -> list[float]:
-        """`kept_fraction` at progress k / events, k = 0..events; `levels` does not matter.
+        """Returns `kept_fraction` at progress k / events, k = 0..events.
+
+        `levels` does not matter.
 
         Raises:
             ValueError: there is but one event: all would go at once.
@@ -49,4 +53,4 @@ class Interpolation(FinalSize, ABC):
 
     @abstractmethod
     def kept_fraction(self, final: float, progress: float) -> float:
-        """Kept share at `progress` in [0, 1] on the way from 1 to `final`; exactly `final` at 1."""
+        """Returns the kept fraction at `progress` in [0, 1], exactly `final` at 1."""

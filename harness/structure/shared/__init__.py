@@ -1,1 +1,1 @@
-"""What structures share: units that are rows, and the graph that a forward shows."""
+"""Implements units that are rows, and the graph that a forward pass shows."""

@@ -1,4 +1,4 @@
-"""How a network's layers hang together: first and last, what units take along, what is not seen."""
+"""Finds first and last layers, the companions of units, and what a pass does not show."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,18 +10,22 @@ from harness.structure.shared.trace import INPUT, Affine, Trace, WeightProduct, 
 
 @dataclass(frozen=True)
 class Graph:
-    """
-    order: weights in the order in which a forward pass multiplies by them first; one that several
-    layers share once. They are parameters of two dimensions or more, of layers of any kind.
-    first: those that read nothing but the network's input. outputs: those whose units are network
-    outputs, or are added into them; the last layers. along: what goes with a weight's units: each
-    bias and each norm's scale and shift that have one entry per unit and that it alone feeds; what
-    is added to the units or concatenated with them (a table of positions, a class token, a buffer,
-    a number) feeds a norm too.
-    pinned: weights whose units cannot go, with the reason. computed: weights that are used in a
-    form in which a pruned one is alive, with the operator that made it so. sending: weights whose
-    removed units go on sending what a norm without parameters makes of a 0, or a shift that is a
-    buffer, as there is no scale and shift that could go along.
+    """Holds how the layers of a model are connected.
+
+    order: weights in the order in which a forward pass multiplies by them first. A weight that
+    several layers share appears once. They are parameters of two dimensions or more, of layers of
+    any kind.
+    first: weights that read nothing but the model's input.
+    outputs: weights of the last layers, whose units are model outputs, or are added into them.
+    companions: parameters that are removed with a weight's units. They are each bias and each
+    norm's scale and shift that have one entry per unit and that this weight alone feeds. What is
+    added to the units or concatenated with them (a table of positions, a class token, a buffer, a
+    number) feeds a norm too.
+    pinned: weights whose units cannot be removed, with the reason.
+    computed: weights that are used in a form in which a pruned one is alive, with the operator that
+    made that form.
+    nonzero_after_removal: weights whose removed units still give what a norm without parameters
+    makes of a 0, or a shift that is a buffer. No scale and shift could be removed with them.
     """
 
     order: tuple[str, ...]
@@ -108,9 +112,9 @@ def _only_feeder(affines: Sequence[Affine]) -> str | None:
 
 
 def _behind_norms(trace: Trace, units: Mapping[str, int]) -> dict[str, str]:
-    """Weights whose units reach a shift in another order, or that has not one entry for each.
+    """Returns weights whose units reach a shift in another order or number, with the reason.
 
-    A removed unit would go on sending that shift, or one would be zeroed that is alive.
+    A removed unit would still give that shift, or a shift would be zeroed that is alive.
     """
     return {
         feeder: f"units reach {affine.parameters[-1]} by a way that does not keep them in their "
@@ -122,9 +126,9 @@ def _behind_norms(trace: Trace, units: Mapping[str, int]) -> dict[str, str]:
 
 
 def _behind_shared_norms(trace: Trace, companions: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
-    """Weights whose units alone reach a shift that does not go along, as others reach it too.
+    """Returns weights that reach a shift which other layers reach too, with the reason.
 
-    A removed unit would go on sending that shift.
+    The shift is no companion, so a removed unit would still give it.
     """
     return {
         feeder: f"units reach {affine.parameters[-1]}, which is called on other layers too, and a "
@@ -138,7 +142,7 @@ def _behind_shared_norms(trace: Trace, companions: Mapping[str, tuple[str, ...]]
 def _nonzero_after_removal(
     trace: Trace, companions: Mapping[str, tuple[str, ...]]
 ) -> Iterator[str]:
-    """Weights that alone feed a norm without parameters and no scale that goes along behind it."""
+    """Yields weights that alone feed a norm without parameters and no companion scale behind it."""
     for index, affine in enumerate(trace.affine):
         feeder = _only_feeder([affine])
         if feeder is None or affine.parameters or not affine.shifts:
@@ -151,7 +155,7 @@ def _nonzero_after_removal(
 
 
 def _used_otherwise(trace: Trace, uses: Mapping[str, list[WeightProduct]]) -> dict[str, str]:
-    """Weights of which not every use makes the same units."""
+    """Returns weights of which not every use makes the same units, with the reason."""
     return {
         name: "the weight is used elsewhere too, where its rows are not output units (a tied "
         "embedding, a transposed use)"
@@ -162,7 +166,10 @@ def _used_otherwise(trace: Trace, uses: Mapping[str, list[WeightProduct]]) -> di
 
 
 def _lost(trace: Trace, uses: Mapping[str, list[WeightProduct]]) -> dict[str, str]:
-    """Weights from which no way leads to the outputs: the pass left torch on it, or ended there."""
+    """Returns weights from which no path leads to the outputs, with the reason.
+
+    The pass left torch on the path, or the path ended.
+    """
     seen, todo = set[str](), set(trace.outputs - {INPUT})
     while todo:
         seen |= todo

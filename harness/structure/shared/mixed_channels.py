@@ -1,4 +1,4 @@
-"""What lives in a layer's channels beside its units: tables, tokens and constants put there."""
+"""Finds what stays in a layer's channels beside its units: tables, tokens, constants."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -15,11 +15,12 @@ WRITING = {"cat", "stack", "copy", "index_put", "index_copy", "slice_scatter", "
 
 
 class MixedChannels:
-    """Tensors of units to which something that no layer makes was added, or put beside it.
+    """Keeps which tensors of units have a foreign value added to or concatenated with the units.
 
-    That is a parameter other than a bias (a table of positions, a class token), a buffer or a
-    number that is not 0. It lives in a unit's channel when the unit is gone, so that a norm behind
-    it is not the unit's alone. A factor joins nothing: its channel is 0 where the unit is.
+    A foreign value is a parameter other than a bias (a table of positions, a class token), a buffer
+    or a number that is not 0. It stays in a unit's channel when the unit is removed, so a norm
+    behind it is not the unit's alone. A factor is no foreign value: its channel is 0 where the unit
+    is.
     """
 
     def __init__(self, parameters: ParameterTensors):
@@ -42,7 +43,7 @@ class MixedChannels:
         known: list[Tensor],
         layouts: Sequence[UnitLayout | None],
     ) -> bool:
-        """Whether this operator's outputs are joined.
+        """True if this operator's outputs are mixed.
 
         units: its inputs that layers made; free: those that neither layers nor the network's input
         made, of which `known` are made of parameters. tracks: of its outputs.
@@ -64,7 +65,7 @@ class MixedChannels:
         return any(map(_is_alive, constants)) or any(map(_is_number, numbers))
 
     def _is_bias(self, tensor: Tensor, sizes: set[int]) -> bool:
-        """Whether it is made of parameters of one entry per unit, which go along with the units."""
+        """True if it is made of parameters with one entry per unit, which are companions."""
         names = self._parameters.names(tensor)
         return tensor.numel() in sizes and all(self._parameters.dims[name] == 1 for name in names)
 

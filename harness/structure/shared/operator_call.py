@@ -1,4 +1,4 @@
-"""One call of an operator, which can be tried again with other values."""
+"""Repeats one call of an operator with other values."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class OperatorCall:
 
     @property
     def name(self) -> str:
-        """The operator's, without its overload; in place or not."""
+        """Returns the operator's name without its overload, in place or not."""
         name: str = self.func._opname
         return name.removesuffix("_")
 
@@ -32,7 +32,7 @@ class OperatorCall:
         return tensors_in([*self.args, *self.kwargs.values()])
 
     def gives_zero(self, value: Callable[[Tensor], Tensor]) -> bool:
-        """Whether its first output is 0 everywhere with other values in the place of its tensors.
+        """True if the first output is 0 everywhere with other values in place of its tensors.
 
         value: what takes a tensor's place; it must be a new tensor, as the operator may write to
         it.

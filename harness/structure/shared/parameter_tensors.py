@@ -1,4 +1,4 @@
-"""What a pass computes from parameters alone, and whether a 0 in them is still one in it."""
+"""Tracks what a pass computes from parameters alone, and whether their zeros stay zeros."""
 
 from collections.abc import Iterable, Sequence
 from functools import partial
@@ -26,12 +26,12 @@ QUANTISING = ("fake_quantize", "obs_fq")  # operators that round, and say what t
 
 
 class ParameterTensors:
-    """Of which parameters a tensor was made that no input has reached.
+    """Knows from which parameters a tensor was computed that no input has reached.
 
-    A name is plain in a tensor if that is 0 wherever the parameter is: transposed, cast, scaled,
-    masked, rounded, quantised. Where it enters an operator twice, entries count as the same only
-    where they lie in the same places: w + w.T is alive where w is 0. It is multiplied if a matrix
-    product used it: each entry then counts by its value. After anything else, such as the
+    A name is plain in a tensor if the tensor is 0 wherever the parameter is: transposed, cast,
+    scaled, masked, rounded, quantised. Where a parameter enters an operator twice, its entries
+    count as the same only at the same positions: w + w.T is alive where w is 0. It is multiplied if
+    a matrix product used it: each entry then counts by its value. After anything else, such as the
     subtraction of a mean, a pruned weight is alive in use.
     """
 
@@ -55,7 +55,7 @@ class ParameterTensors:
                 self._layouts[view_key(parameter)] = UnitLayout.of_dimension(parameter.shape, 0)
 
     def names(self, tensor: Tensor) -> frozenset[str]:
-        """Names of the parameters; none for a constant."""
+        """Returns the names of the parameters, none for a constant."""
         owners = self._owners.get(storage_key(tensor))
         if owners is None:
             return self._made_of.get(storage_key(tensor), EMPTY)
@@ -66,13 +66,13 @@ class ParameterTensors:
         return self._layouts.get(view_key(tensor))
 
     def changed(self, tensor: Tensor) -> dict[str, str]:
-        """Parameters whose zeros need not be zeros here, each with the operator that did it."""
+        """Returns parameters whose zeros may not be zeros in this tensor, with the operator."""
         kept = self._plain_names(tensor) | self._multiplied.get(storage_key(tensor), EMPTY)
         changed = self._changed.get(storage_key(tensor), "")
         return dict.fromkeys(self.names(tensor) - kept, changed)
 
     def record(self, call: OperatorCall, outs: list[Tensor]) -> None:
-        """An operator that read parameters, or what was made of them, and no input."""
+        """Records an operator that read parameters, or what was made of them, and no input."""
         sources = [tensor for tensor in call.tensors() if self.names(tensor)]
         self._record_literals(call, outs)
         if not sources or call.name.endswith("_like") or call.name.startswith("new_"):
@@ -101,7 +101,7 @@ class ParameterTensors:
         return self.names(tensor) if owned else self._plain.get(storage_key(tensor), EMPTY)
 
     def _record_literals(self, call: OperatorCall, outs: list[Tensor]) -> None:
-        """Outputs that are the same in every pass, as no tensor of the model entered them."""
+        """Records outputs that no tensor of the model entered, so that they never change."""
         filled = call.name.endswith("_like") or call.name.startswith("new_")
         same = filled or all(map(self._is_literal, call.tensors()))
         for out in outs:
@@ -114,7 +114,7 @@ class ParameterTensors:
     def _plain_after(
         self, call: OperatorCall, sources: list[Tensor]
     ) -> tuple[frozenset[str], tuple[Any, ...]]:
-        """Names that stay plain, and the order of the entries in what the operator makes."""
+        """Returns the names that stay plain, and the order of entries in the operator's output."""
         name = call.name
         kept = [tensor for tensor in sources if self._plain_names(tensor)]
         candidates = self._union(self._plain_names(tensor) for tensor in kept)
@@ -137,7 +137,7 @@ class ParameterTensors:
         return frozenset(each for each, _ in zero), zero[0][1][0] if zero else ()
 
     def _move_key(self, args: Sequence[Any]) -> str:
-        """How entries are moved; the same text for the same arguments."""
+        """Returns how entries are moved, as the same text for the same arguments."""
         found: list[Any] = []
         for each in args:
             inside = list(tensors_in(each))
@@ -151,7 +151,7 @@ class ParameterTensors:
         return self._orders.get(view_key(tensor), ())
 
     def _stays_zero(self, call: OperatorCall, name: str, order: Any) -> bool:
-        """Whether the operator gives 0 where this parameter is 0, in this order: it is tried.
+        """True if the operator, when tried, gives 0 where this parameter is 0, in this order.
 
         What a comparison makes of parameters may be either there.
         """

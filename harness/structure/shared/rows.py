@@ -1,4 +1,4 @@
-"""Neurons and filters alike: a unit is one index of the weight's first dimension."""
+"""Implements neurons and filters: a unit is one index of the weight's first dimension."""
 
 import logging
 from dataclasses import dataclass
@@ -17,15 +17,15 @@ POOLS = ("mean", "sum", "l2")
 
 @dataclass(frozen=True)
 class Rows(Structure):
-    """Output units of one kind of layer.
+    """Prunes the output units of some kinds of layers.
 
-    Pooling of element scores s over a unit: "mean" sum(s) / n, "sum" sum(s), "l2" sqrt(sum(s^2)).
-    A removed unit takes its bias along, of every layer that shares its weight, and the scale and
-    shift of the norms that it alone feeds. Units of which the graph does not show what goes along
-    are left alone, and the layer is named in the log. A norm without scale and shift has nothing to
-    take, nor has a shift that is a buffer: its layer is named too, as removed units go on sending
-    what it makes of a 0.
-    The weights of the next layer that read a removed unit are left alone and still counted.
+    Pooling of element scores s over a unit: "mean" sum(s) / n, "sum" sum(s), "l2" sqrt(sum(s^2)). A
+    unit is removed with its bias, of every layer that shares its weight, and with the scale and
+    shift of the norms that it alone feeds. Units whose companions the graph does not show are never
+    pruned, and the log names their layer. A norm without scale and shift has no companions, nor has
+    a shift that is a buffer. The log names such a layer too, as its removed units still give what
+    the norm or shift makes of a 0. The weights of the next layer that read a removed unit stay and
+    are still counted.
 
     Raises:
         ValueError: pool is unknown.
@@ -85,7 +85,7 @@ class Rows(Structure):
 
 
 def _log_pinned(noun: str, pinned: dict[str, str]) -> None:
-    """One line per reason."""
+    """Logs one line per reason."""
     by_reason: dict[str, list[str]] = {}
     for name, reason in pinned.items():
         by_reason.setdefault(reason, []).append(name.removesuffix(".weight"))

@@ -1,4 +1,4 @@
-"""What is added to units channel by channel: biases, shifts of norms, constants like them."""
+"""Recognises what is added to units per channel: biases, shifts of norms, constants."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ SHIFTING = {"add", "sub", "rsub"}  # what they add to units stays when the units
 
 
 def varying_dims(tensor: Tensor) -> list[int]:
-    """Its dimensions of different entries, counted from the right: -1 is the last."""
+    """Returns its dimensions of different entries, counted from the right: -1 is the last."""
     # A dimension that is expanded repeats one entry.
     steps = tensor.stride() if tensor.layout == torch.strided else [1] * tensor.dim()
     sizes = enumerate(zip(tensor.shape, steps, strict=True))
@@ -21,13 +21,13 @@ def varying_dims(tensor: Tensor) -> list[int]:
 
 
 def counted_dim(known: Iterable[Tensor], out: Tensor) -> int:
-    """The dimension of `out` that tensors of one dimension count; else the last one."""
+    """Returns the dimension of `out` that tensors of one dimension count, or the last one."""
     found = {dim for tensor in known for dim in varying_dims(tensor)}
     return out.dim() + (found.pop() if len(found) == 1 else -1)
 
 
 def one_per_unit(constant: Tensor, out: Tensor, layout: UnitLayout | None) -> bool:
-    """Whether it has one number for each of the units in `out`, where that is."""
+    """True if it has one number for each unit in `out`, at that unit."""
     dims = varying_dims(constant)
     if not constant.is_floating_point() or len(dims) != 1 or constant.dim() > out.dim():
         return False
@@ -37,7 +37,7 @@ def one_per_unit(constant: Tensor, out: Tensor, layout: UnitLayout | None) -> bo
 def changes_zero_units(
     call: OperatorCall, units: list[Tensor], parameters: Sequence[Tensor] = ()
 ) -> bool:
-    """Whether the operator makes something else of units that are 0, whatever the parameters."""
+    """True if the operator maps units that are 0 to another value, whatever the parameters."""
 
     def value(each: Tensor) -> Tensor:
         if any(each is unit for unit in units):
@@ -48,7 +48,7 @@ def changes_zero_units(
 
 
 def subtracts_mean(name: str, args: Sequence[Any]) -> bool:
-    """Whether it is a norm by a mean of other channels or of earlier batches.
+    """True if it is a norm by a mean of other channels or of earlier batches.
 
     The mean of a channel that is 0 is 0, where the batch's own is taken.
     """

@@ -1,4 +1,4 @@
-"""What tells tensors of a pass apart: Python's objects do not, for views get new ones."""
+"""Tells tensors of a pass apart, as views get new Python objects."""
 
 from typing import Any
 
@@ -7,12 +7,12 @@ from torch import Tensor
 
 
 def storage_key(tensor: Tensor) -> int:
-    """Of all tensors that share memory the same, while one of them lives."""
+    """Returns a key that all tensors of one storage have in common, while one of them exists."""
     return tensor.untyped_storage()._cdata if tensor.layout == torch.strided else id(tensor)
 
 
 def view_key(tensor: Tensor) -> Any:
-    """Of all tensors that are the same view of the same memory the same."""
+    """Returns a key that all equal views of the same memory have in common."""
     if tensor.layout != torch.strided:
         return id(tensor)
     return storage_key(tensor), tensor.storage_offset(), tensor.shape, tensor.stride()

@@ -1,4 +1,4 @@
-"""What one forward pass does with a network's parameters: torch's operators as they are called."""
+"""Records what one forward pass does with a model's parameters, operator by operator."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -30,10 +30,11 @@ INPUT = "the network's input"  # among the feeders of a layer or a norm
 
 @dataclass(frozen=True)
 class WeightProduct:
-    """A product of a parameter of two dimensions or more with what a pass computed.
+    """Holds a product of a parameter of two dimensions or more with what a pass computed.
 
-    own: its units are the parameter's first dimension, and the rest of the parameter is read.
-    along: other parameters that enter the same operator, such as the bias.
+    rows_are_units: its units are the parameter's first dimension, and the product reads the other
+    dimensions.
+    companions: other parameters that enter the same operator, such as the bias.
     """
 
     weight: str
@@ -44,15 +45,15 @@ class WeightProduct:
 
 @dataclass(frozen=True)
 class Affine:
-    """Parameters that scale or shift, one by one, what layers have computed: a norm, a bias.
+    """Holds parameters that scale or shift, one by one, what layers computed: a norm, a bias.
 
-    A norm without parameters is one too, if it makes something else of a channel that is 0, and so
-    is a constant that is added channel by channel.
-    track: of the layers' units in what is scaled; None where they lie in no known order.
-    dim: the dimension of `shape`, the tensor's, that the parameters count. shifts: it makes
-    something else of a channel that is 0. joined: what no layer makes was added to the units or
-    concatenated with them (a table of positions, a class token, a constant), and lives in their
-    channels when they are gone.
+    A norm without parameters is one too if it changes a channel that is 0. So is a constant that is
+    added channel by channel.
+
+    layout: of the layers' units in what is scaled; None where their order is unknown.
+    dim: the dimension of `shape`, the tensor's, that the parameters count.
+    shifts: it changes a channel that is 0.
+    mixed: the units have a foreign value, as MixedChannels says.
     """
 
     parameters: tuple[str, ...]
@@ -64,17 +65,20 @@ class Affine:
     mixed: bool = False
 
     def fits(self, units: int) -> bool:
-        """Whether the i-th entry of each parameter belongs to the i-th unit alone."""
+        """True if the i-th entry of each parameter belongs to the i-th unit alone."""
         after = UnitLayout.of_dimension(self.shape, self.dim).stride
         return self.layout == UnitLayout(units, after)
 
 
 @dataclass
 class Trace:
-    """In the order of the pass. computed: weights that a product took in a form that need not be 0
-    where they are; elsewhere: parameters of two dimensions or more that are not used in a product,
-    such as a table that is read by index; outputs: the layers that reach the network's outputs
-    without another one between."""
+    """Holds what a pass recorded, in its order.
+
+    computed: weights that a product used in a form that may not be 0 where they are.
+    other_uses: parameters of two dimensions or more that are not used in a product, such as a table
+    that is read by index.
+    outputs: the layers that reach the model's outputs without another layer between.
+    """
 
     uses: list[WeightProduct] = field(default_factory=list)
     affine: list[Affine] = field(default_factory=list)
@@ -99,7 +103,7 @@ def trace_of(model: nn.Module, sample: Tensor, training: bool = False) -> Trace:
 
 
 class _Recorder(TorchDispatchMode):
-    """Inside, every operator notes whose units it reads and where they lie in its outputs."""
+    """Records for every operator whose units it reads and their layout in its outputs."""
 
     def __init__(self, model: nn.Module, sample: Tensor):
         super().__init__()  # type: ignore[no-untyped-call]
@@ -113,7 +117,7 @@ class _Recorder(TorchDispatchMode):
         self._alive: list[Any] = []
 
     def feeders(self, tensor: Tensor) -> frozenset[str]:
-        """The layers, or the input, that reach it without another layer between."""
+        """Returns the layers, or the input, that reach the tensor without another layer between."""
         return self._feeders.get(storage_key(tensor), EMPTY)
 
     def __torch_dispatch__(
@@ -240,5 +244,5 @@ class _Recorder(TorchDispatchMode):
 
 
 def _passes(name: str) -> bool:
-    """Operators through which layers are seen, although a parameter may enter beside them."""
+    """True for operators that keep layers visible although a parameter may enter too."""
     return name in MOVES or "norm" in name or "attention" in name

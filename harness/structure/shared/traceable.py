@@ -1,4 +1,4 @@
-"""A pass through a network of which all operators are seen, and which leaves it as it was."""
+"""Runs a pass whose operators are all visible, and leaves the model as it was."""
 
 import warnings
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from harness.vocabulary.undisturbed import undisturbed
 
 @contextmanager
 def traceable(model: nn.Module) -> Iterator[None]:
-    """Inside, all parameters ask for gradients; outside, model and random streams are as before."""
+    """Makes all parameters require gradients; model and random streams are restored at exit."""
     trainable = {parameter: parameter.requires_grad for parameter in model.parameters()}
     fast = torch.backends.mha.get_fastpath_enabled()
     try:
@@ -29,6 +29,9 @@ def traceable(model: nn.Module) -> Iterator[None]:
 
 
 def writable(sample: Tensor) -> Tensor:
-    """A copy with a gradient, which checkpoints look for; no leaf, so networks may write to it."""
+    """Returns a copy with a gradient, which checkpoints need.
+
+    It is no leaf, so that models may write to it.
+    """
     with torch.enable_grad():
         return sample.detach().requires_grad_(sample.is_floating_point()).clone()

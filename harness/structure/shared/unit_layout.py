@@ -1,4 +1,4 @@
-"""Where a layer's units lie in a tensor, and how torch's operators move them."""
+"""Computes where a layer's units are in a tensor, and how torch's operators move them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,16 +25,16 @@ PRODUCTS = {"mm": 0, "addmm": 1, "bmm": 0, "baddbmm": 1, "mv": 0, "addmv": 1}
 
 @dataclass(frozen=True)
 class UnitLayout:
-    """The element at flat place p is of unit (p // stride) % units.
+    """Says that flat position p of a tensor belongs to unit (p // stride) % units.
 
-    A view keeps places, so it keeps the track, whatever it splits or joins.
+    A view keeps flat positions, so it keeps the layout, whatever it splits or joins.
     """
 
     units: int
     stride: int
 
     def dimension(self, shape: Sequence[int]) -> int | None:
-        """The one dimension that counts the units, or None."""
+        """Returns the one dimension that counts the units, or None."""
         for dim, size in enumerate(shape):
             if size == self.units and prod(shape[dim + 1 :]) == self.stride:
                 return dim
@@ -55,9 +55,9 @@ def pointwise(func: Any) -> bool:
 def output_layout(
     name: str, func: Any, args: Sequence[Any], inputs: list[LaidOut], out: Tensor
 ) -> Any:
-    """The track of an operator's output, or None where it is not known.
+    """Returns the layout of an operator's output, or None where it is unknown.
 
-    read: the operator's inputs that hold units. name: the operator's, without its overload.
+    inputs: the operator's inputs that hold units. name: the operator's, without its overload.
     """
     if pointwise(func) or name in ("expand", "masked_fill"):
         return _broadcast_layout(inputs, out.shape)
@@ -85,7 +85,7 @@ def output_layout(
 
 
 def _same_strides(one: Tensor, other: Tensor) -> bool:
-    """Strides of dimensions of one entry do not count."""
+    """True if shapes and strides are equal, not counting dimensions of one entry."""
     strides = zip(one.shape, one.stride(), other.stride(), strict=False)
     return one.shape == other.shape and all(size == 1 or a == b for size, a, b in strides)
 
@@ -93,7 +93,7 @@ def _same_strides(one: Tensor, other: Tensor) -> bool:
 def _dimension_after(
     name: str, args: Sequence[Any], first: Tensor, dim: int, out: Tensor
 ) -> int | None:
-    """Where the units' dimension lies in the output."""
+    """Returns the units' dimension in the output."""
     if name in ("t", "transpose", "permute"):
         return _permutation(name, args, first.dim()).index(dim)
     if name == "roll":
@@ -110,7 +110,7 @@ def _dimension_after(
 
 
 def _dimension_arguments(name: str, args: Sequence[Any]) -> Sequence[Any]:
-    """The argument that names dimensions; a default of 0 may be left out."""
+    """Returns the argument that names dimensions; a default of 0 may be left out."""
     if name in ("split", "split_with_sizes", "chunk"):
         return args[2:3] or [0]
     if name == "amax" or name == "amin":
@@ -133,7 +133,7 @@ def _permutation(name: str, args: Sequence[Any], count: int) -> list[int]:
 
 
 def _broadcast_layout(inputs: list[LaidOut], shape: Sequence[int]) -> UnitLayout | None:
-    """Of tensors that are broadcast to this shape."""
+    """Returns the layout of tensors that are broadcast to this shape."""
     if all(tensor.shape == shape for tensor, _ in inputs):
         found: UnitLayout | None = _only({layout for _, layout in inputs})
         return found
@@ -148,7 +148,7 @@ def _broadcast_layout(inputs: list[LaidOut], shape: Sequence[int]) -> UnitLayout
 
 
 def _concatenated_layout(inputs: list[LaidOut], shape: Sequence[int]) -> UnitLayout | None:
-    """Of tensors that are joined: the units' dimension is as long as before."""
+    """Returns the layout of concatenated tensors whose units' dimension is as long as before."""
     right = _only({_from_right(tensor, layout) for tensor, layout in inputs})
     units = _only({layout.units for _, layout in inputs if layout})
     if right is None or shape[len(shape) - right] != units:
@@ -168,7 +168,7 @@ def _only(found: set[Any]) -> Any:
 def product_layout(
     name: str, args: Sequence[Any], weight: Tensor, layout: UnitLayout, out: Tensor
 ) -> Any:
-    """The track of the units that this weight makes in a product, or None: it makes none.
+    """Returns the layout of the units that this weight makes in a product, or None.
 
     None too where the weight is read the other way round, as in the second half of a tied
     autoencoder, or where the operator is not known.

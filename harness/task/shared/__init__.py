@@ -1,1 +1,1 @@
-"""What tasks share."""
+"""Checks losses and measures of tasks."""

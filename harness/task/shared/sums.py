@@ -1,4 +1,4 @@
-"""A loss is a sum over the samples: given every sample twice it doubles, where a mean stays."""
+"""Checks that a loss is a sum: it doubles for every sample twice, where a mean stays."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
@@ -49,7 +49,7 @@ def _few(batches: Iterable[Batch]) -> Iterator[Batch]:
 
 
 def _problem(totals: Totals, model: nn.Module, inputs: Tensor, labels: Tensor) -> str | None:
-    """What is wrong, "" if nothing is; None: these samples cannot tell."""
+    """Returns what is wrong, "" if nothing is, None if these samples are inconclusive."""
     conclusive, known = set[str](), True
     for outputs, twice in _outputs(model, inputs):
         once = totals(outputs, labels.clone())
@@ -66,7 +66,7 @@ def _problem(totals: Totals, model: nn.Module, inputs: Tensor, labels: Tensor) -
 
 
 def _outputs(model: nn.Module, inputs: Tensor) -> Iterator[tuple[Any, Any]]:
-    """Outputs of the samples, and of the samples twice: the network's own, then random ones."""
+    """Yields outputs of the samples, and of the samples twice: the model's, then random ones."""
     outputs = model(inputs.clone())  # a network may write into its inputs
     yield outputs, model(_doubled(inputs))
     if isinstance(outputs, Tensor):
