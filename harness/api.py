@@ -26,7 +26,7 @@ from harness.saliency.base import Saliency
 from harness.saliency.shared.gradient_statistics import explain_dtype_errors, in_float32
 from harness.schedule.base import check_rounds, check_size
 from harness.structure.base import Structure, Units
-from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors, copied, mean_alone
+from harness.vocabulary.tensors import Batch, Counts, Loss, Mean, Tensors, clone_tensors, local_mean
 
 
 def load(run: str | Path, trust: str | Sequence[str] = ()) -> tuple[nn.Module, Tensors]:
@@ -57,7 +57,7 @@ def score(
     *,
     batches: Iterable[Batch] | None = None,
     loss: Loss | None = None,
-    mean: Mean = mean_alone,
+    mean: Mean = local_mean,
     structure: str | Structure = "element",
     example_input: Tensor | None = None,
     exclude: str | Sequence[str] = (),
@@ -114,7 +114,7 @@ def prune(
     allocation: str | Allocation | None = None,
     batches: Iterable[Batch] | None = None,
     loss: Loss | None = None,
-    mean: Mean = mean_alone,
+    mean: Mean = local_mean,
     example_input: Tensor | None = None,
     exclude: str | Sequence[str] = (),
     masks: Tensors | None = None,
@@ -185,7 +185,7 @@ def prune(
 
 @contextmanager
 def _restored_after_errors(model: nn.Module, store: MaskStore) -> Iterator[None]:
-    before = copied({name: model.get_parameter(name) for name in store.masks})
+    before = clone_tensors({name: model.get_parameter(name) for name in store.masks})
     try:
         yield
     except BaseException:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from harness.saliency.base import CalibrationData, Saliency
-from harness.vocabulary.tensors import Tensors, evaluating, prunable_layers
+from harness.vocabulary.tensors import Tensors, eval_mode, prunable_layers
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class InputScaled(Saliency):
         sums = {name: torch.zeros_like(_linear(name, layers[name]).weight[0]) for name in layers}
         samples = 0
         with ExitStack() as stack, torch.no_grad():
-            stack.enter_context(evaluating(model))
+            stack.enter_context(eval_mode(model))
             for name, layer in layers.items():
                 stack.enter_context(layer.register_forward_pre_hook(_adder(sums[name])))
             for inputs, labels in data.batches:

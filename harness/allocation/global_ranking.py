@@ -3,7 +3,7 @@ from typing import ClassVar
 
 from harness.allocation.base import Allocation, Layers
 from harness.vocabulary.tensors import Counts
-from harness.vocabulary.topk import top_counts
+from harness.vocabulary.topk import topk_counts
 
 
 @dataclass(frozen=True)
@@ -17,4 +17,4 @@ class GlobalRanking(Allocation):
     nested: ClassVar[bool] = True
 
     def distribute(self, layers: Layers, keep: int) -> Counts:
-        return top_counts({name: layer.scores for name, layer in layers.items()}, keep)
+        return topk_counts({name: layer.scores for name, layer in layers.items()}, keep)

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harness.allocation.base import Allocation, Layers
 from harness.vocabulary.tensors import Counts
-from harness.vocabulary.topk import top_counts, widest
+from harness.vocabulary.topk import topk_counts, widest
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Lamp(Allocation):
     needs_unsigned_scores: ClassVar[bool] = True
 
     def distribute(self, layers: Layers, keep: int) -> Counts:
-        return top_counts({name: _lamp(name, layer.scores) for name, layer in layers.items()}, keep)
+        return topk_counts(
+            {name: _lamp(name, layer.scores) for name, layer in layers.items()}, keep
+        )
 
 
 def _lamp(name: str, scores: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor
 from harness.allocation.base import Allocation, Layer, Layers, check_patterns, first_match
 from harness.vocabulary.checks import follows
 from harness.vocabulary.tensors import Counts
-from harness.vocabulary.topk import top_counts
+from harness.vocabulary.topk import topk_counts
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class LayerStd(Allocation):
         return super().floors(layers)
 
     def distribute(self, layers: Layers, keep: int) -> Counts:
-        return top_counts({name: self._scaled(name, layers[name]) for name in layers}, keep)
+        return topk_counts({name: self._scaled(name, layers[name]) for name in layers}, keep)
 
     def _scaled(self, name: str, layer: Layer) -> Tensor:
         pattern = first_match(self.quality, name)

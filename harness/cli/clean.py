@@ -9,8 +9,8 @@ from pathlib import Path
 from harness.launch.caches import UNFINISHED, CacheEntry, cache_entries, free, unverifiable_locks
 from harness.system.atomic_files import CannotWrite
 from harness.system.command_line import Parser, run_command
-from harness.system.locks import LEASE_S, Busy, watch
-from harness.system.names import visible
+from harness.system.locks import LEASE_S, Busy, watch_locks
+from harness.system.names import printable
 
 KINDS = {
     "dense": "dense trainings; a run that needs a freed one trains it again, bit for bit",
@@ -43,7 +43,7 @@ def _clean(options: argparse.Namespace) -> int:
     if options.free and (locks := unverifiable_locks(runs)):
         # A dead holder on another host is recognised only by a lock that is not renewed.
         print(f"watching {len(locks)} locks of other hosts, {LEASE_S:g} s at most", flush=True)
-        watch(locks)
+        watch_locks(locks)
     before = time.time() - days * SECONDS_A_DAY
     entries = [entry for entry in cache_entries(runs) if entry.used <= before]
     _list(entries)
@@ -61,7 +61,7 @@ def _free_all(entries: Sequence[CacheEntry]) -> None:
             free(entry)
             freed.append(entry)
         except (Busy, CannotWrite, OSError) as error:
-            print(f"left: {visible(str(error))}")
+            print(f"left: {printable(str(error))}")
     print(f"freed {len(freed)} entries, {_mib(sum(entry.size for entry in freed))}")
 
 

@@ -10,7 +10,7 @@ from harness.launch.execute_lazy import executor, try_execute
 from harness.launch.paths import CONF
 from harness.launch.run_spec import build_run_spec
 from harness.run_folder.outcome import Outcome
-from harness.system.names import visible
+from harness.system.names import printable
 from harness.system.signals import is_rank_zero
 
 
@@ -39,4 +39,4 @@ def _execute(cfg: DictConfig, command: str) -> Outcome:
 
 def _print_outcome(outcome: Outcome) -> None:
     reason = f" ({outcome.reason}; rerun=always redoes it)" if outcome.reason else ""
-    print(visible(f"{outcome.state}: {outcome.folder}{reason}"))
+    print(printable(f"{outcome.state}: {outcome.folder}{reason}"))

@@ -12,7 +12,7 @@ from importlib import import_module
 
 from harness import __version__
 from harness.system.command_line import print_text
-from harness.system.names import visible
+from harness.system.names import printable
 from harness.system.platforms import refusal
 
 # By module of this folder; `main(arguments)` of it returns the exit status.
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if first in COMMANDS or first in INTERNAL:
         return _command(first, words[1:])
     if first and not is_override(first):
-        print(f"harness: {visible(_refusal(first))}", file=sys.stderr)
+        print(f"harness: {printable(_refusal(first))}", file=sys.stderr)
         return 2
     return _command(DEFAULT, words)
 

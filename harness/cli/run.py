@@ -10,8 +10,8 @@ from harness.launch.backends.rank_env import export_torchrun_env, launcher_name
 from harness.system.signals import (
     INTERRUPTED,
     Stopped,
+    exit_on_signals,
     is_rank_zero,
-    leave_on_signals,
     stop_on_signals,
 )
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str], function: str = "run") -> int:
         SystemExit: with status 1 if a run failed, 2 for wrong input (one line on stderr), 130
             after Ctrl-C, and 75 after SIGTERM or SIGUSR1. A stopped run has saved itself.
     """
-    leave_on_signals()
+    exit_on_signals()
     sys.argv[1:] = arguments
     try:
         export_torchrun_env()
@@ -52,7 +52,7 @@ def _errors_in_one_line() -> Iterator[ModuleType]:
         with _wrong_input_in_one_line():
             yield _import_hydra_main()
     except Stopped as stopped:
-        stopped.note()
+        stopped.write_status()
         _exit(stopped.line, stopped.status)
     except KeyboardInterrupt:
         _exit(

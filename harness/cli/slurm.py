@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harness.launch.paths import shipped
-from harness.system.atomic_files import CannotWrite, write_whole, writing
+from harness.system.atomic_files import CannotWrite, write_atomic, writing
 from harness.system.command_line import Parser, print_text, run_command
-from harness.system.names import visible
+from harness.system.names import printable
 
 INIT = (
     "Writes the sbatch templates into FOLDER/slurm. If a file there differs from its template, "
@@ -44,14 +44,14 @@ def _init(options: argparse.Namespace) -> int:
     for name in sorted(content.keys() - present):
         _write(home / name, content[name])
     written = len(content) - len(present)
-    print_text(visible(f"{home}: {written} files written, {len(present)} existed"))
+    print_text(printable(f"{home}: {written} files written, {len(present)} existed"))
     return 0
 
 
 def _write(path: Path, content: bytes) -> None:
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(path, content)
+    write_atomic(path, content)
     if content.startswith(b"#!"):
         path.chmod(0o755)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.run_folder.overview import STATES, RunsStatus, RunStatus, scan, seconds_left
 from harness.run_folder.progress_file import RunProgress, format_duration
 from harness.system.command_line import Parser, print_text
-from harness.system.names import visible
+from harness.system.names import printable
 
 SECONDS_BETWEEN = 2.0
 LISTED = ("running", "failed", "interrupted", "missing")  # one by one, in this order
@@ -29,7 +29,7 @@ def main(arguments: Sequence[str]) -> int:
         else:
             print_text("\n".join(lines(runs)))
     except (ValueError, OSError) as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
         return 0
@@ -50,7 +50,7 @@ def _line(run: RunStatus) -> str:
     reason = f": {run.reason}" if run.reason else ""
     progress = f"  {_progress(run.position)}" if run.position else ""
     log = f" (see {run.log})" if run.log else ""
-    return "  " + visible(f"{run.state}: {run.label}{progress}{reason}{log}")
+    return "  " + printable(f"{run.state}: {run.label}{progress}{reason}{log}")
 
 
 def _progress(run: RunProgress) -> str:

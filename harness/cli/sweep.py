@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from harness.cli import run, status
 from harness.system import signals
 from harness.system.command_line import Parser
-from harness.system.names import visible
+from harness.system.names import printable
 
 if TYPE_CHECKING:
     from harness.launch.sweeps.plan import Plan
@@ -27,7 +27,7 @@ RETRY = "Starts the failed runs of a sweep again, in the way in which the sweep 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns 0, 1 if a run failed, 2 for wrong input, 130 or 75 if a signal stopped it."""
-    signals.leave_on_signals()
+    signals.exit_on_signals()
     words = list(arguments)
     # Hydra reads all options after `plan`, such as --config-dir.
     overrides = words[1:] if words[:1] == ["plan"] and not {"-h", "--help"} & set(words) else []
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
         print(f"harness: {stopped.line}", file=sys.stderr)
         return stopped.status
     except ValueError as error:
-        print(f"harness: {visible(str(error))}", file=sys.stderr)
+        print(f"harness: {printable(str(error))}", file=sys.stderr)
         return 2
 
 

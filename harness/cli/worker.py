@@ -12,12 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from threading import Thread
 
-from harness.system.signals import leave_on_signals
+from harness.system.signals import exit_on_signals
 
 
 def main(arguments: Sequence[str]) -> int:
     """Returns the exit status, as of a run in one process."""
-    leave_on_signals()
+    exit_on_signals()
     folder, *descriptors = arguments
     return _work(Path(folder), *map(int, descriptors))
 

@@ -10,7 +10,7 @@ import torch
 from harness.data.base import Split, Splits
 from harness.data.shared.prepare import check_seed, normalised, stratified
 from harness.vocabulary.checks import check
-from harness.vocabulary.unpickling import ARRAYS, load_only
+from harness.vocabulary.unpickling import ARRAYS, restricted_load
 
 CLASSES = 10
 PYTHON, BINARY = "cifar-10-batches-py", "cifar-10-batches-bin"
@@ -164,7 +164,7 @@ def _differs_by_size(folder: Path) -> list[str]:
 def _read_python(path: Path) -> Rows:
     with path.open("rb") as file:
         try:
-            entry = load_only(file, ARRAYS, encoding="latin1")
+            entry = restricted_load(file, ARRAYS, encoding="latin1")
         except pickle.UnpicklingError as error:
             raise ValueError(f"{path} holds more than arrays and lists ({error})") from error
     try:

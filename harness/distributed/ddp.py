@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.parallel import DistributedDataParallel
 
-from harness.vocabulary.tensors import evaluating
+from harness.vocabulary.tensors import eval_mode
 
 # Newer releases of torch renamed the switch; the old name warns there.
 _SWITCHES = inspect.signature(DistributedDataParallel).parameters
@@ -33,7 +33,7 @@ def replicate(
     """
     replica = _wrapped(model, device)
     install(replica)  # Before the rehearsal, which would send whole gradients otherwise.
-    with evaluating(replica):
+    with eval_mode(replica):
         rehearse(replica).backward()
     unused = any(p.requires_grad and p.grad is None for p in model.parameters())
     model.zero_grad(set_to_none=True)

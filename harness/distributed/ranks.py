@@ -15,10 +15,10 @@ from harness.distributed.gradient_exchange import DENSE, GradientExchange, Masks
 from harness.distributed.header import hashed, layout, meet, place_of_caller
 from harness.distributed.options import Options
 from harness.distributed.watchdog import Watchdog
-from harness.model_state.condition import manner
+from harness.model_state.condition import model_settings
 from harness.model_state.fingerprints import fingerprint
 from harness.vocabulary.bitpack import pack_all, unpack_all
-from harness.vocabulary.tensors import Tensors, everything, mean_alone
+from harness.vocabulary.tensors import Tensors, all_tensors, local_mean
 
 T = TypeVar("T")
 
@@ -81,14 +81,14 @@ class Ranks:
             ValueError: no rank has a sample.
         """
         if self.world_size == 1:
-            return mean_alone(sums, samples)
+            return local_mean(sums, samples)
         everyone = torch.tensor(samples, device=self.device)
         # As they lie in memory a rank without a sample may hold them in another order.
         mine = {name: sums[name].clone(memory_format=LINED_UP) for name in sorted(sums)}
         with self._together(f"mean of {len(mine)} tensors", layout(mine)):
             for tensor in (everyone, *mine.values()):
                 dist.all_reduce(tensor)
-        return mean_alone(mine, int(everyone))
+        return local_mean(mine, int(everyone))
 
     def sum(self, tensor: Tensor) -> Tensor:
         """Elementwise sum over ranks, in place; every rank gets the same result."""
@@ -189,8 +189,8 @@ class Ranks:
         Inside a training they are equal at the end of each epoch, outside at any time.
         """
         if self.world_size > 1:
-            digests = fingerprint({**everything(model), **(also or {})})
-            self.check_digests({**digests, **manner(model)}, what)
+            digests = fingerprint({**all_tensors(model), **(also or {})})
+            self.check_digests({**digests, **model_settings(model)}, what)
 
     def broadcast_running_statistics(self, model: nn.Module) -> None:
         """Rank 0's running statistics of norms, which a training lets each rank keep for itself,

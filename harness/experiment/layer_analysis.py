@@ -21,7 +21,7 @@ from harness.run_folder.identity import run_hash, setting_hash
 from harness.run_folder.outcome import Outcome
 from harness.schedule.one_shot import OneShot
 from harness.schedule.shared.gradual import Gradual
-from harness.system.atomic_files import write_whole
+from harness.system.atomic_files import write_atomic
 from harness.training.context import TrainingCurve
 from harness.vocabulary.seeds import derive
 
@@ -93,7 +93,7 @@ class Analysis(Run):
             torch.manual_seed(derive(context.experiment.seed, "prune", 1))
             curves = measure_layer_curves(context, state, self.grid)
             lines = to_lines(self._records(context.experiment.seed, curves))
-            ranks.on_main(lambda: write_whole(self.folder / FILE, lines))
+            ranks.on_main(lambda: write_atomic(self.folder / FILE, lines))
         return Outcome("finished", str(self.folder))
 
     def _train(self, context: RunContext, state: RunState) -> None:

@@ -17,10 +17,10 @@ from harness.pruning.prunable import copy_into, make_mask_store
 from harness.pruning.pruning_order import PruningProgress
 from harness.pruning.rounds import Rounds
 from harness.training.evaluation import EvaluationResult
-from harness.vocabulary.nested import tensors_in
+from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import Tensors, copied, evaluating, prunable_weights
-from harness.vocabulary.undisturbed import duplicate
+from harness.vocabulary.tensors import Tensors, clone_tensors, eval_mode, prunable_weights
+from harness.vocabulary.undisturbed import deepcopy_model
 
 CLOSE = 1e-4  # largest difference between outputs, as a fraction of the largest output
 ENOUGH = 256  # samples to compare; on few samples a unit may be inactive
@@ -36,7 +36,9 @@ def prune(
     restore_dense_shapes(context, state)
     if context.experiment.may_grow and not state.pruning:
         names = state.masks.masks.keys() - context.units.keys()
-        state.unmasked_params = copied({name: state.model.get_parameter(name) for name in names})
+        state.unmasked_params = clone_tensors(
+            {name: state.model.get_parameter(name) for name in names}
+        )
     if state.pending_masks:
         state.masks.shrink_to(state.pending_masks)
         state.masks.apply_to(state.model)
@@ -83,7 +85,7 @@ def compact(context: RunContext, state: RunState) -> None:
         if i is not None
     }
     context.ranks.check_equal(flat, "the kept indices of the model")
-    small = compact_model(compaction, duplicate(state.model), kept_indices)
+    small = compact_model(compaction, deepcopy_model(state.model), kept_indices)
     _check_same_outputs(context, state.model, small)
     _replace_model(context, state, small, slice_tensors(state.masks.masks, kept_indices))
     state.kept_indices = kept_indices
@@ -214,8 +216,8 @@ def _replace_model(context: RunContext, state: RunState, model: nn.Module, masks
 
 def _check_same_outputs(context: RunContext, larger: nn.Module, smaller: nn.Module) -> None:
     sample = context.workload.splits.train.inputs[:ENOUGH]
-    with evaluating(larger), evaluating(smaller), torch.no_grad():
-        pairs = zip(tensors_in(larger(sample)), tensors_in(smaller(sample)), strict=True)
+    with eval_mode(larger), eval_mode(smaller), torch.no_grad():
+        pairs = zip(iter_tensors(larger(sample)), iter_tensors(smaller(sample)), strict=True)
         for expected, output in pairs:
             difference = float(
                 (expected - output).abs().max() / expected.abs().max().clamp(min=1e-30)

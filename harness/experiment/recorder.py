@@ -16,11 +16,11 @@ from harness.run_folder.checkpoints import STAGE, STEP, Checkpoints
 from harness.run_folder.environment import device_name
 from harness.run_folder.records import NO_TRAINING, Identity, Record, Trained, stage_index
 from harness.run_folder.sinks import RunSink
-from harness.system.names import visible
+from harness.system.names import printable
 from harness.training.context import LoopState, OnEpoch, TrainingCurve
 from harness.training.recipe_presets import ResolvedRecipe
 from harness.vocabulary.bitpack import digest
-from harness.vocabulary.tensors import evaluating
+from harness.vocabulary.tensors import eval_mode
 
 SECONDS_AT_ONCE = 1.0  # of measuring per call; waiting ranks get an answer after each
 
@@ -146,7 +146,7 @@ class Recorder:
         ranks, checkpointer = self.context.ranks, self.context.checkpointer
         with (
             torch.random.fork_rng(devices=[ranks.device] if ranks.device.type == "cuda" else []),
-            evaluating(self.state.model),
+            eval_mode(self.state.model),
             torch.no_grad(),
         ):
             watch, done, error = self._stopwatch(latency, latency.batch_size), False, ""
@@ -172,7 +172,9 @@ class Recorder:
         stage = _stage_of(self.state.found_records[-1]["record"])
         if error:
             where = "level {level} {stage}".format(**stage)
-            print(f"warning: {where}: latency was not measured: {visible(error)}", file=sys.stderr)
+            print(
+                f"warning: {where}: latency was not measured: {printable(error)}", file=sys.stderr
+            )
             return
         low, median, high = (round(1000 * seconds, 4) for seconds in watch.quartiles())
         self.watcher.log_timing(

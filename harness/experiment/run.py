@@ -31,7 +31,7 @@ from harness.run_folder.stage_keys import SharedStages
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import CannotWrite
 from harness.system.errors import LeaseLost
-from harness.system.redaction import redacted
+from harness.system.redaction import redact
 from harness.tracking.base import RunInfo, Tracking
 from harness.training.checkpointing import Checkpointer
 from harness.training.folder_lock import run_folder_lock
@@ -230,7 +230,7 @@ class Run:
         # A second failure to write (a full disk) must not hide the reason. If the lease was lost,
         # the folder belongs to another process.
         with suppress(CannotWrite, LeaseLost):
-            self._file.set(state, reason=redacted(reason))
+            self._file.set(state, reason=redact(reason))
 
     def _start(self, files: Checkpoints) -> bool:
         """Returns True if an earlier start was interrupted."""

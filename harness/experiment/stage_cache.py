@@ -13,10 +13,10 @@ from harness.experiment.state import RunState, checkpoint
 from harness.run_folder.checkpoints import State, packed, unpacked
 from harness.run_folder.records import stage_index
 from harness.run_folder.stage_keys import LevelStage
-from harness.system.atomic_files import write_whole
+from harness.system.atomic_files import write_atomic
 from harness.system.deletion import Mark, delete_file
-from harness.system.loaded_sources import admitted, unnamed
-from harness.system.names import visible
+from harness.system.loaded_sources import adopt_if_current, undigested_sources
+from harness.system.names import printable
 from harness.training.folder_lock import folder_lock
 
 # A file holds all records since level 0, so one intact file is enough.
@@ -60,7 +60,7 @@ def _store(file: Path, context: RunContext, state: RunState) -> None:
     # The file exists if this run loaded the stage. It is missing if an earlier start of the run
     # was stopped before it wrote the file.
     if not file.exists():
-        write_whole(file, packed({**checkpoint(context, state), "unnamed": unnamed()}))
+        write_atomic(file, packed({**checkpoint(context, state), "unnamed": undigested_sources()}))
 
 
 def _load(recorder: Recorder) -> None:
@@ -89,7 +89,7 @@ def _first_intact(homes: Iterable[Path]) -> State | None:
         except (ValueError, OSError) as error:
             _discard(file, f"is damaged: {error}")
             continue
-        if not admitted(state.pop("unnamed")):
+        if not adopt_if_current(state.pop("unnamed")):
             _discard(file, "was made by other code")
             continue
         with suppress(OSError):
@@ -99,7 +99,7 @@ def _first_intact(homes: Iterable[Path]) -> State | None:
 
 
 def _discard(file: Path, reason: str) -> None:
-    message = f"stage {visible(str(file))} {visible(reason)}; computing it again"
+    message = f"stage {printable(str(file))} {printable(reason)}; computing it again"
     print(message, file=sys.stderr)
     # The folder of all stages is two levels above each entry.
     delete_file(file.parents[3], file, [Mark(re.escape(FILE))])

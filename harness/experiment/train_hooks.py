@@ -12,9 +12,9 @@ from harness.experiment.state import RunState
 from harness.mask_updates.base import MaskUpdater
 from harness.run_folder.records import Trained
 from harness.training.context import UNFINISHED, FitResult, Hooks, OnEpoch, Saver
-from harness.training.cost_meter import CostMeter, trained
+from harness.training.cost_meter import CostMeter, trained_fields
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import Tensors, held
+from harness.vocabulary.tensors import Tensors, attribute_tensors
 
 StepAction = Callable[["TrainHooks", Optimizer], None]
 # inputs, outputs, labels, task's loss -> loss
@@ -89,7 +89,7 @@ class TrainHooks:
         """Returns what was trained since the record before, up to step `number`."""
         self.meter.count_until(step)
         state = "kept" if self.recorded else "reset"
-        summary = trained(self.meter.pop(), self.steps_per_epoch, state, ended)
+        summary = trained_fields(self.meter.pop(), self.steps_per_epoch, state, ended)
         self.recorded = self.recorded or summary.steps > 0
         return summary
 
@@ -117,7 +117,7 @@ class TrainHooks:
             tensors_by_name |= {f"{kind} of {name}": tensor for name, tensor in tensors.items()}
         for part in (self.mask_updater, self.context.experiment.penalty, self.gradient_hook):
             if part is not None:
-                tensors_by_name |= held(part)
+                tensors_by_name |= attribute_tensors(part)
         return tensors_by_name
 
     def before_step(self, step: int, optimizer: Optimizer) -> None:

@@ -17,7 +17,7 @@ from harness.pruning.compaction import slice_tensors
 from harness.run_folder.records import STAGES, Trained
 from harness.task.base import label_mask_of
 from harness.training.context import FitResult, TrainingCurve
-from harness.training.cost_meter import CostMeter, trained
+from harness.training.cost_meter import CostMeter, trained_fields
 from harness.training.recipe_presets import ResolvedRecipe, steps_of
 from harness.training.trainer import Trainer
 from harness.vocabulary.step_index import START, StepIndex
@@ -28,7 +28,7 @@ def dense(context: RunContext, curve: TrainingCurve) -> Trained:
     recipe = context.experiment.training
     meter = _meter(context, recipe, START, lambda: context.macs.dense)
     meter.count_until(steps_of((recipe, START), context.samples))
-    return trained(
+    return trained_fields(
         meter.pop(), recipe.steps_per_epoch(context.samples), "reset", FitResult(None, curve)
     )
 

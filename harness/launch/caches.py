@@ -16,7 +16,7 @@ from typing import Any
 
 from harness.system import deletion, locks
 from harness.system.atomic_files import read_json
-from harness.system.leases import LOCK, holder_of
+from harness.system.leases import LOCK, read_holder
 
 UNFINISHED = "unfinished"  # checkpoints from which a run can resume
 CHECKPOINTS = "checkpoints"
@@ -73,7 +73,7 @@ def cache_entries(runs: Path) -> Iterator[CacheEntry]:
 def unverifiable_locks(runs: Path) -> list[Path]:
     """Returns locks of other hosts; only watching them shows whether their holders are dead."""
     paths = (Path(folder) / LOCK for folder, below, _ in os.walk(runs) if LOCK in below)
-    return [lock for lock in paths if locks.is_out_of_sight(lock)]
+    return [lock for lock in paths if locks.is_remote_lock(lock)]
 
 
 def free(entry: CacheEntry) -> None:
@@ -83,9 +83,9 @@ def free(entry: CacheEntry) -> None:
         Busy: a living process uses the folder.
         OSError: the system refuses the removal, or a folder has become a link.
     """
-    with deletion.opened(entry.runs, entry.home):
+    with deletion.open_folder(entry.runs, entry.home):
         if entry.kind == "locks":
-            locks.bury_if_stale(entry.path)
+            locks.remove_stale_lock(entry.path)
             if locks.is_held(entry.home):
                 raise locks.Busy(f"{entry.home} is in use again")
             return
@@ -122,7 +122,7 @@ def _entry(
     files = [
         file
         for folder, mark in parts
-        for file in deletion.owned(runs, folder, [mark, deletion.HALF_WRITTEN])
+        for file in deletion.owned_files(runs, folder, [mark, deletion.HALF_WRITTEN])
     ]
     with suppress(OSError):  # a living process may remove its own files
         if files or not any(home.iterdir()):
@@ -133,8 +133,8 @@ def _entry(
 
 
 def _dead_lock(runs: Path, lock: Path) -> Iterator[CacheEntry]:
-    if holder_of(lock) and locks.is_stale(lock):
-        size = sum(file.size for file in deletion.owned(runs, lock, locks.OF_LOCK))
+    if read_holder(lock) and locks.is_stale(lock):
+        size = sum(file.size for file in deletion.owned_files(runs, lock, locks.OF_LOCK))
         yield CacheEntry("locks", runs, lock, lock.parent, size, lock.stat().st_mtime)
 
 

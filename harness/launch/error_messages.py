@@ -20,8 +20,8 @@ from harness.system.errors import (
     WrongEnvironment,
 )
 from harness.system.locks import Busy
-from harness.system.names import visible
-from harness.system.redaction import redacted
+from harness.system.names import printable
+from harness.system.redaction import redact
 
 WRONG_INPUT = (ValueError, HydraException, OmegaConfBaseException)  # exit status 2
 # Rank 0 prints all other errors for every rank.
@@ -61,7 +61,7 @@ def one_line(error: BaseException, config: DictConfig | None = None) -> str:
 
     `config` holds the composed defaults, whose keys are suggested for a wrong key.
     """
-    return redacted(_one_line(error, config))
+    return redact(_one_line(error, config))
 
 
 def _one_line(error: BaseException, config: DictConfig | None) -> str:
@@ -124,7 +124,7 @@ def _first_group(pattern: str, text: str) -> str | None:
 
 
 def _in_one_line(error: BaseException) -> str:
-    text = visible(" ".join(redacted(str(error)).split()))
+    text = printable(" ".join(redact(str(error)).split()))
     if isinstance(error, (*WRONG_INPUT, *FAILURES)):
         return text
     return f"{type(error).__name__}: {text}"

@@ -32,7 +32,7 @@ from harness.run_folder.outcome import Outcome
 from harness.run_folder.records import Identity
 from harness.run_folder.stage_keys import SharedStages
 from harness.system.errors import RanksDisagree
-from harness.system.loaded_sources import aside, unnamed
+from harness.system.loaded_sources import undigested_sources, without_added_paths
 from harness.training.context import Hooks
 from harness.vocabulary.checks import check
 from harness.vocabulary.step_index import StepIndex
@@ -41,7 +41,7 @@ BENCHMARK_STEPS = 16  # steps
 ONE_SHOT = {"_target_": "harness.schedule.one_shot.OneShot", "final": 1.0}
 
 
-@aside()
+@without_added_paths()
 def execute_run(spec: RunSpec) -> Outcome:
     """Executes the command of a RunSpec on this rank, one of those that a launcher started.
 
@@ -93,7 +93,7 @@ def check_same_on_ranks(spec: RunSpec, ranks: Ranks) -> None:
             have other values of environment variables that the config names.
     """
     values = spec.run if spec.reads_environment else ""
-    code = " ".join([spec.code, *sorted(unnamed().values())])
+    code = " ".join([spec.code, *sorted(undigested_sources().values())])
     digests = {"data": spec.data_sha256, "code": code, "environment": values}
     gathered = ranks.all_gather_object(digests)
     for key in digests:

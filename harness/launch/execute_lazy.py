@@ -14,13 +14,13 @@ from harness.launch.run_spec import RunSpec
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import LOG
 from harness.run_folder.status_file import Status
-from harness.system.atomic_files import write_whole
+from harness.system.atomic_files import write_atomic
 from harness.system.deletion import ELSEWHERE, check_no_link
 from harness.system.errors import LeaseLost
-from harness.system.loaded_sources import watch
+from harness.system.loaded_sources import watch_imports
 from harness.system.locks import Busy
-from harness.system.redaction import redacted
-from harness.system.signals import is_rank_zero, leaving_on_signals
+from harness.system.redaction import redact
+from harness.system.signals import exiting_on_signals, is_rank_zero
 
 
 def executor(spec: RunSpec) -> Callable[[RunSpec], Outcome]:
@@ -45,8 +45,8 @@ def execute_spec(spec: RunSpec) -> Outcome:
 
 def import_execute() -> None:
     """Imports harness.launch.execute, and torch with it, which takes seconds."""
-    watch()
-    with leaving_on_signals():
+    watch_imports()
+    with exiting_on_signals():
         import harness.launch.execute  # noqa: F401
 
 
@@ -92,7 +92,7 @@ def _write_failure(spec: RunSpec, reason: str, log: Path) -> None:
     for folder in (log.parent.parent, log.parent):
         check_no_link(folder, ELSEWHERE)
     log.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(log, redacted(traceback.format_exc()))
+    write_atomic(log, redact(traceback.format_exc()))
     status = Status(spec.folder, spec.code)
     if status.read().get("state") not in ("failed", "finished"):
         status.set("failed", reason)

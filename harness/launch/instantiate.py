@@ -10,14 +10,14 @@ from omegaconf import DictConfig, OmegaConf
 
 from harness.launch.paths import CONF
 from harness.launch.trust.targets import allowed
-from harness.system.loaded_sources import aside
+from harness.system.loaded_sources import without_added_paths
 
 # Hydra 1.4 warns of targets that are not listed, and its successor refuses them; 1.3 has no list.
 ALLOW_LIST = "_execution_whitelist_"
 _HAS_ALLOW_LIST = ALLOW_LIST in signature(hydra.utils.instantiate).parameters
 
 
-@aside()
+@without_added_paths()
 def build_part(node: DictConfig | Mapping[str, Any]) -> Any:
     """Builds what a config node describes, with all nodes inside; lists and dicts become plain.
 

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from omegaconf.resolvers import oc
 
 from harness.run_folder.identity import Config, differences
-from harness.system.redaction import REFERENCE, note, refers
+from harness.system.redaction import REFERENCE, has_reference, hide_variable
 
 VARIABLE = re.compile(r"\$\{oc\.env:\s*([^\W\d]\w*)\s*(,)?")
 UNSET = object()
@@ -26,7 +26,7 @@ UNSET = object()
 
 def _env_resolver(name: str, *default: Any) -> Any:
     """Resolves oc.env, also in group choices and Hydra's keys; notes the name for redaction."""
-    note(str(name))
+    hide_variable(str(name))
     return oc.env(name, *default)
 
 
@@ -46,7 +46,7 @@ def unresolved(cfg: DictConfig) -> Config:
     """
     with _references() as names:
         stored: Config = _with_targets(plain(cfg))
-    if not (names or refers(stored)):
+    if not (names or has_reference(stored)):
         return stored
     values, wanted = resolved(stored), plain(cfg)
     if json.dumps(values, sort_keys=True, default=str) != json.dumps(
@@ -79,7 +79,7 @@ def resolved(value: Any, key: str = "") -> Any:
 
 def _read(key: str, text: str) -> Any:
     for name, default in VARIABLE.findall(text):
-        note(name)
+        hide_variable(name)
         if name not in os.environ and not default:
             raise ValueError(
                 f"{key}={text}: the environment variable {name} is not set; set it to its value "
@@ -112,7 +112,7 @@ def _references() -> Iterator[list[str]]:
             return None if default is None else str(default)
         if not REFERENCE.fullmatch(f"${{oc.env:{name}}}"):
             raise ValueError(f"{name} must be a name of letters, digits and _")
-        note(name)
+        hide_variable(name)
         return f"${{oc.env:{name}}}"
 
     def decode(text: str | None, _parent_: Container, _node_: Node) -> Any:

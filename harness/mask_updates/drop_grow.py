@@ -14,7 +14,7 @@ from torch import Tensor
 from harness.mask_updates.base import MaskUpdater
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
-from harness.vocabulary.topk import array, positions, top
+from harness.vocabulary.topk import array, positions, topk_mask
 
 STEPS = "a whole number of at least 1 (optimizer steps)"
 
@@ -112,10 +112,12 @@ class DropGrow(MaskUpdater, ABC):
         for name, count in self.growth_counts(dropped, live, masks, statistics).items():
             with naming_layer(name):
                 sizes = entries_at(live[name], weights[name]).abs()
-                kept = live[name][top(sizes, len(sizes) - dropped[name])]
+                kept = live[name][topk_mask(sizes, len(sizes) - dropped[name])]
                 scores = self.growth_scores(name, weights[name], statistics, step, seed).flatten()
                 # Writing the kept entries only is several times as fast as torch.where.
-                mask = top(scores.index_fill_(0, kept, -math.inf), count).index_fill_(0, kept, True)
+                mask = topk_mask(scores.index_fill_(0, kept, -math.inf), count).index_fill_(
+                    0, kept, True
+                )
                 updated[name] = mask.view(masks[name].shape)
         return updated
 

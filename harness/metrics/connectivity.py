@@ -11,7 +11,7 @@ from torch.func import functional_call
 
 from harness.metrics.open_pass import OpenPass, UniformDraws, meets_input
 from harness.vocabulary.recomputation import no_checkpoints
-from harness.vocabulary.tensors import Tensors, evaluating, prunable_weights
+from harness.vocabulary.tensors import Tensors, eval_mode, prunable_weights
 
 # Relative difference up to which two values are equal: atomic additions on CUDA round as they come.
 EQUAL = 1e-12
@@ -186,7 +186,7 @@ def _run(
         for name, buffer in model.named_buffers()
     }
     inputs = (open_pass.draw(1, *shape),)
-    with evaluating(model), no_checkpoints(), open_pass:
+    with eval_mode(model), no_checkpoints(), open_pass:
         outputs: Tensor = functional_call(model, {**stand_ins, **buffers}, inputs)
     return outputs
 

@@ -68,7 +68,7 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
     devices = [inputs.device] if inputs.device.type == "cuda" else []
     counter = MacCounter(parameters, prunable, inputs)
     with (
-        tensors.evaluating(model),
+        tensors.eval_mode(model),
         torch.random.fork_rng(devices),
         _slow_path(),
         torch.no_grad(),

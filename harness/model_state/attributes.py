@@ -49,7 +49,7 @@ class Unknown:
     """Stands for a value that cannot be compared."""
 
 
-def attributes(network: nn.Module, parts: Mapping[str, object]) -> Values:
+def attribute_values(network: nn.Module, parts: Mapping[str, object]) -> Values:
     """Numbers, texts, tensors, random streams and positions of iterators, wherever they are kept.
 
     Of the network's modules what is not registered; of parts all, also of what they hold: modules,

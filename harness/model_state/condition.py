@@ -13,7 +13,7 @@ from harness.model_state.attributes import OF_RNN, OF_TORCH, ORIGINALS
 from harness.model_state.canonical import canonical
 from harness.model_state.class_code import assigned, changes_in_place, makes_buffers
 from harness.model_state.fingerprints import fingerprint
-from harness.vocabulary.tensors import Tensors, everything
+from harness.vocabulary.tensors import Tensors, all_tensors
 
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 _HOOKS_OF_TENSORS = ("_backward_hooks", "_post_accumulate_grad_hooks")
@@ -23,7 +23,7 @@ _GLOBAL_HOOKS = tuple(f"_global{hooks}" for hooks in _HOOKS)
 
 
 @dataclass(frozen=True)
-class Condition:
+class ModelCondition:
     """parameters: the objects themselves, which optimizers and hooks know. digests: of all
     parameters and buffers. rest: what else is said of each; functions and modules as themselves.
     """
@@ -33,12 +33,12 @@ class Condition:
     rest: dict[str, object]
 
     @classmethod
-    def of(cls, network: nn.Module) -> "Condition":
+    def of(cls, network: nn.Module) -> "ModelCondition":
         parameters = dict(network.named_parameters())
         rest = {name: _kept(value) for name, value in _manner(network).items()}
-        return cls(parameters, fingerprint(everything(network)), rest | _gradients(parameters))
+        return cls(parameters, fingerprint(all_tensors(network)), rest | _gradients(parameters))
 
-    def unlike(self, after: "Condition") -> Iterator[str]:
+    def differences(self, after: "ModelCondition") -> Iterator[str]:
         """What is not the same afterwards; buffers that a forward has made for itself are."""
         for name, parameter in self.parameters.items():
             if after.parameters.get(name) is not parameter:
@@ -53,18 +53,18 @@ class Condition:
                 yield what
 
 
-def manner(network: nn.Module) -> dict[str, str]:
+def model_settings(network: nn.Module) -> dict[str, str]:
     """How a network computes beside its parameters and buffers, in words: equal on all ranks.
 
     What is trained, modes, hooks, classes of modules, attributes that decide how each computes,
     and modes of torch. Gradients are left out: a training begins without.
     """
-    every = {**_manner(network), **modes_of_torch()}
+    every = {**_manner(network), **torch_modes()}
     said = ((name, canonical(value)) for name, value in every.items())
     return {name: text for name, text in said if text is not None}
 
 
-def modes_of_torch() -> dict[str, object]:
+def torch_modes() -> dict[str, object]:
     """What holds for all networks of the process; callers may change it between two calls."""
     hooks = [list(getattr(of_every_module, name).values()) for name in _GLOBAL_HOOKS]
     return {

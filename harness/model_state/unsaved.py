@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 
 from torch import nn
 
-from harness.model_state.attributes import NETWORK, Unknown, Values, attributes
+from harness.model_state.attributes import NETWORK, Unknown, Values, attribute_values
 
 OPTIMIZER = "optimizer"
 WAYS_OUT = {
@@ -23,7 +23,7 @@ OF_PARTS = (
 )
 
 
-class Unsaved:
+class UnsavedState:
     """Compares what is kept with what was at the run's start, which a resumed run begins with."""
 
     def __init__(self) -> None:
@@ -36,7 +36,7 @@ class Unsaved:
     def begin(self, network: nn.Module, parts: Mapping[str, object]) -> None:
         """The network has made a forward pass: what the first one sets up is no change."""
         self._parts = parts
-        self._before = attributes(network, parts)
+        self._before = attribute_values(network, parts)
 
     def begin_training(self, network: nn.Module, parts: Mapping[str, object]) -> None:
         """parts: those that are made for this training; a resumed one makes them anew."""
@@ -45,7 +45,7 @@ class Unsaved:
         kept = {key: value for key, value in before.items() if key[0] not in parts}
         self._before = kept | {key: value for key, value in now.items() if key[0] in parts}
 
-    def look(self, network: nn.Module) -> None:
+    def warn_changes(self, network: nn.Module) -> None:
         """Warns once of all that has changed, and of what cannot be compared."""
         now = self._now(network)
         before = now if self._before is None else self._before
@@ -56,7 +56,7 @@ class Unsaved:
 
     def _now(self, network: nn.Module) -> Values:
         more = self._of_training if network is self._trained else {}
-        return attributes(network, {**self._parts, **more})
+        return attribute_values(network, {**self._parts, **more})
 
     def _tell(self, keys: Collection[tuple[str, str]], what: str) -> None:
         new = [(root, name) for root, name in keys if name not in self._named]

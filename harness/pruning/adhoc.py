@@ -128,7 +128,7 @@ class Request:
         return _like(model, self.batches[0][0]) if self.batches else None
 
     def _mean(self, sums: tensors.Tensors, samples: int) -> tensors.Tensors:
-        if self.mean is tensors.mean_alone and samples == 0:
+        if self.mean is tensors.local_mean and samples == 0:
             raise ValueError(
                 f"saliency {type(self.pruner.saliency).__name__} needs data: give batches, a list "
                 f"of (inputs, labels) with labels that count (not {IGNORED})"

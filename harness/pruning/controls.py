@@ -7,7 +7,7 @@ from torch import Tensor
 
 from harness.vocabulary.seeds import derive
 from harness.vocabulary.tensors import Counts, Tensors
-from harness.vocabulary.topk import top_each
+from harness.vocabulary.topk import topk_masks
 
 CONTROLS = {
     "none": "the method itself",
@@ -44,7 +44,7 @@ def apply_control(
         for name, mask in kept.items()
     }
     scores = {name: torch.where(alive[name], v, -torch.inf) for name, v in values.items()}
-    return top_each(scores, counts)
+    return topk_masks(scores, counts)
 
 
 def _noise(like: Tensor, seed: int, name: str) -> Tensor:

@@ -11,7 +11,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from harness.structure.base import Units
 from harness.structure.shared.graph import Graph
 from harness.structure.shared.trace import trace_of
-from harness.vocabulary.tensors import TABLES, keeping_parameters, prunable_layers
+from harness.vocabulary.tensors import TABLES, preserve_parameters, prunable_layers
 
 LOG = logging.getLogger(__name__)
 LEAST = 0.01  # smallest fraction of the model's parameters at which uncovered ones are named
@@ -159,7 +159,7 @@ def _used_in_training(model: nn.Module, sample: Tensor) -> tuple[set[str], str |
     # Norms over a batch need two samples; some models take one sample only.
     for inputs in [sample] if len(sample) != 1 else [torch.cat([sample, sample]), sample]:
         try:
-            with keeping_parameters(model):
+            with preserve_parameters(model):
                 trace = trace_of(model, inputs, training=True)
         except Exception as error:  # a user's forward may raise anything
             failure = failure or f"{type(error).__name__}: {error}".splitlines()[0]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.pruning.masks import MaskStore
 from harness.training.evaluation import EvaluationResult
 from harness.vocabulary.tensors import Tensors
-from harness.vocabulary.topk import top
+from harness.vocabulary.topk import topk_mask
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def measure_curves(
         for density in densities:
             keep = min(round(density * score.numel()), alive)
             if keep not in measured:
-                with temporarily_pruned(model, expand({name: top(score, keep)})):
+                with temporarily_pruned(model, expand({name: topk_mask(score, keep)})):
                     measured[keep] = evaluate()
             yield CurvePoint(density, keep, measured[keep])
 

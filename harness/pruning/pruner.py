@@ -18,9 +18,9 @@ from harness.saliency.base import Saliency
 from harness.structure.base import Structure, Units
 from harness.vocabulary.checks import check_known
 from harness.vocabulary.defaults import with_defaults
-from harness.vocabulary.finite import checked_scores, naming_broken, tell_zeros
+from harness.vocabulary.finite import check_scores, name_non_finite_weights, warn_zero_scores
 from harness.vocabulary.tensors import Counts, Tensors
-from harness.vocabulary.topk import top_each
+from harness.vocabulary.topk import topk_masks
 
 NOTHING = ModelInfo()
 
@@ -159,7 +159,7 @@ class Pruner:
             kept, solved = read("solve", weights, counts, statistics, alive)
             _check_solved(kept, counts)
         else:
-            kept = top_each({name: layer.scores for name, layer in layers.items()}, counts)
+            kept = topk_masks({name: layer.scores for name, layer in layers.items()}, counts)
             solved = {}
         masks = self.masks_of(kept, units, weights)
         return Proposal(
@@ -205,9 +205,9 @@ class Pruner:
         statistics = {names.get(name, name): value for name, value in statistics.items()}
         weights = {name: model.get_parameter(name).detach() for name in units}
         scores = read("score", weights, statistics)
-        with naming_broken(model):
-            scores = checked_scores(self.saliency, scores, list(units))
-        tell_zeros(self.saliency, scores, weights)
+        with name_non_finite_weights(model):
+            scores = check_scores(self.saliency, scores, list(units))
+        warn_zero_scores(self.saliency, scores, weights)
         return statistics, scores
 
     def _compensate(

@@ -6,9 +6,9 @@ from typing import Any
 
 from torch import nn
 
-from harness.model_state.condition import VALUES, Condition, modes_of_torch
+from harness.model_state.condition import VALUES, ModelCondition, torch_modes
 from harness.saliency.base import CalibrationData, Units
-from harness.vocabulary.finite import naming_broken
+from harness.vocabulary.finite import name_non_finite_weights
 from harness.vocabulary.tensors import Batch, Loss, Mean
 
 Compare = Callable[[dict[str, str], str], None]  # digests by name, what the digests describe
@@ -62,7 +62,7 @@ class Reader:
 
     def __init__(self, part: Any, model: nn.Module, compare: Compare = compare_nothing):
         self._part, self._model, self._compare = part, model, compare
-        self._original = Condition.of(model)
+        self._original = ModelCondition.of(model)
 
     def __call__(self, call: str, *arguments: Any, **more: Any) -> Any:
         """Returns the result of the part's method `call`.
@@ -72,12 +72,12 @@ class Reader:
                 modes, hooks, modules and their attributes, or modes of torch.
             RanksDisagree: the model is not equal on all ranks.
         """
-        modes = modes_of_torch()
-        with naming_broken(self._model):
+        modes = torch_modes()
+        with name_non_finite_weights(self._model):
             result = getattr(self._part, call)(*arguments, **more)
-        left_modes = [kind for kind, value in modes_of_torch().items() if value != modes[kind]]
-        condition, name = Condition.of(self._model), type(self._part).__name__
-        changed = [*self._original.unlike(condition), *left_modes]
+        left_modes = [kind for kind, value in torch_modes().items() if value != modes[kind]]
+        condition, name = ModelCondition.of(self._model), type(self._part).__name__
+        changed = [*self._original.differences(condition), *left_modes]
         # Changed values show in their digests.
         digests = condition.digests | {kind: "changed" for kind in changed if VALUES not in kind}
         # Compare before raising: the other ranks would wait for a rank that raises.

@@ -13,8 +13,8 @@ from harness.pruning.pruner import Pruner
 from harness.pruning.pruning_order import PruningOrder, PruningProgress, units_in
 from harness.pruning.reader import Calibration, Reader
 from harness.structure.base import Units
-from harness.vocabulary.tensors import Tensors, evaluating
-from harness.vocabulary.undisturbed import duplicate
+from harness.vocabulary.tensors import Tensors, eval_mode
+from harness.vocabulary.undisturbed import deepcopy_model
 
 
 def _nothing(number: int) -> None:
@@ -63,7 +63,7 @@ class Rounds:
         self, model: nn.Module, store: MaskStore, progress: PruningProgress
     ) -> Tensors:
         """Returns the masks that `run` would end with; model, store and progress stay unchanged."""
-        copy, masks = duplicate(model), make_mask_store(model, self.units)
+        copy, masks = deepcopy_model(model), make_mask_store(model, self.units)
         masks.shrink_to(store.masks)
         replace(self, end=_nothing)._run_steps(copy, masks, replace(progress))
         if self.pruner.control == "none":
@@ -100,7 +100,7 @@ class _PartInputs:
     def to(self, part: str) -> Calibration:
         """Advances to this part, or starts again from the first part if the part lies behind."""
         requested = self._parts.index(part)
-        with evaluating(self._model), torch.no_grad():
+        with eval_mode(self._model), torch.no_grad():
             read = Reader(self._order, self._model, self._data.compare)
             if self._position > requested:
                 model_inputs = [inputs for inputs, _ in self._data.batches]

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.finite import is_finite
-from harness.vocabulary.tensors import evaluating
+from harness.vocabulary.tensors import eval_mode
 
 Norms = dict[str, _BatchNorm]  # module name -> norm that keeps running statistics
 
@@ -79,7 +79,7 @@ class BatchNormStatistics:
         """
         self.check(model)
         norms = _norms(model)
-        with evaluating(model), _measuring(norms) as measured:
+        with eval_mode(model), _measuring(norms) as measured:
             for inputs in batches:
                 model(inputs)
         if not measured:

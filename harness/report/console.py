@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from harness.system.command_line import discard_output
-from harness.system.names import visible
+from harness.system.names import printable
 
 _PLAIN_WIDTH = 120
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # first characters of a formula in a spreadsheet
@@ -44,7 +44,7 @@ def to_csv(table: pd.DataFrame, path: Path, float_format: str | None = None) -> 
 def _no_formula(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    return f"'{visible(value)}" if value.startswith(FORMULA) else visible(value)
+    return f"'{printable(value)}" if value.startswith(FORMULA) else printable(value)
 
 
 def print_text(text: str) -> None:

@@ -15,7 +15,7 @@ from harness.report.read import cost, layer_curves
 from harness.report.read.survey import Section, Survey
 from harness.report.significance import paired
 from harness.report.significance.summary import cell, times
-from harness.system.names import visible
+from harness.system.names import printable
 
 _METHOD = "Method"
 _LONGEST_LABEL = 40
@@ -43,7 +43,7 @@ def print_tables(survey: Survey) -> None:
             _print(console, costs)
     layer_curves.print_tables(survey.sensitivity)
     for note in survey.notes:
-        console.print(f"Note: {visible(note)}", soft_wrap=True)
+        console.print(f"Note: {printable(note)}", soft_wrap=True)
 
 
 def _print(console: Console, cells: pd.DataFrame) -> None:

@@ -18,7 +18,7 @@ from harness.report.page.document import write_page
 from harness.report.page.library import library
 from harness.report.read.survey import Survey
 from harness.report.tables import write_csv
-from harness.system.atomic_files import write_whole
+from harness.system.atomic_files import write_atomic
 
 # Imported in a worker process only, because matplotlib is slow to import.
 _FIGURES = "harness.report.figures.draw"
@@ -93,11 +93,11 @@ def _into_place(files: list[Path], out: Path) -> list[Path]:
     earlier = listed.read_text(errors="replace").splitlines() if listed.is_file() else []
     current = [f"{_sha256(file)} {file.name}" for file in files]
     # The list is written first, so that an interruption forgets no file.
-    write_whole(listed, "\n".join(dict.fromkeys([*earlier, *current])))
+    write_atomic(listed, "\n".join(dict.fromkeys([*earlier, *current])))
     placed = [file.replace(out / file.name) for file in files]
     for line in set(earlier) - set(current):
         _remove_unchanged(out, line, {file.name for file in files})
-    write_whole(listed, "\n".join(current))
+    write_atomic(listed, "\n".join(current))
     return placed
 
 

@@ -12,8 +12,15 @@ from typing import Any
 
 import torch
 
-from harness.system.atomic_files import CannotWrite, write_whole
-from harness.system.deletion import CHECKPOINT_MAGIC, HALF_WRITTEN, Mark, delete, delete_file, owned
+from harness.system.atomic_files import CannotWrite, write_atomic
+from harness.system.deletion import (
+    CHECKPOINT_MAGIC,
+    HALF_WRITTEN,
+    Mark,
+    delete,
+    delete_file,
+    owned_files,
+)
 from harness.system.leases import check_leases
 from harness.vocabulary.checks import check_fields
 
@@ -77,13 +84,13 @@ class Checkpoints:
         number = _number(present[-1]) + 1 if present else 1
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            write_whole(self.folder / f"{number:06d}-{name}{kind}", content)
+            write_atomic(self.folder / f"{number:06d}-{name}{kind}", content)
         except (OSError, CannotWrite) as error:
             kept = f"{present[-1].name} is whole" if present else "there is none before it"
             raise CannotWrite(f"checkpoint {name}: {error} ({kept})") from error
         for file in [file for file in self._files() if file.suffix == kind][: -self.keep]:
             delete_file(self.folder.parent, file, [NUMBERED])
-        for half in owned(self.folder.parent, self.folder, [HALF_WRITTEN]):  # left by a kill
+        for half in owned_files(self.folder.parent, self.folder, [HALF_WRITTEN]):  # left by a kill
             delete_file(self.folder.parent, self.folder / half.name, [HALF_WRITTEN])
 
     def newest(self, fits: Callable[[str, State], str]) -> State | None:
@@ -116,7 +123,7 @@ class Checkpoints:
             delete(self.folder.parent, self.folder, [NUMBERED, HALF_WRITTEN])
 
     def _files(self) -> list[Path]:
-        files = owned(self.folder.parent, self.folder, [NUMBERED])
+        files = owned_files(self.folder.parent, self.folder, [NUMBERED])
         return sorted(self.folder / file.name for file in files)
 
 

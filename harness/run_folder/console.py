@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Self, TextIO
 
 from harness.run_folder.records import Record
-from harness.system.names import visible
+from harness.system.names import printable
 from harness.vocabulary.checks import check_known
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class _Epoch:
 
 
 def _record_line(record: Record, levels: int) -> str:
-    label = visible(record.label)
+    label = printable(record.label)
     return (
         f"{label} seed {record.seed}  level {record.level}/{levels} {record.stage:<9}"
         f"  compression {_shown(record.compression, '.2f')}"

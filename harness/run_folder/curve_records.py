@@ -8,7 +8,7 @@ from typing import Any
 
 from harness.run_folder import records
 from harness.run_folder.identity import Config
-from harness.system.json_schema import Typed, finite
+from harness.system.json_schema import JsonSchema, replace_non_finite
 
 FILE = "sensitivity.jsonl"
 SCHEMA = 1
@@ -51,7 +51,9 @@ class Sensitivity:
 
 
 def to_lines(curves: Iterable[Sensitivity]) -> str:
-    return "".join(json.dumps(finite(asdict(curve)), allow_nan=False) + "\n" for curve in curves)
+    return "".join(
+        json.dumps(replace_non_finite(asdict(curve)), allow_nan=False) + "\n" for curve in curves
+    )
 
 
 def read(path: Path) -> list[Sensitivity]:
@@ -71,12 +73,12 @@ def _parse(where: str, line: str) -> Sensitivity:
     names = {field.name for field in fields(Sensitivity)}
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ: {sorted(row.keys() ^ names)}")
-    if wrong_fields := _TYPED.odd(row):
+    if wrong_fields := _TYPED.invalid_fields(row):
         raise ValueError(f"{where}: {', '.join(wrong_fields)}; redo the analysis")
     return Sensitivity(**row)
 
 
-_TYPED = Typed(Sensitivity, ("density", "top1", "dense_top1"))
+_TYPED = JsonSchema(Sensitivity, ("density", "top1", "dense_top1"))
 
 
 def curve_config(hashed_config: Config, grid: Any) -> Config:

@@ -16,8 +16,8 @@ from torch.nn.utils import prune
 from harness.model_state.whole_state import load_into
 from harness.run_folder.outcome import CONFIG, MASKS, MODEL
 from harness.run_folder.status_file import Status
-from harness.system.atomic_files import write_whole
-from harness.vocabulary.tensors import Tensors, copied
+from harness.system.atomic_files import write_atomic
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ def export_model(folder: Path, delivery: ExportedModel) -> None:
     """Writes model.safetensors (the whole state, pruned weights 0) and masks.safetensors (bool)."""
     # As one entry: safetensors writes several in an order that changes from run to run.
     facts = {"network": json.dumps({"shape": delivery.shape, "classes": delivery.classes})}
-    state, masks = copied(delivery.state), copied(delivery.masks)
-    write_whole(folder / MODEL, safetensors.torch.save(state, metadata=facts))
-    write_whole(folder / MASKS, safetensors.torch.save(masks))
+    state, masks = clone_tensors(delivery.state), clone_tensors(delivery.masks)
+    write_atomic(folder / MODEL, safetensors.torch.save(state, metadata=facts))
+    write_atomic(folder / MASKS, safetensors.torch.save(masks))
 
 
 def read_exported(folder: Path) -> ExportedModel:

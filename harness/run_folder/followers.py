@@ -12,7 +12,7 @@ from harness.run_folder.console import Progress
 from harness.run_folder.progress_file import ProgressFile
 from harness.run_folder.records import Record, no_weight_left
 from harness.run_folder.sinks import Sink
-from harness.system.atomic_files import write_whole, writing
+from harness.system.atomic_files import write_atomic, writing
 
 
 class RecordWriter:
@@ -45,7 +45,7 @@ class RecordWriter:
             # A kill may have cut off the line before.
             content = path.read_bytes() if path.exists() else b""
             whole = content[: content.rfind(b"\n") + 1]
-            write_whole(path, whole + f"{json.dumps(line)}\n".encode())
+            write_atomic(path, whole + f"{json.dumps(line)}\n".encode())
 
 
 class Sinks:

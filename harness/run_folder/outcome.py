@@ -11,8 +11,8 @@ from harness.run_folder.identity import Config, differences, value_at
 from harness.run_folder.status_file import Status
 from harness.system.atomic_files import read_json
 from harness.system.git import commit
-from harness.system.loaded_sources import stands
-from harness.system.redaction import refers
+from harness.system.loaded_sources import is_current
+from harness.system.redaction import has_reference
 
 MODEL, MASKS, CONFIG = "model.safetensors", "masks.safetensors", "config.yaml"
 # What a finished run leaves; without all of them it is not finished.
@@ -70,7 +70,7 @@ def finished(
         return None
     made_by = status.get("commit")
     measured = _measured(folder / results[0])
-    is_same_code = status.get("code") == code and stands(status.get("unnamed"))
+    is_same_code = status.get("code") == code and is_current(status.get("unnamed"))
     if made_by == commit() and is_same_code:
         return Outcome("skipped", str(folder), "finished before", *measured)
     if rerun == "changed":
@@ -114,4 +114,4 @@ def check_home(folder: Path, hashed_config: Config, records: str = RESULTS[0]) -
 
 
 def _refers(before: Config, now: Config, key: str) -> bool:
-    return any(refers(value_at(config, key)) for config in (before["hashed_config"], now))
+    return any(has_reference(value_at(config, key)) for config in (before["hashed_config"], now))

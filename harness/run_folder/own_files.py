@@ -11,7 +11,7 @@ from harness.run_folder.checkpoints import Checkpoints
 from harness.run_folder.environment import environment
 from harness.run_folder.identity import Config
 from harness.run_folder.records import Record, to_line
-from harness.system.atomic_files import CannotWrite, read_json, write_json, write_whole
+from harness.system.atomic_files import CannotWrite, read_json, write_atomic, write_json
 
 ENVIRONMENT = "environment.json"
 
@@ -78,12 +78,12 @@ class RunFolder:
             return
         if not (further and content.startswith(whole)):
             print(f"warning: {file} {_difference(content, lines)}; written anew", file=sys.stderr)
-        write_whole(file, whole)
+        write_atomic(file, whole)
 
 
 def _keep(file: Path, content: str) -> None:
     if not file.exists() or file.read_bytes() != content.encode():
-        write_whole(file, content)
+        write_atomic(file, content)
 
 
 def _difference(content: bytes, lines: Sequence[bytes]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from harness import __version__
-from harness.system.json_schema import Typed, finite
+from harness.system.json_schema import JsonSchema, replace_non_finite
 
 # The schema of a line; CHANGELOG.md says what a new one changes.
 SCHEMA = 1
@@ -137,7 +137,7 @@ class Record:
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
-            object.__setattr__(self, name, finite(value))
+            object.__setattr__(self, name, replace_non_finite(value))
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _parse(path: Path, number: int, line: str) -> Record:
     names = {field.name for field in fields(Record)}
     if row.keys() != names:
         raise ValueError(f"{where}: fields differ from Record: {sorted(row.keys() ^ names)}")
-    if wrong_fields := _TYPED.odd(row):
+    if wrong_fields := _TYPED.invalid_fields(row):
         raise ValueError(f"{where}: {', '.join(wrong_fields)}; delete the line or redo the run")
     return Record(**row)
 
@@ -247,4 +247,4 @@ def refuse_constant(word: str) -> None:
     raise ValueError(f"{word} is no number")
 
 
-_TYPED = Typed(Record, SHARES)
+_TYPED = JsonSchema(Record, SHARES)

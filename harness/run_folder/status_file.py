@@ -10,8 +10,8 @@ from typing import Any
 
 from harness.system.atomic_files import read_object, write_json
 from harness.system.git import commit
-from harness.system.loaded_sources import unnamed
-from harness.system.processes import alive
+from harness.system.loaded_sources import undigested_sources
+from harness.system.processes import is_process_alive
 
 # timings.jsonl, logs and what a tracker wrote may still grow; status.json holds the sums.
 SUMMED = (
@@ -66,7 +66,7 @@ class Status:
             "code": self.code,
         }
         is_done = state == "finished"
-        sealed = {"sha256": sums(self.folder), "unnamed": unnamed()} if is_done else {}
+        sealed = {"sha256": sums(self.folder), "unnamed": undigested_sources()} if is_done else {}
         facts = {"state": state, "reason": reason, **who, **sealed}
         write_json(self.folder / "status.json", facts)
 
@@ -74,7 +74,7 @@ class Status:
 def is_alive(status: dict[str, Any]) -> bool:
     """Whether the process that wrote it may still be at work: on another host nobody can tell."""
     host, pid = status.get("host"), status.get("pid")
-    return host != socket.gethostname() or (type(pid) is int and alive(pid))
+    return host != socket.gethostname() or (type(pid) is int and is_process_alive(pid))
 
 
 def sums(folder: Path) -> dict[str, str]:

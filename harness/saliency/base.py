@@ -13,7 +13,7 @@ from harness.vocabulary.tensors import (
     Loss,
     Mean,
     Tensors,
-    mean_alone,
+    local_mean,
     prunable_layers,
 )
 
@@ -44,7 +44,7 @@ class CalibrationData:
     module: nn.Module
     batches: Iterable[Batch] = ()
     loss: Loss | None = None
-    mean: Mean = mean_alone
+    mean: Mean = local_mean
     units: Units | None = None
     names: Sequence[str] = ()
 

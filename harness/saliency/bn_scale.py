@@ -6,7 +6,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from harness.saliency.base import CalibrationData, Saliency, Units
 from harness.saliency.shared.activations import norms_of
-from harness.vocabulary.tensors import Tensors, copied
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class BNScale(Saliency):
                 "use structure=filter or structure=neuron"
             )
         scales = {n: _scale(data.module, n, along) for n, along in data.selected_units.items()}
-        return copied(scales)
+        return clone_tensors(scales)
 
     def score(self, weights: Tensors, statistics: Tensors) -> Tensors:
         return {name: statistics[name].abs() for name in weights}

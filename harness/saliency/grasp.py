@@ -13,7 +13,7 @@ from harness.saliency.shared.gradient_statistics import (
     zero_sums,
 )
 from harness.vocabulary.checks import check_either, check_fields
-from harness.vocabulary.nested import tensors_in, with_tensors
+from harness.vocabulary.nested import iter_tensors, map_tensors
 from harness.vocabulary.tensors import Tensors, prunable_layers
 
 
@@ -87,14 +87,14 @@ class GraSP(Saliency):
         if isinstance(outputs, Tensor):
             return outputs / self.temperature
         if self.temperature != 1 and not any(
-            tensor.is_floating_point() for tensor in tensors_in(outputs)
+            tensor.is_floating_point() for tensor in iter_tensors(outputs)
         ):
             raise ValueError(
                 f"GraSP divides the network's outputs by temperature={self.temperature:g}, and in "
                 f"{type(outputs).__name__} it finds no floating-point tensor; return tensors, "
                 "lists, tuples, dictionaries or dataclasses of them, or take temperature=1"
             )
-        return with_tensors(
+        return map_tensors(
             outputs,
             lambda tensor: tensor / self.temperature if tensor.is_floating_point() else tensor,
         )

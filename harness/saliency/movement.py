@@ -5,7 +5,7 @@ from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.gradient_statistics import check_finite, mean_gradients, zero_sums
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Tensors, prunable_weights
-from harness.vocabulary.undisturbed import duplicate
+from harness.vocabulary.undisturbed import deepcopy_model
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Movement(Saliency):
             ValueError: there are no calibration samples on any rank (by `mean`), or a gradient
                 is not finite, at first or because the steps diverge.
         """
-        moving = duplicate(data.module)
+        moving = deepcopy_model(data.module)
         weights = prunable_weights(moving)
         data = replace(data, module=moving, batches=list(data.batches), names=tuple(weights))
         alive = {name: weight != 0 for name, weight in weights.items()}

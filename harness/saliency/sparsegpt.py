@@ -14,7 +14,7 @@ from harness.saliency.shared.layer_inputs import (
     mean_over_inputs,
 )
 from harness.vocabulary.tensors import Counts, Tensors
-from harness.vocabulary.topk import check_keep, top
+from harness.vocabulary.topk import check_keep, topk_mask
 
 
 @dataclass(frozen=True)
@@ -118,7 +118,7 @@ class SparseGpt(curvature.SecondOrder):
         counts = _block_counts(keep, [int(alive[..., span].count_nonzero()) for span in spans])
         for span, count in zip(spans, counts, strict=True):
             scores = rows[..., span].square() * importance[..., span]
-            mask[..., span] = top(torch.where(alive[..., span], scores, -torch.inf), count)
+            mask[..., span] = topk_mask(torch.where(alive[..., span], scores, -torch.inf), count)
             if upper is not None:
                 _remove(rows, ~mask[..., span], upper, span)
         moved = torch.where(mask, rows, 0.0).reshape(weight.shape).to(weight.dtype)

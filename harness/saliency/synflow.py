@@ -8,9 +8,9 @@ from harness.saliency.base import CalibrationData, Saliency
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.gradient_statistics import differentiable_weights
 from harness.vocabulary.checks import check_either
-from harness.vocabulary.nested import tensors_in
+from harness.vocabulary.nested import iter_tensors
 from harness.vocabulary.tensors import Tensors, prunable_weights
-from harness.vocabulary.undisturbed import duplicate
+from harness.vocabulary.undisturbed import deepcopy_model
 
 BIAS = ("abs", "zero")
 
@@ -74,7 +74,7 @@ class SynFlow(Saliency):
 
 def positive_copy(model: nn.Module, bias: str = "abs") -> nn.Module:
     """Returns a float64 copy whose state is made positive, or 0, as `SynFlow.bias` says."""
-    positive = duplicate(model).double()
+    positive = deepcopy_model(model).double()
     for name, value in positive.state_dict().items():
         if not isinstance(value, Tensor) or not value.is_floating_point():
             continue
@@ -103,7 +103,7 @@ def flow_gradients(model: nn.Module, inputs: Tensor) -> Tensors:
 
 def _flow(outputs: Any) -> Tensor:
     """Returns the sum over all floating-point tensors that a model returns."""
-    found = [tensor.sum() for tensor in tensors_in(outputs) if tensor.is_floating_point()]
+    found = [tensor.sum() for tensor in iter_tensors(outputs) if tensor.is_floating_point()]
     if not found:
         raise ValueError(
             f"SynFlow adds up the network's outputs, and in {type(outputs).__name__} it finds no "

@@ -9,7 +9,7 @@ from harness.saliency.shared.curvature import by_group, to_score_dtype
 from harness.saliency.shared.layer_inputs import layer_statistics, mean_over_inputs
 from harness.vocabulary.checks import check_fields
 from harness.vocabulary.tensors import Counts, Tensors
-from harness.vocabulary.topk import check_keep, top
+from harness.vocabulary.topk import check_keep, topk_mask
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Wanda(Saliency):
             live = weights[name] != 0 if alive is None else alive[name]
             check_keep(keep[name], int(live.count_nonzero()))
             ranked = torch.where(live, scores, -torch.inf)
-            masks[name] = (best_of_rows if self.per_output else top)(ranked, keep[name])
+            masks[name] = (best_of_rows if self.per_output else topk_mask)(ranked, keep[name])
         return masks, {}
 
 
@@ -97,7 +97,7 @@ def best_of_rows(scores: Tensor, keep: int) -> Tensor:
     position = rows.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     mask = position < room.clamp(max=per_row)[:, None]
     next_scores = torch.where(position == per_row, rows, -torch.inf)
-    mask |= top(next_scores, keep - int(mask.count_nonzero()))
+    mask |= topk_mask(next_scores, keep - int(mask.count_nonzero()))
     return mask.view(scores.shape)
 
 

@@ -37,7 +37,7 @@ def writing(path: Path) -> Iterator[None]:
         raise CannotWrite.of(path, error) from error
 
 
-def write_whole(path: Path, content: bytes | str) -> None:
+def write_atomic(path: Path, content: bytes | str) -> None:
     """Writes path so that a reader sees the old or the new content, also after a kill.
 
     Raises:
@@ -64,7 +64,7 @@ def temporary_name(path: Path) -> Path:
 
 
 def write_json(path: Path, value: Any) -> None:
-    write_whole(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
+    write_atomic(path, json.dumps(value, indent=1, sort_keys=True) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from harness.system.names import visible
+from harness.system.names import printable
 from harness.system.signals import INTERRUPTED
 
 
@@ -14,7 +14,7 @@ class Parser(argparse.ArgumentParser):
     """Prints wrong arguments in one line and exits with status 2."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {visible(message)}\n")
+        self.exit(2, f"error: {printable(message)}\n")
 
 
 def run_command(work: Callable[[], int], also: type[Exception] = OSError) -> int:
@@ -26,7 +26,7 @@ def run_command(work: Callable[[], int], also: type[Exception] = OSError) -> int
     try:
         return work()
     except (ValueError, OSError, also) as error:
-        print(f"error: {visible(str(error))}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 2 if isinstance(error, ValueError) else 1
     except KeyboardInterrupt:
         return INTERRUPTED

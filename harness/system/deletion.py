@@ -44,14 +44,14 @@ DENSE = Mark(r"epoch-\d{5}(-step-\d{6})?\.safetensors", rb'.{8}\{"__metadata__":
 
 
 @dataclass(frozen=True)
-class Owned:
+class OwnedFile:
     name: str
     size: int  # bytes
     changed: float  # unix seconds
 
 
 @contextmanager
-def opened(root: Path, folder: Path) -> Iterator[int]:
+def open_folder(root: Path, folder: Path) -> Iterator[int]:
     """A descriptor of a folder that lies in root, or is root itself.
 
     Raises:
@@ -72,9 +72,9 @@ def opened(root: Path, folder: Path) -> Iterator[int]:
         os.close(at)
 
 
-def owned(root: Path, folder: Path, marks: Sequence[Mark]) -> list[Owned]:
+def owned_files(root: Path, folder: Path, marks: Sequence[Mark]) -> list[OwnedFile]:
     """The files directly in the folder that carry one of the marks; none behind a link."""
-    with suppress(OSError), opened(root, folder) as at:
+    with suppress(OSError), open_folder(root, folder) as at:
         found = (_owned(at, name, marks) for name in sorted(os.listdir(at)))
         return [one for one in found if one]
     return []
@@ -87,7 +87,7 @@ def delete(root: Path, folder: Path, marks: Sequence[Mark]) -> None:
         OSError: the system refuses it.
     """
     with suppress(*NOT_THERE):
-        with opened(root, folder) as at:
+        with open_folder(root, folder) as at:
             for name in os.listdir(at):
                 if _owned(at, name, marks):
                     _unlink(at, name)
@@ -96,7 +96,7 @@ def delete(root: Path, folder: Path, marks: Sequence[Mark]) -> None:
 
 def delete_file(root: Path, file: Path, marks: Sequence[Mark]) -> None:
     """Deletes one file if it carries one of the marks."""
-    with suppress(OSError), opened(root, file.parent) as at:
+    with suppress(OSError), open_folder(root, file.parent) as at:
         if _owned(at, file.name, marks):
             _unlink(at, file.name)
 
@@ -104,7 +104,7 @@ def delete_file(root: Path, file: Path, marks: Sequence[Mark]) -> None:
 def delete_empty(root: Path, folder: Path) -> None:
     """Deletes the folder if it is empty; root stays."""
     if folder != root:
-        with suppress(OSError), opened(root, folder.parent) as at:
+        with suppress(OSError), open_folder(root, folder.parent) as at:
             os.rmdir(folder.name, dir_fd=at)
 
 
@@ -127,7 +127,7 @@ def check_no_link(folder: Path, way_out: str) -> None:
         )
 
 
-def _owned(at: int, name: str, marks: Sequence[Mark]) -> Owned | None:
+def _owned(at: int, name: str, marks: Sequence[Mark]) -> OwnedFile | None:
     likely = [mark for mark in marks if re.fullmatch(mark.name, name)]
     if not likely:
         return None
@@ -144,7 +144,7 @@ def _owned(at: int, name: str, marks: Sequence[Mark]) -> Owned | None:
         os.close(file)
     if not is_file or not any(mark.is_on(name, beginning) for mark in likely):
         return None
-    return Owned(name, facts.st_size, facts.st_mtime)
+    return OwnedFile(name, facts.st_size, facts.st_mtime)
 
 
 def _unlink(at: int, name: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 OUT_OF_RANGE = ("greater_than_equal", "less_than_equal")
 
 
-def finite(value: Any) -> Any:
+def replace_non_finite(value: Any) -> Any:
     """The value with None for each number in it that is not finite, which JSON has no word for.
 
     >>> finite([1.5, float("nan"), {"a": float("inf")}])
@@ -18,18 +18,18 @@ def finite(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {key: finite(one) for key, one in value.items()}
-    return [finite(one) for one in value] if isinstance(value, list) else value
+        return {key: replace_non_finite(one) for key, one in value.items()}
+    return [replace_non_finite(one) for one in value] if isinstance(value, list) else value
 
 
-class Typed:
+class JsonSchema:
     """Of the fields of a dataclass, as JSON holds them: a number that could not be measured may be
     null, a whole one stands for a float, nothing else is converted. shares: those in [0, 1]."""
 
     def __init__(self, of: type, shares: Sequence[str] = ()):
         self._of, self._shares = of, shares
 
-    def odd(self, row: dict[str, Any]) -> list[str]:
+    def invalid_fields(self, row: dict[str, Any]) -> list[str]:
         """What cannot be, by field."""
         from pydantic import ValidationError
 

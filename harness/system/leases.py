@@ -76,7 +76,7 @@ _checked: list[Lease] = []
 
 
 @contextmanager
-def checked(lease: Lease) -> Iterator[None]:
+def guard_writes(lease: Lease) -> Iterator[None]:
     """Inside, every write below the lease's folder is checked."""
     _checked.append(lease)
     try:
@@ -99,11 +99,11 @@ def check_leases(path: Path) -> None:
             lease.check()
 
 
-def lease_on(folder: Path, token: str) -> tuple[Lease, Holder]:
+def make_lease(folder: Path, token: str) -> tuple[Lease, Holder]:
     return Lease(Path(os.path.abspath(folder)), token), Holder(this_process(), token)
 
 
-def holder_of(lock: Path) -> Holder | None:
+def read_holder(lock: Path) -> Holder | None:
     """Who holds a lock; None where it does not say so."""
     with suppress(OSError):
         return _parsed((lock / HOLDER).read_bytes())

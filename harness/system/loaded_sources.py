@@ -48,12 +48,12 @@ def source_of(module: str, file: Path) -> bytes:
     return _on_disk[file][1]
 
 
-def named(files: Iterable[Path]) -> None:
+def mark_digested(files: Iterable[Path]) -> None:
     """Says that a digest of this process names these files."""
     _named.update(map(str, files))
 
 
-def unnamed() -> Record:
+def undigested_sources() -> Record:
     """Own modules that this process has loaded since `watch`, and that none of its digests names;
     with those of the records that it has taken up."""
     own = ((name, _own_file(name)) for name in [*sys.modules] if name not in _settled)
@@ -61,21 +61,21 @@ def unnamed() -> Record:
     return dict(sorted({**_taken, **found}.items()))
 
 
-def stands(record: object) -> bool:
+def is_current(record: object) -> bool:
     """Whether all its files are what this process has loaded of them, or would load now."""
     return isinstance(record, Mapping) and all(_now(file) == sha for file, sha in record.items())
 
 
-def admitted(record: Record) -> bool:
+def adopt_if_current(record: Record) -> bool:
     """The same; a record that stands is a part of all records of this process from now on."""
-    if not stands(record):
+    if not is_current(record):
         return False
     _taken.update(record)
     return True
 
 
 @contextmanager
-def aside() -> Iterator[None]:
+def without_added_paths() -> Iterator[None]:
     """What own parts add to sys.path inside of it is not searched by digests, as nobody can know it
     before they are loaded."""
     before = {*sys.path}
@@ -85,7 +85,7 @@ def aside() -> Iterator[None]:
         _added.update({*sys.path} - before)
 
 
-def searched() -> list[str]:
+def search_paths() -> list[str]:
     """Where digests look for modules."""
     return [entry for entry in sys.path if entry not in _added]
 
@@ -94,7 +94,7 @@ def is_loaded(file: str) -> bool:
     return _modules.get(file) in sys.modules
 
 
-def watch() -> None:
+def watch_imports() -> None:
     """From now on, keeps the source of each module that is imported, libraries apart."""
     if any(isinstance(finder, _Watch) for finder in sys.meta_path):
         return

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 from harness.system.atomic_files import CannotWrite, write_json
 from harness.system.deletion import HALF_WRITTEN, Mark, delete, is_real_folder
-from harness.system.leases import HOLDER, LOCK, Lease, checked, holder_of, lease_on
+from harness.system.leases import HOLDER, LOCK, Lease, guard_writes, make_lease, read_holder
 
 HEARTBEAT_S = 5.0
 LEASE_S = 60.0
@@ -58,7 +58,7 @@ def locked(folder: Path, wait: bool = True) -> Iterator[Lease]:
             raise _busy(folder)
         time.sleep(POLL_S)
     try:
-        with _renewed(lease), checked(lease):
+        with _renewed(lease), guard_writes(lease):
             yield lease
     finally:
         # Where that fails, the next one finds a lock of nobody's.
@@ -84,28 +84,28 @@ def is_stale(lock: Path) -> bool:
     """
     if not is_real_folder(lock):
         return False
-    holder = holder_of(lock)
-    if holder and holder.process.is_near:
+    holder = read_holder(lock)
+    if holder and holder.process.is_local:
         self = holder.process.pid == os.getpid()
         return not holder.process.is_alive or (self and holder.token not in _mine)
     return _unchanged_s(lock) >= LEASE_S
 
 
-def is_out_of_sight(lock: Path) -> bool:
+def is_remote_lock(lock: Path) -> bool:
     """Whether only watching it can tell if a lock's holder is dead."""
-    holder = holder_of(lock)
-    return is_real_folder(lock) and not (holder and holder.process.is_near)
+    holder = read_holder(lock)
+    return is_real_folder(lock) and not (holder and holder.process.is_local)
 
 
-def watch(locks: Iterable[Path]) -> None:
+def watch_locks(locks: Iterable[Path]) -> None:
     """Looks at those of the locks that are out of sight until each was renewed, has gone or is
     stale, which takes LEASE_S seconds."""
-    left = {lock: _facts(lock) for lock in locks if is_out_of_sight(lock)}
+    left = {lock: _facts(lock) for lock in locks if is_remote_lock(lock)}
     while left := {k: seen for k, seen in left.items() if not is_stale(k) and _facts(k) == seen}:
         time.sleep(POLL_S)
 
 
-def bury_if_stale(lock: Path) -> None:
+def remove_stale_lock(lock: Path) -> None:
     """Removes a lock that its holder has left behind."""
     if not is_stale(lock):
         return
@@ -167,7 +167,7 @@ def _facts(lock: Path) -> tuple[int, ...]:
 def _acquired(folder: Path) -> Lease | None:
     lock = folder / LOCK
     try:
-        bury_if_stale(lock)
+        remove_stale_lock(lock)
         lock.mkdir()
     except FileExistsError:
         return None
@@ -175,7 +175,7 @@ def _acquired(folder: Path) -> Lease | None:
         raise
     except OSError as error:
         raise CannotWrite.of(lock, error) from error
-    lease, holder = lease_on(folder, uuid4().hex)
+    lease, holder = make_lease(folder, uuid4().hex)
     _mine.add(lease.token)
     try:
         write_json(lock / HOLDER, holder.json)
@@ -188,8 +188,8 @@ def _acquired(folder: Path) -> Lease | None:
 
 
 def _busy(folder: Path) -> Busy:
-    holder = holder_of(folder / LOCK)
-    if holder is None or not holder.process.is_near:
+    holder = read_holder(folder / LOCK)
+    if holder is None or not holder.process.is_local:
         who, out = holder or "process ? on ?", "wait for it or stop it first"
         return Busy(f"{folder} is in use by {who}; {out}", is_alive=False)
     if not holder.process.is_suspended:
@@ -203,7 +203,7 @@ def _busy(folder: Path) -> Busy:
 @contextmanager
 def _renewed(lease: Lease) -> Iterator[None]:
     stop = threading.Event()
-    beat = threading.Thread(target=_beat, args=(lease, stop), daemon=True)
+    beat = threading.Thread(target=_heartbeat, args=(lease, stop), daemon=True)
     beat.start()
     try:
         yield
@@ -212,7 +212,7 @@ def _renewed(lease: Lease) -> Iterator[None]:
         beat.join()
 
 
-def _beat(lease: Lease, stop: threading.Event) -> None:
+def _heartbeat(lease: Lease, stop: threading.Event) -> None:
     while not stop.wait(HEARTBEAT_S):
         with suppress(OSError):
             if lease.is_held:  # never another's, which would not die then

@@ -11,8 +11,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import Progress
 
-from harness.system.atomic_files import CannotWrite, write_whole
-from harness.system.redaction import redacted, restored
+from harness.system.atomic_files import CannotWrite, write_atomic
+from harness.system.redaction import redact, restore
 
 # How a file stands, links followed: bytes, times of change of its content and of its facts in ns,
 # inode. The last two tell a link that leads elsewhere, and a time that was set back.
@@ -56,7 +56,7 @@ class Manifest:
         Raises:
             ValueError: a file is missing or cannot be read.
         """
-        is_same = before is not None and restored(before.root) == root
+        is_same = before is not None and restore(before.root) == root
         known = {entry[:2]: entry[2] for entry in before.files} if before and is_same else {}
         try:
             entries = list(_entries(root, names, known, shows))
@@ -69,17 +69,17 @@ class Manifest:
         folders = {os.path.relpath(folder, root): time for folder, time in told.items()}
         lines = (f"{json.dumps(name)} {state[0]} {sha}\n" for name, state, sha in entries)
         digest = hashlib.sha256("".join(lines).encode()).hexdigest()
-        return cls(digest, code, redacted(root), folders, entries)
+        return cls(digest, code, redact(root), folders, entries)
 
     @property
-    def is_whole(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether a file more or less would be noticed, too."""
         return bool(self.folders) or not self.files
 
     @property
-    def holds(self) -> bool:
+    def is_current(self) -> bool:
         """Whether all files are as they were by their states, and folders by their times."""
-        root = restored(self.root)
+        root = restore(self.root)
         try:
             for name, time in self.folders.items():
                 if os.stat(os.path.join(root, name)).st_ctime_ns != time:
@@ -91,14 +91,14 @@ class Manifest:
             return False
         return True
 
-    def lists(self, root: str, names: Sequence[str]) -> bool:
-        return restored(self.root) == root and [entry[0] for entry in self.files] == [*names]
+    def has_files(self, root: str, names: Sequence[str]) -> bool:
+        return restore(self.root) == root and [entry[0] for entry in self.files] == [*names]
 
     def write(self, file: Path) -> None:
         """Where that is impossible the data are read again another time."""
         with suppress(CannotWrite, OSError):
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_whole(file, json.dumps(asdict(self)) + "\n")
+            write_atomic(file, json.dumps(asdict(self)) + "\n")
 
     @classmethod
     def read(cls, file: Path) -> "Manifest | None":

@@ -12,7 +12,7 @@ RULE = (
 CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
-def visible(text: str) -> str:
+def printable(text: str) -> str:
     """Text of a file or a config as it may be printed: no character that steers a terminal, ends a
     line or turns the direction of writing is left, but its escape.
 

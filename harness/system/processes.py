@@ -24,13 +24,13 @@ class Process:
     began: str = ""
 
     @property
-    def is_near(self) -> bool:
+    def is_local(self) -> bool:
         """Whether this process could see it, so that not to see it means that it is gone."""
         return (self.host, self.boot, self.namespace) == _here()
 
     @property
     def is_alive(self) -> bool:
-        return alive(self.pid, self.began)
+        return is_process_alive(self.pid, self.began)
 
     @property
     def is_suspended(self) -> bool:
@@ -42,7 +42,7 @@ def this_process() -> Process:
     return Process(pid, *_here(), began=_state_and_begin(pid)[1])
 
 
-def alive(pid: int, began: str = "") -> bool:
+def is_process_alive(pid: int, began: str = "") -> bool:
     """Whether there is a process of this number, which has not ended: a zombie has.
 
     began: as this_process says it; another process of the same number does not count.

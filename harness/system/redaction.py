@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any, TextIO
 
-from harness.system.names import visible
+from harness.system.names import printable
 
 REFERENCE = re.compile(r"\$\{oc\.env:([^\W\d]\w*)\}")
 SHORT = 4  # characters below which a value counts as a whole word only, as 6 in "got 6"
@@ -17,13 +17,13 @@ HIDES = "hides_values_of_variables"  # attribute of a stream that does
 _names: set[str] = set()  # of variables that this process has read for a config
 
 
-def note(name: str) -> None:
+def hide_variable(name: str) -> None:
     """From now on the value of this environment variable is hidden, also on stderr."""
     _names.add(name)
     _hide_on(sys.stderr)
 
 
-def redacted(text: str, shortest: int = 1) -> str:
+def redact(text: str, shortest: int = 1) -> str:
     """The text with ${oc.env:NAME} for each value, of so many characters at least, of a noted
     variable.
 
@@ -39,7 +39,7 @@ def redacted(text: str, shortest: int = 1) -> str:
     return re.sub(pattern, lambda m: f"${{oc.env:{values[longest_first[_group(m)]]}}}", text)
 
 
-def restored(text: str) -> str:
+def restore(text: str) -> str:
     """The text with the value of each ${oc.env:NAME} whose variable is set."""
     return REFERENCE.sub(lambda match: os.environ.get(match[1], match[0]), text)
 
@@ -52,13 +52,13 @@ def _hide_on(stream: TextIO | None) -> None:
         return
     plain = stream.write
     setattr(stream, HIDES, True)
-    stream.write = lambda text: plain(redacted(text, SHORT))  # type: ignore[method-assign]
+    stream.write = lambda text: plain(redact(text, SHORT))  # type: ignore[method-assign]
 
 
-def refers(value: Any) -> bool:
+def has_reference(value: Any) -> bool:
     """Whether a stored value holds the name of a variable instead of what it says."""
     if isinstance(value, dict | list):
-        return any(map(refers, value.values() if isinstance(value, dict) else value))
+        return any(map(has_reference, value.values() if isinstance(value, dict) else value))
     return isinstance(value, str) and bool(REFERENCE.search(value))
 
 
@@ -76,7 +76,7 @@ def _forms(value: str) -> Iterator[str]:
     """As errors may show the value: plain, quoted, on one line, or read as a number or a list."""
     flat = " ".join(value.split())
     in_repr = value.replace("\\", "\\\\").replace("'", "\\'")
-    found = [value, repr(value)[1:-1], in_repr, json.dumps(value)[1:-1], flat, visible(flat)]
+    found = [value, repr(value)[1:-1], in_repr, json.dumps(value)[1:-1], flat, printable(flat)]
     with suppress(ValueError, RecursionError):
         found.append(str(json.loads(value)))
     yield from (form for form in found if form.strip())

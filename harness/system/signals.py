@@ -41,7 +41,7 @@ class Stopped(KeyboardInterrupt):
     def line(self) -> str:
         return f"{self.name}; the same command goes on where it stopped"
 
-    def note(self) -> None:
+    def write_status(self) -> None:
         """Writes the status to the file that HARNESS_STOPPED names, if it names one."""
         if STOPPED in os.environ and is_rank_zero():
             try:
@@ -59,7 +59,7 @@ def stop_on_signals() -> None:
         signal.signal(number, _stop)
 
 
-def leave_on_signals() -> None:
+def exit_on_signals() -> None:
     """From now on such a signal ends the process where it is: one line on stderr and the status.
 
     While modules are imported, where there is nothing to save: an exception in the middle of
@@ -70,13 +70,13 @@ def leave_on_signals() -> None:
 
 
 @contextmanager
-def leaving_on_signals() -> Iterator[None]:
-    """leave_on_signals() inside; what was in force before holds again afterwards."""
+def exiting_on_signals() -> Iterator[None]:
+    """exit_on_signals() inside; what was in force before holds again afterwards."""
     if threading.current_thread() is not threading.main_thread():
         yield  # Python allows no handlers there
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
-    leave_on_signals()
+    exit_on_signals()
     try:
         yield
     finally:
@@ -95,7 +95,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 def _leave(number: int, frame: FrameType | None) -> None:
     stopped = Stopped(number)
-    stopped.note()
+    stopped.write_status()
     if is_rank_zero():
         os.write(2, f"harness: {stopped.line}\n".encode())
     os._exit(stopped.status)

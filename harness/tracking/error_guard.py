@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from harness.system.redaction import redacted
+from harness.system.redaction import redact
 
 
 def print_error(message: str, error: BaseException) -> None:
@@ -12,7 +12,7 @@ def print_error(message: str, error: BaseException) -> None:
 
     message: begins with the tracker's name.
     """
-    reason = " ".join(redacted(str(error)).split()) or type(error).__name__
+    reason = " ".join(redact(str(error)).split()) or type(error).__name__
     print(f"{message}: {reason}", file=sys.stderr)
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from harness.system.atomic_files import write_whole
+from harness.system.atomic_files import write_atomic
 
 SHARED = ".tracking"  # in the sweep's folder
 
@@ -27,6 +27,6 @@ def _is_owner(lock: Path, name: str, sweep: Path) -> bool:
     # An empty file is being written by its owner.
     owner = lock.read_text()
     if owner and not (sweep / owner / "wandb").is_dir():
-        write_whole(lock, name)
+        write_atomic(lock, name)
         return True
     return owner == name

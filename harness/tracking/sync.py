@@ -13,7 +13,7 @@ from tempfile import TemporaryDirectory
 import yaml
 
 from harness.system.locks import is_held
-from harness.system.redaction import refers, restored
+from harness.system.redaction import has_reference, restore
 from harness.tracking.wandb_settings import check_environment
 
 CONNECT_S = 10.0
@@ -141,10 +141,12 @@ def _address(
     """
     try:
         config = yaml.safe_load((run.folders[0].parents[1] / "config.yaml").read_text())["tracking"]
-        texts = {key: str(config[key]) for key in ("project", "entity") if refers(config.get(key))}
+        texts = {
+            key: str(config[key]) for key in ("project", "entity") if has_reference(config.get(key))
+        }
     except (OSError, ValueError, KeyError, TypeError, AttributeError, yaml.YAMLError):
         return project, entity
-    values = {key: restored(text) for key, text in texts.items()}
+    values = {key: restore(text) for key, text in texts.items()}
     return project or values.get("project"), entity or values.get("entity")
 
 

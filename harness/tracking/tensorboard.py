@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.run_folder.records import Record
 from harness.run_folder.sinks import Sink
-from harness.system.deletion import Mark, delete_file, owned
+from harness.system.deletion import Mark, delete_file, owned_files
 from harness.tracking.base import RunInfo
 from harness.tracking.error_guard import ErrorGuard, print_error
 from harness.tracking.none import NullSink
@@ -133,5 +133,5 @@ def _flat(values: dict[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]
 def _clear(folder: Path) -> None:
     """Deletes the event files of a finished run that is repeated."""
     mark = Mark(r"events\.out\.tfevents\..*")
-    for file in owned(folder.parent, folder, [mark]):
+    for file in owned_files(folder.parent, folder, [mark]):
         delete_file(folder.parent, folder / file.name, [mark])

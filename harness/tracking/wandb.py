@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from harness.run_folder.sinks import Sink
 from harness.system.locks import Busy, locked
-from harness.system.redaction import refers
+from harness.system.redaction import has_reference
 from harness.system.signals import INTERRUPTED, Stopped
 from harness.tracking.artifacts import KINDS, ArtifactLogger
 from harness.tracking.base import RunInfo
@@ -171,7 +171,7 @@ class Wandb:
         if mode == "online":
             return address
         return {
-            key: None if refers(_config_value(info, key)) else value
+            key: None if has_reference(_config_value(info, key)) else value
             for key, value in address.items()
         }
 
@@ -182,7 +182,7 @@ def _config_value(info: RunInfo, key: str) -> Any:
 
 def _unresolved(info: RunInfo, key: str, value: Any) -> Any:
     written = _config_value(info, key)
-    return written if refers(written) else value
+    return written if has_reference(written) else value
 
 
 def _exit_code(error: BaseException) -> int:

@@ -9,9 +9,9 @@ from torch import nn
 
 from harness.distributed.ranks import Ranks
 from harness.distributed.stop_signal import Stop
-from harness.model_state.unsaved import Unsaved
+from harness.model_state.unsaved import UnsavedState
 from harness.run_folder.checkpoints import STEP, Checkpoints, Policy, State
-from harness.system.loaded_sources import admitted, unnamed
+from harness.system.loaded_sources import adopt_if_current, undigested_sources
 from harness.system.signals import Stopped
 
 
@@ -28,7 +28,7 @@ class Checkpointer:
     policy: Policy
     numerics: dict[str, Any]
     code: str
-    unsaved: Unsaved = field(default_factory=Unsaved)
+    unsaved: UnsavedState = field(default_factory=UnsavedState)
 
     def checkpoints(self, folder: Path) -> Checkpoints:
         return Checkpoints(folder / "checkpoints", self.policy.keep)
@@ -49,10 +49,14 @@ class Checkpointer:
             CannotWrite: on every rank.
             Stopped: on every rank.
         """
-        circumstances = {"numerics": self.numerics, "code": self.code, "unnamed": unnamed()}
+        circumstances = {
+            "numerics": self.numerics,
+            "code": self.code,
+            "unnamed": undigested_sources(),
+        }
         self.ranks.on_main(lambda: files.save(name, kind, {**state, **circumstances}))
         if self.ranks.is_main:
-            self.unsaved.look(network)
+            self.unsaved.warn_changes(network)
         self.raise_if_stopped()
 
     def raise_if_stopped(self) -> None:
@@ -75,7 +79,7 @@ class Checkpointer:
         return self.ranks.on_main(lambda: files.newest(usable))
 
     def _differs(self, kind: str, state: State) -> str:
-        if state["code"] != self.code or not admitted(state["unnamed"]):
+        if state["code"] != self.code or not adopt_if_current(state["unnamed"]):
             return "was made by other code"
         if kind == STEP and state["numerics"] != self.numerics:
             return f"is inside a training on other numerics ({_changes(state, self.numerics)})"

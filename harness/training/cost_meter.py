@@ -74,7 +74,7 @@ class CostMeter:
         return examples_until(self.first + number, self.samples, self.batch_size)
 
 
-def trained(
+def trained_fields(
     cost: TrainingCost, steps_per_epoch: int, state: str, ended: FitResult = UNFINISHED
 ) -> Trained:
     """Returns the fields of a record that describe a part of a training.

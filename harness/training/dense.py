@@ -13,14 +13,14 @@ from torch.optim import Optimizer
 from harness.model_state.unsaved import OPTIMIZER
 from harness.model_state.whole_state import load_buffers, load_into, whole_state
 from harness.run_folder.checkpoints import STEP, Checkpoints
-from harness.system.loaded_sources import admitted, unnamed
+from harness.system.loaded_sources import adopt_if_current, undigested_sources
 from harness.training.checkpointing import Checkpointer
 from harness.training.context import Hooks, LoopState, OnEpoch, TrainingContext, TrainingCurve
 from harness.training.folder_lock import folder_lock
-from harness.training.state_files import store, stored
+from harness.training.state_files import load_stored, store
 from harness.training.trainer import Trainer
 from harness.vocabulary.step_index import START, StepIndex
-from harness.vocabulary.tensors import Tensors, copied
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 Forms = dict[str, tuple[tuple[int, ...], torch.dtype]]  # shape and dtype by name
 
@@ -88,7 +88,7 @@ class DenseTraining:
         index, ranks = self.normalized(index), self.context.ranks
         model = self.build()
         if index == START:
-            return copied(whole_state(model)), TrainingCurve()
+            return clone_tensors(whole_state(model)), TrainingCurve()
         with folder_lock(self.folder, ranks, self.checkpointer):
             curve = self._load(model, index)
             if curve is None:
@@ -99,7 +99,7 @@ class DenseTraining:
                 self._complete(writer, index)
             state = whole_state(model)
             ranks.broadcast(list(state.values()))
-            return copied(state), curve
+            return clone_tensors(state), curve
 
     def _load(self, model: nn.Module, index: StepIndex) -> TrainingCurve | None:
         """Gives the model the state that is there, on rank 0; None: there is none."""
@@ -114,9 +114,9 @@ class DenseTraining:
 
     def _stored(self, index: StepIndex) -> tuple[Tensors, dict[str, Any]] | None:
         """The state and its curve; None if there is none, or one of other code."""
-        found = stored(self._file(index))
+        found = load_stored(self._file(index))
         note = json.loads(found[1]) if found else {}
-        return (found[0], note["curve"]) if found and admitted(note["unnamed"]) else None
+        return (found[0], note["curve"]) if found and adopt_if_current(note["unnamed"]) else None
 
     def _writer(self, model: nn.Module, stop: StepIndex) -> "DenseStateWriter":
         if self.foreign:
@@ -183,7 +183,7 @@ class DenseStateWriter:
             self.dense.context.ranks.on_main(lambda: self._store(index, curve))
 
     def _store(self, index: StepIndex, curve: TrainingCurve | None) -> None:
-        note = {"curve": asdict(curve) if curve else {}, "unnamed": unnamed()}
+        note = {"curve": asdict(curve) if curve else {}, "unnamed": undigested_sources()}
         store(self.dense._file(index), whole_state(self.model), json.dumps(note))
 
     def before_step(self, number: int, optimizer: Optimizer) -> None:

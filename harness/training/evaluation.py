@@ -8,7 +8,7 @@ from torch import nn
 from harness.data.base import Split
 from harness.distributed import Ranks
 from harness.task.base import Task, sample_weights
-from harness.vocabulary.tensors import evaluating
+from harness.vocabulary.tensors import eval_mode
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def evaluate_compared(
         raise ValueError("cannot evaluate on 0 samples; give the split at least 1")
     sums = torch.zeros(4, dtype=torch.float64, device=ranks.device)
     mine = ranks.shard(torch.arange(len(split)))
-    with evaluating(model):
+    with eval_mode(model):
         for inputs, labels in split.batches(mine.split(batch_size)):
             if len(labels):
                 found = task.measure(model(inputs), labels)

@@ -25,10 +25,10 @@ def resolve_recipe(plan: RetrainingPlan, training: Trainer, retraining: Trainer)
     epochs = recipe.epochs if plan.epochs is None else plan.epochs
     if plan.stretch != 1:
         rate = Stretched(rate, epochs)
-    return replace(recipe, epochs=stretched(epochs, plan.stretch), learning_rate=rate)
+    return replace(recipe, epochs=stretch_epochs(epochs, plan.stretch), learning_rate=rate)
 
 
-def stretched(epochs: int, stretch: float) -> int:
+def stretch_epochs(epochs: int, stretch: float) -> int:
     """round(stretch x epochs); of something, never nothing.
 
     >>> stretched(10, 1.26), stretched(1, 0.2), stretched(0, 3.0)

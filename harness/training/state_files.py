@@ -11,8 +11,8 @@ import torch
 from torch import nn
 
 from harness.model_state.whole_state import load_into, whole_state
-from harness.system.atomic_files import write_whole
-from harness.vocabulary.tensors import Tensors, copied
+from harness.system.atomic_files import write_atomic
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 # What safetensors, torch.load and load_state_dict raise on files that are not a model's weights.
 UNREADABLE = (
@@ -25,13 +25,13 @@ NOTED = "sha256, note"  # what a file has beside its tensors
 
 def store(file: Path, state: Tensors, note: str = "") -> None:
     """Writes a state and a note with their checksum; the file is whole or absent."""
-    whole = copied(state)
+    whole = clone_tensors(state)
     # One entry: of several, safetensors would leave the order to chance.
     facts = {NOTED: f"{_checksum(whole, note)} {note}"}
-    write_whole(file, safetensors.torch.save(whole, metadata=facts))
+    write_atomic(file, safetensors.torch.save(whole, metadata=facts))
 
 
-def stored(file: Path) -> tuple[Tensors, str] | None:
+def load_stored(file: Path) -> tuple[Tensors, str] | None:
     """The stored state and its note; None if there is none, or a damaged one."""
     if not file.exists():
         return None

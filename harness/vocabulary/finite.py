@@ -16,7 +16,7 @@ def is_finite(values: Tensor) -> bool:
     return not values.numel() or all(bool(extreme.isfinite()) for extreme in values.aminmax())
 
 
-def checked_scores(saliency: object, scores: Mapping[str, Tensor], names: Sequence[str]) -> Tensors:
+def check_scores(saliency: object, scores: Mapping[str, Tensor], names: Sequence[str]) -> Tensors:
     """The scores of these weights.
 
     Raises:
@@ -38,7 +38,7 @@ def checked_scores(saliency: object, scores: Mapping[str, Tensor], names: Sequen
     return {name: scores[name] for name in names}
 
 
-def tell_zeros(saliency: object, scores: Tensors, weights: Tensors) -> None:
+def warn_zero_scores(saliency: object, scores: Tensors, weights: Tensors) -> None:
     """Names in the log the weights that are not 0 and all of whose scores are: they go first."""
     zero = [name for name, found in scores.items() if not found.any() and weights[name].any()]
     if zero:
@@ -52,7 +52,7 @@ def tell_zeros(saliency: object, scores: Tensors, weights: Tensors) -> None:
 
 
 @contextmanager
-def naming_broken(model: nn.Module) -> Iterator[None]:
+def name_non_finite_weights(model: nn.Module) -> Iterator[None]:
     """An error inside, of a model with a value that is not finite, names the parameter instead:
     the scores of all other weights suffer from it too."""
     try:

@@ -8,35 +8,35 @@ from typing import Any
 from torch import Tensor
 
 
-def tensors_in(found: Any) -> Iterator[Tensor]:
+def iter_tensors(found: Any) -> Iterator[Tensor]:
     """All tensors of nested lists, tuples, dictionaries and dataclasses."""
     if isinstance(found, Tensor):
         yield found
     elif isinstance(found, dict):
-        yield from tensors_in(list(found.values()))
+        yield from iter_tensors(list(found.values()))
     elif isinstance(found, list | tuple):
         for each in found:
-            yield from tensors_in(each)
+            yield from iter_tensors(each)
     elif is_dataclass(found) and not isinstance(found, type):
-        yield from tensors_in([getattr(found, each.name) for each in fields(found)])
+        yield from iter_tensors([getattr(found, each.name) for each in fields(found)])
 
 
-def with_tensors(found: Any, change: Callable[[Tensor], Tensor]) -> Any:
-    """The same of `change` of each tensor that `tensors_in` tells of; `found` stays as it is."""
+def map_tensors(found: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """The same of `change` of each tensor that `iter_tensors` tells of; `found` stays as it is."""
     if isinstance(found, Tensor):
         return change(found)
     if isinstance(found, dict):
         changed = copy.copy(found)
         for key, value in found.items():
-            changed[key] = with_tensors(value, change)
+            changed[key] = map_tensors(value, change)
         return changed
     if isinstance(found, list | tuple):
-        parts = [with_tensors(each, change) for each in found]
+        parts = [map_tensors(each, change) for each in found]
         return type(found)(*parts) if hasattr(found, "_fields") else type(found)(parts)
     if is_dataclass(found) and not isinstance(found, type):
         made = copy.copy(found)
         for each in fields(found):  # past a frozen one's __setattr__
-            value = with_tensors(getattr(found, each.name), change)
+            value = map_tensors(getattr(found, each.name), change)
             object.__setattr__(made, each.name, value)
         return made
     return found

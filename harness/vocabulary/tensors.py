@@ -29,7 +29,7 @@ PRUNABLE = (nn.Linear, _ConvNd)
 TABLES = (nn.Embedding, nn.EmbeddingBag)
 
 
-def mean_alone(sums: Tensors, samples: int) -> Tensors:
+def local_mean(sums: Tensors, samples: int) -> Tensors:
     """The `Mean` of one process: sums / samples.
 
     Raises:
@@ -78,13 +78,13 @@ def prunable_weights(model: nn.Module) -> Tensors:
     return {name: model.get_parameter(name).detach() for name in prunable_layers(model)}
 
 
-def everything(model: nn.Module) -> Tensors:
+def all_tensors(model: nn.Module) -> Tensors:
     """All parameters and buffers, detached, by name; also buffers that no checkpoint holds."""
     every = (*model.named_parameters(), *model.named_buffers())
     return {name: tensor.detach() for name, tensor in every}
 
 
-def held(part: object) -> Tensors:
+def attribute_tensors(part: object) -> Tensors:
     """The tensors that a part holds as attributes, alone or in lists and dicts; of a function
     those that it has closed over, of a method those of its object."""
     owner = getattr(part, "__self__", part)
@@ -131,7 +131,7 @@ def has_extra_state(module: nn.Module) -> bool:
     return type(module).get_extra_state is not nn.Module.get_extra_state
 
 
-def copied(tensors: Tensors) -> Tensors:
+def clone_tensors(tensors: Tensors) -> Tensors:
     """Copies that share no memory, contiguous: what safetensors wants."""
     whole = torch.contiguous_format
     return {name: t.detach().clone(memory_format=whole) for name, t in tensors.items()}
@@ -153,14 +153,14 @@ def distinct(tensor: Tensor) -> Tensor:
 
 
 @contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
+def eval_mode(model: nn.Module) -> Iterator[None]:
     """Eval mode inside; every module's own mode and buffers again outside, also after an error."""
-    with in_mode(model, training=False):
+    with fixed_mode(model, training=False):
         yield
 
 
 @contextmanager
-def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
+def fixed_mode(model: nn.Module, training: bool) -> Iterator[None]:
     """This mode inside; every module's own mode and buffers again outside, also after an error.
 
     Buffers, because the forward of some networks writes to them in eval mode too (counters, the
@@ -168,7 +168,7 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
     """
     # Module by module: model.train() would also wake up the parts that are frozen in eval mode.
     modes = [(module, module.training) for module in model.modules()]
-    with keeping_buffers(model):
+    with preserve_buffers(model):
         model.train() if training else model.eval()
         try:
             yield
@@ -178,7 +178,7 @@ def in_mode(model: nn.Module, training: bool) -> Iterator[None]:
 
 
 @contextmanager
-def keeping_buffers(model: nn.Module) -> Iterator[None]:
+def preserve_buffers(model: nn.Module) -> Iterator[None]:
     """Buffers are outside the tensors that they were, with their values, also after an error."""
     buffers = [
         (module._buffers, name, buffer, _values(buffer))
@@ -196,7 +196,7 @@ def keeping_buffers(model: nn.Module) -> Iterator[None]:
 
 
 @contextmanager
-def keeping_parameters(model: nn.Module) -> Iterator[None]:
+def preserve_parameters(model: nn.Module) -> Iterator[None]:
     """Parameters have their values again outside, also after an error.
 
     A forward in training mode may write to them (codebooks, averages, weights that it clips).

@@ -19,7 +19,7 @@ Array = Any
 STEP = 101
 
 
-def top(scores: Tensor, keep: int) -> Tensor:
+def topk_mask(scores: Tensor, keep: int) -> Tensor:
     """True at exactly `keep` highest scores; of equal scores the first flat index wins.
 
     Scores are compared in float32 or wider; nothing is sorted.
@@ -41,12 +41,12 @@ def top(scores: Tensor, keep: int) -> Tensor:
     return torch.as_tensor(mask).view(scores.shape)
 
 
-def top_each(scores: Tensors, keep: Counts) -> Tensors:
+def topk_masks(scores: Tensors, keep: Counts) -> Tensors:
     """`top` per tensor: exactly keep[name] units of each."""
-    return {name: top(score, keep[name]) for name, score in scores.items()}
+    return {name: topk_mask(score, keep[name]) for name, score in scores.items()}
 
 
-def top_counts(scores: Tensors, keep: int) -> Counts:
+def topk_counts(scores: Tensors, keep: int) -> Counts:
     """How many of the `keep` highest scores of all tensors together lie in each of them.
 
     Of equal scores those of the first tensor win.

@@ -7,19 +7,19 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from harness.vocabulary.nested import tensors_in
-from harness.vocabulary.tensors import keeping_buffers
+from harness.vocabulary.nested import iter_tensors
+from harness.vocabulary.tensors import preserve_buffers
 
 
 @contextmanager
-def undisturbed(network: nn.Module) -> Iterator[None]:
+def preserve_model(network: nn.Module) -> Iterator[None]:
     """Outside, modes, buffers, attributes and random streams are as before, also after an error.
 
     Attributes too: a network may keep the state or the activations of its last batch in one.
     """
     devices = {p.device for p in network.parameters() if p.device.type == "cuda"}
     before = [(vars(module), dict(vars(module))) for module in network.modules()]
-    with torch.random.fork_rng(devices), keeping_buffers(network):
+    with torch.random.fork_rng(devices), preserve_buffers(network):
         try:
             yield
         finally:
@@ -28,14 +28,14 @@ def undisturbed(network: nn.Module) -> Iterator[None]:
                 now.update(then)
 
 
-def duplicate(network: nn.Module) -> nn.Module:
+def deepcopy_model(network: nn.Module) -> nn.Module:
     """A deep copy. What its modules keep of a pass (an activation) comes along without its graph,
     which copy.deepcopy refuses.
 
     Raises:
         ValueError: there is more that cannot be copied.
     """
-    kept = (t for m in network.modules() for t in tensors_in(vars(m)) if not t.is_leaf)
+    kept = (t for m in network.modules() for t in iter_tensors(vars(m)) if not t.is_leaf)
     try:
         return copy.deepcopy(network, {id(tensor): tensor.detach().clone() for tensor in kept})
     except (RuntimeError, TypeError) as error:

@@ -15,7 +15,7 @@ ARRAYS = frozenset(
 )
 
 
-def load_only(
+def restricted_load(
     file: IO[bytes], allowed: Collection[tuple[str, str]], encoding: str = "ASCII"
 ) -> Any:
     """What the file holds; allowed: (module, name) of the classes and functions that it may use.

@@ -12,7 +12,7 @@ from harness.metrics.size import nonzero_fraction
 from harness.pruning.masks import MaskStore
 from harness.training.context import Hooks
 from harness.vocabulary.tensors import prunable_layers, prunable_weights
-from harness.vocabulary.topk import top_counts, top_each
+from harness.vocabulary.topk import topk_counts, topk_masks
 
 DENSITY = 0.1
 # Short blocks in many rounds, so that other load rarely disturbs one side alone.
@@ -74,7 +74,7 @@ def global_magnitude(model: nn.Module) -> MaskStore:
     scores = {name: weight.abs() for name, weight in weights.items()}
     keep = round(DENSITY * sum(weight.numel() for weight in weights.values()))
     store = MaskStore(weights)
-    store.shrink_to(top_each(scores, top_counts(scores, keep)))
+    store.shrink_to(topk_masks(scores, topk_counts(scores, keep)))
     return store
 
 

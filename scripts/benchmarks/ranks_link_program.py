@@ -21,7 +21,7 @@ from harness.training.loop import Loop
 from harness.training.state_files import build_seeded
 from harness.training.trainer import Trainer
 from harness.vocabulary.tensors import prunable_weights
-from harness.vocabulary.topk import top_counts, top_each
+from harness.vocabulary.topk import topk_counts, topk_masks
 
 SHAPE, CLASSES, BATCH = (784,), 10, 64
 # Density and value of `ranks.gradient_exchange` by side.
@@ -70,7 +70,7 @@ def _pruned_to(density: float, model: nn.Module) -> MaskStore:
     scores = {name: weight.abs() for name, weight in weights.items()}
     keep = round(density * sum(weight.numel() for weight in weights.values()))
     store = MaskStore(weights)
-    store.shrink_to(top_each(scores, top_counts(scores, keep)))
+    store.shrink_to(topk_masks(scores, topk_counts(scores, keep)))
     store.apply_to(model)
     return store
 

@@ -11,7 +11,7 @@ from benchmarks.figure import Figure, Note, Side, duration, in_turns, ratio
 from benchmarks.ranks_jobs import answer_of
 from harness.distributed.header import hashed
 from harness.model_state.fingerprints import fingerprint
-from harness.vocabulary.tensors import Tensors, everything
+from harness.vocabulary.tensors import Tensors, all_tensors
 
 REPEATS, QUICK_REPEATS = 21, 2
 AT_MOST_S = 0.3
@@ -50,7 +50,7 @@ def survey(rounds: int, quick: bool) -> Iterator[Figure]:
 
 
 def _on(device: str, network: nn.Module, rounds: int) -> Iterator[Figure]:
-    tensors = everything(network)
+    tensors = all_tensors(network)
     sides = {
         "fingerprints": Side(lambda: tensors, _compared),
         "SHA-256": Side(lambda: tensors, _sha256),

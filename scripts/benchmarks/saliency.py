@@ -26,7 +26,7 @@ from harness.pruning.budget import RequestedSize
 from harness.pruning.prunable import make_mask_store
 from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
-from harness.vocabulary.tensors import Batch, mean_alone
+from harness.vocabulary.tensors import Batch, local_mean
 
 DENSITY, BATCH, STEPS, REPEATS = 0.1, 128, 20, 3
 
@@ -100,7 +100,7 @@ class Event:
         self.goal = RequestedSize(round(DENSITY * held), "parameters")
 
     def propose(self) -> object:
-        data = Calibration(self.case.batches(), summed, mean_alone)
+        data = Calibration(self.case.batches(), summed, local_mean)
         decision = self.pruner.propose(self.case.network, self.store, self.units, self.goal, data)
         return decision.updated_weights(decision.masks)
 

@@ -11,7 +11,7 @@ from torchvision.models import resnet50
 from benchmarks.figure import Figure, Side, in_turns, ratio, spread
 from benchmarks.memory import extra_megabytes
 from harness.vocabulary.tensors import Tensors, prunable_layers
-from harness.vocabulary.topk import top_counts, top_each
+from harness.vocabulary.topk import topk_counts, topk_masks
 
 DENSITY, REPEATS = 0.1, 9
 TARGET = {"cpu": 0.6, "cuda": 1.2}
@@ -52,7 +52,7 @@ def done(result: object) -> object:
 
 
 def selected(scores: Tensors, keep: int) -> Tensors:
-    return top_each(scores, top_counts(scores, keep))
+    return topk_masks(scores, topk_counts(scores, keep))
 
 
 def random_scores(divisor: int) -> Tensors:

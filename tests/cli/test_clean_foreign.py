@@ -12,7 +12,7 @@ from test_clean import DENSE, STAGE, run_in, written
 from harness.cli.clean import main
 from harness.run_folder.checkpoints import STEP, Checkpoints
 from harness.system.atomic_files import CannotWrite
-from harness.system.deletion import CHECKPOINT, delete, opened, owned
+from harness.system.deletion import CHECKPOINT, delete, open_folder, owned_files
 
 RUN = Path("survey/ab/own")
 
@@ -155,7 +155,7 @@ def test_a_path_that_leads_out_of_the_root_is_refused(tmp_path) -> None:
     (tmp_path / "runs").mkdir()
     with (
         pytest.raises(ValueError, match="leads out of"),
-        opened(tmp_path / "runs", tmp_path / "runs" / ".." / "out"),
+        open_folder(tmp_path / "runs", tmp_path / "runs" / ".." / "out"),
     ):
         pass
     with pytest.raises(ValueError):
@@ -195,5 +195,5 @@ def test_checkpoints_behind_a_link_are_not_written_read_or_cleared(tmp_path) -> 
 def test_a_pipe_of_our_name_stops_nobody(tmp_path) -> None:
     folder = run_in(tmp_path, "own", "finished") / "checkpoints"
     os.mkfifo(folder / "000002-y.step")
-    found = owned(tmp_path, folder, [CHECKPOINT])
+    found = owned_files(tmp_path, folder, [CHECKPOINT])
     assert [one.name for one in found] == ["000001-x.stage"]

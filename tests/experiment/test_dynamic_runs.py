@@ -20,7 +20,7 @@ from watched import (
 )
 
 from harness.experiment.train_hooks import TrainHooks
-from harness.vocabulary.tensors import Tensors, copied
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 KINDS = ["rigl", "set", "snfs"]
 # Of 8 steps masks hold from step 6 on: updates are steps 2 and 4.
@@ -117,7 +117,9 @@ def test_rigl_grows_where_the_dense_gradient_of_the_whole_batch_is_highest(tmp_p
 
 def test_the_mean_gradient_of_snfs_is_dense_and_begins_anew_after_an_update(tmp_path, monkeypatch):
     means: list[Tensors] = []
-    before_steps(monkeypatch, lambda inside, number, _: means.append(copied(inside.statistics)))
+    before_steps(
+        monkeypatch, lambda inside, number, _: means.append(clone_tensors(inside.statistics))
+    )
     every_3 = (
         "mask_updates.update_interval=3",
         "mask_updates.history=2",

@@ -6,7 +6,7 @@ from whole_runs import PER_EPOCH, SAMPLES, TWO_LEVELS, WEIGHTS, differing, under
 from harness.models.mlp import Mlp
 from harness.training.state_files import build_seeded
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import Tensors, copied
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 MODES = {
     "reinit": ("finetune=reinit",),
@@ -19,7 +19,7 @@ MODES = {
 def new(level: int) -> Tensors:
     """The network that the run's seed, 0, gives this level."""
     network = build_seeded(lambda: Mlp(hidden=[6]).build((8,), 4), derive(0, "reinit", level))
-    return copied(network.state_dict())
+    return clone_tensors(network.state_dict())
 
 
 @pytest.mark.parametrize("mode", MODES)

@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 from whole_runs import BATCH_NORM, TWO_LEVELS, Step, Whole, differing, under, whole_run
 
 from harness.penalty.growing_l2 import GrowingL2
-from harness.vocabulary.tensors import Tensors, copied
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 EXACT = "dtype=float64"
 
@@ -91,7 +91,7 @@ def fixture_named(monkeypatch) -> list[Tensors]:
     adder = GrowingL2.make_gradient_hook
 
     def telling(self: GrowingL2, model: Any, going: Tensors) -> Callable[[int], None]:
-        told.append(copied(going))
+        told.append(clone_tensors(going))
         return adder(self, model, going)
 
     monkeypatch.setattr(GrowingL2, "adder", telling)

@@ -14,7 +14,7 @@ from harness.experiment.recorder import Recorder
 from harness.experiment.state import RunState
 from harness.experiment.train_hooks import TrainHooks
 from harness.run_folder.records import Trained
-from harness.vocabulary.tensors import Tensors, copied
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 MOMENTUM = partial(SGD, lr=0.1, momentum=0.9)
 SOFT = ("mask_updates=soft", "schedule=geometric", "schedule.levels=2", "rescore_trained=true")
@@ -31,7 +31,7 @@ def chosen(patch: pytest.MonkeyPatch) -> list[Tensors]:
 
     def shrinking(context: RunContext, state: RunState, *more: Any) -> None:
         shrink(context, state, *more)
-        found.append(copied(state.masks.masks))
+        found.append(clone_tensors(state.masks.masks))
 
     patch.setattr(prune_stage, "prune", shrinking)
     return found
@@ -79,7 +79,7 @@ def test_soft_neurons_begin_again_at_0_with_the_biases_and_norms_that_they_had(
 
     def training(recorder: Recorder, *given: Any, **more: Any) -> Trained:
         parameters = recorder.state.model.named_parameters()
-        starts.append(copied({name: p.detach() for name, p in parameters}))
+        starts.append(clone_tensors({name: p.detach() for name, p in parameters}))
         return train(recorder, *given, **more)
 
     monkeypatch.setattr(train_stage, "train", training)

@@ -24,7 +24,7 @@ from harness.experiment import runner
 from harness.experiment.train_hooks import TrainHooks
 from harness.training.batching import epoch_order
 from harness.vocabulary.step_index import StepIndex
-from harness.vocabulary.tensors import Tensors, copied
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 CUBIC = (*STEPS, "schedule=cubic")
 
@@ -158,7 +158,7 @@ def test_the_one_training_may_follow_a_dense_one_in_any_mode(
 
     def look(inside: TrainHooks, number: int, optimizer: torch.optim.Optimizer) -> None:
         if number == 0:
-            begun.append(copied(inside.run.model.state_dict()))
+            begun.append(clone_tensors(inside.run.model.state_dict()))
 
     before_steps(monkeypatch, look)
     found: Run = run(

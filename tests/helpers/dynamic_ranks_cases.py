@@ -18,7 +18,7 @@ from harness.experiment.recorder import Recorder
 from harness.experiment.train_hooks import TrainHooks
 from harness.run_folder.records import to_line
 from harness.system.errors import RanksDisagree
-from harness.vocabulary.tensors import copied
+from harness.vocabulary.tensors import clone_tensors
 
 # 10 steps: masks change before steps 2, 4 and 6. Ranks share the last batch of 3 samples unequally.
 SHARED = ("dtype=float64", "data.train=515", "retraining.accumulate=2", "retraining.epochs=2")
@@ -58,8 +58,8 @@ def masks_by_step(ranks: Ranks, out: Path, mode: str) -> dict[str, Any]:
         TrainHooks.after_backward = real  # type: ignore[method-assign]
     return {
         "digests": digests,
-        "masks": copied(masks),
-        "state": copied(network.state_dict()),
+        "masks": clone_tensors(masks),
+        "state": clone_tensors(network.state_dict()),
         "records": [to_line(record) for record in watcher.records],
     }
 

@@ -15,7 +15,7 @@ from harness.distributed import Ranks, gradient_exchange
 from harness.distributed.ddp import NO_BUFFERS, no_sync
 from harness.distributed.gradient_exchange import DENSE, GradientExchange, MasksInForce, install
 from harness.pruning.masks import MaskStore
-from harness.vocabulary.tensors import Tensors, copied
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 EXCHANGES = {
     "dense": DENSE,
@@ -97,7 +97,7 @@ def _steps(ranks: Ranks, variant: str, how: GradientExchange) -> dict[str, Any]:
     def step(name: str) -> None:
         loss(replica, batch(ranks, len(found))).backward()
         gradients = {n: p.grad for n, p in model.named_parameters() if p.grad is not None}
-        found[name] = {"gradients": copied(gradients), "masks": copied(masks)}
+        found[name] = {"gradients": clone_tensors(gradients), "masks": clone_tensors(masks)}
         model.zero_grad(set_to_none=True)
 
     step("first")

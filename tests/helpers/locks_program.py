@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from harness.system import locks
-from harness.system.atomic_files import write_whole
+from harness.system.atomic_files import write_atomic
 from harness.system.errors import LeaseLost
 
 host, home, lease, skew, how = sys.argv[1:]
@@ -23,7 +23,7 @@ try:
     with locks.locked(Path(home), wait=how == "wait"):
         print("in", flush=True)
         for line in sys.stdin:
-            write_whole(Path(home) / "file", line)
+            write_atomic(Path(home) / "file", line)
             print("wrote", flush=True)
 except (locks.Busy, LeaseLost) as error:
     print(f"{type(error).__name__}: {error}", flush=True)

@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from harness.saliency.base import CalibrationData, Saliency
-from harness.vocabulary.tensors import Batch, Loss, Tensors, mean_alone
+from harness.vocabulary.tensors import Batch, Loss, Tensors, local_mean
 
 
 class Asked(Exception):
@@ -41,7 +41,7 @@ def on_ranks(
         first = asked[0].sums
         assert all(list(one.sums) == list(first) for one in asked)
         sums = {name: sum(one.sums[name] for one in asked) for name in first}
-        known.append(mean_alone(sums, sum(one.samples for one in asked)))
+        known.append(local_mean(sums, sum(one.samples for one in asked)))
 
 
 def cut(batch: Batch, *sizes: int) -> list[Batch]:

@@ -14,7 +14,7 @@ from harness.pruning.pruner import Pruner
 from harness.pruning.reader import Calibration
 from harness.saliency.base import CalibrationData
 from harness.structure.element import Element
-from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, mean_alone
+from harness.vocabulary.tensors import Batch, Loss, Mean, Tensors, local_mean
 
 
 def squared(outputs: Tensor, labels: Tensor) -> Tensor:
@@ -56,7 +56,7 @@ def over_ranks(statistics: Callable[[list[Batch], Mean], Tensors], *shares: list
     assert len(asked) == len(shares) and all(one == shapes[0] for one in shapes)
     joined = {name: sum(sums[name] for sums, _ in asked) for name in asked[0][0]}
     samples = sum(count for _, count in asked)
-    return statistics(shares[0], lambda sums, _: mean_alone(joined, samples))  # type: ignore
+    return statistics(shares[0], lambda sums, _: local_mean(joined, samples))  # type: ignore
 
 
 class Small(nn.Module):
@@ -104,7 +104,7 @@ def check_prunes_exactly(saliency: Any, allocation: Allocation, *keeps: int) -> 
     pruner = Pruner(saliency, Element(), allocation)
     units = pruner.structure.units(model, torch.zeros(2, 2, 4, 4))
     store = MaskStore({name: model.get_parameter(name) for name in units})
-    data = Calibration(small_batches(), cross_entropy, mean_alone)
+    data = Calibration(small_batches(), cross_entropy, local_mean)
     for keep in keeps:
         before = store.masks
         decision = pruner.propose(model, store, units, RequestedSize(keep, "parameters"), data)

@@ -5,7 +5,7 @@ from simulated import total
 from torch import nn
 
 from harness.saliency.base import CalibrationData, Units
-from harness.vocabulary.tensors import Batch, mean_alone
+from harness.vocabulary.tensors import Batch, local_mean
 
 
 def batch(inputs: object) -> Batch:
@@ -26,7 +26,7 @@ def measured(
 ) -> list[float]:
     """Scores of the first layer."""
     statistics = saliency.statistics(
-        CalibrationData(model, [batch(inputs)], total, mean_alone, units)
+        CalibrationData(model, [batch(inputs)], total, local_mean, units)
     )
     first = next(iter(statistics))
     return saliency.score({first: torch.empty(0)}, statistics)[first].tolist()

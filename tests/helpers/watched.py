@@ -23,7 +23,7 @@ from harness.launch.execute import build
 from harness.run_folder.records import Record
 from harness.training.batching import epoch_order
 from harness.training.loop import Loop
-from harness.vocabulary.tensors import Tensors, copied
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 # mlp on blobs: 8*32 + 32*32 + 32*4 weights, of which a quarter stays; 4 steps an epoch.
 WEIGHTS, QUARTER = 1408, 352
@@ -82,11 +82,15 @@ def run(folder: Path, what: Experiment, levels: runner.Prepared | None = None) -
     update = Loop._update
 
     def watching(loop: Loop) -> None:
-        start, before, number = parameters(levels), copied(levels.state.masks.masks), loop._number
+        start, before, number = (
+            parameters(levels),
+            clone_tensors(levels.state.masks.masks),
+            loop._number,
+        )
         update(loop)
         if loop.context.level != 0:
             states = {name: shaped(loop, name) for name in start}
-            now = parameters(levels), copied(levels.state.masks.masks)
+            now = parameters(levels), clone_tensors(levels.state.masks.masks)
             steps.append(Step(loop.context.level, number, start, now[0], before, now[1], states))
 
     with pytest.MonkeyPatch.context() as patch:
@@ -96,7 +100,7 @@ def run(folder: Path, what: Experiment, levels: runner.Prepared | None = None) -
 
 
 def parameters(levels: runner.Prepared) -> Tensors:
-    return copied({name: p.detach() for name, p in levels.state.model.named_parameters()})
+    return clone_tensors({name: p.detach() for name, p in levels.state.model.named_parameters()})
 
 
 def shaped(loop: Loop, name: str) -> list[torch.Tensor]:

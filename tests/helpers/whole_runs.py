@@ -18,7 +18,7 @@ from harness.run_folder.records import Record
 from harness.training.context import Hooks
 from harness.training.loop import Loop
 from harness.vocabulary.step_index import StepIndex
-from harness.vocabulary.tensors import Batch, Tensors, copied
+from harness.vocabulary.tensors import Batch, Tensors, clone_tensors
 
 # 40 samples in batches of 16, 16 and 8: 3 steps an epoch, 2 epochs of dense training. The network
 # is 8-6-4: 48 + 24 = 72 prunable weights, and as many multiply-accumulates of one sample.
@@ -81,7 +81,7 @@ class Whole(Silent):
         named = dict(loop.model.named_parameters())
         gradients = {name: p.grad for name, p in named.items() if p.grad is not None}
         (group,) = loop.optimizer.param_groups
-        weights = copied({name: p.detach() for name, p in named.items()})
+        weights = clone_tensors({name: p.detach() for name, p in named.items()})
         self.steps.append(
             Step(
                 loop.context.level,
@@ -89,7 +89,7 @@ class Whole(Silent):
                 group["lr"],
                 not loop.optimizer.state,
                 weights,
-                copied(gradients),
+                clone_tensors(gradients),
                 self.batches.copy(),
                 self.losses.copy(),
             )  # fmt: skip
@@ -100,8 +100,8 @@ class Whole(Silent):
     def log(self, record: Record) -> None:
         super().log(record)
         place = record.level, record.stage
-        self.networks[place] = copied(self.levels.state.model.state_dict())
-        self.masks[place] = copied(self.levels.state.masks.masks)
+        self.networks[place] = clone_tensors(self.levels.state.model.state_dict())
+        self.masks[place] = clone_tensors(self.levels.state.masks.masks)
 
 
 def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Whole:
@@ -113,7 +113,7 @@ def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Wh
     whole = Whole(levels)
 
     def run_epoch(loop: Loop, stop: StepIndex) -> None:
-        start = loop.at, copied(loop.model.state_dict())
+        start = loop.at, clone_tensors(loop.model.state_dict())
         whole.starts.setdefault(loop.context.level, start)
         handle = loop.optimizer.register_step_pre_hook(lambda *_: whole.step(loop))
         methods["run_epoch"](loop, stop)
@@ -137,11 +137,11 @@ def whole_run(folder: Path, *overrides: str, small: Sequence[str] = SMALL) -> Wh
 def plain(levels: runner.Prepared) -> list[Tensors]:
     """Returns the state of a new dense training before each of its steps, and at its end."""
     model, states = levels.context.workload.initial_model(), []
-    hooks = Hooks(before_step=lambda *_: states.append(copied(model.state_dict())))
+    hooks = Hooks(before_step=lambda *_: states.append(clone_tensors(model.state_dict())))
     levels.context.experiment.training.fit(
         model, levels.context.workload.training_context(0), hooks
     )
-    return [*states, copied(model.state_dict())]
+    return [*states, clone_tensors(model.state_dict())]
 
 
 def under(masks: Tensors, state: Tensors) -> Tensors:

@@ -212,7 +212,7 @@ def test_a_stopped_command_leaves_its_status_in_a_file_for_a_job_script(
 ) -> None:
     note = tmp_path / "stopped"
     stop = (
-        "import os, sys; from harness.system.signals import leave_on_signals; leave_on_signals();"
+        "import os, sys; from harness.system.signals import exit_on_signals; exit_on_signals();"
         f"os.kill(os.getpid(), {int(signal.Signals[name])})"
     )
     done = subprocess.run(
@@ -226,7 +226,7 @@ def test_a_stopped_command_leaves_its_status_in_a_file_for_a_job_script(
 
 def test_a_note_that_cannot_be_written_does_not_hold_up_the_end(tmp_path, monkeypatch, capfd):
     monkeypatch.setenv("HARNESS_STOPPED", str(tmp_path / "no" / "folder"))
-    Stopped(signal.SIGTERM).note()
+    Stopped(signal.SIGTERM).write_status()
     assert capfd.readouterr().err.startswith("harness: cannot write HARNESS_STOPPED: [Errno 2]")
 
 

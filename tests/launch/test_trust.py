@@ -25,7 +25,7 @@ def payloads(file: Path) -> list[Any]:
     held = file.with_name("held.pkl")
     held.write_bytes(pickle.dumps(Payload(file)))
     touch = {"_target_": "os.mknod", "_args_": [str(file)]}
-    write = "harness.system.atomic_files.write_whole"  # the harness's own, and no component
+    write = "harness.system.atomic_files.write_atomic"  # the harness's own, and no component
     text = f"{{_target_: os.mknod, _args_: [{str(file)!r}]}}"
     return [
         touch,
@@ -81,7 +81,7 @@ def test_a_component_of_conf_is_built_and_the_environment_is_asked(monkeypatch) 
     ("os.system", "is of os, whose functions no config may call"),
     ("builtins.eval", "is of builtins"),
     ("hydra.utils.get_method", "is of hydra"),
-    ("harness.system.atomic_files.write_whole", "is no component of the harness"),
+    ("harness.system.atomic_files.write_atomic", "is no component of the harness"),
 )
 def test_what_a_user_writes_builds_nothing_of_python_or_hydra_and_components_alone(
     target, why
@@ -177,7 +177,7 @@ def test_the_module_that_is_allowed_bounds_what_is_its_own() -> None:
 @cases("trust", "harness", ["my_pkg", "harness.system.atomic_files"])
 def test_the_harness_itself_cannot_be_allowed_whole(trust, tmp_path) -> None:
     write = {
-        "_target_": "harness.system.atomic_files.write_whole",
+        "_target_": "harness.system.atomic_files.write_atomic",
         "path": str(tmp_path / "x"),
         "content": "x",
     }

@@ -10,7 +10,7 @@ from harness.mask_updates.rigl import Rigl
 from harness.mask_updates.set import Set
 from harness.mask_updates.snfs import Snfs
 from harness.mask_updates.soft import Soft
-from harness.vocabulary.tensors import copied
+from harness.vocabulary.tensors import clone_tensors
 
 KINDS = pytest.mark.parametrize("kind", [Rigl, Set, Snfs])
 
@@ -28,10 +28,10 @@ def test_mask_updates_give_back_all_masks_and_change_no_input(mask_updates) -> N
     weights = {name: torch.randn(masks[name].shape) * masks[name] for name in ("a", "b")}
     gradients = {name: torch.randn(weight.shape) for name, weight in weights.items()}
     given = (masks, weights, gradients)
-    before = [copied(tensors) for tensors in given]
+    before = [clone_tensors(tensors) for tensors in given]
 
     statistics = mask_updates.accumulate({}, gradients)
-    seen = copied(statistics)
+    seen = clone_tensors(statistics)
     new = mask_updates.update_masks(weights, masks, statistics, step=100, steps=1000, seed=0)
 
     assert new is not masks and list(new) == list(masks)

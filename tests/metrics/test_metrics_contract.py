@@ -19,10 +19,10 @@ from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
-from harness.vocabulary.tensors import mean_alone, prunable_weights
+from harness.vocabulary.tensors import local_mean, prunable_weights
 
 SHAPE = (1, 28, 28)
-DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
+DATA = Calibration([], lambda outputs, labels: outputs.sum(), local_mean)
 
 
 def whole(model: Model) -> nn.Module:

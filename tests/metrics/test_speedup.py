@@ -21,13 +21,13 @@ from harness.structure.base import Structure, Units
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.structure.row import Row
-from harness.vocabulary.tensors import mean_alone, prunable_weights
+from harness.vocabulary.tensors import local_mean, prunable_weights
 
 SHAPE = (1, 28, 28)
 # conv1 500 weights x 24 x 24, conv2 25,000 x 8 x 8, fc1 400,000, fc2 5,000.
 TOTAL = 288_000 + 1_600_000 + 400_000 + 5_000
 COSTS = {"conv1.weight": 576, "conv2.weight": 64, "fc1.weight": 1, "fc2.weight": 1}
-NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
+NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), local_mean)
 STRUCTURES = [Element(), Filter(), Row()]
 ALLOCATIONS = [GlobalRanking(), Uniform(), Erk()]
 

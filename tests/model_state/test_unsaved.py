@@ -15,7 +15,7 @@ from cutting import RUN
 from torch import nn
 from torch.func import functional_call
 
-from harness.model_state.unsaved import Unsaved
+from harness.model_state.unsaved import UnsavedState
 
 
 class Tracker:
@@ -65,20 +65,20 @@ CHANGES: dict[str, Callable[[Any], object]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_a_changed_attribute_of_a_module_is_named_once_with_register_it_as_a_buffer(name, capsys):
-    model, unsaved = network(), Unsaved()
+    model, unsaved = network(), UnsavedState()
     unsaved.begin(model, {})
-    unsaved.look(model)
+    unsaved.warn_changes(model)
     assert capsys.readouterr().err == ""
     for _ in range(2):
         CHANGES[name](model[1][0])
-        unsaved.look(model)
+        unsaved.warn_changes(model)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith(f"warning: network.1.0.{name} changed") and "as a buffer" in said
 
 
 def test_what_checkpoints_hold_and_what_training_sets_is_no_change(capsys) -> None:
-    model, unsaved = network(), Unsaved()
+    model, unsaved = network(), UnsavedState()
     it: Any = model[1][0]
     unsaved.begin(model, {"saliency": [model, it.layer.weight]})
     with torch.no_grad():
@@ -88,17 +88,17 @@ def test_what_checkpoints_hold_and_what_training_sets_is_no_change(capsys) -> No
     model.eval()
     it.layer.weight.requires_grad_(False)
     it.register_forward_hook(lambda *_: None)
-    unsaved.look(model)
+    unsaved.warn_changes(model)
     assert capsys.readouterr().err == ""
 
 
 def test_weights_that_a_recurrent_layer_lists_anew_in_each_pass_are_no_change(capsys) -> None:
-    model, unsaved, x = nn.LSTM(2, 3), Unsaved(), torch.zeros(4, 1, 2)
+    model, unsaved, x = nn.LSTM(2, 3), UnsavedState(), torch.zeros(4, 1, 2)
     model(x)
     unsaved.begin(model, {})
     # As a probe looks at it: the layer's list holds the stand-ins until the next pass.
     functional_call(model, {n: p.detach() + 1 for n, p in model.named_parameters()}, (x,))
-    unsaved.look(model)
+    unsaved.warn_changes(model)
     assert capsys.readouterr().err == ""
 
 
@@ -114,13 +114,13 @@ class Extra(nn.Module):
 
 
 def test_what_a_module_saves_as_its_extra_state_is_no_change_and_what_its_modules_keep_is(capsys):
-    model, unsaved = nn.Sequential(Extra()), Unsaved()
+    model, unsaved = nn.Sequential(Extra()), UnsavedState()
     unsaved.begin(model, {})
     model[0].calls += 1
-    unsaved.look(model)
+    unsaved.warn_changes(model)
     assert capsys.readouterr().err == ""
     model[0].inner[0].calls += 1
-    unsaved.look(model)
+    unsaved.warn_changes(model)
     assert capsys.readouterr().err.startswith("warning: network.0.inner.0.calls changed")
 
 
@@ -144,13 +144,13 @@ class Part:
     ("inner.count", lambda it: setattr(it.inner, "count", 1)),
 )
 def test_a_changed_attribute_of_a_part_is_named_with_what_is_possible_there(name, change, capsys):
-    part, model, unsaved = Part(), nn.Linear(2, 2), Unsaved()
+    part, model, unsaved = Part(), nn.Linear(2, 2), UnsavedState()
     unsaved.begin(model, {"seed": 0, "penalty": part})
     assert part.table  # what is cached is computed again
-    unsaved.look(model)
+    unsaved.warn_changes(model)
     assert capsys.readouterr().err == ""
     change(part)
-    unsaved.look(model)
+    unsaved.warn_changes(model)
     said = capsys.readouterr().err
     assert said.startswith(f"warning: penalty.{name} changed since the run began")
     assert "compute it from what the part is given" in said

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.optim import SGD, Adam
 
 from harness.model_state.contents import MOST_BYTES
-from harness.model_state.unsaved import Unsaved
+from harness.model_state.unsaved import UnsavedState
 
 TOTAL = {"calls": 0}
 
@@ -117,22 +117,22 @@ CHANGES: dict[str, Callable[[Places], object]] = {
 
 @pytest.mark.parametrize("name", CHANGES)
 def test_what_changes_is_named_once_wherever_it_is_kept(name, capsys) -> None:
-    model, unsaved = nn.Sequential(Places()), Unsaved()
+    model, unsaved = nn.Sequential(Places()), UnsavedState()
     unsaved.begin(model, {})
-    unsaved.look(model)
+    unsaved.warn_changes(model)
     assert capsys.readouterr().err == ""
     for _ in range(2):
         CHANGES[name](model[0])
-        unsaved.look(model)
+        unsaved.warn_changes(model)
     said = capsys.readouterr().err
     assert said.count("\n") == 1
     assert said.startswith(f"warning: network.0.{name} changed") and "as a buffer" in said
 
 
 def test_another_network_of_the_same_kind_has_changed_nothing(capsys) -> None:
-    unsaved = Unsaved()
+    unsaved = UnsavedState()
     unsaved.begin(nn.Sequential(Places()), {})
-    unsaved.look(nn.Sequential(Places()))
+    unsaved.warn_changes(nn.Sequential(Places()))
     assert capsys.readouterr().err == ""
 
 
@@ -141,10 +141,10 @@ def test_what_cannot_be_looked_into_is_named_as_that(tmp_path, capsys, monkeypat
     model: Any = nn.Linear(1, 1)
     model.table, model.many = csv.reader(["1", "2"]), [Nested(0) for _ in range(101)]
     model.file = (tmp_path / "log").open("w")  # a place to write to
-    unsaved = Unsaved()
+    unsaved = UnsavedState()
     unsaved.begin(model, {})
     for _ in range(2):
-        unsaved.look(model)
+        unsaved.warn_changes(model)
     said = capsys.readouterr().err
     model.file.close()
     assert said.startswith("warning: network.table, network.many cannot be looked into, and no")
@@ -173,13 +173,13 @@ class Stated(SGD):
 
 @cases("kind, said", (Counted, True), (Saving, False), (Stated, False), (Adam, False))
 def test_an_optimizer_is_named_for_what_its_state_does_not_hold(kind, said, capsys) -> None:
-    model, unsaved = nn.Linear(1, 1), Unsaved()
+    model, unsaved = nn.Linear(1, 1), UnsavedState()
     unsaved.begin(model, {})
     optimizer = kind(model.parameters(), lr=0.1)
     unsaved.begin_training(model, {"optimizer": optimizer})
     model(torch.ones(1, 1)).sum().backward()
     optimizer.step()
-    unsaved.look(model)
+    unsaved.warn_changes(model)
     err = capsys.readouterr().err
     assert (
         ("optimizer.calls changed" in err and "put it into its state" in err) == said == bool(err)
@@ -197,17 +197,17 @@ def gradient_hook_of(weight: Tensor) -> Callable[[], None]:
 
 
 def test_a_training_begins_with_its_own_parts_and_ends_with_them(capsys) -> None:
-    dense, model, unsaved = nn.Linear(1, 1), nn.Linear(1, 1), Unsaved()
+    dense, model, unsaved = nn.Linear(1, 1), nn.Linear(1, 1), UnsavedState()
     unsaved.begin(model, {})
     unsaved.begin_training(dense, {"optimizer": SGD(dense.parameters(), lr=0.1)})
-    unsaved.look(dense)
-    unsaved.look(model)  # trained by none yet
+    unsaved.warn_changes(dense)
+    unsaved.warn_changes(model)  # trained by none yet
     adders = [gradient_hook_of(model.weight), gradient_hook_of(model.weight)]
     adders[0]()
     for adder in adders:  # each begins with what it has by then
         unsaved.begin_training(model, {"penalty's adder": adder})
-        unsaved.look(model)
+        unsaved.warn_changes(model)
     assert capsys.readouterr().err == ""
     adders[1]()
-    unsaved.look(model)
+    unsaved.warn_changes(model)
     assert capsys.readouterr().err.startswith("warning: penalty's adder.calls changed")

@@ -30,12 +30,12 @@ from harness.saliency.weight_gradient import WeightGradient
 from harness.schedule.base import round_fractions
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
-from harness.vocabulary.tensors import Tensors, mean_alone
+from harness.vocabulary.tensors import Tensors, local_mean
 
 INPUTS = torch.randn(30, 20, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
 NOISE = Random(5)
 DATA = Calibration(
-    [(INPUTS, torch.zeros(30))], lambda outputs, labels: outputs.square().sum(), mean_alone
+    [(INPUTS, torch.zeros(30))], lambda outputs, labels: outputs.square().sum(), local_mean
 )
 KEPT = {"a": torch.tensor([True, False, True, False, False]), "b": torch.tensor([False, True])}
 ALIVE = {"a": torch.tensor([True, True, True, False, True]), "b": torch.tensor([True, True])}

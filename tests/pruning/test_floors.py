@@ -30,7 +30,7 @@ from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.vocabulary.defaults import with_defaults
-from harness.vocabulary.tensors import Counts, mean_alone
+from harness.vocabulary.tensors import Counts, local_mean
 
 
 def with_floors(allocation: Allocation, **floors: Any) -> Allocation:
@@ -227,7 +227,7 @@ def lenet_5(structure: Structure) -> tuple[SizeModel, Layers]:
     model_info = ModelInfo(count_macs(model, torch.zeros(1, 1, 28, 28)).weights, curves=curves)
     pruner = Pruner(Magnitude(), structure, Watching(budget="macs"))
     store = MaskStore({name: model.get_parameter(name) for name in units})
-    data = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
+    data = Calibration([], lambda outputs, labels: outputs.sum(), local_mean)
     pruner.propose(model, store, units, RequestedSize(1000, "macs"), data, model_info)
     return pruner.size_model("compression", model, units, model_info), seen
 

@@ -23,10 +23,10 @@ from harness.saliency.magnitude import Magnitude
 from harness.saliency.random import Random
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
-from harness.vocabulary.tensors import Batch, Tensors, mean_alone
+from harness.vocabulary.tensors import Batch, Tensors, local_mean
 
 SAMPLE = torch.zeros(2, 3)
-NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
+NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), local_mean)
 
 
 @dataclass(frozen=True)
@@ -207,9 +207,9 @@ def test_a_saliency_is_given_the_calibration_data() -> None:
     units = pruner.structure.units(model, SAMPLE)
     store = make_mask_store(model, units)
     pruner.propose(
-        model, store, units, RequestedSize(2, "parameters"), Calibration(batches, loss, mean_alone)
+        model, store, units, RequestedSize(2, "parameters"), Calibration(batches, loss, local_mean)
     )
-    assert seen == [(batches, loss, mean_alone)]
+    assert seen == [(batches, loss, local_mean)]
 
 
 def test_what_a_saliency_cannot_score_is_refused_before_any_training() -> None:

@@ -21,7 +21,7 @@ from harness.structure.element import Element
 from harness.task.classification import Classification
 from harness.training.state_files import build_seeded
 from harness.vocabulary.seeds import derive
-from harness.vocabulary.tensors import Counts, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Counts, local_mean, prunable_weights
 
 WEIGHTS = 430_500
 COMPRESSION = 1000
@@ -37,7 +37,7 @@ def calibration(seed: int) -> Calibration:
     chosen = Samples(samples=100).indices(training_images(), 10, seed)
     batches = list(training_images().batches([chosen]))
     assert batches[0][1].bincount().tolist() == [10] * 10
-    return Calibration(batches, Classification().loss, mean_alone)
+    return Calibration(batches, Classification().loss, local_mean)
 
 
 def kept(saliency: Saliency, seed: int, rounds: int) -> Counts:

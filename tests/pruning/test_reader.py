@@ -13,7 +13,7 @@ import harness
 from harness.pruning.reader import Reader
 from harness.saliency.base import CalibrationData
 from harness.saliency.magnitude import Magnitude
-from harness.vocabulary.tensors import Tensors, evaluating
+from harness.vocabulary.tensors import Tensors, eval_mode
 
 Change = Callable[[nn.Module], object]
 
@@ -210,7 +210,7 @@ class Spiking(nn.Module):
 @pytest.mark.parametrize("saliency", ["weight_gradient", "taylor", "wanda", "fisher", "synflow"])
 def test_looking_at_a_network_that_writes_to_its_buffers_leaves_them(saliency) -> None:
     model: Any = Spiking()
-    with evaluating(model):
+    with eval_mode(model):
         model(torch.zeros(3, 4))
     assert model.potential.shape == (0,)
     batches = [(torch.randn(5, 4), torch.zeros(5, dtype=torch.int64))]

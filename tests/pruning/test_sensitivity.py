@@ -24,9 +24,9 @@ from harness.saliency.magnitude import Magnitude
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
 from harness.training.evaluation import EvaluationResult
-from harness.vocabulary.tensors import Counts, mean_alone
+from harness.vocabulary.tensors import Counts, local_mean
 
-NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
+NO_DATA = Calibration([], lambda outputs, labels: outputs.sum(), local_mean)
 
 
 def linear(weight: list[list[float]], bias: list[float] | None = None) -> nn.Linear:

@@ -26,7 +26,7 @@ from harness.saliency.magnitude import Magnitude
 from harness.structure.base import Structure
 from harness.structure.element import Element
 from harness.structure.neuron import Neuron
-from harness.vocabulary.tensors import Tensors, mean_alone
+from harness.vocabulary.tensors import Tensors, local_mean
 
 INPUTS = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
 STRUCTURES = [Element(), Neuron()]
@@ -40,7 +40,7 @@ def pruned(structure: Structure) -> tuple[nn.Module, Tensors]:
     units = structure.units(model, INPUTS)
     gone = {name for weight, along in units.items() for name in (weight, *along)}
     store = MaskStore({n: p for n, p in model.named_parameters() if n in gone})
-    data = Calibration([], lambda outputs, labels: outputs.sum(), mean_alone)
+    data = Calibration([], lambda outputs, labels: outputs.sum(), local_mean)
     store.shrink_to(
         pruner.propose(model, store, units, RequestedSize(14, "parameters"), data).masks
     )

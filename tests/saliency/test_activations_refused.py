@@ -12,7 +12,7 @@ from harness.saliency.hrank import HRank
 from harness.saliency.mean_activation import MeanActivation
 from harness.saliency.shared.activations import mean_of_maps
 from harness.saliency.taylor_unit import TaylorUnit
-from harness.vocabulary.tensors import mean_alone
+from harness.vocabulary.tensors import local_mean
 
 MEASURES = [MeanActivation(), APoZ(), HRank(), TaylorUnit()]
 
@@ -33,7 +33,7 @@ class Uncalled(nn.Module):
 def test_a_layer_that_is_never_called_is_refused_by_name(saliency, units) -> None:
     model = Uncalled().requires_grad_(False)
     with pytest.raises(ValueError, match=r"never calls .* spare.weight, .* exclude spare$"):
-        saliency.statistics(CalibrationData(model, [batch(POINTS)], total, mean_alone, units))
+        saliency.statistics(CalibrationData(model, [batch(POINTS)], total, local_mean, units))
 
 
 @pytest.mark.parametrize("saliency", MEASURES)

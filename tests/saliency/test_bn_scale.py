@@ -10,7 +10,7 @@ from unit_network import IMAGES, named, network, units_of
 from harness.saliency.base import CalibrationData
 from harness.saliency.bn_scale import BNScale
 from harness.structure.filter import Filter
-from harness.vocabulary.tensors import mean_alone
+from harness.vocabulary.tensors import local_mean
 
 
 def test_bn_scale_is_the_absolute_gamma_of_each_layers_norm() -> None:
@@ -18,7 +18,7 @@ def test_bn_scale_is_the_absolute_gamma_of_each_layers_norm() -> None:
     with torch.no_grad():
         model.bn2.weight.copy_(torch.tensor([-2.0, 0.5, 0.0, 1.0]))
     units = Filter().units(model, IMAGES)
-    statistics = BNScale().statistics(CalibrationData(model, [], cross_entropy, mean_alone, units))
+    statistics = BNScale().statistics(CalibrationData(model, [], cross_entropy, local_mean, units))
     scores = BNScale().score({"conv2.weight": torch.empty(0)}, statistics)
     assert statistics["conv2.weight"].tolist() == [-2.0, 0.5, 0.0, 1.0]
     assert {name: score.tolist() for name, score in scores.items()} == {
@@ -29,7 +29,7 @@ def test_bn_scale_is_the_absolute_gamma_of_each_layers_norm() -> None:
 def test_the_statistics_of_bn_scale_are_a_copy() -> None:
     model = network()
     units = units_of(model)
-    statistics = BNScale().statistics(CalibrationData(model, [], cross_entropy, mean_alone, units))
+    statistics = BNScale().statistics(CalibrationData(model, [], cross_entropy, local_mean, units))
     before = model.bn1.weight.detach().clone()
     nn.init.zeros_(model.bn1.weight)
     assert torch.equal(statistics["conv1.weight"], before)
@@ -47,8 +47,8 @@ def test_bn_scale_refuses_a_layer_without_a_batch_norm_by_name(norm) -> None:
     model.bn2 = norm
     units = Filter().units(model, IMAGES)
     with pytest.raises(ValueError, match="BatchNorm .* conv2 alone feeds.* exclude conv2,"):
-        BNScale().statistics(CalibrationData(model, [], cross_entropy, mean_alone, units))
+        BNScale().statistics(CalibrationData(model, [], cross_entropy, local_mean, units))
     rest = {"conv1.weight": units["conv1.weight"]}
     assert list(
-        BNScale().statistics(CalibrationData(model, [], cross_entropy, mean_alone, rest))
+        BNScale().statistics(CalibrationData(model, [], cross_entropy, local_mean, rest))
     ) == ["conv1.weight"]

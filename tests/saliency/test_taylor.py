@@ -11,7 +11,7 @@ from harness.saliency.base import CalibrationData
 from harness.saliency.taylor import Taylor
 from harness.saliency.taylor_activation import TaylorActivation
 from harness.saliency.taylor_unit import TaylorUnit
-from harness.vocabulary.tensors import Loss, Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Loss, Tensors, local_mean, prunable_weights
 
 
 def norm(scale: float, shift: float) -> nn.BatchNorm1d:
@@ -130,7 +130,7 @@ def test_the_gate_of_a_norm_is_the_sum_over_its_scale_and_shift() -> None:
     ]
     units = {"conv1.weight": ("conv1.bias", *names)}
     statistics = TaylorUnit().statistics(
-        CalibrationData(model, [samples()], cross_entropy, mean_alone, units)
+        CalibrationData(model, [samples()], cross_entropy, local_mean, units)
     )
     torch.testing.assert_close(
         statistics["conv1.weight"], torch.stack(changes).square().mean(0).detach()
@@ -150,7 +150,7 @@ def test_removing_a_unit_from_a_linear_model_changes_the_loss_by_its_gate() -> N
 def test_what_the_model_does_in_place_changes_no_gate(saliency) -> None:
     one, two = (
         saliency.statistics(
-            CalibrationData(Net(inplace), [samples()], cross_entropy, mean_alone, units)
+            CalibrationData(Net(inplace), [samples()], cross_entropy, local_mean, units)
         )
         for inplace in (False, True)
         for units in [{"conv1.weight": ("norm.weight", "norm.bias"), "conv2.weight": ()}]

@@ -9,7 +9,7 @@ from units_by_hand import batch
 
 from harness.saliency.base import CalibrationData
 from harness.saliency.taylor_activation import TaylorActivation
-from harness.vocabulary.tensors import mean_alone
+from harness.vocabulary.tensors import local_mean
 
 
 def test_taylor_activation_takes_the_mean_over_positions_before_the_absolute_value() -> None:
@@ -50,7 +50,7 @@ def test_taylor_activation_is_the_same_behind_relu_and_max_pool() -> None:
     units = {"0.weight": ("0.bias",)}
     one = TaylorActivation()
     statistics = one.statistics(
-        CalibrationData(model, [(xs, ys)], cross_entropy, mean_alone, units)
+        CalibrationData(model, [(xs, ys)], cross_entropy, local_mean, units)
     )
 
     # 16 positions in place of 4.

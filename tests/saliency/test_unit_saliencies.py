@@ -23,14 +23,14 @@ from harness.saliency.taylor_unit import TaylorUnit
 from harness.structure.element import Element
 from harness.structure.filter import Filter
 from harness.structure.neuron import Neuron
-from harness.vocabulary.tensors import Batch, Tensors, mean_alone, prunable_weights
+from harness.vocabulary.tensors import Batch, Tensors, local_mean, prunable_weights
 
 FROM_DATA = [TaylorUnit(), TaylorActivation(), MeanActivation(), APoZ(), HRank()]
 UNIT = [*FROM_DATA, FPGM(), BNScale()]
 
 
 def calibration() -> Calibration:
-    return Calibration(samples(4, 2), cross_entropy, mean_alone)
+    return Calibration(samples(4, 2), cross_entropy, local_mean)
 
 
 @pytest.mark.parametrize("saliency", UNIT, ids=named)
@@ -67,7 +67,7 @@ def test_a_pruned_unit_has_no_effect_and_scores_0(saliency) -> None:
                 parameter[1] = 0.0
     scores = saliency.score(
         {name: model.get_parameter(name) for name in units},
-        saliency.statistics(CalibrationData(model, samples(3), cross_entropy, mean_alone, units)),
+        saliency.statistics(CalibrationData(model, samples(3), cross_entropy, local_mean, units)),
     )
     assert [float(score[1]) for score in scores.values()] == [0.0, 0.0, 0.0]
     assert all(float(score.max()) > 0 for score in scores.values())
@@ -160,7 +160,7 @@ def test_only_the_weights_that_are_asked_for_are_scored(saliency) -> None:
     weights = {name: model.get_parameter(name).detach() for name in units}
     scores = saliency.score(
         weights,
-        saliency.statistics(CalibrationData(model, samples(3), cross_entropy, mean_alone, units)),
+        saliency.statistics(CalibrationData(model, samples(3), cross_entropy, local_mean, units)),
     )
     assert {name: score.shape for name, score in scores.items()} == {"conv2.weight": (4,)}
 

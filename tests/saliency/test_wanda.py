@@ -8,7 +8,7 @@ from harness.allocation.uniform import Uniform
 from harness.saliency.base import CalibrationData
 from harness.saliency.wanda import Wanda, best_of_rows
 from harness.vocabulary.tensors import prunable_weights
-from harness.vocabulary.topk import top
+from harness.vocabulary.topk import topk_mask
 
 UNIT = {"w": torch.ones(1, 3, dtype=torch.float64)}  # inputs of norm 1
 
@@ -97,7 +97,7 @@ def test_rows_keep_exactly_the_total_and_differ_by_one_at_most(keep, tied) -> No
     counts = mask.sum(dim=1)
     assert mask.sum() == keep and counts.max() - counts.min() <= 1
     for row, kept in zip(scores, mask, strict=True):
-        assert torch.equal(kept, top(row, int(kept.sum())))
+        assert torch.equal(kept, topk_mask(row, int(kept.sum())))
 
 
 def test_of_equal_scores_in_a_row_the_first_stay() -> None:

@@ -7,34 +7,34 @@ from harness.system.atomic_files import (
     CannotWrite,
     make_writable,
     read_json,
+    write_atomic,
     write_json,
-    write_whole,
 )
 
 
 def test_a_file_is_written_and_nothing_is_left_beside_it(tmp_path) -> None:
-    write_whole(tmp_path / "a.txt", "new")
+    write_atomic(tmp_path / "a.txt", "new")
     assert (tmp_path / "a.txt").read_text() == "new"
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_a_write_that_fails_leaves_the_old_content(tmp_path, monkeypatch) -> None:
-    write_whole(tmp_path / "a.txt", "old")
+    write_atomic(tmp_path / "a.txt", "old")
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "no space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(CannotWrite, match=r"a\.txt \(no space left on device\); make room"):
-        write_whole(tmp_path / "a.txt", b"new")
+        write_atomic(tmp_path / "a.txt", b"new")
     assert (tmp_path / "a.txt").read_text() == "old"
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
 def test_a_reader_in_the_middle_of_the_file_sees_the_old_content(tmp_path) -> None:
-    write_whole(tmp_path / "a.txt", "old")
+    write_atomic(tmp_path / "a.txt", "old")
     with (tmp_path / "a.txt").open() as file:
-        write_whole(tmp_path / "a.txt", "new")
+        write_atomic(tmp_path / "a.txt", "new")
         assert file.read() == "old"
 
 

@@ -24,9 +24,9 @@ from harness.run_folder.followers import RecordWriter
 from harness.run_folder.progress_file import ProgressFile
 from harness.run_folder.status_file import Status
 from harness.system import locks
-from harness.system.atomic_files import write_whole
+from harness.system.atomic_files import write_atomic
 from harness.system.errors import LeaseLost, NotFinite
-from harness.system.leases import HOLDER, LOCK, holder_of
+from harness.system.leases import HOLDER, LOCK, read_holder
 from harness.system.locks import Busy, locked
 from harness.tracking.sent_rows import SentRows
 from harness.training.state_files import store
@@ -112,7 +112,7 @@ def test_a_suspended_process_of_another_host_loses_its_folder_and_stops_before_i
         assert first.said() == "in"
         first.process.send_signal(signal.SIGSTOP)
         with locked(tmp_path) as lease:
-            write_whole(tmp_path / "file", "mine")
+            write_atomic(tmp_path / "file", "mine")
             first.process.send_signal(signal.SIGCONT)
             said = first.is_told("theirs")
             assert said.startswith(f"LeaseLost: {tmp_path} is not this process's any more: ")
@@ -125,19 +125,19 @@ def test_a_suspended_process_of_another_host_loses_its_folder_and_stops_before_i
 def test_a_lock_that_was_removed_is_noticed_before_the_next_write(tmp_path) -> None:
     gone = pytest.raises(LeaseLost, match="its lock was removed; nothing is written")
     with gone, locked(tmp_path):
-        write_whole(tmp_path / "before", "")
+        write_atomic(tmp_path / "before", "")
         shutil.rmtree(tmp_path / LOCK)
-        write_whole(tmp_path / "deep" / "after", "")
+        write_atomic(tmp_path / "deep" / "after", "")
     assert os.listdir(tmp_path) == ["before"]
 
 
 def test_a_folder_that_was_lost_while_a_long_file_was_written_keeps_what_it_had(
     tmp_path, monkeypatch
 ) -> None:
-    write_whole(tmp_path / "file", "theirs")
+    write_atomic(tmp_path / "file", "theirs")
     with pytest.raises(LeaseLost), locked(tmp_path):
         monkeypatch.setattr(os, "fsync", lambda _: shutil.rmtree(tmp_path / LOCK))
-        write_whole(tmp_path / "file", "mine")
+        write_atomic(tmp_path / "file", "mine")
     assert (tmp_path / "file").read_text() == "theirs"
     assert os.listdir(tmp_path) == ["file"]
 
@@ -147,9 +147,9 @@ def test_a_folder_beside_the_lost_one_is_still_written_to(tmp_path) -> None:
         (tmp_path / "inner").mkdir()
         stack.enter_context(locked(tmp_path / "inner"))
         shutil.rmtree(tmp_path / "inner" / LOCK)
-        write_whole(tmp_path / "file", "")
+        write_atomic(tmp_path / "file", "")
         with pytest.raises(LeaseLost, match=f"^{tmp_path}/inner is not"):
-            write_whole(tmp_path / "inner" / "file", "")
+            write_atomic(tmp_path / "inner" / "file", "")
 
 
 def test_a_loser_neither_renews_nor_frees_the_lock_of_the_winner(tmp_path, monkeypatch) -> None:
@@ -159,7 +159,7 @@ def test_a_loser_neither_renews_nor_frees_the_lock_of_the_winner(tmp_path, monke
         lock = lock_left_by(ELSEWHERE, tmp_path)
         time.sleep(0.1)
         assert (lock / HOLDER).stat().st_mtime == 0
-    found = holder_of(lock)
+    found = read_holder(lock)
     assert found and found.process == ELSEWHERE
 
 

@@ -41,7 +41,7 @@ def fixture_late(tmp_path, monkeypatch) -> Iterator[Path]:
     (tmp_path / "own_early.py").write_text(NET)
     (tmp_path / "own_late.py").write_text(LATE.format(True))
     monkeypatch.syspath_prepend(tmp_path)
-    loaded_sources.watch()
+    loaded_sources.watch_imports()
     yield tmp_path / "own_late.py"
     forget(monkeypatch)
 
@@ -87,12 +87,12 @@ def test_what_own_parts_add_to_the_search_path_leaves_the_digest_as_it_was_plann
     (tmp_path / "own_adding.py").write_text(said)
     monkeypatch.syspath_prepend(tmp_path)
     parts: dict[str, Any] = {"model": {"_target_": "own_adding.x"}}
-    loaded_sources.watch()
+    loaded_sources.watch_imports()
     before = code_of(parts)
-    with loaded_sources.aside():
+    with loaded_sources.without_added_paths():
         __import__("own_adding")
     assert code_of(parts) == before
-    assert str(tmp_path / "lib" / "own_hidden.py") in loaded_sources.unnamed()
+    assert str(tmp_path / "lib" / "own_hidden.py") in loaded_sources.undigested_sources()
 
 
 def test_of_a_run_whose_parts_are_ours_nothing_is_recorded_as_unnamed(tmp_path) -> None:
@@ -103,14 +103,14 @@ def test_of_a_run_whose_parts_are_ours_nothing_is_recorded_as_unnamed(tmp_path) 
 
 def test_a_record_stands_as_long_as_its_files_are_those_that_would_be_loaded(late) -> None:
     __import__("own_late")
-    record = loaded_sources.unnamed()
-    assert record[str(late)] and loaded_sources.stands(record)
+    record = loaded_sources.undigested_sources()
+    assert record[str(late)] and loaded_sources.is_current(record)
     late.write_text("")
-    assert loaded_sources.stands(record)  # what this process has loaded is still that
+    assert loaded_sources.is_current(record)  # what this process has loaded is still that
     sys.modules.pop("own_late")
-    assert not loaded_sources.stands(record) and not loaded_sources.admitted(record)
+    assert not loaded_sources.is_current(record) and not loaded_sources.adopt_if_current(record)
     late.unlink()
-    assert not loaded_sources.stands(record) and not loaded_sources.stands(None)
+    assert not loaded_sources.is_current(record) and not loaded_sources.is_current(None)
 
 
 def test_an_installed_harness_is_no_library_in_any_of_its_folders(tmp_path, monkeypatch) -> None:

@@ -17,8 +17,8 @@ from left_locks import ELSEWHERE, GONE, Clock, lock_left_by, refused, renew
 
 from harness.system import locks
 from harness.system.atomic_files import CannotWrite
-from harness.system.leases import HOLDER, LOCK, holder_of
-from harness.system.locks import bury_if_stale, is_held, is_stale, locked
+from harness.system.leases import HOLDER, LOCK, read_holder
+from harness.system.locks import is_held, is_stale, locked, remove_stale_lock
 from harness.system.processes import this_process
 
 
@@ -63,7 +63,7 @@ def test_waiting_ends_when_the_first_holder_is_done(tmp_path) -> None:
 def test_the_lock_of_a_dead_process_of_this_host_is_taken_over_at_once(tmp_path, wait) -> None:
     lock_left_by(GONE, tmp_path)
     with locked(tmp_path, wait):
-        found = holder_of(tmp_path / LOCK)
+        found = read_holder(tmp_path / LOCK)
         assert found and found.process == this_process()
     assert os.listdir(tmp_path) == []
 
@@ -96,7 +96,7 @@ def test_a_lock_that_names_nobody_is_watched_like_one_of_another_host(tmp_path, 
         (lock / HOLDER).write_text(said)
     else:
         (lock / HOLDER).rename(lock / ".holder.json.12345678.harness-part")  # and then a kill
-    bury_if_stale(lock)
+    remove_stale_lock(lock)
     assert "in use by process ? on ?" in refused(tmp_path)
     clock.now += 30
     refused(tmp_path)

@@ -16,7 +16,7 @@ from harness.launch.backends.gpu_slots import VISIBLE, Devices
 from harness.launch.backends.local import LocalBackend
 from harness.launch.sweeps.sweep import Sweep
 from harness.run_folder.overview import HOME
-from harness.system.locks import is_held, is_stale, locked, watch
+from harness.system.locks import is_held, is_stale, locked, watch_locks
 from harness.system.processes import this_process
 
 
@@ -65,9 +65,9 @@ def test_watching_ends_with_a_sign_of_life_or_after_a_lease(tmp_path, monkeypatc
             renew(living, clock.now)
 
     monkeypatch.setattr(time, "sleep", sleep)
-    watch([living])
+    watch_locks([living])
     assert 1003 < clock.now < 1004
-    watch([dead, living, tmp_path / "none"])
+    watch_locks([dead, living, tmp_path / "none"])
     assert is_stale(dead) and not is_stale(living)
     assert 1063 < clock.now < 1064.5
 

@@ -20,7 +20,7 @@ from harness.launch.sweeps.plan import Plan
 from harness.launch.sweeps.planned_run import PlannedRun
 from harness.launch.variables import resolved, unresolved
 from harness.run_folder.overview import HOME
-from harness.system.redaction import note, redacted
+from harness.system.redaction import hide_variable, redact
 from harness.tracking.sync import _address, offline_runs
 from harness.tracking.wandb import Wandb
 
@@ -129,7 +129,7 @@ def test_what_others_print_of_an_error_holds_no_value_and_short_numbers_stay(mon
     monkeypatch.setenv("KEY", SECRET)
     monkeypatch.setenv("EPOCHS", "7")
     for name in ("KEY", "EPOCHS"):
-        note(name)
+        hide_variable(name)
     traceback.print_exception(RuntimeError(f"no access with {SECRET}"))  # as W&B's hook does
     print(f"epoch 7: {SECRET}", file=sys.stderr)
     assert capsys.readouterr().err == (
@@ -202,8 +202,8 @@ def test_values_are_hidden_in_every_form_and_short_ones_as_whole_words(monkeypat
     key = "it's\n a key"
     for name, value in (("WIDTH", "7"), ("RATE", "1e-3"), ("KEY", key)):
         monkeypatch.setenv(name, value)
-        note(name)
-    assert redacted(f"got 7 of 17 or 7.5, 0.001 and {key!r}") == (
+        hide_variable(name)
+    assert redact(f"got 7 of 17 or 7.5, 0.001 and {key!r}") == (
         'got ${oc.env:WIDTH} of 17 or 7.5, ${oc.env:RATE} and "${oc.env:KEY}"'
     )
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from conftest import cases
 
-from harness.system.json_schema import Typed
+from harness.system.json_schema import JsonSchema
 
 
 @dataclass
@@ -24,7 +24,7 @@ GOOD: dict[str, Any] = {
     "name": "a", "count": 1, "share": 0.5, "part": None, "names": ["a"],
     "shares": {"a": 1.0, "b": 1}, "done": True,
 }  # fmt: skip
-TYPED = Typed(Row, ["share", "part"])
+TYPED = JsonSchema(Row, ["share", "part"])
 
 
 @cases(
@@ -33,7 +33,7 @@ TYPED = Typed(Row, ["share", "part"])
     {"names": []}, {"shares": {}}, {"shares": {"a": None}},
 )  # fmt: skip
 def test_what_json_may_hold_fits(fits) -> None:
-    assert TYPED.odd(GOOD | fits) == []
+    assert TYPED.invalid_fields(GOOD | fits) == []
 
 
 @cases(
@@ -50,8 +50,8 @@ def test_what_json_may_hold_fits(fits) -> None:
     ({"part": math.inf}, "part must be a share in [0, 1], got inf"),
 )
 def test_what_does_not_fit_is_named(odd, said) -> None:
-    assert TYPED.odd(GOOD | odd) == [said]
+    assert TYPED.invalid_fields(GOOD | odd) == [said]
 
 
 def test_a_field_of_a_later_version_may_be_absent() -> None:
-    assert TYPED.odd({name: GOOD[name] for name in ("name", "share")}) == []
+    assert TYPED.invalid_fields({name: GOOD[name] for name in ("name", "share")}) == []

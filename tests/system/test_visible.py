@@ -15,19 +15,19 @@ from harness.report.console import to_csv
 from harness.run_folder.console import Progress
 from harness.run_folder.outcome import Outcome
 from harness.run_folder.overview import RunStatus
-from harness.system.names import visible
+from harness.system.names import printable
 
 NASTY = "=SNIP\x1b[2J\x1b]0;x\x07\n\r\u202e\u2028\x9b1m\u200b[red]"
 
 
 @pytest.mark.parametrize("text", ["SNIP", "größe ± 1", "a\xa0b", "日本", ""])
 def test_what_can_be_printed_stays(text) -> None:
-    assert visible(text) == text
+    assert printable(text) == text
 
 
 @pytest.mark.parametrize("text", [NASTY, "\x00", "\x7f", "\ud800", "\u2066", "\ufeff"])
 def test_nothing_else_is_left(text) -> None:
-    assert visible(text).isprintable()
+    assert printable(text).isprintable()
 
 
 def test_a_report_of_such_records_holds_no_control_character(tmp_path, capsys) -> None:
@@ -51,7 +51,7 @@ def test_a_text_that_a_spreadsheet_would_compute_is_text_and_numbers_stay(tmp_pa
     with (tmp_path / "a.csv").open(newline="") as file:
         head, *rows = csv.reader(file)
     assert head == ["'=label", "change", "count"]
-    assert [row[0] for row in rows] == [*(f"'{visible(text)}" for text in texts[:6]), "a=b", ""]
+    assert [row[0] for row in rows] == [*(f"'{printable(text)}" for text in texts[:6]), "a=b", ""]
     assert {tuple(row[1:]) for row in rows} == {("-1.5", "-2")}
 
 

@@ -24,7 +24,7 @@ from harness.run_folder.records import Record
 from harness.task.classification import Classification
 from harness.training.context import FitResult, Hooks, TrainingContext, TrainingCurve
 from harness.vocabulary.step_index import StepIndex
-from harness.vocabulary.tensors import copied
+from harness.vocabulary.tensors import clone_tensors
 
 STILL = partial(SGD, lr=0.0)
 
@@ -121,7 +121,7 @@ def test_measuring_changes_nothing_that_is_learned() -> None:
         there = TrainingContext(blobs(32), Classification(), Ranks(), 0, 0, validation=validation)
         trainer(optimizer=partial(SGD, lr=0.1), batch_size=8, epochs=3).fit(model, there, Hooks())
         return (
-            copied(model.state_dict()),
+            clone_tensors(model.state_dict()),
             torch.get_rng_state(),
             [m.training for m in model.modules()],
         )

@@ -20,15 +20,15 @@ from harness.task.classification import Classification
 from harness.training.checkpointing import Checkpointer
 from harness.training.context import Hooks, TrainingContext
 from harness.training.loop import Loop
-from harness.training.state_files import build_seeded, load_weights, store, stored
+from harness.training.state_files import build_seeded, load_stored, load_weights, store
 from harness.vocabulary.step_index import StepIndex
-from harness.vocabulary.tensors import Tensors, copied
+from harness.vocabulary.tensors import Tensors, clone_tensors
 
 
 def plain(epochs: int) -> Tensors:
     model = copy.deepcopy(FIRST)
     RECIPE.fit(model, CONTEXT, Hooks(), stop=StepIndex(epochs))
-    return copied(model.state_dict())
+    return clone_tensors(model.state_dict())
 
 
 def check_same(one: Tensors, other: Tensors) -> None:
@@ -46,7 +46,7 @@ def test_a_state_is_that_of_plain_training_stopped_there(tmp_path, epoch) -> Non
 
 
 def test_the_initial_network_needs_no_file(tmp_path) -> None:
-    check_same(dense(tmp_path).at(StepIndex(0)), copied(FIRST.state_dict()))
+    check_same(dense(tmp_path).at(StepIndex(0)), clone_tensors(FIRST.state_dict()))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -198,7 +198,7 @@ def test_a_state_inside_an_epoch_is_that_of_training_stopped_at_that_step(tmp_pa
     on_the_way.at(StepIndex(4))
     kept = on_the_way.at(index, lambda done, curve: pytest.fail("trained again"))
 
-    check_same(alone, copied(model.state_dict()))
+    check_same(alone, clone_tensors(model.state_dict()))
     check_same(kept, alone)
     check_same(on_the_way.at(StepIndex(4)), plain(4))
 
@@ -213,9 +213,9 @@ def test_a_state_whose_numbers_are_read_as_others_is_damaged(tmp_path) -> None:
     file = tmp_path / "state.safetensors"
     state = {"weight": torch.tensor([[1.0, 2.0]])}
     store(file, state, "note")
-    assert stored(file) is not None
+    assert load_stored(file) is not None
     whole = file.read_bytes()
     for before, after in (('"F32"', '"I32"'), ('"shape":[1,2]', '"shape":[2,1]'), ("note", "Note")):
         file.write_bytes(whole.replace(before.encode(), after.encode()))
         assert file.read_bytes() != whole
-        assert stored(file) is None, after
+        assert load_stored(file) is None, after

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 import harness
 from harness.model_state.whole_state import load_into, whole_state
-from harness.vocabulary.tensors import evaluating
+from harness.vocabulary.tensors import eval_mode
 
 
 class Centred(nn.Module):
@@ -70,7 +70,7 @@ def test_an_expanded_buffer_is_computed_with_and_kept_like_any_other(structure) 
 
 def test_what_a_forward_writes_below_an_expanded_buffer_is_taken_back() -> None:
     model: nn.Module = Scaled(True)
-    with evaluating(model):
+    with eval_mode(model):
         model.scale[:1].mul_(3)
         model.scale = torch.zeros(6)
     assert model.scale.tolist() == [2.0] * 6 and model.scale.stride() == (0,)

@@ -6,7 +6,7 @@ import pytest
 
 from harness.run_folder.records import NO_TRAINING
 from harness.training.context import FitResult, TrainingCurve
-from harness.training.cost_meter import CostMeter, trained
+from harness.training.cost_meter import CostMeter, trained_fields
 from harness.vocabulary.flops import TrainingCost
 
 
@@ -107,14 +107,14 @@ def test_a_meter_goes_on_from_its_state(cut) -> None:
 
 def test_a_record_has_whole_epochs_as_whole_numbers_and_parts_as_fractions() -> None:
     ended = FitResult(0.5, TrainingCurve([3.0, 2.0], [0.25, 0.5]))
-    found = trained(TrainingCost(6, 20, 7, 9), steps_per_epoch=3, state="reset", ended=ended)
+    found = trained_fields(TrainingCost(6, 20, 7, 9), steps_per_epoch=3, state="reset", ended=ended)
     assert (found.epochs, type(found.epochs)) == (2, int)
     assert (found.steps, found.examples, found.optimizer_state) == (6, 20, "reset")
     assert (found.training_flops, found.training_flops_dense, found.gradient_norm) == (7, 9, 0.5)
     assert (found.epoch_losses, found.epoch_top1) == ([3.0, 2.0], [0.25, 0.5])
-    assert trained(TrainingCost(3, 12, 1, 1), steps_per_epoch=4, state="kept").epochs == 0.75
+    assert trained_fields(TrainingCost(3, 12, 1, 1), steps_per_epoch=4, state="kept").epochs == 0.75
 
 
 def test_no_step_is_no_training_whatever_the_optimizer() -> None:
-    assert trained(TrainingCost(), steps_per_epoch=3, state="kept") == NO_TRAINING
+    assert trained_fields(TrainingCost(), steps_per_epoch=3, state="kept") == NO_TRAINING
     assert NO_TRAINING.optimizer_state == ""

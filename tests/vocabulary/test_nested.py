@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import harness
 from harness.saliency.grasp import GraSP
-from harness.vocabulary.nested import tensors_in, with_tensors
+from harness.vocabulary.nested import iter_tensors, map_tensors
 
 DATA = [(torch.tensor([[1.0, -2.0, 0.5], [0.3, 1.0, 2.0]]), torch.tensor([0, 1]))]
 Named = namedtuple("Named", "first rest")
@@ -75,10 +75,10 @@ def test_scores_are_those_of_the_network_that_returns_its_logits_alone(kind, sal
 def test_tensors_are_changed_where_they_are_and_the_rest_is_kept() -> None:
     one = torch.ones(1)
     before = {"a": Frozen(one), "b": [Named(one, "text"), (one, None)]}
-    after = with_tensors(before, lambda tensor: tensor + 1)
-    assert [float(tensor) for tensor in tensors_in(after)] == [2.0, 2.0, 2.0]
+    after = map_tensors(before, lambda tensor: tensor + 1)
+    assert [float(tensor) for tensor in iter_tensors(after)] == [2.0, 2.0, 2.0]
     assert after["a"].name == "kept" and after["b"][0].rest == "text" and after["b"][1][1] is None
-    assert [float(tensor) for tensor in tensors_in(before)] == [1.0, 1.0, 1.0]
+    assert [float(tensor) for tensor in iter_tensors(before)] == [1.0, 1.0, 1.0]
 
 
 def test_synflow_adds_up_all_that_a_network_returns() -> None:

@@ -8,7 +8,7 @@ from payload import Payload
 
 from harness.launch.backends.slurm import _read_result
 from harness.run_folder.outcome import Outcome
-from harness.vocabulary.unpickling import ARRAYS, load_only
+from harness.vocabulary.unpickling import ARRAYS, restricted_load
 
 
 class Job:
@@ -45,8 +45,11 @@ def test_a_pickled_data_set_holds_arrays_only(tmp_path) -> None:
         entry = {"data": np.arange(6, dtype=np.uint8).reshape(2, 3), "labels": [0, 1]}
         file.write_bytes(pickle.dumps(entry, protocol))
         with file.open("rb") as opened:
-            assert load_only(opened, ARRAYS, "latin1")["data"].tolist() == [[0, 1, 2], [3, 4, 5]]
+            assert restricted_load(opened, ARRAYS, "latin1")["data"].tolist() == [
+                [0, 1, 2],
+                [3, 4, 5],
+            ]
     file.write_bytes(pickle.dumps({"data": Payload(tmp_path / "pwned")}))
     with file.open("rb") as opened, pytest.raises(pickle.UnpicklingError, match="it would use"):
-        load_only(opened, ARRAYS)
+        restricted_load(opened, ARRAYS)
     assert not (tmp_path / "pwned").exists()

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import harness
-from harness.vocabulary.undisturbed import duplicate
+from harness.vocabulary.undisturbed import deepcopy_model
 
 
 class Keeping(nn.Linear):
@@ -55,4 +55,4 @@ def test_what_cannot_be_copied_is_told_in_one_line_with_the_way_out() -> None:
     model: Any = network()
     model.held = Held(model(torch.ones(1, 4)))
     with pytest.raises(ValueError, match=r"Sequential cannot be copied \(.*\); let its .* detach"):
-        duplicate(model)
+        deepcopy_model(model)

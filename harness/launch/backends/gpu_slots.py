@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.launch.backends.local_ranks import rank_count
 from harness.system.leases import LOCK
-from harness.system.locks import Busy, locked, watch
+from harness.system.locks import Busy, locked, watch_locks
 from harness.system.names import check_name
 from harness.vocabulary.checks import check
 
@@ -58,7 +58,7 @@ class Devices:
             return
         home = home or Path(tempfile.gettempdir()) / f"pruning-harness-devices-{os.getuid()}"
         if not self._acquire_slot(home):
-            watch(home.glob(f"*/{LOCK}"))  # finds locks left from before the last boot
+            watch_locks(home.glob(f"*/{LOCK}"))  # finds locks left from before the last boot
             if not self._acquire_slot(home):
                 raise Busy(
                     f"all {self.slots} slots on devices {', '.join(self.names)} are taken; wait "

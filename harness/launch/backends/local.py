@@ -23,7 +23,7 @@ from harness.launch.digests.data import digest_if_readable
 from harness.launch.run_spec import RunSpec
 from harness.launch.sweeps.run_cost import RunCost
 from harness.run_folder.outcome import Outcome
-from harness.system.loaded_sources import watch
+from harness.system.loaded_sources import watch_imports
 from harness.system.signals import SIGNALS, TRY_AGAIN
 from harness.vocabulary.checks import check
 
@@ -178,7 +178,7 @@ def _exit_at_once(number: int, frame: FrameType | None) -> None:
 
 def _prepare_worker(parent: int) -> None:
     _exit_with_parent(parent)
-    watch()
+    watch_imports()
     with suppress(Exception):  # the run itself raises the error again and reports it
         import harness.launch.execute  # noqa: F401
 

@@ -20,7 +20,7 @@ from harness.launch.backends.rank_env import launcher_name
 from harness.launch.backends.rank_results import POINT, log_of, read_result
 from harness.launch.run_spec import RunSpec
 from harness.run_folder.outcome import Outcome
-from harness.system.atomic_files import write_whole
+from harness.system.atomic_files import write_atomic
 from harness.system.signals import SIGNALS, Stopped
 from harness.vocabulary.checks import check
 
@@ -61,7 +61,7 @@ def spawn_ranks(point: RunSpec, count: int) -> Outcome:
     """
     with tempfile.TemporaryDirectory(prefix="pruning-harness-") as home:
         folder = Path(home)
-        write_whole(folder / POINT, point.to_json())
+        write_atomic(folder / POINT, point.to_json())
         with RankProcesses(folder, count) as processes:
             processes.start()
             first = processes.wait()

@@ -14,7 +14,7 @@ from harness.launch.run_spec import RunSpec
 from harness.run_folder.outcome import Outcome
 from harness.system.atomic_files import read_json, write_json
 from harness.system.errors import RankLost, WorkersFailed
-from harness.system.redaction import redacted
+from harness.system.redaction import redact
 from harness.system.signals import INTERRUPTED, Stopped
 
 POINT = "point.jsonl"
@@ -83,7 +83,7 @@ def _execute(point: RunSpec, work: Callable[[], Outcome]) -> tuple[dict[str, Any
             "error": type(error).__name__,
             "is_wrong_input": isinstance(error, WRONG_INPUT),
             "line": one_line(error, OmegaConf.create(point.config)),
-            "traceback": redacted(traceback.format_exc()),
+            "traceback": redact(traceback.format_exc()),
         }
         return content, exit_status(error)
 

@@ -216,12 +216,12 @@ def _read_result(job: "submitit.Job[Outcome]", folder: Path) -> Outcome:
     from submitit.core.utils import UncompletedJobError
 
     # Imported late: at the top it would count as code that reads the data of every run.
-    from harness.vocabulary.unpickling import load_only
+    from harness.vocabulary.unpickling import restricted_load
 
     log = str(job.paths.stderr)
     try:
         with job.paths.result_pickle.open("rb") as file:
-            status, outcome = load_only(file, {(Outcome.__module__, Outcome.__name__)})
+            status, outcome = restricted_load(file, {(Outcome.__module__, Outcome.__name__)})
         if status == "success" and isinstance(outcome, Outcome):
             return outcome
         raise UncompletedJobError(str(outcome))

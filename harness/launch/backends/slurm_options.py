@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from harness.system.names import check_line
-from harness.system.redaction import REFERENCE, refers
+from harness.system.redaction import REFERENCE, has_reference
 from harness.vocabulary.checks import check_fields, follows
 
 # Names shared with submitit; it has all other options under "slurm_" and their own name.
@@ -131,7 +131,7 @@ def shell_lines(setup: Any) -> Any:
 
 
 def _shell_line(line: Any) -> Any:
-    if not isinstance(line, str) or not refers(line):
+    if not isinstance(line, str) or not has_reference(line):
         return line
     if "'" in line:
         raise ValueError(

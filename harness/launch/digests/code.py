@@ -10,7 +10,7 @@ from typing import Any
 
 from harness.launch.digests.imported_modules import closure, file_of, module_of
 from harness.launch.digests.imports import is_ours
-from harness.system.loaded_sources import named, source_of
+from harness.system.loaded_sources import mark_digested, source_of
 
 # Where a run begins: all that it imports is followed from here, and from its parts.
 ROOTS = ("harness.launch.execute", "harness.launch.instantiate")
@@ -63,7 +63,7 @@ def _code_of(targets: frozenset[str], roots: tuple[str, ...]) -> str:
     if known is None or known[0] != _file_times(known[1]):
         sources = _sources(targets, roots)
         files = tuple(sources.values())
-        named(files)
+        mark_digested(files)
         known = _cache[key] = _file_times(files), files, _digest(sources, targets)
     return known[2]
 

@@ -20,7 +20,7 @@ from harness.launch.variables import resolved
 from harness.run_folder.identity import Config
 from harness.run_folder.stage_keys import is_ours
 from harness.system.atomic_files import CannotWrite
-from harness.system.loaded_sources import Record, stands, unnamed
+from harness.system.loaded_sources import Record, is_current, undigested_sources
 from harness.system.locks import locked
 from harness.system.manifest import Manifest, folders_of, names_below
 
@@ -40,7 +40,7 @@ def cached_digest(config: Config) -> str | None:
     manifest = Manifest.read(_manifest_file(config))
     return (
         manifest.sha256
-        if manifest and _is_current(manifest, config) and manifest.is_whole
+        if manifest and _is_current(manifest, config) and manifest.is_complete
         else None
     )
 
@@ -110,8 +110,10 @@ def _of_files(config: Config, paths: list[Path]) -> str:
 
     def kept() -> Manifest | None:
         manifest = Manifest.read(file)
-        stands = manifest and manifest.lists(folder, names) and _is_current(manifest, config)
-        return manifest if stands else None
+        is_current = (
+            manifest and manifest.has_files(folder, names) and _is_current(manifest, config)
+        )
+        return manifest if is_current else None
 
     if manifest := kept():
         return manifest.sha256
@@ -146,11 +148,15 @@ def _of_tensors(config: Config, part: Any, keep: bool) -> str:
 
 
 def _is_current(manifest: Manifest, config: Config) -> bool:
-    return manifest.code == _reader_digest(config) and manifest.holds and stands(manifest.unnamed)
+    return (
+        manifest.code == _reader_digest(config)
+        and manifest.is_current
+        and is_current(manifest.unnamed)
+    )
 
 
 def _unnamed(config: Config) -> Record:
-    return {} if is_ours(config["data"]) else unnamed()
+    return {} if is_ours(config["data"]) else undigested_sources()
 
 
 def _root_of(config: Config, paths: list[Path]) -> Path:

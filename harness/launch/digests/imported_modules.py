@@ -8,7 +8,7 @@ from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path
 
 from harness.launch.digests.imports import imported, is_ours, paths, with_packages
-from harness.system.loaded_sources import is_library, is_loaded, searched
+from harness.system.loaded_sources import is_library, is_loaded, search_paths
 
 Location = tuple[Path | None, tuple[str, ...]]  # file to read, folders of its submodules
 Source = Callable[[str, Path], bytes]
@@ -85,7 +85,7 @@ def _locate(name: str) -> Location:
     if name in sys.builtin_module_names or name in sys.stdlib_module_names:
         return None, ()
     # No part of it is run, as importlib.util.find_spec would its packages.
-    specs = (finder.find_spec(name, searched(), None) for finder in sys.meta_path)
+    specs = (finder.find_spec(name, search_paths(), None) for finder in sys.meta_path)
     return _of_spec(next((spec for spec in specs if spec is not None), None))
 
 
@@ -104,7 +104,7 @@ def _is_searched(spec: ModuleSpec) -> bool:
         return True
     file = Path(spec.origin)
     home = file.parent.parent if spec.submodule_search_locations else file.parent
-    return home in _search_folders(tuple(searched()), os.getcwd())
+    return home in _search_folders(tuple(search_paths()), os.getcwd())
 
 
 @cache

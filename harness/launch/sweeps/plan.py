@@ -16,8 +16,8 @@ from harness.launch.trust.stored_parts import (
     record_own_plan,
     trusted_modules,
 )
-from harness.system.atomic_files import write_whole
-from harness.system.redaction import restored
+from harness.system.atomic_files import write_atomic
+from harness.system.redaction import restore
 
 DAMAGED = (ValueError, KeyError, TypeError, AttributeError)  # raised when a damaged plan is read
 
@@ -50,7 +50,7 @@ class Plan:
         files = {file: sha256_of(file) for point in self.points for file in point.files}
         lines = [{**head, "files": files}, *map(asdict, self.points)]
         content = "".join(json.dumps(line) + "\n" for line in lines).encode()
-        write_whole(self.file, content)
+        write_atomic(self.file, content)
         if self.own:
             record_own_plan(self.file, content)
 
@@ -163,5 +163,5 @@ def sha256_of(name: str) -> str:
 
     name: may hold environment variables.
     """
-    file = Path(restored(name))
+    file = Path(restore(name))
     return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else ""

@@ -17,8 +17,8 @@ from harness.run_folder.progress_file import format_duration
 from harness.system.atomic_files import CannotWrite, make_writable, read_json, write_json
 from harness.system.deletion import ELSEWHERE, check_no_link
 from harness.system.leases import LOCK
-from harness.system.locks import LEASE_S, Busy, is_out_of_sight, locked, watch
-from harness.system.names import visible
+from harness.system.locks import LEASE_S, Busy, is_remote_lock, locked, watch_locks
+from harness.system.names import printable
 from harness.vocabulary.checks import check, check_known
 
 RunOutcome = tuple[PlannedRun, Outcome]
@@ -81,7 +81,7 @@ class Sweep:
                 f"{self.plan.unread} runs get their names when they begin: their data have not "
                 "been read yet, and a plan alone does not"
             )
-        print(visible(f"plan: {self.plan.file}"))
+        print(printable(f"plan: {self.plan.file}"))
         return 0
 
     def _run_with_retries(self, points: Sequence[PlannedRun]) -> list[RunOutcome]:
@@ -130,9 +130,9 @@ def sweep_lock(plan: Plan) -> Iterator[None]:
     home = plan.folder / HOME
     check_no_link(home, ELSEWHERE)
     make_writable(home)
-    if is_out_of_sight(home / LOCK):
+    if is_remote_lock(home / LOCK):
         print(f"{home} is locked by another host: watching it, {LEASE_S:g} s at most", flush=True)
-        watch([home / LOCK])
+        watch_locks([home / LOCK])
     with ExitStack() as stack:
         try:
             stack.enter_context(locked(home, wait=False))
@@ -164,7 +164,7 @@ def one_per_dense_training(points: Iterable[PlannedRun]) -> list[PlannedRun]:
 def format_result(point: PlannedRun, outcome: Outcome) -> str:
     result = f"top-1 {100 * outcome.top1:.2f} %" if outcome.top1 is not None else outcome.reason
     text = f"{outcome.state} in {outcome.seconds:.1f} s: {point.label}"
-    return visible(f"{text}: {result}" if result else text)
+    return printable(f"{text}: {result}" if result else text)
 
 
 def summary(ended: Sequence[RunOutcome]) -> list[str]:
@@ -178,7 +178,7 @@ def summary(ended: Sequence[RunOutcome]) -> list[str]:
     return [
         f"sweep: {len(ended)} runs: {counts}",
         *(f"  {o.folder}: {o.reason}; rerun=changed redoes it" for o in stale),
-        *(visible(f"  failed: {point.label}: {_why(o)}") for point, o in of["failed"]),
+        *(printable(f"  failed: {point.label}: {_why(o)}") for point, o in of["failed"]),
     ]
 
 

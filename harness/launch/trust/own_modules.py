@@ -9,7 +9,7 @@ from importlib import import_module
 from types import BuiltinFunctionType, FunctionType, ModuleType
 from typing import Any
 
-from harness.system.names import visible
+from harness.system.names import printable
 
 CALLABLES = (type, FunctionType, BuiltinFunctionType)
 
@@ -55,7 +55,7 @@ def _imported(key: str, module: str) -> ModuleType:
     try:
         return import_module(module)
     except Exception as error:  # whatever the module does while it is imported
-        why = visible(" ".join(f"{type(error).__name__}: {error}".split()))
+        why = printable(" ".join(f"{type(error).__name__}: {error}".split()))
         raise ValueError(
             f"{key}: {module} cannot be imported ({why}); start where it lies, or set PYTHONPATH"
         ) from error

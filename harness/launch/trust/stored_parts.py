@@ -21,7 +21,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from harness.launch.trust.own_modules import check_defined_in
 from harness.launch.trust.targets import components
 from harness.launch.variables import resolved
-from harness.system.atomic_files import CannotWrite, write_whole
+from harness.system.atomic_files import CannotWrite, write_atomic
 
 MODULE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*")
 # The one interpolation that a stored config keeps, so that it holds no secret. What a default says
@@ -96,7 +96,7 @@ def record_own_plan(plan: Path, content: bytes) -> None:
     with suppress(CannotWrite, OSError, RuntimeError):
         file = _fingerprint(plan, content)
         file.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        write_whole(file, "")
+        write_atomic(file, "")
 
 
 def is_own_plan(plan: Path, content: bytes) -> bool:

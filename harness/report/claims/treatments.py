@@ -10,7 +10,7 @@ from harness.report.read import collapse
 from harness.report.read.folders import Facts, hashed_config, inside
 from harness.report.read.results import LINE
 from harness.report.read.survey import Survey
-from harness.system.redaction import refers
+from harness.system.redaction import has_reference
 
 GROUPS = [
     *("saliency", "structure", "allocation", "prune_at", "finetune", "control", "schedule"),
@@ -97,7 +97,7 @@ def _mark_unresolved(value: Any, setting: str) -> Any:
         return {key: _mark_unresolved(inner, setting) for key, inner in value.items()}
     if isinstance(value, list):
         return [_mark_unresolved(inner, setting) for inner in value]
-    return f"{value} of {setting}" if refers(value) else value
+    return f"{value} of {setting}" if has_reference(value) else value
 
 
 def _module(part: Facts) -> str:

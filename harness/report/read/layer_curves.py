@@ -14,7 +14,7 @@ from harness.report.console import plain_console, to_csv
 from harness.report.read.folders import damaged
 from harness.run_folder.curve_records import FILE, read
 from harness.run_folder.outcome import below
-from harness.system.names import visible
+from harness.system.names import printable
 
 _KEYS = ["model", "data", "label", "setting"]
 _POINT = [*_KEYS, "position", "layer", "density"]
@@ -48,7 +48,7 @@ def _rows(path: Path) -> Iterator[dict[str, Any]]:
         change = 100 * (point.top1 - point.dense_top1)
         # The outputs of a failed model are NaN: argmax returns a class, which is right by chance.
         measured = {"top1": None, "loss": None, "change": None} if failed else {"change": change}
-        texts = {key: visible(text) for key, text in vars(point).items() if type(text) is str}
+        texts = {key: printable(text) for key, text in vars(point).items() if type(text) is str}
         yield {**vars(point), **texts, **measured, "position": positions[point.layer]}
 
 

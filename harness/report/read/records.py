@@ -9,7 +9,7 @@ import pandas as pd
 from harness.report.read.folders import damaged
 from harness.run_folder import records
 from harness.run_folder.outcome import below
-from harness.system.names import visible
+from harness.system.names import printable
 
 # Files of a run folder that a report reads, beside records; overlap.py checks the masks.
 BESIDE = ("identity.json", "environment.json")
@@ -64,7 +64,7 @@ def read(runs: Path) -> tuple[pd.DataFrame, list[str]]:
 
 def _shown(record: dict[str, Any]) -> dict[str, Any]:
     """Returns a record with printable texts, because its file may come from anywhere."""
-    return {key: visible(value) if type(value) is str else value for key, value in record.items()}
+    return {key: printable(value) if type(value) is str else value for key, value in record.items()}
 
 
 _MAY_BE_NULL = ("compression", "speedup", "loss", "validation_loss", "top1", "top5")

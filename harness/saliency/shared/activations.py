@@ -15,7 +15,7 @@ from harness.saliency.base import CalibrationData, Saliency, Units
 from harness.saliency.shared.derivatives import gradients_of
 from harness.saliency.shared.gradient_statistics import check_finite, zero_sums
 from harness.vocabulary.recomputation import differentiable_checkpoints
-from harness.vocabulary.tensors import PRUNABLE, Batch, Mean, Tensors, evaluating
+from harness.vocabulary.tensors import PRUNABLE, Batch, Mean, Tensors, eval_mode
 
 # One call's maps of a layer's units (units, ...) -> one value per unit.
 MapMeasure = Callable[[Tensor], Tensor]
@@ -57,7 +57,7 @@ def mean_of_maps(data: CalibrationData, measure: MapMeasure) -> Tensors:
     def measure_output(name: str, output: Tensor, dim: int) -> None:
         found.setdefault(name, []).append(measure(output.movedim(dim, 0)))
 
-    with evaluating(model), torch.no_grad(), hooked(sources, measure_output):
+    with eval_mode(model), torch.no_grad(), hooked(sources, measure_output):
         for inputs, _ in _single_samples(data.batches):
             found.clear()
             model(inputs)
@@ -85,7 +85,7 @@ def mean_of_gates(data: CalibrationData, measure: GateMeasure) -> Tensors:
         return output * gate.view(-1, *[1] * (output.dim() - dim - 1))
 
     with (
-        evaluating(model),
+        eval_mode(model),
         torch.enable_grad(),
         differentiable_checkpoints(),
         hooked(sources, apply_gate),

@@ -16,8 +16,8 @@ from harness.saliency.shared.derivatives import gradients_of
 from harness.vocabulary.checks import check_either
 from harness.vocabulary.finite import is_finite
 from harness.vocabulary.recomputation import differentiable_checkpoints
-from harness.vocabulary.tensors import Tensors, evaluating, prunable_layers
-from harness.vocabulary.undisturbed import duplicate
+from harness.vocabulary.tensors import Tensors, eval_mode, prunable_layers
+from harness.vocabulary.undisturbed import deepcopy_model
 
 # What a BatchNorm divides by while gradients are taken: its running statistics, or those of the
 # batch, which then depend on how the samples are cut into batches.
@@ -52,7 +52,7 @@ def in_float32(model: nn.Module) -> nn.Module:
     """
     if not any(_is_narrow(tensor) for tensor in chain(model.parameters(), model.buffers())):
         return model
-    whole = duplicate(model)
+    whole = deepcopy_model(model)
     whole._apply(lambda tensor: tensor.float() if _is_narrow(tensor) else tensor)
     return whole
 
@@ -112,7 +112,7 @@ def differentiable_weights(
             )
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm)]
     trainable = {name: parameter.requires_grad for name, parameter in parameters.items()}
-    with evaluating(model), torch.enable_grad(), differentiable_checkpoints():
+    with eval_mode(model), torch.enable_grad(), differentiable_checkpoints():
         try:
             for norm in norms:
                 norm.train(batch_norm == "train")

@@ -12,7 +12,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from harness.saliency.base import CalibrationData
 from harness.saliency.shared.gradient_statistics import check_finite
-from harness.vocabulary.tensors import PRUNABLE, Mean, Tensors, evaluating, prunable_layers
+from harness.vocabulary.tensors import PRUNABLE, Mean, Tensors, eval_mode, prunable_layers
 
 # Input vectors (groups, positions, columns) -> what is summed, of a shape without positions.
 Measure = Callable[[Tensor], Tensor]
@@ -46,7 +46,7 @@ def mean_over_inputs(data: CalibrationData, measure: Measure) -> Tensors:
         for chunk in _chunks(layer, inputs):
             sums[name] += measure(patches(layer, chunk.double()))
 
-    with evaluating(model), torch.no_grad(), _input_hooks(model, set(layers), add):
+    with eval_mode(model), torch.no_grad(), _input_hooks(model, set(layers), add):
         for inputs, labels in data.batches:
             model(inputs)
             samples += len(labels)

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from harness.structure.shared.unit_layout import pointwise
-from harness.vocabulary.nested import tensors_in
+from harness.vocabulary.nested import iter_tensors
 
 OTHER = 0.7  # of what is not tried as a 0, in a trial: no 0, and no 1 that a product would not show
 
@@ -29,7 +29,7 @@ class OperatorCall:
         return pointwise(self.func)
 
     def tensors(self) -> Iterator[Tensor]:
-        return tensors_in([*self.args, *self.kwargs.values()])
+        return iter_tensors([*self.args, *self.kwargs.values()])
 
     def gives_zero(self, value: Callable[[Tensor], Tensor]) -> bool:
         """True if the first output is 0 everywhere with other values in place of its tensors.
@@ -45,5 +45,5 @@ class OperatorCall:
             *[substituted(argument) for argument in self.args],
             **{key: substituted(argument) for key, argument in self.kwargs.items()},
         )
-        made = next(tensors_in(outs), None)  # before a mask, such as that of a quantisation
+        made = next(iter_tensors(outs), None)  # before a mask, such as that of a quantisation
         return made is not None and not bool(made.count_nonzero())

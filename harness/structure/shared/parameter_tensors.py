@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from harness.structure.shared.operator_call import OTHER, OperatorCall
 from harness.structure.shared.tensor_keys import storage_key, view_key
 from harness.structure.shared.unit_layout import PRODUCTS, SAME_ORDER, UnitLayout, output_layout
-from harness.vocabulary.nested import tensors_in
+from harness.vocabulary.nested import iter_tensors
 
 EMPTY: frozenset[str] = frozenset()
 # They move entries and change none.
@@ -140,7 +140,7 @@ class ParameterTensors:
         """Returns how entries are moved, as the same text for the same arguments."""
         found: list[Any] = []
         for each in args:
-            inside = list(tensors_in(each))
+            inside = list(iter_tensors(each))
             found += [
                 (self._order(t), t.shape) if self._plain_names(t) else view_key(t) for t in inside
             ]

@@ -22,8 +22,8 @@ from harness.structure.shared.shifts import (
 from harness.structure.shared.tensor_keys import storage_key, view_key
 from harness.structure.shared.traceable import traceable, writable
 from harness.structure.shared.unit_layout import UnitLayout, output_layout, product_layout
-from harness.vocabulary.nested import tensors_in
-from harness.vocabulary.tensors import in_mode
+from harness.vocabulary.nested import iter_tensors
+from harness.vocabulary.tensors import fixed_mode
 
 INPUT = "the network's input"  # among the feeders of a layer or a norm
 
@@ -96,9 +96,11 @@ def trace_of(model: nn.Module, sample: Tensor, training: bool = False) -> Trace:
     is seen too.
     """
     recorder = _Recorder(model, sample)
-    with traceable(model), in_mode(model, training), recorder:
+    with traceable(model), fixed_mode(model, training), recorder:
         outputs = model(recorder.sample)
-    recorder.trace.outputs = frozenset().union(*(recorder.feeders(t) for t in tensors_in(outputs)))
+    recorder.trace.outputs = frozenset().union(
+        *(recorder.feeders(t) for t in iter_tensors(outputs))
+    )
     return recorder.trace
 
 
@@ -129,7 +131,7 @@ class _Recorder(TorchDispatchMode):
         fed = [t for t in inputs if self.feeders(t)]
         read = [(t, self._layouts.get(view_key(t)), self.feeders(t)) for t in fed]
         outs = func(*args, **(kwargs or {}))
-        found = list(tensors_in(outs))
+        found = list(iter_tensors(outs))
         self._alive += [t.untyped_storage() for t in found if t.layout == torch.strided]
         if read:
             known = [t for t in inputs if not self.feeders(t) and self.parameters.names(t)]
@@ -161,7 +163,7 @@ class _Recorder(TorchDispatchMode):
         lost = lookup or not read or func._opname in ("t_", "transpose_")
         layouts = [None if lost else output_layout(name, func, args, read, out) for out in outs]
         units = [tensor for tensor, _ in read]
-        free = [tensor for tensor in tensors_in(args) if not self.feeders(tensor)]
+        free = [tensor for tensor in iter_tensors(args) if not self.feeders(tensor)]
         # One entry for each unit is like a bias, and joins nothing.
         constants = [t for t in free if not self.parameters.names(t)]
         constants = [t for t in constants if one_per_unit(t, outs[0], layouts[0])]

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from harness.vocabulary.tensors import Batch, evaluating
-from harness.vocabulary.undisturbed import undisturbed
+from harness.vocabulary.tensors import Batch, eval_mode
+from harness.vocabulary.undisturbed import preserve_model
 
 # Outputs and labels of some samples -> what has to be a sum over them, by the name to call it.
 Totals = Callable[[Any, Any], Mapping[str, Tensor]]
@@ -31,7 +31,7 @@ def check_sums(totals: Totals, model: nn.Module, batches: Iterable[Batch]) -> No
     Raises:
         ValueError: a total is a mean, or is no single number.
     """
-    with undisturbed(model), evaluating(model), torch.no_grad():
+    with preserve_model(model), eval_mode(model), torch.no_grad():
         for inputs, labels in islice(_few(batches), TRIES):
             try:
                 problem = _problem(totals, model, inputs, labels)
