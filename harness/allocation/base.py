@@ -17,7 +17,7 @@ from harness.vocabulary.topk import check_keep
 
 BUDGETS = {"params": "parameters", "macs": "multiply-accumulates"}
 
-# (density, mean loss) of a network in which this layer alone is pruned, by falling density.
+# (density, mean loss) of the model with this layer alone pruned, by falling density.
 SensitivityCurve = tuple[tuple[float, float], ...]
 
 
@@ -33,10 +33,10 @@ class Layer:
     parameters_per_unit: int  # its weights, and the bias and norm parameters that go with them
     macs_per_unit: int = 0  # multiply-accumulates of one sample
     layer_count: int = 0  # prunable layers of the model
-    first: bool = False  # it reads nothing but the network's input; there may be several
-    last: bool = False  # its units are network outputs, or are added into them; also several
+    first: bool = False  # it reads nothing but the model's input; there may be several
+    last: bool = False  # its units are model outputs, or are added into them; also several
     weight: Tensor | None = None  # the weight itself, 0 where pruned
-    curve: SensitivityCurve | None = None  # where the allocation asks for one
+    curve: SensitivityCurve | None = None  # only if the allocation needs curves
 
     @property
     def units(self) -> int:
@@ -75,7 +75,7 @@ class ModelInfo:
     other_macs: int = 0  # of no weight: products of two activations
     uncounted: Mapping[str, Sequence[str]] = field(default_factory=dict)  # as in metrics.Macs
     curves: Mapping[str, SensitivityCurve] = field(default_factory=dict)
-    layer_order: LayerOrder | None = None  # None: nobody looked, as no part asks
+    layer_order: LayerOrder | None = None  # None: no part needs it
 
     @property
     def total_macs(self) -> int:
@@ -85,7 +85,7 @@ class ModelInfo:
 class Unreachable(ValueError):
     """Says that the floors alone hold more than the number to keep.
 
-    keep, least, whole: of what `counts` names; what is asked for, what the floors hold, and the
+    keep, least, whole: numbers of what `counts` names: requested, held by the floors, and of the
     dense layers.
     """
 
@@ -144,9 +144,9 @@ def check_patterns(key: str, patterns: Iterable[str], layers: Layers) -> None:
 class Allocation(ABC):
     """Divides a total between layers; a rule implements `distribute`.
 
-    min_units, min_density: no layer falls below so many of its units, or below that share of
-    them (rounded up), as far as they are alive. A layer that a rule would leave below gets its
-    floor, and the others share the rest by the same rule.
+    min_units, min_density: no layer falls below so many of its units, or below that fraction
+    of them (rounded up), as far as they are alive. A layer that a rule would leave below gets its
+    floor, and the rest is distributed over the others by the same rule.
     budget: what the schedule's target counts. "params": parameters. "macs": multiply-accumulates,
     so that a density of 0.1 keeps a tenth of those that may be pruned, and a compression of 10 is
     a theoretical speed-up of 10.
@@ -156,8 +156,8 @@ class Allocation(ABC):
     needs_curves: the rule reads Layer.curve.
     needs_layer_order: the rule reads Layer.position, first or last.
     needs_unsigned_scores: scores must measure size; those that may be negative are refused.
-    equal_densities: every layer keeps the same share of its units, whatever they cost. A density is
-    then a number of units, and one unit's cost never moves the other layers.
+    equal_densities: every layer keeps the same fraction of its units, whatever they cost. A density
+    is then a number of units, and one unit's cost never moves the other layers.
 
     Raises:
         ValueError: a field is out of range.

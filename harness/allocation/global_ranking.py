@@ -8,7 +8,7 @@ from harness.vocabulary.topk import topk_counts
 
 @dataclass(frozen=True)
 class GlobalRanking(Allocation):
-    """Layers compete: a layer keeps as many units as it has among the best of the network.
+    """Layers compete: a layer keeps as many units as it has among the best of the model.
 
     Scores are compared as they are, without a normalisation per layer. A layer may end up
     empty, but for its floor.

@@ -19,7 +19,7 @@ class Lamp(Allocation):
     equal scores in a layer the first counts as the higher one; of equal values in several layers
     that of the first layer is counted.
 
-    With saliency=magnitude (norm=l1) this is the source's rule; other scores take the place of
+    With saliency=magnitude (norm=l1) this is the source's rule; other scores replace
     |weight|. Pruned units and zeros have no part in the sums.
 
     Source: Lee et al. 2021, Layer-adaptive sparsity for the Magnitude-based Pruning
@@ -58,5 +58,5 @@ def _falling(flat: Tensor) -> Tensor:
     live = flat[flat > -torch.inf]
     if live.device.type != "cpu":
         return live.sort(descending=True).values
-    # Three times as fast as torch, which also finds places that nobody asks for.
+    # Three times as fast as torch, which also computes the unused indices.
     return torch.from_numpy(np.sort(live.numpy())).flip(0)

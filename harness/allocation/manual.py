@@ -9,9 +9,9 @@ from harness.vocabulary.tensors import Counts
 
 @dataclass(frozen=True)
 class Manual(Allocation):
-    """Layers that are named keep the density that is given; the others share the rest uniformly.
+    """Named layers keep the given density; the others keep equal fractions of the rest.
 
-    densities: pattern -> kept share of the layer's units, in [0, 1]. A pattern is the name of a
+    densities: pattern -> kept fraction of the layer's units, in [0, 1]. A pattern is the name of a
     layer ("fc1") or of its weight ("fc1.weight"), or has wildcards ("conv*"); of several that fit
     a layer the first counts. Without any, the rule is uniform.
 
@@ -21,7 +21,8 @@ class Manual(Allocation):
     hold cannot be kept.
 
     Raises:
-        ValueError: densities is no mapping of names to shares; when used, a pattern fits no layer.
+        ValueError: densities is no mapping of names to fractions; when used, a pattern fits no
+        layer.
     """
 
     densities: dict[str, float] = field(default_factory=dict)

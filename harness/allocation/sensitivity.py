@@ -27,7 +27,7 @@ class Sensitivity(Allocation):
     have reached theirs, and then they shrink from it in proportion. A density whose loss is not
     finite counts as not measured, and so do all below it.
 
-    grid: densities at which the experiment measures each layer, as shares of all its units: from
+    grid: densities at which the experiment measures each layer, as fractions of all its units: from
     1, falling, in (0, 1]. Where fewer units are alive the layer is as it is.
 
     Source: the rule of thumb of Han et al. 2015 (arXiv:1506.02626), who read thresholds off the

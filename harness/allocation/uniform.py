@@ -8,7 +8,7 @@ from harness.vocabulary.tensors import Counts
 
 @dataclass(frozen=True)
 class Uniform(Allocation):
-    """Every layer keeps the same share of its units ("layerwise"), classifier included.
+    """Every layer keeps the same fraction of its units ("layerwise"), classifier included.
 
     The total is exact: rounding is settled by largest remainder. At density d a layer of n units
     keeps d n, rounded up or down.

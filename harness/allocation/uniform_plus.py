@@ -10,19 +10,20 @@ from harness.vocabulary.tensors import Counts
 
 @dataclass(frozen=True)
 class UniformPlus(Allocation):
-    """Uniform, but the first convolution is dense and the classifier keeps at least a share.
+    """Uniform, but the first convolution is dense and the classifier keeps a least fraction.
 
-    classifier: that share of its units, in [0, 1]. The first convolution is a layer that reads
-    nothing but the network's input, if it is one; the classifier one that makes its outputs, if it
+    classifier: that fraction of its units, in [0, 1]. The first convolution is a layer that reads
+    nothing but the model's input, if it is one; the classifier one that makes its outputs, if it
     is linear. There may be several of both. Nothing else is fixed.
 
-    Where those two alone hold more than is to be kept, they share it in proportion to what they
-    would hold, and the other layers are empty but for their floors.
+    Where those two alone hold more than is to be kept, the number to keep is distributed over them
+    in proportion to what they would hold. The other layers are then empty but for their floors.
 
     Source: Gale et al. 2019, The State of Sparsity in Deep Neural Networks (arXiv:1902.09574), as
     in the code of Lee et al. 2021 (arXiv:2010.07611), which refuses such small densities and
-    shares what is removed: once something is pruned, it removes the same share of what is alive
-    from every layer. Here all layers have the same share of their dense units, at every level.
+    distributes what is removed: once something is pruned, it removes the same fraction of what is
+    alive from every layer. Here all layers have the same fraction of their dense units, at every
+    level.
 
     Raises:
         ValueError: classifier is out of range.

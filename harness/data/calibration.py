@@ -16,7 +16,7 @@ class Samples:
     """The same samples at every level and on any number of ranks, drawn with the run's seed.
 
     samples: how many in all. per_class: or how many of each class; then samples must be null.
-    balanced: `samples` are shared equally between the classes, as far as each has so many;
+    balanced: `samples` are divided equally between the classes, as far as each has so many;
     otherwise they are drawn from all. Labels that are not one class per sample are not balanced.
     Samples none of whose labels counts for the task are never drawn.
 

@@ -26,7 +26,7 @@ Rows = tuple[np.ndarray, np.ndarray]
 class Cifar10:
     """CIFAR-10 from files under `root`; `pruning-harness data prepare cifar10 ROOT` fetches them.
 
-    Shape (3, 32, 32), normalised per channel. `validation` is the share of the training files
+    Shape (3, 32, 32), normalised per channel. `validation` is the fraction of the training files
     held out, stratified. The official python layout is preferred to the binary one.
 
     `verify` compares with the checksums in torchvision; the binary layout has none there, so its

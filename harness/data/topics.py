@@ -40,7 +40,7 @@ class Topics:
     character ids as float32, exact in every dtype of inputs; labels (samples, context) are the ids
     one character later, int64. Use task=language_modelling.
 
-    train, validation, test: shares of the text, one stretch after the other in this order, each
+    train, validation, test: fractions of the text, consecutive stretches in this order, each
     cut into windows that do not overlap; what is left of a stretch is left out. The topics are in
     alphabetical order, so validation and test are about other topics than training.
 
@@ -49,7 +49,7 @@ class Topics:
     None takes any, `digest` then tells texts apart. About 370,000 characters in Python 3.11.
 
     Raises:
-        ValueError: context is below 1, a share is not in (0, 1), all three are above 1 together,
+        ValueError: context is below 1, a fraction is not in (0, 1), all three are above 1 together,
             or python is not the version that runs.
     """
 
@@ -85,7 +85,7 @@ class Topics:
         """Returns the splits.
 
         Raises:
-            ValueError: a share of the text is shorter than one window and the character after it.
+            ValueError: a part of the text is shorter than one window and the character after it.
         """
         ids = encoded(self.read())
         ends = [round(share * len(ids)) for share in accumulate(self._shares, initial=0.0)]

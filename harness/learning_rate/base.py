@@ -10,7 +10,7 @@ class LearningRate(Protocol):
         """Returns the factor of the optimizer's base learning rate at `step`.
 
         `step` is 0-based and counted from epoch 0 of the whole recipe, so that a model rewound
-        to epoch 3 goes on with the learning rate of epoch 3. `epochs` is the recipe's length.
+        to epoch 3 continues with the learning rate of epoch 3. `epochs` is the recipe's length.
         """
 
 

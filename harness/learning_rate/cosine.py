@@ -7,7 +7,7 @@ from harness.vocabulary.checks import check
 
 @dataclass(frozen=True)
 class Cosine:
-    """f + (1 - f)(1 + cos(pi p)) / 2, where p is the share done of the steps after the warm-up.
+    """f + (1 - f)(1 + cos(pi p)) / 2, where p is the fraction done of the steps after the warm-up.
 
     p = 1, where the factor is f = final_factor, falls on the step after the recipe's last, as in
     torch's CosineAnnealingLR; later steps stay at f.

@@ -13,10 +13,11 @@ from harness.metrics.open_pass import OpenPass, UniformDraws, meets_input
 from harness.vocabulary.recomputation import no_checkpoints
 from harness.vocabulary.tensors import Tensors, eval_mode, prunable_weights
 
-# Relative difference up to which two values are equal: atomic additions on CUDA round as they come.
+# Relative difference up to which two values are equal: the order of atomic additions on CUDA
+# varies.
 EQUAL = 1e-12
 
-# Network -> shape of its input -> the dense network's reach.
+# Model -> shape of its input -> connectivity of the dense model.
 _DENSE: WeakKeyDictionary[nn.Module, "dict[tuple[int, ...], Connectivity]"] = WeakKeyDictionary()
 
 
@@ -109,13 +110,13 @@ def _dead_units(masks: Tensors) -> dict[str, int]:
 def connected_weights(model: nn.Module, shape: tuple[int, ...]) -> Tensors:
     """Returns per prunable weight a mask, True where it lies on a path of non-zero weights.
 
-    Forward passes of two samples find the layer inputs that change with the network's input (a
+    Forward passes of two samples find the layer inputs that change with the model's input (a
     unit that only a bias or sigmoid(0) feeds does not); a third one and its backward pass find the
     weights that such an input is multiplied by and that the output depends on. Weights are
     replaced by random positive ones where they are not 0, biases by 0; norms, dropout and
     activations pass their input on, and max-pooling gives the mean of its window: so no path is
     closed by the values of one sample. Values and gradients begin anew at every layer of the third
-    pass, so that they neither vanish nor overflow in deep networks.
+    pass, so that they neither vanish nor overflow in deep models.
 
     Embeddings count as inputs, for token ids have no gradient. A dead factor closes the paths of
     the factor it multiplies (keys of an attention without queries), unless a sigmoid made it.

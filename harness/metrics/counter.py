@@ -37,7 +37,7 @@ class MacCounter(TorchDispatchMode):
     ) -> Any:
         named = kwargs or {}
         if not isinstance(func, OpOverload):
-            # It runs functions that nobody sees into.
+            # It runs functions whose operators are hidden.
             self._flow.uncounted.setdefault(str(func), set())
             return func(*args, **named)
         known = operators.base_name(func) in operators.FORMULAS

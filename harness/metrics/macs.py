@@ -53,7 +53,7 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
     nothing, as in the literature.
 
     Not known, and named in `uncounted`, is a weight that meets an input in an operator without a
-    formula, a prunable one that the network changes before it multiplies (weight standardisation:
+    formula, a prunable one that the model changes before it multiplies (weight standardisation:
     a pruned entry is then not 0), one that meets an input elementwise in anything but a product
     (the distance to its rows), one that becomes or meets a sparse or nested tensor, and two
     prunable weights multiplied with each other. An operator that takes packed weights (torch's
@@ -88,7 +88,7 @@ def count_macs(model: nn.Module, inputs: Tensor) -> Macs:
 def macs(model: nn.Module, shape: tuple[int, ...], whole: bool = False) -> int:
     """Returns the MACs of one sample of zeros of `shape`: of non-zero prunable weights, or of all.
 
-    whole: zeros count too. That is the dense network's number: torch's default init draws an
+    whole: zeros count too. That is the dense model's number: torch's default init draws an
     exact 0 once in 2**24 weights, so one LeNet-5 in 40 has one before any pruning.
 
     Raises:

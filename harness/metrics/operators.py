@@ -119,7 +119,7 @@ MOVES = {
     "cat", "stack", "index", "index_select", "gather", "take", "repeat", "roll", "flip",
     "constant_pad_nd", "tril", "triu", "where", "masked_fill", "masked_select",
 }  # fmt: skip
-# Where a number among the arguments fills places that hold no entry.
+# Where a number among the arguments fills positions that hold no entry.
 FILLS = {"constant_pad_nd": (2,), "masked_fill": (2,), "where": (1, 2)}
 COMMUTE = {"mul"}
 SCALES = {"mul", "div"}

@@ -18,8 +18,8 @@ class Contents:
     that a pruned one is 0 here too), "product" (entries times activations, not yet summed) or
     "derived" (computed from them otherwise: a pruned one need not be 0). by: the operator that
     made a product or something derived.
-    whole: (offset, entries) of a block of the storage -> the parameter whose every entry lies
-    there once. ids: makes the number of the entry in each place of the storage.
+    whole: (offset, entries) of a block of the storage -> the parameter of which every
+    entry is there once. ids: makes the number of the entry at each position of the storage.
     """
 
     names: frozenset[str]

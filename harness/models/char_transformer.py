@@ -84,7 +84,7 @@ class Embedding(nn.Module):
         """Returns the sum of token and position vectors.
 
         Raises:
-            ValueError: more positions than the network was built for, or (on the CPU; CUDA has
+            ValueError: more positions than the model was built for, or (on the CPU; CUDA has
                 an error of its own) an input is not an id.
         """
         context, length = self.positions.num_embeddings, inputs.shape[1]

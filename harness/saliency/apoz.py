@@ -11,10 +11,10 @@ from harness.vocabulary.tensors import Tensors
 
 @dataclass(frozen=True)
 class APoZ(UnitSaliency):
-    """1 - average share of zeros in relu(z), in [0, 1]: units that are mostly off go first.
+    """1 - average fraction of zeros in relu(z), in [0, 1]: mostly inactive units are pruned first.
 
-    The share is taken over samples and positions of a unit's map z, that `mean_of_maps` names:
-    the score is the share of z > 0. (units,) per layer.
+    The fraction is over samples and positions of a unit's map z, as `mean_of_maps` defines it:
+    the score is the fraction of z > 0. (units,) per layer.
 
     Source: Hu et al. 2016, Network Trimming (arXiv:1607.03250). The paper removes what lies
     more than one standard deviation above the layer's mean APoZ; here the allocation decides.
@@ -27,5 +27,5 @@ class APoZ(UnitSaliency):
 
 
 def _fraction_active(z: Tensor) -> Tensor:
-    # A NaN, which would count as off, is passed on and refused with the layer's name.
+    # A NaN, which would count as inactive, is passed on and refused with the layer's name.
     return torch.where(z.isfinite(), (z > 0).to(z.dtype), torch.nan).flatten(1).mean(1)

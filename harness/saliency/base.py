@@ -29,7 +29,7 @@ Solve = Callable[[Tensors, Counts, Tensors, Tensors | None], tuple[Tensors, Tens
 class CalibrationData:
     """Holds what a saliency may measure: weights of a module, and samples to call it with.
 
-    module: the network, or a part of it, such as a block.
+    module: the model, or a part of it, such as a block.
     batches: (inputs of the module, labels), this rank's.
     loss: of the module's outputs and the labels, SUMMED over the samples. None where there is
         none: the outputs of a part are not what labels are for.
@@ -37,8 +37,8 @@ class CalibrationData:
         often, with the same keys and shapes, also one without a batch. It comes before any abs,
         square or other non-linearity that the method applies to the averaged quantity.
     units: the weights that the structure prunes, by their names in the module, each with the bias
-        and the norm's scale and shift that go with its units; None: nothing is said of units.
-    names: the weights that are asked for; () are those of `units`, or all prunable ones.
+        and the norm's scale and shift that go with its units; None: units are unknown.
+    names: the weights to score; () are those of `units`, or all prunable ones.
     """
 
     module: nn.Module
@@ -83,7 +83,7 @@ class Saliency(ABC):
     layer_local: it measures an error or a statistic of each layer by itself, in a scale of the
         layer's own. Its default allocation is uniform, here and by a line
         `override /allocation@_global_.allocation: uniform` in its conf file.
-    needs_loss: it takes gradients of the loss, so it scores networks, not parts of them.
+    needs_loss: it takes gradients of the loss, so it scores whole models, not parts of them.
     rounds: prunings, each with new scores, in which its authors reach a level.
     signed: scores may be negative; allocations that need scores that measure size refuse it.
     update_weights: weights that stay may move.

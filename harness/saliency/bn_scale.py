@@ -16,7 +16,7 @@ class BNScale(Saliency):
     Of several such norms the one that the structure names first counts: the nearest to the output.
 
     Source: Liu et al. 2017, Network Slimming (arXiv:1708.06519). The paper trains with an L1
-    penalty on gamma first; on a network trained without one this is the bare scale.
+    penalty on gamma first; on a model trained without one this is the bare scale.
     """
 
     granularity: ClassVar[str] = "unit"

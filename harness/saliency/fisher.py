@@ -10,7 +10,7 @@ from harness.vocabulary.tensors import Tensors
 class Fisher(Saliency):
     """w^2 F / 2, F the mean over samples of (gradient of the sample's own loss)^2.
 
-    The second-order term of the loss change if the weight goes, as in Optimal Brain Damage
+    The second-order term of the loss change if the weight is pruned, as in Optimal Brain Damage
     (LeCun et al. 1989), with the diagonal of the empirical Fisher matrix, of the labels as they
     are, in place of the Hessian's: not below 0, and near it where the model fits its data. The
     WoodFisher authors' diagonal variant (Singh & Alistarh 2020, arXiv:2004.14340) has w^2 F with

@@ -10,7 +10,7 @@ from harness.vocabulary.tensors import Tensors
 
 @dataclass(frozen=True)
 class FPGM(Saliency):
-    """sum over the layer's live filters of ||w_i - w_j||: filters near all others go first.
+    """sum over the layer's live filters of ||w_i - w_j||: filters near all others are pruned first.
 
     Rows of a linear layer's weight count as filters. Needs no data. A filter whose weights are all
     0 counts as pruned: it scores 0 and adds nothing to the others. (units,) per layer.

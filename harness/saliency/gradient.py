@@ -6,7 +6,7 @@ from harness.vocabulary.tensors import Tensors
 
 @dataclass(frozen=True)
 class Gradient(MeanGradientSaliency):
-    """|mean gradient of the loss|: weights that the loss hardly feels go first.
+    """|mean gradient of the loss|: weights that hardly change the loss are pruned first.
 
     The mean over all calibration samples of all ranks comes before the absolute value.
     Blalock et al. 2020 multiply by the weight in what they call gradient pruning; that is
@@ -14,7 +14,7 @@ class Gradient(MeanGradientSaliency):
 
     batch_norm: "eval" divides by the running statistics; "train" by those of each batch, so that
     scores depend on how the samples are cut into batches. ShrinkBench, the code of Blalock et
-    al., calls model.train() and so takes "train", on one batch; dropout, which that wakes up
+    al., calls model.train() and so takes "train", on one batch; dropout, which that enables
     too, is off here.
 
     Raises:

@@ -19,10 +19,10 @@ from harness.vocabulary.tensors import Tensors, prunable_layers
 
 @dataclass(frozen=True)
 class GraSP(Saliency):
-    """weight x (H g): weights whose removal would shrink the gradient's norm most stay.
+    """weight x (H g): weights whose removal would reduce the gradient's norm most stay.
 
     g is the mean gradient of the loss and H its Hessian, over the prunable weights, all samples
-    and all ranks, with the network's outputs divided by `temperature` before the loss: each
+    and all ranks, with the model's outputs divided by `temperature` before the loss: each
     floating-point tensor, where it returns several.
 
     Which sign stays: g^T g changes by 2 d^T H g when the weights move by d. Removing a weight is
@@ -38,7 +38,7 @@ class GraSP(Saliency):
     Source: Wang et al. 2020, GraSP (arXiv:2002.07376). What their code does otherwise and cannot
     change a ranking: g and H g are sums of the means of two half batches, scores are divided by
     |their sum| + 1e-10. What can and is not copied: it scores a copy whose linear layers are
-    initialised anew (Xavier), and it keeps one weight more than it is asked for.
+    initialised anew (Xavier), and it keeps one weight more than requested.
 
     Raises:
         ValueError: temperature is not a finite number above 0, absolute no bool, or there is no
@@ -66,7 +66,7 @@ class GraSP(Saliency):
 
         Raises:
             ValueError: there are no calibration samples on any rank (by `mean`), g or H g is
-                not finite, or the network returns no tensor that could be divided.
+                not finite, or the model returns no tensor that could be divided.
         """
 
         def softened(outputs: Any, labels: Tensor) -> Tensor:
@@ -105,7 +105,7 @@ def mean_hessian_product(
 ) -> Tensors:
     """Returns H v per weight to score, H the Hessian of the mean loss over samples of all ranks.
 
-    vector: one entry per weight asked for, equal on all ranks. batch_norm as in
+    vector: one entry per weight to score, equal on all ranks. batch_norm as in
     `differentiable_weights`.
 
     Raises:

@@ -15,8 +15,8 @@ class HRank(UnitSaliency):
 
     z as `mean_of_maps` names it. The last dimension of a map makes the matrix's columns, all
     others its rows: D H x W of a Conv3d; 1 x L of a Conv1d, 1 x T of a Linear on tokens and 1 x 1
-    of a Linear on vectors, whose rank is 1 or 0: there the score is the share of samples on which
-    the unit is on at all.
+    of a Linear on vectors, whose rank is 1 or 0: there the score is the fraction of samples on
+    which the unit is active at all.
 
     The rank counts singular values above max(rows, columns) * eps * (the largest), eps that of
     the model's dtype, as numpy does. They are computed in float64, so that what lies near that

@@ -11,13 +11,13 @@ NORMS = ("l1", "l2")
 
 @dataclass(frozen=True)
 class Magnitude(Saliency):
-    """|weight| (norm="l1") or weight^2 ("l2"): small weights go first. Needs no data.
+    """|weight| (norm="l1") or weight^2 ("l2"): small weights are pruned first. Needs no data.
 
     Single weights rank alike in both. A structure that pools by sum makes them a unit's L1 norm
     (Li et al. 2017, arXiv:1608.08710) or its squared L2 norm, which rank differently.
 
     Source: Han et al. 2015, Learning both Weights and Connections (arXiv:1506.02626). They cut
-    each layer at a multiple of its standard deviation; here an allocation counts.
+    each layer at a multiple of its standard deviation; here an allocation decides.
 
     Raises:
         ValueError: norm is not in NORMS.

@@ -13,10 +13,10 @@ ACTIVATIONS = ("relu", "none")
 
 @dataclass(frozen=True)
 class MeanActivation(UnitSaliency):
-    """mean over samples and positions of |a|: units that say little go first; (units,) each.
+    """mean over samples and positions of |a|: weak units are pruned first; (units,) each.
 
     activation: "relu": a = relu(z), of the unit's map z that `mean_of_maps` names; "none": a = z,
-    for models without ReLU. What the model itself does with z is not looked at.
+    for models without ReLU. What the model itself does with z does not matter.
 
     Source: the activation criterion that Molchanov et al. 2017 compare with (arXiv:1611.06440).
     No division by the layer's norm: with global_ranking layers of large activations win.

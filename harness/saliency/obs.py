@@ -33,8 +33,8 @@ class Obs(curvature.SecondOrder):
     group has its own H.
 
     block: columns of a diagonal block; the memory grows with block x columns.
-    damping: share of the mean diagonal of H that is added to its diagonal.
-    update_weights: whether the kept weights move.
+    damping: fraction of the mean diagonal of H that is added to its diagonal.
+    update_weights: True moves the kept weights.
     memory_limit_gb: what this may take beside the model, in GB (10^9 bytes).
 
     Raises:

@@ -30,7 +30,7 @@ class SparseGpt(curvature.SecondOrder):
     differ: each tensor keeps exactly its number, each block in proportion to its weights alive
     (one-shot: to its columns), where their cut removes one more of every block, and more at ties;
     pruned weights stay pruned at later levels; weights of inputs that are always 0 are removed
-    first, but keep their values if the number kept asks for them, where theirs become 0; and all
+    first, but keep their values if the number kept needs them, where theirs become 0; and all
     layers see the inputs of the model as it was, where their driver feeds each layer with the
     pruned one before it. In a grouped convolution each group has its own H, and a block is those
     columns of all groups. Computed in float64.
@@ -39,8 +39,8 @@ class SparseGpt(curvature.SecondOrder):
     of all layers, and for structures of more than single weights, which pool it and do not solve.
 
     block: columns whose weights compete with each other.
-    damping: share of the mean diagonal of H that is added to its diagonal.
-    update_weights: whether weights move; False: the same rule of masks, on weights that stay.
+    damping: fraction of the mean diagonal of H that is added to its diagonal.
+    update_weights: True moves weights; False: the same masks rule, on weights that do not move.
     memory_limit_gb: what this may take beside the model, in GB (10^9 bytes).
 
     Raises:

@@ -19,12 +19,12 @@ BIAS = ("abs", "zero")
 class SynFlow(Saliency):
     """|dR/d|w| x |w||, R = sum of the outputs for an input of ones, all weights at |w|.
 
-    How much of the flow from inputs to outputs passes through a weight. Needs one batch, for the
-    shape of a sample; its values and labels are not looked at. Scores are float64: they are sums
-    over paths of products of a weight per layer, which leave the range of float32 in deep
-    networks. The network is copied, in eval mode.
+    This is the part of the flow from inputs to outputs that passes through a weight. Needs one
+    batch, for the shape of a sample; its values and labels are not read. Scores are float64: they
+    are sums over paths of products of a weight per layer, which leave the range of float32 in deep
+    models. The model is copied, in eval mode.
 
-    bias: what stands beside the weights. "abs": every floating-point entry of the state dict is
+    bias: what the other tensors become. "abs": every floating-point entry of the state dict is
     replaced by its absolute value, as in the authors' code: biases, BatchNorm's scale and shift,
     running mean and variance alike. "zero": biases, shifts and running means are 0, the others
     as before; in a chain of such layers and ReLUs, each layer's scores then sum to R.

@@ -10,7 +10,7 @@ from harness.vocabulary.tensors import Tensors
 class Taylor(Saliency):
     """mean over samples of (w g)^2: squared first-order change of a sample's loss without w.
 
-    g is the gradient of one sample's loss. The gradient's mean is near 0 on a trained network
+    g is the gradient of one sample's loss. The gradient's mean is near 0 on a trained model
     while the mean of its squares is not. This is w^2 times the diagonal of the empirical Fisher
     matrix; as an estimate of the second-order change of the loss that carries a factor 1/2, which
     changes no ranking. A structure pools these scores of single weights; `taylor_unit` squares

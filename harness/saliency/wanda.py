@@ -24,7 +24,7 @@ class Wanda(Saliency):
     per_output: as in the paper, the weights of one output (a row) compete with each other only:
         each row keeps the same number of its own best, but for one more in some, where the
         tensor's count does not divide, and for rows with fewer alive. The authors' code cuts
-        int(columns x sparsity) of each row, which misses the asked total. False: all weights of
+        int(columns x sparsity) of each row, which misses the requested total. False: all weights of
         the tensor compete. Either way the allocation says how many each tensor keeps. Structures
         of more than single weights pool the scores.
 
@@ -84,7 +84,7 @@ def best_of_rows(scores: Tensor, keep: int) -> Tensor:
     """Returns True at exactly `keep` scores: in each row equally many of its highest, within one.
 
     A score of -inf is never taken; rows with fewer others take all of them, and the rest is
-    shared by the others. The odd ones go to the rows whose next score is highest. Of equal
+    divided over the others. A remainder goes to the rows whose next score is highest. Of equal
     scores the first wins.
 
     >>> best_of_rows(torch.tensor([[1.0, 2.0, 3.0], [9.0, 8.0, 7.0]]), keep=3).tolist()
@@ -93,7 +93,7 @@ def best_of_rows(scores: Tensor, keep: int) -> Tensor:
     rows = scores.flatten(1)
     room = rows.isfinite().sum(dim=1)
     per_row = _equal_count(room.tolist(), keep)
-    # place[i, j]: how many of row i come before its weight j.
+    # position[i, j]: how many of row i come before its weight j.
     position = rows.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     mask = position < room.clamp(max=per_row)[:, None]
     next_scores = torch.where(position == per_row, rows, -torch.inf)

@@ -6,9 +6,9 @@ from harness.vocabulary.tensors import Tensors
 
 @dataclass(frozen=True)
 class WeightGradient(MeanGradientSaliency):
-    """|weight x mean gradient|: first-order estimate of the loss change if the weight goes.
+    """|weight x mean gradient|: first-order estimate of the loss change if the weight is pruned.
 
-    At initialisation this is SNIP (Lee et al. 2019, arXiv:1810.02340); on a trained network it
+    At initialisation this is SNIP (Lee et al. 2019, arXiv:1810.02340); on a trained model it
     is the gradient baseline of Blalock et al. 2020 (arXiv:2003.03033). We skip SNIP's division
     by the sum of all scores, which cannot change a ranking, and score weights only: the
     authors' code prunes biases too.
@@ -16,7 +16,7 @@ class WeightGradient(MeanGradientSaliency):
     batch_norm: "eval" divides by the running statistics, as SNIP's code does (is_train=False);
     "train" by those of each batch, as ShrinkBench does, the code of Blalock et al., which calls
     model.train(). Scores then depend on how the samples are cut into batches. Dropout, which
-    model.train() wakes up too, is off here.
+    model.train() enables too, is off here.
 
     Raises:
         ValueError: batch_norm is neither.

@@ -33,7 +33,7 @@ class WoodFisher(curvature.SecondOrder):
         memory grows with block x weights.
     damping: what is added to the diagonal, above 0: F alone is singular when there are fewer
         samples than weights in a block.
-    update_weights: whether the kept weights move.
+    update_weights: True moves the kept weights.
     memory_limit_gb: what this may take beside the model, in GB (10^9 bytes).
 
     Raises:

@@ -20,7 +20,7 @@ class Schedule(Protocol):
     Level 0 is dense.
     """
 
-    # Whether what `event_fractions` gives may rise.
+    # True if the values of `event_fractions` may rise.
     may_grow: ClassVar[bool]
 
     @property

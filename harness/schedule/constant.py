@@ -7,12 +7,13 @@ from harness.schedule.shared.final_size import FinalSize
 
 @dataclass(frozen=True)
 class Constant(FinalSize):
-    """The same share at every level: all goes at level 1, and later levels retrain.
+    """s at every level: all is pruned at level 1, and later levels retrain.
 
     >>> Constant(final=0.25, levels=3).kept_fractions(lambda density: density)
     [0.25, 0.25, 0.25]
 
-    For modes that move a fixed number of weights about, such as dynamic sparse training.
+    s is the kept fraction of `final`. It serves mask updates that move a fixed number of weights,
+    as in dynamic sparse training.
 
     Raises:
         ValueError: as FinalSize, or levels < 1.

@@ -6,9 +6,9 @@ from harness.schedule.shared.interpolation import Interpolation
 
 @dataclass(frozen=True)
 class Cosine(Interpolation):
-    """s + (1 - s)(1 + cos(pi l/n)) / 2: little goes at first and at the end, at level l of n.
+    """s + (1 - s)(1 + cos(pi l/n)) / 2: little is pruned at first and at the end, level l of n.
 
-    s is the share that `final` stands for.
+    s is the kept fraction of `final`.
 
     >>> [round(kept, 9) for kept in Cosine(final=0.5, levels=3).kept_fractions(float)]
     [0.875, 0.625, 0.5]

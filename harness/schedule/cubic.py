@@ -5,9 +5,9 @@ from harness.schedule.shared.interpolation import Interpolation
 
 @dataclass(frozen=True)
 class Cubic(Interpolation):
-    """s + (1 - s)(1 - l/n)^3: much goes at first, little at the end, at level or event l of n.
+    """s + (1 - s)(1 - l/n)^3: much is pruned at first, little at the end, level l of n.
 
-    s is the share that `final` stands for.
+    s is the kept fraction of `final`.
 
     >>> Cubic(final=0.5, levels=2).kept_fractions(lambda density: density)
     [0.5625, 0.5]

@@ -9,7 +9,7 @@ from harness.schedule.shared.interpolation import Interpolation
 class Exponential(Interpolation):
     """1 - (1 - s)(1 - e^(-k l/n)) / (1 - e^(-k)): removal slows down exponentially, k = rate.
 
-    s is the share that `final` stands for, l the level of n. What goes falls by the same factor
+    s is the kept fraction of `final`, l the level of n. What is pruned falls by the same factor
     from level to level: k = ln(1/s) is Geometric, and k towards 0 is Linear.
 
     >>> [round(kept, 3) for kept in Exponential(final=0.1, levels=3).kept_fractions(float)]

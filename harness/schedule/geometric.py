@@ -5,9 +5,9 @@ from harness.schedule.shared.interpolation import Interpolation
 
 @dataclass(frozen=True)
 class Geometric(Interpolation):
-    """s ** (l/n): the same FRACTION of what remains goes at every level l of n.
+    """s ** (l/n): the same FRACTION of what remains is pruned at every level l of n.
 
-    s is the share that `final` stands for.
+    s is the kept fraction of `final`.
 
     >>> [round(kept, 9) for kept in Geometric(final=0.125, levels=3).kept_fractions(float)]
     [0.5, 0.25, 0.125]

@@ -9,7 +9,7 @@ from harness.schedule.shared.interpolation import Interpolation
 class OneCycle(Interpolation):
     """1 - (1 - s)(1 + e^(-a + b)) / (1 + e^(-a l/n + b)): an S, steepest at b/a of the way.
 
-    s is the share that `final` stands for, l the level or event of n, a = alpha, b = beta. The S
+    s is the kept fraction of `final`, l the level or event of n, a = alpha, b = beta. The S
     does not begin at 0: event 0 of a training removes (1 - s) / 149 already.
 
     >>> [round(kept, 3) for kept in OneCycle(final=0.1, levels=4).kept_fractions(float)]

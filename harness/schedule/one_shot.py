@@ -6,7 +6,7 @@ from harness.schedule.shared.final_size import FinalSize
 
 @dataclass(frozen=True)
 class OneShot(FinalSize):
-    """Everything goes at level 1.
+    """s at level 1, the kept fraction of `final`: all is pruned at once.
 
     >>> OneShot(final=0.25).kept_fractions(lambda density: density)
     [0.25]

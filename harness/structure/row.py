@@ -10,7 +10,7 @@ from harness.structure.shared.rows import Rows
 class Row(Rows):
     """Filters of convolutions and neurons of linear layers alike: all output units but the last.
 
-    The budget and a global ranking then cover the whole network; layers' units differ in cost.
+    The budget and a global ranking then cover the whole model; units of layers differ in cost.
     """
 
     kinds: ClassVar[tuple[type[nn.Module], ...]] = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)

@@ -13,8 +13,8 @@ class Task(Protocol):
     A sample of several labels (a sequence) adds the mean over its labels. A method
     `label_mask(labels) -> Tensor`, if it has one, tells which labels count: bool, in the labels'
     shape. Those that do not add 0 to every sum. All means, the training loss's too, are then over
-    the labels that count: a sample weighs as much as the share of its labels that do. Without the
-    method all count.
+    the labels that count: a sample weighs as much as the fraction of its labels that do. Without
+    the method all count.
     """
 
     def loss(self, outputs: Tensor, labels: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ class LanguageModelling:
     Loss: sum over a sample's positions of -ln p(label) / positions, summed over samples. A
     recorded loss, the mean over all positions, is in nats per token (per character with
     data=topics): divided by ln 2 it is in bits, and its exp is the perplexity. top1 and top5 are
-    the shares of positions whose label is the best class, or among the best five.
+    the fractions of positions whose label is the best class, or among the best five.
 
     Samples are sequences of equal length. Positions labelled -100, such as padding, count in
     nothing: a sample with half of them weighs half, so that all means are over the other positions.

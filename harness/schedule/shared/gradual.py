@@ -17,7 +17,7 @@ class Gradual:
     first_step: step before which the first event comes; 0 is the beginning of the training.
     last_step: the last event is the last one that is not beyond it. None: three quarters of the
         training.
-    start_from: "init" prunes while the initial network trains; "trained" in a training that follows
+    start_from: "init" prunes while the initial model trains; "trained" in a training that follows
         the dense one.
 
     >>> Gradual(first_step=10, interval=20).events(100)

@@ -45,7 +45,7 @@ class MixedChannels:
     ) -> bool:
         """True if this operator's outputs are mixed.
 
-        units: its inputs that layers made; free: those that neither layers nor the network's input
+        units: its inputs that layers made; free: those that neither layers nor the model's input
         made, of which `known` are made of parameters. tracks: of its outputs.
         """
         before = [self.contains(tensor) for tensor in units]

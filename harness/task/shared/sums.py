@@ -14,7 +14,7 @@ from harness.vocabulary.undisturbed import preserve_model
 Totals = Callable[[Any, Any], Mapping[str, Tensor]]
 
 FEW = 2
-# How often others are asked for where samples cannot tell: none of their labels may count.
+# How often other samples are used where samples are inconclusive: none of their labels may count.
 TRIES = 4
 # How far rounding in bfloat16 may move a mean.
 TOLERANCE = 0.02
@@ -23,10 +23,10 @@ TOLERANCE = 0.02
 def check_sums(totals: Totals, model: nn.Module, batches: Iterable[Batch]) -> None:
     """Compares the totals of a few samples with those of the same samples twice.
 
-    The network makes both outputs, in eval mode, so that they may be of any kind; it is left as it
+    The model makes both outputs, in eval mode, so that they may be of any kind; it is left as it
     was, and nothing is drawn. Samples with a total that is NaN, or with no total but 0, cannot
-    tell: others are asked for, and random outputs where outputs are tensors. What cannot be told
-    passes: a network or loss that fails on so few samples, a total that neither doubles nor stays.
+    tell: others are used, and random outputs where outputs are tensors. What cannot be told
+    passes: a model or loss that fails on so few samples, a total that neither doubles nor stays.
 
     Raises:
         ValueError: a total is a mean, or is no single number.
@@ -67,7 +67,7 @@ def _problem(totals: Totals, model: nn.Module, inputs: Tensor, labels: Tensor) -
 
 def _outputs(model: nn.Module, inputs: Tensor) -> Iterator[tuple[Any, Any]]:
     """Yields outputs of the samples, and of the samples twice: the model's, then random ones."""
-    outputs = model(inputs.clone())  # a network may write into its inputs
+    outputs = model(inputs.clone())  # a model may write into its inputs
     yield outputs, model(_doubled(inputs))
     if isinstance(outputs, Tensor):
         stream = torch.Generator().manual_seed(0)
