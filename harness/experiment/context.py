@@ -35,7 +35,7 @@ class RunContext:
         model_info: what allocations may read.
         requested: the requested sizes of all levels.
         dense: the cached dense training.
-        checkpointer: saves the run between stages; None saves nothing.
+        checkpointer: saves the run while it runs; None saves nothing.
         shared: stages in common with other runs; None computes all stages.
     """
 

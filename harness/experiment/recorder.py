@@ -224,7 +224,7 @@ class LevelSaver:
     def begin(self, optimizer: Optimizer) -> None:
         context = self.recorder.context
         assert context.checkpointer
-        parts = {OPTIMIZER: optimizer, "penalty's adder": self.gradient_hook}
+        parts = {OPTIMIZER: optimizer, "penalty's gradient hook": self.gradient_hook}
         context.checkpointer.unsaved.begin_training(self.recorder.state.model, parts)
 
     def is_due(self, step: int) -> bool:

@@ -104,7 +104,7 @@ def prepare(
         experiment: the experiment to run.
         ranks: this process and its peers.
         dense: folder of the cache of this dense training; nothing is written yet.
-        checkpointer: saves the run between stages; None saves nothing.
+        checkpointer: saves the run while it runs; None saves nothing.
         shared: stages in common with other runs; None computes all stages.
 
     Raises:

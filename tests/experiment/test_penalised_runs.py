@@ -94,7 +94,7 @@ def fixture_named(monkeypatch) -> list[Tensors]:
         told.append(clone_tensors(going))
         return adder(self, model, going)
 
-    monkeypatch.setattr(GrowingL2, "adder", telling)
+    monkeypatch.setattr(GrowingL2, "make_gradient_hook", telling)
     return told
 
 

@@ -169,7 +169,7 @@ def test_a_run_names_what_its_network_its_optimizer_and_its_parts_count(
     assert [line.split(" changed")[0] for line in lines] == [
         "warning: network.1.calls",
         "warning: optimizer.calls",
-        "warning: retraining.augmentation.calls, penalty's adder.calls",
+        "warning: retraining.augmentation.calls, penalty's gradient hook.calls",
     ]
 
 

@@ -205,9 +205,9 @@ def test_a_training_begins_with_its_own_parts_and_ends_with_them(capsys) -> None
     adders = [gradient_hook_of(model.weight), gradient_hook_of(model.weight)]
     adders[0]()
     for adder in adders:  # each begins with what it has by then
-        unsaved.begin_training(model, {"penalty's adder": adder})
+        unsaved.begin_training(model, {"penalty's gradient hook": adder})
         unsaved.warn_changes(model)
     assert capsys.readouterr().err == ""
     adders[1]()
     unsaved.warn_changes(model)
-    assert capsys.readouterr().err.startswith("warning: penalty's adder.calls changed")
+    assert capsys.readouterr().err.startswith("warning: penalty's gradient hook.calls changed")
