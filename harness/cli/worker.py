@@ -26,13 +26,13 @@ def _work(folder: Path, socket: int | None = None, terminal: int | None = None) 
     Thread(target=_stop_with_parent, daemon=True).start()
     if terminal is not None:
         sys.stderr = os.fdopen(terminal, "w", buffering=1)
-    from harness.distributed.store_server import keep_store
+    from harness.distributed.store_server import start_store
     from harness.launch.backends.rank_results import POINT, write_result
     from harness.launch.execute_lazy import execute_spec
     from harness.launch.run_spec import RunSpec
 
     spec = RunSpec.from_json((folder / POINT).read_text())
-    kept = keep_store(socket, int(os.environ["MASTER_PORT"])) if socket is not None else None
+    kept = start_store(socket, int(os.environ["MASTER_PORT"])) if socket is not None else None
     status = write_result(folder, int(os.environ["RANK"]), spec, lambda: execute_spec(spec))
     del kept
     return status

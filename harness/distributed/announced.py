@@ -17,9 +17,9 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from harness.distributed.consistency import Arrival
-from harness.distributed.header import layout, meet, place_of_caller
-from harness.distributed.heartbeats import OF_A_PART
+from harness.distributed.consistency import CollectiveCall
+from harness.distributed.header import caller_location, layout, sync_collective
+from harness.distributed.heartbeats import CALLED_BY_PART
 from harness.distributed.ranks import Ranks
 
 NAMES = (
@@ -37,18 +37,18 @@ _FOR_PARTS = os.path.join(_TORCH, "distributed", "nn") + os.sep
 _ranks: list[Ranks] = []  # of this process, while it is in a group
 
 
-def listen() -> None:
+def wrap_collectives() -> None:
     """From now on parts get announced functions, also those that they import by name."""
     for name in NAMES:
         function = getattr(dist, name, None)
-        if function is not None and not hasattr(function, OF_A_PART):
+        if function is not None and not hasattr(function, CALLED_BY_PART):
             setattr(dist, name, _announced(function))
 
 
 @contextmanager
 def announcing(ranks: Ranks) -> Iterator[None]:
     """Inside, this rank says to the others which collective of a part it has come to."""
-    listen()
+    wrap_collectives()
     _ranks.append(ranks)
     try:
         yield
@@ -62,19 +62,19 @@ def _announced(function: Callable[..., Any]) -> Callable[..., Any]:
         if not _ranks or _is_known(sys._getframe(1)) or _is_of_some(more):
             return function(*arguments, **more)
         given = [one for one in (*arguments, *more.values()) if isinstance(one, Tensor)]
-        _announce(_ranks[-1], f"{function.__name__}, {OF_A_PART}", layout(given))
+        _announce(_ranks[-1], f"{function.__name__}, {CALLED_BY_PART}", layout(given))
         return function(*arguments, **more)
 
-    setattr(call, OF_A_PART, True)
+    setattr(call, CALLED_BY_PART, True)
     return call
 
 
 def _announce(ranks: Ranks, what: str, forms: dict[str, str]) -> None:
     # It need not come on all ranks, so it is no progress.
     ranks.heartbeat(alone=True)
-    arrival = Arrival(what, place_of_caller(), forms)
+    arrival = CollectiveCall(what, caller_location(), forms)
     with ranks.waiting(str(arrival)):
-        meet(arrival, ranks.control)
+        sync_collective(arrival, ranks.control)
 
 
 def _is_known(caller: FrameType) -> bool:

@@ -12,7 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from harness.distributed.ranks import Ranks
 
 
-def synced(model: nn.Module, ranks: Ranks) -> nn.Module:
+def convert_batch_norm(model: nn.Module, ranks: Ranks) -> nn.Module:
     """The model whose BatchNorm layers train on the statistics of the global batch.
 
     With one rank the model as it is, else its norms are converted in place; use what is returned,

@@ -15,22 +15,22 @@ NAMED = 5  # of the tensors that differ
 
 
 @dataclass(frozen=True)
-class Arrival:
+class CollectiveCall:
     """The collective that a rank has come to.
 
-    what: in words, as "mean of 3 tensors". place: of the code that asked for it. layout: what of
+    name: in words, as "mean of 3 tensors". place: of the code that asked for it. layout: what of
     it must be equal on all ranks, as the shapes by name.
     """
 
-    what: str
-    place: str
+    name: str
+    location: str
     layout: Mapping[str, str]
 
     def __str__(self) -> str:
-        return f"{self.what} ({self.place})"
+        return f"{self.name} ({self.location})"
 
 
-def disagreement(what: str, digests: Sequence[Digests]) -> RanksDisagree | None:
+def disagreement_error(what: str, digests: Sequence[Digests]) -> RanksDisagree | None:
     """The error to raise if the ranks' digests are not all equal.
 
     Ranks that differ from more than half of all are odd. Where no more than half are alike nobody
@@ -57,7 +57,7 @@ that changes them on one rank only, or for faulty memory
     )
 
 
-def apart(arrivals: Sequence[Arrival]) -> RanksDisagree:
+def mismatch_error(arrivals: Sequence[CollectiveCall]) -> RanksDisagree:
     """The error to raise if the ranks have come to collectives that do not belong together.
 
     >>> here, there = Arrival("mean", "a.py:1", {"w": "(2,)"}), Arrival("mean", "a.py:1", {})
@@ -104,9 +104,9 @@ def _own(layout: Mapping[str, str], every: Sequence[Mapping[str, str]]) -> list[
     return [*said[:NAMED], *([f"{len(said) - NAMED} more"] if len(said) > NAMED else [])]
 
 
-def is_of_the_group(error: BaseException | None) -> bool:
+def is_group_error(error: BaseException | None) -> bool:
     """Whether an error says that somebody of the group is missing."""
     if error is None or isinstance(error, RankLost):
         return False
     said = type(error) is RuntimeError and any(word in str(error).lower() for word in OF_THE_GROUP)
-    return said or isinstance(error, DistError) or is_of_the_group(error.__cause__)
+    return said or isinstance(error, DistError) or is_group_error(error.__cause__)

@@ -18,11 +18,11 @@ _NEW, _OLD = "forward_sync_buffers", "broadcast_buffers"
 NO_BUFFERS: dict[str, Any] = {_NEW if _NEW in _SWITCHES else _OLD: False}
 
 Rehearsal = Callable[[nn.Module], Tensor]  # replica -> a loss of a sample or two
-Install = Callable[[DistributedDataParallel], None]  # of how gradients are exchanged
+RegisterExchange = Callable[[DistributedDataParallel], None]  # of how gradients are exchanged
 
 
 def replicate(
-    model: nn.Module, device: torch.device, rehearse: Rehearsal, install: Install
+    model: nn.Module, device: torch.device, rehearse: Rehearsal, install: RegisterExchange
 ) -> DistributedDataParallel:
     """Buffers are never sent; the layout of the buckets is the same at every step.
 

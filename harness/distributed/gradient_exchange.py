@@ -33,7 +33,7 @@ class GradientExchange:
 DENSE = GradientExchange()
 
 
-def install(
+def register_exchange(
     replica: DistributedDataParallel, exchange: GradientExchange, live: MasksInForce | None = None
 ) -> None:
     """From now on the replica's backward averages gradients by this exchange.

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from harness.distributed.consistency import Arrival, apart
+from harness.distributed.consistency import CollectiveCall, mismatch_error
 
 _HERE = os.path.dirname(__file__) + os.sep
 _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
@@ -19,7 +19,9 @@ _ROOT = os.path.dirname(os.path.dirname(os.path.dirname(__file__))) + os.sep
 _BETWEEN = ("contextlib.py", "functools.py")
 
 
-def meet(arrival: Arrival, group: dist.ProcessGroup | None, number: int = 0) -> bool:
+def sync_collective(
+    arrival: CollectiveCall, group: dist.ProcessGroup | None, number: int = 0
+) -> bool:
     """Waits until all ranks have come to this collective; tells whether `number` is equal on all.
 
     gloo answers tensors of other sizes by an abort of the rank that waits, and adds tensors of
@@ -29,7 +31,7 @@ def meet(arrival: Arrival, group: dist.ProcessGroup | None, number: int = 0) -> 
     Raises:
         RanksDisagree: on every rank, with the places of all, if they came to different ones.
     """
-    mine = hashed([arrival.what, dict(arrival.layout)])
+    mine = hashed([arrival.name, dict(arrival.layout)])
     # In place of a gather: the largest of x and of -1 - x are both known to all, and are of one x
     # only if all are equal.
     ends = torch.tensor([mine, ~mine, number, ~number])
@@ -38,7 +40,7 @@ def meet(arrival: Arrival, group: dist.ProcessGroup | None, number: int = 0) -> 
     if most != ~least:
         every: list[Any] = [None] * dist.get_world_size(group)
         dist.all_gather_object(every, arrival, group=group)
-        raise apart(every)
+        raise mismatch_error(every)
     return bool(highest == ~lowest)
 
 
@@ -60,7 +62,7 @@ def _form(tensor: Tensor) -> str:
     return kind if tensor.is_contiguous() else f"{kind} strides {tensor.stride()}"
 
 
-def place_of_caller() -> str:
+def caller_location() -> str:
     """Names file, line and function of the nearest caller outside this package, as
     "harness/saliency/gradient.py:31, statistics"."""
     frame = sys._getframe(1)

@@ -16,7 +16,7 @@ from pathlib import Path
 _OF_THE_RANK = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
 
 
-class Minder:
+class InterpreterMonitor:
     """Ends this process if `beat` is not called for so many rounds; where it stood is printed.
 
     Rounds are counted by another process, and not while this one is stopped (SIGSTOP): what
@@ -55,7 +55,7 @@ class Minder:
         self._at_end.close()
 
 
-def mind(name: str, process: int, rounds: int, round_s: float) -> None:
+def monitor(name: str, process: int, rounds: int, round_s: float) -> None:
     """Until the pipe at stdin is closed, or so many rounds have passed without a byte."""
     for number in _OF_THE_RANK:
         signal.signal(number, signal.SIG_IGN)
@@ -87,4 +87,4 @@ def _is_stopped(process: int) -> bool:
 
 
 if __name__ == "__main__":
-    mind(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))
+    monitor(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]))

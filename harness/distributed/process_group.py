@@ -14,7 +14,7 @@ from torch.distributed.distributed_c10d import Store
 from harness.distributed.announced import announcing
 from harness.distributed.options import Options
 from harness.distributed.ranks import Ranks
-from harness.distributed.rendezvous import meet, place_of_environment
+from harness.distributed.rendezvous import address_from_environment, rendezvous
 from harness.distributed.watchdog import Watchdog
 from harness.system.errors import WrongEnvironment
 
@@ -43,13 +43,13 @@ def ranks_of_environment(
     if "RANK" not in os.environ:
         yield Ranks(device=chosen, options=options)
         return
-    place, store, names = meet(place_of_environment(), max(options.timeout_s, MEET_S))
+    place, store, names = rendezvous(address_from_environment(), max(options.timeout_s, MEET_S))
     watch = Watchdog(place, names, options.timeout_s)
     with watch.running():
         try:
             with watch.diagnosing():
-                groups = _joined(backend, store, place.rank, place.count, options)
-                ranks = Ranks(place.rank, place.count, chosen, options, *groups, watch)
+                groups = _joined(backend, store, place.rank, place.world_size, options)
+                ranks = Ranks(place.rank, place.world_size, chosen, options, *groups, watch)
                 with announcing(ranks):
                     yield ranks
                 ranks.barrier()

@@ -9,10 +9,15 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from harness.distributed.consistency import Arrival, Digests, disagreement
+from harness.distributed.consistency import CollectiveCall, Digests, disagreement_error
 from harness.distributed.ddp import Rehearsal, replicate, running_statistics
-from harness.distributed.gradient_exchange import DENSE, GradientExchange, MasksInForce, install
-from harness.distributed.header import hashed, layout, meet, place_of_caller
+from harness.distributed.gradient_exchange import (
+    DENSE,
+    GradientExchange,
+    MasksInForce,
+    register_exchange,
+)
+from harness.distributed.header import caller_location, hashed, layout, sync_collective
 from harness.distributed.options import Options
 from harness.distributed.watchdog import Watchdog
 from harness.model_state.condition import model_settings
@@ -56,7 +61,7 @@ class Ranks:
         before: a collective that comes without a word, which is told if it never ends.
         """
         if self.watch:
-            self.watch.heartbeat(alone, f"{before} ({place_of_caller()})" if before else "")
+            self.watch.heartbeat(alone, f"{before} ({caller_location()})" if before else "")
 
     def diagnose(self, error: BaseException) -> BaseException:
         """RankLost, if another rank caused this error, else the error. May take seconds."""
@@ -67,12 +72,12 @@ class Ranks:
         """Inside, a rank that is lost while this one's main thread hangs calls `callback(why)`
         before the process ends."""
         if self.watch:
-            self.watch.at_loss.append(callback)
+            self.watch.on_loss.append(callback)
         try:
             yield
         finally:
             if self.watch:
-                self.watch.at_loss.remove(callback)
+                self.watch.on_loss.remove(callback)
 
     def mean(self, sums: Tensors, samples: int) -> Tensors:
         """(sum over ranks) / (samples over ranks), elementwise; equal bits on every rank.
@@ -178,7 +183,7 @@ class Ranks:
             return
         with self._together(f"comparison of {what}", number=hashed(dict(mine))) as equal:
             pass
-        error = None if equal else disagreement(what, self.all_gather_object(mine))
+        error = None if equal else disagreement_error(what, self.all_gather_object(mine))
         if error:
             raise error
 
@@ -215,7 +220,9 @@ class Ranks:
             return model
         self.broadcast_running_statistics(model)
         self.check_replicas(model, "the network before a training")
-        return replicate(model, self.device, rehearse, lambda new: install(new, exchange, live))
+        return replicate(
+            model, self.device, rehearse, lambda new: register_exchange(new, exchange, live)
+        )
 
     def barrier(self) -> None:
         """Until all ranks are here."""
@@ -227,10 +234,10 @@ class Ranks:
     def waiting(self, place: str) -> Iterator[None]:
         """Inside, this rank says that it waits for others, and where."""
         if self.watch:
-            self.watch.waits(place)
+            self.watch.set_waiting(place)
         yield
         if self.watch:
-            self.watch.waits("")
+            self.watch.set_waiting("")
 
     @contextmanager
     def _together(
@@ -241,8 +248,8 @@ class Ranks:
         forms: what else must be. Who has not come is behind those that wait.
         """
         self.heartbeat()
-        arrival = Arrival(what, place_of_caller(), forms or {})
+        arrival = CollectiveCall(what, caller_location(), forms or {})
         with self.waiting(str(arrival)):
-            equal = meet(arrival, self.control, number)
+            equal = sync_collective(arrival, self.control, number)
         yield equal
         self.heartbeat()

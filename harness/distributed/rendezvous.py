@@ -17,7 +17,7 @@ from uuid import uuid4
 from torch.distributed import TCPStore  # type: ignore[attr-defined]
 from torch.distributed.distributed_c10d import PrefixStore, Store
 
-from harness.distributed.store_server import ANSWER_S, bound_at, keep_store, own_address
+from harness.distributed.store_server import ANSWER_S, bind_socket, local_address, start_store
 from harness.system.errors import RankLost, WrongEnvironment
 
 T = TypeVar("T")
@@ -27,7 +27,7 @@ NAME_S = 30.0  # a cluster may add the name of a host a while after its start
 
 
 @dataclass(frozen=True)
-class Place:
+class StoreAddress:
     """The store of this start, as one rank sees it.
 
     by_agent: torchrun's agent keeps it, else rank 0 does.
@@ -38,16 +38,16 @@ class Place:
     host: str
     port: int
     rank: int
-    count: int
+    world_size: int
     by_agent: bool = False
     meeting: str = ""
 
     @property
-    def is_kept_here(self) -> bool:
+    def is_host(self) -> bool:
         return self.rank == 0 and not self.by_agent
 
     @property
-    def keeper(self) -> str:
+    def owner(self) -> str:
         return "torchrun" if self.by_agent else "rank 0"
 
     @property
@@ -56,9 +56,9 @@ class Place:
 
     def store(self, keep: bool = False) -> Store:
         """A connection of its own; `keep` starts the store, at MASTER_ADDR alone."""
-        bound = bound_at(self._own, self.port) if keep and self._own else None
+        bound = bind_socket(self._own, self.port) if keep and self._own else None
         if bound:
-            tcp = keep_store(bound.detach(), self.port, self._own)
+            tcp = start_store(bound.detach(), self.port, self._own)
         else:
             tcp = TCPStore(
                 self._reached_at,
@@ -70,23 +70,23 @@ class Place:
             )
         return PrefixStore(f"harness/{self.meeting}", tcp)
 
-    def line(self) -> socket.socket:
+    def connect(self) -> socket.socket:
         """A bare connection, which ends when the store does."""
         return socket.create_connection((self._reached_at, self.port), ANSWER_S)
 
     @property
     def _reached_at(self) -> str:
         # The keeper's host may not be known, or not be reached, by that name from itself.
-        return (self._own or "127.0.0.1") if self.is_kept_here else self.host
+        return (self._own or "127.0.0.1") if self.is_host else self.host
 
     @cached_property
     def _own(self) -> str:
-        return own_address(self.host)
+        return local_address(self.host)
 
 
-def place_of_environment() -> Place:
+def address_from_environment() -> StoreAddress:
     given = os.environ
-    return Place(
+    return StoreAddress(
         given["MASTER_ADDR"],
         int(given["MASTER_PORT"]),
         int(given["RANK"]),
@@ -95,7 +95,7 @@ def place_of_environment() -> Place:
     )
 
 
-def meet(place: Place, within_s: float) -> tuple[Place, Store, list[str]]:
+def rendezvous(place: StoreAddress, within_s: float) -> tuple[StoreAddress, Store, list[str]]:
     """The place with its meeting, its store for the process group, and all ranks by name, once
     all have come.
 
@@ -104,7 +104,7 @@ def meet(place: Place, within_s: float) -> tuple[Place, Store, list[str]]:
         RankLost: naming the ranks that did not come in time.
     """
     deadline = time.monotonic() + within_s
-    if not place.is_kept_here:
+    if not place.is_host:
         _reach(place, deadline)
     elif not place._own:
         print(
@@ -116,7 +116,7 @@ def meet(place: Place, within_s: float) -> tuple[Place, Store, list[str]]:
     try:
         name = (_lead if place.rank == 0 else _follow)(place, store, deadline)
         meeting = PrefixStore(name, store)
-        every = [json.loads(meeting.get(f"who/{rank}")) for rank in range(place.count)]
+        every = [json.loads(meeting.get(f"who/{rank}")) for rank in range(place.world_size)]
     except (RankLost, WrongEnvironment):
         raise
     except (ValueError, TypeError) as error:
@@ -126,14 +126,14 @@ def meet(place: Place, within_s: float) -> tuple[Place, Store, list[str]]:
         ) from error
     except RuntimeError as error:
         raise RankLost(
-            f"{place.keeper} left {place.where} before all {place.count} ranks had come; see what "
+            f"{place.owner} left {place.where} before all {place.world_size} ranks had come; see what "
             "the ranks say"
         ) from error
     names = [f"rank {rank} (host {host}, pid {pid})" for rank, (host, pid) in enumerate(every)]
     return replace(place, meeting=name), meeting, names
 
 
-def in_time(seconds: float, work: Callable[[], T]) -> T:
+def run_with_timeout(seconds: float, work: Callable[[], T]) -> T:
     """What `work()` returns or raises; it goes on unheeded if that takes longer.
 
     Raises:
@@ -152,12 +152,12 @@ def in_time(seconds: float, work: Callable[[], T]) -> T:
     return future.result(max(seconds, 0))
 
 
-def _reach(place: Place, deadline: float) -> None:
+def _reach(place: StoreAddress, deadline: float) -> None:
     """Waits until the store takes connections; torch itself would log pages meanwhile."""
     started = time.monotonic()
     while True:
         try:
-            place.line().close()
+            place.connect().close()
             return
         except OSError as error:
             now = time.monotonic()
@@ -169,15 +169,15 @@ def _reach(place: Place, deadline: float) -> None:
                 ) from error
             if now > deadline:
                 raise RankLost(
-                    f"{place.keeper} took no connection at {place.where} for "
+                    f"{place.owner} took no connection at {place.where} for "
                     f"{now - started:.0f} s ({error}); is it started, and is the address right?"
                 ) from error
         time.sleep(POLL_S)
 
 
-def _joined(place: Place) -> Store:
+def _joined(place: StoreAddress) -> Store:
     try:
-        return in_time(ANSWER_S, lambda: place.store(keep=place.is_kept_here))
+        return run_with_timeout(ANSWER_S, lambda: place.store(keep=place.is_host))
     except TimeoutError:
         raise WrongEnvironment(
             f"{place.where} takes connections, but does not answer like the store of a group; "
@@ -189,7 +189,7 @@ def _joined(place: Place) -> Store:
         raise WrongEnvironment(f"{why}; choose a free port, the same for all ranks") from error
 
 
-def _lead(place: Place, store: Store, deadline: float) -> str:
+def _lead(place: StoreAddress, store: Store, deadline: float) -> str:
     """A new meeting, once all ranks have signed in."""
     name = uuid4().hex
     meeting = PrefixStore(name, store)
@@ -203,7 +203,7 @@ def _lead(place: Place, store: Store, deadline: float) -> str:
     return name
 
 
-def _follow(place: Place, store: Store, deadline: float) -> str:
+def _follow(place: StoreAddress, store: Store, deadline: float) -> str:
     """Rank 0's meeting, once all ranks have signed in; not one from before a restart."""
     name, welcome, missing = "", False, [0]
     while time.monotonic() < deadline:
@@ -222,7 +222,7 @@ def _follow(place: Place, store: Store, deadline: float) -> str:
     raise RankLost(_late(place, missing))
 
 
-def _sign_in(place: Place, meeting: Store) -> bool:
+def _sign_in(place: StoreAddress, meeting: Store) -> bool:
     """Whether nobody has done so with this rank."""
     if meeting.add(f"came/{place.rank}", 1) > 1:
         return False
@@ -231,13 +231,13 @@ def _sign_in(place: Place, meeting: Store) -> bool:
     return True
 
 
-def _missing(place: Place, meeting: Store) -> list[int]:
-    return [rank for rank in range(place.count) if not meeting.check([f"who/{rank}"])]
+def _missing(place: StoreAddress, meeting: Store) -> list[int]:
+    return [rank for rank in range(place.world_size) if not meeting.check([f"who/{rank}"])]
 
 
-def _late(place: Place, missing: list[int]) -> str:
+def _late(place: StoreAddress, missing: list[int]) -> str:
     return (
-        f"{place.count - len(missing)} of WORLD_SIZE={place.count} ranks came to {place.where} in "
+        f"{place.world_size - len(missing)} of WORLD_SIZE={place.world_size} ranks came to {place.where} in "
         f"time, not {', '.join(f'rank {rank}' for rank in missing)}; see what they say, or set "
         "ranks.timeout_s higher"
     )

@@ -17,7 +17,7 @@ STEPS_BETWEEN_POLLS = 8
 SAME_KEYPRESS_S = 1.0
 
 
-class Stop:
+class StopSignal:
     """Whether SIGINT, SIGTERM or SIGUSR1 has reached any rank; one answer for all of them.
 
     Inside the context the first such signal is only noted; another Ctrl-C ends the process at
@@ -61,7 +61,7 @@ class Stop:
         self._asked = work, flag
         return agreed
 
-    def settle(self) -> int:
+    def poll_now(self) -> int:
         """The same, asked and answered now."""
         if self._ranks.world_size == 1:
             return self._heard

@@ -10,7 +10,7 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 ANSWER_S = 30.0  # of a store that is there
 
 
-def keep_store(bound: int, port: int, host: str = "127.0.0.1") -> TCPStore:
+def start_store(bound: int, port: int, host: str = "127.0.0.1") -> TCPStore:
     """Rank 0's store, on a socket that is bound to host and port already (a file descriptor, taken
     over); whoever meets in this process finds it, as long as the returned object lives."""
     try:
@@ -19,7 +19,7 @@ def keep_store(bound: int, port: int, host: str = "127.0.0.1") -> TCPStore:
         return _store(bound, port, host, use_libuv=False)
 
 
-def own_address(host: str) -> str:
+def local_address(host: str) -> str:
     """The address of this host that others reach by the name; empty where nobody can tell.
 
     Of a name that means the loopback on its own host, as many systems set it up, others find
@@ -37,7 +37,7 @@ def own_address(host: str) -> str:
     return ""
 
 
-def bound_at(address: str, port: int) -> socket.socket | None:
+def bind_socket(address: str, port: int) -> socket.socket | None:
     """A socket at this address alone, for torch's store by itself listens at all of them; None
     where the port is taken, if only by a store of this process."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

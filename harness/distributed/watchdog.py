@@ -17,10 +17,10 @@ from dataclasses import asdict
 from math import ceil
 from threading import Event, Lock, Thread, current_thread, main_thread
 
-from harness.distributed.consistency import is_of_the_group
-from harness.distributed.heartbeats import Patience, Roll, Sign, way_out
-from harness.distributed.minder import Minder
-from harness.distributed.rendezvous import Place, in_time
+from harness.distributed.consistency import is_group_error
+from harness.distributed.heartbeats import Heartbeat, HeartbeatTable, Timeouts, remedy
+from harness.distributed.minder import InterpreterMonitor
+from harness.distributed.rendezvous import StoreAddress, run_with_timeout
 from harness.system.errors import RankLost
 
 ROUND_S = 0.5
@@ -35,21 +35,21 @@ CALLBACKS_S = 10.0
 
 class Watchdog:
     """
-    at_loss: called with the reason, beside a main thread that may hang, before the process ends.
+    on_loss: called with the reason, beside a main thread that may hang, before the process ends.
     """
 
-    def __init__(self, place: Place, names: list[str], timeout_s: float):
+    def __init__(self, place: StoreAddress, names: list[str], timeout_s: float):
         silence_s = min(timeout_s, SILENCE_S)
-        self.at_loss: list[Callable[[str], None]] = []
+        self.on_loss: list[Callable[[str], None]] = []
         self._place, self._name = place, names[place.rank]
         self._round_s = min(ROUND_S, silence_s / 8)
-        self._roll = Roll(names, self._round_s)
+        self._roll = HeartbeatTable(names, self._round_s)
         silent, self._timeout = self._rounds(silence_s), self._rounds(timeout_s)
-        self._patience = Patience(silent, self._timeout, self._timeout, silent, self._timeout)
-        self._suspicion = Patience(min(silent, self._rounds(SUSPECT_S)), left=1, lost=1)
-        self._sign, self._exchanges = Sign(), 0
+        self._patience = Timeouts(silent, self._timeout, self._timeout, silent, self._timeout)
+        self._suspicion = Timeouts(min(silent, self._rounds(SUSPECT_S)), left=1, lost=1)
+        self._sign, self._exchanges = Heartbeat(), 0
         self._on_the_way_out = False  # and so left alone
-        self._minder: Minder | None = None
+        self._minder: InterpreterMonitor | None = None
         self._at_end = ExitStack()
         self._wake, self._told, self._closed, self._ending = Event(), Event(), Event(), Lock()
         self._threads = [Thread(target=work, daemon=True) for work in (self._watch, self._guard)]
@@ -66,7 +66,7 @@ class Watchdog:
             self._sign.progress += 1
         self._sign.last = place or self._sign.last
 
-    def waits(self, place: str) -> None:
+    def set_waiting(self, place: str) -> None:
         """Says at which collective this rank waits for the others; "": it does not."""
         self._sign.at, self._sign.last = place, place or self._sign.last
 
@@ -74,9 +74,9 @@ class Watchdog:
     def running(self) -> Iterator[None]:
         """Watches inside; afterwards nothing of it is left."""
         # Own connections: the group's is locked while it waits.
-        self._store, self._line = self._place.store(), self._place.line()
-        if self._place.count > 1:  # alone it keeps nobody waiting
-            self._minder = Minder(self._name, self._patience.silent + 2, self._round_s)
+        self._store, self._line = self._place.store(), self._place.connect()
+        if self._place.world_size > 1:  # alone it keeps nobody waiting
+            self._minder = InterpreterMonitor(self._name, self._patience.silent + 2, self._round_s)
             self._at_end.callback(self._minder.close)
         for thread in self._threads:
             thread.start()
@@ -109,15 +109,15 @@ class Watchdog:
 
     def diagnose(self, error: BaseException) -> BaseException:
         """RankLost, if another rank caused this error, else the error. May take seconds."""
-        if not is_of_the_group(error):
+        if not is_group_error(error):
             return error
         self._on_the_way_out = True
         self._ignore_sigterm()
         deadline = time.monotonic() + EXPLAIN_S
         while time.monotonic() < deadline:
-            self._sign.lost = self._sign.lost or self._roll.culprit(self._suspicion) or ""
+            self._sign.lost = self._sign.lost or self._roll.find_lost(self._suspicion) or ""
             if self._sign.lost:
-                return RankLost(f"{self._sign.lost}; {way_out(self._sign.lost)}")
+                return RankLost(f"{self._sign.lost}; {remedy(self._sign.lost)}")
             time.sleep(self._round_s / 8)
         return error
 
@@ -146,7 +146,7 @@ class Watchdog:
         try:
             while not self._sign.gone:
                 self._exchange()
-                lost = self._roll.culprit(self._patience)
+                lost = self._roll.find_lost(self._patience)
                 if lost and not self._on_the_way_out:
                     self._end(lost)
                 self._wake.wait(self._round_s)
@@ -160,12 +160,12 @@ class Watchdog:
         # The store's own call would log a page if it is gone; nothing is ever sent on this line.
         if select.select([self._line], [], [], 0)[0]:
             self._line.close()
-            self._line = self._place.line()
+            self._line = self._place.connect()
         self._sign.beats += 1
         sign = asdict(self._sign)
         self._store.set(f"sign/{self._place.rank}", json.dumps(sign))
-        keys = [f"sign/{rank}" for rank in range(self._place.count)]
-        self._roll.see([Sign(**json.loads(said)) for said in self._store.multi_get(keys)])
+        keys = [f"sign/{rank}" for rank in range(self._place.world_size)]
+        self._roll.update([Heartbeat(**json.loads(said)) for said in self._store.multi_get(keys)])
         self._exchanges += 1
         if sign["left"]:
             self._told.set()
@@ -173,15 +173,15 @@ class Watchdog:
     def _linger(self) -> None:
         """The last word; who keeps the store waits until the others have heard it."""
         self._exchange()
-        alive = self._roll.still_there(self._place.rank, self._suspicion)
+        alive = self._roll.remaining(self._place.rank, self._suspicion)
         deadline = time.monotonic() + LINGER_S
-        while self._place.is_kept_here and alive and time.monotonic() < deadline:
+        while self._place.is_host and alive and time.monotonic() < deadline:
             time.sleep(self._round_s / 8)
             self._exchange()
-            alive &= self._roll.still_there(self._place.rank, Patience())
+            alive &= self._roll.remaining(self._place.rank, Timeouts())
 
     def _go_on_without_store(self) -> None:
-        known = self._roll.culprit(Patience(left=1, lost=1))
+        known = self._roll.find_lost(Timeouts(left=1, lost=1))
         self._sign.lost = self._sign.lost or known or f"{self._keeper} is gone"
         deadline = time.monotonic() + GRACE_S
         while time.monotonic() < deadline:
@@ -216,10 +216,10 @@ class Watchdog:
         self._sign.lost, self._sign.gone = lost, True
         # One line is enough; without the store nobody knows who writes it.
         if not has_store or self._is_first():
-            ends = f"so rank {self._place.rank} ends; {way_out(lost)}"
+            ends = f"so rank {self._place.rank} ends; {remedy(lost)}"
             os.write(2, f"harness: {lost}; {ends}\n".encode())
         with suppress(TimeoutError):
-            in_time(CALLBACKS_S, lambda: self._call_back(lost))
+            run_with_timeout(CALLBACKS_S, lambda: self._call_back(lost))
         with suppress(OSError, RuntimeError):
             if has_store:
                 self._linger()
@@ -232,7 +232,7 @@ class Watchdog:
             return True
 
     def _call_back(self, lost: str) -> None:
-        for callback in self.at_loss:
+        for callback in self.on_loss:
             try:
                 callback(lost)
             except Exception:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from harness.distributed import Ranks
-from harness.distributed.stop_signal import Stop
+from harness.distributed.stop_signal import StopSignal
 from harness.experiment.context import RunContext
 from harness.experiment.experiment import Experiment
 from harness.experiment.recorder import Recorder, record_of
@@ -112,7 +112,7 @@ class Run:
         if done:
             yield done
             return
-        with Stop(ranks) as stop, ExitStack() as stack:
+        with StopSignal(ranks) as stop, ExitStack() as stack:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
             context, state = prepare(experiment, ranks, self.dense, checkpointer, self.shared)
             stack.enter_context(run_folder_lock(self.folder, checkpointer))
@@ -133,7 +133,7 @@ class Run:
 
     def train_dense(self, experiment: Experiment, ranks: Ranks) -> Outcome:
         """Trains the dense model into the cache that several runs share."""
-        with Stop(ranks) as stop:
+        with StopSignal(ranks) as stop:
             checkpointer = Checkpointer(ranks, stop, self.policy, numerics_key(ranks), self.code)
             dense = prepare(experiment, ranks, self.dense, checkpointer).context.dense
             dense.at(dense.end)

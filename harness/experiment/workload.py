@@ -13,7 +13,7 @@ from harness.data.base import Splits
 from harness.data.calibration import Samples
 from harness.distillation.base import Distillation
 from harness.distributed import Ranks
-from harness.distributed.batch_norm import synced
+from harness.distributed.batch_norm import convert_batch_norm
 from harness.metrics.connectivity import connectivity
 from harness.metrics.macs import Macs, count_macs
 from harness.metrics.size import layer_densities, nonzero_fraction, parameters_left, ratio
@@ -242,7 +242,7 @@ class Workload:
         model = build_seeded(lambda: self.model.build(shape, classes), seed)
         model = model.to(self.ranks.device, self.dtype)
         whole_state(model)  # what no file can hold is refused before any training
-        return synced(model, self.ranks) if self.sync_batch_norm else model
+        return convert_batch_norm(model, self.ranks) if self.sync_batch_norm else model
 
     def _batch_norm(self, model: nn.Module) -> str:
         if not any(isinstance(module, _BatchNorm) for module in model.modules()):

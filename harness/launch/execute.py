@@ -13,7 +13,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 
 from harness.distributed import Ranks, ranks_of_environment
-from harness.distributed.announced import listen
+from harness.distributed.announced import wrap_collectives
 from harness.experiment.experiment import Experiment
 from harness.experiment.layer_analysis import Analysis
 from harness.experiment.run import Run
@@ -55,7 +55,7 @@ def execute_run(spec: RunSpec) -> Outcome:
     check("threads", threads, "a whole number >= 1")
     torch.set_num_threads(threads)
     if "RANK" in os.environ:
-        listen()  # before components are imported
+        wrap_collectives()  # before components are imported
     with print_log_messages(values["progress"]):
         experiment = build(_analysis_config(config) if spec.command == "analyse" else config)
         spec = with_data_digest(spec, experiment.data)

@@ -8,7 +8,7 @@ from typing import Any
 from torch import nn
 
 from harness.distributed.ranks import Ranks
-from harness.distributed.stop_signal import Stop
+from harness.distributed.stop_signal import StopSignal
 from harness.model_state.unsaved import UnsavedState
 from harness.run_folder.checkpoints import STEP, Checkpoints, Policy, State
 from harness.system.loaded_sources import adopt_if_current, undigested_sources
@@ -24,7 +24,7 @@ class Checkpointer:
     """
 
     ranks: Ranks
-    stop: Stop
+    stop: StopSignal
     policy: Policy
     numerics: dict[str, Any]
     code: str
@@ -64,7 +64,7 @@ class Checkpointer:
         Raises:
             Stopped: on every rank, if a signal reached any of them.
         """
-        asked = self.stop.settle()
+        asked = self.stop.poll_now()
         if asked:
             raise Stopped(asked)
 

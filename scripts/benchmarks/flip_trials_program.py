@@ -10,7 +10,7 @@ from benchmarks.bit_flip import Flip, flipping
 from benchmarks.ranks_jobs import answer
 from benchmarks.silent import ME, Silent
 from harness.distributed import Options, Ranks
-from harness.distributed.stop_signal import Stop
+from harness.distributed.stop_signal import StopSignal
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.launch.compose import compose_config
@@ -43,7 +43,7 @@ class Trial:
         self.tensor = self.message = ""
 
     def run(self) -> dict[str, Any]:
-        with Stop(self.ranks) as stop:
+        with StopSignal(self.ranks) as stop:
             levels = self._levels(stop)
             with flipping(self.flip, self.ranks.rank, self._at_flip) as since:
                 try:
@@ -60,7 +60,7 @@ class Trial:
             "at the next check": in_time,
         }
 
-    def _levels(self, stop: Stop) -> runner.Prepared:
+    def _levels(self, stop: StopSignal) -> runner.Prepared:
         policy = Policy(every_steps=EVERY_STEPS)
         checkpointer = Checkpointer(self.ranks, stop, policy, numerics_key(self.ranks), "flips")
         self.ranks.on_main(self.files.clear)

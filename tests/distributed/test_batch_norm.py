@@ -10,7 +10,7 @@ from forked_ranks import on_ranks
 from torch import Tensor, nn
 
 from harness.distributed import Ranks
-from harness.distributed.batch_norm import SyncedBatchNorm1d, SyncedBatchNorm2d, synced
+from harness.distributed.batch_norm import SyncedBatchNorm1d, SyncedBatchNorm2d, convert_batch_norm
 from harness.metrics.macs import macs
 from harness.models.mlp import Mlp
 from harness.structure.filter import Filter
@@ -132,7 +132,7 @@ def test_conversion_keeps_parameters_buffers_keys_and_modes(ranks) -> None:
     parameters, buffers = dict(model.named_parameters()), dict(model.named_buffers())
     keys = list(model.state_dict())
 
-    model = synced(model, ranks)
+    model = convert_batch_norm(model, ranks)
 
     assert all(p is parameters[name] for name, p in model.named_parameters())
     assert all(b is buffers[name] for name, b in model.named_buffers())
@@ -144,7 +144,7 @@ def test_conversion_keeps_parameters_buffers_keys_and_modes(ranks) -> None:
 
 @pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
 def test_a_state_fits_before_and_after_conversion(ranks) -> None:
-    model = synced(network(), ranks)
+    model = convert_batch_norm(network(), ranks)
     plain = network()
 
     plain.load_state_dict(model.state_dict())
@@ -154,7 +154,7 @@ def test_a_state_fits_before_and_after_conversion(ranks) -> None:
 @pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
 def test_metrics_and_structure_see_the_same_network(ranks) -> None:
     plain = network()
-    model = synced(copy.deepcopy(plain), ranks)
+    model = convert_batch_norm(copy.deepcopy(plain), ranks)
     sample = torch.randn(2, 2, 5, 5)
 
     assert macs(model, (2, 5, 5)) == macs(plain, (2, 5, 5))
@@ -169,7 +169,7 @@ def test_a_norm_that_stands_in_two_places_stays_one(ranks) -> None:
     shared = nn.BatchNorm1d(4)
     model = nn.Sequential(shared, nn.Linear(4, 4), shared, nn.Sequential(shared))
 
-    model = synced(model, ranks)
+    model = convert_batch_norm(model, ranks)
 
     assert model[0] is model[2] is model[3][0]
     assert type(model[0]) in (SyncedBatchNorm1d, nn.SyncBatchNorm)
@@ -177,10 +177,10 @@ def test_a_norm_that_stands_in_two_places_stays_one(ranks) -> None:
 
 @pytest.mark.parametrize("ranks", [TWO, ON_CUDA], ids=["cpu", "cuda"])
 def test_a_model_that_is_a_norm_is_converted_and_converting_twice_changes_nothing(ranks) -> None:
-    once = synced(nn.BatchNorm1d(4), ranks)
+    once = convert_batch_norm(nn.BatchNorm1d(4), ranks)
 
     assert type(once) in (SyncedBatchNorm1d, nn.SyncBatchNorm)
-    assert synced(once, ranks) is once
+    assert convert_batch_norm(once, ranks) is once
 
 
 def test_a_hook_on_a_norm_survives() -> None:
@@ -188,7 +188,7 @@ def test_a_hook_on_a_norm_survives() -> None:
     seen = []
     model[1].register_forward_hook(lambda *_: seen.append("called"))
 
-    synced(model, TWO)(torch.randn(4, 2, 5, 5))
+    convert_batch_norm(model, TWO)(torch.randn(4, 2, 5, 5))
 
     assert seen == ["called"]
 
@@ -196,7 +196,7 @@ def test_a_hook_on_a_norm_survives() -> None:
 def test_outside_a_group_a_synced_norm_is_a_plain_one() -> None:
     torch.manual_seed(0)
     plain = Mlp(hidden=[5], batch_norm=True).build((3,), 2)
-    model = synced(copy.deepcopy(plain), TWO)
+    model = convert_batch_norm(copy.deepcopy(plain), TWO)
     sample = torch.randn(6, 3)
 
     assert torch.equal(model(sample), plain(sample))
@@ -209,9 +209,9 @@ def test_a_norm_with_a_class_of_its_own_is_refused_by_name(ranks) -> None:
         pass
 
     with pytest.raises(ValueError, match="norm 1 is a Own, .* build the model from these"):
-        synced(nn.Sequential(nn.Linear(2, 2), Own(2)), ranks)
+        convert_batch_norm(nn.Sequential(nn.Linear(2, 2), Own(2)), ranks)
 
 
 def test_torchs_own_synchronised_norm_is_refused_on_the_cpu_that_it_does_not_run_on() -> None:
     with pytest.raises(ValueError, match="the model itself is a SyncBatchNorm"):
-        synced(nn.SyncBatchNorm(3), TWO)
+        convert_batch_norm(nn.SyncBatchNorm(3), TWO)

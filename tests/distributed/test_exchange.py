@@ -11,7 +11,7 @@ from forked_ranks import on_ranks
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from harness.distributed.gradient_exchange import GradientExchange, SparseBucket, install
+from harness.distributed.gradient_exchange import GradientExchange, SparseBucket, register_exchange
 from harness.vocabulary.tensors import Tensors
 
 COUNTS = (1, 2, 3, 4)
@@ -179,4 +179,4 @@ def test_packing_keeps_its_memory_from_step_to_step() -> None:
 def test_masks_of_another_model_are_refused_by_name(masks, said) -> None:
     replica = cast(DistributedDataParallel, SimpleNamespace(module=nn.Linear(3, 3)))
     with pytest.raises(ValueError, match=said.replace("(", r"\(").replace(")", r"\)")):
-        install(replica, GradientExchange(sparse=True), lambda: masks)
+        register_exchange(replica, GradientExchange(sparse=True), lambda: masks)

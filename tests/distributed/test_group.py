@@ -14,7 +14,7 @@ from conftest import cases
 from ports import free_port
 
 from harness.distributed import Options, process_group, ranks_of_environment, rendezvous
-from harness.distributed.rendezvous import Place, meet
+from harness.distributed.rendezvous import StoreAddress, rendezvous
 from harness.system.errors import RankLost
 
 ALONE = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
@@ -177,30 +177,30 @@ def test_a_port_at_which_no_store_answers_is_named(monkeypatch, _hurried, strang
 def test_two_processes_of_one_rank_are_refused(_hurried) -> None:
     port = free_port()
     with ThreadPoolExecutor() as pool:
-        ranks = [Place("127.0.0.1", port, rank, count=2) for rank in (0, 1)]
-        first, _ = [pool.submit(meet, place, 5) for place in ranks]
+        ranks = [StoreAddress("127.0.0.1", port, rank, count=2) for rank in (0, 1)]
+        first, _ = [pool.submit(rendezvous, place, 5) for place in ranks]
         _, store, names = first.result()
 
         assert names == [
             f"rank {rank} (host {socket.gethostname()}, pid {os.getpid()})" for rank in (0, 1)
         ]
         with pytest.raises(ValueError, match="RANK=1 has come to .* already; give every process"):
-            meet(ranks[1], 0.5)
+            rendezvous(ranks[1], 0.5)
     del store
 
 
 def test_a_restart_on_the_same_store_waits_for_all_of_its_own_ranks() -> None:
     port = free_port()
-    agent = Place("127.0.0.1", port, rank=0, count=0).store(keep=True)
-    ranks = [Place("127.0.0.1", port, rank, count=2, by_agent=True) for rank in (0, 1)]
+    agent = StoreAddress("127.0.0.1", port, rank=0, count=0).store(keep=True)
+    ranks = [StoreAddress("127.0.0.1", port, rank, count=2, by_agent=True) for rank in (0, 1)]
     with ThreadPoolExecutor() as pool:
-        before = [pool.submit(meet, place, 5) for place in ranks]
+        before = [pool.submit(rendezvous, place, 5) for place in ranks]
         (old,) = {found.result()[0].meeting for found in before}
 
-        early = pool.submit(meet, ranks[1], 5)
+        early = pool.submit(rendezvous, ranks[1], 5)
         time.sleep(0.3)
         assert not early.done()
-        late = pool.submit(meet, ranks[0], 5)
+        late = pool.submit(rendezvous, ranks[0], 5)
         (new,) = {found.result()[0].meeting for found in (early, late)}
     assert new != old
     del agent

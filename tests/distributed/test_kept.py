@@ -27,7 +27,7 @@ def test_the_store_takes_the_socket_over_and_others_reach_it(store, monkeypatch)
     monkeypatch.setattr(store_server, "TCPStore", store)
     with bound() as mine:
         port = mine.getsockname()[1]
-        server = store_server.keep_store(os.dup(mine.fileno()), port)
+        server = store_server.start_store(os.dup(mine.fileno()), port)
     server.set("said", "here")
     assert TCPStore("127.0.0.1", port, is_master=False, wait_for_workers=False).get("said") == (
         b"here"

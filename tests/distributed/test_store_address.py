@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from harness.distributed import store_server
-from harness.distributed.rendezvous import Place, meet
-from harness.distributed.store_server import own_address
+from harness.distributed.rendezvous import StoreAddress, rendezvous
+from harness.distributed.store_server import local_address
 from harness.system.errors import WrongEnvironment
 
 MAGIC = b"\x00" + (0x3C85F7CE).to_bytes(4, "little")
@@ -21,12 +21,12 @@ def free_port() -> int:
 
 
 def test_the_store_is_reached_at_its_address_and_at_no_other() -> None:
-    place = Place("127.0.0.1", free_port(), rank=0, count=1)
+    place = StoreAddress("127.0.0.1", free_port(), rank=0, world_size=1)
     store = place.store(keep=True)
     for other in ("127.0.0.2", "127.1.2.3"):  # of this host too
         with pytest.raises(ConnectionRefusedError):
             socket.create_connection((other, place.port), 1)
-    place.line().close()
+    place.connect().close()
     store.set("a", "1")
     assert place.store().get("a") == b"1"
 
@@ -34,31 +34,31 @@ def test_the_store_is_reached_at_its_address_and_at_no_other() -> None:
 @pytest.mark.parametrize("message", MALFORMED)
 def test_ranks_meet_whatever_others_send(message) -> None:
     port = free_port()
-    places = [Place("127.0.0.1", port, rank, count=2) for rank in (0, 1)]
+    places = [StoreAddress("127.0.0.1", port, rank, world_size=2) for rank in (0, 1)]
     store = places[0].store(keep=True)
     with socket.create_connection(("127.0.0.1", port)) as stranger:
         stranger.sendall(message)
         with ThreadPoolExecutor(2) as pool:
-            found = list(pool.map(lambda place: meet(place, 30)[2], places))
+            found = list(pool.map(lambda place: rendezvous(place, 30)[2], places))
     assert found[0] == found[1] and len(found[0]) == 2
     del store
 
 
 def test_a_name_of_a_rank_that_others_have_written_is_told_in_one_line(monkeypatch) -> None:
-    place = Place("127.0.0.1", free_port(), rank=0, count=1)
+    place = StoreAddress("127.0.0.1", free_port(), rank=0, world_size=1)
     monkeypatch.setattr("harness.distributed.rendezvous.json.dumps", lambda _: "\x1b[2J{")
     with pytest.raises(WrongEnvironment, match="somebody else has written into the store"):
-        meet(place, 5)
+        rendezvous(place, 5)
 
 
 def test_the_address_of_a_name(monkeypatch) -> None:
-    assert own_address("127.0.0.1") == "127.0.0.1"
-    assert own_address("192.0.2.1") == ""  # of nobody, by RFC 5737
-    assert own_address("no-such-host.invalid") == ""
+    assert local_address("127.0.0.1") == "127.0.0.1"
+    assert local_address("192.0.2.1") == ""  # of nobody, by RFC 5737
+    assert local_address("no-such-host.invalid") == ""
 
     def as_debian(host: str, *_: object, **__: object) -> list[tuple[object, ...]]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.1.1", 0))]
 
     monkeypatch.setattr(store_server.socket, "getaddrinfo", as_debian)
-    assert own_address("n7") == ""
-    assert own_address("127.0.1.1") == "127.0.1.1"
+    assert local_address("n7") == ""
+    assert local_address("127.0.1.1") == "127.0.1.1"

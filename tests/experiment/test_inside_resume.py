@@ -16,7 +16,7 @@ from torch.optim import SGD
 from watched import SMALL, experiment, optimized
 
 from harness.distributed import Ranks
-from harness.distributed.stop_signal import Stop
+from harness.distributed.stop_signal import StopSignal
 from harness.experiment import runner
 from harness.experiment.recorder import Recorder
 from harness.experiment.state import resume
@@ -88,7 +88,7 @@ def method(mode: str) -> Any:
 
 def start(folder: Path, mode: str, every: int | None, lines: list[str]) -> End:
     """As runs.py goes on: with the records that the newest checkpoint knows of."""
-    with Stop(ranks := Ranks()) as stop, pytest.MonkeyPatch.context() as patch:
+    with StopSignal(ranks := Ranks()) as stop, pytest.MonkeyPatch.context() as patch:
         steps, update = list[int](), Loop._update
         patch.setattr(Loop, "_update", lambda loop: (steps.append(1), update(loop))[1])
         checkpointer = Checkpointer(ranks, stop, Policy(every), {"world_size": 1}, "code")

@@ -9,7 +9,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 
 from harness.distributed import Ranks
-from harness.distributed.batch_norm import SyncedBatchNorm, synced
+from harness.distributed.batch_norm import SyncedBatchNorm, convert_batch_norm
 from harness.training.batching import micro_batches
 
 Found = dict[str, Tensor]
@@ -41,7 +41,7 @@ def passes(
     norm = make().to(dtype)
     for parameter in norm.parameters():
         nn.init.uniform_(parameter, 0.5, 2.0)
-    norm = synced(norm, ranks)
+    norm = convert_batch_norm(norm, ranks)
     for _ in range(2):
         batch, weights = 3 * torch.randn(2, BATCH, *shape, dtype=dtype) + 7
         mine = ranks.shard(torch.arange(BATCH))
@@ -75,7 +75,7 @@ def training(ranks: Ranks) -> dict[str, Found]:
 
 def trained(dtype: torch.dtype, ranks: Ranks) -> Found:
     torch.manual_seed(0)
-    model = synced(network().to(dtype), ranks)
+    model = convert_batch_norm(network().to(dtype), ranks)
     images = torch.randn(57, 2, 5, 5, dtype=dtype) * 2 + 1
     labels = torch.arange(57) % 3
     loss = nn.CrossEntropyLoss(reduction="sum")
@@ -96,7 +96,7 @@ def far_from_zero(ranks: Ranks) -> Found:
     """Returns the running variance of float32 samples with a mean of 10,000 standard deviations."""
     torch.manual_seed(0)
     batch = 1e4 + torch.randn(4096, 8)
-    norm = synced(nn.BatchNorm1d(8, momentum=1.0), ranks)
+    norm = convert_batch_norm(nn.BatchNorm1d(8, momentum=1.0), ranks)
     norm(ranks.shard(batch))
     return {"found": norm.running_var, "true": batch.double().var(dim=0)}
 
@@ -105,7 +105,7 @@ def autocast(ranks: Ranks) -> dict[str, Found]:
     """Returns outputs of half precision through norms with float32 parameters."""
     found = {}
     for half in (torch.bfloat16, torch.float16):
-        norm = synced(nn.BatchNorm2d(3), ranks)
+        norm = convert_batch_norm(nn.BatchNorm2d(3), ranks)
         torch.manual_seed(0)
         batch = torch.randn(BATCH, 3, 4, 4).to(half)
         inputs = ranks.shard(torch.arange(BATCH))
@@ -144,7 +144,7 @@ def counted() -> Iterator[list[str]]:
 
 def collectives(ranks: Ranks) -> dict[str, list[str]]:
     """Returns the collectives of a forward and backward in eval mode, and in training mode."""
-    norm = synced(nn.BatchNorm1d(4), ranks)
+    norm = convert_batch_norm(nn.BatchNorm1d(4), ranks)
     found = {}
     for mode in ("eval", "train"):
         norm.train(mode == "train")
@@ -156,7 +156,7 @@ def collectives(ranks: Ranks) -> dict[str, list[str]]:
 
 def one_value(ranks: Ranks) -> dict[str, str]:
     """Returns the error on one sample over all ranks; two samples over all ranks are enough."""
-    norm = synced(nn.BatchNorm1d(4), ranks)
+    norm = convert_batch_norm(nn.BatchNorm1d(4), ranks)
     said = ""
     try:
         norm(torch.randn(1 if ranks.is_main else 0, 4))
@@ -167,7 +167,7 @@ def one_value(ranks: Ranks) -> dict[str, str]:
 
 
 def classes(ranks: Ranks) -> dict[str, str]:
-    model = synced(network(), ranks)
+    model = convert_batch_norm(network(), ranks)
     kind = {True: "synced", False: "plain"}
     return {n: kind[isinstance(m, SyncedBatchNorm)] for n, m in model.named_modules() if n}
 

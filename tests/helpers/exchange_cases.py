@@ -13,7 +13,12 @@ from torch.nn.parallel import DistributedDataParallel
 
 from harness.distributed import Ranks, gradient_exchange
 from harness.distributed.ddp import NO_BUFFERS, no_sync
-from harness.distributed.gradient_exchange import DENSE, GradientExchange, MasksInForce, install
+from harness.distributed.gradient_exchange import (
+    DENSE,
+    GradientExchange,
+    MasksInForce,
+    register_exchange,
+)
 from harness.pruning.masks import MaskStore
 from harness.vocabulary.tensors import Tensors, clone_tensors
 
@@ -74,7 +79,7 @@ def replica_of(
     model: nn.Module, how: GradientExchange, live: MasksInForce, **switches: Any
 ) -> DistributedDataParallel:
     made = DistributedDataParallel(model, bucket_cap_mb=BUCKET, **NO_BUFFERS, **switches)
-    install(made, how, live)
+    register_exchange(made, how, live)
     return made
 
 

@@ -99,7 +99,7 @@ def at_work(task: str, out: Path, timeout_s: float) -> None:
     torch.set_num_threads(1)
     with ranks_of_environment("cpu", Options(timeout_s=timeout_s)) as ranks:
         assert ranks.watch
-        ranks.watch.at_loss.append(lambda why: (out / f"why-{ranks.rank}").write_text(why))
+        ranks.watch.on_loss.append(lambda why: (out / f"why-{ranks.rank}").write_text(why))
         # As in a run, which leaves at its next step, and at once where it does not train:
         # torchrun sends it when another rank has died.
         signal.signal(signal.SIGTERM, lambda number, frame: None)

@@ -4,7 +4,7 @@ from conftest import cases, every
 from torch import Tensor, nn
 
 from harness.distributed import Ranks
-from harness.distributed.batch_norm import synced
+from harness.distributed.batch_norm import convert_batch_norm
 from harness.models.lenet_5 import LeNet5
 from harness.recalibration.batch_norm import BatchNormStatistics
 
@@ -176,7 +176,7 @@ def test_a_norm_without_running_statistics_and_one_that_is_never_called_stay() -
 @cases("device", "cpu", "cuda")
 def test_synchronised_norms_are_measured_alike_and_ask_no_other_rank(device, monkeypatch) -> None:
     wanted = states(recalibrated(network(), *inputs(32).split(8)))
-    model = synced(network(), Ranks(0, 2, torch.device(device)))
+    model = convert_batch_norm(network(), Ranks(0, 2, torch.device(device)))
     # There is no group that they could ask: in training mode both kinds would fail.
     monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
     check_same(recalibrated(model, *inputs(32).split(8)), wanted)

@@ -13,7 +13,7 @@ from cached_training import CONTEXT, FIRST, RECIPE, dense, network, split
 from cutting import Cut, cut
 
 from harness.distributed import Ranks
-from harness.distributed.stop_signal import Stop
+from harness.distributed.stop_signal import StopSignal
 from harness.run_folder.checkpoints import Policy
 from harness.system.errors import NotFinite
 from harness.task.classification import Classification
@@ -175,7 +175,7 @@ def test_a_file_that_is_no_safetensors_file_is_refused(tmp_path) -> None:
 def test_a_training_stopped_beyond_an_epochs_end_is_not_taken_for_that_epoch(tmp_path, monkeypatch):
     # Stopped in the third epoch, of which one step is done.
     policy = Policy(every_steps=1)
-    checkpointer = Checkpointer(Ranks(), Stop(Ranks()), policy, numerics={}, code="")
+    checkpointer = Checkpointer(Ranks(), StopSignal(Ranks()), policy, numerics={}, code="")
     training = replace(dense(tmp_path), checkpointer=checkpointer)
     cut(monkeypatch, Loop, "_update", 2 * 4 + 2, False)
     with pytest.raises(Cut):
